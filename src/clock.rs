@@ -1,0 +1,22 @@
+//! Time as the core sees it: handed in, never read.
+//!
+//! Everything below `engine` takes a [`Now`] instead of asking a clock, so that a simulation can be the clock.
+
+use std::time::Duration;
+
+/// One instant, on both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Since an arbitrary start; never goes back. Deadlines and intervals are measured on it.
+    pub monotonic: Duration,
+    /// Seconds since 1970-01-01T00:00:00Z, as the system has them; can jump. Expiry (`ttl`) and what people read is measured on it.
+    pub unix: u64,
+}
+
+impl Now {
+    /// The monotonic instant `delay` from now.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Duration {
+        self.monotonic.saturating_add(delay)
+    }
+}

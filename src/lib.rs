@@ -1,0 +1,3 @@
+//! HustDB's sync server: replays HA's logs to a master that has come back, in order and without loss.
+
+pub mod clock;

@@ -1,3 +1,5 @@
 //! HustDB's sync server: replays HA's logs to a master that has come back, in order and without loss.
 
 pub mod clock;
+pub mod ledger;
+pub mod limits;

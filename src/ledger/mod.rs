@@ -1,0 +1,3 @@
+//! What is settled: the state that outlives the process.
+
+pub mod identity;

@@ -1,0 +1,74 @@
+//! Every bound of the server, once, with its unit and its reason.
+//!
+//! A setting's default and range live in `config`; what is here cannot be set, or bounds what can.
+
+/// Bytes of a record before key and table: fixed fields of the head (see `binlog::record`).
+pub const RECORD_HEAD_FIXED_BYTES: usize = 38;
+
+/// hustdb takes request bodies of up to this many bytes; a longer value was refused by the healthy master too.
+pub const VALUE_BYTES_MAX: usize = 33_554_432;
+
+/// A log line may have this many bytes, its newline not counted: the longest value and head in base64, and a prefix that
+/// an operator's format may make long. A longer line is rejected without being held in memory.
+pub const LINE_BYTES_MAX: usize = (VALUE_BYTES_MAX + HEAD_RECORD_BYTES_MAX).div_ceil(3) * 4 + 4096;
+
+/// Room for the head of the record in the longest line: fixed fields, a key and a table of HA's largest request line.
+const HEAD_RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// Log bytes that the feeder reads at once while there is memory for it.
+pub const CHUNK_BYTES_MAX: usize = 512 * 1024;
+
+/// The least that a chunk may have when the memory budget is shared by many backends.
+pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
+
+/// First bytes of a log file that take part in its identity.
+pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
+
+/// A file that has been quiet for this long may be followed by the next: HA's workers append to a minute's file shortly
+/// after the next one exists (guarantees: "the order of the log").
+pub const FILE_QUIET_MS: u64 = 1000;
+
+/// A log is closed when it has not changed for `checklog_interval` plus this.
+pub const FILE_CLOSED_EXTRA_MS: u64 = 20_000;
+
+/// Bytes that hustdb reads at once. A burst must not be larger, or a read could end inside a request's target.
+pub const HUSTDB_READ_BYTES: usize = 4096;
+
+/// Answers after which hustdb closes a connection without saying so; `requests_per_connection` stays below.
+pub const HUSTDB_ANSWERS_PER_CONNECTION: u32 = 81_920;
+
+/// Bytes of one response, head and body, that we hold while it is incomplete. hustdb's own have about 120.
+pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+
+/// Headers in a response.
+pub const RESPONSE_HEADERS_MAX: usize = 32;
+
+/// Bytes that a worker reads from a connection at once.
+pub const RECEIVE_BYTES: usize = 64 * 1024;
+
+/// A body of more than this is sent from the chunk it was read into; a smaller one is copied behind its head, so that
+/// both leave in one piece.
+pub const BODY_COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// Outcomes that a worker gathers before it hands them to the keeper.
+pub const OUTCOMES_PER_BATCH: usize = 512;
+
+/// Messages that a thread's mailbox holds. A full one is the backpressure.
+pub const MAILBOX_MESSAGES: usize = 1024;
+
+/// Consecutive failures on a backend, without one answer in between, after which it is held to be down.
+pub const TROUBLES_TO_DOWN: u32 = 3;
+
+/// First and last delay before a lane tries again, in milliseconds; doubled each time, with jitter.
+pub const RETRY_FIRST_MS: u64 = 50;
+/// See [`RETRY_FIRST_MS`].
+pub const RETRY_LAST_MS: u64 = 5000;
+
+/// Requests that a lane may have in one burst, whatever their size.
+pub const BURST_REQUESTS_MAX: usize = 64;
+
+const _: () = assert!(BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH, "a burst's outcomes fit a batch");
+const _: () = assert!(CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);
+const _: () = assert!(BODY_COPY_BYTES_MAX >= HUSTDB_READ_BYTES, "whatever fits a burst is copied");
+const _: () = assert!(LINE_BYTES_MAX < 48 * 1024 * 1024, "the least memory budget holds one line");
+const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);

@@ -1,0 +1,83 @@
+//! Pieces of log in memory: read once, decoded in place, shared by the lanes until the last of their records is settled.
+//!
+//! A chunk is filled by the feeder alone, then shared read-only. Whoever drops the last share sends its buffer home, so
+//! that the feeder uses it again; nothing is copied or allocated a record.
+
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{BackendId, FeederMail};
+
+/// A shared piece of log. Offsets into it are `u32`.
+#[derive(Debug)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    backend: BackendId,
+}
+
+/// A buffer that came home, with the backend whose credit it gives back.
+#[derive(Debug)]
+pub struct Returned {
+    /// The buffer; its length is what the backend's credit was charged.
+    pub bytes: Vec<u8>,
+    /// Whose it was.
+    pub backend: BackendId,
+}
+
+impl Chunk {
+    /// Makes `bytes` a chunk of `backend`'s log.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>, backend: BackendId) -> Arc<Self> {
+        Arc::new(Self { bytes, backend })
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The way home for buffers.
+pub struct Returns {
+    queue: ArrayQueue<Returned>,
+    feeder: Arc<Mailbox<FeederMail>>,
+}
+
+impl Returns {
+    /// Room for `capacity` buffers at once: as many as there can be chunks.
+    #[must_use]
+    pub fn new(capacity: usize, feeder: Arc<Mailbox<FeederMail>>) -> Self {
+        Self {
+            queue: ArrayQueue::new(capacity),
+            feeder,
+        }
+    }
+
+    /// Gives up one share; the last one sends the buffer home and wakes the feeder.
+    pub fn release(&self, share: Arc<Chunk>) {
+        let Some(chunk) = Arc::into_inner(share) else {
+            return;
+        };
+        let returned = Returned {
+            bytes: chunk.bytes,
+            backend: chunk.backend,
+        };
+        let home = self.queue.push(returned);
+        assert!(home.is_ok(), "there is room for every chunk there can be");
+        self.feeder.wake();
+    }
+
+    /// The next buffer that came home.
+    pub fn receive(&self) -> Option<Returned> {
+        self.queue.pop()
+    }
+
+    /// Whether none has come home.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}

@@ -1,0 +1,157 @@
+//! What the core asks of a disk. The real one is in `engine`, a simulated one in the tests.
+//!
+//! Every method is one system call or a plain sequence of reading ones; each sequence whose *order* matters (write, sync, rename, sync the folder) is
+//! written out in the core, so that a simulated crash can fall between its steps.
+
+use std::io;
+
+/// What a directory listing or an open file tells of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogMeta {
+    /// Device that holds the file.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Birth time in nanoseconds since 1970; 0 where unknown.
+    pub born_nanos: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Time of the last change in nanoseconds since 1970, by the system's clock.
+    pub modified_nanos: u64,
+}
+
+/// One regular file in a backend's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The file's name, without its folder. Names that are not UTF-8 are not HA's and are left alone.
+    pub name: String,
+    /// What it is.
+    pub meta: LogMeta,
+}
+
+/// Whether a log is ours alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody has it open for writing, and nobody can begin to without our being told until it is released.
+    Alone,
+    /// Somebody has it open for writing.
+    Writers,
+    /// The file system does not tell (no leases): only the grace period protects.
+    Unknown,
+}
+
+/// The disk under the logs and under our state.
+///
+/// `backend` is a folder's name (`host:port`); a state file is named by the backend it belongs to and its own name.
+pub trait Disk {
+    /// An open log. Closed when dropped, its claim released.
+    type Log;
+
+    /// Names of the folders below the logs' path.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn backend_folders(&mut self) -> io::Result<Vec<String>>;
+
+    /// The regular files of a backend's folder, in no order. A folder that does not exist has none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>>;
+
+    /// Opens a log for reading.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` where it has gone.
+    fn open_log(&mut self, backend: &str, name: &str) -> io::Result<Self::Log>;
+
+    /// What an open log is now.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn log_meta(&mut self, log: &Self::Log) -> io::Result<LogMeta>;
+
+    /// Reads at `offset`; fewer bytes than asked for are no sign of the end, none are.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_log(&mut self, log: &Self::Log, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Asks whether nobody writes to the log, and holds off new writers until the log is dropped.
+    ///
+    /// # Errors
+    /// What the system says, `Claim::Unknown` excepted.
+    fn claim_log(&mut self, log: &Self::Log) -> io::Result<Claim>;
+
+    /// Deletes a log by its name.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` where it has gone.
+    fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()>;
+
+    /// Folders of the state: backends that have been known before.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn state_folders(&mut self) -> io::Result<Vec<String>>;
+
+    /// Names of the files in a backend's state folder. A folder that does not exist has none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>>;
+
+    /// A whole state file, or none where there is none. At most `bytes_max` are read.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_state(&mut self, backend: &str, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// Creates or empties a state file and writes `bytes`; its folder is made where it is missing. Not durable.
+    ///
+    /// # Errors
+    /// What the system says; the file's content is then anything.
+    fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Appends to a state file, which is made where it is missing. Not durable. Gives the length before.
+    ///
+    /// # Errors
+    /// What the system says; some of the bytes may then stand at the end.
+    fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64>;
+
+    /// Cuts a state file to `bytes`. Not durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()>;
+
+    /// Length of a state file, none where there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>>;
+
+    /// Makes a state file's content durable (fsync). After an error the content must be held for lost, not synced again.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()>;
+
+    /// Gives a state file another name in the same folder, replacing what had it. Not durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()>;
+
+    /// Deletes a state file; one that is not there is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()>;
+
+    /// Makes names in a backend's state folder durable, and the folder's own (fsync of both folders).
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_state_folder(&mut self, backend: &str) -> io::Result<()>;
+}

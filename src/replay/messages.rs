@@ -1,0 +1,457 @@
+//! What the threads say to each other. Everything between them goes through these.
+//!
+//! ```text
+//!            Backend, Up, Down                 Batch
+//!  control ───────────────────▶ feeder ───────────────────▶ workers
+//!     ▲  │                       ▲    │ FileOpened, Segment,    │ Settled, Rejected,
+//!     │  │ Open, Flush, Ttl      │    │ Rejected, Flushed       │ Flushed
+//!     │  └──────────▶ workers    │    ▼                         ▼
+//!     │                          └── keeper ◀───────────────────┘
+//!     └── workers: Trouble      Plan, SegmentDone, FileDeleted
+//! ```
+//!
+//! **Epochs.** A backend's epoch counts how often its pipeline has been flushed. Control raises it when the backend goes
+//! down and tells everyone: the feeder stops reading, the workers forget its records, and each then says `Flushed` to the
+//! keeper *behind* all that it has told it before. When the keeper has all of them, its ledger is exact, and it sends
+//! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::ledger::identity::Identity;
+use crate::replay::chunk::Chunk;
+use crate::replay::lane::LaneSettings;
+use crate::replay::outcome::Settlement;
+use crate::status::counters::BackendCounters;
+
+/// A backend's place in every table; given once, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(pub u32);
+
+impl BackendId {
+    /// As an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How often a backend's pipeline has been flushed.
+pub type Epoch = u32;
+
+/// A log file, as long as the feeder knows it. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u64);
+
+/// A run of whole lines of one file that was fed at once. Given in ascending order, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentId(pub u64);
+
+/// A backend that everyone shall know.
+#[derive(Clone, Debug)]
+pub struct BackendInfo {
+    /// Its place.
+    pub id: BackendId,
+    /// Its name, `host:port`, which is its folder's.
+    pub name: Arc<str>,
+    /// Its numbers.
+    pub counters: Arc<BackendCounters>,
+}
+
+/// A thread that takes part in a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// The feeder.
+    Feeder,
+    /// The worker of this number.
+    Worker(usize),
+}
+
+/// A file whose lines are about to be fed.
+#[derive(Clone, Debug)]
+pub struct FileOpened {
+    /// Whose log it is.
+    pub backend: BackendId,
+    /// Its number from now on.
+    pub file: FileId,
+    /// Its name in the backend's folder.
+    pub name: Arc<str>,
+    /// What it is.
+    pub identity: Identity,
+    /// Whether the feeder resumes it by an entry of the last [`ResumePlan`], found by identity. Otherwise it is new, and an entry of
+    /// the same name in the ledger is of a file that is gone.
+    pub resumed: bool,
+}
+
+/// A run of lines, told to the keeper before any of its records is given to a worker.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Its number.
+    pub segment: SegmentId,
+    /// Whose log.
+    pub backend: BackendId,
+    /// Which file.
+    pub file: FileId,
+    /// Number of its first line in the file, from 0.
+    pub first_line: u64,
+    /// Where its first line begins in the file.
+    pub first_byte: u64,
+    /// Where its last line ends, newline included: the next segment's `first_byte`.
+    pub end_byte: u64,
+    /// Lines in it, at least one.
+    pub lines: u32,
+    /// Lines in it that were settled before (by the plan): indices within the segment, ascending. The keeper already
+    /// counted them.
+    pub settled_before: Vec<u32>,
+    /// When the first line was written, Unix seconds, as far as can be told.
+    pub written_unix: u64,
+}
+
+/// One record's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Where its line is.
+    pub segment: SegmentId,
+    /// The line's index in the segment.
+    pub line: u32,
+    /// How it ended.
+    pub settlement: Settlement,
+}
+
+/// A line that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Whose log.
+    pub backend: BackendId,
+    /// Which file.
+    pub file: FileId,
+    /// Where its line is.
+    pub segment: SegmentId,
+    /// The line's index in the segment.
+    pub line: u32,
+    /// One word for the reason, for filters and counters: a `LineFault`'s or an outcome's code.
+    pub reason: &'static str,
+    /// The reason as a sentence.
+    pub detail: String,
+    /// The line as HA wrote it, without its newline; cut (and said so in `detail`) where it is too long to be a record.
+    pub raw: Vec<u8>,
+    /// When, Unix seconds.
+    pub unix: u64,
+}
+
+/// To the keeper.
+#[derive(Debug)]
+pub enum KeeperMail {
+    /// From control: a backend to keep a ledger for. The keeper reads its state and answers the feeder with the plan of epoch 0.
+    Backend(BackendInfo),
+    /// From the feeder.
+    FileOpened(FileOpened),
+    /// From the feeder.
+    Segment(Segment),
+    /// From the feeder: a file is gone or was replaced under us; nothing more will be fed from it, its state can go.
+    FileGone {
+        /// Whose log.
+        backend: BackendId,
+        /// Which file.
+        file: FileId,
+    },
+    /// From the feeder, after its first listing following a plan: these names exist. Entries of the plan with other names are of files
+    /// that are gone.
+    FilesSeen {
+        /// Whose logs.
+        backend: BackendId,
+        /// Names in the folder.
+        names: Vec<Arc<str>>,
+    },
+    /// From a worker: in each lane's order.
+    Settled {
+        /// Whose.
+        backend: BackendId,
+        /// The records' ends. The vector goes back to where it came from.
+        batch: Vec<Settled>,
+    },
+    /// From the feeder or a worker; a worker's stands in its lane's order.
+    Rejected(Box<Rejection>),
+    /// From control: a flush has begun. Sent before anyone else is told.
+    Flush {
+        /// Whose pipeline.
+        backend: BackendId,
+        /// The new epoch.
+        epoch: Epoch,
+    },
+    /// From each party.
+    Flushed {
+        /// Whose pipeline.
+        backend: BackendId,
+        /// The epoch that has begun.
+        epoch: Epoch,
+        /// Who has let go.
+        party: Party,
+    },
+    /// From control: other settings.
+    Settings(KeeperSettings),
+    /// From control: write what there is and end. Sent when every backend has been flushed, or the time is up.
+    Stop,
+}
+
+/// What the keeper can be told anew while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeeperSettings {
+    /// Between checkpoints of a backend that has something new to write.
+    pub checkpoint_interval: std::time::Duration,
+    /// Between looks for finished logs.
+    pub release_interval: std::time::Duration,
+    /// A log is closed when it has not changed for this long.
+    pub closed_after: std::time::Duration,
+    /// Bytes that a backend's rejected.jsonl may have.
+    pub rejected_bytes_max: u64,
+}
+
+/// Where to go on in a backend's logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResumePlan {
+    /// One entry for each file of which the ledger knows something, in no order.
+    pub files: Vec<FileResume>,
+    /// Files' names and lines to skip, of the original's status files (spec/legacy.md); only in the plan of epoch 0.
+    pub legacy: Vec<LegacyResume>,
+}
+
+/// Where to go on in one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileResume {
+    /// The file's name when it was last seen.
+    pub name: Arc<str>,
+    /// What it was.
+    pub identity: Identity,
+    /// All lines before this one (from 0) are settled.
+    pub line: u64,
+    /// Where that line begins.
+    pub byte: u64,
+    /// Further settled lines: offsets from `line`, ascending.
+    pub settled: Vec<u32>,
+    /// Lines that have been counted as processed: those before this one are not counted again.
+    pub lines_read: u64,
+}
+
+/// Where to go on in a file that the original began: at this line, everything from there in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegacyResume {
+    /// The file's name.
+    pub name: Arc<str>,
+    /// Lines (every `\n` counts) that are settled from the start.
+    pub line: u64,
+    /// Lines that the original counted as processed.
+    pub lines_read: u64,
+}
+
+/// To the feeder.
+#[derive(Debug)]
+pub enum FeederMail {
+    /// From control: a backend to feed; the watch on its folder stands.
+    Backend(BackendInfo),
+    /// From the keeper.
+    Plan {
+        /// Whose logs.
+        backend: BackendId,
+        /// The epoch that it is for; one for an older is out of date.
+        epoch: Epoch,
+        /// Where to go on.
+        plan: ResumePlan,
+    },
+    /// From control: feed it.
+    Up {
+        /// Whom.
+        backend: BackendId,
+        /// In this epoch.
+        epoch: Epoch,
+    },
+    /// From control: stop feeding it, tell the keeper `Flushed`, and wait for the plan.
+    Down {
+        /// Whom.
+        backend: BackendId,
+        /// The new epoch.
+        epoch: Epoch,
+    },
+    /// From the keeper: all lines of a segment are settled; its records' credit comes back.
+    SegmentDone {
+        /// Whose.
+        backend: BackendId,
+        /// Lines in it.
+        lines: u32,
+        /// Bytes of log in it.
+        bytes: u64,
+        /// Of this epoch; of an older one it is out of date.
+        epoch: Epoch,
+    },
+    /// From the keeper: a finished log has been deleted.
+    FileDeleted {
+        /// Whose.
+        backend: BackendId,
+        /// Which.
+        file: FileId,
+    },
+    /// From the keeper: state cannot be written (true), or can again (false). Nothing is fed while it cannot.
+    StorePaused {
+        /// Whose state; none: everybody's.
+        backend: BackendId,
+        /// Whether feeding it must wait.
+        paused: bool,
+    },
+    /// From control: other settings.
+    Settings(FeederSettings),
+    /// From control: end.
+    Stop,
+}
+
+/// What the feeder can be told anew while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeederSettings {
+    /// Lanes a backend: `connections_per_backend`. Taken over by a backend with its next epoch.
+    pub lanes_per_backend: u32,
+    /// Bytes of log in memory, all backends together.
+    pub memory_budget_bytes: usize,
+    /// Lines fed and not settled, a backend.
+    pub in_flight_per_backend: u32,
+    /// Between listings of every folder, hints or not.
+    pub rescan_interval: std::time::Duration,
+    /// A log is closed when it has not changed for this long; then a last line without newline is a line.
+    pub closed_after: std::time::Duration,
+}
+
+/// A record in a batch: where its bytes are and which lane it goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// Where the decoded record begins in the chunk.
+    pub at: u32,
+    /// Its bytes.
+    pub bytes: u32,
+    /// Its line's index in the segment.
+    pub line: u32,
+    /// The backend's lane, from 0.
+    pub lane: u16,
+    /// Whether it may have been sent in an earlier epoch or by an earlier process.
+    pub maybe_sent: bool,
+}
+
+/// Records of one segment for one worker, in the log's order.
+#[derive(Debug)]
+pub struct Batch {
+    /// For which backend.
+    pub backend: BackendId,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// Where they come from.
+    pub segment: SegmentId,
+    /// In which file.
+    pub file: FileId,
+    /// Their bytes.
+    pub chunk: Arc<Chunk>,
+    /// They.
+    pub records: Vec<Fed>,
+}
+
+/// To a worker.
+#[derive(Debug)]
+pub enum WorkerMail {
+    /// From control: the backend is up; its lanes may connect. Comes before any batch of this epoch.
+    Open {
+        /// Who.
+        backend: BackendId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Where it is.
+        address: SocketAddr,
+        /// How to speak to it.
+        settings: Arc<LaneSettings>,
+        /// Its numbers.
+        counters: Arc<BackendCounters>,
+    },
+    /// From control: forget its records and say `Flushed` to the keeper.
+    Flush {
+        /// Whose.
+        backend: BackendId,
+        /// The new epoch.
+        epoch: Epoch,
+        /// Let what is in flight be answered first, until this monotonic instant.
+        drain_until: Option<std::time::Duration>,
+    },
+    /// From control: whether records with a ttl may go (replay.md: hustdb's clock after a start).
+    Ttl {
+        /// Whose.
+        backend: BackendId,
+        /// Whether they may.
+        ready: bool,
+    },
+    /// From control: other settings; connections stay.
+    Settings {
+        /// Whose.
+        backend: BackendId,
+        /// How to speak to it from now on.
+        settings: Arc<LaneSettings>,
+    },
+    /// From the feeder.
+    Batch(Batch),
+    /// From control: end.
+    Stop,
+}
+
+/// Why a lane could not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The connection could not be made or broke: what the system said, or that the peer closed it.
+    Connection(String),
+    /// No answer within the time for it.
+    Timeout,
+    /// The answer is no HTTP/1.1 or too large.
+    Garbage(String),
+    /// An answer that is neither a settlement nor a rejection: its status and what it says.
+    Answer(String),
+    /// 401 with a challenge: the password is wrong.
+    Refused,
+}
+
+/// To control.
+#[derive(Debug)]
+pub enum ControlMail {
+    /// From the feeder: a folder that is a backend's by its name.
+    BackendFound(String),
+    /// From the feeder: a folder that is not.
+    FolderStrange {
+        /// The folder's name.
+        name: String,
+        /// Why it is no backend's.
+        why: String,
+    },
+    /// From a worker.
+    Trouble {
+        /// With whom.
+        backend: BackendId,
+        /// When it was this epoch.
+        epoch: Epoch,
+        /// What.
+        trouble: Trouble,
+    },
+    /// From the keeper: everyone has let go, the plan is sent.
+    Flushed {
+        /// Whose.
+        backend: BackendId,
+        /// The epoch that has begun.
+        epoch: Epoch,
+    },
+    /// From the keeper: why state cannot be written; none: it can again.
+    StoreFault {
+        /// Whose.
+        backend: BackendId,
+        /// Path and cause.
+        fault: Option<String>,
+    },
+    /// From a helper thread: what a backend's name resolves to.
+    Resolved {
+        /// Whose.
+        backend: BackendId,
+        /// Its address, or why there is none.
+        address: Result<SocketAddr, String>,
+    },
+    /// From the keeper: everything is written; it ends.
+    KeeperDone,
+}

@@ -1,5 +1,9 @@
 //! HustDB's sync server: replays HA's logs to a master that has come back, in order and without loss.
 
+pub mod binlog;
 pub mod clock;
+pub mod http;
 pub mod ledger;
 pub mod limits;
+pub mod replay;
+pub mod status;

@@ -67,8 +67,17 @@ pub const RETRY_LAST_MS: u64 = 5000;
 /// Requests that a lane may have in one burst, whatever their size.
 pub const BURST_REQUESTS_MAX: usize = 64;
 
-const _: () = assert!(BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH, "a burst's outcomes fit a batch");
+const _: () = assert!(
+    BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH,
+    "a burst's outcomes fit a batch"
+);
 const _: () = assert!(CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);
-const _: () = assert!(BODY_COPY_BYTES_MAX >= HUSTDB_READ_BYTES, "whatever fits a burst is copied");
-const _: () = assert!(LINE_BYTES_MAX < 48 * 1024 * 1024, "the least memory budget holds one line");
+const _: () = assert!(
+    BODY_COPY_BYTES_MAX >= HUSTDB_READ_BYTES,
+    "whatever fits a burst is copied"
+);
+const _: () = assert!(
+    LINE_BYTES_MAX < 48 * 1024 * 1024,
+    "the least memory budget holds one line"
+);
 const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);

@@ -105,7 +105,12 @@ pub trait Disk {
     ///
     /// # Errors
     /// What the system says.
-    fn read_state(&mut self, backend: &str, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>>;
+    fn read_state(
+        &mut self,
+        backend: &str,
+        name: &str,
+        bytes_max: usize,
+    ) -> io::Result<Option<Vec<u8>>>;
 
     /// Creates or empties a state file and writes `bytes`; its folder is made where it is missing. Not durable.
     ///

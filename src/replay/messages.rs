@@ -426,6 +426,8 @@ pub enum ControlMail {
     Trouble {
         /// With whom.
         backend: BackendId,
+        /// In which lane of the backend, from 0.
+        lane: u16,
         /// When it was this epoch.
         epoch: Epoch,
         /// What.

@@ -1,0 +1,17 @@
+//! The log that HA writes, and the requests that replay it.
+//!
+//! ```text
+//! [2026-11-22 16:40:38] [DEBUG] | MQAAAAECAAAA…\n
+//! └─ prefix, the operator's ────┘ └─ base64 of ─▶ record ─▶ request
+//! ```
+//!
+//! `line` finds and decodes the payload, `record` reads its fields, `key` tells which records must stay in order, `request`
+//! writes what is sent. Everything here is pure and takes any bytes.
+
+pub mod key;
+pub mod line;
+pub mod record;
+pub mod request;
+
+pub use line::LineFault;
+pub use record::{Method, Record};

@@ -1,0 +1,390 @@
+//! A record: the decoded payload of a line (spec/binlog.md). All integers are little-endian, nothing is padded.
+//!
+//! ```text
+//! head_len u32 │ method u8 │ ver u32 │ key_len u32 │ key … │ key_crc u32 │ ttl u32 │ tb_len u32 │ tb … │ tb_crc u32 │ score u64 │ opt i8 │ value …
+//! └─────────────────────────────────── head_len = 38 + key_len + tb_len ────────────────────────────────────────────────────────────┘
+//! ```
+
+use crate::binlog::line::LineFault;
+use crate::limits::RECORD_HEAD_FIXED_BYTES;
+
+/// What a record does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Method {
+    /// Sets a key.
+    Put = 1,
+    /// Deletes a key.
+    Del = 2,
+    /// Sets a key of a hash.
+    Hset = 3,
+    /// Deletes a key of a hash.
+    Hdel = 4,
+    /// Adds a member to a set.
+    Sadd = 5,
+    /// Removes a member from a set.
+    Srem = 6,
+    /// Sets, raises or lowers a member's score in a sorted set.
+    Zadd = 7,
+    /// Removes a member from a sorted set.
+    Zrem = 8,
+    /// Sets a key of a table, of an older hustdb.
+    TbPut = 17,
+    /// Updates a key of a table, of an older hustdb.
+    TbUpdate = 18,
+    /// Deletes a key of a table, of an older hustdb.
+    TbDelete = 19,
+}
+
+impl Method {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 11] = [
+        Self::Put,
+        Self::Del,
+        Self::Hset,
+        Self::Hdel,
+        Self::Sadd,
+        Self::Srem,
+        Self::Zadd,
+        Self::Zrem,
+        Self::TbPut,
+        Self::TbUpdate,
+        Self::TbDelete,
+    ];
+
+    /// The method with this code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| *method as u8 == code)
+    }
+
+    /// Its name, as in a request's path; `tb_…` for the older ones.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Del => "del",
+            Self::Hset => "hset",
+            Self::Hdel => "hdel",
+            Self::Sadd => "sadd",
+            Self::Srem => "srem",
+            Self::Zadd => "zadd",
+            Self::Zrem => "zrem",
+            Self::TbPut => "tb_put",
+            Self::TbUpdate => "tb_update",
+            Self::TbDelete => "tb_delete",
+        }
+    }
+}
+
+/// A record's fields. Key and table are spelt as they stood in the query, where that is where they stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What it does.
+    pub method: Method,
+    /// The version that the healthy master gave it.
+    pub version: u32,
+    /// The key: query text, percent-escapes and all, or the raw member (see [`crate::binlog::request`]).
+    pub key: &'a [u8],
+    /// When it expires, Unix seconds; 0: never.
+    pub expires_unix: u32,
+    /// The table, query text; empty where the method has none.
+    pub table: &'a [u8],
+    /// Sorted sets: the score's bits, signed.
+    pub score: i64,
+    /// Sorted sets: -1 subtract, 0 set, 1 add.
+    pub opt: i8,
+    /// The request's body.
+    pub value: &'a [u8],
+}
+
+/// Takes fields off the front of a record.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let field = self.bytes[self.at..self.at + N]
+            .try_into()
+            .expect("a slice of N bytes is N bytes");
+        self.at += N;
+        field
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    /// A run of `len` bytes, behind which the fixed fields that are left must still fit.
+    fn run(
+        &mut self,
+        field: &'static str,
+        len: u32,
+        fixed_left: usize,
+    ) -> Result<&'a [u8], LineFault> {
+        let left = self.bytes.len() - self.at - fixed_left;
+        if len as usize > left {
+            return Err(LineFault::LengthPastEnd {
+                field,
+                said: len,
+                bytes: self.bytes.len(),
+            });
+        }
+        let run = &self.bytes[self.at..self.at + len as usize];
+        self.at += len as usize;
+        Ok(run)
+    }
+}
+
+/// Bytes of the fixed fields up to the key, and behind the key.
+const BEFORE_KEY_BYTES: usize = 13;
+const AFTER_KEY_BYTES: usize = RECORD_HEAD_FIXED_BYTES - BEFORE_KEY_BYTES;
+/// Bytes of the fixed fields behind the table.
+const AFTER_TABLE_BYTES: usize = 13;
+
+impl<'a> Record<'a> {
+    /// Reads a record and checks everything that can be checked: lengths, checksums, method, opt.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, LineFault> {
+        let (record, said) = Self::split(bytes)?;
+        let found = (RECORD_HEAD_FIXED_BYTES + record.key.len() + record.table.len()) as u64;
+        if u64::from(said.head_len) != found {
+            return Err(LineFault::HeadLength {
+                said: said.head_len,
+                found,
+            });
+        }
+        check_sum("key", record.key, said.key_sum)?;
+        check_sum("table", record.table, said.table_sum)?;
+        if record.method == Method::Zadd && !(-1..=1).contains(&record.opt) {
+            return Err(LineFault::Opt(record.opt));
+        }
+        Ok(record)
+    }
+
+    /// Reads a record that [`Record::parse`] has accepted before, without checking it again.
+    ///
+    /// # Panics
+    /// Where it has not.
+    #[must_use]
+    pub fn parse_checked(bytes: &'a [u8]) -> Self {
+        let (record, _) = Self::split(bytes).expect("the feeder hands on checked records only");
+        record
+    }
+
+    fn split(bytes: &'a [u8]) -> Result<(Self, Said), LineFault> {
+        if bytes.len() < RECORD_HEAD_FIXED_BYTES {
+            return Err(LineFault::TooShort {
+                bytes: bytes.len(),
+                needed: RECORD_HEAD_FIXED_BYTES,
+            });
+        }
+        let mut fields = Fields { bytes, at: 0 };
+        let head_len = fields.u32();
+        let [code] = fields.take();
+        let method = Method::from_code(code).ok_or(LineFault::UnknownMethod(code))?;
+        let version = fields.u32();
+        let key_len = fields.u32();
+        let key = fields.run("key", key_len, AFTER_KEY_BYTES)?;
+        let key_sum = fields.u32();
+        let expires_unix = fields.u32();
+        let table_len = fields.u32();
+        let table = fields.run("table", table_len, AFTER_TABLE_BYTES)?;
+        let table_sum = fields.u32();
+        let score = i64::from_le_bytes(fields.take());
+        let opt = i8::from_le_bytes(fields.take());
+        let record = Record {
+            method,
+            version,
+            key,
+            expires_unix,
+            table,
+            score,
+            opt,
+            value: &bytes[fields.at..],
+        };
+        let said = Said {
+            head_len,
+            key_sum,
+            table_sum,
+        };
+        Ok((record, said))
+    }
+
+    /// Appends the record's bytes, as HA makes them.
+    ///
+    /// # Panics
+    /// Where key and table together have 4 GiB or more.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        let len = |part: &[u8]| u32::try_from(part.len()).expect("a head has less than 4 GiB");
+        let table_sum = if self.table.is_empty() {
+            0
+        } else {
+            checksum(self.table)
+        };
+        let head_len = len(self.key) + len(self.table) + 38;
+        bytes.extend_from_slice(&head_len.to_le_bytes());
+        bytes.push(self.method as u8);
+        bytes.extend_from_slice(&self.version.to_le_bytes());
+        bytes.extend_from_slice(&len(self.key).to_le_bytes());
+        bytes.extend_from_slice(self.key);
+        bytes.extend_from_slice(&checksum(self.key).to_le_bytes());
+        bytes.extend_from_slice(&self.expires_unix.to_le_bytes());
+        bytes.extend_from_slice(&len(self.table).to_le_bytes());
+        bytes.extend_from_slice(self.table);
+        bytes.extend_from_slice(&table_sum.to_le_bytes());
+        bytes.extend_from_slice(&self.score.to_le_bytes());
+        bytes.extend_from_slice(&self.opt.to_le_bytes());
+        bytes.extend_from_slice(self.value);
+    }
+}
+
+/// What a record says of itself, to be compared with what it is.
+struct Said {
+    head_len: u32,
+    key_sum: u32,
+    table_sum: u32,
+}
+
+/// The checksum of keys and tables (spec/binlog.md): rotate right by one, add the byte. Of no bytes: 0.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0_u32, |sum, byte| {
+        sum.rotate_right(1).wrapping_add(u32::from(*byte))
+    })
+}
+
+fn check_sum(field: &'static str, bytes: &[u8], said: u32) -> Result<(), LineFault> {
+    let found = checksum(bytes);
+    if found != said {
+        return Err(LineFault::Checksum { field, said, found });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(record: &Record<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        bytes
+    }
+
+    const ZADD: Record<'_> = Record {
+        method: Method::Zadd,
+        version: 7,
+        key: b"member",
+        expires_unix: 1_800_000_000,
+        table: b"zset",
+        score: -5,
+        opt: -1,
+        value: b"member",
+    };
+
+    /// Changes one byte of a good record and expects this fault.
+    fn check(at: usize, byte: u8, expected: LineFault) {
+        let mut bytes = encoded(&ZADD);
+        bytes[at] = byte;
+        assert_eq!(Record::parse(&bytes), Err(expected));
+    }
+
+    #[test]
+    fn a_line_of_the_corpus_reads_back() {
+        let bytes = base64_simd::STANDARD
+            .decode_to_vec(b"NgAAAAcBAAAADAAAAEJfemFkZF9wbGFpbtUAAE4AAAAABAAAAEJfejGOAAAANRzc3wIAAAAAQl96YWRkX3BsYWlu")
+            .unwrap();
+        let record = Record::parse(&bytes).unwrap();
+        assert_eq!(record.method, Method::Zadd);
+        assert_eq!(record.version, 1);
+        assert_eq!(record.key, b"B_zadd_plain");
+        assert_eq!(record.table, b"B_z1");
+        assert_eq!(record.score, 12_345_678_901);
+        assert_eq!(record.opt, 0);
+        assert_eq!(record.value, b"B_zadd_plain");
+        assert_eq!(encoded(&record), bytes);
+    }
+
+    #[test]
+    fn each_field_that_is_off_is_named() {
+        check(
+            0,
+            99,
+            LineFault::HeadLength {
+                said: 99,
+                found: 48,
+            },
+        );
+        check(4, 9, LineFault::UnknownMethod(9));
+        check(
+            9,
+            200,
+            LineFault::LengthPastEnd {
+                field: "key",
+                said: 200,
+                bytes: 54,
+            },
+        );
+        check(
+            27,
+            200,
+            LineFault::LengthPastEnd {
+                field: "table",
+                said: 200,
+                bytes: 54,
+            },
+        );
+        check(47, 2, LineFault::Opt(2));
+        let (key, table) = (checksum(b"member"), checksum(b"zset"));
+        let off = |sum: u32| (sum & !0xff) | u32::from(!sum.to_le_bytes()[0]);
+        check(
+            19,
+            off(key).to_le_bytes()[0],
+            LineFault::Checksum {
+                field: "key",
+                said: off(key),
+                found: key,
+            },
+        );
+        check(
+            35,
+            off(table).to_le_bytes()[0],
+            LineFault::Checksum {
+                field: "table",
+                said: off(table),
+                found: table,
+            },
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_reads_back_as_it_was_written(
+            method in 0..Method::ALL.len(),
+            version: u32, expires_unix: u32, score: i64, opt in -1..=1_i8,
+            key in proptest::collection::vec(any::<u8>(), 0..80),
+            table in proptest::collection::vec(any::<u8>(), 0..70),
+            value in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let record = Record { method: Method::ALL[method], version, key: &key, expires_unix, table: &table, score, opt, value: &value };
+            let bytes = encoded(&record);
+            prop_assert_eq!(Record::parse(&bytes), Ok(record));
+            prop_assert_eq!(Record::parse_checked(&bytes), record);
+        }
+
+        #[test]
+        fn a_cut_record_is_a_fault_or_has_a_shorter_value(cut in 0..54_usize) {
+            let bytes = encoded(&ZADD);
+            if let Ok(record) = Record::parse(&bytes[..cut]) {
+                prop_assert!(record.value.len() < ZADD.value.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! From a record to the request that replays it (spec/replay.md, "Requests"), byte for byte.
+//!
+//! The rule behind the forms is: do to this backend what HA did to the healthy one. The key and the table are query text
+//! already and go octet for octet; encoding them again would write another key.
+
+use crate::binlog::{Method, Record};
+
+/// How a method is spelt as a request.
+struct Form {
+    start: &'static [u8],
+    key: Key,
+    ttl: Ttl,
+    table: bool,
+    score: bool,
+    body: bool,
+}
+
+/// Where a request's key stands.
+#[derive(PartialEq, Eq)]
+enum Key {
+    /// First of the arguments.
+    Query,
+    /// In the body.
+    Body,
+    /// In the body, or last of the arguments where the body is empty.
+    BodyOrQuery,
+}
+
+/// Where a request's ttl stands.
+#[derive(PartialEq, Eq)]
+enum Ttl {
+    None,
+    /// Behind the version, 0 for none.
+    Always,
+    /// At the end, where there is one.
+    Optional,
+}
+
+impl Form {
+    fn of(method: Method) -> Self {
+        let form = |start: &'static [u8], key, body| Self {
+            start,
+            key,
+            ttl: Ttl::None,
+            table: true,
+            score: false,
+            body,
+        };
+        match method {
+            Method::Put => Self {
+                ttl: Ttl::Always,
+                table: false,
+                ..form(b"POST /hustdb/put?", Key::Query, true)
+            },
+            Method::Del => Self {
+                table: false,
+                ..form(b"GET /hustdb/del?", Key::Query, false)
+            },
+            Method::Hset => Self {
+                ttl: Ttl::Always,
+                ..form(b"POST /hustdb/hset?", Key::Query, true)
+            },
+            Method::Hdel => form(b"GET /hustdb/hdel?", Key::Query, false),
+            Method::Sadd => Self {
+                ttl: Ttl::Optional,
+                ..form(b"POST /hustdb/sadd?", Key::Body, true)
+            },
+            Method::Srem => form(b"POST /hustdb/srem?", Key::Body, true),
+            // GET also with a body: hustdb decodes the member of a GET, as it did when HA wrote it live.
+            Method::Zadd => Self {
+                ttl: Ttl::Optional,
+                score: true,
+                ..form(b"GET /hustdb/zadd?", Key::BodyOrQuery, true)
+            },
+            Method::Zrem => form(b"GET /hustdb/zrem?", Key::BodyOrQuery, true),
+            Method::TbPut => form(b"POST /husttb/put?", Key::Query, true),
+            Method::TbUpdate => form(b"POST /husttb/update?", Key::Query, true),
+            Method::TbDelete => form(b"GET /husttb/delete?", Key::Query, false),
+        }
+    }
+}
+
+/// The lines of a request's head that are the same for every record of a backend.
+#[derive(Clone, Debug)]
+pub struct Template {
+    tail: Vec<u8>,
+}
+
+/// What was composed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Composed {
+    /// The method that is sent: an expired record's is the matching delete.
+    pub method: Method,
+    /// Whether it is sent as a delete because it expired.
+    pub expired: bool,
+    /// Whether the request carries a ttl other than 0.
+    pub ttl: bool,
+    /// Bytes of the request line.
+    pub target_bytes: usize,
+    /// Bytes of the whole head, which were appended.
+    pub head_bytes: usize,
+    /// Bytes of the body, the record's value, which is to follow; 0 where none is sent.
+    pub body_bytes: usize,
+}
+
+impl Template {
+    /// For a backend of this name (the `Host`), with `Basic` credentials in base64 where there are any.
+    #[must_use]
+    pub fn new(backend: &str, credentials: Option<&str>) -> Self {
+        let mut tail = Vec::new();
+        tail.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        tail.extend_from_slice(backend.as_bytes());
+        if let Some(credentials) = credentials {
+            tail.extend_from_slice(b"\r\nAuthorization: Basic ");
+            tail.extend_from_slice(credentials.as_bytes());
+        }
+        Self { tail }
+    }
+
+    /// Appends the head of the request that replays `record` at `now_unix`.
+    pub fn compose(&self, record: &Record<'_>, now_unix: u64, head: &mut Vec<u8>) -> Composed {
+        let seconds_left = seconds_left(record, now_unix);
+        let expired = seconds_left == Some(0);
+        let method = if expired {
+            deleting(record.method)
+        } else {
+            record.method
+        };
+        let form = Form::of(method);
+        let ttl = if form.ttl == Ttl::None {
+            0
+        } else {
+            seconds_left.unwrap_or(0)
+        };
+
+        let start = head.len();
+        head.extend_from_slice(form.start);
+        if form.key == Key::Query {
+            head.extend_from_slice(b"key=");
+            push_query(record.key, head);
+            head.push(b'&');
+        }
+        head.extend_from_slice(b"ver=");
+        push_number(record.version, head);
+        if form.ttl == Ttl::Always {
+            head.extend_from_slice(b"&ttl=");
+            push_number(ttl, head);
+        }
+        if form.table {
+            head.extend_from_slice(b"&tb=");
+            push_query(record.table, head);
+        }
+        if form.score {
+            head.extend_from_slice(b"&score=");
+            push_number(record.score, head);
+            head.extend_from_slice(b"&opt=");
+            push_number(record.opt, head);
+        }
+        head.extend_from_slice(b"&is_dup=true");
+        if form.ttl == Ttl::Optional && ttl != 0 {
+            head.extend_from_slice(b"&ttl=");
+            push_number(ttl, head);
+        }
+        if form.key == Key::BodyOrQuery && record.value.is_empty() {
+            head.extend_from_slice(b"&key=");
+            push_query(record.key, head);
+        }
+        let body_bytes = if form.body { record.value.len() } else { 0 };
+        let is_post = form.start[0] == b'P';
+        let target_bytes = self.finish(start, is_post || body_bytes > 0, body_bytes, head);
+        Composed {
+            method,
+            expired,
+            ttl: ttl != 0,
+            target_bytes,
+            head_bytes: head.len() - start,
+            body_bytes,
+        }
+    }
+
+    /// Appends the head of the request that asks for a sorted set's member: which version of it is stored?
+    /// The body, where there is one, is the record's value (spec/replay.md, "Asking before adding again").
+    pub fn compose_question(&self, record: &Record<'_>, head: &mut Vec<u8>) -> Composed {
+        let start = head.len();
+        head.extend_from_slice(b"GET /hustdb/zscore?tb=");
+        push_query(record.table, head);
+        if record.value.is_empty() {
+            head.extend_from_slice(b"&key=");
+            push_query(record.key, head);
+        }
+        let body_bytes = record.value.len();
+        let target_bytes = self.finish(start, body_bytes > 0, body_bytes, head);
+        Composed {
+            method: Method::Zadd,
+            expired: false,
+            ttl: false,
+            target_bytes,
+            head_bytes: head.len() - start,
+            body_bytes,
+        }
+    }
+
+    /// Ends the request line and adds the headers. Gives the line's length.
+    fn finish(
+        &self,
+        start: usize,
+        says_length: bool,
+        body_bytes: usize,
+        head: &mut Vec<u8>,
+    ) -> usize {
+        let target_bytes = head.len() - start + b" HTTP/1.1\r\n".len();
+        head.extend_from_slice(&self.tail);
+        if says_length {
+            head.extend_from_slice(b"\r\nContent-Length: ");
+            push_number(body_bytes, head);
+        }
+        head.extend_from_slice(b"\r\n\r\n");
+        target_bytes
+    }
+}
+
+/// Seconds until the record expires: none where it never does, 0 where it has. Only of methods that carry a ttl.
+fn seconds_left(record: &Record<'_>, now_unix: u64) -> Option<u64> {
+    let carries = matches!(
+        record.method,
+        Method::Put | Method::Hset | Method::Sadd | Method::Zadd
+    );
+    (carries && record.expires_unix != 0)
+        .then(|| u64::from(record.expires_unix).saturating_sub(now_unix))
+}
+
+/// The delete that belongs to a method that writes (guarantees, G5).
+fn deleting(method: Method) -> Method {
+    match method {
+        Method::Put => Method::Del,
+        Method::Hset => Method::Hdel,
+        Method::Sadd => Method::Srem,
+        Method::Zadd => Method::Zrem,
+        other => other,
+    }
+}
+
+/// Appends query text: octets that cannot stand in a request target are percent-encoded, all others go as they are.
+fn push_query(text: &[u8], head: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut clean = 0;
+    for (at, byte) in text.iter().enumerate() {
+        if matches!(byte, 0x00..=0x20 | 0x7f..=0xff | b'#' | b'&') {
+            head.extend_from_slice(&text[clean..at]);
+            head.extend_from_slice(&[
+                b'%',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]);
+            clean = at + 1;
+        }
+    }
+    head.extend_from_slice(&text[clean..]);
+}
+
+fn push_number(number: impl itoa::Integer, head: &mut Vec<u8>) {
+    head.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000;
+
+    fn record(method: Method) -> Record<'static> {
+        Record {
+            method,
+            version: 5,
+            key: b"k",
+            expires_unix: 0,
+            table: b"tb",
+            score: -12,
+            opt: 1,
+            value: b"v",
+        }
+    }
+
+    /// The request line that a record becomes, and whether the value follows as a body.
+    fn check(record: &Record<'_>, line: &str, body: bool) {
+        let template = Template::new("127.0.0.1:9998", Some("dTpw"));
+        let mut head = Vec::new();
+        let composed = template.compose(record, NOW, &mut head);
+        let length = match (body, line.starts_with("POST")) {
+            (true, _) => format!("Content-Length: {}\r\n", record.value.len()),
+            (false, true) => "Content-Length: 0\r\n".into(),
+            (false, false) => String::new(),
+        };
+        let expected = format!(
+            "{line} HTTP/1.1\r\nHost: 127.0.0.1:9998\r\nAuthorization: Basic dTpw\r\n{length}\r\n"
+        );
+        assert_eq!(String::from_utf8_lossy(&head), expected);
+        assert_eq!(composed.head_bytes, head.len());
+        assert_eq!(composed.target_bytes, line.len() + " HTTP/1.1\r\n".len());
+        assert_eq!(
+            composed.body_bytes,
+            if body { record.value.len() } else { 0 }
+        );
+    }
+
+    #[test]
+    fn each_method_has_its_form() {
+        check(
+            &record(Method::Put),
+            "POST /hustdb/put?key=k&ver=5&ttl=0&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::Hset),
+            "POST /hustdb/hset?key=k&ver=5&ttl=0&tb=tb&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::Del),
+            "GET /hustdb/del?key=k&ver=5&is_dup=true",
+            false,
+        );
+        check(
+            &record(Method::Hdel),
+            "GET /hustdb/hdel?key=k&ver=5&tb=tb&is_dup=true",
+            false,
+        );
+        check(
+            &record(Method::Sadd),
+            "POST /hustdb/sadd?ver=5&tb=tb&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::Srem),
+            "POST /hustdb/srem?ver=5&tb=tb&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::Zadd),
+            "GET /hustdb/zadd?ver=5&tb=tb&score=-12&opt=1&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::Zrem),
+            "GET /hustdb/zrem?ver=5&tb=tb&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::TbPut),
+            "POST /husttb/put?key=k&ver=5&tb=tb&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::TbUpdate),
+            "POST /husttb/update?key=k&ver=5&tb=tb&is_dup=true",
+            true,
+        );
+        check(
+            &record(Method::TbDelete),
+            "GET /husttb/delete?key=k&ver=5&tb=tb&is_dup=true",
+            false,
+        );
+    }
+
+    #[test]
+    fn an_empty_value_moves_a_sorted_sets_member_into_the_query() {
+        let empty = |method| Record {
+            value: b"",
+            ..record(method)
+        };
+        check(
+            &empty(Method::Zadd),
+            "GET /hustdb/zadd?ver=5&tb=tb&score=-12&opt=1&is_dup=true&key=k",
+            false,
+        );
+        check(
+            &empty(Method::Zrem),
+            "GET /hustdb/zrem?ver=5&tb=tb&is_dup=true&key=k",
+            false,
+        );
+        check(
+            &empty(Method::Put),
+            "POST /hustdb/put?key=k&ver=5&ttl=0&is_dup=true",
+            false,
+        );
+    }
+
+    #[test]
+    fn a_ttl_is_what_is_left_of_it() {
+        let ttl = |method| Record {
+            expires_unix: 1_030,
+            ..record(method)
+        };
+        check(
+            &ttl(Method::Put),
+            "POST /hustdb/put?key=k&ver=5&ttl=30&is_dup=true",
+            true,
+        );
+        check(
+            &ttl(Method::Hset),
+            "POST /hustdb/hset?key=k&ver=5&ttl=30&tb=tb&is_dup=true",
+            true,
+        );
+        check(
+            &ttl(Method::Sadd),
+            "POST /hustdb/sadd?ver=5&tb=tb&is_dup=true&ttl=30",
+            true,
+        );
+        check(
+            &ttl(Method::Zadd),
+            "GET /hustdb/zadd?ver=5&tb=tb&score=-12&opt=1&is_dup=true&ttl=30",
+            true,
+        );
+        check(
+            &Record {
+                value: b"",
+                ..ttl(Method::Zadd)
+            },
+            "GET /hustdb/zadd?ver=5&tb=tb&score=-12&opt=1&is_dup=true&ttl=30&key=k",
+            false,
+        );
+        check(
+            &ttl(Method::Del),
+            "GET /hustdb/del?key=k&ver=5&is_dup=true",
+            false,
+        );
+    }
+
+    #[test]
+    fn what_has_expired_is_deleted() {
+        for expires_unix in [1, 999, 1_000] {
+            let expired = |method| Record {
+                expires_unix,
+                ..record(method)
+            };
+            check(
+                &expired(Method::Put),
+                "GET /hustdb/del?key=k&ver=5&is_dup=true",
+                false,
+            );
+            check(
+                &expired(Method::Hset),
+                "GET /hustdb/hdel?key=k&ver=5&tb=tb&is_dup=true",
+                false,
+            );
+            check(
+                &expired(Method::Sadd),
+                "POST /hustdb/srem?ver=5&tb=tb&is_dup=true",
+                true,
+            );
+            check(
+                &expired(Method::Zadd),
+                "GET /hustdb/zrem?ver=5&tb=tb&is_dup=true",
+                true,
+            );
+            check(
+                &Record {
+                    value: b"",
+                    ..expired(Method::Zadd)
+                },
+                "GET /hustdb/zrem?ver=5&tb=tb&is_dup=true&key=k",
+                false,
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_goes_octet_for_octet_and_only_what_no_target_can_hold_is_escaped() {
+        let key = |key| Record {
+            key,
+            ..record(Method::Del)
+        };
+        check(
+            &key(b"a%20b%25+=/:;~*'()?"),
+            "GET /hustdb/del?key=a%20b%25+=/:;~*'()?&ver=5&is_dup=true",
+            false,
+        );
+        check(
+            &key(b"a b#c&d\x7f\xc3\xa4\n"),
+            "GET /hustdb/del?key=a%20b%23c%26d%7F%C3%A4%0A&ver=5&is_dup=true",
+            false,
+        );
+        check(&key(b""), "GET /hustdb/del?key=&ver=5&is_dup=true", false);
+    }
+
+    #[test]
+    fn the_question_before_adding_again_names_the_member_as_zadd_does() {
+        let template = Template::new("h:1", None);
+        let mut head = Vec::new();
+        template.compose_question(&record(Method::Zadd), &mut head);
+        assert_eq!(
+            head,
+            b"GET /hustdb/zscore?tb=tb HTTP/1.1\r\nHost: h:1\r\nContent-Length: 1\r\n\r\n"
+        );
+        head.clear();
+        template.compose_question(
+            &Record {
+                value: b"",
+                ..record(Method::Zadd)
+            },
+            &mut head,
+        );
+        assert_eq!(
+            head,
+            b"GET /hustdb/zscore?tb=tb&key=k HTTP/1.1\r\nHost: h:1\r\n\r\n"
+        );
+    }
+}

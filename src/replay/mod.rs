@@ -1,0 +1,8 @@
+//! The decisions: what is read, what is sent, in which order, what an answer means. No system call, no clock.
+
+pub mod chunk;
+pub mod disk;
+pub mod lane;
+pub mod mailbox;
+pub mod messages;
+pub mod outcome;

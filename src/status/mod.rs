@@ -1,0 +1,3 @@
+//! What is going on, as numbers and as answers.
+
+pub mod counters;

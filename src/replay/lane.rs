@@ -1,9 +1,38 @@
-//! A lane.
+//! A lane: records of one backend whose order must hold, and the one connection on which they go.
+//!
+//! ```text
+//!            records come                 connected
+//!   Idle ──────────────────▶ Connecting ─────────────▶ Ready ◀──────────────┐
+//!    ▲                          │                      │  ▲               │ last answer is in
+//!    │ time is up               │ failed        burst  ▼  │ closed, idle: │
+//!   Waiting ◀───────────────────┴──────────────────── Busy ─┴─▶ Idle ───────┘
+//!             failed, broken, late, or an answer that settles nothing
+//! ```
+//!
+//! **Order.** `pending` is the log's order. A burst is a prefix of it, sent whole requests at a time on a connection that
+//! has nothing outstanding; answers come in the same order and take records off the front. After trouble the connection
+//! is closed and the next burst starts at the front again: what is sent again is a suffix (guarantees, G2 and G3).
+//!
+//! Nothing here makes a system call: a driver does what [`Step`] says, and tells what came of it.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use memchr::memrchr;
+
 use crate::binlog::request::Template;
-use crate::replay::outcome::Outcomes;
+use crate::binlog::{Method, Record};
+use crate::clock::Now;
+use crate::http::response::{self, Parsed, Response};
+use crate::replay::chunk::Chunk;
+use crate::replay::exchange::{Exchange, Kind};
+use crate::replay::held::{HeldBatches, HeldKey};
+use crate::replay::messages::{Fed, Trouble};
+use crate::replay::outcome::{Outcomes, Settlement, Verdict};
+use crate::replay::pace::{Bucket, Window, retry_delay};
+use crate::status::counters::BackendCounters;
 
 /// How a lane speaks to its backend.
 #[derive(Clone, Debug)]
@@ -26,6 +55,652 @@ pub struct LaneSettings {
     pub records_per_second_max: u64,
     /// For making a connection.
     pub connect_timeout: Duration,
-    /// For the next answer.
+    /// For the next answer, or for the next bytes to go out.
     pub response_timeout: Duration,
+}
+
+/// A record that waits to be settled.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    batch: HeldKey,
+    at: u32,
+    bytes: u32,
+    line: u32,
+    /// Whether it may have been applied: it has been sent before and its answer never came.
+    maybe_sent: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No connection, and no reason yet to make one.
+    Idle,
+    /// No connection, after trouble.
+    Waiting { until: Duration },
+    /// A connection is being made.
+    Connecting { deadline: Duration },
+    /// A connection with nothing outstanding.
+    Ready,
+    /// A burst is out, or on its way.
+    Busy { deadline: Duration },
+}
+
+/// What the driver is to do for a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing, until something happens.
+    Rest,
+    /// Make a connection; tell `handle_connected` or `handle_closed`.
+    Connect,
+    /// Send what is outgoing; tell `handle_sent`.
+    Transmit,
+    /// Close the connection. Nothing is told.
+    Close,
+}
+
+/// What a lane needs to know, and where its results go.
+pub struct LaneContext<'a, S> {
+    /// The time.
+    pub now: Now,
+    /// Any number, for jitter.
+    pub jitter: u64,
+    /// How to speak to the backend.
+    pub settings: &'a LaneSettings,
+    /// The backend's numbers.
+    pub counters: &'a BackendCounters,
+    /// Where the records' bytes are.
+    pub held: &'a mut HeldBatches,
+    /// Whether new bursts may go: not while draining, nor while the keeper cannot take more outcomes.
+    pub sending: bool,
+    /// Whether records with a ttl may go.
+    pub ttl_ready: bool,
+    /// Bounds the rate.
+    pub bucket: &'a mut Bucket,
+    /// Takes what is settled, in order.
+    pub sink: &'a mut S,
+}
+
+/// Takes a lane's results, in the lane's order.
+pub trait Sink {
+    /// A record is settled by the backend. Its batch is still held.
+    fn settle(&mut self, held: &HeldBatches, batch: HeldKey, line: u32, settlement: Settlement);
+    /// A record is to be set aside. Its batch is still held.
+    fn reject(
+        &mut self,
+        held: &HeldBatches,
+        batch: HeldKey,
+        line: u32,
+        reason: &'static str,
+        detail: String,
+        raw: Vec<u8>,
+    );
+    /// A share of a chunk is no longer needed.
+    fn release(&mut self, chunk: Arc<Chunk>);
+    /// The lane is in trouble.
+    fn trouble(&mut self, lane: u16, trouble: Trouble);
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Lane {
+    /// Its number among the backend's lanes.
+    number: u16,
+    /// Records in the log's order. Those of the exchange that are not answered are its front.
+    pending: VecDeque<Pending>,
+    state: State,
+    window: Window,
+    exchange: Exchange,
+    /// Bytes of an answer whose end has not come; empty when not `Busy`.
+    received: Vec<u8>,
+    /// Bytes of one segment on this connection.
+    segment_bytes_max: usize,
+    /// Answers that this connection has given.
+    answers: u32,
+    /// Failures in a row, of whatever record: the exponent of the delay.
+    failures: u32,
+    /// Failures of the record at the front.
+    attempts: u32,
+    /// The backend's answers when the record at the front first failed.
+    answers_at_first_failure: u64,
+    /// The backend was asked on this connection: the zadd at the front is not applied.
+    cleared: bool,
+}
+
+impl Lane {
+    /// A lane without records or connection.
+    #[must_use]
+    pub fn new(number: u16) -> Self {
+        Self {
+            number,
+            pending: VecDeque::new(),
+            state: State::Idle,
+            window: Window::default(),
+            exchange: Exchange::default(),
+            received: Vec::new(),
+            segment_bytes_max: usize::MAX,
+            answers: 0,
+            failures: 0,
+            attempts: 0,
+            answers_at_first_failure: 0,
+            cleared: false,
+        }
+    }
+
+    /// Its number among the backend's lanes.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Puts a record behind the others.
+    pub fn push(&mut self, batch: HeldKey, fed: &Fed) {
+        self.pending.push_back(Pending {
+            batch,
+            at: fed.at,
+            bytes: fed.bytes,
+            line: fed.line,
+            maybe_sent: fed.maybe_sent,
+        });
+    }
+
+    /// Whether a burst is out.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.state, State::Busy { .. })
+    }
+
+    /// Whether there is a connection, made or being made.
+    #[must_use]
+    pub fn has_connection(&self) -> bool {
+        matches!(
+            self.state,
+            State::Connecting { .. } | State::Ready | State::Busy { .. }
+        )
+    }
+
+    /// Records that wait to be settled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// When `handle_deadline` wants to be called, monotonic.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.state {
+            State::Idle | State::Ready => None,
+            State::Waiting { until: deadline }
+            | State::Connecting { deadline }
+            | State::Busy { deadline } => Some(deadline),
+        }
+    }
+
+    /// What is still to be sent: head bytes, then a body's.
+    #[must_use]
+    pub fn outgoing<'a>(&'a self, held: &'a HeldBatches) -> [&'a [u8]; 2] {
+        self.exchange.outgoing(held)
+    }
+
+    /// What to do now. Called after anything happened to the lane, until it says [`Step::Rest`].
+    pub fn poll_step<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+        match self.state {
+            State::Waiting { until } if cx.now.monotonic >= until => {
+                self.state = State::Idle;
+                self.poll_step(cx)
+            }
+            State::Idle if cx.sending && !self.pending.is_empty() => {
+                self.state = State::Connecting {
+                    deadline: cx.now.after(cx.settings.connect_timeout),
+                };
+                Step::Connect
+            }
+            State::Ready if !cx.sending || self.pending.is_empty() => Step::Rest,
+            State::Ready if self.answers >= cx.settings.requests_per_connection => {
+                self.disconnect(State::Idle);
+                Step::Close
+            }
+            State::Ready => self.compose_burst(cx),
+            State::Idle | State::Waiting { .. } | State::Connecting { .. } | State::Busy { .. } => {
+                Step::Rest
+            }
+        }
+    }
+
+    /// The connection stands; one segment of it has `segment_bytes_max` bytes (the connection's MSS).
+    pub fn handle_connected(&mut self, segment_bytes_max: usize) {
+        assert!(
+            matches!(self.state, State::Connecting { .. }),
+            "only a connection that was asked for is made"
+        );
+        self.state = State::Ready;
+        self.segment_bytes_max = segment_bytes_max;
+        self.answers = 0;
+    }
+
+    /// The driver has sent `bytes` of what is outgoing.
+    pub fn handle_sent<S: Sink>(&mut self, bytes: usize, cx: &mut LaneContext<'_, S>) -> Step {
+        self.exchange.handle_sent(bytes);
+        if self.exchange.is_cut_in_target() {
+            // hustdb would read past what it received, or store under a wrong key: it must never see the rest.
+            return self.fail(
+                Trouble::Connection("the system took only a part of a request line".into()),
+                cx,
+            );
+        }
+        self.state = State::Busy {
+            deadline: cx.now.after(cx.settings.response_timeout),
+        };
+        if self.exchange.is_sent() {
+            Step::Rest
+        } else {
+            Step::Transmit
+        }
+    }
+
+    /// The connection was closed or broke, or could not be made.
+    pub fn handle_closed<S: Sink>(&mut self, why: String, cx: &mut LaneContext<'_, S>) -> Step {
+        match self.state {
+            State::Idle | State::Waiting { .. } => Step::Rest,
+            State::Ready => {
+                self.disconnect(State::Idle);
+                Step::Close
+            }
+            State::Connecting { .. } | State::Busy { .. } => {
+                self.fail(Trouble::Connection(why), cx)
+            }
+        }
+    }
+
+    /// Time has passed: what was waited for is late.
+    pub fn handle_deadline<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+        match self.state {
+            State::Connecting { deadline } if cx.now.monotonic >= deadline => self.fail(
+                Trouble::Connection("no connection within connect_timeout".into()),
+                cx,
+            ),
+            State::Busy { deadline } if cx.now.monotonic >= deadline => {
+                self.fail(Trouble::Timeout, cx)
+            }
+            _ => self.poll_step(cx),
+        }
+    }
+
+    /// Bytes have come.
+    pub fn handle_received<S: Sink>(&mut self, bytes: &[u8], cx: &mut LaneContext<'_, S>) -> Step {
+        if !self.is_busy() {
+            return match self.state {
+                State::Ready => {
+                    self.fail(Trouble::Garbage("bytes that nobody asked for".into()), cx)
+                }
+                _ => Step::Rest,
+            };
+        }
+        if self.received.is_empty() {
+            let (taken, step) = self.take_answers(bytes, cx);
+            if self.is_busy() {
+                self.received.extend_from_slice(&bytes[taken..]);
+            }
+            return step;
+        }
+        let mut received = std::mem::take(&mut self.received);
+        received.extend_from_slice(bytes);
+        let (taken, step) = self.take_answers(&received, cx);
+        received.drain(..taken);
+        if !self.is_busy() {
+            received.clear();
+        }
+        self.received = received;
+        step
+    }
+
+    /// Forgets all records and the connection; a flush. Says whether there was a connection to close.
+    pub fn discard<S: Sink>(&mut self, held: &mut HeldBatches, sink: &mut S) -> Step {
+        while let Some(pending) = self.pending.pop_front() {
+            if let Some(chunk) = held.let_go(pending.batch) {
+                sink.release(chunk);
+            }
+        }
+        let had_connection = self.has_connection();
+        self.disconnect(State::Idle);
+        self.window = Window::default();
+        self.failures = 0;
+        self.attempts = 0;
+        if had_connection {
+            Step::Close
+        } else {
+            Step::Rest
+        }
+    }
+
+    /// What must hold between calls.
+    pub fn check_invariants(&self) {
+        assert!(
+            self.exchange.unanswered() <= self.pending.len(),
+            "what is out is a prefix of what waits"
+        );
+        assert_eq!(
+            self.is_busy(),
+            self.exchange.unanswered() > 0,
+            "busy is having answers to come"
+        );
+        assert!(
+            self.is_busy() || self.received.is_empty(),
+            "only a busy lane has a part of an answer"
+        );
+        assert!(
+            !self.cleared || !self.pending.is_empty(),
+            "only a record can be cleared"
+        );
+    }
+
+    /// Composes as many requests as may go at once, from the front on.
+    fn compose_burst<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+        let settings = cx.settings;
+        let burst_bytes_max = settings.burst_bytes.min(self.segment_bytes_max);
+        let records_max = self
+            .window
+            .records()
+            .min((settings.requests_per_connection - self.answers) as usize)
+            .min(cx.bucket.available(cx.now.monotonic));
+        self.exchange.clear();
+        let mut resent = 0;
+        let mut at = 0;
+        while at < self.pending.len().min(records_max) {
+            let pending = self.pending[at];
+            let record =
+                Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
+            let start = self.exchange.bytes();
+            let composed = settings
+                .template
+                .compose(&record, cx.now.unix, self.exchange.head());
+            let first = at == 0;
+            if composed.head_bytes > settings.head_bytes_max {
+                self.exchange.truncate(start);
+                if !first {
+                    break;
+                }
+                let detail = format!(
+                    "its request's head would have {} bytes, more than head_bytes_max ({}): hustdb would store it wrongly or crash",
+                    composed.head_bytes, settings.head_bytes_max
+                );
+                self.reject_front("head_too_long", detail, cx);
+                continue;
+            }
+            let must_ask = pending.maybe_sent
+                && !self.cleared
+                && composed.method == Method::Zadd
+                && record.opt != 0;
+            let must_wait = composed.ttl && !cx.ttl_ready;
+            let bytes = composed.head_bytes + composed.body_bytes;
+            if must_wait || (!first && (must_ask || start + bytes > burst_bytes_max)) {
+                self.exchange.truncate(start);
+                break;
+            }
+            if must_ask {
+                self.exchange.truncate(start);
+                let question = settings
+                    .template
+                    .compose_question(&record, self.exchange.head());
+                self.exchange.push(
+                    Kind::Question,
+                    question,
+                    record.value,
+                    pending.batch,
+                    pending.at + pending.bytes,
+                );
+                cx.counters.asked.fetch_add(1, Relaxed);
+                at += 1;
+                break;
+            }
+            if composed.target_bytes > self.segment_bytes_max {
+                cx.counters.long_targets.fetch_add(1, Relaxed);
+            }
+            self.exchange.push(
+                Kind::Mutation,
+                composed,
+                record.value,
+                pending.batch,
+                pending.at + pending.bytes,
+            );
+            resent += u64::from(pending.maybe_sent);
+            self.pending[at].maybe_sent = true;
+            at += 1;
+            if bytes >= burst_bytes_max {
+                break;
+            }
+        }
+        if at == 0 {
+            return Step::Rest;
+        }
+        if resent > 0 {
+            cx.counters.resent.fetch_add(resent, Relaxed);
+        }
+        cx.bucket.take(at);
+        self.state = State::Busy {
+            deadline: cx.now.after(settings.response_timeout),
+        };
+        Step::Transmit
+    }
+
+    /// Takes whole answers off `received`. Gives how many bytes they had.
+    fn take_answers<S: Sink>(
+        &mut self,
+        received: &[u8],
+        cx: &mut LaneContext<'_, S>,
+    ) -> (usize, Step) {
+        let mut taken = 0;
+        let mut answers = 0;
+        let end = loop {
+            if !self.is_busy() {
+                break if taken < received.len() {
+                    Err(Trouble::Garbage("more answers than requests".into()))
+                } else {
+                    Ok(self.poll_step(cx))
+                };
+            }
+            let response = match response::parse(&received[taken..]) {
+                Ok(Parsed::Complete(response)) => response,
+                Ok(Parsed::Partial) => break Ok(self.wait_for_more(answers > 0, cx)),
+                Err(fault) => break Err(Trouble::Garbage(fault.to_string())),
+            };
+            taken += response.bytes();
+            match self.take_answer(&response, cx) {
+                Ok(()) => answers += 1,
+                Err(trouble) => break Err(trouble),
+            }
+            if response.close {
+                break self.close_after_answer();
+            }
+        };
+        // Counted before a failure is: whether others moved since is told by this number.
+        if answers > 0 {
+            cx.counters.answers.fetch_add(answers, Relaxed);
+        }
+        let step = end.unwrap_or_else(|trouble| self.fail(trouble, cx));
+        (taken, step)
+    }
+
+    fn wait_for_more<S: Sink>(&mut self, progress: bool, cx: &LaneContext<'_, S>) -> Step {
+        if progress {
+            self.state = State::Busy {
+                deadline: cx.now.after(cx.settings.response_timeout),
+            };
+        }
+        Step::Rest
+    }
+
+    fn close_after_answer(&mut self) -> Result<Step, Trouble> {
+        if self.is_busy() {
+            let why = "the backend closes the connection after an answer";
+            return Err(Trouble::Connection(why.into()));
+        }
+        self.disconnect(State::Idle);
+        Ok(Step::Close)
+    }
+
+    /// One answer, to the record at the front.
+    fn take_answer<S: Sink>(
+        &mut self,
+        response: &Response,
+        cx: &mut LaneContext<'_, S>,
+    ) -> Result<(), Trouble> {
+        if !self.exchange.next_is_sent() {
+            return Err(Trouble::Garbage(
+                "an answer to a request that is not sent yet".into(),
+            ));
+        }
+        let (kind, method, expired) = self.exchange.next();
+        let verdict = match kind {
+            Kind::Question => self.judge_stored(response, cx.held),
+            Kind::Mutation => cx.settings.outcomes.judge(method, response),
+        };
+        match (kind, verdict) {
+            (_, Verdict::Refused) => return Err(Trouble::Refused),
+            (_, Verdict::Trouble) | (Kind::Question, Verdict::Reject(_)) => {
+                return Err(Trouble::Answer(describe(response)));
+            }
+            (Kind::Mutation, Verdict::Reject(reason)) => {
+                let detail = format!(
+                    "the backend answered {} to {}",
+                    describe(response),
+                    method.name()
+                );
+                self.exchange.answered();
+                self.reject_front(reason, detail, cx);
+            }
+            (Kind::Question, Verdict::Settle(Settlement::Absent)) => {
+                self.exchange.answered();
+                self.cleared = true;
+            }
+            (_, Verdict::Settle(settlement)) => {
+                self.exchange.answered();
+                self.settle_front(settlement, expired, cx);
+            }
+        }
+        self.answers += 1;
+        if self.exchange.unanswered() == 0 {
+            self.window.grow();
+            self.failures = 0;
+            self.state = State::Ready;
+        }
+        Ok(())
+    }
+
+    /// What the answer to a question means: applied before, or `Absent`: not applied.
+    fn judge_stored(&self, response: &Response, held: &HeldBatches) -> Verdict {
+        let pending = self.pending[0];
+        let record = Record::parse_checked(held.bytes(pending.batch, pending.at, pending.bytes));
+        match (response.status, response.version) {
+            (200, Some(stored)) if stored >= record.version => {
+                Verdict::Settle(Settlement::AppliedBefore)
+            }
+            (200, Some(_)) | (404 | 412, _) => Verdict::Settle(Settlement::Absent),
+            (401, None) if response.challenge => Verdict::Refused,
+            _ => Verdict::Trouble,
+        }
+    }
+
+    fn settle_front<S: Sink>(
+        &mut self,
+        settlement: Settlement,
+        expired: bool,
+        cx: &mut LaneContext<'_, S>,
+    ) {
+        let front = self.pending[0];
+        if expired {
+            cx.counters.expired.fetch_add(1, Relaxed);
+        }
+        cx.sink.settle(cx.held, front.batch, front.line, settlement);
+        self.pop_front(cx);
+    }
+
+    fn reject_front<S: Sink>(
+        &mut self,
+        reason: &'static str,
+        detail: String,
+        cx: &mut LaneContext<'_, S>,
+    ) {
+        let front = self.pending[0];
+        let raw = line_of(cx.held, front);
+        cx.sink
+            .reject(cx.held, front.batch, front.line, reason, detail, raw);
+        self.pop_front(cx);
+    }
+
+    fn pop_front<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) {
+        let front = self
+            .pending
+            .pop_front()
+            .expect("a settled record was waiting");
+        self.attempts = 0;
+        self.cleared = false;
+        if let Some(chunk) = cx.held.let_go(front.batch) {
+            cx.sink.release(chunk);
+        }
+    }
+
+    /// Something went wrong: close, wait, start at the front again. A record that has failed `attempts_max` times while the
+    /// backend answered others since its first failure is set aside instead (guarantees, G8).
+    fn fail<S: Sink>(&mut self, trouble: Trouble, cx: &mut LaneContext<'_, S>) -> Step {
+        let was_busy = self.is_busy();
+        self.failures = self.failures.saturating_add(1);
+        self.window.halve();
+        self.disconnect(State::Waiting {
+            until: cx.now.after(retry_delay(self.failures, cx.jitter)),
+        });
+        if was_busy && trouble != Trouble::Refused {
+            self.count_attempt(&trouble, cx);
+        }
+        cx.sink.trouble(self.number, trouble);
+        Step::Close
+    }
+
+    fn count_attempt<S: Sink>(&mut self, trouble: &Trouble, cx: &mut LaneContext<'_, S>) {
+        let answers = cx.counters.answers.load(Relaxed);
+        if self.attempts == 0 {
+            self.answers_at_first_failure = answers;
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        let others_moved = answers > self.answers_at_first_failure;
+        if self.attempts >= cx.settings.attempts_max && others_moved {
+            let detail = format!(
+                "it failed {} times while the backend answered others; last: {trouble}",
+                self.attempts
+            );
+            self.reject_front("attempts", detail, cx);
+        }
+    }
+
+    fn disconnect(&mut self, state: State) {
+        self.state = state;
+        self.exchange.clear();
+        self.received.clear();
+        self.cleared = false;
+    }
+}
+
+/// The line as HA wrote it: its prefix still stands before the record, the payload is the record in base64.
+fn line_of(held: &HeldBatches, pending: Pending) -> Vec<u8> {
+    let before = &held.chunk_bytes(pending.batch)[..pending.at as usize];
+    let prefix = &before[memrchr(b'\n', before).map_or(0, |newline| newline + 1)..];
+    let mut line = Vec::new();
+    crate::binlog::line::encode(
+        prefix,
+        held.bytes(pending.batch, pending.at, pending.bytes),
+        &mut line,
+    );
+    line.pop();
+    line
+}
+
+fn describe(response: &Response) -> String {
+    match (response.status, response.version_error) {
+        (200, None) => "200 without VerError: is it a hustdb?".into(),
+        (status, _) => status.to_string(),
+    }
 }

@@ -34,6 +34,15 @@ impl BackendId {
     pub fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The backend at this index.
+    ///
+    /// # Panics
+    /// Where there are 2^32 or more.
+    #[must_use]
+    pub fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).expect("backends are counted in u32"))
+    }
 }
 
 /// How often a backend's pipeline has been flushed.
@@ -396,17 +405,22 @@ pub enum WorkerMail {
 }
 
 /// Why a lane could not go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     /// The connection could not be made or broke: what the system said, or that the peer closed it.
+    #[error("{0}")]
     Connection(String),
     /// No answer within the time for it.
+    #[error("no answer within response_timeout")]
     Timeout,
     /// The answer is no HTTP/1.1 or too large.
+    #[error("{0}")]
     Garbage(String),
     /// An answer that is neither a settlement nor a rejection: its status and what it says.
+    #[error("the backend answered {0}")]
     Answer(String),
     /// 401 with a challenge: the password is wrong.
+    #[error("the backend refused our password (401)")]
     Refused,
 }
 

@@ -2,7 +2,12 @@
 
 pub mod chunk;
 pub mod disk;
+pub mod exchange;
+pub mod held;
 pub mod lane;
 pub mod mailbox;
 pub mod messages;
 pub mod outcome;
+pub mod pace;
+pub mod spares;
+pub mod worker;

@@ -1,0 +1,127 @@
+//! Batches that a worker holds: their chunks stay in memory until the last of their records is settled.
+//!
+//! Counting is the worker's own and not atomic: a chunk's shared count changes once a batch, not once a record.
+
+use std::sync::Arc;
+
+use crate::replay::chunk::Chunk;
+use crate::replay::messages::{FileId, SegmentId};
+
+/// Where a held batch is in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldKey(u32);
+
+#[derive(Debug)]
+struct Held {
+    chunk: Arc<Chunk>,
+    segment: SegmentId,
+    file: FileId,
+    /// Records of the batch that are not settled; never 0.
+    records: u32,
+}
+
+/// All batches of a worker.
+#[derive(Debug, Default)]
+pub struct HeldBatches {
+    entries: Vec<Option<Held>>,
+    free: Vec<u32>,
+}
+
+impl HeldBatches {
+    /// Holds a batch of `records` records, at least one.
+    ///
+    /// # Panics
+    /// Where it has none, or where four thousand million are held.
+    pub fn hold(
+        &mut self,
+        chunk: Arc<Chunk>,
+        segment: SegmentId,
+        file: FileId,
+        records: u32,
+    ) -> HeldKey {
+        assert!(records > 0, "an empty batch would never be let go");
+        let held = Some(Held {
+            chunk,
+            segment,
+            file,
+            records,
+        });
+        if let Some(at) = self.free.pop() {
+            self.entries[at as usize] = held;
+            return HeldKey(at);
+        }
+        self.entries.push(held);
+        HeldKey(u32::try_from(self.entries.len() - 1).expect("fewer batches than u32 can count"))
+    }
+
+    fn entry(&self, key: HeldKey) -> &Held {
+        self.entries[key.0 as usize]
+            .as_ref()
+            .expect("a key is of a held batch")
+    }
+
+    /// A record's bytes.
+    #[must_use]
+    pub fn bytes(&self, key: HeldKey, at: u32, bytes: u32) -> &[u8] {
+        &self.entry(key).chunk.bytes()[at as usize..at as usize + bytes as usize]
+    }
+
+    /// All bytes of the chunk that the batch came from.
+    #[must_use]
+    pub fn chunk_bytes(&self, key: HeldKey) -> &[u8] {
+        self.entry(key).chunk.bytes()
+    }
+
+    /// The batch's segment.
+    #[must_use]
+    pub fn segment(&self, key: HeldKey) -> SegmentId {
+        self.entry(key).segment
+    }
+
+    /// The batch's file.
+    #[must_use]
+    pub fn file(&self, key: HeldKey) -> FileId {
+        self.entry(key).file
+    }
+
+    /// One record is done with. Gives the chunk's share back with the last one.
+    #[must_use]
+    pub fn let_go(&mut self, key: HeldKey) -> Option<Arc<Chunk>> {
+        let slot = &mut self.entries[key.0 as usize];
+        let held = slot.as_mut().expect("a key is of a held batch");
+        held.records -= 1;
+        if held.records > 0 {
+            return None;
+        }
+        self.free.push(key.0);
+        slot.take().map(|held| held.chunk)
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.free.len() == self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::messages::BackendId;
+
+    #[test]
+    fn the_last_record_gives_the_chunk_back_and_the_place_is_used_again() {
+        let mut held = HeldBatches::default();
+        let chunk = Chunk::new(b"abcdef".to_vec(), BackendId(0));
+        let key = held.hold(chunk, SegmentId(7), FileId(3), 2);
+        assert_eq!(held.bytes(key, 2, 3), b"cde");
+        assert_eq!(
+            (held.segment(key), held.file(key)),
+            (SegmentId(7), FileId(3))
+        );
+        assert!(held.let_go(key).is_none());
+        let chunk = held.let_go(key).expect("the last record lets go");
+        assert!(held.is_empty());
+        assert_eq!(held.hold(chunk, SegmentId(8), FileId(3), 1), key);
+    }
+}

@@ -1,0 +1,406 @@
+//! A worker: the lanes of all backends that fall to it, without the system calls.
+//!
+//! A driver (mio's in `engine`, a simulated one in the tests) calls, in this order, for ever:
+//! [`Worker::take_mail`], [`Worker::poll_action`] until there is none, [`Worker::hand_over`], then waits for events or
+//! [`Worker::deadline`] and tells them by `handle_…`. Lanes are named to it by a slot, which never changes its lane.
+//!
+//! Outcomes leave through one first-in-first-out outbox to the keeper, so that what the keeper knows is always a prefix of
+//! what each lane did (guarantees, G3). While the outbox cannot be emptied no new burst is composed: it stays bounded by what is in flight.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::replay::chunk::Returns;
+use crate::replay::held::HeldBatches;
+use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{
+    BackendId, Batch, ControlMail, Epoch, Fed, KeeperMail, Settled, WorkerMail,
+};
+use crate::replay::pace::Bucket;
+use crate::replay::spares::Spares;
+use crate::status::counters::BackendCounters;
+
+use self::pipe::{Pipe, Results};
+
+mod flush;
+mod pipe;
+
+/// What a driver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make the slot's connection, to this address.
+    Connect(usize, SocketAddr),
+    /// Send what [`Worker::outgoing`] has.
+    Transmit(usize),
+    /// Close the slot's connection.
+    Close(usize),
+}
+
+/// What a worker shares with the other threads.
+#[derive(Clone)]
+pub struct WorkerLinks {
+    /// Its own mailbox.
+    pub mailbox: Arc<Mailbox<WorkerMail>>,
+    /// The keeper's.
+    pub keeper: Arc<Mailbox<KeeperMail>>,
+    /// Control's.
+    pub control: Arc<Mailbox<ControlMail>>,
+    /// Where chunks go home.
+    pub returns: Arc<Returns>,
+    /// Vectors of outcomes, emptied by the keeper.
+    pub settled_spares: Arc<Spares<Settled>>,
+    /// Vectors of records, filled by the feeder.
+    pub fed_spares: Arc<Spares<Fed>>,
+}
+
+struct Slot {
+    lane: Lane,
+    backend: BackendId,
+    /// Whether the slot is in `ready`.
+    queued: bool,
+}
+
+/// See the module.
+pub struct Worker {
+    index: usize,
+    workers: usize,
+    links: WorkerLinks,
+    pipes: Vec<Option<Pipe>>,
+    slots: Vec<Slot>,
+    /// Slots whose lanes may have something to do.
+    ready: VecDeque<usize>,
+    actions: VecDeque<Action>,
+    held: HeldBatches,
+    outbox: VecDeque<KeeperMail>,
+    troubles: VecDeque<ControlMail>,
+    /// No lane's deadline is before this one; it may be too early.
+    earliest: Duration,
+    random: fastrand::Rng,
+    /// The keeper could not take everything: no new bursts until it has.
+    stuck: bool,
+    stopped: bool,
+}
+
+impl Worker {
+    /// Worker `index` of `workers`; `seed` is for jitter.
+    #[must_use]
+    pub fn new(index: usize, workers: usize, links: WorkerLinks, seed: u64) -> Self {
+        assert!(index < workers, "a worker is one of them");
+        Self {
+            index,
+            workers,
+            links,
+            pipes: Vec::new(),
+            slots: Vec::new(),
+            ready: VecDeque::new(),
+            actions: VecDeque::new(),
+            held: HeldBatches::default(),
+            outbox: VecDeque::new(),
+            troubles: VecDeque::new(),
+            earliest: Duration::MAX,
+            random: fastrand::Rng::with_seed(seed),
+            stuck: false,
+            stopped: false,
+        }
+    }
+
+    /// Its mailbox, for its driver's sleep.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox<WorkerMail> {
+        &self.links.mailbox
+    }
+
+    /// Whether it has been told to end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Slots there are; a driver keeps one connection for each.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes what is in the mailbox.
+    pub fn take_mail(&mut self, now: Now) {
+        while let Some(mail) = self.links.mailbox.receive() {
+            match mail {
+                WorkerMail::Batch(batch) => self.take_batch(batch),
+                WorkerMail::Open {
+                    backend,
+                    epoch,
+                    address,
+                    settings,
+                    counters,
+                } => self.open(backend, epoch, address, settings, counters, now),
+                WorkerMail::Flush {
+                    backend,
+                    epoch,
+                    drain_until,
+                } => self.flush(backend, epoch, drain_until, now),
+                WorkerMail::Ttl { backend, ready } => {
+                    self.change(backend, |pipe| pipe.ttl_ready = ready)
+                }
+                WorkerMail::Settings { backend, settings } => {
+                    self.change(backend, |pipe| pipe.set(settings))
+                }
+                WorkerMail::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    /// The next thing for the driver to do.
+    pub fn poll_action(&mut self, now: Now) -> Option<Action> {
+        while self.actions.is_empty() {
+            let slot = self.ready.pop_front()?;
+            self.slots[slot].queued = false;
+            self.step(slot, now, |lane, cx| lane.poll_step(cx));
+        }
+        self.actions.pop_front()
+    }
+
+    /// What is to be sent on the slot's connection: a head's bytes, then a body's.
+    #[must_use]
+    pub fn outgoing(&self, slot: usize) -> [&[u8]; 2] {
+        self.slots[slot].lane.outgoing(&self.held)
+    }
+
+    /// The slot's connection stands; its segments have `segment_bytes_max` bytes.
+    pub fn handle_connected(&mut self, slot: usize, segment_bytes_max: usize, now: Now) {
+        self.step(slot, now, |lane, cx| {
+            lane.handle_connected(segment_bytes_max);
+            lane.poll_step(cx)
+        });
+    }
+
+    /// The system has taken `bytes` of what is outgoing.
+    pub fn handle_sent(&mut self, slot: usize, bytes: usize, now: Now) {
+        self.step(slot, now, |lane, cx| match lane.handle_sent(bytes, cx) {
+            // What is left goes when the driver says that there is room.
+            Step::Transmit => Step::Rest,
+            step => step,
+        });
+    }
+
+    /// Bytes have come on the slot's connection.
+    pub fn handle_received(&mut self, slot: usize, bytes: &[u8], now: Now) {
+        self.step(slot, now, |lane, cx| lane.handle_received(bytes, cx));
+    }
+
+    /// The slot's connection was closed, broke, or could not be made. The driver has let go of it.
+    pub fn handle_closed(&mut self, slot: usize, why: String, now: Now) {
+        self.step(slot, now, |lane, cx| lane.handle_closed(why, cx));
+    }
+
+    /// Looks whether something is late.
+    pub fn handle_deadlines(&mut self, now: Now) {
+        if now.monotonic < self.earliest {
+            return;
+        }
+        self.earliest = Duration::MAX;
+        for slot in 0..self.slots.len() {
+            self.step(slot, now, |lane, cx| lane.handle_deadline(cx));
+        }
+        for backend in 0..self.pipes.len() {
+            self.finish_drain(BackendId::from_index(backend), now);
+        }
+    }
+
+    /// When [`Worker::handle_deadlines`] wants to be called, monotonic.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.earliest
+    }
+
+    /// Gives outcomes to the keeper and troubles to control. False: a mailbox is full, call again soon.
+    pub fn hand_over(&mut self) -> bool {
+        for (backend, pipe) in self.pipes.iter_mut().enumerate() {
+            if let Some(pipe) = pipe {
+                pipe.hand_over(
+                    BackendId::from_index(backend),
+                    &self.links,
+                    &mut self.outbox,
+                );
+            }
+        }
+        let was_stuck = self.stuck;
+        self.stuck = !send_all(&mut self.outbox, &self.links.keeper);
+        if was_stuck && !self.stuck {
+            self.wake(|_| true);
+        }
+        send_all(&mut self.troubles, &self.links.control) && !self.stuck
+    }
+
+    /// What must hold between calls.
+    pub fn check_invariants(&self) {
+        for slot in &self.slots {
+            slot.lane.check_invariants();
+        }
+        let waiting: usize = self.slots.iter().map(|slot| slot.lane.len()).sum();
+        assert_eq!(
+            waiting == 0,
+            self.held.is_empty(),
+            "batches are held for waiting records only"
+        );
+    }
+
+    fn take_batch(&mut self, batch: Batch) {
+        let pipe = self
+            .pipes
+            .get(batch.backend.index())
+            .and_then(Option::as_ref);
+        let current = pipe.is_some_and(|pipe| pipe.epoch == batch.epoch && pipe.drain.is_none());
+        if !current || batch.records.is_empty() {
+            self.links.returns.release(batch.chunk);
+            self.links.fed_spares.give(batch.records);
+            return;
+        }
+        let slots = &pipe.expect("a current batch has a pipe").slots;
+        let records =
+            u32::try_from(batch.records.len()).expect("a chunk's lines are counted in u32");
+        let key = self
+            .held
+            .hold(batch.chunk, batch.segment, batch.file, records);
+        for fed in &batch.records {
+            let slot = slots[usize::from(fed.lane) / self.workers];
+            debug_assert_eq!(self.slots[slot].lane.number(), fed.lane);
+            self.slots[slot].lane.push(key, fed);
+            if !self.slots[slot].queued {
+                self.slots[slot].queued = true;
+                self.ready.push_back(slot);
+            }
+        }
+        self.links.fed_spares.give(batch.records);
+    }
+
+    fn open(
+        &mut self,
+        backend: BackendId,
+        epoch: Epoch,
+        address: SocketAddr,
+        settings: Arc<LaneSettings>,
+        counters: Arc<BackendCounters>,
+        now: Now,
+    ) {
+        if self.pipes.len() <= backend.index() {
+            self.pipes.resize_with(backend.index() + 1, || None);
+        }
+        let known = self.pipes[backend.index()].take();
+        let (mut slots, settled) =
+            known.map_or_else(Default::default, |pipe| (pipe.slots, pipe.settled));
+        for lane in (self.index..settings.lanes as usize)
+            .step_by(self.workers)
+            .skip(slots.len())
+        {
+            slots.push(self.slots.len());
+            self.slots.push(Slot {
+                lane: Lane::new(u16::try_from(lane).expect("lanes are counted in u16")),
+                backend,
+                queued: false,
+            });
+        }
+        let mut pipe = Pipe {
+            epoch,
+            address,
+            settings: Arc::clone(&settings),
+            counters,
+            slots,
+            ttl_ready: false,
+            bucket: Bucket::new(0.0, now.monotonic),
+            settled,
+            drain: None,
+        };
+        pipe.set(settings);
+        self.pipes[backend.index()] = Some(pipe);
+    }
+
+    /// Changes what holds for a backend, and lets its lanes look again.
+    fn change(&mut self, backend: BackendId, change: impl FnOnce(&mut Pipe)) {
+        if let Some(Some(pipe)) = self.pipes.get_mut(backend.index()) {
+            change(pipe);
+            self.wake(|of| of == backend);
+        }
+    }
+
+    /// Lets lanes look again whether there is something to do.
+    fn wake(&mut self, of: impl Fn(BackendId) -> bool) {
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            if of(slot.backend) && !slot.queued {
+                slot.queued = true;
+                self.ready.push_back(at);
+            }
+        }
+    }
+
+    /// Lets a slot's lane act, and keeps the books of what came of it.
+    fn step(
+        &mut self,
+        slot: usize,
+        now: Now,
+        act: impl FnOnce(&mut Lane, &mut LaneContext<'_, Results<'_>>) -> Step,
+    ) {
+        let backend = self.slots[slot].backend;
+        let lane = &mut self.slots[slot].lane;
+        let pipe = self.pipes[backend.index()]
+            .as_mut()
+            .expect("a slot's backend has a pipe");
+        let had_connection = lane.has_connection();
+        let mut cx = LaneContext {
+            now,
+            jitter: self.random.u64(..),
+            settings: &pipe.settings,
+            counters: &pipe.counters,
+            held: &mut self.held,
+            sending: !self.stuck && pipe.drain.is_none(),
+            ttl_ready: pipe.ttl_ready,
+            bucket: &mut pipe.bucket,
+            sink: &mut Results {
+                backend,
+                epoch: pipe.epoch,
+                unix: now.unix,
+                settled: &mut pipe.settled,
+                outbox: &mut self.outbox,
+                troubles: &mut self.troubles,
+                links: &self.links,
+            },
+        };
+        let mut step = act(lane, &mut cx);
+        while step == Step::Close {
+            self.actions.push_back(Action::Close(slot));
+            step = lane.poll_step(&mut cx);
+        }
+        match step {
+            Step::Connect => self.actions.push_back(Action::Connect(slot, pipe.address)),
+            Step::Transmit => self.actions.push_back(Action::Transmit(slot)),
+            Step::Rest | Step::Close => {}
+        }
+        if cfg!(debug_assertions) {
+            lane.check_invariants();
+        }
+        pipe.count_connection(had_connection, lane.has_connection());
+        if let Some(deadline) = lane.deadline() {
+            self.earliest = self.earliest.min(deadline);
+        } else if !lane.is_empty() && pipe.settings.records_per_second_max > 0 {
+            self.earliest = self.earliest.min(pipe.bucket.next());
+        }
+        if pipe.drain.is_some() && !lane.is_busy() {
+            self.finish_drain(backend, now);
+        }
+    }
+}
+
+/// Sends in order until the mailbox is full. True: all are sent.
+fn send_all<T>(outbox: &mut VecDeque<T>, mailbox: &Mailbox<T>) -> bool {
+    while let Some(mail) = outbox.pop_front() {
+        if let Err(mail) = mailbox.send(mail) {
+            outbox.push_front(mail);
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,85 @@
+//! How a worker lets go of a backend: at once, or when what is in flight has been answered.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::replay::lane::Step;
+use crate::replay::messages::{BackendId, Epoch, KeeperMail, Party};
+
+use super::pipe::{Drain, Results};
+use super::{Action, Worker};
+
+impl Worker {
+    /// Begins to let go of a backend's records; says so to the keeper, behind all their outcomes, when it is done.
+    pub(super) fn flush(
+        &mut self,
+        backend: BackendId,
+        epoch: Epoch,
+        drain_until: Option<Duration>,
+        now: Now,
+    ) {
+        let Some(Some(pipe)) = self.pipes.get_mut(backend.index()) else {
+            self.say_flushed(backend, epoch);
+            return;
+        };
+        let until = drain_until.unwrap_or_default();
+        pipe.drain = Some(Drain { epoch, until });
+        self.finish_drain(backend, now);
+    }
+
+    /// Ends a flush whose time has come: nothing is in flight any more, or what is takes too long.
+    pub(super) fn finish_drain(&mut self, backend: BackendId, now: Now) {
+        let Some(Some(pipe)) = self.pipes.get(backend.index()) else {
+            return;
+        };
+        let Some(drain) = pipe.drain else {
+            return;
+        };
+        let busy = pipe
+            .slots
+            .iter()
+            .any(|slot| self.slots[*slot].lane.is_busy());
+        if busy && now.monotonic < drain.until {
+            self.earliest = self.earliest.min(drain.until);
+            return;
+        }
+        for i in 0..pipe.slots.len() {
+            self.discard(backend, i, now);
+        }
+        let pipe = self.pipes[backend.index()].as_mut().expect("it was there");
+        pipe.hand_over(backend, &self.links, &mut self.outbox);
+        pipe.drain = None;
+        pipe.epoch = drain.epoch;
+        pipe.ttl_ready = false;
+        self.say_flushed(backend, drain.epoch);
+    }
+
+    /// Lets go of the records of the backend's `i`th lane here, and of its connection.
+    fn discard(&mut self, backend: BackendId, i: usize, now: Now) {
+        let pipe = self.pipes[backend.index()]
+            .as_mut()
+            .expect("a lane's backend has a pipe");
+        let slot = pipe.slots[i];
+        let mut results = Results {
+            backend,
+            epoch: pipe.epoch,
+            unix: now.unix,
+            settled: &mut pipe.settled,
+            outbox: &mut self.outbox,
+            troubles: &mut self.troubles,
+            links: &self.links,
+        };
+        if self.slots[slot].lane.discard(&mut self.held, &mut results) == Step::Close {
+            pipe.count_connection(true, false);
+            self.actions.push_back(Action::Close(slot));
+        }
+    }
+
+    fn say_flushed(&mut self, backend: BackendId, epoch: Epoch) {
+        self.outbox.push_back(KeeperMail::Flushed {
+            backend,
+            epoch,
+            party: Party::Worker(self.index),
+        });
+    }
+}

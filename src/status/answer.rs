@@ -123,8 +123,8 @@ mod tests {
 
     fn board() -> (Board, Arc<BackendCounters>) {
         let counters = Arc::new(BackendCounters::default());
-        counters.feeder.processed.set(12);
-        counters.keeper.settled.set(10);
+        counters.processed.set(12);
+        counters.settled.set(10);
         let mut board = Board::new(Now::default());
         board.add("127.0.0.1:9998", Arc::clone(&counters), Now::default());
         board.add("127.0.0.1:9999", Arc::default(), Now::default());
@@ -293,7 +293,7 @@ mod tests {
             answer(&request, &gate, board.snapshot(), &mut pages).body,
             first
         );
-        counters.keeper.settled.set(11);
+        counters.settled.set(11);
         board.refresh(Now::default());
         let second = answer(&request, &gate, board.snapshot(), &mut pages)
             .body

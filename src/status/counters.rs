@@ -38,10 +38,16 @@ impl Counter {
     }
 }
 
-/// What the feeder (and the catalog before it) writes.
+/// Begins a new pair of cache lines in a `repr(C)` struct: x86 fetches lines in pairs. Takes no room itself.
 #[derive(Debug, Default)]
-#[repr(align(128))] // Two lines: x86 fetches lines in pairs.
-pub struct FeederCounters {
+#[repr(align(128))]
+struct CacheLine;
+
+/// All numbers of one backend; shared in an `Arc`. Those without another word only grow.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct BackendCounters {
+    _feeder: CacheLine,
     /// Records read from logs. Counts a record once, across restarts too.
     pub processed: Counter,
     /// Records whose request target is longer than what the backend reads at once.
@@ -50,12 +56,8 @@ pub struct FeederCounters {
     pub unread_bytes: Counter,
     /// Log files that exist. A gauge.
     pub log_files: Counter,
-}
 
-/// What the workers write.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct WorkerCounters {
+    _workers: CacheLine,
     /// Answers that came from the backend, whatever they said.
     pub answers: Counter,
     /// Records sent again after a failure.
@@ -66,12 +68,8 @@ pub struct WorkerCounters {
     pub expired: Counter,
     /// Open connections to the backend. A gauge.
     pub connections_open: Counter,
-}
 
-/// What the keeper writes.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct KeeperCounters {
+    _keeper: CacheLine,
     /// Records settled: acknowledged or set aside. Counts a record once, across restarts too.
     pub settled: Counter,
     /// Bytes of log that the settled records took, line ends included.
@@ -86,29 +84,13 @@ pub struct KeeperCounters {
     pub rejected: Counter,
     /// When the oldest record that isn't settled was written to the log, in seconds since 1970; 0 if there is none. A gauge.
     pub oldest_unsettled_unix: Counter,
-}
 
-/// What the feeder adds to and the keeper takes from.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct InFlightCounters {
+    /// Feeder and keeper both: the one adds, the other takes away.
+    _in_flight: CacheLine,
     /// Records read and not settled. A gauge.
     pub in_flight_records: Counter,
     /// Bytes of log that they took. A gauge.
     pub in_flight_bytes: Counter,
-}
-
-/// All numbers of one backend; shared in an `Arc`.
-#[derive(Debug, Default)]
-pub struct BackendCounters {
-    /// Written by the feeder.
-    pub feeder: FeederCounters,
-    /// Written by the workers.
-    pub workers: WorkerCounters,
-    /// Written by the keeper.
-    pub keeper: KeeperCounters,
-    /// Written by the feeder and the keeper.
-    pub in_flight: InFlightCounters,
 }
 
 /// The numbers of one backend as they were at an instant; the same names and units.
@@ -157,33 +139,27 @@ impl BackendCounters {
     /// All of them, now.
     #[must_use]
     pub fn load(&self) -> Counts {
-        let Self {
-            feeder,
-            workers,
-            keeper,
-            in_flight,
-        } = self;
         // First, so that what was processed before it is settled is seen too.
-        let settled = keeper.settled.load();
+        let settled = self.settled.load();
         Counts {
-            processed: feeder.processed.load(),
+            processed: self.processed.load(),
             settled,
-            settled_bytes: keeper.settled_bytes.load(),
-            applied: keeper.applied.load(),
-            superseded: keeper.superseded.load(),
-            absent: keeper.absent.load(),
-            rejected: keeper.rejected.load(),
-            expired: workers.expired.load(),
-            resent: workers.resent.load(),
-            asked: workers.asked.load(),
-            answers: workers.answers.load(),
-            long_targets: feeder.long_targets.load(),
-            unread_bytes: feeder.unread_bytes.load(),
-            in_flight_bytes: in_flight.in_flight_bytes.load(),
-            in_flight_records: in_flight.in_flight_records.load(),
-            log_files: feeder.log_files.load(),
-            oldest_unsettled_unix: keeper.oldest_unsettled_unix.load(),
-            connections_open: workers.connections_open.load(),
+            settled_bytes: self.settled_bytes.load(),
+            applied: self.applied.load(),
+            superseded: self.superseded.load(),
+            absent: self.absent.load(),
+            rejected: self.rejected.load(),
+            expired: self.expired.load(),
+            resent: self.resent.load(),
+            asked: self.asked.load(),
+            answers: self.answers.load(),
+            long_targets: self.long_targets.load(),
+            unread_bytes: self.unread_bytes.load(),
+            in_flight_bytes: self.in_flight_bytes.load(),
+            in_flight_records: self.in_flight_records.load(),
+            log_files: self.log_files.load(),
+            oldest_unsettled_unix: self.oldest_unsettled_unix.load(),
+            connections_open: self.connections_open.load(),
         }
     }
 }
@@ -216,36 +192,37 @@ mod tests {
     fn what_different_threads_write_shares_no_cache_line() {
         assert_eq!(std::mem::align_of::<BackendCounters>(), 128);
         assert_eq!(std::mem::size_of::<BackendCounters>(), 4 * 128);
+        assert_eq!(std::mem::offset_of!(BackendCounters, processed), 0);
+        assert_eq!(std::mem::offset_of!(BackendCounters, answers), 128);
+        assert_eq!(std::mem::offset_of!(BackendCounters, settled), 256);
+        assert_eq!(
+            std::mem::offset_of!(BackendCounters, in_flight_records),
+            384
+        );
     }
 
     #[test]
     fn every_counter_is_told_under_its_own_name() {
         let counters = BackendCounters::default();
-        let BackendCounters {
-            feeder,
-            workers,
-            keeper,
-            in_flight,
-        } = &counters;
         let all = [
-            ("processed", &feeder.processed),
-            ("settled", &keeper.settled),
-            ("settled_bytes", &keeper.settled_bytes),
-            ("applied", &keeper.applied),
-            ("superseded", &keeper.superseded),
-            ("absent", &keeper.absent),
-            ("rejected", &keeper.rejected),
-            ("expired", &workers.expired),
-            ("resent", &workers.resent),
-            ("asked", &workers.asked),
-            ("answers", &workers.answers),
-            ("long_targets", &feeder.long_targets),
-            ("unread_bytes", &feeder.unread_bytes),
-            ("in_flight_bytes", &in_flight.in_flight_bytes),
-            ("in_flight_records", &in_flight.in_flight_records),
-            ("log_files", &feeder.log_files),
-            ("oldest_unsettled_unix", &keeper.oldest_unsettled_unix),
-            ("connections_open", &workers.connections_open),
+            ("processed", &counters.processed),
+            ("settled", &counters.settled),
+            ("settled_bytes", &counters.settled_bytes),
+            ("applied", &counters.applied),
+            ("superseded", &counters.superseded),
+            ("absent", &counters.absent),
+            ("rejected", &counters.rejected),
+            ("expired", &counters.expired),
+            ("resent", &counters.resent),
+            ("asked", &counters.asked),
+            ("answers", &counters.answers),
+            ("long_targets", &counters.long_targets),
+            ("unread_bytes", &counters.unread_bytes),
+            ("in_flight_bytes", &counters.in_flight_bytes),
+            ("in_flight_records", &counters.in_flight_records),
+            ("log_files", &counters.log_files),
+            ("oldest_unsettled_unix", &counters.oldest_unsettled_unix),
+            ("connections_open", &counters.connections_open),
         ];
         for (number, (_, counter)) in all.iter().enumerate() {
             counter.set(number as u64 + 1);

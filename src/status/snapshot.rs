@@ -254,12 +254,12 @@ mod tests {
         board.add("a:1", Arc::clone(&counters), at(0));
         let generation = board.snapshot().generation();
         for second in 1..=60 {
-            counters.feeder.processed.set(second * 100 + 7);
-            counters.keeper.settled.set(second * 100);
-            counters.keeper.settled_bytes.set(second * 20_000);
-            counters.feeder.unread_bytes.set(90_000);
-            counters.in_flight.in_flight_bytes.set(10_000);
-            counters.keeper.oldest_unsettled_unix.set(1_000_000);
+            counters.processed.set(second * 100 + 7);
+            counters.settled.set(second * 100);
+            counters.settled_bytes.set(second * 20_000);
+            counters.unread_bytes.set(90_000);
+            counters.in_flight_bytes.set(10_000);
+            counters.oldest_unsettled_unix.set(1_000_000);
             board.refresh(at(second));
         }
         let backend = &board.snapshot().backends()[0];
@@ -307,7 +307,7 @@ mod tests {
         let generation = board.snapshot().generation();
         board.refresh(at(0));
         assert_eq!(board.snapshot().generation(), generation);
-        counters.feeder.processed.add(1);
+        counters.processed.add(1);
         board.refresh(at(0));
         assert_ne!(board.snapshot().generation(), generation);
     }

@@ -2,6 +2,8 @@
 //!
 //! A setting's default and range live in `config`; what is here cannot be set, or bounds what can.
 
+use std::time::Duration;
+
 /// Bytes of a record before key and table: fixed fields of the head (see `binlog::record`).
 pub const RECORD_HEAD_FIXED_BYTES: usize = 38;
 
@@ -67,6 +69,48 @@ pub const RETRY_LAST_MS: u64 = 5000;
 /// Requests that a lane may have in one burst, whatever their size.
 pub const BURST_REQUESTS_MAX: usize = 64;
 
+/// Bytes of one request's head (request line, fields, the empty line) that HA's door reads before it refuses with 431. HA's own
+/// request is under 300; nginx and browsers keep theirs under 8 KiB.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Fields in one head. More is refused with 431.
+pub const HTTP_FIELDS_MAX: usize = 64;
+
+/// Bytes of answers waiting to be sent on one connection above which no further pipelined request is looked at, until all of them
+/// are sent. One answer may be larger: it is never cut.
+pub const HTTP_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of one chunk-size line after the size (chunk extensions, which nobody uses).
+pub const HTTP_CHUNK_EXTENSION_BYTES_MAX: u32 = 256;
+
+/// How long a connection that we have closed for sending is still read, so that the last answer isn't lost to a reset.
+pub const HTTP_LINGER: Duration = Duration::from_secs(1);
+
+/// A connection that has been idle for this long gives its buffers back. Longer than the interval at which HA polls, so that a busy
+/// one allocates nothing.
+pub const HTTP_BUFFERS_IDLE: Duration = Duration::from_secs(5);
+
+/// An idle connection's buffer above this many bytes is given back at once.
+pub const HTTP_BUFFER_KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes asked of a socket at once.
+pub const HTTP_READ_BYTES: usize = 16 * 1024;
+
+/// Reads of one connection before it is the others' turn.
+pub const HTTP_READS_PER_TURN: u32 = 8;
+
+/// Connections accepted before it is the others' turn.
+pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
+
+/// Connections at HA's door at a time; the next one takes the place of the one that has been idle longest.
+pub const HTTP_CONNECTIONS_MAX: usize = 4096;
+
+/// How long accepting rests when the system has no descriptor or memory left for a new connection.
+pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Deadlines of connections are looked at no more often than this: with thousands of connections a look costs some ten microseconds.
+pub const HTTP_DEADLINE_TICK: Duration = Duration::from_millis(50);
+
 const _: () = assert!(
     BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH,
     "a burst's outcomes fit a batch"
@@ -81,3 +125,5 @@ const _: () = assert!(
     "the least memory budget holds one line"
 );
 const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);
+const _: () = assert!(HTTP_OUTPUT_BYTES_MAX >= HTTP_BUFFER_KEPT_BYTES_MAX);
+const _: () = assert!(HTTP_READ_BYTES <= HTTP_HEAD_BYTES_MAX);

@@ -17,7 +17,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use memchr::memrchr;
@@ -453,12 +452,12 @@ impl Lane {
                     pending.batch,
                     pending.at + pending.bytes,
                 );
-                cx.counters.asked.fetch_add(1, Relaxed);
+                cx.counters.asked.add(1);
                 at += 1;
                 break;
             }
             if composed.target_bytes > self.segment_bytes_max {
-                cx.counters.long_targets.fetch_add(1, Relaxed);
+                cx.counters.long_targets.add(1);
             }
             self.exchange.push(
                 Kind::Mutation,
@@ -478,7 +477,7 @@ impl Lane {
             return Step::Rest;
         }
         if resent > 0 {
-            cx.counters.resent.fetch_add(resent, Relaxed);
+            cx.counters.resent.add(resent);
         }
         cx.bucket.take(at);
         self.state = State::Busy {
@@ -519,7 +518,7 @@ impl Lane {
         };
         // Counted before a failure is: whether others moved since is told by this number.
         if answers > 0 {
-            cx.counters.answers.fetch_add(answers, Relaxed);
+            cx.counters.answers.add(answers);
         }
         let step = end.unwrap_or_else(|trouble| self.fail(trouble, cx));
         (taken, step)
@@ -613,7 +612,7 @@ impl Lane {
     ) {
         let front = self.pending[0];
         if expired {
-            cx.counters.expired.fetch_add(1, Relaxed);
+            cx.counters.expired.add(1);
         }
         cx.sink.settle(cx.held, front.batch, front.line, settlement);
         self.pop_front(cx);
@@ -661,7 +660,7 @@ impl Lane {
     }
 
     fn count_attempt<S: Sink>(&mut self, trouble: &Trouble, cx: &mut LaneContext<'_, S>) {
-        let answers = cx.counters.answers.load(Relaxed);
+        let answers = cx.counters.answers.load();
         if self.attempts == 0 {
             self.answers_at_first_failure = answers;
         }

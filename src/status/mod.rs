@@ -1,3 +1,12 @@
-//! What is going on, as numbers and as answers.
+//! What there is to tell while it runs: counters, what follows from them, and the answers to those who ask. Pure.
+//!
+//! The engine's threads add to [`counters::BackendCounters`]; the control thread reads them into a [`snapshot::Board`]; every answer is made
+//! from that board's [`snapshot::Snapshot`], so nobody who asks waits for a disk, a backend or a replay. This is the one room that knows
+//! another of its height: [`answer`] routes requests as `http` parsed them.
 
+pub mod answer;
 pub mod counters;
+pub mod rate;
+pub mod report;
+pub mod snapshot;
+pub mod sync_status;

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::limits::OUTCOMES_PER_BATCH;
@@ -55,8 +54,8 @@ impl Pipe {
     /// Keeps the number of connections.
     pub(super) fn count_connection(&self, before: bool, after: bool) {
         match (before, after) {
-            (false, true) => _ = self.counters.connections_open.fetch_add(1, Relaxed),
-            (true, false) => _ = self.counters.connections_open.fetch_sub(1, Relaxed),
+            (false, true) => _ = self.counters.connections_open.add(1),
+            (true, false) => _ = self.counters.connections_open.sub(1),
             _ => {}
         }
     }

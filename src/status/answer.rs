@@ -1,0 +1,318 @@
+//! From a request to its answer: the table of paths.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/status.html` | 200 `ok\n`, to any method, to anyone |
+//! | `/sync_status?backend_count=N` | 401 without credentials; 405 to all but GET; 404 without a count; else the JSON that HA knows |
+//! | `/v1/status` | 401 without credentials; 405 to all but GET; else [`report`](super::report) |
+//! | any other | 404 |
+//!
+//! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies.
+
+use super::snapshot::Snapshot;
+use super::{report, sync_status};
+use crate::http::answer::{Answer, Status};
+use crate::http::basic::Credentials;
+use crate::http::request::{Method, Request};
+
+/// What a 401 tells about who is to authenticate.
+pub const CHALLENGE: &str = "Basic realm=\"hustdbsync\"";
+
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    credentials: Credentials,
+}
+
+impl Gate {
+    /// A gate for `network.user` and `network.passwd`.
+    #[must_use]
+    pub fn new(user: &str, passwd: &str) -> Self {
+        Self {
+            credentials: Credentials::new(user, passwd),
+        }
+    }
+
+    /// Refuses those without credentials, then those with another method than `method`.
+    fn refusal(&self, request: &Request<'_>, method: Method) -> Option<Answer<'static>> {
+        if !self.credentials.admit(request.authorization) {
+            return Some(
+                Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)]),
+            );
+        }
+        let allow: &'static [(&'static str, &'static str)] = match method {
+            Method::Post => &[("Allow", "POST")],
+            _ => &[("Allow", "GET")],
+        };
+        (request.method != method)
+            .then(|| Answer::empty(Status::MethodNotAllowed).with_fields(allow))
+    }
+}
+
+/// The bodies made last, kept so that the next ones need no memory, and none at all if nothing has changed.
+#[derive(Debug, Default)]
+pub struct Pages {
+    sync_status: Vec<u8>,
+    /// The snapshot's generation and the count that `sync_status` was made for.
+    sync_status_of: Option<(u64, usize)>,
+    report: Vec<u8>,
+}
+
+impl Pages {
+    fn sync_status(&mut self, snapshot: &Snapshot, count: usize) -> &[u8] {
+        // Counts beyond what there is give the same body.
+        let of = Some((snapshot.generation(), count.min(snapshot.backends().len())));
+        if self.sync_status_of != of {
+            self.sync_status.clear();
+            sync_status::write(snapshot, count, &mut self.sync_status);
+            self.sync_status_of = of;
+        }
+        &self.sync_status
+    }
+
+    fn report(&mut self, snapshot: &Snapshot) -> &[u8] {
+        self.report.clear();
+        report::write(snapshot, &mut self.report);
+        &self.report
+    }
+}
+
+/// The answer to `request`. `pages` must see one board's snapshots only.
+pub fn answer<'a>(
+    request: &Request<'_>,
+    gate: &Gate,
+    snapshot: &Snapshot,
+    pages: &'a mut Pages,
+) -> Answer<'a> {
+    match request.path {
+        b"/status.html" => Answer::text(Status::Ok, b"ok\n"),
+        b"/sync_status" => {
+            if let Some(refusal) = gate.refusal(request, Method::Get) {
+                return refusal;
+            }
+            match request.parameter("backend_count") {
+                None | Some([]) => Answer::empty(Status::NotFound),
+                Some(value) => Answer::text(
+                    Status::Ok,
+                    pages.sync_status(snapshot, sync_status::backend_count(value)),
+                ),
+            }
+        }
+        b"/v1/status" => {
+            if let Some(refusal) = gate.refusal(request, Method::Get) {
+                return refusal;
+            }
+            Answer {
+                status: Status::Ok,
+                content_type: Some("application/json"),
+                fields: &[("Cache-Control", "no-store")],
+                body: pages.report(snapshot),
+            }
+        }
+        _ => Answer::empty(Status::NotFound),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Now;
+    use crate::status::counters::BackendCounters;
+    use crate::status::snapshot::Board;
+    use std::sync::Arc;
+
+    fn board() -> (Board, Arc<BackendCounters>) {
+        let counters = Arc::new(BackendCounters::default());
+        counters.processed.set(12);
+        counters.settled.set(10);
+        let mut board = Board::new(Now::default());
+        board.add("127.0.0.1:9998", Arc::clone(&counters), Now::default());
+        board.add("127.0.0.1:9999", Arc::default(), Now::default());
+        (board, counters)
+    }
+
+    const RIGHT: Option<&str> = Some("Basic c3luYzpzeW5j");
+
+    /// Asks for `target`; gives the status and the body.
+    #[track_caller]
+    fn check(
+        method: Method,
+        target: &str,
+        authorization: Option<&str>,
+        status: Status,
+        in_body: &str,
+    ) {
+        let (path, query) = target
+            .split_once('?')
+            .map_or((target, None), |(path, query)| (path, Some(query)));
+        let request = Request {
+            method,
+            path: path.as_bytes(),
+            query: query.map(str::as_bytes),
+            authorization: authorization.map(str::as_bytes),
+            body_bytes: 0,
+        };
+        let (board, _) = board();
+        let mut pages = Pages::default();
+        let answer = answer(
+            &request,
+            &Gate::new("sync", "sync"),
+            board.snapshot(),
+            &mut pages,
+        );
+        assert_eq!(answer.status, status, "{target}");
+        let body = std::str::from_utf8(answer.body).unwrap();
+        assert!(
+            body.contains(in_body) && (in_body.is_empty() == body.is_empty()),
+            "{target}: {body}"
+        );
+        assert_eq!(answer.content_type.is_some(), !body.is_empty());
+        let challenge = answer
+            .fields
+            .iter()
+            .find(|field| field.0 == "WWW-Authenticate");
+        assert_eq!(challenge.is_some(), status == Status::Unauthorized);
+    }
+
+    #[test]
+    fn anyone_may_ask_whether_we_are_alive() {
+        for method in [Method::Get, Method::Head, Method::Post, Method::Other] {
+            check(method, "/status.html", None, Status::Ok, "ok\n");
+        }
+        check(
+            Method::Get,
+            "/status.html?a=b",
+            Some("nonsense"),
+            Status::Ok,
+            "ok\n",
+        );
+    }
+
+    #[test]
+    fn credentials_are_looked_at_before_the_method_and_the_method_before_the_count() {
+        for path in ["/sync_status", "/sync_status?backend_count=1", "/v1/status"] {
+            for method in [Method::Get, Method::Head, Method::Post, Method::Other] {
+                check(method, path, None, Status::Unauthorized, "");
+                check(
+                    method,
+                    path,
+                    Some("Basic c3luYzp3cm9uZw=="),
+                    Status::Unauthorized,
+                    "",
+                );
+            }
+            for method in [Method::Head, Method::Post, Method::Other] {
+                check(method, path, RIGHT, Status::MethodNotAllowed, "");
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_must_be_there_but_need_not_be_one() {
+        for target in [
+            "",
+            "?",
+            "?backend_count",
+            "?backend_count=",
+            "?backend_counts=1",
+            "?BACKEND_COUNT=1",
+            "?backend_count=1&backend_count=",
+        ] {
+            check(
+                Method::Get,
+                &format!("/sync_status{target}"),
+                RIGHT,
+                Status::NotFound,
+                "",
+            );
+        }
+        for value in ["0", "-1", "abc", "x1", "1&backend_count=0"] {
+            check(
+                Method::Get,
+                &format!("/sync_status?backend_count={value}"),
+                RIGHT,
+                Status::Ok,
+                "\"status\": {}",
+            );
+        }
+        for value in [
+            "1",
+            "2",
+            "1abc",
+            "99999999999999999999",
+            "0&a=b&backend_count=1",
+        ] {
+            check(
+                Method::Get,
+                &format!("/sync_status?backend_count={value}"),
+                RIGHT,
+                Status::Ok,
+                "127.0.0.1:9998",
+            );
+        }
+    }
+
+    #[test]
+    fn any_other_path_is_not_found_to_anyone() {
+        for path in [
+            "/",
+            "",
+            "*",
+            "/sync_status/",
+            "/status.html/",
+            "//status.html",
+            "/sync%5fstatus",
+            "/STATUS.HTML",
+            "/v1",
+            "/v1/status/",
+        ] {
+            for authorization in [None, RIGHT] {
+                check(Method::Get, path, authorization, Status::NotFound, "");
+                check(Method::Post, path, authorization, Status::NotFound, "");
+            }
+        }
+    }
+
+    #[test]
+    fn the_body_follows_the_numbers_and_needs_no_new_memory() {
+        let (mut board, counters) = board();
+        let gate = Gate::new("sync", "sync");
+        let mut pages = Pages::default();
+        let request = Request {
+            method: Method::Get,
+            path: b"/sync_status",
+            query: Some(b"backend_count=9"),
+            authorization: RIGHT.map(str::as_bytes),
+            body_bytes: 0,
+        };
+        let first = answer(&request, &gate, board.snapshot(), &mut pages)
+            .body
+            .to_vec();
+        let place = pages.sync_status.as_ptr();
+        assert_eq!(
+            answer(&request, &gate, board.snapshot(), &mut pages).body,
+            first
+        );
+        counters.settled.set(11);
+        board.refresh(Now::default());
+        let second = answer(&request, &gate, board.snapshot(), &mut pages)
+            .body
+            .to_vec();
+        assert_eq!(
+            String::from_utf8(second).unwrap(),
+            String::from_utf8(first).unwrap().replace(": 10", ": 11")
+        );
+        assert_eq!(pages.sync_status.as_ptr(), place);
+    }
+
+    #[test]
+    fn the_report_is_json() {
+        check(
+            Method::Get,
+            "/v1/status",
+            RIGHT,
+            Status::Ok,
+            "\"name\":\"127.0.0.1:9998\",\"state\":\"unknown\"",
+        );
+    }
+}

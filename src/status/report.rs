@@ -1,0 +1,110 @@
+//! `GET /v1/status`: everything there is to tell, as JSON, for `hustdbsync status` and for whoever scripts it.
+//!
+//! Numbers keep their names for good; new ones may come. Who reads it takes what is missing as 0 or empty, and what is unknown not at
+//! all, so a client and a server of different versions understand each other.
+
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::{BackendSnapshot, Snapshot};
+
+/// The report, as read.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The server's version.
+    pub version: String,
+    /// When it started, in seconds since 1970.
+    pub started_unix: u64,
+    /// When it answered, in seconds since 1970.
+    pub now_unix: u64,
+    /// Records read from logs, over all backends.
+    pub processed: u64,
+    /// Records settled, over all backends.
+    pub settled: u64,
+    /// Bytes of log not settled, over all backends.
+    pub backlog_bytes: u64,
+    /// The backends, in the order of their names.
+    pub backends: Vec<BackendSnapshot>,
+}
+
+/// The same, as written.
+#[derive(Serialize)]
+struct ReportView<'a> {
+    version: &'a str,
+    started_unix: u64,
+    now_unix: u64,
+    processed: u64,
+    settled: u64,
+    backlog_bytes: u64,
+    backends: &'a [BackendSnapshot],
+}
+
+/// Appends the report to `body`.
+pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
+    let (processed, settled) = snapshot.totals();
+    let view = ReportView {
+        version: env!("CARGO_PKG_VERSION"),
+        started_unix: snapshot.started_unix,
+        now_unix: snapshot.now_unix,
+        processed,
+        settled,
+        backlog_bytes: snapshot.backends().iter().fold(0, |sum: u64, backend| {
+            sum.saturating_add(backend.backlog_bytes)
+        }),
+        backends: snapshot.backends(),
+    };
+    // Numbers and strings into a `Vec`: neither can fail.
+    let _ = serde_json::to_writer(&mut *body, &view);
+    body.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::counters::Counts;
+
+    #[test]
+    fn a_report_reads_back_as_it_was() {
+        let backend = BackendSnapshot {
+            name: "127.0.0.1:9998".into(),
+            state: "down".into(),
+            why: "connection \"refused\"".into(),
+            since_unix: 5,
+            counts: Counts {
+                processed: 12,
+                settled: 10,
+                unread_bytes: 99,
+                ..Counts::default()
+            },
+            backlog_bytes: 99,
+            rate_per_second: 1.5,
+            bytes_per_second: 2.5,
+            lag_seconds: 3,
+            drain_seconds: None,
+        };
+        let snapshot = Snapshot::new(1, 7, vec![backend.clone()]);
+        let mut body = Vec::new();
+        write(&snapshot, &mut body);
+        let report: Report = serde_json::from_slice(&body).unwrap();
+        let expected = Report {
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_unix: 1,
+            now_unix: 7,
+            processed: 12,
+            settled: 10,
+            backlog_bytes: 99,
+            backends: vec![backend],
+        };
+        assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn a_report_of_another_version_is_understood() {
+        let report: Report = serde_json::from_str(
+            r#"{"new": [1], "backends": [{"name": "a:1", "settled": 3, "newer": null}]}"#,
+        )
+        .unwrap();
+        assert_eq!(report.backends[0].counts.settled, 3);
+        assert_eq!(report.backends[0].drain_seconds, None);
+    }
+}

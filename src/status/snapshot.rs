@@ -1,0 +1,314 @@
+//! All backends at an instant: what every answer is made from.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::counters::{BackendCounters, Counts};
+use super::rate::RateMeter;
+use crate::clock::Now;
+
+/// One backend at an instant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackendSnapshot {
+    /// `host:port`, as HA names its folder.
+    pub name: String,
+    /// Its state in one word.
+    pub state: Cow<'static, str>,
+    /// Why it is in that state, as a sentence; empty if there is nothing to say.
+    pub why: String,
+    /// Since when, in seconds since 1970.
+    pub since_unix: u64,
+    /// Its numbers.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Bytes of log that aren't settled.
+    pub backlog_bytes: u64,
+    /// Records settled a second, over the last five seconds or so.
+    pub rate_per_second: f64,
+    /// Bytes of log settled a second, over the same time.
+    pub bytes_per_second: f64,
+    /// Age of the oldest unsettled record, in seconds; 0 if there is none.
+    pub lag_seconds: u64,
+    /// Seconds until the backlog is gone at the present rate; `None` while nothing moves.
+    pub drain_seconds: Option<u64>,
+}
+
+/// All backends at an instant, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// When the process started, in seconds since 1970.
+    pub started_unix: u64,
+    /// When this was taken, in seconds since 1970.
+    pub now_unix: u64,
+    backends: Vec<BackendSnapshot>,
+    /// Changes with each change of anything above.
+    generation: u64,
+}
+
+impl Snapshot {
+    /// A snapshot of these backends; they are put in order.
+    #[must_use]
+    pub fn new(started_unix: u64, now_unix: u64, mut backends: Vec<BackendSnapshot>) -> Self {
+        backends.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            started_unix,
+            now_unix,
+            backends,
+            generation: 0,
+        }
+    }
+
+    /// The backends, in the order of their names.
+    #[must_use]
+    pub fn backends(&self) -> &[BackendSnapshot] {
+        &self.backends
+    }
+
+    /// A number that tells two states of one board's snapshot apart.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The sum over all backends of (records processed, records settled).
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        self.backends
+            .iter()
+            .fold((0, 0), |(processed, settled), backend| {
+                (
+                    processed.wrapping_add(backend.counts.processed),
+                    settled.wrapping_add(backend.counts.settled),
+                )
+            })
+    }
+}
+
+/// The control thread's view of all backends: takes their states as they change and their numbers when it is told to.
+#[derive(Debug)]
+pub struct Board {
+    snapshot: Snapshot,
+    /// One for each of `snapshot.backends`, in the same order.
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    counters: Arc<BackendCounters>,
+    records: RateMeter,
+    bytes: RateMeter,
+}
+
+impl Board {
+    /// A board without backends.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self {
+            snapshot: Snapshot::new(now.unix, now.unix, Vec::new()),
+            watched: Vec::new(),
+        }
+    }
+
+    /// Takes in a backend, or gives a known one other counters.
+    pub fn add(&mut self, name: &str, counters: Arc<BackendCounters>, now: Now) {
+        let watched = Watched {
+            counters,
+            records: RateMeter::default(),
+            bytes: RateMeter::default(),
+        };
+        match self.place(name) {
+            Ok(known) => self.watched[known] = watched,
+            Err(place) => {
+                let backend = BackendSnapshot {
+                    name: name.to_owned(),
+                    state: Cow::Borrowed("unknown"),
+                    since_unix: now.unix,
+                    ..BackendSnapshot::default()
+                };
+                self.snapshot.backends.insert(place, backend);
+                self.watched.insert(place, watched);
+            }
+        }
+        self.refresh(now);
+    }
+
+    /// Drops a backend.
+    pub fn remove(&mut self, name: &str) {
+        if let Ok(place) = self.place(name) {
+            self.snapshot.backends.remove(place);
+            self.watched.remove(place);
+            self.snapshot.generation += 1;
+        }
+    }
+
+    /// Notes a backend's state: one word, and why. `since_unix` moves only if the word changes.
+    pub fn set_state(&mut self, name: &str, state: &'static str, why: &str, now: Now) {
+        let Ok(place) = self.place(name) else {
+            return;
+        };
+        let backend = &mut self.snapshot.backends[place];
+        if backend.state != state {
+            backend.state = Cow::Borrowed(state);
+            backend.since_unix = now.unix;
+        }
+        if backend.why != why {
+            why.clone_into(&mut backend.why);
+        }
+        self.snapshot.generation += 1;
+    }
+
+    /// Reads all counters. Allocates nothing; some ten nanoseconds a backend.
+    pub fn refresh(&mut self, now: Now) {
+        let mut changed = self.snapshot.now_unix != now.unix;
+        self.snapshot.now_unix = now.unix;
+        for (backend, watched) in self.snapshot.backends.iter_mut().zip(&mut self.watched) {
+            changed |= watched.refresh(backend, now);
+        }
+        self.snapshot.generation += u64::from(changed);
+    }
+
+    /// What was read last.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.snapshot
+            .backends
+            .binary_search_by(|backend| backend.name.as_str().cmp(name))
+    }
+}
+
+impl Watched {
+    /// True if a number has changed.
+    fn refresh(&mut self, backend: &mut BackendSnapshot, now: Now) -> bool {
+        let counts = self.counters.load();
+        self.records.handle_count(counts.settled, now.monotonic);
+        self.bytes.handle_count(counts.settled_bytes, now.monotonic);
+        let changed = backend.counts != counts;
+        backend.counts = counts;
+        backend.backlog_bytes = counts.backlog_bytes();
+        backend.rate_per_second = self.records.per_second();
+        backend.bytes_per_second = self.bytes.per_second();
+        backend.lag_seconds = match counts.oldest_unsettled_unix {
+            0 => 0,
+            written => now.unix.saturating_sub(written),
+        };
+        backend.drain_seconds = drain_seconds(backend.backlog_bytes, backend.bytes_per_second);
+        changed
+    }
+}
+
+/// Seconds, rounded up, in which `backlog_bytes` are gone.
+fn drain_seconds(backlog_bytes: u64, bytes_per_second: f64) -> Option<u64> {
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate; a float that is too large becomes the largest integer"
+    )]
+    match backlog_bytes {
+        0 => Some(0),
+        _ if bytes_per_second <= 0.0 => None,
+        _ => Some((backlog_bytes as f64 / bytes_per_second).ceil() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(second: u64) -> Now {
+        Now {
+            monotonic: Duration::from_secs(second),
+            unix: 1_000_000 + second,
+        }
+    }
+
+    #[test]
+    fn backends_stand_in_the_order_of_their_names() {
+        let mut board = Board::new(at(0));
+        for name in ["b:1", "a:10", "c:1", "a:9"] {
+            board.add(name, Arc::default(), at(0));
+        }
+        board.remove("c:1");
+        board.remove("nobody:1");
+        let names: Vec<&str> = board
+            .snapshot()
+            .backends()
+            .iter()
+            .map(|backend| backend.name.as_str())
+            .collect();
+        assert_eq!(names, ["a:10", "a:9", "b:1"]);
+    }
+
+    #[test]
+    fn numbers_follow_from_counters_and_time() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = Board::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        let generation = board.snapshot().generation();
+        for second in 1..=60 {
+            counters.processed.set(second * 100 + 7);
+            counters.settled.set(second * 100);
+            counters.settled_bytes.set(second * 20_000);
+            counters.unread_bytes.set(90_000);
+            counters.in_flight_bytes.set(10_000);
+            counters.oldest_unsettled_unix.set(1_000_000);
+            board.refresh(at(second));
+        }
+        let backend = &board.snapshot().backends()[0];
+        assert_eq!(
+            (
+                backend.backlog_bytes,
+                backend.lag_seconds,
+                backend.drain_seconds
+            ),
+            (100_000, 60, Some(6))
+        );
+        assert!((backend.rate_per_second - 100.0).abs() < 1.0);
+        assert_eq!(board.snapshot().totals(), (6007, 6000));
+        assert_ne!(board.snapshot().generation(), generation);
+    }
+
+    #[test]
+    fn time_to_drain_is_unknown_while_nothing_moves_and_nothing_when_all_is_done() {
+        assert_eq!(drain_seconds(1, 0.0), None);
+        assert_eq!(drain_seconds(0, 0.0), Some(0));
+        assert_eq!(drain_seconds(3, 2.0), Some(2));
+        assert_eq!(drain_seconds(u64::MAX, 1e-300), Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_state_begins_when_its_word_changes() {
+        let mut board = Board::new(at(0));
+        board.add("a:1", Arc::default(), at(0));
+        assert_eq!(board.snapshot().backends()[0].state, "unknown");
+        board.set_state("a:1", "down", "connection refused", at(5));
+        board.set_state("a:1", "down", "timed out", at(9));
+        board.set_state("nobody:1", "up", "", at(9));
+        let backend = &board.snapshot().backends()[0];
+        assert_eq!(
+            (&*backend.state, backend.why.as_str(), backend.since_unix),
+            ("down", "timed out", 1_000_005)
+        );
+    }
+
+    #[test]
+    fn a_generation_lasts_while_nothing_changes() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = Board::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        let generation = board.snapshot().generation();
+        board.refresh(at(0));
+        assert_eq!(board.snapshot().generation(), generation);
+        counters.processed.add(1);
+        board.refresh(at(0));
+        assert_ne!(board.snapshot().generation(), generation);
+    }
+}

@@ -28,6 +28,8 @@ use self::pipe::{Pipe, Results};
 
 mod flush;
 mod pipe;
+#[cfg(test)]
+mod tests;
 
 /// What a driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +164,12 @@ impl Worker {
             self.step(slot, now, |lane, cx| lane.poll_step(cx));
         }
         self.actions.pop_front()
+    }
+
+    /// Whether [`Worker::poll_action`] may have something.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.actions.is_empty() || !self.ready.is_empty()
     }
 
     /// What is to be sent on the slot's connection: a head's bytes, then a body's.

@@ -1,0 +1,5 @@
+//! The shell.
+
+pub mod clock;
+pub mod os;
+pub mod worker_mio;

@@ -1,0 +1,812 @@
+//! A worker against a scripted backend: what it sends, what it reports, and what it lets go.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::binlog::request::Template;
+use crate::binlog::{Method, Record, line};
+use crate::replay::chunk::Chunk;
+use crate::replay::mailbox::NoBell;
+use crate::replay::messages::{FileId, Party, SegmentId, Trouble};
+use crate::replay::outcome::{Outcomes, Settlement};
+
+const BACKEND: BackendId = BackendId(0);
+const APPLIED: &str = "HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n";
+
+fn answer(status: &str, headers: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nContent-Type: text/plain\r\n\r\n")
+}
+
+fn mailbox<T>() -> Arc<Mailbox<T>> {
+    Arc::new(Mailbox::new(1024, Box::new(NoBell)))
+}
+
+/// One worker, one backend, its lanes' connections held by the test.
+struct Rig {
+    worker: Worker,
+    links: WorkerLinks,
+    counters: Arc<BackendCounters>,
+    now: Now,
+    epoch: Epoch,
+    segments: u64,
+    /// Connections asked for and not made yet, made ones.
+    asked: Vec<usize>,
+    made: Vec<usize>,
+    closed: Vec<usize>,
+    /// What the worker wants to send, by slot, whole bursts.
+    sent: Vec<(usize, String)>,
+}
+
+fn settings() -> LaneSettings {
+    LaneSettings {
+        template: Template::new("h:1", None),
+        outcomes: Outcomes::default(),
+        lanes: 1,
+        burst_bytes: 4096,
+        head_bytes_max: 4000,
+        requests_per_connection: 80_000,
+        attempts_max: 3,
+        records_per_second_max: 0,
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(5),
+    }
+}
+
+impl Rig {
+    fn new(settings: LaneSettings) -> Self {
+        let links = WorkerLinks {
+            mailbox: mailbox(),
+            keeper: mailbox(),
+            control: mailbox(),
+            returns: Arc::new(Returns::new(64, mailbox())),
+            settled_spares: Arc::new(Spares::new(8)),
+            fed_spares: Arc::new(Spares::new(8)),
+        };
+        let mut rig = Self {
+            worker: Worker::new(0, 1, links.clone(), 1),
+            links,
+            counters: Arc::default(),
+            now: Now {
+                monotonic: Duration::from_secs(100),
+                unix: 1_000_000,
+            },
+            epoch: 0,
+            segments: 0,
+            asked: vec![],
+            made: vec![],
+            closed: vec![],
+            sent: vec![],
+        };
+        rig.mail(WorkerMail::Open {
+            backend: BACKEND,
+            epoch: 0,
+            address: "127.0.0.1:1".parse().unwrap(),
+            settings: Arc::new(settings),
+            counters: Arc::clone(&rig.counters),
+        });
+        rig.mail(WorkerMail::Ttl {
+            backend: BACKEND,
+            ready: true,
+        });
+        rig
+    }
+
+    fn mail(&mut self, mail: WorkerMail) {
+        self.links.mailbox.send(mail).unwrap();
+        self.turn();
+    }
+
+    /// Lets the worker act until it rests. Everything outgoing is taken by the "system".
+    fn turn(&mut self) {
+        self.worker.take_mail(self.now);
+        while let Some(action) = self.worker.poll_action(self.now) {
+            match action {
+                Action::Connect(slot, _) => self.asked.push(slot),
+                Action::Close(slot) => {
+                    self.made.retain(|made| *made != slot);
+                    self.asked.retain(|asked| *asked != slot);
+                    self.closed.push(slot);
+                }
+                Action::Transmit(slot) => {
+                    let burst = self.worker.outgoing(slot).concat();
+                    self.worker.handle_sent(slot, burst.len(), self.now);
+                    self.sent.push((slot, String::from_utf8(burst).unwrap()));
+                }
+            }
+        }
+        self.worker.hand_over();
+        self.worker.check_invariants();
+    }
+
+    fn connect(&mut self) {
+        for slot in std::mem::take(&mut self.asked) {
+            self.made.push(slot);
+            self.worker.handle_connected(slot, 65_000, self.now);
+        }
+        self.turn();
+    }
+
+    /// Feeds lines of these records, in one batch, to lane 0.
+    fn feed(&mut self, records: &[Record<'_>]) {
+        self.feed_as(records, false);
+    }
+
+    fn feed_as(&mut self, records: &[Record<'_>], maybe_sent: bool) {
+        let mut chunk = Vec::new();
+        let mut fed = Vec::new();
+        for (index, record) in (0..).zip(records) {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            let start = chunk.len();
+            line::encode(b"[now] | ", &bytes, &mut chunk);
+            let end = chunk.len() - 1;
+            let range = line::decode_in_place(&mut chunk[start..end]).unwrap();
+            fed.push(Fed {
+                at: u32::try_from(start + range.start).unwrap(),
+                bytes: u32::try_from(range.len()).unwrap(),
+                line: index,
+                lane: 0,
+                maybe_sent,
+            });
+        }
+        self.segments += 1;
+        self.mail(WorkerMail::Batch(Batch {
+            backend: BACKEND,
+            epoch: self.epoch,
+            segment: SegmentId(self.segments),
+            file: FileId(1),
+            chunk: Chunk::new(chunk, BACKEND),
+            records: fed,
+        }));
+    }
+
+    fn answer(&mut self, slot: usize, bytes: &str) {
+        self.worker
+            .handle_received(slot, bytes.as_bytes(), self.now);
+        self.turn();
+    }
+
+    fn break_connection(&mut self, slot: usize) {
+        self.made.retain(|made| *made != slot);
+        self.worker.handle_closed(slot, "reset".into(), self.now);
+        self.turn();
+    }
+
+    /// Lets time pass, past any retry delay.
+    fn wait(&mut self, seconds: u64) {
+        self.now.monotonic += Duration::from_secs(seconds);
+        self.now.unix += seconds;
+        self.worker.handle_deadlines(self.now);
+        self.turn();
+    }
+
+    /// Keys of the requests sent since the last call, one string a burst.
+    fn bursts(&mut self) -> Vec<String> {
+        let keys = |burst: &str| {
+            let requests = burst
+                .split(" HTTP/1.1\r\n")
+                .filter_map(|text| text.rsplit_once("?key="));
+            let keys: Vec<_> = requests
+                .map(|(_, rest)| rest.split('&').next().unwrap())
+                .collect();
+            keys.join(" ")
+        };
+        std::mem::take(&mut self.sent)
+            .iter()
+            .map(|(_, burst)| keys(burst))
+            .collect()
+    }
+
+    /// What the keeper was told: settled lines as "segment.line=outcome", rejections with their reasons, flushes.
+    fn told(&mut self) -> Vec<String> {
+        let mut told = vec![];
+        while let Some(mail) = self.links.keeper.receive() {
+            match mail {
+                KeeperMail::Settled { batch, .. } => told.extend(
+                    batch
+                        .iter()
+                        .map(|one| format!("{}.{}={:?}", one.segment.0, one.line, one.settlement)),
+                ),
+                KeeperMail::Rejected(one) => {
+                    told.push(format!("{}.{}!{}", one.segment.0, one.line, one.reason))
+                }
+                KeeperMail::Flushed { epoch, party, .. } => {
+                    assert_eq!(party, Party::Worker(0));
+                    told.push(format!("flushed {epoch}"));
+                }
+                other => panic!("a worker does not say {other:?}"),
+            }
+        }
+        told
+    }
+
+    fn troubles(&mut self) -> Vec<Trouble> {
+        let mut troubles = vec![];
+        while let Some(mail) = self.links.control.receive() {
+            let ControlMail::Trouble { trouble, .. } = mail else {
+                panic!("a worker does not say {mail:?}");
+            };
+            troubles.push(trouble);
+        }
+        troubles
+    }
+
+    fn chunks_home(&mut self) -> usize {
+        std::iter::from_fn(|| self.links.returns.receive()).count()
+    }
+}
+
+fn put(key: &'static str) -> Record<'static> {
+    Record {
+        method: Method::Put,
+        version: 1,
+        key: key.as_bytes(),
+        expires_unix: 0,
+        table: b"",
+        score: 0,
+        opt: 0,
+        value: b"v",
+    }
+}
+
+const KEYS: [&str; 9] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+
+fn puts(count: usize) -> Vec<Record<'static>> {
+    KEYS[..count].iter().map(|key| put(key)).collect()
+}
+
+fn zadd(value: &'static [u8]) -> Record<'static> {
+    Record {
+        method: Method::Zadd,
+        version: 5,
+        table: b"z",
+        opt: 1,
+        value,
+        ..put("m")
+    }
+}
+
+#[test]
+fn a_lane_connects_when_records_come_and_sends_them_in_growing_bursts() {
+    let mut rig = Rig::new(settings());
+    assert!(rig.asked.is_empty());
+    rig.feed(&puts(6));
+    rig.connect();
+    assert_eq!(rig.bursts(), ["a"]);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["b c"]);
+    rig.answer(0, &APPLIED.repeat(2));
+    assert_eq!(rig.bursts(), ["d e f"]);
+    rig.answer(0, APPLIED);
+    assert_eq!(
+        rig.bursts(),
+        [""; 0],
+        "nothing goes while answers are outstanding"
+    );
+    rig.answer(0, &APPLIED.repeat(2));
+    assert_eq!(
+        rig.told(),
+        [
+            "1.0=Applied",
+            "1.1=Applied",
+            "1.2=Applied",
+            "1.3=Applied",
+            "1.4=Applied",
+            "1.5=Applied"
+        ]
+    );
+    assert_eq!(rig.chunks_home(), 1);
+    assert_eq!(rig.counters.answers.load(), 6);
+    assert_eq!(rig.counters.connections_open.load(), 1);
+}
+
+#[test]
+fn a_burst_is_bounded_by_its_bytes_and_none_is_one_request() {
+    let mut rig = Rig::new(LaneSettings {
+        burst_bytes: 250,
+        ..settings()
+    });
+    rig.feed(&puts(9));
+    rig.connect();
+    for _ in 0..3 {
+        let requests = rig.sent.last().unwrap().1.matches("POST").count();
+        rig.answer(0, &APPLIED.repeat(requests));
+    }
+    assert_eq!(rig.bursts(), ["a", "b c", "d e", "f g"]);
+
+    let mut rig = Rig::new(LaneSettings {
+        burst_bytes: 0,
+        ..settings()
+    });
+    rig.feed(&puts(3));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["a", "b", "c"]);
+}
+
+#[test]
+fn after_a_broken_connection_the_suffix_is_sent_again_in_order() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(6));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, &APPLIED.repeat(2));
+    rig.answer(0, APPLIED);
+    rig.bursts();
+    rig.break_connection(0);
+    assert_eq!(rig.troubles(), [Trouble::Connection("reset".into())]);
+    assert!(rig.asked.is_empty(), "it waits before it tries again");
+    rig.wait(1);
+    rig.connect();
+    assert_eq!(rig.bursts(), ["e"]);
+    assert_eq!(rig.counters.resent.load(), 1);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["f"]);
+}
+
+#[test]
+fn what_each_answer_means_reaches_the_keeper_in_order() {
+    let mut rig = Rig::new(settings());
+    let del = Record {
+        method: Method::Del,
+        value: b"",
+        ..put("x")
+    };
+    rig.feed(&[put("a"), del, put("b"), put("c")]);
+    rig.connect();
+    rig.answer(0, &answer("200 OK", "Version: 9\r\nVerError: true\r\n"));
+    rig.answer(
+        0,
+        &(answer("404 Not Found", "Version: 0\r\n")
+            + &answer("401 Unauthorized", "Version: 0\r\n")),
+    );
+    rig.answer(0, APPLIED);
+    assert_eq!(
+        rig.told(),
+        ["1.0=Superseded", "1.1=Absent", "1.2!version", "1.3=Applied"]
+    );
+}
+
+#[test]
+fn a_rejected_line_is_kept_as_ha_wrote_it() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&[put("first"), put("k")]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, &answer("400 Bad Request", ""));
+    let (mut bytes, mut expected) = (vec![], vec![]);
+    put("k").encode(&mut bytes);
+    line::encode(b"[now] | ", &bytes, &mut expected);
+    expected.pop();
+    let rejected = std::iter::from_fn(|| rig.links.keeper.receive()).find_map(|mail| match mail {
+        KeeperMail::Rejected(one) => Some(one),
+        _ => None,
+    });
+    let rejected = rejected.expect("a line is set aside");
+    assert_eq!(rejected.raw, expected);
+    assert_eq!(rejected.reason, "bad_request");
+    assert_eq!(rejected.detail, "the backend answered 400 to put");
+}
+
+#[test]
+fn a_head_that_hustdb_cannot_stand_is_set_aside_unsent() {
+    let mut rig = Rig::new(LaneSettings {
+        head_bytes_max: 100,
+        ..settings()
+    });
+    let long: &'static str =
+        "a-key-of-some-length-that-makes-the-head-of-its-request-too-long-for-the-bound-set-here";
+    rig.feed(&[put("a"), put(long), put("b")]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["a", "b"]);
+    assert_eq!(
+        rig.told(),
+        ["1.0=Applied", "1.1!head_too_long", "1.2=Applied"]
+    );
+}
+
+#[test]
+fn a_record_that_fails_while_others_move_is_set_aside_after_attempts_max() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    for others in [0, 1, 1] {
+        rig.connect();
+        rig.answer(0, &answer("500 Internal Server Error", ""));
+        rig.counters.answers.add(others);
+        rig.wait(10);
+    }
+    assert_eq!(rig.bursts(), ["a", "a", "a"]);
+    assert_eq!(rig.told(), ["1.0!attempts"]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.told(), ["1.1=Applied"]);
+    assert_eq!(rig.troubles().len(), 3);
+}
+
+#[test]
+fn a_backend_that_answers_nobody_sets_nothing_aside() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    for _ in 0..20 {
+        rig.connect();
+        rig.answer(0, &answer("500 Internal Server Error", ""));
+        rig.wait(10);
+    }
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[test]
+fn own_answers_in_the_same_read_are_not_others_moving() {
+    let mut rig = Rig::new(LaneSettings {
+        attempts_max: 1,
+        ..settings()
+    });
+    rig.feed(&puts(3));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(
+        0,
+        &(APPLIED.to_owned() + &answer("500 Internal Server Error", "")),
+    );
+    assert_eq!(rig.told(), ["1.0=Applied", "1.1=Applied"]);
+}
+
+#[test]
+fn a_wrong_password_settles_and_sets_aside_nothing() {
+    let mut rig = Rig::new(LaneSettings {
+        attempts_max: 1,
+        ..settings()
+    });
+    rig.feed(&puts(2));
+    rig.counters.answers.add(100);
+    for _ in 0..3 {
+        rig.connect();
+        rig.answer(
+            0,
+            &answer(
+                "401 Unauthorized",
+                "WWW-Authenticate: Basic realm=\"libevhtp\"\r\n",
+            ),
+        );
+        rig.wait(10);
+    }
+    assert_eq!(rig.told(), [""; 0]);
+    assert_eq!(rig.troubles(), vec![Trouble::Refused; 3]);
+}
+
+#[test]
+fn garbage_silence_and_answers_too_many_are_trouble() {
+    for (bytes, trouble) in [
+        (
+            "<html>",
+            "the answer is no HTTP/1.1: its version".to_owned(),
+        ),
+        (&APPLIED.repeat(2), "more answers than requests".to_owned()),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3221225472\r\n\r\n",
+            "the answer is larger than 65536 bytes".to_owned(),
+        ),
+    ] {
+        let mut rig = Rig::new(settings());
+        rig.feed(&puts(1));
+        rig.connect();
+        rig.answer(0, bytes);
+        assert_eq!(rig.troubles(), [Trouble::Garbage(trouble)]);
+        assert_eq!(rig.closed, [0]);
+    }
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(1));
+    rig.connect();
+    rig.wait(6);
+    assert_eq!(rig.troubles(), [Trouble::Timeout]);
+}
+
+#[test]
+fn a_connection_that_is_not_made_in_time_is_tried_again() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(1));
+    assert_eq!(rig.asked, [0]);
+    rig.wait(2);
+    assert_eq!(rig.troubles().len(), 1);
+    rig.wait(2);
+    assert_eq!(rig.asked, [0]);
+    rig.connect();
+    assert_eq!(rig.bursts(), ["a"]);
+}
+
+#[test]
+fn a_record_with_a_ttl_waits_for_the_backends_clock_and_the_lane_behind_it() {
+    let mut rig = Rig::new(settings());
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: false,
+    });
+    let ttl = Record {
+        expires_unix: 2_000_000,
+        ..put("t")
+    };
+    rig.feed(&[put("a"), ttl, put("b")]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["a"]);
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: true,
+    });
+    assert_eq!(rig.bursts(), ["t b"]);
+}
+
+#[test]
+fn an_expired_record_is_deleted_and_does_not_wait() {
+    let mut rig = Rig::new(settings());
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: false,
+    });
+    let expired = Record {
+        expires_unix: 999_999,
+        ..put("t")
+    };
+    rig.feed(&[expired]);
+    rig.connect();
+    assert!(
+        rig.sent[0]
+            .1
+            .starts_with("GET /hustdb/del?key=t&ver=1&is_dup=true ")
+    );
+    rig.answer(0, &answer("404 Not Found", ""));
+    assert_eq!(rig.told(), ["1.0=Absent"]);
+    assert_eq!(rig.counters.expired.load(), 1);
+}
+
+#[test]
+fn a_zadd_that_adds_is_asked_for_before_it_is_sent_again() {
+    for (stored, settlement, added) in [
+        (4, "Applied", true),
+        (5, "AppliedBefore", false),
+        (6, "AppliedBefore", false),
+    ] {
+        let mut rig = Rig::new(settings());
+        rig.feed(&[zadd(b"m"), put("a")]);
+        rig.connect();
+        assert!(rig.sent[0].1.starts_with("GET /hustdb/zadd?ver=5"));
+        rig.sent.clear();
+        rig.break_connection(0);
+        rig.wait(1);
+        rig.connect();
+        assert!(
+            rig.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "),
+            "{}",
+            rig.sent[0].1
+        );
+        assert_eq!(rig.sent.len(), 1, "nothing goes with a question");
+        rig.answer(0, &answer("200 OK", &format!("Version: {stored}\r\n")));
+        assert_eq!(rig.sent[1].1.starts_with("GET /hustdb/zadd?ver=5"), added);
+        if added {
+            rig.answer(0, APPLIED);
+        }
+        assert_eq!(rig.told(), [format!("1.0={settlement}")]);
+        assert_eq!(rig.counters.asked.load(), 1);
+    }
+}
+
+#[test]
+fn a_question_about_what_is_not_there_lets_the_zadd_go_and_counts_for_one_connection_only() {
+    let mut rig = Rig::new(settings());
+    rig.feed_as(&[zadd(b"m")], true);
+    rig.connect();
+    assert!(rig.sent[0].1.starts_with("GET /hustdb/zscore"));
+    rig.answer(0, &answer("412 Precondition Failed", ""));
+    assert!(rig.sent[1].1.starts_with("GET /hustdb/zadd"));
+    rig.break_connection(0);
+    rig.wait(1);
+    rig.connect();
+    assert!(
+        rig.sent[2].1.starts_with("GET /hustdb/zscore"),
+        "it may have been applied meanwhile"
+    );
+    rig.answer(0, &answer("404 Not Found", "Version: 0\r\n"));
+    assert!(rig.sent[3].1.starts_with("GET /hustdb/zadd"));
+}
+
+#[test]
+fn a_zadd_that_sets_is_sent_again_without_asking() {
+    let mut rig = Rig::new(settings());
+    rig.feed_as(
+        &[Record {
+            opt: 0,
+            ..zadd(b"m")
+        }],
+        true,
+    );
+    rig.connect();
+    assert!(rig.sent[0].1.starts_with("GET /hustdb/zadd"));
+}
+
+#[test]
+fn a_send_that_ends_inside_a_request_line_closes_the_connection() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(1));
+    for slot in std::mem::take(&mut rig.asked) {
+        rig.worker.handle_connected(slot, 65_000, rig.now);
+        while rig.worker.poll_action(rig.now).is_some() {}
+        rig.worker.handle_sent(slot, 20, rig.now);
+    }
+    rig.turn();
+    assert_eq!(rig.closed, [0]);
+    rig.wait(1);
+    rig.connect();
+    assert_eq!(rig.bursts(), ["a"]);
+}
+
+#[test]
+fn a_connection_is_retired_after_its_requests() {
+    let mut rig = Rig::new(LaneSettings {
+        requests_per_connection: 2,
+        ..settings()
+    });
+    rig.feed(&puts(3));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["a", "b"]);
+    assert_eq!((&rig.closed[..], &rig.asked[..]), (&[0][..], &[0][..]));
+    rig.connect();
+    assert_eq!(rig.bursts(), ["c"]);
+    assert_eq!(rig.troubles(), []);
+    assert_eq!(rig.counters.connections_open.load(), 1);
+}
+
+#[test]
+fn a_large_body_is_sent_from_its_chunk() {
+    let value: &'static [u8] = vec![b'x'; 100_000].leak();
+    let mut rig = Rig::new(settings());
+    rig.feed(&[
+        Record {
+            value,
+            ..put("big")
+        },
+        put("a"),
+    ]);
+    rig.connect();
+    let burst = &rig.sent[0].1;
+    assert!(burst.contains("\r\nContent-Length: 100000\r\n\r\nxxx"));
+    assert_eq!(burst.matches('x').count(), 100_000);
+    rig.answer(0, APPLIED);
+    rig.bursts();
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.told(), ["1.0=Applied", "1.1=Applied"]);
+}
+
+#[test]
+fn a_flush_forgets_everything_and_says_so_behind_all_outcomes() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(6));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.mail(WorkerMail::Flush {
+        backend: BACKEND,
+        epoch: 1,
+        drain_until: None,
+    });
+    assert_eq!(rig.told(), ["1.0=Applied", "flushed 1"]);
+    assert_eq!(rig.closed, [0]);
+    assert_eq!(rig.chunks_home(), 1);
+    assert_eq!(rig.counters.connections_open.load(), 0);
+    rig.feed(&puts(2));
+    assert_eq!(
+        rig.chunks_home(),
+        1,
+        "a batch of an older epoch goes home at once"
+    );
+    assert!(rig.asked.is_empty());
+}
+
+#[test]
+fn a_drain_lets_what_is_in_flight_be_answered_and_no_more() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(6));
+    rig.connect();
+    let drain_until = Some(rig.now.monotonic + Duration::from_secs(3));
+    rig.mail(WorkerMail::Flush {
+        backend: BACKEND,
+        epoch: 1,
+        drain_until,
+    });
+    assert_eq!(rig.told(), [""; 0]);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.told(), ["1.0=Applied", "flushed 1"]);
+    assert_eq!(rig.bursts(), ["a"]);
+}
+
+#[test]
+fn a_drain_ends_when_its_time_is_up() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(6));
+    rig.connect();
+    let drain_until = Some(rig.now.monotonic + Duration::from_secs(3));
+    rig.mail(WorkerMail::Flush {
+        backend: BACKEND,
+        epoch: 1,
+        drain_until,
+    });
+    rig.wait(2);
+    assert_eq!(rig.told(), [""; 0]);
+    rig.wait(2);
+    assert_eq!(rig.told(), ["flushed 1"]);
+}
+
+#[test]
+fn a_backend_that_was_never_opened_is_flushed_at_once() {
+    let mut rig = Rig::new(settings());
+    rig.mail(WorkerMail::Flush {
+        backend: BackendId(7),
+        epoch: 1,
+        drain_until: None,
+    });
+    assert_eq!(rig.told(), ["flushed 1"]);
+}
+
+#[test]
+fn while_the_keeper_takes_nothing_no_new_burst_goes() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(6));
+    rig.connect();
+    while rig.links.keeper.send(KeeperMail::Stop).is_ok() {}
+    rig.answer(0, APPLIED);
+    assert_eq!(
+        rig.bursts(),
+        ["a", "b c"],
+        "known only when the outbox is handed over"
+    );
+    rig.answer(0, &APPLIED.repeat(2));
+    assert_eq!(rig.bursts(), [""; 0]);
+    while rig.links.keeper.receive().is_some() {}
+    rig.turn();
+    rig.turn();
+    assert_eq!(rig.bursts(), ["d e f"]);
+}
+
+#[test]
+fn a_rate_is_kept_and_the_lane_goes_on_by_itself() {
+    let mut rig = Rig::new(LaneSettings {
+        records_per_second_max: 10,
+        ..settings()
+    });
+    rig.feed(&puts(4));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["a"]);
+    rig.now.monotonic = rig.worker.deadline();
+    rig.wait(0);
+    assert_eq!(rig.bursts(), ["b"]);
+}
+
+proptest! {
+    #[test]
+    fn answers_cut_anywhere_settle_the_same(cuts in proptest::collection::vec(1..120_usize, 0..40)) {
+        let mut rig = Rig::new(settings());
+        rig.feed(&puts(9));
+        rig.connect();
+        let mut cuts = cuts.into_iter().chain(std::iter::repeat(40));
+        let (mut burst, mut told) = (0, vec![]);
+        while burst < rig.sent.len() {
+            let requests = rig.sent[burst].1.matches("POST").count();
+            let answers = APPLIED.repeat(requests);
+            let mut rest = &answers[..];
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(cuts.next().unwrap().min(rest.len()));
+                rig.answer(0, now);
+                rest = later;
+            }
+            burst += 1;
+            told.extend(rig.told());
+        }
+        let expected: Vec<_> = (0..9).map(|line| format!("1.{line}={:?}", Settlement::Applied)).collect();
+        prop_assert_eq!(told, expected);
+        prop_assert_eq!(rig.chunks_home(), 1);
+    }
+}

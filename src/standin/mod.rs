@@ -13,7 +13,7 @@
 //! | `connection` | bytes in, bytes out; limits and the alarm |
 //! | `script` | misbehaviour |
 //! | `service` | password, script, store and counters in one handler |
-//! | `server`, `port` | threads and sockets: the only impure part |
+//! | `server`, `client`, `control`, `port` | threads and sockets: the only impure part |
 //!
 //! All but the last row is pure: a simulation can drive [`store::Store`] or a whole [`connection::Connection`] on its own clock.
 //!
@@ -27,8 +27,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub mod answer;
+mod client;
 pub mod connection;
 pub mod contents;
+mod control;
 mod port;
 pub mod query;
 pub mod script;
@@ -46,8 +48,9 @@ pub use script::{Accept, Act, On, Rule, Script};
 pub use service::{Applied, Counters};
 
 use answer::Answer;
+use control::{Control, Mode};
 use query::Call;
-use server::{Control, Mode, Server};
+use server::Server;
 use service::{Settings, Shared};
 
 /// How a stand-in is to be.

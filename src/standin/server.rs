@@ -1,144 +1,26 @@
-//! The stand-in's threads: sockets around [`Connection`]s.
+//! The stand-in's threads: sockets around [`Connection`](super::connection::Connection)s.
 //!
 //! Each thread has its own reactor and its own connections; the first one listens too and deals new connections out in turn. A read is
 //! answered before the next one is made, and a connection whose client doesn't take its answers is not read from.
 //!
-//! What the handle wants changed goes through [`Control`]: it raises the generation, wakes all threads, and waits until each has
-//! seen it. So when `kill` returns, nobody listens and no connection stands.
+//! What the handle wants changed comes by way of [`Control`].
 
-use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::io;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
-use super::connection::{After, Connection, READ_BYTES_MAX};
+use super::client::{Client, Turn, reset};
+use super::control::{Control, Mode, WAKER};
 use super::port::Port;
 use super::script::Accept;
 use super::service::{Service, Shared, lock};
 
 const LISTENER: Token = Token(usize::MAX - 1);
-const WAKER: Token = Token(usize::MAX);
-/// Reads of one connection before the others have their turn.
-const READS_PER_TURN: u32 = 64;
 /// How long accepting rests after an error that is not the client's (no more descriptors).
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
-/// What an endless header is made of.
-const FILLER: &[u8] = b"X-Filler: ........................................................................................\r\n";
-
-/// What the handle and the threads say to each other.
-#[derive(Debug)]
-pub(super) struct Control {
-    orders: Mutex<Orders>,
-    obeyed: Condvar,
-    /// One a thread.
-    wakers: Box<[Waker]>,
-    /// Connections that the first thread accepted for another, one a thread.
-    inboxes: Box<[Mutex<Vec<TcpStream>>]>,
-    /// How often hustdb has gone down; each time every thread drops its connections.
-    crashes: AtomicU64,
-    requests_per_connection: u32,
-    clock_zero_for: Duration,
-}
-
-#[derive(Debug)]
-struct Orders {
-    generation: u64,
-    mode: Mode,
-    /// When the stand-in last came up.
-    started: Instant,
-    /// How many threads have carried out this generation.
-    done: usize,
-    error: Option<io::Error>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    Running,
-    /// No listener, no connections.
-    Down,
-    /// The threads end.
-    Stopping,
-}
-
-impl Control {
-    /// The control and the reactors of `threads` threads.
-    pub(super) fn new(
-        threads: usize,
-        requests_per_connection: u32,
-        clock_zero_for: Duration,
-    ) -> io::Result<(Arc<Self>, Vec<Poll>)> {
-        let polls = (0..threads.max(1))
-            .map(|_| Poll::new())
-            .collect::<io::Result<Vec<_>>>()?;
-        let wakers = polls
-            .iter()
-            .map(|poll| Waker::new(poll.registry(), WAKER))
-            .collect::<io::Result<_>>()?;
-        let control = Self {
-            orders: Mutex::new(Orders {
-                generation: 1,
-                mode: Mode::Running,
-                started: Instant::now(),
-                done: 0,
-                error: None,
-            }),
-            obeyed: Condvar::new(),
-            wakers,
-            inboxes: polls.iter().map(|_| Mutex::default()).collect(),
-            crashes: AtomicU64::new(0),
-            requests_per_connection,
-            clock_zero_for,
-        };
-        Ok((Arc::new(control), polls))
-    }
-
-    /// Puts the threads into `mode` (or leaves them in theirs, to take over new settings) and waits until they are.
-    pub(super) fn order(&self, mode: Option<Mode>) -> io::Result<()> {
-        self.announce(mode)?;
-        self.wait()
-    }
-
-    /// The first half of [`Control::order`]: doesn't wait.
-    pub(super) fn announce(&self, mode: Option<Mode>) -> io::Result<()> {
-        let mut orders = lock(&self.orders);
-        let before = orders.mode;
-        orders.mode = mode.unwrap_or(before);
-        if orders.mode == Mode::Running && before != Mode::Running {
-            orders.started = Instant::now();
-        }
-        orders.generation += 1;
-        orders.done = 0;
-        drop(orders);
-        self.wake_all()
-    }
-
-    /// Waits until all threads have carried out the newest order.
-    pub(super) fn wait(&self) -> io::Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(20);
-        let orders = lock(&self.orders);
-        let (mut orders, timeout) = self
-            .obeyed
-            .wait_timeout_while(orders, PATIENCE, |orders| orders.done < self.wakers.len())
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if timeout.timed_out() {
-            return Err(io::Error::other(
-                "a thread of the stand-in does not answer any more",
-            ));
-        }
-        orders.error.take().map_or(Ok(()), Err)
-    }
-
-    fn wake_all(&self) -> io::Result<()> {
-        self.wakers.iter().try_for_each(Waker::wake)
-    }
-
-    fn is_running(&self) -> bool {
-        lock(&self.orders).mode == Mode::Running
-    }
-}
 
 /// One thread. It runs until it is told to stop.
 pub(super) struct Server<'a> {
@@ -162,45 +44,6 @@ pub(super) struct Server<'a> {
     generation: u64,
     crashes: u64,
     started: Instant,
-}
-
-struct Client {
-    stream: TcpStream,
-    connection: Connection,
-    out: Vec<u8>,
-    /// How much of `out` has been written.
-    written: usize,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Reads and answers.
-    Open,
-    /// Its answers leave when this time has come; nothing is read before.
-    Held(Instant),
-    /// Closed as soon as all answers are out.
-    Closing,
-    /// Says nothing any more.
-    Hung,
-    /// Sends a header without end.
-    Endless,
-}
-
-/// What becomes of a connection after it had its turn.
-enum Turn {
-    /// It waits for the next event.
-    Wait,
-    /// It waits for its time.
-    Hold,
-    /// It wants another turn.
-    Again,
-    /// It is over.
-    Drop,
-    /// It is over, with a reset.
-    Reset,
-    /// hustdb is down.
-    Crash,
 }
 
 impl<'a> Server<'a> {
@@ -302,16 +145,11 @@ impl<'a> Server<'a> {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
+        let clients = &self.clients;
         let held = self
             .held
             .iter()
-            .filter_map(|&token| match self.clients.get(token) {
-                Some(Some(Client {
-                    state: State::Held(until),
-                    ..
-                })) => Some(*until),
-                _ => None,
-            });
+            .filter_map(|&token| clients.get(token)?.as_ref()?.held_until());
         let due = held.chain(self.accept_at).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -333,17 +171,16 @@ impl<'a> Server<'a> {
         if !self.held.is_empty() {
             let now = Instant::now();
             for token in std::mem::take(&mut self.held) {
-                match self.clients.get_mut(token) {
-                    Some(Some(client)) if matches!(client.state, State::Held(until) if until <= now) =>
-                    {
-                        client.state = State::Open;
+                let Some(Some(client)) = self.clients.get_mut(token) else {
+                    continue;
+                };
+                match client.held_until() {
+                    Some(until) if until > now => self.held.push(token),
+                    Some(_) => {
+                        client.release();
                         self.handle_ready(token);
                     }
-                    Some(Some(Client {
-                        state: State::Held(_),
-                        ..
-                    })) => self.held.push(token),
-                    _ => {}
+                    None => {}
                 }
             }
         }
@@ -409,13 +246,7 @@ impl<'a> Server<'a> {
                 .extend((token < self.clients.len()).then_some(token));
             return;
         }
-        let client = Some(Client {
-            stream,
-            connection: Connection::new(self.control.requests_per_connection),
-            out: Vec::new(),
-            written: 0,
-            state: State::Open,
-        });
+        let client = Some(Client::new(stream, self.control.requests_per_connection));
         match self.clients.get_mut(token) {
             Some(slot) => *slot = client,
             None => self.clients.push(client),
@@ -436,7 +267,7 @@ impl<'a> Server<'a> {
             Turn::Again => self.again.push(token),
             Turn::Drop => self.drop_client(token),
             Turn::Reset => {
-                reset(&client.stream);
+                reset(client.stream());
                 self.drop_client(token);
             }
             Turn::Crash => {
@@ -473,87 +304,4 @@ impl<'a> Server<'a> {
         self.held.clear();
         self.again.clear();
     }
-}
-
-impl Client {
-    /// Writes and reads until there is nothing to do or others must have their turn.
-    fn take_turn(&mut self, service: &mut Service<'_>) -> Turn {
-        self.connection
-            .misread_cut_targets(service.misread_cut_targets());
-        for _ in 0..READS_PER_TURN {
-            if let State::Held(_) = self.state {
-                return Turn::Wait;
-            }
-            match self.flush() {
-                Ok(true) => {}
-                Ok(false) => return Turn::Wait,
-                Err(_) => return Turn::Drop,
-            }
-            match self.state {
-                State::Open | State::Hung => {}
-                State::Held(_) => return Turn::Wait,
-                State::Closing => return Turn::Drop,
-                State::Endless => {
-                    self.out.extend_from_slice(&FILLER.repeat(64));
-                    continue;
-                }
-            }
-
-            let mut buffer = [0u8; READ_BYTES_MAX];
-            let count = match self.stream.read(&mut buffer) {
-                Ok(0) => return Turn::Drop,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Wait,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Turn::Drop,
-            };
-            service.tally.bytes_in += count as u64;
-            if self.state == State::Hung {
-                continue;
-            }
-            let answers = self.connection.answers();
-            let after = self
-                .connection
-                .handle_read(&buffer[..count], service, &mut self.out);
-            service.tally.cut_targets += self.connection.take_cut_targets();
-            // Whoever has the answer may look at the counters.
-            service.flush_tally();
-            self.state = match after {
-                After::Continue => State::Open,
-                After::Close => State::Closing,
-                After::Hang => State::Hung,
-                After::Endless => State::Endless,
-                After::Reset => return Turn::Reset,
-                After::Crash => return Turn::Crash,
-            };
-            let delay = service.delay(self.connection.answers() - answers);
-            if self.state == State::Open && !self.out.is_empty() && !delay.is_zero() {
-                self.state = State::Held(Instant::now() + delay);
-                return Turn::Hold;
-            }
-        }
-        Turn::Again
-    }
-
-    /// Writes what is to be written; says whether it is all out.
-    fn flush(&mut self) -> io::Result<bool> {
-        while self.written < self.out.len() {
-            match self.stream.write(&self.out[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.clear();
-        self.written = 0;
-        Ok(true)
-    }
-}
-
-/// Makes the end of this connection a reset, whatever is in its buffers.
-fn reset(stream: &TcpStream) {
-    // Where this fails the connection is closed instead, which a client has to take as well.
-    let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }

@@ -7,4 +7,5 @@ pub mod http;
 pub mod ledger;
 pub mod limits;
 pub mod replay;
+pub mod standin;
 pub mod status;

@@ -1,0 +1,502 @@
+//! The stand-in over real sockets.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// Nothing here takes longer, unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long silence is listened to before it counts as silence.
+const SILENCE: Duration = Duration::from_millis(150);
+
+const OK: &str = "HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n";
+const PROBE: &str = "GET /status.html HTTP/1.1\r\n\r\n";
+const PROBE_OK: &str =
+    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain\r\n\r\nok\n";
+
+fn put(key: &str) -> String {
+    format!(
+        "POST /hustdb/put?key={key}&ver=1&ttl=0&is_dup=true HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nv"
+    )
+}
+
+fn start(options: Options) -> Standin {
+    Standin::start(options).expect("a stand-in")
+}
+
+fn with_rule(rule: Rule) -> Standin {
+    start(Options {
+        script: Script::default().rule(rule),
+        ..Options::default()
+    })
+}
+
+fn connect(standin: &Standin) -> TcpStream {
+    let stream = TcpStream::connect(standin.addr()).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+fn send(stream: &mut TcpStream, bytes: &str) {
+    stream
+        .write_all(bytes.as_bytes())
+        .expect("the request to leave");
+}
+
+#[track_caller]
+fn expect(stream: &mut TcpStream, expected: &str) {
+    let mut found = vec![0; expected.len()];
+    let read = stream.read_exact(&mut found);
+    assert_eq!(
+        String::from_utf8_lossy(&found),
+        expected,
+        "what came back ({read:?})"
+    );
+}
+
+/// Sends `bytes` on a new connection and gives back that connection when `expected` has come back.
+#[track_caller]
+fn check(standin: &Standin, bytes: &str, expected: &str) -> TcpStream {
+    let mut stream = connect(standin);
+    send(&mut stream, bytes);
+    expect(&mut stream, expected);
+    stream
+}
+
+/// That the connection ends now, in whichever way.
+#[track_caller]
+fn expect_end(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(
+            error.kind(),
+            ErrorKind::ConnectionReset,
+            "the end of a connection"
+        ),
+    }
+    assert_eq!(
+        String::from_utf8_lossy(&rest),
+        "",
+        "what came before the end"
+    );
+}
+
+#[track_caller]
+fn expect_reset(stream: &mut TcpStream) {
+    let error = stream.read(&mut [0; 1]).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[track_caller]
+fn expect_silence(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(SILENCE)).expect("a timeout");
+    let error = stream.read(&mut [0; 1]).expect_err("silence");
+    assert!(
+        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "silence, but: {error}"
+    );
+}
+
+#[track_caller]
+fn expect_refused(standin: &Standin) {
+    let error = TcpStream::connect(standin.addr()).expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[track_caller]
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn keys(standin: &Standin) -> Vec<String> {
+    let name = |item: Item| String::from_utf8_lossy(&item.key).into_owned();
+    standin.contents().into_keys().map(name).collect()
+}
+
+#[test]
+fn a_burst_is_carried_out_in_order_counted_and_remembered() {
+    let standin = start(Options {
+        record_history: true,
+        ..Options::default()
+    });
+    let burst = [put("b"), put("a"), put("b"), PROBE.to_owned()].concat();
+    check(&standin, &burst, &[OK, OK, OK, PROBE_OK].concat());
+
+    let counters = standin.counters();
+    let expected = Counters {
+        requests: 4,
+        probes: 1,
+        applied: 3,
+        duplicates: 1,
+        accepted: 1,
+        bytes_in: burst.len() as u64,
+        ..Counters::default()
+    };
+    assert_eq!(
+        Counters {
+            open: 0,
+            ..counters
+        },
+        expected
+    );
+    assert_eq!(keys(&standin), ["a", "b"]);
+    let order: Vec<_> = standin
+        .history()
+        .into_iter()
+        .map(|applied| applied.key)
+        .collect();
+    assert_eq!(order, [b"b", b"a", b"b"]);
+    wait_until("the end of the connection", || standin.counters().open == 0);
+}
+
+#[test]
+fn a_wrong_password_is_refused_and_can_be_changed_but_probes_need_none() {
+    let standin = start(Options {
+        credentials: Some(("huststore".to_owned(), "huststore".to_owned())),
+        ..Options::default()
+    });
+    let refused = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic realm=\"libevhtp\"\r\nContent-Type: text/plain\r\n\r\n";
+    let authorized = put("k").replace(
+        "Host: h",
+        "Authorization: Basic aHVzdHN0b3JlOmh1c3RzdG9yZQ==",
+    );
+    let mut stream = check(&standin, &put("k"), refused);
+    send(&mut stream, PROBE);
+    expect(&mut stream, PROBE_OK);
+    send(&mut stream, &authorized);
+    expect(&mut stream, OK);
+
+    standin
+        .set_credentials(Some(("huststore", "other")))
+        .expect("another password");
+    send(&mut stream, &authorized);
+    expect(&mut stream, refused);
+    standin.set_credentials(None).expect("no password");
+    send(&mut stream, &put("k"));
+    expect(&mut stream, OK);
+}
+
+#[test]
+fn killed_it_refuses_and_restarted_it_has_its_port_and_its_data() {
+    let standin = start(Options::default());
+    let mut stream = check(&standin, &put("k"), OK);
+    standin.kill().expect("its end");
+    expect_end(&mut stream);
+    expect_refused(&standin);
+    assert_eq!(standin.counters().open, 0);
+
+    standin.restart().expect("its return");
+    check(&standin, PROBE, PROBE_OK);
+    assert_eq!(keys(&standin), ["k"]);
+
+    let mut stream = check(&standin, PROBE, PROBE_OK);
+    standin.restart_empty().expect("its return without data");
+    expect_end(&mut stream);
+    check(&standin, PROBE, PROBE_OK);
+    assert!(standin.contents().is_empty());
+}
+
+#[test]
+fn dropped_it_is_gone() {
+    let standin = start(Options {
+        threads: 2,
+        ..Options::default()
+    });
+    let addr = standin.addr();
+    let mut stream = check(&standin, PROBE, PROBE_OK);
+    drop(standin);
+    expect_end(&mut stream);
+    let error = TcpStream::connect(addr).expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn new_connections_can_be_refused_while_old_ones_go_on() {
+    let standin = start(Options::default());
+    let mut stream = check(&standin, PROBE, PROBE_OK);
+    standin
+        .script(|script| script.accept = Accept::Refuse)
+        .expect("a script");
+    expect_refused(&standin);
+    send(&mut stream, PROBE);
+    expect(&mut stream, PROBE_OK);
+    standin.set_script(Script::default()).expect("a script");
+    check(&standin, PROBE, PROBE_OK);
+}
+
+#[test]
+fn new_connections_can_be_reset() {
+    let standin = start(Options {
+        script: Script::default().accept(Accept::Reset),
+        ..Options::default()
+    });
+    expect_reset(&mut connect(&standin));
+}
+
+#[test]
+fn a_reset_after_some_requests_comes_before_or_after_applying() {
+    let standin = with_rule(Rule::new(On::Mutations, Act::Reset).after(1).times(1));
+    let mut stream = check(&standin, &put("a"), OK);
+    send(&mut stream, &put("b"));
+    expect_reset(&mut stream);
+    assert_eq!(keys(&standin), ["a"]);
+
+    let standin = with_rule(
+        Rule::new(On::Mutations, Act::Reset)
+            .after(1)
+            .times(1)
+            .applied(),
+    );
+    let mut stream = check(&standin, &put("a"), OK);
+    send(&mut stream, &[put("b"), put("c")].concat());
+    expect_reset(&mut stream);
+    assert_eq!(keys(&standin), ["a", "b"]);
+    check(&standin, &put("c"), OK);
+}
+
+#[test]
+fn an_answer_can_be_cut_or_missing_or_without_end() {
+    let standin = with_rule(Rule::new(On::Mutations, Act::Cut(20)).applied());
+    let mut stream = check(&standin, &put("a"), &OK[..20]);
+    expect_end(&mut stream);
+    assert_eq!(keys(&standin), ["a"]);
+
+    let standin = with_rule(Rule::new(On::Mutations, Act::Half));
+    let mut stream = check(
+        &standin,
+        &[PROBE, &put("a")].concat(),
+        &[PROBE_OK, &OK[..OK.len() / 2]].concat(),
+    );
+    expect_silence(&mut stream);
+    assert!(standin.contents().is_empty());
+
+    let standin = with_rule(Rule::new(On::Mutations, Act::Silence));
+    expect_silence(&mut check(
+        &standin,
+        &[PROBE, &put("a"), PROBE].concat(),
+        PROBE_OK,
+    ));
+
+    let standin = with_rule(Rule::new(On::Mutations, Act::EndlessHeader));
+    let mut stream = check(
+        &standin,
+        &put("a"),
+        "HTTP/1.1 200 OK\r\nVersion: 1\r\nX-Filler: ",
+    );
+    let mut much = vec![0; 8 << 20];
+    stream
+        .read_exact(&mut much)
+        .expect("a header of more than 8 MB");
+    assert!(
+        !much.windows(4).any(|window| window == b"\r\n\r\n"),
+        "the header has an end"
+    );
+}
+
+#[test]
+fn an_answer_can_be_garbage_or_a_page() {
+    let standin = with_rule(Rule::new(On::Everything, Act::garbage()));
+    let mut first = [0; 4];
+    let mut stream = connect(&standin);
+    send(&mut stream, PROBE);
+    stream.read_exact(&mut first).expect("garbage");
+    assert_ne!(&first, b"HTTP");
+
+    let standin = with_rule(Rule::new(On::Everything, Act::html()));
+    check(
+        &standin,
+        PROBE,
+        "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html\r\n",
+    );
+}
+
+#[test]
+fn some_requests_can_get_a_status_while_the_others_are_fine() {
+    let standin = with_rule(Rule::new(On::Mutations, Act::status(403)).times(2));
+    let forbidden =
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n";
+    let requests = [&put("a"), PROBE, &put("a"), &put("a")].concat();
+    check(
+        &standin,
+        &requests,
+        &[forbidden, PROBE_OK, forbidden, OK].concat(),
+    );
+
+    let standin = with_rule(Rule::new(
+        On::KeyPrefix(b"poison".to_vec()),
+        Act::status(500),
+    ));
+    let broken = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n";
+    check(
+        &standin,
+        &[put("poison%31"), put("pois")].concat(),
+        &[broken, OK].concat(),
+    );
+    assert_eq!(keys(&standin), ["pois"]);
+}
+
+#[test]
+fn answers_can_be_late() {
+    let standin = start(Options {
+        script: Script::default()
+            .answer_delay(Duration::from_millis(30))
+            .burst_delay(Duration::from_millis(20)),
+        ..Options::default()
+    });
+    let begun = Instant::now();
+    let mut stream = check(&standin, &[put("a"), put("b")].concat(), &[OK, OK].concat());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(80),
+        "answered after {:?}",
+        begun.elapsed()
+    );
+    standin.set_script(Script::default()).expect("a script");
+    send(&mut stream, PROBE);
+    expect(&mut stream, PROBE_OK);
+}
+
+#[test]
+fn a_target_that_arrives_in_two_reads_raises_the_alarm() {
+    let standin = start(Options::default());
+    let mut stream = connect(&standin);
+    let request = put("key");
+    send(&mut stream, &request[..20]);
+    wait_until("the first read", || standin.counters().bytes_in == 20);
+    send(&mut stream, &request[20..]);
+    expect(&mut stream, OK);
+    assert_eq!(standin.counters().cut_targets, 1);
+}
+
+#[test]
+fn a_burst_of_4096_bytes_arrives_in_one_read() {
+    let standin = start(Options::default());
+    let one = put("a");
+    let mut burst = one.repeat(4096 / one.len() - 1);
+    let count = burst.len() / one.len() + 1;
+    burst.push_str(&put(&"k".repeat(4096 - burst.len() - put("").len())));
+    assert_eq!(burst.len(), 4096);
+    check(&standin, &burst, &OK.repeat(count));
+    assert_eq!(standin.counters().cut_targets, 0);
+}
+
+#[test]
+fn a_burst_beyond_4096_bytes_is_cut_by_the_read() {
+    let standin = start(Options::default());
+    // The first request ends twenty bytes before the read does, so the read ends inside the second one's target.
+    let first = put(&"k".repeat(4076 - put("").len()));
+    check(&standin, &[first, put("b")].concat(), &[OK, OK].concat());
+    assert_eq!(standin.counters().cut_targets, 1);
+}
+
+#[test]
+fn a_target_over_8_kb_takes_all_connections_down() {
+    let standin = start(Options {
+        threads: 2,
+        ..Options::default()
+    });
+    let mut others: Vec<_> = (0..4).map(|_| check(&standin, PROBE, PROBE_OK)).collect();
+    let mut stream = connect(&standin);
+    send(&mut stream, &put(&"k".repeat(9000)));
+    expect_end(&mut stream);
+    others.iter_mut().for_each(expect_end);
+    assert_eq!(standin.counters().crashes, 1);
+    check(&standin, PROBE, PROBE_OK);
+}
+
+#[test]
+fn a_connection_ends_after_its_last_answer() {
+    let standin = start(Options {
+        requests_per_connection: 3,
+        ..Options::default()
+    });
+    let mut stream = check(&standin, &[put("a"), put("b")].concat(), &[OK, OK].concat());
+    send(&mut stream, &[put("c"), put("d")].concat());
+    expect(&mut stream, OK);
+    expect_end(&mut stream);
+    assert_eq!(keys(&standin), ["a", "b", "c"]);
+}
+
+#[test]
+fn while_its_clock_stands_at_zero_a_write_with_a_ttl_is_answered_and_gone() {
+    let standin = start(Options {
+        clock_zero_for: PATIENCE,
+        ..Options::default()
+    });
+    let with_ttl = put("short").replace("ttl=0", "ttl=1000");
+    check(
+        &standin,
+        &[with_ttl.clone(), put("long")].concat(),
+        &[OK, OK].concat(),
+    );
+    assert_eq!(keys(&standin), ["long"]);
+
+    let standin = start(Options::default());
+    check(&standin, &with_ttl, OK);
+    let contents = standin.contents();
+    let expires = contents.values().next().expect("a key").expires_unix;
+    assert!(
+        expires.abs_diff(now_unix() + 1000) <= PATIENCE.as_secs(),
+        "it ends at {expires}"
+    );
+}
+
+#[test]
+fn several_threads_serve_one_store() {
+    let standin = start(Options {
+        threads: 3,
+        ..Options::default()
+    });
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            let standin = &standin;
+            scope.spawn(move || {
+                let mut stream = connect(standin);
+                for n in 0..50 {
+                    let sadd = format!(
+                        "POST /hustdb/sadd?ver=1&tb=t{}&is_dup=true HTTP/1.1\r\nContent-Length: 4\r\n\r\n{client}-{n:02}",
+                        n % 5
+                    );
+                    send(&mut stream, &[put(&format!("{client}-{n}")), sadd].concat());
+                    expect(&mut stream, &[OK, OK].concat());
+                }
+            });
+        }
+    });
+    assert_eq!(standin.contents().len(), 600);
+    assert_eq!(standin.counters().applied, 600);
+    let get = |key: &str| {
+        standin.apply(&Request::new(
+            Method::Get,
+            format!("/hustdb/get?key={key}").as_bytes(),
+            b"",
+        ))
+    };
+    assert_eq!(get("5-49").status, 200);
+    assert_eq!(get("5-50").status, 404);
+}
+
+#[test]
+fn a_large_value_comes_back_whole() {
+    let standin = start(Options::default());
+    let value: String = (0..3_000_000u32)
+        .map(|n| char::from(b'a' + (n % 23) as u8))
+        .collect();
+    let request = format!(
+        "POST /hustdb/put?key=k&ver=1&is_dup=true HTTP/1.1\r\nContent-Length: {}\r\n\r\n{value}",
+        value.len()
+    );
+    let mut stream = check(&standin, &request, OK);
+    send(&mut stream, "GET /hustdb/get?key=k HTTP/1.1\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nVersion: 1\r\nContent-Length: {}\r\nContent-Type: text/plain\r\n\r\n",
+        value.len()
+    );
+    expect(&mut stream, &[head, value].concat());
+}

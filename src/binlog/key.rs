@@ -100,6 +100,12 @@ mod tests {
             b"%61%20%62",
             b"a b\0rest",
             b"a%20b%00rest",
+            b"a b?x",
+            b"a b%3Fy",
+            b"a b;c",
+            b"a b%4z",
+            b"a% b%",
+            b"a b%2",
         ] {
             assert_eq!(
                 hash(b"t", spelling),

@@ -2,6 +2,7 @@
 
 pub mod binlog;
 pub mod clock;
+pub mod config;
 pub mod http;
 pub mod ledger;
 pub mod limits;

@@ -108,12 +108,6 @@ impl Config {
         SocketAddr::new(self.network.bind.unwrap_or(by_rule), self.network.port)
     }
 
-    /// The pid file, which stands beside the configuration.
-    #[must_use]
-    pub fn pid_path(&self) -> PathBuf {
-        self.path.with_file_name("hustdbsync.pid")
-    }
-
     /// The folder of the daemon's own log, which stands beside the configuration.
     #[must_use]
     pub fn log_folder(&self) -> PathBuf {

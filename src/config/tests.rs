@@ -370,7 +370,6 @@ fn the_listener_is_open_to_the_network_only_when_others_may_connect() {
 fn what_belongs_to_the_server_stands_where_the_original_has_it() {
     let config = load(r#"{"sync": {"ngx_path": "/data/ha"}}"#);
     assert_eq!(config.state_path(), Path::new("/data/ha/status"));
-    assert_eq!(config.pid_path(), Path::new("/opt/sync/hustdbsync.pid"));
     assert_eq!(config.log_folder(), Path::new("/opt/sync/logs"));
 }
 

@@ -1,0 +1,3 @@
+//! The shell: every system call.
+
+pub mod os;

@@ -1,7 +1,7 @@
 //! The file as JSON, before its values are looked at: two sections, each a list of keys and values in the order of the file.
 //!
-//! Read by hand rather than into a map because a map keeps silent about a key that stands there twice, where the original takes the first
-//! and most readers the last.
+//! Read by hand rather than into a map because a map keeps silent about a key that stands there twice, and takes the last where the
+//! original takes the first.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub(super) struct Document {
 pub(super) struct Entries<'a>(&'a [(String, Value)]);
 
 impl<'a> Entries<'a> {
-    /// The value of a key; the first where there are several, which is an error in any case.
+    /// The value of a key; the first where there are several, as the original has it.
     pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
         self.0
             .iter()
@@ -88,14 +88,15 @@ impl Document {
         }
     }
 
-    /// Finds keys that nobody knows (a warning each) and keys that stand there twice (a fault each).
-    pub(super) fn check_keys(&self, faults: &mut Vec<ConfigError>, warnings: &mut Vec<Warning>) {
+    /// Finds keys that nobody knows and keys that stand there twice: a warning each.
+    pub(super) fn check_keys(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
         let sections: Vec<&str> = self
             .sections
             .iter()
             .map(|(name, _)| name.as_str())
             .collect();
-        check_doubles(&sections, "", faults);
+        check_doubles(&sections, "", &mut warnings);
         for (section, content) in &self.sections {
             if section.starts_with(COMMENT) {
                 continue;
@@ -108,7 +109,7 @@ impl Document {
                 continue;
             };
             let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
-            check_doubles(&names, section, faults);
+            check_doubles(&names, section, &mut warnings);
             let is_known =
                 |name: &str| Config::keys().any(|key| key.section == section && key.name == name);
             warnings.extend(
@@ -118,6 +119,7 @@ impl Document {
                     .map(|name| unknown(section, name)),
             );
         }
+        warnings
     }
 }
 
@@ -129,7 +131,8 @@ fn path_of(section: &str, name: &str) -> String {
     }
 }
 
-fn check_doubles(names: &[&str], section: &str, faults: &mut Vec<ConfigError>) {
+/// The first counts, as in the original; an error would stop a deployed file.
+fn check_doubles(names: &[&str], section: &str, warnings: &mut Vec<Warning>) {
     for (place, name) in names.iter().enumerate() {
         // Told at the second of them only, however many there are.
         if !name.starts_with(COMMENT)
@@ -139,11 +142,11 @@ fn check_doubles(names: &[&str], section: &str, faults: &mut Vec<ConfigError>) {
                 .count()
                 == 1
         {
-            faults.push(ConfigError::Setting {
+            let text =
+                "stands there more than once, and the first counts. Remove the others".to_owned();
+            warnings.push(Warning {
                 setting: path_of(section, name),
-                value: "the key".to_owned(),
-                reason: "stands there more than once".to_owned(),
-                advice: "leave one of them".to_owned(),
+                text,
             });
         }
     }

@@ -72,15 +72,13 @@ impl Config {
         let document =
             Document::parse(text.as_ref()).map_err(|fault| ConfigErrors::of_file(path, fault))?;
         let mut faults = Vec::new();
-        let mut warnings = Vec::new();
         let network = NetworkSettings::read(&document.section("network", &mut faults), &mut faults);
         let sync = SyncSettings::read(&document.section("sync", &mut faults), &mut faults);
-        document.check_keys(&mut faults, &mut warnings);
         let config = Self {
             path: path.to_owned(),
             network,
             sync,
-            warnings,
+            warnings: document.check_keys(),
         };
         config.check_relations(&mut faults);
         if faults.is_empty() {

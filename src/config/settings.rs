@@ -13,10 +13,11 @@ use super::key::{Effect, Key, Kind, Origin, Unit};
 use super::reload::Change;
 use super::secret::Secret;
 use super::value::{LogLevel, Typed};
+use crate::limits::{HUSTDB_ANSWERS_PER_CONNECTION, HUSTDB_READ_BYTES, LINE_BYTES_MAX};
 
-/// Least bytes for lines in memory. One line of HA's log can have about 45 MiB (a body of 33,554,432 bytes, which is all that a backend
-/// takes, in base64), and it has to fit whole.
+/// Least bytes for lines in memory: the longest line has to fit whole.
 pub const MEMORY_BUDGET_MIN: u64 = 48 << 20;
+const _: () = assert!(MEMORY_BUDGET_MIN >= LINE_BYTES_MAX as u64);
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -153,11 +154,11 @@ settings! {
         "Milliseconds for which HA writes to one log. A log is closed when it has not changed for this plus 20 s.";
     connections_per_backend: usize = "16", count(1, 1024), NeedsRestart, New,
         "Connections, and so lanes, to each backend.";
-    burst_bytes: usize = "4096", size(0, 4096), NeedsRestart, New,
+    burst_bytes: usize = "4096", size(0, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
         "Bytes of whole requests in one send. 0 is one request a send. A backend reads 4096 at a time, and more can be mis-stored.";
     head_bytes_max: usize = "4000", size(256, 4096), NeedsRestart, New,
         "A request whose head has more bytes is rejected and not sent: a backend would mis-store it or crash.";
-    requests_per_connection: u32 = "80000", count(1, 81_919), NeedsRestart, New,
+    requests_per_connection: u32 = "80000", count(1, HUSTDB_ANSWERS_PER_CONNECTION as u64 - 1), NeedsRestart, New,
         "Requests after which a connection is replaced. A backend closes it after 81,920 without saying so.";
     memory_budget: usize = "\"64MiB\"", size(MEMORY_BUDGET_MIN, 1 << 40), NeedsRestart, New,
         "Bytes of log lines in memory, for all backends together.";

@@ -1,4 +1,4 @@
-//! The shell.
+//! The shell: every system call.
 
 pub mod clock;
 pub mod os;

@@ -54,8 +54,8 @@ impl Pipe {
     /// Keeps the number of connections.
     pub(super) fn count_connection(&self, before: bool, after: bool) {
         match (before, after) {
-            (false, true) => _ = self.counters.connections_open.add(1),
-            (true, false) => _ = self.counters.connections_open.sub(1),
+            (false, true) => self.counters.connections_open.add(1),
+            (true, false) => self.counters.connections_open.sub(1),
             _ => {}
         }
     }

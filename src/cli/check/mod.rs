@@ -1,0 +1,259 @@
+//! `check`: all that can be known to be wrong before running, at once; or what would be used.
+//!
+//! Contract: changes nothing on disk. A fault is what would stop the start or the replay of some backend; a warning is what would not.
+
+mod backends;
+mod places;
+mod rivals;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::Failure;
+use crate::config::{self, Config, ConfigErrors};
+
+/// What was found. Each text is a sentence that begins with what it is about.
+#[derive(Debug, Default)]
+struct Findings {
+    faults: Vec<String>,
+    warnings: Vec<String>,
+    /// A label and what would be used.
+    facts: Vec<(&'static str, String)>,
+}
+
+impl Findings {
+    fn fault(&mut self, text: impl Into<String>) {
+        self.faults.push(text.into());
+    }
+
+    fn warning(&mut self, text: impl Into<String>) {
+        self.warnings.push(text.into());
+    }
+
+    fn fact(&mut self, label: &'static str, text: impl Into<String>) {
+        self.facts.push((label, text.into()));
+    }
+}
+
+/// Checks and prints. False where there is a fault.
+pub(super) fn check(given: Option<&Path>) -> Result<bool, Failure> {
+    let path = super::config_path(given)?;
+    let loaded = Config::load(&path);
+    let findings = match &loaded {
+        Ok(config) => examine(config, Path::new(super::process::PROC)),
+        Err(errors) => faulty(errors),
+    };
+    let good = findings.faults.is_empty();
+    let text = render(&path, &findings);
+    let written = if good {
+        std::io::stdout().write_all(text.as_bytes())
+    } else {
+        std::io::stderr().write_all(text.as_bytes())
+    };
+    written.map_err(|error| format!("the result can't be written: {error}"))?;
+    Ok(good)
+}
+
+/// Prints the documented sample.
+pub(super) fn print_sample() -> Result<(), Failure> {
+    std::io::stdout()
+        .write_all(config::sample().as_bytes())
+        .map_err(|error| format!("the sample can't be written: {error}").into())
+}
+
+/// A file that doesn't load: its faults are all that can be known.
+fn faulty(errors: &ConfigErrors) -> Findings {
+    Findings {
+        faults: errors.faults().iter().map(ToString::to_string).collect(),
+        ..Findings::default()
+    }
+}
+
+fn examine(config: &Config, proc: &Path) -> Findings {
+    let mut findings = Findings {
+        warnings: config.warnings.iter().map(ToString::to_string).collect(),
+        ..Findings::default()
+    };
+    places::logs(config, &mut findings);
+    places::state(config, &mut findings);
+    places::login(config, &mut findings);
+    places::beside_configuration(config, &mut findings);
+    backends::all(config, &mut findings);
+    rivals::listener(config, proc, &mut findings);
+    rivals::lock(config, &mut findings);
+    rivals::pid_file(config, proc, &mut findings);
+    settings(config, &mut findings);
+    findings
+}
+
+/// What the numbers come to.
+fn settings(config: &Config, findings: &mut Findings) {
+    let sync = &config.sync;
+    let rate = match sync.max_rate_per_backend {
+        0 => "no bound on the rate".to_owned(),
+        rate => format!("{rate} records/s at most to each"),
+    };
+    findings.fact(
+        "replay",
+        format!(
+            "{} workers, {} connections to each backend, {rate}, {} MiB for lines",
+            sync.threads,
+            sync.connections_per_backend,
+            sync.memory_budget >> 20
+        ),
+    );
+    let (probe, down) = (
+        sync.checkdb_interval.as_millis(),
+        sync.probe_interval_down.as_millis(),
+    );
+    findings.fact(
+        "probes",
+        format!("each {probe} ms, and each {down} ms where a backend is down and has a backlog"),
+    );
+}
+
+fn render(path: &Path, findings: &Findings) -> String {
+    let mut text = String::new();
+    let path = path.display();
+    // Writing to a string can't fail.
+    let _ = match findings.faults.len() {
+        0 => writeln!(text, "{path}: no fault found"),
+        1 => writeln!(text, "{path}: 1 fault"),
+        count => writeln!(text, "{path}: {count} faults"),
+    };
+    for fault in &findings.faults {
+        let _ = writeln!(text, "  fault    {fault}");
+    }
+    for warning in &findings.warnings {
+        let _ = writeln!(text, "  warning  {warning}");
+    }
+    if findings.faults.is_empty() {
+        for (label, fact) in &findings.facts {
+            let _ = writeln!(text, "  {label:<9}{fact}");
+        }
+    }
+    text
+}
+
+/// What the checks' tests share.
+#[cfg(test)]
+mod harness {
+    use std::fs;
+    use std::net::TcpListener;
+    use std::path::{Path, PathBuf};
+
+    use super::{Findings, examine};
+    use crate::config::Config;
+
+    /// HA's home in a folder of its own, with everything right: one backend, no log yet.
+    pub(super) struct Home {
+        pub(super) folder: tempfile::TempDir,
+        pub(super) config: Config,
+    }
+
+    impl Home {
+        pub(super) fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path();
+            fs::create_dir_all(root.join("logs/127.0.0.1:9998")).unwrap();
+            fs::create_dir(root.join("status")).unwrap();
+            fs::create_dir(root.join("proc")).unwrap();
+            fs::create_dir(root.join("conf")).unwrap();
+            fs::write(root.join("htpasswd"), "user:password\n").unwrap();
+            set_mode(&root.join("htpasswd"), 0o600);
+            let mut config = Config::parse("{}", &root.join("conf/sync_server.json")).unwrap();
+            // The system's choice, so that tests don't meet.
+            config.network.port = 0;
+            config.sync.logs_path = root.join("logs");
+            config.sync.ngx_path = root.to_owned();
+            config.sync.auth_path = root.join("htpasswd");
+            Self { folder, config }
+        }
+
+        pub(super) fn path(&self, below: &str) -> PathBuf {
+            self.folder.path().join(below)
+        }
+
+        pub(super) fn examine(&self) -> Findings {
+            examine(&self.config, &self.path("proc"))
+        }
+
+        /// Examines, and compares the faults and warnings; `~` stands for the home's path.
+        pub(super) fn check(&self, faults: &[&str], warnings: &[&str]) {
+            let findings = self.examine();
+            let short = |texts: &[String]| -> Vec<String> {
+                texts
+                    .iter()
+                    .map(|text| text.replace(self.folder.path().to_str().unwrap(), "~"))
+                    .collect()
+            };
+            assert_eq!(short(&findings.faults), faults);
+            assert_eq!(short(&findings.warnings), warnings);
+        }
+    }
+
+    pub(super) fn set_mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(super) fn any_listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harness::Home;
+    use super::*;
+
+    #[test]
+    fn a_home_in_which_everything_is_right_has_no_fault_and_says_what_would_be_used() {
+        let home = Home::new();
+        home.check(&[], &[]);
+        let text = render(Path::new("x.json"), &home.examine());
+        assert!(
+            text.starts_with("x.json: no fault found\n  logs     "),
+            "{text}"
+        );
+        for label in ["state", "login", "backends", "listen", "replay", "probes"] {
+            assert!(
+                text.contains(&format!("\n  {label:<9}")),
+                "{label} in {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let mut home = Home::new();
+        std::fs::remove_file(home.path("htpasswd")).unwrap();
+        std::fs::create_dir(home.path("logs/nobody")).unwrap();
+        home.config.sync.ngx_path = home.path("conf/none");
+        std::fs::write(home.path("conf/none"), "").unwrap();
+        let text = render(Path::new("x.json"), &home.examine());
+        assert!(text.starts_with("x.json: 3 faults\n"), "{text}");
+        assert_eq!(text.matches("\n  fault    ").count(), 3, "{text}");
+        assert!(
+            !text.contains("\n  replay"),
+            "what would be used is not told with faults: {text}"
+        );
+    }
+
+    #[test]
+    fn a_configuration_with_faults_is_told_like_the_rest() {
+        let errors = Config::parse(
+            r#"{"sync": {"threads": 0, "burst_bytes": -1}}"#,
+            Path::new("x"),
+        )
+        .unwrap_err();
+        let text = render(Path::new("x.json"), &faulty(&errors));
+        assert!(
+            text.starts_with("x.json: 2 faults\n  fault    sync.threads: 0 is too small"),
+            "{text}"
+        );
+    }
+}

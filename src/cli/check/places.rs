@@ -1,0 +1,209 @@
+//! Folders and files: there, and permitted.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::Findings;
+use crate::config::{Config, Login};
+use crate::engine::os::process::{Access, may_access};
+
+/// More than any login has. The file is read only this far.
+const LOGIN_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// `sync.logs_path`: a folder that we can read and delete in.
+pub(super) fn logs(config: &Config, findings: &mut Findings) {
+    let path = &config.sync.logs_path;
+    let shown = path.display();
+    match fs::metadata(path) {
+        Err(error) => {
+            return findings.fault(format!(
+                "sync.logs_path: {shown}: {error}; give the folder to which HA writes its logs"
+            ));
+        }
+        Ok(metadata) if !metadata.is_dir() => {
+            return findings.fault(format!(
+                "sync.logs_path: {shown} is no folder; give the folder to which HA writes its logs"
+            ));
+        }
+        Ok(_) => {}
+    }
+    if let Err(error) = may_access(path, Access::ReadWrite) {
+        findings.fault(format!("sync.logs_path: {shown}: {error}; it must be readable and writable, since finished logs are deleted"));
+    }
+    // The textual comparison at parsing doesn't see links.
+    if let (Ok(logs), Ok(state)) = (path.canonicalize(), config.state_path().canonicalize())
+        && logs == state
+    {
+        findings.fault(format!(
+            "sync.logs_path: {shown} is our own state folder {}; give HA's log folder",
+            config.state_path().display()
+        ));
+    }
+    findings.fact("logs", shown.to_string());
+}
+
+/// `<ngx_path>/status`: there and writable, or to be made.
+pub(super) fn state(config: &Config, findings: &mut Findings) {
+    let state = config.state_path();
+    let Some(existing) = state.ancestors().find(|path| path.exists()) else {
+        return findings.fault(format!(
+            "sync.ngx_path: no part of {} exists; give HA's home",
+            state.display()
+        ));
+    };
+    let made = if existing == state {
+        ""
+    } else {
+        " (to be made)"
+    };
+    if !existing.is_dir() {
+        return findings.fault(format!(
+            "sync.ngx_path: {} is no folder, so the state folder {} can't be made; give HA's home",
+            existing.display(),
+            state.display()
+        ));
+    }
+    match may_access(existing, Access::ReadWrite) {
+        Ok(()) => findings.fact("state", format!("{}{made}", state.display())),
+        Err(error) => findings.fault(format!(
+            "sync.ngx_path: {}: {error}; let the user that runs hustdbsync write there, for its state in {}",
+            existing.display(),
+            state.display()
+        )),
+    }
+}
+
+/// `sync.auth_path`: the login for the backends.
+pub(super) fn login(config: &Config, findings: &mut Findings) {
+    let path = &config.sync.auth_path;
+    let shown = path.display();
+    let (text, mode) = match read_login(path) {
+        Ok(read) => read,
+        Err(error) => {
+            return findings.fault(format!("sync.auth_path: {shown}: {error}; give a readable file whose first line is user:password"));
+        }
+    };
+    match Login::parse(&text) {
+        Err(error) => findings.fault(format!("sync.auth_path: {shown}: {error}")),
+        Ok(login) => {
+            if login.looks_hashed() {
+                findings.warning(format!(
+                    "sync.auth_path: the password in {shown} looks like a hash; the backends take it in plain text only"
+                ));
+            }
+            findings.fact("login", format!("user {} from {shown}", login.user()));
+        }
+    }
+    if mode & 0o004 != 0 {
+        findings.warning(format!(
+            "sync.auth_path: others can read the password in {shown}; take that away with chmod o-r"
+        ));
+    }
+}
+
+fn read_login(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
+    use std::io::Read;
+    // Looked at before it is opened: to open a pipe would wait for its other end.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    let mut text = Vec::new();
+    fs::File::open(path)?
+        .take(LOGIN_FILE_BYTES_MAX)
+        .read_to_end(&mut text)?;
+    Ok((text, metadata.permissions().mode()))
+}
+
+/// The folder of the configuration, where a daemon has its pid file and log.
+pub(super) fn beside_configuration(config: &Config, findings: &mut Findings) {
+    let folder = config
+        .path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    if let Err(error) = may_access(folder, Access::ReadWrite) {
+        findings.warning(format!(
+            "{}: {error}; a daemon writes its pid file and log there. `hustdbsync run` doesn't need it",
+            folder.display()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::cli::check::harness::{Home, set_mode};
+
+    #[test]
+    fn a_log_folder_that_is_missing_or_no_folder_is_a_fault() {
+        let mut home = Home::new();
+        home.config.sync.logs_path = home.path("none");
+        home.check(&["sync.logs_path: ~/none: No such file or directory (os error 2); give the folder to which HA writes its logs"], &[]);
+        home.config.sync.logs_path = home.path("htpasswd");
+        home.check(&["sync.logs_path: ~/htpasswd is no folder; give the folder to which HA writes its logs"], &[]);
+    }
+
+    #[test]
+    fn a_link_from_the_log_folder_to_the_state_folder_is_found() {
+        let mut home = Home::new();
+        std::os::unix::fs::symlink(home.path("status"), home.path("link")).unwrap();
+        home.config.sync.logs_path = home.path("link");
+        home.check(
+            &["sync.logs_path: ~/link is our own state folder ~/status; give HA's log folder"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_state_folder_is_made_where_it_can_be() {
+        let mut home = Home::new();
+        fs::remove_dir(home.path("status")).unwrap();
+        home.check(&[], &[]);
+        home.config.sync.ngx_path = home.path("htpasswd");
+        home.check(&["sync.ngx_path: ~/htpasswd is no folder, so the state folder ~/htpasswd/status can't be made; give HA's home"], &[]);
+    }
+
+    #[test]
+    fn a_login_that_is_missing_or_malformed_is_a_fault() {
+        let home = Home::new();
+        fs::write(home.path("htpasswd"), "no colon\n").unwrap();
+        home.check(
+            &["sync.auth_path: ~/htpasswd: its first line has no colon; write user:password there"],
+            &[],
+        );
+        fs::remove_file(home.path("htpasswd")).unwrap();
+        home.check(
+            &["sync.auth_path: ~/htpasswd: No such file or directory (os error 2); give a readable file whose first line is user:password"],
+            &[],
+        );
+        fs::create_dir(home.path("htpasswd")).unwrap();
+        home.check(&["sync.auth_path: ~/htpasswd: it is no file; give a readable file whose first line is user:password"], &[]);
+    }
+
+    #[test]
+    fn a_login_that_others_can_read_and_one_that_looks_hashed_are_warnings() {
+        let home = Home::new();
+        fs::write(home.path("htpasswd"), "user:$apr1$a$b\n").unwrap();
+        set_mode(&home.path("htpasswd"), 0o644);
+        home.check(
+            &[],
+            &[
+                "sync.auth_path: the password in ~/htpasswd looks like a hash; the backends take it in plain text only",
+                "sync.auth_path: others can read the password in ~/htpasswd; take that away with chmod o-r",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_configuration_in_a_folder_that_is_gone_is_a_warning() {
+        let home = Home::new();
+        fs::remove_dir(home.path("conf")).unwrap();
+        home.check(
+            &[],
+            &["~/conf: No such file or directory (os error 2); a daemon writes its pid file and log there. `hustdbsync run` doesn't need it"],
+        );
+    }
+}

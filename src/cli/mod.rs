@@ -1,0 +1,215 @@
+//! The command line: arguments to a command, a command to an exit code.
+//!
+//! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong.
+
+mod check;
+mod daemon;
+mod logging;
+mod pidfile;
+mod port_owner;
+mod process;
+mod quit;
+mod run;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, NotFound, locate};
+
+pub use logging::LevelHandle;
+pub use run::Server;
+
+const ABOUT: &str = "HustDB's sync server: replays HA's logs to a master that has come back";
+
+const LONG_ABOUT: &str = "\
+HustDB's sync server: replays HA's logs to a master that has come back.
+
+When one master of a pair is down, HA keeps that backend's writes in log files. This server watches them, waits for
+the backend, and sends it every write, in order and without loss. It takes the original hustdbsync's place: same
+configuration, same flags, same answers to HA.
+
+Without a command it does what the original does: it becomes a daemon, with hustdbsync.pid and logs/YYYY-MM-DD.log beside
+the configuration. Under systemd or in a container, use `hustdbsync run`.";
+
+const EXAMPLES: &str = "\
+Examples:
+  hustdbsync check --config /etc/hustdbsync/sync_server.json   say everything that is wrong before it runs
+  hustdbsync run --config /etc/hustdbsync/sync_server.json     run in the foreground, log to stderr
+  hustdbsync                                                   run as a daemon, as the original does
+  hustdbsync -q                                                end that daemon
+  hustdbsync check --sample > sync_server.json                 begin a configuration, every setting explained
+
+Configuration: the file of --config, else sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json.
+
+Signals: SIGTERM and SIGINT end it gracefully; SIGHUP reads the configuration again.
+
+Environment: RUST_LOG goes before the configuration's log_level; NO_COLOR turns colours off.
+
+Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong.";
+
+/// The arguments.
+#[derive(Debug, Parser)]
+#[command(name = "hustdbsync", version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, max_term_width = 120)]
+pub struct Cli {
+    /// Run in the foreground and log to stderr (the original's debug mode)
+    #[arg(short = 'd', conflicts_with = "quit")]
+    foreground: bool,
+    /// End the running daemon, found by its pid file, and wait until it has ended
+    #[arg(short = 'q')]
+    quit: bool,
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// The configuration [default: sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run in the foreground, for systemd and containers
+    ///
+    /// Logs to stderr, writes no pid file. SIGTERM and SIGINT end it: it stops reading, lets what is in flight finish
+    /// within sync.drain_timeout, writes its checkpoints, and exits with 0.
+    #[command(
+        after_long_help = "Example:\n  hustdbsync run --config /etc/hustdbsync/sync_server.json"
+    )]
+    Run(Place),
+    /// Say everything that is wrong, or what would be used
+    ///
+    /// Looks at all that can be known before running: the configuration, folders and permissions, the backends' login, the
+    /// port, the backends' names, and whether a sync server runs already. Changes nothing. Says all faults at once and exits with
+    /// 1; without a fault, says what would be used and exits with 0. Where it should run as another user, check as that user.
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync check --config /etc/hustdbsync/sync_server.json\n  hustdbsync check --sample > sync_server.json"
+    )]
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Print a configuration with every setting explained and at its default, and check nothing
+        #[arg(long, conflicts_with = "config")]
+        sample: bool,
+    },
+}
+
+/// Why a command failed, as a sentence for stderr.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<T: fmt::Display> From<T> for Failure {
+    fn from(reason: T) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+/// Runs what the arguments ask for. `S` is the server that `run` starts.
+#[must_use]
+pub fn execute<S: Server>(cli: Cli) -> ExitCode {
+    let given = cli.place.config.as_deref();
+    let done = match cli.command {
+        Some(Command::Run(place)) => {
+            run::run::<S>(place.config.as_deref(), run::Mode::Service).map(|()| true)
+        }
+        Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
+        Some(Command::Check { place, .. }) => check::check(place.config.as_deref()),
+        None if cli.quit => quit::quit(given).map(|()| true),
+        None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),
+        None => run::run::<S>(given, run::Mode::Daemon).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Failure(reason)) => {
+            eprintln!("hustdbsync: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The path of the configuration, by the rule of [`locate`].
+fn config_path(given: Option<&Path>) -> Result<PathBuf, NotFound> {
+    let executable = std::env::current_exe().ok();
+    locate(given, executable.as_deref(), Path::exists)
+}
+
+fn load_config(given: Option<&Path>) -> Result<Config, Failure> {
+    Ok(Config::load(&config_path(given)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// What the arguments ask for, or clap's exit code.
+    fn check(args: &[&str], expected: Result<&str, i32>) {
+        let parsed = Cli::try_parse_from(["hustdbsync"].iter().chain(args));
+        let said = parsed.map(|cli| match cli {
+            Cli {
+                command: Some(Command::Run(place)),
+                ..
+            } => format!("run {:?}", place.config),
+            Cli {
+                command: Some(Command::Check { place, sample }),
+                ..
+            } => {
+                format!("check {:?} {sample}", place.config)
+            }
+            Cli {
+                foreground,
+                quit,
+                place,
+                ..
+            } => {
+                format!("foreground={foreground} quit={quit} {:?}", place.config)
+            }
+        });
+        let said = said.map_err(|error| error.exit_code());
+        assert_eq!(said, expected.map(str::to_owned), "{args:?}");
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_originals_flags_mean_what_they_meant() {
+        check(&[], Ok("foreground=false quit=false None"));
+        check(&["-d"], Ok("foreground=true quit=false None"));
+        check(&["-q"], Ok("foreground=false quit=true None"));
+        check(
+            &["-q", "--config", "a"],
+            Ok("foreground=false quit=true Some(\"a\")"),
+        );
+    }
+
+    #[test]
+    fn commands_take_their_own_configuration() {
+        check(&["run", "--config", "a"], Ok("run Some(\"a\")"));
+        check(&["check"], Ok("check None false"));
+        check(&["check", "--sample"], Ok("check None true"));
+    }
+
+    #[test]
+    fn wrong_arguments_exit_with_2_and_help_with_0() {
+        check(&["-x"], Err(2));
+        check(&["-d", "-q"], Err(2));
+        check(&["-d", "run"], Err(2));
+        check(&["frobnicate"], Err(2));
+        check(&["run", "--config"], Err(2));
+        check(&["check", "--sample", "--config", "a"], Err(2));
+        check(&["--help"], Err(0));
+        check(&["--version"], Err(0));
+    }
+}

@@ -1,0 +1,132 @@
+//! `run`, `-d` and the daemon: the configuration to a running server, and its end.
+
+use std::path::Path;
+
+use super::daemon::{self, Role};
+use super::logging::{self, Destination, LevelHandle, Logging};
+use super::pidfile::{self, PidFile};
+use super::process::PROC;
+use super::{Failure, load_config};
+use crate::config::Config;
+
+/// What these commands need of the engine.
+pub trait Server: Sized {
+    /// Why it didn't start: a sentence that names the setting or path, the cause, and what to do.
+    type StartError: std::error::Error;
+
+    /// Starts every thread and returns once HA can be answered. `level` is for SIGHUP, when `sync.log_level` has changed.
+    ///
+    /// # Errors
+    /// It can't run. Nothing goes on running then.
+    fn start(config: Config, level: LevelHandle) -> Result<Self, Self::StartError>;
+
+    /// Returns when SIGTERM or SIGINT has come and the server has drained: how it ended, as a sentence for the log.
+    fn wait(self) -> String;
+}
+
+/// The three ways to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// No argument: in the background, with pid file and log file.
+    Daemon,
+    /// `-d`: in the foreground, with pid file.
+    Foreground,
+    /// `run`: in the foreground, nothing written beside the configuration, which may be read-only.
+    Service,
+}
+
+/// Runs until the server ends.
+pub(super) fn run<S: Server>(given: Option<&Path>, mode: Mode) -> Result<(), Failure> {
+    let config = load_config(given)?;
+    let proc = Path::new(PROC);
+    pidfile::refuse_if_running(&pidfile::beside(&config.path), proc)?;
+    if mode != Mode::Daemon {
+        Running::<S>::start(config, mode)?.wait();
+        return Ok(());
+    }
+    match daemon::become_daemon().map_err(|error| format!("could not become a daemon: {error}"))? {
+        Role::Starter(outcome) => Ok(outcome?),
+        Role::Daemon(report) => match Running::<S>::start(config, mode) {
+            Ok(running) => {
+                report.started();
+                running.wait();
+                Ok(())
+            }
+            Err(failure) => {
+                report.failed(&failure.0);
+                Err(failure)
+            }
+        },
+    }
+}
+
+/// A server that runs, with what goes with it.
+struct Running<S> {
+    server: S,
+    pid_file: Option<PidFile>,
+    /// Last, so that the others' last lines are written.
+    _logging: Logging,
+}
+
+impl<S: Server> Running<S> {
+    fn start(config: Config, mode: Mode) -> Result<Self, Failure> {
+        let folder = config.log_folder();
+        let destination = if mode == Mode::Daemon {
+            Destination::Folder(&folder)
+        } else {
+            Destination::Terminal
+        };
+        let logging = logging::start(destination, config.sync.log_level)?;
+        let pid_file = match mode {
+            Mode::Daemon | Mode::Foreground => Some(PidFile::write(
+                pidfile::beside(&config.path),
+                Path::new(PROC),
+            )?),
+            Mode::Service => None,
+        };
+        log_start(&config);
+        match S::start(config, logging.level.clone()) {
+            Ok(server) => Ok(Self {
+                server,
+                pid_file,
+                _logging: logging,
+            }),
+            Err(error) => {
+                let reason = format!("could not start: {error}");
+                // In the foreground the reason reaches stderr by the failure itself; saying it twice would look like two faults.
+                if mode == Mode::Daemon {
+                    tracing::error!("{reason}");
+                }
+                if let Some(file) = pid_file {
+                    file.remove();
+                }
+                Err(Failure(reason))
+            }
+        }
+    }
+
+    fn wait(self) {
+        let report = self.server.wait();
+        tracing::info!("{report}");
+        if let Some(file) = self.pid_file {
+            file.remove();
+        }
+    }
+}
+
+fn log_start(config: &Config) {
+    tracing::info!(
+        config = %config.path.display(),
+        logs = %config.sync.logs_path.display(),
+        state = %config.state_path().display(),
+        listen = %config.listen_address(),
+        "hustdbsync {} starts",
+        env!("CARGO_PKG_VERSION"),
+    );
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::debug!(
+        "network.threads and sync.daemon are read for compatibility and have no effect"
+    );
+}

@@ -1,0 +1,155 @@
+//! `sync_server.json`, from text to a [`Config`] that is right once it exists.
+//!
+//! A file that the original reads loads unchanged. Every fault is found before any is reported ([`ConfigErrors`]); what is merely odd
+//! is kept in [`Config::warnings`]. One table, in `settings`, drives parsing, the check for unknown keys, the comparison on SIGHUP and
+//! the documented sample, so that none of them can disagree with another.
+
+mod access;
+mod backend_name;
+mod document;
+mod error;
+mod key;
+mod locate;
+mod login;
+mod reload;
+mod sample;
+mod secret;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Component, Path, PathBuf};
+
+pub use access::{AccessError, AccessList};
+pub use backend_name::{BackendName, BackendNameError, Host};
+pub use error::{ConfigError, ConfigErrors, Warning};
+pub use key::{Effect, Key, Kind, Origin, Unit};
+pub use locate::{FALLBACK_PATH, FILE_NAME, NotFound, locate};
+pub use login::{Login, LoginError};
+pub use reload::Change;
+pub use sample::sample;
+pub use secret::Secret;
+pub use settings::{MEMORY_BUDGET_MIN, NetworkSettings, SyncSettings};
+pub use value::LogLevel;
+
+use document::Document;
+
+/// A file above this many bytes is not a configuration, and isn't read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The whole configuration: every value typed and within its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file that it was read from. The pid file and the daemon's logs stand beside it.
+    pub path: PathBuf,
+    /// What HA sees.
+    pub network: NetworkSettings,
+    /// What the replay does.
+    pub sync: SyncSettings,
+    /// What is odd in the file, yet harmless: to be logged at the start.
+    pub warnings: Vec<Warning>,
+}
+
+impl Config {
+    /// Reads and parses the file at `path`.
+    ///
+    /// # Errors
+    /// All faults at once; that the file can't be read is one.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        match read_bounded(path) {
+            Ok(text) => Self::parse(text, path),
+            Err(error) => Err(ConfigErrors::of_file(path, ConfigError::unreadable(&error))),
+        }
+    }
+
+    /// Parses the text of a file; `path` is where it came from, for messages and for what stands beside it.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn parse(text: impl AsRef<[u8]>, path: &Path) -> Result<Self, ConfigErrors> {
+        let document =
+            Document::parse(text.as_ref()).map_err(|fault| ConfigErrors::of_file(path, fault))?;
+        let mut faults = Vec::new();
+        let network = NetworkSettings::read(&document.section("network", &mut faults), &mut faults);
+        let sync = SyncSettings::read(&document.section("sync", &mut faults), &mut faults);
+        let config = Self {
+            path: path.to_owned(),
+            network,
+            sync,
+            warnings: document.check_keys(),
+        };
+        config.check_relations(&mut faults);
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors::new(path, faults))
+        }
+    }
+
+    /// The folder of our own state: `<ngx_path>/status`.
+    #[must_use]
+    pub fn state_path(&self) -> PathBuf {
+        self.sync.ngx_path.join("status")
+    }
+
+    /// Where HA reaches us: `network.bind`, or what its default rule gives, and `network.port`.
+    #[must_use]
+    pub fn listen_address(&self) -> SocketAddr {
+        let loopback_only = self.network.access_allow.names_loopback_only();
+        let by_rule = IpAddr::V4(if loopback_only {
+            Ipv4Addr::LOCALHOST
+        } else {
+            Ipv4Addr::UNSPECIFIED
+        });
+        SocketAddr::new(self.network.bind.unwrap_or(by_rule), self.network.port)
+    }
+
+    /// The folder of the daemon's own log, which stands beside the configuration.
+    #[must_use]
+    pub fn log_folder(&self) -> PathBuf {
+        self.path.with_file_name("logs")
+    }
+
+    /// Every key there is, in the order of the file.
+    pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+        NetworkSettings::KEYS.iter().chain(SyncSettings::KEYS)
+    }
+
+    /// What no single key can show to be wrong.
+    fn check_relations(&self, faults: &mut Vec<ConfigError>) {
+        // Folders of the same backend would then be the same: our checkpoints would be read as logs, and deleted when done.
+        if plain(&self.state_path()) == plain(&self.sync.logs_path) {
+            faults.push(ConfigError::Setting {
+                setting: "sync.logs_path".to_owned(),
+                value: format!("{:?}", self.sync.logs_path),
+                reason: "is the folder of our own state (<sync.ngx_path>/status)".to_owned(),
+                advice: "give HA's log folder, which is another one".to_owned(),
+            });
+        }
+    }
+}
+
+/// `path` without `.`, doubled and trailing slashes. Links are not followed: this is about the text.
+fn plain(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| !matches!(part, Component::CurDir))
+        .collect()
+}
+
+/// The bytes of a file of sensible size.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Error, ErrorKind, Read};
+    let mut text = Vec::new();
+    std::fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::new(
+            ErrorKind::FileTooLarge,
+            "it has more than 1 MiB and so can't be a configuration",
+        ));
+    }
+    Ok(text)
+}

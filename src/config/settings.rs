@@ -1,0 +1,193 @@
+//! The table of all settings: type, default, range, when a change takes effect, whose key it is, and what it means.
+//!
+//! Everything else about settings follows from these rows. A new one is one row.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::access::AccessList;
+use super::document::Entries;
+use super::error::ConfigError;
+use super::key::{Effect, Key, Kind, Origin, Unit};
+use super::reload::Change;
+use super::secret::Secret;
+use super::value::{LogLevel, Typed};
+use crate::limits::{HUSTDB_ANSWERS_PER_CONNECTION, HUSTDB_READ_BYTES, LINE_BYTES_MAX};
+
+/// Least bytes for lines in memory: the longest line has to fit whole.
+pub const MEMORY_BUDGET_MIN: u64 = 48 << 20;
+const _: () = assert!(MEMORY_BUDGET_MIN >= LINE_BYTES_MAX as u64);
+
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3600);
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max }
+}
+
+const fn size(min: u64, max: u64) -> Kind {
+    Kind::Size { min, max }
+}
+
+const fn milliseconds(min: u64, max: Duration) -> Kind {
+    Kind::Time {
+        unit: Unit::Milliseconds,
+        min: Duration::from_millis(min),
+        max,
+    }
+}
+
+/// Seconds as a plain number; the least is given in milliseconds all the same, which a string can state.
+const fn seconds(min_ms: u64, max: Duration) -> Kind {
+    Kind::Time {
+        unit: Unit::Seconds,
+        min: Duration::from_millis(min_ms),
+        max,
+    }
+}
+
+/// Makes a section's struct, its table of keys, and what reads and compares it, from rows of
+/// `name: type = default, kind, effect, origin, meaning;`.
+macro_rules! settings {
+    ($(#[$about:meta])* $struct:ident, $section:literal;
+     $($name:ident: $type:ty = $default:literal, $kind:expr, $effect:ident, $origin:ident, $meaning:literal;)*) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $struct {
+            $(#[doc = $meaning] pub $name: $type,)*
+        }
+
+        impl $struct {
+            pub(super) const KEYS: &'static [Key] = &[$(Key {
+                section: $section,
+                name: stringify!($name),
+                kind: $kind,
+                default: $default,
+                effect: Effect::$effect,
+                origin: Origin::$origin,
+                meaning: $meaning,
+            },)*];
+
+            /// Reads every key; what is wrong is added to `faults`, and the default stands in.
+            pub(super) fn read(entries: &Entries<'_>, faults: &mut Vec<ConfigError>) -> Self {
+                let mut keys = Self::KEYS.iter();
+                let mut key = || keys.next().expect("there is one row a field");
+                Self { $($name: key().value(entries, faults),)* }
+            }
+
+            /// What differs in `new`, in the table's order.
+            pub(super) fn differences(&self, new: &Self) -> Vec<Change> {
+                let mut keys = Self::KEYS.iter();
+                let mut key = || keys.next().expect("there is one row a field");
+                let mut changes = Vec::new();
+                $({
+                    let key = key();
+                    if self.$name != new.$name {
+                        changes.push(Change::new(key, self.$name.show(&key.kind), new.$name.show(&key.kind)));
+                    }
+                })*
+                changes
+            }
+
+            /// Takes over from `new` what can change while running.
+            pub(super) fn take_immediate(&mut self, new: Self) {
+                $(if Effect::$effect == Effect::Immediate { self.$name = new.$name; })*
+            }
+        }
+    };
+}
+
+settings! {
+    /// What HA sees: the listener and its rules.
+    NetworkSettings, "network";
+    port: u16 = "8089", count(0, 65_535), NeedsRestart, Original,
+        "HA-facing listener's port. 0 takes any free one, which HA can't know: for tests.";
+    bind: Option<IpAddr> = "null", Kind::Address, NeedsRestart, New,
+        "Address to listen on. Without it: 127.0.0.1 if access_allow names loopback addresses only, else 0.0.0.0.";
+    backlog: u32 = "512", count(1, 65_535), NeedsRestart, Original,
+        "Connections that can wait to be accepted.";
+    enable_reuseport: bool = "true", Kind::Boolean, NeedsRestart, Original,
+        "SO_REUSEPORT on the listener.";
+    enable_nodelay: bool = "true", Kind::Boolean, NeedsRestart, Original,
+        "TCP_NODELAY on accepted connections.";
+    enable_defer_accept: bool = "true", Kind::Boolean, NeedsRestart, Original,
+        "TCP_DEFER_ACCEPT on the listener.";
+    disable_100_cont: bool = "true", Kind::Boolean, NeedsRestart, Original,
+        "Answer no `100 Continue`.";
+    max_body_size: usize = "16777216", size(0, (2 << 30) - 1), NeedsRestart, Original,
+        "Bytes that a request's body can have.";
+    max_keepalive_requests: u32 = "1024", count(1, 4_294_967_295), NeedsRestart, Original,
+        "Requests on one connection, then `Connection: close`.";
+    recv_timeout: Duration = "300", seconds(1, DAY), NeedsRestart, Original,
+        "Seconds to wait for HA to send.";
+    send_timeout: Duration = "300", seconds(1, DAY), NeedsRestart, Original,
+        "Seconds to wait for HA to receive.";
+    threads: u32 = "2", count(1, 65_535), NeedsRestart, Original,
+        "Read for compatibility and without effect: the control thread needs no more.";
+    user: String = "\"sync\"", Kind::User, Immediate, Original,
+        "User of /sync_status (basic authentication).";
+    passwd: Secret = "\"sync\"", Kind::Password, Immediate, Original,
+        "Password of /sync_status.";
+    access_allow: AccessList = "\"127.0.0.1\"", Kind::Access, NeedsRestart, Original,
+        "Peers that may connect: addresses, a-b ranges, networks such as 10.0.0.0/8, IPv6 too, separated by commas. Empty admits everyone.";
+}
+
+settings! {
+    /// What the replay does: paths, rates, bounds.
+    SyncSettings, "sync";
+    daemon: bool = "true", Kind::Boolean, NeedsRestart, Original,
+        "Read for compatibility and without effect: -d and `run` decide.";
+    logs_path: PathBuf = "\"/data/hustdbha/logs/\"", Kind::Path, NeedsRestart, Original,
+        "HA's logs, a folder for each backend. It must exist and be readable and writable.";
+    ngx_path: PathBuf = "\"/data/hustdbha/\"", Kind::Path, NeedsRestart, Original,
+        "HA's home. Our state is in its folder `status`.";
+    auth_path: PathBuf = "\"/data/hustdbha/conf/htpasswd\"", Kind::Path, Immediate, Original,
+        "File whose first line is `user:password` for the backends, in plain text. Others should not be able to read it.";
+    threads: usize = "4", count(1, 256), NeedsRestart, Original,
+        "Workers: threads that send to backends.";
+    release_interval: Duration = "5000", milliseconds(1, DAY), Immediate, Original,
+        "Milliseconds between looks for finished logs.";
+    checkdb_interval: Duration = "5000", milliseconds(1, DAY), Immediate, Original,
+        "Milliseconds between probes of a backend.";
+    checklog_interval: Duration = "60000", milliseconds(1, DAY), Immediate, Original,
+        "Milliseconds for which HA writes to one log. A log is closed when it has not changed for this plus 20 s.";
+    connections_per_backend: usize = "16", count(1, 1024), NeedsRestart, New,
+        "Connections, and so lanes, to each backend.";
+    burst_bytes: usize = "4096", size(0, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
+        "Bytes of whole requests in one send. 0 is one request a send. A backend reads 4096 at a time, and more can be mis-stored.";
+    head_bytes_max: usize = "4000", size(256, 4096), NeedsRestart, New,
+        "A request whose head has more bytes is rejected and not sent: a backend would mis-store it or crash.";
+    requests_per_connection: u32 = "80000", count(1, HUSTDB_ANSWERS_PER_CONNECTION as u64 - 1), NeedsRestart, New,
+        "Requests after which a connection is replaced. A backend closes it after 81,920 without saying so.";
+    memory_budget: usize = "\"64MiB\"", size(MEMORY_BUDGET_MIN, 1 << 40), NeedsRestart, New,
+        "Bytes of log lines in memory, for all backends together.";
+    in_flight_per_backend: usize = "65536", count(1, 16_777_216), Immediate, New,
+        "Records that are read and not yet settled, for each backend.";
+    max_rate_per_backend: u32 = "0", count(0, 100_000_000), Immediate, New,
+        "Records a second to each backend. 0 is no bound.";
+    attempts_max: u32 = "10", count(1, 1_000_000), NeedsRestart, New,
+        "Tries after which a single record that fails while its backend is otherwise well is set aside.";
+    outcomes: Vec<(String, String)> = "{}", Kind::Outcomes, NeedsRestart, New,
+        "Overrides of what a backend's answer means.";
+    probe_interval_down: Duration = "500", milliseconds(1, HOUR), Immediate, New,
+        "Milliseconds between probes of a backend that is down and has a backlog.";
+    ttl_hold: Duration = "2", seconds(0, HOUR), Immediate, New,
+        "Seconds of good probes before a record with a ttl is sent: a backend loses those in its first second.";
+    checkpoint_interval: Duration = "1000", milliseconds(1, HOUR), Immediate, New,
+        "Milliseconds between checkpoints of a backend.";
+    drain_timeout: Duration = "10", seconds(0, HOUR), NeedsRestart, New,
+        "Seconds that what is in flight has to finish on SIGTERM.";
+    connect_timeout: Duration = "1", seconds(1, HOUR), NeedsRestart, New,
+        "Seconds for a connection to a backend.";
+    response_timeout: Duration = "5", seconds(1, HOUR), NeedsRestart, New,
+        "Seconds for a backend's answer.";
+    pin_workers: bool = "true", Kind::Boolean, NeedsRestart, New,
+        "Keep each worker on a core of its own. Off where there are fewer cores than workers.";
+    rejected_max_bytes: u64 = "\"1GiB\"", size(4096, 1 << 50), NeedsRestart, New,
+        "Bytes of a backend's rejected.jsonl.";
+    rescan_interval: Duration = "30", seconds(1, DAY), Immediate, New,
+        "Seconds between looks at all folders, in case a notification was lost.";
+    log_level: LogLevel = "\"info\"", Kind::Word(LogLevel::WORDS), Immediate, New,
+        "How much is logged. The environment variable RUST_LOG goes before it.";
+}

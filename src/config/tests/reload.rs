@@ -1,0 +1,83 @@
+//! SIGHUP: what changes, what stays, and what is said.
+
+use super::{ORIGINAL, load};
+use crate::config::{Config, ConfigErrors, Effect};
+
+#[test]
+fn passwords_are_in_no_debug_output_and_no_change() {
+    let old = load(r#"{"network": {"passwd": "s3cret"}}"#);
+    let changes = old.differences(&load("{}"));
+    assert_eq!(
+        changes[0].to_string(),
+        "network.passwd changes from *** to *** now"
+    );
+    assert!(!format!("{old:?} {changes:?}").contains("s3cret"));
+}
+
+/// Loads `old`, reloads with `new`: the changes in words, and the configuration that then holds.
+fn check_reload(old: &str, new: &str, expected: &[&str]) -> Result<Config, ConfigErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sync_server.json");
+    std::fs::write(&path, new).unwrap();
+    let (merged, changes) = load(old).reload(&path)?;
+    let said: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(said, expected);
+    Ok(merged)
+}
+
+#[test]
+fn a_reload_takes_what_can_change_and_keeps_the_rest() {
+    let merged = check_reload(
+        "{}",
+        r#"{"network": {"port": 9, "passwd": "new"}, "sync": {"threads": 8, "max_rate_per_backend": 5, "checkdb_interval": "1s", "memory_budget": "1GiB", "log_level": "debug", "nothing": 1}}"#,
+        &[
+            "network.port stays at 8089: the new value 9 takes a restart",
+            "network.passwd changes from *** to *** now",
+            "sync.threads stays at 4: the new value 8 takes a restart",
+            "sync.checkdb_interval changes from 5s to 1s now",
+            "sync.memory_budget stays at 64MiB: the new value 1GiB takes a restart",
+            "sync.max_rate_per_backend changes from 0 to 5 now",
+            "sync.log_level changes from info to debug now",
+        ],
+    )
+    .unwrap();
+    assert_eq!(merged.warnings.len(), 1);
+    let mut expected = load(
+        r#"{"network": {"passwd": "new"}, "sync": {"max_rate_per_backend": 5, "checkdb_interval": 1000, "log_level": "debug"}}"#,
+    );
+    expected.warnings = merged.warnings.clone();
+    assert_eq!(merged, expected);
+}
+
+#[test]
+fn a_reload_without_a_change_says_nothing_and_one_with_a_fault_changes_nothing() {
+    assert_eq!(check_reload(ORIGINAL, "{}", &[]).unwrap(), load(ORIGINAL));
+    assert!(check_reload("{}", "{", &[]).is_err());
+    assert!(check_reload("{}", r#"{"sync": {"threads": 0}}"#, &[]).is_err());
+}
+
+#[test]
+fn every_interval_rate_credit_and_password_takes_effect_at_once() {
+    let immediate: Vec<&str> = Config::keys()
+        .filter(|key| key.effect == Effect::Immediate)
+        .map(|key| key.name)
+        .collect();
+    assert_eq!(
+        immediate,
+        [
+            "user",
+            "passwd",
+            "auth_path",
+            "release_interval",
+            "checkdb_interval",
+            "checklog_interval",
+            "in_flight_per_backend",
+            "max_rate_per_backend",
+            "probe_interval_down",
+            "ttl_hold",
+            "checkpoint_interval",
+            "rescan_interval",
+            "log_level",
+        ]
+    );
+}

@@ -1,0 +1,334 @@
+//! One JSON value to one typed value: units, ranges, and the words for what is wrong.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::access::AccessList;
+use super::key::{Kind, Unit};
+use super::secret::Secret;
+
+/// A value that its [`Kind`] takes.
+pub(super) enum Read {
+    Boolean(bool),
+    /// A count or bytes.
+    Number(u64),
+    Time(Duration),
+    Text(String),
+    Address(Option<IpAddr>),
+    Access(AccessList),
+    Outcomes(Vec<(String, String)>),
+}
+
+/// Why a value was not taken.
+pub(super) struct Fault {
+    /// The value as it stands in the file.
+    pub(super) value: String,
+    /// The rest of a sentence that begins with the value.
+    pub(super) reason: String,
+}
+
+/// How much of a value is repeated in a message.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// Reads one value.
+pub(super) fn read(kind: &Kind, value: &Value) -> Result<Read, Fault> {
+    let taken = match (kind, value) {
+        (Kind::Boolean, Value::Bool(value)) => Ok(Read::Boolean(*value)),
+        (Kind::Count { min, max }, Value::Number(_)) => whole(value)
+            .and_then(|count| within(count, *min, *max, u64::to_string))
+            .map(Read::Number),
+        (Kind::Size { min, max }, _) => size(value)
+            .and_then(|bytes| within(bytes, *min, *max, |bytes| show_size(*bytes)))
+            .map(Read::Number),
+        (Kind::Time { unit, min, max }, _) => time(value, *unit)
+            .and_then(|time| within(time, *min, *max, |time| show_time(*time)))
+            .map(Read::Time),
+        (
+            Kind::Text | Kind::User | Kind::Path | Kind::Password | Kind::Word(_),
+            Value::String(text),
+        ) => worded(kind, text).map(|()| Read::Text(text.clone())),
+        (Kind::Address, Value::Null) => Ok(Read::Address(None)),
+        (Kind::Address, Value::String(text)) => match text.trim().parse() {
+            Ok(address) => Ok(Read::Address(Some(address))),
+            Err(_) => Err("is no IP address".to_owned()),
+        },
+        (Kind::Access, Value::String(text)) => text
+            .parse()
+            .map(Read::Access)
+            .map_err(|error: super::AccessError| format!("is no access list: {error}")),
+        (Kind::Outcomes, Value::Object(entries)) => entries
+            .iter()
+            .map(|(answer, outcome)| match outcome {
+                Value::String(outcome) => Ok((answer.clone(), outcome.clone())),
+                other => Err(format!(
+                    "has {} at \"{answer}\", where a string is wanted",
+                    sort(other)
+                )),
+            })
+            .collect::<Result<_, _>>()
+            .map(Read::Outcomes),
+        _ => Err(wrong_sort(value)),
+    };
+    taken.map_err(|reason| Fault {
+        value: shown(kind, value),
+        reason,
+    })
+}
+
+fn wrong_sort(value: &Value) -> String {
+    format!("is {}", sort(value))
+}
+
+/// The sort of a value, with its article.
+fn sort(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn shown(kind: &Kind, value: &Value) -> String {
+    if *kind == Kind::Password {
+        return "***".to_owned();
+    }
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn within<T: PartialOrd>(
+    value: T,
+    min: T,
+    max: T,
+    show: impl Fn(&T) -> String,
+) -> Result<T, String> {
+    if value < min {
+        Err(format!("is too small: the least is {}", show(&min)))
+    } else if value > max {
+        Err(format!("is too large: the most is {}", show(&max)))
+    } else {
+        Ok(value)
+    }
+}
+
+/// A number without fraction; 5.0 is one too.
+fn whole(value: &Value) -> Result<u64, String> {
+    match value.as_u64() {
+        Some(number) => Ok(number),
+        None if value.as_f64().is_some_and(|number| number < 0.0) => Err("is negative".to_owned()),
+        // 2^53: up to there a float holds every whole number exactly.
+        None => match value.as_f64() {
+            Some(number) if number.fract() == 0.0 && number <= 9_007_199_254_740_992.0 => {
+                Ok(number as u64)
+            }
+            Some(number) if number.fract() != 0.0 => Err("is no whole number".to_owned()),
+            Some(_) => Err("is too large".to_owned()),
+            None => Err(wrong_sort(value)),
+        },
+    }
+}
+
+fn worded(kind: &Kind, text: &str) -> Result<(), String> {
+    match kind {
+        Kind::Password => {}
+        _ if text.is_empty() => return Err("is empty".to_owned()),
+        Kind::User if text.contains(':') => {
+            return Err("has a colon, at which basic authentication would end the name".to_owned());
+        }
+        Kind::Word(words) if !words.contains(&text) => {
+            return Err("is none of the words that it can be".to_owned());
+        }
+        _ => {}
+    }
+    if text.chars().any(char::is_control) {
+        Err("has a control character".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// A string's whole number and its unit.
+fn split_unit(text: &str) -> Result<(u64, &str), String> {
+    let text = text.trim();
+    let digits_end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(digits_end);
+    match digits.parse() {
+        Ok(number) => Ok((number, unit.trim())),
+        Err(_) if digits.is_empty() => Err("doesn't begin with a whole number".to_owned()),
+        Err(_) => Err("is too large".to_owned()),
+    }
+}
+
+fn size(value: &Value) -> Result<u64, String> {
+    let text = match value {
+        Value::Number(_) => return whole(value),
+        Value::String(text) => text,
+        other => return Err(wrong_sort(other)),
+    };
+    let (number, unit) = split_unit(text)?;
+    let factor: u64 = match unit {
+        "B" => 1,
+        "kB" | "KB" => 1000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        "TB" => 1_000_000_000_000,
+        "TiB" => 1 << 40,
+        _ => {
+            return Err(
+                "has no unit that is known: B, KiB, MiB, GiB, TiB, kB, MB, GB, TB".to_owned(),
+            );
+        }
+    };
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "is too large".to_owned())
+}
+
+fn time(value: &Value, unit: Unit) -> Result<Duration, String> {
+    let (number, milliseconds) = match value {
+        Value::Number(_) => (
+            whole(value)?,
+            match unit {
+                Unit::Milliseconds => 1,
+                Unit::Seconds => 1000,
+            },
+        ),
+        Value::String(text) => {
+            let (number, unit) = split_unit(text)?;
+            match unit {
+                "ms" => (number, 1),
+                "s" => (number, 1000),
+                "m" | "min" => (number, 60_000),
+                "h" => (number, 3_600_000),
+                "d" => (number, 86_400_000),
+                _ => return Err("has no unit that is known: ms, s, min, h, d".to_owned()),
+            }
+        }
+        other => return Err(wrong_sort(other)),
+    };
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "is too large".to_owned())
+}
+
+/// Bytes in the largest binary unit that divides them, as a file can have them: `64MiB`.
+pub(super) fn show_size(bytes: u64) -> String {
+    for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
+        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    format!("{bytes}B")
+}
+
+/// Time in the largest unit that divides it, as a file can have it: `500ms`.
+pub(super) fn show_time(time: Duration) -> String {
+    let milliseconds = time.as_millis();
+    for (unit, factor) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("min", 60_000),
+        ("s", 1000),
+    ] {
+        if milliseconds != 0 && milliseconds.is_multiple_of(factor) {
+            return format!("{}{unit}", milliseconds / factor);
+        }
+    }
+    format!("{milliseconds}ms")
+}
+
+/// How much is said in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What needs somebody.
+    Error,
+    /// What may need somebody.
+    Warn,
+    /// What happens, at a pace that people can read.
+    Info,
+    /// More, for finding a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The words of the file, in this order.
+    pub(super) const WORDS: &'static [&'static str] = &["error", "warn", "info", "debug", "trace"];
+    const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// The word of the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
+/// A field's type: made from what was read, shown in a message.
+pub(super) trait Typed: Sized {
+    /// None where the table gives the field the wrong kind.
+    fn from_read(read: Read) -> Option<Self>;
+    /// For a message about a change.
+    fn show(&self, kind: &Kind) -> String;
+}
+
+macro_rules! typed {
+    ($($type:ty: $pattern:pat => $value:expr, $self:ident, $kind:pat => $show:expr;)*) => {$(
+        impl Typed for $type {
+            fn from_read(read: Read) -> Option<Self> {
+                match read {
+                    $pattern => $value,
+                    _ => None,
+                }
+            }
+            fn show(&$self, kind: &Kind) -> String {
+                let $kind = kind;
+                $show
+            }
+        }
+    )*};
+}
+
+typed! {
+    bool: Read::Boolean(value) => Some(value), self, _ => self.to_string();
+    u16: Read::Number(value) => value.try_into().ok(), self, _ => self.to_string();
+    u32: Read::Number(value) => value.try_into().ok(), self, _ => self.to_string();
+    usize: Read::Number(value) => value.try_into().ok(), self, kind => number(kind, *self as u64);
+    u64: Read::Number(value) => Some(value), self, kind => number(kind, *self);
+    Duration: Read::Time(value) => Some(value), self, _ => show_time(*self);
+    String: Read::Text(value) => Some(value), self, _ => format!("{self:?}");
+    PathBuf: Read::Text(value) => Some(value.into()), self, _ => format!("{self:?}");
+    Secret: Read::Text(value) => Some(Self::new(value)), self, _ => format!("{self:?}");
+    LogLevel: Read::Text(value) => Self::ALL.into_iter().find(|level| level.as_str() == value), self, _ => self.as_str().to_owned();
+    Option<IpAddr>: Read::Address(value) => Some(value), self, _ => self.map_or_else(|| "by rule".to_owned(), |address| address.to_string());
+    AccessList: Read::Access(value) => Some(value), self, _ => format!("{:?}", self.to_string());
+    Vec<(String, String)>: Read::Outcomes(value) => Some(value), self, _ => format!("{} entries", self.len());
+}
+
+fn number(kind: &Kind, value: u64) -> String {
+    match kind {
+        Kind::Size { .. } => show_size(value),
+        _ => value.to_string(),
+    }
+}

@@ -1,0 +1,204 @@
+//! The binary from outside: exit codes, and what the terminal shows.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the binary with a configuration folder of its own.
+fn run(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hustdbsync"));
+    command
+        .args(args)
+        .current_dir(folder)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+/// Runs it and compares the exit code and what stdout and stderr contain; `~` stands for the folder's path.
+fn check(folder: &Path, args: &[&str], code: i32, stdout: &str, stderr: &str) {
+    let output = run(folder, args);
+    let short =
+        |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(folder.to_str().unwrap(), "~");
+    let (out, err) = (short(&output.stdout), short(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
+    assert!(
+        out.contains(stdout),
+        "{args:?} says {stdout:?} on stdout:\n{out}"
+    );
+    assert!(
+        err.contains(stderr),
+        "{args:?} says {stderr:?} on stderr:\n{err}"
+    );
+}
+
+/// HA's home with a configuration in which everything is right.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path();
+    fs::create_dir_all(root.join("logs/127.0.0.1:9998")).unwrap();
+    fs::write(root.join("htpasswd"), "user:password\n").unwrap();
+    let text = format!(
+        r#"{{"network": {{"port": 0}}, "sync": {{"logs_path": "{0}/logs", "ngx_path": "{0}", "auth_path": "{0}/htpasswd"}}}}"#,
+        root.display()
+    );
+    fs::write(root.join("sync_server.json"), text).unwrap();
+    home
+}
+
+#[test]
+fn help_teaches_and_wrong_arguments_exit_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    check(
+        home.path(),
+        &["--help"],
+        0,
+        "Exit codes: 0 done, 1 failed",
+        "",
+    );
+    check(
+        home.path(),
+        &["--help"],
+        0,
+        "hustdbsync check --sample > sync_server.json",
+        "",
+    );
+    check(
+        home.path(),
+        &["check", "--help"],
+        0,
+        "Says all faults at once",
+        "",
+    );
+    check(
+        home.path(),
+        &["--frobnicate"],
+        2,
+        "",
+        "unexpected argument '--frobnicate'",
+    );
+    check(home.path(), &["-d", "-q"], 2, "", "cannot be used with");
+}
+
+#[test]
+fn check_says_what_would_be_used_or_every_fault() {
+    let home = home();
+    let args = ["check", "--config", "sync_server.json"];
+    check(
+        home.path(),
+        &args,
+        0,
+        "sync_server.json: no fault found\n",
+        "",
+    );
+    check(
+        home.path(),
+        &args,
+        0,
+        "\n  state    ~/status (to be made)\n",
+        "",
+    );
+    fs::remove_file(home.path().join("htpasswd")).unwrap();
+    fs::create_dir(home.path().join("logs/nobody")).unwrap();
+    check(
+        home.path(),
+        &args,
+        1,
+        "",
+        "sync_server.json: 2 faults\n  fault    sync.auth_path: ~/htpasswd: No such file",
+    );
+    check(
+        home.path(),
+        &args,
+        1,
+        "",
+        "\n  fault    backend folder ~/logs/nobody: it has no colon",
+    );
+    assert!(!home.path().join("status").exists(), "check makes nothing");
+}
+
+#[test]
+fn the_sample_passes_its_own_check_of_settings() {
+    let home = tempfile::tempdir().unwrap();
+    let sample = run(home.path(), &["check", "--sample"]);
+    fs::write(home.path().join("sample.json"), &sample.stdout).unwrap();
+    let output = run(home.path(), &["check", "--config", "sample.json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains("is no setting"), "{said}");
+}
+
+#[test]
+fn a_configuration_that_is_missing_or_wrong_stops_every_way_to_run() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(
+        home.path().join("bad.json"),
+        r#"{"sync": {"threads": 0, "ngx_path": 1}}"#,
+    )
+    .unwrap();
+    for way in [&["run"][..], &["-d"], &[]] {
+        let with = |file| [way, &["--config", file]].concat();
+        check(
+            home.path(),
+            &with("none.json"),
+            1,
+            "",
+            "hustdbsync: the configuration none.json has 1 fault:\n  it can't be read",
+        );
+        check(
+            home.path(),
+            &with("bad.json"),
+            1,
+            "",
+            "has 2 faults:\n  sync.ngx_path: 1 is a number",
+        );
+    }
+    assert!(!home.path().join("hustdbsync.pid").exists());
+}
+
+#[test]
+fn quitting_what_does_not_run_fails_and_says_so() {
+    let home = home();
+    let args = ["-q", "--config", "sync_server.json"];
+    check(
+        home.path(),
+        &args,
+        1,
+        "",
+        "hustdbsync: nothing to end: there is no hustdbsync.pid",
+    );
+    // This test's own process lives, and is no hustdbsync.
+    fs::write(
+        home.path().join("hustdbsync.pid"),
+        std::process::id().to_string(),
+    )
+    .unwrap();
+    check(
+        home.path(),
+        &args,
+        1,
+        "",
+        "nothing to end: hustdbsync.pid names no running hustdbsync",
+    );
+}
+
+#[test]
+fn a_daemon_that_can_not_start_says_why_on_the_terminal() {
+    let home = home();
+    // A file stands where the folder of the daemon's log has to be. Found out only after the fork.
+    let conf = home.path().join("conf");
+    fs::create_dir(&conf).unwrap();
+    fs::copy(
+        home.path().join("sync_server.json"),
+        conf.join("sync_server.json"),
+    )
+    .unwrap();
+    fs::write(conf.join("logs"), "").unwrap();
+    check(
+        home.path(),
+        &["--config", "conf/sync_server.json"],
+        1,
+        "",
+        "hustdbsync: the log folder conf/logs: ",
+    );
+    assert!(!conf.join("hustdbsync.pid").exists());
+}

@@ -1,3 +1,0 @@
-#![expect(unsafe_code, reason = "the one place for system calls that std lacks")]
-//! x
-pub mod tcp;

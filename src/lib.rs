@@ -1,6 +1,7 @@
 //! HustDB's sync server: replays HA's logs to a master that has come back, in order and without loss.
 
 pub mod binlog;
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod http;

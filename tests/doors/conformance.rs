@@ -228,6 +228,23 @@ fn a_peer_outside_the_access_list_is_closed_without_a_word() {
 }
 
 #[test]
+fn the_report_is_what_our_own_client_reads() {
+    let door = Door::open(options());
+    let answer = door.ask(&format!("GET /v1/status HTTP/1.1\r\n{RIGHT}\r\n"));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("\r\nContent-Type: application/json\r\nCache-Control: no-store"),
+        "{head}"
+    );
+    let report: hustdbsync::status::report::Report = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        (report.processed, report.settled, report.backends.len()),
+        (12, 10, 2)
+    );
+    assert_eq!(report.backends[0].name, "127.0.0.1:9998");
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

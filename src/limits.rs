@@ -102,6 +102,9 @@ pub const HTTP_READS_PER_TURN: u32 = 8;
 /// Connections accepted before it is the others' turn.
 pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
 
+/// Bytes of a report that `status` takes from a server: a few hundred for each backend.
+pub const REPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Connections at HA's door at a time; the next one takes the place of the one that has been idle longest.
 pub const HTTP_CONNECTIONS_MAX: usize = 4096;
 

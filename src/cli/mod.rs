@@ -10,8 +10,10 @@ mod port_owner;
 mod process;
 mod quit;
 mod run;
+pub mod status;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,6 +42,7 @@ Examples:
   hustdbsync run --config /etc/hustdbsync/sync_server.json     run in the foreground, log to stderr
   hustdbsync                                                   run as a daemon, as the original does
   hustdbsync -q                                                end that daemon
+  hustdbsync status --watch                                    watch it drain
   hustdbsync check --sample > sync_server.json                 begin a configuration, every setting explained
 
 Configuration: the file of --config, else sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json.
@@ -99,6 +102,13 @@ enum Command {
         #[arg(long, conflicts_with = "config")]
         sample: bool,
     },
+    /// Ask a running server how it is: each backend's state, backlog, rate, lag and time to drain
+    Status {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        args: status::StatusArgs,
+    },
 }
 
 /// Why a command failed, as a sentence for stderr.
@@ -121,6 +131,9 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         }
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
         Some(Command::Check { place, .. }) => check::check(place.config.as_deref()),
+        Some(Command::Status { place, args }) => {
+            ask_status(place.config.as_deref(), &args).map(|()| true)
+        }
         None if cli.quit => quit::quit(given).map(|()| true),
         None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),
         None => run::run::<S>(given, run::Mode::Daemon).map(|()| true),
@@ -133,6 +146,21 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Asks the server that runs with this configuration.
+fn ask_status(given: Option<&Path>, args: &status::StatusArgs) -> Result<(), Failure> {
+    let config = load_config(given)?;
+    let mut addr = config.listen_address();
+    if addr.ip().is_unspecified() {
+        addr.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let target = status::StatusTarget {
+        addr,
+        user: config.network.user,
+        passwd: config.network.passwd.expose().to_owned(),
+    };
+    Ok(status::run(args, &target)?)
 }
 
 /// The path of the configuration, by the rule of [`locate`].
@@ -166,6 +194,10 @@ mod tests {
                 format!("check {:?} {sample}", place.config)
             }
             Cli {
+                command: Some(Command::Status { place, args }),
+                ..
+            } => format!("status {:?} {}", place.config, args.watch),
+            Cli {
                 foreground,
                 quit,
                 place,
@@ -198,6 +230,7 @@ mod tests {
     fn commands_take_their_own_configuration() {
         check(&["run", "--config", "a"], Ok("run Some(\"a\")"));
         check(&["check"], Ok("check None false"));
+        check(&["status", "--watch"], Ok("status None true"));
         check(&["check", "--sample"], Ok("check None true"));
     }
 

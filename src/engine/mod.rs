@@ -1,5 +1,7 @@
 //! The shell: every system call.
 
 pub mod clock;
+pub mod listener;
 pub mod os;
+mod recency;
 pub mod worker_mio;

@@ -5,4 +5,5 @@
 )]
 
 pub mod process;
+pub mod socket;
 pub mod tcp;

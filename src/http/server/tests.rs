@@ -1,3 +1,5 @@
+//! Connections fed whole, in pieces, byte by byte, in any order of events.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,0 +1,181 @@
+//! A report as a table for people.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use indicatif::{FormattedDuration, HumanBytes, HumanCount};
+
+use crate::status::report::Report;
+use crate::status::snapshot::BackendSnapshot;
+
+/// The table and a line of totals, with a newline at the end.
+pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header([
+        "Backend",
+        "State",
+        "Backlog",
+        "Rate",
+        "Lag",
+        "Drained in",
+        "Settled",
+        "Rejected",
+        "Why",
+    ]);
+    for backend in &report.backends {
+        table.add_row([
+            plain(&backend.name),
+            plain(&backend.state),
+            HumanBytes(backend.backlog_bytes).to_string(),
+            rate(backend.rate_per_second),
+            seconds(backend.lag_seconds),
+            drain(backend),
+            HumanCount(backend.counts.settled).to_string(),
+            HumanCount(backend.counts.rejected).to_string(),
+            plain(&backend.why),
+        ]);
+    }
+    for column in 2..8 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let up = seconds(report.now_unix.saturating_sub(report.started_unix));
+    let totals = format!(
+        "hustdbsync {} at {addr}, up {up}: {} of {} records settled, {} to go",
+        plain(&report.version),
+        HumanCount(report.settled),
+        HumanCount(report.processed),
+        HumanBytes(report.backlog_bytes),
+    );
+    match report.backends.is_empty() {
+        true => format!("{totals}\nno backend has a log folder yet\n"),
+        false => format!("{table}\n{totals}\n"),
+    }
+}
+
+/// Records a second.
+pub(super) fn rate(per_second: f64) -> String {
+    match per_second {
+        ..10.0 => format!("{per_second:.1}/s"),
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "shown rounded; it is above 10"
+        )]
+        _ => format!("{}/s", HumanCount(per_second.round() as u64)),
+    }
+}
+
+/// The time in which a backend's backlog is gone.
+pub(super) fn drain(backend: &BackendSnapshot) -> String {
+    match backend.drain_seconds {
+        None => "unknown".to_owned(),
+        Some(0) => "done".to_owned(),
+        Some(time) => seconds(time),
+    }
+}
+
+fn seconds(seconds: u64) -> String {
+    match seconds {
+        0 => "-".to_owned(),
+        _ => FormattedDuration(Duration::from_secs(seconds)).to_string(),
+    }
+}
+
+/// Text without what a terminal could take for a command.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            if letter.is_control() {
+                '\u{fffd}'
+            } else {
+                letter
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::counters::Counts;
+
+    #[track_caller]
+    fn check(backends: Vec<BackendSnapshot>, words: &[&str]) {
+        let report = Report {
+            version: "1.2.3".into(),
+            started_unix: 100,
+            now_unix: 190,
+            processed: 12_000,
+            settled: 10_000,
+            backlog_bytes: 3 << 20,
+            backends,
+        };
+        let text = render(&report, "127.0.0.1:8089".parse().unwrap());
+        for word in words {
+            assert!(text.contains(word), "no {word:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_number_an_operator_looks_for_is_there() {
+        let backend = BackendSnapshot {
+            name: "h:1".into(),
+            state: "down".into(),
+            why: "no route".into(),
+            counts: Counts {
+                settled: 10_000,
+                rejected: 1_234,
+                ..Counts::default()
+            },
+            backlog_bytes: 3 << 20,
+            rate_per_second: 1_500.4,
+            lag_seconds: 90,
+            drain_seconds: Some(7200),
+            ..BackendSnapshot::default()
+        };
+        check(
+            vec![backend],
+            &[
+                "h:1",
+                "down",
+                "no route",
+                "10,000",
+                "1,234",
+                "3.00 MiB",
+                "1,500/s",
+                "00:01:30",
+                "02:00:00",
+                "up 00:01:30",
+                "10,000 of 12,000 records",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_or_done_is_said_in_words() {
+        check(
+            vec![BackendSnapshot {
+                drain_seconds: Some(0),
+                ..BackendSnapshot::default()
+            }],
+            &["done", "0.0/s"],
+        );
+        check(vec![BackendSnapshot::default()], &["unknown"]);
+        check(vec![], &["no backend"]);
+    }
+
+    #[test]
+    fn nothing_that_a_backend_says_moves_the_cursor() {
+        assert_eq!(
+            plain("a\x1b[2Jb\n\u{9b}c"),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c"
+        );
+    }
+}

@@ -1,0 +1,403 @@
+//! HA's door: the listening socket and its connections, driven by the control thread's reactor.
+//!
+//! The contract:
+//! - Registered with edge-triggered readiness. [`Listener::handle_event`] takes the events whose token [`Listener::owns`].
+//! - Poll no longer than until [`Listener::next_deadline`], then call [`Listener::handle_deadlines`]: it closes what took too long and goes on
+//!   with what was left for the others' sake. One call does a bounded amount of work, so that a flood at this door is no delay
+//!   elsewhere.
+//! - Answers come from an [`Answers`], at once or, by [`Listener::respond`], later.
+//!
+//! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next
+//! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out.
+
+mod accept;
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Registry, Token};
+use slab::Slab;
+
+pub use accept::ListenError;
+
+use super::os::socket::SocketOptions;
+use super::recency::Recency;
+use crate::clock::Now;
+use crate::http::answer::Answer;
+use crate::http::request::Request;
+use crate::http::server::{ServerConnection, ServerLimits};
+use crate::limits::{HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN};
+
+/// Who may connect.
+pub type Access = Box<dyn Fn(IpAddr) -> bool + Send>;
+
+/// How to listen and what to put up with.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerOptions {
+    /// Where. Port 0 is any free one.
+    pub address: SocketAddr,
+    /// The socket's options.
+    pub socket: SocketOptions,
+    /// What each connection may do.
+    pub limits: ServerLimits,
+    /// Connections at a time, at least 1. Each takes a descriptor: stay well below the process's limit.
+    pub connections_max: usize,
+}
+
+/// Who a late answer is for. Of no use when that connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asker {
+    slot: usize,
+    serial: u64,
+}
+
+/// The one who knows the answers.
+pub trait Answers {
+    /// The answer to `request`, or `None` if it will come by [`Listener::respond`] to `asker`.
+    fn answer<'a>(
+        &'a mut self,
+        asker: Asker,
+        request: &Request<'_>,
+        now: Now,
+    ) -> Option<Answer<'a>>;
+}
+
+/// What has happened at the door so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerCounts {
+    /// Connections taken in.
+    pub accepted: u64,
+    /// Connections closed at once since their peer may not connect.
+    pub denied: u64,
+    /// Connections that had to go for others.
+    pub evicted: u64,
+    /// Requests answered.
+    pub answered: u64,
+    /// Times that accepting rested since the system had no room.
+    pub pauses: u64,
+}
+
+/// The listening socket and its connections.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    options: ListenerOptions,
+    access: Access,
+    /// The listening socket's token; that of the connection in slot `n` is `base + 1 + n`.
+    base: usize,
+    connections: Slab<Connection>,
+    /// Slots by the last time that they were accepted or answered. Dribbled bytes don't count.
+    recency: Recency,
+    /// Connections that had their turn and have more.
+    again: VecDeque<usize>,
+    /// When to go on accepting, if that was left off.
+    accept_at: Option<Duration>,
+    /// No connection's deadline is before this.
+    earliest: Option<Duration>,
+    /// What a socket's bytes are read into.
+    scratch: Box<[u8]>,
+    serial: u64,
+    counts: ListenerCounts,
+}
+
+struct Connection {
+    stream: TcpStream,
+    http: ServerConnection,
+    serial: u64,
+    /// There may be bytes to read: no read has said WouldBlock since the last readiness.
+    is_readable: bool,
+    /// The same for writing.
+    is_writable: bool,
+    /// It is in `again`.
+    is_queued: bool,
+}
+
+/// How a connection's turn ended.
+enum Turn {
+    /// It waits for its peer, or for us.
+    Waits,
+    /// It has more to do, but it is the others' turn.
+    More,
+    /// It is to be dropped.
+    Over,
+}
+
+impl Listener {
+    /// Listens as `options` say, and registers with tokens `base` up to and including `base + connections_max`.
+    ///
+    /// # Errors
+    /// [`ListenError`], which names the address and what to do.
+    pub fn bind(
+        options: ListenerOptions,
+        access: Access,
+        registry: &Registry,
+        base: Token,
+    ) -> Result<Self, ListenError> {
+        let (socket, address) = accept::open(&options, registry, base)?;
+        Ok(Self {
+            socket,
+            address,
+            options,
+            access,
+            base: base.0,
+            connections: Slab::new(),
+            recency: Recency::default(),
+            again: VecDeque::new(),
+            accept_at: None,
+            earliest: None,
+            scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
+            serial: 0,
+            counts: ListenerCounts::default(),
+        })
+    }
+
+    /// Where it listens, with the port that port 0 became.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counts(&self) -> ListenerCounts {
+        self.counts
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Bytes of memory that connections hold for buffers.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        self.connections
+            .iter()
+            .map(|(_, connection)| connection.http.buffer_bytes())
+            .sum()
+    }
+
+    /// Whether events with `token` are for [`Self::handle_event`].
+    #[must_use]
+    pub fn owns(&self, token: Token) -> bool {
+        (self.base..=self.base + self.options.connections_max).contains(&token.0)
+    }
+
+    /// From now on lets in whom `access` lets in. Connections that are open stay.
+    pub fn set_access(&mut self, access: Access) {
+        self.access = access;
+    }
+
+    /// Takes a readiness event.
+    pub fn handle_event(
+        &mut self,
+        event: &Event,
+        registry: &Registry,
+        now: Now,
+        answers: &mut dyn Answers,
+    ) {
+        let Some(slot) = event.token().0.checked_sub(self.base + 1) else {
+            // While accepting rests, a new connection is no reason to end the rest.
+            if self.accept_at.is_none_or(|at| at <= now.monotonic) {
+                self.accept(registry, now, answers);
+            }
+            return;
+        };
+        // An event may be older than what is in the slot now; then a read or write says WouldBlock, and that is all.
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        connection.is_writable |= event.is_writable() || event.is_error();
+        self.run(slot, now, answers);
+    }
+
+    /// Sends a late answer. False if who asked has gone.
+    pub fn respond(
+        &mut self,
+        asker: Asker,
+        answer: &Answer<'_>,
+        now: Now,
+        answers: &mut dyn Answers,
+    ) -> bool {
+        let Some(connection) = self
+            .connections
+            .get_mut(asker.slot)
+            .filter(|connection| connection.serial == asker.serial)
+        else {
+            return false;
+        };
+        if !connection.http.is_asked() {
+            return false;
+        }
+        connection.http.respond(answer, now);
+        self.counts.answered += 1;
+        self.recency.touch(asker.slot);
+        self.run(asker.slot, now, answers);
+        true
+    }
+
+    /// When [`Self::handle_deadlines`] is due, on the monotonic clock. In the past if there is work left.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        match (self.accept_at, self.earliest) {
+            (Some(accept), Some(earliest)) => Some(accept.min(earliest)),
+            (accept, earliest) => accept.or(earliest),
+        }
+    }
+
+    /// Does what is due, and a turn of what was left.
+    pub fn handle_deadlines(&mut self, registry: &Registry, now: Now, answers: &mut dyn Answers) {
+        for _ in 0..self.again.len() {
+            let Some(slot) = self.again.pop_front() else {
+                break;
+            };
+            if let Some(connection) = self
+                .connections
+                .get_mut(slot)
+                .filter(|connection| connection.is_queued)
+            {
+                connection.is_queued = false;
+                self.run(slot, now, answers);
+            }
+        }
+        if self.accept_at.is_some_and(|at| at <= now.monotonic) {
+            self.accept(registry, now, answers);
+        }
+        if self.earliest.is_some_and(|at| at <= now.monotonic) {
+            self.handle_connection_deadlines(now, answers);
+        }
+    }
+
+    fn handle_connection_deadlines(&mut self, now: Now, answers: &mut dyn Answers) {
+        let due: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| {
+                connection
+                    .http
+                    .deadline()
+                    .is_some_and(|at| at <= now.monotonic)
+            })
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in due {
+            self.connections[slot].http.handle_deadline(now);
+            self.run(slot, now, answers);
+        }
+        // Those that come soon are looked at together.
+        self.earliest = self
+            .connections
+            .iter()
+            .filter_map(|(_, connection)| connection.http.deadline())
+            .min()
+            .map(|at| at.max(now.after(HTTP_DEADLINE_TICK)));
+    }
+
+    /// Gives a connection its turn and deals with how that ended.
+    fn run(&mut self, slot: usize, now: Now, answers: &mut dyn Answers) {
+        let connection = &mut self.connections[slot];
+        let asker = Asker {
+            slot,
+            serial: connection.serial,
+        };
+        let answered = connection.http.answered();
+        let turn = connection.turn(asker, &mut self.scratch, now, answers);
+        let newly_answered = connection.http.answered() - answered;
+        if newly_answered > 0 {
+            self.counts.answered += u64::from(newly_answered);
+            self.recency.touch(slot);
+        }
+        match turn {
+            Turn::Over => return self.drop_connection(slot),
+            Turn::More if !connection.is_queued => {
+                connection.is_queued = true;
+                self.again.push_back(slot);
+            }
+            Turn::More | Turn::Waits => {}
+        }
+        if let Some(deadline) = connection.http.deadline() {
+            self.earliest = Some(
+                self.earliest
+                    .map_or(deadline, |earliest| earliest.min(deadline)),
+            );
+        }
+    }
+
+    fn drop_connection(&mut self, slot: usize) {
+        // Closing the socket takes it out of the poller.
+        self.connections.remove(slot);
+        self.recency.remove(slot);
+    }
+}
+
+impl Connection {
+    /// Reads, answers and sends until one of them has to wait.
+    fn turn(
+        &mut self,
+        asker: Asker,
+        scratch: &mut [u8],
+        now: Now,
+        answers: &mut dyn Answers,
+    ) -> Turn {
+        let mut reads = 0;
+        loop {
+            while let Some(request) = self.http.poll_request() {
+                let Some(answer) = answers.answer(asker, &request, now) else {
+                    break;
+                };
+                self.http.respond(&answer, now);
+            }
+            if self.send(now).is_err() {
+                return Turn::Over;
+            }
+            if self.http.has_request() {
+                continue;
+            }
+            if self.http.poll_shutdown() && self.stream.shutdown(Shutdown::Write).is_err() {
+                return Turn::Over;
+            }
+            if self.http.is_over() {
+                return Turn::Over;
+            }
+            if !self.is_readable || !self.http.wants_input() {
+                return Turn::Waits;
+            }
+            if reads == HTTP_READS_PER_TURN {
+                return Turn::More;
+            }
+            reads += 1;
+            match self.stream.read(scratch) {
+                Ok(0) => {
+                    self.is_readable = false;
+                    self.http.handle_end(now);
+                }
+                Ok(bytes) => self.http.handle_received(&scratch[..bytes], now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Turn::Over,
+            }
+        }
+    }
+
+    fn send(&mut self, now: Now) -> std::io::Result<()> {
+        while self.is_writable && !self.http.outgoing().is_empty() {
+            match self.stream.write(self.http.outgoing()) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.http.handle_sent(bytes, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

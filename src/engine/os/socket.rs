@@ -1,0 +1,194 @@
+//! A listening TCP socket with the options that HA's operators can set.
+
+use std::io;
+use std::mem::size_of;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// How a socket is to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// Connections that wait to be accepted.
+    pub backlog: i32,
+    /// Let other sockets of this user listen on the same port (`SO_REUSEPORT`).
+    pub reuse_port: bool,
+    /// Send at once what is written (`TCP_NODELAY`); accepted connections inherit it.
+    pub no_delay: bool,
+    /// Wake us for a connection only when it has sent something, or after this long (`TCP_DEFER_ACCEPT`).
+    pub defer_accept: Option<Duration>,
+}
+
+/// Opens a nonblocking socket that listens at `address`. The port can be bound again at once after we end (`SO_REUSEADDR`).
+///
+/// # Errors
+/// Those of socket(2), setsockopt(2), bind(2) and listen(2), as they are.
+pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    // SAFETY: no pointer is passed; the result is checked.
+    let raw = unsafe {
+        libc::socket(
+            family,
+            libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+            0,
+        )
+    };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `raw` was just opened by us and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if options.reuse_port {
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if options.no_delay {
+        set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    }
+    if let Some(delay) = options.defer_accept {
+        let seconds = i32::try_from(delay.as_secs().max(1)).unwrap_or(i32::MAX);
+        set_option(&socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
+    }
+    bind(&socket, address)?;
+    // SAFETY: no pointer is passed; the descriptor is open.
+    check(unsafe { libc::listen(socket.as_raw_fd(), options.backlog) })?;
+    Ok(TcpListener::from(socket))
+}
+
+fn set_option(socket: &OwnedFd, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the pointer is to an int that lives through the call, and the length is an int's.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            length::<libc::c_int>(),
+        )
+    })
+}
+
+fn bind(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(address) => {
+            let raw = libc::sockaddr_in {
+                sin_family: family(libc::AF_INET),
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(address.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: the pointer is to a whole `sockaddr_in` that lives through the call, and the length is its own.
+            check(unsafe {
+                libc::bind(
+                    socket.as_raw_fd(),
+                    (&raw const raw).cast(),
+                    length::<libc::sockaddr_in>(),
+                )
+            })
+        }
+        SocketAddr::V6(address) => {
+            let raw = libc::sockaddr_in6 {
+                sin6_family: family(libc::AF_INET6),
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
+                sin6_scope_id: address.scope_id(),
+            };
+            // SAFETY: the pointer is to a whole `sockaddr_in6` that lives through the call, and the length is its own.
+            check(unsafe {
+                libc::bind(
+                    socket.as_raw_fd(),
+                    (&raw const raw).cast(),
+                    length::<libc::sockaddr_in6>(),
+                )
+            })
+        }
+    }
+}
+
+fn family(family: libc::c_int) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(family).expect("address families are small numbers")
+}
+
+fn length<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).expect("socket structures are small")
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    const PLAIN: SocketOptions = SocketOptions {
+        backlog: 8,
+        reuse_port: false,
+        no_delay: true,
+        defer_accept: None,
+    };
+
+    /// Listens at `address` with port 0 and passes a byte through a connection.
+    #[track_caller]
+    fn check(address: &str, options: SocketOptions) {
+        let listener = listen(address.parse().unwrap(), &options).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let local = listener.local_addr().unwrap();
+        assert_eq!(local.ip(), address.parse::<SocketAddr>().unwrap().ip());
+        assert_ne!(local.port(), 0);
+        let mut client = TcpStream::connect(local).unwrap();
+        client.write_all(b"x").unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        assert_eq!(accepted.nodelay().unwrap(), options.no_delay);
+        let mut byte = [0];
+        accepted.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
+    }
+
+    #[test]
+    fn a_socket_listens_where_it_is_told_and_as_it_is_told() {
+        check("127.0.0.1:0", PLAIN);
+        check(
+            "127.0.0.2:0",
+            SocketOptions {
+                no_delay: false,
+                ..PLAIN
+            },
+        );
+        let all = SocketOptions {
+            reuse_port: true,
+            defer_accept: Some(Duration::from_secs(1)),
+            ..PLAIN
+        };
+        check("127.0.0.1:0", all);
+    }
+
+    #[test]
+    fn a_port_is_shared_only_by_those_who_say_so() {
+        let shared = SocketOptions {
+            reuse_port: true,
+            ..PLAIN
+        };
+        let first = listen("127.0.0.1:0".parse().unwrap(), &shared).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(listen(address, &shared).is_ok());
+        assert_eq!(
+            listen(address, &PLAIN).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! HA's door over real sockets: that it answers as HA expects, byte for byte, and that nobody who leans on it can break it in.
+
+mod conformance;
+mod door;
+mod siege;

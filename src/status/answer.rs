@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/status.html` | 200 `ok\n`, to any method, to anyone |
 //! | `/sync_status?backend_count=N` | 401 without credentials; 405 to all but GET; 404 without a count; else the JSON that HA knows |
-//! | `/v1/status` | 401 without credentials; 405 to all but GET; else the [report](super::report) |
+//! | `/v1/status` | 401 without credentials; 405 to all but GET; else the report (`super::report`) |
 //! | any other | 404 |
 //!
 //! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies.

@@ -15,6 +15,9 @@
 //!
 //! Nothing here makes a system call: a driver does what [`Step`] says, and tells what came of it.
 
+mod answers;
+mod burst;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +25,12 @@ use std::time::Duration;
 use memchr::memrchr;
 
 use crate::binlog::request::Template;
-use crate::binlog::{Method, Record};
 use crate::clock::Now;
-use crate::http::response::{self, Parsed, Response};
 use crate::replay::chunk::Chunk;
-use crate::replay::exchange::{Exchange, Kind};
+use crate::replay::exchange::Exchange;
 use crate::replay::held::{HeldBatches, HeldKey};
 use crate::replay::messages::{Fed, Trouble};
-use crate::replay::outcome::{Outcomes, Settlement, Verdict};
+use crate::replay::outcome::{Outcomes, Settlement};
 use crate::replay::pace::{Bucket, Window, retry_delay};
 use crate::status::counters::BackendCounters;
 
@@ -397,213 +398,6 @@ impl Lane {
         );
     }
 
-    /// Composes as many requests as may go at once, from the front on.
-    fn compose_burst<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
-        let settings = cx.settings;
-        let burst_bytes_max = settings.burst_bytes.min(self.segment_bytes_max);
-        let records_max = self
-            .window
-            .records()
-            .min((settings.requests_per_connection - self.answers) as usize)
-            .min(cx.bucket.available(cx.now.monotonic));
-        self.exchange.clear();
-        let mut resent = 0;
-        let mut at = 0;
-        while at < self.pending.len().min(records_max) {
-            let pending = self.pending[at];
-            let record =
-                Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
-            let start = self.exchange.bytes();
-            let composed = settings
-                .template
-                .compose(&record, cx.now.unix, self.exchange.head());
-            let first = at == 0;
-            if composed.head_bytes > settings.head_bytes_max {
-                self.exchange.truncate(start);
-                if !first {
-                    break;
-                }
-                let detail = format!(
-                    "its request's head would have {} bytes, more than head_bytes_max ({}): hustdb would store it wrongly or crash",
-                    composed.head_bytes, settings.head_bytes_max
-                );
-                self.reject_front("head_too_long", detail, cx);
-                continue;
-            }
-            let must_ask = pending.maybe_sent
-                && !self.cleared
-                && composed.method == Method::Zadd
-                && record.opt != 0;
-            let must_wait = composed.ttl && !cx.ttl_ready;
-            let bytes = composed.head_bytes + composed.body_bytes;
-            if must_wait || (!first && (must_ask || start + bytes > burst_bytes_max)) {
-                self.exchange.truncate(start);
-                break;
-            }
-            if must_ask {
-                self.exchange.truncate(start);
-                let question = settings
-                    .template
-                    .compose_question(&record, self.exchange.head());
-                self.exchange.push(
-                    Kind::Question,
-                    question,
-                    record.value,
-                    pending.batch,
-                    pending.at + pending.bytes,
-                );
-                cx.counters.asked.add(1);
-                at += 1;
-                break;
-            }
-            if composed.target_bytes > self.segment_bytes_max {
-                cx.counters.long_targets.add(1);
-            }
-            self.exchange.push(
-                Kind::Mutation,
-                composed,
-                record.value,
-                pending.batch,
-                pending.at + pending.bytes,
-            );
-            resent += u64::from(pending.maybe_sent);
-            self.pending[at].maybe_sent = true;
-            at += 1;
-            if bytes >= burst_bytes_max {
-                break;
-            }
-        }
-        if at == 0 {
-            return Step::Rest;
-        }
-        if resent > 0 {
-            cx.counters.resent.add(resent);
-        }
-        cx.bucket.take(at);
-        self.state = State::Busy {
-            deadline: cx.now.after(settings.response_timeout),
-        };
-        Step::Transmit
-    }
-
-    /// Takes whole answers off `received`. Gives how many bytes they had.
-    fn take_answers<S: Sink>(
-        &mut self,
-        received: &[u8],
-        cx: &mut LaneContext<'_, S>,
-    ) -> (usize, Step) {
-        let mut taken = 0;
-        let mut answers = 0;
-        let end = loop {
-            if !self.is_busy() {
-                break if taken < received.len() {
-                    Err(Trouble::Garbage("more answers than requests".into()))
-                } else {
-                    Ok(self.poll_step(cx))
-                };
-            }
-            let response = match response::parse(&received[taken..]) {
-                Ok(Parsed::Complete(response)) => response,
-                Ok(Parsed::Partial) => break Ok(self.wait_for_more(answers > 0, cx)),
-                Err(fault) => break Err(Trouble::Garbage(fault.to_string())),
-            };
-            taken += response.bytes();
-            match self.take_answer(&response, cx) {
-                Ok(()) => answers += 1,
-                Err(trouble) => break Err(trouble),
-            }
-            if response.close {
-                break self.close_after_answer();
-            }
-        };
-        // Counted before a failure is: whether others moved since is told by this number.
-        if answers > 0 {
-            cx.counters.answers.add(answers);
-        }
-        let step = end.unwrap_or_else(|trouble| self.fail(trouble, cx));
-        (taken, step)
-    }
-
-    fn wait_for_more<S: Sink>(&mut self, progress: bool, cx: &LaneContext<'_, S>) -> Step {
-        if progress {
-            self.state = State::Busy {
-                deadline: cx.now.after(cx.settings.response_timeout),
-            };
-        }
-        Step::Rest
-    }
-
-    fn close_after_answer(&mut self) -> Result<Step, Trouble> {
-        if self.is_busy() {
-            let why = "the backend closes the connection after an answer";
-            return Err(Trouble::Connection(why.into()));
-        }
-        self.disconnect(State::Idle);
-        Ok(Step::Close)
-    }
-
-    /// One answer, to the record at the front.
-    fn take_answer<S: Sink>(
-        &mut self,
-        response: &Response,
-        cx: &mut LaneContext<'_, S>,
-    ) -> Result<(), Trouble> {
-        if !self.exchange.next_is_sent() {
-            return Err(Trouble::Garbage(
-                "an answer to a request that is not sent yet".into(),
-            ));
-        }
-        let (kind, method, expired) = self.exchange.next();
-        let verdict = match kind {
-            Kind::Question => self.judge_stored(response, cx.held),
-            Kind::Mutation => cx.settings.outcomes.judge(method, response),
-        };
-        match (kind, verdict) {
-            (_, Verdict::Refused) => return Err(Trouble::Refused),
-            (_, Verdict::Trouble) | (Kind::Question, Verdict::Reject(_)) => {
-                return Err(Trouble::Answer(describe(response)));
-            }
-            (Kind::Mutation, Verdict::Reject(reason)) => {
-                let detail = format!(
-                    "the backend answered {} to {}",
-                    describe(response),
-                    method.name()
-                );
-                self.exchange.answered();
-                self.reject_front(reason, detail, cx);
-            }
-            (Kind::Question, Verdict::Settle(Settlement::Absent)) => {
-                self.exchange.answered();
-                self.cleared = true;
-            }
-            (_, Verdict::Settle(settlement)) => {
-                self.exchange.answered();
-                self.settle_front(settlement, expired, cx);
-            }
-        }
-        self.answers += 1;
-        if self.exchange.unanswered() == 0 {
-            self.window.grow();
-            self.failures = 0;
-            self.state = State::Ready;
-        }
-        Ok(())
-    }
-
-    /// What the answer to a question means: applied before, or `Absent`: not applied.
-    fn judge_stored(&self, response: &Response, held: &HeldBatches) -> Verdict {
-        let pending = self.pending[0];
-        let record = Record::parse_checked(held.bytes(pending.batch, pending.at, pending.bytes));
-        match (response.status, response.version) {
-            (200, Some(stored)) if stored >= record.version => {
-                Verdict::Settle(Settlement::AppliedBefore)
-            }
-            (200, Some(_)) | (404 | 412, _) => Verdict::Settle(Settlement::Absent),
-            (401, None) if response.challenge => Verdict::Refused,
-            _ => Verdict::Trouble,
-        }
-    }
-
     fn settle_front<S: Sink>(
         &mut self,
         settlement: Settlement,
@@ -695,11 +489,4 @@ fn line_of(held: &HeldBatches, pending: Pending) -> Vec<u8> {
     );
     line.pop();
     line
-}
-
-fn describe(response: &Response) -> String {
-    match (response.status, response.version_error) {
-        (200, None) => "200 without VerError: is it a hustdb?".into(),
-        (status, _) => status.to_string(),
-    }
 }

@@ -1,0 +1,96 @@
+//! What goes in one burst: as many records from the front as may go at once.
+
+use super::{Lane, LaneContext, Sink, State, Step};
+use crate::binlog::{Method, Record};
+use crate::replay::exchange::Kind;
+
+impl Lane {
+    /// Composes as many requests as may go at once, from the front on.
+    pub(super) fn compose_burst<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+        let settings = cx.settings;
+        let burst_bytes_max = settings.burst_bytes.min(self.segment_bytes_max);
+        let records_max = self
+            .window
+            .records()
+            .min((settings.requests_per_connection - self.answers) as usize)
+            .min(cx.bucket.available(cx.now.monotonic));
+        self.exchange.clear();
+        let mut resent = 0;
+        let mut at = 0;
+        while at < self.pending.len().min(records_max) {
+            let pending = self.pending[at];
+            let record =
+                Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
+            let start = self.exchange.bytes();
+            let composed = settings
+                .template
+                .compose(&record, cx.now.unix, self.exchange.head());
+            let first = at == 0;
+            if composed.head_bytes > settings.head_bytes_max {
+                self.exchange.truncate(start);
+                if !first {
+                    break;
+                }
+                let detail = format!(
+                    "its request's head would have {} bytes, more than head_bytes_max ({}): hustdb would store it wrongly or crash",
+                    composed.head_bytes, settings.head_bytes_max
+                );
+                self.reject_front("head_too_long", detail, cx);
+                continue;
+            }
+            let must_ask = pending.maybe_sent
+                && !self.cleared
+                && composed.method == Method::Zadd
+                && record.opt != 0;
+            let must_wait = composed.ttl && !cx.ttl_ready;
+            let bytes = composed.head_bytes + composed.body_bytes;
+            if must_wait || (!first && (must_ask || start + bytes > burst_bytes_max)) {
+                self.exchange.truncate(start);
+                break;
+            }
+            if must_ask {
+                self.exchange.truncate(start);
+                let question = settings
+                    .template
+                    .compose_question(&record, self.exchange.head());
+                self.exchange.push(
+                    Kind::Question,
+                    question,
+                    record.value,
+                    pending.batch,
+                    pending.at + pending.bytes,
+                );
+                cx.counters.asked.add(1);
+                at += 1;
+                break;
+            }
+            if composed.target_bytes > self.segment_bytes_max {
+                cx.counters.long_targets.add(1);
+            }
+            self.exchange.push(
+                Kind::Mutation,
+                composed,
+                record.value,
+                pending.batch,
+                pending.at + pending.bytes,
+            );
+            resent += u64::from(pending.maybe_sent);
+            self.pending[at].maybe_sent = true;
+            at += 1;
+            if bytes >= burst_bytes_max {
+                break;
+            }
+        }
+        if at == 0 {
+            return Step::Rest;
+        }
+        if resent > 0 {
+            cx.counters.resent.add(resent);
+        }
+        cx.bucket.take(at);
+        self.state = State::Busy {
+            deadline: cx.now.after(settings.response_timeout),
+        };
+        Step::Transmit
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use bitvec::vec::BitVec;
 
+use crate::ledger::file::Place;
 use crate::ledger::ids::{FileId, SegmentId};
 
 /// A segment with unsettled lines.
@@ -14,7 +15,7 @@ use crate::ledger::ids::{FileId, SegmentId};
 pub struct OpenSegment {
     id: SegmentId,
     file: FileId,
-    first_line: u64,
+    first: Place,
     bytes: u64,
     written_unix: u64,
     /// One bit a line, set when it is settled.
@@ -24,7 +25,7 @@ pub struct OpenSegment {
 }
 
 impl OpenSegment {
-    /// A segment of `lines` lines from `first_line` on, of which those of `settled_before` (indices) are settled.
+    /// A segment of `lines` lines from `first` on, of which those of `settled_before` (indices) are settled.
     ///
     /// # Panics
     /// When `settled_before` names a line twice or one behind the end.
@@ -32,7 +33,7 @@ impl OpenSegment {
     pub fn new(
         id: SegmentId,
         file: FileId,
-        first_line: u64,
+        first: Place,
         lines: u32,
         bytes: u64,
         written_unix: u64,
@@ -47,7 +48,7 @@ impl OpenSegment {
         Self {
             id,
             file,
-            first_line,
+            first,
             bytes,
             written_unix,
             settled,
@@ -67,10 +68,10 @@ impl OpenSegment {
         self.file
     }
 
-    /// Number of its first line in the file, from 0.
+    /// Where its first line begins.
     #[must_use]
-    pub fn first_line(&self) -> u64 {
-        self.first_line
+    pub fn first(&self) -> Place {
+        self.first
     }
 
     /// Lines in it.
@@ -189,6 +190,12 @@ impl OpenSegments {
         self.unsettled
     }
 
+    /// Bytes of log in all of them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
     /// When the oldest line in flight was written, Unix seconds.
     #[must_use]
     pub fn oldest_written_unix(&self) -> Option<u64> {
@@ -247,7 +254,10 @@ mod tests {
             segments.push(OpenSegment::new(
                 SegmentId(id * 3),
                 FileId(1),
-                id * u64::from(lines),
+                Place {
+                    line: id * u64::from(lines),
+                    byte: id * 10,
+                },
                 lines,
                 10,
                 id,

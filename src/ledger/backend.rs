@@ -66,9 +66,11 @@ pub struct LinePlace {
     pub file: Arc<str>,
     /// Its number, from 0.
     pub line: u64,
+    /// Where its segment begins in the file.
+    pub segment_byte: u64,
 }
 
-/// A file whose books a collapse closed, since there is no name any more by which it could be opened again.
+/// A file whose books were closed, since there is no name any more by which it could be opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedFile {
     /// Its number.
@@ -77,7 +79,7 @@ pub struct ClosedFile {
     pub resume: FileResume,
     /// Lines that had been read and were not settled.
     pub unsettled: u64,
-    /// Whether we deleted it ourselves; these lines came after that, and the keeper still has the file open.
+    /// Whether we deleted it ourselves. Then whatever is not settled in it was written after that, and the keeper still has it open.
     pub deleted: bool,
 }
 
@@ -95,6 +97,8 @@ pub struct BackendLedger {
     changes: u64,
     /// `changes` as the last durable checkpoint has it; none before there is one.
     durable_changes: Option<u64>,
+    /// Files whose books were closed and that nobody has taken note of.
+    closed: Vec<ClosedFile>,
     /// Entries dropped since the last durable checkpoint, which still has them.
     forgotten: u64,
 }
@@ -142,6 +146,12 @@ impl BackendLedger {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.open.unsettled()
+    }
+
+    /// Bytes of log in the segments that are in flight.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.open.bytes()
     }
 
     /// When the oldest line in flight was written, Unix seconds.
@@ -217,7 +227,7 @@ impl BackendLedger {
             self.open.push(OpenSegment::new(
                 id,
                 file,
-                first.line,
+                first,
                 lines,
                 bytes,
                 written_unix,
@@ -242,7 +252,7 @@ impl BackendLedger {
             .files
             .get_mut(&done.file())
             .expect("a file with lines in flight has books");
-        books.file.settle_segment(done.id(), done.first_line());
+        books.file.settle_segment(done.id(), done.first().line);
         if books.file.is_gone() && books.file.is_settled() {
             self.close(done.file());
         }
@@ -260,7 +270,8 @@ impl BackendLedger {
         let books = self.files.get(&segment.file())?;
         Some(LinePlace {
             file: Arc::clone(books.file.name()),
-            line: segment.first_line() + u64::from(line),
+            line: segment.first().line + u64::from(line),
+            segment_byte: segment.first().byte,
         })
     }
 
@@ -301,34 +312,27 @@ impl BackendLedger {
         self.check_structure();
     }
 
-    /// Lets go of everything in flight and claimed: nobody holds any of it any more. Gives the plan from which to start again, and the
-    /// files that are not in it since they are gone.
-    pub fn collapse(&mut self) -> (ResumePlan, Vec<ClosedFile>) {
+    /// Lets go of everything in flight and claimed: nobody holds any of it any more. Gives the plan from which to start again; files that are gone
+    /// are not in it, their books are closed.
+    pub fn collapse(&mut self) -> ResumePlan {
         let leaving = self
             .files
             .iter()
             .filter(|(_, books)| !books.can_be_opened_again());
-        let closed: Vec<_> = leaving
-            .map(|(&id, books)| ClosedFile {
-                id,
-                resume: self.entry(books),
-                unsettled: books
-                    .file
-                    .in_flight()
-                    .map(|(_, id)| u64::from(self.open_segment(id).unsettled()))
-                    .sum(),
-                deleted: books.deleted,
-            })
-            .collect();
-        self.forgotten += closed.len() as u64;
-        self.files.retain(|_, books| books.can_be_opened_again());
+        let leaving: Vec<FileId> = leaving.map(|(&id, _)| id).collect();
+        leaving.into_iter().for_each(|id| self.close(id));
         let plan = self.resume_plan();
         self.files.clear();
         self.open.clear();
         self.unclaimed = plan.files.iter().cloned().map(Some).collect();
         self.legacy = plan.legacy.iter().cloned().map(Some).collect();
         self.check_structure();
-        (plan, closed)
+        plan
+    }
+
+    /// Files whose books were closed since this was last asked.
+    pub fn take_closed(&mut self) -> Vec<ClosedFile> {
+        std::mem::take(&mut self.closed)
     }
 
     /// This instant, to be written.
@@ -400,20 +404,29 @@ impl BackendLedger {
         self.check_structure();
     }
 
-    /// Where the next segment of a file would begin.
-    #[must_use]
-    pub fn registered(&self, id: FileId) -> Option<Place> {
-        Some(self.files.get(&id)?.file.registered())
-    }
-
-    /// Counts a line that was set aside without having been fed.
-    pub fn count_set_aside(&mut self) {
-        self.totals.processed = self.totals.processed.saturating_add(1);
+    /// Counts a line that was set aside without having been fed; as processed too, unless that `was_counted`.
+    pub fn count_set_aside(&mut self, was_counted: bool) {
+        self.totals.processed = self
+            .totals
+            .processed
+            .saturating_add(u64::from(!was_counted));
         self.totals.settle(Tally::Rejected);
         self.changed();
     }
 
     fn close(&mut self, id: FileId) {
+        let books = &self.files[&id];
+        let in_flight = books
+            .file
+            .in_flight()
+            .map(|(_, id)| u64::from(self.open_segment(id).unsettled()));
+        let closed = ClosedFile {
+            id,
+            unsettled: in_flight.sum(),
+            resume: self.entry(books),
+            deleted: books.deleted,
+        };
+        self.closed.push(closed);
         self.files.remove(&id);
         self.forgotten += 1;
     }
@@ -440,7 +453,7 @@ impl BackendLedger {
         books.file.to_resume(|id| {
             let open = self.open_segment(id);
             open.settled()
-                .map(|line| open.first_line() + u64::from(line))
+                .map(|line| open.first().line + u64::from(line))
         })
     }
 
@@ -473,7 +486,7 @@ impl BackendLedger {
             );
             for (first_line, segment) in books.file.in_flight() {
                 let open = self.open_segment(segment);
-                assert_eq!((open.file(), open.first_line()), (id, first_line));
+                assert_eq!((open.file(), open.first().line), (id, first_line));
                 in_flight += 1;
             }
         }

@@ -129,7 +129,13 @@ pub trait Disk {
     ///
     /// # Errors
     /// What the system says; `NotFound` where there is none.
-    fn read_state_at(&mut self, backend: &str, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    fn read_state_at(
+        &mut self,
+        backend: &str,
+        name: &str,
+        offset: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize>;
 
     /// Creates or empties a state file and writes `bytes`; its folder is made where it is missing. Not durable.
     ///

@@ -210,6 +210,26 @@ pub enum KeeperMail {
     Stop,
 }
 
+impl KeeperMail {
+    /// Whose it is, where it is one backend's.
+    #[must_use]
+    pub fn backend(&self) -> Option<BackendId> {
+        match self {
+            Self::Backend(info) => Some(info.id),
+            Self::FileOpened(opened) => Some(opened.backend),
+            Self::Segment(segment) => Some(segment.backend),
+            Self::Rejected(rejection) => Some(rejection.backend),
+            Self::FileIdentified { backend, .. }
+            | Self::FileGone { backend, .. }
+            | Self::FilesSeen { backend, .. }
+            | Self::Settled { backend, .. }
+            | Self::Flush { backend, .. }
+            | Self::Flushed { backend, .. } => Some(*backend),
+            Self::Settings(_) | Self::Stop => None,
+        }
+    }
+}
+
 /// What the keeper can be told anew while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeeperSettings {

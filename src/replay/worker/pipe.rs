@@ -128,6 +128,7 @@ impl Sink for Results<'_> {
                 file: held.file(batch),
                 segment: held.segment(batch),
                 line,
+                offset: None,
                 reason,
                 detail,
                 raw,

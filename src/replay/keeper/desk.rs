@@ -1,0 +1,590 @@
+//! One backend at the keeper's: its ledger, what waits to be written, and what is wrong.
+//!
+//! ```text
+//!             state is read             cannot write
+//!   Opening ────────────────▶ Writing ───────────────▶ faulty ──┐ back off, try again
+//!      └─ cannot read ─▶ faulty  ▲                        └─────┘
+//!                                └──────── written ────────┘
+//! ```
+//!
+//! **Order.** A rejected line counts as settled only when it is on disk. What was settled behind it waits with it, so that the ledger is at any
+//! time a prefix of what was told (G3). Lines of a segment are booked at once: they settle nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::backend::{BackendLedger, ClosedFile, NewSegment, SegmentDone};
+use crate::ledger::file::Place;
+use crate::ledger::rejected::{self, RejectedLine};
+use crate::ledger::totals::Tally;
+use crate::limits::{
+    CHECKPOINT_BYTES_MAX, REJECTED_WRITE_BYTES_MAX, RETRY_FIRST_MS, RETRY_LAST_MS,
+};
+use crate::replay::disk::Disk;
+use crate::replay::keeper::open;
+use crate::replay::keeper::outbox::Outbox;
+use crate::replay::keeper::store::{AppendFile, StoreError, doing, replace_checkpoint};
+use crate::replay::messages::{
+    BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, KeeperMail, KeeperSettings,
+    Party, Rejection, Segment, Settled,
+};
+use crate::replay::outcome::Settlement;
+use crate::replay::spares::Spares;
+
+/// What a desk works with.
+pub(super) struct Tools<'a, D> {
+    pub(super) disk: &'a mut D,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) settings: &'a KeeperSettings,
+    pub(super) spares: &'a Spares<Settled>,
+    /// Files that we have deleted and that everybody has let go of: what is in them behind this is nobody's but ours.
+    pub(super) let_go: &'a mut Vec<ClosedFile>,
+    /// Parties of a flush: workers and the feeder.
+    pub(super) parties: usize,
+    pub(super) now: Now,
+}
+
+/// Something that has to wait until rejected lines before it are on disk.
+#[derive(Debug)]
+enum Held {
+    Settled(Vec<Settled>),
+    Rejected(Box<Rejection>),
+    Flushed(Epoch, Party),
+}
+
+/// A flush under way.
+#[derive(Debug)]
+struct Flush {
+    epoch: Epoch,
+    /// Who has let go.
+    gone: Vec<Party>,
+}
+
+/// Why state cannot be written or read, and when that is tried again.
+#[derive(Debug)]
+struct Fault {
+    text: String,
+    failures: u32,
+    retry_at: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Desk {
+    info: BackendInfo,
+    /// None while its state could not be read.
+    ledger: Option<BackendLedger>,
+    /// Epoch of the last plan.
+    epoch: Epoch,
+    flush: Option<Flush>,
+    /// Empty, or a rejected line stands first, or there is no ledger.
+    held: VecDeque<Held>,
+    rejected: AppendFile,
+    /// Files of the original's that the next checkpoint replaces.
+    replaced: Vec<String>,
+    /// When the next checkpoint may be written.
+    checkpoint_at: Duration,
+    fault: Option<Fault>,
+    /// Set when numbers have changed that are not told yet.
+    untold: bool,
+    encoded: Vec<u8>,
+}
+
+impl Desk {
+    pub(super) fn new(info: BackendInfo) -> Self {
+        Self {
+            info,
+            ledger: None,
+            epoch: 0,
+            flush: None,
+            held: VecDeque::new(),
+            rejected: AppendFile::new(rejected::NAME),
+            replaced: Vec::new(),
+            checkpoint_at: Duration::ZERO,
+            fault: None,
+            untold: false,
+            encoded: Vec::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.info.name
+    }
+
+    pub(super) fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    /// Its ledger, while state can be written: otherwise nothing may be deleted.
+    pub(super) fn ledger_in_good_order(&mut self) -> Option<&mut BackendLedger> {
+        self.ledger.as_mut().filter(|_| self.fault.is_none())
+    }
+
+    /// When [`Desk::work`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        match (&self.fault, &self.ledger) {
+            (Some(fault), _) => Some(fault.retry_at),
+            (None, None) => Some(Duration::ZERO),
+            (None, Some(ledger)) if ledger.is_changed() => Some(self.checkpoint_at),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// Takes a message in.
+    pub(super) fn handle_mail<D: Disk>(&mut self, mail: KeeperMail, tools: &mut Tools<'_, D>) {
+        self.untold = true;
+        match mail {
+            KeeperMail::FileOpened(opened) => self.open_file(&opened),
+            KeeperMail::Segment(segment) => self.register(segment, tools),
+            KeeperMail::FileIdentified { file, identity, .. } => {
+                self.expect_ledger().identify_file(file, identity)
+            }
+            KeeperMail::FileGone { file, .. } => self.file_gone(file, tools),
+            KeeperMail::FilesSeen { files, .. } => self.expect_ledger().files_seen(&files),
+            KeeperMail::Settled { batch, .. } => self.hold_or_apply(Held::Settled(batch), tools),
+            KeeperMail::Rejected(rejection) => self.held.push_back(Held::Rejected(rejection)),
+            KeeperMail::Flush { epoch, .. } => self.begin_flush(epoch),
+            KeeperMail::Flushed { epoch, party, .. } => {
+                self.hold_or_apply(Held::Flushed(epoch, party), tools)
+            }
+            KeeperMail::Backend(_) | KeeperMail::Settings(_) | KeeperMail::Stop => {
+                unreachable!("these are the keeper's own")
+            }
+        }
+    }
+
+    /// Does what is due: reads state, writes rejected lines, writes a checkpoint. `last` writes whatever there is.
+    pub(super) fn work<D: Disk>(&mut self, last: bool, tools: &mut Tools<'_, D>) {
+        let retries = match &self.fault {
+            Some(fault) if tools.now.monotonic < fault.retry_at && !last => return,
+            fault => fault.is_some(),
+        };
+        let done = self.store(retries || last, tools);
+        match done {
+            Ok(()) => self.clear_fault(tools),
+            Err(error) => self.raise_fault(&error, tools),
+        }
+    }
+
+    /// Takes deleted files as let go by everybody, at the end.
+    pub(super) fn let_go_of_deleted<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.collapse();
+            self.note_closed(tools);
+        }
+    }
+
+    /// Why the last of it could not be written.
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.fault.as_ref().map(|fault| fault.text.as_str())
+    }
+
+    /// Sets lines aside that were never fed: what stands in a deleted file behind what was settled. With each line, whether it has been counted as
+    /// processed.
+    pub(super) fn set_aside<D: Disk>(
+        &mut self,
+        lines: &[(RejectedLine, bool)],
+        tools: &mut Tools<'_, D>,
+    ) -> Result<(), StoreError> {
+        self.encoded.clear();
+        lines
+            .iter()
+            .for_each(|(line, _)| line.encode(&mut self.encoded));
+        self.rejected_room(tools)?;
+        self.rejected
+            .append(tools.disk, &self.info.name, &self.encoded)?;
+        for (_, was_counted) in lines {
+            self.expect_ledger().count_set_aside(*was_counted);
+        }
+        self.untold = true;
+        Ok(())
+    }
+
+    /// Shows the numbers.
+    pub(super) fn tell(&mut self) {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.untold) else {
+            return;
+        };
+        let (counters, totals) = (&self.info.counters, ledger.totals());
+        // What is a part of it is never more than the whole, whenever somebody looks.
+        counters.processed.set(totals.processed);
+        counters.settled.set(totals.settled);
+        counters.applied.set(totals.applied);
+        counters.superseded.set(totals.superseded);
+        counters.absent.set(totals.absent);
+        counters.rejected.set(totals.rejected);
+        counters.in_flight_records.set(ledger.in_flight());
+        counters.in_flight_bytes.set(ledger.in_flight_bytes());
+        counters
+            .oldest_unsettled_unix
+            .set(ledger.oldest_written_unix().unwrap_or(0));
+        self.untold = false;
+    }
+
+    /// Panics where something does not fit.
+    pub(super) fn check_invariants(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.check_invariants();
+            assert!(
+                self.held
+                    .front()
+                    .is_none_or(|front| matches!(front, Held::Rejected(_))),
+                "only a rejected line holds things up"
+            );
+        }
+    }
+
+    fn expect_ledger(&mut self) -> &mut BackendLedger {
+        self.ledger
+            .as_mut()
+            .expect("nobody tells of a file before there was a plan")
+    }
+
+    fn open_file(&mut self, opened: &FileOpened) {
+        let FileOpened {
+            file,
+            name,
+            identity,
+            start,
+            ..
+        } = opened;
+        self.expect_ledger()
+            .open_file(*file, name, *identity, *start);
+    }
+
+    fn register<D: Disk>(&mut self, segment: Segment, tools: &mut Tools<'_, D>) {
+        let new = NewSegment {
+            id: segment.segment,
+            file: segment.file,
+            first: Place {
+                line: segment.first_line,
+                byte: segment.first_byte,
+            },
+            end_byte: segment.end_byte,
+            lines: segment.lines,
+            settled_before: &segment.settled_before,
+            written_unix: segment.written_unix,
+        };
+        if let Some(done) = self.expect_ledger().register(new).done {
+            self.say_done(done, tools);
+        }
+    }
+
+    fn file_gone<D: Disk>(&mut self, file: FileId, tools: &mut Tools<'_, D>) {
+        self.expect_ledger().file_gone(file);
+        self.note_closed(tools);
+    }
+
+    fn hold_or_apply<D: Disk>(&mut self, held: Held, tools: &mut Tools<'_, D>) {
+        if self.held.is_empty() && self.ledger.is_some() {
+            self.apply(held, tools);
+        } else {
+            self.held.push_back(held);
+        }
+    }
+
+    fn apply<D: Disk>(&mut self, held: Held, tools: &mut Tools<'_, D>) {
+        self.untold = true;
+        match held {
+            Held::Settled(batch) => {
+                for settled in &batch {
+                    self.settle(settled, tally(settled.settlement), tools);
+                }
+                tools.spares.give(batch);
+            }
+            Held::Rejected(rejection) => {
+                let settled = Settled {
+                    segment: rejection.segment,
+                    line: rejection.line,
+                    settlement: Settlement::Rejected,
+                };
+                self.settle(&settled, Tally::Rejected, tools);
+            }
+            Held::Flushed(epoch, party) => self.let_go(epoch, party, tools),
+        }
+    }
+
+    fn settle<D: Disk>(&mut self, settled: &Settled, tally: Tally, tools: &mut Tools<'_, D>) {
+        let done = self
+            .expect_ledger()
+            .settle(settled.segment, settled.line, tally);
+        if let Some(done) = done {
+            self.say_done(done, tools);
+            self.note_closed(tools);
+        }
+    }
+
+    fn say_done<D: Disk>(&mut self, done: SegmentDone, tools: &mut Tools<'_, D>) {
+        self.info.counters.settled_bytes.add(done.bytes);
+        let SegmentDone { lines, bytes } = done;
+        tools.outbox.feeder(FeederMail::SegmentDone {
+            backend: self.info.id,
+            lines,
+            bytes,
+            epoch: self.epoch,
+        });
+    }
+
+    fn begin_flush(&mut self, epoch: Epoch) {
+        let current = self.flush.as_ref().map_or(self.epoch, |flush| flush.epoch);
+        if epoch > current {
+            self.flush = Some(Flush {
+                epoch,
+                gone: Vec::new(),
+            });
+        }
+    }
+
+    fn let_go<D: Disk>(&mut self, epoch: Epoch, party: Party, tools: &mut Tools<'_, D>) {
+        self.begin_flush(epoch);
+        let Some(flush) = self.flush.as_mut().filter(|flush| flush.epoch == epoch) else {
+            return;
+        };
+        if !flush.gone.contains(&party) {
+            flush.gone.push(party);
+        }
+        if flush.gone.len() == tools.parties {
+            self.flush = None;
+            self.epoch = epoch;
+            self.send_plan(tools);
+            tools.outbox.control_after_feeder(ControlMail::Flushed {
+                backend: self.info.id,
+                epoch,
+            });
+        }
+    }
+
+    fn send_plan<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        let plan = self.expect_ledger().collapse();
+        self.note_closed(tools);
+        tools.outbox.feeder(FeederMail::Plan {
+            backend: self.info.id,
+            epoch: self.epoch,
+            plan,
+        });
+    }
+
+    fn note_closed<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        for closed in self.expect_ledger().take_closed() {
+            if !closed.deleted && closed.unsettled > 0 {
+                let (backend, file, lines) =
+                    (&*self.info.name, &*closed.resume.name, closed.unsettled);
+                tracing::warn!(
+                    backend,
+                    file,
+                    lines,
+                    "somebody deleted or replaced this log before its last lines were delivered: they are lost"
+                );
+            }
+            if closed.deleted {
+                tools.let_go.push(closed);
+            }
+        }
+    }
+
+    fn store<D: Disk>(
+        &mut self,
+        now_or_never: bool,
+        tools: &mut Tools<'_, D>,
+    ) -> Result<(), StoreError> {
+        if self.ledger.is_none() {
+            self.open(tools)?;
+        }
+        let rejected = self.write_rejected(tools);
+        let due = now_or_never || self.checkpoint_at <= tools.now.monotonic;
+        let changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
+        // A full rejected.jsonl is no reason to forget what is settled.
+        let checkpoint = if due && changed {
+            self.write_checkpoint(tools)
+        } else {
+            Ok(())
+        };
+        rejected.and(checkpoint)
+    }
+
+    fn open<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
+        let attempt = self.fault.as_ref().map_or(1, |fault| fault.failures + 1);
+        let found = open::find(tools.disk, &self.info.name, attempt)?;
+        self.ledger = Some(found.ledger);
+        self.replaced = found.replaced;
+        self.untold = true;
+        if !self.expect_ledger().is_changed() {
+            self.remove_replaced(tools);
+        }
+        if self.flush.is_none() {
+            self.send_plan(tools);
+        }
+        Ok(())
+    }
+
+    /// Writes what is to be set aside, as much as goes at once, and then books it and what was waiting behind it.
+    fn write_rejected<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
+        loop {
+            while let Some(Held::Settled(_) | Held::Flushed(..)) = self.held.front() {
+                let held = self.held.pop_front().expect("there is one in front");
+                self.apply(held, tools);
+            }
+            if self.held.is_empty() {
+                return Ok(());
+            }
+            let room = self.rejected_room(tools)?;
+            let mut written = self.encode_rejected(room);
+            self.rejected
+                .append(tools.disk, &self.info.name, &self.encoded)?;
+            while written > 0 {
+                let held = self.held.pop_front().expect("what was written is held");
+                written -= usize::from(matches!(held, Held::Rejected(_)));
+                self.apply(held, tools);
+            }
+        }
+    }
+
+    /// Bytes that rejected.jsonl may still grow by; more than none.
+    fn rejected_room<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<usize, StoreError> {
+        let bytes = self.rejected.bytes(tools.disk, &self.info.name)?;
+        let bytes_max = tools.settings.rejected_bytes_max;
+        match bytes_max.checked_sub(bytes) {
+            None | Some(0) => Err(StoreError::RejectedFull { bytes, bytes_max }),
+            Some(room) => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// Encodes held rejections from the front, at least one, until there is no `room` or the write is large enough. The last one may be
+    /// too long: a limit is where no further line is begun.
+    fn encode_rejected(&mut self, room: usize) -> usize {
+        let ledger = self
+            .ledger
+            .as_ref()
+            .expect("rejections are of booked segments");
+        let bytes_max = room.min(REJECTED_WRITE_BYTES_MAX);
+        self.encoded.clear();
+        let mut lines = 0;
+        for held in &self.held {
+            if let Held::Rejected(rejection) = held {
+                if self.encoded.len() >= bytes_max {
+                    break;
+                }
+                rejected_line(&self.info.name, rejection, ledger).encode(&mut self.encoded);
+                lines += 1;
+            }
+        }
+        lines
+    }
+
+    fn write_checkpoint<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
+        let ledger = self
+            .ledger
+            .as_mut()
+            .expect("a backend with a changed ledger has one");
+        if ledger.forgets_files() {
+            tools
+                .disk
+                .sync_log_folder(&self.info.name)
+                .map_err(doing("sync the log folder"))?;
+        }
+        ledger.checkpoint().encode(&mut self.encoded);
+        if self.encoded.len() > CHECKPOINT_BYTES_MAX {
+            return Err(StoreError::CheckpointTooLarge(self.encoded.len()));
+        }
+        replace_checkpoint(tools.disk, &self.info.name, &self.encoded)?;
+        ledger.note_durable();
+        self.checkpoint_at = tools.now.after(tools.settings.checkpoint_interval);
+        self.remove_replaced(tools);
+        Ok(())
+    }
+
+    /// Removes what our durable checkpoint replaces. A file that cannot be removed stays for the next start: it is not read beside a good checkpoint.
+    fn remove_replaced<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        for file in std::mem::take(&mut self.replaced) {
+            let backend = &*self.info.name;
+            match tools.disk.remove_state(backend, &file) {
+                Ok(()) => tracing::info!(
+                    backend,
+                    file,
+                    "the original's status is taken over, its file removed"
+                ),
+                Err(cause) => {
+                    tracing::warn!(backend, file, %cause, "cannot remove a status file of the original")
+                }
+            }
+        }
+    }
+
+    fn raise_fault<D: Disk>(&mut self, error: &StoreError, tools: &mut Tools<'_, D>) {
+        let text = error.to_string();
+        let before = self.fault.take();
+        let is_new = before.is_none();
+        if before.as_ref().is_none_or(|before| before.text != text) {
+            tracing::error!(
+                backend = &*self.info.name,
+                why = text,
+                "state cannot be kept: this backend waits until it can"
+            );
+            tools.outbox.control(ControlMail::StoreFault {
+                backend: self.info.id,
+                fault: Some(text.clone()),
+            });
+        }
+        if is_new {
+            tools.outbox.feeder(FeederMail::StorePaused {
+                backend: self.info.id,
+                paused: true,
+            });
+        }
+        let failures = before.map_or(0, |before| before.failures) + 1;
+        let delay = RETRY_FIRST_MS
+            .saturating_mul(1 << (failures - 1).min(16))
+            .min(RETRY_LAST_MS);
+        let retry_at = tools.now.after(Duration::from_millis(delay));
+        self.fault = Some(Fault {
+            text,
+            failures,
+            retry_at,
+        });
+    }
+
+    fn clear_fault<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        if self.fault.take().is_some() {
+            tracing::info!(backend = &*self.info.name, "state can be kept again");
+            tools.outbox.control(ControlMail::StoreFault {
+                backend: self.info.id,
+                fault: None,
+            });
+            tools.outbox.feeder(FeederMail::StorePaused {
+                backend: self.info.id,
+                paused: false,
+            });
+        }
+    }
+}
+
+fn tally(settlement: Settlement) -> Tally {
+    match settlement {
+        Settlement::Applied | Settlement::AppliedBefore => Tally::Applied,
+        Settlement::Superseded => Tally::Superseded,
+        Settlement::Absent => Tally::Absent,
+        Settlement::Rejected => panic!(
+            "a line that is set aside comes with its reason, to be on disk before it counts as settled"
+        ),
+    }
+}
+
+fn rejected_line(backend: &str, rejection: &Rejection, ledger: &BackendLedger) -> RejectedLine {
+    let place = ledger
+        .line_place(rejection.segment, rejection.line)
+        .expect("a line is set aside while it is in flight");
+    RejectedLine {
+        unix: rejection.unix,
+        backend: backend.to_owned(),
+        file: place.file.to_string(),
+        line: place.line + 1,
+        byte: rejection
+            .offset
+            .map(|offset| place.segment_byte + u64::from(offset)),
+        reason: rejection.reason.to_owned(),
+        detail: rejection.detail.clone(),
+        raw: rejection.raw.clone(),
+    }
+}

@@ -21,7 +21,9 @@ const SECTOR_BYTES: usize = 512;
 /// What a fault can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Op {
-    /// Listing folders, reading or measuring state.
+    /// `state_folders`, `state_files` and `state_bytes`.
+    ListState,
+    /// `read_state` and `read_state_at`.
     ReadState,
     /// `write_state`.
     WriteState,
@@ -49,7 +51,7 @@ pub enum Op {
 
 impl Op {
     fn changes_something(self) -> bool {
-        !matches!(self, Self::ReadState | Self::ReadLog | Self::ClaimLog)
+        !matches!(self, Self::ListState | Self::ReadState | Self::ReadLog | Self::ClaimLog)
     }
 }
 
@@ -570,13 +572,13 @@ impl Disk for TestDisk {
     }
 
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
-        self.world().call(Op::ReadState)?;
+        self.world().call(Op::ListState)?;
         Ok(self.world().state.keys().cloned().collect())
     }
 
     fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
         let mut world = self.world();
-        world.call(Op::ReadState)?;
+        world.call(Op::ListState)?;
         let names = world
             .state
             .get(backend)
@@ -638,7 +640,7 @@ impl Disk for TestDisk {
 
     fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>> {
         let mut world = self.world();
-        world.call(Op::ReadState)?;
+        world.call(Op::ListState)?;
         Ok(world
             .state_inode(backend, name)
             .map(|inode| world.inodes[inode].seen.len() as u64))

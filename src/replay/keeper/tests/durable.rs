@@ -116,7 +116,7 @@ fn what_is_settled_survives_the_worst_crash_after_a_checkpoint_interval() {
 #[test]
 fn each_fault_of_each_call_pauses_the_backend_and_goes_away_without_loss() {
     let calls = [
-        Op::ReadState,
+        Op::ListState,
         Op::WriteState,
         Op::SyncState,
         Op::RenameState,

@@ -16,8 +16,10 @@
 //! or never was in flight, is a fault of this program and stops it: crashing beats deleting an unsent record.
 
 mod desk;
+mod fault;
 mod open;
 mod outbox;
+mod rejects;
 mod release;
 mod store;
 #[cfg(test)]

@@ -344,7 +344,7 @@ pub struct Batch {
     pub segment: SegmentId,
     /// In which file.
     pub file: FileId,
-    /// Their bytes.
+    /// Their bytes; it begins with the segment's first one.
     pub chunk: Arc<Chunk>,
     /// They.
     pub records: Vec<Fed>,

@@ -17,15 +17,15 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::backend::{BackendLedger, ClosedFile, NewSegment, SegmentDone};
 use crate::ledger::file::Place;
-use crate::ledger::rejected::{self, RejectedLine};
+use crate::ledger::rejected::RejectedLine;
 use crate::ledger::totals::Tally;
-use crate::limits::{
-    CHECKPOINT_BYTES_MAX, REJECTED_WRITE_BYTES_MAX, RETRY_FIRST_MS, RETRY_LAST_MS,
-};
+use crate::limits::{CHECKPOINT_BYTES_MAX, REJECTED_WRITE_BYTES_MAX};
 use crate::replay::disk::Disk;
+use crate::replay::keeper::fault::Fault;
 use crate::replay::keeper::open;
 use crate::replay::keeper::outbox::Outbox;
-use crate::replay::keeper::store::{AppendFile, StoreError, doing, replace_checkpoint};
+use crate::replay::keeper::rejects::{RejectedLog, rejected_line};
+use crate::replay::keeper::store::{StoreError, doing, replace_checkpoint};
 use crate::replay::messages::{
     BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, KeeperMail, KeeperSettings,
     Party, Rejection, Segment, Settled,
@@ -62,14 +62,6 @@ struct Flush {
     gone: Vec<Party>,
 }
 
-/// Why state cannot be written or read, and when that is tried again.
-#[derive(Debug)]
-struct Fault {
-    text: String,
-    failures: u32,
-    retry_at: Duration,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -81,12 +73,12 @@ pub(super) struct Desk {
     flush: Option<Flush>,
     /// Empty, or a rejected line stands first, or there is no ledger.
     held: VecDeque<Held>,
-    rejected: AppendFile,
+    rejected: RejectedLog,
     /// Files of the original's that the next checkpoint replaces.
     replaced: Vec<String>,
     /// When the next checkpoint may be written.
     checkpoint_at: Duration,
-    fault: Option<Fault>,
+    fault: Fault,
     /// Set when numbers have changed that are not told yet.
     untold: bool,
     encoded: Vec<u8>,
@@ -100,10 +92,10 @@ impl Desk {
             epoch: 0,
             flush: None,
             held: VecDeque::new(),
-            rejected: AppendFile::new(rejected::NAME),
+            rejected: RejectedLog::default(),
             replaced: Vec::new(),
             checkpoint_at: Duration::ZERO,
-            fault: None,
+            fault: Fault::default(),
             untold: false,
             encoded: Vec::new(),
         }
@@ -119,16 +111,17 @@ impl Desk {
 
     /// Its ledger, while state can be written: otherwise nothing may be deleted.
     pub(super) fn ledger_in_good_order(&mut self) -> Option<&mut BackendLedger> {
-        self.ledger.as_mut().filter(|_| self.fault.is_none())
+        self.ledger.as_mut().filter(|_| !self.fault.is_some())
     }
 
     /// When [`Desk::work`] has something to do.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        match (&self.fault, &self.ledger) {
-            (Some(fault), _) => Some(fault.retry_at),
-            (None, None) => Some(Duration::ZERO),
-            (None, Some(ledger)) if ledger.is_changed() => Some(self.checkpoint_at),
-            (None, Some(_)) => None,
+        if self.fault.is_some() {
+            return self.fault.retry_at();
+        }
+        match &self.ledger {
+            None => Some(Duration::ZERO),
+            Some(ledger) => ledger.is_changed().then_some(self.checkpoint_at),
         }
     }
 
@@ -157,14 +150,20 @@ impl Desk {
 
     /// Does what is due: reads state, writes rejected lines, writes a checkpoint. `last` writes whatever there is.
     pub(super) fn work<D: Disk>(&mut self, last: bool, tools: &mut Tools<'_, D>) {
-        let retries = match &self.fault {
-            Some(fault) if tools.now.monotonic < fault.retry_at && !last => return,
-            fault => fault.is_some(),
-        };
-        let done = self.store(retries || last, tools);
-        match done {
-            Ok(()) => self.clear_fault(tools),
-            Err(error) => self.raise_fault(&error, tools),
+        let retries = self.fault.is_some();
+        if !last
+            && self
+                .fault
+                .retry_at()
+                .is_some_and(|retry_at| tools.now.monotonic < retry_at)
+        {
+            return;
+        }
+        match self.store(retries || last, tools) {
+            Ok(()) => self.fault.clear(&self.info, tools.outbox),
+            Err(error) => self
+                .fault
+                .raise(&error, &self.info, tools.outbox, tools.now),
         }
     }
 
@@ -178,7 +177,7 @@ impl Desk {
 
     /// Why the last of it could not be written.
     pub(super) fn fault(&self) -> Option<&str> {
-        self.fault.as_ref().map(|fault| fault.text.as_str())
+        self.fault.text()
     }
 
     /// Sets lines aside that were never fed: what stands in a deleted file behind what was settled. With each line, whether it has been counted as
@@ -188,13 +187,9 @@ impl Desk {
         lines: &[(RejectedLine, bool)],
         tools: &mut Tools<'_, D>,
     ) -> Result<(), StoreError> {
-        self.encoded.clear();
-        lines
-            .iter()
-            .for_each(|(line, _)| line.encode(&mut self.encoded));
-        self.rejected_room(tools)?;
+        let written = lines.iter().map(|(line, _)| line.clone());
         self.rejected
-            .append(tools.disk, &self.info.name, &self.encoded)?;
+            .write(tools.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
         for (_, was_counted) in lines {
             self.expect_ledger().count_set_aside(*was_counted);
         }
@@ -405,7 +400,7 @@ impl Desk {
     }
 
     fn open<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
-        let attempt = self.fault.as_ref().map_or(1, |fault| fault.failures + 1);
+        let attempt = self.fault.failures() + 1;
         let found = open::find(tools.disk, &self.info.name, attempt)?;
         self.ledger = Some(found.ledger);
         self.replaced = found.replaced;
@@ -429,10 +424,7 @@ impl Desk {
             if self.held.is_empty() {
                 return Ok(());
             }
-            let room = self.rejected_room(tools)?;
-            let mut written = self.encode_rejected(room);
-            self.rejected
-                .append(tools.disk, &self.info.name, &self.encoded)?;
+            let mut written = self.write_held(tools)?;
             while written > 0 {
                 let held = self.held.pop_front().expect("what was written is held");
                 written -= usize::from(matches!(held, Held::Rejected(_)));
@@ -441,36 +433,24 @@ impl Desk {
         }
     }
 
-    /// Bytes that rejected.jsonl may still grow by; more than none.
-    fn rejected_room<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<usize, StoreError> {
-        let bytes = self.rejected.bytes(tools.disk, &self.info.name)?;
-        let bytes_max = tools.settings.rejected_bytes_max;
-        match bytes_max.checked_sub(bytes) {
-            None | Some(0) => Err(StoreError::RejectedFull { bytes, bytes_max }),
-            Some(room) => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
-        }
-    }
-
-    /// Encodes held rejections from the front, at least one, until there is no `room` or the write is large enough. The last one may be
-    /// too long: a limit is where no further line is begun.
-    fn encode_rejected(&mut self, room: usize) -> usize {
+    /// Writes held rejections from the front; gives how many.
+    fn write_held<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<usize, StoreError> {
         let ledger = self
             .ledger
             .as_ref()
             .expect("rejections are of booked segments");
-        let bytes_max = room.min(REJECTED_WRITE_BYTES_MAX);
-        self.encoded.clear();
-        let mut lines = 0;
-        for held in &self.held {
-            if let Held::Rejected(rejection) = held {
-                if self.encoded.len() >= bytes_max {
-                    break;
-                }
-                rejected_line(&self.info.name, rejection, ledger).encode(&mut self.encoded);
-                lines += 1;
-            }
-        }
-        lines
+        let backend = &*self.info.name;
+        let lines = self.held.iter().filter_map(|held| match held {
+            Held::Rejected(rejection) => Some(rejected_line(backend, rejection, ledger)),
+            Held::Settled(_) | Held::Flushed(..) => None,
+        });
+        self.rejected.write(
+            tools.disk,
+            backend,
+            lines,
+            REJECTED_WRITE_BYTES_MAX,
+            tools.settings.rejected_bytes_max,
+        )
     }
 
     fn write_checkpoint<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
@@ -511,53 +491,6 @@ impl Desk {
             }
         }
     }
-
-    fn raise_fault<D: Disk>(&mut self, error: &StoreError, tools: &mut Tools<'_, D>) {
-        let text = error.to_string();
-        let before = self.fault.take();
-        let is_new = before.is_none();
-        if before.as_ref().is_none_or(|before| before.text != text) {
-            tracing::error!(
-                backend = &*self.info.name,
-                why = text,
-                "state cannot be kept: this backend waits until it can"
-            );
-            tools.outbox.control(ControlMail::StoreFault {
-                backend: self.info.id,
-                fault: Some(text.clone()),
-            });
-        }
-        if is_new {
-            tools.outbox.feeder(FeederMail::StorePaused {
-                backend: self.info.id,
-                paused: true,
-            });
-        }
-        let failures = before.map_or(0, |before| before.failures) + 1;
-        let delay = RETRY_FIRST_MS
-            .saturating_mul(1 << (failures - 1).min(16))
-            .min(RETRY_LAST_MS);
-        let retry_at = tools.now.after(Duration::from_millis(delay));
-        self.fault = Some(Fault {
-            text,
-            failures,
-            retry_at,
-        });
-    }
-
-    fn clear_fault<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
-        if self.fault.take().is_some() {
-            tracing::info!(backend = &*self.info.name, "state can be kept again");
-            tools.outbox.control(ControlMail::StoreFault {
-                backend: self.info.id,
-                fault: None,
-            });
-            tools.outbox.feeder(FeederMail::StorePaused {
-                backend: self.info.id,
-                paused: false,
-            });
-        }
-    }
 }
 
 fn tally(settlement: Settlement) -> Tally {
@@ -568,23 +501,5 @@ fn tally(settlement: Settlement) -> Tally {
         Settlement::Rejected => panic!(
             "a line that is set aside comes with its reason, to be on disk before it counts as settled"
         ),
-    }
-}
-
-fn rejected_line(backend: &str, rejection: &Rejection, ledger: &BackendLedger) -> RejectedLine {
-    let place = ledger
-        .line_place(rejection.segment, rejection.line)
-        .expect("a line is set aside while it is in flight");
-    RejectedLine {
-        unix: rejection.unix,
-        backend: backend.to_owned(),
-        file: place.file.to_string(),
-        line: place.line + 1,
-        byte: rejection
-            .offset
-            .map(|offset| place.segment_byte + u64::from(offset)),
-        reason: rejection.reason.to_owned(),
-        detail: rejection.detail.clone(),
-        raw: rejection.raw.clone(),
     }
 }

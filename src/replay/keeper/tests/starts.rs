@@ -63,21 +63,35 @@ fn a_corrupt_checkpoint_is_not_trusted_and_does_not_stop_the_start() {
 
 #[test]
 fn a_checkpoint_that_cannot_be_read_is_given_up_unless_reading_is_forbidden() {
-    for (kind, gives_up) in [(ErrorKind::Other, true), (ErrorKind::PermissionDenied, false)] {
+    for (kind, gives_up) in [
+        (ErrorKind::Other, true),
+        (ErrorKind::PermissionDenied, false),
+    ] {
         let mut rig = Rig::new(TestDisk::default());
         rig.write_log(LOG, 1);
         rig.open(1, LOG, FileStart::New);
         rig.pass(2);
         rig.disk.fail(Op::ReadState, kind, 0, u32::MAX);
         rig.restart();
-        assert!(rig.plan().is_none() && rig.is_paused(), "it may go well the next time");
+        assert!(
+            rig.plan().is_none() && rig.is_paused(),
+            "it may go well the next time"
+        );
         rig.pass(60);
         let plan = rig.plan();
-        assert_eq!(plan.is_some_and(|plan| plan.files.is_empty()), gives_up, "{kind}");
+        assert_eq!(
+            plan.is_some_and(|plan| plan.files.is_empty()),
+            gives_up,
+            "{kind}"
+        );
         rig.disk.mend();
         rig.pass(10);
         assert!(!rig.is_paused());
-        assert_eq!(rig.plan().map(|plan| plan.files.len()), (!gives_up).then_some(1), "{kind}");
+        assert_eq!(
+            rig.plan().map(|plan| plan.files.len()),
+            (!gives_up).then_some(1),
+            "{kind}"
+        );
     }
 }
 

@@ -11,6 +11,9 @@
 //! pipeline is flushed ([`BackendLedger::collapse`]). A checkpoint is the same thing without letting go: the entries as they would be, and the totals,
 //! at one instant.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,55 +23,8 @@ use crate::ledger::file::{FileLedger, Place};
 use crate::ledger::identity::Identity;
 use crate::ledger::ids::{FileId, SegmentId};
 use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
+use crate::ledger::segment::{LinePlace, NewSegment, Registered, SegmentDone};
 use crate::ledger::totals::{Tally, Totals};
-
-/// A segment to book.
-#[derive(Clone, Copy, Debug)]
-pub struct NewSegment<'a> {
-    /// Its number.
-    pub id: SegmentId,
-    /// Which file.
-    pub file: FileId,
-    /// Where its first line begins.
-    pub first: Place,
-    /// Where its last line ends.
-    pub end_byte: u64,
-    /// Lines in it, at least one.
-    pub lines: u32,
-    /// Lines in it that were settled before: indices, ascending.
-    pub settled_before: &'a [u32],
-    /// When its first line was written, Unix seconds.
-    pub written_unix: u64,
-}
-
-/// A segment all of whose lines are settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentDone {
-    /// Lines in it.
-    pub lines: u32,
-    /// Bytes of log in it.
-    pub bytes: u64,
-}
-
-/// What booking a segment did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Registered {
-    /// Lines in it that count as processed for the first time.
-    pub processed: u64,
-    /// Set where all its lines were settled before.
-    pub done: Option<SegmentDone>,
-}
-
-/// Where a line in flight stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinePlace {
-    /// Its file's name.
-    pub file: Arc<str>,
-    /// Its number, from 0.
-    pub line: u64,
-    /// Where its segment begins in the file.
-    pub segment_byte: u64,
-}
 
 /// A file whose books were closed, since there is no name any more by which it could be opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,4 +20,5 @@ pub mod legacy;
 pub mod plan;
 pub mod rejected;
 pub mod runs;
+pub mod segment;
 pub mod totals;

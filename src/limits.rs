@@ -114,6 +114,28 @@ pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Deadlines of connections are looked at no more often than this: with thousands of connections a look costs some ten microseconds.
 pub const HTTP_DEADLINE_TICK: Duration = Duration::from_millis(50);
 
+/// Messages that the keeper takes in before it looks whether something is due.
+pub const KEEPER_MAILS_PER_TURN: usize = MAILBOX_MESSAGES;
+
+/// Bytes of a backend's checkpoint. It has some hundred bytes a file and a few for each gap among the lines in flight.
+pub const CHECKPOINT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that are appended to rejected.jsonl at once, unless a single line has more.
+pub const REJECTED_WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes behind the last newline of rejected.jsonl that are looked at, at a start, as a line that only lacks its newline. More
+/// is cut off: it was never synced.
+pub const REJECTED_TAIL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Deleted logs that are kept open, in case somebody still writes to them.
+pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
+
+/// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
+pub const CHECKPOINT_READS_MAX: u32 = 5;
+
+/// How long the keeper waits before it offers a full mailbox a message again.
+pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
+
 const _: () = assert!(
     BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH,
     "a burst's outcomes fit a batch"

@@ -4,6 +4,7 @@
     reason = "system calls that neither std nor mio offers; each block says why it is sound"
 )]
 
+pub mod files;
 pub mod process;
 pub mod socket;
 pub mod tcp;

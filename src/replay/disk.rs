@@ -77,17 +77,30 @@ pub trait Disk {
     /// What the system says.
     fn read_log(&mut self, log: &Self::Log, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Asks whether nobody writes to the log, and holds off new writers until the log is dropped.
+    /// Asks whether nobody writes to the log, and holds off new writers until the claim or the log is dropped.
     ///
     /// # Errors
     /// What the system says, `Claim::Unknown` excepted.
     fn claim_log(&mut self, log: &Self::Log) -> io::Result<Claim>;
 
-    /// Deletes a log by its name.
+    /// Gives a claim up, if there is one, and lets writers go on.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn unclaim_log(&mut self, log: &Self::Log) -> io::Result<()>;
+
+    /// Deletes a log by its name. Not durable.
     ///
     /// # Errors
     /// What the system says; `NotFound` where it has gone.
     fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()>;
+
+    /// Makes names in a backend's log folder durable: after a crash, what was deleted does not come back. A folder that does not exist is
+    /// no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_log_folder(&mut self, backend: &str) -> io::Result<()>;
 
     /// Folders of the state: backends that have been known before.
     ///
@@ -111,6 +124,18 @@ pub trait Disk {
         name: &str,
         bytes_max: usize,
     ) -> io::Result<Option<Vec<u8>>>;
+
+    /// Reads a state file at `offset`; fewer bytes than asked for are no sign of the end, none are.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` where there is none.
+    fn read_state_at(
+        &mut self,
+        backend: &str,
+        name: &str,
+        offset: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize>;
 
     /// Creates or empties a state file and writes `bytes`; its folder is made where it is missing. Not durable.
     ///

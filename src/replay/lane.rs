@@ -119,6 +119,15 @@ pub struct LaneContext<'a, S> {
     pub sink: &'a mut S,
 }
 
+/// A line as HA wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawLine {
+    /// Where it begins in its chunk, which begins with its segment's first byte.
+    pub offset: u32,
+    /// Its bytes, without the newline.
+    pub bytes: Vec<u8>,
+}
+
 /// Takes a lane's results, in the lane's order.
 pub trait Sink {
     /// A record is settled by the backend. Its batch is still held.
@@ -131,7 +140,7 @@ pub trait Sink {
         line: u32,
         reason: &'static str,
         detail: String,
-        raw: Vec<u8>,
+        raw: RawLine,
     );
     /// A share of a chunk is no longer needed.
     fn release(&mut self, chunk: Arc<Chunk>);
@@ -478,9 +487,10 @@ impl Lane {
 }
 
 /// The line as HA wrote it: its prefix still stands before the record, the payload is the record in base64.
-fn line_of(held: &HeldBatches, pending: Pending) -> Vec<u8> {
+fn line_of(held: &HeldBatches, pending: Pending) -> RawLine {
     let before = &held.chunk_bytes(pending.batch)[..pending.at as usize];
-    let prefix = &before[memrchr(b'\n', before).map_or(0, |newline| newline + 1)..];
+    let offset = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+    let prefix = &before[offset..];
     let mut line = Vec::new();
     crate::binlog::line::encode(
         prefix,
@@ -488,5 +498,8 @@ fn line_of(held: &HeldBatches, pending: Pending) -> Vec<u8> {
         &mut line,
     );
     line.pop();
-    line
+    RawLine {
+        offset: u32::try_from(offset).expect("offsets into a chunk are u32"),
+        bytes: line,
+    }
 }

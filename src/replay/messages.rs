@@ -19,6 +19,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ledger::identity::Identity;
+pub use crate::ledger::ids::{FileId, SegmentId};
+pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
 use crate::replay::chunk::Chunk;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
@@ -47,14 +49,6 @@ impl BackendId {
 
 /// How often a backend's pipeline has been flushed.
 pub type Epoch = u32;
-
-/// A log file, as long as the feeder knows it. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(pub u64);
-
-/// A run of whole lines of one file that was fed at once. Given in ascending order, never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SegmentId(pub u64);
 
 /// A backend that everyone shall know.
 #[derive(Clone, Debug)]
@@ -87,9 +81,9 @@ pub struct FileOpened {
     pub name: Arc<str>,
     /// What it is.
     pub identity: Identity,
-    /// Whether the feeder resumes it by an entry of the last [`ResumePlan`], found by identity. Otherwise it is new, and an entry of
-    /// the same name in the ledger is of a file that is gone.
-    pub resumed: bool,
+    /// How much of it is settled: by which entry of the last [`ResumePlan`] the feeder resumes it, if any. An entry's identity decides, never
+    /// its name; a legacy entry goes by name, and only for a file of at least [`LegacyResume::bytes_read`] bytes.
+    pub start: FileStart,
 }
 
 /// A run of lines, told to the keeper before any of its records is given to a worker.
@@ -109,8 +103,8 @@ pub struct Segment {
     pub end_byte: u64,
     /// Lines in it, at least one.
     pub lines: u32,
-    /// Lines in it that were settled before (by the plan): indices within the segment, ascending. The keeper already
-    /// counted them.
+    /// Lines in it that were settled before: exactly those that [`FileResume::settled`] of the entry has, or for a legacy entry those before
+    /// [`LegacyResume::line`]; as indices within the segment, ascending. The keeper already counted them.
     pub settled_before: Vec<u32>,
     /// When the first line was written, Unix seconds, as far as can be told.
     pub written_unix: u64,
@@ -138,6 +132,8 @@ pub struct Rejection {
     pub segment: SegmentId,
     /// The line's index in the segment.
     pub line: u32,
+    /// Where the line begins, in bytes from the segment's first; none where the sender does not know.
+    pub offset: Option<u32>,
     /// One word for the reason, for filters and counters: a `LineFault`'s or an outcome's code.
     pub reason: &'static str,
     /// The reason as a sentence.
@@ -157,20 +153,31 @@ pub enum KeeperMail {
     FileOpened(FileOpened),
     /// From the feeder.
     Segment(Segment),
-    /// From the feeder: a file is gone or was replaced under us; nothing more will be fed from it, its state can go.
+    /// From the feeder: more of a file's first bytes are known than when it was opened; its identity covers them now. Sent when the
+    /// prefix is complete, or with the file's end, for a file that was opened while it was shorter.
+    FileIdentified {
+        /// Whose log.
+        backend: BackendId,
+        /// Which file.
+        file: FileId,
+        /// What it is.
+        identity: Identity,
+    },
+    /// From the feeder: a file is gone or was replaced under us, or the keeper said that it has deleted it; nothing more will be fed from it, its
+    /// state can go.
     FileGone {
         /// Whose log.
         backend: BackendId,
         /// Which file.
         file: FileId,
     },
-    /// From the feeder, after its first listing following a plan: these names exist. Entries of the plan with other names are of files
-    /// that are gone.
+    /// From the feeder, after its first listing following a plan: these files exist. Entries of the plan whose device and inode (for legacy
+    /// entries: whose name) are not among them are of files that are gone, and must not be used any more.
     FilesSeen {
         /// Whose logs.
         backend: BackendId,
-        /// Names in the folder.
-        names: Vec<Arc<str>>,
+        /// What is in the folder.
+        files: Vec<SeenFile>,
     },
     /// From a worker: in each lane's order.
     Settled {
@@ -203,6 +210,26 @@ pub enum KeeperMail {
     Stop,
 }
 
+impl KeeperMail {
+    /// Whose it is, where it is one backend's.
+    #[must_use]
+    pub fn backend(&self) -> Option<BackendId> {
+        match self {
+            Self::Backend(info) => Some(info.id),
+            Self::FileOpened(opened) => Some(opened.backend),
+            Self::Segment(segment) => Some(segment.backend),
+            Self::Rejected(rejection) => Some(rejection.backend),
+            Self::FileIdentified { backend, .. }
+            | Self::FileGone { backend, .. }
+            | Self::FilesSeen { backend, .. }
+            | Self::Settled { backend, .. }
+            | Self::Flush { backend, .. }
+            | Self::Flushed { backend, .. } => Some(*backend),
+            Self::Settings(_) | Self::Stop => None,
+        }
+    }
+}
+
 /// What the keeper can be told anew while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeeperSettings {
@@ -214,43 +241,6 @@ pub struct KeeperSettings {
     pub closed_after: std::time::Duration,
     /// Bytes that a backend's rejected.jsonl may have.
     pub rejected_bytes_max: u64,
-}
-
-/// Where to go on in a backend's logs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResumePlan {
-    /// One entry for each file of which the ledger knows something, in no order.
-    pub files: Vec<FileResume>,
-    /// Files' names and lines to skip, of the original's status files (spec/legacy.md); only in the plan of epoch 0.
-    pub legacy: Vec<LegacyResume>,
-}
-
-/// Where to go on in one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileResume {
-    /// The file's name when it was last seen.
-    pub name: Arc<str>,
-    /// What it was.
-    pub identity: Identity,
-    /// All lines before this one (from 0) are settled.
-    pub line: u64,
-    /// Where that line begins.
-    pub byte: u64,
-    /// Further settled lines: offsets from `line`, ascending.
-    pub settled: Vec<u32>,
-    /// Lines that have been counted as processed: those before this one are not counted again.
-    pub lines_read: u64,
-}
-
-/// Where to go on in a file that the original began: at this line, everything from there in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LegacyResume {
-    /// The file's name.
-    pub name: Arc<str>,
-    /// Lines (every `\n` counts) that are settled from the start.
-    pub line: u64,
-    /// Lines that the original counted as processed.
-    pub lines_read: u64,
 }
 
 /// To the feeder.
@@ -292,7 +282,8 @@ pub enum FeederMail {
         /// Of this epoch; of an older one it is out of date.
         epoch: Epoch,
     },
-    /// From the keeper: a finished log has been deleted.
+    /// From the keeper: a finished log has been deleted. The feeder lets go of it and answers `FileGone`; what it has fed of it meanwhile is
+    /// settled as usual.
     FileDeleted {
         /// Whose.
         backend: BackendId,
@@ -353,7 +344,7 @@ pub struct Batch {
     pub segment: SegmentId,
     /// In which file.
     pub file: FileId,
-    /// Their bytes.
+    /// Their bytes; it begins with the segment's first one.
     pub chunk: Arc<Chunk>,
     /// They.
     pub records: Vec<Fed>,

@@ -4,10 +4,13 @@ pub mod chunk;
 pub mod disk;
 pub mod exchange;
 pub mod held;
+pub mod keeper;
 pub mod lane;
 pub mod mailbox;
 pub mod messages;
 pub mod outcome;
 pub mod pace;
 pub mod spares;
+#[doc(hidden)]
+pub mod testdisk;
 pub mod worker;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::limits::OUTCOMES_PER_BATCH;
 use crate::replay::chunk::Chunk;
 use crate::replay::held::{HeldBatches, HeldKey};
-use crate::replay::lane::{LaneSettings, Sink};
+use crate::replay::lane::{LaneSettings, RawLine, Sink};
 use crate::replay::messages::{
     BackendId, ControlMail, Epoch, KeeperMail, Rejection, Settled, Trouble,
 };
@@ -119,7 +119,7 @@ impl Sink for Results<'_> {
         line: u32,
         reason: &'static str,
         detail: String,
-        raw: Vec<u8>,
+        raw: RawLine,
     ) {
         self.hand_over();
         self.outbox
@@ -128,9 +128,10 @@ impl Sink for Results<'_> {
                 file: held.file(batch),
                 segment: held.segment(batch),
                 line,
+                offset: Some(raw.offset),
                 reason,
                 detail,
-                raw,
+                raw: raw.bytes,
                 unix: self.unix,
             })));
     }

@@ -1,0 +1,351 @@
+//! The real disk: HA's logs and our state, by std and a few calls of `os`.
+//!
+//! - Names never leave their folder: one with `/`, `.` or `..` is refused before the system is asked.
+//! - What an error says names the path.
+//! - State files are made with mode 0640, folders with 0750.
+//! - Nothing is followed that is not what it was taken for: a log is a regular file, not a link, a pipe or a device.
+
+mod lock;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+pub use lock::{LockError, StateLock};
+
+use crate::engine::os::files::{Lease, advise_sequential, end_lease, take_lease};
+use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
+
+const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
+
+/// The disk under a folder of logs and a folder of state. Each thread has its own; they share nothing but the files.
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    logs: PathBuf,
+    state: PathBuf,
+}
+
+/// A log that is open for reading.
+#[derive(Debug)]
+pub struct RealLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl RealDisk {
+    /// Works on HA's logs below `logs` and on our state below `state`, which is made when something is written there.
+    #[must_use]
+    pub fn new(logs: PathBuf, state: PathBuf) -> Self {
+        Self { logs, state }
+    }
+
+    fn log_path(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
+        Ok(self.logs.join(plain(backend)?).join(plain(name)?))
+    }
+
+    fn state_folder(&self, backend: &str) -> io::Result<PathBuf> {
+        Ok(self.state.join(plain(backend)?))
+    }
+
+    fn state_path(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
+        Ok(self.state_folder(backend)?.join(plain(name)?))
+    }
+
+    /// Opens a state file for writing; its folders are made where they are missing.
+    fn open_state(
+        &self,
+        backend: &str,
+        name: &str,
+        options: &mut OpenOptions,
+    ) -> io::Result<(File, PathBuf)> {
+        let path = self.state_path(backend, name)?;
+        options
+            .create(true)
+            .mode(FILE_MODE)
+            .custom_flags(libc::O_NOFOLLOW);
+        let opened = options.open(&path).or_else(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                return Err(error);
+            }
+            DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(self.state_folder(backend)?)?;
+            options.open(&path)
+        });
+        Ok((opened.map_err(at(&path))?, path))
+    }
+}
+
+impl Disk for RealDisk {
+    type Log = RealLog;
+
+    fn backend_folders(&mut self) -> io::Result<Vec<String>> {
+        folders(&self.logs)
+    }
+
+    fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
+        let folder = self.logs.join(plain(backend)?);
+        let mut entries = Vec::new();
+        for entry in listing(&folder)? {
+            // A file that goes while the folder is listed is not there.
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_file() => {
+                    entries.extend(utf8_name(&entry).map(|name| LogEntry {
+                        name,
+                        meta: log_meta(&metadata),
+                    }));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(at(&entry.path())(error)),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn open_log(&mut self, backend: &str, name: &str) -> io::Result<RealLog> {
+        let path = self.log_path(backend, name)?;
+        // Without O_NONBLOCK, opening a pipe would wait for its writer.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&path)
+            .map_err(at(&path))?;
+        if !file.metadata().map_err(at(&path))?.is_file() {
+            return Err(at(&path)(io::Error::new(
+                ErrorKind::InvalidInput,
+                "not a regular file",
+            )));
+        }
+        advise_sequential(&file);
+        Ok(RealLog { file, path })
+    }
+
+    fn log_meta(&mut self, log: &RealLog) -> io::Result<LogMeta> {
+        log.file
+            .metadata()
+            .map(|metadata| log_meta(&metadata))
+            .map_err(at(&log.path))
+    }
+
+    fn read_log(&mut self, log: &RealLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        read_at(&log.file, offset, into).map_err(at(&log.path))
+    }
+
+    fn claim_log(&mut self, log: &RealLog) -> io::Result<Claim> {
+        Ok(match take_lease(&log.file).map_err(at(&log.path))? {
+            Lease::Given => Claim::Alone,
+            Lease::Writers => Claim::Writers,
+            Lease::Unavailable => Claim::Unknown,
+        })
+    }
+
+    fn unclaim_log(&mut self, log: &RealLog) -> io::Result<()> {
+        end_lease(&log.file).map_err(at(&log.path))
+    }
+
+    fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let path = self.log_path(backend, name)?;
+        fs::remove_file(&path).map_err(at(&path))
+    }
+
+    fn sync_log_folder(&mut self, backend: &str) -> io::Result<()> {
+        let folder = self.logs.join(plain(backend)?);
+        match sync_folder(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn state_folders(&mut self) -> io::Result<Vec<String>> {
+        folders(&self.state)
+    }
+
+    fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
+        let folder = self.state_folder(backend)?;
+        let mut names = Vec::new();
+        for entry in listing(&folder)? {
+            if entry.file_type().map_err(at(&entry.path()))?.is_file() {
+                names.extend(utf8_name(&entry));
+            }
+        }
+        Ok(names)
+    }
+
+    fn read_state(
+        &mut self,
+        backend: &str,
+        name: &str,
+        bytes_max: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let path = self.state_path(backend, name)?;
+        let Some(file) = none_if_missing(File::open(&path)).map_err(at(&path))? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        file.take(bytes_max as u64)
+            .read_to_end(&mut bytes)
+            .map_err(at(&path))?;
+        Ok(Some(bytes))
+    }
+
+    fn read_state_at(
+        &mut self,
+        backend: &str,
+        name: &str,
+        offset: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        let path = self.state_path(backend, name)?;
+        File::open(&path)
+            .and_then(|file| read_at(&file, offset, into))
+            .map_err(at(&path))
+    }
+
+    fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let (mut file, path) =
+            self.open_state(backend, name, OpenOptions::new().write(true).truncate(true))?;
+        file.write_all(bytes).map_err(at(&path))
+    }
+
+    fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64> {
+        let (mut file, path) = self.open_state(backend, name, OpenOptions::new().append(true))?;
+        let before = file.metadata().map_err(at(&path))?.len();
+        file.write_all(bytes).map_err(at(&path))?;
+        Ok(before)
+    }
+
+    fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
+        let path = self.state_path(backend, name)?;
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path);
+        opened
+            .and_then(|file| file.set_len(bytes))
+            .map_err(at(&path))
+    }
+
+    fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>> {
+        let path = self.state_path(backend, name)?;
+        let metadata = none_if_missing(fs::metadata(&path)).map_err(at(&path))?;
+        Ok(metadata.map(|metadata| metadata.len()))
+    }
+
+    fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let path = self.state_path(backend, name)?;
+        // Opened anew, as errors of writing back belong to the file and are told to whoever syncs first.
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(at(&path))
+    }
+
+    fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (
+            self.state_path(backend, from)?,
+            self.state_path(backend, to)?,
+        );
+        fs::rename(&from, &to).map_err(at(&from))
+    }
+
+    fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let path = self.state_path(backend, name)?;
+        none_if_missing(fs::remove_file(&path))
+            .map(|_| ())
+            .map_err(at(&path))
+    }
+
+    fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
+        sync_folder(&self.state_folder(backend)?)?;
+        sync_folder(&self.state)
+    }
+}
+
+/// A name that stays in its folder.
+fn plain(name: &str) -> io::Result<&str> {
+    let leaves = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
+    if leaves {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("{name:?} is no name of a file in a folder"),
+        ));
+    }
+    Ok(name)
+}
+
+/// Puts the path in front of what the system says.
+fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is in a folder; nothing where there is none.
+fn listing(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    let Some(entries) = none_if_missing(fs::read_dir(folder)).map_err(at(folder))? else {
+        return Ok(Vec::new());
+    };
+    entries.collect::<io::Result<_>>().map_err(at(folder))
+}
+
+/// Names of the folders in a folder, links to folders among them: an operator may keep a backend's logs elsewhere.
+fn folders(folder: &Path) -> io::Result<Vec<String>> {
+    let is_folder =
+        |entry: &DirEntry| fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());
+    Ok(listing(folder)?
+        .iter()
+        .filter(|entry| is_folder(entry))
+        .filter_map(utf8_name)
+        .collect())
+}
+
+fn utf8_name(entry: &DirEntry) -> Option<String> {
+    entry.file_name().into_string().ok()
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(at(folder))
+}
+
+fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read_at(into, offset) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn log_meta(metadata: &Metadata) -> LogMeta {
+    let since_1970 = metadata
+        .created()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let modified_nanos =
+        i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    LogMeta {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        born_nanos: since_1970
+            .and_then(|since| u64::try_from(since.as_nanos()).ok())
+            .unwrap_or(0),
+        bytes: metadata.len(),
+        // What is before 1970 is old.
+        modified_nanos: u64::try_from(modified_nanos.max(0)).unwrap_or(u64::MAX),
+    }
+}

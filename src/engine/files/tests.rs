@@ -1,0 +1,267 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::ledger::identity::Identity;
+
+const B: &str = "127.0.0.1:9998";
+const LOG: &str = "2026-11-22-16-40.log";
+
+struct Home {
+    folder: TempDir,
+    disk: RealDisk,
+}
+
+fn home() -> Home {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(folder.path().join("logs"), folder.path().join("ngx/status"));
+    fs::create_dir_all(folder.path().join("logs").join(B)).unwrap();
+    Home { folder, disk }
+}
+
+impl Home {
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join("logs").join(B).join(name)
+    }
+
+    fn state(&self, name: &str) -> PathBuf {
+        self.folder.path().join("ngx/status").join(B).join(name)
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_folder_lists_its_regular_files_only_and_a_missing_one_lists_nothing() {
+    let mut home = home();
+    fs::write(home.log(LOG), b"line\n").unwrap();
+    fs::create_dir(home.log("folder")).unwrap();
+    symlink(home.log(LOG), home.log("link")).unwrap();
+    let entries = home.disk.log_entries(B).unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!((entries[0].name.as_str(), entries[0].meta.bytes), (LOG, 5));
+    assert_eq!(home.disk.log_entries("127.0.0.1:1").unwrap(), []);
+    fs::write(home.folder.path().join("logs/error.log"), b"").unwrap();
+    assert_eq!(home.disk.backend_folders().unwrap(), [B]);
+    assert_eq!(home.disk.state_folders().unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_listing_and_an_open_log_say_the_same_and_follow_the_file() {
+    let mut home = home();
+    fs::write(home.log(LOG), b"line\n").unwrap();
+    let log = home.disk.open_log(B, LOG).unwrap();
+    let meta = home.disk.log_meta(&log).unwrap();
+    assert_eq!(meta, home.disk.log_entries(B).unwrap()[0].meta);
+    let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, b"line\n");
+    fs::rename(home.log(LOG), home.log("moved.log")).unwrap();
+    let moved = home.disk.log_entries(B).unwrap().remove(0);
+    assert!(identity.is_of(
+        moved.meta.device,
+        moved.meta.inode,
+        moved.meta.born_nanos,
+        b"line\nmore\n"
+    ));
+    let mut piece = [0; 3];
+    assert_eq!(home.disk.read_log(&log, 3, &mut piece).unwrap(), 2);
+    assert_eq!(&piece[..2], b"e\n");
+    assert_eq!(home.disk.read_log(&log, 5, &mut piece).unwrap(), 0);
+}
+
+#[test]
+fn links_pipes_and_folders_are_no_logs() {
+    let mut home = home();
+    fs::write(home.log(LOG), b"").unwrap();
+    symlink(home.log(LOG), home.log("link")).unwrap();
+    fs::create_dir(home.log("folder")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(home.log("pipe"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    for name in ["link", "folder", "pipe"] {
+        assert!(home.disk.open_log(B, name).is_err(), "{name}");
+    }
+    let missing = home.disk.open_log(B, "missing").unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(
+        missing
+            .to_string()
+            .contains(&*home.log("missing").to_string_lossy()),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_log_is_claimed_only_while_nobody_writes_to_it() {
+    let mut home = home();
+    let writer = File::create(home.log(LOG)).unwrap();
+    let log = home.disk.open_log(B, LOG).unwrap();
+    let with_writer = home.disk.claim_log(&log).unwrap();
+    drop(writer);
+    match home.disk.claim_log(&log).unwrap() {
+        Claim::Alone => assert_eq!(with_writer, Claim::Writers),
+        // Some file systems have no leases: then nothing may be claimed of them.
+        Claim::Unknown => return assert_eq!(with_writer, Claim::Unknown),
+        Claim::Writers => panic!("the writer has closed it"),
+    }
+    let path = home.log(LOG);
+    let open = || {
+        OpenOptions::new()
+            .append(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)
+    };
+    assert_eq!(
+        open().unwrap_err().kind(),
+        ErrorKind::WouldBlock,
+        "a new writer is held off"
+    );
+    home.disk.unclaim_log(&log).unwrap();
+    home.disk.unclaim_log(&log).unwrap();
+    assert!(open().is_ok());
+    home.disk.claim_log(&log).unwrap();
+    drop(log);
+    assert!(open().is_ok(), "a claim ends with its log");
+}
+
+#[test]
+fn a_writer_that_waits_for_a_claim_goes_on_and_its_line_is_seen_in_the_deleted_log() {
+    let mut home = home();
+    fs::write(home.log(LOG), b"line\n").unwrap();
+    let log = home.disk.open_log(B, LOG).unwrap();
+    if home.disk.claim_log(&log).unwrap() != Claim::Alone {
+        return;
+    }
+    let path = home.log(LOG);
+    let writer = std::thread::spawn(move || {
+        let mut file = OpenOptions::new().append(true).open(path).unwrap();
+        file.write_all(b"late\n").unwrap();
+    });
+    // Its open waits in the kernel, or finds no file once that is deleted; wait for the former as long as is needed to see it.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !is_lease_breaking() && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    home.disk.delete_log(B, LOG).unwrap();
+    home.disk.unclaim_log(&log).unwrap();
+    writer.join().unwrap();
+    assert_eq!(home.disk.log_meta(&log).unwrap().bytes, 10);
+    home.disk.sync_log_folder(B).unwrap();
+    home.disk.sync_log_folder("127.0.0.1:1").unwrap();
+}
+
+/// Whether somebody waits for a lease of this process, as `/proc/locks` has it.
+fn is_lease_breaking() -> bool {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let pid = std::process::id().to_string();
+    locks.lines().any(|line| {
+        line.contains("LEASE")
+            && line.contains("BREAKING")
+            && line.split_whitespace().any(|word| word == pid)
+    })
+}
+
+#[test]
+fn state_is_written_replaced_appended_cut_and_removed() {
+    let mut home = home();
+    let disk = &mut home.disk;
+    assert_eq!(disk.state_files(B).unwrap(), [""; 0]);
+    assert_eq!(disk.read_state(B, "kept", 10).unwrap(), None);
+    disk.write_state(B, "new", b"a longer text").unwrap();
+    disk.write_state(B, "new", b"text").unwrap();
+    disk.sync_state(B, "new").unwrap();
+    disk.rename_state(B, "new", "kept").unwrap();
+    disk.sync_state_folder(B).unwrap();
+    assert_eq!(
+        disk.read_state(B, "kept", 10).unwrap().as_deref(),
+        Some(&b"text"[..])
+    );
+    assert_eq!(
+        disk.read_state(B, "kept", 2).unwrap().as_deref(),
+        Some(&b"te"[..])
+    );
+    assert_eq!(disk.append_state(B, "grows", b"one").unwrap(), 0);
+    assert_eq!(disk.append_state(B, "grows", b"two").unwrap(), 3);
+    disk.truncate_state(B, "grows", 4).unwrap();
+    assert_eq!(disk.state_bytes(B, "grows").unwrap(), Some(4));
+    let mut piece = [0; 9];
+    assert_eq!(disk.read_state_at(B, "grows", 1, &mut piece).unwrap(), 3);
+    assert_eq!(&piece[..3], b"net");
+    disk.remove_state(B, "grows").unwrap();
+    disk.remove_state(B, "grows").unwrap();
+    assert_eq!(disk.state_files(B).unwrap(), ["kept"]);
+    assert_eq!(disk.state_folders().unwrap(), [B]);
+}
+
+#[test]
+fn nobody_else_can_read_the_state() {
+    let mut home = home();
+    home.disk.write_state(B, "kept", b"").unwrap();
+    assert_eq!(mode(&home.state("kept")) & !0o640, 0);
+    for folder in [home.state(""), home.folder.path().join("ngx/status")] {
+        assert_eq!(mode(&folder) & !0o750, 0, "{}", folder.display());
+    }
+}
+
+#[test]
+fn names_never_leave_their_folder() {
+    let mut home = home();
+    fs::write(home.folder.path().join("secret"), b"secret").unwrap();
+    for name in ["..", ".", "", "../secret", "a/b", "/etc/passwd", "nul\0"] {
+        let refused = |result: io::Result<()>| {
+            assert_eq!(
+                result.unwrap_err().kind(),
+                ErrorKind::InvalidInput,
+                "{name:?}"
+            )
+        };
+        refused(home.disk.open_log(B, name).map(drop));
+        refused(home.disk.open_log(name, LOG).map(drop));
+        refused(home.disk.delete_log(B, name));
+        refused(home.disk.log_entries(name).map(drop));
+        refused(home.disk.write_state(B, name, b""));
+        refused(home.disk.write_state(name, "kept", b""));
+        refused(home.disk.read_state(B, name, 9).map(drop));
+        refused(home.disk.rename_state(B, "kept", name));
+        refused(home.disk.remove_state(B, name));
+        refused(home.disk.sync_state_folder(name));
+    }
+}
+
+#[test]
+fn the_lock_is_held_by_one_and_names_its_holder() {
+    let home = home();
+    let state = home.folder.path().join("ngx/status");
+    let lock = StateLock::take(&state).unwrap();
+    let error = StateLock::take(&state).unwrap_err();
+    assert!(
+        matches!(error, LockError::Held { holder: Some(pid), .. } if pid == std::process::id()),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("(process {})", std::process::id())),
+        "{error}"
+    );
+    drop(lock);
+    fs::write(state.join(".lock"), "4711 and much that is not ours\n").unwrap();
+    StateLock::take(&state).unwrap();
+    assert_eq!(
+        fs::read_to_string(state.join(".lock")).unwrap(),
+        format!("{}\n", std::process::id())
+    );
+}
+
+#[test]
+fn a_lock_that_cannot_be_made_says_where_and_why() {
+    let home = home();
+    let file = home.folder.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let error = StateLock::take(&file.join("status")).unwrap_err();
+    assert!(error.to_string().contains(".lock"), "{error}");
+}

@@ -1,0 +1,472 @@
+//! All books of one backend.
+//!
+//! ```text
+//!                    open_file                 register, settle … settle
+//!  entry of the plan ─────────▶ FileLedger (claimed) ──────────────────▶ settled ──▶ deleted
+//!         ▲                         │
+//!         └──────── collapse ───────┘
+//! ```
+//!
+//! A file's books begin as an entry of the plan, are claimed when the feeder opens the file, and become an entry again when the
+//! pipeline is flushed ([`BackendLedger::collapse`]). A checkpoint is the same thing without letting go: the entries as they would be, and the totals,
+//! at one instant.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::ledger::acks::{OpenSegment, OpenSegments};
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::file::{FileLedger, Place};
+use crate::ledger::identity::Identity;
+use crate::ledger::ids::{FileId, SegmentId};
+use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
+use crate::ledger::segment::{LinePlace, NewSegment, Registered, SegmentDone};
+use crate::ledger::totals::{Tally, Totals};
+
+/// A file whose books were closed, since there is no name any more by which it could be opened again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedFile {
+    /// Its number.
+    pub id: FileId,
+    /// How far its lines were settled.
+    pub resume: FileResume,
+    /// Lines that had been read and were not settled.
+    pub unsettled: u64,
+    /// Whether we deleted it ourselves. Then whatever is not settled in it was written after that, and the keeper still has it open.
+    pub deleted: bool,
+}
+
+/// The books of one backend.
+#[derive(Debug, Default)]
+pub struct BackendLedger {
+    files: BTreeMap<FileId, Books>,
+    open: OpenSegments,
+    /// Entries of the last plan, at their places in it; none where the feeder has claimed it.
+    unclaimed: Vec<Option<FileResume>>,
+    /// The same for files that the original began.
+    legacy: Vec<Option<LegacyResume>>,
+    totals: Totals,
+    /// Counts every change of what a checkpoint holds.
+    changes: u64,
+    /// `changes` as the last durable checkpoint has it; none before there is one.
+    durable_changes: Option<u64>,
+    /// Files whose books were closed and that nobody has taken note of.
+    closed: Vec<ClosedFile>,
+    /// Entries dropped since the last durable checkpoint, which still has them.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Books {
+    file: FileLedger,
+    /// The settled end that the last durable checkpoint has for it.
+    durable_end: Option<Place>,
+    /// We have deleted it; the feeder may not know yet.
+    deleted: bool,
+}
+
+impl BackendLedger {
+    /// The books that `checkpoint` holds, nothing claimed. They need no new checkpoint.
+    #[must_use]
+    pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
+        let mut ledger = Self {
+            totals: checkpoint.totals,
+            durable_changes: Some(0),
+            ..Self::default()
+        };
+        ledger.unclaimed = checkpoint.resume.files.into_iter().map(Some).collect();
+        ledger.legacy = checkpoint.resume.legacy.into_iter().map(Some).collect();
+        ledger
+    }
+
+    /// New books that take over what the original left. They need a checkpoint.
+    #[must_use]
+    pub fn from_legacy(totals: Totals, legacy: Vec<LegacyResume>) -> Self {
+        Self {
+            totals,
+            legacy: legacy.into_iter().map(Some).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Cumulative numbers.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Lines in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.open.unsettled()
+    }
+
+    /// Bytes of log in the segments that are in flight.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.open.bytes()
+    }
+
+    /// When the oldest line in flight was written, Unix seconds.
+    #[must_use]
+    pub fn oldest_written_unix(&self) -> Option<u64> {
+        self.open.oldest_written_unix()
+    }
+
+    /// Opens a file's books under the number `id`.
+    ///
+    /// # Panics
+    /// When `start` names an entry that is not there (any more), or the number is taken: whoever says so would go on at a wrong place.
+    pub fn open_file(&mut self, id: FileId, name: &Arc<str>, identity: Identity, start: FileStart) {
+        let file = match start {
+            FileStart::New => FileLedger::new(Arc::clone(name), identity),
+            FileStart::Resumed(index) => {
+                let entry = self.unclaimed.get_mut(index).and_then(Option::take);
+                let entry = entry.unwrap_or_else(|| {
+                    panic!("{name} resumes an entry of the plan, and each is resumed once")
+                });
+                let mut file = FileLedger::resume(entry);
+                file.rename(Arc::clone(name));
+                file.identify(identity);
+                file
+            }
+            FileStart::Legacy(index) => {
+                let entry = self.legacy.get_mut(index).and_then(Option::take);
+                let entry = entry.unwrap_or_else(|| {
+                    panic!("{name} resumes a status file of the plan, and each is resumed once")
+                });
+                FileLedger::resume(entry.into_resume(identity))
+            }
+        };
+        self.drop_legacy(|entry| entry.name == *name);
+        let taken = self.files.insert(
+            id,
+            Books {
+                file,
+                durable_end: None,
+                deleted: false,
+            },
+        );
+        assert!(taken.is_none(), "{id:?} is given once");
+        self.changed();
+        self.check_structure();
+    }
+
+    /// Books a segment.
+    ///
+    /// # Panics
+    /// When its file is not open, or it does not follow the one before.
+    pub fn register(&mut self, segment: NewSegment<'_>) -> Registered {
+        let NewSegment {
+            id,
+            file,
+            first,
+            end_byte,
+            lines,
+            settled_before,
+            written_unix,
+        } = segment;
+        let books = self
+            .files
+            .get_mut(&file)
+            .unwrap_or_else(|| panic!("{file:?} of {id:?} is open"));
+        let processed = books
+            .file
+            .register(id, first, end_byte, lines, settled_before);
+        self.totals.processed = self.totals.processed.saturating_add(processed);
+        let bytes = end_byte - first.byte;
+        let done = (settled_before.len() == lines as usize).then_some(SegmentDone { lines, bytes });
+        if done.is_none() {
+            self.open.push(OpenSegment::new(
+                id,
+                file,
+                first,
+                lines,
+                bytes,
+                written_unix,
+                settled_before,
+            ));
+        }
+        self.changed();
+        self.check_structure();
+        Registered { processed, done }
+    }
+
+    /// Settles a line; tells when it was the last of its segment.
+    ///
+    /// # Panics
+    /// When that line is not in flight, or is settled already.
+    pub fn settle(&mut self, segment: SegmentId, line: u32, tally: Tally) -> Option<SegmentDone> {
+        let done = self.open.settle(segment, line);
+        self.totals.settle(tally);
+        self.changed();
+        let done = done?;
+        let books = self
+            .files
+            .get_mut(&done.file())
+            .expect("a file with lines in flight has books");
+        books.file.settle_segment(done.id(), done.first().line);
+        if books.file.is_gone() && books.file.is_settled() {
+            self.close(done.file());
+        }
+        self.check_structure();
+        Some(SegmentDone {
+            lines: done.lines(),
+            bytes: done.bytes(),
+        })
+    }
+
+    /// Where a line in flight stands in its file.
+    #[must_use]
+    pub fn line_place(&self, segment: SegmentId, line: u32) -> Option<LinePlace> {
+        let segment = self.open.find(segment)?;
+        let books = self.files.get(&segment.file())?;
+        Some(LinePlace {
+            file: Arc::clone(books.file.name()),
+            line: segment.first().line + u64::from(line),
+            segment_byte: segment.first().byte,
+        })
+    }
+
+    /// A file's name is gone or belongs to another file: its books close when what is in flight is settled.
+    pub fn file_gone(&mut self, id: FileId) {
+        let Some(books) = self.files.get_mut(&id) else {
+            return;
+        };
+        books.file.mark_gone();
+        if books.file.is_settled() {
+            self.close(id);
+        }
+        self.changed();
+        self.check_structure();
+    }
+
+    /// More of a file's first bytes are known: from now on it is told by them.
+    pub fn identify_file(&mut self, id: FileId, identity: Identity) {
+        if let Some(books) = self.files.get_mut(&id) {
+            books.file.identify(identity);
+            self.changed();
+        }
+    }
+
+    /// The folder has these files: entries that nobody has claimed and that are none of them, whatever their names, are of files that are gone.
+    pub fn files_seen(&mut self, seen: &[SeenFile]) {
+        let identities: BTreeSet<_> = seen.iter().map(|file| (file.device, file.inode)).collect();
+        let names: BTreeSet<&str> = seen.iter().map(|file| &*file.name).collect();
+        for entry in &mut self.unclaimed {
+            let gone = entry.take_if(|entry| {
+                !identities.contains(&(entry.identity.device, entry.identity.inode))
+            });
+            if gone.is_some() {
+                self.forgotten += 1;
+            }
+        }
+        self.drop_legacy(|entry| !names.contains(&*entry.name));
+        self.check_structure();
+    }
+
+    /// Lets go of everything in flight and claimed: nobody holds any of it any more. Gives the plan from which to start again; files that are gone
+    /// are not in it, their books are closed.
+    pub fn collapse(&mut self) -> ResumePlan {
+        let leaving = self
+            .files
+            .iter()
+            .filter(|(_, books)| !books.can_be_opened_again());
+        let leaving: Vec<FileId> = leaving.map(|(&id, _)| id).collect();
+        leaving.into_iter().for_each(|id| self.close(id));
+        let plan = self.resume_plan();
+        self.files.clear();
+        self.open.clear();
+        self.unclaimed = plan.files.iter().cloned().map(Some).collect();
+        self.legacy = plan.legacy.iter().cloned().map(Some).collect();
+        self.check_structure();
+        plan
+    }
+
+    /// Files whose books were closed since this was last asked.
+    pub fn take_closed(&mut self) -> Vec<ClosedFile> {
+        std::mem::take(&mut self.closed)
+    }
+
+    /// This instant, to be written.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            totals: self.totals,
+            resume: self.resume_plan(),
+        }
+    }
+
+    /// Whether there is something that no durable checkpoint has.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.durable_changes != Some(self.changes) || self.forgotten > 0
+    }
+
+    /// Whether the next checkpoint forgets files. Their names must be durably gone before it is written: a file that came back after
+    /// a crash would be sent again from its beginning, behind what is newer than it.
+    #[must_use]
+    pub fn forgets_files(&self) -> bool {
+        self.forgotten > 0
+    }
+
+    /// The checkpoint of this very instant is on disk, to stay.
+    pub fn note_durable(&mut self) {
+        self.durable_changes = Some(self.changes);
+        self.forgotten = 0;
+        for books in self.files.values_mut() {
+            books.durable_end = books.file.settled_end();
+        }
+    }
+
+    /// Files of which all that was fed is settled, and durably so, in the order of the log. Stops before the first one that is not: what is
+    /// deleted is the front of the log, so that reading what is left from its beginning (after a loss of the checkpoint) sends a suffix.
+    #[must_use]
+    pub fn deletable_files(&self) -> Vec<(FileId, Arc<str>)> {
+        let mut files: Vec<_> = self
+            .files
+            .iter()
+            .filter(|(_, books)| books.can_be_opened_again())
+            .collect();
+        files.sort_by(|one, other| one.1.file.name().cmp(other.1.file.name()));
+        let settled = files
+            .into_iter()
+            .take_while(|(_, books)| books.durably_settled_end().is_some());
+        settled
+            .map(|(&id, books)| (id, Arc::clone(books.file.name())))
+            .collect()
+    }
+
+    /// Where a file ends and what it is, if everything up to there is settled and a durable checkpoint says so.
+    #[must_use]
+    pub fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
+        let books = self.files.get(&id)?;
+        Some((books.durably_settled_end()?, books.file.identity()))
+    }
+
+    /// A finished log was deleted. Its books close when the feeder says that it is gone, since it may have read more of it meanwhile.
+    ///
+    /// # Panics
+    /// When not everything of it was durably settled.
+    pub fn file_deleted(&mut self, id: FileId) {
+        assert!(
+            self.durably_settled_end(id).is_some(),
+            "{id:?} was deleted after it was settled"
+        );
+        self.files.get_mut(&id).expect("it is settled").deleted = true;
+        self.check_structure();
+    }
+
+    /// Counts a line that was set aside without having been fed; as processed too, unless that `was_counted`.
+    pub fn count_set_aside(&mut self, was_counted: bool) {
+        self.totals.processed = self
+            .totals
+            .processed
+            .saturating_add(u64::from(!was_counted));
+        self.totals.settle(Tally::Rejected);
+        self.changed();
+    }
+
+    fn close(&mut self, id: FileId) {
+        let books = &self.files[&id];
+        let in_flight = books
+            .file
+            .in_flight()
+            .map(|(_, id)| u64::from(self.open_segment(id).unsettled()));
+        let closed = ClosedFile {
+            id,
+            unsettled: in_flight.sum(),
+            resume: self.entry(books),
+            deleted: books.deleted,
+        };
+        self.closed.push(closed);
+        self.files.remove(&id);
+        self.forgotten += 1;
+    }
+
+    fn drop_legacy(&mut self, is_gone: impl Fn(&LegacyResume) -> bool) {
+        for entry in &mut self.legacy {
+            if entry.take_if(|entry| is_gone(entry)).is_some() {
+                self.forgotten += 1;
+            }
+        }
+    }
+
+    fn changed(&mut self) {
+        self.changes += 1;
+    }
+
+    fn open_segment(&self, id: SegmentId) -> &OpenSegment {
+        self.open
+            .find(id)
+            .expect("a piece in flight is an open segment")
+    }
+
+    fn entry(&self, books: &Books) -> FileResume {
+        books.file.to_resume(|id| {
+            let open = self.open_segment(id);
+            open.settled()
+                .map(|line| open.first().line + u64::from(line))
+        })
+    }
+
+    fn resume_plan(&self) -> ResumePlan {
+        let kept = self.files.values().filter(|books| !books.file.is_gone());
+        ResumePlan {
+            files: kept
+                .map(|books| self.entry(books))
+                .chain(self.unclaimed.iter().flatten().cloned())
+                .collect(),
+            legacy: self.legacy.iter().flatten().cloned().collect(),
+        }
+    }
+
+    fn check_structure(&self) {
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// Panics where the books don't agree with one another.
+    pub fn check_invariants(&self) {
+        self.open.check_invariants();
+        let mut in_flight = 0;
+        for (&id, books) in &self.files {
+            books.file.check_invariants();
+            assert!(
+                !(books.file.is_gone() && books.file.is_settled()),
+                "books of a file that is gone close when they can"
+            );
+            for (first_line, segment) in books.file.in_flight() {
+                let open = self.open_segment(segment);
+                assert_eq!((open.file(), open.first().line), (id, first_line));
+                in_flight += 1;
+            }
+        }
+        assert_eq!(
+            in_flight,
+            self.open.iter().count(),
+            "each open segment is a piece of its file"
+        );
+        assert!(
+            self.totals.is_plausible(),
+            "what was settled was settled somehow"
+        );
+    }
+}
+
+impl Books {
+    /// Whether its name still leads to it, as far as we know.
+    fn can_be_opened_again(&self) -> bool {
+        !self.deleted && !self.file.is_gone()
+    }
+
+    /// Where the file ends, if everything up to there is settled now and was when the last checkpoint became durable.
+    fn durably_settled_end(&self) -> Option<Place> {
+        self.durable_end
+            .filter(|&end| self.file.settled_end() == Some(end))
+    }
+}

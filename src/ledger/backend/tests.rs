@@ -1,0 +1,279 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ledger::file::Place;
+
+/// What a test does to the books. Numbers are taken modulo what there is.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The next segment of a file, of so many lines.
+    Register(usize, u32),
+    /// Settles an unsettled line in flight.
+    Settle(usize),
+    /// Flushes, and opens all files again.
+    Collapse,
+    /// Writes a checkpoint and starts anew from it, as after a crash.
+    Restart,
+    /// Says that the checkpoint is durable.
+    Durable,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..3_usize, 1..6_u32).prop_map(|(file, lines)| Step::Register(file, lines)),
+        8 => any::<usize>().prop_map(Step::Settle),
+        1 => Just(Step::Collapse),
+        1 => Just(Step::Restart),
+        2 => Just(Step::Durable),
+    ]
+}
+
+/// The naive twin: every line ever settled, every line in flight. Files are known by their place.
+struct Twin {
+    ledger: BackendLedger,
+    settled: [BTreeSet<u64>; 3],
+    /// Segments with their file and lines, which are numbers within the file.
+    in_flight: Vec<(SegmentId, usize, u64, u64)>,
+    registered: [u64; 3],
+    /// The most lines of each file that were ever registered.
+    read: [u64; 3],
+    ids: [FileId; 3],
+    next: u64,
+}
+
+const LINE_BYTES: u64 = 7;
+
+fn identity(file: usize) -> Identity {
+    Identity::new(1, file as u64, 0, b"")
+}
+
+fn name(file: usize) -> Arc<str> {
+    ["a.log", "b.log", "c.log"][file].into()
+}
+
+impl Twin {
+    fn new() -> Self {
+        let mut twin = Self {
+            ledger: BackendLedger::default(),
+            settled: Default::default(),
+            in_flight: Vec::new(),
+            registered: [0; 3],
+            read: [0; 3],
+            ids: [FileId(0); 3],
+            next: 0,
+        };
+        (0..3).for_each(|file| twin.open(file, FileStart::New));
+        twin
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn open(&mut self, file: usize, start: FileStart) {
+        self.ids[file] = FileId(self.number());
+        self.ledger
+            .open_file(self.ids[file], &name(file), identity(file), start);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Register(file, lines) => self.register(file, lines),
+            Step::Settle(which) => self.settle(which),
+            Step::Collapse => {
+                let plan = self.ledger.collapse();
+                self.resume(&plan);
+            }
+            Step::Restart => {
+                let mut bytes = Vec::new();
+                self.ledger.checkpoint().encode(&mut bytes);
+                let checkpoint = Checkpoint::decode(&bytes).expect("it was just written");
+                self.ledger = BackendLedger::from_checkpoint(checkpoint);
+                let plan = self.ledger.collapse();
+                self.resume(&plan);
+            }
+            Step::Durable => self.ledger.note_durable(),
+        }
+    }
+
+    fn register(&mut self, file: usize, lines: u32) {
+        let first = self.registered[file];
+        let end = first + u64::from(lines);
+        let before = self.settled[file].range(first..end);
+        let before: Vec<u32> = before
+            .map(|line| u32::try_from(line - first).unwrap())
+            .collect();
+        let id = SegmentId(self.number());
+        let registered = self.ledger.register(NewSegment {
+            id,
+            file: self.ids[file],
+            first: Place {
+                line: first,
+                byte: first * LINE_BYTES,
+            },
+            end_byte: end * LINE_BYTES,
+            lines,
+            settled_before: &before,
+            written_unix: 0,
+        });
+        assert_eq!(
+            registered.processed,
+            end.saturating_sub(self.read[file].max(first))
+        );
+        assert_eq!(registered.done.is_some(), before.len() == lines as usize);
+        self.read[file] = self.read[file].max(end);
+        self.registered[file] = end;
+        if registered.done.is_none() {
+            self.in_flight.push((id, file, first, end));
+        }
+    }
+
+    fn settle(&mut self, which: usize) {
+        let mut unsettled = Vec::new();
+        for (at, &(_, file, first, end)) in self.in_flight.iter().enumerate() {
+            let lines = (first..end).filter(|line| !self.settled[file].contains(line));
+            unsettled.extend(lines.map(|line| (at, line)));
+        }
+        let Some(&(at, line)) = unsettled.get(which % unsettled.len().max(1)) else {
+            return;
+        };
+        let (id, file, first, end) = self.in_flight[at];
+        self.settled[file].insert(line);
+        let done = self
+            .ledger
+            .settle(id, u32::try_from(line - first).unwrap(), Tally::Applied);
+        let is_done = self.settled[file].range(first..end).count() as u64 == end - first;
+        assert_eq!(done.is_some(), is_done);
+        if is_done {
+            self.in_flight.remove(at);
+        }
+    }
+
+    /// Checks a plan against the twin, and opens all files by it.
+    fn resume(&mut self, plan: &ResumePlan) {
+        assert_eq!(plan.files.len(), 3);
+        self.in_flight.clear();
+        for (index, entry) in plan.files.iter().enumerate() {
+            let file = usize::try_from(entry.identity.inode).unwrap();
+            let above = entry
+                .settled
+                .as_slice()
+                .iter()
+                .flat_map(|run| run.first..run.end());
+            let lines: BTreeSet<u64> = (0..entry.line).chain(above).collect();
+            assert_eq!(lines, self.settled[file]);
+            assert_eq!(
+                (entry.byte, entry.lines_read),
+                (entry.line * LINE_BYTES, self.read[file])
+            );
+            self.registered[file] = entry.line;
+            self.open(file, FileStart::Resumed(index));
+        }
+    }
+
+    fn check(&self) {
+        self.ledger.check_invariants();
+        let settled: usize = self.settled.iter().map(BTreeSet::len).sum();
+        assert_eq!(self.ledger.totals().settled, settled as u64);
+        assert_eq!(
+            self.ledger.totals().processed,
+            self.read.iter().sum::<u64>()
+        );
+        for (file, id) in self.ids.into_iter().enumerate() {
+            if let Some((end, _)) = self.ledger.durably_settled_end(id) {
+                assert_eq!(end.line, self.registered[file]);
+                assert_eq!(
+                    self.settled[file].range(..end.line).count() as u64,
+                    end.line
+                );
+                assert!(
+                    self.settled[file].range(end.line..).next().is_none(),
+                    "nothing is known behind it"
+                );
+            }
+        }
+    }
+
+    fn deletable(&self) -> Vec<String> {
+        self.ledger
+            .deletable_files()
+            .into_iter()
+            .map(|(_, name)| name.to_string())
+            .collect()
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_books_say_what_single_lines_say_over_flushes_and_restarts(steps in proptest::collection::vec(step(), 0..80)) {
+        let mut twin = Twin::new();
+        for step in steps {
+            twin.step(step);
+            twin.check();
+        }
+    }
+}
+
+#[test]
+fn a_file_is_deletable_from_the_checkpoint_that_says_so_until_it_grows() {
+    let mut twin = Twin::new();
+    twin.register(0, 1);
+    twin.ledger.note_durable();
+    assert_eq!(
+        twin.deletable(),
+        [""; 0],
+        "the later ones wait for the first"
+    );
+    twin.settle(0);
+    assert_eq!(twin.deletable(), [""; 0]);
+    twin.ledger.note_durable();
+    assert_eq!(twin.deletable(), ["a.log", "b.log", "c.log"]);
+    twin.register(0, 1);
+    assert_eq!(twin.deletable(), [""; 0]);
+}
+
+#[test]
+#[should_panic(expected = "each is resumed once")]
+fn an_entry_cannot_be_resumed_twice() {
+    let mut twin = Twin::new();
+    twin.ledger.collapse();
+    twin.open(0, FileStart::Resumed(0));
+    twin.open(0, FileStart::Resumed(0));
+}
+
+#[test]
+#[should_panic(expected = "was deleted after it was settled")]
+fn deleting_what_is_not_durably_settled_stops_everything() {
+    let mut twin = Twin::new();
+    twin.ledger.file_deleted(twin.ids[0]);
+}
+
+#[test]
+fn a_file_that_is_gone_keeps_its_books_until_what_is_in_flight_is_settled() {
+    let mut twin = Twin::new();
+    twin.register(0, 2);
+    twin.ledger.file_gone(twin.ids[0]);
+    assert_eq!(twin.ledger.take_closed(), []);
+    twin.settle(0);
+    twin.settle(0);
+    let closed = twin.ledger.take_closed();
+    assert_eq!(
+        (closed.len(), closed[0].unsettled, closed[0].deleted),
+        (1, 0, false)
+    );
+    assert!(twin.ledger.forgets_files());
+    assert_eq!(twin.ledger.checkpoint().resume.files.len(), 2);
+}
+
+#[test]
+fn what_was_in_flight_of_a_file_that_is_gone_is_told_at_a_flush() {
+    let mut twin = Twin::new();
+    twin.register(0, 5);
+    twin.settle(0);
+    twin.ledger.file_gone(twin.ids[0]);
+    assert_eq!(twin.ledger.collapse().files.len(), 2);
+    assert_eq!(twin.ledger.take_closed()[0].unsettled, 4);
+}

@@ -1,0 +1,144 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn runs(line: u64) -> impl Strategy<Value = LineRuns> {
+    proptest::collection::vec((1..300_u64, 1..300_u64), 0..6).prop_map(move |gaps| {
+        let mut runs = LineRuns::default();
+        let mut end = line;
+        for (gap, lines) in gaps {
+            runs.push(end + gap, lines);
+            end += gap + lines;
+        }
+        runs
+    })
+}
+
+prop_compose! {
+    fn file()(name in ".{0,20}", numbers in any::<[u64; 4]>(), prefix_bytes in 0..=4096_u32, line in 0..1_u64 << 40, byte in any::<u64>(), more in 0..1_u64 << 30)
+        (settled in runs(line), name in Just(name), numbers in Just(numbers), prefix_bytes in Just(prefix_bytes), line in Just(line), byte in Just(byte), more in Just(more))
+        -> FileResume {
+        let identity = Identity { device: numbers[0], inode: numbers[1], born_nanos: numbers[2], prefix_bytes, prefix_hash: numbers[3] };
+        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more }
+    }
+}
+
+prop_compose! {
+    fn checkpoint()(
+        kinds in any::<[u32; 5]>(),
+        files in proptest::collection::vec(file(), 0..4),
+        legacy in proptest::collection::vec((".{0,20}", any::<[u64; 3]>()), 0..3),
+    ) -> Checkpoint {
+        let [applied, superseded, absent, rejected, more] = kinds.map(u64::from);
+        let settled = applied + superseded + absent + rejected;
+        let totals = Totals { processed: settled + more, settled, applied, superseded, absent, rejected };
+        let legacy = legacy.into_iter().map(|(name, [line, lines_read, bytes_read])| LegacyResume { name: name.into(), line, lines_read, bytes_read });
+        Checkpoint { totals, resume: ResumePlan { files, legacy: legacy.collect() } }
+    }
+}
+
+fn encoded(checkpoint: &Checkpoint) -> Vec<u8> {
+    let mut bytes = b"what was there before".to_vec();
+    checkpoint.encode(&mut bytes);
+    bytes
+}
+
+fn sample() -> Checkpoint {
+    let mut settled = LineRuns::default();
+    settled.push(12, 3);
+    settled.push(400, 1);
+    let identity = Identity::new(1, 2, 3, b"[2026-11-22 16:40:38]");
+    let file = FileResume {
+        name: "2026-11-22-16-40.log".into(),
+        identity,
+        line: 10,
+        byte: 1000,
+        settled,
+        lines_read: 500,
+    };
+    let legacy = LegacyResume {
+        name: "2026-11-22-16-41.log".into(),
+        line: 4,
+        lines_read: 9,
+        bytes_read: 300,
+    };
+    let totals = Totals {
+        processed: 500,
+        settled: 14,
+        applied: 11,
+        superseded: 1,
+        absent: 1,
+        rejected: 1,
+    };
+    Checkpoint {
+        totals,
+        resume: ResumePlan {
+            files: vec![file],
+            legacy: vec![legacy],
+        },
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back(checkpoint in checkpoint()) {
+        prop_assert_eq!(Checkpoint::decode(&encoded(&checkpoint)), Ok(checkpoint));
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Checkpoint::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_body_under_a_right_checksum_never_panics(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let mut bytes = vec![0; HEAD_BYTES];
+        bytes.extend_from_slice(&body);
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[16..24].copy_from_slice(&(body.len() as u64).to_le_bytes());
+        let sum = checksum(&bytes);
+        bytes[SUMMED_HEAD_BYTES..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+        if let Ok(checkpoint) = Checkpoint::decode(&bytes) {
+            prop_assert_eq!(encoded(&checkpoint), bytes);
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_is_noticed() {
+    let good = encoded(&sample());
+    for at in 0..good.len() {
+        for flip in 1..=255 {
+            let mut bad = good.clone();
+            bad[at] ^= flip;
+            assert!(
+                Checkpoint::decode(&bad).is_err(),
+                "byte {at} changed by {flip}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_truncation_and_every_byte_too_many_is_noticed() {
+    let mut bytes = encoded(&sample());
+    for length in 0..bytes.len() {
+        assert!(
+            Checkpoint::decode(&bytes[..length]).is_err(),
+            "{length} bytes of it"
+        );
+    }
+    bytes.push(0);
+    assert!(matches!(
+        Checkpoint::decode(&bytes),
+        Err(CheckpointFault::Length { .. })
+    ));
+}
+
+#[test]
+fn a_newer_format_is_told_from_rot() {
+    let mut bytes = encoded(&sample());
+    bytes[8] = 2;
+    assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointFault::Format(2)));
+}

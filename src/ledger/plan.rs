@@ -1,0 +1,84 @@
+//! Where to start again: what the keeper knows of a backend's logs when nothing is in flight.
+
+use std::sync::Arc;
+
+use crate::ledger::identity::Identity;
+use crate::ledger::runs::LineRuns;
+
+/// Where to go on in a backend's logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResumePlan {
+    /// One entry for each file of which the ledger knows something, in no order. Two can have the same name where a file was replaced.
+    pub files: Vec<FileResume>,
+    /// Files that the original began (spec/legacy.md) and that have not been opened since.
+    pub legacy: Vec<LegacyResume>,
+}
+
+impl LegacyResume {
+    /// The same as an entry of a file that has been opened and is `identity`.
+    #[must_use]
+    pub fn into_resume(self, identity: Identity) -> FileResume {
+        let mut settled = LineRuns::default();
+        settled.push(0, self.line);
+        FileResume {
+            name: self.name,
+            identity,
+            line: 0,
+            byte: 0,
+            settled,
+            lines_read: self.lines_read,
+        }
+    }
+}
+
+/// Where to go on in one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileResume {
+    /// The file's name when it was last seen.
+    pub name: Arc<str>,
+    /// What it was.
+    pub identity: Identity,
+    /// All lines before this one (from 0) are settled.
+    pub line: u64,
+    /// Where that line begins.
+    pub byte: u64,
+    /// Further settled lines, none before `line`. The line `line` itself is among them only in a file that the original began.
+    pub settled: LineRuns,
+    /// Lines that have been counted as processed: those before this one are not counted again.
+    pub lines_read: u64,
+}
+
+/// Where to go on in a file that the original began. It is fed from its first line; lines before `line` are settled before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegacyResume {
+    /// The file's name.
+    pub name: Arc<str>,
+    /// Lines (every `\n` counts) that are settled from the start.
+    pub line: u64,
+    /// Lines that the original counted as processed.
+    pub lines_read: u64,
+    /// Bytes that the original had read. A file that has fewer is another one: nothing of it is settled.
+    pub bytes_read: u64,
+}
+
+/// How much of a file is settled when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileStart {
+    /// Nothing.
+    New,
+    /// As the last plan's file of this index says. Each index is used at most once.
+    Resumed(usize),
+    /// As the last plan's legacy entry of this index says. Each index is used at most once.
+    Legacy(usize),
+}
+
+/// A file in a folder's listing, by what tells it from others without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenFile {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Device that holds it.
+    pub device: u64,
+    /// Its inode number.
+    pub inode: u64,
+}

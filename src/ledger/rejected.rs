@@ -1,0 +1,231 @@
+//! The lines of `rejected.jsonl`: one JSON object for each log line that was set aside, with its reason.
+//!
+//! ```json
+//! {"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"10.0.0.1:8085","file":"2026-11-22-16-40.log","line":12,"byte":4711,
+//!  "reason":"bad_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
+//! ```
+//!
+//! (in one line). `line` counts from 1, as editors do; `byte` is where it begins and is missing where that is not known. A raw line that is not UTF-8
+//! stands in `raw_base64` instead of `raw`. A line is whole when its newline is there: what follows the last newline was cut off by a crash before it
+//! was synced, so the log line it tells of does not count as settled and will be set aside again.
+
+use base64_simd::STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Name of the file in a backend's state folder.
+pub const NAME: &str = "rejected.jsonl";
+
+/// A log line that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedLine {
+    /// When, Unix seconds.
+    pub unix: u64,
+    /// Whose log.
+    pub backend: String,
+    /// The log's name.
+    pub file: String,
+    /// The line's number, from 1.
+    pub line: u64,
+    /// Where it begins in the log, if known.
+    pub byte: Option<u64>,
+    /// One word for the reason.
+    pub reason: String,
+    /// The reason as a sentence.
+    pub detail: String,
+    /// The line as HA wrote it, without its newline.
+    pub raw: Vec<u8>,
+}
+
+/// Why bytes are no line of this file.
+#[derive(Debug, thiserror::Error)]
+pub enum RejectedFault {
+    /// No JSON object with these members.
+    #[error("it is not as this server writes it: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Neither text nor base64, or both.
+    #[error(
+        "it should have the log line as `raw` or as `raw_base64`, and has both or none of them"
+    )]
+    Raw,
+    /// Bad base64.
+    #[error("its `raw_base64` is not base64")]
+    Base64,
+}
+
+/// A piece of the file between newlines.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    /// A whole line.
+    Line(RejectedLine),
+    /// A whole line that somebody else wrote, or that has rotted.
+    Faulty(&'a [u8], RejectedFault),
+    /// What follows the last newline: cut off, it does not count.
+    Torn(&'a [u8]),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Json<'a> {
+    time: String,
+    unix: u64,
+    backend: std::borrow::Cow<'a, str>,
+    file: std::borrow::Cow<'a, str>,
+    line: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    byte: Option<u64>,
+    reason: std::borrow::Cow<'a, str>,
+    detail: std::borrow::Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raw: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raw_base64: Option<String>,
+}
+
+impl RejectedLine {
+    /// Appends it to `out` with its newline.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let raw = std::str::from_utf8(&self.raw).ok();
+        let json = Json {
+            time: rfc3339(self.unix),
+            unix: self.unix,
+            backend: self.backend.as_str().into(),
+            file: self.file.as_str().into(),
+            line: self.line,
+            byte: self.byte,
+            reason: self.reason.as_str().into(),
+            detail: self.detail.as_str().into(),
+            raw: raw.map(Into::into),
+            raw_base64: raw.is_none().then(|| STANDARD.encode_to_string(&self.raw)),
+        };
+        serde_json::to_writer(&mut *out, &json)
+            .expect("a vector takes every byte, and the keys are strings");
+        out.push(b'\n');
+    }
+
+    /// Reads one back, given without its newline.
+    ///
+    /// # Errors
+    /// When it is not as [`RejectedLine::encode`] writes it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RejectedFault> {
+        let json: Json<'_> = serde_json::from_slice(bytes)?;
+        let raw = match (json.raw, json.raw_base64) {
+            (Some(text), None) => text.into_owned().into_bytes(),
+            (None, Some(base64)) => STANDARD
+                .decode_to_vec(base64)
+                .map_err(|_| RejectedFault::Base64)?,
+            _ => return Err(RejectedFault::Raw),
+        };
+        Ok(Self {
+            unix: json.unix,
+            backend: json.backend.into_owned(),
+            file: json.file.into_owned(),
+            line: json.line,
+            byte: json.byte,
+            reason: json.reason.into_owned(),
+            detail: json.detail.into_owned(),
+            raw,
+        })
+    }
+}
+
+/// The pieces of a file's content.
+pub fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    bytes
+        .split_inclusive(|&byte| byte == b'\n')
+        .map(|piece| match piece.strip_suffix(b"\n") {
+            None => Piece::Torn(piece),
+            Some(line) => RejectedLine::parse(line)
+                .map_or_else(|fault| Piece::Faulty(line, fault), Piece::Line),
+        })
+}
+
+/// A Unix time for people and for programs; the last time that can be written stands for those after it.
+fn rfc3339(unix: u64) -> String {
+    let time = i64::try_from(unix)
+        .ok()
+        .and_then(|unix| Timestamp::from_second(unix).ok());
+    time.unwrap_or(Timestamp::MAX).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(raw: &[u8]) -> RejectedLine {
+        RejectedLine {
+            unix: 1_795_365_638,
+            backend: "127.0.0.1:9998".to_owned(),
+            file: "2026-11-22-16-40.log".to_owned(),
+            line: 12,
+            byte: Some(4711),
+            reason: "bad_base64".to_owned(),
+            detail: "the payload has an invalid character".to_owned(),
+            raw: raw.to_vec(),
+        }
+    }
+
+    fn encoded(line: &RejectedLine) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        line.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_line_reads_as_the_manual_says() {
+        let expected = r#"{"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"127.0.0.1:9998","file":"2026-11-22-16-40.log","line":12,"byte":4711,"reason":"bad_base64","detail":"the payload has an invalid character","raw":"| MQ=\u0000"}"#;
+        assert_eq!(
+            String::from_utf8(encoded(&line(b"| MQ=\0"))).unwrap(),
+            format!("{expected}\n")
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_stand_in_base64() {
+        let bytes = encoded(&line(b"\xff\xfe"));
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(
+            text.contains(r#""raw_base64":"//4=""#) && !text.contains(r#""raw":"#),
+            "{text}"
+        );
+        assert_eq!(
+            RejectedLine::parse(bytes.trim_ascii_end()).unwrap(),
+            line(b"\xff\xfe")
+        );
+    }
+
+    #[test]
+    fn a_time_that_no_calendar_has_is_written_all_the_same() {
+        let mut line = line(b"");
+        line.unix = u64::MAX;
+        assert_eq!(
+            RejectedLine::parse(encoded(&line).trim_ascii_end()).unwrap(),
+            line
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_and_a_torn_end_is_told(raw in proptest::collection::vec(any::<u8>(), 0..60), detail in ".{0,40}", byte in any::<Option<u64>>(), cut in 1..100_usize) {
+            let mut first = line(&raw);
+            first.detail = detail;
+            first.byte = byte;
+            let mut bytes = encoded(&first);
+            prop_assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let second = encoded(&line(b"second"));
+            bytes.extend_from_slice(&second[..second.len() - cut]);
+            let pieces: Vec<_> = pieces(&bytes).collect();
+            prop_assert_eq!(pieces.len(), 2);
+            prop_assert!(matches!(&pieces[0], Piece::Line(line) if *line == first));
+            prop_assert!(matches!(pieces[1], Piece::Torn(_)));
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            for piece in pieces(&bytes) {
+                prop_assert!(!matches!(piece, Piece::Line(_)));
+            }
+        }
+    }
+}

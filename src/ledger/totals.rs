@@ -1,0 +1,55 @@
+//! Cumulative numbers of a backend: since its first line, across restarts; each record counts once.
+
+/// How a line was settled, as the ledger counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// The backend applied it, now or when it was sent before.
+    Applied,
+    /// The backend had a newer version.
+    Superseded,
+    /// It was to delete what is not there.
+    Absent,
+    /// It is in rejected.jsonl.
+    Rejected,
+}
+
+/// A backend's cumulative numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Lines read from logs.
+    pub processed: u64,
+    /// Lines settled: the four below, and what the original had synced.
+    pub settled: u64,
+    /// See [`Tally::Applied`].
+    pub applied: u64,
+    /// See [`Tally::Superseded`].
+    pub superseded: u64,
+    /// See [`Tally::Absent`].
+    pub absent: u64,
+    /// See [`Tally::Rejected`].
+    pub rejected: u64,
+}
+
+impl Totals {
+    /// Whether the parts fit into the whole. The original's start has no parts, so they need not make it up.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        let parts = [self.applied, self.superseded, self.absent, self.rejected];
+        let sum = parts
+            .iter()
+            .try_fold(0_u64, |sum, &part| sum.checked_add(part));
+        sum.is_some_and(|sum| sum <= self.settled)
+    }
+
+    /// Counts a settled line.
+    pub fn settle(&mut self, tally: Tally) {
+        self.settled = self.settled.saturating_add(1);
+        let of_kind = match tally {
+            Tally::Applied => &mut self.applied,
+            Tally::Superseded => &mut self.superseded,
+            Tally::Absent => &mut self.absent,
+            Tally::Rejected => &mut self.rejected,
+        };
+        *of_kind = of_kind.saturating_add(1);
+    }
+}

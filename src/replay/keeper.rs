@@ -1,0 +1,260 @@
+//! The keeper: everything that is durable goes through it, on one thread.
+//!
+//! ```text
+//!   mailbox ─▶ desk of the backend ─▶ ledger
+//!                  │ rejected lines: append, sync, and only then settled      (desk, store)
+//!                  │ each checkpoint_interval: one checkpoint a backend       (desk, store)
+//!                  │ each release_interval: delete finished logs              (release)
+//!                  ▼
+//!   outbox ─▶ feeder: Plan, SegmentDone, FileDeleted, StorePaused   control: Flushed, StoreFault, KeeperDone
+//! ```
+//!
+//! A driver calls [`Keeper::turn`] for ever: at once after [`Turn::Again`], after [`Turn::Sleep`] when there is mail or
+//! [`Keeper::next_deadline`] has come. No turn waits for another thread; it waits for the disk only.
+//!
+//! What cannot be written pauses its backend and is tried again with growing pauses; nothing is lost or deleted meanwhile. What is settled more than once,
+//! or never was in flight, is a fault of this program and stops it: crashing beats deleting an unsent record.
+
+mod desk;
+mod fault;
+mod open;
+mod outbox;
+mod rejects;
+mod release;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::backend::ClosedFile;
+use crate::limits::{KEEPER_MAILS_PER_TURN, OUTBOX_RETRY};
+use crate::replay::disk::Disk;
+use crate::replay::keeper::desk::{Desk, Tools};
+use crate::replay::keeper::outbox::Outbox;
+use crate::replay::keeper::release::Releaser;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{
+    BackendId, BackendInfo, ControlMail, FeederMail, KeeperMail, KeeperSettings, Settled,
+};
+use crate::replay::spares::Spares;
+
+/// What the keeper shares with the other threads.
+#[derive(Clone)]
+pub struct KeeperLinks {
+    /// Its own mailbox.
+    pub mailbox: Arc<Mailbox<KeeperMail>>,
+    /// The feeder's.
+    pub feeder: Arc<Mailbox<FeederMail>>,
+    /// Control's.
+    pub control: Arc<Mailbox<ControlMail>>,
+    /// Vectors of outcomes, emptied here.
+    pub settled_spares: Arc<Spares<Settled>>,
+}
+
+/// What comes after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Another, at once.
+    Again,
+    /// A sleep, until there is mail or [`Keeper::next_deadline`].
+    Sleep,
+    /// Nothing: everything is written and said.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Told to end; what is in the mailbox is still taken in.
+    Stopping,
+    /// Everything is written; something may still have to be said.
+    Written,
+}
+
+/// See the module.
+pub struct Keeper<D: Disk> {
+    disk: D,
+    links: KeeperLinks,
+    settings: KeeperSettings,
+    workers: usize,
+    desks: Vec<Option<Desk>>,
+    outbox: Outbox,
+    releaser: Releaser<D::Log>,
+    release_at: Duration,
+    phase: Phase,
+}
+
+impl<D: Disk> Keeper<D> {
+    /// A keeper that knows no backend yet; `workers` take part in a flush, and the feeder.
+    #[must_use]
+    pub fn new(disk: D, links: KeeperLinks, settings: KeeperSettings, workers: usize) -> Self {
+        Self {
+            disk,
+            links,
+            settings,
+            workers,
+            desks: Vec::new(),
+            outbox: Outbox::default(),
+            releaser: Releaser::default(),
+            release_at: Duration::ZERO,
+            phase: Phase::Running,
+        }
+    }
+
+    /// Its mailbox, for its driver's sleep.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox<KeeperMail> {
+        &self.links.mailbox
+    }
+
+    /// Takes in what has come, does what is due, says what is to be said.
+    pub fn turn(&mut self, now: Now) -> Turn {
+        let has_more = self.phase != Phase::Written && self.take_mail(now);
+        match self.phase {
+            Phase::Running => self.work(now),
+            Phase::Stopping if !has_more => self.finish(now),
+            Phase::Stopping | Phase::Written => {}
+        }
+        for desk in self.desks.iter_mut().flatten() {
+            desk.tell();
+        }
+        self.outbox.send(&self.links);
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+        match self.phase {
+            Phase::Written if self.outbox.is_empty() => Turn::Done,
+            _ if has_more => Turn::Again,
+            _ => Turn::Sleep,
+        }
+    }
+
+    /// When a turn is wanted although there is no mail, monotonic.
+    #[must_use]
+    pub fn next_deadline(&self, now: Now) -> Duration {
+        let outbox = if self.outbox.is_empty() {
+            Duration::MAX
+        } else {
+            now.after(OUTBOX_RETRY)
+        };
+        if self.phase == Phase::Written {
+            return outbox;
+        }
+        let desks = self.desks.iter().flatten().filter_map(Desk::deadline);
+        desks.fold(outbox.min(self.release_at), Duration::min)
+    }
+
+    /// Panics where something does not fit.
+    pub fn check_invariants(&self) {
+        self.desks.iter().flatten().for_each(Desk::check_invariants);
+    }
+
+    /// Takes in a turn's worth of mail; tells whether there is more.
+    fn take_mail(&mut self, now: Now) -> bool {
+        for _ in 0..KEEPER_MAILS_PER_TURN {
+            let Some(mail) = self.links.mailbox.receive() else {
+                return false;
+            };
+            self.handle_mail(mail, now);
+        }
+        !self.links.mailbox.is_empty()
+    }
+
+    fn handle_mail(&mut self, mail: KeeperMail, now: Now) {
+        match mail {
+            KeeperMail::Backend(info) => self.add_desk(info),
+            KeeperMail::Settings(settings) => self.settings = settings,
+            KeeperMail::Stop => self.phase = Phase::Stopping,
+            mail => {
+                let backend = mail
+                    .backend()
+                    .expect("what is not the keeper's own is a backend's");
+                self.at_desks(now, |desks, _, tools| {
+                    desk_of(desks, backend).handle_mail(mail, tools)
+                });
+            }
+        }
+    }
+
+    fn add_desk(&mut self, info: BackendInfo) {
+        let index = info.id.index();
+        if self.desks.len() <= index {
+            self.desks.resize_with(index + 1, || None);
+        }
+        assert!(
+            self.desks[index].is_none(),
+            "a backend's place is given once"
+        );
+        self.desks[index] = Some(Desk::new(info));
+    }
+
+    fn work(&mut self, now: Now) {
+        let releases = now.monotonic >= self.release_at;
+        if releases {
+            self.release_at = now.after(self.settings.release_interval);
+        }
+        self.at_desks(now, |desks, releaser, tools| {
+            desks
+                .iter_mut()
+                .flatten()
+                .for_each(|desk| desk.work(false, tools));
+            if releases {
+                releaser.look_again(desks, false, tools);
+                releaser.release(desks, tools);
+            }
+        });
+    }
+
+    /// Writes what there is, and says so.
+    fn finish(&mut self, now: Now) {
+        // First what waits to be set aside, then the late lines of deleted logs, then the checkpoints that have both.
+        self.at_desks(now, |desks, _, tools| {
+            for desk in desks.iter_mut().flatten() {
+                desk.work(true, tools);
+                desk.let_go_of_deleted(tools);
+            }
+        });
+        self.at_desks(now, |desks, releaser, tools| {
+            releaser.look_again(desks, true, tools);
+            for desk in desks.iter_mut().flatten() {
+                desk.work(true, tools);
+                if let Some(why) = desk.fault() {
+                    tracing::error!(backend = &**desk.name(), why, "the last checkpoint is not written: what was settled since the one before will be sent again");
+                }
+            }
+        });
+        self.phase = Phase::Written;
+        self.outbox.forget_feeder();
+        self.outbox.control(ControlMail::KeeperDone);
+    }
+
+    /// Runs `work` with what desks need, and tells the releaser of what they let go.
+    fn at_desks(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut [Option<Desk>], &mut Releaser<D::Log>, &mut Tools<'_, D>),
+    ) {
+        let mut let_go: Vec<ClosedFile> = Vec::new();
+        let mut tools = Tools {
+            disk: &mut self.disk,
+            outbox: &mut self.outbox,
+            settings: &self.settings,
+            spares: &self.links.settled_spares,
+            let_go: &mut let_go,
+            parties: self.workers + 1,
+            now,
+        };
+        work(&mut self.desks, &mut self.releaser, &mut tools);
+        let_go
+            .into_iter()
+            .for_each(|closed| self.releaser.handle_let_go(closed));
+    }
+}
+
+fn desk_of(desks: &mut [Option<Desk>], backend: BackendId) -> &mut Desk {
+    let desk = desks.get_mut(backend.index()).and_then(Option::as_mut);
+    desk.expect("control tells of a backend before anyone speaks of it")
+}

@@ -1,0 +1,355 @@
+//! One backend at the keeper's: its ledger, what waits to be written, and what is wrong.
+//!
+//! ```text
+//!             state is read             cannot write
+//!   Opening ────────────────▶ Writing ───────────────▶ faulty ──┐ back off, try again
+//!      └─ cannot read ─▶ faulty  ▲                        └─────┘
+//!                                └──────── written ────────┘
+//! ```
+//!
+//! **Order.** A rejected line counts as settled only when it is on disk. What was settled behind it waits with it, so that the ledger is at any
+//! time a prefix of what was told (G3). Lines of a segment are booked at once: they settle nothing.
+
+mod writing;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::ledger::file::Place;
+use crate::ledger::segment::{NewSegment, SegmentDone};
+use crate::ledger::totals::Tally;
+use crate::replay::disk::Disk;
+use crate::replay::keeper::fault::Fault;
+use crate::replay::keeper::outbox::Outbox;
+use crate::replay::keeper::rejects::RejectedLog;
+use crate::replay::messages::{
+    BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, KeeperMail, KeeperSettings,
+    Party, Rejection, Segment, Settled,
+};
+use crate::replay::outcome::Settlement;
+use crate::replay::spares::Spares;
+
+/// What a desk works with.
+pub(super) struct Tools<'a, D> {
+    pub(super) disk: &'a mut D,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) settings: &'a KeeperSettings,
+    pub(super) spares: &'a Spares<Settled>,
+    /// Files that we have deleted and that everybody has let go of: what is in them behind this is nobody's but ours.
+    pub(super) let_go: &'a mut Vec<ClosedFile>,
+    /// Parties of a flush: workers and the feeder.
+    pub(super) parties: usize,
+    pub(super) now: Now,
+}
+
+/// Something that has to wait until rejected lines before it are on disk.
+#[derive(Debug)]
+enum Held {
+    Settled(Vec<Settled>),
+    Rejected(Box<Rejection>),
+    Flushed(Epoch, Party),
+}
+
+/// A flush under way.
+#[derive(Debug)]
+struct Flush {
+    epoch: Epoch,
+    /// Who has let go.
+    gone: Vec<Party>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Desk {
+    info: BackendInfo,
+    /// None while its state could not be read.
+    ledger: Option<BackendLedger>,
+    /// Epoch of the last plan.
+    epoch: Epoch,
+    flush: Option<Flush>,
+    /// Empty, or a rejected line stands first, or there is no ledger.
+    held: VecDeque<Held>,
+    rejected: RejectedLog,
+    /// Files of the original's that the next checkpoint replaces.
+    replaced: Vec<String>,
+    /// When the next checkpoint may be written.
+    checkpoint_at: Duration,
+    fault: Fault,
+    /// Set when numbers have changed that are not told yet.
+    untold: bool,
+    encoded: Vec<u8>,
+}
+
+impl Desk {
+    pub(super) fn new(info: BackendInfo) -> Self {
+        Self {
+            info,
+            ledger: None,
+            epoch: 0,
+            flush: None,
+            held: VecDeque::new(),
+            rejected: RejectedLog::default(),
+            replaced: Vec::new(),
+            checkpoint_at: Duration::ZERO,
+            fault: Fault::default(),
+            untold: false,
+            encoded: Vec::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.info.name
+    }
+
+    pub(super) fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    /// Its ledger, while state can be written: otherwise nothing may be deleted.
+    pub(super) fn ledger_in_good_order(&mut self) -> Option<&mut BackendLedger> {
+        self.ledger.as_mut().filter(|_| !self.fault.is_some())
+    }
+
+    /// When [`Desk::work`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        if self.fault.is_some() {
+            return self.fault.retry_at();
+        }
+        match &self.ledger {
+            None => Some(Duration::ZERO),
+            Some(ledger) => ledger.is_changed().then_some(self.checkpoint_at),
+        }
+    }
+
+    /// Takes a message in.
+    pub(super) fn handle_mail<D: Disk>(&mut self, mail: KeeperMail, tools: &mut Tools<'_, D>) {
+        self.untold = true;
+        match mail {
+            KeeperMail::FileOpened(opened) => self.open_file(&opened),
+            KeeperMail::Segment(segment) => self.register(segment, tools),
+            KeeperMail::FileIdentified { file, identity, .. } => {
+                self.expect_ledger().identify_file(file, identity)
+            }
+            KeeperMail::FileGone { file, .. } => self.file_gone(file, tools),
+            KeeperMail::FilesSeen { files, .. } => self.expect_ledger().files_seen(&files),
+            KeeperMail::Settled { batch, .. } => self.hold_or_apply(Held::Settled(batch), tools),
+            KeeperMail::Rejected(rejection) => self.held.push_back(Held::Rejected(rejection)),
+            KeeperMail::Flush { epoch, .. } => self.begin_flush(epoch),
+            KeeperMail::Flushed { epoch, party, .. } => {
+                self.hold_or_apply(Held::Flushed(epoch, party), tools)
+            }
+            KeeperMail::Backend(_) | KeeperMail::Settings(_) | KeeperMail::Stop => {
+                unreachable!("these are the keeper's own")
+            }
+        }
+    }
+
+    /// Takes deleted files as let go by everybody, at the end.
+    pub(super) fn let_go_of_deleted<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.collapse();
+            self.note_closed(tools);
+        }
+    }
+
+    /// Why the last of it could not be written.
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.fault.text()
+    }
+
+    /// Shows the numbers.
+    pub(super) fn tell(&mut self) {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.untold) else {
+            return;
+        };
+        let (counters, totals) = (&self.info.counters, ledger.totals());
+        // What is a part of it is never more than the whole, whenever somebody looks.
+        counters.processed.set(totals.processed);
+        counters.settled.set(totals.settled);
+        counters.applied.set(totals.applied);
+        counters.superseded.set(totals.superseded);
+        counters.absent.set(totals.absent);
+        counters.rejected.set(totals.rejected);
+        counters.in_flight_records.set(ledger.in_flight());
+        counters.in_flight_bytes.set(ledger.in_flight_bytes());
+        counters
+            .oldest_unsettled_unix
+            .set(ledger.oldest_written_unix().unwrap_or(0));
+        self.untold = false;
+    }
+
+    /// Panics where something does not fit.
+    pub(super) fn check_invariants(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.check_invariants();
+            assert!(
+                self.held
+                    .front()
+                    .is_none_or(|front| matches!(front, Held::Rejected(_))),
+                "only a rejected line holds things up"
+            );
+        }
+    }
+
+    fn expect_ledger(&mut self) -> &mut BackendLedger {
+        self.ledger
+            .as_mut()
+            .expect("nobody tells of a file before there was a plan")
+    }
+
+    fn open_file(&mut self, opened: &FileOpened) {
+        let FileOpened {
+            file,
+            name,
+            identity,
+            start,
+            ..
+        } = opened;
+        self.expect_ledger()
+            .open_file(*file, name, *identity, *start);
+    }
+
+    fn register<D: Disk>(&mut self, segment: Segment, tools: &mut Tools<'_, D>) {
+        let new = NewSegment {
+            id: segment.segment,
+            file: segment.file,
+            first: Place {
+                line: segment.first_line,
+                byte: segment.first_byte,
+            },
+            end_byte: segment.end_byte,
+            lines: segment.lines,
+            settled_before: &segment.settled_before,
+            written_unix: segment.written_unix,
+        };
+        if let Some(done) = self.expect_ledger().register(new).done {
+            self.say_done(done, tools);
+        }
+    }
+
+    fn file_gone<D: Disk>(&mut self, file: FileId, tools: &mut Tools<'_, D>) {
+        self.expect_ledger().file_gone(file);
+        self.note_closed(tools);
+    }
+
+    fn hold_or_apply<D: Disk>(&mut self, held: Held, tools: &mut Tools<'_, D>) {
+        if self.held.is_empty() && self.ledger.is_some() {
+            self.apply(held, tools);
+        } else {
+            self.held.push_back(held);
+        }
+    }
+
+    fn apply<D: Disk>(&mut self, held: Held, tools: &mut Tools<'_, D>) {
+        self.untold = true;
+        match held {
+            Held::Settled(batch) => {
+                for settled in &batch {
+                    self.settle(settled, tally(settled.settlement), tools);
+                }
+                tools.spares.give(batch);
+            }
+            Held::Rejected(rejection) => {
+                let settled = Settled {
+                    segment: rejection.segment,
+                    line: rejection.line,
+                    settlement: Settlement::Rejected,
+                };
+                self.settle(&settled, Tally::Rejected, tools);
+            }
+            Held::Flushed(epoch, party) => self.let_go(epoch, party, tools),
+        }
+    }
+
+    fn settle<D: Disk>(&mut self, settled: &Settled, tally: Tally, tools: &mut Tools<'_, D>) {
+        let done = self
+            .expect_ledger()
+            .settle(settled.segment, settled.line, tally);
+        if let Some(done) = done {
+            self.say_done(done, tools);
+            self.note_closed(tools);
+        }
+    }
+
+    fn say_done<D: Disk>(&mut self, done: SegmentDone, tools: &mut Tools<'_, D>) {
+        self.info.counters.settled_bytes.add(done.bytes);
+        let SegmentDone { lines, bytes } = done;
+        tools.outbox.feeder(FeederMail::SegmentDone {
+            backend: self.info.id,
+            lines,
+            bytes,
+            epoch: self.epoch,
+        });
+    }
+
+    fn begin_flush(&mut self, epoch: Epoch) {
+        let current = self.flush.as_ref().map_or(self.epoch, |flush| flush.epoch);
+        if epoch > current {
+            self.flush = Some(Flush {
+                epoch,
+                gone: Vec::new(),
+            });
+        }
+    }
+
+    fn let_go<D: Disk>(&mut self, epoch: Epoch, party: Party, tools: &mut Tools<'_, D>) {
+        self.begin_flush(epoch);
+        let Some(flush) = self.flush.as_mut().filter(|flush| flush.epoch == epoch) else {
+            return;
+        };
+        if !flush.gone.contains(&party) {
+            flush.gone.push(party);
+        }
+        if flush.gone.len() == tools.parties {
+            self.flush = None;
+            self.epoch = epoch;
+            self.send_plan(tools);
+            tools.outbox.control_after_feeder(ControlMail::Flushed {
+                backend: self.info.id,
+                epoch,
+            });
+        }
+    }
+
+    fn send_plan<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        let plan = self.expect_ledger().collapse();
+        self.note_closed(tools);
+        tools.outbox.feeder(FeederMail::Plan {
+            backend: self.info.id,
+            epoch: self.epoch,
+            plan,
+        });
+    }
+
+    fn note_closed<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        for closed in self.expect_ledger().take_closed() {
+            if !closed.deleted && closed.unsettled > 0 {
+                let (backend, file, lines) =
+                    (&*self.info.name, &*closed.resume.name, closed.unsettled);
+                tracing::warn!(
+                    backend,
+                    file,
+                    lines,
+                    "somebody deleted or replaced this log before its last lines were delivered: they are lost"
+                );
+            }
+            if closed.deleted {
+                tools.let_go.push(closed);
+            }
+        }
+    }
+}
+
+fn tally(settlement: Settlement) -> Tally {
+    match settlement {
+        Settlement::Applied | Settlement::AppliedBefore => Tally::Applied,
+        Settlement::Superseded => Tally::Superseded,
+        Settlement::Absent => Tally::Absent,
+        Settlement::Rejected => panic!(
+            "a line that is set aside comes with its reason, to be on disk before it counts as settled"
+        ),
+    }
+}

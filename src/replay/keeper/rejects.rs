@@ -1,0 +1,80 @@
+//! A backend's rejected.jsonl, within its limit.
+
+use crate::ledger::backend::BackendLedger;
+use crate::ledger::rejected::{self, RejectedLine};
+use crate::replay::disk::Disk;
+use crate::replay::keeper::store::{AppendFile, StoreError};
+use crate::replay::messages::Rejection;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct RejectedLog {
+    file: AppendFile,
+    encoded: Vec<u8>,
+}
+
+impl Default for RejectedLog {
+    fn default() -> Self {
+        Self {
+            file: AppendFile::new(rejected::NAME),
+            encoded: Vec::new(),
+        }
+    }
+}
+
+impl RejectedLog {
+    /// Makes lines durable, from the first on, at least one: until the file has `bytes_max`, or the write `write_bytes_max`. The last one may be too long,
+    /// since a limit is where no further line is begun. Gives how many it were.
+    pub(super) fn write(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        lines: impl Iterator<Item = RejectedLine>,
+        write_bytes_max: usize,
+        bytes_max: u64,
+    ) -> Result<usize, StoreError> {
+        let bytes = self.file.bytes(disk, backend)?;
+        let room = bytes_max.saturating_sub(bytes);
+        if room == 0 {
+            return Err(StoreError::RejectedFull { bytes, bytes_max });
+        }
+        let write_bytes_max =
+            usize::try_from(room).map_or(write_bytes_max, |room| room.min(write_bytes_max));
+        self.encoded.clear();
+        let mut count = 0;
+        for line in lines {
+            line.encode(&mut self.encoded);
+            count += 1;
+            if self.encoded.len() >= write_bytes_max {
+                break;
+            }
+        }
+        self.file.append(disk, backend, &self.encoded)?;
+        // A line can have tens of megabytes: that much is not kept for the next.
+        self.encoded.shrink_to(write_bytes_max);
+        Ok(count)
+    }
+}
+
+/// What is written of a rejection.
+pub(super) fn rejected_line(
+    backend: &str,
+    rejection: &Rejection,
+    ledger: &BackendLedger,
+) -> RejectedLine {
+    let place = ledger
+        .line_place(rejection.segment, rejection.line)
+        .expect("a line is set aside while it is in flight");
+    RejectedLine {
+        unix: rejection.unix,
+        backend: backend.to_owned(),
+        file: place.file.to_string(),
+        line: place.line + 1,
+        byte: rejection
+            .offset
+            .map(|offset| place.segment_byte + u64::from(offset)),
+        reason: rejection.reason.to_owned(),
+        detail: rejection.detail.clone(),
+        raw: rejection.raw.clone(),
+    }
+}

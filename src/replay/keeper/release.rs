@@ -1,0 +1,379 @@
+//! Deleting finished logs: the last thing that happens to a line (G10).
+//!
+//! ```text
+//!   settled, and durably so ──▶ the same file still, as long as its settled end, quiet for the grace period ──▶ nobody writes to it (claim)
+//!     ──▶ still as long ──▶ deleted, feeder told, kept open ──▶ everybody has let go ──▶ looked at once more ──▶ closed
+//! ```
+//!
+//! Nothing can keep a writer from having opened the file in the instant before its name went. So it is kept open until a later look; what it got
+//! meanwhile is set aside, not lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::backend::ClosedFile;
+use crate::ledger::file::Place;
+use crate::ledger::identity::Identity;
+use crate::ledger::rejected::RejectedLine;
+use crate::limits::{
+    DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX, REJECTED_WRITE_BYTES_MAX,
+};
+use crate::replay::disk::{Claim, Disk, LogMeta};
+use crate::replay::keeper::desk::{Desk, Tools};
+use crate::replay::messages::{BackendId, FeederMail, FileId};
+
+/// The reason code of lines that came too late.
+const REASON: &str = "written_after_deletion";
+const DETAIL: &str = "the line was written to the log after the log had been finished and deleted";
+
+/// A deleted log that is still open.
+#[derive(Debug)]
+struct Watched<L> {
+    backend: BackendId,
+    file: FileId,
+    log: L,
+    /// Where what nobody has settled begins; none while somebody else may still settle some of it.
+    rest: Option<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    closed: ClosedFile,
+    /// Where the next look begins.
+    next: Place,
+}
+
+/// A log whose time of change lies in the future: since when it has looked the same.
+#[derive(Debug)]
+struct Observed {
+    bytes: u64,
+    modified_nanos: u64,
+    since: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Releaser<L> {
+    watched: Vec<Watched<L>>,
+    observed: BTreeMap<FileId, Observed>,
+    /// What has been said once a file, and is not said again.
+    said: BTreeSet<(FileId, String)>,
+    /// The file system has no leases, and that has been said.
+    said_unknown: bool,
+}
+
+impl<L> Default for Releaser<L> {
+    fn default() -> Self {
+        Self {
+            watched: Vec::new(),
+            observed: BTreeMap::new(),
+            said: BTreeSet::new(),
+            said_unknown: false,
+        }
+    }
+}
+
+impl<L> Releaser<L> {
+    /// Everybody has let go of a deleted file.
+    pub(super) fn handle_let_go(&mut self, closed: ClosedFile) {
+        let next = Place {
+            line: closed.resume.line,
+            byte: closed.resume.byte,
+        };
+        if let Some(watched) = self
+            .watched
+            .iter_mut()
+            .find(|watched| watched.file == closed.id)
+        {
+            watched.rest = Some(Rest { closed, next });
+        }
+    }
+
+    /// Looks once more at deleted files that everybody has let go of, and closes them. `last` closes the others too.
+    pub(super) fn look_again<D: Disk<Log = L>>(
+        &mut self,
+        desks: &mut [Option<Desk>],
+        last: bool,
+        tools: &mut Tools<'_, D>,
+    ) {
+        self.watched.retain_mut(|watched| {
+            let desk = desks[watched.backend.index()]
+                .as_mut()
+                .expect("a deleted log's backend has a desk");
+            let Some(rest) = &mut watched.rest else {
+                return !last;
+            };
+            match set_rest_aside(&watched.log, rest, desk, tools) {
+                Ok(()) => false,
+                Err(why) => {
+                    let (backend, file) = (&**desk.name(), &*rest.closed.resume.name);
+                    tracing::error!(
+                        backend,
+                        file,
+                        why,
+                        "lines written to a deleted log are not set aside yet"
+                    );
+                    !last
+                }
+            }
+        });
+    }
+
+    /// Deletes what is finished of each backend's logs, in their order, until one is not finished.
+    pub(super) fn release<D: Disk<Log = L>>(
+        &mut self,
+        desks: &mut [Option<Desk>],
+        tools: &mut Tools<'_, D>,
+    ) {
+        let mut looked_at = BTreeSet::new();
+        for desk in desks.iter_mut().flatten() {
+            let files = desk
+                .ledger_in_good_order()
+                .map_or_else(Vec::new, |ledger| ledger.deletable_files());
+            looked_at.extend(files.iter().map(|(file, _)| *file));
+            for (file, name) in files {
+                if self.watched.len() >= DELETED_LOGS_WATCHED_MAX
+                    || !self.try_release(desk, file, &name, tools)
+                {
+                    break;
+                }
+            }
+        }
+        self.observed.retain(|file, _| looked_at.contains(file));
+        self.said.retain(|(file, _)| looked_at.contains(file));
+    }
+
+    fn try_release<D: Disk<Log = L>>(
+        &mut self,
+        desk: &mut Desk,
+        file: FileId,
+        name: &Arc<str>,
+        tools: &mut Tools<'_, D>,
+    ) -> bool {
+        self.release_one(desk, file, name, tools)
+            .unwrap_or_else(|cause| {
+                let why = cause.to_string();
+                if self.said.insert((file, why.clone())) {
+                    tracing::warn!(
+                        backend = &**desk.name(),
+                        file = &**name,
+                        why,
+                        "cannot delete a finished log; it is tried again"
+                    );
+                }
+                false
+            })
+    }
+
+    /// Deletes a log if it is finished; tells whether it did.
+    fn release_one<D: Disk<Log = L>>(
+        &mut self,
+        desk: &mut Desk,
+        file: FileId,
+        name: &Arc<str>,
+        tools: &mut Tools<'_, D>,
+    ) -> io::Result<bool> {
+        let backend = Arc::clone(desk.name());
+        let ledger = desk.ledger_in_good_order().expect("it was there");
+        let (end, identity) = ledger
+            .durably_settled_end(file)
+            .expect("a deletable file is durably settled");
+        let log = match tools.disk.open_log(&backend, name) {
+            Ok(log) => log,
+            // The feeder will notice, and say so.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(cause) => return Err(cause),
+        };
+        let meta = tools.disk.log_meta(&log)?;
+        let finished = meta.bytes == end.byte
+            && self.has_been_quiet(file, &meta, tools.settings.closed_after, tools.now);
+        if !finished || !is_same(tools.disk, &log, &meta, &identity)? {
+            return Ok(false);
+        }
+        match tools.disk.claim_log(&log)? {
+            Claim::Alone => {}
+            Claim::Writers => return Ok(false),
+            Claim::Unknown if self.said_unknown => {}
+            Claim::Unknown => {
+                self.said_unknown = true;
+                tracing::warn!(
+                    backend = &*backend,
+                    file = &**name,
+                    "this file system cannot tell whether somebody writes to a log: only the grace period protects finished logs"
+                );
+            }
+        }
+        if tools.disk.log_meta(&log)? != meta {
+            return Ok(false);
+        }
+        // Every line up to here is settled, that is on disk, and there is nothing behind it.
+        assert_eq!(
+            ledger.durably_settled_end(file),
+            Some((end, identity)),
+            "{backend}/{name} is deleted when it is durably settled"
+        );
+        assert_eq!(
+            meta.bytes, end.byte,
+            "{backend}/{name} is deleted when all of it is settled"
+        );
+        tools.disk.delete_log(&backend, name)?;
+        tools.disk.unclaim_log(&log).unwrap_or_else(
+            |why| tracing::debug!(file = &**name, %why, "a claim could not be given up"),
+        );
+        ledger.file_deleted(file);
+        tracing::info!(
+            backend = &*backend,
+            file = &**name,
+            lines = end.line,
+            bytes = end.byte,
+            "finished and deleted"
+        );
+        tools.outbox.feeder(FeederMail::FileDeleted {
+            backend: desk.info().id,
+            file,
+        });
+        self.watched.push(Watched {
+            backend: desk.info().id,
+            file,
+            log,
+            rest: None,
+        });
+        Ok(true)
+    }
+
+    /// Whether a log has not changed for `closed_after`. A time of change in the future says nothing: then what counts is how long it has looked the same.
+    fn has_been_quiet(
+        &mut self,
+        file: FileId,
+        meta: &LogMeta,
+        closed_after: Duration,
+        now: Now,
+    ) -> bool {
+        let now_nanos = u128::from(now.unix) * 1_000_000_000;
+        if let Some(age) = now_nanos.checked_sub(meta.modified_nanos.into()) {
+            return age >= closed_after.as_nanos();
+        }
+        let seen = Observed {
+            bytes: meta.bytes,
+            modified_nanos: meta.modified_nanos,
+            since: now.monotonic,
+        };
+        let before = self.observed.entry(file).or_insert(seen);
+        if (before.bytes, before.modified_nanos) != (meta.bytes, meta.modified_nanos) {
+            *before = Observed {
+                bytes: meta.bytes,
+                modified_nanos: meta.modified_nanos,
+                since: now.monotonic,
+            };
+        }
+        now.monotonic.saturating_sub(before.since) >= closed_after
+    }
+}
+
+/// Whether an open log is the file that `identity` was taken of.
+fn is_same<D: Disk>(
+    disk: &mut D,
+    log: &D::Log,
+    meta: &LogMeta,
+    identity: &Identity,
+) -> io::Result<bool> {
+    let mut prefix = [0; IDENTITY_PREFIX_BYTES_MAX];
+    let covered = (identity.prefix_bytes as usize).min(prefix.len());
+    let filled = read_full(disk, log, 0, &mut prefix[..covered])?;
+    Ok(identity.is_of(meta.device, meta.inode, meta.born_nanos, &prefix[..filled]))
+}
+
+/// Reads until `into` is full or the file ends.
+fn read_full<D: Disk>(
+    disk: &mut D,
+    log: &D::Log,
+    offset: u64,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match disk.read_log(log, offset + filled as u64, &mut into[filled..])? {
+            0 => break,
+            bytes => filled += bytes,
+        }
+    }
+    Ok(filled)
+}
+
+/// Sets aside what stands in a deleted log and nobody has settled.
+fn set_rest_aside<D: Disk>(
+    log: &D::Log,
+    rest: &mut Rest,
+    desk: &mut Desk,
+    tools: &mut Tools<'_, D>,
+) -> Result<(), String> {
+    loop {
+        let bytes = tools
+            .disk
+            .log_meta(log)
+            .map_err(|why| why.to_string())?
+            .bytes;
+        let left = bytes.saturating_sub(rest.next.byte);
+        if left == 0 {
+            return Ok(());
+        }
+        let mut content = vec![
+            0;
+            usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(REJECTED_WRITE_BYTES_MAX)
+        ];
+        let filled = read_full(tools.disk, log, rest.next.byte, &mut content)
+            .map_err(|why| why.to_string())?;
+        if filled == 0 {
+            return Ok(());
+        }
+        content.truncate(filled);
+        let is_end = rest.next.byte + filled as u64 >= bytes;
+        // A line that is longer than a piece is set aside in pieces: nobody has ever seen one there.
+        let whole = if is_end {
+            filled
+        } else {
+            memchr::memrchr(b'\n', &content).map_or(filled, |at| at + 1)
+        };
+        let mut next = rest.next;
+        let mut lines = Vec::new();
+        for raw in content[..whole].split_inclusive(|&byte| byte == b'\n') {
+            let was_counted = next.line < rest.closed.resume.lines_read;
+            if !rest.closed.resume.settled.contains(next.line) {
+                lines.push((late_line(desk, rest, next, raw, tools.now), was_counted));
+            }
+            next = Place {
+                line: next.line + 1,
+                byte: next.byte + raw.len() as u64,
+            };
+        }
+        desk.set_aside(&lines, tools)
+            .map_err(|why| why.to_string())?;
+        let (backend, file) = (&**desk.name(), &*rest.closed.resume.name);
+        tracing::warn!(
+            backend,
+            file,
+            line = rest.next.line + 1,
+            lines = lines.len(),
+            "lines were written to a log after it had been deleted: they are set aside"
+        );
+        rest.next = next;
+    }
+}
+
+fn late_line(desk: &Desk, rest: &Rest, place: Place, raw: &[u8], now: Now) -> RejectedLine {
+    RejectedLine {
+        unix: now.unix,
+        backend: desk.name().to_string(),
+        file: rest.closed.resume.name.to_string(),
+        line: place.line + 1,
+        byte: Some(place.byte),
+        reason: REASON.to_owned(),
+        detail: DETAIL.to_owned(),
+        raw: raw.strip_suffix(b"\n").unwrap_or(raw).to_vec(),
+    }
+}

@@ -1,0 +1,148 @@
+//! The two sequences by which state becomes durable.
+//!
+//! *Replace*: write a new file, sync it, rename it over the old one, sync the folder. Whatever falls in between leaves the old content or the
+//! new one, whole.
+//!
+//! *Append*: append, sync; after any failure cut back to what was there before and start over. After a failed sync nothing is known of what was
+//! written, and syncing again would say nothing true: it is written again, as new bytes.
+
+use std::io;
+
+use crate::replay::disk::Disk;
+
+/// Name of a backend's checkpoint.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+/// Name under which the next one is written.
+pub(super) const CHECKPOINT_NEW: &str = "checkpoint.new";
+
+/// Why state could not be made durable.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    /// What was being done, and what the system says; its text names the path.
+    #[error("cannot {doing}: {cause}")]
+    Io {
+        /// As in "write the checkpoint".
+        doing: &'static str,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A file has as many bytes as it may.
+    #[error(
+        "rejected.jsonl has {bytes} bytes and may have {bytes_max} (`rejected_max_bytes`): look into it and move it away, or allow more"
+    )]
+    RejectedFull {
+        /// Its length.
+        bytes: u64,
+        /// The setting.
+        bytes_max: u64,
+    },
+    /// A checkpoint has more bytes than are ever read back.
+    #[error(
+        "the checkpoint would have {0} bytes, more than are read back: are there that many logs?"
+    )]
+    CheckpointTooLarge(usize),
+}
+
+/// For `map_err`.
+pub(super) fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
+    move |cause| StoreError::Io { doing, cause }
+}
+
+/// Replaces a backend's checkpoint. When this returns well, it is durable.
+pub(super) fn replace_checkpoint(
+    disk: &mut impl Disk,
+    backend: &str,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    let written = write_synced(disk, backend, bytes);
+    if written.is_err() {
+        // The next try is to begin with a file of its own. If this fails too, it begins with emptying the old one.
+        let _ = disk.remove_state(backend, CHECKPOINT_NEW);
+    }
+    written?;
+    disk.rename_state(backend, CHECKPOINT_NEW, CHECKPOINT)
+        .map_err(doing("put the checkpoint into its place"))?;
+    disk.sync_state_folder(backend)
+        .map_err(doing("sync the state's folder"))
+}
+
+fn write_synced(disk: &mut impl Disk, backend: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    disk.write_state(backend, CHECKPOINT_NEW, bytes)
+        .map_err(doing("write the checkpoint"))?;
+    disk.sync_state(backend, CHECKPOINT_NEW)
+        .map_err(doing("sync the checkpoint"))
+}
+
+/// A state file that only grows.
+#[derive(Debug)]
+pub(super) struct AppendFile {
+    name: &'static str,
+    /// After a failure: the length up to which the content is known to be good.
+    good_bytes: Option<u64>,
+    /// Whether its name is durable.
+    named: bool,
+}
+
+impl AppendFile {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            good_bytes: None,
+            named: false,
+        }
+    }
+
+    /// Its length, what a failed append left not counted.
+    pub(super) fn bytes(&self, disk: &mut impl Disk, backend: &str) -> Result<u64, StoreError> {
+        let bytes = disk
+            .state_bytes(backend, self.name)
+            .map_err(doing("measure rejected.jsonl"))?
+            .unwrap_or(0);
+        Ok(self.good_bytes.map_or(bytes, |good| good.min(bytes)))
+    }
+
+    /// Appends `bytes`. When this returns well, they are durable.
+    pub(super) fn append(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let length = disk
+            .state_bytes(backend, self.name)
+            .map_err(doing("measure rejected.jsonl"))?;
+        // Somebody may have moved the file away.
+        self.named &= length.is_some();
+        let good = self.bytes(disk, backend)?;
+        if length.is_some_and(|length| length > good) {
+            disk.truncate_state(backend, self.name, good)
+                .map_err(doing("cut a failed write off rejected.jsonl"))?;
+        }
+        self.good_bytes = Some(good);
+        let appended = self.append_synced(disk, backend, bytes);
+        match appended {
+            Ok(()) => self.good_bytes = None,
+            // At once, so that readers see as little of it as can be; if this fails too, the next append does it.
+            Err(_) => drop(disk.truncate_state(backend, self.name, good)),
+        }
+        appended
+    }
+
+    fn append_synced(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        disk.append_state(backend, self.name, bytes)
+            .map_err(doing("append to rejected.jsonl"))?;
+        disk.sync_state(backend, self.name)
+            .map_err(doing("sync rejected.jsonl"))?;
+        if !self.named {
+            disk.sync_state_folder(backend)
+                .map_err(doing("sync the state's folder"))?;
+            self.named = true;
+        }
+        Ok(())
+    }
+}

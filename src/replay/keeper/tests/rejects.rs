@@ -1,0 +1,174 @@
+//! Lines that are set aside: on disk before they count (G9).
+
+use std::io::ErrorKind;
+
+use super::rig::{LOG, NAME, Rig, settled_lines};
+use crate::ledger::rejected;
+use crate::replay::messages::{FeederMail, FileStart, KeeperMail};
+use crate::replay::testdisk::{Crash, Op, TestDisk};
+
+fn rig() -> Rig {
+    let mut rig = Rig::new(TestDisk::default());
+    rig.write_log(LOG, 10);
+    rig.open(1, LOG, FileStart::New);
+    rig.segment(0, 1, 0, 4, &[]);
+    rig.turn();
+    rig
+}
+
+#[test]
+fn a_line_is_set_aside_with_all_that_is_known_of_it() {
+    let mut rig = rig();
+    rig.reject(0, 3);
+    rig.turn();
+    let lines = rig.rejected();
+    assert_eq!(lines.len(), 1);
+    let line = &lines[0];
+    assert_eq!(
+        (
+            line.backend.as_str(),
+            line.file.as_str(),
+            line.line,
+            line.byte
+        ),
+        (NAME, LOG, 4, Some(30))
+    );
+    assert_eq!(
+        (line.reason.as_str(), line.detail.as_str(), &line.raw[..]),
+        ("not_found", "404", &b"some line"[..])
+    );
+    assert_eq!((rig.counts().settled, rig.counts().rejected), (1, 1));
+}
+
+#[test]
+fn what_was_settled_behind_a_line_that_cannot_be_set_aside_waits_with_it() {
+    let mut rig = rig();
+    rig.disk.fail(Op::SyncState, ErrorKind::Other, 0, u32::MAX);
+    rig.settle(0, &[0]);
+    rig.reject(0, 1);
+    rig.settle(0, &[2, 3]);
+    rig.turn();
+    assert_eq!((rig.counts().settled, rig.counts().rejected), (1, 0));
+    assert!(rig.is_paused());
+    rig.disk.mend();
+    rig.pass(10);
+    assert_eq!((rig.counts().settled, rig.counts().rejected), (4, 1));
+    assert!(
+        rig.fed
+            .iter()
+            .any(|mail| matches!(mail, FeederMail::SegmentDone { lines: 4, .. }))
+    );
+    rig.disk.crash(Crash::LosesAll);
+    assert_eq!(
+        rig.rejected().len(),
+        1,
+        "it was written again, not only synced again"
+    );
+}
+
+#[test]
+fn a_flush_waits_for_lines_that_cannot_be_set_aside() {
+    let mut rig = rig();
+    rig.plan();
+    rig.disk
+        .fail(Op::AppendState, ErrorKind::StorageFull, 0, u32::MAX);
+    rig.reject(0, 1);
+    rig.flush(1);
+    rig.pass(1);
+    assert!(rig.plan().is_none());
+    rig.disk.mend();
+    rig.pass(10);
+    assert_eq!(
+        settled_lines(&rig.plan().expect("it is set aside now")),
+        [1]
+    );
+}
+
+#[test]
+fn a_full_rejected_file_pauses_the_backend_until_there_is_room_and_checkpoints_go_on() {
+    let mut rig = rig();
+    rig.settings.rejected_bytes_max = 100;
+    rig.send(KeeperMail::Settings(rig.settings.clone()));
+    rig.reject(0, 1);
+    rig.turn();
+    rig.settle(0, &[0]);
+    rig.reject(0, 2);
+    rig.pass(10);
+    assert!(rig.is_paused());
+    assert_eq!(
+        rig.counts().settled,
+        2,
+        "the limit is where no further line is begun"
+    );
+    rig.disk.crash(Crash::LosesNothing);
+    rig.restart();
+    assert_eq!(settled_lines(&rig.plan().unwrap()), [0, 1]);
+}
+
+#[test]
+fn a_full_rejected_file_that_is_moved_away_lets_the_backend_go_on() {
+    use crate::replay::disk::Disk;
+    let mut rig = rig();
+    rig.settings.rejected_bytes_max = 100;
+    rig.send(KeeperMail::Settings(rig.settings.clone()));
+    rig.reject(0, 1);
+    rig.turn();
+    rig.reject(0, 2);
+    rig.pass(2);
+    assert!(rig.is_paused());
+    rig.disk
+        .rename_state(NAME, rejected::NAME, "rejected.old")
+        .unwrap();
+    rig.pass(10);
+    assert!(!rig.is_paused());
+    assert_eq!(
+        rig.rejected()
+            .iter()
+            .map(|line| line.line)
+            .collect::<Vec<_>>(),
+        [3]
+    );
+    rig.disk.crash(Crash::LosesAll);
+    assert_eq!(
+        rig.rejected().len(),
+        1,
+        "the new file's name is durable too"
+    );
+}
+
+#[test]
+fn many_lines_are_set_aside_by_one_write() {
+    let mut rig = rig();
+    rig.pass(1);
+    (0..4).for_each(|line| rig.reject(0, line));
+    let before = rig.disk.steps();
+    rig.turn();
+    assert_eq!(
+        rig.disk.steps() - before,
+        3,
+        "an append, a sync, and the name of the new file"
+    );
+    assert_eq!(rig.rejected().len(), 4);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_at_the_start_and_a_missing_newline_added() {
+    let mut rig = rig();
+    rig.reject(0, 3);
+    rig.turn();
+    let whole = rig.disk.state(NAME, rejected::NAME).unwrap();
+    let torn = [&whole[..], &whole[..whole.len() / 2]].concat();
+    let bare = [&whole[..], &whole[..whole.len() - 1]].concat();
+    let doubled = whole.repeat(2);
+    let long = [&whole[..], &vec![b'x'; 3_000_000][..]].concat();
+    for (found, mended) in [
+        (&torn, &whole),
+        (&bare, &doubled),
+        (&long, &whole),
+        (&whole, &whole),
+    ] {
+        rig.disk.put_state(NAME, rejected::NAME, found);
+        rig.restart();
+        assert_eq!(rig.disk.state(NAME, rejected::NAME).as_ref(), Some(mended));
+    }
+}

@@ -1,0 +1,292 @@
+//! Deleting finished logs (G10).
+
+use std::io::ErrorKind;
+
+use super::rig::{B, LOG, NAME, Rig};
+use crate::ledger::checkpoint::Checkpoint;
+use crate::replay::messages::{FeederMail, FileId, FileStart, KeeperMail, ResumePlan, SeenFile};
+use crate::replay::testdisk::{Crash, Op, TestDisk};
+
+const NEXT: &str = "2026-11-22-16-41.log";
+
+/// A log of four lines, all settled but those of `open`.
+fn rig(open: &[u32]) -> Rig {
+    let mut rig = Rig::new(TestDisk::default());
+    rig.write_log(LOG, 4);
+    rig.open(1, LOG, FileStart::New);
+    rig.segment(0, 1, 0, 4, &[]);
+    let settled: Vec<u32> = (0..4).filter(|line| !open.contains(line)).collect();
+    rig.settle(0, &settled);
+    rig.turn();
+    rig
+}
+
+fn is_there(rig: &Rig, name: &str) -> bool {
+    rig.disk.log(NAME, name).is_some()
+}
+
+fn checkpointed(rig: &Rig) -> ResumePlan {
+    Checkpoint::decode(&rig.disk.state(NAME, "checkpoint").unwrap())
+        .unwrap()
+        .resume
+}
+
+/// The feeder answers what it was told.
+fn feeder_lets_go(rig: &mut Rig) {
+    let deleted = |mail| {
+        if let FeederMail::FileDeleted { file, .. } = mail {
+            Some(file)
+        } else {
+            None
+        }
+    };
+    let files: Vec<FileId> = std::mem::take(&mut rig.fed)
+        .into_iter()
+        .filter_map(deleted)
+        .collect();
+    assert!(!files.is_empty(), "the feeder was told");
+    for file in files {
+        rig.send(KeeperMail::FileGone { backend: B, file });
+    }
+    rig.turn();
+}
+
+#[test]
+fn a_finished_log_goes_after_the_grace_period_and_then_its_entry() {
+    let mut rig = rig(&[]);
+    rig.pass(79);
+    assert!(is_there(&rig, LOG), "it may still be written to");
+    rig.pass(10);
+    assert!(!is_there(&rig, LOG));
+    feeder_lets_go(&mut rig);
+    rig.pass(10);
+    assert_eq!(checkpointed(&rig).files, []);
+    assert_eq!(
+        (
+            rig.counts().processed,
+            rig.counts().settled,
+            rig.counts().rejected
+        ),
+        (4, 4, 0)
+    );
+}
+
+#[test]
+fn a_log_with_an_unsettled_line_stays() {
+    let mut rig = rig(&[2]);
+    rig.pass(300);
+    assert!(is_there(&rig, LOG));
+}
+
+#[test]
+fn a_log_that_has_more_than_was_read_stays() {
+    let mut rig = rig(&[]);
+    rig.write_log(LOG, 1);
+    rig.pass(300);
+    assert!(is_there(&rig, LOG));
+}
+
+#[test]
+fn a_log_that_somebody_has_open_for_writing_stays_until_it_is_closed() {
+    let mut rig = rig(&[]);
+    rig.disk.set_writer(NAME, LOG, true);
+    rig.pass(300);
+    assert!(is_there(&rig, LOG));
+    rig.disk.set_writer(NAME, LOG, false);
+    rig.pass(6);
+    assert!(!is_there(&rig, LOG));
+}
+
+#[test]
+fn without_leases_the_grace_period_protects() {
+    let mut rig = rig(&[]);
+    rig.disk.set_leases(false);
+    rig.pass(79);
+    assert!(is_there(&rig, LOG));
+    rig.pass(10);
+    assert!(!is_there(&rig, LOG));
+}
+
+#[test]
+fn a_log_stays_while_no_checkpoint_says_that_it_is_settled() {
+    let mut rig = rig(&[3]);
+    rig.pass(10);
+    rig.disk
+        .fail(Op::RenameState, ErrorKind::StorageFull, 0, u32::MAX);
+    rig.settle(0, &[3]);
+    rig.pass(300);
+    assert!(is_there(&rig, LOG));
+    rig.disk.mend();
+    rig.pass(20);
+    assert!(!is_there(&rig, LOG));
+}
+
+#[test]
+fn a_log_of_the_future_goes_when_it_was_seen_to_be_quiet() {
+    let mut rig = Rig::new(TestDisk::default());
+    rig.disk.set_time(rig.now.unix + 1_000_000);
+    rig.write_log(LOG, 1);
+    rig.open(1, LOG, FileStart::New);
+    rig.segment(0, 1, 0, 1, &[]);
+    rig.settle(0, &[0]);
+    rig.pass(75);
+    assert!(is_there(&rig, LOG));
+    rig.pass(20);
+    assert!(!is_there(&rig, LOG));
+}
+
+#[test]
+fn a_log_under_another_files_name_stays() {
+    let mut rig = rig(&[]);
+    rig.disk.remove_log(NAME, LOG);
+    rig.write_log(LOG, 4);
+    rig.pass(300);
+    assert!(
+        is_there(&rig, LOG),
+        "as long, as old, but not the file that was settled"
+    );
+}
+
+#[test]
+fn logs_go_in_their_order() {
+    let mut rig = rig(&[1]);
+    rig.write_log(NEXT, 1);
+    rig.open(2, NEXT, FileStart::New);
+    rig.segment(1, 2, 0, 1, &[]);
+    rig.settle(1, &[0]);
+    rig.pass(300);
+    assert!(
+        is_there(&rig, NEXT),
+        "what is deleted is the front of the log"
+    );
+    rig.settle(0, &[1]);
+    rig.pass(10);
+    assert!(!is_there(&rig, LOG) && !is_there(&rig, NEXT));
+}
+
+#[test]
+fn a_log_that_cannot_be_deleted_is_tried_again_and_pauses_nothing() {
+    let mut rig = rig(&[]);
+    rig.disk
+        .fail(Op::DeleteLog, ErrorKind::PermissionDenied, 0, 3);
+    rig.pass(94);
+    assert!(is_there(&rig, LOG) && !rig.is_paused());
+    rig.pass(10);
+    assert!(!is_there(&rig, LOG));
+}
+
+#[test]
+fn lines_written_to_a_deleted_log_are_set_aside() {
+    let mut rig = rig(&[]);
+    let meta = rig.disk.meta_of(NAME, LOG).unwrap();
+    rig.pass(90);
+    assert!(!is_there(&rig, LOG));
+    rig.disk.append_unlinked(&meta, b"late line\ntorn");
+    feeder_lets_go(&mut rig);
+    rig.disk.fail(Op::AppendState, ErrorKind::StorageFull, 0, 1);
+    rig.pass(15);
+    let late: Vec<_> = rig
+        .rejected()
+        .into_iter()
+        .map(|line| (line.line, line.byte, line.raw, line.reason))
+        .collect();
+    let reason = || "written_after_deletion".to_owned();
+    assert_eq!(
+        late,
+        [
+            (5, Some(40), b"late line".to_vec(), reason()),
+            (6, Some(50), b"torn".to_vec(), reason())
+        ]
+    );
+    assert_eq!(
+        (
+            rig.counts().processed,
+            rig.counts().settled,
+            rig.counts().rejected
+        ),
+        (6, 6, 2)
+    );
+}
+
+#[test]
+fn what_the_feeder_read_of_a_deleted_log_is_delivered_and_what_a_flush_cuts_off_is_set_aside() {
+    let mut rig = rig(&[]);
+    let meta = rig.disk.meta_of(NAME, LOG).unwrap();
+    rig.pass(90);
+    rig.disk
+        .append_unlinked(&meta, b"late line\nlate line\nlate line\n");
+    rig.segment(1, 1, 4, 2, &[]);
+    rig.settle(1, &[1]);
+    feeder_lets_go(&mut rig);
+    rig.pass(20);
+    assert_eq!(rig.counts().settled, 5, "one line is on its way");
+    rig.flush(1);
+    rig.pass(20);
+    assert_eq!(rig.plan().unwrap().files, [], "its name leads nowhere");
+    let late: Vec<u64> = rig.rejected().iter().map(|line| line.line).collect();
+    assert_eq!(late, [5, 7], "line 6 was delivered");
+    assert_eq!((rig.counts().processed, rig.counts().settled), (7, 7));
+}
+
+#[test]
+fn a_deleted_log_that_comes_back_in_a_crash_is_not_sent_again() {
+    for passed in [0, 10] {
+        let mut rig = rig(&[]);
+        rig.pass(90);
+        if passed > 0 {
+            feeder_lets_go(&mut rig);
+            rig.pass(passed);
+        }
+        rig.disk.crash(Crash::LosesAll);
+        rig.restart();
+        let plan = rig.plan().unwrap();
+        if is_there(&rig, LOG) {
+            assert_eq!(plan.files[0].byte, 40, "all of it is known to be settled");
+        } else {
+            assert!(passed > 0);
+            assert_eq!(plan.files, []);
+        }
+    }
+}
+
+#[test]
+fn an_entry_stays_while_its_logs_name_is_not_durably_gone() {
+    let mut rig = rig(&[]);
+    rig.pass(90);
+    rig.disk
+        .fail(Op::SyncLogFolder, ErrorKind::Other, 0, u32::MAX);
+    feeder_lets_go(&mut rig);
+    rig.pass(10);
+    assert!(rig.is_paused());
+    assert_eq!(checkpointed(&rig).files.len(), 1);
+    rig.disk.mend();
+    rig.pass(10);
+    assert_eq!(checkpointed(&rig).files, []);
+}
+
+#[test]
+fn entries_of_files_that_are_gone_are_dropped_and_renamed_ones_kept() {
+    let mut rig = rig(&[2]);
+    rig.write_log(NEXT, 1);
+    rig.open(2, NEXT, FileStart::New);
+    rig.pass(2);
+    rig.restart();
+    assert_eq!(rig.plan().unwrap().files.len(), 2);
+    let meta = rig.disk.meta_of(NAME, LOG).unwrap();
+    let renamed = SeenFile {
+        name: "moved.log".into(),
+        device: meta.device,
+        inode: meta.inode,
+    };
+    rig.send(KeeperMail::FilesSeen {
+        backend: B,
+        files: vec![renamed],
+    });
+    rig.pass(2);
+    let names: Vec<_> = checkpointed(&rig)
+        .files
+        .iter()
+        .map(|file| file.name.to_string())
+        .collect();
+    assert_eq!(names, [LOG]);
+}

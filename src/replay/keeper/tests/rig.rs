@@ -1,0 +1,297 @@
+//! A keeper with a disk in memory and the tests in the places of feeder, workers and control. Every log line has ten bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::identity::Identity;
+use crate::ledger::rejected::{self, Piece, RejectedLine};
+use crate::replay::keeper::{Keeper, KeeperLinks, Turn};
+use crate::replay::mailbox::{Mailbox, NoBell};
+use crate::replay::messages::{
+    BackendId, BackendInfo, ControlMail, FeederMail, FileId, FileOpened, FileStart, KeeperMail,
+    KeeperSettings, Party, Rejection, ResumePlan, Segment, SegmentId, Settled,
+};
+use crate::replay::outcome::Settlement;
+use crate::replay::spares::Spares;
+use crate::replay::testdisk::TestDisk;
+use crate::status::counters::{BackendCounters, Counts};
+
+pub(super) const B: BackendId = BackendId(0);
+pub(super) const NAME: &str = "127.0.0.1:9998";
+pub(super) const OTHER: BackendId = BackendId(1);
+pub(super) const LOG: &str = "2026-11-22-16-40.log";
+pub(super) const LINE: &[u8; 10] = b"some line\n";
+pub(super) const WORKERS: usize = 2;
+const START_UNIX: u64 = 1_800_000_000;
+
+pub(super) struct Rig {
+    pub(super) disk: TestDisk,
+    pub(super) now: Now,
+    pub(super) settings: KeeperSettings,
+    keeper: Keeper<TestDisk>,
+    links: KeeperLinks,
+    counters: Arc<BackendCounters>,
+    /// What the feeder was told since it was last asked.
+    pub(super) fed: Vec<FeederMail>,
+    /// What control was told since it was last asked.
+    pub(super) told: Vec<ControlMail>,
+}
+
+fn links() -> KeeperLinks {
+    KeeperLinks {
+        mailbox: Arc::new(Mailbox::new(4096, Box::new(NoBell))),
+        feeder: Arc::new(Mailbox::new(4, Box::new(NoBell))),
+        control: Arc::new(Mailbox::new(4, Box::new(NoBell))),
+        settled_spares: Arc::new(Spares::new(4)),
+    }
+}
+
+impl Rig {
+    /// A keeper that knows the backend `B`.
+    pub(super) fn new(disk: TestDisk) -> Self {
+        let settings = KeeperSettings {
+            checkpoint_interval: Duration::from_secs(1),
+            release_interval: Duration::from_secs(5),
+            closed_after: Duration::from_secs(80),
+            rejected_bytes_max: 1 << 20,
+        };
+        disk.set_time(START_UNIX);
+        let links = links();
+        let keeper = Keeper::new(disk.clone(), links.clone(), settings.clone(), WORKERS);
+        let now = Now {
+            monotonic: Duration::ZERO,
+            unix: START_UNIX,
+        };
+        let mut rig = Self {
+            disk,
+            now,
+            settings,
+            keeper,
+            links,
+            counters: Arc::default(),
+            fed: Vec::new(),
+            told: Vec::new(),
+        };
+        rig.add_backend(B, NAME);
+        rig
+    }
+
+    pub(super) fn add_backend(&mut self, id: BackendId, name: &str) {
+        let counters = if id == B {
+            Arc::clone(&self.counters)
+        } else {
+            Arc::default()
+        };
+        self.send(KeeperMail::Backend(BackendInfo {
+            id,
+            name: name.into(),
+            counters,
+        }));
+        self.turn();
+    }
+
+    /// The process starts anew, on the same disk.
+    pub(super) fn restart(&mut self) {
+        self.links = links();
+        self.keeper = Keeper::new(
+            self.disk.clone(),
+            self.links.clone(),
+            self.settings.clone(),
+            WORKERS,
+        );
+        self.counters = Arc::default();
+        self.fed.clear();
+        self.told.clear();
+        self.add_backend(B, NAME);
+    }
+
+    pub(super) fn send(&self, mail: KeeperMail) {
+        assert!(
+            self.links.mailbox.send(mail).is_ok(),
+            "the rig sends little"
+        );
+    }
+
+    /// Turns until there is nothing to do at once.
+    pub(super) fn turn(&mut self) -> Turn {
+        loop {
+            let turn = self.keeper.turn(self.now);
+            let said = self.fed.len() + self.told.len();
+            self.fed
+                .extend(std::iter::from_fn(|| self.links.feeder.receive()));
+            self.told
+                .extend(std::iter::from_fn(|| self.links.control.receive()));
+            if turn != Turn::Again && said == self.fed.len() + self.told.len() {
+                return turn;
+            }
+        }
+    }
+
+    /// Lets time pass, with a turn at each deadline of the keeper's.
+    pub(super) fn pass(&mut self, seconds: u64) {
+        let end = self.now.after(Duration::from_secs(seconds));
+        let started = self.now;
+        while self.now.monotonic < end {
+            let next = self
+                .keeper
+                .next_deadline(self.now)
+                .clamp(self.now.monotonic + Duration::from_millis(1), end);
+            self.now.monotonic = next;
+            self.now.unix = started.unix + (next - started.monotonic).as_secs();
+            self.disk.set_time(self.now.unix);
+            self.turn();
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counters.load()
+    }
+
+    /// The last plan that the feeder was told, which is forgotten.
+    pub(super) fn plan(&mut self) -> Option<ResumePlan> {
+        let at = self
+            .fed
+            .iter()
+            .rposition(|mail| matches!(mail, FeederMail::Plan { .. }))?;
+        match self.fed.remove(at) {
+            FeederMail::Plan { plan, .. } => Some(plan),
+            _ => unreachable!("that is one"),
+        }
+    }
+
+    pub(super) fn identity(&self, name: &str) -> Identity {
+        let meta = self.disk.meta_of(NAME, name).expect("the log is there");
+        Identity::new(
+            meta.device,
+            meta.inode,
+            meta.born_nanos,
+            &self.disk.log(NAME, name).expect("the log is there"),
+        )
+    }
+
+    /// HA writes `lines` lines.
+    pub(super) fn write_log(&self, name: &str, lines: u64) {
+        self.disk
+            .append_log(NAME, name, &LINE.repeat(lines as usize));
+    }
+
+    pub(super) fn open(&self, file: u64, name: &str, start: FileStart) {
+        let identity = self.identity(name);
+        self.send(KeeperMail::FileOpened(FileOpened {
+            backend: B,
+            file: FileId(file),
+            name: name.into(),
+            identity,
+            start,
+        }));
+    }
+
+    pub(super) fn segment(
+        &self,
+        segment: u64,
+        file: u64,
+        first_line: u64,
+        lines: u32,
+        settled_before: &[u32],
+    ) {
+        self.send(KeeperMail::Segment(Segment {
+            segment: SegmentId(segment),
+            backend: B,
+            file: FileId(file),
+            first_line,
+            first_byte: first_line * 10,
+            end_byte: (first_line + u64::from(lines)) * 10,
+            lines,
+            settled_before: settled_before.to_vec(),
+            written_unix: START_UNIX,
+        }));
+    }
+
+    pub(super) fn settle(&self, segment: u64, lines: &[u32]) {
+        let settled = |&line: &u32| Settled {
+            segment: SegmentId(segment),
+            line,
+            settlement: Settlement::Applied,
+        };
+        self.send(KeeperMail::Settled {
+            backend: B,
+            batch: lines.iter().map(settled).collect(),
+        });
+    }
+
+    pub(super) fn reject(&self, segment: u64, line: u32) {
+        self.send(KeeperMail::Rejected(Box::new(Rejection {
+            backend: B,
+            file: FileId(1),
+            segment: SegmentId(segment),
+            line,
+            offset: Some(line * 10),
+            reason: "not_found",
+            detail: "404".to_owned(),
+            raw: b"some line".to_vec(),
+            unix: START_UNIX,
+        })));
+    }
+
+    /// Everybody lets go of the backend.
+    pub(super) fn flush(&self, epoch: u32) {
+        self.send(KeeperMail::Flush { backend: B, epoch });
+        for party in [Party::Worker(0), Party::Feeder, Party::Worker(1)] {
+            self.send(KeeperMail::Flushed {
+                backend: B,
+                epoch,
+                party,
+            });
+        }
+    }
+
+    /// Whole lines of rejected.jsonl, by their numbers from 0.
+    pub(super) fn rejected(&self) -> Vec<RejectedLine> {
+        let content = self.disk.state(NAME, rejected::NAME).unwrap_or_default();
+        let line = |piece| {
+            if let Piece::Line(line) = piece {
+                Some(line)
+            } else {
+                None
+            }
+        };
+        rejected::pieces(&content).filter_map(line).collect()
+    }
+
+    pub(super) fn has_fault(&self) -> bool {
+        let last = self.told.iter().rev().find_map(|mail| {
+            if let ControlMail::StoreFault { fault, .. } = mail {
+                Some(fault.is_some())
+            } else {
+                None
+            }
+        });
+        last.unwrap_or(false)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        let last = self.fed.iter().rev().find_map(|mail| {
+            if let FeederMail::StorePaused { paused, .. } = mail {
+                Some(*paused)
+            } else {
+                None
+            }
+        });
+        last.unwrap_or(false)
+    }
+}
+
+/// Settled lines of the plan's only file.
+pub(super) fn settled_lines(plan: &ResumePlan) -> Vec<u64> {
+    let Some(file) = plan.files.first() else {
+        return Vec::new();
+    };
+    assert_eq!((plan.files.len(), file.byte), (1, file.line * 10));
+    let above = file
+        .settled
+        .as_slice()
+        .iter()
+        .flat_map(|run| run.first..run.end());
+    (0..file.line).chain(above).collect()
+}

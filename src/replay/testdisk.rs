@@ -1,0 +1,229 @@
+//! A disk in memory that forgets what was not synced, for tests and simulations.
+//!
+//! What it models, since the keeper's promises hang on it:
+//! - A file's content and its name are durable separately: content by a sync of the file, names by a sync of their folder.
+//! - At a crash, unsynced writes are lost, kept, or (at random) kept in part, by sectors and in any order; unsynced changes of a folder's
+//!   names survive as a prefix, as in a journal.
+//! - A sync that fails throws the unsynced writes away although reading still shows them; the next sync says "well done" without them.
+//! - A full disk takes a part of what is written.
+//! - A deleted file lives on while it is open. A claim is refused while somebody has the file open for writing.
+//!
+//! Handles are clones of one disk. Time is what [`TestDisk::set_time`] says.
+
+mod calls;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::replay::disk::LogMeta;
+use crate::replay::testdisk::world::{Fault, World, Write};
+
+/// What a fault can hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// `state_folders`, `state_files` and `state_bytes`.
+    ListState,
+    /// `read_state` and `read_state_at`.
+    ReadState,
+    /// `write_state`.
+    WriteState,
+    /// `append_state`.
+    AppendState,
+    /// `truncate_state`.
+    TruncateState,
+    /// `sync_state`.
+    SyncState,
+    /// `rename_state`.
+    RenameState,
+    /// `remove_state`.
+    RemoveState,
+    /// `sync_state_folder`.
+    SyncStateFolder,
+    /// Listing, opening, measuring or reading logs.
+    ReadLog,
+    /// `claim_log` and `unclaim_log`.
+    ClaimLog,
+    /// `delete_log`.
+    DeleteLog,
+    /// `sync_log_folder`.
+    SyncLogFolder,
+}
+
+impl Op {
+    fn changes_something(self) -> bool {
+        !matches!(
+            self,
+            Self::ListState | Self::ReadState | Self::ReadLog | Self::ClaimLog
+        )
+    }
+}
+
+/// What a crash leaves of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Nothing: a power cut at its worst.
+    LosesAll,
+    /// Everything: the process was killed, the system goes on.
+    LosesNothing,
+    /// Some of it, chosen by this seed.
+    LosesSome(u64),
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct TestDisk(Arc<Mutex<World>>);
+
+/// An open log of a [`TestDisk`].
+#[derive(Debug)]
+pub struct TestLog(usize);
+
+impl Default for TestDisk {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(World {
+            leases: true,
+            ..World::default()
+        })))
+    }
+}
+
+impl TestDisk {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the clock of new files and changes, Unix seconds.
+    pub fn set_time(&self, unix: u64) {
+        self.world().now_nanos = unix * 1_000_000_000;
+    }
+
+    /// Whether claims can be had.
+    pub fn set_leases(&self, leases: bool) {
+        self.world().leases = leases;
+    }
+
+    /// Lets calls of `op` fail, `times` of them after the next `spared`; `u32::MAX` is for ever.
+    pub fn fail(&self, op: Op, kind: io::ErrorKind, spared: u32, times: u32) {
+        self.world().faults.push(Fault {
+            op,
+            kind,
+            spared,
+            failing: times,
+        });
+    }
+
+    /// Takes all faults away.
+    pub fn mend(&self) {
+        self.world().faults.clear();
+    }
+
+    /// Changing calls so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.world().steps
+    }
+
+    /// At changing call number `step` (from 1) the machine dies.
+    pub fn die_at(&self, step: u64) {
+        self.world().dies_at = Some(step);
+    }
+
+    /// The machine comes back with what `crash` leaves. Open logs of before must not be used any more.
+    pub fn crash(&self, crash: Crash) {
+        self.world().crash(crash);
+    }
+
+    /// Appends to a log as HA does, durably, and makes it where it is missing.
+    pub fn append_log(&self, backend: &str, name: &str, bytes: &[u8]) {
+        let mut world = self.world();
+        let known = world
+            .logs
+            .entry(backend.to_owned())
+            .or_default()
+            .seen
+            .get(name)
+            .copied();
+        let inode = known.unwrap_or_else(|| world.new_inode());
+        let now = world.now_nanos;
+        let file = &mut world.inodes[inode];
+        file.write(Write::At(file.seen.len(), bytes.to_vec()), now);
+        file.sync();
+        if known.is_none() {
+            let folder = world.logs.get_mut(backend).expect("it was made above");
+            // What is durable already stays so: only this name is added.
+            folder.seen.insert(name.to_owned(), inode);
+            folder.durable.insert(name.to_owned(), inode);
+            folder.is_durable = true;
+        }
+    }
+
+    /// Appends to a file of which only the inode is left, as a writer that had it open does.
+    pub fn append_unlinked(&self, meta: &LogMeta, bytes: &[u8]) {
+        let mut world = self.world();
+        let now = world.now_nanos;
+        let file = &mut world.inodes[meta.inode as usize - 1000];
+        file.write(Write::At(file.seen.len(), bytes.to_vec()), now);
+    }
+
+    /// What a log is, none where there is none.
+    #[must_use]
+    pub fn meta_of(&self, backend: &str, name: &str) -> Option<LogMeta> {
+        let world = self.world();
+        Some(world.meta(*world.logs.get(backend)?.seen.get(name)?))
+    }
+
+    /// A log's content.
+    #[must_use]
+    pub fn log(&self, backend: &str, name: &str) -> Option<Vec<u8>> {
+        let world = self.world();
+        Some(
+            world.inodes[*world.logs.get(backend)?.seen.get(name)?]
+                .seen
+                .clone(),
+        )
+    }
+
+    /// Somebody opens a log for writing (`true`), or closes it.
+    ///
+    /// # Panics
+    /// When there is no such log.
+    pub fn set_writer(&self, backend: &str, name: &str, opens: bool) {
+        let mut world = self.world();
+        let inode = world.logs[backend].seen[name];
+        let writers = &mut world.inodes[inode].writers;
+        *writers = if opens { *writers + 1 } else { *writers - 1 };
+    }
+
+    /// Somebody deletes a log, durably.
+    pub fn remove_log(&self, backend: &str, name: &str) {
+        let mut world = self.world();
+        if let Some(folder) = world.logs.get_mut(backend) {
+            folder.seen.remove(name);
+            folder.durable.remove(name);
+        }
+    }
+
+    /// A state file's content.
+    #[must_use]
+    pub fn state(&self, backend: &str, name: &str) -> Option<Vec<u8>> {
+        let world = self.world();
+        Some(world.inodes[world.state_inode(backend, name)?].seen.clone())
+    }
+
+    /// Puts a state file there, durably.
+    pub fn put_state(&self, backend: &str, name: &str, bytes: &[u8]) {
+        let mut world = self.world();
+        let inode = world.make_state(backend, name);
+        let file = &mut world.inodes[inode];
+        file.write(Write::Cut(0), 0);
+        file.write(Write::At(0, bytes.to_vec()), 0);
+        file.sync();
+        world
+            .state
+            .get_mut(backend)
+            .expect("it was made above")
+            .sync();
+    }
+}

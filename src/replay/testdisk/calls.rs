@@ -1,0 +1,206 @@
+//! The calls that the core makes.
+
+use std::io;
+
+use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
+use crate::replay::testdisk::world::{Fate, Naming, Write, gone};
+use crate::replay::testdisk::{Op, TestDisk, TestLog};
+
+impl Disk for TestDisk {
+    type Log = TestLog;
+
+    fn backend_folders(&mut self) -> io::Result<Vec<String>> {
+        self.world().call(Op::ReadLog)?;
+        Ok(self.world().logs.keys().cloned().collect())
+    }
+
+    fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
+        let mut world = self.world();
+        world.call(Op::ReadLog)?;
+        let names = world
+            .logs
+            .get(backend)
+            .into_iter()
+            .flat_map(|folder| &folder.seen);
+        Ok(names
+            .map(|(name, &inode)| LogEntry {
+                name: name.clone(),
+                meta: world.meta(inode),
+            })
+            .collect())
+    }
+
+    fn open_log(&mut self, backend: &str, name: &str) -> io::Result<TestLog> {
+        let mut world = self.world();
+        world.call(Op::ReadLog)?;
+        let inode = world
+            .logs
+            .get(backend)
+            .and_then(|folder| folder.seen.get(name));
+        inode.copied().map(TestLog).ok_or_else(gone)
+    }
+
+    fn log_meta(&mut self, log: &TestLog) -> io::Result<LogMeta> {
+        let mut world = self.world();
+        world.call(Op::ReadLog)?;
+        Ok(world.meta(log.0))
+    }
+
+    fn read_log(&mut self, log: &TestLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut world = self.world();
+        world.call(Op::ReadLog)?;
+        Ok(read_at(&world.inodes[log.0].seen, offset, into))
+    }
+
+    fn claim_log(&mut self, log: &TestLog) -> io::Result<Claim> {
+        let mut world = self.world();
+        world.call(Op::ClaimLog)?;
+        Ok(match (world.leases, world.inodes[log.0].writers) {
+            (false, _) => Claim::Unknown,
+            (true, 0) => Claim::Alone,
+            (true, _) => Claim::Writers,
+        })
+    }
+
+    fn unclaim_log(&mut self, _log: &TestLog) -> io::Result<()> {
+        self.world().call(Op::ClaimLog)
+    }
+
+    fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::DeleteLog)?;
+        let folder = world.logs.get_mut(backend).ok_or_else(gone)?;
+        if !folder.seen.contains_key(name) {
+            return Err(gone());
+        }
+        folder.change(Naming::Unlink(name.to_owned()));
+        Ok(())
+    }
+
+    fn sync_log_folder(&mut self, backend: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::SyncLogFolder)?;
+        if let Some(folder) = world.logs.get_mut(backend) {
+            folder.sync();
+        }
+        Ok(())
+    }
+
+    fn state_folders(&mut self) -> io::Result<Vec<String>> {
+        self.world().call(Op::ListState)?;
+        Ok(self.world().state.keys().cloned().collect())
+    }
+
+    fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
+        let mut world = self.world();
+        world.call(Op::ListState)?;
+        let names = world
+            .state
+            .get(backend)
+            .into_iter()
+            .flat_map(|folder| folder.seen.keys());
+        Ok(names.cloned().collect())
+    }
+
+    fn read_state(
+        &mut self,
+        backend: &str,
+        name: &str,
+        bytes_max: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let mut world = self.world();
+        world.call(Op::ReadState)?;
+        Ok(world.state_inode(backend, name).map(|inode| {
+            let content = &world.inodes[inode].seen;
+            content[..content.len().min(bytes_max)].to_vec()
+        }))
+    }
+
+    fn read_state_at(
+        &mut self,
+        backend: &str,
+        name: &str,
+        offset: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        let mut world = self.world();
+        world.call(Op::ReadState)?;
+        let inode = world.state_inode(backend, name).ok_or_else(gone)?;
+        Ok(read_at(&world.inodes[inode].seen, offset, into))
+    }
+
+    fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.world()
+            .write_state(Op::WriteState, backend, name, bytes, true)
+            .map(|_| ())
+    }
+
+    fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64> {
+        self.world()
+            .write_state(Op::AppendState, backend, name, bytes, false)
+    }
+
+    fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::TruncateState)?;
+        let inode = world.state_inode(backend, name).ok_or_else(gone)?;
+        let now = world.now_nanos;
+        let bytes = usize::try_from(bytes).expect("test files are small");
+        world.inodes[inode].write(Write::Cut(bytes), now);
+        Ok(())
+    }
+
+    fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>> {
+        let mut world = self.world();
+        world.call(Op::ListState)?;
+        Ok(world
+            .state_inode(backend, name)
+            .map(|inode| world.inodes[inode].seen.len() as u64))
+    }
+
+    fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        let fate = world.enter(Op::SyncState)?;
+        let inode = world.state_inode(backend, name).ok_or_else(gone)?;
+        match fate {
+            Fate::Well => world.inodes[inode].sync(),
+            Fate::Fails(_) => world.inodes[inode].unsynced.clear(),
+            Fate::Dies => {}
+        }
+        fate.into_result()
+    }
+
+    fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::RenameState)?;
+        world.state_inode(backend, from).ok_or_else(gone)?;
+        let folder = world.state.get_mut(backend).ok_or_else(gone)?;
+        folder.change(Naming::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::RemoveState)?;
+        if let Some(folder) = world.state.get_mut(backend) {
+            folder.change(Naming::Unlink(name.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::SyncStateFolder)?;
+        if let Some(folder) = world.state.get_mut(backend) {
+            folder.sync();
+        }
+        Ok(())
+    }
+}
+
+fn read_at(content: &[u8], offset: u64, into: &mut [u8]) -> usize {
+    let offset = usize::try_from(offset).map_or(content.len(), |offset| offset.min(content.len()));
+    let bytes = into.len().min(content.len() - offset);
+    into[..bytes].copy_from_slice(&content[offset..offset + bytes]);
+    bytes
+}

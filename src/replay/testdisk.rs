@@ -196,6 +196,11 @@ impl TestDisk {
         *writers = if opens { *writers + 1 } else { *writers - 1 };
     }
 
+    /// When a log is claimed next, `bytes` have just been appended to it, by somebody who has closed it again.
+    pub fn append_before_claim(&self, bytes: &[u8]) {
+        self.world().before_claim = Some(bytes.to_vec());
+    }
+
     /// Somebody deletes a log, durably.
     pub fn remove_log(&self, backend: &str, name: &str) {
         let mut world = self.world();

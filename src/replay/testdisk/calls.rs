@@ -55,6 +55,11 @@ impl Disk for TestDisk {
     fn claim_log(&mut self, log: &TestLog) -> io::Result<Claim> {
         let mut world = self.world();
         world.call(Op::ClaimLog)?;
+        if let Some(bytes) = world.before_claim.take() {
+            let now = world.now_nanos;
+            let file = &mut world.inodes[log.0];
+            file.write(Write::At(file.seen.len(), bytes), now);
+        }
         Ok(match (world.leases, world.inodes[log.0].writers) {
             (false, _) => Claim::Unknown,
             (true, 0) => Claim::Alone,

@@ -80,6 +80,8 @@ pub(super) struct World {
     pub(super) now_nanos: u64,
     pub(super) leases: bool,
     pub(super) faults: Vec<Fault>,
+    /// What somebody appends to the log that is claimed next.
+    pub(super) before_claim: Option<Vec<u8>>,
     /// Changing calls so far.
     pub(super) steps: u64,
     /// At this step, and ever after, calls fail: the machine is dead until `crash`.

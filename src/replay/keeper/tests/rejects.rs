@@ -67,6 +67,28 @@ fn what_was_settled_behind_a_line_that_cannot_be_set_aside_waits_with_it() {
 }
 
 #[test]
+fn what_a_failed_write_left_is_cut_off_at_once_or_before_the_next() {
+    for truncations_that_fail in [0, 1] {
+        let mut rig = rig();
+        rig.disk.fail(Op::AppendState, ErrorKind::StorageFull, 0, 1);
+        rig.disk.fail(
+            Op::TruncateState,
+            ErrorKind::Other,
+            0,
+            truncations_that_fail,
+        );
+        rig.reject(0, 1);
+        rig.turn();
+        let left = rig.disk.state(NAME, rejected::NAME).unwrap();
+        assert_eq!(left.is_empty(), truncations_that_fail == 0);
+        rig.pass(1);
+        let content = rig.disk.state(NAME, rejected::NAME).unwrap();
+        assert_eq!(rejected::pieces(&content).count(), 1);
+        assert_eq!(rig.rejected().len(), 1);
+    }
+}
+
+#[test]
 fn a_flush_waits_for_lines_that_cannot_be_set_aside() {
     let mut rig = rig();
     rig.plan();

@@ -98,6 +98,14 @@ fn a_log_that_somebody_has_open_for_writing_stays_until_it_is_closed() {
 }
 
 #[test]
+fn a_log_that_grew_between_the_look_and_the_claim_stays() {
+    let mut rig = rig(&[]);
+    rig.disk.append_before_claim(b"late line\n");
+    rig.pass(300);
+    assert_eq!(rig.disk.log(NAME, LOG).unwrap().len(), 50);
+}
+
+#[test]
 fn without_leases_the_grace_period_protects() {
     let mut rig = rig(&[]);
     rig.disk.set_leases(false);

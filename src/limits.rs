@@ -135,6 +135,21 @@ pub const CHECKPOINT_READS_MAX: u32 = 5;
 
 /// How long the keeper waits before it offers a full mailbox a message again.
 pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
+/// Two probes of a backend that are wanted at once are at least this far apart, in milliseconds: a storm of broken
+/// connections is answered by one probe.
+pub const PROBE_AT_ONCE_GAP_MS: u64 = 50;
+
+/// Longest time between probes, in milliseconds, while records with a ttl wait for the backend's clock: so far apart that
+/// they cost nothing, so close that a restart between two of them could not have been over.
+pub const PROBE_HOLD_MS: u64 = 500;
+
+/// How far a probe of a backend that is down strays from its interval, in percent either way.
+pub const PROBE_JITTER_PERCENT: u64 = 20;
+
+/// First and last pause, in milliseconds, of a backend whose probe is good but whose lanes all fail; doubled each time.
+pub const TROUBLE_PAUSE_FIRST_MS: u64 = 500;
+/// See [`TROUBLE_PAUSE_FIRST_MS`].
+pub const TROUBLE_PAUSE_LAST_MS: u64 = 30_000;
 
 const _: () = assert!(
     BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH,
@@ -152,3 +167,4 @@ const _: () = assert!(
 const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);
 const _: () = assert!(HTTP_OUTPUT_BYTES_MAX >= HTTP_BUFFER_KEPT_BYTES_MAX);
 const _: () = assert!(HTTP_READ_BYTES <= HTTP_HEAD_BYTES_MAX);
+const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);

@@ -8,6 +8,7 @@ pub mod keeper;
 pub mod lane;
 pub mod mailbox;
 pub mod messages;
+pub mod monitor;
 pub mod outcome;
 pub mod pace;
 pub mod spares;

@@ -1,8 +1,9 @@
-//! The shell: every system call.
+//! The shell: every system call, every thread.
 
 pub mod clock;
 pub mod files;
 pub mod listener;
 pub mod os;
 mod recency;
+pub mod probe;
 pub mod worker_mio;

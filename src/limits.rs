@@ -151,6 +151,24 @@ pub const TROUBLE_PAUSE_FIRST_MS: u64 = 500;
 /// See [`TROUBLE_PAUSE_FIRST_MS`].
 pub const TROUBLE_PAUSE_LAST_MS: u64 = 30_000;
 
+/// Bytes of inotify's events that are read at once.
+pub const INOTIFY_READ_BYTES: usize = 16 * 1024;
+
+/// Reads of inotify's events before it is the others' turn.
+pub const INOTIFY_READS_PER_TURN: u32 = 16;
+
+/// How often control looks, in milliseconds, whether a backend that is down has got a backlog.
+pub const BACKLOG_LOOK_MS: u64 = 500;
+
+/// How soon control tries again, in milliseconds, to put a message into a mailbox that was full.
+pub const OUTBOX_AGAIN_MS: u64 = 2;
+
+/// How long the end waits, in milliseconds, for the keeper to write its last checkpoints once it has been told to.
+pub const KEEPER_END_MS: u64 = 15_000;
+
+/// How long the end waits, in milliseconds, for a thread that has been told to end.
+pub const THREAD_END_MS: u64 = 3000;
+
 const _: () = assert!(
     BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH,
     "a burst's outcomes fit a batch"
@@ -168,3 +186,4 @@ const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);
 const _: () = assert!(HTTP_OUTPUT_BYTES_MAX >= HTTP_BUFFER_KEPT_BYTES_MAX);
 const _: () = assert!(HTTP_READ_BYTES <= HTTP_HEAD_BYTES_MAX);
 const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
+const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");

@@ -6,4 +6,5 @@ pub mod listener;
 pub mod os;
 mod recency;
 pub mod probe;
+pub mod watch;
 pub mod worker_mio;

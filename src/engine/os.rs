@@ -5,6 +5,7 @@
 )]
 
 pub mod files;
+pub mod affinity;
 pub mod process;
 pub mod socket;
 pub mod tcp;

@@ -157,11 +157,23 @@ pub const INOTIFY_READ_BYTES: usize = 16 * 1024;
 /// Reads of inotify's events before it is the others' turn.
 pub const INOTIFY_READS_PER_TURN: u32 = 16;
 
+/// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes' connections.
+pub const BACKENDS_MAX: usize = 1024;
+
+/// Emptied vectors that are kept to be used again, of each kind.
+pub const SPARE_VECTORS: usize = 1024;
+
+/// How long, in seconds, a connection at HA's door without a request is kept from us (`enable_defer_accept`), as with the original.
+pub const DEFER_ACCEPT_SECONDS: u64 = 1;
+
 /// How often control looks, in milliseconds, whether a backend that is down has got a backlog.
 pub const BACKLOG_LOOK_MS: u64 = 500;
 
 /// How soon control tries again, in milliseconds, to put a message into a mailbox that was full.
 pub const OUTBOX_AGAIN_MS: u64 = 2;
+
+/// How much longer than `drain_timeout`, in milliseconds, the end waits for everyone to say that nothing is in flight.
+pub const DRAIN_EXTRA_MS: u64 = 1000;
 
 /// How long the end waits, in milliseconds, for the keeper to write its last checkpoints once it has been told to.
 pub const KEEPER_END_MS: u64 = 15_000;

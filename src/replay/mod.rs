@@ -5,6 +5,7 @@ pub mod disk;
 pub mod exchange;
 pub mod held;
 pub mod keeper;
+pub mod hints;
 pub mod lane;
 pub mod mailbox;
 pub mod messages;

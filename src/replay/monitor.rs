@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::replay::messages::Epoch;
 
-use state::{Flush, NOT_PROBED, Probing, Resolving, Sent, State, Up};
+use state::{Flush, NOT_LOOKED_UP, NOT_PROBED, Probing, Resolving, Sent, State, Up};
 use trouble::Troubles;
 
 /// What a monitor goes by; can be told anew while it runs.
@@ -100,7 +100,7 @@ impl Monitor {
         let state = if named {
             State::Unresolved {
                 since: now,
-                why: "its name has not been looked up yet".to_owned(),
+                why: NOT_LOOKED_UP.to_owned(),
             }
         } else {
             State::Down {
@@ -369,6 +369,12 @@ impl Monitor {
     #[must_use]
     pub fn why(&self) -> Option<&str> {
         self.state.why()
+    }
+
+    /// Whether anything has been found out about it.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !matches!(self.why(), Some(NOT_PROBED | NOT_LOOKED_UP))
     }
 
     /// Since when it has been so, Unix seconds.

@@ -86,6 +86,7 @@ pub(super) struct Resolving {
     pub(super) at: Duration,
 }
 
+pub(super) const NOT_LOOKED_UP: &str = "its name has not been looked up yet";
 pub(super) const NOT_PROBED: &str = "it has not been probed yet";
 
 impl State {

@@ -133,8 +133,9 @@ pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
 /// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;
 
-/// How long the keeper waits before it offers a full mailbox a message again.
+/// How long a thread waits before it offers a full mailbox a message again.
 pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
+
 /// Two probes of a backend that are wanted at once are at least this far apart, in milliseconds: a storm of broken
 /// connections is answered by one probe.
 pub const PROBE_AT_ONCE_GAP_MS: u64 = 50;
@@ -160,6 +161,9 @@ pub const INOTIFY_READS_PER_TURN: u32 = 16;
 /// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes' connections.
 pub const BACKENDS_MAX: usize = 1024;
 
+/// Of the open files that the process may have, HA's door may have this fraction: the rest is for backends, logs and state.
+pub const DOOR_SHARE_OF_OPEN_FILES: u64 = 4;
+
 /// Emptied vectors that are kept to be used again, of each kind.
 pub const SPARE_VECTORS: usize = 1024;
 
@@ -168,9 +172,6 @@ pub const DEFER_ACCEPT_SECONDS: u64 = 1;
 
 /// How often control looks, in milliseconds, whether a backend that is down has got a backlog.
 pub const BACKLOG_LOOK_MS: u64 = 500;
-
-/// How soon control tries again, in milliseconds, to put a message into a mailbox that was full.
-pub const OUTBOX_AGAIN_MS: u64 = 2;
 
 /// How much longer than `drain_timeout`, in milliseconds, the end waits for everyone to say that nothing is in flight.
 pub const DRAIN_EXTRA_MS: u64 = 1000;

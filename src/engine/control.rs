@@ -31,7 +31,7 @@ use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
 use crate::engine::watch::{Seen, Watch};
 use crate::limits::{
-    BACKLOG_LOOK_MS, DRAIN_EXTRA_MS, KEEPER_END_MS, MAILBOX_MESSAGES, OUTBOX_AGAIN_MS,
+    BACKLOG_LOOK_MS, DRAIN_EXTRA_MS, KEEPER_END_MS, MAILBOX_MESSAGES, OUTBOX_RETRY,
     THREAD_END_MS,
 };
 use crate::replay::hints::Hints;
@@ -460,7 +460,6 @@ impl Control {
             self.links.mailbox.awake();
             return Some(Duration::ZERO);
         }
-        let soon = |ms| Some(now.after(Duration::from_millis(ms)));
         let phase = match &self.phase {
             Phase::Running => None,
             Phase::Draining { until }
@@ -472,8 +471,10 @@ impl Control {
             self.backends.deadline(),
             self.listener.next_deadline(),
             phase,
-            soon(OUTBOX_AGAIN_MS).filter(|_| !self.post.is_empty()),
-            soon(BACKLOG_LOOK_MS).filter(|_| self.backends.wait_for_backlog()),
+            (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
+            self.backends
+                .wait_for_backlog()
+                .then(|| now.after(Duration::from_millis(BACKLOG_LOOK_MS))),
         ];
         until
             .into_iter()

@@ -147,7 +147,12 @@ impl Engine {
         if !left.is_empty() && ending != Ending::AtOnce {
             tracing::warn!("these threads did not end in time: {}", left.join(", "));
         }
-        drop(self.lock);
+        if left.is_empty() {
+            drop(self.lock);
+        } else {
+            // One of them may still write: the lock stays until the process has ended.
+            std::mem::forget(self.lock);
+        }
         ExitReport {
             ending,
             settled,

@@ -274,9 +274,14 @@ impl Probe {
         }
     }
 
-    /// Closes the connection without a word, as when the backend has moved.
-    pub fn close(&mut self) {
-        self.state = State::Closed;
+    /// Closes the connection, as when the backend has moved. What was asked on it has its result now.
+    pub fn close(&mut self) -> Option<ProbeResult> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Connecting { .. } | State::Asked { .. } => Some(ProbeResult::Bad(
+                "its name has got another address".to_owned(),
+            )),
+            State::Closed | State::Idle(_) => None,
+        }
     }
 
     /// Sends and reads what can be.

@@ -16,6 +16,7 @@ use crate::engine::control::{
 };
 use crate::engine::doorway::listener_options;
 use crate::engine::files::{LockError, RealDisk, StateLock};
+use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
 use crate::engine::overview::Overview;
 use crate::engine::settings::{Settings, SettingsError};
@@ -221,6 +222,7 @@ impl Engine {
         check_logs(&config.sync.logs_path)?;
         let lock = StateLock::take(&config.state_path())?;
         let settings = Settings::load(&config)?;
+        let open_files = open_files::raise_bound().map_err(system("open files"))?;
         let clock = Clock::default();
         let (links, polls) = connect(&config)?;
         let control = Control::new(ControlParts {
@@ -229,7 +231,7 @@ impl Engine {
             links: links.for_control(),
             settings: settings.clone(),
             logs: config.sync.logs_path.clone(),
-            door: listener_options(&config),
+            door: listener_options(&config, open_files),
             access: config.network.access_allow.clone(),
             signals: options.signals,
             reload: reload(config.clone(), options.on_reload),

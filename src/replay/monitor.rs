@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::replay::messages::Epoch;
 
-use state::{Flush, NOT_LOOKED_UP, NOT_PROBED, Probing, Resolving, Sent, State, Up};
+use state::{BACK, Flush, NOT_LOOKED_UP, NOT_PROBED, Probing, Resolving, Sent, State, Up};
 use trouble::Troubles;
 
 /// What a monitor goes by; can be told anew while it runs.
@@ -176,7 +176,11 @@ impl Monitor {
                 }
             }
             State::Down { .. } | State::Refused { .. } => {
-                if self.flush == Flush::Done && now.monotonic >= self.paused_until {
+                if self.flush != Flush::Done {
+                    if let State::Down { why, .. } = &mut self.state {
+                        BACK.clone_into(why);
+                    }
+                } else if now.monotonic >= self.paused_until {
                     if self.password_doubted && !sent.authenticated {
                         self.probing.password_next = true;
                     } else {

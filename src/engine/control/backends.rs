@@ -13,7 +13,7 @@ use crate::clock::Now;
 use crate::config::BackendName;
 use crate::engine::post::{After, Post};
 use crate::engine::probe::{Probe, ProbeResult};
-use crate::engine::resolve::{look_up, written_address};
+use crate::engine::resolve::{Wanted, look_up, written_address};
 use crate::engine::settings::Settings;
 use crate::engine::watch::Watch;
 use crate::limits::BACKENDS_MAX;
@@ -51,6 +51,8 @@ struct Backend {
     info: BackendInfo,
     name: BackendName,
     address: Option<SocketAddr>,
+    /// Which address the next look-up is to give.
+    wanted: Wanted,
     monitor: Monitor,
     probe: Probe,
     lane: Arc<LaneSettings>,
@@ -135,6 +137,7 @@ impl Backends {
             info,
             name,
             address,
+            wanted: Wanted::default(),
             store_fault: None,
             told: BackendState {
                 name: folder.as_str().into(),
@@ -196,8 +199,10 @@ impl Backends {
         let backend = &mut self.all[id.index()];
         let found = found.map(|address| {
             if backend.address.replace(address) != Some(address) {
-                backend.probe.close();
                 tracing::info!(backend = %backend.info.name, %address, "resolved");
+                if let Some(result) = backend.probe.close() {
+                    backend.handle_probe(result, now);
+                }
             }
         });
         backend.monitor.handle_resolved(found, now);
@@ -307,9 +312,10 @@ impl Backend {
     fn follow(&mut self, order: Order, hands: &mut Hands<'_>) {
         match order {
             Order::Resolve => {
-                if let Err(why) = look_up(self.info.id, &self.name, hands.mailbox) {
+                if let Err(why) = look_up(self.info.id, &self.name, self.wanted, hands.mailbox) {
                     self.monitor.handle_resolved(Err(why), hands.now);
                 }
+                self.wanted.attempt += 1;
             }
             Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
             Order::Flush { epoch } => self.flush(epoch, hands),
@@ -361,10 +367,14 @@ impl Backend {
         });
     }
 
-    fn open(&self, epoch: Epoch, hands: &mut Hands<'_>) {
+    fn open(&mut self, epoch: Epoch, hands: &mut Hands<'_>) {
         let backend = self.info.id;
         let Some(address) = self.address else {
             return;
+        };
+        self.wanted = Wanted {
+            proven: Some(address),
+            attempt: 0,
         };
         hands.post.workers(After::Nothing, || WorkerMail::Open {
             backend,

@@ -70,7 +70,7 @@ impl Bench {
             },
             settings: settings("wrong"),
             logs: logs.path().to_owned(),
-            door: listener_options(&config),
+            door: listener_options(&config, 1024),
             access: config.network.access_allow.clone(),
             reload: Arc::new(|| {
                 Ok(Reloaded {

@@ -314,6 +314,22 @@ fn a_peer_that_closes_after_every_answer_is_in_the_end_not_kept() {
 }
 
 #[test]
+fn a_probe_that_is_called_off_has_a_result_all_the_same() {
+    let peer = Peer::start(vec![vec![Act::Silence], vec![Act::Answer(OK.into())]]);
+    let mut bench = Bench::new(peer.address, LIMITS);
+    let now = bench.clock.now();
+    let begun = bench
+        .probe
+        .begin_status(peer.address, LIMITS, bench.poll.registry(), now);
+    assert_eq!(begun, None);
+    assert_eq!(
+        bench.probe.close(),
+        Some(bad("its name has got another address"))
+    );
+    assert_eq!(bench.probe.close(), None);
+}
+
+#[test]
 fn the_password_is_asked_for_with_a_request_that_changes_nothing() {
     let version = "HTTP/1.1 404 Not Found\r\nVersion: 0\r\nContent-Length: 0\r\n\r\n";
     let invalid = "HTTP/1.1 401 Unauthorized\r\nVersion: 0\r\nContent-Length: 0\r\n\r\n";

@@ -87,6 +87,8 @@ pub(super) struct Resolving {
 }
 
 pub(super) const NOT_LOOKED_UP: &str = "its name has not been looked up yet";
+pub(super) const BACK: &str =
+    "it answers again; what was on its way to it is being taken back first";
 pub(super) const NOT_PROBED: &str = "it has not been probed yet";
 
 impl State {

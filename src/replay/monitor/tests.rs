@@ -242,6 +242,14 @@ fn a_backlog_that_appears_shortens_the_wait_that_has_begun() {
 
 #[test]
 fn a_bad_probe_takes_it_down_and_it_opens_only_when_flushed() {
+    let mut waiting = Bench::new(settings(), false);
+    let script = [
+        (6000, Event::Probes(Answer::Bad)),
+        (6000, Event::Flushes(false)),
+        (8000, Event::Probes(Answer::Good)),
+    ];
+    run(&mut waiting, &script, 12_000);
+    assert_eq!(waiting.monitor.why(), Some(BACK));
     let expected = with(
         comes_up(0, 0),
         &[

@@ -8,7 +8,6 @@ pub mod clock;
 pub mod files;
 pub mod control;
 pub mod doorway;
-pub mod files;
 pub mod listener;
 pub mod os;
 mod overview;

@@ -133,8 +133,54 @@ pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
 /// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;
 
-/// How long the keeper waits before it offers a full mailbox a message again.
+/// How long a thread waits before it offers a full mailbox a message again.
 pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
+
+/// Two probes of a backend that are wanted at once are at least this far apart, in milliseconds: a storm of broken
+/// connections is answered by one probe.
+pub const PROBE_AT_ONCE_GAP_MS: u64 = 50;
+
+/// Longest time between probes, in milliseconds, while records with a ttl wait for the backend's clock: so far apart that
+/// they cost nothing, so close that a restart between two of them could not have been over.
+pub const PROBE_HOLD_MS: u64 = 500;
+
+/// How far a probe of a backend that is down strays from its interval, in percent either way.
+pub const PROBE_JITTER_PERCENT: u64 = 20;
+
+/// First and last pause, in milliseconds, of a backend whose probe is good but whose lanes all fail; doubled each time.
+pub const TROUBLE_PAUSE_FIRST_MS: u64 = 500;
+/// See [`TROUBLE_PAUSE_FIRST_MS`].
+pub const TROUBLE_PAUSE_LAST_MS: u64 = 30_000;
+
+/// Bytes of inotify's events that are read at once.
+pub const INOTIFY_READ_BYTES: usize = 16 * 1024;
+
+/// Reads of inotify's events before it is the others' turn.
+pub const INOTIFY_READS_PER_TURN: u32 = 16;
+
+/// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes' connections.
+pub const BACKENDS_MAX: usize = 1024;
+
+/// Of the open files that the process may have, HA's door may have this fraction: the rest is for backends, logs and state.
+pub const DOOR_SHARE_OF_OPEN_FILES: u64 = 4;
+
+/// Emptied vectors that are kept to be used again, of each kind.
+pub const SPARE_VECTORS: usize = 1024;
+
+/// How long, in seconds, a connection at HA's door without a request is kept from us (`enable_defer_accept`), as with the original.
+pub const DEFER_ACCEPT_SECONDS: u64 = 1;
+
+/// How often control looks, in milliseconds, whether a backend that is down has got a backlog.
+pub const BACKLOG_LOOK_MS: u64 = 500;
+
+/// How much longer than `drain_timeout`, in milliseconds, the end waits for everyone to say that nothing is in flight.
+pub const DRAIN_EXTRA_MS: u64 = 1000;
+
+/// How long the end waits, in milliseconds, for the keeper to write its last checkpoints once it has been told to.
+pub const KEEPER_END_MS: u64 = 15_000;
+
+/// How long the end waits, in milliseconds, for a thread that has been told to end.
+pub const THREAD_END_MS: u64 = 3000;
 
 const _: () = assert!(
     BURST_REQUESTS_MAX < OUTCOMES_PER_BATCH,
@@ -152,3 +198,5 @@ const _: () = assert!(
 const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);
 const _: () = assert!(HTTP_OUTPUT_BYTES_MAX >= HTTP_BUFFER_KEPT_BYTES_MAX);
 const _: () = assert!(HTTP_READ_BYTES <= HTTP_HEAD_BYTES_MAX);
+const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
+const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");

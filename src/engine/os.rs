@@ -4,7 +4,9 @@
     reason = "system calls that neither std nor mio offers; each block says why it is sound"
 )]
 
+pub mod affinity;
 pub mod files;
+pub mod open_files;
 pub mod process;
 pub mod socket;
 pub mod tcp;

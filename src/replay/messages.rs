@@ -22,6 +22,7 @@ use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
 use crate::replay::chunk::Chunk;
+use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
@@ -59,6 +60,8 @@ pub struct BackendInfo {
     pub name: Arc<str>,
     /// Its numbers.
     pub counters: Arc<BackendCounters>,
+    /// Where inotify's hints on its folder are left for the feeder.
+    pub hints: Arc<BackendHints>,
 }
 
 /// A thread that takes part in a flush.

@@ -1,0 +1,500 @@
+//! The control thread: inotify, HA's door, probes, signals and timers on one reactor; it owns the monitors and tells the others what to do.
+//!
+//! ```text
+//!  Running ── SIGTERM, SIGINT, stop ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── KeeperDone ──▶ Closing ──▶ over
+//!     │                                    │                                             │
+//!     └── a thread failed ─────────────────┴──── a second signal ────────────────────────┴──▶ over, at once
+//! ```
+//!
+//! It waits for nothing but its own poll: not for a disk, not for a backend, not for a full mailbox of another thread ([`Post`]).
+
+mod backends;
+mod door;
+mod reload;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+
+use crate::clock::Now;
+use crate::config::AccessList;
+use crate::engine::clock::Clock;
+use crate::engine::listener::{ListenError, Listener, ListenerOptions};
+use crate::engine::post::{After, Post};
+use crate::engine::settings::Settings;
+use crate::engine::shared::Shared;
+use crate::engine::signals::Signals;
+use crate::engine::watch::{Seen, Watch};
+use crate::limits::{
+    BACKLOG_LOOK_MS, DRAIN_EXTRA_MS, KEEPER_END_MS, MAILBOX_MESSAGES, OUTBOX_RETRY,
+    THREAD_END_MS,
+};
+use crate::replay::hints::Hints;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
+
+pub(crate) use backends::BackendState;
+use backends::{Backends, Hands};
+use door::Door;
+use reload::Reloading;
+pub use reload::{Reload, Reloaded};
+
+/// The token of control's bell.
+pub const BELL: Token = Token(0);
+const WATCH: Token = Token(1);
+const SIGNALS: Token = Token(2);
+/// The door's first; behind its last come the probes'.
+const DOOR: Token = Token(16);
+
+/// Events taken from the system at once.
+const EVENTS: usize = 1024;
+
+/// The mailboxes and hints that control shares with the others.
+pub struct ControlLinks {
+    /// Its own.
+    pub mailbox: Arc<Mailbox<ControlMail>>,
+    /// The feeder's.
+    pub feeder: Arc<Mailbox<FeederMail>>,
+    /// The keeper's.
+    pub keeper: Arc<Mailbox<KeeperMail>>,
+    /// The workers', by number.
+    pub workers: Vec<Arc<Mailbox<WorkerMail>>>,
+    /// Where inotify's hints go.
+    pub hints: Arc<Hints>,
+    /// What whoever started us can ask and say.
+    pub shared: Arc<Shared>,
+}
+
+/// What control is made of.
+pub struct ControlParts {
+    /// The reactor; [`BELL`] is registered with it.
+    pub poll: Poll,
+    /// The clock.
+    pub clock: Clock,
+    /// The others.
+    pub links: ControlLinks,
+    /// What everyone goes by.
+    pub settings: Settings,
+    /// HA's logs.
+    pub logs: PathBuf,
+    /// HA's door.
+    pub door: ListenerOptions,
+    /// Who may come to it.
+    pub access: AccessList,
+    /// Reads the configuration again.
+    pub reload: Reload,
+    /// Whether the process's signals are ours.
+    pub signals: bool,
+    /// For jitter.
+    pub seed: u64,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything in flight was answered for or given up in time, and all is on disk.
+    Clean,
+    /// Some was not: what. It is sent again at the next start.
+    Cut(String),
+    /// A second signal: at once.
+    AtOnce,
+    /// A thread failed: which, and how.
+    Failed(String),
+}
+
+enum Phase {
+    Running,
+    Draining {
+        until: Duration,
+    },
+    Writing {
+        until: Duration,
+        cut: Option<String>,
+    },
+    Closing {
+        until: Duration,
+        cut: Option<String>,
+    },
+}
+
+/// See the module.
+pub struct Control {
+    poll: Poll,
+    clock: Clock,
+    links: ControlLinks,
+    settings: Settings,
+    post: Post,
+    watch: Watch,
+    signals: Option<Signals>,
+    listener: Listener,
+    door: Door,
+    backends: Backends,
+    reloading: Reloading,
+    phase: Phase,
+    drain_until: Option<Duration>,
+    keeper_done: bool,
+    /// When missing watches are set again.
+    restore_at: Duration,
+    /// Mail was left for the next turn.
+    busy: bool,
+    /// Hints were left for the next turn; no event will tell.
+    hints_left: bool,
+}
+
+/// Why control could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// HA's door.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The signals.
+    #[error("cannot take over the signals: {0}")]
+    Signals(io::Error),
+}
+
+impl Control {
+    /// Opens HA's door and watches the logs' path.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn new(parts: ControlParts) -> Result<Self, ControlError> {
+        let registry = parts.poll.registry();
+        let now = parts.clock.now();
+        let access = parts.access;
+        let listener = Listener::bind(
+            parts.door,
+            Box::new(move |peer| access.admits(peer)),
+            registry,
+            DOOR,
+        )?;
+        let signals = parts
+            .signals
+            .then(|| Signals::new(registry, SIGNALS))
+            .transpose()
+            .map_err(ControlError::Signals)?;
+        let probes = Token(DOOR.0 + parts.door.connections_max + 1);
+        let links = parts.links;
+        Ok(Self {
+            post: Post::new(
+                Arc::clone(&links.feeder),
+                Arc::clone(&links.keeper),
+                links.workers.iter().cloned(),
+            ),
+            watch: Watch::new(parts.logs, registry, WATCH),
+            signals,
+            listener,
+            door: Door::new(parts.settings.gate.clone(), now),
+            backends: Backends::new(probes, parts.seed),
+            reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
+            phase: Phase::Running,
+            drain_until: None,
+            keeper_done: false,
+            restore_at: now.after(parts.settings.feeder.rescan_interval),
+            busy: false,
+            hints_left: false,
+            poll: parts.poll,
+            clock: parts.clock,
+            settings: parts.settings,
+            links,
+        })
+    }
+
+    /// Where HA's door is, with the port that port 0 became.
+    #[must_use]
+    pub fn local_addr(&self) -> std::net::SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Runs until the end.
+    ///
+    /// # Errors
+    /// When the system's poll fails, which it does only for a defect of ours or no memory.
+    pub fn run(mut self) -> io::Result<Ending> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let now = self.clock.now();
+            if let Some(ending) = self.turn(now) {
+                return Ok(ending);
+            }
+            let timeout = self.timeout(self.clock.now());
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.links.mailbox.awake();
+            let now = self.clock.now();
+            for event in &events {
+                self.handle_event(event, now);
+            }
+        }
+    }
+
+    /// Everything but the events: mail, requests, what is due, letters.
+    fn turn(&mut self, now: Now) -> Option<Ending> {
+        self.busy = false;
+        self.take_mail(now);
+        if let Some(ending) = self.take_requests(now) {
+            return Some(ending);
+        }
+        if self.hints_left {
+            self.take_hints();
+        }
+        if self.restore_at <= now.monotonic {
+            self.restore_at = now.after(self.settings.feeder.rescan_interval);
+            if self.watch.restore() > 0 {
+                self.links.hints.hint_overflow();
+            }
+        }
+        let (backends, mut hands) = self.hands(now);
+        backends.turn(&mut hands);
+        if std::mem::take(&mut self.door.states_changed) {
+            self.links.shared.publish(self.backends.states());
+        }
+        self.listener
+            .handle_deadlines(self.poll.registry(), now, &mut self.door);
+        let ending = self.end_further(now);
+        self.post.deliver();
+        ending
+    }
+
+    fn take_mail(&mut self, now: Now) {
+        for taken in 0.. {
+            if taken == MAILBOX_MESSAGES {
+                self.busy = true;
+                return;
+            }
+            let Some(mail) = self.links.mailbox.receive() else {
+                return;
+            };
+            self.handle_mail(mail, now);
+        }
+    }
+
+    fn handle_mail(&mut self, mail: ControlMail, now: Now) {
+        match mail {
+            ControlMail::BackendFound(folder) => {
+                if matches!(self.phase, Phase::Running) {
+                    let (backends, mut hands) = self.hands(now);
+                    backends.handle_found(folder, &mut hands);
+                }
+            }
+            ControlMail::FolderStrange { name, why } => self.backends.handle_strange(&name, &why),
+            ControlMail::Trouble {
+                backend,
+                lane,
+                epoch,
+                trouble,
+            } => self
+                .backends
+                .handle_trouble(backend, lane, epoch, &trouble, now),
+            ControlMail::Flushed { backend, epoch } => {
+                self.backends.handle_flushed(backend, epoch, now);
+            }
+            ControlMail::StoreFault { backend, fault } => {
+                self.backends.handle_store_fault(backend, fault);
+            }
+            ControlMail::Resolved { backend, address } => {
+                self.backends.handle_resolved(backend, address, now);
+            }
+            ControlMail::KeeperDone => self.keeper_done = true,
+        }
+    }
+
+    /// What signals, whoever started us and the other threads ask for.
+    fn take_requests(&mut self, now: Now) -> Option<Ending> {
+        let mut signalled = self.signals.as_mut().map(Signals::take).unwrap_or_default();
+        signalled.reload |= self.links.shared.take_reload();
+        if let Some(failure) = self.links.shared.failure() {
+            return Some(Ending::Failed(failure));
+        }
+        for _ in 0..signalled.ends {
+            if !matches!(self.phase, Phase::Running) {
+                return Some(Ending::AtOnce);
+            }
+            self.begin_end(now);
+        }
+        if matches!(self.phase, Phase::Running) {
+            if self.links.shared.is_stop_wanted() {
+                self.begin_end(now);
+            } else if signalled.reload {
+                self.reloading.begin();
+            }
+        }
+        if let Some(reloaded) = self.reloading.take() {
+            self.apply(reloaded, now);
+        }
+        None
+    }
+
+    /// Whether [`Self::take_requests`] has something to do that only the bell tells.
+    fn has_requests(&self) -> bool {
+        let shared = &self.links.shared;
+        let stop = matches!(self.phase, Phase::Running) && shared.is_stop_wanted();
+        stop || shared.is_reload_wanted() || shared.has_failed() || self.reloading.is_ready()
+    }
+
+    fn apply(&mut self, reloaded: Result<Reloaded, String>, now: Now) {
+        let reloaded = match reloaded {
+            Ok(reloaded) => reloaded,
+            Err(fault) => {
+                tracing::error!("the configuration stays as it is: {fault}");
+                return;
+            }
+        };
+        for change in &reloaded.said {
+            tracing::info!("{change}");
+        }
+        tracing::info!("the configuration was read again");
+        let other_password = self.settings.credentials != reloaded.settings.credentials;
+        self.settings = reloaded.settings;
+        self.door.set_gate(self.settings.gate.clone());
+        let (keeper, feeder) = (self.settings.keeper.clone(), self.settings.feeder.clone());
+        self.restore_at = self.restore_at.min(now.after(feeder.rescan_interval));
+        self.post
+            .keeper(After::Nothing, KeeperMail::Settings(keeper));
+        self.post
+            .feeder(After::Nothing, FeederMail::Settings(feeder));
+        let (backends, mut hands) = self.hands(now);
+        backends.handle_settings(other_password, &mut hands);
+    }
+
+    fn begin_end(&mut self, now: Now) {
+        let drain_until = now.after(self.settings.drain_timeout);
+        tracing::info!(
+            "ending: what is in flight has {:?} to be answered",
+            self.settings.drain_timeout
+        );
+        self.drain_until = Some(drain_until);
+        self.phase = Phase::Draining {
+            until: drain_until.saturating_add(Duration::from_millis(DRAIN_EXTRA_MS)),
+        };
+        self.backends.handle_stop(now);
+    }
+
+    /// The steps of the graceful end, as far as they go by now.
+    fn end_further(&mut self, now: Now) -> Option<Ending> {
+        if let Phase::Draining { until } = self.phase {
+            let is_over = until <= now.monotonic;
+            if !is_over && !(self.backends.are_flushed() && self.post.is_empty()) {
+                return None;
+            }
+            let cut = (!self.backends.are_flushed()).then(|| {
+                "not everything in flight was answered in time; it is sent again at the next start"
+                    .to_owned()
+            });
+            self.post.keeper(After::Nothing, KeeperMail::Stop);
+            self.phase = Phase::Writing {
+                until: now.after(Duration::from_millis(KEEPER_END_MS)),
+                cut,
+            };
+        }
+        if let Phase::Writing { until, cut } = &mut self.phase {
+            if !self.keeper_done && *until > now.monotonic {
+                return None;
+            }
+            let mut cut = cut.take();
+            if !self.keeper_done {
+                cut = Some(
+                    "the state could not be written in time; what it lacks is sent again at the next start"
+                        .to_owned(),
+                );
+            }
+            self.post.feeder(After::Nothing, FeederMail::Stop);
+            self.post.workers(After::Nothing, || WorkerMail::Stop);
+            self.phase = Phase::Closing {
+                until: now.after(Duration::from_millis(THREAD_END_MS)),
+                cut,
+            };
+        }
+        let Phase::Closing { until, cut } = &mut self.phase else {
+            return None;
+        };
+        if !self.post.deliver() && *until > now.monotonic {
+            return None;
+        }
+        Some(cut.take().map_or(Ending::Clean, Ending::Cut))
+    }
+
+    fn handle_event(&mut self, event: &mio::event::Event, now: Now) {
+        match event.token() {
+            // Both are looked at in each turn.
+            BELL | SIGNALS => {}
+            WATCH => self.take_hints(),
+            token if self.listener.owns(token) => {
+                self.listener
+                    .handle_event(event, self.poll.registry(), now, &mut self.door);
+            }
+            token if self.backends.owns(token) => self.backends.handle_event(token, now),
+            _ => {}
+        }
+    }
+
+    fn take_hints(&mut self) {
+        let Self {
+            watch,
+            links,
+            backends,
+            ..
+        } = self;
+        let more = watch.take(|seen| match seen {
+            Seen::Folders => links.hints.hint_root(),
+            Seen::Grew(backend) => links.hints.hint_grew(backends.hints(backend)),
+            Seen::Listing(backend) => links.hints.hint_listing(backends.hints(backend)),
+            Seen::Lost => links.hints.hint_overflow(),
+        });
+        self.hints_left = more;
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&self, now: Now) -> Option<Duration> {
+        if self.busy || self.hints_left || !self.links.mailbox.prepare_sleep() {
+            return Some(Duration::ZERO);
+        }
+        // Behind `prepare_sleep`: what is asked for from now on rings the bell.
+        if self.has_requests() {
+            self.links.mailbox.awake();
+            return Some(Duration::ZERO);
+        }
+        let phase = match &self.phase {
+            Phase::Running => None,
+            Phase::Draining { until }
+            | Phase::Writing { until, .. }
+            | Phase::Closing { until, .. } => Some(*until),
+        };
+        let until = [
+            Some(self.restore_at),
+            self.backends.deadline(),
+            self.listener.next_deadline(),
+            phase,
+            (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
+            self.backends
+                .wait_for_backlog()
+                .then(|| now.after(Duration::from_millis(BACKLOG_LOOK_MS))),
+        ];
+        until
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|until| until.saturating_sub(now.monotonic))
+    }
+
+    /// The backends, and what their events may need of the rest.
+    fn hands(&mut self, now: Now) -> (&mut Backends, Hands<'_>) {
+        let hands = Hands {
+            post: &mut self.post,
+            door: &mut self.door,
+            watch: &mut self.watch,
+            registry: self.poll.registry(),
+            settings: &self.settings,
+            mailbox: &self.links.mailbox,
+            drain_until: self.drain_until,
+            now,
+        };
+        (&mut self.backends, hands)
+    }
+}

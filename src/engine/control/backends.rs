@@ -1,0 +1,421 @@
+//! The backends that control knows: each with its monitor and its probe, and what their orders mean to the others.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Registry, Token};
+
+use super::door::Door;
+use crate::clock::Now;
+use crate::config::BackendName;
+use crate::engine::post::{After, Post};
+use crate::engine::probe::{Probe, ProbeResult};
+use crate::engine::resolve::{Wanted, look_up, written_address};
+use crate::engine::settings::Settings;
+use crate::engine::watch::Watch;
+use crate::limits::BACKENDS_MAX;
+use crate::replay::hints::BackendHints;
+use crate::replay::lane::LaneSettings;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{
+    BackendId, BackendInfo, ControlMail, Epoch, FeederMail, KeeperMail, Trouble, WorkerMail,
+};
+use crate::replay::monitor::{Monitor, Order};
+use crate::status::counters::BackendCounters;
+
+/// What handling a backend may need of control.
+pub(super) struct Hands<'a> {
+    pub(super) post: &'a mut Post,
+    pub(super) door: &'a mut Door,
+    pub(super) watch: &'a mut Watch,
+    pub(super) registry: &'a Registry,
+    pub(super) settings: &'a Settings,
+    pub(super) mailbox: &'a Arc<Mailbox<ControlMail>>,
+    /// While the server ends: until when what is in flight may be answered.
+    pub(super) drain_until: Option<Duration>,
+    pub(super) now: Now,
+}
+
+/// A backend's state as it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct BackendState {
+    pub(crate) name: Arc<str>,
+    pub(crate) state: &'static str,
+    pub(crate) why: String,
+}
+
+struct Backend {
+    info: BackendInfo,
+    name: BackendName,
+    address: Option<SocketAddr>,
+    /// Which address the next look-up is to give.
+    wanted: Wanted,
+    monitor: Monitor,
+    probe: Probe,
+    lane: Arc<LaneSettings>,
+    /// Why its state cannot be written.
+    store_fault: Option<String>,
+    /// What the board was told last.
+    told: BackendState,
+    /// The state that was logged last.
+    said: &'static str,
+}
+
+/// See the module.
+pub(super) struct Backends {
+    /// By number.
+    all: Vec<Backend>,
+    by_name: HashMap<String, BackendId>,
+    /// The token of the first one's probe; the others' follow.
+    first_token: usize,
+    random: fastrand::Rng,
+    /// That there are too many has been said.
+    said_too_many: bool,
+}
+
+impl Backends {
+    pub(super) fn new(first_token: Token, seed: u64) -> Self {
+        Self {
+            all: Vec::new(),
+            by_name: HashMap::new(),
+            first_token: first_token.0,
+            random: fastrand::Rng::with_seed(seed),
+            said_too_many: false,
+        }
+    }
+
+    /// The feeder has found a backend's folder.
+    pub(super) fn handle_found(&mut self, folder: String, hands: &mut Hands<'_>) {
+        if self.by_name.contains_key(&folder) {
+            return;
+        }
+        let name = match BackendName::parse(&folder) {
+            Ok(name) => name,
+            Err(fault) => return self.handle_strange(&folder, &fault.to_string()),
+        };
+        if self.all.len() == BACKENDS_MAX {
+            if !std::mem::replace(&mut self.said_too_many, true) {
+                tracing::error!(
+                    "there are more than {BACKENDS_MAX} backends; {folder} and further ones are not replayed to"
+                );
+            }
+            return;
+        }
+        let id = BackendId::from_index(self.all.len());
+        let address = written_address(&name);
+        let info = BackendInfo {
+            id,
+            name: folder.as_str().into(),
+            counters: Arc::default(),
+            hints: Arc::default(),
+        };
+        tracing::info!(backend = %folder, "found");
+        // Before anyone lists the folder: what comes behind the listing is told by the watch.
+        hands.watch.add(id, &folder);
+        hands
+            .door
+            .board
+            .add(&folder, Arc::clone(&info.counters), hands.now);
+        hands
+            .post
+            .feeder(After::Nothing, FeederMail::Backend(info.clone()));
+        hands
+            .post
+            .keeper(After::Feeder, KeeperMail::Backend(info.clone()));
+        self.all.push(Backend {
+            monitor: Monitor::new(
+                hands.settings.monitor.clone(),
+                address.is_none(),
+                self.random.u64(..),
+                hands.now,
+            ),
+            probe: Probe::new(&folder, Token(self.first_token + id.index())),
+            lane: hands.settings.lane(&folder),
+            info,
+            name,
+            address,
+            wanted: Wanted::default(),
+            store_fault: None,
+            told: BackendState {
+                name: folder.as_str().into(),
+                state: "",
+                why: String::new(),
+            },
+            said: "",
+        });
+        self.by_name.insert(folder, id);
+    }
+
+    /// The feeder has found a folder that is no backend's.
+    #[expect(clippy::unused_self, reason = "one of the events of this table")]
+    pub(super) fn handle_strange(&self, folder: &str, why: &str) {
+        tracing::warn!(
+            "the folder {folder:?} below sync.logs_path is no backend's: {why}; it is left alone"
+        );
+    }
+
+    pub(super) fn handle_trouble(
+        &mut self,
+        id: BackendId,
+        lane: u16,
+        epoch: Epoch,
+        trouble: &Trouble,
+        now: Now,
+    ) {
+        let backend = &mut self.all[id.index()];
+        tracing::debug!(backend = %backend.info.name, lane, epoch, "{trouble}");
+        let answers = backend.info.counters.answers.load();
+        backend
+            .monitor
+            .handle_trouble(lane, epoch, trouble, answers, now);
+    }
+
+    pub(super) fn handle_flushed(&mut self, id: BackendId, epoch: Epoch, now: Now) {
+        self.all[id.index()].monitor.handle_flushed(epoch, now);
+    }
+
+    pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
+        let backend = &mut self.all[id.index()];
+        match &fault {
+            Some(fault) => {
+                tracing::error!(backend = %backend.info.name, "its state cannot be written, so nothing more is read for it: {fault}");
+            }
+            None => {
+                tracing::info!(backend = %backend.info.name, "its state can be written again");
+            }
+        }
+        backend.store_fault = fault;
+    }
+
+    pub(super) fn handle_resolved(
+        &mut self,
+        id: BackendId,
+        found: Result<SocketAddr, String>,
+        now: Now,
+    ) {
+        let backend = &mut self.all[id.index()];
+        let found = found.map(|address| {
+            if backend.address.replace(address) != Some(address) {
+                tracing::info!(backend = %backend.info.name, %address, "resolved");
+                if let Some(result) = backend.probe.close() {
+                    backend.handle_probe(result, now);
+                }
+            }
+        });
+        backend.monitor.handle_resolved(found, now);
+    }
+
+    /// Whether events with this token are for [`Backends::handle_event`].
+    pub(super) fn owns(&self, token: Token) -> bool {
+        (self.first_token..self.first_token + self.all.len()).contains(&token.0)
+    }
+
+    pub(super) fn handle_event(&mut self, token: Token, now: Now) {
+        let backend = &mut self.all[token.0 - self.first_token];
+        if let Some(result) = backend.probe.handle_event(now) {
+            backend.handle_probe(result, now);
+        }
+    }
+
+    pub(super) fn handle_settings(&mut self, other_password: bool, hands: &mut Hands<'_>) {
+        for backend in &mut self.all {
+            let id = backend.info.id;
+            backend.lane = hands.settings.lane(&backend.info.name);
+            let settings = &backend.lane;
+            hands.post.workers(After::Nothing, || WorkerMail::Settings {
+                backend: id,
+                settings: Arc::clone(settings),
+            });
+            backend
+                .monitor
+                .handle_settings(hands.settings.monitor.clone(), hands.now);
+            if other_password {
+                backend.monitor.handle_password(hands.now);
+            }
+        }
+    }
+
+    pub(super) fn handle_stop(&mut self, now: Now) {
+        for backend in &mut self.all {
+            backend.monitor.handle_stop(now);
+        }
+    }
+
+    /// Whether nothing is in flight any more, after [`Backends::handle_stop`].
+    pub(super) fn are_flushed(&self) -> bool {
+        self.all.iter().all(|backend| backend.monitor.is_flushed())
+    }
+
+    /// Does what is due for every backend.
+    pub(super) fn turn(&mut self, hands: &mut Hands<'_>) {
+        for backend in &mut self.all {
+            if let Some(result) = backend.probe.handle_deadline(hands.now) {
+                backend.handle_probe(result, hands.now);
+            }
+            backend
+                .monitor
+                .handle_backlog(has_backlog(&backend.info), hands.now);
+            while let Some(order) = backend.monitor.poll_order(hands.now) {
+                backend.follow(order, hands);
+            }
+            backend.tell(hands);
+        }
+    }
+
+    /// When [`Backends::turn`] is due, on the monotonic clock.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.all
+            .iter()
+            .flat_map(|backend| [backend.monitor.deadline(), backend.probe.deadline()])
+            .flatten()
+            .min()
+    }
+
+    /// Whether the backlog of one decides how soon it is probed, so that it has to be looked at.
+    pub(super) fn wait_for_backlog(&self) -> bool {
+        self.all
+            .iter()
+            .any(|backend| !backend.monitor.is_up() && !has_backlog(&backend.info))
+    }
+
+    pub(super) fn hints(&self, id: BackendId) -> &BackendHints {
+        &self.all[id.index()].info.hints
+    }
+
+    /// All, for whoever is not on this thread.
+    pub(super) fn states(&self) -> Vec<(BackendState, Arc<BackendCounters>)> {
+        self.all
+            .iter()
+            .map(|backend| (backend.told.clone(), Arc::clone(&backend.info.counters)))
+            .collect()
+    }
+}
+
+fn has_backlog(info: &BackendInfo) -> bool {
+    info.counters.unread_bytes.load() > 0 || info.counters.in_flight_records.load() > 0
+}
+
+impl Backend {
+    fn handle_probe(&mut self, result: ProbeResult, now: Now) {
+        let answers = self.info.counters.answers.load();
+        match result {
+            ProbeResult::Good { watched } => self.monitor.handle_probe_good(watched, answers, now),
+            ProbeResult::Bad(why) => self.monitor.handle_probe_bad(why, answers, now),
+            ProbeResult::Refused => self.monitor.handle_probe_refused(now),
+            ProbeResult::Lost => self.monitor.handle_probe_lost(answers, now),
+        }
+    }
+
+    fn follow(&mut self, order: Order, hands: &mut Hands<'_>) {
+        match order {
+            Order::Resolve => {
+                if let Err(why) = look_up(self.info.id, &self.name, self.wanted, hands.mailbox) {
+                    self.monitor.handle_resolved(Err(why), hands.now);
+                }
+                self.wanted.attempt += 1;
+            }
+            Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
+            Order::Flush { epoch } => self.flush(epoch, hands),
+            Order::Open { epoch } => self.open(epoch, hands),
+            Order::Ttl { ready } => {
+                let backend = self.info.id;
+                hands
+                    .post
+                    .workers(After::Nothing, || WorkerMail::Ttl { backend, ready });
+            }
+        }
+    }
+
+    fn begin_probe(&mut self, authenticated: bool, hands: &Hands<'_>) {
+        let Hands {
+            registry,
+            settings,
+            now,
+            ..
+        } = *hands;
+        let limits = settings.probe_limits(self.monitor.is_up());
+        let result = match self.address {
+            None => Some(ProbeResult::Bad("it has no address".to_owned())),
+            Some(address) if authenticated => {
+                let credentials = Some(&*settings.credentials);
+                self.probe
+                    .begin_password(credentials, address, limits, registry, now)
+            }
+            Some(address) => self.probe.begin_status(address, limits, registry, now),
+        };
+        if let Some(result) = result {
+            self.handle_probe(result, now);
+        }
+    }
+
+    fn flush(&self, epoch: Epoch, hands: &mut Hands<'_>) {
+        let backend = self.info.id;
+        let drain_until = hands.drain_until;
+        hands
+            .post
+            .keeper(After::Nothing, KeeperMail::Flush { backend, epoch });
+        hands
+            .post
+            .feeder(After::Keeper, FeederMail::Down { backend, epoch });
+        hands.post.workers(After::Keeper, || WorkerMail::Flush {
+            backend,
+            epoch,
+            drain_until,
+        });
+    }
+
+    fn open(&mut self, epoch: Epoch, hands: &mut Hands<'_>) {
+        let backend = self.info.id;
+        let Some(address) = self.address else {
+            return;
+        };
+        self.wanted = Wanted {
+            proven: Some(address),
+            attempt: 0,
+        };
+        hands.post.workers(After::Nothing, || WorkerMail::Open {
+            backend,
+            epoch,
+            address,
+            settings: Arc::clone(&self.lane),
+            counters: Arc::clone(&self.info.counters),
+        });
+        hands
+            .post
+            .feeder(After::Workers, FeederMail::Up { backend, epoch });
+    }
+
+    /// Keeps the board up to date, and says once in the log what has changed.
+    fn tell(&mut self, hands: &mut Hands<'_>) {
+        let word = self.monitor.state_word();
+        let why: Cow<'_, str> = match (self.monitor.why(), &self.store_fault) {
+            (why, None) => why.unwrap_or_default().into(),
+            (None, Some(fault)) => format!("its state cannot be written: {fault}").into(),
+            (Some(why), Some(fault)) => {
+                format!("{why}; and its state cannot be written: {fault}").into()
+            }
+        };
+        if (self.told.state, &*self.told.why) == (word, &why) {
+            return;
+        }
+        let name = &self.info.name;
+        hands.door.board.set_state(name, word, &why, hands.now);
+        if self.said != word && self.monitor.is_known() {
+            self.said = word;
+            match word {
+                "up" => tracing::info!(backend = %name, "up"),
+                "ended" => {}
+                _ => tracing::warn!(backend = %name, "{word}: {why}"),
+            }
+        }
+        self.told = BackendState {
+            name: Arc::clone(name),
+            state: word,
+            why: why.into_owned(),
+        };
+        hands.door.states_changed = true;
+    }
+}

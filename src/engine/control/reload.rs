@@ -1,0 +1,105 @@
+//! Reading the configuration again (SIGHUP): on a thread that lives for that only, since it is disk, and control touches none.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::engine::settings::Settings;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::ControlMail;
+
+/// What holds from now on.
+pub struct Reloaded {
+    /// What everyone goes by.
+    pub settings: Settings,
+    /// What has changed and what needs a restart, a sentence each.
+    pub said: Vec<String>,
+}
+
+/// Reads the configuration again; why nothing changes where it is faulty.
+pub type Reload = Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>;
+
+/// Where the result is left.
+#[derive(Default)]
+struct Slot {
+    is_there: AtomicBool,
+    result: Mutex<Option<Result<Reloaded, String>>>,
+}
+
+impl Slot {
+    fn put(&self, result: Result<Reloaded, String>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.is_there.store(true, Ordering::SeqCst);
+    }
+
+    fn take(&self) -> Option<Result<Reloaded, String>> {
+        if !self.is_there.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        self.result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+pub(super) struct Reloading {
+    reload: Reload,
+    control: Arc<Mailbox<ControlMail>>,
+    slot: Arc<Slot>,
+    /// A thread is at it.
+    is_running: bool,
+    /// Asked for while one was.
+    again: bool,
+}
+
+impl Reloading {
+    pub(super) fn new(reload: Reload, control: Arc<Mailbox<ControlMail>>) -> Self {
+        Self {
+            reload,
+            control,
+            slot: Arc::default(),
+            is_running: false,
+            again: false,
+        }
+    }
+
+    /// Begins to read; one at a time, and once more where it was asked for meanwhile.
+    pub(super) fn begin(&mut self) {
+        if self.is_running {
+            self.again = true;
+            return;
+        }
+        self.is_running = true;
+        let (reload, control) = (Arc::clone(&self.reload), Arc::clone(&self.control));
+        let slot = Arc::clone(&self.slot);
+        let started = thread::Builder::new()
+            .name("reload".to_owned())
+            .spawn(move || {
+                let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reload()));
+                slot.put(read.unwrap_or_else(|_| {
+                    Err("reading it failed, which is a defect of hustdbsync".to_owned())
+                }));
+                control.wake();
+            });
+        if let Err(error) = started {
+            self.slot
+                .put(Err(format!("there is no thread to read it on: {error}")));
+        }
+    }
+
+    /// Whether [`Reloading::take`] has something.
+    pub(super) fn is_ready(&self) -> bool {
+        self.slot.is_there.load(Ordering::SeqCst)
+    }
+
+    /// What was read, once.
+    pub(super) fn take(&mut self) -> Option<Result<Reloaded, String>> {
+        let result = self.slot.take()?;
+        self.is_running = false;
+        if std::mem::take(&mut self.again) {
+            self.begin();
+        }
+        Some(result)
+    }
+}

@@ -1,0 +1,410 @@
+//! Control over real sockets and folders, against a stand-in, with the other threads played by the test.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use super::*;
+use crate::config::{Config, Login};
+use crate::engine::bell::WakerBell;
+use crate::engine::doorway::listener_options;
+use crate::replay::mailbox::NoBell;
+use crate::replay::messages::{BackendId, Epoch, Trouble};
+use crate::standin::{Options, Standin};
+
+const FIRST: BackendId = BackendId(0);
+
+/// Control on its own thread, and the mailboxes of all others.
+struct Bench {
+    links: ControlLinks,
+    address: SocketAddr,
+    logs: tempfile::TempDir,
+    thread: JoinHandle<io::Result<Ending>>,
+}
+
+fn mailbox<T>(capacity: usize) -> Arc<Mailbox<T>> {
+    Arc::new(Mailbox::new(capacity, Box::new(NoBell)))
+}
+
+fn settings(password: &str) -> Settings {
+    let text = r#"{"network": {"port": 0}, "sync": {"checkdb_interval": 60, "probe_interval_down": 20,
+        "ttl_hold": "100ms", "drain_timeout": "300ms", "threads": 2}}"#;
+    let config = Config::parse(text, Path::new("sync_server.json")).unwrap();
+    let login = Login::parse(format!("u:{password}").as_bytes()).unwrap();
+    Settings::new(&config, &login).unwrap()
+}
+
+impl Bench {
+    fn start() -> Self {
+        Self::with_mailboxes_of(64)
+    }
+
+    fn with_mailboxes_of(capacity: usize) -> Self {
+        let config = Config::parse(r#"{"network": {"port": 0}}"#, Path::new("x.json")).unwrap();
+        let poll = Poll::new().unwrap();
+        let bell = WakerBell::new(&poll, BELL).unwrap();
+        let own = Arc::new(Mailbox::new(64, Box::new(bell)));
+        let feeder = mailbox(capacity);
+        let links = || ControlLinks {
+            mailbox: Arc::clone(&own),
+            feeder: Arc::clone(&feeder),
+            keeper: mailbox(capacity),
+            workers: vec![mailbox(capacity), mailbox(capacity)],
+            hints: Arc::new(Hints::new(Arc::clone(&feeder))),
+            shared: Arc::new(Shared::new(Arc::clone(&own))),
+        };
+        let ours = links();
+        let logs = tempfile::tempdir().unwrap();
+        let control = Control::new(ControlParts {
+            poll,
+            clock: Clock::default(),
+            links: ControlLinks {
+                mailbox: Arc::clone(&ours.mailbox),
+                feeder: Arc::clone(&ours.feeder),
+                keeper: Arc::clone(&ours.keeper),
+                workers: ours.workers.clone(),
+                hints: Arc::clone(&ours.hints),
+                shared: Arc::clone(&ours.shared),
+            },
+            settings: settings("wrong"),
+            logs: logs.path().to_owned(),
+            door: listener_options(&config, 1024),
+            access: config.network.access_allow.clone(),
+            reload: Arc::new(|| {
+                Ok(Reloaded {
+                    settings: settings("right"),
+                    said: Vec::new(),
+                })
+            }),
+            signals: false,
+            seed: 1,
+        })
+        .unwrap();
+        Self {
+            links: ours,
+            address: control.local_addr(),
+            logs,
+            thread: thread::spawn(move || control.run()),
+        }
+    }
+
+    fn tell(&self, mail: ControlMail) {
+        self.links.mailbox.send(mail).unwrap();
+    }
+
+    fn find(&self, name: &str) {
+        std::fs::create_dir(self.logs.path().join(name)).unwrap();
+        self.tell(ControlMail::BackendFound(name.to_owned()));
+    }
+
+    /// The feeder, then the keeper, get to know the first backend.
+    fn find_and_meet(&self, name: &str) {
+        self.find(name);
+        let FeederMail::Backend(info) = next(&self.links.feeder) else {
+            panic!("the feeder first meets the backend");
+        };
+        assert_eq!((info.id, &*info.name), (FIRST, name));
+        assert!(matches!(next(&self.links.keeper), KeeperMail::Backend(_)));
+    }
+
+    /// Every worker, then the feeder, hear that it is up.
+    fn expect_open(&self, epoch: Epoch, at: SocketAddr) {
+        for worker in &self.links.workers {
+            let WorkerMail::Open {
+                backend,
+                epoch: opened,
+                address,
+                ..
+            } = next_but_ttl(worker)
+            else {
+                panic!("Open comes first");
+            };
+            assert_eq!((backend, opened, address), (FIRST, epoch, at));
+        }
+        assert!(matches!(
+            next(&self.links.feeder),
+            FeederMail::Up { backend: FIRST, epoch: up } if up == epoch
+        ));
+    }
+
+    /// The keeper, then the feeder and every worker, hear of the flush. Gives whether what is in flight may be answered.
+    fn expect_flush(&self, epoch: Epoch) -> bool {
+        assert!(matches!(
+            next(&self.links.keeper),
+            KeeperMail::Flush { backend: FIRST, epoch: flushed } if flushed == epoch
+        ));
+        assert!(matches!(
+            next(&self.links.feeder),
+            FeederMail::Down { backend: FIRST, epoch: down } if down == epoch
+        ));
+        let mut drains = false;
+        for worker in &self.links.workers {
+            let WorkerMail::Flush {
+                epoch: flushed,
+                drain_until,
+                ..
+            } = next_but_ttl(worker)
+            else {
+                panic!("Flush comes next");
+            };
+            assert_eq!(flushed, epoch);
+            drains = drain_until.is_some();
+        }
+        drains
+    }
+
+    fn flushed(&self, epoch: Epoch) {
+        self.tell(ControlMail::Flushed {
+            backend: FIRST,
+            epoch,
+        });
+    }
+
+    fn ask(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        // sync:sync
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic c3luYzpzeW5j\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn wait_for_status(&self, wanted: &str) {
+        eventually(wanted, || {
+            self.ask("/v1/status").contains(wanted).then_some(())
+        });
+    }
+
+    fn end(self) -> Ending {
+        self.thread.join().unwrap().unwrap()
+    }
+
+    /// Plays the others' part in an end at which nothing has to be flushed.
+    fn stop(self) {
+        self.links.shared.stop();
+        eventually("Stop", || match self.links.keeper.receive() {
+            Some(KeeperMail::Flush { epoch, .. }) => {
+                self.flushed(epoch);
+                None
+            }
+            Some(KeeperMail::Stop) => Some(()),
+            _ => None,
+        });
+        self.tell(ControlMail::KeeperDone);
+        let (feeder, workers) = (Arc::clone(&self.links.feeder), self.links.workers.clone());
+        // They would take their mail.
+        while feeder.receive().is_some() {}
+        for worker in workers {
+            while worker.receive().is_some() {}
+        }
+        assert_eq!(self.end(), Ending::Clean);
+    }
+}
+
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < give_up, "{what} comes in time");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn next<T>(mailbox: &Mailbox<T>) -> T {
+    eventually("a letter", || mailbox.receive())
+}
+
+fn next_but_ttl(mailbox: &Mailbox<WorkerMail>) -> WorkerMail {
+    eventually("a letter", || {
+        mailbox
+            .receive()
+            .filter(|mail| !matches!(mail, WorkerMail::Ttl { .. }))
+    })
+}
+
+fn standin(password: Option<&str>) -> Standin {
+    Standin::start(Options {
+        credentials: password.map(|password| ("u".to_owned(), password.to_owned())),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+#[test]
+fn one_that_is_there_is_opened_and_trusted_with_ttls_after_the_hold() {
+    let backend = standin(None);
+    let bench = Bench::start();
+    bench.find_and_meet(&backend.name());
+    bench.expect_open(0, backend.addr());
+    let worker = &bench.links.workers[0];
+    eventually("ttl", || {
+        matches!(worker.receive(), Some(WorkerMail::Ttl { ready: true, .. })).then_some(())
+    });
+    bench.wait_for_status("\"state\":\"up\"");
+    bench.stop();
+}
+
+#[test]
+fn one_that_goes_is_flushed_and_opened_again_when_it_is_back_and_everyone_has_let_go() {
+    let backend = standin(None);
+    let bench = Bench::start();
+    bench.find_and_meet(&backend.name());
+    bench.expect_open(0, backend.addr());
+    backend.kill().unwrap();
+    assert!(!bench.expect_flush(1), "what is in flight is forgotten");
+    bench.wait_for_status("\"state\":\"down\",\"why\":\"no connection: ");
+    backend.restart().unwrap();
+    bench.flushed(1);
+    bench.expect_open(1, backend.addr());
+    bench.stop();
+}
+
+#[test]
+fn a_quick_restart_does_not_go_unseen() {
+    let backend = standin(None);
+    let bench = Bench::start();
+    bench.find_and_meet(&backend.name());
+    bench.expect_open(0, backend.addr());
+    let worker = &bench.links.workers[0];
+    let ttl = |wanted: bool| {
+        matches!(worker.receive(), Some(WorkerMail::Ttl { ready, .. }) if ready == wanted)
+            .then_some(())
+    };
+    eventually("ready", || ttl(true));
+    backend.restart().unwrap();
+    // The probe that follows the loss may find it back or still gone: records with a ttl are held back, or all are.
+    eventually("held back", || {
+        let flush = match bench.links.keeper.receive() {
+            Some(KeeperMail::Flush { epoch, .. }) => {
+                bench.flushed(epoch);
+                Some(())
+            }
+            _ => None,
+        };
+        flush.or_else(|| ttl(false))
+    });
+    eventually("ready again", || ttl(true));
+    bench.stop();
+}
+
+#[test]
+fn a_wrong_password_pauses_the_backend_until_another_is_read() {
+    let backend = standin(Some("right"));
+    let bench = Bench::start();
+    bench.find_and_meet(&backend.name());
+    bench.expect_open(0, backend.addr());
+    bench.tell(ControlMail::Trouble {
+        backend: FIRST,
+        lane: 0,
+        epoch: 0,
+        trouble: Trouble::Refused,
+    });
+    bench.expect_flush(1);
+    bench.flushed(1);
+    bench.wait_for_status("\"state\":\"refused\"");
+    let probes = backend.counters().requests;
+    eventually("further probes", || {
+        (backend.counters().requests > probes + 3).then_some(())
+    });
+    assert!(bench.ask("/v1/status").contains("\"state\":\"refused\""));
+    bench.links.shared.reload();
+    assert!(matches!(next(&bench.links.keeper), KeeperMail::Settings(_)));
+    eventually("Open", || match bench.links.workers[0].receive() {
+        Some(WorkerMail::Open { epoch: 1, .. }) => Some(()),
+        _ => None,
+    });
+    bench.stop();
+}
+
+#[test]
+fn has_questions_are_answered_while_nobody_takes_any_mail() {
+    let backend = standin(None);
+    let bench = Bench::with_mailboxes_of(1);
+    for _ in 0..2 {
+        let _ = bench.links.keeper.send(KeeperMail::Stop);
+        let _ = bench.links.feeder.send(FeederMail::Stop);
+    }
+    bench.find(&backend.name());
+    bench.wait_for_status("\"state\":\"up\"");
+    let answer = bench.ask("/sync_status?backend_count=9");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(&backend.name()),
+        "{answer}"
+    );
+    assert!(bench.ask("/status.html").ends_with("\r\n\r\nok\n"));
+    bench.links.shared.fail("enough".to_owned());
+    assert_eq!(bench.end(), Ending::Failed("enough".to_owned()));
+}
+
+#[test]
+fn the_end_lets_what_is_in_flight_be_answered_and_stops_the_keeper_first() {
+    let backend = standin(None);
+    let bench = Bench::start();
+    bench.find_and_meet(&backend.name());
+    bench.expect_open(0, backend.addr());
+    bench.links.shared.stop();
+    assert!(bench.expect_flush(1), "what is in flight may be answered");
+    assert!(bench.links.keeper.is_empty(), "not before everyone let go");
+    bench.flushed(1);
+    assert!(matches!(next(&bench.links.keeper), KeeperMail::Stop));
+    assert!(bench.links.feeder.is_empty());
+    bench.tell(ControlMail::KeeperDone);
+    assert!(matches!(next(&bench.links.feeder), FeederMail::Stop));
+    for worker in &bench.links.workers {
+        assert!(matches!(next_but_ttl(worker), WorkerMail::Stop));
+    }
+    assert_eq!(bench.end(), Ending::Clean);
+}
+
+#[test]
+fn an_end_that_not_everyone_lets_go_for_is_cut_when_its_time_is_up() {
+    let backend = standin(None);
+    let bench = Bench::start();
+    bench.find_and_meet(&backend.name());
+    bench.expect_open(0, backend.addr());
+    bench.links.shared.stop();
+    bench.expect_flush(1);
+    assert!(matches!(next(&bench.links.keeper), KeeperMail::Stop));
+    bench.tell(ControlMail::KeeperDone);
+    assert!(matches!(bench.end(), Ending::Cut(_)));
+}
+
+#[test]
+fn what_happens_in_folders_becomes_hints() {
+    let bench = Bench::start();
+    let name = "127.0.0.1:1";
+    bench.find(name);
+    let FeederMail::Backend(info) = next(&bench.links.feeder) else {
+        panic!("the feeder meets the backend");
+    };
+    std::fs::write(bench.logs.path().join(name).join("1.log"), "x").unwrap();
+    eventually("a hint", || {
+        let hinted = info.hints.take();
+        (hinted.grew || hinted.listing).then_some(())
+    });
+    std::fs::create_dir(bench.logs.path().join("127.0.0.1:2")).unwrap();
+    eventually("a hint on folders", || {
+        bench.links.hints.take().filter(|hinted| hinted.root)
+    });
+    bench.stop();
+}
+
+#[test]
+fn a_name_that_does_not_resolve_says_so() {
+    let bench = Bench::start();
+    bench.find_and_meet("nobody.invalid:9998");
+    bench.wait_for_status(
+        "\"state\":\"unresolved\",\"why\":\"its name nobody.invalid does not resolve: ",
+    );
+    bench.stop();
+}

@@ -1,0 +1,435 @@
+//! Asking a backend whether it is there, on one nonblocking connection that is kept while it answers.
+//!
+//! ```text
+//!            begin                connected, request sent
+//!  Closed ──────────▶ Connecting ────────────────────────▶ Asked ── good ──▶ Idle
+//!    ▲                    │                                  │ ▲              │ │
+//!    └──── bad ───────────┴──────────────────────────────────┘ └─── begin ────┘ │
+//!    └──── lost: closed under us ───────────────────────────────────────────────┘
+//! ```
+//!
+//! Each `begin` has one [`ProbeResult`], at once, from an event or by the deadline. An idle connection's end is told as
+//! [`ProbeResult::Lost`]: this is how a restart between two probes is noticed. What a peer can make us hold is bounded by
+//! [`parse`], and the time for its whole answer by the deadline, which single bytes don't extend.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::clock::Now;
+use crate::http::response::{Parsed, Response, parse};
+
+/// What became of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// The answer is as it should be.
+    Good {
+        /// The connection is kept, and its loss will be told.
+        watched: bool,
+    },
+    /// It is not, or there is none: why.
+    Bad(String),
+    /// An authenticated one was answered 401 with a challenge.
+    Refused,
+    /// A connection that had been good was closed, idle or before an answer on it began.
+    Lost,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// `GET /status.html`: 200 and `ok\n`.
+    Status,
+    /// A request that needs the password and changes nothing: anything but a challenge.
+    Password,
+}
+
+/// How long a probe may take and a connection may live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeLimits {
+    /// For making the connection.
+    pub connect_timeout: Duration,
+    /// For the whole answer.
+    pub response_timeout: Duration,
+    /// Answers after which the connection is retired.
+    pub requests_per_connection: u32,
+}
+
+enum State {
+    Closed,
+    Connecting {
+        stream: TcpStream,
+        asking: Asking,
+        until: Duration,
+    },
+    Asked {
+        connection: Connection,
+        asking: Asking,
+        until: Duration,
+    },
+    Idle(Connection),
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// Answers that came on it.
+    answers: u32,
+}
+
+impl Connection {
+    /// Whether nothing has come that nobody asked for; an end and bytes alike, after which no answer could be trusted.
+    fn is_quiet(&mut self) -> bool {
+        loop {
+            match self.stream.read(&mut [0; 1]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+                Ok(_) => return false,
+            }
+        }
+    }
+}
+
+struct Asking {
+    question: Question,
+    request: Vec<u8>,
+    /// The request has left, whole.
+    sent: bool,
+    received: Vec<u8>,
+    limits: ProbeLimits,
+}
+
+/// One backend's probe.
+pub struct Probe {
+    name: String,
+    token: Token,
+    state: State,
+    /// Connections in a row that were closed under us after their first answer.
+    lost_young: u32,
+}
+
+/// A peer that does so this often closes after every answer: its connections are no sign of life, and are not kept.
+const LOST_YOUNG_MAX: u32 = 3;
+
+impl Probe {
+    /// For the backend of this name, whose connection is registered under `token`.
+    #[must_use]
+    pub fn new(name: &str, token: Token) -> Self {
+        Self {
+            name: name.to_owned(),
+            token,
+            state: State::Closed,
+            lost_young: 0,
+        }
+    }
+
+    /// Asks for `/status.html`. A result only if it is there at once; otherwise it comes by an event or the deadline.
+    pub fn begin_status(
+        &mut self,
+        address: SocketAddr,
+        limits: ProbeLimits,
+        registry: &Registry,
+        now: Now,
+    ) -> Option<ProbeResult> {
+        let request = format!("GET /status.html HTTP/1.1\r\nHost: {}\r\n\r\n", self.name);
+        self.begin(Question::Status, request, address, limits, registry, now)
+    }
+
+    /// Asks something harmless with the password: `credentials` are `user:password` in base64.
+    pub fn begin_password(
+        &mut self,
+        credentials: Option<&str>,
+        address: SocketAddr,
+        limits: ProbeLimits,
+        registry: &Registry,
+        now: Now,
+    ) -> Option<ProbeResult> {
+        let authorization = credentials.map_or_else(String::new, |credentials| {
+            format!("Authorization: Basic {credentials}\r\n")
+        });
+        let request = format!(
+            "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\nHost: {}\r\n{authorization}\r\n",
+            self.name
+        );
+        self.begin(Question::Password, request, address, limits, registry, now)
+    }
+
+    fn begin(
+        &mut self,
+        question: Question,
+        request: String,
+        address: SocketAddr,
+        limits: ProbeLimits,
+        registry: &Registry,
+        now: Now,
+    ) -> Option<ProbeResult> {
+        let asking = Asking {
+            question,
+            request: request.into_bytes(),
+            sent: false,
+            received: Vec::new(),
+            limits,
+        };
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Idle(connection) => {
+                self.state = State::Asked {
+                    connection,
+                    asking,
+                    until: now.after(limits.response_timeout),
+                };
+                self.advance(now)
+            }
+            _ => match connect(address, self.token, registry) {
+                Ok(stream) => {
+                    self.state = State::Connecting {
+                        stream,
+                        asking,
+                        until: now.after(limits.connect_timeout),
+                    };
+                    None
+                }
+                Err(error) => Some(no_connection(&error)),
+            },
+        }
+    }
+
+    /// Takes an event of its token: whatever it says, the socket is asked.
+    pub fn handle_event(&mut self, now: Now) -> Option<ProbeResult> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Closed => None,
+            State::Idle(mut connection) => {
+                if connection.is_quiet() {
+                    self.state = State::Idle(connection);
+                    return None;
+                }
+                if connection.answers == 1 {
+                    self.lost_young += 1;
+                }
+                Some(ProbeResult::Lost)
+            }
+            State::Connecting {
+                stream,
+                asking,
+                until,
+            } => match is_connected(&stream) {
+                Ok(false) => {
+                    self.state = State::Connecting {
+                        stream,
+                        asking,
+                        until,
+                    };
+                    None
+                }
+                Ok(true) => {
+                    let until = now.after(asking.limits.response_timeout);
+                    self.state = State::Asked {
+                        connection: Connection { stream, answers: 0 },
+                        asking,
+                        until,
+                    };
+                    self.advance(now)
+                }
+                Err(error) => Some(no_connection(&error)),
+            },
+            asked @ State::Asked { .. } => {
+                self.state = asked;
+                self.advance(now)
+            }
+        }
+    }
+
+    /// Ends what has taken too long.
+    pub fn handle_deadline(&mut self, now: Now) -> Option<ProbeResult> {
+        if self.deadline().is_none_or(|until| until > now.monotonic) {
+            return None;
+        }
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Connecting { asking, .. } => Some(ProbeResult::Bad(format!(
+                "no connection within {:?}",
+                asking.limits.connect_timeout
+            ))),
+            State::Asked { asking, .. } => {
+                let within = asking.limits.response_timeout;
+                Some(ProbeResult::Bad(if asking.received.is_empty() {
+                    format!("it did not answer its probe within {within:?}")
+                } else {
+                    format!("it sent only half an answer to its probe within {within:?}")
+                }))
+            }
+            idle => {
+                self.state = idle;
+                None
+            }
+        }
+    }
+
+    /// When to call [`Probe::handle_deadline`], on the monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        match &self.state {
+            State::Connecting { until, .. } | State::Asked { until, .. } => Some(*until),
+            State::Closed | State::Idle(_) => None,
+        }
+    }
+
+    /// Closes the connection, as when the backend has moved. What was asked on it has its result now.
+    pub fn close(&mut self) -> Option<ProbeResult> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Connecting { .. } | State::Asked { .. } => Some(ProbeResult::Bad(
+                "its name has got another address".to_owned(),
+            )),
+            State::Closed | State::Idle(_) => None,
+        }
+    }
+
+    /// Sends and reads what can be.
+    fn advance(&mut self, now: Now) -> Option<ProbeResult> {
+        let State::Asked {
+            mut connection,
+            mut asking,
+            until,
+        } = std::mem::replace(&mut self.state, State::Closed)
+        else {
+            return None;
+        };
+        let answer =
+            send(&mut connection, &mut asking).and_then(|()| receive(&mut connection, &mut asking));
+        match answer {
+            Ok(None) => {
+                self.state = State::Asked {
+                    connection,
+                    asking,
+                    until,
+                };
+                self.handle_deadline(now)
+            }
+            Ok(Some(response)) => {
+                connection.answers += 1;
+                if connection.answers > 1 {
+                    self.lost_young = 0;
+                }
+                let keep = !response.close
+                    && connection.answers < asking.limits.requests_per_connection
+                    && asking.received.len() == response.bytes()
+                    && self.lost_young < LOST_YOUNG_MAX
+                    // Its end may have come with the answer, and then no event will tell it.
+                    && connection.is_quiet();
+                let result = judge(&asking, &response, keep);
+                if keep && !matches!(result, ProbeResult::Bad(_)) {
+                    self.state = State::Idle(connection);
+                }
+                Some(result)
+            }
+            Err(result) => Some(result),
+        }
+    }
+}
+
+/// Sends the request, whole or not at all: hustdb can't stand one that is cut inside its target.
+fn send(connection: &mut Connection, asking: &mut Asking) -> Result<(), ProbeResult> {
+    while !asking.sent {
+        match connection.stream.write(&asking.request) {
+            Ok(bytes) if bytes == asking.request.len() => asking.sent = true,
+            Ok(_) => {
+                return Err(ProbeResult::Bad(
+                    "its connection took only a part of the probe".to_owned(),
+                ));
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(broken(connection, asking, &error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// Reads until an answer is whole, the connection ends, or nothing more is there.
+fn receive(
+    connection: &mut Connection,
+    asking: &mut Asking,
+) -> Result<Option<Response>, ProbeResult> {
+    let mut piece = [0; 4096];
+    loop {
+        match connection.stream.read(&mut piece) {
+            Ok(0) => return Err(broken(connection, asking, "it closed the connection")),
+            Ok(bytes) => asking.received.extend_from_slice(&piece[..bytes]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(broken(connection, asking, &error.to_string())),
+        }
+        if !asking.sent {
+            return Err(ProbeResult::Bad("it talks before it is asked".to_owned()));
+        }
+        // Each read is looked at before the next, so what is held stays below the parser's bound and one read.
+        match parse(&asking.received) {
+            Ok(Parsed::Partial) => {}
+            Ok(Parsed::Complete(response)) => return Ok(Some(response)),
+            Err(fault) => {
+                return Err(ProbeResult::Bad(format!(
+                    "its answer to the probe is none of a hustdb: {fault}"
+                )));
+            }
+        }
+    }
+}
+
+/// What the end of a connection means. On one that was good before it may be the end of an earlier life of the backend.
+fn broken(connection: &Connection, asking: &Asking, how: &str) -> ProbeResult {
+    if connection.answers > 0 && asking.received.is_empty() {
+        ProbeResult::Lost
+    } else if asking.received.is_empty() {
+        ProbeResult::Bad(format!("no answer to the probe: {how}"))
+    } else {
+        ProbeResult::Bad(format!("only half an answer to the probe: {how}"))
+    }
+}
+
+fn judge(asking: &Asking, response: &Response, watched: bool) -> ProbeResult {
+    let body = &asking.received[response.head_bytes..response.bytes()];
+    match asking.question {
+        Question::Password if is_challenge(response) => ProbeResult::Refused,
+        Question::Password => ProbeResult::Good { watched },
+        Question::Status if response.status != 200 => ProbeResult::Bad(format!(
+            "/status.html is answered {}, not 200",
+            response.status
+        )),
+        Question::Status if body != b"ok\n" => ProbeResult::Bad(format!(
+            "/status.html is answered \"{}\", not \"ok\\n\": is it a hustdb?",
+            body[..body.len().min(40)].escape_ascii()
+        )),
+        Question::Status if asking.received.len() > response.bytes() => {
+            ProbeResult::Bad("it sends more than it was asked for".to_owned())
+        }
+        Question::Status => ProbeResult::Good { watched },
+    }
+}
+
+fn is_challenge(response: &Response) -> bool {
+    response.status == 401 && response.challenge && response.version.is_none()
+}
+
+fn no_connection(error: &io::Error) -> ProbeResult {
+    ProbeResult::Bad(format!("no connection: {error}"))
+}
+
+fn connect(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(stream)
+}
+
+fn is_connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

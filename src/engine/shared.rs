@@ -1,0 +1,111 @@
+//! What whoever started the engine, and its own threads when they fail, share with the control thread.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::control::BackendState;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::ControlMail;
+use crate::status::counters::BackendCounters;
+
+/// Backends with their states and numbers.
+pub(crate) type Published = Arc<Vec<(BackendState, Arc<BackendCounters>)>>;
+
+/// See the module.
+pub struct Shared {
+    control: Arc<Mailbox<ControlMail>>,
+    stop: AtomicBool,
+    reload: AtomicBool,
+    has_failed: AtomicBool,
+    failure: Mutex<Option<String>>,
+    /// Replaced as a whole when a state changes; its lock is held for a pointer's copy only.
+    published: Mutex<Published>,
+}
+
+impl Shared {
+    /// Nothing asked for, nothing failed.
+    #[must_use]
+    pub fn new(control: Arc<Mailbox<ControlMail>>) -> Self {
+        Self {
+            control,
+            stop: AtomicBool::new(false),
+            reload: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            published: Mutex::default(),
+        }
+    }
+
+    /// Asks for the graceful end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.control.wake();
+    }
+
+    /// Whether the graceful end is asked for.
+    #[must_use]
+    pub fn is_stop_wanted(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Asks for the configuration to be read again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.reload.store(true, Ordering::SeqCst);
+        self.control.wake();
+    }
+
+    /// Whether the configuration is to be read again.
+    #[must_use]
+    pub fn is_reload_wanted(&self) -> bool {
+        self.reload.load(Ordering::SeqCst)
+    }
+
+    /// The same, once.
+    pub fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::SeqCst)
+    }
+
+    /// A thread has failed: all must end. The first failure counts.
+    pub fn fail(&self, how: String) {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(how);
+        self.has_failed.store(true, Ordering::SeqCst);
+        self.control.wake();
+    }
+
+    /// Whether a thread has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
+    /// How a thread has failed, if one has.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        if !self.has_failed() {
+            return None;
+        }
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn publish(&self, states: Vec<(BackendState, Arc<BackendCounters>)>) {
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(states);
+    }
+
+    pub(crate) fn published(&self) -> Published {
+        Arc::clone(
+            &self
+                .published
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}

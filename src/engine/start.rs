@@ -1,0 +1,327 @@
+//! Starting: from a configuration to threads that run, or nothing at all.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mio::{Poll, Token};
+
+use super::Engine;
+use crate::config::{BackendName, Config};
+use crate::engine::bell::WakerBell;
+use crate::engine::clock::Clock;
+use crate::engine::control::{
+    self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded,
+};
+use crate::engine::doorway::listener_options;
+use crate::engine::files::{LockError, RealDisk, StateLock};
+use crate::engine::os::open_files;
+use crate::engine::os::process::{Access, may_access};
+use crate::engine::overview::Overview;
+use crate::engine::settings::{Settings, SettingsError};
+use crate::engine::shared::Shared;
+use crate::engine::threads::{Threads, pin_worker, run_feeder, run_keeper, run_whole};
+use crate::engine::worker_mio;
+use crate::engine::written::written_unix;
+use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
+use crate::replay::chunk::Returns;
+use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
+use crate::replay::hints::Hints;
+use crate::replay::keeper::{Keeper, KeeperLinks};
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
+use crate::replay::spares::Spares;
+use crate::replay::worker::{Worker, WorkerLinks};
+
+/// Token of the feeder's and the keeper's bell, which is alone in its poll.
+const BELL: Token = Token(0);
+
+/// What is up to whoever starts the engine.
+pub struct EngineOptions {
+    /// Take SIGTERM, SIGINT and SIGHUP over. Off where the process has a life of its own.
+    pub signals: bool,
+    /// Called, on a thread of its own, with what holds after the configuration was read again.
+    pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            signals: true,
+            on_reload: Box::new(|_| {}),
+        }
+    }
+}
+
+/// Why it did not start: a sentence that names the setting or path, the cause, and what to do. Nothing runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// HA's logs.
+    #[error(
+        "sync.logs_path {}: {cause}; it must be HA's folder of logs, readable and writable for this user", path.display()
+    )]
+    Logs {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Another server, or a folder of state that is none.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The backends' login, or an override.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// HA's door, or the signals.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The system has no descriptor, memory or thread left.
+    #[error("the system gives no {what}: {cause}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it says.
+        cause: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |cause| StartError::System { what, cause }
+}
+
+/// A thread's mailbox, and the poll in which its bell rings.
+fn mailbox<T>(token: Token) -> Result<(Poll, Arc<Mailbox<T>>), StartError> {
+    let poll = Poll::new().map_err(system("epoll"))?;
+    let bell = WakerBell::new(&poll, token).map_err(system("eventfd"))?;
+    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
+    Ok((poll, mailbox))
+}
+
+/// All mailboxes and what else the threads share.
+struct Links {
+    control: Arc<Mailbox<ControlMail>>,
+    feeder: Arc<Mailbox<FeederMail>>,
+    keeper: Arc<Mailbox<KeeperMail>>,
+    workers: Vec<Arc<Mailbox<WorkerMail>>>,
+    hints: Arc<Hints>,
+    returns: Arc<Returns>,
+    settled_spares: Arc<Spares<crate::replay::messages::Settled>>,
+    fed_spares: Arc<Spares<crate::replay::messages::Fed>>,
+    shared: Arc<Shared>,
+}
+
+/// Each thread's poll.
+struct Polls {
+    control: Poll,
+    feeder: Poll,
+    keeper: Poll,
+    workers: Vec<Poll>,
+}
+
+fn connect(config: &Config) -> Result<(Links, Polls), StartError> {
+    let (control_poll, control) = mailbox(control::BELL)?;
+    let (feeder_poll, feeder) = mailbox(BELL)?;
+    let (keeper_poll, keeper) = mailbox(BELL)?;
+    let mut workers = Vec::new();
+    let mut worker_polls = Vec::new();
+    for _ in 0..config.sync.threads {
+        let (poll, mailbox) = mailbox(worker_mio::BELL)?;
+        worker_polls.push(poll);
+        workers.push(mailbox);
+    }
+    let chunks = chunks_max(config.sync.memory_budget, BACKENDS_MAX);
+    let links = Links {
+        hints: Arc::new(Hints::new(Arc::clone(&feeder))),
+        returns: Arc::new(Returns::new(chunks, Arc::clone(&feeder))),
+        settled_spares: Arc::new(Spares::new(SPARE_VECTORS)),
+        fed_spares: Arc::new(Spares::new(SPARE_VECTORS)),
+        shared: Arc::new(Shared::new(Arc::clone(&control))),
+        control,
+        feeder,
+        keeper,
+        workers,
+    };
+    let polls = Polls {
+        control: control_poll,
+        feeder: feeder_poll,
+        keeper: keeper_poll,
+        workers: worker_polls,
+    };
+    Ok((links, polls))
+}
+
+impl Links {
+    /// Tells everyone but control to end. Where a mailbox is full its thread has failed or will be left behind.
+    fn stop_all(&self) {
+        let _ = self.keeper.send(KeeperMail::Stop);
+        let _ = self.feeder.send(FeederMail::Stop);
+        for worker in &self.workers {
+            let _ = worker.send(WorkerMail::Stop);
+        }
+    }
+
+    fn for_control(&self) -> ControlLinks {
+        ControlLinks {
+            mailbox: Arc::clone(&self.control),
+            feeder: Arc::clone(&self.feeder),
+            keeper: Arc::clone(&self.keeper),
+            workers: self.workers.clone(),
+            hints: Arc::clone(&self.hints),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    fn for_keeper(&self) -> KeeperLinks {
+        KeeperLinks {
+            mailbox: Arc::clone(&self.keeper),
+            feeder: Arc::clone(&self.feeder),
+            control: Arc::clone(&self.control),
+            settled_spares: Arc::clone(&self.settled_spares),
+        }
+    }
+
+    fn for_feeder(&self) -> FeederLinks {
+        FeederLinks {
+            mailbox: Arc::clone(&self.feeder),
+            workers: self.workers.clone(),
+            keeper: Arc::clone(&self.keeper),
+            control: Arc::clone(&self.control),
+            returns: Arc::clone(&self.returns),
+            hints: Arc::clone(&self.hints),
+            fed_spares: Arc::clone(&self.fed_spares),
+        }
+    }
+
+    fn for_worker(&self, index: usize) -> WorkerLinks {
+        WorkerLinks {
+            mailbox: Arc::clone(&self.workers[index]),
+            keeper: Arc::clone(&self.keeper),
+            control: Arc::clone(&self.control),
+            returns: Arc::clone(&self.returns),
+            settled_spares: Arc::clone(&self.settled_spares),
+            fed_spares: Arc::clone(&self.fed_spares),
+        }
+    }
+}
+
+impl Engine {
+    /// Starts a server whose process has nothing else to do: it takes the signals over.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, EngineOptions::default())
+    }
+
+    /// Starts every thread and returns once HA can be answered.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start_with(config: Config, options: EngineOptions) -> Result<Self, StartError> {
+        check_logs(&config.sync.logs_path)?;
+        let lock = StateLock::take(&config.state_path())?;
+        let settings = Settings::load(&config)?;
+        let open_files = open_files::raise_bound().map_err(system("open files"))?;
+        let clock = Clock::default();
+        let (links, polls) = connect(&config)?;
+        let control = Control::new(ControlParts {
+            poll: polls.control,
+            clock,
+            links: links.for_control(),
+            settings: settings.clone(),
+            logs: config.sync.logs_path.clone(),
+            door: listener_options(&config, open_files),
+            access: config.network.access_allow.clone(),
+            signals: options.signals,
+            reload: reload(config.clone(), options.on_reload),
+            seed: fastrand::u64(..),
+        })?;
+        let address = control.local_addr();
+
+        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path());
+        let workers = config.sync.threads;
+        let keeper = Keeper::new(disk.clone(), links.for_keeper(), settings.keeper, workers);
+        let rules = FeederRules {
+            is_backend,
+            written_unix,
+        };
+        let feeder = Feeder::new(disk, settings.feeder, rules, links.for_feeder());
+        let (ended, ending) = sync_channel(1);
+
+        let mut threads = Threads::new(Arc::clone(&links.shared));
+        let start_all = || {
+            threads.start("keeper", move || run_keeper(keeper, polls.keeper, clock))?;
+            let mailbox = Arc::clone(&links.feeder);
+            threads.start("feeder", move || {
+                run_feeder(feeder, &mailbox, polls.feeder, clock)
+            })?;
+            for (index, poll) in polls.workers.into_iter().enumerate() {
+                let worker =
+                    Worker::new(index, workers, links.for_worker(index), fastrand::u64(..));
+                let pinned = config.sync.pin_workers;
+                threads.start(&format!("w{index}"), move || {
+                    if pinned {
+                        pin_worker(index, workers);
+                    }
+                    worker_mio::run(worker, poll, clock)
+                })?;
+            }
+            threads.start("control", move || {
+                let _ = ended.send(run_whole(|| control.run()));
+                Ok(())
+            })
+        };
+        if let Err(cause) = start_all() {
+            links.stop_all();
+            threads.wait(std::time::Duration::from_millis(THREAD_END_MS));
+            return Err(system("thread")(cause));
+        }
+        Ok(Self {
+            address,
+            clock,
+            shared: Arc::clone(&links.shared),
+            overview: Mutex::new(Overview::new(clock.now())),
+            threads,
+            ending,
+            stop_all: Box::new(move || links.stop_all()),
+            lock,
+        })
+    }
+}
+
+fn check_logs(path: &Path) -> Result<(), StartError> {
+    std::fs::read_dir(path)
+        .and_then(|_| may_access(path, Access::ReadWrite))
+        .map_err(|cause| StartError::Logs {
+            path: path.to_owned(),
+            cause,
+        })
+}
+
+fn is_backend(folder: &str) -> Result<(), String> {
+    BackendName::parse(folder)
+        .map(drop)
+        .map_err(|fault| fault.to_string())
+}
+
+/// Reads the configuration again, relative to what holds by then.
+fn reload(config: Config, on_reload: Box<dyn Fn(&Config) + Send + Sync>) -> Reload {
+    let current = Mutex::new(config);
+    Arc::new(move || {
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (merged, changes) = current
+            .reload(&current.path)
+            .map_err(|fault| fault.to_string())?;
+        let settings = Settings::load(&merged).map_err(|fault| fault.to_string())?;
+        on_reload(&merged);
+        let warnings = merged.warnings.iter().map(ToString::to_string);
+        let said = changes
+            .iter()
+            .map(ToString::to_string)
+            .chain(warnings)
+            .collect();
+        *current = merged;
+        Ok(Reloaded { settings, said })
+    })
+}

@@ -1,0 +1,223 @@
+//! The engine's threads: what drives the feeder and the keeper, and what becomes of a thread that fails.
+//!
+//! A thread that panics or whose poll fails takes all down with it: control is told, ends at once, and the reason is the process's. Nobody
+//! is left waiting for a thread that is not there.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+
+use crate::engine::clock::Clock;
+use crate::engine::os::affinity;
+use crate::engine::shared::Shared;
+use crate::replay::disk::Disk;
+use crate::replay::feeder::{self, Feeder};
+use crate::replay::keeper::{self, Keeper};
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::FeederMail;
+
+/// Runs the feeder until it is told to stop. `poll` has the bell of its mailbox.
+///
+/// # Errors
+/// When the system's poll fails, which it does only for a defect of ours or no memory.
+pub fn run_feeder<D: Disk>(
+    mut feeder: Feeder<D>,
+    mailbox: &Mailbox<FeederMail>,
+    poll: Poll,
+    clock: Clock,
+) -> io::Result<()> {
+    let mut bed = Bed::new(poll);
+    loop {
+        match feeder.turn(clock.now()) {
+            feeder::Turn::Busy => {}
+            feeder::Turn::Stopped => return Ok(()),
+            feeder::Turn::Idle { until } => {
+                if feeder.prepare_sleep() {
+                    bed.sleep(until.saturating_sub(clock.now().monotonic))?;
+                    mailbox.awake();
+                }
+            }
+        }
+    }
+}
+
+/// Runs the keeper until everything is written after it was told to stop. `poll` has its bell.
+///
+/// # Errors
+/// When the system's poll fails, which it does only for a defect of ours or no memory.
+pub fn run_keeper<D: Disk>(mut keeper: Keeper<D>, poll: Poll, clock: Clock) -> io::Result<()> {
+    let mut bed = Bed::new(poll);
+    loop {
+        match keeper.turn(clock.now()) {
+            keeper::Turn::Again => {}
+            keeper::Turn::Done => return Ok(()),
+            keeper::Turn::Sleep => {
+                if keeper.mailbox().prepare_sleep() {
+                    let now = clock.now();
+                    let until = keeper.next_deadline(now);
+                    bed.sleep(until.saturating_sub(now.monotonic))?;
+                    keeper.mailbox().awake();
+                }
+            }
+        }
+    }
+}
+
+/// Where a thread sleeps that waits for its bell only.
+struct Bed {
+    poll: Poll,
+    events: Events,
+}
+
+impl Bed {
+    fn new(poll: Poll) -> Self {
+        Self {
+            poll,
+            events: Events::with_capacity(4),
+        }
+    }
+
+    /// Until the bell rings, at most for `longest`.
+    fn sleep(&mut self, longest: Duration) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(longest)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Keeps the calling worker on its core, where there is one for each of them.
+pub fn pin_worker(index: usize, workers: usize) {
+    let pinned = affinity::cores().and_then(|cores| {
+        if cores.len() < workers {
+            return Ok(None);
+        }
+        affinity::pin(cores[index]).map(|()| Some(cores[index]))
+    });
+    match pinned {
+        Ok(Some(core)) => tracing::debug!(worker = index, core, "pinned"),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(worker = index, "not pinned: {error}"),
+    }
+}
+
+/// The threads that run.
+pub struct Threads {
+    shared: Arc<Shared>,
+    running: BTreeSet<String>,
+    ends: (Sender<String>, Receiver<String>),
+}
+
+impl Threads {
+    /// None yet.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            running: BTreeSet::new(),
+            ends: channel(),
+        }
+    }
+
+    /// Starts a thread. When it fails, all end.
+    ///
+    /// # Errors
+    /// The system gives none.
+    pub fn start(
+        &mut self,
+        name: &str,
+        body: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (shared, ended) = (Arc::clone(&self.shared), self.ends.0.clone());
+        let own_name = name.to_owned();
+        thread::Builder::new()
+            .name(own_name.clone())
+            .spawn(move || {
+                if let Err(how) = run_whole(body) {
+                    shared.fail(format!("the thread {own_name} failed: {how}"));
+                }
+                let _ = ended.send(own_name);
+            })?;
+        self.running.insert(name.to_owned());
+        Ok(())
+    }
+
+    /// Waits until all have ended, at most for `longest`. Gives the names of those that have not.
+    pub fn wait(mut self, longest: Duration) -> Vec<String> {
+        let give_up = Instant::now() + longest;
+        while !self.running.is_empty() {
+            let left = give_up.saturating_duration_since(Instant::now());
+            match self.ends.1.recv_timeout(left) {
+                Ok(name) => self.running.remove(&name),
+                Err(_) => break,
+            };
+        }
+        self.running.into_iter().collect()
+    }
+}
+
+/// Runs `body`; how it failed, panics included.
+///
+/// # Errors
+/// The panic's message, or the error.
+pub fn run_whole<T>(body: impl FnOnce() -> io::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(message(&*panic)),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", said.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::mailbox::NoBell;
+
+    fn threads() -> (Threads, Arc<Shared>) {
+        let shared = Arc::new(Shared::new(Arc::new(Mailbox::new(1, Box::new(NoBell)))));
+        (Threads::new(Arc::clone(&shared)), shared)
+    }
+
+    #[test]
+    fn a_thread_that_panics_or_fails_says_so_with_its_name() {
+        let (mut threads, shared) = threads();
+        threads
+            .start("w0", || panic!("settled twice: line {}", 7))
+            .unwrap();
+        assert!(threads.wait(Duration::from_secs(20)).is_empty());
+        assert_eq!(
+            shared.failure().as_deref(),
+            Some("the thread w0 failed: panic: settled twice: line 7")
+        );
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_no_failure_and_one_that_does_not_is_named() {
+        let (mut threads, shared) = threads();
+        let (release, held) = channel::<()>();
+        threads.start("w0", || Ok(())).unwrap();
+        threads
+            .start("w1", move || {
+                let _ = held.recv();
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(threads.wait(Duration::from_millis(200)), ["w1"]);
+        assert_eq!(shared.failure(), None);
+        drop(release);
+    }
+}

@@ -1,0 +1,169 @@
+//! What inotify tells the feeder: "look there". Lock-free, bounded and coalescing.
+//!
+//! A hint says that something may have changed, never what; so a thousand of them are one, and there is no queue that could
+//! overflow. When the kernel's own queue has overflowed, everything is looked at. A hint that is lost costs time only: the feeder
+//! lists every folder each `rescan_interval` anyway.
+//!
+//! Protocol. Whoever hints sets the flag, then `any`, then wakes the feeder. The feeder takes `any` first and the flags
+//! second, and looks at the folder last: a change behind its look has set a flag again that it will see.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::FeederMail;
+
+/// Hints on one backend's folder. A part of `BackendInfo`.
+#[derive(Debug, Default)]
+pub struct BackendHints {
+    grew: AtomicBool,
+    listing: AtomicBool,
+}
+
+/// What was hinted on one backend's folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hinted {
+    /// A log has grown.
+    pub grew: bool,
+    /// Names have come or gone.
+    pub listing: bool,
+}
+
+impl BackendHints {
+    /// Takes what has been hinted.
+    pub fn take(&self) -> Hinted {
+        Hinted {
+            grew: take(&self.grew),
+            listing: take(&self.listing),
+        }
+    }
+}
+
+/// Hints on all folders, and the way to the feeder's bell.
+pub struct Hints {
+    any: AtomicBool,
+    root: AtomicBool,
+    all: AtomicBool,
+    feeder: Arc<Mailbox<FeederMail>>,
+}
+
+/// What was hinted on no backend in particular.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RootHinted {
+    /// Folders have come or gone below the logs' path.
+    pub root: bool,
+    /// Hints were lost: everything may have changed.
+    pub all: bool,
+}
+
+impl Hints {
+    /// No hint yet; those to come wake the reader of `feeder`.
+    #[must_use]
+    pub fn new(feeder: Arc<Mailbox<FeederMail>>) -> Self {
+        Self {
+            any: AtomicBool::new(false),
+            root: AtomicBool::new(false),
+            all: AtomicBool::new(false),
+            feeder,
+        }
+    }
+
+    /// A log in this folder was written to.
+    pub fn hint_grew(&self, backend: &BackendHints) {
+        self.set(&backend.grew);
+    }
+
+    /// A log in this folder was made, moved or deleted, or the folder itself was.
+    pub fn hint_listing(&self, backend: &BackendHints) {
+        self.set(&backend.listing);
+    }
+
+    /// A folder was made, moved or deleted below the logs' path.
+    pub fn hint_root(&self) {
+        self.set(&self.root);
+    }
+
+    /// Hints were lost (`IN_Q_OVERFLOW`): everything is to be looked at.
+    pub fn hint_overflow(&self) {
+        self.set(&self.all);
+    }
+
+    /// Takes what was hinted on no backend in particular; none where nothing at all was hinted, so that
+    /// the backends' hints need not be looked at either.
+    pub fn take(&self) -> Option<RootHinted> {
+        take(&self.any).then(|| RootHinted {
+            root: take(&self.root),
+            all: take(&self.all),
+        })
+    }
+
+    /// Whether something was hinted that has not been taken.
+    #[must_use]
+    pub fn are_pending(&self) -> bool {
+        self.any.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::SeqCst);
+        self.any.store(true, Ordering::SeqCst);
+        self.feeder.wake();
+    }
+}
+
+/// Takes a flag; a plain load where it is not set, as almost always, leaves the cache line shared.
+fn take(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::SeqCst) && flag.swap(false, Ordering::SeqCst)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::replay::mailbox::Bell;
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Bell for Counted {
+        fn ring(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_thousand_hints_are_one_and_ring_once() {
+        let rings = Arc::new(AtomicUsize::new(0));
+        let mailbox = Arc::new(Mailbox::new(1, Box::new(Counted(Arc::clone(&rings)))));
+        let (hints, backend) = (Hints::new(Arc::clone(&mailbox)), BackendHints::default());
+        assert!(mailbox.prepare_sleep());
+        for _ in 0..1000 {
+            hints.hint_grew(&backend);
+        }
+        assert_eq!(rings.load(Ordering::Relaxed), 1);
+        assert!(hints.are_pending());
+        assert_eq!(hints.take(), Some(RootHinted::default()));
+        assert_eq!(
+            backend.take(),
+            Hinted {
+                grew: true,
+                listing: false
+            }
+        );
+        assert_eq!((hints.take(), backend.take()), (None, Hinted::default()));
+    }
+
+    #[test]
+    fn an_overflow_says_that_everything_may_have_changed() {
+        let mailbox = Arc::new(Mailbox::new(1, Box::new(crate::replay::mailbox::NoBell)));
+        let hints = Hints::new(mailbox);
+        hints.hint_overflow();
+        hints.hint_root();
+        assert_eq!(
+            hints.take(),
+            Some(RootHinted {
+                root: true,
+                all: true
+            })
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! What a backend's state holds, and how lanes' failures add up.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+
+use super::trouble::Troubles;
+
+/// How far the flush of the current epoch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// To be ordered.
+    Due,
+    /// Ordered; the keeper has not said `Flushed`.
+    Waiting,
+    /// Done, or never needed (epoch 0).
+    Done,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Unresolved {
+        since: Now,
+        why: String,
+    },
+    Down {
+        since: Now,
+        why: String,
+    },
+    Refused {
+        since: Now,
+    },
+    Up(Up),
+    /// The server ends: nothing is probed or opened any more.
+    Ended {
+        since: Now,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Up {
+    pub(super) since: Now,
+    /// `Open` was ordered.
+    pub(super) opened: bool,
+    /// The first good probe since which there was no gap; none: a gap is open.
+    pub(super) answering_since: Option<Duration>,
+    /// Probes have been good for `ttl_hold`.
+    pub(super) ttl_ready: bool,
+    /// What `Ttl` said last.
+    pub(super) ttl_told: Option<bool>,
+    /// The probe's connection stands, so that its loss would be seen.
+    pub(super) watched: bool,
+    /// The last probe was bad while answers came in: the next one decides.
+    pub(super) doubted: bool,
+    /// Answers when it came up.
+    pub(super) answers_at_up: u64,
+    /// Answers at the last good probe.
+    pub(super) answers_at_good: u64,
+    pub(super) troubles: Troubles,
+}
+
+#[derive(Debug)]
+pub(super) struct Probing {
+    /// The one that is out.
+    pub(super) out: Option<Sent>,
+    /// When the next may go. At least [`PROBE_AT_ONCE_GAP_MS`] after `last`.
+    pub(super) at: Duration,
+    /// When the last one went.
+    pub(super) last: Option<Duration>,
+    /// Whether the last one was good.
+    pub(super) good: bool,
+    /// One was wanted at once while one was out.
+    pub(super) again: bool,
+    /// A good probe is to be followed by one with the password now.
+    pub(super) password_next: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) authenticated: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Resolving {
+    pub(super) out: bool,
+    pub(super) at: Duration,
+}
+
+pub(super) const NOT_LOOKED_UP: &str = "its name has not been looked up yet";
+pub(super) const BACK: &str =
+    "it answers again; what was on its way to it is being taken back first";
+pub(super) const NOT_PROBED: &str = "it has not been probed yet";
+
+impl State {
+    /// The state in one word, for numbers and tables.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Unresolved { .. } => "unresolved",
+            Self::Down { .. } => "down",
+            Self::Refused { .. } => "refused",
+            Self::Up(_) => "up",
+            Self::Ended { .. } => "ended",
+        }
+    }
+
+    /// Why it is not up; none where it is.
+    pub(super) fn why(&self) -> Option<&str> {
+        match self {
+            Self::Unresolved { why, .. } | Self::Down { why, .. } => Some(why),
+            Self::Refused { .. } => Some(
+                "it refuses our user and password (401): correct the file at sync.auth_path and send SIGHUP",
+            ),
+            Self::Ended { .. } => Some("the server ends"),
+            Self::Up(_) => None,
+        }
+    }
+
+    /// Since when it has been so, Unix seconds.
+    pub(super) fn since_unix(&self) -> u64 {
+        match self {
+            Self::Unresolved { since, .. }
+            | Self::Down { since, .. }
+            | Self::Refused { since }
+            | Self::Ended { since } => since.unix,
+            Self::Up(up) => up.since.unix,
+        }
+    }
+}
+
+impl Up {
+    pub(super) fn handle_good(
+        &mut self,
+        watched: bool,
+        answers: u64,
+        ttl_hold: Duration,
+        now: Now,
+    ) {
+        self.watched = watched;
+        self.doubted = false;
+        self.answers_at_good = answers;
+        let since = *self.answering_since.get_or_insert(now.monotonic);
+        if now.monotonic.saturating_sub(since) >= ttl_hold {
+            self.ttl_ready = true;
+        }
+    }
+
+    /// Records with a ttl wait again until probes have been good for long enough.
+    pub(super) fn begin_hold(&mut self) {
+        self.answering_since = None;
+        self.ttl_ready = false;
+    }
+}

@@ -1,0 +1,93 @@
+//! What lanes' failures mean for their backend.
+//!
+//! One lane that fails alone has one record's failure, which the lane settles by `attempts_max`. Several that fail while none is answered
+//! have the backend's.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::{TROUBLE_PAUSE_FIRST_MS, TROUBLE_PAUSE_LAST_MS, TROUBLES_TO_DOWN};
+use crate::replay::messages::{Epoch, Trouble};
+
+use super::Monitor;
+use super::state::State;
+
+/// Lanes that failed while no answer came in.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// Answers when the first of them failed; another count voids them.
+    pub(super) answers: u64,
+    /// Lanes whose connection broke once: all do when a backend restarts, and the probe tells whether it is back.
+    pub(super) broke: BTreeSet<u16>,
+    /// Lanes that failed otherwise, or again.
+    pub(super) failed: BTreeSet<u16>,
+}
+
+impl Troubles {
+    /// Counts one and says how many lanes have failed while no answer came in.
+    pub(super) fn count(&mut self, lane: u16, trouble: &Trouble, answers: u64) -> usize {
+        if answers != self.answers {
+            *self = Self {
+                answers,
+                ..Self::default()
+            };
+        }
+        let first_break = matches!(trouble, Trouble::Connection(_)) && self.broke.insert(lane);
+        if !first_break {
+            self.failed.insert(lane);
+        }
+        self.failed.len()
+    }
+}
+
+impl Monitor {
+    /// A lane failed.
+    pub fn handle_trouble(
+        &mut self,
+        lane: u16,
+        epoch: Epoch,
+        trouble: &Trouble,
+        answers: u64,
+        now: Now,
+    ) {
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
+        if epoch != self.epoch {
+            return;
+        }
+        if answers > up.answers_at_up {
+            self.pause = Duration::ZERO;
+        }
+        let at_once = matches!(trouble, Trouble::Connection(_) | Trouble::Timeout);
+        if matches!(trouble, Trouble::Connection(_)) && !up.watched {
+            up.begin_hold();
+        }
+        let failed = up.troubles.count(lane, trouble, answers);
+        if *trouble == Trouble::Refused {
+            self.password_doubted = true;
+            self.pause_longer(now);
+            self.leave_up(State::Refused { since: now });
+            self.schedule(now);
+        } else if failed >= TROUBLES_TO_DOWN.min(self.settings.lanes.max(1)) as usize {
+            self.pause_longer(now);
+            self.leave_up(State::Down {
+                since: now,
+                why: format!("{failed} lanes failed and none was answered, the last: {trouble}"),
+            });
+            self.schedule(now);
+        } else if at_once {
+            self.probe_at_once(now);
+        }
+        self.check_invariants();
+    }
+
+    /// Failures although the probe is good: each time without an answer in between doubles the pause, so that nothing circles.
+    fn pause_longer(&mut self, now: Now) {
+        let first = Duration::from_millis(TROUBLE_PAUSE_FIRST_MS);
+        let last = Duration::from_millis(TROUBLE_PAUSE_LAST_MS);
+        self.pause = (self.pause * 2).clamp(first, last);
+        self.paused_until = now.after(self.pause);
+    }
+}

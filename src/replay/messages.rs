@@ -421,7 +421,8 @@ pub enum Trouble {
 /// To control.
 #[derive(Debug)]
 pub enum ControlMail {
-    /// From the feeder: a folder that is a backend's by its name.
+    /// From the feeder: a folder that is a backend's by its name. Said again when a folder that had gone is back: its watch
+    /// went with it.
     BackendFound(String),
     /// From the feeder: a folder that is not.
     FolderStrange {

@@ -3,7 +3,9 @@
 pub mod chunk;
 pub mod disk;
 pub mod exchange;
+pub mod feeder;
 pub mod held;
+pub mod hints;
 pub mod keeper;
 pub mod hints;
 pub mod lane;

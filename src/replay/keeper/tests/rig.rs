@@ -87,6 +87,7 @@ impl Rig {
             id,
             name: name.into(),
             counters,
+            hints: Arc::default(),
         }));
         self.turn();
     }

@@ -56,6 +56,8 @@ pub struct BackendCounters {
     pub unread_bytes: Counter,
     /// Log files that exist. A gauge.
     pub log_files: Counter,
+    /// About when the oldest record that hasn't been read was written, in seconds since 1970; 0 if there is none. A gauge.
+    pub oldest_unread_unix: Counter,
 
     _workers: CacheLine,
     /// Answers that came from the backend, whatever they said.
@@ -82,7 +84,8 @@ pub struct BackendCounters {
     pub absent: Counter,
     /// Of the settled: set aside in `rejected.jsonl`.
     pub rejected: Counter,
-    /// When the oldest record that isn't settled was written to the log, in seconds since 1970; 0 if there is none. A gauge.
+    /// When the oldest record in flight was written to the log, in seconds since 1970; 0 if there is none. A gauge. [`Counts`] has the older of
+    /// this and `oldest_unread_unix`.
     pub oldest_unsettled_unix: Counter,
 
     /// Feeder and keeper both: the one adds, the other takes away.
@@ -158,9 +161,20 @@ impl BackendCounters {
             in_flight_bytes: self.in_flight_bytes.load(),
             in_flight_records: self.in_flight_records.load(),
             log_files: self.log_files.load(),
-            oldest_unsettled_unix: self.oldest_unsettled_unix.load(),
+            oldest_unsettled_unix: oldest(
+                self.oldest_unsettled_unix.load(),
+                self.oldest_unread_unix.load(),
+            ),
             connections_open: self.connections_open.load(),
         }
+    }
+}
+
+/// The earlier of two times, of which 0 is none.
+fn oldest(one: u64, other: u64) -> u64 {
+    match one.min(other) {
+        0 => one.max(other),
+        earlier => earlier,
     }
 }
 
@@ -199,6 +213,14 @@ mod tests {
             std::mem::offset_of!(BackendCounters, in_flight_records),
             384
         );
+    }
+
+    #[test]
+    fn the_oldest_record_is_in_flight_or_unread() {
+        assert_eq!(oldest(0, 0), 0);
+        assert_eq!(oldest(7, 0), 7);
+        assert_eq!(oldest(0, 7), 7);
+        assert_eq!(oldest(9, 7), 7);
     }
 
     #[test]

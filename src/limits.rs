@@ -26,6 +26,15 @@ pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
 /// First bytes of a log file that take part in its identity.
 pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 
+/// First bytes of a line in which its time is looked for. zlog's own prefix has 32.
+pub const LINE_TIME_BYTES_MAX: usize = 64;
+
+/// Of a line that is too long to be a record, this many bytes are kept when it is set aside.
+pub const REJECTED_HEAD_BYTES: usize = 4096;
+
+/// Log files whose names were deleted under us that are kept open, a backend, until what was read of them is settled.
+pub const UNLINKED_FILES_MAX: usize = 4;
+
 /// A file that has been quiet for this long may be followed by the next: HA's workers append to a minute's file shortly
 /// after the next one exists (guarantees: "the order of the log").
 pub const FILE_QUIET_MS: u64 = 1000;

@@ -56,6 +56,12 @@ impl Returns {
         }
     }
 
+    /// How many buffers have room.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
     /// Gives up one share; the last one sends the buffer home and wakes the feeder.
     pub fn release(&self, share: Arc<Chunk>) {
         let Some(chunk) = Arc::into_inner(share) else {

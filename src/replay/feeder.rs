@@ -1,0 +1,393 @@
+//! The feeder: finds the logs, reads them in order, and gives their records to the workers.
+//!
+//! ```text
+//!  hints, timers ─▶ look: folders, names ─▶ catalog ─┐
+//!  keeper: Plan, SegmentDone ─▶ credit ──────────────┤
+//!  control: Backend, Up, Down ───────────────────────┴▶ feed: begin a file, read a piece, split it
+//!                                                          │ outbox: the keeper first, then the workers
+//!                                                          ▼
+//!                                          FileOpened, Segment, Rejected │ Batch
+//! ```
+//!
+//! One [`Feeder::turn`] does a bounded piece of work and says when it wants the next. All system calls are the [`Disk`]'s, all time
+//! comes in, so a simulation can drive the very same code.
+//!
+//! **What holds it back.** A backend is read only while it is up, its plan for this epoch is there, its folder has been listed since, and
+//! it has credit: bytes of its own share of the memory budget, and lines that are fed and not settled. Nobody waits for
+//! another backend's credit. When the keeper or a worker has no room for a message, reading rests until it has.
+
+mod backoff;
+mod begin;
+pub mod buffers;
+mod catalog;
+pub mod cursor;
+mod emit;
+mod feed;
+mod log_file;
+mod look;
+mod outbox;
+mod resume;
+mod source;
+pub mod split;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::MAILBOX_MESSAGES;
+use crate::replay::chunk::Returns;
+use crate::replay::disk::Disk;
+use crate::replay::hints::Hints;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{
+    BackendId, BackendInfo, ControlMail, Epoch, Fed, FeederMail, FeederSettings, FileId,
+    KeeperMail, Party, ResumePlan, SegmentId, WorkerMail,
+};
+use crate::replay::spares::Spares;
+
+use buffers::{Buffers, FeederBounds, LongLine};
+use outbox::{Outbox, Receivers};
+use resume::Resume;
+use source::{Listing, Source};
+use split::Splitter;
+
+/// What the feeder shares with the other threads.
+#[derive(Clone)]
+pub struct FeederLinks {
+    /// Its own mailbox.
+    pub mailbox: Arc<Mailbox<FeederMail>>,
+    /// The workers', by number.
+    pub workers: Vec<Arc<Mailbox<WorkerMail>>>,
+    /// The keeper's.
+    pub keeper: Arc<Mailbox<KeeperMail>>,
+    /// Control's.
+    pub control: Arc<Mailbox<ControlMail>>,
+    /// Where chunks come home. Its capacity bounds how many are out; see [`chunks_max`].
+    pub returns: Arc<Returns>,
+    /// What inotify told.
+    pub hints: Arc<Hints>,
+    /// Vectors of records, emptied by the workers.
+    pub fed_spares: Arc<Spares<Fed>>,
+}
+
+/// What the feeder can't know by itself.
+#[derive(Clone, Copy)]
+pub struct FeederRules {
+    /// Whether a folder's name is a backend's, or why not.
+    pub is_backend: fn(&str) -> Result<(), String>,
+    /// When a line was written, Unix seconds, by its prefix; the line's payload is not to be looked at.
+    pub written_unix: fn(&[u8]) -> Option<u64>,
+}
+
+/// What a turn has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do: call again at once.
+    Busy,
+    /// Nothing to do before this monotonic instant, or before the bell rings.
+    Idle {
+        /// When to call again at the latest.
+        until: Duration,
+    },
+    /// It has been told to end.
+    Stopped,
+}
+
+/// How many chunks can be out at once with this memory budget and this many backends: the capacity for [`Returns`].
+#[must_use]
+pub fn chunks_max(memory_budget_bytes: usize, backends_max: usize) -> usize {
+    memory_budget_bytes / FeederBounds::default().chunk_bytes_min + backends_max + 1
+}
+
+/// See the module.
+pub struct Feeder<D: Disk> {
+    disk: D,
+    settings: FeederSettings,
+    bounds: FeederBounds,
+    rules: FeederRules,
+    mailbox: Arc<Mailbox<FeederMail>>,
+    returns: Arc<Returns>,
+    hints: Arc<Hints>,
+    fed_spares: Arc<Spares<Fed>>,
+    outbox: Outbox,
+    splitter: Splitter,
+    buffers: Buffers,
+    long_line: LongLine,
+    /// Chunks that are out.
+    chunks: usize,
+    /// For what is looked at and not kept: searches, a file's first bytes.
+    scratch: Vec<u8>,
+    sources: Vec<Source<D::Log>>,
+    places: HashMap<BackendId, usize>,
+    /// Plans that came before their backend did.
+    early_plans: HashMap<BackendId, (Epoch, ResumePlan)>,
+    /// Who is asked first for something to read.
+    first: usize,
+    root: Listing,
+    /// Backends' folders that control has been told of, and whether they were there at the start.
+    announced: BTreeMap<String, bool>,
+    strange: BTreeSet<String>,
+    root_listed: bool,
+    next_file: u64,
+    next_segment: u64,
+}
+
+/// When the next turn is due, gathered while this one goes on.
+#[derive(Clone, Copy, Debug)]
+struct Wake {
+    busy: bool,
+    until: Duration,
+}
+
+impl Wake {
+    fn at(&mut self, at: Duration) {
+        self.until = self.until.min(at);
+    }
+}
+
+impl<D: Disk> Feeder<D> {
+    /// A feeder that knows no backend yet.
+    #[must_use]
+    pub fn new(disk: D, settings: FeederSettings, rules: FeederRules, links: FeederLinks) -> Self {
+        Self::with_bounds(disk, settings, rules, links, FeederBounds::default())
+    }
+
+    /// The same with other lengths than the limits'.
+    #[must_use]
+    pub fn with_bounds(
+        disk: D,
+        settings: FeederSettings,
+        rules: FeederRules,
+        links: FeederLinks,
+        bounds: FeederBounds,
+    ) -> Self {
+        Self {
+            disk,
+            settings,
+            bounds,
+            rules,
+            mailbox: links.mailbox,
+            returns: links.returns,
+            hints: links.hints,
+            fed_spares: links.fed_spares,
+            splitter: Splitter::new(links.workers.len()),
+            outbox: Outbox::new(Receivers {
+                workers: links.workers,
+                keeper: links.keeper,
+                control: links.control,
+            }),
+            buffers: Buffers::new(bounds),
+            long_line: LongLine::default(),
+            chunks: 0,
+            scratch: Vec::new(),
+            sources: Vec::new(),
+            places: HashMap::new(),
+            early_plans: HashMap::new(),
+            first: 0,
+            root: Listing::default(),
+            announced: BTreeMap::new(),
+            strange: BTreeSet::new(),
+            root_listed: false,
+            next_file: 0,
+            next_segment: 0,
+        }
+    }
+
+    /// Takes in what has come, looks where it must, feeds a few pieces, and says when it wants to be called again.
+    pub fn turn(&mut self, now: Now) -> Turn {
+        let mut wake = Wake {
+            busy: false,
+            until: now.after(self.settings.rescan_interval),
+        };
+        self.handle_returns();
+        for handled in 0.. {
+            if handled == MAILBOX_MESSAGES {
+                wake.busy = true;
+                break;
+            }
+            match self.mailbox.receive() {
+                Some(FeederMail::Stop) => return Turn::Stopped,
+                Some(mail) => self.handle_mail(mail, now),
+                None => break,
+            }
+        }
+        self.handle_hints(now);
+        self.poll_listings(now, &mut wake);
+        self.poll_pieces(now, &mut wake);
+        if wake.busy || wake.until <= now.monotonic {
+            return Turn::Busy;
+        }
+        Turn::Idle { until: wake.until }
+    }
+
+    /// Says that the caller is about to block until the bell rings. False: something has come meanwhile, do not. After blocking, call the
+    /// mailbox's `awake`.
+    #[must_use]
+    pub fn prepare_sleep(&self) -> bool {
+        if !self.mailbox.prepare_sleep() {
+            return false;
+        }
+        if self.hints.are_pending() || !self.returns.is_empty() {
+            self.mailbox.awake();
+            return false;
+        }
+        true
+    }
+
+    fn handle_mail(&mut self, mail: FeederMail, now: Now) {
+        match mail {
+            FeederMail::Backend(info) => self.handle_backend(info),
+            FeederMail::Plan {
+                backend,
+                epoch,
+                plan,
+            } => self.handle_plan(backend, epoch, plan, now),
+            FeederMail::Up { backend, epoch } => self.handle_up(backend, epoch),
+            FeederMail::Down { backend, epoch } => self.handle_down(backend, epoch),
+            FeederMail::SegmentDone {
+                backend,
+                lines,
+                bytes,
+                epoch,
+            } => self.handle_segment_done(backend, epoch, lines, bytes),
+            FeederMail::FileDeleted { backend, file } => self.handle_deleted(backend, file, now),
+            FeederMail::StorePaused { backend, paused } => {
+                if let Some(source) = self.source_mut(backend) {
+                    source.paused = paused;
+                }
+            }
+            FeederMail::Settings(settings) => self.settings = settings,
+            FeederMail::Stop => unreachable!("the turn ends with it"),
+        }
+    }
+
+    fn handle_backend(&mut self, info: BackendInfo) {
+        let id = info.id;
+        if self.places.contains_key(&id) {
+            return;
+        }
+        let at_start = self.announced.get(&*info.name).copied();
+        let mut source = Source::new(info, at_start.unwrap_or(!self.root_listed));
+        if let Some((epoch, plan)) = self.early_plans.remove(&id)
+            && epoch == source.epoch
+        {
+            source.resume = Some(Resume::new(plan));
+        }
+        self.places.insert(id, self.sources.len());
+        self.sources.push(source);
+    }
+
+    fn handle_plan(&mut self, backend: BackendId, epoch: Epoch, plan: ResumePlan, now: Now) {
+        let Some(source) = self.source_mut(backend) else {
+            self.early_plans.insert(backend, (epoch, plan));
+            return;
+        };
+        // One of an older epoch is out of date: we have told the keeper since that we let go.
+        if epoch == source.epoch && source.resume.is_none() {
+            source.resume = Some(Resume::new(plan));
+            source.listing.want_now(now);
+        }
+    }
+
+    fn handle_up(&mut self, backend: BackendId, epoch: Epoch) {
+        let lanes = self.settings.lanes_per_backend;
+        if let Some(source) = self.source_mut(backend)
+            && epoch == source.epoch
+        {
+            source.up = true;
+            source.lanes = u16::try_from(lanes.max(1)).unwrap_or(u16::MAX);
+        }
+    }
+
+    fn handle_down(&mut self, backend: BackendId, epoch: Epoch) {
+        let returns = Arc::clone(&self.returns);
+        let Some(source) = self.source_mut(backend) else {
+            return;
+        };
+        if epoch <= source.epoch {
+            return;
+        }
+        source.begin_epoch(epoch);
+        source.count_files();
+        self.outbox.forget_batches(backend, &returns);
+        self.long_line.handle_flushed(backend);
+        self.outbox.tell_keeper(KeeperMail::Flushed {
+            backend,
+            epoch,
+            party: Party::Feeder,
+        });
+    }
+
+    fn handle_segment_done(&mut self, backend: BackendId, epoch: Epoch, lines: u32, bytes: u64) {
+        let Some(source) = self.source_mut(backend) else {
+            return;
+        };
+        if epoch != source.epoch {
+            return;
+        }
+        source.credit.give_back(lines, bytes);
+        self.long_line.handle_done(backend, bytes);
+    }
+
+    /// The keeper has deleted a file. What has been written to it all the same is still read, if it is open.
+    fn handle_deleted(&mut self, backend: BackendId, file: FileId, now: Now) {
+        let Some(&at) = self.places.get(&backend) else {
+            return;
+        };
+        let Some(index) = self.sources[at].catalog.index_of(file) else {
+            return;
+        };
+        self.sources[at].catalog.mark_deleted(index);
+        let log = &mut self.sources[at].catalog.file_mut(index);
+        if let Some(open) = &log.log
+            && let Ok(meta) = self.disk.log_meta(open)
+        {
+            let _ = log.observe(meta, now);
+        }
+        if log.log.is_none() || log.unread_bytes(0) == 0 {
+            self.sources[at].catalog.remove(index);
+            self.outbox
+                .tell_keeper(KeeperMail::FileGone { backend, file });
+        }
+        self.sources[at].count_files();
+    }
+
+    /// Takes back buffers that came home.
+    fn handle_returns(&mut self) {
+        while let Some(returned) = self.returns.receive() {
+            self.chunks -= 1;
+            if self.long_line.handle_returned(&returned.bytes) {
+                continue;
+            }
+            if let Some(source) = self.source_mut(returned.backend) {
+                source.credit.chunk_bytes -= returned.bytes.len();
+            }
+            self.buffers.give(returned.bytes, self.kept_bytes_max());
+        }
+    }
+
+    fn source_mut(&mut self, backend: BackendId) -> Option<&mut Source<D::Log>> {
+        let place = *self.places.get(&backend)?;
+        Some(&mut self.sources[place])
+    }
+
+    /// Bytes that chunks may have, idle ones counted.
+    fn kept_bytes_max(&self) -> usize {
+        self.settings
+            .memory_budget_bytes
+            .saturating_sub(self.bounds.reserve_bytes())
+    }
+
+    fn new_file(&mut self) -> FileId {
+        self.next_file += 1;
+        FileId(self.next_file)
+    }
+
+    fn new_segment(&mut self) -> SegmentId {
+        self.next_segment += 1;
+        SegmentId(self.next_segment)
+    }
+}

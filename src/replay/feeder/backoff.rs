@@ -1,0 +1,86 @@
+//! Trying again after the disk has refused something: later each time, and said now and then.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
+
+/// Between two warnings of the same trouble.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often something has failed in a row, and when it is tried again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    until: Duration,
+    warned: Option<Duration>,
+}
+
+impl Backoff {
+    /// It failed. True: say so.
+    pub(super) fn handle_failure(&mut self, now: Now) -> bool {
+        let delay = RETRY_FIRST_MS
+            .saturating_mul(1 << self.failures.min(16))
+            .min(RETRY_LAST_MS);
+        self.failures = self.failures.saturating_add(1);
+        self.until = now.after(Duration::from_millis(delay));
+        let warn = self
+            .warned
+            .is_none_or(|warned| now.monotonic >= warned + WARN_INTERVAL);
+        if warn {
+            self.warned = Some(now.monotonic);
+        }
+        warn
+    }
+
+    /// It went well. True: it had failed before.
+    pub(super) fn handle_success(&mut self) -> bool {
+        let had_failed = self.failures > 0;
+        *self = Self::default();
+        had_failed
+    }
+
+    /// Until when to wait, if there is something to wait for.
+    #[must_use]
+    pub(super) fn waits_until(&self, now: Now) -> Option<Duration> {
+        (self.until > now.monotonic).then_some(self.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            monotonic: Duration::from_millis(ms),
+            unix: 0,
+        }
+    }
+
+    #[test]
+    fn the_delay_doubles_up_to_its_last_and_one_warning_a_minute_is_given() {
+        let mut backoff = Backoff::default();
+        assert!(backoff.handle_failure(at(0)));
+        assert_eq!(
+            backoff.waits_until(at(0)),
+            Some(Duration::from_millis(RETRY_FIRST_MS))
+        );
+        assert_eq!(backoff.waits_until(at(RETRY_FIRST_MS)), None);
+        assert!(!backoff.handle_failure(at(0)));
+        assert_eq!(
+            backoff.waits_until(at(0)),
+            Some(Duration::from_millis(2 * RETRY_FIRST_MS))
+        );
+        for _ in 0..40 {
+            assert!(!backoff.handle_failure(at(0)));
+        }
+        assert_eq!(
+            backoff.waits_until(at(0)),
+            Some(Duration::from_millis(RETRY_LAST_MS))
+        );
+        assert!(backoff.handle_failure(at(60_000)));
+        assert!(backoff.handle_success());
+        assert!(!backoff.handle_success());
+    }
+}

@@ -1,0 +1,152 @@
+//! Beginning a file: which is it, where does it go on?
+
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::ledger::identity::Identity;
+use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
+use crate::replay::disk::Disk;
+use crate::replay::feeder::Feeder;
+use crate::replay::feeder::feed::Step;
+use crate::replay::feeder::log_file::{Begun, Observed};
+use crate::replay::messages::{FileOpened, KeeperMail};
+
+impl<D: Disk> Feeder<D> {
+    /// Begins a file: opens it, finds out which it is and where it goes on, and tells the keeper.
+    pub(super) fn begin(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
+        // The older files were quiet when last looked at. A look now, so that a line that came meanwhile is not overtaken.
+        if self.observe_open(at, now)? {
+            return Ok(Step::Done);
+        }
+        for nth in 0..self.sources[at].catalog.open().len() {
+            let open = self.sources[at].catalog.open()[nth];
+            if !self.identify(at, open, true)? {
+                return Ok(Step::Done);
+            }
+        }
+        if !self.open(at, index, now)? {
+            return Ok(Step::Nothing);
+        }
+        let prefix_bytes = self.read_prefix(at, index)?;
+        let number = self.new_file();
+        let source = &mut self.sources[at];
+        let file = source.catalog.file_mut(index);
+        let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
+        let resume = source.resume.as_mut().expect("a backend is fed by a plan");
+        let start = resume.start(&file.name, meta, prefix);
+        let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+        let name = Arc::clone(&file.name);
+        tracing::debug!(backend = %source.info.name, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading a log");
+        file.begun = Some(Begun {
+            file: number,
+            identity,
+            cursor: start.cursor,
+            settled: start.settled,
+        });
+        source.catalog.close_others(index);
+        self.outbox.tell_keeper(KeeperMail::FileOpened(FileOpened {
+            backend: source.info.id,
+            file: number,
+            name,
+            identity,
+            start: start.entry,
+        }));
+        Ok(Step::Done)
+    }
+
+    /// Opens a file where it is not. False: the name belongs to another file now, the folder is to be listed first.
+    pub(super) fn open(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
+        let source = &mut self.sources[at];
+        let file = &source.catalog.files()[index];
+        if file.log.is_some() {
+            return Ok(true);
+        }
+        let log = self.disk.open_log(&source.info.name, &file.name)?;
+        let meta = self.disk.log_meta(&log)?;
+        if !file.is_same(&meta) {
+            source.listing.want(now);
+            return Ok(false);
+        }
+        source.catalog.handle_opened(index, log);
+        let file = source.catalog.file_mut(index);
+        if file.observe(meta, now) == Observed::Shrunk {
+            let loss = file.handle_shrunk();
+            self.handle_loss(at, &loss);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Reads a file's first bytes into `scratch`; gives how many.
+    fn read_prefix(&mut self, at: usize, index: usize) -> io::Result<usize> {
+        let log = self.sources[at].catalog.files()[index].log.as_ref();
+        let log = log.expect("only an open file is read");
+        let scratch = scratch(&mut self.scratch, IDENTITY_PREFIX_BYTES_MAX);
+        read_fully(&mut self.disk, log, 0, scratch)
+    }
+
+    /// Tells the keeper more of a file's first bytes than it knows, once all that count are there, or at `end`. That they are
+    /// not what they were shows that the file was written anew: false.
+    pub(super) fn identify(&mut self, at: usize, index: usize, end: bool) -> io::Result<bool> {
+        let file = &self.sources[at].catalog.files()[index];
+        let Some(begun) = &file.begun else {
+            return Ok(true);
+        };
+        let (known, whole) = (
+            u64::from(begun.identity.prefix_bytes),
+            IDENTITY_PREFIX_BYTES_MAX as u64,
+        );
+        let has = file.meta.bytes.min(whole);
+        if known == whole || known >= has || (has < whole && !end) {
+            return Ok(true);
+        }
+        let prefix_bytes = self.read_prefix(at, index)?;
+        let source = &mut self.sources[at];
+        let file = source.catalog.file_mut(index);
+        let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
+        let begun = file.begun.as_mut().expect("seen above");
+        if !begun
+            .identity
+            .is_of(meta.device, meta.inode, meta.born_nanos, prefix)
+        {
+            let loss = file.handle_shrunk();
+            self.handle_loss(at, &loss);
+            return Ok(false);
+        }
+        begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+        self.outbox.tell_keeper(KeeperMail::FileIdentified {
+            backend: source.info.id,
+            file: begun.file,
+            identity: begun.identity,
+        });
+        Ok(true)
+    }
+}
+
+/// The first `bytes` bytes of `scratch`, which grows as needed.
+pub(super) fn scratch(scratch: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
+    if scratch.len() < bytes {
+        scratch.resize(bytes, 0);
+    }
+    &mut scratch[..bytes]
+}
+
+/// Reads until `into` is full or the file ends; gives how many bytes.
+pub(super) fn read_fully<D: Disk>(
+    disk: &mut D,
+    log: &D::Log,
+    offset: u64,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    let mut read = 0;
+    while read < into.len() {
+        match disk.read_log(log, offset + read as u64, &mut into[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}

@@ -1,0 +1,260 @@
+//! One log file: what it is, how far it has been read, whether newer ones must wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::identity::Identity;
+use crate::limits::FILE_QUIET_MS;
+use crate::replay::disk::{LogEntry, LogMeta};
+use crate::replay::feeder::cursor::Cursor;
+use crate::replay::feeder::split::SettledRuns;
+use crate::replay::messages::FileId;
+
+/// A file that is being read, or has been, in this epoch.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// Its number.
+    pub(super) file: FileId,
+    /// What the keeper knows it by.
+    pub(super) identity: Identity,
+    /// How far it has been fed.
+    pub(super) cursor: Cursor,
+    /// Lines that need not be fed.
+    pub(super) settled: SettledRuns,
+}
+
+/// A log file.
+#[derive(Debug)]
+pub(super) struct LogFile<L> {
+    /// Its name in the backend's folder.
+    pub(super) name: Arc<str>,
+    /// What it was when last looked at.
+    pub(super) meta: LogMeta,
+    /// Lines that begin before this byte may have been sent before.
+    pub(super) sent_below: u64,
+    /// Its name is gone or belongs to another file; it can be read through `log` only.
+    pub(super) unlinked: bool,
+    /// The keeper has deleted it.
+    pub(super) deleted: bool,
+    /// Open for reading. Only the file that is read, the one before, and unlinked ones are.
+    pub(super) log: Option<L>,
+    /// Set once it is begun in this epoch.
+    pub(super) begun: Option<Begun>,
+    seen: LastChange,
+}
+
+/// When a file was last seen to change: `age` before the monotonic instant `at`.
+#[derive(Clone, Copy, Debug)]
+struct LastChange {
+    at: Duration,
+    age: Duration,
+}
+
+/// What looking at a file again showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observed {
+    /// As before.
+    Same,
+    /// It has grown, or was touched.
+    Changed,
+    /// Lines that were fed are gone: it is to be read again as a new file.
+    Shrunk,
+}
+
+impl<L> LogFile<L> {
+    /// A file that is seen for the first time.
+    pub(super) fn new(entry: LogEntry, now: Now) -> Self {
+        // What changed before we looked is told by the file's own time. A time to come says nothing: as if it had changed just now.
+        let modified_unix = entry.meta.modified_nanos / 1_000_000_000;
+        Self {
+            name: Arc::from(entry.name),
+            meta: entry.meta,
+            sent_below: 0,
+            unlinked: false,
+            deleted: false,
+            log: None,
+            begun: None,
+            seen: LastChange {
+                at: now.monotonic,
+                age: Duration::from_secs(now.unix.saturating_sub(modified_unix)),
+            },
+        }
+    }
+
+    /// Whether this is the file that `meta` is of.
+    #[must_use]
+    pub(super) fn is_same(&self, meta: &LogMeta) -> bool {
+        let own = &self.meta;
+        (own.device, own.inode, own.born_nanos) == (meta.device, meta.inode, meta.born_nanos)
+    }
+
+    /// Takes over what the file is now.
+    pub(super) fn observe(&mut self, meta: LogMeta, now: Now) -> Observed {
+        if (meta.bytes, meta.modified_nanos) == (self.meta.bytes, self.meta.modified_nanos) {
+            return Observed::Same;
+        }
+        let shrank = meta.bytes < self.meta.bytes;
+        self.meta = meta;
+        self.seen = LastChange {
+            at: now.monotonic,
+            age: Duration::ZERO,
+        };
+        let cursor = self.begun.as_mut().map(|begun| &mut begun.cursor);
+        let lines_left = !shrank || cursor.is_none_or(|cursor| cursor.handle_shrunk(meta.bytes));
+        if lines_left {
+            Observed::Changed
+        } else {
+            Observed::Shrunk
+        }
+    }
+
+    /// Bytes that have not been fed; `resume_byte` says where a file that is not begun would be.
+    #[must_use]
+    pub(super) fn unread_bytes(&self, resume_byte: u64) -> u64 {
+        let fed = self
+            .begun
+            .as_ref()
+            .map_or(resume_byte, |begun| begun.cursor.byte());
+        self.meta.bytes.saturating_sub(fed)
+    }
+
+    /// About when its first lines were written, Unix seconds: when it was made, if that is known.
+    #[must_use]
+    pub(super) fn written_unix(&self) -> u64 {
+        let LogMeta {
+            born_nanos,
+            modified_nanos,
+            ..
+        } = self.meta;
+        let nanos = if born_nanos == 0 {
+            modified_nanos
+        } else {
+            born_nanos.min(modified_nanos)
+        };
+        nanos / 1_000_000_000
+    }
+
+    /// For how long it has not changed.
+    #[must_use]
+    pub(super) fn quiet_for(&self, now: Now) -> Duration {
+        self.seen.age + now.monotonic.saturating_sub(self.seen.at)
+    }
+
+    /// The monotonic instant at which it will have been quiet for `quiet`.
+    fn quiet_at(&self, quiet: Duration) -> Duration {
+        self.seen.at + quiet.saturating_sub(self.seen.age)
+    }
+
+    /// Forgets how far it was read. What was fed may have been sent.
+    pub(super) fn forget_position(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.sent_below = self.sent_below.max(begun.cursor.byte());
+        }
+        if !self.unlinked {
+            self.log = None;
+        }
+    }
+
+    /// Where the file stands.
+    pub(super) fn stage(&self, now: Now, closed_after: Duration) -> Stage {
+        let quiet = Duration::from_millis(FILE_QUIET_MS);
+        let is_closed = self.quiet_for(now) >= closed_after;
+        let Some(begun) = &self.begun else {
+            return match self.meta.bytes {
+                // What is known of an empty file is little to know it by: it is begun when it gets a line, or when it will get none.
+                0 if is_closed => Stage::ToBegin,
+                0 if self.quiet_for(now) >= quiet => Stage::Passed,
+                0 => Stage::Until(self.quiet_at(quiet)),
+                _ => Stage::ToBegin,
+            };
+        };
+        if begun.cursor.has_unread(self.meta.bytes) {
+            return Stage::ToRead;
+        }
+        if begun.cursor.has_tail(self.meta.bytes) {
+            if is_closed {
+                return Stage::ToRead;
+            }
+            return Stage::Until(self.quiet_at(closed_after));
+        }
+        if self.quiet_for(now) >= quiet {
+            return Stage::Passed;
+        }
+        Stage::Until(self.quiet_at(quiet))
+    }
+}
+
+/// What is to be done with a file.
+pub(super) enum Stage {
+    /// Begin it.
+    ToBegin,
+    /// Read on in it.
+    ToRead,
+    /// Nothing to read, and newer files must wait.
+    Until(Duration),
+    /// Nothing to read, and newer files may be begun.
+    Passed,
+}
+
+/// What a listing showed that the keeper and the operator are to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// The file's name.
+    pub(super) name: Arc<str>,
+    /// Its number, if it was begun.
+    pub(super) file: Option<FileId>,
+    /// Bytes that were not read.
+    pub(super) unread_bytes: u64,
+    /// Whether it can still be read, being open.
+    pub(super) readable: bool,
+    /// How.
+    pub(super) kind: LossKind,
+}
+
+/// How a file was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LossKind {
+    /// It has fewer bytes than were read.
+    Shrunk,
+    /// Its name belongs to another file now.
+    Replaced,
+    /// Its name is gone.
+    Deleted,
+}
+
+impl<L> LogFile<L> {
+    /// It shrank below what was fed: it is a new file, of which lines that were fed may be left.
+    pub(super) fn handle_shrunk(&mut self) -> Loss {
+        let loss = self.loss(LossKind::Shrunk, 0);
+        self.forget_position();
+        loss
+    }
+
+    /// Its name is gone, or `replaced`. True: what is left can be read.
+    pub(super) fn handle_unlinked(
+        &mut self,
+        replaced: bool,
+        unread: u64,
+        losses: &mut Vec<Loss>,
+    ) -> bool {
+        let kind = if replaced {
+            LossKind::Replaced
+        } else {
+            LossKind::Deleted
+        };
+        losses.push(self.loss(kind, unread));
+        self.unlinked = true;
+        self.log.is_some()
+    }
+
+    fn loss(&self, kind: LossKind, unread_bytes: u64) -> Loss {
+        Loss {
+            name: Arc::clone(&self.name),
+            file: self.begun.as_ref().map(|begun| begun.file),
+            unread_bytes,
+            readable: self.log.is_some() && kind != LossKind::Shrunk,
+            kind,
+        }
+    }
+}

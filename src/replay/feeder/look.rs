@@ -1,0 +1,238 @@
+//! Looking around: folders below the logs' path, files in them, and what has changed under us.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::limits::UNLINKED_FILES_MAX;
+use crate::replay::disk::Disk;
+use crate::replay::feeder::log_file::{Loss, LossKind, Observed};
+use crate::replay::feeder::{Feeder, Wake};
+use crate::replay::messages::{ControlMail, FileId, KeeperMail, SeenFile};
+
+/// Folders that are listed in one turn: a folder can have thousands of files.
+const LISTINGS_PER_TURN: usize = 4;
+
+impl<D: Disk> Feeder<D> {
+    /// Turns hints into looks.
+    pub(super) fn handle_hints(&mut self, now: Now) {
+        let Some(hinted) = self.hints.take() else {
+            return;
+        };
+        if hinted.root || hinted.all {
+            self.root.want(now);
+        }
+        for at in 0..self.sources.len() {
+            let own = self.sources[at].info.hints.take();
+            if own.listing || hinted.all {
+                self.sources[at].listing.want(now);
+            }
+            let grew = own.grew || hinted.all;
+            if grew && !matches!(self.observe_open(at, now), Ok(true)) {
+                self.sources[at].listing.want_for_growth(now);
+            }
+        }
+    }
+
+    /// Lists what is due.
+    pub(super) fn poll_listings(&mut self, now: Now, wake: &mut Wake) {
+        if self.root.due_at(now) <= now.monotonic {
+            self.list_root(now);
+        }
+        wake.at(self.root.due_at(now));
+        let mut listings = 0;
+        for at in 0..self.sources.len() {
+            if self.sources[at].listing.due_at(now) <= now.monotonic && listings < LISTINGS_PER_TURN
+            {
+                listings += 1;
+                self.list_folder(at, now);
+            }
+            wake.at(self.sources[at].listing.due_at(now));
+        }
+    }
+
+    fn list_root(&mut self, now: Now) {
+        let names = match self.disk.backend_folders() {
+            Ok(names) => names,
+            Err(error) => {
+                if self.root.backoff.handle_failure(now) {
+                    tracing::warn!(cause = %error, "the logs' path can't be listed; new backends are not found until it can");
+                }
+                return;
+            }
+        };
+        if self.root.backoff.handle_success() {
+            tracing::info!("the logs' path can be listed again");
+        }
+        self.root
+            .handle_listed(names.len(), self.settings.rescan_interval, now);
+        // A folder that has gone is told of again when it is back: control's watch went with it.
+        self.announced.retain(|name, _| names.contains(name));
+        self.strange.retain(|name| names.contains(name));
+        for name in names {
+            if self.announced.contains_key(&name) || self.strange.contains(&name) {
+                continue;
+            }
+            match (self.rules.is_backend)(&name) {
+                Ok(()) => {
+                    self.announced.insert(name.clone(), !self.root_listed);
+                    self.outbox.tell_control(ControlMail::BackendFound(name));
+                }
+                Err(why) => {
+                    self.strange.insert(name.clone());
+                    self.outbox
+                        .tell_control(ControlMail::FolderStrange { name, why });
+                }
+            }
+        }
+        self.root_listed = true;
+    }
+
+    fn list_folder(&mut self, at: usize, now: Now) {
+        let name = Arc::clone(&self.sources[at].info.name);
+        let entries = match self.disk.log_entries(&name) {
+            Ok(entries) => entries,
+            Err(error) => {
+                if self.sources[at].listing.backoff.handle_failure(now) {
+                    tracing::warn!(backend = %name, cause = %error, "the backend's log folder can't be listed; trying again");
+                }
+                return;
+            }
+        };
+        let interval = self.settings.rescan_interval;
+        let source = &mut self.sources[at];
+        if source.listing.backoff.handle_success() {
+            tracing::info!(backend = %name, "the backend's log folder can be listed again");
+        }
+        source.listing.handle_listed(entries.len(), interval, now);
+        let starting = std::mem::take(&mut source.starting);
+        let resume = source.resume.as_ref();
+        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        let losses = source
+            .catalog
+            .handle_listing(entries, now, starting, byte_of);
+        // Entries of the plan that are in no file are the keeper's to forget: after the first listing, and when such a file has gone.
+        let forget = losses.iter().any(|loss| loss.file.is_none());
+        if source.resume.is_some() && (!source.listed || forget) {
+            source.listed = true;
+            self.tell_seen(at);
+        }
+        for loss in losses {
+            self.handle_loss(at, &loss);
+        }
+        if self.sources[at].catalog.has_unlinked() {
+            // A file without a name is in no listing: what it is now, its descriptor tells. Should that fail, reading will say so.
+            let _ = self.observe_open(at, now);
+        }
+        self.sources[at].count_files();
+    }
+
+    fn tell_seen(&mut self, at: usize) {
+        let source = &self.sources[at];
+        let files = source.catalog.files().iter().map(|file| SeenFile {
+            name: Arc::clone(&file.name),
+            device: file.meta.device,
+            inode: file.meta.inode,
+        });
+        self.outbox.tell_keeper(KeeperMail::FilesSeen {
+            backend: source.info.id,
+            files: files.collect(),
+        });
+    }
+
+    /// Says what was lost, and lets go of a file that can't be read any more.
+    pub(super) fn handle_loss(&mut self, at: usize, loss: &Loss) {
+        let (backend, file, bytes) = (&self.sources[at].info.name, &loss.name, loss.unread_bytes);
+        match loss.kind {
+            LossKind::Shrunk => {
+                tracing::warn!(%backend, %file, "the log is not what was read of it: it shrank or was written anew under us; reading it again as a new file");
+            }
+            LossKind::Replaced if loss.readable || bytes == 0 => {
+                tracing::warn!(%backend, %file, bytes, "the log was replaced under us; reading what is left of the old one, then the new one");
+            }
+            LossKind::Replaced => {
+                tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these bytes were read: they are lost; reading the new one");
+            }
+            // The usual end of a log: the keeper has deleted it, and its word is still on the way.
+            LossKind::Deleted if bytes == 0 => {
+                tracing::debug!(%backend, %file, "the log is gone");
+            }
+            LossKind::Deleted if loss.readable => {
+                tracing::warn!(%backend, %file, bytes, "the log was deleted under us; reading what is left while it is open");
+            }
+            LossKind::Deleted => {
+                tracing::warn!(%backend, %file, bytes, "the log was deleted under us before these bytes were read: they are lost");
+            }
+        }
+        if let Some(file) = loss.file
+            && !loss.readable
+        {
+            self.tell_gone(at, file);
+        }
+    }
+
+    pub(super) fn tell_gone(&mut self, at: usize, file: FileId) {
+        let backend = self.sources[at].info.id;
+        self.outbox
+            .tell_keeper(KeeperMail::FileGone { backend, file });
+    }
+
+    /// Looks at the open files again. True: one of them has changed.
+    pub(super) fn observe_open(&mut self, at: usize, now: Now) -> io::Result<bool> {
+        let mut changed = false;
+        for nth in 0..self.sources[at].catalog.open().len() {
+            let catalog = &mut self.sources[at].catalog;
+            let index = catalog.open()[nth];
+            // One that shrank was closed a moment ago.
+            let Some(log) = &catalog.files()[index].log else {
+                continue;
+            };
+            let meta = self.disk.log_meta(log)?;
+            if catalog.files()[index].meta == meta {
+                continue;
+            }
+            changed = true;
+            let file = catalog.file_mut(index);
+            if file.observe(meta, now) == Observed::Shrunk {
+                let loss = file.handle_shrunk();
+                self.handle_loss(at, &loss);
+            }
+        }
+        if changed {
+            self.sources[at].count_files();
+        }
+        Ok(changed)
+    }
+
+    /// Lets go of files without a name of which everything was read. As long as lines of them may be in flight they stay: should the
+    /// backend go down now, what is not settled can be read again through the open file only.
+    pub(super) fn let_go(&mut self, at: usize, now: Now) {
+        if !self.sources[at].catalog.has_unlinked() {
+            return;
+        }
+        loop {
+            let source = &mut self.sources[at];
+            let mut read = source.catalog.read_to_the_end(now);
+            let first = read.next();
+            let too_many = read.count() >= UNLINKED_FILES_MAX;
+            let settled = source.credit.lines == 0;
+            // What the keeper has deleted it reads again itself, should it come to that.
+            let may_go =
+                |index: &usize| settled || too_many || source.catalog.files()[*index].deleted;
+            let Some(index) = first.filter(may_go) else {
+                return;
+            };
+            // A last look, as before a newer file is begun.
+            if self.observe_open(at, now).unwrap_or(false) {
+                return;
+            }
+            let source = &mut self.sources[at];
+            let file = source.catalog.remove(index);
+            let begun = file
+                .begun
+                .expect("only a file that was begun is read to its end");
+            source.count_files();
+            self.tell_gone(at, begun.file);
+        }
+    }
+}

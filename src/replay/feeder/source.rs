@@ -1,0 +1,297 @@
+//! One backend as the feeder sees it: whether it may be fed, what of it is out, when its folder is looked at.
+//!
+//! ```text
+//!                 Up(e) and Plan(e), in any order, then a listing
+//!  waiting (e) ─────────────────────────────────────────────────▶ fed (e)
+//!      ▲                                                             │
+//!      └──────────────────────────── Down(e + 1) ────────────────────┘
+//! ```
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::replay::feeder::backoff::Backoff;
+use crate::replay::feeder::catalog::Catalog;
+use crate::replay::feeder::resume::Resume;
+use crate::replay::messages::{BackendInfo, Epoch};
+
+/// A hint that a log has grown, when none of the open ones has, leads to a listing no earlier than this after the last one.
+const LISTING_FOR_GROWTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After a listing the next one waits for this long a file, so that listings of a large folder take a small part of the time.
+const LISTING_REST_PER_FILE: Duration = Duration::from_micros(20);
+
+/// What is taken for a line's length before any has been seen, in bytes.
+const LINE_BYTES_GUESS: u64 = 160;
+
+/// When a folder is listed next.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    wanted_at: Option<Duration>,
+    rescan_at: Duration,
+    last: Duration,
+    rest: Duration,
+    /// Listing failed.
+    pub(super) backoff: Backoff,
+}
+
+impl Listing {
+    /// List it at once.
+    pub(super) fn want_now(&mut self, now: Now) {
+        self.want_at(now.monotonic);
+    }
+
+    /// Names have come or gone: list it soon.
+    pub(super) fn want(&mut self, now: Now) {
+        self.want_at(now.monotonic.max(self.last + self.rest));
+    }
+
+    /// Some log has grown, but none that is open.
+    pub(super) fn want_for_growth(&mut self, now: Now) {
+        let rest = self.rest.max(LISTING_FOR_GROWTH_INTERVAL);
+        self.want_at(now.monotonic.max(self.last + rest));
+    }
+
+    fn want_at(&mut self, at: Duration) {
+        self.wanted_at = Some(self.wanted_at.map_or(at, |wanted| wanted.min(at)));
+    }
+
+    /// When it is due. At once before the first.
+    #[must_use]
+    pub(super) fn due_at(&self, now: Now) -> Duration {
+        let due = self
+            .wanted_at
+            .map_or(self.rescan_at, |wanted| wanted.min(self.rescan_at));
+        self.backoff
+            .waits_until(now)
+            .map_or(due, |until| until.max(due))
+    }
+
+    /// It has been listed and has so many entries.
+    pub(super) fn handle_listed(&mut self, entries: usize, rescan_interval: Duration, now: Now) {
+        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        self.wanted_at = None;
+        self.last = now.monotonic;
+        self.rest = LISTING_REST_PER_FILE.saturating_mul(entries);
+        self.rescan_at = now.after(rescan_interval);
+    }
+}
+
+/// What a backend has out: in chunks, and in lines that are not settled.
+#[derive(Debug, Default)]
+pub(super) struct Credit {
+    /// Bytes of its chunks.
+    pub(super) chunk_bytes: usize,
+    /// Bytes of log in segments that are not done. Rejected lines count here although they are in no chunk.
+    pub(super) log_bytes: u64,
+    /// Lines in segments that are not done.
+    pub(super) lines: u64,
+    /// A moving average of the bytes of a line.
+    line_bytes: u64,
+}
+
+impl Credit {
+    /// Whether `bytes` more fit the backend's share. Something always fits a backend that has nothing out.
+    #[must_use]
+    pub(super) fn fits(&self, bytes: usize, share_bytes: usize) -> bool {
+        let log_bytes = usize::try_from(self.log_bytes).unwrap_or(usize::MAX);
+        (self.chunk_bytes == 0 || self.chunk_bytes + bytes <= share_bytes)
+            && (log_bytes == 0 || log_bytes.saturating_add(bytes) <= share_bytes)
+    }
+
+    /// How many lines may be fed; 0 as long as it is few, so that what is fed is worth a read.
+    #[must_use]
+    pub(super) fn lines_left(&self, lines_max: u32) -> u32 {
+        let lines_max = u64::from(lines_max.max(1));
+        let left = lines_max.saturating_sub(self.lines);
+        if left < (lines_max / 8).max(1) {
+            return 0;
+        }
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    /// About how many bytes that many lines have.
+    #[must_use]
+    pub(super) fn bytes_of(&self, lines: u32) -> usize {
+        let line_bytes = if self.line_bytes == 0 {
+            LINE_BYTES_GUESS
+        } else {
+            self.line_bytes
+        };
+        usize::try_from(u64::from(lines).saturating_mul(line_bytes)).unwrap_or(usize::MAX)
+    }
+
+    /// A segment has been fed.
+    pub(super) fn charge(&mut self, lines: u32, bytes: u64) {
+        let lines = u64::from(lines);
+        self.lines += lines;
+        self.log_bytes += bytes;
+        self.line_bytes = (3 * self.line_bytes + bytes / lines.max(1)) / 4 + 1;
+    }
+
+    /// A segment is done.
+    pub(super) fn give_back(&mut self, lines: u32, bytes: u64) {
+        self.lines = self.lines.saturating_sub(u64::from(lines));
+        self.log_bytes = self.log_bytes.saturating_sub(bytes);
+    }
+
+    /// Everything that was fed is forgotten; its chunks come home when those who have them let go.
+    pub(super) fn forget_lines(&mut self) {
+        self.lines = 0;
+        self.log_bytes = 0;
+    }
+}
+
+/// A backend.
+#[derive(Debug)]
+pub(super) struct Source<L> {
+    /// Who it is.
+    pub(super) info: BackendInfo,
+    /// How often its pipeline has been flushed.
+    pub(super) epoch: Epoch,
+    /// It may be fed in this epoch.
+    pub(super) up: bool,
+    /// Its state cannot be written: it must not be fed.
+    pub(super) paused: bool,
+    /// Its lanes in this epoch.
+    pub(super) lanes: u16,
+    /// Where its files go on in this epoch; none before the keeper has said so.
+    pub(super) resume: Option<Resume>,
+    /// Its folder has been listed since the plan came.
+    pub(super) listed: bool,
+    /// What its first listing shows may have been sent by an earlier process.
+    pub(super) starting: bool,
+    /// Its files.
+    pub(super) catalog: Catalog<L>,
+    /// What it has out.
+    pub(super) credit: Credit,
+    /// When its folder is looked at.
+    pub(super) listing: Listing,
+    /// Reading failed.
+    pub(super) reading: Backoff,
+}
+
+impl<L> Source<L> {
+    /// A backend that waits for its first plan.
+    #[must_use]
+    pub(super) fn new(info: BackendInfo, starting: bool) -> Self {
+        Self {
+            info,
+            epoch: 0,
+            up: false,
+            paused: false,
+            lanes: 1,
+            resume: None,
+            listed: false,
+            starting,
+            catalog: Catalog::default(),
+            credit: Credit::default(),
+            listing: Listing::default(),
+            reading: Backoff::default(),
+        }
+    }
+
+    /// Whether it may be fed now.
+    #[must_use]
+    pub(super) fn may_be_fed(&self) -> bool {
+        self.up && self.listed && !self.paused && self.resume.is_some()
+    }
+
+    /// Everything fed in this epoch is forgotten: a new one begins.
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.up = false;
+        self.resume = None;
+        self.listed = false;
+        self.reading = Backoff::default();
+        self.credit.forget_lines();
+        self.catalog.forget_positions();
+    }
+
+    /// Tells the numbers that change with a listing or a plan. Costs a look at every file.
+    pub(super) fn count_files(&self) {
+        let byte_of = |meta| {
+            self.resume
+                .as_ref()
+                .map_or(0, |resume| resume.byte_of(meta))
+        };
+        let files = self.catalog.files();
+        let unread = files.iter().map(|file| {
+            let resume_byte = if file.begun.is_some() {
+                0
+            } else {
+                byte_of(&file.meta)
+            };
+            file.unread_bytes(resume_byte)
+        });
+        self.info.counters.unread_bytes.set(unread.sum());
+        self.info.counters.log_files.set(files.len() as u64);
+        self.count_oldest();
+    }
+
+    /// Tells how old what is unread is.
+    pub(super) fn count_oldest(&self) {
+        let oldest = self.oldest_unread_unix().unwrap_or(0);
+        self.info.counters.oldest_unread_unix.set(oldest);
+    }
+
+    /// About when the first line that has not been read was written: no earlier than its file was made, no later than it was changed.
+    fn oldest_unread_unix(&self) -> Option<u64> {
+        let byte_of = |meta| {
+            self.resume
+                .as_ref()
+                .map_or(0, |resume| resume.byte_of(meta))
+        };
+        let unread = self.catalog.unpassed().find(|file| {
+            let begun = file.begun.is_some();
+            file.unread_bytes(if begun { 0 } else { byte_of(&file.meta) }) > 0
+        })?;
+        Some(unread.written_unix())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            monotonic: Duration::from_millis(ms),
+            unix: 0,
+        }
+    }
+
+    #[test]
+    fn a_large_folder_is_listed_less_often() {
+        let mut listing = Listing::default();
+        assert_eq!(listing.due_at(at(0)), Duration::ZERO);
+        listing.handle_listed(10_000, Duration::from_secs(30), at(0));
+        assert_eq!(listing.due_at(at(1)), Duration::from_secs(30));
+        listing.want_for_growth(at(1));
+        assert_eq!(listing.due_at(at(1)), Duration::from_secs(1));
+        listing.want(at(1));
+        assert_eq!(listing.due_at(at(1)), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn something_always_fits_who_has_nothing_out() {
+        let mut credit = Credit::default();
+        assert!(credit.fits(1000, 100));
+        credit.chunk_bytes = 60;
+        assert!(credit.fits(40, 100) && !credit.fits(41, 100));
+        credit.chunk_bytes = 0;
+        credit.charge(1, 60);
+        assert!(credit.fits(40, 100) && !credit.fits(41, 100));
+    }
+
+    #[test]
+    fn a_few_lines_of_credit_are_not_worth_a_read() {
+        let mut credit = Credit::default();
+        assert_eq!(credit.lines_left(80), 80);
+        credit.charge(71, 7100);
+        assert_eq!(credit.lines_left(80), 0);
+        credit.give_back(1, 100);
+        assert_eq!(credit.lines_left(80), 10);
+        assert_eq!(Credit::default().lines_left(0), 1);
+    }
+}

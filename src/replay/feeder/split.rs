@@ -1,0 +1,283 @@
+//! From a piece of log to records by worker: split, decode in place, check, choose the lane.
+//!
+//! This is the feeder's hot path: each byte is looked at for its newline, decoded, and not copied.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use memchr::memchr;
+
+use crate::binlog::key::order_hash;
+use crate::binlog::line::decode_in_place;
+use crate::binlog::{LineFault, Record};
+use crate::replay::messages::Fed;
+
+/// Lines in a row that are settled already: from the first, before the second. Numbers from 0 in the file.
+pub type SettledRuns = VecDeque<Range<u64>>;
+
+/// The lines of a piece of log, one by one.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    at: usize,
+}
+
+impl Lines {
+    /// Where in `piece` the next line is, its newline not counted; none where no further newline is.
+    #[must_use]
+    pub fn poll(&mut self, piece: &[u8]) -> Option<Range<usize>> {
+        let length = memchr(b'\n', &piece[self.at..])?;
+        let start = self.at;
+        self.at = start + length + 1;
+        Some(start..start + length)
+    }
+
+    /// What is left behind the last newline, as a line. None where nothing is left.
+    #[must_use]
+    pub fn poll_tail(&mut self, piece: &[u8]) -> Option<Range<usize>> {
+        let start = self.at;
+        self.at = piece.len();
+        (start < piece.len()).then_some(start..piece.len())
+    }
+
+    /// Bytes of the lines that were given, newlines included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.at
+    }
+}
+
+/// Where a piece of log comes from, and what is to be made of it.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Number of its first line in the file, from 0.
+    pub first_line: u64,
+    /// Where it begins in the file.
+    pub first_byte: u64,
+    /// Lines that begin before this byte of the file may have been sent before.
+    pub sent_below: u64,
+    /// Whether what stands behind its last newline is a line.
+    pub tail_is_line: bool,
+    /// Lines that are taken at most.
+    pub lines_max: u32,
+    /// The backend's lanes, at least one.
+    pub lanes: u16,
+}
+
+/// How much of a piece was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Lines.
+    pub lines: u32,
+    /// Bytes of them, newlines included.
+    pub bytes: usize,
+    /// Whether no whole line is left.
+    pub all: bool,
+}
+
+/// A line that is no record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its index in the piece.
+    pub line: u32,
+    /// Where it was in the piece, newline not counted. Its bytes have been overwritten.
+    pub span: Range<usize>,
+    /// What is wrong with it.
+    pub fault: LineFault,
+}
+
+/// Takes pieces apart. What it found stands in its fields until the next piece.
+#[derive(Debug)]
+pub struct Splitter {
+    /// Records for each worker, in the log's order.
+    pub records: Vec<Vec<Fed>>,
+    /// Lines that are no records.
+    pub faults: Vec<Fault>,
+    /// Indices of lines that were settled before, ascending.
+    pub settled_before: Vec<u32>,
+    /// For keys that need decoding.
+    scratch: Vec<u8>,
+}
+
+impl Splitter {
+    /// For this many workers, at least one.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        assert!(workers > 0, "somebody must send");
+        Self {
+            records: vec![Vec::new(); workers],
+            faults: Vec::new(),
+            settled_before: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes whole lines off the front of `bytes`, decoding them in place. Lines in `settled` are passed over; runs that lie
+    /// behind us are dropped from it.
+    pub fn split(&mut self, bytes: &mut [u8], piece: &Piece, settled: &mut SettledRuns) -> Taken {
+        self.clear();
+        let mut lines = Lines::default();
+        let mut line = 0;
+        let all = loop {
+            if line == piece.lines_max {
+                break memchr(b'\n', &bytes[lines.bytes()..]).is_none() && !piece.tail_is_line;
+            }
+            let tail = piece.tail_is_line;
+            let next = lines.poll(bytes);
+            let Some(span) = next.or_else(|| tail.then(|| lines.poll_tail(bytes)).flatten()) else {
+                break true;
+            };
+            if is_settled(settled, piece.first_line + u64::from(line)) {
+                self.settled_before.push(line);
+            } else {
+                self.take_line(bytes, span, line, piece);
+            }
+            line += 1;
+        };
+        let bytes = lines.bytes();
+        Taken {
+            lines: line,
+            bytes,
+            all,
+        }
+    }
+
+    /// Forgets the last piece.
+    pub fn clear(&mut self) {
+        self.records.iter_mut().for_each(Vec::clear);
+        self.faults.clear();
+        self.settled_before.clear();
+    }
+
+    /// Whether the last piece had a record to send.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        self.records.iter().any(|records| !records.is_empty())
+    }
+
+    fn take_line(&mut self, bytes: &mut [u8], span: Range<usize>, line: u32, piece: &Piece) {
+        let start = span.start;
+        let record = match decode_in_place(&mut bytes[span.clone()]) {
+            Ok(range) => start + range.start..start + range.end,
+            Err(fault) => return self.faults.push(Fault { line, span, fault }),
+        };
+        let hash = order_hash(
+            &Record::parse_checked(&bytes[record.clone()]),
+            &mut self.scratch,
+        );
+        let lane = lane_of(hash, piece.lanes);
+        let worker = usize::from(lane) % self.records.len();
+        self.records[worker].push(Fed {
+            at: narrow(record.start),
+            bytes: narrow(record.len()),
+            line,
+            lane,
+            maybe_sent: piece.first_byte + (start as u64) < piece.sent_below,
+        });
+    }
+}
+
+/// The lane of a hash: its upper bits scaled to the lanes, which needs no division.
+fn lane_of(hash: u64, lanes: u16) -> u16 {
+    let scaled = (u128::from(hash) * u128::from(lanes)) >> 64;
+    u16::try_from(scaled).expect("a lane's number is below the number of lanes")
+}
+
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).expect("a piece has less than 4 GiB")
+}
+
+/// Whether `line` is in a run, when asked for lines in ascending order.
+pub fn is_settled(settled: &mut SettledRuns, line: u64) -> bool {
+    while settled.front().is_some_and(|run| run.end <= line) {
+        settled.pop_front();
+    }
+    settled.front().is_some_and(|run| run.start <= line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(lines_max: u32, tail_is_line: bool) -> Piece {
+        Piece {
+            first_line: 100,
+            first_byte: 0,
+            sent_below: 0,
+            tail_is_line,
+            lines_max,
+            lanes: 4,
+        }
+    }
+
+    fn check(bytes: &[u8], piece: &Piece, expected: Taken) -> Splitter {
+        let mut splitter = Splitter::new(2);
+        let mut settled = SettledRuns::from([90..95, 101..102]);
+        let taken = splitter.split(&mut bytes.to_vec(), piece, &mut settled);
+        assert_eq!(taken, expected);
+        splitter
+    }
+
+    #[test]
+    fn empty_lines_are_lines_and_settled_ones_are_passed_over() {
+        let taken = Taken {
+            lines: 3,
+            bytes: 6,
+            all: true,
+        };
+        let splitter = check(b"\nbad\n\ntail", &piece(9, false), taken);
+        assert_eq!(splitter.settled_before, [1]);
+        let faults: Vec<_> = splitter
+            .faults
+            .iter()
+            .map(|f| (f.line, f.span.clone()))
+            .collect();
+        assert_eq!(faults, [(0, 0..0), (2, 5..5)]);
+        assert!(!splitter.has_records());
+    }
+
+    #[test]
+    fn a_tail_is_a_line_where_it_is_said_to_be() {
+        let taken = Taken {
+            lines: 2,
+            bytes: 6,
+            all: true,
+        };
+        check(b"x\ntail", &piece(9, true), taken);
+        let taken = Taken {
+            lines: 1,
+            bytes: 2,
+            all: true,
+        };
+        check(b"x\n", &piece(9, true), taken);
+    }
+
+    #[test]
+    fn no_more_lines_are_taken_than_there_is_credit_for() {
+        let taken = Taken {
+            lines: 1,
+            bytes: 2,
+            all: false,
+        };
+        check(b"x\ny\nz", &piece(1, false), taken);
+        let taken = Taken {
+            lines: 2,
+            bytes: 4,
+            all: true,
+        };
+        check(b"x\ny\nz", &piece(2, false), taken);
+        let taken = Taken {
+            lines: 2,
+            bytes: 4,
+            all: false,
+        };
+        check(b"x\ny\nz", &piece(2, true), taken);
+    }
+
+    #[test]
+    fn lanes_are_spread_over_their_whole_range() {
+        assert_eq!(lane_of(0, 16), 0);
+        assert_eq!(lane_of(u64::MAX, 16), 15);
+        assert_eq!(lane_of(u64::MAX, u16::MAX), u16::MAX - 1);
+        assert_eq!(lane_of(1 << 63, 3), 1);
+    }
+}

@@ -1,0 +1,172 @@
+//! Files that shrink, are replaced or deleted under us, and disks that refuse.
+
+use std::io;
+use std::time::Duration;
+
+use super::rig::{A, B, Rig, put, puts};
+use crate::replay::feeder::Turn;
+use crate::replay::messages::FeederMail;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn rig() -> Rig {
+    let mut rig = Rig::fed(&["a:1"]);
+    rig.run();
+    rig.append(A, "01", &puts(["a", "b", "c"]));
+    rig.run();
+    rig
+}
+
+fn lines(rig: &Rig) -> Vec<String> {
+    rig.got[&A].iter().map(|got| got.key.clone()).collect()
+}
+
+#[test]
+fn a_file_that_shrank_below_what_was_read_is_read_again_as_a_new_one() {
+    let mut rig = rig();
+    let first = rig.opened[0].file;
+    rig.disk.truncate("a:1", "01", put("a").len());
+    rig.hint_grew(A);
+    rig.run();
+    assert_eq!(rig.gone, [first]);
+    assert_eq!(lines(&rig)[3..], ["a"]);
+    assert!(
+        rig.got[&A][3].maybe_sent,
+        "it was sent before the file shrank"
+    );
+}
+
+#[test]
+fn a_file_that_lost_only_what_was_not_read_goes_on() {
+    let mut rig = rig();
+    rig.append(A, "01", b"[half a line");
+    rig.run();
+    rig.disk.truncate("a:1", "01", puts(["a", "b", "c"]).len());
+    rig.append(A, "01", &put("d"));
+    rig.run();
+    assert!(rig.gone.is_empty() && rig.rejected.is_empty());
+    assert_eq!(rig.keys(A), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_file_that_was_written_anew_at_once_is_told_by_its_first_bytes() {
+    let mut rig = rig();
+    rig.disk.truncate("a:1", "01", 0);
+    rig.append(A, "01", &puts((0..100).map(|n| format!("key{n}"))));
+    rig.run();
+    assert_eq!(rig.gone.len(), 1);
+    assert_eq!(lines(&rig).len(), 103);
+}
+
+#[test]
+fn a_replaced_file_is_read_to_its_end_and_then_the_new_one() {
+    let mut rig = rig();
+    let (first, old) = (rig.opened[0].file, rig.disk.meta("a:1", "01").inode);
+    rig.disk.remove("a:1", "01");
+    rig.disk.append_unlinked(old, &put("d"));
+    rig.append(A, "01", &put("e"));
+    rig.run_for(2 * SECOND);
+    assert_eq!(rig.gone, [first]);
+    assert_eq!(lines(&rig)[3..], ["d", "e"]);
+    assert_eq!(rig.opened.len(), 2);
+    assert_eq!(rig.disk.open_logs(), 1);
+}
+
+#[test]
+fn a_deleted_file_stays_open_until_what_was_read_of_it_is_settled() {
+    let mut rig = rig();
+    rig.stuck.push(A);
+    let old = rig.disk.meta("a:1", "01").inode;
+    rig.disk.append_unlinked(old, &put("d"));
+    rig.disk.remove("a:1", "01");
+    rig.hint_listing(A);
+    rig.run_for(2 * SECOND);
+    assert_eq!(lines(&rig)[3..], ["d"]);
+    assert!(rig.gone.is_empty(), "a flush could need it again");
+    rig.down(A);
+    rig.stuck.clear();
+    rig.plan(A, crate::replay::messages::ResumePlan::default());
+    rig.up(A);
+    rig.run_for(2 * SECOND);
+    let mut again = lines(&rig).split_off(4);
+    again.sort();
+    assert_eq!(again, ["a", "b", "c", "d"]);
+    assert_eq!(rig.gone, [rig.opened[1].file]);
+    assert_eq!(rig.disk.open_logs(), 0);
+}
+
+#[test]
+fn a_file_that_is_gone_before_it_is_begun_is_the_keepers_to_forget() {
+    let mut rig = Rig::new();
+    rig.disk.append("a:1", "01", &put("a"));
+    rig.add("a:1");
+    rig.plan(A, crate::replay::messages::ResumePlan::default());
+    rig.run();
+    assert_eq!(rig.seen[0].len(), 1);
+    rig.disk.remove("a:1", "01");
+    rig.hint_listing(A);
+    rig.run_for(SECOND);
+    assert_eq!(rig.seen[1..], [vec![]]);
+    assert_eq!(rig.infos[0].counters.load().log_files, 0);
+}
+
+#[test]
+fn a_file_that_the_keeper_deleted_is_let_go() {
+    let mut rig = rig();
+    let file = rig.opened[0].file;
+    rig.disk.remove("a:1", "01");
+    rig.send(FeederMail::FileDeleted { backend: A, file });
+    rig.hint_listing(A);
+    rig.run_for(2 * SECOND);
+    assert_eq!(rig.gone, [file]);
+    assert_eq!(
+        (rig.disk.open_logs(), rig.infos[0].counters.load().log_files),
+        (0, 0)
+    );
+}
+
+#[test]
+fn what_came_to_a_file_as_the_keeper_deleted_it_is_still_read() {
+    let mut rig = rig();
+    let file = rig.opened[0].file;
+    let old = rig.disk.meta("a:1", "01").inode;
+    rig.disk.remove("a:1", "01");
+    rig.disk.append_unlinked(old, &put("d"));
+    rig.send(FeederMail::FileDeleted { backend: A, file });
+    rig.run_for(2 * SECOND);
+    assert_eq!(lines(&rig)[3..], ["d"]);
+    assert_eq!(rig.gone, [file]);
+}
+
+#[test]
+fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
+    for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Other] {
+        let mut rig = Rig::fed(&["a:1", "b:2"]);
+        rig.append(A, "01", &put("a"));
+        rig.append(B, "01", &put("b"));
+        rig.disk.fail("a:1", Some(kind));
+        let turn = rig.run();
+        assert!(matches!(turn, Turn::Idle { until } if until > rig.now.monotonic));
+        assert_eq!((rig.keys(A).len(), rig.keys(B).len()), (0, 1));
+        let reads = rig.disk.reads();
+        for _ in 0..100 {
+            rig.feeder.turn(rig.now);
+        }
+        assert_eq!(rig.disk.reads(), reads, "it is not asked in a circle");
+        rig.disk.fail("a:1", None);
+        rig.run_for(SECOND);
+        assert_eq!(rig.keys(A), ["a"]);
+    }
+}
+
+#[test]
+fn reading_fails_in_the_middle_of_a_file_and_goes_on() {
+    let mut rig = rig();
+    rig.disk.fail("a:1", Some(io::ErrorKind::Other));
+    rig.append(A, "01", &put("d"));
+    rig.run_for(10 * SECOND);
+    assert_eq!(lines(&rig).len(), 3);
+    rig.disk.fail("a:1", None);
+    rig.run_for(10 * SECOND);
+    assert_eq!(rig.keys(A), ["a", "b", "c", "d"]);
+}

@@ -1,0 +1,9 @@
+//! The feeder against a disk in memory, with the test as everybody else.
+
+mod changes;
+mod credit;
+mod disk;
+mod order;
+mod resume;
+mod rig;
+mod twin;

@@ -1,0 +1,198 @@
+//! Going on where the keeper says, in a first epoch and in later ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::rig::{A, Rig, put, puts};
+use crate::ledger::identity::Identity;
+use crate::ledger::runs::LineRuns;
+use crate::replay::messages::{FeederMail, FileResume, FileStart, LegacyResume, ResumePlan};
+
+/// Files of five lines each; of the first, two are settled in a row, and a further one.
+fn plan(rig: &Rig, prefix: &[u8]) -> ResumePlan {
+    let meta = rig.disk.meta("a:1", "01");
+    let mut settled = LineRuns::default();
+    settled.push(3, 1);
+    ResumePlan {
+        files: vec![FileResume {
+            name: Arc::from("an older name"),
+            identity: Identity::new(meta.device, meta.inode, meta.born_nanos, prefix),
+            line: 2,
+            byte: puts(["a", "b"]).len() as u64,
+            settled,
+            lines_read: 4,
+        }],
+        legacy: Vec::new(),
+    }
+}
+
+fn rig() -> Rig {
+    let mut rig = Rig::new();
+    rig.disk
+        .append("a:1", "01", &puts(["a", "b", "c", "d", "e"]));
+    rig.disk.append("a:1", "02", &puts(["f"]));
+    rig.add("a:1");
+    rig.up(A);
+    rig
+}
+
+#[test]
+fn a_file_goes_on_where_the_plan_says_whatever_its_name() {
+    let mut rig = rig();
+    rig.plan(A, plan(&rig, &put("a")));
+    rig.run();
+    assert_eq!(rig.keys(A), ["c", "e", "f"]);
+    assert_eq!(
+        rig.starts(),
+        [("01", FileStart::Resumed(0)), ("02", FileStart::New)]
+    );
+    let first = rig.segments.values().next().unwrap();
+    assert_eq!(
+        (first.first_line, first.lines, &first.settled_before[..]),
+        (2, 3, &[1][..])
+    );
+    assert_eq!(first.first_byte, puts(["a", "b"]).len() as u64);
+}
+
+#[test]
+fn a_file_that_begins_otherwise_is_another_file() {
+    let mut rig = rig();
+    rig.plan(A, plan(&rig, b"something else"));
+    rig.run();
+    assert_eq!(rig.keys(A), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(
+        rig.starts(),
+        [("01", FileStart::New), ("02", FileStart::New)]
+    );
+}
+
+#[test]
+fn a_file_with_fewer_bytes_than_were_read_of_it_is_another_file() {
+    let mut rig = rig();
+    let mut plan = plan(&rig, &put("a"));
+    plan.files[0].byte = 100_000;
+    rig.plan(A, plan);
+    rig.run();
+    assert_eq!(rig.keys(A), ["a", "b", "c", "d", "e", "f"]);
+}
+
+#[test]
+fn what_the_original_has_synced_is_passed_over_by_line() {
+    let legacy = |name: &str, bytes_read| LegacyResume {
+        name: Arc::from(name),
+        line: 3,
+        lines_read: 5,
+        bytes_read,
+    };
+    let mut rig = rig();
+    let legacy = vec![legacy("00", 1), legacy("01", 40), legacy("02", 40_000)];
+    rig.plan(
+        A,
+        ResumePlan {
+            files: Vec::new(),
+            legacy,
+        },
+    );
+    rig.run();
+    assert_eq!(rig.keys(A), ["d", "e", "f"]);
+    assert_eq!(
+        rig.starts(),
+        [("01", FileStart::Legacy(1)), ("02", FileStart::New)]
+    );
+    let before: Vec<u32> = rig
+        .segments
+        .values()
+        .flat_map(|segment| segment.settled_before.clone())
+        .collect();
+    assert_eq!(before, [0, 1, 2]);
+    let lines: u32 = rig.segments.values().map(|segment| segment.lines).sum();
+    assert_eq!(lines, 6, "the keeper hears of every line");
+}
+
+#[test]
+fn what_stood_in_the_logs_at_the_start_may_have_been_sent() {
+    let mut rig = rig();
+    rig.plan(A, ResumePlan::default());
+    rig.run();
+    rig.append(A, "02", &put("g"));
+    rig.append(A, "03", &put("h"));
+    rig.run_for(Duration::from_secs(2));
+    let sent: Vec<_> = rig.got[&A]
+        .iter()
+        .filter(|got| !got.maybe_sent)
+        .map(|got| got.key.as_str())
+        .collect();
+    assert_eq!(sent, ["g", "h"]);
+}
+
+#[test]
+fn a_flush_drops_what_is_not_fed_and_the_next_plan_says_where_to_go_on() {
+    let mut rig = Rig::fed(&["a:1"]);
+    rig.run();
+    rig.append(A, "01", &puts(["a", "b", "c", "d", "e"]));
+    rig.run();
+    let plan = plan(&rig, &put("a"));
+    rig.down(A);
+    rig.append(A, "01", &put("f"));
+    rig.run_for(Duration::from_secs(60));
+    assert_eq!(rig.flushed, [1]);
+    assert_eq!(rig.disk.open_logs(), 0);
+    assert_eq!(rig.got[&A].len(), 5, "nothing is fed while it is down");
+    // A plan of the epoch before is out of date.
+    rig.send(FeederMail::Plan {
+        backend: A,
+        epoch: 0,
+        plan: ResumePlan::default(),
+    });
+    rig.up(A);
+    rig.run();
+    assert_eq!(rig.got[&A].len(), 5);
+    rig.plan(A, plan);
+    rig.run();
+    let again: Vec<_> = rig.got[&A][5..]
+        .iter()
+        .map(|got| (got.key.as_str(), got.maybe_sent))
+        .collect();
+    let mut sorted = again.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, [("c", true), ("e", true), ("f", false)]);
+    assert_eq!(rig.starts().last(), Some(&("01", FileStart::Resumed(0))));
+}
+
+#[test]
+fn batches_that_no_worker_has_taken_are_dropped_by_a_flush() {
+    let mut rig = Rig::with(super::rig::settings(), super::rig::BOUNDS, 1);
+    rig.disk
+        .append("a:1", "01", &puts((0..200).map(|n| format!("key{n}"))));
+    rig.know(&["a:1"]);
+    for _ in 0..10 {
+        rig.feeder.turn(rig.now);
+    }
+    assert!(rig.links.keeper.len() == 1, "it is full");
+    rig.down(A);
+    rig.stuck.push(A);
+    rig.run();
+    assert_eq!(rig.flushed, [1]);
+    let fed: usize = rig.got.get(&A).map_or(0, Vec::len);
+    assert!(fed < 20, "{fed} were fed behind the flush");
+}
+
+#[test]
+fn a_short_files_identity_is_told_again_when_more_of_it_is_known() {
+    let mut rig = Rig::fed(&["a:1"]);
+    rig.run();
+    rig.append(A, "01", &put("a"));
+    rig.run();
+    assert!(rig.identified.is_empty());
+    rig.append(A, "01", &puts((0..100).map(|n| format!("key{n}"))));
+    rig.run();
+    assert_eq!(rig.identified, [rig.opened[0].file]);
+    rig.run_for(Duration::from_secs(2));
+    rig.append(A, "02", &put("b"));
+    rig.run_for(Duration::from_secs(2));
+    rig.append(A, "02", &put("c"));
+    rig.append(A, "03", &put("d"));
+    rig.run_for(Duration::from_secs(2));
+    assert_eq!(rig.identified.len(), 2, "and at a file's end");
+    assert_eq!(rig.keys(A).len(), 104);
+}

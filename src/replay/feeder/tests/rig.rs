@@ -1,0 +1,360 @@
+//! A feeder with everybody around it played by the test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::MemDisk;
+use crate::binlog::{Method, Record, line};
+use crate::clock::Now;
+use crate::replay::chunk::Returns;
+use crate::replay::feeder::buffers::FeederBounds;
+use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, Turn};
+use crate::replay::hints::Hints;
+use crate::replay::mailbox::{Mailbox, NoBell};
+use crate::replay::messages::{
+    BackendId, BackendInfo, Batch, ControlMail, FeederMail, FeederSettings, FileId, FileOpened,
+    FileStart, KeeperMail, Rejection, ResumePlan, SeenFile, Segment, SegmentId, WorkerMail,
+};
+use crate::replay::spares::Spares;
+
+pub(super) const WORKERS: usize = 2;
+pub(super) const A: BackendId = BackendId(0);
+pub(super) const B: BackendId = BackendId(1);
+
+/// Small lengths, so that little input shows what much does.
+pub(super) const BOUNDS: FeederBounds = FeederBounds {
+    chunk_bytes_min: 256,
+    chunk_bytes_max: 1024,
+    line_bytes_max: 4000,
+};
+
+/// A record that a worker got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Got {
+    pub(super) file: String,
+    pub(super) line: u64,
+    pub(super) key: String,
+    pub(super) maybe_sent: bool,
+    pub(super) lane: u16,
+}
+
+pub(super) struct Rig {
+    pub(super) disk: MemDisk,
+    pub(super) feeder: Feeder<MemDisk>,
+    pub(super) links: FeederLinks,
+    pub(super) now: Now,
+    pub(super) infos: Vec<BackendInfo>,
+    pub(super) epochs: BTreeMap<BackendId, u32>,
+    /// What has come, by backend.
+    pub(super) got: BTreeMap<BackendId, Vec<Got>>,
+    pub(super) opened: Vec<FileOpened>,
+    pub(super) segments: BTreeMap<SegmentId, Segment>,
+    pub(super) rejected: Vec<Rejection>,
+    pub(super) gone: Vec<FileId>,
+    pub(super) seen: Vec<Vec<SeenFile>>,
+    pub(super) flushed: Vec<u32>,
+    pub(super) identified: Vec<FileId>,
+    pub(super) control: Vec<ControlMail>,
+    /// Backends whose records nobody settles: their batches are kept.
+    pub(super) stuck: Vec<BackendId>,
+    pub(super) kept: Vec<Batch>,
+}
+
+pub(super) fn settings() -> FeederSettings {
+    FeederSettings {
+        lanes_per_backend: 4,
+        memory_budget_bytes: 20_000,
+        in_flight_per_backend: 1000,
+        rescan_interval: Duration::from_secs(30),
+        closed_after: Duration::from_secs(80),
+    }
+}
+
+/// A line that HA would write.
+pub(super) fn put(key: &str) -> Vec<u8> {
+    put_value(key, b"value")
+}
+
+pub(super) fn put_value(key: &str, value: &[u8]) -> Vec<u8> {
+    let (mut record, mut text) = (Vec::new(), Vec::new());
+    Record {
+        method: Method::Put,
+        version: 1,
+        key: key.as_bytes(),
+        expires_unix: 0,
+        table: b"",
+        score: 0,
+        opt: 0,
+        value,
+    }
+    .encode(&mut record);
+    line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &record, &mut text);
+    text
+}
+
+pub(super) fn puts(keys: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<u8> {
+    keys.into_iter().flat_map(|key| put(key.as_ref())).collect()
+}
+
+fn is_backend(name: &str) -> Result<(), String> {
+    name.contains(':')
+        .then_some(())
+        .ok_or_else(|| "no port".to_owned())
+}
+
+/// Any prefix with a bracket: the year.
+fn written_unix(prefix: &[u8]) -> Option<u64> {
+    let year = prefix.strip_prefix(b"[")?.get(..4)?;
+    std::str::from_utf8(year).ok()?.parse().ok()
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        Self::with(settings(), BOUNDS, 64)
+    }
+
+    pub(super) fn with(
+        settings: FeederSettings,
+        bounds: FeederBounds,
+        mailbox_room: usize,
+    ) -> Self {
+        fn mailbox<T>(room: usize) -> Arc<Mailbox<T>> {
+            Arc::new(Mailbox::new(room, Box::new(NoBell)))
+        }
+        let own = mailbox(1024);
+        let links = FeederLinks {
+            mailbox: Arc::clone(&own),
+            workers: (0..WORKERS).map(|_| mailbox(mailbox_room)).collect(),
+            keeper: mailbox(mailbox_room),
+            control: mailbox(mailbox_room),
+            returns: Arc::new(Returns::new(256, Arc::clone(&own))),
+            hints: Arc::new(Hints::new(own)),
+            fed_spares: Arc::new(Spares::new(8)),
+        };
+        let disk = MemDisk::default();
+        let rules = FeederRules {
+            is_backend,
+            written_unix,
+        };
+        let now = Now {
+            monotonic: Duration::from_secs(5),
+            unix: 1_000_000,
+        };
+        disk.set_unix(now.unix - 10);
+        Self {
+            feeder: Feeder::with_bounds(disk.clone(), settings, rules, links.clone(), bounds),
+            disk,
+            links,
+            now,
+            infos: Vec::new(),
+            epochs: BTreeMap::new(),
+            got: BTreeMap::new(),
+            opened: Vec::new(),
+            segments: BTreeMap::new(),
+            rejected: Vec::new(),
+            gone: Vec::new(),
+            seen: Vec::new(),
+            flushed: Vec::new(),
+            identified: Vec::new(),
+            control: Vec::new(),
+            stuck: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// A feeder that has one backend, which is up, and nothing behind it.
+    pub(super) fn fed(backends: &[&str]) -> Self {
+        let mut rig = Self::new();
+        rig.know(backends);
+        rig
+    }
+
+    /// Makes backends known, up, and with nothing behind them.
+    pub(super) fn know(&mut self, backends: &[&str]) {
+        for name in backends {
+            let id = self.add(name);
+            self.plan(id, ResumePlan::default());
+            self.up(id);
+        }
+    }
+
+    pub(super) fn add(&mut self, name: &str) -> BackendId {
+        let info = BackendInfo {
+            id: BackendId::from_index(self.infos.len()),
+            name: Arc::from(name),
+            counters: Arc::default(),
+            hints: Arc::default(),
+        };
+        self.infos.push(info.clone());
+        let id = info.id;
+        self.epochs.insert(id, 0);
+        self.send(FeederMail::Backend(info));
+        id
+    }
+
+    pub(super) fn send(&self, mail: FeederMail) {
+        assert!(self.links.mailbox.send(mail).is_ok(), "there is room");
+    }
+
+    pub(super) fn plan(&self, backend: BackendId, plan: ResumePlan) {
+        let epoch = self.epochs[&backend];
+        self.send(FeederMail::Plan {
+            backend,
+            epoch,
+            plan,
+        });
+    }
+
+    pub(super) fn up(&self, backend: BackendId) {
+        let epoch = self.epochs[&backend];
+        self.send(FeederMail::Up { backend, epoch });
+    }
+
+    pub(super) fn down(&mut self, backend: BackendId) {
+        let epoch = self.epochs[&backend] + 1;
+        self.epochs.insert(backend, epoch);
+        self.send(FeederMail::Down { backend, epoch });
+    }
+
+    pub(super) fn hint_listing(&self, backend: BackendId) {
+        self.links
+            .hints
+            .hint_listing(&self.infos[backend.index()].hints);
+    }
+
+    pub(super) fn hint_grew(&self, backend: BackendId) {
+        self.links
+            .hints
+            .hint_grew(&self.infos[backend.index()].hints);
+    }
+
+    /// Appends and tells of it.
+    pub(super) fn append(&self, backend: BackendId, file: &str, bytes: &[u8]) {
+        self.disk.set_unix(self.now.unix);
+        self.disk
+            .append(&self.infos[backend.index()].name, file, bytes);
+        self.hint_grew(backend);
+        self.hint_listing(backend);
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now.monotonic += time;
+        self.now.unix += time.as_secs();
+    }
+
+    /// Lets turns and answers go on until nothing more happens at this instant.
+    pub(super) fn run(&mut self) -> Turn {
+        for _ in 0..100_000 {
+            let turn = self.feeder.turn(self.now);
+            let came = self.receive();
+            if turn != Turn::Busy && !came && self.feeder.prepare_sleep() {
+                self.links.mailbox.awake();
+                return turn;
+            }
+        }
+        panic!("the feeder does not come to rest");
+    }
+
+    /// Runs, lets time pass, and runs again.
+    pub(super) fn run_for(&mut self, time: Duration) {
+        self.run();
+        self.pass(time);
+        self.run();
+    }
+
+    /// Takes in what the feeder said. Everything is settled at once, except for who is stuck.
+    pub(super) fn receive(&mut self) -> bool {
+        let mut came = false;
+        while let Some(mail) = self.links.keeper.receive() {
+            came = true;
+            self.handle_keeper_mail(mail);
+        }
+        for worker in self.links.workers.clone() {
+            while let Some(WorkerMail::Batch(batch)) = worker.receive() {
+                came = true;
+                self.handle_batch(&batch);
+                if self.stuck.contains(&batch.backend) {
+                    self.kept.push(batch);
+                } else {
+                    self.links.returns.release(batch.chunk);
+                    self.links.fed_spares.give(batch.records);
+                }
+            }
+        }
+        while let Some(mail) = self.links.control.receive() {
+            came = true;
+            self.control.push(mail);
+        }
+        came
+    }
+
+    fn handle_keeper_mail(&mut self, mail: KeeperMail) {
+        match mail {
+            KeeperMail::FileOpened(opened) => self.opened.push(opened),
+            KeeperMail::Segment(segment) => {
+                assert!(self.opened.iter().any(|opened| opened.file == segment.file));
+                if !self.stuck.contains(&segment.backend) {
+                    self.send(FeederMail::SegmentDone {
+                        backend: segment.backend,
+                        lines: segment.lines,
+                        bytes: segment.end_byte - segment.first_byte,
+                        epoch: self.epochs[&segment.backend],
+                    });
+                }
+                self.segments.insert(segment.segment, segment);
+            }
+            KeeperMail::Rejected(rejection) => {
+                assert!(self.segments.contains_key(&rejection.segment));
+                self.rejected.push(*rejection);
+            }
+            KeeperMail::FileGone { file, .. } => self.gone.push(file),
+            KeeperMail::FilesSeen { files, .. } => self.seen.push(files),
+            KeeperMail::Flushed { epoch, .. } => self.flushed.push(epoch),
+            KeeperMail::FileIdentified { file, .. } => self.identified.push(file),
+            other => panic!("the feeder does not say {other:?}"),
+        }
+    }
+
+    fn handle_batch(&mut self, batch: &Batch) {
+        assert!(batch.epoch <= self.epochs[&batch.backend]);
+        let segment = &self.segments[&batch.segment];
+        let opened = self.opened.iter().find(|opened| opened.file == batch.file);
+        let file = opened.expect("a file is told of first").name.to_string();
+        for fed in &batch.records {
+            let bytes = &batch.chunk.bytes()[fed.at as usize..][..fed.bytes as usize];
+            let record = Record::parse(bytes).expect("what is fed is a record");
+            self.got.entry(batch.backend).or_default().push(Got {
+                file: file.clone(),
+                line: segment.first_line + u64::from(fed.line),
+                key: String::from_utf8(record.key.to_vec()).unwrap(),
+                maybe_sent: fed.maybe_sent,
+                lane: fed.lane,
+            });
+        }
+    }
+
+    /// What a backend got, in the log's order, as far as it can be told over several workers: by file as begun, then by line.
+    pub(super) fn keys(&self, backend: BackendId) -> Vec<String> {
+        let mut got = self.got.get(&backend).cloned().unwrap_or_default();
+        let order = |file: &str| self.opened.iter().position(|opened| &*opened.name == file);
+        got.sort_by_key(|got| (order(&got.file), got.line));
+        got.into_iter().map(|got| got.key).collect()
+    }
+
+    /// Whether each key's records came in this order.
+    pub(super) fn order_of(&self, backend: BackendId, key: &str) -> Vec<(String, u64)> {
+        let got = self.got.get(&backend).into_iter().flatten();
+        got.filter(|got| got.key == key)
+            .map(|got| (got.file.clone(), got.line))
+            .collect()
+    }
+
+    pub(super) fn starts(&self) -> Vec<(&str, FileStart)> {
+        self.opened
+            .iter()
+            .map(|opened| (&*opened.name, opened.start))
+            .collect()
+    }
+}

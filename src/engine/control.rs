@@ -31,8 +31,7 @@ use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
 use crate::engine::watch::{Seen, Watch};
 use crate::limits::{
-    BACKLOG_LOOK_MS, DRAIN_EXTRA_MS, KEEPER_END_MS, MAILBOX_MESSAGES, OUTBOX_RETRY,
-    THREAD_END_MS,
+    BACKLOG_LOOK_MS, DRAIN_EXTRA_MS, KEEPER_END_MS, MAILBOX_MESSAGES, OUTBOX_RETRY, THREAD_END_MS,
 };
 use crate::replay::hints::Hints;
 use crate::replay::mailbox::Mailbox;

@@ -5,9 +5,9 @@
 
 pub mod bell;
 pub mod clock;
-pub mod files;
 pub mod control;
 pub mod doorway;
+pub mod files;
 pub mod listener;
 pub mod os;
 mod overview;

@@ -28,10 +28,13 @@ impl Overview {
     pub(super) fn snapshot(&mut self, published: &Published, now: Now) -> Snapshot {
         if !Arc::ptr_eq(&self.taken, published) {
             for (backend, counters) in published.iter() {
-                let told = self.told.entry(Arc::clone(&backend.name)).or_insert_with(|| {
-                    self.board.add(&backend.name, Arc::clone(counters), now);
-                    ("", String::new())
-                });
+                let told = self
+                    .told
+                    .entry(Arc::clone(&backend.name))
+                    .or_insert_with(|| {
+                        self.board.add(&backend.name, Arc::clone(counters), now);
+                        ("", String::new())
+                    });
                 if (told.0, &told.1) != (backend.state, &backend.why) {
                     self.board
                         .set_state(&backend.name, backend.state, &backend.why, now);

@@ -7,7 +7,6 @@ pub mod feeder;
 pub mod held;
 pub mod hints;
 pub mod keeper;
-pub mod hints;
 pub mod lane;
 pub mod mailbox;
 pub mod messages;

@@ -10,6 +10,7 @@
 
 mod backends;
 mod door;
+mod ending;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,7 @@ use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
 use crate::engine::watch::{Seen, Watch};
-use crate::limits::{
-    BACKLOG_LOOK_MS, DRAIN_EXTRA_MS, KEEPER_END_MS, MAILBOX_MESSAGES, OUTBOX_RETRY, THREAD_END_MS,
-};
+use crate::limits::{BACKLOG_LOOK_MS, MAILBOX_MESSAGES, OUTBOX_RETRY};
 use crate::replay::hints::Hints;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
@@ -40,6 +39,8 @@ use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 pub(crate) use backends::BackendState;
 use backends::{Backends, Hands};
 use door::Door;
+pub use ending::Ending;
+use ending::Phase;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
 
@@ -91,34 +92,6 @@ pub struct ControlParts {
     pub signals: bool,
     /// For jitter.
     pub seed: u64,
-}
-
-/// How it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Everything in flight was answered for or given up in time, and all is on disk.
-    Clean,
-    /// Some was not: what. It is sent again at the next start.
-    Cut(String),
-    /// A second signal: at once.
-    AtOnce,
-    /// A thread failed: which, and how.
-    Failed(String),
-}
-
-enum Phase {
-    Running,
-    Draining {
-        until: Duration,
-    },
-    Writing {
-        until: Duration,
-        cut: Option<String>,
-    },
-    Closing {
-        until: Duration,
-        cut: Option<String>,
-    },
 }
 
 /// See the module.
@@ -362,63 +335,6 @@ impl Control {
         backends.handle_settings(other_password, &mut hands);
     }
 
-    fn begin_end(&mut self, now: Now) {
-        let drain_until = now.after(self.settings.drain_timeout);
-        tracing::info!(
-            "ending: what is in flight has {:?} to be answered",
-            self.settings.drain_timeout
-        );
-        self.drain_until = Some(drain_until);
-        self.phase = Phase::Draining {
-            until: drain_until.saturating_add(Duration::from_millis(DRAIN_EXTRA_MS)),
-        };
-        self.backends.handle_stop(now);
-    }
-
-    /// The steps of the graceful end, as far as they go by now.
-    fn end_further(&mut self, now: Now) -> Option<Ending> {
-        if let Phase::Draining { until } = self.phase {
-            let is_over = until <= now.monotonic;
-            if !is_over && !(self.backends.are_flushed() && self.post.is_empty()) {
-                return None;
-            }
-            let cut = (!self.backends.are_flushed()).then(|| {
-                "not everything in flight was answered in time; it is sent again at the next start"
-                    .to_owned()
-            });
-            self.post.keeper(After::Nothing, KeeperMail::Stop);
-            self.phase = Phase::Writing {
-                until: now.after(Duration::from_millis(KEEPER_END_MS)),
-                cut,
-            };
-        }
-        if let Phase::Writing { until, cut } = &mut self.phase {
-            if !self.keeper_done && *until > now.monotonic {
-                return None;
-            }
-            let mut cut = cut.take();
-            if !self.keeper_done {
-                cut = Some(
-                    "the state could not be written in time; what it lacks is sent again at the next start"
-                        .to_owned(),
-                );
-            }
-            self.post.feeder(After::Nothing, FeederMail::Stop);
-            self.post.workers(After::Nothing, || WorkerMail::Stop);
-            self.phase = Phase::Closing {
-                until: now.after(Duration::from_millis(THREAD_END_MS)),
-                cut,
-            };
-        }
-        let Phase::Closing { until, cut } = &mut self.phase else {
-            return None;
-        };
-        if !self.post.deliver() && *until > now.monotonic {
-            return None;
-        }
-        Some(cut.take().map_or(Ending::Clean, Ending::Cut))
-    }
-
     fn handle_event(&mut self, event: &mio::event::Event, now: Now) {
         match event.token() {
             // Both are looked at in each turn.
@@ -459,17 +375,11 @@ impl Control {
             self.links.mailbox.awake();
             return Some(Duration::ZERO);
         }
-        let phase = match &self.phase {
-            Phase::Running => None,
-            Phase::Draining { until }
-            | Phase::Writing { until, .. }
-            | Phase::Closing { until, .. } => Some(*until),
-        };
         let until = [
             Some(self.restore_at),
             self.backends.deadline(),
             self.listener.next_deadline(),
-            phase,
+            self.phase.until(),
             (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
             self.backends
                 .wait_for_backlog()

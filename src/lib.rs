@@ -11,3 +11,4 @@ pub mod limits;
 pub mod replay;
 pub mod standin;
 pub mod status;
+pub mod workload;

@@ -1,0 +1,281 @@
+//! One mutation after the other: what a client asked of the healthy master, and the record that HA kept of it.
+
+use crate::binlog::{Method, Record};
+use crate::standin::store::Store;
+use crate::standin::{self, Request};
+
+use super::{TTL_LONG_MIN_S, TTL_SHORT_MAX_S, Workload, spelling};
+
+/// Tables of each type.
+const TABLES: u64 = 8;
+/// One of so many additions has a time to live, and half of those have one that soon ends.
+const TTL_ONE_IN: u64 = 16;
+/// Below hustdb's 2,592,000, above which it takes a time to live for none.
+const TTL_LONG_MAX_S: u32 = 2_500_000;
+/// Values are cut from so many random octets, each at another place.
+const NOISE_BYTES: usize = 64 * 1024;
+
+/// What a client asked for, once it was answered 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutation {
+    /// What it does.
+    pub method: Method,
+    /// When, Unix seconds.
+    pub unix: u64,
+    /// Table, or empty.
+    pub table: Vec<u8>,
+    /// The key as query text; empty where the member is the body.
+    pub key: Vec<u8>,
+    /// The body: value, member, or empty.
+    pub body: Vec<u8>,
+    /// Seconds to live; 0 for ever.
+    pub ttl: u32,
+    /// A sorted set's score.
+    pub score: i64,
+    /// -1 subtracts the score, 0 sets it, 1 adds it.
+    pub opt: i8,
+}
+
+impl Mutation {
+    /// The client's request, as HA hands it on to the healthy master: target and body of a GET.
+    fn live_target(&self, target: &mut Vec<u8>) {
+        target.extend_from_slice(b"/hustdb/");
+        target.extend_from_slice(self.method.name().as_bytes());
+        // An argument that nobody knows, so that all others begin with `&`.
+        target.extend_from_slice(b"?ha=1");
+        let mut argument = |name: &str, value: &[u8]| {
+            target.extend_from_slice(format!("&{name}=").as_bytes());
+            target.extend_from_slice(value);
+        };
+        if !self.table.is_empty() {
+            argument("tb", &self.table);
+        }
+        if !self.key.is_empty() {
+            argument("key", &self.key);
+        }
+        if self.ttl != 0 {
+            argument("ttl", self.ttl.to_string().as_bytes());
+        }
+        if self.method == Method::Zadd {
+            argument("score", self.score.to_string().as_bytes());
+            argument("opt", self.opt.to_string().as_bytes());
+        }
+    }
+
+    /// The record that HA writes of it, with the version that the healthy master gave it.
+    #[must_use]
+    pub fn record(&self, version: u32) -> Record<'_> {
+        let key = match self.key.is_empty() {
+            // HA measures a key by strlen.
+            true => &self.body[..memchr::memchr(0, &self.body).unwrap_or(self.body.len())],
+            false => &self.key,
+        };
+        let expires_unix = match self.ttl {
+            0 => 0,
+            ttl => u32::try_from(self.unix + u64::from(ttl)).unwrap_or(u32::MAX),
+        };
+        Record {
+            method: self.method,
+            version,
+            key,
+            expires_unix,
+            table: &self.table,
+            score: self.score,
+            opt: self.opt,
+            value: &self.body,
+        }
+    }
+}
+
+/// Makes a workload's mutations and applies them to a healthy master.
+#[derive(Debug)]
+pub struct Generator<'a> {
+    workload: &'a Workload,
+    random: fastrand::Rng,
+    noise: Vec<u8>,
+    weight: u32,
+    healthy: Store,
+    index: u64,
+    target: Vec<u8>,
+}
+
+impl<'a> Generator<'a> {
+    /// A generator at the first record, with an empty healthy master.
+    #[must_use]
+    pub fn new(workload: &'a Workload) -> Self {
+        let mut random = fastrand::Rng::with_seed(workload.seed);
+        let mut noise = vec![0; NOISE_BYTES + workload.value_bytes];
+        random.fill(&mut noise);
+        Self {
+            workload,
+            random,
+            noise,
+            weight: workload.mix.iter().map(|(_, weight)| weight).sum(),
+            healthy: Store::new(false),
+            index: 0,
+            target: Vec::new(),
+        }
+    }
+
+    /// The next mutation and the version that the healthy master gave it, or none behind the last.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator would have to be ended before `into_healthy`"
+    )]
+    pub fn next(&mut self) -> Option<(Mutation, u32)> {
+        if self.index == self.workload.records || self.weight == 0 {
+            return None;
+        }
+        let mutation = self.make();
+        self.index += 1;
+        if let Some(version) = self.apply(&mutation) {
+            return Some((mutation, version));
+        }
+        // Nothing was there to be removed. HA keeps no record of what the healthy master refuses; the client adds it instead.
+        let mutation = Mutation {
+            method: adding(mutation.method),
+            body: match mutation.method {
+                Method::Del | Method::Hdel => self.value(),
+                _ => mutation.body,
+            },
+            ..mutation
+        };
+        let version = self.apply(&mutation)?;
+        Some((mutation, version))
+    }
+
+    /// The healthy master, as it is after all that was made.
+    #[must_use]
+    pub fn into_healthy(self) -> Store {
+        self.healthy
+    }
+
+    fn apply(&mut self, mutation: &Mutation) -> Option<u32> {
+        self.target.clear();
+        mutation.live_target(&mut self.target);
+        let request = Request::new(standin::Method::Get, &self.target, &mutation.body);
+        let answer = self.healthy.apply(&request, mutation.unix);
+        (answer.status == 200).then_some(answer.version)?
+    }
+
+    fn make(&mut self) -> Mutation {
+        let workload = self.workload;
+        let method = self.method();
+        let number = match workload.mix.len() {
+            // One after the other where each is to be written as often as the others.
+            1 => self.index % workload.keys.max(1),
+            _ => self.random.u64(..workload.keys.max(1)),
+        };
+        let span_s = 60 * u64::from(workload.minutes.max(1)) - 1;
+        let mut mutation = Mutation {
+            method,
+            unix: workload.begin_unix + spread(self.index, workload.records, span_s),
+            table: Vec::new(),
+            key: Vec::new(),
+            body: Vec::new(),
+            ttl: 0,
+            score: 0,
+            opt: 0,
+        };
+        match method {
+            Method::Put | Method::Del => self.spell(number, &mut mutation.key),
+            Method::Hset | Method::Hdel => {
+                mutation.table = table("hash", number);
+                self.spell(number, &mut mutation.key);
+            }
+            Method::Sadd | Method::Srem => {
+                mutation.table = table("set", number);
+                spelling::member(number, &mut mutation.body);
+            }
+            // The tables' methods of an older hustdb have no live form here.
+            Method::Zadd | Method::Zrem | Method::TbPut | Method::TbUpdate | Method::TbDelete => {
+                mutation.table = table("sorted", number);
+                // hustdb decodes the member of a GET from wherever it comes, so both are one member.
+                if workload.varied && self.random.bool() {
+                    self.spell(number, &mut mutation.key);
+                } else {
+                    self.spell(number, &mut mutation.body);
+                }
+            }
+        }
+        match method {
+            Method::Put | Method::Hset => mutation.body = self.value(),
+            Method::Zadd => {
+                mutation.score = self.random.i64(-1_000_000_000..1_000_000_000);
+                if workload.varied {
+                    mutation.opt = self.random.i8(-1..=1);
+                }
+            }
+            _ => {}
+        }
+        // A score that is added to what has expired would not be the same at the replay, when more has.
+        if matches!(method, Method::Put | Method::Hset | Method::Sadd) {
+            mutation.ttl = self.ttl();
+        }
+        mutation
+    }
+
+    fn method(&mut self) -> Method {
+        let mut ticket = self.random.u32(..self.weight);
+        for (method, weight) in &self.workload.mix {
+            if ticket < *weight {
+                return *method;
+            }
+            ticket -= weight;
+        }
+        Method::Put
+    }
+
+    fn spell(&mut self, number: u64, text: &mut Vec<u8>) {
+        if self.workload.varied {
+            spelling::query(number, self.random.u64(..), text);
+        } else {
+            text.extend_from_slice(format!("key:{number:010}").as_bytes());
+        }
+    }
+
+    /// A value that no other record has: it begins with the record's number, as far as there is room.
+    fn value(&mut self) -> Vec<u8> {
+        let bytes = self.workload.value_bytes.max(1);
+        let start = self.random.usize(..NOISE_BYTES);
+        let mut value = vec![0; bytes];
+        let noise = &self.noise[start..];
+        let length = bytes.min(noise.len());
+        value[..length].copy_from_slice(&noise[..length]);
+        let number = format!("{}:", self.index);
+        let length = number.len().min(bytes);
+        value[..length].copy_from_slice(&number.as_bytes()[..length]);
+        value
+    }
+
+    fn ttl(&mut self) -> u32 {
+        if !self.workload.varied || self.random.u64(..TTL_ONE_IN) != 0 {
+            0
+        } else if self.random.bool() {
+            self.random.u32(1..=TTL_SHORT_MAX_S)
+        } else {
+            self.random.u32(TTL_LONG_MIN_S..=TTL_LONG_MAX_S)
+        }
+    }
+}
+
+fn table(kind: &str, number: u64) -> Vec<u8> {
+    format!("{kind}.{}", number % TABLES).into_bytes()
+}
+
+/// The method that adds what this one removes.
+fn adding(method: Method) -> Method {
+    match method {
+        Method::Del => Method::Put,
+        Method::Hdel => Method::Hset,
+        Method::Srem => Method::Sadd,
+        Method::Zrem => Method::Zadd,
+        other => other,
+    }
+}
+
+/// Where record `index` of `records` is within `span`.
+fn spread(index: u64, records: u64, span: u64) -> u64 {
+    let place = u128::from(index) * u128::from(span) / u128::from(records.max(1));
+    u64::try_from(place).unwrap_or(span)
+}

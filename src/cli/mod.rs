@@ -4,12 +4,15 @@
 
 mod check;
 mod daemon;
+mod inspect;
+mod lines;
 mod logging;
 mod pidfile;
 mod port_owner;
 mod process;
 mod quit;
 mod run;
+mod standin;
 pub mod status;
 
 use std::fmt;
@@ -43,6 +46,7 @@ Examples:
   hustdbsync                                                   run as a daemon, as the original does
   hustdbsync -q                                                end that daemon
   hustdbsync status --watch                                    watch it drain
+  hustdbsync inspect 2026-11-22-16-41.log                      show what stands in a log
   hustdbsync check --sample > sync_server.json                 begin a configuration, every setting explained
 
 Configuration: the file of --config, else sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json.
@@ -109,6 +113,20 @@ enum Command {
         #[command(flatten)]
         args: status::StatusArgs,
     },
+    /// Show what stands in logs: a line for each record or fault, and counts at the end
+    ///
+    /// Reads as a stream, changes nothing. Records and faults go to stdout in the order of the log, counts to stderr.
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log\n  hustdbsync inspect --json --values some.log | jq .key\n  zcat old.log.gz | hustdbsync inspect -"
+    )]
+    Inspect(inspect::InspectArgs),
+    /// Run an in-memory hustdb, to try things out against
+    ///
+    /// It answers as hustdb 1.9 does and keeps versions as hustdb does. SIGINT or SIGTERM ends it; it then prints what it has counted.
+    #[command(
+        after_long_help = "Example:\n  hustdbsync standin --listen 127.0.0.1:9998 --user-password user:password"
+    )]
+    Standin(standin::StandinArgs),
 }
 
 /// Why a command failed, as a sentence for stderr.
@@ -134,6 +152,8 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         Some(Command::Status { place, args }) => {
             ask_status(place.config.as_deref(), &args).map(|()| true)
         }
+        Some(Command::Inspect(args)) => inspect::inspect(&args),
+        Some(Command::Standin(args)) => standin::standin(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),
         None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),
         None => run::run::<S>(given, run::Mode::Daemon).map(|()| true),

@@ -1,11 +1,13 @@
 //! Arguments to command to exit code.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
 use hustdbsync::cli::{Cli, LevelHandle, Server, execute};
 use hustdbsync::config::Config;
+use hustdbsync::status::snapshot::Snapshot;
 
 /// Stands where `engine::Engine` comes: there is none of these, so nothing pretends to run.
 struct NoEngine(Infallible);
@@ -27,6 +29,18 @@ impl Server for NoEngine {
 
     fn start(_: Config, _: LevelHandle) -> Result<Self, NotBuilt> {
         Err(NotBuilt)
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        match self.0 {}
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        match self.0 {}
+    }
+
+    fn stop(&self) {
+        match self.0 {}
     }
 
     fn wait(self) -> String {

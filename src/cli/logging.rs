@@ -40,17 +40,29 @@ pub(super) struct Logging {
 /// Changes the level while the server runs.
 #[derive(Clone, Debug)]
 pub struct LevelHandle {
-    filter: reload::Handle<EnvFilter, Registry>,
+    /// None where there is no log of ours.
+    filter: Option<reload::Handle<EnvFilter, Registry>>,
     /// The environment decided, and goes on to.
     overridden: bool,
 }
 
 impl LevelHandle {
+    /// For a server whose lines go nowhere, or somewhere of its host's choice: changes nothing.
+    #[must_use]
+    pub fn fixed() -> Self {
+        Self {
+            filter: None,
+            overridden: false,
+        }
+    }
+
     /// Takes the configuration's new level, unless the environment's variable goes before it.
     pub fn set(&self, level: LogLevel) {
         if self.overridden {
             tracing::info!("sync.log_level has no effect while {LEVEL_VARIABLE} is set");
-        } else if let Err(error) = self.filter.reload(EnvFilter::new(level.as_str())) {
+        } else if let Some(filter) = &self.filter
+            && let Err(error) = filter.reload(EnvFilter::new(level.as_str()))
+        {
             tracing::warn!(%error, "the log level stays as it is");
         }
     }
@@ -118,7 +130,7 @@ where
     (
         subscriber,
         LevelHandle {
-            filter: handle,
+            filter: Some(handle),
             overridden,
         },
     )

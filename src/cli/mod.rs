@@ -4,6 +4,7 @@
 
 mod check;
 mod daemon;
+mod demo;
 mod inspect;
 mod lines;
 mod logging;
@@ -41,6 +42,7 @@ the configuration. Under systemd or in a container, use `hustdbsync run`.";
 
 const EXAMPLES: &str = "\
 Examples:
+  hustdbsync demo                                              see the whole job done, on stand-ins
   hustdbsync check --config /etc/hustdbsync/sync_server.json   say everything that is wrong before it runs
   hustdbsync run --config /etc/hustdbsync/sync_server.json     run in the foreground, log to stderr
   hustdbsync                                                   run as a daemon, as the original does
@@ -113,6 +115,14 @@ enum Command {
         #[command(flatten)]
         args: status::StatusArgs,
     },
+    /// See the whole job done on stand-ins: logs are made, replayed, and every key is compared
+    ///
+    /// Starts in-memory backends on loopback, writes logs as HA does, replays them, compares every key on every backend with what it has to
+    /// be, and says how fast it was. Needs nothing and leaves nothing behind. Exits with 1, and says what is wrong, if anything is.
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync demo\n  hustdbsync demo --records 1000000 --value-bytes 1024 --backends 4\n  hustdbsync demo --logs /data/hustdbha/logs"
+    )]
+    Demo(demo::DemoArgs),
     /// Show what stands in logs: a line for each record or fault, and counts at the end
     ///
     /// Reads as a stream, changes nothing. Records and faults go to stdout in the order of the log, counts to stderr.
@@ -152,6 +162,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         Some(Command::Status { place, args }) => {
             ask_status(place.config.as_deref(), &args).map(|()| true)
         }
+        Some(Command::Demo(args)) => demo::demo::<S>(&args),
         Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Standin(args)) => standin::standin(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),

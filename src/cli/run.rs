@@ -1,5 +1,6 @@
 //! `run`, `-d` and the daemon: the configuration to a running server, and its end.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::daemon::{self, Role};
@@ -8,6 +9,7 @@ use super::pidfile::{self, PidFile};
 use super::process::PROC;
 use super::{Failure, load_config};
 use crate::config::Config;
+use crate::status::snapshot::Snapshot;
 
 /// What these commands need of the engine.
 pub trait Server: Sized {
@@ -20,7 +22,16 @@ pub trait Server: Sized {
     /// It can't run. Nothing goes on running then.
     fn start(config: Config, level: LevelHandle) -> Result<Self, Self::StartError>;
 
-    /// Returns when SIGTERM or SIGINT has come and the server has drained: how it ended, as a sentence for the log.
+    /// Where HA reaches it.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// How every backend is at this moment.
+    fn snapshot(&self) -> Snapshot;
+
+    /// Begins the graceful end, as SIGTERM does.
+    fn stop(&self);
+
+    /// Returns when SIGTERM, SIGINT or [`Server::stop`] has come and the server has drained: how it ended, as a sentence for the log.
     fn wait(self) -> String;
 }
 

@@ -32,17 +32,18 @@ impl Replayed {
         }
     }
 
-    /// Replays one record at `now_unix` (seconds). Whatever the backend says to it, it is done.
-    pub fn apply(&mut self, record: &Record<'_>, now_unix: u64) {
+    /// Replays one record at `now_unix` (seconds). Whatever the backend says to it, it is done. False where it may not be sent.
+    pub fn apply(&mut self, record: &Record<'_>, now_unix: u64) -> bool {
         self.head.clear();
         let composed = self.template.compose(record, now_unix, &mut self.head);
         if composed.head_bytes > self.head_bytes_max {
-            return;
+            return false;
         }
         let (method, target) = request_line(&self.head);
         let body = &record.value[..composed.body_bytes];
         let request = Request::new(method, &self.head[target], body);
         self.store.apply(&request, now_unix);
+        true
     }
 
     /// What the backend holds at `now_unix` (seconds).

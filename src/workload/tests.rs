@@ -23,7 +23,7 @@ fn check(workload: &Workload) -> Vec<Vec<u8>> {
         );
     }
     for line in &lines {
-        with_record(line, |record| replayed.apply(record, NOW));
+        with_record(line, |record| assert!(replayed.apply(record, NOW)));
     }
     assert_eq!(lines.len() as u64, workload.records);
     assert_eq!(

@@ -1,0 +1,232 @@
+//! `demo`: the whole job in one command, on parts of its own.
+//!
+//! ```text
+//! stand-ins listen ─▶ logs are written ─▶ the server starts ─▶ all is settled ─▶ every key is compared ─▶ the rate
+//! ```
+//!
+//! Contract: everything is on loopback and below one temporary folder, which goes away unless something was wrong or `--keep` was given.
+//! Exit code 0 means that every key on every backend was as it should be.
+
+mod home;
+mod logs;
+mod progress;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{DecimalBytes, HumanCount};
+use rustix::time::{ClockId, clock_gettime};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{Failure, LevelHandle, Server};
+use crate::standin::{Options, Standin};
+
+use home::Home;
+use logs::{Job, Source};
+use progress::Progress;
+
+/// Between looks at how far it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// So long without one more record settled means that something is wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `demo` takes.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Records to replay, shared by all backends
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "logs")]
+    records: u64,
+    /// Bytes of each value
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=crate::limits::VALUE_BYTES_MAX as i64), conflicts_with = "logs")]
+    value_bytes: u32,
+    /// Backends: stand-ins for hustdb in this process [default: 2, or one for each folder of --logs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    backends: Option<u16>,
+    /// Replay these logs instead: FOLDER/*.log to each backend, or each FOLDER/<name>/*.log to one of its own
+    #[arg(long, value_name = "FOLDER")]
+    logs: Option<PathBuf>,
+    /// Workers of the server [default: the configuration's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Keep the folder with logs, configuration and state, and say where it is
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo with a server `S`. False where something is not as it should be.
+pub(super) fn demo<S: Server>(args: &DemoArgs) -> Result<bool, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .map_err(|error| format!("signals can't be received: {error}"))?;
+    }
+    let home = Home::make(args.threads)?;
+    let kept = args.keep;
+    let told = tell::<S>(args, &home, &interrupted);
+    let good = matches!(told, Ok(true));
+    if kept || !good {
+        println!(
+            "\nLogs, configuration and state are kept: {}",
+            home.keep().display()
+        );
+    }
+    told
+}
+
+/// The demo's story.
+fn tell<S: Server>(
+    args: &DemoArgs,
+    home: &Home,
+    interrupted: &AtomicBool,
+) -> Result<bool, Failure> {
+    let source = match &args.logs {
+        Some(folder) => Source::find(folder, args.backends.map(usize::from))?,
+        None => Source::Made {
+            records: args.records,
+            value_bytes: args.value_bytes as usize,
+            backends: args.backends.unwrap_or(2).into(),
+        },
+    };
+    println!("hustdbsync demo: {source}\n");
+
+    let standins = (0..source.backends())
+        .map(|_| start_standin(home))
+        .collect::<Result<Vec<_>, _>>()?;
+    println!(
+        "1. Stand-ins for hustdb listen, as masters that have come back, empty: {}",
+        names(&standins)
+    );
+
+    let jobs = source.write(&home.logs(), &standins, !args.keep)?;
+    let (lines, bytes) = totals(&jobs);
+    println!(
+        "2. Logs lie there as HA left them: {} lines in {} files, {}",
+        HumanCount(lines),
+        jobs.iter().map(|job| job.files).sum::<usize>(),
+        DecimalBytes(bytes)
+    );
+    if args.logs.is_none() {
+        println!(
+            "   (all eight methods; keys in many spellings, overwritten, deleted and made again; some expired)"
+        );
+    }
+
+    println!("3. The sync server starts, finds them and replays them:");
+    let (begun, cpu_before) = (Instant::now(), cpu_time());
+    let server = S::start(home.config()?, LevelHandle::fixed())
+        .map_err(|error| format!("could not start: {error}"))?;
+    let drained = drain(&server, &jobs, interrupted);
+    let (took, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu_before));
+    server.stop();
+    server.wait();
+    drained?;
+
+    println!("4. Every key on every backend is compared with what a healthy master holds:");
+    let good = verify::verify(&jobs, &standins);
+    if good {
+        println!("\n{}", speed(lines, bytes, took, cpu));
+    }
+    Ok(good)
+}
+
+fn start_standin(home: &Home) -> Result<Standin, Failure> {
+    let options = Options {
+        credentials: Some(home.credentials()),
+        ..Options::default()
+    };
+    Standin::start(options).map_err(|error| format!("a stand-in could not start: {error}").into())
+}
+
+fn names(standins: &[Standin]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<String> = standins.iter().take(SHOWN).map(Standin::name).collect();
+    match standins.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn totals(jobs: &[Job]) -> (u64, u64) {
+    jobs.iter().fold((0, 0), |(lines, bytes), job| {
+        (lines + job.lines, bytes + job.bytes)
+    })
+}
+
+/// Shows progress until all is settled.
+fn drain(server: &impl Server, jobs: &[Job], interrupted: &AtomicBool) -> Result<(), Failure> {
+    let mut progress = Progress::new(jobs);
+    let (mut settled_before, mut moved) = (0, Instant::now());
+    loop {
+        let snapshot = server.snapshot();
+        if progress.handle_snapshot(&snapshot) {
+            progress.finish();
+            return Ok(());
+        }
+        let (_, settled) = snapshot.totals();
+        if settled != settled_before {
+            (settled_before, moved) = (settled, Instant::now());
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            progress.finish();
+            return Err("interrupted".into());
+        }
+        if moved.elapsed() > PATIENCE {
+            progress.finish();
+            return Err(stuck(&snapshot).into());
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+fn stuck(snapshot: &crate::status::snapshot::Snapshot) -> String {
+    let mut text = format!("nothing has moved for {} s:", PATIENCE.as_secs());
+    for backend in snapshot.backends() {
+        let why = match backend.why.as_str() {
+            "" => "no reason given",
+            why => why,
+        };
+        text.push_str(&format!(
+            "\n  {} is {} ({why}); {} records settled, {} bytes of log to go",
+            backend.name, backend.state, backend.counts.settled, backend.backlog_bytes
+        ));
+    }
+    if snapshot.backends().is_empty() {
+        text.push_str(" the server has found no backend");
+    }
+    text
+}
+
+/// CPU time of this process, all threads.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_nanos(time.tv_nsec.unsigned_abs())
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people, of three digits or so"
+)]
+fn speed(lines: u64, bytes: u64, took: Duration, cpu: Duration) -> String {
+    let seconds = took.as_secs_f64().max(1e-9);
+    let mut text = format!(
+        "{} records in {seconds:.2} s: {} records/s, {:.1} MB/s of log, {:.1} µs of CPU a record\n\
+         (from the server's start to the last acknowledgement; the stand-ins run in this process, so their CPU is in it)",
+        HumanCount(lines),
+        HumanCount((lines as f64 / seconds) as u64),
+        bytes as f64 / seconds / 1e6,
+        cpu.as_secs_f64() * 1e6 / lines.max(1) as f64,
+    );
+    if cfg!(debug_assertions) {
+        text.push_str(
+            "\nThis is a debug build; `cargo run --release -- demo` is several times faster.",
+        );
+    }
+    text
+}

@@ -9,6 +9,7 @@ use super::pidfile::{self, PidFile};
 use super::process::PROC;
 use super::{Failure, load_config};
 use crate::config::Config;
+use crate::engine::{Engine, EngineOptions, StartError};
 use crate::status::snapshot::Snapshot;
 
 /// What these commands need of the engine.
@@ -33,6 +34,34 @@ pub trait Server: Sized {
 
     /// Returns when SIGTERM, SIGINT or [`Server::stop`] has come and the server has drained: how it ended, as a sentence for the log.
     fn wait(self) -> String;
+}
+
+impl Server for Engine {
+    type StartError = StartError;
+
+    fn start(config: Config, level: LevelHandle) -> Result<Self, StartError> {
+        let options = EngineOptions {
+            on_reload: Box::new(move |config| level.set(config.sync.log_level)),
+            ..EngineOptions::default()
+        };
+        Self::start_with(config, options)
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.snapshot()
+    }
+
+    fn stop(&self) {
+        self.stop();
+    }
+
+    fn wait(self) -> String {
+        self.wait().to_string()
+    }
 }
 
 /// The three ways to run.

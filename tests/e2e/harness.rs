@@ -1,0 +1,308 @@
+//! HA's home in a temporary folder, a server on it, and patience.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hustdbsync::config::Config;
+use hustdbsync::engine::{Engine, EngineOptions, StartError};
+use hustdbsync::standin::{Contents, Options, Space, Standin, Value, differences};
+use hustdbsync::status::snapshot::BackendSnapshot;
+use serde_json::{Value as Json, json};
+
+use crate::log::Log;
+
+/// Longer than anything takes on a machine that is busy with other things; a test that waits so long fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// A time to live is relative when it is sent, in whole seconds, so an expiry may be off by the time a test takes.
+const EXPIRY_TOLERANCE_S: u64 = 10;
+
+pub(crate) const USER: &str = "user";
+pub(crate) const PASSWORD: &str = "password";
+
+/// Looks at `condition` until it holds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually_some(what, || condition().then_some(()));
+}
+
+/// Looks until there is something.
+#[track_caller]
+pub(crate) fn eventually_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "not within {} s: {what}",
+            DEADLINE.as_secs()
+        );
+        thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+pub(crate) fn now_unix() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+/// HA's home: logs, login, configuration, and our state.
+pub(crate) struct Home {
+    folder: tempfile::TempDir,
+    settings: Json,
+}
+
+impl Home {
+    /// A home whose settings make everything happen soon.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("logs")).unwrap();
+        fs::write(root.join("htpasswd"), format!("{USER}:{PASSWORD}\n")).unwrap();
+        let settings = json!({
+            "network": { "port": 0 },
+            "sync": {
+                "logs_path": root.join("logs"),
+                "ngx_path": root,
+                "auth_path": root.join("htpasswd"),
+                "threads": 2,
+                "connections_per_backend": 4,
+                "pin_workers": false,
+                "checkdb_interval": "100ms",
+                "probe_interval_down": "20ms",
+                "checkpoint_interval": "50ms",
+                "release_interval": "50ms",
+                "rescan_interval": "1s",
+                "connect_timeout": "1s",
+                "response_timeout": "1s",
+                "drain_timeout": "5s",
+                "ttl_hold": "0s",
+            }
+        });
+        Self { folder, settings }
+    }
+
+    /// With another value for `key`, such as `sync.threads`.
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<Json>) {
+        let (section, name) = key.split_once('.').unwrap();
+        self.settings[section][name] = value.into();
+    }
+
+    pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    /// A file of our state.
+    pub(crate) fn state(&self, backend: &str, name: &str) -> PathBuf {
+        self.path("status").join(backend).join(name)
+    }
+
+    /// Writes the configuration; gives its path.
+    pub(crate) fn write_config(&self) -> PathBuf {
+        let path = self.path("sync_server.json");
+        fs::write(&path, self.settings.to_string()).unwrap();
+        path
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::load(&self.write_config()).unwrap()
+    }
+
+    /// Starts a server on this home.
+    pub(crate) fn start(&self) -> Running {
+        let engine = start(self.config())
+            .unwrap_or_else(|error| panic!("the server could not start: {error}"));
+        Running {
+            engine: Some(engine),
+        }
+    }
+
+    /// Why a server doesn't start on this home.
+    pub(crate) fn start_error(&self) -> String {
+        match start(self.config()) {
+            Ok(engine) => {
+                engine.stop();
+                let _ = engine.wait();
+                panic!("the server started")
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// The log that HA keeps for a backend now.
+    pub(crate) fn log(&self, backend: &str) -> Log {
+        Log::new(self.path("logs").join(backend), "2026-11-22-16-40.log")
+    }
+
+    /// The lines of a backend's `rejected.jsonl`.
+    pub(crate) fn rejected(&self, backend: &str) -> Vec<Json> {
+        let path = self.state(backend, "rejected.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Whether the file `name` of a backend's log folder exists.
+    pub(crate) fn has_log(&self, backend: &str, name: &str) -> bool {
+        self.path("logs").join(backend).join(name).exists()
+    }
+}
+
+fn start(config: Config) -> Result<Engine, StartError> {
+    let options = EngineOptions {
+        // This process runs many servers at once; `process.rs` sends signals to one of its own.
+        signals: false,
+        ..EngineOptions::default()
+    };
+    Engine::start_with(config, options)
+}
+
+/// A server that runs. It is ended gracefully when this goes.
+pub(crate) struct Running {
+    engine: Option<Engine>,
+}
+
+impl Running {
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    /// How a backend is; none while it isn't known.
+    pub(crate) fn backend(&self, name: &str) -> Option<BackendSnapshot> {
+        let snapshot = self.engine().snapshot();
+        let mut backends = snapshot.backends().iter();
+        backends.find(|backend| backend.name == name).cloned()
+    }
+
+    /// Waits until a backend is in this state.
+    #[track_caller]
+    pub(crate) fn wait_for_state(&self, name: &str, state: &str) -> BackendSnapshot {
+        let mut last = None;
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            last = self.backend(name);
+            if let Some(backend) = last.take_if(|backend| backend.state == state) {
+                return backend;
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+        panic!("{name} is never {state}: {last:?}");
+    }
+
+    /// Waits until so many records of a backend are settled, and none is left.
+    #[track_caller]
+    pub(crate) fn wait_settled(&self, name: &str, records: u64) -> BackendSnapshot {
+        let deadline = Instant::now() + DEADLINE;
+        let mut last = None;
+        while Instant::now() < deadline {
+            last = self.backend(name);
+            if let Some(backend) = last.take_if(|backend| {
+                backend.counts.settled >= records
+                    && backend.backlog_bytes == 0
+                    && backend.counts.in_flight_records == 0
+            }) {
+                assert_eq!(backend.counts.settled, records, "{backend:?}");
+                assert_eq!(backend.counts.processed, records, "{backend:?}");
+                return backend;
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+        panic!("{records} records are never settled: {last:?}");
+    }
+
+    /// Ends it gracefully; gives what it says about its end.
+    pub(crate) fn stop(mut self) -> String {
+        let engine = self.engine.take().unwrap();
+        engine.stop();
+        engine.wait().to_string()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.stop();
+            let _ = engine.wait();
+        }
+    }
+}
+
+/// A stand-in that wants the home's login and keeps its history.
+pub(crate) fn standin() -> Standin {
+    standin_with(Options::default())
+}
+
+pub(crate) fn standin_with(options: Options) -> Standin {
+    Standin::start(Options {
+        credentials: Some((USER.to_owned(), PASSWORD.to_owned())),
+        record_history: true,
+        ..options
+    })
+    .unwrap()
+}
+
+/// Fails with the differences if there are any, or if a real hustdb would have suffered.
+#[track_caller]
+pub(crate) fn assert_holds(standin: &Standin, expected: &Contents) {
+    if let Some(differences) = differences(expected, &standin.contents(), EXPIRY_TOLERANCE_S, 20) {
+        panic!("{}:\n{differences}", standin.name());
+    }
+    assert_unharmed(standin);
+}
+
+/// Fails if something was sent that a real hustdb can't stand.
+#[track_caller]
+pub(crate) fn assert_unharmed(standin: &Standin) {
+    let counters = standin.counters();
+    assert_eq!((counters.cut_targets, counters.crashes), (0, 0));
+}
+
+/// The plain keys that a stand-in holds, with their values.
+pub(crate) fn values(standin: &Standin) -> Vec<(String, String)> {
+    let contents = standin.contents();
+    let kv = contents.iter().filter(|(item, _)| item.space == Space::Kv);
+    kv.map(|(item, stored)| {
+        let Value::Bytes(value) = &stored.value else {
+            panic!("a key without a value")
+        };
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        (text(&item.key), text(value))
+    })
+    .collect()
+}
+
+/// The value of a plain key.
+pub(crate) fn value(standin: &Standin, key: &str) -> Option<String> {
+    let mut values = values(standin).into_iter();
+    values
+        .find(|(found, _)| found == key)
+        .map(|(_, value)| value)
+}
+
+/// The versions in which the puts of each key were applied must never go down: a key's records arrived in order, and what was sent again was
+/// a suffix. Of logs that put keys with growing versions and nothing else.
+#[track_caller]
+pub(crate) fn assert_in_order(standin: &Standin) {
+    let mut last = std::collections::HashMap::new();
+    for applied in standin.history() {
+        let before = last.insert(applied.key.clone(), applied.ver).unwrap_or(0);
+        assert!(
+            before <= applied.ver,
+            "{}: version {} after {before}",
+            applied.key.escape_ascii(),
+            applied.ver
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! The whole server, over real sockets and files, against stand-ins for hustdb.
+//!
+//! Every test has a home of its own in a temporary folder, and ports that the system chose. Nothing sleeps to wait for something: a condition
+//! is looked at until it holds or a deadline has passed (`harness::eventually`).
+
+mod corpus;
+mod delivery;
+mod files;
+mod ha;
+mod harness;
+mod legacy;
+mod log;
+mod process;
+mod rejected;
+mod restart;
+mod trouble;
+mod ttl;

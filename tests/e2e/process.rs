@@ -1,0 +1,157 @@
+//! The binary itself: signals, and an end that nobody had time to prepare.
+
+use std::fs;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use hustdbsync::standin::{Script, Standin};
+use hustdbsync::workload::{Workload, Written};
+
+use crate::harness::{Home, assert_holds, eventually, eventually_some, now_unix, standin, value};
+
+/// A server in a process of its own.
+struct Process(Child);
+
+impl Process {
+    fn start(home: &Home) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+            .arg("run")
+            .arg("--config")
+            .arg(home.write_config())
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(home.path("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.0.id().to_string())
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        eventually_some("the process ends", || self.0.try_wait().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn slow(standin: &Standin) {
+    let delay = Duration::from_millis(1);
+    standin
+        .set_script(Script::default().burst_delay(delay))
+        .unwrap();
+}
+
+fn mixed(home: &Home, standin: &Standin, records: u64) -> Written {
+    Workload::mixed(records, now_unix())
+        .write(&home.path("logs"), &standin.name())
+        .unwrap()
+}
+
+#[test]
+fn a_server_that_is_killed_again_and_again_loses_nothing() {
+    let (home, standin) = (Home::new(), standin());
+    let written = mixed(&home, &standin, 10_000);
+    slow(&standin);
+    for _ in 0..4 {
+        let before = standin.counters().requests;
+        let process = Process::start(&home);
+        eventually("some more is sent", || {
+            standin.counters().requests > before + 500
+        });
+        drop(process);
+    }
+    standin.set_script(Script::default()).unwrap();
+    let server = home.start();
+    server.wait_settled(&standin.name(), 10_000);
+    assert_holds(&standin, &written.expected(now_unix()));
+}
+
+#[test]
+fn sigterm_and_sigint_end_it_with_0() {
+    for signal in ["TERM", "INT"] {
+        let (home, standin) = (Home::new(), standin());
+        home.log(&standin.name()).put("k", 1, "v");
+        let mut process = Process::start(&home);
+        eventually("it works", || value(&standin, "k").is_some());
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0), "{signal}");
+        assert!(home.state(&standin.name(), "checkpoint").exists());
+    }
+}
+
+#[test]
+fn sighup_takes_a_mended_password_and_a_bad_file_changes_nothing() {
+    let (home, standin) = (Home::new(), standin());
+    fs::write(home.path("htpasswd"), "user:old\n").unwrap();
+    home.log(&standin.name()).put("k", 1, "v");
+    let mut process = Process::start(&home);
+    eventually("it is refused", || {
+        standin.counters().requests > standin.counters().probes
+    });
+    fs::write(home.path("sync_server.json"), "{").unwrap();
+    process.signal("HUP");
+    eventually("the bad file is told", || {
+        fs::read_to_string(home.path("stderr"))
+            .unwrap()
+            .contains("sync_server.json")
+    });
+    fs::write(home.path("htpasswd"), "user:password\n").unwrap();
+    home.write_config();
+    process.signal("HUP");
+    eventually("it is let in", || value(&standin, "k").is_some());
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn the_demo_says_that_all_is_as_it_should_be() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        .args(["demo", "--records", "5000", "--backends", "3"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(said.matches("all as they should be").count(), 3, "{said}");
+    assert!(said.contains("5,000 records in "), "{said}");
+}
+
+#[test]
+fn the_demo_replays_a_folder_of_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    for backend in ["a:1", "b:2"] {
+        Workload::mixed(1000, now_unix())
+            .write(folder.path(), backend)
+            .unwrap();
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        .args(["demo", "--logs"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(said.matches("all as they should be").count(), 2, "{said}");
+    // The logs given are only read.
+    assert!(fs::read_dir(folder.path().join("a:1")).unwrap().count() >= 4);
+}

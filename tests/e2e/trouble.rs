@@ -1,0 +1,334 @@
+//! Backends that are down, cut off, mad, or don't let us in.
+
+use std::fs;
+
+use hustdbsync::standin::{Accept, Act, On, Options, Rule, Script, Standin};
+use hustdbsync::workload::{Workload, Written};
+
+use crate::harness::{
+    Home, Running, assert_holds, assert_in_order, eventually, now_unix, standin, standin_with,
+    value, values,
+};
+
+/// Puts of 20 keys, each 50 times.
+fn overwrites(home: &Home, standin: &Standin) -> u64 {
+    let mut text = Vec::new();
+    for version in 1..=50 {
+        for key in 0..20 {
+            let (key, value) = (format!("k{key}"), version.to_string());
+            text.extend(crate::log::line_of(&crate::log::put(&key, version, &value)));
+        }
+    }
+    home.log(&standin.name()).raw(text);
+    50 * 20
+}
+
+#[track_caller]
+fn assert_all_overwritten(standin: &Standin) {
+    assert_in_order(standin);
+    let values = values(standin);
+    assert_eq!(values.len(), 20);
+    for (key, value) in values {
+        assert_eq!(value, "50", "{key}");
+    }
+}
+
+fn mixed(home: &Home, standin: &Standin, records: u64) -> Written {
+    Workload::mixed(records, now_unix())
+        .write(&home.path("logs"), &standin.name())
+        .unwrap()
+}
+
+#[test]
+fn a_backend_that_was_dead_and_comes_back_is_drained_at_once() {
+    // Only the short interval of a backend with a backlog can notice it within the deadline.
+    let home = Home::new().with("sync.checkdb_interval", "1h");
+    let standin = standin();
+    standin.kill().unwrap();
+    let records = overwrites(&home, &standin);
+    let server = home.start();
+    let backend = server.wait_for_state(&standin.name(), "down");
+    assert!(!backend.why.is_empty());
+    standin.restart().unwrap();
+    server.wait_settled(&standin.name(), records);
+    assert_all_overwritten(&standin);
+}
+
+#[test]
+fn a_backend_that_dies_in_the_middle_again_and_again_gets_everything_in_order() {
+    let (home, standin) = (Home::new(), standin());
+    let written = mixed(&home, &standin, 20_000);
+    // Slow enough that it is killed with much still to come.
+    slow(&standin);
+    let server = home.start();
+    for round in 1..=4 {
+        let before = standin.counters().applied;
+        eventually("some more is applied", || {
+            standin.counters().applied >= before + 300
+        });
+        standin.kill().unwrap();
+        server.wait_for_state(&standin.name(), "down");
+        if round == 4 {
+            standin.set_script(Script::default()).unwrap();
+        }
+        standin.restart().unwrap();
+    }
+    server.wait_settled(&standin.name(), 20_000);
+    assert_holds(&standin, &written.expected(now_unix()));
+}
+
+fn slow(standin: &Standin) {
+    let delay = std::time::Duration::from_millis(1);
+    standin
+        .set_script(Script::default().burst_delay(delay))
+        .unwrap();
+}
+
+#[test]
+fn dead_mute_and_refusing_backends_hold_nobody_up() {
+    let home = Home::new();
+    let (dead, mute, refusing, well) = (standin(), standin(), standin(), standin());
+    dead.kill().unwrap();
+    mute.set_script(Script::default().rule(Rule::new(On::Data, Act::Silence)))
+        .unwrap();
+    refusing.set_credentials(Some(("other", "other"))).unwrap();
+    for standin in [&dead, &mute, &refusing] {
+        overwrites(&home, standin);
+    }
+    let written = mixed(&home, &well, 5000);
+    let server = home.start();
+    server.wait_settled(&well.name(), 5000);
+    assert_holds(&well, &written.expected(now_unix()));
+    for standin in [&dead, &mute, &refusing] {
+        let backend = server.backend(&standin.name()).unwrap();
+        assert_eq!(backend.counts.settled, 0, "{backend:?}");
+        assert!(home.rejected(&standin.name()).is_empty());
+    }
+}
+
+/// A backend that does this to some mutations, and is well again afterwards, ends with everything in order.
+#[track_caller]
+fn check_recovers(act: Act, applied: bool) {
+    let standin = standin();
+    let mut rule = Rule::new(On::Mutations, act.clone()).after(100).times(5);
+    rule.applied = applied;
+    standin.set_script(Script::default().rule(rule)).unwrap();
+    let home = Home::new().with("sync.response_timeout", "200ms");
+    let records = overwrites(&home, &standin);
+    let server = home.start();
+    let backend = server.wait_settled(&standin.name(), records);
+    assert_eq!(backend.counts.rejected, 0, "{act:?}");
+    assert!(backend.counts.resent > 0, "{act:?}: {backend:?}");
+    assert_all_overwritten(&standin);
+}
+
+#[test]
+fn connections_that_break_lose_nothing() {
+    for applied in [false, true] {
+        check_recovers(Act::Close, applied);
+        check_recovers(Act::Reset, applied);
+        check_recovers(Act::Cut(20), applied);
+    }
+}
+
+#[test]
+fn answers_that_never_come_or_never_end_lose_nothing() {
+    check_recovers(Act::Silence, true);
+    check_recovers(Act::Half, true);
+    check_recovers(Act::EndlessHeader, true);
+}
+
+#[test]
+fn answers_that_are_none_lose_nothing() {
+    check_recovers(Act::garbage(), false);
+    check_recovers(Act::html(), false);
+    check_recovers(Act::status(500), false);
+    check_recovers(Act::status(403), true);
+}
+
+/// A backend that does this to everything, probes too, is held for down; when it is well again, it gets everything.
+#[track_caller]
+fn check_down(act: Act) {
+    let standin = standin();
+    standin
+        .set_script(Script::default().rule(Rule::new(On::Everything, act.clone())))
+        .unwrap();
+    let home = Home::new().with("sync.response_timeout", "200ms");
+    let records = overwrites(&home, &standin);
+    let server = home.start();
+    eventually("it is probed", || standin.counters().probes > 2);
+    let backend = server.wait_for_state(&standin.name(), "down");
+    assert!(!backend.why.is_empty());
+    assert_eq!(
+        standin.counters().requests,
+        standin.counters().probes,
+        "{act:?}"
+    );
+    standin.set_script(Script::default()).unwrap();
+    server.wait_settled(&standin.name(), records);
+    assert_all_overwritten(&standin);
+}
+
+#[test]
+fn what_answers_no_probe_rightly_is_no_backend_until_it_does() {
+    check_down(Act::garbage());
+    check_down(Act::html());
+    check_down(Act::status(404));
+    check_down(Act::EndlessHeader);
+    check_down(Act::Half);
+    check_down(Act::Silence);
+    check_down(Act::Reset);
+    let standin = standin();
+    standin
+        .set_script(Script::default().accept(Accept::Reset))
+        .unwrap();
+    let home = Home::new();
+    let records = overwrites(&home, &standin);
+    let server = home.start();
+    server.wait_for_state(&standin.name(), "down");
+    standin.set_script(Script::default()).unwrap();
+    server.wait_settled(&standin.name(), records);
+}
+
+#[test]
+fn a_single_record_that_always_fails_is_set_aside_and_its_neighbours_are_not() {
+    let standin = standin();
+    standin
+        .set_script(Script::default().rule(Rule::new(
+            On::KeyPrefix(b"poison".to_vec()),
+            Act::status(500),
+        )))
+        .unwrap();
+    let home = Home::new().with("sync.attempts_max", 3);
+    let log = home.log(&standin.name());
+    let records = overwrites(&home, &standin);
+    log.put("poison", 1, "x");
+    let more = overwrites(&home, &standin);
+    let server = home.start();
+    let backend = server.wait_settled(&standin.name(), records + 1 + more);
+    assert_eq!(backend.counts.rejected, 1);
+    let rejected = home.rejected(&standin.name());
+    assert_eq!(rejected.len(), 1);
+    assert_eq!(rejected[0]["line"], records + 1);
+    assert!(rejected[0].to_string().contains("500"), "{rejected:?}");
+    assert_all_overwritten(&standin);
+}
+
+#[test]
+fn a_wrong_password_pauses_the_backend_and_the_right_one_lets_it_go_on() {
+    let (home, standin) = (Home::new(), standin());
+    standin.set_credentials(Some(("user", "other"))).unwrap();
+    let records = overwrites(&home, &standin);
+    let server = home.start();
+    let backend = server.wait_for_state(&standin.name(), "refused");
+    assert!(!backend.why.is_empty());
+    assert_eq!(backend.counts.settled, 0);
+    assert!(home.rejected(&standin.name()).is_empty());
+    // It isn't hammered: from now on it is only asked whether the password is right.
+    let asked = standin.counters().requests;
+    eventually("it is asked again", || {
+        standin.counters().requests > asked + 3
+    });
+    assert_eq!(server.backend(&standin.name()).unwrap().counts.settled, 0);
+    standin
+        .set_credentials(Some((crate::harness::USER, crate::harness::PASSWORD)))
+        .unwrap();
+    server.wait_settled(&standin.name(), records);
+    assert_all_overwritten(&standin);
+}
+
+#[test]
+fn a_password_that_was_mended_in_its_file_is_taken_at_a_reload() {
+    let (home, standin) = (Home::new(), standin());
+    fs::write(home.path("htpasswd"), "user:old\n").unwrap();
+    let records = overwrites(&home, &standin);
+    let server = home.start();
+    server.wait_for_state(&standin.name(), "refused");
+    fs::write(home.path("htpasswd"), "user:password\n").unwrap();
+    server.engine().reload();
+    server.wait_settled(&standin.name(), records);
+    assert_all_overwritten(&standin);
+}
+
+#[test]
+fn a_backend_without_a_password_needs_none() {
+    let standin = Standin::start(Options::default()).unwrap();
+    let home = Home::new();
+    home.log(&standin.name()).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&standin.name(), 1);
+    assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_told_and_holds_nobody_up() {
+    let (home, standin) = (Home::new(), standin());
+    home.log("no-such-host.invalid:1").put("k", 1, "v");
+    home.log(&standin.name()).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&standin.name(), 1);
+    let backend = server.wait_for_state("no-such-host.invalid:1", "unresolved");
+    assert!(!backend.why.is_empty());
+}
+
+#[test]
+fn a_score_that_was_added_is_not_added_again_when_its_answer_was_lost() {
+    use hustdbsync::binlog::{Method, Record};
+    let standin = standin();
+    // The first addition is carried out, and its answer never arrives.
+    standin
+        .set_script(Script::default().rule(Rule::new(On::Mutations, Act::Reset).times(1).applied()))
+        .unwrap();
+    let home = Home::new();
+    let log = home.log(&standin.name());
+    for version in 1..=10 {
+        log.record(&Record {
+            method: Method::Zadd,
+            version,
+            key: b"member",
+            expires_unix: 0,
+            table: b"scores",
+            score: 5,
+            opt: 1,
+            value: b"member",
+        });
+    }
+    let server = home.start();
+    let backend = server.wait_settled(&standin.name(), 10);
+    assert!(backend.counts.asked > 0, "{backend:?}");
+    let contents = standin.contents();
+    let stored = contents.values().next().unwrap();
+    assert_eq!(stored.value, hustdbsync::standin::Value::Score(50));
+    assert_eq!(stored.version, 10);
+}
+
+#[test]
+fn requests_that_could_hurt_a_backend_are_set_aside() {
+    let (home, standin) = (Home::new(), standin());
+    let log = home.log(&standin.name());
+    log.put(&"k".repeat(5000), 1, "too long a head")
+        .put(&"k".repeat(9000), 1, "would crash it")
+        .put(&"k".repeat(3000), 1, "long, and possible");
+    let server = home.start();
+    server.wait_settled(&standin.name(), 3);
+    let rejected = home.rejected(&standin.name());
+    let lines: Vec<_> = rejected.iter().map(|line| line["line"].clone()).collect();
+    assert_eq!(lines, [1, 2]);
+    assert_eq!(values(&standin).len(), 1);
+    crate::harness::assert_unharmed(&standin);
+}
+
+#[test]
+fn a_slow_backend_is_waited_for() {
+    let script = Script::default().answer_delay(std::time::Duration::from_millis(20));
+    let standin = standin_with(Options {
+        script,
+        ..Options::default()
+    });
+    let home = Home::new();
+    let written = mixed(&home, &standin, 200);
+    let server: Running = home.start();
+    let backend = server.wait_settled(&standin.name(), 200);
+    assert_eq!(backend.counts.resent, 0);
+    assert_holds(&standin, &written.expected(now_unix()));
+}

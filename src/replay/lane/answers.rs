@@ -109,6 +109,8 @@ impl Lane {
             self.window.grow();
             self.failures = 0;
             self.state = State::Ready;
+            // Its batch may have been let go with this answer, and its body with it.
+            self.exchange.clear();
         }
         Ok(())
     }

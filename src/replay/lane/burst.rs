@@ -38,8 +38,9 @@ impl Lane {
                 self.reject_front("head_too_long", detail, cx);
                 continue;
             }
+            // The answer was about the front alone.
             let must_ask = pending.maybe_sent
-                && !self.cleared
+                && !(first && self.cleared)
                 && composed.method == Method::Zadd
                 && record.opt != 0;
             let must_wait = composed.ttl && !cx.ttl_ready;

@@ -613,6 +613,27 @@ fn a_question_about_what_is_not_there_lets_the_zadd_go_and_counts_for_one_connec
 }
 
 #[test]
+fn an_answer_about_one_zadd_says_nothing_of_the_next() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(3));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, &APPLIED.repeat(2));
+    // The window has grown: what may go together does.
+    rig.sent.clear();
+    rig.feed_as(&[zadd(b"m"), zadd(b"n")], true);
+    for _ in 0..2 {
+        assert!(rig.sent.pop().unwrap().1.starts_with("GET /hustdb/zscore"));
+        rig.answer(0, &answer("404 Not Found", "Version: 0\r\n"));
+        let burst = rig.sent.pop().unwrap().1;
+        assert!(burst.starts_with("GET /hustdb/zadd"), "{burst}");
+        assert_eq!(burst.matches(" HTTP/1.1\r\n").count(), 1, "{burst}");
+        rig.answer(0, APPLIED);
+    }
+    assert_eq!(rig.counters.asked.load(), 2);
+}
+
+#[test]
 fn a_zadd_that_sets_is_sent_again_without_asking() {
     let mut rig = Rig::new(settings());
     rig.feed_as(
@@ -679,6 +700,21 @@ fn a_large_body_is_sent_from_its_chunk() {
     rig.bursts();
     rig.answer(0, APPLIED);
     assert_eq!(rig.told(), ["1.0=Applied", "1.1=Applied"]);
+}
+
+#[test]
+fn a_large_body_that_was_answered_is_not_looked_at_again() {
+    let value: &'static [u8] = vec![b'x'; 100_000].leak();
+    let mut rig = Rig::new(settings());
+    rig.feed(&[Record {
+        value,
+        ..put("big")
+    }]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    // A driver asks whenever its socket has room, and the batch has been let go.
+    assert_eq!(rig.chunks_home(), 1);
+    assert_eq!(rig.worker.outgoing(0), [b"", b""]);
 }
 
 #[test]

@@ -66,8 +66,10 @@ struct Pending {
     at: u32,
     bytes: u32,
     line: u32,
-    /// Whether it may have been applied: it has been sent before and its answer never came.
+    /// Whether it may have been applied: it was sent before, here or by whoever fed it, and its answer never came.
     maybe_sent: bool,
+    /// Whether it was sent here.
+    sent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +210,7 @@ impl Lane {
             bytes: fed.bytes,
             line: fed.line,
             maybe_sent: fed.maybe_sent,
+            sent: false,
         });
     }
 
@@ -367,8 +370,19 @@ impl Lane {
         step
     }
 
-    /// Forgets all records and the connection; a flush. Says whether there was a connection to close.
-    pub fn discard<S: Sink>(&mut self, held: &mut HeldBatches, sink: &mut S) -> Step {
+    /// Forgets all records and the connection; a flush. Those that were sent will be sent again when they are fed again, and are counted so.
+    /// Says whether there was a connection to close.
+    pub fn discard<S: Sink>(
+        &mut self,
+        held: &mut HeldBatches,
+        counters: &BackendCounters,
+        sink: &mut S,
+    ) -> Step {
+        let sent = self.pending.iter().take_while(|pending| pending.sent);
+        match sent.count() {
+            0 => {}
+            sent => counters.resent.add(sent as u64),
+        }
         while let Some(pending) = self.pending.pop_front() {
             if let Some(chunk) = held.let_go(pending.batch) {
                 sink.release(chunk);

@@ -75,7 +75,8 @@ impl Lane {
                 pending.batch,
                 pending.at + pending.bytes,
             );
-            resent += u64::from(pending.maybe_sent);
+            resent += u64::from(pending.sent);
+            self.pending[at].sent = true;
             self.pending[at].maybe_sent = true;
             at += 1;
             if bytes >= burst_bytes_max {

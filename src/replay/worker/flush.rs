@@ -69,7 +69,8 @@ impl Worker {
             troubles: &mut self.troubles,
             links: &self.links,
         };
-        if self.slots[slot].lane.discard(&mut self.held, &mut results) == Step::Close {
+        let lane = &mut self.slots[slot].lane;
+        if lane.discard(&mut self.held, &pipe.counters, &mut results) == Step::Close {
             pipe.count_connection(true, false);
             self.actions.push_back(Action::Close(slot));
         }

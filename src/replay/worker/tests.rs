@@ -718,6 +718,23 @@ fn a_large_body_that_was_answered_is_not_looked_at_again() {
 }
 
 #[test]
+fn what_an_earlier_process_may_have_sent_is_not_counted_as_sent_again() {
+    let mut rig = Rig::new(settings());
+    rig.feed_as(&puts(6), true);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["a", "b c"]);
+    assert_eq!(rig.counters.resent.load(), 0);
+    // What is out when a backend is let go of is sent again, what only waits is not.
+    rig.mail(WorkerMail::Flush {
+        backend: BACKEND,
+        epoch: 1,
+        drain_until: None,
+    });
+    assert_eq!(rig.counters.resent.load(), 2);
+}
+
+#[test]
 fn a_flush_forgets_everything_and_says_so_behind_all_outcomes() {
     let mut rig = Rig::new(settings());
     rig.feed(&puts(6));

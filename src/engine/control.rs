@@ -26,21 +26,21 @@ use crate::clock::Now;
 use crate::config::AccessList;
 use crate::engine::clock::Clock;
 use crate::engine::listener::{ListenError, Listener, ListenerOptions};
-use crate::engine::post::{After, Post};
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
 use crate::engine::watch::{Seen, Watch};
 use crate::limits::{BACKLOG_LOOK_MS, MAILBOX_MESSAGES, OUTBOX_RETRY};
+use crate::replay::ending::Phase;
 use crate::replay::hints::Hints;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
+use crate::replay::post::{After, Post};
 
 pub(crate) use backends::BackendState;
 use backends::{Backends, Hands};
 use door::Door;
 pub use ending::Ending;
-use ending::Phase;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
 
@@ -163,7 +163,7 @@ impl Control {
             door: Door::new(parts.settings.gate.clone(), now),
             backends: Backends::new(probes, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
-            phase: Phase::Running,
+            phase: Phase::default(),
             drain_until: None,
             keeper_done: false,
             restore_at: now.after(parts.settings.feeder.rescan_interval),
@@ -250,7 +250,7 @@ impl Control {
     fn handle_mail(&mut self, mail: ControlMail, now: Now) {
         match mail {
             ControlMail::BackendFound(folder) => {
-                if matches!(self.phase, Phase::Running) {
+                if self.phase.is_running() {
                     let (backends, mut hands) = self.hands(now);
                     backends.handle_found(folder, &mut hands);
                 }
@@ -285,12 +285,12 @@ impl Control {
             return Some(Ending::Failed(failure));
         }
         for _ in 0..signalled.ends {
-            if !matches!(self.phase, Phase::Running) {
+            if !self.phase.is_running() {
                 return Some(Ending::AtOnce);
             }
             self.begin_end(now);
         }
-        if matches!(self.phase, Phase::Running) {
+        if self.phase.is_running() {
             if self.links.shared.is_stop_wanted() {
                 self.begin_end(now);
             } else if signalled.reload {
@@ -306,7 +306,7 @@ impl Control {
     /// Whether [`Self::take_requests`] has something to do that only the bell tells.
     fn has_requests(&self) -> bool {
         let shared = &self.links.shared;
-        let stop = matches!(self.phase, Phase::Running) && shared.is_stop_wanted();
+        let stop = self.phase.is_running() && shared.is_stop_wanted();
         stop || shared.is_reload_wanted() || shared.has_failed() || self.reloading.is_ready()
     }
 
@@ -379,7 +379,7 @@ impl Control {
             Some(self.restore_at),
             self.backends.deadline(),
             self.listener.next_deadline(),
-            self.phase.until(),
+            self.phase.deadline(),
             (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
             self.backends
                 .wait_for_backlog()

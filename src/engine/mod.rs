@@ -11,7 +11,6 @@ pub mod files;
 pub mod listener;
 pub mod os;
 mod overview;
-pub mod post;
 pub mod probe;
 mod recency;
 pub mod resolve;

@@ -2,17 +2,20 @@
 
 pub mod chunk;
 pub mod disk;
+pub mod ending;
 pub mod exchange;
 pub mod feeder;
 pub mod held;
 pub mod hints;
 pub mod keeper;
 pub mod lane;
+pub mod letters;
 pub mod mailbox;
 pub mod messages;
 pub mod monitor;
 pub mod outcome;
 pub mod pace;
+pub mod post;
 pub mod spares;
 #[doc(hidden)]
 pub mod testdisk;

@@ -11,7 +11,6 @@ use mio::{Registry, Token};
 use super::door::Door;
 use crate::clock::Now;
 use crate::config::BackendName;
-use crate::engine::post::{After, Post};
 use crate::engine::probe::{Probe, ProbeResult};
 use crate::engine::resolve::{Wanted, look_up, written_address};
 use crate::engine::settings::Settings;
@@ -20,10 +19,9 @@ use crate::limits::BACKENDS_MAX;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{
-    BackendId, BackendInfo, ControlMail, Epoch, FeederMail, KeeperMail, Trouble, WorkerMail,
-};
+use crate::replay::messages::{BackendId, BackendInfo, ControlMail, Epoch, Trouble, WorkerMail};
 use crate::replay::monitor::{Monitor, Order};
+use crate::replay::post::{After, Post};
 use crate::status::counters::BackendCounters;
 
 /// What handling a backend may need of control.
@@ -119,12 +117,7 @@ impl Backends {
             .door
             .board
             .add(&folder, Arc::clone(&info.counters), hands.now);
-        hands
-            .post
-            .feeder(After::Nothing, FeederMail::Backend(info.clone()));
-        hands
-            .post
-            .keeper(After::Feeder, KeeperMail::Backend(info.clone()));
+        hands.post.introduce(&info);
         self.all.push(Backend {
             monitor: Monitor::new(
                 hands.settings.monitor.clone(),
@@ -318,14 +311,9 @@ impl Backend {
                 self.wanted.attempt += 1;
             }
             Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
-            Order::Flush { epoch } => self.flush(epoch, hands),
+            Order::Flush { epoch } => hands.post.flush(self.info.id, epoch, hands.drain_until),
             Order::Open { epoch } => self.open(epoch, hands),
-            Order::Ttl { ready } => {
-                let backend = self.info.id;
-                hands
-                    .post
-                    .workers(After::Nothing, || WorkerMail::Ttl { backend, ready });
-            }
+            Order::Ttl { ready } => hands.post.ttl(self.info.id, ready),
         }
     }
 
@@ -351,24 +339,7 @@ impl Backend {
         }
     }
 
-    fn flush(&self, epoch: Epoch, hands: &mut Hands<'_>) {
-        let backend = self.info.id;
-        let drain_until = hands.drain_until;
-        hands
-            .post
-            .keeper(After::Nothing, KeeperMail::Flush { backend, epoch });
-        hands
-            .post
-            .feeder(After::Keeper, FeederMail::Down { backend, epoch });
-        hands.post.workers(After::Keeper, || WorkerMail::Flush {
-            backend,
-            epoch,
-            drain_until,
-        });
-    }
-
     fn open(&mut self, epoch: Epoch, hands: &mut Hands<'_>) {
-        let backend = self.info.id;
         let Some(address) = self.address else {
             return;
         };
@@ -376,16 +347,7 @@ impl Backend {
             proven: Some(address),
             attempt: 0,
         };
-        hands.post.workers(After::Nothing, || WorkerMail::Open {
-            backend,
-            epoch,
-            address,
-            settings: Arc::clone(&self.lane),
-            counters: Arc::clone(&self.info.counters),
-        });
-        hands
-            .post
-            .feeder(After::Workers, FeederMail::Up { backend, epoch });
+        hands.post.open(&self.info, epoch, address, &self.lane);
     }
 
     /// Keeps the board up to date, and says once in the log what has changed.

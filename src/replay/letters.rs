@@ -1,0 +1,59 @@
+//! What a monitor's orders mean to the others, and in which order each hears of them.
+//!
+//! | order | who is told | and not before |
+//! |---|---|---|
+//! | a new backend | feeder; keeper | the keeper when the feeder knows it |
+//! | flush | keeper; feeder and workers | these when the keeper knows that a flush has begun |
+//! | open | workers; feeder | the feeder when every worker can take its batches |
+//! | ttl | workers | |
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::replay::lane::LaneSettings;
+use crate::replay::messages::{BackendId, BackendInfo, Epoch, FeederMail, KeeperMail, WorkerMail};
+use crate::replay::post::{After, Post};
+
+impl Post {
+    /// A backend has been found.
+    pub fn introduce(&mut self, info: &BackendInfo) {
+        self.feeder(After::Nothing, FeederMail::Backend(info.clone()));
+        self.keeper(After::Feeder, KeeperMail::Backend(info.clone()));
+    }
+
+    /// An epoch begins. What is in flight may be answered until `drain_until`, monotonic; none: it is let go at once.
+    pub fn flush(&mut self, backend: BackendId, epoch: Epoch, drain_until: Option<Duration>) {
+        self.keeper(After::Nothing, KeeperMail::Flush { backend, epoch });
+        self.feeder(After::Keeper, FeederMail::Down { backend, epoch });
+        self.workers(After::Keeper, || WorkerMail::Flush {
+            backend,
+            epoch,
+            drain_until,
+        });
+    }
+
+    /// A backend is up, at `address`.
+    pub fn open(
+        &mut self,
+        info: &BackendInfo,
+        epoch: Epoch,
+        address: SocketAddr,
+        settings: &Arc<LaneSettings>,
+    ) {
+        let backend = info.id;
+        self.workers(After::Nothing, || WorkerMail::Open {
+            backend,
+            epoch,
+            address,
+            settings: Arc::clone(settings),
+            counters: Arc::clone(&info.counters),
+        });
+        self.feeder(After::Workers, FeederMail::Up { backend, epoch });
+    }
+
+    /// Whether records with a ttl may go.
+    pub fn ttl(&mut self, backend: BackendId, ready: bool) {
+        self.workers(After::Nothing, || WorkerMail::Ttl { backend, ready });
+    }
+}

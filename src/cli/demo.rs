@@ -103,10 +103,11 @@ fn tell<S: Server>(
 
     let jobs = source.write(&home.logs(), &standins, !args.keep)?;
     let (lines, bytes) = totals(&jobs);
+    let files = jobs.iter().map(|job| job.files).sum::<usize>();
     println!(
-        "2. Logs lie there as HA left them: {} lines in {} files, {}",
+        "2. Logs lie there as HA left them: {} lines in {files} file{}, {}",
         HumanCount(lines),
-        jobs.iter().map(|job| job.files).sum::<usize>(),
+        if files == 1 { "" } else { "s" },
         DecimalBytes(bytes)
     );
     if args.logs.is_none() {
@@ -122,8 +123,9 @@ fn tell<S: Server>(
     let drained = drain(&server, &jobs, interrupted);
     let (took, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu_before));
     server.stop();
-    server.wait();
+    let ended = server.wait();
     drained?;
+    ended?;
 
     println!("4. Every key on every backend is compared with what a healthy master holds:");
     let good = verify::verify(&jobs, &standins);

@@ -33,7 +33,10 @@ pub trait Server: Sized {
     fn stop(&self);
 
     /// Returns when SIGTERM, SIGINT or [`Server::stop`] has come and the server has drained: how it ended, as a sentence for the log.
-    fn wait(self) -> String;
+    ///
+    /// # Errors
+    /// It ended because a part of it failed: how, as a sentence.
+    fn wait(self) -> Result<String, String>;
 }
 
 impl Server for Engine {
@@ -59,8 +62,13 @@ impl Server for Engine {
         self.stop();
     }
 
-    fn wait(self) -> String {
-        self.wait().to_string()
+    fn wait(self) -> Result<String, String> {
+        let report = self.wait();
+        if report.is_success() {
+            Ok(report.to_string())
+        } else {
+            Err(report.to_string())
+        }
     }
 }
 
@@ -81,16 +89,14 @@ pub(super) fn run<S: Server>(given: Option<&Path>, mode: Mode) -> Result<(), Fai
     let proc = Path::new(PROC);
     pidfile::refuse_if_running(&pidfile::beside(&config.path), proc)?;
     if mode != Mode::Daemon {
-        Running::<S>::start(config, mode)?.wait();
-        return Ok(());
+        return Running::<S>::start(config, mode)?.wait();
     }
     match daemon::become_daemon().map_err(|error| format!("could not become a daemon: {error}"))? {
         Role::Starter(outcome) => Ok(outcome?),
         Role::Daemon(report) => match Running::<S>::start(config, mode) {
             Ok(running) => {
                 report.started();
-                running.wait();
-                Ok(())
+                running.wait()
             }
             Err(failure) => {
                 report.failed(&failure.0);
@@ -145,12 +151,16 @@ impl<S: Server> Running<S> {
         }
     }
 
-    fn wait(self) {
-        let report = self.server.wait();
-        tracing::info!("{report}");
+    fn wait(self) -> Result<(), Failure> {
+        let ended = self.server.wait();
+        match &ended {
+            Ok(report) => tracing::info!("{report}"),
+            Err(report) => tracing::error!("{report}"),
+        }
         if let Some(file) = self.pid_file {
             file.remove();
         }
+        ended.map(|_| ()).map_err(Failure)
     }
 }
 

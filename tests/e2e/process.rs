@@ -155,3 +155,84 @@ fn the_demo_replays_a_folder_of_logs() {
     // The logs given are only read.
     assert!(fs::read_dir(folder.path().join("a:1")).unwrap().count() >= 4);
 }
+
+/// Runs the binary; gives its exit code, and what it says on stdout and stderr.
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        .args(args)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn inspect_shows_records_and_faults_and_exits_with_1_only_where_it_has_to() {
+    let home = Home::new();
+    let log = home.log("h:1");
+    log.put("k", 3, "value").raw("faulty!\n");
+    let path = log.path();
+    let path = path.to_str().unwrap();
+
+    let (code, out, err) = run(&["inspect", path]);
+    assert_eq!(code, Some(0));
+    assert!(
+        out.starts_with("      1  put       v3   key \"k\"  5 B\n      2  FAULT  "),
+        "{out}"
+    );
+    assert!(err.starts_with("1 file, 2 lines, "), "{err}");
+
+    let (code, out, _) = run(&["inspect", "--json", "--values", "--strict", path]);
+    assert_eq!(code, Some(1), "strictly, a fault counts");
+    let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["method"], &first["value"]),
+        (&"put".into(), &"value".into())
+    );
+
+    let (code, out, err) = run(&["inspect", "/no/such/log", path]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        out.lines().count(),
+        2,
+        "the other file is shown all the same"
+    );
+    assert!(err.contains("/no/such/log can't be read"), "{err}");
+}
+
+#[test]
+fn the_standin_serves_until_it_is_told_to_end_and_says_what_it_counted() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        .args(["standin", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut process = Process(child);
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let addr = line
+        .split("listens on ")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    stream
+        .write_all(b"GET /status.html HTTP/1.1\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+    let mut report = String::new();
+    said.read_to_string(&mut report).unwrap();
+    assert!(report.starts_with("1 requests (1 probes)"), "{report}");
+}

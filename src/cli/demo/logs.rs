@@ -74,9 +74,9 @@ impl Source {
             }
             if let Some(backends) = backends.filter(|backends| *backends != logs.len()) {
                 return Err(format!(
-                    "{} has logs of {} backends; leave --backends {backends} out",
+                    "{} has logs of {}; leave --backends {backends} out",
                     folder.display(),
-                    logs.len()
+                    plural(logs.len())
                 )
                 .into());
             }
@@ -147,19 +147,27 @@ impl fmt::Display for Source {
                 backends,
             } => write!(
                 f,
-                "{} records with values of {}, for {backends} backends",
+                "{} records with values of {}, for {}",
                 HumanCount(*records),
-                DecimalBytes(*value_bytes as u64)
+                DecimalBytes(*value_bytes as u64),
+                plural(*backends)
             ),
             Self::Found { folder, logs } => {
                 write!(
                     f,
-                    "the logs of {}, for {} backends",
+                    "the logs of {}, for {}",
                     folder.display(),
-                    logs.len()
+                    plural(logs.len())
                 )
             }
         }
+    }
+}
+
+fn plural(backends: usize) -> String {
+    match backends {
+        1 => "1 backend".to_owned(),
+        _ => format!("{backends} backends"),
     }
 }
 
@@ -302,7 +310,7 @@ mod tests {
             Ok(&[2, 1]),
         );
         check(&["h:1/a.log"], Some(1), Ok(&[1]));
-        check(&["h:1/a.log"], Some(2), Err("has logs of 1 backends"));
+        check(&["h:1/a.log"], Some(2), Err("has logs of 1 backend;"));
     }
 
     #[test]

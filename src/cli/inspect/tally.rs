@@ -57,13 +57,11 @@ impl fmt::Display for Tally {
             HumanBytes(self.log_bytes)
         )?;
         for (method, count) in &self.methods {
-            writeln!(
-                f,
-                "  {:<10} {:>10}  {} of values",
-                method.name(),
-                count.records,
-                HumanBytes(count.value_bytes)
-            )?;
+            write!(f, "  {:<10} {:>10}", method.name(), count.records)?;
+            if count.value_bytes > 0 {
+                write!(f, "  {} of values", HumanBytes(count.value_bytes))?;
+            }
+            writeln!(f)?;
         }
         for (code, count) in &self.faults {
             writeln!(f, "  {:<10} {count:>10}  {code}", "FAULT")?;

@@ -1,0 +1,117 @@
+//! A home for HA's logs in a temporary folder, a sink in a process of its own, and the CPU time of this one.
+
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hustdbsync::config::Config;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A stand-in for hustdb that stores nothing, in its own process, so that its CPU time is not ours.
+pub(crate) struct Sink {
+    process: Child,
+    /// Its address, which is the backend's name.
+    pub(crate) name: String,
+}
+
+impl Sink {
+    /// Starts one on a free port.
+    pub(crate) fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+            .args(["standin", "--discard", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the stand-in starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("the stand-in says where it listens");
+        let name = line.split_whitespace().find_map(|word| {
+            let word = word.trim_end_matches(';');
+            word.starts_with("127.0.0.1:").then(|| word.to_owned())
+        });
+        Self {
+            process,
+            name: name.expect("an address stands in the line"),
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// HA's home, without logs.
+pub(crate) struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    /// A new one.
+    pub(crate) fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        fs::create_dir(folder.path().join("logs")).expect("a folder can be made");
+        fs::write(folder.path().join("htpasswd"), "huststore:huststore\n")
+            .expect("a file can be written");
+        Self { folder }
+    }
+
+    /// Where the logs go.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.folder.path().join("logs")
+    }
+
+    /// A configuration, with these settings under `sync`.
+    pub(crate) fn config(&self, settings: &[(&str, serde_json::Value)]) -> Config {
+        let root = self.folder.path();
+        let mut text = json!({
+            "network": { "port": 0 },
+            "sync": {
+                "logs_path": root.join("logs"),
+                "ngx_path": root,
+                "auth_path": root.join("htpasswd"),
+                "threads": 1,
+                "ttl_hold": "0s",
+            }
+        });
+        for (key, value) in settings {
+            text["sync"][key] = value.clone();
+        }
+        Config::parse(text.to_string(), &root.join("sync_server.json"))
+            .expect("the settings are right")
+    }
+
+    /// Forgets what is settled.
+    pub(crate) fn forget_state(&self) {
+        let _ = fs::remove_dir_all(self.folder.path().join("status"));
+    }
+}
+
+/// CPU time of this process, user and system, all threads.
+pub(crate) fn cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").expect("Linux tells");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("a name in parentheses")
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("ticks are a number");
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now_unix() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("it is later than 1970")
+        .as_secs()
+}

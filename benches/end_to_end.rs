@@ -1,0 +1,147 @@
+//! The whole server over real files and sockets, against a stand-in in a process of its own; and HA's polls, idle and
+//! while it replays. CPU a record is printed beside criterion's times.
+
+mod common;
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Home, Sink, cpu_time, now_unix};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use hustdbsync::config::Config;
+use hustdbsync::engine::{Engine, EngineOptions};
+use hustdbsync::workload::Workload;
+use serde_json::json;
+
+/// Value sizes, and records of a run that takes about a second.
+const SIZES: [(usize, u64); 3] = [(100, 200_000), (1024, 100_000), (65_536, 8_000)];
+
+fn start(config: Config) -> Engine {
+    Engine::start_with(
+        config,
+        EngineOptions {
+            signals: false,
+            ..EngineOptions::default()
+        },
+    )
+    .expect("the engine starts")
+}
+
+fn settled(engine: &Engine) -> u64 {
+    engine.snapshot().totals().1
+}
+
+/// Replays everything in `home` once. Gives the time from the start to the last acknowledgement.
+fn replay(home: &Home, config: Config, records: u64) -> Duration {
+    home.forget_state();
+    let begin = Instant::now();
+    let engine = start(config);
+    while settled(&engine) < records {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let took = begin.elapsed();
+    engine.stop();
+    let _ = engine.wait();
+    took
+}
+
+/// Records a second, with bursts and with one request a send.
+fn replays(criterion: &mut Criterion) {
+    let sink = Sink::start();
+    for (value_bytes, records) in SIZES {
+        let home = Home::make();
+        Workload::uniform(records, value_bytes, now_unix())
+            .write(&home.logs(), &sink.name)
+            .expect("the logs can be written");
+        let mut group = criterion.benchmark_group(format!("replay/{value_bytes} B values"));
+        group
+            .throughput(Throughput::Elements(records))
+            .sample_size(10);
+        for (name, burst_bytes) in [("bursts", 4096), ("one request a send", 0)] {
+            // The logs stay: a closed log would be deleted, and the next run have nothing to do.
+            let config = || {
+                home.config(&[
+                    ("burst_bytes", json!(burst_bytes)),
+                    ("release_interval", json!("1h")),
+                ])
+            };
+            let (mut cpu, mut runs) = (Duration::ZERO, 0);
+            group.bench_function(name, |bench| {
+                bench.iter_custom(|iterations| {
+                    let before = cpu_time();
+                    let took = (0..iterations)
+                        .map(|_| replay(&home, config(), records))
+                        .sum();
+                    cpu += cpu_time() - before;
+                    runs += iterations;
+                    took
+                });
+            });
+            let a_record = cpu.as_secs_f64() * 1e6 / (runs * records) as f64;
+            println!(
+                "{:24}cpu:    {a_record:.2} µs a record, user and system, this process alone",
+                ""
+            );
+        }
+        group.finish();
+    }
+}
+
+/// One poll of HA's, on a connection that is kept.
+fn poll(stream: &mut TcpStream, answer: &mut [u8]) -> usize {
+    const POLL: &[u8] =
+        b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";
+    stream.write_all(POLL).expect("the door is open");
+    stream.read(answer).expect("the door answers")
+}
+
+fn door(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the door is open");
+    stream.set_nodelay(true).expect("a socket has options");
+    stream
+}
+
+/// Enough to be replaying for longer than the polls take.
+const POLLED_RECORDS: u64 = 3_000_000;
+
+/// `/sync_status`, one poll after the other, of a server that is idle and of one that replays at full rate.
+fn polls(criterion: &mut Criterion) {
+    let sink = Sink::start();
+    let mut group = criterion.benchmark_group("sync_status");
+    group
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1));
+    for (name, records) in [("idle", 0), ("while replaying", POLLED_RECORDS)] {
+        let home = Home::make();
+        Workload::uniform(records, 100, now_unix())
+            .write(&home.logs(), &sink.name)
+            .expect("the logs can be written");
+        let engine = start(home.config(&[]));
+        let mut answer = vec![0; 64 * 1024];
+        let mut stream = door(engine.local_addr());
+        let mut polls = 0;
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                // A connection is closed after max_keepalive_requests.
+                polls += 1;
+                if polls % 1000 == 0 {
+                    stream = door(engine.local_addr());
+                }
+                black_box(poll(&mut stream, &mut answer))
+            });
+        });
+        assert!(
+            records == 0 || settled(&engine) < records,
+            "it was replaying all the time"
+        );
+        engine.stop();
+        let _ = engine.wait();
+    }
+    group.finish();
+}
+
+criterion_group!(end_to_end, replays, polls);
+criterion_main!(end_to_end);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hustdbsync::config::Config;
 use hustdbsync::engine::{Engine, EngineOptions, StartError};
-use hustdbsync::standin::{Contents, Options, Space, Standin, Value, differences};
+use hustdbsync::standin::{Contents, Options, Script, Space, Standin, Value, differences};
 use hustdbsync::status::snapshot::BackendSnapshot;
 use serde_json::{Value as Json, json};
 
@@ -251,6 +251,14 @@ pub(crate) fn standin_with(options: Options) -> Standin {
         ..options
     })
     .unwrap()
+}
+
+/// Makes a stand-in so slow that a test has time to do something while it is fed: some thousand records a second, over all lanes.
+pub(crate) fn slow_down(standin: &Standin) {
+    let delay = Duration::from_millis(2);
+    standin
+        .set_script(Script::default().answer_delay(delay))
+        .unwrap();
 }
 
 /// Fails with the differences if there are any, or if a real hustdb would have suffered.

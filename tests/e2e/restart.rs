@@ -7,7 +7,7 @@ use hustdbsync::standin::{Act, On, Rule, Script, Standin};
 use hustdbsync::workload::{Workload, Written};
 
 use crate::harness::{
-    DEADLINE, Home, assert_holds, assert_in_order, eventually, now_unix, standin, values,
+    DEADLINE, Home, assert_holds, assert_in_order, eventually, now_unix, slow_down, standin, values,
 };
 
 fn mixed(home: &Home, standin: &Standin, records: u64) -> Written {
@@ -23,10 +23,7 @@ fn mixed(home: &Home, standin: &Standin, records: u64) -> Written {
 fn a_server_that_is_ended_in_the_middle_goes_on_where_it_was() {
     let (home, standin) = (Home::new(), standin());
     let written = mixed(&home, &standin, 20_000);
-    let delay = Duration::from_millis(1);
-    standin
-        .set_script(Script::default().burst_delay(delay))
-        .unwrap();
+    slow_down(&standin);
     let mut settled_before = 0;
     for _ in 0..3 {
         let server = home.start();

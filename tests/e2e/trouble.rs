@@ -6,8 +6,8 @@ use hustdbsync::standin::{Accept, Act, On, Options, Rule, Script, Standin};
 use hustdbsync::workload::{Workload, Written};
 
 use crate::harness::{
-    Home, Running, assert_holds, assert_in_order, eventually, now_unix, standin, standin_with,
-    value, values,
+    Home, Running, assert_holds, assert_in_order, eventually, now_unix, slow_down, standin,
+    standin_with, value, values,
 };
 
 /// Puts of 20 keys, each 50 times.
@@ -59,7 +59,7 @@ fn a_backend_that_dies_in_the_middle_again_and_again_gets_everything_in_order() 
     let (home, standin) = (Home::new(), standin());
     let written = mixed(&home, &standin, 20_000);
     // Slow enough that it is killed with much still to come.
-    slow(&standin);
+    slow_down(&standin);
     let server = home.start();
     for round in 1..=4 {
         let before = standin.counters().applied;
@@ -75,13 +75,6 @@ fn a_backend_that_dies_in_the_middle_again_and_again_gets_everything_in_order() 
     }
     server.wait_settled(&standin.name(), 20_000);
     assert_holds(&standin, &written.expected(now_unix()));
-}
-
-fn slow(standin: &Standin) {
-    let delay = std::time::Duration::from_millis(1);
-    standin
-        .set_script(Script::default().burst_delay(delay))
-        .unwrap();
 }
 
 #[test]

@@ -202,3 +202,38 @@ fn a_daemon_that_can_not_start_says_why_on_the_terminal() {
     );
     assert!(!conf.join("hustdbsync.pid").exists());
 }
+
+#[test]
+fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
+    let home = home();
+    // Beside its configuration, as the original stands.
+    let program = home.path().join("hustdbsync");
+    fs::copy(env!("CARGO_BIN_EXE_hustdbsync"), &program).unwrap();
+    let run = |args: &[&str]| {
+        let output = Command::new(&program)
+            .args(args)
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert_eq!(run(&[]), (Some(0), String::new()));
+    let pid = fs::read_to_string(home.path().join("hustdbsync.pid")).unwrap();
+    assert_ne!(pid.parse::<u32>().unwrap(), std::process::id());
+    let (code, said) = run(&[]);
+    // Ended before anything is asserted, so that nothing is left running.
+    let ended = run(&["-q"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("a hustdbsync runs already: process {pid}, ")),
+        "{said}"
+    );
+    assert_eq!(ended, (Some(0), String::new()));
+    assert!(!home.path().join("hustdbsync.pid").exists());
+    let logs = fs::read_dir(home.path().join("logs")).unwrap().flatten();
+    let logs: Vec<_> = logs.filter(|entry| entry.path().is_file()).collect();
+    assert_eq!(logs.len(), 1, "one file for the day: {logs:?}");
+}

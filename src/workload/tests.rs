@@ -1,3 +1,5 @@
+//! What the made-up logs hold, and that they are what they say.
+
 use std::collections::BTreeMap;
 use std::fs;
 

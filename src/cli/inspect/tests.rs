@@ -1,3 +1,5 @@
+//! What inspect prints of good and bad lines.
+
 use super::*;
 use crate::binlog::{Method, line};
 

@@ -1,3 +1,5 @@
+//! The real disk, on folders that go away again.
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! A backend's books, line by line.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! A checkpoint reads back whole or not at all.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! One file's books: watermark, segments, what is settled above.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The disk that forgets, forgetting.
+
 use super::*;
 use crate::replay::disk::Disk;
 

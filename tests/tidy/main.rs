@@ -1,0 +1,199 @@
+//! The house rules that a machine can keep: which room imports which, where system calls and unsafe code may stand, how
+//! long a file may get. ARCHITECTURE.md tells why.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms, and what they may import. A room that is not here may import everything.
+const ROOMS: [(&str, &[&str]); 11] = [
+    ("clock", &[]),
+    ("limits", &[]),
+    ("binlog", &["limits"]),
+    ("http", &["clock", "limits"]),
+    ("ledger", &["limits"]),
+    ("status", &["clock", "http", "limits"]),
+    (
+        "replay",
+        &["binlog", "clock", "http", "ledger", "limits", "status"],
+    ),
+    ("config", &["limits"]),
+    ("standin", &["limits"]),
+    ("workload", &["binlog", "standin"]),
+    (
+        "engine",
+        &[
+            "binlog", "clock", "config", "http", "ledger", "limits", "replay", "status",
+        ],
+    ),
+];
+
+/// Rooms without system calls, threads and clocks.
+const PURE: [&str; 7] = [
+    "clock", "limits", "binlog", "http", "ledger", "status", "replay",
+];
+
+/// What those may not say.
+const IMPURE: [&str; 9] = [
+    "std::fs",
+    "std::thread",
+    "std::net::Tcp",
+    "Instant::now",
+    "SystemTime",
+    "mio::",
+    "inotify::",
+    "libc::",
+    "rustix::",
+];
+
+/// A longer file has more than one idea.
+const LINES_MAX: usize = 550;
+/// Tests of one module may be longer: they are lists.
+const TEST_LINES_MAX: usize = 900;
+
+/// Every Rust file below `folder`, by its path from the crate's root, and its text.
+fn files(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("its entries can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file is text");
+                let name = path.strip_prefix(root).expect("it is below the root");
+                found.push((name.display().to_string(), text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "there are files below {folder}");
+    found
+}
+
+fn is_test(path: &str) -> bool {
+    path.contains("test")
+}
+
+/// The room that a file below `src` belongs to.
+fn room(path: &str) -> &str {
+    let below = path.strip_prefix("src/").expect("rooms are below src");
+    below
+        .split(['/', '.'])
+        .next()
+        .expect("a path has a first part")
+}
+
+/// The code of a file, without comments and without the tests at its end.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+fn check(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn rooms_import_downward_only() {
+    let mut complaints = Vec::new();
+    for (path, text) in files("src").iter().filter(|(path, _)| !is_test(path)) {
+        let Some((name, allowed)) = ROOMS.iter().find(|(name, _)| *name == room(path)) else {
+            continue;
+        };
+        for line in code(text) {
+            for (at, _) in line.match_indices("crate::") {
+                let imported = line[at + 7..]
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next();
+                let imported = imported.expect("a split has a first part");
+                if imported != *name && !allowed.contains(&imported) && !imported.is_empty() {
+                    complaints.push(format!("{path}: {name} may not import {imported}"));
+                }
+            }
+        }
+    }
+    check(complaints);
+}
+
+#[test]
+fn the_core_makes_no_system_call_and_reads_no_clock() {
+    let mut complaints = Vec::new();
+    for (path, text) in files("src").iter().filter(|(path, _)| !is_test(path)) {
+        if !PURE.contains(&room(path)) {
+            continue;
+        }
+        for line in code(text) {
+            complaints.extend(
+                IMPURE
+                    .iter()
+                    .filter(|word| line.contains(*word))
+                    .map(|word| format!("{path}: {word} does not belong into the core")),
+            );
+        }
+    }
+    check(complaints);
+}
+
+#[test]
+fn unsafe_code_stands_in_one_place() {
+    let complaints = files("src")
+        .into_iter()
+        .filter(|(path, text)| {
+            !path.starts_with("src/engine/os") && code(text).any(|line| line.contains("unsafe "))
+        })
+        .map(|(path, _)| format!("{path}: unsafe belongs into src/engine/os"))
+        .collect();
+    check(complaints);
+}
+
+#[test]
+fn files_stay_small() {
+    let mut complaints = Vec::new();
+    for folder in ["src", "tests", "benches", "fuzz/fuzz_targets"] {
+        for (path, text) in files(folder) {
+            let lines_max = if is_test(&path) {
+                TEST_LINES_MAX
+            } else {
+                LINES_MAX
+            };
+            let lines = text.lines().count();
+            if lines > lines_max {
+                complaints.push(format!(
+                    "{path} has {lines} lines, more than {lines_max}: split it by idea"
+                ));
+            }
+        }
+    }
+    check(complaints);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let words = ["TODO", "FIXME", "XXX", "HACK"];
+    let mut complaints = Vec::new();
+    for folder in ["src", "benches", "fuzz/fuzz_targets"] {
+        for (path, text) in files(folder) {
+            complaints.extend(
+                words
+                    .iter()
+                    .filter(|word| text.contains(*word))
+                    .map(|word| format!("{path} says {word}: do it, or write an issue")),
+            );
+        }
+    }
+    check(complaints);
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_is() {
+    let complaints = ["src", "benches", "fuzz/fuzz_targets", "tests"]
+        .into_iter()
+        .flat_map(files)
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| format!("{path} does not begin with a module doc"))
+        .collect();
+    check(complaints);
+}

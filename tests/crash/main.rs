@@ -11,9 +11,9 @@
 //!
 //! `CRASH_ROUNDS=2000` runs longer, `CRASH_SEED=…` makes the same choices again (what the machine does with them differs).
 
+mod modes;
 #[path = "../real/mod.rs"]
 mod real;
-mod modes;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -39,7 +39,7 @@ const CHECKPOINT_INTERVAL_MS: u64 = 10;
 /// A rate may be saved up for so long (`replay::pace::Bucket`).
 const SAVED_UP_MS: u64 = 50;
 /// How long the machine may take from the instant of a checkpoint until it is durable: two fsyncs, on two cores that others use too.
-const WRITE_MS: u64 = 250;
+const WRITE_MS: u64 = 100;
 /// What one backend may be sent again after a kill: what was settled since the instant of the last durable checkpoint, and what was in flight.
 const SENT_AGAIN_MAX: u64 =
     IN_FLIGHT + RATE * (CHECKPOINT_INTERVAL_MS + SAVED_UP_MS + WRITE_MS) / 1000;
@@ -48,7 +48,10 @@ const SENT_AGAIN_MAX: u64 =
 fn a_process_that_is_killed_at_any_moment_loses_nothing() {
     let number = |name: &str| {
         let text = env::var(name).ok()?;
-        Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")))
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")),
+        )
     };
     let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
     let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
@@ -219,7 +222,10 @@ impl Drill {
                 true => backend.ha.pass_minute(),
                 false => backend.ha.age(),
             }
-            if backend.down_until.is_some_and(|until| until <= Instant::now()) {
+            if backend
+                .down_until
+                .is_some_and(|until| until <= Instant::now())
+            {
                 backend.down_until = None;
                 backend.standin.restart().unwrap();
             }
@@ -277,15 +283,18 @@ impl Drill {
         for index in 0..self.backends.len() {
             self.look(index, rounds);
         }
-        assert!(drained, "not drained within {DRAIN:?}:\n{}", self.home.said());
+        assert!(
+            drained,
+            "not drained within {DRAIN:?}:\n{}",
+            self.home.said()
+        );
         process.terminate();
         let (mut records, mut mutations, mut set_aside_again) = (0, 0, 0);
         for (backend, story) in self.backends.iter().zip(&stories) {
             compare(&self.home, &backend.standin, story);
             records += story.records;
             mutations += backend.standin.counters().mutations;
-            set_aside_again +=
-                self.home.rejected(&backend.standin.name()).len() - story.bad.len();
+            set_aside_again += self.home.rejected(&backend.standin.name()).len() - story.bad.len();
         }
         let bad: usize = stories.iter().map(|story| story.bad.len()).sum();
         let said = self.home.said();
@@ -297,7 +306,10 @@ impl Drill {
             self.figures, self.figures.sent_again_max
         );
         assert!(again <= (rounds + 1) * SENT_AGAIN_MAX * BACKENDS as u64);
-        assert!(self.figures.logs_gone > 0, "no log went, so nothing was shown");
+        assert!(
+            self.figures.logs_gone > 0,
+            "no log went, so nothing was shown"
+        );
     }
 }
 

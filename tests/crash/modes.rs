@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hustdbsync::standin::Standin;
 
-use crate::real::ha::{Ha, Load};
+use crate::real::ha::{Ha, Load, put};
 use crate::real::process::Process;
 use crate::real::{DOOR_PASSWORD, Home, PASSWORD, standin, wait_for};
 
@@ -24,16 +24,25 @@ fn after_work() -> (Home, Standin) {
     let mut ha = Ha::start(&home.logs(), &standin.name(), load);
     assert!(wait_for(Duration::from_secs(30), || ha.written() >= 400));
     // So that something is set aside, whatever the seed.
-    let log = home.logs().join(standin.name()).join("2026-11-01-00-30.log");
+    let log = home
+        .logs()
+        .join(standin.name())
+        .join("2026-11-01-00-30.log");
     fs::write(&log, "no line of HA's\n").unwrap();
     ha.finish();
     let process = Process::start(&home);
     let checkpoint = home.path("status").join(standin.name()).join("checkpoint");
     let is_done = || !home.rejected(&standin.name()).is_empty() && checkpoint.exists();
-    assert!(wait_for(Duration::from_secs(60), is_done), "{}", home.said());
+    assert!(
+        wait_for(Duration::from_secs(60), is_done),
+        "{}",
+        home.said()
+    );
     // It refuses the password once, as that is when one is tempted to say it.
     standin.set_credentials(Some(("user", "another"))).unwrap();
-    fs::write(&log, "no line either\n").unwrap();
+    let mut text = Vec::new();
+    put("k", &mut text);
+    fs::write(log.with_file_name("2026-11-01-00-31.log"), text).unwrap();
     assert!(
         wait_for(Duration::from_secs(60), || home.said().contains("refused")),
         "{}",
@@ -61,7 +70,10 @@ fn files_are_made_0640_and_folders_0750_and_no_secret_is_written() {
     let state = home.path("status");
     let made = below(&state);
     for name in ["checkpoint", "rejected.jsonl"] {
-        assert!(made.contains(&state.join(standin.name()).join(name)), "{made:?}");
+        assert!(
+            made.contains(&state.join(standin.name()).join(name)),
+            "{made:?}"
+        );
     }
     for path in &made {
         let expected = if path.is_dir() { 0o750 } else { 0o640 };

@@ -132,7 +132,10 @@ impl Ha {
     /// Logs that nobody writes to any more look old.
     pub(crate) fn age(&mut self) {
         let desk = &self.desk;
-        let minutes = desk.minutes.iter().map(|minute| minute.load(Ordering::SeqCst));
+        let minutes = desk
+            .minutes
+            .iter()
+            .map(|minute| minute.load(Ordering::SeqCst));
         let oldest = minutes.min().unwrap_or(0);
         while self.aged < oldest {
             age(&desk.folder.join(name(self.aged)));
@@ -258,7 +261,8 @@ pub(crate) fn plain(key: &str) -> Item {
     }
 }
 
-fn put(key: &str, text: &mut Vec<u8>) {
+/// The line of a put of this key, which no other record may be about.
+pub(crate) fn put(key: &str, text: &mut Vec<u8>) {
     let record = Record {
         method: Method::Put,
         version: 1,

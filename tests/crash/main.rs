@@ -125,6 +125,7 @@ impl Drill {
                 threads: 2,
                 records: u64::MAX >> 1,
                 value_bytes: 60,
+                line_pause: Duration::ZERO,
                 seed: seed.wrapping_mul(7).wrapping_add(index as u64 * 1000),
             };
             let ha = Ha::start(&home.logs(), &standin.name(), load);

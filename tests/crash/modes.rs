@@ -19,6 +19,7 @@ fn after_work() -> (Home, Standin) {
         threads: 1,
         records: 500,
         value_bytes: 10,
+        line_pause: Duration::ZERO,
         seed: 1,
     };
     let mut ha = Ha::start(&home.logs(), &standin.name(), load);

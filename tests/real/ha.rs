@@ -42,6 +42,8 @@ pub(crate) struct Load {
     /// Of the workload's records, a thread; markers and bad lines come on top. It ends early when it is told to.
     pub(crate) records: u64,
     pub(crate) value_bytes: usize,
+    /// What a thread waits after each line.
+    pub(crate) line_pause: Duration,
     pub(crate) seed: u64,
 }
 
@@ -237,6 +239,9 @@ fn write(desk: &Desk, thread: u64, load: Load) -> Story {
         }
         append(&desk.folder.join(log), &text);
         desk.written.fetch_add(1, Ordering::Relaxed);
+        if !load.line_pause.is_zero() {
+            thread::sleep(load.line_pause);
+        }
     }
     // It holds no minute back.
     desk.minutes[usize::try_from(thread).unwrap()].store(u64::MAX >> 1, Ordering::SeqCst);

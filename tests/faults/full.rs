@@ -1,0 +1,1 @@
+//! A disk that is really full, and a process that really has no descriptors left.

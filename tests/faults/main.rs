@@ -17,7 +17,7 @@ mod table;
 use std::collections::{BTreeSet, VecDeque};
 use std::env;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,9 +102,11 @@ fn check(case: &Case) -> Option<Duration> {
         rig.home.said()
     );
     let cpu = match case.lasts {
-        Lasts::Times(times) => {
-            rig.faults
-                .arm(case.call, case.about, case.error, Some(times));
+        Lasts::Times(_) => {
+            if case.stir != Stir::Start {
+                rig.faults
+                    .arm(case.call, case.about, case.error, left(case));
+            }
             let begun = Instant::now();
             while !rig.faults.is_spent() && begun.elapsed() < LONG / 2 {
                 rig.work(Duration::from_millis(20), case.stir);
@@ -119,6 +121,13 @@ fn check(case: &Case) -> Option<Duration> {
     cpu
 }
 
+fn left(case: &Case) -> Option<i32> {
+    match case.lasts {
+        Lasts::Times(times) => Some(times),
+        Lasts::Sticky => None,
+    }
+}
+
 /// A home with one backend, a process on it, and HA.
 struct Rig {
     home: Home,
@@ -126,17 +135,13 @@ struct Rig {
     ha: Ha,
     faults: Faults,
     process: Process,
-    door: u16,
     minute_ends: Instant,
     stirred: Instant,
 }
 
 impl Rig {
     fn new(case: &Case) -> Self {
-        let door = TcpListener::bind("127.0.0.1:0").unwrap();
-        let door = door.local_addr().unwrap().port();
         let home = Home::new()
-            .with("network.port", door)
             .with("network.enable_defer_accept", false)
             .with("sync.probe_interval_down", "100ms")
             .with("sync.checkpoint_interval", "50ms");
@@ -146,14 +151,10 @@ impl Rig {
             Stir::LargeValues => 20_000,
             _ => 60,
         };
-        let load = Load {
-            threads: 1,
-            records: u64::MAX >> 1,
-            value_bytes,
-            line_pause: Duration::from_millis(5),
-            seed: 1,
-        };
-        let ha = Ha::start(&home.logs(), &standin.name(), load);
+        let ha = trickle(&home, &standin, value_bytes);
+        if case.stir == Stir::Start {
+            faults.arm(case.call, case.about, case.error, left(case));
+        }
         let process = Process::start_with(&home, &faults.environment());
         Self {
             home,
@@ -161,7 +162,6 @@ impl Rig {
             ha,
             faults,
             process,
-            door,
             minute_ends: Instant::now() + MINUTE,
             stirred: Instant::now(),
         }
@@ -183,9 +183,9 @@ impl Rig {
                     Stir::Reconnect => self.standin.restart().unwrap(),
                     Stir::Door => {
                         // Whether it is answered is seen when all is healed.
-                        let _ = ask_door(self.door, Duration::from_millis(20));
+                        let _ = ask_door(&self.process, Duration::from_millis(20));
                     }
-                    Stir::Nothing | Stir::LargeValues => {}
+                    Stir::Nothing | Stir::Start | Stir::LargeValues => {}
                 }
             }
             thread::sleep(Duration::from_millis(5));
@@ -197,7 +197,10 @@ impl Rig {
     }
 
     fn sticky(&mut self, case: &Case, name: &str) -> Duration {
-        self.faults.arm(case.call, case.about, case.error, None);
+        if case.stir != Stir::Start {
+            self.faults
+                .arm(case.call, case.about, case.error, left(case));
+        }
         let cpu_before = self.process.cpu_time();
         self.work(GRACE, case.stir);
         let begun = Instant::now();
@@ -242,7 +245,7 @@ impl Rig {
             self.home.said()
         );
         assert!(
-            ask_door(self.door, LONG).is_some(),
+            ask_door(&self.process, LONG).is_some(),
             "{name}: the door is shut"
         );
         self.process.terminate();
@@ -260,6 +263,18 @@ impl Rig {
     }
 }
 
+/// A trickle of lines for a backend.
+fn trickle(home: &Home, standin: &Standin, value_bytes: usize) -> Ha {
+    let load = Load {
+        threads: 1,
+        records: u64::MAX >> 1,
+        value_bytes,
+        line_pause: Duration::from_millis(5),
+        seed: 1,
+    };
+    Ha::start(&home.logs(), &standin.name(), load)
+}
+
 /// What one line of the log must have.
 fn words(case: &Case, backend: &str) -> Vec<String> {
     let cause = || format!("os error {}", case.error);
@@ -272,7 +287,8 @@ fn words(case: &Case, backend: &str) -> Vec<String> {
 }
 
 /// Asks at HA's door; an answer, if there is one in this time.
-fn ask_door(port: u16, patience: Duration) -> Option<String> {
+fn ask_door(process: &Process, patience: Duration) -> Option<String> {
+    let port = process.door()?;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(patience)).unwrap();
     write!(

@@ -25,6 +25,8 @@ pub(crate) enum Stir {
     Reconnect,
     /// Somebody asks at HA's door.
     Door,
+    /// The fault is there when the process starts.
+    Start,
     /// Values so large that they are sent from where they were read.
     LargeValues,
 }
@@ -117,7 +119,7 @@ const ROWS: &[Row] = &[
     Row { call: "fcntl", about: LOG, both: &[EINVAL], says: Says::Words("cannot tell"), ..ROW },
     Row { call: "fsync", about: LOGS, both: &[EIO, ENOSPC], ..ROW },
     Row { call: "read", about: "inotify", both: &[EIO], once: &[EINTR, EAGAIN], says: Says::Nothing, ..ROW },
-    Row { call: "inotify_add_watch", about: LOGS, both: &[ENOSPC], says: Says::Nothing, ..ROW },
+    Row { call: "inotify_add_watch", about: LOGS, both: &[ENOSPC, EACCES], stir: Stir::Start, says: Says::CauseAnd("cannot watch"), ..ROW },
     // Our state.
     Row { call: "open64", both: &[ENOSPC, EMFILE, EACCES, EIO, EROFS], once: &[EINTR], ..STATE_ROW },
     Row { call: "write", both: &[ENOSPC, EIO], once: &[EINTR], ..STATE_ROW },
@@ -125,11 +127,11 @@ const ROWS: &[Row] = &[
     Row { call: "fsync", both: &[EIO, ENOSPC], once: &[EINTR], ..STATE_ROW },
     Row { call: "rename", both: &[EIO, ENOSPC, EACCES], ..STATE_ROW },
     Row { call: "statx", both: &[EIO], deletes: true, ..STATE_ROW },
-    // Connections to backends.
+    // Connections to backends. Of `writev` only some lanes suffer, which each tries again and the log doesn't tell while others are answered.
     Row { call: "send", both: &[EPIPE, ECONNRESET, ENOBUFS], once: &[EINTR], ..SOCKET_ROW },
     Row { call: "send", both: &[EAGAIN], says: MUTE, ..SOCKET_ROW },
     Row { call: "send", both: &[PART], says: Says::Words("part"), ..SOCKET_ROW },
-    Row { call: "writev", both: &[EPIPE, EIO], once: &[EINTR, PART, EAGAIN], stir: Stir::LargeValues, ..SOCKET_ROW },
+    Row { call: "writev", both: &[EPIPE, EIO], once: &[EINTR, PART, EAGAIN], stir: Stir::LargeValues, says: Says::Nothing, ..SOCKET_ROW },
     Row { call: "recv", both: &[ECONNRESET, ETIMEDOUT, EIO], once: &[EINTR], ..SOCKET_ROW },
     Row { call: "recv", both: &[EAGAIN], says: MUTE, ..SOCKET_ROW },
     Row { call: "recv", both: &[PART], says: Says::Nothing, ..SOCKET_ROW },

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -18,6 +19,15 @@ impl Process {
 
     /// As [`Process::start`], with these variables in its environment.
     pub(crate) fn start_with(home: &Home, environment: &[(&str, &str)]) -> Self {
+        Self::spawn(home, environment, None)
+    }
+
+    /// As [`Process::start`], with so many open files at the most.
+    pub(crate) fn start_bounded(home: &Home, open_files: u32) -> Self {
+        Self::spawn(home, &[], Some(open_files))
+    }
+
+    fn spawn(home: &Home, environment: &[(&str, &str)], open_files: Option<u32>) -> Self {
         let config = home.path("sync_server.json");
         if !config.exists() {
             home.write_config();
@@ -28,9 +38,15 @@ impl Process {
             .open(home.path("stderr"))
             .unwrap();
         writeln!(stderr, "-- a process starts").unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-            .arg("run")
-            .arg("--config")
+        // A shell sets the bound and becomes the server, with its number.
+        let bound = match open_files {
+            Some(most) => format!("ulimit -n {most} && "),
+            None => String::new(),
+        };
+        let child = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{bound}exec \"$0\" run --config \"$1\""))
+            .arg(env!("CARGO_BIN_EXE_hustdbsync"))
             .arg(config)
             .env_remove("RUST_LOG")
             .envs(environment.iter().copied())
@@ -77,6 +93,26 @@ impl Process {
         });
         let status = status.expect("SIGTERM ends it");
         assert_eq!(status.code(), Some(0), "{status}");
+    }
+
+    /// The port of its door, once it listens.
+    pub(crate) fn door(&self) -> Option<u16> {
+        let number = self.id();
+        let table = fs::read_to_string(format!("/proc/{number}/net/tcp")).ok()?;
+        let descriptors = fs::read_dir(format!("/proc/{number}/fd")).ok()?;
+        let ours: Vec<_> = descriptors
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .collect();
+        table.lines().skip(1).find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields[..] else {
+                return None;
+            };
+            let socket = Path::new(&format!("socket:[{inode}]")).to_owned();
+            let (_, port) = local.split_once(':')?;
+            let port = u16::from_str_radix(port, 16).ok()?;
+            ours.contains(&socket).then_some(port)
+        })
     }
 
     /// CPU time so far, all threads, user and system.

@@ -12,6 +12,7 @@ mod full;
 #[path = "../real/mod.rs"]
 mod real;
 mod shim;
+mod start;
 mod table;
 
 use std::collections::{BTreeSet, VecDeque};

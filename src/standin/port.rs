@@ -39,7 +39,7 @@ enum State {
 impl Port {
     /// Takes `addr` (with port 0: one that is free) without listening on it.
     pub(super) fn reserve(addr: SocketAddr) -> io::Result<Self> {
-        let socket = bind(addr)?;
+        let socket = bind(addr, Share::No)?;
         let addr = std::net::TcpListener::from(socket.try_clone()?).local_addr()?;
         Ok(Self {
             addr,
@@ -58,7 +58,7 @@ impl Port {
         }
         let socket = match std::mem::replace(&mut self.state, State::Lost) {
             State::Reserved(socket) => socket,
-            State::Listening(_) | State::Lost => bind(self.addr)?,
+            State::Listening(_) | State::Lost => bind(self.addr, Share::No)?,
         };
         rustix::net::listen(&socket, BACKLOG)?;
         let mut listener = TcpListener::from_std(std::net::TcpListener::from(socket));
@@ -70,9 +70,8 @@ impl Port {
     /// Listens no more, and keeps the port.
     pub(super) fn hush(&mut self) -> io::Result<()> {
         if let State::Listening(_) = self.state {
-            // The listener must go before its port can be bound again; connections that stand don't matter.
-            self.state = State::Lost;
-            self.state = State::Reserved(bind(self.addr)?);
+            // The port is bound again before the listener goes, so that there is no moment in which somebody else could get it.
+            self.state = State::Reserved(bind(self.addr, Share::Yes)?);
         }
         Ok(())
     }
@@ -86,7 +85,14 @@ impl Port {
     }
 }
 
-fn bind(addr: SocketAddr) -> io::Result<OwnedFd> {
+/// Whether the port may be another socket's already: one that was bound here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    No,
+    Yes,
+}
+
+fn bind(addr: SocketAddr, share: Share) -> io::Result<OwnedFd> {
     let family = match addr {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -102,6 +108,11 @@ fn bind(addr: SocketAddr) -> io::Result<OwnedFd> {
     let socket =
         rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(named)?;
     sockopt::set_socket_reuseaddr(&socket, true).map_err(named)?;
+    if share == Share::Yes {
+        sockopt::set_socket_reuseport(&socket, true).map_err(named)?;
+    }
     rustix::net::bind(&socket, &addr).map_err(named)?;
+    // Only a socket that asks for it before it is bound shares: another stand-in on this port is still refused.
+    sockopt::set_socket_reuseport(&socket, true).map_err(named)?;
     Ok(socket)
 }

@@ -33,6 +33,8 @@ pub struct Counters {
     pub requests: u64,
     /// Those for `/status.html`.
     pub probes: u64,
+    /// Mutations asked for, whatever became of them.
+    pub mutations: u64,
     /// Mutations applied, repetitions too.
     pub applied: u64,
     /// Replayed mutations that came too late and changed nothing.
@@ -56,6 +58,7 @@ pub struct Counters {
 pub(super) struct Tallies {
     requests: AtomicU64,
     probes: AtomicU64,
+    mutations: AtomicU64,
     applied: AtomicU64,
     superseded: AtomicU64,
     duplicates: AtomicU64,
@@ -76,6 +79,7 @@ impl Tallies {
         };
         add(&self.requests, more.requests);
         add(&self.probes, more.probes);
+        add(&self.mutations, more.mutations);
         add(&self.applied, more.applied);
         add(&self.superseded, more.superseded);
         add(&self.duplicates, more.duplicates);
@@ -98,6 +102,7 @@ impl Tallies {
         Counters {
             requests: read(&self.requests),
             probes: read(&self.probes),
+            mutations: read(&self.mutations),
             applied: read(&self.applied),
             superseded: read(&self.superseded),
             duplicates: read(&self.duplicates),
@@ -294,6 +299,7 @@ impl<'a> Service<'a> {
         {
             return Answer::unauthorized();
         }
+        self.tally.mutations += u64::from(verb.is_mutation());
         let call = match Call::parse(verb, request, &mut self.scratch) {
             Ok(call) => call,
             Err(answer) => return answer,

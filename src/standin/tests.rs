@@ -133,6 +133,7 @@ fn a_burst_is_carried_out_in_order_counted_and_remembered() {
     let expected = Counters {
         requests: 4,
         probes: 1,
+        mutations: 3,
         applied: 3,
         duplicates: 1,
         accepted: 1,

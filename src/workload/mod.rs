@@ -49,6 +49,8 @@ pub struct Workload {
     pub value_bytes: usize,
     /// How many keys or members there are in each of hustdb's four spaces. Fewer than records: some are written again and again.
     pub keys: u64,
+    /// The number of the first key: two workloads whose ranges of keys don't meet can be written to one backend at a time.
+    pub first_key: u64,
     /// How often each method occurs, relative to the others.
     pub mix: Vec<(Method, u32)>,
     /// Whether keys are spelt in all the ways that clients find (escapes, UTF-8, raw octets), some write a time to live, and sorted
@@ -96,6 +98,7 @@ impl Workload {
             records,
             value_bytes: 100,
             keys: (records / 8).max(1),
+            first_key: 0,
             mix: vec![
                 (Method::Put, 50),
                 (Method::Del, 8),

@@ -165,7 +165,7 @@ impl<'a> Generator<'a> {
             // One after the other where each is to be written as often as the others.
             1 => self.index % workload.keys.max(1),
             _ => self.random.u64(..workload.keys.max(1)),
-        };
+        } + workload.first_key;
         let span_s = 60 * u64::from(workload.minutes.max(1)) - 1;
         let mut mutation = Mutation {
             method,

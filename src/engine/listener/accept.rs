@@ -111,11 +111,11 @@ impl Listener {
     /// Accepts until there is nothing more, or it is the others' turn, or the system has no room.
     pub(super) fn accept(&mut self, registry: &Registry, now: Now, answers: &mut dyn Answers) {
         self.accept_at = None;
-        let mut may_evict = true;
+        let (mut may_evict, mut accepted) = (true, 0);
         for _ in 0..HTTP_ACCEPTS_PER_TURN {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
-                    may_evict = true;
+                    (may_evict, accepted) = (true, accepted + 1);
                     self.admit(stream, peer, registry, now, answers);
                 }
                 Err(error) => match classify(&error) {
@@ -127,15 +127,22 @@ impl Listener {
                             address = %self.address, %error, pause_ms = HTTP_ACCEPT_PAUSE.as_millis(),
                             "cannot accept a connection; resting for a moment"
                         );
-                        self.counts.pauses += 1;
-                        self.accept_at = Some(now.after(HTTP_ACCEPT_PAUSE));
-                        return;
+                        return self.rest(now);
                     }
                 },
             }
         }
+        if accepted == 0 {
+            // So many connections that are lost before they are ours, and not one that is: going on at once could go on for ever.
+            return self.rest(now);
+        }
         // Readiness won't be told again for what still waits.
         self.accept_at = Some(Duration::ZERO);
+    }
+
+    fn rest(&mut self, now: Now) {
+        self.counts.pauses += 1;
+        self.accept_at = Some(now.after(HTTP_ACCEPT_PAUSE));
     }
 
     fn admit(

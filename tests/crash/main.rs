@@ -1,0 +1,336 @@
+//! The real process, killed at random moments, again and again, while HA writes and backends come and go.
+//!
+//! ```text
+//! HA: 2 threads a backend ─▶ logs ─▶ hustdbsync run ─▶ 3 stand-ins
+//!                                     ▲ SIGKILL after 5 to 600 ms, 250 times; SIGSTOP and SIGCONT; stand-ins killed, slow, resetting
+//! ```
+//!
+//! Contract: each round ends with SIGKILL. When all is healed, one more process runs until every log has gone; then every key of every stand-in is
+//! compared with the healthy master's (G1 to G5), and rejected.jsonl with the bad lines (G9). After each round, logs that have gone must have their
+//! markers on the backend (G10). What was sent twice stays below a bound that follows from the configuration.
+//!
+//! `CRASH_ROUNDS=2000` runs longer, `CRASH_SEED=…` makes the same choices again (what the machine does with them differs).
+
+mod modes;
+#[path = "../real/mod.rs"]
+mod real;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hustdbsync::standin::{Act, On, Rule, Script, Standin, differences};
+use real::ha::{Ha, Load, Story, plain};
+use real::process::Process;
+use real::{Home, now_unix, standin, wait_for};
+
+const ROUNDS: u64 = 250;
+const BACKENDS: usize = 3;
+const MINUTE: Duration = Duration::from_millis(250);
+/// HA rests while a backend has so many lines to go: enough that no round runs dry.
+const BACKLOG_LINES: u64 = 6000;
+const DRAIN: Duration = Duration::from_secs(180);
+const EXPIRY_TOLERANCE_S: u64 = 10;
+
+const IN_FLIGHT: u64 = 128;
+const RATE: u64 = 4000;
+const CHECKPOINT_INTERVAL_MS: u64 = 10;
+/// A rate may be saved up for so long (`replay::pace::Bucket`).
+const SAVED_UP_MS: u64 = 50;
+/// How long the machine may take from the instant of a checkpoint until it is durable: two fsyncs, on two cores that others use too.
+const WRITE_MS: u64 = 100;
+/// What one backend may be sent again after a kill: what was settled since the instant of the last durable checkpoint, and what was in flight.
+const SENT_AGAIN_MAX: u64 =
+    IN_FLIGHT + RATE * (CHECKPOINT_INTERVAL_MS + SAVED_UP_MS + WRITE_MS) / 1000;
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_loses_nothing() {
+    let number = |name: &str| {
+        let text = env::var(name).ok()?;
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")),
+        )
+    };
+    let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
+    let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    eprintln!("again: CRASH_SEED={seed} CRASH_ROUNDS={rounds} cargo test --test crash");
+    let mut drill = Drill::new(seed);
+    for round in 0..rounds {
+        drill.round(round);
+    }
+    drill.heal_and_compare(rounds);
+}
+
+/// What goes wrong in a round, besides its end.
+#[derive(Debug)]
+enum Incident {
+    Nothing,
+    /// The process is stopped for a while.
+    Stop(Duration),
+    /// A backend is killed for a while, its data kept.
+    Outage(usize, Duration),
+    /// A backend takes its time from now on.
+    Slow(usize, Duration),
+    /// A backend applies some requests and resets their connections.
+    LostAnswers(usize, u64),
+}
+
+struct Backend {
+    standin: Standin,
+    ha: Ha,
+    /// Logs that have gone and were looked into.
+    gone: BTreeSet<String>,
+    /// When it comes up again.
+    down_until: Option<Instant>,
+    sent_again_before: u64,
+}
+
+impl Backend {
+    /// Mutations that the stand-in saw to come a second time. A delete that finds nothing the second time is not among them.
+    fn sent_again(&self) -> u64 {
+        let counters = self.standin.counters();
+        counters.duplicates + counters.superseded
+    }
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    stops: u64,
+    outages: u64,
+    lost_answers: u64,
+    /// The most that a backend was sent again in one round.
+    sent_again_max: u64,
+    logs_gone: u64,
+}
+
+struct Drill {
+    random: fastrand::Rng,
+    home: Home,
+    backends: Vec<Backend>,
+    minute_ends: Instant,
+    figures: Figures,
+}
+
+impl Drill {
+    fn new(seed: u64) -> Self {
+        let home = Home::new()
+            .with("sync.in_flight_per_backend", IN_FLIGHT)
+            .with("sync.max_rate_per_backend", RATE)
+            .with("sync.checkpoint_interval", CHECKPOINT_INTERVAL_MS);
+        let backends = (0..BACKENDS).map(|index| {
+            let standin = standin();
+            let load = Load {
+                threads: 2,
+                records: u64::MAX >> 1,
+                value_bytes: 60,
+                line_pause: Duration::ZERO,
+                seed: seed.wrapping_mul(7).wrapping_add(index as u64 * 1000),
+            };
+            let ha = Ha::start(&home.logs(), &standin.name(), load);
+            Backend {
+                standin,
+                ha,
+                gone: BTreeSet::new(),
+                down_until: None,
+                sent_again_before: 0,
+            }
+        });
+        let backends = backends.collect();
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            home,
+            backends,
+            minute_ends: Instant::now() + MINUTE,
+            figures: Figures::default(),
+        }
+    }
+
+    fn round(&mut self, round: u64) {
+        let process = Process::start(&self.home);
+        let begun = Instant::now();
+        let life = Duration::from_millis(match self.random.u64(..8) {
+            0 => self.random.u64(150..600),
+            _ => self.random.u64(5..150),
+        });
+        let mut incident = Some((life.mul_f64(self.random.f64()), self.incident()));
+        while begun.elapsed() < life {
+            self.tick();
+            if let Some((_, incident)) = incident.take_if(|(at, _)| *at <= begun.elapsed()) {
+                self.cause(&incident, &process);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        process.kill();
+        for index in 0..self.backends.len() {
+            self.look(index, round);
+        }
+    }
+
+    fn incident(&mut self) -> Incident {
+        let random = &mut self.random;
+        let backend = random.usize(..BACKENDS);
+        let mut ms = |least, most| Duration::from_millis(random.u64(least..most));
+        let (stop, outage, slow) = (ms(5, 60), ms(1, 120), ms(0, 4));
+        match random.u64(..100) {
+            0..15 => Incident::Stop(stop),
+            // Longer than the time for an answer.
+            15 => Incident::Stop(Duration::from_millis(1100)),
+            16..36 => Incident::Outage(backend, outage),
+            36..46 => Incident::Slow(backend, slow),
+            46..60 => Incident::LostAnswers(backend, random.u64(1..8)),
+            _ => Incident::Nothing,
+        }
+    }
+
+    fn cause(&mut self, incident: &Incident, process: &Process) {
+        match incident {
+            Incident::Nothing => {}
+            Incident::Stop(length) => {
+                self.figures.stops += 1;
+                process.signal("STOP");
+                thread::sleep(*length);
+                process.signal("CONT");
+            }
+            Incident::Outage(index, length) => {
+                self.figures.outages += 1;
+                let backend = &mut self.backends[*index];
+                backend.standin.kill().unwrap();
+                backend.down_until = Some(Instant::now() + *length);
+            }
+            Incident::Slow(index, delay) => {
+                let script = Script::default().burst_delay(*delay);
+                self.backends[*index].standin.set_script(script).unwrap();
+            }
+            Incident::LostAnswers(index, times) => {
+                self.figures.lost_answers += 1;
+                let rule = Rule::new(On::Mutations, Act::Reset).times(*times).applied();
+                let script = Script::default().rule(rule);
+                self.backends[*index].standin.set_script(script).unwrap();
+            }
+        }
+    }
+
+    /// What goes on beside: minutes pass, backends come back, HA rests and goes on.
+    fn tick(&mut self) {
+        let minute_ends = Instant::now() >= self.minute_ends;
+        if minute_ends {
+            self.minute_ends = Instant::now() + MINUTE;
+        }
+        for backend in &mut self.backends {
+            match minute_ends {
+                true => backend.ha.pass_minute(),
+                false => backend.ha.age(),
+            }
+            if backend
+                .down_until
+                .is_some_and(|until| until <= Instant::now())
+            {
+                backend.down_until = None;
+                backend.standin.restart().unwrap();
+            }
+            let counters = backend.standin.counters();
+            let delivered = counters.applied - counters.duplicates;
+            let backlog = backend.ha.written().saturating_sub(delivered);
+            backend.ha.pause(backlog > BACKLOG_LINES);
+        }
+    }
+
+    /// After a kill: what was sent again, and whether logs went that should not have.
+    fn look(&mut self, index: usize, round: u64) {
+        let backend = &mut self.backends[index];
+        let name = backend.standin.name();
+        let sent_again = backend.sent_again() - backend.sent_again_before;
+        backend.sent_again_before += sent_again;
+        self.figures.sent_again_max = self.figures.sent_again_max.max(sent_again);
+        assert!(
+            sent_again <= SENT_AGAIN_MAX,
+            "round {round}: {name} was sent {sent_again} mutations again, and {SENT_AGAIN_MAX} are the most"
+        );
+        let there = self.home.log_names(&name);
+        let mut contents = None;
+        for log in backend.ha.logs() {
+            let markers = backend.ha.markers(&log);
+            if there.contains(&log) || markers.is_empty() || !backend.gone.insert(log.clone()) {
+                continue;
+            }
+            self.figures.logs_gone += 1;
+            let contents = contents.get_or_insert_with(|| backend.standin.contents());
+            for marker in markers {
+                assert!(
+                    contents.contains_key(&plain(&marker)),
+                    "round {round}: {name}/{log} has gone before its {marker} was delivered"
+                );
+            }
+        }
+    }
+
+    fn heal_and_compare(mut self, rounds: u64) {
+        let stories: Vec<Story> = self
+            .backends
+            .iter_mut()
+            .map(|backend| {
+                backend.standin.set_script(Script::default()).unwrap();
+                backend.standin.restart().unwrap();
+                backend.ha.finish()
+            })
+            .collect();
+        let process = Process::start(&self.home);
+        let drained = wait_for(DRAIN, || {
+            let mut backends = self.backends.iter();
+            backends.all(|backend| self.home.log_names(&backend.standin.name()).is_empty())
+        });
+        for index in 0..self.backends.len() {
+            self.look(index, rounds);
+        }
+        assert!(
+            drained,
+            "not drained within {DRAIN:?}:\n{}",
+            self.home.said()
+        );
+        process.terminate();
+        let (mut records, mut mutations, mut set_aside_again) = (0, 0, 0);
+        for (backend, story) in self.backends.iter().zip(&stories) {
+            compare(&self.home, &backend.standin, story);
+            records += story.records;
+            mutations += backend.standin.counters().mutations;
+            set_aside_again += self.home.rejected(&backend.standin.name()).len() - story.bad.len();
+        }
+        let bad: usize = stories.iter().map(|story| story.bad.len()).sum();
+        let said = self.home.said();
+        assert!(!said.contains("panicked"), "{said}");
+        let again = mutations.saturating_sub(records);
+        eprintln!(
+            "{rounds} kills, {BACKENDS} backends, {records} records and {bad} bad lines, all as they should be; {:?}\n\
+             sent again: {again} in all, at most {} a backend and kill (bound {SENT_AGAIN_MAX}); set aside again: {set_aside_again}",
+            self.figures, self.figures.sent_again_max
+        );
+        assert!(again <= (rounds + 1) * SENT_AGAIN_MAX * BACKENDS as u64);
+        assert!(
+            self.figures.logs_gone > 0,
+            "no log went, so nothing was shown"
+        );
+    }
+}
+
+/// Every key, and every bad line.
+fn compare(home: &Home, standin: &Standin, story: &Story) {
+    let name = standin.name();
+    let found = standin.contents();
+    if let Some(differences) = differences(&story.expected, &found, EXPIRY_TOLERANCE_S, 20) {
+        panic!("{name} at {}:\n{differences}\n{}", now_unix(), home.said());
+    }
+    let counters = standin.counters();
+    assert_eq!((counters.cut_targets, counters.crashes), (0, 0), "{name}");
+    let rejected = home.rejected(&name).into_iter().map(|line| line.raw);
+    let rejected: BTreeSet<Vec<u8>> = rejected.collect();
+    let missing: Vec<_> = story.bad.difference(&rejected).collect();
+    let extra: Vec<_> = rejected.difference(&story.bad).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "{name}: {} bad lines are not in rejected.jsonl, {} lines there are not bad",
+        missing.len(),
+        extra.len()
+    );
+}

@@ -1,0 +1,314 @@
+//! Faults at each system call of the shell: the real binary, with calls that fail (shim.c), a few times and for some seconds.
+//!
+//! ```text
+//! HA trickles ─▶ logs ─▶ hustdbsync, its calls failing as `table` says ─▶ stand-in
+//!   work ─▶ fault ─▶ (sticky: CPU is bounded, nothing is deleted that must not be, the log says cause and backend) ─▶ healed ─▶ drained, compared
+//! ```
+//!
+//! Contract: whatever fails, nothing is lost (G1), nothing is deleted before its time (G10), no CPU is burnt (G8), and all goes on when the fault goes.
+//! `FAULT_CASE=fsync` runs only the cases that have this in their name.
+
+mod full;
+#[path = "../real/mod.rs"]
+mod real;
+mod shim;
+mod start;
+mod table;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::env;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hustdbsync::standin::{Standin, differences};
+use real::ha::{Ha, Load, Story};
+use real::process::Process;
+use real::{Home, standin, wait_for};
+use shim::Faults;
+use table::{Case, Lasts, PART, Says, Stir, cases};
+
+/// Processes at a time: they mostly wait.
+const AT_A_TIME: usize = 12;
+const STICKY: Duration = Duration::from_secs(2);
+/// The process may use so much CPU in a sticky fault's time. Work and logging need a tenth of it; a thread in a circle would take all of [`STICKY`].
+const CPU_MAX: Duration = Duration::from_millis(600);
+/// What was finished before a fault may still go for so long.
+const GRACE: Duration = Duration::from_millis(300);
+const MINUTE: Duration = Duration::from_millis(100);
+const LONG: Duration = Duration::from_secs(40);
+const EXPIRY_TOLERANCE_S: u64 = 10;
+
+#[test]
+fn whatever_call_fails_nothing_is_lost_and_all_goes_on_when_it_heals() {
+    let wanted = env::var("FAULT_CASE").unwrap_or_default();
+    let cases = cases().into_iter();
+    let queue: VecDeque<Case> = cases.filter(|case| name(case).contains(&wanted)).collect();
+    let all = queue.len();
+    let queue = Mutex::new(queue);
+    let failures = Mutex::new(Vec::new());
+    let cpu_max = Mutex::new((Duration::ZERO, String::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(case) = next(&queue) {
+                    match thread::spawn(move || check(&case)).join() {
+                        Ok(Some(cpu)) => {
+                            let mut max = cpu_max.lock().unwrap();
+                            if cpu > max.0 {
+                                *max = (cpu, name(&case));
+                            }
+                        }
+                        Ok(None) => {}
+                        Err(_) => failures.lock().unwrap().push(name(&case)),
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(
+        failures.is_empty(),
+        "{} of {all} cases failed; again with FAULT_CASE=…:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    assert!(all > 0, "no case is called {wanted}");
+    let (cpu, name) = cpu_max.into_inner().unwrap();
+    eprintln!("{all} cases; the most CPU in {STICKY:?} was {cpu:?} (bound {CPU_MAX:?}), {name}");
+}
+
+fn next(queue: &Mutex<VecDeque<Case>>) -> Option<Case> {
+    queue.lock().unwrap().pop_front()
+}
+
+fn name(case: &Case) -> String {
+    let error = match case.error {
+        PART => "a part only".to_owned(),
+        error => std::io::Error::from_raw_os_error(error).to_string(),
+    };
+    format!("{} {} {error} {:?}", case.call, case.about, case.lasts)
+}
+
+/// One case. Gives the CPU time of a sticky fault.
+fn check(case: &Case) -> Option<Duration> {
+    let name = name(case);
+    let mut rig = Rig::new(case);
+    rig.work(Duration::from_millis(200), Stir::Nothing);
+    assert!(
+        wait_for(LONG, || rig.standin.counters().applied > 5),
+        "{name}: it never began to work\n{}",
+        rig.home.said()
+    );
+    let cpu = match case.lasts {
+        Lasts::Times(_) => {
+            if case.stir != Stir::Start {
+                rig.faults
+                    .arm(case.call, case.about, case.error, left(case));
+            }
+            let begun = Instant::now();
+            while !rig.faults.is_spent() && begun.elapsed() < LONG / 2 {
+                rig.work(Duration::from_millis(20), case.stir);
+            }
+            assert!(rig.faults.is_spent(), "{name}: it does not make this call");
+            None
+        }
+        Lasts::Sticky => Some(rig.sticky(case, &name)),
+    };
+    rig.faults.disarm();
+    rig.finish(&name, case);
+    cpu
+}
+
+fn left(case: &Case) -> Option<i32> {
+    match case.lasts {
+        Lasts::Times(times) => Some(times),
+        Lasts::Sticky => None,
+    }
+}
+
+/// A home with one backend, a process on it, and HA.
+struct Rig {
+    home: Home,
+    standin: Standin,
+    ha: Ha,
+    faults: Faults,
+    process: Process,
+    minute_ends: Instant,
+    stirred: Instant,
+}
+
+impl Rig {
+    fn new(case: &Case) -> Self {
+        let home = Home::new()
+            .with("network.enable_defer_accept", false)
+            .with("sync.probe_interval_down", "100ms")
+            .with("sync.checkpoint_interval", "50ms");
+        let faults = Faults::new(&home.path(""));
+        let standin = standin();
+        let value_bytes = match case.stir {
+            Stir::LargeValues => 20_000,
+            _ => 60,
+        };
+        let ha = trickle(&home, &standin, value_bytes);
+        if case.stir == Stir::Start {
+            faults.arm(case.call, case.about, case.error, left(case));
+        }
+        let process = Process::start_with(&home, &faults.environment());
+        Self {
+            home,
+            standin,
+            ha,
+            faults,
+            process,
+            minute_ends: Instant::now() + MINUTE,
+            stirred: Instant::now(),
+        }
+    }
+
+    /// Lets time pass; minutes go by, and what is to be stirred is.
+    fn work(&mut self, length: Duration, stir: Stir) {
+        const STIR_INTERVAL: Duration = Duration::from_millis(150);
+        let until = Instant::now() + length;
+        while Instant::now() < until {
+            self.ha.age();
+            if self.minute_ends <= Instant::now() {
+                self.minute_ends = Instant::now() + MINUTE;
+                self.ha.pass_minute();
+            }
+            if self.stirred.elapsed() > STIR_INTERVAL {
+                self.stirred = Instant::now();
+                match stir {
+                    Stir::Reconnect => self.standin.restart().unwrap(),
+                    Stir::Door => {
+                        // Whether it is answered is seen when all is healed.
+                        let _ = ask_door(&self.process, Duration::from_millis(20));
+                    }
+                    Stir::Nothing | Stir::Start | Stir::LargeValues => {}
+                }
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn logs(&self) -> BTreeSet<String> {
+        self.home.log_names(&self.standin.name())
+    }
+
+    fn sticky(&mut self, case: &Case, name: &str) -> Duration {
+        if case.stir != Stir::Start {
+            self.faults
+                .arm(case.call, case.about, case.error, left(case));
+        }
+        let cpu_before = self.process.cpu_time();
+        self.work(GRACE, case.stir);
+        let begun = Instant::now();
+        while self.faults.hits() == 0 && begun.elapsed() < LONG / 2 {
+            self.work(Duration::from_millis(20), case.stir);
+        }
+        let logs = self.logs();
+        self.work(STICKY - GRACE, case.stir);
+        let cpu = self.process.cpu_time() - cpu_before;
+        assert!(self.faults.hits() > 0, "{name}: it does not make this call");
+        assert!(
+            cpu < CPU_MAX,
+            "{name}: {cpu:?} of CPU, {} calls failed\n{}",
+            self.faults.hits(),
+            self.home.said()
+        );
+        if !case.deletes {
+            let gone: Vec<_> = logs.difference(&self.logs()).cloned().collect();
+            assert!(
+                gone.is_empty(),
+                "{name}: {gone:?} were deleted\n{}",
+                self.home.said()
+            );
+        }
+        cpu
+    }
+
+    /// All is healed: it drains, and holds what it should.
+    fn finish(mut self, name: &str, case: &Case) {
+        assert_eq!(
+            self.process.ended(),
+            None,
+            "{name}: it has ended\n{}",
+            self.home.said()
+        );
+        let story = self.ha.finish();
+        let drained = wait_for(LONG, || self.logs().is_empty());
+        assert!(
+            drained,
+            "{name}: not drained {LONG:?} after it healed: {:?}\n{}",
+            self.logs(),
+            self.home.said()
+        );
+        assert!(
+            ask_door(&self.process, LONG).is_some(),
+            "{name}: the door is shut"
+        );
+        self.process.terminate();
+        let said = self.home.said();
+        compare(name, &self.home, &self.standin, &story);
+        assert!(!said.contains("panicked"), "{name}: {said}");
+        if case.lasts == Lasts::Sticky {
+            let words = words(case, &self.standin.name());
+            assert!(
+                said.lines()
+                    .any(|line| words.iter().all(|word| line.contains(word))),
+                "{name}: no line has all of {words:?}\n{said}"
+            );
+        }
+    }
+}
+
+/// A trickle of lines for a backend.
+fn trickle(home: &Home, standin: &Standin, value_bytes: usize) -> Ha {
+    let load = Load {
+        threads: 1,
+        records: u64::MAX >> 1,
+        value_bytes,
+        line_pause: Duration::from_millis(5),
+        seed: 1,
+    };
+    Ha::start(&home.logs(), &standin.name(), load)
+}
+
+/// What one line of the log must have.
+fn words(case: &Case, backend: &str) -> Vec<String> {
+    let cause = || format!("os error {}", case.error);
+    match case.says {
+        Says::Nothing => Vec::new(),
+        Says::Cause => vec![backend.to_owned(), cause()],
+        Says::Words(words) => vec![backend.to_owned(), words.to_owned()],
+        Says::CauseAnd(words) => vec![cause(), words.to_owned()],
+    }
+}
+
+/// Asks at HA's door; an answer, if there is one in this time.
+fn ask_door(process: &Process, patience: Duration) -> Option<String> {
+    let port = process.door()?;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(patience)).unwrap();
+    write!(
+        stream,
+        "GET /status.html HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.starts_with("HTTP/1.1 200 ").then_some(answer)
+}
+
+/// Every key, and every bad line.
+fn compare(name: &str, home: &Home, standin: &Standin, story: &Story) {
+    let found = standin.contents();
+    if let Some(differences) = differences(&story.expected, &found, EXPIRY_TOLERANCE_S, 20) {
+        panic!("{name}:\n{differences}\n{}", home.said());
+    }
+    let rejected = home.rejected(&standin.name()).into_iter();
+    let rejected: BTreeSet<Vec<u8>> = rejected.map(|line| line.raw).collect();
+    assert_eq!(rejected, story.bad, "{name}");
+}

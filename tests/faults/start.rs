@@ -1,0 +1,57 @@
+//! Calls that fail at the start: the server says what and why, and does not half run.
+
+use std::time::Duration;
+
+use libc::{EACCES, EIO, EMFILE, ENOBUFS, ENOSPC, EROFS};
+
+use crate::real::process::Process;
+use crate::real::{Home, wait_for};
+use crate::shim::Faults;
+
+/// It ends with a sentence that has the error and `names`.
+#[track_caller]
+fn check(call: &str, about: &str, errors: &[i32], names: &str) {
+    for &error in errors {
+        let home = Home::new();
+        let faults = Faults::new(&home.path(""));
+        faults.arm(call, about, error, None);
+        let mut process = Process::start_with(&home, &faults.environment());
+        let mut status = None;
+        wait_for(Duration::from_secs(20), || {
+            status = process.ended();
+            status.is_some()
+        });
+        let said = home.said();
+        let status = status.unwrap_or_else(|| panic!("{call} {error}: it runs\n{said}"));
+        assert!(
+            !status.success() && status.code().is_some(),
+            "{call} {error}: {status}"
+        );
+        let cause = format!("os error {error}");
+        assert!(
+            said.contains(&cause) && said.contains(names),
+            "{call} {error}: {cause:?} and {names:?} are not said\n{said}"
+        );
+    }
+}
+
+#[test]
+fn a_start_that_fails_says_what_failed_and_why() {
+    check("opendir", "/logs", &[EACCES, EMFILE, EIO], "sync.logs_path");
+    check("mkdir", "/status", &[EACCES, ENOSPC, EROFS], "/status");
+    check(
+        "open64",
+        "/status/.lock",
+        &[EACCES, ENOSPC, EMFILE],
+        ".lock",
+    );
+    check("open64", "htpasswd", &[EACCES, EIO], "sync.auth_path");
+    check(
+        "open64",
+        "sync_server.json",
+        &[EACCES, EIO],
+        "sync_server.json",
+    );
+    check("socket", "socket:", &[EMFILE, ENOBUFS], "listen");
+    check("epoll_ctl", "eventfd", &[ENOSPC], "eventfd");
+}

@@ -1,0 +1,159 @@
+//! The real binary in a process of its own, over real files, with stand-ins in the test's process. For `crash` and `faults`.
+//!
+//! Contract: only processes that were started here are signalled, by their own handle or number. A home is kept, and named, when its test fails.
+#![allow(
+    dead_code,
+    reason = "each of the test crates that share this uses a part of it"
+)]
+
+pub(crate) mod ha;
+pub(crate) mod process;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hustdbsync::ledger::rejected::{self, RejectedLine};
+use hustdbsync::standin::{Options, Standin};
+use serde_json::{Value as Json, json};
+
+pub(crate) const USER: &str = "user";
+/// A word that occurs nowhere else, to be looked for where it must not stand.
+pub(crate) const PASSWORD: &str = "pa55-of-the-backends";
+/// HA's password at our door, likewise.
+pub(crate) const DOOR_PASSWORD: &str = "pa55-of-the-door";
+
+/// HA's home: logs, login, configuration, our state. It goes away with this, unless a test has failed.
+pub(crate) struct Home {
+    folder: Option<tempfile::TempDir>,
+    settings: Json,
+}
+
+impl Home {
+    /// A home whose settings make everything happen soon.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("logs")).unwrap();
+        fs::write(root.join("htpasswd"), format!("{USER}:{PASSWORD}\n")).unwrap();
+        let settings = json!({
+            "network": { "port": 0, "passwd": DOOR_PASSWORD },
+            "sync": {
+                "logs_path": root.join("logs"),
+                "ngx_path": root,
+                "auth_path": root.join("htpasswd"),
+                "threads": 2,
+                "connections_per_backend": 4,
+                "pin_workers": false,
+                "checkdb_interval": "100ms",
+                "probe_interval_down": "20ms",
+                "checkpoint_interval": "10ms",
+                "release_interval": "20ms",
+                "rescan_interval": "1s",
+                "checklog_interval": "1ms",
+                "connect_timeout": "1s",
+                "response_timeout": "1s",
+                "drain_timeout": "5s",
+                "ttl_hold": "0s",
+            }
+        });
+        Self {
+            folder: Some(folder),
+            settings,
+        }
+    }
+
+    /// With another value for `key`, such as `sync.threads`.
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
+        let (section, name) = key.split_once('.').unwrap();
+        self.settings[section][name] = value.into();
+        self
+    }
+
+    pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.folder.as_ref().unwrap().path().join(below)
+    }
+
+    /// The folder of HA's logs.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.path("logs")
+    }
+
+    /// Writes the configuration; gives its path.
+    pub(crate) fn write_config(&self) -> PathBuf {
+        let path = self.path("sync_server.json");
+        fs::write(&path, self.settings.to_string()).unwrap();
+        path
+    }
+
+    /// What the processes have written to stderr, all of them.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    }
+
+    /// Names of a backend's logs.
+    pub(crate) fn log_names(&self, backend: &str) -> BTreeSet<String> {
+        let Ok(entries) = fs::read_dir(self.logs().join(backend)) else {
+            return BTreeSet::new();
+        };
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    /// The lines of a backend's `rejected.jsonl`, each of which must read back.
+    pub(crate) fn rejected(&self, backend: &str) -> Vec<RejectedLine> {
+        let path = self.path("status").join(backend).join(rejected::NAME);
+        let text = fs::read(&path).unwrap_or_default();
+        text.split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                RejectedLine::parse(line).unwrap_or_else(|fault| {
+                    panic!("{}: {fault}: {}", path.display(), line.escape_ascii())
+                })
+            })
+            .collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            eprintln!("kept: {}", folder.keep().display());
+        }
+    }
+}
+
+/// A stand-in that wants the home's login.
+pub(crate) fn standin() -> Standin {
+    Standin::start(Options {
+        credentials: Some((USER.to_owned(), PASSWORD.to_owned())),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+/// Looks at `condition` until it holds; false where it does not within `deadline`.
+pub(crate) fn wait_for(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + deadline;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn now_unix() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}

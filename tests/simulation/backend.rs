@@ -55,8 +55,8 @@ pub(crate) struct Backend {
     pub(crate) probe_shares_mood: bool,
     pub(crate) oracle: Oracle,
     pub(crate) authorization: Vec<u8>,
-    /// Requests that it was asked, for the count of attempts.
-    pub(crate) requests: u64,
+    /// What was asked and answered since it was last told; none: it is not to be told.
+    pub(crate) talk: Option<Vec<String>>,
 }
 
 impl Backend {
@@ -72,7 +72,7 @@ impl Backend {
             probe_shares_mood: false,
             oracle: Oracle::default(),
             authorization,
-            requests: 0,
+            talk: None,
         }
     }
 
@@ -124,13 +124,26 @@ impl Service<'_> {
         } else {
             self.unix
         };
-        self.backend.store.execute(&call, unix).0
+        let (answer, effect) = self.backend.store.execute(&call, unix);
+        if let Some(talk) = &mut self.backend.talk {
+            talk.push(format!(
+                "{:?} {}/{} ver {} ttl {} score {} opt {}: {} {effect:?}",
+                call.verb,
+                call.table.escape_ascii(),
+                call.key.escape_ascii(),
+                call.ver,
+                call.ttl,
+                call.score,
+                call.opt,
+                answer.status
+            ));
+        }
+        answer
     }
 }
 
 impl Handler for Service<'_> {
     fn handle_request(&mut self, request: &Request<'_>, close: bool, out: &mut Vec<u8>) -> After {
-        self.backend.requests += 1;
         let answer = match self.backend.mood {
             Mood::Well => self.apply(request),
             Mood::Status(status) => Answer::bare(status),

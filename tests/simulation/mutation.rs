@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use hustdbsync::binlog::{Method, Record};
 use hustdbsync::standin::query::Call;
-use hustdbsync::standin::store::Store;
+use hustdbsync::standin::store::{Effect, Store};
 use hustdbsync::standin::{self, Item, Request, Verb};
 
 use crate::plan::{Plan, TTL_REST_S, TTL_SHORT_MAX_S};
@@ -111,8 +111,9 @@ impl Healthy {
         if self.resting.get(&item).is_some_and(|until| unix < *until) {
             return None;
         }
-        let (answer, _) = self.store.execute(&call, unix);
-        if answer.status != 200 {
+        let (answer, effect) = self.store.execute(&call, unix);
+        // A score that was there already is left alone by a live zadd, its time to live too: a replay would set it.
+        if !matches!(effect, Effect::Applied { .. }) {
             return None;
         }
         if mutation.ttl != 0 && mutation.ttl != TTL_LONG_S {

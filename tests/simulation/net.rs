@@ -217,6 +217,14 @@ impl World {
             self.now,
             format_args!("{}: {} bytes, {} back", it.place, bytes.len(), out.len()),
         );
+        let place = it.place;
+        for words in self.backends[place]
+            .talk
+            .iter_mut()
+            .flat_map(std::mem::take)
+        {
+            self.trace.note(self.now, format_args!("{place}: {words}"));
+        }
         out.truncate(answer_bytes);
         let mut rest = &out[..];
         while !rest.is_empty() {

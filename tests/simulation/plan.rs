@@ -148,7 +148,7 @@ impl Plan {
             },
             drain_timeout: ms(random.u64(100..1_500)),
             minute: ms(random.u64(2_500..9_000)),
-            writing: ms(random.u64(8_000..40_000)),
+            writing: ms(random.u64(8_000..60_000)),
             write_gap: ms([100, 600, 2_500][random.usize(..3)]),
             write_lines: [1, 4, 24][random.usize(..3)],
             value_bytes: [20, 200][random.usize(..2)],

@@ -36,6 +36,10 @@ impl Trace {
         self.hash = xxhash_rust::xxh3::xxh3_64_with_seed(&what.to_le_bytes(), self.hash ^ nanos);
     }
 
+    pub(crate) fn prints(&self) -> bool {
+        self.prints
+    }
+
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }

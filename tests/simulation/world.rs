@@ -102,6 +102,7 @@ impl World {
                 authorization.clone(),
             );
             crate::bad_lines::prepare(&mut backend.store);
+            backend.talk = prints.then(Vec::new);
             backend
         });
         let backends = backends.collect();

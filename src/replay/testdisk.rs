@@ -19,7 +19,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::replay::disk::LogMeta;
-use crate::replay::testdisk::world::{Fault, World, Write};
+use crate::replay::testdisk::world::{Fault, Naming, World, Write};
 
 /// What a fault can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +99,18 @@ impl TestDisk {
         self.world().now_nanos = unix * 1_000_000_000;
     }
 
+    /// The same, in nanoseconds since 1970.
+    pub fn set_nanos(&self, nanos: u64) {
+        self.world().now_nanos = nanos;
+    }
+
+    /// Whether the machine has died and not come back.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        let world = self.world();
+        world.dies_at.is_some_and(|step| world.steps >= step)
+    }
+
     /// Whether claims can be had.
     pub fn set_leases(&self, leases: bool) {
         self.world().leases = leases;
@@ -152,6 +164,10 @@ impl TestDisk {
         file.sync();
         if known.is_none() {
             let folder = world.logs.get_mut(backend).expect("it was made above");
+            // A name that is durable again is not taken away by a sync of what was before.
+            folder
+                .unsynced
+                .retain(|naming| !matches!(naming, Naming::Unlink(gone) if gone == name));
             // What is durable already stays so: only this name is added.
             folder.seen.insert(name.to_owned(), inode);
             folder.durable.insert(name.to_owned(), inode);
@@ -215,6 +231,14 @@ impl TestDisk {
     pub fn state(&self, backend: &str, name: &str) -> Option<Vec<u8>> {
         let world = self.world();
         Some(world.inodes[world.state_inode(backend, name)?].seen.clone())
+    }
+
+    /// What of a state file a crash leaves at least.
+    #[must_use]
+    pub fn durable_state(&self, backend: &str, name: &str) -> Option<Vec<u8>> {
+        let world = self.world();
+        let inode = *world.state.get(backend)?.durable.get(name)?;
+        Some(world.inodes[inode].durable.clone())
     }
 
     /// Puts a state file there, durably.

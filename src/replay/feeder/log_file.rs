@@ -66,7 +66,9 @@ impl<L> LogFile<L> {
     /// A file that is seen for the first time.
     pub(super) fn new(entry: LogEntry, now: Now) -> Self {
         // What changed before we looked is told by the file's own time. A time to come says nothing: as if it had changed just now.
-        let modified_unix = entry.meta.modified_nanos / 1_000_000_000;
+        // Whole seconds round the age down: newer files must not be begun too early.
+        let now_nanos = now.unix.saturating_mul(1_000_000_000);
+        let age = Duration::from_nanos(now_nanos.saturating_sub(entry.meta.modified_nanos));
         Self {
             name: Arc::from(entry.name),
             meta: entry.meta,
@@ -77,7 +79,7 @@ impl<L> LogFile<L> {
             begun: None,
             seen: LastChange {
                 at: now.monotonic,
-                age: Duration::from_secs(now.unix.saturating_sub(modified_unix)),
+                age,
             },
         }
     }

@@ -1,0 +1,165 @@
+//! A model backend: hustdb's rules for versions, and its bad days.
+
+use std::time::Duration;
+
+use hustdbsync::standin::answer::Answer;
+use hustdbsync::standin::connection::{After, Handler};
+use hustdbsync::standin::query::Call;
+use hustdbsync::standin::store::Store;
+use hustdbsync::standin::{Request, Verb};
+
+use crate::oracle::Oracle;
+
+/// For so long after its start its clock stands at 0.
+const CLOCK_STANDS: Duration = Duration::from_millis(900);
+
+/// How it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    /// This status to everything, nothing applied.
+    Status(u16),
+    /// Something that is no HTTP.
+    Garbage,
+    /// 200 without what hustdb always says, nothing applied: a stranger at its port.
+    Stranger,
+    /// It applies and says nothing any more.
+    Mute,
+    /// It is stopped: it takes nothing and says nothing.
+    Frozen,
+    /// It refuses the password.
+    Refuses,
+}
+
+/// Whether it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Since this instant.
+    Up { since: Duration },
+    /// Connections are refused.
+    Down,
+    /// The machine is gone: packets vanish.
+    Gone,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) name: String,
+    pub(crate) store: Store,
+    pub(crate) life: Life,
+    pub(crate) mood: Mood,
+    /// Raised by each change of life and mood, so that an older plan to mend it is void.
+    pub(crate) changes: u64,
+    /// Whether its probe answers badly too while its mood is a bad status.
+    pub(crate) probe_shares_mood: bool,
+    pub(crate) oracle: Oracle,
+    pub(crate) authorization: Vec<u8>,
+    /// What was asked and answered since it was last told; none: it is not to be told.
+    pub(crate) talk: Option<Vec<String>>,
+}
+
+impl Backend {
+    pub(crate) fn new(name: String, store: Store, authorization: Vec<u8>) -> Self {
+        Self {
+            name,
+            store,
+            life: Life::Up {
+                since: Duration::ZERO,
+            },
+            mood: Mood::Well,
+            changes: 0,
+            probe_shares_mood: false,
+            oracle: Oracle::default(),
+            authorization,
+            talk: None,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.life, Life::Up { .. })
+    }
+
+    /// Takes requests at this instant.
+    pub(crate) fn at(&mut self, now: Duration, unix: u64) -> Service<'_> {
+        let clock_stands = match self.life {
+            Life::Up { since } => since > Duration::ZERO && now < since + CLOCK_STANDS,
+            Life::Down | Life::Gone => false,
+        };
+        Service {
+            backend: self,
+            unix,
+            clock_stands,
+        }
+    }
+}
+
+/// A backend at an instant.
+pub(crate) struct Service<'a> {
+    backend: &'a mut Backend,
+    unix: u64,
+    clock_stands: bool,
+}
+
+impl Service<'_> {
+    fn apply(&mut self, request: &Request<'_>) -> Answer {
+        let Some(verb) = Verb::of_path(request.path) else {
+            return Answer::bare(404);
+        };
+        if request.authorization != Some(&self.backend.authorization) {
+            return Answer::unauthorized();
+        }
+        let mut scratch = Vec::new();
+        let call = match Call::parse(verb, request, &mut scratch) {
+            Ok(call) => call,
+            Err(answer) => return answer,
+        };
+        if verb.is_mutation() {
+            assert!(call.is_dup, "a replayed mutation says that it is one");
+            self.backend.oracle.handle_call(&call);
+        }
+        // What has a time to live ends, by a clock that stands at 0, in 1970.
+        let unix = if self.clock_stands && call.ttl != 0 {
+            0
+        } else {
+            self.unix
+        };
+        let (answer, effect) = self.backend.store.execute(&call, unix);
+        if let Some(talk) = &mut self.backend.talk {
+            talk.push(format!(
+                "{:?} {}/{} ver {} ttl {} score {} opt {}: {} {effect:?}",
+                call.verb,
+                call.table.escape_ascii(),
+                call.key.escape_ascii(),
+                call.ver,
+                call.ttl,
+                call.score,
+                call.opt,
+                answer.status
+            ));
+        }
+        answer
+    }
+}
+
+impl Handler for Service<'_> {
+    fn handle_request(&mut self, request: &Request<'_>, close: bool, out: &mut Vec<u8>) -> After {
+        let answer = match self.backend.mood {
+            Mood::Well => self.apply(request),
+            Mood::Status(status) => Answer::bare(status),
+            Mood::Garbage => {
+                out.extend_from_slice(b"SSH-2.0-OpenSSH_9.6\r\n\r\n");
+                return After::Continue;
+            }
+            Mood::Stranger => Answer::bare(200),
+            Mood::Mute => {
+                self.apply(request);
+                return After::Hang;
+            }
+            Mood::Frozen => return After::Hang,
+            Mood::Refuses => Answer::unauthorized(),
+        };
+        answer.write_to(close, out);
+        After::Continue
+    }
+}

@@ -1,0 +1,174 @@
+//! The simulated disk, with short reads, and with a witness of every deletion.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fastrand::Rng;
+use hustdbsync::replay::disk::{Claim, Disk, LogEntry, LogMeta};
+use hustdbsync::replay::testdisk::{TestDisk, TestLog};
+
+/// A log that was deleted, with what was durable in that instant.
+#[derive(Debug)]
+pub(crate) struct Deletion {
+    pub(crate) backend: String,
+    pub(crate) name: String,
+    pub(crate) meta: LogMeta,
+    pub(crate) checkpoint: Option<Vec<u8>>,
+    pub(crate) rejected: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Witness {
+    random: Rng,
+    /// Of a thousand reads, so many are short.
+    short_reads: u32,
+    deletions: Vec<Deletion>,
+}
+
+/// A handle of the one disk.
+#[derive(Clone, Debug)]
+pub(crate) struct SimDisk {
+    pub(crate) inner: TestDisk,
+    witness: Arc<Mutex<Witness>>,
+}
+
+impl SimDisk {
+    pub(crate) fn new(seed: u64, short_reads: u32) -> Self {
+        Self {
+            inner: TestDisk::default(),
+            witness: Arc::new(Mutex::new(Witness {
+                random: Rng::with_seed(seed),
+                short_reads,
+                deletions: Vec::new(),
+            })),
+        }
+    }
+
+    /// Logs that were deleted since this was last asked.
+    pub(crate) fn take_deletions(&self) -> Vec<Deletion> {
+        std::mem::take(&mut self.witness().deletions)
+    }
+
+    fn witness(&self) -> std::sync::MutexGuard<'_, Witness> {
+        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk for SimDisk {
+    type Log = TestLog;
+
+    fn backend_folders(&mut self) -> io::Result<Vec<String>> {
+        self.inner.backend_folders()
+    }
+
+    fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
+        self.inner.log_entries(backend)
+    }
+
+    fn open_log(&mut self, backend: &str, name: &str) -> io::Result<TestLog> {
+        self.inner.open_log(backend, name)
+    }
+
+    fn log_meta(&mut self, log: &TestLog) -> io::Result<LogMeta> {
+        self.inner.log_meta(log)
+    }
+
+    fn read_log(&mut self, log: &TestLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = {
+            let mut witness = self.witness();
+            if into.len() > 1 && witness.random.u32(..1000) < witness.short_reads {
+                witness.random.usize(1..into.len())
+            } else {
+                into.len()
+            }
+        };
+        self.inner.read_log(log, offset, &mut into[..bytes])
+    }
+
+    fn claim_log(&mut self, log: &TestLog) -> io::Result<Claim> {
+        self.inner.claim_log(log)
+    }
+
+    fn unclaim_log(&mut self, log: &TestLog) -> io::Result<()> {
+        self.inner.unclaim_log(log)
+    }
+
+    fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let deletion = self.inner.meta_of(backend, name).map(|meta| Deletion {
+            backend: backend.to_owned(),
+            name: name.to_owned(),
+            meta,
+            checkpoint: self.inner.durable_state(backend, "checkpoint"),
+            rejected: self
+                .inner
+                .durable_state(backend, "rejected.jsonl")
+                .unwrap_or_default(),
+        });
+        self.inner.delete_log(backend, name)?;
+        self.witness().deletions.extend(deletion);
+        Ok(())
+    }
+
+    fn sync_log_folder(&mut self, backend: &str) -> io::Result<()> {
+        self.inner.sync_log_folder(backend)
+    }
+
+    fn state_folders(&mut self) -> io::Result<Vec<String>> {
+        self.inner.state_folders()
+    }
+
+    fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
+        self.inner.state_files(backend)
+    }
+
+    fn read_state(
+        &mut self,
+        backend: &str,
+        name: &str,
+        bytes_max: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
+        self.inner.read_state(backend, name, bytes_max)
+    }
+
+    fn read_state_at(
+        &mut self,
+        backend: &str,
+        name: &str,
+        offset: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        self.inner.read_state_at(backend, name, offset, into)
+    }
+
+    fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write_state(backend, name, bytes)
+    }
+
+    fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64> {
+        self.inner.append_state(backend, name, bytes)
+    }
+
+    fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
+        self.inner.truncate_state(backend, name, bytes)
+    }
+
+    fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>> {
+        self.inner.state_bytes(backend, name)
+    }
+
+    fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        self.inner.sync_state(backend, name)
+    }
+
+    fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename_state(backend, from, to)
+    }
+
+    fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        self.inner.remove_state(backend, name)
+    }
+
+    fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
+        self.inner.sync_state_folder(backend)
+    }
+}

@@ -1,0 +1,232 @@
+//! What clients ask the healthy master for: few keys, many spellings, all methods.
+
+use fastrand::Rng;
+use hustdbsync::binlog::{Method, Record};
+use hustdbsync::standin::query::Call;
+use hustdbsync::standin::store::{Effect, Store};
+use hustdbsync::standin::{self, Item, Request, Verb};
+
+use crate::plan::{Plan, TTL_REST_S, TTL_SHORT_MAX_S};
+
+/// A long time to live outlasts every run.
+const TTL_LONG_S: u32 = 1_000_000;
+
+/// One mutation, once the healthy master has taken it.
+#[derive(Clone, Debug)]
+pub(crate) struct Mutation {
+    pub(crate) method: Method,
+    pub(crate) table: Vec<u8>,
+    /// As query text; empty where the member is the body.
+    pub(crate) key: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) ttl: u32,
+    pub(crate) score: i64,
+    pub(crate) opt: i8,
+    pub(crate) version: u32,
+    pub(crate) unix: u64,
+    /// What it is about, as hustdb decodes it.
+    pub(crate) item: Item,
+}
+
+impl Mutation {
+    pub(crate) fn expires_unix(&self) -> u32 {
+        match self.ttl {
+            0 => 0,
+            ttl => u32::try_from(self.unix).unwrap_or(0) + ttl,
+        }
+    }
+
+    pub(crate) fn record(&self) -> Record<'_> {
+        Record {
+            method: self.method,
+            version: self.version,
+            key: if self.key.is_empty() {
+                &self.body
+            } else {
+                &self.key
+            },
+            expires_unix: self.expires_unix(),
+            table: &self.table,
+            score: self.score,
+            opt: self.opt,
+            value: &self.body,
+        }
+    }
+
+    fn target(&self) -> Vec<u8> {
+        let mut target = format!("/hustdb/{}?ha=1", self.method.name()).into_bytes();
+        let mut argument = |name: &str, value: &[u8]| {
+            if !value.is_empty() {
+                target.extend_from_slice(format!("&{name}=").as_bytes());
+                target.extend_from_slice(value);
+            }
+        };
+        argument("tb", &self.table);
+        argument("key", &self.key);
+        if self.ttl != 0 {
+            argument("ttl", self.ttl.to_string().as_bytes());
+        }
+        if self.method == Method::Zadd {
+            argument("score", self.score.to_string().as_bytes());
+            argument("opt", self.opt.to_string().as_bytes());
+        }
+        target
+    }
+}
+
+/// A healthy master and its clients.
+#[derive(Debug)]
+pub(crate) struct Healthy {
+    pub(crate) store: Store,
+    /// Items that expire: not to be written before this, Unix seconds.
+    resting: std::collections::BTreeMap<Item, u64>,
+    values: u64,
+    /// Keys of those that soon expire, so far.
+    mayflies: u64,
+}
+
+impl Healthy {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            resting: std::collections::BTreeMap::new(),
+            values: 0,
+            mayflies: 0,
+        }
+    }
+
+    /// A mutation that it has taken; none where it refused the one that was tried.
+    pub(crate) fn mutate(&mut self, plan: &Plan, unix: u64, random: &mut Rng) -> Option<Mutation> {
+        let mut mutation = self.draw(plan, unix, random);
+        let target = mutation.target();
+        let request = Request::new(standin::Method::Get, &target, &mutation.body);
+        let verb = Verb::of_path(request.path).expect("it was put together here");
+        let mut scratch = Vec::new();
+        let call = Call::parse(verb, &request, &mut scratch).ok()?;
+        let item = Item {
+            space: verb.space(),
+            table: call.table.to_vec(),
+            key: call.key.to_vec(),
+        };
+        if self.resting.get(&item).is_some_and(|until| unix < *until) {
+            return None;
+        }
+        let (answer, effect) = self.store.execute(&call, unix);
+        // A score that was there already is left alone by a live zadd, its time to live too: a replay would set it.
+        if !matches!(effect, Effect::Applied { .. }) {
+            return None;
+        }
+        if mutation.ttl != 0 && mutation.ttl != TTL_LONG_S {
+            let until = unix + u64::from(mutation.ttl) + TTL_REST_S;
+            self.resting.insert(item.clone(), until);
+        }
+        mutation.version = answer.version?;
+        mutation.item = item;
+        Some(mutation)
+    }
+
+    fn draw(&mut self, plan: &Plan, unix: u64, random: &mut Rng) -> Mutation {
+        use Method::{Del, Hdel, Hset, Put, Sadd, Srem, Zadd, Zrem};
+        const MIX: [Method; 16] = [
+            Put, Put, Put, Del, Del, Hset, Hset, Hdel, Sadd, Sadd, Srem, Zadd, Zadd, Zadd, Zadd,
+            Zrem,
+        ];
+        let method = MIX[random.usize(..MIX.len())];
+        // What soon expires is another key each time, and no score is added to it: with what is on its way, nobody could tell to what.
+        let mayfly = random.u64(..=plan.keys) == 0;
+        let number = if mayfly {
+            600 + self.mayflies
+        } else {
+            random.u64(..plan.keys)
+        };
+        let table = |kind: &str, random: &mut Rng| {
+            let number = random.u32(..2);
+            format!("{kind}.{number}").into_bytes()
+        };
+        let mut mutation = Mutation {
+            method,
+            table: Vec::new(),
+            key: Vec::new(),
+            body: Vec::new(),
+            ttl: 0,
+            score: 0,
+            opt: 0,
+            version: 0,
+            unix,
+            item: Item {
+                space: standin::Space::Kv,
+                table: Vec::new(),
+                key: Vec::new(),
+            },
+        };
+        match method {
+            Hset | Hdel => mutation.table = table("hash", random),
+            Sadd | Srem => mutation.table = table("set", random),
+            Zadd | Zrem => mutation.table = table("sorted", random),
+            _ => {}
+        }
+        match method {
+            Sadd | Srem => mutation.body = member(number),
+            Zadd | Zrem if random.bool() => mutation.body = spelling(number, random),
+            _ => mutation.key = spelling(number, random),
+        }
+        match method {
+            Put | Hset => mutation.body = self.value(plan, random),
+            Zadd => {
+                mutation.score = random.i64(-1000..1000);
+                mutation.opt = if mayfly { 0 } else { random.i8(-1..=1) };
+            }
+            _ => {}
+        }
+        let may_expire = matches!(method, Put | Hset | Sadd) || (method == Zadd && mayfly);
+        if may_expire && random.u32(..12) == 0 {
+            mutation.ttl = TTL_LONG_S;
+        }
+        if may_expire && mayfly && random.bool() {
+            mutation.ttl = random.u32(1..=TTL_SHORT_MAX_S);
+            self.mayflies += 1;
+        }
+        mutation
+    }
+
+    /// A value that no other mutation has.
+    fn value(&mut self, plan: &Plan, random: &mut Rng) -> Vec<u8> {
+        self.values += 1;
+        let mut value = format!("v{}:", self.values).into_bytes();
+        let bytes = match random.u32(..16) {
+            0 => plan.value_bytes_max,
+            _ => plan.value_bytes,
+        };
+        value.resize(value.len() + random.usize(..bytes), b'.');
+        value
+    }
+}
+
+/// One of the ways in which clients write the key of this number in a query.
+fn spelling(number: u64, random: &mut Rng) -> Vec<u8> {
+    const SPELLINGS: [&[&[u8]]; 6] = [
+        &[b"user", b"%75ser", b"us%65r"],
+        &[b"a%20b", b"%61%20b", b"a%20%62"],
+        &[b"caf%C3%A9", b"caf%c3%a9", b"caf\xc3\xa9"],
+        &[b"50%25+", b"50%25%2B", b"%350%25+"],
+        &[b"q%3Fw", b"q?", b"q%3f"],
+        &[b"line%0Aend", b"line%0aend", b"lin%65%0Aend"],
+    ];
+    let spellings = SPELLINGS[usize::try_from(number % 6).unwrap_or(0)];
+    let mut text = format!("{}", number / 6).into_bytes();
+    text.extend_from_slice(spellings[random.usize(..spellings.len())]);
+    text
+}
+
+/// A set's member: nobody decodes it.
+fn member(number: u64) -> Vec<u8> {
+    let start: &[u8] = match number % 4 {
+        0 => b"member ",
+        1 => b"\xff\x80 ",
+        2 => b"two\r\nlines ",
+        _ => b"100%25 %zz & # ",
+    };
+    let mut member = start.to_vec();
+    member.extend_from_slice(number.to_string().as_bytes());
+    member
+}

@@ -1,0 +1,383 @@
+//! What is between a worker and a backend: bytes that are late, cut anywhere, lost with their connection, or answered into nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hustdbsync::replay::messages::{BackendId, ControlMail};
+use hustdbsync::standin::connection::{self, After, READ_BYTES_MAX};
+
+use crate::backend::{Life, Mood};
+use crate::control::{Control, Errand, ProbeResult, address};
+use crate::server::{CONTROL, WORKERS};
+use crate::world::{Event, World};
+
+const PROBE_TIMEOUT: Duration = Duration::from_millis(900);
+const NET_LATENCY: Duration = Duration::from_micros(1500);
+
+/// What a worker's driver is told of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It stands; one segment has so many bytes.
+    Connected(usize),
+    Bytes(Vec<u8>),
+    /// There is room to send more.
+    Room,
+    Closed(&'static str),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    worker: usize,
+    place: usize,
+    /// The backend's end.
+    server: connection::Connection,
+    /// What was sent and has not arrived.
+    up: VecDeque<Vec<u8>>,
+    /// Nothing sent from here on arrives earlier.
+    up_at: Duration,
+    down_at: Duration,
+    /// The backend's end is not there any more, and ours has not been told.
+    dead: bool,
+    /// What arrives for a dead one is answered with a reset, once its machine is back.
+    opened: Duration,
+}
+
+impl World {
+    /// Begins a connection; none where the system refuses at once.
+    pub(crate) fn connect(&mut self, worker: usize, place: usize) -> Option<u64> {
+        if self.odds(self.plan.faults.net / 8) {
+            return None;
+        }
+        let number = self.random.u64(..);
+        self.connections.insert(
+            number,
+            Connection {
+                worker,
+                place,
+                server: connection::Connection::new(connection::ANSWERS_MAX),
+                up: VecDeque::new(),
+                up_at: self.now,
+                down_at: self.now,
+                dead: false,
+                opened: self.now,
+            },
+        );
+        self.soon(NET_LATENCY, Event::Knock { connection: number });
+        Some(number)
+    }
+
+    pub(crate) fn handle_knock(&mut self, connection: u64) {
+        let Some(place) = self.connections.get(&connection).map(|it| it.place) else {
+            return;
+        };
+        if self.odds(self.plan.faults.net / 4) {
+            // It is lost, and so are those that TCP sends after it.
+            return;
+        }
+        let what = match self.backends[place].life {
+            Life::Up { .. } => Arrival::Connected([536, 1460, 65_483][self.random.usize(..3)]),
+            Life::Down => Arrival::Closed("refused"),
+            Life::Gone => return,
+        };
+        self.tell(connection, what);
+    }
+
+    /// Something leaves the backend for the worker.
+    fn tell(&mut self, connection: u64, what: Arrival) {
+        let latency = self.up_to(NET_LATENCY);
+        let Some(it) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        it.down_at = it.down_at.max(self.now + latency);
+        let at = it.down_at;
+        self.at(at, Event::Down { connection, what });
+    }
+
+    pub(crate) fn handle_down(&mut self, connection: u64, what: Arrival) {
+        let Some(worker) = self.connections.get(&connection).map(|it| it.worker) else {
+            return;
+        };
+        if let Some(server) = &mut self.server {
+            server.workers[worker]
+                .arrivals
+                .push_back((connection, what));
+            self.wake(WORKERS + worker);
+        }
+    }
+
+    /// The worker's system has taken these bytes.
+    pub(crate) fn send(&mut self, connection: u64, bytes: &[u8]) {
+        let latency = self.up_to(NET_LATENCY);
+        let splits = self.plan.faults.splits;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let mut length = rest.len().min(READ_BYTES_MAX);
+            if splits && self.odds(100) {
+                length = self.random.usize(1..=length);
+            }
+            let it = self
+                .connections
+                .get_mut(&connection)
+                .expect("a slot's connection is there");
+            it.up.push_back(rest[..length].to_vec());
+            it.up_at = it.up_at.max(self.now + latency);
+            let at = it.up_at;
+            rest = &rest[length..];
+            self.at(at, Event::Up { connection });
+        }
+    }
+
+    /// The next bytes arrive at the backend.
+    pub(crate) fn handle_up(&mut self, connection: u64) {
+        let Some(it) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        let (place, opened) = (it.place, it.opened);
+        let reborn = match self.backends[place].life {
+            Life::Up { since } => since > opened,
+            Life::Down => true,
+            Life::Gone => return,
+        };
+        if it.dead || reborn {
+            it.dead = true;
+            if reborn {
+                self.tell(connection, Arrival::Closed("reset"));
+            }
+            return;
+        }
+        if self.backends[place].mood == Mood::Frozen {
+            let later = self.now + Duration::from_millis(20);
+            self.at(later, Event::Up { connection });
+            return;
+        }
+        if !self.odds(self.plan.faults.net) {
+            self.arrive(connection, usize::MAX);
+            return;
+        }
+        match self.random.u32(..6) {
+            0 => {
+                self.trace
+                    .note(self.now, format_args!("{place}: reset before it is read"));
+                self.break_off(connection);
+            }
+            1 | 2 => {
+                let answered = self.random.usize(..300);
+                self.trace.note(
+                    self.now,
+                    format_args!("{place}: reset behind {answered} bytes of answers"),
+                );
+                self.arrive(connection, answered);
+                self.break_off(connection);
+            }
+            3 => {
+                self.trace
+                    .note(self.now, format_args!("{place}: half-open, unread"));
+                self.connections
+                    .get_mut(&connection)
+                    .expect("it is there")
+                    .dead = true;
+            }
+            4 => {
+                let answered = self.random.usize(..300);
+                self.trace.note(
+                    self.now,
+                    format_args!("{place}: half-open behind {answered} bytes of answers"),
+                );
+                self.arrive(connection, answered);
+                if let Some(it) = self.connections.get_mut(&connection) {
+                    it.dead = true;
+                }
+            }
+            _ => {
+                self.trace.note(self.now, format_args!("{place}: stalls"));
+                self.soon(Duration::from_secs(2), Event::Up { connection });
+            }
+        }
+    }
+
+    /// The backend reads the next bytes. At most `answer_bytes` of what it says to them get away.
+    fn arrive(&mut self, connection: u64, answer_bytes: usize) {
+        let unix = self.unix();
+        let Some(it) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        let Some(bytes) = it.up.pop_front() else {
+            return;
+        };
+        let mut out = Vec::new();
+        let mut service = self.backends[it.place].at(self.now, unix);
+        let after = it.server.handle_read(&bytes, &mut service, &mut out);
+        let cut_targets = it.server.take_cut_targets();
+        assert!(
+            cut_targets == 0 || self.plan.faults.splits || self.plan.faults.partial_writes > 0,
+            "G12: a request was cut in its target"
+        );
+        self.trace.note(
+            self.now,
+            format_args!("{}: {} bytes, {} back", it.place, bytes.len(), out.len()),
+        );
+        let place = it.place;
+        for words in self.backends[place]
+            .talk
+            .iter_mut()
+            .flat_map(std::mem::take)
+        {
+            self.trace.note(self.now, format_args!("{place}: {words}"));
+        }
+        out.truncate(answer_bytes);
+        let mut rest = &out[..];
+        while !rest.is_empty() {
+            let mut length = rest.len();
+            if self.plan.faults.splits && self.odds(300) {
+                length = self.random.usize(1..=length);
+            }
+            self.tell(connection, Arrival::Bytes(rest[..length].to_vec()));
+            rest = &rest[length..];
+        }
+        match after {
+            After::Continue => {}
+            After::Hang | After::Endless => {
+                if let Some(it) = self.connections.get_mut(&connection) {
+                    it.dead = true;
+                }
+            }
+            After::Close | After::Reset => self.break_off(connection),
+            After::Crash => panic!("G12: a request that takes hustdb down"),
+        }
+    }
+
+    /// The backend's end is closed; ours will be told.
+    pub(crate) fn break_off(&mut self, connection: u64) {
+        if let Some(it) = self.connections.get_mut(&connection) {
+            it.dead = true;
+            it.up.clear();
+            self.tell(connection, Arrival::Closed("reset"));
+        }
+    }
+
+    /// Our end is closed. What is on its way arrives now or never: what would arrive later, behind what is sent again, no sync
+    /// server can do anything about.
+    pub(crate) fn close(&mut self, connection: u64) {
+        let Some(it) = self.connections.get(&connection) else {
+            return;
+        };
+        let backend = &self.backends[it.place];
+        let arrives = !it.dead
+            && backend.mood != Mood::Frozen
+            && matches!(backend.life, Life::Up { since } if since <= it.opened);
+        let waiting = it.up.len();
+        if arrives && self.random.bool() {
+            for _ in 0..waiting {
+                self.arrive(connection, 0);
+            }
+        }
+        self.connections.remove(&connection);
+    }
+
+    /// Ends all connections to a backend. `silently`: nobody is told.
+    pub(crate) fn cut_off(&mut self, place: usize, silently: bool) {
+        let numbers = self.connections.iter();
+        let to_it: Vec<u64> = numbers
+            .filter(|(_, it)| it.place == place)
+            .map(|(number, _)| *number)
+            .collect();
+        for connection in to_it {
+            if silently {
+                self.connections
+                    .get_mut(&connection)
+                    .expect("it is there")
+                    .dead = true;
+            } else {
+                self.break_off(connection);
+            }
+        }
+        if !silently {
+            let life = self.life;
+            self.soon(Duration::from_millis(40), Event::ProbeLost { life, place });
+        }
+    }
+
+    pub(crate) fn run_errands(&mut self, control: &mut Control) {
+        let life = self.life;
+        for errand in std::mem::take(&mut control.errands) {
+            match errand {
+                Errand::Resolve(backend) => {
+                    let event = Event::Resolved { life, backend };
+                    self.soon(Duration::from_millis(30), event);
+                }
+                Errand::Probe(backend, authenticated, probe) => self.soon(
+                    NET_LATENCY,
+                    Event::Probe {
+                        life,
+                        backend,
+                        authenticated,
+                        probe,
+                    },
+                ),
+            }
+        }
+    }
+
+    pub(crate) fn handle_resolved(&mut self, backend: BackendId) {
+        let fails = !self.healed && self.odds(200);
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        let address = match fails {
+            true => Err("no such name".to_owned()),
+            false => Ok(address(server.control.place_of(backend))),
+        };
+        let mail = ControlMail::Resolved { backend, address };
+        if server.control.mailbox.send(mail).is_err() {
+            let life = self.life;
+            self.soon(Duration::from_millis(5), Event::Resolved { life, backend });
+        }
+    }
+
+    pub(crate) fn handle_probe(&mut self, backend: BackendId, authenticated: bool, probe: u64) {
+        let is_lost = self.odds(self.plan.faults.net / 4);
+        let Some(server) = &self.server else {
+            return;
+        };
+        let model = &self.backends[server.control.place_of(backend)];
+        let result = match (model.life, model.mood) {
+            (Life::Down, _) => ProbeResult::Bad("refused"),
+            (Life::Gone, _) | (_, Mood::Frozen) => {
+                let life = self.life;
+                let event = Event::ProbeLate {
+                    life,
+                    backend,
+                    probe,
+                };
+                self.at(self.now + PROBE_TIMEOUT, event);
+                return;
+            }
+            (_, Mood::Refuses) if authenticated => ProbeResult::Refused,
+            (_, Mood::Garbage) => ProbeResult::Bad("no HTTP"),
+            (_, Mood::Status(_)) if model.probe_shares_mood => ProbeResult::Bad("bad status"),
+            _ if is_lost => ProbeResult::Bad("late"),
+            _ => ProbeResult::Good,
+        };
+        self.answer_probe(backend, probe, result);
+    }
+
+    pub(crate) fn answer_probe(&mut self, backend: BackendId, probe: u64, result: ProbeResult) {
+        let now = self.clock();
+        if let Some(server) = &mut self.server {
+            server.control.handle_probe(backend, probe, &result, now);
+            self.wake(CONTROL);
+        }
+    }
+
+    pub(crate) fn lose_probe(&mut self, place: usize) {
+        let now = self.clock();
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        if let Some(backend) = server.control.known_at(place).map(|known| known.info.id) {
+            server.control.handle_lost(backend, now);
+            self.wake(CONTROL);
+        }
+    }
+}

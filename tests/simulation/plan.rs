@@ -1,0 +1,162 @@
+//! What one seed stands for: how large everything is, and which faults there are. Drawn once, at the start.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use hustdbsync::replay::feeder::buffers::FeederBounds;
+use hustdbsync::replay::lane::LaneSettings;
+use hustdbsync::replay::messages::{FeederSettings, KeeperSettings};
+use hustdbsync::replay::monitor::MonitorSettings;
+use hustdbsync::replay::outcome::Outcomes;
+
+/// When the run begins, Unix seconds.
+pub(crate) const BEGIN_UNIX: u64 = 1_800_000_000;
+/// A short time to live is at most this long.
+pub(crate) const TTL_SHORT_MAX_S: u32 = 12;
+/// A key that expires is not written again for this long before and after: the backend's clock and ours differ by what is on its way.
+pub(crate) const TTL_REST_S: u64 = 60;
+
+/// How often each kind of trouble comes, in thousandths of the chances that it has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    /// Of a delivery to a backend: the connection breaks, stalls, or goes half-open.
+    pub(crate) net: u32,
+    /// Of a delivery in either direction: it is cut anywhere. hustdb does not like that in a request line; its model here does not mind.
+    pub(crate) splits: bool,
+    /// Of a send: the system takes a part.
+    pub(crate) partial_writes: u32,
+    /// Backends die and restart, or answer badly for a while.
+    pub(crate) backends: bool,
+    /// State cannot be written or read for a while.
+    pub(crate) disk: bool,
+    /// Reads are short.
+    pub(crate) short_reads: u32,
+    /// Of a hint: it is lost or late.
+    pub(crate) hints: u32,
+    /// The server is killed, or its machine loses power.
+    pub(crate) crashes: bool,
+    /// The server is stopped gracefully and started again.
+    pub(crate) stops: bool,
+    /// A checkpoint rots while the server is down.
+    pub(crate) rot: bool,
+    /// Lines that are none, or that the backend refuses.
+    pub(crate) bad_lines: u32,
+    /// Threads are held up.
+    pub(crate) stalls: bool,
+}
+
+/// One seed's world.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) backends: usize,
+    pub(crate) workers: usize,
+    pub(crate) mailbox_messages: usize,
+    pub(crate) bounds: FeederBounds,
+    pub(crate) feeder: FeederSettings,
+    pub(crate) keeper: KeeperSettings,
+    pub(crate) monitor: MonitorSettings,
+    pub(crate) lane: LaneSettings,
+    pub(crate) drain_timeout: Duration,
+    /// Between two minutes of the log.
+    pub(crate) minute: Duration,
+    /// How long HA writes.
+    pub(crate) writing: Duration,
+    /// Between two bursts of lines of one backend, at most.
+    pub(crate) write_gap: Duration,
+    /// Lines of a burst, at most.
+    pub(crate) write_lines: usize,
+    /// Bytes of most values, at most; one in sixteen may have up to `value_bytes_max`.
+    pub(crate) value_bytes: usize,
+    pub(crate) value_bytes_max: usize,
+    /// Keys of each space.
+    pub(crate) keys: u64,
+    /// Between two strikes of fate, at most.
+    pub(crate) strike_gap: Duration,
+    pub(crate) leases: bool,
+    pub(crate) faults: Faults,
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl Plan {
+    pub(crate) fn draw(random: &mut Rng) -> Self {
+        let backends = random.usize(1..=4);
+        let big = random.u32(..8) == 0;
+        let line_bytes_max = if big { 48 * 1024 } else { 8 * 1024 };
+        let chunk_bytes_min = [512, 1024, 4096][random.usize(..3)];
+        let bounds = FeederBounds {
+            chunk_bytes_min,
+            chunk_bytes_max: chunk_bytes_min << random.u32(0..=1),
+            line_bytes_max,
+        };
+        let share = [2, 8, 32][random.usize(..3)] * bounds.chunk_bytes_max;
+        let lanes = random.u32(1..=5);
+        let closed_after = ms(random.u64(5_000..8_000));
+        let some = |random: &mut Rng, odds: u32| random.u32(..100) < odds;
+        let faults = Faults {
+            net: [0, 5, 20, 80][random.usize(..4)],
+            splits: some(random, 50),
+            partial_writes: [0, 20, 200][random.usize(..3)],
+            backends: some(random, 70),
+            disk: some(random, 40),
+            short_reads: [0, 100, 500][random.usize(..3)],
+            hints: [0, 100, 500, 1000][random.usize(..4)],
+            crashes: some(random, 60),
+            stops: some(random, 30),
+            rot: some(random, 10),
+            bad_lines: [0, 20, 100][random.usize(..3)],
+            stalls: some(random, 50),
+        };
+        Self {
+            backends,
+            workers: random.usize(1..=3),
+            mailbox_messages: [8, 64, 1024][random.usize(..3)],
+            bounds,
+            feeder: FeederSettings {
+                lanes_per_backend: lanes,
+                memory_budget_bytes: bounds.reserve_bytes() + share * backends,
+                in_flight_per_backend: [10, 100, 2000][random.usize(..3)],
+                rescan_interval: ms(random.u64(500..4_000)),
+                closed_after,
+            },
+            keeper: KeeperSettings {
+                checkpoint_interval: ms([20, 200, 1500][random.usize(..3)]),
+                release_interval: ms(random.u64(100..1_500)),
+                closed_after,
+                rejected_bytes_max: 1 << 30,
+            },
+            monitor: MonitorSettings {
+                probe_interval: ms(1_000),
+                probe_interval_down: ms(random.u64(100..500)),
+                ttl_hold: ms(2_000),
+                lanes,
+            },
+            lane: LaneSettings {
+                template: hustdbsync::binlog::request::Template::new("", None),
+                outcomes: Outcomes::default(),
+                lanes,
+                burst_bytes: [0, 700, 4096, 4096][random.usize(..4)],
+                head_bytes_max: 4000,
+                requests_per_connection: [3, 50, 80_000][random.usize(..3)],
+                // A record that is set aside since it failed so often would be missing on the backend: not asked for here.
+                attempts_max: u32::MAX,
+                records_per_second_max: if some(random, 15) { 400 } else { 0 },
+                connect_timeout: ms(800),
+                response_timeout: ms(random.u64(600..1_500)),
+            },
+            drain_timeout: ms(random.u64(100..1_500)),
+            minute: ms(random.u64(2_500..9_000)),
+            writing: ms(random.u64(8_000..60_000)),
+            write_gap: ms([100, 600, 2_500][random.usize(..3)]),
+            write_lines: [1, 4, 24][random.usize(..3)],
+            value_bytes: [20, 200][random.usize(..2)],
+            value_bytes_max: if big { 30_000 } else { 3_000 },
+            keys: random.u64(2..=6),
+            strike_gap: ms([700, 2_000, 5_000][random.usize(..3)]),
+            leases: some(random, 80),
+            faults,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One run, from its seed to its verdict.
+
+use std::time::Duration;
+
+use hustdbsync::ledger::checkpoint::Checkpoint;
+use hustdbsync::replay::disk::Disk as _;
+use hustdbsync::standin::differences;
+
+use crate::world::World;
+
+/// All has to be delivered and deleted so long after all is well.
+const DRAIN_MAX: Duration = Duration::from_secs(240);
+/// Then nothing happens for so long, and little is done.
+const QUIET: Duration = Duration::from_secs(5);
+const QUIET_TURNS_MAX: u64 = 2_000;
+/// What soon expires has, so much later.
+const LATER_S: u64 = 200;
+/// Two expiries may be so far apart: what was on its way for a while lives longer by that.
+const EXPIRY_TOLERANCE_S: u64 = 60;
+
+/// Runs a seed; panics where a guarantee does not hold. Gives the trace's hash.
+pub(crate) fn run(seed: u64, prints: bool) -> u64 {
+    let mut world = World::new(seed, prints);
+    while !world.healed {
+        world.step();
+    }
+    let end = world.now + DRAIN_MAX;
+    let mut steps = 0_u64;
+    loop {
+        world.step();
+        steps += 1;
+        if steps.is_multiple_of(128) && world.is_drained() {
+            break;
+        }
+        assert!(world.now < end, "G1: it never ends: {}", world.describe());
+    }
+    let end = world.now + QUIET;
+    world.turns = 0;
+    while world.now < end {
+        world.step();
+    }
+    assert!(
+        world.turns < QUIET_TURNS_MAX,
+        "G8: {} turns while there is nothing to do",
+        world.turns
+    );
+    world.check();
+    world.trace.hash()
+}
+
+impl World {
+    /// Whether every log has been delivered and deleted.
+    fn is_drained(&self) -> bool {
+        let mut disk = self.disk.inner.clone();
+        self.server.is_some()
+            && self.writers.iter().all(|writer| writer.is_over)
+            && self.backends.iter().all(|backend| {
+                let logs = disk.log_entries(&backend.name);
+                logs.is_ok_and(|logs| logs.is_empty())
+            })
+    }
+
+    /// What is left, for a run that does not end.
+    fn describe(&self) -> String {
+        let mut disk = self.disk.inner.clone();
+        let mut text = String::new();
+        for (place, backend) in self.backends.iter().enumerate() {
+            let logs = disk.log_entries(&backend.name).unwrap_or_default();
+            let known = self
+                .server
+                .as_ref()
+                .and_then(|server| server.control.known_at(place));
+            let state = known.map(|known| (known.monitor.state_word(), known.info.counters.load()));
+            text.push_str(&format!(
+                "{}: {} logs, {state:?}; ",
+                backend.name,
+                logs.len()
+            ));
+        }
+        text
+    }
+
+    /// Everything is over: what does each backend hold, and what was said of it?
+    fn check(&self) {
+        let later = self.unix() + LATER_S;
+        let server = self.server.as_ref().expect("it is drained by a server");
+        for (place, backend) in self.backends.iter().enumerate() {
+            let whose = &backend.name;
+            let expected = self.writers[place].healthy.store.contents(later);
+            let found = backend.store.contents(later);
+            if let Some(text) = differences(&expected, &found, EXPIRY_TOLERANCE_S, 5) {
+                panic!("{whose} is not what the healthy master is:\n{text}");
+            }
+            let rejected = self.disk.inner.durable_state(whose, "rejected.jsonl");
+            let rejected = rejected.unwrap_or_default();
+            backend.oracle.check_end(&rejected, self.starts, whose);
+            let Some(known) = server.control.known_at(place) else {
+                continue;
+            };
+            let counts = known.info.counters.load();
+            backend
+                .oracle
+                .check_totals(counts.processed, counts.settled, counts.rejected, whose);
+            let checkpoint = self.disk.inner.durable_state(whose, "checkpoint");
+            let checkpoint = checkpoint
+                .as_deref()
+                .map(Checkpoint::decode)
+                .unwrap_or_else(|| Ok(Checkpoint::default()))
+                .unwrap_or_else(|why| panic!("{whose}: the last checkpoint: {why}"));
+            let totals = checkpoint.totals;
+            assert_eq!(
+                (totals.processed, totals.settled, totals.rejected),
+                (counts.processed, counts.settled, counts.rejected),
+                "{whose}: what is durable in the end"
+            );
+            assert!(
+                checkpoint.resume.files.is_empty(),
+                "G10: {whose}: the state of deleted logs goes too"
+            );
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Everything there is, on one thread and one clock: the server, the disk, the backends, what is between them, and HA.
+//!
+//! What happens next is always the earliest event. Who is how late is drawn from the seed, and so is everything else.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+use hustdbsync::clock::Now;
+use hustdbsync::replay::messages::BackendId;
+use hustdbsync::standin::store::Store;
+
+use crate::backend::Backend;
+use crate::control::{self, CREDENTIALS};
+use crate::disk::{Deletion, SimDisk};
+use crate::fate::Blow;
+use crate::net::{Arrival, Connection};
+use crate::plan::{BEGIN_UNIX, Plan};
+use crate::server::{Server, WORKERS};
+use crate::trace::Trace;
+use crate::writer::Writer;
+
+/// Something that happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A thread's turn, if it is still this one.
+    Turn { life: u64, thread: usize, turn: u64 },
+    /// A connection is asked for.
+    Knock { connection: u64 },
+    /// Bytes arrive at a backend.
+    Up { connection: u64 },
+    /// Something arrives at a worker.
+    Down { connection: u64, what: Arrival },
+    /// A probe arrives at its backend.
+    Probe {
+        life: u64,
+        backend: BackendId,
+        authenticated: bool,
+        probe: u64,
+    },
+    /// A probe is given up.
+    ProbeLate {
+        life: u64,
+        backend: BackendId,
+        probe: u64,
+    },
+    /// A probe's connection ends.
+    ProbeLost { life: u64, place: usize },
+    /// A name is looked up.
+    Resolved { life: u64, backend: BackendId },
+    /// HA writes.
+    Write { place: usize },
+    /// HA ends a line that it has begun, or writes one late.
+    WriteRest { place: usize },
+    /// inotify tells.
+    Hint { place: usize, new_file: bool },
+    /// Fate strikes.
+    Strike,
+    /// A blow is over.
+    Mend { blow: Blow },
+    /// The server is started.
+    Start,
+}
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) random: Rng,
+    pub(crate) trace: Trace,
+    pub(crate) now: Duration,
+    events: BTreeMap<(Duration, u64), Event>,
+    /// Events so far, planned ones too.
+    numbered: u64,
+    pub(crate) disk: SimDisk,
+    pub(crate) backends: Vec<Backend>,
+    pub(crate) writers: Vec<Writer>,
+    pub(crate) connections: BTreeMap<u64, Connection>,
+    pub(crate) server: Option<Server>,
+    /// Raised at each start and end of the server.
+    pub(crate) life: u64,
+    /// How often the server was or is to be started.
+    pub(crate) starts: usize,
+    /// All is to be well from now on.
+    pub(crate) healed: bool,
+    /// The graceful end is on.
+    pub(crate) stopping: bool,
+    /// Turns of all threads since this was last set to 0.
+    pub(crate) turns: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, prints: bool) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let plan = Plan::draw(&mut random);
+        let disk = SimDisk::new(random.u64(..), plan.faults.short_reads);
+        disk.inner.set_leases(plan.leases);
+        let authorization = format!("Basic {CREDENTIALS}").into_bytes();
+        let backends = (0..plan.backends).map(|place| {
+            let mut backend = Backend::new(
+                control::name(place),
+                Store::new(false),
+                authorization.clone(),
+            );
+            crate::bad_lines::prepare(&mut backend.store);
+            backend.talk = prints.then(Vec::new);
+            backend
+        });
+        let backends = backends.collect();
+        let writers = (0..plan.backends).map(|_| Writer::new()).collect();
+        let mut world = Self {
+            trace: Trace::new(prints),
+            now: Duration::ZERO,
+            events: BTreeMap::new(),
+            numbered: 0,
+            disk,
+            backends,
+            writers,
+            connections: BTreeMap::new(),
+            server: None,
+            life: 0,
+            starts: 1,
+            healed: false,
+            stopping: false,
+            turns: 0,
+            random,
+            plan,
+        };
+        if prints {
+            println!("{:#?}", world.plan);
+        }
+        world.at(Duration::ZERO, Event::Start);
+        for place in 0..world.plan.backends {
+            let begin = world.up_to(Duration::from_secs(2));
+            world.at(begin, Event::Write { place });
+        }
+        let strike = world.up_to(world.plan.strike_gap);
+        world.at(strike, Event::Strike);
+        world
+    }
+
+    pub(crate) fn unix(&self) -> u64 {
+        BEGIN_UNIX + self.now.as_secs()
+    }
+
+    pub(crate) fn clock(&self) -> Now {
+        Now {
+            monotonic: self.now,
+            unix: self.unix(),
+        }
+    }
+
+    /// Some time, at most this much.
+    pub(crate) fn up_to(&mut self, longest: Duration) -> Duration {
+        let micros = u64::try_from(longest.as_micros()).expect("durations are short");
+        Duration::from_micros(self.random.u64(0..=micros))
+    }
+
+    /// Whether something comes about that does so in `of_thousand`.
+    pub(crate) fn odds(&mut self, of_thousand: u32) -> bool {
+        of_thousand > 0 && self.random.u32(..1000) < of_thousand
+    }
+
+    /// Plans an event.
+    pub(crate) fn at(&mut self, at: Duration, event: Event) {
+        self.numbered += 1;
+        self.events.insert((at.max(self.now), self.numbered), event);
+    }
+
+    /// Plans an event for soon.
+    pub(crate) fn soon(&mut self, longest: Duration, event: Event) {
+        let delay = self.up_to(longest);
+        self.at(self.now + delay, event);
+    }
+
+    /// Lets the next thing happen.
+    pub(crate) fn step(&mut self) {
+        let ((at, number), event) = self.events.pop_first().expect("HA and the server go on");
+        self.now = at;
+        let nanos = BEGIN_UNIX * 1_000_000_000 + u64::try_from(at.as_nanos()).unwrap_or(0);
+        self.disk.inner.set_nanos(nanos);
+        self.trace.count(at, number);
+        self.handle(event);
+        for deletion in self.disk.take_deletions() {
+            let Deletion { backend, name, .. } = &deletion;
+            self.trace
+                .note(at, format_args!("{backend}: {name} is deleted"));
+            let backend = self.backends.iter().find(|model| model.name == *backend);
+            let backend = backend.expect("only its logs are deleted");
+            backend.oracle.handle_deletion(&deletion);
+        }
+        if self.disk.inner.is_dead() {
+            self.die();
+        }
+        self.wake_rung();
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Turn { life, thread, turn } => {
+                if life == self.life {
+                    self.take_turn(thread, turn);
+                }
+            }
+            Event::Knock { connection } => self.handle_knock(connection),
+            Event::Up { connection } => self.handle_up(connection),
+            Event::Down { connection, what } => self.handle_down(connection, what),
+            Event::Probe {
+                life,
+                backend,
+                authenticated,
+                probe,
+            } => {
+                if life == self.life {
+                    self.handle_probe(backend, authenticated, probe);
+                }
+            }
+            Event::ProbeLate {
+                life,
+                backend,
+                probe,
+            } => {
+                if life == self.life {
+                    self.answer_probe(backend, probe, control::ProbeResult::Bad("late"));
+                }
+            }
+            Event::ProbeLost { life, place } => {
+                if life == self.life {
+                    self.lose_probe(place);
+                }
+            }
+            Event::Resolved { life, backend } => {
+                if life == self.life {
+                    self.handle_resolved(backend);
+                }
+            }
+            Event::Write { place } => self.write(place),
+            Event::WriteRest { place } => self.write_rest(place),
+            Event::Hint { place, new_file } => self.hint(place, new_file),
+            Event::Strike => self.strike(),
+            Event::Mend { blow } => self.mend(blow),
+            Event::Start => self.start(),
+        }
+    }
+
+    fn start(&mut self) {
+        if self.server.is_some() {
+            return;
+        }
+        self.life += 1;
+        self.stopping = false;
+        self.trace
+            .note(self.now, format_args!("life {} begins", self.life));
+        let seed = self.random.u64(..);
+        self.server = Some(Server::start(&self.plan, &self.disk, seed));
+        for thread in 0..WORKERS + self.plan.workers {
+            self.plan_turn(thread, self.now);
+        }
+    }
+
+    /// The server is gone. Its connections end.
+    pub(crate) fn end_life(&mut self) {
+        self.server = None;
+        self.life += 1;
+        let open: Vec<u64> = self.connections.keys().copied().collect();
+        for connection in open {
+            self.close(connection);
+        }
+        for backend in &mut self.backends {
+            let checkpoint = self.disk.inner.durable_state(&backend.name, "checkpoint");
+            backend
+                .oracle
+                .handle_durable(checkpoint.as_deref(), &backend.name);
+        }
+        self.starts += 1;
+        let restart = self.up_to(Duration::from_secs(3));
+        self.at(self.now + restart, Event::Start);
+    }
+}

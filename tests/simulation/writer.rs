@@ -1,0 +1,278 @@
+//! HA's part: for each backend a healthy master, and the log of what the backend misses.
+
+use std::time::Duration;
+
+use hustdbsync::standin::Item;
+use hustdbsync::standin::store::Store;
+
+use crate::bad_lines;
+use crate::mutation::Healthy;
+use crate::server::FEEDER;
+use crate::world::{Event, World};
+
+const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
+
+/// What is still to be written of a file that is not the last one any more, or of a line that was begun.
+#[derive(Debug)]
+struct Rest {
+    file: String,
+    bytes: Vec<u8>,
+    /// It ends a line that somebody has begun, who has the file open.
+    begun: bool,
+}
+
+/// One backend's HA.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) healthy: Healthy,
+    file: String,
+    /// Minutes so far.
+    minute: u32,
+    minute_ends: Duration,
+    /// Lines of the file.
+    lines: u64,
+    rests: std::collections::VecDeque<Rest>,
+    pub(crate) is_over: bool,
+}
+
+impl Writer {
+    pub(crate) fn new() -> Self {
+        let mut store = Store::new(false);
+        bad_lines::prepare(&mut store);
+        Self {
+            healthy: Healthy::new(store),
+            file: String::new(),
+            minute: 0,
+            minute_ends: Duration::ZERO,
+            lines: 0,
+            rests: std::collections::VecDeque::new(),
+            is_over: false,
+        }
+    }
+}
+
+impl World {
+    /// Some lines of one backend, and when the next ones come.
+    pub(crate) fn write(&mut self, place: usize) {
+        if self.now >= self.plan.writing {
+            self.writers[place].is_over = true;
+            return;
+        }
+        let gap = self.plan.write_gap;
+        let writer = &self.writers[place];
+        if writer.rests.is_empty() && self.now >= writer.minute_ends {
+            self.end_minute(place);
+        }
+        let lines = self.random.usize(1..=self.plan.write_lines);
+        for _ in 0..lines {
+            self.write_line(place);
+        }
+        self.soon(gap, Event::Write { place });
+    }
+
+    /// The file has its last line. Sometimes that has no newline; sometimes lines of its minute come when the next has begun.
+    fn end_minute(&mut self, place: usize) {
+        let (name, file) = (&self.backends[place].name, &self.writers[place].file);
+        if self.disk.inner.meta_of(name, file).is_some() {
+            match self.random.u32(..8) {
+                0 => self.tear(place),
+                1 => self.begin_line(place),
+                2 | 3 => self.delay_lines(place),
+                _ => {}
+            }
+        }
+        let minute = self.plan.minute;
+        let writer = &mut self.writers[place];
+        writer.minute += 1;
+        writer.minute_ends = self.now + minute;
+        writer.file = format!(
+            "2026-11-22-{:02}-{:02}.log",
+            writer.minute / 60,
+            writer.minute % 60
+        );
+        writer.lines = 0;
+        // Whoever is late is so while the next minute is being written.
+        self.write_line(place);
+    }
+
+    /// A line of text, or none where the healthy master has refused; with its operation where it is good.
+    fn draw_line(&mut self, place: usize) -> Option<(Vec<u8>, Option<(Item, usize)>)> {
+        if self.odds(self.plan.faults.bad_lines) {
+            let text = bad_lines::draw(&self.plan, PREFIX, &mut self.random);
+            return Some((text, None));
+        }
+        let unix = self.unix();
+        let healthy = &mut self.writers[place].healthy;
+        let mutation = healthy.mutate(&self.plan, unix, &mut self.random)?;
+        let operation = self.backends[place].oracle.expect(&mutation);
+        let text = bad_lines::encoded(PREFIX, &mutation.record());
+        if self.trace.prints() {
+            println!(
+                "             {place}: {:?} {}/{} ver {} ttl {} score {} opt {} is taken",
+                mutation.method,
+                mutation.table.escape_ascii(),
+                mutation.item.key.escape_ascii(),
+                mutation.version,
+                mutation.ttl,
+                mutation.score,
+                mutation.opt
+            );
+        }
+        Some((text, Some((mutation.item, operation))))
+    }
+
+    fn write_line(&mut self, place: usize) {
+        let Some((mut text, good)) = self.draw_line(place) else {
+            return;
+        };
+        let file = self.writers[place].file.clone();
+        self.register(place, &file, &text, good);
+        text.push(b'\n');
+        self.append(place, &file, &text);
+    }
+
+    /// Tells the oracle of the file's next line.
+    fn register(&mut self, place: usize, file: &str, text: &[u8], good: Option<(Item, usize)>) {
+        let is_there = self
+            .disk
+            .inner
+            .meta_of(&self.backends[place].name, file)
+            .is_some();
+        if !is_there && self.writers[place].lines > 0 {
+            // It was quiet for so long that it was finished and deleted: another file begins under its name.
+            self.writers[place].lines = 0;
+            self.backends[place].oracle.begin_again(file);
+        }
+        let line = self.writers[place].lines;
+        self.writers[place].lines += 1;
+        let oracle = &mut self.backends[place].oracle;
+        match good {
+            Some((item, operation)) => oracle.expect_line(file, line, item, operation),
+            None => oracle.expect_rejected(file, line, text),
+        }
+    }
+
+    /// The last line of a file never gets its newline: whole all the same, or cut in its midst.
+    fn tear(&mut self, place: usize) {
+        let Some((mut text, good)) = self.draw_line(place) else {
+            return;
+        };
+        if text.is_empty() {
+            return;
+        }
+        let file = self.writers[place].file.clone();
+        if good.is_none() {
+            text.truncate(self.random.usize(1..=text.len()));
+        }
+        self.register(place, &file, &text, good);
+        self.append(place, &file, &text);
+    }
+
+    /// A line whose second half comes when the next minute has begun.
+    fn begin_line(&mut self, place: usize) {
+        let Some((text, good)) = self.draw_line(place) else {
+            return;
+        };
+        if text.is_empty() {
+            return;
+        }
+        let file = self.writers[place].file.clone();
+        let at = self.random.usize(1..=text.len());
+        let rest = Rest {
+            file: file.clone(),
+            bytes: [&text[at..], b"\n"].concat(),
+            begun: true,
+        };
+        self.register(place, &file, &text, good);
+        self.append(place, &file, &text[..at]);
+        self.disk
+            .inner
+            .set_writer(&self.backends[place].name, &file, true);
+        self.writers[place].rests.push_back(rest);
+        self.soon(Duration::from_millis(3_500), Event::WriteRest { place });
+    }
+
+    /// Lines of this minute that are written when the next has begun, within the second in which that is waited for.
+    fn delay_lines(&mut self, place: usize) {
+        let file = self.writers[place].file.clone();
+        for _ in 0..self.random.usize(1..=2) {
+            if let Some((mut bytes, good)) = self.draw_line(place) {
+                self.register(place, &file, &bytes, good);
+                bytes.push(b'\n');
+                self.writers[place].rests.push_back(Rest {
+                    file: file.clone(),
+                    bytes,
+                    begun: false,
+                });
+            }
+        }
+        // The file must not have been quiet for a second before.
+        self.touch(place);
+        self.soon(Duration::from_millis(900), Event::WriteRest { place });
+    }
+
+    /// One more line, so that the file was not quiet until now.
+    fn touch(&mut self, place: usize) {
+        let file = self.writers[place].file.clone();
+        let Some(first) = self.writers[place].rests.pop_front() else {
+            return;
+        };
+        self.append(place, &file, &first.bytes);
+    }
+
+    pub(crate) fn write_rest(&mut self, place: usize) {
+        while let Some(rest) = self.writers[place].rests.pop_front() {
+            self.append(place, &rest.file, &rest.bytes);
+            if rest.begun {
+                self.disk
+                    .inner
+                    .set_writer(&self.backends[place].name, &rest.file, false);
+            }
+        }
+    }
+
+    /// The server's machine has lost its memory of who has files open; HA goes on.
+    pub(crate) fn reopen(&mut self, place: usize) {
+        let begun = self.writers[place].rests.iter().filter(|rest| rest.begun);
+        for rest in begun {
+            self.disk
+                .inner
+                .set_writer(&self.backends[place].name, &rest.file, true);
+        }
+    }
+
+    /// HA's bytes reach the disk; inotify may tell.
+    fn append(&mut self, place: usize, file: &str, bytes: &[u8]) {
+        let name = self.backends[place].name.clone();
+        let new_file = self.disk.inner.meta_of(&name, file).is_none();
+        self.disk.inner.append_log(&name, file, bytes);
+        self.trace.note(
+            self.now,
+            format_args!("{place}: HA writes {} bytes to {file}", bytes.len()),
+        );
+        if self.odds(self.plan.faults.hints) {
+            if self.odds(300) {
+                self.soon(Duration::from_secs(1), Event::Hint { place, new_file });
+            }
+        } else {
+            self.soon(Duration::from_micros(300), Event::Hint { place, new_file });
+        }
+    }
+
+    /// inotify's hint arrives at control, which leaves it for the feeder.
+    pub(crate) fn hint(&mut self, place: usize, new_file: bool) {
+        let overflows = self.odds(self.plan.faults.hints / 8);
+        let Some(server) = &self.server else {
+            return;
+        };
+        if overflows {
+            server.hints.hint_overflow();
+        }
+        match server.control.known_at(place) {
+            Some(known) if new_file => server.hints.hint_listing(&known.info.hints),
+            Some(known) => server.hints.hint_grew(&known.info.hints),
+            None => server.hints.hint_root(),
+        }
+        self.wake(FEEDER);
+    }
+}

@@ -501,3 +501,16 @@ fn a_large_value_comes_back_whole() {
     );
     expect(&mut stream, &[head, value].concat());
 }
+
+#[test]
+fn a_port_is_one_standins_also_after_restarts() {
+    let standin = start(Options::default());
+    for _ in 0..3 {
+        let options = Options {
+            listen: standin.addr(),
+            ..Options::default()
+        };
+        assert!(Standin::start(options).is_err());
+        standin.restart().unwrap();
+    }
+}

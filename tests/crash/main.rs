@@ -73,8 +73,8 @@ enum Incident {
     Outage(usize, Duration),
     /// A backend takes its time from now on.
     Slow(usize, Duration),
-    /// A backend applies some requests and resets their connections.
-    LostAnswers(usize, u64),
+    /// A backend resets the connections of some requests, which it has applied, or not.
+    Resets(usize, u64, bool),
 }
 
 struct Backend {
@@ -99,7 +99,7 @@ impl Backend {
 struct Figures {
     stops: u64,
     outages: u64,
-    lost_answers: u64,
+    resets: u64,
     /// The most that a backend was sent again in one round.
     sent_again_max: u64,
     logs_gone: u64,
@@ -179,7 +179,7 @@ impl Drill {
             15 => Incident::Stop(Duration::from_millis(1100)),
             16..36 => Incident::Outage(backend, outage),
             36..46 => Incident::Slow(backend, slow),
-            46..60 => Incident::LostAnswers(backend, random.u64(1..8)),
+            46..60 => Incident::Resets(backend, random.u64(1..8), random.bool()),
             _ => Incident::Nothing,
         }
     }
@@ -203,9 +203,12 @@ impl Drill {
                 let script = Script::default().burst_delay(*delay);
                 self.backends[*index].standin.set_script(script).unwrap();
             }
-            Incident::LostAnswers(index, times) => {
-                self.figures.lost_answers += 1;
-                let rule = Rule::new(On::Mutations, Act::Reset).times(*times).applied();
+            Incident::Resets(index, times, applied) => {
+                self.figures.resets += 1;
+                let rule = Rule {
+                    applied: *applied,
+                    ..Rule::new(On::Mutations, Act::Reset).times(*times)
+                };
                 let script = Script::default().rule(rule);
                 self.backends[*index].standin.set_script(script).unwrap();
             }

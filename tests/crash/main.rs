@@ -126,6 +126,7 @@ impl Drill {
                 records: u64::MAX >> 1,
                 value_bytes: 60,
                 line_pause: Duration::ZERO,
+                lines_at_first: BACKLOG_LINES,
                 seed: seed.wrapping_mul(7).wrapping_add(index as u64 * 1000),
             };
             let ha = Ha::start(&home.logs(), &standin.name(), load);
@@ -235,8 +236,7 @@ impl Drill {
             }
             let counters = backend.standin.counters();
             let delivered = counters.applied - counters.duplicates;
-            let backlog = backend.ha.written().saturating_sub(delivered);
-            backend.ha.pause(backlog > BACKLOG_LINES);
+            backend.ha.allow(delivered + BACKLOG_LINES);
         }
     }
 

@@ -20,6 +20,7 @@ fn after_work() -> (Home, Standin) {
         records: 500,
         value_bytes: 10,
         line_pause: Duration::ZERO,
+        lines_at_first: u64::MAX,
         seed: 1,
     };
     let mut ha = Ha::start(&home.logs(), &standin.name(), load);

@@ -271,6 +271,7 @@ fn trickle(home: &Home, standin: &Standin, value_bytes: usize) -> Ha {
         records: u64::MAX >> 1,
         value_bytes,
         line_pause: Duration::from_millis(5),
+        lines_at_first: u64::MAX,
         seed: 1,
     };
     Ha::start(&home.logs(), &standin.name(), load)

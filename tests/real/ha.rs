@@ -44,6 +44,8 @@ pub(crate) struct Load {
     pub(crate) value_bytes: usize,
     /// What a thread waits after each line.
     pub(crate) line_pause: Duration,
+    /// Lines that may be written before [`Ha::allow`] says more.
+    pub(crate) lines_at_first: u64,
     pub(crate) seed: u64,
 }
 
@@ -64,7 +66,8 @@ struct Desk {
     minute: AtomicU64,
     /// The minute that each thread writes to.
     minutes: Vec<AtomicU64>,
-    pause: AtomicBool,
+    /// HA rests when it has written so many lines.
+    allowed: AtomicU64,
     stop: AtomicBool,
     written: AtomicU64,
     /// Keys that only occur once, by the log they are in.
@@ -97,7 +100,7 @@ impl Ha {
             folder,
             minute: AtomicU64::new(0),
             minutes: (0..load.threads).map(|_| AtomicU64::new(0)).collect(),
-            pause: AtomicBool::new(false),
+            allowed: AtomicU64::new(load.lines_at_first),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
             markers: Mutex::default(),
@@ -120,9 +123,9 @@ impl Ha {
         self.desk.written.load(Ordering::Relaxed)
     }
 
-    /// Rests or goes on.
-    pub(crate) fn pause(&self, pause: bool) {
-        self.desk.pause.store(pause, Ordering::Relaxed);
+    /// HA writes on until it has written so many lines in all, however long nobody looks.
+    pub(crate) fn allow(&self, lines: u64) {
+        self.desk.allowed.store(lines, Ordering::Relaxed);
     }
 
     /// The next minute begins, and those that nobody writes to any more look old.
@@ -203,7 +206,7 @@ fn write(desk: &Desk, thread: u64, load: Load) -> Story {
     let mut text = Vec::new();
     let mut minute = 0;
     while !desk.stop.load(Ordering::Relaxed) {
-        if desk.pause.load(Ordering::Relaxed) {
+        if desk.written.load(Ordering::Relaxed) >= desk.allowed.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(2));
             continue;
         }

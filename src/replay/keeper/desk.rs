@@ -304,7 +304,7 @@ impl Desk {
         if !flush.gone.contains(&party) {
             flush.gone.push(party);
         }
-        if flush.gone.len() == tools.parties {
+        if flush.gone.len() == tools.parties || planted!(ForgetEpochBarrier) {
             self.flush = None;
             self.epoch = epoch;
             self.send_plan(tools);

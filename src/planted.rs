@@ -58,11 +58,17 @@ mod switch {
         UnsyncedCheckpoint,
         /// Another spelling of a key is another key.
         SpellingsApart,
+        /// A log is as old as whole seconds say, rounded up. The simulation found this in the feeder.
+        QuietTooEarly,
+        /// What the backend was asked holds for a whole burst. The simulation found this in the lane.
+        AskOnceForAll,
+        /// At the end, lines are let go whose setting aside is tried once more. The simulation found this in the keeper.
+        EndTwice,
     }
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 14] = [
+        pub const ALL: [Self; 17] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -77,6 +83,9 @@ mod switch {
             Self::SettleBeforeSync,
             Self::UnsyncedCheckpoint,
             Self::SpellingsApart,
+            Self::QuietTooEarly,
+            Self::AskOnceForAll,
+            Self::EndTwice,
         ];
 
         /// Whether this thread has it.

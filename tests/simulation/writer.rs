@@ -77,7 +77,7 @@ impl World {
             match self.random.u32(..8) {
                 0 => self.tear(place),
                 1 => self.begin_line(place),
-                2 | 3 => self.delay_lines(place),
+                2..=4 => self.delay_lines(place),
                 _ => {}
             }
         }

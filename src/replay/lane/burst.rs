@@ -46,7 +46,7 @@ impl Lane {
             // The answer was about the front alone.
             let must_ask = pending.maybe_sent
                 && !planted!(ResendZadd)
-                && !(first && self.cleared)
+                && !(self.cleared && (first || planted!(AskOnceForAll)))
                 && composed.method == Method::Zadd
                 && record.opt != 0;
             let must_wait = composed.ttl && !cx.ttl_ready && !planted!(IgnoreTtlHold);

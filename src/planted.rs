@@ -5,9 +5,13 @@
 #[cfg(not(feature = "planted"))]
 macro_rules! planted {
     ($fault:ident) => {
-        false
+        $crate::planted::NOTHING_IS
     };
 }
+
+/// What `planted!` is where nothing can be.
+#[cfg(not(feature = "planted"))]
+pub const NOTHING_IS: bool = false;
 
 #[cfg(feature = "planted")]
 macro_rules! planted {

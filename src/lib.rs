@@ -1,5 +1,9 @@
 //! HustDB's sync server: replays HA's logs to a master that has come back, in order and without loss.
 
+#[macro_use]
+#[doc(hidden)]
+pub mod planted;
+
 pub mod binlog;
 pub mod cli;
 pub mod clock;

@@ -23,9 +23,10 @@ pub fn order_hash(record: &Record<'_>, scratch: &mut Vec<u8>) -> u64 {
 }
 
 fn folded_hash(text: &[u8], seed: u64, scratch: &mut Vec<u8>) -> u64 {
-    if !text
-        .iter()
-        .any(|octet| matches!(octet, b'%' | b'+' | b'?' | b';' | 0))
+    if planted!(SpellingsApart)
+        || !text
+            .iter()
+            .any(|octet| matches!(octet, b'%' | b'+' | b'?' | b';' | 0))
     {
         return xxh3_64_with_seed(text, seed);
     }

@@ -466,6 +466,9 @@ impl Books {
 
     /// Where the file ends, if everything up to there is settled now and was when the last checkpoint became durable.
     fn durably_settled_end(&self) -> Option<Place> {
+        if planted!(DeleteBeforeCheckpoint) {
+            return self.file.settled_end();
+        }
         self.durable_end
             .filter(|&end| self.file.settled_end() == Some(end))
     }

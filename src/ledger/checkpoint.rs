@@ -158,6 +158,9 @@ fn checked_body(bytes: &[u8]) -> Result<&[u8], CheckpointFault> {
     let _zero = head.u32().expect(complete);
     let expected = head.u64().expect(complete);
     let found = body.len() as u64;
+    if planted!(TrustTornCheckpoint) {
+        return Ok(body);
+    }
     if expected != found {
         return Err(CheckpointFault::Length { expected, found });
     }

@@ -212,6 +212,11 @@ impl Lane {
             maybe_sent: fed.maybe_sent,
             sent: false,
         });
+        let waiting = self.pending.len() - self.exchange.unanswered();
+        if planted!(SwapRecords) && waiting > 1 {
+            let last = self.pending.len() - 1;
+            self.pending.swap(last - 1, last);
+        }
     }
 
     /// Whether a burst is out.
@@ -464,6 +469,17 @@ impl Lane {
     /// backend answered others since its first failure is set aside instead (guarantees, G8).
     fn fail<S: Sink>(&mut self, trouble: Trouble, cx: &mut LaneContext<'_, S>) -> Step {
         let was_busy = self.is_busy();
+        while planted!(DropTail) && was_busy && self.pending.len() > self.exchange.unanswered() {
+            let last = self.pending.pop_back().expect("there is more than is out");
+            cx.held
+                .let_go(last.batch)
+                .into_iter()
+                .for_each(|chunk| cx.sink.release(chunk));
+        }
+        while planted!(AcknowledgeEarly) && self.exchange.unanswered() > 0 {
+            self.exchange.answered();
+            self.settle_front(Settlement::Applied, false, cx);
+        }
         self.failures = self.failures.saturating_add(1);
         self.window.halve();
         self.disconnect(State::Waiting {

@@ -36,7 +36,9 @@ impl World {
         let next = self.plan.strike_gap;
         self.soon(next, Event::Strike);
         let faults = self.plan.faults.clone();
-        match self.random.u32(..10) {
+        match self.random.u32(..12) {
+            10 if faults.crashes => self.strike_server(),
+            11 if faults.stops => self.stop(),
             0..=4 if faults.backends => self.strike_backend(),
             5..=6 if faults.disk => self.strike_disk(),
             7..=8 if faults.crashes => self.strike_server(),
@@ -200,8 +202,15 @@ impl World {
             self.trace
                 .note(self.now, format_args!("the server is stopped"));
             server.control.begin_stop(now);
-            self.stopping = true;
             self.wake(crate::server::CONTROL);
+            if self.plan.faults.disk && self.random.bool() {
+                // Not even the end can be written, or only just.
+                let op = [Op::AppendState, Op::SyncState][self.random.usize(..2)];
+                let times = [2, u32::MAX][self.random.usize(..2)];
+                self.disk.inner.fail(op, ErrorKind::StorageFull, 0, times);
+                let blow = Blow::Disk;
+                self.soon(ms(3_000), Event::Mend { blow });
+            }
         }
     }
 

@@ -14,6 +14,8 @@ mod mutation;
 mod net;
 mod oracle;
 mod plan;
+#[cfg(feature = "planted")]
+mod planted;
 mod run;
 mod server;
 mod trace;

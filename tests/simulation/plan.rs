@@ -104,8 +104,8 @@ impl Plan {
             short_reads: [0, 100, 500][random.usize(..3)],
             hints: [0, 100, 500, 1000][random.usize(..4)],
             crashes: some(random, 60),
-            stops: some(random, 30),
-            rot: some(random, 10),
+            stops: some(random, 40),
+            rot: some(random, 30),
             bad_lines: [0, 20, 100][random.usize(..3)],
             stalls: some(random, 50),
         };

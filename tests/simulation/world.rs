@@ -82,8 +82,6 @@ pub(crate) struct World {
     pub(crate) starts: usize,
     /// All is to be well from now on.
     pub(crate) healed: bool,
-    /// The graceful end is on.
-    pub(crate) stopping: bool,
     /// Turns of all threads since this was last set to 0.
     pub(crate) turns: u64,
 }
@@ -120,7 +118,6 @@ impl World {
             life: 0,
             starts: 1,
             healed: false,
-            stopping: false,
             turns: 0,
             random,
             plan,
@@ -247,7 +244,6 @@ impl World {
             return;
         }
         self.life += 1;
-        self.stopping = false;
         self.trace
             .note(self.now, format_args!("life {} begins", self.life));
         let seed = self.random.u64(..);
@@ -272,7 +268,8 @@ impl World {
                 .handle_durable(checkpoint.as_deref(), &backend.name);
         }
         self.starts += 1;
-        let restart = self.up_to(Duration::from_secs(3));
+        let longest = [300, 3_000][self.random.usize(..2)];
+        let restart = self.up_to(Duration::from_millis(longest));
         self.at(self.now + restart, Event::Start);
     }
 }

@@ -12,6 +12,9 @@ use crate::world::{Event, World};
 
 const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
 
+/// A good line's item, and the number of its operation.
+type Good = (Item, usize);
+
 /// What is still to be written of a file that is not the last one any more, or of a line that was begun.
 #[derive(Debug)]
 struct Rest {
@@ -77,7 +80,7 @@ impl World {
             match self.random.u32(..8) {
                 0 => self.tear(place),
                 1 => self.begin_line(place),
-                2 | 3 => self.delay_lines(place),
+                2..=4 => self.delay_lines(place),
                 _ => {}
             }
         }
@@ -96,7 +99,7 @@ impl World {
     }
 
     /// A line of text, or none where the healthy master has refused; with its operation where it is good.
-    fn draw_line(&mut self, place: usize) -> Option<(Vec<u8>, Option<(Item, usize)>)> {
+    fn draw_line(&mut self, place: usize) -> Option<(Vec<u8>, Option<Good>)> {
         if self.odds(self.plan.faults.bad_lines) {
             let text = bad_lines::draw(&self.plan, PREFIX, &mut self.random);
             return Some((text, None));
@@ -132,7 +135,7 @@ impl World {
     }
 
     /// Tells the oracle of the file's next line.
-    fn register(&mut self, place: usize, file: &str, text: &[u8], good: Option<(Item, usize)>) {
+    fn register(&mut self, place: usize, file: &str, text: &[u8], good: Option<Good>) {
         let is_there = self
             .disk
             .inner

@@ -19,15 +19,16 @@ impl<D: Disk> Feeder<D> {
         let Some(hinted) = self.hints.take() else {
             return;
         };
-        if hinted.root || hinted.all {
+        let all = hinted.all && !planted!(MissOverflow);
+        if hinted.root || all {
             self.root.want(now);
         }
         for at in 0..self.sources.len() {
             let own = self.sources[at].info.hints.take();
-            if own.listing || hinted.all {
+            if own.listing || all {
                 self.sources[at].listing.want(now);
             }
-            let grew = own.grew || hinted.all;
+            let grew = own.grew || all;
             if grew && !matches!(self.observe_open(at, now), Ok(true)) {
                 self.sources[at].listing.want_for_growth(now);
             }

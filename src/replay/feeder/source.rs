@@ -74,6 +74,9 @@ impl Listing {
         self.last = now.monotonic;
         self.rest = LISTING_REST_PER_FILE.saturating_mul(entries);
         self.rescan_at = now.after(rescan_interval);
+        if planted!(MissOverflow) {
+            self.rescan_at = Duration::MAX;
+        }
     }
 }
 

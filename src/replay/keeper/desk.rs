@@ -149,7 +149,9 @@ impl Desk {
 
     /// Takes deleted files as let go by everybody, at the end. What could not be set aside is let go of too: it is sent again.
     pub(super) fn let_go_of_deleted<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
-        self.held.clear();
+        if !planted!(EndTwice) {
+            self.held.clear();
+        }
         if let Some(ledger) = &mut self.ledger {
             ledger.collapse();
             self.note_closed(tools);
@@ -304,7 +306,7 @@ impl Desk {
         if !flush.gone.contains(&party) {
             flush.gone.push(party);
         }
-        if flush.gone.len() == tools.parties {
+        if flush.gone.len() == tools.parties || planted!(ForgetEpochBarrier) {
             self.flush = None;
             self.epoch = epoch;
             self.send_plan(tools);

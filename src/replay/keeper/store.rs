@@ -69,6 +69,9 @@ pub(super) fn replace_checkpoint(
 fn write_synced(disk: &mut impl Disk, backend: &str, bytes: &[u8]) -> Result<(), StoreError> {
     disk.write_state(backend, CHECKPOINT_NEW, bytes)
         .map_err(doing("write the checkpoint"))?;
+    if planted!(UnsyncedCheckpoint) {
+        return Ok(());
+    }
     disk.sync_state(backend, CHECKPOINT_NEW)
         .map_err(doing("sync the checkpoint"))
 }
@@ -136,8 +139,10 @@ impl AppendFile {
     ) -> Result<(), StoreError> {
         disk.append_state(backend, self.name, bytes)
             .map_err(doing("append to rejected.jsonl"))?;
-        disk.sync_state(backend, self.name)
-            .map_err(doing("sync rejected.jsonl"))?;
+        if !planted!(SettleBeforeSync) {
+            disk.sync_state(backend, self.name)
+                .map_err(doing("sync rejected.jsonl"))?;
+        }
         if !self.named {
             disk.sync_state_folder(backend)
                 .map_err(doing("sync the state's folder"))?;

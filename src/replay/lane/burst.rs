@@ -38,12 +38,18 @@ impl Lane {
                 self.reject_front("head_too_long", detail, cx);
                 continue;
             }
+            if planted!(SkipExpired) && first && composed.expired {
+                self.exchange.truncate(start);
+                self.settle_front(crate::replay::outcome::Settlement::Absent, true, cx);
+                continue;
+            }
             // The answer was about the front alone.
             let must_ask = pending.maybe_sent
-                && !(first && self.cleared)
+                && !planted!(ResendZadd)
+                && !(self.cleared && (first || planted!(AskOnceForAll)))
                 && composed.method == Method::Zadd
                 && record.opt != 0;
-            let must_wait = composed.ttl && !cx.ttl_ready;
+            let must_wait = composed.ttl && !cx.ttl_ready && !planted!(IgnoreTtlHold);
             let bytes = composed.head_bytes + composed.body_bytes;
             if must_wait || (!first && (must_ask || start + bytes > burst_bytes_max)) {
                 self.exchange.truncate(start);

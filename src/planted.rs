@@ -1,0 +1,106 @@
+//! Faults that a test plants, to prove that it would be caught. Only with the feature `planted`; otherwise nothing of it is compiled.
+//!
+//! A place that can have one asks `planted!(Name)`: a constant `false` in every build but that of the simulation's own tests.
+
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($fault:ident) => {
+        $crate::planted::NOTHING_IS
+    };
+}
+
+/// What `planted!` is where nothing can be.
+#[cfg(not(feature = "planted"))]
+pub const NOTHING_IS: bool = false;
+
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($fault:ident) => {
+        $crate::planted::Planted::$fault.is_planted()
+    };
+}
+
+#[cfg(feature = "planted")]
+pub use switch::Planted;
+
+#[cfg(feature = "planted")]
+mod switch {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Planted>> = const { Cell::new(None) };
+    }
+
+    /// What is done wrong.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Planted {
+        /// What was out on a connection that broke counts as applied.
+        AcknowledgeEarly,
+        /// A log goes when it is settled, whether or not that is on disk.
+        DeleteBeforeCheckpoint,
+        /// A connection that breaks takes with it what waits behind its burst.
+        DropTail,
+        /// The last two records of a lane change places.
+        SwapRecords,
+        /// What has expired is settled without a delete.
+        SkipExpired,
+        /// A checkpoint's length and checksum are not looked at.
+        TrustTornCheckpoint,
+        /// Lost hints are not made good by looking at everything.
+        MissOverflow,
+        /// A zadd that adds is sent again without asking.
+        ResendZadd,
+        /// A zadd that an earlier process may have sent counts as never sent.
+        ForgetRestart,
+        /// Records with a ttl don't wait for the backend's clock.
+        IgnoreTtlHold,
+        /// The first who has let go speaks for all.
+        ForgetEpochBarrier,
+        /// A line counts as set aside once it is written, synced or not.
+        SettleBeforeSync,
+        /// A checkpoint takes its place before it is synced.
+        UnsyncedCheckpoint,
+        /// Another spelling of a key is another key.
+        SpellingsApart,
+        /// A log is as old as whole seconds say, rounded up. The simulation found this in the feeder.
+        QuietTooEarly,
+        /// What the backend was asked holds for a whole burst. The simulation found this in the lane.
+        AskOnceForAll,
+        /// At the end, lines are let go whose setting aside is tried once more. The simulation found this in the keeper.
+        EndTwice,
+    }
+
+    impl Planted {
+        /// All of them.
+        pub const ALL: [Self; 17] = [
+            Self::AcknowledgeEarly,
+            Self::DeleteBeforeCheckpoint,
+            Self::DropTail,
+            Self::SwapRecords,
+            Self::SkipExpired,
+            Self::TrustTornCheckpoint,
+            Self::MissOverflow,
+            Self::ResendZadd,
+            Self::ForgetRestart,
+            Self::IgnoreTtlHold,
+            Self::ForgetEpochBarrier,
+            Self::SettleBeforeSync,
+            Self::UnsyncedCheckpoint,
+            Self::SpellingsApart,
+            Self::QuietTooEarly,
+            Self::AskOnceForAll,
+            Self::EndTwice,
+        ];
+
+        /// Whether this thread has it.
+        #[must_use]
+        pub fn is_planted(self) -> bool {
+            PLANTED.get() == Some(self)
+        }
+
+        /// Gives it to this thread, in place of what it had; none: takes that away.
+        pub fn plant(fault: Option<Self>) {
+            PLANTED.set(fault);
+        }
+    }
+}

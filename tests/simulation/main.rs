@@ -91,6 +91,19 @@ fn every_seed_converges() {
     );
 }
 
+/// Seeds that have found something, and what. `planted` has again what three more have found.
+const FOUND: [(u64, &str); 1] = [(
+    401,
+    "a drain ends in the poll in which another lane's connection stands",
+)];
+
+#[test]
+fn seeds_that_have_found_something_find_it_no_more() {
+    for (seed, what) in FOUND {
+        assert_eq!(failure(seed), None, "seed {seed}: {what}");
+    }
+}
+
 #[test]
 fn a_seed_replays_with_the_same_trace() {
     for seed in [3, 77, 1_000_003] {

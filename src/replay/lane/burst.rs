@@ -44,11 +44,9 @@ impl Lane {
                 continue;
             }
             // The answer was about the front alone.
-            let must_ask = pending.maybe_sent
-                && !planted!(ResendZadd)
-                && !(self.cleared && (first || planted!(AskOnceForAll)))
-                && composed.method == Method::Zadd
-                && record.opt != 0;
+            let answered = self.cleared && (first || planted!(AskOnceForAll));
+            let adds = composed.method == Method::Zadd && record.opt != 0;
+            let must_ask = pending.maybe_sent && adds && !answered && !planted!(ResendZadd);
             let must_wait = composed.ttl && !cx.ttl_ready && !planted!(IgnoreTtlHold);
             let bytes = composed.head_bytes + composed.body_bytes;
             if must_wait || (!first && (must_ask || start + bytes > burst_bytes_max)) {

@@ -28,6 +28,8 @@ struct Rig {
     counters: Arc<BackendCounters>,
     now: Now,
     epoch: Epoch,
+    /// The lane that records are fed to.
+    lane: u16,
     segments: u64,
     /// Connections asked for and not made yet, made ones.
     asked: Vec<usize>,
@@ -71,6 +73,7 @@ impl Rig {
                 unix: 1_000_000,
             },
             epoch: 0,
+            lane: 0,
             segments: 0,
             asked: vec![],
             made: vec![],
@@ -126,7 +129,7 @@ impl Rig {
         self.turn();
     }
 
-    /// Feeds lines of these records, in one batch, to lane 0.
+    /// Feeds lines of these records, in one batch, to one lane.
     fn feed(&mut self, records: &[Record<'_>]) {
         self.feed_as(records, false);
     }
@@ -145,7 +148,7 @@ impl Rig {
                 at: u32::try_from(start + range.start).unwrap(),
                 bytes: u32::try_from(range.len()).unwrap(),
                 line: index,
-                lane: 0,
+                lane: self.lane,
                 maybe_sent,
             });
         }
@@ -773,6 +776,30 @@ fn a_drain_lets_what_is_in_flight_be_answered_and_no_more() {
     rig.answer(0, APPLIED);
     assert_eq!(rig.told(), ["1.0=Applied", "flushed 1"]);
     assert_eq!(rig.bursts(), ["a"]);
+}
+
+#[test]
+fn a_connection_that_stands_when_the_drain_has_just_ended_is_closed() {
+    let mut rig = Rig::new(LaneSettings {
+        lanes: 2,
+        ..settings()
+    });
+    rig.feed(&puts(1));
+    rig.connect();
+    rig.lane = 1;
+    rig.feed(&puts(1));
+    let drain_until = Some(rig.now.monotonic + Duration::from_secs(3));
+    rig.mail(WorkerMail::Flush {
+        backend: BACKEND,
+        epoch: 1,
+        drain_until,
+    });
+    // Both events are of one poll: the driver acts when it has told all of them.
+    rig.worker.handle_received(0, APPLIED.as_bytes(), rig.now);
+    rig.worker.handle_connected(1, 65_000, rig.now);
+    rig.turn();
+    assert_eq!(rig.told(), ["1.0=Applied", "flushed 1"]);
+    assert_eq!(rig.closed, [0, 1]);
 }
 
 #[test]

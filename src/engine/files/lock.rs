@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::engine::files::{FILE_MODE, FOLDER_MODE};
-use crate::engine::os::process::try_lock;
+use crate::engine::os::process::{try_lock, unlock};
 
 /// Bytes of the lock file that are looked at for the holder's process id.
 const HOLDER_BYTES_MAX: u64 = 32;
@@ -14,7 +14,7 @@ const HOLDER_BYTES_MAX: u64 = 32;
 /// Held as long as this lives; the system gives it up when the process ends, however it ends. The file stays, with the last holder's process id.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no lock.
@@ -73,7 +73,16 @@ impl StateLock {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+/// Closing alone would not do: between its fork and its exec, a child process has the file open too, and would hold the lock on.
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        if let Err(why) = unlock(&self.file) {
+            tracing::warn!(%why, "the lock of the state folder could not be given up; the end of the process does it");
+        }
     }
 }
 
@@ -81,4 +90,23 @@ fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_up_although_a_child_still_has_the_file_open() {
+        let state = tempfile::tempdir().unwrap();
+        let lock = StateLock::take(state.path()).unwrap();
+        // As a fork has it: another descriptor of the same open file.
+        let _child = lock.file.try_clone().unwrap();
+        assert!(matches!(
+            StateLock::take(state.path()),
+            Err(LockError::Held { .. })
+        ));
+        drop(lock);
+        StateLock::take(state.path()).unwrap();
+    }
 }

@@ -157,6 +157,18 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Gives up a lock of [`try_lock`], also where a child process that was just forked has the file open too.
+///
+/// # Errors
+/// What the system says.
+pub fn unlock(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` lives; no memory is involved.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) } == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

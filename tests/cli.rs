@@ -208,7 +208,13 @@ fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
     let home = home();
     // Beside its configuration, as the original stands.
     let program = home.path().join("hustdbsync");
-    fs::copy(env!("CARGO_BIN_EXE_hustdbsync"), &program).unwrap();
+    // Copied by a process of its own: a descriptor of this one's that writes could be open in a child that another test has just
+    // forked, and what is open for writing cannot be run.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_hustdbsync"))
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     let run = |args: &[&str]| {
         let output = Command::new(&program)
             .args(args)

@@ -12,6 +12,7 @@ mod disk;
 mod fate;
 mod mutation;
 mod net;
+mod operator;
 mod oracle;
 mod plan;
 #[cfg(feature = "planted")]

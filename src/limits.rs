@@ -70,6 +70,9 @@ pub const MAILBOX_MESSAGES: usize = 1024;
 /// Consecutive failures on a backend, without one answer in between, after which it is held to be down.
 pub const TROUBLES_TO_DOWN: u32 = 3;
 
+/// Records behind one that always fails among which another is looked for that may go ahead of it.
+pub const WITNESSES_LOOKED_AT_MAX: usize = 1024;
+
 /// First and last delay before a lane tries again, in milliseconds; doubled each time, with jitter.
 pub const RETRY_FIRST_MS: u64 = 50;
 /// See [`RETRY_FIRST_MS`].

@@ -14,6 +14,8 @@ pub enum Kind {
     Mutation,
     /// Asks whether a zadd was applied before.
     Question,
+    /// Asks something harmless, to see whether the backend is well.
+    Health,
 }
 
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@
 //! Nothing here makes a system call: a driver does what [`Step`] says, and tells what came of it.
 
 mod answers;
+mod blame;
 mod burst;
 
 use std::collections::VecDeque;
@@ -33,6 +34,8 @@ use crate::replay::messages::{Fed, Trouble};
 use crate::replay::outcome::{Outcomes, Settlement};
 use crate::replay::pace::{Bucket, Window, retry_delay};
 use crate::status::counters::BackendCounters;
+
+use blame::Blame;
 
 /// How a lane speaks to its backend.
 #[derive(Clone, Debug)]
@@ -168,10 +171,7 @@ pub struct Lane {
     answers: u32,
     /// Failures in a row, of whatever record: the exponent of the delay.
     failures: u32,
-    /// Failures of the record at the front.
-    attempts: u32,
-    /// The backend's answers when the record at the front first failed.
-    answers_at_first_failure: u64,
+    blame: Blame,
     /// The backend was asked on this connection: the zadd at the front is not applied.
     cleared: bool,
 }
@@ -190,8 +190,7 @@ impl Lane {
             segment_bytes_max: usize::MAX,
             answers: 0,
             failures: 0,
-            attempts: 0,
-            answers_at_first_failure: 0,
+            blame: Blame::default(),
             cleared: false,
         }
     }
@@ -397,7 +396,6 @@ impl Lane {
         self.disconnect(State::Idle);
         self.window = Window::default();
         self.failures = 0;
-        self.attempts = 0;
         if had_connection {
             Step::Close
         } else {
@@ -458,7 +456,7 @@ impl Lane {
             .pending
             .pop_front()
             .expect("a settled record was waiting");
-        self.attempts = 0;
+        self.blame.forget(cx.held, front);
         self.cleared = false;
         if let Some(chunk) = cx.held.let_go(front.batch) {
             cx.sink.release(chunk);
@@ -466,7 +464,7 @@ impl Lane {
     }
 
     /// Something went wrong: close, wait, start at the front again. A record that has failed `attempts_max` times while the
-    /// backend answered others since its first failure is set aside instead (guarantees, G8).
+    /// backend was otherwise well is set aside instead (guarantees, G8).
     fn fail<S: Sink>(&mut self, trouble: Trouble, cx: &mut LaneContext<'_, S>) -> Step {
         let was_busy = self.is_busy();
         while planted!(DropTail) && was_busy && self.pending.len() > self.exchange.unanswered() {
@@ -480,32 +478,17 @@ impl Lane {
             self.exchange.answered();
             self.settle_front(Settlement::Applied, false, cx);
         }
+        let front_failed = was_busy && !self.is_asking_others();
         self.failures = self.failures.saturating_add(1);
         self.window.halve();
         self.disconnect(State::Waiting {
             until: cx.now.after(retry_delay(self.failures, cx.jitter)),
         });
-        if was_busy && trouble != Trouble::Refused {
-            self.count_attempt(&trouble, cx);
+        if front_failed && trouble != Trouble::Refused {
+            self.count_failure(&trouble, cx);
         }
         cx.sink.trouble(self.number, trouble);
         Step::Close
-    }
-
-    fn count_attempt<S: Sink>(&mut self, trouble: &Trouble, cx: &mut LaneContext<'_, S>) {
-        let answers = cx.counters.answers.load();
-        if self.attempts == 0 {
-            self.answers_at_first_failure = answers;
-        }
-        self.attempts = self.attempts.saturating_add(1);
-        let others_moved = answers > self.answers_at_first_failure;
-        if self.attempts >= cx.settings.attempts_max && others_moved {
-            let detail = format!(
-                "it failed {} times while the backend answered others; last: {trouble}",
-                self.attempts
-            );
-            self.reject_front("attempts", detail, cx);
-        }
     }
 
     fn disconnect(&mut self, state: State) {
@@ -513,6 +496,7 @@ impl Lane {
         self.exchange.clear();
         self.received.clear();
         self.cleared = false;
+        self.dismiss_witness();
     }
 }
 

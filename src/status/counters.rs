@@ -60,11 +60,11 @@ pub struct BackendCounters {
     pub oldest_unread_unix: Counter,
 
     _workers: CacheLine,
-    /// Answers that came from the backend, whatever they said.
+    /// Answers that settled a record or set it aside. Those to questions are not among them.
     pub answers: Counter,
     /// Records sent again after a failure.
     pub resent: Counter,
-    /// Questions for a score (`zscore`) before a record was sent again.
+    /// Questions for a score (`zscore`): before a zadd was sent again, or whether the backend is well.
     pub asked: Counter,
     /// Records replayed as deletes since their time to live had passed.
     pub expired: Counter,
@@ -120,7 +120,7 @@ pub struct Counts {
     pub resent: u64,
     /// Questions for a score.
     pub asked: u64,
-    /// Answers from the backend.
+    /// Answers that settled a record or set it aside.
     pub answers: u64,
     /// Records with a target longer than one read of the backend.
     pub long_targets: u64,

@@ -183,15 +183,27 @@ fn what_answers_no_probe_rightly_is_no_backend_until_it_does() {
     server.wait_settled(&standin.name(), records);
 }
 
+/// A stand-in that fails whatever changes the key "poison".
+fn poisoned() -> Standin {
+    let standin = standin();
+    let poison = On::KeyPrefix(b"poison".to_vec());
+    standin
+        .set_script(Script::default().rule(Rule::new(poison, Act::status(500))))
+        .unwrap();
+    standin
+}
+
+/// One line is set aside, and it is this one.
+fn assert_set_aside(home: &Home, standin: &Standin, line: u64) {
+    let rejected = home.rejected(&standin.name());
+    assert_eq!(rejected.len(), 1);
+    assert_eq!(rejected[0]["line"], line);
+    assert!(rejected[0].to_string().contains("500"), "{rejected:?}");
+}
+
 #[test]
 fn a_single_record_that_always_fails_is_set_aside_and_its_neighbours_are_not() {
-    let standin = standin();
-    standin
-        .set_script(Script::default().rule(Rule::new(
-            On::KeyPrefix(b"poison".to_vec()),
-            Act::status(500),
-        )))
-        .unwrap();
+    let standin = poisoned();
     let home = Home::new().with("sync.attempts_max", 3);
     let log = home.log(&standin.name());
     let records = overwrites(&home, &standin);
@@ -200,11 +212,32 @@ fn a_single_record_that_always_fails_is_set_aside_and_its_neighbours_are_not() {
     let server = home.start();
     let backend = server.wait_settled(&standin.name(), records + 1 + more);
     assert_eq!(backend.counts.rejected, 1);
-    let rejected = home.rejected(&standin.name());
-    assert_eq!(rejected.len(), 1);
-    assert_eq!(rejected[0]["line"], records + 1);
-    assert!(rejected[0].to_string().contains("500"), "{rejected:?}");
+    assert_set_aside(&home, &standin, records + 1);
     assert_all_overwritten(&standin);
+}
+
+#[test]
+fn a_record_that_always_fails_does_not_hold_up_a_backends_only_connection() {
+    let standin = poisoned();
+    let home = Home::new()
+        .with("sync.attempts_max", 3)
+        .with("sync.connections_per_backend", 1);
+    home.log(&standin.name()).put("poison", 1, "x");
+    let records = overwrites(&home, &standin);
+    let server = home.start();
+    server.wait_settled(&standin.name(), 1 + records);
+    assert_set_aside(&home, &standin, 1);
+    assert_all_overwritten(&standin);
+}
+
+#[test]
+fn a_record_that_always_fails_is_set_aside_also_when_it_is_all_there_is() {
+    let standin = poisoned();
+    let home = Home::new().with("sync.attempts_max", 3);
+    home.log(&standin.name()).put("poison", 1, "x");
+    let server = home.start();
+    server.wait_settled(&standin.name(), 1);
+    assert_set_aside(&home, &standin, 1);
 }
 
 #[test]

@@ -22,28 +22,32 @@ impl Lane {
                 break if taken < received.len() {
                     Err(Trouble::Garbage("more answers than requests".into()))
                 } else {
-                    Ok(self.poll_step(cx))
+                    Ok(None)
                 };
             }
             let response = match response::parse(&received[taken..]) {
                 Ok(Parsed::Complete(response)) => response,
-                Ok(Parsed::Partial) => break Ok(self.wait_for_more(answers > 0, cx)),
+                Ok(Parsed::Partial) => break Ok(Some(self.wait_for_more(answers > 0, cx))),
                 Err(fault) => break Err(Trouble::Garbage(fault.to_string())),
             };
             taken += response.bytes();
             match self.take_answer(&response, cx) {
-                Ok(()) => answers += 1,
+                Ok(settled) => answers += settled,
                 Err(trouble) => break Err(trouble),
             }
             if response.close {
-                break self.close_after_answer();
+                break self.close_after_answer().map(Some);
             }
         };
-        // Counted before a failure is: whether others moved since is told by this number.
+        // Counted before what comes next: whether others moved since a failure is told by this number.
         if answers > 0 {
             cx.counters.answers.add(answers);
         }
-        let step = end.unwrap_or_else(|trouble| self.fail(trouble, cx));
+        let step = match end {
+            Ok(Some(step)) => step,
+            Ok(None) => self.poll_step(cx),
+            Err(trouble) => self.fail(trouble, cx),
+        };
         (taken, step)
     }
 
@@ -65,12 +69,12 @@ impl Lane {
         Ok(Step::Close)
     }
 
-    /// One answer, to the record at the front.
+    /// One answer, to the record at the front. Gives how many records it ended: one, or none where it answers a question.
     fn take_answer<S: Sink>(
         &mut self,
         response: &Response,
         cx: &mut LaneContext<'_, S>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<u64, Trouble> {
         if !self.exchange.next_is_sent() {
             return Err(Trouble::Garbage(
                 "an answer to a request that is not sent yet".into(),
@@ -79,11 +83,13 @@ impl Lane {
         let (kind, method, expired) = self.exchange.next();
         let verdict = match kind {
             Kind::Question => self.judge_stored(response, cx.held),
+            Kind::Health => judge_health(response),
             Kind::Mutation => cx.settings.outcomes.judge(method, response),
         };
+        let waited = self.pending.len();
         match (kind, verdict) {
             (_, Verdict::Refused) => return Err(Trouble::Refused),
-            (_, Verdict::Trouble) | (Kind::Question, Verdict::Reject(_)) => {
+            (_, Verdict::Trouble) | (Kind::Question | Kind::Health, Verdict::Reject(_)) => {
                 return Err(Trouble::Answer(describe(response)));
             }
             (Kind::Mutation, Verdict::Reject(reason)) => {
@@ -99,6 +105,10 @@ impl Lane {
                 self.exchange.answered();
                 self.cleared = true;
             }
+            (Kind::Health, Verdict::Settle(_)) => {
+                self.exchange.answered();
+                self.blame.handle_well();
+            }
             (_, Verdict::Settle(settlement)) => {
                 self.exchange.answered();
                 self.settle_front(settlement, expired, cx);
@@ -112,7 +122,7 @@ impl Lane {
             // Its batch may have been let go with this answer, and its body with it.
             self.exchange.clear();
         }
-        Ok(())
+        Ok((waited - self.pending.len()) as u64)
     }
 
     /// What the answer to a question means: applied before, or `Absent`: not applied.
@@ -127,6 +137,15 @@ impl Lane {
             (401, None) if response.challenge => Verdict::Refused,
             _ => Verdict::Trouble,
         }
+    }
+}
+
+/// What the answer to the harmless question means: hustdb's own answers, or something else.
+fn judge_health(response: &Response) -> Verdict {
+    match response.status {
+        200 | 404 | 412 => Verdict::Settle(Settlement::Absent),
+        401 if response.challenge => Verdict::Refused,
+        _ => Verdict::Trouble,
     }
 }
 

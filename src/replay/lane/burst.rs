@@ -7,12 +7,16 @@ use crate::replay::exchange::Kind;
 impl Lane {
     /// Composes as many requests as may go at once, from the front on.
     pub(super) fn compose_burst<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+        if self.must_ask_others(cx) && !self.call_witness(cx) && self.is_alone(cx) {
+            return self.compose_harmless(cx);
+        }
         let settings = cx.settings;
         let burst_bytes_max = settings.burst_bytes.min(self.segment_bytes_max);
         let records_max = self
             .window
             .records()
             .min((settings.requests_per_connection - self.answers) as usize)
+            .min(if self.has_witness() { 1 } else { usize::MAX })
             .min(cx.bucket.available(cx.now.monotonic));
         self.exchange.clear();
         let mut resent = 0;
@@ -88,6 +92,7 @@ impl Lane {
             }
         }
         if at == 0 {
+            self.dismiss_witness();
             return Step::Rest;
         }
         if resent > 0 {

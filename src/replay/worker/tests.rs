@@ -1,5 +1,7 @@
 //! A worker against a scripted backend: what it sends, what it reports, and what it lets go.
 
+mod blame;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -409,52 +411,6 @@ fn a_head_that_hustdb_cannot_stand_is_set_aside_unsent() {
         rig.told(),
         ["1.0=Applied", "1.1!head_too_long", "1.2=Applied"]
     );
-}
-
-#[test]
-fn a_record_that_fails_while_others_move_is_set_aside_after_attempts_max() {
-    let mut rig = Rig::new(settings());
-    rig.feed(&puts(2));
-    for others in [0, 1, 1] {
-        rig.connect();
-        rig.answer(0, &answer("500 Internal Server Error", ""));
-        rig.counters.answers.add(others);
-        rig.wait(10);
-    }
-    assert_eq!(rig.bursts(), ["a", "a", "a"]);
-    assert_eq!(rig.told(), ["1.0!attempts"]);
-    rig.connect();
-    rig.answer(0, APPLIED);
-    assert_eq!(rig.told(), ["1.1=Applied"]);
-    assert_eq!(rig.troubles().len(), 3);
-}
-
-#[test]
-fn a_backend_that_answers_nobody_sets_nothing_aside() {
-    let mut rig = Rig::new(settings());
-    rig.feed(&puts(2));
-    for _ in 0..20 {
-        rig.connect();
-        rig.answer(0, &answer("500 Internal Server Error", ""));
-        rig.wait(10);
-    }
-    assert_eq!(rig.told(), [""; 0]);
-}
-
-#[test]
-fn own_answers_in_the_same_read_are_not_others_moving() {
-    let mut rig = Rig::new(LaneSettings {
-        attempts_max: 1,
-        ..settings()
-    });
-    rig.feed(&puts(3));
-    rig.connect();
-    rig.answer(0, APPLIED);
-    rig.answer(
-        0,
-        &(APPLIED.to_owned() + &answer("500 Internal Server Error", "")),
-    );
-    assert_eq!(rig.told(), ["1.0=Applied", "1.1=Applied"]);
 }
 
 #[test]

@@ -1,0 +1,251 @@
+//! Whether a failure is a record's own or its backend's.
+
+use super::*;
+
+#[test]
+fn a_record_that_fails_while_others_move_is_set_aside_after_attempts_max() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    for others in [0, 1, 1] {
+        rig.connect();
+        rig.answer(0, &answer("500 Internal Server Error", ""));
+        rig.counters.answers.add(others);
+        rig.wait(10);
+    }
+    assert_eq!(rig.bursts(), ["a", "a", "a"]);
+    assert_eq!(rig.told(), ["1.0!attempts"]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.told(), ["1.1=Applied"]);
+    assert_eq!(rig.troubles().len(), 3);
+}
+
+#[test]
+fn a_backend_that_answers_nobody_sets_nothing_aside() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    for _ in 0..20 {
+        rig.connect();
+        rig.answer(0, &answer("500 Internal Server Error", ""));
+        rig.wait(10);
+    }
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[test]
+fn own_answers_in_the_same_read_are_not_others_moving() {
+    let mut rig = Rig::new(LaneSettings {
+        attempts_max: 1,
+        ..settings()
+    });
+    rig.feed(&puts(3));
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(
+        0,
+        &(APPLIED.to_owned() + &answer("500 Internal Server Error", "")),
+    );
+    assert_eq!(rig.told(), ["1.0=Applied", "1.1=Applied"]);
+}
+
+const FAILED: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+const HARMLESS: &str = "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\n";
+
+impl Rig {
+    /// Connects, fails what is sent then, and lets the delay pass.
+    fn fail(&mut self) {
+        self.connect();
+        self.answer(0, FAILED);
+        self.wait(10);
+    }
+
+    /// Goes on until nothing waits any more; requests for these keys fail. Says what the keeper was told.
+    fn replay_with_failing(&mut self, failing: &[&str]) -> Vec<String> {
+        let mut told = vec![];
+        for _ in 0..200 {
+            self.connect();
+            let Some(burst) = self.bursts().pop() else {
+                return told;
+            };
+            let keys: Vec<_> = burst.split(' ').collect();
+            let good = keys.iter().take_while(|key| !failing.contains(key)).count();
+            let fails = if good < keys.len() { FAILED } else { "" };
+            self.answer(0, &(APPLIED.repeat(good) + fails));
+            if good < keys.len() {
+                self.bursts();
+                self.wait(10);
+            }
+            told.extend(self.told());
+        }
+        panic!("it goes in circles; told: {told:?}");
+    }
+
+    fn flush_and_open(&mut self) {
+        self.epoch += 1;
+        let (backend, epoch) = (BACKEND, self.epoch);
+        self.mail(WorkerMail::Flush {
+            backend,
+            epoch,
+            drain_until: None,
+        });
+        self.mail(WorkerMail::Open {
+            backend,
+            epoch,
+            address: "127.0.0.1:1".parse().unwrap(),
+            settings: Arc::new(settings()),
+            counters: Arc::clone(&self.counters),
+        });
+    }
+}
+
+#[test]
+fn failures_before_a_flush_still_count_after_it() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    rig.fail();
+    rig.counters.answers.add(1);
+    rig.fail();
+    rig.flush_and_open();
+    rig.feed(&puts(2));
+    rig.fail();
+    assert_eq!(rig.told(), ["flushed 1", "2.0!attempts"]);
+}
+
+#[test]
+fn failures_of_one_record_are_not_anothers() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    rig.fail();
+    rig.fail();
+    rig.flush_and_open();
+    rig.feed(&[put("b")]);
+    rig.counters.answers.add(1);
+    rig.fail();
+    assert_eq!(rig.told(), ["flushed 1"]);
+}
+
+#[test]
+fn where_no_other_lane_moves_a_record_of_another_key_goes_ahead_as_a_witness() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    (0..3).for_each(|_| rig.fail());
+    assert_eq!(rig.told(), [""; 0]);
+    rig.connect();
+    assert_eq!(rig.bursts(), ["a", "a", "a", "b"]);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.bursts(), ["a"]);
+    rig.answer(0, FAILED);
+    assert_eq!(rig.told(), ["1.1=Applied", "1.0!attempts"]);
+}
+
+#[test]
+fn records_that_always_fail_do_not_hold_up_the_others_of_their_lane() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(9));
+    let mut told = rig.replay_with_failing(&["a", "b", "e", "h"]);
+    told.sort();
+    let expected = KEYS[..9].iter().enumerate().map(|(line, key)| {
+        let fails = ["a", "b", "e", "h"].contains(key);
+        format!("1.{line}{}", if fails { "!attempts" } else { "=Applied" })
+    });
+    assert_eq!(told, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_witness_never_overtakes_a_record_of_its_own_key() {
+    let version = |version, key| Record {
+        version,
+        ..put(key)
+    };
+    let mut rig = Rig::new(settings());
+    rig.feed(&[
+        version(1, "a"),
+        version(2, "a"),
+        version(1, "b"),
+        version(2, "b"),
+        version(3, "%62"),
+    ]);
+    (0..3).for_each(|_| rig.fail());
+    rig.sent.clear();
+    rig.connect();
+    assert!(rig.sent[0].1.contains("key=b&ver=1&"), "{}", rig.sent[0].1);
+    rig.answer(0, APPLIED);
+    let told = rig.replay_with_failing(&["a"]);
+    let of_b: Vec<_> = told
+        .iter()
+        .filter(|told| told.ends_with("Applied"))
+        .collect();
+    assert_eq!(of_b, ["1.2=Applied", "1.3=Applied", "1.4=Applied"]);
+}
+
+#[test]
+fn a_witness_that_fails_goes_back_to_its_place_and_is_not_blamed() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    for _ in 0..20 {
+        rig.fail();
+    }
+    let bursts = rig.bursts();
+    assert!(bursts.contains(&"b".to_owned()), "{bursts:?}");
+    assert_eq!(rig.told(), [""; 0]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, APPLIED);
+    let mut told = rig.told();
+    told.sort();
+    assert_eq!(told, ["1.0=Applied", "1.1=Applied"]);
+}
+
+#[test]
+fn the_last_record_of_all_is_set_aside_when_a_harmless_question_is_answered() {
+    let mut rig = Rig::new(settings());
+    rig.counters.in_flight_records.set(1);
+    rig.feed(&puts(1));
+    (0..3).for_each(|_| rig.fail());
+    rig.sent.clear();
+    rig.connect();
+    assert!(rig.sent[0].1.starts_with(HARMLESS), "{}", rig.sent[0].1);
+    rig.answer(0, &answer("404 Not Found", ""));
+    assert_eq!(rig.told(), [""; 0], "it is tried once more");
+    rig.answer(0, FAILED);
+    assert_eq!(rig.told(), ["1.0!attempts"]);
+}
+
+#[test]
+fn the_last_record_of_all_waits_where_the_question_fails_too() {
+    let mut rig = Rig::new(settings());
+    rig.counters.in_flight_records.set(1);
+    rig.feed(&puts(1));
+    for _ in 0..20 {
+        rig.fail();
+    }
+    assert!(rig.sent.last().unwrap().1.starts_with(HARMLESS));
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[test]
+fn where_other_lanes_have_records_and_none_is_answered_it_is_the_backends_failure() {
+    let mut rig = Rig::new(settings());
+    rig.counters.in_flight_records.set(2);
+    rig.feed(&puts(1));
+    for _ in 0..20 {
+        rig.fail();
+    }
+    assert_eq!(rig.bursts(), ["a"; 20]);
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[test]
+fn the_answer_to_its_own_question_is_not_others_moving() {
+    let mut rig = Rig::new(settings());
+    rig.counters.in_flight_records.set(2);
+    rig.feed_as(&[zadd(b"m")], true);
+    for _ in 0..5 {
+        rig.connect();
+        rig.answer(0, &answer("404 Not Found", ""));
+        rig.answer(0, FAILED);
+        rig.wait(10);
+    }
+    assert_eq!(rig.told(), [""; 0]);
+    assert_eq!(rig.counters.answers.load(), 0);
+}

@@ -68,11 +68,19 @@ mod switch {
         AskOnceForAll,
         /// At the end, lines are let go whose setting aside is tried once more. The simulation found this in the keeper.
         EndTwice,
+        /// A log that shrank goes on where it was.
+        TrustShrunkLog,
+        /// A log that has grown is the one that it was. The simulation found this in the feeder.
+        TrustFirstBytes,
+        /// Nobody looks once more at deleted logs.
+        LookNoMore,
+        /// A flush forgets how often a record has failed.
+        ForgetFailures,
     }
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 17] = [
+        pub const ALL: [Self; 21] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -90,6 +98,10 @@ mod switch {
             Self::QuietTooEarly,
             Self::AskOnceForAll,
             Self::EndTwice,
+            Self::TrustShrunkLog,
+            Self::TrustFirstBytes,
+            Self::LookNoMore,
+            Self::ForgetFailures,
         ];
 
         /// Whether this thread has it.

@@ -188,7 +188,10 @@ impl TestDisk {
     pub fn truncate_log(&self, backend: &str, name: &str, bytes: usize) {
         let mut world = self.world();
         let now = world.now_nanos;
-        let inode = world.logs.get(backend).and_then(|folder| folder.seen.get(name).copied());
+        let inode = world
+            .logs
+            .get(backend)
+            .and_then(|folder| folder.seen.get(name).copied());
         if let Some(inode) = inode {
             world.inodes[inode].write(Write::Cut(bytes), now);
             world.inodes[inode].sync();

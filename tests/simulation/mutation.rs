@@ -151,15 +151,14 @@ impl Healthy {
         assert_eq!(self.store.apply(&request, mutation.unix).status, 200);
     }
 
-    /// A mutation at which backends fail for ever. This master does not keep it either. Where there is more than one lane they are of one key: who is to
-    /// blame where several lanes fail and nobody else moves, nobody can tell.
-    pub(crate) fn poison(&mut self, lanes: u32, unix: u64, random: &mut Rng) -> Mutation {
+    /// A mutation at which backends fail for ever, of one of so many keys. This master does not keep it either.
+    pub(crate) fn poison(&mut self, keys: u32, unix: u64, random: &mut Rng) -> Mutation {
         use Method::{Del, Hdel, Hset, Put, Zadd, Zrem};
         const KINDS: [[Method; 2]; 3] = [[Put, Del], [Hset, Hdel], [Zadd, Zrem]];
         self.poisons += 1;
-        let (kind, key) = match lanes {
-            1 => (random.usize(..3), random.u32(..2)),
-            _ => (self.poison_kind, 0),
+        let (kind, key) = match keys {
+            1 => (self.poison_kind, 0),
+            _ => (random.usize(..3), random.u32(..keys)),
         };
         let key = format!("poison{key}").into_bytes();
         let method = KINDS[kind][random.usize(..2)];

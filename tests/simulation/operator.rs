@@ -31,7 +31,10 @@ impl World {
         let (kept, what) = match self.whims.u32(..6) {
             // logrotate's copytruncate.
             0..=2 => (0, "empties"),
-            3 => (self.whims.u64(..=lines), "cuts"),
+            // Where it may grow again before anybody looks, nothing tells that lines in its midst are others than before.
+            3 if !self.plan.faults.strays && file != self.writers[place].file => {
+                (self.whims.u64(..=lines), "cuts")
+            }
             _ => (0, "deletes"),
         };
         self.trace.note(
@@ -45,12 +48,15 @@ impl World {
             let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
             let end = match kept {
                 0 => 0,
-                kept => ends.map(|(at, _)| at + 1).nth(kept as usize - 1).unwrap_or(bytes.len()),
+                kept => ends
+                    .map(|(at, _)| at + 1)
+                    .nth(kept as usize - 1)
+                    .unwrap_or(bytes.len()),
             };
             self.disk.inner.truncate_log(&name, &file, end);
         }
         self.backends[place].oracle.handle_taken(&file, kept);
-        if self.whims.bool() {
+        if what != "cuts" && self.whims.bool() {
             for _ in 0..self.whims.u32(1..=REGROWN_LINES_MAX) {
                 self.write_alone(place, &file);
             }

@@ -132,6 +132,8 @@ struct History {
     arrived: usize,
     /// Some were left out, as somebody took their lines away: nobody knows what the backend holds.
     has_gaps: bool,
+    /// A log that shrank is read again as a new one: what is left of it comes behind what is newer.
+    is_free: bool,
 }
 
 impl History {
@@ -144,11 +146,30 @@ impl History {
         next
     }
 
+    /// Whether the operation of this number has arrived, and all before it.
+    fn has_arrived(&self, operation: usize) -> bool {
+        if self.is_free {
+            let operation = &self.operations[operation];
+            return operation.arrived || operation.adds_up();
+        }
+        let mut not_seen = self.arrived.min(operation + 1)..=operation;
+        not_seen.all(|at| self.may_be_left_out(&self.operations[at]))
+    }
+
+    fn may_be_left_out(&self, operation: &Operation) -> bool {
+        // What was taken away may also be what tells that an addition has not been made: a delete.
+        let has_lost = || self.operations.iter().any(|operation| operation.lost);
+        operation.lost || Self::is_done(operation) || (operation.adds_up() && has_lost())
+    }
+
     /// The last one that may come next: those whose lines somebody took away need not.
     fn reach(&self) -> usize {
         let mut reach = self.next();
-        let may_be_left_out = |operation: &Operation| operation.lost || Self::is_done(operation);
-        while self.operations.get(reach).is_some_and(may_be_left_out) {
+        while self
+            .operations
+            .get(reach)
+            .is_some_and(|operation| self.may_be_left_out(operation))
+        {
             reach += 1;
         }
         reach
@@ -179,6 +200,8 @@ pub(crate) struct Oracle {
     taken: BTreeSet<Place>,
     /// Lines that came to deleted logs in this life of the server.
     strays: BTreeSet<Place>,
+    /// Of all of them, so many were set aside.
+    strays_aside: u64,
 }
 
 /// A file's name, which file of this name it is, and the line's number from 0.
@@ -217,6 +240,10 @@ impl Oracle {
         self.begin_again(file);
         for (place, line) in all {
             if place.2 < kept {
+                if let Some((item, _)) = line.operation() {
+                    let history = self.histories.get_mut(item).expect("it was expected");
+                    (history.is_free, history.has_gaps) = (true, true);
+                }
                 self.lines.insert(self.place(file, place.2), line);
             } else if let Some((item, operation)) = line.operation() {
                 let history = self.histories.get_mut(item).expect("it was expected");
@@ -299,6 +326,12 @@ impl Oracle {
         let Some(history) = self.histories.get_mut(&item) else {
             return;
         };
+        if history.is_free {
+            for operation in history.operations.iter_mut().filter(|it| it.is(call)) {
+                operation.arrived = true;
+            }
+            return;
+        }
         let next = history.next();
         let reach = history.reach().min(history.operations.len() - 1);
         let at: Vec<usize> = (0..=reach)
@@ -326,7 +359,7 @@ impl Oracle {
             lines += 1;
             let has_arrived = what
                 .operation()
-                .is_some_and(|(item, operation)| operation < self.histories[item].arrived);
+                .is_some_and(|(item, operation)| self.histories[item].has_arrived(operation));
             let mut is_set_aside = set_aside
                 .iter()
                 .any(|aside| (&aside.file, aside.line) == (name, line + 1));
@@ -397,15 +430,26 @@ impl Oracle {
                     (1..=lives).contains(&times) || is_older || self.taken.contains(place),
                     "G9: {whose}: the bad line {place:?} was set aside {times} times in {lives} lives"
                 ),
-                Line::Stray { item, operation, .. } => {
+                Line::Stray {
+                    item, operation, ..
+                } => {
                     // Without a place in the order of its log: it came behind the end of that.
                     let history = self.histories.get_mut(item).expect("it was expected");
                     history.operations[*operation].lost |= times > 0;
                     history.has_gaps = true;
+                    self.strays_aside += u64::from(times > 0);
                 }
             }
         }
         for (item, history) in &mut self.histories {
+            if history.is_free {
+                let all = 0..history.operations.len();
+                let due = all
+                    .into_iter()
+                    .find(|at| !history.operations[*at].lost && !history.has_arrived(*at));
+                assert_eq!(due, None, "G1: {whose}: of {item:?} this operation is due");
+                continue;
+            }
             let (next, reach) = (history.next(), history.reach());
             assert!(
                 reach == history.operations.len(),
@@ -425,7 +469,7 @@ impl Oracle {
         let lines = self.lines();
         assert_eq!(
             (processed, settled, rejected),
-            (lines, lines, self.lines_bad),
+            (lines, lines, self.lines_bad + self.strays_aside),
             "{whose}: processed, settled, rejected, where {lines} lines were written"
         );
     }

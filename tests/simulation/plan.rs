@@ -56,6 +56,8 @@ pub(crate) struct Poison {
     pub(crate) records: u32,
     /// The very last lines are some, too.
     pub(crate) comes_last: bool,
+    /// How many keys they are about, where there is but one lane.
+    pub(crate) keys: u32,
     pub(crate) how: Failing,
 }
 
@@ -199,10 +201,18 @@ impl Plan {
             self.poison = Some(Poison {
                 records: random.u32(0..=4),
                 comes_last: random.bool(),
-                how: [Failing::Answers, Failing::Answers, Failing::Resets, Failing::Hangs][random.usize(..4)],
+                keys: 1,
+                how: [
+                    Failing::Answers,
+                    Failing::Answers,
+                    Failing::Resets,
+                    Failing::Hangs,
+                ][random.usize(..4)],
             });
-            // As few tries as do not set aside a record that is only unlucky.
-            self.lane.attempts_max = random.u32(8..=12);
+            // As few tries as do not set aside a record that is only unlucky; nor is one as unlucky as it can be elsewhere.
+            self.lane.attempts_max = random.u32(10..=12);
+            self.faults.net = self.faults.net.min(20);
+            self.faults.partial_writes = self.faults.partial_writes.min(20);
             if random.u32(..3) == 0 {
                 self.set_lanes(1);
             }

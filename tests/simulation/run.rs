@@ -6,10 +6,13 @@ use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::replay::disk::Disk as _;
 use hustdbsync::standin::differences;
 
+use crate::plan::Plan;
 use crate::world::World;
 
 /// All has to be delivered and deleted so long after all is well.
 const DRAIN_MAX: Duration = Duration::from_secs(240);
+/// Besides, for each record that always fails, where a backend has one lane only: each failure marks it down, and its pauses grow.
+const DRAIN_PER_POISON: Duration = Duration::from_secs(400);
 /// Then nothing happens for so long, and little is done.
 const QUIET: Duration = Duration::from_secs(5);
 const QUIET_TURNS_MAX: u64 = 2_000;
@@ -20,11 +23,16 @@ const EXPIRY_TOLERANCE_S: u64 = 60;
 
 /// Runs a seed; panics where a guarantee does not hold. Gives the trace's hash.
 pub(crate) fn run(seed: u64, prints: bool) -> u64 {
-    let mut world = World::new(seed, prints);
+    run_as(seed, prints, |_| {})
+}
+
+/// The same, with something else than what the seed stands for.
+pub(crate) fn run_as(seed: u64, prints: bool, change: fn(&mut Plan)) -> u64 {
+    let mut world = World::new(seed, prints, change);
     while !world.healed {
         world.step();
     }
-    let end = world.now + DRAIN_MAX;
+    let end = world.now + world.drain_max();
     let mut steps = 0_u64;
     loop {
         world.step();
@@ -49,6 +57,14 @@ pub(crate) fn run(seed: u64, prints: bool) -> u64 {
 }
 
 impl World {
+    fn drain_max(&self) -> Duration {
+        let poisons = self.writers.iter().map(|writer| writer.healthy.poisons());
+        match self.plan.lane.lanes {
+            1 => DRAIN_MAX + DRAIN_PER_POISON * poisons.max().unwrap_or(0),
+            _ => DRAIN_MAX,
+        }
+    }
+
     /// Whether every log has been delivered and deleted.
     fn is_drained(&self) -> bool {
         let mut disk = self.disk.inner.clone();

@@ -93,11 +93,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, prints: bool) -> Self {
+    pub(crate) fn new(seed: u64, prints: bool, change: fn(&mut Plan)) -> Self {
         let mut random = Rng::with_seed(seed);
         let mut plan = Plan::draw(&mut random);
         let mut whims = Rng::with_seed(seed ^ 0x7f4a_7c15);
         plan.widen(seed, &mut whims);
+        change(&mut plan);
         let disk = SimDisk::new(random.u64(..), plan.faults.short_reads);
         disk.inner.set_leases(plan.leases);
         let authorization = format!("Basic {CREDENTIALS}").into_bytes();
@@ -199,7 +200,10 @@ impl World {
             let Deletion { backend, name, .. } = &deletion;
             self.trace
                 .note(at, format_args!("{backend}: {name} is deleted"));
-            let place = self.backends.iter().position(|model| model.name == *backend);
+            let place = self
+                .backends
+                .iter()
+                .position(|model| model.name == *backend);
             let place = place.expect("only its logs are deleted");
             self.backends[place].oracle.handle_deletion(&deletion);
             self.write_behind(place, &deletion);

@@ -29,7 +29,7 @@ struct Rest {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) healthy: Healthy,
-    file: String,
+    pub(crate) file: String,
     /// Minutes so far.
     minute: u32,
     minute_ends: Duration,
@@ -138,9 +138,7 @@ impl World {
             self.write_alone(place, &file);
         }
         let poison = self.plan.poison.map_or(0, |poison| poison.records);
-        if self.writers[place].healthy.poisons() < poison
-            && self.whims.u32(..1000) < POISON_ODDS
-        {
+        if self.writers[place].healthy.poisons() < poison && self.whims.u32(..1000) < POISON_ODDS {
             self.write_poison(place);
         }
         if let Some((text, line)) = self.draw_line(place) {
@@ -158,8 +156,10 @@ impl World {
     fn write_poison(&mut self, place: usize) {
         let (unix, file) = (self.unix(), self.writers[place].file.clone());
         for _ in 0..self.whims.u32(1..=2) {
-            let (lanes, whims) = (self.plan.lane.lanes, &mut self.whims);
-            let mutation = self.writers[place].healthy.poison(lanes, unix, whims);
+            // In several lanes nobody can tell who is to blame, where all of them fail and nobody else moves.
+            let poison = self.plan.poison.filter(|_| self.plan.lane.lanes == 1);
+            let (keys, whims) = (poison.map_or(1, |poison| poison.keys), &mut self.whims);
+            let mutation = self.writers[place].healthy.poison(keys, unix, whims);
             let (raw, line) = self.good_line(place, &mutation);
             if let Line::Good { item, operation } = line {
                 let text = raw.clone();
@@ -232,7 +232,10 @@ impl World {
 
     /// Whether somebody has not finished writing to a log.
     pub(crate) fn is_being_written(&self, place: usize, file: &str) -> bool {
-        self.writers[place].rests.iter().any(|rest| rest.file == file)
+        self.writers[place]
+            .rests
+            .iter()
+            .any(|rest| rest.file == file)
     }
 
     /// The last line of a file never gets its newline: whole all the same, or cut in its midst.

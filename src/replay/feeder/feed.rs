@@ -113,7 +113,8 @@ impl<D: Disk> Feeder<D> {
         if !self.open(at, index, now)? {
             return Ok(Step::Nothing);
         }
-        if !self.identify(at, index, false)? {
+        let was_unchecked = self.sources[at].catalog.files()[index].is_unchecked();
+        if !self.look(at, index, now)? || !self.identify(at, index, false)? {
             return Ok(Step::Done);
         }
         let closed_after = self.settings.closed_after;
@@ -137,6 +138,7 @@ impl<D: Disk> Feeder<D> {
             .cursor
             .want(file.meta.bytes, is_closed, chunk_bytes, line_bytes_max)
         {
+            Want::Nothing if was_unchecked => Ok(Step::Done),
             Want::Nothing => Ok(Step::Nothing),
             Want::Search { bytes } => self.search(at, index, bytes, now),
             Want::Skip { end } => self.skip(at, index, end, now),

@@ -22,6 +22,8 @@ pub(super) struct Begun {
     pub(super) cursor: Cursor,
     /// Lines that need not be fed.
     pub(super) settled: SettledRuns,
+    /// The file's length and time of change when its first bytes were last seen to be what they were.
+    pub(super) checked: (u64, u64),
 }
 
 /// A log file.
@@ -92,9 +94,20 @@ impl<L> LogFile<L> {
         (own.device, own.inode, own.born_nanos) == (meta.device, meta.inode, meta.born_nanos)
     }
 
+    /// Its length and time of change.
+    pub(super) fn last_change(&self) -> (u64, u64) {
+        (self.meta.bytes, self.meta.modified_nanos)
+    }
+
+    /// Whether it has changed since its first bytes were looked at.
+    pub(super) fn is_unchecked(&self) -> bool {
+        let begun = self.begun.as_ref();
+        begun.is_some_and(|begun| begun.checked != self.last_change())
+    }
+
     /// Takes over what the file is now.
     pub(super) fn observe(&mut self, meta: LogMeta, now: Now) -> Observed {
-        if (meta.bytes, meta.modified_nanos) == (self.meta.bytes, self.meta.modified_nanos) {
+        if (meta.bytes, meta.modified_nanos) == self.last_change() {
             return Observed::Same;
         }
         let shrank = meta.bytes < self.meta.bytes;
@@ -104,7 +117,9 @@ impl<L> LogFile<L> {
             age: Duration::ZERO,
         };
         let cursor = self.begun.as_mut().map(|begun| &mut begun.cursor);
-        let lines_left = !shrank || cursor.is_none_or(|cursor| cursor.handle_shrunk(meta.bytes));
+        let lines_left = !shrank
+            || planted!(TrustShrunkLog)
+            || cursor.is_none_or(|cursor| cursor.handle_shrunk(meta.bytes));
         if lines_left {
             Observed::Changed
         } else {
@@ -172,7 +187,7 @@ impl<L> LogFile<L> {
                 _ => Stage::ToBegin,
             };
         };
-        if begun.cursor.has_unread(self.meta.bytes) {
+        if begun.cursor.has_unread(self.meta.bytes) || self.is_unchecked() {
             return Stage::ToRead;
         }
         if begun.cursor.has_tail(self.meta.bytes) {
@@ -192,7 +207,7 @@ impl<L> LogFile<L> {
 pub(super) enum Stage {
     /// Begin it.
     ToBegin,
-    /// Read on in it.
+    /// Read on in it, or see whether it is what it was.
     ToRead,
     /// Nothing to read, and newer files must wait.
     Until(Duration),

@@ -12,12 +12,16 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -151,6 +155,21 @@ PATH_CALL(int, rename, (const char *from, const char *to), from, from, to)
 PATH_CALL(int, unlink, (const char *path), path, path)
 PATH_CALL(int, mkdir, (const char *path, mode_t mode), path, path, mode)
 PATH_CALL(int, inotify_add_watch, (int fd, const char *path, uint32_t mask), path, fd, path, mask)
+
+PATH_CALL(int, eventfd, (unsigned int count, int flags), "eventfd", count, flags)
+PATH_CALL(int, epoll_create1, (int flags), "epoll", flags)
+PATH_CALL(int, inotify_init1, (int flags), "inotify", flags)
+FD_CALL(int, flock, (int fd, int what), fd, fd, what)
+FD_CALL(int, bind, (int fd, const struct sockaddr *at, socklen_t length), fd, fd, at, length)
+FD_CALL(int, listen, (int fd, int waiting), fd, fd, waiting)
+FD_CALL(int, getpeername, (int fd, struct sockaddr *into, socklen_t *length), fd, fd, into, length)
+
+/* It gives its error back. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *argument) {
+    if (strikes_path("pthread_create", "thread"))
+        return fault->error;
+    REAL(pthread_create, thread, how, run, argument);
+}
 
 int socket(int domain, int type, int protocol) {
     if (strikes_path("socket", "socket:"))

@@ -2,7 +2,7 @@
 
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EBUSY, ECONNABORTED, ECONNREFUSED, ECONNRESET, EINTR, EINVAL,
-    EIO, EMFILE, ENETUNREACH, ENOBUFS, ENOMEM, ENOSPC, EPIPE, EROFS, ETIMEDOUT,
+    EIO, EMFILE, ENETUNREACH, ENOBUFS, ENOMEM, ENOSPC, ENOTCONN, EPIPE, EROFS, ETIMEDOUT,
 };
 
 /// No error: the call does half of what it was asked for.
@@ -27,8 +27,17 @@ pub(crate) enum Stir {
     Door,
     /// The fault is there when the process starts.
     Start,
+    /// This too, and state is there that does not read back whole: a checkpoint that is none, and half a rejected line.
+    TornState,
     /// Values so large that they are sent from where they were read.
     LargeValues,
+}
+
+impl Stir {
+    /// Whether the fault is there when the process starts.
+    pub(crate) fn is_at_start(self) -> bool {
+        matches!(self, Self::Start | Self::TornState)
+    }
 }
 
 /// What a sticky fault must leave in the log, in one line.
@@ -127,6 +136,11 @@ const ROWS: &[Row] = &[
     Row { call: "fsync", both: &[EIO, ENOSPC], once: &[EINTR], ..STATE_ROW },
     Row { call: "rename", both: &[EIO, ENOSPC, EACCES], ..STATE_ROW },
     Row { call: "statx", both: &[EIO], deletes: true, ..STATE_ROW },
+    Row { call: "mkdir", both: &[ENOSPC, EACCES, EIO, EROFS], once: &[EINTR], stir: Stir::Start, ..STATE_ROW },
+    Row { call: "ftruncate64", about: "rejected.jsonl", both: &[EIO, EROFS], once: &[EINTR], stir: Stir::TornState, ..STATE_ROW },
+    // A checkpoint that can't be read time and again is held for lost (G11).
+    Row { call: "read", both: &[EIO], once: &[EINTR], stir: Stir::TornState, deletes: true, ..STATE_ROW },
+    Row { call: "pread64", both: &[EIO], once: &[EINTR, PART], stir: Stir::TornState, ..STATE_ROW },
     // Connections to backends. Of `writev` only some lanes suffer, which each tries again and the log doesn't tell while others are answered.
     Row { call: "send", both: &[EPIPE, ECONNRESET, ENOBUFS], once: &[EINTR], ..SOCKET_ROW },
     Row { call: "send", both: &[EAGAIN], says: MUTE, ..SOCKET_ROW },
@@ -140,6 +154,9 @@ const ROWS: &[Row] = &[
     Row { call: "epoll_ctl", both: &[ENOSPC, ENOMEM], ..RECONNECT },
     Row { call: "setsockopt", both: &[EINVAL, ENOMEM], says: Says::Nothing, ..RECONNECT },
     Row { call: "getsockopt", both: &[ENOMEM], ..RECONNECT },
+    Row { call: "getpeername", both: &[ENOBUFS], once: &[ENOTCONN], ..RECONNECT },
+    // Between our threads: a bell whose counter is full.
+    Row { call: "write", about: "eventfd", once: &[EAGAIN], says: Says::Nothing, ..ROW },
     Row { call: "epoll_wait", about: "eventpoll", once: &[EINTR], says: Says::Nothing, ..ROW },
     // HA's door.
     Row { call: "accept4", both: &[EMFILE, ENOBUFS], stir: Stir::Door, says: Says::CauseAnd("accept"), ..SOCKET_ROW },

@@ -11,8 +11,10 @@ use crate::world::World;
 
 /// All has to be delivered and deleted so long after all is well.
 const DRAIN_MAX: Duration = Duration::from_secs(240);
-/// Besides, for each record that always fails, where a backend has one lane only: each failure marks it down, and its pauses grow.
-const DRAIN_PER_POISON: Duration = Duration::from_secs(400);
+/// Besides, for each record that always fails: so long it takes to be tried often enough.
+const DRAIN_PER_POISON: Duration = Duration::from_secs(90);
+/// The same where a backend has one lane only: each failure marks it down, and its pauses grow.
+const DRAIN_PER_POISON_ALONE: Duration = Duration::from_secs(400);
 /// Then nothing happens for so long, and little is done.
 const QUIET: Duration = Duration::from_secs(5);
 const QUIET_TURNS_MAX: u64 = 2_000;
@@ -59,10 +61,11 @@ pub(crate) fn run_as(seed: u64, prints: bool, change: fn(&mut Plan)) -> u64 {
 impl World {
     fn drain_max(&self) -> Duration {
         let poisons = self.writers.iter().map(|writer| writer.healthy.poisons());
-        match self.plan.lane.lanes {
-            1 => DRAIN_MAX + DRAIN_PER_POISON * poisons.max().unwrap_or(0),
-            _ => DRAIN_MAX,
-        }
+        let each = match self.plan.lane.lanes {
+            1 => DRAIN_PER_POISON_ALONE,
+            _ => DRAIN_PER_POISON,
+        };
+        DRAIN_MAX + each * poisons.max().unwrap_or(0)
     }
 
     /// Whether every log has been delivered and deleted.

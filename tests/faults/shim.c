@@ -12,7 +12,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -163,13 +162,6 @@ FD_CALL(int, flock, (int fd, int what), fd, fd, what)
 FD_CALL(int, bind, (int fd, const struct sockaddr *at, socklen_t length), fd, fd, at, length)
 FD_CALL(int, listen, (int fd, int waiting), fd, fd, waiting)
 FD_CALL(int, getpeername, (int fd, struct sockaddr *into, socklen_t *length), fd, fd, into, length)
-
-/* It gives its error back. */
-int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *argument) {
-    if (strikes_path("pthread_create", "thread"))
-        return fault->error;
-    REAL(pthread_create, thread, how, run, argument);
-}
 
 int socket(int domain, int type, int protocol) {
     if (strikes_path("socket", "socket:"))

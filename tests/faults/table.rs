@@ -75,6 +75,8 @@ struct Row {
     both: &'static [i32],
     /// These a few times only: a kernel never goes on with them.
     once: &'static [i32],
+    /// These sticky only: the call is made once.
+    sticky: &'static [i32],
     stir: Stir,
     says: Says,
     deletes: bool,
@@ -92,6 +94,7 @@ const ROW: Row = Row {
     about: "",
     both: &[],
     once: &[],
+    sticky: &[],
     stir: Stir::Nothing,
     says: Says::Cause,
     deletes: true,
@@ -129,6 +132,7 @@ const ROWS: &[Row] = &[
     Row { call: "fsync", about: LOGS, both: &[EIO, ENOSPC], ..ROW },
     Row { call: "read", about: "inotify", both: &[EIO], once: &[EINTR, EAGAIN], says: Says::Nothing, ..ROW },
     Row { call: "inotify_add_watch", about: LOGS, both: &[ENOSPC, EACCES], stir: Stir::Start, says: Says::CauseAnd("cannot watch"), ..ROW },
+    Row { call: "inotify_init1", about: "inotify", sticky: &[EMFILE, ENOMEM], stir: Stir::Start, says: Says::CauseAnd("inotify"), ..ROW },
     // Our state.
     Row { call: "open64", both: &[ENOSPC, EMFILE, EACCES, EIO, EROFS], once: &[EINTR], ..STATE_ROW },
     Row { call: "write", both: &[ENOSPC, EIO], once: &[EINTR], ..STATE_ROW },
@@ -179,7 +183,7 @@ pub(crate) fn cases() -> Vec<Case> {
             says: row.says,
             deletes: row.deletes,
         };
-        for &error in row.both {
+        for &error in row.both.iter().chain(row.sticky) {
             cases.push(Case { error, ..case });
         }
         for &error in row.both.iter().chain(row.once) {

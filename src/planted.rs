@@ -72,6 +72,8 @@ mod switch {
         TrustShrunkLog,
         /// A log that has grown is the one that it was. The simulation found this in the feeder.
         TrustFirstBytes,
+        /// Lines of a log that shrank while nobody read it are settled. The simulation found this in the feeder.
+        TrustSettledLines,
         /// Nobody looks once more at deleted logs.
         LookNoMore,
         /// A flush forgets how often a record has failed.
@@ -80,7 +82,7 @@ mod switch {
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 21] = [
+        pub const ALL: [Self; 22] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -100,6 +102,7 @@ mod switch {
             Self::EndTwice,
             Self::TrustShrunkLog,
             Self::TrustFirstBytes,
+            Self::TrustSettledLines,
             Self::LookNoMore,
             Self::ForgetFailures,
         ];

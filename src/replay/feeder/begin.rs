@@ -34,7 +34,10 @@ impl<D: Disk> Feeder<D> {
         let file = source.catalog.file_mut(index);
         let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
         let resume = source.resume.as_mut().expect("a backend is fed by a plan");
-        let start = resume.start(&file.name, meta, prefix);
+        let start = match std::mem::take(&mut file.shrank) && !planted!(TrustSettledLines) {
+            true => resume.start_anew(meta),
+            false => resume.start(&file.name, meta, prefix),
+        };
         let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
         let name = Arc::clone(&file.name);
         tracing::debug!(backend = %source.info.name, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading a log");

@@ -117,6 +117,11 @@ impl<D: Disk> Feeder<D> {
         if !self.look(at, index, now)? || !self.identify(at, index, false)? {
             return Ok(Step::Done);
         }
+        if self.sources[at].catalog.files()[index].lacks_lines() {
+            let loss = self.sources[at].catalog.file_mut(index).handle_shrunk();
+            self.handle_loss(at, &loss);
+            return Ok(Step::Done);
+        }
         let closed_after = self.settings.closed_after;
         let chunk_bytes = self.bounds.chunk_bytes(self.share_bytes());
         // A last line without newline is taken as it is only if it is still so now.

@@ -43,6 +43,8 @@ pub(super) struct LogFile<L> {
     pub(super) log: Option<L>,
     /// Set once it is begun in this epoch.
     pub(super) begun: Option<Begun>,
+    /// It shrank while it was not begun: nothing that is known of it holds.
+    pub(super) shrank: bool,
     seen: LastChange,
 }
 
@@ -80,6 +82,7 @@ impl<L> LogFile<L> {
             deleted: false,
             log: None,
             begun: None,
+            shrank: false,
             seen: LastChange {
                 at: now.monotonic,
                 age,
@@ -99,6 +102,15 @@ impl<L> LogFile<L> {
         (self.meta.bytes, self.meta.modified_nanos)
     }
 
+    /// Whether it ends before lines that were settled: it must have shrunk.
+    pub(super) fn lacks_lines(&self) -> bool {
+        let lacks = |begun: &Begun| {
+            let settled = begun.settled.back().map_or(0, |run| run.end);
+            !begun.cursor.has_tail(self.meta.bytes) && settled > begun.cursor.line()
+        };
+        self.begun.as_ref().is_some_and(lacks) && !planted!(TrustSettledLines)
+    }
+
     /// Whether it has changed since its first bytes were looked at.
     pub(super) fn is_unchecked(&self) -> bool {
         let begun = self.begun.as_ref();
@@ -116,6 +128,7 @@ impl<L> LogFile<L> {
             at: now.monotonic,
             age: Duration::ZERO,
         };
+        self.shrank |= shrank && self.begun.is_none();
         let cursor = self.begun.as_mut().map(|begun| &mut begun.cursor);
         let lines_left = !shrank
             || planted!(TrustShrunkLog)
@@ -187,7 +200,7 @@ impl<L> LogFile<L> {
                 _ => Stage::ToBegin,
             };
         };
-        if begun.cursor.has_unread(self.meta.bytes) || self.is_unchecked() {
+        if begun.cursor.has_unread(self.meta.bytes) || self.is_unchecked() || self.lacks_lines() {
             return Stage::ToRead;
         }
         if begun.cursor.has_tail(self.meta.bytes) {

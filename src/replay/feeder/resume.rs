@@ -68,7 +68,11 @@ impl Resume {
                 entry: FileStart::Legacy(index),
             };
         }
-        // What is known of this inode is of a file that it is no more, whatever becomes of it. The keeper forgets that too.
+        self.start_anew(meta)
+    }
+
+    /// A file of which nothing is settled. What is known of its inode is of a file that it is no more; the keeper forgets that too.
+    pub(super) fn start_anew(&mut self, meta: &LogMeta) -> Start {
         let others: Vec<usize> = self.entries_of(meta).collect();
         others.into_iter().for_each(|index| self.used[index] = true);
         Start {

@@ -68,7 +68,7 @@ mod switch {
         AskOnceForAll,
         /// At the end, lines are let go whose setting aside is tried once more. The simulation found this in the keeper.
         EndTwice,
-        /// A log that shrank goes on where it was.
+        /// A log that shrank goes on where it was, whatever its first bytes are.
         TrustShrunkLog,
         /// A log that has grown is the one that it was. The simulation found this in the feeder.
         TrustFirstBytes,

@@ -124,7 +124,8 @@ impl<D: Disk> Feeder<D> {
         );
         let has = file.meta.bytes.min(whole);
         let tells_more = known < has && (has == whole || end);
-        let has_changed = file.is_unchecked() && !planted!(TrustFirstBytes);
+        let trusts = planted!(TrustFirstBytes) || planted!(TrustShrunkLog);
+        let has_changed = file.is_unchecked() && !trusts;
         if !tells_more && !has_changed {
             return Ok(true);
         }

@@ -64,6 +64,9 @@ pub const BODY_COPY_BYTES_MAX: usize = 16 * 1024;
 /// Outcomes that a worker gathers before it hands them to the keeper.
 pub const OUTCOMES_PER_BATCH: usize = 512;
 
+/// For how long it gathers them at most. A wake-up of the keeper costs as much as sending a record.
+pub const HAND_OVER_WITHIN: Duration = Duration::from_millis(2);
+
 /// Messages that a thread's mailbox holds. A full one is the backpressure.
 pub const MAILBOX_MESSAGES: usize = 1024;
 

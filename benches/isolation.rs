@@ -32,10 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Parser)]
 struct Arguments {
     /// Rounds, each of one run alone and one beside the four
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 40)]
     rounds: usize,
     /// Records for each backend
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 100_000)]
     records: u64,
     /// What cargo says to every bench
     #[arg(long, hide = true)]

@@ -43,7 +43,7 @@ const OPEN_FILES_BASE: usize = 48;
 /// Of each backend, beside its lanes: the probe, its logs that are read, its state that is written.
 const OPEN_FILES_A_BACKEND: usize = 8;
 const STATE_BYTES_MAX: u64 = 1 << 20;
-/// So long without one more record delivered means that something is wrong.
+/// So long without one more record delivered or log deleted means that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -223,15 +223,12 @@ impl Soak {
         let begin = Instant::now();
         let server = Server::start(config);
         let mut returned = None;
-        let (mut delivered_before, mut moved) = (0, begin);
+        let (mut progress_before, mut moved) = ((0, 0), begin);
         loop {
             let delivered: u64 = self.standins.iter().map(applied).sum();
-            if delivered > 0 && delivered_before == 0 {
+            if delivered > 0 && figures.first_delivery.is_zero() {
                 figures.first_delivery = begin.elapsed();
                 figures.first_delivery_read_bytes = server.read_bytes();
-            }
-            if delivered > delivered_before {
-                (delivered_before, moved) = (delivered, Instant::now());
             }
             let last = &self.standins[BACKENDS - 1];
             match returned {
@@ -251,14 +248,19 @@ impl Soak {
             figures.open_files_max = figures.open_files_max.max(server.open_files());
             figures.state_bytes_max = figures.state_bytes_max.max(bytes_below(&home.state()));
             figures.resident_bytes_max = server.resident_bytes_max();
-            if !figures.took.is_zero() && bytes_below(&home.logs()) == 0 {
+            let all_delivered = !figures.took.is_zero();
+            let logs_bytes = all_delivered.then(|| bytes_below(&home.logs()));
+            if logs_bytes == Some(0) {
                 return figures;
+            }
+            let progress = (delivered, logs_bytes.unwrap_or(0));
+            if progress != progress_before {
+                (progress_before, moved) = (progress, Instant::now());
             }
             assert!(
                 moved.elapsed() < PATIENCE,
-                "stuck: {delivered} of {} records are delivered, {} bytes of logs are there",
+                "stuck: {delivered} of {} records are delivered; bytes of logs: {logs_bytes:?}",
                 figures.lines,
-                bytes_below(&home.logs())
             );
             thread::sleep(LOOK_INTERVAL);
         }

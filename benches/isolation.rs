@@ -7,8 +7,14 @@
 //! | resetting | a connection that carries a record is reset; probes are answered, so that it seems to be back again and again |
 //! | refusing | wants another password |
 //!
-//! The twelve must keep [`KEPT_MIN`] of the rate that they have alone, by the median over all rounds: exit code 1 otherwise. The server is
-//! the real binary in a process of its own, with one worker for all; the stand-ins are in this process.
+//! It is done twice, and exit code 1 says that one of the two is not as promised, by the median over all rounds:
+//!
+//! - **At the backends' pace**, each read answered after [`PACE`]: the twelve keep [`KEPT_MIN`] of the rate that they have alone. Here the machine has
+//!   time to spare, and a record that has to wait for one of the four shows.
+//! - **As fast as the machine can**: a record takes no more CPU than that rate allows. Here the rate itself is the machine's, and swings by a
+//!   fifth with whatever else it does; what the four take of a worker's time shows in the CPU.
+//!
+//! The server is the real binary in a process of its own, with one worker for all; the stand-ins are in this process.
 
 mod common;
 
@@ -26,17 +32,19 @@ use serde_json::json;
 
 const WELL: usize = 12;
 const KEPT_MIN: f64 = 0.95;
+/// How long a backend with a pace takes for the requests of one read: a lane has one of those on its way at a time.
+const PACE: Duration = Duration::from_millis(20);
+/// Records for each backend. Runs at a pace take fewer, to be as long.
+const RECORDS: u64 = 100_000;
+const RECORDS_AT_PACE: u64 = 25_000;
 /// So long without one more record delivered means that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
 struct Arguments {
-    /// Rounds, each of one run alone and one beside the four
-    #[arg(long, default_value_t = 40)]
-    rounds: usize,
-    /// Records for each backend
-    #[arg(long, default_value_t = 100_000)]
-    records: u64,
+    /// Rounds at a pace and as many at full rate, each of one run alone and one beside the four
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -44,47 +52,81 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut bench = Bench::prepare(arguments.records);
-    // The first run of each reads from the disk.
-    bench.run(false);
-    bench.run(true);
-    let mut rounds = Vec::new();
-    println!("round      alone       beside the four   rate kept   CPU a record");
-    for round in 0..arguments.rounds {
-        // Every other round the other way round, so that a machine that gets busier favours neither.
-        let beside_first = round % 2 == 1;
-        let first = bench.run(beside_first);
-        let second = bench.run(!beside_first);
-        let (alone, beside) = match beside_first {
-            true => (second, first),
-            false => (first, second),
-        };
+    println!("at the backends' pace, {PACE:?} a read");
+    let paced = Rounds::play(&Bench::prepare(RECORDS_AT_PACE, PACE), arguments.rounds);
+    println!("as fast as the machine can");
+    let fast = Rounds::play(&Bench::prepare(RECORDS, Duration::ZERO), arguments.rounds);
+    let mut good = true;
+    if paced.rate_kept() < KEPT_MIN {
+        good = false;
+        println!("MISSED: {:.0} % of the rate at a pace", 100.0 * KEPT_MIN);
+    }
+    if fast.cpu_taken() > 1.0 / KEPT_MIN {
+        good = false;
+        println!("MISSED: {:.2} times the CPU at most", 1.0 / KEPT_MIN);
+    }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs alone, each with one beside the four.
+struct Rounds(Vec<(Run, Run)>);
+
+impl Rounds {
+    fn play(bench: &Bench, rounds: u16) -> Self {
+        // The first run of each reads from the disk.
+        bench.run(false);
+        bench.run(true);
+        let mut pairs = Vec::new();
+        println!("round      alone       beside the four   rate kept   CPU a record");
+        for round in 0..rounds {
+            // Every other round the other way round, so that a machine that gets busier favours neither.
+            let beside_first = round % 2 == 1;
+            let first = bench.run(beside_first);
+            let second = bench.run(!beside_first);
+            let (alone, beside) = match beside_first {
+                true => (second, first),
+                false => (first, second),
+            };
+            println!(
+                "{:>5} {:>9.0}/s {:>14.0}/s {:>13.1} %   {:.2} and {:.2} µs",
+                round + 1,
+                alone.rate,
+                beside.rate,
+                100.0 * beside.rate / alone.rate,
+                alone.cpu_us,
+                beside.cpu_us
+            );
+            pairs.push((alone, beside));
+        }
+        bench.check_the_ill();
+        let rounds = Self(pairs);
         println!(
-            "{:>5} {:>9.0}/s {:>14.0}/s {:>13.1} %   {:.2} and {:.2} µs",
-            round + 1,
-            alone.rate,
-            beside.rate,
-            100.0 * beside.rate / alone.rate,
-            alone.cpu_us,
-            beside.cpu_us
+            "medians: {:.0} records/s alone, {:.0} beside the four; {:.1} % of the rate is kept, {:.2} times the CPU a record is taken",
+            rounds.median(|(alone, _)| alone.rate),
+            rounds.median(|(_, beside)| beside.rate),
+            100.0 * rounds.rate_kept(),
+            rounds.cpu_taken(),
         );
-        rounds.push((alone, beside));
+        rounds
     }
-    bench.check_the_ill();
-    let median_of = |of: fn(&(Run, Run)) -> f64| median(rounds.iter().map(of));
-    let kept = median_of(|(alone, beside)| beside.rate / alone.rate);
-    println!(
-        "medians: {:.0} records/s alone, {:.0} beside the four; {:.1} % of the rate is kept, at {:.2} times the CPU a record",
-        median_of(|(alone, _)| alone.rate),
-        median_of(|(_, beside)| beside.rate),
-        100.0 * kept,
-        median_of(|(alone, beside)| beside.cpu_us / alone.cpu_us),
-    );
-    if kept >= KEPT_MIN {
-        return ExitCode::SUCCESS;
+
+    fn rate_kept(&self) -> f64 {
+        self.median(|(alone, beside)| beside.rate / alone.rate)
     }
-    println!("MISSED: at least {:.0} % are promised", 100.0 * KEPT_MIN);
-    ExitCode::FAILURE
+
+    fn cpu_taken(&self) -> f64 {
+        self.median(|(alone, beside)| beside.cpu_us / alone.cpu_us)
+    }
+
+    fn median(&self, of: impl Fn(&(Run, Run)) -> f64) -> f64 {
+        let mut numbers: Vec<f64> = self.0.iter().map(of).collect();
+        numbers.sort_by(f64::total_cmp);
+        numbers[numbers.len() / 2]
+    }
 }
 
 /// How the twelve fared.
@@ -104,15 +146,17 @@ struct Bench {
 }
 
 impl Bench {
-    /// All sixteen with their logs.
-    fn prepare(records: u64) -> Self {
-        let well: Vec<_> = (0..WELL).map(|_| start(Options::default())).collect();
+    /// All sixteen with their logs; the well ones answer the requests of a read after `pace`.
+    fn prepare(records: u64, pace: Duration) -> Self {
         let scripted = |script| {
             start(Options {
                 script,
                 ..Options::default()
             })
         };
+        let well: Vec<_> = (0..WELL)
+            .map(|_| scripted(Script::default().burst_delay(pace)))
+            .collect();
         let dead = start(Options::default());
         dead.kill().expect("it can be taken down");
         let slow = scripted(Script::default().burst_delay(Duration::from_secs(1)));
@@ -172,7 +216,7 @@ impl Bench {
     }
 
     /// One run from the start of a server that knows of nothing settled.
-    fn run(&mut self, beside_the_four: bool) -> Run {
+    fn run(&self, beside_the_four: bool) -> Run {
         if beside_the_four {
             self.move_the_ill(true);
         }
@@ -221,10 +265,4 @@ fn start(options: Options) -> Standin {
 
 fn applied(standin: &Standin) -> u64 {
     standin.counters().applied
-}
-
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<f64> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }

@@ -108,10 +108,6 @@ struct Figures {
 }
 
 /// Says what was measured, and whether it is as it must be.
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "figures for people, of three digits or so"
-)]
 fn judge(figures: &Figures, config: &Config) -> bool {
     let first_max = config.sync.probe_interval_down + FIRST_RECORD_EXTRA;
     let resident_max = config.sync.memory_budget as u64 + RESIDENT_EXTRA_BYTES;

@@ -120,8 +120,9 @@ pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
 /// Bytes of a report that `status` takes from a server: a few hundred for each backend.
 pub const REPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Connections at HA's door at a time; the next one takes the place of the one that has been idle longest.
-pub const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// Connections at HA's door at a time, however many files may be open; the next one takes the place of the one that has been idle
+/// longest. An idle one costs us half a KiB, and the kernel some more.
+pub const HTTP_CONNECTIONS_MAX: usize = 16_384;
 
 /// How long accepting rests when the system has no descriptor or memory left for a new connection.
 pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -176,8 +177,20 @@ pub const INOTIFY_READS_PER_TURN: u32 = 16;
 /// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes' connections.
 pub const BACKENDS_MAX: usize = 1024;
 
-/// Of the open files that the process may have, HA's door may have this fraction: the rest is for backends, logs and state.
-pub const DOOR_SHARE_OF_OPEN_FILES: u64 = 4;
+/// Open files of the process itself: standard streams, a poll and a bell for each thread, inotify, signals, the lock, a state file.
+pub const OWN_OPEN_FILES: u64 = 64;
+
+/// Open files of a backend besides its lanes' connections: its probe, its logs (those at hand and those unlinked), a state file.
+pub const BACKEND_OPEN_FILES: u64 = 4 + UNLINKED_FILES_MAX as u64;
+
+/// HA's door leaves open files for at least so many backends; HustDB's clusters are smaller.
+pub const BACKENDS_EXPECTED: u64 = 32;
+
+/// HA's door leaves at least one part in so many of the open files to the rest, for clusters that are larger.
+pub const DOOR_LEAVES_OF_OPEN_FILES: u64 = 4;
+
+/// HA's door has at least one part in so many of the open files, however few they are: HA has to get in.
+pub const DOOR_LEAST_OF_OPEN_FILES: u64 = 8;
 
 /// Emptied vectors that are kept to be used again, of each kind.
 pub const SPARE_VECTORS: usize = 1024;

@@ -76,6 +76,15 @@ pub const TROUBLES_TO_DOWN: u32 = 3;
 /// Records behind one that always fails among which another is looked for that may go ahead of it.
 pub const WITNESSES_LOOKED_AT_MAX: usize = 1024;
 
+/// Failures of one lane in a row, with the backend up, after which that is said.
+pub const LANE_FAILURES_TO_WARN: u32 = 3;
+
+/// A lane's failures are in a row when they are no further apart than this: its longest delay, and a timeout of the usual length.
+pub const LANE_FAILURE_GAP: Duration = Duration::from_secs(30);
+
+/// Between two lines that say of a lane of the same backend that it keeps failing.
+pub const LANE_WARN_INTERVAL: Duration = Duration::from_secs(60);
+
 /// First and last delay before a lane tries again, in milliseconds; doubled each time, with jitter.
 pub const RETRY_FIRST_MS: u64 = 50;
 /// See [`RETRY_FIRST_MS`].

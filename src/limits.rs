@@ -123,6 +123,19 @@ pub const HTTP_READ_BYTES: usize = 16 * 1024;
 /// Reads of one connection before it is the others' turn.
 pub const HTTP_READS_PER_TURN: u32 = 8;
 
+/// Requests of one connection that are answered before it is the others' turn.
+pub const HTTP_ANSWERS_PER_TURN: u32 = 16;
+
+/// What one call to the system, or one answer, at HA's door is charged: 10,000 of them a second, which is a few percent of a core. A poll takes
+/// four.
+pub const HTTP_WORK_EACH: Duration = Duration::from_micros(100);
+
+/// Work at HA's door that may go ahead of its time: a thousand calls at once.
+pub const HTTP_WORK_AHEAD: Duration = Duration::from_millis(100);
+
+/// The least that HA's door rests when it has done more, so that it wakes up a hundred times a second and not ten thousand.
+pub const HTTP_WORK_REST: Duration = Duration::from_millis(10);
+
 /// Connections accepted before it is the others' turn.
 pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
 

@@ -3,4 +3,5 @@
 mod conformance;
 mod crowd;
 mod door;
+mod rate;
 mod siege;

@@ -64,6 +64,9 @@ pub const BODY_COPY_BYTES_MAX: usize = 16 * 1024;
 /// Outcomes that a worker gathers before it hands them to the keeper.
 pub const OUTCOMES_PER_BATCH: usize = 512;
 
+/// For how long it gathers them at most. A wake-up of the keeper costs as much as sending a record.
+pub const HAND_OVER_WITHIN: Duration = Duration::from_millis(2);
+
 /// Messages that a thread's mailbox holds. A full one is the backpressure.
 pub const MAILBOX_MESSAGES: usize = 1024;
 
@@ -72,6 +75,15 @@ pub const TROUBLES_TO_DOWN: u32 = 3;
 
 /// Records behind one that always fails among which another is looked for that may go ahead of it.
 pub const WITNESSES_LOOKED_AT_MAX: usize = 1024;
+
+/// Failures of one lane in a row, with the backend up, after which that is said.
+pub const LANE_FAILURES_TO_WARN: u32 = 3;
+
+/// A lane's failures are in a row when they are no further apart than this: its longest delay, and a timeout of the usual length.
+pub const LANE_FAILURE_GAP: Duration = Duration::from_secs(30);
+
+/// Between two lines that say of a lane of the same backend that it keeps failing.
+pub const LANE_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// First and last delay before a lane tries again, in milliseconds; doubled each time, with jitter.
 pub const RETRY_FIRST_MS: u64 = 50;
@@ -111,14 +123,28 @@ pub const HTTP_READ_BYTES: usize = 16 * 1024;
 /// Reads of one connection before it is the others' turn.
 pub const HTTP_READS_PER_TURN: u32 = 8;
 
+/// Requests of one connection that are answered before it is the others' turn.
+pub const HTTP_ANSWERS_PER_TURN: u32 = 16;
+
+/// What one call to the system, or one answer, at HA's door is charged: 10,000 of them a second, which is a few percent of a core. A poll takes
+/// four.
+pub const HTTP_WORK_EACH: Duration = Duration::from_micros(100);
+
+/// Work at HA's door that may go ahead of its time: a thousand calls at once.
+pub const HTTP_WORK_AHEAD: Duration = Duration::from_millis(100);
+
+/// The least that HA's door rests when it has done more, so that it wakes up a hundred times a second and not ten thousand.
+pub const HTTP_WORK_REST: Duration = Duration::from_millis(10);
+
 /// Connections accepted before it is the others' turn.
 pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
 
 /// Bytes of a report that `status` takes from a server: a few hundred for each backend.
 pub const REPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Connections at HA's door at a time; the next one takes the place of the one that has been idle longest.
-pub const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// Connections at HA's door at a time, however many files may be open; the next one takes the place of the one that has been idle
+/// longest. An idle one costs us half a KiB, and the kernel some more.
+pub const HTTP_CONNECTIONS_MAX: usize = 16_384;
 
 /// How long accepting rests when the system has no descriptor or memory left for a new connection.
 pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -173,8 +199,20 @@ pub const INOTIFY_READS_PER_TURN: u32 = 16;
 /// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes' connections.
 pub const BACKENDS_MAX: usize = 1024;
 
-/// Of the open files that the process may have, HA's door may have this fraction: the rest is for backends, logs and state.
-pub const DOOR_SHARE_OF_OPEN_FILES: u64 = 4;
+/// Open files of the process itself: standard streams, a poll and a bell for each thread, inotify, signals, the lock, a state file.
+pub const OWN_OPEN_FILES: u64 = 64;
+
+/// Open files of a backend besides its lanes' connections: its probe, its logs (those at hand and those unlinked), a state file.
+pub const BACKEND_OPEN_FILES: u64 = 4 + UNLINKED_FILES_MAX as u64;
+
+/// HA's door leaves open files for at least so many backends; HustDB's clusters are smaller.
+pub const BACKENDS_EXPECTED: u64 = 32;
+
+/// HA's door leaves at least one part in so many of the open files to the rest, for clusters that are larger.
+pub const DOOR_LEAVES_OF_OPEN_FILES: u64 = 4;
+
+/// HA's door has at least one part in so many of the open files, however few they are: HA has to get in.
+pub const DOOR_LEAST_OF_OPEN_FILES: u64 = 8;
 
 /// Emptied vectors that are kept to be used again, of each kind.
 pub const SPARE_VECTORS: usize = 1024;

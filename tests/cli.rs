@@ -1,6 +1,7 @@
 //! The binary from outside: exit codes, and what the terminal shows.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -228,6 +229,8 @@ fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
     };
     assert_eq!(run(&[]), (Some(0), String::new()));
     let pid = fs::read_to_string(home.path().join("hustdbsync.pid")).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&home.path().join("hustdbsync.pid")), 0o640);
     assert_ne!(pid.parse::<u32>().unwrap(), std::process::id());
     let (code, said) = run(&[]);
     // Ended before anything is asserted, so that nothing is left running.
@@ -242,4 +245,5 @@ fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
     let logs = fs::read_dir(home.path().join("logs")).unwrap().flatten();
     let logs: Vec<_> = logs.filter(|entry| entry.path().is_file()).collect();
     assert_eq!(logs.len(), 1, "one file for the day: {logs:?}");
+    assert_eq!(mode(&logs[0].path()), 0o640);
 }

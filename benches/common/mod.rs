@@ -1,6 +1,8 @@
-//! A home for HA's logs in a temporary folder, a sink in a process of its own, and the CPU time of this one.
+//! A home for HA's logs in a temporary folder, a sink and the server in processes of their own, and CPU time.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
+
+pub(crate) mod server;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hustdbsync::config::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A stand-in for hustdb that stores nothing, in its own process, so that its CPU time is not ours.
@@ -69,8 +71,25 @@ impl Home {
         self.folder.path().join("logs")
     }
 
-    /// A configuration, with these settings under `sync`.
-    pub(crate) fn config(&self, settings: &[(&str, serde_json::Value)]) -> Config {
+    /// A configuration for one worker, with these settings under `sync`.
+    pub(crate) fn config(&self, settings: &[(&str, Value)]) -> Config {
+        let defaults = [("threads", json!(1)), ("ttl_hold", json!("0s"))];
+        let text = self.document([&defaults, settings].concat());
+        Config::parse(text, &self.config_path()).expect("the settings are right")
+    }
+
+    /// Writes a configuration for a process of its own, with these settings under `sync`; all others are as they are shipped.
+    pub(crate) fn write_config(&self, settings: &[(&str, Value)]) -> PathBuf {
+        let path = self.config_path();
+        fs::write(&path, self.document(settings.to_vec())).expect("a file can be written");
+        path
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.folder.path().join("sync_server.json")
+    }
+
+    fn document(&self, settings: Vec<(&str, Value)>) -> String {
         let root = self.folder.path();
         let mut text = json!({
             "network": { "port": 0 },
@@ -78,26 +97,33 @@ impl Home {
                 "logs_path": root.join("logs"),
                 "ngx_path": root,
                 "auth_path": root.join("htpasswd"),
-                "threads": 1,
-                "ttl_hold": "0s",
             }
         });
         for (key, value) in settings {
-            text["sync"][key] = value.clone();
+            text["sync"][key] = value;
         }
-        Config::parse(text.to_string(), &root.join("sync_server.json"))
-            .expect("the settings are right")
+        text.to_string()
+    }
+
+    /// Where the server keeps its state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("status")
     }
 
     /// Forgets what is settled.
     pub(crate) fn forget_state(&self) {
-        let _ = fs::remove_dir_all(self.folder.path().join("status"));
+        let _ = fs::remove_dir_all(self.state());
     }
 }
 
 /// CPU time of this process, user and system, all threads.
 pub(crate) fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").expect("Linux tells");
+    cpu_time_of("self")
+}
+
+/// CPU time of a process by its number.
+fn cpu_time_of(process: &str) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()

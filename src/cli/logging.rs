@@ -2,8 +2,9 @@
 //!
 //! Lines are handed to a thread of their own, so that no other thread waits for a disk or a terminal.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Zoned;
@@ -17,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::LogLevel;
+use crate::engine::files::{FILE_MODE, FOLDER_MODE};
 
 /// Goes before the configuration's level, in the form that `EnvFilter` documents: `debug`, or `info,hustdbsync::engine=trace`.
 const LEVEL_VARIABLE: &str = "RUST_LOG";
@@ -166,7 +168,11 @@ impl<F: FnMut() -> Date> DailyFile<F> {
             );
             io::Error::new(error.kind(), text)
         };
-        std::fs::create_dir_all(&folder).map_err(named)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(&folder)
+            .map_err(named)?;
         let date = today();
         let file = append(&folder, date).map_err(named)?;
         Ok(Self {
@@ -182,6 +188,7 @@ fn append(folder: &Path, date: Date) -> io::Result<File> {
     File::options()
         .create(true)
         .append(true)
+        .mode(FILE_MODE)
         .open(folder.join(format!("{date}.log")))
 }
 
@@ -287,6 +294,22 @@ mod tests {
             std::fs::read_to_string(logs.join("2026-11-23.log")).unwrap(),
             "two\n"
         );
+    }
+
+    #[test]
+    fn others_than_the_group_read_no_log() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        let day = "2026-11-22";
+        drop(DailyFile::open(logs.clone(), || day.parse().unwrap()).unwrap());
+        for (path, mode) in [
+            (logs.clone(), 0o750),
+            (logs.join(format!("{day}.log")), 0o640),
+        ] {
+            let has = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(has & !mode, 0, "{} is {has:o}", path.display());
+        }
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! any other is stale and is.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::process;
+use crate::engine::files::FILE_MODE;
 
 /// Linux gives no process a number above this (`PID_MAX_LIMIT`).
 const PID_MAX: u32 = 1 << 22;
@@ -103,7 +105,7 @@ impl PidFile {
     /// of the state folder, not here.
     pub(super) fn write(path: PathBuf, proc: &Path) -> Result<Self, PidFileError> {
         refuse_if_running(&path, proc)?;
-        match fs::write(&path, std::process::id().to_string()) {
+        match write(&path, &std::process::id().to_string()) {
             Ok(()) => Ok(Self { path }),
             Err(error) => Err(PidFileError::Io { path, error }),
         }
@@ -116,6 +118,17 @@ impl PidFile {
             tracing::warn!(path = %self.path.display(), %error, "the pid file stays; the next start replaces it");
         }
     }
+}
+
+/// Writes a file that others than its group can't read, whatever the umask.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

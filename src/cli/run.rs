@@ -9,6 +9,7 @@ use super::pidfile::{self, PidFile};
 use super::process::PROC;
 use super::{Failure, load_config};
 use crate::config::Config;
+use crate::engine::os::process::is_root;
 use crate::engine::{Engine, EngineOptions, StartError};
 use crate::status::snapshot::Snapshot;
 
@@ -175,6 +176,11 @@ fn log_start(config: &Config) {
     );
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+    if is_root() {
+        tracing::warn!(
+            "this runs as root, which it does not need; run it as HA's user, whose logs it reads and deletes (systemd: User= and Group=)"
+        );
     }
     tracing::debug!(
         "network.threads and sync.daemon are read for compatibility and have no effect"

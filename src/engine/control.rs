@@ -367,12 +367,8 @@ impl Control {
 
     /// How long the poll may wait.
     fn timeout(&self, now: Now) -> Option<Duration> {
-        if self.busy || self.hints_left || !self.links.mailbox.prepare_sleep() {
-            return Some(Duration::ZERO);
-        }
-        // Behind `prepare_sleep`: what is asked for from now on rings the bell.
-        if self.has_requests() {
-            self.links.mailbox.awake();
+        let mailbox = &self.links.mailbox;
+        if self.busy || self.hints_left || !mailbox.prepare_sleep_unless(|| self.has_requests()) {
             return Some(Duration::ZERO);
         }
         let until = [

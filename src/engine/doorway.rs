@@ -6,12 +6,38 @@ use crate::config::Config;
 use crate::engine::listener::ListenerOptions;
 use crate::engine::os::socket::SocketOptions;
 use crate::http::server::ServerLimits;
-use crate::limits::{DEFER_ACCEPT_SECONDS, DOOR_SHARE_OF_OPEN_FILES, HTTP_CONNECTIONS_MAX};
+use crate::limits::{
+    BACKEND_OPEN_FILES, BACKENDS_EXPECTED, DEFER_ACCEPT_SECONDS, DOOR_LEAST_OF_OPEN_FILES,
+    DOOR_LEAVES_OF_OPEN_FILES, HTTP_CONNECTIONS_MAX, OWN_OPEN_FILES,
+};
+
+/// Files that may be open in all when so many backends are replayed to.
+#[must_use]
+pub fn open_files_of(backends: u64, config: &Config) -> u64 {
+    let lanes = u64::try_from(config.sync.connections_per_backend).unwrap_or(u64::MAX);
+    lanes
+        .saturating_add(BACKEND_OPEN_FILES)
+        .saturating_mul(backends)
+        .saturating_add(OWN_OPEN_FILES)
+}
+
+/// Connections that HA's door may have in a process that may have `open_files_max` files open: what the rest does not need, so that a
+/// crowd at the door takes no connection from a backend.
+#[must_use]
+pub fn connections_max(config: &Config, open_files_max: u64) -> usize {
+    let rest =
+        open_files_of(BACKENDS_EXPECTED, config).max(open_files_max / DOOR_LEAVES_OF_OPEN_FILES);
+    let share = open_files_max
+        .saturating_sub(rest)
+        .max(open_files_max / DOOR_LEAST_OF_OPEN_FILES);
+    usize::try_from(share)
+        .unwrap_or(usize::MAX)
+        .clamp(1, HTTP_CONNECTIONS_MAX)
+}
 
 /// How to listen, by this configuration, in a process that may have `open_files_max` files open.
 #[must_use]
 pub fn listener_options(config: &Config, open_files_max: u64) -> ListenerOptions {
-    let share = usize::try_from(open_files_max / DOOR_SHARE_OF_OPEN_FILES).unwrap_or(usize::MAX);
     let network = &config.network;
     ListenerOptions {
         address: config.listen_address(),
@@ -30,7 +56,7 @@ pub fn listener_options(config: &Config, open_files_max: u64) -> ListenerOptions
             send_timeout: network.send_timeout,
             send_continue: !network.disable_100_cont,
         },
-        connections_max: HTTP_CONNECTIONS_MAX.min(share).max(1),
+        connections_max: connections_max(config, open_files_max),
     }
 }
 
@@ -41,11 +67,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_door_leaves_most_of_the_open_files_to_the_rest() {
+    fn the_door_leaves_what_the_rest_needs() {
         let config = Config::parse("{}", Path::new("sync_server.json")).unwrap();
-        for (open_files, connections) in [(1024, 256), (1 << 20, HTTP_CONNECTIONS_MAX), (0, 1)] {
+        // 16 lanes and 8 more files for each of 32 backends, and our own.
+        assert_eq!(open_files_of(32, &config), 832);
+        for (open_files, connections) in [
+            (0, 1),
+            (256, 32),
+            (1024, 192),
+            (4096, 3072),
+            (20_000, 15_000),
+            (1 << 20, HTTP_CONNECTIONS_MAX),
+            (u64::MAX, HTTP_CONNECTIONS_MAX),
+        ] {
             let options = listener_options(&config, open_files);
-            assert_eq!(options.connections_max, connections);
+            assert_eq!(options.connections_max, connections, "{open_files}");
             assert_eq!(options.address, "127.0.0.1:8089".parse().unwrap());
         }
     }

@@ -20,8 +20,10 @@ pub use lock::{LockError, StateLock};
 use crate::engine::os::files::{Lease, advise_sequential, end_lease, take_lease};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
 
-const FILE_MODE: u32 = 0o640;
-const FOLDER_MODE: u32 = 0o750;
+/// Of every file that we make: its owner's, and its group's to read.
+pub const FILE_MODE: u32 = 0o640;
+/// Of every folder that we make.
+pub const FOLDER_MODE: u32 = 0o750;
 
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share nothing but the files.
 #[derive(Clone, Debug)]

@@ -7,10 +7,14 @@
 //!   elsewhere.
 //! - Answers come from an [`Answers`], at once or, by [`Listener::respond`], later.
 //!
+//! - More work than a [`Budget`] has waits its turn: a flood costs a few percent of a core, and HA waits for no
+//!   more than one turn of each of the others.
+//!
 //! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next
 //! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out.
 
 mod accept;
+mod budget;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -23,6 +27,7 @@ use mio::{Registry, Token};
 use slab::Slab;
 
 pub use accept::ListenError;
+use budget::Budget;
 
 use super::os::socket::SocketOptions;
 use super::recency::Recency;
@@ -30,7 +35,9 @@ use crate::clock::Now;
 use crate::http::answer::Answer;
 use crate::http::request::Request;
 use crate::http::server::{ServerConnection, ServerLimits};
-use crate::limits::{HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN};
+use crate::limits::{
+    HTTP_ANSWERS_PER_TURN, HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN,
+};
 
 /// Who may connect.
 pub type Access = Box<dyn Fn(IpAddr) -> bool + Send>;
@@ -94,6 +101,7 @@ pub struct Listener {
     recency: Recency,
     /// Connections that had their turn and have more.
     again: VecDeque<usize>,
+    budget: Budget,
     /// When to go on accepting, if that was left off.
     accept_at: Option<Duration>,
     /// No connection's deadline is before this.
@@ -147,6 +155,7 @@ impl Listener {
             connections: Slab::new(),
             recency: Recency::default(),
             again: VecDeque::new(),
+            budget: Budget::default(),
             accept_at: None,
             earliest: None,
             scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
@@ -246,7 +255,7 @@ impl Listener {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         if !self.again.is_empty() {
-            return Some(Duration::ZERO);
+            return Some(self.budget.rests_until());
         }
         match (self.accept_at, self.earliest) {
             (Some(accept), Some(earliest)) => Some(accept.min(earliest)),
@@ -257,6 +266,9 @@ impl Listener {
     /// Does what is due, and a turn of what was left.
     pub fn handle_deadlines(&mut self, registry: &Registry, now: Now, answers: &mut dyn Answers) {
         for _ in 0..self.again.len() {
+            if self.budget.is_spent(now) {
+                break;
+            }
             let Some(slot) = self.again.pop_front() else {
                 break;
             };
@@ -302,15 +314,24 @@ impl Listener {
             .map(|at| at.max(now.after(HTTP_DEADLINE_TICK)));
     }
 
-    /// Gives a connection its turn and deals with how that ended.
+    /// Gives a connection its turn and deals with how that ended. Its turn comes later where the budget is spent, or others wait.
     fn run(&mut self, slot: usize, now: Now, answers: &mut dyn Answers) {
         let connection = &mut self.connections[slot];
+        if self.budget.is_spent(now) {
+            if !connection.is_queued {
+                connection.is_queued = true;
+                self.again.push_back(slot);
+            }
+            return;
+        }
         let asker = Asker {
             slot,
             serial: connection.serial,
         };
         let answered = connection.http.answered();
-        let turn = connection.turn(asker, &mut self.scratch, now, answers);
+        let mut work = 0;
+        let turn = connection.turn(asker, &mut self.scratch, now, answers, &mut work);
+        self.budget.charge(work, now);
         let newly_answered = connection.http.answered() - answered;
         if newly_answered > 0 {
             self.counts.answered += u64::from(newly_answered);
@@ -340,26 +361,34 @@ impl Listener {
 }
 
 impl Connection {
-    /// Reads, answers and sends until one of them has to wait.
+    /// Reads, answers and sends until one of them has to wait. Adds to `work` what it took.
     fn turn(
         &mut self,
         asker: Asker,
         scratch: &mut [u8],
         now: Now,
         answers: &mut dyn Answers,
+        work: &mut u32,
     ) -> Turn {
-        let mut reads = 0;
+        let (mut reads, mut asked) = (0, 0);
         loop {
-            while let Some(request) = self.http.poll_request() {
+            while asked < HTTP_ANSWERS_PER_TURN
+                && let Some(request) = self.http.poll_request()
+            {
+                asked += 1;
+                *work += 1;
                 let Some(answer) = answers.answer(asker, &request, now) else {
                     break;
                 };
                 self.http.respond(&answer, now);
             }
-            if self.send(now).is_err() {
+            if self.send(now, work).is_err() {
                 return Turn::Over;
             }
             if self.http.has_request() {
+                if asked == HTTP_ANSWERS_PER_TURN {
+                    return Turn::More;
+                }
                 continue;
             }
             if self.http.poll_shutdown() && self.stream.shutdown(Shutdown::Write).is_err() {
@@ -375,6 +404,7 @@ impl Connection {
                 return Turn::More;
             }
             reads += 1;
+            *work += 1;
             match self.stream.read(scratch) {
                 Ok(0) => {
                     self.is_readable = false;
@@ -388,8 +418,9 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, now: Now) -> std::io::Result<()> {
+    fn send(&mut self, now: Now, work: &mut u32) -> std::io::Result<()> {
         while self.is_writable && !self.http.outgoing().is_empty() {
+            *work += 1;
             match self.stream.write(self.http.outgoing()) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => self.http.handle_sent(bytes, now),

@@ -223,6 +223,12 @@ impl Engine {
         let lock = StateLock::take(&config.state_path())?;
         let settings = Settings::load(&config)?;
         let open_files = open_files::raise_bound().map_err(system("open files"))?;
+        let door = listener_options(&config, open_files);
+        tracing::info!(
+            open_files,
+            door = door.connections_max,
+            "HA's door takes so many connections at a time, out of the files that may be open; the idlest goes first"
+        );
         let clock = Clock::default();
         let (links, polls) = connect(&config)?;
         let control = Control::new(ControlParts {
@@ -231,7 +237,7 @@ impl Engine {
             links: links.for_control(),
             settings: settings.clone(),
             logs: config.sync.logs_path.clone(),
-            door: listener_options(&config, open_files),
+            door,
             access: config.network.access_allow.clone(),
             signals: options.signals,
             reload: reload(config.clone(), options.on_reload),

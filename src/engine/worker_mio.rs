@@ -35,7 +35,7 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
         let now = clock.now();
         worker.take_mail(now);
         connections.act_all(&mut worker, &poll, now);
-        let handed_over = worker.hand_over();
+        let handed_over = worker.hand_over(now);
         if worker.is_stopped() && handed_over {
             return Ok(());
         }

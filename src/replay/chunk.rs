@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
-
-use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{BackendId, FeederMail};
+use super::mailbox::Mailbox;
+use super::messages::{BackendId, FeederMail};
+use super::sync::ArrayQueue;
 
 /// A shared piece of log. Offsets into it are `u32`.
 #[derive(Debug)]

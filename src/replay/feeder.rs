@@ -227,14 +227,8 @@ impl<D: Disk> Feeder<D> {
     /// mailbox's `awake`.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
-        if !self.mailbox.prepare_sleep() {
-            return false;
-        }
-        if self.hints.are_pending() || !self.returns.is_empty() {
-            self.mailbox.awake();
-            return false;
-        }
-        true
+        self.mailbox
+            .prepare_sleep_unless(|| self.hints.are_pending() || !self.returns.is_empty())
     }
 
     fn handle_mail(&mut self, mail: FeederMail, now: Now) {

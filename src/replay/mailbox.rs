@@ -3,10 +3,10 @@
 //! Protocol of the bell. The reader says that it is about to sleep ([`Mailbox::prepare_sleep`]), looks into the queue once
 //! more, and only then blocks. A sender pushes first and looks for a sleeper second. Whichever of the two comes
 //! later in the total order of these sequentially consistent steps sees the other's: no message waits for a bell that nobody rings.
+//! The same holds for what is told by [`Mailbox::wake`] alone, if the reader looks for it in [`Mailbox::prepare_sleep_unless`].
+//! `tests/model` goes through every interleaving of it.
 
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-
-use crossbeam_queue::ArrayQueue;
+use super::sync::{ArrayQueue, AtomicBool, Ordering, fence};
 
 /// Wakes the thread that reads a mailbox. Ringing twice is harmless.
 pub trait Bell: Send + Sync {
@@ -64,10 +64,19 @@ impl<T> Mailbox<T> {
     }
 
     /// Says that the reader is about to block. False: a message is there, do not.
+    #[must_use]
     pub fn prepare_sleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
+        self.prepare_sleep_unless(|| false)
+    }
+
+    /// The same, for a reader that looks at more than its messages: `came` says whether any of that is there. Whoever tells of it
+    /// writes it first and calls [`Mailbox::wake`] second.
+    #[must_use]
+    pub fn prepare_sleep_unless(&self, came: impl FnOnce() -> bool) -> bool {
+        // A swap costs what such a store does, and its place among the senders' swaps is known even to the model checker.
+        self.asleep.swap(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && !came() {
             return true;
         }
         self.awake();
@@ -89,50 +98,5 @@ impl<T> Mailbox<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
-
-    use super::*;
-
-    struct Counted(Arc<AtomicUsize>);
-
-    impl Bell for Counted {
-        fn ring(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn mailbox(capacity: usize) -> (Mailbox<u32>, Arc<AtomicUsize>) {
-        let rings = Arc::new(AtomicUsize::new(0));
-        (
-            Mailbox::new(capacity, Box::new(Counted(Arc::clone(&rings)))),
-            rings,
-        )
-    }
-
-    #[test]
-    fn a_full_mailbox_gives_the_message_back() {
-        let (mailbox, _) = mailbox(1);
-        assert_eq!(mailbox.send(1), Ok(()));
-        assert_eq!(mailbox.send(2), Err(2));
-        assert_eq!(mailbox.receive(), Some(1));
-    }
-
-    #[test]
-    fn the_bell_rings_once_for_a_sleeper_and_never_for_the_wakeful() {
-        let (mailbox, rings) = mailbox(8);
-        mailbox.send(1).unwrap();
-        assert_eq!(rings.load(Ordering::Relaxed), 0);
-        assert!(!mailbox.prepare_sleep(), "a message waits");
-        mailbox.receive();
-        assert!(mailbox.prepare_sleep());
-        mailbox.send(2).unwrap();
-        mailbox.send(3).unwrap();
-        assert_eq!(rings.load(Ordering::Relaxed), 1);
     }
 }

@@ -7,16 +7,21 @@ pub mod exchange;
 pub mod feeder;
 pub mod held;
 pub mod hints;
+#[cfg(test)]
+mod hints_tests;
 pub mod keeper;
 pub mod lane;
 pub mod letters;
 pub mod mailbox;
+#[cfg(test)]
+mod mailbox_tests;
 pub mod messages;
 pub mod monitor;
 pub mod outcome;
 pub mod pace;
 pub mod post;
 pub mod spares;
+mod sync;
 #[doc(hidden)]
 pub mod testdisk;
 pub mod worker;

@@ -20,6 +20,7 @@
 //! [`Monitor::deadline`]. Each `Probe` is answered by exactly one of good, bad, refused or lost; each `Resolve` by one
 //! `handle_resolved`. `answers` is a count, of this backend, of answers that settled or rejected a record: it never falls.
 
+pub mod repeats;
 mod state;
 mod timing;
 mod trouble;

@@ -4,7 +4,7 @@
 //! [`Worker::take_mail`], [`Worker::poll_action`] until there is none, [`Worker::hand_over`], then waits for events or
 //! [`Worker::deadline`] and tells them by `handle_…`. Lanes are named to it by a slot, which never changes its lane.
 //!
-//! Outcomes leave through one first-in-first-out outbox to the keeper, so that what the keeper knows is always a prefix of
+//! Outcomes are gathered for [`HAND_OVER_WITHIN`] at most, so that the keeper is not woken for each. They leave through one first-in-first-out outbox to the keeper, so that what the keeper knows is always a prefix of
 //! what each lane did (guarantees, G3). While the outbox cannot be emptied no new burst is composed: it stays bounded by what is in flight.
 
 use std::collections::VecDeque;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::limits::HAND_OVER_WITHIN;
 use crate::replay::chunk::Returns;
 use crate::replay::held::HeldBatches;
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
@@ -81,6 +82,8 @@ pub struct Worker {
     troubles: VecDeque<ControlMail>,
     /// No lane's deadline is before this one; it may be too early.
     earliest: Duration,
+    /// When what is settled is to go to the keeper, full batch or not.
+    hand_over_at: Duration,
     random: fastrand::Rng,
     /// The keeper could not take everything: no new bursts until it has.
     stuck: bool,
@@ -104,6 +107,7 @@ impl Worker {
             outbox: VecDeque::new(),
             troubles: VecDeque::new(),
             earliest: Duration::MAX,
+            hand_over_at: Duration::MAX,
             random: fastrand::Rng::with_seed(seed),
             stuck: false,
             stopped: false,
@@ -219,21 +223,24 @@ impl Worker {
         }
     }
 
-    /// When [`Worker::handle_deadlines`] wants to be called, monotonic.
+    /// When [`Worker::handle_deadlines`] or [`Worker::hand_over`] wants to be called, monotonic.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.earliest
+        self.earliest.min(self.hand_over_at)
     }
 
-    /// Gives outcomes to the keeper and troubles to control. False: a mailbox is full, call again soon.
-    pub fn hand_over(&mut self) -> bool {
-        for (backend, pipe) in self.pipes.iter_mut().enumerate() {
-            if let Some(pipe) = pipe {
-                pipe.hand_over(
-                    BackendId::from_index(backend),
-                    &self.links,
-                    &mut self.outbox,
-                );
+    /// Gives outcomes to the keeper, where they are many or have waited, and troubles to control. False: a mailbox is full, call again soon.
+    pub fn hand_over(&mut self, now: Now) -> bool {
+        if now.monotonic >= self.hand_over_at || self.stopped {
+            self.hand_over_at = Duration::MAX;
+            for (backend, pipe) in self.pipes.iter_mut().enumerate() {
+                if let Some(pipe) = pipe {
+                    pipe.hand_over(
+                        BackendId::from_index(backend),
+                        &self.links,
+                        &mut self.outbox,
+                    );
+                }
             }
         }
         let was_stuck = self.stuck;
@@ -391,6 +398,9 @@ impl Worker {
             lane.check_invariants();
         }
         pipe.count_connection(had_connection, lane.has_connection());
+        if !pipe.settled.is_empty() && self.hand_over_at == Duration::MAX {
+            self.hand_over_at = now.after(HAND_OVER_WITHIN);
+        }
         if let Some(deadline) = lane.deadline() {
             self.earliest = self.earliest.min(deadline);
         } else if !lane.is_empty() && pipe.settings.records_per_second_max > 0 {

@@ -1,18 +1,24 @@
 //! How fast a count grows, smoothed.
 //!
 //! An exponentially weighted mean over uneven intervals: an interval of `dt` seconds weighs `1 - e^(-dt/τ)`, so it doesn't matter how often
-//! one looks. After a change the figure has gone two thirds of the way in [`RATE_WINDOW_SECONDS`].
+//! one looks. After a change the figure has gone two thirds of the way in [`RATE_WINDOW_SECONDS`]; a growth that begins after a standstill
+//! is told as it is at once, for who waits for a backend's return wants to know when it will be whole.
 
 use std::time::Duration;
 
 /// The mean's time constant, in seconds.
 pub const RATE_WINDOW_SECONDS: f64 = 5.0;
 
+/// A growth this many times the mean is a new beginning.
+const BEGINNING: f64 = 100.0;
+
 /// The rate of one count.
 #[derive(Clone, Debug, Default)]
 pub struct RateMeter {
     last: Option<(u64, Duration)>,
-    per_second: f64,
+    /// Sum of weighted growths, and of their weights: below 1 while the beginning is less than some windows ago.
+    sum: f64,
+    weights: f64,
 }
 
 impl RateMeter {
@@ -30,8 +36,13 @@ impl RateMeter {
         // A count that went back has been started anew; nothing is known about this interval.
         #[allow(clippy::cast_precision_loss, reason = "a rate is told to three digits")]
         let grown = count.saturating_sub(last_count) as f64;
+        let growth = grown / seconds;
+        if growth > BEGINNING * self.per_second() {
+            (self.sum, self.weights) = (0.0, 0.0);
+        }
         let weight = 1.0 - (-seconds / RATE_WINDOW_SECONDS).exp();
-        self.per_second += weight * (grown / seconds - self.per_second);
+        self.sum += weight * (growth - self.sum);
+        self.weights += weight * (1.0 - self.weights);
         self.last = Some((count, now));
     }
 
@@ -39,10 +50,10 @@ impl RateMeter {
     #[must_use]
     pub fn per_second(&self) -> f64 {
         // What is left long after the last growth is noise.
-        if self.per_second < 0.01 {
+        if self.sum < 0.01 {
             0.0
         } else {
-            self.per_second
+            self.sum / self.weights
         }
     }
 }
@@ -91,6 +102,13 @@ mod tests {
             500.0 / std::f64::consts::E,
         );
         check(looks().chain([(600_000, 30_000)]), 0.0);
+    }
+
+    #[test]
+    fn a_growth_that_begins_is_told_as_it_is() {
+        check([(0, 0), (100, 50)], 500.0);
+        check([(0, 0), (100, 50), (200, 150)], 755.0);
+        check([(0, 7), (60_000, 7), (60_100, 57), (60_200, 107)], 500.0);
     }
 
     #[test]

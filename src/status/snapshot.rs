@@ -269,7 +269,7 @@ mod tests {
                 backend.lag_seconds,
                 backend.drain_seconds
             ),
-            (100_000, 60, Some(6))
+            (100_000, 60, Some(5))
         );
         assert!((backend.rate_per_second - 100.0).abs() < 1.0);
         assert_eq!(board.snapshot().totals(), (6007, 6000));

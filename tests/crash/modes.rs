@@ -117,6 +117,9 @@ fn no_secret_is_in_help_check_or_the_error_of_a_bad_setting() {
         vec!["run", "--help"],
         vec!["check", "--help"],
         vec!["status", "--help"],
+        vec!["demo", "--help"],
+        vec!["inspect", "--help"],
+        vec!["standin", "--help"],
         vec!["check", "--config", config],
         vec!["run", "--config", config],
     ] {

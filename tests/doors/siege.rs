@@ -311,7 +311,7 @@ fn a_flood_that_takes_its_answers_leaves_room_for_others() {
         client.stream.shutdown(std::net::Shutdown::Both).unwrap();
     });
     assert!(
-        door.counts().answered > 10_000,
+        door.counts().answered > 1000,
         "that was no flood: {}",
         door.counts().answered
     );

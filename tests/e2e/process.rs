@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use hustdbsync::standin::{Script, Standin};
+use hustdbsync::standin::{Act, On, Rule, Script, Standin};
 use hustdbsync::workload::{Workload, Written};
 
 use crate::harness::{
@@ -108,6 +108,58 @@ fn sighup_takes_a_mended_password_and_a_bad_file_changes_nothing() {
     eventually("it is let in", || value(&standin, "k").is_some());
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
+    let (home, standin) = (Home::new().with("sync.attempts_max", 6), standin());
+    standin
+        .set_script(Script::default().rule(Rule::new(
+            On::KeyPrefix(b"poison".to_vec()),
+            Act::status(500),
+        )))
+        .unwrap();
+    let written = |prefix: &str, count: u32| {
+        let mut text = Vec::new();
+        for nth in 0..count {
+            let key = format!("{prefix}{nth}");
+            text.extend(crate::log::line_of(&crate::log::put(&key, 1, "v")));
+        }
+        home.log(&standin.name()).raw(text);
+    };
+    written("poison", 1);
+    written("good", 50);
+    let mut process = Process::start(&home);
+    let said = || fs::read_to_string(home.path("stderr")).unwrap();
+    eventually("the failing lane is said", || {
+        said().contains("a lane keeps failing")
+    });
+    let mut round = 0;
+    // Others have to be answered meanwhile; more of them come until it is set aside.
+    eventually("it is set aside", || {
+        round += 1;
+        written(&format!("more{round}-"), 5);
+        !home.rejected(&standin.name()).is_empty()
+    });
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+    let said = said();
+    let lines: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("a lane keeps failing"))
+        .collect();
+    let [line] = lines[..] else {
+        panic!("{lines:#?}")
+    };
+    for part in [
+        " WARN ",
+        &standin.name(),
+        "failures=3",
+        "cause=the backend answered 500",
+        "attempts_max=6",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl World {
                 }
             }
         }
-        let handed_over = driven.worker.hand_over();
+        let handed_over = driven.worker.hand_over(now);
         driven.worker.check_invariants();
         if driven.worker.is_stopped() && handed_over {
             return Then::Over;

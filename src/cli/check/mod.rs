@@ -12,6 +12,8 @@ use std::path::Path;
 
 use super::Failure;
 use crate::config::{self, Config, ConfigErrors};
+use crate::engine::doorway::{connections_max, open_files_of};
+use crate::engine::os::open_files;
 
 /// What was found. Each text is a sentence that begins with what it is about.
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     rivals::lock(config, &mut findings);
     rivals::pid_file(config, proc, &mut findings);
     settings(config, &mut findings);
+    open_files(config, &mut findings);
     findings
 }
 
@@ -110,6 +113,25 @@ fn settings(config: &Config, findings: &mut Findings) {
     findings.fact(
         "probes",
         format!("each {probe} ms, and each {down} ms where a backend is down and has a backlog"),
+    );
+}
+
+/// How the files that may be open are shared.
+fn open_files(config: &Config, findings: &mut Findings) {
+    let Ok(bound) = open_files::highest_bound() else {
+        return findings.warning("open files: the system does not tell how many there may be");
+    };
+    let backends = std::fs::read_dir(&config.sync.logs_path).map_or(0, |all| all.count() as u64);
+    let door = connections_max(config, bound);
+    let needed = open_files_of(backends, config).saturating_add(door as u64);
+    if needed > bound {
+        findings.warning(format!(
+            "open files: {bound} may be open, and {backends} backends with HA's door want up to {needed}; raise it (systemd: LimitNOFILE=)"
+        ));
+    }
+    findings.fact(
+        "files",
+        format!("{bound} may be open, of which HA's door takes {door} at most"),
     );
 }
 
@@ -219,7 +241,9 @@ mod tests {
             text.starts_with("x.json: no fault found\n  logs     "),
             "{text}"
         );
-        for label in ["state", "login", "backends", "listen", "replay", "probes"] {
+        for label in [
+            "state", "login", "backends", "listen", "replay", "probes", "files",
+        ] {
             assert!(
                 text.contains(&format!("\n  {label:<9}")),
                 "{label} in {text}"

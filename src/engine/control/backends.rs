@@ -20,6 +20,7 @@ use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, BackendInfo, ControlMail, Epoch, Trouble, WorkerMail};
+use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
 use crate::status::counters::BackendCounters;
@@ -52,6 +53,8 @@ struct Backend {
     /// Which address the next look-up is to give.
     wanted: Wanted,
     monitor: Monitor,
+    /// Lanes that keep failing while it is up.
+    repeats: Repeats,
     probe: Probe,
     lane: Arc<LaneSettings>,
     /// Why its state cannot be written.
@@ -125,6 +128,7 @@ impl Backends {
                 self.random.u64(..),
                 hands.now,
             ),
+            repeats: Repeats::default(),
             probe: Probe::new(&folder, Token(self.first_token + id.index())),
             lane: hands.settings.lane(&folder),
             info,
@@ -164,6 +168,22 @@ impl Backends {
         backend
             .monitor
             .handle_trouble(lane, epoch, trouble, answers, now);
+        // One that is down by now says why itself.
+        if backend.monitor.is_up()
+            && epoch == backend.monitor.epoch()
+            && let Some(repeated) = backend.repeats.handle_trouble(lane, epoch, now)
+        {
+            tracing::warn!(
+                backend = %backend.info.name,
+                lane,
+                failures = repeated.failures,
+                other_lanes_failing = repeated.other_lanes,
+                cause = %trouble,
+                attempts_max = backend.lane.attempts_max,
+                "a lane keeps failing while its backend is up; its records wait and are tried again, and one that fails attempts_max \
+                 times while others are answered is set aside in rejected.jsonl, with its file and line"
+            );
+        }
     }
 
     pub(super) fn handle_flushed(&mut self, id: BackendId, epoch: Epoch, now: Now) {

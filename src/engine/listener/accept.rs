@@ -113,6 +113,11 @@ impl Listener {
         self.accept_at = None;
         let (mut may_evict, mut accepted) = (true, 0);
         for _ in 0..HTTP_ACCEPTS_PER_TURN {
+            if self.budget.is_spent(now) {
+                self.accept_at = Some(self.budget.rests_until());
+                return;
+            }
+            self.budget.charge(1, now);
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     (may_evict, accepted) = (true, accepted + 1);

@@ -107,6 +107,13 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     }
 }
 
+/// Whether this process has root's rights.
+#[must_use]
+pub fn is_root() -> bool {
+    // SAFETY: no memory is involved, and it cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// What a process may do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -1,5 +1,9 @@
 //! From a piece that was read to messages: the segment first, then its bad lines, then its records by worker.
+//!
+//! Decoding overwrites a line, so a bad one's bytes are read again before anything of its piece is told. Where the disk fails then, the
+//! whole piece is read again later: a line is set aside without its bytes only if they are gone (G1, G9).
 
+use std::io;
 use std::sync::Arc;
 
 use crate::binlog::LineFault;
@@ -9,7 +13,7 @@ use crate::replay::chunk::Chunk;
 use crate::replay::disk::Disk;
 use crate::replay::feeder::Feeder;
 use crate::replay::feeder::begin::read_fully;
-use crate::replay::feeder::split::{Fault, Piece, Taken, is_settled};
+use crate::replay::feeder::split::{Fault, Piece, Taken, is_settled, put_back};
 use crate::replay::messages::{Batch, FileId, KeeperMail, Rejection, Segment, SegmentId};
 
 /// A segment that is being told.
@@ -54,27 +58,48 @@ impl<D: Disk> Feeder<D> {
         read: usize,
         lines_max: u32,
         now: Now,
-    ) {
+    ) -> io::Result<()> {
         let Some(taken) = self.split(at, index, &mut buffer[..read], lines_max, false) else {
-            return self.drop_buffer(buffer);
+            self.drop_buffer(buffer);
+            return Ok(());
+        };
+        let refused = match self.refused(at, index, &taken) {
+            Ok(refused) => refused,
+            Err(error) => {
+                self.drop_buffer(buffer);
+                return Err(error);
+            }
         };
         if taken.lines > 0 {
             let told = self.tell_segment(at, index, &buffer, &taken);
-            if !self.splitter.faults.is_empty() {
-                let mut raw = self.buffers.take(taken.bytes, self.kept_bytes_max());
-                let has = self.read_again(at, index, &told, &mut raw[..taken.bytes]);
-                for fault in std::mem::take(&mut self.splitter.faults) {
-                    let line = fault.span.start.min(has)..fault.span.end.min(has);
-                    let refused = Refused::new(&fault, raw[line].to_vec());
-                    self.tell_rejected(at, &told, refused, now);
-                }
-                self.buffers.give(raw, self.kept_bytes_max());
+            for refused in refused {
+                self.tell_rejected(at, &told, refused, now);
             }
             self.give_records(at, &told, buffer);
         } else {
             self.drop_buffer(buffer);
         }
         self.book(at, index, &taken, read);
+        Ok(())
+    }
+
+    /// The lines of a piece that are to be set aside, with their bytes.
+    fn refused(&mut self, at: usize, index: usize, taken: &Taken) -> io::Result<Vec<Refused>> {
+        if self.splitter.faults.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut raw = self.buffers.take(taken.bytes, self.kept_bytes_max());
+        let has = self.read_again(at, index, &mut raw[..taken.bytes]);
+        let refused = has.map(|has| {
+            let faults = std::mem::take(&mut self.splitter.faults);
+            let with_bytes = |fault: &Fault| {
+                let line = fault.span.start.min(has)..fault.span.end.min(has);
+                Refused::new(fault, raw[line].to_vec())
+            };
+            faults.iter().map(with_bytes).collect()
+        });
+        self.buffers.give(raw, self.kept_bytes_max());
+        refused
     }
 
     /// Feeds the one line that is the first `bytes` bytes of `buffer` and stands at the file's cursor.
@@ -86,17 +111,27 @@ impl<D: Disk> Feeder<D> {
         bytes: usize,
         newline: bool,
         now: Now,
-    ) {
+    ) -> io::Result<()> {
         let Some(taken) = self.split(at, index, &mut buffer[..bytes], 1, !newline) else {
-            return self.drop_buffer(buffer);
+            self.drop_buffer(buffer);
+            return Ok(());
         };
-        let told = self.tell_segment(at, index, &buffer, &taken);
         match self.splitter.faults.pop() {
-            None => self.give_records(at, &told, buffer),
+            None => {
+                let told = self.tell_segment(at, index, &buffer, &taken);
+                self.give_records(at, &told, buffer);
+            }
             Some(fault) => {
                 // The buffer itself goes to the keeper: there is no room for a second one as long as this.
                 let size = buffer.len();
-                let has = self.read_again(at, index, &told, &mut buffer[..bytes]);
+                let has = match self.read_again(at, index, &mut buffer[..bytes]) {
+                    Ok(has) => has,
+                    Err(error) => {
+                        self.drop_buffer(buffer);
+                        return Err(error);
+                    }
+                };
+                let told = self.tell_segment(at, index, &buffer, &taken);
                 if self.long_line.is_held(&buffer) {
                     self.long_line.hand_on();
                 } else {
@@ -107,6 +142,7 @@ impl<D: Disk> Feeder<D> {
             }
         }
         self.book(at, index, &taken, bytes);
+        Ok(())
     }
 
     /// Tells of a line up to `end` that is not read: it is settled, or longer than any may be. `head`: its first bytes.
@@ -206,13 +242,23 @@ impl<D: Disk> Feeder<D> {
         told
     }
 
-    /// Reads a segment's bytes again, since decoding has overwritten them; gives how many there were.
-    fn read_again(&mut self, at: usize, index: usize, told: &Told, into: &mut [u8]) -> usize {
-        let Some(log) = &self.sources[at].catalog.files()[index].log else {
-            return 0;
+    /// Reads the bytes at the file's cursor again, since decoding has overwritten them; gives how many there were. Where that fails, nothing of
+    /// the piece has been told yet, and it is as if it had never been split.
+    fn read_again(&mut self, at: usize, index: usize, into: &mut [u8]) -> io::Result<usize> {
+        let file = self.sources[at].catalog.file_mut(index);
+        let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
+            return Ok(0);
         };
-        // A line that can't be read any more is set aside all the same, without its bytes: it has been seen to be none.
-        read_fully(&mut self.disk, log, told.first_byte, into).unwrap_or(0)
+        let read = read_fully(&mut self.disk, log, begun.cursor.byte(), into);
+        if read.is_err() {
+            put_back(
+                &mut begun.settled,
+                begun.cursor.line(),
+                &self.splitter.settled_before,
+            );
+            self.splitter.clear();
+        }
+        read
     }
 
     fn tell_rejected(&mut self, at: usize, told: &Told, refused: Refused, now: Now) {

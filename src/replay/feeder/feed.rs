@@ -223,7 +223,7 @@ impl<D: Disk> Feeder<D> {
             read?;
             return self.handle_missing(at, now);
         };
-        self.emit_lines(at, index, buffer, read, lines_max, now);
+        self.emit_lines(at, index, buffer, read, lines_max, now)?;
         Ok(Step::Done)
     }
 
@@ -260,7 +260,7 @@ impl<D: Disk> Feeder<D> {
             read?;
             return self.handle_missing(at, now);
         }
-        self.emit_line(at, index, buffer, bytes, newline, now);
+        self.emit_line(at, index, buffer, bytes, newline, now)?;
         Ok(Step::Done)
     }
 

@@ -194,9 +194,35 @@ pub fn is_settled(settled: &mut SettledRuns, line: u64) -> bool {
     settled.front().is_some_and(|run| run.start <= line)
 }
 
+/// Makes lines settled again that [`is_settled`] has passed: those with these indices, ascending, behind `first_line`.
+pub fn put_back(settled: &mut SettledRuns, first_line: u64, indices: &[u32]) {
+    for line in indices.iter().rev().map(|&at| first_line + u64::from(at)) {
+        match settled.front_mut() {
+            Some(run) if run.start <= line => {}
+            Some(run) if run.start == line + 1 => run.start = line,
+            _ => settled.push_front(line..line + 1),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_were_passed_are_settled_again_when_they_are_put_back() {
+        let runs = || SettledRuns::from([101..103, 104..105, 106..120]);
+        for lines in 0..15_u32 {
+            let mut settled = runs();
+            let passed: Vec<u32> = (0..lines)
+                .filter(|&line| is_settled(&mut settled, 100 + u64::from(line)))
+                .collect();
+            put_back(&mut settled, 100, &passed);
+            let again = (0..25).filter(|line| is_settled(&mut settled, 100 + line));
+            let all = (0..25).filter(|line| is_settled(&mut runs(), 100 + line));
+            assert!(again.eq(all), "after {lines} lines");
+        }
+    }
 
     fn piece(lines_max: u32, tail_is_line: bool) -> Piece {
         Piece {

@@ -119,7 +119,12 @@ impl Rig {
                 }
             }
         }
-        self.worker.hand_over();
+        // As if some time had passed: what is settled does not wait to be handed over.
+        let later = Now {
+            monotonic: self.now.after(HAND_OVER_WITHIN),
+            ..self.now
+        };
+        self.worker.hand_over(later);
         self.worker.check_invariants();
     }
 
@@ -804,6 +809,19 @@ fn while_the_keeper_takes_nothing_no_new_burst_goes() {
     rig.turn();
     rig.turn();
     assert_eq!(rig.bursts(), ["d e f"]);
+}
+
+#[test]
+fn outcomes_are_gathered_for_a_while_before_the_keeper_is_woken() {
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(2));
+    rig.connect();
+    rig.worker.handle_received(0, APPLIED.as_bytes(), rig.now);
+    rig.worker.hand_over(rig.now);
+    assert_eq!(rig.told(), [""; 0]);
+    rig.now.monotonic = rig.worker.deadline();
+    rig.worker.hand_over(rig.now);
+    assert_eq!(rig.told(), ["1.0=Applied"]);
 }
 
 #[test]

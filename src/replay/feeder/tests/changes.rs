@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::rig::{A, B, Rig, put, puts};
+use super::rig::{A, B, Rig, put, put_value, puts};
 use crate::replay::feeder::Turn;
 use crate::replay::messages::FeederMail;
 
@@ -183,4 +183,42 @@ fn reading_fails_in_the_middle_of_a_file_and_goes_on() {
     rig.disk.fail("a:1", None);
     rig.run_for(10 * SECOND);
     assert_eq!(rig.keys(A), ["a", "b", "c", "d"]);
+}
+
+/// A disk that fails from this read on, for a while, changes nothing in what is fed and set aside. `log` has one bad line.
+fn check_reads_fail(log: &[u8], bad: &[u8], keys: &[&str], reads: usize) {
+    let mut rig = Rig::fed(&["a:1"]);
+    rig.run();
+    rig.append(A, "01", log);
+    rig.disk.fail_after(Some(reads));
+    rig.run();
+    rig.run_for(10 * SECOND);
+    let told = (rig.got.len(), rig.segments.len(), rig.rejected.len());
+    let asked = rig.disk.reads();
+    for _ in 0..100 {
+        rig.feeder.turn(rig.now);
+    }
+    assert_eq!(rig.disk.reads(), asked, "it is not asked in a circle");
+    rig.disk.fail_after(None);
+    rig.run_for(10 * SECOND);
+    assert_eq!(rig.keys(A), keys, "{reads} reads, {told:?}");
+    let raw: Vec<_> = rig.rejected.iter().map(|line| &*line.raw).collect();
+    assert_eq!(raw, [bad], "{reads} reads, {told:?}");
+}
+
+#[test]
+fn a_bad_line_whose_bytes_can_not_be_read_again_is_set_aside_later_with_them() {
+    // The line as a whole could be decoded in part, so that its bytes are no longer what they were.
+    let mut bad = put("bad");
+    bad.truncate(bad.len() - 5);
+    bad.extend_from_slice(b"#");
+    let short = [&put("a")[..], &bad, b"\n", &put("b")].concat();
+    let mut long = put_value("long", &[7; 2000]);
+    long.truncate(long.len() - 5);
+    long.extend_from_slice(b"#");
+    let alone = [&put("a")[..], &long, b"\n", &put("b")].concat();
+    for reads in 0..10 {
+        check_reads_fail(&short, &bad, &["a", "b"], reads);
+        check_reads_fail(&alone, &long, &["a", "b"], reads);
+    }
 }

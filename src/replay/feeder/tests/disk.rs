@@ -15,6 +15,8 @@ struct World {
     /// Bytes that one read gives at most; 0: no bound.
     read_bytes_max: usize,
     failing: Option<(String, io::ErrorKind)>,
+    /// Reads that go well before every one fails.
+    good_reads: Option<usize>,
     unix: u64,
     open: Arc<()>,
     listings: usize,
@@ -97,6 +99,11 @@ impl MemDisk {
         self.world().failing = kind.map(|kind| (backend.to_owned(), kind));
     }
 
+    /// After so many more reads each fails; none: no longer.
+    pub(super) fn fail_after(&self, reads: Option<usize>) {
+        self.world().good_reads = reads;
+    }
+
     pub(super) fn read_at_most(&self, bytes: usize) {
         self.world().read_bytes_max = bytes;
     }
@@ -165,6 +172,12 @@ impl Disk for MemDisk {
     fn read_log(&mut self, log: &MemLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut world = self.world();
         world.reads += 1;
+        if let Some(left) = &mut world.good_reads {
+            let Some(less) = left.checked_sub(1) else {
+                return Err(io::Error::from_raw_os_error(5));
+            };
+            *left = less;
+        }
         if let Some((_, kind)) = world.failing.as_ref().filter(|(backend, _)| {
             world
                 .folders

@@ -1,0 +1,268 @@
+//! G6: one backend's trouble is its own. Twelve backends are replayed to, first alone, then beside four in trouble, in turn:
+//!
+//! | backend | trouble |
+//! |---|---|
+//! | dead | nobody listens |
+//! | slow | each read's requests are answered after a second |
+//! | resetting | a connection that carries a record is reset; probes are answered, so that it seems to be back again and again |
+//! | refusing | wants another password |
+//!
+//! It is done twice, and exit code 1 says that one of the two is not as promised, by the median over all rounds:
+//!
+//! - **At the backends' pace**, each read answered after [`PACE`]: the twelve keep [`KEPT_MIN`] of the rate that they have alone. Here the machine has
+//!   time to spare, and a record that has to wait for one of the four shows.
+//! - **As fast as the machine can**: a record takes no more CPU than that rate allows. Here the rate itself is the machine's, and swings by a
+//!   fifth with whatever else it does; what the four take of a worker's time shows in the CPU.
+//!
+//! The server is the real binary in a process of its own, with one worker for all; the stand-ins are in this process.
+
+mod common;
+
+use std::fs;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use common::server::Server;
+use common::{Home, now_unix};
+use hustdbsync::standin::{Act, On, Options, Rule, Script, Standin};
+use hustdbsync::workload::Workload;
+use serde_json::json;
+
+const WELL: usize = 12;
+const KEPT_MIN: f64 = 0.95;
+/// How long a backend with a pace takes for the requests of one read: a lane has one of those on its way at a time.
+const PACE: Duration = Duration::from_millis(20);
+/// Records for each backend. Runs at a pace take fewer, to be as long.
+const RECORDS: u64 = 100_000;
+const RECORDS_AT_PACE: u64 = 25_000;
+/// So long without one more record delivered means that something is wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Parser)]
+struct Arguments {
+    /// Rounds at a pace and as many at full rate, each of one run alone and one beside the four
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    println!("at the backends' pace, {PACE:?} a read");
+    let paced = Rounds::play(&Bench::prepare(RECORDS_AT_PACE, PACE), arguments.rounds);
+    println!("as fast as the machine can");
+    let fast = Rounds::play(&Bench::prepare(RECORDS, Duration::ZERO), arguments.rounds);
+    let mut good = true;
+    if paced.rate_kept() < KEPT_MIN {
+        good = false;
+        println!("MISSED: {:.0} % of the rate at a pace", 100.0 * KEPT_MIN);
+    }
+    if fast.cpu_taken() > 1.0 / KEPT_MIN {
+        good = false;
+        println!("MISSED: {:.2} times the CPU at most", 1.0 / KEPT_MIN);
+    }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs alone, each with one beside the four.
+struct Rounds(Vec<(Run, Run)>);
+
+impl Rounds {
+    fn play(bench: &Bench, rounds: u16) -> Self {
+        // The first run of each reads from the disk.
+        bench.run(false);
+        bench.run(true);
+        let mut pairs = Vec::new();
+        println!("round      alone       beside the four   rate kept   CPU a record");
+        for round in 0..rounds {
+            // Every other round the other way round, so that a machine that gets busier favours neither.
+            let beside_first = round % 2 == 1;
+            let first = bench.run(beside_first);
+            let second = bench.run(!beside_first);
+            let (alone, beside) = match beside_first {
+                true => (second, first),
+                false => (first, second),
+            };
+            println!(
+                "{:>5} {:>9.0}/s {:>14.0}/s {:>13.1} %   {:.2} and {:.2} µs",
+                round + 1,
+                alone.rate,
+                beside.rate,
+                100.0 * beside.rate / alone.rate,
+                alone.cpu_us,
+                beside.cpu_us
+            );
+            pairs.push((alone, beside));
+        }
+        bench.check_the_ill();
+        let rounds = Self(pairs);
+        println!(
+            "medians: {:.0} records/s alone, {:.0} beside the four; {:.1} % of the rate is kept, {:.2} times the CPU a record is taken",
+            rounds.median(|(alone, _)| alone.rate),
+            rounds.median(|(_, beside)| beside.rate),
+            100.0 * rounds.rate_kept(),
+            rounds.cpu_taken(),
+        );
+        rounds
+    }
+
+    fn rate_kept(&self) -> f64 {
+        self.median(|(alone, beside)| beside.rate / alone.rate)
+    }
+
+    fn cpu_taken(&self) -> f64 {
+        self.median(|(alone, beside)| beside.cpu_us / alone.cpu_us)
+    }
+
+    fn median(&self, of: impl Fn(&(Run, Run)) -> f64) -> f64 {
+        let mut numbers: Vec<f64> = self.0.iter().map(of).collect();
+        numbers.sort_by(f64::total_cmp);
+        numbers[numbers.len() / 2]
+    }
+}
+
+/// How the twelve fared.
+struct Run {
+    /// Records a second, all twelve together, from the server's start to the last one's last record.
+    rate: f64,
+    /// The server's CPU time, user and system, for each of those records, in microseconds; what the four cost is in it.
+    cpu_us: f64,
+}
+
+struct Bench {
+    home: Home,
+    records: u64,
+    well: Vec<Standin>,
+    /// Dead, slow, resetting, refusing.
+    ill: [Standin; 4],
+}
+
+impl Bench {
+    /// All sixteen with their logs; the well ones answer the requests of a read after `pace`.
+    fn prepare(records: u64, pace: Duration) -> Self {
+        let scripted = |script| {
+            start(Options {
+                script,
+                ..Options::default()
+            })
+        };
+        let well: Vec<_> = (0..WELL)
+            .map(|_| scripted(Script::default().burst_delay(pace)))
+            .collect();
+        let dead = start(Options::default());
+        dead.kill().expect("it can be taken down");
+        let slow = scripted(Script::default().burst_delay(Duration::from_secs(1)));
+        let resetting = scripted(Script::default().rule(Rule::new(On::Mutations, Act::Reset)));
+        let refusing = start(Options {
+            credentials: Some(("huststore".to_owned(), "another".to_owned())),
+            ..Options::default()
+        });
+        let ill = [dead, slow, resetting, refusing];
+
+        let home = Home::make();
+        let workload = Workload::uniform(records, 100, now_unix());
+        for standin in well.iter().chain(&ill) {
+            workload
+                .write(&home.logs(), &standin.name())
+                .expect("the logs can be written");
+        }
+        let bench = Self {
+            home,
+            records,
+            well,
+            ill,
+        };
+        bench.move_the_ill(false);
+        bench
+    }
+
+    /// Moves the logs of the four to where the server looks, or away from there.
+    fn move_the_ill(&self, within: bool) {
+        let aside = self.home.logs().with_file_name("aside");
+        fs::create_dir_all(&aside).expect("a folder can be made");
+        for standin in &self.ill {
+            let (inside, outside) = (
+                self.home.logs().join(standin.name()),
+                aside.join(standin.name()),
+            );
+            let (from, to) = if within {
+                (outside, inside)
+            } else {
+                (inside, outside)
+            };
+            fs::rename(from, to).expect("a folder can be moved");
+        }
+    }
+
+    /// A bench in which they were no trouble would show nothing.
+    fn check_the_ill(&self) {
+        let [dead, slow, resetting, refusing] = self.ill.each_ref().map(Standin::counters);
+        assert_eq!(dead.accepted, 0, "nobody reaches the dead one");
+        assert!(slow.applied > 0, "the slow one is replayed to");
+        assert!(resetting.requests > resetting.probes && resetting.applied == 0);
+        assert!(refusing.requests > refusing.probes && refusing.applied == 0);
+        println!(
+            "the four: {} records to the slow one; {} connections to the resetting one, {} to the refusing one",
+            slow.applied, resetting.accepted, refusing.accepted
+        );
+    }
+
+    /// One run from the start of a server that knows of nothing settled.
+    fn run(&self, beside_the_four: bool) -> Run {
+        if beside_the_four {
+            self.move_the_ill(true);
+        }
+        self.home.forget_state();
+        let config = self.home.write_config(&[
+            ("threads", json!(1)),
+            // The logs stay for the next run.
+            ("release_interval", json!("1h")),
+        ]);
+        let before: Vec<u64> = self.well.iter().map(applied).collect();
+        let begin = Instant::now();
+        let server = Server::start(&config);
+        let (mut delivered, mut moved) = (Vec::new(), begin);
+        let took = loop {
+            let each = self.well.iter().map(applied).zip(&before);
+            let each: Vec<u64> = each.map(|(now, before)| now - before).collect();
+            if each.iter().all(|&delivered| delivered >= self.records) {
+                break begin.elapsed();
+            }
+            if each != delivered {
+                (delivered, moved) = (each, Instant::now());
+            }
+            assert!(moved.elapsed() < PATIENCE, "stuck at {delivered:?}");
+            thread::sleep(Duration::from_millis(1));
+        };
+        let cpu = server.cpu_time();
+        drop(server);
+        if beside_the_four {
+            self.move_the_ill(false);
+        }
+        let records = (self.records * WELL as u64) as f64;
+        Run {
+            rate: records / took.as_secs_f64(),
+            cpu_us: cpu.as_secs_f64() * 1e6 / records,
+        }
+    }
+}
+
+fn start(options: Options) -> Standin {
+    let options = Options {
+        discard: true,
+        ..options
+    };
+    Standin::start(options).expect("a stand-in starts")
+}
+
+fn applied(standin: &Standin) -> u64 {
+    standin.counters().applied
+}

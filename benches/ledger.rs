@@ -1,0 +1,148 @@
+//! What is settled, beside a set of line numbers; and a checkpoint, beside the original's status file.
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::Write as _;
+use std::path::Path;
+
+use common::Home;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use hustdbsync::ledger::acks::{OpenSegment, OpenSegments};
+use hustdbsync::ledger::checkpoint::Checkpoint;
+use hustdbsync::ledger::file::Place;
+use hustdbsync::ledger::identity::Identity;
+use hustdbsync::ledger::ids::{FileId, SegmentId};
+use hustdbsync::ledger::plan::FileResume;
+use hustdbsync::ledger::runs::LineRuns;
+
+/// Lines of a chunk of 100 B values, and chunks in flight.
+const LINES: u32 = 1000;
+const SEGMENTS: u64 = 64;
+/// Lanes among which lines are shared out: they are settled in their order, lane by lane a burst at a time.
+const LANES: u32 = 16;
+const BURST: u32 = 12;
+
+/// Segments and lines in an order in which lanes may settle them.
+fn settlements() -> Vec<(SegmentId, u32)> {
+    let mut all = Vec::new();
+    for segment in 0..SEGMENTS {
+        for first in (0..LINES).step_by((LANES * BURST) as usize) {
+            for lane in 0..LANES {
+                let lines = (0..BURST).map(|at| first + at * LANES + lane);
+                all.extend(
+                    lines
+                        .filter(|line| *line < LINES)
+                        .map(|line| (SegmentId(segment), line)),
+                );
+            }
+        }
+    }
+    all
+}
+
+fn acks(criterion: &mut Criterion) {
+    let settlements = settlements();
+    let mut group = criterion.benchmark_group("acks");
+    group.throughput(Throughput::Elements(settlements.len() as u64));
+    group.bench_function("a bit a line", |bench| {
+        bench.iter_batched_ref(
+            || {
+                let mut open = OpenSegments::default();
+                for id in 0..SEGMENTS {
+                    let first = Place {
+                        line: id * u64::from(LINES),
+                        byte: 0,
+                    };
+                    open.push(OpenSegment::new(
+                        SegmentId(id),
+                        FileId(1),
+                        first,
+                        LINES,
+                        1 << 18,
+                        0,
+                        &[],
+                    ));
+                }
+                open
+            },
+            |open| {
+                for (segment, line) in &settlements {
+                    black_box(open.settle(*segment, *line));
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("a set of lines", |bench| {
+        bench.iter_batched_ref(
+            || settlements.iter().copied().collect::<HashSet<_>>(),
+            |unsettled| {
+                for settlement in &settlements {
+                    black_box(unsettled.remove(settlement));
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
+/// Of a backend with an hour of logs, of which two are being replayed: some hundred runs of settled lines.
+fn checkpoint() -> Checkpoint {
+    let mut checkpoint = Checkpoint::default();
+    for minute in 0..60 {
+        let mut settled = LineRuns::default();
+        if minute < 2 {
+            (0..500).for_each(|run| settled.push(100 + run * 10, 7));
+        }
+        checkpoint.resume.files.push(FileResume {
+            name: format!("202611221640{minute:02}.log").into(),
+            identity: Identity::new(1, minute, 0, &[b'x'; 64]),
+            line: 0,
+            byte: 0,
+            settled,
+            lines_read: 10_000,
+        });
+    }
+    checkpoint
+}
+
+/// Writes a file anew, durably, as a checkpoint is: a new file, synced, renamed.
+fn replace(folder: &Path, bytes: &[u8]) {
+    let new = folder.join("checkpoint.new");
+    let mut file = File::create(&new).expect("a file can be made");
+    file.write_all(bytes).expect("there is room");
+    file.sync_all().expect("the disk is well");
+    fs::rename(new, folder.join("checkpoint")).expect("a file can be renamed");
+    let folder = File::open(folder).expect("a folder can be opened");
+    folder.sync_all().expect("the disk is well");
+}
+
+fn checkpoints(criterion: &mut Criterion) {
+    let (checkpoint, mut bytes) = (checkpoint(), Vec::new());
+    checkpoint.encode(&mut bytes);
+    let home = Home::make();
+    let mut group = criterion.benchmark_group("checkpoint");
+    group.sample_size(20);
+    group.bench_function(format!("encode, {} bytes", bytes.len()), |bench| {
+        let mut out = Vec::new();
+        bench.iter(|| black_box(&checkpoint).encode(&mut out));
+    });
+    group.bench_function("decode", |bench| {
+        bench.iter(|| Checkpoint::decode(black_box(&bytes)));
+    });
+    group.bench_function("replace, synced", |bench| {
+        bench.iter(|| replace(&home.logs(), &bytes));
+    });
+    group.bench_function("the original's 10,000,000 bytes, synced", |bench| {
+        let bytes = vec![b'0'; 10_000_000];
+        bench.iter(|| replace(&home.logs(), &bytes));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, acks, checkpoints);
+criterion_main!(benches);

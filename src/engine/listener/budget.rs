@@ -1,0 +1,85 @@
+//! What HA's door may cost: so much work a second, and a little ahead. More than that waits, in the order in which it came.
+//!
+//! HA polls a few times a second, which is never held back. A flood is: the thread that answers it is not the replay's, but the core may be.
+//! Work is counted in calls to the system and answers, each some microseconds, not measured: the same requests always cost the same.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::{HTTP_WORK_AHEAD, HTTP_WORK_EACH, HTTP_WORK_REST};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    /// Work that was done is paid for with the time up to here.
+    paid_until: Duration,
+    /// Nothing is done before this.
+    rests_until: Duration,
+}
+
+impl Budget {
+    /// So much was done.
+    pub(super) fn charge(&mut self, work: u32, now: Now) {
+        self.paid_until = self.paid_until.max(now.monotonic) + HTTP_WORK_EACH * work;
+        if self.paid_until - now.monotonic > HTTP_WORK_AHEAD {
+            // A moment longer than needed: waking up for each single call would cost more than the call.
+            self.rests_until = self.paid_until - HTTP_WORK_AHEAD + HTTP_WORK_REST;
+        }
+    }
+
+    /// Whether nothing more is to be done now.
+    pub(super) fn is_spent(&self, now: Now) -> bool {
+        now.monotonic < self.rests_until
+    }
+
+    /// When it is no longer spent; in the past if it isn't.
+    pub(super) fn rests_until(&self) -> Duration {
+        self.rests_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            monotonic: Duration::from_millis(ms),
+            unix: 0,
+        }
+    }
+
+    /// Does `work` at once whenever it may, for so many milliseconds; gives how much was done.
+    fn check(work: u32, ms: u64) -> u32 {
+        let (mut budget, mut done) = (Budget::default(), 0);
+        for now in (1000..1000 + ms).map(at) {
+            while !budget.is_spent(now) {
+                budget.charge(work, now);
+                done += work;
+            }
+        }
+        done
+    }
+
+    #[test]
+    fn a_flood_gets_the_rate_and_what_may_go_ahead_and_no_more() {
+        let rate = 10_000;
+        let ahead = 1000;
+        for work in [1, 10, 200] {
+            let done = check(work, 5000);
+            assert!(
+                (rate * 5 - 500..=rate * 5 + ahead + work).contains(&done),
+                "{work}: {done}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_thousand_polls_a_second_never_wait() {
+        let mut budget = Budget::default();
+        for now in (0..10_000).map(at) {
+            assert!(!budget.is_spent(now));
+            budget.charge(4, now);
+        }
+    }
+}

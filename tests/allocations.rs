@@ -1,0 +1,73 @@
+//! In the steady state no record costs an allocation: the whole server in this process, with an allocator that counts, replays
+//! to a stand-in in another.
+
+#[path = "../benches/common/mod.rs"]
+mod common;
+
+use std::alloc::System;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Home, Sink, now_unix};
+use hustdbsync::engine::{Engine, EngineOptions};
+use hustdbsync::workload::Workload;
+use serde_json::json;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How long a replay may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until so many records are settled. Gives how many are.
+fn wait_settled(engine: &Engine, records: u64) -> u64 {
+    let begin = Instant::now();
+    loop {
+        let settled = engine.snapshot().totals().1;
+        if settled >= records {
+            return settled;
+        }
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{settled} of {records} records are settled after {PATIENCE:?}"
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Allocations a record, between the first third of a log and its end.
+fn allocations_a_record(records: u64, value_bytes: usize, burst_bytes: usize) -> f64 {
+    let (home, sink) = (Home::make(), Sink::start());
+    Workload::uniform(records, value_bytes, now_unix())
+        .write(&home.logs(), &sink.name)
+        .expect("the logs can be written");
+    let options = EngineOptions {
+        signals: false,
+        ..EngineOptions::default()
+    };
+    let config = home.config(&[("burst_bytes", json!(burst_bytes))]);
+    let engine = Engine::start_with(config, options).expect("the engine starts");
+    let warm = wait_settled(&engine, records / 3);
+    let region = Region::new(ALLOCATOR);
+    let last = wait_settled(&engine, records);
+    let change = region.change();
+    engine.stop();
+    let _ = engine.wait();
+    let allocations = change.allocations + change.reallocations;
+    println!(
+        "{value_bytes} B values, bursts of {burst_bytes} B: {allocations} allocations, {} reallocations among them, for {} records",
+        change.reallocations,
+        last - warm,
+    );
+    allocations as f64 / (last - warm) as f64
+}
+
+#[test]
+fn a_record_costs_no_allocation() {
+    // Snapshots, checkpoints and buffers that still grow allocate; each chunk of a log does, twice, and large values fill one soon.
+    assert!(allocations_a_record(400_000, 100, 4096) < 0.05);
+    assert!(allocations_a_record(200_000, 100, 0) < 0.05);
+    assert!(allocations_a_record(100_000, 1024, 4096) < 0.05);
+    assert!(allocations_a_record(6_000, 65_536, 4096) < 1.0);
+}

@@ -1,0 +1,222 @@
+//! What an attack on the door costs the replay: figures, and not a part of CI, since they hang on the machine.
+//!
+//! `cargo test --release --test doors -- --ignored --nocapture rate::replay_goes_on`
+//!
+//! The attackers are a process of their own that runs at the lowest priority: what they burn is not the server's doing. What
+//! the server does for them is.
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hustdbsync::config::Config;
+use hustdbsync::engine::{Engine, EngineOptions};
+use hustdbsync::workload::Workload;
+use serde_json::json;
+
+/// Connections that send a head byte by byte.
+const SLOW: usize = 500;
+/// Connections that send requests as fast as they are answered.
+const FLOODING: usize = 8;
+/// Rounds of quiet and attacked, in turn; the best of each counts, since other programs can only make one slower.
+const ROUNDS: usize = 3;
+/// Bounds of the rate, of which the first leaves the machine time for both; and records that take some seconds.
+const RUNS: [(Option<u64>, u64); 2] = [(Some(25_000), 100_000), (None, 1_500_000)];
+
+/// Not a test: the attackers. They go on until their input ends.
+#[test]
+#[ignore = "run by the test below, in a process of its own"]
+fn attack() {
+    let address: SocketAddr = std::env::var("DOOR").unwrap().parse().unwrap();
+    for _ in 0..FLOODING {
+        std::thread::spawn(move || flood(address));
+    }
+    std::thread::spawn(move || dribble(address));
+    println!("attacking");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Pipelined requests, and a new connection when the old one is closed for their number.
+fn flood(address: SocketAddr) {
+    let requests =
+        "GET /sync_status?backend_count=9 HTTP/1.1\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n"
+            .repeat(64);
+    let mut answers = vec![0; 64 * 1024];
+    loop {
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            continue;
+        };
+        while stream.write_all(requests.as_bytes()).is_ok()
+            && stream.read(&mut answers).is_ok_and(|bytes| bytes > 0)
+        {}
+    }
+}
+
+fn dribble(address: SocketAddr) {
+    let connect = || {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect()).collect();
+    loop {
+        for stream in &mut slow {
+            if let Err(error) = stream.write(b"G")
+                && error.kind() != ErrorKind::Interrupted
+            {
+                *stream = connect();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A process that ends with this.
+struct Helper(Child);
+
+impl Helper {
+    fn start(command: &mut Command) -> Self {
+        Self(
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    /// The first line in which this stands.
+    fn line(&mut self, word: &str) -> String {
+        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        lines
+            .map(Result::unwrap)
+            .find(|line| line.contains(word))
+            .unwrap()
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// CPU time of this process's thread of this name.
+fn cpu_time(thread: &str) -> Duration {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    let ticks = stats
+        .filter(|stat| stat.contains(&format!("({thread})")))
+        .map(|stat| {
+            let behind = stat.rsplit_once(')').unwrap().1.to_owned();
+            let times = behind.split_whitespace().skip(11).take(2);
+            times
+                .map(|ticks| ticks.parse::<u64>().unwrap())
+                .sum::<u64>()
+        });
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+/// HA's home with so many records for this backend.
+fn home(sink: &str, records: u64) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path();
+    fs::create_dir(root.join("logs")).unwrap();
+    fs::write(root.join("htpasswd"), "user:password\n").unwrap();
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Workload::uniform(records, 100, unix.as_secs())
+        .write(&root.join("logs"), sink)
+        .unwrap();
+    home
+}
+
+/// Replays all, attacked or not. Records a second, and the share of a core that control took.
+fn replay(root: &Path, records: u64, paced: Option<u64>, attacked: bool) -> (f64, f64) {
+    // What an earlier run has settled is forgotten, and its logs have stayed.
+    let _ = fs::remove_dir_all(root.join("status"));
+    let text = json!({
+        "network": { "port": 0 },
+        "sync": {
+            "logs_path": root.join("logs"), "ngx_path": root, "auth_path": root.join("htpasswd"),
+            "threads": 1, "ttl_hold": "0s", "max_rate_per_backend": paced.unwrap_or(0),
+            "release_interval": "1h",
+        }
+    });
+    let config = Config::parse(text.to_string(), &root.join("sync_server.json")).unwrap();
+    let options = EngineOptions {
+        signals: false,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::start_with(config, options).unwrap();
+    let attackers = attacked.then(|| {
+        let mut helper = Helper::start(
+            Command::new("nice")
+                .args(["-n", "19"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "--nocapture", "rate::attack"])
+                .env("DOOR", engine.local_addr().to_string()),
+        );
+        helper.line("attacking");
+        helper
+    });
+    let settled = || engine.snapshot().totals().1;
+    // From where both run: the start is no part of the rate.
+    while settled() < records / 10 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (from, begin, cpu) = (settled(), Instant::now(), cpu_time("control"));
+    while settled() < records {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let took = begin.elapsed().as_secs_f64();
+    let control = (cpu_time("control").saturating_sub(cpu)).as_secs_f64() / took;
+    drop(attackers);
+    engine.stop();
+    let _ = engine.wait();
+    #[expect(clippy::cast_precision_loss, reason = "a rate to be read by people")]
+    let rate = (records - from) as f64 / took;
+    (rate, control)
+}
+
+#[test]
+#[ignore = "a bench: its figures hang on the machine"]
+fn replay_goes_on_at_its_rate_while_the_door_is_attacked() {
+    let mut sink = Helper::start(Command::new(env!("CARGO_BIN_EXE_hustdbsync")).args([
+        "standin",
+        "--discard",
+        "--listen",
+        "127.0.0.1:0",
+    ]));
+    let line = sink.line("127.0.0.1:");
+    let name = line
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(';'))
+        .find(|word| word.starts_with("127.0.0.1:"))
+        .unwrap();
+    for (paced, records) in RUNS {
+        let home = home(name, records);
+        let best = |best: (f64, f64), run: (f64, f64)| if run.0 > best.0 { run } else { best };
+        let (mut quiet, mut attacked) = ((0.0, 0.0), (0.0, 0.0));
+        for _ in 0..ROUNDS {
+            quiet = best(quiet, replay(home.path(), records, paced, false));
+            attacked = best(attacked, replay(home.path(), records, paced, true));
+        }
+        let kept = attacked.0 / quiet.0;
+        println!(
+            "{}: quiet {:.0} records/s (control {:.0} % of a core), attacked {:.0} ({:.0} %): {:.0} % kept",
+            paced.map_or("unbounded".to_owned(), |rate| format!("paced at {rate}/s")),
+            quiet.0,
+            quiet.1 * 100.0,
+            attacked.0,
+            attacked.1 * 100.0,
+            kept * 100.0
+        );
+        assert!(kept >= 0.9, "{:.0} % of the rate is kept", kept * 100.0);
+    }
+}

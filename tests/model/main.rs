@@ -1,0 +1,205 @@
+//! The hand-off between threads under every interleaving and every reordering that the memory model allows (loom).
+//!
+//! The sources are those of the server, compiled once more over loom's atomics: mailbox with its bell, hints, and the way home
+//! for buffers. Each model ends only if its reader gets all that it waits for; a lost wake-up is a deadlock, which loom finds.
+//! Faults are planted in `sync`, to show that each would be found.
+
+use std::sync::Arc;
+
+use loom::model::Builder;
+use loom::sync::atomic::AtomicUsize;
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+
+#[path = "../../src/replay/chunk.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a library's source, of which the models need a part"
+)]
+mod chunk;
+#[path = "../../src/replay/hints.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a library's source, of which the models need a part"
+)]
+mod hints;
+#[path = "../../src/replay/mailbox.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a library's source, of which the models need a part"
+)]
+mod mailbox;
+mod messages;
+mod sync;
+
+use chunk::{Chunk, Returns};
+use hints::{BackendHints, Hints};
+use mailbox::{Bell, Mailbox};
+use messages::{BackendId, FeederMail};
+use sync::{Ordering, Planted, plant};
+
+/// What an eventfd in a poll is: rung once or more, it ends one wait, now or later.
+#[derive(Clone, Default)]
+struct Eventfd(Arc<(Mutex<bool>, Condvar)>);
+
+impl Eventfd {
+    fn wait(&self) {
+        let (rung, condvar) = &*self.0;
+        let mut rung = rung.lock().unwrap();
+        while !*rung {
+            rung = condvar.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+impl Bell for Eventfd {
+    fn ring(&self) {
+        let (rung, condvar) = &*self.0;
+        *rung.lock().unwrap() = true;
+        condvar.notify_one();
+    }
+}
+
+fn mailbox<T>(capacity: usize) -> (Arc<Mailbox<T>>, Eventfd) {
+    let bell = Eventfd::default();
+    let mailbox = Mailbox::new(capacity, Box::new(bell.clone()));
+    (Arc::new(mailbox), bell)
+}
+
+/// Goes through all schedules with at most so many preemptions; what takes more of them is rare among defects, and costs hours.
+fn check(preemptions_max: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions_max);
+    builder.check(model);
+}
+
+/// Two send, one reads. `timeouts`: so many sleeps end by themselves before a bell is waited for, as a poll's do.
+fn messages(mut timeouts: u32) {
+    let (mailbox, bell) = mailbox(2);
+    let senders = [1, 2].map(|message| {
+        let mailbox = Arc::clone(&mailbox);
+        thread::spawn(move || mailbox.send(message).unwrap())
+    });
+    let mut sum = 0;
+    while sum < 3 {
+        while let Some(message) = mailbox.receive() {
+            sum += message;
+        }
+        if sum < 3 && mailbox.prepare_sleep() {
+            if timeouts == 0 {
+                bell.wait();
+            } else {
+                timeouts -= 1;
+            }
+            mailbox.awake();
+        }
+    }
+    for sender in senders {
+        sender.join().unwrap();
+    }
+}
+
+/// A log grows twice, and each time a hint says so; the feeder has to see its last size.
+fn growth() {
+    let (mailbox, bell) = mailbox::<FeederMail>(1);
+    let hints = Arc::new(Hints::new(Arc::clone(&mailbox)));
+    let backend = Arc::new(BackendHints::default());
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let hinting = thread::spawn({
+        let (hints, backend, bytes) = (hints.clone(), backend.clone(), bytes.clone());
+        move || {
+            for grown in [1, 2] {
+                bytes.store(grown, Ordering::Relaxed);
+                hints.hint_grew(&backend);
+            }
+        }
+    });
+    let mut seen = 0;
+    while seen < 2 {
+        if hints.take().is_some() && backend.take().grew {
+            seen = bytes.load(Ordering::Relaxed);
+        }
+        if seen < 2 && mailbox.prepare_sleep_unless(|| hints.are_pending()) {
+            bell.wait();
+            mailbox.awake();
+        }
+    }
+    hinting.join().unwrap();
+}
+
+/// Two workers share a chunk and let it go; its buffer has to come home once.
+fn returns() {
+    let (mailbox, bell) = mailbox::<FeederMail>(1);
+    let returns = Arc::new(Returns::new(1, Arc::clone(&mailbox)));
+    let chunk = Chunk::new(b"line".to_vec(), BackendId(7));
+    let workers = [Arc::clone(&chunk), chunk].map(|share| {
+        let returns = Arc::clone(&returns);
+        thread::spawn(move || returns.release(share))
+    });
+    let home = loop {
+        if let Some(home) = returns.receive() {
+            break home;
+        }
+        if mailbox.prepare_sleep_unless(|| !returns.is_empty()) {
+            bell.wait();
+            mailbox.awake();
+        }
+    };
+    assert_eq!((&*home.bytes, home.backend), (&b"line"[..], BackendId(7)));
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    assert!(returns.is_empty());
+}
+
+#[test]
+fn no_message_waits_for_a_bell_that_nobody_rings() {
+    check(3, || messages(0));
+}
+
+#[test]
+fn nor_when_a_sleep_has_ended_by_time() {
+    check(2, || messages(1));
+}
+
+#[test]
+fn the_last_growth_of_a_log_is_always_seen() {
+    check(3, growth);
+}
+
+#[test]
+fn a_buffer_comes_home_and_is_noticed() {
+    check(3, returns);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_missing_second_look_at_the_queue_is_found() {
+    plant(Planted::NoSecondLook);
+    check(3, || messages(0));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_missing_fence_is_found() {
+    plant(Planted::NoFence);
+    check(3, || messages(0));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_missing_second_look_at_what_came_home_is_found() {
+    plant(Planted::NoSecondLook);
+    check(3, returns);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn relaxed_hints_are_found() {
+    plant(Planted::RelaxedFlags);
+    check(3, growth);
+}

@@ -92,29 +92,12 @@ fn every_seed_converges() {
     );
 }
 
-/// Seeds that have found something, and what. `planted` has again what others have found.
-const FOUND: [(u64, &str); 5] = [
-    (
-        3,
-        "what is known of an inode stays for good when it has become another file",
-    ),
-    (
-        57,
-        "the same, where the log was emptied while its backend was down",
-    ),
-    (
-        183,
-        "a log that was emptied and has grown beyond what was read goes on in the midst of a line",
-    ),
-    (
-        327,
-        "lines that come to a log that shrank while nobody read it count as settled",
-    ),
-    (
-        401,
-        "a drain ends in the poll in which another lane's connection stands",
-    ),
-];
+/// Seeds that have found something, and what. `planted` has again what others have found, or a test beside the code that was wrong: a seed's history
+/// changes with the code.
+const FOUND: [(u64, &str); 1] = [(
+    401,
+    "a drain ends in the poll in which another lane's connection stands",
+)];
 
 #[test]
 fn seeds_that_have_found_something_find_it_no_more() {

@@ -10,7 +10,7 @@ use hustdbsync::replay::disk::Disk as _;
 use crate::world::{Event, World};
 
 /// Between two deeds, at most.
-const OPERATE_GAP: Duration = Duration::from_secs(12);
+const OPERATE_GAP: Duration = Duration::from_secs(8);
 const STRAY_GAP: Duration = Duration::from_secs(4);
 /// Lines that are written at once to a log that was emptied, at most: it can be longer than it was before anybody looks.
 const REGROWN_LINES_MAX: u32 = 60;
@@ -30,9 +30,9 @@ impl World {
         let lines = self.backends[place].oracle.next_line(&file);
         let (kept, what) = match self.whims.u32(..6) {
             // logrotate's copytruncate.
-            0..=2 => (0, "empties"),
+            0..=1 => (0, "empties"),
             // Where it may grow again before anybody looks, nothing tells that lines in its midst are others than before.
-            3 if !self.plan.faults.strays && file != self.writers[place].file => {
+            2..=3 if !self.plan.faults.strays && file != self.writers[place].file => {
                 (self.whims.u64(..=lines), "cuts")
             }
             _ => (0, "deletes"),

@@ -217,6 +217,16 @@ impl Plan {
                 self.set_lanes(1);
             }
         }
+        if self.faults.operator {
+            // Logs change while nobody reads them, and what is settled of them has gaps.
+            self.faults.backends = true;
+            self.faults.crashes |= random.bool();
+        }
+        if random.u32(..3) == 0 {
+            // Ends at which nothing can be set aside.
+            (self.faults.stops, self.faults.disk) = (true, true);
+            self.faults.bad_lines = 100;
+        }
     }
 
     pub(crate) fn set_lanes(&mut self, lanes: u32) {

@@ -55,9 +55,12 @@ fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     fs::write(folder.join(name), bytes)
 }
 
+/// How odd its key is, its text, its record.
+type Line<'a> = (usize, &'a [u8], Vec<u8>);
+
 /// Some lines of each method, those whose keys are spelt most oddly first.
 fn from_log(log: &[u8]) -> std::io::Result<()> {
-    let mut lines: BTreeMap<Method, Vec<(usize, &[u8], Vec<u8>)>> = BTreeMap::new();
+    let mut lines: BTreeMap<Method, Vec<Line<'_>>> = BTreeMap::new();
     for text in log
         .split(|byte| *byte == b'\n')
         .filter(|text| (1..LINE_BYTES_MAX).contains(&text.len()))
@@ -74,7 +77,7 @@ fn from_log(log: &[u8]) -> std::io::Result<()> {
             .push((odd, text, bytes));
     }
     for (method, mut lines) in lines {
-        lines.sort_by(|one, other| other.0.cmp(&one.0));
+        lines.sort_by_key(|line| std::cmp::Reverse(line.0));
         lines.dedup_by_key(|line| line.0);
         for (number, (_, text, record)) in lines.iter().take(LINES_MAX).enumerate() {
             let name = format!("ha-{}-{number}", method.name());

@@ -242,20 +242,57 @@ fn deleting(method: Method) -> Method {
 
 /// Appends query text: octets that cannot stand in a request target are percent-encoded, all others go as they are.
 fn push_query(text: &[u8], head: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut clean = 0;
-    for (at, byte) in text.iter().enumerate() {
-        if matches!(byte, 0x00..=0x20 | 0x7f..=0xff | b'#' | b'&') {
-            head.extend_from_slice(&text[clean..at]);
-            head.extend_from_slice(&[
-                b'%',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]);
-            clean = at + 1;
-        }
+    if text.iter().all(|octet| can_stand(*octet)) {
+        head.extend_from_slice(text);
+    } else {
+        push_escaped(text, head);
     }
-    head.extend_from_slice(&text[clean..]);
+}
+
+/// Whether an octet can stand in a request target, within an argument.
+fn can_stand(octet: u8) -> bool {
+    !matches!(octet, 0x00..=0x20 | 0x7f..=0xff | b'#' | b'&')
+}
+
+/// As [`push_query`]. An octet that is a part of a malformed escape cannot be escaped itself: `%` and `%C3` behind one another are read
+/// as `%C3` in plain text. What hustdb's decoder makes of the whole is written instead (see [`crate::binlog::key`]).
+fn push_escaped(mut text: &[u8], head: &mut Vec<u8>) {
+    while let [octet, rest @ ..] = text {
+        text = match (octet, rest) {
+            // The `%` is dropped.
+            (b'%', [plain, rest @ ..]) if !plain.is_ascii_hexdigit() => {
+                if can_stand(*plain) {
+                    head.push(b'%');
+                }
+                push_octet(*plain, head);
+                rest
+            }
+            // All three are dropped where the last is no digit, as all that cannot stand are.
+            (b'%', [_, last, after @ ..]) => {
+                if can_stand(*last) {
+                    head.extend_from_slice(&text[..3]);
+                }
+                after
+            }
+            _ => {
+                push_octet(*octet, head);
+                rest
+            }
+        };
+    }
+}
+
+fn push_octet(octet: u8, head: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    if can_stand(octet) {
+        head.push(octet);
+    } else {
+        head.extend_from_slice(&[
+            b'%',
+            HEX[usize::from(octet >> 4)],
+            HEX[usize::from(octet & 15)],
+        ]);
+    }
 }
 
 fn push_number(number: impl itoa::Integer, head: &mut Vec<u8>) {
@@ -481,6 +518,27 @@ mod tests {
             false,
         );
         check(&key(b""), "GET /hustdb/del?key=&ver=5&is_dup=true", false);
+    }
+
+    /// Found by fuzzing against the stand-in's decoder (fuzz/fuzz_targets/composed.rs).
+    #[test]
+    fn an_octet_within_a_malformed_escape_means_what_it_meant() {
+        for (spelt, sent) in [
+            (&b"a%\xc3\xa4"[..], "a%C3%A4"),
+            (b"a%4\xc3b", "ab"),
+            (b"a%%\xc3", "a%%%C3"),
+            (b"a%4%\xc3", "a%4%%C3"),
+            (b"a%z\xc3%41%", "a%z%C3%41%"),
+            (b" %4", "%20%4"),
+            (b"a%", "a%"),
+        ] {
+            let line = format!("GET /hustdb/del?key={sent}&ver=5&is_dup=true");
+            let record = Record {
+                key: spelt,
+                ..record(Method::Del)
+            };
+            check(&record, &line, false);
+        }
     }
 
     #[test]

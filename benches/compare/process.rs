@@ -1,0 +1,151 @@
+//! Processes that end with their owner, and what they cost.
+
+use std::fs;
+use std::ops::{Add, Sub};
+use std::process::{Child, Command};
+
+use crate::Outcome;
+
+/// Linux tells user space 100 ticks a second on every architecture that this runs on.
+const TICK_S: f64 = 0.01;
+
+/// CPU time, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cpu {
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.system
+    }
+
+    /// Each part divided, as for a cost a record.
+    pub(crate) fn over(self, parts: f64) -> Self {
+        Self {
+            user: self.user / parts,
+            system: self.system / parts,
+        }
+    }
+
+    /// The time that this process's own ended and awaited children took, in ticks: exact to 10 ms.
+    pub(crate) fn of_ended_children() -> Outcome<Self> {
+        let ticks = stat_ticks("/proc/self/stat")?;
+        Ok(Self {
+            user: ticks[2] * TICK_S,
+            system: ticks[3] * TICK_S,
+        })
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self {
+            user: self.user - other.user,
+            system: self.system - other.system,
+        }
+    }
+}
+
+impl Add for Cpu {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            system: self.system + other.system,
+        }
+    }
+}
+
+/// utime, stime, cutime and cstime of a process.
+fn stat_ticks(path: &str) -> Outcome<[f64; 4]> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    // The name in parentheses may hold anything; utime is the 12th field behind it.
+    let behind = text.rsplit_once(')').map_or("", |(_, behind)| behind);
+    let mut ticks = behind.split_whitespace().skip(11).map(str::parse::<f64>);
+    let mut next = || match ticks.next() {
+        Some(Ok(ticks)) => Ok(ticks),
+        _ => Err(format!("{path} is not as proc(5) has it")),
+    };
+    Ok([next()?, next()?, next()?, next()?])
+}
+
+/// A process that is killed when its owner lets go of it.
+pub(crate) struct Process {
+    child: Child,
+    what: String,
+}
+
+impl Process {
+    pub(crate) fn start(what: &str, command: &mut Command) -> Outcome<Self> {
+        let child = command
+            .spawn()
+            .map_err(|error| format!("{what} does not start: {error}"))?;
+        Ok(Self {
+            child,
+            what: what.to_owned(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// An error where it has ended.
+    pub(crate) fn must_run(&mut self) -> Outcome<()> {
+        match self.child.try_wait() {
+            Ok(Some(status)) => Err(format!("{} has ended early: {status}", self.what)),
+            _ => Ok(()),
+        }
+    }
+
+    /// CPU time of all its threads so far: the scheduler's nanoseconds, shared out between user and system as the ticks fell.
+    pub(crate) fn cpu(&self) -> Outcome<Cpu> {
+        let threads = threads_cpu(self.id())?;
+        let total: f64 = threads.iter().map(|(_, seconds)| seconds).sum();
+        let ticks = stat_ticks(&format!("/proc/{}/stat", self.id()))?;
+        let user_share = match ticks[0] + ticks[1] {
+            0.0 => 0.5,
+            all => ticks[0] / all,
+        };
+        Ok(Cpu {
+            user: total * user_share,
+            system: total * (1.0 - user_share),
+        })
+    }
+
+    /// CPU seconds of those of its threads that have this name.
+    pub(crate) fn thread_cpu(&self, name: &str) -> Outcome<f64> {
+        let threads = threads_cpu(self.id())?;
+        let named = threads.iter().filter(|(found, _)| found == name);
+        Ok(named.map(|(_, seconds)| seconds).sum())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Name and CPU seconds of each thread. A thread that ends meanwhile is left out.
+fn threads_cpu(id: u32) -> Outcome<Vec<(String, f64)>> {
+    let folder = format!("/proc/{id}/task");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{folder}: {error}"))?;
+    let threads = entries.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let name = fs::read_to_string(path.join("comm")).ok()?;
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+        Some((name.trim_end().to_owned(), nanoseconds * 1e-9))
+    });
+    Ok(threads.collect())
+}

@@ -1,0 +1,3 @@
+//! One file for each group of goals.
+
+pub(crate) mod wire;

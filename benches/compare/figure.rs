@@ -45,6 +45,18 @@ impl Runs {
         ratio(&self.cpus(), &other.cpus())
     }
 
+    /// The run in the middle: rate and CPU each for itself.
+    pub(crate) fn median(&self) -> Figure {
+        let part = |of: fn(&Figure) -> f64| median(self.0.iter().map(of).collect());
+        Figure {
+            rate: part(|figure| figure.rate),
+            cpu: Cpu {
+                user: part(|figure| figure.cpu.user),
+                system: part(|figure| figure.cpu.system),
+            },
+        }
+    }
+
     /// One line for people.
     pub(crate) fn line(&self) -> String {
         let (cpu, user) = self.cpu_us();

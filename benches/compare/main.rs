@@ -12,6 +12,7 @@ mod backlog;
 #[path = "../common/mod.rs"]
 mod common;
 mod figure;
+mod peer;
 mod process;
 mod report;
 mod rows;
@@ -26,7 +27,7 @@ use clap::{Parser, ValueEnum};
 
 use figure::{Figure, Runs};
 use report::Row;
-use rows::wire;
+use rows::{checkpoint, feeder, polls, scaling, wire};
 
 /// An error is a sentence.
 type Outcome<T> = Result<T, String>;
@@ -51,6 +52,18 @@ enum Part {
     /// End to end against wrk, values of 64 KB
     #[value(name = "64kb")]
     Large,
+    /// Beside a tokio + hyper replayer
+    Peer,
+    /// The feeder beside base64-simd alone
+    Feeder,
+    /// What checkpoints cost
+    Checkpoint,
+    /// HA's polls while it replays
+    Polls,
+    /// From 1 to 64 backends
+    Backends,
+    /// From 1 MB of backlog up
+    Backlog,
 }
 
 /// Compares the product with its goals.
@@ -63,12 +76,29 @@ struct Options {
     /// Rounds, in each of which everybody runs once
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// The largest backlog: 10GB is what the goal names, and needs that much room in the temporary folder
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_bytes)]
+    backlog_max: u64,
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
     /// Cargo adds this
     #[arg(long, hide = true)]
     bench: bool,
+    #[command(flatten)]
+    peer: peer::PeerArgs,
+}
+
+/// `500MB` or `10GB`, in decimal units.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000)];
+    units
+        .iter()
+        .find_map(|(unit, bytes)| {
+            let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            (count > 0).then(|| count.checked_mul(*bytes)).flatten()
+        })
+        .ok_or_else(|| "write it as in 500MB or 10GB".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -76,6 +106,15 @@ fn main() -> ExitCode {
     if !options.bench {
         eprintln!("compare: nothing is measured without `cargo bench`");
         return ExitCode::SUCCESS;
+    }
+    if let Some(address) = &options.peer.peer {
+        return match peer::be(&options.peer, address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("the peer: {why}");
+                ExitCode::FAILURE
+            }
+        };
     }
     if let Some(missing) = tools::missing() {
         eprintln!("compare: {missing}");
@@ -113,16 +152,22 @@ fn measure(options: &Options) -> Outcome<Vec<Row>> {
             Part::Small => wire::compare(wire::SMALL, options)?,
             Part::Kilobyte => wire::compare(wire::KILOBYTE, options)?,
             Part::Large => wire::compare(wire::LARGE, options)?,
+            Part::Peer => rows::peer::compare(options)?,
+            Part::Feeder => feeder::compare(options)?,
+            Part::Checkpoint => checkpoint::compare(options)?,
+            Part::Polls => polls::compare(options)?,
+            Part::Backends => scaling::backends(options)?,
+            Part::Backlog => scaling::backlogs(options)?,
         });
     }
     Ok(rows)
 }
 
 /// Lets everybody run once a round, forth and back, and says what came of it on stderr.
-fn turns<C>(
+fn turns<C, S: std::fmt::Display>(
     title: &str,
     rounds: u32,
-    contenders: &[(&str, C)],
+    contenders: &[(S, C)],
     mut run: impl FnMut(&C) -> Outcome<Figure>,
 ) -> Outcome<Vec<Runs>> {
     let mut runs = vec![Runs::default(); contenders.len()];
@@ -139,7 +184,7 @@ fn turns<C>(
     }
     eprintln!("\n{title}, medians of {rounds} rounds");
     for ((name, _), runs) in contenders.iter().zip(&runs) {
-        eprintln!("  {name:32} {}", runs.line());
+        eprintln!("  {:32} {}", name.to_string(), runs.line());
     }
     Ok(runs)
 }

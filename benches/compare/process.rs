@@ -1,7 +1,7 @@
 //! Processes that end with their owner, and what they cost.
 
 use std::fs;
-use std::ops::{Add, Sub};
+use std::ops::Sub;
 use std::process::{Child, Command};
 
 use crate::Outcome;
@@ -45,16 +45,6 @@ impl Sub for Cpu {
         Self {
             user: self.user - other.user,
             system: self.system - other.system,
-        }
-    }
-}
-
-impl Add for Cpu {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self {
-            user: self.user + other.user,
-            system: self.system + other.system,
         }
     }
 }
@@ -134,6 +124,15 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU seconds of the calling thread so far.
+pub(crate) fn own_thread_cpu() -> Outcome<f64> {
+    let path = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let nanoseconds = text.split_whitespace().next();
+    let nanoseconds = nanoseconds.and_then(|number| number.parse::<f64>().ok());
+    Ok(nanoseconds.ok_or("schedstat is not as the kernel documents it")? * 1e-9)
 }
 
 /// Name and CPU seconds of each thread. A thread that ends meanwhile is left out.

@@ -61,10 +61,15 @@ impl Home {
         self.folder.path().join("logs")
     }
 
+    /// The folder of the server's state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("status")
+    }
+
     /// Starts the server with nothing settled.
     pub(crate) fn start(&self) -> Outcome<Server> {
         let root = self.folder.path();
-        let _ = fs::remove_dir_all(root.join("status"));
+        let _ = fs::remove_dir_all(self.state());
         let file = root.join("sync_server.json");
         fs::write(&file, self.settings.to_string()).map_err(|error| error.to_string())?;
         let log = root.join("stderr");

@@ -45,14 +45,13 @@ impl Runs {
         ratio(&self.cpus(), &other.cpus())
     }
 
-    /// The run in the middle: rate and CPU each for itself.
+    /// The run in the middle: rate and CPU each for itself. Short runs are too short for the ticks that tell user from system.
     pub(crate) fn median(&self) -> Figure {
-        let part = |of: fn(&Figure) -> f64| median(self.0.iter().map(of).collect());
         Figure {
-            rate: part(|figure| figure.rate),
+            rate: self.rate(),
             cpu: Cpu {
-                user: part(|figure| figure.cpu.user),
-                system: part(|figure| figure.cpu.system),
+                user: median(self.cpus()),
+                system: 0.0,
             },
         }
     }

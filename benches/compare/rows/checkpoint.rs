@@ -4,7 +4,7 @@
 //! with many: the difference, divided by how many there were, is one checkpoint's cost; what they cost at the default is that times their
 //! number, as a share of the whole process's CPU.
 
-use inotify::{Inotify, WatchMask};
+use inotify::{EventMask, Inotify, WatchMask};
 use serde_json::json;
 
 use crate::backlog::Backlog;
@@ -79,7 +79,8 @@ fn run(backlog: &Backlog, sink: &Sink, interval: &str) -> Outcome<Run> {
     })
 }
 
-/// Counts the renames into a folder: each checkpoint is one.
+/// Counts the renames in a folder: each checkpoint is one. Both ends of each are watched, since the kernel merges events that are alike and
+/// follow each other.
 struct Renames(Inotify);
 
 impl Renames {
@@ -87,7 +88,7 @@ impl Renames {
         let inotify = Inotify::init().map_err(|error| error.to_string())?;
         inotify
             .watches()
-            .add(folder, WatchMask::MOVED_TO)
+            .add(folder, WatchMask::MOVE)
             .map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok(Self(inotify))
     }
@@ -97,7 +98,10 @@ impl Renames {
         let mut count = 0;
         loop {
             match self.0.read_events(&mut buffer) {
-                Ok(events) => count += events.count(),
+                Ok(events) => {
+                    let ends = events.filter(|event| event.mask.contains(EventMask::MOVED_TO));
+                    count += ends.count();
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     return Ok(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
                 }

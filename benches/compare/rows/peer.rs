@@ -27,32 +27,34 @@ impl Contender {
 
 /// Measures, and says how it stands.
 pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
-    let nginx = Sink::nginx(1)?;
     let backlog = Backlog::make(SMALL.records, SMALL.value_bytes)?;
-    let bursts = home(&backlog, &nginx, None)?;
-    let logs = bursts.logs().join(nginx.name());
+    let mut rows = against("nginx", &Sink::nginx(1)?, &backlog, options)?;
+    rows.extend(against("stand-in", &Sink::standin()?, &backlog, options)?);
+    Ok(rows)
+}
+
+fn against(name: &str, sink: &Sink, backlog: &Backlog, options: &Options) -> Outcome<Vec<Row>> {
+    let bursts = home(backlog, sink, None)?;
+    let logs = bursts.logs().join(sink.name());
     let contenders = [
         (
             "tokio + hyper",
-            Contender::Peer(nginx.name().to_owned(), logs),
+            Contender::Peer(sink.name().to_owned(), logs),
         ),
         (
             "ours, one request a send",
-            Contender::Ours(home(&backlog, &nginx, Some(0))?),
+            Contender::Ours(home(backlog, sink, Some(0))?),
         ),
         ("ours, bursts", Contender::Ours(bursts)),
     ];
-    let runs = turns(
-        "beside a tokio + hyper replayer, 100 B values, one worker thread each",
-        options.rounds,
-        &contenders,
-        Contender::run,
-    )?;
+    let title =
+        format!("beside a tokio + hyper replayer, 100 B values, {name}, one worker thread each");
+    let runs = turns(&title, options.rounds, &contenders, Contender::run)?;
     let [peer, single, bursts] = &runs[..] else {
         unreachable!("three are measured")
     };
     let row = |how: &str, ours, bound| {
-        let what = format!("tokio + hyper replayer: records a CPU second, {how}");
+        let what = format!("records a CPU second beside tokio + hyper, {name}, {how}");
         Row::ratio(&what, "its", peer.cpu_over(ours), bound)
     };
     Ok(vec![

@@ -122,8 +122,9 @@ fn main() -> ExitCode {
     }
     let machine = tools::machine();
     eprintln!("{machine}");
-    match measure(&options) {
-        Ok(rows) => {
+    match watched(&options) {
+        Ok((rows, others)) => {
+            let machine = format!("{machine}. {others}");
             if options.json {
                 println!("{}", report::json(&rows, &machine));
             } else {
@@ -141,26 +142,41 @@ fn main() -> ExitCode {
     }
 }
 
+/// Every part that was asked for, and what others did meanwhile.
+fn watched(options: &Options) -> Outcome<(Vec<Row>, String)> {
+    let bystanders = tools::Bystanders::watch()?;
+    let rows = measure(options);
+    Ok((rows, bystanders.told()?))
+}
+
 /// Every part that was asked for.
-fn measure(options: &Options) -> Outcome<Vec<Row>> {
+fn measure(options: &Options) -> Vec<Row> {
     let mut rows = Vec::new();
     for part in Part::value_variants() {
         if !options.only.is_empty() && !options.only.contains(part) {
             continue;
         }
-        rows.extend(match part {
-            Part::Small => wire::compare(wire::SMALL, options)?,
-            Part::Kilobyte => wire::compare(wire::KILOBYTE, options)?,
-            Part::Large => wire::compare(wire::LARGE, options)?,
-            Part::Peer => rows::peer::compare(options)?,
-            Part::Feeder => feeder::compare(options)?,
-            Part::Checkpoint => checkpoint::compare(options)?,
-            Part::Polls => polls::compare(options)?,
-            Part::Backends => scaling::backends(options)?,
-            Part::Backlog => scaling::backlogs(options)?,
-        });
+        let found = match part {
+            Part::Small => wire::compare(wire::SMALL, options),
+            Part::Kilobyte => wire::compare(wire::KILOBYTE, options),
+            Part::Large => wire::compare(wire::LARGE, options),
+            Part::Peer => rows::peer::compare(options),
+            Part::Feeder => feeder::compare(options),
+            Part::Checkpoint => checkpoint::compare(options),
+            Part::Polls => polls::compare(options),
+            Part::Backends => scaling::backends(options),
+            Part::Backlog => scaling::backlogs(options),
+        };
+        match found {
+            Ok(found) => rows.extend(found),
+            // The others are worth their minutes all the same.
+            Err(why) => {
+                eprintln!("compare: {why}");
+                rows.push(Row::unmeasured(*part));
+            }
+        }
     }
-    Ok(rows)
+    rows
 }
 
 /// Lets everybody run once a round, forth and back, and says what came of it on stderr.

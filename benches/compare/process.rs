@@ -49,6 +49,11 @@ impl Sub for Cpu {
     }
 }
 
+/// Ticks of CPU that this process and its ended and awaited children took.
+pub(crate) fn family_ticks() -> Outcome<f64> {
+    Ok(stat_ticks("/proc/self/stat")?.iter().sum())
+}
+
 /// utime, stime, cutime and cstime of a process.
 fn stat_ticks(path: &str) -> Outcome<[f64; 4]> {
     let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;

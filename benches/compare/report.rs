@@ -51,6 +51,17 @@ impl Row {
         }
     }
 
+    /// A part that failed: its goals are not met. The reason is on stderr.
+    pub(crate) fn unmeasured(part: impl std::fmt::Debug) -> Self {
+        Self {
+            what: format!("{part:?}"),
+            goal: "its goals".to_owned(),
+            figure: "could not be measured".to_owned(),
+            passed: Some(false),
+            numbers: Json::Null,
+        }
+    }
+
     fn verdict(&self) -> &'static str {
         match self.passed {
             Some(true) => "pass",

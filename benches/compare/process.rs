@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::Sub;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use crate::Outcome;
@@ -102,8 +103,10 @@ impl Process {
 
     /// CPU time of all its threads so far: the scheduler's nanoseconds, shared out between user and system as the ticks fell.
     pub(crate) fn cpu(&self) -> Outcome<Cpu> {
-        let threads = threads_cpu(self.id())?;
-        let total: f64 = threads.iter().map(|(_, seconds)| seconds).sum();
+        // A thread that ends meanwhile is left out.
+        let threads = threads(self.id())?.into_iter();
+        let ran = threads.filter_map(|(_, folder)| Some(Scheduled::of_thread(&folder).ok()?.ran));
+        let total: f64 = ran.sum();
         let ticks = stat_ticks(&format!("/proc/{}/stat", self.id()))?;
         let user_share = match ticks[0] + ticks[1] {
             0.0 => 0.5,
@@ -115,11 +118,12 @@ impl Process {
         })
     }
 
-    /// CPU seconds of those of its threads that have this name.
-    pub(crate) fn thread_cpu(&self, name: &str) -> Outcome<f64> {
-        let threads = threads_cpu(self.id())?;
-        let named = threads.iter().filter(|(found, _)| found == name);
-        Ok(named.map(|(_, seconds)| seconds).sum())
+    /// The folder below /proc of its thread of this name.
+    pub(crate) fn thread(&self, name: &str) -> Outcome<PathBuf> {
+        let mut threads = threads(self.id())?.into_iter();
+        let named = threads.find(|(found, _)| found == name);
+        let (_, folder) = named.ok_or_else(|| format!("{} has no thread {name}", self.what))?;
+        Ok(folder)
     }
 }
 
@@ -131,25 +135,52 @@ impl Drop for Process {
     }
 }
 
-/// CPU seconds of the calling thread so far.
-pub(crate) fn own_thread_cpu() -> Outcome<f64> {
-    let path = "/proc/thread-self/schedstat";
-    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    let nanoseconds = text.split_whitespace().next();
-    let nanoseconds = nanoseconds.and_then(|number| number.parse::<f64>().ok());
-    Ok(nanoseconds.ok_or("schedstat is not as the kernel documents it")? * 1e-9)
+/// A thread in the scheduler's books, in seconds so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scheduled {
+    /// It ran.
+    pub(crate) ran: f64,
+    /// It could have run, and others did.
+    pub(crate) waited: f64,
 }
 
-/// Name and CPU seconds of each thread. A thread that ends meanwhile is left out.
-fn threads_cpu(id: u32) -> Outcome<Vec<(String, f64)>> {
+impl Scheduled {
+    /// The calling thread's.
+    pub(crate) fn own() -> Outcome<Self> {
+        Self::read("/proc/thread-self/schedstat")
+    }
+
+    /// Of the thread whose folder below /proc this is.
+    pub(crate) fn of_thread(folder: &Path) -> Outcome<Self> {
+        Self::read(folder.join("schedstat"))
+    }
+
+    fn read(path: impl AsRef<Path>) -> Outcome<Self> {
+        let path = path.as_ref();
+        let text =
+            fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut nanoseconds = text.split_whitespace().map(str::parse::<f64>);
+        match (nanoseconds.next(), nanoseconds.next()) {
+            (Some(Ok(ran)), Some(Ok(waited))) => Ok(Self {
+                ran: ran * 1e-9,
+                waited: waited * 1e-9,
+            }),
+            _ => Err(format!(
+                "{} is not as the kernel documents it",
+                path.display()
+            )),
+        }
+    }
+}
+
+/// Name and folder of each thread.
+fn threads(id: u32) -> Outcome<Vec<(String, PathBuf)>> {
     let folder = format!("/proc/{id}/task");
     let entries = fs::read_dir(&folder).map_err(|error| format!("{folder}: {error}"))?;
     let threads = entries.filter_map(|entry| {
         let path = entry.ok()?.path();
         let name = fs::read_to_string(path.join("comm")).ok()?;
-        let text = fs::read_to_string(path.join("schedstat")).ok()?;
-        let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
-        Some((name.trim_end().to_owned(), nanoseconds * 1e-9))
+        Some((name.trim_end().to_owned(), path))
     });
     Ok(threads.collect())
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::backlog::Backlog;
 use crate::figure::median;
+use crate::process::Scheduled;
 use crate::report::{Bound, Row};
 use crate::rows::wire::SMALL;
 use crate::server::Home;
@@ -73,7 +74,7 @@ fn run(backlog: &Backlog, sink: &Sink, interval: &str) -> Outcome<Run> {
     let mut renames = Renames::of(&home.state().join(sink.name()))?;
     server.look_until(backlog.records)?;
     Ok(Run {
-        keeper: server.process.thread_cpu("keeper")?,
+        keeper: Scheduled::of_thread(&server.process.thread("keeper")?)?.ran,
         all: server.process.cpu()?.total(),
         checkpoints: renames.count()?,
     })

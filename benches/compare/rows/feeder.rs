@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::common::feeding::{BACKEND, feed, payloads};
 use crate::common::{Home, now_unix};
 use crate::figure::{median, ratio};
-use crate::process::own_thread_cpu;
+use crate::process::Scheduled;
 use crate::report::{Bound, Row};
 use crate::{Options, Outcome};
 
@@ -25,18 +25,18 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let payloads = payloads(&written.files);
     let (mut fed, mut decoded) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds * RUNS_A_ROUND {
-        let before = own_thread_cpu()?;
+        let before = Scheduled::own()?.ran;
         feed(&home, RECORDS);
-        fed.push(own_thread_cpu()? - before);
+        fed.push(Scheduled::own()?.ran - before);
 
         let mut payloads = payloads.clone();
-        let before = own_thread_cpu()?;
+        let before = Scheduled::own()?.ran;
         for payload in &mut payloads {
             base64_simd::STANDARD
                 .decode_inplace(payload)
                 .map_err(|error| error.to_string())?;
         }
-        decoded.push(own_thread_cpu()? - before);
+        decoded.push(Scheduled::own()?.ran - before);
     }
     let share = ratio(&decoded, &fed);
     let speed = written.bytes as f64 / median(fed) / 1e9;

@@ -32,12 +32,18 @@ pub(crate) fn backends(options: &Options) -> Outcome<Vec<Row>> {
         backlog.deal(&home.logs(), &nginx.names[..backends])?;
         contenders.push((backends.to_string(), home));
     }
-    // Told, not judged: how much of the difference is the disk's, which syncs a checkpoint a second for each backend.
+    // Told, not judged: how much of the difference is the disk's, which syncs a checkpoint a second for each backend, and how much the
+    // kernel's, for which so many connections cost more whoever they belong to.
+    let most = nginx.names.len();
     let home = Home::make()?
         .with("connections_per_backend", CONNECTIONS_A_BACKEND)
         .with("checkpoint_interval", "1h");
     backlog.deal(&home.logs(), &nginx.names)?;
-    contenders.push((format!("{}, no checkpoints", nginx.names.len()), home));
+    contenders.push((format!("{most}, no checkpoints"), home));
+    let connections = CONNECTIONS_A_BACKEND * most as u32;
+    let home = Home::make()?.with("connections_per_backend", connections);
+    backlog.deal(&home.logs(), &nginx.names[..1])?;
+    contenders.push((format!("1, {connections} connections"), home));
     let runs = turns(
         "backends, 100 B values, nginx, 16 connections each",
         options.rounds,

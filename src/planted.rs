@@ -68,11 +68,21 @@ mod switch {
         AskOnceForAll,
         /// At the end, lines are let go whose setting aside is tried once more. The simulation found this in the keeper.
         EndTwice,
+        /// A log that shrank goes on where it was, whatever its first bytes are.
+        TrustShrunkLog,
+        /// A log that has grown is the one that it was. The simulation found this in the feeder.
+        TrustFirstBytes,
+        /// Lines of a log that shrank while nobody read it are settled. The simulation found this in the feeder.
+        TrustSettledLines,
+        /// Nobody looks once more at deleted logs.
+        LookNoMore,
+        /// A flush forgets how often a record has failed.
+        ForgetFailures,
     }
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 17] = [
+        pub const ALL: [Self; 22] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -90,6 +100,11 @@ mod switch {
             Self::QuietTooEarly,
             Self::AskOnceForAll,
             Self::EndTwice,
+            Self::TrustShrunkLog,
+            Self::TrustFirstBytes,
+            Self::TrustSettledLines,
+            Self::LookNoMore,
+            Self::ForgetFailures,
         ];
 
         /// Whether this thread has it.

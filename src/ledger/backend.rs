@@ -122,7 +122,14 @@ impl BackendLedger {
     /// When `start` names an entry that is not there (any more), or the number is taken: whoever says so would go on at a wrong place.
     pub fn open_file(&mut self, id: FileId, name: &Arc<str>, identity: Identity, start: FileStart) {
         let file = match start {
-            FileStart::New => FileLedger::new(Arc::clone(name), identity),
+            FileStart::New => {
+                // What was known of this inode is of a file that it is no more.
+                self.drop_unclaimed(|entry| {
+                    (entry.identity.device, entry.identity.inode)
+                        == (identity.device, identity.inode)
+                });
+                FileLedger::new(Arc::clone(name), identity)
+            }
             FileStart::Resumed(index) => {
                 let entry = self.unclaimed.get_mut(index).and_then(Option::take);
                 let entry = entry.unwrap_or_else(|| {
@@ -256,14 +263,9 @@ impl BackendLedger {
     pub fn files_seen(&mut self, seen: &[SeenFile]) {
         let identities: BTreeSet<_> = seen.iter().map(|file| (file.device, file.inode)).collect();
         let names: BTreeSet<&str> = seen.iter().map(|file| &*file.name).collect();
-        for entry in &mut self.unclaimed {
-            let gone = entry.take_if(|entry| {
-                !identities.contains(&(entry.identity.device, entry.identity.inode))
-            });
-            if gone.is_some() {
-                self.forgotten += 1;
-            }
-        }
+        self.drop_unclaimed(|entry| {
+            !identities.contains(&(entry.identity.device, entry.identity.inode))
+        });
         self.drop_legacy(|entry| !names.contains(&*entry.name));
         self.check_structure();
     }
@@ -385,6 +387,14 @@ impl BackendLedger {
         self.closed.push(closed);
         self.files.remove(&id);
         self.forgotten += 1;
+    }
+
+    fn drop_unclaimed(&mut self, is_gone: impl Fn(&FileResume) -> bool) {
+        for entry in &mut self.unclaimed {
+            if entry.take_if(|entry| is_gone(entry)).is_some() {
+                self.forgotten += 1;
+            }
+        }
     }
 
     fn drop_legacy(&mut self, is_gone: impl Fn(&LegacyResume) -> bool) {

@@ -396,6 +396,9 @@ impl Lane {
         self.disconnect(State::Idle);
         self.window = Window::default();
         self.failures = 0;
+        if planted!(ForgetFailures) {
+            self.blame = Blame::default();
+        }
         if had_connection {
             Step::Close
         } else {

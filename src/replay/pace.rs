@@ -94,6 +94,12 @@ impl Bucket {
         }
     }
 
+    /// Whether it is this bound that the next record waits for, by the last look at it.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.per_second != 0.0 && self.records < 1.0
+    }
+
     /// When the next record may go.
     #[must_use]
     pub fn next(&self) -> Duration {
@@ -154,7 +160,9 @@ mod tests {
         let mut bucket = Bucket::new(10.0, Duration::ZERO);
         bucket.take(bucket.clone().available(Duration::ZERO));
         assert_eq!(bucket.available(Duration::from_millis(50)), 0);
+        assert!(bucket.is_spent());
         assert!(bucket.available(bucket.next()) >= 1);
+        assert!(!bucket.is_spent());
     }
 
     #[test]

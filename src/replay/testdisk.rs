@@ -175,12 +175,27 @@ impl TestDisk {
         }
     }
 
-    /// Appends to a file of which only the inode is left, as a writer that had it open does.
+    /// Appends to a file of which only the inode is left, as a writer that had it open does, durably.
     pub fn append_unlinked(&self, meta: &LogMeta, bytes: &[u8]) {
         let mut world = self.world();
         let now = world.now_nanos;
         let file = &mut world.inodes[meta.inode as usize - 1000];
         file.write(Write::At(file.seen.len(), bytes.to_vec()), now);
+        file.sync();
+    }
+
+    /// Somebody cuts a log, durably.
+    pub fn truncate_log(&self, backend: &str, name: &str, bytes: usize) {
+        let mut world = self.world();
+        let now = world.now_nanos;
+        let inode = world
+            .logs
+            .get(backend)
+            .and_then(|folder| folder.seen.get(name).copied());
+        if let Some(inode) = inode {
+            world.inodes[inode].write(Write::Cut(bytes), now);
+            world.inodes[inode].sync();
+        }
     }
 
     /// What a log is, none where there is none.

@@ -365,13 +365,14 @@ impl Worker {
             .as_mut()
             .expect("a slot's backend has a pipe");
         let had_connection = lane.has_connection();
+        let sending = !self.stuck && pipe.drain.is_none();
         let mut cx = LaneContext {
             now,
             jitter: self.random.u64(..),
             settings: &pipe.settings,
             counters: &pipe.counters,
             held: &mut self.held,
-            sending: !self.stuck && pipe.drain.is_none(),
+            sending,
             ttl_ready: pipe.ttl_ready,
             bucket: &mut pipe.bucket,
             sink: &mut Results {
@@ -403,7 +404,8 @@ impl Worker {
         }
         if let Some(deadline) = lane.deadline() {
             self.earliest = self.earliest.min(deadline);
-        } else if !lane.is_empty() && pipe.settings.records_per_second_max > 0 {
+        } else if sending && !lane.is_empty() && pipe.bucket.is_spent() {
+            // A lane that waits for something else is woken by that; the bucket would wake it in a circle.
             self.earliest = self.earliest.min(pipe.bucket.next());
         }
         if pipe.drain.is_some() && !lane.is_busy() {

@@ -17,6 +17,7 @@ mod table;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::env;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
@@ -98,13 +99,14 @@ fn check(case: &Case) -> Option<Duration> {
     let mut rig = Rig::new(case);
     rig.work(Duration::from_millis(200), Stir::Nothing);
     assert!(
-        wait_for(LONG, || rig.standin.counters().applied > 5),
+        wait_for(LONG, || rig.standin.counters().applied > 5
+            || (case.stir.is_at_start() && rig.faults.hits() > 0)),
         "{name}: it never began to work\n{}",
         rig.home.said()
     );
     let cpu = match case.lasts {
         Lasts::Times(_) => {
-            if case.stir != Stir::Start {
+            if !case.stir.is_at_start() {
                 rig.faults
                     .arm(case.call, case.about, case.error, left(case));
             }
@@ -153,7 +155,13 @@ impl Rig {
             _ => 60,
         };
         let ha = trickle(&home, &standin, value_bytes);
-        if case.stir == Stir::Start {
+        if case.stir == Stir::TornState {
+            let state = home.path("status").join(standin.name());
+            fs::create_dir_all(&state).unwrap();
+            fs::write(state.join("checkpoint"), "no checkpoint").unwrap();
+            fs::write(state.join("rejected.jsonl"), "{\"unix\":17").unwrap();
+        }
+        if case.stir.is_at_start() {
             faults.arm(case.call, case.about, case.error, left(case));
         }
         let process = Process::start_with(&home, &faults.environment());
@@ -186,7 +194,7 @@ impl Rig {
                         // Whether it is answered is seen when all is healed.
                         let _ = ask_door(&self.process, Duration::from_millis(20));
                     }
-                    Stir::Nothing | Stir::Start | Stir::LargeValues => {}
+                    Stir::Nothing | Stir::Start | Stir::TornState | Stir::LargeValues => {}
                 }
             }
             thread::sleep(Duration::from_millis(5));
@@ -198,7 +206,7 @@ impl Rig {
     }
 
     fn sticky(&mut self, case: &Case, name: &str) -> Duration {
-        if case.stir != Stir::Start {
+        if !case.stir.is_at_start() {
             self.faults
                 .arm(case.call, case.about, case.error, left(case));
         }

@@ -18,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -151,6 +154,14 @@ PATH_CALL(int, rename, (const char *from, const char *to), from, from, to)
 PATH_CALL(int, unlink, (const char *path), path, path)
 PATH_CALL(int, mkdir, (const char *path, mode_t mode), path, path, mode)
 PATH_CALL(int, inotify_add_watch, (int fd, const char *path, uint32_t mask), path, fd, path, mask)
+
+PATH_CALL(int, eventfd, (unsigned int count, int flags), "eventfd", count, flags)
+PATH_CALL(int, epoll_create1, (int flags), "epoll", flags)
+PATH_CALL(int, inotify_init1, (int flags), "inotify", flags)
+FD_CALL(int, flock, (int fd, int what), fd, fd, what)
+FD_CALL(int, bind, (int fd, const struct sockaddr *at, socklen_t length), fd, fd, at, length)
+FD_CALL(int, listen, (int fd, int waiting), fd, fd, waiting)
+FD_CALL(int, getpeername, (int fd, struct sockaddr *into, socklen_t *length), fd, fd, into, length)
 
 int socket(int domain, int type, int protocol) {
     if (strikes_path("socket", "socket:"))

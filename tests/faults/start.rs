@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use libc::{EACCES, EIO, EMFILE, ENOBUFS, ENOSPC, EROFS};
+use libc::{EACCES, EIO, EMFILE, ENOBUFS, ENOMEM, ENOSPC, EROFS};
 
 use crate::real::process::Process;
 use crate::real::{Home, wait_for};
@@ -54,4 +54,10 @@ fn a_start_that_fails_says_what_failed_and_why() {
     );
     check("socket", "socket:", &[EMFILE, ENOBUFS], "listen");
     check("epoll_ctl", "eventfd", &[ENOSPC], "eventfd");
+    check("eventfd", "eventfd", &[EMFILE, ENOMEM], "eventfd");
+    check("epoll_create1", "epoll", &[EMFILE, ENOMEM], "epoll");
+    check("bind", "socket:", &[ENOMEM], "listen");
+    check("listen", "socket:", &[ENOMEM], "listen");
+    check("flock", "/status/.lock", &[EIO], ".lock");
+    check("ftruncate64", "/status/.lock", &[EIO], ".lock");
 }

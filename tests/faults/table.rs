@@ -2,7 +2,7 @@
 
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EBUSY, ECONNABORTED, ECONNREFUSED, ECONNRESET, EINTR, EINVAL,
-    EIO, EMFILE, ENETUNREACH, ENOBUFS, ENOMEM, ENOSPC, EPIPE, EROFS, ETIMEDOUT,
+    EIO, EMFILE, ENETUNREACH, ENOBUFS, ENOMEM, ENOSPC, ENOTCONN, EPIPE, EROFS, ETIMEDOUT,
 };
 
 /// No error: the call does half of what it was asked for.
@@ -27,8 +27,17 @@ pub(crate) enum Stir {
     Door,
     /// The fault is there when the process starts.
     Start,
+    /// This too, and state is there that does not read back whole: a checkpoint that is none, and half a rejected line.
+    TornState,
     /// Values so large that they are sent from where they were read.
     LargeValues,
+}
+
+impl Stir {
+    /// Whether the fault is there when the process starts.
+    pub(crate) fn is_at_start(self) -> bool {
+        matches!(self, Self::Start | Self::TornState)
+    }
 }
 
 /// What a sticky fault must leave in the log, in one line.
@@ -66,6 +75,8 @@ struct Row {
     both: &'static [i32],
     /// These a few times only: a kernel never goes on with them.
     once: &'static [i32],
+    /// These sticky only: the call is made once.
+    sticky: &'static [i32],
     stir: Stir,
     says: Says,
     deletes: bool,
@@ -83,6 +94,7 @@ const ROW: Row = Row {
     about: "",
     both: &[],
     once: &[],
+    sticky: &[],
     stir: Stir::Nothing,
     says: Says::Cause,
     deletes: true,
@@ -120,6 +132,7 @@ const ROWS: &[Row] = &[
     Row { call: "fsync", about: LOGS, both: &[EIO, ENOSPC], ..ROW },
     Row { call: "read", about: "inotify", both: &[EIO], once: &[EINTR, EAGAIN], says: Says::Nothing, ..ROW },
     Row { call: "inotify_add_watch", about: LOGS, both: &[ENOSPC, EACCES], stir: Stir::Start, says: Says::CauseAnd("cannot watch"), ..ROW },
+    Row { call: "inotify_init1", about: "inotify", sticky: &[EMFILE, ENOMEM], stir: Stir::Start, says: Says::CauseAnd("inotify"), ..ROW },
     // Our state.
     Row { call: "open64", both: &[ENOSPC, EMFILE, EACCES, EIO, EROFS], once: &[EINTR], ..STATE_ROW },
     Row { call: "write", both: &[ENOSPC, EIO], once: &[EINTR], ..STATE_ROW },
@@ -127,6 +140,11 @@ const ROWS: &[Row] = &[
     Row { call: "fsync", both: &[EIO, ENOSPC], once: &[EINTR], ..STATE_ROW },
     Row { call: "rename", both: &[EIO, ENOSPC, EACCES], ..STATE_ROW },
     Row { call: "statx", both: &[EIO], deletes: true, ..STATE_ROW },
+    Row { call: "mkdir", both: &[ENOSPC, EACCES, EIO, EROFS], once: &[EINTR], stir: Stir::Start, ..STATE_ROW },
+    Row { call: "ftruncate64", about: "rejected.jsonl", both: &[EIO, EROFS], once: &[EINTR], stir: Stir::TornState, ..STATE_ROW },
+    // A checkpoint that can't be read time and again is held for lost (G11).
+    Row { call: "read", both: &[EIO], once: &[EINTR], stir: Stir::TornState, deletes: true, ..STATE_ROW },
+    Row { call: "pread64", both: &[EIO], once: &[EINTR, PART], stir: Stir::TornState, ..STATE_ROW },
     // Connections to backends. Of `writev` only some lanes suffer, which each tries again and the log doesn't tell while others are answered.
     Row { call: "send", both: &[EPIPE, ECONNRESET, ENOBUFS], once: &[EINTR], ..SOCKET_ROW },
     Row { call: "send", both: &[EAGAIN], says: MUTE, ..SOCKET_ROW },
@@ -140,6 +158,9 @@ const ROWS: &[Row] = &[
     Row { call: "epoll_ctl", both: &[ENOSPC, ENOMEM], ..RECONNECT },
     Row { call: "setsockopt", both: &[EINVAL, ENOMEM], says: Says::Nothing, ..RECONNECT },
     Row { call: "getsockopt", both: &[ENOMEM], ..RECONNECT },
+    Row { call: "getpeername", both: &[ENOBUFS], once: &[ENOTCONN], ..RECONNECT },
+    // Between our threads: a bell whose counter is full.
+    Row { call: "write", about: "eventfd", once: &[EAGAIN], says: Says::Nothing, ..ROW },
     Row { call: "epoll_wait", about: "eventpoll", once: &[EINTR], says: Says::Nothing, ..ROW },
     // HA's door.
     Row { call: "accept4", both: &[EMFILE, ENOBUFS], stir: Stir::Door, says: Says::CauseAnd("accept"), ..SOCKET_ROW },
@@ -162,7 +183,7 @@ pub(crate) fn cases() -> Vec<Case> {
             says: row.says,
             deletes: row.deletes,
         };
-        for &error in row.both {
+        for &error in row.both.iter().chain(row.sticky) {
             cases.push(Case { error, ..case });
         }
         for &error in row.both.iter().chain(row.once) {

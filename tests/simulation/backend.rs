@@ -8,7 +8,9 @@ use hustdbsync::standin::query::Call;
 use hustdbsync::standin::store::Store;
 use hustdbsync::standin::{Request, Verb};
 
+use crate::mutation::is_poisoned;
 use crate::oracle::Oracle;
+use crate::plan::Failing;
 
 /// For so long after its start its clock stands at 0.
 const CLOCK_STANDS: Duration = Duration::from_millis(900);
@@ -55,6 +57,8 @@ pub(crate) struct Backend {
     pub(crate) probe_shares_mood: bool,
     pub(crate) oracle: Oracle,
     pub(crate) authorization: Vec<u8>,
+    /// What it does with mutations that fail for ever.
+    pub(crate) failing: Option<Failing>,
     /// What was asked and answered since it was last told; none: it is not to be told.
     pub(crate) talk: Option<Vec<String>>,
 }
@@ -72,6 +76,7 @@ impl Backend {
             probe_shares_mood: false,
             oracle: Oracle::default(),
             authorization,
+            failing: None,
             talk: None,
         }
     }
@@ -102,21 +107,25 @@ pub(crate) struct Service<'a> {
 }
 
 impl Service<'_> {
-    fn apply(&mut self, request: &Request<'_>) -> Answer {
+    /// Its answer; an error where it fails at this request for ever.
+    fn apply(&mut self, request: &Request<'_>) -> Result<Answer, Failing> {
         let Some(verb) = Verb::of_path(request.path) else {
-            return Answer::bare(404);
+            return Ok(Answer::bare(404));
         };
         if request.authorization != Some(&self.backend.authorization) {
-            return Answer::unauthorized();
+            return Ok(Answer::unauthorized());
         }
         let mut scratch = Vec::new();
         let call = match Call::parse(verb, request, &mut scratch) {
             Ok(call) => call,
-            Err(answer) => return answer,
+            Err(answer) => return Ok(answer),
         };
         if verb.is_mutation() {
             assert!(call.is_dup, "a replayed mutation says that it is one");
             self.backend.oracle.handle_call(&call);
+            if let Some(failing) = self.backend.failing.filter(|_| is_poisoned(call.key)) {
+                return Err(failing);
+            }
         }
         // What has a time to live ends, by a clock that stands at 0, in 1970.
         let unix = if self.clock_stands && call.ttl != 0 {
@@ -138,14 +147,19 @@ impl Service<'_> {
                 answer.status
             ));
         }
-        answer
+        Ok(answer)
     }
 }
 
 impl Handler for Service<'_> {
     fn handle_request(&mut self, request: &Request<'_>, close: bool, out: &mut Vec<u8>) -> After {
         let answer = match self.backend.mood {
-            Mood::Well => self.apply(request),
+            Mood::Well => match self.apply(request) {
+                Ok(answer) => answer,
+                Err(Failing::Answers) => Answer::bare(500),
+                Err(Failing::Resets) => return After::Reset,
+                Err(Failing::Hangs) => return After::Hang,
+            },
             Mood::Status(status) => Answer::bare(status),
             Mood::Garbage => {
                 out.extend_from_slice(b"SSH-2.0-OpenSSH_9.6\r\n\r\n");
@@ -153,7 +167,7 @@ impl Handler for Service<'_> {
             }
             Mood::Stranger => Answer::bare(200),
             Mood::Mute => {
-                self.apply(request);
+                let _ = self.apply(request);
                 return After::Hang;
             }
             Mood::Frozen => return After::Hang,

@@ -15,6 +15,8 @@ pub(crate) struct Deletion {
     pub(crate) meta: LogMeta,
     pub(crate) checkpoint: Option<Vec<u8>>,
     pub(crate) rejected: Vec<u8>,
+    /// What is written behind its end begins a line.
+    pub(crate) ends_a_line: bool,
 }
 
 #[derive(Debug)]
@@ -103,6 +105,10 @@ impl Disk for SimDisk {
                 .inner
                 .durable_state(backend, "rejected.jsonl")
                 .unwrap_or_default(),
+            ends_a_line: self
+                .inner
+                .log(backend, name)
+                .is_some_and(|bytes| bytes.last().is_none_or(|last| *last == b'\n')),
         });
         self.inner.delete_log(backend, name)?;
         self.witness().deletions.extend(deletion);

@@ -161,6 +161,9 @@ impl World {
             .note(self.now, format_args!("the server dies: {crash:?}"));
         self.disk.inner.mend();
         self.disk.inner.crash(crash);
+        for backend in &mut self.backends {
+            backend.oracle.handle_death();
+        }
         for place in 0..self.backends.len() {
             self.reopen(place);
         }
@@ -210,6 +213,9 @@ impl World {
                 self.disk.inner.fail(op, ErrorKind::StorageFull, 0, times);
                 let blow = Blow::Disk;
                 self.soon(ms(3_000), Event::Mend { blow });
+                for backend in &mut self.backends {
+                    backend.oracle.handle_death();
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ mod disk;
 mod fate;
 mod mutation;
 mod net;
+mod operator;
 mod oracle;
 mod plan;
 #[cfg(feature = "planted")]
@@ -28,7 +29,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use run::run;
+use run::{run, run_as};
 
 const SEEDS: u64 = 500;
 
@@ -91,7 +92,8 @@ fn every_seed_converges() {
     );
 }
 
-/// Seeds that have found something, and what. `planted` has again what three more have found.
+/// Seeds that have found something, and what. `planted` has again what others have found, or a test beside the code that was wrong: a seed's history
+/// changes with the code.
 const FOUND: [(u64, &str); 1] = [(
     401,
     "a drain ends in the poll in which another lane's connection stands",
@@ -105,8 +107,18 @@ fn seeds_that_have_found_something_find_it_no_more() {
 }
 
 #[test]
+#[ignore = "the lane asks the other one as a witness, for ever, and never the harmless question (replay/lane/blame)"]
+fn two_records_that_always_fail_and_are_alone_in_a_lane_are_both_set_aside() {
+    for seed in [36, 123] {
+        run_as(seed, false, |plan| {
+            plan.poison.as_mut().expect("they have some").keys = 2;
+        });
+    }
+}
+
+#[test]
 fn a_seed_replays_with_the_same_trace() {
-    for seed in [3, 77, 1_000_003] {
+    for seed in [3, 36, 77, 1_000_003] {
         assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
     }
     assert_ne!(run(3, false), run(4, false), "the trace tells runs apart");

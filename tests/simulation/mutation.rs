@@ -28,7 +28,32 @@ pub(crate) struct Mutation {
     pub(crate) item: Item,
 }
 
+fn verb_of(method: Method) -> Verb {
+    let path = format!("/hustdb/{}", method.name());
+    Verb::of_path(path.as_bytes()).expect("hustdb knows it")
+}
+
 impl Mutation {
+    /// One of a key in no table, without a version; the key needs no decoding.
+    fn new(method: Method, key: Vec<u8>, unix: u64) -> Self {
+        Self {
+            method,
+            table: Vec::new(),
+            item: Item {
+                space: standin::Space::Kv,
+                table: Vec::new(),
+                key: key.clone(),
+            },
+            key,
+            body: Vec::new(),
+            ttl: 0,
+            score: 0,
+            opt: 0,
+            version: 0,
+            unix,
+        }
+    }
+
     pub(crate) fn expires_unix(&self) -> u32 {
         match self.ttl {
             0 => 0,
@@ -83,16 +108,82 @@ pub(crate) struct Healthy {
     values: u64,
     /// Keys of those that soon expire, so far.
     mayflies: u64,
+    /// Lines of a key of their own, so far.
+    alone: u64,
+    /// Records that fail for ever, so far.
+    poisons: u32,
+    poison_kind: usize,
+}
+
+/// Whether a backend fails at each mutation of this key.
+pub(crate) fn is_poisoned(key: &[u8]) -> bool {
+    key.starts_with(b"poison")
 }
 
 impl Healthy {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, poison_kind: usize) -> Self {
         Self {
             store,
             resting: std::collections::BTreeMap::new(),
             values: 0,
             mayflies: 0,
+            alone: 0,
+            poisons: 0,
+            poison_kind,
         }
+    }
+
+    /// A put of a key that no other line is about. It is not taken by anybody yet.
+    pub(crate) fn alone(&mut self, unix: u64) -> Mutation {
+        self.alone += 1;
+        let key = format!("alone{}", self.alone).into_bytes();
+        Mutation {
+            body: b"alone".to_vec(),
+            version: 1,
+            ..Mutation::new(Method::Put, key, unix)
+        }
+    }
+
+    /// Has it taken.
+    pub(crate) fn take(&mut self, mutation: &Mutation) {
+        let target = mutation.target();
+        let request = Request::new(standin::Method::Get, &target, &mutation.body);
+        assert_eq!(self.store.apply(&request, mutation.unix).status, 200);
+    }
+
+    /// A mutation at which backends fail for ever, of one of so many keys. This master does not keep it either.
+    pub(crate) fn poison(&mut self, keys: u32, unix: u64, random: &mut Rng) -> Mutation {
+        use Method::{Del, Hdel, Hset, Put, Zadd, Zrem};
+        const KINDS: [[Method; 2]; 3] = [[Put, Del], [Hset, Hdel], [Zadd, Zrem]];
+        self.poisons += 1;
+        let (kind, key) = match keys {
+            1 => (self.poison_kind, 0),
+            _ => (random.usize(..3), random.u32(..keys)),
+        };
+        let key = format!("poison{key}").into_bytes();
+        let method = KINDS[kind][random.usize(..2)];
+        let mut mutation = Mutation::new(method, key, unix);
+        // Each has another, so that they are told apart.
+        mutation.version = self.poisons;
+        match method {
+            Hset | Hdel => mutation.table = b"hash.0".to_vec(),
+            Zadd | Zrem => mutation.table = b"sorted.0".to_vec(),
+            _ => {}
+        }
+        if method == Zadd {
+            mutation.opt = 1;
+        }
+        if matches!(method, Put | Hset) {
+            mutation.body = format!("poison {}", self.poisons).into_bytes();
+        }
+        mutation.item.space = verb_of(method).space();
+        mutation.item.table.clone_from(&mutation.table);
+        mutation
+    }
+
+    /// Records that fail for ever, so far.
+    pub(crate) fn poisons(&self) -> u32 {
+        self.poisons
     }
 
     /// A mutation that it has taken; none where it refused the one that was tried.
@@ -143,22 +234,7 @@ impl Healthy {
             let number = random.u32(..2);
             format!("{kind}.{number}").into_bytes()
         };
-        let mut mutation = Mutation {
-            method,
-            table: Vec::new(),
-            key: Vec::new(),
-            body: Vec::new(),
-            ttl: 0,
-            score: 0,
-            opt: 0,
-            version: 0,
-            unix,
-            item: Item {
-                space: standin::Space::Kv,
-                table: Vec::new(),
-                key: Vec::new(),
-            },
-        };
+        let mut mutation = Mutation::new(method, Vec::new(), unix);
         match method {
             Hset | Hdel => mutation.table = table("hash", random),
             Sadd | Srem => mutation.table = table("set", random),

@@ -1,6 +1,7 @@
 //! The truth about one backend: every line that HA wrote, what has to become of it, and what has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use hustdbsync::binlog::Method;
 use hustdbsync::ledger::checkpoint::Checkpoint;
@@ -12,12 +13,56 @@ use crate::disk::Deletion;
 use crate::mutation::Mutation;
 
 /// What a line is.
-#[derive(Debug)]
-enum Line {
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
     /// The operation of this number on this item.
     Good { item: Item, operation: usize },
     /// It has to be set aside, as it stands.
     Bad { raw: Vec<u8> },
+    /// A good one at which the backend fails for ever: it has to be tried, and then set aside.
+    Poison {
+        item: Item,
+        operation: usize,
+        raw: Vec<u8>,
+    },
+    /// It came to a log that was deleted an instant ago: delivered or set aside.
+    Stray {
+        item: Item,
+        operation: usize,
+        raw: Vec<u8>,
+    },
+}
+
+impl Line {
+    /// The operation that it is of.
+    fn operation(&self) -> Option<(&Item, usize)> {
+        match self {
+            Self::Good { item, operation }
+            | Self::Poison {
+                item, operation, ..
+            }
+            | Self::Stray {
+                item, operation, ..
+            } => Some((item, *operation)),
+            Self::Bad { .. } => None,
+        }
+    }
+
+    /// Whether this is it, set aside for a reason that it gives.
+    fn is_set_aside_as(&self, aside: &RejectedLine) -> bool {
+        match self {
+            Self::Good { .. } => false,
+            Self::Bad { raw } => {
+                let cut = aside.reason == "line_too_long" && raw.starts_with(&aside.raw);
+                let unread = aside.detail.ends_with("could not be read again");
+                *raw == aside.raw || cut || unread
+            }
+            Self::Poison { raw, .. } => aside.reason == "attempts" && *raw == aside.raw,
+            Self::Stray { raw, .. } => {
+                aside.reason == "written_after_deletion" && *raw == aside.raw
+            }
+        }
+    }
 }
 
 /// An operation as it is to arrive.
@@ -30,6 +75,8 @@ struct Operation {
     opt: i32,
     expires: bool,
     arrived: bool,
+    /// Somebody took its line away: it may come, and come again, or not.
+    lost: bool,
 }
 
 impl Operation {
@@ -83,17 +130,53 @@ struct History {
     at: Vec<usize>,
     /// All before this one have arrived.
     arrived: usize,
+    /// Some were left out, as somebody took their lines away: nobody knows what the backend holds.
+    has_gaps: bool,
+    /// A log that shrank is read again as a new one: what is left of it comes behind what is newer.
+    is_free: bool,
 }
 
 impl History {
     /// The operation that is due next, unless it begins again at an earlier one.
     fn next(&self) -> usize {
         let mut next = self.at.iter().max().map_or(0, |at| at + 1);
-        let is_done = |operation: &Operation| operation.adds_up() && operation.arrived;
-        while self.operations.get(next).is_some_and(is_done) {
+        while self.operations.get(next).is_some_and(Self::is_done) {
             next += 1;
         }
         next
+    }
+
+    /// Whether the operation of this number has arrived, and all before it.
+    fn has_arrived(&self, operation: usize) -> bool {
+        if self.is_free {
+            let operation = &self.operations[operation];
+            return operation.arrived || operation.adds_up();
+        }
+        let mut not_seen = self.arrived.min(operation + 1)..=operation;
+        not_seen.all(|at| self.may_be_left_out(&self.operations[at]))
+    }
+
+    fn may_be_left_out(&self, operation: &Operation) -> bool {
+        // What was taken away may also be what tells that an addition has not been made: a delete.
+        let has_lost = || self.operations.iter().any(|operation| operation.lost);
+        operation.lost || Self::is_done(operation) || (operation.adds_up() && has_lost())
+    }
+
+    /// The last one that may come next: those whose lines somebody took away need not.
+    fn reach(&self) -> usize {
+        let mut reach = self.next();
+        while self
+            .operations
+            .get(reach)
+            .is_some_and(|operation| self.may_be_left_out(operation))
+        {
+            reach += 1;
+        }
+        reach
+    }
+
+    fn is_done(operation: &Operation) -> bool {
+        operation.adds_up() && operation.arrived
     }
 }
 
@@ -101,7 +184,7 @@ impl History {
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     /// By file and line, from 0. A file that was deleted and made again is its name's second one.
-    lines: BTreeMap<(String, u32, u64), Line>,
+    lines: BTreeMap<Place, Line>,
     /// Which file of this name there is.
     again: BTreeMap<String, u32>,
     histories: BTreeMap<Item, History>,
@@ -110,12 +193,84 @@ pub(crate) struct Oracle {
     pub(crate) durable_processed: u64,
     /// A checkpoint has rotted: numbers may start anew.
     pub(crate) rotted: bool,
-    pub(crate) lines_bad: u64,
+    lines_bad: u64,
+    /// Somebody took lines away, or put them where nobody may look any more: nobody knows how many are counted.
+    is_uncountable: bool,
+    /// Lines that somebody took away.
+    taken: BTreeSet<Place>,
+    /// Lines that came to deleted logs in this life of the server.
+    strays: BTreeSet<Place>,
+    /// Of all of them, so many were set aside.
+    strays_aside: u64,
 }
+
+/// A file's name, which file of this name it is, and the line's number from 0.
+type Place = (String, u32, u64);
 
 impl Oracle {
     pub(crate) fn lines(&self) -> u64 {
         self.lines.len() as u64
+    }
+
+    /// Whether the backend has to hold of this item what the healthy master does.
+    pub(crate) fn is_exact(&self, item: &Item) -> bool {
+        let history = self.histories.get(item);
+        history.is_none_or(|history| !history.has_gaps)
+    }
+
+    /// The number of the next line of the file that has this name now.
+    pub(crate) fn next_line(&self, file: &str) -> u64 {
+        let last = self.lines.range(self.all_of(file)).next_back();
+        last.map_or(0, |((_, _, line), _)| line + 1)
+    }
+
+    /// The places of the file that has this name now.
+    fn all_of(&self, file: &str) -> RangeInclusive<Place> {
+        self.place(file, 0)..=self.place(file, u64::MAX)
+    }
+
+    /// Somebody takes a file's lines away, but for the first `kept`, which are read again as those of a new one.
+    pub(crate) fn handle_taken(&mut self, file: &str, kept: u64) {
+        self.is_uncountable = true;
+        let all: Vec<(Place, Line)> = self
+            .lines
+            .range(self.all_of(file))
+            .map(|(place, line)| (place.clone(), line.clone()))
+            .collect();
+        self.begin_again(file);
+        for (place, line) in all {
+            if place.2 < kept {
+                if let Some((item, _)) = line.operation() {
+                    let history = self.histories.get_mut(item).expect("it was expected");
+                    (history.is_free, history.has_gaps) = (true, true);
+                }
+                self.lines.insert(self.place(file, place.2), line);
+            } else if let Some((item, operation)) = line.operation() {
+                let history = self.histories.get_mut(item).expect("it was expected");
+                history.operations[operation].lost = true;
+            }
+            self.taken.insert(place);
+        }
+    }
+
+    /// Has a line to the file that was deleted an instant ago: its number there.
+    pub(crate) fn expect_stray(&mut self, file: &str, line: Line) {
+        let place = self.place(file, self.next_line(file));
+        self.strays.insert(place.clone());
+        self.lines.insert(place, line);
+    }
+
+    /// The server was killed, or could not write at its end: what was written to deleted logs is nobody's.
+    pub(crate) fn handle_death(&mut self) {
+        let strays = std::mem::take(&mut self.strays);
+        self.is_uncountable |= !strays.is_empty();
+        for place in strays {
+            if let Some((item, operation)) = self.lines[&place].operation() {
+                let history = self.histories.get_mut(item).expect("it was expected");
+                history.operations[operation].lost = true;
+            }
+            self.taken.insert(place);
+        }
     }
 
     /// The healthy master has taken a mutation. Its line comes behind those of all before it of the same item. Gives its number.
@@ -135,14 +290,16 @@ impl Oracle {
             opt: if is_zadd { i32::from(mutation.opt) } else { 0 },
             expires: mutation.ttl != 0,
             arrived: false,
+            lost: false,
         });
         history.operations.len() - 1
     }
 
-    /// The line of an operation was written.
-    pub(crate) fn expect_line(&mut self, file: &str, line: u64, item: Item, operation: usize) {
-        let place = self.place(file, line);
-        self.lines.insert(place, Line::Good { item, operation });
+    /// The file's next line was written.
+    pub(crate) fn expect_line(&mut self, file: &str, line: Line) {
+        self.lines_bad += u64::from(matches!(line, Line::Bad { .. } | Line::Poison { .. }));
+        let place = self.place(file, self.next_line(file));
+        self.lines.insert(place, line);
     }
 
     /// A file of this name is made again.
@@ -150,20 +307,12 @@ impl Oracle {
         *self.again.entry(file.to_owned()).or_insert(0) += 1;
     }
 
-    fn place(&self, file: &str, line: u64) -> (String, u32, u64) {
+    fn place(&self, file: &str, line: u64) -> Place {
         (file.to_owned(), self.which(file), line)
     }
 
     fn which(&self, file: &str) -> u32 {
         self.again.get(file).copied().unwrap_or(0)
-    }
-
-    /// A line was written that is to be set aside.
-    pub(crate) fn expect_rejected(&mut self, file: &str, line: u64, raw: &[u8]) {
-        self.lines_bad += 1;
-        let raw = raw.to_vec();
-        let place = self.place(file, line);
-        self.lines.insert(place, Line::Bad { raw });
     }
 
     /// A mutation has arrived at the backend. G2: nothing is skipped, nothing overtakes; G3: what comes again is a suffix.
@@ -177,8 +326,15 @@ impl Oracle {
         let Some(history) = self.histories.get_mut(&item) else {
             return;
         };
+        if history.is_free {
+            for operation in history.operations.iter_mut().filter(|it| it.is(call)) {
+                operation.arrived = true;
+            }
+            return;
+        }
         let next = history.next();
-        let at: Vec<usize> = (0..=next.min(history.operations.len() - 1))
+        let reach = history.reach().min(history.operations.len() - 1);
+        let at: Vec<usize> = (0..=reach)
             .filter(|at| history.operations[*at].is(call))
             .collect();
         let Some(&last) = at.last() else {
@@ -188,6 +344,7 @@ impl Oracle {
                 history.at,
             );
         };
+        history.has_gaps |= last > next;
         history.operations[last].arrived = true;
         history.arrived = history.arrived.max(last + 1);
         history.at = at;
@@ -198,23 +355,26 @@ impl Oracle {
         let Deletion { name, meta, .. } = deletion;
         let set_aside = rejected_lines(&deletion.rejected);
         let mut lines = 0;
-        let which = self.which(name);
-        for ((_, _, line), what) in self
-            .lines
-            .range((name.clone(), which, 0)..=(name.clone(), which, u64::MAX))
-        {
+        for ((_, _, line), what) in self.lines.range(self.all_of(name)) {
             lines += 1;
+            let has_arrived = what
+                .operation()
+                .is_some_and(|(item, operation)| self.histories[item].has_arrived(operation));
+            let mut is_set_aside = set_aside
+                .iter()
+                .any(|aside| (&aside.file, aside.line) == (name, line + 1));
             match what {
-                Line::Good { item, operation } => assert!(
-                    *operation < self.histories[item].arrived,
+                Line::Good { .. } => assert!(
+                    has_arrived,
                     "G1: {name} was deleted before its line {line} was delivered"
                 ),
-                Line::Bad { .. } => assert!(
-                    set_aside
-                        .iter()
-                        .any(|aside| aside.file == *name && aside.line == line + 1),
-                    "G9: {name} was deleted before its bad line {line} was durably set aside"
-                ),
+                Line::Bad { .. } | Line::Poison { .. } | Line::Stray { .. } => {
+                    is_set_aside |= has_arrived && matches!(what, Line::Stray { .. });
+                    assert!(
+                        is_set_aside,
+                        "G9: {name} was deleted before its bad line {line} was durably set aside"
+                    );
+                }
             }
         }
         let checkpoint = deletion.checkpoint.as_deref().map(Checkpoint::decode);
@@ -250,52 +410,66 @@ impl Oracle {
     }
 
     /// Everything is over: each line was delivered to its last one, or set aside. `lives`: how often the server was started.
-    pub(crate) fn check_end(&self, rejected: &[u8], lives: usize, whose: &str) {
-        for (item, history) in &self.histories {
-            let next = history.next();
+    pub(crate) fn check_end(&mut self, rejected: &[u8], lives: usize, whose: &str) {
+        let mut found: BTreeMap<Place, usize> = BTreeMap::new();
+        for aside in rejected_lines(rejected) {
+            let is_it = |(place, what): &(&Place, &Line)| {
+                (&place.0, place.2 + 1) == (&aside.file, aside.line) && what.is_set_aside_as(&aside)
+            };
+            let Some((place, _)) = self.lines.iter().find(is_it) else {
+                panic!("{whose}: this was set aside, and should not be: {aside:?}");
+            };
+            *found.entry(place.clone()).or_insert(0) += 1;
+        }
+        for (place, line) in &self.lines {
+            let times = found.get(place).copied().unwrap_or(0);
+            let is_older = place.1 > 0 || place.1 < self.which(&place.0);
+            match line {
+                Line::Good { .. } => {}
+                Line::Bad { .. } | Line::Poison { .. } => assert!(
+                    (1..=lives).contains(&times) || is_older || self.taken.contains(place),
+                    "G9: {whose}: the bad line {place:?} was set aside {times} times in {lives} lives"
+                ),
+                Line::Stray {
+                    item, operation, ..
+                } => {
+                    // Without a place in the order of its log: it came behind the end of that.
+                    let history = self.histories.get_mut(item).expect("it was expected");
+                    history.operations[*operation].lost |= times > 0;
+                    history.has_gaps = true;
+                    self.strays_aside += u64::from(times > 0);
+                }
+            }
+        }
+        for (item, history) in &mut self.histories {
+            if history.is_free {
+                let all = 0..history.operations.len();
+                let due = all
+                    .into_iter()
+                    .find(|at| !history.operations[*at].lost && !history.has_arrived(*at));
+                assert_eq!(due, None, "G1: {whose}: of {item:?} this operation is due");
+                continue;
+            }
+            let (next, reach) = (history.next(), history.reach());
             assert!(
-                next == history.operations.len(),
+                reach == history.operations.len(),
                 "G1/G3: {whose}: of {item:?} the operation {next} of {} is due, arrived last has {:?}",
                 history.operations.len(),
                 history.at
             );
-        }
-        let mut found = BTreeMap::new();
-        for line in rejected_lines(rejected) {
-            let is_it = |(place, what): &(&(String, u32, u64), &Line)| {
-                let Line::Bad { raw } = what else {
-                    return false;
-                };
-                let cut = line.reason == "line_too_long" && raw.starts_with(&line.raw);
-                let unread = line.detail.ends_with("could not be read again");
-                (&place.0, place.2 + 1) == (&line.file, line.line)
-                    && (*raw == line.raw || cut || unread)
-            };
-            let Some((place, _)) = self.lines.iter().find(is_it) else {
-                panic!("{whose}: this was set aside, and is no bad line: {line:?}");
-            };
-            *found.entry(place).or_insert(0) += 1;
-        }
-        for (place, line) in &self.lines {
-            if let Line::Bad { .. } = line {
-                let times = found.get(place).copied().unwrap_or(0);
-                assert!(
-                    (1..=lives).contains(&times) || place.1 < self.which(&place.0) || place.1 > 0,
-                    "G9: {whose}: the bad line {place:?} was set aside {times} times in {lives} lives"
-                );
-            }
+            history.has_gaps |= next < reach;
         }
     }
 
     /// Nothing was counted twice or not at all.
     pub(crate) fn check_totals(&self, processed: u64, settled: u64, rejected: u64, whose: &str) {
-        if self.rotted {
+        if self.rotted || self.is_uncountable {
             return;
         }
         let lines = self.lines();
         assert_eq!(
             (processed, settled, rejected),
-            (lines, lines, self.lines_bad),
+            (lines, lines, self.lines_bad + self.strays_aside),
             "{whose}: processed, settled, rejected, where {lines} lines were written"
         );
     }

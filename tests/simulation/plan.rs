@@ -43,6 +43,33 @@ pub(crate) struct Faults {
     pub(crate) bad_lines: u32,
     /// Threads are held up.
     pub(crate) stalls: bool,
+    /// Somebody truncates, deletes and replaces logs.
+    pub(crate) operator: bool,
+    /// Lines come to logs of minutes long past, and to logs that have just been deleted.
+    pub(crate) strays: bool,
+}
+
+/// Records that fail for ever, of each backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Poison {
+    /// So many, at most, not counting those that come last.
+    pub(crate) records: u32,
+    /// The very last lines are some, too.
+    pub(crate) comes_last: bool,
+    /// How many keys they are about, where there is but one lane.
+    pub(crate) keys: u32,
+    pub(crate) how: Failing,
+}
+
+/// What a backend does with a mutation that fails for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// It answers 500.
+    Answers,
+    /// It closes the connection.
+    Resets,
+    /// It says nothing any more on this connection.
+    Hangs,
 }
 
 /// One seed's world.
@@ -73,6 +100,7 @@ pub(crate) struct Plan {
     /// Between two strikes of fate, at most.
     pub(crate) strike_gap: Duration,
     pub(crate) leases: bool,
+    pub(crate) poison: Option<Poison>,
     pub(crate) faults: Faults,
 }
 
@@ -108,6 +136,7 @@ impl Plan {
             rot: some(random, 30),
             bad_lines: [0, 20, 100][random.usize(..3)],
             stalls: some(random, 50),
+            ..Faults::default()
         };
         Self {
             backends,
@@ -156,7 +185,53 @@ impl Plan {
             keys: random.u64(2..=6),
             strike_gap: ms([700, 2_000, 5_000][random.usize(..3)]),
             leases: some(random, 80),
+            poison: None,
             faults,
         }
+    }
+
+    /// Histories that only every third seed has, drawn apart so that the others stay what they were.
+    pub(crate) fn widen(&mut self, seed: u64, random: &mut Rng) {
+        if !seed.is_multiple_of(3) {
+            return;
+        }
+        self.faults.operator = random.u32(..3) == 0;
+        self.faults.strays = random.u32(..3) == 0;
+        if random.bool() {
+            self.poison = Some(Poison {
+                records: random.u32(0..=4),
+                comes_last: random.bool(),
+                keys: 1,
+                how: [
+                    Failing::Answers,
+                    Failing::Answers,
+                    Failing::Resets,
+                    Failing::Hangs,
+                ][random.usize(..4)],
+            });
+            // As few tries as do not set aside a record that is only unlucky; nor is one as unlucky as it can be elsewhere.
+            self.lane.attempts_max = random.u32(10..=12);
+            self.faults.net = self.faults.net.min(20);
+            self.faults.partial_writes = self.faults.partial_writes.min(20);
+            if random.u32(..3) == 0 {
+                self.set_lanes(1);
+            }
+        }
+        if self.faults.operator {
+            // Logs change while nobody reads them, and what is settled of them has gaps.
+            self.faults.backends = true;
+            self.faults.crashes |= random.bool();
+        }
+        if random.u32(..3) == 0 {
+            // Ends at which nothing can be set aside.
+            (self.faults.stops, self.faults.disk) = (true, true);
+            self.faults.bad_lines = 100;
+        }
+    }
+
+    pub(crate) fn set_lanes(&mut self, lanes: u32) {
+        self.feeder.lanes_per_backend = lanes;
+        self.monitor.lanes = lanes;
+        self.lane.lanes = lanes;
     }
 }

@@ -54,6 +54,10 @@ pub(crate) enum Event {
     WriteRest { place: usize },
     /// inotify tells.
     Hint { place: usize, new_file: bool },
+    /// An operator lays hands on a log.
+    Operate { place: usize },
+    /// A line comes to a log that should get none any more.
+    Stray { place: usize },
     /// Fate strikes.
     Strike,
     /// A blow is over.
@@ -66,6 +70,8 @@ pub(crate) enum Event {
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) random: Rng,
+    /// For what only every third seed has.
+    pub(crate) whims: Rng,
     pub(crate) trace: Trace,
     pub(crate) now: Duration,
     events: BTreeMap<(Duration, u64), Event>,
@@ -87,9 +93,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, prints: bool) -> Self {
+    pub(crate) fn new(seed: u64, prints: bool, change: fn(&mut Plan)) -> Self {
         let mut random = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut random);
+        let mut plan = Plan::draw(&mut random);
+        let mut whims = Rng::with_seed(seed ^ 0x7f4a_7c15);
+        plan.widen(seed, &mut whims);
+        change(&mut plan);
         let disk = SimDisk::new(random.u64(..), plan.faults.short_reads);
         disk.inner.set_leases(plan.leases);
         let authorization = format!("Basic {CREDENTIALS}").into_bytes();
@@ -100,11 +109,14 @@ impl World {
                 authorization.clone(),
             );
             crate::bad_lines::prepare(&mut backend.store);
+            backend.failing = plan.poison.map(|poison| poison.how);
             backend.talk = prints.then(Vec::new);
             backend
         });
         let backends = backends.collect();
-        let writers = (0..plan.backends).map(|_| Writer::new()).collect();
+        let writers = (0..plan.backends)
+            .map(|_| Writer::new(whims.usize(..3)))
+            .collect();
         let mut world = Self {
             trace: Trace::new(prints),
             now: Duration::ZERO,
@@ -120,6 +132,7 @@ impl World {
             healed: false,
             turns: 0,
             random,
+            whims,
             plan,
         };
         if prints {
@@ -129,6 +142,12 @@ impl World {
         for place in 0..world.plan.backends {
             let begin = world.up_to(Duration::from_secs(2));
             world.at(begin, Event::Write { place });
+            if world.plan.faults.operator {
+                world.at(begin, Event::Operate { place });
+            }
+            if world.plan.faults.strays {
+                world.at(begin, Event::Stray { place });
+            }
         }
         let strike = world.up_to(world.plan.strike_gap);
         world.at(strike, Event::Strike);
@@ -181,9 +200,13 @@ impl World {
             let Deletion { backend, name, .. } = &deletion;
             self.trace
                 .note(at, format_args!("{backend}: {name} is deleted"));
-            let backend = self.backends.iter().find(|model| model.name == *backend);
-            let backend = backend.expect("only its logs are deleted");
-            backend.oracle.handle_deletion(&deletion);
+            let place = self
+                .backends
+                .iter()
+                .position(|model| model.name == *backend);
+            let place = place.expect("only its logs are deleted");
+            self.backends[place].oracle.handle_deletion(&deletion);
+            self.write_behind(place, &deletion);
         }
         if self.disk.inner.is_dead() {
             self.die();
@@ -233,6 +256,8 @@ impl World {
             Event::Write { place } => self.write(place),
             Event::WriteRest { place } => self.write_rest(place),
             Event::Hint { place, new_file } => self.hint(place, new_file),
+            Event::Operate { place } => self.operate(place),
+            Event::Stray { place } => self.stray(place),
             Event::Strike => self.strike(),
             Event::Mend { blow } => self.mend(blow),
             Event::Start => self.start(),

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use hustdbsync::standin::Item;
 use hustdbsync::standin::store::Store;
 
 use crate::bad_lines;
-use crate::mutation::Healthy;
+use crate::disk::Deletion;
+use crate::mutation::{Healthy, Mutation};
+use crate::oracle::Line;
 use crate::server::FEEDER;
 use crate::world::{Event, World};
 
 const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
 
-/// A good line's item, and the number of its operation.
-type Good = (Item, usize);
+/// The chance of a record that always fails, in thousandths of the lines.
+const POISON_ODDS: u32 = 30;
 
 /// What is still to be written of a file that is not the last one any more, or of a line that was begun.
 #[derive(Debug)]
@@ -28,26 +29,23 @@ struct Rest {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) healthy: Healthy,
-    file: String,
+    pub(crate) file: String,
     /// Minutes so far.
     minute: u32,
     minute_ends: Duration,
-    /// Lines of the file.
-    lines: u64,
     rests: std::collections::VecDeque<Rest>,
     pub(crate) is_over: bool,
 }
 
 impl Writer {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(poison_kind: usize) -> Self {
         let mut store = Store::new(false);
         bad_lines::prepare(&mut store);
         Self {
-            healthy: Healthy::new(store),
+            healthy: Healthy::new(store, poison_kind),
             file: String::new(),
             minute: 0,
             minute_ends: Duration::ZERO,
-            lines: 0,
             rests: std::collections::VecDeque::new(),
             is_over: false,
         }
@@ -59,6 +57,9 @@ impl World {
     pub(crate) fn write(&mut self, place: usize) {
         if self.now >= self.plan.writing {
             self.writers[place].is_over = true;
+            if self.plan.poison.is_some_and(|poison| poison.comes_last) {
+                self.write_poison(place);
+            }
             return;
         }
         let gap = self.plan.write_gap;
@@ -93,21 +94,26 @@ impl World {
             writer.minute / 60,
             writer.minute % 60
         );
-        writer.lines = 0;
         // Whoever is late is so while the next minute is being written.
         self.write_line(place);
     }
 
-    /// A line of text, or none where the healthy master has refused; with its operation where it is good.
-    fn draw_line(&mut self, place: usize) -> Option<(Vec<u8>, Option<Good>)> {
+    /// A line of text and what it is; none where the healthy master has refused.
+    fn draw_line(&mut self, place: usize) -> Option<(Vec<u8>, Line)> {
         if self.odds(self.plan.faults.bad_lines) {
             let text = bad_lines::draw(&self.plan, PREFIX, &mut self.random);
-            return Some((text, None));
+            let raw = text.clone();
+            return Some((text, Line::Bad { raw }));
         }
         let unix = self.unix();
         let healthy = &mut self.writers[place].healthy;
         let mutation = healthy.mutate(&self.plan, unix, &mut self.random)?;
-        let operation = self.backends[place].oracle.expect(&mutation);
+        Some(self.good_line(place, &mutation))
+    }
+
+    /// The line of a mutation.
+    fn good_line(&mut self, place: usize, mutation: &Mutation) -> (Vec<u8>, Line) {
+        let operation = self.backends[place].oracle.expect(mutation);
         let text = bad_lines::encoded(PREFIX, &mutation.record());
         if self.trace.prints() {
             println!(
@@ -121,59 +127,137 @@ impl World {
                 mutation.opt
             );
         }
-        Some((text, Some((mutation.item, operation))))
+        let item = mutation.item.clone();
+        (text, Line::Good { item, operation })
     }
 
     fn write_line(&mut self, place: usize) {
-        let Some((mut text, good)) = self.draw_line(place) else {
+        let file = self.writers[place].file.clone();
+        if self.plan.faults.operator && self.backends[place].oracle.next_line(&file) == 0 {
+            // By its first line a file is known from the one that it was.
+            self.write_alone(place, &file);
+        }
+        let poison = self.plan.poison.map_or(0, |poison| poison.records);
+        if self.writers[place].healthy.poisons() < poison && self.whims.u32(..1000) < POISON_ODDS {
+            self.write_poison(place);
+        }
+        if let Some((text, line)) = self.draw_line(place) {
+            self.write_whole(place, &file, text, line);
+        }
+    }
+
+    fn write_whole(&mut self, place: usize, file: &str, mut text: Vec<u8>, line: Line) {
+        self.register(place, file, line);
+        text.push(b'\n');
+        self.append(place, file, &text);
+    }
+
+    /// One or two records that fail for ever.
+    fn write_poison(&mut self, place: usize) {
+        let (unix, file) = (self.unix(), self.writers[place].file.clone());
+        for _ in 0..self.whims.u32(1..=2) {
+            // In several lanes nobody can tell who is to blame, where all of them fail and nobody else moves.
+            let poison = self.plan.poison.filter(|_| self.plan.lane.lanes == 1);
+            let (keys, whims) = (poison.map_or(1, |poison| poison.keys), &mut self.whims);
+            let mutation = self.writers[place].healthy.poison(keys, unix, whims);
+            let (raw, line) = self.good_line(place, &mutation);
+            if let Line::Good { item, operation } = line {
+                let text = raw.clone();
+                let line = Line::Poison {
+                    item,
+                    operation,
+                    raw,
+                };
+                self.write_whole(place, &file, text, line);
+            }
+        }
+    }
+
+    /// A line about a key that no other line is about, so that it may come anywhere.
+    pub(crate) fn write_alone(&mut self, place: usize, file: &str) {
+        let unix = self.unix();
+        let healthy = &mut self.writers[place].healthy;
+        let mutation = healthy.alone(unix);
+        healthy.take(&mutation);
+        let (text, line) = self.good_line(place, &mutation);
+        self.write_whole(place, file, text, line);
+    }
+
+    /// A log has just been deleted. Somebody may have opened it before, where nobody can tell, and writes to it now.
+    pub(crate) fn write_behind(&mut self, place: usize, deletion: &Deletion) {
+        let Deletion {
+            backend,
+            name,
+            meta,
+            ends_a_line,
+            ..
+        } = deletion;
+        if !self.plan.faults.strays || !ends_a_line || self.whims.bool() {
+            return;
+        }
+        let unix = self.unix();
+        let mutation = self.writers[place].healthy.alone(unix);
+        let (raw, line) = self.good_line(place, &mutation);
+        let Line::Good { item, operation } = line else {
             return;
         };
-        let file = self.writers[place].file.clone();
-        self.register(place, &file, &text, good);
-        text.push(b'\n');
-        self.append(place, &file, &text);
+        let text = [&raw[..], b"\n"].concat();
+        let line = Line::Stray {
+            item,
+            operation,
+            raw,
+        };
+        self.backends[place].oracle.expect_stray(name, line);
+        self.disk.inner.append_unlinked(meta, &text);
+        self.trace.note(
+            self.now,
+            format_args!("{backend}: somebody writes to {name}, which is deleted"),
+        );
     }
 
     /// Tells the oracle of the file's next line.
-    fn register(&mut self, place: usize, file: &str, text: &[u8], good: Option<Good>) {
+    fn register(&mut self, place: usize, file: &str, line: Line) {
         let is_there = self
             .disk
             .inner
             .meta_of(&self.backends[place].name, file)
             .is_some();
-        if !is_there && self.writers[place].lines > 0 {
-            // It was quiet for so long that it was finished and deleted: another file begins under its name.
-            self.writers[place].lines = 0;
-            self.backends[place].oracle.begin_again(file);
-        }
-        let line = self.writers[place].lines;
-        self.writers[place].lines += 1;
         let oracle = &mut self.backends[place].oracle;
-        match good {
-            Some((item, operation)) => oracle.expect_line(file, line, item, operation),
-            None => oracle.expect_rejected(file, line, text),
+        if !is_there && oracle.next_line(file) > 0 {
+            // It was quiet for so long that it was finished and deleted: another file begins under its name.
+            oracle.begin_again(file);
         }
+        oracle.expect_line(file, line);
+    }
+
+    /// Whether somebody has not finished writing to a log.
+    pub(crate) fn is_being_written(&self, place: usize, file: &str) -> bool {
+        self.writers[place]
+            .rests
+            .iter()
+            .any(|rest| rest.file == file)
     }
 
     /// The last line of a file never gets its newline: whole all the same, or cut in its midst.
     fn tear(&mut self, place: usize) {
-        let Some((mut text, good)) = self.draw_line(place) else {
+        let Some((mut text, mut line)) = self.draw_line(place) else {
             return;
         };
         if text.is_empty() {
             return;
         }
         let file = self.writers[place].file.clone();
-        if good.is_none() {
+        if let Line::Bad { raw } = &mut line {
             text.truncate(self.random.usize(1..=text.len()));
+            raw.clone_from(&text);
         }
-        self.register(place, &file, &text, good);
+        self.register(place, &file, line);
         self.append(place, &file, &text);
     }
 
     /// A line whose second half comes when the next minute has begun.
     fn begin_line(&mut self, place: usize) {
-        let Some((text, good)) = self.draw_line(place) else {
+        let Some((text, line)) = self.draw_line(place) else {
             return;
         };
         if text.is_empty() {
@@ -186,7 +270,7 @@ impl World {
             bytes: [&text[at..], b"\n"].concat(),
             begun: true,
         };
-        self.register(place, &file, &text, good);
+        self.register(place, &file, line);
         self.append(place, &file, &text[..at]);
         self.disk
             .inner
@@ -199,8 +283,8 @@ impl World {
     fn delay_lines(&mut self, place: usize) {
         let file = self.writers[place].file.clone();
         for _ in 0..self.random.usize(1..=2) {
-            if let Some((mut bytes, good)) = self.draw_line(place) {
-                self.register(place, &file, &bytes, good);
+            if let Some((mut bytes, line)) = self.draw_line(place) {
+                self.register(place, &file, line);
                 bytes.push(b'\n');
                 self.writers[place].rests.push_back(Rest {
                     file: file.clone(),
@@ -245,7 +329,7 @@ impl World {
     }
 
     /// HA's bytes reach the disk; inotify may tell.
-    fn append(&mut self, place: usize, file: &str, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, place: usize, file: &str, bytes: &[u8]) {
         let name = self.backends[place].name.clone();
         let new_file = self.disk.inner.meta_of(&name, file).is_none();
         self.disk.inner.append_log(&name, file, bytes);

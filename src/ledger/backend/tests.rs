@@ -238,6 +238,20 @@ fn a_file_is_deletable_from_the_checkpoint_that_says_so_until_it_grows() {
 }
 
 #[test]
+fn what_was_known_of_an_inode_is_forgotten_when_it_is_a_new_file() {
+    let mut ledger = BackendLedger::default();
+    ledger.open_file(FileId(1), &name(0), identity(0), FileStart::New);
+    ledger.open_file(FileId(2), &name(1), identity(1), FileStart::New);
+    assert_eq!(ledger.collapse().files.len(), 2);
+    ledger.note_durable();
+    ledger.open_file(FileId(3), &name(0), identity(0), FileStart::New);
+    let plan = ledger.checkpoint().resume;
+    let known: Vec<_> = plan.files.iter().map(|file| file.identity.inode).collect();
+    assert_eq!(known, [0, 1], "one entry an inode");
+    assert!(ledger.forgets_files());
+}
+
+#[test]
 #[should_panic(expected = "each is resumed once")]
 fn an_entry_cannot_be_resumed_twice() {
     let mut twin = Twin::new();

@@ -34,7 +34,10 @@ impl<D: Disk> Feeder<D> {
         let file = source.catalog.file_mut(index);
         let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
         let resume = source.resume.as_mut().expect("a backend is fed by a plan");
-        let start = resume.start(&file.name, meta, prefix);
+        let start = match std::mem::take(&mut file.shrank) && !planted!(TrustSettledLines) {
+            true => resume.start_anew(meta),
+            false => resume.start(&file.name, meta, prefix),
+        };
         let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
         let name = Arc::clone(&file.name);
         tracing::debug!(backend = %source.info.name, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading a log");
@@ -43,6 +46,7 @@ impl<D: Disk> Feeder<D> {
             identity,
             cursor: start.cursor,
             settled: start.settled,
+            checked: file.last_change(),
         });
         source.catalog.close_others(index);
         self.outbox.tell_keeper(KeeperMail::FileOpened(FileOpened {
@@ -86,8 +90,29 @@ impl<D: Disk> Feeder<D> {
         read_fully(&mut self.disk, log, 0, scratch)
     }
 
-    /// Tells the keeper more of a file's first bytes than it knows, once all that count are there, or at `end`. That they are
-    /// not what they were shows that the file was written anew: false.
+    /// Looks at an open file again. False: lines that were fed are gone, it is to be begun again as a new one.
+    pub(super) fn look(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
+        let file = &self.sources[at].catalog.files()[index];
+        let Some(log) = &file.log else {
+            return Ok(true);
+        };
+        let meta = self.disk.log_meta(log)?;
+        if file.meta == meta {
+            return Ok(true);
+        }
+        let file = self.sources[at].catalog.file_mut(index);
+        let shrank = file.observe(meta, now) == Observed::Shrunk;
+        if shrank {
+            let loss = file.handle_shrunk();
+            self.handle_loss(at, &loss);
+        }
+        self.sources[at].count_files();
+        Ok(!shrank)
+    }
+
+    /// Looks at a file's first bytes, where it has changed since they were last looked at: one that was emptied and has grown again
+    /// beyond what was read looks like one that has grown. That they are not what they were shows that the file was written anew:
+    /// false. Tells the keeper more of them than it knows, once all that count are there, or at `end`.
     pub(super) fn identify(&mut self, at: usize, index: usize, end: bool) -> io::Result<bool> {
         let file = &self.sources[at].catalog.files()[index];
         let Some(begun) = &file.begun else {
@@ -98,12 +123,16 @@ impl<D: Disk> Feeder<D> {
             IDENTITY_PREFIX_BYTES_MAX as u64,
         );
         let has = file.meta.bytes.min(whole);
-        if known == whole || known >= has || (has < whole && !end) {
+        let tells_more = known < has && (has == whole || end);
+        let trusts = [planted!(TrustFirstBytes), planted!(TrustShrunkLog)].contains(&true);
+        let has_changed = file.is_unchecked() && !trusts;
+        if !tells_more && !has_changed {
             return Ok(true);
         }
         let prefix_bytes = self.read_prefix(at, index)?;
         let source = &mut self.sources[at];
         let file = source.catalog.file_mut(index);
+        let checked = file.last_change();
         let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
         let begun = file.begun.as_mut().expect("seen above");
         if !begun
@@ -114,12 +143,15 @@ impl<D: Disk> Feeder<D> {
             self.handle_loss(at, &loss);
             return Ok(false);
         }
-        begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
-        self.outbox.tell_keeper(KeeperMail::FileIdentified {
-            backend: source.info.id,
-            file: begun.file,
-            identity: begun.identity,
-        });
+        begun.checked = checked;
+        if tells_more {
+            begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+            self.outbox.tell_keeper(KeeperMail::FileIdentified {
+                backend: source.info.id,
+                file: begun.file,
+                identity: begun.identity,
+            });
+        }
         Ok(true)
     }
 }

@@ -113,7 +113,13 @@ impl<D: Disk> Feeder<D> {
         if !self.open(at, index, now)? {
             return Ok(Step::Nothing);
         }
-        if !self.identify(at, index, false)? {
+        let was_unchecked = self.sources[at].catalog.files()[index].is_unchecked();
+        if !self.look(at, index, now)? || !self.identify(at, index, false)? {
+            return Ok(Step::Done);
+        }
+        if self.sources[at].catalog.files()[index].lacks_lines() {
+            let loss = self.sources[at].catalog.file_mut(index).handle_shrunk();
+            self.handle_loss(at, &loss);
             return Ok(Step::Done);
         }
         let closed_after = self.settings.closed_after;
@@ -137,6 +143,7 @@ impl<D: Disk> Feeder<D> {
             .cursor
             .want(file.meta.bytes, is_closed, chunk_bytes, line_bytes_max)
         {
+            Want::Nothing if was_unchecked => Ok(Step::Done),
             Want::Nothing => Ok(Step::Nothing),
             Want::Search { bytes } => self.search(at, index, bytes, now),
             Want::Skip { end } => self.skip(at, index, end, now),

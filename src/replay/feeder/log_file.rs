@@ -22,6 +22,8 @@ pub(super) struct Begun {
     pub(super) cursor: Cursor,
     /// Lines that need not be fed.
     pub(super) settled: SettledRuns,
+    /// The file's length and time of change when its first bytes were last seen to be what they were.
+    pub(super) checked: (u64, u64),
 }
 
 /// A log file.
@@ -41,6 +43,8 @@ pub(super) struct LogFile<L> {
     pub(super) log: Option<L>,
     /// Set once it is begun in this epoch.
     pub(super) begun: Option<Begun>,
+    /// It shrank while it was not begun: nothing that is known of it holds.
+    pub(super) shrank: bool,
     seen: LastChange,
 }
 
@@ -78,6 +82,7 @@ impl<L> LogFile<L> {
             deleted: false,
             log: None,
             begun: None,
+            shrank: false,
             seen: LastChange {
                 at: now.monotonic,
                 age,
@@ -92,9 +97,29 @@ impl<L> LogFile<L> {
         (own.device, own.inode, own.born_nanos) == (meta.device, meta.inode, meta.born_nanos)
     }
 
+    /// Its length and time of change.
+    pub(super) fn last_change(&self) -> (u64, u64) {
+        (self.meta.bytes, self.meta.modified_nanos)
+    }
+
+    /// Whether it ends before lines that were settled: it must have shrunk.
+    pub(super) fn lacks_lines(&self) -> bool {
+        let lacks = |begun: &Begun| {
+            let settled = begun.settled.back().map_or(0, |run| run.end);
+            !begun.cursor.has_tail(self.meta.bytes) && settled > begun.cursor.line()
+        };
+        self.begun.as_ref().is_some_and(lacks) && !planted!(TrustSettledLines)
+    }
+
+    /// Whether it has changed since its first bytes were looked at.
+    pub(super) fn is_unchecked(&self) -> bool {
+        let begun = self.begun.as_ref();
+        begun.is_some_and(|begun| begun.checked != self.last_change())
+    }
+
     /// Takes over what the file is now.
     pub(super) fn observe(&mut self, meta: LogMeta, now: Now) -> Observed {
-        if (meta.bytes, meta.modified_nanos) == (self.meta.bytes, self.meta.modified_nanos) {
+        if (meta.bytes, meta.modified_nanos) == self.last_change() {
             return Observed::Same;
         }
         let shrank = meta.bytes < self.meta.bytes;
@@ -103,8 +128,11 @@ impl<L> LogFile<L> {
             at: now.monotonic,
             age: Duration::ZERO,
         };
+        self.shrank |= shrank && self.begun.is_none();
         let cursor = self.begun.as_mut().map(|begun| &mut begun.cursor);
-        let lines_left = !shrank || cursor.is_none_or(|cursor| cursor.handle_shrunk(meta.bytes));
+        let lines_left = !shrank
+            || planted!(TrustShrunkLog)
+            || cursor.is_none_or(|cursor| cursor.handle_shrunk(meta.bytes));
         if lines_left {
             Observed::Changed
         } else {
@@ -172,7 +200,7 @@ impl<L> LogFile<L> {
                 _ => Stage::ToBegin,
             };
         };
-        if begun.cursor.has_unread(self.meta.bytes) {
+        if begun.cursor.has_unread(self.meta.bytes) || self.is_unchecked() || self.lacks_lines() {
             return Stage::ToRead;
         }
         if begun.cursor.has_tail(self.meta.bytes) {
@@ -192,7 +220,7 @@ impl<L> LogFile<L> {
 pub(super) enum Stage {
     /// Begin it.
     ToBegin,
-    /// Read on in it.
+    /// Read on in it, or see whether it is what it was.
     ToRead,
     /// Nothing to read, and newer files must wait.
     Until(Duration),

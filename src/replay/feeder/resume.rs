@@ -68,6 +68,13 @@ impl Resume {
                 entry: FileStart::Legacy(index),
             };
         }
+        self.start_anew(meta)
+    }
+
+    /// A file of which nothing is settled. What is known of its inode is of a file that it is no more; the keeper forgets that too.
+    pub(super) fn start_anew(&mut self, meta: &LogMeta) -> Start {
+        let others: Vec<usize> = self.entries_of(meta).collect();
+        others.into_iter().for_each(|index| self.used[index] = true);
         Start {
             cursor: Cursor::default(),
             settled: SettledRuns::new(),
@@ -78,21 +85,27 @@ impl Resume {
     /// Where a file would probably go on; told without reading it, for the counters.
     #[must_use]
     pub(super) fn byte_of(&self, meta: &LogMeta) -> u64 {
-        let entry = self.entries_of(meta).next();
+        let entry = self.entries_within(meta).next();
         entry.map_or(0, |index| self.plan.files[index].byte)
     }
 
     fn find(&self, meta: &LogMeta, prefix: &[u8]) -> Option<usize> {
-        self.entries_of(meta).find(|&index| {
+        self.entries_within(meta).find(|&index| {
             let identity = &self.plan.files[index].identity;
             !self.used[index] && identity.is_of(meta.device, meta.inode, meta.born_nanos, prefix)
         })
     }
 
     /// Entries of files with this device and inode, of which no more was read than there is.
+    fn entries_within(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
+        let bytes = meta.bytes;
+        self.entries_of(meta)
+            .filter(move |index| self.plan.files[*index].byte <= bytes)
+    }
+
+    /// Entries of files with this device and inode.
     fn entries_of(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
         let key = (meta.device, meta.inode);
-        let bytes = meta.bytes;
         let first = self
             .by_inode
             .partition_point(|(device, inode, _)| (*device, *inode) < key);
@@ -100,7 +113,6 @@ impl Resume {
             .iter()
             .take_while(move |(device, inode, _)| (*device, *inode) == key);
         same.map(|(_, _, index)| *index)
-            .filter(move |index| self.plan.files[*index].byte <= bytes)
     }
 
     fn find_legacy(&self, name: &str, meta: &LogMeta) -> Option<usize> {

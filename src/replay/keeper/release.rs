@@ -310,7 +310,7 @@ fn set_rest_aside<D: Disk>(
     desk: &mut Desk,
     tools: &mut Tools<'_, D>,
 ) -> Result<(), String> {
-    loop {
+    while !planted!(LookNoMore) {
         let bytes = tools
             .disk
             .log_meta(log)
@@ -363,6 +363,7 @@ fn set_rest_aside<D: Disk>(
         );
         rest.next = next;
     }
+    Ok(())
 }
 
 fn late_line(desk: &Desk, rest: &Rest, place: Place, raw: &[u8], now: Now) -> RejectedLine {

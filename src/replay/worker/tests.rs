@@ -504,6 +504,28 @@ fn a_record_with_a_ttl_waits_for_the_backends_clock_and_the_lane_behind_it() {
 }
 
 #[test]
+fn a_lane_that_waits_for_the_backends_clock_is_not_woken_by_its_rate() {
+    let mut rig = Rig::new(LaneSettings {
+        records_per_second_max: 10,
+        ..settings()
+    });
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: false,
+    });
+    let ttl = Record {
+        expires_unix: 2_000_000,
+        ..put("t")
+    };
+    rig.feed(&[put("a"), ttl]);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.wait(500);
+    rig.wait(500);
+    assert_eq!(rig.worker.deadline(), Duration::MAX);
+}
+
+#[test]
 fn an_expired_record_is_deleted_and_does_not_wait() {
     let mut rig = Rig::new(settings());
     rig.mail(WorkerMail::Ttl {

@@ -59,6 +59,20 @@ fn a_file_that_was_written_anew_at_once_is_told_by_its_first_bytes() {
 }
 
 #[test]
+fn a_long_file_that_was_emptied_and_grew_beyond_what_was_read_is_a_new_one() {
+    let mut rig = rig();
+    rig.append(A, "01", &puts((0..200).map(|n| format!("old{n}"))));
+    rig.run();
+    let before = lines(&rig).len();
+    rig.disk.truncate("a:1", "01", 0);
+    rig.append(A, "01", &puts((0..400).map(|n| format!("new{n}"))));
+    rig.run();
+    assert_eq!(rig.gone.len(), 1);
+    assert!(rig.rejected.is_empty());
+    assert_eq!(lines(&rig).len() - before, 400);
+}
+
+#[test]
 fn a_replaced_file_is_read_to_its_end_and_then_the_new_one() {
     let mut rig = rig();
     let (first, old) = (rig.opened[0].file, rig.disk.meta("a:1", "01").inode);

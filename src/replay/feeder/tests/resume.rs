@@ -196,3 +196,36 @@ fn a_short_files_identity_is_told_again_when_more_of_it_is_known() {
     assert_eq!(rig.identified.len(), 2, "and at a file's end");
     assert_eq!(rig.keys(A).len(), 104);
 }
+
+#[test]
+fn a_file_that_ends_before_lines_that_were_settled_is_read_again_as_a_new_one() {
+    let mut rig = rig();
+    rig.plan(A, plan(&rig, &put("a")));
+    // The fourth line is settled, and gone; what was settled in a row is still there.
+    rig.disk.truncate("a:1", "01", puts(["a", "b", "c"]).len());
+    rig.run();
+    let first = rig.opened[0].file;
+    assert_eq!(rig.gone, [first]);
+    assert_eq!(
+        rig.starts(),
+        [
+            ("01", FileStart::Resumed(0)),
+            ("01", FileStart::New),
+            ("02", FileStart::New)
+        ]
+    );
+    assert_eq!(rig.keys(A), ["a", "b", "c", "c", "f"]);
+}
+
+#[test]
+fn a_file_that_was_seen_to_shrink_before_it_is_begun_is_a_new_one() {
+    let mut rig = rig();
+    rig.run();
+    rig.disk.truncate("a:1", "01", puts(["a", "b", "c"]).len());
+    rig.hint_listing(A);
+    rig.run_for(Duration::from_secs(1));
+    rig.disk.append("a:1", "01", &puts(["x", "y"]));
+    rig.plan(A, plan(&rig, &put("a")));
+    rig.run_for(Duration::from_secs(2));
+    assert_eq!(rig.keys(A), ["a", "b", "c", "x", "y", "f"]);
+}

@@ -1,0 +1,90 @@
+//! Somebody who lays hands on HA's logs, and writers who come too late.
+//!
+//! What is promised then (G10): a log that shrank or was replaced is read again as a new one, and said so. Lines that were taken away are delivered or not; all others
+//! are, in their order, and what is left of a key's operations is a sequence with gaps.
+
+use std::time::Duration;
+
+use hustdbsync::replay::disk::Disk as _;
+
+use crate::world::{Event, World};
+
+/// Between two deeds, at most.
+const OPERATE_GAP: Duration = Duration::from_secs(8);
+const STRAY_GAP: Duration = Duration::from_secs(4);
+/// Lines that are written at once to a log that was emptied, at most: it can be longer than it was before anybody looks.
+const REGROWN_LINES_MAX: u32 = 60;
+
+impl World {
+    /// Lays hands on a log, and plans the next time.
+    pub(crate) fn operate(&mut self, place: usize) {
+        if self.writers[place].is_over {
+            return;
+        }
+        let next = Duration::from_micros(self.whims.u64(..OPERATE_GAP.as_micros() as u64));
+        self.at(self.now + next, Event::Operate { place });
+        let Some(file) = self.some_log(place) else {
+            return;
+        };
+        let name = self.backends[place].name.clone();
+        let lines = self.backends[place].oracle.next_line(&file);
+        let (kept, what) = match self.whims.u32(..6) {
+            // logrotate's copytruncate.
+            0..=1 => (0, "empties"),
+            // Where it may grow again before anybody looks, nothing tells that lines in its midst are others than before.
+            2..=3 if !self.plan.faults.strays && file != self.writers[place].file => {
+                (self.whims.u64(..=lines), "cuts")
+            }
+            _ => (0, "deletes"),
+        };
+        self.trace.note(
+            self.now,
+            format_args!("{place}: somebody {what} {file}, {kept} of {lines} lines are left"),
+        );
+        if what == "deletes" {
+            self.disk.inner.remove_log(&name, &file);
+        } else {
+            let bytes = self.disk.inner.log(&name, &file).unwrap_or_default();
+            let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            let end = match kept {
+                0 => 0,
+                kept => ends
+                    .map(|(at, _)| at + 1)
+                    .nth(kept as usize - 1)
+                    .unwrap_or(bytes.len()),
+            };
+            self.disk.inner.truncate_log(&name, &file, end);
+        }
+        self.backends[place].oracle.handle_taken(&file, kept);
+        if what != "cuts" && self.whims.bool() {
+            for _ in 0..self.whims.u32(1..=REGROWN_LINES_MAX) {
+                self.write_alone(place, &file);
+            }
+        }
+    }
+
+    /// A line to a log of whatever age, and when the next one comes.
+    pub(crate) fn stray(&mut self, place: usize) {
+        if self.writers[place].is_over {
+            return;
+        }
+        let next = Duration::from_micros(self.whims.u64(..STRAY_GAP.as_micros() as u64));
+        self.at(self.now + next, Event::Stray { place });
+        if let Some(file) = self.some_log(place) {
+            self.write_alone(place, &file);
+        }
+    }
+
+    /// A log that nobody is in the midst of writing a line to.
+    fn some_log(&mut self, place: usize) -> Option<String> {
+        let mut disk = self.disk.inner.clone();
+        let name = &self.backends[place].name;
+        let logs = disk.log_entries(name).unwrap_or_default();
+        let mut logs: Vec<String> = logs.into_iter().map(|entry| entry.name).collect();
+        logs.retain(|file| {
+            let bytes = self.disk.inner.log(name, file).unwrap_or_default();
+            bytes.last().is_none_or(|last| *last == b'\n') && !self.is_being_written(place, file)
+        });
+        (!logs.is_empty()).then(|| logs.swap_remove(self.whims.usize(..logs.len())))
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+pub(crate) mod feeding;
 pub(crate) mod server;
 
 use std::fs;

@@ -1,22 +1,66 @@
-//! Any bytes as a checkpoint, and as the body of one whose checksum is right: what reads back is written as it was,
-//! everything else is a fault.
+//! Any bytes as a checkpoint, and as the body of one whose checksum is right: what reads back is written as it was and is what the ledger
+//! goes on from; damaged, it is refused.
 #![no_main]
 
+use hustdbsync::ledger::backend::BackendLedger;
 use hustdbsync::ledger::checkpoint::Checkpoint;
+use hustdbsync::ledger::ids::FileId;
+use hustdbsync::ledger::plan::FileStart;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
     check(&framed(bytes));
+    // The seeds are whole files: their bodies are what mutations are to reach.
+    if let Some(body) = bytes.get(32..) {
+        check(&framed(body));
+    }
 });
 
 fn check(bytes: &[u8]) {
-    if let Ok(checkpoint) = Checkpoint::decode(bytes) {
-        let mut written = Vec::new();
-        checkpoint.encode(&mut written);
-        assert_eq!(written, bytes);
+    let Ok(checkpoint) = Checkpoint::decode(bytes) else {
+        return;
+    };
+    let mut written = Vec::new();
+    checkpoint.encode(&mut written);
+    assert_eq!(written, bytes);
+    check_damage(bytes);
+    check_resumed(&checkpoint);
+}
+
+fn check_damage(bytes: &[u8]) {
+    // Places that differ from input to input.
+    let place = xxh3_64(bytes) as usize;
+    let mut damaged = bytes.to_vec();
+    damaged[place % bytes.len()] ^= 1 << (place % 8);
+    assert!(Checkpoint::decode(&damaged).is_err());
+    damaged.copy_from_slice(bytes);
+    damaged[place % bytes.len()..].fill(0);
+    assert!(damaged == bytes || Checkpoint::decode(&damaged).is_err());
+    assert!(Checkpoint::decode(&bytes[..place % bytes.len()]).is_err());
+    damaged.copy_from_slice(bytes);
+    damaged.push(place as u8);
+    assert!(Checkpoint::decode(&damaged).is_err());
+}
+
+/// A ledger that begins with it has the same checkpoint, with its files unopened and opened.
+fn check_resumed(checkpoint: &Checkpoint) {
+    let mut ledger = BackendLedger::from_checkpoint(checkpoint.clone());
+    assert_eq!(ledger.checkpoint(), *checkpoint);
+    assert_eq!(ledger.totals(), checkpoint.totals);
+    for (index, file) in checkpoint.resume.files.iter().enumerate() {
+        ledger.open_file(
+            FileId(index as u64),
+            &file.name,
+            file.identity,
+            FileStart::Resumed(index),
+        );
     }
+    let opened = ledger.checkpoint();
+    assert_eq!(opened.totals, checkpoint.totals);
+    assert_eq!(opened.resume.files, checkpoint.resume.files);
+    assert_eq!(ledger.collapse().files, checkpoint.resume.files);
 }
 
 /// `body` behind the head that it should have.

@@ -6,8 +6,8 @@
 //! hustdb folds them: every key is percent-decoded, also a raw member; `+` and space are one; and a key ends at a NUL, at
 //! `?` (hustdb's decoder stops there, also at an escaped one) and at `;` (which some builds of it take for `&`).
 //!
-//! What a malformed escape decodes to was read in hustdb's HTTP library: a `%` before no hexadecimal digit is dropped; one
-//! before a single one takes that and the octet behind it along.
+//! What a malformed escape decodes to was read in hustdb's HTTP library: a `%` before no hexadecimal digit is dropped and the octet
+//! behind it stands for itself, even another `%`; one before a single digit takes that and the octet behind it along.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -55,8 +55,9 @@ fn decode_octet(text: &[u8]) -> (Option<u8>, usize) {
         [b'%', high, low, ..] => match (hex(high), hex(low)) {
             (Some(high), Some(low)) => (Some(high << 4 | low), 3),
             (Some(_), None) => (None, 3),
-            (None, _) => (None, 1),
+            (None, _) => (Some(high), 2),
         },
+        [b'%', last] if hex(last).is_none() => (Some(last), 2),
         [b'%', ..] => (None, text.len()),
         [octet, ..] => (Some(octet), 1),
         [] => (None, 0),
@@ -117,6 +118,25 @@ mod tests {
         }
         assert_eq!(hash(b"t", b"%e4%BD"), hash(b"t", b"\xe4\xbd"));
         assert_eq!(hash(b"%74", b"k"), hash(b"t", b"k"));
+    }
+
+    /// Found by fuzzing against the stand-in's decoder (fuzz/fuzz_targets/record.rs).
+    #[test]
+    fn what_follows_a_stray_percent_stands_for_itself() {
+        for (spelling, stored) in [
+            (&b"a%%41"[..], &b"a%2541"[..]),
+            (b"a%%%41", b"a%25A"),
+            (b"a%z", b"az"),
+            (b"a%%", b"a%25"),
+            (b"a%+b", b"a b"),
+        ] {
+            assert_eq!(
+                hash(b"t", spelling),
+                hash(b"t", stored),
+                "{}",
+                spelling.escape_ascii()
+            );
+        }
     }
 
     #[test]

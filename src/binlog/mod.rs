@@ -10,6 +10,7 @@
 
 pub mod key;
 pub mod line;
+mod query_text;
 pub mod record;
 pub mod request;
 

@@ -3,6 +3,7 @@
 //! The rule behind the forms is: do to this backend what HA did to the healthy one. The key and the table are query text
 //! already and go octet for octet; encoding them again would write another key.
 
+use crate::binlog::query_text::{push_key, push_table};
 use crate::binlog::{Method, Record};
 
 /// How a method is spelt as a request.
@@ -137,7 +138,7 @@ impl Template {
         head.extend_from_slice(form.start);
         if form.key == Key::Query {
             head.extend_from_slice(b"key=");
-            push_query(record.key, head);
+            push_key(record.key, head);
             head.push(b'&');
         }
         head.extend_from_slice(b"ver=");
@@ -148,7 +149,7 @@ impl Template {
         }
         if form.table {
             head.extend_from_slice(b"&tb=");
-            push_query(record.table, head);
+            push_table(record.table, head);
         }
         if form.score {
             head.extend_from_slice(b"&score=");
@@ -163,7 +164,7 @@ impl Template {
         }
         if form.key == Key::BodyOrQuery && record.value.is_empty() {
             head.extend_from_slice(b"&key=");
-            push_query(record.key, head);
+            push_key(record.key, head);
         }
         let body_bytes = if form.body { record.value.len() } else { 0 };
         let is_post = form.start[0] == b'P';
@@ -183,10 +184,10 @@ impl Template {
     pub fn compose_question(&self, record: &Record<'_>, head: &mut Vec<u8>) -> Composed {
         let start = head.len();
         head.extend_from_slice(b"GET /hustdb/zscore?tb=");
-        push_query(record.table, head);
+        push_table(record.table, head);
         if record.value.is_empty() {
             head.extend_from_slice(b"&key=");
-            push_query(record.key, head);
+            push_key(record.key, head);
         }
         let body_bytes = record.value.len();
         let target_bytes = self.finish(start, body_bytes > 0, body_bytes, head);
@@ -238,24 +239,6 @@ fn deleting(method: Method) -> Method {
         Method::Zadd => Method::Zrem,
         other => other,
     }
-}
-
-/// Appends query text: octets that cannot stand in a request target are percent-encoded, all others go as they are.
-fn push_query(text: &[u8], head: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut clean = 0;
-    for (at, byte) in text.iter().enumerate() {
-        if matches!(byte, 0x00..=0x20 | 0x7f..=0xff | b'#' | b'&') {
-            head.extend_from_slice(&text[clean..at]);
-            head.extend_from_slice(&[
-                b'%',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]);
-            clean = at + 1;
-        }
-    }
-    head.extend_from_slice(&text[clean..]);
 }
 
 fn push_number(number: impl itoa::Integer, head: &mut Vec<u8>) {

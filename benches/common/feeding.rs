@@ -1,0 +1,159 @@
+//! The feeder alone, driven as its thread drives it, from files to batches that are taken and let go at once.
+
+#![allow(dead_code, reason = "not every bench feeds")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hustdbsync::clock::Now;
+use hustdbsync::engine::files::RealDisk;
+use hustdbsync::replay::chunk::Returns;
+use hustdbsync::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
+use hustdbsync::replay::hints::Hints;
+use hustdbsync::replay::mailbox::{Mailbox, NoBell};
+use hustdbsync::replay::messages::{
+    BackendId, BackendInfo, ControlMail, FeederMail, FeederSettings, KeeperMail, ResumePlan,
+    WorkerMail,
+};
+use hustdbsync::replay::spares::Spares;
+
+use super::{Home, now_unix};
+
+/// The name of the backend whose logs are fed.
+pub(crate) const BACKEND: &str = "127.0.0.1:9998";
+const BUDGET_BYTES: usize = 64 << 20;
+
+fn mailbox<T>() -> Arc<Mailbox<T>> {
+    Arc::new(Mailbox::new(1024, Box::new(NoBell)))
+}
+
+/// A feeder with one backend, whose every batch is taken and let go at once.
+struct Rig {
+    feeder: Feeder<RealDisk>,
+    links: FeederLinks,
+    now: Now,
+    records: u64,
+}
+
+impl Rig {
+    fn new(home: &Home) -> Self {
+        let feeder_mailbox = mailbox();
+        let links = FeederLinks {
+            mailbox: Arc::clone(&feeder_mailbox),
+            workers: vec![mailbox()],
+            keeper: mailbox(),
+            control: mailbox(),
+            returns: Arc::new(Returns::new(
+                chunks_max(BUDGET_BYTES, 16),
+                Arc::clone(&feeder_mailbox),
+            )),
+            hints: Arc::new(Hints::new(feeder_mailbox)),
+            fed_spares: Arc::new(Spares::new(64)),
+        };
+        let settings = FeederSettings {
+            lanes_per_backend: 16,
+            memory_budget_bytes: BUDGET_BYTES,
+            in_flight_per_backend: 65_536,
+            rescan_interval: Duration::from_secs(30),
+            closed_after: Duration::from_secs(80),
+        };
+        let rules = FeederRules {
+            is_backend: |_| Ok(()),
+            written_unix: |_| None,
+        };
+        let disk = RealDisk::new(home.logs(), home.logs().with_file_name("status"));
+        Self {
+            feeder: Feeder::new(disk, settings, rules, links.clone()),
+            links,
+            now: Now {
+                monotonic: Duration::from_secs(1000),
+                unix: now_unix(),
+            },
+            records: 0,
+        }
+    }
+
+    /// Makes the feeder know its backend, and lets it begin.
+    fn begin(&mut self) {
+        let backend = BackendId(0);
+        while !matches!(
+            self.links.control.receive(),
+            Some(ControlMail::BackendFound(_))
+        ) {
+            self.feeder.turn(self.now);
+        }
+        let info = BackendInfo {
+            id: backend,
+            name: BACKEND.into(),
+            counters: Arc::default(),
+            hints: Arc::default(),
+        };
+        let plan = ResumePlan::default();
+        for mail in [
+            FeederMail::Backend(info),
+            FeederMail::Plan {
+                backend,
+                epoch: 0,
+                plan,
+            },
+            FeederMail::Up { backend, epoch: 0 },
+        ] {
+            self.links.mailbox.send(mail).expect("there is room");
+        }
+    }
+
+    fn turn(&mut self) {
+        self.feeder.turn(self.now);
+        while let Some(mail) = self.links.workers[0].receive() {
+            if let WorkerMail::Batch(batch) = mail {
+                self.records += batch.records.len() as u64;
+                self.links.fed_spares.give(batch.records);
+                self.links.returns.release(batch.chunk);
+            }
+        }
+        while let Some(mail) = self.links.keeper.receive() {
+            if let KeeperMail::Segment(segment) = mail {
+                let done = FeederMail::SegmentDone {
+                    backend: segment.backend,
+                    lines: segment.lines,
+                    bytes: segment.end_byte - segment.first_byte,
+                    epoch: 0,
+                };
+                self.links.mailbox.send(done).expect("there is room");
+            }
+        }
+    }
+}
+
+/// How long it takes to feed `records` records.
+pub(crate) fn feed(home: &Home, records: u64) -> Duration {
+    let mut rig = Rig::new(home);
+    rig.begin();
+    let begin = Instant::now();
+    while rig.records < records {
+        rig.turn();
+        // Files are quiet for long; time need not pass for real.
+        rig.now.monotonic += Duration::from_millis(1);
+    }
+    begin.elapsed()
+}
+
+/// The payloads of all lines, still in base64.
+pub(crate) fn payloads(files: &[PathBuf]) -> Vec<Vec<u8>> {
+    let text = files
+        .iter()
+        .flat_map(|file| fs::read(file).expect("it was just written"));
+    let text: Vec<u8> = text.collect();
+    text.split(|octet| *octet == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            line[line
+                .iter()
+                .rposition(|octet| *octet == b' ')
+                .map_or(0, |at| at + 1)..]
+                .to_vec()
+        })
+        .collect()
+}

@@ -1,0 +1,113 @@
+//! What checkpoints cost at full rate.
+//!
+//! One a second is too few to be seen in a run's CPU time. So the keeper's thread, which makes them, is measured with (nearly) none and
+//! with many: the difference, divided by how many there were, is one checkpoint's cost; what they cost at the default is that times their
+//! number, as a share of the whole process's CPU.
+
+use inotify::{EventMask, Inotify, WatchMask};
+use serde_json::json;
+
+use crate::backlog::Backlog;
+use crate::figure::median;
+use crate::process::Scheduled;
+use crate::report::{Bound, Row};
+use crate::rows::wire::SMALL;
+use crate::server::Home;
+use crate::sink::Sink;
+use crate::{Options, Outcome};
+
+/// A multiple of the logs that rounds against wrk have: some seconds to the stand-in.
+const PARTS: u32 = 6;
+const MANY: &str = "10ms";
+const DEFAULT: &str = "1s";
+const NONE: &str = "1h";
+
+/// What one run took.
+struct Run {
+    /// CPU seconds of the keeper's thread, and of all.
+    keeper: f64,
+    all: f64,
+    checkpoints: f64,
+}
+
+/// Measures, and says how it stands.
+pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
+    let sink = Sink::standin()?;
+    let backlog = Backlog::make_parts(PARTS, SMALL.records, SMALL.value_bytes)?;
+    let (mut one, mut share, mut share_direct, mut a_second) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..options.rounds {
+        let none = run(&backlog, &sink, NONE)?;
+        let usual = run(&backlog, &sink, DEFAULT)?;
+        let many = run(&backlog, &sink, MANY)?;
+        let made = many.checkpoints - none.checkpoints;
+        if made < 10.0 {
+            return Err(format!(
+                "only {made} checkpoints more at {MANY} than at {NONE}"
+            ));
+        }
+        let cost = (many.keeper - none.keeper) / made;
+        one.push(cost);
+        share.push(cost * usual.checkpoints / usual.all);
+        share_direct.push((usual.keeper - none.keeper) / usual.all);
+        a_second.push(usual.keeper / usual.all);
+    }
+    let (one, share) = (median(one) * 1e6, median(share) * 100.0);
+    let (direct, keeper) = (median(share_direct) * 100.0, median(a_second) * 100.0);
+    eprintln!(
+        "\ncheckpoints at full rate, 100 B values, to the stand-in\n  one costs {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
+         (by direct difference {direct:.2} %); the keeper's whole thread is {keeper:.1} %"
+    );
+    Ok(vec![Row {
+        what: "checkpoints at full rate: share of CPU".to_owned(),
+        goal: "< 1 %".to_owned(),
+        figure: format!("{share:.2} % ({one:.0} µs each)"),
+        passed: Some(Bound::AtMost(1.0).holds(share)),
+        numbers: json!({ "percent": share, "percent_by_difference": direct, "microseconds_each": one, "keeper_percent": keeper }),
+    }])
+}
+
+fn run(backlog: &Backlog, sink: &Sink, interval: &str) -> Outcome<Run> {
+    let home = Home::make()?.with("checkpoint_interval", interval);
+    backlog.link(&home.logs(), sink.name())?;
+    let mut server = home.start()?;
+    let (_, _, _) = server.look_until(1)?;
+    let mut renames = Renames::of(&home.state().join(sink.name()))?;
+    server.look_until(backlog.records)?;
+    Ok(Run {
+        keeper: Scheduled::of_thread(&server.process.thread("keeper")?)?.ran,
+        all: server.process.cpu()?.total(),
+        checkpoints: renames.count()?,
+    })
+}
+
+/// Counts the renames in a folder: each checkpoint is one. Both ends of each are watched, since the kernel merges events that are alike and
+/// follow each other.
+struct Renames(Inotify);
+
+impl Renames {
+    fn of(folder: &std::path::Path) -> Outcome<Self> {
+        let inotify = Inotify::init().map_err(|error| error.to_string())?;
+        inotify
+            .watches()
+            .add(folder, WatchMask::MOVE)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Self(inotify))
+    }
+
+    fn count(&mut self) -> Outcome<f64> {
+        let mut buffer = [0; 16 * 1024];
+        let mut count = 0;
+        loop {
+            match self.0.read_events(&mut buffer) {
+                Ok(events) => {
+                    let ends = events.filter(|event| event.mask.contains(EventMask::MOVED_TO));
+                    count += ends.count();
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return Ok(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! One file for each group of goals.
+
+pub(crate) mod checkpoint;
+pub(crate) mod feeder;
+pub(crate) mod peer;
+pub(crate) mod polls;
+pub(crate) mod scaling;
+pub(crate) mod wire;

@@ -1,0 +1,252 @@
+//! The product: the release binary in a process of its own, over a home of its own.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+use crate::figure::Figure;
+use crate::process::{Cpu, Process};
+use crate::{BINARY, CONNECTIONS, LOGIN, Outcome};
+
+/// Between looks at how far it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// So long without a further record means that something is wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const POLL: &[u8] =
+    b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";
+
+/// HA's home, with settings, and without logs at first.
+pub(crate) struct Home {
+    folder: TempDir,
+    settings: Json,
+}
+
+impl Home {
+    /// One worker, 32 connections a backend, all else at its default, but for this: logs are kept, so that they can be replayed again.
+    pub(crate) fn make() -> Outcome<Self> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let root = folder.path();
+        fs::create_dir(root.join("logs")).map_err(|error| error.to_string())?;
+        fs::write(root.join("htpasswd"), LOGIN).map_err(|error| error.to_string())?;
+        let settings = json!({
+            "network": { "port": 0, "max_keepalive_requests": u32::MAX },
+            "sync": {
+                "logs_path": root.join("logs"),
+                "ngx_path": root,
+                "auth_path": root.join("htpasswd"),
+                "threads": 1,
+                "connections_per_backend": CONNECTIONS,
+                "release_interval": "1h",
+            }
+        });
+        Ok(Self { folder, settings })
+    }
+
+    /// With another value for a setting under `sync`.
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
+        self.settings["sync"][key] = value.into();
+        self
+    }
+
+    /// The folder of HA's logs.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.folder.path().join("logs")
+    }
+
+    /// The folder of the server's state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("status")
+    }
+
+    /// Starts the server with nothing settled.
+    pub(crate) fn start(&self) -> Outcome<Server> {
+        let root = self.folder.path();
+        let _ = fs::remove_dir_all(self.state());
+        let file = root.join("sync_server.json");
+        fs::write(&file, self.settings.to_string()).map_err(|error| error.to_string())?;
+        let log = root.join("stderr");
+        let stderr = fs::File::create(&log).map_err(|error| error.to_string())?;
+        let process = Process::start(
+            "hustdbsync",
+            Command::new(BINARY)
+                .args(["run", "--config"])
+                .arg(file)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(stderr),
+        )?;
+        Server::new(process, log)
+    }
+
+    /// Starts the server, replays `records` records, ends it.
+    pub(crate) fn replay(&self, records: u64) -> Outcome<Figure> {
+        let mut server = self.start()?;
+        let drained = server.drain(records)?;
+        Ok(Figure {
+            rate: drained.rate,
+            cpu: server.process.cpu()?.over(records as f64),
+        })
+    }
+}
+
+/// A server that runs.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) door: Door,
+    log: PathBuf,
+}
+
+/// How a backlog went.
+pub(crate) struct Drained {
+    /// Records a second from the first look that saw one settled to the last one's acknowledgement.
+    pub(crate) rate: f64,
+    /// CPU seconds a record, over the same time.
+    pub(crate) cpu: Cpu,
+}
+
+impl Server {
+    fn new(mut process: Process, log: PathBuf) -> Outcome<Self> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            if let Some(port) = listening_port(process.id()) {
+                let door = Door::open(port)?;
+                return Ok(Self { process, door, log });
+            }
+            let ended = process.must_run();
+            if ended.is_err() || Instant::now() > give_up {
+                let why = fs::read_to_string(&log).unwrap_or_default();
+                return Err(format!("hustdbsync does not listen:\n{why}"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until `records` records are settled, which they may not be yet.
+    pub(crate) fn drain(&mut self, records: u64) -> Outcome<Drained> {
+        let (settled_first, begun, cpu_first) = self.look_until(1)?;
+        let (settled, ended, cpu) = self.look_until(records)?;
+        if settled > records {
+            return Err(format!("{settled} records were settled of {records}"));
+        }
+        let moved = (settled - settled_first) as f64;
+        Ok(Drained {
+            rate: moved / (ended - begun).as_secs_f64(),
+            cpu: (cpu - cpu_first).over(moved),
+        })
+    }
+
+    /// Waits until so many records are settled. Gives how many are, when that was seen, and the CPU time until then.
+    pub(crate) fn look_until(&mut self, records: u64) -> Outcome<(u64, Instant, Cpu)> {
+        let (mut last, mut moved) = (0, Instant::now());
+        loop {
+            let settled = self.door.settled().map_err(|error| self.why(&error))?;
+            let now = Instant::now();
+            if settled >= records {
+                return Ok((settled, now, self.process.cpu()?));
+            }
+            if settled != last {
+                (last, moved) = (settled, now);
+            }
+            if now - moved > PATIENCE {
+                return Err(self.why(&format!("{settled} of {records} records, then nothing")));
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn why(&self, what: &str) -> String {
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        format!("{what}; hustdbsync said:\n{said}")
+    }
+}
+
+/// A connection that is kept, for HA's polls.
+pub(crate) struct Door {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Door {
+    pub(crate) fn open(port: u16) -> Outcome<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))
+            .map_err(|error| format!("the door: {error}"))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            stream,
+            answer: vec![0; 64 * 1024],
+        })
+    }
+
+    /// How many records are settled, over all backends.
+    pub(crate) fn settled(&mut self) -> Outcome<u64> {
+        let answer = self.poll()?;
+        number_behind(answer, "\"synced_items\":")
+            .ok_or_else(|| format!("the door said {answer:?}"))
+    }
+
+    /// One poll of HA's: the whole answer.
+    pub(crate) fn poll(&mut self) -> Outcome<&str> {
+        self.stream
+            .write_all(POLL)
+            .map_err(|error| format!("the door: {error}"))?;
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.answer[filled..]);
+            match read.map_err(|error| format!("the door: {error}"))? {
+                0 => return Err("the door has closed".to_owned()),
+                read => filled += read,
+            }
+            if is_whole(&self.answer[..filled]) {
+                return std::str::from_utf8(&self.answer[..filled])
+                    .map_err(|error| error.to_string());
+            }
+        }
+    }
+}
+
+/// Whether the body is as long as the head says.
+fn is_whole(answer: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(answer) else {
+        return false;
+    };
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    number_behind(head, "Content-Length:").is_some_and(|length| body.len() as u64 >= length)
+}
+
+fn number_behind(text: &str, name: &str) -> Option<u64> {
+    let (_, behind) = text.split_once(name)?;
+    let behind = behind.trim_start();
+    let end = behind.find(|octet: char| !octet.is_ascii_digit());
+    behind[..end.unwrap_or(behind.len())].parse().ok()
+}
+
+/// The port on which a process listens, once it does.
+fn listening_port(process: u32) -> Option<u16> {
+    let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).ok()?;
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).ok()?;
+    let ours: Vec<PathBuf> = descriptors
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .collect();
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields[..] else {
+            return None;
+        };
+        let socket = Path::new(&format!("socket:[{inode}]")).to_owned();
+        let (_, port) = local.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        ours.contains(&socket).then_some(port)
+    })
+}

@@ -200,23 +200,49 @@ impl World {
     }
 
     fn stop(&mut self) {
+        if self.plan.faults.hard_ends {
+            // Nothing can be set aside for a while, so that there is something to be at the end.
+            let op = [Op::AppendState, Op::SyncState][self.whims.usize(..2)];
+            self.disk
+                .inner
+                .fail(op, ErrorKind::StorageFull, 0, u32::MAX);
+            return self.soon(ms(2_000), Event::Stop { failing: op });
+        }
+        if self.begin_stop() && self.plan.faults.disk && self.random.bool() {
+            // Not even the end can be written, or only just.
+            let op = [Op::AppendState, Op::SyncState][self.random.usize(..2)];
+            let times = [2, u32::MAX][self.random.usize(..2)];
+            self.fail_at_end(op, times);
+        }
+    }
+
+    /// The end of a server that could not set anything aside for a while: it can soon.
+    pub(crate) fn stop_hard(&mut self, failing: Op) {
+        self.disk.inner.mend();
+        if !self.healed && self.begin_stop() {
+            let times = self.whims.u32(1..=2);
+            self.fail_at_end(failing, times);
+        }
+    }
+
+    fn begin_stop(&mut self) -> bool {
         let now = self.clock();
-        if let Some(server) = &mut self.server {
-            self.trace
-                .note(self.now, format_args!("the server is stopped"));
-            server.control.begin_stop(now);
-            self.wake(crate::server::CONTROL);
-            if self.plan.faults.disk && self.random.bool() {
-                // Not even the end can be written, or only just.
-                let op = [Op::AppendState, Op::SyncState][self.random.usize(..2)];
-                let times = [2, u32::MAX][self.random.usize(..2)];
-                self.disk.inner.fail(op, ErrorKind::StorageFull, 0, times);
-                let blow = Blow::Disk;
-                self.soon(ms(3_000), Event::Mend { blow });
-                for backend in &mut self.backends {
-                    backend.oracle.handle_death();
-                }
-            }
+        let Some(server) = &mut self.server else {
+            return false;
+        };
+        self.trace
+            .note(self.now, format_args!("the server is stopped"));
+        server.control.begin_stop(now);
+        self.wake(crate::server::CONTROL);
+        true
+    }
+
+    fn fail_at_end(&mut self, op: Op, times: u32) {
+        self.disk.inner.fail(op, ErrorKind::StorageFull, 0, times);
+        let blow = Blow::Disk;
+        self.soon(ms(3_000), Event::Mend { blow });
+        for backend in &mut self.backends {
+            backend.oracle.handle_death();
         }
     }
 

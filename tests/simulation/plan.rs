@@ -37,6 +37,8 @@ pub(crate) struct Faults {
     pub(crate) crashes: bool,
     /// The server is stopped gracefully and started again.
     pub(crate) stops: bool,
+    /// Before each of these ends nothing can be set aside, and at it only just.
+    pub(crate) hard_ends: bool,
     /// A checkpoint rots while the server is down.
     pub(crate) rot: bool,
     /// Lines that are none, or that the backend refuses.
@@ -223,8 +225,7 @@ impl Plan {
             self.faults.crashes |= random.bool();
         }
         if random.u32(..3) == 0 {
-            // Ends at which nothing can be set aside.
-            (self.faults.stops, self.faults.disk) = (true, true);
+            (self.faults.stops, self.faults.hard_ends) = (true, true);
             self.faults.bad_lines = 100;
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use hustdbsync::clock::Now;
 use hustdbsync::replay::messages::BackendId;
+use hustdbsync::replay::testdisk::Op;
 use hustdbsync::standin::store::Store;
 
 use crate::backend::Backend;
@@ -60,6 +61,8 @@ pub(crate) enum Event {
     Stray { place: usize },
     /// Fate strikes.
     Strike,
+    /// The server is stopped after a while in which this failed.
+    Stop { failing: Op },
     /// A blow is over.
     Mend { blow: Blow },
     /// The server is started.
@@ -259,6 +262,7 @@ impl World {
             Event::Operate { place } => self.operate(place),
             Event::Stray { place } => self.stray(place),
             Event::Strike => self.strike(),
+            Event::Stop { failing } => self.stop_hard(failing),
             Event::Mend { blow } => self.mend(blow),
             Event::Start => self.start(),
         }

@@ -18,9 +18,10 @@ use crate::{Options, Outcome};
 
 /// A multiple of the logs that rounds against wrk have: some seconds to the stand-in.
 const PARTS: u32 = 6;
-const MANY: &str = "10ms";
-const DEFAULT: &str = "1s";
 const NONE: &str = "1h";
+const DEFAULT: &str = "1s";
+const MANY: &str = "10ms";
+const INTERVALS: [&str; 3] = [NONE, DEFAULT, MANY];
 
 /// What one run took.
 struct Run {
@@ -35,10 +36,16 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let sink = Sink::standin()?;
     let backlog = Backlog::make_parts(PARTS, SMALL.records, SMALL.value_bytes)?;
     let (mut one, mut share, mut share_direct, mut a_second) = (vec![], vec![], vec![], vec![]);
-    for _ in 0..options.rounds {
-        let none = run(&backlog, &sink, NONE)?;
-        let usual = run(&backlog, &sink, DEFAULT)?;
-        let many = run(&backlog, &sink, MANY)?;
+    for round in 0..options.rounds as usize {
+        // Each of them is first, second and last in turn.
+        let mut runs: [Option<Run>; 3] = [const { None }; 3];
+        for place in 0..INTERVALS.len() {
+            let which = (round + place) % INTERVALS.len();
+            runs[which] = Some(run(&backlog, &sink, INTERVALS[which])?);
+        }
+        let [Some(none), Some(usual), Some(many)] = runs else {
+            unreachable!("all three have run")
+        };
         let made = many.checkpoints - none.checkpoints;
         if made < 10.0 {
             return Err(format!(

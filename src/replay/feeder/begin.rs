@@ -146,7 +146,11 @@ impl<D: Disk> Feeder<D> {
         }
         begun.checked = checked;
         let fed = usize::try_from(begun.cursor.byte()).unwrap_or(usize::MAX);
-        let tells = if is_whole { prefix.len() } else { fed.min(prefix.len()) };
+        let tells = if is_whole {
+            prefix.len()
+        } else {
+            fed.min(prefix.len())
+        };
         if tells > begun.identity.prefix_bytes as usize {
             let prefix = &prefix[..tells];
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);

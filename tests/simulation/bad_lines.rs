@@ -10,6 +10,9 @@ use crate::plan::Plan;
 /// A table that is a set on every backend, so that nothing else can be stored in it.
 const SET: &[u8] = b"a_set";
 
+/// A line that is too long is so by less than this.
+pub(crate) const TOO_LONG_BY_MAX: usize = 3000;
+
 /// Makes [`SET`].
 pub(crate) fn prepare(store: &mut Store) {
     let request = Request::new(
@@ -30,7 +33,7 @@ pub(crate) fn draw(plan: &Plan, prefix: &[u8], random: &mut Rng) -> Vec<u8> {
         1 => return prefix.to_vec(),
         2 => return [prefix, b"!!!not*base64!!!"].concat(),
         3 => return vec![0; random.usize(1..100)],
-        4 => return vec![b'x'; plan.bounds.line_bytes_max + random.usize(1..3000)],
+        4 => return vec![b'x'; plan.bounds.line_bytes_max + random.usize(1..TOO_LONG_BY_MAX)],
         5 => bytes.truncate(random.usize(..38)),
         6 => bytes[0] ^= 1,
         7 => bytes[4] = 99,

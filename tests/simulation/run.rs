@@ -12,9 +12,9 @@ use crate::world::World;
 /// All has to be delivered and deleted so long after all is well.
 const DRAIN_MAX: Duration = Duration::from_secs(240);
 /// Besides, for each record that always fails: so long it takes to be tried often enough.
-const DRAIN_PER_POISON: Duration = Duration::from_secs(90);
+const DRAIN_PER_POISON: Duration = Duration::from_secs(150);
 /// The same where a backend has one lane only: each failure marks it down, and its pauses grow.
-const DRAIN_PER_POISON_ALONE: Duration = Duration::from_secs(400);
+const DRAIN_PER_POISON_ALONE: Duration = Duration::from_secs(700);
 /// Then nothing happens for so long, and little is done.
 const QUIET: Duration = Duration::from_secs(5);
 const QUIET_TURNS_MAX: u64 = 2_000;

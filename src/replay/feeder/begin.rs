@@ -112,7 +112,7 @@ impl<D: Disk> Feeder<D> {
 
     /// Looks at a file's first bytes, where it has changed since they were last looked at: one that was emptied and has grown again
     /// beyond what was read looks like one that has grown. That they are not what they were shows that the file was written anew:
-    /// false. Tells the keeper more of them than it knows, once all that count are there, or at `end`.
+    /// false. Tells the keeper more of them than it knows: of what was fed whenever they are looked at, and of all once as many as count are there, or at `end`.
     pub(super) fn identify(&mut self, at: usize, index: usize, end: bool) -> io::Result<bool> {
         let file = &self.sources[at].catalog.files()[index];
         let Some(begun) = &file.begun else {
@@ -123,10 +123,11 @@ impl<D: Disk> Feeder<D> {
             IDENTITY_PREFIX_BYTES_MAX as u64,
         );
         let has = file.meta.bytes.min(whole);
-        let tells_more = known < has && (has == whole || end);
+        let is_whole = has == whole || end;
+        let tells_all = known < has && is_whole;
         let trusts = [planted!(TrustFirstBytes), planted!(TrustShrunkLog)].contains(&true);
         let has_changed = file.is_unchecked() && !trusts;
-        if !tells_more && !has_changed {
+        if !tells_all && !has_changed {
             return Ok(true);
         }
         let prefix_bytes = self.read_prefix(at, index)?;
@@ -144,7 +145,14 @@ impl<D: Disk> Feeder<D> {
             return Ok(false);
         }
         begun.checked = checked;
-        if tells_more {
+        let fed = usize::try_from(begun.cursor.byte()).unwrap_or(usize::MAX);
+        let tells = if is_whole {
+            prefix.len()
+        } else {
+            fed.min(prefix.len())
+        };
+        if tells > begun.identity.prefix_bytes as usize {
+            let prefix = &prefix[..tells];
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
             self.outbox.tell_keeper(KeeperMail::FileIdentified {
                 backend: source.info.id,

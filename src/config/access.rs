@@ -24,14 +24,14 @@ pub struct AccessList {
 pub enum AccessError {
     /// No address, range or network.
     #[error(
-        "\"{0}\" is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as 10.0.0.0/8"
+        "{0:?} is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as 10.0.0.0/8"
     )]
     Entry(String),
     /// A range from an IPv4 to an IPv6 address or the reverse.
-    #[error("the range \"{0}\" has an IPv4 and an IPv6 end")]
+    #[error("the range {0:?} has an IPv4 and an IPv6 end")]
     MixedRange(String),
     /// A range that ends before it begins.
-    #[error("the range \"{0}\" ends before it begins")]
+    #[error("the range {0:?} ends before it begins")]
     ReversedRange(String),
     /// Nothing but commas, which must not come to mean everyone.
     #[error("it has commas but no entry")]

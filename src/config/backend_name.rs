@@ -32,7 +32,7 @@ pub enum BackendNameError {
     #[error("it has no colon before a port")]
     NoPort,
     /// The port is none.
-    #[error("\"{0}\" is no port: it takes a number from 1 to 65535 without leading zeros")]
+    #[error("{0:?} is no port: it takes a number from 1 to 65535 without leading zeros")]
     Port(String),
     /// Nothing before the port.
     #[error("it has no host before the port")]
@@ -41,16 +41,14 @@ pub enum BackendNameError {
     #[error("an IPv6 address stands in brackets, as in [::1]:9998")]
     Brackets,
     /// Brackets around something else.
-    #[error("\"{0}\" in brackets is no IPv6 address")]
+    #[error("{0:?} in brackets is no IPv6 address")]
     Ipv6(String),
     /// Looks like IPv4 and isn't: resolvers read it as something else.
-    #[error(
-        "\"{0}\" is neither an IPv4 address nor a name: the last part of a name is not a number"
-    )]
+    #[error("{0:?} is neither an IPv4 address nor a name: the last part of a name is not a number")]
     Ipv4(String),
     /// No host name.
     #[error(
-        "\"{0}\" is no host name: it takes letters, digits, - and _ in parts of 1 to 63, separated by dots, in all 253 at most"
+        "{0:?} is no host name: it takes letters, digits, - and _ in parts of 1 to 63, separated by dots, in all 253 at most"
     )]
     Name(String),
 }

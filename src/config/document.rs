@@ -123,9 +123,11 @@ impl Document {
     }
 }
 
+/// The key's path for people: what a log's line can't hold is escaped.
 fn path_of(section: &str, name: &str) -> String {
+    let name = name.escape_debug();
     if section.is_empty() {
-        name.to_owned()
+        name.to_string()
     } else {
         format!("{section}.{name}")
     }

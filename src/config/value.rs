@@ -64,7 +64,7 @@ pub(super) fn read(kind: &Kind, value: &Value) -> Result<Read, Fault> {
             .map(|(answer, outcome)| match outcome {
                 Value::String(outcome) => Ok((answer.clone(), outcome.clone())),
                 other => Err(format!(
-                    "has {} at \"{answer}\", where a string is wanted",
+                    "has {} at {answer:?}, where a string is wanted",
                     sort(other)
                 )),
             })
@@ -98,7 +98,8 @@ fn shown(kind: &Kind, value: &Value) -> String {
     if *kind == Kind::Password {
         return "***".to_owned();
     }
-    let text = value.to_string();
+    // JSON escapes some of the control characters, a line of the log can hold none.
+    let text = value.to_string().replace(char::is_control, "\u{fffd}");
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

@@ -1,7 +1,7 @@
 //! What is wrong or odd in a file, in the exact words.
 
 use super::{check, load, parse};
-use crate::config::ConfigError;
+use crate::config::{BackendName, ConfigError};
 
 #[test]
 fn an_unknown_key_is_a_warning_that_names_the_nearest_one() {
@@ -181,4 +181,39 @@ fn a_section_that_is_no_object_is_told_with_the_other_faults() {
             "sync.threads: 0 is too small: the least is 1; write a whole number from 1 to 256, or leave it out for the default 4",
         ],
     );
+}
+
+/// Found by fuzzing (fuzz/fuzz_targets/configuration.rs): a fault is one line, and a file's text can't begin another one in the log.
+#[test]
+fn no_text_of_the_file_begins_a_line_of_its_own() {
+    check(
+        r#"{"network": {"access_allow": "a\nb, ::1", "a\u001b": 1}, "sync": {"outcomes": {"5\r\n": 1}}, "x\ny": 1, "x\ny": 2}"#,
+        &[
+            r#"network.access_allow: "a\nb, ::1" is no access list: "a\nb" is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as 10.0.0.0/8; write addresses, a-b ranges and networks as one string, separated by commas; an empty one admits everyone, or leave it out for the default "127.0.0.1""#,
+            r#"sync.outcomes: {"5\r\n":1} has a number at "5\r\n", where a string is wanted; write an object of strings, or leave it out for the default {}"#,
+        ],
+    );
+    check(
+        r#"{"network": {"a\u001b": 1}, "x\ny": 1, "x\ny": 2}"#,
+        &[
+            r"x\ny stands there more than once, and the first counts. Remove the others",
+            r"network.a\u{1b} is no setting and has no effect; the nearest one is network.port. Rename or remove it",
+            r"x\ny is no setting and has no effect; the nearest one is sync. Rename or remove it",
+            r"x\ny is no setting and has no effect; the nearest one is sync. Rename or remove it",
+        ],
+    );
+    check_reason(
+        "log_level",
+        "\"\u{7f}\u{85}\"",
+        "is none of the words that it can be",
+    );
+    let error = parse("{\"sync\": {\"log_level\": \"\u{7f}\u{85}\"}}").unwrap_err();
+    assert!(
+        error
+            .faults()
+            .iter()
+            .all(|fault| !fault.to_string().contains(char::is_control))
+    );
+    let name = BackendName::parse("a\nb:1").unwrap_err().to_string();
+    assert!(name.starts_with(r#""a\nb" is no host name"#), "{name}");
 }

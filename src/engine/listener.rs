@@ -7,7 +7,7 @@
 //!   elsewhere.
 //! - Answers come from an [`Answers`], at once or, by [`Listener::respond`], later.
 //!
-//! - More work than a [`Budget`] has waits its turn: a flood costs a few percent of a core, and HA waits for no
+//! - More work than a budget has waits its turn: a flood costs a few percent of a core, and HA waits for no
 //!   more than one turn of each of the others.
 //!
 //! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next

@@ -6,7 +6,6 @@
 //!   with what was left for the others' sake. One call does a bounded amount of work, so that a flood at this door is no delay
 //!   elsewhere.
 //! - Answers come from an [`Answers`], at once or, by [`Listener::respond`], later.
-//!
 //! - More work than a budget has waits its turn: a flood costs a few percent of a core, and HA waits for no
 //!   more than one turn of each of the others.
 //!

@@ -246,6 +246,9 @@ impl BackendLedger {
         books.file.mark_gone();
         if books.file.is_settled() {
             self.close(id);
+        } else {
+            // From now on no checkpoint has it, and its name may come back.
+            self.forgotten += 1;
         }
         self.changed();
         self.check_structure();

@@ -273,6 +273,10 @@ fn a_file_that_is_gone_keeps_its_books_until_what_is_in_flight_is_settled() {
     twin.register(0, 2);
     twin.ledger.file_gone(twin.ids[0]);
     assert_eq!(twin.ledger.take_closed(), []);
+    assert!(
+        twin.ledger.forgets_files(),
+        "the next checkpoint is without it, lines in flight or not"
+    );
     twin.settle(0);
     twin.settle(0);
     let closed = twin.ledger.take_closed();

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub(crate) mod feeding;
+pub(crate) mod listening;
 pub(crate) mod server;
 
 use std::fs;

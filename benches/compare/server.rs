@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+use crate::common::listening::listening_port;
 use crate::figure::Figure;
 use crate::process::{Cpu, Process};
 use crate::{BINARY, CONNECTIONS, LOGIN, Outcome};
@@ -230,23 +231,4 @@ fn number_behind(text: &str, name: &str) -> Option<u64> {
     let behind = behind.trim_start();
     let end = behind.find(|octet: char| !octet.is_ascii_digit());
     behind[..end.unwrap_or(behind.len())].parse().ok()
-}
-
-/// The port on which a process listens, once it does.
-fn listening_port(process: u32) -> Option<u16> {
-    let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).ok()?;
-    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).ok()?;
-    let ours: Vec<PathBuf> = descriptors
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .collect();
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields[..] else {
-            return None;
-        };
-        let socket = Path::new(&format!("socket:[{inode}]")).to_owned();
-        let (_, port) = local.split_once(':')?;
-        let port = u16::from_str_radix(port, 16).ok()?;
-        ours.contains(&socket).then_some(port)
-    })
 }

@@ -7,6 +7,8 @@
 )]
 
 pub(crate) mod ha;
+#[path = "../../benches/common/listening.rs"]
+mod listening;
 pub(crate) mod process;
 
 use std::collections::BTreeSet;

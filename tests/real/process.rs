@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::listening::listening_port;
 use super::{Home, wait_for};
 
 /// A server in a process of its own. It is killed when this goes.
@@ -97,22 +97,7 @@ impl Process {
 
     /// The port of its door, once it listens.
     pub(crate) fn door(&self) -> Option<u16> {
-        let number = self.id();
-        let table = fs::read_to_string(format!("/proc/{number}/net/tcp")).ok()?;
-        let descriptors = fs::read_dir(format!("/proc/{number}/fd")).ok()?;
-        let ours: Vec<_> = descriptors
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-            .collect();
-        table.lines().skip(1).find_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields[..] else {
-                return None;
-            };
-            let socket = Path::new(&format!("socket:[{inode}]")).to_owned();
-            let (_, port) = local.split_once(':')?;
-            let port = u16::from_str_radix(port, 16).ok()?;
-            ours.contains(&socket).then_some(port)
-        })
+        listening_port(self.id())
     }
 
     /// CPU time so far, all threads, user and system.

@@ -5,8 +5,10 @@
 )]
 
 pub mod affinity;
+pub mod eventfd;
 pub mod files;
 pub mod open_files;
 pub mod process;
+pub mod ring;
 pub mod socket;
 pub mod tcp;

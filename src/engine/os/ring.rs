@@ -18,6 +18,8 @@ pub mod interference;
 mod pages;
 pub mod setup;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -278,12 +280,13 @@ impl Ring {
                 let message = socket.message.as_ptr();
                 // SAFETY: no send is under way, so the kernel does not look at the message; it is valid memory of this socket. The parts point to the
                 // head, which is not touched, and into the chunk, which is held, until this send is done.
-                unsafe {
+                let header = unsafe {
                     (*message).parts = [part(&socket.head), part(body)];
                     (*message).header.msg_iov = (&raw mut (*message).parts).cast();
                     (*message).header.msg_iovlen = 2;
-                }
-                opcode::SendMsg::new(fd, message.cast())
+                    &raw const (*message).header
+                };
+                opcode::SendMsg::new(fd, header)
                     .flags(flags.cast_unsigned())
                     .build()
             }

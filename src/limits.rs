@@ -174,6 +174,9 @@ pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
 /// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;
 
+/// Nice value of the control thread, where the process may lower it.
+pub const CONTROL_NICE: i32 = -10;
+
 /// How long a thread waits before it offers a full mailbox a message again.
 pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
 

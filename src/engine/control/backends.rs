@@ -164,6 +164,15 @@ impl Backends {
     ) {
         let backend = &mut self.all[id.index()];
         tracing::debug!(backend = %backend.info.name, lane, epoch, "{trouble}");
+        let failures = &backend.info.counters.failures;
+        match trouble {
+            Trouble::Connection(_) => &failures.connection,
+            Trouble::Timeout => &failures.timeout,
+            Trouble::Garbage(_) => &failures.garbage,
+            Trouble::Answer(_) => &failures.answer,
+            Trouble::Refused => &failures.refused,
+        }
+        .add(1);
         let answers = backend.info.counters.answers.load();
         backend
             .monitor
@@ -314,6 +323,14 @@ fn has_backlog(info: &BackendInfo) -> bool {
 impl Backend {
     fn handle_probe(&mut self, result: ProbeResult, now: Now) {
         let answers = self.info.counters.answers.load();
+        let probes = &self.info.counters.probes;
+        match &result {
+            ProbeResult::Good { .. } => &probes.good,
+            ProbeResult::Bad(_) => &probes.bad,
+            ProbeResult::Refused => &probes.refused,
+            ProbeResult::Lost => &probes.lost,
+        }
+        .add(1);
         match result {
             ProbeResult::Good { watched } => self.monitor.handle_probe_good(watched, answers, now),
             ProbeResult::Bad(why) => self.monitor.handle_probe_bad(why, answers, now),
@@ -331,7 +348,10 @@ impl Backend {
                 self.wanted.attempt += 1;
             }
             Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
-            Order::Flush { epoch } => hands.post.flush(self.info.id, epoch, hands.drain_until),
+            Order::Flush { epoch } => {
+                self.info.counters.flushes.add(1);
+                hands.post.flush(self.info.id, epoch, hands.drain_until);
+            }
             Order::Open { epoch } => self.open(epoch, hands),
             Order::Ttl { ready } => hands.post.ttl(self.info.id, ready),
         }

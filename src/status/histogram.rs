@@ -98,7 +98,10 @@ mod tests {
             .filter(|(_, count)| *count > 0)
             .collect();
         assert_eq!(filled, counts);
-        assert_eq!(told.count(), counts.iter().map(|(_, count)| count).sum());
+        assert_eq!(
+            told.count(),
+            counts.iter().map(|(_, count)| count).sum::<u64>()
+        );
         assert!((told.sum_seconds() - sum).abs() < 1e-9, "{told:?}");
     }
 

@@ -109,19 +109,9 @@ impl EncodeLabelSet for Labels<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         use prometheus_client::encoding::EncodeLabel;
         for (name, value) in self.0.into_iter().flatten() {
-            (name, escaped(value).as_ref()).encode(encoder.encode_label())?;
+            (name, value).encode(encoder.encode_label())?;
         }
         Ok(())
-    }
-}
-
-/// A label's value as it may stand in quotation marks. Names of backends have nothing to escape, but whatever they were, the text stays whole.
-fn escaped(value: &str) -> std::borrow::Cow<'_, str> {
-    if value.contains(['\\', '"', '\n']) {
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-        value.replace('\n', "\\n").into()
-    } else {
-        value.into()
     }
 }
 

@@ -52,7 +52,7 @@ fn door(server: &Server, sheet: &mut Sheet<'_>) -> fmt::Result {
     let door = &server.door;
     sheet.gauge(
         "hustdbsync_http_connections",
-        "Connections that are open at the listener that HA polls, this scrape's among them.",
+        "Connections that were open at the listener that HA polls, just before this scrape.",
         only(door.connections),
     )?;
     sheet.counter(

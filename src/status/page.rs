@@ -9,7 +9,7 @@ use crate::http::answer::{Answer, Status};
 pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
-pub const POLICY: &str = "default-src 'none'; script-src 'sha256-ge/sJjPYIxVczmCOyqhRS4qYqMv7aQOB/hMNsX6I/YI='; style-src 'sha256-m3VcYssrQkcvraKnQvVeTYonQYh3RNTmuYBkJ2nH85U='; \
+pub const POLICY: &str = "default-src 'none'; script-src 'sha256-2Gfzk6iipx+wvqZIzwP1C7sSMfV2FEf3LnvuGYoOUgs='; style-src 'sha256-u+tAyV4pI4BkoZcIjiVzY+/erlsN3xh2X0x072j1CaQ='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page, to one who may see it.

@@ -116,7 +116,7 @@ fn what_the_page_shows_is_what_the_server_reports() {
     assert_eq!(text(&mut browser, &down.name(), "drain"), "unknown");
     assert_eq!(
         browser.value("document.getElementById('headline').textContent"),
-        "Backends: 1 down"
+        "1 of 2 backends is not up"
     );
     assert_eq!(
         browser.value("document.getElementById('total-settled').dataset.value"),

@@ -23,7 +23,9 @@ use crate::engine::os::ring::Ring;
 use crate::engine::overview::Overview;
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::shared::Shared;
-use crate::engine::threads::{Threads, pin_worker, run_feeder, run_keeper, run_whole};
+use crate::engine::threads::{
+    Threads, pin_worker, prefer_control, run_feeder, run_keeper, run_whole,
+};
 use crate::engine::written::written_unix;
 use crate::engine::{worker_mio, worker_uring};
 use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
@@ -35,6 +37,7 @@ use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::spares::Spares;
 use crate::replay::worker::{Worker, WorkerLinks};
+use crate::status::counters::ServerCounters;
 
 /// Token of the feeder's and the keeper's bell, which is alone in its poll.
 const BELL: Token = Token(0);
@@ -177,6 +180,7 @@ struct Links {
     settled_spares: Arc<Spares<crate::replay::messages::Settled>>,
     fed_spares: Arc<Spares<crate::replay::messages::Fed>>,
     shared: Arc<Shared>,
+    counters: Arc<ServerCounters>,
 }
 
 /// Each thread's poll.
@@ -199,6 +203,7 @@ fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartEr
         settled_spares: Arc::new(Spares::new(SPARE_VECTORS)),
         fed_spares: Arc::new(Spares::new(SPARE_VECTORS)),
         shared: Arc::new(Shared::new(Arc::clone(&control))),
+        counters: Arc::default(),
         control,
         feeder,
         keeper,
@@ -231,6 +236,7 @@ impl Links {
             workers: self.workers.clone(),
             hints: Arc::clone(&self.hints),
             shared: Arc::clone(&self.shared),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -252,6 +258,7 @@ impl Links {
             returns: Arc::clone(&self.returns),
             hints: Arc::clone(&self.hints),
             fed_spares: Arc::clone(&self.fed_spares),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -307,7 +314,8 @@ impl Engine {
         })?;
         let address = control.local_addr();
 
-        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path());
+        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path())
+            .with_counters(Arc::clone(&links.counters));
         let workers = config.sync.threads;
         let keeper = Keeper::new(disk.clone(), links.for_keeper(), settings.keeper, workers);
         let rules = FeederRules {
@@ -336,6 +344,7 @@ impl Engine {
                 })?;
             }
             threads.start("control", move || {
+                prefer_control();
                 let _ = ended.send(run_whole(|| control.run()));
                 Ok(())
             })

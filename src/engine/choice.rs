@@ -16,7 +16,7 @@ use crate::config::EngineName;
 use crate::engine::os::eventfd::Eventfd;
 use crate::engine::os::ring::Ring;
 use crate::engine::os::ring::facts::{Facts, NEEDED, RingFacts};
-use crate::engine::os::ring::setup::Mode;
+use crate::engine::os::ring::setup::{Mode, Sizes};
 
 /// Where rings come from: the kernel, or a test.
 pub trait Rings: Send + Sync {
@@ -38,7 +38,7 @@ impl Rings for KernelRings {
     }
 
     fn make(&self, bell: Arc<Eventfd>) -> io::Result<Ring> {
-        Ring::new(bell)
+        Ring::new(bell, Sizes::default())
     }
 }
 

@@ -35,7 +35,7 @@ use slab::Slab;
 
 use self::buffers::{Buffers, GROUP};
 use self::interference::{Fate, Interference, Operation};
-use self::setup::Mode;
+use self::setup::{Mode, Sizes};
 use self::socket::{Placed, Socket};
 use crate::engine::os::eventfd::Eventfd;
 use crate::engine::os::socket::stream;
@@ -172,9 +172,9 @@ impl Ring {
     ///
     /// # Errors
     /// What the system says where it gives none.
-    pub fn new(bell: Arc<Eventfd>) -> io::Result<Self> {
-        let (uring, mode) = setup::make(setup::START_DISABLED)?;
-        let buffers = Buffers::register(&uring)?;
+    pub fn new(bell: Arc<Eventfd>, sizes: Sizes) -> io::Result<Self> {
+        let (uring, mode) = setup::make(sizes, setup::START_DISABLED)?;
+        let buffers = Buffers::register(&uring, sizes.buffers)?;
         Ok(Self {
             uring: ManuallyDrop::new(uring),
             memory: ManuallyDrop::new(Memory {
@@ -434,6 +434,8 @@ impl Ring {
         let give_up = Instant::now() + longest;
         let sockets: Vec<usize> = self.memory.sockets.iter().map(|(key, _)| key).collect();
         for key in sockets {
+            // What can't be cancelled ends with its connection.
+            super::socket::shut_down(self.memory.sockets[key].fd.as_fd());
             self.close(SocketId(key));
         }
         if self.is_bell_read {

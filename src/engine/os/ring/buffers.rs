@@ -12,12 +12,10 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
 use super::pages::Pages;
-use crate::limits::{RING_BUFFER_BYTES, RING_BUFFERS};
+use crate::limits::RING_BUFFER_BYTES;
 
 /// The number of our group of buffers; a ring has one.
 pub(super) const GROUP: u16 = 0;
-
-const _: () = assert!(RING_BUFFERS.is_power_of_two());
 
 /// A buffer that has bytes and is ours until it is recycled. There is one of these for each, so nobody reads what the kernel may write.
 #[derive(Debug)]
@@ -38,12 +36,12 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Registers them with `uring`, all of them free.
+    /// Registers so many, a power of two, with `uring`, all of them free.
     ///
     /// # Errors
     /// What io_uring_register(2) says, or no memory.
-    pub(super) fn register(uring: &IoUring) -> io::Result<Self> {
-        let count = usize::from(RING_BUFFERS);
+    pub(super) fn register(uring: &IoUring, buffers: u16) -> io::Result<Self> {
+        let (count, all) = (usize::from(buffers), buffers);
         let mut buffers = Self {
             descriptions: Pages::new(count * size_of::<BufRingEntry>())?,
             bytes: Pages::new(count * RING_BUFFER_BYTES)?,
@@ -55,9 +53,9 @@ impl Buffers {
         unsafe {
             uring
                 .submitter()
-                .register_buf_ring_with_flags(start, RING_BUFFERS, GROUP, 0)?;
+                .register_buf_ring_with_flags(start, all, GROUP, 0)?;
         }
-        for buffer in 0..RING_BUFFERS {
+        for buffer in 0..all {
             buffers.give(buffer);
         }
         buffers.publish();
@@ -91,7 +89,7 @@ impl Buffers {
     }
 
     fn give(&mut self, buffer: u16) {
-        let place = usize::from(self.tail % RING_BUFFERS) * size_of::<BufRingEntry>();
+        let place = (usize::from(self.tail) & (self.given.len() - 1)) * size_of::<BufRingEntry>();
         let entry = self.descriptions.at(place).as_ptr().cast::<BufRingEntry>();
         let start = self.bytes.at(usize::from(buffer) * RING_BUFFER_BYTES);
         let length = u32::try_from(RING_BUFFER_BYTES).expect("buffers are small");

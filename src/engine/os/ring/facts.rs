@@ -9,7 +9,7 @@ use std::time::Duration;
 use io_uring::{IoUring, Probe, cqueue, opcode, types};
 
 use super::buffers::{Buffers, GROUP};
-use super::setup::{self, Mode};
+use super::setup::{self, Mode, Sizes};
 
 /// Where Linux tells who may have rings, since 6.6.
 const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
@@ -88,7 +88,8 @@ fn memlock_bytes() -> Option<u64> {
 }
 
 fn ring_facts() -> io::Result<RingFacts> {
-    let (mut uring, mode) = setup::make(!setup::START_DISABLED)?;
+    let sizes = Sizes::default();
+    let (mut uring, mode) = setup::make(sizes, !setup::START_DISABLED)?;
     let mut probe = Probe::new();
     let operations = uring.submitter().register_probe(&mut probe).map(|()| {
         let codes = NEEDED.iter().map(|(code, _, _)| *code);
@@ -102,7 +103,7 @@ fn ring_facts() -> io::Result<RingFacts> {
             parameters.is_feature_fast_poll(),
         )
     };
-    let registered = Buffers::register(&uring);
+    let registered = Buffers::register(&uring, sizes.buffers);
     let buffers = registered.as_ref().map(drop).map_err(number);
     let multishot = match registered {
         Err(_) => Err(libc::EINVAL),

@@ -4,7 +4,28 @@ use std::io;
 
 use io_uring::IoUring;
 
-use crate::limits::{RING_COMPLETIONS, RING_ENTRIES};
+use crate::limits::{RING_BUFFERS, RING_COMPLETIONS, RING_ENTRIES};
+
+/// How much a ring has room for. Tests make it run out of all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Entries that wait to be submitted.
+    pub entries: u32,
+    /// Completions that wait to be taken; no fewer than entries.
+    pub completions: u32,
+    /// Buffers to receive into; a power of two.
+    pub buffers: u16,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            entries: RING_ENTRIES,
+            completions: RING_COMPLETIONS,
+            buffers: RING_BUFFERS,
+        }
+    }
+}
 
 /// When the kernel finishes what has become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +60,10 @@ pub(super) const START_DISABLED: bool = true;
 ///
 /// # Errors
 /// What io_uring_setup(2) says where it has none.
-pub(super) fn make(disabled: bool) -> io::Result<(IoUring, Mode)> {
+pub(super) fn make(sizes: Sizes, disabled: bool) -> io::Result<(IoUring, Mode)> {
     let mut refused = None;
     for mode in Mode::ALL {
-        match make_in(mode, disabled) {
+        match make_in(mode, sizes, disabled) {
             Ok(uring) => return Ok((uring, mode)),
             // A kernel that does not know a flag says EINVAL; for any other error the next mode would not do either.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = Some(error),
@@ -52,12 +73,12 @@ pub(super) fn make(disabled: bool) -> io::Result<(IoUring, Mode)> {
     Err(refused.unwrap_or_else(|| io::ErrorKind::Unsupported.into()))
 }
 
-fn make_in(mode: Mode, disabled: bool) -> io::Result<IoUring> {
+fn make_in(mode: Mode, sizes: Sizes, disabled: bool) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .dontfork()
         .setup_clamp()
-        .setup_cqsize(RING_COMPLETIONS);
+        .setup_cqsize(sizes.completions);
     if disabled {
         builder.setup_r_disabled();
     }
@@ -73,5 +94,5 @@ fn make_in(mode: Mode, disabled: bool) -> io::Result<IoUring> {
         }
         Mode::Plain => {}
     }
-    builder.build(RING_ENTRIES)
+    builder.build(sizes.entries)
 }

@@ -57,7 +57,7 @@ fn drive(worker: &mut Worker, connections: &mut Connections, clock: Clock) -> io
         let timeout = if worker.has_work() || !worker.mailbox().prepare_sleep() {
             Duration::ZERO
         } else if handed_over {
-            worker.deadline().saturating_sub(now.monotonic)
+            whole_ms(worker.deadline().saturating_sub(now.monotonic))
         } else {
             HAND_OVER_AGAIN
         };
@@ -74,4 +74,10 @@ fn drive(worker: &mut Worker, connections: &mut Connections, clock: Clock) -> io
         }
         worker.handle_deadlines(now_after);
     }
+}
+
+/// The same or a little later, as epoll's timeouts are: a rate's next record is due each few microseconds, and nobody has to wake up for each.
+fn whole_ms(timeout: Duration) -> Duration {
+    let ms = timeout.as_nanos().div_ceil(1_000_000);
+    u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)
 }

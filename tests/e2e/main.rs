@@ -17,6 +17,3 @@ mod rejected;
 mod restart;
 mod trouble;
 mod ttl;
-
-/// What the workers run on.
-const ENGINE: &str = "mio";

@@ -24,6 +24,3 @@ mod restart;
 mod trouble;
 #[path = "../e2e/ttl.rs"]
 mod ttl;
-
-/// What the workers run on.
-const ENGINE: &str = "io_uring";

@@ -207,7 +207,8 @@ fn completions_that_find_no_room_are_not_lost() {
     for tag in 0..SOCKETS {
         let (id, other) = connected(&mut ring, tag);
         ring.receive(id);
-        (ids.push(id), others.push(other));
+        ids.push(id);
+        others.push(other);
     }
     for (id, other) in ids.iter().zip(&mut others) {
         assert!(ring.send(*id, b"question", None, Patience::None));

@@ -407,7 +407,9 @@ fn answers_that_nobody_takes_are_bounded_together() {
         rustix::net::sockopt::set_socket_recv_buffer_size(&client.stream, 4096).unwrap();
         client.send(request.as_bytes());
     }
-    wait_until("the first ones went for the others", || door.counts().evicted > 0);
+    wait_until("the first ones went for the others", || {
+        door.counts().evicted > 0
+    });
     check_open(&door);
     let inputs = GREEDY * HTTP_READ_BYTES;
     let most = door.buffer_bytes_most();

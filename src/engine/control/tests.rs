@@ -310,6 +310,7 @@ fn a_wrong_password_pauses_the_backend_until_another_is_read() {
         lane: 0,
         epoch: 0,
         trouble: Trouble::Refused,
+        record: None,
     });
     bench.expect_flush(1);
     bench.flushed(1);

@@ -216,16 +216,6 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", scheme);
     }
 
-    /// The page as PNG in base64, as much of it as fits `width` by `height`.
-    pub(crate) fn picture(&mut self, width: u32, height: u32) -> String {
-        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
-        let taken = self.call(
-            "Page.captureScreenshot",
-            json!({ "format": "png", "clip": clip }),
-        );
-        taken["data"].as_str().unwrap().to_owned()
-    }
-
     fn has(&self, method: &str) -> bool {
         self.events.iter().any(|event| event["method"] == method)
     }

@@ -25,7 +25,7 @@ use crate::replay::messages::{
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
-use crate::status::counters::BackendCounters;
+use crate::status::counters::{BackendCounters, Counter, Failures};
 
 /// What handling a backend may need of control.
 pub(super) struct Hands<'a> {
@@ -166,20 +166,12 @@ impl Backends {
         now: Now,
     ) {
         let backend = &mut self.all[id.index()];
-        let failures = &backend.info.counters.failures;
-        match trouble {
-            Trouble::Connection(_) => &failures.connection,
-            Trouble::Timeout => &failures.timeout,
-            Trouble::Garbage(_) => &failures.garbage,
-            Trouble::Answer(_) => &failures.answer,
-            Trouble::Refused => &failures.refused,
-        }
-        .add(1);
         let (log, line) = (
             record.map(|record| &*record.log),
             record.map(|record| record.line),
         );
         tracing::debug!(backend = %backend.info.name, lane, epoch, log, line, "{trouble}");
+        failures_like(trouble, &backend.info.counters.failures).add(1);
         let others_answered = record.is_some_and(|record| record.others_answered);
         let answers = backend.info.counters.answers.load();
         backend
@@ -323,6 +315,17 @@ impl Backends {
             .iter()
             .map(|backend| (backend.told.clone(), Arc::clone(&backend.info.counters)))
             .collect()
+    }
+}
+
+/// The count of failures such as this one.
+fn failures_like<'a>(trouble: &Trouble, failures: &'a Failures) -> &'a Counter {
+    match trouble {
+        Trouble::Connection(_) => &failures.connection,
+        Trouble::Timeout => &failures.timeout,
+        Trouble::Garbage(_) => &failures.garbage,
+        Trouble::Answer(_) => &failures.answer,
+        Trouble::Refused => &failures.refused,
     }
 }
 

@@ -36,8 +36,10 @@ pub(crate) fn browser() -> Option<Browser> {
         .stdout(Stdio::null())
         .status();
     if !is_there.is_ok_and(|status| status.success()) {
-        eprintln!(
-            "SKIPPED: chromium is not installed (Debian: apt-get install chromium); the page was not looked at in a browser"
+        crate::say_skipped(
+            "chromium",
+            "chromium",
+            "the page was not looked at in a browser",
         );
         return None;
     }

@@ -53,9 +53,7 @@ impl Prometheus {
                 _folder: folder,
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                eprintln!(
-                    "SKIPPED: prometheus is not installed (Debian: apt-get install prometheus); nobody has scraped the server"
-                );
+                crate::say_skipped("prometheus", "prometheus", "nobody has scraped the server");
                 None
             }
             Err(error) => panic!("prometheus does not start: {error}"),

@@ -8,6 +8,7 @@ mod demo;
 mod inspect;
 mod lines;
 mod logging;
+mod paint;
 mod pidfile;
 mod port_owner;
 mod process;
@@ -26,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, NotFound, locate};
 
 pub use logging::LevelHandle;
-pub use run::Server;
+pub use run::{Host, Server};
 
 const ABOUT: &str = "HustDB's sync server: replays HA's logs to a master that has come back";
 

@@ -84,6 +84,8 @@ pub struct ControlParts {
     pub logs: PathBuf,
     /// HA's door.
     pub door: ListenerOptions,
+    /// Its socket, where systemd has handed one over.
+    pub handed_over: Option<std::net::TcpListener>,
     /// Who may come to it.
     pub access: AccessList,
     /// Reads the configuration again.
@@ -138,8 +140,9 @@ impl Control {
         let registry = parts.poll.registry();
         let now = parts.clock.now();
         let access = parts.access;
-        let listener = Listener::bind(
+        let listener = Listener::open(
             parts.door,
+            parts.handed_over,
             Box::new(move |peer| access.admits(peer)),
             registry,
             DOOR,
@@ -191,6 +194,9 @@ impl Control {
         loop {
             let now = self.clock.now();
             if let Some(ending) = self.turn(now) {
+                if matches!(ending, Ending::Clean | Ending::Cut(_)) {
+                    self.part(&mut events)?;
+                }
                 return Ok(ending);
             }
             let timeout = self.timeout(self.clock.now());
@@ -294,6 +300,7 @@ impl Control {
             if self.links.shared.is_stop_wanted() {
                 self.begin_end(now);
             } else if signalled.reload {
+                self.links.shared.stages.begin_reload();
                 self.reloading.begin();
             }
         }
@@ -315,6 +322,7 @@ impl Control {
             Ok(reloaded) => reloaded,
             Err(fault) => {
                 tracing::error!("the configuration stays as it is: {fault}");
+                self.links.shared.stages.end_reload();
                 return;
             }
         };
@@ -322,6 +330,7 @@ impl Control {
             tracing::info!("{change}");
         }
         tracing::info!("the configuration was read again");
+        self.links.shared.stages.end_reload();
         let other_password = self.settings.credentials != reloaded.settings.credentials;
         self.settings = reloaded.settings;
         self.door.set_gate(self.settings.gate.clone());

@@ -14,6 +14,7 @@
 
 mod accept;
 mod budget;
+mod farewell;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -89,7 +90,8 @@ pub struct ListenerCounts {
 
 /// The listening socket and its connections.
 pub struct Listener {
-    socket: TcpListener,
+    /// None once nobody is let in any more.
+    socket: Option<TcpListener>,
     address: SocketAddr,
     options: ListenerOptions,
     access: Access,
@@ -108,6 +110,8 @@ pub struct Listener {
     /// What a socket's bytes are read into.
     scratch: Box<[u8]>,
     serial: u64,
+    /// Each answer is the last of its connection.
+    is_ending: bool,
     counts: ListenerCounts,
 }
 
@@ -144,9 +148,23 @@ impl Listener {
         registry: &Registry,
         base: Token,
     ) -> Result<Self, ListenError> {
-        let (socket, address) = accept::open(&options, registry, base)?;
+        Self::open(options, None, access, registry, base)
+    }
+
+    /// The same with a socket that listens already, where there is one. It has to be where `options` say.
+    ///
+    /// # Errors
+    /// [`ListenError`], which names the address and what to do.
+    pub fn open(
+        options: ListenerOptions,
+        handed_over: Option<std::net::TcpListener>,
+        access: Access,
+        registry: &Registry,
+        base: Token,
+    ) -> Result<Self, ListenError> {
+        let (socket, address) = accept::open(&options, handed_over, registry, base)?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
             address,
             options,
             access,
@@ -159,6 +177,7 @@ impl Listener {
             earliest: None,
             scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
             serial: 0,
+            is_ending: false,
             counts: ListenerCounts::default(),
         })
     }

@@ -14,6 +14,7 @@ mod overview;
 pub mod probe;
 mod recency;
 pub mod resolve;
+mod service;
 pub mod settings;
 pub mod shared;
 pub mod signals;
@@ -38,6 +39,7 @@ use crate::engine::threads::Threads;
 use crate::limits::THREAD_END_MS;
 use crate::status::snapshot::Snapshot;
 
+pub use service::Service;
 pub use start::{EngineOptions, StartError};
 
 /// A running server.
@@ -141,6 +143,7 @@ impl Engine {
         } else {
             Duration::from_millis(THREAD_END_MS)
         };
+        self.shared.stages.end();
         let left = self.threads.wait(longest);
         if !left.is_empty() && ending != Ending::AtOnce {
             tracing::warn!("these threads did not end in time: {}", left.join(", "));

@@ -6,6 +6,8 @@
 //! The same holds for what is told by [`Mailbox::wake`] alone, if the reader looks for it in [`Mailbox::prepare_sleep_unless`].
 //! `tests/model` goes through every interleaving of it.
 
+use std::sync::atomic::AtomicU64;
+
 use super::sync::{ArrayQueue, AtomicBool, Ordering, fence};
 
 /// Wakes the thread that reads a mailbox. Ringing twice is harmless.
@@ -27,6 +29,8 @@ pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
     asleep: AtomicBool,
     bell: Box<dyn Bell>,
+    /// Looks of the reader into the queue. No part of the protocol, so std's even under the model checker.
+    looks: AtomicU64,
 }
 
 impl<T> Mailbox<T> {
@@ -37,6 +41,7 @@ impl<T> Mailbox<T> {
             queue: ArrayQueue::new(capacity),
             asleep: AtomicBool::new(false),
             bell,
+            looks: AtomicU64::new(0),
         }
     }
 
@@ -60,7 +65,18 @@ impl<T> Mailbox<T> {
 
     /// The oldest message.
     pub fn receive(&self) -> Option<T> {
+        // There is one reader, so nothing is lost between the load and the store.
+        let looks = self.looks.load(std::sync::atomic::Ordering::Relaxed);
+        self.looks
+            .store(looks.wrapping_add(1), std::sync::atomic::Ordering::Relaxed);
         self.queue.pop()
+    }
+
+    /// How often the reader has looked into the queue. It does so in each of its turns: where this stands still although the reader
+    /// was woken, it hangs.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.looks.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Says that the reader is about to block. False: a message is there, do not.

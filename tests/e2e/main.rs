@@ -13,5 +13,6 @@ mod log;
 mod process;
 mod rejected;
 mod restart;
+mod systemd;
 mod trouble;
 mod ttl;

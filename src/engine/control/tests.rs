@@ -78,6 +78,7 @@ impl Bench {
                     said: Vec::new(),
                 })
             }),
+            handed_over: None,
             signals: false,
             seed: 1,
         })

@@ -36,6 +36,17 @@ use state::Kind;
 use statistics::Statistics;
 use tally::Tally;
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log             all of a backend's logs
+  hustdbsync inspect --follow /data/hustdbha/logs/10.0.0.7:8085          what HA writes for it now
+  hustdbsync inspect --key 'user:*' --method put,del /data/hustdbha/logs these records of all backends
+  hustdbsync inspect --stats some.log                                    how many, how large, which keys repeat
+  hustdbsync inspect --json --values some.log | jq .key
+  hustdbsync inspect --raw --table t1 some.log > smaller.log             a log of these records
+  hustdbsync inspect /data/hustdbha/status                               checkpoints and rejected lines
+  zcat old.log.gz | hustdbsync inspect -";
+
 /// What `inspect` takes.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {

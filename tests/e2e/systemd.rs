@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{DEADLINE, Home, eventually, eventually_some, standin, value};
 
@@ -94,7 +94,9 @@ impl Manager {
     fn hear(&self, begin: &str) -> String {
         let mut bytes = [0; 4096];
         let mut heard = Vec::new();
+        let until = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < until, "{begin} is never said, but {heard:?}");
             let length = self.socket.recv(&mut bytes).unwrap_or_else(|error| {
                 panic!("{begin} is never said ({error}), but {heard:?}");
             });
@@ -131,8 +133,8 @@ fn systemd_is_told_of_the_start_of_a_reload_of_the_end_and_that_it_lives() {
         ],
     );
     manager.hear("READY=1\n");
-    manager.hear("WATCHDOG=1\n");
     manager.hear("STATUS=1 of 1 backends up, nothing left to replay\n");
+    manager.hear("WATCHDOG=1\n");
     service.signal("HUP");
     let reloading = manager.hear("RELOADING=1\n");
     let time = reloading.lines().nth(1).unwrap();

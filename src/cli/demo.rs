@@ -122,8 +122,8 @@ fn tell<S: Server>(
         level: LevelHandle::fixed(),
         under_systemd: false,
     };
-    let server = S::start(home.config()?, host)
-        .map_err(|error| format!("could not start: {error}"))?;
+    let server =
+        S::start(home.config()?, host).map_err(|error| format!("could not start: {error}"))?;
     let drained = drain(&server, &jobs, interrupted);
     let (took, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu_before));
     server.stop();

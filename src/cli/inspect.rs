@@ -401,7 +401,11 @@ impl<W: Write> Inspection<W> {
 /// A file's length and last byte.
 fn ends(path: &Path) -> Option<(u64, u8)> {
     let mut file = File::open(path).ok()?;
-    let length = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+    let length = file
+        .metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)?
+        .len();
     let mut last = [0];
     file.seek(SeekFrom::End(-1)).ok()?;
     file.read_exact(&mut last).ok()?;

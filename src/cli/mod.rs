@@ -186,9 +186,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
             Some(fault) => return wrong_use::refuse(fault, "inspect"),
             None => inspect::inspect(&args),
         },
-        Some(Command::Completions { shell }) => {
-            generate::completions(shell).map(|()| true)
-        }
+        Some(Command::Completions { shell }) => generate::completions(shell).map(|()| true),
         Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
         Some(Command::Standin(args)) => standin::standin(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),

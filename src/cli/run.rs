@@ -139,11 +139,7 @@ impl<S: Server> Running<S> {
         } else {
             Destination::Stderr
         };
-        let logging = logging::start(
-            destination,
-            config.sync.log_level,
-            config.sync.log_format,
-        )?;
+        let logging = logging::start(destination, config.sync.log_level, config.sync.log_format)?;
         let pid_file = match mode {
             Mode::Daemon | Mode::Foreground => Some(PidFile::write(
                 pidfile::beside(&config.path),

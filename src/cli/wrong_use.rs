@@ -95,13 +95,10 @@ mod tests {
             &["inspect"],
             "the following required arguments were not provided: <LOG>...",
         );
-        check(
-            &["-d", "-q"],
-            "the argument '-d' cannot be used with '-q'",
-        );
+        check(&["-d", "-q"], "the argument '-d' cannot be used with '-q'");
         check(
             &["inspect", "--method", "frob", "l"],
-            "invalid value 'frob' for '--method <METHOD>': it is one of put, del, hset, hdel, sadd, srem, zadd, zrem, tb put, tb update, tb delete",
+            "invalid value 'frob' for '--method <METHOD>': it is one of put, del, hset, hdel, sadd, srem, zadd, zrem, tb_put, tb_update, tb_delete",
         );
     }
 

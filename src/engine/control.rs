@@ -321,7 +321,7 @@ impl Control {
         let reloaded = match reloaded {
             Ok(reloaded) => reloaded,
             Err(fault) => {
-                tracing::error!("the configuration stays as it is: {fault}");
+                tracing::error!(cause = %fault, "the configuration can't be read again and stays as it is");
                 self.links.shared.stages.end_reload();
                 return;
             }

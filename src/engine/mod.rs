@@ -146,7 +146,10 @@ impl Engine {
         self.shared.stages.end();
         let left = self.threads.wait(longest);
         if !left.is_empty() && ending != Ending::AtOnce {
-            tracing::warn!("these threads did not end in time: {}", left.join(", "));
+            tracing::warn!(
+                threads = left.join(", "),
+                "these threads did not end in time; the process ends without them, and what they had in hand is sent again at the next start"
+            );
         }
         if left.is_empty() {
             drop(self.lock);

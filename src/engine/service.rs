@@ -281,10 +281,7 @@ fn status(snapshot: &Snapshot) -> String {
         .filter(|backend| backend.state == "up")
         .count();
     let behind: u64 = backends.iter().map(|backend| backend.backlog_bytes).sum();
-    let rate: f64 = backends
-        .iter()
-        .map(|backend| backend.rate_per_second)
-        .sum();
+    let rate: f64 = backends.iter().map(|backend| backend.rate_per_second).sum();
     let mut text = format!("{up} of {} backends up", backends.len());
     // Writing to a string can't fail.
     let _ = match behind {
@@ -346,9 +343,8 @@ mod tests {
     #[test]
     fn the_watchdog_is_fed_only_while_every_thread_turns() {
         let mut teller = Teller::new(true, END, &[0, 0]);
-        let mut fed = |turns: [u64; 2], stage: Stage| {
-            teller.turn(stage, "", &turns).contains(&Word::Alive)
-        };
+        let mut fed =
+            |turns: [u64; 2], stage: Stage| teller.turn(stage, "", &turns).contains(&Word::Alive);
         let running = Stage::default();
         assert!(!fed([0, 0], running), "nothing has turned yet");
         assert!(fed([1, 5], running));

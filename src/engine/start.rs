@@ -78,7 +78,9 @@ pub enum StartError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// What systemd handed over.
-    #[error("the socket that systemd handed over cannot be used: {0}; hustdbsync.socket is to have one ListenStream=, HA's door")]
+    #[error(
+        "the socket that systemd handed over cannot be used: {0}; hustdbsync.socket is to have one ListenStream=, HA's door"
+    )]
     HandedOver(io::Error),
     /// The backends' login, or an override.
     #[error(transparent)]

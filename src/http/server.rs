@@ -228,8 +228,7 @@ impl ServerConnection {
             return;
         };
         self.answered = self.answered.saturating_add(1);
-        let keep =
-            head.keep_alive && self.answered < self.limits.requests_max && !self.is_ending;
+        let keep = head.keep_alive && self.answered < self.limits.requests_max && !self.is_ending;
         let connection = match (keep, head.is_old) {
             (false, _) => Some("close"),
             (true, true) => Some("keep-alive"),

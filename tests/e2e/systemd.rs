@@ -96,7 +96,10 @@ impl Manager {
         let mut heard = Vec::new();
         let until = Instant::now() + DEADLINE;
         loop {
-            assert!(Instant::now() < until, "{begin} is never said, but {heard:?}");
+            assert!(
+                Instant::now() < until,
+                "{begin} is never said, but {heard:?}"
+            );
             let length = self.socket.recv(&mut bytes).unwrap_or_else(|error| {
                 panic!("{begin} is never said ({error}), but {heard:?}");
             });
@@ -147,7 +150,10 @@ fn systemd_is_told_of_the_start_of_a_reload_of_the_end_and_that_it_lives() {
     }
     service.signal("TERM");
     let stopping = manager.hear("STOPPING=1\n");
-    assert!(stopping.contains("EXTEND_TIMEOUT_USEC=35000000"), "{stopping}");
+    assert!(
+        stopping.contains("EXTEND_TIMEOUT_USEC=35000000"),
+        "{stopping}"
+    );
     assert_eq!(service.ended().code(), Some(0));
 }
 
@@ -193,7 +199,10 @@ fn an_upgrade_refuses_no_poll_and_loses_none() {
             answered.load(Ordering::SeqCst) > before + 20
         });
         service.end();
-        assert!(pollers.iter().all(|poller| !poller.is_finished()), "{round}");
+        assert!(
+            pollers.iter().all(|poller| !poller.is_finished()),
+            "{round}"
+        );
     }
     // Those who wait now are answered by the one that comes next.
     over.store(true, Ordering::SeqCst);
@@ -212,9 +221,7 @@ fn a_connection_that_is_kept_learns_by_an_answer_that_it_ends() {
     let home = home.with("network.port", door.local_addr().unwrap().port());
     // Something in flight that is never answered keeps the end waiting.
     standin
-        .set_script(
-            hustdbsync::standin::Script::default().answer_delay(Duration::from_millis(800)),
-        )
+        .set_script(hustdbsync::standin::Script::default().answer_delay(Duration::from_millis(800)))
         .unwrap();
     home.log(&standin.name()).put("k", 1, "v");
     let service = Service::start(&home, Some(&door), &[]);
@@ -256,7 +263,8 @@ fn who_may_come_is_the_configurations_to_say_whoever_opened_the_door() {
     eventually("it runs", || said().contains("HA's door takes"));
     assert!(
         poll(address).is_ok_and(|answer| answer.is_empty())
-            || poll(address).is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionRefused)
+            || poll(address)
+                .is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionRefused)
     );
     service.end();
 }
@@ -266,14 +274,19 @@ fn a_door_elsewhere_than_the_configuration_says_is_no_door() {
     let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = door.local_addr().unwrap().port();
     for (key, other) in [
-        ("network.port", serde_json::Value::from(port.wrapping_add(1).max(1024))),
+        (
+            "network.port",
+            serde_json::Value::from(port.wrapping_add(1).max(1024)),
+        ),
         ("network.bind", "0.0.0.0".into()),
     ] {
         let home = Home::new().with("network.port", port).with(key, other);
         let mut service = Service::start(&home, Some(&door), &[]);
         assert_eq!(service.ended().code(), Some(1));
         let said = fs::read_to_string(home.path("stderr")).unwrap();
-        let expected = format!("the socket that systemd handed over is at 127.0.0.1:{port}; make ListenStream=");
+        let expected = format!(
+            "the socket that systemd handed over is at 127.0.0.1:{port}; make ListenStream="
+        );
         assert!(said.contains(&expected), "{said}");
     }
 }

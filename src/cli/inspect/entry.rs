@@ -193,7 +193,11 @@ impl Format {
                 self.paint.ink(Ink::Dim, path.display()),
                 self.paint.ink(Ink::Dim, format_args!(":{number}"))
             ),
-            false => write!(out, "{}  ", self.paint.ink(Ink::Dim, format_args!("{number:>7}"))),
+            false => write!(
+                out,
+                "{}  ",
+                self.paint.ink(Ink::Dim, format_args!("{number:>7}"))
+            ),
         };
     }
 

@@ -101,7 +101,11 @@ impl Followed {
                     return Ok(Some((path, tail)));
                 }
                 // Finished and deleted before we came.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && path.starts_with(&self.folder) && self.folder.is_dir() => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && path.starts_with(&self.folder)
+                        && self.folder.is_dir() =>
+                {
                     self.next = newer(&self.folder, &path)?;
                     if self.next.is_none() {
                         thread::sleep(LOOK);
@@ -189,7 +193,11 @@ mod tests {
     use super::*;
 
     fn append(path: &Path, text: &str) {
-        let mut file = File::options().create(true).append(true).open(path).unwrap();
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 

@@ -42,7 +42,10 @@ pub(super) enum Kind {
 
 /// What the file at `path` is, that begins with `head`. `ends`: its length and last byte, where they are known.
 pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Kind {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("");
     if head.starts_with(b"HUSTCKPT") {
         return Kind::Checkpoint;
     }
@@ -111,11 +114,7 @@ pub(super) fn describe(kind: Kind, input: impl io::Read, as_json: bool) -> io::R
             )
         }
     };
-    Ok(if as_json {
-        format!("{object}\n")
-    } else {
-        text
-    })
+    Ok(if as_json { format!("{object}\n") } else { text })
 }
 
 fn checkpoint_text(checkpoint: &Checkpoint) -> String {
@@ -206,7 +205,12 @@ mod tests {
         check("x.log", status, Some((9_999_999, b'1')), Kind::Log);
         check("x.log", log, Some((10_000_000, b'1')), Kind::Log);
         check("total_status.log", &[0; 16], Some((16, 0)), Kind::Totals);
-        check("total_status.log", log, Some((10_000_000, b'\n')), Kind::Log);
+        check(
+            "total_status.log",
+            log,
+            Some((10_000_000, b'\n')),
+            Kind::Log,
+        );
     }
 
     fn described(kind: Kind, bytes: &[u8], as_json: bool) -> String {
@@ -243,7 +247,10 @@ mod tests {
         let json: Value = serde_json::from_str(&described(Kind::Checkpoint, &bytes, true)).unwrap();
         assert_eq!(json["legacy"][0]["settled_before_line"], 12);
         let why = described(Kind::Checkpoint, &bytes[..40], false);
-        assert!(why.starts_with("it is no whole checkpoint: its body"), "{why}");
+        assert!(
+            why.starts_with("it is no whole checkpoint: its body"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -265,6 +272,9 @@ mod tests {
             "totals by the original: 7 records read, 5 synced\n"
         );
         let json: Value = serde_json::from_str(&described(Kind::Totals, &totals, true)).unwrap();
-        assert_eq!((&json["processed"], &json["synced"]), (&7.into(), &5.into()));
+        assert_eq!(
+            (&json["processed"], &json["synced"]),
+            (&7.into(), &5.into())
+        );
     }
 }

@@ -63,7 +63,8 @@ impl Statistics {
                 .top(KEYS_SHOWN)
                 .into_iter()
                 .map(|found| KeyJson {
-                    table: (!found.table.is_empty()).then(|| found.table.escape_ascii().to_string()),
+                    table: (!found.table.is_empty())
+                        .then(|| found.table.escape_ascii().to_string()),
                     key: found.key.escape_ascii().to_string(),
                     records_at_most: found.count,
                     records_at_least: found.count - found.error,
@@ -173,7 +174,12 @@ impl fmt::Display for Statistics {
 fn bars(f: &mut fmt::Formatter<'_>, rows: &[(String, u64)]) -> fmt::Result {
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     let total: u64 = rows.iter().map(|(_, count)| count).sum();
-    let greatest = rows.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
+    let greatest = rows
+        .iter()
+        .map(|(_, count)| *count)
+        .max()
+        .unwrap_or(0)
+        .max(1);
     for (label, count) in rows {
         let of = |whole: u64, part: u64| {
             u64::try_from(u128::from(*count) * u128::from(part) / u128::from(whole.max(1)))

@@ -87,7 +87,11 @@ impl fmt::Display for Tally {
             writeln!(f, "  {:<10} {count:>10}  {code}", "FAULT")?;
         }
         if self.strange > 0 {
-            writeln!(f, "  {:<10} {:>10}  not as this server writes it", "FAULT", self.strange)?;
+            writeln!(
+                f,
+                "  {:<10} {:>10}  not as this server writes it",
+                "FAULT", self.strange
+            )?;
         }
         if !self.has_faults() && self.lines > 0 {
             writeln!(f, "  no fault")?;

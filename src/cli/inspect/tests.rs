@@ -207,20 +207,43 @@ fn rejected_lines_are_shown_with_their_record_and_given_back_raw() {
         ),
         "{out}"
     );
-    assert!(lines[1].ends_with("  h:1 a.log:13  refused (the backend answered 400)"), "{out}");
-    assert!(lines[2].contains("  FAULT  it is not as this server writes it"), "{out}");
+    assert!(
+        lines[1].ends_with("  h:1 a.log:13  refused (the backend answered 400)"),
+        "{out}"
+    );
+    assert!(
+        lines[2].contains("  FAULT  it is not as this server writes it"),
+        "{out}"
+    );
     assert!(lines[3].contains("  FAULT  it is torn"), "{out}");
-    assert!(summary.contains(" 2  not as this server writes it\n"), "{summary}");
+    assert!(
+        summary.contains(" 2  not as this server writes it\n"),
+        "{summary}"
+    );
     assert_eq!(
-        inspected(name, &content, &["--raw", "--key", "a b"]).0.as_bytes(),
+        inspected(name, &content, &["--raw", "--key", "a b"])
+            .0
+            .as_bytes(),
         put
     );
     let (out, _) = inspected(name, &content, &["--json"]);
     let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
-    assert_eq!((&first["key"], &first["line"]), (&"a%20b".into(), &12.into()));
+    assert_eq!(
+        (&first["key"], &first["line"]),
+        (&"a%20b".into(), &12.into())
+    );
     let second: serde_json::Value = serde_json::from_str(out.lines().nth(1).unwrap()).unwrap();
-    assert_eq!((&second["reason"], &second["line"]), (&"refused".into(), &13.into()));
-    assert_eq!(inspected(name, &content, &["--backend", "h:2", "--quiet"]).0.lines().count(), 2);
+    assert_eq!(
+        (&second["reason"], &second["line"]),
+        (&"refused".into(), &13.into())
+    );
+    assert_eq!(
+        inspected(name, &content, &["--backend", "h:2", "--quiet"])
+            .0
+            .lines()
+            .count(),
+        2
+    );
 }
 
 #[test]

@@ -202,7 +202,9 @@ mod tests {
     fn a_value_with_newlines_adds_no_field_of_its_own() {
         let entry = entry(|| tracing::info!(why = "a\nPRIORITY=0", "{}", "two\nlines"));
         assert!(
-            entry.starts_with("MESSAGE\n\u{1a}\0\0\0\0\0\0\0two\nlines why=a\nPRIORITY=0\nPRIORITY=6\n"),
+            entry.starts_with(
+                "MESSAGE\n\u{1a}\0\0\0\0\0\0\0two\nlines why=a\nPRIORITY=0\nPRIORITY=6\n"
+            ),
             "{entry:?}"
         );
         assert!(

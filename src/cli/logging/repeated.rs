@@ -276,7 +276,12 @@ mod tests {
     #[test]
     fn other_backends_other_places_and_other_words_are_other_lines_and_other_numbers_are_not() {
         let mut lines = Vec::new();
-        for (place, message, backend) in [(1, "a", "h:1"), (1, "a", "h:2"), (2, "a", "h:1"), (1, "b", "h:1")] {
+        for (place, message, backend) in [
+            (1, "a", "h:1"),
+            (1, "a", "h:2"),
+            (2, "a", "h:1"),
+            (1, "b", "h:1"),
+        ] {
             lines.extend([(0, place, message, backend); 5]);
         }
         check(&lines, &[(true, &[][..]); 20]);

@@ -35,7 +35,9 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// systemd's socket is another one.
-    #[error("cannot listen on {address}: the socket that systemd handed over is at {found}; make ListenStream= of the .socket unit and network.bind and network.port of the configuration say the same")]
+    #[error(
+        "cannot listen on {address}: the socket that systemd handed over is at {found}; make ListenStream= of the .socket unit and network.bind and network.port of the configuration say the same"
+    )]
     Elsewhere {
         /// Where we were to listen.
         address: SocketAddr,

@@ -14,6 +14,7 @@ mod ending;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ use crate::replay::hints::Hints;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::post::{After, Post};
+use crate::status::counters::ServerCounters;
 
 pub(crate) use backends::BackendState;
 use backends::{Backends, Hands};
@@ -43,6 +45,7 @@ use door::Door;
 pub use ending::Ending;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
+use vitals::{Vitals, door_counts};
 
 /// The token of control's bell.
 pub const BELL: Token = Token(0);
@@ -68,6 +71,8 @@ pub struct ControlLinks {
     pub hints: Arc<Hints>,
     /// What whoever started us can ask and say.
     pub shared: Arc<Shared>,
+    /// The process's numbers.
+    pub counters: Arc<ServerCounters>,
 }
 
 /// What control is made of.
@@ -163,7 +168,12 @@ impl Control {
             watch: Watch::new(parts.logs, registry, WATCH),
             signals,
             listener,
-            door: Door::new(parts.settings.gate.clone(), now),
+            door: Door::new(
+                parts.settings.gate.clone(),
+                Vitals::new(&links),
+                parts.settings.feeder.memory_budget_bytes,
+                now,
+            ),
             backends: Backends::new(probes, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
             phase: Phase::default(),
@@ -214,6 +224,7 @@ impl Control {
 
     /// Everything but the events: mail, requests, what is due, letters.
     fn turn(&mut self, now: Now) -> Option<Ending> {
+        self.links.mailbox.note_turn();
         self.busy = false;
         self.take_mail(now);
         if let Some(ending) = self.take_requests(now) {
@@ -233,6 +244,8 @@ impl Control {
         if std::mem::take(&mut self.door.states_changed) {
             self.links.shared.publish(self.backends.states());
         }
+        self.door
+            .handle_turn(door_counts(&self.listener), !self.phase.is_running(), now);
         self.listener
             .handle_deadlines(self.poll.registry(), now, &mut self.door);
         let ending = self.end_further(now);
@@ -267,9 +280,12 @@ impl Control {
                 lane,
                 epoch,
                 trouble,
-            } => self
-                .backends
-                .handle_trouble(backend, lane, epoch, &trouble, now),
+                record,
+            } => {
+                let record = record.as_ref();
+                self.backends
+                    .handle_trouble(backend, lane, epoch, &trouble, record, now);
+            }
             ControlMail::Flushed { backend, epoch } => {
                 self.backends.handle_flushed(backend, epoch, now);
             }
@@ -334,6 +350,8 @@ impl Control {
         let other_password = self.settings.credentials != reloaded.settings.credentials;
         self.settings = reloaded.settings;
         self.door.set_gate(self.settings.gate.clone());
+        self.door
+            .set_memory_budget(self.settings.feeder.memory_budget_bytes);
         let (keeper, feeder) = (self.settings.keeper.clone(), self.settings.feeder.clone());
         self.restore_at = self.restore_at.min(now.after(feeder.rescan_interval));
         self.post

@@ -5,8 +5,10 @@
 )]
 
 pub mod affinity;
+pub mod facts;
 pub mod files;
 pub mod open_files;
+pub mod priority;
 pub mod process;
 pub mod socket;
 pub mod tcp;

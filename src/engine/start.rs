@@ -22,7 +22,9 @@ use crate::engine::overview::Overview;
 use crate::engine::service::{self, Service, Turning};
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::shared::Shared;
-use crate::engine::threads::{Threads, pin_worker, run_feeder, run_keeper, run_whole};
+use crate::engine::threads::{
+    Threads, pin_worker, prefer_control, run_feeder, run_keeper, run_whole,
+};
 use crate::engine::worker_mio;
 use crate::engine::written::written_unix;
 use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
@@ -34,6 +36,7 @@ use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::spares::Spares;
 use crate::replay::worker::{Worker, WorkerLinks};
+use crate::status::counters::ServerCounters;
 
 /// Token of the feeder's and the keeper's bell, which is alone in its poll.
 const BELL: Token = Token(0);
@@ -121,6 +124,7 @@ struct Links {
     settled_spares: Arc<Spares<crate::replay::messages::Settled>>,
     fed_spares: Arc<Spares<crate::replay::messages::Fed>>,
     shared: Arc<Shared>,
+    counters: Arc<ServerCounters>,
 }
 
 /// Each thread's poll.
@@ -149,6 +153,7 @@ fn connect(config: &Config) -> Result<(Links, Polls), StartError> {
         settled_spares: Arc::new(Spares::new(SPARE_VECTORS)),
         fed_spares: Arc::new(Spares::new(SPARE_VECTORS)),
         shared: Arc::new(Shared::new(Arc::clone(&control))),
+        counters: Arc::default(),
         control,
         feeder,
         keeper,
@@ -194,6 +199,7 @@ impl Links {
             workers: self.workers.clone(),
             hints: Arc::clone(&self.hints),
             shared: Arc::clone(&self.shared),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -215,6 +221,7 @@ impl Links {
             returns: Arc::clone(&self.returns),
             hints: Arc::clone(&self.hints),
             fed_spares: Arc::clone(&self.fed_spares),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -271,7 +278,8 @@ impl Engine {
         })?;
         let address = control.local_addr();
 
-        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path());
+        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path())
+            .with_counters(Arc::clone(&links.counters));
         let workers = config.sync.threads;
         let keeper = Keeper::new(disk.clone(), links.for_keeper(), settings.keeper, workers);
         let rules = FeederRules {
@@ -300,6 +308,7 @@ impl Engine {
                 })?;
             }
             threads.start("control", move || {
+                prefer_control();
                 let _ = ended.send(run_whole(|| control.run()));
                 Ok(())
             })?;

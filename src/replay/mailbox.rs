@@ -29,8 +29,8 @@ pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
     asleep: AtomicBool,
     bell: Box<dyn Bell>,
-    /// Looks of the reader into the queue. No part of the protocol, so std's even under the model checker.
-    looks: AtomicU64,
+    /// Turns that its reader has begun; only told, nothing hangs on it.
+    turns: AtomicU64,
 }
 
 impl<T> Mailbox<T> {
@@ -41,7 +41,7 @@ impl<T> Mailbox<T> {
             queue: ArrayQueue::new(capacity),
             asleep: AtomicBool::new(false),
             bell,
-            looks: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
         }
     }
 
@@ -65,18 +65,7 @@ impl<T> Mailbox<T> {
 
     /// The oldest message.
     pub fn receive(&self) -> Option<T> {
-        // There is one reader, so nothing is lost between the load and the store.
-        let looks = self.looks.load(std::sync::atomic::Ordering::Relaxed);
-        self.looks
-            .store(looks.wrapping_add(1), std::sync::atomic::Ordering::Relaxed);
         self.queue.pop()
-    }
-
-    /// How often the reader has looked into the queue. It does so in each of its turns: where this stands still although the reader
-    /// was woken, it hangs.
-    #[must_use]
-    pub fn looks(&self) -> u64 {
-        self.looks.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Says that the reader is about to block. False: a message is there, do not.
@@ -102,6 +91,24 @@ impl<T> Mailbox<T> {
     /// Says that the reader is awake: senders need not ring.
     pub fn awake(&self) {
         self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Says that the reader begins a turn. Only the reader calls it.
+    pub fn note_turn(&self) {
+        let turns = self.turns.load(Ordering::Relaxed);
+        self.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How many turns the reader has begun, whether it sleeps or not. Where this stands still although the reader was woken, it hangs.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// How many turns the reader has begun; none while it sleeps.
+    #[must_use]
+    pub fn pulse(&self) -> Option<u64> {
+        (!self.asleep.load(Ordering::Relaxed)).then(|| self.turns.load(Ordering::Relaxed))
     }
 
     /// Messages waiting.

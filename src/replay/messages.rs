@@ -336,6 +336,19 @@ pub struct Fed {
     pub maybe_sent: bool,
 }
 
+/// Where a segment's lines stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its file.
+    pub file: FileId,
+    /// The file's name in its backend's folder.
+    pub log: Arc<str>,
+    /// Number of the segment's first line in the file, from 0.
+    pub first_line: u64,
+}
+
 /// Records of one segment for one worker, in the log's order.
 #[derive(Debug)]
 pub struct Batch {
@@ -344,9 +357,7 @@ pub struct Batch {
     /// In which epoch.
     pub epoch: Epoch,
     /// Where they come from.
-    pub segment: SegmentId,
-    /// In which file.
-    pub file: FileId,
+    pub origin: Origin,
     /// Their bytes; it begins with the segment's first one.
     pub chunk: Arc<Chunk>,
     /// They.
@@ -398,6 +409,17 @@ pub enum WorkerMail {
     Stop,
 }
 
+/// The record on which a lane failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRecord {
+    /// Its log's name in its backend's folder.
+    pub log: Arc<str>,
+    /// Its line's number in the log, from 1.
+    pub line: u64,
+    /// Whether the backend answered something else since this record failed before: then the failure is the record's own.
+    pub others_answered: bool,
+}
+
 /// Why a lane could not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
@@ -441,6 +463,8 @@ pub enum ControlMail {
         epoch: Epoch,
         /// What.
         trouble: Trouble,
+        /// On which record; none: the lane was connecting, or asking for something else.
+        record: Option<FailedRecord>,
     },
     /// From the keeper: everyone has let go, the plan is sent.
     Flushed {

@@ -81,6 +81,8 @@ mod tests {
             bytes_per_second: 2.5,
             lag_seconds: 3,
             drain_seconds: None,
+            cleared_bytes: 4,
+            ..BackendSnapshot::default()
         };
         let snapshot = Snapshot::new(1, 7, vec![backend.clone()]);
         let mut body = Vec::new();

@@ -19,11 +19,13 @@ use crate::limits::BACKENDS_MAX;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{BackendId, BackendInfo, ControlMail, Epoch, Trouble, WorkerMail};
+use crate::replay::messages::{
+    BackendId, BackendInfo, ControlMail, Epoch, FailedRecord, Trouble, WorkerMail,
+};
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
-use crate::status::counters::BackendCounters;
+use crate::status::counters::{BackendCounters, Counter, Failures};
 
 /// What handling a backend may need of control.
 pub(super) struct Hands<'a> {
@@ -161,14 +163,21 @@ impl Backends {
         lane: u16,
         epoch: Epoch,
         trouble: &Trouble,
+        record: Option<&FailedRecord>,
         now: Now,
     ) {
         let backend = &mut self.all[id.index()];
-        tracing::debug!(backend = %backend.info.name, lane, epoch, "{trouble}");
+        let (log, line) = (
+            record.map(|record| &*record.log),
+            record.map(|record| record.line),
+        );
+        tracing::debug!(backend = %backend.info.name, lane, epoch, log, line, "{trouble}");
+        failures_like(trouble, &backend.info.counters.failures).add(1);
+        let others_answered = record.is_some_and(|record| record.others_answered);
         let answers = backend.info.counters.answers.load();
         backend
             .monitor
-            .handle_trouble(lane, epoch, trouble, answers, now);
+            .handle_trouble(lane, epoch, trouble, others_answered, answers, now);
         // One that is down by now says why itself.
         if backend.monitor.is_up()
             && epoch == backend.monitor.epoch()
@@ -177,12 +186,14 @@ impl Backends {
             tracing::warn!(
                 backend = %backend.info.name,
                 lane,
+                log,
+                line,
                 failures = repeated.failures,
                 other_lanes_failing = repeated.other_lanes,
                 cause = %trouble,
                 attempts_max = backend.lane.attempts_max,
-                "a lane keeps failing while its backend is up; its records wait and are tried again, and one that fails attempts_max \
-                 times while others are answered is set aside in rejected.jsonl, with its file and line"
+                "a lane keeps failing while its backend is up, the last time on this line; its records wait and are tried again, and \
+                 one that fails attempts_max times while others are answered is set aside in rejected.jsonl"
             );
         }
     }
@@ -301,6 +312,17 @@ impl Backends {
     }
 }
 
+/// The count of failures such as this one.
+fn failures_like<'a>(trouble: &Trouble, failures: &'a Failures) -> &'a Counter {
+    match trouble {
+        Trouble::Connection(_) => &failures.connection,
+        Trouble::Timeout => &failures.timeout,
+        Trouble::Garbage(_) => &failures.garbage,
+        Trouble::Answer(_) => &failures.answer,
+        Trouble::Refused => &failures.refused,
+    }
+}
+
 fn has_backlog(info: &BackendInfo) -> bool {
     info.counters.unread_bytes.load() > 0 || info.counters.in_flight_records.load() > 0
 }
@@ -308,6 +330,14 @@ fn has_backlog(info: &BackendInfo) -> bool {
 impl Backend {
     fn handle_probe(&mut self, result: ProbeResult, now: Now) {
         let answers = self.info.counters.answers.load();
+        let probes = &self.info.counters.probes;
+        match &result {
+            ProbeResult::Good { .. } => &probes.good,
+            ProbeResult::Bad(_) => &probes.bad,
+            ProbeResult::Refused => &probes.refused,
+            ProbeResult::Lost => &probes.lost,
+        }
+        .add(1);
         match result {
             ProbeResult::Good { watched } => self.monitor.handle_probe_good(watched, answers, now),
             ProbeResult::Bad(why) => self.monitor.handle_probe_bad(why, answers, now),
@@ -325,7 +355,10 @@ impl Backend {
                 self.wanted.attempt += 1;
             }
             Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
-            Order::Flush { epoch } => hands.post.flush(self.info.id, epoch, hands.drain_until),
+            Order::Flush { epoch } => {
+                self.info.counters.flushes.add(1);
+                hands.post.flush(self.info.id, epoch, hands.drain_until);
+            }
             Order::Open { epoch } => self.open(epoch, hands),
             Order::Ttl { ready } => hands.post.ttl(self.info.id, ready),
         }

@@ -54,6 +54,7 @@ impl Bench {
             workers: vec![mailbox(capacity), mailbox(capacity)],
             hints: Arc::new(Hints::new(Arc::clone(&feeder))),
             shared: Arc::new(Shared::new(Arc::clone(&own))),
+            counters: Arc::default(),
         };
         let ours = links();
         let logs = tempfile::tempdir().unwrap();
@@ -67,6 +68,7 @@ impl Bench {
                 workers: ours.workers.clone(),
                 hints: Arc::clone(&ours.hints),
                 shared: Arc::clone(&ours.shared),
+                counters: Arc::default(),
             },
             settings: settings("wrong"),
             logs: logs.path().to_owned(),
@@ -309,6 +311,7 @@ fn a_wrong_password_pauses_the_backend_until_another_is_read() {
         lane: 0,
         epoch: 0,
         trouble: Trouble::Refused,
+        record: None,
     });
     bench.expect_flush(1);
     bench.flushed(1);

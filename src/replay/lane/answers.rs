@@ -42,6 +42,8 @@ impl Lane {
         // Counted before what comes next: whether others moved since a failure is told by this number.
         if answers > 0 {
             cx.counters.answers.add(answers);
+            let took = cx.now.monotonic.saturating_sub(self.composed_at);
+            cx.counters.requests.observe(took, answers);
         }
         let step = match end {
             Ok(Some(step)) => step,
@@ -140,10 +142,12 @@ impl Lane {
     }
 }
 
-/// What the answer to the harmless question means: hustdb's own answers, or something else.
+/// What the answer to the harmless question means: hustdb's own answers, or something else. That the member is there only a hustdb can say,
+/// with its version; a stranger says 200 to everything.
 fn judge_health(response: &Response) -> Verdict {
     match response.status {
-        200 | 404 | 412 => Verdict::Settle(Settlement::Absent),
+        404 | 412 => Verdict::Settle(Settlement::Absent),
+        200 if response.version.is_some() => Verdict::Settle(Settlement::Absent),
         401 if response.challenge => Verdict::Refused,
         _ => Verdict::Trouble,
     }

@@ -83,7 +83,7 @@ impl Bench {
             Event::Trouble(lane, trouble) => {
                 let epoch = self.monitor.epoch();
                 self.monitor
-                    .handle_trouble(lane, epoch, &trouble, self.answers, now);
+                    .handle_trouble(lane, epoch, &trouble, false, self.answers, now);
             }
             Event::Answers(more) => self.answers += more,
             Event::Backlog(backlog) => self.monitor.handle_backlog(backlog, now),
@@ -361,7 +361,7 @@ fn a_broken_lane_holds_ttls_back_only_where_the_probe_would_not_have_seen_it() {
             }
         }
         assert!(monitor.is_ttl_ready());
-        monitor.handle_trouble(0, 0, &broken(), 0, at(2500));
+        monitor.handle_trouble(0, 0, &broken(), false, 0, at(2500));
         assert_eq!(monitor.is_ttl_ready(), ready);
     }
 }
@@ -430,6 +430,26 @@ fn with_fewer_lanes_than_that_all_of_them_are_enough() {
 }
 
 #[test]
+fn failures_while_others_are_answered_are_the_records_own_even_with_one_lane() {
+    let one_lane = MonitorSettings {
+        lanes: 1,
+        ..settings()
+    };
+    let mut bench = Bench::new(one_lane, false);
+    run(&mut bench, &[], 2500);
+    for _ in 0..20 {
+        bench
+            .monitor
+            .handle_trouble(0, 0, &answered("500"), true, 0, at(2500));
+    }
+    assert!(bench.monitor.is_up());
+    bench
+        .monitor
+        .handle_trouble(0, 0, &answered("500"), false, 0, at(2500));
+    assert!(!bench.monitor.is_up());
+}
+
+#[test]
 fn a_backend_that_only_fails_is_paused_ever_longer_until_it_answers() {
     let mut bench = Bench::new(settings(), false);
     let fail = |bench: &mut Bench| {
@@ -470,7 +490,7 @@ fn troubles_of_an_older_epoch_are_nobodys() {
     assert_eq!(bench.monitor.epoch(), 1);
     bench
         .monitor
-        .handle_trouble(0, 0, &Trouble::Refused, 0, at(100));
+        .handle_trouble(0, 0, &Trouble::Refused, false, 0, at(100));
     assert!(bench.monitor.is_up());
 }
 

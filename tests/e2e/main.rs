@@ -8,6 +8,7 @@ mod delivery;
 mod files;
 mod ha;
 mod harness;
+mod inspecting;
 mod legacy;
 mod log;
 mod process;

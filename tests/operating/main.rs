@@ -34,5 +34,7 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// Says that a test shows nothing here.
 fn skip(test: &str, missing: &str) {
-    eprintln!("SKIPPED: {test} needs {missing}, which is not installed; .ci/run installs it");
+    eprintln!(
+        "SKIPPED: {test} needs {missing}, which is not installed; .ci/run brings it, and .ci/package cargo-deb"
+    );
 }

@@ -150,34 +150,3 @@ fn completions_and_man_pages_come_from_the_program() {
     assert_eq!(run(&["man", folder.to_str().unwrap()]).0, Some(0));
     assert!(fs::read_dir(folder).unwrap().count() >= 8);
 }
-
-#[test]
-fn json_lines_are_logged_where_they_are_asked_for_and_a_lost_journal_is_no_loss() {
-    use std::os::unix::fs::MetadataExt;
-    // Where there is a journal, text lines go there.
-    let has_journal = std::path::Path::new("/run/systemd/journal/socket").exists();
-    let formats = [("json", true), ("text", false)];
-    for (format, is_json) in formats.into_iter().take(if has_journal { 1 } else { 2 }) {
-        let home = Home::new().with("sync.log_format", format);
-        let stderr = fs::File::create(home.path("stderr")).unwrap();
-        let metadata = stderr.metadata().unwrap();
-        // As under systemd, but for the journal's socket, which is not there: lines go to stderr then.
-        let stream = format!("{}:{}", metadata.dev(), metadata.ino());
-        let mut process = Command::new(PROGRAM)
-            .args(["run", "--config"])
-            .arg(home.write_config())
-            .env("JOURNAL_STREAM", stream)
-            .env_remove("RUST_LOG")
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        let first = eventually_some("a line is logged", || {
-            let said = fs::read_to_string(home.path("stderr")).unwrap();
-            said.lines().nth(1).map(str::to_owned)
-        });
-        process.kill().unwrap();
-        process.wait().unwrap();
-        let parsed = serde_json::from_str::<serde_json::Value>(&first);
-        assert_eq!(parsed.is_ok(), is_json, "{first}");
-    }
-}

@@ -11,6 +11,7 @@ mod harness;
 mod inspecting;
 mod legacy;
 mod log;
+mod logging;
 mod process;
 mod rejected;
 mod restart;

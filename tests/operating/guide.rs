@@ -24,7 +24,7 @@ fn each_setting_stands_in_it_with_its_default_and_when_it_takes_effect() {
             Effect::NeedsRestart => &["start", "never"],
         };
         assert!(expected.contains(&effect), "{}: {effect}", key.path());
-        let what = row.rsplit("| ").nth(0).unwrap();
+        let what = row.rsplit("| ").next().unwrap();
         assert!(what.len() > 20, "{} says nothing of it", key.path());
     }
     // And no setting that there is not.

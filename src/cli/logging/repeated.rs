@@ -1,7 +1,8 @@
 //! What is said again and again is said a few times, then counted.
 //!
 //! Two lines are the same when they come from one place in the code, speak of one backend and file, and have the same message but for
-//! its digits. Of such lines [`LINES`] are let through in each [`WINDOW`]; the others are left out, and how many those were is said when
+//! its digits. Where a line gives a reason, as those of lines that are set aside do, that counts in place of the file: a backlog of logs can be
+//! faulty for one reason. Of such lines [`LINES`] are let through in each [`WINDOW`]; the others are left out, and how many those were is said when
 //! the window is over. Lines of the levels `debug` and `trace` are never left out: whoever asks for them wants all.
 //!
 //! [`Repeated`] decides and knows no clock; [`Limit`] is the layer that asks it.
@@ -35,6 +36,7 @@ pub(super) struct About {
     message: String,
     backend: String,
     file: String,
+    reason: String,
 }
 
 /// Lines that were left out.
@@ -71,7 +73,10 @@ impl Repeated {
         place.hash(&mut hasher);
         let fallback = hasher.finish();
         about.backend.hash(&mut hasher);
-        about.file.hash(&mut hasher);
+        about.reason.hash(&mut hasher);
+        if about.reason.is_empty() {
+            about.file.hash(&mut hasher);
+        }
         for part in about.message.split(|c: char| c.is_ascii_digit()) {
             // Empty parts stand between digits: without them numbers of any length are alike.
             if !part.is_empty() {
@@ -168,13 +173,15 @@ fn say(over: Vec<LeftOut>) {
             message,
             backend,
             file,
+            reason,
         } = &about;
         let backend = Some(&**backend).filter(|name| !name.is_empty());
-        let file = Some(&**file).filter(|name| !name.is_empty());
+        let reason = Some(&**reason).filter(|name| !name.is_empty());
+        let file = Some(&**file).filter(|name| !name.is_empty() && reason.is_none());
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(
-                    target: OWN_TARGET, backend, file, lines,
+                    target: OWN_TARGET, backend, file, reason, lines,
                     "said so many more times within a minute, and left out: {message}"
                 )
             };
@@ -207,6 +214,7 @@ impl Visit for About {
         match field.name() {
             "backend" => value.clone_into(&mut self.backend),
             "file" => value.clone_into(&mut self.file),
+            "reason" => value.clone_into(&mut self.reason),
             "message" => value.clone_into(&mut self.message),
             _ => {}
         }
@@ -216,6 +224,7 @@ impl Visit for About {
         let into = match field.name() {
             "backend" => &mut self.backend,
             "file" => &mut self.file,
+            "reason" => &mut self.reason,
             "message" => &mut self.message,
             _ => return,
         };
@@ -242,7 +251,7 @@ mod tests {
                 let about = About {
                     message: message.to_owned(),
                     backend: backend.to_owned(),
-                    file: String::new(),
+                    ..About::default()
                 };
                 (repeated.handle(place, Level::WARN, about, now), over)
             })
@@ -290,6 +299,21 @@ mod tests {
         let mut expected = vec![(true, &[][..]); 5];
         expected.extend([(false, &[][..]); 7]);
         check(&lines, &expected);
+    }
+
+    #[test]
+    fn where_there_is_a_reason_the_log_makes_no_difference() {
+        let mut repeated = Repeated::default();
+        let mut said = |file: u32, reason: &str| {
+            let about = About {
+                file: file.to_string(),
+                reason: reason.to_owned(),
+                ..About::default()
+            };
+            repeated.handle(7, Level::WARN, about, Duration::ZERO)
+        };
+        assert_eq!((0..20).filter(|file| said(*file, "bad_base64")).count(), 5);
+        assert_eq!((0..20).filter(|file| said(*file, "")).count(), 20);
     }
 
     #[test]

@@ -5,9 +5,11 @@
 mod check;
 mod daemon;
 mod demo;
+mod generate;
 mod inspect;
 mod lines;
 mod logging;
+mod paint;
 mod pidfile;
 mod port_owner;
 mod process;
@@ -15,6 +17,7 @@ mod quit;
 mod run;
 mod standin;
 pub mod status;
+mod wrong_use;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -26,7 +29,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, NotFound, locate};
 
 pub use logging::LevelHandle;
-pub use run::Server;
+pub use run::{Host, Server};
+pub use wrong_use::parse;
+
+const NAME: &str = "hustdbsync";
 
 const ABOUT: &str = "HustDB's sync server: replays HA's logs to a master that has come back";
 
@@ -61,7 +67,7 @@ Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wron
 
 /// The arguments.
 #[derive(Debug, Parser)]
-#[command(name = "hustdbsync", version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
+#[command(name = NAME, version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, max_term_width = 120)]
 pub struct Cli {
     /// Run in the foreground and log to stderr (the original's debug mode)
@@ -126,10 +132,23 @@ enum Command {
     /// Show what stands in logs: a line for each record or fault, and counts at the end
     ///
     /// Reads as a stream, changes nothing. Records and faults go to stdout in the order of the log, counts to stderr.
-    #[command(
-        after_long_help = "Examples:\n  hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log\n  hustdbsync inspect --json --values some.log | jq .key\n  zcat old.log.gz | hustdbsync inspect -"
-    )]
+    /// State files are recognised and shown too: checkpoint, rejected.jsonl, the original's status files.
+    #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
+    /// Print the completions of a shell
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync completions bash > /etc/bash_completion.d/hustdbsync\n  hustdbsync completions fish > ~/.config/fish/completions/hustdbsync.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages: one for the program, one for each command
+    #[command(after_long_help = "Example:\n  hustdbsync man /usr/local/share/man/man8")]
+    Man {
+        /// The folder, which is made if it is missing
+        folder: PathBuf,
+    },
     /// Run an in-memory hustdb, to try things out against
     ///
     /// It answers as hustdb 1.9 does and keeps versions as hustdb does. SIGINT or SIGTERM ends it; it then prints what it has counted.
@@ -163,7 +182,12 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
             ask_status(place.config.as_deref(), &args).map(|()| true)
         }
         Some(Command::Demo(args)) => demo::demo::<S>(&args),
-        Some(Command::Inspect(args)) => inspect::inspect(&args),
+        Some(Command::Inspect(args)) => match args.fault() {
+            Some(fault) => return wrong_use::refuse(fault, "inspect"),
+            None => inspect::inspect(&args),
+        },
+        Some(Command::Completions { shell }) => generate::completions(shell).map(|()| true),
+        Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
         Some(Command::Standin(args)) => standin::standin(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),
         None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),

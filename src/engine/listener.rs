@@ -15,6 +15,7 @@
 
 mod accept;
 mod budget;
+mod farewell;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -93,7 +94,8 @@ pub struct ListenerCounts {
 
 /// The listening socket and its connections.
 pub struct Listener {
-    socket: TcpListener,
+    /// None once nobody is let in any more.
+    socket: Option<TcpListener>,
     address: SocketAddr,
     options: ListenerOptions,
     access: Access,
@@ -112,6 +114,8 @@ pub struct Listener {
     /// What a socket's bytes are read into.
     scratch: Box<[u8]>,
     serial: u64,
+    /// Each answer is the last of its connection.
+    is_ending: bool,
     /// The sum of all connections' `unsent_bytes`.
     unsent_bytes: usize,
     counts: ListenerCounts,
@@ -152,9 +156,23 @@ impl Listener {
         registry: &Registry,
         base: Token,
     ) -> Result<Self, ListenError> {
-        let (socket, address) = accept::open(&options, registry, base)?;
+        Self::open(options, None, access, registry, base)
+    }
+
+    /// The same with a socket that listens already, where there is one. It has to be where `options` say.
+    ///
+    /// # Errors
+    /// [`ListenError`], which names the address and what to do.
+    pub fn open(
+        options: ListenerOptions,
+        handed_over: Option<std::net::TcpListener>,
+        access: Access,
+        registry: &Registry,
+        base: Token,
+    ) -> Result<Self, ListenError> {
+        let (socket, address) = accept::open(&options, handed_over, registry, base)?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
             address,
             options,
             access,
@@ -167,6 +185,7 @@ impl Listener {
             earliest: None,
             scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
             serial: 0,
+            is_ending: false,
             unsent_bytes: 0,
             counts: ListenerCounts::default(),
         })

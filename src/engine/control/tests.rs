@@ -80,6 +80,7 @@ impl Bench {
                     said: Vec::new(),
                 })
             }),
+            handed_over: None,
             signals: false,
             seed: 1,
         })

@@ -36,9 +36,15 @@ impl Gate {
         }
     }
 
+    /// Whether this request has the credentials.
+    #[must_use]
+    pub fn admits(&self, request: &Request<'_>) -> bool {
+        self.credentials.admit(request.authorization)
+    }
+
     /// Refuses those without credentials, then those with another method than `method`.
     fn refusal(&self, request: &Request<'_>, method: Method) -> Option<Answer<'static>> {
-        if !self.credentials.admit(request.authorization) {
+        if !self.admits(request) {
             return Some(
                 Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)]),
             );

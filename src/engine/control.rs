@@ -8,10 +8,12 @@
 //!
 //! It waits for nothing but its own poll: not for a disk, not for a backend, not for a full mailbox of another thread ([`Post`]).
 
+mod asks;
 mod backends;
 mod door;
 mod ending;
 mod reload;
+mod sync_points;
 #[cfg(test)]
 mod tests;
 
@@ -37,12 +39,15 @@ use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::post::{After, Post};
 
+use asks::Asks;
+pub use asks::Rotate;
 pub(crate) use backends::BackendState;
 use backends::{Backends, Hands};
 use door::Door;
 pub use ending::Ending;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
+use sync_points::SyncPoints;
 
 /// The token of control's bell.
 pub const BELL: Token = Token(0);
@@ -88,6 +93,8 @@ pub struct ControlParts {
     pub access: AccessList,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// Begins the server's own log file anew.
+    pub rotate: Rotate,
     /// Whether the process's signals are ours.
     pub signals: bool,
     /// For jitter.
@@ -107,6 +114,9 @@ pub struct Control {
     door: Door,
     backends: Backends,
     reloading: Reloading,
+    rotate: Rotate,
+    asks: Asks,
+    sync_points: SyncPoints,
     phase: Phase,
     drain_until: Option<Duration>,
     keeper_done: bool,
@@ -163,6 +173,9 @@ impl Control {
             door: Door::new(parts.settings.gate.clone(), now),
             backends: Backends::new(probes, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
+            rotate: parts.rotate,
+            asks: Asks::default(),
+            sync_points: SyncPoints::new(parts.seed),
             phase: Phase::default(),
             drain_until: None,
             keeper_done: false,
@@ -229,6 +242,7 @@ impl Control {
         }
         self.listener
             .handle_deadlines(self.poll.registry(), now, &mut self.door);
+        self.follow_asks(now);
         let ending = self.end_further(now);
         self.post.deliver();
         ending
@@ -273,6 +287,14 @@ impl Control {
             ControlMail::Resolved { backend, address } => {
                 self.backends.handle_resolved(backend, address, now);
             }
+            ControlMail::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
+            // Who waits for it is looked at in each turn.
+            ControlMail::SyncPointMoved { .. } => {}
+            ControlMail::Reworked {
+                backend,
+                ask,
+                outcome,
+            } => self.handle_reworked(backend, ask, outcome, now),
             ControlMail::KeeperDone => self.keeper_done = true,
         }
     }
@@ -376,6 +398,7 @@ impl Control {
             self.backends.deadline(),
             self.listener.next_deadline(),
             self.phase.deadline(),
+            self.sync_points.deadline(),
             (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
             self.backends
                 .wait_for_backlog()

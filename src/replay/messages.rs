@@ -21,11 +21,13 @@ use std::sync::Arc;
 use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
+pub use crate::ledger::rejected::Filter;
 use crate::replay::chunk::Chunk;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
+use crate::status::sync_point::PointBoard;
 
 /// A backend's place in every table; given once, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -207,6 +209,30 @@ pub enum KeeperMail {
         /// Who has let go.
         party: Party,
     },
+    /// From control: remember how far all logs go now, and answer `SyncPointTaken`; from then on keep the point's numbers, and say
+    /// `SyncPointMoved` when a backend of it is settled.
+    SyncPoint {
+        /// What the point is called.
+        id: u64,
+        /// Whether a folder's name is a backend's.
+        is_backend: fn(&str) -> bool,
+    },
+    /// From control: nobody will ask for this point any more.
+    ForgetSyncPoint {
+        /// Which.
+        id: u64,
+    },
+    /// From control: take rejected lines back, or throw them away; and answer `Reworked`.
+    Rework {
+        /// Whose.
+        backend: BackendId,
+        /// What the question is called.
+        ask: u64,
+        /// What to do with them.
+        what: Rework,
+        /// Which.
+        filter: Filter,
+    },
     /// From control: other settings.
     Settings(KeeperSettings),
     /// From control: write what there is and end. Sent when every backend has been flushed, or the time is up.
@@ -227,10 +253,34 @@ impl KeeperMail {
             | Self::FilesSeen { backend, .. }
             | Self::Settled { backend, .. }
             | Self::Flush { backend, .. }
-            | Self::Flushed { backend, .. } => Some(*backend),
-            Self::Settings(_) | Self::Stop => None,
+            | Self::Flushed { backend, .. }
+            | Self::Rework { backend, .. } => Some(*backend),
+            Self::SyncPoint { .. }
+            | Self::ForgetSyncPoint { .. }
+            | Self::Settings(_)
+            | Self::Stop => None,
         }
     }
+}
+
+/// What becomes of rejected lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rework {
+    /// They are given to the feeder again, as a log of their own.
+    Replay,
+    /// They are thrown away.
+    Drop,
+}
+
+/// What became of rejected lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reworked {
+    /// Lines that were taken back or thrown away.
+    pub done: u64,
+    /// Lines that were to be taken back and stay, since only a part of them was kept.
+    pub cut: u64,
+    /// Lines that are in rejected.jsonl now.
+    pub left: u64,
 }
 
 /// What the keeper can be told anew while it runs.
@@ -462,6 +512,27 @@ pub enum ControlMail {
         backend: BackendId,
         /// Its address, or why there is none.
         address: Result<SocketAddr, String>,
+    },
+    /// From the keeper: a point stands, or why there is none.
+    SyncPointTaken {
+        /// Which.
+        id: u64,
+        /// Its numbers, kept by the keeper.
+        taken: Result<Arc<PointBoard>, String>,
+    },
+    /// From the keeper: a backend of this point is settled.
+    SyncPointMoved {
+        /// Which.
+        id: u64,
+    },
+    /// From the keeper: what became of a backend's rejected lines, or why nothing did.
+    Reworked {
+        /// Whose.
+        backend: BackendId,
+        /// The question.
+        ask: u64,
+        /// What became of them.
+        outcome: Result<Reworked, String>,
     },
     /// From the keeper: everything is written; it ends.
     KeeperDone,

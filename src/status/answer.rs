@@ -7,6 +7,8 @@
 //! | `/v1/status` | 401 without credentials; 405 to all but GET; else the report (`super::report`) |
 //! | any other | 404 |
 //!
+//! What changes something, or is answered later, is in [`super::ask`].
+//!
 //! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies.
 
 use super::snapshot::Snapshot;
@@ -33,12 +35,17 @@ impl Gate {
         }
     }
 
+    /// Refuses those without credentials.
+    pub(super) fn unauthorized(&self, request: &Request<'_>) -> Option<Answer<'static>> {
+        (!self.credentials.admit(request.authorization)).then(|| {
+            Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)])
+        })
+    }
+
     /// Refuses those without credentials, then those with another method than `method`.
     fn refusal(&self, request: &Request<'_>, method: Method) -> Option<Answer<'static>> {
-        if !self.credentials.admit(request.authorization) {
-            return Some(
-                Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)]),
-            );
+        if let Some(refusal) = self.unauthorized(request) {
+            return Some(refusal);
         }
         let allow: &'static [(&'static str, &'static str)] = match method {
             Method::Post => &[("Allow", "POST")],

@@ -5,8 +5,10 @@
 //! another of its height: [`answer`] routes requests as `http` parsed them.
 
 pub mod answer;
+pub mod ask;
 pub mod counters;
 pub mod rate;
 pub mod report;
 pub mod snapshot;
+pub mod sync_point;
 pub mod sync_status;

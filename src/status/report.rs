@@ -81,6 +81,7 @@ mod tests {
             bytes_per_second: 2.5,
             lag_seconds: 3,
             drain_seconds: None,
+            rate_max: 0,
         };
         let snapshot = Snapshot::new(1, 7, vec![backend.clone()]);
         let mut body = Vec::new();

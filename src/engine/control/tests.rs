@@ -78,6 +78,7 @@ impl Bench {
                     said: Vec::new(),
                 })
             }),
+            rotate: Arc::new(|| Ok("rotated".to_owned())),
             signals: false,
             seed: 1,
         })

@@ -26,8 +26,8 @@ use crate::replay::keeper::fault::Fault;
 use crate::replay::keeper::outbox::Outbox;
 use crate::replay::keeper::rejects::RejectedLog;
 use crate::replay::messages::{
-    BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, KeeperMail, KeeperSettings,
-    Party, Rejection, Segment, Settled,
+    BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, Filter, KeeperMail,
+    KeeperSettings, Party, Rejection, Rework, Reworked, Segment, Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::spares::Spares;
@@ -108,6 +108,11 @@ impl Desk {
         &self.info
     }
 
+    /// Its ledger; none while its state could not be read.
+    pub(super) fn ledger(&self) -> Option<&BackendLedger> {
+        self.ledger.as_ref()
+    }
+
     /// Its ledger, while state can be written: otherwise nothing may be deleted.
     pub(super) fn ledger_in_good_order(&mut self) -> Option<&mut BackendLedger> {
         self.ledger.as_mut().filter(|_| !self.fault.is_some())
@@ -141,7 +146,14 @@ impl Desk {
             KeeperMail::Flushed { epoch, party, .. } => {
                 self.hold_or_apply(Held::Flushed(epoch, party), tools)
             }
-            KeeperMail::Backend(_) | KeeperMail::Settings(_) | KeeperMail::Stop => {
+            KeeperMail::Rework {
+                ask, what, filter, ..
+            } => self.rework(ask, what, &filter, tools),
+            KeeperMail::Backend(_)
+            | KeeperMail::SyncPoint { .. }
+            | KeeperMail::ForgetSyncPoint { .. }
+            | KeeperMail::Settings(_)
+            | KeeperMail::Stop => {
                 unreachable!("these are the keeper's own")
             }
         }
@@ -285,6 +297,30 @@ impl Desk {
             lines,
             bytes,
             epoch: self.epoch,
+        });
+    }
+
+    /// Does what is asked with rejected lines. A full file is no reason not to: it makes room.
+    fn rework<D: Disk>(&mut self, ask: u64, what: Rework, filter: &Filter, tools: &mut Tools<'_, D>) {
+        let backend = &*self.info.name;
+        let outcome = self
+            .rejected
+            .rework(tools.disk, backend, what, filter, tools.now.unix)
+            .map_err(|error| error.to_string());
+        match &outcome {
+            Ok(Reworked { done: 0, .. }) => {}
+            Ok(Reworked { done, left, .. }) if what == Rework::Replay => {
+                tracing::info!(backend, lines = done, left, "rejected lines are replayed, as asked");
+            }
+            Ok(Reworked { done, left, .. }) => {
+                tracing::warn!(backend, lines = done, left, "rejected lines were thrown away, as asked");
+            }
+            Err(why) => tracing::error!(backend, why, "rejected lines stay where they are"),
+        }
+        tools.outbox.control(ControlMail::Reworked {
+            backend: self.info.id,
+            ask,
+            outcome,
         });
     }
 

@@ -17,6 +17,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use super::rotation::Followed;
 use crate::config::LogLevel;
 use crate::engine::files::{FILE_MODE, FOLDER_MODE};
 
@@ -157,6 +158,7 @@ struct DailyFile<F> {
     today: F,
     date: Date,
     file: File,
+    rotation: Followed,
 }
 
 impl<F: FnMut() -> Date> DailyFile<F> {
@@ -180,6 +182,7 @@ impl<F: FnMut() -> Date> DailyFile<F> {
             today,
             date,
             file,
+            rotation: Followed::new(),
         })
     }
 }
@@ -195,8 +198,9 @@ fn append(folder: &Path, date: Date) -> io::Result<File> {
 impl<F: FnMut() -> Date> Write for DailyFile<F> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let date = (self.today)();
+        let rotates = self.rotation.take();
         // Yesterday's file goes on where today's can't be made: a line in the wrong file is better than none.
-        if date != self.date
+        if (date != self.date || rotates)
             && let Ok(file) = append(&self.folder, date)
         {
             self.file = file;

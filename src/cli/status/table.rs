@@ -89,7 +89,7 @@ fn seconds(seconds: u64) -> String {
 }
 
 /// Text without what a terminal could take for a command.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars()
         .map(|letter| {
             if letter.is_control() {

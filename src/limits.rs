@@ -73,6 +73,9 @@ pub const MAILBOX_MESSAGES: usize = 1024;
 /// Consecutive failures on a backend, without one answer in between, after which it is held to be down.
 pub const TROUBLES_TO_DOWN: u32 = 3;
 
+/// Keys of one lane that may all fail, nothing else being left of their backend, and still each be their records' fault; more are the backend's.
+pub const KEYS_FAILING_ALONE_MAX: usize = 8;
+
 /// Records behind one that always fails among which another is looked for that may go ahead of it.
 pub const WITNESSES_LOOKED_AT_MAX: usize = 1024;
 
@@ -203,6 +206,9 @@ pub const RATE_MAX: u32 = 100_000_000;
 
 /// Rejected lines that one request may name.
 pub const REJECTED_IDS_MAX: usize = 500;
+
+/// Nice value of the control thread, where the process may lower it.
+pub const CONTROL_NICE: i32 = -10;
 
 /// How long a thread waits before it offers a full mailbox a message again.
 pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);

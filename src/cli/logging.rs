@@ -301,6 +301,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_moved_away_is_begun_anew_when_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, moved) = (folder.path().join("2026-11-22.log"), folder.path().join("1"));
+        let mut file =
+            DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap()).unwrap();
+        file.write_all(b"one\n").unwrap();
+        std::fs::rename(&name, &moved).unwrap();
+        crate::cli::rotation::ask().unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(name).unwrap(), "two\n");
+    }
+
+    #[test]
     fn others_than_the_group_read_no_log() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();

@@ -275,9 +275,12 @@ impl Control {
                 lane,
                 epoch,
                 trouble,
-            } => self
-                .backends
-                .handle_trouble(backend, lane, epoch, &trouble, now),
+                record,
+            } => {
+                let record = record.as_ref();
+                self.backends
+                    .handle_trouble(backend, lane, epoch, &trouble, record, now);
+            }
             ControlMail::Flushed { backend, epoch } => {
                 self.backends.handle_flushed(backend, epoch, now);
             }

@@ -7,6 +7,7 @@
 pub mod affinity;
 pub mod files;
 pub mod open_files;
+pub mod priority;
 pub mod process;
 pub mod socket;
 pub mod tcp;

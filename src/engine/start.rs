@@ -21,7 +21,9 @@ use crate::engine::os::process::{Access, may_access};
 use crate::engine::overview::Overview;
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::shared::Shared;
-use crate::engine::threads::{Threads, pin_worker, run_feeder, run_keeper, run_whole};
+use crate::engine::threads::{
+    Threads, pin_worker, prefer_control, run_feeder, run_keeper, run_whole,
+};
 use crate::engine::worker_mio;
 use crate::engine::written::written_unix;
 use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
@@ -278,6 +280,7 @@ impl Engine {
                 })?;
             }
             threads.start("control", move || {
+                prefer_control();
                 let _ = ended.send(run_whole(|| control.run()));
                 Ok(())
             })

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use crate::engine::clock::Clock;
-use crate::engine::os::affinity;
+use crate::engine::os::{affinity, priority};
 use crate::engine::shared::Shared;
+use crate::limits::CONTROL_NICE;
 use crate::replay::disk::Disk;
 use crate::replay::feeder::{self, Feeder};
 use crate::replay::keeper::{self, Keeper};
@@ -105,6 +106,13 @@ pub fn pin_worker(index: usize, workers: usize) {
         Ok(Some(core)) => tracing::debug!(worker = index, core, "pinned"),
         Ok(None) => {}
         Err(error) => tracing::debug!(worker = index, "not pinned: {error}"),
+    }
+}
+
+/// Lets the calling thread, control's, get a core before the workers when it wakes, where we may: HA and whoever looks at the server wait for it.
+pub fn prefer_control() {
+    if let Err(error) = priority::set_nice(CONTROL_NICE) {
+        tracing::debug!("answers may wait for a core while all are busy: {error}");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::replay::chunk::Chunk;
-use crate::replay::messages::{FileId, SegmentId};
+use crate::replay::messages::Origin;
 
 /// Where a held batch is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,7 @@ pub struct HeldKey(u32);
 #[derive(Debug)]
 struct Held {
     chunk: Arc<Chunk>,
-    segment: SegmentId,
-    file: FileId,
+    origin: Origin,
     /// Records of the batch that are not settled; never 0.
     records: u32,
 }
@@ -32,18 +31,11 @@ impl HeldBatches {
     ///
     /// # Panics
     /// Where it has none, or where four thousand million are held.
-    pub fn hold(
-        &mut self,
-        chunk: Arc<Chunk>,
-        segment: SegmentId,
-        file: FileId,
-        records: u32,
-    ) -> HeldKey {
+    pub fn hold(&mut self, chunk: Arc<Chunk>, origin: Origin, records: u32) -> HeldKey {
         assert!(records > 0, "an empty batch would never be let go");
         let held = Some(Held {
             chunk,
-            segment,
-            file,
+            origin,
             records,
         });
         if let Some(at) = self.free.pop() {
@@ -72,16 +64,10 @@ impl HeldBatches {
         self.entry(key).chunk.bytes()
     }
 
-    /// The batch's segment.
+    /// Where the batch's lines stand.
     #[must_use]
-    pub fn segment(&self, key: HeldKey) -> SegmentId {
-        self.entry(key).segment
-    }
-
-    /// The batch's file.
-    #[must_use]
-    pub fn file(&self, key: HeldKey) -> FileId {
-        self.entry(key).file
+    pub fn origin(&self, key: HeldKey) -> &Origin {
+        &self.entry(key).origin
     }
 
     /// One record is done with. Gives the chunk's share back with the last one.
@@ -107,21 +93,24 @@ impl HeldBatches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::messages::BackendId;
+    use crate::replay::messages::{BackendId, FileId, SegmentId};
 
     #[test]
     fn the_last_record_gives_the_chunk_back_and_the_place_is_used_again() {
         let mut held = HeldBatches::default();
         let chunk = Chunk::new(b"abcdef".to_vec(), BackendId(0));
-        let key = held.hold(chunk, SegmentId(7), FileId(3), 2);
+        let origin = Origin {
+            segment: SegmentId(7),
+            file: FileId(3),
+            log: "202608180600.log".into(),
+            first_line: 12,
+        };
+        let key = held.hold(chunk, origin.clone(), 2);
         assert_eq!(held.bytes(key, 2, 3), b"cde");
-        assert_eq!(
-            (held.segment(key), held.file(key)),
-            (SegmentId(7), FileId(3))
-        );
+        assert_eq!(held.origin(key), &origin);
         assert!(held.let_go(key).is_none());
         let chunk = held.let_go(key).expect("the last record lets go");
         assert!(held.is_empty());
-        assert_eq!(held.hold(chunk, SegmentId(8), FileId(3), 1), key);
+        assert_eq!(held.hold(chunk, origin, 1), key);
     }
 }

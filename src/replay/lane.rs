@@ -30,7 +30,7 @@ use crate::clock::Now;
 use crate::replay::chunk::Chunk;
 use crate::replay::exchange::Exchange;
 use crate::replay::held::{HeldBatches, HeldKey};
-use crate::replay::messages::{Fed, Trouble};
+use crate::replay::messages::{FailedRecord, Fed, Trouble};
 use crate::replay::outcome::{Outcomes, Settlement};
 use crate::replay::pace::{Bucket, Window, retry_delay};
 use crate::status::counters::BackendCounters;
@@ -149,8 +149,8 @@ pub trait Sink {
     );
     /// A share of a chunk is no longer needed.
     fn release(&mut self, chunk: Arc<Chunk>);
-    /// The lane is in trouble.
-    fn trouble(&mut self, lane: u16, trouble: Trouble);
+    /// The lane is in trouble, on this record unless it was connecting or asked for something else.
+    fn trouble(&mut self, lane: u16, trouble: Trouble, record: Option<FailedRecord>);
 }
 
 /// See the module.
@@ -481,16 +481,23 @@ impl Lane {
             self.exchange.answered();
             self.settle_front(Settlement::Applied, false, cx);
         }
-        let front_failed = was_busy && !self.is_asking_others();
+        let is_record = was_busy && trouble != Trouble::Refused && !self.is_asking_health();
+        let is_witness = self.has_witness();
+        let mut record = is_record.then(|| self.failed_front(cx)).flatten();
+        if is_record {
+            self.note_failed_witness(cx);
+        }
         self.failures = self.failures.saturating_add(1);
         self.window.halve();
         self.disconnect(State::Waiting {
             until: cx.now.after(retry_delay(self.failures, cx.jitter)),
         });
-        if front_failed && trouble != Trouble::Refused {
-            self.count_failure(&trouble, cx);
+        if let Some(record) = &mut record
+            && !is_witness
+        {
+            record.others_answered = self.count_failure(&trouble, cx);
         }
-        cx.sink.trouble(self.number, trouble);
+        cx.sink.trouble(self.number, trouble, record);
         Step::Close
     }
 

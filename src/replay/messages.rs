@@ -15,6 +15,8 @@
 //! keeper *behind* all that it has told it before. When the keeper has all of them, its ledger is exact, and it sends
 //! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
 
+mod rework;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
 pub use crate::ledger::rejected::Filter;
+pub use rework::{Rework, Reworked};
 use crate::replay::chunk::Chunk;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
@@ -263,26 +266,6 @@ impl KeeperMail {
     }
 }
 
-/// What becomes of rejected lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rework {
-    /// They are given to the feeder again, as a log of their own.
-    Replay,
-    /// They are thrown away.
-    Drop,
-}
-
-/// What became of rejected lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reworked {
-    /// Lines that were taken back or thrown away.
-    pub done: u64,
-    /// Lines that were to be taken back and stay, since only a part of them was kept.
-    pub cut: u64,
-    /// Lines that are in rejected.jsonl now.
-    pub left: u64,
-}
-
 /// What the keeper can be told anew while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeeperSettings {
@@ -386,6 +369,19 @@ pub struct Fed {
     pub maybe_sent: bool,
 }
 
+/// Where a segment's lines stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its file.
+    pub file: FileId,
+    /// The file's name in its backend's folder.
+    pub log: Arc<str>,
+    /// Number of the segment's first line in the file, from 0.
+    pub first_line: u64,
+}
+
 /// Records of one segment for one worker, in the log's order.
 #[derive(Debug)]
 pub struct Batch {
@@ -394,9 +390,7 @@ pub struct Batch {
     /// In which epoch.
     pub epoch: Epoch,
     /// Where they come from.
-    pub segment: SegmentId,
-    /// In which file.
-    pub file: FileId,
+    pub origin: Origin,
     /// Their bytes; it begins with the segment's first one.
     pub chunk: Arc<Chunk>,
     /// They.
@@ -448,6 +442,17 @@ pub enum WorkerMail {
     Stop,
 }
 
+/// The record on which a lane failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRecord {
+    /// Its log's name in its backend's folder.
+    pub log: Arc<str>,
+    /// Its line's number in the log, from 1.
+    pub line: u64,
+    /// Whether the backend answered something else since this record failed before: then the failure is the record's own.
+    pub others_answered: bool,
+}
+
 /// Why a lane could not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
@@ -491,6 +496,8 @@ pub enum ControlMail {
         epoch: Epoch,
         /// What.
         trouble: Trouble,
+        /// On which record; none: the lane was connecting, or asking for something else.
+        record: Option<FailedRecord>,
     },
     /// From the keeper: everyone has let go, the plan is sent.
     Flushed {

@@ -278,9 +278,7 @@ impl Worker {
         let slots = &pipe.expect("a current batch has a pipe").slots;
         let records =
             u32::try_from(batch.records.len()).expect("a chunk's lines are counted in u32");
-        let key = self
-            .held
-            .hold(batch.chunk, batch.segment, batch.file, records);
+        let key = self.held.hold(batch.chunk, batch.origin, records);
         for fed in &batch.records {
             let slot = slots[usize::from(fed.lane) / self.workers];
             debug_assert_eq!(self.slots[slot].lane.number(), fed.lane);

@@ -204,6 +204,7 @@ impl Control {
                 lane,
                 epoch,
                 trouble,
+                record,
             } => {
                 let known = &mut self.known[backend.index()];
                 known.count(now);
@@ -215,9 +216,10 @@ impl Control {
                     known.troubles
                 );
                 let answers = known.info.counters.answers.load();
+                let others_answered = record.is_some_and(|record| record.others_answered);
                 known
                     .monitor
-                    .handle_trouble(lane, epoch, &trouble, answers, now);
+                    .handle_trouble(lane, epoch, &trouble, others_answered, answers, now);
             }
             ControlMail::Flushed { backend, epoch } => {
                 let monitor = &mut self.known[backend.index()].monitor;

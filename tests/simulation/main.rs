@@ -107,7 +107,6 @@ fn seeds_that_have_found_something_find_it_no_more() {
 }
 
 #[test]
-#[ignore = "the lane asks the other one as a witness, for ever, and never the harmless question (replay/lane/blame)"]
 fn two_records_that_always_fail_and_are_alone_in_a_lane_are_both_set_aside() {
     for seed in [36, 123] {
         run_as(seed, false, |plan| {

@@ -211,8 +211,8 @@ impl Plan {
                     Failing::Hangs,
                 ][random.usize(..4)],
             });
-            // More tries than two bad spells of a backend can make fail, whose failures a lane adds up; nor is a record as unlucky as it can be elsewhere.
-            self.lane.attempts_max = 20;
+            // More tries than bad spells can make fail: each adds one; nor is a record as unlucky as it can be elsewhere.
+            self.lane.attempts_max = 10;
             self.faults.net = self.faults.net.min(20);
             self.faults.partial_writes = self.faults.partial_writes.min(20);
             if random.u32(..3) == 0 {

@@ -19,7 +19,9 @@ use crate::limits::BACKENDS_MAX;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{BackendId, BackendInfo, ControlMail, Epoch, Trouble, WorkerMail};
+use crate::replay::messages::{
+    BackendId, BackendInfo, ControlMail, Epoch, FailedRecord, Trouble, WorkerMail,
+};
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
@@ -166,14 +168,20 @@ impl Backends {
         lane: u16,
         epoch: Epoch,
         trouble: &Trouble,
+        record: Option<&FailedRecord>,
         now: Now,
     ) {
         let backend = &mut self.all[id.index()];
-        tracing::debug!(backend = %backend.info.name, lane, epoch, "{trouble}");
+        let (log, line) = (
+            record.map(|record| &*record.log),
+            record.map(|record| record.line),
+        );
+        tracing::debug!(backend = %backend.info.name, lane, epoch, log, line, "{trouble}");
+        let others_answered = record.is_some_and(|record| record.others_answered);
         let answers = backend.info.counters.answers.load();
         backend
             .monitor
-            .handle_trouble(lane, epoch, trouble, answers, now);
+            .handle_trouble(lane, epoch, trouble, others_answered, answers, now);
         // One that is down by now says why itself.
         if backend.monitor.is_up()
             && epoch == backend.monitor.epoch()
@@ -182,12 +190,14 @@ impl Backends {
             tracing::warn!(
                 backend = %backend.info.name,
                 lane,
+                log,
+                line,
                 failures = repeated.failures,
                 other_lanes_failing = repeated.other_lanes,
                 cause = %trouble,
                 attempts_max = backend.lane.attempts_max,
-                "a lane keeps failing while its backend is up; its records wait and are tried again, and one that fails attempts_max \
-                 times while others are answered is set aside in rejected.jsonl, with its file and line"
+                "a lane keeps failing while its backend is up, the last time on this line; its records wait and are tried again, and \
+                 one that fails attempts_max times while others are answered is set aside in rejected.jsonl"
             );
         }
     }

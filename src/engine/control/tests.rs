@@ -1,5 +1,7 @@
 //! Control over real sockets and folders, against a stand-in, with the other threads played by the test.
 
+mod asks;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -309,6 +311,7 @@ fn a_wrong_password_pauses_the_backend_until_another_is_read() {
         lane: 0,
         epoch: 0,
         trouble: Trouble::Refused,
+        record: None,
     });
     bench.expect_flush(1);
     bench.flushed(1);

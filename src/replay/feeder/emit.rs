@@ -14,14 +14,7 @@ use crate::replay::disk::Disk;
 use crate::replay::feeder::Feeder;
 use crate::replay::feeder::begin::read_fully;
 use crate::replay::feeder::split::{Fault, Piece, Taken, is_settled, put_back};
-use crate::replay::messages::{Batch, FileId, KeeperMail, Rejection, Segment, SegmentId};
-
-/// A segment that is being told.
-struct Told {
-    segment: SegmentId,
-    file: FileId,
-    first_byte: u64,
-}
+use crate::replay::messages::{Batch, KeeperMail, Origin, Rejection, Segment};
 
 /// A line of it that is set aside.
 struct Refused {
@@ -71,11 +64,11 @@ impl<D: Disk> Feeder<D> {
             }
         };
         if taken.lines > 0 {
-            let told = self.tell_segment(at, index, &buffer, &taken);
+            let origin = self.tell_segment(at, index, &buffer, &taken);
             for refused in refused {
-                self.tell_rejected(at, &told, refused, now);
+                self.tell_rejected(at, &origin, refused, now);
             }
-            self.give_records(at, &told, buffer);
+            self.give_records(at, &origin, buffer);
         } else {
             self.drop_buffer(buffer);
         }
@@ -118,8 +111,8 @@ impl<D: Disk> Feeder<D> {
         };
         match self.splitter.faults.pop() {
             None => {
-                let told = self.tell_segment(at, index, &buffer, &taken);
-                self.give_records(at, &told, buffer);
+                let origin = self.tell_segment(at, index, &buffer, &taken);
+                self.give_records(at, &origin, buffer);
             }
             Some(fault) => {
                 // The buffer itself goes to the keeper: there is no room for a second one as long as this.
@@ -131,14 +124,14 @@ impl<D: Disk> Feeder<D> {
                         return Err(error);
                     }
                 };
-                let told = self.tell_segment(at, index, &buffer, &taken);
+                let origin = self.tell_segment(at, index, &buffer, &taken);
                 if self.long_line.is_held(&buffer) {
                     self.long_line.hand_on();
                 } else {
                     self.buffers.forget(size);
                 }
                 buffer.truncate(has.min(fault.span.end));
-                self.tell_rejected(at, &told, Refused::new(&fault, buffer), now);
+                self.tell_rejected(at, &origin, Refused::new(&fault, buffer), now);
             }
         }
         self.book(at, index, &taken, bytes);
@@ -169,7 +162,7 @@ impl<D: Disk> Feeder<D> {
         if is_settled {
             self.splitter.settled_before.push(0);
         }
-        let told = self.tell_segment(at, index, &head, &taken);
+        let origin = self.tell_segment(at, index, &head, &taken);
         if !is_settled {
             let fault = LineFault::TooLong;
             let detail = format!(
@@ -183,7 +176,7 @@ impl<D: Disk> Feeder<D> {
                 detail,
                 raw: head,
             };
-            self.tell_rejected(at, &told, refused, now);
+            self.tell_rejected(at, &origin, refused, now);
         }
         let file = self.sources[at].catalog.file_mut(index);
         if let Some(begun) = &mut file.begun {
@@ -215,31 +208,33 @@ impl<D: Disk> Feeder<D> {
     }
 
     /// Tells the keeper of a segment that begins at the file's cursor and with `bytes`, and charges the backend's credit.
-    fn tell_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Told {
+    fn tell_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
         let segment = self.new_segment();
         let source = &mut self.sources[at];
         let file = &source.catalog.files()[index];
         let begun = file.begun.as_ref().expect("what is fed was begun");
         let written = (self.rules.written_unix)(&bytes[..bytes.len().min(LINE_TIME_BYTES_MAX)]);
-        let told = Told {
+        let first_byte = begun.cursor.byte();
+        let origin = Origin {
             segment,
             file: begun.file,
-            first_byte: begun.cursor.byte(),
+            log: Arc::clone(&file.name),
+            first_line: begun.cursor.line(),
         };
         let segment = Segment {
             segment,
             backend: source.info.id,
             file: begun.file,
-            first_line: begun.cursor.line(),
-            first_byte: told.first_byte,
-            end_byte: told.first_byte + taken.bytes as u64,
+            first_line: origin.first_line,
+            first_byte,
+            end_byte: first_byte + taken.bytes as u64,
             lines: taken.lines,
             settled_before: std::mem::take(&mut self.splitter.settled_before),
             written_unix: written.unwrap_or_else(|| file.written_unix()),
         };
         source.credit.charge(taken.lines, taken.bytes as u64);
         self.outbox.tell_keeper(KeeperMail::Segment(segment));
-        told
+        origin
     }
 
     /// Reads the bytes at the file's cursor again, since decoding has overwritten them; gives how many there were. Where that fails, nothing of
@@ -261,11 +256,11 @@ impl<D: Disk> Feeder<D> {
         read
     }
 
-    fn tell_rejected(&mut self, at: usize, told: &Told, refused: Refused, now: Now) {
+    fn tell_rejected(&mut self, at: usize, origin: &Origin, refused: Refused, now: Now) {
         let rejection = Rejection {
             backend: self.sources[at].info.id,
-            file: told.file,
-            segment: told.segment,
+            file: origin.file,
+            segment: origin.segment,
             line: refused.line,
             offset: u32::try_from(refused.offset).ok(),
             reason: refused.code,
@@ -278,7 +273,7 @@ impl<D: Disk> Feeder<D> {
     }
 
     /// Makes a chunk of `buffer` and gives its records to their workers.
-    fn give_records(&mut self, at: usize, told: &Told, buffer: Vec<u8>) {
+    fn give_records(&mut self, at: usize, origin: &Origin, buffer: Vec<u8>) {
         if !self.splitter.has_records() {
             return self.drop_buffer(buffer);
         }
@@ -296,8 +291,7 @@ impl<D: Disk> Feeder<D> {
             let batch = Batch {
                 backend,
                 epoch,
-                segment: told.segment,
-                file: told.file,
+                origin: origin.clone(),
                 chunk: Arc::clone(&chunk),
                 records: std::mem::replace(records, self.fed_spares.take()),
             };

@@ -140,10 +140,12 @@ impl Lane {
     }
 }
 
-/// What the answer to the harmless question means: hustdb's own answers, or something else.
+/// What the answer to the harmless question means: hustdb's own answers, or something else. That the member is there only a hustdb can say,
+/// with its version; a stranger says 200 to everything.
 fn judge_health(response: &Response) -> Verdict {
     match response.status {
-        200 | 404 | 412 => Verdict::Settle(Settlement::Absent),
+        404 | 412 => Verdict::Settle(Settlement::Absent),
+        200 if response.version.is_some() => Verdict::Settle(Settlement::Absent),
         401 if response.challenge => Verdict::Refused,
         _ => Verdict::Trouble,
     }

@@ -1,25 +1,27 @@
 //! Whose fault a failure is: the record's, or the backend's.
 //!
-//! A record that has failed `attempts_max` times is set aside where the backend is otherwise well (guarantees, G8): it answered other
-//! records since this one failed first. Where none is answered the lane looks for itself. Other lanes may be idle, or what
-//! they would do may wait behind this very record:
+//! A record that has failed `attempts_max` times is set aside where the backend is otherwise well (guarantees, G8). So a failure counts
+//! only if the backend answered something else since this record failed before: however long a backend is ill, and however often, it adds one
+//! failure a spell to a record that would be taken. Where nothing else is answered between two failures, the lane looks for itself before it tries the record
+//! again. Other lanes may be idle, or what they would do may wait behind this very record:
 //!
-//! 1. A record of another key goes ahead of it, as a *witness*. Which one is left to chance, for it may be another that always fails.
-//! 2. Where there is no other key, and all that the backend has in flight is in this lane, a harmless question stands in for it.
+//! 1. A record of another key goes ahead of it, as a *witness*: one that has not failed so itself, as long as there is one.
+//! 2. Where there is none, the keys are few, and all that the backend has in flight is in this lane, a harmless question stands in for it.
 //!
-//! Otherwise several lanes fail and none is answered: that is the backend's failure, and nothing is set aside.
+//! Otherwise many keys or several lanes fail and none is answered: that is the backend's failure, and nothing is set aside.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Lane, LaneContext, Pending, Sink, State, Step};
 use crate::binlog::key::order_hash;
 use crate::binlog::{Method, Record};
-use crate::limits::WITNESSES_LOOKED_AT_MAX;
+use crate::limits::{KEYS_FAILING_ALONE_MAX, WITNESSES_LOOKED_AT_MAX};
 use crate::replay::exchange::Kind;
 use crate::replay::held::HeldBatches;
-use crate::replay::messages::Trouble;
+use crate::replay::messages::{FailedRecord, Trouble};
 
 /// What the harmless question is about: a member of a sorted set that nobody has. The probe of a password asks the same.
 const NOBODYS: Record<'static> = Record {
@@ -38,11 +40,16 @@ const NOBODYS: Record<'static> = Record {
 pub(super) struct Blame {
     /// Hash of the record's bytes.
     record: u64,
+    /// Its first failure, and each before which something else was answered.
     failures: u32,
-    /// The backend's answers when it failed first.
-    answers_at_first: u64,
+    /// It has failed again with nothing else answered meanwhile: from now on others are asked before each try.
+    doubted: bool,
+    /// The backend's answers when it failed last.
+    answers_at_last: u64,
     /// The harmless question was answered since then.
     asked_well: bool,
+    /// Keys that failed as witnesses since the last failure that counts, by their order hash.
+    failed_witnesses: HashSet<u64>,
     /// Where the record at the front belongs, when it is there as a witness.
     witness: Option<usize>,
 }
@@ -62,14 +69,14 @@ impl Blame {
     }
 
     fn backend_is_well(&self, answers: u64) -> bool {
-        self.asked_well || answers > self.answers_at_first
+        self.asked_well || answers > self.answers_at_last
     }
 }
 
 impl Lane {
-    /// Whether what is out is not the record that is to be judged, but another, or a question.
-    pub(super) fn is_asking_others(&self) -> bool {
-        self.blame.witness.is_some() || self.exchange.next().0 == Kind::Health
+    /// Whether what is out is the harmless question.
+    pub(super) fn is_asking_health(&self) -> bool {
+        self.exchange.next().0 == Kind::Health
     }
 
     /// Whether the record at the front is there as a witness.
@@ -77,34 +84,59 @@ impl Lane {
         self.blame.witness.is_some()
     }
 
-    /// The record at the front failed.
+    /// The record at the front failed. Whether something else was answered since it did before.
     pub(super) fn count_failure<S: Sink>(
         &mut self,
         trouble: &Trouble,
         cx: &mut LaneContext<'_, S>,
-    ) {
+    ) -> bool {
         let record = fingerprint(cx.held, self.pending[0]);
-        let answers = cx.counters.answers.load();
-        if self.blame.failures == 0 || self.blame.record != record {
+        let answers_at_last = cx.counters.answers.load();
+        let is_first = self.blame.failures == 0 || self.blame.record != record;
+        let is_well = !is_first && self.blame.backend_is_well(answers_at_last);
+        if is_first || is_well {
             self.blame = Blame {
                 record,
-                answers_at_first: answers,
+                failures: if is_first { 1 } else { self.blame.failures + 1 },
+                doubted: is_well && self.blame.doubted,
                 ..Blame::default()
             };
+        } else {
+            self.blame.doubted = true;
         }
-        self.blame.failures = self.blame.failures.saturating_add(1);
-        if self.blame.failures >= cx.settings.attempts_max && self.blame.backend_is_well(answers) {
+        self.blame.answers_at_last = answers_at_last;
+        if is_well && self.blame.failures >= cx.settings.attempts_max {
             let detail = format!(
                 "it failed {} times while the backend was otherwise well; last: {trouble}",
                 self.blame.failures
             );
             self.reject_front("attempts", detail, cx);
         }
+        is_well
     }
 
-    /// Whether the record at the front has failed often enough, and nothing tells whether the backend is otherwise well.
+    /// The record at the front, as one that failed.
+    pub(super) fn failed_front<S: Sink>(&self, cx: &LaneContext<'_, S>) -> Option<FailedRecord> {
+        let front = self.pending.front()?;
+        let origin = cx.held.origin(front.batch);
+        Some(FailedRecord {
+            log: Arc::clone(&origin.log),
+            line: origin.first_line + u64::from(front.line) + 1,
+            others_answered: false,
+        })
+    }
+
+    /// What is out has failed; where it is a witness, another one is to be asked first.
+    pub(super) fn note_failed_witness<S: Sink>(&mut self, cx: &LaneContext<'_, S>) {
+        if self.has_witness() {
+            let key = order_of(cx.held, &self.pending[0], &mut Vec::new());
+            self.blame.failed_witnesses.insert(key);
+        }
+    }
+
+    /// Whether the record at the front keeps failing, and nothing tells whether the backend has been well since it did last.
     pub(super) fn must_ask_others<S: Sink>(&self, cx: &LaneContext<'_, S>) -> bool {
-        self.blame.failures >= cx.settings.attempts_max
+        self.blame.doubted
             && !self.blame.backend_is_well(cx.counters.answers.load())
             && !self.has_witness()
             && !self.cleared
@@ -116,22 +148,26 @@ impl Lane {
         cx.counters.in_flight_records.load() <= self.pending.len() as u64
     }
 
-    /// Puts a record of another key at the front. False: there is none.
+    /// Puts a record of another key at the front. False: there is none to put there.
     pub(super) fn call_witness<S: Sink>(&mut self, cx: &LaneContext<'_, S>) -> bool {
         let mut scratch = Vec::new();
-        let mut order = |pending: &Pending| {
-            let bytes = cx.held.bytes(pending.batch, pending.at, pending.bytes);
-            order_hash(&Record::parse_checked(bytes), &mut scratch)
-        };
+        let mut order = |pending: &Pending| order_of(cx.held, pending, &mut scratch);
         let mut keys = HashSet::from([order(&self.pending[0])]);
         // Only the first record of a key may go ahead of others (guarantees, G2).
-        let firsts: Vec<usize> = (1..self.pending.len().min(WITNESSES_LOOKED_AT_MAX))
-            .filter(|at| keys.insert(order(&self.pending[*at])))
-            .collect();
-        if firsts.is_empty() {
-            return false;
-        }
-        let at = firsts[cx.jitter as usize % firsts.len()];
+        let firsts = (1..self.pending.len().min(WITNESSES_LOOKED_AT_MAX)).filter_map(|at| {
+            let key = order(&self.pending[at]);
+            keys.insert(key).then_some((at, key))
+        });
+        let has_failed = &self.blame.failed_witnesses;
+        let (failed, others): (Vec<_>, Vec<_>) =
+            firsts.partition(|(_, key)| has_failed.contains(key));
+        let witnesses = match others.len() {
+            0 if failed.len() < KEYS_FAILING_ALONE_MAX && self.is_alone(cx) => return false,
+            0 if failed.is_empty() => return false,
+            0 => failed,
+            _ => others,
+        };
+        let (at, _) = witnesses[cx.jitter as usize % witnesses.len()];
         let witness = self.pending.remove(at).expect("it is one of them");
         self.pending.push_front(witness);
         self.blame.witness = Some(at);
@@ -162,6 +198,11 @@ impl Lane {
             self.pending.insert(at.min(self.pending.len()), witness);
         }
     }
+}
+
+fn order_of(held: &HeldBatches, pending: &Pending, scratch: &mut Vec<u8>) -> u64 {
+    let bytes = held.bytes(pending.batch, pending.at, pending.bytes);
+    order_hash(&Record::parse_checked(bytes), scratch)
 }
 
 fn fingerprint(held: &HeldBatches, pending: Pending) -> u64 {

@@ -1,7 +1,7 @@
 //! What lanes' failures mean for their backend.
 //!
 //! One lane that fails alone has one record's failure, which the lane settles by `attempts_max`. Several that fail while none is answered
-//! have the backend's.
+//! have the backend's. A lane that has asked others knows better: then the failure is the record's own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,12 +42,13 @@ impl Troubles {
 }
 
 impl Monitor {
-    /// A lane failed.
+    /// A lane failed; by a fault of the record's own, where others were answered meanwhile.
     pub fn handle_trouble(
         &mut self,
         lane: u16,
         epoch: Epoch,
         trouble: &Trouble,
+        others_answered: bool,
         answers: u64,
         now: Now,
     ) {
@@ -64,7 +65,11 @@ impl Monitor {
         if matches!(trouble, Trouble::Connection(_)) && !up.watched {
             up.begin_hold();
         }
-        let failed = up.troubles.count(lane, trouble, answers);
+        let failed = if others_answered {
+            0
+        } else {
+            up.troubles.count(lane, trouble, answers)
+        };
         if *trouble == Trouble::Refused {
             self.password_doubted = true;
             self.pause_longer(now);

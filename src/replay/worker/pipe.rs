@@ -10,7 +10,7 @@ use crate::replay::chunk::Chunk;
 use crate::replay::held::{HeldBatches, HeldKey};
 use crate::replay::lane::{LaneSettings, RawLine, Sink};
 use crate::replay::messages::{
-    BackendId, ControlMail, Epoch, KeeperMail, Rejection, Settled, Trouble,
+    BackendId, ControlMail, Epoch, FailedRecord, KeeperMail, Rejection, Settled, Trouble,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::pace::Bucket;
@@ -103,7 +103,7 @@ impl Results<'_> {
 impl Sink for Results<'_> {
     fn settle(&mut self, held: &HeldBatches, batch: HeldKey, line: u32, settlement: Settlement) {
         self.settled.push(Settled {
-            segment: held.segment(batch),
+            segment: held.origin(batch).segment,
             line,
             settlement,
         });
@@ -122,11 +122,12 @@ impl Sink for Results<'_> {
         raw: RawLine,
     ) {
         self.hand_over();
+        let origin = held.origin(batch);
         self.outbox
             .push_back(KeeperMail::Rejected(Box::new(Rejection {
                 backend: self.backend,
-                file: held.file(batch),
-                segment: held.segment(batch),
+                file: origin.file,
+                segment: origin.segment,
                 line,
                 offset: Some(raw.offset),
                 reason,
@@ -140,12 +141,13 @@ impl Sink for Results<'_> {
         self.links.returns.release(chunk);
     }
 
-    fn trouble(&mut self, lane: u16, trouble: Trouble) {
+    fn trouble(&mut self, lane: u16, trouble: Trouble, record: Option<FailedRecord>) {
         self.troubles.push_back(ControlMail::Trouble {
             backend: self.backend,
             lane,
             epoch: self.epoch,
             trouble,
+            record,
         });
     }
 }

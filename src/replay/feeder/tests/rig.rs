@@ -319,9 +319,15 @@ impl Rig {
 
     fn handle_batch(&mut self, batch: &Batch) {
         assert!(batch.epoch <= self.epochs[&batch.backend]);
-        let segment = &self.segments[&batch.segment];
-        let opened = self.opened.iter().find(|opened| opened.file == batch.file);
-        let file = opened.expect("a file is told of first").name.to_string();
+        let origin = &batch.origin;
+        let segment = &self.segments[&origin.segment];
+        let opened = self.opened.iter().find(|opened| opened.file == origin.file);
+        let opened = opened.expect("a file is told of first");
+        assert_eq!(
+            (&origin.log, origin.first_line),
+            (&opened.name, segment.first_line)
+        );
+        let file = opened.name.to_string();
         for fed in &batch.records {
             let bytes = &batch.chunk.bytes()[fed.at as usize..][..fed.bytes as usize];
             let record = Record::parse(bytes).expect("what is fed is a record");

@@ -1,12 +1,14 @@
 //! Whether a failure is a record's own or its backend's.
 
 use super::*;
+use crate::limits::KEYS_FAILING_ALONE_MAX;
+use crate::replay::messages::FailedRecord;
 
 #[test]
 fn a_record_that_fails_while_others_move_is_set_aside_after_attempts_max() {
     let mut rig = Rig::new(settings());
     rig.feed(&puts(2));
-    for others in [0, 1, 1] {
+    for others in [1, 1, 0] {
         rig.connect();
         rig.answer(0, &answer("500 Internal Server Error", ""));
         rig.counters.answers.add(others);
@@ -49,6 +51,7 @@ fn own_answers_in_the_same_read_are_not_others_moving() {
 }
 
 const FAILED: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+const MISSING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 const HARMLESS: &str = "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\n";
 
 impl Rig {
@@ -57,6 +60,12 @@ impl Rig {
         self.connect();
         self.answer(0, FAILED);
         self.wait(10);
+    }
+
+    /// The same, and another lane's record is answered meanwhile.
+    fn fail_while_others_move(&mut self) {
+        self.fail();
+        self.counters.answers.add(1);
     }
 
     /// Goes on until nothing waits any more; requests for these keys fail. Says what the keeper was told.
@@ -102,9 +111,8 @@ impl Rig {
 fn failures_before_a_flush_still_count_after_it() {
     let mut rig = Rig::new(settings());
     rig.feed(&puts(2));
-    rig.fail();
-    rig.counters.answers.add(1);
-    rig.fail();
+    rig.fail_while_others_move();
+    rig.fail_while_others_move();
     rig.flush_and_open();
     rig.feed(&puts(2));
     rig.fail();
@@ -115,27 +123,76 @@ fn failures_before_a_flush_still_count_after_it() {
 fn failures_of_one_record_are_not_anothers() {
     let mut rig = Rig::new(settings());
     rig.feed(&puts(2));
-    rig.fail();
-    rig.fail();
+    rig.fail_while_others_move();
+    rig.fail_while_others_move();
     rig.flush_and_open();
     rig.feed(&[put("b")]);
-    rig.counters.answers.add(1);
     rig.fail();
     assert_eq!(rig.told(), ["flushed 1"]);
 }
 
 #[test]
-fn where_no_other_lane_moves_a_record_of_another_key_goes_ahead_as_a_witness() {
+fn where_no_other_lane_moves_a_record_of_another_key_goes_ahead_as_a_witness_of_each_try() {
     let mut rig = Rig::new(settings());
-    rig.feed(&puts(2));
-    (0..3).for_each(|_| rig.fail());
-    assert_eq!(rig.told(), [""; 0]);
+    rig.feed(&[put("a"), put("b"), put("c")]);
+    (0..2).for_each(|_| rig.fail());
+    for _ in 0..2 {
+        rig.bursts();
+        rig.connect();
+        assert!(["b", "c"].contains(&&*rig.bursts()[0]));
+        rig.answer(0, APPLIED);
+        assert!(rig.bursts()[0].starts_with('a'));
+        rig.answer(0, FAILED);
+        rig.wait(10);
+    }
+    let mut told = rig.told();
+    told[..2].sort();
+    assert_eq!(told, ["1.1=Applied", "1.2=Applied", "1.0!attempts"]);
+}
+
+#[test]
+fn bad_spells_of_a_backend_count_once_each_however_long_they_are() {
+    let mut rig = Rig::new(settings());
+    rig.counters.in_flight_records.set(9);
+    rig.feed(&puts(1));
+    for _ in 0..2 {
+        (0..20).for_each(|_| rig.fail());
+        rig.counters.answers.add(1);
+    }
+    assert_eq!(rig.bursts(), ["a"; 40]);
     rig.connect();
-    assert_eq!(rig.bursts(), ["a", "a", "a", "b"]);
     rig.answer(0, APPLIED);
-    assert_eq!(rig.bursts(), ["a"]);
+    assert_eq!(rig.told(), ["1.0=Applied"]);
+}
+
+#[test]
+fn a_failure_tells_its_line_and_whether_it_is_the_records_own() {
+    let failed = |line, others_answered| {
+        Some(FailedRecord {
+            log: LOG.into(),
+            line,
+            others_answered,
+        })
+    };
+    let mut rig = Rig::new(settings());
+    rig.feed(&puts(3));
+    rig.connect();
+    rig.answer(0, APPLIED);
     rig.answer(0, FAILED);
-    assert_eq!(rig.told(), ["1.1=Applied", "1.0!attempts"]);
+    rig.counters.answers.add(1);
+    rig.wait(10);
+    rig.fail();
+    rig.fail();
+    rig.connect();
+    rig.break_connection(0);
+    let records: Vec<_> = rig
+        .failures()
+        .into_iter()
+        .map(|(_, record)| record)
+        .collect();
+    let doubted = [failed(102, false), failed(102, true), failed(102, false)];
+    let witness = failed(103, false);
+    assert_eq!((&records[..3], &records[3]), (&doubted[..], &witness));
 }
 
 #[test]
@@ -165,7 +222,7 @@ fn a_witness_never_overtakes_a_record_of_its_own_key() {
         version(2, "b"),
         version(3, "%62"),
     ]);
-    (0..3).for_each(|_| rig.fail());
+    (0..2).for_each(|_| rig.fail());
     rig.sent.clear();
     rig.connect();
     assert!(rig.sent[0].1.contains("key=b&ver=1&"), "{}", rig.sent[0].1);
@@ -181,17 +238,13 @@ fn a_witness_never_overtakes_a_record_of_its_own_key() {
 #[test]
 fn a_witness_that_fails_goes_back_to_its_place_and_is_not_blamed() {
     let mut rig = Rig::new(settings());
+    rig.counters.in_flight_records.set(9);
     rig.feed(&puts(2));
-    for _ in 0..20 {
-        rig.fail();
-    }
+    (0..20).for_each(|_| rig.fail());
     let bursts = rig.bursts();
     assert!(bursts.contains(&"b".to_owned()), "{bursts:?}");
     assert_eq!(rig.told(), [""; 0]);
-    rig.connect();
-    rig.answer(0, APPLIED);
-    rig.answer(0, APPLIED);
-    let mut told = rig.told();
+    let mut told = rig.replay_with_failing(&[]);
     told.sort();
     assert_eq!(told, ["1.0=Applied", "1.1=Applied"]);
 }
@@ -201,26 +254,75 @@ fn the_last_record_of_all_is_set_aside_when_a_harmless_question_is_answered() {
     let mut rig = Rig::new(settings());
     rig.counters.in_flight_records.set(1);
     rig.feed(&puts(1));
-    (0..3).for_each(|_| rig.fail());
-    rig.sent.clear();
-    rig.connect();
-    assert!(rig.sent[0].1.starts_with(HARMLESS), "{}", rig.sent[0].1);
-    rig.answer(0, &answer("404 Not Found", ""));
-    assert_eq!(rig.told(), [""; 0], "it is tried once more");
-    rig.answer(0, FAILED);
+    (0..2).for_each(|_| rig.fail());
+    for _ in 0..2 {
+        rig.sent.clear();
+        rig.connect();
+        assert!(rig.sent[0].1.starts_with(HARMLESS), "{}", rig.sent[0].1);
+        assert_eq!(rig.told(), [""; 0], "it is tried once more");
+        rig.answer(0, &answer("404 Not Found", ""));
+        rig.answer(0, FAILED);
+        rig.wait(10);
+    }
     assert_eq!(rig.told(), ["1.0!attempts"]);
+}
+
+/// One lane has all that the backend has, and every record of it fails, while the question is answered. Says what was set aside.
+fn rejected_of_keys_that_all_fail(keys: usize) -> Vec<String> {
+    let names: Vec<String> = (0..keys).map(|key| format!("k{key}")).collect();
+    let records = names.iter().map(|name| Record {
+        key: name.as_bytes(),
+        ..put("")
+    });
+    let mut rig = Rig::new(settings());
+    rig.feed(&records.collect::<Vec<_>>());
+    let mut told = vec![];
+    for _ in 0..200 {
+        rig.counters
+            .in_flight_records
+            .set((keys - told.len()) as u64);
+        rig.connect();
+        while let Some((slot, burst)) = rig.sent.pop() {
+            let is_harmless = burst.starts_with(HARMLESS);
+            rig.answer(slot, if is_harmless { MISSING } else { FAILED });
+        }
+        rig.wait(10);
+        told.extend(rig.told());
+    }
+    told
+}
+
+#[test]
+fn a_few_keys_that_all_fail_and_are_alone_are_set_aside() {
+    let told = rejected_of_keys_that_all_fail(KEYS_FAILING_ALONE_MAX);
+    assert_eq!(told.len(), KEYS_FAILING_ALONE_MAX, "{told:?}");
+    assert!(
+        told.iter().all(|one| one.ends_with("!attempts")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn many_keys_that_all_fail_are_the_backends_failure() {
+    let told = rejected_of_keys_that_all_fail(KEYS_FAILING_ALONE_MAX + 1);
+    assert_eq!(told, [""; 0]);
 }
 
 #[test]
 fn the_last_record_of_all_waits_where_the_question_fails_too() {
-    let mut rig = Rig::new(settings());
-    rig.counters.in_flight_records.set(1);
-    rig.feed(&puts(1));
-    for _ in 0..20 {
-        rig.fail();
+    const STRANGERS: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for failed in [FAILED, STRANGERS] {
+        let mut rig = Rig::new(settings());
+        rig.counters.in_flight_records.set(1);
+        rig.feed(&puts(1));
+        for _ in 0..20 {
+            rig.connect();
+            rig.answer(0, failed);
+            rig.wait(10);
+        }
+        assert!(rig.sent.last().unwrap().1.starts_with(HARMLESS));
+        assert_eq!(rig.told(), [""; 0]);
     }
-    assert!(rig.sent.last().unwrap().1.starts_with(HARMLESS));
-    assert_eq!(rig.told(), [""; 0]);
 }
 
 #[test]

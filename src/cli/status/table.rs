@@ -116,6 +116,7 @@ mod tests {
             settled: 10_000,
             backlog_bytes: 3 << 20,
             backends,
+            ..Report::default()
         };
         let text = render(&report, "127.0.0.1:8089".parse().unwrap());
         for word in words {

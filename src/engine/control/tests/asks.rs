@@ -165,7 +165,7 @@ fn whoever_waits_for_a_point_is_answered_when_it_is_settled() {
     let (id, board) = bench.take_point("127.0.0.1:1");
     let all = bench.ask_point(&id, "&wait=20s");
     let one = bench.ask_point(&id, "&wait=20s&backend=127.0.0.1:1");
-    bench.wait_for_status("\"state\":");
+    bench.wait_for_status("\"sync_point_waiters\":2,");
     let (code, body) = end_of(bench.ask_point(&id, ""));
     assert!(code == "200" && body.contains("\"settled\":false"), "{body}");
     let (code, body) = end_of(bench.ask_point(&id, "&wait=10ms"));
@@ -188,17 +188,13 @@ fn who_has_waited_longest_gives_way_and_the_end_answers_all() {
     bench.find_and_meet("127.0.0.1:1");
     let (id, _board) = bench.take_point("127.0.0.1:1");
     let first = bench.ask_point(&id, "&wait=20s");
-    // The first must be there before the others.
-    eventually("the first waits", || {
-        let (_, body) = end_of(bench.ask_point(&id, ""));
-        body.contains("\"settled\":false").then_some(())
-    });
-    thread::sleep(Duration::from_millis(50));
+    bench.wait_for_status("\"sync_points\":1,\"sync_point_waiters\":1,");
     let others: Vec<_> = (0..SYNC_POINT_WAITERS_MAX)
         .map(|_| bench.ask_point(&id, "&wait=20s"))
         .collect();
     let (code, body) = end_of(first);
     assert!(code == "200" && body.contains("\"settled\":false"), "{body}");
+    bench.wait_for_status(&format!("\"sync_point_waiters\":{SYNC_POINT_WAITERS_MAX},"));
     bench.links.shared.stop();
     for other in others {
         let (code, _) = end_of(other);

@@ -68,9 +68,8 @@ fn rate(text: &str) -> Result<String, String> {
 
 impl Verb {
     fn path(&self) -> String {
-        let of = |verb: &str, backend: &str| {
-            format!("/v1/control/{verb}?backend={}", in_query(backend))
-        };
+        let of =
+            |verb: &str, backend: &str| format!("/v1/control/{verb}?backend={}", in_query(backend));
         match self {
             Self::Pause { backend } => of("pause", backend),
             Self::Resume { backend } => of("resume", backend),

@@ -303,7 +303,10 @@ mod tests {
     #[test]
     fn a_file_that_was_moved_away_is_begun_anew_when_that_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let (name, moved) = (folder.path().join("2026-11-22.log"), folder.path().join("1"));
+        let (name, moved) = (
+            folder.path().join("2026-11-22.log"),
+            folder.path().join("1"),
+        );
         let mut file =
             DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap()).unwrap();
         file.write_all(b"one\n").unwrap();

@@ -202,8 +202,9 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
                 eprintln!("hustdbsync: {why}");
                 return ExitCode::from(WRONG_USE);
             }
-            None => load_config(place.config.as_deref())
-                .and_then(|config| rejected::run(&verb, config)),
+            None => {
+                load_config(place.config.as_deref()).and_then(|config| rejected::run(&verb, config))
+            }
         },
         Some(Command::Demo(args)) => demo::demo::<S>(&args),
         Some(Command::Inspect(args)) => inspect::inspect(&args),

@@ -95,9 +95,9 @@ impl Verb {
                     "say which lines: by --id, --backend, --reason, --since or --until, or else --all",
                 )
             }
-            Self::Drop { selection, yes, .. } if !yes && selection.ids.is_empty() => {
-                Some("lines that are dropped are gone for good: give their ids (--id), or say --yes")
-            }
+            Self::Drop { selection, yes, .. } if !yes && selection.ids.is_empty() => Some(
+                "lines that are dropped are gone for good: give their ids (--id), or say --yes",
+            ),
             Self::Replay { .. } | Self::Drop { .. } => None,
         }
     }

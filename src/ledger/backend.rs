@@ -190,7 +190,11 @@ impl BackendLedger {
             .file
             .register(id, first, end_byte, lines, settled_before);
         // What was taken back was counted when it was read first.
-        let processed = if self.returned.contains(&file) { 0 } else { processed };
+        let processed = if self.returned.contains(&file) {
+            0
+        } else {
+            processed
+        };
         self.totals.processed = self.totals.processed.saturating_add(processed);
         let bytes = end_byte - first.byte;
         let done = (settled_before.len() == lines as usize).then_some(SegmentDone { lines, bytes });

@@ -85,7 +85,12 @@ mod tests {
         totals.settle_anew(Tally::Rejected);
         totals.settle_anew(Tally::Applied);
         assert_eq!(
-            (totals.processed, totals.settled, totals.applied, totals.rejected),
+            (
+                totals.processed,
+                totals.settled,
+                totals.applied,
+                totals.rejected
+            ),
             (2, 2, 2, 0)
         );
         totals.settle_anew(Tally::Absent);

@@ -177,9 +177,11 @@ impl<D: Disk> Keeper<D> {
         match mail {
             KeeperMail::Backend(info) => self.add_desk(info),
             KeeperMail::Settings(settings) => self.settings = settings,
-            KeeperMail::SyncPoint { id, is_backend } => self.at_points(now, |points, desks, tools| {
-                points.take(id, is_backend, desks, tools);
-            }),
+            KeeperMail::SyncPoint { id, is_backend } => {
+                self.at_points(now, |points, desks, tools| {
+                    points.take(id, is_backend, desks, tools);
+                })
+            }
             KeeperMail::ForgetSyncPoint { id } => self.points.forget(id),
             KeeperMail::Stop => self.phase = Phase::Stopping,
             mail => {

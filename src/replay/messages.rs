@@ -24,13 +24,13 @@ use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
 pub use crate::ledger::rejected::Filter;
-pub use rework::{Rework, Reworked};
 use crate::replay::chunk::Chunk;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
+pub use rework::{Rework, Reworked};
 
 /// A backend's place in every table; given once, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

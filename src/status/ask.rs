@@ -319,7 +319,9 @@ fn ids(text: &str) -> Result<Vec<u64>, Refusal> {
 fn wait(text: &str) -> Result<Duration, Refusal> {
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("", 1000)];
     let number = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-    let unit = units.iter().find(|(unit, _)| *unit == &text[number.len()..]);
+    let unit = units
+        .iter()
+        .find(|(unit, _)| *unit == &text[number.len()..]);
     let millis = unit.and_then(|(_, millis)| digits(number)?.checked_mul(*millis));
     let longest = SYNC_POINT_WAIT_MAX.as_secs();
     millis
@@ -346,7 +348,10 @@ impl Parameters {
     fn of(request: &Request<'_>, known: &[&str]) -> Result<Self, Refusal> {
         let mut found: Vec<(String, String)> = Vec::new();
         let query = request.query.unwrap_or_default();
-        for pair in query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        for pair in query
+            .split(|byte| *byte == b'&')
+            .filter(|pair| !pair.is_empty())
+        {
             let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
             let value = pair.get(end + 1..).unwrap_or_default();
             let (Some(name), Some(value)) = (decoded(&pair[..end]), decoded(value)) else {
@@ -445,9 +450,18 @@ mod tests {
 
     #[test]
     fn each_control_is_understood() {
-        check("/v1/control/pause?backend=a:1", of("a:1", BackendAsk::Pause));
-        check("/v1/control/resume?backend=a%3A1", of("a:1", BackendAsk::Resume));
-        check("/v1/control/probe?backend=[::1]:8", of("[::1]:8", BackendAsk::Probe));
+        check(
+            "/v1/control/pause?backend=a:1",
+            of("a:1", BackendAsk::Pause),
+        );
+        check(
+            "/v1/control/resume?backend=a%3A1",
+            of("a:1", BackendAsk::Resume),
+        );
+        check(
+            "/v1/control/probe?backend=[::1]:8",
+            of("[::1]:8", BackendAsk::Probe),
+        );
         for (text, rate) in [("0", Some(0)), ("1500", Some(1500)), ("default", None)] {
             check(
                 &format!("/v1/control/rate?rate={text}&backend=a:1"),
@@ -482,12 +496,30 @@ mod tests {
             panic!("a point is asked for")
         };
         assert_eq!(of_one.backend.as_deref(), Some("a:1"));
-        for wait in ["-1", "1h", "s", "11m", "99999999999999999999s", "1.5s", "ms1"] {
+        for wait in [
+            "-1",
+            "1h",
+            "s",
+            "11m",
+            "99999999999999999999s",
+            "1.5s",
+            "ms1",
+        ] {
             let target = format!("/sync_point?id=1&wait={wait}");
             check_refused(Method::Get, &target, Status::BadRequest, "wait is a time");
         }
-        check_refused(Method::Get, "/sync_point", Status::BadRequest, "id is missing");
-        check_refused(Method::Head, "/sync_point?id=1", Status::MethodNotAllowed, "");
+        check_refused(
+            Method::Get,
+            "/sync_point",
+            Status::BadRequest,
+            "id is missing",
+        );
+        check_refused(
+            Method::Head,
+            "/sync_point?id=1",
+            Status::MethodNotAllowed,
+            "",
+        );
     }
 
     #[test]
@@ -539,14 +571,42 @@ mod tests {
     fn wrong_use_is_refused_with_a_line() {
         for (target, status, why) in [
             ("/v1/control/", Status::NotFound, "there is pause"),
-            ("/v1/control/paus?backend=a:1", Status::NotFound, "there is pause"),
+            (
+                "/v1/control/paus?backend=a:1",
+                Status::NotFound,
+                "there is pause",
+            ),
             ("/v1/rejected/list", Status::NotFound, "there is replay"),
-            ("/v1/control/pause", Status::BadRequest, "backend is missing"),
-            ("/v1/control/rate?backend=a:1", Status::BadRequest, "rate is missing"),
-            ("/v1/control/rate?backend=a:1&rate=-1", Status::BadRequest, "rate is records"),
-            ("/v1/control/rate?backend=a:1&rate=1e3", Status::BadRequest, "rate is records"),
-            ("/v1/control/rate?backend=a:1&rate=100000001", Status::BadRequest, "the most is"),
-            ("/v1/control/drain?now=1", Status::BadRequest, "no parameter"),
+            (
+                "/v1/control/pause",
+                Status::BadRequest,
+                "backend is missing",
+            ),
+            (
+                "/v1/control/rate?backend=a:1",
+                Status::BadRequest,
+                "rate is missing",
+            ),
+            (
+                "/v1/control/rate?backend=a:1&rate=-1",
+                Status::BadRequest,
+                "rate is records",
+            ),
+            (
+                "/v1/control/rate?backend=a:1&rate=1e3",
+                Status::BadRequest,
+                "rate is records",
+            ),
+            (
+                "/v1/control/rate?backend=a:1&rate=100000001",
+                Status::BadRequest,
+                "the most is",
+            ),
+            (
+                "/v1/control/drain?now=1",
+                Status::BadRequest,
+                "no parameter",
+            ),
         ] {
             check_refused(Method::Post, target, status, why);
         }
@@ -581,7 +641,13 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_for_this() {
-        for target in ["/", "/sync_status?backend_count=1", "/sync_point/", "/v1/control", "/v1/status"] {
+        for target in [
+            "/",
+            "/sync_status?backend_count=1",
+            "/sync_point/",
+            "/v1/control",
+            "/v1/status",
+        ] {
             assert_eq!(asked(Method::Post, target, RIGHT), None, "{target}");
         }
     }

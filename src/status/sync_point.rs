@@ -186,7 +186,10 @@ mod tests {
         assert_eq!(point.is_settled(Some("b:1")), Some(true));
         assert_eq!(point.is_settled(Some("c:1")), None);
         let report = told(&point, None);
-        assert_eq!((report.id.as_str(), report.taken_unix, report.settled), ("7-1", 5, false));
+        assert_eq!(
+            (report.id.as_str(), report.taken_unix, report.settled),
+            ("7-1", 5, false)
+        );
         let expected = BackendReport {
             name: "a:1".into(),
             settled: false,

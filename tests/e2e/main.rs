@@ -13,7 +13,7 @@ mod log;
 mod operator;
 mod process;
 mod rejected;
-mod reworked;
 mod restart;
+mod reworked;
 mod trouble;
 mod ttl;

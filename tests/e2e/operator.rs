@@ -21,7 +21,10 @@ fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
     // No hint need have come: what is in the logs now counts.
     let (code, out, err) = home.command(&["status", "--wait=60s", "--backend", &whole.name()]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.starts_with(&format!("{} is whole", whole.name())), "{out}");
+    assert!(
+        out.starts_with(&format!("{} is whole", whole.name())),
+        "{out}"
+    );
     assert_holds(&whole, &written.expected(now_unix()));
 
     let (code, out, _) = home.command(&["status", "--wait=300ms"]);
@@ -80,9 +83,16 @@ fn a_paused_backend_is_left_alone_and_loses_nothing() {
     let server = home.start();
     eventually("some is sent", || standin.counters().requests > 500);
     let (code, out, err) = home.command(&["ctl", "pause", &name]);
-    assert_eq!((code, out, err.as_str()), (0, format!("{name}: paused\n"), ""));
+    assert_eq!(
+        (code, out, err.as_str()),
+        (0, format!("{name}: paused\n"), "")
+    );
     let paused = server.wait_for_state(&name, "paused");
-    assert!(paused.why.contains("hustdbsync ctl resume"), "{}", paused.why);
+    assert!(
+        paused.why.contains("hustdbsync ctl resume"),
+        "{}",
+        paused.why
+    );
     eventually("all connections are closed", || {
         server.backend(&name).unwrap().counts.connections_open == 0
     });
@@ -93,9 +103,14 @@ fn a_paused_backend_is_left_alone_and_loses_nothing() {
     let (code, _, err) = home.command(&["ctl", "pause", &name]);
     assert!(code == 1 && err.contains("it is paused already"), "{err}");
     let (code, out, _) = home.command(&["status", "--wait=0s", "--backend", &name]);
-    assert!(code == 3 && out.contains("it is paused: an operator"), "{out}");
+    assert!(
+        code == 3 && out.contains("it is paused: an operator"),
+        "{out}"
+    );
 
-    standin.set_script(hustdbsync::standin::Script::default()).unwrap();
+    standin
+        .set_script(hustdbsync::standin::Script::default())
+        .unwrap();
     let (code, _, err) = home.command(&["ctl", "resume", &name]);
     assert_eq!((code, err.as_str()), (0, ""));
     server.wait_settled(&name, 20_000);
@@ -113,10 +128,17 @@ fn a_rate_is_bound_and_let_go() {
     let server = home.start();
     server.wait_settled(&name, 1);
     let (code, out, _) = home.command(&["ctl", "rate", &name, "50"]);
-    assert_eq!((code, out), (0, format!("{name}: at most 50 records/s now\n")));
+    assert_eq!(
+        (code, out),
+        (0, format!("{name}: at most 50 records/s now\n"))
+    );
     let mut lines = Vec::new();
     for nth in 0..200 {
-        lines.extend(crate::log::line_of(&crate::log::put(&format!("k{nth}"), 1, "v")));
+        lines.extend(crate::log::line_of(&crate::log::put(
+            &format!("k{nth}"),
+            1,
+            "v",
+        )));
     }
     let began = std::time::Instant::now();
     log.raw(lines);
@@ -125,9 +147,16 @@ fn a_rate_is_bound_and_let_go() {
     });
     let settled = server.backend(&name).unwrap().counts.settled;
     let most = 1.0 + 50.0 * (began.elapsed().as_secs_f64() + 1.0) + 64.0;
-    assert!((settled as f64) < most, "{settled} in {:?}", began.elapsed());
+    assert!(
+        (settled as f64) < most,
+        "{settled} in {:?}",
+        began.elapsed()
+    );
     let (code, out, _) = home.command(&["ctl", "rate", &name, "default"]);
-    assert_eq!((code, out), (0, format!("{name}: its rate has no bound now\n")));
+    assert_eq!(
+        (code, out),
+        (0, format!("{name}: its rate has no bound now\n"))
+    );
     server.wait_settled(&name, 201);
     assert_in_order(&standin);
     server.stop();

@@ -33,14 +33,23 @@ fn lines_are_replayed_when_the_cause_is_mended_and_count_once() {
     let (home, standin, server) = refused();
     let name = standin.name();
     assert_eq!(listed(&home, &[]).len(), 2);
-    assert_eq!(listed(&home, &["--reason", "bad_request", "--since", "1h"]).len(), 2);
+    assert_eq!(
+        listed(&home, &["--reason", "bad_request", "--since", "1h"]).len(),
+        2
+    );
     assert!(listed(&home, &["--until", "2020-01-01"]).is_empty());
     let (_, shown, _) = home.command(&["rejected", "show", "--values"]);
-    assert!(shown.contains("record   put, version 1, key bad2, value v2\n"), "{shown}");
+    assert!(
+        shown.contains("record   put, version 1, key bad2, value v2\n"),
+        "{shown}"
+    );
 
     // The cause is still there: they come back, and are still two.
     let (code, out, err) = home.command(&["rejected", "replay", "--backend", &name]);
-    assert_eq!((code, out.as_str(), err.as_str()), (0, "2 lines replayed, 0 left\n", ""));
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (0, "2 lines replayed, 0 left\n", "")
+    );
     eventually("they are set aside again", || {
         let files = home.rejected(&name).into_iter();
         files
@@ -96,6 +105,8 @@ fn an_addition_that_is_replayed_is_asked_for_first() {
     let (home, standin) = (Home::new().with_port(), standin());
     let rule = Rule::new(On::Mutations, Act::status(400)).times(1);
     standin.set_script(Script::default().rule(rule)).unwrap();
+    let server = home.start();
+    // Written while it runs: nobody can have sent it before.
     home.log(&standin.name()).record(&Record {
         method: Method::Zadd,
         table: b"t",
@@ -103,7 +114,6 @@ fn an_addition_that_is_replayed_is_asked_for_first() {
         opt: 1,
         ..put("m", 1, "m")
     });
-    let server = home.start();
     server.wait_settled(&standin.name(), 1);
     assert_eq!(server.backend(&standin.name()).unwrap().counts.asked, 0);
     let (code, _, err) = home.command(&["rejected", "replay", "--all"]);
@@ -127,6 +137,9 @@ fn lines_are_dropped_by_the_server_or_where_none_runs_by_the_command() {
     assert!(listed(&home, &[]).is_empty());
     let server = home.start();
     let backend = server.wait_settled(&standin.name(), 3);
-    assert_eq!(backend.counts.rejected, 2, "they were set aside, and are settled");
+    assert_eq!(
+        backend.counts.rejected, 2,
+        "they were set aside, and are settled"
+    );
     server.stop();
 }

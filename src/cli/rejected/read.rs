@@ -9,7 +9,8 @@ use crate::ledger::rejected::{self, RejectedLine};
 
 /// The backends that have state and are selected, in the order of their names.
 pub(super) fn backends(state: &Path, selection: &Selection) -> io::Result<Vec<String>> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", state.display()));
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", state.display()));
     let folders = match fs::read_dir(state) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         folders => folders.map_err(named)?,
@@ -37,7 +38,8 @@ pub(super) fn each(
     let mut strange = 0;
     for backend in backends(state, selection)? {
         let path = state.join(backend).join(rejected::NAME);
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let mut lines = BufReader::new(File::open(&path).map_err(named)?);
         let mut line = Vec::new();
         loop {

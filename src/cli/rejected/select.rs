@@ -91,7 +91,11 @@ fn id(text: &str) -> Result<u64, String> {
 
 fn unix(text: &str) -> Result<u64, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    unix_at(text, now.unwrap_or(Duration::ZERO).as_secs(), TimeZone::system())
+    unix_at(
+        text,
+        now.unwrap_or(Duration::ZERO).as_secs(),
+        TimeZone::system(),
+    )
 }
 
 /// A time as people write it; `now`, Unix seconds, is for times ago, the zone for those without one.

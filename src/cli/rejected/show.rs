@@ -228,7 +228,10 @@ mod tests {
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         let id = listed(&Selection::default(), false)[..16].to_owned();
         assert_eq!(first["id"], id);
-        assert_eq!((&first["line"], &first["reason"]), (&12.into(), &"table_type".into()));
+        assert_eq!(
+            (&first["line"], &first["reason"]),
+            (&12.into(), &"table_type".into())
+        );
         let by_id = Selection {
             ids: vec![u64::from_str_radix(&id, 16).unwrap()],
             ..Selection::default()
@@ -244,8 +247,14 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         let text = shown(false);
-        assert!(text.contains("record   hset, version 7, key key, table table, value of 6 bytes\n"), "{text}");
-        assert!(text.contains("log      2026-11-22-16-40.log, line 12, byte 4711\n"), "{text}");
+        assert!(
+            text.contains("record   hset, version 7, key key, table table, value of 6 bytes\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("log      2026-11-22-16-40.log, line 12, byte 4711\n"),
+            "{text}"
+        );
         assert!(text.contains("record   none: "), "{text}");
         assert!(!text.contains("secret") && shown(true).contains("value secret\n"));
     }
@@ -254,7 +263,13 @@ mod tests {
     fn without_state_there_is_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let mut out = Vec::new();
-        list(&folder.path().join("none"), &Selection::default(), false, &mut out).unwrap();
+        list(
+            &folder.path().join("none"),
+            &Selection::default(),
+            false,
+            &mut out,
+        )
+        .unwrap();
         assert!(out.is_empty());
     }
 }

@@ -42,7 +42,9 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     let millis = number.parse::<u64>().ok().filter(|_| unit_millis > 0);
     let millis = millis.and_then(|count| count.checked_mul(unit_millis));
     // No longer than a clock goes.
-    let time = millis.map(Duration::from_millis).filter(|time| *time <= Duration::from_secs(366 * 86_400));
+    let time = millis
+        .map(Duration::from_millis)
+        .filter(|time| *time <= Duration::from_secs(366 * 86_400));
     time.ok_or_else(|| "a time is a number with ms, s, m or h".to_owned())
 }
 
@@ -112,7 +114,11 @@ fn ask(
     backend: Option<&str>,
     wait: Duration,
 ) -> Result<Asked, StatusError> {
-    let mut path = format!("/sync_point?id={}&wait={}ms", in_query(id), wait.as_millis());
+    let mut path = format!(
+        "/sync_point?id={}&wait={}ms",
+        in_query(id),
+        wait.as_millis()
+    );
     if let Some(backend) = backend {
         path += &format!("&backend={}", in_query(backend));
     }
@@ -219,7 +225,11 @@ mod tests {
             ("99999999999999999999s", None),
             ("9999999999999h", None),
         ] {
-            assert_eq!(time(text).ok(), expected.map(Duration::from_millis), "{text}");
+            assert_eq!(
+                time(text).ok(),
+                expected.map(Duration::from_millis),
+                "{text}"
+            );
         }
     }
 

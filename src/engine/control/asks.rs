@@ -205,7 +205,10 @@ impl Control {
         taken: Result<Arc<PointBoard>, String>,
         now: Now,
     ) {
-        let Some(asker) = self.sync_points.handle_taken(id, taken.as_ref().ok().cloned()) else {
+        let Some(asker) = self
+            .sync_points
+            .handle_taken(id, taken.as_ref().ok().cloned())
+        else {
             return;
         };
         let reply = match taken {
@@ -224,7 +227,8 @@ impl Control {
             },
         };
         if self.asks.reworks.len() >= REWORKS_MAX {
-            let why = "too many questions about rejected lines wait for an answer; try again in a moment";
+            let why =
+                "too many questions about rejected lines wait for an answer; try again in a moment";
             return Some(Reply::line(Status::Unavailable, why));
         }
         if backends.is_empty() {
@@ -284,9 +288,7 @@ impl Control {
                 why,
             }),
         }
-        self.links
-            .hints
-            .hint_listing(self.backends.hints(backend));
+        self.links.hints.hint_listing(self.backends.hints(backend));
         known.waits_for -= 1;
         if known.waits_for == 0 {
             let known = self.asks.reworks.remove(at);
@@ -331,7 +333,11 @@ fn no_backend(name: &str, names: &[Arc<str>]) -> Reply {
         Some(near) => write!(text, "; did you mean {near}?"),
         None => Ok(()),
     };
-    let list: Vec<&str> = names.iter().take(NAMES_SHOWN_MAX).map(|name| &**name).collect();
+    let list: Vec<&str> = names
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|name| &**name)
+        .collect();
     let more = names.len().saturating_sub(list.len());
     let _ = match (list.is_empty(), more) {
         (true, _) => write!(text, "; no backend has a log folder"),

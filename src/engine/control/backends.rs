@@ -126,7 +126,10 @@ impl Backends {
             .board
             .add(&folder, Arc::clone(&info.counters), hands.now);
         let lane = hands.settings.lane(&folder);
-        hands.door.board.set_rate_max(&folder, lane.records_per_second_max);
+        hands
+            .door
+            .board
+            .set_rate_max(&folder, lane.records_per_second_max);
         hands.post.introduce(&info);
         self.all.push(Backend {
             monitor: Monitor::new(
@@ -271,7 +274,11 @@ impl Backends {
         let backend = &mut self.all[id.index()];
         let monitor = &mut backend.monitor;
         let (is_done, said, not) = match what {
-            BackendAsk::Pause => (monitor.handle_pause(hands.now), "paused", "it is paused already"),
+            BackendAsk::Pause => (
+                monitor.handle_pause(hands.now),
+                "paused",
+                "it is paused already",
+            ),
             BackendAsk::Resume => (
                 monitor.handle_resume(hands.now),
                 "resumed; it is probed now",
@@ -292,7 +299,11 @@ impl Backends {
                 });
             }
         };
-        if is_done { Ok(said.to_owned()) } else { Err(not) }
+        if is_done {
+            Ok(said.to_owned())
+        } else {
+            Err(not)
+        }
     }
 
     /// The backend of this name.
@@ -392,7 +403,10 @@ impl Backend {
             settings: Arc::clone(&self.lane),
         });
         let name = &self.info.name;
-        hands.door.board.set_rate_max(name, self.lane.records_per_second_max);
+        hands
+            .door
+            .board
+            .set_rate_max(name, self.lane.records_per_second_max);
     }
 
     fn handle_probe(&mut self, result: ProbeResult, now: Now) {

@@ -162,9 +162,8 @@ impl SyncPoints {
     /// One of those who need not wait any more; all of them at the `end`.
     pub(super) fn take_due(&mut self, end: bool, now: Now) -> Option<Waiter> {
         let mut waiters = self.waiters.iter();
-        let at = waiters.position(|waiter| {
-            end || waiter.until <= now.monotonic || waiter.is_settled()
-        })?;
+        let at = waiters
+            .position(|waiter| end || waiter.until <= now.monotonic || waiter.is_settled())?;
         self.waiters.remove(at)
     }
 

@@ -106,10 +106,23 @@ mod tests {
         }
         for (since, until, expected) in [(100, 100, true), (101, 200, false), (0, 99, false)] {
             let (since, until) = (Some(since), Some(until));
-            assert_eq!(admits(Filter { since, until, ..none() }), expected);
+            assert_eq!(
+                admits(Filter {
+                    since,
+                    until,
+                    ..none()
+                }),
+                expected
+            );
         }
-        assert!(admits(Filter { ids: vec![1, 7], ..none() }));
-        assert!(!admits(Filter { ids: vec![1], ..none() }));
+        assert!(admits(Filter {
+            ids: vec![1, 7],
+            ..none()
+        }));
+        assert!(!admits(Filter {
+            ids: vec![1],
+            ..none()
+        }));
     }
 
     #[test]

@@ -301,7 +301,13 @@ impl Desk {
     }
 
     /// Does what is asked with rejected lines. A full file is no reason not to: it makes room.
-    fn rework<D: Disk>(&mut self, ask: u64, what: Rework, filter: &Filter, tools: &mut Tools<'_, D>) {
+    fn rework<D: Disk>(
+        &mut self,
+        ask: u64,
+        what: Rework,
+        filter: &Filter,
+        tools: &mut Tools<'_, D>,
+    ) {
         let backend = &*self.info.name;
         let outcome = self
             .rejected
@@ -310,10 +316,20 @@ impl Desk {
         match &outcome {
             Ok(Reworked { done: 0, .. }) => {}
             Ok(Reworked { done, left, .. }) if what == Rework::Replay => {
-                tracing::info!(backend, lines = done, left, "rejected lines are replayed, as asked");
+                tracing::info!(
+                    backend,
+                    lines = done,
+                    left,
+                    "rejected lines are replayed, as asked"
+                );
             }
             Ok(Reworked { done, left, .. }) => {
-                tracing::warn!(backend, lines = done, left, "rejected lines were thrown away, as asked");
+                tracing::warn!(
+                    backend,
+                    lines = done,
+                    left,
+                    "rejected lines were thrown away, as asked"
+                );
             }
             Err(why) => tracing::error!(backend, why, "rejected lines stay where they are"),
         }

@@ -108,7 +108,9 @@ impl Points {
             }
             board
         });
-        tools.outbox.control(ControlMail::SyncPointTaken { id, taken });
+        tools
+            .outbox
+            .control(ControlMail::SyncPointTaken { id, taken });
     }
 
     /// Looks how far all points are.

@@ -76,7 +76,9 @@ pub(super) fn rework(
 fn clear(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
     match disk.delete_log(backend, rejected::STAGED) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(doing("remove an unfinished log of lines to be replayed")(error));
+            return Err(doing("remove an unfinished log of lines to be replayed")(
+                error,
+            ));
         }
         _ => {}
     }
@@ -163,8 +165,9 @@ fn publish(disk: &mut impl Disk, backend: &str, unix: u64) -> Result<(), StoreEr
         .expect("a folder has fewer logs than there are numbers");
     disk.publish_log(backend, rejected::STAGED, &name)
         .map_err(doing("give the log of lines to be replayed its name"))?;
-    disk.sync_log_folder(backend)
-        .map_err(doing("sync the log folder; the lines are on their way, and still in rejected.jsonl"))
+    disk.sync_log_folder(backend).map_err(doing(
+        "sync the log folder; the lines are on their way, and still in rejected.jsonl",
+    ))
 }
 
 /// The lines of rejected.jsonl, one at a time.

@@ -116,9 +116,9 @@ impl State {
             Self::Refused { .. } => Some(
                 "it refuses our user and password (401): correct the file at sync.auth_path and send SIGHUP",
             ),
-            Self::Paused { .. } => Some(
-                "an operator paused it; `hustdbsync ctl resume`, or a restart, ends that",
-            ),
+            Self::Paused { .. } => {
+                Some("an operator paused it; `hustdbsync ctl resume`, or a restart, ends that")
+            }
             Self::Ended { .. } => Some("the server ends"),
             Self::Up(_) => None,
         }

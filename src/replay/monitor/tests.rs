@@ -618,11 +618,18 @@ fn a_pause_is_a_way_to_be_down_that_a_resume_ends_at_once() {
     let expected = with(comes_up(0, 0), &[(3000, flush(1)), (50_000, PROBE)]);
     let expected = with(expected, &[(50_000, open(1)), (50_000, NOT_READY)]);
     let mut bench = Bench::new(settings(), false);
-    let script = [(3000, Event::Pause), (20_000, Event::Password), (50_000, Event::Resume)];
+    let script = [
+        (3000, Event::Pause),
+        (20_000, Event::Password),
+        (50_000, Event::Resume),
+    ];
     run(&mut bench, &script[..2], 40_000);
     assert_eq!(bench.monitor.state_word(), "paused");
     assert!(bench.monitor.why().unwrap().contains("ctl resume"));
-    assert!(!bench.monitor.handle_pause(at(40_000)), "it is paused already");
+    assert!(
+        !bench.monitor.handle_pause(at(40_000)),
+        "it is paused already"
+    );
     assert!(!bench.monitor.handle_probe_wanted(at(40_000)));
     run(&mut bench, &script[2..], 50_000);
     assert_eq!(bench.orders, expected);
@@ -641,7 +648,10 @@ fn one_that_is_resumed_before_everyone_has_let_go_waits_for_that() {
     run(&mut bench, &script[..3], 8900);
     assert_eq!(bench.monitor.state_word(), "down");
     run(&mut bench, &script[3..], 9100);
-    assert_eq!((bench.monitor.state_word(), bench.monitor.epoch()), ("up", 1));
+    assert_eq!(
+        (bench.monitor.state_word(), bench.monitor.epoch()),
+        ("up", 1)
+    );
 }
 
 #[test]
@@ -675,7 +685,11 @@ fn a_probe_that_is_wanted_comes_before_a_pause_of_failures_ends() {
         (3100, Event::Wanted),
     ];
     run(&mut bench, &script, 3100);
-    let last = bench.orders.iter().rev().find(|(_, order)| matches!(order, Order::Probe { .. }));
+    let last = bench
+        .orders
+        .iter()
+        .rev()
+        .find(|(_, order)| matches!(order, Order::Probe { .. }));
     assert_eq!(last.map(|(ms, _)| *ms), Some(3100), "{:?}", bench.orders);
 }
 

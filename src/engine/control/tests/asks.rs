@@ -66,7 +66,11 @@ impl Bench {
     }
 
     fn ask_point(&self, id: &str, more: &str) -> JoinHandle<String> {
-        begin(self.address, &format!("GET /sync_point?id={id}{more}"), LOGIN)
+        begin(
+            self.address,
+            &format!("GET /sync_point?id={id}{more}"),
+            LOGIN,
+        )
     }
 }
 
@@ -86,7 +90,11 @@ fn a_pause_flushes_as_a_death_does_and_a_resume_opens_again() {
     let (code, said) = bench.post(&format!("/v1/control/pause?backend={name}"));
     assert_eq!((code.as_str(), said), ("200", format!("{name}: paused\n")));
     assert!(!bench.expect_flush(1), "what is in flight is forgotten");
-    assert!(bench.ask("/v1/status").contains("\"state\":\"paused\",\"why\":\"an operator"));
+    assert!(
+        bench
+            .ask("/v1/status")
+            .contains("\"state\":\"paused\",\"why\":\"an operator")
+    );
     for verb in ["pause", "probe"] {
         let (code, said) = bench.post(&format!("/v1/control/{verb}?backend={name}"));
         assert!(code == "409" && said.contains("it is paused"), "{said}");
@@ -124,7 +132,10 @@ fn a_rate_holds_over_a_reload_until_the_configuration_s_is_asked_for() {
         settings.records_per_second_max
     };
     let (code, said) = bench.post(&format!("/v1/control/rate?backend={name}&rate=250"));
-    assert_eq!((code.as_str(), said), ("200", format!("{name}: at most 250 records/s now\n")));
+    assert_eq!(
+        (code.as_str(), said),
+        ("200", format!("{name}: at most 250 records/s now\n"))
+    );
     assert_eq!(settings(), 250);
     assert!(bench.ask("/v1/status").contains("\"rate_max\":250"));
     bench.links.shared.reload();
@@ -140,18 +151,41 @@ fn wrong_use_is_one_line_and_nobody_gets_in_without_credentials() {
     let bench = Bench::start();
     bench.find_and_meet("127.0.0.1:19998");
     for (request, code, why) in [
-        ("POST /v1/control/pause?backend=127.0.0.1:19989", "404", "did you mean 127.0.0.1:19998?"),
-        ("POST /v1/control/pause?backend=x", "404", "there is 127.0.0.1:19998"),
+        (
+            "POST /v1/control/pause?backend=127.0.0.1:19989",
+            "404",
+            "did you mean 127.0.0.1:19998?",
+        ),
+        (
+            "POST /v1/control/pause?backend=x",
+            "404",
+            "there is 127.0.0.1:19998",
+        ),
         ("GET /v1/control/pause?backend=x", "405", ""),
-        ("POST /v1/control/rate?backend=127.0.0.1:19998&rate=x", "400", "rate is"),
-        ("POST /v1/rejected/replay?backend=x", "404", "there is no backend"),
+        (
+            "POST /v1/control/rate?backend=127.0.0.1:19998&rate=x",
+            "400",
+            "rate is",
+        ),
+        (
+            "POST /v1/rejected/replay?backend=x",
+            "404",
+            "there is no backend",
+        ),
         ("POST /v1/rejected/drop", "400", "say which"),
-        ("GET /sync_point?id=1-1", "404", "there is no such sync point"),
+        (
+            "GET /sync_point?id=1-1",
+            "404",
+            "there is no such sync point",
+        ),
         ("POST /v1/control/nonsense", "404", "there is pause"),
     ] {
         let (found, said) = end_of(begin(bench.address, request, LOGIN));
         assert_eq!(found, code, "{request}: {said}");
-        assert!(said.contains(why) && said.lines().count() <= 1, "{request}: {said}");
+        assert!(
+            said.contains(why) && said.lines().count() <= 1,
+            "{request}: {said}"
+        );
         let (found, said) = end_of(begin(bench.address, request, ""));
         assert_eq!((found.as_str(), said.as_str()), ("401", ""), "{request}");
     }
@@ -167,11 +201,20 @@ fn whoever_waits_for_a_point_is_answered_when_it_is_settled() {
     let one = bench.ask_point(&id, "&wait=20s&backend=127.0.0.1:1");
     bench.wait_for_status("\"sync_point_waiters\":2,");
     let (code, body) = end_of(bench.ask_point(&id, ""));
-    assert!(code == "200" && body.contains("\"settled\":false"), "{body}");
+    assert!(
+        code == "200" && body.contains("\"settled\":false"),
+        "{body}"
+    );
     let (code, body) = end_of(bench.ask_point(&id, "&wait=10ms"));
-    assert!(code == "200" && body.contains("\"settled\":false"), "{body}");
+    assert!(
+        code == "200" && body.contains("\"settled\":false"),
+        "{body}"
+    );
     let (code, why) = end_of(bench.ask_point(&id, "&backend=127.0.0.1:2"));
-    assert!(code == "404" && why.contains("did you mean 127.0.0.1:1?"), "{why}");
+    assert!(
+        code == "404" && why.contains("did you mean 127.0.0.1:1?"),
+        "{why}"
+    );
     assert!(!all.is_finished() && !one.is_finished());
     settle(&bench, &board);
     for asking in [all, one, bench.ask_point(&id, "&wait=20s")] {
@@ -193,7 +236,10 @@ fn who_has_waited_longest_gives_way_and_the_end_answers_all() {
         .map(|_| bench.ask_point(&id, "&wait=20s"))
         .collect();
     let (code, body) = end_of(first);
-    assert!(code == "200" && body.contains("\"settled\":false"), "{body}");
+    assert!(
+        code == "200" && body.contains("\"settled\":false"),
+        "{body}"
+    );
     bench.wait_for_status(&format!("\"sync_point_waiters\":{SYNC_POINT_WAITERS_MAX},"));
     bench.links.shared.stop();
     for other in others {
@@ -208,7 +254,11 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
     let bench = Bench::start();
     bench.find_and_meet("127.0.0.1:1");
     bench.find("127.0.0.1:2");
-    let asking = begin(bench.address, "POST /v1/rejected/replay?reason=checksum", LOGIN);
+    let asking = begin(
+        bench.address,
+        "POST /v1/rejected/replay?reason=checksum",
+        LOGIN,
+    );
     let mut outcomes = vec![
         Err("its disk is full".to_owned()),
         Ok(Reworked {
@@ -230,7 +280,10 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
         else {
             unreachable!("that is one");
         };
-        assert_eq!((what, filter.reason.as_deref()), (Rework::Replay, Some("checksum")));
+        assert_eq!(
+            (what, filter.reason.as_deref()),
+            (Rework::Replay, Some("checksum"))
+        );
         bench.tell(ControlMail::Reworked {
             backend,
             ask,
@@ -249,9 +302,15 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
 #[test]
 fn a_rotation_is_handed_on_and_a_drain_is_the_graceful_end() {
     let bench = Bench::start();
-    assert_eq!(bench.post("/v1/control/rotate"), ("200".to_owned(), "rotated\n".to_owned()));
+    assert_eq!(
+        bench.post("/v1/control/rotate"),
+        ("200".to_owned(), "rotated\n".to_owned())
+    );
     let (code, said) = bench.post("/v1/control/drain");
-    assert!(code == "200" && said.contains("then the server ends"), "{said}");
+    assert!(
+        code == "200" && said.contains("then the server ends"),
+        "{said}"
+    );
     assert!(matches!(next(&bench.links.keeper), KeeperMail::Stop));
     bench.tell(ControlMail::KeeperDone);
     assert_eq!(bench.end(), Ending::Clean);

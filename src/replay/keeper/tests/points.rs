@@ -57,7 +57,10 @@ fn check_missing(point: &PointBoard, logs: u64, bytes: u64) {
 fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
     let mut rig = rig();
     let point = take(&mut rig).unwrap();
-    assert_eq!((&*point.backends[0].name, point.backends[0].bytes), (NAME, 80));
+    assert_eq!(
+        (&*point.backends[0].name, point.backends[0].bytes),
+        (NAME, 80)
+    );
     check_missing(&point, 2, 80);
     rig.settle(0, &[0, 1, 2, 3]);
     rig.pass(1);
@@ -69,7 +72,8 @@ fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
     rig.segment(1, 2, 0, 4, &[]);
     rig.segment(2, 2, 4, 6, &[]);
     rig.settle(1, &[0, 1, 2, 3]);
-    rig.disk.fail(Op::SyncState, std::io::ErrorKind::Other, 0, u32::MAX);
+    rig.disk
+        .fail(Op::SyncState, std::io::ErrorKind::Other, 0, u32::MAX);
     rig.pass(3);
     check_missing(&point, 0, 0);
     assert_eq!(point.is_settled(None), Some(false), "it is not on disk");
@@ -164,7 +168,11 @@ fn a_backend_that_has_just_come_is_waited_for_and_a_folder_that_is_none_is_not()
     rig.disk.append_log("10.0.0.9:8085", LOG, b"some line\n");
     rig.disk.append_log("strange", LOG, b"some line\n");
     let point = take(&mut rig).unwrap();
-    let names: Vec<&str> = point.backends.iter().map(|backend| &*backend.name).collect();
+    let names: Vec<&str> = point
+        .backends
+        .iter()
+        .map(|backend| &*backend.name)
+        .collect();
     assert_eq!(names, ["10.0.0.9:8085", NAME]);
     rig.pass(3);
     assert_eq!(point.is_settled(Some(NAME)), Some(true));
@@ -180,7 +188,8 @@ fn a_backend_that_has_just_come_is_waited_for_and_a_folder_that_is_none_is_not()
 #[test]
 fn logs_that_cannot_be_listed_make_no_point() {
     let mut rig = rig();
-    rig.disk.fail(Op::ReadLog, std::io::ErrorKind::PermissionDenied, 0, 1);
+    rig.disk
+        .fail(Op::ReadLog, std::io::ErrorKind::PermissionDenied, 0, 1);
     let why = take(&mut rig).unwrap_err();
     assert!(why.starts_with("the logs cannot be listed: "), "{why}");
 }

@@ -95,7 +95,10 @@ fn lines_that_are_taken_back_are_a_log_and_rejected_no_more() {
         cut: 0,
         left: 2,
     };
-    assert_eq!(ask(&mut rig, Rework::Replay, of_reason("table_type")), Ok(expected));
+    assert_eq!(
+        ask(&mut rig, Rework::Replay, of_reason("table_type")),
+        Ok(expected)
+    );
     assert_eq!(set_aside(&rig), [raw(1), raw(3)]);
     let logs = returned(&rig);
     assert_eq!(logs.len(), 1);
@@ -105,7 +108,10 @@ fn lines_that_are_taken_back_are_a_log_and_rejected_no_more() {
         left: 2,
         ..Reworked::default()
     };
-    assert_eq!(ask(&mut rig, Rework::Replay, of_reason("table_type")), Ok(nothing));
+    assert_eq!(
+        ask(&mut rig, Rework::Replay, of_reason("table_type")),
+        Ok(nothing)
+    );
     assert_eq!(returned(&rig).len(), 1);
 }
 
@@ -127,7 +133,10 @@ fn a_line_that_was_cut_stays_and_is_told() {
         cut: 1,
         left: 1,
     };
-    assert_eq!(ask(&mut rig, Rework::Replay, Filter::default()), Ok(expected));
+    assert_eq!(
+        ask(&mut rig, Rework::Replay, Filter::default()),
+        Ok(expected)
+    );
     assert_eq!(set_aside(&rig), [raw(3)]);
 }
 
@@ -142,7 +151,12 @@ fn a_line_is_settled_once_however_often_it_is_taken_back() {
     rig.turn();
     let counts = rig.counts();
     assert_eq!(
-        (counts.processed, counts.settled, counts.applied, counts.rejected),
+        (
+            counts.processed,
+            counts.settled,
+            counts.applied,
+            counts.rejected
+        ),
         (10, 10, 7, 3)
     );
     // The other is refused again.
@@ -234,7 +248,10 @@ fn check_crashes(what: Rework) {
                     "{step} {crash:?}: {line} is lost"
                 );
                 if answer.is_ok() {
-                    assert!(!is_kept, "{step} {crash:?}: {line} was said to be taken out");
+                    assert!(
+                        !is_kept,
+                        "{step} {crash:?}: {line} was said to be taken out"
+                    );
                 }
             }
             // What was left of it is in nobody's way.
@@ -257,7 +274,13 @@ fn a_crash_at_any_step_of_dropping_drops_all_or_none() {
 
 #[test]
 fn whatever_fails_before_the_names_change_changes_nothing_and_is_said() {
-    for op in [Op::StageLog, Op::SyncStaged, Op::AppendState, Op::SyncState, Op::PublishLog] {
+    for op in [
+        Op::StageLog,
+        Op::SyncStaged,
+        Op::AppendState,
+        Op::SyncState,
+        Op::PublishLog,
+    ] {
         let mut rig = rig();
         rig.disk.fail(op, ErrorKind::StorageFull, 0, 1);
         let why = ask(&mut rig, Rework::Replay, of_reason("table_type")).unwrap_err();
@@ -291,7 +314,10 @@ fn a_full_rejected_file_can_be_worked_off() {
     rig.reject(1, 0);
     rig.pass(1);
     assert!(rig.is_paused());
-    assert_eq!(ask(&mut rig, Rework::Drop, Filter::default()).unwrap().done, 4);
+    assert_eq!(
+        ask(&mut rig, Rework::Drop, Filter::default()).unwrap().done,
+        4
+    );
     rig.pass(10);
     assert!(!rig.is_paused());
     assert_eq!(rig.rejected().len(), 1);

@@ -133,6 +133,13 @@ pub const HTTP_ANSWERS_PER_TURN: u32 = 16;
 /// four.
 pub const HTTP_WORK_EACH: Duration = Duration::from_micros(100);
 
+/// Each so many bytes of a body at HA's door are charged like one answer more: /v1/status and /metrics are made for each who asks.
+pub const HTTP_WORK_BODY_BYTES: usize = 8 * 1024;
+
+/// Bytes of answers at HA's door that their askers have not taken yet, over all connections. Beyond it the one that has gone longest without an answer goes first.
+/// The largest answer, /metrics of 1024 backends, has about 8 MB.
+pub const HTTP_UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Work at HA's door that may go ahead of its time: a thousand calls at once.
 pub const HTTP_WORK_AHEAD: Duration = Duration::from_millis(100);
 
@@ -148,6 +155,12 @@ pub const REPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connections at HA's door at a time, however many files may be open; the next one takes the place of the one that has been idle
 /// longest. An idle one costs us half a KiB, and the kernel some more.
 pub const HTTP_CONNECTIONS_MAX: usize = 16_384;
+
+/// A thread that has been at one turn for this long does not get on, and /healthz says so. Longer than any disk takes that still works.
+pub const THREAD_STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// What the system says about the process, for /metrics, is asked no more often than this: it costs some ten microseconds.
+pub const PROCESS_FACTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long accepting rests when the system has no descriptor or memory left for a new connection.
 pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

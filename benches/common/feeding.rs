@@ -51,6 +51,7 @@ impl Rig {
             )),
             hints: Arc::new(Hints::new(feeder_mailbox)),
             fed_spares: Arc::new(Spares::new(64)),
+            counters: Arc::default(),
         };
         let settings = FeederSettings {
             lanes_per_backend: 16,

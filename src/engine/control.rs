@@ -16,6 +16,7 @@ mod reload;
 mod sync_points;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ use crate::replay::hints::Hints;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::post::{After, Post};
+use crate::status::counters::ServerCounters;
 
 use asks::Asks;
 pub use asks::Rotate;
@@ -48,6 +50,7 @@ pub use ending::Ending;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
 use sync_points::SyncPoints;
+use vitals::{Vitals, door_counts};
 
 /// The token of control's bell.
 pub const BELL: Token = Token(0);
@@ -73,6 +76,8 @@ pub struct ControlLinks {
     pub hints: Arc<Hints>,
     /// What whoever started us can ask and say.
     pub shared: Arc<Shared>,
+    /// The process's numbers.
+    pub counters: Arc<ServerCounters>,
 }
 
 /// What control is made of.
@@ -170,7 +175,12 @@ impl Control {
             watch: Watch::new(parts.logs, registry, WATCH),
             signals,
             listener,
-            door: Door::new(parts.settings.gate.clone(), now),
+            door: Door::new(
+                parts.settings.gate.clone(),
+                Vitals::new(&links),
+                parts.settings.feeder.memory_budget_bytes,
+                now,
+            ),
             backends: Backends::new(probes, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
             rotate: parts.rotate,
@@ -240,6 +250,8 @@ impl Control {
         if std::mem::take(&mut self.door.states_changed) {
             self.links.shared.publish(self.backends.states());
         }
+        self.door
+            .handle_turn(door_counts(&self.listener), !self.phase.is_running(), now);
         self.listener
             .handle_deadlines(self.poll.registry(), now, &mut self.door);
         self.follow_asks(now);
@@ -350,6 +362,8 @@ impl Control {
         let other_password = self.settings.credentials != reloaded.settings.credentials;
         self.settings = reloaded.settings;
         self.door.set_gate(self.settings.gate.clone());
+        self.door
+            .set_memory_budget(self.settings.feeder.memory_budget_bytes);
         let (keeper, feeder) = (self.settings.keeper.clone(), self.settings.feeder.clone());
         self.restore_at = self.restore_at.min(now.after(feeder.rescan_interval));
         self.post

@@ -13,12 +13,14 @@ use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::sync::Arc;
+use std::time::{Instant, UNIX_EPOCH};
 
 pub use lock::{LockError, StateLock};
 
 use crate::engine::os::files::{Lease, advise_sequential, end_lease, take_lease};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
+use crate::status::counters::ServerCounters;
 
 /// Of every file that we make: its owner's, and its group's to read.
 pub const FILE_MODE: u32 = 0o640;
@@ -30,6 +32,9 @@ pub const FOLDER_MODE: u32 = 0o750;
 pub struct RealDisk {
     logs: PathBuf,
     state: PathBuf,
+    counters: Arc<ServerCounters>,
+    /// When the checkpoint at hand was begun.
+    replacing_since: Option<Instant>,
 }
 
 /// A log that is open for reading.
@@ -43,7 +48,18 @@ impl RealDisk {
     /// Works on HA's logs below `logs` and on our state below `state`, which is made when something is written there.
     #[must_use]
     pub fn new(logs: PathBuf, state: PathBuf) -> Self {
-        Self { logs, state }
+        Self {
+            logs,
+            state,
+            counters: Arc::default(),
+            replacing_since: None,
+        }
+    }
+
+    /// The same, telling there how long checkpoints take.
+    #[must_use]
+    pub fn with_counters(self, counters: Arc<ServerCounters>) -> Self {
+        Self { counters, ..self }
     }
 
     fn log_path(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
@@ -237,6 +253,7 @@ impl Disk for RealDisk {
     }
 
     fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replacing_since = Some(Instant::now());
         let (mut file, path) =
             self.open_state(backend, name, OpenOptions::new().write(true).truncate(true))?;
         file.write_all(bytes).map_err(at(&path))
@@ -279,10 +296,14 @@ impl Disk for RealDisk {
             self.state_path(backend, from)?,
             self.state_path(backend, to)?,
         );
-        fs::rename(&from, &to).map_err(at(&from))
+        fs::rename(&from, &to).map_err(|error| {
+            self.replacing_since = None;
+            at(&from)(error)
+        })
     }
 
     fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        self.replacing_since = None;
         let path = self.state_path(backend, name)?;
         none_if_missing(fs::remove_file(&path))
             .map(|_| ())
@@ -290,8 +311,13 @@ impl Disk for RealDisk {
     }
 
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
+        let since = self.replacing_since.take();
         sync_folder(&self.state_folder(backend)?)?;
-        sync_folder(&self.state)
+        sync_folder(&self.state)?;
+        if let Some(since) = since {
+            self.counters.checkpoint_times.observe(since.elapsed(), 1);
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@
 //!   more than one turn of each of the others.
 //!
 //! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next
-//! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out.
+//! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out. Answers that nobody takes
+//! have [`HTTP_UNSENT_BYTES_MAX`] together.
 
 mod accept;
 mod budget;
@@ -36,6 +37,7 @@ use crate::http::request::Request;
 use crate::http::server::{ServerConnection, ServerLimits};
 use crate::limits::{
     HTTP_ANSWERS_PER_TURN, HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN,
+    HTTP_UNSENT_BYTES_MAX, HTTP_WORK_BODY_BYTES,
 };
 
 /// Who may connect.
@@ -72,7 +74,7 @@ pub trait Answers {
     ) -> Option<Answer<'a>>;
 }
 
-/// What has happened at the door so far.
+/// What has happened at the door so far. `evicted` counts those too that did not take their answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerCounts {
     /// Connections taken in.
@@ -108,6 +110,8 @@ pub struct Listener {
     /// What a socket's bytes are read into.
     scratch: Box<[u8]>,
     serial: u64,
+    /// The sum of all connections' `unsent_bytes`.
+    unsent_bytes: usize,
     counts: ListenerCounts,
 }
 
@@ -121,6 +125,8 @@ struct Connection {
     is_writable: bool,
     /// It is in `again`.
     is_queued: bool,
+    /// Its part of the listener's sum.
+    unsent_bytes: usize,
 }
 
 /// How a connection's turn ended.
@@ -159,6 +165,7 @@ impl Listener {
             earliest: None,
             scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
             serial: 0,
+            unsent_bytes: 0,
             counts: ListenerCounts::default(),
         })
     }
@@ -313,8 +320,30 @@ impl Listener {
             .map(|at| at.max(now.after(HTTP_DEADLINE_TICK)));
     }
 
-    /// Gives a connection its turn and deals with how that ended. Its turn comes later where the budget is spent, or others wait.
+    /// Gives a connection its turn, and makes room where too many answers wait to be taken.
     fn run(&mut self, slot: usize, now: Now, answers: &mut dyn Answers) {
+        self.take_turn(slot, now, answers);
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        let unsent = connection.http.unsent_bytes();
+        self.unsent_bytes =
+            self.unsent_bytes + unsent - std::mem::replace(&mut connection.unsent_bytes, unsent);
+        while self.unsent_bytes > HTTP_UNSENT_BYTES_MAX {
+            let idlest = self
+                .recency
+                .oldest_first()
+                .find(|&other| other != slot && self.connections[other].unsent_bytes > 0);
+            let Some(idlest) = idlest else {
+                return;
+            };
+            self.counts.evicted += 1;
+            self.drop_connection(idlest);
+        }
+    }
+
+    /// Gives a connection its turn and deals with how that ended. Its turn comes later where the budget is spent, or others wait.
+    fn take_turn(&mut self, slot: usize, now: Now, answers: &mut dyn Answers) {
         let connection = &mut self.connections[slot];
         if self.budget.is_spent(now) {
             if !connection.is_queued {
@@ -354,7 +383,8 @@ impl Listener {
 
     fn drop_connection(&mut self, slot: usize) {
         // Closing the socket takes it out of the poller.
-        self.connections.remove(slot);
+        let connection = self.connections.remove(slot);
+        self.unsent_bytes -= connection.unsent_bytes;
         self.recency.remove(slot);
     }
 }
@@ -379,6 +409,8 @@ impl Connection {
                 let Some(answer) = answers.answer(asker, &request, now) else {
                     break;
                 };
+                *work +=
+                    u32::try_from(answer.body.len() / HTTP_WORK_BODY_BYTES).unwrap_or(u32::MAX);
                 self.http.respond(&answer, now);
             }
             if self.send(now, work).is_err() {

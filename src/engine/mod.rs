@@ -12,6 +12,7 @@ pub mod listener;
 pub mod os;
 mod overview;
 pub mod probe;
+mod pulses;
 mod recency;
 pub mod resolve;
 pub mod settings;

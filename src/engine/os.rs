@@ -5,6 +5,7 @@
 )]
 
 pub mod affinity;
+pub mod facts;
 pub mod files;
 pub mod open_files;
 pub mod priority;

@@ -35,6 +35,7 @@ use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::spares::Spares;
 use crate::replay::worker::{Worker, WorkerLinks};
+use crate::status::counters::ServerCounters;
 
 /// Token of the feeder's and the keeper's bell, which is alone in its poll.
 const BELL: Token = Token(0);
@@ -114,6 +115,7 @@ struct Links {
     settled_spares: Arc<Spares<crate::replay::messages::Settled>>,
     fed_spares: Arc<Spares<crate::replay::messages::Fed>>,
     shared: Arc<Shared>,
+    counters: Arc<ServerCounters>,
 }
 
 /// Each thread's poll.
@@ -142,6 +144,7 @@ fn connect(config: &Config) -> Result<(Links, Polls), StartError> {
         settled_spares: Arc::new(Spares::new(SPARE_VECTORS)),
         fed_spares: Arc::new(Spares::new(SPARE_VECTORS)),
         shared: Arc::new(Shared::new(Arc::clone(&control))),
+        counters: Arc::default(),
         control,
         feeder,
         keeper,
@@ -174,6 +177,7 @@ impl Links {
             workers: self.workers.clone(),
             hints: Arc::clone(&self.hints),
             shared: Arc::clone(&self.shared),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -195,6 +199,7 @@ impl Links {
             returns: Arc::clone(&self.returns),
             hints: Arc::clone(&self.hints),
             fed_spares: Arc::clone(&self.fed_spares),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -251,7 +256,8 @@ impl Engine {
         })?;
         let address = control.local_addr();
 
-        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path());
+        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path())
+            .with_counters(Arc::clone(&links.counters));
         let workers = config.sync.threads;
         let keeper = Keeper::new(disk.clone(), links.for_keeper(), settings.keeper, workers);
         let rules = FeederRules {

@@ -33,6 +33,8 @@ pub struct Request<'a> {
     pub query: Option<&'a [u8]>,
     /// The value of `Authorization`.
     pub authorization: Option<&'a [u8]>,
+    /// The value of `Accept`; of several the first.
+    pub accept: Option<&'a [u8]>,
     /// Bytes that its body had.
     pub body_bytes: u64,
 }
@@ -120,6 +122,7 @@ pub(super) struct Head {
     path: Span,
     query: Option<Span>,
     authorization: Option<Span>,
+    accept: Option<Span>,
 }
 
 impl Head {
@@ -155,6 +158,7 @@ impl Head {
             path: Span::of(path, bytes),
             query: query.map(|query| Span::of(query, bytes)),
             authorization: fields.authorization.map(|value| Span::of(value, bytes)),
+            accept: fields.accept.map(|value| Span::of(value, bytes)),
         })
     }
 
@@ -165,6 +169,7 @@ impl Head {
             path: self.path.in_bytes(head),
             query: self.query.map(|query| query.in_bytes(head)),
             authorization: self.authorization.map(|value| value.in_bytes(head)),
+            accept: self.accept.map(|value| value.in_bytes(head)),
             body_bytes,
         }
     }
@@ -214,6 +219,7 @@ struct Fields<'a> {
     content_length: Option<&'a [u8]>,
     transfer_encoding: Option<&'a [u8]>,
     expect: Option<&'a [u8]>,
+    accept: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
 }
@@ -243,6 +249,8 @@ impl<'a> Fields<'a> {
                         fields.close |= option.eq_ignore_ascii_case(b"close");
                         fields.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
+                } else if is("accept") {
+                    fields.accept.get_or_insert(header.value);
                 }
                 continue;
             };
@@ -414,6 +422,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_accepted_is_told_as_it_was_sent() {
+        for (fields, expected) in [
+            ("", None),
+            ("accept: a/b;q=1, */*\r\n", Some("a/b;q=1, */*")),
+            ("Accept: a/b\r\nAccept: c/d\r\n", Some("a/b")),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+            let parsed = Head::parse(head.as_bytes()).unwrap();
+            let request = parsed.request(head.as_bytes(), 0);
+            assert_eq!(request.accept, expected.map(str::as_bytes));
+        }
+    }
+
+    #[test]
     fn malformed_request_lines_are_refused() {
         check("GET  / HTTP/1.1\r\n\r\n", Err(Status::BadRequest));
         check("GET /\r\n\r\n", Err(Status::BadRequest));
@@ -453,6 +475,7 @@ mod tests {
             path: b"/",
             query,
             authorization: None,
+            accept: None,
             body_bytes: 0,
         };
         let check = |query: Option<&'static str>, expected: Option<&str>| {

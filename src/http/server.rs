@@ -214,6 +214,16 @@ impl ServerConnection {
         matches!(self.phase, Phase::Asked { .. })
     }
 
+    /// Bytes of memory that answers take which the peer has not taken yet.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        if self.output.is_empty() {
+            0
+        } else {
+            self.output.capacity()
+        }
+    }
+
     /// Answers the request last taken. Without one (the connection has ended meanwhile) nothing happens.
     pub fn respond(&mut self, answer: &Answer<'_>, now: Now) {
         let Phase::Asked { head } = self.phase else {

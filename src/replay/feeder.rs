@@ -47,6 +47,7 @@ use crate::replay::messages::{
     KeeperMail, Party, ResumePlan, SegmentId, WorkerMail,
 };
 use crate::replay::spares::Spares;
+use crate::status::counters::ServerCounters;
 
 use buffers::{Buffers, FeederBounds, LongLine};
 use outbox::{Outbox, Receivers};
@@ -71,6 +72,8 @@ pub struct FeederLinks {
     pub hints: Arc<Hints>,
     /// Vectors of records, emptied by the workers.
     pub fed_spares: Arc<Spares<Fed>>,
+    /// The process's numbers.
+    pub counters: Arc<ServerCounters>,
 }
 
 /// What the feeder can't know by itself.
@@ -112,6 +115,7 @@ pub struct Feeder<D: Disk> {
     returns: Arc<Returns>,
     hints: Arc<Hints>,
     fed_spares: Arc<Spares<Fed>>,
+    counters: Arc<ServerCounters>,
     outbox: Outbox,
     splitter: Splitter,
     buffers: Buffers,
@@ -173,6 +177,7 @@ impl<D: Disk> Feeder<D> {
             returns: links.returns,
             hints: links.hints,
             fed_spares: links.fed_spares,
+            counters: links.counters,
             splitter: Splitter::new(links.workers.len()),
             outbox: Outbox::new(Receivers {
                 workers: links.workers,
@@ -198,6 +203,7 @@ impl<D: Disk> Feeder<D> {
 
     /// Takes in what has come, looks where it must, feeds a few pieces, and says when it wants to be called again.
     pub fn turn(&mut self, now: Now) -> Turn {
+        self.mailbox.note_turn();
         let mut wake = Wake {
             busy: false,
             until: now.after(self.settings.rescan_interval),
@@ -217,6 +223,8 @@ impl<D: Disk> Feeder<D> {
         self.handle_hints(now);
         self.poll_listings(now, &mut wake);
         self.poll_pieces(now, &mut wake);
+        let held = self.buffers.bytes() + self.long_line.bytes();
+        self.counters.memory_bytes.set(held as u64);
         if wake.busy || wake.until <= now.monotonic {
             return Turn::Busy;
         }

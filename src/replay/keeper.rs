@@ -121,6 +121,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Takes in what has come, does what is due, says what is to be said.
     pub fn turn(&mut self, now: Now) -> Turn {
+        self.links.mailbox.note_turn();
         let has_more = self.phase != Phase::Written && self.take_mail(now);
         match self.phase {
             Phase::Running => self.work(now),

@@ -169,6 +169,8 @@ pub struct Lane {
     segment_bytes_max: usize,
     /// Answers that this connection has given.
     answers: u32,
+    /// When the burst that is out, or was last, was composed, monotonic.
+    composed_at: Duration,
     /// Failures in a row, of whatever record: the exponent of the delay.
     failures: u32,
     blame: Blame,
@@ -189,6 +191,7 @@ impl Lane {
             received: Vec::new(),
             segment_bytes_max: usize::MAX,
             answers: 0,
+            composed_at: Duration::ZERO,
             failures: 0,
             blame: Blame::default(),
             cleared: false,
@@ -280,7 +283,10 @@ impl Lane {
                 self.disconnect(State::Idle);
                 Step::Close
             }
-            State::Ready => self.compose_burst(cx),
+            State::Ready => {
+                self.composed_at = cx.now.monotonic;
+                self.compose_burst(cx)
+            }
             State::Idle | State::Waiting { .. } | State::Connecting { .. } | State::Busy { .. } => {
                 Step::Rest
             }

@@ -6,6 +6,8 @@
 //! The same holds for what is told by [`Mailbox::wake`] alone, if the reader looks for it in [`Mailbox::prepare_sleep_unless`].
 //! `tests/model` goes through every interleaving of it.
 
+use std::sync::atomic::AtomicU64;
+
 use super::sync::{ArrayQueue, AtomicBool, Ordering, fence};
 
 /// Wakes the thread that reads a mailbox. Ringing twice is harmless.
@@ -27,6 +29,8 @@ pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
     asleep: AtomicBool,
     bell: Box<dyn Bell>,
+    /// Turns that its reader has begun; only told, nothing hangs on it.
+    turns: AtomicU64,
 }
 
 impl<T> Mailbox<T> {
@@ -37,6 +41,7 @@ impl<T> Mailbox<T> {
             queue: ArrayQueue::new(capacity),
             asleep: AtomicBool::new(false),
             bell,
+            turns: AtomicU64::new(0),
         }
     }
 
@@ -86,6 +91,18 @@ impl<T> Mailbox<T> {
     /// Says that the reader is awake: senders need not ring.
     pub fn awake(&self) {
         self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Says that the reader begins a turn. Only the reader calls it.
+    pub fn note_turn(&self) {
+        let turns = self.turns.load(Ordering::Relaxed);
+        self.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How many turns the reader has begun; none while it sleeps.
+    #[must_use]
+    pub fn pulse(&self) -> Option<u64> {
+        (!self.asleep.load(Ordering::Relaxed)).then(|| self.turns.load(Ordering::Relaxed))
     }
 
     /// Messages waiting.

@@ -16,6 +16,7 @@
 //! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
 
 mod rework;
+mod settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
 pub use rework::{Rework, Reworked};
+pub use settings::{FeederSettings, KeeperSettings};
 
 /// A backend's place in every table; given once, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -266,19 +268,6 @@ impl KeeperMail {
     }
 }
 
-/// What the keeper can be told anew while it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeeperSettings {
-    /// Between checkpoints of a backend that has something new to write.
-    pub checkpoint_interval: std::time::Duration,
-    /// Between looks for finished logs.
-    pub release_interval: std::time::Duration,
-    /// A log is closed when it has not changed for this long.
-    pub closed_after: std::time::Duration,
-    /// Bytes that a backend's rejected.jsonl may have.
-    pub rejected_bytes_max: u64,
-}
-
 /// To the feeder.
 #[derive(Debug)]
 pub enum FeederMail {
@@ -337,21 +326,6 @@ pub enum FeederMail {
     Settings(FeederSettings),
     /// From control: end.
     Stop,
-}
-
-/// What the feeder can be told anew while it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FeederSettings {
-    /// Lanes a backend: `connections_per_backend`. Taken over by a backend with its next epoch.
-    pub lanes_per_backend: u32,
-    /// Bytes of log in memory, all backends together.
-    pub memory_budget_bytes: usize,
-    /// Lines fed and not settled, a backend.
-    pub in_flight_per_backend: u32,
-    /// Between listings of every folder, hints or not.
-    pub rescan_interval: std::time::Duration,
-    /// A log is closed when it has not changed for this long; then a last line without newline is a line.
-    pub closed_after: std::time::Duration,
 }
 
 /// A record in a batch: where its bytes are and which lane it goes to.

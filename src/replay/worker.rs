@@ -134,6 +134,7 @@ impl Worker {
 
     /// Takes what is in the mailbox.
     pub fn take_mail(&mut self, now: Now) {
+        self.links.mailbox.note_turn();
         while let Some(mail) = self.links.mailbox.receive() {
             match mail {
                 WorkerMail::Batch(batch) => self.take_batch(batch),
@@ -184,6 +185,9 @@ impl Worker {
 
     /// The slot's connection stands; its segments have `segment_bytes_max` bytes.
     pub fn handle_connected(&mut self, slot: usize, segment_bytes_max: usize, now: Now) {
+        if let Some(Some(pipe)) = self.pipes.get(self.slots[slot].backend.index()) {
+            pipe.counters.connections_made.add(1);
+        }
         self.step(slot, now, |lane, cx| {
             lane.handle_connected(segment_bytes_max);
             lane.poll_step(cx)

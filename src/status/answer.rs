@@ -5,6 +5,9 @@
 //! | `/status.html` | 200 `ok\n`, to any method, to anyone |
 //! | `/sync_status?backend_count=N` | 401 without credentials; 405 to all but GET; 404 without a count; else the JSON that HA knows |
 //! | `/v1/status` | 401 without credentials; 405 to all but GET; else the report (`super::report`) |
+//! | `/metrics` | the same, with `super::metrics` |
+//! | `/` | the same, with `super::page` |
+//! | `/healthz`, `/readyz` | to anyone: 405 to all but GET and HEAD; else 200 or 503 and a line or more (`super::health`) |
 //! | any other | 404 |
 //!
 //! What changes something, or is answered later, is in [`super::ask`].
@@ -12,7 +15,7 @@
 //! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies.
 
 use super::snapshot::Snapshot;
-use super::{report, sync_status};
+use super::{health, metrics, page, report, sync_status};
 use crate::http::answer::{Answer, Status};
 use crate::http::basic::Credentials;
 use crate::http::request::{Method, Request};
@@ -63,6 +66,8 @@ pub struct Pages {
     /// The snapshot's generation and the count that `sync_status` was made for.
     sync_status_of: Option<(u64, usize)>,
     report: Vec<u8>,
+    metrics: String,
+    health: Vec<u8>,
 }
 
 impl Pages {
@@ -81,6 +86,30 @@ impl Pages {
         self.report.clear();
         report::write(snapshot, &mut self.report);
         &self.report
+    }
+
+    fn metrics(&mut self, snapshot: &Snapshot, form: metrics::Form) -> Answer<'_> {
+        metrics::write(snapshot, form, &mut self.metrics);
+        Answer {
+            status: Status::Ok,
+            content_type: Some(form.content_type()),
+            fields: &[("Cache-Control", "no-store"), ("Vary", "Accept")],
+            body: self.metrics.as_bytes(),
+        }
+    }
+
+    fn health(&mut self, method: Method, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Answer<'_> {
+        if !matches!(method, Method::Get | Method::Head) {
+            return Answer::empty(Status::MethodNotAllowed).with_fields(&[("Allow", "GET, HEAD")]);
+        }
+        self.health.clear();
+        let is_well = write(&mut self.health);
+        let status = if is_well {
+            Status::Ok
+        } else {
+            Status::Unavailable
+        };
+        Answer::text(status, &self.health).with_fields(&[("Cache-Control", "no-store")])
     }
 }
 
@@ -116,6 +145,18 @@ pub fn answer<'a>(
                 body: pages.report(snapshot),
             }
         }
+        b"/metrics" => match gate.refusal(request, Method::Get) {
+            Some(refusal) => refusal,
+            None => pages.metrics(snapshot, metrics::Form::accepted(request.accept)),
+        },
+        b"/" => match gate.refusal(request, Method::Get) {
+            Some(refusal) => refusal,
+            None => page::answer(),
+        },
+        b"/healthz" => pages.health(request.method, |body| health::write_health(snapshot, body)),
+        b"/readyz" => pages.health(request.method, |body| {
+            health::write_readiness(snapshot, body)
+        }),
         _ => Answer::empty(Status::NotFound),
     }
 }
@@ -157,6 +198,7 @@ mod tests {
             path: path.as_bytes(),
             query: query.map(str::as_bytes),
             authorization: authorization.map(str::as_bytes),
+            accept: None,
             body_bytes: 0,
         };
         let (board, _) = board();
@@ -197,7 +239,14 @@ mod tests {
 
     #[test]
     fn credentials_are_looked_at_before_the_method_and_the_method_before_the_count() {
-        for path in ["/sync_status", "/sync_status?backend_count=1", "/v1/status"] {
+        for path in [
+            "/sync_status",
+            "/sync_status?backend_count=1",
+            "/v1/status",
+            "/metrics",
+            "/",
+            "/?x",
+        ] {
             for method in [Method::Get, Method::Head, Method::Post, Method::Other] {
                 check(method, path, None, Status::Unauthorized, "");
                 check(
@@ -262,9 +311,13 @@ mod tests {
     #[test]
     fn any_other_path_is_not_found_to_anyone() {
         for path in [
-            "/",
             "",
             "*",
+            "//",
+            "/metrics/",
+            "/healthz/",
+            "/readyz/",
+            "/index.html",
             "/sync_status/",
             "/status.html/",
             "//status.html",
@@ -290,6 +343,7 @@ mod tests {
             path: b"/sync_status",
             query: Some(b"backend_count=9"),
             authorization: RIGHT.map(str::as_bytes),
+            accept: None,
             body_bytes: 0,
         };
         let first = answer(&request, &gate, board.snapshot(), &mut pages)
@@ -310,6 +364,39 @@ mod tests {
             String::from_utf8(first).unwrap().replace(": 10", ": 11")
         );
         assert_eq!(pages.sync_status.as_ptr(), place);
+    }
+
+    #[test]
+    fn anyone_may_ask_whether_we_are_healthy_and_ready() {
+        for method in [Method::Get, Method::Head] {
+            check(method, "/healthz", None, Status::Ok, "ok\n");
+            let unread = "has not been read yet: 2\n";
+            check(
+                method,
+                "/readyz",
+                Some("nonsense"),
+                Status::Unavailable,
+                unread,
+            );
+        }
+        for path in ["/healthz", "/readyz"] {
+            for method in [Method::Post, Method::Other] {
+                check(method, path, None, Status::MethodNotAllowed, "");
+            }
+        }
+    }
+
+    #[test]
+    fn the_metrics_and_the_page_are_for_those_who_may_see_them() {
+        check(
+            Method::Get,
+            "/metrics",
+            RIGHT,
+            Status::Ok,
+            "hustdbsync_backend_up{backend=\"127.0.0.1:9998\"} 0\n",
+        );
+        check(Method::Get, "/", RIGHT, Status::Ok, "<!doctype html>");
+        check(Method::Get, "/?x", RIGHT, Status::Ok, "<!doctype html>");
     }
 
     #[test]

@@ -417,6 +417,7 @@ mod tests {
             path: path.as_bytes(),
             query: query.map(str::as_bytes),
             authorization: auth.map(str::as_bytes),
+            accept: None,
             body_bytes: 0,
         };
         ask(&request, &Gate::new("sync", "sync"))

@@ -9,6 +9,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use serde::{Deserialize, Serialize};
 
+use super::histogram::Histogram;
+use super::reasons::Reasons;
+
 /// One number.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -56,6 +59,8 @@ pub struct BackendCounters {
     pub unread_bytes: Counter,
     /// Log files that exist. A gauge.
     pub log_files: Counter,
+    /// Bytes of log that were read and handed on, those that were read again counted again.
+    pub read_bytes: Counter,
     /// About when the oldest record that hasn't been read was written, in seconds since 1970; 0 if there is none. A gauge.
     pub oldest_unread_unix: Counter,
 
@@ -68,8 +73,12 @@ pub struct BackendCounters {
     pub asked: Counter,
     /// Records replayed as deletes since their time to live had passed.
     pub expired: Counter,
-    /// Open connections to the backend. A gauge.
+    /// Open connections to the backend, those being made among them. A gauge.
     pub connections_open: Counter,
+    /// Connections that were made.
+    pub connections_made: Counter,
+    /// From the instant a burst of requests was composed to the read that brought its answers; counts each of `answers`.
+    pub requests: Histogram,
 
     _keeper: CacheLine,
     /// Records settled: acknowledged or set aside. Counts a record once, across restarts too.
@@ -82,11 +91,33 @@ pub struct BackendCounters {
     pub superseded: Counter,
     /// Of the settled: deletes of what wasn't there.
     pub absent: Counter,
-    /// Of the settled: set aside in `rejected.jsonl`.
+    /// Of the settled: set aside in `rejected.jsonl`, whatever became of them there.
     pub rejected: Counter,
     /// When the oldest record in flight was written to the log, in seconds since 1970; 0 if there is none. A gauge. [`Counts`] has the older of
     /// this and `oldest_unread_unix`.
     pub oldest_unsettled_unix: Counter,
+    /// Checkpoints that are on disk.
+    pub checkpoints: Counter,
+    /// When the last of them was, in seconds since 1970; 0 if there was none in this run. A gauge.
+    pub checkpoint_unix: Counter,
+    /// Tries to read or write state that failed.
+    pub state_failures: Counter,
+    /// 1 while state cannot be read or written, else 0. A gauge.
+    pub state_faulty: Counter,
+    /// 1 once the state of earlier runs is taken in, else 0. A gauge.
+    pub state_read: Counter,
+    /// Finished logs that were deleted.
+    pub logs_deleted: Counter,
+    /// Lines set aside in this run, by reason.
+    pub rejections: Reasons,
+
+    _control: CacheLine,
+    /// Probes by what came of them.
+    pub probes: Probes,
+    /// Failures of lanes by cause.
+    pub failures: Failures,
+    /// How often what was on its way was taken back since the backend left the state of being up.
+    pub flushes: Counter,
 
     /// Feeder and keeper both: the one adds, the other takes away.
     _in_flight: CacheLine,
@@ -94,6 +125,45 @@ pub struct BackendCounters {
     pub in_flight_records: Counter,
     /// Bytes of log that they took. A gauge.
     pub in_flight_bytes: Counter,
+}
+
+/// Probes of one backend, by what came of them.
+#[derive(Debug, Default)]
+pub struct Probes {
+    /// It answered as it should.
+    pub good: Counter,
+    /// It did not, or not in time.
+    pub bad: Counter,
+    /// It refused our user and password.
+    pub refused: Counter,
+    /// A connection that had been good was closed.
+    pub lost: Counter,
+}
+
+/// Failures of one backend's lanes, each of which closes a connection, by cause.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// The connection could not be made, or broke.
+    pub connection: Counter,
+    /// No answer in time.
+    pub timeout: Counter,
+    /// What came was no answer.
+    pub garbage: Counter,
+    /// An answer that settles nothing.
+    pub answer: Counter,
+    /// Our user and password were refused.
+    pub refused: Counter,
+}
+
+/// The numbers of the process that belong to no backend; shared in an `Arc`.
+#[derive(Debug, Default)]
+pub struct ServerCounters {
+    /// Bytes of log in memory, buffers that wait to be used again among them. A gauge.
+    pub memory_bytes: Counter,
+    /// 1 once the folder of logs has been listed, else 0. A gauge.
+    pub logs_listed: Counter,
+    /// From the first byte of a checkpoint to its being on disk.
+    pub checkpoint_times: Histogram,
 }
 
 /// The numbers of one backend as they were at an instant; the same names and units.
@@ -136,6 +206,22 @@ pub struct Counts {
     pub oldest_unsettled_unix: u64,
     /// Open connections to the backend.
     pub connections_open: u64,
+    /// Connections that were made.
+    pub connections_made: u64,
+    /// Bytes of log read.
+    pub read_bytes: u64,
+    /// Checkpoints that are on disk.
+    pub checkpoints: u64,
+    /// When the last of them was, in seconds since 1970; 0 if there was none in this run.
+    pub checkpoint_unix: u64,
+    /// Tries to read or write state that failed.
+    pub state_failures: u64,
+    /// 1 while state cannot be read or written.
+    pub state_faulty: u64,
+    /// 1 once the state of earlier runs is taken in.
+    pub state_read: u64,
+    /// Finished logs that were deleted.
+    pub logs_deleted: u64,
 }
 
 impl BackendCounters {
@@ -166,6 +252,14 @@ impl BackendCounters {
                 self.oldest_unread_unix.load(),
             ),
             connections_open: self.connections_open.load(),
+            connections_made: self.connections_made.load(),
+            read_bytes: self.read_bytes.load(),
+            checkpoints: self.checkpoints.load(),
+            checkpoint_unix: self.checkpoint_unix.load(),
+            state_failures: self.state_failures.load(),
+            state_faulty: self.state_faulty.load(),
+            state_read: self.state_read.load(),
+            logs_deleted: self.logs_deleted.load(),
         }
     }
 }
@@ -205,14 +299,16 @@ mod tests {
     #[test]
     fn what_different_threads_write_shares_no_cache_line() {
         assert_eq!(std::mem::align_of::<BackendCounters>(), 128);
-        assert_eq!(std::mem::size_of::<BackendCounters>(), 4 * 128);
-        assert_eq!(std::mem::offset_of!(BackendCounters, processed), 0);
-        assert_eq!(std::mem::offset_of!(BackendCounters, answers), 128);
-        assert_eq!(std::mem::offset_of!(BackendCounters, settled), 256);
-        assert_eq!(
+        let first = [
+            std::mem::offset_of!(BackendCounters, processed),
+            std::mem::offset_of!(BackendCounters, answers),
+            std::mem::offset_of!(BackendCounters, settled),
+            std::mem::offset_of!(BackendCounters, probes),
             std::mem::offset_of!(BackendCounters, in_flight_records),
-            384
-        );
+        ];
+        for (one, next) in first.iter().zip(&first[1..]) {
+            assert!(one % 128 == 0 && next % 128 == 0 && one < next, "{first:?}");
+        }
     }
 
     #[test]
@@ -245,6 +341,14 @@ mod tests {
             ("log_files", &counters.log_files),
             ("oldest_unsettled_unix", &counters.oldest_unsettled_unix),
             ("connections_open", &counters.connections_open),
+            ("connections_made", &counters.connections_made),
+            ("read_bytes", &counters.read_bytes),
+            ("checkpoints", &counters.checkpoints),
+            ("checkpoint_unix", &counters.checkpoint_unix),
+            ("state_failures", &counters.state_failures),
+            ("state_faulty", &counters.state_faulty),
+            ("state_read", &counters.state_read),
+            ("logs_deleted", &counters.logs_deleted),
         ];
         for (number, (_, counter)) in all.iter().enumerate() {
             counter.set(number as u64 + 1);

@@ -7,8 +7,14 @@
 pub mod answer;
 pub mod ask;
 pub mod counters;
+pub mod health;
+pub mod histogram;
+pub mod metrics;
+pub mod page;
 pub mod rate;
+pub mod reasons;
 pub mod report;
+pub mod server;
 pub mod snapshot;
 pub mod sync_point;
 pub mod sync_status;

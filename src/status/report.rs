@@ -90,6 +90,8 @@ mod tests {
             lag_seconds: 3,
             drain_seconds: None,
             rate_max: 0,
+            cleared_bytes: 4,
+            ..BackendSnapshot::default()
         };
         let snapshot = Snapshot::new(1, 7, vec![backend.clone()]);
         let mut body = Vec::new();

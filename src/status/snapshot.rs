@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::counters::{BackendCounters, Counts};
+use super::histogram::Distribution;
 use super::rate::RateMeter;
+use super::server::Server;
 use crate::clock::Now;
 
 /// One backend at an instant.
@@ -36,6 +38,50 @@ pub struct BackendSnapshot {
     pub drain_seconds: Option<u64>,
     /// The bound of its rate, in records a second; 0 if there is none.
     pub rate_max: u64,
+    /// Bytes of log settled since nothing was left, or since the start: this of `cleared_bytes + backlog_bytes` is done.
+    pub cleared_bytes: u64,
+    /// What only `/metrics` tells. As it was when [`Board::refresh_details`] was called last.
+    #[serde(skip)]
+    pub details: Details,
+}
+
+/// Numbers of one backend that take more than a load each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// How long requests took.
+    pub requests: Distribution,
+    /// Lines set aside in this run, by reason.
+    pub rejections: Vec<(&'static str, u64)>,
+    /// Probes by what came of them.
+    pub probes: [(&'static str, u64); 4],
+    /// Failures of lanes by cause.
+    pub failures: [(&'static str, u64); 5],
+    /// How often what was on its way was taken back.
+    pub flushes: u64,
+}
+
+impl Details {
+    fn load(counters: &BackendCounters) -> Self {
+        let (probes, failures) = (&counters.probes, &counters.failures);
+        Self {
+            requests: counters.requests.load(),
+            rejections: counters.rejections.load(),
+            probes: [
+                ("good", probes.good.load()),
+                ("bad", probes.bad.load()),
+                ("refused", probes.refused.load()),
+                ("lost", probes.lost.load()),
+            ],
+            failures: [
+                ("connection", failures.connection.load()),
+                ("timeout", failures.timeout.load()),
+                ("garbage", failures.garbage.load()),
+                ("answer", failures.answer.load()),
+                ("refused", failures.refused.load()),
+            ],
+            flushes: counters.flushes.load(),
+        }
+    }
 }
 
 /// All backends at an instant, in the order of their names.
@@ -49,6 +95,8 @@ pub struct Snapshot {
     pub sync_points: u64,
     /// Questions that wait until a sync point is settled.
     pub sync_point_waiters: u64,
+    /// What belongs to no backend.
+    pub server: Server,
     backends: Vec<BackendSnapshot>,
     /// Changes with each change of anything above.
     generation: u64,
@@ -64,6 +112,7 @@ impl Snapshot {
             now_unix,
             sync_points: 0,
             sync_point_waiters: 0,
+            server: Server::default(),
             backends,
             generation: 0,
         }
@@ -108,6 +157,8 @@ struct Watched {
     counters: Arc<BackendCounters>,
     records: RateMeter,
     bytes: RateMeter,
+    /// Bytes of log that were settled when nothing was left the last time.
+    cleared_from: u64,
 }
 
 impl Board {
@@ -126,6 +177,7 @@ impl Board {
             counters,
             records: RateMeter::default(),
             bytes: RateMeter::default(),
+            cleared_from: 0,
         };
         match self.place(name) {
             Ok(known) => self.watched[known] = watched,
@@ -192,6 +244,18 @@ impl Board {
         self.snapshot.generation += u64::from(changed);
     }
 
+    /// Reads what only `/metrics` tells, too.
+    pub fn refresh_details(&mut self) {
+        for (backend, watched) in self.snapshot.backends.iter_mut().zip(&self.watched) {
+            backend.details = Details::load(&watched.counters);
+        }
+    }
+
+    /// What belongs to no backend, to be kept up to date.
+    pub fn server_mut(&mut self) -> &mut Server {
+        &mut self.snapshot.server
+    }
+
     /// What was read last.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
@@ -221,6 +285,10 @@ impl Watched {
             written => now.unix.saturating_sub(written),
         };
         backend.drain_seconds = drain_seconds(backend.backlog_bytes, backend.bytes_per_second);
+        if backend.backlog_bytes == 0 {
+            self.cleared_from = counts.settled_bytes;
+        }
+        backend.cleared_bytes = counts.settled_bytes.saturating_sub(self.cleared_from);
         changed
     }
 }
@@ -296,6 +364,43 @@ mod tests {
         assert!((backend.rate_per_second - 100.0).abs() < 1.0);
         assert_eq!(board.snapshot().totals(), (6007, 6000));
         assert_ne!(board.snapshot().generation(), generation);
+    }
+
+    #[test]
+    fn what_is_cleared_counts_from_when_nothing_was_left() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = Board::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        let mut check = |settled, unread, expected| {
+            counters.settled_bytes.set(settled);
+            counters.unread_bytes.set(unread);
+            board.refresh(at(1));
+            assert_eq!(board.snapshot().backends()[0].cleared_bytes, expected);
+        };
+        check(0, 100, 0);
+        check(70, 30, 70);
+        check(100, 0, 0);
+        check(100, 50, 0);
+        check(130, 20, 30);
+    }
+
+    #[test]
+    fn details_are_read_when_they_are_asked_for() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = Board::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        counters.requests.observe(Duration::from_millis(3), 4);
+        counters.rejections.add("checksum", 2);
+        counters.probes.lost.add(1);
+        counters.failures.timeout.add(5);
+        board.refresh(at(1));
+        assert_eq!(board.snapshot().backends()[0].details, Details::default());
+        board.refresh_details();
+        let details = &board.snapshot().backends()[0].details;
+        assert_eq!(details.requests.count(), 4);
+        assert_eq!(details.rejections, [("checksum", 2)]);
+        assert_eq!(details.probes[3], ("lost", 1));
+        assert_eq!(details.failures[1], ("timeout", 5));
     }
 
     #[test]

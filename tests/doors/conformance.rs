@@ -47,7 +47,13 @@ fn every_row_of_the_table_is_answered_as_it_says() {
     );
 
     for method in ["GET", "HEAD", "POST", "PUT"] {
-        for target in ["/sync_status", "/sync_status?backend_count=1", "/v1/status"] {
+        for target in [
+            "/sync_status",
+            "/sync_status?backend_count=1",
+            "/v1/status",
+            "/metrics",
+            "/",
+        ] {
             check(&door, &format!("{method} {target}"), "", UNAUTHORIZED);
             check(&door, &format!("{method} {target}"), WRONG, UNAUTHORIZED);
         }
@@ -59,7 +65,9 @@ fn every_row_of_the_table_is_answered_as_it_says() {
             RIGHT,
             NOT_ALLOWED,
         );
-        check(&door, &format!("{method} /sync_status"), RIGHT, NOT_ALLOWED);
+        for path in ["/sync_status", "/v1/status", "/metrics", "/"] {
+            check(&door, &format!("{method} {path}"), RIGHT, NOT_ALLOWED);
+        }
     }
     for query in [
         "",
@@ -95,8 +103,10 @@ fn every_row_of_the_table_is_answered_as_it_says() {
     }
 
     for path in [
-        "/",
+        "//",
         "/sync_status/",
+        "/metrics/",
+        "/healthz/",
         "/status.html/",
         "/index.html",
         "/sync_alive",

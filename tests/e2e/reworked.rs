@@ -66,11 +66,8 @@ fn lines_are_replayed_when_the_cause_is_mended_and_count_once() {
         value(&standin, "bad1").as_deref() == Some("v1")
             && value(&standin, "bad2").as_deref() == Some("v2")
     });
-    eventually("they count as applied", || {
-        let counts = server.backend(&name).unwrap().counts;
-        (counts.applied, counts.rejected) == (3, 0)
-    });
-    server.wait_settled(&name, 3);
+    let counts = server.wait_settled(&name, 3).counts;
+    assert_eq!((counts.applied, counts.rejected), (1, 2), "each counts once");
     assert!(listed(&home, &[]).is_empty() && home.rejected(&name).is_empty());
     let applied = standin.history().len();
     server.stop();

@@ -101,6 +101,7 @@ impl Server {
             returns: Arc::clone(&returns),
             hints: Arc::clone(&hints),
             fed_spares: Arc::clone(&fed_spares),
+            counters: Arc::default(),
         };
         let rules = FeederRules {
             is_backend: |name| {

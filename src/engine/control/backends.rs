@@ -26,7 +26,7 @@ use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
 use crate::status::ask::BackendAsk;
-use crate::status::counters::BackendCounters;
+use crate::status::counters::{BackendCounters, Counter, Failures};
 
 /// What handling a backend may need of control.
 pub(super) struct Hands<'a> {
@@ -180,6 +180,7 @@ impl Backends {
             record.map(|record| record.line),
         );
         tracing::debug!(backend = %backend.info.name, lane, epoch, log, line, "{trouble}");
+        failures_like(trouble, &backend.info.counters.failures).add(1);
         let others_answered = record.is_some_and(|record| record.others_answered);
         let answers = backend.info.counters.answers.load();
         backend
@@ -385,6 +386,17 @@ impl Backends {
     }
 }
 
+/// The count of failures such as this one.
+fn failures_like<'a>(trouble: &Trouble, failures: &'a Failures) -> &'a Counter {
+    match trouble {
+        Trouble::Connection(_) => &failures.connection,
+        Trouble::Timeout => &failures.timeout,
+        Trouble::Garbage(_) => &failures.garbage,
+        Trouble::Answer(_) => &failures.answer,
+        Trouble::Refused => &failures.refused,
+    }
+}
+
 fn has_backlog(info: &BackendInfo) -> bool {
     info.counters.unread_bytes.load() > 0 || info.counters.in_flight_records.load() > 0
 }
@@ -411,6 +423,14 @@ impl Backend {
 
     fn handle_probe(&mut self, result: ProbeResult, now: Now) {
         let answers = self.info.counters.answers.load();
+        let probes = &self.info.counters.probes;
+        match &result {
+            ProbeResult::Good { .. } => &probes.good,
+            ProbeResult::Bad(_) => &probes.bad,
+            ProbeResult::Refused => &probes.refused,
+            ProbeResult::Lost => &probes.lost,
+        }
+        .add(1);
         match result {
             ProbeResult::Good { watched } => self.monitor.handle_probe_good(watched, answers, now),
             ProbeResult::Bad(why) => self.monitor.handle_probe_bad(why, answers, now),
@@ -428,7 +448,10 @@ impl Backend {
                 self.wanted.attempt += 1;
             }
             Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
-            Order::Flush { epoch } => hands.post.flush(self.info.id, epoch, hands.drain_until),
+            Order::Flush { epoch } => {
+                self.info.counters.flushes.add(1);
+                hands.post.flush(self.info.id, epoch, hands.drain_until);
+            }
             Order::Open { epoch } => self.open(epoch, hands),
             Order::Ttl { ready } => hands.post.ttl(self.info.id, ready),
         }

@@ -1,18 +1,22 @@
-//! What HA and `hustdbsync status` are answered: from memory, whatever else goes on. What control has to follow first is left for it.
+//! What HA, a browser, Prometheus and `hustdbsync status` are answered: from memory, whatever else goes on. What control has to follow first is
+//! left for it.
 
 use super::asks::{self, Asking};
+use super::vitals::Vitals;
 use crate::clock::Now;
 use crate::engine::listener::{Answers, Asker};
 use crate::http::answer::Answer;
 use crate::http::request::Request;
 use crate::status::answer::{Gate, Pages, answer};
 use crate::status::ask::ask;
+use crate::status::server::DoorCounts;
 use crate::status::snapshot::Board;
 
 /// See the module.
 pub(super) struct Door {
     gate: Gate,
     pages: Pages,
+    vitals: Vitals,
     /// The backends as the answers tell them.
     pub(super) board: Board,
     /// A backend's state has changed since this was last taken back.
@@ -24,11 +28,14 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(gate: Gate, now: Now) -> Self {
+    pub(super) fn new(gate: Gate, vitals: Vitals, memory_budget_bytes: usize, now: Now) -> Self {
+        let mut board = Board::new(now);
+        board.server_mut().memory_budget_bytes = memory_budget_bytes as u64;
         Self {
             gate,
             pages: Pages::default(),
-            board: Board::new(now),
+            vitals,
+            board,
             states_changed: false,
             asking: Asking::new(),
             text: Vec::new(),
@@ -37,6 +44,18 @@ impl Door {
 
     pub(super) fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
+    }
+
+    /// What is told from control's turn to its next.
+    pub(super) fn handle_turn(&mut self, counts: DoorCounts, is_ending: bool, now: Now) {
+        self.vitals.look(now);
+        let server = self.board.server_mut();
+        server.door = counts;
+        server.is_ending = is_ending;
+    }
+
+    pub(super) fn set_memory_budget(&mut self, bytes: usize) {
+        self.board.server_mut().memory_budget_bytes = bytes as u64;
     }
 }
 
@@ -57,6 +76,14 @@ impl Answers for Door {
         }
         // Straight from the counters: some ten nanoseconds a backend, so every answer tells this very instant.
         self.board.refresh(now);
+        match request.path {
+            b"/healthz" | b"/readyz" => self.vitals.tell_health(self.board.server_mut(), now),
+            b"/metrics" => {
+                self.vitals.tell_all(self.board.server_mut(), now);
+                self.board.refresh_details();
+            }
+            _ => {}
+        }
         Some(answer(
             request,
             &self.gate,

@@ -56,6 +56,7 @@ impl Bench {
             workers: vec![mailbox(capacity), mailbox(capacity)],
             hints: Arc::new(Hints::new(Arc::clone(&feeder))),
             shared: Arc::new(Shared::new(Arc::clone(&own))),
+            counters: Arc::default(),
         };
         let ours = links();
         let logs = tempfile::tempdir().unwrap();
@@ -69,6 +70,7 @@ impl Bench {
                 workers: ours.workers.clone(),
                 hints: Arc::clone(&ours.hints),
                 shared: Arc::clone(&ours.shared),
+                counters: Arc::default(),
             },
             settings: settings("wrong"),
             logs: logs.path().to_owned(),

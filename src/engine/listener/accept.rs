@@ -185,6 +185,7 @@ impl Listener {
             is_readable: true,
             is_writable: true,
             is_queued: false,
+            unsent_bytes: 0,
         });
         self.counts.accepted += 1;
         self.recency.touch(slot);

@@ -129,6 +129,12 @@ impl Buffers {
         self.out_bytes -= bytes;
     }
 
+    /// Bytes of all buffers, out or idle.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.out_bytes + self.free_bytes
+    }
+
     /// Gives up idle buffers, the largest first, until all fit.
     fn trim(&mut self, kept_bytes_max: usize) {
         for list in self.free.iter_mut().rev() {
@@ -213,6 +219,13 @@ impl LongLine {
             bytes,
             address,
         });
+    }
+
+    /// Bytes of the buffer; 0 while nobody has it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = self.held.map_or(0, |held| held.bytes);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// Whether this is the long line's buffer.

@@ -314,6 +314,7 @@ impl<D: Disk> Feeder<D> {
     fn count_fed(&mut self, at: usize, bytes: u64) {
         let source = &self.sources[at];
         source.info.counters.unread_bytes.sub(bytes);
+        source.info.counters.read_bytes.add(bytes);
         source.count_oldest();
     }
 }

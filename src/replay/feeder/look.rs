@@ -87,6 +87,7 @@ impl<D: Disk> Feeder<D> {
             }
         }
         self.root_listed = true;
+        self.counters.logs_listed.set(1);
     }
 
     fn list_folder(&mut self, at: usize, now: Now) {

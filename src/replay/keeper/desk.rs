@@ -274,6 +274,7 @@ impl Desk {
                     settlement: Settlement::Rejected,
                 };
                 self.settle(&settled, Tally::Rejected, tools);
+                self.info.counters.rejections.add(rejection.reason, 1);
             }
             Held::Flushed(epoch, party) => self.let_go(epoch, party, tools),
         }

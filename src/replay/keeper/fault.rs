@@ -48,6 +48,8 @@ impl Fault {
         now: Now,
     ) {
         let (text, failures) = (error.to_string(), self.failures() + 1);
+        info.counters.state_failures.add(1);
+        info.counters.state_faulty.set(1);
         if self.text() != Some(&text) {
             tracing::error!(
                 backend = &*info.name,
@@ -79,6 +81,7 @@ impl Fault {
     /// A try went well.
     pub(super) fn clear(&mut self, info: &BackendInfo, outbox: &mut Outbox) {
         if self.0.take().is_some() {
+            info.counters.state_faulty.set(0);
             tracing::info!(backend = &*info.name, "state can be kept again");
             outbox.control(ControlMail::StoreFault {
                 backend: info.id,

@@ -231,6 +231,7 @@ impl<L> Releaser<L> {
             bytes = end.byte,
             "finished and deleted"
         );
+        desk.info().counters.logs_deleted.add(1);
         tools.outbox.feeder(FeederMail::FileDeleted {
             backend: desk.info().id,
             file,
@@ -351,7 +352,7 @@ fn set_rest_aside<D: Disk>(
                 byte: next.byte + raw.len() as u64,
             };
         }
-        desk.set_aside(&lines, tools)
+        desk.set_aside(REASON, &lines, tools)
             .map_err(|why| why.to_string())?;
         let (backend, file) = (&**desk.name(), &*rest.closed.resume.name);
         tracing::warn!(

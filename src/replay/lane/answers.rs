@@ -42,6 +42,8 @@ impl Lane {
         // Counted before what comes next: whether others moved since a failure is told by this number.
         if answers > 0 {
             cx.counters.answers.add(answers);
+            let took = cx.now.monotonic.saturating_sub(self.composed_at);
+            cx.counters.requests.observe(took, answers);
         }
         let step = match end {
             Ok(Some(step)) => step,

@@ -131,6 +131,7 @@ impl Rig {
             returns: Arc::new(Returns::new(256, Arc::clone(&own))),
             hints: Arc::new(Hints::new(own)),
             fed_spares: Arc::new(Spares::new(8)),
+            counters: Arc::default(),
         };
         let disk = MemDisk::default();
         let rules = FeederRules {

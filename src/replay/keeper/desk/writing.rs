@@ -37,6 +37,7 @@ impl Desk {
     /// processed.
     pub(in crate::replay::keeper) fn set_aside<D: Disk>(
         &mut self,
+        reason: &'static str,
         lines: &[(RejectedLine, bool)],
         tools: &mut Tools<'_, D>,
     ) -> Result<(), StoreError> {
@@ -46,6 +47,10 @@ impl Desk {
         for (_, was_counted) in lines {
             self.expect_ledger().count_set_aside(*was_counted);
         }
+        self.info
+            .counters
+            .rejections
+            .add(reason, lines.len() as u64);
         self.untold = true;
         Ok(())
     }
@@ -76,6 +81,7 @@ impl Desk {
         self.ledger = Some(found.ledger);
         self.replaced = found.replaced;
         self.untold = true;
+        self.info.counters.state_read.set(1);
         if !self.expect_ledger().is_changed() {
             self.remove_replaced(tools);
         }
@@ -141,6 +147,9 @@ impl Desk {
         }
         replace_checkpoint(tools.disk, &self.info.name, &self.encoded)?;
         ledger.note_durable();
+        let counters = &self.info.counters;
+        counters.checkpoints.add(1);
+        counters.checkpoint_unix.set(tools.now.unix);
         self.checkpoint_at = tools.now.after(tools.settings.checkpoint_interval);
         self.remove_replaced(tools);
         Ok(())

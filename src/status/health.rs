@@ -1,0 +1,173 @@
+//! `/healthz` and `/readyz`: for those who restart and route. No name of a backend and no path stands in them, since anyone may ask.
+//!
+//! **Healthy** is a process whose threads get on: each sleeps, or has finished a turn within [`THREAD_STUCK_AFTER`]. One that is not will not
+//! get well by itself: restart it, nothing is lost.
+//!
+//! **Ready** is one that has taken in the logs' folder and the state of every backend found there, can write that state, and is not about to end. A
+//! backend that is down is its own trouble and leaves us ready.
+
+use std::io::Write;
+
+use super::snapshot::Snapshot;
+use crate::limits::THREAD_STUCK_AFTER;
+
+/// Appends what is wrong with the process, a line each, or `ok`; tells whether it is healthy.
+pub fn write_health(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
+    let begin = body.len();
+    for thread in &snapshot.server.threads {
+        if thread.stuck >= THREAD_STUCK_AFTER {
+            // Writing to a `Vec` cannot fail, here and below.
+            let _ = writeln!(
+                body,
+                "the thread {} has been at one turn for {} s",
+                thread.name,
+                thread.stuck.as_secs()
+            );
+        }
+    }
+    finish(begin, "ok", body)
+}
+
+/// Appends what the process still waits for, a line each, or `ready`; tells whether it is ready.
+pub fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
+    let begin = body.len();
+    if snapshot.server.is_ending {
+        let _ = writeln!(body, "the server ends");
+    }
+    if !snapshot.server.logs_listed {
+        let _ = writeln!(body, "the folder of logs has not been listed yet");
+    }
+    let count = |is_so: fn(u64, u64) -> bool| {
+        let backends = snapshot.backends().iter();
+        let counts =
+            backends.map(|backend| (backend.counts.state_read, backend.counts.state_faulty));
+        counts.filter(|&(read, faulty)| is_so(read, faulty)).count()
+    };
+    match count(|read, faulty| read == 0 && faulty == 0) {
+        0 => {}
+        unread => {
+            let _ = writeln!(body, "backends whose state has not been read yet: {unread}");
+        }
+    }
+    match count(|_, faulty| faulty > 0) {
+        0 => {}
+        faulty => {
+            let _ = writeln!(
+                body,
+                "backends whose state cannot be read or written: {faulty}; /v1/status and the log say why"
+            );
+        }
+    }
+    finish(begin, "ready", body)
+}
+
+fn finish(begin: usize, well: &str, body: &mut Vec<u8>) -> bool {
+    let is_well = body.len() == begin;
+    if is_well {
+        let _ = writeln!(body, "{well}");
+    }
+    is_well
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::counters::Counts;
+    use crate::status::server::{Server, ThreadPulse};
+    use crate::status::snapshot::BackendSnapshot;
+    use std::time::Duration;
+
+    fn backend(state_read: u64, state_faulty: u64) -> BackendSnapshot {
+        BackendSnapshot {
+            name: "10.0.0.1:8085".into(),
+            state: "down".into(),
+            why: "secret".into(),
+            counts: Counts {
+                state_read,
+                state_faulty,
+                ..Counts::default()
+            },
+            ..BackendSnapshot::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(
+        write: fn(&Snapshot, &mut Vec<u8>) -> bool,
+        server: Server,
+        backends: Vec<BackendSnapshot>,
+        expected: (bool, &[&str]),
+    ) {
+        let mut snapshot = Snapshot::new(0, 0, backends);
+        snapshot.server = server;
+        let mut body = Vec::new();
+        let is_well = write(&snapshot, &mut body);
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(
+            (is_well, body.lines().collect::<Vec<_>>()),
+            (expected.0, expected.1.to_vec())
+        );
+    }
+
+    #[test]
+    fn a_thread_that_has_been_at_one_turn_for_long_is_not_healthy() {
+        let threads = |seconds: [u64; 2]| Server {
+            threads: seconds
+                .iter()
+                .enumerate()
+                .map(|(number, &seconds)| ThreadPulse {
+                    name: format!("w{number}"),
+                    stuck: Duration::from_secs(seconds),
+                })
+                .collect(),
+            ..Server::default()
+        };
+        check(
+            write_health,
+            threads([0, 29]),
+            vec![backend(0, 1)],
+            (true, &["ok"]),
+        );
+        check(
+            write_health,
+            threads([31, 0]),
+            vec![],
+            (false, &["the thread w0 has been at one turn for 31 s"]),
+        );
+    }
+
+    #[test]
+    fn readiness_is_the_state_of_every_backend_and_names_none() {
+        let listed = |is_ending| Server {
+            logs_listed: true,
+            is_ending,
+            ..Server::default()
+        };
+        check(write_readiness, listed(false), vec![], (true, &["ready"]));
+        check(
+            write_readiness,
+            listed(false),
+            vec![backend(1, 0)],
+            (true, &["ready"]),
+        );
+        check(
+            write_readiness,
+            Server::default(),
+            vec![],
+            (false, &["the folder of logs has not been listed yet"]),
+        );
+        check(
+            write_readiness,
+            listed(true),
+            vec![backend(0, 0), backend(1, 1), backend(0, 0)],
+            (
+                false,
+                &[
+                    "the server ends",
+                    "backends whose state has not been read yet: 2",
+                    "backends whose state cannot be read or written: 1; /v1/status and the log say why",
+                ],
+            ),
+        );
+    }
+}

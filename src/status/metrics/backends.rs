@@ -1,0 +1,252 @@
+//! The metrics that each backend has, by its label `backend`.
+
+use std::fmt;
+
+use super::{Labels, Sheet, Value};
+use crate::status::counters::Counts;
+use crate::status::snapshot::{BackendSnapshot, Snapshot};
+
+/// Every word that a state can be, so that each always has a sample. Another one gets one while it is there.
+const STATES: [&str; 6] = ["up", "down", "refused", "unresolved", "paused", "ended"];
+
+pub(super) fn encode(snapshot: &Snapshot, sheet: &mut Sheet<'_>) -> fmt::Result {
+    records(snapshot.backends(), sheet)?;
+    backlog(snapshot.backends(), sheet)?;
+    states(snapshot.backends(), sheet)?;
+    requests(snapshot.backends(), sheet)?;
+    keeping(snapshot.backends(), sheet)
+}
+
+/// One sample of each backend.
+fn each<T: Into<Value>>(
+    backends: &[BackendSnapshot],
+    value: impl Fn(&BackendSnapshot) -> T,
+) -> impl Iterator<Item = (Labels<'_>, Value)> {
+    backends
+        .iter()
+        .map(move |backend| (Labels::one("backend", &backend.name), value(backend).into()))
+}
+
+/// A count of each backend.
+fn counts(
+    backends: &[BackendSnapshot],
+    value: impl Fn(&Counts) -> u64,
+) -> impl Iterator<Item = (Labels<'_>, Value)> {
+    each(backends, move |backend| value(&backend.counts))
+}
+
+/// Some samples of each backend, told apart by the label `name`.
+fn parts<'s, P: IntoIterator<Item = (&'s str, u64)>>(
+    backends: &'s [BackendSnapshot],
+    name: &'static str,
+    parts: impl Fn(&'s BackendSnapshot) -> P,
+) -> impl Iterator<Item = (Labels<'s>, Value)> {
+    backends.iter().flat_map(move |backend| {
+        let labels = Labels::one("backend", &backend.name);
+        parts(backend)
+            .into_iter()
+            .map(move |(value, count)| (labels.and(name, value), count.into()))
+    })
+}
+
+fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
+    sheet.counter(
+        "hustdbsync_records_read",
+        "Records read from logs. Goes on across restarts and counts each record once.",
+        counts(backends, |counts| counts.processed),
+    )?;
+    sheet.counter(
+        "hustdbsync_records_settled",
+        "Records settled, by outcome: applied (the backend took it), superseded (it had a newer version), absent (a delete of what was not \
+         there), rejected (set aside in rejected.jsonl), taken_over (settled by the original sync server). Goes on across restarts and counts each \
+         record once.",
+        parts(backends, "outcome", |backend| outcomes(&backend.counts)),
+    )?;
+    sheet.counter(
+        "hustdbsync_records_rejected",
+        "Lines set aside in rejected.jsonl since this process started, by reason.",
+        parts(backends, "reason", |backend| {
+            backend.details.rejections.iter().copied()
+        }),
+    )?;
+    sheet.counter(
+        "hustdbsync_records_resent",
+        "Records sent again after a failure, since this process started.",
+        counts(backends, |counts| counts.resent),
+    )?;
+    sheet.counter(
+        "hustdbsync_records_expired",
+        "Records replayed as deletes since their time to live had passed, since this process started.",
+        counts(backends, |counts| counts.expired),
+    )?;
+    sheet.counter(
+        "hustdbsync_questions",
+        "Questions for a score: before a zadd was sent again, or whether the backend is well.",
+        counts(backends, |counts| counts.asked),
+    )?;
+    sheet.counter(
+        "hustdbsync_long_targets",
+        "Records whose request line is longer than one segment of the connection to the backend.",
+        counts(backends, |counts| counts.long_targets),
+    )
+}
+
+/// The settled records by how they were settled. The original's server told no outcomes.
+fn outcomes(counts: &Counts) -> [(&'static str, u64); 5] {
+    let known = [
+        ("applied", counts.applied),
+        ("superseded", counts.superseded),
+        ("absent", counts.absent),
+        ("rejected", counts.rejected),
+    ];
+    let rest = known.iter().fold(counts.settled, |rest, (_, count)| {
+        rest.saturating_sub(*count)
+    });
+    let [applied, superseded, absent, rejected] = known;
+    [applied, superseded, absent, rejected, ("taken_over", rest)]
+}
+
+fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
+    sheet.gauge(
+        "hustdbsync_backlog_bytes",
+        "Bytes of log that are not settled: not read yet, or in flight.",
+        each(backends, |backend| backend.backlog_bytes),
+    )?;
+    sheet.gauge(
+        "hustdbsync_in_flight_bytes",
+        "Bytes of log that were read and are not settled.",
+        counts(backends, |counts| counts.in_flight_bytes),
+    )?;
+    sheet.gauge(
+        "hustdbsync_in_flight_records",
+        "Records that were read and are not settled.",
+        counts(backends, |counts| counts.in_flight_records),
+    )?;
+    sheet.gauge(
+        "hustdbsync_log_files",
+        "Log files that exist. Finished ones go some time after their last line is settled.",
+        counts(backends, |counts| counts.log_files),
+    )?;
+    sheet.gauge(
+        "hustdbsync_lag_seconds",
+        "Age of the oldest record that is not settled; 0 where there is none.",
+        each(backends, |backend| backend.lag_seconds),
+    )?;
+    sheet.gauge(
+        "hustdbsync_time_to_drain_seconds",
+        "Time until the backlog is gone at the rate of the last seconds; 0 where there is none, and no sample while nothing moves.",
+        backends.iter().filter_map(|backend| {
+            let labels = Labels::one("backend", &backend.name);
+            Some((labels, backend.drain_seconds?.into()))
+        }),
+    )?;
+    sheet.counter(
+        "hustdbsync_settled_bytes",
+        "Bytes of log that the settled records took, since this process started.",
+        counts(backends, |counts| counts.settled_bytes),
+    )?;
+    sheet.counter(
+        "hustdbsync_read_bytes",
+        "Bytes of log read and handed on, since this process started; those that were read again are counted again.",
+        counts(backends, |counts| counts.read_bytes),
+    )
+}
+
+fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
+    sheet.gauge(
+        "hustdbsync_backend_up",
+        "1 while the backend is replayed to, else 0.",
+        each(backends, |backend| backend.state == "up"),
+    )?;
+    sheet.gauge(
+        "hustdbsync_backend_state",
+        "1 for the state that the backend is in, 0 for every other: up, down, refused (it refuses our user and password), unresolved (its name \
+         has no address), paused (by an operator), ended (the server ends). /v1/status says why.",
+        backends.iter().flat_map(|backend| {
+            let labels = Labels::one("backend", &backend.name);
+            let state: &str = &backend.state;
+            let other = (!STATES.contains(&state)).then_some(state);
+            STATES
+                .into_iter()
+                .chain(other)
+                .map(move |word| (labels.and("state", word), (word == state).into()))
+        }),
+    )?;
+    sheet.gauge(
+        "hustdbsync_backend_state_changed_timestamp_seconds",
+        "When the backend came into the state that it is in, in seconds since 1970.",
+        each(backends, |backend| backend.since_unix),
+    )?;
+    sheet.counter(
+        "hustdbsync_probes",
+        "Probes of the backend, by result: good, bad (no answer, or another than it should be), refused (user and password), lost (a \
+         connection that had been good was closed).",
+        parts(backends, "result", |backend| backend.details.probes),
+    )?;
+    sheet.counter(
+        "hustdbsync_flushes",
+        "How often the backend ceased to be replayed to, so that what was on its way to it was taken back.",
+        each(backends, |backend| backend.details.flushes),
+    )
+}
+
+fn requests(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
+    sheet.histogram(
+        "hustdbsync_request_duration_seconds",
+        "How long requests that settle records took: from the instant a burst of them was composed until the read that brought the \
+         answer, each answer counted. Those of one read count alike.",
+        backends
+            .iter()
+            .map(|backend| (Labels::one("backend", &backend.name), backend.details.requests)),
+    )?;
+    sheet.gauge(
+        "hustdbsync_connections",
+        "Connections to the backend that are open or being made, its probe's not counted.",
+        counts(backends, |counts| counts.connections_open),
+    )?;
+    sheet.counter(
+        "hustdbsync_connections_made",
+        "Connections to the backend that were made, its probe's not counted.",
+        counts(backends, |counts| counts.connections_made),
+    )?;
+    sheet.counter(
+        "hustdbsync_lane_failures",
+        "Failures on connections to the backend, each of which closes one, by cause: connection (not made, or broken), timeout (no answer \
+         within response_timeout), garbage (no HTTP), answer (one that settles nothing), refused (user and password).",
+        parts(backends, "cause", |backend| backend.details.failures),
+    )
+}
+
+fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
+    sheet.counter(
+        "hustdbsync_checkpoints",
+        "Checkpoints of the backend that were written and are on disk.",
+        counts(backends, |counts| counts.checkpoints),
+    )?;
+    sheet.gauge(
+        "hustdbsync_checkpoint_timestamp_seconds",
+        "When the last checkpoint of this run was on disk, in seconds since 1970; no sample before. One is written when there is something new.",
+        backends
+            .iter()
+            .filter(|backend| backend.counts.checkpoint_unix > 0)
+            .map(|backend| {
+                let labels = Labels::one("backend", &backend.name);
+                (labels, backend.counts.checkpoint_unix.into())
+            }),
+    )?;
+    sheet.counter(
+        "hustdbsync_state_failures",
+        "Tries to read or write the backend's state (checkpoint, rejected.jsonl) that failed.",
+        counts(backends, |counts| counts.state_failures),
+    )?;
+    sheet.gauge(
+        "hustdbsync_state_faulty",
+        "1 while the backend's state cannot be read or written, so that nothing more is read for it, else 0. /v1/status says why.",
+        counts(backends, |counts| counts.state_faulty),
+    )?;
+    sheet.counter(
+        "hustdbsync_logs_deleted",
+        "Finished logs that were deleted.",
+        counts(backends, |counts| counts.logs_deleted),
+    )
+}

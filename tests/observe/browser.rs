@@ -1,0 +1,258 @@
+//! Debian's Chromium without a window, told what to do over its DevTools pipe: JSON messages that end with a zero byte, into its descriptor 3
+//! and out of its descriptor 4.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+use crate::harness::DEADLINE;
+
+/// A shell gives it the pipes under the numbers that it wants.
+const START: &str = r#"exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+    --disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe --user-data-dir="$0" about:blank \
+    3<&0 4>&1 </dev/null >/dev/null 2>&1"#;
+
+/// A browser with one page.
+pub(crate) struct Browser {
+    child: Child,
+    commands: ChildStdin,
+    messages: Receiver<Json>,
+    /// Events that came while something else was waited for.
+    events: Vec<Json>,
+    session: String,
+    next_id: u64,
+    /// Its profile, which goes with it.
+    _profile: tempfile::TempDir,
+}
+
+/// A browser, or a loud word that there is none.
+pub(crate) fn browser() -> Option<Browser> {
+    let is_there = Command::new("sh")
+        .args(["-c", "command -v chromium"])
+        .stdout(Stdio::null())
+        .status();
+    if !is_there.is_ok_and(|status| status.success()) {
+        eprintln!(
+            "SKIPPED: chromium is not installed (Debian: apt-get install chromium); the page was not looked at in a browser"
+        );
+        return None;
+    }
+    Some(Browser::start())
+}
+
+impl Browser {
+    fn start() -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", START])
+            .arg(profile.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let commands = child.stdin.take().unwrap();
+        let said = child.stdout.take().unwrap();
+        let (tell, messages) = channel();
+        thread::spawn(move || {
+            for message in BufReader::new(said).split(0) {
+                let Ok(Ok(message)) = message.map(|message| serde_json::from_slice(&message))
+                else {
+                    return;
+                };
+                if tell.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut browser = Self {
+            child,
+            commands,
+            messages,
+            events: Vec::new(),
+            session: String::new(),
+            next_id: 0,
+            _profile: profile,
+        };
+        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let session = browser.call("Target.attachToTarget", attach);
+        browser.session = session["sessionId"].as_str().unwrap().to_owned();
+        for domain in ["Page", "Runtime", "Log", "Network"] {
+            browser.call(&format!("{domain}.enable"), json!({}));
+        }
+        browser
+    }
+
+    /// A command of the protocol, with its result.
+    #[track_caller]
+    pub(crate) fn call(&mut self, method: &str, params: Json) -> Json {
+        let id = self.send(method, params);
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let message = self.receive(deadline, method);
+            if message["id"] != id {
+                self.take_event(message);
+                continue;
+            }
+            assert!(
+                message.get("error").is_none(),
+                "{method}: {}",
+                message["error"]
+            );
+            return message["result"].clone();
+        }
+    }
+
+    fn send(&mut self, method: &str, params: Json) -> u64 {
+        self.next_id += 1;
+        let mut message = json!({ "id": self.next_id, "method": method, "params": params });
+        if !self.session.is_empty() {
+            message["sessionId"] = self.session.clone().into();
+        }
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(0);
+        self.commands.write_all(&bytes).unwrap();
+        self.next_id
+    }
+
+    #[track_caller]
+    fn receive(&mut self, deadline: Instant, what: &str) -> Json {
+        match self
+            .messages
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => panic!("the browser does not answer to {what}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the browser has ended before {what}"),
+        }
+    }
+
+    /// Keeps an event; a request that asks for a password is answered at once, by `sync:sync` or as the page's user who has none.
+    fn take_event(&mut self, event: Json) {
+        let request = event["params"]["requestId"].clone();
+        match event["method"].as_str() {
+            Some("Fetch.requestPaused") => {
+                self.send("Fetch.continueRequest", json!({ "requestId": request }));
+            }
+            Some("Fetch.authRequired") => {
+                let answer = json!({ "response": "ProvideCredentials", "username": "sync", "password": "sync" });
+                self.send(
+                    "Fetch.continueWithAuth",
+                    json!({ "requestId": request, "authChallengeResponse": answer }),
+                );
+            }
+            _ => {}
+        }
+        self.events.push(event);
+    }
+
+    /// From now on knows the password that it is asked for.
+    pub(crate) fn know_password(&mut self) {
+        self.call("Fetch.enable", json!({ "handleAuthRequests": true }));
+    }
+
+    /// Goes to a page and waits until it is loaded.
+    #[track_caller]
+    pub(crate) fn open(&mut self, url: &str) {
+        self.events.clear();
+        let went = self.call("Page.navigate", json!({ "url": url }));
+        assert!(went.get("errorText").is_none(), "{went}");
+        let deadline = Instant::now() + DEADLINE;
+        while !self.has("Page.loadEventFired") {
+            let event = self.receive(deadline, "loading the page");
+            self.take_event(event);
+        }
+    }
+
+    /// The value of an expression on the page.
+    #[track_caller]
+    pub(crate) fn value(&mut self, expression: &str) -> Json {
+        let params =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let told = self.call("Runtime.evaluate", params);
+        assert!(
+            told.get("exceptionDetails").is_none(),
+            "{expression}: {told}"
+        );
+        told["result"]["value"].clone()
+    }
+
+    /// Looks until an expression is true; gives how long that took.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, expression: &str) -> Duration {
+        let begun = Instant::now();
+        while self.value(expression) != true {
+            assert!(
+                begun.elapsed() < DEADLINE,
+                "never: {expression}; the page says {}",
+                self.value("document.body.innerText")
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        begun.elapsed()
+    }
+
+    /// Presses a key, as a person without a mouse does.
+    pub(crate) fn press(&mut self, key: &str, code: u32, text: Option<&str>) {
+        let mut down =
+            json!({ "type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code });
+        if let Some(text) = text {
+            down["text"] = text.into();
+        }
+        self.call("Input.dispatchKeyEvent", down);
+        let up = json!({ "type": "keyUp", "key": key, "code": key, "windowsVirtualKeyCode": code });
+        self.call("Input.dispatchKeyEvent", up);
+    }
+
+    /// A window of this size, with light or dark colours.
+    pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
+        self.call("Emulation.setDeviceMetricsOverride", size);
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.call("Emulation.setEmulatedMedia", scheme);
+    }
+
+    /// The page as PNG in base64, as much of it as fits `width` by `height`.
+    pub(crate) fn picture(&mut self, width: u32, height: u32) -> String {
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
+        let taken = self.call(
+            "Page.captureScreenshot",
+            json!({ "format": "png", "clip": clip }),
+        );
+        taken["data"].as_str().unwrap().to_owned()
+    }
+
+    fn has(&self, method: &str) -> bool {
+        self.events.iter().any(|event| event["method"] == method)
+    }
+
+    /// Events of this kind since the page was opened.
+    pub(crate) fn events(&mut self, method: &str) -> Vec<Json> {
+        // What has come by now is taken in by asking for something.
+        self.value("0");
+        let of_it = self.events.iter().filter(|event| event["method"] == method);
+        of_it.map(|event| event["params"].clone()).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // It and its helpers end when it is told to; one that hangs is killed, and its helpers go with it.
+        self.session.clear();
+        let close = json!({ "id": 0, "method": "Browser.close" }).to_string() + "\0";
+        let _ = self.commands.write_all(close.as_bytes());
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < give_up {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

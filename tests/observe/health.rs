@@ -1,0 +1,53 @@
+//! `/healthz` and `/readyz` of a running server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::ask::ask;
+use crate::harness::{Home, eventually, standin};
+
+#[test]
+fn a_server_is_ready_when_its_state_is_read_whatever_its_backends_do() {
+    let home = Home::new();
+    let (up, down) = (standin(), standin());
+    down.kill().unwrap();
+    home.log(&up.name()).put("k", 1, "v");
+    home.log(&down.name()).put("k", 1, "v");
+    let server = home.start();
+    let addr = server.engine().local_addr();
+    server.wait_for_state(&down.name(), "down");
+    eventually("it is ready", || {
+        ask(addr, "GET", "/readyz", "").body == "ready\n"
+    });
+    let health = ask(addr, "GET", "/healthz", "");
+    assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+    let head = ask(addr, "HEAD", "/healthz", "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.head.contains("Content-Length: 3\r\n"), "{}", head.head);
+}
+
+#[test]
+fn a_server_whose_state_cannot_be_read_is_not_ready_until_it_can() {
+    let home = Home::new();
+    let standin = standin();
+    home.log(&standin.name()).put("k", 1, "v");
+    // A folder in the checkpoint's place cannot be read, not even by root.
+    let checkpoint = home.state(&standin.name(), "checkpoint");
+    fs::create_dir_all(&checkpoint).unwrap();
+    let server = home.start();
+    let addr = server.engine().local_addr();
+    eventually("it says so", || {
+        let ready = ask(addr, "GET", "/readyz", "");
+        ready.status == 503 && ready.body.contains("cannot be read or written: 1")
+    });
+    let ready = ask(addr, "GET", "/readyz", "").body;
+    for secret in [standin.name(), home.path("").display().to_string()] {
+        assert!(!ready.contains(&secret), "{ready}");
+    }
+    fs::set_permissions(&checkpoint, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::remove_dir(&checkpoint).unwrap();
+    eventually("it is ready", || {
+        ask(addr, "GET", "/readyz", "").status == 200
+    });
+    server.wait_settled(&standin.name(), 1);
+}

@@ -67,7 +67,11 @@ fn lines_are_replayed_when_the_cause_is_mended_and_count_once() {
             && value(&standin, "bad2").as_deref() == Some("v2")
     });
     let counts = server.wait_settled(&name, 3).counts;
-    assert_eq!((counts.applied, counts.rejected), (1, 2), "each counts once");
+    assert_eq!(
+        (counts.applied, counts.rejected),
+        (1, 2),
+        "each counts once"
+    );
     assert!(listed(&home, &[]).is_empty() && home.rejected(&name).is_empty());
     let applied = standin.history().len();
     server.stop();

@@ -73,6 +73,8 @@ pub(super) struct Desk {
     /// Empty, or a rejected line stands first, or there is no ledger.
     held: VecDeque<Held>,
     rejected: RejectedLog,
+    /// Lines that were set aside in this run.
+    set_aside: u64,
     /// Files of the original's that the next checkpoint replaces.
     replaced: Vec<String>,
     /// When the next checkpoint may be written.
@@ -92,6 +94,7 @@ impl Desk {
             flush: None,
             held: VecDeque::new(),
             rejected: RejectedLog::default(),
+            set_aside: 0,
             replaced: Vec::new(),
             checkpoint_at: Duration::ZERO,
             fault: Fault::default(),
@@ -106,6 +109,11 @@ impl Desk {
 
     pub(super) fn info(&self) -> &BackendInfo {
         &self.info
+    }
+
+    /// Lines that were set aside in this run, those among them that had been before.
+    pub(super) fn lines_set_aside(&self) -> u64 {
+        self.set_aside
     }
 
     /// Its ledger; none while its state could not be read.
@@ -268,6 +276,7 @@ impl Desk {
                 tools.spares.give(batch);
             }
             Held::Rejected(rejection) => {
+                self.set_aside += 1;
                 let settled = Settled {
                     segment: rejection.segment,
                     line: rejection.line,

@@ -53,7 +53,7 @@ struct Pending {
     /// The ledger's count of changes when all its logs were settled first.
     settled_at: Option<u64>,
     /// Lines that had been set aside when the point was taken.
-    rejected_before: Option<u64>,
+    set_aside_before: Option<u64>,
 }
 
 /// A log as it was when the point was taken.
@@ -177,7 +177,7 @@ fn point(id: u64, backends: BTreeMap<String, Vec<Log>>, unix: u64) -> Point {
                 seen: None,
                 disk_seen_at: None,
                 settled_at: None,
-                rejected_before: None,
+                set_aside_before: None,
             });
         }
         told.push(backend);
@@ -197,8 +197,7 @@ impl Point {
             let mut known = desks.iter().flatten();
             let desk = known.find(|desk| **desk.name() == *told.name);
             // One that has just come is not known yet, or its state has not been read.
-            desk.and_then(Desk::ledger)
-                .is_none_or(|ledger| !pending.look(told, ledger, tools))
+            desk.is_none_or(|desk| !pending.look(told, desk, tools))
         });
     }
 }
@@ -208,9 +207,12 @@ impl Pending {
     fn look<D: Disk>(
         &mut self,
         told: &PointBackend,
-        ledger: &BackendLedger,
+        desk: &Desk,
         tools: &mut Tools<'_, D>,
     ) -> bool {
+        let Some(ledger) = desk.ledger() else {
+            return false;
+        };
         let seen = (ledger.changes(), ledger.durable_changes());
         let now = tools.now.monotonic;
         let looks_at_disk = self
@@ -228,9 +230,9 @@ impl Pending {
                 listed: None,
             }
         });
-        let rejected = ledger.totals().rejected;
-        let before = *self.rejected_before.get_or_insert(rejected);
-        told.set_aside.set(rejected.saturating_sub(before));
+        let set_aside = desk.lines_set_aside();
+        let before = *self.set_aside_before.get_or_insert(set_aside);
+        told.set_aside.set(set_aside.saturating_sub(before));
         let mut missing = 0;
         while let Some(log) = self.logs.last() {
             missing = missing_of(log, ledger, folder.as_mut());

@@ -120,6 +120,9 @@ pub const HTTP_BUFFERS_IDLE: Duration = Duration::from_secs(5);
 /// An idle connection's buffer above this many bytes is given back at once.
 pub const HTTP_BUFFER_KEPT_BYTES_MAX: usize = 16 * 1024;
 
+/// At the end, whoever is in at HA's door has this long to be answered after nobody is let in any more.
+pub const PARTING: Duration = Duration::from_millis(500);
+
 /// Bytes asked of a socket at once.
 pub const HTTP_READ_BYTES: usize = 16 * 1024;
 

@@ -85,7 +85,7 @@ fn help_teaches_and_wrong_arguments_exit_with_2() {
 fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
     let home = home();
     for (args, why) in [
-        (&["ctl"][..], "Usage"),
+        (&["ctl"][..], "requires a subcommand"),
         (&["ctl", "pause"], "<BACKEND>"),
         (&["ctl", "pause", "nobody"], "invalid value 'nobody'"),
         (&["ctl", "rate", "127.0.0.1:9998"], "<RATE>"),
@@ -97,7 +97,7 @@ fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
         (&["status", "--wait=soon"], "a time is a number"),
         (&["status", "--backend", "127.0.0.1:9998"], "--wait"),
         (&["status", "--wait", "--watch"], "cannot be used with"),
-        (&["rejected"], "Usage"),
+        (&["rejected"], "requires a subcommand"),
         (&["rejected", "replay"], "say which lines"),
         (
             &["rejected", "replay", "--all", "--reason", "checksum"],
@@ -111,6 +111,12 @@ fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
         ),
     ] {
         check(home.path(), args, 2, "", why);
+        let said = run(home.path(), args).stderr;
+        assert_eq!(
+            String::from_utf8(said).unwrap().lines().count(),
+            1,
+            "{args:?}"
+        );
     }
     // What is right but for the server.
     let args = ["rejected", "list", "--config", "sync_server.json"];

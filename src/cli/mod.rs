@@ -6,9 +6,11 @@ mod check;
 mod ctl;
 mod daemon;
 mod demo;
+mod generate;
 mod inspect;
 mod lines;
 mod logging;
+mod paint;
 mod pidfile;
 mod port_owner;
 mod process;
@@ -18,6 +20,7 @@ mod rotation;
 mod run;
 mod standin;
 pub mod status;
+mod wrong_use;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -29,7 +32,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{BackendName, Config, NotFound, locate};
 
 pub use logging::LevelHandle;
-pub use run::Server;
+pub use run::{Host, Server};
+pub use wrong_use::parse;
+
+const NAME: &str = "hustdbsync";
 
 const ABOUT: &str = "HustDB's sync server: replays HA's logs to a master that has come back";
 
@@ -67,7 +73,7 @@ Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wron
 
 /// The arguments.
 #[derive(Debug, Parser)]
-#[command(name = "hustdbsync", version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
+#[command(name = NAME, version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, max_term_width = 120)]
 pub struct Cli {
     /// Run in the foreground and log to stderr (the original's debug mode)
@@ -131,6 +137,7 @@ enum Command {
     },
     /// Tell a running server what to do: pause or resume a backend, bound its rate, probe it, rotate, drain
     #[command(
+        arg_required_else_help = false,
         after_long_help = "Examples:\n  hustdbsync ctl pause 10.0.0.7:8085\n  hustdbsync ctl rate 10.0.0.7:8085 2000\n  hustdbsync ctl drain"
     )]
     Ctl {
@@ -142,6 +149,7 @@ enum Command {
     /// See, replay or throw away the lines that were set aside
     ///
     /// A line that cannot be replayed is set aside with its reason in <state>/<backend>/rejected.jsonl.
+    #[command(arg_required_else_help = false)]
     Rejected {
         #[command(flatten)]
         place: SharedPlace,
@@ -159,10 +167,23 @@ enum Command {
     /// Show what stands in logs: a line for each record or fault, and counts at the end
     ///
     /// Reads as a stream, changes nothing. Records and faults go to stdout in the order of the log, counts to stderr.
-    #[command(
-        after_long_help = "Examples:\n  hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log\n  hustdbsync inspect --json --values some.log | jq .key\n  zcat old.log.gz | hustdbsync inspect -"
-    )]
+    /// State files are recognised and shown too: checkpoint, rejected.jsonl, the original's status files.
+    #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
+    /// Print the completions of a shell
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync completions bash > /etc/bash_completion.d/hustdbsync\n  hustdbsync completions fish > ~/.config/fish/completions/hustdbsync.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages: one for the program, one for each command
+    #[command(after_long_help = "Example:\n  hustdbsync man /usr/local/share/man/man8")]
+    Man {
+        /// The folder, which is made if it is missing
+        folder: PathBuf,
+    },
     /// Run an in-memory hustdb, to try things out against
     ///
     /// It answers as hustdb 1.9 does and keeps versions as hustdb does. SIGINT or SIGTERM ends it; it then prints what it has counted.
@@ -198,16 +219,18 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         },
         Some(Command::Ctl { place, verb }) => tell(place.config.as_deref(), &verb).map(|()| true),
         Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
-            Some(why) => {
-                eprintln!("hustdbsync: {why}");
-                return ExitCode::from(WRONG_USE);
-            }
+            Some(why) => return wrong_use::refuse(why, "rejected"),
             None => {
                 load_config(place.config.as_deref()).and_then(|config| rejected::run(&verb, config))
             }
         },
         Some(Command::Demo(args)) => demo::demo::<S>(&args),
-        Some(Command::Inspect(args)) => inspect::inspect(&args),
+        Some(Command::Inspect(args)) => match args.fault() {
+            Some(fault) => return wrong_use::refuse(fault, "inspect"),
+            None => inspect::inspect(&args),
+        },
+        Some(Command::Completions { shell }) => generate::completions(shell).map(|()| true),
+        Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
         Some(Command::Standin(args)) => standin::standin(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),
         None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),
@@ -223,8 +246,6 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
     }
 }
 
-/// The arguments are wrong.
-const WRONG_USE: u8 = 2;
 /// What was waited for did not come within the time.
 const NOT_IN_TIME: u8 = 3;
 

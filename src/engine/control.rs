@@ -94,6 +94,8 @@ pub struct ControlParts {
     pub logs: PathBuf,
     /// HA's door.
     pub door: ListenerOptions,
+    /// Its socket, where systemd has handed one over.
+    pub handed_over: Option<std::net::TcpListener>,
     /// Who may come to it.
     pub access: AccessList,
     /// Reads the configuration again.
@@ -153,8 +155,9 @@ impl Control {
         let registry = parts.poll.registry();
         let now = parts.clock.now();
         let access = parts.access;
-        let listener = Listener::bind(
+        let listener = Listener::open(
             parts.door,
+            parts.handed_over,
             Box::new(move |peer| access.admits(peer)),
             registry,
             DOOR,
@@ -214,6 +217,9 @@ impl Control {
         loop {
             let now = self.clock.now();
             if let Some(ending) = self.turn(now) {
+                if matches!(ending, Ending::Clean | Ending::Cut(_)) {
+                    self.part(&mut events)?;
+                }
                 return Ok(ending);
             }
             let timeout = self.timeout(self.clock.now());
@@ -231,6 +237,7 @@ impl Control {
 
     /// Everything but the events: mail, requests, what is due, letters.
     fn turn(&mut self, now: Now) -> Option<Ending> {
+        self.links.mailbox.note_turn();
         self.busy = false;
         self.take_mail(now);
         if let Some(ending) = self.take_requests(now) {
@@ -331,6 +338,7 @@ impl Control {
             if self.links.shared.is_stop_wanted() {
                 self.begin_end(now);
             } else if signalled.reload {
+                self.links.shared.stages.begin_reload();
                 self.reloading.begin();
             }
         }
@@ -351,7 +359,8 @@ impl Control {
         let reloaded = match reloaded {
             Ok(reloaded) => reloaded,
             Err(fault) => {
-                tracing::error!("the configuration stays as it is: {fault}");
+                tracing::error!(cause = %fault, "the configuration can't be read again and stays as it is");
+                self.links.shared.stages.end_reload();
                 return;
             }
         };
@@ -359,6 +368,7 @@ impl Control {
             tracing::info!("{change}");
         }
         tracing::info!("the configuration was read again");
+        self.links.shared.stages.end_reload();
         let other_password = self.settings.credentials != reloaded.settings.credentials;
         self.settings = reloaded.settings;
         self.door.set_gate(self.settings.gate.clone());

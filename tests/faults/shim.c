@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -210,4 +211,11 @@ struct dirent64 *readdir64(DIR *folder) {
         return NULL;
     }
     REAL(readdir64, folder);
+}
+
+/* It is about nothing, and gives its error instead of setting errno. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *with) {
+    if (strikes_path("pthread_create", ""))
+        return fault->error;
+    REAL(pthread_create, thread, attributes, body, with);
 }

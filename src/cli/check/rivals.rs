@@ -11,6 +11,9 @@ use crate::cli::port_owner;
 use crate::config::Config;
 use crate::engine::os::process::try_lock;
 
+/// Who holds the port where a unit asks for that.
+const SYSTEMD: &str = "process 1 (systemd)";
+
 /// The listener's address: ours, and free.
 pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
     let address = config.listen_address();
@@ -28,7 +31,14 @@ pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
     };
     findings.fault(match error.kind() {
         ErrorKind::AddrInUse => {
-            let who = port_owner::owner(proc, port).map_or_else(String::new, |owner| format!(" by {owner}"));
+            let owner = port_owner::owner(proc, port);
+            if owner.as_deref() == Some(SYSTEMD) {
+                return findings.fact("listen", format!("{address}, held by systemd, which hands it over (hustdbsync.socket)"));
+            }
+            let who = owner.map_or_else(
+                || " by somebody whom this user can't see (where it is systemd, for hustdbsync.socket, all is well)".to_owned(),
+                |owner| format!(" by {owner}"),
+            );
             format!("network.port: {address} is in use{who}; end that, or give another port here and in HA's configuration")
         }
         ErrorKind::AddrNotAvailable => {

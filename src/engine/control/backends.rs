@@ -105,7 +105,8 @@ impl Backends {
         if self.all.len() == BACKENDS_MAX {
             if !std::mem::replace(&mut self.said_too_many, true) {
                 tracing::error!(
-                    "there are more than {BACKENDS_MAX} backends; {folder} and further ones are not replayed to"
+                    backend = %folder,
+                    "there are more than {BACKENDS_MAX} backends; this and further ones are not replayed to until there are fewer and it is started again"
                 );
             }
             return;
@@ -118,7 +119,7 @@ impl Backends {
             counters: Arc::default(),
             hints: Arc::default(),
         };
-        tracing::info!(backend = %folder, "found");
+        tracing::info!(backend = %folder, "its folder is found; it is probed next");
         // Before anyone lists the folder: what comes behind the listing is told by the watch.
         hands.watch.add(id, &folder);
         hands
@@ -212,14 +213,7 @@ impl Backends {
 
     pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
         let backend = &mut self.all[id.index()];
-        match &fault {
-            Some(fault) => {
-                tracing::error!(backend = %backend.info.name, "its state cannot be written, so nothing more is read for it: {fault}");
-            }
-            None => {
-                tracing::info!(backend = %backend.info.name, "its state can be written again");
-            }
-        }
+        // The keeper has said so, in the log.
         backend.store_fault = fault;
     }
 
@@ -232,7 +226,7 @@ impl Backends {
         let backend = &mut self.all[id.index()];
         let found = found.map(|address| {
             if backend.address.replace(address) != Some(address) {
-                tracing::info!(backend = %backend.info.name, %address, "resolved");
+                tracing::info!(backend = %backend.info.name, %address, "its name is resolved, and connections go there from now on");
                 if let Some(result) = backend.probe.close() {
                     backend.handle_probe(result, now);
                 }
@@ -508,9 +502,13 @@ impl Backend {
         if self.said != word && self.monitor.is_known() {
             self.said = word;
             match word {
-                "up" => tracing::info!(backend = %name, "up"),
+                "up" => tracing::info!(backend = %name, "up: its records are replayed"),
                 "ended" => {}
-                _ => tracing::warn!(backend = %name, "{word}: {why}"),
+                _ => tracing::warn!(
+                    backend = %name,
+                    cause = %why,
+                    "{word}; its records wait, and it is probed until it is well"
+                ),
             }
         }
         self.told = BackendState {

@@ -136,7 +136,7 @@ fn read_totals(disk: &mut impl Disk, backend: &str) -> Result<Option<LegacyTotal
         return Ok(None);
     };
     Ok(LegacyTotals::decode(&bytes)
-        .inspect_err(|why| tracing::warn!(backend, file = legacy::TOTALS_NAME, %why, "the original's totals cannot be taken over"))
+        .inspect_err(|why| tracing::warn!(backend, file = legacy::TOTALS_NAME, %why, "the original's totals cannot be taken over; counting starts at zero"))
         .ok())
 }
 

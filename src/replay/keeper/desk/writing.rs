@@ -167,7 +167,7 @@ impl Desk {
                     "the original's status is taken over, its file removed"
                 ),
                 Err(cause) => {
-                    tracing::warn!(backend, file, %cause, "cannot remove a status file of the original")
+                    tracing::warn!(backend, file, %cause, "a status file of the original cannot be removed; it stays until the next start, and is not read beside our checkpoint")
                 }
             }
         }

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::daemon::{self, Role};
 use super::logging::{self, Destination, LevelHandle, Logging};
 use super::pidfile::{self, PidFile};
 use super::process::PROC;
+use super::rotation;
 use super::{Failure, load_config};
 use crate::config::Config;
 use crate::engine::os::process::is_root;
@@ -62,6 +64,7 @@ impl Server for Engine {
             handed_over,
             service,
             on_reload: Box::new(move |config| host.level.set(config.sync.log_level)),
+            rotate: Arc::new(rotation::ask),
             ..EngineOptions::default()
         };
         Self::start_with(config, options)

@@ -8,10 +8,12 @@
 //!
 //! It waits for nothing but its own poll: not for a disk, not for a backend, not for a full mailbox of another thread ([`Post`]).
 
+mod asks;
 mod backends;
 mod door;
 mod ending;
 mod reload;
+mod sync_points;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -39,12 +41,15 @@ use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::post::{After, Post};
 use crate::status::counters::ServerCounters;
 
+use asks::Asks;
+pub use asks::Rotate;
 pub(crate) use backends::BackendState;
 use backends::{Backends, Hands};
 use door::Door;
 pub use ending::Ending;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
+use sync_points::SyncPoints;
 use vitals::{Vitals, door_counts};
 
 /// The token of control's bell.
@@ -95,6 +100,8 @@ pub struct ControlParts {
     pub access: AccessList,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// Begins the server's own log file anew.
+    pub rotate: Rotate,
     /// Whether the process's signals are ours.
     pub signals: bool,
     /// For jitter.
@@ -114,6 +121,9 @@ pub struct Control {
     door: Door,
     backends: Backends,
     reloading: Reloading,
+    rotate: Rotate,
+    asks: Asks,
+    sync_points: SyncPoints,
     phase: Phase,
     drain_until: Option<Duration>,
     keeper_done: bool,
@@ -176,6 +186,9 @@ impl Control {
             ),
             backends: Backends::new(probes, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
+            rotate: parts.rotate,
+            asks: Asks::default(),
+            sync_points: SyncPoints::new(parts.seed),
             phase: Phase::default(),
             drain_until: None,
             keeper_done: false,
@@ -248,6 +261,7 @@ impl Control {
             .handle_turn(door_counts(&self.listener), !self.phase.is_running(), now);
         self.listener
             .handle_deadlines(self.poll.registry(), now, &mut self.door);
+        self.follow_asks(now);
         let ending = self.end_further(now);
         self.post.deliver();
         ending
@@ -295,6 +309,14 @@ impl Control {
             ControlMail::Resolved { backend, address } => {
                 self.backends.handle_resolved(backend, address, now);
             }
+            ControlMail::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
+            // Who waits for it is looked at in each turn.
+            ControlMail::SyncPointMoved { .. } => {}
+            ControlMail::Reworked {
+                backend,
+                ask,
+                outcome,
+            } => self.handle_reworked(backend, ask, outcome, now),
             ControlMail::KeeperDone => self.keeper_done = true,
         }
     }
@@ -403,6 +425,7 @@ impl Control {
             self.backends.deadline(),
             self.listener.next_deadline(),
             self.phase.deadline(),
+            self.sync_points.deadline(),
             (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
             self.backends
                 .wait_for_backlog()

@@ -12,7 +12,7 @@ use crate::config::{BackendName, Config};
 use crate::engine::bell::WakerBell;
 use crate::engine::clock::Clock;
 use crate::engine::control::{
-    self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded,
+    self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
 };
 use crate::engine::doorway::listener_options;
 use crate::engine::files::{LockError, RealDisk, StateLock};
@@ -51,6 +51,8 @@ pub struct EngineOptions {
     pub service: Option<Service>,
     /// Called, on a thread of its own, with what holds after the configuration was read again.
     pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
+    /// Begins the server's own log file anew, and says what became of that. Called on control's thread: it must not wait.
+    pub rotate: Rotate,
 }
 
 impl Default for EngineOptions {
@@ -60,6 +62,7 @@ impl Default for EngineOptions {
             handed_over: None,
             service: None,
             on_reload: Box::new(|_| {}),
+            rotate: Arc::new(|| Err("this server writes no log file of its own".to_owned())),
         }
     }
 }
@@ -274,6 +277,7 @@ impl Engine {
             access: config.network.access_allow.clone(),
             signals: options.signals,
             reload: reload(config.clone(), options.on_reload),
+            rotate: options.rotate,
             seed: fastrand::u64(..),
         })?;
         let address = control.local_addr();

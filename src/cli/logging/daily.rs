@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 
+use crate::cli::rotation::Followed;
 use crate::engine::files::{FILE_MODE, FOLDER_MODE};
 
 /// Writes to the file of the day that `today` tells.
@@ -15,6 +16,7 @@ pub(super) struct DailyFile<F> {
     today: F,
     date: Date,
     file: File,
+    rotation: Followed,
 }
 
 impl<F: FnMut() -> Date> DailyFile<F> {
@@ -42,6 +44,7 @@ impl<F: FnMut() -> Date> DailyFile<F> {
             today,
             date,
             file,
+            rotation: Followed::new(),
         })
     }
 }
@@ -57,8 +60,9 @@ fn append(folder: &Path, date: Date) -> io::Result<File> {
 impl<F: FnMut() -> Date> Write for DailyFile<F> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let date = (self.today)();
+        let rotates = self.rotation.take();
         // Yesterday's file goes on where today's can't be made: a line in the wrong file is better than none.
-        if date != self.date
+        if (date != self.date || rotates)
             && let Ok(file) = append(&self.folder, date)
         {
             self.file = file;
@@ -94,6 +98,23 @@ mod tests {
             std::fs::read_to_string(logs.join("2026-11-23.log")).unwrap(),
             "two\n"
         );
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_begun_anew_when_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, moved) = (
+            folder.path().join("2026-11-22.log"),
+            folder.path().join("1"),
+        );
+        let mut file =
+            DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap()).unwrap();
+        file.write_all(b"one\n").unwrap();
+        std::fs::rename(&name, &moved).unwrap();
+        crate::cli::rotation::ask().unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(name).unwrap(), "two\n");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::{self, RejectedLine};
 use crate::replay::disk::Disk;
+use crate::replay::keeper::rework::rework;
 use crate::replay::keeper::store::{AppendFile, StoreError};
-use crate::replay::messages::Rejection;
+use crate::replay::messages::{Filter, Rejection, Rework, Reworked};
 
 /// Lines of one write that are told of one by one.
 const TOLD_MAX: usize = 5;
@@ -67,6 +68,23 @@ impl RejectedLog {
         self.encoded.shrink_to(write_bytes_max);
         tell(backend, &told, count);
         Ok(count)
+    }
+
+    /// Takes lines out. See [`rework`].
+    pub(super) fn rework(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        what: Rework,
+        filter: &Filter,
+        unix: u64,
+    ) -> Result<Reworked, StoreError> {
+        let bytes = self.file.bytes(disk, backend)?;
+        let reworked = rework(disk, backend, bytes, what, filter, unix)?;
+        if reworked.done > 0 {
+            self.file = AppendFile::new(rejected::NAME);
+        }
+        Ok(reworked)
     }
 }
 

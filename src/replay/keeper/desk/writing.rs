@@ -45,6 +45,7 @@ impl Desk {
         self.rejected
             .write(tools.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
         for (_, was_counted) in lines {
+            self.set_aside += 1;
             self.expect_ledger().count_set_aside(*was_counted);
         }
         self.info

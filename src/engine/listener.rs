@@ -11,7 +11,7 @@
 //!
 //! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next
 //! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out. Answers that nobody takes
-//! have [`HTTP_UNSENT_BYTES_MAX`] together.
+//! have [`ListenerOptions::unsent_bytes_max`] together.
 
 mod accept;
 mod budget;
@@ -38,7 +38,7 @@ use crate::http::request::Request;
 use crate::http::server::{ServerConnection, ServerLimits};
 use crate::limits::{
     HTTP_ANSWERS_PER_TURN, HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN,
-    HTTP_UNSENT_BYTES_MAX, HTTP_WORK_BODY_BYTES,
+    HTTP_WORK_BODY_BYTES,
 };
 
 /// Who may connect.
@@ -55,6 +55,8 @@ pub struct ListenerOptions {
     pub limits: ServerLimits,
     /// Connections at a time, at least 1. Each takes a descriptor: stay well below the process's limit.
     pub connections_max: usize,
+    /// Bytes of answers that nobody has taken yet, over all connections; one answer may be larger.
+    pub unsent_bytes_max: usize,
 }
 
 /// Who a late answer is for. Of no use when that connection has ended.
@@ -348,7 +350,7 @@ impl Listener {
         let unsent = connection.http.unsent_bytes();
         self.unsent_bytes =
             self.unsent_bytes + unsent - std::mem::replace(&mut connection.unsent_bytes, unsent);
-        while self.unsent_bytes > HTTP_UNSENT_BYTES_MAX {
+        while self.unsent_bytes > self.options.unsent_bytes_max {
             let idlest = self
                 .recency
                 .oldest_first()

@@ -57,6 +57,27 @@ pub const RESPONSE_HEADERS_MAX: usize = 32;
 /// Bytes that a worker reads from a connection at once.
 pub const RECEIVE_BYTES: usize = 64 * 1024;
 
+/// Entries of a worker's ring that wait to be submitted. More wait beside it, and take another call.
+pub const RING_ENTRIES: u32 = 512;
+
+/// Completions that a worker's ring has room for. The kernel keeps more by itself.
+pub const RING_COMPLETIONS: u32 = 4096;
+
+/// Buffers that a worker's ring receives into: about as many as there are connections that have something to say at one time. A power of two.
+pub const RING_BUFFERS: u16 = 128;
+
+/// Bytes of each of those: the answers of a burst. Longer ones take several.
+pub const RING_BUFFER_BYTES: usize = 8 * 1024;
+
+/// For how long answers are gathered, at most, before a worker takes them: an answer's worth of delay where there are many, none where there are few.
+pub const RING_GATHER: Duration = Duration::from_micros(100);
+
+/// How long a ring rests when the kernel has no memory for what it was given.
+pub const RING_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long the end waits for what a ring has under way. It was cancelled, so this is the time that a busy kernel takes.
+pub const RING_END: Duration = Duration::from_millis(1000);
+
 /// A body of more than this is sent from the chunk it was read into; a smaller one is copied behind its head, so that
 /// both leave in one piece.
 pub const BODY_COPY_BYTES_MAX: usize = 16 * 1024;

@@ -66,7 +66,7 @@ pub(super) struct InspectArgs {
     #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
     backend: Option<Pattern>,
     /// Go on as the log grows, then with the next one of its folder; of a folder, from its newest log on. SIGINT ends it, with 0
-    #[arg(short, long, conflicts_with = "stats")]
+    #[arg(short, long, conflicts_with_all = ["stats", "backend"])]
     follow: bool,
     /// Print JSON, an object a line
     #[arg(long, help_heading = "How to show them")]
@@ -210,7 +210,8 @@ impl<W: Write> Inspection<W> {
             let read = match followed.next() {
                 Ok(None) => return Ok(true),
                 Ok(Some((path, tail))) => {
-                    let read = self.lines(&path, Kind::Log, tail, &mut progress)?;
+                    let kind = state::recognise(&path, &[], None);
+                    let read = self.lines(&path, kind, tail, &mut progress)?;
                     read.and_then(|()| followed.advance(&path))
                 }
                 Err(error) => Err(error),

@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::key::{Effect, Key, Kind, Origin, Unit};
 use super::reload::Change;
 use super::secret::Secret;
-use super::value::{LogFormat, LogLevel, Typed};
+use super::value::{EngineName, LogFormat, LogLevel, Typed};
 use crate::limits::{HUSTDB_ANSWERS_PER_CONNECTION, HUSTDB_READ_BYTES, LINE_BYTES_MAX};
 
 /// Least bytes for lines in memory: the longest line has to fit whole.
@@ -182,6 +182,8 @@ settings! {
         "Seconds for a connection to a backend.";
     response_timeout: Duration = "5", seconds(1, HOUR), NeedsRestart, New,
         "Seconds for a backend's answer.";
+    engine: EngineName = "\"auto\"", Kind::Word(EngineName::WORDS), NeedsRestart, New,
+        "What workers wait for their connections with. auto takes io_uring where the kernel has all that it needs (Linux 6.1), else mio (epoll); io_uring itself is an error where it can't be had.";
     pin_workers: bool = "true", Kind::Boolean, NeedsRestart, New,
         "Keep each worker on a core of its own. Off where there are fewer cores than workers.";
     rejected_max_bytes: u64 = "\"1GiB\"", size(4096, 1 << 50), NeedsRestart, New,

@@ -307,6 +307,29 @@ impl LogFormat {
     }
 }
 
+/// What the workers wait for their connections with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineName {
+    /// The ring where it can be had and is the faster one.
+    Auto,
+    /// epoll.
+    Mio,
+    /// The ring, or nothing.
+    IoUring,
+}
+
+impl EngineName {
+    /// The words of the file, in this order.
+    pub(super) const WORDS: &'static [&'static str] = &["auto", "mio", "io_uring"];
+    const ALL: [Self; 3] = [Self::Auto, Self::Mio, Self::IoUring];
+
+    /// The word of the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
 /// A field's type: made from what was read, shown in a message.
 pub(super) trait Typed: Sized {
     /// None where the table gives the field the wrong kind.
@@ -344,6 +367,7 @@ typed! {
     Secret: Read::Text(value) => Some(Self::new(value)), self, _ => format!("{self:?}");
     LogLevel: Read::Text(value) => Self::ALL.into_iter().find(|level| level.as_str() == value), self, _ => self.as_str().to_owned();
     LogFormat: Read::Text(value) => Self::ALL.into_iter().find(|format| format.as_str() == value), self, _ => self.as_str().to_owned();
+    EngineName: Read::Text(value) => Self::ALL.into_iter().find(|name| name.as_str() == value), self, _ => self.as_str().to_owned();
     Option<IpAddr>: Read::Address(value) => Some(value), self, _ => self.map_or_else(|| "by rule".to_owned(), |address| address.to_string());
     AccessList: Read::Access(value) => Some(value), self, _ => format!("{:?}", self.to_string());
     Vec<(String, String)>: Read::Outcomes(value) => Some(value), self, _ => format!("{} entries", self.len());

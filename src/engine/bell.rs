@@ -1,9 +1,11 @@
-//! A mailbox's bell that ends its reader's poll.
+//! Mailboxes' bells: one that ends its reader's poll, one that ends its reader's wait on a ring.
 
 use std::io;
+use std::sync::Arc;
 
 use mio::{Poll, Token, Waker};
 
+use crate::engine::os::eventfd::Eventfd;
 use crate::replay::mailbox::Bell;
 
 /// Rings by an event under its token.
@@ -23,5 +25,25 @@ impl Bell for WakerBell {
     fn ring(&self) {
         // It fails only where its descriptor is closed, and then nobody polls any more.
         let _ = self.0.wake();
+    }
+}
+
+/// Rings by a counter that the reader's ring reads all the time. One that is rung while it is not being read ends the next read.
+pub struct RingBell(Arc<Eventfd>);
+
+impl RingBell {
+    /// A bell, and what is to be given to the ring.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new() -> io::Result<(Self, Arc<Eventfd>)> {
+        let eventfd = Arc::new(Eventfd::new()?);
+        Ok((Self(Arc::clone(&eventfd)), eventfd))
+    }
+}
+
+impl Bell for RingBell {
+    fn ring(&self) {
+        self.0.ring();
     }
 }

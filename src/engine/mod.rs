@@ -4,6 +4,7 @@
 //! From then on control leads, and its end is the engine's (see [`control`]).
 
 pub mod bell;
+pub mod choice;
 pub mod clock;
 pub mod control;
 pub mod doorway;
@@ -23,6 +24,7 @@ mod start;
 pub mod threads;
 pub mod watch;
 pub mod worker_mio;
+pub mod worker_uring;
 pub mod written;
 
 use std::fmt;

@@ -5,10 +5,12 @@
 )]
 
 pub mod affinity;
+pub mod eventfd;
 pub mod facts;
 pub mod files;
 pub mod open_files;
 pub mod priority;
 pub mod process;
+pub mod ring;
 pub mod socket;
 pub mod tcp;

@@ -250,8 +250,8 @@ pub(crate) fn run(
         if is_over {
             return Ok(());
         }
-        for thread in threads {
-            thread.wake();
+        if service.watchdog.is_some() {
+            threads.iter().for_each(|thread| thread.wake());
         }
         thread::park_timeout(service.interval());
     }

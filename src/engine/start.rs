@@ -9,7 +9,8 @@ use mio::{Poll, Token};
 
 use super::Engine;
 use crate::config::{BackendName, Config};
-use crate::engine::bell::WakerBell;
+use crate::engine::bell::{RingBell, WakerBell};
+use crate::engine::choice::{Choice, KernelRings, Rings, Unavailable, choose, give_up};
 use crate::engine::clock::Clock;
 use crate::engine::control::{
     self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
@@ -18,6 +19,7 @@ use crate::engine::doorway::listener_options;
 use crate::engine::files::{LockError, RealDisk, StateLock};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
+use crate::engine::os::ring::Ring;
 use crate::engine::overview::Overview;
 use crate::engine::service::{self, Service, Turning};
 use crate::engine::settings::{Settings, SettingsError};
@@ -25,8 +27,8 @@ use crate::engine::shared::Shared;
 use crate::engine::threads::{
     Threads, pin_worker, prefer_control, run_feeder, run_keeper, run_whole,
 };
-use crate::engine::worker_mio;
 use crate::engine::written::written_unix;
+use crate::engine::{worker_mio, worker_uring};
 use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
 use crate::replay::chunk::Returns;
 use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
@@ -53,6 +55,8 @@ pub struct EngineOptions {
     pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
     /// Begins the server's own log file anew, and says what became of that. Called on control's thread: it must not wait.
     pub rotate: Rotate,
+    /// Where the workers' rings come from. The kernel's, but in tests.
+    pub rings: Box<dyn Rings>,
 }
 
 impl Default for EngineOptions {
@@ -63,6 +67,7 @@ impl Default for EngineOptions {
             service: None,
             on_reload: Box::new(|_| {}),
             rotate: Arc::new(|| Err("this server writes no log file of its own".to_owned())),
+            rings: Box::new(KernelRings),
         }
     }
 }
@@ -91,6 +96,9 @@ pub enum StartError {
     /// The backends' login, or an override.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The engine that is wanted.
+    #[error(transparent)]
+    Engine(#[from] Unavailable),
     /// HA's door, or the signals.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -116,12 +124,72 @@ fn mailbox<T>(token: Token) -> Result<(Poll, Arc<Mailbox<T>>), StartError> {
     Ok((poll, mailbox))
 }
 
+type WorkerMailboxes = Vec<Arc<Mailbox<WorkerMail>>>;
+
+/// What each worker waits with.
+enum Drivers {
+    Mio(Vec<Poll>),
+    IoUring(Vec<Ring>),
+}
+
+/// One for each worker, with its mailbox: the ring where it is chosen and the system gives all of them.
+fn drivers(config: &Config, rings: &dyn Rings) -> Result<(Drivers, WorkerMailboxes), StartError> {
+    let (wanted, workers) = (config.sync.engine, config.sync.threads);
+    let mut choice = choose(wanted, rings)?;
+    if let Choice::IoUring(_) = choice {
+        match (0..workers)
+            .map(|_| ring(rings))
+            .collect::<io::Result<Vec<_>>>()
+        {
+            Ok(made) => {
+                tracing::info!("workers run on {choice}");
+                let (made, mailboxes) = made.into_iter().unzip();
+                return Ok((Drivers::IoUring(made), mailboxes));
+            }
+            Err(error) => choice = give_up(wanted, &error, &rings.facts())?,
+        }
+    }
+    tracing::info!("workers run on {choice}");
+    let made: Result<Vec<_>, _> = (0..workers).map(|_| mailbox(worker_mio::BELL)).collect();
+    let (polls, mailboxes) = made?.into_iter().unzip();
+    Ok((Drivers::Mio(polls), mailboxes))
+}
+
+fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMail>>)> {
+    let (bell, eventfd) = RingBell::new()?;
+    let ring = rings.make(eventfd)?;
+    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
+    Ok((ring, mailbox))
+}
+
+/// A worker's thread: its driver, by what it has.
+type Body = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
+
+impl Drivers {
+    fn into_bodies(self) -> Vec<Body> {
+        match self {
+            Self::Mio(polls) => polls
+                .into_iter()
+                .map(|poll| -> Body {
+                    Box::new(move |worker, clock| worker_mio::run(worker, poll, clock))
+                })
+                .collect(),
+            Self::IoUring(rings) => rings
+                .into_iter()
+                .map(|ring| -> Body {
+                    Box::new(move |worker, clock| worker_uring::run(worker, ring, clock))
+                })
+                .collect(),
+        }
+    }
+}
+
 /// All mailboxes and what else the threads share.
 struct Links {
     control: Arc<Mailbox<ControlMail>>,
     feeder: Arc<Mailbox<FeederMail>>,
     keeper: Arc<Mailbox<KeeperMail>>,
-    workers: Vec<Arc<Mailbox<WorkerMail>>>,
+    workers: WorkerMailboxes,
     hints: Arc<Hints>,
     returns: Arc<Returns>,
     settled_spares: Arc<Spares<crate::replay::messages::Settled>>,
@@ -135,20 +203,14 @@ struct Polls {
     control: Poll,
     feeder: Poll,
     keeper: Poll,
-    workers: Vec<Poll>,
+    workers: Drivers,
 }
 
-fn connect(config: &Config) -> Result<(Links, Polls), StartError> {
+fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartError> {
     let (control_poll, control) = mailbox(control::BELL)?;
     let (feeder_poll, feeder) = mailbox(BELL)?;
     let (keeper_poll, keeper) = mailbox(BELL)?;
-    let mut workers = Vec::new();
-    let mut worker_polls = Vec::new();
-    for _ in 0..config.sync.threads {
-        let (poll, mailbox) = mailbox(worker_mio::BELL)?;
-        worker_polls.push(poll);
-        workers.push(mailbox);
-    }
+    let (drivers, workers) = drivers(config, rings)?;
     let chunks = chunks_max(config.sync.memory_budget, BACKENDS_MAX);
     let links = Links {
         hints: Arc::new(Hints::new(Arc::clone(&feeder))),
@@ -166,7 +228,7 @@ fn connect(config: &Config) -> Result<(Links, Polls), StartError> {
         control: control_poll,
         feeder: feeder_poll,
         keeper: keeper_poll,
-        workers: worker_polls,
+        workers: drivers,
     };
     Ok((links, polls))
 }
@@ -265,7 +327,7 @@ impl Engine {
             "HA's door takes so many connections at a time, out of the files that may be open; the idlest goes first"
         );
         let clock = Clock::default();
-        let (links, polls) = connect(&config)?;
+        let (links, polls) = connect(&config, &*options.rings)?;
         let control = Control::new(ControlParts {
             poll: polls.control,
             clock,
@@ -300,7 +362,7 @@ impl Engine {
             threads.start("feeder", move || {
                 run_feeder(feeder, &mailbox, polls.feeder, clock)
             })?;
-            for (index, poll) in polls.workers.into_iter().enumerate() {
+            for (index, body) in polls.workers.into_bodies().into_iter().enumerate() {
                 let worker =
                     Worker::new(index, workers, links.for_worker(index), fastrand::u64(..));
                 let pinned = config.sync.pin_workers;
@@ -308,7 +370,7 @@ impl Engine {
                     if pinned {
                         pin_worker(index, workers);
                     }
-                    worker_mio::run(worker, poll, clock)
+                    body(worker, clock)
                 })?;
             }
             threads.start("control", move || {

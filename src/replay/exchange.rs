@@ -1,10 +1,12 @@
 //! What a lane has out on its connection: requests composed together, how far they are sent, how far they are answered.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::binlog::Method;
 use crate::binlog::request::Composed;
 use crate::limits::BODY_COPY_BYTES_MAX;
+use crate::replay::chunk::Chunk;
 use crate::replay::held::{HeldBatches, HeldKey};
 
 /// What a request is for.
@@ -109,6 +111,15 @@ impl Exchange {
             .map_or(&[][..], |(batch, at, bytes)| held.bytes(batch, at, bytes));
         let head_sent = self.sent.min(self.head.len());
         [&self.head[head_sent..], &body[self.sent - head_sent..]]
+    }
+
+    /// What the system has not taken yet of the body, as a share of its chunk and a place in that; none where there is no such body.
+    #[must_use]
+    pub fn outgoing_body(&self, held: &HeldBatches) -> Option<(Arc<Chunk>, Range<usize>)> {
+        let (batch, at, bytes) = self.body?;
+        let sent = self.sent.saturating_sub(self.head.len());
+        let at = at as usize;
+        Some((held.share(batch), at + sent..at + bytes as usize))
     }
 
     /// The system has taken `bytes` more.

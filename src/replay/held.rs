@@ -58,6 +58,12 @@ impl HeldBatches {
         &self.entry(key).chunk.bytes()[at as usize..at as usize + bytes as usize]
     }
 
+    /// A share of the chunk that the batch came from, for whoever needs its bytes for longer than the batch is held.
+    #[must_use]
+    pub fn share(&self, key: HeldKey) -> Arc<Chunk> {
+        Arc::clone(&self.entry(key).chunk)
+    }
+
     /// All bytes of the chunk that the batch came from.
     #[must_use]
     pub fn chunk_bytes(&self, key: HeldKey) -> &[u8] {

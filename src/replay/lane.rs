@@ -20,6 +20,7 @@ mod blame;
 mod burst;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,6 +264,12 @@ impl Lane {
     #[must_use]
     pub fn outgoing<'a>(&'a self, held: &'a HeldBatches) -> [&'a [u8]; 2] {
         self.exchange.outgoing(held)
+    }
+
+    /// What is still to be sent of a body that is not copied, for a driver that sends while others go on.
+    #[must_use]
+    pub fn outgoing_body(&self, held: &HeldBatches) -> Option<(Arc<Chunk>, Range<usize>)> {
+        self.exchange.outgoing_body(held)
     }
 
     /// What to do now. Called after anything happened to the lane, until it says [`Step::Rest`].

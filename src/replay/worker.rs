@@ -9,12 +9,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::HAND_OVER_WITHIN;
-use crate::replay::chunk::Returns;
+use crate::replay::chunk::{Chunk, Returns};
 use crate::replay::held::HeldBatches;
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
 use crate::replay::mailbox::Mailbox;
@@ -181,6 +182,18 @@ impl Worker {
     #[must_use]
     pub fn outgoing(&self, slot: usize) -> [&[u8]; 2] {
         self.slots[slot].lane.outgoing(&self.held)
+    }
+
+    /// The body's part of it, for a driver whose sends go on while it does other things: the share keeps the bytes in memory until it is given to
+    /// [`Worker::release`]. None where there is no body that was not copied behind its head.
+    #[must_use]
+    pub fn outgoing_body(&self, slot: usize) -> Option<(Arc<Chunk>, Range<usize>)> {
+        self.slots[slot].lane.outgoing_body(&self.held)
+    }
+
+    /// Takes a share of [`Worker::outgoing_body`] back.
+    pub fn release(&self, share: Arc<Chunk>) {
+        self.links.returns.release(share);
     }
 
     /// The slot's connection stands; its segments have `segment_bytes_max` bytes.

@@ -38,9 +38,15 @@ impl Gate {
         }
     }
 
+    /// Whether this request has the credentials.
+    #[must_use]
+    pub fn admits(&self, request: &Request<'_>) -> bool {
+        self.credentials.admit(request.authorization)
+    }
+
     /// Refuses those without credentials.
     pub(super) fn unauthorized(&self, request: &Request<'_>) -> Option<Answer<'static>> {
-        (!self.credentials.admit(request.authorization)).then(|| {
+        (!self.admits(request)).then(|| {
             Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)])
         })
     }

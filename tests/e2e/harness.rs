@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hustdbsync::config::Config;
+use hustdbsync::config::{Config, EngineName};
+use hustdbsync::engine::choice::{KernelRings, choose};
 use hustdbsync::engine::{Engine, EngineOptions, StartError};
 use hustdbsync::standin::{Contents, Options, Script, Space, Standin, Value, differences};
 use hustdbsync::status::snapshot::BackendSnapshot;
@@ -73,6 +75,7 @@ impl Home {
                 "auth_path": root.join("htpasswd"),
                 "threads": 2,
                 "connections_per_backend": 4,
+                "engine": engine(),
                 "pin_workers": false,
                 "checkdb_interval": "100ms",
                 "probe_interval_down": "20ms",
@@ -179,6 +182,19 @@ impl Home {
     pub(crate) fn has_log(&self, backend: &str, name: &str) -> bool {
         self.path("logs").join(backend).join(name).exists()
     }
+}
+
+/// What the workers run on: what this crate of tests is for, unless the system does not have it.
+fn engine() -> &'static str {
+    static ENGINE: LazyLock<&str> =
+        LazyLock::new(|| match choose(EngineName::IoUring, &KernelRings) {
+            Err(unavailable) if crate::ENGINE == "io_uring" => {
+                eprintln!("SKIPPED: these tests run over mio once more, since {unavailable}");
+                "mio"
+            }
+            _ => crate::ENGINE,
+        });
+    &ENGINE
 }
 
 fn start(config: Config) -> Result<Engine, StartError> {

@@ -2,6 +2,8 @@
 //!
 //! Every test has a home of its own in a temporary folder, and ports that the system chose. Nothing sleeps to wait for something: a condition
 //! is looked at until it holds or a deadline has passed (`harness::eventually`).
+//!
+//! The workers run on mio here, and on io_uring in `e2e_uring`, which has the same tests.
 
 mod corpus;
 mod delivery;
@@ -20,3 +22,6 @@ mod reworked;
 mod systemd;
 mod trouble;
 mod ttl;
+
+/// What the workers run on.
+const ENGINE: &str = "mio";

@@ -31,7 +31,7 @@
 
 struct fault {
     int32_t armed; /* 0: none */
-    int32_t error; /* errno; 0: the call does a part only */
+    int32_t error; /* errno; 0: the call does a part only; negative: it hangs for so many seconds, then does what it should */
     int32_t left;  /* how often it still strikes; negative: always */
     int32_t hits;  /* how often it has struck */
     char call[24];
@@ -93,6 +93,10 @@ static int strikes_fd(const char *call, int fd) {
 
 #define FAIL                                                                                                           \
     do {                                                                                                               \
+        if (fault->error < 0) {                                                                                        \
+            sleep((unsigned)-fault->error);                                                                            \
+            break;                                                                                                     \
+        }                                                                                                              \
         errno = fault->error;                                                                                          \
         return -1;                                                                                                     \
     } while (0)

@@ -4,9 +4,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,17 @@ pub(crate) struct Place {
     server: Option<Child>,
 }
 
+/// A port that is free, and that the system gives to nobody: those it chooses itself begin at 32768. The commands find it in the configuration,
+/// so it has to be known before the server takes it.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() % 10_000).unwrap();
+    (0..10_000)
+        .map(|_| 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("one of ten thousand ports is free")
+}
+
 impl Place {
     /// With some records in the backend's logs and one that can't be read, and no server yet.
     pub(crate) fn new() -> Self {
@@ -45,11 +57,7 @@ impl Place {
             ..Options::default()
         })
         .unwrap();
-        // Free by now, and nobody else's here in the moment until it is taken.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .unwrap()
-            .port();
+        let port = free_port();
         let place = Self {
             folder: tempfile::tempdir().unwrap(),
             backend,

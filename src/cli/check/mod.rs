@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::Failure;
 use crate::config::{self, Config, ConfigErrors};
+use crate::engine::choice::{KernelRings, choose};
 use crate::engine::doorway::{connections_max, open_files_of};
 use crate::engine::os::open_files;
 
@@ -86,6 +87,7 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     rivals::lock(config, &mut findings);
     rivals::pid_file(config, proc, &mut findings);
     settings(config, &mut findings);
+    engine(config, &mut findings);
     open_files(config, &mut findings);
     findings
 }
@@ -114,6 +116,14 @@ fn settings(config: &Config, findings: &mut Findings) {
         "probes",
         format!("each {probe} ms, and each {down} ms where a backend is down and has a backlog"),
     );
+}
+
+/// What the workers would run on.
+fn engine(config: &Config, findings: &mut Findings) {
+    match choose(config.sync.engine, &KernelRings) {
+        Ok(choice) => findings.fact("engine", choice.to_string()),
+        Err(unavailable) => findings.fault(unavailable.to_string()),
+    }
 }
 
 /// How the files that may be open are shared.
@@ -242,7 +252,7 @@ mod tests {
             "{text}"
         );
         for label in [
-            "state", "login", "backends", "listen", "replay", "probes", "files",
+            "state", "login", "backends", "listen", "replay", "probes", "engine", "files",
         ] {
             assert!(
                 text.contains(&format!("\n  {label:<9}")),

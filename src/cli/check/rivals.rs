@@ -120,7 +120,7 @@ mod tests {
         let (_listener, port) = any_listener();
         home.config.network.port = port;
         home.check(
-            &[&format!("network.port: 127.0.0.1:{port} is in use; end that, or give another port here and in HA's configuration")],
+            &[&format!("network.port: 127.0.0.1:{port} is in use by somebody whom this user can't see (where it is systemd, for hustdbsync.socket, all is well); end that, or give another port here and in HA's configuration")],
             &[],
         );
         let mut findings = Findings::default();
@@ -130,6 +130,26 @@ mod tests {
             std::process::id()
         );
         assert!(findings.faults[0].contains(&expected), "{findings:?}");
+    }
+
+    #[test]
+    fn a_port_that_systemd_holds_for_us_is_no_fault() {
+        let mut home = Home::new();
+        let (_listener, port) = any_listener();
+        home.config.network.port = port;
+        let proc = home.path("proc");
+        fake::process(&proc, 1, "systemd", "/usr/lib/systemd/systemd", 'S');
+        fs::create_dir(proc.join("net")).unwrap();
+        let row = format!("0: 0100007F:{port:04X} 00000000:0000 0A 0:0 0:0 0 0 0 4242 1");
+        fs::write(proc.join("net/tcp"), row).unwrap();
+        std::os::unix::fs::symlink("socket:[4242]", proc.join("1/fd/3")).unwrap();
+        let mut findings = Findings::default();
+        listener(&home.config, &proc, &mut findings);
+        assert!(findings.faults.is_empty(), "{findings:?}");
+        assert!(
+            findings.facts[0].1.contains("held by systemd"),
+            "{findings:?}"
+        );
     }
 
     #[test]

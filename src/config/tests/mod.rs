@@ -98,6 +98,7 @@ fn the_defaults_are_those_of_the_specification() {
         drain_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(5),
+        engine: EngineName::Auto,
         pin_workers: true,
         rejected_max_bytes: 1024 * 1024 * 1024,
         rescan_interval: Duration::from_secs(30),

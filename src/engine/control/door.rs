@@ -78,7 +78,7 @@ impl Answers for Door {
         self.board.refresh(now);
         match request.path {
             b"/healthz" | b"/readyz" => self.vitals.tell_health(self.board.server_mut(), now),
-            b"/metrics" => {
+            b"/metrics" if self.gate.admits(request) => {
                 self.vitals.tell_all(self.board.server_mut(), now);
                 self.board.refresh_details();
             }

@@ -1,9 +1,9 @@
-//! A listening TCP socket with the options that HA's operators can set: one of our own, or one that systemd has handed over.
+//! TCP sockets: one that listens, our own or handed over by systemd, with the options that HA's operators can set; and one for a ring to connect.
 
 use std::io;
 use std::mem::size_of;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -25,29 +25,13 @@ pub struct SocketOptions {
 /// # Errors
 /// Those of socket(2), setsockopt(2), bind(2) and listen(2), as they are.
 pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
-    let family = match address {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
-    };
-    // SAFETY: no pointer is passed; the result is checked.
-    let raw = unsafe {
-        libc::socket(
-            family,
-            libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-            0,
-        )
-    };
-    if raw < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `raw` was just opened by us and nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    let socket = open(&address, libc::SOCK_NONBLOCK)?;
     set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if options.reuse_port {
         set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     }
     set_accepted(&socket, options)?;
-    bind(&socket, address)?;
+    bind(&socket, &address)?;
     // SAFETY: no pointer is passed; the descriptor is open.
     check(unsafe { libc::listen(socket.as_raw_fd(), options.backlog) })?;
     Ok(TcpListener::from(socket))
@@ -139,44 +123,88 @@ fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: libc::c_int) 
     })
 }
 
-fn bind(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
-    match address {
-        SocketAddr::V4(address) => {
-            let raw = libc::sockaddr_in {
-                sin_family: family(libc::AF_INET),
-                sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(address.ip().octets()),
+/// A nonconnected, blocking TCP socket of the address's family that sends at once what is written: for a ring, which does the waiting.
+///
+/// # Errors
+/// Those of socket(2) and setsockopt(2), as they are.
+pub fn stream(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let socket = open(address, 0)?;
+    set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    Ok(socket)
+}
+
+/// Ends a connection in both directions; whoever waits on it goes on. One that is none is no error.
+pub fn shut_down(socket: BorrowedFd<'_>) {
+    // SAFETY: no pointer is passed; the descriptor is borrowed and so open.
+    let _ = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+fn open(address: &SocketAddr, flags: libc::c_int) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    // SAFETY: no pointer is passed; the result is checked.
+    let raw = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags, 0) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `raw` was just opened by us and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
+    let raw = RawAddress::new(address);
+    // SAFETY: the pointer is to a whole address that lives through the call, and the length is its own.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), raw.bytes()) })
+}
+
+/// An address as system calls take it: a pointer to it, and [`RawAddress::bytes`].
+#[repr(C)]
+pub union RawAddress {
+    /// What both begin with.
+    family: libc::sa_family_t,
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl RawAddress {
+    /// The same address.
+    #[must_use]
+    pub fn new(address: &SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self {
+                v4: libc::sockaddr_in {
+                    sin_family: family(libc::AF_INET),
+                    sin_port: address.port().to_be(),
+                    sin_addr: libc::in_addr {
+                        s_addr: u32::from_ne_bytes(address.ip().octets()),
+                    },
+                    sin_zero: [0; 8],
                 },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: the pointer is to a whole `sockaddr_in` that lives through the call, and the length is its own.
-            check(unsafe {
-                libc::bind(
-                    socket.as_raw_fd(),
-                    (&raw const raw).cast(),
-                    length::<libc::sockaddr_in>(),
-                )
-            })
+            },
+            SocketAddr::V6(address) => Self {
+                v6: libc::sockaddr_in6 {
+                    sin6_family: family(libc::AF_INET6),
+                    sin6_port: address.port().to_be(),
+                    sin6_flowinfo: address.flowinfo(),
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: address.ip().octets(),
+                    },
+                    sin6_scope_id: address.scope_id(),
+                },
+            },
         }
-        SocketAddr::V6(address) => {
-            let raw = libc::sockaddr_in6 {
-                sin6_family: family(libc::AF_INET6),
-                sin6_port: address.port().to_be(),
-                sin6_flowinfo: address.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: address.ip().octets(),
-                },
-                sin6_scope_id: address.scope_id(),
-            };
-            // SAFETY: the pointer is to a whole `sockaddr_in6` that lives through the call, and the length is its own.
-            check(unsafe {
-                libc::bind(
-                    socket.as_raw_fd(),
-                    (&raw const raw).cast(),
-                    length::<libc::sockaddr_in6>(),
-                )
-            })
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub fn bytes(&self) -> libc::socklen_t {
+        // SAFETY: both kinds begin with their family, which `new` has set.
+        if libc::c_int::from(unsafe { self.family }) == libc::AF_INET {
+            length::<libc::sockaddr_in>()
+        } else {
+            length::<libc::sockaddr_in6>()
         }
     }
 }

@@ -1,0 +1,696 @@
+//! An io_uring with the sockets on it, and the memory of everything that is under way, as a safe type.
+//!
+//! ```text
+//!            connect, send, receive        wait              poll_done
+//!   driver ──────────────────────▶ queue ───────▶ kernel ───▶ completions ──────▶ driver
+//!                                    └─ memory belongs to the ring ──┘
+//! ```
+//!
+//! **Soundness.** What the kernel may read or write is owned by the ring from before an operation is pushed until its last completion was taken: addresses,
+//! heads (copied) and shares of chunks by their [`Socket`], received bytes by [`Buffers`]. A closed socket is kept, with all its memory, until nothing of it is under
+//! way. A ring that goes while something is (a panic, a kernel that does not complete) leaks that memory rather than freeing it.
+//!
+//! Sent and connected come before received among what was completed at one time: an answer can't overtake the end of its request.
+
+mod buffers;
+pub mod facts;
+pub mod interference;
+mod pages;
+pub mod setup;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::squeue::Entry;
+use io_uring::{IoUring, cqueue, opcode, types};
+use slab::Slab;
+
+use self::buffers::{Buffers, GROUP};
+use self::interference::{Fate, Interference, Operation};
+use self::setup::{Mode, Sizes};
+use self::socket::{Placed, Socket};
+use crate::engine::os::eventfd::Eventfd;
+use crate::engine::os::socket::stream;
+use crate::limits::RING_PAUSE;
+use crate::replay::chunk::Chunk;
+
+pub use self::buffers::Filled;
+pub use self::socket::Share;
+
+/// Longer than this nobody waits at once; a system call's time has bounds.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// From `linux/io_uring.h`; the crate keeps them to itself.
+const ENTER_GETEVENTS: u32 = 1;
+/// See [`ENTER_GETEVENTS`].
+const ENTER_EXT_ARG: u32 = 8;
+
+/// `struct io_uring_getevents_arg`, also from there.
+#[repr(C)]
+struct WaitArgument {
+    signal_mask: u64,
+    signal_mask_bytes: u32,
+    min_wait_us: u32,
+    timeout: u64,
+}
+
+/// A socket on a ring. It is not to be used any more once it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketId(usize);
+
+/// What a send does while the system has no room for what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It is done by the time it is submitted: with what there was room for, or with `WouldBlock`.
+    None,
+    /// It waits for room, and is done with what there is then.
+    Any,
+}
+
+/// Something that was under way and is done.
+#[derive(Debug)]
+pub enum Done {
+    /// The bell was rung.
+    Bell,
+    /// A socket is connected, or not. `tag` is its owner's name for it, here and below.
+    Connected {
+        /// The socket.
+        socket: SocketId,
+        /// Its owner's name for it.
+        tag: usize,
+        /// What came of it.
+        result: io::Result<()>,
+    },
+    /// So many bytes of what was to be sent were taken.
+    Sent {
+        /// The socket.
+        socket: SocketId,
+        /// Its owner's name for it.
+        tag: usize,
+        /// What came of it.
+        result: io::Result<usize>,
+    },
+    /// Bytes have come; none: the other side has sent all that it will.
+    Received {
+        /// The socket.
+        socket: SocketId,
+        /// Its owner's name for it.
+        tag: usize,
+        /// What came. To be given back by [`Ring::recycle`].
+        result: io::Result<Option<Filled>>,
+        /// Whether more comes without being asked for.
+        more: bool,
+    },
+}
+
+/// A completion as the kernel says it.
+#[derive(Clone, Copy, Debug)]
+struct Completion {
+    user_data: u64,
+    result: i32,
+    flags: u32,
+}
+
+/// What the kernel may touch.
+struct Memory {
+    sockets: Slab<Socket>,
+    buffers: Buffers,
+    bell: Arc<Eventfd>,
+    /// What reading the bell is read into.
+    rung: Placed<u64>,
+}
+
+/// See the module.
+pub struct Ring {
+    uring: ManuallyDrop<IoUring>,
+    memory: ManuallyDrop<Memory>,
+    mode: Mode,
+    /// Operations whose last completion was not taken.
+    under_way: usize,
+    is_bell_read: bool,
+    /// Why the bell can't be read any more.
+    bell_fault: Option<io::Error>,
+    /// Entries that the queue had no room for.
+    backlog: VecDeque<Entry>,
+    /// Completions, taken from the queue all at once.
+    taken: Vec<Completion>,
+    /// Of those that tests made fail.
+    invented: Vec<Completion>,
+    done: VecDeque<Done>,
+    received: VecDeque<Done>,
+    /// Shares that are no longer needed.
+    released: Vec<Arc<Chunk>>,
+    interference: Option<Box<dyn Interference>>,
+}
+
+const OPERATION_BITS: u32 = 3;
+/// In the place of a socket's number.
+const BELL: usize = (u64::MAX >> OPERATION_BITS) as usize;
+
+fn user_data(operation: Operation, socket: usize) -> u64 {
+    (socket as u64) << OPERATION_BITS | operation as u64
+}
+
+fn operation(user_data: u64) -> Option<Operation> {
+    use Operation::{Bell, Cancel, Connect, Receive, Send};
+    let number = user_data & ((1 << OPERATION_BITS) - 1);
+    [Connect, Send, Receive, Cancel, Bell]
+        .into_iter()
+        .find(|operation| *operation as u64 == number)
+}
+
+impl Ring {
+    /// A ring whose reader is woken by `bell`. It works from [`Ring::enable`] on, for the thread that calls that.
+    ///
+    /// # Errors
+    /// What the system says where it gives none.
+    pub fn new(bell: Arc<Eventfd>, sizes: Sizes) -> io::Result<Self> {
+        let (uring, mode) = setup::make(sizes, setup::START_DISABLED)?;
+        let buffers = Buffers::register(&uring, sizes.buffers)?;
+        Ok(Self {
+            uring: ManuallyDrop::new(uring),
+            memory: ManuallyDrop::new(Memory {
+                sockets: Slab::new(),
+                buffers,
+                bell,
+                rung: Placed::new(0),
+            }),
+            mode,
+            under_way: 0,
+            is_bell_read: false,
+            bell_fault: None,
+            backlog: VecDeque::new(),
+            taken: Vec::new(),
+            invented: Vec::new(),
+            done: VecDeque::new(),
+            received: VecDeque::new(),
+            released: Vec::new(),
+            interference: None,
+        })
+    }
+
+    /// Makes operations fail as `interference` says. For tests.
+    #[must_use]
+    pub fn interfered(mut self, interference: Box<dyn Interference>) -> Self {
+        self.interference = Some(interference);
+        self
+    }
+
+    /// When the kernel finishes what has become ready.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Lets it begin to work for the calling thread, and no other from then on.
+    ///
+    /// # Errors
+    /// What io_uring_register(2) says.
+    pub fn enable(&mut self) -> io::Result<()> {
+        self.uring.submitter().register_enable_rings()
+    }
+
+    /// Operations whose last completion was not taken.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// A socket that is being connected. `tag` comes back with all that is done on it.
+    ///
+    /// # Errors
+    /// The system has no socket, or does not take an option.
+    pub fn connect(&mut self, address: &SocketAddr, tag: usize) -> io::Result<SocketId> {
+        let fd = stream(address)?;
+        let key = self.memory.sockets.insert(Socket::new(fd, address, tag));
+        let socket = &mut self.memory.sockets[key];
+        socket.is_connecting = true;
+        let (start, bytes) = socket.address_parts();
+        let entry = opcode::Connect::new(types::Fd(socket.fd.as_raw_fd()), start, bytes).build();
+        self.push(Operation::Connect, key, entry);
+        Ok(SocketId(key))
+    }
+
+    /// Sends a head, which is copied, and a body, which is kept. Gives whether it does: not while an earlier one is under way.
+    ///
+    /// # Panics
+    /// Where the share is not within its chunk.
+    pub fn send(
+        &mut self,
+        id: SocketId,
+        head: &[u8],
+        body: Option<Share>,
+        patience: Patience,
+    ) -> bool {
+        let fate = self.fate(Operation::Send);
+        let socket = &mut self.memory.sockets[id.0];
+        if socket.is_sending || socket.is_closing {
+            self.released.extend(body.map(|share| share.chunk));
+            return false;
+        }
+        let all = head.len() + body.as_ref().map_or(0, |share| share.bytes);
+        let most = match fate {
+            Fate::Part => all.div_ceil(2),
+            Fate::Goes | Fate::Fails(_) => all,
+        };
+        socket.is_sending = true;
+        socket.head.clear();
+        socket.head.extend_from_slice(&head[..head.len().min(most)]);
+        let body_bytes = most - socket.head.len();
+        let flags = match patience {
+            Patience::None => libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+            Patience::Any => libc::MSG_NOSIGNAL,
+        };
+        let fd = types::Fd(socket.fd.as_raw_fd());
+        let head_bytes = u32::try_from(socket.head.len()).expect("heads are small");
+        let entry = match &body {
+            None => opcode::Send::new(fd, socket.head.as_ptr(), head_bytes)
+                .flags(flags)
+                .build(),
+            Some(share) => {
+                let body = &share.chunk.bytes()[share.at..][..body_bytes];
+                let message = socket.message.as_ptr();
+                // SAFETY: no send is under way, so the kernel does not look at the message; it is valid memory of this socket. The parts point to the
+                // head, which is not touched, and into the chunk, which is held, until this send is done.
+                let header = unsafe {
+                    (*message).parts = [part(&socket.head), part(body)];
+                    (*message).header.msg_iov = (&raw mut (*message).parts).cast();
+                    (*message).header.msg_iovlen = 2;
+                    &raw const (*message).header
+                };
+                opcode::SendMsg::new(fd, header)
+                    .flags(flags.cast_unsigned())
+                    .build()
+            }
+        };
+        socket.body = body;
+        self.push_fated(Operation::Send, id.0, entry, fate);
+        true
+    }
+
+    /// Receives from now on, until a [`Done::Received`] says that there is no more.
+    pub fn receive(&mut self, id: SocketId) {
+        let fate = self.fate(Operation::Receive);
+        let socket = &mut self.memory.sockets[id.0];
+        if socket.is_receiving || socket.is_closing {
+            return;
+        }
+        socket.is_receiving = true;
+        let fd = types::Fd(socket.fd.as_raw_fd());
+        let entry = match fate {
+            Fate::Part => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+                .buf_group(GROUP)
+                .build()
+                .flags(io_uring::squeue::Flags::BUFFER_SELECT),
+            Fate::Goes | Fate::Fails(_) => opcode::RecvMulti::new(fd, GROUP).build(),
+        };
+        self.push_fated(Operation::Receive, id.0, entry, fate);
+    }
+
+    /// Lets go of a socket: what is under way on it is cancelled, and nothing more is told of it. It is closed when all of that has ended.
+    pub fn close(&mut self, id: SocketId) {
+        let socket = &mut self.memory.sockets[id.0];
+        if socket.is_closing {
+            return;
+        }
+        socket.is_closing = true;
+        let under_way = [
+            (socket.is_connecting, Operation::Connect),
+            (socket.is_sending, Operation::Send),
+            (socket.is_receiving, Operation::Receive),
+        ];
+        for (_, operation) in under_way.into_iter().filter(|(is, _)| *is) {
+            let entry = opcode::AsyncCancel::new(user_data(operation, id.0)).build();
+            self.push(Operation::Cancel, id.0, entry);
+        }
+        self.free_if_over(id.0);
+    }
+
+    /// The socket itself, to ask the system of it.
+    #[must_use]
+    pub fn fd(&self, id: SocketId) -> BorrowedFd<'_> {
+        self.memory.sockets[id.0].fd.as_fd()
+    }
+
+    /// Submits what was asked for and waits until `want` operations are done, at most for `longest`; 0 does not wait.
+    ///
+    /// # Errors
+    /// What io_uring_enter(2) says, but for what passes: nothing to wait for any longer, a signal, no memory at the moment (after a pause), completions to be taken first.
+    pub fn wait(&mut self, want: usize, longest: Duration) -> io::Result<()> {
+        if let Some(fault) = self.bell_fault.take() {
+            return Err(fault);
+        }
+        self.read_bell();
+        loop {
+            self.fill_queue();
+            let is_whole = self.backlog.is_empty();
+            let want = if is_whole && self.invented.is_empty() {
+                want
+            } else {
+                0
+            };
+            let submitted = u32::try_from(self.uring.submission().len()).unwrap_or(u32::MAX);
+            match self.enter(submitted, want, longest) {
+                Ok(()) if is_whole => return Ok(()),
+                Ok(()) => {}
+                Err(error) => return self.pass(error, longest),
+            }
+        }
+    }
+
+    /// An error that passes ends the wait, if need be after a pause.
+    fn pass(&mut self, error: io::Error, longest: Duration) -> io::Result<()> {
+        match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR) => Ok(()),
+            // The queue of completions is full, or there is no memory for an operation. What was not submitted stays in the queue.
+            Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => {
+                match self.enter_kernel(0, 1, longest.min(RING_PAUSE)) {
+                    Err(error)
+                        if !matches!(
+                            error.raw_os_error(),
+                            Some(libc::ETIME | libc::EINTR | libc::EBUSY)
+                        ) =>
+                    {
+                        Err(error)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Whether there are completions to be taken.
+    pub fn has_completions(&mut self) -> bool {
+        !self.invented.is_empty() || !self.uring.completion().is_empty()
+    }
+
+    /// The next thing that is done. Gives none when all that was there at the last call is told, and looks again at the next.
+    pub fn poll_done(&mut self) -> Option<Done> {
+        self.done.pop_front().or_else(|| self.received.pop_front())
+    }
+
+    /// Takes all completions that there are, for [`Ring::poll_done`].
+    pub fn take_completions(&mut self) {
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.append(&mut self.invented);
+        taken.extend(self.uring.completion().map(|entry| Completion {
+            user_data: entry.user_data(),
+            result: entry.result(),
+            flags: entry.flags(),
+        }));
+        for completion in taken.drain(..) {
+            self.handle_completion(completion);
+        }
+        self.taken = taken;
+    }
+
+    /// The bytes that have come.
+    #[must_use]
+    pub fn bytes(&self, filled: &Filled) -> &[u8] {
+        self.memory.buffers.bytes(filled)
+    }
+
+    /// Gives their buffer back.
+    pub fn recycle(&mut self, filled: Filled) {
+        self.memory.buffers.recycle(filled);
+    }
+
+    /// Shares that were sent and are no longer needed.
+    pub fn released(&mut self) -> impl Iterator<Item = Arc<Chunk>> + '_ {
+        self.released.drain(..)
+    }
+
+    /// Ends all that is under way, and waits for it at most for `longest`. Gives how many operations would not end; their memory is leaked.
+    pub fn finish(&mut self, longest: Duration) -> usize {
+        let give_up = Instant::now() + longest;
+        let sockets: Vec<usize> = self.memory.sockets.iter().map(|(key, _)| key).collect();
+        for key in sockets {
+            // What can't be cancelled ends with its connection.
+            super::socket::shut_down(self.memory.sockets[key].fd.as_fd());
+            self.close(SocketId(key));
+        }
+        if self.is_bell_read {
+            self.memory.bell.ring();
+        }
+        while self.under_way > 0 {
+            let left = give_up.saturating_duration_since(Instant::now());
+            let failed = self.enter_all(left).is_err();
+            self.take_completions();
+            self.drop_done();
+            if failed || left.is_zero() {
+                break;
+            }
+        }
+        self.under_way
+    }
+
+    fn enter_all(&mut self, longest: Duration) -> io::Result<()> {
+        self.fill_queue();
+        let submitted = u32::try_from(self.uring.submission().len()).unwrap_or(u32::MAX);
+        match self.enter(submitted, 1, longest) {
+            Ok(()) => Ok(()),
+            Err(error) => self.pass(error, longest),
+        }
+    }
+
+    fn drop_done(&mut self) {
+        while let Some(done) = self.poll_done() {
+            if let Done::Received {
+                result: Ok(Some(filled)),
+                ..
+            } = done
+            {
+                self.recycle(filled);
+            }
+        }
+    }
+
+    fn read_bell(&mut self) {
+        if self.is_bell_read {
+            return;
+        }
+        self.is_bell_read = true;
+        let fd = types::Fd(self.memory.bell.as_fd().as_raw_fd());
+        let entry = opcode::Read::new(fd, self.memory.rung.as_ptr().cast(), 8).build();
+        self.push(Operation::Bell, BELL, entry);
+    }
+
+    fn fate(&mut self, operation: Operation) -> Fate {
+        match &mut self.interference {
+            None => Fate::Goes,
+            Some(interference) => interference.fate(operation),
+        }
+    }
+
+    fn push(&mut self, operation: Operation, socket: usize, entry: Entry) {
+        let fate = self.fate(operation);
+        self.push_fated(operation, socket, entry, fate);
+    }
+
+    fn push_fated(&mut self, operation: Operation, socket: usize, entry: Entry, fate: Fate) {
+        self.under_way += 1;
+        if let Some(socket) = self.memory.sockets.get_mut(socket) {
+            socket.under_way += 1;
+        }
+        let user_data = user_data(operation, socket);
+        if let Fate::Fails(error) = fate {
+            self.invented.push(Completion {
+                user_data,
+                result: -error,
+                flags: 0,
+            });
+            return;
+        }
+        self.backlog.push_back(entry.user_data(user_data));
+        self.fill_queue();
+    }
+
+    /// Moves entries to the kernel's queue as long as it has room.
+    fn fill_queue(&mut self) {
+        let mut queue = self.uring.submission();
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: all memory that an entry names is owned by `self.memory` and stays where and what it is until the operation's completion, as each place
+            // where an entry is made sees to; the descriptor is open until then, since its socket, or the bell, is kept.
+            if unsafe { queue.push(entry) }.is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn enter(&mut self, submitted: u32, want: usize, longest: Duration) -> io::Result<()> {
+        if let Some(interference) = &mut self.interference
+            && let Some(error) = interference.enter_fails()
+        {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        self.enter_kernel(submitted, want, longest)
+    }
+
+    fn enter_kernel(&mut self, submitted: u32, want: usize, longest: Duration) -> io::Result<()> {
+        let timeout = types::Timespec::from(longest.min(WAIT_MAX));
+        let argument = WaitArgument {
+            signal_mask: 0,
+            signal_mask_bytes: 0,
+            min_wait_us: 0,
+            timeout: (&raw const timeout) as u64,
+        };
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
+        // SAFETY: the argument is the kernel's structure for these flags and lives through the call, as does the time that it points to. No more is submitted
+        // than the queue has, and that is sound (see `fill_queue`).
+        unsafe {
+            self.uring
+                .submitter()
+                .enter(submitted, want, flags, Some(&argument))
+        }
+        .map(drop)
+    }
+
+    fn handle_completion(&mut self, completion: Completion) {
+        let Some(operation) = operation(completion.user_data) else {
+            return;
+        };
+        let key = usize::try_from(completion.user_data >> OPERATION_BITS).unwrap_or(BELL);
+        let more = cqueue::more(completion.flags);
+        if operation == Operation::Bell {
+            self.under_way -= 1;
+            self.is_bell_read = false;
+            let passing = [libc::EINTR, libc::ECANCELED, libc::EAGAIN];
+            match checked(completion.result) {
+                Err(fault) if !passing.contains(&-completion.result) => {
+                    self.bell_fault = Some(fault)
+                }
+                _ => self.done.push_back(Done::Bell),
+            }
+            return;
+        }
+        let filled = cqueue::buffer_select(completion.flags).and_then(|buffer| {
+            let bytes = usize::try_from(completion.result).unwrap_or(0);
+            self.memory.buffers.filled(buffer, bytes)
+        });
+        let Some(socket) = self.memory.sockets.get_mut(key) else {
+            return;
+        };
+        if !more {
+            self.under_way -= 1;
+            socket.under_way -= 1;
+        }
+        let (id, tag, is_closing) = (SocketId(key), socket.tag, socket.is_closing);
+        match operation {
+            Operation::Connect => {
+                socket.is_connecting = false;
+                let result = checked(completion.result).map(drop);
+                if !is_closing {
+                    self.done.push_back(Done::Connected {
+                        socket: id,
+                        tag,
+                        result,
+                    });
+                }
+            }
+            Operation::Send => {
+                socket.is_sending = false;
+                self.released
+                    .extend(socket.body.take().map(|share| share.chunk));
+                let result = checked(completion.result);
+                if !is_closing {
+                    self.done.push_back(Done::Sent {
+                        socket: id,
+                        tag,
+                        result,
+                    });
+                }
+            }
+            Operation::Receive => {
+                socket.is_receiving = more;
+                self.handle_received(id, tag, is_closing, completion.result, filled, more);
+            }
+            Operation::Cancel => {
+                // It runs and can't be taken back: it ends because the connection does.
+                if completion.result == -libc::EALREADY {
+                    super::socket::shut_down(socket.fd.as_fd());
+                }
+            }
+            Operation::Bell => {}
+        }
+        self.free_if_over(key);
+    }
+
+    fn handle_received(
+        &mut self,
+        socket: SocketId,
+        tag: usize,
+        is_closing: bool,
+        result: i32,
+        filled: Option<Filled>,
+        more: bool,
+    ) {
+        let result = match (checked(result), filled) {
+            (Ok(bytes), Some(filled)) if bytes > 0 && !is_closing => Ok(Some(filled)),
+            (Ok(0), None) => Ok(None),
+            (result, filled) => {
+                if let Some(filled) = filled {
+                    self.recycle(filled);
+                }
+                match result {
+                    Ok(0) => Ok(None),
+                    // Bytes without a buffer of ours: nobody knows where they are.
+                    Ok(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        if !is_closing {
+            self.received.push_back(Done::Received {
+                socket,
+                tag,
+                result,
+                more,
+            });
+        }
+    }
+
+    fn free_if_over(&mut self, key: usize) {
+        let is_over = self
+            .memory
+            .sockets
+            .get(key)
+            .is_some_and(|socket| socket.is_closing && socket.under_way == 0);
+        if is_over {
+            self.memory.sockets.remove(key);
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: it is not used again; its mappings and its descriptor go, and with it nothing of ours.
+        unsafe { ManuallyDrop::drop(&mut self.uring) };
+        if self.under_way == 0 {
+            // SAFETY: it is not used again, and nothing is under way that could touch it.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
+    }
+}
+
+fn part(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
+/// A result as the kernel gives it: a number, or an error's number negated.
+fn checked(result: i32) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}

@@ -1,0 +1,40 @@
+//! Where tests make a ring's operations fail: the kernel can't be asked to.
+//!
+//! An operation that is made to fail never reaches the kernel, so that its memory is not in use when its completion says so.
+
+/// An operation, by what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Connects.
+    Connect,
+    /// Sends.
+    Send,
+    /// Receives, again and again.
+    Receive,
+    /// Ends another one.
+    Cancel,
+    /// Reads the bell.
+    Bell,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// What the kernel makes of it.
+    Goes,
+    /// It completes with this error.
+    Fails(i32),
+    /// Half of what is to be sent is; what is received comes once, and the operation is over.
+    Part,
+}
+
+/// Decides.
+pub trait Interference: Send {
+    /// About an operation that is about to be pushed.
+    fn fate(&mut self, operation: Operation) -> Fate;
+
+    /// About a call that submits and waits: the error that it ends with, instead of being made.
+    fn enter_fails(&mut self) -> Option<i32> {
+        None
+    }
+}

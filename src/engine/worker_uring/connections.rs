@@ -1,0 +1,292 @@
+//! A worker's connections on its ring: what the worker wants done becomes operations, and what is done is told to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::engine::os::ring::{Done, Filled, Patience, Ring, Share, SocketId};
+use crate::engine::os::tcp;
+use crate::limits::{RING_END, RING_GATHER};
+use crate::replay::worker::{Action, Worker};
+
+/// A connection of a slot.
+#[derive(Clone, Copy)]
+struct Connection {
+    socket: SocketId,
+    is_made: bool,
+    sending: Option<Sending>,
+    /// Something was sent since bytes last came: an answer is to come.
+    is_asked: bool,
+}
+
+/// A send that is under way.
+#[derive(Clone, Copy)]
+struct Sending {
+    patience: Patience,
+    bytes: usize,
+}
+
+/// The connections by slot, and their ring.
+pub(super) struct Connections {
+    ring: Ring,
+    by_slot: Vec<Option<Connection>>,
+    /// Sends without patience since the last wait: each is done as soon as it is submitted, with a completion that is not an answer.
+    done_at_once: usize,
+    /// Connections whose answers are to come.
+    asked: usize,
+}
+
+impl Connections {
+    pub(super) fn new(ring: Ring) -> Self {
+        Self {
+            ring,
+            by_slot: Vec::new(),
+            done_at_once: 0,
+            asked: 0,
+        }
+    }
+
+    /// Connections whose answers are to come.
+    pub(super) fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// Submits all, and waits for `want` answers for a while, or for anything until `timeout` is over.
+    pub(super) fn wait(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
+        let beside = std::mem::take(&mut self.done_at_once);
+        if timeout.is_zero() {
+            return self.ring.wait(0, timeout);
+        }
+        if want > 1 {
+            self.ring.wait(beside + want, timeout.min(RING_GATHER))?;
+            if self.ring.has_completions() || timeout <= RING_GATHER {
+                return Ok(());
+            }
+            return self.ring.wait(1, timeout - RING_GATHER);
+        }
+        self.ring.wait(beside + 1, timeout)
+    }
+
+    pub(super) fn act_all(&mut self, worker: &mut Worker, now: Now) {
+        self.by_slot.resize_with(worker.slots(), || None);
+        while let Some(action) = worker.poll_action(now) {
+            match action {
+                Action::Connect(slot, address) => self.connect(slot, address, worker, now),
+                Action::Transmit(slot) => self.transmit(slot, Patience::None, worker),
+                Action::Close(slot) => self.close(slot),
+            }
+        }
+    }
+
+    /// Tells the worker of all that is done. Gives on how many connections something came or ended.
+    pub(super) fn handle_all(&mut self, worker: &mut Worker, now: Now) -> usize {
+        let mut came = 0;
+        self.ring.take_completions();
+        while let Some(done) = self.ring.poll_done() {
+            came += self.handle(done, worker, now);
+        }
+        for share in self.ring.released() {
+            worker.release(share);
+        }
+        came
+    }
+
+    /// Ends all connections. Gives how many operations would not end.
+    pub(super) fn finish(mut self, worker: &Worker) -> usize {
+        let left = self.ring.finish(RING_END);
+        for share in self.ring.released() {
+            worker.release(share);
+        }
+        left
+    }
+
+    fn connect(&mut self, slot: usize, address: SocketAddr, worker: &mut Worker, now: Now) {
+        match self.ring.connect(&address, slot) {
+            Ok(socket) => {
+                self.by_slot[slot] = Some(Connection {
+                    socket,
+                    is_made: false,
+                    sending: None,
+                    is_asked: false,
+                });
+            }
+            Err(error) => {
+                worker.handle_closed(slot, format!("no connection to {address}: {error}"), now)
+            }
+        }
+    }
+
+    /// Sends what is outgoing, unless something is on its way: then the rest goes when that is done.
+    fn transmit(&mut self, slot: usize, patience: Patience, worker: &Worker) {
+        let Some(connection) = &mut self.by_slot[slot] else {
+            return;
+        };
+        if connection.sending.is_some() || !connection.is_made {
+            return;
+        }
+        let [head, body] = worker.outgoing(slot);
+        if head.is_empty() && body.is_empty() {
+            return;
+        }
+        let share = match body {
+            [] => None,
+            _ => worker.outgoing_body(slot).map(|(chunk, range)| Share {
+                chunk,
+                at: range.start,
+                bytes: range.len(),
+            }),
+        };
+        let bytes = head.len() + body.len();
+        if !self.ring.send(connection.socket, head, share, patience) {
+            return;
+        }
+        connection.sending = Some(Sending { patience, bytes });
+        self.done_at_once += usize::from(patience == Patience::None);
+        if !connection.is_asked {
+            connection.is_asked = true;
+            self.asked += 1;
+        }
+    }
+
+    /// Gives 1 where something came or ended, 0 where something of ours was done.
+    fn handle(&mut self, done: Done, worker: &mut Worker, now: Now) -> usize {
+        match done {
+            Done::Bell => 1,
+            Done::Connected {
+                socket,
+                tag,
+                result,
+            } => {
+                if self.is_current(tag, socket) {
+                    self.handle_connected(tag, socket, result, worker, now);
+                }
+                1
+            }
+            Done::Sent {
+                socket,
+                tag,
+                result,
+            } => {
+                if self.is_current(tag, socket) {
+                    self.handle_sent(tag, result, worker, now);
+                }
+                0
+            }
+            Done::Received {
+                socket,
+                tag,
+                result,
+                more,
+            } => {
+                if self.is_current(tag, socket) {
+                    self.handle_received(tag, socket, result, more, worker, now);
+                } else if let Ok(Some(filled)) = result {
+                    self.ring.recycle(filled);
+                }
+                1
+            }
+        }
+    }
+
+    /// Whether the slot's connection is still the one on this socket.
+    fn is_current(&self, slot: usize, socket: SocketId) -> bool {
+        self.by_slot[slot].is_some_and(|connection| connection.socket == socket)
+    }
+
+    fn handle_connected(
+        &mut self,
+        slot: usize,
+        socket: SocketId,
+        result: io::Result<()>,
+        worker: &mut Worker,
+        now: Now,
+    ) {
+        match result.and_then(|()| tcp::segment_bytes(self.ring.fd(socket))) {
+            Ok(segment_bytes) => {
+                if let Some(connection) = &mut self.by_slot[slot] {
+                    connection.is_made = true;
+                }
+                self.ring.receive(socket);
+                worker.handle_connected(slot, segment_bytes, now);
+            }
+            Err(error) => self.closed(slot, error.to_string(), worker, now),
+        }
+    }
+
+    fn handle_sent(
+        &mut self,
+        slot: usize,
+        result: io::Result<usize>,
+        worker: &mut Worker,
+        now: Now,
+    ) {
+        let connection = self.by_slot[slot].as_mut();
+        let Some(sending) = connection.and_then(|connection| connection.sending.take()) else {
+            return;
+        };
+        match result {
+            Ok(bytes) => worker.handle_sent(slot, bytes.min(sending.bytes), now),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // There was no room, and it was not to wait for any. One that was to wait is never done so.
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && sending.patience == Patience::None => {}
+            Err(error) => return self.closed(slot, error.to_string(), worker, now),
+        }
+        // What is left goes as soon as there is room for it.
+        self.transmit(slot, Patience::Any, worker);
+    }
+
+    fn handle_received(
+        &mut self,
+        slot: usize,
+        socket: SocketId,
+        result: io::Result<Option<Filled>>,
+        more: bool,
+        worker: &mut Worker,
+        now: Now,
+    ) {
+        match result {
+            Ok(Some(filled)) => {
+                self.answered(slot);
+                worker.handle_received(slot, self.ring.bytes(&filled), now);
+                self.ring.recycle(filled);
+            }
+            Ok(None) => {
+                let why = "the backend closed the connection".to_owned();
+                return self.closed(slot, why, worker, now);
+            }
+            // A signal came first, or all buffers were in use: by now they are free, and what has come is still there.
+            Err(error)
+                if error.kind() == io::ErrorKind::Interrupted
+                    || error.raw_os_error() == Some(libc::ENOBUFS) => {}
+            Err(error) => return self.closed(slot, error.to_string(), worker, now),
+        }
+        if !more {
+            self.ring.receive(socket);
+        }
+    }
+
+    /// The slot's connection is of no more use.
+    fn closed(&mut self, slot: usize, why: String, worker: &mut Worker, now: Now) {
+        self.close(slot);
+        worker.handle_closed(slot, why, now);
+    }
+
+    fn close(&mut self, slot: usize) {
+        self.answered(slot);
+        if let Some(connection) = self.by_slot[slot].take() {
+            self.ring.close(connection.socket);
+        }
+    }
+
+    fn answered(&mut self, slot: usize) {
+        if let Some(connection) = &mut self.by_slot[slot]
+            && connection.is_asked
+        {
+            connection.is_asked = false;
+            self.asked -= 1;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How many completions are worth waiting for before the worker wakes up.
+//!
+//! A worker that wakes up for every answer pays a switch to it and back for each. Waiting for several costs at most [`RING_GATHER`], and is done only where
+//! answers come so fast that it costs less:
+//!
+//! ```text
+//!              as many came within half the time: twice as many
+//!            ┌────────────────────────────────────────────────┐
+//!   one ─────┴──▶ some, at most half of what is asked ◀────────┘
+//!    ▲               │ the time was up: as many as came
+//!    └───────────────┘
+//! ```
+
+use std::time::Duration;
+
+use crate::limits::RING_GATHER;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gather {
+    want: usize,
+}
+
+impl Gather {
+    pub(super) fn new() -> Self {
+        Self { want: 1 }
+    }
+
+    /// How many answers to wait for, of `asked` questions that are out.
+    pub(super) fn want(self, asked: usize) -> usize {
+        self.want.min(asked / 2).max(1)
+    }
+
+    /// So many answers were waited for, so many came, and so long it took.
+    pub(super) fn learn(&mut self, wanted: usize, came: usize, took: Duration) {
+        if took >= RING_GATHER {
+            self.want = came.clamp(1, wanted);
+        } else if came >= wanted && took < RING_GATHER / 2 {
+            self.want = (2 * wanted).max(self.want);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What it waits for at last, where an answer comes each `each`, of `asked`.
+    fn settled(asked: usize, each: Duration) -> usize {
+        let mut gather = Gather::new();
+        for _ in 0..50 {
+            let want = gather.want(asked);
+            let took = each * u32::try_from(want).unwrap();
+            if took > RING_GATHER && want > 1 {
+                let came = (RING_GATHER.as_nanos() / each.as_nanos()) as usize;
+                gather.learn(want, came, RING_GATHER);
+            } else {
+                gather.learn(want, want, took);
+            }
+        }
+        gather.want(asked)
+    }
+
+    #[test]
+    fn many_answers_are_gathered_and_few_are_not_waited_for() {
+        let us = Duration::from_micros;
+        assert_eq!(settled(64, us(1)), 32, "never more than half");
+        assert!((8..=16).contains(&settled(64, us(6))));
+        assert_eq!(settled(64, us(200)), 1);
+        assert_eq!(settled(64, us(2000)), 1);
+        assert_eq!(settled(1, us(1)), 1);
+        assert_eq!(settled(0, us(1)), 1);
+    }
+
+    #[test]
+    fn it_gets_used_to_fewer_at_once() {
+        let mut gather = Gather::new();
+        for _ in 0..10 {
+            gather.learn(gather.want(64), 64, Duration::ZERO);
+        }
+        assert_eq!(gather.want(64), 32);
+        gather.learn(32, 0, RING_GATHER);
+        assert_eq!(gather.want(64), 1);
+    }
+}

@@ -60,10 +60,17 @@ fn replays(criterion: &mut Criterion) {
         group
             .throughput(Throughput::Elements(records))
             .sample_size(10);
-        for (name, burst_bytes) in [("bursts", 4096), ("one request a send", 0)] {
+        for (name, burst_bytes, engine) in [
+            ("bursts", 4096, "mio"),
+            ("one request a send", 0, "mio"),
+            // mio once more where the system gives no rings.
+            ("bursts, auto", 4096, "auto"),
+            ("one request a send, auto", 0, "auto"),
+        ] {
             // The logs stay: a closed log would be deleted, and the next run have nothing to do.
             let config = || {
                 home.config(&[
+                    ("engine", json!(engine)),
                     ("burst_bytes", json!(burst_bytes)),
                     ("release_interval", json!("1h")),
                 ])

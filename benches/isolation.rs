@@ -14,7 +14,7 @@
 //! - **As fast as the machine can**: a record takes no more CPU than that rate allows. Here the rate itself is the machine's, and swings by a
 //!   fifth with whatever else it does; what the four take of a worker's time shows in the CPU.
 //!
-//! The server is the real binary in a process of its own, with one worker for all; the stand-ins are in this process.
+//! `--engine io_uring` has its workers on that. The server is the real binary in a process of its own, with one worker for all; the stand-ins are in this process.
 
 mod common;
 
@@ -45,6 +45,9 @@ struct Arguments {
     /// Rounds at a pace and as many at full rate, each of one run alone and one beside the four
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// What the server's workers run on: auto, mio or io_uring
+    #[arg(long, default_value = "auto", value_parser = ["auto", "mio", "io_uring"])]
+    engine: String,
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -53,9 +56,15 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     println!("at the backends' pace, {PACE:?} a read");
-    let paced = Rounds::play(&Bench::prepare(RECORDS_AT_PACE, PACE), arguments.rounds);
+    let paced = Rounds::play(
+        &Bench::prepare(RECORDS_AT_PACE, PACE, &arguments.engine),
+        arguments.rounds,
+    );
     println!("as fast as the machine can");
-    let fast = Rounds::play(&Bench::prepare(RECORDS, Duration::ZERO), arguments.rounds);
+    let fast = Rounds::play(
+        &Bench::prepare(RECORDS, Duration::ZERO, &arguments.engine),
+        arguments.rounds,
+    );
     let mut good = true;
     if paced.rate_kept() < KEPT_MIN {
         good = false;
@@ -139,6 +148,7 @@ struct Run {
 
 struct Bench {
     home: Home,
+    engine: String,
     records: u64,
     well: Vec<Standin>,
     /// Dead, slow, resetting, refusing.
@@ -147,7 +157,7 @@ struct Bench {
 
 impl Bench {
     /// All sixteen with their logs; the well ones answer the requests of a read after `pace`.
-    fn prepare(records: u64, pace: Duration) -> Self {
+    fn prepare(records: u64, pace: Duration, engine: &str) -> Self {
         let scripted = |script| {
             start(Options {
                 script,
@@ -176,6 +186,7 @@ impl Bench {
         }
         let bench = Self {
             home,
+            engine: engine.to_owned(),
             records,
             well,
             ill,
@@ -222,6 +233,7 @@ impl Bench {
         }
         self.home.forget_state();
         let config = self.home.write_config(&[
+            ("engine", json!(self.engine)),
             ("threads", json!(1)),
             // The logs stay for the next run.
             ("release_interval", json!("1h")),

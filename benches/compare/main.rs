@@ -22,12 +22,13 @@ mod tools;
 mod wrk;
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, ValueEnum};
 
 use figure::{Figure, Runs};
 use report::Row;
-use rows::{checkpoint, feeder, polls, scaling, wire};
+use rows::{checkpoint, engines, feeder, polls, scaling, wire};
 
 /// An error is a sentence.
 type Outcome<T> = Result<T, String>;
@@ -36,6 +37,8 @@ type Outcome<T> = Result<T, String>;
 const BINARY: &str = env!("CARGO_BIN_EXE_hustdbsync");
 /// Connections of everybody who is compared.
 const CONNECTIONS: u32 = 32;
+/// What the server's workers run on, where a part does not say.
+static ENGINE: OnceLock<String> = OnceLock::new();
 /// The backends' login, and what it is in a request.
 const LOGIN: &str = "huststore:huststore\n";
 const AUTHORIZATION: &str = "aHVzdHN0b3JlOmh1c3RzdG9yZQ==";
@@ -60,6 +63,8 @@ enum Part {
     Checkpoint,
     /// HA's polls while it replays
     Polls,
+    /// io_uring beside mio, 64 connections
+    Engines,
     /// From 1 to 64 backends
     Backends,
     /// From 1 MB of backlog up
@@ -79,6 +84,9 @@ struct Options {
     /// The largest backlog: 10GB is what the goal names, and needs that much room in the temporary folder
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_bytes)]
     backlog_max: u64,
+    /// What the server's workers run on, in all parts but `engines`: auto, mio or io_uring
+    #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = ["auto", "mio", "io_uring"])]
+    engine: String,
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
@@ -120,6 +128,7 @@ fn main() -> ExitCode {
         eprintln!("compare: {missing}");
         return ExitCode::from(2);
     }
+    ENGINE.get_or_init(|| options.engine.clone());
     let machine = tools::machine();
     eprintln!("{machine}");
     match watched(&options) {
@@ -164,6 +173,7 @@ fn measure(options: &Options) -> Vec<Row> {
             Part::Feeder => feeder::compare(options),
             Part::Checkpoint => checkpoint::compare(options),
             Part::Polls => polls::compare(options),
+            Part::Engines => engines::compare(options),
             Part::Backends => scaling::backends(options),
             Part::Backlog => scaling::backlogs(options),
         };

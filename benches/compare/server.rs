@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: &[u8] =
     b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";
 
+const METRICS: &[u8] =
+    b"GET /metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";
+
 /// HA's home, with settings, and without logs at first.
 pub(crate) struct Home {
     folder: TempDir,
@@ -44,6 +47,7 @@ impl Home {
                 "ngx_path": root,
                 "auth_path": root.join("htpasswd"),
                 "threads": 1,
+                "engine": crate::ENGINE.get().map_or("auto", String::as_str),
                 "connections_per_backend": CONNECTIONS,
                 "release_interval": "1h",
             }
@@ -197,8 +201,17 @@ impl Door {
 
     /// One poll of HA's: the whole answer.
     pub(crate) fn poll(&mut self) -> Outcome<&str> {
+        self.ask(POLL)
+    }
+
+    /// All metrics, as text.
+    pub(crate) fn metrics(&mut self) -> Outcome<String> {
+        self.ask(METRICS).map(str::to_owned)
+    }
+
+    fn ask(&mut self, request: &[u8]) -> Outcome<&str> {
         self.stream
-            .write_all(POLL)
+            .write_all(request)
             .map_err(|error| format!("the door: {error}"))?;
         let mut filled = 0;
         loop {

@@ -14,6 +14,7 @@ pub(crate) struct Wrk {
     folder: TempDir,
     target: String,
     seconds: u32,
+    connections: u32,
 }
 
 impl Wrk {
@@ -33,14 +34,28 @@ impl Wrk {
             folder,
             target: format!("http://{address}/"),
             seconds,
+            connections: CONNECTIONS,
         })
+    }
+
+    /// The same over so many connections.
+    pub(crate) fn over(self, connections: u32) -> Self {
+        Self {
+            connections,
+            ..self
+        }
     }
 
     /// One run. wrk's CPU is known when it has ended, so no other child may end meanwhile.
     pub(crate) fn run(&self) -> Outcome<Figure> {
         let before = Cpu::of_ended_children()?;
         let output = Command::new("wrk")
-            .args(["--threads", "1", "--connections", &CONNECTIONS.to_string()])
+            .args([
+                "--threads",
+                "1",
+                "--connections",
+                &self.connections.to_string(),
+            ])
             .args(["--duration", &format!("{}s", self.seconds), "--script"])
             .arg(self.folder.path().join("put.lua"))
             .arg(&self.target)

@@ -6,7 +6,7 @@
 //! | `mio` | mio | mio |
 //! | `io_uring` | the ring | an error that says what is missing |
 //!
-//! The ring is the faster one where the kernel has deferred task work (PERFORMANCE.md has the figures): without it a worker is interrupted for each answer.
+//! The ring is the faster one (PERFORMANCE.md has the figures) but where a rate is bounded, so that a worker wakes up for each record, and only where the kernel has deferred task work: without it a worker is interrupted for each answer.
 
 use std::fmt;
 use std::io;
@@ -72,13 +72,19 @@ pub struct Missing(String);
 )]
 pub struct Unavailable(pub Missing);
 
-/// Chooses. The kernel is asked only where it matters.
+/// Chooses, for backends that take so many records a second at most (0: any number). The kernel is asked only where it matters.
 ///
 /// # Errors
 /// The ring is wanted, and can't be had.
-pub fn choose(wanted: EngineName, rings: &dyn Rings) -> Result<Choice, Unavailable> {
+pub fn choose(wanted: EngineName, rate_max: u32, rings: &dyn Rings) -> Result<Choice, Unavailable> {
     if wanted == EngineName::Mio {
         return Ok(Choice::Mio("sync.engine says so".to_owned()));
+    }
+    if wanted == EngineName::Auto && rate_max > 0 {
+        return Ok(Choice::Mio(
+            "sync.max_rate_per_backend is set, and with a bounded rate it costs less than io_uring"
+                .to_owned(),
+        ));
     }
     let facts = rings.facts();
     match (wanted, judge(&facts)) {
@@ -243,15 +249,17 @@ mod tests {
         let mut facts = whole();
         change(&mut facts);
         let rings = Simulated(facts);
-        let choice = choose(EngineName::Auto, &rings).unwrap();
+        let choice = choose(EngineName::Auto, 0, &rings).unwrap();
         assert!(matches!(choice, Choice::Mio(_)), "{choice:?}");
-        let error = choose(EngineName::IoUring, &rings).unwrap_err().to_string();
+        let error = choose(EngineName::IoUring, 0, &rings)
+            .unwrap_err()
+            .to_string();
         for word in words {
             assert!(choice.to_string().contains(word), "{word} in {choice}");
             assert!(error.contains(word), "{word} in {error}");
         }
         assert_eq!(
-            choose(EngineName::Mio, &rings).unwrap(),
+            choose(EngineName::Mio, 0, &rings).unwrap(),
             Choice::Mio("sync.engine says so".to_owned())
         );
     }
@@ -263,7 +271,7 @@ mod tests {
     #[test]
     fn a_kernel_that_has_all_of_it_gets_the_ring() {
         for wanted in [EngineName::Auto, EngineName::IoUring] {
-            let choice = choose(wanted, &Simulated(whole())).unwrap();
+            let choice = choose(wanted, 0, &Simulated(whole())).unwrap();
             assert!(
                 matches!(&choice, Choice::IoUring(why) if why.contains("6.9.1")),
                 "{choice}"
@@ -348,14 +356,25 @@ mod tests {
             let mut facts = whole();
             facts.ring.as_mut().unwrap().mode = mode;
             let rings = Simulated(facts);
-            let choice = choose(EngineName::Auto, &rings).unwrap();
+            let choice = choose(EngineName::Auto, 0, &rings).unwrap();
             assert!(
                 matches!(&choice, Choice::Mio(why) if why.contains(mode.name())),
                 "{choice}"
             );
-            let choice = choose(EngineName::IoUring, &rings).unwrap();
+            let choice = choose(EngineName::IoUring, 0, &rings).unwrap();
             assert!(matches!(choice, Choice::IoUring(_)));
         }
+    }
+
+    #[test]
+    fn where_a_rate_is_bounded_auto_takes_mio() {
+        let choice = choose(EngineName::Auto, 1000, &Simulated(whole())).unwrap();
+        assert!(
+            matches!(&choice, Choice::Mio(why) if why.contains("max_rate_per_backend")),
+            "{choice}"
+        );
+        let choice = choose(EngineName::IoUring, 1000, &Simulated(whole())).unwrap();
+        assert!(matches!(choice, Choice::IoUring(_)));
     }
 
     #[test]

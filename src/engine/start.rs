@@ -135,7 +135,7 @@ enum Drivers {
 /// One for each worker, with its mailbox: the ring where it is chosen and the system gives all of them.
 fn drivers(config: &Config, rings: &dyn Rings) -> Result<(Drivers, WorkerMailboxes), StartError> {
     let (wanted, workers) = (config.sync.engine, config.sync.threads);
-    let mut choice = choose(wanted, rings)?;
+    let mut choice = choose(wanted, config.sync.max_rate_per_backend, rings)?;
     if let Choice::IoUring(_) = choice {
         match (0..workers)
             .map(|_| ring(rings))

@@ -184,16 +184,20 @@ impl Home {
     }
 }
 
-/// What the workers run on: what this crate of tests is for, unless the system does not have it.
+/// What the workers run on: io_uring in the crate of tests that is for it, mio in its twin, whatever the server takes in others.
 fn engine() -> &'static str {
-    static ENGINE: LazyLock<&str> =
-        LazyLock::new(|| match choose(EngineName::IoUring, &KernelRings) {
-            Err(unavailable) if crate::ENGINE == "io_uring" => {
+    static ENGINE: LazyLock<&str> = LazyLock::new(|| {
+        let choice = choose(EngineName::IoUring, 0, &KernelRings);
+        match (env!("CARGO_CRATE_NAME"), choice) {
+            ("e2e_uring", Ok(_)) => "io_uring",
+            ("e2e_uring", Err(unavailable)) => {
                 eprintln!("SKIPPED: these tests run over mio once more, since {unavailable}");
                 "mio"
             }
-            _ => crate::ENGINE,
-        });
+            ("e2e", _) => "mio",
+            _ => "auto",
+        }
+    });
     &ENGINE
 }
 

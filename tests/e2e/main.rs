@@ -22,6 +22,3 @@ mod reworked;
 mod systemd;
 mod trouble;
 mod ttl;
-
-/// What the workers run on.
-const ENGINE: &str = "mio";

@@ -30,6 +30,3 @@ mod systemd;
 mod trouble;
 #[path = "../e2e/ttl.rs"]
 mod ttl;
-
-/// What the workers run on.
-const ENGINE: &str = "io_uring";

@@ -69,9 +69,13 @@ impl Home {
 
     /// With another value for `key`, such as `sync.threads`.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<Json>) {
         let (section, name) = key.split_once('.').unwrap();
         self.settings[section][name] = value.into();
-        self
     }
 
     pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {

@@ -1,6 +1,7 @@
 //! One file for each group of goals.
 
 pub(crate) mod checkpoint;
+pub(crate) mod engines;
 pub(crate) mod feeder;
 pub(crate) mod peer;
 pub(crate) mod polls;

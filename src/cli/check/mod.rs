@@ -120,7 +120,11 @@ fn settings(config: &Config, findings: &mut Findings) {
 
 /// What the workers would run on.
 fn engine(config: &Config, findings: &mut Findings) {
-    match choose(config.sync.engine, &KernelRings) {
+    match choose(
+        config.sync.engine,
+        config.sync.max_rate_per_backend,
+        &KernelRings,
+    ) {
         Ok(choice) => findings.fact("engine", choice.to_string()),
         Err(unavailable) => findings.fault(unavailable.to_string()),
     }

@@ -13,8 +13,10 @@
 //! Sent and connected come before received among what was completed at one time: an answer can't overtake the end of its request.
 
 mod buffers;
+mod completion;
 pub mod facts;
 pub mod interference;
+mod kernel;
 mod pages;
 pub mod setup;
 mod socket;
@@ -30,37 +32,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::squeue::Entry;
-use io_uring::{IoUring, cqueue, opcode, types};
+use io_uring::{IoUring, opcode, types};
 use slab::Slab;
 
 use self::buffers::{Buffers, GROUP};
+use self::completion::{BELL, Completion, user_data};
 use self::interference::{Fate, Interference, Operation};
 use self::setup::{Mode, Sizes};
 use self::socket::{Placed, Socket};
 use crate::engine::os::eventfd::Eventfd;
 use crate::engine::os::socket::stream;
-use crate::limits::RING_PAUSE;
 use crate::replay::chunk::Chunk;
 
 pub use self::buffers::Filled;
 pub use self::socket::Share;
-
-/// Longer than this nobody waits at once; a system call's time has bounds.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
-
-/// From `linux/io_uring.h`; the crate keeps them to itself.
-const ENTER_GETEVENTS: u32 = 1;
-/// See [`ENTER_GETEVENTS`].
-const ENTER_EXT_ARG: u32 = 8;
-
-/// `struct io_uring_getevents_arg`, also from there.
-#[repr(C)]
-struct WaitArgument {
-    signal_mask: u64,
-    signal_mask_bytes: u32,
-    min_wait_us: u32,
-    timeout: u64,
-}
 
 /// A socket on a ring. It is not to be used any more once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,14 +96,6 @@ pub enum Done {
     },
 }
 
-/// A completion as the kernel says it.
-#[derive(Clone, Copy, Debug)]
-struct Completion {
-    user_data: u64,
-    result: i32,
-    flags: u32,
-}
-
 /// What the kernel may touch.
 struct Memory {
     sockets: Slab<Socket>,
@@ -149,22 +126,6 @@ pub struct Ring {
     /// Shares that are no longer needed.
     released: Vec<Arc<Chunk>>,
     interference: Option<Box<dyn Interference>>,
-}
-
-const OPERATION_BITS: u32 = 3;
-/// In the place of a socket's number.
-const BELL: usize = (u64::MAX >> OPERATION_BITS) as usize;
-
-fn user_data(operation: Operation, socket: usize) -> u64 {
-    (socket as u64) << OPERATION_BITS | operation as u64
-}
-
-fn operation(user_data: u64) -> Option<Operation> {
-    use Operation::{Bell, Cancel, Connect, Receive, Send};
-    let number = user_data & ((1 << OPERATION_BITS) - 1);
-    [Connect, Send, Receive, Cancel, Bell]
-        .into_iter()
-        .find(|operation| *operation as u64 == number)
 }
 
 impl Ring {
@@ -340,54 +301,6 @@ impl Ring {
         self.memory.sockets[id.0].fd.as_fd()
     }
 
-    /// Submits what was asked for and waits until `want` operations are done, at most for `longest`; 0 does not wait.
-    ///
-    /// # Errors
-    /// What io_uring_enter(2) says, but for what passes: nothing to wait for any longer, a signal, no memory at the moment (after a pause), completions to be taken first.
-    pub fn wait(&mut self, want: usize, longest: Duration) -> io::Result<()> {
-        if let Some(fault) = self.bell_fault.take() {
-            return Err(fault);
-        }
-        self.read_bell();
-        loop {
-            self.fill_queue();
-            let is_whole = self.backlog.is_empty();
-            let want = if is_whole && self.invented.is_empty() {
-                want
-            } else {
-                0
-            };
-            let submitted = u32::try_from(self.uring.submission().len()).unwrap_or(u32::MAX);
-            match self.enter(submitted, want, longest) {
-                Ok(()) if is_whole => return Ok(()),
-                Ok(()) => {}
-                Err(error) => return self.pass(error, longest),
-            }
-        }
-    }
-
-    /// An error that passes ends the wait, if need be after a pause.
-    fn pass(&mut self, error: io::Error, longest: Duration) -> io::Result<()> {
-        match error.raw_os_error() {
-            Some(libc::ETIME | libc::EINTR) => Ok(()),
-            // The queue of completions is full, or there is no memory for an operation. What was not submitted stays in the queue.
-            Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => {
-                match self.enter_kernel(0, 1, longest.min(RING_PAUSE)) {
-                    Err(error)
-                        if !matches!(
-                            error.raw_os_error(),
-                            Some(libc::ETIME | libc::EINTR | libc::EBUSY)
-                        ) =>
-                    {
-                        Err(error)
-                    }
-                    _ => Ok(()),
-                }
-            }
-            _ => Err(error),
-        }
-    }
-
     /// Whether there are completions to be taken.
     pub fn has_completions(&mut self) -> bool {
         !self.invented.is_empty() || !self.uring.completion().is_empty()
@@ -396,21 +309,6 @@ impl Ring {
     /// The next thing that is done. Gives none when all that was there at the last call is told, and looks again at the next.
     pub fn poll_done(&mut self) -> Option<Done> {
         self.done.pop_front().or_else(|| self.received.pop_front())
-    }
-
-    /// Takes all completions that there are, for [`Ring::poll_done`].
-    pub fn take_completions(&mut self) {
-        let mut taken = std::mem::take(&mut self.taken);
-        taken.append(&mut self.invented);
-        taken.extend(self.uring.completion().map(|entry| Completion {
-            user_data: entry.user_data(),
-            result: entry.result(),
-            flags: entry.flags(),
-        }));
-        for completion in taken.drain(..) {
-            self.handle_completion(completion);
-        }
-        self.taken = taken;
     }
 
     /// The bytes that have come.
@@ -451,15 +349,6 @@ impl Ring {
             }
         }
         self.under_way
-    }
-
-    fn enter_all(&mut self, longest: Duration) -> io::Result<()> {
-        self.fill_queue();
-        let submitted = u32::try_from(self.uring.submission().len()).unwrap_or(u32::MAX);
-        match self.enter(submitted, 1, longest) {
-            Ok(()) => Ok(()),
-            Err(error) => self.pass(error, longest),
-        }
     }
 
     fn drop_done(&mut self) {
@@ -513,163 +402,6 @@ impl Ring {
         self.backlog.push_back(entry.user_data(user_data));
         self.fill_queue();
     }
-
-    /// Moves entries to the kernel's queue as long as it has room.
-    fn fill_queue(&mut self) {
-        let mut queue = self.uring.submission();
-        while let Some(entry) = self.backlog.front() {
-            // SAFETY: all memory that an entry names is owned by `self.memory` and stays where and what it is until the operation's completion, as each place
-            // where an entry is made sees to; the descriptor is open until then, since its socket, or the bell, is kept.
-            if unsafe { queue.push(entry) }.is_err() {
-                return;
-            }
-            self.backlog.pop_front();
-        }
-    }
-
-    fn enter(&mut self, submitted: u32, want: usize, longest: Duration) -> io::Result<()> {
-        if let Some(interference) = &mut self.interference
-            && let Some(error) = interference.enter_fails()
-        {
-            return Err(io::Error::from_raw_os_error(error));
-        }
-        self.enter_kernel(submitted, want, longest)
-    }
-
-    fn enter_kernel(&mut self, submitted: u32, want: usize, longest: Duration) -> io::Result<()> {
-        let timeout = types::Timespec::from(longest.min(WAIT_MAX));
-        let argument = WaitArgument {
-            signal_mask: 0,
-            signal_mask_bytes: 0,
-            min_wait_us: 0,
-            timeout: (&raw const timeout) as u64,
-        };
-        let want = u32::try_from(want).unwrap_or(u32::MAX);
-        let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
-        // SAFETY: the argument is the kernel's structure for these flags and lives through the call, as does the time that it points to. No more is submitted
-        // than the queue has, and that is sound (see `fill_queue`).
-        unsafe {
-            self.uring
-                .submitter()
-                .enter(submitted, want, flags, Some(&argument))
-        }
-        .map(drop)
-    }
-
-    fn handle_completion(&mut self, completion: Completion) {
-        let Some(operation) = operation(completion.user_data) else {
-            return;
-        };
-        let key = usize::try_from(completion.user_data >> OPERATION_BITS).unwrap_or(BELL);
-        let more = cqueue::more(completion.flags);
-        if operation == Operation::Bell {
-            self.under_way -= 1;
-            self.is_bell_read = false;
-            let passing = [libc::EINTR, libc::ECANCELED, libc::EAGAIN];
-            match checked(completion.result) {
-                Err(fault) if !passing.contains(&-completion.result) => {
-                    self.bell_fault = Some(fault)
-                }
-                _ => self.done.push_back(Done::Bell),
-            }
-            return;
-        }
-        let filled = cqueue::buffer_select(completion.flags).and_then(|buffer| {
-            let bytes = usize::try_from(completion.result).unwrap_or(0);
-            self.memory.buffers.filled(buffer, bytes)
-        });
-        let Some(socket) = self.memory.sockets.get_mut(key) else {
-            return;
-        };
-        if !more {
-            self.under_way -= 1;
-            socket.under_way -= 1;
-        }
-        let (id, tag, is_closing) = (SocketId(key), socket.tag, socket.is_closing);
-        match operation {
-            Operation::Connect => {
-                socket.is_connecting = false;
-                let result = checked(completion.result).map(drop);
-                if !is_closing {
-                    self.done.push_back(Done::Connected {
-                        socket: id,
-                        tag,
-                        result,
-                    });
-                }
-            }
-            Operation::Send => {
-                socket.is_sending = false;
-                self.released
-                    .extend(socket.body.take().map(|share| share.chunk));
-                let result = checked(completion.result);
-                if !is_closing {
-                    self.done.push_back(Done::Sent {
-                        socket: id,
-                        tag,
-                        result,
-                    });
-                }
-            }
-            Operation::Receive => {
-                socket.is_receiving = more;
-                self.handle_received(id, tag, is_closing, completion.result, filled, more);
-            }
-            Operation::Cancel => {
-                // It runs and can't be taken back: it ends because the connection does.
-                if completion.result == -libc::EALREADY {
-                    super::socket::shut_down(socket.fd.as_fd());
-                }
-            }
-            Operation::Bell => {}
-        }
-        self.free_if_over(key);
-    }
-
-    fn handle_received(
-        &mut self,
-        socket: SocketId,
-        tag: usize,
-        is_closing: bool,
-        result: i32,
-        filled: Option<Filled>,
-        more: bool,
-    ) {
-        let result = match (checked(result), filled) {
-            (Ok(bytes), Some(filled)) if bytes > 0 && !is_closing => Ok(Some(filled)),
-            (Ok(0), None) => Ok(None),
-            (result, filled) => {
-                if let Some(filled) = filled {
-                    self.recycle(filled);
-                }
-                match result {
-                    Ok(0) => Ok(None),
-                    // Bytes without a buffer of ours: nobody knows where they are.
-                    Ok(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        if !is_closing {
-            self.received.push_back(Done::Received {
-                socket,
-                tag,
-                result,
-                more,
-            });
-        }
-    }
-
-    fn free_if_over(&mut self, key: usize) {
-        let is_over = self
-            .memory
-            .sockets
-            .get(key)
-            .is_some_and(|socket| socket.is_closing && socket.under_way == 0);
-        if is_over {
-            self.memory.sockets.remove(key);
-        }
-    }
 }
 
 impl Drop for Ring {
@@ -688,9 +420,4 @@ fn part(bytes: &[u8]) -> libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     }
-}
-
-/// A result as the kernel gives it: a number, or an error's number negated.
-fn checked(result: i32) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }

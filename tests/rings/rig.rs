@@ -1,0 +1,333 @@
+//! A home, a stand-in, a server on rings that are made to fail.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hustdbsync::config::{Config, EngineName};
+use hustdbsync::engine::choice::{KernelRings, Rings, choose};
+use hustdbsync::engine::os::eventfd::Eventfd;
+use hustdbsync::engine::os::ring::Ring;
+use hustdbsync::engine::os::ring::facts::Facts;
+use hustdbsync::engine::os::ring::interference::{Fate, Interference, Operation};
+use hustdbsync::engine::os::ring::setup::Sizes;
+use hustdbsync::engine::{Engine, EngineOptions};
+use hustdbsync::standin::{Options, Script, Standin, differences};
+use hustdbsync::workload::{Workload, Written};
+use serde_json::json;
+
+const LONG: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(2);
+const RECORDS: u64 = 3000;
+const EXPIRY_TOLERANCE_S: u64 = 10;
+
+/// Whether this system gives rings; says so where it does not.
+pub(crate) fn has_rings() -> bool {
+    match choose(EngineName::IoUring, 0, &KernelRings) {
+        Ok(_) => true,
+        Err(unavailable) => {
+            eprintln!("SKIPPED: {unavailable}");
+            false
+        }
+    }
+}
+
+/// What fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Operation(Operation, Fate),
+    Enter(i32),
+}
+
+/// A fault that all rings of a server share.
+pub(crate) struct Fault {
+    what: What,
+    is_armed: AtomicBool,
+    /// How often it still strikes.
+    left: AtomicI64,
+    hits: AtomicU32,
+}
+
+impl Fault {
+    /// Not armed yet. Without `times` it strikes for as long as it is armed.
+    pub(crate) fn new(what: What, times: Option<u32>) -> Arc<Self> {
+        Arc::new(Self {
+            what,
+            is_armed: AtomicBool::new(false),
+            left: AtomicI64::new(times.map_or(i64::MAX, i64::from)),
+            hits: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn arm(&self) {
+        self.is_armed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn disarm(&self) {
+        self.is_armed.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn hits(&self) -> u32 {
+        self.hits.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left.load(Ordering::SeqCst) <= 0
+    }
+
+    fn strikes(&self) -> bool {
+        let strikes =
+            self.is_armed.load(Ordering::SeqCst) && self.left.fetch_sub(1, Ordering::SeqCst) > 0;
+        self.hits.fetch_add(u32::from(strikes), Ordering::SeqCst);
+        strikes
+    }
+}
+
+/// One ring's view of it.
+struct Strike(Arc<Fault>);
+
+impl Interference for Strike {
+    fn fate(&mut self, operation: Operation) -> Fate {
+        match self.0.what {
+            What::Operation(struck, fate) if struck == operation && self.0.strikes() => fate,
+            _ => Fate::Goes,
+        }
+    }
+
+    fn enter_fails(&mut self) -> Option<i32> {
+        match self.0.what {
+            What::Enter(error) if self.0.strikes() => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Where the server's rings come from.
+#[derive(Default)]
+pub(crate) struct Given {
+    fault: Option<Arc<Fault>>,
+    sizes: Sizes,
+    /// So many are given, then this error.
+    most: Option<(u32, i32)>,
+    given: AtomicU32,
+}
+
+impl Given {
+    pub(crate) fn interfered(fault: &Arc<Fault>) -> Self {
+        Self {
+            fault: Some(Arc::clone(fault)),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn sized(sizes: Sizes) -> Self {
+        Self {
+            sizes,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn only(most: u32, error: i32) -> Self {
+        Self {
+            most: Some((most, error)),
+            ..Self::default()
+        }
+    }
+}
+
+impl Rings for Given {
+    fn facts(&self) -> Facts {
+        Facts::of_kernel()
+    }
+
+    fn make(&self, bell: Arc<Eventfd>) -> io::Result<Ring> {
+        let before = self.given.fetch_add(1, Ordering::SeqCst);
+        match self.most {
+            Some((most, error)) if before >= most => {
+                return Err(io::Error::from_raw_os_error(error));
+            }
+            _ => {}
+        }
+        let ring = Ring::new(bell, self.sizes)?;
+        Ok(match &self.fault {
+            None => ring,
+            Some(fault) => ring.interfered(Box::new(Strike(Arc::clone(fault)))),
+        })
+    }
+}
+
+/// A server that works through a log, slowly enough that something can happen meanwhile.
+pub(crate) struct Rig {
+    name: String,
+    _home: tempfile::TempDir,
+    standin: Standin,
+    written: Written,
+    records: u64,
+    /// Requests are cut on purpose, which the stand-in notices.
+    are_cut: bool,
+    engine: Engine,
+}
+
+impl Rig {
+    #[track_caller]
+    pub(crate) fn start(name: &str, value_bytes: usize, given: Given, wanted: EngineName) -> Self {
+        let records = if value_bytes > 10_000 {
+            RECORDS / 10
+        } else {
+            RECORDS
+        };
+        let (home, standin) = (home(), standin());
+        let workload = Workload {
+            value_bytes,
+            ..Workload::mixed(records, now_unix())
+        };
+        let written = workload
+            .write(&home.path().join("logs"), &standin.name())
+            .unwrap();
+        slow(&standin, Duration::from_millis(5));
+        let are_cut = given.fault.as_ref().is_some_and(|fault| {
+            matches!(fault.what, What::Operation(Operation::Send, Fate::Part))
+        });
+        let engine = start(&home, given, wanted)
+            .unwrap_or_else(|error| panic!("{name}: it does not start: {error}"));
+        Self {
+            name: name.to_owned(),
+            _home: home,
+            standin,
+            written,
+            records,
+            are_cut,
+            engine,
+        }
+    }
+
+    /// Why it does not start.
+    pub(crate) fn start_error(given: Given, wanted: EngineName) -> String {
+        match start(&home(), given, wanted) {
+            Ok(_) => panic!("it starts"),
+            Err(error) => error,
+        }
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let give_up = Instant::now() + LONG;
+        while !is_so() {
+            assert!(
+                Instant::now() < give_up,
+                "{}: not within {LONG:?}: {what}; {:?}",
+                self.name,
+                self.engine.snapshot().backends()
+            );
+            thread::sleep(LOOK);
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_applied(&self, records: u64) {
+        self.wait("some records are applied", || {
+            self.standin.counters().applied >= records
+        });
+    }
+
+    /// Restarts the stand-in again and again, until it is enough: connections close and are made, and what is slow takes its time.
+    #[track_caller]
+    pub(crate) fn restart_until(&self, mut enough: impl FnMut() -> bool) {
+        let mut looks = 0;
+        self.wait("the fault has struck as often as it was to", || {
+            looks += 1;
+            if looks % 20 == 0 {
+                self.standin.restart().unwrap();
+            }
+            enough()
+        });
+    }
+
+    /// Lets time pass, with a restart in between.
+    pub(crate) fn work(&self, length: Duration) {
+        thread::sleep(length / 2);
+        self.standin.restart().unwrap();
+        thread::sleep(length / 2);
+    }
+
+    /// All goes on: everything arrives.
+    #[track_caller]
+    pub(crate) fn finish(self) {
+        slow(&self.standin, Duration::ZERO);
+        self.wait("all is settled", || {
+            self.engine.snapshot().totals().1 >= self.records
+        });
+        let found = self.standin.contents();
+        let expected = self.written.expected(now_unix());
+        if let Some(differences) = differences(&expected, &found, EXPIRY_TOLERANCE_S, 20) {
+            panic!("{}:\n{differences}", self.name);
+        }
+        let counters = self.standin.counters();
+        assert_eq!(counters.crashes, 0, "{}", self.name);
+        assert!(self.are_cut || counters.cut_targets == 0, "{}", self.name);
+        self.engine.stop();
+        let report = self.engine.wait();
+        assert!(report.is_success(), "{}: {report}", self.name);
+    }
+}
+
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("logs")).unwrap();
+    fs::write(home.path().join("htpasswd"), "user:password\n").unwrap();
+    home
+}
+
+fn standin() -> Standin {
+    Standin::start(Options {
+        credentials: Some(("user".to_owned(), "password".to_owned())),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+fn slow(standin: &Standin, delay: Duration) {
+    standin
+        .set_script(Script::default().answer_delay(delay))
+        .unwrap();
+}
+
+fn start(home: &tempfile::TempDir, given: Given, wanted: EngineName) -> Result<Engine, String> {
+    let root = home.path();
+    let text = json!({
+        "network": { "port": 0 },
+        "sync": {
+            "logs_path": root.join("logs"),
+            "ngx_path": root,
+            "auth_path": root.join("htpasswd"),
+            "engine": wanted.as_str(),
+            "threads": 2,
+            "connections_per_backend": 8,
+            "pin_workers": false,
+            "checkdb_interval": "100ms",
+            "probe_interval_down": "20ms",
+            "checkpoint_interval": "50ms",
+            "response_timeout": "500ms",
+            "connect_timeout": "500ms",
+            "attempts_max": 1_000_000,
+            "ttl_hold": "0s",
+        }
+    });
+    let config = Config::parse(text.to_string(), &root.join("sync_server.json")).unwrap();
+    let options = EngineOptions {
+        signals: false,
+        rings: Box::new(given),
+        ..EngineOptions::default()
+    };
+    Engine::start_with(config, options).map_err(|error| error.to_string())
+}
+
+fn now_unix() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs()
+}

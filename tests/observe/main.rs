@@ -18,9 +18,6 @@ mod prometheus;
 mod promtool;
 mod rules;
 
-/// What the workers run on.
-const ENGINE: &str = "mio";
-
 /// Says so, past the harness that keeps what a passing test prints to itself.
 fn say_skipped(program: &str, package: &str, what: &str) {
     use std::io::Write;

@@ -1,6 +1,8 @@
 //! `ctl`: tells a running server what to do, and says what it answers.
 
+use std::fs::{self, File};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -8,6 +10,7 @@ use clap::Subcommand;
 use super::status::StatusTarget;
 use super::status::client::{self, in_query};
 use super::{Failure, backend_name};
+use crate::engine::os::process::try_lock;
 use crate::limits::{DRAIN_EXTRA_MS, KEEPER_END_MS, RATE_MAX, THREAD_END_MS};
 
 /// How long the server may take for an answer. It answers from memory.
@@ -81,12 +84,14 @@ impl Verb {
     }
 }
 
-/// Tells the server. `drain_timeout` is for the end of one that is to drain.
+/// Tells the server. `state` and `drain_timeout` are for the end of one that is to drain.
 pub(super) fn tell(
     verb: &Verb,
     target: &StatusTarget,
+    state: &Path,
     drain_timeout: Duration,
 ) -> Result<(), Failure> {
+    let held = Held::look(state);
     let reply = client::send(target, "POST", &verb.path(), ANSWER_TIMEOUT)?;
     let Some(line) = reply.line() else {
         let what = format!("with status {}", reply.code);
@@ -97,20 +102,56 @@ pub(super) fn tell(
     }
     println!("{line}");
     match verb {
-        Verb::Drain => wait_for_end(target, drain_timeout),
+        Verb::Drain => wait_for_end(held, target, drain_timeout),
         _ => Ok(()),
     }
 }
 
-/// Returns when nobody listens at the server's door any more.
-fn wait_for_end(target: &StatusTarget, drain_timeout: Duration) -> Result<(), Failure> {
+/// The lock of the state folder, which a server gives up last of all.
+struct Held {
+    file: File,
+    path: PathBuf,
+    /// What stood in it, the server's number.
+    holder: String,
+}
+
+impl Held {
+    /// None where it can't be read.
+    fn look(state: &Path) -> Option<Self> {
+        let path = state.join(".lock");
+        Some(Self {
+            file: File::open(&path).ok()?,
+            holder: fs::read_to_string(&path).ok()?,
+            path,
+        })
+    }
+
+    /// Whether it is still the same server's.
+    fn is_held(&self) -> bool {
+        let same = fs::read_to_string(&self.path).is_ok_and(|holder| holder == self.holder);
+        // Where it is free, this process holds it for the blink until it ends.
+        same && !try_lock(&self.file).unwrap_or(false)
+    }
+}
+
+/// Returns when the server has given up its state: then another one can start. Where that can't be seen, when nobody listens at its door any
+/// more; that would not do for a door that systemd holds open.
+fn wait_for_end(
+    held: Option<Held>,
+    target: &StatusTarget,
+    drain_timeout: Duration,
+) -> Result<(), Failure> {
+    let runs = || match &held {
+        Some(held) => held.is_held(),
+        None => TcpStream::connect_timeout(&target.addr, ANSWER_TIMEOUT).is_ok(),
+    };
     let allowance = Duration::from_millis(DRAIN_EXTRA_MS + KEEPER_END_MS + 2 * THREAD_END_MS);
     let patience = drain_timeout + allowance;
     let end = Instant::now() + patience;
-    while TcpStream::connect_timeout(&target.addr, ANSWER_TIMEOUT).is_ok() {
+    while runs() {
         if Instant::now() > end {
             return Err(format!(
-                "{} still listens after {} s; it may have been started again",
+                "the server at {} still runs after {} s; its log tells what it waits for",
                 target.addr,
                 patience.as_secs()
             )
@@ -124,6 +165,7 @@ fn wait_for_end(target: &StatusTarget, drain_timeout: Duration) -> Result<(), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::files::StateLock;
 
     #[test]
     fn each_verb_has_its_path() {
@@ -163,5 +205,22 @@ mod tests {
         ] {
             assert_eq!(rate(text).is_ok(), is_right, "{text}");
         }
+    }
+
+    #[test]
+    fn a_server_runs_until_its_lock_is_free_or_anothers() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(Held::look(state.path()).is_none());
+        let lock = StateLock::take(state.path()).unwrap();
+        let held = Held::look(state.path()).unwrap();
+        assert!(held.is_held());
+        drop(lock);
+        assert!(!held.is_held());
+        drop(held);
+        let lock = StateLock::take(state.path()).unwrap();
+        let held = Held::look(state.path()).unwrap();
+        fs::write(state.path().join(".lock"), "4711\n").unwrap();
+        assert!(!held.is_held(), "another one has started since");
+        drop(lock);
     }
 }

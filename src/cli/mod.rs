@@ -261,8 +261,8 @@ fn ask_status(given: Option<&Path>, args: &status::StatusArgs) -> Result<status:
 /// Tells the server that runs with this configuration what to do.
 fn tell(given: Option<&Path>, verb: &ctl::Verb) -> Result<(), Failure> {
     let config = load_config(given)?;
-    let drain_timeout = config.sync.drain_timeout;
-    ctl::tell(verb, &target(config), drain_timeout)
+    let (state, drain_timeout) = (config.state_path(), config.sync.drain_timeout);
+    ctl::tell(verb, &target(config), &state, drain_timeout)
 }
 
 /// The server that runs with this configuration, and who may ask it.

@@ -311,3 +311,23 @@ fn what_is_no_door_is_said() {
         "{said}"
     );
 }
+
+#[test]
+fn a_drain_is_waited_for_although_the_door_stays_open() {
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = door.local_addr().unwrap();
+    let home = Home::new().with("network.port", address.port());
+    let mut service = Service::start(&home, Some(&door), &[]);
+    poll(address).unwrap();
+    let drained = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        .args(["ctl", "drain", "--config"])
+        .arg(home.path("sync_server.json"))
+        .output()
+        .unwrap();
+    assert!(drained.status.success(), "{drained:?}");
+    assert_eq!(service.ended().code(), Some(0));
+    // Another one can start at once.
+    let next = Service::start(&home, Some(&door), &[]);
+    poll(address).unwrap();
+    next.end();
+}

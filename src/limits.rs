@@ -141,6 +141,9 @@ pub const HTTP_BUFFERS_IDLE: Duration = Duration::from_secs(5);
 /// An idle connection's buffer above this many bytes is given back at once.
 pub const HTTP_BUFFER_KEPT_BYTES_MAX: usize = 16 * 1024;
 
+/// At the end, whoever is in at HA's door has this long to be answered after nobody is let in any more.
+pub const PARTING: Duration = Duration::from_millis(500);
+
 /// Bytes asked of a socket at once.
 pub const HTTP_READ_BYTES: usize = 16 * 1024;
 
@@ -207,6 +210,39 @@ pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
 
 /// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;
+
+/// The longest that a question for a sync point waits for its answer.
+pub const SYNC_POINT_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Sync points that are known at a time. The next one takes the place of the one that was asked for longest ago.
+pub const SYNC_POINTS_MAX: usize = 64;
+
+/// Questions for sync points that wait at a time. The next one takes the place of the one that has waited longest, which is answered.
+pub const SYNC_POINT_WAITERS_MAX: usize = 64;
+
+/// How long a sync point is kept that nobody asks for.
+pub const SYNC_POINT_KEPT: Duration = Duration::from_secs(3600);
+
+/// Unfinished logs that all sync points together may have to remember, some 80 bytes each.
+pub const SYNC_POINT_LOGS_MAX: usize = 131_072;
+
+/// Between two looks at a sync point whose backend moves.
+pub const SYNC_POINT_LOOK: Duration = Duration::from_millis(50);
+
+/// Between two looks at a sync point whose backend does not: has somebody deleted a log?
+pub const SYNC_POINT_LOOK_IDLE: Duration = Duration::from_secs(1);
+
+/// Questions about rejected lines that wait for the keeper at a time.
+pub const REWORKS_MAX: usize = 16;
+
+/// Requests for control that are followed before it is the others' turn.
+pub const ASKS_PER_TURN: usize = 64;
+
+/// The largest bound of a backend's rate, in records a second.
+pub const RATE_MAX: u32 = 100_000_000;
+
+/// Rejected lines that one request may name.
+pub const REJECTED_IDS_MAX: usize = 500;
 
 /// Nice value of the control thread, where the process may lower it.
 pub const CONTROL_NICE: i32 = -10;

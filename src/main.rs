@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use hustdbsync::cli::{Cli, execute};
+use hustdbsync::cli::{execute, parse};
 use hustdbsync::engine::Engine;
 
 fn main() -> ExitCode {
-    execute::<Engine>(Cli::parse())
+    match parse(std::env::args_os()) {
+        Ok(cli) => execute::<Engine>(cli),
+        Err(code) => code,
+    }
 }

@@ -82,6 +82,57 @@ fn help_teaches_and_wrong_arguments_exit_with_2() {
 }
 
 #[test]
+fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
+    let home = home();
+    for (args, why) in [
+        (&["ctl"][..], "requires a subcommand"),
+        (&["ctl", "pause"], "<BACKEND>"),
+        (&["ctl", "pause", "nobody"], "invalid value 'nobody'"),
+        (&["ctl", "rate", "127.0.0.1:9998"], "<RATE>"),
+        (
+            &["ctl", "rate", "127.0.0.1:9998", "fast"],
+            "records a second",
+        ),
+        (&["ctl", "stop"], "unrecognized subcommand 'stop'"),
+        (&["status", "--wait=soon"], "a time is a number"),
+        (&["status", "--backend", "127.0.0.1:9998"], "--wait"),
+        (&["status", "--wait", "--watch"], "cannot be used with"),
+        (&["rejected"], "requires a subcommand"),
+        (&["rejected", "replay"], "say which lines"),
+        (
+            &["rejected", "replay", "--all", "--reason", "checksum"],
+            "say which lines",
+        ),
+        (&["rejected", "drop", "--reason", "checksum"], "say --yes"),
+        (&["rejected", "drop", "--id", "5"], "16 hexadecimal digits"),
+        (
+            &["rejected", "list", "--since", "yesterday"],
+            "a time is 2026-11-22",
+        ),
+    ] {
+        check(home.path(), args, 2, "", why);
+        let said = run(home.path(), args).stderr;
+        assert_eq!(
+            String::from_utf8(said).unwrap().lines().count(),
+            1,
+            "{args:?}"
+        );
+    }
+    // What is right but for the server.
+    let args = ["rejected", "list", "--config", "sync_server.json"];
+    check(home.path(), &args, 0, "", "no rejected lines");
+    let args = [
+        "rejected",
+        "drop",
+        "--all",
+        "--yes",
+        "--config",
+        "sync_server.json",
+    ];
+    check(home.path(), &args, 0, "0 lines dropped, 0 left", "");
+}
+
+#[test]
 fn check_says_what_would_be_used_or_every_fault() {
     let home = home();
     let args = ["check", "--config", "sync_server.json"];

@@ -36,7 +36,7 @@ fn folded_hash(text: &[u8], seed: u64, scratch: &mut Vec<u8>) -> u64 {
 }
 
 /// Appends what `text` is folded to (see the module).
-fn fold(mut text: &[u8], folded: &mut Vec<u8>) {
+pub fn fold(mut text: &[u8], folded: &mut Vec<u8>) {
     while !text.is_empty() {
         let (octet, width) = decode_octet(text);
         match octet {

@@ -22,7 +22,7 @@ use indicatif::{DecimalBytes, HumanCount};
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Failure, LevelHandle, Server};
+use super::{Failure, Host, LevelHandle, Server};
 use crate::standin::{Options, Standin};
 
 use home::Home;
@@ -118,8 +118,12 @@ fn tell<S: Server>(
 
     println!("3. The sync server starts, finds them and replays them:");
     let (begun, cpu_before) = (Instant::now(), cpu_time());
-    let server = S::start(home.config()?, LevelHandle::fixed())
-        .map_err(|error| format!("could not start: {error}"))?;
+    let host = Host {
+        level: LevelHandle::fixed(),
+        under_systemd: false,
+    };
+    let server =
+        S::start(home.config()?, host).map_err(|error| format!("could not start: {error}"))?;
     let drained = drain(&server, &jobs, interrupted);
     let (took, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu_before));
     server.stop();

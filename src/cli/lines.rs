@@ -45,6 +45,11 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// Whether what comes next has to be read first, which may take its time.
+    pub(super) fn is_drained(&self) -> bool {
+        self.input.buffer().is_empty()
+    }
+
     /// The next line, none at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();

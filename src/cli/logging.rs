@@ -1,33 +1,47 @@
-//! Where log lines go: people at a terminal read stderr, a daemon writes `logs/YYYY-MM-DD.log` beside the configuration.
+//! Where log lines go, and in which form.
 //!
-//! Lines are handed to a thread of their own, so that no other thread waits for a disk or a terminal.
+//! | where | when | form |
+//! |---|---|---|
+//! | stderr | `run` and `-d` | lines for people, in colour on a terminal; JSON with `sync.log_format` |
+//! | the journal | the same, where stderr is the journal's | entries with fields ([`journal`]); lines with `sync.log_format` `json` |
+//! | `logs/YYYY-MM-DD.log` beside the configuration | the daemon, as the original | as on stderr, never in colour |
+//!
+//! Lines are handed to a thread of their own ([`writer`]), so that no other thread waits for a disk, a terminal or the journal. What is
+//! said again and again is counted instead ([`repeated`]).
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+mod daily;
+mod journal;
+mod repeated;
+mod writer;
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
 
 use jiff::Zoned;
-use jiff::civil::Date;
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use crate::config::LogLevel;
-use crate::engine::files::{FILE_MODE, FOLDER_MODE};
+use super::paint;
+use crate::config::{LogFormat, LogLevel};
+use daily::DailyFile;
+use journal::{Journal, Socket};
+use repeated::Limit;
+use writer::{Guard, Lines};
 
 /// Goes before the configuration's level, in the form that `EnvFilter` documents: `debug`, or `info,hustdbsync::engine=trace`.
 const LEVEL_VARIABLE: &str = "RUST_LOG";
 
+/// Where systemd says what stderr is.
+const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
+
 /// Where lines go.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Destination<'a> {
-    /// stderr, in colour where it is a terminal and `NO_COLOR` is unset.
-    Terminal,
+    /// stderr: a terminal, a file, a pipe, or the journal.
+    Stderr,
     /// A file a day in this folder, which is made if it is missing.
     Folder(&'a Path),
 }
@@ -36,7 +50,15 @@ pub(super) enum Destination<'a> {
 pub(super) struct Logging {
     /// For the configuration's changes.
     pub(super) level: LevelHandle,
-    _writer: WorkerGuard,
+    limit: Limit,
+    _writer: Guard,
+}
+
+/// What was left out is told at the end too.
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.limit.tell_all();
+    }
 }
 
 /// Changes the level while the server runs.
@@ -73,19 +95,31 @@ impl LevelHandle {
 /// Begins to log, for the whole process. To be called once, after becoming a daemon.
 ///
 /// # Errors
-/// The folder or today's file can't be made, or logging began before.
-pub(super) fn start(destination: Destination<'_>, level: LogLevel) -> io::Result<Logging> {
-    let (writer, colour, guard) = match destination {
-        Destination::Terminal => {
-            // By convention an empty NO_COLOR is none.
-            let allowed = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let (writer, guard) = tracing_appender::non_blocking(io::stderr());
-            (writer, allowed && io::stderr().is_terminal(), guard)
-        }
+/// The folder or today's file can't be made, the system gives no thread, or logging began before.
+pub(super) fn start(
+    destination: Destination<'_>,
+    level: LogLevel,
+    format: LogFormat,
+) -> io::Result<Logging> {
+    let limit = Limit::new();
+    let teller = limit.clone();
+    let idle = move || teller.tell();
+    let (form, guard) = match destination {
+        Destination::Stderr => match journal_socket(format) {
+            Some(socket) => {
+                let (lines, guard) = writer::start(socket, idle)?;
+                (Form::Journal(lines), guard)
+            }
+            None => {
+                let colour = paint::allowed() && io::stderr().is_terminal();
+                let (lines, guard) = writer::start(io::stderr(), idle)?;
+                (Form::lines(format, lines, colour), guard)
+            }
+        },
         Destination::Folder(folder) => {
             let file = DailyFile::open(folder.to_owned(), || Zoned::now().date())?;
-            let (writer, guard) = tracing_appender::non_blocking(file);
-            (writer, false, guard)
+            let (lines, guard) = writer::start(file, idle)?;
+            (Form::lines(format, lines, false), guard)
         }
     };
     let variable = std::env::var(LEVEL_VARIABLE)
@@ -93,15 +127,27 @@ pub(super) fn start(destination: Destination<'_>, level: LogLevel) -> io::Result
         .filter(|text| !text.trim().is_empty());
     let (filter, fault) = choose_filter(variable.as_deref(), level);
     let overridden = variable.is_some() && fault.is_none();
-    let (subscriber, level) = subscriber::<NonBlocking>(writer, colour, filter, overridden);
+    let (subscriber, level) = subscriber(form, filter, overridden, limit.clone());
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
     if let Some(fault) = fault {
-        tracing::warn!("{LEVEL_VARIABLE} is not understood and has no effect: {fault}");
+        tracing::warn!(
+            "{LEVEL_VARIABLE} is not understood and has no effect, sync.log_level holds: {fault}"
+        );
     }
     Ok(Logging {
         level,
+        limit,
         _writer: guard,
     })
+}
+
+/// The journal, where stderr is its stream and it answers. JSON lines are text of its own, and go to the stream as they are.
+fn journal_socket(format: LogFormat) -> Option<Socket> {
+    let stream = std::env::var(JOURNAL_VARIABLE).ok()?;
+    if format == LogFormat::Json || !journal::is_stream(&stream, io::stderr()) {
+        return None;
+    }
+    Socket::connect(Path::new(journal::SOCKET)).ok()
 }
 
 /// The environment's filter, or else the configuration's, with what is wrong with the first.
@@ -113,22 +159,51 @@ fn choose_filter(variable: Option<&str>, level: LogLevel) -> (EnvFilter, Option<
     }
 }
 
-fn subscriber<W>(
-    writer: W,
-    colour: bool,
+/// What a line looks like, and where it is handed over.
+enum Form {
+    Text { lines: Lines, colour: bool },
+    Json(Lines),
+    Journal(Lines),
+}
+
+impl Form {
+    fn lines(format: LogFormat, lines: Lines, colour: bool) -> Self {
+        match format {
+            LogFormat::Text => Self::Text { lines, colour },
+            LogFormat::Json => Self::Json(lines),
+        }
+    }
+}
+
+/// All that is below the lines: levels, and what is left out.
+type Below = Layered<Limit, Layered<reload::Layer<EnvFilter, Registry>, Registry>>;
+
+fn subscriber(
+    form: Form,
     filter: EnvFilter,
     overridden: bool,
-) -> (impl Subscriber + Send + Sync, LevelHandle)
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+    limit: Limit,
+) -> (impl Subscriber + Send + Sync, LevelHandle) {
     let (filter, handle) = reload::Layer::new(filter);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(colour)
-        .with_target(false)
-        .with_timer(LocalTime);
-    let subscriber = Registry::default().with(filter).with(lines);
+    let lines: Box<dyn Layer<Below> + Send + Sync> = match form {
+        Form::Text { lines, colour } => tracing_subscriber::fmt::layer()
+            .with_writer(move || lines.clone())
+            .with_ansi(colour)
+            .with_target(false)
+            .with_timer(LocalTime)
+            .boxed(),
+        Form::Json(lines) => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(move || lines.clone())
+            .with_target(false)
+            .with_timer(Rfc3339)
+            .boxed(),
+        Form::Journal(lines) => Journal(lines).boxed(),
+    };
+    let subscriber = Registry::default().with(filter).with(limit).with(lines);
     (
         subscriber,
         LevelHandle {
@@ -151,75 +226,30 @@ impl FormatTime for LocalTime {
     }
 }
 
-/// A file a day, by local time as the original names them. (tracing-appender's own goes by UTC.)
-struct DailyFile<F> {
-    folder: PathBuf,
-    today: F,
-    date: Date,
-    file: File,
-}
+/// `2026-11-22T16:40:38.123+01:00`
+struct Rfc3339;
 
-impl<F: FnMut() -> Date> DailyFile<F> {
-    fn open(folder: PathBuf, mut today: F) -> io::Result<Self> {
-        let named = |error: io::Error| {
-            let text = format!(
-                "the log folder {}: {error}; it must be writable",
-                folder.display()
-            );
-            io::Error::new(error.kind(), text)
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(&folder)
-            .map_err(named)?;
-        let date = today();
-        let file = append(&folder, date).map_err(named)?;
-        Ok(Self {
-            folder,
-            today,
-            date,
-            file,
-        })
-    }
-}
-
-fn append(folder: &Path, date: Date) -> io::Result<File> {
-    File::options()
-        .create(true)
-        .append(true)
-        .mode(FILE_MODE)
-        .open(folder.join(format!("{date}.log")))
-}
-
-impl<F: FnMut() -> Date> Write for DailyFile<F> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let date = (self.today)();
-        // Yesterday's file goes on where today's can't be made: a line in the wrong file is better than none.
-        if date != self.date
-            && let Ok(file) = append(&self.folder, date)
-        {
-            self.file = file;
-            self.date = date;
-        }
-        self.file.write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+impl FormatTime for Rfc3339 {
+    fn format_time(&self, line: &mut Writer<'_>) -> std::fmt::Result {
+        write!(
+            line,
+            "{}",
+            Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Sink(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
+    impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -228,20 +258,33 @@ mod tests {
         }
     }
 
+    /// What is written while `log` runs with a subscriber of this form.
+    fn written(
+        format: LogFormat,
+        filter: EnvFilter,
+        overridden: bool,
+        log: impl FnOnce(&LevelHandle),
+    ) -> String {
+        let sink = Sink::default();
+        let (lines, guard) = writer::start(sink.clone(), || {}).unwrap();
+        let form = Form::lines(format, lines, false);
+        let (subscriber, handle) = subscriber(form, filter, overridden, Limit::new());
+        tracing::subscriber::with_default(subscriber, || log(&handle));
+        drop(guard);
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
     /// Logs at info and debug, changes the level to debug, and does so again: the messages that came through.
     fn check(variable: Option<&str>, level: LogLevel, expected: &[&str]) {
-        let lines = Lines::default();
         let (filter, fault) = choose_filter(variable, level);
         let overridden = variable.is_some() && fault.is_none();
-        let writer = lines.clone();
-        let (subscriber, handle) = subscriber(move || writer.clone(), false, filter, overridden);
-        tracing::subscriber::with_default(subscriber, || {
+        let text = written(LogFormat::Text, filter, overridden, |handle| {
             tracing::info!("first info");
             tracing::debug!("first debug");
             handle.set(LogLevel::Debug);
             tracing::debug!("second debug");
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let said: Vec<&str> = text
             .lines()
             .map(|line| line.splitn(4, ' ').nth(3).unwrap().trim_start())
@@ -277,67 +320,29 @@ mod tests {
     }
 
     #[test]
-    fn a_new_day_gets_a_new_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let logs = folder.path().join("logs");
-        let mut days = ["2026-11-22", "2026-11-22", "2026-11-23"]
-            .iter()
-            .map(|day| day.parse().unwrap());
-        let mut file = DailyFile::open(logs.clone(), move || days.next().unwrap()).unwrap();
-        file.write_all(b"one\n").unwrap();
-        file.write_all(b"two\n").unwrap();
-        assert_eq!(
-            std::fs::read_to_string(logs.join("2026-11-22.log")).unwrap(),
-            "one\n"
-        );
-        assert_eq!(
-            std::fs::read_to_string(logs.join("2026-11-23.log")).unwrap(),
-            "two\n"
-        );
+    fn json_is_an_object_a_line_with_the_fields_beside_the_message() {
+        let text = written(LogFormat::Json, EnvFilter::new("info"), false, |_| {
+            tracing::warn!(backend = "h:1", line = 12, cause = %"\"x\"", "set aside");
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["message"], "set aside");
+        assert_eq!(line["backend"], "h:1");
+        assert_eq!(line["line"], 12);
+        assert_eq!(line["cause"], "\"x\"");
+        let time: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+        assert!(time.as_second() > 0);
     }
 
     #[test]
-    fn others_than_the_group_read_no_log() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let logs = folder.path().join("logs");
-        let day = "2026-11-22";
-        drop(DailyFile::open(logs.clone(), || day.parse().unwrap()).unwrap());
-        for (path, mode) in [
-            (logs.clone(), 0o750),
-            (logs.join(format!("{day}.log")), 0o640),
-        ] {
-            let has = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
-            assert_eq!(has & !mode, 0, "{} is {has:o}", path.display());
-        }
-    }
-
-    #[test]
-    fn a_file_of_the_day_is_continued() {
-        let folder = tempfile::tempdir().unwrap();
-        for _ in 0..2 {
-            let mut file =
-                DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap())
-                    .unwrap();
-            file.write_all(b"line\n").unwrap();
-        }
-        assert_eq!(
-            std::fs::read_to_string(folder.path().join("2026-11-22.log")).unwrap(),
-            "line\nline\n"
-        );
-    }
-
-    #[test]
-    fn a_folder_that_can_not_be_made_is_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let folder = file.path().join("logs");
-        let error = DailyFile::open(folder.clone(), || Date::MIN)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.starts_with(&format!("the log folder {}: ", folder.display())),
-            "{error}"
-        );
+    fn the_same_line_is_written_a_few_times_only() {
+        let text = written(LogFormat::Text, EnvFilter::new("info"), false, |_| {
+            for nth in 0..50 {
+                tracing::warn!(backend = "h:1", "cannot be deleted, try {nth}");
+            }
+            tracing::warn!(backend = "h:2", "cannot be deleted, try 1");
+        });
+        assert_eq!(text.lines().count(), 6, "{text}");
+        assert!(text.contains("backend=\"h:2\""), "{text}");
     }
 }

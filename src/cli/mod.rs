@@ -1,20 +1,26 @@
 //! The command line: arguments to a command, a command to an exit code.
 //!
-//! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong.
+//! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within the time (`status --wait`).
 
 mod check;
+mod ctl;
 mod daemon;
 mod demo;
+mod generate;
 mod inspect;
 mod lines;
 mod logging;
+mod paint;
 mod pidfile;
 mod port_owner;
 mod process;
 mod quit;
+mod rejected;
+mod rotation;
 mod run;
 mod standin;
 pub mod status;
+mod wrong_use;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -23,10 +29,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, NotFound, locate};
+use crate::config::{BackendName, Config, NotFound, locate};
 
 pub use logging::LevelHandle;
-pub use run::Server;
+pub use run::{Host, Server};
+pub use wrong_use::parse;
+
+const NAME: &str = "hustdbsync";
 
 const ABOUT: &str = "HustDB's sync server: replays HA's logs to a master that has come back";
 
@@ -48,6 +57,9 @@ Examples:
   hustdbsync                                                   run as a daemon, as the original does
   hustdbsync -q                                                end that daemon
   hustdbsync status --watch                                    watch it drain
+  hustdbsync status --wait=5m                                  wait until all that is logged by now is settled
+  hustdbsync ctl pause 10.0.0.7:8085                           replay nothing to this backend for now
+  hustdbsync rejected list                                     see what was set aside, and why
   hustdbsync inspect 2026-11-22-16-41.log                      show what stands in a log
   hustdbsync check --sample > sync_server.json                 begin a configuration, every setting explained
 
@@ -57,11 +69,11 @@ Signals: SIGTERM and SIGINT end it gracefully; SIGHUP reads the configuration ag
 
 Environment: RUST_LOG goes before the configuration's log_level; NO_COLOR turns colours off.
 
-Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong.";
+Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within the time (status --wait).";
 
 /// The arguments.
 #[derive(Debug, Parser)]
-#[command(name = "hustdbsync", version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
+#[command(name = NAME, version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, max_term_width = 120)]
 pub struct Cli {
     /// Run in the foreground and log to stderr (the original's debug mode)
@@ -80,6 +92,14 @@ pub struct Cli {
 struct Place {
     /// The configuration [default: sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json]
     #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The same for commands that have commands of their own: before these or behind.
+#[derive(Debug, Args)]
+struct SharedPlace {
+    /// The configuration [default: sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -115,6 +135,27 @@ enum Command {
         #[command(flatten)]
         args: status::StatusArgs,
     },
+    /// Tell a running server what to do: pause or resume a backend, bound its rate, probe it, rotate, drain
+    #[command(
+        arg_required_else_help = false,
+        after_long_help = "Examples:\n  hustdbsync ctl pause 10.0.0.7:8085\n  hustdbsync ctl rate 10.0.0.7:8085 2000\n  hustdbsync ctl drain"
+    )]
+    Ctl {
+        #[command(flatten)]
+        place: SharedPlace,
+        #[command(subcommand)]
+        verb: ctl::Verb,
+    },
+    /// See, replay or throw away the lines that were set aside
+    ///
+    /// A line that cannot be replayed is set aside with its reason in <state>/<backend>/rejected.jsonl.
+    #[command(arg_required_else_help = false)]
+    Rejected {
+        #[command(flatten)]
+        place: SharedPlace,
+        #[command(subcommand)]
+        verb: rejected::Verb,
+    },
     /// See the whole job done on stand-ins: logs are made, replayed, and every key is compared
     ///
     /// Starts in-memory backends on loopback, writes logs as HA does, replays them, compares every key on every backend with what it has to
@@ -126,10 +167,23 @@ enum Command {
     /// Show what stands in logs: a line for each record or fault, and counts at the end
     ///
     /// Reads as a stream, changes nothing. Records and faults go to stdout in the order of the log, counts to stderr.
-    #[command(
-        after_long_help = "Examples:\n  hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log\n  hustdbsync inspect --json --values some.log | jq .key\n  zcat old.log.gz | hustdbsync inspect -"
-    )]
+    /// State files are recognised and shown too: checkpoint, rejected.jsonl, the original's status files.
+    #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
+    /// Print the completions of a shell
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync completions bash > /etc/bash_completion.d/hustdbsync\n  hustdbsync completions fish > ~/.config/fish/completions/hustdbsync.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages: one for the program, one for each command
+    #[command(after_long_help = "Example:\n  hustdbsync man /usr/local/share/man/man8")]
+    Man {
+        /// The folder, which is made if it is missing
+        folder: PathBuf,
+    },
     /// Run an in-memory hustdb, to try things out against
     ///
     /// It answers as hustdb 1.9 does and keeps versions as hustdb does. SIGINT or SIGTERM ends it; it then prints what it has counted.
@@ -159,11 +213,24 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         }
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
         Some(Command::Check { place, .. }) => check::check(place.config.as_deref()),
-        Some(Command::Status { place, args }) => {
-            ask_status(place.config.as_deref(), &args).map(|()| true)
-        }
+        Some(Command::Status { place, args }) => match ask_status(place.config.as_deref(), &args) {
+            Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_TIME),
+            done => done.map(|_| true),
+        },
+        Some(Command::Ctl { place, verb }) => tell(place.config.as_deref(), &verb).map(|()| true),
+        Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
+            Some(why) => return wrong_use::refuse(why, "rejected"),
+            None => {
+                load_config(place.config.as_deref()).and_then(|config| rejected::run(&verb, config))
+            }
+        },
         Some(Command::Demo(args)) => demo::demo::<S>(&args),
-        Some(Command::Inspect(args)) => inspect::inspect(&args),
+        Some(Command::Inspect(args)) => match args.fault() {
+            Some(fault) => return wrong_use::refuse(fault, "inspect"),
+            None => inspect::inspect(&args),
+        },
+        Some(Command::Completions { shell }) => generate::completions(shell).map(|()| true),
+        Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
         Some(Command::Standin(args)) => standin::standin(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),
         None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),
@@ -179,19 +246,44 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
     }
 }
 
+/// What was waited for did not come within the time.
+const NOT_IN_TIME: u8 = 3;
+
 /// Asks the server that runs with this configuration.
-fn ask_status(given: Option<&Path>, args: &status::StatusArgs) -> Result<(), Failure> {
+fn ask_status(given: Option<&Path>, args: &status::StatusArgs) -> Result<status::Waited, Failure> {
+    let target = target(load_config(given)?);
+    Ok(match args.wait {
+        Some(time) => status::wait(args, time, &target)?,
+        None => status::run(args, &target).map(|()| status::Waited::Whole)?,
+    })
+}
+
+/// Tells the server that runs with this configuration what to do.
+fn tell(given: Option<&Path>, verb: &ctl::Verb) -> Result<(), Failure> {
     let config = load_config(given)?;
+    let (state, drain_timeout) = (config.state_path(), config.sync.drain_timeout);
+    ctl::tell(verb, &target(config), &state, drain_timeout)
+}
+
+/// The server that runs with this configuration, and who may ask it.
+fn target(config: Config) -> status::StatusTarget {
     let mut addr = config.listen_address();
     if addr.ip().is_unspecified() {
         addr.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    let target = status::StatusTarget {
+    status::StatusTarget {
         addr,
         user: config.network.user,
         passwd: config.network.passwd.expose().to_owned(),
-    };
-    Ok(status::run(args, &target)?)
+    }
+}
+
+/// A backend's name among the arguments.
+fn backend_name(text: &str) -> Result<String, String> {
+    match BackendName::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(fault) => Err(fault.to_string()),
+    }
 }
 
 /// The path of the configuration, by the rule of [`locate`].

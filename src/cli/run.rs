@@ -2,27 +2,38 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::daemon::{self, Role};
 use super::logging::{self, Destination, LevelHandle, Logging};
 use super::pidfile::{self, PidFile};
 use super::process::PROC;
+use super::rotation;
 use super::{Failure, load_config};
 use crate::config::Config;
 use crate::engine::os::process::is_root;
-use crate::engine::{Engine, EngineOptions, StartError};
+use crate::engine::os::socket::take_handed_over;
+use crate::engine::{Engine, EngineOptions, Service, StartError};
 use crate::status::snapshot::Snapshot;
+
+/// What the process is in that a server starts in.
+pub struct Host {
+    /// For SIGHUP, when `sync.log_level` has changed.
+    pub level: LevelHandle,
+    /// systemd may have started it: to be told how it is, and to hand HA's door over.
+    pub under_systemd: bool,
+}
 
 /// What these commands need of the engine.
 pub trait Server: Sized {
     /// Why it didn't start: a sentence that names the setting or path, the cause, and what to do.
     type StartError: std::error::Error;
 
-    /// Starts every thread and returns once HA can be answered. `level` is for SIGHUP, when `sync.log_level` has changed.
+    /// Starts every thread and returns once HA can be answered.
     ///
     /// # Errors
     /// It can't run. Nothing goes on running then.
-    fn start(config: Config, level: LevelHandle) -> Result<Self, Self::StartError>;
+    fn start(config: Config, host: Host) -> Result<Self, Self::StartError>;
 
     /// Where HA reaches it.
     fn local_addr(&self) -> SocketAddr;
@@ -43,9 +54,17 @@ pub trait Server: Sized {
 impl Server for Engine {
     type StartError = StartError;
 
-    fn start(config: Config, level: LevelHandle) -> Result<Self, StartError> {
+    fn start(config: Config, host: Host) -> Result<Self, StartError> {
+        let (mut handed_over, mut service) = (None, None);
+        if host.under_systemd {
+            handed_over = take_handed_over().map_err(StartError::HandedOver)?;
+            service = Service::from_environment();
+        }
         let options = EngineOptions {
-            on_reload: Box::new(move |config| level.set(config.sync.log_level)),
+            handed_over,
+            service,
+            on_reload: Box::new(move |config| host.level.set(config.sync.log_level)),
+            rotate: Arc::new(rotation::ask),
             ..EngineOptions::default()
         };
         Self::start_with(config, options)
@@ -121,9 +140,9 @@ impl<S: Server> Running<S> {
         let destination = if mode == Mode::Daemon {
             Destination::Folder(&folder)
         } else {
-            Destination::Terminal
+            Destination::Stderr
         };
-        let logging = logging::start(destination, config.sync.log_level)?;
+        let logging = logging::start(destination, config.sync.log_level, config.sync.log_format)?;
         let pid_file = match mode {
             Mode::Daemon | Mode::Foreground => Some(PidFile::write(
                 pidfile::beside(&config.path),
@@ -132,7 +151,12 @@ impl<S: Server> Running<S> {
             Mode::Service => None,
         };
         log_start(&config);
-        match S::start(config, logging.level.clone()) {
+        let host = Host {
+            level: logging.level.clone(),
+            // A daemon of the original's kind has left whoever started it.
+            under_systemd: mode != Mode::Daemon,
+        };
+        match S::start(config, host) {
             Ok(server) => Ok(Self {
                 server,
                 pid_file,

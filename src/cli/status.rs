@@ -1,7 +1,8 @@
 //! `hustdbsync status`: asks a running server how it is, and shows it as a table, as progress bars, or as JSON.
 
-mod client;
+pub(super) mod client;
 mod table;
+mod wait;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
@@ -9,12 +10,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use client::StatusError;
+pub(super) use table::plain;
+pub use wait::Waited;
 
 /// Shows each backend's state, backlog, rate and time to drain, as a running server tells them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     hustdbsync status                     one table\n  \
     hustdbsync status --watch             a progress bar for each backend, until Ctrl-C\n  \
+    hustdbsync status --wait=5m --backend 10.0.0.7:8085 && systemctl stop hustdb   its twin, once it is whole\n  \
     hustdbsync status --json | jq '.backends[] | select(.state != \"up\") | .name'")]
 pub struct StatusArgs {
     /// Go on showing it, with a progress bar for each backend
@@ -26,6 +30,17 @@ pub struct StatusArgs {
     /// Seconds between looks, for --watch
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub interval: u32,
+    /// Wait until all that is in the logs now is settled, and say so; exit with 3 if it is not in time
+    ///
+    /// What comes into the logs later does not count. Settled is what its backend has taken, or what was set aside; and that is on disk.
+    #[arg(
+        long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
+        value_parser = wait::time, conflicts_with_all = ["watch", "interval"]
+    )]
+    pub wait: Option<Duration>,
+    /// Wait for this backend only, host:port
+    #[arg(long, value_name = "BACKEND", requires = "wait", value_parser = super::backend_name)]
+    pub backend: Option<String>,
 }
 
 /// Which server to ask, and as whom.
@@ -70,6 +85,18 @@ pub fn run(args: &StatusArgs, target: &StatusTarget) -> Result<(), StatusError> 
         Err(StatusError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+/// Waits until everything that is in the logs now is settled, no longer than `--wait` says.
+///
+/// # Errors
+/// [`StatusError`], which says what to do.
+pub fn wait(
+    args: &StatusArgs,
+    time: Duration,
+    target: &StatusTarget,
+) -> Result<Waited, StatusError> {
+    wait::wait(args, time, target, &mut io::stdout())
 }
 
 /// Asks once and prints what came.

@@ -32,7 +32,7 @@ pub use reload::Change;
 pub use sample::sample;
 pub use secret::Secret;
 pub use settings::{MEMORY_BUDGET_MIN, NetworkSettings, SyncSettings};
-pub use value::{EngineName, LogLevel};
+pub use value::{EngineName, LogFormat, LogLevel};
 
 use document::Document;
 

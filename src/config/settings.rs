@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::key::{Effect, Key, Kind, Origin, Unit};
 use super::reload::Change;
 use super::secret::Secret;
-use super::value::{EngineName, LogLevel, Typed};
+use super::value::{EngineName, LogFormat, LogLevel, Typed};
 use crate::limits::{HUSTDB_ANSWERS_PER_CONNECTION, HUSTDB_READ_BYTES, LINE_BYTES_MAX};
 
 /// Least bytes for lines in memory: the longest line has to fit whole.
@@ -192,4 +192,6 @@ settings! {
         "Seconds between looks at all folders, in case a notification was lost.";
     log_level: LogLevel = "\"info\"", Kind::Word(LogLevel::WORDS), Immediate, New,
         "How much is logged. The environment variable RUST_LOG goes before it.";
+    log_format: LogFormat = "\"text\"", Kind::Word(LogFormat::WORDS), NeedsRestart, New,
+        "What a line of the log looks like: text for people (under systemd, fields of the journal), or a JSON object a line.";
 }

@@ -286,6 +286,27 @@ impl LogLevel {
     }
 }
 
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; under systemd, entries of the journal.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The words of the file, in this order.
+    pub(super) const WORDS: &'static [&'static str] = &["text", "json"];
+    const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// The word of the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
 /// What the workers wait for their connections with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineName {
@@ -345,6 +366,7 @@ typed! {
     PathBuf: Read::Text(value) => Some(value.into()), self, _ => format!("{self:?}");
     Secret: Read::Text(value) => Some(Self::new(value)), self, _ => format!("{self:?}");
     LogLevel: Read::Text(value) => Self::ALL.into_iter().find(|level| level.as_str() == value), self, _ => self.as_str().to_owned();
+    LogFormat: Read::Text(value) => Self::ALL.into_iter().find(|format| format.as_str() == value), self, _ => self.as_str().to_owned();
     EngineName: Read::Text(value) => Self::ALL.into_iter().find(|name| name.as_str() == value), self, _ => self.as_str().to_owned();
     Option<IpAddr>: Read::Address(value) => Some(value), self, _ => self.map_or_else(|| "by rule".to_owned(), |address| address.to_string());
     AccessList: Read::Access(value) => Some(value), self, _ => format!("{:?}", self.to_string());

@@ -8,10 +8,12 @@
 //!
 //! It waits for nothing but its own poll: not for a disk, not for a backend, not for a full mailbox of another thread ([`Post`]).
 
+mod asks;
 mod backends;
 mod door;
 mod ending;
 mod reload;
+mod sync_points;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -39,12 +41,15 @@ use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::post::{After, Post};
 use crate::status::counters::ServerCounters;
 
+use asks::Asks;
+pub use asks::Rotate;
 pub(crate) use backends::BackendState;
 use backends::{Backends, Hands};
 use door::Door;
 pub use ending::Ending;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
+use sync_points::SyncPoints;
 use vitals::{Vitals, door_counts};
 
 /// The token of control's bell.
@@ -89,10 +94,14 @@ pub struct ControlParts {
     pub logs: PathBuf,
     /// HA's door.
     pub door: ListenerOptions,
+    /// Its socket, where systemd has handed one over.
+    pub handed_over: Option<std::net::TcpListener>,
     /// Who may come to it.
     pub access: AccessList,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// Begins the server's own log file anew.
+    pub rotate: Rotate,
     /// Whether the process's signals are ours.
     pub signals: bool,
     /// For jitter.
@@ -112,6 +121,9 @@ pub struct Control {
     door: Door,
     backends: Backends,
     reloading: Reloading,
+    rotate: Rotate,
+    asks: Asks,
+    sync_points: SyncPoints,
     phase: Phase,
     drain_until: Option<Duration>,
     keeper_done: bool,
@@ -143,8 +155,9 @@ impl Control {
         let registry = parts.poll.registry();
         let now = parts.clock.now();
         let access = parts.access;
-        let listener = Listener::bind(
+        let listener = Listener::open(
             parts.door,
+            parts.handed_over,
             Box::new(move |peer| access.admits(peer)),
             registry,
             DOOR,
@@ -173,6 +186,9 @@ impl Control {
             ),
             backends: Backends::new(probes, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
+            rotate: parts.rotate,
+            asks: Asks::default(),
+            sync_points: SyncPoints::new(parts.seed),
             phase: Phase::default(),
             drain_until: None,
             keeper_done: false,
@@ -201,6 +217,9 @@ impl Control {
         loop {
             let now = self.clock.now();
             if let Some(ending) = self.turn(now) {
+                if matches!(ending, Ending::Clean | Ending::Cut(_)) {
+                    self.part(&mut events)?;
+                }
                 return Ok(ending);
             }
             let timeout = self.timeout(self.clock.now());
@@ -218,6 +237,7 @@ impl Control {
 
     /// Everything but the events: mail, requests, what is due, letters.
     fn turn(&mut self, now: Now) -> Option<Ending> {
+        self.links.mailbox.note_turn();
         self.busy = false;
         self.take_mail(now);
         if let Some(ending) = self.take_requests(now) {
@@ -241,6 +261,7 @@ impl Control {
             .handle_turn(door_counts(&self.listener), !self.phase.is_running(), now);
         self.listener
             .handle_deadlines(self.poll.registry(), now, &mut self.door);
+        self.follow_asks(now);
         let ending = self.end_further(now);
         self.post.deliver();
         ending
@@ -288,6 +309,14 @@ impl Control {
             ControlMail::Resolved { backend, address } => {
                 self.backends.handle_resolved(backend, address, now);
             }
+            ControlMail::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
+            // Who waits for it is looked at in each turn.
+            ControlMail::SyncPointMoved { .. } => {}
+            ControlMail::Reworked {
+                backend,
+                ask,
+                outcome,
+            } => self.handle_reworked(backend, ask, outcome, now),
             ControlMail::KeeperDone => self.keeper_done = true,
         }
     }
@@ -309,6 +338,7 @@ impl Control {
             if self.links.shared.is_stop_wanted() {
                 self.begin_end(now);
             } else if signalled.reload {
+                self.links.shared.stages.begin_reload();
                 self.reloading.begin();
             }
         }
@@ -329,7 +359,8 @@ impl Control {
         let reloaded = match reloaded {
             Ok(reloaded) => reloaded,
             Err(fault) => {
-                tracing::error!("the configuration stays as it is: {fault}");
+                tracing::error!(cause = %fault, "the configuration can't be read again and stays as it is");
+                self.links.shared.stages.end_reload();
                 return;
             }
         };
@@ -337,6 +368,7 @@ impl Control {
             tracing::info!("{change}");
         }
         tracing::info!("the configuration was read again");
+        self.links.shared.stages.end_reload();
         let other_password = self.settings.credentials != reloaded.settings.credentials;
         self.settings = reloaded.settings;
         self.door.set_gate(self.settings.gate.clone());
@@ -393,6 +425,7 @@ impl Control {
             self.backends.deadline(),
             self.listener.next_deadline(),
             self.phase.deadline(),
+            self.sync_points.deadline(),
             (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
             self.backends
                 .wait_for_backlog()

@@ -8,7 +8,7 @@ use crate::engine::os::socket::SocketOptions;
 use crate::http::server::ServerLimits;
 use crate::limits::{
     BACKEND_OPEN_FILES, BACKENDS_EXPECTED, DEFER_ACCEPT_SECONDS, DOOR_LEAST_OF_OPEN_FILES,
-    DOOR_LEAVES_OF_OPEN_FILES, HTTP_CONNECTIONS_MAX, OWN_OPEN_FILES,
+    DOOR_LEAVES_OF_OPEN_FILES, HTTP_CONNECTIONS_MAX, HTTP_UNSENT_BYTES_MAX, OWN_OPEN_FILES,
 };
 
 /// Files that may be open in all when so many backends are replayed to.
@@ -57,6 +57,7 @@ pub fn listener_options(config: &Config, open_files_max: u64) -> ListenerOptions
             send_continue: !network.disable_100_cont,
         },
         connections_max: connections_max(config, open_files_max),
+        unsent_bytes_max: HTTP_UNSENT_BYTES_MAX,
     }
 }
 

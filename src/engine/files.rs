@@ -182,6 +182,31 @@ impl Disk for RealDisk {
         }
     }
 
+    fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.log_path(backend, name)?;
+        let opened = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(FILE_MODE)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path);
+        opened
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(at(&path))
+    }
+
+    fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let path = self.log_path(backend, name)?;
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(at(&path))
+    }
+
+    fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.log_path(backend, from)?, self.log_path(backend, to)?);
+        fs::rename(&from, &to).map_err(at(&from))
+    }
+
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
         folders(&self.state)
     }

@@ -11,10 +11,11 @@
 //!
 //! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next
 //! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out. Answers that nobody takes
-//! have [`HTTP_UNSENT_BYTES_MAX`] together.
+//! have [`ListenerOptions::unsent_bytes_max`] together.
 
 mod accept;
 mod budget;
+mod farewell;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -37,7 +38,7 @@ use crate::http::request::Request;
 use crate::http::server::{ServerConnection, ServerLimits};
 use crate::limits::{
     HTTP_ANSWERS_PER_TURN, HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN,
-    HTTP_UNSENT_BYTES_MAX, HTTP_WORK_BODY_BYTES,
+    HTTP_WORK_BODY_BYTES,
 };
 
 /// Who may connect.
@@ -54,6 +55,8 @@ pub struct ListenerOptions {
     pub limits: ServerLimits,
     /// Connections at a time, at least 1. Each takes a descriptor: stay well below the process's limit.
     pub connections_max: usize,
+    /// Bytes of answers that nobody has taken yet, over all connections; one answer may be larger.
+    pub unsent_bytes_max: usize,
 }
 
 /// Who a late answer is for. Of no use when that connection has ended.
@@ -91,7 +94,8 @@ pub struct ListenerCounts {
 
 /// The listening socket and its connections.
 pub struct Listener {
-    socket: TcpListener,
+    /// None once nobody is let in any more.
+    socket: Option<TcpListener>,
     address: SocketAddr,
     options: ListenerOptions,
     access: Access,
@@ -110,6 +114,8 @@ pub struct Listener {
     /// What a socket's bytes are read into.
     scratch: Box<[u8]>,
     serial: u64,
+    /// Each answer is the last of its connection.
+    is_ending: bool,
     /// The sum of all connections' `unsent_bytes`.
     unsent_bytes: usize,
     counts: ListenerCounts,
@@ -150,9 +156,23 @@ impl Listener {
         registry: &Registry,
         base: Token,
     ) -> Result<Self, ListenError> {
-        let (socket, address) = accept::open(&options, registry, base)?;
+        Self::open(options, None, access, registry, base)
+    }
+
+    /// The same with a socket that listens already, where there is one. It has to be where `options` say.
+    ///
+    /// # Errors
+    /// [`ListenError`], which names the address and what to do.
+    pub fn open(
+        options: ListenerOptions,
+        handed_over: Option<std::net::TcpListener>,
+        access: Access,
+        registry: &Registry,
+        base: Token,
+    ) -> Result<Self, ListenError> {
+        let (socket, address) = accept::open(&options, handed_over, registry, base)?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
             address,
             options,
             access,
@@ -165,6 +185,7 @@ impl Listener {
             earliest: None,
             scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
             serial: 0,
+            is_ending: false,
             unsent_bytes: 0,
             counts: ListenerCounts::default(),
         })
@@ -329,7 +350,7 @@ impl Listener {
         let unsent = connection.http.unsent_bytes();
         self.unsent_bytes =
             self.unsent_bytes + unsent - std::mem::replace(&mut connection.unsent_bytes, unsent);
-        while self.unsent_bytes > HTTP_UNSENT_BYTES_MAX {
+        while self.unsent_bytes > self.options.unsent_bytes_max {
             let idlest = self
                 .recency
                 .oldest_first()

@@ -17,6 +17,7 @@ pub mod probe;
 mod pulses;
 mod recency;
 pub mod resolve;
+mod service;
 pub mod settings;
 pub mod shared;
 pub mod signals;
@@ -42,6 +43,7 @@ use crate::engine::threads::Threads;
 use crate::limits::THREAD_END_MS;
 use crate::status::snapshot::Snapshot;
 
+pub use service::Service;
 pub use start::{EngineOptions, StartError};
 
 /// A running server.
@@ -145,9 +147,13 @@ impl Engine {
         } else {
             Duration::from_millis(THREAD_END_MS)
         };
+        self.shared.stages.end();
         let left = self.threads.wait(longest);
         if !left.is_empty() && ending != Ending::AtOnce {
-            tracing::warn!("these threads did not end in time: {}", left.join(", "));
+            tracing::warn!(
+                threads = left.join(", "),
+                "these threads did not end in time; the process ends without them, and what they had in hand is sent again at the next start"
+            );
         }
         if left.is_empty() {
             drop(self.lock);

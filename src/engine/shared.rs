@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::control::BackendState;
+use super::service::Stages;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::ControlMail;
 use crate::status::counters::BackendCounters;
@@ -20,6 +21,8 @@ pub struct Shared {
     failure: Mutex<Option<String>>,
     /// Replaced as a whole when a state changes; its lock is held for a pointer's copy only.
     published: Mutex<Published>,
+    /// How far this process is in its life, for systemd.
+    pub(crate) stages: Stages,
 }
 
 impl Shared {
@@ -33,6 +36,7 @@ impl Shared {
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             published: Mutex::default(),
+            stages: Stages::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::engine::bell::WakerBell;
 use crate::engine::choice::{KernelRings, Rings, Unavailable};
 use crate::engine::clock::Clock;
 use crate::engine::control::{
-    self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded,
+    self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
 };
 use crate::engine::doorway::listener_options;
 use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers};
@@ -21,6 +21,7 @@ use crate::engine::files::{LockError, RealDisk, StateLock};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
 use crate::engine::overview::Overview;
+use crate::engine::service::{self, Service, Turning};
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::shared::Shared;
 use crate::engine::threads::{
@@ -45,8 +46,14 @@ const BELL: Token = Token(0);
 pub struct EngineOptions {
     /// Take SIGTERM, SIGINT and SIGHUP over. Off where the process has a life of its own.
     pub signals: bool,
+    /// HA's door, where it listens already: as systemd hands it over. Otherwise it is opened.
+    pub handed_over: Option<std::net::TcpListener>,
+    /// systemd, where it wants to be told how this process is.
+    pub service: Option<Service>,
     /// Called, on a thread of its own, with what holds after the configuration was read again.
     pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
+    /// Begins the server's own log file anew, and says what became of that. Called on control's thread: it must not wait.
+    pub rotate: Rotate,
     /// Where the workers' rings come from. The kernel's, but in tests.
     pub rings: Box<dyn Rings>,
 }
@@ -55,7 +62,10 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             signals: true,
+            handed_over: None,
+            service: None,
             on_reload: Box::new(|_| {}),
+            rotate: Arc::new(|| Err("this server writes no log file of its own".to_owned())),
             rings: Box::new(KernelRings),
         }
     }
@@ -77,6 +87,11 @@ pub enum StartError {
     /// Another server, or a folder of state that is none.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// What systemd handed over.
+    #[error(
+        "the socket that systemd handed over cannot be used: {0}; hustdbsync.socket is to have one ListenStream=, HA's door"
+    )]
+    HandedOver(io::Error),
     /// The backends' login, or an override.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -167,6 +182,19 @@ impl Links {
         }
     }
 
+    /// Every thread, for the watchdog.
+    fn turning(&self) -> Vec<Arc<dyn Turning>> {
+        let mut all: Vec<Arc<dyn Turning>> = vec![
+            Arc::<Mailbox<ControlMail>>::clone(&self.control),
+            Arc::<Mailbox<FeederMail>>::clone(&self.feeder),
+            Arc::<Mailbox<KeeperMail>>::clone(&self.keeper),
+        ];
+        for worker in &self.workers {
+            all.push(Arc::<Mailbox<WorkerMail>>::clone(worker));
+        }
+        all
+    }
+
     fn for_control(&self) -> ControlLinks {
         ControlLinks {
             mailbox: Arc::clone(&self.control),
@@ -246,9 +274,11 @@ impl Engine {
             settings: settings.clone(),
             logs: config.sync.logs_path.clone(),
             door,
+            handed_over: options.handed_over,
             access: config.network.access_allow.clone(),
             signals: options.signals,
             reload: reload(config.clone(), options.on_reload),
+            rotate: options.rotate,
             seed: fastrand::u64(..),
         })?;
         let address = control.local_addr();
@@ -286,6 +316,15 @@ impl Engine {
                 prefer_control();
                 let _ = ended.send(run_whole(|| control.run()));
                 Ok(())
+            })?;
+            // Last: from its first word on, HA can be answered.
+            let Some(told) = options.service else {
+                return Ok(());
+            };
+            let (shared, turning) = (Arc::clone(&links.shared), links.turning());
+            let drain = config.sync.drain_timeout;
+            threads.start("systemd", move || {
+                service::run(told, &shared, &turning, drain, clock)
             })
         };
         if let Err(cause) = start_all() {

@@ -86,6 +86,8 @@ pub struct ServerConnection {
     peer_ended: bool,
     /// Requests answered.
     answered: u32,
+    /// The next answer is the last.
+    is_ending: bool,
 }
 
 #[derive(Debug)]
@@ -139,7 +141,13 @@ impl ServerConnection {
             is_throttled: false,
             peer_ended: false,
             answered: 0,
+            is_ending: false,
         }
+    }
+
+    /// The next answer will be the last one, and say so.
+    pub fn end_with_next_answer(&mut self) {
+        self.is_ending = true;
     }
 
     /// Whether bytes are to be read from the peer now. If not, they stay in the kernel, and in the end with the peer.
@@ -230,7 +238,7 @@ impl ServerConnection {
             return;
         };
         self.answered = self.answered.saturating_add(1);
-        let keep = head.keep_alive && self.answered < self.limits.requests_max;
+        let keep = head.keep_alive && self.answered < self.limits.requests_max && !self.is_ending;
         let connection = match (keep, head.is_old) {
             (false, _) => Some("close"),
             (true, true) => Some("keep-alive"),

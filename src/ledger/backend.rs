@@ -23,6 +23,7 @@ use crate::ledger::file::{FileLedger, Place};
 use crate::ledger::identity::Identity;
 use crate::ledger::ids::{FileId, SegmentId};
 use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
+use crate::ledger::rejected;
 use crate::ledger::segment::{LinePlace, NewSegment, Registered, SegmentDone};
 use crate::ledger::totals::{Tally, Totals};
 
@@ -57,6 +58,8 @@ pub struct BackendLedger {
     closed: Vec<ClosedFile>,
     /// Entries dropped since the last durable checkpoint, which still has them.
     forgotten: u64,
+    /// Files of lines that were set aside and taken back, while their books are open.
+    returned: BTreeSet<FileId>,
 }
 
 #[derive(Debug)]
@@ -149,6 +152,9 @@ impl BackendLedger {
             }
         };
         self.drop_legacy(|entry| entry.name == *name);
+        if rejected::is_returned(name) {
+            self.returned.insert(id);
+        }
         let taken = self.files.insert(
             id,
             Books {
@@ -183,6 +189,12 @@ impl BackendLedger {
         let processed = books
             .file
             .register(id, first, end_byte, lines, settled_before);
+        // What was taken back was counted when it was read first.
+        let processed = if self.returned.contains(&file) {
+            0
+        } else {
+            processed
+        };
         self.totals.processed = self.totals.processed.saturating_add(processed);
         let bytes = end_byte - first.byte;
         let done = (settled_before.len() == lines as usize).then_some(SegmentDone { lines, bytes });
@@ -207,8 +219,13 @@ impl BackendLedger {
     /// # Panics
     /// When that line is not in flight, or is settled already.
     pub fn settle(&mut self, segment: SegmentId, line: u32, tally: Tally) -> Option<SegmentDone> {
+        let was_returned = !self.returned.is_empty() && self.is_returned(segment);
         let done = self.open.settle(segment, line);
-        self.totals.settle(tally);
+        if was_returned {
+            self.totals.settle_anew(tally);
+        } else {
+            self.totals.settle(tally);
+        }
         self.changed();
         let done = done?;
         let books = self
@@ -284,6 +301,7 @@ impl BackendLedger {
         leaving.into_iter().for_each(|id| self.close(id));
         let plan = self.resume_plan();
         self.files.clear();
+        self.returned.clear();
         self.open.clear();
         self.unclaimed = plan.files.iter().cloned().map(Some).collect();
         self.legacy = plan.legacy.iter().cloned().map(Some).collect();
@@ -375,6 +393,41 @@ impl BackendLedger {
         self.changed();
     }
 
+    fn is_returned(&self, segment: SegmentId) -> bool {
+        let segment = self.open.find(segment);
+        segment.is_some_and(|segment| self.returned.contains(&segment.file()))
+    }
+
+    /// Up to which byte the file with this device, inode and birth is settled; none where nothing is known of it. Where it was begun anew while
+    /// lines of it were in flight, what holds for both.
+    #[must_use]
+    pub fn settled_to(&self, device: u64, inode: u64, born_nanos: u64) -> Option<u64> {
+        let is_it = |identity: &Identity| {
+            (identity.device, identity.inode, identity.born_nanos) == (device, inode, born_nanos)
+        };
+        let open = self.files.values().map(|books| &books.file);
+        let open = open
+            .filter(|file| is_it(&file.identity()))
+            .map(|file| file.watermark().byte);
+        let unclaimed = self.unclaimed.iter().flatten();
+        let unclaimed = unclaimed
+            .filter(|entry| is_it(&entry.identity))
+            .map(|entry| entry.byte);
+        open.chain(unclaimed).min()
+    }
+
+    /// A count that grows with every change of what a checkpoint holds.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What [`BackendLedger::changes`] was at the last durable checkpoint; none before there is one.
+    #[must_use]
+    pub fn durable_changes(&self) -> Option<u64> {
+        self.durable_changes
+    }
+
     fn close(&mut self, id: FileId) {
         let books = &self.files[&id];
         let in_flight = books
@@ -389,6 +442,7 @@ impl BackendLedger {
         };
         self.closed.push(closed);
         self.files.remove(&id);
+        self.returned.remove(&id);
         self.forgotten += 1;
     }
 

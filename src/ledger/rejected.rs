@@ -9,9 +9,13 @@
 //! stands in `raw_base64` instead of `raw`. A line is whole when its newline is there: what follows the last newline was cut off by a crash before it
 //! was synced, so the log line it tells of does not count as settled and will be set aside again.
 
+mod select;
+
 use base64_simd::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use select::{Filter, NEXT, STAGED, id, is_returned, returned_name, show_id};
 
 /// Name of the file in a backend's state folder.
 pub const NAME: &str = "rejected.jsonl";

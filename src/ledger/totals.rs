@@ -52,4 +52,38 @@ impl Totals {
         };
         *of_kind = of_kind.saturating_add(1);
     }
+
+    /// Counts a line that was set aside, was taken back, and is settled anew: it stays one that was set aside, so that no number ever falls. Where
+    /// no line is known to have been set aside (the totals were lost), it counts as a new one.
+    pub fn settle_anew(&mut self, tally: Tally) {
+        if self.rejected == 0 {
+            self.processed = self.processed.saturating_add(1);
+            self.settle(tally);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_taken_back_counts_once() {
+        let mut totals = Totals {
+            processed: 2,
+            ..Totals::default()
+        };
+        totals.settle(Tally::Rejected);
+        totals.settle(Tally::Applied);
+        totals.settle_anew(Tally::Rejected);
+        totals.settle_anew(Tally::Applied);
+        let counted = totals;
+        assert_eq!((counted.processed, counted.settled), (2, 2));
+        assert_eq!((counted.applied, counted.rejected), (1, 1));
+        // Totals that were lost know of none.
+        let mut totals = Totals::default();
+        totals.settle_anew(Tally::Absent);
+        assert_eq!((totals.processed, totals.settled, totals.absent), (1, 1, 1));
+        assert!(totals.is_plausible());
+    }
 }

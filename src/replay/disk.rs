@@ -102,6 +102,24 @@ pub trait Disk {
     /// What the system says.
     fn sync_log_folder(&mut self, backend: &str) -> io::Result<()>;
 
+    /// Appends to a log of our own in a backend's folder, under a name that nobody reads; it is made where it is missing, its folder is not. Not durable.
+    ///
+    /// # Errors
+    /// What the system says; some of the bytes may then stand at the end.
+    fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes a staged log's content durable (fsync).
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()>;
+
+    /// Gives a staged log the name under which it is read. Not durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()>;
+
     /// Folders of the state: backends that have been known before.
     ///
     /// # Errors

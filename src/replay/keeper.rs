@@ -5,8 +5,10 @@
 //!                  │ rejected lines: append, sync, and only then settled      (desk, store)
 //!                  │ each checkpoint_interval: one checkpoint a backend       (desk, store)
 //!                  │ each release_interval: delete finished logs              (release)
+//!                  │ asked to: take rejected lines back, or drop them         (rework)
+//!                  │ asked to: is everything up to an instant settled?        (points)
 //!                  ▼
-//!   outbox ─▶ feeder: Plan, SegmentDone, FileDeleted, StorePaused   control: Flushed, StoreFault, KeeperDone
+//!   outbox ─▶ feeder: Plan, SegmentDone, FileDeleted, StorePaused   control: Flushed, StoreFault, SyncPoint…, Reworked, KeeperDone
 //! ```
 //!
 //! A driver calls [`Keeper::turn`] for ever: at once after [`Turn::Again`], after [`Turn::Sleep`] when there is mail or
@@ -19,8 +21,10 @@ mod desk;
 mod fault;
 mod open;
 mod outbox;
+mod points;
 mod rejects;
 mod release;
+mod rework;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -34,12 +38,15 @@ use crate::limits::{KEEPER_MAILS_PER_TURN, OUTBOX_RETRY};
 use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Tools};
 use crate::replay::keeper::outbox::Outbox;
+use crate::replay::keeper::points::Points;
 use crate::replay::keeper::release::Releaser;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, ControlMail, FeederMail, KeeperMail, KeeperSettings, Settled,
 };
 use crate::replay::spares::Spares;
+
+pub use rework::drop_rejected;
 
 /// What the keeper shares with the other threads.
 #[derive(Clone)]
@@ -83,6 +90,7 @@ pub struct Keeper<D: Disk> {
     desks: Vec<Option<Desk>>,
     outbox: Outbox,
     releaser: Releaser<D::Log>,
+    points: Points,
     release_at: Duration,
     phase: Phase,
 }
@@ -99,6 +107,7 @@ impl<D: Disk> Keeper<D> {
             desks: Vec::new(),
             outbox: Outbox::default(),
             releaser: Releaser::default(),
+            points: Points::default(),
             release_at: Duration::ZERO,
             phase: Phase::Running,
         }
@@ -145,7 +154,8 @@ impl<D: Disk> Keeper<D> {
             return outbox;
         }
         let desks = self.desks.iter().flatten().filter_map(Desk::deadline);
-        desks.fold(outbox.min(self.release_at), Duration::min)
+        let others = outbox.min(self.release_at).min(self.points.deadline());
+        desks.fold(others, Duration::min)
     }
 
     /// Panics where something does not fit.
@@ -168,6 +178,12 @@ impl<D: Disk> Keeper<D> {
         match mail {
             KeeperMail::Backend(info) => self.add_desk(info),
             KeeperMail::Settings(settings) => self.settings = settings,
+            KeeperMail::SyncPoint { id, is_backend } => {
+                self.at_points(now, |points, desks, tools| {
+                    points.take(id, is_backend, desks, tools);
+                })
+            }
+            KeeperMail::ForgetSyncPoint { id } => self.points.forget(id),
             KeeperMail::Stop => self.phase = Phase::Stopping,
             mail => {
                 let backend = mail
@@ -207,6 +223,19 @@ impl<D: Disk> Keeper<D> {
                 releaser.release(desks, tools);
             }
         });
+        if self.points.deadline() <= now.monotonic {
+            self.at_points(now, |points, desks, tools| points.look(desks, tools));
+        }
+    }
+
+    fn at_points(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut Points, &[Option<Desk>], &mut Tools<'_, D>),
+    ) {
+        let mut points = std::mem::take(&mut self.points);
+        self.at_desks(now, |desks, _, tools| work(&mut points, desks, tools));
+        self.points = points;
     }
 
     /// Writes what there is, and says so.

@@ -99,6 +99,12 @@ impl<T> Mailbox<T> {
         self.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
     }
 
+    /// How many turns the reader has begun, whether it sleeps or not. Where this stands still although the reader was woken, it hangs.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
     /// How many turns the reader has begun; none while it sleeps.
     #[must_use]
     pub fn pulse(&self) -> Option<u64> {

@@ -15,17 +15,24 @@
 //! keeper *behind* all that it has told it before. When the keeper has all of them, its ledger is exact, and it sends
 //! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
 
+mod rework;
+mod settings;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
+pub use crate::ledger::rejected::Filter;
 use crate::replay::chunk::Chunk;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
+use crate::status::sync_point::PointBoard;
+pub use rework::{Rework, Reworked};
+pub use settings::{FeederSettings, KeeperSettings};
 
 /// A backend's place in every table; given once, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -207,6 +214,30 @@ pub enum KeeperMail {
         /// Who has let go.
         party: Party,
     },
+    /// From control: remember how far all logs go now, and answer `SyncPointTaken`; from then on keep the point's numbers, and say
+    /// `SyncPointMoved` when a backend of it is settled.
+    SyncPoint {
+        /// What the point is called.
+        id: u64,
+        /// Whether a folder's name is a backend's.
+        is_backend: fn(&str) -> bool,
+    },
+    /// From control: nobody will ask for this point any more.
+    ForgetSyncPoint {
+        /// Which.
+        id: u64,
+    },
+    /// From control: take rejected lines back, or throw them away; and answer `Reworked`.
+    Rework {
+        /// Whose.
+        backend: BackendId,
+        /// What the question is called.
+        ask: u64,
+        /// What to do with them.
+        what: Rework,
+        /// Which.
+        filter: Filter,
+    },
     /// From control: other settings.
     Settings(KeeperSettings),
     /// From control: write what there is and end. Sent when every backend has been flushed, or the time is up.
@@ -227,23 +258,14 @@ impl KeeperMail {
             | Self::FilesSeen { backend, .. }
             | Self::Settled { backend, .. }
             | Self::Flush { backend, .. }
-            | Self::Flushed { backend, .. } => Some(*backend),
-            Self::Settings(_) | Self::Stop => None,
+            | Self::Flushed { backend, .. }
+            | Self::Rework { backend, .. } => Some(*backend),
+            Self::SyncPoint { .. }
+            | Self::ForgetSyncPoint { .. }
+            | Self::Settings(_)
+            | Self::Stop => None,
         }
     }
-}
-
-/// What the keeper can be told anew while it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeeperSettings {
-    /// Between checkpoints of a backend that has something new to write.
-    pub checkpoint_interval: std::time::Duration,
-    /// Between looks for finished logs.
-    pub release_interval: std::time::Duration,
-    /// A log is closed when it has not changed for this long.
-    pub closed_after: std::time::Duration,
-    /// Bytes that a backend's rejected.jsonl may have.
-    pub rejected_bytes_max: u64,
 }
 
 /// To the feeder.
@@ -304,21 +326,6 @@ pub enum FeederMail {
     Settings(FeederSettings),
     /// From control: end.
     Stop,
-}
-
-/// What the feeder can be told anew while it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FeederSettings {
-    /// Lanes a backend: `connections_per_backend`. Taken over by a backend with its next epoch.
-    pub lanes_per_backend: u32,
-    /// Bytes of log in memory, all backends together.
-    pub memory_budget_bytes: usize,
-    /// Lines fed and not settled, a backend.
-    pub in_flight_per_backend: u32,
-    /// Between listings of every folder, hints or not.
-    pub rescan_interval: std::time::Duration,
-    /// A log is closed when it has not changed for this long; then a last line without newline is a line.
-    pub closed_after: std::time::Duration,
 }
 
 /// A record in a batch: where its bytes are and which lane it goes to.
@@ -486,6 +493,27 @@ pub enum ControlMail {
         backend: BackendId,
         /// Its address, or why there is none.
         address: Result<SocketAddr, String>,
+    },
+    /// From the keeper: a point stands, or why there is none.
+    SyncPointTaken {
+        /// Which.
+        id: u64,
+        /// Its numbers, kept by the keeper.
+        taken: Result<Arc<PointBoard>, String>,
+    },
+    /// From the keeper: a backend of this point is settled.
+    SyncPointMoved {
+        /// Which.
+        id: u64,
+    },
+    /// From the keeper: what became of a backend's rejected lines, or why nothing did.
+    Reworked {
+        /// Whose.
+        backend: BackendId,
+        /// The question.
+        ask: u64,
+        /// What became of them.
+        outcome: Result<Reworked, String>,
     },
     /// From the keeper: everything is written; it ends.
     KeeperDone,

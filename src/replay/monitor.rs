@@ -10,6 +10,7 @@
 //!                             Refused ◀─────────────────────────────────────────┘
 //!                                │       good probe, also with the password
 //!                                └────────────────────────────────────────────▶ Up
+//!  any ──pause──▶ Paused ──resume──▶ Down, or Unresolved
 //!  any ──stop──▶ Ended
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! [`Monitor::deadline`]. Each `Probe` is answered by exactly one of good, bad, refused or lost; each `Resolve` by one
 //! `handle_resolved`. `answers` is a count, of this backend, of answers that settled or rejected a record: it never falls.
 
+mod operator;
 pub mod repeats;
 mod state;
 mod timing;
@@ -147,6 +149,9 @@ impl Monitor {
         };
         resolving.out = false;
         resolving.at = again_at;
+        if let (State::Paused { is_unresolved, .. }, Ok(())) = (&mut self.state, &found) {
+            *is_unresolved = false;
+        }
         if let State::Unresolved { why, .. } = &mut self.state {
             match found {
                 Err(fault) => *why = fault,
@@ -189,7 +194,7 @@ impl Monitor {
                     }
                 }
             }
-            State::Unresolved { .. } | State::Ended { .. } => {}
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => {}
         }
         self.schedule(now);
         self.check_invariants();
@@ -214,7 +219,7 @@ impl Monitor {
             State::Up(_) => self.leave_up(State::Down { since: now, why }),
             State::Down { why: before, .. } => *before = why,
             State::Refused { .. } => self.state = State::Down { since: now, why },
-            State::Unresolved { .. } | State::Ended { .. } => {}
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => {}
         }
         self.schedule(now);
         self.check_invariants();
@@ -350,6 +355,12 @@ impl Monitor {
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.state, State::Up(_))
+    }
+
+    /// Whether an operator has paused it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        matches!(self.state, State::Paused { .. })
     }
 
     /// Whether records with a ttl may go.

@@ -50,6 +50,12 @@ pub enum Op {
     DeleteLog,
     /// `sync_log_folder`.
     SyncLogFolder,
+    /// `stage_log`.
+    StageLog,
+    /// `sync_staged_log`.
+    SyncStaged,
+    /// `publish_log`.
+    PublishLog,
 }
 
 impl Op {

@@ -10,6 +10,8 @@
 //! | `/healthz`, `/readyz` | to anyone: 405 to all but GET and HEAD; else 200 or 503 and a line or more (`super::health`) |
 //! | any other | 404 |
 //!
+//! What changes something, or is answered later, is in [`super::ask`].
+//!
 //! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies.
 
 use super::snapshot::Snapshot;
@@ -36,12 +38,23 @@ impl Gate {
         }
     }
 
+    /// Whether this request has the credentials.
+    #[must_use]
+    pub fn admits(&self, request: &Request<'_>) -> bool {
+        self.credentials.admit(request.authorization)
+    }
+
+    /// Refuses those without credentials.
+    pub(super) fn unauthorized(&self, request: &Request<'_>) -> Option<Answer<'static>> {
+        (!self.admits(request)).then(|| {
+            Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)])
+        })
+    }
+
     /// Refuses those without credentials, then those with another method than `method`.
     fn refusal(&self, request: &Request<'_>, method: Method) -> Option<Answer<'static>> {
-        if !self.credentials.admit(request.authorization) {
-            return Some(
-                Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)]),
-            );
+        if let Some(refusal) = self.unauthorized(request) {
+            return Some(refusal);
         }
         let allow: &'static [(&'static str, &'static str)] = match method {
             Method::Post => &[("Allow", "POST")],
@@ -192,6 +205,7 @@ mod tests {
             query: query.map(str::as_bytes),
             authorization: authorization.map(str::as_bytes),
             accept: None,
+            has_origin: false,
             body_bytes: 0,
         };
         let (board, _) = board();
@@ -337,6 +351,7 @@ mod tests {
             query: Some(b"backend_count=9"),
             authorization: RIGHT.map(str::as_bytes),
             accept: None,
+            has_origin: false,
             body_bytes: 0,
         };
         let first = answer(&request, &gate, board.snapshot(), &mut pages)

@@ -91,7 +91,7 @@ pub struct BackendCounters {
     pub superseded: Counter,
     /// Of the settled: deletes of what wasn't there.
     pub absent: Counter,
-    /// Of the settled: set aside in `rejected.jsonl`.
+    /// Of the settled: set aside in `rejected.jsonl`, whatever became of them there.
     pub rejected: Counter,
     /// When the oldest record in flight was written to the log, in seconds since 1970; 0 if there is none. A gauge. [`Counts`] has the older of
     /// this and `oldest_unread_unix`.

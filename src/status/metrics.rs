@@ -1,6 +1,6 @@
 //! `/metrics`: every number, in the OpenMetrics text form, or in Prometheus' own older one for who takes only that.
 //!
-//! [`prometheus_client`] writes OpenMetrics; [`plain`] makes the older form of it. What a metric means is its help text, here and nowhere else;
+//! [`prometheus_client`] writes OpenMetrics; `plain` makes the older form of it. What a metric means is its help text, here and nowhere else;
 //! `docs/metrics.md` is made of it (`tests/observe` compares them).
 //!
 //! Built anew for each scrape, from a snapshot: a scrape every few seconds may cost some allocations, a record may not.

@@ -5,6 +5,7 @@
 //! another of its height: [`answer`] routes requests as `http` parsed them.
 
 pub mod answer;
+pub mod ask;
 pub mod counters;
 pub mod health;
 pub mod histogram;
@@ -15,4 +16,5 @@ pub mod reasons;
 pub mod report;
 pub mod server;
 pub mod snapshot;
+pub mod sync_point;
 pub mod sync_status;

@@ -23,6 +23,10 @@ pub struct Report {
     pub settled: u64,
     /// Bytes of log not settled, over all backends.
     pub backlog_bytes: u64,
+    /// Sync points that are known.
+    pub sync_points: u64,
+    /// Questions that wait until a sync point is settled.
+    pub sync_point_waiters: u64,
     /// The backends, in the order of their names.
     pub backends: Vec<BackendSnapshot>,
 }
@@ -36,6 +40,8 @@ struct ReportView<'a> {
     processed: u64,
     settled: u64,
     backlog_bytes: u64,
+    sync_points: u64,
+    sync_point_waiters: u64,
     backends: &'a [BackendSnapshot],
 }
 
@@ -51,6 +57,8 @@ pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
         backlog_bytes: snapshot.backends().iter().fold(0, |sum: u64, backend| {
             sum.saturating_add(backend.backlog_bytes)
         }),
+        sync_points: snapshot.sync_points,
+        sync_point_waiters: snapshot.sync_point_waiters,
         backends: snapshot.backends(),
     };
     // Numbers and strings into a `Vec`: neither can fail.
@@ -81,6 +89,7 @@ mod tests {
             bytes_per_second: 2.5,
             lag_seconds: 3,
             drain_seconds: None,
+            rate_max: 0,
             cleared_bytes: 4,
             ..BackendSnapshot::default()
         };
@@ -95,6 +104,8 @@ mod tests {
             processed: 12,
             settled: 10,
             backlog_bytes: 99,
+            sync_points: 0,
+            sync_point_waiters: 0,
             backends: vec![backend],
         };
         assert_eq!(report, expected);

@@ -36,6 +36,8 @@ pub struct BackendSnapshot {
     pub lag_seconds: u64,
     /// Seconds until the backlog is gone at the present rate; `None` while nothing moves.
     pub drain_seconds: Option<u64>,
+    /// The bound of its rate, in records a second; 0 if there is none.
+    pub rate_max: u64,
     /// Bytes of log settled since nothing was left, or since the start: this of `cleared_bytes + backlog_bytes` is done.
     pub cleared_bytes: u64,
     /// What only `/metrics` tells. As it was when [`Board::refresh_details`] was called last.
@@ -89,6 +91,10 @@ pub struct Snapshot {
     pub started_unix: u64,
     /// When this was taken, in seconds since 1970.
     pub now_unix: u64,
+    /// Sync points that are known.
+    pub sync_points: u64,
+    /// Questions that wait until a sync point is settled.
+    pub sync_point_waiters: u64,
     /// What belongs to no backend.
     pub server: Server,
     backends: Vec<BackendSnapshot>,
@@ -104,6 +110,8 @@ impl Snapshot {
         Self {
             started_unix,
             now_unix,
+            sync_points: 0,
+            sync_point_waiters: 0,
             server: Server::default(),
             backends,
             generation: 0,
@@ -210,6 +218,20 @@ impl Board {
             why.clone_into(&mut backend.why);
         }
         self.snapshot.generation += 1;
+    }
+
+    /// Notes the bound of a backend's rate, in records a second; 0 is none.
+    pub fn set_rate_max(&mut self, name: &str, rate_max: u64) {
+        if let Ok(place) = self.place(name) {
+            self.snapshot.backends[place].rate_max = rate_max;
+            self.snapshot.generation += 1;
+        }
+    }
+
+    /// Notes how many sync points there are, and how many questions wait for one.
+    pub fn set_sync_points(&mut self, points: usize, waiters: usize) {
+        self.snapshot.sync_points = points as u64;
+        self.snapshot.sync_point_waiters = waiters as u64;
     }
 
     /// Reads all counters. Allocates nothing; some ten nanoseconds a backend.

@@ -13,6 +13,7 @@ use hustdbsync::engine::os::socket::SocketOptions;
 use hustdbsync::http::answer::{Answer, Status};
 use hustdbsync::http::request::Request;
 use hustdbsync::http::server::ServerLimits;
+use hustdbsync::limits::HTTP_UNSENT_BYTES_MAX;
 use hustdbsync::status::answer::{Gate, Pages, answer};
 use hustdbsync::status::counters::BackendCounters;
 use hustdbsync::status::snapshot::Board;
@@ -57,6 +58,7 @@ pub(crate) fn options() -> ListenerOptions {
         },
         limits: ServerLimits::default(),
         connections_max: 1024,
+        unsent_bytes_max: HTTP_UNSENT_BYTES_MAX,
     }
 }
 

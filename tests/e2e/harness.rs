@@ -143,6 +143,27 @@ impl Home {
         }
     }
 
+    /// With a port of its own, so that the configuration tells commands where the server is.
+    pub(crate) fn with_port(self) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        self.with("network.port", port)
+    }
+
+    /// Runs a command on this home's configuration; gives its exit code, stdout and stderr.
+    pub(crate) fn command(&self, args: &[&str]) -> (i32, String, String) {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+            .args(args)
+            .arg("--config")
+            .arg(self.write_config())
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().unwrap();
+        (code, text(&output.stdout), text(&output.stderr))
+    }
+
     /// The log that HA keeps for a backend now.
     pub(crate) fn log(&self, backend: &str) -> Log {
         Log::new(self.path("logs").join(backend), "2026-11-22-16-40.log")

@@ -11,10 +11,10 @@ use crate::harness::{
 };
 
 /// A server in a process of its own.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(home: &Home) -> Self {
+    pub(crate) fn start(home: &Home) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
             .arg("run")
             .arg("--config")
@@ -35,7 +35,7 @@ impl Process {
         assert!(status.unwrap().success());
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually_some("the process ends", || self.0.try_wait().unwrap())
     }
 }

@@ -14,12 +14,18 @@ mod harness;
 mod legacy;
 #[path = "../e2e/log.rs"]
 mod log;
+#[path = "../e2e/operator.rs"]
+mod operator;
 #[path = "../e2e/process.rs"]
 mod process;
 #[path = "../e2e/rejected.rs"]
 mod rejected;
 #[path = "../e2e/restart.rs"]
 mod restart;
+#[path = "../e2e/reworked.rs"]
+mod reworked;
+#[path = "../e2e/systemd.rs"]
+mod systemd;
 #[path = "../e2e/trouble.rs"]
 mod trouble;
 #[path = "../e2e/ttl.rs"]

@@ -100,7 +100,7 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
     assert!(drained, "{}", home.said());
     let said = home.said();
-    assert!(said.contains("state can be kept again"), "{said}");
+    assert!(said.contains("its state can be written again"), "{said}");
     process.terminate();
     compare("a full disk", &home, &standin, &story);
 }

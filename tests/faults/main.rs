@@ -14,6 +14,7 @@ mod real;
 mod shim;
 mod start;
 mod table;
+mod watchdog;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::env;

@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@
 
 struct fault {
     int32_t armed; /* 0: none */
-    int32_t error; /* errno; 0: the call does a part only */
+    int32_t error; /* errno; 0: the call does a part only; negative: it hangs for so many seconds, then does what it should */
     int32_t left;  /* how often it still strikes; negative: always */
     int32_t hits;  /* how often it has struck */
     char call[24];
@@ -92,6 +93,10 @@ static int strikes_fd(const char *call, int fd) {
 
 #define FAIL                                                                                                           \
     do {                                                                                                               \
+        if (fault->error < 0) {                                                                                        \
+            sleep((unsigned)-fault->error);                                                                            \
+            break;                                                                                                     \
+        }                                                                                                              \
         errno = fault->error;                                                                                          \
         return -1;                                                                                                     \
     } while (0)
@@ -210,4 +215,11 @@ struct dirent64 *readdir64(DIR *folder) {
         return NULL;
     }
     REAL(readdir64, folder);
+}
+
+/* It is about nothing, and gives its error instead of setting errno. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *with) {
+    if (strikes_path("pthread_create", ""))
+        return fault->error;
+    REAL(pthread_create, thread, attributes, body, with);
 }

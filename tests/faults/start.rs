@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use libc::{EACCES, EIO, EMFILE, ENOBUFS, ENOMEM, ENOSPC, EROFS};
+use libc::{EACCES, EAGAIN, EIO, EMFILE, ENOBUFS, ENOMEM, ENOSPC, EROFS};
 
 use crate::real::process::Process;
 use crate::real::{Home, wait_for};
@@ -37,6 +37,12 @@ fn check(call: &str, about: &str, errors: &[i32], names: &str) {
 
 #[test]
 fn a_start_that_fails_says_what_failed_and_why() {
+    check(
+        "pthread_create",
+        "",
+        &[EAGAIN],
+        "no thread to write the log",
+    );
     check("opendir", "/logs", &[EACCES, EMFILE, EIO], "sync.logs_path");
     check("mkdir", "/status", &[EACCES, ENOSPC, EROFS], "/status");
     check(

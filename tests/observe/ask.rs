@@ -19,10 +19,21 @@ pub(crate) struct Answered {
 
 /// Asks for `target` with these further fields, each with its line end.
 pub(crate) fn ask(addr: SocketAddr, method: &str, target: &str, fields: &str) -> Answered {
+    ask_in("HTTP/1.1", addr, method, target, fields)
+}
+
+/// The same in another version of HTTP: in 1.0 nobody answers in chunks.
+pub(crate) fn ask_in(
+    version: &str,
+    addr: SocketAddr,
+    method: &str,
+    target: &str,
+    fields: &str,
+) -> Answered {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let request =
-        format!("{method} {target} HTTP/1.1\r\nHost: {addr}\r\n{fields}Connection: close\r\n\r\n");
+        format!("{method} {target} {version}\r\nHost: {addr}\r\n{fields}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

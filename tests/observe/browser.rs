@@ -36,8 +36,10 @@ pub(crate) fn browser() -> Option<Browser> {
         .stdout(Stdio::null())
         .status();
     if !is_there.is_ok_and(|status| status.success()) {
-        eprintln!(
-            "SKIPPED: chromium is not installed (Debian: apt-get install chromium); the page was not looked at in a browser"
+        crate::say_skipped(
+            "chromium",
+            "chromium",
+            "the page was not looked at in a browser",
         );
         return None;
     }
@@ -214,16 +216,6 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", size);
         let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.call("Emulation.setEmulatedMedia", scheme);
-    }
-
-    /// The page as PNG in base64, as much of it as fits `width` by `height`.
-    pub(crate) fn picture(&mut self, width: u32, height: u32) -> String {
-        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
-        let taken = self.call(
-            "Page.captureScreenshot",
-            json!({ "format": "png", "clip": clip }),
-        );
-        taken["data"].as_str().unwrap().to_owned()
     }
 
     fn has(&self, method: &str) -> bool {

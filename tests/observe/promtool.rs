@@ -17,10 +17,8 @@ pub(crate) fn promtool(args: &[&str], folder: &Path, input: &str) {
     let mut child = match started {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!(
-                "SKIPPED: promtool is not installed (Debian: apt-get install prometheus); `promtool {}` was not run",
-                args.join(" ")
-            );
+            let what = format!("`promtool {}` was not run", args.join(" "));
+            crate::say_skipped("promtool", "prometheus", &what);
             return;
         }
         Err(error) => panic!("promtool does not start: {error}"),

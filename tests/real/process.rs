@@ -45,7 +45,10 @@ impl Process {
         };
         let child = Command::new("sh")
             .arg("-c")
-            .arg(format!("{bound}exec \"$0\" run --config \"$1\""))
+            // As systemd says whose watchdog it is: a number that nobody can know before.
+            .arg(format!(
+                "{bound}export WATCHDOG_PID=$$; exec \"$0\" run --config \"$1\""
+            ))
             .arg(env!("CARGO_BIN_EXE_hustdbsync"))
             .arg(config)
             .env_remove("RUST_LOG")

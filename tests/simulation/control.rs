@@ -194,7 +194,11 @@ impl Control {
     fn handle_mail(&mut self, mail: ControlMail, now: Now) {
         match mail {
             ControlMail::BackendFound(folder) => self.handle_found(&folder, now),
-            ControlMail::FolderStrange { .. } | ControlMail::StoreFault { .. } => {}
+            ControlMail::FolderStrange { .. }
+            | ControlMail::StoreFault { .. }
+            | ControlMail::SyncPointTaken { .. }
+            | ControlMail::SyncPointMoved { .. }
+            | ControlMail::Reworked { .. } => {}
             ControlMail::Trouble {
                 backend,
                 lane,

@@ -119,6 +119,18 @@ impl Disk for SimDisk {
         self.inner.sync_log_folder(backend)
     }
 
+    fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.inner.stage_log(backend, name, bytes)
+    }
+
+    fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        self.inner.sync_staged_log(backend, name)
+    }
+
+    fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
+        self.inner.publish_log(backend, from, to)
+    }
+
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
         self.inner.state_folders()
     }

@@ -59,6 +59,8 @@ pub(crate) enum Event {
     Operate { place: usize },
     /// A line comes to a log that should get none any more.
     Stray { place: usize },
+    /// An operator pauses a backend, or lets it go on.
+    Command,
     /// Fate strikes.
     Strike,
     /// The server is stopped after a while in which this failed.
@@ -75,6 +77,8 @@ pub(crate) struct World {
     pub(crate) random: Rng,
     /// For what only every third seed has.
     pub(crate) whims: Rng,
+    /// For an operator's commands.
+    pub(crate) commands: Rng,
     pub(crate) trace: Trace,
     pub(crate) now: Duration,
     events: BTreeMap<(Duration, u64), Event>,
@@ -136,6 +140,7 @@ impl World {
             turns: 0,
             random,
             whims,
+            commands: Rng::with_seed(seed ^ 0x5bd1_e995),
             plan,
         };
         if prints {
@@ -154,6 +159,9 @@ impl World {
         }
         let strike = world.up_to(world.plan.strike_gap);
         world.at(strike, Event::Strike);
+        if seed.is_multiple_of(4) {
+            world.at(Duration::from_secs(1), Event::Command);
+        }
         world
     }
 
@@ -261,6 +269,7 @@ impl World {
             Event::Hint { place, new_file } => self.hint(place, new_file),
             Event::Operate { place } => self.operate(place),
             Event::Stray { place } => self.stray(place),
+            Event::Command => self.command(),
             Event::Strike => self.strike(),
             Event::Stop { failing } => self.stop_hard(failing),
             Event::Mend { blow } => self.mend(blow),

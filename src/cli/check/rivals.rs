@@ -11,6 +11,9 @@ use crate::cli::port_owner;
 use crate::config::Config;
 use crate::engine::os::process::try_lock;
 
+/// Who holds the port where a unit asks for that.
+const SYSTEMD: &str = "process 1 (systemd)";
+
 /// The listener's address: ours, and free.
 pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
     let address = config.listen_address();
@@ -28,7 +31,14 @@ pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
     };
     findings.fault(match error.kind() {
         ErrorKind::AddrInUse => {
-            let who = port_owner::owner(proc, port).map_or_else(String::new, |owner| format!(" by {owner}"));
+            let owner = port_owner::owner(proc, port);
+            if owner.as_deref() == Some(SYSTEMD) {
+                return findings.fact("listen", format!("{address}, held by systemd, which hands it over (hustdbsync.socket)"));
+            }
+            let who = owner.map_or_else(
+                || " by somebody whom this user can't see (where it is systemd, for hustdbsync.socket, all is well)".to_owned(),
+                |owner| format!(" by {owner}"),
+            );
             format!("network.port: {address} is in use{who}; end that, or give another port here and in HA's configuration")
         }
         ErrorKind::AddrNotAvailable => {
@@ -110,7 +120,7 @@ mod tests {
         let (_listener, port) = any_listener();
         home.config.network.port = port;
         home.check(
-            &[&format!("network.port: 127.0.0.1:{port} is in use; end that, or give another port here and in HA's configuration")],
+            &[&format!("network.port: 127.0.0.1:{port} is in use by somebody whom this user can't see (where it is systemd, for hustdbsync.socket, all is well); end that, or give another port here and in HA's configuration")],
             &[],
         );
         let mut findings = Findings::default();
@@ -120,6 +130,26 @@ mod tests {
             std::process::id()
         );
         assert!(findings.faults[0].contains(&expected), "{findings:?}");
+    }
+
+    #[test]
+    fn a_port_that_systemd_holds_for_us_is_no_fault() {
+        let mut home = Home::new();
+        let (_listener, port) = any_listener();
+        home.config.network.port = port;
+        let proc = home.path("proc");
+        fake::process(&proc, 1, "systemd", "/usr/lib/systemd/systemd", 'S');
+        fs::create_dir(proc.join("net")).unwrap();
+        let row = format!("0: 0100007F:{port:04X} 00000000:0000 0A 0:0 0:0 0 0 0 4242 1");
+        fs::write(proc.join("net/tcp"), row).unwrap();
+        std::os::unix::fs::symlink("socket:[4242]", proc.join("1/fd/3")).unwrap();
+        let mut findings = Findings::default();
+        listener(&home.config, &proc, &mut findings);
+        assert!(findings.faults.is_empty(), "{findings:?}");
+        assert!(
+            findings.facts[0].1.contains("held by systemd"),
+            "{findings:?}"
+        );
     }
 
     #[test]

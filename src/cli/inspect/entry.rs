@@ -1,24 +1,37 @@
-//! One line of a log as a line for people, or as JSON.
+//! One line of a log, or of rejected lines, as a line for people, or as JSON.
 
 use std::io::Write as _;
 use std::path::Path;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::state::local;
 use crate::binlog::{LineFault, Method, Record};
+use crate::cli::paint::{Ink, Paint};
+use crate::ledger::rejected::RejectedLine;
 
 /// A file and a line's number in it.
 pub(super) type Place<'a> = (&'a Path, u64);
 
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// For people.
+    Pretty,
+    /// An object a line.
+    Json,
+    /// As it stands in the log.
+    Raw,
+}
+
 /// How to write.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Format {
-    pub(super) json: bool,
+    pub(super) form: Form,
     pub(super) values: bool,
     /// Whether the file has to be named.
     pub(super) several_files: bool,
+    pub(super) paint: Paint,
 }
 
 /// A record as JSON. Octets that are no UTF-8 are given in base64, under another name.
@@ -47,6 +60,26 @@ struct RecordJson<'a> {
     value_base64: Option<String>,
 }
 
+/// A rejected line as JSON: where it stood and why it was set aside, and what it was.
+#[derive(Debug, Serialize)]
+struct RejectedJson<'a> {
+    unix: u64,
+    backend: &'a str,
+    reason: &'a str,
+    detail: &'a str,
+    #[serde(flatten)]
+    record: Option<RecordJson<'a>>,
+    #[serde(flatten)]
+    place: Option<PlaceJson<'a>>,
+}
+
+/// Of a line without a record.
+#[derive(Debug, Serialize)]
+struct PlaceJson<'a> {
+    file: &'a str,
+    line: u64,
+}
+
 #[derive(Debug, Serialize)]
 struct FaultJson<'a> {
     file: &'a str,
@@ -67,17 +100,77 @@ fn is_zero(number: &u32) -> bool {
 impl Format {
     /// Appends what `record` is.
     pub(super) fn record(self, place: Place<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
-        if self.json {
-            self.record_json(place, record, out);
+        if self.form == Form::Json {
+            let file = place.0.to_string_lossy();
+            let json = self.record_json(&file, place.1, record);
+            let _ = serde_json::to_writer(&mut *out, &json);
         } else {
-            self.record_text(place, record, out);
+            self.place(place, out);
+            self.record_text(record, out);
+        }
+        out.push(b'\n');
+    }
+
+    /// Appends a line that was set aside, and the record in it if there is one.
+    pub(super) fn rejected(
+        self,
+        line: &RejectedLine,
+        record: Option<&Record<'_>>,
+        out: &mut Vec<u8>,
+    ) {
+        if self.form == Form::Json {
+            let place = PlaceJson {
+                file: &line.file,
+                line: line.line,
+            };
+            let json = RejectedJson {
+                unix: line.unix,
+                backend: &line.backend,
+                reason: &line.reason,
+                detail: &line.detail,
+                record: record.map(|record| self.record_json(&line.file, line.line, record)),
+                place: record.is_none().then_some(place),
+            };
+            let _ = serde_json::to_writer(&mut *out, &json);
+        } else {
+            let _ = write!(
+                out,
+                "{}  {} {}:{}  {} ({})",
+                local(line.unix),
+                line.backend.escape_debug(),
+                line.file.escape_debug(),
+                line.line,
+                self.paint.ink(Ink::Fault, line.reason.escape_debug()),
+                line.detail.escape_debug()
+            );
+            if let Some(record) = record {
+                out.extend_from_slice(b"  ");
+                self.record_text(record, out);
+            }
+        }
+        out.push(b'\n');
+    }
+
+    /// Appends that a line of `rejected.jsonl` is none.
+    pub(super) fn strange(self, place: Place<'_>, why: &str, out: &mut Vec<u8>) {
+        if self.form == Form::Json {
+            let fault = FaultJson {
+                file: &place.0.to_string_lossy(),
+                line: place.1,
+                fault: "strange",
+                reason: why.to_owned(),
+            };
+            let _ = serde_json::to_writer(&mut *out, &fault);
+        } else {
+            self.place(place, out);
+            let _ = write!(out, "{}  {why}", self.paint.ink(Ink::Fault, "FAULT"));
         }
         out.push(b'\n');
     }
 
     /// Appends what is wrong with a line.
     pub(super) fn fault(self, place: Place<'_>, fault: LineFault, out: &mut Vec<u8>) {
-        if self.json {
+        if self.form == Form::Json {
             let fault = FaultJson {
                 file: &place.0.to_string_lossy(),
                 line: place.1,
@@ -87,21 +180,30 @@ impl Format {
             let _ = serde_json::to_writer(&mut *out, &fault);
         } else {
             self.place(place, out);
-            let _ = write!(out, "FAULT  {fault}");
+            let _ = write!(out, "{}  {fault}", self.paint.ink(Ink::Fault, "FAULT"));
         }
         out.push(b'\n');
     }
 
     fn place(self, (path, number): Place<'_>, out: &mut Vec<u8>) {
         let _ = match self.several_files {
-            true => write!(out, "{}:{number}  ", path.display()),
-            false => write!(out, "{number:>7}  "),
+            true => write!(
+                out,
+                "{}{}  ",
+                self.paint.ink(Ink::Dim, path.display()),
+                self.paint.ink(Ink::Dim, format_args!(":{number}"))
+            ),
+            false => write!(
+                out,
+                "{}  ",
+                self.paint.ink(Ink::Dim, format_args!("{number:>7}"))
+            ),
         };
     }
 
-    fn record_text(self, place: Place<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
-        self.place(place, out);
-        let _ = write!(out, "{:<9} v{:<3} ", record.method.name(), record.version);
+    fn record_text(self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let method = self.paint.ink(Ink::Verb, record.method.name());
+        let _ = write!(out, "{method:<9} v{:<3} ", record.version);
         if !record.table.is_empty() {
             let _ = write!(out, "table \"{}\" ", record.table.escape_ascii());
         }
@@ -117,22 +219,22 @@ impl Format {
             let _ = write!(out, "  {} B", record.value.len());
         }
         if record.expires_unix != 0 {
-            let _ = write!(out, "  expires {}", local(record.expires_unix));
+            let _ = write!(out, "  expires {}", local(record.expires_unix.into()));
         }
         if self.values && !record.value.is_empty() {
             let _ = write!(out, "  value \"{}\"", record.value.escape_ascii());
         }
     }
 
-    fn record_json(self, (path, line): Place<'_>, record: &Record<'_>, out: &mut Vec<u8>) {
+    fn record_json<'a>(self, file: &'a str, line: u64, record: &Record<'a>) -> RecordJson<'a> {
         let sorted = matches!(record.method, Method::Zadd);
         let (key, key_base64) = text_or_base64(record.key);
         let (value, value_base64) = match self.values {
             true => text_or_base64(record.value),
             false => (None, None),
         };
-        let json = RecordJson {
-            file: &path.to_string_lossy(),
+        RecordJson {
+            file,
             line,
             method: record.method.name(),
             version: record.version,
@@ -145,8 +247,7 @@ impl Format {
             value_bytes: record.value.len(),
             value,
             value_base64,
-        };
-        let _ = serde_json::to_writer(out, &json);
+        }
     }
 }
 
@@ -155,11 +256,4 @@ fn text_or_base64(octets: &[u8]) -> (Option<&str>, Option<String>) {
         Ok(text) => (Some(text), None),
         Err(_) => (None, Some(base64_simd::STANDARD.encode_to_string(octets))),
     }
-}
-
-fn local(unix: u32) -> String {
-    let time = Timestamp::from_second(unix.into()).unwrap_or(Timestamp::MAX);
-    time.to_zoned(TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string()
 }

@@ -15,6 +15,10 @@ pub(super) struct Tally {
     log_bytes: u64,
     /// Files whose last line has no newline.
     unended: u64,
+    /// Records are counted only where they are what was asked for.
+    is_filtered: bool,
+    /// Lines of `rejected.jsonl` that are none.
+    strange: u64,
     methods: BTreeMap<Method, Count>,
     faults: BTreeMap<&'static str, u64>,
 }
@@ -26,6 +30,18 @@ struct Count {
 }
 
 impl Tally {
+    pub(super) fn new(is_filtered: bool) -> Self {
+        Self {
+            is_filtered,
+            ..Self::default()
+        }
+    }
+
+    /// A line of `rejected.jsonl` that is none.
+    pub(super) fn add_strange(&mut self) {
+        self.strange += 1;
+    }
+
     pub(super) fn add_line(&mut self, log_bytes: u64, ended: bool) {
         self.lines += 1;
         self.log_bytes += log_bytes;
@@ -43,7 +59,7 @@ impl Tally {
     }
 
     pub(super) fn has_faults(&self) -> bool {
-        !self.faults.is_empty()
+        !self.faults.is_empty() || self.strange > 0
     }
 }
 
@@ -56,6 +72,10 @@ impl fmt::Display for Tally {
             plural(self.lines, "line"),
             HumanBytes(self.log_bytes)
         )?;
+        if self.is_filtered {
+            let shown = self.methods.values().map(|count| count.records).sum();
+            writeln!(f, "  of them {} asked for", plural(shown, "record"))?;
+        }
         for (method, count) in &self.methods {
             write!(f, "  {:<10} {:>10}", method.name(), count.records)?;
             if count.value_bytes > 0 {
@@ -66,7 +86,14 @@ impl fmt::Display for Tally {
         for (code, count) in &self.faults {
             writeln!(f, "  {:<10} {count:>10}  {code}", "FAULT")?;
         }
-        if self.faults.is_empty() && self.lines > 0 {
+        if self.strange > 0 {
+            writeln!(
+                f,
+                "  {:<10} {:>10}  not as this server writes it",
+                "FAULT", self.strange
+            )?;
+        }
+        if !self.has_faults() && self.lines > 0 {
             writeln!(f, "  no fault")?;
         }
         if self.unended > 0 {

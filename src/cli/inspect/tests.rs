@@ -37,18 +37,40 @@ fn zadd() -> Record<'static> {
     }
 }
 
-/// Inspects `log`; gives what was printed and the summary.
-fn said(log: &[u8], json: bool, values: bool) -> (String, String) {
-    let format = Format {
-        json,
-        values,
-        several_files: false,
-    };
-    let (mut tally, mut out) = (Tally::default(), Vec::new());
-    inspect_one(Path::new("l"), log, format, &mut tally, &mut out)
+/// The arguments.
+#[derive(clap::Parser)]
+struct Command {
+    #[command(flatten)]
+    args: InspectArgs,
+}
+
+fn args(words: &[&str]) -> Result<InspectArgs, clap::Error> {
+    use clap::Parser;
+    Command::try_parse_from(["inspect"].iter().chain(words)).map(|command| command.args)
+}
+
+/// Inspects a file of this name and content; gives what was printed and the summary.
+fn inspected(name: &str, content: &[u8], words: &[&str]) -> (String, String) {
+    let args = args(&[words, &[name]].concat()).unwrap();
+    let mut out = Vec::new();
+    let mut inspection = Inspection::new(&args, Paint::PLAIN, &mut out);
+    let ends = content.last().map(|last| (content.len() as u64, *last));
+    let mut progress = Progress::of(&[], false);
+    inspection
+        .file(Path::new(name), content, ends, &mut progress)
         .unwrap()
         .unwrap();
-    (String::from_utf8(out).unwrap(), tally.to_string())
+    inspection.end().unwrap();
+    let summary = inspection.tally.to_string();
+    drop(inspection);
+    (String::from_utf8(out).unwrap(), summary)
+}
+
+fn said(log: &[u8], json: bool, values: bool) -> (String, String) {
+    let mut words = Vec::new();
+    words.extend(json.then_some("--json"));
+    words.extend(values.then_some("--values"));
+    inspected("l", log, &words)
 }
 
 #[track_caller]
@@ -127,4 +149,124 @@ fn a_last_line_without_newline_is_told() {
         ),
         "{summary}"
     );
+}
+
+#[test]
+fn raw_lines_are_those_of_the_log_and_a_filter_makes_a_smaller_log() {
+    let log = [&line_of(&put())[..], b"faulty!\n", &line_of(&zadd())].concat();
+    assert_eq!(inspected("l", &log, &["--raw"]).0.as_bytes(), log);
+    let (out, summary) = inspected("l", &log, &["--raw", "--method", "zadd,put", "--key", "a*"]);
+    assert_eq!(out.as_bytes(), line_of(&put()));
+    assert!(
+        summary.contains("\n  of them 1 record asked for\n") && summary.contains("FAULT"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn statistics_stand_in_place_of_the_records() {
+    let log = [line_of(&put()), line_of(&put())].concat();
+    let (out, _) = inspected("l", &log, &["--stats"]);
+    assert!(out.starts_with("2 records, 18 B of values\n"), "{out}");
+    assert!(out.ends_with("  2  key \"a%20b\"\n"), "{out}");
+    let (out, _) = inspected("l", &log, &["--stats", "--json", "--key", "nobody"]);
+    assert!(out.starts_with("{\"records\":0,"), "{out}");
+}
+
+#[test]
+fn rejected_lines_are_shown_with_their_record_and_given_back_raw() {
+    let rejected = |raw: &[u8], line| {
+        let mut bytes = Vec::new();
+        RejectedLine {
+            unix: 1_795_365_638,
+            backend: "h:1".to_owned(),
+            file: "a.log".to_owned(),
+            line,
+            byte: None,
+            reason: "refused".to_owned(),
+            detail: "the backend answered 400".to_owned(),
+            raw: raw.to_vec(),
+        }
+        .encode(&mut bytes);
+        bytes
+    };
+    let put = line_of(&put());
+    let content = [
+        &rejected(put.trim_ascii_end(), 12)[..],
+        &rejected(b"faulty!", 13),
+        b"{}\n",
+        b"{\"time\":\"20",
+    ]
+    .concat();
+    let name = "rejected.jsonl";
+    let (out, summary) = inspected(name, &content, &[]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(
+        lines[0].ends_with(
+            "  h:1 a.log:12  refused (the backend answered 400)  put       v3   key \"a%20b\"  9 B"
+        ),
+        "{out}"
+    );
+    assert!(
+        lines[1].ends_with("  h:1 a.log:13  refused (the backend answered 400)"),
+        "{out}"
+    );
+    assert!(
+        lines[2].contains("  FAULT  it is not as this server writes it"),
+        "{out}"
+    );
+    assert!(lines[3].contains("  FAULT  it is torn"), "{out}");
+    assert!(
+        summary.contains(" 2  not as this server writes it\n"),
+        "{summary}"
+    );
+    assert_eq!(
+        inspected(name, &content, &["--raw", "--key", "a b"])
+            .0
+            .as_bytes(),
+        put
+    );
+    let (out, _) = inspected(name, &content, &["--json"]);
+    let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["key"], &first["line"]),
+        (&"a%20b".into(), &12.into())
+    );
+    let second: serde_json::Value = serde_json::from_str(out.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(
+        (&second["reason"], &second["line"]),
+        (&"refused".into(), &13.into())
+    );
+    assert_eq!(
+        inspected(name, &content, &["--backend", "h:2", "--quiet"])
+            .0
+            .lines()
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn a_checkpoint_is_recognised_whatever_its_name() {
+    let mut bytes = Vec::new();
+    crate::ledger::checkpoint::Checkpoint::default().encode(&mut bytes);
+    let (out, _) = inspected("x", &bytes, &[]);
+    assert!(out.starts_with("checkpoint: 0 lines read, "), "{out}");
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_refused() {
+    for words in [
+        &["--raw", "--json", "l"][..],
+        &["--follow", "--stats", "l"],
+        &["--method", "frob", "l"],
+        &["--key", "", "l"],
+        &[],
+    ] {
+        assert!(args(words).is_err(), "{words:?}");
+    }
+    for words in [&["--follow", "a", "b"][..], &["--follow", "-"]] {
+        assert!(args(words).unwrap().fault().is_some(), "{words:?}");
+    }
+    assert!(args(&["--follow", "a"]).unwrap().fault().is_none());
 }

@@ -1,10 +1,12 @@
 //! One question to a running server, with an end to every wait.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::StatusTarget;
+use super::table::plain;
 use crate::http::basic::Credentials;
 use crate::limits::{REPORT_BYTES_MAX, RESPONSE_HEADERS_MAX};
 use crate::status::report::Report;
@@ -56,20 +58,58 @@ pub enum StatusError {
         /// What came.
         what: String,
     },
+    /// It does not do what it was asked for.
+    #[error("{why}")]
+    Refused {
+        /// What it says, in one line.
+        why: String,
+    },
     /// Nothing can be printed.
     #[error("cannot print the status: {0}")]
     Output(io::Error),
 }
 
+/// An answer.
+#[derive(Debug)]
+pub(in crate::cli) struct Reply {
+    /// Its status code.
+    pub(in crate::cli) code: u16,
+    /// Its body.
+    pub(in crate::cli) body: Vec<u8>,
+}
+
+impl Reply {
+    /// What it says for people, in one line; none where it says nothing.
+    pub(in crate::cli) fn line(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.body);
+        let line = plain(text.lines().next()?.trim());
+        (!line.is_empty()).then_some(line)
+    }
+}
+
 /// Asks for the report; gives its JSON as it came.
 pub(super) fn ask(target: &StatusTarget, timeout: Duration) -> Result<Vec<u8>, StatusError> {
+    let reply = send(target, "GET", "/v1/status", timeout)?;
+    match reply.code {
+        200 => Ok(reply.body),
+        code => Err(foreign(target.addr, &format!("with status {code}"))),
+    }
+}
+
+/// Sends a request without a body, `path` with its query; gives the answer, unless it is that we may not ask.
+pub(in crate::cli) fn send(
+    target: &StatusTarget,
+    method: &str,
+    path: &str,
+    timeout: Duration,
+) -> Result<Reply, StatusError> {
     let addr = target.addr;
     let end = Instant::now() + timeout;
     let mut stream = TcpStream::connect_timeout(&addr, timeout)
         .map_err(|cause| StatusError::Unreachable { addr, cause })?;
     let authorization = Credentials::new(&target.user, &target.passwd).authorization();
     let request = format!(
-        "GET /v1/status HTTP/1.1\r\nHost: {addr}\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
     let failed = |error: io::Error| match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => StatusError::Silent { addr, timeout },
@@ -84,8 +124,9 @@ pub(super) fn ask(target: &StatusTarget, timeout: Duration) -> Result<Vec<u8>, S
     let mut received = Vec::new();
     let mut piece = vec![0; 16 * 1024];
     loop {
-        if let Some(body) = body_of(addr, &received)? {
-            return Ok(body.to_vec());
+        if let Some((code, body)) = reply_of(addr, &received)? {
+            let body = body.to_vec();
+            return Ok(Reply { code, body });
         }
         // Zero would mean no timeout at all.
         let left = end
@@ -107,14 +148,29 @@ pub(super) fn ask(target: &StatusTarget, timeout: Duration) -> Result<Vec<u8>, S
     }
 }
 
+/// `text` as a value in a query.
+pub(in crate::cli) fn in_query(text: &str) -> String {
+    let mut query = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b':' | b',' => {
+                query.push(char::from(byte));
+            }
+            // Writing to a `String` cannot fail.
+            _ => drop(write!(query, "%{byte:02X}")),
+        }
+    }
+    query
+}
+
 /// The report in `body`.
 pub(super) fn parse(addr: SocketAddr, body: &[u8]) -> Result<Report, StatusError> {
     serde_json::from_slice(body)
         .map_err(|error| foreign(addr, &format!("JSON that is no status ({error})")))
 }
 
-/// The body of the response in `received`, once it is whole.
-fn body_of(addr: SocketAddr, received: &[u8]) -> Result<Option<&[u8]>, StatusError> {
+/// Status and body of the response in `received`, once it is whole.
+fn reply_of(addr: SocketAddr, received: &[u8]) -> Result<Option<(u16, &[u8])>, StatusError> {
     let mut headers = [httparse::EMPTY_HEADER; RESPONSE_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head_bytes = match response.parse(received) {
@@ -125,15 +181,9 @@ fn body_of(addr: SocketAddr, received: &[u8]) -> Result<Option<&[u8]>, StatusErr
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(foreign(addr, "what is no HTTP")),
     };
-    match response.code {
-        Some(200) => {}
-        Some(401) => return Err(StatusError::Denied { addr }),
-        code => {
-            return Err(foreign(
-                addr,
-                &format!("with status {}", code.unwrap_or_default()),
-            ));
-        }
+    let code = response.code.unwrap_or_default();
+    if code == 401 {
+        return Err(StatusError::Denied { addr });
     }
     let length = response
         .headers
@@ -149,10 +199,12 @@ fn body_of(addr: SocketAddr, received: &[u8]) -> Result<Option<&[u8]>, StatusErr
     if length > REPORT_BYTES_MAX {
         return Err(foreign(addr, "a response that is too large"));
     }
-    Ok(received.get(head_bytes..head_bytes + length))
+    let body = received.get(head_bytes..head_bytes + length);
+    Ok(body.map(|body| (code, body)))
 }
 
-fn foreign(addr: SocketAddr, what: &str) -> StatusError {
+/// Something answers, but not as a server of this kind does.
+pub(in crate::cli) fn foreign(addr: SocketAddr, what: &str) -> StatusError {
     StatusError::Foreign {
         addr,
         what: what.to_owned(),

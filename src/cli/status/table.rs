@@ -89,7 +89,7 @@ fn seconds(seconds: u64) -> String {
 }
 
 /// Text without what a terminal could take for a command.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars()
         .map(|letter| {
             if letter.is_control() {
@@ -116,6 +116,7 @@ mod tests {
             settled: 10_000,
             backlog_bytes: 3 << 20,
             backends,
+            ..Report::default()
         };
         let text = render(&report, "127.0.0.1:8089".parse().unwrap());
         for word in words {

@@ -103,6 +103,7 @@ fn the_defaults_are_those_of_the_specification() {
         rejected_max_bytes: 1024 * 1024 * 1024,
         rescan_interval: Duration::from_secs(30),
         log_level: LogLevel::Info,
+        log_format: LogFormat::Text,
     };
     assert_eq!(sync, specified);
     assert_eq!(path, Path::new("/opt/sync/sync_server.json"));

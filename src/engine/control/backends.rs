@@ -25,6 +25,7 @@ use crate::replay::messages::{
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
+use crate::status::ask::BackendAsk;
 use crate::status::counters::{BackendCounters, Counter, Failures};
 
 /// What handling a backend may need of control.
@@ -59,6 +60,8 @@ struct Backend {
     repeats: Repeats,
     probe: Probe,
     lane: Arc<LaneSettings>,
+    /// The bound of its rate that an operator has set, in records a second; 0 is none.
+    rate_max: Option<u32>,
     /// Why its state cannot be written.
     store_fault: Option<String>,
     /// What the board was told last.
@@ -102,7 +105,8 @@ impl Backends {
         if self.all.len() == BACKENDS_MAX {
             if !std::mem::replace(&mut self.said_too_many, true) {
                 tracing::error!(
-                    "there are more than {BACKENDS_MAX} backends; {folder} and further ones are not replayed to"
+                    backend = %folder,
+                    "there are more than {BACKENDS_MAX} backends; this and further ones are not replayed to until there are fewer and it is started again"
                 );
             }
             return;
@@ -115,13 +119,18 @@ impl Backends {
             counters: Arc::default(),
             hints: Arc::default(),
         };
-        tracing::info!(backend = %folder, "found");
+        tracing::info!(backend = %folder, "its folder is found; it is probed next");
         // Before anyone lists the folder: what comes behind the listing is told by the watch.
         hands.watch.add(id, &folder);
         hands
             .door
             .board
             .add(&folder, Arc::clone(&info.counters), hands.now);
+        let lane = hands.settings.lane(&folder);
+        hands
+            .door
+            .board
+            .set_rate_max(&folder, lane.records_per_second_max);
         hands.post.introduce(&info);
         self.all.push(Backend {
             monitor: Monitor::new(
@@ -132,7 +141,8 @@ impl Backends {
             ),
             repeats: Repeats::default(),
             probe: Probe::new(&folder, Token(self.first_token + id.index())),
-            lane: hands.settings.lane(&folder),
+            lane,
+            rate_max: None,
             info,
             name,
             address,
@@ -203,14 +213,7 @@ impl Backends {
 
     pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
         let backend = &mut self.all[id.index()];
-        match &fault {
-            Some(fault) => {
-                tracing::error!(backend = %backend.info.name, "its state cannot be written, so nothing more is read for it: {fault}");
-            }
-            None => {
-                tracing::info!(backend = %backend.info.name, "its state can be written again");
-            }
-        }
+        // The keeper has said so, in the log.
         backend.store_fault = fault;
     }
 
@@ -223,7 +226,7 @@ impl Backends {
         let backend = &mut self.all[id.index()];
         let found = found.map(|address| {
             if backend.address.replace(address) != Some(address) {
-                tracing::info!(backend = %backend.info.name, %address, "resolved");
+                tracing::info!(backend = %backend.info.name, %address, "its name is resolved, and connections go there from now on");
                 if let Some(result) = backend.probe.close() {
                     backend.handle_probe(result, now);
                 }
@@ -246,13 +249,7 @@ impl Backends {
 
     pub(super) fn handle_settings(&mut self, other_password: bool, hands: &mut Hands<'_>) {
         for backend in &mut self.all {
-            let id = backend.info.id;
-            backend.lane = hands.settings.lane(&backend.info.name);
-            let settings = &backend.lane;
-            hands.post.workers(After::Nothing, || WorkerMail::Settings {
-                backend: id,
-                settings: Arc::clone(settings),
-            });
+            backend.set_lane(hands);
             backend
                 .monitor
                 .handle_settings(hands.settings.monitor.clone(), hands.now);
@@ -260,6 +257,71 @@ impl Backends {
                 backend.monitor.handle_password(hands.now);
             }
         }
+    }
+
+    /// An operator asks for something; gives what was done, or why nothing was.
+    pub(super) fn handle_ask(
+        &mut self,
+        id: BackendId,
+        what: BackendAsk,
+        hands: &mut Hands<'_>,
+    ) -> Result<String, &'static str> {
+        let backend = &mut self.all[id.index()];
+        let monitor = &mut backend.monitor;
+        let (is_done, said, not) = match what {
+            BackendAsk::Pause => (
+                monitor.handle_pause(hands.now),
+                "paused",
+                "it is paused already",
+            ),
+            BackendAsk::Resume => (
+                monitor.handle_resume(hands.now),
+                "resumed; it is probed now",
+                "it is not paused",
+            ),
+            BackendAsk::Probe => (
+                monitor.handle_probe_wanted(hands.now),
+                "it is probed now",
+                "it is paused, and not probed",
+            ),
+            BackendAsk::Rate(rate_max) => {
+                backend.rate_max = rate_max;
+                backend.set_lane(hands);
+                let bound = backend.lane.records_per_second_max;
+                return Ok(match bound {
+                    0 => "its rate has no bound now".to_owned(),
+                    bound => format!("at most {bound} records/s now"),
+                });
+            }
+        };
+        if is_done {
+            Ok(said.to_owned())
+        } else {
+            Err(not)
+        }
+    }
+
+    /// The backend of this name.
+    pub(super) fn find(&self, name: &str) -> Option<BackendId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All of them.
+    pub(super) fn ids(&self) -> Vec<BackendId> {
+        self.all.iter().map(|backend| backend.info.id).collect()
+    }
+
+    /// A backend's name.
+    pub(super) fn name(&self, id: BackendId) -> &Arc<str> {
+        &self.all[id.index()].info.name
+    }
+
+    /// All names, in their order.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        let names = self.all.iter().map(|backend| &backend.info.name);
+        let mut names: Vec<_> = names.cloned().collect();
+        names.sort();
+        names
     }
 
     pub(super) fn handle_stop(&mut self, now: Now) {
@@ -334,6 +396,25 @@ fn has_backlog(info: &BackendInfo) -> bool {
 }
 
 impl Backend {
+    /// Makes its lanes go by the settings, and by what an operator has set.
+    fn set_lane(&mut self, hands: &mut Hands<'_>) {
+        let mut lane = hands.settings.lane(&self.info.name);
+        if let Some(rate_max) = self.rate_max {
+            Arc::make_mut(&mut lane).records_per_second_max = u64::from(rate_max);
+        }
+        self.lane = lane;
+        let backend = self.info.id;
+        hands.post.workers(After::Nothing, || WorkerMail::Settings {
+            backend,
+            settings: Arc::clone(&self.lane),
+        });
+        let name = &self.info.name;
+        hands
+            .door
+            .board
+            .set_rate_max(name, self.lane.records_per_second_max);
+    }
+
     fn handle_probe(&mut self, result: ProbeResult, now: Now) {
         let answers = self.info.counters.answers.load();
         let probes = &self.info.counters.probes;
@@ -421,9 +502,13 @@ impl Backend {
         if self.said != word && self.monitor.is_known() {
             self.said = word;
             match word {
-                "up" => tracing::info!(backend = %name, "up"),
+                "up" => tracing::info!(backend = %name, "up: its records are replayed"),
                 "ended" => {}
-                _ => tracing::warn!(backend = %name, "{word}: {why}"),
+                _ => tracing::warn!(
+                    backend = %name,
+                    cause = %why,
+                    "{word}; its records wait, and it is probed until it is well"
+                ),
             }
         }
         self.told = BackendState {

@@ -1,11 +1,14 @@
-//! What HA, a browser, Prometheus and `hustdbsync status` are answered: from memory, whatever else goes on.
+//! What HA, a browser, Prometheus and `hustdbsync status` are answered: from memory, whatever else goes on. What control has to follow first is
+//! left for it.
 
+use super::asks::{self, Asking};
 use super::vitals::Vitals;
 use crate::clock::Now;
 use crate::engine::listener::{Answers, Asker};
 use crate::http::answer::Answer;
 use crate::http::request::Request;
 use crate::status::answer::{Gate, Pages, answer};
+use crate::status::ask::ask;
 use crate::status::server::DoorCounts;
 use crate::status::snapshot::Board;
 
@@ -18,6 +21,10 @@ pub(super) struct Door {
     pub(super) board: Board,
     /// A backend's state has changed since this was last taken back.
     pub(super) states_changed: bool,
+    /// What was asked for and is to be followed.
+    pub(super) asking: Asking,
+    /// The last refusal's line.
+    text: Vec<u8>,
 }
 
 impl Door {
@@ -30,6 +37,8 @@ impl Door {
             vitals,
             board,
             states_changed: false,
+            asking: Asking::new(),
+            text: Vec::new(),
         }
     }
 
@@ -51,12 +60,25 @@ impl Door {
 }
 
 impl Answers for Door {
-    fn answer<'a>(&'a mut self, _: Asker, request: &Request<'_>, now: Now) -> Option<Answer<'a>> {
+    fn answer<'a>(
+        &'a mut self,
+        asker: Asker,
+        request: &Request<'_>,
+        now: Now,
+    ) -> Option<Answer<'a>> {
+        match ask(request, &self.gate) {
+            Some(Ok(ask)) => {
+                self.asking.push_back((asker, ask));
+                return None;
+            }
+            Some(Err(refusal)) => return Some(asks::refusal(&refusal, &mut self.text)),
+            None => {}
+        }
         // Straight from the counters: some ten nanoseconds a backend, so every answer tells this very instant.
         self.board.refresh(now);
         match request.path {
             b"/healthz" | b"/readyz" => self.vitals.tell_health(self.board.server_mut(), now),
-            b"/metrics" => {
+            b"/metrics" if self.gate.admits(request) => {
                 self.vitals.tell_all(self.board.server_mut(), now);
                 self.board.refresh_details();
             }

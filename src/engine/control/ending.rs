@@ -1,7 +1,12 @@
 //! The graceful end: its steps are [`Phase`](crate::replay::ending::Phase)'s.
 
+use std::io::{self, ErrorKind};
+
+use mio::Events;
+
 use super::Control;
 use crate::clock::Now;
+use crate::limits::PARTING;
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,36 @@ impl Control {
         );
         self.drain_until = Some(self.phase.begin(self.settings.drain_timeout, now));
         self.backends.handle_stop(now);
+        self.listener.begin_end();
+        self.links.shared.stages.stop();
+    }
+
+    /// Lets nobody in any more, and answers those who are in: for a moment, and about nothing else.
+    pub(super) fn part(&mut self, events: &mut Events) -> io::Result<()> {
+        self.listener.shut();
+        let until = self.clock.now().after(PARTING);
+        loop {
+            let now = self.clock.now();
+            self.listener
+                .handle_deadlines(self.poll.registry(), now, &mut self.door);
+            let left = until.saturating_sub(now.monotonic);
+            if self.listener.is_quiet() || left.is_zero() {
+                return Ok(());
+            }
+            let due = self.listener.next_deadline();
+            let timeout = due.map_or(left, |due| left.min(due.saturating_sub(now.monotonic)));
+            match self.poll.poll(events, Some(timeout)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let now = self.clock.now();
+            for event in &*events {
+                if self.listener.owns(event.token()) {
+                    self.listener
+                        .handle_event(event, self.poll.registry(), now, &mut self.door);
+                }
+            }
+        }
     }
 
     /// The steps of the graceful end, as far as they go by now.

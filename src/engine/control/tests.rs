@@ -1,5 +1,7 @@
 //! Control over real sockets and folders, against a stand-in, with the other threads played by the test.
 
+mod asks;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -80,6 +82,8 @@ impl Bench {
                     said: Vec::new(),
                 })
             }),
+            rotate: Arc::new(|| Ok("rotated".to_owned())),
+            handed_over: None,
             signals: false,
             seed: 1,
         })

@@ -1,7 +1,7 @@
 //! Opening the door, and letting connections in.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -34,6 +34,16 @@ pub enum ListenError {
         /// Where we were to listen.
         address: SocketAddr,
     },
+    /// systemd's socket is another one.
+    #[error(
+        "cannot listen on {address}: the socket that systemd handed over is at {found}; make ListenStream= of the .socket unit and network.bind and network.port of the configuration say the same"
+    )]
+    Elsewhere {
+        /// Where we were to listen.
+        address: SocketAddr,
+        /// Where the socket is.
+        found: SocketAddr,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {cause}")]
     Other {
@@ -55,14 +65,35 @@ impl ListenError {
     }
 }
 
-/// Opens the listening socket and registers it.
+/// Opens the listening socket, or takes the one that was `handed_over`, and registers it.
 pub(super) fn open(
     options: &ListenerOptions,
+    handed_over: Option<TcpListener>,
     registry: &Registry,
     token: Token,
 ) -> Result<(mio::net::TcpListener, SocketAddr), ListenError> {
+    if let Some(found) = handed_over.as_ref().map(TcpListener::local_addr) {
+        let found = found.map_err(|cause| ListenError::new(options.address, cause))?;
+        // Any port will do where the configuration leaves it open. Another address would be another rule of who can reach us.
+        let address = SocketAddr::new(
+            options.address.ip(),
+            match options.address.port() {
+                0 => found.port(),
+                port => port,
+            },
+        );
+        if found != address {
+            return Err(ListenError::Elsewhere { address, found });
+        }
+    }
     let attempt = || {
-        let socket = socket::listen(options.address, &options.socket)?;
+        let socket = match handed_over {
+            None => socket::listen(options.address, &options.socket)?,
+            Some(socket) => {
+                socket::adopt(&socket, &options.socket)?;
+                socket
+            }
+        };
         let address = socket.local_addr()?;
         let mut socket = mio::net::TcpListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
@@ -118,7 +149,10 @@ impl Listener {
                 return;
             }
             self.budget.charge(1, now);
-            match self.socket.accept() {
+            let Some(socket) = &self.socket else {
+                return;
+            };
+            match socket.accept() {
                 Ok((stream, peer)) => {
                     (may_evict, accepted) = (true, accepted + 1);
                     self.admit(stream, peer, registry, now, answers);
@@ -177,9 +211,13 @@ impl Listener {
             return;
         }
         self.serial += 1;
+        let mut http = ServerConnection::new(self.options.limits, now);
+        if self.is_ending {
+            http.end_with_next_answer();
+        }
         entry.insert(Connection {
             stream,
-            http: ServerConnection::new(self.options.limits, now),
+            http,
             serial: self.serial,
             // A deferred accept means that the request is here already.
             is_readable: true,

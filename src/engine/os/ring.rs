@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **Soundness.** What the kernel may read or write is owned by the ring from before an operation is pushed until its last completion was taken: addresses,
-//! heads (copied) and shares of chunks by their [`Socket`], received bytes by [`Buffers`]. A closed socket is kept, with all its memory, until nothing of it is under
+//! heads (copied) and shares of chunks by their `Socket`, received bytes by `Buffers`. A closed socket is kept, with all its memory, until nothing of it is under
 //! way. A ring that goes while something is (a panic, a kernel that does not complete) leaks that memory rather than freeing it.
 //!
 //! Sent and connected come before received among what was completed at one time: an answer can't overtake the end of its request.

@@ -1,9 +1,10 @@
-//! TCP sockets: one that listens, with the options that HA's operators can set, and one for a ring to connect.
+//! TCP sockets: one that listens, our own or handed over by systemd, with the options that HA's operators can set; and one for a ring to connect.
 
 use std::io;
 use std::mem::size_of;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How a socket is to listen.
@@ -29,20 +30,87 @@ pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpLis
     if options.reuse_port {
         set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     }
-    if options.no_delay {
-        set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    }
-    if let Some(delay) = options.defer_accept {
-        let seconds = i32::try_from(delay.as_secs().max(1)).unwrap_or(i32::MAX);
-        set_option(&socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
-    }
+    set_accepted(&socket, options)?;
     bind(&socket, &address)?;
     // SAFETY: no pointer is passed; the descriptor is open.
     check(unsafe { libc::listen(socket.as_raw_fd(), options.backlog) })?;
     Ok(TcpListener::from(socket))
 }
 
-fn set_option(socket: &OwnedFd, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+/// What accepted connections inherit.
+fn set_accepted(socket: &impl AsRawFd, options: &SocketOptions) -> io::Result<()> {
+    if options.no_delay {
+        set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    }
+    if let Some(delay) = options.defer_accept {
+        let seconds = i32::try_from(delay.as_secs().max(1)).unwrap_or(i32::MAX);
+        set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
+    }
+    Ok(())
+}
+
+/// Gives a socket that listens already the options of ours, and makes it nonblocking. What waits to be accepted goes on waiting.
+///
+/// # Errors
+/// Those of fcntl(2), setsockopt(2) and listen(2), as they are.
+pub fn adopt(socket: &TcpListener, options: &SocketOptions) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    set_accepted(socket, options)?;
+    // SAFETY: no pointer is passed; the descriptor is open.
+    check(unsafe { libc::listen(socket.as_raw_fd(), options.backlog) })
+}
+
+/// The listening TCP socket that systemd has handed over to this process (`LISTEN_FDS`, `LISTEN_PID`), if it has. Once: later calls find none.
+///
+/// # Errors
+/// It has handed over something else, or more than one; or the variables make no sense.
+pub fn take_handed_over() -> io::Result<Option<TcpListener>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Ok(None);
+    }
+    let mut descriptors = sd_notify::listen_fds()?;
+    let Some(raw) = descriptors.next() else {
+        return Ok(None);
+    };
+    let strange = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
+    if descriptors.len() > 0 {
+        return Err(strange(
+            "there is more than one; give its .socket unit one ListenStream=",
+        ));
+    }
+    // SAFETY: systemd opened it for this process alone, `listen_fds` has just found it open, and `TAKEN` lets nobody take it twice.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    if option(&socket, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_STREAM
+        || option(&socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 1
+    {
+        return Err(strange("it is no TCP socket that listens"));
+    }
+    let socket = TcpListener::from(socket);
+    // A Unix socket has no such address.
+    socket
+        .local_addr()
+        .map_err(|_| strange("it is no TCP socket that listens"))?;
+    Ok(Some(socket))
+}
+
+fn option(socket: &OwnedFd, level: i32, name: i32) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut bytes = length::<libc::c_int>();
+    // SAFETY: both pointers are to values that live through the call, and the length is that of the first.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut bytes,
+        )
+    })?;
+    Ok(value)
+}
+
+fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the pointer is to an int that lives through the call, and the length is an int's.
     check(unsafe {
         libc::setsockopt(
@@ -203,6 +271,33 @@ mod tests {
             ..PLAIN
         };
         check("127.0.0.1:0", all);
+    }
+
+    #[test]
+    fn an_adopted_socket_is_like_our_own_and_keeps_who_waits() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut early = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        early.write_all(b"x").unwrap();
+        let options = SocketOptions {
+            defer_accept: Some(Duration::from_secs(1)),
+            ..PLAIN
+        };
+        adopt(&listener, &options).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        drop(accepted);
+        let mut late = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        late.write_all(b"x").unwrap();
+        listener.set_nonblocking(false).unwrap();
+        assert!(listener.accept().unwrap().0.nodelay().unwrap());
+    }
+
+    #[test]
+    fn nothing_is_taken_where_nothing_was_handed_over() {
+        assert!(take_handed_over().unwrap().is_none());
     }
 
     #[test]

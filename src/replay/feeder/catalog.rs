@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::ledger::rejected;
 use crate::limits::FILE_QUIET_MS;
 use crate::replay::disk::{LogEntry, LogMeta};
 use crate::replay::feeder::log_file::{Begun, LogFile, Loss, Observed, Stage};
@@ -97,6 +98,8 @@ impl<L> Catalog<L> {
         starting: bool,
         resume_byte: impl Fn(&LogMeta) -> u64,
     ) -> Vec<Loss> {
+        // What we are about to give to ourselves is not ready.
+        entries.retain(|entry| entry.name != rejected::STAGED);
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         let mut losses = Vec::new();
         let mut known = vec![false; entries.len()];
@@ -122,7 +125,7 @@ impl<L> Catalog<L> {
         for (entry, _) in entries.into_iter().zip(known).filter(|(_, known)| !known) {
             let mut file = LogFile::new(entry, now);
             if starting && !planted!(ForgetRestart) {
-                file.sent_below = file.meta.bytes;
+                file.sent_below = file.sent_below.max(file.meta.bytes);
             }
             self.files.push(file);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::ledger::identity::Identity;
+use crate::ledger::rejected;
 use crate::limits::FILE_QUIET_MS;
 use crate::replay::disk::{LogEntry, LogMeta};
 use crate::replay::feeder::cursor::Cursor;
@@ -74,10 +75,12 @@ impl<L> LogFile<L> {
         let slip = u64::from(planted!(QuietTooEarly));
         let now_nanos = (now.unix + slip).saturating_mul(1_000_000_000);
         let age = Duration::from_nanos(now_nanos.saturating_sub(entry.meta.modified_nanos));
+        // Lines that were taken back can have been sent: whoever tries a record often enough sets it aside.
+        let was_sent = rejected::is_returned(&entry.name);
         Self {
             name: Arc::from(entry.name),
             meta: entry.meta,
-            sent_below: 0,
+            sent_below: if was_sent { u64::MAX } else { 0 },
             unlinked: false,
             deleted: false,
             log: None,

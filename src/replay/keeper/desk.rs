@@ -26,8 +26,8 @@ use crate::replay::keeper::fault::Fault;
 use crate::replay::keeper::outbox::Outbox;
 use crate::replay::keeper::rejects::RejectedLog;
 use crate::replay::messages::{
-    BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, KeeperMail, KeeperSettings,
-    Party, Rejection, Segment, Settled,
+    BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, Filter, KeeperMail,
+    KeeperSettings, Party, Rejection, Rework, Reworked, Segment, Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::spares::Spares;
@@ -73,6 +73,8 @@ pub(super) struct Desk {
     /// Empty, or a rejected line stands first, or there is no ledger.
     held: VecDeque<Held>,
     rejected: RejectedLog,
+    /// Lines that were set aside in this run.
+    set_aside: u64,
     /// Files of the original's that the next checkpoint replaces.
     replaced: Vec<String>,
     /// When the next checkpoint may be written.
@@ -92,6 +94,7 @@ impl Desk {
             flush: None,
             held: VecDeque::new(),
             rejected: RejectedLog::default(),
+            set_aside: 0,
             replaced: Vec::new(),
             checkpoint_at: Duration::ZERO,
             fault: Fault::default(),
@@ -106,6 +109,16 @@ impl Desk {
 
     pub(super) fn info(&self) -> &BackendInfo {
         &self.info
+    }
+
+    /// Lines that were set aside in this run, those among them that had been before.
+    pub(super) fn lines_set_aside(&self) -> u64 {
+        self.set_aside
+    }
+
+    /// Its ledger; none while its state could not be read.
+    pub(super) fn ledger(&self) -> Option<&BackendLedger> {
+        self.ledger.as_ref()
     }
 
     /// Its ledger, while state can be written: otherwise nothing may be deleted.
@@ -141,7 +154,14 @@ impl Desk {
             KeeperMail::Flushed { epoch, party, .. } => {
                 self.hold_or_apply(Held::Flushed(epoch, party), tools)
             }
-            KeeperMail::Backend(_) | KeeperMail::Settings(_) | KeeperMail::Stop => {
+            KeeperMail::Rework {
+                ask, what, filter, ..
+            } => self.rework(ask, what, &filter, tools),
+            KeeperMail::Backend(_)
+            | KeeperMail::SyncPoint { .. }
+            | KeeperMail::ForgetSyncPoint { .. }
+            | KeeperMail::Settings(_)
+            | KeeperMail::Stop => {
                 unreachable!("these are the keeper's own")
             }
         }
@@ -256,6 +276,7 @@ impl Desk {
                 tools.spares.give(batch);
             }
             Held::Rejected(rejection) => {
+                self.set_aside += 1;
                 let settled = Settled {
                     segment: rejection.segment,
                     line: rejection.line,
@@ -286,6 +307,46 @@ impl Desk {
             lines,
             bytes,
             epoch: self.epoch,
+        });
+    }
+
+    /// Does what is asked with rejected lines. A full file is no reason not to: it makes room.
+    fn rework<D: Disk>(
+        &mut self,
+        ask: u64,
+        what: Rework,
+        filter: &Filter,
+        tools: &mut Tools<'_, D>,
+    ) {
+        let backend = &*self.info.name;
+        let outcome = self
+            .rejected
+            .rework(tools.disk, backend, what, filter, tools.now.unix)
+            .map_err(|error| error.to_string());
+        match &outcome {
+            Ok(Reworked { done: 0, .. }) => {}
+            Ok(Reworked { done, left, .. }) if what == Rework::Replay => {
+                tracing::info!(
+                    backend,
+                    lines = done,
+                    left,
+                    "rejected lines are replayed, as asked"
+                );
+            }
+            Ok(Reworked { done, left, .. }) => {
+                tracing::warn!(
+                    backend,
+                    lines = done,
+                    left,
+                    "rejected lines were thrown away, as asked"
+                );
+            }
+            Err(why) => tracing::error!(backend, why, "rejected lines stay where they are"),
+        }
+        tools.outbox.control(ControlMail::Reworked {
+            backend: self.info.id,
+            ask,
+            outcome,
         });
     }
 

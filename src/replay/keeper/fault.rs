@@ -53,8 +53,8 @@ impl Fault {
         if self.text() != Some(&text) {
             tracing::error!(
                 backend = &*info.name,
-                why = text,
-                "state cannot be kept: this backend waits until it can"
+                cause = text,
+                "its state cannot be written, so nothing more is read for it; it is tried again"
             );
             outbox.control(ControlMail::StoreFault {
                 backend: info.id,
@@ -82,7 +82,7 @@ impl Fault {
     pub(super) fn clear(&mut self, info: &BackendInfo, outbox: &mut Outbox) {
         if self.0.take().is_some() {
             info.counters.state_faulty.set(0);
-            tracing::info!(backend = &*info.name, "state can be kept again");
+            tracing::info!(backend = &*info.name, "its state can be written again");
             outbox.control(ControlMail::StoreFault {
                 backend: info.id,
                 fault: None,

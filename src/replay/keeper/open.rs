@@ -28,6 +28,13 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
         disk.remove_state(backend, CHECKPOINT_NEW)
             .map_err(doing("remove an unfinished checkpoint"))?;
     }
+    // What was being made of rejected lines and never took effect.
+    if has(rejected::NEXT) {
+        disk.remove_state(backend, rejected::NEXT)
+            .map_err(doing("remove an unfinished rejected.jsonl"))?;
+        // It is in nobody's way where it cannot be removed.
+        let _ = disk.delete_log(backend, rejected::STAGED);
+    }
     if has(rejected::NAME) {
         mend_rejected(disk, backend)?;
     }
@@ -102,6 +109,7 @@ fn find_statuses(
         CHECKPOINT,
         CHECKPOINT_NEW,
         rejected::NAME,
+        rejected::NEXT,
         legacy::TOTALS_NAME,
     ];
     let mut statuses = Vec::new();
@@ -128,7 +136,7 @@ fn read_totals(disk: &mut impl Disk, backend: &str) -> Result<Option<LegacyTotal
         return Ok(None);
     };
     Ok(LegacyTotals::decode(&bytes)
-        .inspect_err(|why| tracing::warn!(backend, file = legacy::TOTALS_NAME, %why, "the original's totals cannot be taken over"))
+        .inspect_err(|why| tracing::warn!(backend, file = legacy::TOTALS_NAME, %why, "the original's totals cannot be taken over; counting starts at zero"))
         .ok())
 }
 

@@ -3,8 +3,12 @@
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::{self, RejectedLine};
 use crate::replay::disk::Disk;
+use crate::replay::keeper::rework::rework;
 use crate::replay::keeper::store::{AppendFile, StoreError};
-use crate::replay::messages::Rejection;
+use crate::replay::messages::{Filter, Rejection, Rework, Reworked};
+
+/// Lines of one write that are told of one by one.
+const TOLD_MAX: usize = 5;
 
 /// See the module.
 #[derive(Debug)]
@@ -41,10 +45,20 @@ impl RejectedLog {
         let write_bytes_max =
             usize::try_from(room).map_or(write_bytes_max, |room| room.min(write_bytes_max));
         self.encoded.clear();
-        let mut count = 0;
+        let (mut count, mut told) = (0, Vec::new());
         for line in lines {
             line.encode(&mut self.encoded);
             count += 1;
+            if told.len() < TOLD_MAX {
+                let RejectedLine {
+                    file,
+                    line,
+                    reason,
+                    detail,
+                    ..
+                } = line;
+                told.push((file, line, reason, detail));
+            }
             if self.encoded.len() >= write_bytes_max {
                 break;
             }
@@ -52,7 +66,47 @@ impl RejectedLog {
         self.file.append(disk, backend, &self.encoded)?;
         // A line can have tens of megabytes: that much is not kept for the next.
         self.encoded.shrink_to(write_bytes_max);
+        tell(backend, &told, count);
         Ok(count)
+    }
+
+    /// Takes lines out. See [`rework`].
+    pub(super) fn rework(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        what: Rework,
+        filter: &Filter,
+        unix: u64,
+    ) -> Result<Reworked, StoreError> {
+        let bytes = self.file.bytes(disk, backend)?;
+        let reworked = rework(disk, backend, bytes, what, filter, unix)?;
+        if reworked.done > 0 {
+            self.file = AppendFile::new(rejected::NAME);
+        }
+        Ok(reworked)
+    }
+}
+
+/// Says what was set aside, each with its place and reason as far as they are few.
+fn tell(backend: &str, told: &[(String, u64, String, String)], count: usize) {
+    for (file, line, reason, cause) in told {
+        tracing::warn!(
+            backend,
+            file,
+            line,
+            reason,
+            cause,
+            "a line is set aside in rejected.jsonl; nothing waits for it, and it can be replayed when the cause is mended"
+        );
+    }
+    let lines = count - told.len();
+    if lines > 0 {
+        tracing::warn!(
+            backend,
+            lines,
+            "as many more lines are set aside in rejected.jsonl with those"
+        );
     }
 }
 

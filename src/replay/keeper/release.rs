@@ -114,7 +114,7 @@ impl<L> Releaser<L> {
                         backend,
                         file,
                         why,
-                        "lines written to a deleted log are not set aside yet"
+                        "lines written to a log after it was deleted can't be set aside yet; it is tried again"
                     );
                     !last
                 }

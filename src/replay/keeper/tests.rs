@@ -1,7 +1,9 @@
 //! The keeper over a disk in memory that dies, fills up and lies about syncs.
 
 mod durable;
+mod points;
 mod rejects;
 mod releases;
+mod rework;
 mod rig;
 mod starts;

@@ -31,6 +31,11 @@ pub(super) enum State {
         since: Now,
     },
     Up(Up),
+    /// An operator wants nothing replayed to it. `is_unresolved`: its name has not been looked up with success.
+    Paused {
+        since: Now,
+        is_unresolved: bool,
+    },
     /// The server ends: nothing is probed or opened any more.
     Ended {
         since: Now,
@@ -99,6 +104,7 @@ impl State {
             Self::Down { .. } => "down",
             Self::Refused { .. } => "refused",
             Self::Up(_) => "up",
+            Self::Paused { .. } => "paused",
             Self::Ended { .. } => "ended",
         }
     }
@@ -110,6 +116,9 @@ impl State {
             Self::Refused { .. } => Some(
                 "it refuses our user and password (401): correct the file at sync.auth_path and send SIGHUP",
             ),
+            Self::Paused { .. } => {
+                Some("an operator paused it; `hustdbsync ctl resume`, or a restart, ends that")
+            }
             Self::Ended { .. } => Some("the server ends"),
             Self::Up(_) => None,
         }
@@ -121,6 +130,7 @@ impl State {
             Self::Unresolved { since, .. }
             | Self::Down { since, .. }
             | Self::Refused { since }
+            | Self::Paused { since, .. }
             | Self::Ended { since } => since.unix,
             Self::Up(up) => up.since.unix,
         }

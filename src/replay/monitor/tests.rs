@@ -38,6 +38,10 @@ enum Event {
     Backlog(bool),
     Resolved(Result<(), String>),
     Password,
+    Pause,
+    Resume,
+    /// An operator wants a probe.
+    Wanted,
     Stop,
 }
 
@@ -89,6 +93,9 @@ impl Bench {
             Event::Backlog(backlog) => self.monitor.handle_backlog(backlog, now),
             Event::Resolved(found) => self.monitor.handle_resolved(found, now),
             Event::Password => self.monitor.handle_password(now),
+            Event::Pause => drop(self.monitor.handle_pause(now)),
+            Event::Resume => drop(self.monitor.handle_resume(now)),
+            Event::Wanted => drop(self.monitor.handle_probe_wanted(now)),
             Event::Stop => self.monitor.handle_stop(now),
         }
         self.follow_orders();
@@ -606,6 +613,86 @@ fn the_end_flushes_what_is_up_and_orders_nothing_more() {
     assert!(down.monitor.is_flushed());
 }
 
+#[test]
+fn a_pause_is_a_way_to_be_down_that_a_resume_ends_at_once() {
+    let expected = with(comes_up(0, 0), &[(3000, flush(1)), (50_000, PROBE)]);
+    let expected = with(expected, &[(50_000, open(1)), (50_000, NOT_READY)]);
+    let mut bench = Bench::new(settings(), false);
+    let script = [
+        (3000, Event::Pause),
+        (20_000, Event::Password),
+        (50_000, Event::Resume),
+    ];
+    run(&mut bench, &script[..2], 40_000);
+    assert_eq!(bench.monitor.state_word(), "paused");
+    assert!(bench.monitor.why().unwrap().contains("ctl resume"));
+    assert!(
+        !bench.monitor.handle_pause(at(40_000)),
+        "it is paused already"
+    );
+    assert!(!bench.monitor.handle_probe_wanted(at(40_000)));
+    run(&mut bench, &script[2..], 50_000);
+    assert_eq!(bench.orders, expected);
+    assert!(!bench.monitor.handle_resume(at(50_000)), "it is not paused");
+}
+
+#[test]
+fn one_that_is_resumed_before_everyone_has_let_go_waits_for_that() {
+    let mut bench = Bench::new(settings(), false);
+    let script = [
+        (2500, Event::Flushes(false)),
+        (3000, Event::Pause),
+        (3100, Event::Resume),
+        (9000, Event::Flushed(1)),
+    ];
+    run(&mut bench, &script[..3], 8900);
+    assert_eq!(bench.monitor.state_word(), "down");
+    run(&mut bench, &script[3..], 9100);
+    assert_eq!(
+        (bench.monitor.state_word(), bench.monitor.epoch()),
+        ("up", 1)
+    );
+}
+
+#[test]
+fn one_without_an_address_that_is_paused_is_looked_up_when_it_is_resumed() {
+    for found in [Ok(()), Err("no such name".to_owned())] {
+        let is_found = found.is_ok();
+        let mut bench = Bench::new(settings(), true);
+        let script = [
+            (10, Event::Pause),
+            (20, Event::Resolved(found)),
+            (30_000, Event::Resume),
+        ];
+        run(&mut bench, &script, 30_000);
+        let last = bench.orders.iter().map(|(_, order)| *order).next_back();
+        let word = bench.monitor.state_word();
+        if is_found {
+            assert_eq!(word, "up");
+            assert!(bench.orders.contains(&(30_000, PROBE)));
+        } else {
+            assert_eq!((word, last), ("unresolved", Some(Order::Resolve)));
+        }
+        assert!(bench.orders[1].0 == 30_000, "nothing is ordered in a pause");
+    }
+}
+
+#[test]
+fn a_probe_that_is_wanted_comes_before_a_pause_of_failures_ends() {
+    let mut bench = Bench::new(settings(), false);
+    let script = [
+        (3000, Event::Trouble(0, Trouble::Refused)),
+        (3100, Event::Wanted),
+    ];
+    run(&mut bench, &script, 3100);
+    let last = bench
+        .orders
+        .iter()
+        .rev()
+        .find(|(_, order)| matches!(order, Order::Probe { .. }));
+    assert_eq!(last.map(|(ms, _)| *ms), Some(3100), "{:?}", bench.orders);
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let trouble = prop_oneof![
         Just(broken()),
@@ -630,6 +717,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Resolved(Ok(()))),
         1 => Just(Event::Resolved(Err("no".to_owned()))),
         1 => Just(Event::Password),
+        1 => prop_oneof![Just(Event::Pause), Just(Event::Resume), Just(Event::Wanted)],
     ]
 }
 

@@ -106,7 +106,7 @@ impl Monitor {
     /// When to probe next; none: not before something happens.
     pub(super) fn probe_at(&self) -> Option<Duration> {
         match self.state {
-            State::Unresolved { .. } | State::Ended { .. } => None,
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => None,
             _ if self.probing.out.is_some() => None,
             _ if self.probing.password_next => Some(Duration::ZERO),
             _ => Some(self.probing.at),

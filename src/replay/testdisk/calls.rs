@@ -91,6 +91,31 @@ impl Disk for TestDisk {
         Ok(())
     }
 
+    fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.world().stage_log(backend, name, bytes)
+    }
+
+    fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        let fate = world.enter(Op::SyncStaged)?;
+        let inode = world.log_inode(backend, name).ok_or_else(gone)?;
+        match fate {
+            Fate::Well => world.inodes[inode].sync(),
+            Fate::Fails(_) => world.inodes[inode].unsynced.clear(),
+            Fate::Dies => {}
+        }
+        fate.into_result()
+    }
+
+    fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::PublishLog)?;
+        world.log_inode(backend, from).ok_or_else(gone)?;
+        let folder = world.logs.get_mut(backend).ok_or_else(gone)?;
+        folder.change(Naming::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
         self.world().call(Op::ListState)?;
         Ok(self.world().state.keys().cloned().collect())

@@ -250,6 +250,30 @@ impl World {
         self.state.get(backend)?.seen.get(name).copied()
     }
 
+    pub(super) fn log_inode(&self, backend: &str, name: &str) -> Option<usize> {
+        self.logs.get(backend)?.seen.get(name).copied()
+    }
+
+    /// Writes bytes at the end of a log that is being made; a call that fails takes half of them.
+    pub(super) fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let fate = self.enter(Op::StageLog)?;
+        let taken = if fate == Fate::Well {
+            bytes.len()
+        } else {
+            bytes.len() / 2
+        };
+        let known = self.log_inode(backend, name);
+        let inode = known.unwrap_or_else(|| self.new_inode());
+        let folder = self.logs.get_mut(backend).ok_or_else(gone)?;
+        if known.is_none() {
+            folder.change(Naming::Link(name.to_owned(), inode));
+        }
+        let now = self.now_nanos;
+        let file = &mut self.inodes[inode];
+        file.write(Write::At(file.seen.len(), bytes[..taken].to_vec()), now);
+        fate.into_result()
+    }
+
     pub(super) fn make_state(&mut self, backend: &str, name: &str) -> usize {
         if let Some(inode) = self.state_inode(backend, name) {
             return inode;

@@ -209,3 +209,19 @@ fn no_name_breaks_the_text() {
         "{text}"
     );
 }
+
+#[test]
+fn the_largest_scrape_fits_what_may_wait_at_the_door() {
+    let mut board = Board::new(Now::default());
+    for number in 0..crate::limits::BACKENDS_MAX {
+        let name = format!("backend-{number:04}.hustdb.example.com:8085");
+        board.add(&name, Arc::default(), Now::default());
+    }
+    let mut text = String::new();
+    write(board.snapshot(), Form::OpenMetrics, &mut text);
+    assert!(
+        text.len() * 2 <= crate::limits::HTTP_UNSENT_BYTES_MAX,
+        "{} bytes",
+        text.len()
+    );
+}

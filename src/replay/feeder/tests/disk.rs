@@ -215,6 +215,18 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn stage_log(&mut self, _: &str, _: &str, _: &[u8]) -> io::Result<()> {
+        no_state()
+    }
+
+    fn sync_staged_log(&mut self, _: &str, _: &str) -> io::Result<()> {
+        no_state()
+    }
+
+    fn publish_log(&mut self, _: &str, _: &str, _: &str) -> io::Result<()> {
+        no_state()
+    }
+
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
         no_state()
     }

@@ -45,6 +45,7 @@ impl Desk {
         self.rejected
             .write(tools.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
         for (_, was_counted) in lines {
+            self.set_aside += 1;
             self.expect_ledger().count_set_aside(*was_counted);
         }
         self.info
@@ -166,7 +167,7 @@ impl Desk {
                     "the original's status is taken over, its file removed"
                 ),
                 Err(cause) => {
-                    tracing::warn!(backend, file, %cause, "cannot remove a status file of the original")
+                    tracing::warn!(backend, file, %cause, "a status file of the original cannot be removed; it stays until the next start, and is not read beside our checkpoint")
                 }
             }
         }

@@ -209,6 +209,28 @@ impl Rig {
         }));
     }
 
+    /// A segment of lines that have other lengths than ten.
+    pub(super) fn send_segment_of(
+        &self,
+        segment: u64,
+        file: u64,
+        first_line: u64,
+        lines: u32,
+        end_byte: u64,
+    ) {
+        self.send(KeeperMail::Segment(Segment {
+            segment: SegmentId(segment),
+            backend: B,
+            file: FileId(file),
+            first_line,
+            first_byte: 0,
+            end_byte,
+            lines,
+            settled_before: Vec::new(),
+            written_unix: START_UNIX,
+        }));
+    }
+
     pub(super) fn settle(&self, segment: u64, lines: &[u32]) {
         let settled = |&line: &u32| Settled {
             segment: SegmentId(segment),
@@ -222,9 +244,13 @@ impl Rig {
     }
 
     pub(super) fn reject(&self, segment: u64, line: u32) {
+        self.reject_of(1, segment, line);
+    }
+
+    pub(super) fn reject_of(&self, file: u64, segment: u64, line: u32) {
         self.send(KeeperMail::Rejected(Box::new(Rejection {
             backend: B,
-            file: FileId(1),
+            file: FileId(file),
             segment: SegmentId(segment),
             line,
             offset: Some(line * 10),

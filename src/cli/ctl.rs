@@ -1,0 +1,226 @@
+//! `ctl`: tells a running server what to do, and says what it answers.
+
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Subcommand;
+
+use super::status::StatusTarget;
+use super::status::client::{self, in_query};
+use super::{Failure, backend_name};
+use crate::engine::os::process::try_lock;
+use crate::limits::{DRAIN_EXTRA_MS, KEEPER_END_MS, RATE_MAX, THREAD_END_MS};
+
+/// How long the server may take for an answer. It answers from memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks whether it has ended.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a server can be told.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Replay nothing to a backend, until it is resumed or the server is restarted
+    ///
+    /// What is in flight to it is taken back, as if it were down; nothing is lost, and its logs grow. It is not probed meanwhile. Reading the configuration
+    /// again does not end a pause; a restart does, so that nobody's forgotten pause outlives the process that shows it.
+    Pause {
+        /// Whom, host:port
+        #[arg(value_parser = backend_name)]
+        backend: String,
+    },
+    /// Go on with a backend that was paused: it is probed at once
+    Resume {
+        /// Whom, host:port
+        #[arg(value_parser = backend_name)]
+        backend: String,
+    },
+    /// Bound the rate of a backend, until the server is restarted
+    Rate {
+        /// Whom, host:port
+        #[arg(value_parser = backend_name)]
+        backend: String,
+        /// Records a second; 0 is no bound, `default` is sync.max_rate_per_backend
+        #[arg(value_parser = rate, value_name = "RATE")]
+        rate: String,
+    },
+    /// Probe a backend now, whatever pause its failures have earned
+    Probe {
+        /// Whom, host:port
+        #[arg(value_parser = backend_name)]
+        backend: String,
+    },
+    /// Begin the server's own log file anew, after logrotate or somebody else has moved it
+    ///
+    /// Of a daemon, which writes logs/YYYY-MM-DD.log beside its configuration; a server in the foreground has no such file, and says so.
+    Rotate,
+    /// Finish what is in flight, write what is settled, and end with 0; wait until that is done
+    Drain,
+}
+
+fn rate(text: &str) -> Result<String, String> {
+    let count = text.parse::<u32>().ok().filter(|count| *count <= RATE_MAX);
+    if text == "default" || count.is_some() && !text.starts_with('+') {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "records a second up to {RATE_MAX}, 0 for no bound, or `default`"
+    ))
+}
+
+impl Verb {
+    fn path(&self) -> String {
+        let of =
+            |verb: &str, backend: &str| format!("/v1/control/{verb}?backend={}", in_query(backend));
+        match self {
+            Self::Pause { backend } => of("pause", backend),
+            Self::Resume { backend } => of("resume", backend),
+            Self::Rate { backend, rate } => format!("{}&rate={rate}", of("rate", backend)),
+            Self::Probe { backend } => of("probe", backend),
+            Self::Rotate => "/v1/control/rotate".to_owned(),
+            Self::Drain => "/v1/control/drain".to_owned(),
+        }
+    }
+}
+
+/// Tells the server. `state` and `drain_timeout` are for the end of one that is to drain.
+pub(super) fn tell(
+    verb: &Verb,
+    target: &StatusTarget,
+    state: &Path,
+    drain_timeout: Duration,
+) -> Result<(), Failure> {
+    let held = Held::look(state);
+    let reply = client::send(target, "POST", &verb.path(), ANSWER_TIMEOUT)?;
+    let Some(line) = reply.line() else {
+        let what = format!("with status {}", reply.code);
+        return Err(client::foreign(target.addr, &what).into());
+    };
+    if reply.code != 200 {
+        return Err(line.into());
+    }
+    println!("{line}");
+    match verb {
+        Verb::Drain => wait_for_end(held, target, drain_timeout),
+        _ => Ok(()),
+    }
+}
+
+/// The lock of the state folder, which a server gives up last of all.
+struct Held {
+    file: File,
+    path: PathBuf,
+    /// What stood in it, the server's number.
+    holder: String,
+}
+
+impl Held {
+    /// None where it can't be read.
+    fn look(state: &Path) -> Option<Self> {
+        let path = state.join(".lock");
+        Some(Self {
+            file: File::open(&path).ok()?,
+            holder: fs::read_to_string(&path).ok()?,
+            path,
+        })
+    }
+
+    /// Whether it is still the same server's.
+    fn is_held(&self) -> bool {
+        let same = fs::read_to_string(&self.path).is_ok_and(|holder| holder == self.holder);
+        // Where it is free, this process holds it for the blink until it ends.
+        same && !try_lock(&self.file).unwrap_or(false)
+    }
+}
+
+/// Returns when the server has given up its state: then another one can start. Where that can't be seen, when nobody listens at its door any
+/// more; that would not do for a door that systemd holds open.
+fn wait_for_end(
+    held: Option<Held>,
+    target: &StatusTarget,
+    drain_timeout: Duration,
+) -> Result<(), Failure> {
+    let runs = || match &held {
+        Some(held) => held.is_held(),
+        None => TcpStream::connect_timeout(&target.addr, ANSWER_TIMEOUT).is_ok(),
+    };
+    let allowance = Duration::from_millis(DRAIN_EXTRA_MS + KEEPER_END_MS + 2 * THREAD_END_MS);
+    let patience = drain_timeout + allowance;
+    let end = Instant::now() + patience;
+    while runs() {
+        if Instant::now() > end {
+            return Err(format!(
+                "the server at {} still runs after {} s; its log tells what it waits for",
+                target.addr,
+                patience.as_secs()
+            )
+            .into());
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::files::StateLock;
+
+    #[test]
+    fn each_verb_has_its_path() {
+        let backend = "[::1]:8085".to_owned();
+        let of = |verb: Verb| verb.path();
+        for (verb, path) in [
+            (
+                Verb::Pause {
+                    backend: backend.clone(),
+                },
+                "/v1/control/pause?backend=%5B::1%5D:8085",
+            ),
+            (
+                Verb::Rate {
+                    backend,
+                    rate: "default".to_owned(),
+                },
+                "/v1/control/rate?backend=%5B::1%5D:8085&rate=default",
+            ),
+            (Verb::Drain, "/v1/control/drain"),
+        ] {
+            assert_eq!(of(verb), path);
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_or_default() {
+        for (text, is_right) in [
+            ("0", true),
+            ("100000000", true),
+            ("default", true),
+            ("100000001", false),
+            ("-1", false),
+            ("+1", false),
+            ("fast", false),
+            ("", false),
+        ] {
+            assert_eq!(rate(text).is_ok(), is_right, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_runs_until_its_lock_is_free_or_anothers() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(Held::look(state.path()).is_none());
+        let lock = StateLock::take(state.path()).unwrap();
+        let held = Held::look(state.path()).unwrap();
+        assert!(held.is_held());
+        drop(lock);
+        assert!(!held.is_held());
+        drop(held);
+        let lock = StateLock::take(state.path()).unwrap();
+        let held = Held::look(state.path()).unwrap();
+        fs::write(state.path().join(".lock"), "4711\n").unwrap();
+        assert!(!held.is_held(), "another one has started since");
+        drop(lock);
+    }
+}

@@ -1,0 +1,164 @@
+//! A file a day, `YYYY-MM-DD.log`, by local time as the original names them.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+
+use crate::cli::rotation::Followed;
+use crate::engine::files::{FILE_MODE, FOLDER_MODE};
+
+/// Writes to the file of the day that `today` tells.
+pub(super) struct DailyFile<F> {
+    folder: PathBuf,
+    today: F,
+    date: Date,
+    file: File,
+    rotation: Followed,
+}
+
+impl<F: FnMut() -> Date> DailyFile<F> {
+    /// Opens today's file, and makes the folder if it is missing.
+    ///
+    /// # Errors
+    /// Neither can be made; the sentence names the folder.
+    pub(super) fn open(folder: PathBuf, mut today: F) -> io::Result<Self> {
+        let named = |error: io::Error| {
+            let text = format!(
+                "the log folder {}: {error}; it must be writable",
+                folder.display()
+            );
+            io::Error::new(error.kind(), text)
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(&folder)
+            .map_err(named)?;
+        let date = today();
+        let file = append(&folder, date).map_err(named)?;
+        Ok(Self {
+            folder,
+            today,
+            date,
+            file,
+            rotation: Followed::new(),
+        })
+    }
+}
+
+fn append(folder: &Path, date: Date) -> io::Result<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .mode(FILE_MODE)
+        .open(folder.join(format!("{date}.log")))
+}
+
+impl<F: FnMut() -> Date> Write for DailyFile<F> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let date = (self.today)();
+        let rotates = self.rotation.take();
+        // Yesterday's file goes on where today's can't be made: a line in the wrong file is better than none.
+        if (date != self.date || rotates)
+            && let Ok(file) = append(&self.folder, date)
+        {
+            self.file = file;
+            self.date = date;
+        }
+        self.file.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_day_gets_a_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        let mut days = ["2026-11-22", "2026-11-22", "2026-11-23"]
+            .iter()
+            .map(|day| day.parse().unwrap());
+        let mut file = DailyFile::open(logs.clone(), move || days.next().unwrap()).unwrap();
+        file.write_all(b"one\n").unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(logs.join("2026-11-22.log")).unwrap(),
+            "one\n"
+        );
+        assert_eq!(
+            std::fs::read_to_string(logs.join("2026-11-23.log")).unwrap(),
+            "two\n"
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_begun_anew_when_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, moved) = (
+            folder.path().join("2026-11-22.log"),
+            folder.path().join("1"),
+        );
+        let mut file =
+            DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap()).unwrap();
+        file.write_all(b"one\n").unwrap();
+        std::fs::rename(&name, &moved).unwrap();
+        crate::cli::rotation::ask().unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(name).unwrap(), "two\n");
+    }
+
+    #[test]
+    fn others_than_the_group_read_no_log() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        let day = "2026-11-22";
+        drop(DailyFile::open(logs.clone(), || day.parse().unwrap()).unwrap());
+        for (path, mode) in [
+            (logs.clone(), 0o750),
+            (logs.join(format!("{day}.log")), 0o640),
+        ] {
+            let has = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(has & !mode, 0, "{} is {has:o}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_day_is_continued() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let mut file =
+                DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap())
+                    .unwrap();
+            file.write_all(b"line\n").unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("2026-11-22.log")).unwrap(),
+            "line\nline\n"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_made_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let folder = file.path().join("logs");
+        let error = DailyFile::open(folder.clone(), || Date::MIN)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("the log folder {}: ", folder.display())),
+            "{error}"
+        );
+    }
+}

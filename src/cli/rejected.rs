@@ -1,0 +1,253 @@
+//! `rejected`: the lines that were set aside; shown, replayed, or thrown away.
+//!
+//! What is shown is read from the state's files, with or without a server. To replay and to throw away is the server's, which has these files in its hands; where
+//! none runs, this command takes the state's lock and throws away by itself.
+
+mod read;
+mod select;
+mod show;
+
+use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use super::status::StatusTarget;
+use super::status::client::{self, StatusError, foreign};
+use super::{Failure, status};
+use crate::config::Config;
+use crate::engine::files::{LockError, RealDisk, StateLock};
+use crate::limits::REJECTED_IDS_MAX;
+use crate::replay::keeper::drop_rejected;
+use crate::replay::messages::Reworked;
+use crate::status::ask::RejectedReport;
+
+use select::Selection;
+
+/// How long the server may take. It reads and writes the whole of rejected.jsonl, which may be large.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What is to be done with lines that were set aside.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Verb {
+    /// A line for each: id, when, whose, where it stood, and why
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync rejected list\n  hustdbsync rejected list --backend 10.0.0.7:8085 --reason table_type --since 2h\n  hustdbsync rejected list --json | jq -r .reason | sort | uniq -c"
+    )]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+        /// Print JSON, an object a line, with all that is known
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that is known of each, with its record decoded
+    #[command(
+        after_long_help = "Example:\n  hustdbsync rejected show --id 1f2e3d4c5b6a7988 --values"
+    )]
+    Show {
+        #[command(flatten)]
+        selection: Selection,
+        /// Print values too, not only their length
+        #[arg(long)]
+        values: bool,
+    },
+    /// Replay them, after the cause is mended: by the running server, each settled once
+    ///
+    /// The server takes the lines out of rejected.jsonl and reads them again, as a log of their own in the backend's folder. One that is refused again is
+    /// set aside again. hustdb's versions keep an older write from undoing a newer one, but it keeps no version of a key that was deleted: a write whose
+    /// key was deleted later brings that key back. Look at what you replay (rejected show).
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync rejected replay --backend 10.0.0.7:8085 --reason table_type\n  hustdbsync rejected replay --id 1f2e3d4c5b6a7988\n  hustdbsync rejected replay --all"
+    )]
+    Replay {
+        #[command(flatten)]
+        selection: Selection,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+    },
+    /// Throw them away, for good; by the running server, or by this command where none runs
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync rejected drop --id 1f2e3d4c5b6a7988\n  hustdbsync rejected drop --until 2026-11-01 --yes\n  hustdbsync rejected drop --all --yes"
+    )]
+    Drop {
+        #[command(flatten)]
+        selection: Selection,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// Yes, throw them away; not asked for where they are given by --id
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+impl Verb {
+    /// Why the arguments are wrong.
+    pub(super) fn wrong_use(&self) -> Option<&'static str> {
+        match self {
+            Self::List { .. } | Self::Show { .. } => None,
+            Self::Replay { selection, all } | Self::Drop { selection, all, .. }
+                if selection.is_empty() != *all =>
+            {
+                Some(
+                    "say which lines: by --id, --backend, --reason, --since or --until, or else --all",
+                )
+            }
+            Self::Drop { selection, yes, .. } if !yes && selection.ids.is_empty() => Some(
+                "lines that are dropped are gone for good: give their ids (--id), or say --yes",
+            ),
+            Self::Replay { .. } | Self::Drop { .. } => None,
+        }
+    }
+}
+
+/// Does what is asked for. False: it was done in part; why is on stderr.
+pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
+    let state = config.state_path();
+    let mut out = io::stdout().lock();
+    let written = match verb {
+        Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
+        Verb::Show { selection, values } => show::show(&state, selection, *values, &mut out),
+        Verb::Replay { selection, .. } => {
+            let report = ask("replay", selection, &super::target(config))?;
+            return Ok(tell("replayed", &report));
+        }
+        Verb::Drop { selection, .. } => {
+            let logs = config.sync.logs_path.clone();
+            let report = match ask("drop", selection, &super::target(config)) {
+                Err(StatusError::Unreachable { .. }) => {
+                    drop_here(RealDisk::new(logs, state.clone()), &state, selection)?
+                }
+                report => report?,
+            };
+            return Ok(tell("dropped", &report));
+        }
+    };
+    match written {
+        // Whoever reads us has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(true),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
+    }
+}
+
+/// Asks the server, in as many questions as the ids need.
+fn ask(
+    verb: &str,
+    selection: &Selection,
+    target: &StatusTarget,
+) -> Result<RejectedReport, StatusError> {
+    let mut all = RejectedReport::default();
+    let ids: Vec<&[u64]> = if selection.ids.is_empty() {
+        vec![&[]]
+    } else {
+        selection.ids.chunks(REJECTED_IDS_MAX).collect()
+    };
+    for ids in ids {
+        let path = format!("/v1/rejected/{verb}?{}", selection.query(ids));
+        let reply = client::send(target, "POST", &path, ANSWER_TIMEOUT)?;
+        let report: RejectedReport = match (reply.code, serde_json::from_slice(&reply.body)) {
+            (200 | 503, Ok(report)) => report,
+            (code, _) => {
+                return Err(match reply.line() {
+                    Some(why) => StatusError::Refused { why },
+                    None => foreign(target.addr, &format!("with status {code}")),
+                });
+            }
+        };
+        all.done += report.done;
+        all.cut += report.cut;
+        all.left = report.left;
+        all.failed.extend(report.failed);
+    }
+    Ok(all)
+}
+
+/// Throws away where no server runs.
+fn drop_here(
+    mut disk: RealDisk,
+    state: &std::path::Path,
+    selection: &Selection,
+) -> Result<RejectedReport, Failure> {
+    if !state.exists() {
+        return Ok(RejectedReport::default());
+    }
+    let _lock = StateLock::take(state).map_err(|error| match error {
+        LockError::Held { .. } => format!(
+            "{error}; it does not answer at network.bind and network.port of this configuration"
+        ),
+        LockError::Io { .. } => error.to_string(),
+    })?;
+    let mut report = RejectedReport::default();
+    for backend in read::backends(state, selection)? {
+        let Reworked { done, left, .. } =
+            drop_rejected(&mut disk, &backend, &selection.filter(&selection.ids))?;
+        report.done += done;
+        report.left += left;
+    }
+    Ok(report)
+}
+
+/// Says what became of them. False: some could not be done.
+fn tell(done: &str, report: &RejectedReport) -> bool {
+    let lines = |count: u64| match count {
+        1 => "1 line".to_owned(),
+        count => format!("{count} lines"),
+    };
+    println!("{} {done}, {} left", lines(report.done), report.left);
+    if report.cut > 0 {
+        eprintln!(
+            "hustdbsync: {} stay: only a part of each was kept, since it was longer than any record",
+            lines(report.cut)
+        );
+    }
+    for failed in &report.failed {
+        eprintln!(
+            "hustdbsync: {}: {}",
+            status::plain(&failed.backend),
+            status::plain(&failed.why)
+        );
+    }
+    // What was said is said, whoever reads it.
+    let _ = io::stdout().flush();
+    report.failed.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replayed_or_dropped_is_said_and_not_all_by_a_slip() {
+        let some = || Selection {
+            reason: Some("checksum".to_owned()),
+            ..Selection::default()
+        };
+        let by_id = || Selection {
+            ids: vec![1],
+            ..Selection::default()
+        };
+        let replay = |selection, all| Verb::Replay { selection, all };
+        let drop = |selection, all, yes| Verb::Drop {
+            selection,
+            all,
+            yes,
+        };
+        for (verb, is_right) in [
+            (replay(Selection::default(), false), false),
+            (replay(Selection::default(), true), true),
+            (replay(some(), false), true),
+            (replay(some(), true), false),
+            (drop(Selection::default(), false, true), false),
+            (drop(Selection::default(), true, false), false),
+            (drop(Selection::default(), true, true), true),
+            (drop(some(), false, false), false),
+            (drop(some(), false, true), true),
+            (drop(by_id(), false, false), true),
+        ] {
+            assert_eq!(verb.wrong_use().is_none(), is_right, "{verb:?}");
+        }
+    }
+}

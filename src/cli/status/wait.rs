@@ -1,0 +1,277 @@
+//! `status --wait`: takes a sync point and waits until it is settled.
+//!
+//! A server that is restarted meanwhile forgets the point; then another is taken, which covers all that the first did.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount};
+
+use super::client::{self, StatusError, foreign, in_query};
+use super::table::plain;
+use super::{ANSWER_TIMEOUT, StatusArgs, StatusTarget};
+use crate::limits::SYNC_POINT_WAIT_MAX;
+use crate::status::sync_point::{BackendReport, PointReport};
+
+/// The longest that one question waits: whoever is in between may think a silent connection dead.
+const ASK_MAX: Duration = Duration::from_secs(20);
+const _: () = assert!(ASK_MAX.as_secs() < SYNC_POINT_WAIT_MAX.as_secs());
+
+/// Between two tries to reach a server that is being restarted.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What came of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Everything is settled.
+    Whole,
+    /// Not within the time.
+    NotWhole,
+}
+
+/// A time as people write it: `30s`, `500ms`, `5m`, `2h`, or seconds.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit_millis = match &text[number.len()..] {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    let millis = number.parse::<u64>().ok().filter(|_| unit_millis > 0);
+    let millis = millis.and_then(|count| count.checked_mul(unit_millis));
+    // No longer than a clock goes.
+    let time = millis
+        .map(Duration::from_millis)
+        .filter(|time| *time <= Duration::from_secs(366 * 86_400));
+    time.ok_or_else(|| "a time is a number with ms, s, m or h".to_owned())
+}
+
+/// See the module. Says what came of it on `out`.
+pub(super) fn wait(
+    args: &StatusArgs,
+    time: Duration,
+    target: &StatusTarget,
+    out: &mut dyn Write,
+) -> Result<Waited, StatusError> {
+    let end = Instant::now() + time;
+    let mut point: Option<String> = None;
+    let (body, report) = loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let is_last = left.is_zero();
+        let asked = match &point {
+            None => take(target),
+            Some(id) => ask(target, id, args.backend.as_deref(), left.min(ASK_MAX)),
+        };
+        match asked {
+            Ok(Asked::Told(body, report)) => {
+                // A new point is told as a whole; who wants one backend asks again.
+                let is_whole = point.is_some() || args.backend.is_none();
+                if is_whole && (report.settled || is_last) {
+                    break (body, report);
+                }
+                point = Some(report.id);
+            }
+            Ok(Asked::Forgotten) => point = None,
+            // It is being restarted: what was asked for at first must have reached it once.
+            Err(StatusError::Unreachable { .. } | StatusError::Closed { .. })
+                if point.is_some() && !is_last =>
+            {
+                std::thread::sleep(RETRY.min(left));
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    let text = if args.json {
+        body
+    } else {
+        said(&report, time).into_bytes()
+    };
+    out.write_all(&text)
+        .and_then(|()| out.flush())
+        .map_err(StatusError::Output)?;
+    Ok(if report.settled {
+        Waited::Whole
+    } else {
+        Waited::NotWhole
+    })
+}
+
+enum Asked {
+    Told(Vec<u8>, PointReport),
+    Forgotten,
+}
+
+fn take(target: &StatusTarget) -> Result<Asked, StatusError> {
+    let reply = client::send(target, "POST", "/sync_point", ANSWER_TIMEOUT)?;
+    told(target, reply)
+}
+
+fn ask(
+    target: &StatusTarget,
+    id: &str,
+    backend: Option<&str>,
+    wait: Duration,
+) -> Result<Asked, StatusError> {
+    let mut path = format!(
+        "/sync_point?id={}&wait={}ms",
+        in_query(id),
+        wait.as_millis()
+    );
+    if let Some(backend) = backend {
+        path += &format!("&backend={}", in_query(backend));
+    }
+    let reply = client::send(target, "GET", &path, wait + ANSWER_TIMEOUT)?;
+    let is_forgotten = reply.code == 404
+        && reply
+            .line()
+            .is_some_and(|line| line.contains("no such sync point"));
+    if is_forgotten {
+        return Ok(Asked::Forgotten);
+    }
+    told(target, reply)
+}
+
+fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusError> {
+    if reply.code != 200 {
+        return Err(match reply.line() {
+            Some(why) => StatusError::Refused { why },
+            None => foreign(target.addr, &format!("with status {}", reply.code)),
+        });
+    }
+    let report = serde_json::from_slice(&reply.body);
+    match report {
+        Ok(report) => Ok(Asked::Told(reply.body, report)),
+        Err(error) => Err(foreign(
+            target.addr,
+            &format!("JSON that is no sync point ({error})"),
+        )),
+    }
+}
+
+/// What came of it, for people.
+fn said(report: &PointReport, time: Duration) -> String {
+    let set_aside: u64 = report
+        .backends
+        .iter()
+        .map(|backend| backend.set_aside)
+        .sum();
+    let aside = match set_aside {
+        0 => String::new(),
+        1 => "; 1 line was set aside (hustdbsync rejected list)".to_owned(),
+        more => format!(
+            "; {} lines were set aside (hustdbsync rejected list)",
+            HumanCount(more)
+        ),
+    };
+    if report.settled {
+        let what = match &report.backends[..] {
+            [] => "no backend has a log: nothing is to be settled".to_owned(),
+            [one] => format!("{} is whole", plain(&one.name)),
+            more => format!("all {} backends are whole", more.len()),
+        };
+        return format!("{what}{aside}\n");
+    }
+    let mut text = format!("not whole within {time:?}{aside}\n");
+    for backend in report.backends.iter().filter(|backend| !backend.settled) {
+        text += &missing(backend);
+    }
+    text
+}
+
+fn missing(backend: &BackendReport) -> String {
+    let BackendReport {
+        name,
+        missing_logs,
+        missing_bytes,
+        state,
+        why,
+        ..
+    } = backend;
+    let what = match missing_bytes {
+        0 => "settled, but not on disk yet".to_owned(),
+        bytes => {
+            let logs = if *missing_logs == 1 { "log" } else { "logs" };
+            format!("{} in {missing_logs} {logs} to go", HumanBytes(*bytes))
+        }
+    };
+    let why = if why.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", plain(why))
+    };
+    format!("  {}: {what}; it is {}{why}\n", plain(name), plain(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_or_is_seconds() {
+        for (text, expected) in [
+            ("30s", Some(30_000)),
+            ("7", Some(7000)),
+            ("250ms", Some(250)),
+            ("2m", Some(120_000)),
+            ("1h", Some(3_600_000)),
+            ("0", Some(0)),
+            ("", None),
+            ("s", None),
+            ("1d", None),
+            ("-1s", None),
+            ("1.5s", None),
+            ("99999999999999999999s", None),
+            ("9999999999999h", None),
+        ] {
+            assert_eq!(
+                time(text).ok(),
+                expected.map(Duration::from_millis),
+                "{text}"
+            );
+        }
+    }
+
+    fn backend(name: &str, missing_bytes: u64) -> BackendReport {
+        BackendReport {
+            name: name.into(),
+            settled: missing_bytes == 0,
+            missing_logs: u64::from(missing_bytes > 0),
+            missing_bytes,
+            state: "down".into(),
+            why: "no answer".into(),
+            ..BackendReport::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(backends: Vec<BackendReport>, expected: &str) {
+        let report = PointReport {
+            settled: backends.iter().all(|backend| backend.settled),
+            backends,
+            ..PointReport::default()
+        };
+        assert_eq!(said(&report, Duration::from_secs(30)), expected);
+    }
+
+    #[test]
+    fn what_is_missing_is_said_for_each_backend() {
+        check(vec![], "no backend has a log: nothing is to be settled\n");
+        check(vec![backend("a:1", 0)], "a:1 is whole\n");
+        check(
+            vec![
+                backend("a:1", 0),
+                BackendReport {
+                    set_aside: 2,
+                    ..backend("b:1", 0)
+                },
+            ],
+            "all 2 backends are whole; 2 lines were set aside (hustdbsync rejected list)\n",
+        );
+        check(
+            vec![backend("a:1", 0), backend("b:1\u{1b}", 2048)],
+            "not whole within 30s\n  b:1\u{fffd}: 2.00 KiB in 1 log to go; it is down: no answer\n",
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! The sync points that control knows, and who waits for one of them.
+//!
+//! Bounded: [`SYNC_POINTS_MAX`] points, of which the one that was asked for longest ago goes first; [`SYNC_POINT_WAITERS_MAX`] waiters, of which the one that
+//! has waited longest is answered first. They are kept in memory only: a restart forgets them, and whoever asks takes another, which covers all that
+//! the earlier one did.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::engine::listener::Asker;
+use crate::limits::{SYNC_POINT_KEPT, SYNC_POINT_WAITERS_MAX, SYNC_POINTS_MAX};
+use crate::status::ask::PointAsk;
+use crate::status::sync_point::PointBoard;
+
+/// A point.
+struct Known {
+    number: u64,
+    /// None while the keeper makes it.
+    board: Option<Arc<PointBoard>>,
+    /// Who wants to know it.
+    asker: Asker,
+    /// When it was taken or asked for last, monotonic.
+    asked_at: Duration,
+}
+
+/// Somebody who waits.
+pub(super) struct Waiter {
+    pub(super) asker: Asker,
+    pub(super) id: String,
+    pub(super) board: Arc<PointBoard>,
+    /// Of one backend only.
+    pub(super) backend: Option<String>,
+    /// Until this monotonic instant.
+    until: Duration,
+}
+
+impl Waiter {
+    fn is_settled(&self) -> bool {
+        let settled = self.board.is_settled(self.backend.as_deref());
+        settled == Some(true)
+    }
+}
+
+/// What becomes of a question.
+pub(super) enum Asked {
+    /// There is no such point.
+    Unknown,
+    /// There was no such backend when it was taken; these were.
+    NoBackend(Vec<Arc<str>>),
+    /// This one is to be answered now: who asked, or who had to go for them.
+    Answer(Waiter),
+    /// The answer comes later.
+    Later,
+}
+
+/// See the module.
+pub(super) struct SyncPoints {
+    /// Drawn anew by each process.
+    process: u64,
+    next: u64,
+    points: Vec<Known>,
+    waiters: VecDeque<Waiter>,
+}
+
+impl SyncPoints {
+    pub(super) fn new(process: u64) -> Self {
+        Self {
+            process,
+            next: 0,
+            points: Vec::new(),
+            waiters: VecDeque::new(),
+        }
+    }
+
+    /// What a point is called outside.
+    pub(super) fn id(&self, number: u64) -> String {
+        format!("{:016x}-{number}", self.process)
+    }
+
+    /// Points, and who waits for one.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.points.len(), self.waiters.len())
+    }
+
+    /// A new point's number, and that of the one that goes for it; none where all are being made.
+    pub(super) fn begin(&mut self, asker: Asker, now: Now) -> Option<(u64, Option<u64>)> {
+        let mut forgotten = None;
+        if self.points.len() >= SYNC_POINTS_MAX {
+            let made = self.points.iter().enumerate();
+            let oldest = made
+                .filter(|(_, known)| known.board.is_some())
+                .min_by_key(|(_, known)| known.asked_at)?;
+            forgotten = Some(self.points.remove(oldest.0).number);
+        }
+        self.next += 1;
+        self.points.push(Known {
+            number: self.next,
+            board: None,
+            asker,
+            asked_at: now.monotonic,
+        });
+        Some((self.next, forgotten))
+    }
+
+    /// The keeper has made one, or could not. Gives who asked for it.
+    pub(super) fn handle_taken(
+        &mut self,
+        number: u64,
+        board: Option<Arc<PointBoard>>,
+    ) -> Option<Asker> {
+        let at = self
+            .points
+            .iter()
+            .position(|known| known.number == number)?;
+        let asker = self.points[at].asker;
+        match board {
+            Some(board) => self.points[at].board = Some(board),
+            None => drop(self.points.remove(at)),
+        }
+        Some(asker)
+    }
+
+    /// Somebody asks how far a point is.
+    pub(super) fn ask(&mut self, asker: Asker, ask: PointAsk, now: Now) -> Asked {
+        let number = ask
+            .id
+            .rsplit_once('-')
+            .and_then(|(_, number)| number.parse().ok())
+            .filter(|number| self.id(*number) == ask.id);
+        let mut points = self.points.iter_mut();
+        let known = points.find(|known| Some(known.number) == number);
+        let Some((known, board)) = known.and_then(|known| {
+            let board = known.board.clone()?;
+            Some((known, board))
+        }) else {
+            return Asked::Unknown;
+        };
+        known.asked_at = now.monotonic;
+        let Some(is_settled) = board.is_settled(ask.backend.as_deref()) else {
+            let names = board.backends.iter();
+            return Asked::NoBackend(names.map(|backend| Arc::clone(&backend.name)).collect());
+        };
+        let waiter = Waiter {
+            asker,
+            id: ask.id,
+            board,
+            backend: ask.backend,
+            until: now.after(ask.wait),
+        };
+        if is_settled || ask.wait.is_zero() {
+            return Asked::Answer(waiter);
+        }
+        self.waiters.push_back(waiter);
+        if self.waiters.len() <= SYNC_POINT_WAITERS_MAX {
+            return Asked::Later;
+        }
+        self.waiters.pop_front().map_or(Asked::Later, Asked::Answer)
+    }
+
+    /// One of those who need not wait any more; all of them at the `end`.
+    pub(super) fn take_due(&mut self, end: bool, now: Now) -> Option<Waiter> {
+        let mut waiters = self.waiters.iter();
+        let at = waiters
+            .position(|waiter| end || waiter.until <= now.monotonic || waiter.is_settled())?;
+        self.waiters.remove(at)
+    }
+
+    /// A point that nobody has asked for in a long time; it is known no more.
+    pub(super) fn take_expired(&mut self, now: Now) -> Option<u64> {
+        let mut points = self.points.iter();
+        let at = points.position(|known| known.asked_at + SYNC_POINT_KEPT <= now.monotonic)?;
+        Some(self.points.remove(at).number)
+    }
+
+    /// When somebody has waited long enough or a point is forgotten, monotonic.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let waits = self.waiters.iter().map(|waiter| waiter.until);
+        let points = self.points.iter();
+        waits
+            .chain(points.map(|known| known.asked_at + SYNC_POINT_KEPT))
+            .min()
+    }
+}

@@ -1,0 +1,382 @@
+//! What systemd is told of this process: that it is ready, reads its configuration again, ends, how it is, and that it is alive.
+//!
+//! ```text
+//!            READY=1                    RELOADING=1, then READY=1
+//!  starting ─────────▶ running ◀──────────────────────────────────▶ reloading
+//!                         │ STATUS=… when it changes, WATCHDOG=1 while all threads turn
+//!                         └── STOPPING=1 ──▶ stopping ──▶ ended
+//! ```
+//!
+//! The watchdog is fed only when each of the engine's threads has begun a turn since it was last fed; one that sleeps is
+//! woken for it. So a thread that hangs, in a system call or in a defect of ours, has the service restarted, and a backlog that merely does not move
+//! has not.
+//!
+//! Telling happens on a thread of its own: systemd's socket may let a sender wait, and control waits for nobody. [`Teller`] decides, the thread
+//! sends.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::engine::clock::Clock;
+use crate::engine::overview::Overview;
+use crate::engine::shared::Shared;
+use crate::replay::mailbox::Mailbox;
+use crate::status::snapshot::Snapshot;
+
+/// Between two looks where there is no watchdog.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Looks between two times that the watchdog has to be fed: two are enough to wake all and find them awake.
+const LOOKS_PER_WATCHDOG: u32 = 4;
+
+/// What the end takes besides the drain, at the most: see the phases of [`crate::replay::ending`].
+const END_ALLOWANCE: Duration = Duration::from_secs(30);
+
+/// What systemd wants of us.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// It takes us for hung after this long without a word.
+    watchdog: Option<Duration>,
+}
+
+impl Service {
+    /// As this process's environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`); none where nobody wants to be told.
+    #[must_use]
+    pub fn from_environment() -> Option<Self> {
+        std::env::var_os("NOTIFY_SOCKET").map(|_| Self {
+            watchdog: sd_notify::watchdog_enabled(),
+        })
+    }
+
+    fn interval(self) -> Duration {
+        self.watchdog
+            .map_or(LOOK, |watchdog| LOOK.min(watchdog / LOOKS_PER_WATCHDOG))
+    }
+}
+
+/// How far this process is in its life. Written by control and by whoever waits for the end; read here.
+#[derive(Default)]
+pub(crate) struct Stages {
+    reloads_begun: AtomicU32,
+    reloads_ended: AtomicU32,
+    is_stopping: AtomicBool,
+    is_over: AtomicBool,
+    teller: OnceLock<Thread>,
+}
+
+impl Stages {
+    pub(crate) fn begin_reload(&self) {
+        self.reloads_begun.fetch_add(1, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn end_reload(&self) {
+        // One end is for all that were asked for by then: they are read together.
+        let begun = self.reloads_begun.load(Ordering::SeqCst);
+        self.reloads_ended.store(begun, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// All threads have ended but this one.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(teller) = self.teller.get() {
+            teller.unpark();
+        }
+    }
+
+    fn now(&self) -> Stage {
+        // The ends first: one that comes between the two reads is then told the next time.
+        let ended = self.reloads_ended.load(Ordering::SeqCst);
+        Stage {
+            reloads_begun: self.reloads_begun.load(Ordering::SeqCst),
+            reloads_ended: ended,
+            is_stopping: self.is_stopping.load(Ordering::SeqCst),
+        }
+    }
+}
+
+/// [`Stages`] at an instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stage {
+    reloads_begun: u32,
+    reloads_ended: u32,
+    is_stopping: bool,
+}
+
+/// A thread whose turns can be counted.
+pub(crate) trait Turning: Send + Sync {
+    /// Grows with each turn.
+    fn turns(&self) -> u64;
+    /// Makes it turn if it sleeps.
+    fn wake(&self);
+}
+
+impl<T: Send> Turning for Mailbox<T> {
+    fn turns(&self) -> u64 {
+        Mailbox::turns(self)
+    }
+
+    fn wake(&self) {
+        Mailbox::wake(self);
+    }
+}
+
+/// What there is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Word {
+    Ready,
+    Reloading,
+    /// And how long the end may take.
+    Stopping(Duration),
+    Status(String),
+    Alive,
+}
+
+/// Decides what is said. Makes no system call.
+struct Teller {
+    has_watchdog: bool,
+    end_within: Duration,
+    told: Stage,
+    is_ready_told: bool,
+    is_reload_told: bool,
+    status: String,
+    /// Each thread's turns when it was last counted as alive, and whether it has turned since the watchdog was fed.
+    threads: Vec<(u64, bool)>,
+}
+
+impl Teller {
+    fn new(has_watchdog: bool, end_within: Duration, turns: &[u64]) -> Self {
+        Self {
+            has_watchdog,
+            end_within,
+            told: Stage::default(),
+            is_ready_told: false,
+            is_reload_told: false,
+            status: String::new(),
+            threads: turns.iter().map(|&turns| (turns, false)).collect(),
+        }
+    }
+
+    /// What to say now. `turns` are the threads', in the same order each time.
+    fn turn(&mut self, stage: Stage, status: &str, turns: &[u64]) -> Vec<Word> {
+        let mut words = Vec::new();
+        if !std::mem::replace(&mut self.is_ready_told, true) {
+            words.push(Word::Ready);
+        }
+        if stage.is_stopping && !self.told.is_stopping {
+            words.push(Word::Stopping(self.end_within));
+        }
+        if !stage.is_stopping {
+            // systemd waits for both words where it has asked for the reload itself, however quick that was.
+            if stage.reloads_begun != self.told.reloads_begun {
+                words.push(Word::Reloading);
+                self.is_reload_told = true;
+            }
+            if self.is_reload_told && stage.reloads_begun == stage.reloads_ended {
+                words.push(Word::Ready);
+                self.is_reload_told = false;
+            }
+        }
+        self.told = stage;
+        if self.status != status {
+            status.clone_into(&mut self.status);
+            words.push(Word::Status(status.to_owned()));
+        }
+        for (thread, &turns) in self.threads.iter_mut().zip(turns) {
+            thread.1 |= thread.0 != turns;
+            thread.0 = turns;
+        }
+        // At the end threads are gone one after the other; that is bounded by the time that systemd gives it.
+        let are_alive = self.threads.iter().all(|thread| thread.1) || stage.is_stopping;
+        if self.has_watchdog && are_alive {
+            words.push(Word::Alive);
+            for thread in &mut self.threads {
+                thread.1 = false;
+            }
+        }
+        words
+    }
+}
+
+/// Tells systemd until [`Stages::end`]. `drain` is how long what is in flight may take at the end.
+///
+/// # Errors
+/// Never: what can't be told is said in the log, once.
+pub(crate) fn run(
+    service: Service,
+    shared: &Shared,
+    threads: &[Arc<dyn Turning>],
+    drain: Duration,
+    clock: Clock,
+) -> io::Result<()> {
+    let _ = shared.stages.teller.set(thread::current());
+    let mut overview = Overview::new(clock.now());
+    let turns = || -> Vec<u64> { threads.iter().map(|thread| thread.turns()).collect() };
+    let mut teller = Teller::new(
+        service.watchdog.is_some(),
+        drain.saturating_add(END_ALLOWANCE),
+        &turns(),
+    );
+    let mut has_complained = false;
+    loop {
+        let is_over = shared.stages.is_over.load(Ordering::SeqCst);
+        let status = status(&overview.snapshot(&shared.published(), clock.now()));
+        for word in teller.turn(shared.stages.now(), &status, &turns()) {
+            if let Err(error) = say(&word)
+                && !std::mem::replace(&mut has_complained, true)
+            {
+                tracing::warn!(
+                    cause = %error,
+                    "systemd cannot be told how this service is; it may take it for hung and restart it, which loses nothing"
+                );
+            }
+        }
+        if is_over {
+            return Ok(());
+        }
+        if service.watchdog.is_some() {
+            threads.iter().for_each(|thread| thread.wake());
+        }
+        thread::park_timeout(service.interval());
+    }
+}
+
+fn say(word: &Word) -> io::Result<()> {
+    let microseconds = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    match word {
+        Word::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Word::Reloading => {
+            sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
+        }
+        Word::Stopping(within) => sd_notify::notify(&[
+            NotifyState::Stopping,
+            NotifyState::ExtendTimeoutUsec(microseconds(*within)),
+        ]),
+        Word::Status(status) => sd_notify::notify(&[NotifyState::Status(status)]),
+        Word::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+    }
+}
+
+/// The line that `systemctl status` shows.
+fn status(snapshot: &Snapshot) -> String {
+    let backends = snapshot.backends();
+    let up = backends
+        .iter()
+        .filter(|backend| backend.state == "up")
+        .count();
+    let behind: u64 = backends.iter().map(|backend| backend.backlog_bytes).sum();
+    let rate: f64 = backends.iter().map(|backend| backend.rate_per_second).sum();
+    let mut text = format!("{up} of {} backends up", backends.len());
+    // Writing to a string can't fail.
+    let _ = match behind {
+        0 => write!(text, ", nothing left to replay"),
+        _ => write!(text, ", {behind} bytes of log left, {rate:.0} records/s"),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::mailbox::NoBell;
+    use crate::status::snapshot::BackendSnapshot;
+
+    const END: Duration = Duration::from_secs(40);
+
+    fn stage(reloads_begun: u32, reloads_ended: u32, is_stopping: bool) -> Stage {
+        Stage {
+            reloads_begun,
+            reloads_ended,
+            is_stopping,
+        }
+    }
+
+    /// Stages in a row, and what is said at each.
+    fn check(stages: &[(Stage, &[Word])]) {
+        let mut teller = Teller::new(false, END, &[]);
+        for (nth, (stage, expected)) in stages.iter().enumerate() {
+            assert_eq!(&teller.turn(*stage, "", &[]), expected, "{nth}");
+        }
+    }
+
+    #[test]
+    fn it_is_ready_once_and_again_after_each_reload_and_stops_once() {
+        use Word::{Ready, Reloading, Stopping};
+        check(&[
+            (stage(0, 0, false), &[Ready]),
+            (stage(0, 0, false), &[]),
+            (stage(1, 0, false), &[Reloading]),
+            (stage(1, 0, false), &[]),
+            (stage(1, 1, false), &[Ready]),
+            // So quick that nobody looked in between.
+            (stage(2, 2, false), &[Reloading, Ready]),
+            (stage(3, 2, false), &[Reloading]),
+            (stage(3, 2, true), &[Stopping(END)]),
+            (stage(3, 3, true), &[]),
+        ]);
+    }
+
+    #[test]
+    fn the_status_is_told_when_it_changes() {
+        let mut teller = Teller::new(false, END, &[]);
+        let told = |words: Vec<Word>| words.contains(&Word::Status("1 up".to_owned()));
+        assert!(told(teller.turn(Stage::default(), "1 up", &[])));
+        assert!(!told(teller.turn(Stage::default(), "1 up", &[])));
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_only_while_every_thread_turns() {
+        let mut teller = Teller::new(true, END, &[0, 0]);
+        let mut fed =
+            |turns: [u64; 2], stage: Stage| teller.turn(stage, "", &turns).contains(&Word::Alive);
+        let running = Stage::default();
+        assert!(!fed([0, 0], running), "nothing has turned yet");
+        assert!(fed([1, 5], running));
+        assert!(!fed([2, 5], running), "the second hangs");
+        assert!(!fed([900, 5], running), "however busy the first is");
+        assert!(fed([900, 6], running), "both have turned since");
+        assert!(!fed([900, 6], running));
+        assert!(fed([900, 6], stage(0, 0, true)), "at the end they go");
+    }
+
+    #[test]
+    fn a_mailbox_whose_reader_turns_turns() {
+        let mailbox: Mailbox<u8> = Mailbox::new(1, Box::new(NoBell));
+        let before = Turning::turns(&mailbox);
+        mailbox.note_turn();
+        assert_ne!(Turning::turns(&mailbox), before);
+    }
+
+    #[test]
+    fn the_status_is_a_line_of_figures() {
+        let backend = |name: &str, state: &'static str, backlog_bytes| BackendSnapshot {
+            name: name.to_owned(),
+            state: state.into(),
+            backlog_bytes,
+            rate_per_second: 12.6,
+            ..BackendSnapshot::default()
+        };
+        let of = |backends| status(&Snapshot::new(0, 0, backends));
+        assert_eq!(of(vec![]), "0 of 0 backends up, nothing left to replay");
+        assert_eq!(
+            of(vec![backend("a:1", "up", 7), backend("b:1", "down", 0)]),
+            "1 of 2 backends up, 7 bytes of log left, 25 records/s"
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! "Synced up to here": what stood in the logs at an instant, and nothing else.
+
+use std::sync::Arc;
+
+use super::rig::{B, LOG, NAME, OTHER, Rig};
+use crate::replay::disk::Disk;
+use crate::replay::messages::{ControlMail, FileId, FileStart, KeeperMail};
+use crate::replay::testdisk::{Crash, Op, TestDisk};
+use crate::status::sync_point::PointBoard;
+
+const NEXT: &str = "2026-11-22-16-41.log";
+
+fn is_backend(folder: &str) -> bool {
+    folder.contains(':')
+}
+
+/// Takes a point; gives its board.
+fn take(rig: &mut Rig) -> Result<Arc<PointBoard>, String> {
+    rig.send(KeeperMail::SyncPoint { id: 3, is_backend });
+    rig.turn();
+    let told = std::mem::take(&mut rig.told);
+    let taken = told.into_iter().find_map(|mail| match mail {
+        ControlMail::SyncPointTaken { id: 3, taken } => Some(taken),
+        _ => None,
+    });
+    taken.expect("each question is answered")
+}
+
+/// Whether control was told that it moved since this was last asked.
+fn has_moved(rig: &mut Rig) -> bool {
+    let told = std::mem::take(&mut rig.told);
+    let mut told = told.iter();
+    told.any(|mail| matches!(mail, ControlMail::SyncPointMoved { id: 3 }))
+}
+
+/// Two logs of four lines each, the first open.
+fn rig() -> Rig {
+    let mut rig = Rig::new(TestDisk::default());
+    rig.write_log(LOG, 4);
+    rig.write_log(NEXT, 4);
+    rig.open(1, LOG, FileStart::New);
+    rig.segment(0, 1, 0, 4, &[]);
+    rig.turn();
+    rig
+}
+
+#[track_caller]
+fn check_missing(point: &PointBoard, logs: u64, bytes: u64) {
+    let backend = &point.backends[0];
+    assert_eq!(
+        (backend.missing_logs.load(), backend.missing_bytes.load()),
+        (logs, bytes)
+    );
+}
+
+#[test]
+fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
+    let mut rig = rig();
+    let point = take(&mut rig).unwrap();
+    assert_eq!(
+        (&*point.backends[0].name, point.backends[0].bytes),
+        (NAME, 80)
+    );
+    check_missing(&point, 2, 80);
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.pass(1);
+    check_missing(&point, 1, 40);
+    // What comes later does not count.
+    rig.write_log(NEXT, 6);
+    rig.write_log("2026-11-22-16-42.log", 1);
+    rig.open(2, NEXT, FileStart::New);
+    rig.segment(1, 2, 0, 4, &[]);
+    rig.segment(2, 2, 4, 6, &[]);
+    rig.settle(1, &[0, 1, 2, 3]);
+    rig.disk
+        .fail(Op::SyncState, std::io::ErrorKind::Other, 0, u32::MAX);
+    rig.pass(3);
+    check_missing(&point, 0, 0);
+    assert_eq!(point.is_settled(None), Some(false), "it is not on disk");
+    assert!(!has_moved(&mut rig));
+    rig.disk.mend();
+    rig.pass(10);
+    assert_eq!(point.is_settled(None), Some(true));
+    assert!(has_moved(&mut rig));
+    rig.disk.crash(Crash::LosesAll);
+    rig.restart();
+    assert_eq!(rig.counts().settled, 8, "settled means on disk");
+}
+
+#[test]
+fn lines_that_are_set_aside_count_as_settled_and_are_told() {
+    let mut rig = rig();
+    rig.disk.remove_log(NAME, NEXT);
+    let point = take(&mut rig).unwrap();
+    rig.settle(0, &[0, 1, 3]);
+    rig.reject(0, 2);
+    rig.pass(3);
+    assert_eq!(point.is_settled(Some(NAME)), Some(true));
+    assert_eq!(point.backends[0].set_aside.load(), 1);
+}
+
+#[test]
+fn what_was_settled_before_is_settled_at_once() {
+    let mut rig = rig();
+    rig.disk.remove_log(NAME, NEXT);
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.pass(2);
+    assert_eq!(take(&mut rig).unwrap().is_settled(None), Some(true));
+    // The ledger of a new process, before any file is opened.
+    rig.restart();
+    assert_eq!(take(&mut rig).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_is_deleted_when_it_is_finished_is_settled() {
+    let mut rig = rig();
+    rig.disk.remove_log(NAME, NEXT);
+    rig.write_log(NEXT, 0);
+    let point = take(&mut rig).unwrap();
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.send(KeeperMail::FileGone {
+        backend: B,
+        file: FileId(1),
+    });
+    rig.disk.remove_log(NAME, LOG);
+    rig.pass(3);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_somebody_deletes_or_empties_is_waited_for_no_more() {
+    for empties in [false, true] {
+        let mut rig = rig();
+        rig.settle(0, &[0, 1, 2, 3]);
+        let point = take(&mut rig).unwrap();
+        rig.pass(2);
+        check_missing(&point, 1, 40);
+        if empties {
+            rig.disk.truncate_log(NAME, NEXT, 0);
+        } else {
+            rig.disk.remove_log(NAME, NEXT);
+        }
+        rig.pass(4);
+        assert_eq!(point.is_settled(None), Some(true), "{empties}");
+    }
+}
+
+#[test]
+fn a_log_with_another_name_is_the_same_log() {
+    let mut rig = rig();
+    rig.settle(0, &[0, 1, 2, 3]);
+    let point = take(&mut rig).unwrap();
+    rig.disk.publish_log(NAME, NEXT, "other.log").unwrap();
+    rig.pass(5);
+    check_missing(&point, 1, 40);
+    rig.open(2, "other.log", FileStart::New);
+    rig.segment(1, 2, 0, 4, &[]);
+    rig.settle(1, &[0, 1, 2, 3]);
+    rig.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_backend_that_has_just_come_is_waited_for_and_a_folder_that_is_none_is_not() {
+    let mut rig = rig();
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.disk.remove_log(NAME, NEXT);
+    rig.disk.append_log("10.0.0.9:8085", LOG, b"some line\n");
+    rig.disk.append_log("strange", LOG, b"some line\n");
+    let point = take(&mut rig).unwrap();
+    let names: Vec<&str> = point
+        .backends
+        .iter()
+        .map(|backend| &*backend.name)
+        .collect();
+    assert_eq!(names, ["10.0.0.9:8085", NAME]);
+    rig.pass(3);
+    assert_eq!(point.is_settled(Some(NAME)), Some(true));
+    assert_eq!(point.is_settled(Some("10.0.0.9:8085")), Some(false));
+    rig.add_backend(OTHER, "10.0.0.9:8085");
+    rig.pass(3);
+    assert_eq!(point.is_settled(None), Some(false), "nothing of it was fed");
+    rig.disk.remove_log("10.0.0.9:8085", LOG);
+    rig.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn logs_that_cannot_be_listed_make_no_point() {
+    let mut rig = rig();
+    rig.disk
+        .fail(Op::ReadLog, std::io::ErrorKind::PermissionDenied, 0, 1);
+    let why = take(&mut rig).unwrap_err();
+    assert!(why.starts_with("the logs cannot be listed: "), "{why}");
+}
+
+#[test]
+fn a_point_that_is_forgotten_is_looked_at_no_more() {
+    let mut rig = rig();
+    let point = take(&mut rig).unwrap();
+    rig.send(KeeperMail::ForgetSyncPoint { id: 3 });
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.pass(5);
+    check_missing(&point, 2, 80);
+}

@@ -1,0 +1,348 @@
+//! Requests that change something, or that are answered later: from a request to what it asks for. Pure; who asks without credentials learns nothing.
+//!
+//! | request | asks |
+//! |---|---|
+//! | `POST /sync_point` | for a mark at the end of all logs |
+//! | `GET /sync_point?id=…[&wait=30s][&backend=host:port]` | whether everything before that mark is settled, at the latest after `wait` |
+//! | `POST /v1/control/pause?backend=host:port` | to stop replaying to a backend |
+//! | `POST /v1/control/resume?backend=host:port` | to go on |
+//! | `POST /v1/control/rate?backend=host:port&rate=1000` | for another bound: records a second, `0` for none, `default` for the configuration's |
+//! | `POST /v1/control/probe?backend=host:port` | to probe a backend now |
+//! | `POST /v1/control/rotate` | to begin the server's own log file anew |
+//! | `POST /v1/control/drain` | to finish what is in flight and end |
+//! | `POST /v1/rejected/replay?…` | to replay lines that were set aside |
+//! | `POST /v1/rejected/drop?…` | to throw lines away that were set aside |
+//!
+//! The last two select by `backend`, `reason`, `since`, `until` (seconds since 1970, both included) and `id` (one or more, with commas); all that are given must
+//! hold, and where none is, `all=true` must. A parameter that is not known is refused, not passed over: a slip must not widen what is dropped.
+//!
+//! A browser adds an operator's credentials to what any page sends; so what a page sends is refused (it has an `Origin`), unless it changes nothing.
+//!
+//! Order: 401 without credentials, 403 for a page, 404 for a path that is none, 405 for another method, 400 for a parameter that is missing, unknown or wrong.
+
+mod parameters;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Gate;
+use crate::http::answer::{Answer, Status};
+use crate::http::request::{Method, Request};
+use crate::limits::{RATE_MAX, REJECTED_IDS_MAX, SYNC_POINT_WAIT_MAX};
+use parameters::{Parameters, digits};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Something that concerns one backend.
+    Backend {
+        /// Whom, `host:port`.
+        backend: String,
+        /// What.
+        what: BackendAsk,
+    },
+    /// To begin the server's own log file anew.
+    Rotate,
+    /// To finish what is in flight and end.
+    Drain,
+    /// For a mark at the end of all logs.
+    TakeSyncPoint,
+    /// Whether everything before a mark is settled.
+    SyncPoint(PointAsk),
+    /// Something about lines that were set aside.
+    Rejected(RejectedAsk),
+}
+
+/// What is asked for concerning one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendAsk {
+    /// To stop replaying to it.
+    Pause,
+    /// To go on.
+    Resume,
+    /// For another bound, in records a second; 0 is none, `None` the configuration's.
+    Rate(Option<u32>),
+    /// To probe it now.
+    Probe,
+}
+
+/// Whether everything before a mark is settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointAsk {
+    /// Which mark.
+    pub id: String,
+    /// For how long to wait until it is.
+    pub wait: Duration,
+    /// Of one backend only.
+    pub backend: Option<String>,
+}
+
+/// What is to be done with lines that were set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedVerb {
+    /// They are replayed.
+    Replay,
+    /// They are thrown away.
+    Drop,
+}
+
+/// Something about lines that were set aside: of those, with all that is given here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedAsk {
+    /// What.
+    pub verb: RejectedVerb,
+    /// Of one backend only.
+    pub backend: Option<String>,
+    /// With this reason.
+    pub reason: Option<String>,
+    /// Set aside at this time or later, Unix seconds.
+    pub since: Option<u64>,
+    /// Set aside at this time or before, Unix seconds.
+    pub until: Option<u64>,
+    /// One of these; empty: any.
+    pub ids: Vec<u64>,
+}
+
+/// What became of lines that were set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RejectedReport {
+    /// Lines that are being replayed, or are thrown away.
+    pub done: u64,
+    /// Lines that were to be replayed and stay, since only a part of them was kept.
+    pub cut: u64,
+    /// Lines that are set aside now, of the backends that were asked for.
+    pub left: u64,
+    /// Backends for which it could not be done.
+    pub failed: Vec<RejectedFailure>,
+}
+
+/// A backend for which it could not be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RejectedFailure {
+    /// `host:port`
+    pub backend: String,
+    /// Why, as a sentence.
+    pub why: String,
+}
+
+/// Why a request is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The answer's status.
+    pub status: Status,
+    /// Further fields of the answer.
+    pub fields: &'static [(&'static str, &'static str)],
+    /// One line for people, without its newline; may be empty.
+    pub why: String,
+}
+
+impl Refusal {
+    /// A refusal with a reason.
+    #[must_use]
+    pub fn new(status: Status, why: impl Into<String>) -> Self {
+        Self {
+            status,
+            fields: &[],
+            why: why.into(),
+        }
+    }
+
+    fn bad(why: impl Into<String>) -> Self {
+        Self::new(Status::BadRequest, why)
+    }
+
+    fn of(answer: &Answer<'static>) -> Self {
+        Self {
+            status: answer.status,
+            fields: answer.fields,
+            why: String::new(),
+        }
+    }
+}
+
+/// What `request` asks for; none where it is for [`super::answer`].
+#[must_use]
+pub fn ask(request: &Request<'_>, gate: &Gate) -> Option<Result<Ask, Refusal>> {
+    let (room, rest) = Room::of(request.path)?;
+    if let Some(answer) = gate.unauthorized(request) {
+        return Some(Err(Refusal::of(&answer)));
+    }
+    if request.has_origin && request.method != Method::Get {
+        return Some(Err(Refusal::new(
+            Status::Forbidden,
+            "a page in a browser may not ask for this",
+        )));
+    }
+    Some(match room {
+        Room::SyncPoint => sync_point(request),
+        Room::Control => control(request, rest),
+        Room::Rejected => rejected(request, rest),
+    })
+}
+
+enum Room {
+    SyncPoint,
+    Control,
+    Rejected,
+}
+
+impl Room {
+    /// The room of a path, and what follows.
+    fn of(path: &[u8]) -> Option<(Self, &[u8])> {
+        if path == b"/sync_point" {
+            return Some((Self::SyncPoint, b""));
+        }
+        let control = path.strip_prefix(b"/v1/control/");
+        let rejected = || path.strip_prefix(b"/v1/rejected/");
+        control
+            .map(|verb| (Self::Control, verb))
+            .or_else(|| rejected().map(|verb| (Self::Rejected, verb)))
+    }
+}
+
+fn sync_point(request: &Request<'_>) -> Result<Ask, Refusal> {
+    match request.method {
+        Method::Post => {
+            Parameters::of(request, &[])?;
+            Ok(Ask::TakeSyncPoint)
+        }
+        Method::Get => {
+            let parameters = Parameters::of(request, &["id", "wait", "backend"])?;
+            let wait = parameters.find("wait").map_or(Ok(Duration::ZERO), wait)?;
+            Ok(Ask::SyncPoint(PointAsk {
+                id: parameters.need("id", "the id that POST /sync_point gave")?,
+                wait,
+                backend: parameters.find("backend").map(str::to_owned),
+            }))
+        }
+        _ => Err(Refusal {
+            fields: &[("Allow", "GET, POST")],
+            ..Refusal::new(Status::MethodNotAllowed, "")
+        }),
+    }
+}
+
+fn need_post(request: &Request<'_>) -> Result<(), Refusal> {
+    if request.method == Method::Post {
+        return Ok(());
+    }
+    Err(Refusal {
+        fields: &[("Allow", "POST")],
+        ..Refusal::new(Status::MethodNotAllowed, "")
+    })
+}
+
+fn control(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
+    let needed: &[&str] = match verb {
+        b"pause" | b"resume" | b"probe" => &["backend"],
+        b"rate" => &["backend", "rate"],
+        b"rotate" | b"drain" => &[],
+        _ => {
+            return Err(Refusal::new(
+                Status::NotFound,
+                "there is pause, resume, rate, probe, rotate and drain",
+            ));
+        }
+    };
+    need_post(request)?;
+    let parameters = Parameters::of(request, needed)?;
+    let what = match verb {
+        b"rotate" => return Ok(Ask::Rotate),
+        b"drain" => return Ok(Ask::Drain),
+        b"pause" => BackendAsk::Pause,
+        b"resume" => BackendAsk::Resume,
+        b"probe" => BackendAsk::Probe,
+        _ => BackendAsk::Rate(rate(&parameters.need("rate", RATE)?)?),
+    };
+    let backend = parameters.need("backend", "the backend, host:port")?;
+    Ok(Ask::Backend { backend, what })
+}
+
+const RATE: &str = "records a second, 0 for no bound, or default";
+
+fn rate(text: &str) -> Result<Option<u32>, Refusal> {
+    if text == "default" {
+        return Ok(None);
+    }
+    let count = digits(text)
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| *count <= RATE_MAX);
+    count
+        .map(Some)
+        .ok_or_else(|| Refusal::bad(format!("rate is {RATE}; the most is {RATE_MAX}")))
+}
+
+fn rejected(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
+    let verb = match verb {
+        b"replay" => RejectedVerb::Replay,
+        b"drop" => RejectedVerb::Drop,
+        _ => return Err(Refusal::new(Status::NotFound, "there is replay and drop")),
+    };
+    need_post(request)?;
+    let known = ["backend", "reason", "since", "until", "id", "all"];
+    let parameters = Parameters::of(request, &known)?;
+    let all = parameters.find("all");
+    if all.is_some_and(|all| all != "true") {
+        return Err(Refusal::bad("all is true, or left out"));
+    }
+    if parameters.are_none() {
+        return Err(Refusal::bad(
+            "say which: by backend, reason, since, until or id, or all=true",
+        ));
+    }
+    let time = |name: &str| match parameters.find(name) {
+        None => Ok(None),
+        Some(text) => digits(text)
+            .map(Some)
+            .ok_or_else(|| Refusal::bad(format!("{name} is seconds since 1970"))),
+    };
+    Ok(Ask::Rejected(RejectedAsk {
+        verb,
+        backend: parameters.find("backend").map(str::to_owned),
+        reason: parameters.find("reason").map(str::to_owned),
+        since: time("since")?,
+        until: time("until")?,
+        ids: parameters.find("id").map_or(Ok(Vec::new()), ids)?,
+    }))
+}
+
+fn ids(text: &str) -> Result<Vec<u64>, Refusal> {
+    let id = |id: &str| {
+        let is_hex = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(id, 16).ok().filter(|_| is_hex)
+    };
+    let ids: Option<Vec<u64>> = text.split(',').map(id).collect();
+    let ids = ids.ok_or_else(|| {
+        Refusal::bad("id is one or more of 16 hexadecimal digits each, with commas between them")
+    })?;
+    if ids.len() > REJECTED_IDS_MAX {
+        return Err(Refusal::bad(format!(
+            "there are more than {REJECTED_IDS_MAX} ids: ask more than once"
+        )));
+    }
+    Ok(ids)
+}
+
+/// A time as people write it: `30s`, `500ms`, `2m`, or seconds.
+fn wait(text: &str) -> Result<Duration, Refusal> {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("", 1000)];
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let unit = units
+        .iter()
+        .find(|(unit, _)| *unit == &text[number.len()..]);
+    let millis = unit.and_then(|(_, millis)| digits(number)?.checked_mul(*millis));
+    let longest = SYNC_POINT_WAIT_MAX.as_secs();
+    millis
+        .map(Duration::from_millis)
+        .filter(|wait| *wait <= SYNC_POINT_WAIT_MAX)
+        .ok_or_else(|| {
+            Refusal::bad(format!(
+                "wait is a time such as 30s, 500ms or 2m; the most is {longest} s"
+            ))
+        })
+}

@@ -1,0 +1,211 @@
+//! "Synced up to here": what stood in all logs at an instant, and how much of it is not settled.
+//!
+//! The keeper makes a [`PointBoard`] and keeps its numbers; control tells them. A point's id begins with a number that each process draws anew, so that
+//! one of an earlier process is not known, and is never taken for another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::counters::Counter;
+use super::snapshot::Snapshot;
+
+/// One point.
+#[derive(Debug)]
+pub struct PointBoard {
+    /// When it was taken, Unix seconds.
+    pub taken_unix: u64,
+    /// Every backend that had a log folder then, by name.
+    pub backends: Vec<PointBackend>,
+}
+
+/// One backend of a point.
+#[derive(Debug)]
+pub struct PointBackend {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Logs that had bytes then.
+    pub logs: u64,
+    /// Their bytes then.
+    pub bytes: u64,
+    /// Of the logs: not known to be settled as far as they went then.
+    pub missing_logs: Counter,
+    /// Of the bytes: at most so many are not settled.
+    pub missing_bytes: Counter,
+    /// Lines that were set aside since.
+    pub set_aside: Counter,
+    /// All is settled, durably.
+    pub settled: AtomicBool,
+}
+
+impl PointBackend {
+    /// A backend of which nothing is known to be settled.
+    #[must_use]
+    pub fn new(name: Arc<str>, logs: u64, bytes: u64) -> Self {
+        let backend = Self {
+            name,
+            logs,
+            bytes,
+            missing_logs: Counter::default(),
+            missing_bytes: Counter::default(),
+            set_aside: Counter::default(),
+            settled: AtomicBool::new(false),
+        };
+        backend.missing_logs.set(logs);
+        backend.missing_bytes.set(bytes);
+        backend
+    }
+
+    /// Whether all of it is settled.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+}
+
+impl PointBoard {
+    /// Whether all is settled, or all of `backend`; none where there is no such backend in it.
+    #[must_use]
+    pub fn is_settled(&self, backend: Option<&str>) -> Option<bool> {
+        match backend {
+            None => Some(self.backends.iter().all(PointBackend::is_settled)),
+            Some(name) => self.find(name).map(PointBackend::is_settled),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&PointBackend> {
+        self.backends.iter().find(|backend| *backend.name == *name)
+    }
+
+    /// Appends what there is to tell to `body`, as JSON: of all backends or of one.
+    pub fn write(&self, id: &str, backend: Option<&str>, snapshot: &Snapshot, body: &mut Vec<u8>) {
+        let told = self
+            .backends
+            .iter()
+            .filter(|known| backend.is_none_or(|name| *known.name == *name));
+        let backends: Vec<BackendReport> = told.map(|known| report(known, snapshot)).collect();
+        let report = PointReport {
+            id: id.to_owned(),
+            taken_unix: self.taken_unix,
+            settled: backends.iter().all(|backend| backend.settled),
+            backends,
+        };
+        // Numbers and strings into a `Vec`: neither can fail.
+        let _ = serde_json::to_writer(&mut *body, &report);
+        body.push(b'\n');
+    }
+}
+
+fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
+    let now = snapshot
+        .backends()
+        .iter()
+        .find(|known| known.name == *backend.name);
+    // First: what is missing is told no less than it was when all was settled.
+    let settled = backend.is_settled();
+    BackendReport {
+        name: backend.name.to_string(),
+        settled,
+        logs: backend.logs,
+        bytes: backend.bytes,
+        missing_logs: backend.missing_logs.load(),
+        missing_bytes: backend.missing_bytes.load(),
+        set_aside: backend.set_aside.load(),
+        state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
+        why: now.map_or_else(String::new, |now| now.why.clone()),
+    }
+}
+
+/// A point as it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PointReport {
+    /// What to ask for it by.
+    pub id: String,
+    /// When it was taken, Unix seconds.
+    pub taken_unix: u64,
+    /// Everything that stood in the logs then, of the backends below, is settled or set aside, and that is on disk.
+    pub settled: bool,
+    /// The backends.
+    pub backends: Vec<BackendReport>,
+}
+
+/// A backend of a point as it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackendReport {
+    /// `host:port`
+    pub name: String,
+    /// Everything of it is settled or set aside.
+    pub settled: bool,
+    /// Logs that had bytes then.
+    pub logs: u64,
+    /// Their bytes then.
+    pub bytes: u64,
+    /// Of the logs: not settled as far as they went.
+    pub missing_logs: u64,
+    /// Of the bytes: at most so many are not settled.
+    pub missing_bytes: u64,
+    /// Lines set aside since.
+    pub set_aside: u64,
+    /// The backend's state now.
+    pub state: String,
+    /// Why it is in that state.
+    pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Now;
+    use crate::status::snapshot::Board;
+
+    fn told(point: &PointBoard, backend: Option<&str>) -> PointReport {
+        let mut board = Board::new(Now::default());
+        board.add("a:1", Arc::default(), Now::default());
+        board.set_state("a:1", "down", "no answer", Now::default());
+        let mut body = Vec::new();
+        point.write("7-1", backend, board.snapshot(), &mut body);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn a_point_is_settled_when_each_of_its_backends_is() {
+        let point = PointBoard {
+            taken_unix: 5,
+            backends: vec![
+                PointBackend::new("a:1".into(), 2, 100),
+                PointBackend::new("b:1".into(), 0, 0),
+            ],
+        };
+        point.backends[1].settled.store(true, Ordering::Release);
+        point.backends[0].missing_bytes.set(40);
+        point.backends[0].set_aside.set(1);
+        assert_eq!(point.is_settled(None), Some(false));
+        assert_eq!(point.is_settled(Some("b:1")), Some(true));
+        assert_eq!(point.is_settled(Some("c:1")), None);
+        let report = told(&point, None);
+        assert_eq!(
+            (report.id.as_str(), report.taken_unix, report.settled),
+            ("7-1", 5, false)
+        );
+        let expected = BackendReport {
+            name: "a:1".into(),
+            settled: false,
+            logs: 2,
+            bytes: 100,
+            missing_logs: 2,
+            missing_bytes: 40,
+            set_aside: 1,
+            state: "down".into(),
+            why: "no answer".into(),
+        };
+        assert_eq!(report.backends[0], expected);
+        assert_eq!(report.backends[1].state, "unknown");
+        let one = told(&point, Some("b:1"));
+        assert!(one.settled && one.backends.len() == 1);
+        point.backends[0].settled.store(true, Ordering::Release);
+        assert!(told(&point, None).settled);
+    }
+}

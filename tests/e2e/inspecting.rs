@@ -1,0 +1,152 @@
+//! `inspect` from outside: what it follows, how it ends, what it shows on a terminal.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::harness::{Home, eventually_some};
+use crate::log::{line_of, put};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hustdbsync");
+
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(PROGRAM).args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn following_shows_each_line_as_it_comes_over_the_next_log_and_ends_with_0() {
+    let home = Home::new();
+    let log = home.log("h:1");
+    log.put("a", 1, "v");
+    let mut process = Command::new(PROGRAM)
+        .args(["inspect", "--follow", "--json", "--key", "?"])
+        .arg(log.folder())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut next =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["key"], "a");
+    log.put("not this one", 1, "v").put("b", 1, "v");
+    let came = next();
+    assert_eq!((&came["key"], &came["line"]), (&"b".into(), &3.into()));
+    log.file("2026-11-22-16-41.log").put("c", 1, "v");
+    let came = next();
+    assert_eq!((&came["key"], &came["line"]), (&"c".into(), &1.into()));
+    assert!(came["file"].as_str().unwrap().ends_with("-41.log"));
+    let status = Command::new("kill")
+        .args(["-INT", &process.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+    let status = eventually_some("it ends", || process.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn wrong_use_is_one_line_and_2() {
+    for args in [
+        &["inspect"][..],
+        &["inspect", "--method", "frob", "x"],
+        &["inspect", "--follow", "a", "b"],
+        &["inspect", "--follow", "-"],
+        &["inspect", "--raw", "--json", "x"],
+        &["inspect", "--key", "", "x"],
+        &["completions", "cobol"],
+        &["man"],
+        &["check", "--sample", "--config", "x"],
+        &["standin", "--threads", "0"],
+        &["status", "--interval", "0"],
+        &["frobnicate"],
+    ] {
+        let (code, out, err) = run(args);
+        assert_eq!((code, &*out), (Some(2), ""), "{args:?}");
+        assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
+        assert!(
+            err.starts_with("hustdbsync: ") && err.contains("--help`)"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_filter_gives_a_smaller_log_and_statistics_stand_alone() {
+    let home = Home::new();
+    let log = home.log("h:1");
+    log.put("a", 1, "v").put("b", 1, "v").put("a", 2, "vv");
+    let folder = home.path("logs");
+    let folder = folder.to_str().unwrap();
+    let (code, out, err) = run(&["inspect", "--raw", "--quiet", "--key", "b", folder]);
+    assert_eq!((code, &*err), (Some(0), ""));
+    assert_eq!(out.as_bytes(), line_of(&put("b", 1, "v")));
+    let (_, out, err) = run(&["inspect", "--stats", folder]);
+    assert!(
+        out.contains("key \"a\"") && !out.contains("key \"b\""),
+        "{out}"
+    );
+    assert!(err.starts_with("1 file, 3 lines, "), "{err}");
+    let (_, out, _) = run(&["inspect", "--backend", "h:2", folder]);
+    assert_eq!(out, "");
+}
+
+/// What a terminal would get. `script` is in every Debian.
+fn on_a_terminal(command: &str, environment: &[(&str, &str)]) -> String {
+    let output = Command::new("script")
+        .args(["-qec", command, "/dev/null"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_terminal_gets_colours_and_progress_unless_it_is_told_otherwise() {
+    let home = Home::new();
+    let log = home.log("h:1");
+    let lines: Vec<u8> = (0..20_000)
+        .flat_map(|nth| line_of(&put(&format!("k{nth}"), 1, "value")))
+        .collect();
+    log.raw(lines);
+    let path = log.path();
+    let path = path.display();
+    let shown = format!("{PROGRAM} inspect {path}");
+    assert!(on_a_terminal(&shown, &[]).contains("\u{1b}[32mput"));
+    assert!(!on_a_terminal(&shown, &[("NO_COLOR", "1")]).contains("\u{1b}[32m"));
+    assert!(on_a_terminal(&shown, &[("NO_COLOR", "")]).contains("\u{1b}[32m"));
+    assert!(!on_a_terminal(&shown, &[("TERM", "dumb")]).contains("\u{1b}[32m"));
+    let counted = format!("{PROGRAM} inspect --stats {path}");
+    assert!(
+        on_a_terminal(&counted, &[]).contains("/s"),
+        "a bar with its rate"
+    );
+    assert!(!on_a_terminal(&format!("{counted} --quiet"), &[]).contains("/s"));
+    let (_, _, err) = run(&["inspect", "--stats", log.path().to_str().unwrap()]);
+    assert!(!err.contains("/s"), "{err}");
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_program() {
+    for (shell, word) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef"),
+        ("fish", "complete -c"),
+    ] {
+        let (code, out, _) = run(&["completions", shell]);
+        assert_eq!(code, Some(0));
+        assert!(out.contains(word) && out.contains("inspect"), "{shell}");
+    }
+    let home = Home::new();
+    let folder = home.path("man8");
+    assert_eq!(run(&["man", folder.to_str().unwrap()]).0, Some(0));
+    assert!(fs::read_dir(folder).unwrap().count() >= 8);
+}

@@ -1,0 +1,167 @@
+//! What the binary logs: in which form, what of a line that is set aside, and how often the same.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+use crate::harness::{Home, eventually, eventually_some, standin};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hustdbsync");
+
+/// A server whose stderr goes to a file of its home.
+struct Logging<'a> {
+    home: &'a Home,
+    process: Child,
+}
+
+impl<'a> Logging<'a> {
+    fn start(home: &'a Home) -> Self {
+        let process = Command::new(PROGRAM)
+            .args(["run", "--config"])
+            .arg(home.write_config())
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(home.path("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { home, process }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.process.id().to_string())
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// The lines with `part` in them.
+    fn lines(&self, part: &str) -> Vec<String> {
+        let said = fs::read_to_string(self.home.path("stderr")).unwrap();
+        let lines = said.lines().filter(|line| line.contains(part));
+        lines.map(str::to_owned).collect()
+    }
+
+    fn end(&mut self) {
+        self.signal("TERM");
+        let status = eventually_some("it ends", || self.process.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+impl Drop for Logging<'_> {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The number behind `lines=` in all of these.
+fn counted(lines: &[String]) -> usize {
+    let counts = lines.iter().map(|line| {
+        let count = line.split("lines=").nth(1).unwrap();
+        count.split(' ').next().unwrap().parse::<usize>().unwrap()
+    });
+    counts.sum()
+}
+
+#[test]
+fn a_line_that_is_set_aside_is_told_with_its_place_and_cause_and_many_are_counted() {
+    let (home, standin) = (Home::new(), standin());
+    let log = home.log(&standin.name());
+    for nth in 0..40 {
+        log.put(&format!("k{nth}"), 1, "v").raw("| !!\n");
+    }
+    let mut server = Logging::start(&home);
+    eventually("all are set aside", || {
+        home.rejected(&standin.name()).len() == 40
+    });
+    server.end();
+    let told = server.lines("it can be replayed when the cause is mended");
+    let (left_out, told): (Vec<_>, Vec<_>) = told
+        .into_iter()
+        .partition(|line| line.contains("said so many more times"));
+    assert_eq!(told.len(), 5, "{told:#?}");
+    for part in [
+        " WARN ",
+        &*format!("backend=\"{}\"", standin.name()),
+        "file=\"2026-11-22-16-40.log\"",
+        "line=2 ",
+        "reason=\"not_base64\"",
+        "cause=\"the payload is not base64\"",
+    ] {
+        assert!(told[0].contains(part), "{part} is not in {}", told[0]);
+    }
+    // However many were written at once, each is accounted for: one by one, with those, or as left out.
+    let together = server.lines("as many more lines are set aside");
+    let together: Vec<String> = together
+        .into_iter()
+        .filter(|line| !line.contains("said so many more times"))
+        .collect();
+    let all = told.len() + counted(&left_out) + counted(&together);
+    assert_eq!(all, 40, "{told:#?}{left_out:#?}{together:#?}");
+}
+
+#[test]
+fn what_is_said_again_and_again_is_counted() {
+    let home = Home::new();
+    fs::create_dir(home.path("logs/127.0.0.1:9")).unwrap();
+    let mut server = Logging::start(&home);
+    // Said by the thread that has taken the signals over by then.
+    eventually("it runs", || {
+        !server.lines("its folder is found").is_empty()
+    });
+    fs::write(home.path("sync_server.json"), "{").unwrap();
+    let part = "the configuration can't be read again";
+    for told in 1..=5 {
+        server.signal("HUP");
+        eventually("it is told", || server.lines(part).len() == told);
+    }
+    // From here on they are counted only.
+    server.signal("HUP");
+    home.write_config();
+    eventually("a good one is read", || {
+        server.signal("HUP");
+        !server.lines("the configuration was read again").is_empty()
+    });
+    server.end();
+    let (left_out, told): (Vec<_>, Vec<_>) = server
+        .lines(part)
+        .into_iter()
+        .partition(|line| line.contains("said so many more times"));
+    assert_eq!(told.len(), 5, "{told:#?}");
+    for line in left_out {
+        assert!(line.contains("ERROR") && line.contains("lines="), "{line}");
+    }
+}
+
+#[test]
+fn json_lines_are_logged_where_they_are_asked_for_and_a_lost_journal_is_no_loss() {
+    use std::os::unix::fs::MetadataExt;
+    // Where there is a journal, text lines go there.
+    let has_journal = std::path::Path::new("/run/systemd/journal/socket").exists();
+    let formats = [("json", true), ("text", false)];
+    for (format, is_json) in formats.into_iter().take(if has_journal { 1 } else { 2 }) {
+        let home = Home::new().with("sync.log_format", format);
+        let stderr = fs::File::create(home.path("stderr")).unwrap();
+        let metadata = stderr.metadata().unwrap();
+        // As under systemd, but for the journal's socket, which is not there: lines go to stderr then.
+        let stream = format!("{}:{}", metadata.dev(), metadata.ino());
+        let mut process = Command::new(PROGRAM)
+            .args(["run", "--config"])
+            .arg(home.write_config())
+            .env("JOURNAL_STREAM", stream)
+            .env_remove("RUST_LOG")
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let first = eventually_some("a line is logged", || {
+            let said = fs::read_to_string(home.path("stderr")).unwrap();
+            said.lines().nth(1).map(str::to_owned)
+        });
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let parsed = serde_json::from_str::<serde_json::Value>(&first);
+        assert_eq!(parsed.is_ok(), is_json, "{first}");
+    }
+}

@@ -1,0 +1,190 @@
+//! What an operator says by commands: wait until a backend is whole, pause, resume, drain.
+
+use hustdbsync::workload::Workload;
+
+use crate::harness::{
+    Home, assert_holds, assert_in_order, eventually, now_unix, slow_down, standin, value,
+};
+use crate::process::Process;
+
+#[test]
+fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
+    let home = Home::new().with_port();
+    let (whole, gone) = (standin(), standin());
+    let server = home.start();
+    gone.kill().unwrap();
+    home.log(&gone.name()).put("k", 1, "v");
+    server.wait_for_state(&gone.name(), "down");
+    let written = Workload::mixed(5000, now_unix())
+        .write(&home.path("logs"), &whole.name())
+        .unwrap();
+    // No hint need have come: what is in the logs now counts.
+    let (code, out, err) = home.command(&["status", "--wait=60s", "--backend", &whole.name()]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(
+        out.starts_with(&format!("{} is whole", whole.name())),
+        "{out}"
+    );
+    assert_holds(&whole, &written.expected(now_unix()));
+
+    let (code, out, _) = home.command(&["status", "--wait=300ms"]);
+    assert_eq!(code, 3, "{out}");
+    assert!(
+        out.starts_with("not whole within 300ms")
+            && out.contains(&format!("  {}: ", gone.name()))
+            && out.contains("in 1 log to go; it is down: ")
+            && !out.contains(&format!("  {}: ", whole.name())),
+        "{out}"
+    );
+    let (code, out, _) = home.command(&["status", "--wait=0s", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["settled"]), (3, &false.into()), "{out}");
+
+    gone.restart().unwrap();
+    let (code, out, _) = home.command(&["status", "--wait=60s"]);
+    assert_eq!((code, out.as_str()), (0, "all 2 backends are whole\n"));
+    assert_eq!(value(&gone, "k").as_deref(), Some("v"));
+    server.stop();
+}
+
+#[test]
+fn a_wait_outlasts_a_restart_of_the_server() {
+    let home = Home::new().with_port();
+    let standin = standin();
+    home.log(&standin.name()).put("k", 1, "v");
+    standin.kill().unwrap();
+    let server = home.start();
+    server.wait_for_state(&standin.name(), "down");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| home.command(&["status", "--wait=60s"]));
+        eventually("it waits", || {
+            let (_, out, _) = home.command(&["status", "--json"]);
+            out.contains("\"sync_point_waiters\":1,")
+        });
+        server.stop();
+        let server = home.start();
+        standin.restart().unwrap();
+        let (code, out, err) = waiting.join().unwrap();
+        assert_eq!(code, 0, "{out}{err}");
+        assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+        server.stop();
+    });
+}
+
+#[test]
+fn a_paused_backend_is_left_alone_and_loses_nothing() {
+    let home = Home::new().with_port();
+    let (standin, other) = (standin(), standin());
+    let name = standin.name();
+    let written = Workload::mixed(20_000, now_unix())
+        .write(&home.path("logs"), &name)
+        .unwrap();
+    slow_down(&standin);
+    let server = home.start();
+    eventually("some is sent", || standin.counters().requests > 500);
+    let (code, out, err) = home.command(&["ctl", "pause", &name]);
+    assert_eq!(
+        (code, out, err.as_str()),
+        (0, format!("{name}: paused\n"), "")
+    );
+    let paused = server.wait_for_state(&name, "paused");
+    assert!(
+        paused.why.contains("hustdbsync ctl resume"),
+        "{}",
+        paused.why
+    );
+    eventually("all connections are closed", || {
+        server.backend(&name).unwrap().counts.connections_open == 0
+    });
+    let before = standin.counters().requests;
+    home.log(&other.name()).put("k", 1, "v");
+    server.wait_settled(&other.name(), 1);
+    assert_eq!(standin.counters().requests, before, "it is left alone");
+    let (code, _, err) = home.command(&["ctl", "pause", &name]);
+    assert!(code == 1 && err.contains("it is paused already"), "{err}");
+    let (code, out, _) = home.command(&["status", "--wait=0s", "--backend", &name]);
+    assert!(
+        code == 3 && out.contains("it is paused: an operator"),
+        "{out}"
+    );
+
+    standin
+        .set_script(hustdbsync::standin::Script::default())
+        .unwrap();
+    let (code, _, err) = home.command(&["ctl", "resume", &name]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    server.wait_settled(&name, 20_000);
+    assert_holds(&standin, &written.expected(now_unix()));
+    server.stop();
+}
+
+#[test]
+fn a_rate_is_bound_and_let_go() {
+    let home = Home::new().with_port();
+    let standin = standin();
+    let name = standin.name();
+    let log = home.log(&name);
+    log.put("first", 1, "v");
+    let server = home.start();
+    server.wait_settled(&name, 1);
+    let (code, out, _) = home.command(&["ctl", "rate", &name, "50"]);
+    assert_eq!(
+        (code, out),
+        (0, format!("{name}: at most 50 records/s now\n"))
+    );
+    let mut lines = Vec::new();
+    for nth in 0..200 {
+        lines.extend(crate::log::line_of(&crate::log::put(
+            &format!("k{nth}"),
+            1,
+            "v",
+        )));
+    }
+    let began = std::time::Instant::now();
+    log.raw(lines);
+    eventually("some are settled", || {
+        server.backend(&name).unwrap().counts.settled > 60
+    });
+    let settled = server.backend(&name).unwrap().counts.settled;
+    let most = 1.0 + 50.0 * (began.elapsed().as_secs_f64() + 1.0) + 64.0;
+    assert!(
+        (settled as f64) < most,
+        "{settled} in {:?}",
+        began.elapsed()
+    );
+    let (code, out, _) = home.command(&["ctl", "rate", &name, "default"]);
+    assert_eq!(
+        (code, out),
+        (0, format!("{name}: its rate has no bound now\n"))
+    );
+    server.wait_settled(&name, 201);
+    assert_in_order(&standin);
+    server.stop();
+}
+
+#[test]
+fn a_drain_ends_the_process_with_0_and_a_server_that_is_not_there_is_said_to_be() {
+    let home = Home::new().with_port();
+    let standin = standin();
+    home.log(&standin.name()).put("k", 1, "v");
+    let mut process = Process::start(&home);
+    eventually("it works", || value(&standin, "k").is_some());
+    let (code, _, err) = home.command(&["ctl", "rotate"]);
+    assert!(code == 1 && err.contains("no log file of its own"), "{err}");
+    let (code, out, err) = home.command(&["ctl", "drain"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("then the server ends"), "{out}");
+    assert_eq!(process.wait().code(), Some(0));
+    for args in [
+        &["ctl", "drain"][..],
+        &["ctl", "pause", "10.0.0.1:1"],
+        &["status", "--wait=1s"],
+        &["rejected", "replay", "--all"],
+    ] {
+        let (code, _, err) = home.command(args);
+        assert!(
+            code == 1 && err.contains("is it running") && err.lines().count() == 1,
+            "{args:?}: {err}"
+        );
+    }
+}

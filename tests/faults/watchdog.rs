@@ -1,0 +1,66 @@
+//! A thread that hangs in a system call: systemd's watchdog is not fed until it goes on.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use hustdbsync::workload::Workload;
+
+use crate::real::process::Process;
+use crate::real::{Home, now_unix, standin, wait_for};
+use crate::shim::Faults;
+
+/// How long the call hangs, in seconds.
+const HANGS: i32 = 3;
+
+/// So often it is to be fed; it looks four times as often.
+const WATCHDOG: Duration = Duration::from_millis(800);
+
+/// Whether it is fed within this time.
+fn is_fed(manager: &UnixDatagram, within: Duration) -> bool {
+    let until = Instant::now() + within;
+    let mut word = [0; 1024];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        manager.set_read_timeout(Some(left)).unwrap();
+        if let Ok(length) = manager.recv(&mut word)
+            && word[..length].starts_with(b"WATCHDOG=1")
+        {
+            return true;
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_hangs_is_not_taken_for_alive() {
+    let (home, standin) = (Home::new(), standin());
+    let manager = UnixDatagram::bind(home.path("notify")).unwrap();
+    let faults = Faults::new(&home.path(""));
+    let [preload, file] = faults.environment();
+    let (notify, microseconds) = (home.path("notify"), WATCHDOG.as_micros().to_string());
+    let environment = [
+        preload,
+        file,
+        ("NOTIFY_SOCKET", notify.to_str().unwrap()),
+        ("WATCHDOG_USEC", &microseconds),
+    ];
+    let process = Process::start_with(&home, &environment);
+    let long = Duration::from_secs(40);
+    assert!(is_fed(&manager, long), "{}", home.said());
+    // The keeper's next checkpoint takes a while.
+    faults.arm("fsync", "/status", -HANGS, Some(1));
+    Workload::mixed(20, now_unix())
+        .write(&home.logs(), &standin.name())
+        .unwrap();
+    assert!(wait_for(long, || faults.hits() == 1), "it is never written");
+    // One may be on its way, for the turns before.
+    is_fed(&manager, WATCHDOG / 4);
+    assert!(
+        !is_fed(&manager, WATCHDOG),
+        "it is fed while the keeper hangs"
+    );
+    assert!(is_fed(&manager, long), "it is fed again when that goes on");
+    process.terminate();
+}

@@ -57,6 +57,8 @@ pub(super) fn wait(
 ) -> Result<Waited, StatusError> {
     let end = Instant::now() + time;
     let mut point: Option<String> = None;
+    // Once it has answered, it may be restarted.
+    let mut was_reached = false;
     let (body, report) = loop {
         let left = end.saturating_duration_since(Instant::now());
         let is_last = left.is_zero();
@@ -66,6 +68,7 @@ pub(super) fn wait(
         };
         match asked {
             Ok(Asked::Told(body, report)) => {
+                was_reached = true;
                 // A new point is told as a whole; who wants one backend asks again.
                 let is_whole = point.is_some() || args.backend.is_none();
                 if is_whole && (report.settled || is_last) {
@@ -74,12 +77,12 @@ pub(super) fn wait(
                 point = Some(report.id);
             }
             Ok(Asked::Forgotten) => point = None,
-            // It is being restarted: what was asked for at first must have reached it once.
-            Err(StatusError::Unreachable { .. } | StatusError::Closed { .. })
-                if point.is_some() && !is_last =>
-            {
-                std::thread::sleep(RETRY.min(left));
-            }
+            // It ends, has ended, or is not all there yet.
+            Err(
+                StatusError::Unreachable { .. }
+                | StatusError::Closed { .. }
+                | StatusError::Unavailable { .. },
+            ) if was_reached && !is_last => std::thread::sleep(RETRY.min(left)),
             Err(error) => return Err(error),
         }
     };
@@ -136,6 +139,7 @@ fn ask(
 fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusError> {
     if reply.code != 200 {
         return Err(match reply.line() {
+            Some(why) if reply.code == 503 => StatusError::Unavailable { why },
             Some(why) => StatusError::Refused { why },
             None => foreign(target.addr, &format!("with status {}", reply.code)),
         });

@@ -8,6 +8,7 @@ pub mod choice;
 pub mod clock;
 pub mod control;
 pub mod doorway;
+mod drivers;
 pub mod files;
 pub mod listener;
 pub mod os;

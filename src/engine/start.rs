@@ -9,17 +9,17 @@ use mio::{Poll, Token};
 
 use super::Engine;
 use crate::config::{BackendName, Config};
-use crate::engine::bell::{RingBell, WakerBell};
-use crate::engine::choice::{Choice, KernelRings, Rings, Unavailable, choose, give_up};
+use crate::engine::bell::WakerBell;
+use crate::engine::choice::{KernelRings, Rings, Unavailable};
 use crate::engine::clock::Clock;
 use crate::engine::control::{
     self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
 };
 use crate::engine::doorway::listener_options;
+use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers};
 use crate::engine::files::{LockError, RealDisk, StateLock};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
-use crate::engine::os::ring::Ring;
 use crate::engine::overview::Overview;
 use crate::engine::service::{self, Service, Turning};
 use crate::engine::settings::{Settings, SettingsError};
@@ -28,7 +28,6 @@ use crate::engine::threads::{
     Threads, pin_worker, prefer_control, run_feeder, run_keeper, run_whole,
 };
 use crate::engine::written::written_unix;
-use crate::engine::{worker_mio, worker_uring};
 use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
 use crate::replay::chunk::Returns;
 use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
@@ -112,76 +111,16 @@ pub enum StartError {
     },
 }
 
-fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |cause| StartError::System { what, cause }
 }
 
 /// A thread's mailbox, and the poll in which its bell rings.
-fn mailbox<T>(token: Token) -> Result<(Poll, Arc<Mailbox<T>>), StartError> {
+pub(super) fn mailbox<T>(token: Token) -> Result<(Poll, Arc<Mailbox<T>>), StartError> {
     let poll = Poll::new().map_err(system("epoll"))?;
     let bell = WakerBell::new(&poll, token).map_err(system("eventfd"))?;
     let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
     Ok((poll, mailbox))
-}
-
-type WorkerMailboxes = Vec<Arc<Mailbox<WorkerMail>>>;
-
-/// What each worker waits with.
-enum Drivers {
-    Mio(Vec<Poll>),
-    IoUring(Vec<Ring>),
-}
-
-/// One for each worker, with its mailbox: the ring where it is chosen and the system gives all of them.
-fn drivers(config: &Config, rings: &dyn Rings) -> Result<(Drivers, WorkerMailboxes), StartError> {
-    let (wanted, workers) = (config.sync.engine, config.sync.threads);
-    let mut choice = choose(wanted, config.sync.max_rate_per_backend, rings)?;
-    if let Choice::IoUring(_) = choice {
-        match (0..workers)
-            .map(|_| ring(rings))
-            .collect::<io::Result<Vec<_>>>()
-        {
-            Ok(made) => {
-                tracing::info!("workers run on {choice}");
-                let (made, mailboxes) = made.into_iter().unzip();
-                return Ok((Drivers::IoUring(made), mailboxes));
-            }
-            Err(error) => choice = give_up(wanted, &error, &rings.facts())?,
-        }
-    }
-    tracing::info!("workers run on {choice}");
-    let made: Result<Vec<_>, _> = (0..workers).map(|_| mailbox(worker_mio::BELL)).collect();
-    let (polls, mailboxes) = made?.into_iter().unzip();
-    Ok((Drivers::Mio(polls), mailboxes))
-}
-
-fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMail>>)> {
-    let (bell, eventfd) = RingBell::new()?;
-    let ring = rings.make(eventfd)?;
-    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
-    Ok((ring, mailbox))
-}
-
-/// A worker's thread: its driver, by what it has.
-type Body = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
-
-impl Drivers {
-    fn into_bodies(self) -> Vec<Body> {
-        match self {
-            Self::Mio(polls) => polls
-                .into_iter()
-                .map(|poll| -> Body {
-                    Box::new(move |worker, clock| worker_mio::run(worker, poll, clock))
-                })
-                .collect(),
-            Self::IoUring(rings) => rings
-                .into_iter()
-                .map(|ring| -> Body {
-                    Box::new(move |worker, clock| worker_uring::run(worker, ring, clock))
-                })
-                .collect(),
-        }
-    }
 }
 
 /// All mailboxes and what else the threads share.

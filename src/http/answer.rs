@@ -15,6 +15,8 @@ pub enum Status {
     BadRequest,
     /// 401
     Unauthorized,
+    /// 403
+    Forbidden,
     /// 404
     NotFound,
     /// 405
@@ -46,6 +48,7 @@ impl Status {
             Self::Accepted => "202 Accepted",
             Self::BadRequest => "400 Bad Request",
             Self::Unauthorized => "401 Unauthorized",
+            Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::RequestTimeout => "408 Request Timeout",

@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The value of `Accept`; of several the first.
     pub accept: Option<&'a [u8]>,
+    /// It has an `Origin`: some page in a browser sends it.
+    pub has_origin: bool,
     /// Bytes that its body had.
     pub body_bytes: u64,
 }
@@ -123,6 +125,7 @@ pub(super) struct Head {
     query: Option<Span>,
     authorization: Option<Span>,
     accept: Option<Span>,
+    has_origin: bool,
 }
 
 impl Head {
@@ -159,6 +162,7 @@ impl Head {
             query: query.map(|query| Span::of(query, bytes)),
             authorization: fields.authorization.map(|value| Span::of(value, bytes)),
             accept: fields.accept.map(|value| Span::of(value, bytes)),
+            has_origin: fields.has_origin,
         })
     }
 
@@ -170,6 +174,7 @@ impl Head {
             query: self.query.map(|query| query.in_bytes(head)),
             authorization: self.authorization.map(|value| value.in_bytes(head)),
             accept: self.accept.map(|value| value.in_bytes(head)),
+            has_origin: self.has_origin,
             body_bytes,
         }
     }
@@ -220,6 +225,7 @@ struct Fields<'a> {
     transfer_encoding: Option<&'a [u8]>,
     expect: Option<&'a [u8]>,
     accept: Option<&'a [u8]>,
+    has_origin: bool,
     close: bool,
     keep_alive: bool,
 }
@@ -252,6 +258,7 @@ impl<'a> Fields<'a> {
                 } else if is("accept") {
                     fields.accept.get_or_insert(header.value);
                 }
+                fields.has_origin |= is("origin");
                 continue;
             };
             // Even two that agree: a proxy before us may have read the other one.
@@ -436,6 +443,20 @@ mod tests {
     }
 
     #[test]
+    fn a_page_in_a_browser_is_known_by_its_origin() {
+        for (fields, expected) in [
+            ("", false),
+            ("Referer: http://x/\r\n", false),
+            ("origin: null\r\n", true),
+            ("Origin: http://x\r\nAccept: a/b\r\n", true),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\n{fields}\r\n");
+            let parsed = Head::parse(head.as_bytes()).unwrap();
+            assert_eq!(parsed.request(head.as_bytes(), 0).has_origin, expected);
+        }
+    }
+
+    #[test]
     fn malformed_request_lines_are_refused() {
         check("GET  / HTTP/1.1\r\n\r\n", Err(Status::BadRequest));
         check("GET /\r\n\r\n", Err(Status::BadRequest));
@@ -476,6 +497,7 @@ mod tests {
             query,
             authorization: None,
             accept: None,
+            has_origin: false,
             body_bytes: 0,
         };
         let check = |query: Option<&'static str>, expected: Option<&str>| {

@@ -205,6 +205,7 @@ mod tests {
             query: query.map(str::as_bytes),
             authorization: authorization.map(str::as_bytes),
             accept: None,
+            has_origin: false,
             body_bytes: 0,
         };
         let (board, _) = board();
@@ -350,6 +351,7 @@ mod tests {
             query: Some(b"backend_count=9"),
             authorization: RIGHT.map(str::as_bytes),
             accept: None,
+            has_origin: false,
             body_bytes: 0,
         };
         let first = answer(&request, &gate, board.snapshot(), &mut pages)

@@ -16,7 +16,9 @@
 //! The last two select by `backend`, `reason`, `since`, `until` (seconds since 1970, both included) and `id` (one or more, with commas); all that are given must
 //! hold, and where none is, `all=true` must. A parameter that is not known is refused, not passed over: a slip must not widen what is dropped.
 //!
-//! Order: 401 without credentials, 404 for a path that is none, 405 for another method, 400 for a parameter that is missing, unknown or wrong.
+//! A browser adds an operator's credentials to what any page sends; so what a page sends is refused (it has an `Origin`), unless it changes nothing.
+//!
+//! Order: 401 without credentials, 403 for a page, 404 for a path that is none, 405 for another method, 400 for a parameter that is missing, unknown or wrong.
 
 mod parameters;
 #[cfg(test)]
@@ -169,6 +171,12 @@ pub fn ask(request: &Request<'_>, gate: &Gate) -> Option<Result<Ask, Refusal>> {
     let (room, rest) = Room::of(request.path)?;
     if let Some(answer) = gate.unauthorized(request) {
         return Some(Err(Refusal::of(&answer)));
+    }
+    if request.has_origin && request.method != Method::Get {
+        return Some(Err(Refusal::new(
+            Status::Forbidden,
+            "a page in a browser may not ask for this",
+        )));
     }
     Some(match room {
         Room::SyncPoint => sync_point(request),

@@ -14,6 +14,7 @@ fn asked(method: Method, target: &str, auth: Option<&str>) -> Option<Result<Ask,
         query: query.map(str::as_bytes),
         authorization: auth.map(str::as_bytes),
         accept: None,
+        has_origin: false,
         body_bytes: 0,
     };
     ask(&request, &Gate::new("sync", "sync"))
@@ -246,5 +247,28 @@ fn other_paths_are_not_for_this() {
         "/v1/status",
     ] {
         assert_eq!(asked(Method::Post, target, RIGHT), None, "{target}");
+    }
+}
+
+#[test]
+fn a_page_in_a_browser_changes_nothing() {
+    for (method, path, is_refused) in [
+        (Method::Post, "/v1/control/drain", true),
+        (Method::Post, "/v1/rejected/drop", true),
+        (Method::Post, "/sync_point", true),
+        (Method::Get, "/sync_point", false),
+    ] {
+        let request = Request {
+            method,
+            path: path.as_bytes(),
+            query: (method == Method::Get).then_some(b"id=1"),
+            authorization: RIGHT.map(str::as_bytes),
+            accept: None,
+            has_origin: true,
+            body_bytes: 0,
+        };
+        let asked = ask(&request, &Gate::new("sync", "sync")).unwrap();
+        let is_forbidden = asked.is_err_and(|refusal| refusal.status == Status::Forbidden);
+        assert_eq!(is_forbidden, is_refused, "{path}");
     }
 }

@@ -1,5 +1,8 @@
 //! HA's home in a temporary folder, a server on it, and patience.
 
+#[path = "port.rs"]
+mod port;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -145,9 +148,7 @@ impl Home {
 
     /// With a port of its own, so that the configuration tells commands where the server is.
     pub(crate) fn with_port(self) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        self.with("network.port", port)
+        self.with("network.port", port::free())
     }
 
     /// Runs a command on this home's configuration; gives its exit code, stdout and stderr.

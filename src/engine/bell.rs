@@ -28,7 +28,7 @@ impl Bell for WakerBell {
     }
 }
 
-/// Rings by a counter that the reader's ring reads all the time. One that is rung while it is not being read ends the next read.
+/// Rings by a counter that the reader's ring listens to all the time. One that is rung before it does ends its next wait.
 pub struct RingBell(Arc<Eventfd>);
 
 impl RingBell {

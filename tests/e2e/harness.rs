@@ -1,10 +1,11 @@
 //! HA's home in a temporary folder, a server on it, and patience.
 
+#[path = "port.rs"]
+mod port;
+
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -152,12 +153,7 @@ impl Home {
     /// With a port of its own, so that the configuration tells commands where the server is. It is none of those that the system gives to whoever
     /// asks for any, so that nobody else has it while the server is not there.
     pub(crate) fn with_port(self) -> Self {
-        static TAKEN: AtomicU32 = AtomicU32::new(0);
-        let first = 12_000 + std::process::id() % 200 * 100;
-        let port = std::iter::repeat_with(|| first + TAKEN.fetch_add(1, Ordering::Relaxed) % 100)
-            .map(|port| u16::try_from(port).unwrap())
-            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-        self.with("network.port", port.unwrap())
+        self.with("network.port", port::free())
     }
 
     /// Runs a command on this home's configuration; gives its exit code, stdout and stderr.

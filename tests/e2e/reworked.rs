@@ -104,12 +104,12 @@ fn lines_are_replayed_to_a_backend_that_comes_back_later() {
 #[test]
 fn an_addition_that_is_replayed_is_asked_for_first() {
     let (home, standin) = (Home::new().with_port(), standin());
-    home.log(&standin.name()).put("k", 1, "v");
     let server = home.start();
+    // What it finds at its first look may have been sent by a process before it; what comes to a log that it reads has been sent by nobody.
+    home.log(&standin.name()).put("first", 1, "v");
     server.wait_settled(&standin.name(), 1);
     let rule = Rule::new(On::Mutations, Act::status(400)).times(1);
     standin.set_script(Script::default().rule(rule)).unwrap();
-    // Written while it runs: nobody can have sent it before.
     home.log(&standin.name()).record(&Record {
         method: Method::Zadd,
         table: b"t",

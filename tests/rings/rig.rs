@@ -246,6 +246,13 @@ impl Rig {
         });
     }
 
+    /// Makes the stand-in so slow that its connections are given up, until it is enough: what is under way on them is cancelled.
+    #[track_caller]
+    pub(crate) fn mute_until(&self, enough: impl FnMut() -> bool) {
+        slow(&self.standin, LONG);
+        self.wait("the fault has struck as often as it was to", enough);
+    }
+
     /// Lets time pass, with a restart in between.
     pub(crate) fn work(&self, length: Duration) {
         thread::sleep(length / 2);
@@ -257,6 +264,8 @@ impl Rig {
     #[track_caller]
     pub(crate) fn finish(self) {
         slow(&self.standin, Duration::ZERO);
+        // Answers that are late by now would be so all the same.
+        self.standin.restart().unwrap();
         self.wait("all is settled", || {
             self.engine.snapshot().totals().1 >= self.records
         });

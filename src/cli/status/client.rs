@@ -64,10 +64,10 @@ pub enum StatusError {
         /// What it says, in one line.
         why: String,
     },
-    /// It cannot do it now.
+    /// It can't do so now, since it ends.
     #[error("{why}")]
-    Unavailable {
-        /// Why, in one line.
+    Ends {
+        /// What it says, in one line.
         why: String,
     },
     /// Nothing can be printed.

@@ -17,6 +17,9 @@ use crate::status::sync_point::{BackendReport, PointReport};
 const ASK_MAX: Duration = Duration::from_secs(20);
 const _: () = assert!(ASK_MAX.as_secs() < SYNC_POINT_WAIT_MAX.as_secs());
 
+/// What a server answers that ends.
+const UNAVAILABLE: u16 = 503;
+
 /// Between two tries to reach a server that is being restarted.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -81,7 +84,7 @@ pub(super) fn wait(
             Err(
                 StatusError::Unreachable { .. }
                 | StatusError::Closed { .. }
-                | StatusError::Unavailable { .. },
+                | StatusError::Ends { .. },
             ) if was_reached && !is_last => std::thread::sleep(RETRY.min(left)),
             Err(error) => return Err(error),
         }
@@ -139,7 +142,7 @@ fn ask(
 fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusError> {
     if reply.code != 200 {
         return Err(match reply.line() {
-            Some(why) if reply.code == 503 => StatusError::Unavailable { why },
+            Some(why) if reply.code == UNAVAILABLE => StatusError::Ends { why },
             Some(why) => StatusError::Refused { why },
             None => foreign(target.addr, &format!("with status {}", reply.code)),
         });

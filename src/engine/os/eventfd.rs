@@ -17,7 +17,7 @@ impl Eventfd {
     /// # Errors
     /// When the process has no descriptor left, or the system no memory.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: no pointer is passed; the result is checked. It blocks, since a ring does not wait for one that does not.
+        // SAFETY: no pointer is passed; the result is checked.
         let raw = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
         if raw < 0 {
             return Err(io::Error::last_os_error());

@@ -39,7 +39,7 @@ use self::buffers::{Buffers, GROUP};
 use self::completion::{BELL, Completion, user_data};
 use self::interference::{Fate, Interference, Operation};
 use self::setup::{Mode, Sizes};
-use self::socket::{Placed, Socket};
+use self::socket::Socket;
 use crate::engine::os::eventfd::Eventfd;
 use crate::engine::os::socket::stream;
 use crate::replay::chunk::Chunk;
@@ -101,8 +101,6 @@ struct Memory {
     sockets: Slab<Socket>,
     buffers: Buffers,
     bell: Arc<Eventfd>,
-    /// What reading the bell is read into.
-    rung: Placed<u64>,
 }
 
 /// See the module.
@@ -112,8 +110,8 @@ pub struct Ring {
     mode: Mode,
     /// Operations whose last completion was not taken.
     under_way: usize,
-    is_bell_read: bool,
-    /// Why the bell can't be read any more.
+    is_bell_heard: bool,
+    /// Why the bell can't be heard any more.
     bell_fault: Option<io::Error>,
     /// Entries that the queue had no room for.
     backlog: VecDeque<Entry>,
@@ -142,11 +140,10 @@ impl Ring {
                 sockets: Slab::new(),
                 buffers,
                 bell,
-                rung: Placed::new(0),
             }),
             mode,
             under_way: 0,
-            is_bell_read: false,
+            is_bell_heard: false,
             bell_fault: None,
             backlog: VecDeque::new(),
             taken: Vec::new(),
@@ -336,8 +333,9 @@ impl Ring {
             super::socket::shut_down(self.memory.sockets[key].fd.as_fd());
             self.close(SocketId(key));
         }
-        if self.is_bell_read {
-            self.memory.bell.ring();
+        if self.is_bell_heard {
+            let entry = opcode::AsyncCancel::new(user_data(Operation::Bell, BELL)).build();
+            self.push(Operation::Cancel, BELL, entry);
         }
         while self.under_way > 0 {
             let left = give_up.saturating_duration_since(Instant::now());
@@ -363,13 +361,17 @@ impl Ring {
         }
     }
 
-    fn read_bell(&mut self) {
-        if self.is_bell_read {
+    /// Listens to the bell, once and for all: each time that it is rung there is a completion. Its counter is never read, which would take an operation each
+    /// time, and is not full before it has been rung 2⁶⁴ times.
+    fn hear_bell(&mut self) {
+        if self.is_bell_heard {
             return;
         }
-        self.is_bell_read = true;
+        self.is_bell_heard = true;
         let fd = types::Fd(self.memory.bell.as_fd().as_raw_fd());
-        let entry = opcode::Read::new(fd, self.memory.rung.as_ptr().cast(), 8).build();
+        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32)
+            .multi(true)
+            .build();
         self.push(Operation::Bell, BELL, entry);
     }
 

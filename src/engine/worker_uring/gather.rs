@@ -7,13 +7,16 @@
 //!              as many came within half the time: twice as many
 //!            ┌────────────────────────────────────────────────┐
 //!   one ─────┴──▶ some, at most half of what is asked ◀────────┘
-//!    ▲               │ the time was up: as many as came
+//!    ▲               │ the time was up: as many as came; they are far apart: half as many
 //!    └───────────────┘
 //! ```
 
 use std::time::Duration;
 
 use crate::limits::RING_GATHER;
+
+/// Answers that are further apart than this are not gathered: the timer that bounds the wait would cost more than is saved.
+const APART: Duration = Duration::from_nanos(RING_GATHER.as_nanos() as u64 / 8);
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +36,11 @@ impl Gather {
 
     /// So many answers were waited for, so many came, and so long it took.
     pub(super) fn learn(&mut self, wanted: usize, came: usize, took: Duration) {
+        let many = u32::try_from(came).unwrap_or(u32::MAX);
         if took >= RING_GATHER {
             self.want = came.clamp(1, wanted);
+        } else if took > APART.saturating_mul(many) {
+            self.want = (self.want / 2).max(1);
         } else if came >= wanted && took < RING_GATHER / 2 {
             self.want = (2 * wanted).max(self.want);
         }
@@ -66,6 +72,7 @@ mod tests {
         let us = Duration::from_micros;
         assert_eq!(settled(64, us(1)), 32, "never more than half");
         assert!((8..=16).contains(&settled(64, us(6))));
+        assert_eq!(settled(64, us(20)), 1);
         assert_eq!(settled(64, us(200)), 1);
         assert_eq!(settled(64, us(2000)), 1);
         assert_eq!(settled(1, us(1)), 1);

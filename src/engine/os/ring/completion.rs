@@ -57,16 +57,8 @@ impl Ring {
         };
         let key = usize::try_from(completion.user_data >> OPERATION_BITS).unwrap_or(BELL);
         let more = cqueue::more(completion.flags);
-        if operation == Operation::Bell {
-            self.under_way -= 1;
-            self.is_bell_read = false;
-            let passing = [libc::EINTR, libc::ECANCELED, libc::EAGAIN];
-            match checked(completion.result) {
-                Err(fault) if !passing.contains(&-completion.result) => {
-                    self.bell_fault = Some(fault)
-                }
-                _ => self.done.push_back(Done::Bell),
-            }
+        if key == BELL {
+            self.handle_bell(operation, completion.result, more);
             return;
         }
         let filled = cqueue::buffer_select(completion.flags).and_then(|buffer| {
@@ -119,6 +111,20 @@ impl Ring {
             Operation::Bell => {}
         }
         self.free_if_over(key);
+    }
+
+    /// Of the bell itself, or of what ends listening to it.
+    fn handle_bell(&mut self, operation: Operation, result: i32, more: bool) {
+        self.under_way -= usize::from(!more);
+        if operation != Operation::Bell {
+            return;
+        }
+        self.is_bell_heard = more;
+        let passing = [libc::EINTR, libc::ECANCELED, libc::EAGAIN];
+        match checked(result) {
+            Err(fault) if !passing.contains(&-result) => self.bell_fault = Some(fault),
+            _ => self.done.push_back(Done::Bell),
+        }
     }
 
     fn handle_received(

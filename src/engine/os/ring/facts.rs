@@ -23,7 +23,7 @@ pub const NEEDED: [(u8, &str, &str); 6] = [
     (opcode::Send::CODE, "IORING_OP_SEND", "5.6"),
     (opcode::SendMsg::CODE, "IORING_OP_SENDMSG", "5.3"),
     (opcode::Recv::CODE, "IORING_OP_RECV", "5.6"),
-    (opcode::Read::CODE, "IORING_OP_READ", "5.6"),
+    (opcode::PollAdd::CODE, "IORING_OP_POLL_ADD", "5.1"),
     (opcode::AsyncCancel::CODE, "IORING_OP_ASYNC_CANCEL", "5.5"),
 ];
 

@@ -13,7 +13,7 @@ pub enum Operation {
     Receive,
     /// Ends another one.
     Cancel,
-    /// Reads the bell.
+    /// Listens to the bell.
     Bell,
 }
 

@@ -34,7 +34,7 @@ impl Ring {
         if let Some(fault) = self.bell_fault.take() {
             return Err(fault);
         }
-        self.read_bell();
+        self.hear_bell();
         loop {
             self.fill_queue();
             let is_whole = self.backlog.is_empty();
@@ -74,7 +74,7 @@ impl Ring {
         }
     }
 
-    /// Waits for anything, and reads no bell.
+    /// Waits for anything, and hears no bell.
     pub(super) fn enter_all(&mut self, longest: Duration) -> io::Result<()> {
         self.fill_queue();
         let submitted = u32::try_from(self.uring.submission().len()).unwrap_or(u32::MAX);

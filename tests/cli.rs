@@ -298,3 +298,55 @@ fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
     assert_eq!(logs.len(), 1, "one file for the day: {logs:?}");
     assert_eq!(mode(&logs[0].path()), 0o640);
 }
+
+#[test]
+fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
+    let home = home();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let config = home.path().join("sync_server.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace("\"port\": 0", &format!("\"port\": {port}")),
+    )
+    .unwrap();
+    let program = home.path().join("hustdbsync");
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_hustdbsync"))
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
+    let run = |args: &[&str]| {
+        let output = Command::new(&program)
+            .args(args)
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let log = || {
+        let files = fs::read_dir(home.path().join("logs")).unwrap().flatten();
+        let paths = files.map(|entry| entry.path());
+        paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .max()
+    };
+    assert_eq!(run(&[]), (Some(0), String::new()));
+    let moved = home.path().join("logs/moved");
+    fs::rename(log().unwrap(), &moved).unwrap();
+    let told = run(&["ctl", "rotate"]);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while log().is_none() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // Ended before anything is asserted, so that nothing is left running.
+    let ended = run(&["ctl", "drain"]);
+    assert_eq!(told, (Some(0), "the log file is begun anew\n".to_owned()));
+    assert_eq!(ended.0, Some(0), "{}", ended.1);
+    let said = fs::read_to_string(log().unwrap()).unwrap();
+    assert!(said.contains("begun anew, as asked"), "{said}");
+    assert!(fs::read_to_string(moved).unwrap().contains("starts"));
+}

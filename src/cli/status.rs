@@ -18,7 +18,7 @@ pub use wait::Waited;
 #[command(after_help = "Examples:\n  \
     hustdbsync status                     one table\n  \
     hustdbsync status --watch             a progress bar for each backend, until Ctrl-C\n  \
-    hustdbsync status --wait=5m --backend 10.0.0.7:8085 && systemctl stop hustdb   its twin, once it is whole\n  \
+    hustdbsync status --wait=5m           until all that is logged by now is settled, or exit with 3\n  \
     hustdbsync status --json | jq '.backends[] | select(.state != \"up\") | .name'")]
 pub struct StatusArgs {
     /// Go on showing it, with a progress bar for each backend

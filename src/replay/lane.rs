@@ -502,8 +502,10 @@ impl Lane {
         }
         self.failures = self.failures.saturating_add(1);
         self.window.halve();
+        // A witness that is answered ends the lane's failures, not the record's: its next try is no sooner for that.
+        let failures = self.failures.max(self.blame.failures().saturating_add(1));
         self.disconnect(State::Waiting {
-            until: cx.now.after(retry_delay(self.failures, cx.jitter)),
+            until: cx.now.after(retry_delay(failures, cx.jitter)),
         });
         if let Some(record) = &mut record
             && !is_witness

@@ -1,5 +1,8 @@
 //! HA's home in a temporary folder, a server on it, and patience.
 
+#[path = "port.rs"]
+mod port;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -114,7 +117,11 @@ impl Home {
     /// Writes the configuration; gives its path.
     pub(crate) fn write_config(&self) -> PathBuf {
         let path = self.path("sync_server.json");
-        fs::write(&path, self.settings.to_string()).unwrap();
+        let text = self.settings.to_string();
+        // A command that runs may be reading it.
+        if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            fs::write(&path, text).unwrap();
+        }
         path
     }
 
@@ -143,11 +150,10 @@ impl Home {
         }
     }
 
-    /// With a port of its own, so that the configuration tells commands where the server is.
+    /// With a port of its own, so that the configuration tells commands where the server is. It is none of those that the system gives to whoever
+    /// asks for any, so that nobody else has it while the server is not there.
     pub(crate) fn with_port(self) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        self.with("network.port", port)
+        self.with("network.port", port::free())
     }
 
     /// Runs a command on this home's configuration; gives its exit code, stdout and stderr.

@@ -8,6 +8,8 @@ mod guide;
 mod materials;
 mod package;
 mod place;
+#[path = "../e2e/port.rs"]
+mod port;
 mod units;
 
 use std::path::{Path, PathBuf};

@@ -4,16 +4,17 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hustdbsync::standin::{Options, Standin};
 use hustdbsync::workload::Workload;
 use serde_json::json;
+
+use crate::port;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -38,17 +39,6 @@ pub(crate) struct Place {
     server: Option<Child>,
 }
 
-/// A port that is free, and that the system gives to nobody: those it chooses itself begin at 32768. The commands find it in the configuration,
-/// so it has to be known before the server takes it.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() % 10_000).unwrap();
-    (0..10_000)
-        .map(|_| 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("one of ten thousand ports is free")
-}
-
 impl Place {
     /// With some records in the backend's logs and one that can't be read, and no server yet.
     pub(crate) fn new() -> Self {
@@ -57,7 +47,7 @@ impl Place {
             ..Options::default()
         })
         .unwrap();
-        let port = free_port();
+        let port = port::free();
         let place = Self {
             folder: tempfile::tempdir().unwrap(),
             backend,

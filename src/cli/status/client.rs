@@ -64,6 +64,12 @@ pub enum StatusError {
         /// What it says, in one line.
         why: String,
     },
+    /// It can't do so now, since it ends.
+    #[error("{why}")]
+    Ends {
+        /// What it says, in one line.
+        why: String,
+    },
     /// Nothing can be printed.
     #[error("cannot print the status: {0}")]
     Output(io::Error),

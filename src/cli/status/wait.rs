@@ -17,6 +17,9 @@ use crate::status::sync_point::{BackendReport, PointReport};
 const ASK_MAX: Duration = Duration::from_secs(20);
 const _: () = assert!(ASK_MAX.as_secs() < SYNC_POINT_WAIT_MAX.as_secs());
 
+/// What a server answers that ends.
+const UNAVAILABLE: u16 = 503;
+
 /// Between two tries to reach a server that is being restarted.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -57,6 +60,8 @@ pub(super) fn wait(
 ) -> Result<Waited, StatusError> {
     let end = Instant::now() + time;
     let mut point: Option<String> = None;
+    // Once it has answered, it may be restarted.
+    let mut was_reached = false;
     let (body, report) = loop {
         let left = end.saturating_duration_since(Instant::now());
         let is_last = left.is_zero();
@@ -66,6 +71,7 @@ pub(super) fn wait(
         };
         match asked {
             Ok(Asked::Told(body, report)) => {
+                was_reached = true;
                 // A new point is told as a whole; who wants one backend asks again.
                 let is_whole = point.is_some() || args.backend.is_none();
                 if is_whole && (report.settled || is_last) {
@@ -74,12 +80,12 @@ pub(super) fn wait(
                 point = Some(report.id);
             }
             Ok(Asked::Forgotten) => point = None,
-            // It is being restarted: what was asked for at first must have reached it once.
-            Err(StatusError::Unreachable { .. } | StatusError::Closed { .. })
-                if point.is_some() && !is_last =>
-            {
-                std::thread::sleep(RETRY.min(left));
-            }
+            // It ends, has ended, or is not all there yet.
+            Err(
+                StatusError::Unreachable { .. }
+                | StatusError::Closed { .. }
+                | StatusError::Ends { .. },
+            ) if was_reached && !is_last => std::thread::sleep(RETRY.min(left)),
             Err(error) => return Err(error),
         }
     };
@@ -136,6 +142,7 @@ fn ask(
 fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusError> {
     if reply.code != 200 {
         return Err(match reply.line() {
+            Some(why) if reply.code == UNAVAILABLE => StatusError::Ends { why },
             Some(why) => StatusError::Refused { why },
             None => foreign(target.addr, &format!("with status {}", reply.code)),
         });

@@ -68,6 +68,11 @@ impl Blame {
         self.asked_well = true;
     }
 
+    /// The judged record's failures that count.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     fn backend_is_well(&self, answers: u64) -> bool {
         self.asked_well || answers > self.answers_at_last
     }
@@ -97,7 +102,11 @@ impl Lane {
         if is_first || is_well {
             self.blame = Blame {
                 record,
-                failures: if is_first { 1 } else { self.blame.failures + 1 },
+                failures: if is_first {
+                    1
+                } else {
+                    self.blame.failures.saturating_add(1)
+                },
                 doubted: is_well && self.blame.doubted,
                 ..Blame::default()
             };

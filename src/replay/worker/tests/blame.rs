@@ -54,7 +54,20 @@ const FAILED: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\
 const MISSING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 const HARMLESS: &str = "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\n";
 
+fn settings_with_tries(attempts_max: u32) -> LaneSettings {
+    LaneSettings {
+        attempts_max,
+        ..settings()
+    }
+}
+
 impl Rig {
+    fn wait_ms(&mut self, ms: u64) {
+        self.now.monotonic += Duration::from_millis(ms);
+        self.worker.handle_deadlines(self.now);
+        self.turn();
+    }
+
     /// Connects, fails what is sent then, and lets the delay pass.
     fn fail(&mut self) {
         self.connect();
@@ -148,6 +161,33 @@ fn where_no_other_lane_moves_a_record_of_another_key_goes_ahead_as_a_witness_of_
     let mut told = rig.told();
     told[..2].sort();
     assert_eq!(told, ["1.1=Applied", "1.2=Applied", "1.0!attempts"]);
+}
+
+#[test]
+fn each_try_is_waited_for_longer_whatever_else_is_answered() {
+    let mut rig = Rig::new(settings_with_tries(10));
+    rig.feed(&puts(9));
+    let waits = (0..6).map(|_| {
+        rig.connect();
+        while rig
+            .bursts()
+            .last()
+            .is_some_and(|burst| !burst.starts_with('a'))
+        {
+            rig.answer(0, APPLIED);
+        }
+        rig.answer(0, FAILED);
+        rig.counters.answers.add(1);
+        let waited = (1_u32..).find(|_| {
+            rig.wait_ms(5);
+            !rig.asked.is_empty()
+        });
+        waited.unwrap() * 5
+    });
+    let waits: Vec<_> = waits.collect();
+    for (nth, waited) in (0..).zip(&waits) {
+        assert!((25 << nth..=55 << nth).contains(waited), "{waits:?}");
+    }
 }
 
 #[test]

@@ -10,10 +10,14 @@ mod files;
 mod ha;
 #[path = "../e2e/harness.rs"]
 mod harness;
+#[path = "../e2e/inspecting.rs"]
+mod inspecting;
 #[path = "../e2e/legacy.rs"]
 mod legacy;
 #[path = "../e2e/log.rs"]
 mod log;
+#[path = "../e2e/logging.rs"]
+mod logging;
 #[path = "../e2e/operator.rs"]
 mod operator;
 #[path = "../e2e/process.rs"]

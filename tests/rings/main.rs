@@ -68,6 +68,11 @@ fn check(value_bytes: usize, what: What, times: Option<u32>) {
     }
     let fault = Fault::new(what, times);
     let name = format!("{what:?}, {times:?} times, {value_bytes} B");
+    // A ring listens to its bell from the start.
+    let is_of_bell = matches!(what, What::Operation(Operation::Bell, _));
+    if is_of_bell {
+        fault.arm();
+    }
     let rig = Rig::start(
         &name,
         value_bytes,
@@ -138,6 +143,11 @@ fn a_receive_that_ends_by_itself_is_begun_again() {
         Some(20),
     );
     check(60, What::Operation(Operation::Receive, Fate::Part), None);
+}
+
+#[test]
+fn a_bell_that_is_heard_once_is_listened_to_again() {
+    check(60, What::Operation(Operation::Bell, Fate::Part), Some(20));
 }
 
 #[test]

@@ -368,11 +368,12 @@ impl Ring {
             return;
         }
         self.is_bell_heard = true;
+        let fate = self.fate(Operation::Bell);
         let fd = types::Fd(self.memory.bell.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32)
-            .multi(true)
+            .multi(fate != Fate::Part)
             .build();
-        self.push(Operation::Bell, BELL, entry);
+        self.push_fated(Operation::Bell, BELL, entry, fate);
     }
 
     fn fate(&mut self, operation: Operation) -> Fate {

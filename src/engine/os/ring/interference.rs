@@ -24,7 +24,7 @@ pub enum Fate {
     Goes,
     /// It completes with this error.
     Fails(i32),
-    /// Half of what is to be sent is; what is received comes once, and the operation is over.
+    /// Half of what is to be sent is; what is received or rung comes once, and the operation is over.
     Part,
 }
 

@@ -10,8 +10,10 @@ use clap::Subcommand;
 use super::status::StatusTarget;
 use super::status::client::{self, in_query};
 use super::{Failure, backend_name};
+use crate::engine::files::StateLock;
 use crate::engine::os::process::try_lock;
 use crate::limits::{DRAIN_EXTRA_MS, KEEPER_END_MS, RATE_MAX, THREAD_END_MS};
+use crate::status::ask::parse_rate;
 
 /// How long the server may take for an answer. It answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,13 +62,9 @@ pub(super) enum Verb {
 }
 
 fn rate(text: &str) -> Result<String, String> {
-    let count = text.parse::<u32>().ok().filter(|count| *count <= RATE_MAX);
-    if text == "default" || count.is_some() && !text.starts_with('+') {
-        return Ok(text.to_owned());
-    }
-    Err(format!(
-        "records a second up to {RATE_MAX}, 0 for no bound, or `default`"
-    ))
+    parse_rate(text)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| format!("records a second up to {RATE_MAX}, 0 for no bound, or `default`"))
 }
 
 impl Verb {
@@ -118,7 +116,7 @@ struct Held {
 impl Held {
     /// None where it can't be read.
     fn look(state: &Path) -> Option<Self> {
-        let path = state.join(".lock");
+        let path = StateLock::path(state);
         Some(Self {
             file: File::open(&path).ok()?,
             holder: fs::read_to_string(&path).ok()?,
@@ -165,7 +163,6 @@ fn wait_for_end(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::files::StateLock;
 
     #[test]
     fn each_verb_has_its_path() {

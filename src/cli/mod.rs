@@ -9,6 +9,7 @@ mod demo;
 mod generate;
 mod inspect;
 mod lines;
+mod local_time;
 mod logging;
 mod paint;
 mod pidfile;

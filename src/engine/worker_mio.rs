@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -21,9 +20,6 @@ pub const BELL: Token = Token(usize::MAX);
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
 
-/// How soon to try again to hand over what a full mailbox did not take.
-const HAND_OVER_AGAIN: Duration = Duration::from_millis(1);
-
 /// Runs a worker until it is told to stop. `poll` has the worker's bell registered under [`BELL`].
 ///
 /// # Errors
@@ -40,13 +36,7 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
             return Ok(());
         }
 
-        let timeout = if worker.has_work() || !worker.mailbox().prepare_sleep() {
-            Duration::ZERO
-        } else if handed_over {
-            worker.deadline().saturating_sub(now.monotonic)
-        } else {
-            HAND_OVER_AGAIN
-        };
+        let timeout = worker.prepare_wait(handed_over, now);
         match poll.poll(&mut events, Some(timeout)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}

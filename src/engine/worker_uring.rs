@@ -23,9 +23,6 @@ use crate::replay::worker::Worker;
 use connections::Connections;
 use gather::Gather;
 
-/// How soon to try again to hand over what a full mailbox did not take.
-const HAND_OVER_AGAIN: Duration = Duration::from_millis(1);
-
 /// Runs a worker until it is told to stop. `ring` has the bell of its mailbox.
 ///
 /// # Errors
@@ -54,13 +51,7 @@ fn drive(worker: &mut Worker, connections: &mut Connections, clock: Clock) -> io
             return Ok(());
         }
 
-        let timeout = if worker.has_work() || !worker.mailbox().prepare_sleep() {
-            Duration::ZERO
-        } else if handed_over {
-            whole_ms(worker.deadline().saturating_sub(now.monotonic))
-        } else {
-            HAND_OVER_AGAIN
-        };
+        let timeout = whole_ms(worker.prepare_wait(handed_over, now));
         let want = gather.want(connections.asked());
         let waited = connections.wait(want, timeout);
         worker.mailbox().awake();

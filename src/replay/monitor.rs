@@ -100,21 +100,10 @@ impl Monitor {
     /// A backend that nothing is known of. `named`: its address has to be looked up. `seed` gives the jitter.
     #[must_use]
     pub fn new(settings: MonitorSettings, named: bool, seed: u64, now: Now) -> Self {
-        let state = if named {
-            State::Unresolved {
-                since: now,
-                why: NOT_LOOKED_UP.to_owned(),
-            }
-        } else {
-            State::Down {
-                since: now,
-                why: NOT_PROBED.to_owned(),
-            }
-        };
         Self {
             settings,
             random: fastrand::Rng::with_seed(seed),
-            state,
+            state: State::unknown(named, now),
             epoch: 0,
             flush: Flush::Done,
             backlog: false,

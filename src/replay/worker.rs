@@ -33,6 +33,9 @@ mod pipe;
 #[cfg(test)]
 mod tests;
 
+/// How soon to try again to hand over what a full mailbox did not take.
+const HAND_OVER_AGAIN: Duration = Duration::from_millis(1);
+
 /// What a driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -266,6 +269,19 @@ impl Worker {
             self.wake(|_| true);
         }
         send_all(&mut self.troubles, &self.links.control) && !self.stuck
+    }
+
+    /// How long the driver may wait for events. Unless that is no time at all, mail rings the bell from now on, until the mailbox is told
+    /// that its reader is awake. `handed_over`: what [`Worker::hand_over`] said.
+    #[must_use]
+    pub fn prepare_wait(&self, handed_over: bool, now: Now) -> Duration {
+        if self.has_work() || !self.mailbox().prepare_sleep() {
+            Duration::ZERO
+        } else if handed_over {
+            self.deadline().saturating_sub(now.monotonic)
+        } else {
+            HAND_OVER_AGAIN
+        }
     }
 
     /// What must hold between calls.

@@ -196,18 +196,7 @@ mod tests {
         status: Status,
         in_body: &str,
     ) {
-        let (path, query) = target
-            .split_once('?')
-            .map_or((target, None), |(path, query)| (path, Some(query)));
-        let request = Request {
-            method,
-            path: path.as_bytes(),
-            query: query.map(str::as_bytes),
-            authorization: authorization.map(str::as_bytes),
-            accept: None,
-            has_origin: false,
-            body_bytes: 0,
-        };
+        let request = Request::plain(method, target, authorization);
         let (board, _) = board();
         let mut pages = Pages::default();
         let answer = answer(
@@ -345,15 +334,7 @@ mod tests {
         let (mut board, counters) = board();
         let gate = Gate::new("sync", "sync");
         let mut pages = Pages::default();
-        let request = Request {
-            method: Method::Get,
-            path: b"/sync_status",
-            query: Some(b"backend_count=9"),
-            authorization: RIGHT.map(str::as_bytes),
-            accept: None,
-            has_origin: false,
-            body_bytes: 0,
-        };
+        let request = Request::plain(Method::Get, "/sync_status?backend_count=9", RIGHT);
         let first = answer(&request, &gate, board.snapshot(), &mut pages)
             .body
             .to_vec();

@@ -266,15 +266,17 @@ fn control(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
 const RATE: &str = "records a second, 0 for no bound, or default";
 
 fn rate(text: &str) -> Result<Option<u32>, Refusal> {
+    parse_rate(text).ok_or_else(|| Refusal::bad(format!("rate is {RATE}; the most is {RATE_MAX}")))
+}
+
+/// A rate as it is asked for: records a second, or none within for `default`; none where it is neither.
+#[must_use]
+pub fn parse_rate(text: &str) -> Option<Option<u32>> {
     if text == "default" {
-        return Ok(None);
+        return Some(None);
     }
-    let count = digits(text)
-        .and_then(|count| u32::try_from(count).ok())
-        .filter(|count| *count <= RATE_MAX);
-    count
-        .map(Some)
-        .ok_or_else(|| Refusal::bad(format!("rate is {RATE}; the most is {RATE_MAX}")))
+    let count = digits(text).and_then(|count| u32::try_from(count).ok());
+    count.filter(|count| *count <= RATE_MAX).map(Some)
 }
 
 fn rejected(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
@@ -311,12 +313,15 @@ fn rejected(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
     }))
 }
 
+/// A rejected line's id: 16 hexadecimal digits.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<u64> {
+    let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(text, 16).ok().filter(|_| is_hex)
+}
+
 fn ids(text: &str) -> Result<Vec<u64>, Refusal> {
-    let id = |id: &str| {
-        let is_hex = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u64::from_str_radix(id, 16).ok().filter(|_| is_hex)
-    };
-    let ids: Option<Vec<u64>> = text.split(',').map(id).collect();
+    let ids: Option<Vec<u64>> = text.split(',').map(parse_id).collect();
     let ids = ids.ok_or_else(|| {
         Refusal::bad("id is one or more of 16 hexadecimal digits each, with commas between them")
     })?;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::state::local;
 use crate::binlog::{LineFault, Method, Record};
+use crate::cli::local_time::local;
 use crate::cli::paint::{Ink, Paint};
 use crate::ledger::rejected::RejectedLine;
 

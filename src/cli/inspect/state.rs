@@ -13,7 +13,6 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use indicatif::HumanCount;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ledger::checkpoint::Checkpoint;
@@ -169,17 +168,6 @@ fn checkpoint_json(checkpoint: &Checkpoint) -> Value {
     json!({"kind": "checkpoint", "processed": totals.processed, "settled": totals.settled, "applied": totals.applied,
            "superseded": totals.superseded, "absent": totals.absent, "rejected": totals.rejected,
            "files": files.collect::<Vec<_>>(), "legacy": legacy.collect::<Vec<_>>()})
-}
-
-/// `2026-11-22 16:40:38`, by the local clock.
-pub(super) fn local(unix: u64) -> String {
-    let time = i64::try_from(unix)
-        .ok()
-        .and_then(|unix| Timestamp::from_second(unix).ok());
-    time.unwrap_or(Timestamp::MAX)
-        .to_zoned(jiff::tz::TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string()
 }
 
 #[cfg(test)]

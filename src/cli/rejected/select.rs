@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use crate::cli::backend_name;
 use crate::cli::status::client::in_query;
 use crate::ledger::rejected::{Filter, show_id};
+use crate::status::ask::parse_id;
 
 /// Those for which all that is given holds.
 #[derive(Clone, Debug, Default, Args)]
@@ -82,11 +83,7 @@ fn reason(text: &str) -> Result<String, String> {
 }
 
 fn id(text: &str) -> Result<u64, String> {
-    let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u64::from_str_radix(text, 16)
-        .ok()
-        .filter(|_| is_hex)
-        .ok_or_else(|| "an id has 16 hexadecimal digits".to_owned())
+    parse_id(text).ok_or_else(|| "an id has 16 hexadecimal digits".to_owned())
 }
 
 fn unix(text: &str) -> Result<u64, String> {

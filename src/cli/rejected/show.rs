@@ -3,13 +3,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
 use super::read;
 use super::select::Selection;
 use crate::binlog::Record;
 use crate::binlog::line::decode_in_place;
+use crate::cli::local_time::local;
 use crate::cli::status::plain;
 use crate::ledger::rejected::{RejectedLine, show_id};
 
@@ -132,14 +130,6 @@ fn write_record(record: &Record<'_>, values: bool, out: &mut impl Write) -> io::
     } else {
         writeln!(out, ", value of {} bytes", record.value.len())
     }
-}
-
-/// A time for people, in local time.
-fn local(unix: u64) -> String {
-    let stamp = i64::try_from(unix).ok();
-    let stamp = stamp.and_then(|unix| Timestamp::from_second(unix).ok());
-    let zoned = stamp.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::system());
-    zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 #[cfg(test)]

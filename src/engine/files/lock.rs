@@ -41,12 +41,18 @@ pub enum LockError {
 }
 
 impl StateLock {
+    /// Where the lock of a state folder is.
+    #[must_use]
+    pub fn path(state: &Path) -> PathBuf {
+        state.join(".lock")
+    }
+
     /// Locks `<state>/.lock` for this process, whose id is written into it. The folder is made where it is missing.
     ///
     /// # Errors
     /// When another process holds it, or the system refuses.
     pub fn take(state: &Path) -> Result<Self, LockError> {
-        let path = state.join(".lock");
+        let path = Self::path(state);
         let io = |cause| LockError::Io {
             path: path.clone(),
             cause,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Now;
 
 use super::Monitor;
-use super::state::{NOT_LOOKED_UP, NOT_PROBED, State};
+use super::state::State;
 
 impl Monitor {
     /// Stops replaying to it. False: it was paused already, or the server ends.
@@ -36,17 +36,7 @@ impl Monitor {
         let State::Paused { is_unresolved, .. } = self.state else {
             return false;
         };
-        self.state = if is_unresolved {
-            State::Unresolved {
-                since: now,
-                why: NOT_LOOKED_UP.to_owned(),
-            }
-        } else {
-            State::Down {
-                since: now,
-                why: NOT_PROBED.to_owned(),
-            }
-        };
+        self.state = State::unknown(is_unresolved, now);
         self.begin_at_once(now);
         true
     }

@@ -42,6 +42,23 @@ pub(super) enum State {
     },
 }
 
+impl State {
+    /// Of one that nothing is known of: it is looked up first, or probed.
+    pub(super) fn unknown(is_unresolved: bool, since: Now) -> Self {
+        if is_unresolved {
+            Self::Unresolved {
+                since,
+                why: NOT_LOOKED_UP.to_owned(),
+            }
+        } else {
+            Self::Down {
+                since,
+                why: NOT_PROBED.to_owned(),
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Up {
     pub(super) since: Now,

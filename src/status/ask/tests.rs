@@ -5,18 +5,7 @@ use super::*;
 const RIGHT: Option<&str> = Some("Basic c3luYzpzeW5j");
 
 fn asked(method: Method, target: &str, auth: Option<&str>) -> Option<Result<Ask, Refusal>> {
-    let (path, query) = target
-        .split_once('?')
-        .map_or((target, None), |(path, query)| (path, Some(query)));
-    let request = Request {
-        method,
-        path: path.as_bytes(),
-        query: query.map(str::as_bytes),
-        authorization: auth.map(str::as_bytes),
-        accept: None,
-        has_origin: false,
-        body_bytes: 0,
-    };
+    let request = Request::plain(method, target, auth);
     ask(&request, &Gate::new("sync", "sync"))
 }
 

@@ -255,11 +255,9 @@ fn a_daemon_that_can_not_start_says_why_on_the_terminal() {
     assert!(!conf.join("hustdbsync.pid").exists());
 }
 
-#[test]
-fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
-    let home = home();
-    // Beside its configuration, as the original stands.
-    let program = home.path().join("hustdbsync");
+/// Puts the program beside its configuration, as the original stands; what runs it gives its exit code and all that it says.
+fn program_in(home: &Path) -> impl Fn(&[&str]) -> (Option<i32>, String) {
+    let program = home.join("hustdbsync");
     // Copied by a process of its own: a descriptor of this one's that writes could be open in a child that another test has just
     // forked, and what is open for writing cannot be run.
     let copied = Command::new("cp")
@@ -267,17 +265,21 @@ fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
         .arg(&program)
         .status();
     assert!(copied.unwrap().success());
-    let run = |args: &[&str]| {
+    move |args| {
         let output = Command::new(&program)
             .args(args)
             .env_remove("RUST_LOG")
             .output()
             .unwrap();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
-    };
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+}
+
+#[test]
+fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
+    let home = home();
+    let run = program_in(home.path());
     assert_eq!(run(&[]), (Some(0), String::new()));
     let pid = fs::read_to_string(home.path().join("hustdbsync.pid")).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -312,21 +314,7 @@ fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
         text.replace("\"port\": 0", &format!("\"port\": {port}")),
     )
     .unwrap();
-    let program = home.path().join("hustdbsync");
-    let copied = Command::new("cp")
-        .arg(env!("CARGO_BIN_EXE_hustdbsync"))
-        .arg(&program)
-        .status();
-    assert!(copied.unwrap().success());
-    let run = |args: &[&str]| {
-        let output = Command::new(&program)
-            .args(args)
-            .env_remove("RUST_LOG")
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(said).unwrap())
-    };
+    let run = program_in(home.path());
     let log = || {
         let files = fs::read_dir(home.path().join("logs")).unwrap().flatten();
         let paths = files.map(|entry| entry.path());

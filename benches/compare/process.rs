@@ -1,6 +1,7 @@
 //! Processes that end with their owner, and what they cost.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::ops::Sub;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -89,8 +90,14 @@ impl Process {
         self.child.id()
     }
 
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.child
+    /// The first line that it says; its output is piped.
+    pub(crate) fn first_line(&mut self) -> Outcome<String> {
+        let mut line = String::new();
+        let output = self.child.stdout.as_mut().expect("it is piped");
+        BufReader::new(output)
+            .read_line(&mut line)
+            .map_err(|error| format!("{} says nothing: {error}", self.what))?;
+        Ok(line)
     }
 
     /// An error where it has ended.

@@ -1,7 +1,6 @@
 //! What answers: nginx with one worker, or the stand-in; each in a process of its own.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -85,11 +84,7 @@ impl Sink {
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped()),
         )?;
-        let mut line = String::new();
-        let output = process.child().stdout.as_mut().expect("it is piped");
-        BufReader::new(output)
-            .read_line(&mut line)
-            .map_err(|error| format!("the stand-in does not say where it listens: {error}"))?;
+        let line = process.first_line()?;
         let name = line.split_whitespace().find_map(|word| {
             let word = word.trim_end_matches(';');
             word.starts_with("127.0.0.1:").then(|| word.to_owned())

@@ -1,37 +1,23 @@
 //! What the binary logs: in which form, what of a line that is set aside, and how often the same.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use crate::harness::{Home, eventually, eventually_some, standin};
+use crate::process::Process;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hustdbsync");
 
 /// A server whose stderr goes to a file of its home.
 struct Logging<'a> {
     home: &'a Home,
-    process: Child,
+    process: Process,
 }
 
 impl<'a> Logging<'a> {
     fn start(home: &'a Home) -> Self {
-        let process = Command::new(PROGRAM)
-            .args(["run", "--config"])
-            .arg(home.write_config())
-            .env_remove("RUST_LOG")
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(home.path("stderr")).unwrap())
-            .spawn()
-            .unwrap();
+        let process = Process::start(home);
         Self { home, process }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.process.id().to_string())
-            .status();
-        assert!(status.unwrap().success());
     }
 
     /// The lines with `part` in them.
@@ -39,20 +25,6 @@ impl<'a> Logging<'a> {
         let said = fs::read_to_string(self.home.path("stderr")).unwrap();
         let lines = said.lines().filter(|line| line.contains(part));
         lines.map(str::to_owned).collect()
-    }
-
-    fn end(&mut self) {
-        self.signal("TERM");
-        let status = eventually_some("it ends", || self.process.try_wait().unwrap());
-        assert_eq!(status.code(), Some(0));
-    }
-}
-
-impl Drop for Logging<'_> {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -76,7 +48,7 @@ fn a_line_that_is_set_aside_is_told_with_its_place_and_cause_and_many_are_counte
     eventually("all are set aside", || {
         home.rejected(&standin.name()).len() == 40
     });
-    server.end();
+    server.process.end();
     let told = server.lines("it can be replayed when the cause is mended");
     let (left_out, told): (Vec<_>, Vec<_>) = told
         .into_iter()
@@ -114,17 +86,17 @@ fn what_is_said_again_and_again_is_counted() {
     fs::write(home.path("sync_server.json"), "{").unwrap();
     let part = "the configuration can't be read again";
     for told in 1..=5 {
-        server.signal("HUP");
+        server.process.signal("HUP");
         eventually("it is told", || server.lines(part).len() == told);
     }
     // From here on they are counted only.
-    server.signal("HUP");
+    server.process.signal("HUP");
     home.write_config();
     eventually("a good one is read", || {
-        server.signal("HUP");
+        server.process.signal("HUP");
         !server.lines("the configuration was read again").is_empty()
     });
-    server.end();
+    server.process.end();
     let (left_out, told): (Vec<_>, Vec<_>) = server
         .lines(part)
         .into_iter()

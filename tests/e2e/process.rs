@@ -15,19 +15,22 @@ pub(crate) struct Process(Child);
 
 impl Process {
     pub(crate) fn start(home: &Home) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hustdbsync"));
+        command
             .arg("run")
             .arg("--config")
             .arg(home.write_config())
-            .env_remove("RUST_LOG")
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(home.path("stderr")).unwrap())
-            .spawn()
-            .unwrap();
-        Self(child)
+            .stderr(fs::File::create(home.path("stderr")).unwrap());
+        Self::spawn(&mut command)
     }
 
-    fn signal(&self, name: &str) {
+    /// Whatever becomes the server.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let command = command.env_remove("RUST_LOG").stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .arg(format!("-{name}"))
             .arg(self.0.id().to_string())
@@ -37,6 +40,12 @@ impl Process {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually_some("the process ends", || self.0.try_wait().unwrap())
+    }
+
+    /// Ends it as it is to be ended.
+    pub(crate) fn end(&mut self) {
+        self.signal("TERM");
+        assert_eq!(self.wait().code(), Some(0));
     }
 }
 
@@ -106,8 +115,7 @@ fn sighup_takes_a_mended_password_and_a_bad_file_changes_nothing() {
     home.write_config();
     process.signal("HUP");
     eventually("it is let in", || value(&standin, "k").is_some());
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    process.end();
 }
 
 #[test]
@@ -141,8 +149,7 @@ fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
         written(&format!("more{round}-"), 5);
         !home.rejected(&standin.name()).is_empty()
     });
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    process.end();
     let said = said();
     let lines: Vec<_> = said
         .lines()
@@ -276,8 +283,7 @@ fn the_standin_serves_until_it_is_told_to_end_and_says_what_it_counted() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    process.end();
     let mut report = String::new();
     said.read_to_string(&mut report).unwrap();
     assert!(report.starts_with("1 requests (1 probes)"), "{report}");

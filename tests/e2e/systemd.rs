@@ -5,74 +5,43 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Home, eventually, eventually_some, standin, value};
+use crate::harness::{DEADLINE, Home, eventually, standin, value};
+use crate::process::Process;
 
-/// A service as systemd starts it: its door as descriptor 3, and where to tell how it is.
-struct Service(Child);
-
-impl Service {
-    /// A shell becomes the server, with its number in `LISTEN_PID` and `WATCHDOG_PID`, which nobody can know before.
-    fn start(home: &Home, door: Option<&TcpListener>, environment: &[(&str, &str)]) -> Self {
-        let stdin = match door {
-            Some(door) => Stdio::from(OwnedFd::from(door.try_clone().unwrap())),
-            None => Stdio::null(),
-        };
-        let hand_over = match door {
-            Some(_) => "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; ",
-            None => "",
-        };
-        let stderr = File::options()
-            .create(true)
-            .append(true)
-            .open(home.path("stderr"))
-            .unwrap();
-        let child = Command::new("sh")
-            .arg("-c")
-            .arg(format!(
-                "{hand_over}export WATCHDOG_PID=$$; exec \"$0\" run --config \"$1\""
-            ))
-            .arg(env!("CARGO_BIN_EXE_hustdbsync"))
-            .arg(home.write_config())
-            .env_remove("RUST_LOG")
-            .envs(environment.iter().copied())
-            .stdin(stdin)
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.0.id().to_string())
-            .status();
-        assert!(status.unwrap().success());
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        eventually_some("the process ends", || self.0.try_wait().unwrap())
-    }
-
-    fn end(mut self) {
-        self.signal("TERM");
-        assert_eq!(self.ended().code(), Some(0));
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A service as systemd starts it: its door as descriptor 3, and where to tell how it is. A shell becomes the server, with its number in
+/// `LISTEN_PID` and `WATCHDOG_PID`, which nobody can know before.
+fn start(home: &Home, door: Option<&TcpListener>, environment: &[(&str, &str)]) -> Process {
+    let stdin = match door {
+        Some(door) => Stdio::from(OwnedFd::from(door.try_clone().unwrap())),
+        None => Stdio::null(),
+    };
+    let hand_over = match door {
+        Some(_) => "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; ",
+        None => "",
+    };
+    let stderr = File::options()
+        .create(true)
+        .append(true)
+        .open(home.path("stderr"))
+        .unwrap();
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!(
+            "{hand_over}export WATCHDOG_PID=$$; exec \"$0\" run --config \"$1\""
+        ))
+        .arg(env!("CARGO_BIN_EXE_hustdbsync"))
+        .arg(home.write_config())
+        .envs(environment.iter().copied())
+        .stdin(stdin)
+        .stderr(stderr);
+    Process::spawn(&mut command)
 }
 
 /// The socket that systemd listens on for words of its services.
@@ -127,7 +96,7 @@ fn systemd_is_told_of_the_start_of_a_reload_of_the_end_and_that_it_lives() {
     let (home, standin) = (Home::new(), standin());
     home.log(&standin.name()).put("k", 1, "v");
     let manager = Manager::new(&home);
-    let mut service = Service::start(
+    let mut service = start(
         &home,
         None,
         &[
@@ -154,14 +123,14 @@ fn systemd_is_told_of_the_start_of_a_reload_of_the_end_and_that_it_lives() {
         stopping.contains("EXTEND_TIMEOUT_USEC=35000000"),
         "{stopping}"
     );
-    assert_eq!(service.ended().code(), Some(0));
+    assert_eq!(service.wait().code(), Some(0));
 }
 
 #[test]
 fn the_watchdog_of_another_process_is_none_of_ours() {
     let home = Home::new();
     let manager = Manager::new(&home);
-    let service = Service::start(&home, None, &[("NOTIFY_SOCKET", &manager.path)]);
+    let mut service = start(&home, None, &[("NOTIFY_SOCKET", &manager.path)]);
     manager.hear("READY=1\n");
     service.end();
     manager.socket.set_nonblocking(true).unwrap();
@@ -193,7 +162,7 @@ fn an_upgrade_refuses_no_poll_and_loses_none() {
         })
         .collect();
     for round in 0..3 {
-        let service = Service::start(&home, Some(&door), &[]);
+        let mut service = start(&home, Some(&door), &[]);
         let before = answered.load(Ordering::SeqCst);
         eventually("it answers", || {
             answered.load(Ordering::SeqCst) > before + 20
@@ -206,7 +175,7 @@ fn an_upgrade_refuses_no_poll_and_loses_none() {
     }
     // Those who wait now are answered by the one that comes next.
     over.store(true, Ordering::SeqCst);
-    let service = Service::start(&home, Some(&door), &[]);
+    let mut service = start(&home, Some(&door), &[]);
     for poller in pollers {
         poller.join().unwrap();
     }
@@ -224,7 +193,7 @@ fn a_connection_that_is_kept_learns_by_an_answer_that_it_ends() {
         .set_script(hustdbsync::standin::Script::default().answer_delay(Duration::from_millis(800)))
         .unwrap();
     home.log(&standin.name()).put("k", 1, "v");
-    let service = Service::start(&home, Some(&door), &[]);
+    let service = start(&home, Some(&door), &[]);
     let mut stream = TcpStream::connect(door.local_addr().unwrap()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut ask = || {
@@ -258,7 +227,7 @@ fn who_may_come_is_the_configurations_to_say_whoever_opened_the_door() {
         .with("network.port", address.port())
         .with("network.bind", "127.0.0.1")
         .with("network.access_allow", "10.9.8.7");
-    let service = Service::start(&home, Some(&door), &[]);
+    let mut service = start(&home, Some(&door), &[]);
     let said = || fs::read_to_string(home.path("stderr")).unwrap();
     eventually("it runs", || said().contains("HA's door takes"));
     assert!(
@@ -281,8 +250,8 @@ fn a_door_elsewhere_than_the_configuration_says_is_no_door() {
         ("network.bind", "0.0.0.0".into()),
     ] {
         let home = Home::new().with("network.port", port).with(key, other);
-        let mut service = Service::start(&home, Some(&door), &[]);
-        assert_eq!(service.ended().code(), Some(1));
+        let mut service = start(&home, Some(&door), &[]);
+        assert_eq!(service.wait().code(), Some(1));
         let said = fs::read_to_string(home.path("stderr")).unwrap();
         let expected = format!(
             "the socket that systemd handed over is at 127.0.0.1:{port}; make ListenStream="
@@ -317,7 +286,7 @@ fn a_drain_is_waited_for_although_the_door_stays_open() {
     let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = door.local_addr().unwrap();
     let home = Home::new().with("network.port", address.port());
-    let mut service = Service::start(&home, Some(&door), &[]);
+    let mut service = start(&home, Some(&door), &[]);
     poll(address).unwrap();
     let drained = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
         .args(["ctl", "drain", "--config"])
@@ -325,9 +294,9 @@ fn a_drain_is_waited_for_although_the_door_stays_open() {
         .output()
         .unwrap();
     assert!(drained.status.success(), "{drained:?}");
-    assert_eq!(service.ended().code(), Some(0));
+    assert_eq!(service.wait().code(), Some(0));
     // Another one can start at once.
-    let next = Service::start(&home, Some(&door), &[]);
+    let mut next = start(&home, Some(&door), &[]);
     poll(address).unwrap();
     next.end();
 }

@@ -8,7 +8,7 @@
 mod chunks;
 mod replay;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -52,11 +52,7 @@ pub(crate) fn run(address: &str, folder: &Path, records: u64) -> Outcome<Figure>
             .stdin(Stdio::piped())
             .stdout(Stdio::piped()),
     )?;
-    let mut line = String::new();
-    let output = process.child().stdout.as_mut().expect("it is piped");
-    BufReader::new(output)
-        .read_line(&mut line)
-        .map_err(|error| format!("the peer: {error}"))?;
+    let line = process.first_line()?;
     let said: Vec<f64> = line
         .split_whitespace()
         .filter_map(|word| word.parse().ok())

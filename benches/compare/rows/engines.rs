@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::backlog::Backlog;
-use crate::figure::{Figure, Runs, median};
+use crate::figure::{Runs, median};
 use crate::process::Process;
 use crate::report::{Bound, Row};
-use crate::rows::wire::{self, Size};
+use crate::rows::wire::{self, Contender, Size};
 use crate::server::Home;
 use crate::sink::Sink;
 use crate::wrk::Wrk;
@@ -24,21 +24,6 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const COUNTED: Duration = Duration::from_millis(500);
 
 const ENGINES: [&str; 2] = ["mio", "io_uring"];
-
-/// Who is measured.
-enum Contender {
-    Wrk(Wrk),
-    Ours(Home, u64),
-}
-
-impl Contender {
-    fn run(&self) -> Outcome<Figure> {
-        match self {
-            Self::Wrk(wrk) => wrk.run(),
-            Self::Ours(home, records) => home.replay(*records),
-        }
-    }
-}
 
 /// All of it.
 pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {

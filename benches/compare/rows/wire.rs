@@ -34,13 +34,15 @@ pub(crate) const LARGE: Size = Size {
 const WRK_SECONDS: u32 = 2;
 
 /// Who is measured.
-enum Contender {
+pub(crate) enum Contender {
+    /// It posts one request made before.
     Wrk(Wrk),
+    /// A home with a backlog of so many records.
     Ours(Home, u64),
 }
 
 impl Contender {
-    fn run(&self) -> Outcome<Figure> {
+    pub(crate) fn run(&self) -> Outcome<Figure> {
         match self {
             Self::Wrk(wrk) => wrk.run(),
             Self::Ours(home, records) => home.replay(*records),

@@ -23,6 +23,12 @@ pub const CHUNK_BYTES_MAX: usize = 512 * 1024;
 /// The least that a chunk may have when the memory budget is shared by many backends.
 pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
 
+/// How far ahead of the feeder a log that is not in memory is asked for.
+pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How much of it at once. Of a larger piece the kernel would only take what its disks take in one request.
+pub const READ_AHEAD_PIECE_BYTES: u32 = 512 * 1024;
+
 /// First bytes of a log file that take part in its identity.
 pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hustdbsync::clock::Now;
-use hustdbsync::engine::files::RealDisk;
+use hustdbsync::engine::files::{ReadAhead, RealDisk};
 use hustdbsync::replay::chunk::Returns;
 use hustdbsync::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
 use hustdbsync::replay::hints::Hints;
@@ -38,7 +38,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(home: &Home) -> Self {
+    fn new(home: &Home, read_ahead: Option<ReadAhead>) -> Self {
         let feeder_mailbox = mailbox();
         let links = FeederLinks {
             mailbox: Arc::clone(&feeder_mailbox),
@@ -64,7 +64,10 @@ impl Rig {
             is_backend: |_| Ok(()),
             written_unix: |_| None,
         };
-        let disk = RealDisk::new(home.logs(), home.logs().with_file_name("status"));
+        let mut disk = RealDisk::new(home.logs(), home.logs().with_file_name("status"));
+        if let Some(read_ahead) = read_ahead {
+            disk = disk.with_read_ahead(read_ahead);
+        }
         Self {
             feeder: Feeder::new(disk, settings, rules, links.clone()),
             links,
@@ -130,7 +133,12 @@ impl Rig {
 
 /// How long it takes to feed `records` records.
 pub(crate) fn feed(home: &Home, records: u64) -> Duration {
-    let mut rig = Rig::new(home);
+    feed_reading(home, records, Some(ReadAhead::by_ring()))
+}
+
+/// The same, with who reads ahead.
+pub(crate) fn feed_reading(home: &Home, records: u64, read_ahead: Option<ReadAhead>) -> Duration {
+    let mut rig = Rig::new(home, read_ahead);
     rig.begin();
     let begin = Instant::now();
     while rig.records < records {

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::engine::bell::RingBell;
 use crate::engine::choice::{Choice, Rings, choose, give_up};
 use crate::engine::clock::Clock;
+use crate::engine::files::ReadAhead;
 use crate::engine::os::ring::Ring;
 use crate::engine::{worker_mio, worker_uring};
 use crate::limits::MAILBOX_MESSAGES;
@@ -63,6 +64,14 @@ fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMail>>)> {
 pub(super) type Body = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
 
 impl Drivers {
+    /// Who reads ahead for the feeder: what the workers have is there for the feeder too.
+    pub(super) fn read_ahead(&self) -> ReadAhead {
+        match self {
+            Self::Mio(_) => ReadAhead::Calls,
+            Self::IoUring(_) => ReadAhead::by_ring(),
+        }
+    }
+
     /// What each worker's thread does.
     pub(super) fn into_bodies(self) -> Vec<Body> {
         match self {

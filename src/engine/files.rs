@@ -6,6 +6,7 @@
 //! - Nothing is followed that is not what it was taken for: a log is a regular file, not a link, a pipe or a device.
 
 mod lock;
+mod read_ahead;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,9 @@ use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 pub use lock::{LockError, StateLock};
+pub use read_ahead::ReadAhead;
 
+use self::read_ahead::Asked;
 use crate::engine::os::files::{Lease, advise_sequential, end_lease, take_lease};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
 use crate::status::counters::ServerCounters;
@@ -28,11 +31,12 @@ pub const FILE_MODE: u32 = 0o640;
 pub const FOLDER_MODE: u32 = 0o750;
 
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share nothing but the files.
-#[derive(Clone, Debug)]
 pub struct RealDisk {
     logs: PathBuf,
     state: PathBuf,
     counters: Arc<ServerCounters>,
+    /// For who reads whole logs.
+    read_ahead: Option<ReadAhead>,
     /// When the checkpoint at hand was begun.
     replacing_since: Option<Instant>,
 }
@@ -42,6 +46,7 @@ pub struct RealDisk {
 pub struct RealLog {
     file: File,
     path: PathBuf,
+    asked: Asked,
 }
 
 impl RealDisk {
@@ -52,6 +57,7 @@ impl RealDisk {
             logs,
             state,
             counters: Arc::default(),
+            read_ahead: None,
             replacing_since: None,
         }
     }
@@ -60,6 +66,15 @@ impl RealDisk {
     #[must_use]
     pub fn with_counters(self, counters: Arc<ServerCounters>) -> Self {
         Self { counters, ..self }
+    }
+
+    /// The same, for who reads logs from front to back.
+    #[must_use]
+    pub fn with_read_ahead(self, read_ahead: ReadAhead) -> Self {
+        Self {
+            read_ahead: Some(read_ahead),
+            ..self
+        }
     }
 
     fn log_path(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
@@ -143,7 +158,11 @@ impl Disk for RealDisk {
             )));
         }
         advise_sequential(&file);
-        Ok(RealLog { file, path })
+        Ok(RealLog {
+            file,
+            path,
+            asked: Asked::default(),
+        })
     }
 
     fn log_meta(&mut self, log: &RealLog) -> io::Result<LogMeta> {
@@ -154,7 +173,11 @@ impl Disk for RealDisk {
     }
 
     fn read_log(&mut self, log: &RealLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        read_at(&log.file, offset, into).map_err(at(&log.path))
+        let read = match &mut self.read_ahead {
+            Some(read_ahead) => read_ahead.read_at(&log.file, &log.asked, offset, into),
+            None => read_at(&log.file, offset, into),
+        };
+        read.map_err(at(&log.path))
     }
 
     fn claim_log(&mut self, log: &RealLog) -> io::Result<Claim> {

@@ -283,15 +283,16 @@ impl Engine {
         })?;
         let address = control.local_addr();
 
-        let disk = RealDisk::new(config.sync.logs_path.clone(), config.state_path())
-            .with_counters(Arc::clone(&links.counters));
+        let disk = || RealDisk::new(config.sync.logs_path.clone(), config.state_path());
+        let keepers_disk = disk().with_counters(Arc::clone(&links.counters));
+        let feeders_disk = disk().with_read_ahead(polls.workers.read_ahead());
         let workers = config.sync.threads;
-        let keeper = Keeper::new(disk.clone(), links.for_keeper(), settings.keeper, workers);
+        let keeper = Keeper::new(keepers_disk, links.for_keeper(), settings.keeper, workers);
         let rules = FeederRules {
             is_backend,
             written_unix,
         };
-        let feeder = Feeder::new(disk, settings.feeder, rules, links.for_feeder());
+        let feeder = Feeder::new(feeders_disk, settings.feeder, rules, links.for_feeder());
         let (ended, ending) = sync_channel(1);
 
         let mut threads = Threads::new(Arc::clone(&links.shared));

@@ -130,6 +130,18 @@ static size_t part(size_t length) { return length > 1 ? length / 2 : length; }
 
 TRANSFER(read, (int fd, void *into, size_t length), fd, length, fd, into, length)
 TRANSFER(pread64, (int fd, void *into, size_t length, off64_t at), fd, length, fd, into, length, at)
+
+/* Where a plain read is to fail, nothing is in memory: or the plain read would not be made. */
+ssize_t preadv2(int fd, const struct iovec *pieces, int count, off_t at, int flags) {
+    if (strikes_fd("preadv2", fd))
+        FAIL;
+    if (is_armed() && strcmp("pread64", fault->call) == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    REAL(preadv2, fd, pieces, count, at, flags);
+}
+
 TRANSFER(write, (int fd, const void *from, size_t length), fd, length, fd, from, length)
 TRANSFER(send, (int fd, const void *from, size_t length, int flags), fd, length, fd, from, length, flags)
 TRANSFER(recv, (int fd, void *into, size_t length, int flags), fd, length, fd, into, length, flags)

@@ -2,7 +2,8 @@
 
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EBUSY, ECONNABORTED, ECONNREFUSED, ECONNRESET, EINTR, EINVAL,
-    EIO, EMFILE, ENETUNREACH, ENOBUFS, ENOMEM, ENOSPC, ENOTCONN, EPIPE, EROFS, ETIMEDOUT,
+    EIO, EMFILE, ENETUNREACH, ENOBUFS, ENOMEM, ENOSPC, ENOTCONN, EOPNOTSUPP, EPIPE, EROFS,
+    ETIMEDOUT,
 };
 
 /// No error: the call does half of what it was asked for.
@@ -126,6 +127,7 @@ const ROWS: &[Row] = &[
     Row { call: "statx", about: LOG, both: &[EIO, EACCES], deletes: false, ..ROW },
     Row { call: "pread64", about: LOG, both: &[EIO, EAGAIN], once: &[EINTR], deletes: false, ..ROW },
     Row { call: "pread64", about: LOG, both: &[PART], says: Says::Nothing, ..ROW },
+    Row { call: "preadv2", about: LOG, both: &[EAGAIN, EIO, EOPNOTSUPP], once: &[EINTR], says: Says::Nothing, ..ROW },
     Row { call: "unlink", about: LOG, both: &[EACCES, EBUSY, EIO, EROFS], deletes: false, ..ROW },
     Row { call: "fcntl", about: LOG, both: &[EAGAIN], says: Says::Nothing, deletes: false, ..ROW },
     Row { call: "fcntl", about: LOG, both: &[EINVAL], says: Says::Words("cannot tell"), ..ROW },

@@ -1,4 +1,4 @@
-//! What the standard library lacks for files: leases and advice.
+//! What the standard library lacks for files: leases, advice, and reads that wait for no disk.
 
 use std::fs::File;
 use std::io;
@@ -70,4 +70,44 @@ pub fn end_lease(file: &File) -> io::Result<()> {
 pub fn advise_sequential(file: &File) {
     // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
+}
+
+/// Asks for a part of a file to be read into the page cache. It is advice only. The call begins the reads and does not wait for them, but for room in the
+/// disk's queue.
+pub fn advise_needed(file: &File, offset: u64, bytes: u32) {
+    let Ok(offset) = libc::off_t::try_from(offset) else {
+        return;
+    };
+    // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
+    let _ = unsafe {
+        libc::posix_fadvise(
+            file.as_raw_fd(),
+            offset,
+            bytes.into(),
+            libc::POSIX_FADV_WILLNEED,
+        )
+    };
+}
+
+/// Reads at `offset` what is in the page cache, up to the first byte that is not (preadv2(2), `RWF_NOWAIT`).
+///
+/// # Errors
+/// What the system says: `WouldBlock` where the first byte is not in memory, others where the file system cannot tell.
+pub fn read_at_in_memory(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    let place = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+    // SAFETY: `place` is one iovec over `into`, which is ours to write to and lives through the call; the descriptor is borrowed and so open.
+    let read = unsafe {
+        libc::preadv2(
+            file.as_raw_fd(),
+            &raw const place,
+            1,
+            offset,
+            libc::RWF_NOWAIT,
+        )
+    };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }

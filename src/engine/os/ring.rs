@@ -12,6 +12,7 @@
 //!
 //! Sent and connected come before received among what was completed at one time: an answer can't overtake the end of its request.
 
+pub mod advice;
 mod buffers;
 mod completion;
 pub mod facts;

@@ -22,47 +22,61 @@ const WARM_RECORDS: u64 = 100_000;
 /// The product's default: what 64 backends have each.
 const CONNECTIONS_A_BACKEND: u32 = 16;
 
-/// As many records, over more and more backends.
+/// As many records over as many connections, over more and more backends.
 pub(crate) fn backends(options: &Options) -> Outcome<Vec<Row>> {
-    let nginx = Sink::nginx(BACKENDS[BACKENDS.len() - 1])?;
+    let most = BACKENDS[BACKENDS.len() - 1];
+    let nginx = Sink::nginx(most)?;
     let backlog = Backlog::make_parts(PARTS, RECORDS_A_PART, VALUE_BYTES)?;
+    let shared = |backends: usize, connections_each: u32| {
+        let home = Home::make()?.with("connections_per_backend", connections_each);
+        backlog.deal(&home.logs(), &nginx.names[..backends])?;
+        Outcome::Ok(home)
+    };
     let mut contenders = Vec::new();
     for backends in BACKENDS {
-        let home = Home::make()?.with("connections_per_backend", CONNECTIONS_A_BACKEND);
-        backlog.deal(&home.logs(), &nginx.names[..backends])?;
+        let home = shared(backends, (most / backends) as u32)?;
         contenders.push((backends.to_string(), home));
     }
-    // Told, not judged: how much of the difference is the disk's, which syncs a checkpoint a second for each backend, and how much the
-    // kernel's, for which so many connections cost more whoever they belong to.
-    let most = nginx.names.len();
-    let home = Home::make()?
-        .with("connections_per_backend", CONNECTIONS_A_BACKEND)
-        .with("checkpoint_interval", "1h");
-    backlog.deal(&home.logs(), &nginx.names)?;
-    contenders.push((format!("{most}, no checkpoints"), home));
+    // Told, not judged: the defaults, with which more backends are more connections; and how much of the difference is the connections', whoever they belong
+    // to, and how much the disk's, which syncs a checkpoint a second for each backend.
+    let defaults = [1, most];
+    for backends in defaults {
+        let home = shared(backends, CONNECTIONS_A_BACKEND)?;
+        contenders.push((format!("{backends}, {CONNECTIONS_A_BACKEND} each"), home));
+    }
     let connections = CONNECTIONS_A_BACKEND * most as u32;
-    let home = Home::make()?.with("connections_per_backend", connections);
-    backlog.deal(&home.logs(), &nginx.names[..1])?;
-    contenders.push((format!("1, {connections} connections"), home));
-    let runs = turns(
-        "backends, 100 B values, nginx, 16 connections each",
-        options.rounds,
-        &contenders,
-        |home| {
-            let mut server = home.start()?;
-            let drained = server.drain(backlog.records)?;
-            Ok(Figure {
-                rate: drained.rate,
-                cpu: drained.cpu,
-            })
-        },
-    )?;
+    contenders.push((format!("1, {connections}"), shared(1, connections)?));
+    let home = shared(most, CONNECTIONS_A_BACKEND)?.with("checkpoint_interval", "1h");
+    let name = format!("{most}, {CONNECTIONS_A_BACKEND} each, no checkpoints");
+    contenders.push((name, home));
+    let title = format!("backends, 100 B values, nginx, {most} connections in all, or as it says");
+    let runs = turns(&title, options.rounds, &contenders, |home| {
+        let mut server = home.start()?;
+        let drained = server.drain(backlog.records)?;
+        Ok(Figure {
+            rate: drained.rate,
+            cpu: drained.cpu,
+        })
+    })?;
     let names = BACKENDS.map(|backends| backends.to_string());
-    Ok(vec![row(
-        "records a CPU second, 1 to 64 backends",
-        &names,
-        &runs[..names.len()],
-    )])
+    let (judged, told) = runs.split_at(BACKENDS.len());
+    let each = format!("records a CPU second, 1 to {most} backends");
+    Ok(vec![
+        row(
+            &format!("{each}, {most} connections in all"),
+            &names,
+            judged,
+        ),
+        Row {
+            goal: "–".to_owned(),
+            passed: None,
+            ..row(
+                &format!("{each}, {CONNECTIONS_A_BACKEND} connections each"),
+                &defaults.map(|backends| backends.to_string()),
+                &told[..defaults.len()],
+            )
+        },
+    ])
 }
 
 /// The same server with more and more to do. Each run begins behind the first delivery: a server that has replayed a little is given the

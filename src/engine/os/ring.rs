@@ -15,6 +15,7 @@
 mod buffers;
 mod completion;
 pub mod facts;
+pub mod files;
 pub mod interference;
 mod kernel;
 mod pages;

@@ -1,4 +1,4 @@
-//! What is settled, beside a set of line numbers; and a checkpoint, beside the original's status file.
+//! What is settled, beside a set of line numbers; a checkpoint, beside the original's status file; and those of many backends, by plain calls and by chains.
 
 mod common;
 
@@ -8,8 +8,11 @@ use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
 
-use common::Home;
+use common::{Home, cpu_time};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use hustdbsync::engine::bell::RingBell;
+use hustdbsync::engine::files::RealDisk;
+use hustdbsync::engine::os::ring::files::FileRing;
 use hustdbsync::ledger::acks::{OpenSegment, OpenSegments};
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::file::Place;
@@ -17,6 +20,10 @@ use hustdbsync::ledger::identity::Identity;
 use hustdbsync::ledger::ids::{FileId, SegmentId};
 use hustdbsync::ledger::plan::FileResume;
 use hustdbsync::ledger::runs::LineRuns;
+use hustdbsync::limits::RING_CHAIN_ENTRIES;
+use hustdbsync::replay::chain::{Begun, Chain, Ended, Step, Ticket};
+use hustdbsync::replay::disk::Disk;
+use mio::{Events, Poll, Token};
 
 /// Lines of a chunk of 100 B values, and chunks in flight.
 const LINES: u32 = 1000;
@@ -144,5 +151,83 @@ fn checkpoints(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, acks, checkpoints);
+/// Backends whose checkpoints are due at one time.
+const BACKENDS: usize = 64;
+
+/// A disk below `home`, and what rings when a chain has ended; by plain calls where it has no ring.
+fn disk(home: &Home, has_ring: bool) -> Option<(RealDisk, Poll)> {
+    let (logs, poll) = (home.logs(), Poll::new().expect("there is epoll"));
+    let disk = RealDisk::new(logs.clone(), logs.with_file_name("status"));
+    if !has_ring {
+        return Some((disk, poll));
+    }
+    let (_, bell) = RingBell::in_poll(&poll, Token(0)).expect("there is an eventfd");
+    let ring = FileRing::new(bell, RING_CHAIN_ENTRIES)
+        .inspect_err(|why| eprintln!("no ring here: {why}"))
+        .ok()?;
+    Some((disk.with_ring(ring), poll))
+}
+
+/// Writes a checkpoint of each backend, as the keeper does, and waits for the last.
+fn write_all(disk: &mut RealDisk, poll: &mut Poll, chains: &mut Vec<Chain>) {
+    let mut ended = Vec::with_capacity(BACKENDS);
+    for chain in chains.drain(..) {
+        if let Begun::Ended(at_once) = disk.begin(Ticket(0), chain) {
+            ended.push(at_once);
+        }
+    }
+    let mut events = Events::with_capacity(4);
+    while ended.len() < BACKENDS {
+        // Signals end it too.
+        let _ = poll.poll(&mut events, None);
+        ended.extend(std::iter::from_fn(|| disk.ended()));
+    }
+    for Ended { chain, result, .. } in ended {
+        result.expect("the disk is well");
+        chains.push(chain);
+    }
+}
+
+fn many_checkpoints(criterion: &mut Criterion) {
+    const STEPS: [Step; 4] = [
+        Step::Write("checkpoint.new"),
+        Step::Sync("checkpoint.new"),
+        Step::Rename {
+            from: "checkpoint.new",
+            to: "checkpoint",
+        },
+        Step::SyncStateFolder,
+    ];
+    let mut bytes = Vec::new();
+    checkpoint().encode(&mut bytes);
+    let mut group = criterion.benchmark_group(format!("checkpoints, {BACKENDS} backends"));
+    group.sample_size(10);
+    for (name, has_ring) in [("plain calls", false), ("chains", true)] {
+        let home = Home::make();
+        let Some((mut disk, mut poll)) = disk(&home, has_ring) else {
+            continue;
+        };
+        let chain = |place| Chain {
+            backend: format!("127.0.0.1:{}", 10_000 + place).into(),
+            steps: STEPS.to_vec(),
+            bytes: bytes.clone(),
+        };
+        let mut chains: Vec<Chain> = (0..BACKENDS).map(chain).collect();
+        write_all(&mut disk, &mut poll, &mut chains);
+        let (before, mut rounds) = (cpu_time(), 0);
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                rounds += 1;
+                write_all(&mut disk, &mut poll, &mut chains);
+            });
+        });
+        if rounds > 0 {
+            let cpu = (cpu_time() - before) / rounds;
+            eprintln!("{name}: {cpu:?} of CPU a round, the kernel's threads included");
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, acks, checkpoints, many_checkpoints);
 criterion_main!(benches);

@@ -81,6 +81,15 @@ pub const RING_GATHER: Duration = Duration::from_micros(100);
 /// How long a ring rests when the kernel has no memory for what it was given.
 pub const RING_PAUSE: Duration = Duration::from_millis(1);
 
+/// Checkpoints that are under way at one time on the keeper's ring, each with a file open and one call under way; more wait their turn.
+pub const RING_CHAINS: usize = 64;
+
+/// Entries of that ring: a call of each is submitted at once.
+pub const RING_CHAIN_ENTRIES: u32 = RING_CHAINS as u32;
+
+/// Threads of the kernel's that take the steps of these. More than a disk's queue has use for; they live while there is work.
+pub const RING_CHAIN_THREADS: u32 = 32;
+
 /// How long the end waits for what a ring has under way. It was cancelled, so this is the time that a busy kernel takes.
 pub const RING_END: Duration = Duration::from_millis(1000);
 
@@ -216,6 +225,9 @@ pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
 
 /// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;
+
+/// A checkpoint that is under way for longer is a fault of its backend's: a disk that hangs is to be seen. As long as a thread may be at one turn.
+pub const CHECKPOINT_HANGS: Duration = Duration::from_secs(30);
 
 /// The longest that a question for a sync point waits for its answer.
 pub const SYNC_POINT_WAIT_MAX: Duration = Duration::from_secs(600);

@@ -60,6 +60,8 @@ mod switch {
         SettleBeforeSync,
         /// A checkpoint takes its place before it is synced.
         UnsyncedCheckpoint,
+        /// A checkpoint counts as durable once its first step is asked for.
+        DurableWhenBegun,
         /// Another spelling of a key is another key.
         SpellingsApart,
         /// A log is as old as whole seconds say, rounded up. The simulation found this in the feeder.
@@ -82,7 +84,7 @@ mod switch {
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 22] = [
+        pub const ALL: [Self; 23] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -96,6 +98,7 @@ mod switch {
             Self::ForgetEpochBarrier,
             Self::SettleBeforeSync,
             Self::UnsyncedCheckpoint,
+            Self::DurableWhenBegun,
             Self::SpellingsApart,
             Self::QuietTooEarly,
             Self::AskOnceForAll,

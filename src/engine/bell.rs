@@ -1,9 +1,11 @@
 //! Mailboxes' bells: one that ends its reader's poll, one that ends its reader's wait on a ring.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use mio::{Poll, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token, Waker};
 
 use crate::engine::os::eventfd::Eventfd;
 use crate::replay::mailbox::Bell;
@@ -39,6 +41,19 @@ impl RingBell {
     pub fn new() -> io::Result<(Self, Arc<Eventfd>)> {
         let eventfd = Arc::new(Eventfd::new()?);
         Ok((Self(Arc::clone(&eventfd)), eventfd))
+    }
+
+    /// The same, which ends the wait of `poll` too: for a reader that waits there and has a ring besides.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn in_poll(poll: &Poll, token: Token) -> io::Result<(Self, Arc<Eventfd>)> {
+        let (bell, eventfd) = Self::new()?;
+        let raw = eventfd.as_fd().as_raw_fd();
+        // Each ring of it is an event of its own, whether or not it was read.
+        poll.registry()
+            .register(&mut SourceFd(&raw), token, Interest::READABLE)?;
+        Ok((bell, eventfd))
     }
 }
 

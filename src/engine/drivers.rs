@@ -1,21 +1,22 @@
-//! What the workers run on: a driver for each, by the configuration and what the system gives.
+//! What the workers run on: a driver for each, by the configuration and what the system gives; and the keeper's ring, which goes with theirs.
 
 use std::io;
 use std::sync::Arc;
 
-use mio::Poll;
+use mio::{Poll, Token};
 
-use super::start::{StartError, mailbox};
+use super::start::{StartError, mailbox, system};
 use crate::config::Config;
 use crate::engine::bell::RingBell;
 use crate::engine::choice::{Choice, Rings, choose, give_up};
 use crate::engine::clock::Clock;
 use crate::engine::files::ReadAhead;
 use crate::engine::os::ring::Ring;
+use crate::engine::os::ring::files::FileRing;
 use crate::engine::{worker_mio, worker_uring};
 use crate::limits::MAILBOX_MESSAGES;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::WorkerMail;
+use crate::replay::messages::{KeeperMail, WorkerMail};
 use crate::replay::worker::Worker;
 
 /// A mailbox for each worker.
@@ -58,6 +59,28 @@ fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMail>>)> {
     let ring = rings.make(eventfd)?;
     let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
     Ok((ring, mailbox))
+}
+
+/// What the keeper waits with: its poll, its mailbox, and a ring where the workers have some.
+pub(super) type KeeperSeat = (Poll, Arc<Mailbox<KeeperMail>>, Option<FileRing>);
+
+/// The keeper's, beside such workers. Without a ring it writes checkpoints by plain calls.
+pub(super) fn keeper_seat(
+    drivers: &Drivers,
+    rings: &dyn Rings,
+    token: Token,
+) -> Result<KeeperSeat, StartError> {
+    if let Drivers::IoUring(_) = drivers {
+        let poll = Poll::new().map_err(system("epoll"))?;
+        let (bell, eventfd) = RingBell::in_poll(&poll, token).map_err(system("eventfd"))?;
+        let ring = rings
+            .make_for_files(eventfd)
+            .inspect_err(|why| tracing::info!("checkpoints are written by plain calls: {why}"));
+        let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
+        return Ok((poll, mailbox, ring.ok()));
+    }
+    let (poll, mailbox) = mailbox(token)?;
+    Ok((poll, mailbox, None))
 }
 
 /// A worker's thread: its driver, by what it has.

@@ -5,40 +5,41 @@
 //! - State files are made with mode 0640, folders with 0750.
 //! - Nothing is followed that is not what it was taken for: a log is a regular file, not a link, a pipe or a device.
 
+mod chains;
 mod lock;
+mod paths;
 mod read_ahead;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions};
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 pub use lock::{LockError, StateLock};
+pub use paths::{FILE_MODE, FOLDER_MODE};
 pub use read_ahead::ReadAhead;
 
+use self::chains::Chains;
+use self::paths::{Paths, at};
 use self::read_ahead::Asked;
 use crate::engine::os::files::{Lease, advise_sequential, end_lease, take_lease};
+use crate::engine::os::ring::files::FileRing;
+use crate::replay::chain::{Begun, Chain, Ended, Ticket};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
 use crate::status::counters::ServerCounters;
 
-/// Of every file that we make: its owner's, and its group's to read.
-pub const FILE_MODE: u32 = 0o640;
-/// Of every folder that we make.
-pub const FOLDER_MODE: u32 = 0o750;
-
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share nothing but the files.
 pub struct RealDisk {
-    logs: PathBuf,
-    state: PathBuf,
+    paths: Paths,
     counters: Arc<ServerCounters>,
     /// For who reads whole logs.
     read_ahead: Option<ReadAhead>,
-    /// When the checkpoint at hand was begun.
-    replacing_since: Option<Instant>,
+    /// Takes chains' steps while nobody waits; none: they are plain calls.
+    chains: Option<Chains>,
 }
 
 /// A log that is open for reading.
@@ -54,11 +55,10 @@ impl RealDisk {
     #[must_use]
     pub fn new(logs: PathBuf, state: PathBuf) -> Self {
         Self {
-            logs,
-            state,
+            paths: Paths { logs, state },
             counters: Arc::default(),
             read_ahead: None,
-            replacing_since: None,
+            chains: None,
         }
     }
 
@@ -77,41 +77,11 @@ impl RealDisk {
         }
     }
 
-    fn log_path(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
-        Ok(self.logs.join(plain(backend)?).join(plain(name)?))
-    }
-
-    fn state_folder(&self, backend: &str) -> io::Result<PathBuf> {
-        Ok(self.state.join(plain(backend)?))
-    }
-
-    fn state_path(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
-        Ok(self.state_folder(backend)?.join(plain(name)?))
-    }
-
-    /// Opens a state file for writing; its folders are made where they are missing.
-    fn open_state(
-        &self,
-        backend: &str,
-        name: &str,
-        options: &mut OpenOptions,
-    ) -> io::Result<(File, PathBuf)> {
-        let path = self.state_path(backend, name)?;
-        options
-            .create(true)
-            .mode(FILE_MODE)
-            .custom_flags(libc::O_NOFOLLOW);
-        let opened = options.open(&path).or_else(|error| {
-            if error.kind() != ErrorKind::NotFound {
-                return Err(error);
-            }
-            DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(self.state_folder(backend)?)?;
-            options.open(&path)
-        });
-        Ok((opened.map_err(at(&path))?, path))
+    /// The same, with a ring for chains, which rings its bell when [`Disk::ended`] is to be asked.
+    #[must_use]
+    pub fn with_ring(self, ring: FileRing) -> Self {
+        let chains = Some(Chains::new(ring, Arc::clone(&self.counters)));
+        Self { chains, ..self }
     }
 }
 
@@ -119,11 +89,11 @@ impl Disk for RealDisk {
     type Log = RealLog;
 
     fn backend_folders(&mut self) -> io::Result<Vec<String>> {
-        folders(&self.logs)
+        folders(&self.paths.logs)
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
-        let folder = self.logs.join(plain(backend)?);
+        let folder = self.paths.log_folder(backend)?;
         let mut entries = Vec::new();
         for entry in listing(&folder)? {
             // A file that goes while the folder is listed is not there.
@@ -143,7 +113,7 @@ impl Disk for RealDisk {
     }
 
     fn open_log(&mut self, backend: &str, name: &str) -> io::Result<RealLog> {
-        let path = self.log_path(backend, name)?;
+        let path = self.paths.log(backend, name)?;
         // Without O_NONBLOCK, opening a pipe would wait for its writer.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = OpenOptions::new()
@@ -193,12 +163,12 @@ impl Disk for RealDisk {
     }
 
     fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let path = self.log_path(backend, name)?;
+        let path = self.paths.log(backend, name)?;
         fs::remove_file(&path).map_err(at(&path))
     }
 
     fn sync_log_folder(&mut self, backend: &str) -> io::Result<()> {
-        let folder = self.logs.join(plain(backend)?);
+        let folder = self.paths.log_folder(backend)?;
         match sync_folder(&folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             outcome => outcome,
@@ -206,7 +176,7 @@ impl Disk for RealDisk {
     }
 
     fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.log_path(backend, name)?;
+        let path = self.paths.log(backend, name)?;
         let opened = OpenOptions::new()
             .append(true)
             .create(true)
@@ -219,23 +189,23 @@ impl Disk for RealDisk {
     }
 
     fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let path = self.log_path(backend, name)?;
+        let path = self.paths.log(backend, name)?;
         File::open(&path)
             .and_then(|file| file.sync_all())
             .map_err(at(&path))
     }
 
     fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (self.log_path(backend, from)?, self.log_path(backend, to)?);
+        let (from, to) = (self.paths.log(backend, from)?, self.paths.log(backend, to)?);
         fs::rename(&from, &to).map_err(at(&from))
     }
 
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
-        folders(&self.state)
+        folders(&self.paths.state)
     }
 
     fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
-        let folder = self.state_folder(backend)?;
+        let folder = self.paths.state_folder(backend)?;
         let mut names = Vec::new();
         for entry in listing(&folder)? {
             if entry.file_type().map_err(at(&entry.path()))?.is_file() {
@@ -251,7 +221,7 @@ impl Disk for RealDisk {
         name: &str,
         bytes_max: usize,
     ) -> io::Result<Option<Vec<u8>>> {
-        let path = self.state_path(backend, name)?;
+        let path = self.paths.state(backend, name)?;
         let Some(file) = none_if_missing(File::open(&path)).map_err(at(&path))? else {
             return Ok(None);
         };
@@ -269,28 +239,30 @@ impl Disk for RealDisk {
         offset: u64,
         into: &mut [u8],
     ) -> io::Result<usize> {
-        let path = self.state_path(backend, name)?;
+        let path = self.paths.state(backend, name)?;
         File::open(&path)
             .and_then(|file| read_at(&file, offset, into))
             .map_err(at(&path))
     }
 
     fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.replacing_since = Some(Instant::now());
         let (mut file, path) =
-            self.open_state(backend, name, OpenOptions::new().write(true).truncate(true))?;
+            self.paths
+                .open_state(backend, name, OpenOptions::new().write(true).truncate(true))?;
         file.write_all(bytes).map_err(at(&path))
     }
 
     fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64> {
-        let (mut file, path) = self.open_state(backend, name, OpenOptions::new().append(true))?;
+        let (mut file, path) =
+            self.paths
+                .open_state(backend, name, OpenOptions::new().append(true))?;
         let before = file.metadata().map_err(at(&path))?.len();
         file.write_all(bytes).map_err(at(&path))?;
         Ok(before)
     }
 
     fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
-        let path = self.state_path(backend, name)?;
+        let path = self.paths.state(backend, name)?;
         let opened = OpenOptions::new()
             .write(true)
             .custom_flags(libc::O_NOFOLLOW)
@@ -301,13 +273,13 @@ impl Disk for RealDisk {
     }
 
     fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>> {
-        let path = self.state_path(backend, name)?;
+        let path = self.paths.state(backend, name)?;
         let metadata = none_if_missing(fs::metadata(&path)).map_err(at(&path))?;
         Ok(metadata.map(|metadata| metadata.len()))
     }
 
     fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let path = self.state_path(backend, name)?;
+        let path = self.paths.state(backend, name)?;
         // Opened anew, as errors of writing back belong to the file and are told to whoever syncs first.
         File::open(&path)
             .and_then(|file| file.sync_all())
@@ -316,49 +288,45 @@ impl Disk for RealDisk {
 
     fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (
-            self.state_path(backend, from)?,
-            self.state_path(backend, to)?,
+            self.paths.state(backend, from)?,
+            self.paths.state(backend, to)?,
         );
-        fs::rename(&from, &to).map_err(|error| {
-            self.replacing_since = None;
-            at(&from)(error)
-        })
+        fs::rename(&from, &to).map_err(at(&from))
     }
 
     fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        self.replacing_since = None;
-        let path = self.state_path(backend, name)?;
+        let path = self.paths.state(backend, name)?;
         none_if_missing(fs::remove_file(&path))
             .map(|_| ())
             .map_err(at(&path))
     }
 
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
-        let since = self.replacing_since.take();
-        sync_folder(&self.state_folder(backend)?)?;
-        sync_folder(&self.state)?;
-        if let Some(since) = since {
-            self.counters.checkpoint_times.observe(since.elapsed(), 1);
+        sync_folder(&self.paths.state_folder(backend)?)?;
+        sync_folder(&self.paths.state)
+    }
+
+    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun {
+        if let Some(chains) = self.chains.as_mut().filter(|chains| chains.works()) {
+            chains.begin(ticket, chain, &self.paths);
+            return Begun::UnderWay;
         }
-        Ok(())
+        let since = Instant::now();
+        let result = chain.take_all(self);
+        if result.is_ok() {
+            let took = since.elapsed();
+            self.counters.checkpoint_times.observe(took, 1);
+        }
+        Begun::Ended(Ended {
+            ticket,
+            chain,
+            result,
+        })
     }
-}
 
-/// A name that stays in its folder.
-fn plain(name: &str) -> io::Result<&str> {
-    let leaves = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
-    if leaves {
-        return Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            format!("{name:?} is no name of a file in a folder"),
-        ));
+    fn ended(&mut self) -> Option<Ended> {
+        self.chains.as_mut()?.ended(&self.paths)
     }
-    Ok(name)
-}
-
-/// Puts the path in front of what the system says.
-fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
-    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {

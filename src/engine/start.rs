@@ -16,10 +16,11 @@ use crate::engine::control::{
     self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
 };
 use crate::engine::doorway::listener_options;
-use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers};
+use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers, keeper_seat};
 use crate::engine::files::{LockError, RealDisk, StateLock};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
+use crate::engine::os::ring::files::FileRing;
 use crate::engine::overview::Overview;
 use crate::engine::service::{self, Service, Turning};
 use crate::engine::settings::{Settings, SettingsError};
@@ -54,7 +55,7 @@ pub struct EngineOptions {
     pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
     /// Begins the server's own log file anew, and says what became of that. Called on control's thread: it must not wait.
     pub rotate: Rotate,
-    /// Where the workers' rings come from. The kernel's, but in tests.
+    /// Where the workers' and the keeper's rings come from. The kernel's, but in tests.
     pub rings: Box<dyn Rings>,
 }
 
@@ -142,14 +143,16 @@ struct Polls {
     control: Poll,
     feeder: Poll,
     keeper: Poll,
+    /// What it writes checkpoints through.
+    keeper_ring: Option<FileRing>,
     workers: Drivers,
 }
 
 fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartError> {
     let (control_poll, control) = mailbox(control::BELL)?;
     let (feeder_poll, feeder) = mailbox(BELL)?;
-    let (keeper_poll, keeper) = mailbox(BELL)?;
     let (drivers, workers) = drivers(config, rings)?;
+    let (keeper_poll, keeper, keeper_ring) = keeper_seat(&drivers, rings, BELL)?;
     let chunks = chunks_max(config.sync.memory_budget, BACKENDS_MAX);
     let links = Links {
         hints: Arc::new(Hints::new(Arc::clone(&feeder))),
@@ -167,6 +170,7 @@ fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartEr
         control: control_poll,
         feeder: feeder_poll,
         keeper: keeper_poll,
+        keeper_ring,
         workers: drivers,
     };
     Ok((links, polls))
@@ -284,15 +288,18 @@ impl Engine {
         let address = control.local_addr();
 
         let disk = || RealDisk::new(config.sync.logs_path.clone(), config.state_path());
-        let keepers_disk = disk().with_counters(Arc::clone(&links.counters));
-        let feeders_disk = disk().with_read_ahead(polls.workers.read_ahead());
+        let mut keeper_disk = disk().with_counters(Arc::clone(&links.counters));
+        if let Some(ring) = polls.keeper_ring {
+            keeper_disk = keeper_disk.with_ring(ring);
+        }
+        let feeder_disk = disk().with_read_ahead(polls.workers.read_ahead());
         let workers = config.sync.threads;
-        let keeper = Keeper::new(keepers_disk, links.for_keeper(), settings.keeper, workers);
+        let keeper = Keeper::new(keeper_disk, links.for_keeper(), settings.keeper, workers);
         let rules = FeederRules {
             is_backend,
             written_unix,
         };
-        let feeder = Feeder::new(feeders_disk, settings.feeder, rules, links.for_feeder());
+        let feeder = Feeder::new(feeder_disk, settings.feeder, rules, links.for_feeder());
         let (ended, ending) = sync_channel(1);
 
         let mut threads = Threads::new(Arc::clone(&links.shared));

@@ -11,12 +11,14 @@
 //! pipeline is flushed ([`BackendLedger::collapse`]). A checkpoint is the same thing without letting go: the entries as they would be, and the totals,
 //! at one instant.
 
+mod durable;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::durable::UnderWay;
 use crate::ledger::acks::{OpenSegment, OpenSegments};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::file::{FileLedger, Place};
@@ -58,6 +60,8 @@ pub struct BackendLedger {
     closed: Vec<ClosedFile>,
     /// Entries dropped since the last durable checkpoint, which still has them.
     forgotten: u64,
+    /// The checkpoint that is being written; none where none is.
+    under_way: Option<UnderWay>,
     /// Files of lines that were set aside and taken back, while their books are open.
     returned: BTreeSet<FileId>,
 }
@@ -67,6 +71,8 @@ struct Books {
     file: FileLedger,
     /// The settled end that the last durable checkpoint has for it.
     durable_end: Option<Place>,
+    /// The one that the checkpoint under way has for it; none where it was opened later.
+    begun_end: Option<Place>,
     /// We have deleted it; the feeder may not know yet.
     deleted: bool,
 }
@@ -160,6 +166,7 @@ impl BackendLedger {
             Books {
                 file,
                 durable_end: None,
+                begun_end: None,
                 deleted: false,
             },
         );
@@ -314,75 +321,6 @@ impl BackendLedger {
         std::mem::take(&mut self.closed)
     }
 
-    /// This instant, to be written.
-    #[must_use]
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            totals: self.totals,
-            resume: self.resume_plan(),
-        }
-    }
-
-    /// Whether there is something that no durable checkpoint has.
-    #[must_use]
-    pub fn is_changed(&self) -> bool {
-        self.durable_changes != Some(self.changes) || self.forgotten > 0
-    }
-
-    /// Whether the next checkpoint forgets files. Their names must be durably gone before it is written: a file that came back after
-    /// a crash would be sent again from its beginning, behind what is newer than it.
-    #[must_use]
-    pub fn forgets_files(&self) -> bool {
-        self.forgotten > 0
-    }
-
-    /// The checkpoint of this very instant is on disk, to stay.
-    pub fn note_durable(&mut self) {
-        self.durable_changes = Some(self.changes);
-        self.forgotten = 0;
-        for books in self.files.values_mut() {
-            books.durable_end = books.file.settled_end();
-        }
-    }
-
-    /// Files of which all that was fed is settled, and durably so, in the order of the log. Stops before the first one that is not: what is
-    /// deleted is the front of the log, so that reading what is left from its beginning (after a loss of the checkpoint) sends a suffix.
-    #[must_use]
-    pub fn deletable_files(&self) -> Vec<(FileId, Arc<str>)> {
-        let mut files: Vec<_> = self
-            .files
-            .iter()
-            .filter(|(_, books)| books.can_be_opened_again())
-            .collect();
-        files.sort_by(|one, other| one.1.file.name().cmp(other.1.file.name()));
-        let settled = files
-            .into_iter()
-            .take_while(|(_, books)| books.durably_settled_end().is_some());
-        settled
-            .map(|(&id, books)| (id, Arc::clone(books.file.name())))
-            .collect()
-    }
-
-    /// Where a file ends and what it is, if everything up to there is settled and a durable checkpoint says so.
-    #[must_use]
-    pub fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
-        let books = self.files.get(&id)?;
-        Some((books.durably_settled_end()?, books.file.identity()))
-    }
-
-    /// A finished log was deleted. Its books close when the feeder says that it is gone, since it may have read more of it meanwhile.
-    ///
-    /// # Panics
-    /// When not everything of it was durably settled.
-    pub fn file_deleted(&mut self, id: FileId) {
-        assert!(
-            self.durably_settled_end(id).is_some(),
-            "{id:?} was deleted after it was settled"
-        );
-        self.files.get_mut(&id).expect("it is settled").deleted = true;
-        self.check_structure();
-    }
-
     /// Counts a line that was set aside without having been fed; as processed too, unless that `was_counted`.
     pub fn count_set_aside(&mut self, was_counted: bool) {
         self.totals.processed = self
@@ -414,18 +352,6 @@ impl BackendLedger {
             .filter(|entry| is_it(&entry.identity))
             .map(|entry| entry.byte);
         open.chain(unclaimed).min()
-    }
-
-    /// A count that grows with every change of what a checkpoint holds.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.changes
-    }
-
-    /// What [`BackendLedger::changes`] was at the last durable checkpoint; none before there is one.
-    #[must_use]
-    pub fn durable_changes(&self) -> Option<u64> {
-        self.durable_changes
     }
 
     fn close(&mut self, id: FileId) {
@@ -519,6 +445,12 @@ impl BackendLedger {
             "each open segment is a piece of its file"
         );
         assert!(
+            self.under_way.is_none_or(
+                |begun| begun.changes <= self.changes && begun.forgotten <= self.forgotten
+            ),
+            "what is being written is of an earlier instant"
+        );
+        assert!(
             self.totals.is_plausible(),
             "what was settled was settled somehow"
         );
@@ -529,14 +461,5 @@ impl Books {
     /// Whether its name still leads to it, as far as we know.
     fn can_be_opened_again(&self) -> bool {
         !self.deleted && !self.file.is_gone()
-    }
-
-    /// Where the file ends, if everything up to there is settled now and was when the last checkpoint became durable.
-    fn durably_settled_end(&self) -> Option<Place> {
-        if planted!(DeleteBeforeCheckpoint) {
-            return self.file.settled_end();
-        }
-        self.durable_end
-            .filter(|&end| self.file.settled_end() == Some(end))
     }
 }

@@ -1,9 +1,11 @@
 //! What the core asks of a disk. The real one is in `engine`, a simulated one in the tests.
 //!
 //! Every method is one system call or a plain sequence of reading ones; each sequence whose *order* matters (write, sync, rename, sync the folder) is
-//! written out in the core, so that a simulated crash can fall between its steps.
+//! written out in the core, so that a simulated crash can fall between its steps. One that nobody has to wait for is a [`Chain`].
 
 use std::io;
+
+use crate::replay::chain::{Begun, Chain, Ended, Ticket};
 
 /// What a directory listing or an open file tells of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,4 +204,22 @@ pub trait Disk {
     /// # Errors
     /// What the system says.
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()>;
+
+    /// Begins a chain. A disk that can't do without waiting takes all its steps here.
+    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun
+    where
+        Self: Sized,
+    {
+        let result = chain.take_all(self);
+        Begun::Ended(Ended {
+            ticket,
+            chain,
+            result,
+        })
+    }
+
+    /// A chain that was under way and has ended since this was last asked, if there is one. Whoever drives the disk's owner wakes it when there may be.
+    fn ended(&mut self) -> Option<Ended> {
+        None
+    }
 }

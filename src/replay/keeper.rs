@@ -11,8 +11,13 @@
 //!   outbox ─▶ feeder: Plan, SegmentDone, FileDeleted, StorePaused   control: Flushed, StoreFault, SyncPoint…, Reworked, KeeperDone
 //! ```
 //!
-//! A driver calls [`Keeper::turn`] for ever: at once after [`Turn::Again`], after [`Turn::Sleep`] when there is mail or
-//! [`Keeper::next_deadline`] has come. No turn waits for another thread; it waits for the disk only.
+//! A driver calls [`Keeper::turn`] for ever: at once after [`Turn::Again`], after [`Turn::Sleep`] when there is mail, a chain of the disk's has ended, or
+//! [`Keeper::next_deadline`] has come. No turn waits for another thread, and none for a checkpoint where the disk has chains ([`Disk::begin`]): those of
+//! all backends are under way at one time. For other dealings with the disk it waits.
+//!
+//! ```text
+//!   Running ──Stop──▶ Stopping: the mailbox is emptied ──▶ Ending: the last checkpoints are under way ──▶ Written ──all is said──▶ done
+//! ```
 //!
 //! What cannot be written pauses its backend and is tried again with growing pauses; nothing is lost or deleted meanwhile. What is settled more than once,
 //! or never was in flight, is a fault of this program and stops it: crashing beats deleting an unsent record.
@@ -35,6 +40,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::backend::ClosedFile;
 use crate::limits::{KEEPER_MAILS_PER_TURN, OUTBOX_RETRY};
+use crate::replay::chain::Ticket;
 use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Tools};
 use crate::replay::keeper::outbox::Outbox;
@@ -77,6 +83,8 @@ enum Phase {
     Running,
     /// Told to end; what is in the mailbox is still taken in.
     Stopping,
+    /// The last checkpoints are being written.
+    Ending,
     /// Everything is written; something may still have to be said.
     Written,
 }
@@ -122,10 +130,18 @@ impl<D: Disk> Keeper<D> {
     /// Takes in what has come, does what is due, says what is to be said.
     pub fn turn(&mut self, now: Now) -> Turn {
         self.links.mailbox.note_turn();
-        let has_more = self.phase != Phase::Written && self.take_mail(now);
+        self.take_ended(now);
+        let has_more = match self.phase {
+            Phase::Running | Phase::Stopping => self.take_mail(now),
+            Phase::Ending | Phase::Written => self.drop_mail(),
+        };
         match self.phase {
             Phase::Running => self.work(now),
-            Phase::Stopping if !has_more => self.finish(now),
+            Phase::Stopping if !has_more => {
+                self.begin_end(now);
+                self.finish(now);
+            }
+            Phase::Ending => self.finish(now),
             Phase::Stopping | Phase::Written => {}
         }
         for desk in self.desks.iter_mut().flatten() {
@@ -150,7 +166,7 @@ impl<D: Disk> Keeper<D> {
         } else {
             now.after(OUTBOX_RETRY)
         };
-        if self.phase == Phase::Written {
+        if matches!(self.phase, Phase::Ending | Phase::Written) {
             return outbox;
         }
         let desks = self.desks.iter().flatten().filter_map(Desk::deadline);
@@ -161,6 +177,24 @@ impl<D: Disk> Keeper<D> {
     /// Panics where something does not fit.
     pub fn check_invariants(&self) {
         self.desks.iter().flatten().for_each(Desk::check_invariants);
+    }
+
+    /// Takes in which checkpoints are not under way any more.
+    fn take_ended(&mut self, now: Now) {
+        while let Some(ended) = self.disk.ended() {
+            let Ticket(index) = ended.ticket;
+            self.at_desks(now, |desks, _, tools| {
+                let desk = desks.get_mut(index).and_then(Option::as_mut);
+                desk.expect("a desk has begun it")
+                    .handle_ended(ended, tools);
+            });
+        }
+    }
+
+    /// What comes behind the end is for nobody.
+    fn drop_mail(&self) -> bool {
+        while self.links.mailbox.receive().is_some() {}
+        false
     }
 
     /// Takes in a turn's worth of mail; tells whether there is more.
@@ -214,10 +248,7 @@ impl<D: Disk> Keeper<D> {
             self.release_at = now.after(self.settings.release_interval);
         }
         self.at_desks(now, |desks, releaser, tools| {
-            desks
-                .iter_mut()
-                .flatten()
-                .for_each(|desk| desk.work(false, tools));
+            desks.iter_mut().flatten().for_each(|desk| desk.work(tools));
             if releases {
                 releaser.look_again(desks, false, tools);
                 releaser.release(desks, tools);
@@ -238,24 +269,39 @@ impl<D: Disk> Keeper<D> {
         self.points = points;
     }
 
-    /// Writes what there is, and says so.
-    fn finish(&mut self, now: Now) {
-        // First what waits to be set aside, then the late lines of deleted logs, then the checkpoints that have both.
+    /// Writes what has to be on disk before the last checkpoints: first what waits to be set aside, then the late lines of deleted logs.
+    fn begin_end(&mut self, now: Now) {
         self.at_desks(now, |desks, _, tools| {
             for desk in desks.iter_mut().flatten() {
-                desk.work(true, tools);
+                desk.work_before_last(tools);
                 desk.let_go_of_deleted(tools);
             }
         });
         self.at_desks(now, |desks, releaser, tools| {
             releaser.look_again(desks, true, tools);
+        });
+        self.phase = Phase::Ending;
+    }
+
+    /// Begins the last checkpoints, which have both, all at one time; says so when none is under way any more.
+    fn finish(&mut self, now: Now) {
+        self.at_desks(now, |desks, _, tools| {
             for desk in desks.iter_mut().flatten() {
-                desk.work(true, tools);
-                if let Some(why) = desk.fault() {
-                    tracing::error!(backend = &**desk.name(), why, "the last checkpoint is not written: what was settled since the one before will be sent again");
-                }
+                desk.work_last(tools);
             }
         });
+        if self.desks.iter().flatten().any(Desk::is_under_way) {
+            return;
+        }
+        for desk in self.desks.iter().flatten() {
+            if let Some(why) = desk.fault() {
+                tracing::error!(
+                    backend = &**desk.name(),
+                    why,
+                    "the last checkpoint is not written: what was settled since the one before will be sent again"
+                );
+            }
+        }
         self.phase = Phase::Written;
         self.outbox.forget_feeder();
         self.outbox.control(ControlMail::KeeperDone);

@@ -1,5 +1,6 @@
 //! The decisions: what is read, what is sent, in which order, what an answer means. No system call, no clock.
 
+pub mod chain;
 pub mod chunk;
 pub mod disk;
 pub mod ending;

@@ -6,11 +6,13 @@
 //!   names survive as a prefix, as in a journal.
 //! - A sync that fails throws the unsynced writes away although reading still shows them; the next sync says "well done" without them.
 //! - A full disk takes a part of what is written.
+//! - A chain's steps may be taken one by one, at any later time ([`TestDisk::set_chains_wait`]); a crash takes those that were not.
 //! - A deleted file lives on while it is open. A claim is refused while somebody has the file open for writing.
 //!
 //! Handles are clones of one disk. Time is what [`TestDisk::set_time`] says.
 
 mod calls;
+mod chains;
 #[cfg(test)]
 mod tests;
 mod world;

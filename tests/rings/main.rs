@@ -1,5 +1,5 @@
-//! The whole server on rings whose operations fail: each kind of operation with each error, a few times and for a while; rings too small for what
-//! is asked of them; rings that the system does not give.
+//! The whole server on rings whose operations fail: each kind of operation with each error, a few times and for a while, the workers' and those of
+//! the keeper's checkpoints; rings too small for what is asked of them; rings that the system does not give.
 //!
 //! ```text
 //! logs ─▶ server, its rings made to fail (`Interference`) ─▶ stand-in, restarted now and then, so that there are new connections
@@ -13,11 +13,11 @@ mod rig;
 use std::time::Duration;
 
 use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::interference::{Fate, Operation};
+use hustdbsync::engine::os::ring::interference::{Fate, FileOperation, Operation};
 use hustdbsync::engine::os::ring::setup::Sizes;
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EALREADY, EBUSY, ECANCELED, ECONNREFUSED, ECONNRESET, EINTR,
-    EIO, ENETUNREACH, ENOBUFS, ENOENT, ENOMEM, EPIPE, ETIMEDOUT,
+    EINVAL, EIO, ENETUNREACH, ENOBUFS, ENOENT, ENOMEM, ENOSPC, EPIPE, ETIMEDOUT,
 };
 
 use rig::{Fault, Given, Rig, What, has_rings};
@@ -158,6 +158,98 @@ fn a_call_to_the_kernel_that_fails_is_made_again() {
     for error in [EBUSY, EAGAIN, ENOMEM] {
         check(60, What::Enter(error), None);
     }
+}
+
+/// A checkpoint's calls, and how they may fail.
+const FILES: [(FileOperation, &[i32]); 3] = [
+    (FileOperation::Write, &[EIO, ENOSPC, ECANCELED]),
+    (FileOperation::Sync, &[EIO, ENOSPC, ECANCELED]),
+    (FileOperation::Rename, &[EIO, ENOSPC, EACCES, ECANCELED]),
+];
+
+fn start_with_files(what: What, times: Option<u32>) -> (Rig, std::sync::Arc<Fault>) {
+    let fault = Fault::new(what, times);
+    let name = format!("{what:?}, {times:?} times");
+    let rig = Rig::start(&name, 60, Given::interfered(&fault), EngineName::IoUring);
+    rig.wait_checkpoints(2);
+    fault.arm();
+    (rig, fault)
+}
+
+#[test]
+fn whatever_call_of_a_checkpoint_fails_a_few_times_nothing_is_lost() {
+    if !has_rings() {
+        return;
+    }
+    let interrupted = FILES.map(|(operation, _)| (operation, &[EINTR][..]));
+    for (operation, errors) in FILES.into_iter().chain(interrupted) {
+        for error in errors {
+            let what = What::File(operation, Fate::Fails(*error));
+            let (rig, fault) = start_with_files(what, Some(3));
+            rig.wait("the fault has struck", || fault.is_spent());
+            rig.finish();
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_fails_for_a_while_is_told_and_none_is_durable_before_it_goes_well() {
+    if !has_rings() {
+        return;
+    }
+    for (operation, errors) in FILES {
+        for error in errors {
+            let what = What::File(operation, Fate::Fails(*error));
+            let (rig, fault) = start_with_files(what, None);
+            rig.wait("the fault is told", || rig.is_faulty());
+            let checkpoints = rig.checkpoints();
+            rig.work(STICKY);
+            assert!(rig.is_faulty(), "{what:?}: it is not over");
+            assert_eq!(rig.checkpoints(), checkpoints, "{what:?}");
+            assert!(fault.hits() < 30, "{what:?} struck {} times", fault.hits());
+            fault.disarm();
+            rig.wait("the fault is over", || !rig.is_faulty());
+            rig.wait_checkpoints(checkpoints + 1);
+            rig.finish();
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_written_in_part_is_gone_on_with() {
+    if !has_rings() {
+        return;
+    }
+    let what = What::File(FileOperation::Write, Fate::Part);
+    let (rig, fault) = start_with_files(what, None);
+    rig.wait_checkpoints(rig.checkpoints() + 3);
+    assert!(fault.hits() > 6 && !rig.is_faulty());
+    rig.finish();
+}
+
+#[test]
+fn a_ring_of_the_keepers_that_takes_no_more_calls_is_done_without() {
+    if !has_rings() {
+        return;
+    }
+    for error in [EBUSY, EAGAIN, ENOMEM, EINTR] {
+        let (rig, fault) = start_with_files(What::EnterOfFiles(error), Some(3));
+        let was_tried = || fault.hits() > 0;
+        rig.wait("a call was refused", was_tried);
+        rig.wait_checkpoints(rig.checkpoints() + 3);
+        rig.finish();
+    }
+}
+
+#[test]
+fn a_keeper_without_a_ring_writes_by_plain_calls_and_the_workers_keep_theirs() {
+    if !has_rings() {
+        return;
+    }
+    let given = Given::none_for_files(EINVAL);
+    let rig = Rig::start("no ring for files", 60, given, EngineName::IoUring);
+    rig.wait_checkpoints(3);
+    rig.finish();
 }
 
 #[test]

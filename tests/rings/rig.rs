@@ -12,9 +12,11 @@ use hustdbsync::engine::choice::{KernelRings, Rings, choose};
 use hustdbsync::engine::os::eventfd::Eventfd;
 use hustdbsync::engine::os::ring::Ring;
 use hustdbsync::engine::os::ring::facts::Facts;
-use hustdbsync::engine::os::ring::interference::{Fate, Interference, Operation};
+use hustdbsync::engine::os::ring::files::FileRing;
+use hustdbsync::engine::os::ring::interference::{Fate, FileOperation, Interference, Operation};
 use hustdbsync::engine::os::ring::setup::Sizes;
 use hustdbsync::engine::{Engine, EngineOptions};
+use hustdbsync::limits::RING_CHAIN_ENTRIES;
 use hustdbsync::standin::{Options, Script, Standin, differences};
 use hustdbsync::workload::{Workload, Written};
 use serde_json::json;
@@ -39,7 +41,11 @@ pub(crate) fn has_rings() -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
     Operation(Operation, Fate),
+    /// On the keeper's ring.
+    File(FileOperation, Fate),
     Enter(i32),
+    /// The same of the keeper's ring.
+    EnterOfFiles(i32),
 }
 
 /// A fault that all rings of a server share.
@@ -97,9 +103,36 @@ impl Interference for Strike {
         }
     }
 
+    fn file_fate(&mut self, operation: FileOperation) -> Fate {
+        match self.0.what {
+            What::File(struck, fate) if struck == operation && self.0.strikes() => fate,
+            _ => Fate::Goes,
+        }
+    }
+
     fn enter_fails(&mut self) -> Option<i32> {
         match self.0.what {
             What::Enter(error) if self.0.strikes() => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The same for the keeper's ring: only what is meant for it strikes it.
+struct FileStrike(Strike);
+
+impl Interference for FileStrike {
+    fn fate(&mut self, _: Operation) -> Fate {
+        Fate::Goes
+    }
+
+    fn file_fate(&mut self, operation: FileOperation) -> Fate {
+        self.0.file_fate(operation)
+    }
+
+    fn enter_fails(&mut self) -> Option<i32> {
+        match self.0.0.what {
+            What::EnterOfFiles(error) if self.0.0.strikes() => Some(error),
             _ => None,
         }
     }
@@ -110,6 +143,8 @@ impl Interference for Strike {
 pub(crate) struct Given {
     fault: Option<Arc<Fault>>,
     sizes: Sizes,
+    /// The keeper gets none, for this reason.
+    files: Option<i32>,
     /// So many are given, then this error.
     most: Option<(u32, i32)>,
     given: AtomicU32,
@@ -126,6 +161,13 @@ impl Given {
     pub(crate) fn sized(sizes: Sizes) -> Self {
         Self {
             sizes,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn none_for_files(error: i32) -> Self {
+        Self {
+            files: Some(error),
             ..Self::default()
         }
     }
@@ -155,6 +197,17 @@ impl Rings for Given {
         Ok(match &self.fault {
             None => ring,
             Some(fault) => ring.interfered(Box::new(Strike(Arc::clone(fault)))),
+        })
+    }
+
+    fn make_for_files(&self, bell: Arc<Eventfd>) -> io::Result<FileRing> {
+        if let Some(error) = self.files {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let ring = FileRing::new(bell, self.sizes.entries.min(RING_CHAIN_ENTRIES))?;
+        Ok(match &self.fault {
+            None => ring,
+            Some(fault) => ring.interfered(Box::new(FileStrike(Strike(Arc::clone(fault))))),
         })
     }
 }
@@ -212,8 +265,9 @@ impl Rig {
         }
     }
 
+    /// Waits until it is so.
     #[track_caller]
-    fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+    pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let give_up = Instant::now() + LONG;
         while !is_so() {
             assert!(
@@ -258,6 +312,28 @@ impl Rig {
         thread::sleep(length / 2);
         self.standin.restart().unwrap();
         thread::sleep(length / 2);
+    }
+
+    /// Waits until so many checkpoints are durable.
+    #[track_caller]
+    pub(crate) fn wait_checkpoints(&self, checkpoints: u64) {
+        self.wait("checkpoints are written", || {
+            self.checkpoints() >= checkpoints
+        });
+    }
+
+    /// Checkpoints that became durable.
+    pub(crate) fn checkpoints(&self) -> u64 {
+        let snapshot = self.engine.snapshot();
+        let backends = snapshot.backends().iter();
+        backends.map(|backend| backend.counts.checkpoints).sum()
+    }
+
+    /// Whether a backend's state is told to be faulty.
+    pub(crate) fn is_faulty(&self) -> bool {
+        let snapshot = self.engine.snapshot();
+        let mut backends = snapshot.backends().iter();
+        backends.any(|backend| backend.counts.state_faulty > 0)
     }
 
     /// All goes on: everything arrives.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
+use hustdbsync::replay::chain::{Begun, Chain, Ended, Ticket};
 use hustdbsync::replay::disk::{Claim, Disk, LogEntry, LogMeta};
 use hustdbsync::replay::testdisk::{TestDisk, TestLog};
 
@@ -188,5 +189,13 @@ impl Disk for SimDisk {
 
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
         self.inner.sync_state_folder(backend)
+    }
+
+    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun {
+        self.inner.begin(ticket, chain)
+    }
+
+    fn ended(&mut self) -> Option<Ended> {
+        self.inner.ended()
     }
 }

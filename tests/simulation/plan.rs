@@ -102,6 +102,8 @@ pub(crate) struct Plan {
     /// Between two strikes of fate, at most.
     pub(crate) strike_gap: Duration,
     pub(crate) leases: bool,
+    /// How long a step of a checkpoint takes at most; none: nobody sees it take time.
+    pub(crate) chain_step: Option<Duration>,
     pub(crate) poison: Option<Poison>,
     pub(crate) faults: Faults,
 }
@@ -187,6 +189,7 @@ impl Plan {
             keys: random.u64(2..=6),
             strike_gap: ms([700, 2_000, 5_000][random.usize(..3)]),
             leases: some(random, 80),
+            chain_step: None,
             poison: None,
             faults,
         }

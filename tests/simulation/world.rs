@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use hustdbsync::clock::Now;
+use hustdbsync::replay::chain::Ticket;
 use hustdbsync::replay::messages::BackendId;
 use hustdbsync::replay::testdisk::Op;
 use hustdbsync::standin::store::Store;
@@ -17,7 +18,7 @@ use crate::disk::{Deletion, SimDisk};
 use crate::fate::Blow;
 use crate::net::{Arrival, Connection};
 use crate::plan::{BEGIN_UNIX, Plan};
-use crate::server::{Server, WORKERS};
+use crate::server::{KEEPER, Server, WORKERS};
 use crate::trace::Trace;
 use crate::writer::Writer;
 
@@ -61,6 +62,8 @@ pub(crate) enum Event {
     Stray { place: usize },
     /// An operator pauses a backend, or lets it go on.
     Command,
+    /// The next step of a checkpoint is taken.
+    ChainStep { life: u64, ticket: Ticket },
     /// Fate strikes.
     Strike,
     /// The server is stopped after a while in which this failed.
@@ -79,6 +82,8 @@ pub(crate) struct World {
     pub(crate) whims: Rng,
     /// For an operator's commands.
     pub(crate) commands: Rng,
+    /// For how long the steps of checkpoints take.
+    pub(crate) steps: Rng,
     pub(crate) trace: Trace,
     pub(crate) now: Duration,
     events: BTreeMap<(Duration, u64), Event>,
@@ -105,9 +110,15 @@ impl World {
         let mut plan = Plan::draw(&mut random);
         let mut whims = Rng::with_seed(seed ^ 0x7f4a_7c15);
         plan.widen(seed, &mut whims);
+        let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
+        // Every second seed stays what it was.
+        if !seed.is_multiple_of(2) {
+            plan.chain_step = Some(Duration::from_millis([2, 30, 150][steps.usize(..3)]));
+        }
         change(&mut plan);
         let disk = SimDisk::new(random.u64(..), plan.faults.short_reads);
         disk.inner.set_leases(plan.leases);
+        disk.inner.set_chains_wait(plan.chain_step.is_some());
         let authorization = format!("Basic {CREDENTIALS}").into_bytes();
         let backends = (0..plan.backends).map(|place| {
             let mut backend = Backend::new(
@@ -141,6 +152,7 @@ impl World {
             random,
             whims,
             commands: Rng::with_seed(seed ^ 0x5bd1_e995),
+            steps,
             plan,
         };
         if prints {
@@ -219,6 +231,9 @@ impl World {
             self.backends[place].oracle.handle_deletion(&deletion);
             self.write_behind(place, &deletion);
         }
+        for ticket in self.disk.inner.take_begun() {
+            self.plan_step(ticket);
+        }
         if self.disk.inner.is_dead() {
             self.die();
         }
@@ -270,10 +285,32 @@ impl World {
             Event::Operate { place } => self.operate(place),
             Event::Stray { place } => self.stray(place),
             Event::Command => self.command(),
+            Event::ChainStep { life, ticket } => {
+                if life == self.life {
+                    self.step_chain(ticket);
+                }
+            }
             Event::Strike => self.strike(),
             Event::Stop { failing } => self.stop_hard(failing),
             Event::Mend { blow } => self.mend(blow),
             Event::Start => self.start(),
+        }
+    }
+
+    /// Plans the next step of a checkpoint.
+    fn plan_step(&mut self, ticket: Ticket) {
+        let longest = self.plan.chain_step.unwrap_or_default();
+        let micros = u64::try_from(longest.as_micros()).expect("steps are short");
+        let delay = Duration::from_micros(self.steps.u64(0..=micros));
+        let life = self.life;
+        self.at(self.now + delay, Event::ChainStep { life, ticket });
+    }
+
+    fn step_chain(&mut self, ticket: Ticket) {
+        if self.disk.inner.step_chain(ticket) {
+            self.wake(KEEPER);
+        } else {
+            self.plan_step(ticket);
         }
     }
 
@@ -295,6 +332,7 @@ impl World {
     pub(crate) fn end_life(&mut self) {
         self.server = None;
         self.life += 1;
+        self.disk.inner.drop_chains();
         let open: Vec<u64> = self.connections.keys().copied().collect();
         for connection in open {
             self.close(connection);

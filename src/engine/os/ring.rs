@@ -16,6 +16,7 @@ pub mod advice;
 mod buffers;
 mod completion;
 pub mod facts;
+pub mod files;
 pub mod interference;
 mod kernel;
 mod pages;

@@ -18,8 +18,10 @@ enum Step {
     Collapse,
     /// Writes a checkpoint and starts anew from it, as after a crash.
     Restart,
-    /// Says that the checkpoint is durable.
-    Durable,
+    /// Begins a checkpoint, if none is under way.
+    Begin,
+    /// Says that it is durable, or that it failed.
+    End(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -28,7 +30,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<usize>().prop_map(Step::Settle),
         1 => Just(Step::Collapse),
         1 => Just(Step::Restart),
-        2 => Just(Step::Durable),
+        2 => Just(Step::Begin),
+        3 => any::<bool>().prop_map(Step::End),
     ]
 }
 
@@ -36,6 +39,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct Twin {
     ledger: BackendLedger,
     settled: [BTreeSet<u64>; 3],
+    /// What of them the last durable checkpoint has.
+    durable: [BTreeSet<u64>; 3],
+    /// The same of the one that is being written.
+    begun: Option<[BTreeSet<u64>; 3]>,
     /// Segments with their file and lines, which are numbers within the file.
     in_flight: Vec<(SegmentId, usize, u64, u64)>,
     registered: [u64; 3],
@@ -46,6 +53,12 @@ struct Twin {
 }
 
 const LINE_BYTES: u64 = 7;
+
+/// A checkpoint that takes no time.
+fn note_durable(ledger: &mut BackendLedger) {
+    let _ = ledger.begin_checkpoint();
+    ledger.checkpoint_durable();
+}
 
 fn identity(file: usize) -> Identity {
     Identity::new(1, file as u64, 0, b"")
@@ -60,6 +73,8 @@ impl Twin {
         let mut twin = Self {
             ledger: BackendLedger::default(),
             settled: Default::default(),
+            durable: Default::default(),
+            begun: None,
             in_flight: Vec::new(),
             registered: [0; 3],
             read: [0; 3],
@@ -94,10 +109,24 @@ impl Twin {
                 self.ledger.checkpoint().encode(&mut bytes);
                 let checkpoint = Checkpoint::decode(&bytes).expect("it was just written");
                 self.ledger = BackendLedger::from_checkpoint(checkpoint);
+                (self.begun, self.durable) = (None, self.settled.clone());
                 let plan = self.ledger.collapse();
                 self.resume(&plan);
             }
-            Step::Durable => self.ledger.note_durable(),
+            Step::Begin => {
+                if self.begun.is_none() {
+                    let _ = self.ledger.begin_checkpoint();
+                    self.begun = Some(self.settled.clone());
+                }
+            }
+            Step::End(well) => match self.begun.take() {
+                None => {}
+                Some(settled) if well => {
+                    self.ledger.checkpoint_durable();
+                    self.durable = settled;
+                }
+                Some(_) => self.ledger.checkpoint_failed(),
+            },
         }
     }
 
@@ -188,6 +217,10 @@ impl Twin {
             if let Some((end, _)) = self.ledger.durably_settled_end(id) {
                 assert_eq!(end.line, self.registered[file]);
                 assert_eq!(
+                    self.durable[file], self.settled[file],
+                    "all of it is in a durable checkpoint"
+                );
+                assert_eq!(
                     self.settled[file].range(..end.line).count() as u64,
                     end.line
                 );
@@ -223,7 +256,7 @@ proptest! {
 fn a_file_is_deletable_from_the_checkpoint_that_says_so_until_it_grows() {
     let mut twin = Twin::new();
     twin.register(0, 1);
-    twin.ledger.note_durable();
+    note_durable(&mut twin.ledger);
     assert_eq!(
         twin.deletable(),
         [""; 0],
@@ -231,7 +264,7 @@ fn a_file_is_deletable_from_the_checkpoint_that_says_so_until_it_grows() {
     );
     twin.settle(0);
     assert_eq!(twin.deletable(), [""; 0]);
-    twin.ledger.note_durable();
+    note_durable(&mut twin.ledger);
     assert_eq!(twin.deletable(), ["a.log", "b.log", "c.log"]);
     twin.register(0, 1);
     assert_eq!(twin.deletable(), [""; 0]);
@@ -243,7 +276,7 @@ fn what_was_known_of_an_inode_is_forgotten_when_it_is_a_new_file() {
     ledger.open_file(FileId(1), &name(0), identity(0), FileStart::New);
     ledger.open_file(FileId(2), &name(1), identity(1), FileStart::New);
     assert_eq!(ledger.collapse().files.len(), 2);
-    ledger.note_durable();
+    note_durable(&mut ledger);
     ledger.open_file(FileId(3), &name(0), identity(0), FileStart::New);
     let plan = ledger.checkpoint().resume;
     let known: Vec<_> = plan.files.iter().map(|file| file.identity.inode).collect();
@@ -296,4 +329,95 @@ fn what_was_in_flight_of_a_file_that_is_gone_is_told_at_a_flush() {
     twin.ledger.file_gone(twin.ids[0]);
     assert_eq!(twin.ledger.collapse().files.len(), 2);
     assert_eq!(twin.ledger.take_closed()[0].unsettled, 4);
+}
+
+/// One file with so many lines in flight, and one settled.
+fn one_settled_of(lines: u32) -> Twin {
+    let mut twin = Twin::new();
+    twin.register(0, lines);
+    twin.settle(0);
+    twin
+}
+
+#[test]
+fn what_changes_while_a_checkpoint_is_written_is_not_durable_with_it() {
+    let mut twin = one_settled_of(2);
+    let begun = twin.ledger.changes();
+    let checkpoint = twin.ledger.begin_checkpoint();
+    twin.settle(0);
+    assert_eq!(checkpoint.totals.settled, 1);
+    twin.ledger.checkpoint_durable();
+    assert_eq!(twin.ledger.durable_changes(), Some(begun));
+    assert!(twin.ledger.is_changed());
+    assert_eq!(twin.deletable(), [""; 0], "its last line was settled since");
+    note_durable(&mut twin.ledger);
+    assert!(!twin.ledger.is_changed());
+    assert_eq!(twin.deletable(), ["a.log", "b.log", "c.log"]);
+}
+
+#[test]
+fn nothing_is_durable_before_a_checkpoint_is_or_when_it_fails() {
+    let mut twin = one_settled_of(1);
+    let _ = twin.ledger.begin_checkpoint();
+    assert_eq!(
+        (twin.deletable(), twin.ledger.durable_changes()),
+        (vec![], None)
+    );
+    twin.ledger.checkpoint_failed();
+    assert_eq!(
+        (twin.deletable(), twin.ledger.durable_changes()),
+        (vec![], None)
+    );
+    assert!(twin.ledger.is_changed());
+    note_durable(&mut twin.ledger);
+    let durable = twin.ledger.durable_changes();
+    assert_eq!(twin.deletable().len(), 3);
+    // What was durable before stays so, whatever becomes of the next one.
+    let _ = twin.ledger.begin_checkpoint();
+    assert_eq!(twin.deletable().len(), 3);
+    twin.ledger.checkpoint_failed();
+    assert_eq!(
+        (twin.deletable().len(), twin.ledger.durable_changes()),
+        (3, durable)
+    );
+}
+
+#[test]
+fn what_is_forgotten_while_a_checkpoint_is_written_is_forgotten_by_the_next() {
+    let mut twin = Twin::new();
+    twin.ledger.file_gone(twin.ids[0]);
+    assert_eq!(twin.ledger.begin_checkpoint().resume.files.len(), 2);
+    twin.ledger.file_gone(twin.ids[1]);
+    twin.ledger.checkpoint_failed();
+    assert!(twin.ledger.forgets_files());
+    assert_eq!(twin.ledger.begin_checkpoint().resume.files.len(), 1);
+    twin.ledger.file_gone(twin.ids[2]);
+    twin.ledger.checkpoint_durable();
+    assert!(
+        twin.ledger.forgets_files() && twin.ledger.is_changed(),
+        "the last one still stands in it"
+    );
+    note_durable(&mut twin.ledger);
+    assert!(!twin.ledger.forgets_files() && !twin.ledger.is_changed());
+}
+
+#[test]
+fn a_file_opened_while_a_checkpoint_is_written_has_no_durable_end_by_it() {
+    let mut twin = one_settled_of(1);
+    let _ = twin.ledger.begin_checkpoint();
+    let plan = twin.ledger.collapse();
+    twin.resume(&plan);
+    twin.ledger.checkpoint_durable();
+    assert_eq!(twin.deletable(), [""; 0], "these are new books");
+    assert!(twin.ledger.is_changed());
+    note_durable(&mut twin.ledger);
+    assert_eq!(twin.deletable().len(), 3);
+}
+
+#[test]
+#[should_panic(expected = "written at a time")]
+fn a_second_checkpoint_waits_for_the_first() {
+    let mut ledger = BackendLedger::default();
+    let _ = ledger.begin_checkpoint();
+    let _ = ledger.begin_checkpoint();
 }

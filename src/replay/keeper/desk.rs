@@ -7,6 +7,9 @@
 //!                                └──────── written ────────┘
 //! ```
 //!
+//! A checkpoint is a chain that the disk takes the steps of (`store`); mail is taken in meanwhile, and what is settled then is in the next one. At most one is
+//! under way, and a fault ends with a try that has gone well to its end.
+//!
 //! **Order.** A rejected line counts as settled only when it is on disk. What was settled behind it waits with it, so that the ledger is at any
 //! time a prefix of what was told (G3). Lines of a segment are booked at once: they settle nothing.
 
@@ -21,6 +24,7 @@ use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::file::Place;
 use crate::ledger::segment::{NewSegment, SegmentDone};
 use crate::ledger::totals::Tally;
+use crate::replay::chain::Chain;
 use crate::replay::disk::Disk;
 use crate::replay::keeper::fault::Fault;
 use crate::replay::keeper::outbox::Outbox;
@@ -79,15 +83,26 @@ pub(super) struct Desk {
     replaced: Vec<String>,
     /// When the next checkpoint may be written.
     checkpoint_at: Duration,
+    /// The chain that writes checkpoints; none while it is under way.
+    chain: Option<Chain>,
+    /// When the checkpoint under way is held to hang; for ever where that was told.
+    hangs_at: Duration,
+    /// The last checkpoint that was tried has failed.
+    checkpoint_failed: bool,
+    /// Rejected lines could not be written when that was tried last.
+    rejected_failed: bool,
+    /// At the end: the last checkpoint was begun, or nothing is left for one.
+    is_last_begun: bool,
+    /// What is wrong, as it was told.
     fault: Fault,
     /// Set when numbers have changed that are not told yet.
     untold: bool,
-    encoded: Vec<u8>,
 }
 
 impl Desk {
     pub(super) fn new(info: BackendInfo) -> Self {
         Self {
+            chain: Some(Chain::new(Arc::clone(&info.name))),
             info,
             ledger: None,
             epoch: 0,
@@ -97,9 +112,12 @@ impl Desk {
             set_aside: 0,
             replaced: Vec::new(),
             checkpoint_at: Duration::ZERO,
+            hangs_at: Duration::MAX,
+            checkpoint_failed: false,
+            rejected_failed: false,
+            is_last_begun: false,
             fault: Fault::default(),
             untold: false,
-            encoded: Vec::new(),
         }
     }
 
@@ -126,15 +144,24 @@ impl Desk {
         self.ledger.as_mut().filter(|_| !self.fault.is_some())
     }
 
-    /// When [`Desk::work`] has something to do.
+    /// When [`Desk::work`] has something to do. While a checkpoint is under way its end wakes the keeper, and only lines that could not be set aside are
+    /// tried again.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        if self.fault.is_some() {
-            return self.fault.retry_at();
+        let Some(ledger) = &self.ledger else {
+            return Some(self.fault.retry_at().unwrap_or(Duration::ZERO));
+        };
+        if self.is_under_way() {
+            let retry_at = self.fault.retry_at().filter(|_| self.rejected_failed);
+            return Some(self.hangs_at.min(retry_at.unwrap_or(Duration::MAX)));
         }
-        match &self.ledger {
-            None => Some(Duration::ZERO),
-            Some(ledger) => ledger.is_changed().then_some(self.checkpoint_at),
-        }
+        self.fault
+            .retry_at()
+            .or_else(|| ledger.is_changed().then_some(self.checkpoint_at))
+    }
+
+    /// Whether a checkpoint is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.chain.is_none()
     }
 
     /// Takes a message in.

@@ -1,13 +1,15 @@
 //! The two sequences by which state becomes durable.
 //!
 //! *Replace*: write a new file, sync it, rename it over the old one, sync the folder. Whatever falls in between leaves the old content or the
-//! new one, whole.
+//! new one, whole. This is a chain: the order stands here, and the disk takes the steps while the keeper goes on.
 //!
 //! *Append*: append, sync; after any failure cut back to what was there before and start over. After a failed sync nothing is known of what was
 //! written, and syncing again would say nothing true: it is written again, as new bytes.
 
 use std::io;
+use std::time::Duration;
 
+use crate::replay::chain::{Step, StepError};
 use crate::replay::disk::Disk;
 
 /// Name of a backend's checkpoint.
@@ -41,6 +43,9 @@ pub(super) enum StoreError {
         "the checkpoint would have {0} bytes, more than are read back: are there that many logs?"
     )]
     CheckpointTooLarge(usize),
+    /// A checkpoint does not come to its end.
+    #[error("the checkpoint is still under way after {} s: the disk hangs", .0.as_secs())]
+    CheckpointHangs(Duration),
 }
 
 /// For `map_err`.
@@ -48,32 +53,38 @@ pub(super) fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
     move |cause| StoreError::Io { doing, cause }
 }
 
-/// Replaces a backend's checkpoint. When this returns well, it is durable.
-pub(super) fn replace_checkpoint(
-    disk: &mut impl Disk,
-    backend: &str,
-    bytes: &[u8],
-) -> Result<(), StoreError> {
-    let written = write_synced(disk, backend, bytes);
-    if written.is_err() {
-        // The next try is to begin with a file of its own. If this fails too, it begins with emptying the old one.
-        let _ = disk.remove_state(backend, CHECKPOINT_NEW);
+/// The steps that replace a backend's checkpoint. Once all went well it is durable. One that `forgets_files` is written only when their names are
+/// durably gone.
+pub(super) fn replace_checkpoint(steps: &mut Vec<Step>, forgets_files: bool) {
+    steps.clear();
+    if forgets_files {
+        steps.push(Step::SyncLogFolder);
     }
-    written?;
-    disk.rename_state(backend, CHECKPOINT_NEW, CHECKPOINT)
-        .map_err(doing("put the checkpoint into its place"))?;
-    disk.sync_state_folder(backend)
-        .map_err(doing("sync the state's folder"))
+    steps.push(Step::Write(CHECKPOINT_NEW));
+    if !planted!(UnsyncedCheckpoint) {
+        steps.push(Step::Sync(CHECKPOINT_NEW));
+    }
+    steps.push(Step::Rename {
+        from: CHECKPOINT_NEW,
+        to: CHECKPOINT,
+    });
+    steps.push(Step::SyncStateFolder);
 }
 
-fn write_synced(disk: &mut impl Disk, backend: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    disk.write_state(backend, CHECKPOINT_NEW, bytes)
-        .map_err(doing("write the checkpoint"))?;
-    if planted!(UnsyncedCheckpoint) {
-        return Ok(());
+/// Cleans up behind steps that failed, and says what was being done.
+pub(super) fn not_replaced(disk: &mut impl Disk, backend: &str, error: StepError) -> StoreError {
+    let StepError { step, cause } = error;
+    if let Step::Write(name) | Step::Sync(name) = step {
+        // The next try is to begin with a file of its own. If this fails too, it begins with emptying the old one.
+        let _ = disk.remove_state(backend, name);
     }
-    disk.sync_state(backend, CHECKPOINT_NEW)
-        .map_err(doing("sync the checkpoint"))
+    doing(match step {
+        Step::SyncLogFolder => "sync the log folder",
+        Step::Write(_) => "write the checkpoint",
+        Step::Sync(_) => "sync the checkpoint",
+        Step::Rename { .. } => "put the checkpoint into its place",
+        Step::SyncStateFolder => "sync the state's folder",
+    })(cause)
 }
 
 /// A state file that only grows.

@@ -1,5 +1,6 @@
 //! The keeper over a disk in memory that dies, fills up and lies about syncs.
 
+mod chains;
 mod durable;
 mod points;
 mod rejects;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::replay::chain::{Begun, Chain, Ended, Ticket};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
 use crate::replay::testdisk::world::{Fate, Naming, Write, gone};
 use crate::replay::testdisk::{Op, TestDisk, TestLog};
@@ -225,6 +226,14 @@ impl Disk for TestDisk {
             folder.sync();
         }
         Ok(())
+    }
+
+    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun {
+        self.begin_chain(ticket, chain)
+    }
+
+    fn ended(&mut self) -> Option<Ended> {
+        self.ended_chain()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::replay::disk::LogMeta;
+use crate::replay::testdisk::chains::Chains;
 use crate::replay::testdisk::{Crash, Op};
 
 const SECTOR_BYTES: usize = 512;
@@ -86,6 +87,7 @@ pub(super) struct World {
     pub(super) steps: u64,
     /// At this step, and ever after, calls fail: the machine is dead until `crash`.
     pub(super) dies_at: Option<u64>,
+    pub(super) chains: Chains,
 }
 
 impl Inode {
@@ -326,6 +328,7 @@ impl World {
     /// See `TestDisk::crash`.
     pub(super) fn crash(&mut self, crash: Crash) {
         self.dies_at = None;
+        self.chains.drop_all();
         let mut random = fastrand::Rng::with_seed(if let Crash::LosesSome(seed) = crash {
             seed
         } else {

@@ -175,6 +175,6 @@ impl Ring {
 }
 
 /// A result as the kernel gives it: a number, or an error's number negated.
-fn checked(result: i32) -> io::Result<usize> {
+pub(super) fn checked(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }

@@ -17,6 +17,17 @@ pub enum Operation {
     Bell,
 }
 
+/// The same on a [`super::files::FileRing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOperation {
+    /// Writes to a file.
+    Write,
+    /// Makes a file or a folder durable.
+    Sync,
+    /// Gives a file another name.
+    Rename,
+}
+
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -24,7 +35,7 @@ pub enum Fate {
     Goes,
     /// It completes with this error.
     Fails(i32),
-    /// Half of what is to be sent is; what is received or rung comes once, and the operation is over.
+    /// Half of what is to be sent or written is; what is received or rung comes once, and the operation is over.
     Part,
 }
 
@@ -32,6 +43,11 @@ pub enum Fate {
 pub trait Interference: Send {
     /// About an operation that is about to be pushed.
     fn fate(&mut self, operation: Operation) -> Fate;
+
+    /// About one on files.
+    fn file_fate(&mut self, _: FileOperation) -> Fate {
+        Fate::Goes
+    }
 
     /// About a call that submits and waits: the error that it ends with, instead of being made.
     fn enter_fails(&mut self) -> Option<i32> {

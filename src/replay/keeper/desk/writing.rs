@@ -1,35 +1,73 @@
 //! A desk's dealings with the disk.
 
+use std::time::Duration;
+
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::RejectedLine;
-use crate::limits::{CHECKPOINT_BYTES_MAX, REJECTED_WRITE_BYTES_MAX};
+use crate::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_HANGS, REJECTED_WRITE_BYTES_MAX};
+use crate::replay::chain::{Begun, Ended, Ticket};
 use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Held, Tools};
 use crate::replay::keeper::open;
 use crate::replay::keeper::rejects::rejected_line;
-use crate::replay::keeper::store::{StoreError, doing, replace_checkpoint};
+use crate::replay::keeper::store::{StoreError, not_replaced, replace_checkpoint};
 
 impl Desk {
-    /// Does what is due: reads state, writes rejected lines, writes a checkpoint. `last` writes whatever there is.
-    pub(in crate::replay::keeper) fn work<D: Disk>(
-        &mut self,
-        last: bool,
-        tools: &mut Tools<'_, D>,
-    ) {
+    /// Does what is due: reads state, writes rejected lines, begins a checkpoint.
+    pub(in crate::replay::keeper) fn work<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        if self.is_under_way() && self.hangs_at <= tools.now.monotonic {
+            self.hangs_at = Duration::MAX;
+            self.note_tried(Err(StoreError::CheckpointHangs(CHECKPOINT_HANGS)), tools);
+        }
         let retries = self.fault.is_some();
-        if !last
-            && self
-                .fault
-                .retry_at()
-                .is_some_and(|retry_at| tools.now.monotonic < retry_at)
-        {
+        let retry_at = self.fault.retry_at();
+        if retry_at.is_some_and(|retry_at| tools.now.monotonic < retry_at) {
             return;
         }
-        match self.store(retries || last, tools) {
-            Ok(()) => self.fault.clear(&self.info, tools.outbox),
+        let stored = self.store(retries, tools);
+        self.note_tried(stored, tools);
+    }
+
+    /// The same of whatever there is, once, and as soon as no earlier checkpoint is under way.
+    pub(in crate::replay::keeper) fn work_last<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
+        if self.is_last_begun || self.is_under_way() {
+            return;
+        }
+        self.is_last_begun = true;
+        let stored = self.store(true, tools);
+        self.note_tried(stored, tools);
+    }
+
+    /// Reads state and writes rejected lines, at once: at the end this comes before the last checkpoint.
+    pub(in crate::replay::keeper) fn work_before_last<D: Disk>(
+        &mut self,
+        tools: &mut Tools<'_, D>,
+    ) {
+        let stored = self.store_rejected(tools);
+        self.note_tried(stored, tools);
+    }
+
+    /// Takes in that the checkpoint that was under way is over.
+    pub(in crate::replay::keeper) fn handle_ended<D: Disk>(
+        &mut self,
+        ended: Ended,
+        tools: &mut Tools<'_, D>,
+    ) {
+        match self.end_checkpoint(ended, tools) {
+            // It was told already that state can't be written; both are tried again at one time.
+            Err(_) if self.rejected_failed => {}
+            result => self.note_tried(result, tools),
+        }
+    }
+
+    /// Tells what a try came to. It went well only when all of it has.
+    fn note_tried<D: Disk>(&mut self, result: Result<(), StoreError>, tools: &mut Tools<'_, D>) {
+        match result {
             Err(error) => self
                 .fault
                 .raise(&error, &self.info, tools.outbox, tools.now),
+            Ok(()) if self.rejected_failed || self.checkpoint_failed || self.is_under_way() => {}
+            Ok(()) => self.fault.clear(&self.info, tools.outbox),
         }
     }
 
@@ -61,19 +99,25 @@ impl Desk {
         now_or_never: bool,
         tools: &mut Tools<'_, D>,
     ) -> Result<(), StoreError> {
-        if self.ledger.is_none() {
-            self.open(tools)?;
-        }
-        let rejected = self.write_rejected(tools);
+        let rejected = self.store_rejected(tools);
         let due = now_or_never || self.checkpoint_at <= tools.now.monotonic;
         let changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
         // A full rejected.jsonl is no reason to forget what is settled.
-        let checkpoint = if due && changed {
-            self.write_checkpoint(tools)
+        let checkpoint = if due && changed && !self.is_under_way() {
+            self.begin_checkpoint(tools)
         } else {
             Ok(())
         };
         rejected.and(checkpoint)
+    }
+
+    fn store_rejected<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
+        if self.ledger.is_none() {
+            self.open(tools)?;
+        }
+        let rejected = self.write_rejected(tools);
+        self.rejected_failed = rejected.is_err();
+        rejected
     }
 
     fn open<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
@@ -131,23 +175,48 @@ impl Desk {
         )
     }
 
-    fn write_checkpoint<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
-        let ledger = self
-            .ledger
-            .as_mut()
-            .expect("a backend with a changed ledger has one");
-        if ledger.forgets_files() {
-            tools
-                .disk
-                .sync_log_folder(&self.info.name)
-                .map_err(doing("sync the log folder"))?;
+    /// Begins a checkpoint of this instant.
+    fn begin_checkpoint<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
+        let mut chain = self.chain.take().expect("none is under way");
+        let ledger = self.expect_ledger();
+        replace_checkpoint(&mut chain.steps, ledger.forgets_files());
+        ledger.begin_checkpoint().encode(&mut chain.bytes);
+        if chain.bytes.len() > CHECKPOINT_BYTES_MAX {
+            let bytes = chain.bytes.len();
+            self.chain = Some(chain);
+            self.checkpoint_failed = true;
+            self.expect_ledger().checkpoint_failed();
+            return Err(StoreError::CheckpointTooLarge(bytes));
         }
-        ledger.checkpoint().encode(&mut self.encoded);
-        if self.encoded.len() > CHECKPOINT_BYTES_MAX {
-            return Err(StoreError::CheckpointTooLarge(self.encoded.len()));
+        if planted!(DurableWhenBegun) {
+            self.expect_ledger().checkpoint_durable();
         }
-        replace_checkpoint(tools.disk, &self.info.name, &self.encoded)?;
-        ledger.note_durable();
+        match tools.disk.begin(Ticket(self.info.id.index()), chain) {
+            Begun::Ended(ended) => self.end_checkpoint(ended, tools),
+            Begun::UnderWay => {
+                self.hangs_at = tools.now.after(CHECKPOINT_HANGS);
+                Ok(())
+            }
+        }
+    }
+
+    /// From here on what the checkpoint has is durable, or not.
+    fn end_checkpoint<D: Disk>(
+        &mut self,
+        ended: Ended,
+        tools: &mut Tools<'_, D>,
+    ) -> Result<(), StoreError> {
+        let was_under_way = self.chain.replace(ended.chain).is_none();
+        assert!(was_under_way, "a chain ends once");
+        if !planted!(DurableWhenBegun) {
+            self.checkpoint_failed = ended.result.is_err();
+            let ledger = self.expect_ledger();
+            if let Err(error) = ended.result {
+                ledger.checkpoint_failed();
+                return Err(not_replaced(tools.disk, &self.info.name, error));
+            }
+            ledger.checkpoint_durable();
+        }
         let counters = &self.info.counters;
         counters.checkpoints.add(1);
         counters.checkpoint_unix.set(tools.now.unix);

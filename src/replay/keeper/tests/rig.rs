@@ -92,8 +92,29 @@ impl Rig {
         self.turn();
     }
 
+    /// Takes a step of each checkpoint under way, and a turn.
+    pub(super) fn step(&mut self) {
+        for ticket in self.disk.chains_under_way() {
+            self.disk.step_chain(ticket);
+        }
+        self.turn();
+    }
+
+    /// The same until none is under way.
+    pub(super) fn step_to_end(&mut self) {
+        while !self.disk.chains_under_way().is_empty() {
+            self.step();
+        }
+    }
+
+    /// When the keeper wants a turn although there is no mail.
+    pub(super) fn next_deadline(&self) -> Duration {
+        self.keeper.next_deadline(self.now)
+    }
+
     /// The process starts anew, on the same disk.
     pub(super) fn restart(&mut self) {
+        self.disk.drop_chains();
         self.links = links();
         self.keeper = Keeper::new(
             self.disk.clone(),

@@ -1,0 +1,226 @@
+//! Calls on real files, calls that fail, calls that never end.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use mio::{Events, Poll, Token};
+use tempfile::TempDir;
+
+use super::*;
+use crate::engine::bell::RingBell;
+
+/// Longer than anything takes that ends.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Rig {
+    folder: TempDir,
+    ring: FileRing,
+    poll: Poll,
+}
+
+/// None where the system gives no rings.
+fn rig(entries: u32) -> Option<Rig> {
+    let poll = Poll::new().unwrap();
+    let (_, bell) = RingBell::in_poll(&poll, Token(0)).unwrap();
+    match FileRing::new(bell, entries) {
+        Ok(ring) => Some(Rig {
+            folder: tempfile::tempdir().unwrap(),
+            ring,
+            poll,
+        }),
+        Err(why) => {
+            eprintln!("SKIPPED: {why}");
+            None
+        }
+    }
+}
+
+impl Rig {
+    fn file(&self, name: &str) -> File {
+        File::create(self.folder.path().join(name)).unwrap()
+    }
+
+    fn name(&self, name: &str) -> CString {
+        c_path(&self.folder.path().join(name))
+    }
+
+    /// Waits for the bell, as the keeper does, and for nothing else.
+    #[track_caller]
+    fn wait(&mut self) -> Done {
+        let mut events = Events::with_capacity(4);
+        loop {
+            if let Some(done) = self.ring.poll_done() {
+                return done;
+            }
+            match self.poll.poll(&mut events, Some(LONG)) {
+                // The kernel interrupts whoever waits, to complete what is done.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error}"),
+                Ok(()) => assert!(!events.is_empty(), "the bell rings when a call is over"),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn call(&mut self, call: Call) -> Done {
+        self.ring.push(7, call);
+        self.ring.submit();
+        let done = self.wait();
+        assert_eq!((done.tag, self.ring.under_way()), (7, 0));
+        done
+    }
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+fn number(done: &Done) -> Option<i32> {
+    done.result.as_ref().err().and_then(io::Error::raw_os_error)
+}
+
+#[test]
+fn what_is_written_synced_and_renamed_is_there_and_comes_back_with_what_it_named() {
+    let Some(mut rig) = rig(8) else { return };
+    let write = Call::Write {
+        file: rig.file("new"),
+        bytes: b"headcontent".to_vec(),
+        from: 4,
+    };
+    let done = rig.call(write);
+    assert_eq!(done.result.unwrap(), 7);
+    let Call::Write { file, bytes, .. } = done.call else {
+        panic!("another call came back");
+    };
+    assert_eq!(bytes, b"headcontent");
+    assert_eq!(rig.call(Call::Sync { file }).result.unwrap(), 0);
+    let (from, to) = (rig.name("new"), rig.name("old"));
+    assert_eq!(rig.call(Call::Rename { from, to }).result.unwrap(), 0);
+    let file = File::open(rig.folder.path()).unwrap();
+    assert_eq!(rig.call(Call::Sync { file }).result.unwrap(), 0);
+    let content = fs::read(rig.folder.path().join("old")).unwrap();
+    assert_eq!(content, b"\0\0\0\0content");
+}
+
+#[test]
+fn what_the_system_refuses_is_told_with_its_number() {
+    let Some(mut rig) = rig(8) else { return };
+    drop(rig.file("read"));
+    let file = File::open(rig.folder.path().join("read")).unwrap();
+    let write = Call::Write {
+        file,
+        bytes: vec![1],
+        from: 0,
+    };
+    assert_eq!(number(&rig.call(write)), Some(libc::EBADF));
+    let (from, to) = (rig.name("none"), rig.name("other"));
+    assert_eq!(
+        number(&rig.call(Call::Rename { from, to })),
+        Some(libc::ENOENT)
+    );
+    let file = File::from(OwnedFd::from(UnixStream::pair().unwrap().0));
+    assert_eq!(number(&rig.call(Call::Sync { file })), Some(libc::EINVAL));
+    let file = File::options().write(true).open("/dev/full").unwrap();
+    let write = Call::Write {
+        file,
+        bytes: vec![1],
+        from: 0,
+    };
+    assert_eq!(number(&rig.call(write)), Some(libc::ENOSPC));
+}
+
+#[test]
+fn more_calls_than_the_queue_has_room_for_are_all_made() {
+    let Some(mut rig) = rig(2) else { return };
+    for tag in 0..rig.ring.capacity() {
+        let file = rig.file(&tag.to_string());
+        rig.ring.push(tag, Call::Sync { file });
+    }
+    rig.ring.submit();
+    let mut tags: Vec<usize> = (0..rig.ring.capacity()).map(|_| rig.wait().tag).collect();
+    tags.sort_unstable();
+    assert!(tags.into_iter().eq(0..rig.ring.capacity()));
+}
+
+/// Calls to the kernel fail from the second on.
+struct Refuses(u32);
+
+impl Interference for Refuses {
+    fn fate(&mut self, _: super::super::interference::Operation) -> Fate {
+        Fate::Goes
+    }
+
+    fn enter_fails(&mut self) -> Option<i32> {
+        self.0 += 1;
+        (self.0 > 1).then_some(libc::ENOMEM)
+    }
+}
+
+#[test]
+fn a_ring_that_takes_no_more_calls_fails_them_and_ends_those_that_it_has() {
+    let Some(Rig { folder, ring, poll }) = rig(8) else {
+        return;
+    };
+    let ring = ring.interfered(Box::new(Refuses(0)));
+    let mut rig = Rig { folder, ring, poll };
+    let file = rig.file("taken");
+    rig.ring.push(1, Call::Sync { file });
+    rig.ring.submit();
+    let file = rig.file("refused");
+    rig.ring.push(2, Call::Sync { file });
+    rig.ring.submit();
+    let mut done = [rig.wait(), rig.wait()];
+    done.sort_by_key(|done| done.tag);
+    assert_eq!(done.each_ref().map(number), [None, Some(libc::ENOMEM)]);
+    assert!(rig.ring.broken().is_some());
+    let file = rig.file("late");
+    assert_eq!(number(&rig.call(Call::Sync { file })), Some(libc::ENOMEM));
+}
+
+#[test]
+fn a_ring_that_goes_waits_for_what_is_under_way_and_not_for_ever() {
+    let Some(mut rig) = rig(8) else { return };
+    let path = rig.folder.path().join("late");
+    rig.ring.push(
+        0,
+        Call::Write {
+            file: rig.file("late"),
+            bytes: vec![b'x'; 1 << 20],
+            from: 0,
+        },
+    );
+    rig.ring.submit();
+    let Rig { folder, ring, .. } = rig;
+    drop(ring);
+    assert_eq!(fs::read(path).unwrap().len(), 1 << 20);
+    drop(folder);
+    // A peer that never reads: this write does not end.
+    let Some(mut rig) = self::rig(8) else { return };
+    let (mut ours, _theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    while ours.write(&[0; 4096]).is_ok() {}
+    ours.set_nonblocking(false).unwrap();
+    let write = Call::Write {
+        file: File::from(OwnedFd::from(ours)),
+        bytes: vec![b'x'; 1 << 20],
+        from: 0,
+    };
+    rig.ring.push(0, write);
+    rig.ring.submit();
+    let since = Instant::now();
+    drop(rig);
+    assert!((RING_END..RING_END + LONG).contains(&since.elapsed()));
+}
+
+#[test]
+fn whatever_operation_the_kernel_lacks_is_named() {
+    assert_eq!(lacking(|_| true), None);
+    for (code, name, since) in NEEDED {
+        let said = lacking(|other| other != code).unwrap();
+        assert!(said.contains(name) && said.contains(since), "{said}");
+    }
+}

@@ -1,0 +1,157 @@
+//! What of the books is durable: a checkpoint's way to the disk, and what hangs on it.
+//!
+//! ```text
+//!                 begin_checkpoint                  checkpoint_durable
+//!   none under way ──────────────▶ one under way ─────────────────────▶ what it has is durable, what came since is not
+//!         ▲                              │
+//!         └────── checkpoint_failed ─────┘
+//! ```
+//!
+//! That takes time, and the books go on meanwhile. Deletion and sync points look at what is durable, never at what was begun.
+
+use std::sync::Arc;
+
+use crate::ledger::backend::{BackendLedger, Books};
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::file::Place;
+use crate::ledger::identity::Identity;
+use crate::ledger::ids::FileId;
+
+/// The instant of which a checkpoint is being written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnderWay {
+    /// `changes` then.
+    pub(super) changes: u64,
+    /// `forgotten` then: it is without those entries.
+    pub(super) forgotten: u64,
+}
+
+impl BackendLedger {
+    /// A count that grows with every change of what a checkpoint holds.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What [`BackendLedger::changes`] was at the last durable checkpoint; none before there is one.
+    #[must_use]
+    pub fn durable_changes(&self) -> Option<u64> {
+        self.durable_changes
+    }
+
+    /// This instant, to be written.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            totals: self.totals,
+            resume: self.resume_plan(),
+        }
+    }
+
+    /// This instant, which is being written from now on, until it is known to be durable or not.
+    ///
+    /// # Panics
+    /// When one is under way.
+    #[must_use]
+    pub fn begin_checkpoint(&mut self) -> Checkpoint {
+        assert!(
+            self.under_way.is_none(),
+            "one checkpoint of a backend is written at a time"
+        );
+        self.under_way = Some(UnderWay {
+            changes: self.changes,
+            forgotten: self.forgotten,
+        });
+        for books in self.files.values_mut() {
+            books.begun_end = books.file.settled_end();
+        }
+        self.checkpoint()
+    }
+
+    /// The checkpoint under way is on disk, to stay. What has changed since is not in it.
+    ///
+    /// # Panics
+    /// When none is under way.
+    pub fn checkpoint_durable(&mut self) {
+        let begun = self.under_way.take().expect("one was begun");
+        self.durable_changes = Some(begun.changes);
+        self.forgotten -= begun.forgotten;
+        for books in self.files.values_mut() {
+            books.durable_end = books.begun_end.take();
+        }
+        self.check_structure();
+    }
+
+    /// The checkpoint under way is not durable, as far as is known: all is as if it had not been begun.
+    ///
+    /// # Panics
+    /// When none is under way.
+    pub fn checkpoint_failed(&mut self) {
+        self.under_way.take().expect("one was begun");
+        for books in self.files.values_mut() {
+            books.begun_end = None;
+        }
+    }
+
+    /// Whether there is something that no durable checkpoint has.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.durable_changes != Some(self.changes) || self.forgotten > 0
+    }
+
+    /// Whether the next checkpoint forgets files. Their names must be durably gone before it is written: a file that came back after
+    /// a crash would be sent again from its beginning, behind what is newer than it.
+    #[must_use]
+    pub fn forgets_files(&self) -> bool {
+        self.forgotten > 0
+    }
+
+    /// Files of which all that was fed is settled, and durably so, in the order of the log. Stops before the first one that is not: what is
+    /// deleted is the front of the log, so that reading what is left from its beginning (after a loss of the checkpoint) sends a suffix.
+    #[must_use]
+    pub fn deletable_files(&self) -> Vec<(FileId, Arc<str>)> {
+        let mut files: Vec<_> = self
+            .files
+            .iter()
+            .filter(|(_, books)| books.can_be_opened_again())
+            .collect();
+        files.sort_by(|one, other| one.1.file.name().cmp(other.1.file.name()));
+        let settled = files
+            .into_iter()
+            .take_while(|(_, books)| books.durably_settled_end().is_some());
+        settled
+            .map(|(&id, books)| (id, Arc::clone(books.file.name())))
+            .collect()
+    }
+
+    /// Where a file ends and what it is, if everything up to there is settled and a durable checkpoint says so.
+    #[must_use]
+    pub fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
+        let books = self.files.get(&id)?;
+        Some((books.durably_settled_end()?, books.file.identity()))
+    }
+
+    /// A finished log was deleted. Its books close when the feeder says that it is gone, since it may have read more of it meanwhile.
+    ///
+    /// # Panics
+    /// When not everything of it was durably settled.
+    pub fn file_deleted(&mut self, id: FileId) {
+        assert!(
+            self.durably_settled_end(id).is_some(),
+            "{id:?} was deleted after it was settled"
+        );
+        self.files.get_mut(&id).expect("it is settled").deleted = true;
+        self.check_structure();
+    }
+}
+
+impl Books {
+    /// Where the file ends, if everything up to there is settled now and was when the last checkpoint became durable.
+    pub(super) fn durably_settled_end(&self) -> Option<Place> {
+        if planted!(DeleteBeforeCheckpoint) {
+            return self.file.settled_end();
+        }
+        self.durable_end
+            .filter(|&end| self.file.settled_end() == Some(end))
+    }
+}

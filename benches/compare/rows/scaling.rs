@@ -136,9 +136,13 @@ fn behind_the_first(warm: &Backlog, backlog: &Backlog, sink: &Sink) -> Outcome<F
     })
 }
 
-/// How far the others are from the first, in records a CPU second.
+/// How far each is from the middle of the least and the most, in records a CPU second.
 fn row(what: &str, names: &[String], runs: &[Runs]) -> Row {
-    let relative: Vec<f64> = runs.iter().map(|run| runs[0].cpu_over(run)).collect();
+    let to_first: Vec<f64> = runs.iter().map(|run| runs[0].cpu_over(run)).collect();
+    let least = to_first.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = to_first.iter().copied().fold(0.0, f64::max);
+    let middle = (least + most) / 2.0;
+    let relative: Vec<f64> = to_first.iter().map(|ratio| ratio / middle).collect();
     let flat = |ratio: &f64| Bound::AtLeast(0.9).holds(*ratio) && Bound::AtMost(1.1).holds(*ratio);
     let told: Vec<String> = names
         .iter()

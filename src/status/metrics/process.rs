@@ -35,7 +35,7 @@ fn ours(server: &Server, sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.histogram(
         "hustdbsync_checkpoint_duration_seconds",
-        "How long checkpoints took, of whatever backend: from the first byte to the file and its folder being synced.",
+        "How long checkpoints took, of whatever backend: from being begun to the file and its folder being synced.",
         [(Labels::none(), server.checkpoint_times)],
     )?;
     sheet.gauge(

@@ -12,8 +12,11 @@ use crate::shim::Faults;
 /// How long the call hangs, in seconds.
 const HANGS: i32 = 3;
 
-/// So often it is to be fed; it looks four times as often.
+/// So often it is to be fed.
 const WATCHDOG: Duration = Duration::from_millis(800);
+
+/// Between two looks at the threads.
+const LOOK: Duration = Duration::from_millis(WATCHDOG.as_millis() as u64 / 4);
 
 /// Whether it is fed within this time.
 fn is_fed(manager: &UnixDatagram, within: Duration) -> bool {
@@ -63,9 +66,10 @@ fn a_thread_that_hangs_is_not_taken_for_alive() {
         .write(&home.logs(), &standin.name())
         .unwrap();
     assert!(wait_for(long, || faults.hits() == 1), "it is never written");
-    // What was said for the turns before does not count: much of it, where the checkpoint came late, and one word may be on its way.
+    // What was said before does not count: much, where the checkpoint came late. One word more is for the turn that hangs: the next look
+    // says it, or, where another thread or the look itself is late, one of the two after it.
     forget_what_was_said(&manager);
-    is_fed(&manager, WATCHDOG / 4);
+    is_fed(&manager, LOOK * 3);
     assert!(
         !is_fed(&manager, WATCHDOG),
         "it is fed while the keeper hangs"

@@ -21,8 +21,9 @@ use hustdbsync::ledger::ids::{FileId, SegmentId};
 use hustdbsync::ledger::plan::FileResume;
 use hustdbsync::ledger::runs::LineRuns;
 use hustdbsync::limits::RING_CHAIN_ENTRIES;
-use hustdbsync::replay::chain::{Begun, Chain, Ended, Step, Ticket};
+use hustdbsync::replay::chain::{Begun, Chain, Ended, Ticket};
 use hustdbsync::replay::disk::Disk;
+use hustdbsync::replay::keeper::replace_checkpoint;
 use mio::{Events, Poll, Token};
 
 /// Lines of a chunk of 100 B values, and chunks in flight.
@@ -189,15 +190,6 @@ fn write_all(disk: &mut RealDisk, poll: &mut Poll, chains: &mut Vec<Chain>) {
 }
 
 fn many_checkpoints(criterion: &mut Criterion) {
-    const STEPS: [Step; 4] = [
-        Step::Write("checkpoint.new"),
-        Step::Sync("checkpoint.new"),
-        Step::Rename {
-            from: "checkpoint.new",
-            to: "checkpoint",
-        },
-        Step::SyncStateFolder,
-    ];
     let mut bytes = Vec::new();
     checkpoint().encode(&mut bytes);
     let mut group = criterion.benchmark_group(format!("checkpoints, {BACKENDS} backends"));
@@ -207,10 +199,11 @@ fn many_checkpoints(criterion: &mut Criterion) {
         let Some((mut disk, mut poll)) = disk(&home, has_ring) else {
             continue;
         };
-        let chain = |place| Chain {
-            backend: format!("127.0.0.1:{}", 10_000 + place).into(),
-            steps: STEPS.to_vec(),
-            bytes: bytes.clone(),
+        let chain = |place| {
+            let mut chain = Chain::new(format!("127.0.0.1:{}", 10_000 + place).into());
+            replace_checkpoint(&mut chain.steps, false);
+            chain.bytes.clone_from(&bytes);
+            chain
         };
         let mut chains: Vec<Chain> = (0..BACKENDS).map(chain).collect();
         write_all(&mut disk, &mut poll, &mut chains);

@@ -227,7 +227,7 @@ pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
 pub const CHECKPOINT_READS_MAX: u32 = 5;
 
 /// A checkpoint that is under way for longer is a fault of its backend's: a disk that hangs is to be seen. As long as a thread may be at one turn.
-pub const CHECKPOINT_HANGS: Duration = Duration::from_secs(30);
+pub const CHECKPOINT_HANGS: Duration = THREAD_STUCK_AFTER;
 
 /// The longest that a question for a sync point waits for its answer.
 pub const SYNC_POINT_WAIT_MAX: Duration = Duration::from_secs(600);

@@ -312,16 +312,12 @@ impl Disk for RealDisk {
             return Begun::UnderWay;
         }
         let since = Instant::now();
-        let result = chain.take_all(self);
-        if result.is_ok() {
+        let ended = chain.take_at_once(ticket, self);
+        if ended.result.is_ok() {
             let took = since.elapsed();
             self.counters.checkpoint_times.observe(took, 1);
         }
-        Begun::Ended(Ended {
-            ticket,
-            chain,
-            result,
-        })
+        Begun::Ended(ended)
     }
 
     fn ended(&mut self) -> Option<Ended> {

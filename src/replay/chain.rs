@@ -104,13 +104,16 @@ impl Chain {
         .map_err(|cause| StepError { step, cause })
     }
 
-    /// Takes all steps, and waits for each.
-    ///
-    /// # Errors
-    /// What the disk says of the first that fails; none behind it is taken.
-    pub fn take_all(&self, disk: &mut impl Disk) -> Result<(), StepError> {
-        self.steps
-            .iter()
-            .try_for_each(|&step| self.take_step(step, disk))
+    /// Takes all steps up to the first that fails, and waits for each: it has ended then.
+    pub fn take_at_once(self, ticket: Ticket, disk: &mut impl Disk) -> Ended {
+        let steps = self.steps.iter();
+        let result = steps
+            .copied()
+            .try_for_each(|step| self.take_step(step, disk));
+        Ended {
+            ticket,
+            chain: self,
+            result,
+        }
     }
 }

@@ -210,12 +210,7 @@ pub trait Disk {
     where
         Self: Sized,
     {
-        let result = chain.take_all(self);
-        Begun::Ended(Ended {
-            ticket,
-            chain,
-            result,
-        })
+        Begun::Ended(chain.take_at_once(ticket, self))
     }
 
     /// A chain that was under way and has ended since this was last asked, if there is one. Whoever drives the disk's owner wakes it when there may be.

@@ -53,6 +53,7 @@ use crate::replay::messages::{
 use crate::replay::spares::Spares;
 
 pub use rework::drop_rejected;
+pub use store::replace_checkpoint;
 
 /// What the keeper shares with the other threads.
 #[derive(Clone)]

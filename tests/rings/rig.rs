@@ -122,10 +122,6 @@ impl Interference for Strike {
 struct FileStrike(Strike);
 
 impl Interference for FileStrike {
-    fn fate(&mut self, _: Operation) -> Fate {
-        Fate::Goes
-    }
-
     fn file_fate(&mut self, operation: FileOperation) -> Fate {
         self.0.file_fate(operation)
     }

@@ -63,7 +63,7 @@ impl Paths {
 }
 
 /// A name that stays in its folder.
-pub(super) fn plain(name: &str) -> io::Result<&str> {
+fn plain(name: &str) -> io::Result<&str> {
     let leaves = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
     if leaves {
         return Err(io::Error::new(

@@ -55,7 +55,7 @@ pub(super) fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
 
 /// The steps that replace a backend's checkpoint. Once all went well it is durable. One that `forgets_files` is written only when their names are
 /// durably gone.
-pub(super) fn replace_checkpoint(steps: &mut Vec<Step>, forgets_files: bool) {
+pub fn replace_checkpoint(steps: &mut Vec<Step>, forgets_files: bool) {
     steps.clear();
     if forgets_files {
         steps.push(Step::SyncLogFolder);

@@ -87,12 +87,7 @@ impl TestDisk {
 
     pub(super) fn begin_chain(&mut self, ticket: Ticket, chain: Chain) -> Begun {
         if !self.world().chains.wait {
-            let result = chain.take_all(self);
-            return Begun::Ended(Ended {
-                ticket,
-                chain,
-                result,
-            });
+            return Begun::Ended(chain.take_at_once(ticket, self));
         }
         let chains = &mut self.world().chains;
         chains.begun.push(ticket);

@@ -12,10 +12,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::engine::bell::RingBell;
 use crate::engine::files::RealDisk;
-use crate::engine::os::ring::interference::{Fate, FileOperation, Interference, Operation};
+use crate::engine::os::ring::interference::{Fate, FileOperation, Interference};
 use crate::limits::RING_CHAIN_ENTRIES;
 use crate::replay::chain::Begun;
 use crate::replay::disk::Disk;
+use crate::replay::keeper::replace_checkpoint;
 
 const B: &str = "127.0.0.1:9998";
 const LONG: Duration = Duration::from_secs(20);
@@ -35,10 +36,6 @@ const STEPS: [Step; 5] = [
 struct Fates(Arc<Mutex<VecDeque<Fate>>>);
 
 impl Interference for Fates {
-    fn fate(&mut self, _: Operation) -> Fate {
-        Fate::Goes
-    }
-
     fn file_fate(&mut self, _: FileOperation) -> Fate {
         let mut fates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         fates.pop_front().unwrap_or(Fate::Goes)
@@ -80,11 +77,11 @@ fn plain(root: &Path) -> RealDisk {
 }
 
 fn chain(backend: &str, bytes: &[u8]) -> Chain {
-    Chain {
-        backend: backend.into(),
-        steps: STEPS.to_vec(),
-        bytes: bytes.to_vec(),
-    }
+    let mut chain = Chain::new(backend.into());
+    replace_checkpoint(&mut chain.steps, true);
+    assert_eq!(chain.steps, STEPS);
+    chain.bytes.extend_from_slice(bytes);
+    chain
 }
 
 impl Home {
@@ -171,7 +168,9 @@ fn check_same(step: Step, spoil: impl FnOnce(&Home)) {
     let ended = home.run(b"new");
     let error = ended.result.unwrap_err();
     assert_eq!(error.step, step);
-    let twin = chain(B, b"new").take_all(&mut plain(home.folder.path()));
+    let twin = chain(B, b"new")
+        .take_at_once(Ticket(0), &mut plain(home.folder.path()))
+        .result;
     let twin = twin.unwrap_err();
     assert_eq!(
         (twin.step, twin.cause.to_string()),
@@ -293,10 +292,6 @@ fn as_many_chains_as_there_are_backends_are_under_way_whatever_room_there_is() {
 struct Refuses;
 
 impl Interference for Refuses {
-    fn fate(&mut self, _: Operation) -> Fate {
-        Fate::Goes
-    }
-
     fn enter_fails(&mut self) -> Option<i32> {
         Some(libc::EAGAIN)
     }

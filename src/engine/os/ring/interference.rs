@@ -42,7 +42,9 @@ pub enum Fate {
 /// Decides.
 pub trait Interference: Send {
     /// About an operation that is about to be pushed.
-    fn fate(&mut self, operation: Operation) -> Fate;
+    fn fate(&mut self, _: Operation) -> Fate {
+        Fate::Goes
+    }
 
     /// About one on files.
     fn file_fate(&mut self, _: FileOperation) -> Fate {

@@ -55,16 +55,11 @@ impl Ring {
     /// An error that passes ends the wait, if need be after a pause.
     fn pass(&mut self, error: io::Error, longest: Duration) -> io::Result<()> {
         match error.raw_os_error() {
-            Some(libc::ETIME | libc::EINTR) => Ok(()),
+            _ if passes(&error) => Ok(()),
             // The queue of completions is full, or there is no memory for an operation. What was not submitted stays in the queue.
             Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => {
                 match self.enter_kernel(0, 1, longest.min(RING_PAUSE)) {
-                    Err(error)
-                        if !matches!(
-                            error.raw_os_error(),
-                            Some(libc::ETIME | libc::EINTR | libc::EBUSY)
-                        ) =>
-                    {
+                    Err(error) if !passes(&error) && error.raw_os_error() != Some(libc::EBUSY) => {
                         Err(error)
                     }
                     _ => Ok(()),

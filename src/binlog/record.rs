@@ -166,6 +166,29 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
+    /// Whether it matters when HA wrote it: its ttl counts from then, or it adds to a score and may be
+    /// applied already.
+    #[must_use]
+    pub fn needs_written_time(&self) -> bool {
+        self.has_ttl() || self.adds()
+    }
+
+    /// Whether it carries an expiry. Only four methods heed one.
+    #[must_use]
+    pub fn has_ttl(&self) -> bool {
+        let heeds = matches!(
+            self.method,
+            Method::Put | Method::Hset | Method::Sadd | Method::Zadd
+        );
+        heeds && self.expires_unix != 0
+    }
+
+    /// Whether it adds to a score, so that applying it twice counts twice (guarantees, G4).
+    #[must_use]
+    pub fn adds(&self) -> bool {
+        self.method == Method::Zadd && self.opt != 0
+    }
+
     /// Reads a record that [`Record::parse`] has accepted before, without checking it again.
     ///
     /// # Panics

@@ -1,4 +1,7 @@
 //! When a line was written, by its prefix: HA writes local time, `[2026-11-22 16:40:38]`, unless its operator changed the format.
+//!
+//! In the hour that clocks are set back, local time stands for two instants. Then the prefix tells no
+//! time: what hangs on it (a ttl, whether an increment may be applied) must not be guessed.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -6,7 +9,7 @@ use jiff::tz::TimeZone;
 /// Bytes of `2026-11-22 16:40:38`.
 const TIME_BYTES: usize = 19;
 
-/// Unix seconds; none where the line does not begin with HA's own prefix.
+/// Unix seconds; `None` where the line does not begin with HA's own prefix, or that time is ambiguous.
 #[must_use]
 pub fn written_unix(line: &[u8]) -> Option<u64> {
     written_in(line, TimeZone::system())
@@ -19,7 +22,8 @@ fn written_in(line: &[u8], zone: TimeZone) -> Option<u64> {
         return None;
     }
     let time: DateTime = str::from_utf8(time).ok()?.parse().ok()?;
-    let seconds = time.to_zoned(zone).ok()?.timestamp().as_second();
+    let instant = zone.into_ambiguous_zoned(time).unambiguous().ok()?;
+    let seconds = instant.timestamp().as_second();
     u64::try_from(seconds).ok()
 }
 
@@ -44,6 +48,17 @@ mod tests {
         check("2026-11-22 16:40:38 x", None);
         check("[DEBUG] MQAA", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_local_time_that_is_two_instants_tells_nothing() {
+        let berlin = || TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let written = |line: &str| written_in(line.as_bytes(), berlin());
+        assert_eq!(written("[2026-10-25 01:59:59] x"), Some(1_792_886_399));
+        assert_eq!(written("[2026-10-25 02:00:00] x"), None);
+        assert_eq!(written("[2026-10-25 02:59:59] x"), None);
+        assert_eq!(written("[2026-10-25 03:00:00] x"), Some(1_792_893_600));
+        assert_eq!(written("[2026-03-29 02:30:00] x"), None);
     }
 
     proptest::proptest! {

@@ -178,7 +178,7 @@ impl<D: Disk> Feeder<D> {
             hints: links.hints,
             fed_spares: links.fed_spares,
             counters: links.counters,
-            splitter: Splitter::new(links.workers.len()),
+            splitter: Splitter::new(links.workers.len(), rules.written_unix),
             outbox: Outbox::new(Receivers {
                 workers: links.workers,
                 keeper: links.keeper,

@@ -339,6 +339,9 @@ pub struct Fed {
     pub line: u32,
     /// The backend's lane, from 0.
     pub lane: u16,
+    /// When HA wrote its line, Unix seconds, for a record whose time matters: one with a ttl, or a
+    /// zadd that adds. 0 for all others, and where the line's prefix cannot be read.
+    pub written_unix: u32,
     /// Whether it may have been sent in an earlier epoch or by an earlier process.
     pub maybe_sent: bool,
 }

@@ -10,6 +10,7 @@ use memchr::memchr;
 use crate::binlog::key::order_hash;
 use crate::binlog::line::decode_in_place;
 use crate::binlog::{LineFault, Record};
+use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::messages::Fed;
 
 /// Lines in a row that are settled already: from the first, before the second. Numbers from 0 in the file.
@@ -96,18 +97,20 @@ pub struct Splitter {
     pub settled_before: Vec<u32>,
     /// For keys that need decoding.
     scratch: Vec<u8>,
+    times: LineTimes,
 }
 
 impl Splitter {
-    /// For this many workers, at least one.
+    /// For this many workers, at least one. `written_unix` reads a line's time from its prefix.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub fn new(workers: usize, written_unix: WrittenUnix) -> Self {
         assert!(workers > 0, "somebody must send");
         Self {
             records: vec![Vec::new(); workers],
             faults: Vec::new(),
             settled_before: Vec::new(),
             scratch: Vec::new(),
+            times: LineTimes::new(written_unix),
         }
     }
 
@@ -156,23 +159,62 @@ impl Splitter {
 
     fn take_line(&mut self, bytes: &mut [u8], span: Range<usize>, line: u32, piece: &Piece) {
         let start = span.start;
-        let record = match decode_in_place(&mut bytes[span.clone()]) {
+        let range = match decode_in_place(&mut bytes[span.clone()]) {
             Ok(range) => start + range.start..start + range.end,
             Err(fault) => return self.faults.push(Fault { line, span, fault }),
         };
-        let hash = order_hash(
-            &Record::parse_checked(&bytes[record.clone()]),
-            &mut self.scratch,
-        );
+        let record = Record::parse_checked(&bytes[range.clone()]);
+        let hash = order_hash(&record, &mut self.scratch);
+        let written_unix = if record.needs_written_time() {
+            self.times.of(&bytes[start..range.start])
+        } else {
+            0
+        };
         let lane = lane_of(hash, piece.lanes);
         let worker = usize::from(lane) % self.records.len();
         self.records[worker].push(Fed {
-            at: narrow(record.start),
-            bytes: narrow(record.len()),
+            at: narrow(range.start),
+            bytes: narrow(range.len()),
             line,
             lane,
+            written_unix,
             maybe_sent: piece.first_byte + (start as u64) < piece.sent_below,
         });
+    }
+}
+
+/// Reads the Unix seconds at which a line was written from its prefix; `None` means that it cannot
+/// be read.
+pub type WrittenUnix = fn(&[u8]) -> Option<u64>;
+
+/// When lines were written. The lines of one second have one prefix, which is read once.
+#[derive(Debug)]
+struct LineTimes {
+    written_unix: WrittenUnix,
+    /// The prefix that was read last, and its time.
+    prefix: Vec<u8>,
+    unix: u32,
+}
+
+impl LineTimes {
+    fn new(written_unix: WrittenUnix) -> Self {
+        Self {
+            written_unix,
+            prefix: Vec::new(),
+            unix: 0,
+        }
+    }
+
+    /// Unix seconds; 0 where `prefix` tells no time.
+    fn of(&mut self, prefix: &[u8]) -> u32 {
+        let prefix = &prefix[..prefix.len().min(LINE_TIME_BYTES_MAX)];
+        if prefix != self.prefix {
+            self.prefix.clear();
+            self.prefix.extend_from_slice(prefix);
+            let unix = (self.written_unix)(prefix);
+            self.unix = unix.and_then(|unix| unix.try_into().ok()).unwrap_or(0);
+        }
+        self.unix
     }
 }
 
@@ -208,6 +250,7 @@ pub fn put_back(settled: &mut SettledRuns, first_line: u64, indices: &[u32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binlog::Method;
 
     #[test]
     fn lines_that_were_passed_are_settled_again_when_they_are_put_back() {
@@ -235,8 +278,76 @@ mod tests {
         }
     }
 
+    /// The number that a prefix begins with.
+    fn digits(prefix: &[u8]) -> Option<u64> {
+        let end = prefix.iter().position(|octet| !octet.is_ascii_digit())?;
+        std::str::from_utf8(&prefix[..end]).ok()?.parse().ok()
+    }
+
+    /// A line of a record that is `put`, changed by `change`.
+    fn line(prefix: &str, change: impl FnOnce(&mut Record<'_>)) -> Vec<u8> {
+        let mut record = Record {
+            method: Method::Put,
+            version: 1,
+            key: b"k",
+            expires_unix: 0,
+            table: b"",
+            score: 0,
+            opt: 0,
+            value: b"v",
+        };
+        change(&mut record);
+        let (mut bytes, mut line) = (Vec::new(), Vec::new());
+        record.encode(&mut bytes);
+        crate::binlog::line::encode(prefix.as_bytes(), &bytes, &mut line);
+        line
+    }
+
+    #[test]
+    fn a_record_has_its_lines_time_where_that_matters() {
+        let ttl = |record: &mut Record<'_>| record.expires_unix = 9;
+        let zadd = |opt| {
+            move |record: &mut Record<'_>| {
+                record.method = Method::Zadd;
+                record.table = b"t";
+                record.opt = opt;
+            }
+        };
+        let lines = [
+            (line("17 ", ttl), 17),
+            (line("17 ", ttl), 17),
+            (line("18 ", zadd(1)), 18),
+            (line("17 ", zadd(-1)), 17),
+            (line("17 ", zadd(0)), 0),
+            (line("17 ", |_| ()), 0),
+            (line("no time ", ttl), 0),
+            (line("4294967296 ", ttl), 0),
+            (line("4294967295 ", ttl), u32::MAX),
+            (line("", ttl), 0),
+        ];
+        let bytes: Vec<u8> = lines.iter().flat_map(|(line, _)| line.clone()).collect();
+        let mut splitter = Splitter::new(1, digits);
+        splitter.split(&mut bytes.clone(), &piece(99, false), &mut VecDeque::new());
+        let found = splitter.records[0].iter().map(|fed| fed.written_unix);
+        assert!(found.eq(lines.iter().map(|(_, expected)| *expected)));
+    }
+
+    #[test]
+    fn lines_of_one_second_have_their_time_read_once() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static READ: AtomicU32 = AtomicU32::new(0);
+        let mut times = LineTimes::new(|_| {
+            READ.fetch_add(1, Ordering::Relaxed);
+            Some(5)
+        });
+        for prefix in ["a", "a", "b", "b", "a"] {
+            assert_eq!(times.of(prefix.as_bytes()), 5);
+        }
+        assert_eq!(READ.load(Ordering::Relaxed), 3);
+    }
+
     fn check(bytes: &[u8], piece: &Piece, expected: Taken) -> Splitter {
-        let mut splitter = Splitter::new(2);
+        let mut splitter = Splitter::new(2, digits);
         let mut settled = SettledRuns::from([90..95, 101..102]);
         let taken = splitter.split(&mut bytes.to_vec(), piece, &mut settled);
         assert_eq!(taken, expected);

@@ -153,6 +153,7 @@ impl Rig {
                 bytes: u32::try_from(range.len()).unwrap(),
                 line: index,
                 lane: self.lane,
+                written_unix: 0,
                 maybe_sent,
             });
         }

@@ -122,7 +122,7 @@ impl Service<'_> {
         };
         if verb.is_mutation() {
             assert!(call.is_dup, "a replayed mutation says that it is one");
-            self.backend.oracle.handle_call(&call);
+            self.backend.oracle.handle_call(&call, self.unix);
             if let Some(failing) = self.backend.failing.filter(|_| is_poisoned(call.key)) {
                 return Err(failing);
             }

@@ -94,10 +94,24 @@ fn every_seed_converges() {
 
 /// Seeds that have found something, and what. `planted` has again what others have found, or a test beside the code that was wrong: a seed's history
 /// changes with the code.
-const FOUND: [(u64, &str); 1] = [(
-    401,
-    "a drain ends in the poll in which another lane's connection stands",
-)];
+const FOUND: [(u64, &str); 4] = [
+    (
+        401,
+        "a drain ends in the poll in which another lane's connection stands",
+    ),
+    (
+        4212,
+        "the oracle: a line that an operator took away after it arrived is not made again behind a delete that is",
+    ),
+    (
+        5406,
+        "the oracle: a delete is not that of a put which expires in a million seconds",
+    ),
+    (
+        5773,
+        "what a witness was asked lets the record behind it be added again",
+    ),
+];
 
 #[test]
 fn seeds_that_have_found_something_find_it_no_more() {

@@ -73,7 +73,8 @@ struct Operation {
     value: Vec<u8>,
     score: i64,
     opt: i32,
-    expires: bool,
+    /// Unix seconds; 0: never.
+    expires_unix: u64,
     arrived: bool,
     /// Somebody took its line away: it may come, and come again, or not.
     lost: bool,
@@ -85,15 +86,19 @@ impl Operation {
         self.verb == Verb::Zadd && self.opt != 0
     }
 
-    fn is(&self, call: &Call<'_>) -> bool {
+    /// Whether this call is it, at this time.
+    fn is(&self, call: &Call<'_>, unix: u64) -> bool {
         let as_written = self.verb == call.verb
             && self.version == call.ver
             && (call.verb.removes()
                 || (self.value == call.value
                     && self.score == call.score
                     && self.opt == call.opt
-                    && self.expires == (call.ttl != 0)));
-        let expired = self.expires && deleting(self.verb) == call.verb && self.version == call.ver;
+                    && (self.expires_unix != 0) == (call.ttl != 0)));
+        // Before its time it is nobody's delete: one of the same version is another operation.
+        let expired = (1..=unix).contains(&self.expires_unix)
+            && deleting(self.verb) == call.verb
+            && self.version == call.ver;
         as_written || expired
     }
 }
@@ -175,8 +180,9 @@ impl History {
         reach
     }
 
+    /// One whose line was taken away is not made again where a suffix begins before it.
     fn is_done(operation: &Operation) -> bool {
-        operation.adds_up() && operation.arrived
+        operation.adds_up() && operation.arrived && !operation.lost
     }
 }
 
@@ -288,7 +294,7 @@ impl Oracle {
             },
             score: if is_zadd { mutation.score } else { 0 },
             opt: if is_zadd { i32::from(mutation.opt) } else { 0 },
-            expires: mutation.ttl != 0,
+            expires_unix: u64::from(mutation.expires_unix()),
             arrived: false,
             lost: false,
         });
@@ -316,7 +322,7 @@ impl Oracle {
     }
 
     /// A mutation has arrived at the backend. G2: nothing is skipped, nothing overtakes; G3: what comes again is a suffix.
-    pub(crate) fn handle_call(&mut self, call: &Call<'_>) {
+    pub(crate) fn handle_call(&mut self, call: &Call<'_>, unix: u64) {
         let item = Item {
             space: call.verb.space(),
             table: call.table.to_vec(),
@@ -327,7 +333,7 @@ impl Oracle {
             return;
         };
         if history.is_free {
-            for operation in history.operations.iter_mut().filter(|it| it.is(call)) {
+            for operation in history.operations.iter_mut().filter(|it| it.is(call, unix)) {
                 operation.arrived = true;
             }
             return;
@@ -335,7 +341,7 @@ impl Oracle {
         let next = history.next();
         let reach = history.reach().min(history.operations.len() - 1);
         let at: Vec<usize> = (0..=reach)
-            .filter(|at| history.operations[*at].is(call))
+            .filter(|at| history.operations[*at].is(call, unix))
             .collect();
         let Some(&last) = at.last() else {
             panic!(

@@ -203,6 +203,8 @@ impl Lane {
         let Some(at) = self.blame.witness.take() else {
             return;
         };
+        // What was asked was asked of the witness, not of the record that is at the front again.
+        self.cleared = false;
         if let Some(witness) = self.pending.pop_front() {
             self.pending.insert(at.min(self.pending.len()), witness);
         }

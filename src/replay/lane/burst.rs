@@ -23,6 +23,11 @@ impl Lane {
             .min((settings.requests_per_connection - self.answers) as usize)
             .min(if self.has_witness() { 1 } else { usize::MAX })
             .min(cx.bucket.available(cx.now.monotonic));
+        if records_max == 0 {
+            // The rate's turn has not come. A witness stays where it is: if it were called and
+            // asked for again each time, it would never be sent.
+            return Step::Rest;
+        }
         self.exchange.clear();
         self.fetch(records_max, cx);
         let mut resent = 0;

@@ -102,6 +102,15 @@ impl Rig {
         panic!("it goes in circles; told: {told:?}");
     }
 
+    /// Answers the last request, a question otherwise than a mutation.
+    fn answer_last(&mut self, mutation: &str, question: &str) {
+        let is_question = self
+            .sent
+            .last()
+            .is_some_and(|(_, burst)| burst.contains("/zscore"));
+        self.answer(0, if is_question { question } else { mutation });
+    }
+
     fn flush_and_open(&mut self) {
         self.epoch += 1;
         let (backend, epoch) = (BACKEND, self.epoch);
@@ -390,4 +399,41 @@ fn the_answer_to_its_own_question_is_not_others_moving() {
     }
     assert_eq!(rig.told(), [""; 0]);
     assert_eq!(rig.counters.answers.load(), 0);
+}
+
+#[test]
+fn what_a_witness_was_asked_says_nothing_of_the_record_behind_it() {
+    let mut rig = Rig::new(LaneSettings {
+        records_per_second_max: 20,
+        ..settings_with_tries(10)
+    });
+    rig.counters.in_flight_records.set(9);
+    let member = |key| Record {
+        value: b"",
+        ..Record { key, ..zadd(b"") }
+    };
+    rig.feed_as(&[member(b"a"), member(b"b")], true);
+    (0..2).for_each(|_| rig.fail());
+    rig.sent.clear();
+    rig.connect();
+    // The rate lets one request go at a time: what comes next waits for its turn.
+    let mut answered = 0;
+    for _ in 0..8 {
+        if rig.sent.len() > answered {
+            answered = rig.sent.len();
+            rig.answer_last(APPLIED, MISSING);
+        }
+        rig.wait_ms(50);
+    }
+    let mut asked = vec![];
+    for (_, burst) in &rig.sent {
+        let line = burst.lines().next().unwrap();
+        let key = if line.contains("key=a") { "a" } else { "b" };
+        if line.contains("/zscore") {
+            asked.push(key);
+        } else {
+            assert_eq!(asked.last(), Some(&key), "{:?}", rig.sent);
+        }
+    }
+    assert_eq!(rig.told(), ["1.1=Applied", "1.0=Applied"]);
 }

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use hustdbsync::cli::{execute, parse};
-use hustdbsync::engine::Engine;
+use hustdbsync::engine::{Engine, signals};
 
 fn main() -> ExitCode {
+    // Before anything else: a reload or a logrotate may come in the process's first millisecond.
+    signals::block();
     match parse(std::env::args_os()) {
         Ok(cli) => execute::<Engine>(cli),
         Err(code) => code,

@@ -331,10 +331,118 @@ fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     // Ended before anything is asserted, so that nothing is left running.
+    let again = home.path().join("logs/moved again");
+    fs::rename(log().unwrap(), &again).unwrap();
+    let pid = fs::read_to_string(home.path().join("hustdbsync.pid")).unwrap();
+    let mut shell = Shell::new();
+    for signal in ["USR2", "USR1"] {
+        shell.signal(pid.trim().parse().unwrap(), signal);
+    }
+    while log().is_none() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     let ended = run(&["ctl", "drain"]);
+    assert!(fs::read_to_string(again).unwrap().contains("begun anew"));
     assert_eq!(told, (Some(0), "the log file is begun anew\n".to_owned()));
     assert_eq!(ended.0, Some(0), "{}", ended.1);
     let said = fs::read_to_string(log().unwrap()).unwrap();
     assert!(said.contains("begun anew, as asked"), "{said}");
-    assert!(fs::read_to_string(moved).unwrap().contains("starts"));
+    let all = fs::read_to_string(&moved).unwrap() + &said;
+    assert!(
+        all.contains("starts") && all.contains("SIGUSR2 means nothing here"),
+        "{all}"
+    );
+}
+
+/// A shell that is there already, so that a signal is sent in the next instant.
+struct Shell(std::process::Child);
+
+impl Shell {
+    fn new() -> Self {
+        let mut shell = Command::new("sh");
+        let shell = shell.stdin(std::process::Stdio::piped());
+        Self(shell.spawn().unwrap())
+    }
+
+    fn signal(&mut self, pid: u32, signal: &str) {
+        use std::io::Write;
+        let order = format!("kill -{signal} {pid}\n");
+        let stdin = self.0.stdin.as_mut().unwrap();
+        stdin.write_all(order.as_bytes()).unwrap();
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// Whether the mask of this name in `/proc/<pid>/status` has `signal`.
+fn has_signal(pid: u32, mask: &str, signal: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(mask));
+    line.is_some_and(|bits| {
+        let bits = u64::from_str_radix(bits.trim_start_matches(':').trim(), 16).unwrap();
+        bits >> (signal - 1) & 1 == 1
+    })
+}
+
+#[test]
+fn signals_in_its_first_instants_are_followed_and_end_nothing() {
+    const SIGPIPE: u32 = 13;
+    const SIGTERM: u32 = 15;
+    const ROUNDS: u64 = 40;
+    let home = home();
+    let mut shell = Shell::new();
+    let mut ended_early = 0;
+    for round in 0..ROUNDS {
+        let said = fs::File::create(home.path().join("stderr")).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+            .arg("run")
+            .arg("--config")
+            .arg(home.path().join("sync_server.json"))
+            .env_remove("RUST_LOG")
+            .stderr(said)
+            .spawn()
+            .unwrap();
+        let pid = process.id();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let mut wait_for = |mask, signal| {
+            while !has_signal(pid, mask, signal)
+                && process.try_wait().unwrap().is_none()
+                && std::time::Instant::now() < end
+            {
+                std::hint::spin_loop();
+            }
+        };
+        // The language's runtime ignores it just before `main`; nothing of ours can run earlier.
+        wait_for("SigIgn", SIGPIPE);
+        std::thread::sleep(std::time::Duration::from_micros(500 + 50 * round));
+        for signal in ["HUP", "USR1", "USR2", "ALRM"] {
+            shell.signal(pid, signal);
+        }
+        wait_for("SigCgt", SIGTERM);
+        let reloaded = || {
+            let said = fs::read_to_string(home.path().join("stderr")).unwrap();
+            said.contains("the configuration was read again")
+        };
+        while !reloaded()
+            && process.try_wait().unwrap().is_none()
+            && std::time::Instant::now() < end
+        {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let was_reloaded = reloaded();
+        shell.signal(pid, "QUIT");
+        let status = process.wait().unwrap();
+        if status.code() == Some(0) {
+            assert!(was_reloaded, "round {round}");
+        } else {
+            ended_early += 1;
+        }
+    }
+    // On a busy machine a process may stand still between its runtime's first step and `main`.
+    assert!(ended_early <= 2, "{ended_early} of {ROUNDS} ended early");
 }

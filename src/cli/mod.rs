@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{BackendName, Config, NotFound, locate};
+use crate::engine::signals;
 
 pub use logging::LevelHandle;
 pub use run::{Host, Server};
@@ -66,7 +67,8 @@ Examples:
 
 Configuration: the file of --config, else sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json.
 
-Signals: SIGTERM and SIGINT end it gracefully; SIGHUP reads the configuration again.
+Signals: SIGTERM, SIGINT and SIGQUIT end it gracefully; SIGHUP reads the configuration again; SIGUSR1 begins a daemon's log
+file anew, as ctl rotate does.
 
 Environment: RUST_LOG goes before the configuration's log_level; NO_COLOR turns colours off.
 
@@ -204,10 +206,27 @@ impl<T: fmt::Display> From<T> for Failure {
     }
 }
 
+impl Cli {
+    /// Whether this process, or what it becomes, serves until it is told to end.
+    fn is_server(&self) -> bool {
+        match self.command {
+            Some(Command::Run(_)) => true,
+            Some(_) => false,
+            None => !self.quit,
+        }
+    }
+}
+
 /// Runs what the arguments ask for. `S` is the server that `run` starts.
 #[must_use]
 pub fn execute<S: Server>(cli: Cli) -> ExitCode {
     let given = cli.place.config.as_deref();
+    if !cli.is_server() {
+        signals::let_through();
+    } else if let Err(error) = signals::hold() {
+        eprintln!("hustdbsync: cannot take over the signals: {error}");
+        return ExitCode::FAILURE;
+    }
     let done = match cli.command {
         Some(Command::Run(place)) => {
             run::run::<S>(place.config.as_deref(), run::Mode::Service).map(|()| true)

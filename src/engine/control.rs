@@ -325,6 +325,14 @@ impl Control {
     fn take_requests(&mut self, now: Now) -> Option<Ending> {
         let mut signalled = self.signals.as_mut().map(Signals::take).unwrap_or_default();
         signalled.reload |= self.links.shared.take_reload();
+        if signalled.rotate
+            && let Err(why) = (self.rotate)()
+        {
+            tracing::warn!(cause = %why, "SIGUSR1 has no log file to begin anew, and is ignored");
+        }
+        for signal in &signalled.ignored {
+            tracing::warn!("{signal} means nothing here, and is ignored");
+        }
         if let Some(failure) = self.links.shared.failure() {
             return Some(Ending::Failed(failure));
         }

@@ -12,5 +12,6 @@ pub mod open_files;
 pub mod priority;
 pub mod process;
 pub mod ring;
+pub mod signals;
 pub mod socket;
 pub mod tcp;

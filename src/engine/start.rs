@@ -45,7 +45,7 @@ const BELL: Token = Token(0);
 
 /// What is up to whoever starts the engine.
 pub struct EngineOptions {
-    /// Take SIGTERM, SIGINT and SIGHUP over. Off where the process has a life of its own.
+    /// Take the signals of [`crate::engine::signals`] over. Off where the process has a life of its own.
     pub signals: bool,
     /// HA's door, where it listens already: as systemd hands it over. Otherwise it is opened.
     pub handed_over: Option<std::net::TcpListener>,

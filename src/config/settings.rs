@@ -172,6 +172,8 @@ settings! {
         "Overrides of what a backend's answer means.";
     probe_interval_down: Duration = "500", milliseconds(1, HOUR), Immediate, New,
         "Milliseconds between probes of a backend that is down and has a backlog.";
+    resolve_interval: Duration = "30", seconds(1, DAY), Immediate, New,
+        "Seconds between look-ups of the name of a backend that is up. One that has moved is followed within them.";
     ttl_hold: Duration = "2", seconds(0, HOUR), Immediate, New,
         "Seconds of good probes before a record with a ttl is sent: a backend loses those in its first second.";
     checkpoint_interval: Duration = "1000", milliseconds(1, HOUR), Immediate, New,

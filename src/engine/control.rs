@@ -29,6 +29,7 @@ use crate::clock::Now;
 use crate::config::AccessList;
 use crate::engine::clock::Clock;
 use crate::engine::listener::{ListenError, Listener, ListenerOptions};
+use crate::engine::resolve::Resolver;
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
@@ -102,6 +103,8 @@ pub struct ControlParts {
     pub reload: Reload,
     /// Begins the server's own log file anew.
     pub rotate: Rotate,
+    /// Looks names of backends up.
+    pub resolver: Resolver,
     /// Whether the process's signals are ours.
     pub signals: bool,
     /// For jitter.
@@ -184,7 +187,7 @@ impl Control {
                 parts.settings.feeder.memory_budget_bytes,
                 now,
             ),
-            backends: Backends::new(probes, parts.seed),
+            backends: Backends::new(probes, parts.resolver, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
             rotate: parts.rotate,
             asks: Asks::default(),

@@ -1,6 +1,7 @@
 //! Looking up a backend's name, on a thread that lives for that only: the system's resolver blocks, for many seconds where
 //! a name server is silent. The monitor asks for one look-up at a time, so there is at most one such thread a backend.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
@@ -9,6 +10,15 @@ use crate::config::{BackendName, Host};
 use crate::limits::OUTBOX_RETRY;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, ControlMail};
+
+/// Gives all addresses of a host's name, with this port. It may block.
+pub type Resolver = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+
+/// The system's: hosts file, DNS, whatever is configured.
+#[must_use]
+pub fn system_resolver() -> Resolver {
+    Arc::new(|host, port| (host, port).to_socket_addrs().map(Iterator::collect))
+}
 
 /// The address of a backend that is named by one; none: its name has to be looked up.
 #[must_use]
@@ -22,7 +32,8 @@ pub fn written_address(name: &BackendName) -> Option<SocketAddr> {
 /// Which of a name's addresses is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// One that was seen up; it is taken if the name still has it.
+    /// One that was seen up; it is taken if the name still has it, so that a name with several addresses does not move
+    /// with the order in which they come.
     pub proven: Option<SocketAddr>,
     /// How many look-ups have been in vain: each next one takes the next address.
     pub attempt: usize,
@@ -36,25 +47,24 @@ pub fn look_up(
     backend: BackendId,
     name: &BackendName,
     wanted: Wanted,
+    resolver: &Resolver,
     control: &Arc<Mailbox<ControlMail>>,
 ) -> Result<(), String> {
-    let (asked, to) = (name.clone(), Arc::clone(control));
+    let (asked, resolver, to) = (name.clone(), Arc::clone(resolver), Arc::clone(control));
     thread::Builder::new()
         .name("resolve".to_owned())
-        .spawn(move || tell(backend, resolve(&asked, wanted), &to))
+        .spawn(move || tell(backend, resolve(&asked, wanted, &resolver), &to))
         .map(drop)
         .map_err(|error| format!("cannot look up its name {name}: no thread for it: {error}"))
 }
 
-fn resolve(name: &BackendName, wanted: Wanted) -> Result<SocketAddr, String> {
+fn resolve(name: &BackendName, wanted: Wanted, resolver: &Resolver) -> Result<SocketAddr, String> {
     match &name.host {
         Host::Address(address) => Ok(SocketAddr::new(*address, name.port)),
-        Host::Name(host) => (host.as_str(), name.port)
-            .to_socket_addrs()
+        Host::Name(host) => resolver(host, name.port)
             .map_err(|error| format!("its name {host} does not resolve: {error}"))
             .and_then(|addresses| {
-                choose(addresses.collect(), wanted)
-                    .ok_or_else(|| format!("its name {host} has no address"))
+                choose(addresses, wanted).ok_or_else(|| format!("its name {host} has no address"))
             }),
     }
 }
@@ -86,7 +96,10 @@ mod tests {
 
     fn check(name: &str, expected: Result<&str, &str>) {
         let name = BackendName::parse(name).unwrap();
-        match (resolve(&name, Wanted::default()), expected) {
+        match (
+            resolve(&name, Wanted::default(), &system_resolver()),
+            expected,
+        ) {
             (Ok(address), Ok(expected)) => assert_eq!(address, expected.parse().unwrap()),
             (Err(why), Err(expected)) => assert!(why.starts_with(expected), "{why}"),
             (got, _) => panic!("{name}: {got:?}"),

@@ -89,6 +89,7 @@ impl Settings {
             monitor: MonitorSettings {
                 probe_interval: sync.checkdb_interval,
                 probe_interval_down: sync.probe_interval_down,
+                resolve_interval: sync.resolve_interval,
                 ttl_hold: sync.ttl_hold,
                 lanes,
             },

@@ -22,6 +22,7 @@ use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
 use crate::engine::os::ring::files::FileRing;
 use crate::engine::overview::Overview;
+use crate::engine::resolve::{Resolver, system_resolver};
 use crate::engine::service::{self, Service, Turning};
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::shared::Shared;
@@ -55,6 +56,8 @@ pub struct EngineOptions {
     pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
     /// Begins the server's own log file anew, and says what became of that. Called on control's thread: it must not wait.
     pub rotate: Rotate,
+    /// Looks names of backends up. The system's, but in tests.
+    pub resolver: Resolver,
     /// Where the workers' and the keeper's rings come from. The kernel's, but in tests.
     pub rings: Box<dyn Rings>,
 }
@@ -67,6 +70,7 @@ impl Default for EngineOptions {
             service: None,
             on_reload: Box::new(|_| {}),
             rotate: Arc::new(|| Err("this server writes no log file of its own".to_owned())),
+            resolver: system_resolver(),
             rings: Box::new(KernelRings),
         }
     }
@@ -283,6 +287,7 @@ impl Engine {
             signals: options.signals,
             reload: reload(config.clone(), options.on_reload),
             rotate: options.rotate,
+            resolver: options.resolver,
             seed: fastrand::u64(..),
         })?;
         let address = control.local_addr();

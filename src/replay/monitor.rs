@@ -42,6 +42,8 @@ pub struct MonitorSettings {
     pub probe_interval: Duration,
     /// Between probes of a backend that is down and has a backlog; with jitter.
     pub probe_interval_down: Duration,
+    /// Between look-ups of the name of a backend that is up.
+    pub resolve_interval: Duration,
     /// For how long a backend must have answered probes before records with a ttl may go.
     pub ttl_hold: Duration,
     /// Lanes that the backend has.
@@ -127,9 +129,11 @@ impl Monitor {
 
     /// The name has been looked up: it has an address, or why not.
     pub fn handle_resolved(&mut self, found: Result<(), String>, now: Now) {
-        // While it is unresolved nothing else can be tried; once it has had an address, another is a rarity.
+        // While it is unresolved nothing else can be tried; once it has had an address, another is a rarity, above all where
+        // this one answers.
         let wait = match self.state {
             State::Unresolved { .. } => self.interval(),
+            State::Up(_) => self.settings.resolve_interval,
             _ => self.settings.probe_interval,
         };
         let again_at = now.after(wait);
@@ -153,6 +157,19 @@ impl Monitor {
                 }
             }
         }
+        self.check_invariants();
+    }
+
+    /// The name has other addresses than the one that was in use. Where it is up, what is on its way there is taken back before
+    /// anything goes to the new one (G2, G3); that begins with a probe in any case. Told after [`Monitor::handle_resolved`].
+    pub fn handle_moved(&mut self, why: String, now: Now) {
+        match &mut self.state {
+            State::Up(_) => self.leave_up(State::Down { since: now, why }),
+            State::Down { why: before, .. } => *before = why,
+            State::Refused { .. } => self.state = State::Down { since: now, why },
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => return,
+        }
+        self.probe_at_once(now);
         self.check_invariants();
     }
 
@@ -404,6 +421,9 @@ impl Monitor {
         };
         up.handle_good(watched, answers, self.settings.ttl_hold, now);
         self.state = State::Up(up);
+        if let Some(resolving) = &mut self.resolving {
+            resolving.at = now.after(self.settings.resolve_interval);
+        }
     }
 
     /// Begins an epoch. Nobody who was never told `Open` has anything to flush, but an epoch is cheap and one rule is enough.
@@ -412,6 +432,10 @@ impl Monitor {
         self.epoch += 1;
         self.flush = Flush::Due;
         self.probing.again = false;
+        // It may have left because it has moved.
+        if let Some(resolving) = &mut self.resolving {
+            resolving.at = Duration::ZERO;
+        }
     }
 
     /// Panics, in debug builds, where what the fields promise does not hold.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hustdbsync::config::{Config, EngineName};
 use hustdbsync::engine::choice::{KernelRings, choose};
+use hustdbsync::engine::resolve::{Resolver, system_resolver};
 use hustdbsync::engine::{Engine, EngineOptions, StartError};
 use hustdbsync::standin::{Contents, Options, Script, Space, Standin, Value, differences};
 use hustdbsync::status::snapshot::BackendSnapshot;
@@ -131,7 +132,12 @@ impl Home {
 
     /// Starts a server on this home.
     pub(crate) fn start(&self) -> Running {
-        let engine = start(self.config())
+        self.start_with(system_resolver())
+    }
+
+    /// Starts one that looks names up so.
+    pub(crate) fn start_with(&self, resolver: Resolver) -> Running {
+        let engine = start(self.config(), resolver)
             .unwrap_or_else(|error| panic!("the server could not start: {error}"));
         Running {
             engine: Some(engine),
@@ -140,7 +146,7 @@ impl Home {
 
     /// Why a server doesn't start on this home.
     pub(crate) fn start_error(&self) -> String {
-        match start(self.config()) {
+        match start(self.config(), system_resolver()) {
             Ok(engine) => {
                 engine.stop();
                 let _ = engine.wait();
@@ -207,10 +213,11 @@ fn engine() -> &'static str {
     &ENGINE
 }
 
-fn start(config: Config) -> Result<Engine, StartError> {
+fn start(config: Config, resolver: Resolver) -> Result<Engine, StartError> {
     let options = EngineOptions {
         // This process runs many servers at once; `process.rs` sends signals to one of its own.
         signals: false,
+        resolver,
         ..EngineOptions::default()
     };
     Engine::start_with(config, options)

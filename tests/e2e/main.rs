@@ -14,6 +14,7 @@ mod inspecting;
 mod legacy;
 mod log;
 mod logging;
+mod names;
 mod operator;
 mod process;
 mod rejected;

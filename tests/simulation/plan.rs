@@ -161,6 +161,7 @@ impl Plan {
                 rejected_bytes_max: 1 << 30,
             },
             monitor: MonitorSettings {
+                resolve_interval: ms(30_000),
                 probe_interval: ms(1_000),
                 probe_interval_down: ms(random.u64(100..500)),
                 ttl_hold: ms(2_000),

@@ -93,6 +93,7 @@ fn the_defaults_are_those_of_the_specification() {
         attempts_max: 10,
         outcomes: Vec::new(),
         probe_interval_down: Duration::from_millis(500),
+        resolve_interval: Duration::from_secs(30),
         ttl_hold: Duration::from_secs(2),
         checkpoint_interval: Duration::from_millis(1000),
         drain_timeout: Duration::from_secs(10),

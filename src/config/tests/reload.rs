@@ -74,6 +74,7 @@ fn every_interval_rate_credit_and_password_takes_effect_at_once() {
             "in_flight_per_backend",
             "max_rate_per_backend",
             "probe_interval_down",
+            "resolve_interval",
             "ttl_hold",
             "checkpoint_interval",
             "rescan_interval",

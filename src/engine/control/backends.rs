@@ -1,5 +1,7 @@
 //! The backends that control knows: each with its monitor and its probe, and what their orders mean to the others.
 
+mod names;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,7 +14,7 @@ use super::door::Door;
 use crate::clock::Now;
 use crate::config::BackendName;
 use crate::engine::probe::{Probe, ProbeResult};
-use crate::engine::resolve::{Wanted, look_up, written_address};
+use crate::engine::resolve::{Resolver, Wanted, written_address};
 use crate::engine::settings::Settings;
 use crate::engine::watch::Watch;
 use crate::limits::BACKENDS_MAX;
@@ -55,6 +57,8 @@ struct Backend {
     address: Option<SocketAddr>,
     /// Which address the next look-up is to give.
     wanted: Wanted,
+    /// The last look-up was in vain although it has an address.
+    is_name_lost: bool,
     monitor: Monitor,
     /// Lanes that keep failing while it is up.
     repeats: Repeats,
@@ -77,17 +81,19 @@ pub(super) struct Backends {
     by_name: HashMap<String, BackendId>,
     /// The token of the first one's probe; the others' follow.
     first_token: usize,
+    resolver: Resolver,
     random: fastrand::Rng,
     /// That there are too many has been said.
     said_too_many: bool,
 }
 
 impl Backends {
-    pub(super) fn new(first_token: Token, seed: u64) -> Self {
+    pub(super) fn new(first_token: Token, resolver: Resolver, seed: u64) -> Self {
         Self {
             all: Vec::new(),
             by_name: HashMap::new(),
             first_token: first_token.0,
+            resolver,
             random: fastrand::Rng::with_seed(seed),
             said_too_many: false,
         }
@@ -147,6 +153,7 @@ impl Backends {
             name,
             address,
             wanted: Wanted::default(),
+            is_name_lost: false,
             store_fault: None,
             told: BackendState {
                 name: folder.as_str().into(),
@@ -215,24 +222,6 @@ impl Backends {
         let backend = &mut self.all[id.index()];
         // The keeper has said so, in the log.
         backend.store_fault = fault;
-    }
-
-    pub(super) fn handle_resolved(
-        &mut self,
-        id: BackendId,
-        found: Result<SocketAddr, String>,
-        now: Now,
-    ) {
-        let backend = &mut self.all[id.index()];
-        let found = found.map(|address| {
-            if backend.address.replace(address) != Some(address) {
-                tracing::info!(backend = %backend.info.name, %address, "its name is resolved, and connections go there from now on");
-                if let Some(result) = backend.probe.close() {
-                    backend.handle_probe(result, now);
-                }
-            }
-        });
-        backend.monitor.handle_resolved(found, now);
     }
 
     /// Whether events with this token are for [`Backends::handle_event`].
@@ -345,7 +334,7 @@ impl Backends {
                 .monitor
                 .handle_backlog(has_backlog(&backend.info), hands.now);
             while let Some(order) = backend.monitor.poll_order(hands.now) {
-                backend.follow(order, hands);
+                backend.follow(order, &self.resolver, hands);
             }
             backend.tell(hands);
         }
@@ -433,14 +422,9 @@ impl Backend {
         }
     }
 
-    fn follow(&mut self, order: Order, hands: &mut Hands<'_>) {
+    fn follow(&mut self, order: Order, resolver: &Resolver, hands: &mut Hands<'_>) {
         match order {
-            Order::Resolve => {
-                if let Err(why) = look_up(self.info.id, &self.name, self.wanted, hands.mailbox) {
-                    self.monitor.handle_resolved(Err(why), hands.now);
-                }
-                self.wanted.attempt += 1;
-            }
+            Order::Resolve => self.look_up(resolver, hands),
             Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
             Order::Flush { epoch } => {
                 self.info.counters.flushes.add(1);

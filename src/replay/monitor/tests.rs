@@ -10,6 +10,7 @@ fn settings() -> MonitorSettings {
     MonitorSettings {
         probe_interval: Duration::from_millis(5000),
         probe_interval_down: Duration::from_millis(500),
+        resolve_interval: Duration::from_millis(30_000),
         ttl_hold: Duration::from_millis(2000),
         lanes: 16,
     }
@@ -37,6 +38,8 @@ enum Event {
     Answers(u64),
     Backlog(bool),
     Resolved(Result<(), String>),
+    /// Its name has another address.
+    Moved,
     Password,
     Pause,
     Resume,
@@ -92,6 +95,10 @@ impl Bench {
             Event::Answers(more) => self.answers += more,
             Event::Backlog(backlog) => self.monitor.handle_backlog(backlog, now),
             Event::Resolved(found) => self.monitor.handle_resolved(found, now),
+            Event::Moved => {
+                self.monitor.handle_resolved(Ok(()), now);
+                self.monitor.handle_moved("it has moved".to_owned(), now);
+            }
             Event::Password => self.monitor.handle_password(now),
             Event::Pause => drop(self.monitor.handle_pause(now)),
             Event::Resume => drop(self.monitor.handle_resume(now)),
@@ -574,7 +581,7 @@ fn one_that_refused_us_and_died_is_asked_with_the_password_when_it_is_back() {
 }
 
 #[test]
-fn a_name_is_looked_up_before_and_while_it_is_down_but_not_while_it_is_up() {
+fn a_name_is_looked_up_before_it_is_up_and_at_once_when_it_goes_down() {
     let mut bench = Bench::new(settings(), true);
     let script = [
         (10, Event::Resolved(Err("no such name".into()))),
@@ -800,4 +807,62 @@ proptest! {
             prop_assert!(pair[1] - pair[0] >= least, "{:?}", pair);
         }
     }
+}
+
+#[test]
+fn a_name_is_looked_up_while_up_too_and_one_that_has_moved_is_flushed_before_it_is_opened_again() {
+    let mut bench = Bench::new(settings(), true);
+    let script = [
+        (10, Event::Resolved(Ok(()))),
+        (30_100, Event::Resolved(Ok(()))),
+        (60_200, Event::Flushes(false)),
+        (60_200, Event::Moved),
+        (60_300, Event::Resolved(Ok(()))),
+        (60_400, Event::Flushed(1)),
+    ];
+    run(&mut bench, &script[..5], 60_300);
+    assert_eq!(bench.monitor.state_word(), "down");
+    assert_eq!(bench.monitor.why(), Some(BACK));
+    run(&mut bench, &script[5..], 91_000);
+    let orders = bench.orders.iter();
+    let orders: Vec<_> = orders
+        .filter(|(_, order)| {
+            let probe = matches!(order, Order::Probe { .. } | Order::Ttl { .. });
+            !probe
+        })
+        .copied()
+        .collect();
+    let expected = [
+        (0, Order::Resolve),
+        (10, open(0)),
+        (30_010, Order::Resolve),
+        (60_100, Order::Resolve),
+        // It has moved: nothing is opened before the flush is done.
+        (60_200, flush(1)),
+        (60_200, Order::Resolve),
+        (60_400, open(1)),
+        (90_400, Order::Resolve),
+    ];
+    assert_eq!(orders, expected);
+}
+
+#[test]
+fn one_that_is_paused_is_not_looked_up_and_one_that_is_refused_is() {
+    let mut bench = Bench::new(settings(), true);
+    let script = [
+        (10, Event::Resolved(Ok(()))),
+        (100, Event::Pause),
+        (100_000, Event::Resume),
+        (100_000, Event::Resolved(Ok(()))),
+        (100_100, Event::Probes(Answer::Refusing)),
+        (100_100, Event::Trouble(0, Trouble::Refused)),
+    ];
+    run(&mut bench, &script, 101_000);
+    let orders = bench.orders.iter();
+    let resolved: Vec<_> = orders
+        .filter(|(_, order)| *order == Order::Resolve)
+        .map(|(ms, _)| *ms)
+        .collect();
+    assert_eq!(bench.monitor.state_word(), "refused");
+    assert_eq!(resolved, [0, 100_000, 100_100]);
 }

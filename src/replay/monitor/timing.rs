@@ -64,7 +64,12 @@ impl Monitor {
             let at = begun.saturating_add(interval).max(now.monotonic);
             self.probing.at = self.earliest(at.min(self.probing.at));
         }
-        if let (State::Unresolved { .. }, Some(resolving)) = (&self.state, &mut self.resolving) {
+        let interval = match &self.state {
+            State::Unresolved { .. } => Some(interval),
+            State::Up(_) => Some(self.settings.resolve_interval),
+            _ => None,
+        };
+        if let (Some(interval), Some(resolving)) = (interval, &mut self.resolving) {
             resolving.at = resolving.at.min(now.after(interval));
         }
         self.check_invariants();
@@ -113,12 +118,16 @@ impl Monitor {
         }
     }
 
-    /// When to look the name up next. One that had an address is looked up again while it is down: it may have moved.
+    /// When to look the name up next. One that has an address is looked up again: it may have moved, also where the old address
+    /// still answers.
     pub(super) fn resolve_at(&self) -> Option<Duration> {
         let resolving = self.resolving.as_ref().filter(|resolving| !resolving.out)?;
         match self.state {
-            State::Unresolved { .. } | State::Down { .. } => Some(resolving.at),
-            _ => None,
+            State::Unresolved { .. }
+            | State::Down { .. }
+            | State::Refused { .. }
+            | State::Up(_) => Some(resolving.at),
+            State::Paused { .. } | State::Ended { .. } => None,
         }
     }
 }

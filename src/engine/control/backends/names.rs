@@ -1,0 +1,64 @@
+//! Looking names of backends up, and following one that has moved.
+
+use std::net::SocketAddr;
+
+use super::{Backend, Backends, Hands};
+use crate::clock::Now;
+use crate::engine::resolve::{Resolver, look_up};
+use crate::replay::messages::BackendId;
+
+impl Backend {
+    pub(super) fn look_up(&mut self, resolver: &Resolver, hands: &mut Hands<'_>) {
+        let (name, wanted) = (&self.name, self.wanted);
+        if let Err(why) = look_up(self.info.id, name, wanted, resolver, hands.mailbox) {
+            self.monitor.handle_resolved(Err(why), hands.now);
+        }
+        // One that is up has an address that serves: if the name loses it, any of the others is as good.
+        if !self.monitor.is_up() {
+            self.wanted.attempt += 1;
+        }
+    }
+}
+
+impl Backends {
+    pub(in crate::engine::control) fn handle_resolved(
+        &mut self,
+        id: BackendId,
+        found: Result<SocketAddr, String>,
+        now: Now,
+    ) {
+        let backend = &mut self.all[id.index()];
+        let before = backend.address;
+        let address = match found {
+            Ok(address) => address,
+            Err(why) => {
+                if let Some(address) = before
+                    && !std::mem::replace(&mut backend.is_name_lost, true)
+                {
+                    tracing::warn!(backend = %backend.info.name, %address, cause = %why, "its name cannot be looked up again; the address that it had stays in use");
+                }
+                backend.monitor.handle_resolved(Err(why), now);
+                return;
+            }
+        };
+        backend.is_name_lost = false;
+        backend.address = Some(address);
+        backend.monitor.handle_resolved(Ok(()), now);
+        if before == Some(address) {
+            return;
+        }
+        // Its connection goes to the old address. What that does to one that is up is overtaken by its leaving.
+        if let Some(result) = backend.probe.close() {
+            backend.handle_probe(result, now);
+        }
+        let name = &backend.info.name;
+        match before {
+            None => tracing::info!(backend = %name, %address, "its name is resolved"),
+            Some(before) => {
+                tracing::info!(backend = %name, %address, %before, "its name has another address, and connections go there from now on");
+                let why = format!("its name has moved from {before} to {address}");
+                backend.monitor.handle_moved(why, now);
+            }
+        }
+    }
+}

@@ -24,7 +24,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::file::{FileLedger, Place};
 use crate::ledger::identity::Identity;
 use crate::ledger::ids::{FileId, SegmentId};
-use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
+use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan};
 use crate::ledger::rejected;
 use crate::ledger::segment::{LinePlace, NewSegment, Registered, SegmentDone};
 use crate::ledger::totals::{Tally, Totals};
@@ -131,14 +131,7 @@ impl BackendLedger {
     /// When `start` names an entry that is not there (any more), or the number is taken: whoever says so would go on at a wrong place.
     pub fn open_file(&mut self, id: FileId, name: &Arc<str>, identity: Identity, start: FileStart) {
         let file = match start {
-            FileStart::New => {
-                // What was known of this inode is of a file that it is no more.
-                self.drop_unclaimed(|entry| {
-                    (entry.identity.device, entry.identity.inode)
-                        == (identity.device, identity.inode)
-                });
-                FileLedger::new(Arc::clone(name), identity)
-            }
+            FileStart::New => FileLedger::new(Arc::clone(name), identity),
             FileStart::Resumed(index) => {
                 let entry = self.unclaimed.get_mut(index).and_then(Option::take);
                 let entry = entry.unwrap_or_else(|| {
@@ -157,7 +150,6 @@ impl BackendLedger {
                 FileLedger::resume(entry.into_resume(identity))
             }
         };
-        self.drop_legacy(|entry| entry.name == *name);
         if rejected::is_returned(name) {
             self.returned.insert(id);
         }
@@ -286,14 +278,20 @@ impl BackendLedger {
         }
     }
 
-    /// The folder has these files: entries that nobody has claimed and that are none of them, whatever their names, are of files that are gone.
-    pub fn files_seen(&mut self, seen: &[SeenFile]) {
-        let identities: BTreeSet<_> = seen.iter().map(|file| (file.device, file.inode)).collect();
-        let names: BTreeSet<&str> = seen.iter().map(|file| &*file.name).collect();
-        self.drop_unclaimed(|entry| {
-            !identities.contains(&(entry.identity.device, entry.identity.inode))
-        });
-        self.drop_legacy(|entry| !names.contains(&*entry.name));
+    /// The feeder will not use these entries of the last plan: their files are gone, or are others by now.
+    ///
+    /// # Panics
+    /// When one is not there (any more): whoever says so takes the books for others than they are.
+    pub fn forget_entries(&mut self, files: &[usize], legacy: &[usize]) {
+        for &index in files {
+            let entry = self.unclaimed.get_mut(index).and_then(Option::take);
+            entry.expect("an entry is used or forgotten once");
+        }
+        for &index in legacy {
+            let entry = self.legacy.get_mut(index).and_then(Option::take);
+            entry.expect("a status file's entry is used or forgotten once");
+        }
+        self.forgotten += (files.len() + legacy.len()) as u64;
         self.check_structure();
     }
 
@@ -370,22 +368,6 @@ impl BackendLedger {
         self.files.remove(&id);
         self.returned.remove(&id);
         self.forgotten += 1;
-    }
-
-    fn drop_unclaimed(&mut self, is_gone: impl Fn(&FileResume) -> bool) {
-        for entry in &mut self.unclaimed {
-            if entry.take_if(|entry| is_gone(entry)).is_some() {
-                self.forgotten += 1;
-            }
-        }
-    }
-
-    fn drop_legacy(&mut self, is_gone: impl Fn(&LegacyResume) -> bool) {
-        for entry in &mut self.legacy {
-            if entry.take_if(|entry| is_gone(entry)).is_some() {
-                self.forgotten += 1;
-            }
-        }
     }
 
     fn changed(&mut self) {

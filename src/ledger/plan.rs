@@ -71,14 +71,3 @@ pub enum FileStart {
     /// As the last plan's legacy entry of this index says. Each index is used at most once.
     Legacy(usize),
 }
-
-/// A file in a folder's listing, by what tells it from others without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenFile {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Device that holds it.
-    pub device: u64,
-    /// Its inode number.
-    pub inode: u64,
-}

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
-pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan, SeenFile};
+pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan};
 pub use crate::ledger::rejected::Filter;
 use crate::replay::chunk::Chunk;
 use crate::replay::hints::BackendHints;
@@ -181,13 +181,15 @@ pub enum KeeperMail {
         /// Which file.
         file: FileId,
     },
-    /// From the feeder, after its first listing following a plan: these files exist. Entries of the plan whose device and inode (for legacy
-    /// entries: whose name) are not among them are of files that are gone, and must not be used any more.
-    FilesSeen {
+    /// From the feeder: these entries of the last plan it will never use: their files are gone, or are others by now. Only the feeder says so, and it says
+    /// so before it opens anything in their place; so both know the same entries at any time.
+    EntriesForgotten {
         /// Whose logs.
         backend: BackendId,
-        /// What is in the folder.
-        files: Vec<SeenFile>,
+        /// Indices of files' entries.
+        files: Vec<usize>,
+        /// Indices of the original's files' entries.
+        legacy: Vec<usize>,
     },
     /// From a worker: in each lane's order.
     Settled {
@@ -255,7 +257,7 @@ impl KeeperMail {
             Self::Rejected(rejection) => Some(rejection.backend),
             Self::FileIdentified { backend, .. }
             | Self::FileGone { backend, .. }
-            | Self::FilesSeen { backend, .. }
+            | Self::EntriesForgotten { backend, .. }
             | Self::Settled { backend, .. }
             | Self::Flush { backend, .. }
             | Self::Flushed { backend, .. }

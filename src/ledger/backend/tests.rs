@@ -271,17 +271,27 @@ fn a_file_is_deletable_from_the_checkpoint_that_says_so_until_it_grows() {
 }
 
 #[test]
-fn what_was_known_of_an_inode_is_forgotten_when_it_is_a_new_file() {
+fn what_the_feeder_forgets_is_forgotten() {
     let mut ledger = BackendLedger::default();
     ledger.open_file(FileId(1), &name(0), identity(0), FileStart::New);
     ledger.open_file(FileId(2), &name(1), identity(1), FileStart::New);
     assert_eq!(ledger.collapse().files.len(), 2);
     note_durable(&mut ledger);
+    ledger.forget_entries(&[0], &[]);
     ledger.open_file(FileId(3), &name(0), identity(0), FileStart::New);
     let plan = ledger.checkpoint().resume;
     let known: Vec<_> = plan.files.iter().map(|file| file.identity.inode).collect();
     assert_eq!(known, [0, 1], "one entry an inode");
     assert!(ledger.forgets_files());
+}
+
+#[test]
+#[should_panic(expected = "used or forgotten once")]
+fn an_entry_cannot_be_forgotten_after_it_was_used() {
+    let mut twin = Twin::new();
+    twin.ledger.collapse();
+    twin.open(0, FileStart::Resumed(0));
+    twin.ledger.forget_entries(&[0], &[]);
 }
 
 #[test]

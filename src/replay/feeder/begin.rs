@@ -35,7 +35,7 @@ impl<D: Disk> Feeder<D> {
         let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
         let resume = source.resume.as_mut().expect("a backend is fed by a plan");
         let start = match std::mem::take(&mut file.shrank) && !planted!(TrustSettledLines) {
-            true => resume.start_anew(meta),
+            true => resume.start_anew(&file.name, meta),
             false => resume.start(&file.name, meta, prefix),
         };
         let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
@@ -49,8 +49,10 @@ impl<D: Disk> Feeder<D> {
             checked: file.last_change(),
         });
         source.catalog.close_others(index);
+        let backend = source.info.id;
+        self.tell_forgotten(at);
         self.outbox.tell_keeper(KeeperMail::FileOpened(FileOpened {
-            backend: source.info.id,
+            backend,
             file: number,
             name,
             identity,

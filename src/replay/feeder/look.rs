@@ -7,8 +7,9 @@ use crate::clock::Now;
 use crate::limits::UNLINKED_FILES_MAX;
 use crate::replay::disk::Disk;
 use crate::replay::feeder::log_file::{Loss, LossKind, Observed};
+use crate::replay::feeder::resume::Resume;
 use crate::replay::feeder::{Feeder, Wake};
-use crate::replay::messages::{ControlMail, FileId, KeeperMail, SeenFile};
+use crate::replay::messages::{ControlMail, FileId, KeeperMail};
 
 /// Folders that are listed in one turn: a folder can have thousands of files.
 const LISTINGS_PER_TURN: usize = 4;
@@ -113,11 +114,13 @@ impl<D: Disk> Feeder<D> {
         let losses = source
             .catalog
             .handle_listing(entries, now, starting, byte_of);
-        // Entries of the plan that are in no file are the keeper's to forget: after the first listing, and when such a file has gone.
+        // Entries of the plan that are of no file are forgotten: after the first listing, and when such a file has gone.
         let forget = losses.iter().any(|loss| loss.file.is_none());
-        if source.resume.is_some() && (!source.listed || forget) {
+        if let Some(resume) = source.resume.as_mut().filter(|_| !source.listed || forget) {
             source.listed = true;
-            self.tell_seen(at);
+            let files = source.catalog.files().iter();
+            resume.forget_others(files.map(|file| (&*file.name, &file.meta)));
+            self.tell_forgotten(at);
         }
         for loss in losses {
             self.handle_loss(at, &loss);
@@ -129,17 +132,16 @@ impl<D: Disk> Feeder<D> {
         self.sources[at].count_files();
     }
 
-    fn tell_seen(&mut self, at: usize) {
-        let source = &self.sources[at];
-        let files = source.catalog.files().iter().map(|file| SeenFile {
-            name: Arc::clone(&file.name),
-            device: file.meta.device,
-            inode: file.meta.inode,
-        });
-        self.outbox.tell_keeper(KeeperMail::FilesSeen {
-            backend: source.info.id,
-            files: files.collect(),
-        });
+    /// Tells the keeper of entries of the plan that will never be used.
+    pub(super) fn tell_forgotten(&mut self, at: usize) {
+        let source = &mut self.sources[at];
+        if let Some(forgotten) = source.resume.as_mut().and_then(Resume::take_forgotten) {
+            self.outbox.tell_keeper(KeeperMail::EntriesForgotten {
+                backend: source.info.id,
+                files: forgotten.files,
+                legacy: forgotten.legacy,
+            });
+        }
     }
 
     /// Says what was lost, and lets go of a file that can't be read any more.

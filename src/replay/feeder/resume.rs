@@ -1,5 +1,7 @@
 //! Where each file goes on: the keeper's plan, an entry at a time.
 
+use std::collections::HashSet;
+
 use crate::replay::disk::LogMeta;
 use crate::replay::feeder::cursor::Cursor;
 use crate::replay::feeder::split::SettledRuns;
@@ -11,8 +13,18 @@ pub(super) struct Resume {
     plan: ResumePlan,
     /// Device, inode and index of each file's entry, ascending: a plan can have thousands.
     by_inode: Vec<(u64, u64, usize)>,
+    /// Used, or forgotten.
     used: Vec<bool>,
     legacy_used: Vec<bool>,
+    /// What is forgotten and not told yet.
+    forgotten: Forgotten,
+}
+
+/// Entries that will never be used.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    pub(super) files: Vec<usize>,
+    pub(super) legacy: Vec<usize>,
 }
 
 /// Where a file begins.
@@ -42,43 +54,97 @@ impl Resume {
             by_inode,
             used,
             legacy_used,
+            forgotten: Forgotten::default(),
+        }
+    }
+
+    /// What was forgotten since this was last asked, to be told to the keeper before anything that is opened.
+    pub(super) fn take_forgotten(&mut self) -> Option<Forgotten> {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        (forgotten != Forgotten::default()).then_some(forgotten)
+    }
+
+    fn forget(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.used[index], true) {
+            self.forgotten.files.push(index);
+        }
+    }
+
+    fn forget_legacy(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.legacy_used[index], true) {
+            self.forgotten.legacy.push(index);
+        }
+    }
+
+    /// Forgets whatever is of none of these files, which are all there are.
+    pub(super) fn forget_others<'a>(
+        &mut self,
+        files: impl Iterator<Item = (&'a str, &'a LogMeta)>,
+    ) {
+        let (mut keys, mut names) = (HashSet::new(), HashSet::new());
+        for (name, meta) in files {
+            keys.insert((meta.device, meta.inode));
+            names.insert(name);
+        }
+        for index in 0..self.used.len() {
+            let identity = &self.plan.files[index].identity;
+            if !keys.contains(&(identity.device, identity.inode)) {
+                self.forget(index);
+            }
+        }
+        for index in 0..self.legacy_used.len() {
+            if !names.contains(&*self.plan.legacy[index].name) {
+                self.forget_legacy(index);
+            }
         }
     }
 
     /// Where the file goes on that has this name, is this, and begins with `prefix`. It is known by what it is, not by its name;
     /// the original's status files know names only. A file with fewer bytes than were read of it is another one.
     pub(super) fn start(&mut self, name: &str, meta: &LogMeta, prefix: &[u8]) -> Start {
-        if let Some(index) = self.find(meta, prefix) {
+        let start = if let Some(index) = self.find(meta, prefix) {
             self.used[index] = true;
             let entry = &self.plan.files[index];
             let runs = entry.settled.as_slice().iter();
-            return Start {
+            Start {
                 cursor: Cursor::at(entry.line, entry.byte),
                 settled: runs.map(|run| run.first..run.end()).collect(),
                 entry: FileStart::Resumed(index),
-            };
-        }
-        if let Some(index) = self.find_legacy(name, meta) {
+            }
+        } else if let Some(index) = self.find_legacy(name, meta) {
             self.legacy_used[index] = true;
             // The original tells lines, not bytes: the file is read from its beginning, and these lines are passed over.
             let lines = self.plan.legacy[index].line;
-            return Start {
+            Start {
                 cursor: Cursor::default(),
                 settled: (lines > 0).then_some(0..lines).into_iter().collect(),
                 entry: FileStart::Legacy(index),
-            };
-        }
-        self.start_anew(meta)
+            }
+        } else {
+            return self.start_anew(name, meta);
+        };
+        self.forget_legacy_of(name);
+        start
     }
 
-    /// A file of which nothing is settled. What is known of its inode is of a file that it is no more; the keeper forgets that too.
-    pub(super) fn start_anew(&mut self, meta: &LogMeta) -> Start {
+    /// A file of which nothing is settled. What is known of its inode, or was by its name, is of a file that it is no more.
+    pub(super) fn start_anew(&mut self, name: &str, meta: &LogMeta) -> Start {
         let others: Vec<usize> = self.entries_of(meta).collect();
-        others.into_iter().for_each(|index| self.used[index] = true);
+        others.into_iter().for_each(|index| self.forget(index));
+        self.forget_legacy_of(name);
         Start {
             cursor: Cursor::default(),
             settled: SettledRuns::new(),
             entry: FileStart::New,
+        }
+    }
+
+    /// A status file of the original's is for the first log that is opened under its name, and for no later one.
+    fn forget_legacy_of(&mut self, name: &str) {
+        for index in 0..self.plan.legacy.len() {
+            if *self.plan.legacy[index].name == *name {
+                self.forget_legacy(index);
+            }
         }
     }
 

@@ -174,7 +174,9 @@ impl Desk {
                 self.expect_ledger().identify_file(file, identity)
             }
             KeeperMail::FileGone { file, .. } => self.file_gone(file, tools),
-            KeeperMail::FilesSeen { files, .. } => self.expect_ledger().files_seen(&files),
+            KeeperMail::EntriesForgotten { files, legacy, .. } => {
+                self.expect_ledger().forget_entries(&files, &legacy);
+            }
             KeeperMail::Settled { batch, .. } => self.hold_or_apply(Held::Settled(batch), tools),
             KeeperMail::Rejected(rejection) => self.held.push_back(Held::Rejected(rejection)),
             KeeperMail::Flush { epoch, .. } => self.begin_flush(epoch),

@@ -110,21 +110,6 @@ fn a_deleted_file_stays_open_until_what_was_read_of_it_is_settled() {
 }
 
 #[test]
-fn a_file_that_is_gone_before_it_is_begun_is_the_keepers_to_forget() {
-    let mut rig = Rig::new();
-    rig.disk.append("a:1", "01", &put("a"));
-    rig.add("a:1");
-    rig.plan(A, crate::replay::messages::ResumePlan::default());
-    rig.run();
-    assert_eq!(rig.seen[0].len(), 1);
-    rig.disk.remove("a:1", "01");
-    rig.hint_listing(A);
-    rig.run_for(SECOND);
-    assert_eq!(rig.seen[1..], [vec![]]);
-    assert_eq!(rig.infos[0].counters.load().log_files, 0);
-}
-
-#[test]
 fn a_file_that_the_keeper_deleted_is_let_go() {
     let mut rig = rig();
     let file = rig.opened[0].file;

@@ -95,6 +95,20 @@ impl MemDisk {
         self.world().folders.get_mut(backend).unwrap().remove(name);
     }
 
+    /// Takes a file out of its folder, and gives it for [`MemDisk::put`].
+    pub(super) fn take(&self, backend: &str, name: &str) -> u64 {
+        let mut world = self.world();
+        let folder = world.folders.get_mut(backend).unwrap();
+        folder.remove(name).unwrap()
+    }
+
+    /// Gives a file a name, beside those that it has.
+    pub(super) fn put(&self, backend: &str, name: &str, inode: u64) {
+        let mut world = self.world();
+        let folder = world.folders.entry(backend.to_owned()).or_default();
+        folder.insert(name.to_owned(), inode);
+    }
+
     pub(super) fn fail(&self, backend: &str, kind: Option<io::ErrorKind>) {
         self.world().failing = kind.map(|kind| (backend.to_owned(), kind));
     }

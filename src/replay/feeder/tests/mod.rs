@@ -1,6 +1,7 @@
 //! The feeder against a disk in memory, with the test as everybody else.
 
 mod changes;
+mod comeback;
 mod credit;
 mod disk;
 mod order;

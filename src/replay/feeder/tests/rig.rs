@@ -7,6 +7,11 @@ use std::time::Duration;
 use super::disk::MemDisk;
 use crate::binlog::{Method, Record, line};
 use crate::clock::Now;
+use crate::ledger::backend::BackendLedger;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::file::Place;
+use crate::ledger::segment::NewSegment;
+use crate::ledger::totals::{Tally, Totals};
 use crate::replay::chunk::Returns;
 use crate::replay::feeder::buffers::FeederBounds;
 use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, Turn};
@@ -14,7 +19,7 @@ use crate::replay::hints::Hints;
 use crate::replay::mailbox::{Mailbox, NoBell};
 use crate::replay::messages::{
     BackendId, BackendInfo, Batch, ControlMail, FeederMail, FeederSettings, FileId, FileOpened,
-    FileStart, KeeperMail, Rejection, ResumePlan, SeenFile, Segment, SegmentId, WorkerMail,
+    FileStart, KeeperMail, Rejection, ResumePlan, Segment, SegmentId, WorkerMail,
 };
 use crate::replay::spares::Spares;
 
@@ -52,7 +57,11 @@ pub(super) struct Rig {
     pub(super) segments: BTreeMap<SegmentId, Segment>,
     pub(super) rejected: Vec<Rejection>,
     pub(super) gone: Vec<FileId>,
-    pub(super) seen: Vec<Vec<SeenFile>>,
+    /// Entries of plans that will not be used: of files, and of the original's.
+    pub(super) forgotten: Vec<(Vec<usize>, Vec<usize>)>,
+    /// A real ledger for each backend, so that what the feeder says is held against what the keeper makes of it.
+    pub(super) ledgers: BTreeMap<BackendId, (u32, BackendLedger)>,
+    next_ledgers: BTreeMap<BackendId, (u32, BackendLedger)>,
     pub(super) flushed: Vec<u32>,
     pub(super) identified: Vec<FileId>,
     pub(super) control: Vec<ControlMail>,
@@ -155,7 +164,9 @@ impl Rig {
             segments: BTreeMap::new(),
             rejected: Vec::new(),
             gone: Vec::new(),
-            seen: Vec::new(),
+            forgotten: Vec::new(),
+            ledgers: BTreeMap::new(),
+            next_ledgers: BTreeMap::new(),
             flushed: Vec::new(),
             identified: Vec::new(),
             control: Vec::new(),
@@ -198,8 +209,17 @@ impl Rig {
         assert!(self.links.mailbox.send(mail).is_ok(), "there is room");
     }
 
-    pub(super) fn plan(&self, backend: BackendId, plan: ResumePlan) {
+    pub(super) fn plan(&mut self, backend: BackendId, plan: ResumePlan) {
         let epoch = self.epochs[&backend];
+        let ledger = BackendLedger::from_checkpoint(Checkpoint {
+            totals: Totals::default(),
+            resume: plan.clone(),
+        });
+        if epoch == 0 || self.flushed.last() == Some(&epoch) {
+            self.ledgers.insert(backend, (epoch, ledger));
+        } else {
+            self.next_ledgers.insert(backend, (epoch, ledger));
+        }
         self.send(FeederMail::Plan {
             backend,
             epoch,
@@ -293,9 +313,32 @@ impl Rig {
 
     fn handle_keeper_mail(&mut self, mail: KeeperMail) {
         match mail {
-            KeeperMail::FileOpened(opened) => self.opened.push(opened),
+            KeeperMail::FileOpened(opened) => {
+                let FileOpened {
+                    file,
+                    name,
+                    identity,
+                    start,
+                    ..
+                } = &opened;
+                let ledger = self.ledger(opened.backend);
+                ledger.open_file(*file, name, *identity, *start);
+                self.opened.push(opened);
+            }
             KeeperMail::Segment(segment) => {
                 assert!(self.opened.iter().any(|opened| opened.file == segment.file));
+                self.ledger(segment.backend).register(NewSegment {
+                    id: segment.segment,
+                    file: segment.file,
+                    first: Place {
+                        line: segment.first_line,
+                        byte: segment.first_byte,
+                    },
+                    end_byte: segment.end_byte,
+                    lines: segment.lines,
+                    settled_before: &segment.settled_before,
+                    written_unix: segment.written_unix,
+                });
                 if !self.stuck.contains(&segment.backend) {
                     self.send(FeederMail::SegmentDone {
                         backend: segment.backend,
@@ -308,14 +351,43 @@ impl Rig {
             }
             KeeperMail::Rejected(rejection) => {
                 assert!(self.segments.contains_key(&rejection.segment));
+                let ledger = self.ledger(rejection.backend);
+                ledger.settle(rejection.segment, rejection.line, Tally::Rejected);
                 self.rejected.push(*rejection);
             }
-            KeeperMail::FileGone { file, .. } => self.gone.push(file),
-            KeeperMail::FilesSeen { files, .. } => self.seen.push(files),
-            KeeperMail::Flushed { epoch, .. } => self.flushed.push(epoch),
-            KeeperMail::FileIdentified { file, .. } => self.identified.push(file),
+            KeeperMail::FileGone { backend, file } => {
+                self.ledger(backend).file_gone(file);
+                self.gone.push(file);
+            }
+            KeeperMail::EntriesForgotten {
+                backend,
+                files,
+                legacy,
+            } => {
+                self.ledger(backend).forget_entries(&files, &legacy);
+                self.forgotten.push((files, legacy));
+            }
+            KeeperMail::Flushed { backend, epoch, .. } => {
+                if let Some(next) = self.next_ledgers.remove(&backend) {
+                    self.ledgers.insert(backend, next);
+                }
+                self.flushed.push(epoch);
+            }
+            KeeperMail::FileIdentified {
+                backend,
+                file,
+                identity,
+            } => {
+                self.ledger(backend).identify_file(file, identity);
+                self.identified.push(file);
+            }
             other => panic!("the feeder does not say {other:?}"),
         }
+    }
+
+    fn ledger(&mut self, backend: BackendId) -> &mut BackendLedger {
+        let known = self.ledgers.get_mut(&backend);
+        &mut known.expect("a plan comes before files").1
     }
 
     fn handle_batch(&mut self, batch: &Batch) {
@@ -329,6 +401,14 @@ impl Rig {
             (&opened.name, segment.first_line)
         );
         let file = opened.name.to_string();
+        if let Some((epoch, ledger)) = self.ledgers.get_mut(&batch.backend)
+            && *epoch == batch.epoch
+            && !self.stuck.contains(&batch.backend)
+        {
+            for fed in &batch.records {
+                ledger.settle(origin.segment, fed.line, Tally::Applied);
+            }
+        }
         for fed in &batch.records {
             let bytes = &batch.chunk.bytes()[fed.at as usize..][..fed.bytes as usize];
             let record = Record::parse(bytes).expect("what is fed is a record");

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::rig::{B, LOG, NAME, Rig};
 use crate::ledger::checkpoint::Checkpoint;
-use crate::replay::messages::{FeederMail, FileId, FileStart, KeeperMail, ResumePlan, SeenFile};
+use crate::replay::messages::{FeederMail, FileId, FileStart, KeeperMail, ResumePlan};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
 const NEXT: &str = "2026-11-22-16-41.log";
@@ -273,22 +273,19 @@ fn an_entry_stays_while_its_logs_name_is_not_durably_gone() {
 }
 
 #[test]
-fn entries_of_files_that_are_gone_are_dropped_and_renamed_ones_kept() {
+fn entries_that_the_feeder_forgets_are_dropped_and_the_others_kept() {
     let mut rig = rig(&[2]);
     rig.write_log(NEXT, 1);
     rig.open(2, NEXT, FileStart::New);
     rig.pass(2);
     rig.restart();
-    assert_eq!(rig.plan().unwrap().files.len(), 2);
-    let meta = rig.disk.meta_of(NAME, LOG).unwrap();
-    let renamed = SeenFile {
-        name: "moved.log".into(),
-        device: meta.device,
-        inode: meta.inode,
-    };
-    rig.send(KeeperMail::FilesSeen {
+    let files = rig.plan().unwrap().files;
+    assert_eq!(files.len(), 2);
+    let gone = files.iter().position(|file| &*file.name == NEXT);
+    rig.send(KeeperMail::EntriesForgotten {
         backend: B,
-        files: vec![renamed],
+        files: vec![gone.unwrap()],
+        legacy: vec![],
     });
     rig.pass(2);
     let names: Vec<_> = checkpointed(&rig)

@@ -1,4 +1,4 @@
-//! A worker's driver on an io_uring: one call to the kernel a turn, for all that is to be sent and all that has come.
+//! A worker's driver on an io_uring: a call to the kernel a turn for all that is to be sent, and one for all that is to come.
 //!
 //! It drives the same [`Worker`] as `worker_mio` does, and keeps the same promises. A connection, by what is under way on it:
 //!
@@ -7,7 +7,10 @@
 //! ```
 //!
 //! What the system took of a send is told to the worker when it is done, so that a part of a target closes the connection as it does with mio: no send waits
-//! in the kernel for the rest of itself (no `MSG_WAITALL`). Memory is the ring's matter ([`Ring`]).
+//! in the kernel for the rest of itself (no `MSG_WAITALL`).
+//!
+//! **No wait asks for a completion that may not come before another is handled.** So what came of the sends is taken before the wait, and what is waited for
+//! are answers to requests that are sent to their end. Memory is the ring's matter ([`Ring`]).
 
 mod connections;
 mod gather;
@@ -46,6 +49,7 @@ fn drive(worker: &mut Worker, connections: &mut Connections, clock: Clock) -> io
         let now = clock.now();
         worker.take_mail(now);
         connections.act_all(worker, now);
+        connections.submit(worker, now)?;
         let handed_over = worker.hand_over(now);
         if worker.is_stopped() && handed_over {
             return Ok(());

@@ -210,7 +210,10 @@ impl Ring {
         body: Option<Share>,
         patience: Patience,
     ) -> bool {
-        let fate = self.fate(Operation::Send);
+        let fate = match &mut self.interference {
+            None => Fate::Goes,
+            Some(interference) => interference.send_fate(patience),
+        };
         let socket = &mut self.memory.sockets[id.0];
         if socket.is_sending || socket.is_closing {
             self.released.extend(body.map(|share| share.chunk));
@@ -308,6 +311,17 @@ impl Ring {
     /// The next thing that is done. Gives none when all that was there at the last call is told, and looks again at the next.
     pub fn poll_done(&mut self) -> Option<Done> {
         self.done.pop_front().or_else(|| self.received.pop_front())
+    }
+
+    /// The same, but for bytes that have come: they stay for [`Ring::poll_done`].
+    pub fn poll_done_but_received(&mut self) -> Option<Done> {
+        self.done.pop_front()
+    }
+
+    /// How often bytes came, or an end, that [`Ring::poll_done`] has not told.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.received.len()
     }
 
     /// The bytes that have come.

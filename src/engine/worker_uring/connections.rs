@@ -16,7 +16,7 @@ struct Connection {
     socket: SocketId,
     is_made: bool,
     sending: Option<Sending>,
-    /// Something was sent since bytes last came: an answer is to come.
+    /// Whole requests were sent since bytes last came: an answer comes without anything more being done here.
     is_asked: bool,
 }
 
@@ -31,8 +31,8 @@ struct Sending {
 pub(super) struct Connections {
     ring: Ring,
     by_slot: Vec<Option<Connection>>,
-    /// Sends without patience since the last wait: each is done as soon as it is submitted, with a completion that is not an answer.
-    done_at_once: usize,
+    /// Sends without patience were pushed and not submitted: each is done as soon as it is.
+    has_unsubmitted: bool,
     /// Connections whose answers are to come.
     asked: usize,
 }
@@ -42,7 +42,7 @@ impl Connections {
         Self {
             ring,
             by_slot: Vec::new(),
-            done_at_once: 0,
+            has_unsubmitted: false,
             asked: 0,
         }
     }
@@ -52,20 +52,45 @@ impl Connections {
         self.asked
     }
 
-    /// Submits all, and waits for `want` answers for a while, or for anything until `timeout` is over.
+    /// Submits sends that don't wait for room, and tells the worker what the system took of them.
+    ///
+    /// This comes before any wait. What follows a send that was short, refused or failed is pushed
+    /// here, so its answer never depends on a completion that somebody would have to take first;
+    /// and the time for the answer begins when the send ends, not when the wait does.
+    pub(super) fn submit(&mut self, worker: &mut Worker, now: Now) -> io::Result<()> {
+        if !std::mem::take(&mut self.has_unsubmitted) {
+            return Ok(());
+        }
+        self.ring.wait(0, Duration::ZERO)?;
+        self.ring.take_completions();
+        while let Some(done) = self.ring.poll_done_but_received() {
+            self.handle(done, worker, now);
+        }
+        Ok(())
+    }
+
+    /// Submits what is left, and waits until `want` answers are there, for a while, or for anything
+    /// until `timeout` is over.
+    ///
+    /// Whatever it waits for comes by itself: `want` is at most the number of connections whose
+    /// requests are sent to their end.
     pub(super) fn wait(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
-        let beside = std::mem::take(&mut self.done_at_once);
-        if timeout.is_zero() {
-            return self.ring.wait(0, timeout);
+        let here = self.ring.received();
+        let left = want.saturating_sub(here);
+        if timeout.is_zero() || left == 0 {
+            return match here {
+                0 => self.ring.wait(0, Duration::ZERO),
+                _ => Ok(()),
+            };
         }
-        if want > 1 {
-            self.ring.wait(beside + want, timeout.min(RING_GATHER))?;
-            if self.ring.has_completions() || timeout <= RING_GATHER {
-                return Ok(());
-            }
-            return self.ring.wait(1, timeout - RING_GATHER);
+        if left == 1 && here == 0 {
+            return self.ring.wait(1, timeout);
         }
-        self.ring.wait(beside + 1, timeout)
+        self.ring.wait(left, timeout.min(RING_GATHER))?;
+        if here > 0 || self.ring.has_completions() || timeout <= RING_GATHER {
+            return Ok(());
+        }
+        self.ring.wait(1, timeout - RING_GATHER)
     }
 
     pub(super) fn act_all(&mut self, worker: &mut Worker, now: Now) {
@@ -118,6 +143,7 @@ impl Connections {
     }
 
     /// Sends what is outgoing, unless something is on its way: then the rest goes when that is done.
+    /// Where nothing is left to be sent, an answer is to come.
     fn transmit(&mut self, slot: usize, patience: Patience, worker: &Worker) {
         let Some(connection) = &mut self.by_slot[slot] else {
             return;
@@ -127,6 +153,9 @@ impl Connections {
         }
         let [head, body] = worker.outgoing(slot);
         if head.is_empty() && body.is_empty() {
+            if !std::mem::replace(&mut connection.is_asked, true) {
+                self.asked += 1;
+            }
             return;
         }
         let share = match body {
@@ -142,11 +171,7 @@ impl Connections {
             return;
         }
         connection.sending = Some(Sending { patience, bytes });
-        self.done_at_once += usize::from(patience == Patience::None);
-        if !connection.is_asked {
-            connection.is_asked = true;
-            self.asked += 1;
-        }
+        self.has_unsubmitted |= patience == Patience::None;
     }
 
     /// Gives 1 where something came or ended, 0 where something of ours was done.

@@ -2,6 +2,8 @@
 //!
 //! An operation that is made to fail never reaches the kernel, so that its memory is not in use when its completion says so.
 
+use super::Patience;
+
 /// An operation, by what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -44,6 +46,11 @@ pub trait Interference: Send {
     /// About an operation that is about to be pushed.
     fn fate(&mut self, _: Operation) -> Fate {
         Fate::Goes
+    }
+
+    /// About a send, which waits for room or does not.
+    fn send_fate(&mut self, _: Patience) -> Fate {
+        self.fate(Operation::Send)
     }
 
     /// About one on files.

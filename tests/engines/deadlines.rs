@@ -1,0 +1,55 @@
+//! An answer that does not come is late after `response_timeout`, and not after twice that.
+
+use std::time::Duration;
+
+use hustdbsync::config::EngineName;
+use hustdbsync::standin::{Act, On, Rule, Script};
+use serde_json::json;
+
+use crate::fixture::{Fixture, engines};
+use crate::proxy::Manner;
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections that are given up, of which the quickest counts: a busy machine may hold up the others.
+const GIVEN_UP: usize = 3;
+
+#[track_caller]
+fn check(engine: EngineName, value_bytes: usize) {
+    let mut fixture = Fixture::new(1, Manner::default());
+    let silence = Rule::new(On::Mutations, Act::Silence);
+    let standin = &fixture.backends[0].standin;
+    standin.set_script(Script::default().rule(silence)).unwrap();
+    fixture.write(0, 1, value_bytes);
+    let settings = json!({
+        "threads": 1,
+        "connections_per_backend": 1,
+        "response_timeout": "1s",
+    });
+    fixture.start(engine, settings, None);
+    let given_up = || {
+        let passed = fixture.backends[0].proxy.passed().into_iter();
+        let times = passed.filter_map(|one| Some(one.ended? - one.began?));
+        times.collect::<Vec<_>>()
+    };
+    fixture.wait("connections are given up", || given_up().len() >= GIVEN_UP);
+    let quickest = given_up().into_iter().min().expect("there are some");
+    // What the proxy saw first was sent a little earlier.
+    let range = TIMEOUT * 9 / 10..TIMEOUT * 3 / 2;
+    assert!(
+        range.contains(&quickest),
+        "{engine:?}, {value_bytes} B: after {quickest:?}"
+    );
+    let standin = &fixture.backends[0].standin;
+    standin.set_script(Script::default()).unwrap();
+    fixture.wait_settled(|_| {});
+    fixture.finish();
+}
+
+#[test]
+fn an_answer_is_late_after_response_timeout_whatever_engine_waits_for_it() {
+    for engine in engines() {
+        // One that a socket takes at once, and one of which it takes a part.
+        check(engine, 100);
+        check(engine, 8 << 20);
+    }
+}

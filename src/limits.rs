@@ -29,6 +29,9 @@ pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
 /// How much of it at once. Of a larger piece the kernel would only take what its disks take in one request.
 pub const READ_AHEAD_PIECE_BYTES: u32 = 512 * 1024;
 
+/// Bytes of the file with the backends' login that are read: more than any login has.
+pub const LOGIN_FILE_BYTES_MAX: u64 = 64 * 1024;
+
 /// First bytes of a log file that take part in its identity.
 pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 

@@ -11,6 +11,7 @@ use super::status::StatusTarget;
 use super::status::client::{self, in_query};
 use super::{Failure, backend_name};
 use crate::engine::files::StateLock;
+use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::try_lock;
 use crate::limits::{DRAIN_EXTRA_MS, KEEPER_END_MS, RATE_MAX, THREAD_END_MS};
 use crate::status::ask::parse_rate;
@@ -118,7 +119,7 @@ impl Held {
     fn look(state: &Path) -> Option<Self> {
         let path = StateLock::path(state);
         Some(Self {
-            file: File::open(&path).ok()?,
+            file: open_regular(&path, File::options().read(true), Links::Followed).ok()?,
             holder: fs::read_to_string(&path).ok()?,
             path,
         })

@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{BackendName, Config, NotFound, locate};
+use crate::engine::os::process::ignore_file_size_signal;
 use crate::engine::signals;
 
 pub use logging::LevelHandle;
@@ -220,6 +221,7 @@ impl Cli {
 /// Runs what the arguments ask for. `S` is the server that `run` starts.
 #[must_use]
 pub fn execute<S: Server>(cli: Cli) -> ExitCode {
+    ignore_file_size_signal();
     let given = cli.place.config.as_deref();
     if !cli.is_server() {
         signals::let_through();

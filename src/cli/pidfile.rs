@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::process;
 use crate::engine::files::FILE_MODE;
+use crate::engine::os::files::{Links, open_regular, read_regular};
 
 /// Linux gives no process a number above this (`PID_MAX_LIMIT`).
 const PID_MAX: u32 = 1 << 22;
+/// More than any pid file has. One is read only this far.
+const PID_FILE_BYTES_MAX: u64 = 64;
 
 /// What a pid file says.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub(super) fn beside(config: &Path) -> PathBuf {
 
 /// Reads a pid file; `proc` is the folder of `/proc`.
 pub(super) fn look(path: &Path, proc: &Path) -> io::Result<Found> {
-    let text = match fs::read(path) {
+    let text = match read_regular(path, PID_FILE_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
         Err(error) => return Err(error),
@@ -113,7 +116,8 @@ impl PidFile {
 
     /// Removes the file, unless it has become somebody else's.
     pub(super) fn remove(self) {
-        let ours = fs::read(&self.path).is_ok_and(|text| parse(&text) == Some(std::process::id()));
+        let ours = read_regular(&self.path, PID_FILE_BYTES_MAX)
+            .is_ok_and(|text| parse(&text) == Some(std::process::id()));
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the pid file stays; the next start replaces it");
         }
@@ -122,12 +126,13 @@ impl PidFile {
 
 /// Writes a file that others than its group can't read, whatever the umask.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::File::options()
+    let mut options = fs::File::options();
+    options
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(FILE_MODE)
-        .open(path)?;
+        .mode(FILE_MODE);
+    let mut file = open_regular(path, &mut options, Links::Followed)?;
     file.write_all(text.as_bytes())
 }
 

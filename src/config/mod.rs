@@ -141,10 +141,19 @@ fn plain(path: &Path) -> PathBuf {
 /// The bytes of a file of sensible size.
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::{Error, ErrorKind, Read};
+    use std::os::unix::fs::OpenOptionsExt;
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        let why = "it is not a regular file, and a configuration has to be one";
+        return Err(Error::new(ErrorKind::InvalidInput, why));
+    }
     let mut text = Vec::new();
-    std::fs::File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut text)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(Error::new(
             ErrorKind::FileTooLarge,

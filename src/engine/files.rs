@@ -26,7 +26,9 @@ pub use read_ahead::ReadAhead;
 use self::chains::Chains;
 use self::paths::{Paths, at};
 use self::read_ahead::Asked;
-use crate::engine::os::files::{Lease, advise_sequential, end_lease, take_lease};
+use crate::engine::os::files::{
+    Lease, Links, advise_sequential, end_lease, open_folder, open_regular, take_lease,
+};
 use crate::engine::os::ring::files::FileRing;
 use crate::replay::chain::{Begun, Chain, Ended, Ticket};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
@@ -114,19 +116,8 @@ impl Disk for RealDisk {
 
     fn open_log(&mut self, backend: &str, name: &str) -> io::Result<RealLog> {
         let path = self.paths.log(backend, name)?;
-        // Without O_NONBLOCK, opening a pipe would wait for its writer.
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(&path)
-            .map_err(at(&path))?;
-        if !file.metadata().map_err(at(&path))?.is_file() {
-            return Err(at(&path)(io::Error::new(
-                ErrorKind::InvalidInput,
-                "not a regular file",
-            )));
-        }
+        let mut options = OpenOptions::new();
+        let file = open_regular(&path, options.read(true), Links::Refused).map_err(at(&path))?;
         advise_sequential(&file);
         Ok(RealLog {
             file,
@@ -154,6 +145,7 @@ impl Disk for RealDisk {
         Ok(match take_lease(&log.file).map_err(at(&log.path))? {
             Lease::Given => Claim::Alone,
             Lease::Writers => Claim::Writers,
+            Lease::NotPermitted => Claim::NotPermitted,
             Lease::Unavailable => Claim::Unknown,
         })
     }
@@ -177,20 +169,16 @@ impl Disk for RealDisk {
 
     fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.paths.log(backend, name)?;
-        let opened = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(FILE_MODE)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path);
-        opened
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(FILE_MODE);
+        open_regular(&path, &mut options, Links::Refused)
             .and_then(|mut file| file.write_all(bytes))
             .map_err(at(&path))
     }
 
     fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
         let path = self.paths.log(backend, name)?;
-        File::open(&path)
+        read_only(&path)
             .and_then(|file| file.sync_all())
             .map_err(at(&path))
     }
@@ -222,7 +210,7 @@ impl Disk for RealDisk {
         bytes_max: usize,
     ) -> io::Result<Option<Vec<u8>>> {
         let path = self.paths.state(backend, name)?;
-        let Some(file) = none_if_missing(File::open(&path)).map_err(at(&path))? else {
+        let Some(file) = none_if_missing(read_only(&path)).map_err(at(&path))? else {
             return Ok(None);
         };
         let mut bytes = Vec::new();
@@ -240,7 +228,7 @@ impl Disk for RealDisk {
         into: &mut [u8],
     ) -> io::Result<usize> {
         let path = self.paths.state(backend, name)?;
-        File::open(&path)
+        read_only(&path)
             .and_then(|file| read_at(&file, offset, into))
             .map_err(at(&path))
     }
@@ -263,11 +251,7 @@ impl Disk for RealDisk {
 
     fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
         let path = self.paths.state(backend, name)?;
-        let opened = OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path);
-        opened
+        open_regular(&path, OpenOptions::new().write(true), Links::Refused)
             .and_then(|file| file.set_len(bytes))
             .map_err(at(&path))
     }
@@ -281,7 +265,7 @@ impl Disk for RealDisk {
     fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
         let path = self.paths.state(backend, name)?;
         // Opened anew, as errors of writing back belong to the file and are told to whoever syncs first.
-        File::open(&path)
+        read_only(&path)
             .and_then(|file| file.sync_all())
             .map_err(at(&path))
     }
@@ -325,6 +309,11 @@ impl Disk for RealDisk {
     }
 }
 
+/// Opens a file of ours to read or sync it.
+fn read_only(path: &Path) -> io::Result<File> {
+    open_regular(path, OpenOptions::new().read(true), Links::Followed)
+}
+
 fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -357,7 +346,7 @@ fn utf8_name(entry: &DirEntry) -> Option<String> {
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)
+    open_folder(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(at(folder))
 }

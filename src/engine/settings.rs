@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::binlog::request::Template;
 use crate::config::{Config, Login};
+use crate::engine::os::files::read_regular;
 use crate::engine::probe::ProbeLimits;
-use crate::limits::FILE_CLOSED_EXTRA_MS;
+use crate::limits::{FILE_CLOSED_EXTRA_MS, LOGIN_FILE_BYTES_MAX};
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{FeederSettings, KeeperSettings};
 use crate::replay::monitor::MonitorSettings;
@@ -48,7 +49,7 @@ impl Settings {
         let path = &config.sync.auth_path;
         let about =
             |cause: String| SettingsError(format!("sync.auth_path {}: {cause}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| {
+        let bytes = read_regular(path, LOGIN_FILE_BYTES_MAX).map_err(|error| {
             about(format!(
                 "{error}; it is to hold user:password for the backends, readable for this user"
             ))

@@ -40,6 +40,8 @@ pub enum Claim {
     Writers,
     /// The file system does not tell (no leases): only the grace period protects.
     Unknown,
+    /// This process is not told, as it lacks the right to ask: only the grace period protects.
+    NotPermitted,
 }
 
 /// The disk under the logs and under our state.
@@ -82,7 +84,7 @@ pub trait Disk {
     /// Asks whether nobody writes to the log, and holds off new writers until the claim or the log is dropped.
     ///
     /// # Errors
-    /// What the system says, `Claim::Unknown` excepted.
+    /// What the system says, those with a `Claim` of their own excepted.
     fn claim_log(&mut self, log: &Self::Log) -> io::Result<Claim>;
 
     /// Gives a claim up, if there is one, and lets writers go on.

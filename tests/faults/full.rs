@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -103,6 +104,80 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     assert!(said.contains("its state can be written again"), "{said}");
     process.terminate();
     compare("a full disk", &home, &standin, &story);
+}
+
+#[test]
+fn a_bound_on_the_length_of_files_is_an_error_and_not_the_end() {
+    let home = Home::new();
+    let standin = standin();
+    // What it says goes behind what is there already: this bound is its log's too.
+    fs::write(home.path("stderr"), vec![b'\n'; 4096]).unwrap();
+    let mut process = Process::start_with_short_files(&home, 0);
+    let mut status = None;
+    let ended = wait_for(LONG, || {
+        status = process.ended();
+        status.is_some()
+    });
+    assert!(ended, "it runs although it can't write its lock");
+    assert_eq!(status.unwrap().signal(), None, "SIGXFSZ has killed it");
+
+    // With room for all but the rejected lines.
+    let line = [&[b'x'; 2000][..], b"\n"].concat();
+    let folder = home.logs().join(standin.name());
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("2026-11-22-16-40.log"), line.repeat(8)).unwrap();
+    fs::remove_file(home.path("stderr")).unwrap();
+    let mut process = Process::start_with_short_files(&home, 16);
+    assert!(
+        wait_for(LONG, || home.said().contains("LimitFSIZE=")),
+        "{}",
+        home.said()
+    );
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(process.ended(), None, "{}", home.said());
+    process.kill();
+    // Without the bound it goes on, and every line is there once.
+    let process = Process::start(&home);
+    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    assert!(drained, "{}", home.said());
+    process.terminate();
+    assert_eq!(home.rejected(&standin.name()).len(), 8);
+}
+
+#[test]
+fn rejected_lines_that_go_to_a_pipe_hold_up_their_backend_alone() {
+    let home = Home::new();
+    let (piped, other) = (standin(), standin());
+    let state = home.path("status").join(piped.name());
+    fs::create_dir_all(&state).unwrap();
+    let made = Command::new("mkfifo")
+        .arg(state.join("rejected.jsonl"))
+        .status();
+    assert!(made.unwrap().success());
+    for backend in [&piped, &other] {
+        let folder = home.logs().join(backend.name());
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("2026-11-22-16-40.log"), "no record\n").unwrap();
+    }
+    let process = Process::start(&home);
+    let drained = wait_for(LONG, || home.log_names(&other.name()).is_empty());
+    assert!(drained, "{}", home.said());
+    assert!(
+        wait_for(LONG, || {
+            let said = home.said();
+            let mut lines = said.lines();
+            lines.any(|line| line.contains(&piped.name()) && line.contains("not a regular file"))
+        }),
+        "{}",
+        home.said()
+    );
+    assert_eq!(home.log_names(&piped.name()).len(), 1);
+    // Once it is moved away, its backend goes on without a restart.
+    fs::remove_file(state.join("rejected.jsonl")).unwrap();
+    let drained = wait_for(LONG, || home.log_names(&piped.name()).is_empty());
+    assert!(drained, "{}", home.said());
+    process.terminate();
+    assert_eq!(home.rejected(&piped.name()).len(), 1);
 }
 
 #[test]

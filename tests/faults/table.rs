@@ -131,6 +131,7 @@ const ROWS: &[Row] = &[
     Row { call: "unlink", about: LOG, both: &[EACCES, EBUSY, EIO, EROFS], deletes: false, ..ROW },
     Row { call: "fcntl", about: LOG, both: &[EAGAIN], says: Says::Nothing, deletes: false, ..ROW },
     Row { call: "fcntl", about: LOG, both: &[EINVAL], says: Says::Words("cannot tell"), ..ROW },
+    Row { call: "fcntl", about: LOG, both: &[EACCES], says: Says::Words("lacks CAP_LEASE"), ..ROW },
     Row { call: "fsync", about: LOGS, both: &[EIO, ENOSPC], ..ROW },
     Row { call: "read", about: "inotify", both: &[EIO], once: &[EINTR, EAGAIN], says: Says::Nothing, ..ROW },
     Row { call: "inotify_add_watch", about: LOGS, both: &[ENOSPC, EACCES], stir: Stir::Start, says: Says::CauseAnd("cannot watch"), ..ROW },

@@ -19,15 +19,20 @@ impl Process {
 
     /// As [`Process::start`], with these variables in its environment.
     pub(crate) fn start_with(home: &Home, environment: &[(&str, &str)]) -> Self {
-        Self::spawn(home, environment, None)
+        Self::spawn(home, environment, "")
     }
 
     /// As [`Process::start`], with so many open files at the most.
     pub(crate) fn start_bounded(home: &Home, open_files: u32) -> Self {
-        Self::spawn(home, &[], Some(open_files))
+        Self::spawn(home, &[], &format!("ulimit -n {open_files} && "))
     }
 
-    fn spawn(home: &Home, environment: &[(&str, &str)], open_files: Option<u32>) -> Self {
+    /// As [`Process::start`], with files of so many blocks (of 512 bytes) at the most.
+    pub(crate) fn start_with_short_files(home: &Home, blocks: u32) -> Self {
+        Self::spawn(home, &[], &format!("ulimit -f {blocks} && "))
+    }
+
+    fn spawn(home: &Home, environment: &[(&str, &str)], bound: &str) -> Self {
         let config = home.path("sync_server.json");
         if !config.exists() {
             home.write_config();
@@ -39,10 +44,6 @@ impl Process {
             .unwrap();
         writeln!(stderr, "-- a process starts").unwrap();
         // A shell sets the bound and becomes the server, with its number.
-        let bound = match open_files {
-            Some(most) => format!("ulimit -n {most} && "),
-            None => String::new(),
-        };
         let child = Command::new("sh")
             .arg("-c")
             // As systemd says whose watchdog it is: a number that nobody can know before.

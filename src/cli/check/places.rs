@@ -6,10 +6,9 @@ use std::path::Path;
 
 use super::Findings;
 use crate::config::{Config, Login};
+use crate::engine::os::files::read_regular;
 use crate::engine::os::process::{Access, may_access};
-
-/// More than any login has. The file is read only this far.
-const LOGIN_FILE_BYTES_MAX: u64 = 64 << 10;
+use crate::limits::LOGIN_FILE_BYTES_MAX;
 
 /// `sync.logs_path`: a folder that we can read and delete in.
 pub(super) fn logs(config: &Config, findings: &mut Findings) {
@@ -103,17 +102,8 @@ pub(super) fn login(config: &Config, findings: &mut Findings) {
 }
 
 fn read_login(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
-    use std::io::Read;
-    // Looked at before it is opened: to open a pipe would wait for its other end.
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is no file"));
-    }
-    let mut text = Vec::new();
-    fs::File::open(path)?
-        .take(LOGIN_FILE_BYTES_MAX)
-        .read_to_end(&mut text)?;
-    Ok((text, metadata.permissions().mode()))
+    let text = read_regular(path, LOGIN_FILE_BYTES_MAX)?;
+    Ok((text, fs::metadata(path)?.permissions().mode()))
 }
 
 /// The folder of the configuration, where a daemon has its pid file and log.
@@ -180,7 +170,7 @@ mod tests {
             &[],
         );
         fs::create_dir(home.path("htpasswd")).unwrap();
-        home.check(&["sync.auth_path: ~/htpasswd: it is no file; give a readable file whose first line is user:password"], &[]);
+        home.check(&["sync.auth_path: ~/htpasswd: is a directory; give a readable file whose first line is user:password"], &[]);
     }
 
     #[test]

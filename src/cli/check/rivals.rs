@@ -10,6 +10,7 @@ use crate::cli::pidfile::{self, Found};
 use crate::cli::port_owner;
 use crate::config::Config;
 use crate::engine::files::StateLock;
+use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::try_lock;
 
 /// Who holds the port where a unit asks for that.
@@ -55,7 +56,7 @@ pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
 /// The lock that keeps two sync servers off one set of logs.
 pub(super) fn lock(config: &Config, findings: &mut Findings) {
     let path = StateLock::path(&config.state_path());
-    let file = match File::open(&path) {
+    let file = match open_regular(&path, File::options().read(true), Links::Followed) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return;

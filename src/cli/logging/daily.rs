@@ -9,6 +9,7 @@ use jiff::civil::Date;
 
 use crate::cli::rotation::Followed;
 use crate::engine::files::{FILE_MODE, FOLDER_MODE};
+use crate::engine::os::files::{Links, open_regular};
 
 /// Writes to the file of the day that `today` tells.
 pub(super) struct DailyFile<F> {
@@ -50,11 +51,10 @@ impl<F: FnMut() -> Date> DailyFile<F> {
 }
 
 fn append(folder: &Path, date: Date) -> io::Result<File> {
-    File::options()
-        .create(true)
-        .append(true)
-        .mode(FILE_MODE)
-        .open(folder.join(format!("{date}.log")))
+    let path = folder.join(format!("{date}.log"));
+    let mut options = File::options();
+    options.create(true).append(true).mode(FILE_MODE);
+    open_regular(&path, &mut options, Links::Followed)
 }
 
 impl<F: FnMut() -> Date> Write for DailyFile<F> {

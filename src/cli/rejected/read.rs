@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 use super::select::Selection;
+use crate::engine::os::files::{Links, open_regular};
 use crate::ledger::rejected::{self, RejectedLine};
 
 /// The backends that have state and are selected, in the order of their names.
@@ -40,7 +41,8 @@ pub(super) fn each(
         let path = state.join(backend).join(rejected::NAME);
         let named =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let mut lines = BufReader::new(File::open(&path).map_err(named)?);
+        let open = |path: &Path| open_regular(path, File::options().read(true), Links::Followed);
+        let mut lines = BufReader::new(open(&path).map_err(named)?);
         let mut line = Vec::new();
         loop {
             line.clear();

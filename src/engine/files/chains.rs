@@ -26,6 +26,8 @@ use std::time::Instant;
 use slab::Slab;
 
 use super::paths::{Paths, at};
+use super::read_only;
+use crate::engine::os::files::open_folder;
 use crate::engine::os::ring::files::{Call, Done, FileRing};
 use crate::limits::RING_CHAINS;
 use crate::replay::chain::{Chain, Ended, Step, StepError, Ticket};
@@ -166,7 +168,7 @@ impl Running {
         Ok(Some(match step {
             Step::SyncLogFolder => {
                 self.path = paths.log_folder(backend)?;
-                match File::open(&self.path) {
+                match open_folder(&self.path) {
                     // What does not exist has no names.
                     Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                     opened => Call::Sync {
@@ -189,7 +191,7 @@ impl Running {
                 self.path = paths.state(backend, name)?;
                 let file = match self.written.take() {
                     Some(file) => file,
-                    None => File::open(&self.path).map_err(at(&self.path))?,
+                    None => read_only(&self.path).map_err(at(&self.path))?,
                 };
                 Call::Sync { file }
             }
@@ -207,7 +209,7 @@ impl Running {
                 } else {
                     paths.state_folder(backend)?
                 };
-                let file = File::open(&self.path).map_err(at(&self.path))?;
+                let file = open_folder(&self.path).map_err(at(&self.path))?;
                 Call::Sync { file }
             }
         }))

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::engine::files::{FILE_MODE, FOLDER_MODE};
+use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::{try_lock, unlock};
 
 /// Bytes of the lock file that are looked at for the holder's process id.
@@ -69,9 +70,8 @@ impl StateLock {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(FILE_MODE)
-            .custom_flags(libc::O_NOFOLLOW);
-        let mut file = options.open(&path).map_err(io)?;
+            .mode(FILE_MODE);
+        let mut file = open_regular(&path, &mut options, Links::Refused).map_err(io)?;
         if !try_lock(&file).map_err(io)? {
             let holder = holder(&mut file);
             return Err(LockError::Held { path, holder });

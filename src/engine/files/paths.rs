@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::engine::os::files::{Links, open_regular};
+
 /// Of every file that we make: its owner's, and its group's to read.
 pub const FILE_MODE: u32 = 0o640;
 /// Of every folder that we make.
@@ -44,11 +46,8 @@ impl Paths {
         options: &mut OpenOptions,
     ) -> io::Result<(File, PathBuf)> {
         let path = self.state(backend, name)?;
-        options
-            .create(true)
-            .mode(FILE_MODE)
-            .custom_flags(libc::O_NOFOLLOW);
-        let opened = options.open(&path).or_else(|error| {
+        options.create(true).mode(FILE_MODE);
+        let opened = open_regular(&path, options, Links::Refused).or_else(|error| {
             if error.kind() != ErrorKind::NotFound {
                 return Err(error);
             }
@@ -56,7 +55,7 @@ impl Paths {
                 .recursive(true)
                 .mode(FOLDER_MODE)
                 .create(self.state_folder(backend)?)?;
-            options.open(&path)
+            open_regular(&path, options, Links::Refused)
         });
         Ok((opened.map_err(at(&path))?, path))
     }
@@ -74,7 +73,23 @@ fn plain(name: &str) -> io::Result<&str> {
     Ok(name)
 }
 
-/// Puts the path in front of what the system says.
+/// Puts the path in front of what the system says, and what to do behind it where that is known.
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
-    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    |error| {
+        let to_do = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "; allow it to the user that runs hustdbsync (owner, group and mode of it and of the folders above)"
+            }
+            _ if error.raw_os_error() == Some(libc::EIO) => {
+                "; its disk fails: the kernel's log says more (dmesg)"
+            }
+            ErrorKind::StorageFull => "; make room on its disk",
+            ErrorKind::QuotaExceeded => "; make room, or raise this user's quota on its disk",
+            ErrorKind::FileTooLarge => {
+                "; this process may not write files that long: raise its limit (ulimit -f, systemd: LimitFSIZE=)"
+            }
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("{}: {error}{to_do}", path.display()))
+    }
 }

@@ -73,17 +73,75 @@ fn a_listing_and_an_open_log_say_the_same_and_follow_the_file() {
     assert_eq!(home.disk.read_log(&log, 5, &mut piece).unwrap(), 0);
 }
 
+/// Makes a pipe that nobody has open.
+fn make_pipe(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn state_that_is_a_pipe_is_an_error_and_holds_nobody_up() {
+    let home = home();
+    for folder in [home.state(""), home.log("")] {
+        fs::create_dir_all(&folder).unwrap();
+        make_pipe(&folder.join("pipe"));
+    }
+    let (told, answer) = std::sync::mpsc::channel();
+    let mut disk = home.disk;
+    std::thread::spawn(move || {
+        let name = "pipe";
+        let mut piece = [0; 4];
+        let outcomes = [
+            ("read", disk.read_state(B, name, 9).map(drop)),
+            (
+                "read at",
+                disk.read_state_at(B, name, 0, &mut piece).map(drop),
+            ),
+            ("write", disk.write_state(B, name, b"x")),
+            ("append", disk.append_state(B, name, b"x").map(drop)),
+            ("truncate", disk.truncate_state(B, name, 0)),
+            ("sync", disk.sync_state(B, name)),
+            ("stage", disk.stage_log(B, name, b"x")),
+            ("sync staged", disk.sync_staged_log(B, name)),
+        ];
+        let _ = told.send(outcomes);
+    });
+    let outcomes = answer.recv_timeout(std::time::Duration::from_secs(20));
+    for (doing, outcome) in outcomes.expect("a pipe is waited for") {
+        let said = outcome.unwrap_err().to_string();
+        assert!(
+            said.contains("/pipe: it is not a regular file"),
+            "{doing}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_write_that_finds_no_room_says_what_to_do() {
+    for (error, to_do) in [
+        (libc::ENOSPC, "make room"),
+        (libc::EDQUOT, "quota"),
+        (libc::EFBIG, "LimitFSIZE="),
+    ] {
+        let said = at(Path::new("/state/checkpoint.new"))(io::Error::from_raw_os_error(error));
+        let said = said.to_string();
+        let cause = format!("(os error {error})");
+        assert!(
+            said.starts_with("/state/checkpoint.new: ")
+                && said.contains(&cause)
+                && said.contains(to_do),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn links_pipes_and_folders_are_no_logs() {
     let mut home = home();
     fs::write(home.log(LOG), b"").unwrap();
     symlink(home.log(LOG), home.log("link")).unwrap();
     fs::create_dir(home.log("folder")).unwrap();
-    let made = std::process::Command::new("mkfifo")
-        .arg(home.log("pipe"))
-        .status()
-        .unwrap();
-    assert!(made.success());
+    make_pipe(&home.log("pipe"));
     for name in ["link", "folder", "pipe"] {
         assert!(home.disk.open_log(B, name).is_err(), "{name}");
     }
@@ -107,7 +165,9 @@ fn a_log_is_claimed_only_while_nobody_writes_to_it() {
     match home.disk.claim_log(&log).unwrap() {
         Claim::Alone => assert_eq!(with_writer, Claim::Writers),
         // Some file systems have no leases: then nothing may be claimed of them.
-        Claim::Unknown => return assert_eq!(with_writer, Claim::Unknown),
+        unknown @ (Claim::Unknown | Claim::NotPermitted) => {
+            return assert_eq!(with_writer, unknown);
+        }
         Claim::Writers => panic!("the writer has closed it"),
     }
     let path = home.log(LOG);

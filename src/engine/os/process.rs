@@ -107,6 +107,12 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     }
 }
 
+/// Has a write beyond the process's limit on files (RLIMIT_FSIZE) fail with an error, as a write to a full disk does. As the system has it, SIGXFSZ ends the process.
+pub fn ignore_file_size_signal() {
+    // SAFETY: no handler is installed and no memory is involved; for this signal it can't fail.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Whether this process has root's rights.
 #[must_use]
 pub fn is_root() -> bool {

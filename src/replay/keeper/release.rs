@@ -196,7 +196,16 @@ impl<L> Releaser<L> {
         match tools.disk.claim_log(&log)? {
             Claim::Alone => {}
             Claim::Writers => return Ok(false),
-            Claim::Unknown if self.said_unknown => {}
+            Claim::Unknown | Claim::NotPermitted if self.said_unknown => {}
+            Claim::NotPermitted => {
+                self.said_unknown = true;
+                tracing::warn!(
+                    backend = &*backend,
+                    file = &**name,
+                    "this process may not ask whether somebody writes to a log, as the log is another user's and it lacks CAP_LEASE: only the grace period \
+                     protects finished logs; run it as the logs' owner, or with that capability (systemd: AmbientCapabilities=CAP_LEASE)"
+                );
+            }
             Claim::Unknown => {
                 self.said_unknown = true;
                 tracing::warn!(

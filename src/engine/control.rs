@@ -309,6 +309,9 @@ impl Control {
             ControlMail::StoreFault { backend, fault } => {
                 self.backends.handle_store_fault(backend, fault);
             }
+            ControlMail::LogFault { backend, fault } => {
+                self.backends.handle_log_fault(backend, fault);
+            }
             ControlMail::Resolved { backend, address } => {
                 self.backends.handle_resolved(backend, address, now);
             }

@@ -492,6 +492,13 @@ pub enum ControlMail {
         /// Path and cause.
         fault: Option<String>,
     },
+    /// From the feeder: why logs cannot be read. `None`: they can be again.
+    LogFault {
+        /// Whose.
+        backend: BackendId,
+        /// Path and cause.
+        fault: Option<String>,
+    },
     /// From a helper thread: what a backend's name resolves to.
     Resolved {
         /// Whose.

@@ -106,6 +106,8 @@ pub struct BackendCounters {
     pub state_faulty: Counter,
     /// 1 once the state of earlier runs is taken in, else 0. A gauge.
     pub state_read: Counter,
+    /// 1 while its folder cannot be listed or one of its logs cannot be read, else 0. A gauge.
+    pub logs_faulty: Counter,
     /// Finished logs that were deleted.
     pub logs_deleted: Counter,
     /// Lines set aside in this run, by reason.
@@ -220,6 +222,8 @@ pub struct Counts {
     pub state_faulty: u64,
     /// 1 once the state of earlier runs is taken in.
     pub state_read: u64,
+    /// 1 while its folder cannot be listed or one of its logs cannot be read.
+    pub logs_faulty: u64,
     /// Finished logs that were deleted.
     pub logs_deleted: u64,
 }
@@ -259,6 +263,7 @@ impl BackendCounters {
             state_failures: self.state_failures.load(),
             state_faulty: self.state_faulty.load(),
             state_read: self.state_read.load(),
+            logs_faulty: self.logs_faulty.load(),
             logs_deleted: self.logs_deleted.load(),
         }
     }
@@ -348,6 +353,7 @@ mod tests {
             ("state_failures", &counters.state_failures),
             ("state_faulty", &counters.state_faulty),
             ("state_read", &counters.state_read),
+            ("logs_faulty", &counters.logs_faulty),
             ("logs_deleted", &counters.logs_deleted),
         ];
         for (number, (_, counter)) in all.iter().enumerate() {

@@ -3,7 +3,7 @@
 //! **Healthy** is a process whose threads get on: each sleeps, or has finished a turn within [`THREAD_STUCK_AFTER`]. One that is not will not
 //! get well by itself: restart it, nothing is lost.
 //!
-//! **Ready** is one that has taken in the logs' folder and the state of every backend found there, can write that state, and is not about to end. A
+//! **Ready** is one that has taken in the logs' folder and the state of every backend found there, can read their logs and write their state, and is not about to end. A
 //! backend that is down is its own trouble and leaves us ready.
 
 use std::io::Write;
@@ -55,6 +55,19 @@ pub fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
             let _ = writeln!(
                 body,
                 "backends whose state cannot be read or written: {faulty}; /v1/status and the log say why"
+            );
+        }
+    }
+    let backends = snapshot.backends().iter();
+    match backends
+        .filter(|backend| backend.counts.logs_faulty > 0)
+        .count()
+    {
+        0 => {}
+        faulty => {
+            let _ = writeln!(
+                body,
+                "backends whose logs cannot be read: {faulty}; /v1/status and the log say why"
             );
         }
     }
@@ -144,6 +157,17 @@ mod tests {
             ..Server::default()
         };
         check(write_readiness, listed(false), vec![], (true, &["ready"]));
+        let mut unreadable = backend(1, 0);
+        unreadable.counts.logs_faulty = 1;
+        check(
+            write_readiness,
+            listed(false),
+            vec![unreadable],
+            (
+                false,
+                &["backends whose logs cannot be read: 1; /v1/status and the log say why"],
+            ),
+        );
         check(
             write_readiness,
             listed(false),

@@ -71,6 +71,7 @@ fn a_scrape_has_the_numbers_of_the_replay() {
     );
     check(r#"hustdbsync_log_files{backend="down:1"}"#, 1.0);
     check(r#"hustdbsync_state_faulty{backend="up:1"}"#, 0.0);
+    check(r#"hustdbsync_logs_faulty{backend="up:1"}"#, 0.0);
     check("hustdbsync_memory_budget_bytes", f64::from(64 << 20));
     let above = |series: &str, least: f64| {
         let value = told

@@ -196,6 +196,7 @@ impl Control {
             ControlMail::BackendFound(folder) => self.handle_found(&folder, now),
             ControlMail::FolderStrange { .. }
             | ControlMail::StoreFault { .. }
+            | ControlMail::LogFault { .. }
             | ControlMail::SyncPointTaken { .. }
             | ControlMail::SyncPointMoved { .. }
             | ControlMail::Reworked { .. } => {}

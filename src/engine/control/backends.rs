@@ -68,6 +68,8 @@ struct Backend {
     rate_max: Option<u32>,
     /// Why its state cannot be written.
     store_fault: Option<String>,
+    /// Why its logs cannot be read.
+    log_fault: Option<String>,
     /// What the board was told last.
     told: BackendState,
     /// The state that was logged last.
@@ -155,6 +157,7 @@ impl Backends {
             wanted: Wanted::default(),
             is_name_lost: false,
             store_fault: None,
+            log_fault: None,
             told: BackendState {
                 name: folder.as_str().into(),
                 state: "",
@@ -222,6 +225,11 @@ impl Backends {
         let backend = &mut self.all[id.index()];
         // The keeper has said so, in the log.
         backend.store_fault = fault;
+    }
+
+    pub(super) fn handle_log_fault(&mut self, id: BackendId, fault: Option<String>) {
+        // The feeder has reported it in the log.
+        self.all[id.index()].log_fault = fault;
     }
 
     /// Whether events with this token are for [`Backends::handle_event`].
@@ -380,6 +388,26 @@ fn failures_like<'a>(trouble: &Trouble, failures: &'a Failures) -> &'a Counter {
     }
 }
 
+/// What is wrong with the backend itself, with its state, with its logs, as one text.
+fn all_that_is_wrong<'a>(
+    why: Option<&'a str>,
+    store_fault: Option<&str>,
+    log_fault: Option<&str>,
+) -> Cow<'a, str> {
+    if store_fault.is_none() && log_fault.is_none() {
+        return why.unwrap_or_default().into();
+    }
+    let store = store_fault.map(|fault| format!("its state cannot be written: {fault}"));
+    let logs = log_fault.map(|fault| format!("its logs cannot be read: {fault}"));
+    let all: Vec<String> = why
+        .map(str::to_owned)
+        .into_iter()
+        .chain(store)
+        .chain(logs)
+        .collect();
+    all.join("; and ").into()
+}
+
 fn has_backlog(info: &BackendInfo) -> bool {
     info.counters.unread_bytes.load() > 0 || info.counters.in_flight_records.load() > 0
 }
@@ -471,14 +499,12 @@ impl Backend {
     /// Keeps the board up to date, and says once in the log what has changed.
     fn tell(&mut self, hands: &mut Hands<'_>) {
         let word = self.monitor.state_word();
-        let why: Cow<'_, str> = match (self.monitor.why(), &self.store_fault) {
-            (why, None) => why.unwrap_or_default().into(),
-            (None, Some(fault)) => format!("its state cannot be written: {fault}").into(),
-            (Some(why), Some(fault)) => {
-                format!("{why}; and its state cannot be written: {fault}").into()
-            }
-        };
-        if (self.told.state, &*self.told.why) == (word, &why) {
+        let why = all_that_is_wrong(
+            self.monitor.why(),
+            self.store_fault.as_deref(),
+            self.log_fault.as_deref(),
+        );
+        if (self.told.state, &*self.told.why) == (word, &*why) {
             return;
         }
         let name = &self.info.name;

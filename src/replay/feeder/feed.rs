@@ -77,13 +77,20 @@ impl<D: Disk> Feeder<D> {
             return Step::Until(until);
         }
         let (index, step) = match source.catalog.poll_next(now, closed_after) {
-            Next::Nothing => return Step::Nothing,
+            Next::Nothing => {
+                // The log that could not be read has gone.
+                self.note_faults(at, |faults| faults.reading = None);
+                return Step::Nothing;
+            }
             Next::Until(until) => return Step::Until(until),
             Next::Begin(index) => (index, self.begin(at, index, now)),
             Next::Read(index) => (index, self.read(at, index, now)),
         };
         match step {
             Ok(step) => {
+                if step == Step::Done {
+                    self.note_faults(at, |faults| faults.reading = None);
+                }
                 if step == Step::Done && self.sources[at].reading.handle_success() {
                     tracing::info!(backend = %self.sources[at].info.name, "its logs can be read again");
                 }
@@ -100,11 +107,15 @@ impl<D: Disk> Feeder<D> {
         let warn = source.reading.handle_failure(now);
         let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
         // A file that has just been deleted is no trouble; the listing will tell.
-        if warn && error.kind() != io::ErrorKind::NotFound {
+        if error.kind() == io::ErrorKind::NotFound {
+            return Step::Until(until);
+        }
+        if warn {
             let (backend, files) = (&source.info.name, source.catalog.files());
             let file = files.get(index).map_or("", |file| &*file.name);
             tracing::warn!(%backend, file, cause = %error, "the log can't be read; trying again, newer ones of this backend wait for it");
         }
+        self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
         Step::Until(until)
     }
 

@@ -8,6 +8,7 @@ use crate::limits::UNLINKED_FILES_MAX;
 use crate::replay::disk::Disk;
 use crate::replay::feeder::log_file::{Loss, LossKind, Observed};
 use crate::replay::feeder::resume::Resume;
+use crate::replay::feeder::source::Faults;
 use crate::replay::feeder::{Feeder, Wake};
 use crate::replay::messages::{ControlMail, FileId, KeeperMail};
 
@@ -99,9 +100,11 @@ impl<D: Disk> Feeder<D> {
                 if self.sources[at].listing.backoff.handle_failure(now) {
                     tracing::warn!(backend = %name, cause = %error, "the backend's log folder can't be listed; trying again");
                 }
+                self.note_faults(at, |faults| faults.listing = Some(error.to_string()));
                 return;
             }
         };
+        self.note_faults(at, |faults| faults.listing = None);
         let interval = self.settings.rescan_interval;
         let source = &mut self.sources[at];
         if source.listing.backoff.handle_success() {
@@ -130,6 +133,20 @@ impl<D: Disk> Feeder<D> {
             let _ = self.observe_open(at, now);
         }
         self.sources[at].count_files();
+    }
+
+    /// Notes what is wrong with a backend's logs, or no longer, and tells control where that is news.
+    pub(super) fn note_faults(&mut self, at: usize, note: impl FnOnce(&mut Faults)) {
+        let source = &mut self.sources[at];
+        let before = source.faults.text().cloned();
+        note(&mut source.faults);
+        let fault = source.faults.text().cloned();
+        if fault != before {
+            source.info.counters.logs_faulty.set(fault.is_some().into());
+            let backend = source.info.id;
+            self.outbox
+                .tell_control(ControlMail::LogFault { backend, fault });
+        }
     }
 
     /// Tells the keeper of entries of the plan that will never be used.

@@ -172,6 +172,25 @@ pub(super) struct Source<L> {
     pub(super) listing: Listing,
     /// Reading failed.
     pub(super) reading: Backoff,
+    /// What control was told last of why its folder or its logs cannot be read.
+    pub(super) faults: Faults,
+}
+
+/// Why a backend's logs cannot be read. It outlasts an epoch: only a look that goes well ends it.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// Its folder can't be listed.
+    pub(super) listing: Option<String>,
+    /// A log can't be opened or read.
+    pub(super) reading: Option<String>,
+}
+
+impl Faults {
+    /// The one to be told: nothing can be read of a folder that can't be listed.
+    #[must_use]
+    pub(super) fn text(&self) -> Option<&String> {
+        self.listing.as_ref().or(self.reading.as_ref())
+    }
 }
 
 impl<L> Source<L> {
@@ -191,6 +210,7 @@ impl<L> Source<L> {
             credit: Credit::default(),
             listing: Listing::default(),
             reading: Backoff::default(),
+            faults: Faults::default(),
         }
     }
 

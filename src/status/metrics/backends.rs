@@ -244,6 +244,11 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
         "1 while the backend's state cannot be read or written, so that nothing more is read for it, else 0. /v1/status says why.",
         counts(backends, |counts| counts.state_faulty),
     )?;
+    sheet.gauge(
+        "hustdbsync_logs_faulty",
+        "1 while the backend's folder cannot be listed or one of its logs cannot be read, so that its backlog is not known and its records wait, else 0. /v1/status says why.",
+        counts(backends, |counts| counts.logs_faulty),
+    )?;
     sheet.counter(
         "hustdbsync_logs_deleted",
         "Finished logs that were deleted.",

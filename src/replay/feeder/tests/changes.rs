@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::{A, B, Rig, put, put_value, puts};
 use crate::replay::feeder::Turn;
-use crate::replay::messages::FeederMail;
+use crate::replay::messages::{ControlMail, FeederMail};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -147,6 +147,17 @@ fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
         let turn = rig.run();
         assert!(matches!(turn, Turn::Idle { until } if until > rig.now.monotonic));
         assert_eq!((rig.keys(A).len(), rig.keys(B).len()), (0, 1));
+        let faults = |rig: &mut Rig| -> Vec<bool> {
+            let told = std::mem::take(&mut rig.control).into_iter();
+            told.filter_map(|mail| match mail {
+                ControlMail::LogFault { backend: A, fault } => Some(fault.is_some()),
+                ControlMail::LogFault { .. } => panic!("{mail:?} is not of who is in trouble"),
+                _ => None,
+            })
+            .collect()
+        };
+        assert_eq!(faults(&mut rig), [true], "its trouble is told, once");
+        assert_eq!(rig.infos[A.index()].counters.logs_faulty.load(), 1);
         let reads = rig.disk.reads();
         for _ in 0..100 {
             rig.feeder.turn(rig.now);
@@ -155,7 +166,24 @@ fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
         rig.disk.fail("a:1", None);
         rig.run_for(SECOND);
         assert_eq!(rig.keys(A), ["a"]);
+        assert_eq!(faults(&mut rig), [false], "and its end");
+        assert_eq!(rig.infos[A.index()].counters.logs_faulty.load(), 0);
     }
+}
+
+#[test]
+fn a_log_that_could_not_be_read_and_is_gone_is_no_trouble_any_more() {
+    let mut rig = rig();
+    rig.disk.fail("a:1", Some(io::ErrorKind::Other));
+    rig.append(A, "01", &put("d"));
+    rig.run_for(10 * SECOND);
+    assert_eq!(rig.infos[A.index()].counters.logs_faulty.load(), 1);
+    rig.disk.remove("a:1", "01");
+    rig.disk.fail("a:1", None);
+    rig.hint_listing(A);
+    rig.run_for(10 * SECOND);
+    rig.run_for(10 * SECOND);
+    assert_eq!(rig.infos[A.index()].counters.logs_faulty.load(), 0);
 }
 
 #[test]

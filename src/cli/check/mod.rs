@@ -3,6 +3,7 @@
 //! Contract: changes nothing on disk. A fault is what would stop the start or the replay of some backend; a warning is what would not.
 
 mod backends;
+mod ha;
 mod places;
 mod rivals;
 
@@ -79,6 +80,7 @@ fn examine(config: &Config, proc: &Path) -> Findings {
         ..Findings::default()
     };
     places::logs(config, &mut findings);
+    ha::logs(config, &mut findings);
     places::state(config, &mut findings);
     places::login(config, &mut findings);
     places::beside_configuration(config, &mut findings);
@@ -256,7 +258,7 @@ mod tests {
             "{text}"
         );
         for label in [
-            "state", "login", "backends", "listen", "replay", "probes", "engine", "files",
+            "HA", "state", "login", "backends", "listen", "replay", "probes", "engine", "files",
         ] {
             assert!(
                 text.contains(&format!("\n  {label:<9}")),

@@ -10,6 +10,10 @@ use indicatif::{FormattedDuration, HumanBytes, HumanCount};
 use crate::status::report::Report;
 use crate::status::snapshot::BackendSnapshot;
 
+/// What there is to say without any backend.
+const NO_LOGS: &str = "no logs yet: does HA write them? As shipped, HA 1.4 and later writes none: \
+    `hustdbsync check` looks at its configuration (binlog_uri; docs/operations.md, \"Have HA write logs\")";
+
 /// The table and a line of totals, with a newline at the end.
 pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
     let mut table = Table::new();
@@ -54,7 +58,7 @@ pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
         HumanBytes(report.backlog_bytes),
     );
     match report.backends.is_empty() {
-        true => format!("{totals}\nno backend has a log folder yet\n"),
+        true => format!("{totals}\n{NO_LOGS}\n"),
         false => format!("{table}\n{totals}\n"),
     }
 }
@@ -169,7 +173,14 @@ mod tests {
             &["done", "0.0/s"],
         );
         check(vec![BackendSnapshot::default()], &["unknown"]);
-        check(vec![], &["no backend"]);
+        check(
+            vec![],
+            &[
+                "no logs yet: does HA write them?",
+                "`hustdbsync check`",
+                "binlog_uri",
+            ],
+        );
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn what_was_written_in_part_is_gone_on_with_and_says_how_far_it_came() {
     );
     home.set_fates(&[Fate::Goes, Fate::Part, Fate::Fails(ENOSPC)]);
     let said = home.run(b"0123456789").result.unwrap_err().cause;
-    assert!(said.to_string().ends_with("after 5 of 10 bytes"), "{said}");
+    assert!(said.to_string().contains("after 5 of 10 bytes"), "{said}");
     assert_eq!(
         fs::read(home.path("checkpoint")).unwrap(),
         b"in three parts"

@@ -5,7 +5,13 @@
 //! - A live mutation gets the stored version plus one, starting at 1. One that names a version must name the stored one (401).
 //! - There are no tombstones: what has been removed has no version.
 //! - A table comes into being with its first addition, has one type, and stays when it is empty.
-//! - What has expired is absent, from its second on.
+//! - A time to live does what it does on a live hustdb 1.9 (each of these was measured):
+//!   - `get` and `hget` of what has expired answer 404 with the old version, and delete it. `zscore` answers so and deletes nothing.
+//!   - `exist`, `hexist`, `sismember` and `zismember` don't look at it, and neither does a write: what has expired keeps its version.
+//!   - Each write of a key, hash key or sorted set's member replaces it. A set's member only ever heeds the first one.
+//!   - A sweep ([`SWEEP_INTERVAL_S`]) deletes by an index that is written when a key is made, whatever was written to it since. So
+//!     a key that was made with a time to live goes, and one that was made without stays, though nobody can read it any more.
+//!   - A `zadd` that sets the score that is there already changes nothing, its time to live included.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -18,6 +24,9 @@ use super::query::{Call, Request, Space, Verb};
 pub const VERSION_MAX: u32 = 4_194_303;
 /// A ttl above this many seconds counts as none.
 pub const TTL_MAX_S: u32 = 2_592_000;
+
+/// The sweep comes by at each multiple of so many seconds. hustdb counts them from its start.
+pub const SWEEP_INTERVAL_S: u64 = 30;
 
 /// What a call did, for counters and for assertions on order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +66,10 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     version: u32,
-    /// Unix seconds; 0 for never.
+    /// From when on it can't be read, by the last write; Unix seconds, 0 for never. Always 0 for a set's member.
     expires_unix: u64,
+    /// From when on a sweep deletes it, by the write that made it; Unix seconds, 0 for never.
+    swept_unix: u64,
     data: Data,
 }
 
@@ -74,8 +85,30 @@ enum Data {
 }
 
 impl Entry {
-    fn lives(&self, now_unix: u64) -> bool {
-        self.expires_unix == 0 || self.expires_unix > now_unix
+    fn has_expired(&self, now_unix: u64) -> bool {
+        (1..=now_unix).contains(&self.expires_unix)
+    }
+
+    /// Whether a sweep has deleted it by now.
+    fn is_swept(&self, now_unix: u64) -> bool {
+        (1..=now_unix - now_unix % SWEEP_INTERVAL_S).contains(&self.swept_unix)
+    }
+
+    /// Whether `call` writes what was written last.
+    fn repeats(&self, call: &Call<'_>) -> bool {
+        match &self.data {
+            Data::Bytes(bytes) => bytes == call.value,
+            Data::Member => true,
+            Data::Score { last, .. } => *last == (call.opt, call.score),
+        }
+    }
+
+    /// When it ends, once the sweep that is due then has come by; 0 for never.
+    fn ends_unix(&self) -> u64 {
+        match (self.expires_unix, self.swept_unix) {
+            (0, ends) | (ends, 0) => ends,
+            (expires, swept) => expires.min(swept),
+        }
     }
 }
 
@@ -136,16 +169,22 @@ impl Store {
             }
             (_, Some(_) | None) => return (call.refusal(412), Effect::None),
         };
+        if let Some(entry) = entries.get(call.key)
+            && entry.is_swept(now_unix)
+        {
+            entries.remove(call.key);
+        }
         if call.verb.adds() {
             add(entries, call, now_unix)
         } else if call.verb.removes() {
-            remove(entries, call, now_unix)
+            remove(entries, call)
         } else {
             (read(entries, call, now_unix), Effect::None)
         }
     }
 
-    /// Adds everything that has not expired at `now_unix` to `contents`.
+    /// Adds everything that has not ended at `now_unix` to `contents`. A sweep that is due counts as done, so that what is found
+    /// doesn't hang on when the last one was.
     pub fn collect_into(&self, now_unix: u64, contents: &mut Contents) {
         let kv = self
             .kv
@@ -158,7 +197,7 @@ impl Store {
                 .map(move |(key, entry)| (table.space, &name[..], key, entry))
         });
         for (space, table, key, entry) in kv.chain(members) {
-            if !entry.lives(now_unix) {
+            if (1..=now_unix).contains(&entry.ends_unix()) {
                 continue;
             }
             let item = Item {
@@ -175,14 +214,14 @@ impl Store {
                 item,
                 Stored {
                     version: entry.version,
-                    expires_unix: entry.expires_unix,
+                    expires_unix: entry.ends_unix(),
                     value,
                 },
             );
         }
     }
 
-    /// A snapshot of everything that has not expired at `now_unix`.
+    /// A snapshot of everything that has not ended at `now_unix`.
     #[must_use]
     pub fn contents(&self, now_unix: u64) -> Contents {
         let mut contents = Contents::new();
@@ -242,60 +281,67 @@ fn next_version(version: u32) -> u32 {
 
 fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
     let found = entries.get_mut(call.key);
-    let living = found.as_deref().filter(|entry| entry.lives(now_unix));
-    let stored_score = match living {
+    let stored_version = found.as_deref().map(|entry| entry.version);
+    let stored_score = match found.as_deref() {
         Some(Entry {
             data: Data::Score { score, .. },
             ..
         }) => Some(*score),
         _ => None,
     };
-    let version = match judge(call, living.map(|entry| entry.version)) {
-        Verdict::Apply(version) => version,
-        Verdict::Superseded(stored) => {
-            let mut answer = Answer::write(200, stored, true);
-            if let Some(score) = stored_score {
-                answer.body = Body::Score(score);
-            }
-            return (answer, Effect::Superseded);
-        }
-        Verdict::Invalid {
-            version,
-            version_error,
-        } => return (Answer::write(401, version, version_error), Effect::None),
-    };
-    // hustdb leaves a member alone that has the score already (read); a replay with a higher version still raises the version.
-    if let Some(stored) = living
-        && call.verb == Verb::Zadd
-        && call.opt == 0
-        && !call.is_dup
-        && stored_score == Some(call.score)
-    {
-        let version = stored.version;
-        let mut answer = Answer::write(200, version, false);
-        answer.body = Body::Score(call.score);
-        return (answer, Effect::None);
-    }
-
-    let duplicate = call.is_dup
-        && living.is_some_and(|entry| {
-            entry.version == version
-                && match &entry.data {
-                    Data::Bytes(bytes) => bytes == call.value,
-                    Data::Member => true,
-                    Data::Score { last, .. } => *last == (call.opt, call.score),
-                }
-        });
     let before = stored_score.unwrap_or(0);
     let score = match call.opt {
         0 => call.score,
         1.. => before.wrapping_add(call.score),
         _ => before.wrapping_sub(call.score),
     };
-    let expires_unix = match call.ttl {
+    let answer = |status, version, version_error| {
+        let mut answer = Answer::write(status, version, version_error);
+        if call.verb == Verb::Zadd && status == 200 {
+            // Also where the version was too low: hustdb says what the score would have become.
+            answer.body = Body::Score(score);
+        }
+        answer
+    };
+    let verdict = judge(call, stored_version);
+    if let (Some(stored), Some(entry)) = (stored_version, found.as_deref())
+        && !matches!(verdict, Verdict::Invalid { .. })
+        && call.verb == Verb::Zadd
+        && call.opt == 0
+        && stored_score == Some(call.score)
+        && stored >= call.ver
+    {
+        let effect = match call.is_dup {
+            false => Effect::None,
+            true if call.ver < stored => Effect::Superseded,
+            true => Effect::Applied {
+                version: stored,
+                duplicate: entry.repeats(call),
+            },
+        };
+        return (answer(200, stored, false), effect);
+    }
+    let version = match verdict {
+        Verdict::Apply(version) => version,
+        Verdict::Superseded(stored) => return (answer(200, stored, true), Effect::Superseded),
+        Verdict::Invalid {
+            version,
+            version_error,
+        } => return (answer(401, version, version_error), Effect::None),
+    };
+
+    let duplicate = call.is_dup
+        && found
+            .as_deref()
+            .is_some_and(|entry| entry.version == version && entry.repeats(call));
+    let ends_unix = match call.ttl {
         0 => 0,
         ttl if ttl > TTL_MAX_S => 0,
         ttl => now_unix + u64::from(ttl),
+    };
+    let expires_unix = match call.verb.space() {
+        Space::Set => 0,
+        Space::Kv | Space::Hash | Space::SortedSet => ends_unix,
     };
     match found {
         Some(entry) => {
@@ -325,23 +371,18 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
             let entry = Entry {
                 version,
                 expires_unix,
+                swept_unix: ends_unix,
                 data,
             };
             entries.insert(call.key.into(), entry);
         }
     }
-    let mut answer = Answer::write(200, version, false);
-    if call.verb == Verb::Zadd {
-        answer.body = Body::Score(score);
-    }
-    (answer, Effect::Applied { version, duplicate })
+    let effect = Effect::Applied { version, duplicate };
+    (answer(200, version, false), effect)
 }
 
-fn remove(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
-    let stored = entries
-        .get(call.key)
-        .filter(|entry| entry.lives(now_unix))
-        .map(|entry| entry.version);
+fn remove(entries: &mut Map<Entry>, call: &Call<'_>) -> (Answer, Effect) {
+    let stored = entries.get(call.key).map(|entry| entry.version);
     match (judge(call, stored), stored) {
         (
             Verdict::Invalid {
@@ -364,23 +405,29 @@ fn remove(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, 
             (Answer::write(401, 0, false), Effect::None)
         }
         (Verdict::Invalid { .. } | Verdict::Apply(_), None) => {
-            // What has expired is dropped here, so that a store that only ever sees removals doesn't grow.
-            entries.remove(call.key);
             (Answer::write(404, 0, false), Effect::None)
         }
     }
 }
 
-fn read(entries: &Map<Entry>, call: &Call<'_>, now_unix: u64) -> Answer {
-    let Some(entry) = entries.get(call.key).filter(|entry| entry.lives(now_unix)) else {
+fn read(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> Answer {
+    let Some(entry) = entries.get(call.key) else {
         return Answer::read(404, 0, Body::Empty);
     };
+    let version = entry.version;
     let body = match (&entry.data, call.verb) {
+        (_, Verb::Get | Verb::Hget) if entry.has_expired(now_unix) => {
+            entries.remove(call.key);
+            return Answer::read(404, version, Body::Empty);
+        }
+        (_, Verb::Zscore) if entry.has_expired(now_unix) => {
+            return Answer::read(404, version, Body::Empty);
+        }
         (Data::Bytes(bytes), Verb::Get | Verb::Hget) => Body::Bytes(bytes.clone()),
         (Data::Score { score, .. }, Verb::Zscore) => Body::Score(*score),
         _ => Body::Empty,
     };
-    Answer::read(200, entry.version, body)
+    Answer::read(200, version, body)
 }
 
 /// Hashes keys by XXH3, which is fast on the short keys that these are. Nobody hostile chooses them.

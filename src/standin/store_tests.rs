@@ -268,7 +268,7 @@ fn scores_are_set_added_and_subtracted_under_the_version() {
             "GET /hustdb/zadd?ver=2&tb=z&score=7&opt=0&is_dup=true",
             "m",
             Answer {
-                body: Body::Score(-10),
+                body: Body::Score(7),
                 ..superseded(3)
             },
         ),
@@ -297,37 +297,215 @@ fn scores_are_set_added_and_subtracted_under_the_version() {
     ]);
 }
 
+/// A write of a history: its ttl, or none.
+type Ttl = Option<u32>;
+
+/// What a live hustdb 1.9 said of histories of one key, read after 6 s and then after 45 s: the status and the version.
+/// In a sorted set each write sets another score.
 #[test]
-fn what_has_expired_is_absent_and_a_ttl_above_thirty_days_is_none() {
-    let mut store = check(&[
+fn a_time_to_live_does_what_was_measured() {
+    const NONE: Ttl = None;
+    const SHORT: Ttl = Some(3);
+    const LONG: Ttl = Some(600);
+    const GONE: (u16, u32) = (404, 0);
+    for (history, plain, set, sorted) in [
         (
-            "POST /hustdb/put?key=short&ver=9&ttl=2&is_dup=true",
-            "a",
-            written(9),
+            &[SHORT][..],
+            [(404, 1), GONE],
+            [(200, 1), GONE],
+            [(404, 1), GONE],
         ),
         (
-            "POST /hustdb/put?key=long&ver=9&ttl=2592001&is_dup=true",
-            "a",
-            written(9),
+            &[NONE, SHORT],
+            [(404, 2), GONE],
+            [(200, 2), (200, 2)],
+            [(404, 2), (404, 2)],
         ),
         (
-            "GET /hustdb/get?key=short",
+            &[SHORT, NONE],
+            [(200, 2), GONE],
+            [(200, 2), GONE],
+            [(200, 2), GONE],
+        ),
+        (
+            &[SHORT, LONG],
+            [(200, 2), GONE],
+            [(200, 2), GONE],
+            [(200, 2), GONE],
+        ),
+        (
+            &[NONE, SHORT, NONE],
+            [(200, 3), (200, 3)],
+            [(200, 3), (200, 3)],
+            [(200, 3), (200, 3)],
+        ),
+        (
+            &[LONG, SHORT],
+            [(404, 2), GONE],
+            [(200, 2), (200, 2)],
+            [(404, 2), (404, 2)],
+        ),
+    ] {
+        for replayed in [false, true] {
+            check_history("put?key=k", "get?key=k", history, replayed, plain);
+            check_history(
+                "hset?tb=t&key=k",
+                "hget?tb=t&key=k",
+                history,
+                replayed,
+                plain,
+            );
+            check_history(
+                "sadd?tb=t&key=k",
+                "sismember?tb=t&key=k",
+                history,
+                replayed,
+                set,
+            );
+            check_history(
+                "zadd?tb=t&key=k",
+                "zscore?tb=t&key=k",
+                history,
+                replayed,
+                sorted,
+            );
+        }
+    }
+}
+
+/// A live zadd of the score that is there already changes nothing, so that only the first time to live counts.
+#[test]
+fn a_time_to_live_that_comes_with_the_same_score_does_nothing() {
+    for (history, read) in [
+        (&[None, Some(3)][..], [(200, 1), (200, 1)]),
+        (&[Some(3), None], [(404, 1), (404, 0)]),
+        (&[Some(3), Some(600)], [(404, 1), (404, 0)]),
+        (&[Some(600), Some(3)], [(200, 1), (200, 1)]),
+    ] {
+        check_history(
+            "zadd?tb=t&key=k&opt=0&score=7",
+            "zscore?tb=t&key=k",
+            history,
+            false,
+            read,
+        );
+    }
+}
+
+/// Writes the history at one instant, half a minute before a sweep, and reads after 6 s and after 45 s.
+#[track_caller]
+fn check_history(
+    write: &str,
+    read: &str,
+    history: &[Ttl],
+    replayed: bool,
+    expected: [(u16, u32); 2],
+) {
+    const BEGIN: u64 = 1_700_000_040;
+    assert_eq!(BEGIN % super::store::SWEEP_INTERVAL_S, 0);
+    let mut store = Store::default();
+    for (step, ttl) in (1..).zip(history) {
+        let ttl = ttl.map_or_else(String::new, |ttl| format!("&ttl={ttl}"));
+        let replay = if replayed {
+            format!("&ver={step}&is_dup=true")
+        } else {
+            String::new()
+        };
+        // Of two scores the last counts: this one is another each time unless the history has its own.
+        let score = if write.contains("score=") {
+            String::new()
+        } else {
+            format!("&score={step}")
+        };
+        let line = format!("GET /hustdb/{write}{score}&val=v{ttl}{replay}");
+        assert_eq!(send(&mut store, &line, "", BEGIN).status, 200);
+    }
+    for (after, expected) in [6, 45].into_iter().zip(expected) {
+        let answer = send(
+            &mut store,
+            &format!("GET /hustdb/{read}"),
             "",
-            Answer::read(404, 0, Body::Empty),
-        ),
-        (
-            "POST /hustdb/put?key=short&ver=1&ttl=2592000&is_dup=true",
-            "b",
-            written(1),
-        ),
-    ]);
-    let contents = store.contents(1004);
-    let expiries: Vec<u64> = contents
-        .values()
-        .map(|stored| stored.expires_unix)
+            BEGIN + after,
+        );
+        assert_eq!(
+            (answer.status, answer.version),
+            (expected.0, Some(expected.1)),
+            "{write}, {history:?}, replayed: {replayed}, after {after} s"
+        );
+    }
+}
+
+#[test]
+fn what_has_expired_keeps_its_version_until_it_is_read_or_swept() {
+    let mut store = Store::default();
+    let mut at = |unix, line, expected| {
+        let body = if line_writes(line) { "v" } else { "" };
+        assert_eq!(
+            send(&mut store, line, body, unix),
+            expected,
+            "{line} at {unix}"
+        );
+    };
+    let there = Answer::read(200, 9, Body::Empty);
+    at(
+        1000,
+        "POST /hustdb/put?key=k&ver=9&ttl=2&is_dup=true",
+        written(9),
+    );
+    at(1005, "GET /hustdb/exist?key=k", there);
+    at(
+        1005,
+        "POST /hustdb/put?key=k&ver=8&is_dup=true",
+        superseded(9),
+    );
+    at(
+        1005,
+        "GET /hustdb/get?key=k",
+        Answer::read(404, 9, Body::Empty),
+    );
+    at(
+        1005,
+        "GET /hustdb/exist?key=k",
+        Answer::read(404, 0, Body::Empty),
+    );
+    at(
+        1005,
+        "POST /hustdb/put?key=k&ver=1&ttl=2&is_dup=true",
+        written(1),
+    );
+    at(1008, "GET /hustdb/del?key=k&ver=1&is_dup=true", written(1));
+    at(
+        1010,
+        "POST /hustdb/put?key=k&ver=7&ttl=2&is_dup=true",
+        written(7),
+    );
+    at(1020, "POST /hustdb/put?key=k&ver=1&is_dup=true", written(1));
+}
+
+fn line_writes(line: &str) -> bool {
+    line.starts_with("POST")
+}
+
+#[test]
+fn a_ttl_above_thirty_days_is_none() {
+    let mut store = Store::default();
+    for (key, ttl) in [
+        ("max", "2592000"),
+        ("more", "2592001"),
+        ("minus", "-1"),
+        ("u32", "4294967295"),
+    ] {
+        let line = format!("POST /hustdb/put?key={key}&ttl={ttl}");
+        assert_eq!(send(&mut store, &line, "v", 1000), written(1));
+    }
+    let ends: Vec<_> = store
+        .contents(1004)
+        .into_iter()
+        .map(|(item, stored)| (item.key, stored.expires_unix))
+        .filter(|(_, ends)| *ends != 0)
         .collect();
-    assert_eq!(expiries, [0, 1003 + 2_592_000]);
-    assert_eq!(store.contents(1003 + 2_592_000).len(), 1);
+    assert_eq!(ends, [(b"max".to_vec(), 1000 + 2_592_000)]);
+    assert_eq!(store.contents(1000 + 2_592_000).len(), 3);
     store.clear();
     assert!(store.contents(0).is_empty());
 }

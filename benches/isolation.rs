@@ -161,19 +161,19 @@ impl Bench {
         let scripted = |script| {
             start(Options {
                 script,
-                ..Options::default()
+                ..Options::at_once()
             })
         };
         let well: Vec<_> = (0..WELL)
             .map(|_| scripted(Script::default().burst_delay(pace)))
             .collect();
-        let dead = start(Options::default());
+        let dead = start(Options::at_once());
         dead.kill().expect("it can be taken down");
         let slow = scripted(Script::default().burst_delay(Duration::from_secs(1)));
         let resetting = scripted(Script::default().rule(Rule::new(On::Mutations, Act::Reset)));
         let refusing = start(Options {
             credentials: Some(("huststore".to_owned(), "another".to_owned())),
-            ..Options::default()
+            ..Options::at_once()
         });
         let ill = [dead, slow, resetting, refusing];
 

@@ -16,7 +16,7 @@ use hustdbsync::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A stand-in for hustdb that stores nothing, in its own process, so that its CPU time is not ours.
+/// A stand-in for hustdb that stores nothing and answers a read's requests at once (our ceiling, not hustdb's), in its own process, so that its CPU time is not ours.
 pub(crate) struct Sink {
     process: Child,
     /// Its address, which is the backend's name.
@@ -27,7 +27,8 @@ impl Sink {
     /// Starts one on a free port.
     pub(crate) fn start() -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-            .args(["standin", "--discard", "--listen", "127.0.0.1:0"])
+            .args(["standin", "--at-once", "--threads", "1", "--discard"])
+            .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the stand-in starts");

@@ -1,4 +1,4 @@
-//! What answers: nginx with one worker, or the stand-in; each in a process of its own.
+//! What answers: nginx with one worker, or the stand-in at once; each in a process of its own.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -75,12 +75,13 @@ impl Sink {
         })
     }
 
-    /// The stand-in, which keeps nothing.
+    /// The stand-in, which keeps nothing and answers a read's requests at once: what is measured is our ceiling, not hustdb's.
     pub(crate) fn standin() -> Outcome<Self> {
         let mut process = Process::start(
             "the stand-in",
             Command::new(BINARY)
-                .args(["standin", "--discard", "--listen", "127.0.0.1:0"])
+                .args(["standin", "--at-once", "--threads", "1", "--discard"])
+                .args(["--listen", "127.0.0.1:0"])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped()),
         )?;

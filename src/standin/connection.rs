@@ -1,7 +1,7 @@
 //! One connection, as hustdb's libevhtp treats it: bytes in, bytes out, no socket.
 //!
-//! What a read brings is cut into requests; each whole one goes to a [`Handler`], which appends its answer to `out`. So several requests
-//! in one read leave as one write. The limits are hustdb's: see the constants.
+//! What a read brings is cut into requests; each whole one goes to a [`Handler`], which appends its answer to `out`: one request a call
+//! ([`Connection::answer_one_by_one`]), as hustdb does it, or all that are there. The limits are hustdb's: see the constants.
 //!
 //! ```text
 //!            ┌──────────── a whole request: answer ───────────┐
@@ -57,6 +57,10 @@ pub struct Connection {
     pending: Vec<u8>,
     /// `pending` is not worth looking at before it has this many bytes.
     need: usize,
+    /// At most so many requests are answered a call.
+    requests_per_call: u32,
+    /// `pending` may hold a whole request that the last call didn't come to.
+    has_more: bool,
     answers: u32,
     answers_max: u32,
     cut_targets: u64,
@@ -72,6 +76,8 @@ impl Connection {
         Self {
             pending: Vec::new(),
             need: 0,
+            requests_per_call: u32::MAX,
+            has_more: false,
             answers: 0,
             answers_max,
             cut_targets: 0,
@@ -89,6 +95,22 @@ impl Connection {
         self.misread_next &= on;
     }
 
+    /// Has each call answer one request at most. While [`Connection::has_more`], the next call is to be [`Connection::go_on`].
+    pub fn answer_one_by_one(&mut self) {
+        self.requests_per_call = 1;
+    }
+
+    /// Whether there are bytes left that the last call didn't look at.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Answers the next request of what was read before, if it is whole.
+    pub fn go_on(&mut self, handler: &mut impl Handler, out: &mut Vec<u8>) -> After {
+        self.handle_read(&[], handler, out)
+    }
+
     /// How many requests were answered so far.
     #[must_use]
     pub fn answers(&self) -> u32 {
@@ -101,7 +123,7 @@ impl Connection {
     }
 
     /// Takes what one read brought (at most [`READ_BYTES_MAX`] bytes, if the alarm is to mean anything) and appends the answers to
-    /// all requests that it completed to `out`. After anything but [`After::Continue`] the connection takes no more.
+    /// the requests that it completed to `out`. After anything but [`After::Continue`] the connection takes no more.
     pub fn handle_read(
         &mut self,
         bytes: &[u8],
@@ -137,7 +159,7 @@ impl Connection {
         after
     }
 
-    /// Answers all whole requests at the start of `input`; says how many bytes they had.
+    /// Answers the whole requests at the start of `input`, as many as one call may; says how many bytes they had.
     fn take_requests(
         &mut self,
         input: &[u8],
@@ -145,10 +167,16 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> (usize, After) {
         let mut taken = 0;
+        let mut answered = 0;
         self.need = 0;
+        self.has_more = false;
         loop {
             let rest = &input[taken..];
             if rest.is_empty() {
+                return (taken, After::Continue);
+            }
+            if answered == self.requests_per_call {
+                self.has_more = true;
                 return (taken, After::Continue);
             }
             match parse(rest) {
@@ -158,6 +186,7 @@ impl Connection {
                     length,
                 } => {
                     taken += length;
+                    answered += 1;
                     let after = handler.handle_request(&request, close, out);
                     self.answers += 1;
                     if after != After::Continue {
@@ -178,7 +207,10 @@ impl Connection {
     }
 
     fn look_for_cut_target(&mut self) {
-        if !self.pending.is_empty() && memchr::memchr(b'\n', &self.pending).is_none() {
+        if !self.has_more
+            && !self.pending.is_empty()
+            && memchr::memchr(b'\n', &self.pending).is_none()
+        {
             self.cut_targets += 1;
             self.misread_next = self.misreads;
         }

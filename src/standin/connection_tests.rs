@@ -15,14 +15,44 @@ impl Handler for Plain {
     }
 }
 
-/// What `reads` bring about: the bytes that come back, the end, and the alarm.
+/// What `reads` bring about: the bytes that come back, the end, and the alarm. The same whether all requests of a read are answered in
+/// one call or each in a call of its own.
 fn run(answers_max: u32, misread: bool, reads: &[&[u8]]) -> (Vec<u8>, After, u64, Store) {
+    let at_once = run_as(false, answers_max, misread, reads);
+    let one_by_one = run_as(true, answers_max, misread, reads);
+    assert_eq!(
+        (&at_once.0, at_once.1, at_once.2, at_once.3.contents(1000)),
+        (
+            &one_by_one.0,
+            one_by_one.1,
+            one_by_one.2,
+            one_by_one.3.contents(1000)
+        ),
+        "answered at once and one by one"
+    );
+    one_by_one
+}
+
+fn run_as(
+    one_by_one: bool,
+    answers_max: u32,
+    misread: bool,
+    reads: &[&[u8]],
+) -> (Vec<u8>, After, u64, Store) {
     let mut handler = Plain(Store::default());
     let mut connection = Connection::new(answers_max);
     connection.misread_cut_targets(misread);
+    if one_by_one {
+        connection.answer_one_by_one();
+    }
     let mut out = Vec::new();
     for read in reads {
-        let after = connection.handle_read(read, &mut handler, &mut out);
+        let mut after = connection.handle_read(read, &mut handler, &mut out);
+        while after == After::Continue && connection.has_more() {
+            let answers = connection.answers();
+            after = connection.go_on(&mut handler, &mut out);
+            assert!(connection.answers() <= answers + 1, "one request a call");
+        }
         if after != After::Continue {
             return (out, after, connection.take_cut_targets(), handler.0);
         }

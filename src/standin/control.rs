@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 
+use super::Manner;
 use super::service::lock;
 
 /// The token under which a thread is woken.
@@ -28,6 +29,7 @@ pub(super) struct Control {
     /// How often hustdb has gone down; each time every thread drops its connections.
     pub(super) crashes: AtomicU64,
     pub(super) requests_per_connection: u32,
+    pub(super) manner: Manner,
     pub(super) clock_zero_for: Duration,
 }
 
@@ -56,6 +58,7 @@ impl Control {
     pub(super) fn new(
         threads: usize,
         requests_per_connection: u32,
+        manner: Manner,
         clock_zero_for: Duration,
     ) -> io::Result<(Arc<Self>, Vec<Poll>)> {
         let polls = (0..threads.max(1))
@@ -78,6 +81,7 @@ impl Control {
             inboxes: polls.iter().map(|_| Mutex::default()).collect(),
             crashes: AtomicU64::new(0),
             requests_per_connection,
+            manner,
             clock_zero_for,
         };
         Ok((Arc::new(control), polls))

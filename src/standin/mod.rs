@@ -17,8 +17,12 @@
 //!
 //! All but the last row is pure: a simulation can drive [`store::Store`] or a whole [`connection::Connection`] on its own clock.
 //!
-//! Where it is simpler than hustdb: what has expired is gone at once (hustdb sweeps each 30 s), a table stays when it is empty, and a
-//! version never counts as newer for having wrapped around.
+//! Its manner is hustdb's too, unless it is told otherwise ([`Manner`]): eight threads serve the connections, each request takes a
+//! thread 25 µs, and each answer is a write of its own. Figures measured against it must say which manner it had.
+//!
+//! Where it is simpler than hustdb: its sweep comes by at each half minute of the clock and takes all that is due (hustdb counts from its
+//! start and takes 1,000); the index of the sweep forgets a key that is deleted (hustdb sweeps whatever has got its place since); a
+//! table stays when it is empty; and a version never counts as newer for having wrapped around.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +46,7 @@ mod store_tests;
 #[cfg(test)]
 mod tests;
 
+pub use client::SERVICE_TIME;
 pub use contents::{Contents, Item, Stored, Value, differences};
 pub use query::{Method, Request, Space, Verb};
 pub use script::{Accept, Act, On, Rule, Script};
@@ -53,13 +58,26 @@ use query::Call;
 use server::Server;
 use service::{Settings, Shared};
 
+/// How answers leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// As hustdb's do: a thread takes one request of a connection at a time, works on it for [`SERVICE_TIME`], writes its answer by
+    /// itself and turns to its other connections.
+    #[default]
+    OneByOne,
+    /// All requests of a read in one write, and without any work: faster than any hustdb, to measure what a client could do at most.
+    AtOnce,
+}
+
 /// How a stand-in is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where it listens. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How many threads serve connections; 0 counts as 1.
+    /// How many threads serve connections, each of which is one thread's; 0 counts as 1.
     pub threads: usize,
+    /// How answers leave.
+    pub manner: Manner,
     /// User and password that clients need; none lets anybody in.
     pub credentials: Option<(String, String)>,
     /// Answers mutations without storing anything: a sink for benches.
@@ -74,17 +92,33 @@ pub struct Options {
     pub script: Script,
 }
 
+/// How many threads a hustdb has whose configuration says so; as it is shipped, 24.
+pub const THREADS: usize = 8;
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            threads: 1,
+            threads: THREADS,
+            manner: Manner::OneByOne,
             credentials: None,
             discard: false,
             record_history: false,
             clock_zero_for: Duration::ZERO,
             requests_per_connection: connection::ANSWERS_MAX,
             script: Script::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The default, but answering at once and with one thread: a sink that leaves as much of the machine as it can to what is measured.
+    #[must_use]
+    pub fn at_once() -> Self {
+        Self {
+            threads: 1,
+            manner: Manner::AtOnce,
+            ..Self::default()
         }
     }
 }
@@ -125,6 +159,7 @@ impl Standin {
         let (control, polls) = Control::new(
             threads,
             options.requests_per_connection,
+            options.manner,
             options.clock_zero_for,
         )?;
 

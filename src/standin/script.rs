@@ -25,9 +25,9 @@ pub enum Accept {
 pub struct Script {
     /// What becomes of new connections.
     pub accept: Accept,
-    /// How long the answers to all requests of one read wait, once.
+    /// How long the answers to all requests of one read wait, once: before the first of them.
     pub burst_delay: Duration,
-    /// How long each answer waits; those of one read leave together when the sum of them is over.
+    /// How long each answer waits. Answers that are given at once leave together when the sum of them is over.
     pub answer_delay: Duration,
     /// Whether a request whose target was cut by a read is spoiled, as hustdb does. See [`super::connection::Connection`].
     pub misread_cut_targets: bool,
@@ -121,7 +121,7 @@ pub enum Act {
     Bytes(Vec<u8>),
     /// The connection is closed without an answer; what was answered before is sent.
     Close,
-    /// The connection is reset; what was answered in the same read is lost too.
+    /// The connection is reset; what was answered and has not been sent is lost too.
     Reset,
     /// The right answer's first so many bytes, then the connection is closed.
     Cut(usize),

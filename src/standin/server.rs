@@ -1,7 +1,8 @@
 //! The stand-in's threads: sockets around [`Connection`](super::connection::Connection)s.
 //!
-//! Each thread has its own reactor and its own connections; the first one listens too and deals new connections out in turn. A read is
-//! answered before the next one is made, and a connection whose client doesn't take its answers is not read from.
+//! Each thread has its own reactor and its own connections; the first one listens too and deals new connections out in turn, as hustdb's
+//! worker threads do. A read is answered before the next one is made, and a connection whose client doesn't take its answers is not read
+//! from.
 //!
 //! What the handle wants changed comes by way of [`Control`].
 
@@ -246,7 +247,11 @@ impl<'a> Server<'a> {
                 .extend((token < self.clients.len()).then_some(token));
             return;
         }
-        let client = Some(Client::new(stream, self.control.requests_per_connection));
+        let client = Some(Client::new(
+            stream,
+            self.control.requests_per_connection,
+            self.control.manner,
+        ));
         match self.clients.get_mut(token) {
             Some(slot) => *slot = client,
             None => self.clients.push(client),

@@ -275,9 +275,14 @@ impl<'a> Service<'a> {
         self.misread_cut_targets
     }
 
-    /// How long the answers to `count` requests of one read wait.
-    pub(super) fn delay(&self, count: u32) -> Duration {
-        self.burst_delay + self.answer_delay.saturating_mul(count)
+    /// How long the answers to `count` requests wait; `read` says that they are the first of their read.
+    pub(super) fn delay(&self, count: u32, read: bool) -> Duration {
+        let burst_delay = if read {
+            self.burst_delay
+        } else {
+            Duration::ZERO
+        };
+        burst_delay + self.answer_delay.saturating_mul(count)
     }
 
     /// Hands over what was counted.

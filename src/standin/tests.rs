@@ -363,6 +363,62 @@ fn answers_can_be_late() {
     expect(&mut stream, PROBE_OK);
 }
 
+/// How long the answers to a burst take, and in how many pieces they were read.
+fn burst(standin: &Standin, count: usize) -> (Duration, usize) {
+    let mut stream = connect(standin);
+    let begun = Instant::now();
+    send(&mut stream, &put("a").repeat(count));
+    let (mut left, mut pieces) = (OK.len() * count, 0);
+    let mut buffer = [0; 4096];
+    while left > 0 {
+        let read = stream.read(&mut buffer).expect("answers");
+        assert_ne!(read, 0, "the connection ended");
+        left -= read;
+        pieces += 1;
+    }
+    (begun.elapsed(), pieces)
+}
+
+#[test]
+fn each_answer_is_a_write_of_its_own_and_takes_its_time() {
+    const COUNT: usize = 12;
+    let standin = start(Options::default());
+    // Whoever reads late on a busy machine finds several answers: so the best of many bursts counts.
+    let bursts: Vec<_> = (0..50).map(|_| burst(&standin, COUNT)).collect();
+    let least = SERVICE_TIME * u32::try_from(COUNT).unwrap();
+    assert!(bursts.iter().all(|(took, _)| *took >= least), "{bursts:?}");
+    assert!(
+        bursts.iter().any(|(_, pieces)| *pieces > COUNT / 2),
+        "{bursts:?}"
+    );
+
+    let standin = start(Options::at_once());
+    assert!((0..50).all(|_| burst(&standin, COUNT).1 == 1));
+}
+
+#[test]
+fn a_connection_with_a_long_burst_does_not_hold_up_another_of_its_thread() {
+    let standin = start(Options {
+        threads: 1,
+        ..Options::default()
+    });
+    let mut long = check(&standin, PROBE, PROBE_OK);
+    let mut short = check(&standin, PROBE, PROBE_OK);
+    // Half a second of work, of which nothing is in one read.
+    let count = 20_000;
+    let sender = std::thread::spawn(move || {
+        let mut reader = long.try_clone().expect("another handle");
+        let answers = std::thread::spawn(move || expect(&mut reader, &OK.repeat(count)));
+        send(&mut long, &put("a").repeat(count));
+        answers.join().expect("all answers");
+    });
+    wait_until("the beginning", || standin.counters().applied > 0);
+    send(&mut short, PROBE);
+    expect(&mut short, PROBE_OK);
+    assert!(standin.counters().applied < count as u64);
+    sender.join().expect("all was sent");
+}
+
 #[test]
 fn a_target_that_arrives_in_two_reads_raises_the_alarm() {
     let standin = start(Options::default());

@@ -8,8 +8,10 @@ use super::{TTL_LONG_MIN_S, TTL_SHORT_MAX_S, Workload, spelling};
 
 /// Tables of each type.
 const TABLES: u64 = 8;
-/// One of so many additions has a time to live, and half of those have one that soon ends.
-const TTL_ONE_IN: u64 = 16;
+/// One of so many additions has a time to live that soon ends, and one a long one.
+const TTL_ONE_IN: u64 = 32;
+/// What soon ends has a number beyond all others: for the first workload from this on, for one with another first key further up.
+const ENDING_KEYS: u64 = 1 << 40;
 /// Below hustdb's 2,592,000, above which it takes a time to live for none.
 const TTL_LONG_MAX_S: u32 = 2_500_000;
 /// Values are cut from so many random octets, each at another place.
@@ -166,6 +168,16 @@ impl<'a> Generator<'a> {
             1 => self.index % workload.keys.max(1),
             _ => self.random.u64(..workload.keys.max(1)),
         } + workload.first_key;
+        // A score that is added to what has expired would not be the same at the replay, when more has.
+        let may_end = matches!(method, Method::Put | Method::Hset | Method::Sadd);
+        // What soon ends is a key of its own: hustdb sweeps by the first time to live, whatever comes after it, and what has passed when
+        // its record is replayed is never written there.
+        let ends_soon = may_end && self.one_in(TTL_ONE_IN);
+        let number = if ends_soon {
+            ENDING_KEYS.wrapping_mul(workload.first_key + 1) + self.index
+        } else {
+            number
+        };
         let span_s = 60 * u64::from(workload.minutes.max(1)) - 1;
         let mut mutation = Mutation {
             method,
@@ -208,9 +220,10 @@ impl<'a> Generator<'a> {
             }
             _ => {}
         }
-        // A score that is added to what has expired would not be the same at the replay, when more has.
-        if matches!(method, Method::Put | Method::Hset | Method::Sadd) {
-            mutation.ttl = self.ttl();
+        if ends_soon {
+            mutation.ttl = self.random.u32(1..=TTL_SHORT_MAX_S);
+        } else if may_end && self.one_in(TTL_ONE_IN) {
+            mutation.ttl = self.random.u32(TTL_LONG_MIN_S..=TTL_LONG_MAX_S);
         }
         mutation
     }
@@ -248,14 +261,9 @@ impl<'a> Generator<'a> {
         value
     }
 
-    fn ttl(&mut self) -> u32 {
-        if !self.workload.varied || self.random.u64(..TTL_ONE_IN) != 0 {
-            0
-        } else if self.random.bool() {
-            self.random.u32(1..=TTL_SHORT_MAX_S)
-        } else {
-            self.random.u32(TTL_LONG_MIN_S..=TTL_LONG_MAX_S)
-        }
+    /// Whether it is this one of so many; never where the workload is not varied.
+    fn one_in(&mut self, many: u64) -> bool {
+        self.workload.varied && self.random.u64(..many) == 0
     }
 }
 

@@ -189,6 +189,9 @@ fn replay(root: &Path, records: u64, paced: Option<u64>, attacked: bool) -> (f64
 fn replay_goes_on_at_its_rate_while_the_door_is_attacked() {
     let mut sink = Helper::start(Command::new(env!("CARGO_BIN_EXE_hustdbsync")).args([
         "standin",
+        "--at-once",
+        "--threads",
+        "1",
         "--discard",
         "--listen",
         "127.0.0.1:0",

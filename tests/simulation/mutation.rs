@@ -225,6 +225,10 @@ impl Healthy {
         let method = MIX[random.usize(..MIX.len())];
         // What soon expires is another key each time, and no score is added to it: with what is on its way, nobody could tell to what.
         let mayfly = random.u64(..=plan.keys) == 0;
+        // A set's member heeds only the time to live that it was made with, so it is made with it.
+        if mayfly && matches!(method, Sadd | Zadd) {
+            self.mayflies += 1;
+        }
         let number = if mayfly {
             600 + self.mayflies
         } else {

@@ -61,7 +61,7 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let (one, share) = (median(one) * 1e6, median(share) * 100.0);
     let (direct, keeper) = (median(share_direct) * 100.0, median(a_second) * 100.0);
     eprintln!(
-        "\ncheckpoints at full rate, 100 B values, to the stand-in\n  one costs {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
+        "\ncheckpoints at full rate, 100 B values, to the stand-in at once\n  one costs {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
          (by direct difference {direct:.2} %); the keeper's whole thread is {keeper:.1} %"
     );
     Ok(vec![Row {

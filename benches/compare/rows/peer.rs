@@ -29,7 +29,12 @@ impl Contender {
 pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let backlog = Backlog::make(SMALL.records, SMALL.value_bytes)?;
     let mut rows = against("nginx", &Sink::nginx(1)?, &backlog, options)?;
-    rows.extend(against("stand-in", &Sink::standin()?, &backlog, options)?);
+    rows.extend(against(
+        "stand-in at once",
+        &Sink::standin()?,
+        &backlog,
+        options,
+    )?);
     Ok(rows)
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let standin = Sink::standin()?;
     rows.extend(watched(
         options,
-        "the stand-in",
+        "the stand-in at once",
         &standin,
         PARTS_FOR_STANDIN,
         false,

@@ -97,7 +97,7 @@ pub(crate) fn backlogs(options: &Options) -> Outcome<Vec<Row>> {
     }
     let names: Vec<String> = contenders.iter().map(|(name, _)| name.clone()).collect();
     let runs = turns(
-        "backlog, 100 B values, to the stand-in, behind the first delivery",
+        "backlog, 100 B values, to the stand-in at once, behind the first delivery",
         options.rounds,
         &contenders,
         |backlog| {

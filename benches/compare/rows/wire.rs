@@ -76,7 +76,7 @@ pub(crate) fn compare(size: Size, options: &Options) -> Outcome<Vec<Row>> {
     ];
     let standin = Sink::standin()?;
     contenders.push((
-        "ours, bursts, to the stand-in",
+        "ours, bursts, to the stand-in at once",
         ours(home(&backlog, &standin, None)?),
     ));
     let title = format!("{} values", size.name);
@@ -114,12 +114,17 @@ fn rows(size: Size, runs: &[Runs]) -> Vec<Row> {
     if size.value_bytes == SMALL.value_bytes {
         let mut rows = Vec::from(both("one request a send", single, least(1.0), most(1.0)));
         rows.extend(both("bursts", bursts, least(1.2), most(0.6)));
-        rows.extend(both("bursts to the stand-in", standin, None, most(0.3)));
+        rows.extend(both(
+            "bursts to the stand-in at once",
+            standin,
+            None,
+            most(0.3),
+        ));
         rows
     } else {
         let mut rows = Vec::from(both("one request a send", single, None, None));
         rows.extend(both("bursts (default)", bursts, least(0.95), most(1.0)));
-        rows.extend(both("bursts to the stand-in", standin, None, None));
+        rows.extend(both("bursts to the stand-in at once", standin, None, None));
         rows
     }
 }

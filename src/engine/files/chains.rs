@@ -33,6 +33,10 @@ use crate::limits::RING_CHAINS;
 use crate::replay::chain::{Chain, Ended, Step, StepError, Ticket};
 use crate::status::counters::ServerCounters;
 
+/// What is missing, and what to do.
+const NO_THREADS: &str = "the kernel has no thread for them, since there may be no more tasks (systemd: TasksMax=; a container's bound on pids; RLIMIT_NPROC); \
+    raise the bound and restart to have the ring back";
+
 /// See the module.
 pub(super) struct Chains {
     ring: FileRing,
@@ -40,8 +44,8 @@ pub(super) struct Chains {
     running: Slab<Running>,
     ended: VecDeque<Ended>,
     counters: Arc<ServerCounters>,
-    /// That the ring takes no more calls was said.
-    said_broken: bool,
+    /// That the ring is of no more use was said.
+    said_useless: bool,
 }
 
 struct Running {
@@ -66,13 +70,21 @@ impl Chains {
             running: Slab::new(),
             ended: VecDeque::new(),
             counters,
-            said_broken: false,
+            said_useless: false,
         }
     }
 
     /// Whether chains can be begun.
     pub(super) fn works(&self) -> bool {
-        self.ring.broken().is_none()
+        self.useless().is_none()
+    }
+
+    /// Why they can't, or why a ring is of no use to them.
+    fn useless(&self) -> Option<String> {
+        if let Some(error) = self.ring.broken() {
+            return Some(error.to_string());
+        }
+        self.ring.lacks_threads().then(|| NO_THREADS.to_owned())
     }
 
     pub(super) fn begin(&mut self, ticket: Ticket, chain: Chain, paths: &Paths) {
@@ -111,9 +123,10 @@ impl Chains {
             self.go_on(key, paths);
         }
         self.ring.submit();
-        if let Some(why) = self.ring.broken()
-            && !std::mem::replace(&mut self.said_broken, true)
+        if !self.said_useless
+            && let Some(why) = self.useless()
         {
+            self.said_useless = true;
             tracing::warn!(
                 "the keeper's ring takes no more calls, so checkpoints are written by plain ones from now on: {why}"
             );

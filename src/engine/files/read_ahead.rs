@@ -71,9 +71,16 @@ impl ReadAhead {
     fn ask(&mut self, file: &File, asked: &Asked, end: u64) {
         let mut next = asked.0.get().unwrap_or(0).max(end);
         while next < end + READ_AHEAD_BYTES {
-            match self {
-                Self::Calls => advise_needed(file, next, READ_AHEAD_PIECE_BYTES),
-                Self::Ring(ring) => ring.ask(file, next, READ_AHEAD_PIECE_BYTES),
+            if let Self::Ring(ring) = self
+                && !ring.ask(file, next, READ_AHEAD_PIECE_BYTES)
+            {
+                tracing::info!(
+                    "logs are read ahead of by plain calls from now on: the kernel has no thread for it, since there may be no more tasks"
+                );
+                *self = Self::Calls;
+            }
+            if let Self::Calls = self {
+                advise_needed(file, next, READ_AHEAD_PIECE_BYTES);
             }
             next += u64::from(READ_AHEAD_PIECE_BYTES);
         }

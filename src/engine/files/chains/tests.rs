@@ -216,7 +216,7 @@ fn a_step_that_fails_is_told_and_none_behind_it_is_taken() {
     // The step of each operation: the last step has two.
     let steps = [0, 1, 2, 3, 4, 4].map(|step| STEPS[step]);
     for (operation, step) in steps.into_iter().enumerate() {
-        for error in [EIO, ENOSPC, ECANCELED] {
+        for error in [EIO, ENOSPC] {
             let mut fates = vec![Fate::Goes; operation];
             fates.push(Fate::Fails(error));
             home.set_fates(&fates);
@@ -233,6 +233,29 @@ fn a_step_that_fails_is_told_and_none_behind_it_is_taken() {
             );
             home.run(b"old").result.unwrap();
         }
+    }
+}
+
+#[test]
+fn a_step_that_the_kernel_has_no_thread_for_is_taken_all_the_same_and_then_all_are_plain_calls() {
+    for operation in 0..6 {
+        let Some(mut home) = home(RING_CHAIN_ENTRIES) else {
+            return;
+        };
+        home.run(b"old").result.unwrap();
+        let mut fates = vec![Fate::Goes; operation];
+        fates.push(Fate::Fails(ECANCELED));
+        // Whatever is asked of the ring afterwards would fail.
+        fates.extend([Fate::Fails(EIO); 20]);
+        home.set_fates(&fates);
+        home.run(b"new").result.unwrap();
+        assert_eq!(fs::read(home.path("checkpoint")).unwrap(), b"new");
+        let begun = home.disk.begin(Ticket(4), chain(B, b"newer"));
+        let Begun::Ended(ended) = begun else {
+            panic!("the ring is not used any more");
+        };
+        ended.result.unwrap();
+        assert_eq!(fs::read(home.path("checkpoint")).unwrap(), b"newer");
     }
 }
 

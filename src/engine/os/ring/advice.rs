@@ -15,6 +15,7 @@ const UNDER_WAY_MAX: u32 = 64;
 pub struct AdviceRing {
     uring: IoUring,
     under_way: u32,
+    lacks_threads: bool,
 }
 
 impl AdviceRing {
@@ -26,14 +27,22 @@ impl AdviceRing {
         Ok(Self {
             uring: IoUring::builder().dontfork().build(UNDER_WAY_MAX)?,
             under_way: 0,
+            lacks_threads: false,
         })
     }
 
-    /// Asks for `bytes` bytes of a file from `offset` on to be read into the page cache.
-    pub fn ask(&mut self, file: &File, offset: u64, bytes: u32) {
-        self.under_way -= self.uring.completion().map(|_| 1).sum::<u32>();
+    /// Asks for `bytes` bytes of a file from `offset` on to be read into the page cache. False: the kernel had no thread for what was asked for earlier, and
+    /// this is not asked for either.
+    pub fn ask(&mut self, file: &File, offset: u64, bytes: u32) -> bool {
+        for completion in self.uring.completion() {
+            self.under_way -= 1;
+            self.lacks_threads |= was_not_begun(completion.result());
+        }
+        if self.lacks_threads {
+            return false;
+        }
         if self.under_way == UNDER_WAY_MAX {
-            return;
+            return true;
         }
         // Reading ahead may wait for the disk, so the kernel never does it on the thread that submits it.
         let fd = types::Fd(file.as_raw_fd());
@@ -46,7 +55,13 @@ impl AdviceRing {
             self.under_way += 1;
         }
         let _ = self.uring.submit();
+        true
     }
+}
+
+/// The kernel cancels what it has no thread for; nobody else does.
+fn was_not_begun(result: i32) -> bool {
+    matches!(-result, libc::ECANCELED | libc::EAGAIN)
 }
 
 #[cfg(test)]
@@ -63,9 +78,21 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 100_000]).unwrap();
         for piece in 0..1000 {
-            ring.ask(&file, piece * 1000, 4096);
+            assert!(ring.ask(&file, piece * 1000, 4096));
             assert!(ring.under_way <= UNDER_WAY_MAX);
         }
+        ring.lacks_threads = true;
+        assert!(!ring.ask(&file, 0, 4096));
+        assert!(
+            [libc::ECANCELED, libc::EAGAIN]
+                .iter()
+                .all(|error| was_not_begun(-error))
+        );
+        assert!(
+            [0, -libc::EINVAL]
+                .into_iter()
+                .all(|result| !was_not_begun(result))
+        );
         // The file may be closed before the kernel has read it.
         drop(file);
         drop(ring);

@@ -11,16 +11,22 @@
 //!
 //! **Calls are not linked** (`IOSQE_IO_LINK`): Linux, at the time of writing, goes on behind a sync or a rename that failed; only a read or a write that failed
 //! breaks a link (seen on 6.18). A checkpoint whose sync failed would so get its name. Whoever wants an order pushes a call when the one before is over.
+//!
+//! **A kernel without a thread for it** (a bound on tasks: `TasksMax`, a container's pids, `RLIMIT_NPROC`) cancels a call before it has begun. Such a call is
+//! made by the owner's thread, and so are all that follow: whoever is at that bound once is likely to be there again.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::ffi::CString;
-use std::fs::File;
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +73,20 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// Makes it now, and waits for it.
+    fn make(&self) -> io::Result<usize> {
+        match self {
+            Self::Write { file, bytes, from } => file.write_at(&bytes[*from..], *from as u64),
+            Self::Sync { file } => file.sync_all().map(|()| 0),
+            Self::Rename { from, to } => {
+                let path = |path: &CString| PathBuf::from(OsStr::from_bytes(path.as_bytes()));
+                fs::rename(path(from), path(to)).map(|()| 0)
+            }
+        }
+    }
+}
+
 /// A call that is over.
 #[derive(Debug)]
 pub struct Done {
@@ -91,6 +111,8 @@ pub struct FileRing {
     invented: VecDeque<(usize, i32)>,
     /// Why the kernel takes no more calls.
     broken: Option<i32>,
+    /// The kernel had no thread for a call: they are made here.
+    lacks_threads: bool,
     bell: Arc<Eventfd>,
     interference: Option<Box<dyn Interference>>,
 }
@@ -122,6 +144,7 @@ impl FileRing {
             queued: VecDeque::new(),
             invented: VecDeque::new(),
             broken: None,
+            lacks_threads: false,
             bell,
             interference: None,
         })
@@ -152,6 +175,12 @@ impl FileRing {
         self.broken.map(io::Error::from_raw_os_error)
     }
 
+    /// Whether the kernel had no thread for a call, so that it and all others are made by the thread that pushes them or takes them out.
+    #[must_use]
+    pub fn lacks_threads(&self) -> bool {
+        self.lacks_threads
+    }
+
     /// Rings its bell, as if a call were over.
     pub fn wake(&self) {
         self.bell.ring();
@@ -159,6 +188,12 @@ impl FileRing {
 
     /// Takes a call. `tag` comes back with it.
     pub fn push(&mut self, tag: usize, call: Call) {
+        if self.lacks_threads && self.broken.is_none() {
+            let result = result_of(&call);
+            let key = self.calls.insert((tag, call));
+            self.invented.push_back((key, result));
+            return self.wake();
+        }
         let fate = match &mut self.interference {
             None => Fate::Goes,
             Some(interference) => interference.file_fate(operation(&call)),
@@ -199,7 +234,11 @@ impl FileRing {
     pub fn poll_done(&mut self) -> Option<Done> {
         let (key, result) = self.invented.pop_front().or_else(|| self.completion())?;
         let (tag, call) = self.calls.remove(key);
-        let result = checked(result);
+        let mut result = checked(result);
+        if self.broken.is_none() && result.as_ref().is_err_and(was_not_begun) {
+            self.lacks_threads = true;
+            result = call.make();
+        }
         Some(Done { tag, call, result })
     }
 
@@ -270,6 +309,19 @@ impl Drop for FileRing {
                 "what was being written did not end within {RING_END:?}; its memory is left to it"
             );
         }
+    }
+}
+
+/// Whether a call ended so because the kernel never began it: nobody here cancels one, and no call on a regular file or a folder would have to wait.
+fn was_not_begun(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EAGAIN))
+}
+
+/// What comes of it where it is made now, as the kernel gives it in a completion.
+fn result_of(call: &Call) -> i32 {
+    match call.make() {
+        Ok(bytes) => i32::try_from(bytes).unwrap_or(i32::MAX),
+        Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
     }
 }
 

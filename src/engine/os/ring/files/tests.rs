@@ -181,6 +181,56 @@ fn a_ring_that_takes_no_more_calls_fails_them_and_ends_those_that_it_has() {
     assert_eq!(number(&rig.call(Call::Sync { file })), Some(libc::ENOMEM));
 }
 
+/// The first call is cancelled before it has begun, with this error.
+struct NoThread(Option<i32>);
+
+impl Interference for NoThread {
+    fn file_fate(&mut self, _: FileOperation) -> Fate {
+        self.0.take().map_or(Fate::Goes, Fate::Fails)
+    }
+}
+
+#[test]
+fn calls_that_the_kernel_has_no_thread_for_are_made_all_the_same() {
+    for error in [libc::ECANCELED, libc::EAGAIN] {
+        let Some(Rig { folder, ring, poll }) = rig(8) else {
+            return;
+        };
+        let ring = ring.interfered(Box::new(NoThread(Some(error))));
+        let mut rig = Rig { folder, ring, poll };
+        let write = |rig: &Rig| Call::Write {
+            file: rig.file("new"),
+            bytes: b"headcontent".to_vec(),
+            from: 4,
+        };
+        assert!(!rig.ring.lacks_threads());
+        // The first of them was cancelled, the others are not given to the kernel at all.
+        for _ in 0..2 {
+            let call = write(&rig);
+            assert_eq!(rig.call(call).result.unwrap(), 7);
+            assert!(rig.ring.lacks_threads() && rig.ring.broken().is_none());
+        }
+        let file = File::open(rig.folder.path()).unwrap();
+        assert_eq!(rig.call(Call::Sync { file }).result.unwrap(), 0);
+        let (from, to) = (rig.name("new"), rig.name("old"));
+        assert_eq!(rig.call(Call::Rename { from, to }).result.unwrap(), 0);
+        let content = fs::read(rig.folder.path().join("old")).unwrap();
+        assert_eq!(content, b"\0\0\0\0content");
+        // What fails by plain calls fails.
+        let (from, to) = (rig.name("none"), rig.name("other"));
+        let done = rig.call(Call::Rename { from, to });
+        assert_eq!(number(&done), Some(libc::ENOENT));
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let bytes = vec![1];
+        let done = rig.call(Call::Write {
+            file,
+            bytes,
+            from: 0,
+        });
+        assert_eq!(number(&done), Some(libc::ENOSPC));
+    }
+}
+
 #[test]
 fn a_ring_that_goes_waits_for_what_is_under_way_and_not_for_ever() {
     let Some(mut rig) = rig(8) else { return };

@@ -109,6 +109,13 @@ pub const HAND_OVER_WITHIN: Duration = Duration::from_millis(2);
 /// Messages that a thread's mailbox holds. A full one is the backpressure.
 pub const MAILBOX_MESSAGES: usize = 1024;
 
+/// A connection that has been idle for as long may have been forgotten by something between us and the backend. Nothing is known to forget sooner; and a record
+/// that fails by itself is not excused more often than this.
+pub const IDLE_MAY_BE_LOST: Duration = Duration::from_secs(1);
+
+/// Signs of life that TCP asks for in vain before an idle connection is given up.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
 /// Consecutive failures on a backend, without one answer in between, after which it is held to be down.
 pub const TROUBLES_TO_DOWN: u32 = 3;
 

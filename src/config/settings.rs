@@ -184,6 +184,10 @@ settings! {
         "Seconds for a connection to a backend.";
     response_timeout: Duration = "5", seconds(1, HOUR), NeedsRestart, New,
         "Seconds for a backend's answer.";
+    idle_timeout: Duration = "60", seconds(1000, DAY), Immediate, New,
+        "Seconds after which a connection to a backend that nothing is sent on is closed. The next record makes another.";
+    keepalive_interval: Duration = "15", seconds(1000, HOUR), Immediate, New,
+        "Seconds after which TCP asks for a sign of life on a connection to a backend that is idle, and between two such.";
     engine: EngineName = "\"auto\"", Kind::Word(EngineName::WORDS), NeedsRestart, New,
         "What workers wait for their connections with. auto takes io_uring where the kernel has all that it needs (Linux 6.1), else mio (epoll); io_uring itself is an error where it can't be had.";
     pin_workers: bool = "true", Kind::Boolean, NeedsRestart, New,

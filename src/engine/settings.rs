@@ -115,6 +115,8 @@ impl Settings {
                 records_per_second_max: u64::from(sync.max_rate_per_backend),
                 connect_timeout: sync.connect_timeout,
                 response_timeout: sync.response_timeout,
+                idle_timeout: sync.idle_timeout,
+                keepalive_interval: sync.keepalive_interval,
             },
         })
     }

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -11,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock::Now;
 use crate::engine::clock::Clock;
 use crate::engine::os::tcp;
-use crate::limits::RECEIVE_BYTES;
+use crate::limits::{KEEPALIVE_PROBES, RECEIVE_BYTES};
 use crate::replay::worker::{Action, Worker};
 
 /// The token of the mailbox's bell; slots have theirs from 0.
@@ -90,7 +91,7 @@ impl Connections {
         poll: &Poll,
         now: Now,
     ) {
-        match start_connection(slot, address, poll) {
+        match start_connection(slot, address, worker.keepalive_interval(slot), poll) {
             Ok(stream) => {
                 self.by_slot[slot] = Some(Connection {
                     stream,
@@ -189,9 +190,15 @@ impl Connections {
     }
 }
 
-fn start_connection(slot: usize, address: SocketAddr, poll: &Poll) -> io::Result<TcpStream> {
+fn start_connection(
+    slot: usize,
+    address: SocketAddr,
+    keepalive_interval: Duration,
+    poll: &Poll,
+) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
+    tcp::keep_alive(stream.as_fd(), keepalive_interval, KEEPALIVE_PROBES)?;
     poll.registry().register(
         &mut stream,
         Token(slot),

@@ -153,6 +153,12 @@ impl Exchange {
         self.requests.len() - self.answers
     }
 
+    /// Whether none is answered.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.answers == 0
+    }
+
     /// The request that the next answer is for: what for, the method sent, whether it is an expired record's.
     ///
     /// # Panics

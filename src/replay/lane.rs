@@ -9,6 +9,9 @@
 //!             failed, broken, late, or an answer that settles nothing
 //! ```
 //!
+//! A connection that has been idle for `idle_timeout` is closed. If the first burst on one that was idle is lost without a byte of an answer, another connection
+//! is made at once, and no failure is counted (`idle`).
+//!
 //! **Order.** `pending` is the log's order. A burst is a prefix of it, sent whole requests at a time on a connection that
 //! has nothing outstanding; answers come in the same order and take records off the front. After trouble the connection
 //! is closed and the next burst starts at the front again: what is sent again is a suffix (guarantees, G2 and G3).
@@ -18,13 +21,13 @@
 mod answers;
 mod blame;
 mod burst;
+mod idle;
+mod raw_line;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-
-use memchr::memrchr;
 
 use crate::binlog::request::Template;
 use crate::clock::Now;
@@ -37,6 +40,9 @@ use crate::replay::pace::{Bucket, Window, retry_delay};
 use crate::status::counters::BackendCounters;
 
 use blame::Blame;
+use idle::ready;
+pub use raw_line::RawLine;
+use raw_line::line_of;
 
 /// How a lane speaks to its backend.
 #[derive(Clone, Debug)]
@@ -61,6 +67,10 @@ pub struct LaneSettings {
     pub connect_timeout: Duration,
     /// For the next answer, or for the next bytes to go out.
     pub response_timeout: Duration,
+    /// A connection that nothing was sent on for so long is closed.
+    pub idle_timeout: Duration,
+    /// TCP asks for a sign of life on a connection that is idle for so long, and so often.
+    pub keepalive_interval: Duration,
 }
 
 /// A record that waits to be settled.
@@ -74,6 +84,8 @@ struct Pending {
     maybe_sent: bool,
     /// Whether it was sent here.
     sent: bool,
+    /// It was the first of a burst that was lost with a connection that had been idle.
+    lost_idle: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +96,8 @@ enum State {
     Waiting { until: Duration },
     /// A connection is being made.
     Connecting { deadline: Duration },
-    /// A connection with nothing outstanding.
-    Ready,
+    /// A connection with nothing outstanding, idle since then; it may be so until then.
+    Ready { since: Duration, until: Duration },
     /// A burst is out, or on its way.
     Busy { deadline: Duration },
 }
@@ -125,15 +137,6 @@ pub struct LaneContext<'a, S> {
     pub sink: &'a mut S,
 }
 
-/// A line as HA wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawLine {
-    /// Where it begins in its chunk, which begins with its segment's first byte.
-    pub offset: u32,
-    /// Its bytes, without the newline.
-    pub bytes: Vec<u8>,
-}
-
 /// Takes a lane's results, in the lane's order.
 pub trait Sink {
     /// A record is settled by the backend. Its batch is still held.
@@ -170,8 +173,9 @@ pub struct Lane {
     segment_bytes_max: usize,
     /// Answers that this connection has given.
     answers: u32,
-    /// When the burst that is out, or was last, was composed, monotonic.
+    /// When the burst that is out, or was last, was composed, monotonic; and how long its connection had been idle then.
     composed_at: Duration,
+    idle_before: Duration,
     /// Failures in a row, of whatever record: the exponent of the delay.
     failures: u32,
     blame: Blame,
@@ -193,6 +197,7 @@ impl Lane {
             segment_bytes_max: usize::MAX,
             answers: 0,
             composed_at: Duration::ZERO,
+            idle_before: Duration::ZERO,
             failures: 0,
             blame: Blame::default(),
             cleared: false,
@@ -214,6 +219,7 @@ impl Lane {
             line: fed.line,
             maybe_sent: fed.maybe_sent,
             sent: false,
+            lost_idle: false,
         });
         let waiting = self.pending.len() - self.exchange.unanswered();
         if planted!(SwapRecords) && waiting > 1 {
@@ -233,8 +239,14 @@ impl Lane {
     pub fn has_connection(&self) -> bool {
         matches!(
             self.state,
-            State::Connecting { .. } | State::Ready | State::Busy { .. }
+            State::Connecting { .. } | State::Ready { .. } | State::Busy { .. }
         )
+    }
+
+    /// Whether it has nothing out, and would send or connect if there were something to send.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.state, State::Idle | State::Ready { .. })
     }
 
     /// Records that wait to be settled.
@@ -253,8 +265,11 @@ impl Lane {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match self.state {
-            State::Idle | State::Ready => None,
+            State::Idle => None,
             State::Waiting { until: deadline }
+            | State::Ready {
+                until: deadline, ..
+            }
             | State::Connecting { deadline }
             | State::Busy { deadline } => Some(deadline),
         }
@@ -285,13 +300,18 @@ impl Lane {
                 };
                 Step::Connect
             }
-            State::Ready if !cx.sending || self.pending.is_empty() => Step::Rest,
-            State::Ready if self.answers >= cx.settings.requests_per_connection => {
+            State::Ready { until, .. } if cx.now.monotonic >= until => {
                 self.disconnect(State::Idle);
                 Step::Close
             }
-            State::Ready => {
+            State::Ready { .. } if !cx.sending || self.pending.is_empty() => Step::Rest,
+            State::Ready { .. } if self.answers >= cx.settings.requests_per_connection => {
+                self.disconnect(State::Idle);
+                Step::Close
+            }
+            State::Ready { since, .. } => {
                 self.composed_at = cx.now.monotonic;
+                self.idle_before = cx.now.monotonic.saturating_sub(since);
                 self.compose_burst(cx)
             }
             State::Idle | State::Waiting { .. } | State::Connecting { .. } | State::Busy { .. } => {
@@ -302,11 +322,11 @@ impl Lane {
 
     /// The connection stands; one segment of it has `segment_bytes_max` bytes (the connection's MSS). One that was given up
     /// meanwhile, and that the driver has not closed yet, is none.
-    pub fn handle_connected(&mut self, segment_bytes_max: usize) {
+    pub fn handle_connected<S>(&mut self, segment_bytes_max: usize, cx: &LaneContext<'_, S>) {
         if !matches!(self.state, State::Connecting { .. }) {
             return;
         }
-        self.state = State::Ready;
+        self.state = ready(cx);
         self.segment_bytes_max = segment_bytes_max;
         self.answers = 0;
     }
@@ -335,10 +355,11 @@ impl Lane {
     pub fn handle_closed<S: Sink>(&mut self, why: String, cx: &mut LaneContext<'_, S>) -> Step {
         match self.state {
             State::Idle | State::Waiting { .. } => Step::Rest,
-            State::Ready => {
+            State::Ready { .. } => {
                 self.disconnect(State::Idle);
                 Step::Close
             }
+            State::Busy { .. } if self.may_be_lost_idle() => self.connect_again(),
             State::Connecting { .. } | State::Busy { .. } => {
                 self.fail(Trouble::Connection(why), cx)
             }
@@ -353,6 +374,9 @@ impl Lane {
                 cx,
             ),
             State::Busy { deadline } if cx.now.monotonic >= deadline => {
+                if self.may_be_lost_idle() {
+                    return self.connect_again();
+                }
                 self.fail(Trouble::Timeout, cx)
             }
             _ => self.poll_step(cx),
@@ -363,7 +387,7 @@ impl Lane {
     pub fn handle_received<S: Sink>(&mut self, bytes: &[u8], cx: &mut LaneContext<'_, S>) -> Step {
         if !self.is_busy() {
             return match self.state {
-                State::Ready => {
+                State::Ready { .. } => {
                     self.fail(Trouble::Garbage("bytes that nobody asked for".into()), cx)
                 }
                 _ => Step::Rest,
@@ -522,23 +546,5 @@ impl Lane {
         self.received.clear();
         self.cleared = false;
         self.dismiss_witness();
-    }
-}
-
-/// The line as HA wrote it: its prefix still stands before the record, the payload is the record in base64.
-fn line_of(held: &HeldBatches, pending: Pending) -> RawLine {
-    let before = &held.chunk_bytes(pending.batch)[..pending.at as usize];
-    let offset = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-    let prefix = &before[offset..];
-    let mut line = Vec::new();
-    crate::binlog::line::encode(
-        prefix,
-        held.bytes(pending.batch, pending.at, pending.bytes),
-        &mut line,
-    );
-    line.pop();
-    RawLine {
-        offset: u32::try_from(offset).expect("offsets into a chunk are u32"),
-        bytes: line,
     }
 }

@@ -199,13 +199,22 @@ impl Worker {
         self.links.returns.release(share);
     }
 
+    /// How often TCP is to ask for a sign of life on the slot's connection while it is idle.
+    #[must_use]
+    pub fn keepalive_interval(&self, slot: usize) -> Duration {
+        let pipe = self.pipes[self.slots[slot].backend.index()].as_ref();
+        pipe.expect("a slot's backend has a pipe")
+            .settings
+            .keepalive_interval
+    }
+
     /// The slot's connection stands; its segments have `segment_bytes_max` bytes.
     pub fn handle_connected(&mut self, slot: usize, segment_bytes_max: usize, now: Now) {
         if let Some(Some(pipe)) = self.pipes.get(self.slots[slot].backend.index()) {
             pipe.counters.connections_made.add(1);
         }
         self.step(slot, now, |lane, cx| {
-            lane.handle_connected(segment_bytes_max);
+            lane.handle_connected(segment_bytes_max, cx);
             lane.poll_step(cx)
         });
     }
@@ -435,7 +444,8 @@ impl Worker {
         }
         if let Some(deadline) = lane.deadline() {
             self.earliest = self.earliest.min(deadline);
-        } else if sending && !lane.is_empty() && pipe.bucket.is_spent() {
+        }
+        if sending && lane.is_at_rest() && !lane.is_empty() && pipe.bucket.is_spent() {
             // A lane that waits for something else is woken by that; the bucket would wake it in a circle.
             self.earliest = self.earliest.min(pipe.bucket.next());
         }

@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     dead: bool,
     /// What arrives for a dead one is answered with a reset, once its machine is back.
     opened: Duration,
+    /// When something last went over it, either way.
+    used: Duration,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
                 down_at: self.now,
                 dead: false,
                 opened: self.now,
+                used: self.now,
             },
         );
         self.soon(NET_LATENCY, Event::Knock { connection: number });
@@ -89,6 +92,7 @@ impl World {
         let Some(it) = self.connections.get_mut(&connection) else {
             return;
         };
+        it.used = self.now;
         it.down_at = it.down_at.max(self.now + latency);
         let at = it.down_at;
         self.at(at, Event::Down { connection, what });
@@ -146,6 +150,10 @@ impl World {
             }
             return;
         }
+        let idle = self.now - std::mem::replace(&mut it.used, self.now);
+        if self.plan.faults.forgets.is_some_and(|after| idle >= after) {
+            return self.forget(connection);
+        }
         if self.backends[place].mood == Mood::Frozen {
             let later = self.now + Duration::from_millis(20);
             self.at(later, Event::Up { connection });
@@ -194,6 +202,25 @@ impl World {
                 self.soon(Duration::from_secs(2), Event::Up { connection });
             }
         }
+    }
+
+    /// Something in between has forgotten the connection: what is sent on it is dropped or answered with a reset, or gets through and its answer does not.
+    fn forget(&mut self, connection: u64) {
+        match self.random.u32(..3) {
+            0 => self.break_off(connection),
+            how => {
+                if how == 1 {
+                    self.arrive(connection, 0);
+                }
+                if let Some(it) = self.connections.get_mut(&connection) {
+                    it.dead = true;
+                }
+            }
+        }
+        self.trace.note(
+            self.now,
+            format_args!("{connection:x}: forgotten in between"),
+        );
     }
 
     /// The backend reads the next bytes. At most `answer_bytes` of what it says to them get away.

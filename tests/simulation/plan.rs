@@ -49,6 +49,8 @@ pub(crate) struct Faults {
     pub(crate) operator: bool,
     /// Lines come to logs of minutes long past, and to logs that have just been deleted.
     pub(crate) strays: bool,
+    /// A connection that is idle for so long is forgotten by something in between.
+    pub(crate) forgets: Option<Duration>,
 }
 
 /// Records that fail for ever, of each backend.
@@ -179,6 +181,8 @@ impl Plan {
                 records_per_second_max: if some(random, 15) { 400 } else { 0 },
                 connect_timeout: ms(800),
                 response_timeout: ms(random.u64(600..1_500)),
+                idle_timeout: ms(60_000),
+                keepalive_interval: ms(15_000),
             },
             drain_timeout: ms(random.u64(100..1_500)),
             minute: ms(random.u64(2_500..9_000)),
@@ -231,6 +235,14 @@ impl Plan {
         if random.u32(..3) == 0 {
             (self.faults.stops, self.faults.hard_ends) = (true, true);
             self.faults.bad_lines = 100;
+        }
+    }
+
+    /// What becomes of idle connections, which every second seed has, drawn apart too.
+    pub(crate) fn idle(&mut self, seed: u64, random: &mut Rng) {
+        if seed.is_multiple_of(2) {
+            self.faults.forgets = Some(ms(random.u64(300..3_000)));
+            self.lane.idle_timeout = ms([1_000, 2_000, 4_000, 60_000][random.usize(..4)]);
         }
     }
 

@@ -110,6 +110,7 @@ impl World {
         let mut plan = Plan::draw(&mut random);
         let mut whims = Rng::with_seed(seed ^ 0x7f4a_7c15);
         plan.widen(seed, &mut whims);
+        plan.idle(seed, &mut Rng::with_seed(seed ^ 0x5851_f42d));
         let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
         // Every second seed stays what it was.
         if !seed.is_multiple_of(2) {

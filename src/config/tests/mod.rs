@@ -99,6 +99,8 @@ fn the_defaults_are_those_of_the_specification() {
         drain_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(60),
+        keepalive_interval: Duration::from_secs(15),
         engine: EngineName::Auto,
         pin_workers: true,
         rejected_max_bytes: 1024 * 1024 * 1024,

@@ -77,6 +77,8 @@ fn every_interval_rate_credit_and_password_takes_effect_at_once() {
             "resolve_interval",
             "ttl_hold",
             "checkpoint_interval",
+            "idle_timeout",
+            "keepalive_interval",
             "rescan_interval",
             "log_level",
         ]

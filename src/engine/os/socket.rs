@@ -110,7 +110,16 @@ fn option(socket: &OwnedFd, level: i32, name: i32) -> io::Result<libc::c_int> {
     Ok(value)
 }
 
-fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+/// Sets an option whose value is an int.
+///
+/// # Errors
+/// Those of setsockopt(2), as they are.
+pub(super) fn set_option(
+    socket: &impl AsRawFd,
+    level: i32,
+    name: i32,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the pointer is to an int that lives through the call, and the length is an int's.
     check(unsafe {
         libc::setsockopt(

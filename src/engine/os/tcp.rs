@@ -3,6 +3,9 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use super::socket::set_option;
 
 /// Bytes of one segment that the connection sends (its MSS). Loopback's is large, Ethernet's 1,448 or so.
 ///
@@ -28,6 +31,30 @@ pub fn segment_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
     usize::try_from(bytes).map_err(|_| io::Error::other("the system says a negative segment size"))
 }
 
+/// Has TCP ask for a sign of life when the connection has been idle for `interval` (rounded up to seconds), and each `interval` from then on; after `probes` in
+/// vain it is ended.
+///
+/// # Errors
+/// Those of setsockopt(2), as they are.
+pub fn keep_alive(socket: BorrowedFd<'_>, interval: Duration, probes: u32) -> io::Result<()> {
+    let whole = |number: u64| libc::c_int::try_from(number).unwrap_or(libc::c_int::MAX);
+    let seconds = whole(
+        interval
+            .as_millis()
+            .div_ceil(1000)
+            .try_into()
+            .unwrap_or(u64::MAX),
+    );
+    for (name, value) in [
+        (libc::TCP_KEEPIDLE, seconds),
+        (libc::TCP_KEEPINTVL, seconds),
+        (libc::TCP_KEEPCNT, whole(probes.into())),
+    ] {
+        set_option(&socket, libc::IPPROTO_TCP, name, value)?;
+    }
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -40,5 +67,26 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(segment_bytes(stream.as_fd()).unwrap() >= 500);
+    }
+
+    #[test]
+    fn a_connection_is_kept_alive_as_it_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        for (interval_ms, seconds) in [(1000, 1), (1001, 2), (3_600_000, 3600)] {
+            let interval = Duration::from_millis(interval_ms);
+            keep_alive(stream.as_fd(), interval, 3).unwrap();
+            let seconds = Duration::from_secs(seconds);
+            assert!(rustix::net::sockopt::socket_keepalive(&stream).unwrap());
+            assert_eq!(
+                rustix::net::sockopt::tcp_keepidle(&stream).unwrap(),
+                seconds
+            );
+            assert_eq!(
+                rustix::net::sockopt::tcp_keepintvl(&stream).unwrap(),
+                seconds
+            );
+            assert_eq!(rustix::net::sockopt::tcp_keepcnt(&stream).unwrap(), 3);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::engine::os::ring::{Done, Filled, Patience, Ring, Share, SocketId};
 use crate::engine::os::tcp;
-use crate::limits::{RING_END, RING_GATHER};
+use crate::limits::{KEEPALIVE_PROBES, RING_END, RING_GATHER};
 use crate::replay::worker::{Action, Worker};
 
 /// A connection of a slot.
@@ -129,6 +129,14 @@ impl Connections {
     fn connect(&mut self, slot: usize, address: SocketAddr, worker: &mut Worker, now: Now) {
         match self.ring.connect(&address, slot) {
             Ok(socket) => {
+                let interval = worker.keepalive_interval(slot);
+                if let Err(error) =
+                    tcp::keep_alive(self.ring.fd(socket), interval, KEEPALIVE_PROBES)
+                {
+                    self.ring.close(socket);
+                    let why = format!("no connection to {address}: {error}");
+                    return worker.handle_closed(slot, why, now);
+                }
                 self.by_slot[slot] = Some(Connection {
                     socket,
                     is_made: false,

@@ -1,6 +1,6 @@
 //! What comes back: answers, each for the record at the front.
 
-use super::{Lane, LaneContext, Sink, State, Step};
+use super::{Lane, LaneContext, Sink, State, Step, ready};
 use crate::binlog::Record;
 use crate::http::response::{self, Parsed, Response};
 use crate::replay::exchange::Kind;
@@ -120,7 +120,7 @@ impl Lane {
         if self.exchange.unanswered() == 0 {
             self.window.grow();
             self.failures = 0;
-            self.state = State::Ready;
+            self.state = ready(cx);
             // Its batch may have been let go with this answer, and its body with it.
             self.exchange.clear();
         }

@@ -1,6 +1,7 @@
 //! A worker against a scripted backend: what it sends, what it reports, and what it lets go.
 
 mod blame;
+mod idle;
 mod rig;
 
 use proptest::prelude::*;
@@ -241,6 +242,7 @@ fn a_record_with_a_ttl_waits_for_the_backends_clock_and_the_lane_behind_it() {
 #[test]
 fn a_lane_that_waits_for_the_backends_clock_is_not_woken_by_its_rate() {
     let mut rig = Rig::new(LaneSettings {
+        idle_timeout: Duration::MAX,
         records_per_second_max: 10,
         ..settings()
     });

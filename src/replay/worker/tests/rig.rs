@@ -50,6 +50,8 @@ pub(super) fn settings() -> LaneSettings {
         records_per_second_max: 0,
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(60),
+        keepalive_interval: Duration::from_secs(15),
     }
 }
 

@@ -1,0 +1,33 @@
+//! A rejected record's line, for the file that it is set aside in.
+
+use memchr::memrchr;
+
+use super::Pending;
+use crate::replay::held::HeldBatches;
+
+/// A line as HA wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawLine {
+    /// Where it begins in its chunk, which begins with its segment's first byte.
+    pub offset: u32,
+    /// Its bytes, without the newline.
+    pub bytes: Vec<u8>,
+}
+
+/// The line as HA wrote it: its prefix still stands before the record, the payload is the record in base64.
+pub(super) fn line_of(held: &HeldBatches, pending: Pending) -> RawLine {
+    let before = &held.chunk_bytes(pending.batch)[..pending.at as usize];
+    let offset = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+    let prefix = &before[offset..];
+    let mut line = Vec::new();
+    crate::binlog::line::encode(
+        prefix,
+        held.bytes(pending.batch, pending.at, pending.bytes),
+        &mut line,
+    );
+    line.pop();
+    RawLine {
+        offset: u32::try_from(offset).expect("offsets into a chunk are u32"),
+        bytes: line,
+    }
+}

@@ -38,6 +38,16 @@ pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 /// First bytes of a line in which its time is looked for. zlog's own prefix has 32.
 pub const LINE_TIME_BYTES_MAX: usize = 64;
 
+/// Bytes at the end of rejected.jsonl that are looked at after a start: a line that is there and that no checkpoint has as settled is not written a second time. More than what is
+/// rejected between two checkpoints, but for a log of nothing but bad lines.
+pub const REJECTED_KNOWN_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The least room that is kept aside for checkpoints on a full disk: those of sixty backends, a few kilobytes each.
+pub const SPARE_BYTES_MIN: u64 = 256 * 1024;
+
+/// So many times the bytes of all checkpoints are kept aside: each is written beside the one that it replaces, and rejected lines may have to be before it.
+pub const SPARE_PER_CHECKPOINT: u64 = 4;
+
 /// Of a line that is too long to be a record, this many bytes are kept when it is set aside.
 pub const REJECTED_HEAD_BYTES: usize = 4096;
 
@@ -194,6 +204,18 @@ pub const HTTP_WORK_AHEAD: Duration = Duration::from_millis(100);
 
 /// The least that HA's door rests when it has done more, so that it wakes up a hundred times a second and not ten thousand.
 pub const HTTP_WORK_REST: Duration = Duration::from_millis(10);
+
+/// What one unit of work is charged to its own connection: 40 of them a second, which are ten polls. Who keeps to that is answered before those who don't.
+pub const HTTP_SHARE_EACH: Duration = Duration::from_millis(25);
+
+/// Work of one connection that may go ahead of its time: forty units, for a client that begins with several questions.
+pub const HTTP_SHARE_AHEAD: Duration = Duration::from_millis(1000);
+
+/// The most that a connection can be behind: one that ceases to flood is like the others after this.
+pub const HTTP_SHARE_DEBT_MAX: Duration = Duration::from_secs(10);
+
+/// A body of /metrics or /v1/status that is longer than this is made once a second for all who ask. A shorter one tells the very instant.
+pub const HTTP_BODY_FRESH_BYTES_MAX: usize = 32 * 1024;
 
 /// Connections accepted before it is the others' turn.
 pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
@@ -352,5 +374,7 @@ const _: () = assert!(
 const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);
 const _: () = assert!(HTTP_OUTPUT_BYTES_MAX >= HTTP_BUFFER_KEPT_BYTES_MAX);
 const _: () = assert!(HTTP_READ_BYTES <= HTTP_HEAD_BYTES_MAX);
+const _: () = assert!(HTTP_SHARE_DEBT_MAX.as_millis() > HTTP_SHARE_AHEAD.as_millis());
+const _: () = assert!(HTTP_SHARE_EACH.as_micros() > HTTP_WORK_EACH.as_micros());
 const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
 const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");

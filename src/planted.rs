@@ -76,6 +76,8 @@ mod switch {
         TrustFirstBytes,
         /// Lines of a log that shrank while nobody read it are settled. The simulation found this in the feeder.
         TrustSettledLines,
+        /// What an earlier process has written to rejected.jsonl is not looked at.
+        RejectTwice,
         /// Nobody looks once more at deleted logs.
         LookNoMore,
         /// A flush forgets how often a record has failed.
@@ -84,7 +86,7 @@ mod switch {
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 23] = [
+        pub const ALL: [Self; 24] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -106,6 +108,7 @@ mod switch {
             Self::TrustShrunkLog,
             Self::TrustFirstBytes,
             Self::TrustSettledLines,
+            Self::RejectTwice,
             Self::LookNoMore,
             Self::ForgetFailures,
         ];

@@ -27,7 +27,7 @@ use self::chains::Chains;
 use self::paths::{Paths, at};
 use self::read_ahead::Asked;
 use crate::engine::os::files::{
-    Lease, Links, advise_sequential, end_lease, open_folder, open_regular, take_lease,
+    Lease, Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
 };
 use crate::engine::os::ring::files::FileRing;
 use crate::replay::chain::{Begun, Chain, Ended, Ticket};
@@ -288,6 +288,26 @@ impl Disk for RealDisk {
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
         sync_folder(&self.paths.state_folder(backend)?)?;
         sync_folder(&self.paths.state)
+    }
+
+    fn take_spare(&mut self, bytes: u64) -> io::Result<bool> {
+        let path = self.paths.spare();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(FILE_MODE);
+        let taken = open_regular(&path, &mut options, Links::Refused)
+            .and_then(|file| allocate(&file, bytes));
+        if let Err(error) = taken {
+            // A part of it would only be in the way.
+            let _ = fs::remove_file(&path);
+            return Err(at(&path)(error));
+        }
+        Ok(true)
+    }
+
+    fn give_up_spare(&mut self) -> io::Result<bool> {
+        let path = self.paths.spare();
+        let removed = none_if_missing(fs::remove_file(&path)).map_err(at(&path))?;
+        Ok(removed.is_some())
     }
 
     fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun {

@@ -52,6 +52,8 @@ pub struct BackendLedger {
     /// The same for files that the original began.
     legacy: Vec<Option<LegacyResume>>,
     totals: Totals,
+    /// `totals` as the last durable checkpoint has them: a kill makes no number less than these.
+    durable_totals: Totals,
     /// Counts every change of what a checkpoint holds.
     changes: u64,
     /// `changes` as the last durable checkpoint has it; none before there is one.
@@ -83,6 +85,7 @@ impl BackendLedger {
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
         let mut ledger = Self {
             totals: checkpoint.totals,
+            durable_totals: checkpoint.totals,
             durable_changes: Some(0),
             ..Self::default()
         };
@@ -96,6 +99,8 @@ impl BackendLedger {
     pub fn from_legacy(totals: Totals, legacy: Vec<LegacyResume>) -> Self {
         Self {
             totals,
+            // The original's files stay until our checkpoint replaces them.
+            durable_totals: totals,
             legacy: legacy.into_iter().map(Some).collect(),
             ..Self::default()
         }
@@ -105,6 +110,12 @@ impl BackendLedger {
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Those that no kill makes less: what a durable checkpoint has.
+    #[must_use]
+    pub fn durable_totals(&self) -> Totals {
+        self.durable_totals
     }
 
     /// Lines in flight.

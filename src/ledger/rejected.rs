@@ -15,7 +15,7 @@ use base64_simd::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use select::{Filter, NEXT, STAGED, id, is_returned, returned_name, show_id};
+pub use select::{Filter, NEXT, STAGED, id, is_returned, place_id, returned_name, show_id};
 
 /// Name of the file in a backend's state folder.
 pub const NAME: &str = "rejected.jsonl";

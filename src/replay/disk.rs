@@ -207,6 +207,23 @@ pub trait Disk {
     /// What the system says.
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()>;
 
+    /// Keeps at least `bytes` of room aside, beside the state, or has what is kept grow to that. False: this disk keeps none.
+    ///
+    /// # Errors
+    /// What the system says; then nothing is kept.
+    fn take_spare(&mut self, bytes: u64) -> io::Result<bool> {
+        let _ = bytes;
+        Ok(false)
+    }
+
+    /// Makes the room that is kept aside free. False: none was.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn give_up_spare(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Begins a chain. A disk that can't do without waiting takes all its steps here.
     fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun
     where

@@ -30,6 +30,7 @@ mod points;
 mod rejects;
 mod release;
 mod rework;
+mod spare;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use crate::replay::keeper::desk::{Desk, Tools};
 use crate::replay::keeper::outbox::Outbox;
 use crate::replay::keeper::points::Points;
 use crate::replay::keeper::release::Releaser;
+use crate::replay::keeper::spare::Spare;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, ControlMail, FeederMail, KeeperMail, KeeperSettings, Settled,
@@ -100,6 +102,7 @@ pub struct Keeper<D: Disk> {
     outbox: Outbox,
     releaser: Releaser<D::Log>,
     points: Points,
+    spare: Spare,
     release_at: Duration,
     phase: Phase,
 }
@@ -117,6 +120,7 @@ impl<D: Disk> Keeper<D> {
             outbox: Outbox::default(),
             releaser: Releaser::default(),
             points: Points::default(),
+            spare: Spare::default(),
             release_at: Duration::ZERO,
             phase: Phase::Running,
         }
@@ -247,6 +251,8 @@ impl<D: Disk> Keeper<D> {
         let releases = now.monotonic >= self.release_at;
         if releases {
             self.release_at = now.after(self.settings.release_interval);
+            let checkpoints = self.desks.iter().flatten().map(Desk::checkpoint_bytes);
+            self.spare.take(&mut self.disk, checkpoints.sum(), now);
         }
         self.at_desks(now, |desks, releaser, tools| {
             desks.iter_mut().flatten().for_each(|desk| desk.work(tools));
@@ -321,6 +327,7 @@ impl<D: Disk> Keeper<D> {
             settings: &self.settings,
             spares: &self.links.settled_spares,
             let_go: &mut let_go,
+            spare: &mut self.spare,
             parties: self.workers + 1,
             now,
         };

@@ -134,6 +134,17 @@ impl TestDisk {
         });
     }
 
+    /// From now on room can be kept aside.
+    pub fn keep_spare(&self) {
+        self.world().spare = Some(0);
+    }
+
+    /// Bytes that are kept aside.
+    #[must_use]
+    pub fn spare_bytes(&self) -> u64 {
+        self.world().spare.unwrap_or(0)
+    }
+
     /// Takes all faults away.
     pub fn mend(&self) {
         self.world().faults.clear();

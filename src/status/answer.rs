@@ -12,13 +12,15 @@
 //!
 //! What changes something, or is answered later, is in [`super::ask`].
 //!
-//! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies.
+//! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies. A long one is made once a second for all who ask: that of
+//! /metrics takes tens of milliseconds with hundreds of backends, in which HA's poll would wait.
 
 use super::snapshot::Snapshot;
 use super::{health, metrics, page, report, sync_status};
 use crate::http::answer::{Answer, Status};
 use crate::http::basic::Credentials;
 use crate::http::request::{Method, Request};
+use crate::limits::HTTP_BODY_FRESH_BYTES_MAX;
 
 /// What a 401 tells about who is to authenticate.
 pub const CHALLENGE: &str = "Basic realm=\"hustdbsync\"";
@@ -72,7 +74,11 @@ pub struct Pages {
     /// The snapshot's generation and the count that `sync_status` was made for.
     sync_status_of: Option<(u64, usize)>,
     report: Vec<u8>,
+    /// The second that `report` tells.
+    report_of: Option<u64>,
     metrics: String,
+    /// The second and the form that `metrics` tells.
+    metrics_of: Option<(u64, metrics::Form)>,
     health: Vec<u8>,
 }
 
@@ -89,13 +95,21 @@ impl Pages {
     }
 
     fn report(&mut self, snapshot: &Snapshot) -> &[u8] {
-        self.report.clear();
-        report::write(snapshot, &mut self.report);
+        let of = Some(snapshot.now_unix);
+        if self.report_of != of || self.report.len() <= HTTP_BODY_FRESH_BYTES_MAX {
+            self.report.clear();
+            report::write(snapshot, &mut self.report);
+            self.report_of = of;
+        }
         &self.report
     }
 
     fn metrics(&mut self, snapshot: &Snapshot, form: metrics::Form) -> Answer<'_> {
-        metrics::write(snapshot, form, &mut self.metrics);
+        let of = Some((snapshot.now_unix, form));
+        if self.metrics_of != of || self.metrics.len() <= HTTP_BODY_FRESH_BYTES_MAX {
+            metrics::write(snapshot, form, &mut self.metrics);
+            self.metrics_of = of;
+        }
         Answer {
             status: Status::Ok,
             content_type: Some(form.content_type()),
@@ -177,8 +191,8 @@ mod tests {
 
     fn board() -> (Board, Arc<BackendCounters>) {
         let counters = Arc::new(BackendCounters::default());
-        counters.processed.set(12);
-        counters.settled.set(10);
+        counters.durable_processed.set(12);
+        counters.durable_settled.set(10);
         let mut board = Board::new(Now::default());
         board.add("127.0.0.1:9998", Arc::clone(&counters), Now::default());
         board.add("127.0.0.1:9999", Arc::default(), Now::default());
@@ -343,7 +357,7 @@ mod tests {
             answer(&request, &gate, board.snapshot(), &mut pages).body,
             first
         );
-        counters.settled.set(11);
+        counters.durable_settled.set(11);
         board.refresh(Now::default());
         let second = answer(&request, &gate, board.snapshot(), &mut pages)
             .body
@@ -386,6 +400,49 @@ mod tests {
         );
         check(Method::Get, "/", RIGHT, Status::Ok, "<!doctype html>");
         check(Method::Get, "/?x", RIGHT, Status::Ok, "<!doctype html>");
+    }
+
+    #[test]
+    fn a_long_body_is_made_once_a_second_and_a_short_one_for_each_who_asks() {
+        let (mut board, counters) = board();
+        let gate = Gate::new("sync", "sync");
+        let mut pages = Pages::default();
+        let mut bodies = |board: &mut Board, unix: u64| -> Vec<Vec<u8>> {
+            let now = Now {
+                unix,
+                ..Now::default()
+            };
+            board.refresh(now);
+            let mut body = |target| {
+                let request = Request::plain(Method::Get, target, RIGHT);
+                answer(&request, &gate, board.snapshot(), &mut pages)
+                    .body
+                    .to_vec()
+            };
+            vec![body("/metrics"), body("/v1/status")]
+        };
+        for backends in [2, 400] {
+            for number in 2..backends {
+                board.add(
+                    &format!("10.0.0.1:{number}"),
+                    Arc::default(),
+                    Now::default(),
+                );
+            }
+            let is_long = backends > 2;
+            let first = bodies(&mut board, 1);
+            counters.settled.add(1);
+            let same_second = bodies(&mut board, 1);
+            let next_second = bodies(&mut board, 2);
+            for at in 0..2 {
+                assert_eq!(
+                    first[at] == same_second[at],
+                    is_long,
+                    "{backends}, body {at}"
+                );
+                assert_ne!(first[at], next_second[at], "{backends}, body {at}");
+            }
+        }
     }
 
     #[test]

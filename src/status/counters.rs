@@ -108,6 +108,10 @@ pub struct BackendCounters {
     pub state_read: Counter,
     /// 1 while its folder cannot be listed or one of its logs cannot be read, else 0. A gauge.
     pub logs_faulty: Counter,
+    /// `processed` as the last durable checkpoint has it: no kill makes it less.
+    pub durable_processed: Counter,
+    /// The same of `settled`.
+    pub durable_settled: Counter,
     /// Finished logs that were deleted.
     pub logs_deleted: Counter,
     /// Lines set aside in this run, by reason.
@@ -224,6 +228,10 @@ pub struct Counts {
     pub state_read: u64,
     /// 1 while its folder cannot be listed or one of its logs cannot be read.
     pub logs_faulty: u64,
+    /// `processed` as the last durable checkpoint has it.
+    pub durable_processed: u64,
+    /// `settled` as the last durable checkpoint has it.
+    pub durable_settled: u64,
     /// Finished logs that were deleted.
     pub logs_deleted: u64,
 }
@@ -264,6 +272,8 @@ impl BackendCounters {
             state_faulty: self.state_faulty.load(),
             state_read: self.state_read.load(),
             logs_faulty: self.logs_faulty.load(),
+            durable_processed: self.durable_processed.load(),
+            durable_settled: self.durable_settled.load(),
             logs_deleted: self.logs_deleted.load(),
         }
     }
@@ -354,6 +364,8 @@ mod tests {
             ("state_faulty", &counters.state_faulty),
             ("state_read", &counters.state_read),
             ("logs_faulty", &counters.logs_faulty),
+            ("durable_processed", &counters.durable_processed),
+            ("durable_settled", &counters.durable_settled),
             ("logs_deleted", &counters.logs_deleted),
         ];
         for (number, (_, counter)) in all.iter().enumerate() {

@@ -130,6 +130,19 @@ impl Snapshot {
         self.generation
     }
 
+    /// The same of what is durable: it does not become less, whatever kills the process.
+    #[must_use]
+    pub fn durable_totals(&self) -> (u64, u64) {
+        self.backends
+            .iter()
+            .fold((0, 0), |(processed, settled), backend| {
+                (
+                    processed.wrapping_add(backend.counts.durable_processed),
+                    settled.wrapping_add(backend.counts.durable_settled),
+                )
+            })
+    }
+
     /// The sum over all backends of (records processed, records settled).
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {

@@ -1,5 +1,8 @@
 //! The body of `/sync_status`, which HA's clients parse: byte for byte as the original writes it.
 //!
+//! The numbers are those of the last durable checkpoint, some hundred milliseconds old: HA's clients count on it that they never fall, and what a kill takes back must not
+//! have been told.
+//!
 //! Written by hand into a buffer that is kept, since it is asked for a thousand times a second.
 
 use std::io::Write;
@@ -22,7 +25,7 @@ pub fn backend_count(value: &[u8]) -> usize {
 
 /// Appends the body with the first `count` backends.
 pub fn write(snapshot: &Snapshot, count: usize, body: &mut Vec<u8>) {
-    let (processed, settled) = snapshot.totals();
+    let (processed, settled) = snapshot.durable_totals();
     body.extend_from_slice(b"{\n    \"total_status\": {\n");
     write_items(processed, settled, "        ", body);
     body.extend_from_slice(b"    },\n    \"status\": {");
@@ -42,8 +45,8 @@ fn write_backend(backend: &BackendSnapshot, body: &mut Vec<u8>) {
     write_string(&backend.name, body);
     body.extend_from_slice(b": {\n");
     write_items(
-        backend.counts.processed,
-        backend.counts.settled,
+        backend.counts.durable_processed,
+        backend.counts.durable_settled,
         "            ",
         body,
     );
@@ -83,8 +86,8 @@ mod tests {
         let backend = |&(name, processed, settled): &(&str, u64, u64)| BackendSnapshot {
             name: name.to_owned(),
             counts: Counts {
-                processed,
-                settled,
+                durable_processed: processed,
+                durable_settled: settled,
                 ..Counts::default()
             },
             ..BackendSnapshot::default()

@@ -126,6 +126,7 @@ fn a_kept_connection_is_answered_again_and_follows_the_numbers() {
     let mut client = door.client();
     for settled in 10..200 {
         door.counters.settled.set(settled);
+        door.counters.durable_settled.set(settled);
         client.send(format!("GET /sync_status?backend_count=1 HTTP/1.1\r\n{RIGHT}\r\n").as_bytes());
         let answer = client.answer();
         assert_eq!(

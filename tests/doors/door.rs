@@ -105,19 +105,36 @@ impl Door {
         Self::open_to(options, |peer| peer.is_loopback())
     }
 
+    /// One that has so many backends to tell of.
+    pub(crate) fn open_with_backends(options: ListenerOptions, backends: usize) -> Self {
+        Self::open_as(options, |peer| peer.is_loopback(), backends)
+    }
+
     pub(crate) fn open_to(
         options: ListenerOptions,
         access: impl Fn(IpAddr) -> bool + Send + 'static,
+    ) -> Self {
+        Self::open_as(options, access, 2)
+    }
+
+    fn open_as(
+        options: ListenerOptions,
+        access: impl Fn(IpAddr) -> bool + Send + 'static,
+        backends: usize,
     ) -> Self {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
         let listener = Listener::bind(options, Box::new(access), poll.registry(), BASE).unwrap();
         let counters = Arc::new(BackendCounters::default());
         counters.processed.set(12);
+        counters.durable_processed.set(12);
         counters.settled.set(10);
+        counters.durable_settled.set(10);
         let mut board = Board::new(Now::default());
         board.add("127.0.0.1:9998", Arc::clone(&counters), Now::default());
-        board.add("127.0.0.1:9999", Arc::default(), Now::default());
+        for port in (9999..).take(backends - 1) {
+            board.add(&format!("127.0.0.1:{port}"), Arc::default(), Now::default());
+        }
         let knowing = Knowing {
             board,
             gate: Gate::new("sync", "sync"),
@@ -188,7 +205,7 @@ fn run(mut poll: Poll, mut listener: Listener, mut knowing: Knowing, shared: &Sh
     let start = Instant::now();
     let now = || Now {
         monotonic: start.elapsed(),
-        unix: 0,
+        unix: start.elapsed().as_secs(),
     };
     let mut events = Events::with_capacity(256);
     while !shared.stop.load(SeqCst) {

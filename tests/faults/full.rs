@@ -53,6 +53,8 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
         eprintln!("SKIPPED: this user cannot mount a tmpfs, so no disk was really full");
         return;
     };
+    // A folder where the spare file would be: with it, the first checkpoint would still find room.
+    fs::create_dir(home.path("status/.spare")).unwrap();
     let standin = standin();
     let mut ha = trickle(&home, &standin, 60);
     let process = Process::start(&home);
@@ -104,6 +106,88 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     assert!(said.contains("its state can be written again"), "{said}");
     process.terminate();
     compare("a full disk", &home, &standin, &story);
+}
+
+/// Logs and state on one small disk, as HA and we are installed.
+fn on_one_disk(home: &Home) -> Option<SmallDisk> {
+    let disk = SmallDisk::mount(&home.path("disk"))?;
+    fs::remove_dir(home.logs()).unwrap();
+    for name in ["logs", "status"] {
+        let folder = disk.0.join(name);
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&folder, home.path(name)).unwrap();
+    }
+    Some(disk)
+}
+
+/// Some hundred lines for this backend, in HA's folder.
+fn write_log(home: &Home, standin: &hustdbsync::standin::Standin) {
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    hustdbsync::workload::Workload::uniform(300, 100, unix.unwrap().as_secs())
+        .write(&home.logs(), &standin.name())
+        .unwrap();
+}
+
+#[test]
+fn logs_and_state_on_one_full_disk_go_on_by_the_room_that_was_kept_aside() {
+    let home = Home::new();
+    let Some(disk) = on_one_disk(&home) else {
+        eprintln!("SKIPPED: this user cannot mount a tmpfs, so no disk was really full");
+        return;
+    };
+    // A first run, while there is room.
+    let process = Process::start(&home);
+    let spare = home.path("status/.spare");
+    assert!(wait_for(LONG, || spare.exists()), "{}", home.said());
+    process.terminate();
+    let standin = standin();
+    write_log(&home, &standin);
+    disk.fill();
+    let process = Process::start(&home);
+    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    assert!(drained, "{}", home.said());
+    assert_eq!(standin.counters().applied, 300, "{}", home.said());
+    assert!(
+        home.said().contains("kept aside is used"),
+        "{}",
+        home.said()
+    );
+    // What the logs had is room enough for it to be taken again.
+    disk.empty();
+    assert!(wait_for(LONG, || spare.exists()), "{}", home.said());
+    process.terminate();
+}
+
+#[test]
+fn a_first_start_on_a_full_disk_deletes_nothing_says_what_to_do_and_goes_on_with_a_little_room() {
+    let home = Home::new();
+    let Some(disk) = on_one_disk(&home) else {
+        eprintln!("SKIPPED: this user cannot mount a tmpfs, so no disk was really full");
+        return;
+    };
+    let standin = standin();
+    write_log(&home, &standin);
+    // The lock file: without it the start itself fails, and says so (`start`).
+    fs::write(home.path("status/.lock"), "1\n").unwrap();
+    disk.fill();
+    let logs = home.log_names(&standin.name());
+    let mut process = Process::start(&home);
+    let said = wait_for(LONG, || home.said().contains("make room on its disk"));
+    assert!(said, "{}", home.said());
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(home.log_names(&standin.name()), logs, "{}", home.said());
+    assert_eq!(process.ended(), None, "{}", home.said());
+    // Far less than the spare: a checkpoint's room is enough.
+    let filler = File::options()
+        .write(true)
+        .open(disk.0.join("filler"))
+        .unwrap();
+    filler
+        .set_len(filler.metadata().unwrap().len() - 32 * 1024)
+        .unwrap();
+    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    assert!(drained, "{}", home.said());
+    process.terminate();
 }
 
 #[test]

@@ -433,7 +433,7 @@ impl Oracle {
             match line {
                 Line::Good { .. } => {}
                 Line::Bad { .. } | Line::Poison { .. } => assert!(
-                    (1..=lives).contains(&times) || is_older || self.taken.contains(place),
+                    times == 1 || is_older || self.taken.contains(place),
                     "G9: {whose}: the bad line {place:?} was set aside {times} times in {lives} lives"
                 ),
                 Line::Stray {

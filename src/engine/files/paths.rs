@@ -30,6 +30,11 @@ impl Paths {
         Ok(self.log_folder(backend)?.join(plain(name)?))
     }
 
+    /// The file that keeps room aside. Its name is no backend's.
+    pub(super) fn spare(&self) -> PathBuf {
+        self.state.join(".spare")
+    }
+
     pub(super) fn state_folder(&self, backend: &str) -> io::Result<PathBuf> {
         Ok(self.state.join(plain(backend)?))
     }

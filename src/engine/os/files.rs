@@ -146,6 +146,22 @@ pub fn end_lease(file: &File) -> io::Result<()> {
     }
 }
 
+/// Makes sure that a file has its first `bytes` on the disk, and so that many at least. What it has stays.
+///
+/// # Errors
+/// What the system says; the file may then have a part of it.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let bytes = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+    loop {
+        // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
 /// Says that a file will be read from front to back. It is advice only: whether it is taken is not told.
 pub fn advise_sequential(file: &File) {
     // SAFETY: the descriptor is borrowed and so open; no pointer is passed.

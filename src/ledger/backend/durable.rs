@@ -16,6 +16,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::file::Place;
 use crate::ledger::identity::Identity;
 use crate::ledger::ids::FileId;
+use crate::ledger::totals::Totals;
 
 /// The instant of which a checkpoint is being written.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub(super) struct UnderWay {
     pub(super) changes: u64,
     /// `forgotten` then: it is without those entries.
     pub(super) forgotten: u64,
+    /// `totals` then.
+    pub(super) totals: Totals,
 }
 
 impl BackendLedger {
@@ -61,6 +64,7 @@ impl BackendLedger {
         self.under_way = Some(UnderWay {
             changes: self.changes,
             forgotten: self.forgotten,
+            totals: self.totals,
         });
         for books in self.files.values_mut() {
             books.begun_end = books.file.settled_end();
@@ -76,6 +80,7 @@ impl BackendLedger {
         let begun = self.under_way.take().expect("one was begun");
         self.durable_changes = Some(begun.changes);
         self.forgotten -= begun.forgotten;
+        self.durable_totals = begun.totals;
         for books in self.files.values_mut() {
             books.durable_end = books.begun_end.take();
         }

@@ -3,7 +3,7 @@
 //! Lines that are taken back are given to the feeder as a log of their own in the backend's folder: they go the way of every other line. Its name
 //! sorts before HA's (`2026-…`), since what is in it is older than anything that waits.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::RejectedLine;
 
@@ -36,6 +36,18 @@ pub fn is_returned(log: &str) -> bool {
 #[must_use]
 pub fn id(line: &[u8]) -> u64 {
     xxh3_64(line)
+}
+
+/// What a rejected line is known by, whenever and why it was rejected: its log's name, its place there, and all its bytes.
+#[must_use]
+pub fn place_id(line: &RejectedLine) -> u128 {
+    let mut hash = Xxh3::new();
+    hash.update(line.file.as_bytes());
+    hash.update(&[0]);
+    hash.update(&line.line.to_le_bytes());
+    hash.update(&line.byte.unwrap_or(u64::MAX).to_le_bytes());
+    hash.update(&line.raw);
+    hash.digest128()
 }
 
 /// An id as people write it.

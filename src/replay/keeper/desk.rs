@@ -29,6 +29,7 @@ use crate::replay::disk::Disk;
 use crate::replay::keeper::fault::Fault;
 use crate::replay::keeper::outbox::Outbox;
 use crate::replay::keeper::rejects::RejectedLog;
+use crate::replay::keeper::spare::Spare;
 use crate::replay::messages::{
     BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, Filter, KeeperMail,
     KeeperSettings, Party, Rejection, Rework, Reworked, Segment, Settled,
@@ -44,6 +45,8 @@ pub(super) struct Tools<'a, D> {
     pub(super) spares: &'a Spares<Settled>,
     /// Files that we have deleted and that everybody has let go of: what is in them behind this is nobody's but ours.
     pub(super) let_go: &'a mut Vec<ClosedFile>,
+    /// For when there is no room.
+    pub(super) spare: &'a mut Spare,
     /// Parties of a flush: workers and the feeder.
     pub(super) parties: usize,
     pub(super) now: Now,
@@ -85,6 +88,8 @@ pub(super) struct Desk {
     checkpoint_at: Duration,
     /// The chain that writes checkpoints; none while it is under way.
     chain: Option<Chain>,
+    /// Bytes of the last checkpoint that was begun.
+    checkpoint_bytes: u64,
     /// When the checkpoint under way is held to hang; for ever where that was told.
     hangs_at: Duration,
     /// The last checkpoint that was tried has failed.
@@ -112,6 +117,7 @@ impl Desk {
             set_aside: 0,
             replaced: Vec::new(),
             checkpoint_at: Duration::ZERO,
+            checkpoint_bytes: 0,
             hangs_at: Duration::MAX,
             checkpoint_failed: false,
             rejected_failed: false,
@@ -127,6 +133,11 @@ impl Desk {
 
     pub(super) fn info(&self) -> &BackendInfo {
         &self.info
+    }
+
+    /// Bytes of its last checkpoint.
+    pub(super) fn checkpoint_bytes(&self) -> u64 {
+        self.checkpoint_bytes
     }
 
     /// Lines that were set aside in this run, those among them that had been before.
@@ -225,6 +236,9 @@ impl Desk {
         counters.superseded.set(totals.superseded);
         counters.absent.set(totals.absent);
         counters.rejected.set(totals.rejected);
+        let durable = ledger.durable_totals();
+        counters.durable_processed.set(durable.processed);
+        counters.durable_settled.set(durable.settled);
         counters.in_flight_records.set(ledger.in_flight());
         counters.in_flight_bytes.set(ledger.in_flight_bytes());
         counters

@@ -196,14 +196,15 @@ fn split_tail(
     ))
 }
 
-fn read_exactly(
+/// A part of rejected.jsonl, all of which has to be there.
+pub(super) fn read_exactly(
     disk: &mut impl Disk,
     backend: &str,
     from: u64,
     to: u64,
 ) -> Result<Vec<u8>, StoreError> {
     let reading = doing("read the end of rejected.jsonl");
-    let mut piece = vec![0; usize::try_from(to - from).expect("a piece is small")];
+    let mut piece = vec![0; usize::try_from(to - from).expect("a piece fits into memory")];
     let mut filled = 0;
     while filled < piece.len() {
         match disk.read_state_at(

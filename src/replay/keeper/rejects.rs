@@ -1,8 +1,15 @@
 //! A backend's rejected.jsonl, within its limit.
+//!
+//! A kill can fall between a line's becoming durable here and the checkpoint that has it as settled. The line is then fed again, and rejected again: so what is at the file's end at
+//! the start is remembered, and such a line is counted and not written a second time.
+
+use std::collections::HashSet;
 
 use crate::ledger::backend::BackendLedger;
-use crate::ledger::rejected::{self, RejectedLine};
+use crate::ledger::rejected::{self, Piece, RejectedLine};
+use crate::limits::REJECTED_KNOWN_BYTES_MAX;
 use crate::replay::disk::Disk;
+use crate::replay::keeper::open::read_exactly;
 use crate::replay::keeper::rework::rework;
 use crate::replay::keeper::store::{AppendFile, StoreError};
 use crate::replay::messages::{Filter, Rejection, Rework, Reworked};
@@ -14,6 +21,7 @@ const TOLD_MAX: usize = 5;
 #[derive(Debug)]
 pub(super) struct RejectedLog {
     file: AppendFile,
+    known: Known,
     encoded: Vec<u8>,
 }
 
@@ -21,12 +29,51 @@ impl Default for RejectedLog {
     fn default() -> Self {
         Self {
             file: AppendFile::new(rejected::NAME),
+            known: Known::default(),
             encoded: Vec::new(),
         }
     }
 }
 
+/// Lines that an earlier process has written, as far as they may come again.
+#[derive(Debug, Default)]
+struct Known {
+    lines: HashSet<u128>,
+    /// The file's length, as we have left it. With another one the file is another: it was moved away or changed, and says nothing.
+    file_bytes: u64,
+}
+
+impl Known {
+    /// Whether this line is in the file already. It is asked for once.
+    fn take(&mut self, line: &RejectedLine) -> bool {
+        !self.lines.is_empty()
+            && !planted!(RejectTwice)
+            && self.lines.remove(&rejected::place_id(line))
+    }
+}
+
 impl RejectedLog {
+    /// Remembers what is at the file's end, where it was just mended.
+    pub(super) fn remember(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+    ) -> Result<(), StoreError> {
+        let file_bytes = self.file.bytes(disk, backend)?;
+        let from = file_bytes.saturating_sub(REJECTED_KNOWN_BYTES_MAX);
+        let end = read_exactly(disk, backend, from, file_bytes)?;
+        // Where it doesn't begin with the file, its first piece is the end of a line: it doesn't parse, and is passed over.
+        let lines = rejected::pieces(&end).filter_map(|piece| match piece {
+            Piece::Line(line) => Some(rejected::place_id(&line)),
+            Piece::Faulty(..) | Piece::Torn(_) => None,
+        });
+        self.known = Known {
+            lines: lines.collect(),
+            file_bytes,
+        };
+        Ok(())
+    }
+
     /// Makes lines durable, from the first on, at least one: until the file has `bytes_max`, or the write `write_bytes_max`. The last one may be too long,
     /// since a limit is where no further line is begun. Gives how many it were.
     pub(super) fn write(
@@ -44,11 +91,18 @@ impl RejectedLog {
         }
         let write_bytes_max =
             usize::try_from(room).map_or(write_bytes_max, |room| room.min(write_bytes_max));
+        if bytes != self.known.file_bytes {
+            self.known.lines.clear();
+        }
         self.encoded.clear();
-        let (mut count, mut told) = (0, Vec::new());
+        let (mut count, mut again, mut told) = (0, 0, Vec::new());
         for line in lines {
-            line.encode(&mut self.encoded);
             count += 1;
+            if self.known.take(&line) {
+                again += 1;
+                continue;
+            }
+            line.encode(&mut self.encoded);
             if told.len() < TOLD_MAX {
                 let RejectedLine {
                     file,
@@ -63,10 +117,21 @@ impl RejectedLog {
                 break;
             }
         }
-        self.file.append(disk, backend, &self.encoded)?;
+        let written = if self.encoded.is_empty() {
+            // Whoever wrote them may have died before they were synced.
+            self.file.sync(disk, backend)
+        } else {
+            self.file.append(disk, backend, &self.encoded)
+        };
+        if let Err(error) = written {
+            // Which of them are known is found out again.
+            self.remember(disk, backend)?;
+            return Err(error);
+        }
+        self.known.file_bytes = bytes + self.encoded.len() as u64;
         // A line can have tens of megabytes: that much is not kept for the next.
         self.encoded.shrink_to(write_bytes_max);
-        tell(backend, &told, count);
+        tell(backend, &told, count - again);
         Ok(count)
     }
 
@@ -83,6 +148,7 @@ impl RejectedLog {
         let reworked = rework(disk, backend, bytes, what, filter, unix)?;
         if reworked.done > 0 {
             self.file = AppendFile::new(rejected::NAME);
+            self.known = Known::default();
         }
         Ok(reworked)
     }

@@ -48,6 +48,19 @@ pub(super) enum StoreError {
     CheckpointHangs(Duration),
 }
 
+impl StoreError {
+    /// Whether the disk, or what this user may have of it, is full.
+    pub(super) fn lacks_room(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => matches!(
+                cause.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// For `map_err`.
 pub(super) fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
     move |cause| StoreError::Io { doing, cause }
@@ -142,6 +155,18 @@ impl AppendFile {
         appended
     }
 
+    /// Makes durable what is there already, its name too.
+    pub(super) fn sync(&mut self, disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
+        disk.sync_state(backend, self.name)
+            .map_err(doing("sync rejected.jsonl"))?;
+        if !self.named {
+            disk.sync_state_folder(backend)
+                .map_err(doing("sync the state's folder"))?;
+            self.named = true;
+        }
+        Ok(())
+    }
+
     fn append_synced(
         &mut self,
         disk: &mut impl Disk,
@@ -150,15 +175,9 @@ impl AppendFile {
     ) -> Result<(), StoreError> {
         disk.append_state(backend, self.name, bytes)
             .map_err(doing("append to rejected.jsonl"))?;
-        if !planted!(SettleBeforeSync) {
-            disk.sync_state(backend, self.name)
-                .map_err(doing("sync rejected.jsonl"))?;
+        if planted!(SettleBeforeSync) {
+            return Ok(());
         }
-        if !self.named {
-            disk.sync_state_folder(backend)
-                .map_err(doing("sync the state's folder"))?;
-            self.named = true;
-        }
-        Ok(())
+        self.sync(disk, backend)
     }
 }

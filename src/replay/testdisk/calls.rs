@@ -92,6 +92,28 @@ impl Disk for TestDisk {
         Ok(())
     }
 
+    fn take_spare(&mut self, bytes: u64) -> io::Result<bool> {
+        let Some(spare) = &mut self.world().spare else {
+            return Ok(false);
+        };
+        *spare = bytes;
+        Ok(true)
+    }
+
+    fn give_up_spare(&mut self) -> io::Result<bool> {
+        let mut world = self.world();
+        let had_room = world
+            .spare
+            .as_mut()
+            .is_some_and(|spare| std::mem::take(spare) > 0);
+        if had_room {
+            world
+                .faults
+                .retain(|fault| fault.kind != io::ErrorKind::StorageFull);
+        }
+        Ok(had_room)
+    }
+
     fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.world().stage_log(backend, name, bytes)
     }

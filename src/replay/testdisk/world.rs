@@ -88,6 +88,8 @@ pub(super) struct World {
     /// At this step, and ever after, calls fail: the machine is dead until `crash`.
     pub(super) dies_at: Option<u64>,
     pub(super) chains: Chains,
+    /// Bytes of room that are kept aside; none where this disk keeps none.
+    pub(super) spare: Option<u64>,
 }
 
 impl Inode {

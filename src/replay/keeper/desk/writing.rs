@@ -12,6 +12,15 @@ use crate::replay::keeper::open;
 use crate::replay::keeper::rejects::rejected_line;
 use crate::replay::keeper::store::{StoreError, not_replaced, replace_checkpoint};
 
+impl<D: Disk> Tools<'_, D> {
+    /// Gives the spare up where something has failed for lack of room. True: it is worth another try.
+    fn makes_room_after(&mut self, result: &Result<(), StoreError>) -> bool {
+        let lacks_room = result.as_ref().is_err_and(StoreError::lacks_room);
+        let interval = self.settings.release_interval;
+        lacks_room && self.spare.give_up(self.disk, interval, self.now)
+    }
+}
+
 impl Desk {
     /// Does what is due: reads state, writes rejected lines, begins a checkpoint.
     pub(in crate::replay::keeper) fn work<D: Disk>(&mut self, tools: &mut Tools<'_, D>) {
@@ -115,7 +124,10 @@ impl Desk {
         if self.ledger.is_none() {
             self.open(tools)?;
         }
-        let rejected = self.write_rejected(tools);
+        let mut rejected = self.write_rejected(tools);
+        if tools.makes_room_after(&rejected) {
+            rejected = self.write_rejected(tools);
+        }
         self.rejected_failed = rejected.is_err();
         rejected
     }
@@ -123,6 +135,7 @@ impl Desk {
     fn open<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
         let attempt = self.fault.failures() + 1;
         let found = open::find(tools.disk, &self.info.name, attempt)?;
+        self.rejected.remember(tools.disk, &self.info.name)?;
         self.ledger = Some(found.ledger);
         self.replaced = found.replaced;
         self.untold = true;
@@ -188,6 +201,7 @@ impl Desk {
             self.expect_ledger().checkpoint_failed();
             return Err(StoreError::CheckpointTooLarge(bytes));
         }
+        self.checkpoint_bytes = chain.bytes.len() as u64;
         if planted!(DurableWhenBegun) {
             self.expect_ledger().checkpoint_durable();
         }
@@ -213,7 +227,13 @@ impl Desk {
             let ledger = self.expect_ledger();
             if let Err(error) = ended.result {
                 ledger.checkpoint_failed();
-                return Err(not_replaced(tools.disk, &self.info.name, error));
+                let failed = Err(not_replaced(tools.disk, &self.info.name, error));
+                if tools.makes_room_after(&failed) {
+                    // It is tried again in this turn or the next, before anybody else takes the room.
+                    self.checkpoint_at = Duration::ZERO;
+                    return Ok(());
+                }
+                return failed;
             }
             ledger.checkpoint_durable();
         }

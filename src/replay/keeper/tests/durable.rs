@@ -86,6 +86,59 @@ fn check_after_crash(step: u64, crash: Crash) {
 }
 
 #[test]
+fn room_that_is_kept_aside_lets_a_full_disk_go_on_and_is_taken_again() {
+    for op in [Op::WriteState, Op::SyncState] {
+        let disk = TestDisk::default();
+        disk.keep_spare();
+        let mut rig = Rig::new(disk);
+        rig.write_log(LOG, 10);
+        rig.open(1, LOG, FileStart::New);
+        rig.segment(0, 1, 0, 10, &[]);
+        rig.turn();
+        assert!(
+            rig.disk.spare_bytes() > 0,
+            "it is taken while there is room"
+        );
+        rig.disk.fail(op, ErrorKind::StorageFull, 0, u32::MAX);
+        rig.reject(0, 9);
+        rig.settle(0, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        rig.turn();
+        assert!(!rig.is_paused() && !rig.has_fault(), "{op:?}: nobody waits");
+        rig.pass(1);
+        assert_eq!(rig.disk.spare_bytes(), 0, "{op:?}");
+        rig.pass(60);
+        assert!(rig.disk.spare_bytes() > 0, "{op:?}: it is taken again");
+        rig.disk.crash(Crash::LosesAll);
+        rig.restart();
+        assert_eq!(rig.rejected().len(), 1, "{op:?}");
+        assert_eq!(
+            (rig.counts().settled, rig.counts().durable_settled),
+            (10, 10)
+        );
+    }
+}
+
+#[test]
+fn a_kill_makes_no_number_less_than_what_ha_was_told() {
+    let mut rig = Rig::new(TestDisk::default());
+    rig.write_log(LOG, 10);
+    rig.open(1, LOG, FileStart::New);
+    rig.segment(0, 1, 0, 10, &[]);
+    rig.settle(0, &[0, 1]);
+    rig.pass(10);
+    let told = |rig: &Rig| (rig.counts().durable_processed, rig.counts().durable_settled);
+    assert_eq!(told(&rig), (10, 2));
+    rig.disk.fail(Op::WriteState, ErrorKind::Other, 0, u32::MAX);
+    rig.settle(0, &[2, 3]);
+    rig.pass(1);
+    assert_eq!((rig.counts().settled, told(&rig)), (4, (10, 2)));
+    rig.disk.crash(Crash::LosesNothing);
+    rig.disk.mend();
+    rig.restart();
+    assert_eq!((rig.counts().settled, told(&rig)), (2, (10, 2)));
+}
+
+#[test]
 fn after_a_crash_at_any_step_the_checkpoint_is_one_instant_and_rejected_lines_are_on_disk() {
     let mut rig = storied();
     tell_story(&mut rig);

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use super::rig::{LOG, NAME, Rig, settled_lines};
 use crate::ledger::rejected;
+use crate::replay::disk::Disk;
 use crate::replay::messages::{FeederMail, FileStart, KeeperMail};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -38,6 +39,55 @@ fn a_line_is_set_aside_with_all_that_is_known_of_it() {
         ("not_found", "404", &b"some line"[..])
     );
     assert_eq!((rig.counts().settled, rig.counts().rejected), (1, 1));
+}
+
+/// Rejects line 3, dies before a checkpoint says so, does what `meanwhile` does to the disk, starts, and rejects the same line again.
+fn rejected_again(meanwhile: impl FnOnce(&mut Rig)) -> Rig {
+    let mut rig = rig();
+    rig.pass(10);
+    rig.disk.fail(Op::WriteState, ErrorKind::Other, 0, u32::MAX);
+    rig.reject(0, 3);
+    rig.turn();
+    assert_eq!(rig.rejected().len(), 1);
+    rig.disk.mend();
+    rig.disk.crash(Crash::LosesNothing);
+    meanwhile(&mut rig);
+    rig.restart();
+    let start = rig.plan().map_or(FileStart::New, |plan| {
+        assert_eq!(
+            settled_lines(&plan),
+            [0_u64; 0],
+            "no checkpoint has it as settled"
+        );
+        FileStart::Resumed(0)
+    });
+    rig.open(2, LOG, start);
+    rig.segment(1, 2, 0, 4, &[]);
+    rig.reject(1, 3);
+    rig.turn();
+    assert_eq!((rig.counts().settled, rig.counts().rejected), (1, 1));
+    rig
+}
+
+#[test]
+fn a_line_that_a_killed_process_has_set_aside_is_not_set_aside_twice() {
+    let mut rig = rejected_again(|_| {});
+    rig.disk.crash(Crash::LosesAll);
+    assert_eq!(rig.rejected().len(), 1, "it is there once, and durably");
+    rig.restart();
+    // Another line of the same bytes is another line.
+    rig.turn();
+    rig.open(3, LOG, FileStart::New);
+    rig.segment(2, 3, 0, 4, &[]);
+    rig.reject(2, 2);
+    rig.turn();
+    assert_eq!(rig.rejected().len(), 2);
+}
+
+#[test]
+fn a_line_whose_file_was_moved_away_meanwhile_is_set_aside_in_the_new_one() {
+    let rig = rejected_again(|rig| rig.disk.clone().remove_state(NAME, rejected::NAME).unwrap());
+    assert_eq!(rig.rejected().len(), 1);
 }
 
 #[test]

@@ -6,8 +6,8 @@
 //!   with what was left for the others' sake. One call does a bounded amount of work, so that a flood at this door is no delay
 //!   elsewhere.
 //! - Answers come from an [`Answers`], at once or, by [`Listener::respond`], later.
-//! - More work than a budget has waits its turn: a flood costs a few percent of a core, and HA waits for no
-//!   more than one turn of each of the others.
+//! - More work than a budget has waits its turn: a flood costs a few percent of a core. Connections that keep to their share, as HA's do, don't
+//!   wait for those that don't (`budget`); among themselves they wait for no more than one turn of each of the others.
 //!
 //! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next
 //! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out. Answers that nobody takes
@@ -28,7 +28,7 @@ use mio::{Registry, Token};
 use slab::Slab;
 
 pub use accept::ListenError;
-use budget::Budget;
+use budget::{Budget, Share, Weight};
 
 use super::os::socket::SocketOptions;
 use super::recency::Recency;
@@ -104,9 +104,14 @@ pub struct Listener {
     connections: Slab<Connection>,
     /// Slots by the last time that they were accepted or answered. Dribbled bytes don't count.
     recency: Recency,
-    /// Connections that had their turn and have more.
-    again: VecDeque<usize>,
-    budget: Budget,
+    /// Connections that have more to do, in the order in which they are to have their turns: light ones, heavy ones.
+    again: [VecDeque<usize>; 2],
+    /// What the light ones and newcomers may take.
+    light: Budget,
+    /// What all take together, and so what is left for the heavy ones.
+    all: Budget,
+    /// Newcomers are let in before the light ones have their turns; the next time it is the other way round.
+    accepts_first: bool,
     /// When to go on accepting, if that was left off.
     accept_at: Option<Duration>,
     /// No connection's deadline is before this.
@@ -129,10 +134,20 @@ struct Connection {
     is_readable: bool,
     /// The same for writing.
     is_writable: bool,
-    /// It is in `again`.
+    /// It is in one of `again`.
     is_queued: bool,
+    share: Share,
     /// Its part of the listener's sum.
     unsent_bytes: usize,
+}
+
+/// How a connection has come to its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// Something has happened: those who wait go first.
+    New,
+    /// It has waited for it.
+    ByTurn,
 }
 
 /// How a connection's turn ended.
@@ -179,8 +194,10 @@ impl Listener {
             base: base.0,
             connections: Slab::new(),
             recency: Recency::default(),
-            again: VecDeque::new(),
-            budget: Budget::default(),
+            again: [VecDeque::new(), VecDeque::new()],
+            light: Budget::default(),
+            all: Budget::default(),
+            accepts_first: false,
             accept_at: None,
             earliest: None,
             scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
@@ -239,8 +256,14 @@ impl Listener {
     ) {
         let Some(slot) = event.token().0.checked_sub(self.base + 1) else {
             // While accepting rests, a new connection is no reason to end the rest.
-            if self.accept_at.is_none_or(|at| at <= now.monotonic) {
+            if self.accept_at.is_some_and(|at| at > now.monotonic) {
+                return;
+            }
+            if self.again[Weight::Light as usize].is_empty() {
                 self.accept(registry, now, answers);
+            } else {
+                // In its turn.
+                self.accept_at = Some(Duration::ZERO);
             }
             return;
         };
@@ -250,7 +273,7 @@ impl Listener {
         };
         connection.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         connection.is_writable |= event.is_writable() || event.is_error();
-        self.run(slot, now, answers);
+        self.run(slot, Came::New, now, answers);
     }
 
     /// Sends a late answer. False if who asked has gone.
@@ -274,30 +297,60 @@ impl Listener {
         connection.http.respond(answer, now);
         self.counts.answered += 1;
         self.recency.touch(asker.slot);
-        self.run(asker.slot, now, answers);
+        self.run(asker.slot, Came::New, now, answers);
         true
     }
 
     /// When [`Self::handle_deadlines`] is due, on the monotonic clock. In the past if there is work left.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
-            return Some(self.budget.rests_until());
-        }
-        match (self.accept_at, self.earliest) {
-            (Some(accept), Some(earliest)) => Some(accept.min(earliest)),
-            (accept, earliest) => accept.or(earliest),
+        let due = |weight: Weight| {
+            let waits = !self.again[weight as usize].is_empty();
+            waits.then(|| self.budget(weight).rests_until())
+        };
+        let all = [
+            due(Weight::Light),
+            due(Weight::Heavy),
+            self.accept_at,
+            self.earliest,
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// What turns of such a connection wait for.
+    fn budget(&self, weight: Weight) -> &Budget {
+        match weight {
+            Weight::Light => &self.light,
+            Weight::Heavy => &self.all,
         }
     }
 
     /// Does what is due, and a turn of what was left.
     pub fn handle_deadlines(&mut self, registry: &Registry, now: Now, answers: &mut dyn Answers) {
-        for _ in 0..self.again.len() {
-            if self.budget.is_spent(now) {
-                break;
+        let accepts = self.accept_at.is_some_and(|at| at <= now.monotonic);
+        let accepts_first = accepts && self.accepts_first;
+        if accepts_first {
+            self.accept(registry, now, answers);
+        }
+        self.run_queued(Weight::Light, now, answers);
+        if accepts && !accepts_first {
+            self.accept(registry, now, answers);
+        }
+        self.accepts_first ^= accepts;
+        self.run_queued(Weight::Heavy, now, answers);
+        if self.earliest.is_some_and(|at| at <= now.monotonic) {
+            self.handle_connection_deadlines(now, answers);
+        }
+    }
+
+    /// Gives each that waits one turn, as far as the budget goes.
+    fn run_queued(&mut self, weight: Weight, now: Now, answers: &mut dyn Answers) {
+        for _ in 0..self.again[weight as usize].len() {
+            if self.budget(weight).is_spent(now) {
+                return;
             }
-            let Some(slot) = self.again.pop_front() else {
-                break;
+            let Some(slot) = self.again[weight as usize].pop_front() else {
+                return;
             };
             if let Some(connection) = self
                 .connections
@@ -305,14 +358,8 @@ impl Listener {
                 .filter(|connection| connection.is_queued)
             {
                 connection.is_queued = false;
-                self.run(slot, now, answers);
+                self.run(slot, Came::ByTurn, now, answers);
             }
-        }
-        if self.accept_at.is_some_and(|at| at <= now.monotonic) {
-            self.accept(registry, now, answers);
-        }
-        if self.earliest.is_some_and(|at| at <= now.monotonic) {
-            self.handle_connection_deadlines(now, answers);
         }
     }
 
@@ -330,7 +377,7 @@ impl Listener {
             .collect();
         for slot in due {
             self.connections[slot].http.handle_deadline(now);
-            self.run(slot, now, answers);
+            self.run(slot, Came::New, now, answers);
         }
         // Those that come soon are looked at together.
         self.earliest = self
@@ -342,8 +389,8 @@ impl Listener {
     }
 
     /// Gives a connection its turn, and makes room where too many answers wait to be taken.
-    fn run(&mut self, slot: usize, now: Now, answers: &mut dyn Answers) {
-        self.take_turn(slot, now, answers);
+    fn run(&mut self, slot: usize, came: Came, now: Now, answers: &mut dyn Answers) {
+        self.take_turn(slot, came, now, answers);
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
@@ -364,15 +411,17 @@ impl Listener {
     }
 
     /// Gives a connection its turn and deals with how that ended. Its turn comes later where the budget is spent, or others wait.
-    fn take_turn(&mut self, slot: usize, now: Now, answers: &mut dyn Answers) {
+    fn take_turn(&mut self, slot: usize, came: Came, now: Now, answers: &mut dyn Answers) {
         let connection = &mut self.connections[slot];
-        if self.budget.is_spent(now) {
-            if !connection.is_queued {
-                connection.is_queued = true;
-                self.again.push_back(slot);
-            }
+        if connection.is_queued {
             return;
         }
+        let weight = connection.share.weight(now);
+        let others_wait = came == Came::New && !self.again[weight as usize].is_empty();
+        if others_wait || self.budget(weight).is_spent(now) {
+            return self.queue(slot, weight);
+        }
+        let connection = &mut self.connections[slot];
         let asker = Asker {
             slot,
             serial: connection.serial,
@@ -380,26 +429,37 @@ impl Listener {
         let answered = connection.http.answered();
         let mut work = 0;
         let turn = connection.turn(asker, &mut self.scratch, now, answers, &mut work);
-        self.budget.charge(work, now);
+        connection.share.charge(work, now);
+        if weight == Weight::Light {
+            self.light.charge(work, now);
+        }
+        self.all.charge(work, now);
         let newly_answered = connection.http.answered() - answered;
         if newly_answered > 0 {
             self.counts.answered += u64::from(newly_answered);
             self.recency.touch(slot);
         }
+        let deadline = connection.http.deadline();
         match turn {
             Turn::Over => return self.drop_connection(slot),
-            Turn::More if !connection.is_queued => {
-                connection.is_queued = true;
-                self.again.push_back(slot);
+            Turn::More => {
+                let weight = connection.share.weight(now);
+                self.queue(slot, weight);
             }
-            Turn::More | Turn::Waits => {}
+            Turn::Waits => {}
         }
-        if let Some(deadline) = connection.http.deadline() {
+        if let Some(deadline) = deadline {
             self.earliest = Some(
                 self.earliest
                     .map_or(deadline, |earliest| earliest.min(deadline)),
             );
         }
+    }
+
+    /// Its turn comes behind those who wait already.
+    fn queue(&mut self, slot: usize, weight: Weight) {
+        self.connections[slot].is_queued = true;
+        self.again[weight as usize].push_back(slot);
     }
 
     fn drop_connection(&mut self, slot: usize) {

@@ -3,5 +3,6 @@
 mod conformance;
 mod crowd;
 mod door;
+mod fair;
 mod rate;
 mod siege;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::{Answers, Connection, Listener, ListenerOptions};
+use super::budget::Share;
+use super::{Answers, Came, Connection, Listener, ListenerOptions};
 use crate::clock::Now;
 use crate::engine::os::socket;
 use crate::http::server::ServerConnection;
@@ -144,11 +145,12 @@ impl Listener {
         self.accept_at = None;
         let (mut may_evict, mut accepted) = (true, 0);
         for _ in 0..HTTP_ACCEPTS_PER_TURN {
-            if self.budget.is_spent(now) {
-                self.accept_at = Some(self.budget.rests_until());
+            if self.light.is_spent(now) {
+                self.accept_at = Some(self.light.rests_until());
                 return;
             }
-            self.budget.charge(1, now);
+            self.light.charge(1, now);
+            self.all.charge(1, now);
             let Some(socket) = &self.socket else {
                 return;
             };
@@ -223,11 +225,12 @@ impl Listener {
             is_readable: true,
             is_writable: true,
             is_queued: false,
+            share: Share::default(),
             unsent_bytes: 0,
         });
         self.counts.accepted += 1;
         self.recency.touch(slot);
-        self.run(slot, now, answers);
+        self.run(slot, Came::New, now, answers);
     }
 
     /// Drops the connection that has gone longest without an answer, one that waits for an answer of ours only if all do.

@@ -2,11 +2,57 @@
 //!
 //! HA polls a few times a second, which is never held back. A flood is: the thread that answers it is not the replay's, but the core may be.
 //! Work is counted in calls to the system and answers, each some microseconds, not measured: the same requests always cost the same.
+//!
+//! ```text
+//!   a connection ──▶ its own Share ─┬─ kept ─────▶ light: waits only while the light ones by themselves have spent the budget
+//!                                   └─ exceeded ─▶ heavy: waits while all together have, behind the light ones
+//! ```
+//!
+//! All connections come from one host, so who is HA cannot be told from the address. It is told from what a connection has asked for: newcomers begin light, and
+//! one that floods stays heavy until its debt is paid with time.
 
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::{HTTP_WORK_AHEAD, HTTP_WORK_EACH, HTTP_WORK_REST};
+use crate::limits::{
+    HTTP_SHARE_AHEAD, HTTP_SHARE_DEBT_MAX, HTTP_SHARE_EACH, HTTP_WORK_AHEAD, HTTP_WORK_EACH,
+    HTTP_WORK_REST,
+};
+
+/// Whether a connection keeps to its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// It does.
+    Light,
+    /// It has asked for more, and has not paid yet.
+    Heavy,
+}
+
+/// What one connection has had.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    paid_until: Duration,
+    is_heavy: bool,
+}
+
+impl Share {
+    /// So much was done for it.
+    pub(super) fn charge(&mut self, work: u32, now: Now) {
+        let owed = self.paid_until.saturating_sub(now.monotonic) + HTTP_SHARE_EACH * work;
+        self.is_heavy |= owed > HTTP_SHARE_AHEAD;
+        self.paid_until = now.after(owed.min(HTTP_SHARE_DEBT_MAX));
+    }
+
+    /// Which it is now. A debt is paid in full before it counts as light again.
+    pub(super) fn weight(&mut self, now: Now) -> Weight {
+        self.is_heavy &= self.paid_until > now.monotonic;
+        if self.is_heavy {
+            Weight::Heavy
+        } else {
+            Weight::Light
+        }
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -72,6 +118,32 @@ mod tests {
                 "{work}: {done}"
             );
         }
+    }
+
+    #[test]
+    fn who_polls_stays_light_and_who_floods_is_heavy_until_its_debt_is_paid() {
+        let mut polls = Share::default();
+        for now in (0..60_000).step_by(200).map(at) {
+            assert_eq!(polls.weight(now), Weight::Light);
+            polls.charge(4, now);
+        }
+        let mut floods = Share::default();
+        floods.charge(40, at(0));
+        assert_eq!(
+            floods.weight(at(0)),
+            Weight::Light,
+            "a newcomer's first questions"
+        );
+        floods.charge(1, at(0));
+        assert_eq!(floods.weight(at(1000)), Weight::Heavy);
+        assert_eq!(floods.weight(at(1025)), Weight::Light);
+        floods.charge(u32::MAX / 1000, at(3000));
+        assert_eq!(floods.weight(at(12_999)), Weight::Heavy);
+        assert_eq!(
+            floods.weight(at(13_000)),
+            Weight::Light,
+            "a debt has an end"
+        );
     }
 
     #[test]

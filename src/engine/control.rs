@@ -251,7 +251,7 @@ impl Control {
         }
         if self.restore_at <= now.monotonic {
             self.restore_at = now.after(self.settings.feeder.rescan_interval);
-            if self.watch.restore() > 0 {
+            if self.watch.restore(self.poll.registry()) > 0 {
                 self.links.hints.hint_overflow();
             }
         }

@@ -1,14 +1,15 @@
 //! What changes below the logs' path, told by inotify. Only hints: whoever is told looks for himself, and a timer looks too.
 //!
-//! Watched are the logs' path, for folders that come and go, and each backend's folder, for its logs. Watches go with their folder;
-//! one that could not be set, or whose folder has come again, is set by [`Watch::restore`]. Nothing here fails for good: without
-//! watches new lines are merely found later, and that is said once.
+//! Watched are the logs' path, for folders that come and go, and each backend's folder, for its logs. A watch stays with the folder that it was
+//! set on, under whatever name; so one is set again when its path may name another folder: at once where an event tells (the path was moved,
+//! unmounted, or made anew, which the folder above tells), and by [`Watch::restore`] where none does (another file system is mounted over it).
+//! Nothing here fails for good: without watches new lines are merely found later, and that is said once.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
 use mio::unix::SourceFd;
@@ -33,13 +34,19 @@ pub enum Seen {
 /// The watches.
 pub struct Watch {
     logs: PathBuf,
+    token: Token,
+    /// `None`: the system had none left; it is asked again by [`Watch::restore`].
     inotify: Option<Inotify>,
     root: Option<WatchDescriptor>,
+    /// The folder above, while the logs' path is not there.
+    above: Option<WatchDescriptor>,
     /// In the order of their numbers.
     backends: Vec<Watched>,
     /// Whose a descriptor is. Exactly the `Some` of `backends`.
     by_descriptor: HashMap<i32, BackendId>,
     buffer: Box<[u8]>,
+    /// The last attempt left some out.
+    lacks: bool,
     /// That watches are lacking has been said.
     said: bool,
 }
@@ -58,6 +65,10 @@ fn root_mask() -> WatchMask {
         | WatchMask::MOVE_SELF
 }
 
+fn above_mask() -> WatchMask {
+    WatchMask::ONLYDIR | WatchMask::CREATE | WatchMask::MOVED_TO
+}
+
 fn backend_mask() -> WatchMask {
     root_mask() | WatchMask::MODIFY | WatchMask::CLOSE_WRITE
 }
@@ -68,18 +79,17 @@ impl Watch {
     pub fn new(logs: PathBuf, registry: &Registry, token: Token) -> Self {
         let mut watch = Self {
             logs,
+            token,
             inotify: None,
             root: None,
+            above: None,
             backends: Vec::new(),
             by_descriptor: HashMap::new(),
             buffer: vec![0; INOTIFY_READ_BYTES].into_boxed_slice(),
+            lacks: false,
             said: false,
         };
-        match open(registry, token) {
-            Ok(inotify) => watch.inotify = Some(inotify),
-            Err(error) => watch.say_lacking("inotify", &error),
-        }
-        watch.restore();
+        watch.restore(registry);
         watch
     }
 
@@ -93,14 +103,25 @@ impl Watch {
         self.restore_backend(backend);
     }
 
-    /// Sets what watches are missing. Gives how many were set now: what happened before is not told.
-    pub fn restore(&mut self) -> usize {
-        let mut set = 0;
-        if self.root.is_none() {
-            let path = self.logs.clone();
-            self.root = self.set(path, root_mask());
-            set += usize::from(self.root.is_some());
+    /// Sets what watches are missing, or are on another folder than their path names by now. Gives how many were set: what happened before is
+    /// not told.
+    pub fn restore(&mut self, registry: &Registry) -> usize {
+        if self.inotify.is_none() {
+            match open(registry, self.token) {
+                Ok(inotify) => self.inotify = Some(inotify),
+                Err(error) => self.say_lacking("inotify", &error),
+            }
         }
+        let lacked = std::mem::take(&mut self.lacks);
+        let set = self.restore_watches();
+        if lacked && !self.lacks && self.inotify.is_some() && std::mem::take(&mut self.said) {
+            tracing::info!("all folders of logs are watched again");
+        }
+        set
+    }
+
+    fn restore_watches(&mut self) -> usize {
+        let mut set = usize::from(self.restore_root());
         for index in 0..self.backends.len() {
             set += usize::from(self.restore_backend(BackendId::from_index(index)));
         }
@@ -143,9 +164,13 @@ impl Watch {
         let descriptor = event.wd.get_watch_descriptor_id();
         if event.mask.contains(EventMask::Q_OVERFLOW) {
             tell(Seen::Lost);
-            // A folder may have gone and come again unseen; setting a watch that stands changes nothing.
-            self.forget_all();
-            self.restore();
+            // A folder may have gone and come again unseen.
+            self.restore_watches();
+        } else if self.above.as_ref() == Some(&event.wd) {
+            if event.name.is_some() && event.name == self.logs.file_name() {
+                self.restore_watches();
+                tell(Seen::Lost);
+            }
         } else if self.root.as_ref() == Some(&event.wd) {
             self.handle_root(event, tell);
         } else if let Some(backend) = self.by_descriptor.get(&descriptor).copied() {
@@ -165,10 +190,15 @@ impl Watch {
 
     fn handle_root(&mut self, event: &Event<&OsStr>, tell: &mut impl FnMut(Seen)) {
         if has_gone(event.mask) {
-            if let (Some(root), Some(inotify)) = (self.root.take(), &self.inotify) {
-                // Fails where the system has taken it away already.
-                let _ = inotify.watches().remove(root);
+            // The backends' folders went with it, and with them their watches.
+            self.root
+                .take()
+                .into_iter()
+                .for_each(|root| self.remove(root));
+            for index in 0..self.backends.len() {
+                self.unset(BackendId::from_index(index));
             }
+            self.restore_watches();
             tell(Seen::Lost);
             return;
         }
@@ -192,14 +222,40 @@ impl Watch {
         tell(Seen::Listing(backend));
     }
 
-    /// True: it was missing and is set now.
+    /// True: it was missing, or on another folder, and is set now.
+    fn restore_root(&mut self) -> bool {
+        // First: what comes behind it is told.
+        if self.root.is_none() && self.above.is_none() {
+            let above = self.logs.parent().map(Path::to_owned);
+            self.above = above.and_then(|above| self.set(&above, above_mask()));
+        }
+        let now = self.set(&self.logs.clone(), root_mask());
+        if now.is_some() {
+            self.above
+                .take()
+                .into_iter()
+                .for_each(|above| self.remove(above));
+        }
+        let is_other = now != self.root;
+        let before = std::mem::replace(&mut self.root, now);
+        if let Some(before) = before.filter(|_| is_other) {
+            self.remove(before);
+        }
+        is_other && self.root.is_some()
+    }
+
+    /// True: it was missing, or on another folder, and is set now.
     fn restore_backend(&mut self, backend: BackendId) -> bool {
         let watched = &self.backends[backend.index()];
-        if watched.descriptor.is_some() {
+        let path = self.logs.join(&watched.folder);
+        let before = watched.descriptor.clone();
+        // Setting a watch that stands gives the same descriptor.
+        let now = self.set(&path, backend_mask());
+        if now == before {
             return false;
         }
-        let path = self.logs.join(&watched.folder);
-        let Some(descriptor) = self.set(path, backend_mask()) else {
+        self.unset(backend);
+        let Some(descriptor) = now else {
             return false;
         };
         let number = descriptor.get_watch_descriptor_id();
@@ -215,24 +271,20 @@ impl Watch {
         if let Some(descriptor) = self.backends[backend.index()].descriptor.take() {
             self.by_descriptor
                 .remove(&descriptor.get_watch_descriptor_id());
-            if let Some(inotify) = &self.inotify {
-                // Fails where the folder is gone, and the watch with it.
-                let _ = inotify.watches().remove(descriptor);
-            }
+            self.remove(descriptor);
         }
     }
 
-    fn forget_all(&mut self) {
-        self.root = None;
-        self.by_descriptor.clear();
-        for watched in &mut self.backends {
-            watched.descriptor = None;
+    fn remove(&self, descriptor: WatchDescriptor) {
+        if let Some(inotify) = &self.inotify {
+            // Fails where the folder is gone, and the watch with it.
+            let _ = inotify.watches().remove(descriptor);
         }
     }
 
-    fn set(&mut self, path: PathBuf, mask: WatchMask) -> Option<WatchDescriptor> {
+    fn set(&mut self, path: &Path, mask: WatchMask) -> Option<WatchDescriptor> {
         let inotify = self.inotify.as_ref()?;
-        match inotify.watches().add(&path, mask) {
+        match inotify.watches().add(path, mask) {
             Ok(descriptor) => Some(descriptor),
             // Its folder has gone; the watch above tells when it comes again.
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -244,6 +296,7 @@ impl Watch {
     }
 
     fn say_lacking(&mut self, what: &str, error: &io::Error) {
+        self.lacks = true;
         if !std::mem::replace(&mut self.said, true) {
             tracing::warn!(
                 "cannot watch {what}: {error}; new lines are found each sync.rescan_interval only. Where it is a limit, raise fs.inotify.max_user_watches or max_user_instances (sysctl)"
@@ -397,8 +450,85 @@ mod tests {
         let poll = Poll::new().unwrap();
         let mut watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
         watch.add(FIRST, "a:1");
-        assert_eq!((watch.watches(), watch.restore()), (0, 0));
+        let mut restore = || watch.restore(poll.registry());
+        assert_eq!(restore(), 0);
         fs::create_dir_all(logs.join("a:1")).unwrap();
-        assert_eq!((watch.restore(), watch.restore()), (2, 0));
+        assert_eq!((restore(), restore()), (2, 0));
+        assert_eq!(watch.watches(), 2);
+    }
+
+    #[test]
+    fn a_logs_path_that_was_moved_away_and_made_anew_is_watched_at_once() {
+        let above = tempfile::tempdir().unwrap();
+        let logs = above.path().join("logs");
+        fs::create_dir_all(logs.join("a:1")).unwrap();
+        let poll = Poll::new().unwrap();
+        let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
+        let mut bench = Bench {
+            poll,
+            watch,
+            logs: above,
+        };
+        bench.watch.add(FIRST, "a:1");
+        bench.watch.take(|_| {});
+        for round in 0..3 {
+            let old = bench.logs.path().join(format!("old{round}"));
+            fs::rename(&logs, &old).unwrap();
+            bench.seen_until(Seen::Lost);
+            assert_eq!(bench.watch.watches(), 0, "the old one is nobody's");
+            fs::create_dir_all(logs.join("a:1")).unwrap();
+            bench.seen_until(Seen::Lost);
+            // The folder may have come after the path was looked at; then it is told.
+            bench.watch.restore(bench.poll.registry());
+            fs::write(logs.join("a:1/1.log"), "x").unwrap();
+            bench.seen_until(Seen::Grew(FIRST));
+            fs::write(old.join("a:1/2.log"), "x").unwrap();
+            assert_eq!(bench.watch.watches(), 2);
+        }
+    }
+
+    #[test]
+    fn a_folder_in_whose_place_another_is_without_an_event_is_found_by_the_next_look() {
+        let real = tempfile::tempdir().unwrap();
+        for name in ["one/a:1", "two/a:1"] {
+            fs::create_dir_all(real.path().join(name)).unwrap();
+        }
+        // A link stands for a mount, which only root can make: neither is told.
+        let logs = real.path().join("logs");
+        std::os::unix::fs::symlink("one", &logs).unwrap();
+        let poll = Poll::new().unwrap();
+        let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
+        let mut bench = Bench {
+            poll,
+            watch,
+            logs: real,
+        };
+        bench.watch.add(FIRST, "a:1");
+        fs::remove_file(&logs).unwrap();
+        std::os::unix::fs::symlink("two", &logs).unwrap();
+        let registry = bench.poll.registry().try_clone().unwrap();
+        assert_eq!(bench.watch.restore(&registry), 2);
+        assert_eq!(bench.watch.restore(&registry), 0);
+        fs::write(logs.join("a:1/1.log"), "x").unwrap();
+        bench.seen_until(Seen::Grew(FIRST));
+    }
+
+    #[test]
+    fn inotify_that_could_not_be_had_is_asked_for_again() {
+        let mut bench = Bench::new();
+        bench.watch.inotify = None;
+        bench.watch.root = None;
+        bench.watch.by_descriptor.clear();
+        for watched in &mut bench.watch.backends {
+            watched.descriptor = None;
+        }
+        bench
+            .watch
+            .say_lacking("inotify", &io::Error::other("none left"));
+        let registry = bench.poll.registry().try_clone().unwrap();
+        assert_eq!(bench.watch.restore(&registry), 3);
+        assert!(!bench.watch.said, "the next lack is said again");
+        fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
+        bench.seen_until(Seen::Grew(FIRST));
     }
 }

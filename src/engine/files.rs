@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
-pub use lock::{LockError, StateLock};
+pub use lock::{LockError, Locks, StateLock};
 pub use paths::{FILE_MODE, FOLDER_MODE};
 pub use read_ahead::ReadAhead;
 
@@ -38,6 +38,8 @@ use crate::status::counters::ServerCounters;
 pub struct RealDisk {
     paths: Paths,
     counters: Arc<ServerCounters>,
+    /// For who lists the folders of logs: they are ours as long as the locks are.
+    locks: Option<Arc<Locks>>,
     /// For who reads whole logs.
     read_ahead: Option<ReadAhead>,
     /// Takes chains' steps while nobody waits; none: they are plain calls.
@@ -59,6 +61,7 @@ impl RealDisk {
         Self {
             paths: Paths { logs, state },
             counters: Arc::default(),
+            locks: None,
             read_ahead: None,
             chains: None,
         }
@@ -68,6 +71,13 @@ impl RealDisk {
     #[must_use]
     pub fn with_counters(self, counters: Arc<ServerCounters>) -> Self {
         Self { counters, ..self }
+    }
+
+    /// The same, looking at each listing of the folders whether the locks still hold.
+    #[must_use]
+    pub fn with_locks(self, locks: Arc<Locks>) -> Self {
+        let locks = Some(locks);
+        Self { locks, ..self }
     }
 
     /// The same, for who reads logs from front to back.
@@ -91,7 +101,13 @@ impl Disk for RealDisk {
     type Log = RealLog;
 
     fn backend_folders(&mut self) -> io::Result<Vec<String>> {
-        folders(&self.paths.logs)
+        if let Some(locks) = &self.locks {
+            locks.renew().map_err(io::Error::other)?;
+        }
+        // One that is not there is no empty one: it has been moved, or is not mounted.
+        let logs = &self.paths.logs;
+        std::fs::metadata(logs).map_err(at(logs))?;
+        folders(logs)
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {

@@ -1,6 +1,6 @@
 //! The shell: every system call, every thread.
 //!
-//! [`Engine::start`] takes the lock, makes the mailboxes, opens HA's door, and starts the threads: the keeper, the feeder, the workers, control.
+//! [`Engine::start`] takes the locks, makes the mailboxes, opens HA's door, and starts the threads: the keeper, the feeder, the workers, control.
 //! From then on control leads, and its end is the engine's (see [`control`]).
 
 pub mod bell;
@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::engine::clock::Clock;
 use crate::engine::control::Ending;
-use crate::engine::files::StateLock;
+use crate::engine::files::Locks;
 use crate::engine::overview::Overview;
 use crate::engine::shared::Shared;
 use crate::engine::threads::Threads;
@@ -58,7 +58,7 @@ pub struct Engine {
     /// Tells everyone but control to end, where control could not.
     stop_all: Box<dyn Fn() + Send>,
     /// Held until every thread has ended that could write.
-    lock: StateLock,
+    locks: Arc<Locks>,
 }
 
 /// How a run ended.
@@ -156,10 +156,10 @@ impl Engine {
             );
         }
         if left.is_empty() {
-            drop(self.lock);
+            drop(self.locks);
         } else {
-            // One of them may still write: the lock stays until the process has ended.
-            std::mem::forget(self.lock);
+            // One of them may still write: the locks stay until the process has ended.
+            std::mem::forget(self.locks);
         }
         ExitReport {
             ending,

@@ -17,7 +17,7 @@ use crate::engine::control::{
 };
 use crate::engine::doorway::listener_options;
 use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers, keeper_seat};
-use crate::engine::files::{LockError, RealDisk, StateLock};
+use crate::engine::files::{LockError, Locks, RealDisk};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
 use crate::engine::os::ring::files::FileRing;
@@ -264,7 +264,8 @@ impl Engine {
     /// [`StartError`]; nothing runs then.
     pub fn start_with(config: Config, options: EngineOptions) -> Result<Self, StartError> {
         check_logs(&config.sync.logs_path)?;
-        let lock = StateLock::take(&config.state_path())?;
+        let locks = Locks::take(&config.sync.logs_path, &config.state_path())?;
+        let locks = Arc::new(locks);
         let settings = Settings::load(&config)?;
         let open_files = open_files::raise_bound().map_err(system("open files"))?;
         let door = listener_options(&config, open_files);
@@ -297,7 +298,9 @@ impl Engine {
         if let Some(ring) = polls.keeper_ring {
             keeper_disk = keeper_disk.with_ring(ring);
         }
-        let feeder_disk = disk().with_read_ahead(polls.workers.read_ahead());
+        let feeder_disk = disk()
+            .with_locks(Arc::clone(&locks))
+            .with_read_ahead(polls.workers.read_ahead());
         let workers = config.sync.threads;
         let keeper = Keeper::new(keeper_disk, links.for_keeper(), settings.keeper, workers);
         let rules = FeederRules {
@@ -353,7 +356,7 @@ impl Engine {
             threads,
             ending,
             stop_all: Box::new(move || links.stop_all()),
-            lock,
+            locks,
         })
     }
 }

@@ -273,7 +273,14 @@ pub const SYNC_POINT_WAITERS_MAX: usize = 64;
 /// How long a sync point is kept that nobody asks for.
 pub const SYNC_POINT_KEPT: Duration = Duration::from_secs(3600);
 
-/// Unfinished logs that all sync points together may have to remember, some 80 bytes each.
+/// Logs of a sync point that are gone and are looked for in one look, so that a look takes a millisecond or so.
+pub const SYNC_POINT_GONE_PER_LOOK: usize = 1024;
+
+/// How long all that a sync point waits for may be gone before `status --wait` gives it up: a file system that is mounted anew
+/// takes a moment, and a log that was deleted is read on while it is open.
+pub const SYNC_POINT_GONE_FOR: Duration = Duration::from_secs(5);
+
+/// Unfinished logs that all sync points together may have to remember, some 90 bytes each.
 pub const SYNC_POINT_LOGS_MAX: usize = 131_072;
 
 /// Between two looks at a sync point whose backend moves.

@@ -73,7 +73,8 @@ file anew, as ctl rotate does.
 
 Environment: RUST_LOG goes before the configuration's log_level; NO_COLOR turns colours off.
 
-Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within the time (status --wait).";
+Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within the time, or what it
+waits for is gone (status --wait).";
 
 /// The arguments.
 #[derive(Debug, Parser)]

@@ -314,27 +314,30 @@ impl<D: Disk> Keeper<D> {
         self.outbox.control(ControlMail::KeeperDone);
     }
 
-    /// Runs `work` with what desks need, and tells the releaser of what they let go.
+    /// Runs `work` with what desks need, and tells points and releaser of the logs that they have closed.
     fn at_desks(
         &mut self,
         now: Now,
         work: impl FnOnce(&mut [Option<Desk>], &mut Releaser<D::Log>, &mut Tools<'_, D>),
     ) {
-        let mut let_go: Vec<ClosedFile> = Vec::new();
+        let mut closed: Vec<ClosedFile> = Vec::new();
         let mut tools = Tools {
             disk: &mut self.disk,
             outbox: &mut self.outbox,
             settings: &self.settings,
             spares: &self.links.settled_spares,
-            let_go: &mut let_go,
+            closed: &mut closed,
             spare: &mut self.spare,
             parties: self.workers + 1,
             now,
         };
         work(&mut self.desks, &mut self.releaser, &mut tools);
-        let_go
-            .into_iter()
-            .for_each(|closed| self.releaser.handle_let_go(closed));
+        for closed in closed {
+            self.points.handle_closed(&closed);
+            if closed.deleted {
+                self.releaser.handle_let_go(closed);
+            }
+        }
     }
 }
 

@@ -260,6 +260,30 @@ impl TestDisk {
         }
     }
 
+    /// Somebody moves a log out of its folder, durably; gives a number by which it can be moved back.
+    pub fn move_out(&self, backend: &str, name: &str) -> Option<u64> {
+        let mut world = self.world();
+        let folder = world.logs.get_mut(backend)?;
+        let inode = folder.seen.remove(name)?;
+        folder.durable.remove(name);
+        let number = world.aside.last_key_value().map_or(0, |(last, _)| last + 1);
+        world.aside.insert(number, inode);
+        Some(number)
+    }
+
+    /// Somebody moves a log into a folder, durably, in place of what has this name there.
+    ///
+    /// # Panics
+    /// When nothing was moved out under this number.
+    pub fn move_in(&self, backend: &str, name: &str, number: u64) {
+        let mut world = self.world();
+        let inode = world.aside.remove(&number).expect("it was moved out");
+        let folder = world.logs.entry(backend.to_owned()).or_default();
+        folder.seen.insert(name.to_owned(), inode);
+        folder.durable.insert(name.to_owned(), inode);
+        folder.is_durable = true;
+    }
+
     /// A state file's content.
     #[must_use]
     pub fn state(&self, backend: &str, name: &str) -> Option<Vec<u8>> {

@@ -35,7 +35,10 @@ pub fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
         let _ = writeln!(body, "the server ends");
     }
     if !snapshot.server.logs_listed {
-        let _ = writeln!(body, "the folder of logs has not been listed yet");
+        let _ = writeln!(
+            body,
+            "the folder of logs has not been listed yet, or cannot be listed any more"
+        );
     }
     let count = |is_so: fn(u64, u64) -> bool| {
         let backends = snapshot.backends().iter();
@@ -178,7 +181,10 @@ mod tests {
             write_readiness,
             Server::default(),
             vec![],
-            (false, &["the folder of logs has not been listed yet"]),
+            (
+                false,
+                &["the folder of logs has not been listed yet, or cannot be listed any more"],
+            ),
         );
         check(
             write_readiness,

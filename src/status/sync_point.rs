@@ -33,6 +33,10 @@ pub struct PointBackend {
     pub missing_logs: Counter,
     /// Of the bytes: at most so many are not settled.
     pub missing_bytes: Counter,
+    /// Of the missing logs: not in their folder any more.
+    pub gone_logs: Counter,
+    /// Of the missing bytes: in these. Nobody will deliver them unless they come back.
+    pub gone_bytes: Counter,
     /// Lines that were set aside since.
     pub set_aside: Counter,
     /// All is settled, durably.
@@ -49,6 +53,8 @@ impl PointBackend {
             bytes,
             missing_logs: Counter::default(),
             missing_bytes: Counter::default(),
+            gone_logs: Counter::default(),
+            gone_bytes: Counter::default(),
             set_aside: Counter::default(),
             settled: AtomicBool::new(false),
         };
@@ -111,6 +117,8 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
         bytes: backend.bytes,
         missing_logs: backend.missing_logs.load(),
         missing_bytes: backend.missing_bytes.load(),
+        gone_logs: backend.gone_logs.load(),
+        gone_bytes: backend.gone_bytes.load(),
         set_aside: backend.set_aside.load(),
         state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
         why: now.map_or_else(String::new, |now| now.why.clone()),
@@ -147,6 +155,10 @@ pub struct BackendReport {
     pub missing_logs: u64,
     /// Of the bytes: at most so many are not settled.
     pub missing_bytes: u64,
+    /// Of the missing logs: deleted, moved away, emptied, or their folder is covered.
+    pub gone_logs: u64,
+    /// Of the missing bytes: in these.
+    pub gone_bytes: u64,
     /// Lines set aside since.
     pub set_aside: u64,
     /// The backend's state now.
@@ -181,6 +193,8 @@ mod tests {
         };
         point.backends[1].settled.store(true, Ordering::Release);
         point.backends[0].missing_bytes.set(40);
+        point.backends[0].gone_logs.set(1);
+        point.backends[0].gone_bytes.set(30);
         point.backends[0].set_aside.set(1);
         assert_eq!(point.is_settled(None), Some(false));
         assert_eq!(point.is_settled(Some("b:1")), Some(true));
@@ -197,6 +211,8 @@ mod tests {
             bytes: 100,
             missing_logs: 2,
             missing_bytes: 40,
+            gone_logs: 1,
+            gone_bytes: 30,
             set_aside: 1,
             state: "down".into(),
             why: "no answer".into(),

@@ -48,6 +48,37 @@ fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
 }
 
 #[test]
+fn a_wait_fails_soon_where_what_is_missing_is_gone() {
+    let home = Home::new().with_port();
+    let standin = standin();
+    standin.kill().unwrap();
+    home.log(&standin.name()).put("k", 1, "v");
+    let server = home.start();
+    server.wait_for_state(&standin.name(), "down");
+    let log = home.log(&standin.name()).path();
+    let (code, out, err) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| home.command(&["status", "--wait=60s"]));
+        eventually("it waits", || {
+            let (_, out, _) = home.command(&["status", "--json"]);
+            out.contains("\"sync_point_waiters\":1,")
+        });
+        std::fs::rename(&log, home.path("log")).unwrap();
+        waiting.join().unwrap()
+    });
+    assert_eq!((code, err.as_str()), (3, ""), "{out}");
+    assert!(
+        out.starts_with("not whole: what is missing is gone from its folders")
+            && out.contains("in 1 of them not in the folder any more"),
+        "{out}"
+    );
+    std::fs::rename(home.path("log"), &log).unwrap();
+    standin.restart().unwrap();
+    let (code, out, _) = home.command(&["status", "--wait=60s"]);
+    assert_eq!(code, 0, "{out}");
+    assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+}
+
+#[test]
 fn a_wait_outlasts_a_restart_of_the_server() {
     let home = Home::new().with_port();
     let standin = standin();

@@ -27,6 +27,21 @@ fn a_server_is_ready_when_its_state_is_read_whatever_its_backends_do() {
 }
 
 #[test]
+fn a_server_whose_logs_are_not_there_is_not_ready() {
+    let home = Home::new();
+    let server = home.start();
+    let addr = server.engine().local_addr();
+    let is_ready = || ask(addr, "GET", "/readyz", "").status == 200;
+    eventually("it is ready", is_ready);
+    fs::rename(home.path("logs"), home.path("away")).unwrap();
+    eventually("it is not ready", || !is_ready());
+    let ready = ask(addr, "GET", "/readyz", "").body;
+    assert!(ready.contains("cannot be listed"), "{ready}");
+    fs::rename(home.path("away"), home.path("logs")).unwrap();
+    eventually("it is ready again", is_ready);
+}
+
+#[test]
 fn a_server_whose_state_cannot_be_read_is_not_ready_until_it_can() {
     let home = Home::new();
     let standin = standin();

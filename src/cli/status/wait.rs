@@ -1,6 +1,7 @@
 //! `status --wait`: takes a sync point and waits until it is settled.
 //!
-//! A server that is restarted meanwhile forgets the point; then another is taken, which covers all that the first did.
+//! A server that is restarted meanwhile forgets the point; then another is taken, which covers all that the first did. Where all that is missing
+//! is gone from the folders, it is given up after [`SYNC_POINT_GONE_FOR`]: nothing would come of waiting longer.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,12 +11,15 @@ use indicatif::{HumanBytes, HumanCount};
 use super::client::{self, StatusError, foreign, in_query};
 use super::table::plain;
 use super::{ANSWER_TIMEOUT, StatusArgs, StatusTarget};
-use crate::limits::SYNC_POINT_WAIT_MAX;
+use crate::limits::{SYNC_POINT_GONE_FOR, SYNC_POINT_WAIT_MAX};
 use crate::status::sync_point::{BackendReport, PointReport};
 
 /// The longest that one question waits: whoever is in between may think a silent connection dead.
 const ASK_MAX: Duration = Duration::from_secs(20);
 const _: () = assert!(ASK_MAX.as_secs() < SYNC_POINT_WAIT_MAX.as_secs());
+
+/// The same where all that is missing is gone: whether it is back is to be seen soon.
+const ASK_GONE_MAX: Duration = Duration::from_secs(1);
 
 /// What a server answers that ends.
 const UNAVAILABLE: u16 = 503;
@@ -28,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(200);
 pub enum Waited {
     /// Everything is settled.
     Whole,
-    /// Not within the time.
+    /// Not within the time, or what it waits for is gone.
     NotWhole,
 }
 
@@ -62,19 +66,28 @@ pub(super) fn wait(
     let mut point: Option<String> = None;
     // Once it has answered, it may be restarted.
     let mut was_reached = false;
+    // Since when all that is missing is gone.
+    let mut gone_since: Option<Instant> = None;
     let (body, report) = loop {
         let left = end.saturating_duration_since(Instant::now());
         let is_last = left.is_zero();
         let asked = match &point {
             None => take(target),
-            Some(id) => ask(target, id, args.backend.as_deref(), left.min(ASK_MAX)),
+            Some(id) => {
+                let longest = gone_since.map_or(ASK_MAX, |_| ASK_GONE_MAX);
+                ask(target, id, args.backend.as_deref(), left.min(longest))
+            }
         };
         match asked {
             Ok(Asked::Told(body, report)) => {
                 was_reached = true;
                 // A new point is told as a whole; who wants one backend asks again.
                 let is_whole = point.is_some() || args.backend.is_none();
-                if is_whole && (report.settled || is_last) {
+                gone_since = (is_whole && is_only_gone(&report))
+                    .then(|| gone_since.unwrap_or_else(Instant::now));
+                let is_given_up =
+                    gone_since.is_some_and(|since| since.elapsed() >= SYNC_POINT_GONE_FOR);
+                if is_whole && (report.settled || is_last || is_given_up) {
                     break (body, report);
                 }
                 point = Some(report.id);
@@ -102,6 +115,18 @@ pub(super) fn wait(
     } else {
         Waited::NotWhole
     })
+}
+
+/// Whether something is missing, and all that is missing is gone.
+fn is_only_gone(report: &PointReport) -> bool {
+    let mut missing = report
+        .backends
+        .iter()
+        .filter(|backend| !backend.settled)
+        .peekable();
+    missing.peek().is_some()
+        && missing
+            .all(|backend| backend.gone_bytes > 0 && backend.gone_bytes == backend.missing_bytes)
 }
 
 enum Asked {
@@ -180,7 +205,11 @@ fn said(report: &PointReport, time: Duration) -> String {
         };
         return format!("{what}{aside}\n");
     }
-    let mut text = format!("not whole within {time:?}{aside}\n");
+    let mut text = if is_only_gone(report) {
+        format!("not whole: what is missing is gone from its folders{aside}\n")
+    } else {
+        format!("not whole within {time:?}{aside}\n")
+    };
     for backend in report.backends.iter().filter(|backend| !backend.settled) {
         text += &missing(backend);
     }
@@ -192,6 +221,8 @@ fn missing(backend: &BackendReport) -> String {
         name,
         missing_logs,
         missing_bytes,
+        gone_logs,
+        gone_bytes,
         state,
         why,
         ..
@@ -203,12 +234,23 @@ fn missing(backend: &BackendReport) -> String {
             format!("{} in {missing_logs} {logs} to go", HumanBytes(*bytes))
         }
     };
+    let gone = match (gone_bytes, gone_logs) {
+        (0, _) => String::new(),
+        (bytes, logs) => format!(
+            ", {} in {logs} of them not in the folder any more: deleted, moved away, emptied or covered",
+            HumanBytes(*bytes)
+        ),
+    };
     let why = if why.is_empty() {
         String::new()
     } else {
         format!(": {}", plain(why))
     };
-    format!("  {}: {what}; it is {}{why}\n", plain(name), plain(state))
+    format!(
+        "  {}: {what}{gone}; it is {}{why}\n",
+        plain(name),
+        plain(state)
+    )
 }
 
 #[cfg(test)]
@@ -260,6 +302,38 @@ mod tests {
             ..PointReport::default()
         };
         assert_eq!(said(&report, Duration::from_secs(30)), expected);
+    }
+
+    #[test]
+    fn what_is_gone_is_said_and_not_waited_for() {
+        let gone = |missing_bytes| BackendReport {
+            gone_logs: 1,
+            gone_bytes: 2048,
+            ..backend("b:1", missing_bytes)
+        };
+        check(
+            vec![backend("a:1", 0), gone(2048)],
+            "not whole: what is missing is gone from its folders\n  b:1: 2.00 KiB in 1 log to go, 2.00 KiB in 1 of them not in the \
+             folder any more: deleted, moved away, emptied or covered; it is down: no answer\n",
+        );
+        let report = |backends| PointReport {
+            backends,
+            ..PointReport::default()
+        };
+        for (backends, expected) in [
+            (vec![], false),
+            (vec![backend("a:1", 0)], false),
+            (vec![gone(2048)], true),
+            (vec![gone(2049)], false),
+            (vec![gone(2048), backend("c:1", 7)], false),
+            (vec![gone(2048), backend("c:1", 0)], true),
+        ] {
+            assert_eq!(
+                is_only_gone(&report(backends.clone())),
+                expected,
+                "{backends:?}"
+            );
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl<D: Disk> Feeder<D> {
         let names = match self.disk.backend_folders() {
             Ok(names) => names,
             Err(error) => {
+                self.counters.logs_listed.set(0);
                 if self.root.backoff.handle_failure(now) {
                     tracing::warn!(cause = %error, "the logs' path can't be listed; new backends are not found until it can");
                 }
@@ -172,7 +173,7 @@ impl<D: Disk> Feeder<D> {
                 tracing::warn!(%backend, %file, bytes, "the log was replaced under us; reading what is left of the old one, then the new one");
             }
             LossKind::Replaced => {
-                tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these bytes were read: they are lost; reading the new one");
+                tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these bytes were read: they are delivered only if it comes back; reading the new one");
             }
             // The usual end of a log: the keeper has deleted it, and its word is still on the way.
             LossKind::Deleted if bytes == 0 => {
@@ -182,7 +183,7 @@ impl<D: Disk> Feeder<D> {
                 tracing::warn!(%backend, %file, bytes, "the log was deleted under us; reading what is left while it is open");
             }
             LossKind::Deleted => {
-                tracing::warn!(%backend, %file, bytes, "the log was deleted under us before these bytes were read: they are lost");
+                tracing::warn!(%backend, %file, bytes, "the log was deleted or moved away before these bytes were read: they are delivered only if it comes back");
             }
         }
         if let Some(file) = loss.file

@@ -43,8 +43,8 @@ pub(super) struct Tools<'a, D> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) settings: &'a KeeperSettings,
     pub(super) spares: &'a Spares<Settled>,
-    /// Files that we have deleted and that everybody has let go of: what is in them behind this is nobody's but ours.
-    pub(super) let_go: &'a mut Vec<ClosedFile>,
+    /// Files whose books are closed. Where we have deleted one, what is in it behind this is nobody's but ours.
+    pub(super) closed: &'a mut Vec<ClosedFile>,
     /// For when there is no room.
     pub(super) spare: &'a mut Spare,
     /// Parties of a flush: workers and the feeder.
@@ -441,12 +441,10 @@ impl Desk {
                     backend,
                     file,
                     lines,
-                    "somebody deleted or replaced this log before its last lines were delivered: they are lost"
+                    "this log was deleted, moved away or replaced before its last lines were delivered: they are delivered only if it comes back"
                 );
             }
-            if closed.deleted {
-                tools.let_go.push(closed);
-            }
+            tools.closed.push(closed);
         }
     }
 }

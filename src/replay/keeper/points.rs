@@ -2,20 +2,25 @@
 //!
 //! A point remembers each log by what it is and how long it was then: the folders are listed for that, since a hint may not have come yet. A last
 //! line without newline counts: it is settled when it has come to its end, or its log is closed. A log is settled up to there when the ledger says so,
-//! or when it is gone and the ledger knows nothing of it any more; a backend is when all its logs are, and the checkpoint that says so is on disk.
+//! or said so when it closed the log; a backend is when all its logs are, and the checkpoint that says so is on disk.
 //!
-//! Logs are settled in their order, so only the first one that is not is looked at: a look costs the same whatever the backlog. Where nothing moves,
-//! that log is looked at on the disk too: somebody may have deleted or emptied it.
+//! A log that is not settled and not in its folder any more (deleted, moved away, emptied, its folder covered) is *gone*: its bytes stay missing, and are
+//! told as gone, since nobody will deliver them as long as they are away. It is looked for again, for it may come back.
+//!
+//! Logs are settled in their order, so only the first one that is not is looked at, behind those that are gone: a look costs the same whatever the
+//! backlog. Where nothing moves, that log is looked at on the disk too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::ledger::backend::BackendLedger;
+use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::rejected;
-use crate::limits::{SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE};
+use crate::limits::{
+    SYNC_POINT_GONE_PER_LOOK, SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE,
+};
 use crate::replay::disk::{Disk, LogEntry, LogMeta};
 use crate::replay::keeper::desk::{Desk, Tools};
 use crate::replay::messages::ControlMail;
@@ -46,6 +51,8 @@ struct Pending {
     logs: Vec<Log>,
     /// Bytes of all of these.
     bytes: u64,
+    /// Those that are gone, the one that was looked for longest ago first.
+    gone: VecDeque<Gone>,
     /// Its ledger's counts at the last look.
     seen: Option<(u64, Option<u64>)>,
     /// When the disk was looked at last, monotonic.
@@ -64,12 +71,39 @@ struct Log {
     inode: u64,
     born_nanos: u64,
     bytes: u64,
+    /// Up to which byte it was settled when the ledger closed it; 0 where it has not.
+    settled: u64,
 }
 
+/// A log that is not settled and not in its folder.
+#[derive(Debug)]
+struct Gone {
+    log: Log,
+    /// Bytes of it that are not settled.
+    missing: u64,
+}
+
+/// What tells one file from another.
+type Key = (u64, u64, u64);
+
 impl Log {
-    fn is(&self, meta: &LogMeta) -> bool {
-        (self.device, self.inode, self.born_nanos) == (meta.device, meta.inode, meta.born_nanos)
+    fn key(&self) -> Key {
+        (self.device, self.inode, self.born_nanos)
     }
+}
+
+fn key(meta: &LogMeta) -> Key {
+    (meta.device, meta.inode, meta.born_nanos)
+}
+
+/// How a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Settled,
+    /// So many of its bytes are not settled.
+    Missing(u64),
+    /// The same, and they are not in its folder.
+    Gone(u64),
 }
 
 impl Points {
@@ -85,6 +119,20 @@ impl Points {
     /// Nobody asks for it any more.
     pub(super) fn forget(&mut self, id: u64) {
         self.points.retain(|point| point.id != id);
+    }
+
+    /// The ledger has closed a log: what it knew of it is known here from now on.
+    pub(super) fn handle_closed(&mut self, closed: &ClosedFile) {
+        let identity = &closed.resume.identity;
+        let closed_key = (identity.device, identity.inode, identity.born_nanos);
+        let all = self
+            .points
+            .iter_mut()
+            .flat_map(|point| &mut point.pending)
+            .filter_map(|pending| pending.find(&closed.resume.name, closed_key));
+        for log in all {
+            log.settled = log.settled.max(closed.resume.byte);
+        }
     }
 
     /// Takes a point, and tells control of it.
@@ -156,6 +204,7 @@ fn list(
             inode: meta.inode,
             born_nanos: meta.born_nanos,
             bytes: meta.bytes,
+            settled: 0,
         };
         backends.insert(backend, entries.into_iter().map(log).collect());
     }
@@ -174,6 +223,7 @@ fn point(id: u64, backends: BTreeMap<String, Vec<Log>>, unix: u64) -> Point {
                 place,
                 logs,
                 bytes,
+                gone: VecDeque::new(),
                 seen: None,
                 disk_seen_at: None,
                 settled_at: None,
@@ -233,19 +283,17 @@ impl Pending {
         let set_aside = desk.lines_set_aside();
         let before = *self.set_aside_before.get_or_insert(set_aside);
         told.set_aside.set(set_aside.saturating_sub(before));
-        let mut missing = 0;
-        while let Some(log) = self.logs.last() {
-            missing = missing_of(log, ledger, folder.as_mut());
-            if missing > 0 {
-                missing += self.bytes - log.bytes;
-                break;
-            }
-            self.bytes -= log.bytes;
-            self.logs.pop();
+        if let Some(folder) = &mut folder {
+            self.look_for_gone(ledger, folder);
         }
-        told.missing_bytes.set(missing);
-        told.missing_logs.set(self.logs.len() as u64);
-        if missing > 0 {
+        let missing = self.look_at_first(ledger, folder.as_mut());
+        let gone = self.gone.iter().map(|gone| gone.missing).sum::<u64>();
+        let gone_logs = self.gone.len() as u64;
+        told.gone_bytes.set(gone);
+        told.gone_logs.set(gone_logs);
+        told.missing_bytes.set(missing + gone);
+        told.missing_logs.set(self.logs.len() as u64 + gone_logs);
+        if missing + gone > 0 {
             return false;
         }
         let settled_at = *self.settled_at.get_or_insert(ledger.changes());
@@ -257,54 +305,118 @@ impl Pending {
         }
         is_durable
     }
+
+    /// Looks at logs in their order until one is not settled and not gone; gives the bytes that are missing of it and those behind it.
+    fn look_at_first<D: Disk>(
+        &mut self,
+        ledger: &BackendLedger,
+        mut folder: Option<&mut Folder<'_, D>>,
+    ) -> u64 {
+        let mut newly_gone = 0;
+        while let Some(log) = self.logs.last() {
+            match state_of(log, ledger, folder.as_deref_mut()) {
+                State::Settled => {}
+                State::Gone(missing) if newly_gone < SYNC_POINT_GONE_PER_LOOK => {
+                    newly_gone += 1;
+                    let log = self.logs.pop().expect("it is the last one");
+                    self.bytes -= log.bytes;
+                    self.gone.push_back(Gone { log, missing });
+                    continue;
+                }
+                State::Missing(missing) | State::Gone(missing) => {
+                    return missing + self.bytes - log.bytes;
+                }
+            }
+            self.bytes -= log.bytes;
+            self.logs.pop();
+        }
+        0
+    }
+
+    /// Looks whether logs that were gone are back, or settled all the same: a deleted log is read on while it is open.
+    fn look_for_gone<D: Disk>(&mut self, ledger: &BackendLedger, folder: &mut Folder<'_, D>) {
+        for _ in 0..self.gone.len().min(SYNC_POINT_GONE_PER_LOOK) {
+            let Some(Gone { log, .. }) = self.gone.pop_front() else {
+                return;
+            };
+            match state_of(&log, ledger, Some(&mut *folder)) {
+                State::Settled => {}
+                State::Missing(_) => {
+                    self.bytes += log.bytes;
+                    let later = self.logs.partition_point(|other| other.name > log.name);
+                    self.logs.insert(later, log);
+                }
+                State::Gone(missing) => self.gone.push_back(Gone { log, missing }),
+            }
+        }
+    }
+
+    /// The log that is this file and, where nobody has renamed it, has this name.
+    fn find(&mut self, name: &str, key: Key) -> Option<&mut Log> {
+        if let Some(nth) = self.gone.iter().position(|gone| gone.log.key() == key) {
+            return Some(&mut self.gone[nth].log);
+        }
+        let at = self.logs.partition_point(|log| *log.name > *name);
+        let is_there = self.logs.get(at).is_some_and(|log| log.key() == key);
+        // Behind all: it is settled, most likely, or of another backend.
+        if is_there || at == self.logs.len() {
+            return self.logs.get_mut(at);
+        }
+        self.logs.iter_mut().find(|log| log.key() == key)
+    }
 }
 
 /// A backend's folder, looked at as far as needed.
 struct Folder<'a, D> {
     disk: &'a mut D,
     backend: &'a str,
-    listed: Option<Vec<LogEntry>>,
+    /// The bytes of its logs.
+    listed: Option<HashMap<Key, u64>>,
 }
 
 impl<D: Disk> Folder<'_, D> {
     /// How long a log is now; none where it is gone.
     fn bytes_of(&mut self, log: &Log) -> io::Result<Option<u64>> {
-        if let Ok(open) = self.disk.open_log(self.backend, &log.name) {
+        if self.listed.is_none()
+            && let Ok(open) = self.disk.open_log(self.backend, &log.name)
+        {
             let meta = self.disk.log_meta(&open)?;
-            if log.is(&meta) {
+            if log.key() == key(&meta) {
                 return Ok(Some(meta.bytes));
             }
         }
         // It may have another name.
         if self.listed.is_none() {
-            self.listed = Some(self.disk.log_entries(self.backend)?);
+            let entries = match self.disk.log_entries(self.backend) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                entries => entries?,
+            };
+            let entries = entries.iter();
+            let listed = entries.map(|entry| (key(&entry.meta), entry.meta.bytes));
+            self.listed = Some(listed.collect());
         }
-        let mut listed = self.listed.iter().flatten();
-        let found = listed.find(|entry| log.is(&entry.meta));
-        Ok(found.map(|entry| entry.meta.bytes))
+        let listed = self.listed.as_ref().expect("it is listed by now");
+        Ok(listed.get(&log.key()).copied())
     }
 }
 
-/// Bytes of a log, of those that it had when the point was taken, that are not settled.
-fn missing_of<D: Disk>(
+/// How a log is, as far as it went when the point was taken. Without a folder none is gone.
+fn state_of<D: Disk>(
     log: &Log,
     ledger: &BackendLedger,
     folder: Option<&mut Folder<'_, D>>,
-) -> u64 {
+) -> State {
     let known = ledger.settled_to(log.device, log.inode, log.born_nanos);
-    let settled = known.unwrap_or(0);
+    let settled = known.unwrap_or(0).max(log.settled);
     let missing = log.bytes.saturating_sub(settled);
     if missing == 0 {
-        return 0;
+        return State::Settled;
     }
-    let Some(folder) = folder else {
-        return missing;
-    };
-    match folder.bytes_of(log) {
-        // What is not there any more cannot be settled.
-        Ok(Some(bytes)) => log.bytes.min(bytes).saturating_sub(settled),
-        Ok(None) if known.is_none() => 0,
-        // Lines of it are in flight, or it cannot be looked at.
-        Ok(None) | Err(_) => missing,
+    match folder.map(|folder| folder.bytes_of(log)) {
+        // What was cut off is not there any more.
+        Some(Ok(Some(bytes))) if bytes.min(log.bytes) <= settled => State::Gone(missing),
+        Some(Ok(None)) => State::Gone(missing),
+        // It is there, or cannot be looked at.
+        Some(Ok(Some(_)) | Err(_)) | None => State::Missing(missing),
     }
 }

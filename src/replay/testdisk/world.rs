@@ -78,6 +78,8 @@ pub(super) struct World {
     pub(super) inodes: Vec<Inode>,
     pub(super) logs: BTreeMap<String, Folder>,
     pub(super) state: BTreeMap<String, Folder>,
+    /// Files outside of the logs' path, by a number.
+    pub(super) aside: BTreeMap<u64, usize>,
     pub(super) now_nanos: u64,
     pub(super) leases: bool,
     pub(super) faults: Vec<Fault>,

@@ -311,6 +311,22 @@ pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
 /// connections is answered by one probe.
 pub const PROBE_AT_ONCE_GAP_MS: u64 = 50;
 
+/// HA logs a write so soon after its backend has refused or closed the connection of it.
+pub const REFUSED_AMBIGUITY: Duration = Duration::from_secs(2);
+
+/// Between two signs that a backend is dead that are further apart, it may have lived. Two probes in a row that get no
+/// answer are closer, at the intervals and timeouts of the shipped configuration.
+pub const OUTAGE_SIGNS_GAP: Duration = Duration::from_secs(15);
+
+/// Outages of a backend that are remembered; of older ones nobody knows any more.
+pub const OUTAGES_MAX: usize = 64;
+
+/// Bytes of the file that keeps them: two times of at most twenty digits each a line, a head and a checksum.
+pub const OUTAGES_BYTES_MAX: usize = 64 + OUTAGES_MAX * 42;
+
+/// What is known of an outage is written again when it is a quarter longer, and at least so often, in seconds.
+pub const OUTAGE_KEPT_EACH_MAX_S: u64 = 60;
+
 /// Longest time between probes, in milliseconds, while records with a ttl wait for the backend's clock: so far apart that
 /// they cost nothing, so close that a restart between two of them could not have been over.
 pub const PROBE_HOLD_MS: u64 = 500;

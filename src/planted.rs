@@ -52,6 +52,14 @@ mod switch {
         ResendZadd,
         /// A zadd that an earlier process may have sent counts as never sent.
         ForgetRestart,
+        /// A zadd counts as maybe applied even where the backend was dead when its line was written.
+        AskAlways,
+        /// What earlier processes knew of a backend's outages is not read.
+        ForgetOutages,
+        /// A backend that hung is taken for one that refused: HA's timeouts are not waited for.
+        IgnoreAmbiguity,
+        /// A backend is sent to while its state still says that nobody has sent anything.
+        OpenBeforeForgotten,
         /// Records with a ttl don't wait for the backend's clock.
         IgnoreTtlHold,
         /// The first who has let go speaks for all.
@@ -86,7 +94,7 @@ mod switch {
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 24] = [
+        pub const ALL: [Self; 28] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -96,6 +104,10 @@ mod switch {
             Self::MissOverflow,
             Self::ResendZadd,
             Self::ForgetRestart,
+            Self::AskAlways,
+            Self::ForgetOutages,
+            Self::IgnoreAmbiguity,
+            Self::OpenBeforeForgotten,
             Self::IgnoreTtlHold,
             Self::ForgetEpochBarrier,
             Self::SettleBeforeSync,

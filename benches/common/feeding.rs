@@ -17,6 +17,7 @@ use hustdbsync::replay::messages::{
     BackendId, BackendInfo, ControlMail, FeederMail, FeederSettings, KeeperMail, ResumePlan,
     WorkerMail,
 };
+use hustdbsync::replay::reachability::KnownOutages;
 use hustdbsync::replay::spares::Spares;
 
 use super::{Home, now_unix};
@@ -102,7 +103,11 @@ impl Rig {
                 epoch: 0,
                 plan,
             },
-            FeederMail::Up { backend, epoch: 0 },
+            FeederMail::Up {
+                backend,
+                epoch: 0,
+                outages: KnownOutages::default(),
+            },
         ] {
             self.links.mailbox.send(mail).expect("there is room");
         }

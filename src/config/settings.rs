@@ -176,6 +176,8 @@ settings! {
         "Seconds between look-ups of the name of a backend that is up. One that has moved is followed within them.";
     ttl_hold: Duration = "2", seconds(0, HOUR), Immediate, New,
         "Seconds of good probes before a record with a ttl is sent: a backend loses those in its first second.";
+    ambiguity_window: Duration = "62", seconds(0, HOUR), Immediate, New,
+        "Seconds after a backend has hung in which HA may still log a write that it applied: HA's proxy timeouts. An increment logged then is asked for first.";
     checkpoint_interval: Duration = "1000", milliseconds(1, HOUR), Immediate, New,
         "Milliseconds between checkpoints of a backend.";
     drain_timeout: Duration = "10", seconds(0, HOUR), NeedsRestart, New,

@@ -315,6 +315,12 @@ impl Control {
             ControlMail::Resolved { backend, address } => {
                 self.backends.handle_resolved(backend, address, now);
             }
+            ControlMail::OutagesRead { backend, kept } => {
+                self.backends.handle_outages_read(backend, &kept, now);
+            }
+            ControlMail::OutagesForgotten { backend } => {
+                self.backends.handle_outages_forgotten(backend);
+            }
             ControlMail::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
             // Who waits for it is looked at in each turn.
             ControlMail::SyncPointMoved { .. } => {}

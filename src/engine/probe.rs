@@ -30,8 +30,12 @@ pub enum ProbeResult {
         /// The connection is kept, and its loss will be told.
         watched: bool,
     },
-    /// It is not, or there is none: why.
+    /// It is not, or nothing was asked: why.
     Bad(String),
+    /// Connections are refused, or closed without a word: what the system says.
+    Closed(String),
+    /// There is no connection or no answer within the time for it: what was waited for.
+    Silent(String),
     /// An authenticated one was answered 401 with a challenge.
     Refused,
     /// A connection that had been good was closed, idle or before an answer on it began.
@@ -246,17 +250,19 @@ impl Probe {
             return None;
         }
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Connecting { asking, .. } => Some(ProbeResult::Bad(format!(
+            State::Connecting { asking, .. } => Some(ProbeResult::Silent(format!(
                 "no connection within {:?}",
                 asking.limits.connect_timeout
             ))),
             State::Asked { asking, .. } => {
                 let within = asking.limits.response_timeout;
-                Some(ProbeResult::Bad(if asking.received.is_empty() {
-                    format!("it did not answer its probe within {within:?}")
+                Some(if asking.received.is_empty() {
+                    ProbeResult::Silent(format!("it did not answer its probe within {within:?}"))
                 } else {
-                    format!("it sent only half an answer to its probe within {within:?}")
-                }))
+                    ProbeResult::Bad(format!(
+                        "it sent only half an answer to its probe within {within:?}"
+                    ))
+                })
             }
             idle => {
                 self.state = idle;
@@ -380,7 +386,7 @@ fn broken(connection: &Connection, asking: &Asking, how: &str) -> ProbeResult {
     if connection.answers > 0 && asking.received.is_empty() {
         ProbeResult::Lost
     } else if asking.received.is_empty() {
-        ProbeResult::Bad(format!("no answer to the probe: {how}"))
+        ProbeResult::Closed(format!("no answer to the probe: {how}"))
     } else {
         ProbeResult::Bad(format!("only half an answer to the probe: {how}"))
     }
@@ -411,7 +417,15 @@ fn is_challenge(response: &Response) -> bool {
 }
 
 fn no_connection(error: &io::Error) -> ProbeResult {
-    ProbeResult::Bad(format!("no connection: {error}"))
+    let why = format!("no connection: {error}");
+    match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => ProbeResult::Closed(why),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => {
+            ProbeResult::Silent(why)
+        }
+        // The system has no port or no memory for us: that says nothing of the backend.
+        _ => ProbeResult::Bad(why),
+    }
 }
 
 fn connect(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<TcpStream> {

@@ -30,6 +30,8 @@ pub struct Settings {
     pub monitor: MonitorSettings,
     /// Each probe, of a backend that is up.
     pub probe: ProbeLimits,
+    /// HA logs a write that a backend may have applied so long after that hung.
+    pub ambiguity_window: Duration,
     /// `user:password` for the backends, in base64.
     pub credentials: Arc<str>,
     /// Who may ask us.
@@ -99,6 +101,7 @@ impl Settings {
                 response_timeout: sync.response_timeout,
                 requests_per_connection: sync.requests_per_connection,
             },
+            ambiguity_window: sync.ambiguity_window,
             credentials: base64_simd::STANDARD
                 .encode_to_string(login.credentials())
                 .into(),

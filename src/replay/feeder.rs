@@ -46,6 +46,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, ControlMail, Epoch, Fed, FeederMail, FeederSettings, FileId,
     KeeperMail, Party, ResumePlan, SegmentId, WorkerMail,
 };
+use crate::replay::reachability::KnownOutages;
 use crate::replay::spares::Spares;
 use crate::status::counters::ServerCounters;
 
@@ -247,7 +248,11 @@ impl<D: Disk> Feeder<D> {
                 epoch,
                 plan,
             } => self.handle_plan(backend, epoch, plan, now),
-            FeederMail::Up { backend, epoch } => self.handle_up(backend, epoch),
+            FeederMail::Up {
+                backend,
+                epoch,
+                outages,
+            } => self.handle_up(backend, epoch, outages),
             FeederMail::Down { backend, epoch } => self.handle_down(backend, epoch),
             FeederMail::SegmentDone {
                 backend,
@@ -294,12 +299,13 @@ impl<D: Disk> Feeder<D> {
         }
     }
 
-    fn handle_up(&mut self, backend: BackendId, epoch: Epoch) {
+    fn handle_up(&mut self, backend: BackendId, epoch: Epoch, outages: KnownOutages) {
         let lanes = self.settings.lanes_per_backend;
         if let Some(source) = self.source_mut(backend)
             && epoch == source.epoch
         {
             source.up = true;
+            source.outages = outages;
             source.lanes = u16::try_from(lanes.max(1)).unwrap_or(u16::MAX);
         }
     }

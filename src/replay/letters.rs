@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a new backend | feeder; keeper | the keeper when the feeder knows it |
 //! | flush | keeper; feeder and workers | these when the keeper knows that a flush has begun |
-//! | open | workers; feeder | the feeder when every worker can take its batches |
+//! | open, once its [`Gate`] lets it | workers; feeder | the feeder when every worker can take its batches |
 //! | ttl | workers | |
 
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{BackendId, BackendInfo, Epoch, FeederMail, KeeperMail, WorkerMail};
 use crate::replay::post::{After, Post};
+use crate::replay::reachability::gate::{Gate, Opened, Request};
 
 impl Post {
     /// A backend has been found.
@@ -33,15 +34,31 @@ impl Post {
         });
     }
 
+    /// What a gate asks of the keeper.
+    pub fn keep_outages(&mut self, backend: BackendId, gate: &mut Gate) {
+        while let Some(request) = gate.poll_request() {
+            let mail = match request {
+                Request::Keep(bytes) => KeeperMail::KeepOutages { backend, bytes },
+                Request::Forget => KeeperMail::ForgetOutages { backend },
+            };
+            self.keeper(After::Nothing, mail);
+        }
+    }
+
     /// A backend is up, at `address`.
     pub fn open(
         &mut self,
         info: &BackendInfo,
-        epoch: Epoch,
+        opened: Opened,
         address: SocketAddr,
         settings: &Arc<LaneSettings>,
     ) {
         let backend = info.id;
+        let Opened {
+            epoch,
+            ttl_ready,
+            outages,
+        } = opened;
         self.workers(After::Nothing, || WorkerMail::Open {
             backend,
             epoch,
@@ -49,7 +66,15 @@ impl Post {
             settings: Arc::clone(settings),
             counters: Arc::clone(&info.counters),
         });
-        self.feeder(After::Workers, FeederMail::Up { backend, epoch });
+        let up = FeederMail::Up {
+            backend,
+            epoch,
+            outages,
+        };
+        self.feeder(After::Workers, up);
+        if let Some(ready) = ttl_ready {
+            self.ttl(backend, ready);
+        }
     }
 
     /// Whether records with a ttl may go.

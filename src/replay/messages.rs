@@ -17,6 +17,7 @@
 
 mod rework;
 mod settings;
+mod trouble;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,10 +30,12 @@ use crate::replay::chunk::Chunk;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
+use crate::replay::reachability::KnownOutages;
 use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
 pub use rework::{Rework, Reworked};
 pub use settings::{FeederSettings, KeeperSettings};
+pub use trouble::{FailedRecord, Trouble};
 
 /// A backend's place in every table; given once, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -240,6 +243,18 @@ pub enum KeeperMail {
         /// Which.
         filter: Filter,
     },
+    /// From control: replace what is kept of a backend's outages.
+    KeepOutages {
+        /// Whose.
+        backend: BackendId,
+        /// What is kept.
+        bytes: Vec<u8>,
+    },
+    /// From control: remove what is kept of them, durably, and answer `OutagesForgotten`.
+    ForgetOutages {
+        /// Whose.
+        backend: BackendId,
+    },
     /// From control: other settings.
     Settings(KeeperSettings),
     /// From control: write what there is and end. Sent when every backend has been flushed, or the time is up.
@@ -261,6 +276,8 @@ impl KeeperMail {
             | Self::Settled { backend, .. }
             | Self::Flush { backend, .. }
             | Self::Flushed { backend, .. }
+            | Self::KeepOutages { backend, .. }
+            | Self::ForgetOutages { backend }
             | Self::Rework { backend, .. } => Some(*backend),
             Self::SyncPoint { .. }
             | Self::ForgetSyncPoint { .. }
@@ -290,6 +307,8 @@ pub enum FeederMail {
         backend: BackendId,
         /// In this epoch.
         epoch: Epoch,
+        /// When it was dead, so that what was written then is not applied.
+        outages: KnownOutages,
     },
     /// From control: stop feeding it, tell the keeper `Flushed`, and wait for the plan.
     Down {
@@ -344,7 +363,8 @@ pub struct Fed {
     /// When HA wrote its line, Unix seconds, for a record whose time matters: one with a ttl, or a
     /// zadd that adds. 0 for all others, and where the line's prefix cannot be read.
     pub written_unix: u32,
-    /// Whether it may have been sent in an earlier epoch or by an earlier process.
+    /// Whether it may have been sent in an earlier epoch or by an earlier process, or, of a zadd that
+    /// adds, HA's own write of it may have been applied.
     pub maybe_sent: bool,
 }
 
@@ -421,37 +441,6 @@ pub enum WorkerMail {
     Stop,
 }
 
-/// The record on which a lane failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedRecord {
-    /// Its log's name in its backend's folder.
-    pub log: Arc<str>,
-    /// Its line's number in the log, from 1.
-    pub line: u64,
-    /// Whether the backend answered something else since this record failed before: then the failure is the record's own.
-    pub others_answered: bool,
-}
-
-/// Why a lane could not go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
-    /// The connection could not be made or broke: what the system said, or that the peer closed it.
-    #[error("{0}")]
-    Connection(String),
-    /// No answer within the time for it.
-    #[error("no answer within response_timeout")]
-    Timeout,
-    /// The answer is no HTTP/1.1 or too large.
-    #[error("{0}")]
-    Garbage(String),
-    /// An answer that is neither a settlement nor a rejection: its status and what it says.
-    #[error("the backend answered {0}")]
-    Answer(String),
-    /// 401 with a challenge: the password is wrong.
-    #[error("the backend refused our password (401)")]
-    Refused,
-}
-
 /// To control.
 #[derive(Debug)]
 pub enum ControlMail {
@@ -505,6 +494,18 @@ pub enum ControlMail {
         backend: BackendId,
         /// Its address, or why there is none.
         address: Result<SocketAddr, String>,
+    },
+    /// From the keeper, once it has read a backend's state.
+    OutagesRead {
+        /// Whose.
+        backend: BackendId,
+        /// What an earlier process has kept of its outages, if anything; an error where that cannot be read.
+        kept: Result<Option<Vec<u8>>, ()>,
+    },
+    /// From the keeper: nothing of them is on disk any more.
+    OutagesForgotten {
+        /// Whose.
+        backend: BackendId,
     },
     /// From the keeper: a point stands, or why there is none.
     SyncPointTaken {

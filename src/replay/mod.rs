@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod outcome;
 pub mod pace;
 pub mod post;
+pub mod reachability;
 pub mod spares;
 mod sync;
 #[doc(hidden)]

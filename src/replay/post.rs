@@ -202,6 +202,7 @@ mod tests {
     use super::*;
     use crate::replay::mailbox::NoBell;
     use crate::replay::messages::BackendId;
+    use crate::replay::reachability::KnownOutages;
 
     const BACKEND: BackendId = BackendId(0);
 
@@ -232,6 +233,7 @@ mod tests {
         FeederMail::Up {
             backend: BACKEND,
             epoch,
+            outages: KnownOutages::default(),
         }
     }
 

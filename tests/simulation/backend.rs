@@ -134,6 +134,13 @@ impl Service<'_> {
             self.unix
         };
         let (answer, effect) = self.backend.store.execute(&call, unix);
+        if verb == Verb::Zscore {
+            let stored = answer.version.filter(|_| answer.status == 200);
+            self.backend
+                .oracle
+                .counters
+                .handle_question(call.key, stored);
+        }
         if let Some(talk) = &mut self.backend.talk {
             talk.push(format!(
                 "{:?} {}/{} ver {} ttl {} score {} opt {}: {} {effect:?}",

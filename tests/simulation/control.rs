@@ -13,6 +13,8 @@ use hustdbsync::replay::mailbox::Mailbox;
 use hustdbsync::replay::messages::{BackendId, BackendInfo, ControlMail};
 use hustdbsync::replay::monitor::{Monitor, MonitorSettings, Order};
 use hustdbsync::replay::post::Post;
+use hustdbsync::replay::reachability::Reachability;
+use hustdbsync::replay::reachability::gate::Gate;
 
 use crate::plan::Plan;
 
@@ -23,6 +25,10 @@ pub(crate) const CREDENTIALS: &str = "dTpw";
 pub(crate) enum ProbeResult {
     Good,
     Bad(&'static str),
+    /// Connections are refused.
+    Closed,
+    /// No answer in time.
+    Silent,
     Refused,
     Lost,
 }
@@ -38,11 +44,17 @@ pub(crate) enum Errand {
 
 pub(crate) struct Known {
     pub(crate) info: BackendInfo,
+    /// The place of its model.
+    pub(crate) place: usize,
     pub(crate) monitor: Monitor,
     lane: Arc<LaneSettings>,
     address: Option<SocketAddr>,
+    gate: Gate,
+    answers_seen: u64,
     /// The probe that is out.
     probe: Option<u64>,
+    /// When the last one went, and the answers then.
+    probe_begun: (Duration, u64),
     /// Troubles and probes in this virtual second.
     second: u64,
     troubles: u32,
@@ -59,6 +71,7 @@ pub(crate) struct Control {
     drain_until: Option<Duration>,
     keeper_done: bool,
     settings: MonitorSettings,
+    ambiguity_window: Duration,
     lane: LaneSettings,
     random: fastrand::Rng,
     probes: u64,
@@ -102,6 +115,7 @@ impl Control {
             drain_until: None,
             keeper_done: false,
             settings: plan.monitor.clone(),
+            ambiguity_window: plan.ambiguity_window,
             lane: plan.lane.clone(),
             random: fastrand::Rng::with_seed(seed),
             probes: 0,
@@ -110,14 +124,12 @@ impl Control {
 
     /// The place of a backend's model.
     pub(crate) fn place_of(&self, backend: BackendId) -> usize {
-        place(&self.known[backend.index()].info.name)
+        self.known[backend.index()].place
     }
 
     /// By the place of its model.
     pub(crate) fn known_at(&self, at: usize) -> Option<&Known> {
-        self.known
-            .iter()
-            .find(|known| place(&known.info.name) == at)
+        self.known.iter().find(|known| known.place == at)
     }
 
     /// A probe has come to its end. One that was forgotten since says nothing.
@@ -147,6 +159,7 @@ impl Control {
             self.drain_until = Some(self.phase.begin(self.drain_timeout, now));
             for known in &mut self.known {
                 known.monitor.handle_stop(now);
+                known.gate.handle_stop();
             }
         }
     }
@@ -161,6 +174,7 @@ impl Control {
             while let Some(order) = self.known[at].monitor.poll_order(now) {
                 self.follow(at, order, now);
             }
+            self.pass_gate(at, now);
         }
         let are_flushed = self.known.iter().all(|known| known.monitor.is_flushed());
         let over = self
@@ -223,8 +237,18 @@ impl Control {
                     .handle_trouble(lane, epoch, &trouble, others_answered, answers, now);
             }
             ControlMail::Flushed { backend, epoch } => {
-                let monitor = &mut self.known[backend.index()].monitor;
-                monitor.handle_flushed(epoch, now);
+                let known = &mut self.known[backend.index()];
+                known.monitor.handle_flushed(epoch, now);
+                if known.monitor.is_flushed() {
+                    known.gate.handle_flushed(now);
+                }
+            }
+            ControlMail::OutagesRead { backend, kept } => {
+                let kept = kept.as_ref().map(Option::as_deref).map_err(|&()| ());
+                self.known[backend.index()].gate.handle_read(kept, now);
+            }
+            ControlMail::OutagesForgotten { backend } => {
+                self.known[backend.index()].gate.handle_forgotten();
             }
             ControlMail::Resolved { backend, address } => {
                 let known = &mut self.known[backend.index()];
@@ -257,8 +281,12 @@ impl Control {
                 ..self.lane.clone()
             }),
             info,
+            place: at,
             address: (!named).then(|| address(at)),
+            gate: Gate::new(Reachability::new(self.ambiguity_window, now)),
+            answers_seen: 0,
             probe: None,
+            probe_begun: (Duration::ZERO, 0),
             second: 0,
             troubles: 0,
             probes: 0,
@@ -273,18 +301,36 @@ impl Control {
             Order::Probe { authenticated } => {
                 self.probes += 1;
                 known.probe = Some(self.probes);
+                known.probe_begun = (now.monotonic, known.info.counters.answers.load());
                 known.count(now);
                 known.probes += 1;
                 assert!(known.probes <= 45, "G8: probes without a pause");
                 let errand = Errand::Probe(backend, authenticated, self.probes);
                 self.errands.push(errand);
             }
-            Order::Flush { epoch } => self.post.flush(backend, epoch, self.drain_until),
-            Order::Open { epoch } => {
-                let address = known.address.expect("one that is up has an address");
-                self.post.open(&known.info, epoch, address, &known.lane);
+            Order::Flush { epoch } => {
+                known.gate.handle_flush();
+                self.post.flush(backend, epoch, self.drain_until);
             }
-            Order::Ttl { ready } => self.post.ttl(backend, ready),
+            Order::Open { epoch } => known.gate.handle_open(epoch),
+            Order::Ttl { ready } => {
+                if known.gate.handle_ttl(ready) {
+                    self.post.ttl(backend, ready);
+                }
+            }
+        }
+    }
+
+    fn pass_gate(&mut self, at: usize, now: Now) {
+        let known = &mut self.known[at];
+        let answers = known.info.counters.answers.load();
+        if std::mem::replace(&mut known.answers_seen, answers) != answers {
+            known.gate.history.handle_answered(now);
+        }
+        self.post.keep_outages(known.info.id, &mut known.gate);
+        if let Some(opened) = known.gate.poll_opened() {
+            let address = known.address.expect("one that is up has an address");
+            self.post.open(&known.info, opened, address, &known.lane);
         }
     }
 }
@@ -304,11 +350,27 @@ impl Known {
 
     fn handle_result(&mut self, result: &ProbeResult, now: Now) {
         let answers = self.info.counters.answers.load();
+        let (begun, answers_then) = self.probe_begun;
+        let history = &mut self.gate.history;
+        match result {
+            ProbeResult::Closed => history.handle_refused(now),
+            ProbeResult::Silent if answers == answers_then => history.handle_silent(begun, now),
+            ProbeResult::Lost => {}
+            _ => history.handle_answered(now),
+        }
         match result {
             ProbeResult::Good => self.monitor.handle_probe_good(true, answers, now),
             ProbeResult::Bad(why) => {
                 self.monitor
                     .handle_probe_bad((*why).to_owned(), answers, now);
+            }
+            ProbeResult::Closed => {
+                self.monitor
+                    .handle_probe_bad("refused".to_owned(), answers, now);
+            }
+            ProbeResult::Silent => {
+                self.monitor
+                    .handle_probe_bad("late".to_owned(), answers, now);
             }
             ProbeResult::Refused => self.monitor.handle_probe_refused(now),
             ProbeResult::Lost => self.monitor.handle_probe_lost(answers, now),

@@ -74,6 +74,12 @@ impl World {
         if !self.backends[place].is_up() {
             return;
         }
+        if self.plan.counters {
+            let Some(longer) = self.draw_outage(place, life, mood) else {
+                return;
+            };
+            lasts += longer;
+        }
         if self.random.u32(..4) == 0 {
             lasts *= 2;
         }
@@ -259,6 +265,7 @@ impl World {
 
     fn mend_backend(&mut self, place: usize) {
         let now = self.now;
+        self.note_return(place);
         let backend = &mut self.backends[place];
         backend.changes += 1;
         backend.mood = Mood::Well;

@@ -8,6 +8,7 @@
 mod backend;
 mod bad_lines;
 mod control;
+mod counters;
 mod disk;
 mod fate;
 mod mutation;

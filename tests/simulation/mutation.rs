@@ -8,6 +8,9 @@ use hustdbsync::standin::{self, Item, Request, Verb};
 
 use crate::plan::{Plan, TTL_REST_S, TTL_SHORT_MAX_S};
 
+/// The table of counters.
+pub(crate) const COUNTERS: &[u8] = b"counters";
+
 /// A long time to live outlasts every run.
 const TTL_LONG_S: u32 = 1_000_000;
 
@@ -78,6 +81,14 @@ impl Mutation {
         }
     }
 
+    /// A master takes it as its client sends it, and says which version it has there.
+    pub(crate) fn apply_live(&self, store: &mut Store) -> u32 {
+        let target = self.target();
+        let request = Request::new(standin::Method::Get, &target, &self.body);
+        let answer = store.apply(&request, self.unix);
+        answer.version.expect("a counter takes every increment")
+    }
+
     fn target(&self) -> Vec<u8> {
         let mut target = format!("/hustdb/{}?ha=1", self.method.name()).into_bytes();
         let mut argument = |name: &str, value: &[u8]| {
@@ -142,6 +153,21 @@ impl Healthy {
             version: 1,
             ..Mutation::new(Method::Put, key, unix)
         }
+    }
+
+    /// An increment of one of a few counters that nothing else is about. This master has taken it.
+    pub(crate) fn increment(&mut self, number: u32, unix: u64) -> Mutation {
+        let key = format!("counter{number}").into_bytes();
+        let mut mutation = Mutation {
+            table: COUNTERS.to_vec(),
+            score: 1,
+            opt: 1,
+            ..Mutation::new(Method::Zadd, key, unix)
+        };
+        mutation.item.space = Verb::Zadd.space();
+        mutation.item.table = COUNTERS.to_vec();
+        mutation.version = mutation.apply_live(&mut self.store);
+        mutation
     }
 
     /// Has it taken.

@@ -369,7 +369,7 @@ impl World {
         };
         let model = &self.backends[server.control.place_of(backend)];
         let result = match (model.life, model.mood) {
-            (Life::Down, _) => ProbeResult::Bad("refused"),
+            (Life::Down, _) => ProbeResult::Closed,
             (Life::Gone, _) | (_, Mood::Frozen) => {
                 let life = self.life;
                 let event = Event::ProbeLate {
@@ -383,7 +383,7 @@ impl World {
             (_, Mood::Refuses) if authenticated => ProbeResult::Refused,
             (_, Mood::Garbage) => ProbeResult::Bad("no HTTP"),
             (_, Mood::Status(_)) if model.probe_shares_mood => ProbeResult::Bad("bad status"),
-            _ if is_lost => ProbeResult::Bad("late"),
+            _ if is_lost => ProbeResult::Silent,
             _ => ProbeResult::Good,
         };
         self.answer_probe(backend, probe, result);

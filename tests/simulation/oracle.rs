@@ -9,8 +9,9 @@ use hustdbsync::ledger::rejected::{Piece, RejectedLine, pieces};
 use hustdbsync::standin::query::Call;
 use hustdbsync::standin::{Item, Verb};
 
+use crate::counters::Counters;
 use crate::disk::Deletion;
-use crate::mutation::Mutation;
+use crate::mutation::{COUNTERS, Mutation};
 
 /// What a line is.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) enum Line {
         operation: usize,
         raw: Vec<u8>,
     },
+    /// An increment of a counter, with the healthy master's version.
+    Increment { item: Item, version: u32 },
     /// It came to a log that was deleted an instant ago: delivered or set aside.
     Stray {
         item: Item,
@@ -44,14 +47,14 @@ impl Line {
             | Self::Stray {
                 item, operation, ..
             } => Some((item, *operation)),
-            Self::Bad { .. } => None,
+            Self::Bad { .. } | Self::Increment { .. } => None,
         }
     }
 
     /// Whether this is it, set aside for a reason that it gives.
     fn is_set_aside_as(&self, aside: &RejectedLine) -> bool {
         match self {
-            Self::Good { .. } => false,
+            Self::Good { .. } | Self::Increment { .. } => false,
             Self::Bad { raw } => {
                 let cut = aside.reason == "line_too_long" && raw.starts_with(&aside.raw);
                 let unread = aside.detail.ends_with("could not be read again");
@@ -194,6 +197,7 @@ pub(crate) struct Oracle {
     /// Which file of this name there is.
     again: BTreeMap<String, u32>,
     histories: BTreeMap<Item, History>,
+    pub(crate) counters: Counters,
     /// Highest numbers that were ever durable.
     pub(crate) durable_settled: u64,
     pub(crate) durable_processed: u64,
@@ -220,6 +224,9 @@ impl Oracle {
 
     /// Whether the backend has to hold of this item what the healthy master does.
     pub(crate) fn is_exact(&self, item: &Item) -> bool {
+        if item.table == COUNTERS {
+            return false;
+        }
         let history = self.histories.get(item);
         history.is_none_or(|history| !history.has_gaps)
     }
@@ -328,6 +335,9 @@ impl Oracle {
             table: call.table.to_vec(),
             key: call.key.to_vec(),
         };
+        if item.table == COUNTERS {
+            return self.counters.handle_call(&item, call.ver);
+        }
         // Lines that the backend is to refuse are about items of their own.
         let Some(history) = self.histories.get_mut(&item) else {
             return;
@@ -373,6 +383,10 @@ impl Oracle {
                 Line::Good { .. } => assert!(
                     has_arrived,
                     "G1: {name} was deleted before its line {line} was delivered"
+                ),
+                Line::Increment { item, version } => assert!(
+                    self.counters.is_settled(item, *version),
+                    "G1: {name} was deleted before its line {line} was delivered or asked for"
                 ),
                 Line::Bad { .. } | Line::Poison { .. } | Line::Stray { .. } => {
                     is_set_aside |= has_arrived && matches!(what, Line::Stray { .. });
@@ -431,7 +445,7 @@ impl Oracle {
             let times = found.get(place).copied().unwrap_or(0);
             let is_older = place.1 > 0 || place.1 < self.which(&place.0);
             match line {
-                Line::Good { .. } => {}
+                Line::Good { .. } | Line::Increment { .. } => {}
                 Line::Bad { .. } | Line::Poison { .. } => assert!(
                     times == 1 || is_older || self.taken.contains(place),
                     "G9: {whose}: the bad line {place:?} was set aside {times} times in {lives} lives"
@@ -447,6 +461,7 @@ impl Oracle {
                 }
             }
         }
+        self.counters.check_end(whose);
         for (item, history) in &mut self.histories {
             if history.is_free {
                 let all = 0..history.operations.len();

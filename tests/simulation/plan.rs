@@ -87,6 +87,8 @@ pub(crate) struct Plan {
     pub(crate) keeper: KeeperSettings,
     pub(crate) monitor: MonitorSettings,
     pub(crate) lane: LaneSettings,
+    /// HA logs a write that a backend may have applied so long after that hung.
+    pub(crate) ambiguity_window: Duration,
     pub(crate) drain_timeout: Duration,
     /// Between two minutes of the log.
     pub(crate) minute: Duration,
@@ -107,6 +109,8 @@ pub(crate) struct Plan {
     /// How long a step of a checkpoint takes at most; none: nobody sees it take time.
     pub(crate) chain_step: Option<Duration>,
     pub(crate) poison: Option<Poison>,
+    /// HA also writes counters, live where it can.
+    pub(crate) counters: bool,
     pub(crate) faults: Faults,
 }
 
@@ -184,6 +188,7 @@ impl Plan {
                 idle_timeout: ms(60_000),
                 keepalive_interval: ms(15_000),
             },
+            ambiguity_window: ms(6_000),
             drain_timeout: ms(random.u64(100..1_500)),
             minute: ms(random.u64(2_500..9_000)),
             writing: ms(random.u64(8_000..60_000)),
@@ -196,6 +201,7 @@ impl Plan {
             leases: some(random, 80),
             chain_step: None,
             poison: None,
+            counters: false,
             faults,
         }
     }
@@ -244,6 +250,31 @@ impl Plan {
             self.faults.forgets = Some(ms(random.u64(300..3_000)));
             self.lane.idle_timeout = ms([1_000, 2_000, 4_000, 60_000][random.usize(..4)]);
         }
+    }
+
+    /// Counters, in every fifth seed, in a world where only backends and servers die: then the oracle knows which increments
+    /// the server must not ask for.
+    pub(crate) fn add_counters(&mut self, seed: u64) {
+        if seed % 5 != 2 {
+            return;
+        }
+        self.counters = true;
+        self.poison = None;
+        self.lane.attempts_max = u32::MAX;
+        self.lane.records_per_second_max = 0;
+        self.writing = self.writing.max(ms(45_000));
+        self.strike_gap = self.strike_gap.max(ms(2_000));
+        self.faults = Faults {
+            net: 0,
+            partial_writes: 0,
+            disk: false,
+            backends: true,
+            hard_ends: false,
+            operator: false,
+            strays: false,
+            forgets: None,
+            ..self.faults.clone()
+        };
     }
 
     pub(crate) fn set_lanes(&mut self, lanes: u32) {

@@ -72,6 +72,7 @@ impl World {
     fn is_drained(&self) -> bool {
         let mut disk = self.disk.inner.clone();
         self.server.is_some()
+            && self.increments_to_log == 0
             && self.writers.iter().all(|writer| writer.is_over)
             && self.backends.iter().all(|backend| {
                 let logs = disk.log_entries(&backend.name);

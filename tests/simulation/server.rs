@@ -109,7 +109,7 @@ impl Server {
                     .map(|_| ())
                     .map_err(|why| why.to_string())
             },
-            written_unix: |_| None,
+            written_unix: crate::writer::written_unix,
         };
         let keeper_links = KeeperLinks {
             mailbox: Arc::clone(&keeper),

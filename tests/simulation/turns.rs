@@ -104,6 +104,9 @@ impl World {
         server.threads[thread].over = then == Then::Over;
         server.threads[thread].asleep = matches!(then, Then::Sleep(_));
         self.server = Some(server);
+        if thread == CONTROL && self.plan.counters {
+            self.note_epochs();
+        }
         match then {
             Then::Again => {
                 let at = self.now + self.lateness(thread);

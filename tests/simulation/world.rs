@@ -16,6 +16,7 @@ use crate::backend::Backend;
 use crate::control::{self, CREDENTIALS};
 use crate::disk::{Deletion, SimDisk};
 use crate::fate::Blow;
+use crate::mutation::Mutation;
 use crate::net::{Arrival, Connection};
 use crate::plan::{BEGIN_UNIX, Plan};
 use crate::server::{KEEPER, Server, WORKERS};
@@ -60,6 +61,10 @@ pub(crate) enum Event {
     Operate { place: usize },
     /// A line comes to a log that should get none any more.
     Stray { place: usize },
+    /// A client counts.
+    Count { place: usize },
+    /// HA logs an increment that it has waited for.
+    LogIncrement { place: usize, mutation: Mutation },
     /// An operator pauses a backend, or lets it go on.
     Command,
     /// The next step of a checkpoint is taken.
@@ -80,6 +85,8 @@ pub(crate) struct World {
     pub(crate) random: Rng,
     /// For what only every third seed has.
     pub(crate) whims: Rng,
+    /// For what only seeds with counters have.
+    pub(crate) counting: Rng,
     /// For an operator's commands.
     pub(crate) commands: Rng,
     /// For how long the steps of checkpoints take.
@@ -100,6 +107,8 @@ pub(crate) struct World {
     pub(crate) starts: usize,
     /// All is to be well from now on.
     pub(crate) healed: bool,
+    /// Increments that HA has not logged yet.
+    pub(crate) increments_to_log: usize,
     /// Turns of all threads since this was last set to 0.
     pub(crate) turns: u64,
 }
@@ -111,6 +120,7 @@ impl World {
         let mut whims = Rng::with_seed(seed ^ 0x7f4a_7c15);
         plan.widen(seed, &mut whims);
         plan.idle(seed, &mut Rng::with_seed(seed ^ 0x5851_f42d));
+        plan.add_counters(seed);
         let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
         // Every second seed stays what it was.
         if !seed.is_multiple_of(2) {
@@ -149,9 +159,11 @@ impl World {
             life: 0,
             starts: 1,
             healed: false,
+            increments_to_log: 0,
             turns: 0,
             random,
             whims,
+            counting: Rng::with_seed(seed ^ 0x1b87_3593),
             commands: Rng::with_seed(seed ^ 0x5bd1_e995),
             steps,
             plan,
@@ -169,10 +181,13 @@ impl World {
             if world.plan.faults.strays {
                 world.at(begin, Event::Stray { place });
             }
+            if world.plan.counters {
+                world.at(begin, Event::Count { place });
+            }
         }
         let strike = world.up_to(world.plan.strike_gap);
         world.at(strike, Event::Strike);
-        if seed.is_multiple_of(4) {
+        if seed.is_multiple_of(4) && !world.plan.counters {
             world.at(Duration::from_secs(1), Event::Command);
         }
         world
@@ -267,7 +282,7 @@ impl World {
                 probe,
             } => {
                 if life == self.life {
-                    self.answer_probe(backend, probe, control::ProbeResult::Bad("late"));
+                    self.answer_probe(backend, probe, control::ProbeResult::Silent);
                 }
             }
             Event::ProbeLost { life, place } => {
@@ -285,6 +300,11 @@ impl World {
             Event::Hint { place, new_file } => self.hint(place, new_file),
             Event::Operate { place } => self.operate(place),
             Event::Stray { place } => self.stray(place),
+            Event::Count { place } => self.count(place),
+            Event::LogIncrement { place, mutation } => {
+                self.increments_to_log -= 1;
+                self.write_increment(place, &mutation);
+            }
             Event::Command => self.command(),
             Event::ChainStep { life, ticket } => {
                 if life == self.life {
@@ -322,6 +342,7 @@ impl World {
         self.life += 1;
         self.trace
             .note(self.now, format_args!("life {} begins", self.life));
+        self.note_server_start();
         let seed = self.random.u64(..);
         self.server = Some(Server::start(&self.plan, &self.disk, seed));
         for thread in 0..WORKERS + self.plan.workers {
@@ -332,6 +353,7 @@ impl World {
     /// The server is gone. Its connections end.
     pub(crate) fn end_life(&mut self) {
         self.server = None;
+        self.note_server_end();
         self.life += 1;
         self.disk.inner.drop_chains();
         let open: Vec<u64> = self.connections.keys().copied().collect();

@@ -11,7 +11,16 @@ use crate::oracle::Line;
 use crate::server::FEEDER;
 use crate::world::{Event, World};
 
-const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
+/// A line's prefix, as long as HA's own. Its time is in Unix seconds: no zone has to be known.
+fn prefix(unix: u64) -> Vec<u8> {
+    format!("[{unix:019}] [DEBUG] | ").into_bytes()
+}
+
+/// Reads it.
+pub(crate) fn written_unix(line: &[u8]) -> Option<u64> {
+    let digits = line.strip_prefix(b"[")?.get(..19)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
 
 /// The chance of a record that always fails, in thousandths of the lines.
 const POISON_ODDS: u32 = 30;
@@ -35,6 +44,8 @@ pub(crate) struct Writer {
     minute_ends: Duration,
     rests: std::collections::VecDeque<Rest>,
     pub(crate) is_over: bool,
+    /// Whether HA holds the backend for alive.
+    pub(crate) holds_alive: bool,
 }
 
 impl Writer {
@@ -48,6 +59,7 @@ impl Writer {
             minute_ends: Duration::ZERO,
             rests: std::collections::VecDeque::new(),
             is_over: false,
+            holds_alive: true,
         }
     }
 }
@@ -101,7 +113,7 @@ impl World {
     /// A line of text and what it is; none where the healthy master has refused.
     fn draw_line(&mut self, place: usize) -> Option<(Vec<u8>, Line)> {
         if self.odds(self.plan.faults.bad_lines) {
-            let text = bad_lines::draw(&self.plan, PREFIX, &mut self.random);
+            let text = bad_lines::draw(&self.plan, &prefix(self.unix()), &mut self.random);
             let raw = text.clone();
             return Some((text, Line::Bad { raw }));
         }
@@ -114,7 +126,7 @@ impl World {
     /// The line of a mutation.
     fn good_line(&mut self, place: usize, mutation: &Mutation) -> (Vec<u8>, Line) {
         let operation = self.backends[place].oracle.expect(mutation);
-        let text = bad_lines::encoded(PREFIX, &mutation.record());
+        let text = bad_lines::encoded(&prefix(mutation.unix), &mutation.record());
         if self.trace.prints() {
             println!(
                 "             {place}: {:?} {}/{} ver {} ttl {} score {} opt {} is taken",
@@ -144,6 +156,25 @@ impl World {
         if let Some((text, line)) = self.draw_line(place) {
             self.write_whole(place, &file, text, line);
         }
+    }
+
+    /// The line of an increment, when HA knows or believes that the backend has not got it.
+    pub(crate) fn write_increment(&mut self, place: usize, mutation: &Mutation) {
+        let file = self.writers[place].file.clone();
+        if file.is_empty() {
+            return;
+        }
+        let unix = self.unix();
+        let text = bad_lines::encoded(&prefix(unix), &mutation.record());
+        self.backends[place]
+            .oracle
+            .counters
+            .handle_logged(mutation, unix);
+        let line = Line::Increment {
+            item: mutation.item.clone(),
+            version: mutation.version,
+        };
+        self.write_whole(place, &file, text, line);
     }
 
     fn write_whole(&mut self, place: usize, file: &str, mut text: Vec<u8>, line: Line) {

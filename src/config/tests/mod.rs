@@ -95,6 +95,7 @@ fn the_defaults_are_those_of_the_specification() {
         probe_interval_down: Duration::from_millis(500),
         resolve_interval: Duration::from_secs(30),
         ttl_hold: Duration::from_secs(2),
+        ambiguity_window: Duration::from_secs(62),
         checkpoint_interval: Duration::from_millis(1000),
         drain_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(1),

@@ -76,6 +76,7 @@ fn every_interval_rate_credit_and_password_takes_effect_at_once() {
             "probe_interval_down",
             "resolve_interval",
             "ttl_hold",
+            "ambiguity_window",
             "checkpoint_interval",
             "idle_timeout",
             "keepalive_interval",

@@ -1,6 +1,8 @@
 //! The backends that control knows: each with its monitor and its probe, and what their orders mean to the others.
 
 mod names;
+mod outages;
+mod troubles;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,14 +23,14 @@ use crate::limits::BACKENDS_MAX;
 use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{
-    BackendId, BackendInfo, ControlMail, Epoch, FailedRecord, Trouble, WorkerMail,
-};
+use crate::replay::messages::{BackendId, BackendInfo, ControlMail, Epoch, WorkerMail};
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
+use crate::replay::reachability::Reachability;
+use crate::replay::reachability::gate::Gate;
 use crate::status::ask::BackendAsk;
-use crate::status::counters::{BackendCounters, Counter, Failures};
+use crate::status::counters::BackendCounters;
 
 /// What handling a backend may need of control.
 pub(super) struct Hands<'a> {
@@ -63,6 +65,11 @@ struct Backend {
     /// Lanes that keep failing while it is up.
     repeats: Repeats,
     probe: Probe,
+    /// What is known of its outages, and whether it may be sent to.
+    gate: Gate,
+    /// Its answers when that was last told of them, and when its probe began, which is the second.
+    answers_seen: u64,
+    probe_begun: (Duration, u64),
     lane: Arc<LaneSettings>,
     /// The bound of its rate that an operator has set, in records a second; 0 is none.
     rate_max: Option<u32>,
@@ -148,6 +155,12 @@ impl Backends {
                 hands.now,
             ),
             repeats: Repeats::default(),
+            gate: Gate::new(Reachability::new(
+                hands.settings.ambiguity_window,
+                hands.now,
+            )),
+            answers_seen: 0,
+            probe_begun: (Duration::ZERO, 0),
             probe: Probe::new(&folder, Token(self.first_token + id.index())),
             lane,
             rate_max: None,
@@ -176,49 +189,12 @@ impl Backends {
         );
     }
 
-    pub(super) fn handle_trouble(
-        &mut self,
-        id: BackendId,
-        lane: u16,
-        epoch: Epoch,
-        trouble: &Trouble,
-        record: Option<&FailedRecord>,
-        now: Now,
-    ) {
-        let backend = &mut self.all[id.index()];
-        let (log, line) = (
-            record.map(|record| &*record.log),
-            record.map(|record| record.line),
-        );
-        tracing::debug!(backend = %backend.info.name, lane, epoch, log, line, "{trouble}");
-        failures_like(trouble, &backend.info.counters.failures).add(1);
-        let others_answered = record.is_some_and(|record| record.others_answered);
-        let answers = backend.info.counters.answers.load();
-        backend
-            .monitor
-            .handle_trouble(lane, epoch, trouble, others_answered, answers, now);
-        // One that is down by now says why itself.
-        if backend.monitor.is_up()
-            && epoch == backend.monitor.epoch()
-            && let Some(repeated) = backend.repeats.handle_trouble(lane, epoch, now)
-        {
-            tracing::warn!(
-                backend = %backend.info.name,
-                lane,
-                log,
-                line,
-                failures = repeated.failures,
-                other_lanes_failing = repeated.other_lanes,
-                cause = %trouble,
-                attempts_max = backend.lane.attempts_max,
-                "a lane keeps failing while its backend is up, the last time on this line; its records wait and are tried again, and \
-                 one that fails attempts_max times while others are answered is set aside in rejected.jsonl"
-            );
-        }
-    }
-
     pub(super) fn handle_flushed(&mut self, id: BackendId, epoch: Epoch, now: Now) {
-        self.all[id.index()].monitor.handle_flushed(epoch, now);
+        let backend = &mut self.all[id.index()];
+        backend.monitor.handle_flushed(epoch, now);
+        if backend.monitor.is_flushed() {
+            backend.gate.handle_flushed(now);
+        }
     }
 
     pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
@@ -250,6 +226,10 @@ impl Backends {
             backend
                 .monitor
                 .handle_settings(hands.settings.monitor.clone(), hands.now);
+            backend
+                .gate
+                .history
+                .set_window(hands.settings.ambiguity_window);
             if other_password {
                 backend.monitor.handle_password(hands.now);
             }
@@ -324,6 +304,7 @@ impl Backends {
     pub(super) fn handle_stop(&mut self, now: Now) {
         for backend in &mut self.all {
             backend.monitor.handle_stop(now);
+            backend.gate.handle_stop();
         }
     }
 
@@ -344,6 +325,7 @@ impl Backends {
             while let Some(order) = backend.monitor.poll_order(hands.now) {
                 backend.follow(order, &self.resolver, hands);
             }
+            backend.pass_gate(hands);
             backend.tell(hands);
         }
     }
@@ -374,17 +356,6 @@ impl Backends {
             .iter()
             .map(|backend| (backend.told.clone(), Arc::clone(&backend.info.counters)))
             .collect()
-    }
-}
-
-/// The count of failures such as this one.
-fn failures_like<'a>(trouble: &Trouble, failures: &'a Failures) -> &'a Counter {
-    match trouble {
-        Trouble::Connection(_) => &failures.connection,
-        Trouble::Timeout => &failures.timeout,
-        Trouble::Garbage(_) => &failures.garbage,
-        Trouble::Answer(_) => &failures.answer,
-        Trouble::Refused => &failures.refused,
     }
 }
 
@@ -437,14 +408,17 @@ impl Backend {
         let probes = &self.info.counters.probes;
         match &result {
             ProbeResult::Good { .. } => &probes.good,
-            ProbeResult::Bad(_) => &probes.bad,
+            ProbeResult::Bad(_) | ProbeResult::Closed(_) | ProbeResult::Silent(_) => &probes.bad,
             ProbeResult::Refused => &probes.refused,
             ProbeResult::Lost => &probes.lost,
         }
         .add(1);
+        self.note_sign(&result, answers, now);
         match result {
             ProbeResult::Good { watched } => self.monitor.handle_probe_good(watched, answers, now),
-            ProbeResult::Bad(why) => self.monitor.handle_probe_bad(why, answers, now),
+            ProbeResult::Bad(why) | ProbeResult::Closed(why) | ProbeResult::Silent(why) => {
+                self.monitor.handle_probe_bad(why, answers, now);
+            }
             ProbeResult::Refused => self.monitor.handle_probe_refused(now),
             ProbeResult::Lost => self.monitor.handle_probe_lost(answers, now),
         }
@@ -456,10 +430,15 @@ impl Backend {
             Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
             Order::Flush { epoch } => {
                 self.info.counters.flushes.add(1);
+                self.gate.handle_flush();
                 hands.post.flush(self.info.id, epoch, hands.drain_until);
             }
-            Order::Open { epoch } => self.open(epoch, hands),
-            Order::Ttl { ready } => hands.post.ttl(self.info.id, ready),
+            Order::Open { epoch } => self.open(epoch),
+            Order::Ttl { ready } => {
+                if self.gate.handle_ttl(ready) {
+                    hands.post.ttl(self.info.id, ready);
+                }
+            }
         }
     }
 
@@ -471,6 +450,7 @@ impl Backend {
             ..
         } = *hands;
         let limits = settings.probe_limits(self.monitor.is_up());
+        self.probe_begun = (now.monotonic, self.info.counters.answers.load());
         let result = match self.address {
             None => Some(ProbeResult::Bad("it has no address".to_owned())),
             Some(address) if authenticated => {
@@ -485,7 +465,7 @@ impl Backend {
         }
     }
 
-    fn open(&mut self, epoch: Epoch, hands: &mut Hands<'_>) {
+    fn open(&mut self, epoch: Epoch) {
         let Some(address) = self.address else {
             return;
         };
@@ -493,7 +473,7 @@ impl Backend {
             proven: Some(address),
             attempt: 0,
         };
-        hands.post.open(&self.info, epoch, address, &self.lane);
+        self.gate.handle_open(epoch);
     }
 
     /// Keeps the board up to date, and says once in the log what has changed.

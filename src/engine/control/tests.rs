@@ -114,6 +114,10 @@ impl Bench {
         };
         assert_eq!((info.id, &*info.name), (FIRST, name));
         assert!(matches!(next(&self.links.keeper), KeeperMail::Backend(_)));
+        self.tell(ControlMail::OutagesRead {
+            backend: FIRST,
+            kept: Ok(None),
+        });
     }
 
     /// Every worker, then the feeder, hear that it is up.
@@ -132,7 +136,7 @@ impl Bench {
         }
         assert!(matches!(
             next(&self.links.feeder),
-            FeederMail::Up { backend: FIRST, epoch: up } if up == epoch
+            FeederMail::Up { backend: FIRST, epoch: up, .. } if up == epoch
         ));
     }
 

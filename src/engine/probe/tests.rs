@@ -219,7 +219,7 @@ fn what_is_no_answer_says_which_way() {
     );
     check(
         Act::Silence,
-        &bad("it did not answer its probe within 300ms"),
+        &ProbeResult::Silent("it did not answer its probe within 300ms".to_owned()),
     );
     check(
         Act::Answer(OK[..30].into()),
@@ -231,7 +231,7 @@ fn what_is_no_answer_says_which_way() {
     );
     check(
         Act::Hangup,
-        &bad("no answer to the probe: it closed the connection"),
+        &ProbeResult::Closed("no answer to the probe: it closed the connection".to_owned()),
     );
 }
 
@@ -241,7 +241,7 @@ fn nobody_there_is_a_bad_probe() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let ProbeResult::Bad(why) = Bench::new(address, LIMITS).ask(None) else {
+    let ProbeResult::Closed(why) = Bench::new(address, LIMITS).ask(None) else {
         panic!("nobody listens there");
     };
     assert!(

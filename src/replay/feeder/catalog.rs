@@ -124,8 +124,8 @@ impl<L> Catalog<L> {
         });
         for (entry, _) in entries.into_iter().zip(known).filter(|(_, known)| !known) {
             let mut file = LogFile::new(entry, now);
-            if starting && !planted!(ForgetRestart) {
-                file.sent_below = file.sent_below.max(file.meta.bytes);
+            if starting {
+                file.old_below = file.meta.bytes;
             }
             self.files.push(file);
         }

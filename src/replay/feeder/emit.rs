@@ -52,7 +52,7 @@ impl<D: Disk> Feeder<D> {
         lines_max: u32,
         now: Now,
     ) -> io::Result<()> {
-        let Some(taken) = self.split(at, index, &mut buffer[..read], lines_max, false) else {
+        let Some(taken) = self.split(at, index, &mut buffer[..read], lines_max, false, now) else {
             self.drop_buffer(buffer);
             return Ok(());
         };
@@ -105,7 +105,7 @@ impl<D: Disk> Feeder<D> {
         newline: bool,
         now: Now,
     ) -> io::Result<()> {
-        let Some(taken) = self.split(at, index, &mut buffer[..bytes], 1, !newline) else {
+        let Some(taken) = self.split(at, index, &mut buffer[..bytes], 1, !newline, now) else {
             self.drop_buffer(buffer);
             return Ok(());
         };
@@ -192,14 +192,19 @@ impl<D: Disk> Feeder<D> {
         bytes: &mut [u8],
         lines_max: u32,
         tail_is_line: bool,
+        now: Now,
     ) -> Option<Taken> {
         let lanes = self.sources[at].lanes;
+        let outages = self.sources[at].outages.clone();
         let file = self.sources[at].catalog.file_mut(index);
         let begun = file.begun.as_mut()?;
         let piece = Piece {
             first_line: begun.cursor.line(),
             first_byte: begun.cursor.byte(),
             sent_below: file.sent_below,
+            old_below: file.old_below,
+            outages,
+            now,
             tail_is_line,
             lines_max,
             lanes,

@@ -36,6 +36,9 @@ pub(super) struct LogFile<L> {
     pub(super) meta: LogMeta,
     /// Lines that begin before this byte may have been sent before.
     pub(super) sent_below: u64,
+    /// Lines that begin before this byte were there when this process started: an earlier one may
+    /// have sent them.
+    pub(super) old_below: u64,
     /// Its name is gone or belongs to another file; it can be read through `log` only.
     pub(super) unlinked: bool,
     /// The keeper has deleted it.
@@ -81,6 +84,7 @@ impl<L> LogFile<L> {
             name: Arc::from(entry.name),
             meta: entry.meta,
             sent_below: if was_sent { u64::MAX } else { 0 },
+            old_below: 0,
             unlinked: false,
             deleted: false,
             log: None,

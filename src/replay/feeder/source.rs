@@ -14,6 +14,7 @@ use crate::replay::feeder::backoff::Backoff;
 use crate::replay::feeder::catalog::Catalog;
 use crate::replay::feeder::resume::Resume;
 use crate::replay::messages::{BackendInfo, Epoch};
+use crate::replay::reachability::KnownOutages;
 
 /// A hint that a log has grown, when none of the open ones has, leads to a listing no earlier than this after the last one.
 const LISTING_FOR_GROWTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -164,6 +165,8 @@ pub(super) struct Source<L> {
     pub(super) listed: bool,
     /// What its first listing shows may have been sent by an earlier process.
     pub(super) starting: bool,
+    /// What was known of its outages when it came up.
+    pub(super) outages: KnownOutages,
     /// Its files.
     pub(super) catalog: Catalog<L>,
     /// What it has out.
@@ -206,6 +209,7 @@ impl<L> Source<L> {
             resume: None,
             listed: false,
             starting,
+            outages: KnownOutages::default(),
             catalog: Catalog::default(),
             credit: Credit::default(),
             listing: Listing::default(),

@@ -10,8 +10,10 @@ use memchr::memchr;
 use crate::binlog::key::order_hash;
 use crate::binlog::line::decode_in_place;
 use crate::binlog::{LineFault, Record};
+use crate::clock::Now;
 use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::messages::Fed;
+use crate::replay::reachability::KnownOutages;
 
 /// Lines in a row that are settled already: from the first, before the second. Numbers from 0 in the file.
 pub type SettledRuns = VecDeque<Range<u64>>;
@@ -56,12 +58,31 @@ pub struct Piece {
     pub first_byte: u64,
     /// Lines that begin before this byte of the file may have been sent before.
     pub sent_below: u64,
+    /// Lines that begin before this byte were there when this process started.
+    pub old_below: u64,
+    /// When the backend was dead.
+    pub outages: KnownOutages,
+    /// The time.
+    pub now: Now,
     /// Whether what stands behind its last newline is a line.
     pub tail_is_line: bool,
     /// Lines that are taken at most.
     pub lines_max: u32,
     /// The backend's lanes, at least one.
     pub lanes: u16,
+}
+
+impl Piece {
+    /// Whether HA may have had this line's write applied, or an earlier process of ours may have sent
+    /// it: unless the backend was surely dead then.
+    fn may_be_applied(&self, place: u64, written_unix: u32) -> bool {
+        let is_old = place < self.old_below;
+        if planted!(ForgetRestart) && is_old {
+            return false;
+        }
+        let written_unix = u64::from(written_unix);
+        !self.outages.cover(written_unix, is_old, self.now)
+    }
 }
 
 /// How much of a piece was taken.
@@ -170,6 +191,9 @@ impl Splitter {
         } else {
             0
         };
+        let place = piece.first_byte + start as u64;
+        let maybe_sent = place < piece.sent_below
+            || (record.adds() && piece.may_be_applied(place, written_unix));
         let lane = lane_of(hash, piece.lanes);
         let worker = usize::from(lane) % self.records.len();
         self.records[worker].push(Fed {
@@ -178,7 +202,7 @@ impl Splitter {
             line,
             lane,
             written_unix,
-            maybe_sent: piece.first_byte + (start as u64) < piece.sent_below,
+            maybe_sent,
         });
     }
 }
@@ -250,6 +274,8 @@ pub fn put_back(settled: &mut SettledRuns, first_line: u64, indices: &[u32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::binlog::Method;
 
     #[test]
@@ -272,6 +298,12 @@ mod tests {
             first_line: 100,
             first_byte: 0,
             sent_below: 0,
+            old_below: 0,
+            outages: KnownOutages::default(),
+            now: Now {
+                monotonic: Duration::ZERO,
+                unix: 0,
+            },
             tail_is_line,
             lines_max,
             lanes: 4,

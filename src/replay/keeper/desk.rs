@@ -84,6 +84,8 @@ pub(super) struct Desk {
     set_aside: u64,
     /// Files of the original's that the next checkpoint replaces.
     replaced: Vec<String>,
+    /// What is kept of outages is to be removed.
+    forgets_outages: bool,
     /// When the next checkpoint may be written.
     checkpoint_at: Duration,
     /// The chain that writes checkpoints; none while it is under way.
@@ -116,6 +118,7 @@ impl Desk {
             rejected: RejectedLog::default(),
             set_aside: 0,
             replaced: Vec::new(),
+            forgets_outages: false,
             checkpoint_at: Duration::ZERO,
             checkpoint_bytes: 0,
             hangs_at: Duration::MAX,
@@ -197,6 +200,8 @@ impl Desk {
             KeeperMail::Rework {
                 ask, what, filter, ..
             } => self.rework(ask, what, &filter, tools),
+            KeeperMail::KeepOutages { bytes, .. } => self.keep_outages(&bytes, tools),
+            KeeperMail::ForgetOutages { .. } => self.forgets_outages = true,
             KeeperMail::Backend(_)
             | KeeperMail::SyncPoint { .. }
             | KeeperMail::ForgetSyncPoint { .. }

@@ -7,15 +7,21 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::legacy::{self, LegacyStatus, LegacyTotals};
 use crate::ledger::plan::LegacyResume;
 use crate::ledger::rejected::{self, RejectedLine};
-use crate::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_READS_MAX, REJECTED_TAIL_BYTES_MAX};
+use crate::limits::{
+    CHECKPOINT_BYTES_MAX, CHECKPOINT_READS_MAX, OUTAGES_BYTES_MAX, REJECTED_TAIL_BYTES_MAX,
+};
 use crate::replay::disk::Disk;
-use crate::replay::keeper::store::{CHECKPOINT, CHECKPOINT_NEW, StoreError, doing};
+use crate::replay::keeper::store::{
+    CHECKPOINT, CHECKPOINT_NEW, OUTAGES, OUTAGES_NEW, StoreError, doing,
+};
 
 /// What was found.
 pub(super) struct Found {
     pub(super) ledger: BackendLedger,
     /// Files of the original's that our next checkpoint replaces.
     pub(super) replaced: Vec<String>,
+    /// What is kept of the backend's outages.
+    pub(super) outages: Result<Option<Vec<u8>>, ()>,
 }
 
 /// Reads a backend's state; this is try number `attempt`, from 1.
@@ -38,6 +44,12 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
     if has(rejected::NAME) {
         mend_rejected(disk, backend)?;
     }
+    let outages = if has(OUTAGES) {
+        disk.read_state(backend, OUTAGES, OUTAGES_BYTES_MAX + 1)
+            .map_err(|_| ())
+    } else {
+        Ok(None)
+    };
     let statuses = find_statuses(disk, backend, &names)?;
     let mut replaced: Vec<String> = statuses.iter().map(|(name, _)| name.clone()).collect();
     if has(legacy::TOTALS_NAME) {
@@ -47,7 +59,11 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
         && let Some(checkpoint) = read_checkpoint(disk, backend, attempt)?
     {
         let ledger = BackendLedger::from_checkpoint(checkpoint);
-        return Ok(Found { ledger, replaced });
+        return Ok(Found {
+            ledger,
+            replaced,
+            outages,
+        });
     }
     let totals = if has(legacy::TOTALS_NAME) {
         read_totals(disk, backend)?
@@ -68,7 +84,11 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
     }
     let statuses: Vec<LegacyStatus> = statuses.into_iter().map(|(_, status)| status).collect();
     let ledger = BackendLedger::from_legacy(legacy::first_totals(totals, &statuses), entries);
-    Ok(Found { ledger, replaced })
+    Ok(Found {
+        ledger,
+        replaced,
+        outages,
+    })
 }
 
 /// Our checkpoint; none where there is none that can be trusted, which is said.
@@ -108,6 +128,8 @@ fn find_statuses(
     let ours = [
         CHECKPOINT,
         CHECKPOINT_NEW,
+        OUTAGES,
+        OUTAGES_NEW,
         rejected::NAME,
         rejected::NEXT,
         legacy::TOTALS_NAME,

@@ -17,6 +17,12 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 /// Name under which the next one is written.
 pub(super) const CHECKPOINT_NEW: &str = "checkpoint.new";
 
+/// What is kept of the times in which the backend was dead; see [`gate`](crate::replay::reachability::gate).
+pub(super) const OUTAGES: &str = "outages";
+
+/// Name under which the next one is written.
+pub(super) const OUTAGES_NEW: &str = "outages.new";
+
 /// Why state could not be made durable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StoreError {
@@ -98,6 +104,30 @@ pub(super) fn not_replaced(disk: &mut impl Disk, backend: &str, error: StepError
         Step::Rename { .. } => "put the checkpoint into its place",
         Step::SyncStateFolder => "sync the state's folder",
     })(cause)
+}
+
+/// Replaces what is kept of outages.
+pub(super) fn keep_outages(
+    disk: &mut impl Disk,
+    backend: &str,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    disk.write_state(backend, OUTAGES_NEW, bytes)
+        .map_err(doing("write its outages"))?;
+    disk.sync_state(backend, OUTAGES_NEW)
+        .map_err(doing("sync its outages"))?;
+    disk.rename_state(backend, OUTAGES_NEW, OUTAGES)
+        .map_err(doing("put its outages into their place"))?;
+    disk.sync_state_folder(backend)
+        .map_err(doing("sync the state's folder"))
+}
+
+/// Removes it, durably.
+pub(super) fn forget_outages(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
+    disk.remove_state(backend, OUTAGES)
+        .map_err(doing("remove its outages, before it is sent to"))?;
+    disk.sync_state_folder(backend)
+        .map_err(doing("sync the state's folder"))
 }
 
 /// A state file that only grows.

@@ -2,6 +2,7 @@
 
 mod chains;
 mod durable;
+mod outages;
 mod points;
 mod rejects;
 mod releases;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{A, Rig, put, puts};
+use super::rig::{A, Rig, increment, put, puts};
 use crate::ledger::identity::Identity;
 use crate::ledger::runs::LineRuns;
 use crate::replay::messages::{FeederMail, FileResume, FileStart, LegacyResume, ResumePlan};
+use crate::replay::reachability::{KnownOutages, Outage};
 
 /// Files of five lines each; of the first, two are settled in a row, and a further one.
 fn plan(rig: &Rig, prefix: &[u8]) -> ResumePlan {
@@ -109,20 +110,41 @@ fn what_the_original_has_synced_is_passed_over_by_line() {
     assert_eq!(lines, 6, "the keeper hears of every line");
 }
 
-#[test]
-fn what_stood_in_the_logs_at_the_start_may_have_been_sent() {
-    let mut rig = rig();
+/// Increments that were there at the start, `old`, and that came since, fed with these outages. Says which are not asked for.
+fn surely_missed(own: &[Outage], inherited: &[Outage]) -> Vec<String> {
+    let mut rig = Rig::new();
+    let times = [("u", 1000), ("v", 2000), ("w", 2049), ("x", 2050)];
+    for (key, time) in times {
+        rig.disk
+            .append("a:1", "01", &increment(&format!("old {key}"), time));
+    }
+    rig.add("a:1");
+    let outages = KnownOutages::of(own, inherited, rig.now);
+    rig.up_with(A, outages);
     rig.plan(A, ResumePlan::default());
     rig.run();
-    rig.append(A, "02", &put("g"));
-    rig.append(A, "03", &put("h"));
+    for (key, time) in times {
+        rig.append(A, "01", &increment(key, time));
+    }
+    rig.append(A, "01", &put("put"));
     rig.run_for(Duration::from_secs(2));
-    let sent: Vec<_> = rig.got[&A]
-        .iter()
-        .filter(|got| !got.maybe_sent)
-        .map(|got| got.key.as_str())
-        .collect();
-    assert_eq!(sent, ["g", "h"]);
+    assert_eq!(rig.got[&A].len(), 9);
+    let missed = rig.got[&A].iter().filter(|got| !got.maybe_sent);
+    let mut missed: Vec<_> = missed.map(|got| got.key.clone()).collect();
+    missed.retain(|key| key != "put");
+    missed.sort();
+    missed
+}
+
+#[test]
+fn an_increment_is_asked_for_unless_its_backend_was_surely_dead_when_its_line_was_written() {
+    let outage = Outage {
+        from: 2000,
+        until: 2050,
+    };
+    assert_eq!(surely_missed(&[], &[]), [""; 0]);
+    assert_eq!(surely_missed(&[outage], &[]), ["v", "w"]);
+    assert_eq!(surely_missed(&[], &[outage]), ["old v", "old w"]);
 }
 
 #[test]

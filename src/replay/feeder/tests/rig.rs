@@ -21,6 +21,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, Batch, ControlMail, FeederMail, FeederSettings, FileId, FileOpened,
     FileStart, KeeperMail, Rejection, ResumePlan, Segment, SegmentId, WorkerMail,
 };
+use crate::replay::reachability::KnownOutages;
 use crate::replay::spares::Spares;
 
 pub(super) const WORKERS: usize = 2;
@@ -99,6 +100,24 @@ pub(super) fn put_value(key: &str, value: &[u8]) -> Vec<u8> {
     }
     .encode(&mut record);
     line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &record, &mut text);
+    text
+}
+
+/// A line of a zadd that adds, of a year, which is its time in seconds here.
+pub(super) fn increment(key: &str, year: u32) -> Vec<u8> {
+    let (mut record, mut text) = (Vec::new(), Vec::new());
+    Record {
+        method: Method::Zadd,
+        version: 1,
+        key: key.as_bytes(),
+        expires_unix: 0,
+        table: b"t",
+        score: 1,
+        opt: 1,
+        value: b"",
+    }
+    .encode(&mut record);
+    line::encode(format!("[{year}-11-22] | ").as_bytes(), &record, &mut text);
     text
 }
 
@@ -228,8 +247,16 @@ impl Rig {
     }
 
     pub(super) fn up(&self, backend: BackendId) {
+        self.up_with(backend, KnownOutages::default());
+    }
+
+    pub(super) fn up_with(&self, backend: BackendId, outages: KnownOutages) {
         let epoch = self.epochs[&backend];
-        self.send(FeederMail::Up { backend, epoch });
+        self.send(FeederMail::Up {
+            backend,
+            epoch,
+            outages,
+        });
     }
 
     pub(super) fn down(&mut self, backend: BackendId) {

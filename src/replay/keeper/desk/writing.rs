@@ -10,7 +10,10 @@ use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Held, Tools};
 use crate::replay::keeper::open;
 use crate::replay::keeper::rejects::rejected_line;
-use crate::replay::keeper::store::{StoreError, not_replaced, replace_checkpoint};
+use crate::replay::keeper::store::{
+    StoreError, forget_outages, keep_outages, not_replaced, replace_checkpoint,
+};
+use crate::replay::messages::ControlMail;
 
 impl<D: Disk> Tools<'_, D> {
     /// Gives the spare up where something has failed for lack of room. True: it is worth another try.
@@ -109,6 +112,7 @@ impl Desk {
         tools: &mut Tools<'_, D>,
     ) -> Result<(), StoreError> {
         let rejected = self.store_rejected(tools);
+        let forgotten = self.forget_outages(tools);
         let due = now_or_never || self.checkpoint_at <= tools.now.monotonic;
         let changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
         // A full rejected.jsonl is no reason to forget what is settled.
@@ -117,7 +121,34 @@ impl Desk {
         } else {
             Ok(())
         };
-        rejected.and(checkpoint)
+        rejected.and(forgotten).and(checkpoint)
+    }
+
+    /// Removes what is kept of outages, where that is wanted: from then on the backend may be sent to.
+    fn forget_outages<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
+        if !self.forgets_outages {
+            return Ok(());
+        }
+        forget_outages(tools.disk, &self.info.name)?;
+        self.forgets_outages = false;
+        let backend = self.info.id;
+        tools
+            .outbox
+            .control(ControlMail::OutagesForgotten { backend });
+        Ok(())
+    }
+
+    /// Keeps what is known of outages. Where that fails less is known, and more records are asked for.
+    pub(in crate::replay::keeper) fn keep_outages<D: Disk>(
+        &mut self,
+        bytes: &[u8],
+        tools: &mut Tools<'_, D>,
+    ) {
+        let backend = &*self.info.name;
+        if let Err(error) = keep_outages(tools.disk, backend, bytes) {
+            let cause = error.to_string();
+            tracing::debug!(backend, cause, "what is known of its outage is not kept");
+        }
     }
 
     fn store_rejected<D: Disk>(&mut self, tools: &mut Tools<'_, D>) -> Result<(), StoreError> {
@@ -136,6 +167,11 @@ impl Desk {
         let attempt = self.fault.failures() + 1;
         let found = open::find(tools.disk, &self.info.name, attempt)?;
         self.rejected.remember(tools.disk, &self.info.name)?;
+        let backend = self.info.id;
+        tools.outbox.control(ControlMail::OutagesRead {
+            backend,
+            kept: found.outages,
+        });
         self.ledger = Some(found.ledger);
         self.replaced = found.replaced;
         self.untold = true;

@@ -36,6 +36,8 @@ pub(super) struct Rig {
     pub(super) fed: Vec<FeederMail>,
     /// What control was told since it was last asked.
     pub(super) told: Vec<ControlMail>,
+    /// What was kept of outages, as control was told at the last start.
+    pub(super) outages: Option<Result<Option<Vec<u8>>, ()>>,
 }
 
 fn links() -> KeeperLinks {
@@ -72,6 +74,7 @@ impl Rig {
             counters: Arc::default(),
             fed: Vec::new(),
             told: Vec::new(),
+            outages: None,
         };
         rig.add_backend(B, NAME);
         rig
@@ -142,8 +145,12 @@ impl Rig {
             let said = self.fed.len() + self.told.len();
             self.fed
                 .extend(std::iter::from_fn(|| self.links.feeder.receive()));
-            self.told
-                .extend(std::iter::from_fn(|| self.links.control.receive()));
+            while let Some(mail) = self.links.control.receive() {
+                match mail {
+                    ControlMail::OutagesRead { backend: B, kept } => self.outages = Some(kept),
+                    mail => self.told.push(mail),
+                }
+            }
             if turn != Turn::Again && said == self.fed.len() + self.told.len() {
                 return turn;
             }

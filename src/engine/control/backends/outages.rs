@@ -1,0 +1,52 @@
+//! What signs of a backend mean for when it could be reached, and when it may be opened: its [`Gate`](crate::replay::reachability::gate::Gate).
+
+use super::{Backend, Backends, Hands};
+use crate::clock::Now;
+use crate::engine::probe::ProbeResult;
+use crate::replay::messages::BackendId;
+
+impl Backends {
+    pub(in crate::engine::control) fn handle_outages_read(
+        &mut self,
+        id: BackendId,
+        kept: &Result<Option<Vec<u8>>, ()>,
+        now: Now,
+    ) {
+        let kept = kept.as_ref().map(Option::as_deref).map_err(|&()| ());
+        self.all[id.index()].gate.handle_read(kept, now);
+    }
+
+    pub(in crate::engine::control) fn handle_outages_forgotten(&mut self, id: BackendId) {
+        self.all[id.index()].gate.handle_forgotten();
+    }
+}
+
+impl Backend {
+    /// What a probe's result says of when the backend could be reached.
+    pub(super) fn note_sign(&mut self, result: &ProbeResult, answers: u64, now: Now) {
+        let history = &mut self.gate.history;
+        let (begun, answers_then) = self.probe_begun;
+        match result {
+            ProbeResult::Closed(_) => history.handle_refused(now),
+            ProbeResult::Silent(_) if answers == answers_then => history.handle_silent(begun, now),
+            // A lost connection was closed by a life that is over; the next probe says what is now.
+            ProbeResult::Lost => {}
+            _ => history.handle_answered(now),
+        }
+    }
+
+    /// Opens it once nothing on disk says that nobody has sent anything (guarantees, G4).
+    pub(super) fn pass_gate(&mut self, hands: &mut Hands<'_>) {
+        let answers = self.info.counters.answers.load();
+        if std::mem::replace(&mut self.answers_seen, answers) != answers {
+            self.gate.history.handle_answered(hands.now);
+        }
+        hands.post.keep_outages(self.info.id, &mut self.gate);
+        let Some(address) = self.address else {
+            return;
+        };
+        if let Some(opened) = self.gate.poll_opened() {
+            hands.post.open(&self.info, opened, address, &self.lane);
+        }
+    }
+}

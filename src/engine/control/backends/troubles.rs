@@ -1,0 +1,60 @@
+//! What lanes' failures mean for their backend, and what is said of them.
+
+use super::Backends;
+use crate::clock::Now;
+use crate::replay::messages::{BackendId, Epoch, FailedRecord, Trouble};
+use crate::status::counters::{Counter, Failures};
+
+impl Backends {
+    pub(in crate::engine::control) fn handle_trouble(
+        &mut self,
+        id: BackendId,
+        lane: u16,
+        epoch: Epoch,
+        trouble: &Trouble,
+        record: Option<&FailedRecord>,
+        now: Now,
+    ) {
+        let backend = &mut self.all[id.index()];
+        let (log, line) = (
+            record.map(|record| &*record.log),
+            record.map(|record| record.line),
+        );
+        tracing::debug!(backend = %backend.info.name, lane, epoch, log, line, "{trouble}");
+        failures_like(trouble, &backend.info.counters.failures).add(1);
+        let others_answered = record.is_some_and(|record| record.others_answered);
+        let answers = backend.info.counters.answers.load();
+        backend
+            .monitor
+            .handle_trouble(lane, epoch, trouble, others_answered, answers, now);
+        // One that is down by now says why itself.
+        if backend.monitor.is_up()
+            && epoch == backend.monitor.epoch()
+            && let Some(repeated) = backend.repeats.handle_trouble(lane, epoch, now)
+        {
+            tracing::warn!(
+                backend = %backend.info.name,
+                lane,
+                log,
+                line,
+                failures = repeated.failures,
+                other_lanes_failing = repeated.other_lanes,
+                cause = %trouble,
+                attempts_max = backend.lane.attempts_max,
+                "a lane keeps failing while its backend is up, the last time on this line; its records wait and are tried again, and \
+                 one that fails attempts_max times while others are answered is set aside in rejected.jsonl"
+            );
+        }
+    }
+}
+
+/// The count of failures such as this one.
+fn failures_like<'a>(trouble: &Trouble, failures: &'a Failures) -> &'a Counter {
+    match trouble {
+        Trouble::Connection(_) => &failures.connection,
+        Trouble::Timeout => &failures.timeout,
+        Trouble::Garbage(_) => &failures.garbage,
+        Trouble::Answer(_) => &failures.answer,
+        Trouble::Refused => &failures.refused,
+    }
+}

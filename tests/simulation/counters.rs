@@ -1,0 +1,346 @@
+//! HA's live part: counters that clients add to, on the backend where it can be reached, and in its log where HA knows nothing of that.
+//!
+//! HA logs what failed, and also what was applied when only the answer was lost. For each increment the oracle knows whether the backend has it. What was applied
+//! must not be added again unasked; what surely was not must be added, whatever live increments have come since (G4).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hustdbsync::standin::Item;
+
+use crate::backend::{Life, Mood};
+use crate::mutation::Mutation;
+use crate::world::{Event, World};
+
+/// Between two increments of one backend's, at most.
+const COUNT_GAP: Duration = Duration::from_millis(300);
+const COUNTERS: u32 = 3;
+/// Of a thousand answers to live increments so many are lost.
+const ANSWERS_LOST: u32 = 60;
+/// HA logs what it had on its way to a backend that closes its connections within this.
+const REFUSED_AFTER: Duration = Duration::from_millis(1_900);
+
+/// So long after a backend's end, or its server's start, the server surely knows that it is dead: probes come every second, and two seconds, or HA's timeouts, are waited for.
+const KNOWN_REFUSED_S: u64 = 8;
+const KNOWN_SILENT_S: u64 = 12;
+/// Of so long before its return it may not know.
+const UNKNOWN_BEFORE_RETURN_S: u64 = 6;
+/// Nor of so long before it was killed.
+const UNKNOWN_BEFORE_KILL_S: u64 = 10;
+
+/// An increment as the healthy master has it.
+#[derive(Debug)]
+struct Increment {
+    /// The backend has it from HA.
+    is_applied: bool,
+    /// When HA logged it.
+    logged_unix: Option<u64>,
+    /// It surely was not applied: in which life and epoch of the server it must be sent.
+    must_be_sent: Option<(u64, u32)>,
+    /// The server has sent it.
+    is_sent: bool,
+    /// Asked for since it was applied or sent, and the answer was that the backend has not got it.
+    is_cleared: bool,
+    /// Asked for, and the answer was that the backend has it.
+    is_done: bool,
+}
+
+/// An outage of a backend, as it really is.
+#[derive(Debug)]
+struct Outage {
+    refuses: bool,
+    /// When the server was running in it, Unix seconds, and when it ended.
+    watched: Vec<(u64, Option<u64>)>,
+}
+
+/// The truth about one backend's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// By counter and version.
+    increments: BTreeMap<Item, BTreeMap<u32, Increment>>,
+    outage: Option<Outage>,
+    /// Applied once the backend goes on.
+    frozen: Vec<Mutation>,
+    /// The life and epoch that the server is in with this backend.
+    now: (u64, u32),
+}
+
+impl Counters {
+    /// The healthy master has taken it.
+    fn expect(&mut self, mutation: &Mutation) {
+        let increment = Increment {
+            is_applied: false,
+            logged_unix: None,
+            must_be_sent: None,
+            is_sent: false,
+            is_cleared: false,
+            is_done: false,
+        };
+        let of_item = self.increments.entry(mutation.item.clone()).or_default();
+        let before = of_item.insert(mutation.version, increment);
+        assert!(
+            before.is_none(),
+            "the healthy master gives each its version"
+        );
+    }
+
+    fn of(&mut self, mutation: &Mutation) -> &mut Increment {
+        let of_item = self.increments.get_mut(&mutation.item);
+        let increment = of_item.and_then(|all| all.get_mut(&mutation.version));
+        increment.expect("it was expected")
+    }
+
+    fn handle_applied(&mut self, mutation: &Mutation) {
+        let increment = self.of(mutation);
+        assert!(!increment.is_sent, "HA is first");
+        (increment.is_applied, increment.is_cleared) = (true, false);
+    }
+
+    pub(crate) fn handle_logged(&mut self, mutation: &Mutation, unix: u64) {
+        self.of(mutation).logged_unix = Some(unix);
+    }
+
+    /// The server has asked for a counter; the version that the backend has.
+    pub(crate) fn handle_question(&mut self, key: &[u8], stored: Option<u32>) {
+        let now = self.now;
+        let of_key = self
+            .increments
+            .iter_mut()
+            .filter(|(item, _)| item.key == key);
+        for (version, increment) in of_key.flat_map(|(_, all)| all) {
+            if stored.is_none_or(|stored| stored < *version) {
+                increment.is_cleared = true;
+            } else {
+                increment.is_done = true;
+            }
+            // What was fed before an epoch's end may have been sent, for all that the server knows.
+            if increment.must_be_sent.is_some_and(|must| must != now) {
+                increment.must_be_sent = None;
+            }
+        }
+    }
+
+    /// The server adds.
+    pub(crate) fn handle_call(&mut self, item: &Item, version: u32) {
+        let of_item = self.increments.get_mut(item);
+        let increment = of_item.and_then(|all| all.get_mut(&version));
+        let increment =
+            increment.unwrap_or_else(|| panic!("nobody has counted {item:?} to {version}"));
+        assert!(
+            !(increment.is_applied || increment.is_sent) || increment.is_cleared,
+            "G4: {item:?} version {version} is added again unasked: {increment:?}"
+        );
+        (increment.is_sent, increment.is_cleared) = (true, false);
+    }
+
+    pub(crate) fn is_settled(&self, item: &Item, version: u32) -> bool {
+        let increment = &self.increments[item][&version];
+        increment.is_sent || increment.is_done
+    }
+
+    pub(crate) fn check_end(&self, whose: &str) {
+        for (item, all) in &self.increments {
+            for (version, increment) in all.iter().filter(|(_, one)| one.logged_unix.is_some()) {
+                assert!(
+                    increment.is_sent || increment.is_done,
+                    "G1: {whose}: {item:?} version {version} was neither sent nor asked for"
+                );
+                assert!(
+                    increment.is_sent || increment.must_be_sent.is_none(),
+                    "G4: {whose}: {item:?} version {version} was missed, and counted as done: {increment:?}"
+                );
+            }
+        }
+    }
+
+    /// The backend is back: what was logged while the server knew that it was dead must be sent.
+    fn end_outage(&mut self, unix: u64) {
+        let Some(outage) = self.outage.take() else {
+            return;
+        };
+        let Some((_, None)) = outage.watched.last() else {
+            return;
+        };
+        let known = if outage.refuses {
+            KNOWN_REFUSED_S
+        } else {
+            KNOWN_SILENT_S
+        };
+        let is_known = |logged: u64| {
+            outage.watched.iter().any(|(from, until)| {
+                let until = until.map_or(unix - UNKNOWN_BEFORE_RETURN_S, |until| {
+                    until - UNKNOWN_BEFORE_KILL_S
+                });
+                (from + known..until).contains(&logged)
+            })
+        };
+        let now = self.now;
+        for increment in self.increments.values_mut().flat_map(BTreeMap::values_mut) {
+            let is_open = !increment.is_sent && !increment.is_done && !increment.is_applied;
+            if is_open && increment.logged_unix.is_some_and(is_known) {
+                increment.must_be_sent = Some(now);
+            }
+        }
+    }
+}
+
+impl World {
+    /// A client counts, and when the next one does.
+    pub(crate) fn count(&mut self, place: usize) {
+        if self.writers[place].is_over || self.healed {
+            return;
+        }
+        self.count_once(place);
+        let gap = u64::try_from(COUNT_GAP.as_micros()).expect("it is short");
+        let next = Duration::from_micros(self.counting.u64(..gap));
+        self.at(self.now + next, Event::Count { place });
+    }
+
+    fn count_once(&mut self, place: usize) {
+        let mutation = self.draw_increment(place);
+        let backend = &self.backends[place];
+        let is_well = backend.is_up() && backend.mood == Mood::Well;
+        let hangs = backend.life == Life::Gone || backend.mood == Mood::Frozen;
+        let writer = &mut self.writers[place];
+        if !writer.holds_alive && is_well {
+            writer.holds_alive = self.counting.u32(..4) == 0;
+        }
+        if !writer.holds_alive {
+            return self.write_increment(place, &mutation);
+        }
+        if is_well {
+            self.apply_live(place, &mutation);
+            if self.counting.u32(..1000) < ANSWERS_LOST {
+                self.write_increment(place, &mutation);
+            }
+            return;
+        }
+        self.writers[place].holds_alive = self.counting.bool();
+        if hangs {
+            // It never gets there: HA's own timeouts pass.
+            self.log_later(place, mutation, self.plan.ambiguity_window);
+        } else {
+            self.write_increment(place, &mutation);
+        }
+    }
+
+    fn draw_increment(&mut self, place: usize) -> Mutation {
+        let (number, unix) = (self.counting.u32(..COUNTERS), self.unix());
+        let mutation = self.writers[place].healthy.increment(number, unix);
+        self.backends[place].oracle.counters.expect(&mutation);
+        mutation
+    }
+
+    fn apply_live(&mut self, place: usize, mutation: &Mutation) {
+        let backend = &mut self.backends[place];
+        let version = mutation.apply_live(&mut backend.store);
+        backend.oracle.counters.handle_applied(mutation);
+        self.trace.note(
+            self.now,
+            format_args!(
+                "{place}: HA adds to {}, ver {version} there and {} on the healthy one",
+                mutation.item.key.escape_ascii(),
+                mutation.version
+            ),
+        );
+    }
+
+    fn log_later(&mut self, place: usize, mutation: Mutation, within: Duration) {
+        let micros = u64::try_from(within.as_micros()).expect("it is short");
+        let later = self.now + Duration::from_micros(self.counting.u64(..micros));
+        self.increments_to_log += 1;
+        self.at(later, Event::LogIncrement { place, mutation });
+    }
+
+    /// A backend is about to fail so. Gives how much longer than otherwise, or nothing where it is to go on.
+    pub(crate) fn draw_outage(&mut self, place: usize, life: Life, mood: Mood) -> Option<Duration> {
+        let refuses = life == Life::Down;
+        if !refuses && life != Life::Gone && mood != Mood::Frozen {
+            return None;
+        }
+        // What is on its way just now: HA will not hear of it.
+        for _ in 0..self.counting.u32(..3) {
+            let mutation = self.draw_increment(place);
+            if refuses {
+                self.apply_live(place, &mutation);
+                self.log_later(place, mutation, REFUSED_AFTER);
+            } else if life == Life::Gone {
+                self.apply_live(place, &mutation);
+                self.log_later(place, mutation, self.plan.ambiguity_window);
+            } else {
+                let counters = &mut self.backends[place].oracle.counters;
+                counters.frozen.push(mutation.clone());
+                self.log_later(place, mutation, self.plan.ambiguity_window);
+            }
+        }
+        let begin = self.unix();
+        let watched = self.server.iter().map(|_| (begin, None)).collect();
+        let counters = &mut self.backends[place].oracle.counters;
+        counters.outage = Some(Outage { refuses, watched });
+        Some(Duration::from_secs(self.counting.u64(0..30)))
+    }
+
+    /// A backend is back. HA may see that at once, or only later.
+    pub(crate) fn note_return(&mut self, place: usize) {
+        if !self.plan.counters {
+            return;
+        }
+        let frozen = std::mem::take(&mut self.backends[place].oracle.counters.frozen);
+        for mutation in frozen {
+            self.apply_live(place, &mutation);
+        }
+        let known = self.server.as_ref();
+        let known = known.and_then(|server| server.control.known_at(place));
+        let epoch = known.map(|known| known.monitor.epoch());
+        let (unix, life) = (self.unix(), self.life);
+        let counters = &mut self.backends[place].oracle.counters;
+        match epoch {
+            Some(epoch) => {
+                counters.now = (life, epoch);
+                counters.end_outage(unix);
+            }
+            None => counters.outage = None,
+        }
+        if self.counting.bool() && !self.healed {
+            self.writers[place].holds_alive = true;
+            for _ in 0..self.counting.u32(..6) {
+                let mutation = self.draw_increment(place);
+                // It is another instant: the backend takes it when it is well.
+                self.apply_live(place, &mutation);
+            }
+        }
+    }
+
+    pub(crate) fn note_server_start(&mut self) {
+        let unix = self.unix();
+        for backend in &mut self.backends {
+            // One whose name is looked up is probed only then: nobody knows when.
+            let has_address = backend.name.starts_with("10.");
+            if let Some(outage) = &mut backend.oracle.counters.outage {
+                let from = if has_address { unix } else { u64::MAX / 2 };
+                outage.watched.push((from, None));
+            }
+        }
+    }
+
+    pub(crate) fn note_server_end(&mut self) {
+        let unix = self.unix();
+        for backend in &mut self.backends {
+            if let Some(outage) = &mut backend.oracle.counters.outage
+                && let Some((_, until @ None)) = outage.watched.last_mut()
+            {
+                *until = Some(unix);
+            }
+        }
+    }
+
+    /// Tells the oracles in which epoch the server is.
+    pub(crate) fn note_epochs(&mut self) {
+        let Some(server) = &self.server else {
+            return;
+        };
+        for known in &server.control.known {
+            self.backends[known.place].oracle.counters.now = (self.life, known.monitor.epoch());
+        }
+    }
+}

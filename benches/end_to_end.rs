@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fs;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::{Home, Sink, cpu_time, now_unix};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use hustdbsync::binlog::{Method, Record, line};
 use hustdbsync::config::Config;
 use hustdbsync::engine::{Engine, EngineOptions};
 use hustdbsync::workload::Workload;
@@ -97,6 +99,114 @@ fn replays(criterion: &mut Criterion) {
     }
 }
 
+/// A log of puts or increments, each of another key, in the folder of this backend.
+fn write_log(home: &Home, backend: &str, method: Method, records: u64) {
+    let (mut bytes, mut text) = (Vec::new(), Vec::new());
+    for number in 0..records {
+        let key = format!("key:{number:010}");
+        let value = match method {
+            Method::Zadd => key.clone(),
+            _ => "v".repeat(100),
+        };
+        let record = Record {
+            method,
+            version: 1,
+            key: key.as_bytes(),
+            expires_unix: 0,
+            table: if method == Method::Zadd {
+                b"scores"
+            } else {
+                b""
+            },
+            score: 1,
+            opt: i8::from(method == Method::Zadd),
+            value: value.as_bytes(),
+        };
+        bytes.clear();
+        record.encode(&mut bytes);
+        line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &bytes, &mut text);
+    }
+    let folder = home.logs().join(backend);
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    fs::write(folder.join("2026-11-22-16-40.log"), text).expect("a log can be written");
+}
+
+/// Replays a log that is there at the start, whose increments are looked up, or that comes later. Gives
+/// the time from then to the last acknowledgement, and how many lookups there were.
+fn replay_once(backend: &str, method: Method, records: u64, is_there: bool) -> (Duration, u64) {
+    let home = Home::make();
+    let config = home.config(&[("release_interval", json!("1h"))]);
+    if is_there {
+        write_log(&home, backend, method, records);
+    }
+    let mut begin = Instant::now();
+    let engine = start(config);
+    if !is_there {
+        let aside = Home::make();
+        write_log(&aside, backend, method, records);
+        fs::create_dir(home.logs().join(backend)).expect("a folder can be made");
+        thread::sleep(Duration::from_secs(1));
+        begin = Instant::now();
+        let name = format!("{backend}/2026-11-22-16-40.log");
+        fs::rename(aside.logs().join(&name), home.logs().join(&name)).expect("it can be moved");
+    }
+    while settled(&engine) < records {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let took = begin.elapsed();
+    let snapshot = engine.snapshot();
+    let lookups = snapshot.backends().iter().map(|it| it.counts.asked).sum();
+    engine.stop();
+    let _ = engine.wait();
+    (took, lookups)
+}
+
+/// Records of a run of `increments`.
+const INCREMENTS: u64 = 100_000;
+
+/// Increments beside puts: those that may be applied are looked up, in bursts. What is printed is the rate
+/// of puts that each has, of runs that follow each other.
+fn increments(criterion: &mut Criterion) {
+    let sink = Sink::start();
+    let mut group = criterion.benchmark_group("increments");
+    group
+        .throughput(Throughput::Elements(INCREMENTS))
+        .sample_size(10);
+    let mut spent = [(Duration::ZERO, 0, 0); 3];
+    for (at, (name, method, is_there)) in [
+        ("puts", Method::Put, true),
+        ("not looked up", Method::Zadd, false),
+        ("looked up", Method::Zadd, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        group.bench_function(name, |bench| {
+            bench.iter_custom(|iterations| {
+                let mut all = Duration::ZERO;
+                for _ in 0..iterations {
+                    let (took, lookups) = replay_once(&sink.name, method, INCREMENTS, is_there);
+                    all += took;
+                    spent[at].2 += lookups;
+                }
+                spent[at].0 += all;
+                spent[at].1 += iterations;
+                all
+            });
+        });
+    }
+    group.finish();
+    let seconds = |(took, runs, _): (Duration, u64, u64)| took.as_secs_f64() / runs.max(1) as f64;
+    for (name, spent_at) in [("not looked up", spent[1]), ("looked up", spent[2])] {
+        println!(
+            "{:24}{name}: {:.2} of the rate of puts, {:.2} lookups a record",
+            "",
+            seconds(spent[0]) / seconds(spent_at),
+            spent_at.2 as f64 / (spent_at.1.max(1) * INCREMENTS) as f64
+        );
+    }
+}
+
 /// One poll of HA's, on a connection that is kept.
 fn poll(stream: &mut TcpStream, answer: &mut [u8]) -> usize {
     const POLL: &[u8] =
@@ -164,5 +274,5 @@ fn polls(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(end_to_end, replays, polls);
+criterion_group!(end_to_end, replays, increments, polls);
 criterion_main!(end_to_end);

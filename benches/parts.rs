@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hustdbsync::binlog::request::Template;
-use hustdbsync::binlog::{Method, Record, key, line};
+use hustdbsync::binlog::{Lifetime, Method, Record, key, line};
 use hustdbsync::http::response;
 use hustdbsync::replay::mailbox::{Mailbox, NoBell};
 
@@ -127,7 +127,7 @@ fn requests(criterion: &mut Criterion) {
     group.bench_function("template", |bench| {
         bench.iter(|| {
             head.clear();
-            template.compose(black_box(&record), 1_000, &mut head)
+            template.compose(black_box(&record), Lifetime::Unlimited, &mut head)
         });
     });
     group.bench_function("write!", |bench| {

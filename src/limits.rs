@@ -64,6 +64,9 @@ pub const FILE_CLOSED_EXTRA_MS: u64 = 20_000;
 /// Bytes that hustdb reads at once. A burst must not be larger, or a read could end inside a request's target.
 pub const HUSTDB_READ_BYTES: usize = 4096;
 
+/// The longest ttl that hustdb heeds, in seconds (30 days). With a longer one it stores for ever.
+pub const HUSTDB_TTL_SECONDS_MAX: u32 = 2_592_000;
+
 /// Answers after which hustdb closes a connection without saying so; `requests_per_connection` stays below.
 pub const HUSTDB_ANSWERS_PER_CONNECTION: u32 = 81_920;
 

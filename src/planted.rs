@@ -90,11 +90,17 @@ mod switch {
         LookNoMore,
         /// A flush forgets how often a record has failed.
         ForgetFailures,
+        /// A set's member whose time is over is removed.
+        RemoveExpired,
+        /// It is written without asking whether it is there.
+        SkipLookup,
+        /// A ttl that hustdb takes for no limit counts as one.
+        TrustLongTtl,
     }
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 28] = [
+        pub const ALL: [Self; 31] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -123,6 +129,9 @@ mod switch {
             Self::RejectTwice,
             Self::LookNoMore,
             Self::ForgetFailures,
+            Self::RemoveExpired,
+            Self::SkipLookup,
+            Self::TrustLongTtl,
         ];
 
         /// Whether this thread has it.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use hustdbsync::binlog::request::{Composed, Template};
-use hustdbsync::binlog::{Method, Record};
+use hustdbsync::binlog::{Lifetime, Method, Record};
 use hustdbsync::standin::connection::{After, Connection, Handler};
 use hustdbsync::standin::query::{self, Call, Request, Verb};
 use hustdbsync_fuzz::{as_stored, mended};
@@ -17,12 +17,13 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let template = Template::new("127.0.0.1:9998", Some("dTpw"));
     let (mut request, mut question) = (Vec::new(), Vec::new());
-    let composed = template.compose(&record, NOW_UNIX, &mut request);
+    let lifetime = Lifetime::of(&record, 0, NOW_UNIX);
+    let composed = template.compose(&record, lifetime, &mut request);
     check_head(&record, &composed, &request);
-    let asked = template.compose_question(&record, &mut question);
+    let asked = template.compose_lookup(&record, &mut question);
     check_head(&record, &asked, &question);
-    // Longer heads are rejected and not sent: hustdb would fall over them.
-    if composed.head_bytes > 4096 || asked.head_bytes > 4096 {
+    // Longer targets are rejected and not sent: hustdb would fall over them.
+    if composed.target_end() > 4096 || asked.target_end() > 4096 {
         return;
     }
     request.extend_from_slice(if composed.body_bytes == 0 {
@@ -46,8 +47,10 @@ fuzz_target!(|bytes: &[u8]| {
     let [(first, target), (second, question_target)] = &seen.0[..] else {
         panic!("two requests were sent, {} came", seen.0.len());
     };
-    check_replayed(&record, &composed, first, target);
-    check_call(&record, Verb::Zscore, second, question_target);
+    check_replayed(&record, lifetime, &composed, first, target);
+    let is_set = record.method == Method::Sadd;
+    let lookup = if is_set { Verb::Sismember } else { Verb::Zscore };
+    check_call(&record, lookup, second, question_target);
 });
 
 /// The head by httparse.
@@ -110,26 +113,22 @@ impl Handler for Seen {
 
 fn check_replayed(
     record: &Record<'_>,
+    lifetime: Lifetime,
     composed: &Composed,
     came: &MethodAndBody,
     target: &PathAndQuery,
 ) {
-    let seconds = u64::from(record.expires_unix).saturating_sub(NOW_UNIX);
-    let carries_ttl = matches!(
-        record.method,
-        Method::Put | Method::Hset | Method::Sadd | Method::Zadd
-    );
-    let expired = carries_ttl && record.expires_unix != 0 && seconds == 0;
+    let expired = lifetime == Lifetime::Expired;
     assert_eq!(composed.expired, expired);
     let verb = match (record.method, expired) {
         (Method::Put, false) => Verb::Put,
         (Method::Hset, false) => Verb::Hset,
-        (Method::Sadd, false) => Verb::Sadd,
-        (Method::Zadd, false) => Verb::Zadd,
+        (Method::Sadd, _) => Verb::Sadd,
+        (Method::Zadd, _) => Verb::Zadd,
         (Method::Put, true) | (Method::Del, _) => Verb::Del,
         (Method::Hset, true) | (Method::Hdel, _) => Verb::Hdel,
-        (Method::Sadd, true) | (Method::Srem, _) => Verb::Srem,
-        (Method::Zadd, true) | (Method::Zrem, _) => Verb::Zrem,
+        (Method::Srem, _) => Verb::Srem,
+        (Method::Zrem, _) => Verb::Zrem,
         (Method::TbPut, _) => return assert_eq!(target.0, b"/husttb/put"),
         (Method::TbUpdate, _) => return assert_eq!(target.0, b"/husttb/update"),
         (Method::TbDelete, _) => return assert_eq!(target.0, b"/husttb/delete"),
@@ -137,11 +136,11 @@ fn check_replayed(
     let Some(call) = check_call(record, verb, came, target) else {
         return;
     };
-    let adds = matches!(verb, Verb::Put | Verb::Hset | Verb::Sadd | Verb::Zadd);
-    assert_eq!(
-        u64::from(call.ttl),
-        if adds && carries_ttl { seconds } else { 0 }
-    );
+    let seconds = match lifetime {
+        Lifetime::Left(seconds) => seconds,
+        Lifetime::Unlimited | Lifetime::Expired => 0,
+    };
+    assert_eq!(call.ttl, seconds);
     assert_eq!(composed.ttl, call.ttl != 0);
     assert_eq!((call.ver, call.is_dup), (record.version, true));
     if verb == Verb::Zadd {
@@ -208,7 +207,8 @@ fn check_call(
             let bad_table = by_table
                 && (!(1..=64).contains(&record.table.len()) || !record.table.iter().all(plain));
             let no_body = *method == query::Method::Post && body.is_empty();
-            let bad_version = record.version == u32::MAX && verb != Verb::Zscore;
+            let is_lookup = matches!(verb, Verb::Zscore | Verb::Sismember);
+            let bad_version = record.version == u32::MAX && !is_lookup;
             assert!(
                 key.is_empty() || bad_table || no_body || bad_version,
                 "a good {verb:?} is refused"

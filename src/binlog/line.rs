@@ -54,9 +54,6 @@ pub enum LineFault {
     /// No method has this code.
     #[error("no method has the code {0}")]
     UnknownMethod(u8),
-    /// zadd's `opt` is none of -1, 0, 1.
-    #[error("zadd's opt is {0}, none of -1, 0, 1")]
-    Opt(i8),
     /// The line is longer than any that HA can write.
     #[error(
         "the line has more than {} bytes, no record is as long",
@@ -77,7 +74,6 @@ impl LineFault {
             Self::HeadLength { .. } => "head_length",
             Self::Checksum { .. } => "checksum",
             Self::UnknownMethod(_) => "unknown_method",
-            Self::Opt(_) => "opt",
             Self::TooLong => "line_too_long",
         }
     }

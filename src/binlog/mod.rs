@@ -5,14 +5,16 @@
 //! └─ prefix, the operator's ────┘ └─ base64 of ─▶ record ─▶ request
 //! ```
 //!
-//! `line` finds and decodes the payload, `record` reads its fields, `key` tells which records must stay in order, `request`
-//! writes what is sent. Everything here is pure and takes any bytes.
+//! `line` finds and decodes the payload, `record` reads its fields, `key` tells which records must stay in order,
+//! `lifetime` what is left of a ttl, `request` writes what is sent. Everything here is pure and takes any bytes.
 
 pub mod key;
+pub mod lifetime;
 pub mod line;
 mod query_text;
 pub mod record;
 pub mod request;
 
+pub use lifetime::Lifetime;
 pub use line::LineFault;
 pub use record::{Method, Record};

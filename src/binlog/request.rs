@@ -4,7 +4,7 @@
 //! already and go octet for octet; encoding them again would write another key.
 
 use crate::binlog::query_text::{push_key, push_table};
-use crate::binlog::{Method, Record};
+use crate::binlog::{Lifetime, Method, Record};
 
 /// How a method is spelt as a request.
 struct Form {
@@ -81,6 +81,9 @@ impl Form {
     }
 }
 
+/// What follows every target, up to the backend's name.
+const HOST: &[u8] = b" HTTP/1.1\r\nHost: ";
+
 /// The lines of a request's head that are the same for every record of a backend.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -90,9 +93,9 @@ pub struct Template {
 /// What was composed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Composed {
-    /// The method that is sent: an expired record's is the matching delete.
+    /// The method that is sent: an expired put's or hset's is the matching delete.
     pub method: Method,
-    /// Whether it is sent as a delete because it expired.
+    /// Whether the record's time is over.
     pub expired: bool,
     /// Whether the request carries a ttl other than 0.
     pub ttl: bool,
@@ -104,12 +107,20 @@ pub struct Composed {
     pub body_bytes: usize,
 }
 
+impl Composed {
+    /// Octets up to the end of the target: method, space, target.
+    #[must_use]
+    pub fn target_end(&self) -> usize {
+        self.target_bytes - b" HTTP/1.1\r\n".len()
+    }
+}
+
 impl Template {
     /// For a backend of this name (the `Host`), with `Basic` credentials in base64 where there are any.
     #[must_use]
     pub fn new(backend: &str, credentials: Option<&str>) -> Self {
         let mut tail = Vec::new();
-        tail.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        tail.extend_from_slice(HOST);
         tail.extend_from_slice(backend.as_bytes());
         if let Some(credentials) = credentials {
             tail.extend_from_slice(b"\r\nAuthorization: Basic ");
@@ -118,20 +129,29 @@ impl Template {
         Self { tail }
     }
 
-    /// Appends the head of the request that replays `record` at `now_unix`.
-    pub fn compose(&self, record: &Record<'_>, now_unix: u64, head: &mut Vec<u8>) -> Composed {
-        let seconds_left = seconds_left(record, now_unix);
-        let expired = seconds_left == Some(0);
+    /// The backend's name.
+    #[must_use]
+    pub fn backend(&self) -> &str {
+        let name = self.tail.strip_prefix(HOST).unwrap_or_default();
+        let end = memchr::memchr(b'\r', name).unwrap_or(name.len());
+        std::str::from_utf8(&name[..end]).unwrap_or_default()
+    }
+
+    /// Appends the head of the request that replays `record`, which has `lifetime` left.
+    ///
+    /// An expired put or hset goes as the delete of that version (guarantees, G5). An expired sadd or
+    /// zadd goes as it is, without a ttl: it is for members that exist, which the caller has looked up.
+    pub fn compose(&self, record: &Record<'_>, lifetime: Lifetime, head: &mut Vec<u8>) -> Composed {
+        let expired = lifetime == Lifetime::Expired;
         let method = if expired {
-            deleting(record.method)
+            expired_as(record.method)
         } else {
             record.method
         };
         let form = Form::of(method);
-        let ttl = if form.ttl == Ttl::None {
-            0
-        } else {
-            seconds_left.unwrap_or(0)
+        let ttl = match lifetime {
+            Lifetime::Left(seconds) if form.ttl != Ttl::None => seconds,
+            _ => 0,
         };
 
         let start = head.len();
@@ -179,20 +199,26 @@ impl Template {
         }
     }
 
-    /// Appends the head of the request that asks for a sorted set's member: which version of it is stored?
-    /// The body, where there is one, is the record's value (spec/replay.md, "Asking before adding again").
-    pub fn compose_question(&self, record: &Record<'_>, head: &mut Vec<u8>) -> Composed {
+    /// Appends the head of the request that looks a member up: is it there, and in which version? Of
+    /// a zadd's record (`zscore`) or a sadd's (`sismember`). The body, where there is one, is the
+    /// record's value (spec/replay.md, "What a ttl does" and "Asking before adding again").
+    pub fn compose_lookup(&self, record: &Record<'_>, head: &mut Vec<u8>) -> Composed {
         let start = head.len();
-        head.extend_from_slice(b"GET /hustdb/zscore?tb=");
+        let is_set = record.method == Method::Sadd;
+        head.extend_from_slice(if is_set {
+            b"POST /hustdb/sismember?tb=".as_slice()
+        } else {
+            b"GET /hustdb/zscore?tb="
+        });
         push_table(record.table, head);
-        if record.value.is_empty() {
+        if record.value.is_empty() && !is_set {
             head.extend_from_slice(b"&key=");
             push_key(record.key, head);
         }
         let body_bytes = record.value.len();
-        let target_bytes = self.finish(start, body_bytes > 0, body_bytes, head);
+        let target_bytes = self.finish(start, is_set || body_bytes > 0, body_bytes, head);
         Composed {
-            method: Method::Zadd,
+            method: record.method,
             expired: false,
             ttl: false,
             target_bytes,
@@ -220,23 +246,14 @@ impl Template {
     }
 }
 
-/// Seconds until the record expires: none where it never does, 0 where it has. Only of methods that carry a ttl.
-fn seconds_left(record: &Record<'_>, now_unix: u64) -> Option<u64> {
-    let carries = matches!(
-        record.method,
-        Method::Put | Method::Hset | Method::Sadd | Method::Zadd
-    );
-    (carries && record.expires_unix != 0)
-        .then(|| u64::from(record.expires_unix).saturating_sub(now_unix))
-}
-
-/// The delete that belongs to a method that writes (guarantees, G5).
-fn deleting(method: Method) -> Method {
+/// What a method that writes is replayed as once its time is over. A member of a set stays as it was:
+/// hustdb heeds no ttl for one that exists.
+fn expired_as(method: Method) -> Method {
     match method {
         Method::Put => Method::Del,
         Method::Hset => Method::Hdel,
-        Method::Sadd => Method::Srem,
-        Method::Zadd => Method::Zrem,
+        Method::Sadd if planted!(RemoveExpired) => Method::Srem,
+        Method::Zadd if planted!(RemoveExpired) => Method::Zrem,
         other => other,
     }
 }
@@ -268,7 +285,8 @@ mod tests {
     fn check(record: &Record<'_>, line: &str, body: bool) {
         let template = Template::new("127.0.0.1:9998", Some("dTpw"));
         let mut head = Vec::new();
-        let composed = template.compose(record, NOW, &mut head);
+        let lifetime = Lifetime::of(record, 0, NOW);
+        let composed = template.compose(record, lifetime, &mut head);
         let length = match (body, line.starts_with("POST")) {
             (true, _) => format!("Content-Length: {}\r\n", record.value.len()),
             (false, true) => "Content-Length: 0\r\n".into(),
@@ -410,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_deleted() {
+    fn a_value_that_expired_is_deleted_and_a_member_is_written_without_ttl() {
         for expires_unix in [1, 999, 1_000] {
             let expired = |method| Record {
                 expires_unix,
@@ -428,12 +446,12 @@ mod tests {
             );
             check(
                 &expired(Method::Sadd),
-                "POST /hustdb/srem?ver=5&tb=tb&is_dup=true",
+                "POST /hustdb/sadd?ver=5&tb=tb&is_dup=true",
                 true,
             );
             check(
                 &expired(Method::Zadd),
-                "GET /hustdb/zrem?ver=5&tb=tb&is_dup=true",
+                "GET /hustdb/zadd?ver=5&tb=tb&score=-12&opt=1&is_dup=true",
                 true,
             );
             check(
@@ -441,9 +459,21 @@ mod tests {
                     value: b"",
                     ..expired(Method::Zadd)
                 },
-                "GET /hustdb/zrem?ver=5&tb=tb&is_dup=true&key=k",
+                "GET /hustdb/zadd?ver=5&tb=tb&score=-12&opt=1&is_dup=true&key=k",
                 false,
             );
+        }
+    }
+
+    #[test]
+    fn opt_is_sent_as_it_is() {
+        for opt in [i8::MIN, -2, 0, 2, i8::MAX] {
+            let zadd = Record {
+                opt,
+                ..record(Method::Zadd)
+            };
+            let line = format!("GET /hustdb/zadd?ver=5&tb=tb&score=-12&opt={opt}&is_dup=true");
+            check(&zadd, &line, true);
         }
     }
 
@@ -466,26 +496,36 @@ mod tests {
         check(&key(b""), "GET /hustdb/del?key=&ver=5&is_dup=true", false);
     }
 
-    #[test]
-    fn the_question_before_adding_again_names_the_member_as_zadd_does() {
-        let template = Template::new("h:1", None);
+    fn check_lookup(record: &Record<'_>, expected: &str) {
         let mut head = Vec::new();
-        template.compose_question(&record(Method::Zadd), &mut head);
-        assert_eq!(
-            head,
-            b"GET /hustdb/zscore?tb=tb HTTP/1.1\r\nHost: h:1\r\nContent-Length: 1\r\n\r\n"
+        let composed = Template::new("h:1", None).compose_lookup(record, &mut head);
+        assert_eq!(String::from_utf8_lossy(&head), expected);
+        assert_eq!(composed.head_bytes, head.len());
+    }
+
+    #[test]
+    fn a_lookup_names_the_member_as_the_write_does() {
+        check_lookup(
+            &record(Method::Zadd),
+            "GET /hustdb/zscore?tb=tb HTTP/1.1\r\nHost: h:1\r\nContent-Length: 1\r\n\r\n",
         );
-        head.clear();
-        template.compose_question(
+        check_lookup(
             &Record {
                 value: b"",
                 ..record(Method::Zadd)
             },
-            &mut head,
+            "GET /hustdb/zscore?tb=tb&key=k HTTP/1.1\r\nHost: h:1\r\n\r\n",
         );
-        assert_eq!(
-            head,
-            b"GET /hustdb/zscore?tb=tb&key=k HTTP/1.1\r\nHost: h:1\r\n\r\n"
+        check_lookup(
+            &record(Method::Sadd),
+            "POST /hustdb/sismember?tb=tb HTTP/1.1\r\nHost: h:1\r\nContent-Length: 1\r\n\r\n",
         );
+    }
+
+    #[test]
+    fn a_template_knows_its_backend() {
+        for credentials in [None, Some("dTpw")] {
+            assert_eq!(Template::new("h:1", credentials).backend(), "h:1");
+        }
     }
 }

@@ -156,8 +156,8 @@ settings! {
         "Connections, and so lanes, to each backend.";
     burst_bytes: usize = "4096", size(0, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
         "Bytes of whole requests in one send. 0 is one request a send. A backend reads 4096 at a time, and more can be mis-stored.";
-    head_bytes_max: usize = "4000", size(256, 4096), NeedsRestart, New,
-        "A request whose head has more bytes is rejected and not sent: a backend would mis-store it or crash.";
+    head_bytes_max: usize = "4096", size(256, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
+        "A request whose target ends behind this octet is rejected and not sent: a backend would mis-store it or crash.";
     requests_per_connection: u32 = "80000", count(1, HUSTDB_ANSWERS_PER_CONNECTION as u64 - 1), NeedsRestart, New,
         "Requests after which a connection is replaced. A backend closes it after 81,920 without saying so.";
     memory_budget: usize = "\"64MiB\"", size(MEMORY_BUDGET_MIN, 1 << 40), NeedsRestart, New,

@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(&*settings.credentials, "dTpw");
         let lane = settings.lane("127.0.0.1:9998");
         let mut head = Vec::new();
-        lane.template.compose_question(
+        lane.template.compose_lookup(
             &crate::binlog::Record {
                 method: crate::binlog::Method::Zadd,
                 version: 1,

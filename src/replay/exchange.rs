@@ -13,18 +13,24 @@ use crate::replay::held::{HeldBatches, HeldKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Replays a record.
-    Mutation,
-    /// Asks whether a zadd was applied before.
-    Question,
+    Write,
+    /// Asks what the backend has of a record's member.
+    Lookup,
     /// Asks something harmless, to see whether the backend is well.
     Health,
 }
 
+/// A request of a burst.
 #[derive(Clone, Debug)]
-struct Sent {
-    kind: Kind,
-    method: Method,
-    expired: bool,
+pub struct Sent {
+    /// What it is for.
+    pub kind: Kind,
+    /// The method that is sent, or for a lookup the record's.
+    pub method: Method,
+    /// Whether the record's time is over.
+    pub expired: bool,
+    /// The record's number in its lane.
+    pub record: u64,
     /// The request line, in bytes of the exchange.
     target: Range<usize>,
     /// Where the request ends.
@@ -74,7 +80,8 @@ impl Exchange {
         self.head.len() + self.body.map_or(0, |(_, _, bytes)| bytes as usize)
     }
 
-    /// Adds the request whose head was just appended. `value` is the body, it ends at `value_end` in the batch's chunk.
+    /// Adds the request whose head was just appended. `value` is the body, it ends at `value_end` in
+    /// the batch's chunk. `record` is the record's number in its lane.
     pub fn push(
         &mut self,
         kind: Kind,
@@ -82,6 +89,7 @@ impl Exchange {
         value: &[u8],
         batch: HeldKey,
         value_end: u32,
+        record: u64,
     ) {
         debug_assert!(
             self.body.is_none(),
@@ -98,6 +106,7 @@ impl Exchange {
             kind,
             method: composed.method,
             expired: composed.expired,
+            record,
             target: start..start + composed.target_bytes,
             end: self.bytes(),
         });
@@ -159,14 +168,13 @@ impl Exchange {
         self.answers == 0
     }
 
-    /// The request that the next answer is for: what for, the method sent, whether it is an expired record's.
+    /// The request that the next answer is for.
     ///
     /// # Panics
     /// Where all are answered.
     #[must_use]
-    pub fn next(&self) -> (Kind, Method, bool) {
-        let next = &self.requests[self.answers];
-        (next.kind, next.method, next.expired)
+    pub fn next(&self) -> &Sent {
+        &self.requests[self.answers]
     }
 
     /// Whether that request is sent to its end.

@@ -15,13 +15,16 @@
 //! **Order.** `pending` is the log's order. A burst is a prefix of it, sent whole requests at a time on a connection that
 //! has nothing outstanding; answers come in the same order and take records off the front. After trouble the connection
 //! is closed and the next burst starts at the front again: what is sent again is a suffix (guarantees, G2 and G3).
+//! Some records are looked up on the backend before they are written, several in a burst: see `lookup`.
 //!
 //! Nothing here makes a system call: a driver does what [`Step`] says, and tells what came of it.
 
 mod answers;
 mod blame;
 mod burst;
+mod complete;
 mod idle;
+mod lookup;
 mod raw_line;
 
 use std::collections::VecDeque;
@@ -41,8 +44,8 @@ use crate::status::counters::BackendCounters;
 
 use blame::Blame;
 use idle::ready;
+use lookup::Found;
 pub use raw_line::RawLine;
-use raw_line::line_of;
 
 /// How a lane speaks to its backend.
 #[derive(Clone, Debug)]
@@ -55,7 +58,7 @@ pub struct LaneSettings {
     pub lanes: u32,
     /// Bytes of one burst; 0: one request a send.
     pub burst_bytes: usize,
-    /// Bytes of a request's head; a longer one is rejected.
+    /// Octet by which a request's target has to end; where it ends later the record is rejected.
     pub head_bytes_max: usize,
     /// Answers after which a connection is retired.
     pub requests_per_connection: u32,
@@ -80,12 +83,18 @@ struct Pending {
     at: u32,
     bytes: u32,
     line: u32,
+    /// When its line was written, Unix seconds; 0 where that is not known.
+    written_unix: u32,
     /// Whether it may have been applied: it was sent before, here or by whoever fed it, and its answer never came.
     maybe_sent: bool,
     /// Whether it was sent here.
     sent: bool,
     /// It was the first of a burst that was lost with a connection that had been idle.
     lost_idle: bool,
+    /// What the backend was found to have of it on this connection, unless it was written since.
+    found: Option<Found>,
+    /// How it is completed once it comes to the front: nothing is to be sent.
+    done: Option<Settlement>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +188,10 @@ pub struct Lane {
     /// Failures in a row, of whatever record: the exponent of the delay.
     failures: u32,
     blame: Blame,
-    /// The backend was asked on this connection: the zadd at the front is not applied.
-    cleared: bool,
+    /// Records that were completed or rejected, so the number of the one at the front.
+    completed: u64,
+    /// Whether a lookup was answered on this connection.
+    has_findings: bool,
 }
 
 impl Lane {
@@ -200,7 +211,8 @@ impl Lane {
             idle_before: Duration::ZERO,
             failures: 0,
             blame: Blame::default(),
-            cleared: false,
+            completed: 0,
+            has_findings: false,
         }
     }
 
@@ -217,9 +229,12 @@ impl Lane {
             at: fed.at,
             bytes: fed.bytes,
             line: fed.line,
+            written_unix: fed.written_unix,
             maybe_sent: fed.maybe_sent,
             sent: false,
             lost_idle: false,
+            found: None,
+            done: None,
         });
         let waiting = self.pending.len() - self.exchange.unanswered();
         if planted!(SwapRecords) && waiting > 1 {
@@ -305,7 +320,7 @@ impl Lane {
                 Step::Close
             }
             State::Ready { .. } if !cx.sending || self.pending.is_empty() => Step::Rest,
-            State::Ready { .. } if self.answers >= cx.settings.requests_per_connection => {
+            State::Ready { .. } if self.answers_left(cx.settings) == 0 => {
                 self.disconnect(State::Idle);
                 Step::Close
             }
@@ -459,48 +474,16 @@ impl Lane {
             "only a busy lane has a part of an answer"
         );
         assert!(
-            !self.cleared || !self.pending.is_empty(),
-            "only a record can be cleared"
+            self.has_findings || self.pending.iter().take(8).all(|it| it.found.is_none()),
+            "what was found is of this connection"
         );
     }
 
-    fn settle_front<S: Sink>(
-        &mut self,
-        settlement: Settlement,
-        expired: bool,
-        cx: &mut LaneContext<'_, S>,
-    ) {
-        let front = self.pending[0];
-        if expired {
-            cx.counters.expired.add(1);
-        }
-        cx.sink.settle(cx.held, front.batch, front.line, settlement);
-        self.pop_front(cx);
-    }
-
-    fn reject_front<S: Sink>(
-        &mut self,
-        reason: &'static str,
-        detail: String,
-        cx: &mut LaneContext<'_, S>,
-    ) {
-        let front = self.pending[0];
-        let raw = line_of(cx.held, front);
-        cx.sink
-            .reject(cx.held, front.batch, front.line, reason, detail, raw);
-        self.pop_front(cx);
-    }
-
-    fn pop_front<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) {
-        let front = self
-            .pending
-            .pop_front()
-            .expect("a settled record was waiting");
-        self.blame.forget(cx.held, front);
-        self.cleared = false;
-        if let Some(chunk) = cx.held.let_go(front.batch) {
-            cx.sink.release(chunk);
-        }
+    /// Answers that this connection may still give. Two at least in all: what a lookup has found is
+    /// lost with its connection, so its write goes on the same one.
+    fn answers_left(&self, settings: &LaneSettings) -> usize {
+        let answers = settings.requests_per_connection.max(2);
+        answers.saturating_sub(self.answers) as usize
     }
 
     /// Something went wrong: close, wait, start at the front again. A record that has failed `attempts_max` times while the
@@ -520,12 +503,16 @@ impl Lane {
         }
         let is_record = was_busy && trouble != Trouble::Refused && !self.is_asking_health();
         let is_witness = self.has_witness();
-        let mut record = is_record.then(|| self.failed_front(cx)).flatten();
-        if is_record {
-            self.note_failed_witness(cx);
-        }
+        let failed_at = if is_record { self.due_at() } else { 0 };
+        let mut record = is_record.then(|| self.failed(failed_at, cx)).flatten();
         self.failures = self.failures.saturating_add(1);
         self.window.halve();
+        if failed_at > 0 {
+            // A lookup ahead of its turn. Whose fault that is shows when it is at the front, alone.
+            self.window = Window::default();
+        } else if is_record {
+            self.note_failed_witness(cx);
+        }
         // A witness that is answered ends the lane's failures, not the record's: its next try is no sooner for that.
         let failures = self.failures.max(self.blame.failures().saturating_add(1));
         self.disconnect(State::Waiting {
@@ -533,6 +520,7 @@ impl Lane {
         });
         if let Some(record) = &mut record
             && !is_witness
+            && failed_at == 0
         {
             record.others_answered = self.count_failure(&trouble, cx);
         }
@@ -544,7 +532,9 @@ impl Lane {
         self.state = state;
         self.exchange.clear();
         self.received.clear();
-        self.cleared = false;
         self.dismiss_witness();
+        if std::mem::take(&mut self.has_findings) {
+            self.pending.iter_mut().for_each(|it| it.found = None);
+        }
     }
 }

@@ -53,8 +53,6 @@ pub struct BackendCounters {
     _feeder: CacheLine,
     /// Records read from logs. Counts a record once, across restarts too.
     pub processed: Counter,
-    /// Records whose request target is longer than what the backend reads at once.
-    pub long_targets: Counter,
     /// Bytes in the logs that haven't been read yet. A gauge.
     pub unread_bytes: Counter,
     /// Log files that exist. A gauge.
@@ -69,10 +67,15 @@ pub struct BackendCounters {
     pub answers: Counter,
     /// Records sent again after a failure.
     pub resent: Counter,
-    /// Questions for a score (`zscore`): before a zadd was sent again, or whether the backend is well.
+    /// Lookups (`zscore`, `sismember`): before a zadd that may be applied and a set's member whose time
+    /// to live has passed, or whether the backend is well.
     pub asked: Counter,
-    /// Records replayed as deletes since their time to live had passed.
+    /// Records replayed as their time to live, which has passed, asks for.
     pub expired: Counter,
+    /// Records with a time to live whose line does not tell when it was written.
+    pub ttl_unclear: Counter,
+    /// Records whose request line is longer than one segment of the connection.
+    pub long_targets: Counter,
     /// Open connections to the backend, those being made among them. A gauge.
     pub connections_open: Counter,
     /// Connections that were made.
@@ -89,7 +92,7 @@ pub struct BackendCounters {
     pub applied: Counter,
     /// Of the settled: the backend had a newer version.
     pub superseded: Counter,
-    /// Of the settled: deletes of what wasn't there.
+    /// Of the settled: deletes of what wasn't there, and writes of a set's member that has expired there.
     pub absent: Counter,
     /// Of the settled: set aside in `rejected.jsonl`, whatever became of them there.
     pub rejected: Counter,
@@ -190,15 +193,17 @@ pub struct Counts {
     pub absent: u64,
     /// Records set aside.
     pub rejected: u64,
-    /// Records replayed as deletes since their time had passed.
+    /// Records replayed after their time had passed.
     pub expired: u64,
+    /// Records with a time to live whose line does not tell when it was written.
+    pub ttl_unclear: u64,
     /// Records sent again.
     pub resent: u64,
-    /// Questions for a score.
+    /// Lookups.
     pub asked: u64,
     /// Answers that settled a record or set it aside.
     pub answers: u64,
-    /// Records with a target longer than one read of the backend.
+    /// Records with a request line longer than one segment of the connection.
     pub long_targets: u64,
     /// Bytes of log not read yet.
     pub unread_bytes: u64,
@@ -251,6 +256,7 @@ impl BackendCounters {
             absent: self.absent.load(),
             rejected: self.rejected.load(),
             expired: self.expired.load(),
+            ttl_unclear: self.ttl_unclear.load(),
             resent: self.resent.load(),
             asked: self.asked.load(),
             answers: self.answers.load(),
@@ -346,6 +352,7 @@ mod tests {
             ("absent", &counters.absent),
             ("rejected", &counters.rejected),
             ("expired", &counters.expired),
+            ("ttl_unclear", &counters.ttl_unclear),
             ("resent", &counters.resent),
             ("asked", &counters.asked),
             ("answers", &counters.answers),

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use crate::binlog::Record;
-use crate::binlog::request::Template;
+use crate::binlog::request::{Composed, Template};
+use crate::binlog::{Lifetime, Record, record};
 use crate::standin::store::Store;
 use crate::standin::{Contents, Method, Request};
 
@@ -16,12 +16,13 @@ pub struct Replayed {
     store: Store,
     template: Template,
     head: Vec<u8>,
-    /// Requests with a longer head are rejected, not sent.
+    /// Requests whose target ends behind this octet are rejected, not sent.
     head_bytes_max: usize,
 }
 
 impl Replayed {
-    /// An empty backend of this name; requests whose head has more bytes don't reach it.
+    /// An empty backend of this name; requests whose target ends behind octet
+    /// `head_bytes_max` don't reach it.
     #[must_use]
     pub fn new(backend: &str, head_bytes_max: usize) -> Self {
         Self {
@@ -32,18 +33,35 @@ impl Replayed {
         }
     }
 
-    /// Replays one record at `now_unix` (seconds). Whatever the backend says to it, it is done. False where it may not be sent.
-    pub fn apply(&mut self, record: &Record<'_>, now_unix: u64) -> bool {
+    /// Replays one record, whose line was written at `written_unix` (0: nobody knows), at `now_unix`
+    /// (seconds). Whatever the backend says to it, it is done. False where it may not be sent.
+    pub fn apply(&mut self, record: &Record<'_>, written_unix: u32, now_unix: u64) -> bool {
         self.head.clear();
-        let composed = self.template.compose(record, now_unix, &mut self.head);
-        if composed.head_bytes > self.head_bytes_max {
+        let lifetime = Lifetime::of(record, written_unix, now_unix);
+        let composed = self.template.compose(record, lifetime, &mut self.head);
+        if composed.target_end() > self.head_bytes_max {
             return false;
         }
+        let is_member = matches!(record.method, record::Method::Sadd | record::Method::Zadd);
+        if lifetime == Lifetime::Expired && is_member {
+            self.head.clear();
+            let lookup = self.template.compose_lookup(record, &mut self.head);
+            if self.send(record, &lookup, now_unix) != 200 {
+                return true;
+            }
+            self.head.clear();
+            self.template.compose(record, lifetime, &mut self.head);
+        }
+        self.send(record, &composed, now_unix);
+        true
+    }
+
+    /// Sends what was composed. Gives the answer's status.
+    fn send(&mut self, record: &Record<'_>, composed: &Composed, now_unix: u64) -> u16 {
         let (method, target) = request_line(&self.head);
         let body = &record.value[..composed.body_bytes];
         let request = Request::new(method, &self.head[target], body);
-        self.store.apply(&request, now_unix);
-        true
+        self.store.apply(&request, now_unix).status
     }
 
     /// What the backend holds at `now_unix` (seconds).

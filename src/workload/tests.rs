@@ -14,7 +14,7 @@ const NOW: u64 = 1_795_365_584;
 fn check(workload: &Workload) -> Vec<Vec<u8>> {
     let logs = tempfile::tempdir().unwrap();
     let written = workload.write(logs.path(), "h:1").unwrap();
-    let mut replayed = Replayed::new("h:1", 4000);
+    let mut replayed = Replayed::new("h:1", 4096);
     let mut lines = Vec::new();
     for file in &written.files {
         let text = fs::read(file).unwrap();
@@ -25,7 +25,7 @@ fn check(workload: &Workload) -> Vec<Vec<u8>> {
         );
     }
     for line in &lines {
-        with_record(line, |record| assert!(replayed.apply(record, NOW)));
+        with_record(line, |record| assert!(replayed.apply(record, 0, NOW)));
     }
     assert_eq!(lines.len() as u64, workload.records);
     assert_eq!(

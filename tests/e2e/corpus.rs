@@ -14,8 +14,6 @@ use serde::Deserialize;
 
 use crate::harness::{Home, assert_holds, now_unix, standin};
 
-/// Above this many seconds hustdb takes a time to live for none; HA writes it to the log as an expiry all the same.
-const TTL_MAX_S: u64 = 2_592_000;
 /// Bodies above this many bytes are not in the manifest.
 const BODY_SHOWN_MAX: usize = 2048;
 
@@ -120,19 +118,12 @@ impl Asked {
     fn live<'a>(&self, target: &'a str, body: &'a [u8]) -> Request<'a> {
         Request::new(Method::Get, target.as_bytes(), body)
     }
-
-    fn ttl(&self) -> u64 {
-        let (_, ttl) = self.url.split_once("ttl=").unwrap_or(("", "0"));
-        ttl.parse().unwrap()
-    }
 }
 
 /// The master that took all writes live, each at its time.
 #[derive(Default)]
 struct Healthy {
     store: Store,
-    /// Decoded keys whose expiry the log tells and hustdb forgets, with that expiry.
-    forgotten: Vec<(Vec<u8>, u64)>,
 }
 
 impl Healthy {
@@ -142,27 +133,14 @@ impl Healthy {
         assert_eq!(answer.status, 200, "{}", asked.url);
         let version = answer.version.map(|version| version.to_string());
         assert_eq!(version.as_ref(), Some(&asked.version), "{}", asked.url);
-        if asked.ttl() > TTL_MAX_S {
-            let (_, key) = asked.url.split_once("key=").unwrap();
-            let key = key.split('&').next().unwrap();
-            self.forgotten
-                .push((key.into(), asked.unix() + asked.ttl()));
-        }
     }
 
-    /// The stand-in holds what this master holds; but a write whose time to live was too long for hustdb has an end when it is replayed.
+    /// The stand-in holds what this master holds, writes whose time to live was too long for hustdb among
+    /// it.
     fn assert_same(&self, standin: &Standin) {
         let now = now_unix();
         let mut expected: Contents = self.store.contents(now);
         assert!(expected.len() > 1000);
-        for (key, expires_unix) in &self.forgotten {
-            let stored = expected
-                .iter_mut()
-                .find(|(item, _)| item.key == *key)
-                .map(|(_, stored)| stored)
-                .unwrap();
-            stored.expires_unix = *expires_unix;
-        }
         expected.retain(|_, stored| stored.expires_unix == 0 || stored.expires_unix > now);
         assert_holds(standin, &expected);
     }

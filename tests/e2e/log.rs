@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hustdbsync::binlog::{Method, Record, line};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// zlog's, with its default format.
 pub(crate) const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
@@ -93,8 +95,20 @@ pub(crate) fn put<'a>(key: &'a str, version: u32, value: &'a str) -> Record<'a> 
 
 /// A record's line, with its newline.
 pub(crate) fn line_of(record: &Record<'_>) -> Vec<u8> {
+    line_with(PREFIX, record)
+}
+
+/// The line of a record that was written at this time, as zlog writes it.
+pub(crate) fn line_at(unix: u64, record: &Record<'_>) -> Vec<u8> {
+    let time = Timestamp::from_second(i64::try_from(unix).unwrap()).unwrap();
+    let local = time.to_zoned(TimeZone::system());
+    let prefix = local.strftime("[%Y-%m-%d %H:%M:%S] [DEBUG] | ");
+    line_with(prefix.to_string().as_bytes(), record)
+}
+
+fn line_with(prefix: &[u8], record: &Record<'_>) -> Vec<u8> {
     let (mut bytes, mut text) = (Vec::new(), Vec::new());
     record.encode(&mut bytes);
-    line::encode(PREFIX, &bytes, &mut text);
+    line::encode(prefix, &bytes, &mut text);
     text
 }

@@ -101,7 +101,7 @@ fn records_that_the_backend_refuses() {
         "bad_request",
     );
     // HA did not keep a value that came in the query.
-    check(&line_of(&put("k", 1, "")), "not_found");
+    check(&line_of(&put("k", 1, "")), "value_not_kept");
     // What belongs to an older hustdb has no place in this one.
     check(
         &line_of(&Record {

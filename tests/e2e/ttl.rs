@@ -1,4 +1,4 @@
-//! Times to live: what has expired is deleted, and a backend that has just started is waited for.
+//! Times to live: what has expired, what never does, and a backend that has just started is waited for.
 
 use std::time::Duration;
 
@@ -6,18 +6,20 @@ use hustdbsync::binlog::{Method, Record};
 use hustdbsync::standin::{Method as Http, Options, Request};
 
 use crate::harness::{Home, eventually, now_unix, standin, standin_with, value, values};
-use crate::log::put;
+use crate::log::{line_at, put};
 
-fn expiring(record: Record<'_>, seconds: i64) -> Record<'_> {
-    let unix = i64::try_from(now_unix()).unwrap() + seconds;
-    Record {
-        expires_unix: u32::try_from(unix).unwrap(),
+/// The line of a record that a client wrote so many seconds ago, with this ttl.
+fn line(record: Record<'_>, seconds_ago: u64, ttl: u32) -> Vec<u8> {
+    let unix = now_unix() - seconds_ago;
+    let record = Record {
+        expires_unix: u32::try_from(unix).unwrap().wrapping_add(ttl),
         ..record
-    }
+    };
+    line_at(unix, &record)
 }
 
 #[test]
-fn an_expired_write_deletes_the_older_value() {
+fn an_expired_value_is_deleted_and_a_member_written_where_it_exists() {
     let (home, standin) = (Home::new(), standin());
     for (target, body) in [
         ("/hustdb/put?key=k", "stale"),
@@ -30,35 +32,76 @@ fn an_expired_write_deletes_the_older_value() {
     }
     assert_eq!(standin.contents().len(), 4);
     let log = home.log(&standin.name());
-    let write = |method, table| Record {
+    let write = |method, table, key, score| Record {
         method,
         table,
-        ..put("k", 2, "k")
+        score,
+        ..put(key, 2, key)
     };
-    for (method, table) in [
-        (Method::Put, &b""[..]),
-        (Method::Hset, b"h"),
-        (Method::Sadd, b"s"),
-        (Method::Zadd, b"z"),
+    for record in [
+        write(Method::Put, &b""[..], "k", 0),
+        write(Method::Hset, b"h", "k", 0),
+        write(Method::Sadd, b"s", "k", 0),
+        write(Method::Zadd, b"z", "k", 7),
+        write(Method::Sadd, b"s", "absent", 0),
+        write(Method::Zadd, b"z", "absent", 0),
+        write(Method::Zadd, b"no_such_table", "absent", 0),
     ] {
-        log.record(&expiring(write(method, table), -100));
+        log.raw(line(record, 200, 100));
     }
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 4);
-    assert_eq!((backend.counts.expired, backend.counts.rejected), (4, 0));
+    let backend = server.wait_settled(&standin.name(), 7);
+    assert_eq!((backend.counts.expired, backend.counts.rejected), (7, 0));
+    assert_eq!(backend.counts.asked, 5);
+    let contents = standin.contents();
+    let members: Vec<_> = contents
+        .iter()
+        .map(|(item, stored)| (&item.table[..], &item.key[..], stored.version))
+        .collect();
+    assert_eq!(members, [(&b"s"[..], &b"k"[..], 2), (b"z", b"k", 2)]);
+}
+
+#[test]
+fn a_ttl_that_hustdb_takes_for_none_gets_no_end() {
+    let (home, standin) = (Home::new(), standin());
+    let log = home.log(&standin.name());
+    for (key, ttl) in [("a", 2_592_010), ("b", u32::MAX), ("c", u32::MAX - 300)] {
+        log.raw(line(put(key, 1, "v"), 200, ttl));
+    }
+    let server = home.start();
+    let backend = server.wait_settled(&standin.name(), 3);
+    assert_eq!((backend.counts.applied, backend.counts.ttl_unclear), (3, 0));
+    let contents = standin.contents();
+    assert!(contents.values().all(|stored| stored.expires_unix == 0));
+}
+
+#[test]
+fn a_ttl_whose_line_tells_no_time_is_taken_as_it_is_and_counted() {
+    let (home, standin) = (Home::new(), standin());
+    let record = Record {
+        expires_unix: u32::try_from(now_unix()).unwrap() - 1,
+        ..put("k", 1, "v")
+    };
+    let line = line_at(now_unix(), &record);
+    home.log(&standin.name())
+        .raw([b"other ", &line[..]].concat());
+    let server = home.start();
+    let backend = server.wait_settled(&standin.name(), 1);
+    assert_eq!((backend.counts.expired, backend.counts.ttl_unclear), (1, 1));
     assert!(standin.contents().is_empty());
 }
 
 #[test]
 fn a_write_that_has_time_left_lives_as_long_as_the_log_says() {
     let (home, standin) = (Home::new(), standin());
-    let record = expiring(put("k", 1, "v"), 5000);
-    home.log(&standin.name()).record(&record);
+    let ends = now_unix() + 5000;
+    home.log(&standin.name())
+        .raw(line(put("k", 1, "v"), 0, 5000));
     let server = home.start();
     server.wait_settled(&standin.name(), 1);
     let contents = standin.contents();
     let stored = contents.values().next().unwrap();
-    assert!(stored.expires_unix.abs_diff(u64::from(record.expires_unix)) <= 5);
+    assert!(stored.expires_unix.abs_diff(ends) <= 5);
 }
 
 #[test]
@@ -69,7 +112,7 @@ fn a_backend_whose_clock_stands_at_zero_gets_no_write_with_a_ttl_and_all_others(
     });
     let home = Home::new().with("sync.ttl_hold", "3s");
     let log = home.log(&standin.name());
-    log.record(&expiring(put("short", 1, "v"), 5000));
+    log.raw(line(put("short", 1, "v"), 0, 5000));
     for key in 0..40 {
         log.put(&format!("k{key}"), 1, "v");
     }
@@ -93,11 +136,11 @@ fn a_backend_that_starts_again_is_held_again() {
     let home = Home::new().with("sync.ttl_hold", "3s");
     let log = home.log(&standin.name());
     let server = home.start();
-    log.record(&expiring(put("a", 1, "v"), 5000));
+    log.raw(line(put("a", 1, "v"), 0, 5000));
     server.wait_settled(&standin.name(), 1);
     standin.kill().unwrap();
     server.wait_for_state(&standin.name(), "down");
-    log.record(&expiring(put("b", 1, "v"), 5000));
+    log.raw(line(put("b", 1, "v"), 0, 5000));
     standin.restart().unwrap();
     server.wait_settled(&standin.name(), 2);
     assert_eq!(value(&standin, "b").as_deref(), Some("v"));

@@ -141,6 +141,10 @@ impl Service<'_> {
                 .counters
                 .handle_question(call.key, stored);
         }
+        let is_lookup = matches!(verb, Verb::Sismember | Verb::Zscore);
+        if is_lookup && answer.status != 200 {
+            self.backend.oracle.handle_missing(&call, self.unix);
+        }
         if let Some(talk) = &mut self.backend.talk {
             talk.push(format!(
                 "{:?} {}/{} ver {} ttl {} score {} opt {}: {} {effect:?}",

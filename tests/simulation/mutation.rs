@@ -13,6 +13,10 @@ pub(crate) const COUNTERS: &[u8] = b"counters";
 
 /// A long time to live outlasts every run.
 const TTL_LONG_S: u32 = 1_000_000;
+/// From here on hustdb takes a time to live for none.
+const TTL_HEEDED_ABOVE_S: u32 = 2_592_001;
+/// Some of those: just above, and a client's -1 and -12.
+const TTLS_UNLIMITED: [u32; 4] = [2_592_002, 31 * 86_400, u32::MAX, u32::MAX - 11];
 
 /// One mutation, once the healthy master has taken it.
 #[derive(Clone, Debug)]
@@ -57,10 +61,19 @@ impl Mutation {
         }
     }
 
-    pub(crate) fn expires_unix(&self) -> u32 {
+    /// As HA logs it.
+    fn expires_unix(&self) -> u32 {
         match self.ttl {
             0 => 0,
-            ttl => u32::try_from(self.unix).unwrap_or(0) + ttl,
+            ttl => u32::try_from(self.unix).unwrap_or(0).wrapping_add(ttl),
+        }
+    }
+
+    /// When hustdb ends it, Unix seconds; 0: never.
+    pub(crate) fn ends_unix(&self) -> u64 {
+        match self.ttl {
+            0 | TTL_HEEDED_ABOVE_S.. => 0,
+            ttl => self.unix + u64::from(ttl),
         }
     }
 
@@ -119,6 +132,8 @@ pub(crate) struct Healthy {
     values: u64,
     /// Keys of those that soon expire, so far.
     mayflies: u64,
+    /// Those with a long time to live, so far.
+    long_lived: usize,
     /// Lines of a key of their own, so far.
     alone: u64,
     /// Records that fail for ever, so far.
@@ -138,6 +153,7 @@ impl Healthy {
             resting: std::collections::BTreeMap::new(),
             values: 0,
             mayflies: 0,
+            long_lived: 0,
             alone: 0,
             poisons: 0,
             poison_kind,
@@ -233,7 +249,7 @@ impl Healthy {
         if !matches!(effect, Effect::Applied { .. }) {
             return None;
         }
-        if mutation.ttl != 0 && mutation.ttl != TTL_LONG_S {
+        if (1..=TTL_SHORT_MAX_S).contains(&mutation.ttl) {
             let until = unix + u64::from(mutation.ttl) + TTL_REST_S;
             self.resting.insert(item.clone(), until);
         }
@@ -286,10 +302,18 @@ impl Healthy {
         }
         let may_expire = matches!(method, Put | Hset | Sadd) || (method == Zadd && mayfly);
         if may_expire && random.u32(..12) == 0 {
-            mutation.ttl = TTL_LONG_S;
+            self.long_lived += 1;
+            mutation.ttl = match self.long_lived % 8 {
+                4.. => TTLS_UNLIMITED[self.long_lived % 4],
+                _ => TTL_LONG_S,
+            };
         }
         if may_expire && mayfly && random.bool() {
             mutation.ttl = random.u32(1..=TTL_SHORT_MAX_S);
+            self.mayflies += 1;
+        } else if mayfly && method == Zadd {
+            // A score that gets a time to live later ends on the healthy master, and no replay can
+            // tell. A set's member heeds none: the next one may be this one.
             self.mayflies += 1;
         }
         mutation

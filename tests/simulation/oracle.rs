@@ -81,6 +81,8 @@ struct Operation {
     arrived: bool,
     /// Somebody took its line away: it may come, and come again, or not.
     lost: bool,
+    /// Its time was over, and a lookup found no member: it need not come.
+    gone: bool,
 }
 
 impl Operation {
@@ -97,12 +99,22 @@ impl Operation {
                 || (self.value == call.value
                     && self.score == call.score
                     && self.opt == call.opt
-                    && (self.expires_unix != 0) == (call.ttl != 0)));
+                    && ((self.expires_unix != 0) == (call.ttl != 0)
+                        || (self.is_member() && self.has_expired(unix)))));
         // Before its time it is nobody's delete: one of the same version is another operation.
-        let expired = (1..=unix).contains(&self.expires_unix)
-            && deleting(self.verb) == call.verb
+        let expired = self.has_expired(unix)
+            && deleting(self.verb) == Some(call.verb)
             && self.version == call.ver;
         as_written || expired
+    }
+
+    fn has_expired(&self, unix: u64) -> bool {
+        (1..=unix).contains(&self.expires_unix)
+    }
+
+    /// Adds a member of a set.
+    fn is_member(&self) -> bool {
+        matches!(self.verb, Verb::Sadd | Verb::Zadd)
     }
 }
 
@@ -120,13 +132,12 @@ fn verb(method: Method) -> Verb {
     }
 }
 
-fn deleting(verb: Verb) -> Verb {
+/// The delete that stands for this verb when its time is over.
+fn deleting(verb: Verb) -> Option<Verb> {
     match verb {
-        Verb::Put => Verb::Del,
-        Verb::Hset => Verb::Hdel,
-        Verb::Sadd => Verb::Srem,
-        Verb::Zadd => Verb::Zrem,
-        other => other,
+        Verb::Put => Some(Verb::Del),
+        Verb::Hset => Some(Verb::Hdel),
+        _ => None,
     }
 }
 
@@ -158,7 +169,7 @@ impl History {
     fn has_arrived(&self, operation: usize) -> bool {
         if self.is_free {
             let operation = &self.operations[operation];
-            return operation.arrived || operation.adds_up();
+            return operation.arrived || operation.gone || operation.adds_up();
         }
         let mut not_seen = self.arrived.min(operation + 1)..=operation;
         not_seen.all(|at| self.may_be_left_out(&self.operations[at]))
@@ -185,7 +196,7 @@ impl History {
 
     /// One whose line was taken away is not made again where a suffix begins before it.
     fn is_done(operation: &Operation) -> bool {
-        operation.adds_up() && operation.arrived && !operation.lost
+        operation.gone || (operation.adds_up() && operation.arrived && !operation.lost)
     }
 }
 
@@ -301,9 +312,10 @@ impl Oracle {
             },
             score: if is_zadd { mutation.score } else { 0 },
             opt: if is_zadd { i32::from(mutation.opt) } else { 0 },
-            expires_unix: u64::from(mutation.expires_unix()),
+            expires_unix: mutation.ends_unix(),
             arrived: false,
             lost: false,
+            gone: false,
         });
         history.operations.len() - 1
     }
@@ -364,6 +376,25 @@ impl Oracle {
         history.operations[last].arrived = true;
         history.arrived = history.arrived.max(last + 1);
         history.at = at;
+    }
+
+    /// A member was looked up, and is not there: G5.
+    pub(crate) fn handle_missing(&mut self, call: &Call<'_>, unix: u64) {
+        let item = Item {
+            space: call.verb.space(),
+            table: call.table.to_vec(),
+            key: call.key.to_vec(),
+        };
+        let Some(history) = self.histories.get_mut(&item) else {
+            return;
+        };
+        let due = match history.is_free {
+            true => 0..history.operations.len(),
+            false => history.next()..(history.reach() + 1).min(history.operations.len()),
+        };
+        for operation in &mut history.operations[due] {
+            operation.gone |= operation.is_member() && operation.has_expired(unix);
+        }
     }
 
     /// A log has been deleted: G1, G9, G10.

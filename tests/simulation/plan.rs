@@ -178,7 +178,7 @@ impl Plan {
                 outcomes: Outcomes::default(),
                 lanes,
                 burst_bytes: [0, 700, 4096, 4096][random.usize(..4)],
-                head_bytes_max: 4000,
+                head_bytes_max: 4096,
                 requests_per_connection: [3, 50, 80_000][random.usize(..3)],
                 // A record that is set aside since it failed so often would be missing on the backend: not asked for here.
                 attempts_max: u32::MAX,

@@ -11,6 +11,9 @@ use crate::oracle::Line;
 use crate::server::FEEDER;
 use crate::world::{Event, World};
 
+/// A prefix that tells this reader no time.
+const PREFIX_WITHOUT_TIME: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
+
 /// A line's prefix, as long as HA's own. Its time is in Unix seconds: no zone has to be known.
 fn prefix(unix: u64) -> Vec<u8> {
     format!("[{unix:019}] [DEBUG] | ").into_bytes()
@@ -20,6 +23,16 @@ fn prefix(unix: u64) -> Vec<u8> {
 pub(crate) fn written_unix(line: &[u8]) -> Option<u64> {
     let digits = line.strip_prefix(b"[")?.get(..19)?;
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// What stands before a mutation's record. Where the expiry tells what is needed, it may be of a form
+/// that nobody can read.
+fn prefix_of(mutation: &Mutation, operation: usize) -> Vec<u8> {
+    let is_told = mutation.ends_unix() == u64::from(mutation.record().expires_unix);
+    if is_told && operation.is_multiple_of(4) {
+        return PREFIX_WITHOUT_TIME.to_vec();
+    }
+    prefix(mutation.unix)
 }
 
 /// The chance of a record that always fails, in thousandths of the lines.
@@ -126,7 +139,7 @@ impl World {
     /// The line of a mutation.
     fn good_line(&mut self, place: usize, mutation: &Mutation) -> (Vec<u8>, Line) {
         let operation = self.backends[place].oracle.expect(mutation);
-        let text = bad_lines::encoded(&prefix(mutation.unix), &mutation.record());
+        let text = bad_lines::encoded(&prefix_of(mutation, operation), &mutation.record());
         if self.trace.prints() {
             println!(
                 "             {place}: {:?} {}/{} ver {} ttl {} score {} opt {} is taken",

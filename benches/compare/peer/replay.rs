@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http_body_util::{BodyExt, Full};
 use hustdbsync::binlog::request::Template;
-use hustdbsync::binlog::{Record, key};
+use hustdbsync::binlog::{Lifetime, Record, key};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
@@ -155,7 +155,8 @@ impl Lane {
     fn request(&self, bytes: &Bytes) -> Outcome<Request<Full<Bytes>>> {
         let record = Record::parse_checked(bytes);
         let mut head = Vec::with_capacity(128);
-        let composed = self.template.compose(&record, self.now_unix, &mut head);
+        let lifetime = Lifetime::of(&record, 0, self.now_unix);
+        let composed = self.template.compose(&record, lifetime, &mut head);
         let (method, start) = if head.starts_with(b"POST ") {
             (Method::POST, 5)
         } else {

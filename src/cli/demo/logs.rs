@@ -12,11 +12,13 @@ use crate::binlog::Record;
 use crate::binlog::line::decode_in_place;
 use crate::cli::Failure;
 use crate::cli::lines::Lines;
+use crate::engine::written::written_unix;
+use crate::limits::HUSTDB_READ_BYTES;
 use crate::standin::{Contents, Standin};
 use crate::workload::{Replayed, Workload, Written};
 
 /// A request with a longer head is rejected and not sent; the configuration's default, which the demo leaves alone.
-const HEAD_BYTES_MAX: usize = 4000;
+const HEAD_BYTES_MAX: usize = HUSTDB_READ_BYTES;
 
 /// Where the logs come from.
 pub(super) enum Source {
@@ -222,9 +224,12 @@ fn copy(
             bytes += line.log_bytes;
             let record = line.text.and_then(|text| {
                 let range = decode_in_place(text).ok()?;
-                Record::parse(&text[range]).ok()
+                let written = written_unix(&text[..range.start]).unwrap_or(0);
+                let record = Record::parse(&text[range]).ok()?;
+                Some((record, u32::try_from(written).unwrap_or(0)))
             });
-            let sent = record.is_some_and(|record| replayed.apply(&record, now_unix));
+            let sent =
+                record.is_some_and(|(record, written)| replayed.apply(&record, written, now_unix));
             faulty += u64::from(!sent);
         }
     }

@@ -85,7 +85,7 @@ fn the_defaults_are_those_of_the_specification() {
         checklog_interval: Duration::from_millis(60_000),
         connections_per_backend: 16,
         burst_bytes: 4096,
-        head_bytes_max: 4000,
+        head_bytes_max: 4096,
         requests_per_connection: 80_000,
         memory_budget: 64 * 1024 * 1024,
         in_flight_per_backend: 65_536,

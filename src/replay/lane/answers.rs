@@ -1,10 +1,10 @@
-//! What comes back: answers, each for the record at the front.
+//! What comes back: answers, in the order of the requests.
 
+use super::lookup::{Lookup, judge_lookup};
 use super::{Lane, LaneContext, Sink, State, Step, ready};
-use crate::binlog::Record;
+use crate::binlog::{Method, Record};
 use crate::http::response::{self, Parsed, Response};
 use crate::replay::exchange::Kind;
-use crate::replay::held::HeldBatches;
 use crate::replay::messages::Trouble;
 use crate::replay::outcome::{Settlement, Verdict};
 
@@ -71,7 +71,8 @@ impl Lane {
         Ok(Step::Close)
     }
 
-    /// One answer, to the record at the front. Gives how many records it ended: one, or none where it answers a question.
+    /// One answer, to the request that is due. Gives how many records it ended: none where it answers
+    /// a lookup after which the record is to be written.
     fn take_answer<S: Sink>(
         &mut self,
         response: &Response,
@@ -82,41 +83,14 @@ impl Lane {
                 "an answer to a request that is not sent yet".into(),
             ));
         }
-        let (kind, method, expired) = self.exchange.next();
-        let verdict = match kind {
-            Kind::Question => self.judge_stored(response, cx.held),
-            Kind::Health => judge_health(response),
-            Kind::Mutation => cx.settings.outcomes.judge(method, response),
-        };
         let waited = self.pending.len();
-        match (kind, verdict) {
-            (_, Verdict::Refused) => return Err(Trouble::Refused),
-            (_, Verdict::Trouble) | (Kind::Question | Kind::Health, Verdict::Reject(_)) => {
-                return Err(Trouble::Answer(describe(response)));
-            }
-            (Kind::Mutation, Verdict::Reject(reason)) => {
-                let detail = format!(
-                    "the backend answered {} to {}",
-                    describe(response),
-                    method.name()
-                );
-                self.exchange.answered();
-                self.reject_front(reason, detail, cx);
-            }
-            (Kind::Question, Verdict::Settle(Settlement::Absent)) => {
-                self.exchange.answered();
-                self.cleared = true;
-            }
-            (Kind::Health, Verdict::Settle(_)) => {
-                self.exchange.answered();
-                self.blame.handle_well();
-            }
-            (_, Verdict::Settle(settlement)) => {
-                self.exchange.answered();
-                self.settle_front(settlement, expired, cx);
-            }
+        match self.exchange.next().kind {
+            Kind::Write => self.take_written(response, cx)?,
+            Kind::Lookup => self.take_found(response, cx)?,
+            Kind::Health => self.take_health(response)?,
         }
         self.answers += 1;
+        self.complete_front(cx);
         if self.exchange.unanswered() == 0 {
             self.window.grow();
             self.failures = 0;
@@ -127,18 +101,87 @@ impl Lane {
         Ok((waited - self.pending.len()) as u64)
     }
 
-    /// What the answer to a question means: applied before, or `Absent`: not applied.
-    fn judge_stored(&self, response: &Response, held: &HeldBatches) -> Verdict {
-        let pending = self.pending[0];
-        let record = Record::parse_checked(held.bytes(pending.batch, pending.at, pending.bytes));
-        match (response.status, response.version) {
-            (200, Some(stored)) if stored >= record.version => {
-                Verdict::Settle(Settlement::AppliedBefore)
+    /// The answer to a write: of the record at the front, since answers come in order.
+    fn take_written<S: Sink>(
+        &mut self,
+        response: &Response,
+        cx: &mut LaneContext<'_, S>,
+    ) -> Result<(), Trouble> {
+        let due = self.exchange.next();
+        let (method, expired) = (due.method, due.expired);
+        assert_eq!(
+            due.record, self.completed,
+            "only the record at the front can be acknowledged"
+        );
+        match cx.settings.outcomes.judge(method, response) {
+            Verdict::Refused => return Err(Trouble::Refused),
+            Verdict::Trouble => return Err(Trouble::Answer(describe(response))),
+            Verdict::Reject(reason) => {
+                self.exchange.answered();
+                let (reason, detail) = self.rejection(reason, method, response, cx);
+                self.reject_front(reason, detail, cx);
             }
-            (200, Some(_)) | (404 | 412, _) => Verdict::Settle(Settlement::Absent),
-            (401, None) if response.challenge => Verdict::Refused,
-            _ => Verdict::Trouble,
+            Verdict::Settle(settlement) => {
+                self.exchange.answered();
+                self.settle_front(settlement, expired, cx);
+            }
         }
+        Ok(())
+    }
+
+    /// Why the record at the front is rejected: one word and a sentence.
+    fn rejection<S: Sink>(
+        &self,
+        reason: &'static str,
+        method: Method,
+        response: &Response,
+        cx: &LaneContext<'_, S>,
+    ) -> (&'static str, String) {
+        let front = self.pending[0];
+        let record = Record::parse_checked(cx.held.bytes(front.batch, front.at, front.bytes));
+        let carries_value = matches!(method, Method::Put | Method::Hset);
+        if response.status == 404 && carries_value && record.value.is_empty() {
+            let detail = "HA did not keep the value: the client wrote it as `val=` in the query, or \
+                          sent none. Read the key from the healthy master and write it again, with \
+                          the value as the request's body";
+            return ("value_not_kept", detail.into());
+        }
+        let answer = describe(response);
+        let detail = format!("the backend answered {answer} to {}", method.name());
+        (reason, detail)
+    }
+
+    /// The answer to a lookup.
+    fn take_found<S: Sink>(
+        &mut self,
+        response: &Response,
+        cx: &LaneContext<'_, S>,
+    ) -> Result<(), Trouble> {
+        let at = self.due_at();
+        let pending = &mut self.pending[at];
+        let bytes = cx.held.bytes(pending.batch, pending.at, pending.bytes);
+        match judge_lookup(response, Record::parse_checked(bytes).version) {
+            Lookup::Refused => return Err(Trouble::Refused),
+            Lookup::Trouble => return Err(Trouble::Answer(describe(response))),
+            Lookup::Found(found) => pending.found = Some(found),
+        }
+        self.has_findings = true;
+        self.exchange.answered();
+        Ok(())
+    }
+
+    /// The answer to the harmless question.
+    fn take_health(&mut self, response: &Response) -> Result<(), Trouble> {
+        match judge_health(response) {
+            Verdict::Refused => return Err(Trouble::Refused),
+            Verdict::Settle(_) => {}
+            Verdict::Trouble | Verdict::Reject(_) => {
+                return Err(Trouble::Answer(describe(response)));
+            }
+        }
+        self.exchange.answered();
+        self.blame.handle_well();
+        Ok(())
     }
 }
 

@@ -81,7 +81,7 @@ impl Blame {
 impl Lane {
     /// Whether what is out is the harmless question.
     pub(super) fn is_asking_health(&self) -> bool {
-        self.exchange.next().0 == Kind::Health
+        self.exchange.next().kind == Kind::Health
     }
 
     /// Whether the record at the front is there as a witness.
@@ -124,13 +124,23 @@ impl Lane {
         is_well
     }
 
-    /// The record at the front, as one that failed.
-    pub(super) fn failed_front<S: Sink>(&self, cx: &LaneContext<'_, S>) -> Option<FailedRecord> {
-        let front = self.pending.front()?;
-        let origin = cx.held.origin(front.batch);
+    /// The place of the record whose answer is due: the front, unless a lookup is ahead of its turn.
+    pub(super) fn due_at(&self) -> usize {
+        let at = self.exchange.next().record - self.completed;
+        usize::try_from(at).expect("it is a place in a queue")
+    }
+
+    /// The record at this place, as one that failed.
+    pub(super) fn failed<S: Sink>(
+        &self,
+        at: usize,
+        cx: &LaneContext<'_, S>,
+    ) -> Option<FailedRecord> {
+        let failed = self.pending.get(at)?;
+        let origin = cx.held.origin(failed.batch);
         Some(FailedRecord {
             log: Arc::clone(&origin.log),
-            line: origin.first_line + u64::from(front.line) + 1,
+            line: origin.first_line + u64::from(failed.line) + 1,
             others_answered: false,
         })
     }
@@ -148,7 +158,7 @@ impl Lane {
         self.blame.doubted
             && !self.blame.backend_is_well(cx.counters.answers.load())
             && !self.has_witness()
-            && !self.cleared
+            && self.pending[0].found.is_none()
             && self.blame.record == fingerprint(cx.held, self.pending[0])
     }
 
@@ -187,10 +197,16 @@ impl Lane {
     pub(super) fn compose_harmless<S: Sink>(&mut self, cx: &LaneContext<'_, S>) -> Step {
         self.exchange.clear();
         let template = &cx.settings.template;
-        let question = template.compose_question(&NOBODYS, self.exchange.head());
+        let question = template.compose_lookup(&NOBODYS, self.exchange.head());
         let front = self.pending[0];
-        self.exchange
-            .push(Kind::Health, question, NOBODYS.value, front.batch, front.at);
+        self.exchange.push(
+            Kind::Health,
+            question,
+            NOBODYS.value,
+            front.batch,
+            front.at,
+            self.completed,
+        );
         cx.counters.asked.add(1);
         self.state = State::Busy {
             deadline: cx.now.after(cx.settings.response_timeout),
@@ -203,8 +219,6 @@ impl Lane {
         let Some(at) = self.blame.witness.take() else {
             return;
         };
-        // What was asked was asked of the witness, not of the record that is at the front again.
-        self.cleared = false;
         if let Some(witness) = self.pending.pop_front() {
             self.pending.insert(at.min(self.pending.len()), witness);
         }

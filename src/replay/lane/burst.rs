@@ -1,13 +1,25 @@
-//! What goes in one burst: as many records from the front as may go at once.
+//! What goes in one burst: as many writes from the front as may go at once, then lookups of what is
+//! behind them (see `lookup`).
 
 use std::hint::black_box;
 
-use super::{Lane, LaneContext, Sink, State, Step};
-use crate::binlog::{Method, Record};
+use super::lookup::Due;
+use super::{Lane, LaneContext, LaneSettings, Pending, Sink, State, Step};
+use crate::binlog::request::Composed;
+use crate::binlog::{Lifetime, Record};
 use crate::replay::exchange::Kind;
+use crate::replay::outcome::Settlement;
 
 /// Records whose bytes are asked for together: about as many cache lines as a core waits for at one time.
 const RECORDS_FETCHED: usize = 16;
+
+/// Why a burst has no further write.
+enum End {
+    /// There is no further record, or no room for its request, or it must wait.
+    Full,
+    /// The record at this place must be looked up.
+    Lookup(usize),
+}
 
 impl Lane {
     /// Composes as many requests as may go at once, from the front on.
@@ -15,105 +27,171 @@ impl Lane {
         if self.must_ask_others(cx) && !self.call_witness(cx) && self.is_alone(cx) {
             return self.compose_harmless(cx);
         }
-        let settings = cx.settings;
-        let burst_bytes_max = settings.burst_bytes.min(self.segment_bytes_max);
-        let records_max = self
+        let answers_left = self.answers_left(cx.settings);
+        let requests_max = self
             .window
             .records()
-            .min((settings.requests_per_connection - self.answers) as usize)
+            .min(answers_left)
             .min(if self.has_witness() { 1 } else { usize::MAX })
             .min(cx.bucket.available(cx.now.monotonic));
-        if records_max == 0 {
+        if requests_max == 0 {
             // The rate's turn has not come. A witness stays where it is: if it were called and
             // asked for again each time, it would never be sent.
             return Step::Rest;
         }
         self.exchange.clear();
-        self.fetch(records_max, cx);
-        let mut resent = 0;
-        let mut at = 0;
-        while at < self.pending.len().min(records_max) {
-            let pending = self.pending[at];
-            let record =
-                Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
-            let start = self.exchange.bytes();
-            let composed = settings
-                .template
-                .compose(&record, cx.now.unix, self.exchange.head());
-            let first = at == 0;
-            if composed.head_bytes > settings.head_bytes_max {
-                self.exchange.truncate(start);
-                if !first {
-                    break;
-                }
-                let detail = format!(
-                    "its request's head would have {} bytes, more than head_bytes_max ({}): hustdb would store it wrongly or crash",
-                    composed.head_bytes, settings.head_bytes_max
-                );
-                self.reject_front("head_too_long", detail, cx);
-                continue;
+        self.fetch(requests_max, cx);
+        let mut requests = 0;
+        if let End::Lookup(from) = self.compose_writes(requests_max, &mut requests, cx) {
+            // The writes that follow go on this connection, too.
+            let lookups_max = (answers_left - requests) / 2;
+            if requests == 0 && lookups_max == 0 {
+                self.disconnect(State::Idle);
+                return Step::Close;
             }
-            if planted!(SkipExpired) && first && composed.expired {
-                self.exchange.truncate(start);
-                self.settle_front(crate::replay::outcome::Settlement::Absent, true, cx);
-                continue;
-            }
-            // The answer was about the front alone.
-            let answered = self.cleared && (first || planted!(AskOnceForAll));
-            let adds = composed.method == Method::Zadd && record.opt != 0;
-            let must_ask = pending.maybe_sent && adds && !answered && !planted!(ResendZadd);
-            let must_wait = composed.ttl && !cx.ttl_ready && !planted!(IgnoreTtlHold);
-            let bytes = composed.head_bytes + composed.body_bytes;
-            if must_wait || (!first && (must_ask || start + bytes > burst_bytes_max)) {
-                self.exchange.truncate(start);
-                break;
-            }
-            if must_ask {
-                self.exchange.truncate(start);
-                let question = settings
-                    .template
-                    .compose_question(&record, self.exchange.head());
-                self.exchange.push(
-                    Kind::Question,
-                    question,
-                    record.value,
-                    pending.batch,
-                    pending.at + pending.bytes,
-                );
-                cx.counters.asked.add(1);
-                at += 1;
-                break;
-            }
-            if composed.target_bytes > self.segment_bytes_max {
-                cx.counters.long_targets.add(1);
-            }
-            self.exchange.push(
-                Kind::Mutation,
-                composed,
-                record.value,
-                pending.batch,
-                pending.at + pending.bytes,
-            );
-            resent += u64::from(pending.sent);
-            self.pending[at].sent = true;
-            self.pending[at].maybe_sent = true;
-            at += 1;
-            if bytes >= burst_bytes_max {
-                break;
-            }
+            let lookups_max = lookups_max.min(requests_max - requests);
+            requests += self.compose_lookups(from, lookups_max, cx);
         }
-        if at == 0 {
+        if requests == 0 {
             self.dismiss_witness();
             return Step::Rest;
         }
+        cx.bucket.take(requests);
+        self.state = State::Busy {
+            deadline: cx.now.after(cx.settings.response_timeout),
+        };
+        Step::Transmit
+    }
+
+    /// Adds writes to the burst, and counts them in `requests`. Where it says that a record must be
+    /// looked up, there is room for another request.
+    fn compose_writes<S: Sink>(
+        &mut self,
+        requests_max: usize,
+        requests: &mut usize,
+        cx: &mut LaneContext<'_, S>,
+    ) -> End {
+        let settings = cx.settings;
+        let burst_bytes_max = self.burst_bytes_max(settings);
+        let mut at = 0;
+        let mut resent = 0;
+        let end = loop {
+            if at == self.pending.len() || *requests == requests_max {
+                break End::Full;
+            }
+            let pending = self.pending[at];
+            let record =
+                Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
+            let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
+            let due = match pending.done {
+                Some(settlement) => Due::Nothing(settlement),
+                None => Due::of(&record, lifetime, pending.maybe_sent, pending.found),
+            };
+            let start = self.exchange.bytes();
+            let first = at == 0;
+            if let Due::Nothing(settlement) = due {
+                // Behind a write it waits for that one's answer: what is completed is in order.
+                self.pending[at].done = Some(settlement);
+                if first {
+                    self.complete_front(cx);
+                } else {
+                    at += 1;
+                }
+                continue;
+            }
+            let head = self.exchange.head();
+            let composed = settings.template.compose(&record, lifetime, head);
+            if composed.target_end() > settings.head_bytes_max {
+                self.exchange.truncate(start);
+                if !first {
+                    break End::Full;
+                }
+                self.reject_long(&composed, cx);
+                continue;
+            }
+            if due == Due::Lookup {
+                self.exchange.truncate(start);
+                break End::Lookup(at);
+            }
+            if planted!(SkipExpired) && first && composed.expired {
+                self.exchange.truncate(start);
+                self.settle_front(Settlement::Absent, true, cx);
+                continue;
+            }
+            let must_wait = composed.ttl && !cx.ttl_ready && !planted!(IgnoreTtlHold);
+            let bytes = composed.head_bytes + composed.body_bytes;
+            if must_wait || (start > 0 && start + bytes > burst_bytes_max) {
+                self.exchange.truncate(start);
+                break End::Full;
+            }
+            if !pending.sent {
+                self.count_first_send(&record, pending, &composed, cx);
+            }
+            let value_end = pending.at + pending.bytes;
+            let number = self.completed + at as u64;
+            self.exchange.push(
+                Kind::Write,
+                composed,
+                record.value,
+                pending.batch,
+                value_end,
+                number,
+            );
+            resent += u64::from(pending.sent);
+            let written = &mut self.pending[at];
+            (written.sent, written.maybe_sent, written.found) = (true, true, None);
+            *requests += 1;
+            at += 1;
+            if start + bytes >= burst_bytes_max {
+                break End::Full;
+            }
+        };
         if resent > 0 {
             cx.counters.resent.add(resent);
         }
-        cx.bucket.take(at);
-        self.state = State::Busy {
-            deadline: cx.now.after(settings.response_timeout),
-        };
-        Step::Transmit
+        end
+    }
+
+    /// Bytes of a burst on this connection. A request that is larger goes alone.
+    pub(super) fn burst_bytes_max(&self, settings: &LaneSettings) -> usize {
+        settings.burst_bytes.min(self.segment_bytes_max)
+    }
+
+    /// Rejects the record at the front, whose request's target is too long.
+    fn reject_long<S: Sink>(&mut self, composed: &Composed, cx: &mut LaneContext<'_, S>) {
+        let detail = format!(
+            "its request's target would end at octet {}, and head_bytes_max is {}: hustdb reads \
+             4,096 octets at a time, and would store it wrongly or crash",
+            composed.target_end(),
+            cx.settings.head_bytes_max
+        );
+        self.reject_front("head_too_long", detail, cx);
+    }
+
+    fn count_first_send<S: Sink>(
+        &self,
+        record: &Record<'_>,
+        pending: Pending,
+        composed: &Composed,
+        cx: &LaneContext<'_, S>,
+    ) {
+        if pending.written_unix == 0 && record.has_ttl() {
+            cx.counters.ttl_unclear.add(1);
+        }
+        if composed.target_bytes > self.segment_bytes_max {
+            if cx.counters.long_targets.load() == 0 {
+                tracing::warn!(
+                    backend = cx.settings.template.backend(),
+                    bytes = composed.target_bytes,
+                    segment_bytes = self.segment_bytes_max,
+                    "a key is so long that its request line needs more than one segment of the \
+                     connection. It is sent alone, as HA sends it; a backend that receives only a \
+                     part of it may store it under a wrong key. Further ones are counted \
+                     (long_targets)"
+                );
+            }
+            cx.counters.long_targets.add(1);
+        }
     }
 
     /// Has the first records come into this core's cache all at one time. The feeder has written them on another core, and composing would wait for one

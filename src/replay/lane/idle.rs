@@ -25,7 +25,7 @@ impl Lane {
             && self.answers > 0
             && self.exchange.is_unanswered()
             && self.received.is_empty()
-            && self.exchange.next().0 != Kind::Health
+            && self.exchange.next().kind != Kind::Health
             && !self.has_witness()
             && !front_is_lost
     }

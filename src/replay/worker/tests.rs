@@ -2,7 +2,9 @@
 
 mod blame;
 mod idle;
+mod lookup;
 mod rig;
+mod what_is_sent;
 
 use proptest::prelude::*;
 
@@ -136,7 +138,7 @@ fn a_rejected_line_is_kept_as_ha_wrote_it() {
 }
 
 #[test]
-fn a_head_that_hustdb_cannot_stand_is_set_aside_unsent() {
+fn a_target_that_hustdb_cannot_stand_is_set_aside_unsent() {
     let mut rig = Rig::new(LaneSettings {
         head_bytes_max: 100,
         ..settings()
@@ -283,91 +285,6 @@ fn an_expired_record_is_deleted_and_does_not_wait() {
     rig.answer(0, &answer("404 Not Found", ""));
     assert_eq!(rig.told(), ["1.0=Absent"]);
     assert_eq!(rig.counters.expired.load(), 1);
-}
-
-#[test]
-fn a_zadd_that_adds_is_asked_for_before_it_is_sent_again() {
-    for (stored, settlement, added) in [
-        (4, "Applied", true),
-        (5, "AppliedBefore", false),
-        (6, "AppliedBefore", false),
-    ] {
-        let mut rig = Rig::new(settings());
-        rig.feed(&[zadd(b"m"), put("a")]);
-        rig.connect();
-        assert!(rig.sent[0].1.starts_with("GET /hustdb/zadd?ver=5"));
-        rig.sent.clear();
-        rig.break_connection(0);
-        rig.wait(1);
-        rig.connect();
-        assert!(
-            rig.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "),
-            "{}",
-            rig.sent[0].1
-        );
-        assert_eq!(rig.sent.len(), 1, "nothing goes with a question");
-        rig.answer(0, &answer("200 OK", &format!("Version: {stored}\r\n")));
-        assert_eq!(rig.sent[1].1.starts_with("GET /hustdb/zadd?ver=5"), added);
-        if added {
-            rig.answer(0, APPLIED);
-        }
-        assert_eq!(rig.told(), [format!("1.0={settlement}")]);
-        assert_eq!(rig.counters.asked.load(), 1);
-    }
-}
-
-#[test]
-fn a_question_about_what_is_not_there_lets_the_zadd_go_and_counts_for_one_connection_only() {
-    let mut rig = Rig::new(settings());
-    rig.feed_as(&[zadd(b"m")], true);
-    rig.connect();
-    assert!(rig.sent[0].1.starts_with("GET /hustdb/zscore"));
-    rig.answer(0, &answer("412 Precondition Failed", ""));
-    assert!(rig.sent[1].1.starts_with("GET /hustdb/zadd"));
-    rig.break_connection(0);
-    rig.wait(1);
-    rig.connect();
-    assert!(
-        rig.sent[2].1.starts_with("GET /hustdb/zscore"),
-        "it may have been applied meanwhile"
-    );
-    rig.answer(0, &answer("404 Not Found", "Version: 0\r\n"));
-    assert!(rig.sent[3].1.starts_with("GET /hustdb/zadd"));
-}
-
-#[test]
-fn an_answer_about_one_zadd_says_nothing_of_the_next() {
-    let mut rig = Rig::new(settings());
-    rig.feed(&puts(3));
-    rig.connect();
-    rig.answer(0, APPLIED);
-    rig.answer(0, &APPLIED.repeat(2));
-    // The window has grown: what may go together does.
-    rig.sent.clear();
-    rig.feed_as(&[zadd(b"m"), zadd(b"n")], true);
-    for _ in 0..2 {
-        assert!(rig.sent.pop().unwrap().1.starts_with("GET /hustdb/zscore"));
-        rig.answer(0, &answer("404 Not Found", "Version: 0\r\n"));
-        let burst = rig.sent.pop().unwrap().1;
-        assert!(burst.starts_with("GET /hustdb/zadd"), "{burst}");
-        assert_eq!(burst.matches(" HTTP/1.1\r\n").count(), 1, "{burst}");
-        rig.answer(0, APPLIED);
-    }
-    assert_eq!(rig.counters.asked.load(), 2);
-}
-
-#[test]
-fn a_zadd_that_sets_is_sent_again_without_asking() {
-    let mut rig = Rig::new(settings());
-    rig.feed_as(
-        &[Record {
-            opt: 0,
-            ..zadd(b"m")
-        }],
-        true,
-    );
-    rig.connect();
-    assert!(rig.sent[0].1.starts_with("GET /hustdb/zadd"));
 }
 
 #[test]

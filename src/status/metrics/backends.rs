@@ -58,7 +58,7 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counter(
         "hustdbsync_records_settled",
         "Records settled, by outcome: applied (the backend took it), superseded (it had a newer version), absent (a delete of what was not \
-         there), rejected (set aside in rejected.jsonl), taken_over (settled by the original sync server). Goes on across restarts and counts each \
+         there, or an expired member of a set that is not there), rejected (set aside in rejected.jsonl), taken_over (settled by the original sync server). Goes on across restarts and counts each \
          record once.",
         parts(backends, "outcome", |backend| outcomes(&backend.counts)),
     )?;
@@ -76,12 +76,20 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.counter(
         "hustdbsync_records_expired",
-        "Records replayed as deletes since their time to live had passed, since this process started.",
+        "Records whose time to live had passed, since this process started: values were deleted, members of sets \
+         written only where they exist.",
         counts(backends, |counts| counts.expired),
     )?;
     sheet.counter(
+        "hustdbsync_ttl_unclear",
+        "Records with a time to live whose line does not tell when it was written, since this process started: \
+         their expiry is taken as it is.",
+        counts(backends, |counts| counts.ttl_unclear),
+    )?;
+    sheet.counter(
         "hustdbsync_questions",
-        "Questions for a score: before a zadd was sent again, or whether the backend is well.",
+        "Lookups (zscore, sismember): before a zadd that may be applied already or a member of a set whose time to \
+         live has passed, or whether the backend is well.",
         counts(backends, |counts| counts.asked),
     )?;
     sheet.counter(

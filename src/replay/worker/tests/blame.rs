@@ -51,7 +51,7 @@ fn own_answers_in_the_same_read_are_not_others_moving() {
 }
 
 const FAILED: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
-const MISSING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+const MISSING: &str = "HTTP/1.1 404 Not Found\r\nVersion: 0\r\nContent-Length: 0\r\n\r\n";
 const HARMLESS: &str = "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\n";
 
 fn settings_with_tries(attempts_max: u32) -> LaneSettings {

@@ -44,7 +44,7 @@ pub(super) fn settings() -> LaneSettings {
         outcomes: Outcomes::default(),
         lanes: 1,
         burst_bytes: 4096,
-        head_bytes_max: 4000,
+        head_bytes_max: 4096,
         requests_per_connection: 80_000,
         attempts_max: 3,
         records_per_second_max: 0,
@@ -141,6 +141,16 @@ impl Rig {
     }
 
     pub(super) fn feed_as(&mut self, records: &[Record<'_>], maybe_sent: bool) {
+        self.feed_written(records, maybe_sent, 0);
+    }
+
+    /// Feeds lines that were written at this time, Unix seconds.
+    pub(super) fn feed_written(
+        &mut self,
+        records: &[Record<'_>],
+        maybe_sent: bool,
+        written_unix: u32,
+    ) {
         let mut chunk = Vec::new();
         let mut fed = Vec::new();
         for (index, record) in (0..).zip(records) {
@@ -155,7 +165,7 @@ impl Rig {
                 bytes: u32::try_from(range.len()).unwrap(),
                 line: index,
                 lane: self.lane,
-                written_unix: 0,
+                written_unix,
                 maybe_sent,
             });
         }

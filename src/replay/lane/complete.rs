@@ -1,0 +1,46 @@
+//! How records leave a lane: acknowledged or rejected, always from the front.
+
+use super::raw_line::line_of;
+use super::{Lane, LaneContext, Sink};
+use crate::replay::outcome::Settlement;
+
+impl Lane {
+    pub(super) fn settle_front<S: Sink>(
+        &mut self,
+        settlement: Settlement,
+        expired: bool,
+        cx: &mut LaneContext<'_, S>,
+    ) {
+        let front = self.pending[0];
+        if expired {
+            cx.counters.expired.add(1);
+        }
+        cx.sink.settle(cx.held, front.batch, front.line, settlement);
+        self.pop_front(cx);
+    }
+
+    pub(super) fn reject_front<S: Sink>(
+        &mut self,
+        reason: &'static str,
+        detail: String,
+        cx: &mut LaneContext<'_, S>,
+    ) {
+        let front = self.pending[0];
+        let raw = line_of(cx.held, front);
+        cx.sink
+            .reject(cx.held, front.batch, front.line, reason, detail, raw);
+        self.pop_front(cx);
+    }
+
+    fn pop_front<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) {
+        let front = self
+            .pending
+            .pop_front()
+            .expect("a settled record was waiting");
+        self.completed += 1;
+        self.blame.forget(cx.held, front);
+        if let Some(chunk) = cx.held.let_go(front.batch) {
+            cx.sink.release(chunk);
+        }
+    }
+}

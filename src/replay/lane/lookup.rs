@@ -1,0 +1,318 @@
+//! Lookups: what the backend is asked before a record is sent, and what its answer decides.
+//!
+//! Two kinds of records are looked up (`zscore`, for a sadd `sismember`):
+//!
+//! - a zadd that adds and may be applied already: it must not count twice (guarantees, G4);
+//! - a sadd or zadd whose time is over: hustdb heeds a ttl only for a member that it creates, so one
+//!   that exists lives on the healthy master too, and must not be removed (G5).
+//!
+//! ```text
+//!                    ┌─ member not there ─┬─ time is over ──────────────▶ completed, nothing is sent
+//!  waits ─▶ looked up┤                    └─ else ──────────────────────▶ written
+//!    ▲               ├─ older version ──────────────────────────────────▶ written
+//!    │               └─ record's version or newer ─┬─ may be applied ───▶ completed, nothing is sent
+//!    │                                             └─ else ─────────────▶ written
+//!    └── any other answer, or none: the connection is closed, the answers had on it are forgotten
+//! ```
+//!
+//! What was found is kept, not what follows from it: a record's time may be over between the lookup
+//! and the write. The decision is made again when the record is to be written.
+//!
+//! **In bursts.** A burst is writes from the front up to the first record that must be looked up, and
+//! then lookups of that one and others behind it, each a whole request. Answers come in that order. A
+//! finding holds until the first write of its key behind it, so a record is looked up only if no
+//! record of its key between the last write of the burst and itself is still to be written. (A write
+//! of its key in the same burst is done before the lookup: hustdb takes a connection's requests one
+//! by one.) A finding is forgotten when its record is written, and with its connection.
+
+use std::collections::HashSet;
+
+use super::{Lane, LaneContext, Sink};
+use crate::binlog::key::order_hash;
+use crate::binlog::{Lifetime, Method, Record};
+use crate::http::response::Response;
+use crate::replay::exchange::Kind;
+use crate::replay::outcome::Settlement;
+
+/// What the backend has of a record's member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing.
+    Missing,
+    /// An older version than the record's.
+    Older,
+    /// The record's version, or a newer one.
+    SameOrNewer,
+    /// The same, of a member whose time is over: nobody can read it any more.
+    Lapsed,
+}
+
+/// What an answer to a lookup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// It says what the backend has.
+    Found(Found),
+    /// Our password is wrong.
+    Refused,
+    /// It is not an answer of a healthy hustdb.
+    Trouble,
+}
+
+/// What is to be done about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Write it.
+    Write,
+    /// Look it up first.
+    Lookup,
+    /// Nothing: it is completed so.
+    Nothing(Settlement),
+}
+
+impl Due {
+    /// Of a record that `may_be_applied`, where the backend was found to have `found`; `None` means
+    /// that it was not asked.
+    pub(super) fn of(
+        record: &Record<'_>,
+        lifetime: Lifetime,
+        may_be_applied: bool,
+        found: Option<Found>,
+    ) -> Self {
+        let is_member = matches!(record.method, Method::Sadd | Method::Zadd);
+        let has_expired = is_member && lifetime == Lifetime::Expired && !planted!(RemoveExpired);
+        let may_add_twice = may_be_applied && record.adds() && !planted!(ResendZadd);
+        if !(has_expired || may_add_twice) || !has_names(record) {
+            return Self::Write;
+        }
+        match found {
+            None if has_expired && planted!(SkipLookup) => Self::Write,
+            None => Self::Lookup,
+            Some(Found::SameOrNewer | Found::Lapsed) if may_add_twice => {
+                Self::Nothing(Settlement::AppliedBefore)
+            }
+            Some(Found::Missing | Found::Lapsed) if has_expired => {
+                Self::Nothing(Settlement::Absent)
+            }
+            Some(_) => Self::Write,
+        }
+    }
+}
+
+/// Whether a lookup would name a table and a member. hustdb refuses one that does not, and the write
+/// as well: the write's answer tells more.
+fn has_names(record: &Record<'_>) -> bool {
+    let has_member = match record.method {
+        Method::Sadd => !record.value.is_empty(),
+        _ => !(record.value.is_empty() && record.key.is_empty()),
+    };
+    has_member && !record.table.is_empty()
+}
+
+/// What the answer to a lookup of a record of `version` says. Every answer that hustdb gives once it
+/// has looked has a `Version`; one without is not its own, and says nothing of what it has.
+pub(super) fn judge_lookup(response: &Response, version: u32) -> Lookup {
+    match (response.status, response.version) {
+        (200, Some(stored)) if stored >= version => Lookup::Found(Found::SameOrNewer),
+        (200, Some(_)) => Lookup::Found(Found::Older),
+        // hustdb keeps the version of what has expired, and adds to it. No member has version 0.
+        (404, Some(stored)) if stored >= version.max(1) => Lookup::Found(Found::Lapsed),
+        // 412: no such table; 400: none can have this name. The write's answer will tell.
+        (404 | 412 | 400, Some(_)) => Lookup::Found(Found::Missing),
+        (401, None) if response.challenge => Lookup::Refused,
+        _ => Lookup::Trouble,
+    }
+}
+
+impl Lane {
+    /// Adds lookups to the burst, at most `lookups_max`: of the record at `from`, which needs one,
+    /// and of others behind it. Gives how many.
+    pub(super) fn compose_lookups<S: Sink>(
+        &mut self,
+        from: usize,
+        lookups_max: usize,
+        cx: &mut LaneContext<'_, S>,
+    ) -> usize {
+        let burst_bytes_max = self.burst_bytes_max(cx.settings);
+        let end = self
+            .pending
+            .len()
+            .min(from.saturating_add(self.window.records()));
+        let (mut unwritten, mut scratch) = (HashSet::new(), Vec::new());
+        let mut lookups = 0;
+        for at in from..end {
+            if lookups == lookups_max {
+                break;
+            }
+            let pending = self.pending[at];
+            if pending.done.is_some() {
+                continue;
+            }
+            let record =
+                Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
+            let is_first = unwritten.insert(order_hash(&record, &mut scratch));
+            let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
+            let due = Due::of(&record, lifetime, pending.maybe_sent, pending.found);
+            if due != Due::Lookup || !(is_first || planted!(AskOnceForAll)) {
+                continue;
+            }
+            let start = self.exchange.bytes();
+            let template = &cx.settings.template;
+            let lookup = template.compose_lookup(&record, self.exchange.head());
+            if lookup.target_end() > cx.settings.head_bytes_max {
+                // So is its write's, for which it is rejected when it comes to the front.
+                self.exchange.truncate(start);
+                continue;
+            }
+            let bytes = lookup.head_bytes + lookup.body_bytes;
+            if start > 0 && start + bytes > burst_bytes_max {
+                self.exchange.truncate(start);
+                break;
+            }
+            let value_end = pending.at + pending.bytes;
+            let number = self.completed + at as u64;
+            let batch = pending.batch;
+            self.exchange
+                .push(Kind::Lookup, lookup, record.value, batch, value_end, number);
+            lookups += 1;
+            if start + bytes >= burst_bytes_max {
+                break;
+            }
+        }
+        cx.counters.asked.add(lookups as u64);
+        lookups
+    }
+
+    /// Completes records at the front of which it is known that nothing is to be sent.
+    pub(super) fn complete_front<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) {
+        while let Some(&front) = self.pending.front() {
+            let done = front.done.or_else(|| {
+                front.found?;
+                let bytes = cx.held.bytes(front.batch, front.at, front.bytes);
+                let record = Record::parse_checked(bytes);
+                let lifetime = Lifetime::of(&record, front.written_unix, cx.now.unix);
+                match Due::of(&record, lifetime, front.maybe_sent, front.found) {
+                    Due::Nothing(settlement) => Some(settlement),
+                    Due::Write | Due::Lookup => None,
+                }
+            });
+            let Some(settlement) = done else {
+                return;
+            };
+            self.settle_front(settlement, settlement == Settlement::Absent, cx);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(method: Method, opt: i8) -> Record<'static> {
+        Record {
+            method,
+            version: 5,
+            key: b"m",
+            expires_unix: 0,
+            table: b"t",
+            score: 1,
+            opt,
+            value: b"m",
+        }
+    }
+
+    const FOUND: [Option<Found>; 5] = [
+        None,
+        Some(Found::Missing),
+        Some(Found::Older),
+        Some(Found::SameOrNewer),
+        Some(Found::Lapsed),
+    ];
+
+    #[track_caller]
+    fn check(record: &Record<'_>, lifetime: Lifetime, may_be_applied: bool, expected: [Due; 5]) {
+        let due = FOUND.map(|found| Due::of(record, lifetime, may_be_applied, found));
+        assert_eq!(due, expected);
+    }
+
+    #[test]
+    fn each_answer_decides_for_each_kind_of_record() {
+        use Due::{Lookup, Nothing, Write};
+        const WRITE: [Due; 5] = [Write; 5];
+        let (over, left) = (Lifetime::Expired, Lifetime::Left(1));
+        let gone = Nothing(Settlement::Absent);
+        let before = Nothing(Settlement::AppliedBefore);
+        for may in [false, true] {
+            for method in Method::ALL {
+                check(&record(method, 0), left, may, WRITE);
+            }
+            check(&record(Method::Put, 0), over, may, WRITE);
+            check(&record(Method::Hset, 0), over, may, WRITE);
+            for method in [Method::Sadd, Method::Zadd] {
+                let expected = [Lookup, gone, Write, Write, gone];
+                check(&record(method, 0), over, may, expected);
+            }
+        }
+        for opt in [i8::MIN, -1, 1, 2, i8::MAX] {
+            let zadd = record(Method::Zadd, opt);
+            check(&zadd, left, false, WRITE);
+            check(&zadd, left, true, [Lookup, Write, Write, before, before]);
+            check(&zadd, over, false, [Lookup, gone, Write, Write, gone]);
+            check(&zadd, over, true, [Lookup, gone, Write, before, before]);
+        }
+    }
+
+    #[test]
+    fn what_names_no_member_or_table_is_not_looked_up() {
+        let mut zadd = record(Method::Zadd, 1);
+        zadd.value = b"";
+        assert_eq!(Due::of(&zadd, Lifetime::Expired, true, None), Due::Lookup);
+        zadd.key = b"";
+        assert_eq!(Due::of(&zadd, Lifetime::Expired, true, None), Due::Write);
+        let mut sadd = record(Method::Sadd, 0);
+        sadd.table = b"";
+        assert_eq!(Due::of(&sadd, Lifetime::Expired, true, None), Due::Write);
+    }
+
+    #[test]
+    fn an_answer_without_a_version_is_not_hustdbs_own() {
+        for status in 200..600 {
+            for version in [None, Some(0), Some(4), Some(5), Some(6)] {
+                for challenge in [false, true] {
+                    let response = Response {
+                        status,
+                        version,
+                        version_error: None,
+                        challenge,
+                        close: false,
+                        head_bytes: 0,
+                        body_bytes: 0,
+                    };
+                    let expected = match (status, version) {
+                        (200, Some(5..)) => Lookup::Found(Found::SameOrNewer),
+                        (200, Some(_)) => Lookup::Found(Found::Older),
+                        (404, Some(5..)) => Lookup::Found(Found::Lapsed),
+                        (404 | 412 | 400, Some(_)) => Lookup::Found(Found::Missing),
+                        (401, None) if challenge => Lookup::Refused,
+                        _ => Lookup::Trouble,
+                    };
+                    assert_eq!(judge_lookup(&response, 5), expected, "{response:?}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// A time that ends between the lookup and the write needs no second lookup.
+        #[test]
+        fn what_was_found_decides_whatever_time_has_passed(opt: i8, may: bool, at in 1..5_usize) {
+            for method in [Method::Sadd, Method::Zadd] {
+                for lifetime in [Lifetime::Unlimited, Lifetime::Left(1), Lifetime::Expired] {
+                    let due = Due::of(&record(method, opt), lifetime, may, FOUND[at]);
+                    prop_assert_ne!(due, Due::Lookup);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! What is looked up before it is written, in which bursts, and what the answers decide.
+
+use super::*;
+
+const MISSING: &str = "HTTP/1.1 404 Not Found\r\nVersion: 0\r\nContent-Length: 0\r\n\r\n";
+const NO_TABLE: &str =
+    "HTTP/1.1 412 Precondition Failed\r\nVersion: 0\r\nContent-Length: 0\r\n\r\n";
+
+/// The answer to a lookup that found this version.
+fn version(stored: u32) -> String {
+    answer("200 OK", &format!("Version: {stored}\r\n"))
+}
+
+/// The requests of a burst, as "path member" each.
+fn requests(burst: &str) -> Vec<String> {
+    let mut requests = vec![];
+    for text in burst.split_inclusive(" HTTP/1.1\r\n") {
+        let Some(start) = text.find("/hustdb/") else {
+            continue;
+        };
+        let path = text[start + 8..].split('?').next().unwrap();
+        requests.push(path.to_owned());
+    }
+    requests
+}
+
+impl Rig {
+    /// The last burst's requests, each by its path.
+    #[track_caller]
+    fn check_burst(&self, expected: &[&str]) {
+        assert_eq!(requests(&self.sent.last().unwrap().1), expected);
+    }
+
+    /// Lets the window grow by answering puts.
+    fn widen(&mut self) {
+        self.feed(&puts(9));
+        self.connect();
+        for records in 1..=3 {
+            self.answer(0, &APPLIED.repeat(records));
+        }
+        self.answer(0, &APPLIED.repeat(3));
+        assert_eq!(self.told().len(), 9);
+        self.sent.clear();
+    }
+}
+
+fn expired(method: Method, key: &'static str) -> Record<'static> {
+    Record {
+        method,
+        version: 5,
+        expires_unix: 999_000,
+        table: b"t",
+        value: key.as_bytes(),
+        ..put(key)
+    }
+}
+
+fn member(key: &'static str) -> Record<'static> {
+    Record {
+        value: key.as_bytes(),
+        key: key.as_bytes(),
+        ..zadd(b"")
+    }
+}
+
+#[test]
+fn a_zadd_that_adds_is_looked_up_before_it_is_sent_again() {
+    for (stored, settlement, added) in [
+        (4, "Applied", true),
+        (5, "AppliedBefore", false),
+        (6, "AppliedBefore", false),
+    ] {
+        let mut rig = Rig::new(settings());
+        rig.feed(&[zadd(b"m"), put("a")]);
+        rig.connect();
+        assert!(rig.sent[0].1.starts_with("GET /hustdb/zadd?ver=5"));
+        rig.sent.clear();
+        rig.break_connection(0);
+        rig.wait(1);
+        rig.connect();
+        assert!(rig.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "));
+        assert_eq!(rig.sent.len(), 1);
+        rig.answer(0, &version(stored));
+        assert_eq!(rig.sent[1].1.starts_with("GET /hustdb/zadd?ver=5"), added);
+        if added {
+            rig.answer(0, APPLIED);
+        }
+        assert_eq!(rig.told(), [format!("1.0={settlement}")]);
+        assert_eq!(rig.counters.asked.load(), 1);
+    }
+}
+
+#[test]
+fn what_was_found_counts_for_one_connection_only() {
+    let mut rig = Rig::new(settings());
+    rig.feed_as(&[zadd(b"m")], true);
+    rig.connect();
+    rig.check_burst(&["zscore"]);
+    rig.answer(0, NO_TABLE);
+    rig.check_burst(&["zadd"]);
+    rig.break_connection(0);
+    rig.wait(1);
+    rig.connect();
+    rig.check_burst(&["zscore"]);
+    rig.answer(0, MISSING);
+    rig.check_burst(&["zadd"]);
+}
+
+#[test]
+fn an_answer_that_is_not_hustdbs_own_is_asked_for_again() {
+    for strange in [
+        answer("404 Not Found", ""),
+        answer("412 Precondition Failed", ""),
+        answer("200 OK", ""),
+        answer("503 Service Unavailable", "Version: 9\r\n"),
+        "HTTP/1.1 200 OK\r\n\r\n".into(),
+    ] {
+        let mut rig = Rig::new(settings());
+        rig.feed_as(&[zadd(b"m")], true);
+        rig.connect();
+        rig.answer(0, &strange);
+        assert_eq!(rig.told(), [""; 0], "{strange}");
+        rig.wait(1);
+        rig.connect();
+        assert_eq!(rig.sent.len(), 2, "{strange}");
+        rig.check_burst(&["zscore"]);
+    }
+}
+
+#[test]
+fn a_record_is_looked_up_after_the_write_before_it_of_its_key() {
+    let mut rig = Rig::new(settings());
+    rig.widen();
+    rig.feed_as(&[zadd(b"m"), zadd(b"n")], true);
+    rig.check_burst(&["zscore"]);
+    rig.answer(0, MISSING);
+    // Both of one key: the second is looked up behind the first's write.
+    rig.check_burst(&["zadd", "zscore"]);
+    rig.answer(0, &[APPLIED, MISSING].concat());
+    rig.check_burst(&["zadd"]);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.told(), ["2.0=Applied", "2.1=Applied"]);
+    assert_eq!(rig.counters.asked.load(), 2);
+}
+
+#[test]
+fn records_of_several_keys_are_looked_up_in_one_burst_past_others() {
+    let mut rig = Rig::new(settings());
+    rig.widen();
+    let records = [member("a"), put("x"), member("b"), member("a"), member("c")];
+    rig.feed_as(&records, true);
+    rig.check_burst(&["zscore"; 3]);
+    rig.answer(0, &[&*version(4), &*version(5), MISSING].concat());
+    // b's is done; it is completed in its turn. The second of a is looked up behind the first.
+    rig.check_burst(&["zadd", "put", "zscore"]);
+    rig.answer(0, &[APPLIED, APPLIED, &version(6)].concat());
+    rig.check_burst(&["zadd"]);
+    rig.answer(0, APPLIED);
+    let told = [
+        "2.0=Applied",
+        "2.1=Applied",
+        "2.2=AppliedBefore",
+        "2.3=AppliedBefore",
+        "2.4=Applied",
+    ];
+    assert_eq!(rig.told(), told);
+    assert_eq!(rig.counters.asked.load(), 4);
+}
+
+#[test]
+fn a_member_whose_time_is_over_is_written_without_ttl_where_it_exists() {
+    for (method, lookup, write) in [
+        (
+            Method::Sadd,
+            "POST /hustdb/sismember?tb=t ",
+            "POST /hustdb/sadd?ver=5&tb=t&is_dup=true ",
+        ),
+        (
+            Method::Zadd,
+            "GET /hustdb/zscore?tb=t ",
+            "GET /hustdb/zadd?ver=5&tb=t&score=0&opt=0&is_dup=true ",
+        ),
+    ] {
+        for found in [&*version(1), &*version(9)] {
+            let mut rig = Rig::new(settings());
+            rig.feed(&[expired(method, "m")]);
+            rig.connect();
+            assert!(rig.sent[0].1.starts_with(lookup), "{}", rig.sent[0].1);
+            assert!(rig.sent[0].1.ends_with("\r\n\r\nm"), "{}", rig.sent[0].1);
+            rig.answer(0, found);
+            assert!(rig.sent[1].1.starts_with(write), "{}", rig.sent[1].1);
+            rig.answer(0, APPLIED);
+            assert_eq!(rig.told(), ["1.0=Applied"]);
+            assert_eq!(rig.counters.expired.load(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_member_whose_time_is_over_is_left_alone_where_it_does_not_exist() {
+    for method in [Method::Sadd, Method::Zadd] {
+        for found in [MISSING, NO_TABLE] {
+            let mut rig = Rig::new(settings());
+            rig.feed(&[expired(method, "m"), put("a")]);
+            rig.connect();
+            rig.answer(0, found);
+            rig.check_burst(&["put"]);
+            assert_eq!(rig.told(), ["1.0=Absent"]);
+            assert_eq!(rig.counters.expired.load(), 1);
+        }
+    }
+}
+
+#[test]
+fn one_lookup_decides_for_an_increment_whose_time_is_over() {
+    for (found, sends, settlement) in [
+        (MISSING.to_owned(), false, "Absent"),
+        (version(4), true, "Applied"),
+        (version(5), false, "AppliedBefore"),
+    ] {
+        let mut rig = Rig::new(settings());
+        let increment = Record {
+            opt: -3,
+            ..expired(Method::Zadd, "m")
+        };
+        rig.feed_as(&[increment], true);
+        rig.connect();
+        rig.answer(0, &found);
+        if sends {
+            let write = "GET /hustdb/zadd?ver=5&tb=t&score=0&opt=-3&is_dup=true ";
+            assert!(rig.sent[1].1.starts_with(write), "{}", rig.sent[1].1);
+            rig.answer(0, APPLIED);
+        }
+        assert_eq!(rig.told(), [format!("1.0={settlement}")]);
+        assert_eq!(rig.counters.asked.load(), 1);
+    }
+}
+
+#[test]
+fn a_time_that_ends_between_lookup_and_write_is_over() {
+    let mut rig = Rig::new(settings());
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: false,
+    });
+    let increment = Record {
+        expires_unix: 1_000_005,
+        ..zadd(b"m")
+    };
+    rig.feed_as(&[increment], true);
+    rig.connect();
+    rig.answer(0, MISSING);
+    assert_eq!(rig.sent.len(), 1, "it waits for the backend's clock");
+    rig.now.unix += 5;
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: true,
+    });
+    assert_eq!(rig.told(), ["1.0=Absent"]);
+    assert_eq!(rig.sent.len(), 1, "nothing is written");
+}
+
+#[test]
+fn what_was_looked_up_is_written_on_the_same_connection_however_few_its_requests() {
+    for requests_per_connection in 1..=5 {
+        let mut rig = Rig::new(LaneSettings {
+            requests_per_connection,
+            ..settings()
+        });
+        rig.feed_as(&["a", "b", "c", "d", "e", "f"].map(member), true);
+        rig.connect();
+        for _ in 0..40 {
+            if let Some((_, burst)) = rig.sent.pop() {
+                let answers: Vec<_> = requests(&burst)
+                    .iter()
+                    .map(|path| if path == "zscore" { MISSING } else { APPLIED })
+                    .collect();
+                rig.answer(0, &answers.concat());
+            }
+            rig.connect();
+        }
+        assert_eq!(rig.told().len(), 6, "{requests_per_connection}");
+        assert_eq!(rig.counters.asked.load(), 6, "{requests_per_connection}");
+    }
+}
+
+#[test]
+fn a_lookup_ahead_of_its_turn_that_fails_blames_nobody_else() {
+    let mut rig = Rig::new(settings());
+    rig.widen();
+    rig.feed_as(&["a", "b", "c"].map(member), true);
+    rig.check_burst(&["zscore"; 3]);
+    rig.answer(
+        0,
+        &[MISSING, &answer("500 Internal Server Error", "")].concat(),
+    );
+    let failures = rig.failures();
+    let record = failures[0].1.as_ref().unwrap();
+    assert_eq!(record.line, 102, "b's line");
+    rig.wait(5);
+    rig.connect();
+    // Now one at a time: whoever fails is at the front.
+    rig.check_burst(&["zscore"]);
+    rig.answer(0, MISSING);
+    rig.check_burst(&["zadd", "zscore"]);
+    rig.answer(0, &[APPLIED, MISSING].concat());
+    assert_eq!(rig.told(), ["2.0=Applied"]);
+}
+
+proptest! {
+    /// The naive twin: one record after the other, each looked up where it must be and then written.
+    /// Whatever bursts and breaks there are, the backend ends with the same scores, and no record is
+    /// completed twice or out of the order of its key (G2, G4).
+    #[test]
+    fn bursts_end_as_one_request_after_the_other_does(
+        records in proptest::collection::vec((0..3_usize, -1..=1_i8, any::<bool>()), 1..14),
+        applied_before in 0..14_usize,
+        breaks in proptest::collection::vec(0..6_usize, 0..12),
+    ) {
+        let mut twin = Scores::default();
+        let all: Vec<Record<'static>> = (1..).zip(&records).map(|(version, &(key, opt, removes))| {
+            let method = if removes { Method::Zrem } else { Method::Zadd };
+            Record { method, version, opt, score: 7, ..member(["a", "b", "c"][key]) }
+        }).collect();
+        for record in &all {
+            twin.write(record);
+        }
+        // HA lost the answers to some of the first: they are applied and logged all the same.
+        let mut backend = Scores::default();
+        for record in all.iter().take(applied_before) {
+            backend.write(record);
+        }
+        let mut rig = Rig::new(LaneSettings {
+            attempts_max: u32::MAX,
+            ..settings()
+        });
+        rig.feed_as(&all, true);
+        let mut breaks = breaks.into_iter();
+        let mut told = vec![];
+        for _ in 0..400 {
+            rig.connect();
+            if let Some((_, burst)) = rig.sent.pop() {
+                // After so many of its requests the connection breaks, their answers lost or not.
+                let cut = breaks.next().unwrap_or(usize::MAX);
+                let answers: Vec<String> = backend.serve(&burst, &all, cut);
+                let breaks = answers.len() == cut;
+                if !answers.is_empty() && (cut % 2 == 0 || !breaks) {
+                    rig.answer(0, &answers.concat());
+                }
+                if breaks {
+                    rig.break_connection(0);
+                    rig.sent.clear();
+                }
+            }
+            told.extend(rig.told());
+            rig.wait(3);
+        }
+        prop_assert_eq!(told.len(), all.len());
+        for key in ["a", "b", "c"] {
+            let lines = told.iter().map(|told| told[2..told.find('=').unwrap()].parse().unwrap());
+            let lines: Vec<usize> = lines.filter(|&line: &usize| all[line].key == key.as_bytes()).collect();
+            prop_assert!(lines.is_sorted());
+        }
+        prop_assert_eq!(&backend.0, &twin.0);
+    }
+}
+
+/// A backend's sorted set: version and score by member.
+#[derive(Default)]
+struct Scores(std::collections::BTreeMap<Vec<u8>, (u32, i64)>);
+
+impl Scores {
+    /// Its answer.
+    fn write(&mut self, record: &Record<'_>) -> String {
+        let stored = self.0.get(record.key).copied();
+        match (record.method, stored) {
+            (Method::Zrem, None) => return MISSING.into(),
+            (_, Some((version, _))) if version > record.version => {
+                return APPLIED.replace("VerError: false", "VerError: true");
+            }
+            (Method::Zrem, _) => drop(self.0.remove(record.key)),
+            (_, stored) => {
+                let before = stored.map_or(0, |(_, score)| score);
+                let score = match record.opt.signum() {
+                    0 => record.score,
+                    sign => before + i64::from(sign) * record.score,
+                };
+                self.0.insert(record.key.to_vec(), (record.version, score));
+            }
+        }
+        APPLIED.into()
+    }
+
+    /// Serves at most `cut` requests of a burst.
+    fn serve(&mut self, burst: &str, all: &[Record<'_>], cut: usize) -> Vec<String> {
+        let mut answers = vec![];
+        for text in burst.split("GET /hustdb/").skip(1).take(cut) {
+            let key = text.as_bytes().last().copied().unwrap();
+            if text.starts_with("zscore") {
+                let stored = self.0.get(&[key][..]);
+                answers.push(stored.map_or(MISSING.into(), |(stored, _)| version(*stored)));
+                continue;
+            }
+            let number = text[text.find("ver=").unwrap() + 4..].split('&').next();
+            let number: usize = number.unwrap().parse().unwrap();
+            answers.push(self.write(&all[number - 1]));
+        }
+        answers
+    }
+}

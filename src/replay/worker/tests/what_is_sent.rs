@@ -1,0 +1,124 @@
+//! Ttls by the line's own time, long keys, values that HA did not keep.
+
+use super::*;
+
+#[test]
+fn a_ttl_that_hustdb_takes_for_no_limit_is_replayed_without_one() {
+    const WRITTEN: u32 = 900_000;
+    for (ttl, expected) in [
+        (u32::MAX, "put?key=t&ver=1&ttl=0&"),
+        (2_592_002, "put?key=t&ver=1&ttl=0&"),
+        (2_592_000, "put?key=t&ver=1&ttl=2492000&"),
+        (99_999, "del?key=t&ver=1&"),
+    ] {
+        let mut rig = Rig::new(settings());
+        let record = Record {
+            expires_unix: WRITTEN.wrapping_add(ttl),
+            ..put("t")
+        };
+        rig.feed_written(&[record], false, WRITTEN);
+        rig.connect();
+        let burst = &rig.sent[0].1;
+        assert!(burst.contains(expected), "ttl {ttl}: {burst}");
+        assert_eq!(rig.counters.ttl_unclear.load(), 0);
+    }
+}
+
+#[test]
+fn a_ttl_without_the_lines_time_is_counted_once() {
+    let mut rig = Rig::new(settings());
+    let record = Record {
+        expires_unix: 999_999,
+        ..put("t")
+    };
+    rig.feed(&[record, put("a")]);
+    rig.connect();
+    assert!(rig.sent[0].1.starts_with("GET /hustdb/del?"));
+    rig.break_connection(0);
+    rig.wait(1);
+    rig.connect();
+    rig.answer(0, APPLIED);
+    rig.answer(0, APPLIED);
+    assert_eq!(rig.counters.ttl_unclear.load(), 1);
+}
+
+#[test]
+fn only_a_target_that_ends_behind_octet_4096_is_rejected() {
+    // "POST /hustdb/put?key=" and "&ver=1&ttl=0&is_dup=true".
+    let around = 21 + 24;
+    for (key_bytes, is_sent) in [
+        (3_836, true),
+        (4_096 - around, true),
+        (4_097 - around, false),
+    ] {
+        let mut rig = Rig::new(settings());
+        let key = "k".repeat(key_bytes);
+        let long = Record {
+            key: key.as_bytes(),
+            ..put("")
+        };
+        rig.feed(&[long, put("a")]);
+        rig.connect();
+        assert_eq!(rig.sent.len(), 1);
+        assert_eq!(rig.sent[0].1.contains(&key), is_sent, "{key_bytes}");
+        let told = rig.told();
+        if is_sent {
+            assert_eq!(told, [""; 0]);
+            assert!(!rig.sent[0].1.contains("key=a"), "it goes alone");
+        } else {
+            assert_eq!(told, ["1.0!head_too_long"]);
+        }
+    }
+}
+
+#[test]
+fn a_request_line_that_is_longer_than_a_segment_goes_alone_and_is_counted_once() {
+    let mut rig = Rig::new(settings());
+    let key = "k".repeat(1_500);
+    let long = Record {
+        key: key.as_bytes(),
+        ..put("")
+    };
+    rig.feed(&[put("a"), long, put("b")]);
+    let slot = rig.asked.pop().unwrap();
+    rig.worker.handle_connected(slot, 1_448, rig.now);
+    rig.turn();
+    rig.answer(slot, APPLIED);
+    assert_eq!(rig.sent.len(), 2);
+    assert_eq!(rig.sent[1].1.matches(" HTTP/1.1\r\n").count(), 1);
+    rig.break_connection(slot);
+    rig.wait(1);
+    let slot = rig.asked.pop().unwrap();
+    rig.worker.handle_connected(slot, 1_448, rig.now);
+    rig.turn();
+    rig.answer(slot, APPLIED);
+    assert_eq!(rig.told(), ["1.0=Applied", "1.1=Applied"]);
+    assert_eq!(rig.counters.long_targets.load(), 1);
+}
+
+#[test]
+fn a_value_that_ha_did_not_keep_is_the_reason_for_the_rejection() {
+    for method in [Method::Put, Method::Hset, Method::Del] {
+        let mut rig = Rig::new(settings());
+        let record = Record {
+            method,
+            table: b"t",
+            value: b"",
+            ..put("k")
+        };
+        rig.feed(&[record]);
+        rig.connect();
+        rig.answer(0, &answer("404 Not Found", ""));
+        let expected = match method {
+            Method::Del => "1.0=Absent",
+            _ => "1.0!value_not_kept",
+        };
+        assert_eq!(rig.told(), [expected]);
+    }
+    // With a value, 404 is the backend's own reason.
+    let mut rig = Rig::new(settings());
+    rig.feed(&[put("k")]);
+    rig.connect();
+    rig.answer(0, &answer("404 Not Found", ""));
+    assert_eq!(rig.told(), ["1.0!not_found"]);
+}

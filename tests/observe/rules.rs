@@ -15,7 +15,7 @@ fn packaging(below: &str) -> PathBuf {
         .join(below)
 }
 
-fn read(below: &str) -> String {
+pub(crate) fn read(below: &str) -> String {
     fs::read_to_string(packaging(below)).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn names(expression: &str) -> BTreeSet<String> {
 }
 
 /// The values of `key` in lines of YAML.
-fn values<'t>(yaml: &'t str, key: &str) -> Vec<&'t str> {
+pub(crate) fn values<'t>(yaml: &'t str, key: &str) -> Vec<&'t str> {
     let lines = yaml.lines().map(str::trim_start);
     lines
         .filter_map(|line| {
@@ -111,7 +111,8 @@ fn every_alert_has_a_test_and_names_its_chapter_in_the_operators_guide() {
     );
     let names = values(&alerts, "alert");
     let runbooks = values(&alerts, "runbook");
-    assert_eq!((names.len(), runbooks.len()), (11, 11));
+    assert_eq!(names.len(), runbooks.len());
+    assert!(!names.is_empty());
     for (name, runbook) in names.iter().zip(runbooks) {
         let expected = format!("\"docs/operations.md#{}\"", name.to_lowercase());
         assert_eq!(runbook, expected);

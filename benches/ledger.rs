@@ -113,6 +113,7 @@ fn checkpoint() -> Checkpoint {
             byte: 0,
             settled,
             lines_read: 10_000,
+            away_unix: 0,
         });
     }
     checkpoint

@@ -54,6 +54,18 @@ pub const REJECTED_HEAD_BYTES: usize = 4096;
 /// Log files whose names were deleted under us that are kept open, a backend, until what was read of them is settled.
 pub const UNLINKED_FILES_MAX: usize = 4;
 
+/// What is known of a log that has gone from its folder is kept for this long: an operator who moves a disk's content or mounts something is back by then.
+pub const AWAY_LOG_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Logs of a backend of which something is known and that are away; the one that went first is forgotten first. Some 500 bytes each, and 150 in the checkpoint.
+pub const AWAY_LOGS_MAX: usize = 4096;
+
+/// First lines of a backend's logs that are remembered, finished ones among them, so that a copy is told; some 60 bytes each.
+pub const FIRST_LINES_KEPT_MAX: usize = 8192;
+
+/// Things in logs' folders that are no logs and of which that is said; more are passed over in silence.
+pub const PASSED_OVER_SAID_MAX: usize = 1024;
+
 /// A file that has been quiet for this long may be followed by the next: HA's workers append to a minute's file shortly
 /// after the next one exists (guarantees: "the order of the log").
 pub const FILE_QUIET_MS: u64 = 1000;

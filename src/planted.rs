@@ -96,11 +96,17 @@ mod switch {
         SkipLookup,
         /// A ttl that hustdb takes for no limit counts as one.
         TrustLongTtl,
+        /// What is known of a log that went away is forgotten at once.
+        ForgetAway,
+        /// A copy's lines count as never sent.
+        TrustCopy,
+        /// Lines of a log that took another's place count as never sent.
+        TrustReplacement,
     }
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 31] = [
+        pub const ALL: [Self; 34] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -132,6 +138,9 @@ mod switch {
             Self::RemoveExpired,
             Self::SkipLookup,
             Self::TrustLongTtl,
+            Self::ForgetAway,
+            Self::TrustCopy,
+            Self::TrustReplacement,
         ];
 
         /// Whether this thread has it.

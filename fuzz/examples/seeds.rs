@@ -430,6 +430,7 @@ fn checkpoints() -> Vec<(&'static str, Checkpoint)> {
         byte: 1000,
         settled,
         lines_read: 200_000,
+        away_unix: 0,
     };
     let fresh = FileResume {
         line: 0,
@@ -452,6 +453,7 @@ fn checkpoints() -> Vec<(&'static str, Checkpoint)> {
         line: 4,
         lines_read: 9,
         bytes_read: 300,
+        away_unix: 1_764_000_000,
     };
     let totals = Totals {
         processed: 500,

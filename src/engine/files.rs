@@ -3,15 +3,20 @@
 //! - Names never leave their folder: one with `/`, `.` or `..` is refused before the system is asked.
 //! - What an error says names the path.
 //! - State files are made with mode 0640, folders with 0750.
-//! - Nothing is followed that is not what it was taken for: a log is a regular file, not a link, a pipe or a device.
+//! - A log is a regular file, or a symbolic link to one; not a pipe or a device. Deleting one that is a link takes the link away.
+//! - Names of logs are text without loss (`names`).
 
 mod chains;
 mod lock;
+mod names;
 mod paths;
 mod read_ahead;
 #[cfg(test)]
 mod tests;
+mod writers;
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -24,12 +29,14 @@ pub use paths::{FILE_MODE, FOLDER_MODE};
 pub use read_ahead::ReadAhead;
 
 use self::chains::Chains;
+use self::names::escape;
 use self::paths::{Paths, at};
 use self::read_ahead::Asked;
 use crate::engine::os::files::{
     Lease, Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
 };
 use crate::engine::os::ring::files::FileRing;
+use crate::limits::PASSED_OVER_SAID_MAX;
 use crate::replay::chain::{Begun, Chain, Ended, Ticket};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
 use crate::status::counters::ServerCounters;
@@ -42,6 +49,8 @@ pub struct RealDisk {
     locks: Option<Arc<Locks>>,
     /// For who reads whole logs.
     read_ahead: Option<ReadAhead>,
+    /// What was passed over in the logs' folders, and said: only one of all disks says it.
+    passed_over: Option<HashSet<PathBuf>>,
     /// Takes chains' steps while nobody waits; none: they are plain calls.
     chains: Option<Chains>,
 }
@@ -51,6 +60,8 @@ pub struct RealDisk {
 pub struct RealLog {
     file: File,
     path: PathBuf,
+    /// It was opened by a symbolic link: the file has a name elsewhere.
+    is_linked: bool,
     asked: Asked,
 }
 
@@ -63,6 +74,7 @@ impl RealDisk {
             counters: Arc::default(),
             locks: None,
             read_ahead: None,
+            passed_over: None,
             chains: None,
         }
     }
@@ -85,6 +97,7 @@ impl RealDisk {
     pub fn with_read_ahead(self, read_ahead: ReadAhead) -> Self {
         Self {
             read_ahead: Some(read_ahead),
+            passed_over: Some(HashSet::new()),
             ..self
         }
     }
@@ -94,6 +107,18 @@ impl RealDisk {
     pub fn with_ring(self, ring: FileRing) -> Self {
         let chains = Some(Chains::new(ring, Arc::clone(&self.counters)));
         Self { chains, ..self }
+    }
+}
+
+impl RealDisk {
+    /// Says once of something in a backend's folder that it is not taken for a log.
+    fn pass_over(&mut self, path: &Path, what: &str) {
+        if let Some(said) = &mut self.passed_over
+            && said.len() < PASSED_OVER_SAID_MAX
+            && said.insert(path.to_owned())
+        {
+            tracing::warn!(path = %path.display(), what, "not a log: it is passed over, and not replayed");
+        }
     }
 }
 
@@ -107,23 +132,20 @@ impl Disk for RealDisk {
         // One that is not there is no empty one: it has been moved, or is not mounted.
         let logs = &self.paths.logs;
         std::fs::metadata(logs).map_err(at(logs))?;
-        folders(logs)
+        folders(logs, |name| Some(escape(name)))
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
         let folder = self.paths.log_folder(backend)?;
         let mut entries = Vec::new();
         for entry in listing(&folder)? {
-            // A file that goes while the folder is listed is not there.
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_file() => {
-                    entries.extend(utf8_name(&entry).map(|name| LogEntry {
-                        name,
-                        meta: log_meta(&metadata),
-                    }));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+            match entry_meta(&entry) {
+                Ok(Found::Log(meta)) => entries.push(LogEntry {
+                    name: escape(&entry.file_name()),
+                    meta,
+                }),
+                Ok(Found::Nothing) => {}
+                Ok(Found::Other(what)) => self.pass_over(&entry.path(), what),
                 Err(error) => return Err(at(&entry.path())(error)),
             }
         }
@@ -132,12 +154,22 @@ impl Disk for RealDisk {
 
     fn open_log(&mut self, backend: &str, name: &str) -> io::Result<RealLog> {
         let path = self.paths.log(backend, name)?;
-        let mut options = OpenOptions::new();
-        let file = open_regular(&path, options.read(true), Links::Refused).map_err(at(&path))?;
+        let open = |links| {
+            let mut options = OpenOptions::new();
+            open_regular(&path, options.read(true), links)
+        };
+        let (file, is_linked) = match open(Links::Refused) {
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                (open(Links::Followed), true)
+            }
+            opened => (opened, false),
+        };
+        let file = file.map_err(at(&path))?;
         advise_sequential(&file);
         Ok(RealLog {
             file,
             path,
+            is_linked,
             asked: Asked::default(),
         })
     }
@@ -145,7 +177,7 @@ impl Disk for RealDisk {
     fn log_meta(&mut self, log: &RealLog) -> io::Result<LogMeta> {
         log.file
             .metadata()
-            .map(|metadata| log_meta(&metadata))
+            .map(|metadata| log_meta(&metadata, log.is_linked))
             .map_err(at(&log.path))
     }
 
@@ -164,6 +196,10 @@ impl Disk for RealDisk {
             Lease::NotPermitted => Claim::NotPermitted,
             Lease::Unavailable => Claim::Unknown,
         })
+    }
+
+    fn writers_of(&mut self, log: &RealLog) -> Option<String> {
+        writers::writers_of(&log.file)
     }
 
     fn unclaim_log(&mut self, log: &RealLog) -> io::Result<()> {
@@ -205,7 +241,7 @@ impl Disk for RealDisk {
     }
 
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
-        folders(&self.paths.state)
+        folders(&self.paths.state, |name| name.to_str().map(str::to_owned))
     }
 
     fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
@@ -350,6 +386,37 @@ fn read_only(path: &Path) -> io::Result<File> {
     open_regular(path, OpenOptions::new().read(true), Links::Followed)
 }
 
+/// What an entry of a backend's folder is.
+enum Found {
+    Log(LogMeta),
+    /// It has gone while the folder was listed.
+    Nothing,
+    /// Something else, and what.
+    Other(&'static str),
+}
+
+fn entry_meta(entry: &DirEntry) -> io::Result<Found> {
+    let Some(metadata) = none_if_missing(entry.metadata())? else {
+        return Ok(Found::Nothing);
+    };
+    if metadata.is_file() {
+        return Ok(Found::Log(log_meta(&metadata, false)));
+    }
+    if !metadata.is_symlink() {
+        let is_folder = metadata.is_dir();
+        return Ok(Found::Other(if is_folder {
+            "a folder"
+        } else {
+            "not a regular file"
+        }));
+    }
+    Ok(match fs::metadata(entry.path()) {
+        Ok(target) if target.is_file() => Found::Log(log_meta(&target, true)),
+        Ok(_) => Found::Other("a symbolic link to something that is not a regular file"),
+        Err(_) => Found::Other("a symbolic link that leads nowhere"),
+    })
+}
+
 fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -367,13 +434,13 @@ fn listing(folder: &Path) -> io::Result<Vec<DirEntry>> {
 }
 
 /// Names of the folders in a folder, links to folders among them: an operator may keep a backend's logs elsewhere.
-fn folders(folder: &Path) -> io::Result<Vec<String>> {
+fn folders(folder: &Path, name: impl Fn(&OsStr) -> Option<String>) -> io::Result<Vec<String>> {
     let is_folder =
         |entry: &DirEntry| fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());
     Ok(listing(folder)?
         .iter()
         .filter(|entry| is_folder(entry))
-        .filter_map(utf8_name)
+        .filter_map(|entry| name(&entry.file_name()))
         .collect())
 }
 
@@ -396,7 +463,7 @@ fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn log_meta(metadata: &Metadata) -> LogMeta {
+fn log_meta(metadata: &Metadata, is_linked: bool) -> LogMeta {
     let since_1970 = metadata
         .created()
         .ok()
@@ -412,5 +479,6 @@ fn log_meta(metadata: &Metadata) -> LogMeta {
         bytes: metadata.len(),
         // What is before 1970 is old.
         modified_nanos: u64::try_from(modified_nanos.max(0)).unwrap_or(u64::MAX),
+        links: metadata.nlink() + u64::from(is_linked),
     }
 }

@@ -149,7 +149,7 @@ impl BackendLedger {
                     panic!("{name} resumes an entry of the plan, and each is resumed once")
                 });
                 let mut file = FileLedger::resume(entry);
-                file.rename(Arc::clone(name));
+                file.handle_moved(Arc::clone(name), 0);
                 file.identify(identity);
                 file
             }
@@ -281,6 +281,29 @@ impl BackendLedger {
         self.check_structure();
     }
 
+    /// A file has another name, or has gone from its folder at `away_unix`, or is back (0). Its books stay open: it may come back.
+    pub fn file_moved(&mut self, id: FileId, name: &Arc<str>, away_unix: u64) {
+        if let Some(books) = self.files.get_mut(&id) {
+            books.file.handle_moved(Arc::clone(name), away_unix);
+            self.changed();
+        }
+    }
+
+    /// Entries of the last plan whose files have gone from the folder, and since when (Unix seconds), or are back (0).
+    pub fn entries_moved(&mut self, files: &[(usize, u64)], legacy: &[(usize, u64)]) {
+        for &(index, away_unix) in files {
+            if let Some(Some(entry)) = self.unclaimed.get_mut(index) {
+                entry.away_unix = away_unix;
+            }
+        }
+        for &(index, away_unix) in legacy {
+            if let Some(Some(entry)) = self.legacy.get_mut(index) {
+                entry.away_unix = away_unix;
+            }
+        }
+        self.changed();
+    }
+
     /// More of a file's first bytes are known: from now on it is told by them.
     pub fn identify_file(&mut self, id: FileId, identity: Identity) {
         if let Some(books) = self.files.get_mut(&id) {
@@ -345,20 +368,19 @@ impl BackendLedger {
         segment.is_some_and(|segment| self.returned.contains(&segment.file()))
     }
 
-    /// Up to which byte the file with this device, inode and birth is settled; none where nothing is known of it. Where it was begun anew while
-    /// lines of it were in flight, what holds for both.
+    /// Up to which byte the file with this inode and birth is settled; none where nothing is known of it, or it has gone from its folder and nothing of
+    /// it is in flight: nobody need wait for it. Where it was begun anew while lines of it were in flight, what holds for both.
     #[must_use]
-    pub fn settled_to(&self, device: u64, inode: u64, born_nanos: u64) -> Option<u64> {
-        let is_it = |identity: &Identity| {
-            (identity.device, identity.inode, identity.born_nanos) == (device, inode, born_nanos)
-        };
+    pub fn settled_to(&self, inode: u64, born_nanos: u64) -> Option<u64> {
+        let is_it =
+            |identity: &Identity| (identity.inode, identity.born_nanos) == (inode, born_nanos);
         let open = self.files.values().map(|books| &books.file);
         let open = open
-            .filter(|file| is_it(&file.identity()))
+            .filter(|file| is_it(&file.identity()) && !(file.is_away() && file.is_settled()))
             .map(|file| file.watermark().byte);
         let unclaimed = self.unclaimed.iter().flatten();
         let unclaimed = unclaimed
-            .filter(|entry| is_it(&entry.identity))
+            .filter(|entry| is_it(&entry.identity) && entry.away_unix == 0)
             .map(|entry| entry.byte);
         open.chain(unclaimed).min()
     }

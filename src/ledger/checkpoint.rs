@@ -7,7 +7,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `HUSTCKPT` |
-//! | 4 | version of the format: 1 |
+//! | 4 | version of the format: 2 (1 is read too) |
 //! | 4 | zero |
 //! | 8 | length of the body |
 //! | 8 | XXH3-64 of the 24 bytes above and the body |
@@ -21,12 +21,17 @@
 //! | 4 | number of files, each: |
 //! | 2, … | length of the name, the name in UTF-8 |
 //! | 8, 8, 8, 4, 8 | identity: device, inode, birth in nanoseconds, length and XXH3-64 of the prefix |
+//! | 8 | XXH3-64 of the first line; 0 where it is not known (not in format 1) |
 //! | 8, 8, 8 | watermark: line, byte; lines read |
+//! | 8 | since when it has been away, Unix seconds; 0: it is in its folder (not in format 1) |
 //! | 4 | number of settled runs above the watermark, each: |
 //! | varint, varint | lines between the end of the run before (at first the watermark) and this one; lines in it |
 //! | 4 | number of the original's files that are not yet taken over, each: |
 //! | 2, … | length of the name, the name in UTF-8 |
 //! | 8, 8, 8 | settled lines from the start; lines read; bytes read |
+//! | 8 | since when it has been away (not in format 1) |
+//!
+//! A name is as [`LogEntry::name`](crate::replay::disk::LogEntry) has it: bytes that are not UTF-8 are escaped.
 //!
 //! What doesn't read back whole and to the last byte is refused with a sentence, never a panic, and never trusted (G11).
 
@@ -44,7 +49,9 @@ use crate::ledger::totals::Totals;
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
 
 const MAGIC: [u8; 8] = *b"HUSTCKPT";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The oldest format that is read.
+const FORMAT_OLDEST: u32 = 1;
 const HEAD_BYTES: usize = 32;
 /// The part of the head that the checksum covers.
 const SUMMED_HEAD_BYTES: usize = 24;
@@ -68,7 +75,7 @@ pub enum CheckpointFault {
     #[error("it does not begin as a checkpoint does")]
     Magic,
     /// Of another version of this program.
-    #[error("it is of format {0}, this program reads format {FORMAT}")]
+    #[error("it is of format {0}, this program reads formats {FORMAT_OLDEST} to {FORMAT}")]
     Format(u32),
     /// Torn.
     #[error("its body should have {expected} bytes and has {found}")]
@@ -110,7 +117,10 @@ impl Checkpoint {
         put_count(out, self.resume.legacy.len());
         for file in &self.resume.legacy {
             put_name(out, &file.name);
-            put_u64s(out, [file.line, file.lines_read, file.bytes_read]);
+            put_u64s(
+                out,
+                [file.line, file.lines_read, file.bytes_read, file.away_unix],
+            );
         }
         let body_bytes = (out.len() - HEAD_BYTES) as u64;
         out[..8].copy_from_slice(&MAGIC);
@@ -125,10 +135,13 @@ impl Checkpoint {
     /// # Errors
     /// When `bytes` are anything but a whole checkpoint.
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointFault> {
-        let body = checked_body(bytes)?;
-        let mut reader = Reader(body);
+        let (format, body) = checked_body(bytes)?;
+        let mut reader = Reader {
+            bytes: body,
+            format,
+        };
         let checkpoint = decode_body(&mut reader).map_err(CheckpointFault::Content)?;
-        if !reader.0.is_empty() {
+        if !reader.bytes.is_empty() {
             return Err(CheckpointFault::Content("something follows its last entry"));
         }
         Ok(checkpoint)
@@ -142,24 +155,28 @@ fn checksum(bytes: &[u8]) -> u64 {
     hasher.digest()
 }
 
-fn checked_body(bytes: &[u8]) -> Result<&[u8], CheckpointFault> {
+/// The format, and a body of this format.
+fn checked_body(bytes: &[u8]) -> Result<(u32, &[u8]), CheckpointFault> {
     let (head, body) = bytes
         .split_at_checked(HEAD_BYTES)
         .ok_or(CheckpointFault::Short(bytes.len()))?;
-    let mut head = Reader(head);
+    let mut head = Reader {
+        bytes: head,
+        format: 0,
+    };
     let complete = "the head is whole";
     if head.array::<8>().expect(complete) != MAGIC {
         return Err(CheckpointFault::Magic);
     }
     let format = head.u32().expect(complete);
-    if format != FORMAT {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
         return Err(CheckpointFault::Format(format));
     }
     let _zero = head.u32().expect(complete);
     let expected = head.u64().expect(complete);
     let found = body.len() as u64;
     if planted!(TrustTornCheckpoint) {
-        return Ok(body);
+        return Ok((format, body));
     }
     if expected != found {
         return Err(CheckpointFault::Length { expected, found });
@@ -167,7 +184,7 @@ fn checked_body(bytes: &[u8]) -> Result<&[u8], CheckpointFault> {
     if head.u64().expect(complete) != checksum(bytes) {
         return Err(CheckpointFault::Checksum);
     }
-    Ok(body)
+    Ok((format, body))
 }
 
 fn encode_file(out: &mut Vec<u8>, file: &FileResume) {
@@ -175,8 +192,8 @@ fn encode_file(out: &mut Vec<u8>, file: &FileResume) {
     let identity = &file.identity;
     put_u64s(out, [identity.device, identity.inode, identity.born_nanos]);
     out.extend_from_slice(&identity.prefix_bytes.to_le_bytes());
-    put_u64s(out, [identity.prefix_hash]);
-    put_u64s(out, [file.line, file.byte, file.lines_read]);
+    put_u64s(out, [identity.prefix_hash, identity.lead_hash]);
+    put_u64s(out, [file.line, file.byte, file.lines_read, file.away_unix]);
     put_count(out, file.settled.as_slice().len());
     let mut end = file.line;
     for run in file.settled.as_slice() {
@@ -209,11 +226,13 @@ fn decode_body(reader: &mut Reader<'_>) -> Result<Checkpoint, &'static str> {
     for _ in 0..reader.u32()? {
         let name = reader.name()?;
         let (line, lines_read, bytes_read) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let away_unix = reader.u64_since_format_2()?;
         resume.legacy.push(LegacyResume {
             name,
             line,
             lines_read,
             bytes_read,
+            away_unix,
         });
     }
     Ok(Checkpoint { totals, resume })
@@ -227,11 +246,13 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileResume, &'static str> {
         born_nanos: reader.u64()?,
         prefix_bytes: reader.u32()?,
         prefix_hash: reader.u64()?,
+        lead_hash: reader.u64_since_format_2()?,
     };
     if identity.prefix_bytes as usize > IDENTITY_PREFIX_BYTES_MAX {
         return Err("an identity covers too many bytes");
     }
     let (line, byte, lines_read) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let away_unix = reader.u64_since_format_2()?;
     if lines_read < line {
         return Err("a file has more settled lines than were read");
     }
@@ -252,6 +273,7 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileResume, &'static str> {
         byte,
         settled,
         lines_read,
+        away_unix,
     })
 }
 
@@ -281,15 +303,18 @@ fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// What has not been read yet.
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    bytes: &'a [u8],
+    format: u32,
+}
 
 impl<'a> Reader<'a> {
     fn take(&mut self, bytes: usize) -> Result<&'a [u8], &'static str> {
         let (taken, rest) = self
-            .0
+            .bytes
             .split_at_checked(bytes)
             .ok_or("it ends within an entry")?;
-        self.0 = rest;
+        self.bytes = rest;
         Ok(taken)
     }
 
@@ -303,6 +328,11 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Result<u64, &'static str> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// What format 1 does not have: 0 there.
+    fn u64_since_format_2(&mut self) -> Result<u64, &'static str> {
+        if self.format < 2 { Ok(0) } else { self.u64() }
     }
 
     fn name(&mut self) -> Result<Arc<str>, &'static str> {

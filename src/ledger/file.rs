@@ -59,7 +59,9 @@ pub struct FileLedger {
     ahead: LineRuns,
     /// Lines before it have been counted as processed.
     lines_read: u64,
-    /// Nothing more will be fed from it: it was deleted or replaced under us.
+    /// Since when it has not been in its folder, Unix seconds; 0: it is there.
+    away_unix: u64,
+    /// Nothing more will be fed from it: it was deleted, or is another file now.
     gone: bool,
 }
 
@@ -74,6 +76,7 @@ impl FileLedger {
             byte: 0,
             settled: LineRuns::default(),
             lines_read: 0,
+            away_unix: 0,
         })
     }
 
@@ -90,6 +93,7 @@ impl FileLedger {
             pieces: VecDeque::new(),
             ahead: from.settled,
             lines_read: from.lines_read,
+            away_unix: 0,
             gone: false,
         }
     }
@@ -106,9 +110,16 @@ impl FileLedger {
         self.identity
     }
 
-    /// Takes over the name that the file has now.
-    pub fn rename(&mut self, name: Arc<str>) {
+    /// Takes over the name that the file has now, and since when it has not been in its folder (Unix seconds; 0: it is there).
+    pub fn handle_moved(&mut self, name: Arc<str>, away_unix: u64) {
         self.name = name;
+        self.away_unix = away_unix;
+    }
+
+    /// Whether it is not in its folder.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away_unix > 0
     }
 
     /// Takes over an identity that covers more of the file.
@@ -267,6 +278,7 @@ impl FileLedger {
             byte: self.watermark.byte,
             settled,
             lines_read: self.lines_read,
+            away_unix: self.away_unix,
         }
     }
 

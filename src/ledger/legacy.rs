@@ -87,6 +87,7 @@ impl LegacyStatus {
             line: self.line,
             lines_read: self.lines_read,
             bytes_read: self.bytes_read,
+            away_unix: 0,
         }
     }
 }

@@ -27,6 +27,7 @@ impl LegacyResume {
             byte: 0,
             settled,
             lines_read: self.lines_read,
+            away_unix: 0,
         }
     }
 }
@@ -46,6 +47,8 @@ pub struct FileResume {
     pub settled: LineRuns,
     /// Lines that have been counted as processed: those before this one are not counted again.
     pub lines_read: u64,
+    /// Since when it has not been in its folder, Unix seconds; 0: it is there. What is known of it is kept for a while: it may come back.
+    pub away_unix: u64,
 }
 
 /// Where to go on in a file that the original began. It is fed from its first line; lines before `line` are settled before.
@@ -59,6 +62,8 @@ pub struct LegacyResume {
     pub lines_read: u64,
     /// Bytes that the original had read. A file that has fewer is another one: nothing of it is settled.
     pub bytes_read: u64,
+    /// Since when no log has had its name, as in [`FileResume::away_unix`].
+    pub away_unix: u64,
 }
 
 /// How much of a file is settled when it is opened.

@@ -20,15 +20,33 @@ pub struct LogMeta {
     pub bytes: u64,
     /// Time of the last change in nanoseconds since 1970, by the system's clock.
     pub modified_nanos: u64,
+    /// Names that lead to it, as far as is known: 0 once it is deleted and only open.
+    pub links: u64,
 }
 
-/// One regular file in a backend's folder.
+impl LogMeta {
+    /// What tells a file from others without reading it: inode and birth. The device's number is left out: it changes with a reboot, a remount, a loop device.
+    #[must_use]
+    pub fn key(&self) -> (u64, u64) {
+        (self.inode, self.born_nanos)
+    }
+}
+
+/// One regular file in a backend's folder, or a symbolic link to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// The file's name, without its folder. Names that are not UTF-8 are not HA's and are left alone.
+    /// The file's name, without its folder, as text: a byte that is not UTF-8 is written as `\xb0`, a backslash as two. The disk takes it back so.
     pub name: String,
     /// What it is.
     pub meta: LogMeta,
+}
+
+impl LogEntry {
+    /// Whether it has a name under which NFS or FUSE keep a file that was deleted while somebody had it open.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.name.starts_with(".nfs") || self.name.starts_with(".fuse_hidden")
+    }
 }
 
 /// Whether a log is ours alone.
@@ -57,7 +75,7 @@ pub trait Disk {
     /// What the system says.
     fn backend_folders(&mut self) -> io::Result<Vec<String>>;
 
-    /// The regular files of a backend's folder, in no order. A folder that does not exist has none.
+    /// The logs in a backend's folder, in no order, and under each of their names. A folder that does not exist has none.
     ///
     /// # Errors
     /// What the system says.
@@ -86,6 +104,11 @@ pub trait Disk {
     /// # Errors
     /// What the system says, those with a `Claim` of their own excepted.
     fn claim_log(&mut self, log: &Self::Log) -> io::Result<Claim>;
+
+    /// Who has the log open for writing, as far as can be seen, for an operator to read.
+    fn writers_of(&mut self, _log: &Self::Log) -> Option<String> {
+        None
+    }
 
     /// Gives a claim up, if there is one, and lets writers go on.
     ///

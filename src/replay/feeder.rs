@@ -52,7 +52,6 @@ use crate::status::counters::ServerCounters;
 
 use buffers::{Buffers, FeederBounds, LongLine};
 use outbox::{Outbox, Receivers};
-use resume::Resume;
 use source::{Listing, Source};
 use split::Splitter;
 
@@ -260,7 +259,11 @@ impl<D: Disk> Feeder<D> {
                 bytes,
                 epoch,
             } => self.handle_segment_done(backend, epoch, lines, bytes),
-            FeederMail::FileDeleted { backend, file } => self.handle_deleted(backend, file, now),
+            FeederMail::FileDeleted {
+                backend,
+                file,
+                is_elsewhere,
+            } => self.handle_deleted(backend, file, is_elsewhere, now),
             FeederMail::StorePaused { backend, paused } => {
                 if let Some(source) = self.source_mut(backend) {
                     source.paused = paused;
@@ -281,7 +284,7 @@ impl<D: Disk> Feeder<D> {
         if let Some((epoch, plan)) = self.early_plans.remove(&id)
             && epoch == source.epoch
         {
-            source.resume = Some(Resume::new(plan));
+            source.set_resume(plan);
         }
         self.places.insert(id, self.sources.len());
         self.sources.push(source);
@@ -294,7 +297,7 @@ impl<D: Disk> Feeder<D> {
         };
         // One of an older epoch is out of date: we have told the keeper since that we let go.
         if epoch == source.epoch && source.resume.is_none() {
-            source.resume = Some(Resume::new(plan));
+            source.set_resume(plan);
             source.listing.want_now(now);
         }
     }
@@ -340,27 +343,35 @@ impl<D: Disk> Feeder<D> {
         self.long_line.handle_done(backend, bytes);
     }
 
-    /// The keeper has deleted a file. What has been written to it all the same is still read, if it is open.
-    fn handle_deleted(&mut self, backend: BackendId, file: FileId, now: Now) {
+    /// The keeper has deleted a file. What has been written to it all the same is still read, if it is open. One that `is_elsewhere` may be seen
+    /// again under its other name.
+    fn handle_deleted(&mut self, backend: BackendId, file: FileId, is_elsewhere: bool, now: Now) {
         let Some(&at) = self.places.get(&backend) else {
             return;
         };
-        let Some(index) = self.sources[at].catalog.index_of(file) else {
+        let source = &mut self.sources[at];
+        let Some(index) = source.catalog.index_of(file) else {
             return;
         };
-        self.sources[at].catalog.mark_deleted(index);
-        let log = &mut self.sources[at].catalog.file_mut(index);
+        if is_elsewhere {
+            let _ = source.catalog.send_away(index, now);
+            source.listing.want(now);
+            source.count_file(index);
+            return;
+        }
+        source.catalog.mark_deleted(index);
+        let log = source.catalog.file_mut(index);
         if let Some(open) = &log.log
             && let Ok(meta) = self.disk.log_meta(open)
         {
             let _ = log.observe(meta, now);
         }
         if log.log.is_none() || log.unread_bytes(0) == 0 {
-            self.sources[at].catalog.remove(index);
+            source.catalog.remove(index);
             self.outbox
                 .tell_keeper(KeeperMail::FileGone { backend, file });
         }
-        self.sources[at].count_files();
+        self.sources[at].count_file(index);
     }
 
     /// Takes back buffers that came home.

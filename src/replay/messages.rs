@@ -176,13 +176,33 @@ pub enum KeeperMail {
         /// What it is.
         identity: Identity,
     },
-    /// From the feeder: a file is gone or was replaced under us, or the keeper said that it has deleted it; nothing more will be fed from it, its
+    /// From the feeder: a file is another by now, or will not come back, or the keeper said that it has deleted it; nothing more will be fed from it, its
     /// state can go.
     FileGone {
         /// Whose log.
         backend: BackendId,
         /// Which file.
         file: FileId,
+    },
+    /// From the feeder: a file has another name, or has gone from its folder, or is back. It stays open: it may come back, and goes on where it was.
+    FileMoved {
+        /// Whose log.
+        backend: BackendId,
+        /// Which file.
+        file: FileId,
+        /// What it is called.
+        name: Arc<str>,
+        /// Since when it has been away, Unix seconds; 0: it is in the folder.
+        away_unix: u64,
+    },
+    /// From the feeder: files of the last plan's entries have gone from the folder, or are back.
+    EntriesMoved {
+        /// Whose logs.
+        backend: BackendId,
+        /// Indices of files' entries, with since when they have been away (Unix seconds; 0: they are there).
+        files: Vec<(usize, u64)>,
+        /// The same of the original's files' entries.
+        legacy: Vec<(usize, u64)>,
     },
     /// From the feeder: these entries of the last plan it will never use: their files are gone, or are others by now. Only the feeder says so, and it says
     /// so before it opens anything in their place; so both know the same entries at any time.
@@ -272,6 +292,8 @@ impl KeeperMail {
             Self::Rejected(rejection) => Some(rejection.backend),
             Self::FileIdentified { backend, .. }
             | Self::FileGone { backend, .. }
+            | Self::FileMoved { backend, .. }
+            | Self::EntriesMoved { backend, .. }
             | Self::EntriesForgotten { backend, .. }
             | Self::Settled { backend, .. }
             | Self::Flush { backend, .. }
@@ -335,6 +357,8 @@ pub enum FeederMail {
         backend: BackendId,
         /// Which.
         file: FileId,
+        /// It has another name somewhere: its books stay open, and the feeder does not answer.
+        is_elsewhere: bool,
     },
     /// From the keeper: state cannot be written (true), or can again (false). Nothing is fed while it cannot.
     StorePaused {

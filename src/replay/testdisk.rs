@@ -260,6 +260,30 @@ impl TestDisk {
         }
     }
 
+    /// Somebody gives a log another name in its folder, durably; what had that name is gone.
+    pub fn rename_log(&self, backend: &str, from: &str, to: &str) {
+        let mut world = self.world();
+        let Some(folder) = world.logs.get_mut(backend) else {
+            return;
+        };
+        for names in [&mut folder.seen, &mut folder.durable] {
+            if let Some(inode) = names.remove(from) {
+                names.insert(to.to_owned(), inode);
+            }
+        }
+    }
+
+    /// Somebody gives a log a second name in its folder, durably.
+    pub fn link_log(&self, backend: &str, name: &str, second: &str) {
+        let mut world = self.world();
+        if let Some(folder) = world.logs.get_mut(backend)
+            && let Some(&inode) = folder.seen.get(name)
+        {
+            folder.seen.insert(second.to_owned(), inode);
+            folder.durable.insert(second.to_owned(), inode);
+        }
+    }
+
     /// Somebody moves a log out of its folder, durably; gives a number by which it can be moved back.
     pub fn move_out(&self, backend: &str, name: &str) -> Option<u64> {
         let mut world = self.world();
@@ -282,6 +306,25 @@ impl TestDisk {
         folder.seen.insert(name.to_owned(), inode);
         folder.durable.insert(name.to_owned(), inode);
         folder.is_durable = true;
+    }
+
+    /// Somebody copies a log out of its folder as it is; gives a number by which the copy can be moved in.
+    pub fn copy_out(&self, backend: &str, name: &str) -> Option<u64> {
+        let mut world = self.world();
+        let from = world.log_inode(backend, name)?;
+        let bytes = world.inodes[from].seen.clone();
+        let inode = world.new_inode();
+        let now = world.now_nanos;
+        world.inodes[inode].write(Write::At(0, bytes), now);
+        world.inodes[inode].sync();
+        let number = world.aside.last_key_value().map_or(0, |(last, _)| last + 1);
+        world.aside.insert(number, inode);
+        Some(number)
+    }
+
+    /// The device gets another number, as with a remount.
+    pub fn remount(&self) {
+        self.world().remounts += 1;
     }
 
     /// A state file's content.

@@ -222,6 +222,7 @@ mod tests {
                     line: 11,
                     lines_read: 20,
                     bytes_read: 4096,
+                    away_unix: 0,
                 }],
             },
         };

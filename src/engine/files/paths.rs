@@ -2,9 +2,11 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::names::unescape;
 use crate::engine::os::files::{Links, open_regular};
 
 /// Of every file that we make: its owner's, and its group's to read.
@@ -27,7 +29,13 @@ impl Paths {
     }
 
     pub(super) fn log(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
-        Ok(self.log_folder(backend)?.join(plain(name)?))
+        let name = unescape(name);
+        // What was escaped must not leave the folder either.
+        let leaves = name.as_bytes().iter().any(|byte| [b'/', 0].contains(byte));
+        if leaves || name.is_empty() || name == "." || name == ".." {
+            return Err(no_name(&name.to_string_lossy()));
+        }
+        Ok(self.log_folder(backend)?.join(name))
     }
 
     /// The file that keeps room aside. Its name is no backend's.
@@ -70,12 +78,16 @@ impl Paths {
 fn plain(name: &str) -> io::Result<&str> {
     let leaves = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
     if leaves {
-        return Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            format!("{name:?} is no name of a file in a folder"),
-        ));
+        return Err(no_name(name));
     }
     Ok(name)
+}
+
+fn no_name(name: &str) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidInput,
+        format!("{name:?} is no name of a file in a folder"),
+    )
 }
 
 /// Puts the path in front of what the system says, and what to do behind it where that is known.

@@ -37,14 +37,16 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_folder_lists_its_regular_files_only_and_a_missing_one_lists_nothing() {
+fn a_folder_lists_its_logs_only_and_a_missing_one_lists_nothing() {
     let mut home = home();
     fs::write(home.log(LOG), b"line\n").unwrap();
     fs::create_dir(home.log("folder")).unwrap();
-    symlink(home.log(LOG), home.log("link")).unwrap();
+    symlink("nowhere", home.log("dangling")).unwrap();
+    symlink(home.log("folder"), home.log("to a folder")).unwrap();
     let entries = home.disk.log_entries(B).unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!((entries[0].name.as_str(), entries[0].meta.bytes), (LOG, 5));
+    assert_eq!(entries[0].meta.links, 1);
     assert_eq!(home.disk.log_entries("127.0.0.1:1").unwrap(), []);
     fs::write(home.folder.path().join("logs/error.log"), b"").unwrap();
     assert_eq!(home.disk.backend_folders().unwrap(), [B]);
@@ -61,12 +63,7 @@ fn a_listing_and_an_open_log_say_the_same_and_follow_the_file() {
     let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, b"line\n");
     fs::rename(home.log(LOG), home.log("moved.log")).unwrap();
     let moved = home.disk.log_entries(B).unwrap().remove(0);
-    assert!(identity.is_of(
-        moved.meta.device,
-        moved.meta.inode,
-        moved.meta.born_nanos,
-        b"line\nmore\n"
-    ));
+    assert!(identity.is_of(moved.meta.inode, moved.meta.born_nanos, b"line\nmore\n"));
     let mut piece = [0; 3];
     assert_eq!(home.disk.read_log(&log, 3, &mut piece).unwrap(), 2);
     assert_eq!(&piece[..2], b"e\n");
@@ -136,13 +133,38 @@ fn a_write_that_finds_no_room_says_what_to_do() {
 }
 
 #[test]
-fn links_pipes_and_folders_are_no_logs() {
+fn names_that_are_not_utf_8_and_links_to_files_are_logs() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
     let mut home = home();
     fs::write(home.log(LOG), b"").unwrap();
-    symlink(home.log(LOG), home.log("link")).unwrap();
+    let gbk = OsStr::from_bytes(b"\xc8\xd5\xd6\xbe.log");
+    let path = home.log(LOG).with_file_name(gbk);
+    fs::write(&path, b"gbk\n").unwrap();
+    let target = home.folder.path().join("elsewhere");
+    fs::write(&target, b"linked\n").unwrap();
+    symlink(&target, home.log("link")).unwrap();
+    let mut entries = home.disk.log_entries(B).unwrap();
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, [LOG, r"\xc8\xd5־.log", "link"]);
+    for entry in &entries[1..] {
+        let log = home.disk.open_log(B, &entry.name).unwrap();
+        assert_eq!(home.disk.log_meta(&log).unwrap(), entry.meta);
+        home.disk.delete_log(B, &entry.name).unwrap();
+    }
+    assert_eq!(entries[2].meta.links, 2, "it stays where the link leads");
+    assert!(!path.exists() && target.exists());
+    assert!(home.disk.open_log(B, r"..\x2fchecks").is_err());
+}
+
+#[test]
+fn pipes_and_folders_are_no_logs() {
+    let mut home = home();
+    fs::write(home.log(LOG), b"").unwrap();
     fs::create_dir(home.log("folder")).unwrap();
     make_pipe(&home.log("pipe"));
-    for name in ["link", "folder", "pipe"] {
+    for name in ["folder", "pipe"] {
         assert!(home.disk.open_log(B, name).is_err(), "{name}");
     }
     let missing = home.disk.open_log(B, "missing").unwrap_err();

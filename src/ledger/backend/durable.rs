@@ -118,7 +118,7 @@ impl BackendLedger {
         let mut files: Vec<_> = self
             .files
             .iter()
-            .filter(|(_, books)| books.can_be_opened_again())
+            .filter(|(_, books)| books.can_be_opened_again() && !books.file.is_away())
             .collect();
         files.sort_by(|one, other| one.1.file.name().cmp(other.1.file.name()));
         let settled = files

@@ -17,11 +17,11 @@ fn runs(line: u64) -> impl Strategy<Value = LineRuns> {
 }
 
 prop_compose! {
-    fn file()(name in ".{0,20}", numbers in any::<[u64; 4]>(), prefix_bytes in 0..=4096_u32, line in 0..1_u64 << 40, byte in any::<u64>(), more in 0..1_u64 << 30)
+    fn file()(name in ".{0,20}", numbers in any::<[u64; 6]>(), prefix_bytes in 0..=4096_u32, line in 0..1_u64 << 40, byte in any::<u64>(), more in 0..1_u64 << 30)
         (settled in runs(line), name in Just(name), numbers in Just(numbers), prefix_bytes in Just(prefix_bytes), line in Just(line), byte in Just(byte), more in Just(more))
         -> FileResume {
-        let identity = Identity { device: numbers[0], inode: numbers[1], born_nanos: numbers[2], prefix_bytes, prefix_hash: numbers[3] };
-        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more }
+        let identity = Identity { device: numbers[0], inode: numbers[1], born_nanos: numbers[2], prefix_bytes, prefix_hash: numbers[3], lead_hash: numbers[4] };
+        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more, away_unix: numbers[5] }
     }
 }
 
@@ -29,12 +29,12 @@ prop_compose! {
     fn checkpoint()(
         kinds in any::<[u32; 5]>(),
         files in proptest::collection::vec(file(), 0..4),
-        legacy in proptest::collection::vec((".{0,20}", any::<[u64; 3]>()), 0..3),
+        legacy in proptest::collection::vec((".{0,20}", any::<[u64; 4]>()), 0..3),
     ) -> Checkpoint {
         let [applied, superseded, absent, rejected, more] = kinds.map(u64::from);
         let settled = applied + superseded + absent + rejected;
         let totals = Totals { processed: settled + more, settled, applied, superseded, absent, rejected };
-        let legacy = legacy.into_iter().map(|(name, [line, lines_read, bytes_read])| LegacyResume { name: name.into(), line, lines_read, bytes_read });
+        let legacy = legacy.into_iter().map(|(name, [line, lines_read, bytes_read, away_unix])| LegacyResume { name: name.into(), line, lines_read, bytes_read, away_unix });
         Checkpoint { totals, resume: ResumePlan { files, legacy: legacy.collect() } }
     }
 }
@@ -57,12 +57,14 @@ fn sample() -> Checkpoint {
         byte: 1000,
         settled,
         lines_read: 500,
+        away_unix: 1_700_000_000,
     };
     let legacy = LegacyResume {
         name: "2026-11-22-16-41.log".into(),
         line: 4,
         lines_read: 9,
         bytes_read: 300,
+        away_unix: 0,
     };
     let totals = Totals {
         processed: 500,
@@ -141,6 +143,62 @@ fn every_truncation_and_every_byte_too_many_is_noticed() {
 #[test]
 fn a_newer_format_is_told_from_rot() {
     let mut bytes = encoded(&sample());
-    bytes[8] = 2;
-    assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointFault::Format(2)));
+    bytes[8] = 3;
+    assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointFault::Format(3)));
+}
+
+/// As format 1 has it: without the fields that came with format 2.
+fn encoded_as_format_1(checkpoint: &Checkpoint) -> Vec<u8> {
+    let totals = checkpoint.totals;
+    let mut bytes = vec![0; HEAD_BYTES];
+    let totals = [
+        totals.processed,
+        totals.settled,
+        totals.applied,
+        totals.superseded,
+        totals.absent,
+        totals.rejected,
+    ];
+    put_u64s(&mut bytes, totals);
+    put_count(&mut bytes, checkpoint.resume.files.len());
+    for file in &checkpoint.resume.files {
+        let identity = &file.identity;
+        put_name(&mut bytes, &file.name);
+        put_u64s(
+            &mut bytes,
+            [identity.device, identity.inode, identity.born_nanos],
+        );
+        bytes.extend_from_slice(&identity.prefix_bytes.to_le_bytes());
+        put_u64s(&mut bytes, [identity.prefix_hash]);
+        put_u64s(&mut bytes, [file.line, file.byte, file.lines_read]);
+        put_count(&mut bytes, file.settled.as_slice().len());
+        let mut end = file.line;
+        for run in file.settled.as_slice() {
+            put_varint(&mut bytes, run.first - end);
+            put_varint(&mut bytes, run.lines);
+            end = run.end();
+        }
+    }
+    put_count(&mut bytes, checkpoint.resume.legacy.len());
+    for file in &checkpoint.resume.legacy {
+        put_name(&mut bytes, &file.name);
+        put_u64s(&mut bytes, [file.line, file.lines_read, file.bytes_read]);
+    }
+    let body_bytes = (bytes.len() - HEAD_BYTES) as u64;
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&1_u32.to_le_bytes());
+    bytes[16..24].copy_from_slice(&body_bytes.to_le_bytes());
+    let sum = checksum(&bytes);
+    bytes[SUMMED_HEAD_BYTES..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn format_1_is_read_as_before() {
+    let mut expected = sample();
+    let bytes = encoded_as_format_1(&expected);
+    // Nobody knew then what these are.
+    expected.resume.files[0].identity.lead_hash = 0;
+    expected.resume.files[0].away_unix = 0;
+    assert_eq!(Checkpoint::decode(&bytes), Ok(expected));
 }

@@ -53,6 +53,7 @@ fn check(sizes: &[u32], before: &[bool], order: &[usize]) {
         byte: 0,
         settled: runs,
         lines_read: 3,
+        away_unix: 0,
     };
     let mut file = FileLedger::resume(resume);
     let mut processed = 0;

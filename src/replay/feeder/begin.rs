@@ -10,7 +10,7 @@ use crate::replay::disk::Disk;
 use crate::replay::feeder::Feeder;
 use crate::replay::feeder::feed::Step;
 use crate::replay::feeder::log_file::{Begun, Observed};
-use crate::replay::messages::{FileOpened, KeeperMail};
+use crate::replay::messages::{FileOpened, FileStart, KeeperMail};
 
 impl<D: Disk> Feeder<D> {
     /// Begins a file: opens it, finds out which it is and where it goes on, and tells the keeper.
@@ -19,8 +19,7 @@ impl<D: Disk> Feeder<D> {
         if self.observe_open(at, now)? {
             return Ok(Step::Done);
         }
-        for nth in 0..self.sources[at].catalog.open().len() {
-            let open = self.sources[at].catalog.open()[nth];
+        for open in self.sources[at].catalog.open().to_vec() {
             if !self.identify(at, open, true)? {
                 return Ok(Step::Done);
             }
@@ -32,22 +31,37 @@ impl<D: Disk> Feeder<D> {
         let number = self.new_file();
         let source = &mut self.sources[at];
         let file = source.catalog.file_mut(index);
-        let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
+        let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
         let resume = source.resume.as_mut().expect("a backend is fed by a plan");
-        let start = match std::mem::take(&mut file.shrank) && !planted!(TrustSettledLines) {
-            true => resume.start_anew(&file.name, meta),
-            false => resume.start(&file.name, meta, prefix),
+        let shrank = std::mem::take(&mut file.shrank) && !planted!(TrustSettledLines);
+        let start = match shrank {
+            true => resume.start_anew(&file.name, &meta),
+            false => resume.start(&file.name, &meta, prefix),
         };
         let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
-        let name = Arc::clone(&file.name);
-        tracing::debug!(backend = %source.info.name, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading a log");
-        file.begun = Some(Begun {
+        let is_copy = source.first_lines.handle(identity.lead_hash, meta.key());
+        let (backend, name) = (&source.info.name, Arc::clone(&file.name));
+        if start.entry != FileStart::New {
+            if file.sent_below == 0 {
+                // Whoever has begun it was an earlier process.
+                file.old_below = file.old_below.max(meta.bytes);
+            }
+        } else if shrank || start.is_rewritten {
+            file.sent_below = u64::MAX;
+            tracing::warn!(%backend, file = %name, "the log is not what was read of it before: it shrank or was written anew; reading it as a new one, of which each line may have been sent");
+        } else if is_copy && !planted!(TrustCopy) {
+            file.sent_below = u64::MAX;
+            tracing::warn!(%backend, file = %name, "the log begins as one that is known and is another file, a copy; reading it as a new one, of which each line may have been sent");
+        }
+        tracing::debug!(%backend, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading a log");
+        let begun = Begun {
             file: number,
             identity,
             cursor: start.cursor,
             settled: start.settled,
             checked: file.last_change(),
-        });
+        };
+        source.catalog.handle_begun(index, begun);
         source.catalog.close_others(index);
         let backend = source.info.id;
         self.tell_forgotten(at);
@@ -64,20 +78,19 @@ impl<D: Disk> Feeder<D> {
     /// Opens a file where it is not. False: the name belongs to another file now, the folder is to be listed first.
     pub(super) fn open(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
         let source = &mut self.sources[at];
-        let file = &source.catalog.files()[index];
+        let file = source.catalog.file(index);
         if file.log.is_some() {
             return Ok(true);
         }
-        let log = self.disk.open_log(&source.info.name, &file.name)?;
+        let log = self.disk.open_log(&source.info.name, &file.place)?;
         let meta = self.disk.log_meta(&log)?;
         if !file.is_same(&meta) {
             source.listing.want(now);
             return Ok(false);
         }
         source.catalog.handle_opened(index, log);
-        let file = source.catalog.file_mut(index);
-        if file.observe(meta, now) == Observed::Shrunk {
-            let loss = file.handle_shrunk();
+        if source.catalog.file_mut(index).observe(meta, now) == Observed::Shrunk {
+            let loss = source.catalog.handle_shrunk(index);
             self.handle_loss(at, &loss);
             return Ok(false);
         }
@@ -86,7 +99,7 @@ impl<D: Disk> Feeder<D> {
 
     /// Reads a file's first bytes into `scratch`; gives how many.
     fn read_prefix(&mut self, at: usize, index: usize) -> io::Result<usize> {
-        let log = self.sources[at].catalog.files()[index].log.as_ref();
+        let log = self.sources[at].catalog.file(index).log.as_ref();
         let log = log.expect("only an open file is read");
         let scratch = scratch(&mut self.scratch, IDENTITY_PREFIX_BYTES_MAX);
         read_fully(&mut self.disk, log, 0, scratch)
@@ -94,21 +107,21 @@ impl<D: Disk> Feeder<D> {
 
     /// Looks at an open file again. False: lines that were fed are gone, it is to be begun again as a new one.
     pub(super) fn look(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
-        let file = &self.sources[at].catalog.files()[index];
+        let file = self.sources[at].catalog.file(index);
         let Some(log) = &file.log else {
             return Ok(true);
         };
         let meta = self.disk.log_meta(log)?;
-        if file.meta == meta {
+        if file.is_unchanged(&meta) {
             return Ok(true);
         }
-        let file = self.sources[at].catalog.file_mut(index);
-        let shrank = file.observe(meta, now) == Observed::Shrunk;
+        let catalog = &mut self.sources[at].catalog;
+        let shrank = catalog.file_mut(index).observe(meta, now) == Observed::Shrunk;
         if shrank {
-            let loss = file.handle_shrunk();
+            let loss = catalog.handle_shrunk(index);
             self.handle_loss(at, &loss);
         }
-        self.sources[at].count_files();
+        self.sources[at].count_file(index);
         Ok(!shrank)
     }
 
@@ -116,7 +129,7 @@ impl<D: Disk> Feeder<D> {
     /// beyond what was read looks like one that has grown. That they are not what they were shows that the file was written anew:
     /// false. Tells the keeper more of them than it knows: of what was fed whenever they are looked at, and of all once as many as count are there, or at `end`.
     pub(super) fn identify(&mut self, at: usize, index: usize, end: bool) -> io::Result<bool> {
-        let file = &self.sources[at].catalog.files()[index];
+        let file = self.sources[at].catalog.file(index);
         let Some(begun) = &file.begun else {
             return Ok(true);
         };
@@ -136,13 +149,10 @@ impl<D: Disk> Feeder<D> {
         let source = &mut self.sources[at];
         let file = source.catalog.file_mut(index);
         let checked = file.last_change();
-        let (meta, prefix) = (&file.meta, &self.scratch[..prefix_bytes]);
+        let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
         let begun = file.begun.as_mut().expect("seen above");
-        if !begun
-            .identity
-            .is_of(meta.device, meta.inode, meta.born_nanos, prefix)
-        {
-            let loss = file.handle_shrunk();
+        if !begun.identity.is_of(meta.inode, meta.born_nanos, prefix) {
+            let loss = source.catalog.handle_shrunk(index);
             self.handle_loss(at, &loss);
             return Ok(false);
         }
@@ -156,6 +166,9 @@ impl<D: Disk> Feeder<D> {
         if tells > begun.identity.prefix_bytes as usize {
             let prefix = &prefix[..tells];
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+            let _ = source
+                .first_lines
+                .handle(begun.identity.lead_hash, meta.key());
             self.outbox.tell_keeper(KeeperMail::FileIdentified {
                 backend: source.info.id,
                 file: begun.file,

@@ -3,20 +3,31 @@
 //! ```text
 //!            begin                 all read, no tail, quiet
 //!  waiting ─────────▶ being read ──────────────────────────▶ passed      ┐ unlinked: kept by its open descriptor until
-//!     ▲                  │   ▲                                 │         │ read, then gone
+//!     ▲                  │   ▲                                 │         │ read, then away or gone
 //!     └── shrank, flush ─┘   └──────── grew ───────────────────┘         ┘
+//!
+//!  in the folder ──its name is gone──▶ away ──in a listing again, under whatever name──▶ in the folder
+//!                                        └── for too long, or too many ──▶ forgotten
 //! ```
+//!
+//! **A log is what it holds, not what it is called** (G10). What a listing shows is matched with what is known by inode and birth; a name says where a
+//! file is and in which order it is read, a device's number nothing. Whether the first bytes are what they were is seen when the file is read
+//! (`begin`). Of a log that went away everything is kept for a while.
 //!
 //! **The order of the log is strict** (G2): the first file in order that has something to read is the one that is read. A file that may
 //! still get lines of its minute holds back the newer ones: until it has been quiet for a second, and where it ends in a line without
 //! newline, until that line has come to its end or the file is closed (`closed_after`), when the line is taken as it is. So a
 //! writer that stalls in the middle of a line delays its backend, no longer than `closed_after`.
+//!
+//! Whatever happens to one file costs the same however many there are; only a listing and a flush look at all of them.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::ledger::rejected;
-use crate::limits::FILE_QUIET_MS;
+use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX, FILE_QUIET_MS};
 use crate::replay::disk::{LogEntry, LogMeta};
 use crate::replay::feeder::log_file::{Begun, LogFile, Loss, Observed, Stage};
 use crate::replay::messages::FileId;
@@ -34,56 +45,126 @@ pub(super) enum Next {
     Nothing,
 }
 
+/// Where a file is in the order of the log: by name; of one name the unlinked ones first, then the one that was seen first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    name: Arc<str>,
+    is_named: bool,
+    number: u64,
+}
+
+/// What a listing showed besides files that are new or have grown.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) losses: Vec<Loss>,
+    pub(super) moves: Vec<Moved>,
+}
+
+/// A known file that is elsewhere than it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// Its number, if it is begun.
+    pub(super) file: Option<FileId>,
+    /// What it was called.
+    pub(super) from: Arc<str>,
+    /// What it is called.
+    pub(super) to: Arc<str>,
+    /// It had been away.
+    pub(super) is_back: bool,
+    /// Since when it is on its way out, Unix seconds, as the keeper is to know it; 0: it is in the folder.
+    pub(super) away_unix: u64,
+}
+
 /// A backend's files.
 #[derive(Debug)]
 pub(super) struct Catalog<L> {
-    /// By name; of one name the unlinked ones first.
-    files: Vec<LogFile<L>>,
-    /// All files before this one have been passed.
-    passed: usize,
-    /// Whether a file is unlinked.
-    has_unlinked: bool,
-    /// Where the open files are.
+    /// A file's index is its place here as long as it is known.
+    files: Vec<Option<LogFile<L>>>,
+    free: Vec<usize>,
+    /// All that can be read, in order.
+    order: BTreeMap<Order, usize>,
+    /// Those of them that have not been passed.
+    pending: BTreeMap<Order, usize>,
+    begun: HashMap<FileId, usize>,
+    /// Those whose name is gone and that can be read through their descriptor.
+    unlinked: BTreeSet<usize>,
+    /// Those that are open, in no order.
     open: Vec<usize>,
+    /// Those that are away, by when they went (Unix seconds).
+    away: BTreeSet<(u64, usize)>,
+    unread_bytes: u64,
+    numbers: u64,
+    /// When its logs were looked at first, at the start of this process (nanoseconds since 1970): what is older was there then, somewhere.
+    started_nanos: u64,
+    /// Something that may have been sent was forgotten then (nanoseconds since 1970): what is older and not known may be that.
+    forgot_nanos: u64,
 }
 
 impl<L> Default for Catalog<L> {
     fn default() -> Self {
         Self {
             files: Vec::new(),
-            passed: 0,
-            has_unlinked: false,
+            free: Vec::new(),
+            order: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            begun: HashMap::new(),
+            unlinked: BTreeSet::new(),
             open: Vec::new(),
+            away: BTreeSet::new(),
+            unread_bytes: 0,
+            numbers: 0,
+            started_nanos: 0,
+            forgot_nanos: 0,
         }
     }
 }
 
 impl<L> Catalog<L> {
-    /// All files, in order.
+    /// How many files can be read.
     #[must_use]
-    pub(super) fn files(&self) -> &[LogFile<L>] {
-        &self.files
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Indices of all files that can be read, in order.
+    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.order.values().copied()
     }
 
     /// The files that have not been passed, in order.
     pub(super) fn unpassed(&self) -> impl Iterator<Item = &LogFile<L>> {
-        self.files[self.passed..].iter()
+        self.pending.values().map(|index| self.file(*index))
     }
 
-    /// The file at `index`, to be changed. Whatever was passed is looked at again.
+    /// The file at `index`, which is known.
+    pub(super) fn file(&self, index: usize) -> &LogFile<L> {
+        self.files[index].as_ref().expect("a known file's index")
+    }
+
+    /// The file at `index`, if there is one.
+    pub(super) fn find(&self, index: usize) -> Option<&LogFile<L>> {
+        self.files.get(index)?.as_ref()
+    }
+
+    /// The file at `index`, to be changed. Should it have been passed, it is looked at again.
     pub(super) fn file_mut(&mut self, index: usize) -> &mut LogFile<L> {
-        self.passed = self.passed.min(index);
-        &mut self.files[index]
+        let file = self.files[index].as_mut().expect("a known file's index");
+        if file.away_unix == 0 && !self.pending.contains_key(&file.order) {
+            self.pending.insert(file.order.clone(), index);
+        }
+        file
     }
 
     /// What is next.
     pub(super) fn poll_next(&mut self, now: Now, closed_after: Duration) -> Next {
-        while let Some(file) = self.files.get(self.passed) {
+        while let Some(first) = self.pending.first_entry() {
+            let index = *first.get();
+            let file = self.files[index].as_ref().expect("a known file's index");
             match file.stage(now, closed_after) {
-                Stage::ToBegin => return Next::Begin(self.passed),
-                Stage::ToRead => return Next::Read(self.passed),
+                Stage::ToBegin => return Next::Begin(index),
+                Stage::ToRead => return Next::Read(index),
                 Stage::Until(at) => return Next::Until(at),
-                Stage::Passed => self.passed += 1,
+                Stage::Passed => _ = first.remove(),
             }
         }
         Next::Nothing
@@ -97,92 +178,263 @@ impl<L> Catalog<L> {
         now: Now,
         starting: bool,
         resume_byte: impl Fn(&LogMeta) -> u64,
-    ) -> Vec<Loss> {
+    ) -> Listed {
         // What we are about to give to ourselves is not ready.
         entries.retain(|entry| entry.name != rejected::STAGED);
-        entries.sort_by(|one, other| one.name.cmp(&other.name));
-        let mut losses = Vec::new();
-        let mut known = vec![false; entries.len()];
-        self.files.retain_mut(|file| {
-            if file.unlinked {
-                return true;
-            }
-            let found = entries.binary_search_by(|entry| entry.name.as_str().cmp(&file.name));
-            match found {
-                Ok(at) if file.is_same(&entries[at].meta) => {
-                    known[at] = true;
-                    if file.observe(entries[at].meta, now) == Observed::Shrunk {
-                        losses.push(file.handle_shrunk());
-                    }
-                    true
-                }
-                found => {
-                    let unread = file.unread_bytes(resume_byte(&file.meta));
-                    file.handle_unlinked(found.is_ok(), unread, &mut losses)
-                }
-            }
+        // Of a file's names those that are on their way out come last.
+        entries.sort_by(|one, other| {
+            (one.is_hidden(), &one.name).cmp(&(other.is_hidden(), &other.name))
         });
-        for (entry, _) in entries.into_iter().zip(known).filter(|(_, known)| !known) {
-            let mut file = LogFile::new(entry, now);
+        let mut by_key: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
+        let mut by_name: HashMap<&str, usize> = HashMap::new();
+        for (at, entry) in entries.iter().enumerate() {
+            by_key.entry(entry.meta.key()).or_default().push(at);
+            by_name.insert(&entry.name, at);
+        }
+        let mut taken = vec![false; entries.len()];
+        let mut listed = Listed::default();
+        let mut displaced: HashSet<Arc<str>> = HashSet::new();
+        let indices: Vec<usize> = (0..self.files.len()).collect();
+        for index in indices {
+            let Some(file) = self.files[index].as_ref().filter(|file| !file.deleted) else {
+                continue;
+            };
+            let same = by_key.get(&file.meta.key()).map_or(&[][..], Vec::as_slice);
+            match pick(file, same, &entries, &taken) {
+                Some(at) => {
+                    // Whatever else leads to it is another name of the same log.
+                    let device = entries[at].meta.device;
+                    for other in same {
+                        taken[*other] |= entries[*other].meta.device == device;
+                    }
+                    self.handle_found(index, &entries[at], now, &mut listed);
+                }
+                None if file.away_unix > 0 || file.unlinked => {}
+                None => {
+                    let is_replaced = by_name.contains_key(&*file.place);
+                    if is_replaced && file.may_have_been_sent() {
+                        displaced.insert(Arc::clone(&file.place));
+                    }
+                    let unread = file.unread_bytes(resume_byte(&file.meta));
+                    self.handle_missing(index, is_replaced, unread, now, &mut listed);
+                }
+            }
+        }
+        if starting {
+            // What was away then, and comes back unknown, may have been sent by an earlier process too.
+            self.started_nanos = now.unix.saturating_mul(1_000_000_000);
+        }
+        let mut new: HashSet<(u64, u64, u64)> = HashSet::new();
+        for (entry, _) in entries.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+            let (inode, born_nanos) = entry.meta.key();
+            let is_second = !new.insert((entry.meta.device, inode, born_nanos));
+            if is_second || entry.is_hidden() {
+                continue;
+            }
+            let number = self.next_number();
+            let mut file = LogFile::new(entry.clone(), number, now);
             if starting {
                 file.old_below = file.meta.bytes;
+            } else if file.is_older_than(self.started_nanos) {
+                file.old_below = u64::MAX;
             }
-            self.files.push(file);
+            if file.is_older_than(self.forgot_nanos) {
+                file.sent_below = u64::MAX;
+            }
+            if displaced.contains(&file.name) && !planted!(TrustReplacement) {
+                file.sent_below = u64::MAX;
+            }
+            self.insert(file);
         }
-        self.files
-            .sort_by(|one, other| (&one.name, !one.unlinked).cmp(&(&other.name, !other.unlinked)));
-        self.note_files();
-        losses
+        // What has been passed can be due by now.
+        self.pending = self.order.clone();
+        listed
+    }
+
+    /// A known file is in the listing.
+    fn handle_found(&mut self, index: usize, entry: &LogEntry, now: Now, listed: &mut Listed) {
+        let file = self.files[index].as_ref().expect("a known file's index");
+        let is_hidden = entry.is_hidden();
+        let name = if is_hidden {
+            Arc::clone(&file.name)
+        } else if *file.name == *entry.name {
+            Arc::clone(&file.name)
+        } else {
+            Arc::from(&*entry.name)
+        };
+        let is_moved = *file.place != *entry.name || file.unlinked || file.away_unix > 0;
+        if is_moved {
+            let (from, is_back) = (Arc::clone(&file.name), file.away_unix > 0 || file.unlinked);
+            self.unlist(index);
+            let file = self.files[index].as_mut().expect("a known file's index");
+            (file.name, file.place) = (name, Arc::from(&*entry.name));
+            (file.unlinked, file.away_unix) = (false, 0);
+            let moved = Moved {
+                file: file.begun.as_ref().map(|begun| begun.file),
+                from,
+                to: Arc::clone(&file.name),
+                is_back,
+                away_unix: if is_hidden { now.unix.max(1) } else { 0 },
+            };
+            self.list(index);
+            listed.moves.push(moved);
+        }
+        let file = self.files[index].as_mut().expect("a known file's index");
+        if file.meta.device != entry.meta.device {
+            // Its descriptor is of a mount that may be gone.
+            file.log = None;
+            self.open.retain(|open| *open != index);
+        }
+        let file = self.file_mut(index);
+        if file.observe(entry.meta, now) == Observed::Shrunk {
+            let loss = self.handle_shrunk(index);
+            listed.losses.push(loss);
+        }
+    }
+
+    /// A known file is not in the listing.
+    fn handle_missing(
+        &mut self,
+        index: usize,
+        is_replaced: bool,
+        unread: u64,
+        now: Now,
+        listed: &mut Listed,
+    ) {
+        let file = self.files[index].as_mut().expect("a known file's index");
+        listed
+            .losses
+            .push(file.handle_unlinked(is_replaced, unread));
+        if file.log.is_some() {
+            self.unlist(index);
+            let file = self.files[index].as_mut().expect("a known file's index");
+            file.unlinked = true;
+            self.list(index);
+        } else if file.may_have_been_sent() && !planted!(ForgetAway) {
+            let moved = self.send_away(index, now);
+            listed.moves.extend(moved);
+        } else {
+            self.remove(index);
+        }
+    }
+
+    /// A file has gone from the folder and is not open: what is known of it is kept. Tells what the keeper is to know.
+    pub(super) fn send_away(&mut self, index: usize, now: Now) -> Option<Moved> {
+        self.unlist(index);
+        let away_unix = now.unix.max(1);
+        let file = self.files[index].as_mut().expect("a known file's index");
+        (file.unlinked, file.log, file.away_unix) = (false, None, away_unix);
+        self.open.retain(|open| *open != index);
+        self.unread_bytes -= std::mem::take(&mut file.counted_bytes);
+        self.away.insert((away_unix, index));
+        file.begun.as_ref().map(|begun| Moved {
+            file: Some(begun.file),
+            from: Arc::clone(&file.name),
+            to: Arc::clone(&file.name),
+            is_back: false,
+            away_unix,
+        })
+    }
+
+    /// Forgets a file that has been away for too long, or that is one too many. Of one that is forgotten early, what comes back may have been sent.
+    pub(super) fn forget_one_away(&mut self, now: Now) -> Option<LogFile<L>> {
+        let &(since, index) = self.away.first()?;
+        let is_over = since.saturating_add(AWAY_LOG_KEPT.as_secs()) <= now.unix;
+        let is_too_many = self.away.len() > AWAY_LOGS_MAX;
+        if !is_over && !is_too_many {
+            return None;
+        }
+        self.forgot_nanos = now.unix.saturating_mul(1_000_000_000);
+        Some(self.remove(index))
     }
 
     /// The file at `index` has been deleted by the keeper.
     pub(super) fn mark_deleted(&mut self, index: usize) {
-        let file = self.file_mut(index);
-        file.unlinked = true;
-        file.deleted = true;
-        self.has_unlinked = true;
+        self.unlist(index);
+        let file = self.files[index].as_mut().expect("a known file's index");
+        (file.unlinked, file.deleted, file.away_unix) = (true, true, 0);
+        self.list(index);
     }
 
     /// Takes a file out.
     pub(super) fn remove(&mut self, index: usize) -> LogFile<L> {
-        let file = self.files.remove(index);
-        self.note_files();
+        self.unlist(index);
+        let file = self.files[index].take().expect("a known file's index");
+        self.open.retain(|open| *open != index);
+        if let Some(begun) = &file.begun {
+            self.begun.remove(&begun.file);
+        }
+        self.unread_bytes -= file.counted_bytes;
+        self.free.push(index);
         file
     }
 
     /// Where the file of this number is.
     #[must_use]
     pub(super) fn index_of(&self, file: FileId) -> Option<usize> {
-        let is_it = |begun: &Begun| begun.file == file;
-        self.files
-            .iter()
-            .position(|file| file.begun.as_ref().is_some_and(is_it))
+        self.begun.get(&file).copied()
+    }
+
+    /// The file at `index` is begun.
+    pub(super) fn handle_begun(&mut self, index: usize, begun: Begun) {
+        self.begun.insert(begun.file, index);
+        self.file_mut(index).begun = Some(begun);
+    }
+
+    /// The file at `index` shrank below what was fed, or is not what was read of it: it is a new one.
+    pub(super) fn handle_shrunk(&mut self, index: usize) -> Loss {
+        self.open.retain(|open| *open != index);
+        let file = self.file_mut(index);
+        let begun = file.begun.as_ref().map(|begun| begun.file);
+        let loss = file.handle_shrunk();
+        if file.log.is_some() {
+            self.open.push(index);
+        }
+        if let Some(begun) = begun {
+            self.begun.remove(&begun);
+        }
+        loss
     }
 
     /// Unlinked files of which everything has been read, and that have been quiet.
     pub(super) fn read_to_the_end(&self, now: Now) -> impl Iterator<Item = usize> {
         let quiet = Duration::from_millis(FILE_QUIET_MS);
-        let files = self.files.iter().enumerate().filter(move |(_, file)| {
+        let unlinked = self.unlinked.iter().copied();
+        unlinked.filter(move |index| {
+            let file = self.file(*index);
             let read = |begun: &Begun| !begun.cursor.has_tail(file.meta.bytes);
-            file.unlinked && file.begun.as_ref().is_some_and(read) && file.quiet_for(now) >= quiet
-        });
-        files.map(|(index, _)| index)
+            file.begun.as_ref().is_some_and(read) && file.quiet_for(now) >= quiet
+        })
     }
 
     /// Whether some file has lost its name.
     #[must_use]
     pub(super) fn has_unlinked(&self) -> bool {
-        self.has_unlinked
+        !self.unlinked.is_empty()
     }
 
     /// Forgets how far each file was read; closes all but the unlinked ones. What the keeper has deleted is its own matter from now on.
     pub(super) fn forget_positions(&mut self) {
-        self.files.retain(|file| !file.deleted);
-        self.files.iter_mut().for_each(LogFile::forget_position);
-        self.note_files();
+        for index in 0..self.files.len() {
+            let Some(file) = &mut self.files[index] else {
+                continue;
+            };
+            if file.deleted {
+                self.remove(index);
+            } else {
+                file.forget_position();
+            }
+        }
+        let files = &self.files;
+        self.open.retain(|index| {
+            let file = files[*index].as_ref();
+            file.is_some_and(|file| file.log.is_some())
+        });
+        self.begun.clear();
+        self.pending = self.order.clone();
     }
 
-    /// Where the open files are, in order.
+    /// Which files are open, in no order.
     #[must_use]
     pub(super) fn open(&self) -> &[usize] {
         &self.open
@@ -190,37 +442,109 @@ impl<L> Catalog<L> {
 
     /// The file at `index` has been opened.
     pub(super) fn handle_opened(&mut self, index: usize, log: L) {
-        self.files[index].log = Some(log);
-        if let Err(at) = self.open.binary_search(&index) {
-            self.open.insert(at, index);
+        self.file_mut(index).log = Some(log);
+        if !self.open.contains(&index) {
+            self.open.push(index);
         }
     }
 
     /// Closes all files but `index`, the last one before it that was begun, and the unlinked ones.
     pub(super) fn close_others(&mut self, index: usize) {
-        let before = (0..index).rev().find(|at| self.files[*at].begun.is_some());
-        for (at, file) in self.files.iter_mut().enumerate() {
-            if at != index && Some(at) != before && !file.unlinked {
+        let order = &self.file(index).order;
+        let before = self.open.iter().copied().filter(|open| {
+            let file = self.file(*open);
+            file.begun.is_some() && file.order < *order
+        });
+        let before = before.max_by_key(|open| &self.file(*open).order);
+        let files = &mut self.files;
+        self.open.retain(|open| {
+            let file = files[*open].as_mut().expect("a known file's index");
+            let stays = *open == index || Some(*open) == before || file.unlinked;
+            if !stays {
                 file.log = None;
             }
+            stays
+        });
+    }
+
+    /// Bytes that have not been fed, as far as [`Catalog::recount`] knows.
+    #[must_use]
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.unread_bytes
+    }
+
+    /// Counts a file's unread bytes anew.
+    pub(super) fn recount(&mut self, index: usize, resume_byte: impl Fn(&LogMeta) -> u64) {
+        let Some(Some(file)) = self.files.get_mut(index) else {
+            return;
+        };
+        if file.away_unix > 0 {
+            return;
         }
-        self.note_open();
+        let from = if file.begun.is_some() {
+            0
+        } else {
+            resume_byte(&file.meta)
+        };
+        let bytes = file.unread_bytes(from);
+        let before = std::mem::replace(&mut file.counted_bytes, bytes);
+        self.unread_bytes = self.unread_bytes - before + bytes;
     }
 
-    /// After files have come, gone, or changed places.
-    fn note_files(&mut self) {
-        self.has_unlinked = self.files.iter().any(|file| file.unlinked);
-        self.passed = 0;
-        self.note_open();
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
-    fn note_open(&mut self) {
-        self.open.clear();
-        let files = self.files.iter().enumerate();
-        self.open.extend(
-            files
-                .filter(|(_, file)| file.log.is_some())
-                .map(|(at, _)| at),
-        );
+    fn insert(&mut self, file: LogFile<L>) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.files.push(None);
+            self.files.len() - 1
+        });
+        self.files[index] = Some(file);
+        self.list(index);
     }
+
+    /// Puts a file where it belongs by what it is now.
+    fn list(&mut self, index: usize) {
+        let file = self.files[index].as_mut().expect("a known file's index");
+        file.order = Order {
+            name: Arc::clone(&file.name),
+            is_named: !file.unlinked,
+            number: file.number,
+        };
+        self.order.insert(file.order.clone(), index);
+        self.pending.insert(file.order.clone(), index);
+        if file.unlinked {
+            self.unlinked.insert(index);
+        }
+    }
+
+    /// Takes a file from where it is.
+    fn unlist(&mut self, index: usize) {
+        let file = self.files[index].as_ref().expect("a known file's index");
+        self.order.remove(&file.order);
+        self.pending.remove(&file.order);
+        self.unlinked.remove(&index);
+        self.away.remove(&(file.away_unix, index));
+    }
+}
+
+/// Which of the entries `same`, which have the file's inode and birth, it is: on the device where it was, if one is, and under the name that it had, if it has
+/// that still.
+fn pick<L>(
+    file: &LogFile<L>,
+    same: &[usize],
+    entries: &[LogEntry],
+    taken: &[bool],
+) -> Option<usize> {
+    let free = same.iter().copied().filter(|at| !taken[*at]);
+    free.min_by_key(|at| {
+        let entry = &entries[*at];
+        (
+            entry.meta.device != file.meta.device,
+            *entry.name != *file.place,
+            *at,
+        )
+    })
 }

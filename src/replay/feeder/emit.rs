@@ -182,7 +182,7 @@ impl<D: Disk> Feeder<D> {
         if let Some(begun) = &mut file.begun {
             begun.cursor.handle_skipped(end);
         }
-        self.count_fed(at, bytes);
+        self.count_fed(at, index, bytes);
     }
 
     fn split(
@@ -216,7 +216,7 @@ impl<D: Disk> Feeder<D> {
     fn tell_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
         let segment = self.new_segment();
         let source = &mut self.sources[at];
-        let file = &source.catalog.files()[index];
+        let file = source.catalog.file(index);
         let begun = file.begun.as_ref().expect("what is fed was begun");
         let written = (self.rules.written_unix)(&bytes[..bytes.len().min(LINE_TIME_BYTES_MAX)]);
         let first_byte = begun.cursor.byte();
@@ -313,13 +313,12 @@ impl<D: Disk> Feeder<D> {
                 .cursor
                 .handle_lines(taken.lines, taken.bytes, read, taken.all);
         }
-        self.count_fed(at, taken.bytes as u64);
+        self.count_fed(at, index, taken.bytes as u64);
     }
 
-    fn count_fed(&mut self, at: usize, bytes: u64) {
-        let source = &self.sources[at];
-        source.info.counters.unread_bytes.sub(bytes);
+    fn count_fed(&mut self, at: usize, index: usize, bytes: u64) {
+        let source = &mut self.sources[at];
         source.info.counters.read_bytes.add(bytes);
-        source.count_oldest();
+        source.count_file(index);
     }
 }

@@ -111,8 +111,8 @@ impl<D: Disk> Feeder<D> {
             return Step::Until(until);
         }
         if warn {
-            let (backend, files) = (&source.info.name, source.catalog.files());
-            let file = files.get(index).map_or("", |file| &*file.name);
+            let (backend, file) = (&source.info.name, source.catalog.find(index));
+            let file = file.map_or("", |file| &*file.name);
             tracing::warn!(%backend, file, cause = %error, "the log can't be read; trying again, newer ones of this backend wait for it");
         }
         self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
@@ -124,19 +124,19 @@ impl<D: Disk> Feeder<D> {
         if !self.open(at, index, now)? {
             return Ok(Step::Nothing);
         }
-        let was_unchecked = self.sources[at].catalog.files()[index].is_unchecked();
+        let was_unchecked = self.sources[at].catalog.file(index).is_unchecked();
         if !self.look(at, index, now)? || !self.identify(at, index, false)? {
             return Ok(Step::Done);
         }
-        if self.sources[at].catalog.files()[index].lacks_lines() {
-            let loss = self.sources[at].catalog.file_mut(index).handle_shrunk();
+        if self.sources[at].catalog.file(index).lacks_lines() {
+            let loss = self.sources[at].catalog.handle_shrunk(index);
             self.handle_loss(at, &loss);
             return Ok(Step::Done);
         }
         let closed_after = self.settings.closed_after;
         let chunk_bytes = self.bounds.chunk_bytes(self.share_bytes());
         // A last line without newline is taken as it is only if it is still so now.
-        let file = &self.sources[at].catalog.files()[index];
+        let file = self.sources[at].catalog.file(index);
         let is_tail = file
             .begun
             .as_ref()
@@ -209,7 +209,9 @@ impl<D: Disk> Feeder<D> {
     fn read_lines(&mut self, at: usize, index: usize, bytes: usize, now: Now) -> io::Result<Step> {
         let lines_max = self.lines_left(at);
         let source = &self.sources[at];
-        let cursor = source.catalog.files()[index]
+        let cursor = source
+            .catalog
+            .file(index)
             .begun
             .as_ref()
             .map(|begun| &begun.cursor);
@@ -277,7 +279,7 @@ impl<D: Disk> Feeder<D> {
 
     /// Reads at the file's cursor; gives how many bytes there were.
     fn fill(&mut self, at: usize, index: usize, into: &mut [u8]) -> io::Result<usize> {
-        let file = &self.sources[at].catalog.files()[index];
+        let file = self.sources[at].catalog.file(index);
         let (Some(log), Some(begun)) = (&file.log, &file.begun) else {
             return Ok(0);
         };

@@ -8,6 +8,7 @@ use crate::ledger::identity::Identity;
 use crate::ledger::rejected;
 use crate::limits::FILE_QUIET_MS;
 use crate::replay::disk::{LogEntry, LogMeta};
+use crate::replay::feeder::catalog::Order;
 use crate::replay::feeder::cursor::Cursor;
 use crate::replay::feeder::split::SettledRuns;
 use crate::replay::messages::FileId;
@@ -27,13 +28,26 @@ pub(super) struct Begun {
     pub(super) checked: (u64, u64),
 }
 
+/// As [`Begun::checked`]: its first bytes are to be looked at.
+const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
+
 /// A log file.
 #[derive(Debug)]
 pub(super) struct LogFile<L> {
-    /// Its name in the backend's folder.
+    /// Its name in the backend's folder: what it is called, and where it is in the order of the log.
     pub(super) name: Arc<str>,
+    /// The name by which it can be opened: the same, but for one that NFS or FUSE keep under another until it is closed.
+    pub(super) place: Arc<str>,
+    /// Which one it was to be seen.
+    pub(super) number: u64,
+    /// Where it is in the catalog's order.
+    pub(super) order: Order,
     /// What it was when last looked at.
     pub(super) meta: LogMeta,
+    /// Its unread bytes, as they were counted.
+    pub(super) counted_bytes: u64,
+    /// Since when it has been in no listing and not open, Unix seconds; 0: it can be read.
+    pub(super) away_unix: u64,
     /// Lines that begin before this byte may have been sent before.
     pub(super) sent_below: u64,
     /// Lines that begin before this byte were there when this process started: an earlier one may
@@ -72,7 +86,7 @@ pub(super) enum Observed {
 
 impl<L> LogFile<L> {
     /// A file that is seen for the first time.
-    pub(super) fn new(entry: LogEntry, now: Now) -> Self {
+    pub(super) fn new(entry: LogEntry, number: u64, now: Now) -> Self {
         // What changed before we looked is told by the file's own time. A time to come says nothing: as if it had changed just now.
         // Whole seconds round the age down: newer files must not be begun too early.
         let slip = u64::from(planted!(QuietTooEarly));
@@ -80,9 +94,15 @@ impl<L> LogFile<L> {
         let age = Duration::from_nanos(now_nanos.saturating_sub(entry.meta.modified_nanos));
         // Lines that were taken back can have been sent: whoever tries a record often enough sets it aside.
         let was_sent = rejected::is_returned(&entry.name);
+        let name: Arc<str> = Arc::from(entry.name);
         Self {
-            name: Arc::from(entry.name),
+            place: Arc::clone(&name),
+            order: Order::default(),
+            name,
+            number,
             meta: entry.meta,
+            counted_bytes: 0,
+            away_unix: 0,
             sent_below: if was_sent { u64::MAX } else { 0 },
             old_below: 0,
             unlinked: false,
@@ -100,8 +120,26 @@ impl<L> LogFile<L> {
     /// Whether this is the file that `meta` is of.
     #[must_use]
     pub(super) fn is_same(&self, meta: &LogMeta) -> bool {
-        let own = &self.meta;
-        (own.device, own.inode, own.born_nanos) == (meta.device, meta.inode, meta.born_nanos)
+        self.meta.key() == meta.key()
+    }
+
+    /// Whether it looks as it did when last looked at.
+    pub(super) fn is_unchanged(&self, meta: &LogMeta) -> bool {
+        self.meta.device == meta.device && (meta.bytes, meta.modified_nanos) == self.last_change()
+    }
+
+    /// Whether lines of it have been fed, or may have been.
+    pub(super) fn may_have_been_sent(&self) -> bool {
+        self.begun.is_some() || self.sent_below > 0 || self.old_below > 0 || self.shrank
+    }
+
+    /// Whether it was made, as far as that is known, before this time.
+    pub(super) fn is_older_than(&self, nanos: u64) -> bool {
+        let born = match self.meta.born_nanos {
+            0 => self.meta.modified_nanos,
+            born => born,
+        };
+        born < nanos
     }
 
     /// Its length and time of change.
@@ -126,7 +164,14 @@ impl<L> LogFile<L> {
 
     /// Takes over what the file is now.
     pub(super) fn observe(&mut self, meta: LogMeta, now: Now) -> Observed {
+        if meta.device != self.meta.device
+            && let Some(begun) = &mut self.begun
+        {
+            // What it is now, its first bytes are to tell.
+            begun.checked = NEVER;
+        }
         if (meta.bytes, meta.modified_nanos) == self.last_change() {
+            self.meta = meta;
             return Observed::Same;
         }
         let shrank = meta.bytes < self.meta.bytes;
@@ -262,28 +307,22 @@ pub(super) enum LossKind {
 }
 
 impl<L> LogFile<L> {
-    /// It shrank below what was fed: it is a new file, of which lines that were fed may be left.
+    /// It shrank below what was fed, or is not what was read: it is a new file, and whatever is in it may have been sent.
     pub(super) fn handle_shrunk(&mut self) -> Loss {
         let loss = self.loss(LossKind::Shrunk, 0);
         self.forget_position();
+        self.sent_below = u64::MAX;
         loss
     }
 
-    /// Its name is gone, or `replaced`. True: what is left can be read.
-    pub(super) fn handle_unlinked(
-        &mut self,
-        replaced: bool,
-        unread: u64,
-        losses: &mut Vec<Loss>,
-    ) -> bool {
+    /// Its name is gone, or `replaced`.
+    pub(super) fn handle_unlinked(&mut self, replaced: bool, unread: u64) -> Loss {
         let kind = if replaced {
             LossKind::Replaced
         } else {
             LossKind::Deleted
         };
-        losses.push(self.loss(kind, unread));
-        self.unlinked = true;
-        self.log.is_some()
+        self.loss(kind, unread)
     }
 
     fn loss(&self, kind: LossKind, unread_bytes: u64) -> Loss {

@@ -1,13 +1,15 @@
 //! Looking around: folders below the logs' path, files in them, and what has changed under us.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::limits::UNLINKED_FILES_MAX;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, LogMeta};
+use crate::replay::feeder::catalog::Moved;
 use crate::replay::feeder::log_file::{Loss, LossKind, Observed};
-use crate::replay::feeder::resume::Resume;
+use crate::replay::feeder::resume::{EntriesMoved, Resume};
 use crate::replay::feeder::source::Faults;
 use crate::replay::feeder::{Feeder, Wake};
 use crate::replay::messages::{ControlMail, FileId, KeeperMail};
@@ -113,22 +115,27 @@ impl<D: Disk> Feeder<D> {
         }
         source.listing.handle_listed(entries.len(), interval, now);
         let starting = std::mem::take(&mut source.starting);
+        let keys: HashSet<_> = entries.iter().map(|entry| entry.meta.key()).collect();
+        let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
         let resume = source.resume.as_ref();
         let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
-        let losses = source
+        let listed = source
             .catalog
             .handle_listing(entries, now, starting, byte_of);
-        // Entries of the plan that are of no file are forgotten: after the first listing, and when such a file has gone.
-        let forget = losses.iter().any(|loss| loss.file.is_none());
-        if let Some(resume) = source.resume.as_mut().filter(|_| !source.listed || forget) {
+        if let Some(resume) = &mut source.resume {
             source.listed = true;
-            let files = source.catalog.files().iter();
-            resume.forget_others(files.map(|file| (&*file.name, &file.meta)));
+            let names = names.iter().map(String::as_str).collect();
+            let moved = resume.handle_listing(&keys, &names, now.unix);
+            self.tell_entries_moved(at, moved);
             self.tell_forgotten(at);
         }
-        for loss in losses {
+        for loss in listed.losses {
             self.handle_loss(at, &loss);
         }
+        for moved in listed.moves {
+            self.handle_moved(at, &moved);
+        }
+        self.forget_away(at, now);
         if self.sources[at].catalog.has_unlinked() {
             // A file without a name is in no listing: what it is now, its descriptor tells. Should that fail, reading will say so.
             let _ = self.observe_open(at, now);
@@ -147,6 +154,46 @@ impl<D: Disk> Feeder<D> {
             let backend = source.info.id;
             self.outbox
                 .tell_control(ControlMail::LogFault { backend, fault });
+        }
+    }
+
+    /// Says that a log is elsewhere, and tells the keeper.
+    fn handle_moved(&mut self, at: usize, moved: &Moved) {
+        let (backend, from, file) = (&self.sources[at].info.name, &moved.from, &moved.to);
+        if moved.is_back {
+            tracing::info!(%backend, %file, %from, "the log is back; it goes on where it was");
+        } else if moved.away_unix == 0 {
+            tracing::info!(%backend, %file, %from, "the log was renamed; it goes on where it was");
+        }
+        let backend = self.sources[at].info.id;
+        if let Some(file) = moved.file {
+            self.outbox.tell_keeper(KeeperMail::FileMoved {
+                backend,
+                file,
+                name: Arc::clone(&moved.to),
+                away_unix: moved.away_unix,
+            });
+        }
+    }
+
+    fn tell_entries_moved(&mut self, at: usize, moved: EntriesMoved) {
+        if moved != EntriesMoved::default() {
+            self.outbox.tell_keeper(KeeperMail::EntriesMoved {
+                backend: self.sources[at].info.id,
+                files: moved.files,
+                legacy: moved.legacy,
+            });
+        }
+    }
+
+    /// Forgets logs that have been away for too long, or of which there are too many.
+    fn forget_away(&mut self, at: usize, now: Now) {
+        while let Some(file) = self.sources[at].catalog.forget_one_away(now) {
+            let backend = &self.sources[at].info.name;
+            tracing::warn!(%backend, file = %file.name, "the log has been away for too long, or too many are; what was known of it is forgotten, and should it come back, each of its lines may have been sent");
+            if let Some(begun) = file.begun {
+                self.tell_gone(at, begun.file);
+            }
         }
     }
 
@@ -173,21 +220,21 @@ impl<D: Disk> Feeder<D> {
                 tracing::warn!(%backend, %file, bytes, "the log was replaced under us; reading what is left of the old one, then the new one");
             }
             LossKind::Replaced => {
-                tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these bytes were read: they are delivered only if it comes back; reading the new one");
+                tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these bytes were read: they are lost, unless it comes back within a day; reading the new one as one of which each line may have been sent");
             }
             // The usual end of a log: the keeper has deleted it, and its word is still on the way.
             LossKind::Deleted if bytes == 0 => {
                 tracing::debug!(%backend, %file, "the log is gone");
             }
             LossKind::Deleted if loss.readable => {
-                tracing::warn!(%backend, %file, bytes, "the log was deleted under us; reading what is left while it is open");
+                tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us; reading what is left while it is open");
             }
             LossKind::Deleted => {
-                tracing::warn!(%backend, %file, bytes, "the log was deleted or moved away before these bytes were read: they are delivered only if it comes back");
+                tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us before these bytes were read; should it come back within a day, it goes on where it was");
             }
         }
         if let Some(file) = loss.file
-            && !loss.readable
+            && loss.kind == LossKind::Shrunk
         {
             self.tell_gone(at, file);
         }
@@ -202,26 +249,21 @@ impl<D: Disk> Feeder<D> {
     /// Looks at the open files again. True: one of them has changed.
     pub(super) fn observe_open(&mut self, at: usize, now: Now) -> io::Result<bool> {
         let mut changed = false;
-        for nth in 0..self.sources[at].catalog.open().len() {
+        for index in self.sources[at].catalog.open().to_vec() {
             let catalog = &mut self.sources[at].catalog;
-            let index = catalog.open()[nth];
-            // One that shrank was closed a moment ago.
-            let Some(log) = &catalog.files()[index].log else {
+            let Some(log) = &catalog.file(index).log else {
                 continue;
             };
             let meta = self.disk.log_meta(log)?;
-            if catalog.files()[index].meta == meta {
+            if catalog.file(index).is_unchanged(&meta) {
                 continue;
             }
             changed = true;
-            let file = catalog.file_mut(index);
-            if file.observe(meta, now) == Observed::Shrunk {
-                let loss = file.handle_shrunk();
+            if catalog.file_mut(index).observe(meta, now) == Observed::Shrunk {
+                let loss = catalog.handle_shrunk(index);
                 self.handle_loss(at, &loss);
             }
-        }
-        if changed {
-            self.sources[at].count_files();
+            self.sources[at].count_file(index);
         }
         Ok(changed)
     }
@@ -239,8 +281,7 @@ impl<D: Disk> Feeder<D> {
             let too_many = read.count() >= UNLINKED_FILES_MAX;
             let settled = source.credit.lines == 0;
             // What the keeper has deleted it reads again itself, should it come to that.
-            let may_go =
-                |index: &usize| settled || too_many || source.catalog.files()[*index].deleted;
+            let may_go = |index: &usize| settled || too_many || source.catalog.file(*index).deleted;
             let Some(index) = first.filter(may_go) else {
                 return;
             };
@@ -249,11 +290,23 @@ impl<D: Disk> Feeder<D> {
                 return;
             }
             let source = &mut self.sources[at];
+            let file = source.catalog.file(index);
+            let meta = file.log.as_ref().map(|log| self.disk.log_meta(log));
+            let is_nowhere = matches!(meta, Some(Ok(LogMeta { links: 0, .. })));
+            if !file.deleted && !is_nowhere {
+                // It was moved, as far as can be told.
+                let moved = source.catalog.send_away(index, now);
+                source.count_file(index);
+                if let Some(moved) = moved {
+                    self.handle_moved(at, &moved);
+                }
+                continue;
+            }
             let file = source.catalog.remove(index);
             let begun = file
                 .begun
                 .expect("only a file that was begun is read to its end");
-            source.count_files();
+            source.count_file(index);
             self.tell_gone(at, begun.file);
         }
     }

@@ -1,7 +1,10 @@
 //! Where each file goes on: the keeper's plan, an entry at a time.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use crate::ledger::identity::Identity;
+use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::disk::LogMeta;
 use crate::replay::feeder::cursor::Cursor;
 use crate::replay::feeder::split::SettledRuns;
@@ -11,11 +14,13 @@ use crate::replay::messages::{FileStart, ResumePlan};
 #[derive(Debug)]
 pub(super) struct Resume {
     plan: ResumePlan,
-    /// Device, inode and index of each file's entry, ascending: a plan can have thousands.
+    /// Inode, birth and index of each file's entry, ascending: a plan can have thousands.
     by_inode: Vec<(u64, u64, usize)>,
     /// Used, or forgotten.
     used: Vec<bool>,
     legacy_used: Vec<bool>,
+    /// Where the original's file of a name is.
+    legacy_by_name: HashMap<Arc<str>, usize>,
     /// What is forgotten and not told yet.
     forgotten: Forgotten,
 }
@@ -36,6 +41,29 @@ pub(super) struct Start {
     pub(super) settled: SettledRuns,
     /// Which entry of the plan says so.
     pub(super) entry: FileStart,
+    /// Something was known of this inode, and holds no longer: the file shrank, or was written anew.
+    pub(super) is_rewritten: bool,
+}
+
+/// Entries whose files have gone, and since when (Unix seconds), or are back (0).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct EntriesMoved {
+    pub(super) files: Vec<(usize, u64)>,
+    pub(super) legacy: Vec<(usize, u64)>,
+}
+
+/// Since when something has been away, where that is another time than was known; 0: it is there.
+fn away_since(is_there: bool, known_unix: u64, now_unix: u64) -> Option<u64> {
+    match (is_there, known_unix) {
+        (true, 0) => None,
+        (true, _) => Some(0),
+        (false, 0) => Some(now_unix.max(1)),
+        (false, _) => None,
+    }
+}
+
+fn is_over(since_unix: u64, now_unix: u64) -> bool {
+    since_unix.saturating_add(AWAY_LOG_KEPT.as_secs()) <= now_unix
 }
 
 impl Resume {
@@ -46,14 +74,19 @@ impl Resume {
         let legacy_used = vec![false; plan.legacy.len()];
         let entries = plan.files.iter().enumerate();
         let mut by_inode: Vec<_> = entries
-            .map(|(index, entry)| (entry.identity.device, entry.identity.inode, index))
+            .map(|(index, entry)| (entry.identity.inode, entry.identity.born_nanos, index))
             .collect();
         by_inode.sort_unstable();
+        let legacy = plan.legacy.iter().enumerate();
+        let legacy_by_name = legacy
+            .map(|(index, entry)| (Arc::clone(&entry.name), index))
+            .collect();
         Self {
             plan,
             by_inode,
             used,
             legacy_used,
+            legacy_by_name,
             forgotten: Forgotten::default(),
         }
     }
@@ -76,27 +109,56 @@ impl Resume {
         }
     }
 
-    /// Forgets whatever is of none of these files, which are all there are.
-    pub(super) fn forget_others<'a>(
+    /// What the plan's files were, used or not.
+    pub(super) fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.plan.files.iter().map(|entry| &entry.identity)
+    }
+
+    /// These are all files there are, by inode and birth, and all names. Takes note of entries that are of none of them: they are kept for a while, since their
+    /// files may come back. Gives what has changed, for the keeper.
+    pub(super) fn handle_listing(
         &mut self,
-        files: impl Iterator<Item = (&'a str, &'a LogMeta)>,
-    ) {
-        let (mut keys, mut names) = (HashSet::new(), HashSet::new());
-        for (name, meta) in files {
-            keys.insert((meta.device, meta.inode));
-            names.insert(name);
-        }
+        keys: &HashSet<(u64, u64)>,
+        names: &HashSet<&str>,
+        now_unix: u64,
+    ) -> EntriesMoved {
+        let mut moved = EntriesMoved::default();
+        let mut away = BTreeSet::new();
         for index in 0..self.used.len() {
-            let identity = &self.plan.files[index].identity;
-            if !keys.contains(&(identity.device, identity.inode)) {
-                self.forget(index);
+            let entry = &mut self.plan.files[index];
+            if self.used[index] {
+                continue;
+            }
+            let is_there = keys.contains(&(entry.identity.inode, entry.identity.born_nanos));
+            if let Some(since) = away_since(is_there, entry.away_unix, now_unix) {
+                entry.away_unix = since;
+                moved.files.push((index, since));
+            }
+            if entry.away_unix > 0 {
+                away.insert((entry.away_unix, index));
             }
         }
+        while let Some(&(since, index)) = away.first()
+            && (away.len() > AWAY_LOGS_MAX || is_over(since, now_unix) || planted!(ForgetAway))
+        {
+            away.pop_first();
+            self.forget(index);
+        }
         for index in 0..self.legacy_used.len() {
-            if !names.contains(&*self.plan.legacy[index].name) {
+            let entry = &mut self.plan.legacy[index];
+            if self.legacy_used[index] {
+                continue;
+            }
+            if let Some(since) = away_since(names.contains(&*entry.name), entry.away_unix, now_unix)
+            {
+                entry.away_unix = since;
+                moved.legacy.push((index, since));
+            }
+            if entry.away_unix > 0 && is_over(entry.away_unix, now_unix) {
                 self.forget_legacy(index);
             }
         }
+        moved
     }
 
     /// Where the file goes on that has this name, is this, and begins with `prefix`. It is known by what it is, not by its name;
@@ -110,6 +172,7 @@ impl Resume {
                 cursor: Cursor::at(entry.line, entry.byte),
                 settled: runs.map(|run| run.first..run.end()).collect(),
                 entry: FileStart::Resumed(index),
+                is_rewritten: false,
             }
         } else if let Some(index) = self.find_legacy(name, meta) {
             self.legacy_used[index] = true;
@@ -119,6 +182,7 @@ impl Resume {
                 cursor: Cursor::default(),
                 settled: (lines > 0).then_some(0..lines).into_iter().collect(),
                 entry: FileStart::Legacy(index),
+                is_rewritten: false,
             }
         } else {
             return self.start_anew(name, meta);
@@ -130,21 +194,21 @@ impl Resume {
     /// A file of which nothing is settled. What is known of its inode, or was by its name, is of a file that it is no more.
     pub(super) fn start_anew(&mut self, name: &str, meta: &LogMeta) -> Start {
         let others: Vec<usize> = self.entries_of(meta).collect();
+        let is_rewritten = !others.is_empty();
         others.into_iter().for_each(|index| self.forget(index));
         self.forget_legacy_of(name);
         Start {
             cursor: Cursor::default(),
             settled: SettledRuns::new(),
             entry: FileStart::New,
+            is_rewritten,
         }
     }
 
     /// A status file of the original's is for the first log that is opened under its name, and for no later one.
     fn forget_legacy_of(&mut self, name: &str) {
-        for index in 0..self.plan.legacy.len() {
-            if *self.plan.legacy[index].name == *name {
-                self.forget_legacy(index);
-            }
+        if let Some(&index) = self.legacy_by_name.get(name) {
+            self.forget_legacy(index);
         }
     }
 
@@ -158,36 +222,32 @@ impl Resume {
     fn find(&self, meta: &LogMeta, prefix: &[u8]) -> Option<usize> {
         self.entries_within(meta).find(|&index| {
             let identity = &self.plan.files[index].identity;
-            !self.used[index] && identity.is_of(meta.device, meta.inode, meta.born_nanos, prefix)
+            !self.used[index] && identity.is_of(meta.inode, meta.born_nanos, prefix)
         })
     }
 
-    /// Entries of files with this device and inode, of which no more was read than there is.
+    /// Entries of files with this inode and birth, of which no more was read than there is.
     fn entries_within(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
         let bytes = meta.bytes;
         self.entries_of(meta)
             .filter(move |index| self.plan.files[*index].byte <= bytes)
     }
 
-    /// Entries of files with this device and inode.
+    /// Entries of files with this inode and birth.
     fn entries_of(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
-        let key = (meta.device, meta.inode);
+        let key = meta.key();
         let first = self
             .by_inode
-            .partition_point(|(device, inode, _)| (*device, *inode) < key);
+            .partition_point(|(inode, born, _)| (*inode, *born) < key);
         let same = self.by_inode[first..]
             .iter()
-            .take_while(move |(device, inode, _)| (*device, *inode) == key);
+            .take_while(move |(inode, born, _)| (*inode, *born) == key);
         same.map(|(_, _, index)| *index)
     }
 
     fn find_legacy(&self, name: &str, meta: &LogMeta) -> Option<usize> {
-        self.plan
-            .legacy
-            .iter()
-            .enumerate()
-            .position(|(index, entry)| {
-                !self.legacy_used[index] && *entry.name == *name && entry.bytes_read <= meta.bytes
-            })
+        let index = *self.legacy_by_name.get(name)?;
+        let entry = &self.plan.legacy[index];
+        (!self.legacy_used[index] && entry.bytes_read <= meta.bytes).then_some(index)
     }
 }

@@ -7,13 +7,15 @@
 //!      └──────────────────────────── Down(e + 1) ────────────────────┘
 //! ```
 
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::limits::FIRST_LINES_KEPT_MAX;
 use crate::replay::feeder::backoff::Backoff;
 use crate::replay::feeder::catalog::Catalog;
 use crate::replay::feeder::resume::Resume;
-use crate::replay::messages::{BackendInfo, Epoch};
+use crate::replay::messages::{BackendInfo, Epoch, ResumePlan};
 use crate::replay::reachability::KnownOutages;
 
 /// A hint that a log has grown, when none of the open ones has, leads to a listing no earlier than this after the last one.
@@ -146,6 +148,35 @@ impl Credit {
     }
 }
 
+/// First lines of logs that are known, and of some that were finished: who has one of them, and is another file, is a copy.
+#[derive(Debug, Default)]
+pub(super) struct FirstLines {
+    /// By the line's hash, the inode and birth of the log that had it first.
+    logs: HashMap<u64, (u64, u64)>,
+    /// In the order in which they came.
+    hashes: VecDeque<u64>,
+}
+
+impl FirstLines {
+    /// A log's first line is known. True: another log had it before.
+    pub(super) fn handle(&mut self, lead_hash: u64, key: (u64, u64)) -> bool {
+        if lead_hash == 0 {
+            return false;
+        }
+        if let Some(log) = self.logs.get(&lead_hash) {
+            return *log != key;
+        }
+        if self.hashes.len() == FIRST_LINES_KEPT_MAX
+            && let Some(oldest) = self.hashes.pop_front()
+        {
+            self.logs.remove(&oldest);
+        }
+        self.logs.insert(lead_hash, key);
+        self.hashes.push_back(lead_hash);
+        false
+    }
+}
+
 /// A backend.
 #[derive(Debug)]
 pub(super) struct Source<L> {
@@ -169,6 +200,8 @@ pub(super) struct Source<L> {
     pub(super) outages: KnownOutages,
     /// Its files.
     pub(super) catalog: Catalog<L>,
+    /// First lines that are known.
+    pub(super) first_lines: FirstLines,
     /// What it has out.
     pub(super) credit: Credit,
     /// When its folder is looked at.
@@ -211,11 +244,22 @@ impl<L> Source<L> {
             starting,
             outages: KnownOutages::default(),
             catalog: Catalog::default(),
+            first_lines: FirstLines::default(),
             credit: Credit::default(),
             listing: Listing::default(),
             reading: Backoff::default(),
             faults: Faults::default(),
         }
+    }
+
+    /// Files go on as this plan says.
+    pub(super) fn set_resume(&mut self, plan: ResumePlan) {
+        let resume = Resume::new(plan);
+        for identity in resume.identities() {
+            let key = (identity.inode, identity.born_nanos);
+            let _ = self.first_lines.handle(identity.lead_hash, key);
+        }
+        self.resume = Some(resume);
     }
 
     /// Whether it may be fed now.
@@ -236,23 +280,28 @@ impl<L> Source<L> {
     }
 
     /// Tells the numbers that change with a listing or a plan. Costs a look at every file.
-    pub(super) fn count_files(&self) {
-        let byte_of = |meta| {
-            self.resume
-                .as_ref()
-                .map_or(0, |resume| resume.byte_of(meta))
-        };
-        let files = self.catalog.files();
-        let unread = files.iter().map(|file| {
-            let resume_byte = if file.begun.is_some() {
-                0
-            } else {
-                byte_of(&file.meta)
-            };
-            file.unread_bytes(resume_byte)
-        });
-        self.info.counters.unread_bytes.set(unread.sum());
-        self.info.counters.log_files.set(files.len() as u64);
+    pub(super) fn count_files(&mut self) {
+        let indices: Vec<usize> = self.catalog.indices().collect();
+        indices.into_iter().for_each(|index| self.recount(index));
+        self.tell_counts();
+    }
+
+    /// Tells the numbers that change with one file, which may be gone.
+    pub(super) fn count_file(&mut self, index: usize) {
+        self.recount(index);
+        self.tell_counts();
+    }
+
+    fn recount(&mut self, index: usize) {
+        let resume = self.resume.as_ref();
+        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        self.catalog.recount(index, byte_of);
+    }
+
+    fn tell_counts(&self) {
+        let counters = &self.info.counters;
+        counters.unread_bytes.set(self.catalog.unread_bytes());
+        counters.log_files.set(self.catalog.len() as u64);
         self.count_oldest();
     }
 

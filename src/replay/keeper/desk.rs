@@ -188,6 +188,15 @@ impl Desk {
                 self.expect_ledger().identify_file(file, identity)
             }
             KeeperMail::FileGone { file, .. } => self.file_gone(file, tools),
+            KeeperMail::FileMoved {
+                file,
+                name,
+                away_unix,
+                ..
+            } => self.expect_ledger().file_moved(file, &name, away_unix),
+            KeeperMail::EntriesMoved { files, legacy, .. } => {
+                self.expect_ledger().entries_moved(&files, &legacy);
+            }
             KeeperMail::EntriesForgotten { files, legacy, .. } => {
                 self.expect_ledger().forget_entries(&files, &legacy);
             }

@@ -190,7 +190,9 @@ fn list(
             continue;
         }
         let mut entries = disk.log_entries(&backend).map_err(failed)?;
-        entries.retain(|entry| entry.meta.bytes > 0 && entry.name != rejected::STAGED);
+        entries.retain(|entry| {
+            entry.meta.bytes > 0 && entry.name != rejected::STAGED && !entry.is_hidden()
+        });
         count += entries.len();
         if count > room {
             return Err(format!(
@@ -406,7 +408,7 @@ fn state_of<D: Disk>(
     ledger: &BackendLedger,
     folder: Option<&mut Folder<'_, D>>,
 ) -> State {
-    let known = ledger.settled_to(log.device, log.inode, log.born_nanos);
+    let known = ledger.settled_to(log.inode, log.born_nanos);
     let settled = known.unwrap_or(0).max(log.settled);
     let missing = log.bytes.saturating_sub(settled);
     if missing == 0 {

@@ -1,5 +1,8 @@
 //! Deleting finished logs: the last thing that happens to a line (G10).
 //!
+//! A log that has another name somewhere loses the one that it has here; what is known of it is kept, as of one that was moved away. A log that cannot be
+//! deleted keeps no other. (Should the checkpoint be lost too, that one is sent again behind newer ones that are gone.)
+//!
 //! ```text
 //!   settled, and durably so ──▶ the same file still, as long as its settled end, quiet for the grace period ──▶ nobody writes to it (claim)
 //!     ──▶ still as long ──▶ deleted, feeder told, kept open ──▶ everybody has let go ──▶ looked at once more ──▶ closed
@@ -52,6 +55,16 @@ struct Observed {
     bytes: u64,
     modified_nanos: u64,
     since: Duration,
+}
+
+/// What became of a log that is finished as far as the ledger knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Release {
+    Deleted,
+    /// It may still get lines: newer ones wait too, as what is deleted is the front of the log.
+    NotYet,
+    /// It cannot be deleted, or is somewhere else: that is its own trouble, and the others go on.
+    Kept,
 }
 
 /// See the module.
@@ -136,7 +149,7 @@ impl<L> Releaser<L> {
             looked_at.extend(files.iter().map(|(file, _)| *file));
             for (file, name) in files {
                 if self.watched.len() >= DELETED_LOGS_WATCHED_MAX
-                    || !self.try_release(desk, file, &name, tools)
+                    || self.try_release(desk, file, &name, tools) == Release::NotYet
                 {
                     break;
                 }
@@ -152,7 +165,7 @@ impl<L> Releaser<L> {
         file: FileId,
         name: &Arc<str>,
         tools: &mut Tools<'_, D>,
-    ) -> bool {
+    ) -> Release {
         self.release_one(desk, file, name, tools)
             .unwrap_or_else(|cause| {
                 let why = cause.to_string();
@@ -161,21 +174,21 @@ impl<L> Releaser<L> {
                         backend = &**desk.name(),
                         file = &**name,
                         why,
-                        "cannot delete a finished log; it is tried again"
+                        "cannot delete a finished log; it is tried again, and the others go on"
                     );
                 }
-                false
+                Release::Kept
             })
     }
 
-    /// Deletes a log if it is finished; tells whether it did.
+    /// Deletes a log if it is finished.
     fn release_one<D: Disk<Log = L>>(
         &mut self,
         desk: &mut Desk,
         file: FileId,
         name: &Arc<str>,
         tools: &mut Tools<'_, D>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Release> {
         let backend = Arc::clone(desk.name());
         let ledger = desk.ledger_in_good_order().expect("it was there");
         let (end, identity) = ledger
@@ -184,18 +197,24 @@ impl<L> Releaser<L> {
         let log = match tools.disk.open_log(&backend, name) {
             Ok(log) => log,
             // The feeder will notice, and say so.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Release::Kept),
             Err(cause) => return Err(cause),
         };
         let meta = tools.disk.log_meta(&log)?;
+        if !is_same(tools.disk, &log, &meta, &identity)? {
+            return Ok(Release::Kept);
+        }
         let finished = meta.bytes == end.byte
             && self.has_been_quiet(file, &meta, tools.settings.closed_after, tools.now);
-        if !finished || !is_same(tools.disk, &log, &meta, &identity)? {
-            return Ok(false);
+        if !finished {
+            return Ok(Release::NotYet);
         }
         match tools.disk.claim_log(&log)? {
             Claim::Alone => {}
-            Claim::Writers => return Ok(false),
+            Claim::Writers => {
+                self.say_writers(&backend, file, name, &log, tools);
+                return Ok(Release::Kept);
+            }
             Claim::Unknown | Claim::NotPermitted if self.said_unknown => {}
             Claim::NotPermitted => {
                 self.said_unknown = true;
@@ -215,9 +234,11 @@ impl<L> Releaser<L> {
                 );
             }
         }
-        if tools.disk.log_meta(&log)? != meta {
-            return Ok(false);
+        let last = tools.disk.log_meta(&log)?;
+        if (last.bytes, last.modified_nanos) != (meta.bytes, meta.modified_nanos) {
+            return Ok(Release::NotYet);
         }
+        let is_elsewhere = last.links > 1;
         // Every line up to here is settled, that is on disk, and there is nothing behind it.
         assert_eq!(
             ledger.durably_settled_end(file),
@@ -232,26 +253,58 @@ impl<L> Releaser<L> {
         tools.disk.unclaim_log(&log).unwrap_or_else(
             |why| tracing::debug!(file = &**name, %why, "a claim could not be given up"),
         );
-        ledger.file_deleted(file);
+        if is_elsewhere {
+            ledger.file_moved(file, name, tools.now.unix.max(1));
+        } else {
+            ledger.file_deleted(file);
+        }
         tracing::info!(
             backend = &*backend,
             file = &**name,
             lines = end.line,
             bytes = end.byte,
+            is_elsewhere,
             "finished and deleted"
         );
         desk.info().counters.logs_deleted.add(1);
         tools.outbox.feeder(FeederMail::FileDeleted {
             backend: desk.info().id,
             file,
+            is_elsewhere,
         });
+        if is_elsewhere {
+            // It lives on under another name, and so does what is known of it.
+            return Ok(Release::Deleted);
+        }
         self.watched.push(Watched {
             backend: desk.info().id,
             file,
             log,
             rest: None,
         });
-        Ok(true)
+        Ok(Release::Deleted)
+    }
+
+    /// Says once of a finished log that it stays as long as somebody has it open for writing.
+    fn say_writers<D: Disk<Log = L>>(
+        &mut self,
+        backend: &str,
+        file: FileId,
+        name: &str,
+        log: &L,
+        tools: &mut Tools<'_, D>,
+    ) {
+        let why = "somebody has it open for writing";
+        if self.said.insert((file, why.to_owned())) {
+            let who = tools.disk.writers_of(log);
+            let who = who.as_deref().unwrap_or("a process that cannot be seen");
+            tracing::warn!(
+                backend,
+                file = name,
+                who,
+                "a finished log is kept: somebody has it open for writing; the others go on"
+            );
+        }
     }
 
     /// Whether a log has not changed for `closed_after`. A time of change in the future says nothing: then what counts is how long it has looked the same.
@@ -293,7 +346,7 @@ fn is_same<D: Disk>(
     let mut prefix = [0; IDENTITY_PREFIX_BYTES_MAX];
     let covered = (identity.prefix_bytes as usize).min(prefix.len());
     let filled = read_full(disk, log, 0, &mut prefix[..covered])?;
-    Ok(identity.is_of(meta.device, meta.inode, meta.born_nanos, &prefix[..filled]))
+    Ok(identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]))
 }
 
 /// Reads until `into` is full or the file ends.

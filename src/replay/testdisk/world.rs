@@ -80,6 +80,8 @@ pub(super) struct World {
     pub(super) state: BTreeMap<String, Folder>,
     /// Files outside of the logs' path, by a number.
     pub(super) aside: BTreeMap<u64, usize>,
+    /// How often the device got another number.
+    pub(super) remounts: u64,
     pub(super) now_nanos: u64,
     pub(super) leases: bool,
     pub(super) faults: Vec<Fault>,
@@ -294,8 +296,11 @@ impl World {
 
     pub(super) fn meta(&self, inode: usize) -> LogMeta {
         let file = &self.inodes[inode];
+        let names = self.logs.values().flat_map(|folder| folder.seen.values());
+        let links = names.chain(self.aside.values());
         LogMeta {
-            device: 1,
+            device: 1 + self.remounts,
+            links: links.filter(|named| **named == inode).count() as u64,
             inode: inode as u64 + 1000,
             born_nanos: file.born_nanos,
             bytes: file.seen.len() as u64,

@@ -114,7 +114,11 @@ fn a_file_that_the_keeper_deleted_is_let_go() {
     let mut rig = rig();
     let file = rig.opened[0].file;
     rig.disk.remove("a:1", "01");
-    rig.send(FeederMail::FileDeleted { backend: A, file });
+    rig.send(FeederMail::FileDeleted {
+        backend: A,
+        file,
+        is_elsewhere: false,
+    });
     rig.hint_listing(A);
     rig.run_for(2 * SECOND);
     assert_eq!(rig.gone, [file]);
@@ -131,7 +135,11 @@ fn what_came_to_a_file_as_the_keeper_deleted_it_is_still_read() {
     let old = rig.disk.meta("a:1", "01").inode;
     rig.disk.remove("a:1", "01");
     rig.disk.append_unlinked(old, &put("d"));
-    rig.send(FeederMail::FileDeleted { backend: A, file });
+    rig.send(FeederMail::FileDeleted {
+        backend: A,
+        file,
+        is_elsewhere: false,
+    });
     rig.run_for(2 * SECOND);
     assert_eq!(lines(&rig)[3..], ["d"]);
     assert_eq!(rig.gone, [file]);

@@ -22,6 +22,7 @@ fn plan(rig: &Rig) -> ResumePlan {
             byte: puts(["a", "b"]).len() as u64,
             settled: LineRuns::default(),
             lines_read: 2,
+            away_unix: 0,
         }],
         legacy: Vec::new(),
     }
@@ -35,6 +36,7 @@ fn legacy(name: &str, bytes_read: u64) -> ResumePlan {
             line: 2,
             lines_read: 2,
             bytes_read,
+            away_unix: 0,
         }],
     }
 }
@@ -57,7 +59,8 @@ fn a_log_that_the_plan_knows_and_that_is_away_at_first_comes_back() {
     rig.disk.put("a:1", "01", inode);
     rig.hint_listing(A);
     rig.run_for(SECOND);
-    assert!(rig.keys(A).contains(&"c".to_owned()));
+    assert_eq!(rig.keys(A), ["c"]);
+    assert!(rig.got[&A][0].maybe_sent, "an earlier process has begun it");
 }
 
 #[test]
@@ -96,5 +99,153 @@ fn a_log_of_the_originals_may_appear_later() {
     rig.disk.put("a:1", "01", inode);
     rig.hint_listing(A);
     rig.run_for(SECOND);
-    assert!(rig.keys(A).contains(&"c".to_owned()));
+    assert_eq!(rig.keys(A), ["c"]);
+}
+
+/// A feeder in the midst of two logs, and nothing in flight.
+fn running() -> Rig {
+    let mut rig = Rig::fed(&["a:1"]);
+    rig.run();
+    rig.append(A, "01", &puts(["a", "b"]));
+    rig.append(A, "02", &put("c"));
+    rig.run_for(3 * SECOND);
+    assert_eq!(rig.keys(A), ["a", "b", "c"]);
+    rig
+}
+
+/// Somebody does something with the logs; then a line comes to the one that was called 01 and has this name now. Nothing may be fed but this line.
+fn check_goes_on(deed: impl FnOnce(&mut Rig), name: &str) {
+    let mut rig = running();
+    deed(&mut rig);
+    rig.hint_listing(A);
+    rig.run_for(3 * SECOND);
+    rig.append(A, name, &put("d"));
+    rig.run_for(3 * SECOND);
+    let fed: Vec<_> = rig.got[&A].iter().map(|got| got.key.as_str()).collect();
+    assert_eq!(fed[3..], ["d"]);
+    assert!(rig.gone.is_empty(), "it is the same log");
+    assert_eq!(rig.opened.len(), 2);
+}
+
+#[test]
+fn a_log_goes_on_whatever_it_is_called_and_wherever_it_was() {
+    check_goes_on(
+        |rig| {
+            let log = rig.disk.take("a:1", "01");
+            rig.disk.put("a:1", "00-renamed", log);
+        },
+        "00-renamed",
+    );
+    for name in ["01", "03"] {
+        check_goes_on(
+            |rig| {
+                let log = rig.disk.take("a:1", "01");
+                rig.hint_listing(A);
+                rig.run_for(60 * SECOND);
+                assert_eq!(rig.moved.len(), 1);
+                rig.disk.put("a:1", name, log);
+            },
+            name,
+        );
+    }
+    // The folder with all logs.
+    check_goes_on(
+        |rig| {
+            let logs = [rig.disk.take("a:1", "01"), rig.disk.take("a:1", "02")];
+            rig.hint_listing(A);
+            rig.run_for(60 * SECOND);
+            assert_eq!(rig.disk.open_logs(), 0);
+            rig.disk.put("a:1", "01", logs[0]);
+            rig.disk.put("a:1", "02", logs[1]);
+        },
+        "01",
+    );
+    check_goes_on(|rig| rig.disk.remount(), "01");
+    // One log with two names, of which one goes again.
+    check_goes_on(
+        |rig| {
+            let log = rig.disk.meta("a:1", "01").inode;
+            rig.disk.put("a:1", "00", log);
+            rig.hint_listing(A);
+            rig.run_for(3 * SECOND);
+            rig.disk.remove("a:1", "01");
+        },
+        "00",
+    );
+    // NFS keeps a deleted log that is open somewhere.
+    check_goes_on(
+        |rig| {
+            let log = rig.disk.take("a:1", "01");
+            rig.disk.put("a:1", ".nfs00001", log);
+        },
+        ".nfs00001",
+    );
+}
+
+#[test]
+fn a_log_that_is_back_after_a_flush_goes_on_where_the_plan_says() {
+    let mut rig = running();
+    let log = rig.disk.take("a:1", "01");
+    rig.hint_listing(A);
+    rig.run_for(3 * SECOND);
+    let plan = rig.ledgers.get_mut(&A).unwrap().1.collapse();
+    let away = plan.files.iter().find(|file| file.away_unix > 0).unwrap();
+    assert_eq!((&*away.name, away.line), ("01", 2));
+    rig.down(A);
+    rig.run();
+    rig.plan(A, plan);
+    rig.up(A);
+    rig.run_for(3 * SECOND);
+    rig.disk.put("a:1", "01", log);
+    rig.append(A, "01", &put("d"));
+    rig.run_for(3 * SECOND);
+    assert_eq!(rig.keys(A), ["a", "b", "d", "c"], "by file");
+}
+
+#[test]
+fn what_has_been_away_for_a_day_is_forgotten_and_may_have_been_sent() {
+    let mut rig = running();
+    let log = rig.disk.take("a:1", "01");
+    rig.hint_listing(A);
+    rig.run_for(3 * SECOND);
+    let day = Duration::from_secs(24 * 3600);
+    rig.run_for(day - 60 * SECOND);
+    assert!(rig.gone.is_empty());
+    rig.run_for(60 * SECOND);
+    rig.run_for(60 * SECOND);
+    assert_eq!(rig.gone, [rig.opened[0].file]);
+    rig.disk.put("a:1", "01", log);
+    rig.hint_listing(A);
+    rig.run_for(3 * SECOND);
+    assert_eq!(rig.got[&A].len(), 5);
+    assert!(rig.got[&A][3..].iter().all(|got| got.maybe_sent));
+}
+
+#[test]
+fn each_line_of_a_copy_may_have_been_sent() {
+    let mut rig = running();
+    rig.disk.set_unix(rig.now.unix);
+    rig.disk.copy("a:1", "01", "03");
+    rig.append(A, "03", &put("d"));
+    rig.run_for(3 * SECOND);
+    let copied = &rig.got[&A][3..];
+    assert_eq!(copied.len(), 3);
+    assert!(copied.iter().all(|got| got.maybe_sent));
+    assert!(rig.gone.is_empty());
+}
+
+#[test]
+fn each_line_of_a_replacement_may_have_been_sent() {
+    // `sed -i 1d`: other first bytes, under the same name.
+    let mut rig = running();
+    rig.disk.set_unix(rig.now.unix);
+    rig.disk.remove("a:1", "01");
+    rig.append(A, "01", &put("b"));
+    rig.run_for(3 * SECOND);
+    assert_eq!(rig.got[&A].len(), 4);
+    assert!(rig.got[&A][3].maybe_sent);
+    // What HA writes to a log that is new altogether was never sent.
+    rig.append(A, "04", &put("e"));
+    rig.run_for(3 * SECOND);
+    assert!(!rig.got[&A][4].maybe_sent);
 }

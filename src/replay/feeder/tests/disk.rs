@@ -18,6 +18,10 @@ struct World {
     /// Reads that go well before every one fails.
     good_reads: Option<usize>,
     unix: u64,
+    /// Files that were taken out of their folders.
+    aside: Vec<u64>,
+    /// How often the device got another number.
+    remounts: u64,
     open: Arc<()>,
     listings: usize,
     reads: usize,
@@ -79,7 +83,7 @@ impl MemDisk {
 
     pub(super) fn meta(&self, backend: &str, name: &str) -> LogMeta {
         let world = self.world();
-        world.files[&world.folders[backend][name]].1
+        world.meta(world.folders[backend][name])
     }
 
     pub(super) fn truncate(&self, backend: &str, name: &str, bytes: usize) {
@@ -99,14 +103,32 @@ impl MemDisk {
     pub(super) fn take(&self, backend: &str, name: &str) -> u64 {
         let mut world = self.world();
         let folder = world.folders.get_mut(backend).unwrap();
-        folder.remove(name).unwrap()
+        let inode = folder.remove(name).unwrap();
+        world.aside.push(inode);
+        inode
     }
 
-    /// Gives a file a name, beside those that it has.
+    /// Gives a file a name, beside those that it has in folders.
     pub(super) fn put(&self, backend: &str, name: &str, inode: u64) {
         let mut world = self.world();
+        world.aside.retain(|aside| *aside != inode);
         let folder = world.folders.entry(backend.to_owned()).or_default();
         folder.insert(name.to_owned(), inode);
+    }
+
+    /// Copies a file under another name.
+    pub(super) fn copy(&self, backend: &str, name: &str, to: &str) {
+        let content = {
+            let world = self.world();
+            world.files[&world.folders[backend][name]].0.clone()
+        };
+        self.world().folders.get_mut(backend).unwrap().remove(to);
+        self.append(backend, to, &content);
+    }
+
+    /// The device gets another number.
+    pub(super) fn remount(&self) {
+        self.world().remounts += 1;
     }
 
     pub(super) fn fail(&self, backend: &str, kind: Option<io::ErrorKind>) {
@@ -136,6 +158,16 @@ impl MemDisk {
 }
 
 impl World {
+    fn meta(&self, inode: u64) -> LogMeta {
+        let names = self.folders.values().flat_map(BTreeMap::values);
+        let links = names.chain(&self.aside).filter(|named| **named == inode);
+        LogMeta {
+            device: 1 + self.remounts,
+            links: links.count() as u64,
+            ..self.files[&inode].1
+        }
+    }
+
     fn check(&self, backend: &str) -> io::Result<()> {
         match &self.failing {
             Some((failing, kind)) if failing == backend => Err((*kind).into()),
@@ -163,7 +195,7 @@ impl Disk for MemDisk {
         };
         let entry = |(name, inode): (&String, &u64)| LogEntry {
             name: name.clone(),
-            meta: world.files[inode].1,
+            meta: world.meta(*inode),
         };
         Ok(folder.iter().rev().map(entry).collect())
     }
@@ -180,7 +212,7 @@ impl Disk for MemDisk {
     }
 
     fn log_meta(&mut self, log: &MemLog) -> io::Result<LogMeta> {
-        Ok(self.world().files[&log.0].1)
+        Ok(self.world().meta(log.0))
     }
 
     fn read_log(&mut self, log: &MemLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {

@@ -22,6 +22,7 @@ fn plan(rig: &Rig, prefix: &[u8]) -> ResumePlan {
             byte: puts(["a", "b"]).len() as u64,
             settled,
             lines_read: 4,
+            away_unix: 0,
         }],
         legacy: Vec::new(),
     }
@@ -84,6 +85,7 @@ fn what_the_original_has_synced_is_passed_over_by_line() {
         line: 3,
         lines_read: 5,
         bytes_read,
+        away_unix: 0,
     };
     let mut rig = rig();
     let legacy = vec![legacy("00", 1), legacy("01", 40), legacy("02", 40_000)];

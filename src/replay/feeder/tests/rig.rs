@@ -58,6 +58,7 @@ pub(super) struct Rig {
     pub(super) segments: BTreeMap<SegmentId, Segment>,
     pub(super) rejected: Vec<Rejection>,
     pub(super) gone: Vec<FileId>,
+    pub(super) moved: Vec<(FileId, u64)>,
     /// Entries of plans that will not be used: of files, and of the original's.
     pub(super) forgotten: Vec<(Vec<usize>, Vec<usize>)>,
     /// A real ledger for each backend, so that what the feeder says is held against what the keeper makes of it.
@@ -183,6 +184,7 @@ impl Rig {
             segments: BTreeMap::new(),
             rejected: Vec::new(),
             gone: Vec::new(),
+            moved: Vec::new(),
             forgotten: Vec::new(),
             ledgers: BTreeMap::new(),
             next_ledgers: BTreeMap::new(),
@@ -386,6 +388,22 @@ impl Rig {
                 self.ledger(backend).file_gone(file);
                 self.gone.push(file);
             }
+            KeeperMail::FileMoved {
+                backend,
+                file,
+                name,
+                away_unix,
+            } => {
+                self.ledger(backend).file_moved(file, &name, away_unix);
+                let opened = self.opened.iter_mut().find(|opened| opened.file == file);
+                opened.expect("a file is opened before it moves").name = name;
+                self.moved.push((file, away_unix));
+            }
+            KeeperMail::EntriesMoved {
+                backend,
+                files,
+                legacy,
+            } => self.ledger(backend).entries_moved(&files, &legacy),
             KeeperMail::EntriesForgotten {
                 backend,
                 files,

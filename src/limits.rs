@@ -267,8 +267,15 @@ pub const REJECTED_WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// is cut off: it was never synced.
 pub const REJECTED_TAIL_BYTES_MAX: usize = 1024 * 1024;
 
+/// Between two looks, at most, at who has a finished log open for writing.
+pub const WRITERS_LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Deleted logs that are kept open, in case somebody still writes to them.
-pub const DELETED_LOGS_WATCHED_MAX: usize = 256;
+pub const DELETED_LOGS_WATCHED_MAX: usize = 1024;
+
+/// For how long each of them is, at least. Whoever had found its name before it went has written by then. Where there are more finished logs than may be
+/// kept open, these are deleted as fast: 10,000 a second.
+pub const DELETED_LOG_WATCHED: Duration = Duration::from_millis(100);
 
 /// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;

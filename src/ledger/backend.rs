@@ -46,6 +46,8 @@ pub struct ClosedFile {
 #[derive(Debug, Default)]
 pub struct BackendLedger {
     files: BTreeMap<FileId, Books>,
+    /// All of `files` in the order of the log.
+    by_name: BTreeSet<(Arc<str>, FileId)>,
     open: OpenSegments,
     /// Entries of the last plan, at their places in it; none where the feeder has claimed it.
     unclaimed: Vec<Option<FileResume>>,
@@ -174,6 +176,7 @@ impl BackendLedger {
             },
         );
         assert!(taken.is_none(), "{id:?} is given once");
+        self.by_name.insert((Arc::clone(name), id));
         self.changed();
         self.check_structure();
     }
@@ -284,6 +287,8 @@ impl BackendLedger {
     /// A file has another name, or has gone from its folder at `away_unix`, or is back (0). Its books stay open: it may come back.
     pub fn file_moved(&mut self, id: FileId, name: &Arc<str>, away_unix: u64) {
         if let Some(books) = self.files.get_mut(&id) {
+            self.by_name.remove(&(Arc::clone(books.file.name()), id));
+            self.by_name.insert((Arc::clone(name), id));
             books.file.handle_moved(Arc::clone(name), away_unix);
             self.changed();
         }
@@ -340,6 +345,7 @@ impl BackendLedger {
         leaving.into_iter().for_each(|id| self.close(id));
         let plan = self.resume_plan();
         self.files.clear();
+        self.by_name.clear();
         self.returned.clear();
         self.open.clear();
         self.unclaimed = plan.files.iter().cloned().map(Some).collect();
@@ -397,6 +403,8 @@ impl BackendLedger {
             resume: self.entry(books),
             deleted: books.deleted,
         };
+        let name = Arc::clone(books.file.name());
+        self.by_name.remove(&(name, id));
         self.closed.push(closed);
         self.files.remove(&id);
         self.returned.remove(&id);
@@ -441,6 +449,7 @@ impl BackendLedger {
     /// Panics where the books don't agree with one another.
     pub fn check_invariants(&self) {
         self.open.check_invariants();
+        assert_eq!(self.by_name.len(), self.files.len());
         let mut in_flight = 0;
         for (&id, books) in &self.files {
             books.file.check_invariants();

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::ledger::backend::ClosedFile;
-use crate::limits::{KEEPER_MAILS_PER_TURN, OUTBOX_RETRY};
+use crate::limits::{DELETED_LOG_WATCHED, KEEPER_MAILS_PER_TURN, OUTBOX_RETRY};
 use crate::replay::chain::Ticket;
 use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Tools};
@@ -249,8 +249,8 @@ impl<D: Disk> Keeper<D> {
 
     fn work(&mut self, now: Now) {
         let releases = now.monotonic >= self.release_at;
+        let mut has_more = false;
         if releases {
-            self.release_at = now.after(self.settings.release_interval);
             let checkpoints = self.desks.iter().flatten().map(Desk::checkpoint_bytes);
             self.spare.take(&mut self.disk, checkpoints.sum(), now);
         }
@@ -258,9 +258,18 @@ impl<D: Disk> Keeper<D> {
             desks.iter_mut().flatten().for_each(|desk| desk.work(tools));
             if releases {
                 releaser.look_again(desks, false, tools);
-                releaser.release(desks, tools);
+                has_more = releaser.release(desks, tools);
             }
         });
+        if releases {
+            let interval = self.settings.release_interval;
+            let next = if has_more {
+                interval.min(DELETED_LOG_WATCHED)
+            } else {
+                interval
+            };
+            self.release_at = now.after(next);
+        }
         if self.points.deadline() <= now.monotonic {
             self.at_points(now, |points, desks, tools| points.look(desks, tools));
         }

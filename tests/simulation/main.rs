@@ -11,6 +11,7 @@ mod control;
 mod counters;
 mod disk;
 mod fate;
+mod mover;
 mod mutation;
 mod net;
 mod operator;

@@ -91,6 +91,11 @@ impl Operation {
         self.verb == Verb::Zadd && self.opt != 0
     }
 
+    /// Whether the backend holds the item and its version after it.
+    fn keeps_its_version(&self) -> bool {
+        !self.verb.removes() && self.expires_unix == 0
+    }
+
     /// Whether this call is it, at this time.
     fn is(&self, call: &Call<'_>, unix: u64) -> bool {
         let as_written = self.verb == call.verb
@@ -203,6 +208,8 @@ impl History {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
+    /// Other names of files, and what they are called here.
+    aliases: BTreeMap<String, String>,
     /// By file and line, from 0. A file that was deleted and made again is its name's second one.
     lines: BTreeMap<Place, Line>,
     /// Which file of this name there is.
@@ -329,15 +336,46 @@ impl Oracle {
 
     /// A file of this name is made again.
     pub(crate) fn begin_again(&mut self, file: &str) {
-        *self.again.entry(file.to_owned()).or_insert(0) += 1;
+        let called = self.called(file).to_owned();
+        *self.again.entry(called).or_insert(0) += 1;
     }
 
     fn place(&self, file: &str, line: u64) -> Place {
-        (file.to_owned(), self.which(file), line)
+        (self.called(file).to_owned(), self.which(file), line)
+    }
+
+    /// What a file is called here that has this name.
+    fn called<'a>(&'a self, file: &'a str) -> &'a str {
+        self.aliases.get(file).map_or(file, String::as_str)
+    }
+
+    /// A file has got another name, in place of its own or beside it.
+    pub(crate) fn handle_alias(&mut self, file: &str, other: &str) {
+        let called = self.called(file).to_owned();
+        self.aliases.insert(other.to_owned(), called);
+    }
+
+    /// Somebody has copied a file, which will be read as a new one: its lines come again, behind what is newer.
+    pub(crate) fn handle_copied(&mut self, file: &str, copy: &str) {
+        self.is_uncountable = true;
+        let lines: Vec<Line> = self
+            .lines
+            .range(self.all_of(file))
+            .map(|(_, line)| line.clone())
+            .collect();
+        for line in lines {
+            if let Some((item, _)) = line.operation() {
+                let history = self.histories.get_mut(item).expect("it was expected");
+                (history.is_free, history.has_gaps) = (true, true);
+            }
+            let place = self.place(copy, self.next_line(copy));
+            self.taken.insert(place.clone());
+            self.lines.insert(place, line);
+        }
     }
 
     fn which(&self, file: &str) -> u32 {
-        self.again.get(file).copied().unwrap_or(0)
+        self.again.get(self.called(file)).copied().unwrap_or(0)
     }
 
     /// A mutation has arrived at the backend. G2: nothing is skipped, nothing overtakes; G3: what comes again is a suffix.
@@ -355,7 +393,13 @@ impl Oracle {
             return;
         };
         if history.is_free {
+            // Without its member the backend knows no version to compare with.
+            let keeps = history.operations.iter().all(Operation::keeps_its_version);
             for operation in history.operations.iter_mut().filter(|it| it.is(call, unix)) {
+                assert!(
+                    !(operation.arrived && operation.adds_up() && keeps),
+                    "G4: {call:?} arrived twice, and added twice"
+                );
                 operation.arrived = true;
             }
             return;
@@ -407,9 +451,9 @@ impl Oracle {
             let has_arrived = what
                 .operation()
                 .is_some_and(|(item, operation)| self.histories[item].has_arrived(operation));
-            let mut is_set_aside = set_aside
-                .iter()
-                .any(|aside| (&aside.file, aside.line) == (name, line + 1));
+            let mut is_set_aside = set_aside.iter().any(|aside| {
+                (self.called(&aside.file), aside.line) == (self.called(name), line + 1)
+            });
             match what {
                 Line::Good { .. } => assert!(
                     has_arrived,
@@ -465,7 +509,8 @@ impl Oracle {
         let mut found: BTreeMap<Place, usize> = BTreeMap::new();
         for aside in rejected_lines(rejected) {
             let is_it = |(place, what): &(&Place, &Line)| {
-                (&place.0, place.2 + 1) == (&aside.file, aside.line) && what.is_set_aside_as(&aside)
+                (place.0.as_str(), place.2 + 1) == (self.called(&aside.file), aside.line)
+                    && what.is_set_aside_as(&aside)
             };
             let Some((place, _)) = self.lines.iter().find(is_it) else {
                 panic!("{whose}: this was set aside, and should not be: {aside:?}");

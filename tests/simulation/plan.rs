@@ -47,6 +47,8 @@ pub(crate) struct Faults {
     pub(crate) stalls: bool,
     /// Somebody truncates, deletes and replaces logs.
     pub(crate) operator: bool,
+    /// Somebody renames, moves, links and copies logs, and remounts their disk.
+    pub(crate) moves: bool,
     /// Lines come to logs of minutes long past, and to logs that have just been deleted.
     pub(crate) strays: bool,
     /// A connection that is idle for so long is forgotten by something in between.
@@ -275,6 +277,17 @@ impl Plan {
             forgets: None,
             ..self.faults.clone()
         };
+    }
+
+    /// Histories that another third of the seeds has.
+    pub(crate) fn widen_by_moves(&mut self, seed: u64, random: &mut Rng) {
+        self.faults.moves = seed % 3 == 1 && seed % 5 != 2 && random.bool();
+        if self.faults.moves {
+            // What is away cannot be sent again when everything is.
+            self.faults.rot = false;
+            self.faults.operator = false;
+            self.faults.strays = false;
+        }
     }
 
     pub(crate) fn set_lanes(&mut self, lanes: u32) {

@@ -59,6 +59,14 @@ pub(crate) enum Event {
     Hint { place: usize, new_file: bool },
     /// An operator lays hands on a log.
     Operate { place: usize },
+    /// An operator moves logs.
+    Move { place: usize },
+    /// A log that was moved away comes back.
+    MoveBack {
+        place: usize,
+        name: String,
+        number: u64,
+    },
     /// A line comes to a log that should get none any more.
     Stray { place: usize },
     /// A client counts.
@@ -89,6 +97,10 @@ pub(crate) struct World {
     pub(crate) counting: Rng,
     /// For an operator's commands.
     pub(crate) commands: Rng,
+    /// For who moves logs.
+    pub(crate) moves: Rng,
+    /// Logs that are away and will come back.
+    pub(crate) away: usize,
     /// For how long the steps of checkpoints take.
     pub(crate) steps: Rng,
     pub(crate) trace: Trace,
@@ -121,6 +133,8 @@ impl World {
         plan.widen(seed, &mut whims);
         plan.idle(seed, &mut Rng::with_seed(seed ^ 0x5851_f42d));
         plan.add_counters(seed);
+        let mut moves = Rng::with_seed(seed ^ 0x9e37_79b9);
+        plan.widen_by_moves(seed, &mut moves);
         let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
         // Every second seed stays what it was.
         if !seed.is_multiple_of(2) {
@@ -165,6 +179,8 @@ impl World {
             whims,
             counting: Rng::with_seed(seed ^ 0x1b87_3593),
             commands: Rng::with_seed(seed ^ 0x5bd1_e995),
+            moves,
+            away: 0,
             steps,
             plan,
         };
@@ -177,6 +193,9 @@ impl World {
             world.at(begin, Event::Write { place });
             if world.plan.faults.operator {
                 world.at(begin, Event::Operate { place });
+            }
+            if world.plan.faults.moves {
+                world.at(begin, Event::Move { place });
             }
             if world.plan.faults.strays {
                 world.at(begin, Event::Stray { place });
@@ -299,6 +318,12 @@ impl World {
             Event::WriteRest { place } => self.write_rest(place),
             Event::Hint { place, new_file } => self.hint(place, new_file),
             Event::Operate { place } => self.operate(place),
+            Event::Move { place } => self.move_logs(place),
+            Event::MoveBack {
+                place,
+                name,
+                number,
+            } => self.move_back(place, &name, number),
             Event::Stray { place } => self.stray(place),
             Event::Count { place } => self.count(place),
             Event::LogIncrement { place, mutation } => {

@@ -113,19 +113,18 @@ impl BackendLedger {
 
     /// Files of which all that was fed is settled, and durably so, in the order of the log. Stops before the first one that is not: what is
     /// deleted is the front of the log, so that reading what is left from its beginning (after a loss of the checkpoint) sends a suffix.
+    /// At most `files_max` of them.
     #[must_use]
-    pub fn deletable_files(&self) -> Vec<(FileId, Arc<str>)> {
-        let mut files: Vec<_> = self
-            .files
-            .iter()
-            .filter(|(_, books)| books.can_be_opened_again() && !books.file.is_away())
-            .collect();
-        files.sort_by(|one, other| one.1.file.name().cmp(other.1.file.name()));
-        let settled = files
-            .into_iter()
-            .take_while(|(_, books)| books.durably_settled_end().is_some());
-        settled
-            .map(|(&id, books)| (id, Arc::clone(books.file.name())))
+    pub fn deletable_files(&self, files_max: usize) -> Vec<(FileId, Arc<str>)> {
+        let in_order = self.by_name.iter().filter_map(|(name, id)| {
+            let books = self.files.get(id)?;
+            let is_there = books.can_be_opened_again() && !books.file.is_away();
+            is_there.then_some((*id, name, books))
+        });
+        in_order
+            .take_while(|(_, _, books)| books.durably_settled_end().is_some())
+            .take(files_max)
+            .map(|(id, name, _)| (id, Arc::clone(name)))
             .collect()
     }
 

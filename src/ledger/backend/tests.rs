@@ -234,7 +234,7 @@ impl Twin {
 
     fn deletable(&self) -> Vec<String> {
         self.ledger
-            .deletable_files()
+            .deletable_files(usize::MAX)
             .into_iter()
             .map(|(_, name)| name.to_string())
             .collect()

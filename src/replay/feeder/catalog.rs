@@ -255,9 +255,7 @@ impl<L> Catalog<L> {
     fn handle_found(&mut self, index: usize, entry: &LogEntry, now: Now, listed: &mut Listed) {
         let file = self.files[index].as_ref().expect("a known file's index");
         let is_hidden = entry.is_hidden();
-        let name = if is_hidden {
-            Arc::clone(&file.name)
-        } else if *file.name == *entry.name {
+        let name = if is_hidden || *file.name == *entry.name {
             Arc::clone(&file.name)
         } else {
             Arc::from(&*entry.name)

@@ -22,7 +22,8 @@ use crate::ledger::file::Place;
 use crate::ledger::identity::Identity;
 use crate::ledger::rejected::RejectedLine;
 use crate::limits::{
-    DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX, REJECTED_WRITE_BYTES_MAX,
+    DELETED_LOG_WATCHED, DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX,
+    REJECTED_WRITE_BYTES_MAX, WRITERS_LOOK_INTERVAL,
 };
 use crate::replay::disk::{Claim, Disk, LogMeta};
 use crate::replay::keeper::desk::{Desk, Tools};
@@ -38,6 +39,8 @@ struct Watched<L> {
     backend: BackendId,
     file: FileId,
     log: L,
+    /// When it was deleted, monotonic.
+    since: Duration,
     /// Where what nobody has settled begins; none while somebody else may still settle some of it.
     rest: Option<Rest>,
 }
@@ -72,6 +75,10 @@ enum Release {
 pub(super) struct Releaser<L> {
     watched: Vec<Watched<L>>,
     observed: BTreeMap<FileId, Observed>,
+    /// Logs that could not be deleted, and when that is tried again, monotonic.
+    kept: BTreeMap<FileId, Duration>,
+    /// When it may be found out next who has a log open, monotonic.
+    writers_looked_at: Duration,
     /// What has been said once a file, and is not said again.
     said: BTreeSet<(FileId, String)>,
     /// The file system has no leases, and that has been said.
@@ -83,6 +90,8 @@ impl<L> Default for Releaser<L> {
         Self {
             watched: Vec::new(),
             observed: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            writers_looked_at: Duration::ZERO,
             said: BTreeSet::new(),
             said_unknown: false,
         }
@@ -119,6 +128,10 @@ impl<L> Releaser<L> {
             let Some(rest) = &mut watched.rest else {
                 return !last;
             };
+            let is_new = watched.since.saturating_add(DELETED_LOG_WATCHED) > tools.now.monotonic;
+            if is_new && !last {
+                return true;
+            }
             match set_rest_aside(&watched.log, rest, desk, tools) {
                 Ok(()) => false,
                 Err(why) => {
@@ -135,28 +148,44 @@ impl<L> Releaser<L> {
         });
     }
 
-    /// Deletes what is finished of each backend's logs, in their order, until one is not finished.
+    /// Deletes what is finished of each backend's logs, in their order, until one is not finished. True: there is more than may be kept open.
     pub(super) fn release<D: Disk<Log = L>>(
         &mut self,
         desks: &mut [Option<Desk>],
         tools: &mut Tools<'_, D>,
-    ) {
+    ) -> bool {
         let mut looked_at = BTreeSet::new();
+        let mut has_more = false;
+        let now = tools.now.monotonic;
+        // Those that are kept are among the first.
+        let files_max = DELETED_LOGS_WATCHED_MAX + self.kept.len() + 1;
         for desk in desks.iter_mut().flatten() {
             let files = desk
                 .ledger_in_good_order()
-                .map_or_else(Vec::new, |ledger| ledger.deletable_files());
+                .map_or_else(Vec::new, |ledger| ledger.deletable_files(files_max));
             looked_at.extend(files.iter().map(|(file, _)| *file));
             for (file, name) in files {
-                if self.watched.len() >= DELETED_LOGS_WATCHED_MAX
-                    || self.try_release(desk, file, &name, tools) == Release::NotYet
-                {
+                if self.watched.len() >= DELETED_LOGS_WATCHED_MAX {
+                    has_more = true;
                     break;
+                }
+                if self.kept.get(&file).is_some_and(|until| now < *until) {
+                    continue;
+                }
+                match self.try_release(desk, file, &name, tools) {
+                    Release::Deleted => {}
+                    Release::NotYet => break,
+                    Release::Kept => {
+                        let until = tools.now.after(tools.settings.release_interval);
+                        self.kept.insert(file, until);
+                    }
                 }
             }
         }
+        self.kept.retain(|file, _| looked_at.contains(file));
         self.observed.retain(|file, _| looked_at.contains(file));
         self.said.retain(|(file, _)| looked_at.contains(file));
+        has_more
     }
 
     fn try_release<D: Disk<Log = L>>(
@@ -280,6 +309,7 @@ impl<L> Releaser<L> {
             backend: desk.info().id,
             file,
             log,
+            since: tools.now.monotonic,
             rest: None,
         });
         Ok(Release::Deleted)
@@ -296,8 +326,13 @@ impl<L> Releaser<L> {
     ) {
         let why = "somebody has it open for writing";
         if self.said.insert((file, why.to_owned())) {
-            let who = tools.disk.writers_of(log);
-            let who = who.as_deref().unwrap_or("a process that cannot be seen");
+            // To find out takes a look at every process.
+            let looks = tools.now.monotonic >= self.writers_looked_at;
+            let who = looks.then(|| tools.disk.writers_of(log)).flatten();
+            if looks {
+                self.writers_looked_at = tools.now.after(WRITERS_LOOK_INTERVAL);
+            }
+            let who = who.as_deref().unwrap_or("not known");
             tracing::warn!(
                 backend,
                 file = name,

@@ -295,3 +295,101 @@ fn entries_that_the_feeder_forgets_are_dropped_and_the_others_kept() {
         .collect();
     assert_eq!(names, [LOG]);
 }
+
+/// Two logs, both finished.
+fn two_finished() -> Rig {
+    let rig = rig(&[]);
+    rig.write_log(NEXT, 1);
+    rig.open(2, NEXT, FileStart::New);
+    rig.segment(1, 2, 0, 1, &[]);
+    rig.settle(1, &[0]);
+    rig
+}
+
+#[test]
+fn a_log_that_cannot_go_keeps_no_other() {
+    let mut rig = two_finished();
+    rig.disk.set_writer(NAME, LOG, true);
+    rig.pass(100);
+    assert!(is_there(&rig, LOG) && !is_there(&rig, NEXT));
+    let mut rig = two_finished();
+    rig.disk
+        .fail(Op::DeleteLog, ErrorKind::PermissionDenied, 0, 1);
+    rig.pass(81);
+    assert!(is_there(&rig, LOG) && !is_there(&rig, NEXT));
+    rig.pass(10);
+    assert!(!is_there(&rig, LOG));
+    // One that is not there at all.
+    let mut rig = two_finished();
+    rig.disk.remove_log(NAME, LOG);
+    rig.pass(100);
+    assert!(!is_there(&rig, NEXT));
+}
+
+#[test]
+fn a_log_with_two_names_loses_both_and_is_known_until_then() {
+    const SECOND: &str = "second.log";
+    let mut rig = rig(&[]);
+    rig.disk.link_log(NAME, LOG, SECOND);
+    rig.pass(90);
+    assert!(!is_there(&rig, LOG) && is_there(&rig, SECOND));
+    let is_told = |mail: &FeederMail| {
+        matches!(
+            mail,
+            FeederMail::FileDeleted {
+                is_elsewhere: true,
+                ..
+            }
+        )
+    };
+    assert!(rig.fed.iter().any(is_told));
+    rig.pass(10);
+    let files = checkpointed(&rig).files;
+    assert_eq!(files.len(), 1);
+    assert!(files[0].away_unix > 0 && files[0].line == 4);
+    // The feeder sees the other name.
+    rig.send(KeeperMail::FileMoved {
+        backend: B,
+        file: FileId(1),
+        name: SECOND.into(),
+        away_unix: 0,
+    });
+    rig.pass(20);
+    assert!(!is_there(&rig, SECOND));
+}
+
+#[test]
+fn as_many_finished_logs_go_at_once_as_may_be_kept_open() {
+    let mut rig = Rig::new(TestDisk::default());
+    let logs = 1200;
+    for number in 0..logs {
+        let name = format!("{number:05}.log");
+        rig.write_log(&name, 1);
+        rig.open(number + 1, &name, FileStart::New);
+        rig.segment(number, number + 1, 0, 1, &[]);
+        rig.settle(number, &[0]);
+        if number % 100 == 0 {
+            rig.turn();
+        }
+    }
+    let left = |rig: &Rig| {
+        (0..logs)
+            .filter(|number| is_there(rig, &format!("{number:05}.log")))
+            .count()
+    };
+    rig.pass(78);
+    assert_eq!(left(&rig), 1200);
+    for step in 0..100 {
+        if rig
+            .fed
+            .iter()
+            .any(|mail| matches!(mail, FeederMail::FileDeleted { .. }))
+        {
+            feeder_lets_go(&mut rig);
+        }
+        rig.now.monotonic += std::time::Duration::from_millis(100);
+        rig.now.unix += u64::from(step % 10 == 9);
+        rig.turn();
+    }
+    assert_eq!(left(&rig), 0, "not 256 each release_interval");
+}

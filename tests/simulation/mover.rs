@@ -1,0 +1,199 @@
+//! Somebody who gives logs other names, moves them away and back, links and copies them, and remounts their disk.
+//!
+//! What is promised then (G10): a log is what it holds. Whatever is done to its name, nothing of it is sent as if for the first time, and its lines come in
+//! their order. What is moved away or copied here has been delivered, durably: its lines must not come again, and where they do since the log is a
+//! copy, no increment counts twice.
+
+use std::time::Duration;
+
+use hustdbsync::ledger::checkpoint::Checkpoint;
+use hustdbsync::replay::disk::Disk as _;
+
+use crate::world::{Event, World};
+
+/// Between two deeds, at most.
+const MOVE_GAP: Duration = Duration::from_secs(4);
+/// For how long something is away, at most: a restart of the server can fall into it.
+const AWAY: Duration = Duration::from_secs(12);
+
+impl World {
+    /// Does something to a name, and plans the next time.
+    pub(crate) fn move_logs(&mut self, place: usize) {
+        if self.writers[place].is_over {
+            return;
+        }
+        let gap = u64::try_from(MOVE_GAP.as_micros()).expect("it is short");
+        let next = Duration::from_micros(self.moves.u64(..gap));
+        self.at(self.now + next, Event::Move { place });
+        match self.moves.u32(..8) {
+            0 => {
+                self.disk.inner.remount();
+                let note = format_args!("somebody remounts the disk");
+                self.trace.note(self.now, note);
+            }
+            1..=2 => self.rename_log(place),
+            3 => self.link_log(place),
+            4..=5 => {
+                // One, or the folder as it is.
+                let all = self.moves.bool();
+                for file in self.done_logs(place) {
+                    self.move_away(place, &file);
+                    if !all {
+                        break;
+                    }
+                }
+            }
+            6 => self.copy_log(place),
+            _ => self.replace_log(place),
+        }
+        self.soon(
+            Duration::from_micros(300),
+            Event::Hint {
+                place,
+                new_file: true,
+            },
+        );
+    }
+
+    /// What was moved away comes back.
+    pub(crate) fn move_back(&mut self, place: usize, name: &str, number: u64) {
+        self.away -= 1;
+        let backend = self.backends[place].name.clone();
+        self.disk.inner.move_in(&backend, name, number);
+        let note = format_args!("{place}: somebody moves {name} in");
+        self.trace.note(self.now, note);
+        self.soon(
+            Duration::from_micros(300),
+            Event::Hint {
+                place,
+                new_file: true,
+            },
+        );
+    }
+
+    /// To a name that leaves it where it is in the order of the log.
+    fn rename_log(&mut self, place: usize) {
+        let Some(file) = self.some_whole_log(place) else {
+            return;
+        };
+        let to = format!("{file}.1");
+        let backend = self.backends[place].name.clone();
+        self.disk.inner.rename_log(&backend, &file, &to);
+        self.backends[place].oracle.handle_alias(&file, &to);
+        let note = format_args!("{place}: somebody renames {file}");
+        self.trace.note(self.now, note);
+    }
+
+    fn link_log(&mut self, place: usize) {
+        let Some(file) = self.some_whole_log(place) else {
+            return;
+        };
+        let second = format!("{file}.2");
+        let backend = self.backends[place].name.clone();
+        self.disk.inner.link_log(&backend, &file, &second);
+        self.backends[place].oracle.handle_alias(&file, &second);
+        let note = format_args!("{place}: somebody links {file}");
+        self.trace.note(self.now, note);
+    }
+
+    fn move_away(&mut self, place: usize, file: &str) {
+        let backend = self.backends[place].name.clone();
+        let Some(number) = self.disk.inner.move_out(&backend, file) else {
+            return;
+        };
+        let note = format_args!("{place}: somebody moves {file} away");
+        self.trace.note(self.now, note);
+        self.move_in_later(place, file.to_owned(), number);
+    }
+
+    fn move_in_later(&mut self, place: usize, name: String, number: u64) {
+        self.away += 1;
+        let away = u64::try_from(AWAY.as_micros()).expect("it is short");
+        let back = self.now + Duration::from_micros(self.moves.u64(..away));
+        let event = Event::MoveBack {
+            place,
+            name,
+            number,
+        };
+        self.at(back, event);
+    }
+
+    /// A copy, taken aside, comes under another name.
+    fn copy_log(&mut self, place: usize) {
+        let Some(file) = self.done_logs(place).pop() else {
+            return;
+        };
+        let backend = self.backends[place].name.clone();
+        let to = format!("{file}.3");
+        let is_taken = self.disk.inner.meta_of(&backend, &to).is_some();
+        if is_taken || self.backends[place].oracle.next_line(&to) > 0 {
+            return;
+        }
+        if let Some(number) = self.disk.inner.copy_out(&backend, &file) {
+            self.backends[place].oracle.handle_copied(&file, &to);
+            let note = format_args!("{place}: somebody copies {file}");
+            self.trace.note(self.now, note);
+            self.disk.inner.move_in(&backend, &to, number);
+        }
+    }
+
+    /// `cp a b && mv b a`.
+    fn replace_log(&mut self, place: usize) {
+        let Some(file) = self.done_logs(place).pop() else {
+            return;
+        };
+        let backend = self.backends[place].name.clone();
+        let meta = self.disk.inner.meta_of(&backend, &file);
+        if meta.is_none_or(|meta| meta.links != 1) {
+            return;
+        }
+        if let Some(number) = self.disk.inner.copy_out(&backend, &file) {
+            let lines = self.backends[place].oracle.next_line(&file);
+            self.backends[place].oracle.handle_taken(&file, lines);
+            let note = format_args!("{place}: somebody replaces {file} by a copy");
+            self.trace.note(self.now, note);
+            self.disk.inner.move_in(&backend, &file, number);
+        }
+    }
+
+    /// A log that HA will not write to, under a name that is not taken.
+    fn some_whole_log(&mut self, place: usize) -> Option<String> {
+        let mut logs = self.past_logs(place);
+        logs.retain(|file| !file.ends_with(".3"));
+        (!logs.is_empty()).then(|| logs.swap_remove(self.moves.usize(..logs.len())))
+    }
+
+    /// Logs that HA will not write to.
+    fn past_logs(&self, place: usize) -> Vec<String> {
+        let mut disk = self.disk.inner.clone();
+        let entries = disk.log_entries(&self.backends[place].name);
+        let names = entries
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| entry.name);
+        names
+            .filter(|file| *file != self.writers[place].file && !self.is_being_written(place, file))
+            .collect()
+    }
+
+    /// Those of them of which everything is delivered, and durably so.
+    fn done_logs(&self, place: usize) -> Vec<String> {
+        let backend = &self.backends[place];
+        let checkpoint = self.disk.inner.durable_state(&backend.name, "checkpoint");
+        let Some(Ok(checkpoint)) = checkpoint.as_deref().map(Checkpoint::decode) else {
+            return Vec::new();
+        };
+        let mut logs = self.past_logs(place);
+        logs.retain(|file| {
+            let Some(meta) = self.disk.inner.meta_of(&backend.name, file) else {
+                return false;
+            };
+            let lines = backend.oracle.next_line(file);
+            checkpoint.resume.files.iter().any(|entry| {
+                (entry.identity.inode, entry.identity.born_nanos) == meta.key()
+                    && (entry.line, entry.byte) == (lines, meta.bytes)
+            })
+        });
+        logs
+    }
+}

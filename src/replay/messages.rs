@@ -15,6 +15,7 @@
 //! keeper *behind* all that it has told it before. When the keeper has all of them, its ledger is exact, and it sends
 //! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
 
+mod origin;
 mod rework;
 mod settings;
 mod trouble;
@@ -33,6 +34,7 @@ use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
 use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
+pub use origin::Origin;
 pub use rework::{Rework, Reworked};
 pub use settings::{FeederSettings, KeeperSettings};
 pub use trouble::{FailedRecord, Trouble};
@@ -390,19 +392,6 @@ pub struct Fed {
     /// Whether it may have been sent in an earlier epoch or by an earlier process, or, of a zadd that
     /// adds, HA's own write of it may have been applied.
     pub maybe_sent: bool,
-}
-
-/// Where a segment's lines stand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The segment.
-    pub segment: SegmentId,
-    /// Its file.
-    pub file: FileId,
-    /// The file's name in its backend's folder.
-    pub log: Arc<str>,
-    /// Number of the segment's first line in the file, from 0.
-    pub first_line: u64,
 }
 
 /// Records of one segment for one worker, in the log's order.

@@ -273,6 +273,7 @@ impl Desk {
             }
             ledger.checkpoint_durable();
         }
+        self.untold = true;
         let counters = &self.info.counters;
         counters.checkpoints.add(1);
         counters.checkpoint_unix.set(tools.now.unix);

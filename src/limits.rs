@@ -17,11 +17,22 @@ pub const LINE_BYTES_MAX: usize = (VALUE_BYTES_MAX + HEAD_RECORD_BYTES_MAX).div_
 /// Room for the head of the record in the longest line: fixed fields, a key and a table of HA's largest request line.
 const HEAD_RECORD_BYTES_MAX: usize = 64 * 1024;
 
+/// Of the key or the table of a line that is too long to be held, this many bytes are kept: more
+/// than any request's target has room for. A member that goes in the body is in the value as well.
+pub const KEY_KEPT_BYTES_MAX: usize = 8 * 1024;
+
 /// Log bytes that the feeder reads at once while there is memory for it.
 pub const CHUNK_BYTES_MAX: usize = 512 * 1024;
 
 /// The least that a chunk may have when the memory budget is shared by many backends.
 pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
+
+/// Pieces of bodies of a backend that are in memory at one time: one that is being sent, and the next. A line that is too long to be held
+/// is sent in such.
+pub const BODY_PIECES_MAX: usize = 2;
+
+/// Lines of a backend that are too long to be held, fed and not settled, at one time. Each may hold a log open.
+pub const LONG_LINES_MAX: usize = 8;
 
 /// How far ahead of the feeder a log that is not in memory is asked for.
 pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
@@ -143,6 +154,10 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Consecutive failures on a backend, without one answer in between, after which it is held to be down.
 pub const TROUBLES_TO_DOWN: u32 = 3;
+
+/// A backend whose probes are good and that has gone down so often, none of its records being answered, is
+/// shown as down also while it is tried again.
+pub const RELAPSES_TO_DOWN: u32 = 2;
 
 /// Keys of one lane that may all fail, nothing else being left of their backend, and still each be their records' fault; more are the backend's.
 pub const KEYS_FAILING_ALONE_MAX: usize = 8;
@@ -373,8 +388,9 @@ pub const BACKENDS_MAX: usize = 1024;
 /// Open files of the process itself: standard streams, a poll and a bell for each thread, inotify, signals, the lock, a state file.
 pub const OWN_OPEN_FILES: u64 = 64;
 
-/// Open files of a backend besides its lanes' connections: its probe, its logs (those at hand and those unlinked), a state file.
-pub const BACKEND_OPEN_FILES: u64 = 4 + UNLINKED_FILES_MAX as u64;
+/// Open files of a backend besides its lanes' connections: its probe, its logs (those at hand, those unlinked, those of long lines), a state
+/// file.
+pub const BACKEND_OPEN_FILES: u64 = 4 + UNLINKED_FILES_MAX as u64 + LONG_LINES_MAX as u64;
 
 /// HA's door leaves open files for at least so many backends; HustDB's clusters are smaller.
 pub const BACKENDS_EXPECTED: u64 = 32;
@@ -413,8 +429,12 @@ const _: () = assert!(
     "whatever fits a burst is copied"
 );
 const _: () = assert!(
-    LINE_BYTES_MAX < 48 * 1024 * 1024,
-    "the least memory budget holds one line"
+    RECORD_HEAD_FIXED_BYTES + 2 * KEY_KEPT_BYTES_MAX + REJECTED_HEAD_BYTES <= CHUNK_BYTES_MIN,
+    "what is held of a long line fits the least chunk"
+);
+const _: () = assert!(
+    LINE_BYTES_MAX < u32::MAX as usize,
+    "a value's length is counted in u32"
 );
 const _: () = assert!(IDENTITY_PREFIX_BYTES_MAX <= CHUNK_BYTES_MIN);
 const _: () = assert!(HTTP_OUTPUT_BYTES_MAX >= HTTP_BUFFER_KEPT_BYTES_MAX);

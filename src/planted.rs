@@ -102,11 +102,13 @@ mod switch {
         TrustCopy,
         /// Lines of a log that took another's place count as never sent.
         TrustReplacement,
+        /// One line that is too long to be held is in flight at a time, of whatever backend.
+        OneLongLineForAll,
     }
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 34] = [
+        pub const ALL: [Self; 35] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -141,6 +143,7 @@ mod switch {
             Self::ForgetAway,
             Self::TrustCopy,
             Self::TrustReplacement,
+            Self::OneLongLineForAll,
         ];
 
         /// Whether this thread has it.

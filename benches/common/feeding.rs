@@ -126,6 +126,7 @@ impl Rig {
             if let KeeperMail::Segment(segment) = mail {
                 let done = FeederMail::SegmentDone {
                     backend: segment.backend,
+                    segment: segment.segment,
                     lines: segment.lines,
                     bytes: segment.end_byte - segment.first_byte,
                     epoch: 0,

@@ -9,7 +9,7 @@
 //! What a malformed escape decodes to was read in hustdb's HTTP library: a `%` before no hexadecimal digit is dropped and the octet
 //! behind it stands for itself, even another `%`; one before a single digit takes that and the octet behind it along.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::binlog::Record;
 
@@ -18,8 +18,8 @@ use crate::binlog::Record;
 /// `scratch` is used for keys that need decoding; it only grows.
 #[must_use]
 pub fn order_hash(record: &Record<'_>, scratch: &mut Vec<u8>) -> u64 {
-    let table = folded_hash(record.table, 0, scratch);
-    folded_hash(record.key, table, scratch)
+    let key = folded_hash(record.key, 0, scratch);
+    folded_hash(record.table, key, scratch)
 }
 
 fn folded_hash(text: &[u8], seed: u64, scratch: &mut Vec<u8>) -> u64 {
@@ -36,16 +36,74 @@ fn folded_hash(text: &[u8], seed: u64, scratch: &mut Vec<u8>) -> u64 {
 }
 
 /// Appends what `text` is folded to (see the module).
-pub fn fold(mut text: &[u8], folded: &mut Vec<u8>) {
-    while !text.is_empty() {
+pub fn fold(text: &[u8], folded: &mut Vec<u8>) {
+    let _ = fold_down_to(0, text, folded);
+}
+
+/// Folds `text` until at most `left` bytes of it are left, which it returns. None: the text has
+/// ended before that.
+fn fold_down_to<'a>(left: usize, mut text: &'a [u8], folded: &mut Vec<u8>) -> Option<&'a [u8]> {
+    while text.len() > left {
         let (octet, width) = decode_octet(text);
         match octet {
-            Some(0 | b'?' | b';') => return,
+            Some(0 | b'?' | b';') => return None,
             Some(b'+') => folded.push(b' '),
             Some(octet) => folded.push(octet),
             None => {}
         }
         text = &text[width..];
+    }
+    Some(text)
+}
+
+/// The longest spelling of one octet. With fewer bytes at hand, how an octet is spelt may depend
+/// on what follows.
+const SPELLING_BYTES_MAX: usize = 3;
+
+/// [`order_hash`] of a key or a table that comes in pieces.
+pub(super) struct FoldedHash {
+    hash: Xxh3,
+    /// What was not folded yet: fewer bytes than the longest spelling has.
+    left: Vec<u8>,
+    folded: Vec<u8>,
+    is_over: bool,
+}
+
+impl FoldedHash {
+    /// A key's seed is 0, a table's is its key's hash.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            hash: Xxh3::with_seed(seed),
+            left: Vec::new(),
+            folded: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, text: &[u8]) {
+        if planted!(SpellingsApart) {
+            return self.hash.update(text);
+        }
+        self.left.extend_from_slice(text);
+        self.fold_down_to(SPELLING_BYTES_MAX - 1);
+    }
+
+    pub(super) fn finish(&mut self) -> u64 {
+        self.fold_down_to(0);
+        self.hash.digest()
+    }
+
+    fn fold_down_to(&mut self, left: usize) {
+        self.folded.clear();
+        let kept = if self.is_over {
+            None
+        } else {
+            fold_down_to(left, &self.left, &mut self.folded)
+        };
+        self.is_over = kept.is_none();
+        let kept = kept.map_or(0, <[u8]>::len);
+        self.left.drain(..self.left.len() - kept);
+        self.hash.update(&self.folded);
     }
 }
 

@@ -5,12 +5,14 @@
 //! └─ prefix, the operator's ────┘ └─ base64 of ─▶ record ─▶ request
 //! ```
 //!
-//! `line` finds and decodes the payload, `record` reads its fields, `key` tells which records must stay in order,
-//! `lifetime` what is left of a ttl, `request` writes what is sent. Everything here is pure and takes any bytes.
+//! `line` finds and decodes the payload, `long_line` does the same in pieces, `record` reads its fields, `key` tells
+//! which records must stay in order, `lifetime` what is left of a ttl, `request` writes what is sent. Everything
+//! here is pure and takes any bytes.
 
 pub mod key;
 pub mod lifetime;
 pub mod line;
+pub mod long_line;
 mod query_text;
 pub mod record;
 pub mod request;

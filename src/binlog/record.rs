@@ -273,9 +273,12 @@ struct Said {
 /// The checksum of keys and tables (spec/binlog.md): rotate right by one, add the byte. Of no bytes: 0.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0_u32, |sum, byte| {
-        sum.rotate_right(1).wrapping_add(u32::from(*byte))
-    })
+    bytes.iter().fold(0, step_checksum)
+}
+
+/// The checksum of what `sum` is of, with one byte more.
+pub(super) fn step_checksum(sum: u32, byte: &u8) -> u32 {
+    sum.rotate_right(1).wrapping_add(u32::from(*byte))
 }
 
 fn check_sum(field: &'static str, bytes: &[u8], said: u32) -> Result<(), LineFault> {

@@ -142,6 +142,17 @@ impl Template {
     /// An expired put or hset goes as the delete of that version (guarantees, G5). An expired sadd or
     /// zadd goes as it is, without a ttl: it is for members that exist, which the caller has looked up.
     pub fn compose(&self, record: &Record<'_>, lifetime: Lifetime, head: &mut Vec<u8>) -> Composed {
+        self.compose_sized(record, record.value.len(), lifetime, head)
+    }
+
+    /// The same of a record whose value is elsewhere and has `value_bytes` bytes.
+    pub fn compose_sized(
+        &self,
+        record: &Record<'_>,
+        value_bytes: usize,
+        lifetime: Lifetime,
+        head: &mut Vec<u8>,
+    ) -> Composed {
         let expired = lifetime == Lifetime::Expired;
         let method = if expired {
             expired_as(record.method)
@@ -153,7 +164,6 @@ impl Template {
             Lifetime::Left(seconds) if form.ttl != Ttl::None => seconds,
             _ => 0,
         };
-
         let start = head.len();
         head.extend_from_slice(form.start);
         if form.key == Key::Query {
@@ -182,11 +192,11 @@ impl Template {
             head.extend_from_slice(b"&ttl=");
             push_number(ttl, head);
         }
-        if form.key == Key::BodyOrQuery && record.value.is_empty() {
+        if form.key == Key::BodyOrQuery && value_bytes == 0 {
             head.extend_from_slice(b"&key=");
             push_key(record.key, head);
         }
-        let body_bytes = if form.body { record.value.len() } else { 0 };
+        let body_bytes = if form.body { value_bytes } else { 0 };
         let is_post = form.start[0] == b'P';
         let target_bytes = self.finish(start, is_post || body_bytes > 0, body_bytes, head);
         Composed {
@@ -203,6 +213,16 @@ impl Template {
     /// a zadd's record (`zscore`) or a sadd's (`sismember`). The body, where there is one, is the
     /// record's value (spec/replay.md, "What a ttl does" and "Asking before adding again").
     pub fn compose_lookup(&self, record: &Record<'_>, head: &mut Vec<u8>) -> Composed {
+        self.compose_lookup_sized(record, record.value.len(), head)
+    }
+
+    /// The same of a record whose value is elsewhere and has `body_bytes` bytes.
+    pub fn compose_lookup_sized(
+        &self,
+        record: &Record<'_>,
+        body_bytes: usize,
+        head: &mut Vec<u8>,
+    ) -> Composed {
         let start = head.len();
         let is_set = record.method == Method::Sadd;
         head.extend_from_slice(if is_set {
@@ -211,11 +231,10 @@ impl Template {
             b"GET /hustdb/zscore?tb="
         });
         push_table(record.table, head);
-        if record.value.is_empty() && !is_set {
+        if body_bytes == 0 && !is_set {
             head.extend_from_slice(b"&key=");
             push_key(record.key, head);
         }
-        let body_bytes = record.value.len();
         let target_bytes = self.finish(start, is_set || body_bytes > 0, body_bytes, head);
         Composed {
             method: record.method,

@@ -242,6 +242,7 @@ impl Links {
             mailbox: Arc::clone(&self.workers[index]),
             keeper: Arc::clone(&self.keeper),
             control: Arc::clone(&self.control),
+            feeder: Arc::clone(&self.feeder),
             returns: Arc::clone(&self.returns),
             settled_spares: Arc::clone(&self.settled_spares),
             fed_spares: Arc::clone(&self.fed_spares),

@@ -210,7 +210,11 @@ impl BackendLedger {
         };
         self.totals.processed = self.totals.processed.saturating_add(processed);
         let bytes = end_byte - first.byte;
-        let done = (settled_before.len() == lines as usize).then_some(SegmentDone { lines, bytes });
+        let done = (settled_before.len() == lines as usize).then_some(SegmentDone {
+            segment: id,
+            lines,
+            bytes,
+        });
         if done.is_none() {
             self.open.push(OpenSegment::new(
                 id,
@@ -251,6 +255,7 @@ impl BackendLedger {
         }
         self.check_structure();
         Some(SegmentDone {
+            segment: done.id(),
             lines: done.lines(),
             bytes: done.bytes(),
         })

@@ -27,6 +27,8 @@ pub struct NewSegment<'a> {
 /// A segment all of whose lines are settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentDone {
+    /// Which.
+    pub segment: SegmentId,
     /// Lines in it.
     pub lines: u32,
     /// Bytes of log in it.

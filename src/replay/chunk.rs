@@ -14,6 +14,7 @@ use super::sync::ArrayQueue;
 pub struct Chunk {
     bytes: Vec<u8>,
     backend: BackendId,
+    is_body: bool,
 }
 
 /// A buffer that came home, with the backend whose credit it gives back.
@@ -23,13 +24,29 @@ pub struct Returned {
     pub bytes: Vec<u8>,
     /// Whose it was.
     pub backend: BackendId,
+    /// Whether it was a piece of a body.
+    pub is_body: bool,
 }
 
 impl Chunk {
     /// Makes `bytes` a chunk of `backend`'s log.
     #[must_use]
     pub fn new(bytes: Vec<u8>, backend: BackendId) -> Arc<Self> {
-        Arc::new(Self { bytes, backend })
+        Arc::new(Self {
+            bytes,
+            backend,
+            is_body: false,
+        })
+    }
+
+    /// Makes `bytes` a piece of a body that is too long to be held.
+    #[must_use]
+    pub fn of_body(bytes: Vec<u8>, backend: BackendId) -> Arc<Self> {
+        Arc::new(Self {
+            bytes,
+            backend,
+            is_body: true,
+        })
     }
 
     /// All of it.
@@ -69,6 +86,7 @@ impl Returns {
         let returned = Returned {
             bytes: chunk.bytes,
             backend: chunk.backend,
+            is_body: chunk.is_body,
         };
         let home = self.queue.push(returned);
         assert!(home.is_ok(), "there is room for every chunk there can be");

@@ -260,3 +260,22 @@ pub trait Disk {
         None
     }
 }
+
+/// Reads until `into` is full or the file ends; gives how many bytes.
+pub(crate) fn read_fully<D: Disk>(
+    disk: &mut D,
+    log: &D::Log,
+    offset: u64,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    let mut read = 0;
+    while read < into.len() {
+        match disk.read_log(log, offset + read as u64, &mut into[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}

@@ -1,5 +1,9 @@
 //! What a lane has out on its connection: requests composed together, how far they are sent, how far they are answered.
+//!
+//! A body that is too long to be held comes in pieces while it is sent: one is asked for when the one before has come, and dropped
+//! when it is sent. There are never more than [`PIECES_MAX`] of it here.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,6 +12,7 @@ use crate::binlog::request::Composed;
 use crate::limits::BODY_COPY_BYTES_MAX;
 use crate::replay::chunk::Chunk;
 use crate::replay::held::{HeldBatches, HeldKey};
+use crate::replay::messages::BodyPiece;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +46,47 @@ pub struct Sent {
 #[derive(Debug, Default)]
 pub struct Exchange {
     head: Vec<u8>,
-    /// A large body: its batch and place in the chunk. Only a request that goes alone has one.
-    body: Option<(HeldKey, u32, u32)>,
+    /// A large body. Only a request that goes alone has one.
+    body: Option<Body>,
+    /// Bodies so far that came in pieces: the number of the one that is out, if one is.
+    long_bodies: u64,
+    /// Pieces that nobody needs any more.
+    spent: Vec<Arc<Chunk>>,
     requests: Vec<Sent>,
     /// Bytes that the system has taken.
     sent: usize,
     /// Requests that are answered.
     answers: usize,
 }
+
+/// A body that is not copied behind its head.
+#[derive(Debug)]
+enum Body {
+    /// In the chunk of its batch, at this place.
+    Held { batch: HeldKey, at: u32, bytes: u32 },
+    /// In its log.
+    Long {
+        batch: HeldKey,
+        bytes: usize,
+        /// Bytes of it before the first piece, all of them sent.
+        before: usize,
+        pieces: VecDeque<BodyPiece>,
+        /// The next piece has been asked for.
+        is_asked: bool,
+    },
+}
+
+impl Body {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Held { bytes, .. } => *bytes as usize,
+            Self::Long { bytes, .. } => *bytes,
+        }
+    }
+}
+
+/// Pieces of one body: one that is being sent, and the next.
+const PIECES_MAX: usize = 2;
 
 /// A head buffer that grew past this for one request gives its memory back.
 const HEAD_KEPT_BYTES: usize = BODY_COPY_BYTES_MAX + 8192;
@@ -58,7 +96,10 @@ impl Exchange {
     pub fn clear(&mut self) {
         self.head.clear();
         self.head.shrink_to(HEAD_KEPT_BYTES);
-        self.body = None;
+        if let Some(Body::Long { pieces, .. }) = self.body.take() {
+            self.spent
+                .extend(pieces.into_iter().map(|piece| piece.chunk));
+        }
         self.requests.clear();
         self.sent = 0;
         self.answers = 0;
@@ -77,7 +118,7 @@ impl Exchange {
     /// Bytes in all.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.head.len() + self.body.map_or(0, |(_, _, bytes)| bytes as usize)
+        self.head.len() + self.body.as_ref().map_or(0, Body::bytes)
     }
 
     /// Adds the request whose head was just appended. `value` is the body, it ends at `value_end` in
@@ -98,10 +139,33 @@ impl Exchange {
         let start = self.head.len() - composed.head_bytes;
         if composed.body_bytes > BODY_COPY_BYTES_MAX {
             let bytes = u32::try_from(composed.body_bytes).expect("a chunk's offsets are u32");
-            self.body = Some((batch, value_end - bytes, bytes));
+            let at = value_end - bytes;
+            self.body = Some(Body::Held { batch, at, bytes });
         } else if composed.body_bytes > 0 {
             self.head.extend_from_slice(value);
         }
+        self.add(kind, composed, start, record);
+    }
+
+    /// The same for a body that is in its log only: `batch` is its record's.
+    pub fn push_long(&mut self, kind: Kind, composed: Composed, batch: HeldKey, record: u64) {
+        assert!(
+            self.requests.is_empty() && composed.body_bytes > 0,
+            "a request with a long body goes alone"
+        );
+        self.long_bodies += 1;
+        self.body = Some(Body::Long {
+            batch,
+            bytes: composed.body_bytes,
+            before: 0,
+            pieces: VecDeque::new(),
+            is_asked: false,
+        });
+        let start = self.head.len() - composed.head_bytes;
+        self.add(kind, composed, start, record);
+    }
+
+    fn add(&mut self, kind: Kind, composed: Composed, start: usize, record: u64) {
         self.requests.push(Sent {
             kind,
             method: composed.method,
@@ -112,23 +176,37 @@ impl Exchange {
         });
     }
 
-    /// What the system has not taken yet.
+    /// What the system has not taken yet, as far as it is here.
     #[must_use]
     pub fn outgoing<'a>(&'a self, held: &'a HeldBatches) -> [&'a [u8]; 2] {
-        let body = self
-            .body
-            .map_or(&[][..], |(batch, at, bytes)| held.bytes(batch, at, bytes));
         let head_sent = self.sent.min(self.head.len());
-        [&self.head[head_sent..], &body[self.sent - head_sent..]]
+        let head = &self.head[head_sent..];
+        let sent = self.sent - head_sent;
+        let body = match &self.body {
+            None => &[][..],
+            Some(Body::Held { batch, at, bytes }) => &held.bytes(*batch, *at, *bytes)[sent..],
+            Some(Body::Long { before, pieces, .. }) => pieces.front().map_or(&[][..], |piece| {
+                &piece.chunk.bytes()[piece.at..piece.at + piece.bytes][sent - before..]
+            }),
+        };
+        [head, body]
     }
 
     /// What the system has not taken yet of the body, as a share of its chunk and a place in that; none where there is no such body.
     #[must_use]
     pub fn outgoing_body(&self, held: &HeldBatches) -> Option<(Arc<Chunk>, Range<usize>)> {
-        let (batch, at, bytes) = self.body?;
         let sent = self.sent.saturating_sub(self.head.len());
-        let at = at as usize;
-        Some((held.share(batch), at + sent..at + bytes as usize))
+        match self.body.as_ref()? {
+            Body::Held { batch, at, bytes } => {
+                let at = *at as usize;
+                Some((held.share(*batch), at + sent..at + *bytes as usize))
+            }
+            Body::Long { before, pieces, .. } => {
+                let piece = pieces.front()?;
+                let range = piece.at + sent - before..piece.at + piece.bytes;
+                Some((Arc::clone(&piece.chunk), range))
+            }
+        }
     }
 
     /// The system has taken `bytes` more.
@@ -138,6 +216,73 @@ impl Exchange {
             self.sent <= self.bytes(),
             "no more can be sent than there is"
         );
+        let sent = self.sent.saturating_sub(self.head.len());
+        let Some(Body::Long { before, pieces, .. }) = &mut self.body else {
+            return;
+        };
+        while let Some(piece) = pieces.pop_front() {
+            if *before + piece.bytes > sent {
+                pieces.push_front(piece);
+                break;
+            }
+            *before += piece.bytes;
+            self.spent.push(piece.chunk);
+        }
+        assert!(
+            sent == *before || !pieces.is_empty(),
+            "no more can be sent than is here"
+        );
+    }
+
+    /// The piece to ask for now, where one is to be: of which batch's record, from which byte of the value on, and which body this is.
+    #[must_use]
+    pub fn poll_body_ask(&mut self) -> Option<(HeldKey, u64, u64)> {
+        let Some(Body::Long {
+            batch,
+            bytes,
+            before,
+            pieces,
+            is_asked,
+        }) = &mut self.body
+        else {
+            return None;
+        };
+        let has = *before + pieces.iter().map(|piece| piece.bytes).sum::<usize>();
+        if *is_asked || has == *bytes || pieces.len() == PIECES_MAX {
+            return None;
+        }
+        *is_asked = true;
+        Some((*batch, has as u64, self.long_bodies))
+    }
+
+    /// Whether the answer to the last question for a piece is waited for, and the question was this body's.
+    #[must_use]
+    pub fn wants_body(&self, nth: u64) -> bool {
+        let is_asked = matches!(&self.body, Some(Body::Long { is_asked: true, .. }));
+        is_asked && nth == self.long_bodies
+    }
+
+    /// The piece that was asked for.
+    pub fn handle_body(&mut self, piece: BodyPiece) {
+        if let Some(Body::Long {
+            pieces, is_asked, ..
+        }) = &mut self.body
+        {
+            *is_asked = false;
+            pieces.push_back(piece);
+        }
+    }
+
+    /// Whether there is more to send, and all of it has yet to come.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        let has_none = matches!(&self.body, Some(Body::Long { pieces, .. }) if pieces.is_empty());
+        has_none && self.sent >= self.head.len() && !self.is_sent()
+    }
+
+    /// A piece that is not needed any more, to be given back.
+    pub fn poll_spent(&mut self) -> Option<Arc<Chunk>> {
+        self.spent.pop()
     }
 
     /// Whether everything is sent.

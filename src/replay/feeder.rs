@@ -18,6 +18,7 @@
 
 mod backoff;
 mod begin;
+mod bodies;
 pub mod buffers;
 mod catalog;
 pub mod cursor;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::MAILBOX_MESSAGES;
+use crate::limits::{BODY_PIECES_MAX, MAILBOX_MESSAGES};
 use crate::replay::chunk::Returns;
 use crate::replay::disk::Disk;
 use crate::replay::hints::Hints;
@@ -50,7 +51,7 @@ use crate::replay::reachability::KnownOutages;
 use crate::replay::spares::Spares;
 use crate::status::counters::ServerCounters;
 
-use buffers::{Buffers, FeederBounds, LongLine};
+use buffers::{Buffers, FeederBounds};
 use outbox::{Outbox, Receivers};
 use source::{Listing, Source};
 use split::Splitter;
@@ -99,10 +100,12 @@ pub enum Turn {
     Stopped,
 }
 
-/// How many chunks can be out at once with this memory budget and this many backends: the capacity for [`Returns`].
+/// How many chunks can be out at once with this memory budget and this many backends, pieces of bodies counted: the capacity for
+/// [`Returns`].
 #[must_use]
 pub fn chunks_max(memory_budget_bytes: usize, backends_max: usize) -> usize {
-    memory_budget_bytes / FeederBounds::default().chunk_bytes_min + backends_max + 1
+    let lines = memory_budget_bytes / FeederBounds::default().chunk_bytes_min + backends_max;
+    lines + backends_max * BODY_PIECES_MAX + 1
 }
 
 /// See the module.
@@ -119,8 +122,7 @@ pub struct Feeder<D: Disk> {
     outbox: Outbox,
     splitter: Splitter,
     buffers: Buffers,
-    long_line: LongLine,
-    /// Chunks that are out.
+    /// Chunks that are out, pieces of bodies not counted.
     chunks: usize,
     /// For what is looked at and not kept: searches, a file's first bytes.
     scratch: Vec<u8>,
@@ -185,7 +187,6 @@ impl<D: Disk> Feeder<D> {
                 control: links.control,
             }),
             buffers: Buffers::new(bounds),
-            long_line: LongLine::default(),
             chunks: 0,
             scratch: Vec::new(),
             sources: Vec::new(),
@@ -223,8 +224,8 @@ impl<D: Disk> Feeder<D> {
         self.handle_hints(now);
         self.poll_listings(now, &mut wake);
         self.poll_pieces(now, &mut wake);
-        let held = self.buffers.bytes() + self.long_line.bytes();
-        self.counters.memory_bytes.set(held as u64);
+        let held = self.buffers.bytes() as u64;
+        self.counters.memory_bytes.set(held);
         if wake.busy || wake.until <= now.monotonic {
             return Turn::Busy;
         }
@@ -255,10 +256,11 @@ impl<D: Disk> Feeder<D> {
             FeederMail::Down { backend, epoch } => self.handle_down(backend, epoch),
             FeederMail::SegmentDone {
                 backend,
+                segment,
                 lines,
                 bytes,
                 epoch,
-            } => self.handle_segment_done(backend, epoch, lines, bytes),
+            } => self.handle_segment_done(backend, epoch, segment, lines, bytes),
             FeederMail::FileDeleted {
                 backend,
                 file,
@@ -267,6 +269,11 @@ impl<D: Disk> Feeder<D> {
             FeederMail::StorePaused { backend, paused } => {
                 if let Some(source) = self.source_mut(backend) {
                     source.paused = paused;
+                }
+            }
+            FeederMail::Body(ask) => {
+                if let Some(source) = self.source_mut(ask.backend) {
+                    source.bodies.handle_ask(ask);
                 }
             }
             FeederMail::Settings(settings) => self.settings = settings,
@@ -324,7 +331,6 @@ impl<D: Disk> Feeder<D> {
         source.begin_epoch(epoch);
         source.count_files();
         self.outbox.forget_batches(backend, &returns);
-        self.long_line.handle_flushed(backend);
         self.outbox.tell_keeper(KeeperMail::Flushed {
             backend,
             epoch,
@@ -332,15 +338,23 @@ impl<D: Disk> Feeder<D> {
         });
     }
 
-    fn handle_segment_done(&mut self, backend: BackendId, epoch: Epoch, lines: u32, bytes: u64) {
+    fn handle_segment_done(
+        &mut self,
+        backend: BackendId,
+        epoch: Epoch,
+        segment: SegmentId,
+        lines: u32,
+        bytes: u64,
+    ) {
         let Some(source) = self.source_mut(backend) else {
             return;
         };
         if epoch != source.epoch {
             return;
         }
-        source.credit.give_back(lines, bytes);
-        self.long_line.handle_done(backend, bytes);
+        let was_long = source.bodies.handle_done(segment);
+        let held = if was_long { 0 } else { bytes };
+        source.credit.give_back(lines, held);
     }
 
     /// The keeper has deleted a file. What has been written to it all the same is still read, if it is open. One that `is_elsewhere` may be seen
@@ -377,14 +391,14 @@ impl<D: Disk> Feeder<D> {
     /// Takes back buffers that came home.
     fn handle_returns(&mut self) {
         while let Some(returned) = self.returns.receive() {
-            self.chunks -= 1;
-            if self.long_line.handle_returned(&returned.bytes) {
-                continue;
-            }
+            self.chunks -= usize::from(!returned.is_body);
             if let Some(source) = self.source_mut(returned.backend) {
-                source.credit.chunk_bytes -= returned.bytes.len();
+                match returned.is_body {
+                    true => source.bodies.pieces -= 1,
+                    false => source.credit.chunk_bytes -= returned.bytes.len(),
+                }
             }
-            self.buffers.give(returned.bytes, self.kept_bytes_max());
+            self.give_buffer(returned.bytes);
         }
     }
 
@@ -393,11 +407,14 @@ impl<D: Disk> Feeder<D> {
         Some(&mut self.sources[place])
     }
 
-    /// Bytes that chunks may have, idle ones counted.
-    fn kept_bytes_max(&self) -> usize {
-        self.settings
-            .memory_budget_bytes
-            .saturating_sub(self.bounds.reserve_bytes())
+    /// A buffer for `bytes` bytes of lines.
+    fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        self.buffers.take(bytes, self.settings.memory_budget_bytes)
+    }
+
+    /// Takes a buffer back.
+    fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffers.give(buffer, self.settings.memory_budget_bytes);
     }
 
     fn new_file(&mut self) -> FileId {

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use crate::binlog::Record;
 use crate::replay::chunk::Chunk;
-use crate::replay::messages::Origin;
+use crate::replay::messages::{LongBody, Origin};
 
 /// Where a held batch is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,7 @@ pub struct HeldKey(u32);
 struct Held {
     chunk: Arc<Chunk>,
     origin: Origin,
+    body: Option<LongBody>,
     /// Records of the batch that are not settled; never 0.
     records: u32,
 }
@@ -31,11 +33,18 @@ impl HeldBatches {
     ///
     /// # Panics
     /// Where it has none, or where four thousand million are held.
-    pub fn hold(&mut self, chunk: Arc<Chunk>, origin: Origin, records: u32) -> HeldKey {
+    pub fn hold(
+        &mut self,
+        chunk: Arc<Chunk>,
+        origin: Origin,
+        body: Option<LongBody>,
+        records: u32,
+    ) -> HeldKey {
         assert!(records > 0, "an empty batch would never be let go");
         let held = Some(Held {
             chunk,
             origin,
+            body,
             records,
         });
         if let Some(at) = self.free.pop() {
@@ -76,6 +85,19 @@ impl HeldBatches {
         &self.entry(key).origin
     }
 
+    /// Bytes of the value of a record, which is this as far as it is in memory.
+    #[must_use]
+    pub fn value_bytes(&self, key: HeldKey, record: &Record<'_>) -> usize {
+        self.long_body(key)
+            .map_or(record.value.len(), |body| body.bytes as usize)
+    }
+
+    /// The batch's one record's value, where that is in the log only.
+    #[must_use]
+    pub fn long_body(&self, key: HeldKey) -> Option<&LongBody> {
+        self.entry(key).body.as_ref()
+    }
+
     /// One record is done with. Gives the chunk's share back with the last one.
     #[must_use]
     pub fn let_go(&mut self, key: HeldKey) -> Option<Arc<Chunk>> {
@@ -111,12 +133,12 @@ mod tests {
             log: "202608180600.log".into(),
             first_line: 12,
         };
-        let key = held.hold(chunk, origin.clone(), 2);
+        let key = held.hold(chunk, origin.clone(), None, 2);
         assert_eq!(held.bytes(key, 2, 3), b"cde");
         assert_eq!(held.origin(key), &origin);
         assert!(held.let_go(key).is_none());
         let chunk = held.let_go(key).expect("the last record lets go");
         assert!(held.is_empty());
-        assert_eq!(held.hold(chunk, origin, 1), key);
+        assert_eq!(held.hold(chunk, origin, None, 1), key);
     }
 }

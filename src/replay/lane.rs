@@ -26,6 +26,7 @@ mod complete;
 mod idle;
 mod lookup;
 mod raw_line;
+mod sending;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -346,26 +347,6 @@ impl Lane {
         self.answers = 0;
     }
 
-    /// The driver has sent `bytes` of what is outgoing.
-    pub fn handle_sent<S: Sink>(&mut self, bytes: usize, cx: &mut LaneContext<'_, S>) -> Step {
-        self.exchange.handle_sent(bytes);
-        if self.exchange.is_cut_in_target() {
-            // hustdb would read past what it received, or store under a wrong key: it must never see the rest.
-            return self.fail(
-                Trouble::Connection("the system took only a part of a request line".into()),
-                cx,
-            );
-        }
-        self.state = State::Busy {
-            deadline: cx.now.after(cx.settings.response_timeout),
-        };
-        if self.exchange.is_sent() {
-            Step::Rest
-        } else {
-            Step::Transmit
-        }
-    }
-
     /// The connection was closed or broke, or could not be made.
     pub fn handle_closed<S: Sink>(&mut self, why: String, cx: &mut LaneContext<'_, S>) -> Step {
         match self.state {
@@ -446,6 +427,9 @@ impl Lane {
         }
         let had_connection = self.has_connection();
         self.disconnect(State::Idle);
+        while let Some(piece) = self.exchange.poll_spent() {
+            sink.release(piece);
+        }
         self.window = Window::default();
         self.failures = 0;
         if planted!(ForgetFailures) {

@@ -15,7 +15,9 @@
 //! keeper *behind* all that it has told it before. When the keeper has all of them, its ledger is exact, and it sends
 //! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
 
+mod bodies;
 mod origin;
+mod rejection;
 mod rework;
 mod settings;
 mod trouble;
@@ -34,7 +36,9 @@ use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
 use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
+pub use bodies::{BodyAsk, BodyPiece, BodyReader, LineInLog, LongBody};
 pub use origin::Origin;
+pub use rejection::Rejection;
 pub use rework::{Rework, Reworked};
 pub use settings::{FeederSettings, KeeperSettings};
 pub use trouble::{FailedRecord, Trouble};
@@ -134,29 +138,6 @@ pub struct Settled {
     pub line: u32,
     /// How it ended.
     pub settlement: Settlement,
-}
-
-/// A line that is set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// Whose log.
-    pub backend: BackendId,
-    /// Which file.
-    pub file: FileId,
-    /// Where its line is.
-    pub segment: SegmentId,
-    /// The line's index in the segment.
-    pub line: u32,
-    /// Where the line begins, in bytes from the segment's first; none where the sender does not know.
-    pub offset: Option<u32>,
-    /// One word for the reason, for filters and counters: a `LineFault`'s or an outcome's code.
-    pub reason: &'static str,
-    /// The reason as a sentence.
-    pub detail: String,
-    /// The line as HA wrote it, without its newline; cut (and said so in `detail`) where it is too long to be a record.
-    pub raw: Vec<u8>,
-    /// When, Unix seconds.
-    pub unix: u64,
 }
 
 /// To the keeper.
@@ -345,6 +326,8 @@ pub enum FeederMail {
     SegmentDone {
         /// Whose.
         backend: BackendId,
+        /// Which.
+        segment: SegmentId,
         /// Lines in it.
         lines: u32,
         /// Bytes of log in it.
@@ -369,6 +352,8 @@ pub enum FeederMail {
         /// Whether feeding it must wait.
         paused: bool,
     },
+    /// From a worker: the next piece of a body that is too long to be held.
+    Body(BodyAsk),
     /// From control: other settings.
     Settings(FeederSettings),
     /// From control: end.
@@ -407,6 +392,9 @@ pub struct Batch {
     pub chunk: Arc<Chunk>,
     /// They.
     pub records: Vec<Fed>,
+    /// Set where its one record has a value that is in the log only; the chunk then has the line's first bytes, and behind them the record without
+    /// its value.
+    pub body: Option<LongBody>,
 }
 
 /// To a worker.
@@ -450,6 +438,8 @@ pub enum WorkerMail {
     },
     /// From the feeder.
     Batch(Batch),
+    /// From the feeder: what a lane asked for. None: the log has not got those bytes any more.
+    Body(BodyReader, Option<BodyPiece>),
     /// From control: end.
     Stop,
 }

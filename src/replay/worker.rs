@@ -20,7 +20,8 @@ use crate::replay::held::HeldBatches;
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, Batch, ControlMail, Epoch, Fed, KeeperMail, Settled, WorkerMail,
+    BackendId, Batch, BodyAsk, BodyPiece, BodyReader, ControlMail, Epoch, Fed, FeederMail,
+    KeeperMail, Settled, WorkerMail,
 };
 use crate::replay::pace::Bucket;
 use crate::replay::spares::Spares;
@@ -56,6 +57,8 @@ pub struct WorkerLinks {
     pub keeper: Arc<Mailbox<KeeperMail>>,
     /// Control's.
     pub control: Arc<Mailbox<ControlMail>>,
+    /// The feeder's.
+    pub feeder: Arc<Mailbox<FeederMail>>,
     /// Where chunks go home.
     pub returns: Arc<Returns>,
     /// Vectors of outcomes, emptied by the keeper.
@@ -84,6 +87,8 @@ pub struct Worker {
     held: HeldBatches,
     outbox: VecDeque<KeeperMail>,
     troubles: VecDeque<ControlMail>,
+    /// Pieces of bodies that the feeder is to be asked for: one a lane at most, and those that were given up meanwhile.
+    asks: VecDeque<FeederMail>,
     /// No lane's deadline is before this one; it may be too early.
     earliest: Duration,
     /// When what is settled is to go to the keeper, full batch or not.
@@ -110,6 +115,7 @@ impl Worker {
             held: HeldBatches::default(),
             outbox: VecDeque::new(),
             troubles: VecDeque::new(),
+            asks: VecDeque::new(),
             earliest: Duration::MAX,
             hand_over_at: Duration::MAX,
             random: fastrand::Rng::with_seed(seed),
@@ -142,6 +148,7 @@ impl Worker {
         while let Some(mail) = self.links.mailbox.receive() {
             match mail {
                 WorkerMail::Batch(batch) => self.take_batch(batch),
+                WorkerMail::Body(reader, piece) => self.take_body(reader, piece, now),
                 WorkerMail::Open {
                     backend,
                     epoch,
@@ -277,7 +284,8 @@ impl Worker {
         if was_stuck && !self.stuck {
             self.wake(|_| true);
         }
-        send_all(&mut self.troubles, &self.links.control) && !self.stuck
+        let asked = send_all(&mut self.asks, &self.links.feeder);
+        send_all(&mut self.troubles, &self.links.control) && asked && !self.stuck
     }
 
     /// How long the driver may wait for events. Unless that is no time at all, mail rings the bell from now on, until the mailbox is told
@@ -320,7 +328,9 @@ impl Worker {
         let slots = &pipe.expect("a current batch has a pipe").slots;
         let records =
             u32::try_from(batch.records.len()).expect("a chunk's lines are counted in u32");
-        let key = self.held.hold(batch.chunk, batch.origin, records);
+        let key = self
+            .held
+            .hold(batch.chunk, batch.origin, batch.body, records);
         for fed in &batch.records {
             let slot = slots[usize::from(fed.lane) / self.workers];
             debug_assert_eq!(self.slots[slot].lane.number(), fed.lane);
@@ -331,6 +341,16 @@ impl Worker {
             }
         }
         self.links.fed_spares.give(batch.records);
+    }
+
+    /// Gives a piece of a body to its lane, if that still wants it.
+    fn take_body(&mut self, reader: BodyReader, piece: Option<BodyPiece>, now: Now) {
+        let BodyReader { slot, nth, .. } = reader;
+        if self.slots[slot].lane.wants_body(nth) {
+            self.step(slot, now, |lane, cx| lane.handle_body(piece, cx));
+        } else if let Some(piece) = piece {
+            self.links.returns.release(piece.chunk);
+        }
     }
 
     fn open(
@@ -434,6 +454,21 @@ impl Worker {
             Step::Connect => self.actions.push_back(Action::Connect(slot, pipe.address)),
             Step::Transmit => self.actions.push_back(Action::Transmit(slot)),
             Step::Rest | Step::Close => {}
+        }
+        while let Some(piece) = lane.poll_spent() {
+            self.links.returns.release(piece);
+        }
+        if let Some((batch, from, nth)) = lane.poll_body_ask() {
+            self.asks.push_back(FeederMail::Body(BodyAsk {
+                backend,
+                segment: self.held.origin(batch).segment,
+                from,
+                reader: BodyReader {
+                    worker: self.index,
+                    slot,
+                    nth,
+                },
+            }));
         }
         if cfg!(debug_assertions) {
             lane.check_invariants();

@@ -14,6 +14,7 @@ mod inspecting;
 mod legacy;
 mod log;
 mod logging;
+mod long;
 mod names;
 mod operator;
 mod process;

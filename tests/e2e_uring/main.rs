@@ -18,6 +18,8 @@ mod legacy;
 mod log;
 #[path = "../e2e/logging.rs"]
 mod logging;
+#[path = "../e2e/long.rs"]
+mod long;
 #[path = "../e2e/names.rs"]
 mod names;
 #[path = "../e2e/operator.rs"]

@@ -59,6 +59,8 @@ pub(crate) struct Backend {
     pub(crate) authorization: Vec<u8>,
     /// What it does with mutations that fail for ever.
     pub(crate) failing: Option<Failing>,
+    /// All mutations fail, whatever its mood.
+    pub(crate) is_ill: bool,
     /// What was asked and answered since it was last told; none: it is not to be told.
     pub(crate) talk: Option<Vec<String>>,
 }
@@ -77,6 +79,7 @@ impl Backend {
             oracle: Oracle::default(),
             authorization,
             failing: None,
+            is_ill: false,
             talk: None,
         }
     }
@@ -123,6 +126,9 @@ impl Service<'_> {
         if verb.is_mutation() {
             assert!(call.is_dup, "a replayed mutation says that it is one");
             self.backend.oracle.handle_call(&call, self.unix);
+            if self.backend.is_ill {
+                return Err(Failing::Answers);
+            }
             if let Some(failing) = self.backend.failing.filter(|_| is_poisoned(call.key)) {
                 return Err(failing);
             }

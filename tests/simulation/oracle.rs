@@ -58,14 +58,21 @@ impl Line {
             Self::Bad { raw } => {
                 let cut = aside.reason == "line_too_long" && raw.starts_with(&aside.raw);
                 let unread = aside.detail.ends_with("could not be read again");
-                *raw == aside.raw || cut || unread
+                *raw == aside.raw || cut || unread || is_gone(raw, aside)
             }
-            Self::Poison { raw, .. } => aside.reason == "attempts" && *raw == aside.raw,
+            Self::Poison { raw, .. } => {
+                aside.reason == "attempts" && (*raw == aside.raw || is_gone(raw, aside))
+            }
             Self::Stray { raw, .. } => {
                 aside.reason == "written_after_deletion" && *raw == aside.raw
             }
         }
     }
+}
+
+/// Whether this is what is left of a long line whose log was changed or deleted before it was written down.
+fn is_gone(raw: &[u8], aside: &RejectedLine) -> bool {
+    aside.detail.contains("its log has not got it any more") && raw.starts_with(&aside.raw)
 }
 
 /// An operation as it is to arrive.
@@ -508,9 +515,14 @@ impl Oracle {
     pub(crate) fn check_end(&mut self, rejected: &[u8], lives: usize, whose: &str) {
         let mut found: BTreeMap<Place, usize> = BTreeMap::new();
         for aside in rejected_lines(rejected) {
+            // A long line's value is in its log only: who takes that away takes the line.
+            let was_changed = |place: &Place| {
+                let is_older = place.1 < self.which(&place.0);
+                aside.reason == "log_changed" && (is_older || self.taken.contains(place))
+            };
             let is_it = |(place, what): &(&Place, &Line)| {
                 (place.0.as_str(), place.2 + 1) == (self.called(&aside.file), aside.line)
-                    && what.is_set_aside_as(&aside)
+                    && (what.is_set_aside_as(&aside) || was_changed(place))
             };
             let Some((place, _)) = self.lines.iter().find(is_it) else {
                 panic!("{whose}: this was set aside, and should not be: {aside:?}");

@@ -113,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) poison: Option<Poison>,
     /// HA also writes counters, live where it can.
     pub(crate) counters: bool,
+    /// The first backend fails all mutations until the others have everything (G6).
+    pub(crate) is_first_ill: bool,
     pub(crate) faults: Faults,
 }
 
@@ -157,7 +159,7 @@ impl Plan {
             bounds,
             feeder: FeederSettings {
                 lanes_per_backend: lanes,
-                memory_budget_bytes: bounds.reserve_bytes() + share * backends,
+                memory_budget_bytes: share * backends,
                 in_flight_per_backend: [10, 100, 2000][random.usize(..3)],
                 rescan_interval: ms(random.u64(500..4_000)),
                 closed_after,
@@ -204,12 +206,14 @@ impl Plan {
             chain_step: None,
             poison: None,
             counters: false,
+            is_first_ill: false,
             faults,
         }
     }
 
     /// Histories that only every third seed has, drawn apart so that the others stay what they were.
     pub(crate) fn widen(&mut self, seed: u64, random: &mut Rng) {
+        self.is_first_ill = seed % 6 == 1 && self.backends > 1;
         if !seed.is_multiple_of(3) {
             return;
         }

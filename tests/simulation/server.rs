@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hustdbsync::config::BackendName;
+use hustdbsync::limits::BODY_PIECES_MAX;
 use hustdbsync::replay::chunk::Returns;
 use hustdbsync::replay::feeder::{Feeder, FeederLinks, FeederRules};
 use hustdbsync::replay::hints::Hints;
@@ -15,6 +16,7 @@ use hustdbsync::replay::messages::{ControlMail, FeederMail, WorkerMail};
 use hustdbsync::replay::post::Post;
 use hustdbsync::replay::spares::Spares;
 use hustdbsync::replay::worker::{Worker, WorkerLinks};
+use hustdbsync::status::counters::ServerCounters;
 
 use crate::control::Control;
 use crate::disk::SimDisk;
@@ -74,6 +76,7 @@ pub(crate) struct Server {
     pub(crate) threads: Vec<Thread>,
     pub(crate) feeder_mailbox: Arc<Mailbox<FeederMail>>,
     pub(crate) hints: Arc<Hints>,
+    pub(crate) counters: Arc<ServerCounters>,
 }
 
 impl Server {
@@ -88,9 +91,12 @@ impl Server {
             .iter()
             .map(|thread| mailbox(plan, thread))
             .collect();
-        let chunks = plan.feeder.memory_budget_bytes / plan.bounds.chunk_bytes_min + 8;
+        let chunks = plan.feeder.memory_budget_bytes / plan.bounds.chunk_bytes_min
+            + plan.backends * (1 + BODY_PIECES_MAX)
+            + 4;
         let returns = Arc::new(Returns::new(chunks, Arc::clone(&feeder)));
         let hints = Arc::new(Hints::new(Arc::clone(&feeder)));
+        let counters: Arc<ServerCounters> = Arc::default();
         let settled_spares = Arc::new(Spares::new(16));
         let fed_spares = Arc::new(Spares::new(16));
         let feeder_links = FeederLinks {
@@ -101,7 +107,7 @@ impl Server {
             returns: Arc::clone(&returns),
             hints: Arc::clone(&hints),
             fed_spares: Arc::clone(&fed_spares),
-            counters: Arc::default(),
+            counters: Arc::clone(&counters),
         };
         let rules = FeederRules {
             is_backend: |name| {
@@ -122,6 +128,7 @@ impl Server {
                 mailbox: Arc::clone(own),
                 keeper: Arc::clone(&keeper),
                 control: Arc::clone(&control),
+                feeder: Arc::clone(&feeder),
                 returns: Arc::clone(&returns),
                 settled_spares: Arc::clone(&settled_spares),
                 fed_spares: Arc::clone(&fed_spares),
@@ -152,6 +159,7 @@ impl Server {
             threads,
             feeder_mailbox: feeder,
             hints,
+            counters,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hustdbsync::limits::LONG_LINES_MAX;
 use hustdbsync::replay::worker::Action;
 use hustdbsync::replay::{feeder, keeper};
 
@@ -175,9 +176,16 @@ impl World {
             assert!(records <= records_max, "G7: {records} records in flight");
             // Of a line that is too long, only the head is in memory.
             let too_long = self.plan.bounds.line_bytes_max + TOO_LONG_BY_MAX;
-            let bytes_max = (self.plan.feeder.memory_budget_bytes + too_long) as u64;
+            // Nor is there more than a part of one that is long.
+            let long = LONG_LINES_MAX * self.plan.bounds.line_bytes_max;
+            let bytes_max = (self.plan.feeder.memory_budget_bytes + too_long + long) as u64;
             assert!(bytes <= bytes_max, "G7: {bytes} bytes in flight");
         }
+        // What is held of a line is whole, however small the share.
+        let line = self.plan.bounds.line_bytes_max * self.plan.backends;
+        let memory_max = (self.plan.feeder.memory_budget_bytes + line) as u64;
+        let memory = server.counters.memory_bytes.load();
+        assert!(memory <= memory_max, "G7: {memory} bytes of memory");
     }
 
     fn worker_turn(&mut self, driven: &mut Driven, index: usize) -> Then {

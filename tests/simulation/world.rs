@@ -153,6 +153,7 @@ impl World {
             );
             crate::bad_lines::prepare(&mut backend.store);
             backend.failing = plan.poison.map(|poison| poison.how);
+            backend.is_ill = plan.is_first_ill && place == 0;
             backend.talk = prints.then(Vec::new);
             backend
         });

@@ -6,9 +6,9 @@
 //!
 //! It is advice: where the kernel refuses or has no room for it, reading takes longer.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::os::files::{advise_needed, read_at_in_memory};
 use crate::engine::os::ring::advice::AdviceRing;
@@ -23,8 +23,28 @@ pub enum ReadAhead {
 }
 
 /// How far ahead a log was asked for; none as long as all that was read of it was in memory.
-#[derive(Debug, Default)]
-pub(super) struct Asked(Cell<Option<u64>>);
+#[derive(Debug)]
+pub(super) struct Asked(AtomicU64);
+
+/// Nothing was asked for.
+const NOT_ASKED: u64 = u64::MAX;
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self(AtomicU64::new(NOT_ASKED))
+    }
+}
+
+impl Asked {
+    /// Up to which byte.
+    fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|asked| *asked != NOT_ASKED)
+    }
+
+    fn set(&self, asked: u64) {
+        self.0.store(asked, Ordering::Relaxed);
+    }
+}
 
 impl ReadAhead {
     /// By a ring, or by calls where the system gives none.
@@ -52,7 +72,7 @@ impl ReadAhead {
     ) -> io::Result<usize> {
         let end = offset + into.len() as u64;
         let mut filled = 0;
-        if asked.0.get().is_none() {
+        if asked.get().is_none() {
             // What it cannot tell, the plain read does.
             filled = read_at_in_memory(file, offset, into).unwrap_or(0);
             if filled == into.len() {
@@ -69,7 +89,7 @@ impl ReadAhead {
 
     /// Asks for what comes behind `end`, as far as that was not done yet.
     fn ask(&mut self, file: &File, asked: &Asked, end: u64) {
-        let mut next = asked.0.get().unwrap_or(0).max(end);
+        let mut next = asked.get().unwrap_or(0).max(end);
         while next < end + READ_AHEAD_BYTES {
             if let Self::Ring(ring) = self
                 && !ring.ask(file, next, READ_AHEAD_PIECE_BYTES)
@@ -84,7 +104,7 @@ impl ReadAhead {
             }
             next += u64::from(READ_AHEAD_PIECE_BYTES);
         }
-        asked.0.set(Some(next));
+        asked.set(next);
     }
 }
 
@@ -113,7 +133,7 @@ mod tests {
             let (asked, mut into) = (Asked::default(), [0; 4]);
             assert_eq!(way.read_at(&file, &asked, 4, &mut into).unwrap(), 4);
             assert_eq!(&into, b"two\n");
-            assert_eq!(asked.0.get(), None);
+            assert_eq!(asked.get(), None);
         }
     }
 
@@ -124,7 +144,7 @@ mod tests {
             let (asked, mut into) = (Asked::default(), [0; 100]);
             assert_eq!(way.read_at(&file, &asked, 4, &mut into).unwrap(), 4);
             assert_eq!(&into[..4], b"two\n");
-            assert_eq!(asked.0.get(), Some(104 + READ_AHEAD_BYTES));
+            assert_eq!(asked.get(), Some(104 + READ_AHEAD_BYTES));
             assert_eq!(way.read_at(&file, &asked, 8, &mut into).unwrap(), 0);
             assert_eq!(way.read_at(&file, &asked, 0, &mut into[..3]).unwrap(), 3);
         }
@@ -133,11 +153,11 @@ mod tests {
     #[test]
     fn a_piece_is_asked_for_once_however_small_the_reads() {
         let file = file_of(&vec![b'x'; 3 * READ_AHEAD_PIECE_BYTES as usize]);
-        let (mut way, asked, mut into) = (ReadAhead::Calls, Asked(Cell::new(Some(0))), [0; 64]);
+        let (mut way, asked, mut into) = (ReadAhead::Calls, Asked(AtomicU64::new(0)), [0; 64]);
         let mut seen = Vec::new();
         for offset in (0..PIECE).step_by(into.len()) {
             assert_eq!(way.read_at(&file, &asked, offset, &mut into).unwrap(), 64);
-            seen.push(asked.0.get().unwrap());
+            seen.push(asked.get().unwrap());
         }
         seen.dedup();
         assert_eq!(seen, [64 + READ_AHEAD_BYTES, 64 + READ_AHEAD_BYTES + PIECE]);

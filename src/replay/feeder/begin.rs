@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::ledger::identity::Identity;
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, read_fully};
 use crate::replay::feeder::Feeder;
 use crate::replay::feeder::feed::Step;
 use crate::replay::feeder::log_file::{Begun, Observed};
@@ -59,6 +59,7 @@ impl<D: Disk> Feeder<D> {
             identity,
             cursor: start.cursor,
             settled: start.settled,
+            scan: None,
             checked: file.last_change(),
         };
         source.catalog.handle_begun(index, begun);
@@ -186,23 +187,4 @@ pub(super) fn scratch(scratch: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
         scratch.resize(bytes, 0);
     }
     &mut scratch[..bytes]
-}
-
-/// Reads until `into` is full or the file ends; gives how many bytes.
-pub(super) fn read_fully<D: Disk>(
-    disk: &mut D,
-    log: &D::Log,
-    offset: u64,
-    into: &mut [u8],
-) -> io::Result<usize> {
-    let mut read = 0;
-    while read < into.len() {
-        match disk.read_log(log, offset + read as u64, &mut into[read..]) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }

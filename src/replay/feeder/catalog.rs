@@ -440,7 +440,7 @@ impl<L> Catalog<L> {
 
     /// The file at `index` has been opened.
     pub(super) fn handle_opened(&mut self, index: usize, log: L) {
-        self.file_mut(index).log = Some(log);
+        self.file_mut(index).log = Some(Arc::new(log));
         if !self.open.contains(&index) {
             self.open.push(index);
         }

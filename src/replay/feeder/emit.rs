@@ -7,14 +7,17 @@ use std::io;
 use std::sync::Arc;
 
 use crate::binlog::LineFault;
+use crate::binlog::long_line::{Scanned, ValueDigest};
 use crate::clock::Now;
 use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::chunk::Chunk;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, read_fully};
 use crate::replay::feeder::Feeder;
-use crate::replay::feeder::begin::read_fully;
+use crate::replay::feeder::bodies::LongLine;
 use crate::replay::feeder::split::{Fault, Piece, Taken, is_settled, put_back};
-use crate::replay::messages::{Batch, KeeperMail, Origin, Rejection, Segment};
+use crate::replay::messages::{
+    Batch, KeeperMail, LineInLog, LongBody, Origin, Rejection, Segment, WorkerMail,
+};
 
 /// A line of it that is set aside.
 struct Refused {
@@ -23,6 +26,7 @@ struct Refused {
     code: &'static str,
     detail: String,
     raw: Vec<u8>,
+    in_log: Option<LineInLog>,
 }
 
 impl Refused {
@@ -37,6 +41,7 @@ impl Refused {
             code: fault.fault.code(),
             detail,
             raw,
+            in_log: None,
         }
     }
 }
@@ -53,13 +58,13 @@ impl<D: Disk> Feeder<D> {
         now: Now,
     ) -> io::Result<()> {
         let Some(taken) = self.split(at, index, &mut buffer[..read], lines_max, false, now) else {
-            self.drop_buffer(buffer);
+            self.give_buffer(buffer);
             return Ok(());
         };
         let refused = match self.refused(at, index, &taken) {
             Ok(refused) => refused,
             Err(error) => {
-                self.drop_buffer(buffer);
+                self.give_buffer(buffer);
                 return Err(error);
             }
         };
@@ -68,9 +73,9 @@ impl<D: Disk> Feeder<D> {
             for refused in refused {
                 self.tell_rejected(at, &origin, refused, now);
             }
-            self.give_records(at, &origin, buffer);
+            self.give_records(at, &origin, buffer, None);
         } else {
-            self.drop_buffer(buffer);
+            self.give_buffer(buffer);
         }
         self.book(at, index, &taken, read);
         Ok(())
@@ -81,7 +86,7 @@ impl<D: Disk> Feeder<D> {
         if self.splitter.faults.is_empty() {
             return Ok(Vec::new());
         }
-        let mut raw = self.buffers.take(taken.bytes, self.kept_bytes_max());
+        let mut raw = self.take_buffer(taken.bytes);
         let has = self.read_again(at, index, &mut raw[..taken.bytes]);
         let refused = has.map(|has| {
             let faults = std::mem::take(&mut self.splitter.faults);
@@ -91,7 +96,7 @@ impl<D: Disk> Feeder<D> {
             };
             faults.iter().map(with_bytes).collect()
         });
-        self.buffers.give(raw, self.kept_bytes_max());
+        self.give_buffer(raw);
         refused
     }
 
@@ -106,13 +111,13 @@ impl<D: Disk> Feeder<D> {
         now: Now,
     ) -> io::Result<()> {
         let Some(taken) = self.split(at, index, &mut buffer[..bytes], 1, !newline, now) else {
-            self.drop_buffer(buffer);
+            self.give_buffer(buffer);
             return Ok(());
         };
         match self.splitter.faults.pop() {
             None => {
                 let origin = self.tell_segment(at, index, &buffer, &taken);
-                self.give_records(at, &origin, buffer);
+                self.give_records(at, &origin, buffer, None);
             }
             Some(fault) => {
                 // The buffer itself goes to the keeper: there is no room for a second one as long as this.
@@ -120,22 +125,97 @@ impl<D: Disk> Feeder<D> {
                 let has = match self.read_again(at, index, &mut buffer[..bytes]) {
                     Ok(has) => has,
                     Err(error) => {
-                        self.drop_buffer(buffer);
+                        self.give_buffer(buffer);
                         return Err(error);
                     }
                 };
                 let origin = self.tell_segment(at, index, &buffer, &taken);
-                if self.long_line.is_held(&buffer) {
-                    self.long_line.hand_on();
-                } else {
-                    self.buffers.forget(size);
-                }
+                self.buffers.forget(size);
                 buffer.truncate(has.min(fault.span.end));
                 self.tell_rejected(at, &origin, Refused::new(&fault, buffer), now);
             }
         }
         self.book(at, index, &taken, bytes);
         Ok(())
+    }
+
+    /// Feeds the line of `bytes` bytes at the file's cursor, which has been scanned and is not held.
+    pub(super) fn emit_long(
+        &mut self,
+        at: usize,
+        index: usize,
+        scanned: Scanned,
+        bytes: usize,
+        newline: bool,
+        now: Now,
+    ) {
+        let Scanned {
+            start,
+            digest,
+            record,
+        } = scanned;
+        let line = LineInLog {
+            bytes: bytes as u64 - u64::from(newline),
+            digest,
+        };
+        let taken = Taken {
+            lines: 1,
+            bytes,
+            all: true,
+        };
+        let source = &self.sources[at];
+        let file = source.catalog.file(index);
+        let begun = file.begun.as_ref().expect("what is fed was begun");
+        let (first_byte, log, name) = (
+            begun.cursor.byte(),
+            file.log.clone().expect("what is scanned is open"),
+            Arc::clone(&file.name),
+        );
+        let piece = self.piece(at, index, 1, !newline, now);
+        let piece = piece.expect("what is fed was begun");
+        self.splitter.clear();
+        let origin = self.announce_segment(at, index, &start, &taken);
+        self.sources[at].credit.charge_line();
+        match record {
+            Ok(record) => {
+                let kept = start.len().min(self.bounds.chunk_bytes_min / 4);
+                let prefix_bytes = usize::try_from(record.payload_at).unwrap_or(usize::MAX);
+                let prefix = &start[..start.len().min(prefix_bytes)];
+                let start = &start[..kept];
+                self.splitter
+                    .take_long(prefix, &record, start.len(), &piece);
+                let mut buffer = self.take_buffer(start.len() + record.head.len());
+                buffer[..start.len()].copy_from_slice(start);
+                buffer[start.len()..][..record.head.len()].copy_from_slice(&record.head);
+                let body = LongBody {
+                    bytes: u32::try_from(record.value_bytes).expect("a line has less than 4 GiB"),
+                    order: record.order,
+                    line,
+                };
+                let long = LongLine {
+                    log,
+                    name,
+                    at: first_byte,
+                    record,
+                    given: ValueDigest::default(),
+                };
+                self.sources[at].bodies.add(origin.segment, Some(long));
+                self.give_records(at, &origin, buffer, Some(body));
+            }
+            Err(fault) => {
+                self.sources[at].bodies.add(origin.segment, None);
+                let refused = Refused {
+                    line: 0,
+                    offset: 0,
+                    code: fault.code(),
+                    detail: fault.to_string(),
+                    raw: start,
+                    in_log: Some(line),
+                };
+                self.tell_rejected(at, &origin, refused, now);
+            }
+        }
+        self.book(at, index, &taken, bytes);
     }
 
     /// Tells of a line up to `end` that is not read: it is settled, or longer than any may be. `head`: its first bytes.
@@ -175,6 +255,7 @@ impl<D: Disk> Feeder<D> {
                 code: fault.code(),
                 detail,
                 raw: head,
+                in_log: None,
             };
             self.tell_rejected(at, &origin, refused, now);
         }
@@ -194,26 +275,45 @@ impl<D: Disk> Feeder<D> {
         tail_is_line: bool,
         now: Now,
     ) -> Option<Taken> {
-        let lanes = self.sources[at].lanes;
-        let outages = self.sources[at].outages.clone();
+        let piece = self.piece(at, index, lines_max, tail_is_line, now)?;
         let file = self.sources[at].catalog.file_mut(index);
         let begun = file.begun.as_mut()?;
-        let piece = Piece {
+        Some(self.splitter.split(bytes, &piece, &mut begun.settled))
+    }
+
+    /// What stands at the file's cursor.
+    fn piece(
+        &self,
+        at: usize,
+        index: usize,
+        lines_max: u32,
+        tail_is_line: bool,
+        now: Now,
+    ) -> Option<Piece> {
+        let source = &self.sources[at];
+        let file = source.catalog.file(index);
+        let begun = file.begun.as_ref()?;
+        Some(Piece {
             first_line: begun.cursor.line(),
             first_byte: begun.cursor.byte(),
             sent_below: file.sent_below,
             old_below: file.old_below,
-            outages,
+            outages: source.outages.clone(),
             now,
             tail_is_line,
             lines_max,
-            lanes,
-        };
-        Some(self.splitter.split(bytes, &piece, &mut begun.settled))
+            lanes: source.lanes,
+        })
     }
 
     /// Tells the keeper of a segment that begins at the file's cursor and with `bytes`, and charges the backend's credit.
     fn tell_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
+        let credit = &mut self.sources[at].credit;
+        credit.charge(taken.lines, taken.bytes as u64);
+        self.announce_segment(at, index, bytes, taken)
+    }
+
+    fn announce_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
         let segment = self.new_segment();
         let source = &mut self.sources[at];
         let file = source.catalog.file(index);
@@ -237,7 +337,6 @@ impl<D: Disk> Feeder<D> {
             settled_before: std::mem::take(&mut self.splitter.settled_before),
             written_unix: written.unwrap_or_else(|| file.written_unix()),
         };
-        source.credit.charge(taken.lines, taken.bytes as u64);
         self.outbox.tell_keeper(KeeperMail::Segment(segment));
         origin
     }
@@ -271,22 +370,27 @@ impl<D: Disk> Feeder<D> {
             reason: refused.code,
             detail: refused.detail,
             raw: refused.raw,
+            in_log: refused.in_log,
             unix: now.unix,
         };
         self.outbox
             .tell_keeper(KeeperMail::Rejected(Box::new(rejection)));
     }
 
-    /// Makes a chunk of `buffer` and gives its records to their workers.
-    fn give_records(&mut self, at: usize, origin: &Origin, buffer: Vec<u8>) {
+    /// Makes a chunk of `buffer` and gives its records to their workers. `body`: where the value is of one that has none in the chunk.
+    fn give_records(
+        &mut self,
+        at: usize,
+        origin: &Origin,
+        buffer: Vec<u8>,
+        body: Option<LongBody>,
+    ) {
         if !self.splitter.has_records() {
-            return self.drop_buffer(buffer);
+            return self.give_buffer(buffer);
         }
         let source = &mut self.sources[at];
         let (backend, epoch) = (source.info.id, source.epoch);
-        if !self.long_line.is_held(&buffer) {
-            source.credit.chunk_bytes += buffer.len();
-        }
+        source.credit.chunk_bytes += buffer.len();
         self.chunks += 1;
         let chunk = Chunk::new(buffer, backend);
         for (worker, records) in self.splitter.records.iter_mut().enumerate() {
@@ -299,8 +403,9 @@ impl<D: Disk> Feeder<D> {
                 origin: origin.clone(),
                 chunk: Arc::clone(&chunk),
                 records: std::mem::replace(records, self.fed_spares.take()),
+                body,
             };
-            self.outbox.give_worker(worker, batch);
+            self.outbox.give_worker(worker, WorkerMail::Batch(batch));
         }
         self.returns.release(chunk);
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use memchr::memchr;
 
 use crate::clock::Now;
-use crate::limits::REJECTED_HEAD_BYTES;
-use crate::replay::disk::Disk;
-use crate::replay::feeder::begin::{read_fully, scratch};
+use crate::limits::{BODY_PIECES_MAX, REJECTED_HEAD_BYTES};
+use crate::replay::disk::{Disk, read_fully};
+use crate::replay::feeder::begin::scratch;
 use crate::replay::feeder::catalog::Next;
 use crate::replay::feeder::cursor::Want;
 use crate::replay::feeder::split::is_settled;
@@ -19,9 +19,6 @@ const STEPS_PER_TURN: usize = 8;
 
 /// Between two tries to hand on what a receiver had no room for.
 const OUTBOX_RETRY: Duration = Duration::from_millis(1);
-
-/// Between two looks whether it is one's turn to have the buffer for a long line.
-const LONG_LINE_RETRY: Duration = Duration::from_millis(20);
 
 /// What looking at one backend came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +65,9 @@ impl<D: Disk> Feeder<D> {
 
     fn step_source(&mut self, at: usize, now: Now) -> Step {
         self.let_go(at, now);
+        if let Some(step) = self.give_body(at, now) {
+            return step;
+        }
         let closed_after = self.settings.closed_after;
         let source = &mut self.sources[at];
         if !source.may_be_fed() {
@@ -134,7 +134,7 @@ impl<D: Disk> Feeder<D> {
             return Ok(Step::Done);
         }
         let closed_after = self.settings.closed_after;
-        let chunk_bytes = self.bounds.chunk_bytes(self.share_bytes());
+        let chunk_bytes = self.chunk_bytes();
         // A last line without newline is taken as it is only if it is still so now.
         let file = self.sources[at].catalog.file(index);
         let is_tail = file
@@ -161,6 +161,9 @@ impl<D: Disk> Feeder<D> {
             Want::Line { bytes, .. } if is_settled(&mut begun.settled, begun.cursor.line()) => {
                 let end = begun.cursor.byte() + bytes as u64;
                 self.skip(at, index, end, now)
+            }
+            Want::Line { bytes, newline } if self.is_long(bytes) => {
+                self.scan(at, index, bytes, newline, now)
             }
             Want::Line { bytes, newline } => self.read_line(at, index, bytes, newline, now),
             Want::Lines { bytes } => self.read_lines(at, index, bytes, now),
@@ -229,10 +232,10 @@ impl<D: Disk> Feeder<D> {
         if lines_max == 0 || !self.has_credit(at, size) {
             return Ok(Step::Nothing);
         }
-        let mut buffer = self.buffers.take(bytes, self.kept_bytes_max());
+        let mut buffer = self.take_buffer(bytes);
         let read = self.fill(at, index, &mut buffer[..bytes]);
         let Ok(read @ 1..) = read else {
-            self.buffers.give(buffer, self.kept_bytes_max());
+            self.give_buffer(buffer);
             read?;
             return self.handle_missing(at, now);
         };
@@ -249,27 +252,13 @@ impl<D: Disk> Feeder<D> {
         newline: bool,
         now: Now,
     ) -> io::Result<Step> {
-        if self.lines_left(at) == 0 || self.chunks >= self.returns.capacity() {
+        if self.lines_left(at) == 0 || !self.has_credit(at, self.buffers.rounded(bytes)) {
             return Ok(Step::Nothing);
         }
-        let backend = self.sources[at].info.id;
-        let is_long = self.buffers.rounded(bytes) > self.share_bytes();
-        let mut buffer = if is_long {
-            if !self.long_line.ask(backend, now) {
-                return Ok(Step::Until(now.after(LONG_LINE_RETRY)));
-            }
-            let buffer = vec![0; bytes];
-            self.long_line.hold(backend, &buffer);
-            buffer
-        } else {
-            if !self.has_credit(at, self.buffers.rounded(bytes)) {
-                return Ok(Step::Nothing);
-            }
-            self.buffers.take(bytes, self.kept_bytes_max())
-        };
+        let mut buffer = self.take_buffer(bytes);
         let read = self.fill(at, index, &mut buffer[..bytes]);
         if !matches!(read, Ok(read) if read == bytes) {
-            self.drop_buffer(buffer);
+            self.give_buffer(buffer);
             read?;
             return self.handle_missing(at, now);
         }
@@ -287,7 +276,7 @@ impl<D: Disk> Feeder<D> {
     }
 
     /// Bytes that a file was said to have are not there: it must have shrunk.
-    fn handle_missing(&mut self, at: usize, now: Now) -> io::Result<Step> {
+    pub(super) fn handle_missing(&mut self, at: usize, now: Now) -> io::Result<Step> {
         if self.observe_open(at, now)? {
             return Ok(Step::Done);
         }
@@ -298,26 +287,31 @@ impl<D: Disk> Feeder<D> {
     }
 
     /// Lines that the backend may be fed now.
-    fn lines_left(&self, at: usize) -> u32 {
+    pub(super) fn lines_left(&self, at: usize) -> u32 {
         let lines_max = self.settings.in_flight_per_backend;
         self.sources[at].credit.lines_left(lines_max)
     }
 
     /// Whether the backend may have another chunk of `size` bytes.
-    fn has_credit(&self, at: usize, size: usize) -> bool {
-        self.chunks < self.returns.capacity()
-            && self.sources[at].credit.fits(size, self.share_bytes())
+    pub(super) fn has_credit(&self, at: usize, size: usize) -> bool {
+        let pieces = self.sources.len() * BODY_PIECES_MAX;
+        let lines = self.bounds.lines_bytes(self.share_bytes());
+        self.chunks + pieces < self.returns.capacity() && self.sources[at].credit.fits(size, lines)
     }
 
-    fn share_bytes(&self) -> usize {
+    /// How much is read at once.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.bounds.chunk_bytes(self.share_bytes())
+    }
+
+    /// Whether a line of `bytes` bytes is too long to be held.
+    fn is_long(&self, bytes: usize) -> bool {
+        let held_bytes_max = self.bounds.line_held_bytes_max(self.share_bytes());
+        self.buffers.rounded(bytes) > held_bytes_max
+    }
+
+    pub(super) fn share_bytes(&self) -> usize {
         let budget = self.settings.memory_budget_bytes;
         self.bounds.share_bytes(budget, self.sources.len())
-    }
-
-    /// Gives up a buffer that no chunk was made of.
-    pub(super) fn drop_buffer(&mut self, buffer: Vec<u8>) {
-        if !self.long_line.handle_returned(&buffer) {
-            self.buffers.give(buffer, self.kept_bytes_max());
-        }
     }
 }

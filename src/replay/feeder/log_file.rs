@@ -8,6 +8,7 @@ use crate::ledger::identity::Identity;
 use crate::ledger::rejected;
 use crate::limits::FILE_QUIET_MS;
 use crate::replay::disk::{LogEntry, LogMeta};
+use crate::replay::feeder::bodies::Scan;
 use crate::replay::feeder::catalog::Order;
 use crate::replay::feeder::cursor::Cursor;
 use crate::replay::feeder::split::SettledRuns;
@@ -24,6 +25,8 @@ pub(super) struct Begun {
     pub(super) cursor: Cursor,
     /// Lines that need not be fed.
     pub(super) settled: SettledRuns,
+    /// Set while a line that is too long to be held is scanned.
+    pub(super) scan: Option<Scan>,
     /// The file's length and time of change when its first bytes were last seen to be what they were.
     pub(super) checked: (u64, u64),
 }
@@ -58,7 +61,7 @@ pub(super) struct LogFile<L> {
     /// The keeper has deleted it.
     pub(super) deleted: bool,
     /// Open for reading. Only the file that is read, the one before, and unlinked ones are.
-    pub(super) log: Option<L>,
+    pub(super) log: Option<Arc<L>>,
     /// Set once it is begun in this epoch.
     pub(super) begun: Option<Begun>,
     /// It shrank while it was not begun: nothing that is known of it holds.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::replay::chunk::Returns;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{BackendId, Batch, ControlMail, KeeperMail, WorkerMail};
+use crate::replay::messages::{BackendId, ControlMail, KeeperMail, WorkerMail};
 
 /// To whom the feeder speaks.
 pub(super) struct Receivers {
@@ -46,9 +46,9 @@ impl Outbox {
         self.for_keeper.push_back(mail);
     }
 
-    /// Gives a worker a batch, behind all that the keeper has been told before.
-    pub(super) fn give_worker(&mut self, worker: usize, batch: Batch) {
-        self.for_workers[worker].push_back(WorkerMail::Batch(batch));
+    /// Gives a worker a batch or a piece of a body, behind all that the keeper has been told before.
+    pub(super) fn give_worker(&mut self, worker: usize, mail: WorkerMail) {
+        self.for_workers[worker].push_back(mail);
     }
 
     /// Says something to the control thread.

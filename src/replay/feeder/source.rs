@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::limits::FIRST_LINES_KEPT_MAX;
 use crate::replay::feeder::backoff::Backoff;
+use crate::replay::feeder::bodies::Bodies;
 use crate::replay::feeder::catalog::Catalog;
 use crate::replay::feeder::resume::Resume;
 use crate::replay::messages::{BackendInfo, Epoch, ResumePlan};
@@ -135,6 +136,11 @@ impl Credit {
         self.line_bytes = (3 * self.line_bytes + bytes / lines.max(1)) / 4 + 1;
     }
 
+    /// A line that is not held has been fed.
+    pub(super) fn charge_line(&mut self) {
+        self.lines += 1;
+    }
+
     /// A segment is done.
     pub(super) fn give_back(&mut self, lines: u32, bytes: u64) {
         self.lines = self.lines.saturating_sub(u64::from(lines));
@@ -204,6 +210,8 @@ pub(super) struct Source<L> {
     pub(super) first_lines: FirstLines,
     /// What it has out.
     pub(super) credit: Credit,
+    /// Its lines that are too long to be held.
+    pub(super) bodies: Bodies<L>,
     /// When its folder is looked at.
     pub(super) listing: Listing,
     /// Reading failed.
@@ -246,6 +254,7 @@ impl<L> Source<L> {
             catalog: Catalog::default(),
             first_lines: FirstLines::default(),
             credit: Credit::default(),
+            bodies: Bodies::default(),
             listing: Listing::default(),
             reading: Backoff::default(),
             faults: Faults::default(),
@@ -276,6 +285,7 @@ impl<L> Source<L> {
         self.listed = false;
         self.reading = Backoff::default();
         self.credit.forget_lines();
+        self.bodies.forget();
         self.catalog.forget_positions();
     }
 

@@ -9,6 +9,7 @@ use memchr::memchr;
 
 use crate::binlog::key::order_hash;
 use crate::binlog::line::decode_in_place;
+use crate::binlog::long_line::LongRecord;
 use crate::binlog::{LineFault, Record};
 use crate::clock::Now;
 use crate::limits::LINE_TIME_BYTES_MAX;
@@ -73,6 +74,11 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Whether a record whose line begins at this place may be applied already, as far as that matters to it.
+    fn is_maybe_sent(&self, record: &Record<'_>, place: u64, written_unix: u32) -> bool {
+        place < self.sent_below || (record.adds() && self.may_be_applied(place, written_unix))
+    }
+
     /// Whether HA may have had this line's write applied, or an earlier process of ours may have sent
     /// it: unless the backend was surely dead then.
     fn may_be_applied(&self, place: u64, written_unix: u32) -> bool {
@@ -165,6 +171,26 @@ impl Splitter {
         }
     }
 
+    /// Takes one line that is not held and has this prefix: the record's head begins at `at` in what the lane gets.
+    pub fn take_long(&mut self, prefix: &[u8], record: &LongRecord, at: usize, piece: &Piece) {
+        let head = Record::parse_checked(&record.head);
+        let written_unix = if head.needs_written_time() {
+            self.times.of(prefix)
+        } else {
+            0
+        };
+        let lane = lane_of(record.order, piece.lanes);
+        let worker = usize::from(lane) % self.records.len();
+        self.records[worker].push(Fed {
+            at: narrow(at),
+            bytes: narrow(record.head.len()),
+            line: 0,
+            lane,
+            written_unix,
+            maybe_sent: piece.is_maybe_sent(&head, piece.first_byte, written_unix),
+        });
+    }
+
     /// Forgets the last piece.
     pub fn clear(&mut self) {
         self.records.iter_mut().for_each(Vec::clear);
@@ -192,8 +218,7 @@ impl Splitter {
             0
         };
         let place = piece.first_byte + start as u64;
-        let maybe_sent = place < piece.sent_below
-            || (record.adds() && piece.may_be_applied(place, written_unix));
+        let maybe_sent = piece.is_maybe_sent(&record, place, written_unix);
         let lane = lane_of(hash, piece.lanes);
         let worker = usize::from(lane) % self.records.len();
         self.records[worker].push(Fed {

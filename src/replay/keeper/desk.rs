@@ -358,9 +358,14 @@ impl Desk {
 
     fn say_done<D: Disk>(&mut self, done: SegmentDone, tools: &mut Tools<'_, D>) {
         self.info.counters.settled_bytes.add(done.bytes);
-        let SegmentDone { lines, bytes } = done;
+        let SegmentDone {
+            segment,
+            lines,
+            bytes,
+        } = done;
         tools.outbox.feeder(FeederMail::SegmentDone {
             backend: self.info.id,
+            segment,
             lines,
             bytes,
             epoch: self.epoch,

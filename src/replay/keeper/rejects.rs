@@ -4,15 +4,17 @@
 //! the start is remembered, and such a line is counted and not written a second time.
 
 use std::collections::HashSet;
+use std::io;
 
+use crate::binlog::long_line::line_digest;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::{self, Piece, RejectedLine};
 use crate::limits::REJECTED_KNOWN_BYTES_MAX;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, read_fully};
 use crate::replay::keeper::open::read_exactly;
 use crate::replay::keeper::rework::rework;
-use crate::replay::keeper::store::{AppendFile, StoreError};
-use crate::replay::messages::{Filter, Rejection, Rework, Reworked};
+use crate::replay::keeper::store::{AppendFile, StoreError, doing};
+use crate::replay::messages::{Filter, LineInLog, Rejection, Rework, Reworked};
 
 /// Lines of one write that are told of one by one.
 const TOLD_MAX: usize = 5;
@@ -80,7 +82,7 @@ impl RejectedLog {
         &mut self,
         disk: &mut impl Disk,
         backend: &str,
-        lines: impl Iterator<Item = RejectedLine>,
+        lines: impl Iterator<Item = (RejectedLine, Option<LineInLog>)>,
         write_bytes_max: usize,
         bytes_max: u64,
     ) -> Result<usize, StoreError> {
@@ -96,7 +98,13 @@ impl RejectedLog {
         }
         self.encoded.clear();
         let (mut count, mut again, mut told) = (0, 0, Vec::new());
-        for line in lines {
+        for (mut line, in_log) in lines {
+            if let Some(in_log) = in_log {
+                match read_line(disk, backend, &mut line, in_log) {
+                    Err(_) if count > 0 => break,
+                    read => read.map_err(doing("read a line that is to be set aside"))?,
+                }
+            }
             count += 1;
             if self.known.take(&line) {
                 again += 1;
@@ -152,6 +160,35 @@ impl RejectedLog {
         }
         Ok(reworked)
     }
+}
+
+/// Completes `line` by what its log has. Where that has not got the line any more, its first bytes are all there is, which is said.
+fn read_line(
+    disk: &mut impl Disk,
+    backend: &str,
+    line: &mut RejectedLine,
+    in_log: LineInLog,
+) -> io::Result<()> {
+    let bytes = usize::try_from(in_log.bytes).expect("a line's bytes fit the address space");
+    let mut raw = vec![0; bytes];
+    let whole = match disk.open_log(backend, &line.file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+        Ok(log) => {
+            let at = line.byte.expect("a line that is in its log has its place");
+            let read = read_fully(disk, &log, at, &mut raw)?;
+            read == bytes && line_digest(&raw) == in_log.digest
+        }
+    };
+    if whole {
+        line.raw = raw;
+    } else {
+        let kept = line.raw.len();
+        line.detail.push_str(&format!(
+            "; its log has not got it any more: of its {bytes} bytes the first {kept} are kept"
+        ));
+    }
+    Ok(())
 }
 
 /// Says what was set aside, each with its place and reason as far as they are few.

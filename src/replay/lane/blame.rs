@@ -225,11 +225,17 @@ impl Lane {
     }
 }
 
-fn order_of(held: &HeldBatches, pending: &Pending, scratch: &mut Vec<u8>) -> u64 {
+pub(super) fn order_of(held: &HeldBatches, pending: &Pending, scratch: &mut Vec<u8>) -> u64 {
+    if let Some(body) = held.long_body(pending.batch) {
+        return body.order;
+    }
     let bytes = held.bytes(pending.batch, pending.at, pending.bytes);
     order_hash(&Record::parse_checked(bytes), scratch)
 }
 
 fn fingerprint(held: &HeldBatches, pending: Pending) -> u64 {
+    if let Some(body) = held.long_body(pending.batch) {
+        return body.line.digest;
+    }
     xxh3_64(held.bytes(pending.batch, pending.at, pending.bytes))
 }

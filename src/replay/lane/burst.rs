@@ -8,6 +8,7 @@ use super::{Lane, LaneContext, LaneSettings, Pending, Sink, State, Step};
 use crate::binlog::request::Composed;
 use crate::binlog::{Lifetime, Record};
 use crate::replay::exchange::Kind;
+use crate::replay::held::HeldBatches;
 use crate::replay::outcome::Settlement;
 
 /// Records whose bytes are asked for together: about as many cache lines as a core waits for at one time.
@@ -82,10 +83,15 @@ impl Lane {
             let pending = self.pending[at];
             let record =
                 Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
+            let value_bytes = cx.held.value_bytes(pending.batch, &record);
+            let is_long = cx.held.long_body(pending.batch).is_some();
             let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
             let due = match pending.done {
                 Some(settlement) => Due::Nothing(settlement),
-                None => Due::of(&record, lifetime, pending.maybe_sent, pending.found),
+                None => {
+                    let (maybe_sent, found) = (pending.maybe_sent, pending.found);
+                    Due::of(&record, value_bytes, lifetime, maybe_sent, found)
+                }
             };
             let start = self.exchange.bytes();
             let first = at == 0;
@@ -100,7 +106,8 @@ impl Lane {
                 continue;
             }
             let head = self.exchange.head();
-            let composed = settings.template.compose(&record, lifetime, head);
+            let template = &settings.template;
+            let composed = template.compose_sized(&record, value_bytes, lifetime, head);
             if composed.target_end() > settings.head_bytes_max {
                 self.exchange.truncate(start);
                 if !first {
@@ -120,29 +127,20 @@ impl Lane {
             }
             let must_wait = composed.ttl && !cx.ttl_ready && !planted!(IgnoreTtlHold);
             let bytes = composed.head_bytes + composed.body_bytes;
-            if must_wait || (start > 0 && start + bytes > burst_bytes_max) {
+            if must_wait || (start > 0 && (is_long || start + bytes > burst_bytes_max)) {
                 self.exchange.truncate(start);
                 break End::Full;
             }
             if !pending.sent {
                 self.count_first_send(&record, pending, &composed, cx);
             }
-            let value_end = pending.at + pending.bytes;
-            let number = self.completed + at as u64;
-            self.exchange.push(
-                Kind::Write,
-                composed,
-                record.value,
-                pending.batch,
-                value_end,
-                number,
-            );
+            self.push_request(Kind::Write, composed, at, cx.held);
             resent += u64::from(pending.sent);
             let written = &mut self.pending[at];
             (written.sent, written.maybe_sent, written.found) = (true, true, None);
             *requests += 1;
             at += 1;
-            if start + bytes >= burst_bytes_max {
+            if is_long || start + bytes >= burst_bytes_max {
                 break End::Full;
             }
         };
@@ -150,6 +148,30 @@ impl Lane {
             cx.counters.resent.add(resent);
         }
         end
+    }
+
+    /// Adds the request whose head was just composed, with the value of the record at this place, where the request has a body.
+    pub(super) fn push_request(
+        &mut self,
+        kind: Kind,
+        composed: Composed,
+        at: usize,
+        held: &HeldBatches,
+    ) {
+        let number = self.completed + at as u64;
+        let Pending {
+            batch,
+            at: start,
+            bytes,
+            ..
+        } = self.pending[at];
+        if composed.body_bytes > 0 && held.long_body(batch).is_some() {
+            return self.exchange.push_long(kind, composed, batch, number);
+        }
+        let value = Record::parse_checked(held.bytes(batch, start, bytes)).value;
+        let value_end = start + bytes;
+        self.exchange
+            .push(kind, composed, value, batch, value_end, number);
     }
 
     /// Bytes of a burst on this connection. A request that is larger goes alone.

@@ -27,8 +27,8 @@
 
 use std::collections::HashSet;
 
+use super::blame::order_of;
 use super::{Lane, LaneContext, Sink};
-use crate::binlog::key::order_hash;
 use crate::binlog::{Lifetime, Method, Record};
 use crate::http::response::Response;
 use crate::replay::exchange::Kind;
@@ -74,6 +74,7 @@ impl Due {
     /// that it was not asked.
     pub(super) fn of(
         record: &Record<'_>,
+        value_bytes: usize,
         lifetime: Lifetime,
         may_be_applied: bool,
         found: Option<Found>,
@@ -81,7 +82,7 @@ impl Due {
         let is_member = matches!(record.method, Method::Sadd | Method::Zadd);
         let has_expired = is_member && lifetime == Lifetime::Expired && !planted!(RemoveExpired);
         let may_add_twice = may_be_applied && record.adds() && !planted!(ResendZadd);
-        if !(has_expired || may_add_twice) || !has_names(record) {
+        if !(has_expired || may_add_twice) || !has_names(record, value_bytes) {
             return Self::Write;
         }
         match found {
@@ -100,10 +101,10 @@ impl Due {
 
 /// Whether a lookup would name a table and a member. hustdb refuses one that does not, and the write
 /// as well: the write's answer tells more.
-fn has_names(record: &Record<'_>) -> bool {
+fn has_names(record: &Record<'_>, value_bytes: usize) -> bool {
     let has_member = match record.method {
-        Method::Sadd => !record.value.is_empty(),
-        _ => !(record.value.is_empty() && record.key.is_empty()),
+        Method::Sadd => value_bytes > 0,
+        _ => value_bytes > 0 || !record.key.is_empty(),
     };
     has_member && !record.table.is_empty()
 }
@@ -149,32 +150,32 @@ impl Lane {
             }
             let record =
                 Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
-            let is_first = unwritten.insert(order_hash(&record, &mut scratch));
+            let value_bytes = cx.held.value_bytes(pending.batch, &record);
+            let is_long = cx.held.long_body(pending.batch).is_some();
+            let is_first = unwritten.insert(order_of(cx.held, &pending, &mut scratch));
             let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
-            let due = Due::of(&record, lifetime, pending.maybe_sent, pending.found);
+            let (maybe_sent, found) = (pending.maybe_sent, pending.found);
+            let due = Due::of(&record, value_bytes, lifetime, maybe_sent, found);
             if due != Due::Lookup || !(is_first || planted!(AskOnceForAll)) {
                 continue;
             }
             let start = self.exchange.bytes();
             let template = &cx.settings.template;
-            let lookup = template.compose_lookup(&record, self.exchange.head());
+            let head = self.exchange.head();
+            let lookup = template.compose_lookup_sized(&record, value_bytes, head);
             if lookup.target_end() > cx.settings.head_bytes_max {
                 // So is its write's, for which it is rejected when it comes to the front.
                 self.exchange.truncate(start);
                 continue;
             }
             let bytes = lookup.head_bytes + lookup.body_bytes;
-            if start > 0 && start + bytes > burst_bytes_max {
+            if start > 0 && (is_long || start + bytes > burst_bytes_max) {
                 self.exchange.truncate(start);
                 break;
             }
-            let value_end = pending.at + pending.bytes;
-            let number = self.completed + at as u64;
-            let batch = pending.batch;
-            self.exchange
-                .push(Kind::Lookup, lookup, record.value, batch, value_end, number);
+            self.push_request(Kind::Lookup, lookup, at, cx.held);
             lookups += 1;
-            if start + bytes >= burst_bytes_max {
+            if is_long || start + bytes >= burst_bytes_max {
                 break;
             }
         }
@@ -190,7 +191,14 @@ impl Lane {
                 let bytes = cx.held.bytes(front.batch, front.at, front.bytes);
                 let record = Record::parse_checked(bytes);
                 let lifetime = Lifetime::of(&record, front.written_unix, cx.now.unix);
-                match Due::of(&record, lifetime, front.maybe_sent, front.found) {
+                let value_bytes = cx.held.value_bytes(front.batch, &record);
+                match Due::of(
+                    &record,
+                    value_bytes,
+                    lifetime,
+                    front.maybe_sent,
+                    front.found,
+                ) {
                     Due::Nothing(settlement) => Some(settlement),
                     Due::Write | Due::Lookup => None,
                 }
@@ -230,9 +238,18 @@ mod tests {
         Some(Found::Lapsed),
     ];
 
+    fn due(
+        record: &Record<'_>,
+        lifetime: Lifetime,
+        may_be_applied: bool,
+        found: Option<Found>,
+    ) -> Due {
+        Due::of(record, record.value.len(), lifetime, may_be_applied, found)
+    }
+
     #[track_caller]
     fn check(record: &Record<'_>, lifetime: Lifetime, may_be_applied: bool, expected: [Due; 5]) {
-        let due = FOUND.map(|found| Due::of(record, lifetime, may_be_applied, found));
+        let due = FOUND.map(|found| due(record, lifetime, may_be_applied, found));
         assert_eq!(due, expected);
     }
 
@@ -267,12 +284,12 @@ mod tests {
     fn what_names_no_member_or_table_is_not_looked_up() {
         let mut zadd = record(Method::Zadd, 1);
         zadd.value = b"";
-        assert_eq!(Due::of(&zadd, Lifetime::Expired, true, None), Due::Lookup);
+        assert_eq!(due(&zadd, Lifetime::Expired, true, None), Due::Lookup);
         zadd.key = b"";
-        assert_eq!(Due::of(&zadd, Lifetime::Expired, true, None), Due::Write);
+        assert_eq!(due(&zadd, Lifetime::Expired, true, None), Due::Write);
         let mut sadd = record(Method::Sadd, 0);
         sadd.table = b"";
-        assert_eq!(Due::of(&sadd, Lifetime::Expired, true, None), Due::Write);
+        assert_eq!(due(&sadd, Lifetime::Expired, true, None), Due::Write);
     }
 
     #[test]
@@ -309,8 +326,8 @@ mod tests {
         fn what_was_found_decides_whatever_time_has_passed(opt: i8, may: bool, at in 1..5_usize) {
             for method in [Method::Sadd, Method::Zadd] {
                 for lifetime in [Lifetime::Unlimited, Lifetime::Left(1), Lifetime::Expired] {
-                    let due = Due::of(&record(method, opt), lifetime, may, FOUND[at]);
-                    prop_assert_ne!(due, Due::Lookup);
+                    let found = due(&record(method, opt), lifetime, may, FOUND[at]);
+                    prop_assert_ne!(found, Due::Lookup);
                 }
             }
         }

@@ -4,18 +4,28 @@ use memchr::memrchr;
 
 use super::Pending;
 use crate::replay::held::HeldBatches;
+use crate::replay::messages::LineInLog;
 
 /// A line as HA wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawLine {
     /// Where it begins in its chunk, which begins with its segment's first byte.
     pub offset: u32,
-    /// Its bytes, without the newline.
+    /// Its bytes, without the newline; its first ones where all of it is in its log.
     pub bytes: Vec<u8>,
+    /// Set where it is not held.
+    pub in_log: Option<LineInLog>,
 }
 
 /// The line as HA wrote it: its prefix still stands before the record, the payload is the record in base64.
 pub(super) fn line_of(held: &HeldBatches, pending: Pending) -> RawLine {
+    if let Some(body) = held.long_body(pending.batch) {
+        return RawLine {
+            offset: 0,
+            bytes: held.bytes(pending.batch, 0, pending.at).to_vec(),
+            in_log: Some(body.line),
+        };
+    }
     let before = &held.chunk_bytes(pending.batch)[..pending.at as usize];
     let offset = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
     let prefix = &before[offset..];
@@ -29,5 +39,6 @@ pub(super) fn line_of(held: &HeldBatches, pending: Pending) -> RawLine {
     RawLine {
         offset: u32::try_from(offset).expect("offsets into a chunk are u32"),
         bytes: line,
+        in_log: None,
     }
 }

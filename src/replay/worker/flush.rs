@@ -38,7 +38,7 @@ impl Worker {
         let busy = pipe
             .slots
             .iter()
-            .any(|slot| self.slots[*slot].lane.is_busy());
+            .any(|slot| self.slots[*slot].lane.is_busy_by_itself());
         if busy && now.monotonic < drain.until {
             self.earliest = self.earliest.min(drain.until);
             return;

@@ -133,6 +133,7 @@ impl Sink for Results<'_> {
                 reason,
                 detail,
                 raw: raw.bytes,
+                in_log: raw.in_log,
                 unix: self.unix,
             })));
     }

@@ -2,6 +2,7 @@
 
 mod blame;
 mod idle;
+mod long;
 mod lookup;
 mod rig;
 mod what_is_sent;

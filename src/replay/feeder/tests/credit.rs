@@ -39,6 +39,7 @@ fn settle_kept(rig: &mut Rig) {
     for segment in rig.segments.values().filter(|segment| segment.backend == A) {
         rig.send(FeederMail::SegmentDone {
             backend: A,
+            segment: segment.segment,
             lines: segment.lines,
             bytes: segment.end_byte - segment.first_byte,
             epoch: rig.epochs[&A],
@@ -90,52 +91,6 @@ fn a_line_longer_than_a_chunk_is_fed_whole() {
     rig.append(A, "01", &log);
     rig.run();
     assert_eq!(rig.keys(A), ["a", "long", "b", "longer", "c"]);
-}
-
-#[test]
-fn one_line_that_fits_no_share_is_held_at_a_time() {
-    let mut settings = settings();
-    settings.memory_budget_bytes = BOUNDS.reserve_bytes() + 2 * 512;
-    let mut rig = Rig::with(settings, BOUNDS, 64);
-    rig.know(&["a:1", "b:2"]);
-    rig.stuck.push(A);
-    rig.append(A, "01", &[put_value("long", &[7; 1500]), put("a")].concat());
-    rig.run();
-    rig.append(
-        B,
-        "01",
-        &[put("b"), put_value("long", &[7; 1500]), put("c")].concat(),
-    );
-    rig.run();
-    assert_eq!(rig.keys(A)[..1], ["long"]);
-    assert_eq!(
-        rig.keys(B),
-        ["b"],
-        "the other one's turn comes when this one is settled"
-    );
-    rig.stuck.clear();
-    settle_kept(&mut rig);
-    rig.run_for(std::time::Duration::from_millis(20));
-    assert_eq!(rig.keys(A), ["long", "a"]);
-    assert_eq!(rig.keys(B), ["b", "long", "c"]);
-}
-
-#[test]
-fn a_bad_line_that_fits_no_share_is_set_aside_whole_and_gives_the_buffer_back() {
-    let mut settings = settings();
-    settings.memory_budget_bytes = BOUNDS.reserve_bytes() + 512;
-    let mut rig = Rig::with(settings, BOUNDS, 64);
-    rig.know(&["a:1"]);
-    let bad = [vec![b'!'; 3000], b"\n".to_vec()].concat();
-    rig.append(A, "01", &[bad.clone(), bad.clone(), put("a")].concat());
-    rig.run();
-    assert_eq!(rig.keys(A), ["a"]);
-    assert_eq!(rig.rejected.len(), 2);
-    assert!(
-        rig.rejected
-            .iter()
-            .all(|rejection| rejection.raw == bad[..3000] && rejection.reason == "not_base64")
-    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The feeder against a disk in memory, with the test as everybody else.
 
+mod bodies;
 mod changes;
 mod comeback;
 mod credit;

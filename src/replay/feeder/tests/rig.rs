@@ -18,8 +18,9 @@ use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, Turn};
 use crate::replay::hints::Hints;
 use crate::replay::mailbox::{Mailbox, NoBell};
 use crate::replay::messages::{
-    BackendId, BackendInfo, Batch, ControlMail, FeederMail, FeederSettings, FileId, FileOpened,
-    FileStart, KeeperMail, Rejection, ResumePlan, Segment, SegmentId, WorkerMail,
+    BackendId, BackendInfo, Batch, BodyAsk, BodyPiece, BodyReader, ControlMail, FeederMail,
+    FeederSettings, FileId, FileOpened, FileStart, KeeperMail, Rejection, ResumePlan, Segment,
+    SegmentId, WorkerMail,
 };
 use crate::replay::reachability::KnownOutages;
 use crate::replay::spares::Spares;
@@ -41,8 +42,16 @@ pub(super) struct Got {
     pub(super) file: String,
     pub(super) line: u64,
     pub(super) key: String,
+    pub(super) value: Vec<u8>,
     pub(super) maybe_sent: bool,
     pub(super) lane: u16,
+}
+
+/// A record whose value comes in pieces.
+pub(super) struct Reading {
+    got: Got,
+    batch: Batch,
+    bytes: usize,
 }
 
 pub(super) struct Rig {
@@ -70,6 +79,15 @@ pub(super) struct Rig {
     /// Backends whose records nobody settles: their batches are kept.
     pub(super) stuck: Vec<BackendId>,
     pub(super) kept: Vec<Batch>,
+    /// Lines of segments that have not come yet; a segment is settled with its last.
+    left: BTreeMap<SegmentId, u32>,
+    /// Values that come in pieces, by the number under which they are asked for.
+    pub(super) reading: BTreeMap<u64, Reading>,
+    readings: u64,
+    /// Lines whose values turned out to be others.
+    pub(super) changed: Vec<String>,
+    /// The most bytes that pieces had at one time, of all backends.
+    pub(super) piece_bytes_max: usize,
 }
 
 pub(super) fn settings() -> FeederSettings {
@@ -193,6 +211,11 @@ impl Rig {
             control: Vec::new(),
             stuck: Vec::new(),
             kept: Vec::new(),
+            left: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            readings: 0,
+            changed: Vec::new(),
+            piece_bytes_max: 0,
         }
     }
 
@@ -322,14 +345,12 @@ impl Rig {
             self.handle_keeper_mail(mail);
         }
         for worker in self.links.workers.clone() {
-            while let Some(WorkerMail::Batch(batch)) = worker.receive() {
+            while let Some(mail) = worker.receive() {
                 came = true;
-                self.handle_batch(&batch);
-                if self.stuck.contains(&batch.backend) {
-                    self.kept.push(batch);
-                } else {
-                    self.links.returns.release(batch.chunk);
-                    self.links.fed_spares.give(batch.records);
+                match mail {
+                    WorkerMail::Batch(batch) => self.take_batch(batch),
+                    WorkerMail::Body(reader, piece) => self.take_piece(reader.nth, piece),
+                    other => panic!("the feeder does not say {other:?}"),
                 }
             }
         }
@@ -368,21 +389,18 @@ impl Rig {
                     settled_before: &segment.settled_before,
                     written_unix: segment.written_unix,
                 });
-                if !self.stuck.contains(&segment.backend) {
-                    self.send(FeederMail::SegmentDone {
-                        backend: segment.backend,
-                        lines: segment.lines,
-                        bytes: segment.end_byte - segment.first_byte,
-                        epoch: self.epochs[&segment.backend],
-                    });
-                }
-                self.segments.insert(segment.segment, segment);
+                let id = segment.segment;
+                let settled = segment.settled_before.len();
+                self.left.insert(id, segment.lines);
+                self.segments.insert(id, segment);
+                self.handle_lines(id, u32::try_from(settled).unwrap());
             }
             KeeperMail::Rejected(rejection) => {
-                assert!(self.segments.contains_key(&rejection.segment));
+                let segment = rejection.segment;
                 let ledger = self.ledger(rejection.backend);
                 ledger.settle(rejection.segment, rejection.line, Tally::Rejected);
                 self.rejected.push(*rejection);
+                self.handle_lines(segment, 1);
             }
             KeeperMail::FileGone { backend, file } => {
                 self.ledger(backend).file_gone(file);
@@ -435,7 +453,99 @@ impl Rig {
         &mut known.expect("a plan comes before files").1
     }
 
-    fn handle_batch(&mut self, batch: &Batch) {
+    /// So many lines of a segment have come.
+    fn handle_lines(&mut self, id: SegmentId, lines: u32) {
+        let left = self.left.get_mut(&id).expect("a segment is told of first");
+        *left -= lines;
+        let segment = &self.segments[&id];
+        if *left == 0 && !self.stuck.contains(&segment.backend) {
+            self.send(FeederMail::SegmentDone {
+                backend: segment.backend,
+                segment: id,
+                lines: segment.lines,
+                bytes: segment.end_byte - segment.first_byte,
+                epoch: self.epochs[&segment.backend],
+            });
+        }
+    }
+
+    fn take_batch(&mut self, batch: Batch) {
+        let mut got = self.records_of(&batch);
+        let is_stuck = self.stuck.contains(&batch.backend);
+        match &batch.body {
+            Some(body) if !is_stuck => {
+                self.readings += 1;
+                let bytes = body.bytes as usize;
+                let got = got.pop().expect("a long line is a segment of its own");
+                let reading = Reading { got, batch, bytes };
+                self.reading.insert(self.readings, reading);
+                self.go_on(self.readings);
+            }
+            _ => {
+                let lines = u32::try_from(got.len()).unwrap();
+                self.got.entry(batch.backend).or_default().extend(got);
+                self.handle_lines(batch.origin.segment, lines);
+                if is_stuck {
+                    return self.kept.push(batch);
+                }
+                self.settle(&batch);
+                self.links.returns.release(batch.chunk);
+                self.links.fed_spares.give(batch.records);
+            }
+        }
+    }
+
+    /// Asks for the next piece of a value, or is done with it.
+    fn go_on(&mut self, nth: u64) {
+        let reading = &self.reading[&nth];
+        if reading.got.value.len() < reading.bytes {
+            return self.send(FeederMail::Body(BodyAsk {
+                backend: reading.batch.backend,
+                segment: reading.batch.origin.segment,
+                from: reading.got.value.len() as u64,
+                reader: BodyReader {
+                    worker: 0,
+                    slot: usize::try_from(nth).unwrap(),
+                    nth,
+                },
+            }));
+        }
+        let Reading { got, batch, .. } = self.reading.remove(&nth).unwrap();
+        self.got.entry(batch.backend).or_default().push(got);
+        self.settle(&batch);
+        self.handle_lines(batch.origin.segment, 1);
+        self.links.returns.release(batch.chunk);
+    }
+
+    fn take_piece(&mut self, nth: u64, piece: Option<BodyPiece>) {
+        let Some(piece) = piece else {
+            let Reading { got, batch, .. } = self.reading.remove(&nth).unwrap();
+            self.changed.push(got.key);
+            self.settle(&batch);
+            self.handle_lines(batch.origin.segment, 1);
+            return self.links.returns.release(batch.chunk);
+        };
+        let bytes = piece.chunk.bytes();
+        self.piece_bytes_max = self.piece_bytes_max.max(bytes.len());
+        let reading = self.reading.get_mut(&nth).expect("it was asked for");
+        let value = &mut reading.got.value;
+        value.extend_from_slice(&bytes[piece.at..piece.at + piece.bytes]);
+        self.links.returns.release(piece.chunk);
+        self.go_on(nth);
+    }
+
+    /// The batch's records are applied, as far as anybody still wants to know.
+    fn settle(&mut self, batch: &Batch) {
+        if let Some((epoch, ledger)) = self.ledgers.get_mut(&batch.backend)
+            && *epoch == batch.epoch
+        {
+            for fed in &batch.records {
+                ledger.settle(batch.origin.segment, fed.line, Tally::Applied);
+            }
+        }
+    }
+
+    fn records_of(&self, batch: &Batch) -> Vec<Got> {
         assert!(batch.epoch <= self.epochs[&batch.backend]);
         let origin = &batch.origin;
         let segment = &self.segments[&origin.segment];
@@ -446,25 +556,19 @@ impl Rig {
             (&opened.name, segment.first_line)
         );
         let file = opened.name.to_string();
-        if let Some((epoch, ledger)) = self.ledgers.get_mut(&batch.backend)
-            && *epoch == batch.epoch
-            && !self.stuck.contains(&batch.backend)
-        {
-            for fed in &batch.records {
-                ledger.settle(origin.segment, fed.line, Tally::Applied);
-            }
-        }
-        for fed in &batch.records {
+        let got = batch.records.iter().map(|fed| {
             let bytes = &batch.chunk.bytes()[fed.at as usize..][..fed.bytes as usize];
             let record = Record::parse(bytes).expect("what is fed is a record");
-            self.got.entry(batch.backend).or_default().push(Got {
+            Got {
                 file: file.clone(),
                 line: segment.first_line + u64::from(fed.line),
                 key: String::from_utf8(record.key.to_vec()).unwrap(),
+                value: record.value.to_vec(),
                 maybe_sent: fed.maybe_sent,
                 lane: fed.lane,
-            });
-        }
+            }
+        });
+        got.collect()
     }
 
     /// What a backend got, in the log's order, as far as it can be told over several workers: by file as begun, then by line.

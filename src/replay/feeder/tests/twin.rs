@@ -6,9 +6,11 @@ use proptest::prelude::*;
 
 use super::rig::{A, BOUNDS, Rig, put, put_value, settings};
 use crate::binlog::line::decode_in_place;
+use crate::binlog::long_line::line_digest;
 use crate::binlog::{LineFault, Record};
 use crate::limits::REJECTED_HEAD_BYTES;
 use crate::replay::feeder::buffers::FeederBounds;
+use crate::replay::messages::LineInLog;
 
 /// A line's number, where it begins, and its key or why it has none.
 type Line = (u64, u64, Result<String, &'static str>);
@@ -26,13 +28,19 @@ fn naive(log: &[u8], line_bytes_max: usize) -> Vec<Line> {
             decode_in_place(&mut copy)
                 .map_err(|fault| fault.code())
                 .map(|range| {
-                    String::from_utf8(Record::parse(&copy[range]).unwrap().key.to_vec()).unwrap()
+                    let record = Record::parse(&copy[range]).unwrap();
+                    show(std::str::from_utf8(record.key).unwrap(), record.value)
                 })
         };
         found.push((number as u64, at, key));
         at += line.len() as u64 + 1;
     }
     found
+}
+
+/// A record in short.
+fn show(key: &str, value: &[u8]) -> String {
+    format!("{key} {:x}", line_digest(value))
 }
 
 fn fed(rig: &Rig) -> Vec<Line> {
@@ -48,7 +56,7 @@ fn fed(rig: &Rig) -> Vec<Line> {
         ));
     }
     for got in rig.got.get(&A).into_iter().flatten() {
-        places.insert(got.line, got.key.clone());
+        places.insert(got.line, show(&got.key, &got.value));
     }
     // Where a record's line began is told by its segment only; lines between are counted by the twin.
     found.extend(
@@ -138,7 +146,10 @@ proptest! {
             let segment = &rig.segments[&rejection.segment];
             let from = usize::try_from(segment.first_byte).unwrap() + rejection.offset.unwrap() as usize;
             let line = log[from..].split(|byte| *byte == b'\n').next().unwrap();
-            let kept = if line.len() > line_bytes_max { line.len().min(REJECTED_HEAD_BYTES) } else { line.len() };
+            let in_log = LineInLog { bytes: line.len() as u64, digest: line_digest(line) };
+            prop_assert!(rejection.in_log.is_none_or(|found| found == in_log));
+            let is_whole = line.len() <= line_bytes_max && rejection.in_log.is_none();
+            let kept = if is_whole { line.len() } else { line.len().min(REJECTED_HEAD_BYTES) };
             prop_assert_eq!(&line[..kept], &rejection.raw);
         }
     }
@@ -148,7 +159,7 @@ proptest! {
 fn the_twins_bounds_are_those_of_the_rig() {
     assert_eq!(
         naive(&put("k"), BOUNDS.line_bytes_max),
-        [(0, 0, Ok("k".to_owned()))]
+        [(0, 0, Ok(show("k", b"value")))]
     );
     assert_eq!(naive(b"", 1), []);
 }

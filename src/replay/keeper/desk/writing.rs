@@ -91,7 +91,7 @@ impl Desk {
         lines: &[(RejectedLine, bool)],
         tools: &mut Tools<'_, D>,
     ) -> Result<(), StoreError> {
-        let written = lines.iter().map(|(line, _)| line.clone());
+        let written = lines.iter().map(|(line, _)| (line.clone(), None));
         self.rejected
             .write(tools.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
         for (_, was_counted) in lines {
@@ -212,7 +212,9 @@ impl Desk {
             .expect("rejections are of booked segments");
         let backend = &*self.info.name;
         let lines = self.held.iter().filter_map(|held| match held {
-            Held::Rejected(rejection) => Some(rejected_line(backend, rejection, ledger)),
+            Held::Rejected(rejection) => {
+                Some((rejected_line(backend, rejection, ledger), rejection.in_log))
+            }
             Held::Settled(_) | Held::Flushed(..) => None,
         });
         self.rejected.write(

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use super::rig::{LOG, NAME, Rig, settled_lines};
+use crate::binlog::long_line::line_digest;
 use crate::ledger::rejected;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{FeederMail, FileStart, KeeperMail};
@@ -88,6 +89,49 @@ fn a_line_that_a_killed_process_has_set_aside_is_not_set_aside_twice() {
 fn a_line_whose_file_was_moved_away_meanwhile_is_set_aside_in_the_new_one() {
     let rig = rejected_again(|rig| rig.disk.clone().remove_state(NAME, rejected::NAME).unwrap());
     assert_eq!(rig.rejected().len(), 1);
+}
+
+#[test]
+fn a_line_that_is_not_held_is_read_from_its_log_when_it_is_written() {
+    let mut rig = rig();
+    let log = rig.disk.log(NAME, LOG).expect("there is a log");
+    let digest = line_digest(&log[30..39]);
+    rig.reject_in_log(0, 3, digest);
+    rig.turn();
+    // Somebody has changed this one.
+    rig.reject_in_log(0, 2, digest ^ 1);
+    rig.turn();
+    // It cannot be read for a while.
+    rig.disk.fail(Op::ReadLog, ErrorKind::Other, 0, 1);
+    rig.reject_in_log(0, 1, line_digest(&log[10..19]));
+    rig.turn();
+    assert_eq!(rig.rejected().len(), 2);
+    assert!(rig.is_paused());
+    rig.pass(10);
+    // And this one is gone.
+    rig.disk.remove_log(NAME, LOG);
+    rig.reject_in_log(0, 0, line_digest(&log[..9]));
+    rig.turn();
+    let found: Vec<_> = rig
+        .rejected()
+        .into_iter()
+        .map(|line| {
+            (
+                line.line,
+                line.raw,
+                line.detail.contains("the first 3 are kept"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (4, log[30..39].to_vec(), false),
+            (3, b"its".to_vec(), true),
+            (2, log[10..19].to_vec(), false),
+            (1, b"its".to_vec(), true),
+        ]
+    );
 }
 
 #[test]

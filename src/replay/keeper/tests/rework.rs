@@ -35,6 +35,7 @@ fn rig() -> Rig {
             reason,
             detail: String::new(),
             raw: raw(line),
+            in_log: None,
             unix: 1_800_000_000 + line as u64,
         })));
     }

@@ -10,7 +10,7 @@ use crate::replay::keeper::{Keeper, KeeperLinks, Turn};
 use crate::replay::mailbox::{Mailbox, NoBell};
 use crate::replay::messages::{
     BackendId, BackendInfo, ControlMail, FeederMail, FileId, FileOpened, FileStart, KeeperMail,
-    KeeperSettings, Party, Rejection, ResumePlan, Segment, SegmentId, Settled,
+    KeeperSettings, LineInLog, Party, Rejection, ResumePlan, Segment, SegmentId, Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::spares::Spares;
@@ -285,6 +285,23 @@ impl Rig {
             reason: "not_found",
             detail: "404".to_owned(),
             raw: b"some line".to_vec(),
+            in_log: None,
+            unix: START_UNIX,
+        })));
+    }
+
+    /// A line of the log `LOG` that the keeper is to read itself, and of which `digest` is told.
+    pub(super) fn reject_in_log(&self, segment: u64, line: u32, digest: u64) {
+        self.send(KeeperMail::Rejected(Box::new(Rejection {
+            backend: B,
+            file: FileId(1),
+            segment: SegmentId(segment),
+            line,
+            offset: Some(line * 10),
+            reason: "not_found",
+            detail: "404".to_owned(),
+            raw: b"its".to_vec(),
+            in_log: Some(LineInLog { bytes: 9, digest }),
             unix: START_UNIX,
         })));
     }

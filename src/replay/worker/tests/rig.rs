@@ -5,7 +5,10 @@ use crate::binlog::request::Template;
 use crate::binlog::{Method, Record, line};
 use crate::replay::chunk::Chunk;
 use crate::replay::mailbox::NoBell;
-use crate::replay::messages::{FailedRecord, FileId, Origin, Party, SegmentId, Trouble};
+use crate::replay::messages::{
+    BodyAsk, BodyPiece, FailedRecord, FeederMail, FileId, LineInLog, LongBody, Origin, Party,
+    SegmentId, Trouble,
+};
 use crate::replay::outcome::Outcomes;
 
 pub(super) const BACKEND: BackendId = BackendId(0);
@@ -61,6 +64,7 @@ impl Rig {
             mailbox: mailbox(),
             keeper: mailbox(),
             control: mailbox(),
+            feeder: mailbox(),
             returns: Arc::new(Returns::new(64, mailbox())),
             settled_spares: Arc::new(Spares::new(8)),
             fed_spares: Arc::new(Spares::new(8)),
@@ -181,7 +185,65 @@ impl Rig {
             },
             chunk: Chunk::new(chunk, BACKEND),
             records: fed,
+            body: None,
         }));
+    }
+
+    /// Feeds one record whose value of so many bytes is in the log only.
+    pub(super) fn feed_long(&mut self, record: &Record<'_>, bytes: u32, maybe_sent: bool) {
+        let mut chunk = b"[now] | ".to_vec();
+        let at = u32::try_from(chunk.len()).unwrap();
+        record.encode(&mut chunk);
+        let fed = Fed {
+            at,
+            bytes: u32::try_from(chunk.len()).unwrap() - at,
+            line: 0,
+            lane: self.lane,
+            written_unix: 0,
+            maybe_sent,
+        };
+        self.segments += 1;
+        let line = LineInLog {
+            bytes: 999,
+            digest: self.segments,
+        };
+        self.mail(WorkerMail::Batch(Batch {
+            backend: BACKEND,
+            epoch: self.epoch,
+            origin: Origin {
+                segment: SegmentId(self.segments),
+                file: FileId(1),
+                log: LOG.into(),
+                first_line: 100,
+            },
+            chunk: Chunk::new(chunk, BACKEND),
+            records: vec![fed],
+            body: Some(LongBody {
+                bytes,
+                order: self.segments,
+                line,
+            }),
+        }));
+    }
+
+    /// The piece that the feeder was asked for last, and from where on; none where it was not asked.
+    pub(super) fn body_ask(&mut self) -> Option<BodyAsk> {
+        let asks = std::iter::from_fn(|| self.links.feeder.receive());
+        let asks = asks.map(|mail| match mail {
+            FeederMail::Body(ask) => ask,
+            other => panic!("a worker does not say {other:?}"),
+        });
+        asks.last()
+    }
+
+    /// Answers it.
+    pub(super) fn give_body(&mut self, ask: BodyAsk, bytes: &[u8]) {
+        let piece = BodyPiece {
+            chunk: Chunk::of_body([b"??", bytes].concat(), BACKEND),
+            at: 2,
+            bytes: bytes.len(),
+        };
+        self.mail(WorkerMail::Body(ask.reader, Some(piece)));
     }
 
     pub(super) fn answer(&mut self, slot: usize, bytes: &str) {

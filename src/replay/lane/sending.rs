@@ -1,0 +1,86 @@
+//! What leaves: how far a burst is sent, and the pieces of a body that is too long to be held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Lane, LaneContext, Sink, State, Step};
+use crate::replay::chunk::Chunk;
+use crate::replay::held::HeldKey;
+use crate::replay::messages::{BodyPiece, Trouble};
+
+impl Lane {
+    /// Whether a burst is out of which something can happen without the feeder.
+    #[must_use]
+    pub fn is_busy_by_itself(&self) -> bool {
+        self.is_busy() && !self.exchange.is_starved()
+    }
+
+    /// The driver has sent `bytes` of what is outgoing.
+    pub fn handle_sent<S: Sink>(&mut self, bytes: usize, cx: &mut LaneContext<'_, S>) -> Step {
+        self.exchange.handle_sent(bytes);
+        if self.exchange.is_cut_in_target() {
+            // hustdb would read past what it received, or store under a wrong key: it must never see the rest.
+            return self.fail(
+                Trouble::Connection("the system took only a part of a request line".into()),
+                cx,
+            );
+        }
+        if self.exchange.is_starved() {
+            // Whoever is late now is the feeder, not the backend.
+            self.state = State::Busy {
+                deadline: Duration::MAX,
+            };
+            return Step::Rest;
+        }
+        self.state = State::Busy {
+            deadline: cx.now.after(cx.settings.response_timeout),
+        };
+        if self.exchange.is_sent() {
+            Step::Rest
+        } else {
+            Step::Transmit
+        }
+    }
+
+    /// The piece of a body to ask the feeder for now, where one is to be: of which batch's record, from which byte of the value on, and
+    /// which of the lane's bodies it is.
+    #[must_use]
+    pub fn poll_body_ask(&mut self) -> Option<(HeldKey, u64, u64)> {
+        self.exchange.poll_body_ask()
+    }
+
+    /// A piece of a body that is not needed any more, to be given back.
+    pub fn poll_spent(&mut self) -> Option<Arc<Chunk>> {
+        self.exchange.poll_spent()
+    }
+
+    /// Whether a piece of the lane's `nth` body is waited for.
+    #[must_use]
+    pub fn wants_body(&self, nth: u64) -> bool {
+        self.exchange.wants_body(nth)
+    }
+
+    /// The piece that was asked for, and is wanted. None: the log has not got it any more, so the record is set aside. What was sent of it is no
+    /// request, and the connection is closed before it could become one.
+    pub fn handle_body<S: Sink>(
+        &mut self,
+        piece: Option<BodyPiece>,
+        cx: &mut LaneContext<'_, S>,
+    ) -> Step {
+        let Some(piece) = piece else {
+            let detail =
+                "its log has not got the bytes any more that were read of it: somebody changed it";
+            self.reject_front("log_changed", detail.to_owned(), cx);
+            self.disconnect(State::Idle);
+            return Step::Close;
+        };
+        let was_starved = self.exchange.is_starved();
+        self.exchange.handle_body(piece);
+        if was_starved {
+            self.state = State::Busy {
+                deadline: cx.now.after(cx.settings.response_timeout),
+            };
+        }
+        Step::Transmit
+    }
+}

@@ -1,0 +1,127 @@
+//! Values that are too long to be held in memory, beside backends in trouble (G6).
+
+use std::time::Duration;
+
+use hustdbsync::standin::{Act, On, Rule, Script, Standin};
+
+use crate::harness::{Home, standin, value};
+
+/// A value of so many bytes that is like no other.
+fn long_value(bytes: usize, nth: usize) -> String {
+    let blocks = (0..=bytes / 16).map(|block| format!("{nth:04}-{block:010}|"));
+    let mut value: String = blocks.collect();
+    value.truncate(bytes);
+    value
+}
+
+/// Writes `count` values of `bytes` bytes, the same for whatever backend.
+fn write(home: &Home, standin: &Standin, count: usize, bytes: usize) {
+    let log = home.log(&standin.name());
+    for nth in 0..count {
+        log.put(&format!("k{nth}"), 1, &long_value(bytes, nth));
+    }
+}
+
+/// Whether it has all of these.
+#[track_caller]
+fn assert_has(standin: &Standin, count: usize, bytes: usize) {
+    for nth in 0..count {
+        let found = value(standin, &format!("k{nth}"));
+        assert!(found == Some(long_value(bytes, nth)), "k{nth} is another");
+    }
+}
+
+fn failing() -> Standin {
+    let standin = standin();
+    let rule = Rule::new(On::Mutations, Act::status(500));
+    standin.set_script(Script::default().rule(rule)).unwrap();
+    standin
+}
+
+#[test]
+fn a_backend_that_fails_long_values_keeps_no_other_from_its_own() {
+    const BYTES: usize = 12_000_000;
+    let (home, failing, well) = (Home::new(), failing(), standin());
+    write(&home, &failing, 3, BYTES);
+    write(&home, &well, 3, BYTES);
+    let server = home.start();
+    server.wait_settled(&well.name(), 3);
+    assert_has(&well, 3, BYTES);
+    assert_eq!(server.backend(&failing.name()).unwrap().counts.settled, 0);
+    failing.set_script(Script::default()).unwrap();
+    server.wait_settled(&failing.name(), 3);
+    assert_has(&failing, 3, BYTES);
+}
+
+#[test]
+fn backends_that_take_seconds_for_each_value_keep_no_other_from_its_own() {
+    const BYTES: usize = 12_000_000;
+    let home = Home::new().with("sync.response_timeout", "30s");
+    let slow = [standin(), standin(), standin()];
+    for standin in &slow {
+        let script = Script::default().rule(Rule::new(On::Mutations, Act::Silence));
+        standin.set_script(script).unwrap();
+        write(&home, standin, 1, BYTES);
+    }
+    let well = standin();
+    write(&home, &well, 3, BYTES);
+    let server = home.start();
+    let begin = std::time::Instant::now();
+    server.wait_settled(&well.name(), 3);
+    assert!(
+        begin.elapsed() < Duration::from_secs(28),
+        "none of the slow ones has let go of anything yet"
+    );
+    assert_has(&well, 3, BYTES);
+}
+
+#[test]
+fn many_idle_backends_make_no_value_too_long() {
+    const BYTES: usize = 600_000;
+    let (home, failing, well) = (Home::new(), failing(), standin());
+    for port in 1..=38 {
+        std::fs::create_dir(home.path(format!("logs/127.0.0.1:{port}"))).unwrap();
+    }
+    write(&home, &failing, 20, BYTES);
+    write(&home, &well, 20, BYTES);
+    let server = home.start();
+    server.wait_settled(&well.name(), 20);
+    assert_has(&well, 20, BYTES);
+}
+
+#[test]
+fn the_longest_value_of_all_goes_within_the_least_memory() {
+    // What hustdb takes at most.
+    const BYTES: usize = 33_554_432;
+    let home = Home::new().with("sync.memory_budget", "48MiB");
+    let well = standin();
+    write(&home, &well, 2, BYTES);
+    let server = home.start();
+    server.wait_settled(&well.name(), 2);
+    assert_has(&well, 2, BYTES);
+}
+
+#[test]
+fn a_long_line_that_is_refused_is_set_aside_whole() {
+    const BYTES: usize = 3_000_000;
+    let (home, standin) = (Home::new(), standin());
+    for port in 1..=38 {
+        std::fs::create_dir(home.path(format!("logs/127.0.0.1:{port}"))).unwrap();
+    }
+    standin
+        .set_script(Script::default().rule(Rule::new(On::Mutations, Act::status(400))))
+        .unwrap();
+    write(&home, &standin, 1, BYTES);
+    let server = home.start();
+    server.wait_settled(&standin.name(), 1);
+    let rejected = home.rejected(&standin.name());
+    let raw = rejected[0]["raw"].as_str().unwrap();
+    let text = long_value(BYTES, 0);
+    let line = crate::log::line_of(&crate::log::put("k0", 1, &text));
+    assert_eq!(rejected[0]["reason"], "bad_request");
+    assert!(
+        raw.as_bytes() == line.trim_ascii_end(),
+        "it is another line"
+    );
+    server.stop();
+}

@@ -21,6 +21,7 @@
 //! [`Monitor::deadline`]. Each `Probe` is answered by exactly one of good, bad, refused or lost; each `Resolve` by one
 //! `handle_resolved`. `answers` is a count, of this backend, of answers that settled or rejected a record: it never falls.
 
+mod failing;
 mod operator;
 pub mod repeats;
 mod state;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::replay::messages::Epoch;
 
+use failing::Failing;
 use state::{BACK, Flush, NOT_LOOKED_UP, NOT_PROBED, Probing, Resolving, Sent, State, Up};
 use trouble::Troubles;
 
@@ -96,6 +98,8 @@ pub struct Monitor {
     pause: Duration,
     /// Not up before this.
     paused_until: Duration,
+    /// Records fail, and none has been answered since.
+    failing: Option<Failing>,
 }
 
 impl Monitor {
@@ -124,6 +128,7 @@ impl Monitor {
             password_doubted: false,
             pause: Duration::ZERO,
             paused_until: Duration::ZERO,
+            failing: None,
         }
     }
 
@@ -180,6 +185,7 @@ impl Monitor {
             return;
         };
         self.probing.good = true;
+        self.handle_answers(answers);
         match &mut self.state {
             State::Up(up) => {
                 up.handle_good(watched, answers, self.settings.ttl_hold, now);
@@ -278,6 +284,10 @@ impl Monitor {
 
     /// Whether there is anything to replay to it.
     pub fn handle_backlog(&mut self, backlog: bool, now: Now) {
+        if !backlog {
+            // What failed was set aside, or is gone: nothing does any more.
+            self.failing = None;
+        }
         if std::mem::replace(&mut self.backlog, backlog) != backlog {
             self.hasten(now);
         }
@@ -381,16 +391,19 @@ impl Monitor {
         self.epoch
     }
 
-    /// The state in one word, for numbers and tables.
+    /// The state in one word, for numbers and tables. One that is tried again after it has failed several times is down.
     #[must_use]
     pub fn state_word(&self) -> &'static str {
-        self.state.word()
+        match self.relapsed_since_unix() {
+            Some(_) => "down",
+            None => self.state.word(),
+        }
     }
 
-    /// Why it is not up; none where it is.
+    /// Why it is not up, or what fails while it is; none where it is up and well.
     #[must_use]
     pub fn why(&self) -> Option<&str> {
-        self.state.why()
+        self.state.why().or_else(|| self.failing_while_up())
     }
 
     /// Whether anything has been found out about it.
@@ -402,7 +415,8 @@ impl Monitor {
     /// Since when it has been so, Unix seconds.
     #[must_use]
     pub fn since_unix(&self) -> u64 {
-        self.state.since_unix()
+        self.relapsed_since_unix()
+            .unwrap_or_else(|| self.state.since_unix())
     }
 
     fn come_up(&mut self, watched: bool, answers: u64, now: Now) {

@@ -319,6 +319,8 @@ impl Backends {
             if let Some(result) = backend.probe.handle_deadline(hands.now) {
                 backend.handle_probe(result, hands.now);
             }
+            let answers = backend.info.counters.answers.load();
+            backend.monitor.handle_answers(answers);
             backend
                 .monitor
                 .handle_backlog(has_backlog(&backend.info), hands.now);

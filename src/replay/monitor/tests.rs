@@ -1,5 +1,7 @@
 //! Scripts in virtual time: what happens when, and which orders come when.
 
+mod failing;
+
 use proptest::prelude::*;
 
 use super::*;

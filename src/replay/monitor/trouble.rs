@@ -70,6 +70,9 @@ impl Monitor {
         } else {
             up.troubles.count(lane, trouble, answers)
         };
+        if failed > 0 && *trouble != Trouble::Refused {
+            self.note_failure(lane, trouble, answers, now);
+        }
         if *trouble == Trouble::Refused {
             self.password_doubted = true;
             self.pause_longer(now);
@@ -77,6 +80,7 @@ impl Monitor {
             self.schedule(now);
         } else if failed >= TROUBLES_TO_DOWN.min(self.settings.lanes.max(1)) as usize {
             self.pause_longer(now);
+            self.note_relapse();
             self.leave_up(State::Down {
                 since: now,
                 why: format!("{failed} lanes failed and none was answered, the last: {trouble}"),

@@ -201,6 +201,12 @@ impl Worker {
         self.slots[slot].lane.outgoing_body(&self.held)
     }
 
+    /// Whether all that is out on the slot's connection is sent, and an answer is to come.
+    #[must_use]
+    pub fn awaits_answer(&self, slot: usize) -> bool {
+        self.slots[slot].lane.awaits_answer()
+    }
+
     /// Takes a share of [`Worker::outgoing_body`] back.
     pub fn release(&self, share: Arc<Chunk>) {
         self.links.returns.release(share);

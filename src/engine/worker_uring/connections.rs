@@ -66,6 +66,7 @@ impl Connections {
         while let Some(done) = self.ring.poll_done_but_received() {
             self.handle(done, worker, now);
         }
+        self.give_back(worker);
         Ok(())
     }
 
@@ -111,19 +112,23 @@ impl Connections {
         while let Some(done) = self.ring.poll_done() {
             came += self.handle(done, worker, now);
         }
-        for share in self.ring.released() {
-            worker.release(share);
-        }
+        self.give_back(worker);
         came
     }
 
     /// Ends all connections. Gives how many operations would not end.
     pub(super) fn finish(mut self, worker: &Worker) -> usize {
         let left = self.ring.finish(RING_END);
+        self.give_back(worker);
+        left
+    }
+
+    /// Returns the shares that were sent. This comes before any wait: without them the reader may have
+    /// no room for the piece that is waited for.
+    fn give_back(&mut self, worker: &Worker) {
         for share in self.ring.released() {
             worker.release(share);
         }
-        left
     }
 
     fn connect(&mut self, slot: usize, address: SocketAddr, worker: &mut Worker, now: Now) {
@@ -151,7 +156,7 @@ impl Connections {
     }
 
     /// Sends what is outgoing, unless something is on its way: then the rest goes when that is done.
-    /// Where nothing is left to be sent, an answer is to come.
+    /// Where all is sent, an answer is to come; where a piece of a body is not here yet, none is.
     fn transmit(&mut self, slot: usize, patience: Patience, worker: &Worker) {
         let Some(connection) = &mut self.by_slot[slot] else {
             return;
@@ -161,7 +166,7 @@ impl Connections {
         }
         let [head, body] = worker.outgoing(slot);
         if head.is_empty() && body.is_empty() {
-            if !std::mem::replace(&mut connection.is_asked, true) {
+            if worker.awaits_answer(slot) && !std::mem::replace(&mut connection.is_asked, true) {
                 self.asked += 1;
             }
             return;

@@ -15,6 +15,12 @@ impl Lane {
         self.is_busy() && !self.exchange.is_starved()
     }
 
+    /// Whether a burst is out and sent to its end.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        self.is_busy() && self.exchange.is_sent()
+    }
+
     /// The driver has sent `bytes` of what is outgoing.
     pub fn handle_sent<S: Sink>(&mut self, bytes: usize, cx: &mut LaneContext<'_, S>) -> Step {
         self.exchange.handle_sent(bytes);

@@ -41,6 +41,15 @@ impl Totals {
         sum.is_some_and(|sum| sum <= self.settled)
     }
 
+    /// Of the settled: what the original had synced, which told no outcomes.
+    #[must_use]
+    pub fn taken_over(&self) -> u64 {
+        let parts = [self.applied, self.superseded, self.absent, self.rejected];
+        parts
+            .iter()
+            .fold(self.settled, |rest, part| rest.saturating_sub(*part))
+    }
+
     /// Counts a settled line.
     pub fn settle(&mut self, tally: Tally) {
         self.settled = self.settled.saturating_add(1);

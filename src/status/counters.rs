@@ -115,6 +115,16 @@ pub struct BackendCounters {
     pub durable_processed: Counter,
     /// The same of `settled`.
     pub durable_settled: Counter,
+    /// The same of `applied`.
+    pub durable_applied: Counter,
+    /// The same of `superseded`.
+    pub durable_superseded: Counter,
+    /// The same of `absent`.
+    pub durable_absent: Counter,
+    /// The same of `rejected`.
+    pub durable_rejected: Counter,
+    /// Of `durable_settled`: what the original's server had settled, which told no outcomes.
+    pub durable_taken_over: Counter,
     /// Finished logs that were deleted.
     pub logs_deleted: Counter,
     /// Lines set aside in this run, by reason.
@@ -237,6 +247,16 @@ pub struct Counts {
     pub durable_processed: u64,
     /// `settled` as the last durable checkpoint has it.
     pub durable_settled: u64,
+    /// `applied` as the last durable checkpoint has it.
+    pub durable_applied: u64,
+    /// `superseded` as the last durable checkpoint has it.
+    pub durable_superseded: u64,
+    /// `absent` as the last durable checkpoint has it.
+    pub durable_absent: u64,
+    /// `rejected` as the last durable checkpoint has it.
+    pub durable_rejected: u64,
+    /// Of `durable_settled`: what the original's server had settled.
+    pub durable_taken_over: u64,
     /// Finished logs that were deleted.
     pub logs_deleted: u64,
 }
@@ -247,6 +267,7 @@ impl BackendCounters {
     pub fn load(&self) -> Counts {
         // First, so that what was processed before it is settled is seen too.
         let settled = self.settled.load();
+        let durable_settled = self.durable_settled.load();
         Counts {
             processed: self.processed.load(),
             settled,
@@ -279,7 +300,12 @@ impl BackendCounters {
             state_read: self.state_read.load(),
             logs_faulty: self.logs_faulty.load(),
             durable_processed: self.durable_processed.load(),
-            durable_settled: self.durable_settled.load(),
+            durable_settled,
+            durable_applied: self.durable_applied.load(),
+            durable_superseded: self.durable_superseded.load(),
+            durable_absent: self.durable_absent.load(),
+            durable_rejected: self.durable_rejected.load(),
+            durable_taken_over: self.durable_taken_over.load(),
             logs_deleted: self.logs_deleted.load(),
         }
     }
@@ -373,6 +399,11 @@ mod tests {
             ("logs_faulty", &counters.logs_faulty),
             ("durable_processed", &counters.durable_processed),
             ("durable_settled", &counters.durable_settled),
+            ("durable_applied", &counters.durable_applied),
+            ("durable_superseded", &counters.durable_superseded),
+            ("durable_absent", &counters.durable_absent),
+            ("durable_rejected", &counters.durable_rejected),
+            ("durable_taken_over", &counters.durable_taken_over),
             ("logs_deleted", &counters.logs_deleted),
         ];
         for (number, (_, counter)) in all.iter().enumerate() {

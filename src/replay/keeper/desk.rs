@@ -52,6 +52,17 @@ pub(super) struct Tools<'a, D> {
     pub(super) now: Now,
 }
 
+/// What setting aside a piece of a deleted log changes in the totals: a line counts once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LateCounts {
+    /// A line that nobody has read: processed and settled.
+    Processed,
+    /// A line that was read and not settled.
+    Settled,
+    /// The rest of a line that counts already.
+    Nothing,
+}
+
 /// Something that has to wait until rejected lines before it are on disk.
 #[derive(Debug)]
 enum Held {
@@ -253,6 +264,11 @@ impl Desk {
         let durable = ledger.durable_totals();
         counters.durable_processed.set(durable.processed);
         counters.durable_settled.set(durable.settled);
+        counters.durable_applied.set(durable.applied);
+        counters.durable_superseded.set(durable.superseded);
+        counters.durable_absent.set(durable.absent);
+        counters.durable_rejected.set(durable.rejected);
+        counters.durable_taken_over.set(durable.taken_over());
         counters.in_flight_records.set(ledger.in_flight());
         counters.in_flight_bytes.set(ledger.in_flight_bytes());
         counters

@@ -26,7 +26,7 @@ use crate::limits::{
     REJECTED_WRITE_BYTES_MAX, WRITERS_LOOK_INTERVAL,
 };
 use crate::replay::disk::{Claim, Disk, LogMeta};
-use crate::replay::keeper::desk::{Desk, Tools};
+use crate::replay::keeper::desk::{Desk, LateCounts, Tools};
 use crate::replay::messages::{BackendId, FeederMail, FileId};
 
 /// The reason code of lines that came too late.
@@ -48,7 +48,7 @@ struct Watched<L> {
 #[derive(Debug)]
 struct Rest {
     closed: ClosedFile,
-    /// Where the next look begins.
+    /// Where the next look begins, and how many lines have begun before that. It may be within the last of them.
     next: Place,
 }
 
@@ -430,8 +430,10 @@ fn set_rest_aside<D: Disk>(
             return Ok(());
         }
         content.truncate(filled);
+        let mut is_within =
+            is_within_line(tools.disk, log, rest.next.byte).map_err(|why| why.to_string())?;
         let is_end = rest.next.byte + filled as u64 >= bytes;
-        // A line that is longer than a piece is set aside in pieces: nobody has ever seen one there.
+        // A line that is longer than a piece, or whose rest comes later, is set aside in pieces. It counts once.
         let whole = if is_end {
             filled
         } else {
@@ -440,14 +442,27 @@ fn set_rest_aside<D: Disk>(
         let mut next = rest.next;
         let mut lines = Vec::new();
         for raw in content[..whole].split_inclusive(|&byte| byte == b'\n') {
-            let was_counted = next.line < rest.closed.resume.lines_read;
-            if !rest.closed.resume.settled.contains(next.line) {
-                lines.push((late_line(desk, rest, next, raw, tools.now), was_counted));
+            let (line, counts) = if is_within {
+                (next.line.saturating_sub(1), LateCounts::Nothing)
+            } else if next.line < rest.closed.resume.lines_read {
+                (next.line, LateCounts::Settled)
+            } else {
+                (next.line, LateCounts::Processed)
+            };
+            let begun = Place {
+                line,
+                byte: next.byte,
+            };
+            // The mere end of a line holds nothing.
+            let is_mere_end = is_within && raw == b"\n";
+            if !is_mere_end && !rest.closed.resume.settled.contains(line) {
+                lines.push((late_line(desk, rest, begun, raw, tools.now), counts));
             }
             next = Place {
-                line: next.line + 1,
+                line: line + 1,
                 byte: next.byte + raw.len() as u64,
             };
+            is_within = !raw.ends_with(b"\n");
         }
         desk.set_aside(REASON, &lines, tools)
             .map_err(|why| why.to_string())?;
@@ -462,6 +477,16 @@ fn set_rest_aside<D: Disk>(
         rest.next = next;
     }
     Ok(())
+}
+
+/// Whether `byte` is not where a line begins.
+fn is_within_line<D: Disk>(disk: &mut D, log: &D::Log, byte: u64) -> io::Result<bool> {
+    let Some(before) = byte.checked_sub(1) else {
+        return Ok(false);
+    };
+    let mut last = [b'\n'];
+    read_full(disk, log, before, &mut last)?;
+    Ok(last != *b"\n")
 }
 
 fn late_line(desk: &Desk, rest: &Rest, place: Place, raw: &[u8], now: Now) -> RejectedLine {

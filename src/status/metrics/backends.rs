@@ -52,14 +52,15 @@ fn parts<'s, P: IntoIterator<Item = (&'s str, u64)>>(
 fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counter(
         "hustdbsync_records_read",
-        "Records read from logs. Goes on across restarts and counts each record once.",
-        counts(backends, |counts| counts.processed),
+        "Records read from logs. Goes on across restarts and counts each record once: as of the last durable \
+         checkpoint, so that a kill does not make it fall.",
+        counts(backends, |counts| counts.durable_processed),
     )?;
     sheet.counter(
         "hustdbsync_records_settled",
         "Records settled, by outcome: applied (the backend took it), superseded (it had a newer version), absent (a delete of what was not \
          there, or an expired member of a set that is not there), rejected (set aside in rejected.jsonl), taken_over (settled by the original sync server). Goes on across restarts and counts each \
-         record once.",
+         record once: as of the last durable checkpoint, so that a kill does not make it fall.",
         parts(backends, "outcome", |backend| outcomes(&backend.counts)),
     )?;
     sheet.counter(
@@ -99,19 +100,16 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )
 }
 
-/// The settled records by how they were settled. The original's server told no outcomes.
+/// The settled records by how they were settled, as far as that is durable: Prometheus takes a fall for
+/// a new beginning, and would count all of a lifetime once more.
 fn outcomes(counts: &Counts) -> [(&'static str, u64); 5] {
-    let known = [
-        ("applied", counts.applied),
-        ("superseded", counts.superseded),
-        ("absent", counts.absent),
-        ("rejected", counts.rejected),
-    ];
-    let rest = known.iter().fold(counts.settled, |rest, (_, count)| {
-        rest.saturating_sub(*count)
-    });
-    let [applied, superseded, absent, rejected] = known;
-    [applied, superseded, absent, rejected, ("taken_over", rest)]
+    [
+        ("applied", counts.durable_applied),
+        ("superseded", counts.durable_superseded),
+        ("absent", counts.durable_absent),
+        ("rejected", counts.durable_rejected),
+        ("taken_over", counts.durable_taken_over),
+    ]
 }
 
 fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {

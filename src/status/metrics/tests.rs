@@ -42,12 +42,16 @@ fn check(change: impl FnOnce(&mut Board, &BackendCounters), lines: &[&str]) {
 fn records_are_told_by_outcome_and_make_up_what_is_settled() {
     check(
         |_, counters| {
-            counters.processed.set(20);
-            counters.settled.set(15);
-            counters.applied.set(5);
-            counters.superseded.set(3);
-            counters.absent.set(2);
-            counters.rejected.set(1);
+            counters.durable_processed.set(20);
+            counters.durable_applied.set(5);
+            counters.durable_superseded.set(3);
+            counters.durable_absent.set(2);
+            counters.durable_rejected.set(1);
+            counters.durable_taken_over.set(4);
+            // A kill takes back what is not durable: it is not told.
+            counters.processed.set(21);
+            counters.settled.set(17);
+            counters.applied.set(7);
             counters.rejections.add("checksum", 1);
         },
         &[
@@ -168,7 +172,7 @@ fn the_process_is_told_when_the_system_tells_it() {
 #[test]
 fn the_older_form_has_the_same_samples() {
     let samples = |form| {
-        let text = text(form, |_, counters| counters.processed.set(3));
+        let text = text(form, |_, counters| counters.durable_processed.set(3));
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         samples.map(str::to_owned).collect::<Vec<_>>()
     };

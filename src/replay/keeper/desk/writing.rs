@@ -7,7 +7,7 @@ use crate::ledger::rejected::RejectedLine;
 use crate::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_HANGS, REJECTED_WRITE_BYTES_MAX};
 use crate::replay::chain::{Begun, Ended, Ticket};
 use crate::replay::disk::Disk;
-use crate::replay::keeper::desk::{Desk, Held, Tools};
+use crate::replay::keeper::desk::{Desk, Held, LateCounts, Tools};
 use crate::replay::keeper::open;
 use crate::replay::keeper::rejects::rejected_line;
 use crate::replay::keeper::store::{
@@ -83,25 +83,26 @@ impl Desk {
         }
     }
 
-    /// Sets lines aside that were never fed: what stands in a deleted file behind what was settled. With each line, whether it has been counted as
-    /// processed.
+    /// Sets lines aside that were never fed: what stands in a deleted file behind what was settled. With
+    /// each line or piece of one, what it counts as.
     pub(in crate::replay::keeper) fn set_aside<D: Disk>(
         &mut self,
         reason: &'static str,
-        lines: &[(RejectedLine, bool)],
+        lines: &[(RejectedLine, LateCounts)],
         tools: &mut Tools<'_, D>,
     ) -> Result<(), StoreError> {
         let written = lines.iter().map(|(line, _)| (line.clone(), None));
         self.rejected
             .write(tools.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
-        for (_, was_counted) in lines {
+        let counted = lines
+            .iter()
+            .filter(|(_, counts)| *counts != LateCounts::Nothing);
+        for (_, counts) in counted {
             self.set_aside += 1;
-            self.expect_ledger().count_set_aside(*was_counted);
+            let was_counted = *counts == LateCounts::Settled;
+            self.expect_ledger().count_set_aside(was_counted);
+            self.info.counters.rejections.add(reason, 1);
         }
-        self.info
-            .counters
-            .rejections
-            .add(reason, lines.len() as u64);
         self.untold = true;
         Ok(())
     }

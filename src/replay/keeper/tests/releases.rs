@@ -1,9 +1,11 @@
 //! Deleting finished logs (G10).
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use super::rig::{B, LOG, NAME, Rig};
 use crate::ledger::checkpoint::Checkpoint;
+use crate::limits::REJECTED_WRITE_BYTES_MAX;
 use crate::replay::messages::{FeederMail, FileId, FileStart, KeeperMail, ResumePlan};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -214,6 +216,94 @@ fn lines_written_to_a_deleted_log_are_set_aside() {
         ),
         (6, 6, 2)
     );
+}
+
+/// A log of four lines and a torn one, which is a line like any other once its log is closed.
+fn torn_rig() -> Rig {
+    let mut rig = rig(&[]);
+    rig.disk.append_log(NAME, LOG, b"torn here!");
+    rig.segment(1, 1, 4, 1, &[]);
+    rig.settle(1, &[0]);
+    rig.turn();
+    rig
+}
+
+#[test]
+fn the_rest_of_a_line_that_was_settled_torn_is_set_aside_and_is_no_other_line() {
+    let mut rig = torn_rig();
+    let meta = rig.disk.meta_of(NAME, LOG).unwrap();
+    rig.pass(90);
+    assert!(!is_there(&rig, LOG));
+    rig.disk.append_unlinked(&meta, b" rest\nlate line\n");
+    feeder_lets_go(&mut rig);
+    rig.pass(15);
+    let late: Vec<_> = rig
+        .rejected()
+        .into_iter()
+        .map(|line| (line.line, line.byte, line.raw))
+        .collect();
+    assert_eq!(
+        late,
+        [
+            (5, Some(50), b" rest".to_vec()),
+            (6, Some(56), b"late line".to_vec())
+        ]
+    );
+    let counts = rig.counts();
+    assert_eq!(
+        (counts.processed, counts.settled, counts.rejected),
+        (6, 6, 1)
+    );
+}
+
+/// What comes to a deleted log in any pieces, with lines longer than what is written at once, and with writes that
+/// fail in between, counts each line once and loses no byte.
+#[test]
+fn each_late_line_counts_once_however_long_and_torn() {
+    for seed in 0..16 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let is_torn = random.bool();
+        let mut rig = if is_torn { torn_rig() } else { rig(&[]) };
+        let meta = rig.disk.meta_of(NAME, LOG).unwrap();
+        rig.pass(90);
+        assert!(!is_there(&rig, LOG));
+        let mut late = Vec::new();
+        for _ in 0..random.usize(1..5) {
+            let bytes = match random.u8(..4) {
+                0 => REJECTED_WRITE_BYTES_MAX + random.usize(..3) - 1,
+                1 => 2 * REJECTED_WRITE_BYTES_MAX + random.usize(..100),
+                _ => random.usize(1..30),
+            };
+            late.resize(late.len() + bytes, b'a' + random.u8(..26));
+            late.push(b'\n');
+        }
+        if random.bool() {
+            late.pop();
+        }
+        rig.disk.append_unlinked(&meta, &late);
+        feeder_lets_go(&mut rig);
+        let spared = random.u32(..3);
+        rig.disk
+            .fail(Op::AppendState, ErrorKind::StorageFull, spared, 1);
+        rig.pass(30);
+        let lines = late.strip_suffix(b"\n").unwrap_or(&late);
+        let lines: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
+        let mut found: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for piece in rig.rejected() {
+            found.entry(piece.line).or_default().extend(piece.raw);
+        }
+        let expected: BTreeMap<u64, Vec<u8>> =
+            (5..).zip(lines.iter().map(|line| line.to_vec())).collect();
+        assert!(found == expected, "seed {seed}: {:?}", found.keys());
+        let before = if is_torn { 5 } else { 4 };
+        let new = lines.len() as u64 - u64::from(is_torn);
+        let counts = rig.counts();
+        assert_eq!(
+            (counts.processed, counts.settled, counts.rejected),
+            (before + new, before + new, new),
+            "seed {seed}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How long what a record writes has to live (spec/replay.md, "What a ttl does").
+//! How long what a record writes has to live (docs/hustdb.md, "Time to live").
 //!
 //! HA logs the second in which it writes the line plus the client's ttl, in 32 bits. So the ttl is
 //! the expiry minus the time in the line's prefix, in 32-bit arithmetic; -1 and 4294967295 are one.

@@ -1,4 +1,4 @@
-//! A record: the decoded payload of a line (spec/binlog.md). All integers are little-endian, nothing is padded.
+//! A record: the decoded payload of a line (docs/format.md). All integers are little-endian, nothing is padded.
 //!
 //! ```text
 //! head_len u32 │ method u8 │ ver u32 │ key_len u32 │ key … │ key_crc u32 │ ttl u32 │ tb_len u32 │ tb … │ tb_crc u32 │ score u64 │ opt i8 │ value …
@@ -270,7 +270,7 @@ struct Said {
     table_sum: u32,
 }
 
-/// The checksum of keys and tables (spec/binlog.md): rotate right by one, add the byte. Of no bytes: 0.
+/// The checksum of keys and tables (docs/format.md): rotate right by one, add the byte. Of no bytes: 0.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, step_checksum)

@@ -1,4 +1,4 @@
-//! From a record to the request that replays it (spec/replay.md, "Requests"), byte for byte.
+//! From a record to the request that replays it (docs/hustdb.md, "Requests"), byte for byte.
 //!
 //! The rule behind the forms is: do to this backend what HA did to the healthy one. The key and the table are query text
 //! already and go octet for octet; encoding them again would write another key.
@@ -211,7 +211,7 @@ impl Template {
 
     /// Appends the head of the request that looks a member up: is it there, and in which version? Of
     /// a zadd's record (`zscore`) or a sadd's (`sismember`). The body, where there is one, is the
-    /// record's value (spec/replay.md, "What a ttl does" and "Asking before adding again").
+    /// record's value (docs/hustdb.md, "Time to live" and "Requests").
     pub fn compose_lookup(&self, record: &Record<'_>, head: &mut Vec<u8>) -> Composed {
         self.compose_lookup_sized(record, record.value.len(), head)
     }

@@ -1,4 +1,4 @@
-//! What the original server left on disk, for an upgrade in place (spec/legacy.md).
+//! What the original server left on disk, for an upgrade in place (docs/format.md).
 //!
 //! A log in progress has a status file of exactly 10,000,000 bytes: bytes read, lines read and lines synced as three little-endian `u32`,
 //! then one ASCII digit a line, from the end of the file backwards. The original sent records in no order, so a `1` above the first gap proves nothing

@@ -10,7 +10,7 @@ use crate::ledger::runs::LineRuns;
 pub struct ResumePlan {
     /// One entry for each file of which the ledger knows something, in no order. Two can have the same name where a file was replaced.
     pub files: Vec<FileResume>,
-    /// Files that the original began (spec/legacy.md) and that have not been opened since.
+    /// Files that the original began (docs/format.md) and that have not been opened since.
     pub legacy: Vec<LegacyResume>,
 }
 

@@ -422,7 +422,7 @@ pub enum WorkerMail {
         /// Let what is in flight be answered first, until this monotonic instant.
         drain_until: Option<std::time::Duration>,
     },
-    /// From control: whether records with a ttl may go (replay.md: hustdb's clock after a start).
+    /// From control: whether records with a ttl may go (docs/hustdb.md, "Time to live": hustdb's clock after a start).
     Ttl {
         /// Whose.
         backend: BackendId,

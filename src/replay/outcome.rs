@@ -1,4 +1,4 @@
-//! What an answer means for a record: the table of spec/replay.md, "Answers", as data in one place.
+//! What an answer means for a record: the table of docs/hustdb.md, "Answers", as data in one place.
 //!
 //! Rules are tried from the top, the first that fits decides. Three are ahead of everything and cannot be overridden,
 //! since each is a matter of what hustdb *said*, not of policy; then come an operator's own (`sync.outcomes`), then the table.

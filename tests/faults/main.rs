@@ -9,6 +9,7 @@
 //! `FAULT_CASE=fsync` runs only the cases that have this in their name.
 
 mod full;
+mod names;
 #[path = "../real/mod.rs"]
 mod real;
 mod shim;

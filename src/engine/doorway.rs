@@ -70,13 +70,13 @@ mod tests {
     #[test]
     fn the_door_leaves_what_the_rest_needs() {
         let config = Config::parse("{}", Path::new("sync_server.json")).unwrap();
-        // 16 lanes and 8 more files for each of 32 backends, and our own.
-        assert_eq!(open_files_of(32, &config), 832);
+        // 16 lanes and 16 more files for each of 32 backends, and our own.
+        assert_eq!(open_files_of(32, &config), 1088);
         for (open_files, connections) in [
             (0, 1),
             (256, 32),
-            (1024, 192),
-            (4096, 3072),
+            (1024, 128),
+            (4096, 3008),
             (20_000, 15_000),
             (1 << 20, HTTP_CONNECTIONS_MAX),
             (u64::MAX, HTTP_CONNECTIONS_MAX),

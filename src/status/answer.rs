@@ -432,6 +432,7 @@ mod tests {
             let is_long = backends > 2;
             let first = bodies(&mut board, 1);
             counters.settled.add(1);
+            counters.durable_applied.add(1);
             let same_second = bodies(&mut board, 1);
             let next_second = bodies(&mut board, 2);
             for at in 0..2 {

@@ -23,14 +23,17 @@ pub(crate) fn scraped(accept: &str) -> String {
     server.wait_settled(&up.name(), 4);
     server.wait_for_state(&down.name(), "down");
     let addr = server.engine().local_addr();
-    let checkpointed = format!(
-        "hustdbsync_checkpoint_timestamp_seconds{{backend=\"{}\"}}",
-        up.name()
-    );
+    // What is settled is told when a checkpoint has it.
+    let outcomes = ["applied", "rejected"].map(|outcome| {
+        let backend = up.name();
+        format!("hustdbsync_records_settled_total{{backend=\"{backend}\",outcome=\"{outcome}\"}}")
+    });
     let mut text = String::new();
-    eventually("a checkpoint is told", || {
+    eventually("a checkpoint of all that is settled is told", || {
         text = scrape(addr, accept);
-        samples(&text).contains_key(&checkpointed)
+        let told = samples(&text);
+        let counts = outcomes.iter().filter_map(|series| told.get(series));
+        counts.sum::<f64>() >= 4.0
     });
     text.replace(&up.name(), "up:1")
         .replace(&down.name(), "down:1")

@@ -22,10 +22,11 @@ use std::time::{Duration, SystemTime};
 use hustdbsync::binlog::{Method, Record, line};
 use hustdbsync::standin::{Contents, Item, Space, Stored, Value};
 use hustdbsync::workload::{Generator, Workload};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::now_unix;
 
-const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
 const MARKER_ONE_IN: u64 = 40;
 const BAD_ONE_IN: u64 = 150;
 /// A thread goes on to a new minute at one of so many lines: until then it is late.
@@ -235,7 +236,7 @@ fn write(desk: &Desk, thread: u64, load: Load) -> Story {
         } else if let Some((mutation, version)) = generator.next() {
             let mut record = Vec::new();
             mutation.record(version).encode(&mut record);
-            line::encode(PREFIX, &record, &mut text);
+            line::encode(&prefix(mutation.unix), &record, &mut text);
             story.records += 1;
         } else {
             break;
@@ -283,7 +284,15 @@ pub(crate) fn put(key: &str, text: &mut Vec<u8>) {
     };
     let mut bytes = Vec::new();
     record.encode(&mut bytes);
-    line::encode(PREFIX, &bytes, text);
+    line::encode(&prefix(now_unix()), &bytes, text);
+}
+
+/// What zlog puts before a payload, in local time: a ttl is told by it.
+fn prefix(unix: u64) -> Vec<u8> {
+    let time = Timestamp::from_second(i64::try_from(unix).unwrap()).unwrap();
+    let local = time.to_zoned(TimeZone::system());
+    let text = local.strftime("[%Y-%m-%d %H:%M:%S] [DEBUG] | ");
+    text.to_string().into_bytes()
 }
 
 /// A line that no record can be read from, or whose request may not be sent; without its newline.

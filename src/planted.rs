@@ -94,6 +94,8 @@ mod switch {
         RemoveExpired,
         /// It is written without asking whether it is there.
         SkipLookup,
+        /// A score that has a time to live, which is over, is set for ever where the member is there.
+        KeepExpired,
         /// A ttl that hustdb takes for no limit counts as one.
         TrustLongTtl,
         /// What is known of a log that went away is forgotten at once.
@@ -108,7 +110,7 @@ mod switch {
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 35] = [
+        pub const ALL: [Self; 36] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -139,6 +141,7 @@ mod switch {
             Self::ForgetFailures,
             Self::RemoveExpired,
             Self::SkipLookup,
+            Self::KeepExpired,
             Self::TrustLongTtl,
             Self::ForgetAway,
             Self::TrustCopy,

@@ -140,7 +140,7 @@ impl Template {
     /// Appends the head of the request that replays `record`, which has `lifetime` left.
     ///
     /// An expired put or hset goes as the delete of that version (guarantees, G5). An expired sadd or
-    /// zadd goes as it is, without a ttl: it is for members that exist, which the caller has looked up.
+    /// zadd goes as it is, without a ttl: the caller has looked its member up, and says how it goes.
     pub fn compose(&self, record: &Record<'_>, lifetime: Lifetime, head: &mut Vec<u8>) -> Composed {
         self.compose_sized(record, record.value.len(), lifetime, head)
     }

@@ -482,6 +482,50 @@ fn what_has_expired_keeps_its_version_until_it_is_read_or_swept() {
     at(1020, "POST /hustdb/put?key=k&ver=1&is_dup=true", written(1));
 }
 
+/// What a live hustdb 1.9 answered, and read at the end; and what a twin had in the end to which the
+/// second write came later, once its time was over, with a ttl of a second.
+#[test]
+fn a_score_that_has_expired_keeps_its_value_for_the_next_one() {
+    for (second, last, read) in [
+        ("score=7&opt=0", None, (404, 2, None)),
+        ("score=3&opt=1", None, (404, 2, None)),
+        ("score=3&opt=-1", None, (404, 2, None)),
+        ("score=0&opt=1", None, (404, 2, None)),
+        ("score=7&opt=0", Some("score=3&opt=1"), (200, 3, Some(10))),
+        ("score=7&opt=0", Some("score=9&opt=0"), (200, 3, Some(9))),
+        ("score=7&opt=0", Some("score=7&opt=0"), (404, 2, None)),
+    ] {
+        for is_twin in [false, true] {
+            let mut store = Store::default();
+            let mut send = |unix, arguments: &str, version: u32, ttl: u32| {
+                let mut line = format!("GET /hustdb/zadd?tb=t&key=m&{arguments}");
+                if ttl > 0 {
+                    line.push_str(&format!("&ttl={ttl}"));
+                }
+                if is_twin {
+                    line.push_str(&format!("&ver={version}&is_dup=true"));
+                }
+                assert_eq!(send(&mut store, &line, "", unix).status, 200);
+            };
+            send(1_000, "score=5&opt=0", 1, 0);
+            send(1_001, second, 2, if is_twin { 1 } else { 3 });
+            if let Some(last) = last {
+                // A live zadd of the score that is there leaves the version, and so HA logs it.
+                let version = if last == second { 2 } else { 3 };
+                send(1_005, last, version, 0);
+            }
+            let (status, version, score) = read;
+            let body = score.map_or(Body::Empty, Body::Score);
+            let answer = store.apply(
+                &Request::new(Method::Get, b"/hustdb/zscore?tb=t&key=m", b""),
+                1_050,
+            );
+            let why = format!("{second}, {last:?}, twin: {is_twin}");
+            assert_eq!(answer, Answer::read(status, version, body), "{why}");
+        }
+    }
+}
+
 fn line_writes(line: &str) -> bool {
     line.starts_with("POST")
 }

@@ -267,8 +267,9 @@ impl Healthy {
         let method = MIX[random.usize(..MIX.len())];
         // What soon expires is another key each time, and no score is added to it: with what is on its way, nobody could tell to what.
         let mayfly = random.u64(..=plan.keys) == 0;
-        // A set's member heeds only the time to live that it was made with, so it is made with it.
-        if mayfly && matches!(method, Sadd | Zadd) {
+        // A set's member heeds only the time to live that it was made with, so it is made with it. So is
+        // each other score; the rest get it later.
+        if mayfly && (method == Sadd || (method == Zadd && self.mayflies.is_multiple_of(2))) {
             self.mayflies += 1;
         }
         let number = if mayfly {
@@ -310,10 +311,6 @@ impl Healthy {
         }
         if may_expire && mayfly && random.bool() {
             mutation.ttl = random.u32(1..=TTL_SHORT_MAX_S);
-            self.mayflies += 1;
-        } else if mayfly && method == Zadd {
-            // A score that gets a time to live later ends on the healthy master, and no replay can
-            // tell. A set's member heeds none: the next one may be this one.
             self.mayflies += 1;
         }
         mutation

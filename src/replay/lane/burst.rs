@@ -106,8 +106,15 @@ impl Lane {
                 continue;
             }
             let head = self.exchange.head();
+            let written_with = match due {
+                Due::Write(lifetime) => lifetime,
+                Due::Lookup | Due::Nothing(_) => lifetime,
+            };
             let template = &settings.template;
-            let composed = template.compose_sized(&record, value_bytes, lifetime, head);
+            let composed = Composed {
+                expired: lifetime == Lifetime::Expired,
+                ..template.compose_sized(&record, value_bytes, written_with, head)
+            };
             if composed.target_end() > settings.head_bytes_max {
                 self.exchange.truncate(start);
                 if !first {

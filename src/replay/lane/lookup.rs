@@ -3,17 +3,31 @@
 //! Two kinds of records are looked up (`zscore`, for a sadd `sismember`):
 //!
 //! - a zadd that adds and may be applied already: it must not count twice (guarantees, G4);
-//! - a sadd or zadd whose time is over: hustdb heeds a ttl only for a member that it creates, so one
-//!   that exists lives on the healthy master too, and must not be removed (G5).
+//! - a sadd or zadd whose time is over: what it did on the healthy master hangs on what was there (G5).
 //!
 //! ```text
 //!                    ┌─ member not there ─┬─ time is over ──────────────▶ completed, nothing is sent
 //!  waits ─▶ looked up┤                    └─ else ──────────────────────▶ written
-//!    ▲               ├─ older version ──────────────────────────────────▶ written
-//!    │               └─ record's version or newer ─┬─ may be applied ───▶ completed, nothing is sent
+//!    ▲               ├─ older version ──────────────────────────────────▶ written (as below)
+//!    │               └─ record's version or newer ─┬─ may be applied, or
+//!    │                                             │  a set whose time is over ▶ completed, nothing is sent
 //!    │                                             └─ else ─────────────▶ written
 //!    └── any other answer, or none: the connection is closed, the answers had on it are forgotten
 //! ```
+//!
+//! **What is written once the time is over** is what ends as on the healthy master (measured there
+//! and on a replayed twin, hustdb 1.9):
+//!
+//! - hustdb heeds a sadd's ttl only for a member that it creates. One that exists lives on: it is
+//!   written without a ttl.
+//! - A zadd that changes a member's score or version takes its ttl with it, and nobody can read the
+//!   member from then on, until another zadd. hustdb keeps it, with its version and its score, to
+//!   which the next zadd adds. So it is written with a ttl of a second, also onto a member whose
+//!   own time is over.
+//! - A zadd that sets the score that is there changes nothing: neither version nor ttl, and HA logs
+//!   the version that was there. So one that sets, and finds its own version, has nothing to do.
+//! - One that adds and was surely not applied, but finds its version, comes late: live increments
+//!   were counted past it. What they left can be read, so it is added without a ttl.
 //!
 //! What was found is kept, not what follows from it: a record's time may be over between the lookup
 //! and the write. The decision is made again when the record is to be written.
@@ -41,9 +55,11 @@ pub(super) enum Found {
     Missing,
     /// An older version than the record's.
     Older,
+    /// The same, of a member whose time is over: nobody can read it, but the next zadd adds to it.
+    LapsedOlder,
     /// The record's version, or a newer one.
     SameOrNewer,
-    /// The same, of a member whose time is over: nobody can read it any more.
+    /// The same, of a member whose time is over.
     Lapsed,
 }
 
@@ -61,8 +77,8 @@ pub(super) enum Lookup {
 /// What is to be done about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Write it.
-    Write,
+    /// Write it, as if it had so long to live.
+    Write(Lifetime),
     /// Look it up first.
     Lookup,
     /// Nothing: it is completed so.
@@ -83,10 +99,11 @@ impl Due {
         let has_expired = is_member && lifetime == Lifetime::Expired && !planted!(RemoveExpired);
         let may_add_twice = may_be_applied && record.adds() && !planted!(ResendZadd);
         if !(has_expired || may_add_twice) || !has_names(record, value_bytes) {
-            return Self::Write;
+            return Self::Write(lifetime);
         }
+        let is_score = record.method == Method::Zadd;
         match found {
-            None if has_expired && planted!(SkipLookup) => Self::Write,
+            None if has_expired && planted!(SkipLookup) => Self::Write(lifetime),
             None => Self::Lookup,
             Some(Found::SameOrNewer | Found::Lapsed) if may_add_twice => {
                 Self::Nothing(Settlement::AppliedBefore)
@@ -94,7 +111,15 @@ impl Due {
             Some(Found::Missing | Found::Lapsed) if has_expired => {
                 Self::Nothing(Settlement::Absent)
             }
-            Some(_) => Self::Write,
+            Some(Found::SameOrNewer) if has_expired && is_score && !record.adds() => {
+                Self::Nothing(Settlement::AppliedBefore)
+            }
+            Some(Found::Older | Found::LapsedOlder)
+                if has_expired && is_score && !planted!(KeepExpired) =>
+            {
+                Self::Write(Lifetime::Left(1))
+            }
+            Some(_) => Self::Write(lifetime),
         }
     }
 }
@@ -117,6 +142,7 @@ pub(super) fn judge_lookup(response: &Response, version: u32) -> Lookup {
         (200, Some(_)) => Lookup::Found(Found::Older),
         // hustdb keeps the version of what has expired, and adds to it. No member has version 0.
         (404, Some(stored)) if stored >= version.max(1) => Lookup::Found(Found::Lapsed),
+        (404, Some(1..)) => Lookup::Found(Found::LapsedOlder),
         // 412: no such table; 400: none can have this name. The write's answer will tell.
         (404 | 412 | 400, Some(_)) => Lookup::Found(Found::Missing),
         (401, None) if response.challenge => Lookup::Refused,
@@ -200,7 +226,7 @@ impl Lane {
                     front.found,
                 ) {
                     Due::Nothing(settlement) => Some(settlement),
-                    Due::Write | Due::Lookup => None,
+                    Due::Write(_) | Due::Lookup => None,
                 }
             });
             let Some(settlement) = done else {
@@ -230,10 +256,11 @@ mod tests {
         }
     }
 
-    const FOUND: [Option<Found>; 5] = [
+    const FOUND: [Option<Found>; 6] = [
         None,
         Some(Found::Missing),
         Some(Found::Older),
+        Some(Found::LapsedOlder),
         Some(Found::SameOrNewer),
         Some(Found::Lapsed),
     ];
@@ -248,7 +275,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(record: &Record<'_>, lifetime: Lifetime, may_be_applied: bool, expected: [Due; 5]) {
+    fn check(record: &Record<'_>, lifetime: Lifetime, may_be_applied: bool, expected: [Due; 6]) {
         let due = FOUND.map(|found| due(record, lifetime, may_be_applied, found));
         assert_eq!(due, expected);
     }
@@ -256,27 +283,31 @@ mod tests {
     #[test]
     fn each_answer_decides_for_each_kind_of_record() {
         use Due::{Lookup, Nothing, Write};
-        const WRITE: [Due; 5] = [Write; 5];
-        let (over, left) = (Lifetime::Expired, Lifetime::Left(1));
+        let (over, left) = (Lifetime::Expired, Lifetime::Left(9));
+        let (write, write_over) = (Write(left), Write(over));
+        let lapse = Write(Lifetime::Left(1));
         let gone = Nothing(Settlement::Absent);
         let before = Nothing(Settlement::AppliedBefore);
         for may in [false, true] {
             for method in Method::ALL {
-                check(&record(method, 0), left, may, WRITE);
+                check(&record(method, 0), left, may, [write; 6]);
             }
-            check(&record(Method::Put, 0), over, may, WRITE);
-            check(&record(Method::Hset, 0), over, may, WRITE);
-            for method in [Method::Sadd, Method::Zadd] {
-                let expected = [Lookup, gone, Write, Write, gone];
-                check(&record(method, 0), over, may, expected);
-            }
+            check(&record(Method::Put, 0), over, may, [write_over; 6]);
+            check(&record(Method::Hset, 0), over, may, [write_over; 6]);
+            let expected = [Lookup, gone, write_over, write_over, write_over, gone];
+            check(&record(Method::Sadd, 0), over, may, expected);
+            let expected = [Lookup, gone, lapse, lapse, before, gone];
+            check(&record(Method::Zadd, 0), over, may, expected);
         }
         for opt in [i8::MIN, -1, 1, 2, i8::MAX] {
             let zadd = record(Method::Zadd, opt);
-            check(&zadd, left, false, WRITE);
-            check(&zadd, left, true, [Lookup, Write, Write, before, before]);
-            check(&zadd, over, false, [Lookup, gone, Write, Write, gone]);
-            check(&zadd, over, true, [Lookup, gone, Write, before, before]);
+            check(&zadd, left, false, [write; 6]);
+            let expected = [Lookup, write, write, write, before, before];
+            check(&zadd, left, true, expected);
+            let expected = [Lookup, gone, lapse, lapse, write_over, gone];
+            check(&zadd, over, false, expected);
+            let expected = [Lookup, gone, lapse, lapse, before, before];
+            check(&zadd, over, true, expected);
         }
     }
 
@@ -286,10 +317,11 @@ mod tests {
         zadd.value = b"";
         assert_eq!(due(&zadd, Lifetime::Expired, true, None), Due::Lookup);
         zadd.key = b"";
-        assert_eq!(due(&zadd, Lifetime::Expired, true, None), Due::Write);
+        let write = Due::Write(Lifetime::Expired);
+        assert_eq!(due(&zadd, Lifetime::Expired, true, None), write);
         let mut sadd = record(Method::Sadd, 0);
         sadd.table = b"";
-        assert_eq!(due(&sadd, Lifetime::Expired, true, None), Due::Write);
+        assert_eq!(due(&sadd, Lifetime::Expired, true, None), write);
     }
 
     #[test]
@@ -310,6 +342,7 @@ mod tests {
                         (200, Some(5..)) => Lookup::Found(Found::SameOrNewer),
                         (200, Some(_)) => Lookup::Found(Found::Older),
                         (404, Some(5..)) => Lookup::Found(Found::Lapsed),
+                        (404, Some(1..)) => Lookup::Found(Found::LapsedOlder),
                         (404 | 412 | 400, Some(_)) => Lookup::Found(Found::Missing),
                         (401, None) if challenge => Lookup::Refused,
                         _ => Lookup::Trouble,
@@ -323,7 +356,7 @@ mod tests {
     proptest! {
         /// A time that ends between the lookup and the write needs no second lookup.
         #[test]
-        fn what_was_found_decides_whatever_time_has_passed(opt: i8, may: bool, at in 1..5_usize) {
+        fn what_was_found_decides_whatever_time_has_passed(opt: i8, may: bool, at in 1..6_usize) {
             for method in [Method::Sadd, Method::Zadd] {
                 for lifetime in [Lifetime::Unlimited, Lifetime::Left(1), Lifetime::Expired] {
                     let found = due(&record(method, opt), lifetime, may, FOUND[at]);

@@ -168,32 +168,58 @@ fn records_of_several_keys_are_looked_up_in_one_burst_past_others() {
 }
 
 #[test]
-fn a_member_whose_time_is_over_is_written_without_ttl_where_it_exists() {
-    for (method, lookup, write) in [
-        (
-            Method::Sadd,
-            "POST /hustdb/sismember?tb=t ",
-            "POST /hustdb/sadd?ver=5&tb=t&is_dup=true ",
-        ),
-        (
-            Method::Zadd,
-            "GET /hustdb/zscore?tb=t ",
-            "GET /hustdb/zadd?ver=5&tb=t&score=0&opt=0&is_dup=true ",
-        ),
+fn a_member_whose_time_is_over_is_written_where_it_exists_as_it_ended_on_the_healthy_master() {
+    const SADD: &str = "POST /hustdb/sadd?ver=5&tb=t&is_dup=true ";
+    const ZADD: &str = "GET /hustdb/zadd?ver=5&tb=t&score=0&opt=0&is_dup=true&ttl=1 ";
+    let lapsed = MISSING.replace("Version: 0", "Version: 4");
+    let (sismember, zscore) = ("POST /hustdb/sismember?tb=t ", "GET /hustdb/zscore?tb=t ");
+    for (method, lookup, found, write) in [
+        (Method::Sadd, sismember, &version(1), SADD),
+        (Method::Sadd, sismember, &version(9), SADD),
+        (Method::Zadd, zscore, &version(4), ZADD),
+        (Method::Zadd, zscore, &lapsed, ZADD),
     ] {
-        for found in [&*version(1), &*version(9)] {
-            let mut rig = Rig::new(settings());
-            rig.feed(&[expired(method, "m")]);
-            rig.connect();
-            assert!(rig.sent[0].1.starts_with(lookup), "{}", rig.sent[0].1);
-            assert!(rig.sent[0].1.ends_with("\r\n\r\nm"), "{}", rig.sent[0].1);
-            rig.answer(0, found);
-            assert!(rig.sent[1].1.starts_with(write), "{}", rig.sent[1].1);
-            rig.answer(0, APPLIED);
-            assert_eq!(rig.told(), ["1.0=Applied"]);
-            assert_eq!(rig.counters.expired.load(), 1);
-        }
+        let mut rig = Rig::new(settings());
+        rig.feed(&[expired(method, "m")]);
+        rig.connect();
+        assert!(rig.sent[0].1.starts_with(lookup), "{}", rig.sent[0].1);
+        assert!(rig.sent[0].1.ends_with("\r\n\r\nm"), "{}", rig.sent[0].1);
+        rig.answer(0, found);
+        assert!(rig.sent[1].1.starts_with(write), "{}", rig.sent[1].1);
+        rig.answer(0, APPLIED);
+        assert_eq!(rig.told(), ["1.0=Applied"]);
+        assert_eq!(rig.counters.expired.load(), 1);
     }
+}
+
+#[test]
+fn a_score_whose_time_is_over_is_not_set_again_where_its_version_is_there() {
+    for stored in [5, 9] {
+        let mut rig = Rig::new(settings());
+        rig.feed(&[expired(Method::Zadd, "m"), put("a")]);
+        rig.connect();
+        rig.answer(0, &version(stored));
+        rig.check_burst(&["put"]);
+        assert_eq!(rig.told(), ["1.0=AppliedBefore"]);
+    }
+}
+
+#[test]
+fn a_score_that_is_to_end_waits_for_the_backends_clock() {
+    let mut rig = Rig::new(settings());
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: false,
+    });
+    rig.feed(&[expired(Method::Zadd, "m")]);
+    rig.connect();
+    rig.answer(0, &version(4));
+    assert_eq!(rig.sent.len(), 1, "only the lookup");
+    rig.mail(WorkerMail::Ttl {
+        backend: BACKEND,
+        ready: true,
+    });
+    rig.check_burst(&["zadd"]);
 }
 
 #[test]
@@ -227,7 +253,7 @@ fn one_lookup_decides_for_an_increment_whose_time_is_over() {
         rig.connect();
         rig.answer(0, &found);
         if sends {
-            let write = "GET /hustdb/zadd?ver=5&tb=t&score=0&opt=-3&is_dup=true ";
+            let write = "GET /hustdb/zadd?ver=5&tb=t&score=0&opt=-3&is_dup=true&ttl=1 ";
             assert!(rig.sent[1].1.starts_with(write), "{}", rig.sent[1].1);
             rig.answer(0, APPLIED);
         }

@@ -64,6 +64,7 @@ impl Rig {
         let rules = FeederRules {
             is_backend: |_| Ok(()),
             written_unix: |_| None,
+            zone: String::new,
         };
         let mut disk = RealDisk::new(home.logs(), home.logs().with_file_name("status"));
         if let Some(read_ahead) = read_ahead {

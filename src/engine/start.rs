@@ -29,7 +29,7 @@ use crate::engine::shared::Shared;
 use crate::engine::threads::{
     Threads, pin_worker, prefer_control, run_feeder, run_keeper, run_whole,
 };
-use crate::engine::written::written_unix;
+use crate::engine::written::{written_unix, zone_of_lines};
 use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
 use crate::replay::chunk::Returns;
 use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
@@ -307,6 +307,7 @@ impl Engine {
         let rules = FeederRules {
             is_backend,
             written_unix,
+            zone: zone_of_lines,
         };
         let feeder = Feeder::new(feeder_disk, settings.feeder, rules, links.for_feeder());
         let (ended, ending) = sync_channel(1);

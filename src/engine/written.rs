@@ -15,6 +15,15 @@ pub fn written_unix(line: &[u8]) -> Option<u64> {
     written_in(line, TimeZone::system())
 }
 
+/// The time zone in which lines are read: its name, where it has one, and what it differs from UTC by now.
+#[must_use]
+pub fn zone_of_lines() -> String {
+    let now = jiff::Timestamp::now();
+    let zone = TimeZone::system();
+    let name = zone.iana_name().unwrap_or("without a name");
+    format!("{name}, UTC{}", zone.to_offset(now))
+}
+
 fn written_in(line: &[u8], zone: TimeZone) -> Option<u64> {
     let rest = line.strip_prefix(b"[")?;
     let (time, rest) = rest.split_at_checked(TIME_BYTES)?;

@@ -32,6 +32,7 @@ mod source;
 pub mod split;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -84,6 +85,8 @@ pub struct FeederRules {
     pub is_backend: fn(&str) -> Result<(), String>,
     /// When a line was written, Unix seconds, by its prefix; the line's payload is not to be looked at.
     pub written_unix: fn(&[u8]) -> Option<u64>,
+    /// The time zone in which lines are read, as a person would name it.
+    pub zone: fn() -> String,
 }
 
 /// What a turn has come to.

@@ -111,6 +111,10 @@ pub struct BackendCounters {
     pub state_read: Counter,
     /// 1 while its folder cannot be listed or one of its logs cannot be read, else 0. A gauge.
     pub logs_faulty: Counter,
+    /// By how many seconds the times in its lines are off, as another time zone's; 0 where they are of ours. A gauge.
+    pub zone_off_seconds: Counter,
+    /// Finished logs that stay: somebody has them open for writing, or they cannot be deleted. A gauge.
+    pub logs_kept: Counter,
     /// `processed` as the last durable checkpoint has it: no kill makes it less.
     pub durable_processed: Counter,
     /// The same of `settled`.
@@ -243,6 +247,10 @@ pub struct Counts {
     pub state_read: u64,
     /// 1 while its folder cannot be listed or one of its logs cannot be read.
     pub logs_faulty: u64,
+    /// By how many seconds the times in its lines are off, as another time zone's.
+    pub zone_off_seconds: u64,
+    /// Finished logs that stay: somebody has them open for writing, or they cannot be deleted.
+    pub logs_kept: u64,
     /// `processed` as the last durable checkpoint has it.
     pub durable_processed: u64,
     /// `settled` as the last durable checkpoint has it.
@@ -299,6 +307,8 @@ impl BackendCounters {
             state_faulty: self.state_faulty.load(),
             state_read: self.state_read.load(),
             logs_faulty: self.logs_faulty.load(),
+            zone_off_seconds: self.zone_off_seconds.load(),
+            logs_kept: self.logs_kept.load(),
             durable_processed: self.durable_processed.load(),
             durable_settled,
             durable_applied: self.durable_applied.load(),
@@ -397,6 +407,8 @@ mod tests {
             ("state_faulty", &counters.state_faulty),
             ("state_read", &counters.state_read),
             ("logs_faulty", &counters.logs_faulty),
+            ("zone_off_seconds", &counters.zone_off_seconds),
+            ("logs_kept", &counters.logs_kept),
             ("durable_processed", &counters.durable_processed),
             ("durable_settled", &counters.durable_settled),
             ("durable_applied", &counters.durable_applied),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use hustdbsync::binlog::line;
 use hustdbsync::standin::{Act, On, Rule, Script, Standin};
 use hustdbsync::workload::{Workload, Written};
 
@@ -287,4 +288,37 @@ fn the_standin_serves_until_it_is_told_to_end_and_says_what_it_counted() {
     let mut report = String::new();
     said.read_to_string(&mut report).unwrap();
     assert!(report.starts_with("1 requests (1 probes)"), "{report}");
+}
+
+#[test]
+fn lines_of_another_time_zone_are_noticed_said_and_shown() {
+    let (home, standin) = (Home::new().with_port(), standin());
+    // HA's clock is at UTC, the server's eight hours east of it.
+    let written = jiff::Timestamp::now().strftime("[%Y-%m-%d %H:%M:%S] [DEBUG] | ");
+    let (mut record, mut text) = (Vec::new(), Vec::new());
+    crate::log::put("k", 1, "v").encode(&mut record);
+    line::encode(written.to_string().as_bytes(), &record, &mut text);
+    home.log(&standin.name()).raw(text);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hustdbsync"));
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(home.write_config())
+        .env("TZ", "SGT-8")
+        .stderr(fs::File::create(home.path("stderr")).unwrap());
+    let mut process = Process::spawn(&mut command);
+    eventually("the record is there", || {
+        value(&standin, "k").as_deref() == Some("v")
+    });
+    let said = fs::read_to_string(home.path("stderr")).unwrap();
+    for word in ["another time zone", "UTC+08", "-08:00", &standin.name()] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    let (code, report, _) = home.command(&["status", "--json"]);
+    assert_eq!(code, 0);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["backends"][0]["zone_off_seconds"], 8 * 3600);
+    let (_, table, _) = home.command(&["status"]);
+    assert!(table.contains("08:00:00"), "{table}");
+    process.end();
 }

@@ -116,6 +116,7 @@ impl Server {
                     .map_err(|why| why.to_string())
             },
             written_unix: crate::writer::written_unix,
+            zone: || "the simulation's".to_owned(),
         };
         let keeper_links = KeeperLinks {
             mailbox: Arc::clone(&keeper),

@@ -41,7 +41,7 @@ pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
             drain(backend),
             HumanCount(backend.counts.settled).to_string(),
             HumanCount(backend.counts.rejected).to_string(),
-            plain(&backend.why),
+            plain(&why(backend)),
         ]);
     }
     for column in 2..8 {
@@ -61,6 +61,26 @@ pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
         true => format!("{totals}\n{NO_LOGS}\n"),
         false => format!("{table}\n{totals}\n"),
     }
+}
+
+/// Why it is in its state, and what else there is to say of its logs.
+fn why(backend: &BackendSnapshot) -> String {
+    let mut parts = vec![backend.why.clone()];
+    let counts = &backend.counts;
+    if counts.zone_off_seconds > 0 {
+        let off = seconds(counts.zone_off_seconds);
+        parts.push(format!(
+            "HA's lines are of another time zone, {off} from here"
+        ));
+    }
+    if counts.logs_kept > 0 {
+        let kept = HumanCount(counts.logs_kept);
+        parts.push(format!(
+            "finished logs that stay, open or undeletable: {kept}"
+        ));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
 }
 
 /// Records a second.
@@ -137,6 +157,8 @@ mod tests {
             counts: Counts {
                 settled: 10_000,
                 rejected: 1_234,
+                zone_off_seconds: 28_800,
+                logs_kept: 3,
                 ..Counts::default()
             },
             backlog_bytes: 3 << 20,
@@ -151,6 +173,8 @@ mod tests {
                 "h:1",
                 "down",
                 "no route",
+                "08:00:00",
+                "undeletable: 3",
                 "10,000",
                 "1,234",
                 "3.00 MiB",

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::ledger::identity::Identity;
-use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
-use crate::replay::disk::{Disk, read_fully};
+use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LINE_TIME_BYTES_MAX};
+use crate::replay::disk::{Disk, LogMeta, read_fully};
 use crate::replay::feeder::Feeder;
 use crate::replay::feeder::feed::Step;
 use crate::replay::feeder::log_file::{Begun, Observed};
+use crate::replay::feeder::zone::as_hours;
 use crate::replay::messages::{FileOpened, FileStart, KeeperMail};
 
 impl<D: Disk> Feeder<D> {
@@ -66,6 +67,7 @@ impl<D: Disk> Feeder<D> {
         source.catalog.close_others(index);
         let backend = source.info.id;
         self.tell_forgotten(at);
+        self.look_at_zone(at, &meta, prefix_bytes, &name);
         self.outbox.tell_keeper(KeeperMail::FileOpened(FileOpened {
             backend,
             file: number,
@@ -74,6 +76,32 @@ impl<D: Disk> Feeder<D> {
             start: start.entry,
         }));
         Ok(Step::Done)
+    }
+
+    /// Sees by a log's first line whether HA's times are of our zone, and says so where that is news.
+    fn look_at_zone(&mut self, at: usize, meta: &LogMeta, prefix_bytes: usize, name: &str) {
+        let line = &self.scratch[..prefix_bytes.min(LINE_TIME_BYTES_MAX)];
+        let source = &mut self.sources[at];
+        let before = source.zone.off_s();
+        if !source
+            .zone
+            .handle_first_line((self.rules.written_unix)(line), meta)
+        {
+            return;
+        }
+        let (off_s, backend) = (source.zone.off_s(), &source.info.name);
+        source
+            .info
+            .counters
+            .zone_off_seconds
+            .set(off_s.unsigned_abs());
+        let (ours, differ_by) = ((self.rules.zone)(), as_hours(off_s));
+        if off_s == 0 {
+            let differed_by = as_hours(before);
+            tracing::info!(%backend, file = name, %ours, %differed_by, "HA's lines are of this server's time zone again");
+        } else {
+            tracing::warn!(%backend, file = name, %ours, %differ_by, "HA's lines are of another time zone than this server's, by what the log's own times say: their times are not used, so the backend is asked before any increment, and a time to live ends when its expiry says; give both the same TZ (best: UTC), and restart");
+        }
     }
 
     /// Opens a file where it is not. False: the name belongs to another file now, the folder is to be listed first.

@@ -299,6 +299,7 @@ impl<D: Disk> Feeder<D> {
             sent_below: file.sent_below,
             old_below: file.old_below,
             outages: source.outages.clone(),
+            has_times: !source.zone.is_unclear(),
             now,
             tail_is_line,
             lines_max,
@@ -318,7 +319,11 @@ impl<D: Disk> Feeder<D> {
         let source = &mut self.sources[at];
         let file = source.catalog.file(index);
         let begun = file.begun.as_ref().expect("what is fed was begun");
-        let written = (self.rules.written_unix)(&bytes[..bytes.len().min(LINE_TIME_BYTES_MAX)]);
+        let prefix = &bytes[..bytes.len().min(LINE_TIME_BYTES_MAX)];
+        let written = match source.zone.is_unclear() {
+            true => None,
+            false => (self.rules.written_unix)(prefix),
+        };
         let first_byte = begun.cursor.byte();
         let origin = Origin {
             segment,

@@ -5,14 +5,18 @@ use std::io;
 use std::sync::Arc;
 
 use crate::clock::Now;
+use crate::ledger::rejected;
 use crate::limits::UNLINKED_FILES_MAX;
-use crate::replay::disk::{Disk, LogMeta};
+use crate::replay::disk::{Disk, LogEntry, LogMeta};
 use crate::replay::feeder::catalog::Moved;
 use crate::replay::feeder::log_file::{Loss, LossKind, Observed};
 use crate::replay::feeder::resume::{EntriesMoved, Resume};
 use crate::replay::feeder::source::Faults;
 use crate::replay::feeder::{Feeder, Wake};
 use crate::replay::messages::{ControlMail, FileId, KeeperMail};
+
+/// A log is newer than another where it is so by more than this: a worker of HA's can append to a minute's log shortly after the next one exists.
+const NAMES_SLACK_NANOS: u64 = 10_000_000_000;
 
 /// Folders that are listed in one turn: a folder can have thousands of files.
 const LISTINGS_PER_TURN: usize = 4;
@@ -115,6 +119,12 @@ impl<D: Disk> Feeder<D> {
         }
         source.listing.handle_listed(entries.len(), interval, now);
         let starting = std::mem::take(&mut source.starting);
+        if !source.said_names_go_back
+            && let Some((newer, older)) = names_go_back(&entries)
+        {
+            source.said_names_go_back = true;
+            tracing::warn!(backend = %name, file = newer, before = older, "a log is newer than one that its name puts behind it, as when clocks are set back in HA's time zone: logs are replayed in the order of their names, so what was written to one key in both may end with the earlier value; run HA in UTC (TZ=UTC)");
+        }
         let keys: HashSet<_> = entries.iter().map(|entry| entry.meta.key()).collect();
         let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
         let resume = source.resume.as_ref();
@@ -309,5 +319,63 @@ impl<D: Disk> Feeder<D> {
             source.count_file(index);
             self.tell_gone(at, begun.file);
         }
+    }
+}
+
+/// A log that was made and last written to after one whose name is behind its own, and that one: their names are not the order in which they were written.
+fn names_go_back(entries: &[LogEntry]) -> Option<(&str, &str)> {
+    let is_by_ha = |entry: &&LogEntry| !entry.is_hidden() && !rejected::is_returned(&entry.name);
+    let mut logs: Vec<&LogEntry> = entries.iter().filter(is_by_ha).collect();
+    logs.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let is_after = |one: u64, other: u64| one > other.saturating_add(NAMES_SLACK_NANOS);
+    let goes_back = |pair: &&[&LogEntry]| {
+        let (one, other) = (&pair[0].meta, &pair[1].meta);
+        is_after(one.modified_nanos, other.modified_nanos)
+            && (one.born_nanos == 0 || is_after(one.born_nanos, other.born_nanos))
+    };
+    let pair = logs.windows(2).find(goes_back)?;
+    Some((&pair[0].name, &pair[1].name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logs by their names, and when each was made and changed, in minutes.
+    #[track_caller]
+    fn check(logs: &[(&str, u64, u64)], expected: Option<(&str, &str)>) {
+        let minute = 60_000_000_000;
+        let entry = |&(name, born, modified): &(&str, u64, u64)| LogEntry {
+            name: name.to_owned(),
+            meta: LogMeta {
+                born_nanos: born * minute,
+                modified_nanos: modified * minute,
+                ..LogMeta::default()
+            },
+        };
+        let entries: Vec<_> = logs.iter().map(entry).collect();
+        assert_eq!(names_go_back(&entries), expected, "{logs:?}");
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_noticed() {
+        let first = ("2026-10-25-02-59.log", 59, 59);
+        let second = ("2026-10-25-02-00.log", 60, 61);
+        check(&[first, second], Some((second.0, first.0)));
+        check(&[("2026-10-25-02-00.log", 1, 1), first], None);
+        // Lines of both in one log: it is the last in time, and no name tells.
+        check(&[("2026-10-25-02-00.log", 1, 61), first], None);
+        check(
+            &[("02", 0, 61), ("01", 0, 60), ("03", 0, 59)],
+            Some(("02", "03")),
+        );
+    }
+
+    #[test]
+    fn what_ha_did_not_name_is_not_looked_at() {
+        let first = ("2026-10-25-02-59.log", 59, 59);
+        check(&[(".nfs0001", 90, 90), first], None);
+        check(&[], None);
+        check(&[first], None);
     }
 }

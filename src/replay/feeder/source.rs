@@ -16,6 +16,7 @@ use crate::replay::feeder::backoff::Backoff;
 use crate::replay::feeder::bodies::Bodies;
 use crate::replay::feeder::catalog::Catalog;
 use crate::replay::feeder::resume::Resume;
+use crate::replay::feeder::zone::Zone;
 use crate::replay::messages::{BackendInfo, Epoch, ResumePlan};
 use crate::replay::reachability::KnownOutages;
 
@@ -208,6 +209,10 @@ pub(super) struct Source<L> {
     pub(super) catalog: Catalog<L>,
     /// First lines that are known.
     pub(super) first_lines: FirstLines,
+    /// Whether HA's lines are of our time zone.
+    pub(super) zone: Zone,
+    /// That names are not the order in which logs were written has been said.
+    pub(super) said_names_go_back: bool,
     /// What it has out.
     pub(super) credit: Credit,
     /// Its lines that are too long to be held.
@@ -253,6 +258,8 @@ impl<L> Source<L> {
             outages: KnownOutages::default(),
             catalog: Catalog::default(),
             first_lines: FirstLines::default(),
+            zone: Zone::default(),
+            said_names_go_back: false,
             credit: Credit::default(),
             bodies: Bodies::default(),
             listing: Listing::default(),

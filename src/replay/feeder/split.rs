@@ -63,6 +63,8 @@ pub struct Piece {
     pub old_below: u64,
     /// When the backend was dead.
     pub outages: KnownOutages,
+    /// Whether what its lines say of when they were written is so; otherwise nobody knows when that was.
+    pub has_times: bool,
     /// The time.
     pub now: Now,
     /// Whether what stands behind its last newline is a line.
@@ -174,7 +176,7 @@ impl Splitter {
     /// Takes one line that is not held and has this prefix: the record's head begins at `at` in what the lane gets.
     pub fn take_long(&mut self, prefix: &[u8], record: &LongRecord, at: usize, piece: &Piece) {
         let head = Record::parse_checked(&record.head);
-        let written_unix = if head.needs_written_time() {
+        let written_unix = if piece.has_times && head.needs_written_time() {
             self.times.of(prefix)
         } else {
             0
@@ -212,7 +214,7 @@ impl Splitter {
         };
         let record = Record::parse_checked(&bytes[range.clone()]);
         let hash = order_hash(&record, &mut self.scratch);
-        let written_unix = if record.needs_written_time() {
+        let written_unix = if piece.has_times && record.needs_written_time() {
             self.times.of(&bytes[start..range.start])
         } else {
             0
@@ -325,6 +327,7 @@ mod tests {
             sent_below: 0,
             old_below: 0,
             outages: KnownOutages::default(),
+            has_times: true,
             now: Now {
                 monotonic: Duration::ZERO,
                 unix: 0,

@@ -66,8 +66,19 @@ enum Release {
     Deleted,
     /// It may still get lines: newer ones wait too, as what is deleted is the front of the log.
     NotYet,
-    /// It cannot be deleted, or is somewhere else: that is its own trouble, and the others go on.
+    /// It is somewhere else: the feeder will say so, and the others go on.
+    Elsewhere,
+    /// Somebody has it open for writing, or it cannot be deleted: that is its own trouble, and the others go on.
     Kept,
+}
+
+/// A finished log that could not be deleted.
+#[derive(Debug)]
+struct Kept {
+    /// When that is tried again, monotonic.
+    until: Duration,
+    /// It is there; otherwise it is somewhere else.
+    is_there: bool,
 }
 
 /// See the module.
@@ -75,8 +86,8 @@ enum Release {
 pub(super) struct Releaser<L> {
     watched: Vec<Watched<L>>,
     observed: BTreeMap<FileId, Observed>,
-    /// Logs that could not be deleted, and when that is tried again, monotonic.
-    kept: BTreeMap<FileId, Duration>,
+    /// Logs that could not be deleted.
+    kept: BTreeMap<FileId, Kept>,
     /// When it may be found out next who has a log open, monotonic.
     writers_looked_at: Duration,
     /// What has been said once a file, and is not said again.
@@ -154,7 +165,7 @@ impl<L> Releaser<L> {
         desks: &mut [Option<Desk>],
         tools: &mut Tools<'_, D>,
     ) -> bool {
-        let mut looked_at = BTreeSet::new();
+        let mut looked_at: BTreeSet<FileId> = BTreeSet::new();
         let mut has_more = false;
         let now = tools.now.monotonic;
         // Those that are kept are among the first.
@@ -163,29 +174,41 @@ impl<L> Releaser<L> {
             let files = desk
                 .ledger_in_good_order()
                 .map_or_else(Vec::new, |ledger| ledger.deletable_files(files_max));
-            looked_at.extend(files.iter().map(|(file, _)| *file));
+            let deletable: Vec<FileId> = files.iter().map(|(file, _)| *file).collect();
+            looked_at.extend(&deletable);
             for (file, name) in files {
                 if self.watched.len() >= DELETED_LOGS_WATCHED_MAX {
                     has_more = true;
                     break;
                 }
-                if self.kept.get(&file).is_some_and(|until| now < *until) {
+                if self.kept.get(&file).is_some_and(|kept| now < kept.until) {
                     continue;
                 }
-                match self.try_release(desk, file, &name, tools) {
-                    Release::Deleted => {}
+                self.kept.remove(&file);
+                let is_there = match self.try_release(desk, file, &name, tools) {
+                    Release::Deleted => continue,
                     Release::NotYet => break,
-                    Release::Kept => {
-                        let until = tools.now.after(tools.settings.release_interval);
-                        self.kept.insert(file, until);
-                    }
-                }
+                    Release::Elsewhere => false,
+                    Release::Kept => true,
+                };
+                let until = tools.now.after(tools.settings.release_interval);
+                self.kept.insert(file, Kept { until, is_there });
             }
+            desk.info()
+                .counters
+                .logs_kept
+                .set(self.logs_kept(&deletable));
         }
         self.kept.retain(|file, _| looked_at.contains(file));
         self.observed.retain(|file, _| looked_at.contains(file));
         self.said.retain(|(file, _)| looked_at.contains(file));
         has_more
+    }
+
+    /// How many of these logs stay.
+    fn logs_kept(&self, files: &[FileId]) -> u64 {
+        let kept = files.iter().filter_map(|file| self.kept.get(file));
+        kept.filter(|kept| kept.is_there).count() as u64
     }
 
     fn try_release<D: Disk<Log = L>>(
@@ -226,12 +249,12 @@ impl<L> Releaser<L> {
         let log = match tools.disk.open_log(&backend, name) {
             Ok(log) => log,
             // The feeder will notice, and say so.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Release::Kept),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Release::Elsewhere),
             Err(cause) => return Err(cause),
         };
         let meta = tools.disk.log_meta(&log)?;
         if !is_same(tools.disk, &log, &meta, &identity)? {
-            return Ok(Release::Kept);
+            return Ok(Release::Elsewhere);
         }
         let finished = meta.bytes == end.byte
             && self.has_been_quiet(file, &meta, tools.settings.closed_after, tools.now);

@@ -255,6 +255,16 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
         "1 while the backend's folder cannot be listed or one of its logs cannot be read, so that its backlog is not known and its records wait, else 0. /v1/status says why.",
         counts(backends, |counts| counts.logs_faulty),
     )?;
+    sheet.gauge(
+        "hustdbsync_log_zone_off_seconds",
+        "By how much the times in the backend's log lines are off, as those of another time zone than this server's; 0 where they are of the same.",
+        counts(backends, |counts| counts.zone_off_seconds),
+    )?;
+    sheet.gauge(
+        "hustdbsync_logs_kept",
+        "Finished logs that stay, since somebody has them open for writing or they cannot be deleted.",
+        counts(backends, |counts| counts.logs_kept),
+    )?;
     sheet.counter(
         "hustdbsync_logs_deleted",
         "Finished logs that were deleted.",

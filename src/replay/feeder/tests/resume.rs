@@ -150,6 +150,52 @@ fn an_increment_is_asked_for_unless_its_backend_was_surely_dead_when_its_line_wa
 }
 
 #[test]
+fn lines_of_another_time_zone_are_asked_for_and_their_lag_is_the_logs_own() {
+    const HOUR: u64 = 3600;
+    let mut rig = Rig::new();
+    rig.add("a:1");
+    // It was dead for a while, eight hours from now by our clock and now by HA's.
+    let from = rig.now.unix + 8 * HOUR - 100;
+    let outage = Outage {
+        from,
+        until: from + 200,
+    };
+    rig.up_with(A, KnownOutages::of(&[outage], &[], rig.now));
+    rig.plan(A, ResumePlan::default());
+    rig.run();
+    let line =
+        |rig: &Rig, key, off: u64| increment(key, u32::try_from(rig.now.unix + off).unwrap());
+    let told = |rig: &Rig| rig.infos[0].counters.zone_off_seconds.load();
+    rig.disk.set_unix(rig.now.unix);
+    let log = line(&rig, "theirs", 8 * HOUR);
+    rig.append(A, "01", &log);
+    rig.run_for(Duration::from_secs(2));
+    assert!(
+        rig.got[&A][0].maybe_sent,
+        "nobody knows when it was written"
+    );
+    assert_eq!(told(&rig), 8 * HOUR);
+    let written = rig.segments.values().next_back().unwrap().written_unix;
+    assert!(written <= rig.now.unix, "its lag is not hours off");
+    // They have been given the same TZ: the outage covers what its lines say.
+    let outage = Outage {
+        from: rig.now.unix - 100,
+        until: rig.now.unix + 100,
+    };
+    rig.down(A);
+    rig.up_with(A, KnownOutages::of(&[outage], &[], rig.now));
+    rig.plan(A, ResumePlan::default());
+    rig.disk.remove("a:1", "01");
+    rig.disk.set_unix(rig.now.unix);
+    let log = line(&rig, "ours", 0);
+    rig.append(A, "02", &log);
+    rig.run_for(Duration::from_secs(2));
+    let ours = rig.got[&A].last().unwrap();
+    assert_eq!((&*ours.key, ours.maybe_sent), ("ours", false));
+    assert_eq!(told(&rig), 0);
+}
+
+#[test]
 fn a_flush_drops_what_is_not_fed_and_the_next_plan_says_where_to_go_on() {
     let mut rig = Rig::fed(&["a:1"]);
     rig.run();

@@ -150,9 +150,10 @@ fn is_backend(name: &str) -> Result<(), String> {
         .ok_or_else(|| "no port".to_owned())
 }
 
-/// Any prefix with a bracket: the year.
+/// Any prefix with a bracket: what stands where HA writes the year.
 fn written_unix(prefix: &[u8]) -> Option<u64> {
-    let year = prefix.strip_prefix(b"[")?.get(..4)?;
+    let prefix = prefix.strip_prefix(b"[")?;
+    let year = prefix.split(|byte| *byte == b'-').next()?;
     std::str::from_utf8(year).ok()?.parse().ok()
 }
 
@@ -184,6 +185,7 @@ impl Rig {
         let rules = FeederRules {
             is_backend,
             written_unix,
+            zone: || "ours".to_owned(),
         };
         let now = Now {
             monotonic: Duration::from_secs(5),

@@ -88,15 +88,22 @@ fn a_log_that_has_more_than_was_read_stays() {
     assert!(is_there(&rig, LOG));
 }
 
+/// How many finished logs stay, as told.
+fn kept(rig: &Rig) -> u64 {
+    rig.counts().logs_kept
+}
+
 #[test]
 fn a_log_that_somebody_has_open_for_writing_stays_until_it_is_closed() {
     let mut rig = rig(&[]);
     rig.disk.set_writer(NAME, LOG, true);
     rig.pass(300);
     assert!(is_there(&rig, LOG));
+    assert_eq!(kept(&rig), 1, "it is told that it stays");
     rig.disk.set_writer(NAME, LOG, false);
     rig.pass(6);
     assert!(!is_there(&rig, LOG));
+    assert_eq!(kept(&rig), 0);
 }
 
 #[test]
@@ -407,13 +414,16 @@ fn a_log_that_cannot_go_keeps_no_other() {
         .fail(Op::DeleteLog, ErrorKind::PermissionDenied, 0, 1);
     rig.pass(81);
     assert!(is_there(&rig, LOG) && !is_there(&rig, NEXT));
+    assert_eq!(kept(&rig), 1);
     rig.pass(10);
     assert!(!is_there(&rig, LOG));
+    assert_eq!(kept(&rig), 0);
     // One that is not there at all.
     let mut rig = two_finished();
     rig.disk.remove_log(NAME, LOG);
     rig.pass(100);
     assert!(!is_there(&rig, NEXT));
+    assert_eq!(kept(&rig), 0, "what is not there does not stay");
 }
 
 #[test]

@@ -308,11 +308,14 @@ impl TestDisk {
         folder.is_durable = true;
     }
 
-    /// Somebody copies a log out of its folder as it is; gives a number by which the copy can be moved in.
-    pub fn copy_out(&self, backend: &str, name: &str) -> Option<u64> {
+    /// Somebody copies a log out of its folder, from its line `first_line` on; gives a number by which the copy can be moved in.
+    pub fn copy_out(&self, backend: &str, name: &str, first_line: usize) -> Option<u64> {
         let mut world = self.world();
         let from = world.log_inode(backend, name)?;
-        let bytes = world.inodes[from].seen.clone();
+        let lines = world.inodes[from]
+            .seen
+            .split_inclusive(|byte| *byte == b'\n');
+        let bytes = lines.skip(first_line).collect::<Vec<_>>().concat();
         let inode = world.new_inode();
         let now = world.now_nanos;
         world.inodes[inode].write(Write::At(0, bytes), now);

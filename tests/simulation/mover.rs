@@ -129,7 +129,7 @@ impl World {
         if is_taken || self.backends[place].oracle.next_line(&to) > 0 {
             return;
         }
-        if let Some(number) = self.disk.inner.copy_out(&backend, &file) {
+        if let Some(number) = self.disk.inner.copy_out(&backend, &file, 0) {
             self.backends[place].oracle.handle_copied(&file, &to);
             let note = format_args!("{place}: somebody copies {file}");
             self.trace.note(self.now, note);
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// `cp a b && mv b a`.
+    /// `cp a b && mv b a`, or `sed -i`, which leaves out the first lines: then nothing but the name tells whose place it took.
     fn replace_log(&mut self, place: usize) {
         let Some(file) = self.done_logs(place).pop() else {
             return;
@@ -147,10 +147,15 @@ impl World {
         if meta.is_none_or(|meta| meta.links != 1) {
             return;
         }
-        if let Some(number) = self.disk.inner.copy_out(&backend, &file) {
-            let lines = self.backends[place].oracle.next_line(&file);
-            self.backends[place].oracle.handle_taken(&file, lines);
-            let note = format_args!("{place}: somebody replaces {file} by a copy");
+        let lines = self.backends[place].oracle.next_line(&file);
+        let first = match self.moves.bool() {
+            true => 0,
+            false => self.moves.u64(..lines.clamp(1, 4)),
+        };
+        let first_line = usize::try_from(first).expect("it is one of a few");
+        if let Some(number) = self.disk.inner.copy_out(&backend, &file, first_line) {
+            self.backends[place].oracle.handle_replaced(&file, first);
+            let note = format_args!("{place}: somebody replaces {file} by its lines from {first}");
             self.trace.note(self.now, note);
             self.disk.inner.move_in(&backend, &file, number);
         }

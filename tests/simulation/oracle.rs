@@ -291,6 +291,22 @@ impl Oracle {
         }
     }
 
+    /// A log of which everything is delivered is replaced by its lines from `first` on.
+    pub(crate) fn handle_replaced(&mut self, file: &str, first: u64) {
+        let lines = self.next_line(file);
+        self.handle_taken(file, lines);
+        if first == 0 {
+            return;
+        }
+        let all: Vec<Line> = (0..lines)
+            .map(|line| self.lines.remove(&self.place(file, line)))
+            .map(|line| line.expect("it was expected"))
+            .collect();
+        for (number, line) in all.into_iter().skip(first as usize).enumerate() {
+            self.lines.insert(self.place(file, number as u64), line);
+        }
+    }
+
     /// Has a line to the file that was deleted an instant ago: its number there.
     pub(crate) fn expect_stray(&mut self, file: &str, line: Line) {
         let place = self.place(file, self.next_line(file));

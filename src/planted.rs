@@ -106,11 +106,16 @@ mod switch {
         TrustReplacement,
         /// One line that is too long to be held is in flight at a time, of whatever backend.
         OneLongLineForAll,
+        /// What was lost with a forgotten idle connection counts as never sent.
+        ForgetIdleLoss,
+        /// An entry of a plan is used after the keeper was told that it never will be. The feeder's
+        /// tests found its like, where the keeper forgot entries by itself.
+        UseForgotten,
     }
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 36] = [
+        pub const ALL: [Self; 38] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -147,6 +152,8 @@ mod switch {
             Self::TrustCopy,
             Self::TrustReplacement,
             Self::OneLongLineForAll,
+            Self::ForgetIdleLoss,
+            Self::UseForgotten,
         ];
 
         /// Whether this thread has it.

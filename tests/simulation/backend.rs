@@ -148,8 +148,10 @@ impl Service<'_> {
                 .handle_question(call.key, stored);
         }
         let is_lookup = matches!(verb, Verb::Sismember | Verb::Zscore);
-        if is_lookup && answer.status != 200 {
-            self.backend.oracle.handle_missing(&call, self.unix);
+        if is_lookup {
+            let is_missing = answer.status != 200;
+            let oracle = &mut self.backend.oracle;
+            oracle.handle_lookup(&call, is_missing, self.unix);
         }
         if let Some(talk) = &mut self.backend.talk {
             talk.push(format!(

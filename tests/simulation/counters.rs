@@ -277,7 +277,24 @@ impl World {
         let watched = self.server.iter().map(|_| (begin, None)).collect();
         let counters = &mut self.backends[place].oracle.counters;
         counters.outage = Some(Outage { refuses, watched });
-        Some(Duration::from_secs(self.counting.u64(0..30)))
+        if !self.plan.long_outages {
+            return Some(Duration::from_secs(self.counting.u64(0..30)));
+        }
+        let (before, behind) = (self.counting.u64(22..40), self.counting.u64(8..24));
+        self.at(self.now + Duration::from_secs(before), Event::EndMidway);
+        Some(Duration::from_secs(before + behind))
+    }
+
+    /// The server ends, and the next process finds what this one has kept of an outage.
+    pub(crate) fn end_midway(&mut self) {
+        if self.healed || self.server.is_none() {
+            return;
+        }
+        if self.counting.bool() {
+            self.die();
+        } else {
+            self.begin_stop();
+        }
     }
 
     /// A backend is back. HA may see that at once, or only later.
@@ -301,9 +318,16 @@ impl World {
             }
             None => counters.outage = None,
         }
+        if self.plan.long_outages && self.counting.bool() {
+            // What is kept of an outage must be gone before anything is sent.
+            let soon = Duration::from_millis(self.counting.u64(..2_000));
+            self.at(self.now + soon, Event::EndMidway);
+        }
         if self.counting.bool() && !self.healed {
             self.writers[place].holds_alive = true;
-            for _ in 0..self.counting.u32(..6) {
+            // More than were missed while that was not known yet.
+            let most = if self.plan.long_outages { 120 } else { 6 };
+            for _ in 0..self.counting.u32(..most) {
                 let mutation = self.draw_increment(place);
                 // It is another instant: the backend takes it when it is well.
                 self.apply_live(place, &mutation);

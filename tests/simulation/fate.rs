@@ -50,7 +50,10 @@ impl World {
     fn strike_backend(&mut self) {
         let place = self.random.usize(..self.backends.len());
         let (mut lasts, life, mood) = match self.random.u32(..10) {
-            0..=3 => (ms(300) + self.up_to(ms(5_000)), Life::Down, Mood::Well),
+            0..=3 => {
+                let shortest = ms(300) + self.plan.down_longer;
+                (shortest + self.up_to(ms(5_000)), Life::Down, Mood::Well)
+            }
             // As long as it takes to be seen, and to start a machine.
             4 => (ms(8_000) + self.up_to(ms(4_000)), Life::Gone, Mood::Well),
             _ => {
@@ -231,7 +234,7 @@ impl World {
         }
     }
 
-    fn begin_stop(&mut self) -> bool {
+    pub(crate) fn begin_stop(&mut self) -> bool {
         let now = self.clock();
         let Some(server) = &mut self.server else {
             return false;
@@ -247,9 +250,7 @@ impl World {
         self.disk.inner.fail(op, ErrorKind::StorageFull, 0, times);
         let blow = Blow::Disk;
         self.soon(ms(3_000), Event::Mend { blow });
-        for backend in &mut self.backends {
-            backend.oracle.handle_death();
-        }
+        self.ends_hard = true;
     }
 
     pub(crate) fn mend(&mut self, blow: Blow) {

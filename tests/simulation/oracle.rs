@@ -90,6 +90,8 @@ struct Operation {
     lost: bool,
     /// Its time was over, and a lookup found no member: it need not come.
     gone: bool,
+    /// Its member was looked up since it last arrived.
+    asked: bool,
 }
 
 impl Operation {
@@ -346,6 +348,7 @@ impl Oracle {
             arrived: false,
             lost: false,
             gone: false,
+            asked: false,
         });
         history.operations.len() - 1
     }
@@ -440,13 +443,20 @@ impl Oracle {
             );
         };
         history.has_gaps |= last > next;
-        history.operations[last].arrived = true;
+        let operation = &mut history.operations[last];
+        let is_again = operation.arrived && operation.adds_up();
+        assert!(
+            !is_again || operation.asked || operation.lost,
+            "G4: {call:?} is added again unasked: {operation:?}"
+        );
+        (operation.arrived, operation.asked) = (true, false);
         history.arrived = history.arrived.max(last + 1);
         history.at = at;
     }
 
-    /// A member was looked up, and is not there: G5.
-    pub(crate) fn handle_missing(&mut self, call: &Call<'_>, unix: u64) {
+    /// A member was looked up: what adds to it may come again (G4). Where it is not there, what has
+    /// expired need not come (G5).
+    pub(crate) fn handle_lookup(&mut self, call: &Call<'_>, is_missing: bool, unix: u64) {
         let item = Item {
             space: call.verb.space(),
             table: call.table.to_vec(),
@@ -455,6 +465,12 @@ impl Oracle {
         let Some(history) = self.histories.get_mut(&item) else {
             return;
         };
+        for operation in &mut history.operations {
+            operation.asked = true;
+        }
+        if !is_missing {
+            return;
+        }
         let due = match history.is_free {
             true => 0..history.operations.len(),
             false => history.next()..(history.reach() + 1).min(history.operations.len()),

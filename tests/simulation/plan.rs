@@ -111,10 +111,14 @@ pub(crate) struct Plan {
     /// How long a step of a checkpoint takes at most; none: nobody sees it take time.
     pub(crate) chain_step: Option<Duration>,
     pub(crate) poison: Option<Poison>,
+    /// A backend that refuses connections does so for longer by this.
+    pub(crate) down_longer: Duration,
     /// HA also writes counters, live where it can.
     pub(crate) counters: bool,
     /// The first backend fails all mutations until the others have everything (G6).
     pub(crate) is_first_ill: bool,
+    /// A backend is dead for minutes, and the server ends once in that time and at no other.
+    pub(crate) long_outages: bool,
     pub(crate) faults: Faults,
 }
 
@@ -122,8 +126,43 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// What the rest of a run is drawn from, where its plan was.
+pub(crate) struct Sources {
+    pub(crate) random: Rng,
+    /// For what only every third seed has.
+    pub(crate) whims: Rng,
+    /// For who moves logs.
+    pub(crate) moves: Rng,
+    /// For how long the steps of checkpoints take.
+    pub(crate) steps: Rng,
+}
+
 impl Plan {
-    pub(crate) fn draw(random: &mut Rng) -> Self {
+    /// What a seed stands for.
+    pub(crate) fn of(seed: u64) -> (Self, Sources) {
+        let mut random = Rng::with_seed(seed);
+        let mut plan = Self::draw(&mut random);
+        let mut whims = Rng::with_seed(seed ^ 0x7f4a_7c15);
+        plan.widen(seed, &mut whims);
+        plan.idle(seed, &mut Rng::with_seed(seed ^ 0x5851_f42d));
+        plan.add_counters(seed);
+        let mut moves = Rng::with_seed(seed ^ 0x9e37_79b9);
+        plan.widen_by_moves(seed, &mut moves);
+        let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
+        // Every second seed stays what it was.
+        if !seed.is_multiple_of(2) {
+            plan.chain_step = Some(ms([2, 30, 150][steps.usize(..3)]));
+        }
+        let sources = Sources {
+            random,
+            whims,
+            moves,
+            steps,
+        };
+        (plan, sources)
+    }
+
+    fn draw(random: &mut Rng) -> Self {
         let backends = random.usize(1..=4);
         let big = random.u32(..8) == 0;
         let line_bytes_max = if big { 48 * 1024 } else { 8 * 1024 };
@@ -205,14 +244,16 @@ impl Plan {
             leases: some(random, 80),
             chain_step: None,
             poison: None,
+            down_longer: Duration::ZERO,
             counters: false,
             is_first_ill: false,
+            long_outages: false,
             faults,
         }
     }
 
     /// Histories that only every third seed has, drawn apart so that the others stay what they were.
-    pub(crate) fn widen(&mut self, seed: u64, random: &mut Rng) {
+    fn widen(&mut self, seed: u64, random: &mut Rng) {
         self.is_first_ill = seed % 6 == 1 && self.backends > 1;
         if !seed.is_multiple_of(3) {
             return;
@@ -251,16 +292,29 @@ impl Plan {
     }
 
     /// What becomes of idle connections, which every second seed has, drawn apart too.
-    pub(crate) fn idle(&mut self, seed: u64, random: &mut Rng) {
+    fn idle(&mut self, seed: u64, random: &mut Rng) {
         if seed.is_multiple_of(2) {
             self.faults.forgets = Some(ms(random.u64(300..3_000)));
             self.lane.idle_timeout = ms([1_000, 2_000, 4_000, 60_000][random.usize(..4)]);
+        }
+        // Increments that surely were missed are not asked for, unless they are lost so. A record
+        // that waits for the backend's clock lets the other lanes' connections be idle meanwhile.
+        if seed % 12 == 5 {
+            self.down_longer = ms(8_000);
+            self.faults.backends = true;
+            self.faults.crashes = false;
+            self.faults.net = self.faults.net.min(5);
+            self.faults.forgets = Some(ms(random.u64(300..1_000)));
+            self.lane.idle_timeout = ms(60_000);
+            self.monitor.ttl_hold = ms(4_000);
+            self.feeder.in_flight_per_backend = 10;
+            self.set_lanes(random.u32(2..=5));
         }
     }
 
     /// Counters, in every fifth seed, in a world where only backends and servers die: then the oracle knows which increments
     /// the server must not ask for.
-    pub(crate) fn add_counters(&mut self, seed: u64) {
+    fn add_counters(&mut self, seed: u64) {
         if seed % 5 != 2 {
             return;
         }
@@ -281,10 +335,19 @@ impl Plan {
             forgets: None,
             ..self.faults.clone()
         };
+        // What one process knows of an outage is of use to the next only where it saw enough of it.
+        if seed % 20 == 7 {
+            self.long_outages = true;
+            self.backends = 1;
+            self.is_first_ill = false;
+            self.writing = ms(120_000);
+            self.strike_gap = ms(10_000);
+            (self.faults.crashes, self.faults.stops) = (false, false);
+        }
     }
 
     /// Histories that another third of the seeds has.
-    pub(crate) fn widen_by_moves(&mut self, seed: u64, random: &mut Rng) {
+    fn widen_by_moves(&mut self, seed: u64, random: &mut Rng) {
         self.faults.moves = seed % 3 == 1 && seed % 5 != 2 && random.bool();
         if self.faults.moves {
             // What is away cannot be sent again when everything is.

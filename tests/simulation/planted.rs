@@ -1,12 +1,43 @@
 //! That the simulation can fail: each planted fault is found. `SIM_FAULT=name` looks for one of them only.
 
+use std::time::Instant;
+
 use hustdbsync::planted::Planted;
 
+use crate::plan::Plan;
 use crate::{SEEDS, failure};
+
+/// Whether a seed's world has what a fault needs to show. What others do to it, luck decides.
+fn can_show(fault: Planted, seed: u64) -> bool {
+    use Planted::{
+        AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetIdleLoss, ForgetOutages,
+        IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll, OpenBeforeForgotten,
+        RejectTwice, TrustCopy, TrustFirstBytes, TrustReplacement, TrustSettledLines,
+        TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
+    };
+    let (plan, _) = Plan::of(seed);
+    let faults = &plan.faults;
+    match fault {
+        AskAlways | ForgetOutages | OpenBeforeForgotten => plan.long_outages,
+        IgnoreAmbiguity => plan.counters,
+        TrustFirstBytes | TrustSettledLines | TrustShrunkLog => faults.operator,
+        ForgetAway | TrustCopy | TrustReplacement | UseForgotten => faults.moves,
+        LookNoMore => faults.strays,
+        ForgetFailures => plan.poison.is_some(),
+        ForgetIdleLoss => faults.forgets.is_some() && !plan.down_longer.is_zero(),
+        RejectTwice => faults.crashes && faults.bad_lines > 0,
+        TrustTornCheckpoint => faults.crashes && faults.rot,
+        EndTwice => faults.hard_ends,
+        MissOverflow => faults.hints >= 500,
+        OneLongLineForAll => plan.is_first_ill,
+        _ => true,
+    }
+}
 
 /// The first seed that finds a fault, and nothing where there is none: a seed that always fails shows nothing.
 fn finder(fault: Planted) -> Option<(u64, String)> {
-    (0..SEEDS).find_map(|seed| {
+    let mut seeds = (0..SEEDS).filter(|seed| can_show(fault, *seed));
+    seeds.find_map(|seed| {
         Planted::plant(Some(fault));
         let found = failure(seed);
         Planted::plant(None);
@@ -23,11 +54,13 @@ fn planted_faults_are_all_found() {
     let wanted = std::env::var("SIM_FAULT").unwrap_or_default();
     let is_wanted = |fault: &Planted| format!("{fault:?}").contains(&wanted);
     for fault in Planted::ALL.into_iter().filter(is_wanted) {
+        let begin = Instant::now();
         match finder(fault) {
             Some((seed, why)) => {
                 let why = why.lines().next().unwrap_or_default();
                 let why: String = why.chars().take(160).collect();
-                found.push(format!("{fault:?}: seed {seed}: {why}"));
+                let took = begin.elapsed().as_secs_f64();
+                found.push(format!("{fault:?}: {took:.1} s, seed {seed}: {why}"));
             }
             None => missed.push(fault),
         }

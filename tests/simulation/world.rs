@@ -18,7 +18,7 @@ use crate::disk::{Deletion, SimDisk};
 use crate::fate::Blow;
 use crate::mutation::Mutation;
 use crate::net::{Arrival, Connection};
-use crate::plan::{BEGIN_UNIX, Plan};
+use crate::plan::{BEGIN_UNIX, Plan, Sources};
 use crate::server::{KEEPER, Server, WORKERS};
 use crate::trace::Trace;
 use crate::writer::Writer;
@@ -81,6 +81,8 @@ pub(crate) enum Event {
     Strike,
     /// The server is stopped after a while in which this failed.
     Stop { failing: Op },
+    /// The server is stopped or killed in the midst of an outage, or just behind it.
+    EndMidway,
     /// A blow is over.
     Mend { blow: Blow },
     /// The server is started.
@@ -119,6 +121,8 @@ pub(crate) struct World {
     pub(crate) starts: usize,
     /// All is to be well from now on.
     pub(crate) healed: bool,
+    /// The server is stopped, and what it sets aside at its end may not be written.
+    pub(crate) ends_hard: bool,
     /// Increments that HA has not logged yet.
     pub(crate) increments_to_log: usize,
     /// Turns of all threads since this was last set to 0.
@@ -127,19 +131,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, prints: bool, change: fn(&mut Plan)) -> Self {
-        let mut random = Rng::with_seed(seed);
-        let mut plan = Plan::draw(&mut random);
-        let mut whims = Rng::with_seed(seed ^ 0x7f4a_7c15);
-        plan.widen(seed, &mut whims);
-        plan.idle(seed, &mut Rng::with_seed(seed ^ 0x5851_f42d));
-        plan.add_counters(seed);
-        let mut moves = Rng::with_seed(seed ^ 0x9e37_79b9);
-        plan.widen_by_moves(seed, &mut moves);
-        let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
-        // Every second seed stays what it was.
-        if !seed.is_multiple_of(2) {
-            plan.chain_step = Some(Duration::from_millis([2, 30, 150][steps.usize(..3)]));
-        }
+        let (mut plan, sources) = Plan::of(seed);
+        let Sources {
+            mut random,
+            mut whims,
+            moves,
+            steps,
+        } = sources;
         change(&mut plan);
         let disk = SimDisk::new(random.u64(..), plan.faults.short_reads);
         disk.inner.set_leases(plan.leases);
@@ -174,6 +172,7 @@ impl World {
             life: 0,
             starts: 1,
             healed: false,
+            ends_hard: false,
             increments_to_log: 0,
             turns: 0,
             random,
@@ -339,6 +338,7 @@ impl World {
             }
             Event::Strike => self.strike(),
             Event::Stop { failing } => self.stop_hard(failing),
+            Event::EndMidway => self.end_midway(),
             Event::Mend { blow } => self.mend(blow),
             Event::Start => self.start(),
         }
@@ -379,6 +379,11 @@ impl World {
     /// The server is gone. Its connections end.
     pub(crate) fn end_life(&mut self) {
         self.server = None;
+        if std::mem::take(&mut self.ends_hard) {
+            for backend in &mut self.backends {
+                backend.oracle.handle_death();
+            }
+        }
         self.note_server_end();
         self.life += 1;
         self.disk.inner.drop_chains();

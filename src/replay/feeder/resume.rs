@@ -222,7 +222,8 @@ impl Resume {
     fn find(&self, meta: &LogMeta, prefix: &[u8]) -> Option<usize> {
         self.entries_within(meta).find(|&index| {
             let identity = &self.plan.files[index].identity;
-            !self.used[index] && identity.is_of(meta.inode, meta.born_nanos, prefix)
+            let is_open = !self.used[index] || planted!(UseForgotten);
+            is_open && identity.is_of(meta.inode, meta.born_nanos, prefix)
         })
     }
 

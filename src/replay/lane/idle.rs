@@ -32,6 +32,10 @@ impl Lane {
 
     /// Makes another connection at once, and starts at the front again. What was sent may have been applied, as after any other loss.
     pub(super) fn connect_again(&mut self) -> Step {
+        if planted!(ForgetIdleLoss) {
+            let out = self.pending.iter_mut().take(self.exchange.unanswered());
+            out.for_each(|lost| lost.maybe_sent = false);
+        }
         self.pending[0].lost_idle = true;
         self.disconnect(State::Idle);
         Step::Close

@@ -342,12 +342,13 @@ fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let ended = run(&["ctl", "drain"]);
-    assert!(fs::read_to_string(again).unwrap().contains("begun anew"));
+    let again = fs::read_to_string(again).unwrap();
+    assert!(again.contains("begun anew"), "{again}");
     assert_eq!(told, (Some(0), "the log file is begun anew\n".to_owned()));
     assert_eq!(ended.0, Some(0), "{}", ended.1);
     let said = fs::read_to_string(log().unwrap()).unwrap();
     assert!(said.contains("begun anew, as asked"), "{said}");
-    let all = fs::read_to_string(&moved).unwrap() + &said;
+    let all = fs::read_to_string(&moved).unwrap() + &again + &said;
     assert!(
         all.contains("starts") && all.contains("SIGUSR2 means nothing here"),
         "{all}"

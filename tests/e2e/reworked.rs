@@ -95,9 +95,14 @@ fn lines_are_replayed_to_a_backend_that_comes_back_later() {
     server.stop();
     let server = home.start();
     standin.restart().unwrap();
-    eventually("it is applied", || value(&standin, "bad1").is_some());
-    assert!(value(&standin, "bad2").is_none());
+    // Which of the two was rejected first, and so is listed first, their lanes decide.
+    let applied = || {
+        let keys = ["bad1", "bad2"].into_iter();
+        keys.filter(|key| value(&standin, key).is_some()).count()
+    };
+    eventually("it is applied", || applied() > 0);
     server.wait_settled(&name, 3);
+    assert_eq!(applied(), 1, "the other one was not asked for");
     server.stop();
 }
 

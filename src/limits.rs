@@ -392,6 +392,19 @@ pub const INOTIFY_READS_PER_TURN: u32 = 16;
 /// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes' connections.
 pub const BACKENDS_MAX: usize = 1024;
 
+/// A backend's folder has been gone for so many times `rescan_interval` before the backend is forgotten: a file system that is
+/// mounted anew takes a moment.
+pub const FORGET_AFTER_RESCANS: u32 = 2;
+
+/// How long a backend whose folder is gone, and of which something is left, is left alone before that is looked at again.
+pub const FORGET_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long the keeper waits before it tries again to forget a backend whose state it could not remove.
+pub const FORGET_RETRY: Duration = Duration::from_secs(5);
+
+/// Bytes of the file with the totals of forgotten backends that are read: it names each whose state is being removed.
+pub const FORGOTTEN_BYTES_MAX: usize = 1024 * 1024;
+
 /// Open files of the process itself: standard streams, a poll and a bell for each thread, inotify, signals, the lock, a state file.
 pub const OWN_OPEN_FILES: u64 = 64;
 

@@ -93,6 +93,11 @@ fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
             &["ctl", "rate", "127.0.0.1:9998", "fast"],
             "records a second",
         ),
+        (&["ctl", "forget"], "<BACKEND>"),
+        (
+            &["ctl", "forget", "nobody", "--yes"],
+            "invalid value 'nobody'",
+        ),
         (&["ctl", "stop"], "unrecognized subcommand 'stop'"),
         (&["status", "--wait=soon"], "a time is a number"),
         (&["status", "--backend", "127.0.0.1:9998"], "--wait"),

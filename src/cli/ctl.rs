@@ -54,6 +54,18 @@ pub(super) enum Verb {
         #[arg(value_parser = backend_name)]
         backend: String,
     },
+    /// Forget a backend whose folder of logs is gone: its numbers, its place among the backends, its state
+    ///
+    /// One of which nothing is left is forgotten by itself, a while after its folder. Where something is left (lines that were set aside, how far logs
+    /// were delivered that may come back), this says what, and throws it away with --yes only. HA's totals keep what it had come to.
+    Forget {
+        /// Whom, host:port
+        #[arg(value_parser = backend_name)]
+        backend: String,
+        /// Throw away what is left of it
+        #[arg(long)]
+        yes: bool,
+    },
     /// Begin the server's own log file anew, after logrotate or somebody else has moved it
     ///
     /// Of a daemon, which writes logs/YYYY-MM-DD.log beside its configuration; a server in the foreground has no such file, and says so.
@@ -77,6 +89,10 @@ impl Verb {
             Self::Resume { backend } => of("resume", backend),
             Self::Rate { backend, rate } => format!("{}&rate={rate}", of("rate", backend)),
             Self::Probe { backend } => of("probe", backend),
+            Self::Forget { backend, yes } => {
+                let yes = if *yes { "&yes=true" } else { "" };
+                format!("{}{yes}", of("forget", backend))
+            }
             Self::Rotate => "/v1/control/rotate".to_owned(),
             Self::Drain => "/v1/control/drain".to_owned(),
         }
@@ -175,6 +191,20 @@ mod tests {
                     backend: backend.clone(),
                 },
                 "/v1/control/pause?backend=%5B::1%5D:8085",
+            ),
+            (
+                Verb::Forget {
+                    backend: backend.clone(),
+                    yes: false,
+                },
+                "/v1/control/forget?backend=%5B::1%5D:8085",
+            ),
+            (
+                Verb::Forget {
+                    backend: backend.clone(),
+                    yes: true,
+                },
+                "/v1/control/forget?backend=%5B::1%5D:8085&yes=true",
             ),
             (
                 Verb::Rate {

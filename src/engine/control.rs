@@ -258,7 +258,7 @@ impl Control {
         let (backends, mut hands) = self.hands(now);
         backends.turn(&mut hands);
         if std::mem::take(&mut self.door.states_changed) {
-            self.links.shared.publish(self.backends.states());
+            self.links.shared.publish(self.backends.told());
         }
         self.door
             .handle_turn(door_counts(&self.listener), !self.phase.is_running(), now);
@@ -290,6 +290,29 @@ impl Control {
                     let (backends, mut hands) = self.hands(now);
                     backends.handle_found(folder, &mut hands);
                 }
+            }
+            ControlMail::FolderGone(folder) => {
+                let (backends, mut hands) = self.hands(now);
+                backends.handle_folder_gone(&folder, &mut hands);
+            }
+            ControlMail::StateLeft { backend, left } => {
+                let is_running = self.phase.is_running();
+                let (backends, mut hands) = self.hands(now);
+                if is_running
+                    && let Some(answer) = backends.handle_state_left(backend, left, &mut hands)
+                {
+                    self.answer_leaving(answer, now);
+                }
+            }
+            ControlMail::Forgotten { backend, totals } => {
+                let (backends, mut hands) = self.hands(now);
+                if let Some(answer) = backends.handle_forgotten(backend, totals, &mut hands) {
+                    self.answer_leaving(answer, now);
+                }
+            }
+            ControlMail::ForgottenBefore(totals) => {
+                let (backends, mut hands) = self.hands(now);
+                backends.set_forgotten(totals, &mut hands);
             }
             ControlMail::FolderStrange { name, why } => self.backends.handle_strange(&name, &why),
             ControlMail::Trouble {
@@ -427,8 +450,16 @@ impl Control {
         } = self;
         let more = watch.take(|seen| match seen {
             Seen::Folders => links.hints.hint_root(),
-            Seen::Grew(backend) => links.hints.hint_grew(backends.hints(backend)),
-            Seen::Listing(backend) => links.hints.hint_listing(backends.hints(backend)),
+            Seen::Grew(backend) => {
+                if let Some(hints) = backends.hints(backend) {
+                    links.hints.hint_grew(hints);
+                }
+            }
+            Seen::Listing(backend) => {
+                if let Some(hints) = backends.hints(backend) {
+                    links.hints.hint_listing(hints);
+                }
+            }
             Seen::Lost => links.hints.hint_overflow(),
         });
         self.hints_left = more;

@@ -337,6 +337,21 @@ impl Disk for RealDisk {
             .map_err(at(&path))
     }
 
+    fn remove_state_folder(&mut self, backend: &str) -> io::Result<()> {
+        let folder = self.paths.state_folder(backend)?;
+        match fs::remove_dir(&folder) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Ok(())
+            }
+            outcome => outcome.map_err(at(&folder)),
+        }
+    }
+
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
         sync_folder(&self.paths.state_folder(backend)?)?;
         sync_folder(&self.paths.state)

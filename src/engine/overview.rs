@@ -1,10 +1,11 @@
 //! The snapshot for whoever is not on control's thread: from what control published, and the counters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::engine::shared::Published;
+use crate::status::counters::BackendCounters;
 use crate::status::snapshot::{Board, Snapshot};
 
 /// A board that follows what is published.
@@ -12,8 +13,8 @@ pub(super) struct Overview {
     board: Board,
     /// What was taken over last.
     taken: Published,
-    /// State and reason of each backend that the board has.
-    told: HashMap<Arc<str>, (&'static str, String)>,
+    /// State, reason and numbers of each backend that the board has.
+    told: HashMap<Arc<str>, (&'static str, String, Arc<BackendCounters>)>,
 }
 
 impl Overview {
@@ -27,18 +28,32 @@ impl Overview {
 
     pub(super) fn snapshot(&mut self, published: &Published, now: Now) -> Snapshot {
         if !Arc::ptr_eq(&self.taken, published) {
-            for (backend, counters) in published.iter() {
-                let told = self
-                    .told
-                    .entry(Arc::clone(&backend.name))
-                    .or_insert_with(|| {
-                        self.board.add(&backend.name, Arc::clone(counters), now);
-                        ("", String::new())
-                    });
-                if (told.0, &told.1) != (backend.state, &backend.why) {
-                    self.board
-                        .set_state(&backend.name, backend.state, &backend.why, now);
-                    *told = (backend.state, backend.why.clone());
+            let (processed, settled) = published.forgotten;
+            self.board.set_forgotten(processed, settled);
+            let names: HashSet<&str> = published
+                .backends
+                .iter()
+                .map(|(backend, _)| &*backend.name)
+                .collect();
+            self.told.retain(|name, _| {
+                let is_known = names.contains(&**name);
+                if !is_known {
+                    self.board.remove(name);
+                }
+                is_known
+            });
+            for (backend, counters) in &published.backends {
+                // One that was forgotten and has come back has other numbers.
+                let known = self.told.get(&backend.name);
+                let known = known.filter(|(_, _, known)| Arc::ptr_eq(known, counters));
+                if known.is_none() {
+                    self.board.add(&backend.name, Arc::clone(counters), now);
+                }
+                if known.is_none_or(|known| (known.0, &known.1) != (backend.state, &backend.why)) {
+                    let (state, why) = (backend.state, &backend.why);
+                    self.board.set_state(&backend.name, state, why, now);
+                    let told = (state, why.clone(), Arc::clone(counters));
+                    self.told.insert(Arc::clone(&backend.name), told);
                 }
             }
             self.taken = Arc::clone(published);
@@ -52,6 +67,7 @@ impl Overview {
 mod tests {
     use super::*;
     use crate::engine::control::BackendState;
+    use crate::engine::shared::Told;
 
     #[test]
     fn it_follows_what_is_published() {
@@ -63,7 +79,10 @@ mod tests {
                 state: "down",
                 why: why.to_owned(),
             };
-            Arc::new(vec![(state, Arc::default())])
+            Arc::new(Told {
+                backends: vec![(state, Arc::default())],
+                forgotten: (7, 5),
+            })
         };
         assert!(
             overview
@@ -79,5 +98,9 @@ mod tests {
                 ("a:1", "down", why)
             );
         }
+        let counted = overview.snapshot(&published("refused"), now);
+        assert_eq!(counted.totals(), (7, 5));
+        let forgotten = overview.snapshot(&Arc::default(), now);
+        assert!(forgotten.backends().is_empty(), "{forgotten:?}");
     }
 }

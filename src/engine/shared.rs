@@ -10,7 +10,15 @@ use crate::replay::messages::ControlMail;
 use crate::status::counters::BackendCounters;
 
 /// Backends with their states and numbers.
-pub(crate) type Published = Arc<Vec<(BackendState, Arc<BackendCounters>)>>;
+pub(crate) type Published = Arc<Told>;
+
+/// See [`Published`].
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) backends: Vec<(BackendState, Arc<BackendCounters>)>,
+    /// Records processed and settled of backends that are forgotten.
+    pub(crate) forgotten: (u64, u64),
+}
 
 /// See the module.
 pub struct Shared {
@@ -97,11 +105,11 @@ impl Shared {
             .clone()
     }
 
-    pub(crate) fn publish(&self, states: Vec<(BackendState, Arc<BackendCounters>)>) {
+    pub(crate) fn publish(&self, told: Told) {
         *self
             .published
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(states);
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(told);
     }
 
     pub(crate) fn published(&self) -> Published {

@@ -40,8 +40,8 @@ pub struct Watch {
     root: Option<WatchDescriptor>,
     /// The folder above, while the logs' path is not there.
     above: Option<WatchDescriptor>,
-    /// In the order of their numbers.
-    backends: Vec<Watched>,
+    /// By their places.
+    backends: Vec<Option<Watched>>,
     /// Whose a descriptor is. Exactly the `Some` of `backends`.
     by_descriptor: HashMap<i32, BackendId>,
     buffer: Box<[u8]>,
@@ -52,6 +52,7 @@ pub struct Watch {
 }
 
 struct Watched {
+    backend: BackendId,
     folder: String,
     descriptor: Option<WatchDescriptor>,
 }
@@ -93,14 +94,37 @@ impl Watch {
         watch
     }
 
-    /// Watches the folder of the next backend. Backends come in the order of their numbers.
+    /// Watches the folder of a backend, whose place is free.
     pub fn add(&mut self, backend: BackendId, folder: &str) {
-        assert_eq!(backend.index(), self.backends.len(), "in order");
-        self.backends.push(Watched {
+        let place = backend.index();
+        if self.backends.len() <= place {
+            self.backends.resize_with(place + 1, || None);
+        }
+        assert!(self.backends[place].is_none(), "its place is free");
+        self.backends[place] = Some(Watched {
+            backend,
             folder: folder.to_owned(),
             descriptor: None,
         });
         self.restore_backend(backend);
+    }
+
+    /// Ends watching the folder of a backend, and forgets it.
+    pub fn forget(&mut self, backend: BackendId) {
+        self.unset(backend);
+        if self.watched(backend).is_some() {
+            self.backends[backend.index()] = None;
+        }
+    }
+
+    fn watched(&mut self, backend: BackendId) -> Option<&mut Watched> {
+        let watched = self.backends.get_mut(backend.index())?.as_mut();
+        watched.filter(|watched| watched.backend == backend)
+    }
+
+    fn all(&self) -> Vec<BackendId> {
+        let watched = self.backends.iter().flatten();
+        watched.map(|watched| watched.backend).collect()
     }
 
     /// Sets what watches are missing, or are on another folder than their path names by now. Gives how many were set: what happened before is
@@ -122,8 +146,8 @@ impl Watch {
 
     fn restore_watches(&mut self) -> usize {
         let mut set = usize::from(self.restore_root());
-        for index in 0..self.backends.len() {
-            set += usize::from(self.restore_backend(BackendId::from_index(index)));
+        for backend in self.all() {
+            set += usize::from(self.restore_backend(backend));
         }
         set
     }
@@ -195,8 +219,8 @@ impl Watch {
                 .take()
                 .into_iter()
                 .for_each(|root| self.remove(root));
-            for index in 0..self.backends.len() {
-                self.unset(BackendId::from_index(index));
+            for backend in self.all() {
+                self.unset(backend);
             }
             self.restore_watches();
             tell(Seen::Lost);
@@ -204,11 +228,10 @@ impl Watch {
         }
         tell(Seen::Folders);
         let known = event.name.and_then(OsStr::to_str).and_then(|name| {
-            self.backends
-                .iter()
-                .position(|watched| watched.folder == name)
+            let mut watched = self.backends.iter().flatten();
+            watched.find(|watched| watched.folder == name)
         });
-        let Some(backend) = known.map(BackendId::from_index) else {
+        let Some(backend) = known.map(|watched| watched.backend) else {
             return;
         };
         // A watch follows what it was set on, also under another name.
@@ -246,7 +269,9 @@ impl Watch {
 
     /// True: it was missing, or on another folder, and is set now.
     fn restore_backend(&mut self, backend: BackendId) -> bool {
-        let watched = &self.backends[backend.index()];
+        let Some(Some(watched)) = self.backends.get(backend.index()) else {
+            return false;
+        };
         let path = self.logs.join(&watched.folder);
         let before = watched.descriptor.clone();
         // Setting a watch that stands gives the same descriptor.
@@ -261,14 +286,19 @@ impl Watch {
         let number = descriptor.get_watch_descriptor_id();
         if let Some(before) = self.by_descriptor.insert(number, backend) {
             // Two names of one folder, by a link: it can be told to one only, and the timer serves the other.
-            self.backends[before.index()].descriptor = None;
+            if let Some(watched) = self.watched(before) {
+                watched.descriptor = None;
+            }
         }
-        self.backends[backend.index()].descriptor = Some(descriptor);
+        if let Some(watched) = self.watched(backend) {
+            watched.descriptor = Some(descriptor);
+        }
         true
     }
 
     fn unset(&mut self, backend: BackendId) {
-        if let Some(descriptor) = self.backends[backend.index()].descriptor.take() {
+        let watched = self.watched(backend);
+        if let Some(descriptor) = watched.and_then(|watched| watched.descriptor.take()) {
             self.by_descriptor
                 .remove(&descriptor.get_watch_descriptor_id());
             self.remove(descriptor);
@@ -329,206 +359,4 @@ fn has_gone(mask: EventMask) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::io::Write;
-    use std::time::{Duration, Instant};
-
-    use mio::{Events, Poll};
-
-    use super::*;
-
-    const TOKEN: Token = Token(0);
-    const FIRST: BackendId = BackendId(0);
-    const SECOND: BackendId = BackendId(1);
-
-    struct Bench {
-        poll: Poll,
-        watch: Watch,
-        logs: tempfile::TempDir,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let logs = tempfile::tempdir().unwrap();
-            let poll = Poll::new().unwrap();
-            let watch = Watch::new(logs.path().to_owned(), poll.registry(), TOKEN);
-            let mut bench = Self { poll, watch, logs };
-            bench.make("a:1");
-            bench.make("b:2");
-            bench.watch.add(FIRST, "a:1");
-            bench.watch.add(SECOND, "b:2");
-            bench.watch.take(|_| {});
-            bench
-        }
-
-        fn make(&self, folder: &str) {
-            fs::create_dir(self.logs.path().join(folder)).unwrap();
-        }
-
-        /// Waits for an event and gives what it tells, each kind once, until `last` has come.
-        fn seen_until(&mut self, last: Seen) -> Vec<Seen> {
-            let give_up = Instant::now() + Duration::from_secs(20);
-            let mut events = Events::with_capacity(8);
-            let mut all = Vec::new();
-            while !all.contains(&last) {
-                assert!(Instant::now() < give_up, "{last:?} comes, so far {all:?}");
-                self.poll
-                    .poll(&mut events, Some(Duration::from_millis(100)))
-                    .unwrap();
-                while self.watch.take(|seen| {
-                    if !all.contains(&seen) {
-                        all.push(seen);
-                    }
-                }) {}
-            }
-            all
-        }
-    }
-
-    #[test]
-    fn what_happens_to_logs_is_told_for_their_backend() {
-        let mut bench = Bench::new();
-        let log = bench.logs.path().join("b:2/1.log");
-        let mut file = fs::File::create(&log).unwrap();
-        assert_eq!(
-            bench.seen_until(Seen::Listing(SECOND)),
-            [Seen::Listing(SECOND)]
-        );
-        file.write_all(b"line\n").unwrap();
-        assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
-        drop(file);
-        assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
-        fs::remove_file(log).unwrap();
-        assert_eq!(
-            bench.seen_until(Seen::Listing(SECOND)),
-            [Seen::Listing(SECOND)]
-        );
-    }
-
-    #[test]
-    fn a_new_folder_is_told() {
-        let mut bench = Bench::new();
-        bench.make("c:3");
-        assert_eq!(bench.seen_until(Seen::Folders), [Seen::Folders]);
-    }
-
-    #[test]
-    fn a_folder_that_goes_and_comes_again_is_watched_again() {
-        let mut bench = Bench::new();
-        fs::remove_dir(bench.logs.path().join("a:1")).unwrap();
-        bench.seen_until(Seen::Listing(FIRST));
-        assert_eq!(bench.watch.watches(), 2);
-        bench.make("a:1");
-        bench.seen_until(Seen::Listing(FIRST));
-        assert_eq!(bench.watch.watches(), 3);
-        fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
-        bench.seen_until(Seen::Grew(FIRST));
-    }
-
-    #[test]
-    fn a_folder_that_was_moved_away_is_not_taken_for_the_one_in_its_place() {
-        let mut bench = Bench::new();
-        let (own, other) = (bench.logs.path().join("a:1"), bench.logs.path().join("old"));
-        fs::rename(&own, &other).unwrap();
-        bench.make("a:1");
-        bench.seen_until(Seen::Listing(FIRST));
-        fs::write(own.join("1.log"), "x").unwrap();
-        bench.seen_until(Seen::Grew(FIRST));
-        fs::write(other.join("2.log"), "x").unwrap();
-        fs::create_dir(bench.logs.path().join("z")).unwrap();
-        assert!(
-            !bench.seen_until(Seen::Folders).contains(&Seen::Grew(FIRST)),
-            "what happens in the folder moved away is nobody's"
-        );
-    }
-
-    #[test]
-    fn a_logs_path_that_comes_later_is_watched_from_then_on() {
-        let above = tempfile::tempdir().unwrap();
-        let logs = above.path().join("logs");
-        let poll = Poll::new().unwrap();
-        let mut watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
-        watch.add(FIRST, "a:1");
-        let mut restore = || watch.restore(poll.registry());
-        assert_eq!(restore(), 0);
-        fs::create_dir_all(logs.join("a:1")).unwrap();
-        assert_eq!((restore(), restore()), (2, 0));
-        assert_eq!(watch.watches(), 2);
-    }
-
-    #[test]
-    fn a_logs_path_that_was_moved_away_and_made_anew_is_watched_at_once() {
-        let above = tempfile::tempdir().unwrap();
-        let logs = above.path().join("logs");
-        fs::create_dir_all(logs.join("a:1")).unwrap();
-        let poll = Poll::new().unwrap();
-        let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
-        let mut bench = Bench {
-            poll,
-            watch,
-            logs: above,
-        };
-        bench.watch.add(FIRST, "a:1");
-        bench.watch.take(|_| {});
-        for round in 0..3 {
-            let old = bench.logs.path().join(format!("old{round}"));
-            fs::rename(&logs, &old).unwrap();
-            bench.seen_until(Seen::Lost);
-            assert_eq!(bench.watch.watches(), 0, "the old one is nobody's");
-            fs::create_dir_all(logs.join("a:1")).unwrap();
-            bench.seen_until(Seen::Lost);
-            // The folder may have come after the path was looked at; then it is told.
-            bench.watch.restore(bench.poll.registry());
-            fs::write(logs.join("a:1/1.log"), "x").unwrap();
-            bench.seen_until(Seen::Grew(FIRST));
-            fs::write(old.join("a:1/2.log"), "x").unwrap();
-            assert_eq!(bench.watch.watches(), 2);
-        }
-    }
-
-    #[test]
-    fn a_folder_in_whose_place_another_is_without_an_event_is_found_by_the_next_look() {
-        let real = tempfile::tempdir().unwrap();
-        for name in ["one/a:1", "two/a:1"] {
-            fs::create_dir_all(real.path().join(name)).unwrap();
-        }
-        // A link stands for a mount, which only root can make: neither is told.
-        let logs = real.path().join("logs");
-        std::os::unix::fs::symlink("one", &logs).unwrap();
-        let poll = Poll::new().unwrap();
-        let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
-        let mut bench = Bench {
-            poll,
-            watch,
-            logs: real,
-        };
-        bench.watch.add(FIRST, "a:1");
-        fs::remove_file(&logs).unwrap();
-        std::os::unix::fs::symlink("two", &logs).unwrap();
-        let registry = bench.poll.registry().try_clone().unwrap();
-        assert_eq!(bench.watch.restore(&registry), 2);
-        assert_eq!(bench.watch.restore(&registry), 0);
-        fs::write(logs.join("a:1/1.log"), "x").unwrap();
-        bench.seen_until(Seen::Grew(FIRST));
-    }
-
-    #[test]
-    fn inotify_that_could_not_be_had_is_asked_for_again() {
-        let mut bench = Bench::new();
-        bench.watch.inotify = None;
-        bench.watch.root = None;
-        bench.watch.by_descriptor.clear();
-        for watched in &mut bench.watch.backends {
-            watched.descriptor = None;
-        }
-        bench
-            .watch
-            .say_lacking("inotify", &io::Error::other("none left"));
-        let registry = bench.poll.registry().try_clone().unwrap();
-        assert_eq!(bench.watch.restore(&registry), 3);
-        assert!(!bench.watch.said, "the next lack is said again");
-        fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
-        bench.seen_until(Seen::Grew(FIRST));
-    }
-}
+mod tests;

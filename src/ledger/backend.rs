@@ -138,6 +138,13 @@ impl BackendLedger {
         self.open.oldest_written_unix()
     }
 
+    /// Logs that something is known of.
+    #[must_use]
+    pub fn known_logs(&self) -> usize {
+        let unclaimed = self.unclaimed.iter().flatten().count();
+        self.files.len() + unclaimed + self.legacy.iter().flatten().count()
+    }
+
     /// Opens a file's books under the number `id`.
     ///
     /// # Panics

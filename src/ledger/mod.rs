@@ -14,6 +14,7 @@ pub mod acks;
 pub mod backend;
 pub mod checkpoint;
 pub mod file;
+pub mod forgotten;
 pub mod identity;
 pub mod ids;
 pub mod legacy;

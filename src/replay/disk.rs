@@ -224,6 +224,12 @@ pub trait Disk {
     /// What the system says.
     fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()>;
 
+    /// Removes a backend's state folder where nothing is in it; one that is not there, or not empty, is no error. Not durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_state_folder(&mut self, backend: &str) -> io::Result<()>;
+
     /// Makes names in a backend's state folder durable, and the folder's own (fsync of both folders).
     ///
     /// # Errors

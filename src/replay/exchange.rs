@@ -92,6 +92,16 @@ const PIECES_MAX: usize = 2;
 const HEAD_KEPT_BYTES: usize = BODY_COPY_BYTES_MAX + 8192;
 
 impl Exchange {
+    /// One in the place of this one, which is clear: it goes on counting bodies, so that no late piece is taken for one of its own.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        debug_assert!(self.body.is_none() && self.spent.is_empty(), "it is clear");
+        Self {
+            long_bodies: self.long_bodies,
+            ..Self::default()
+        }
+    }
+
     /// Nothing is out.
     pub fn clear(&mut self) {
         self.head.clear();

@@ -279,6 +279,8 @@ impl<D: Disk> Feeder<D> {
                     source.bodies.handle_ask(ask);
                 }
             }
+            FeederMail::Forget { backend } => self.handle_forget(backend),
+            FeederMail::TellFolders => self.tell_folders(),
             FeederMail::Settings(settings) => self.settings = settings,
             FeederMail::Stop => unreachable!("the turn ends with it"),
         }
@@ -298,6 +300,33 @@ impl<D: Disk> Feeder<D> {
         }
         self.places.insert(id, self.sources.len());
         self.sources.push(source);
+    }
+
+    /// Lets go of a backend that is flushed and stays down. The keeper hears of it behind all that it was told of it.
+    fn handle_forget(&mut self, backend: BackendId) {
+        self.early_plans.remove(&backend);
+        if let Some(place) = self.places.remove(&backend) {
+            self.sources.remove(place);
+            for at in self.places.values_mut().filter(|at| **at > place) {
+                *at -= 1;
+            }
+        }
+        self.outbox.tell_keeper(KeeperMail::Forget { backend });
+    }
+
+    /// Tells again of folders whose backends control did not take in.
+    fn tell_folders(&mut self) {
+        let known: BTreeSet<&str> = self
+            .sources
+            .iter()
+            .map(|source| &*source.info.name)
+            .collect();
+        for name in self.announced.keys() {
+            if !known.contains(&**name) {
+                self.outbox
+                    .tell_control(ControlMail::BackendFound(name.clone()));
+            }
+        }
     }
 
     fn handle_plan(&mut self, backend: BackendId, epoch: Epoch, plan: ResumePlan, now: Now) {

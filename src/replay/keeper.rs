@@ -24,6 +24,7 @@
 
 mod desk;
 mod fault;
+mod leaving;
 mod open;
 mod outbox;
 mod points;
@@ -44,6 +45,7 @@ use crate::limits::{DELETED_LOG_WATCHED, KEEPER_MAILS_PER_TURN, OUTBOX_RETRY};
 use crate::replay::chain::Ticket;
 use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Tools};
+use crate::replay::keeper::leaving::Leaving;
 use crate::replay::keeper::outbox::Outbox;
 use crate::replay::keeper::points::Points;
 use crate::replay::keeper::release::Releaser;
@@ -102,6 +104,7 @@ pub struct Keeper<D: Disk> {
     outbox: Outbox,
     releaser: Releaser<D::Log>,
     points: Points,
+    leaving: Leaving,
     spare: Spare,
     release_at: Duration,
     phase: Phase,
@@ -120,6 +123,7 @@ impl<D: Disk> Keeper<D> {
             outbox: Outbox::default(),
             releaser: Releaser::default(),
             points: Points::default(),
+            leaving: Leaving::default(),
             spare: Spare::default(),
             release_at: Duration::ZERO,
             phase: Phase::Running,
@@ -174,8 +178,13 @@ impl<D: Disk> Keeper<D> {
         if matches!(self.phase, Phase::Ending | Phase::Written) {
             return outbox;
         }
-        let desks = self.desks.iter().flatten().filter_map(Desk::deadline);
-        let others = outbox.min(self.release_at).min(self.points.deadline());
+        let desks = self.desks.iter().flatten();
+        let desks = desks.filter(|desk| !self.leaving.holds(desk));
+        let desks = desks.filter_map(Desk::deadline);
+        let others = outbox
+            .min(self.release_at)
+            .min(self.points.deadline())
+            .min(self.leaving.deadline());
         desks.fold(others, Duration::min)
     }
 
@@ -223,6 +232,8 @@ impl<D: Disk> Keeper<D> {
                 })
             }
             KeeperMail::ForgetSyncPoint { id } => self.points.forget(id),
+            KeeperMail::AskLeft { backend } => self.tell_left(backend),
+            KeeperMail::Forget { backend } => self.leaving.handle_forget(backend),
             KeeperMail::Stop => self.phase = Phase::Stopping,
             mail => {
                 let backend = mail
@@ -247,6 +258,18 @@ impl<D: Disk> Keeper<D> {
         self.desks[index] = Some(Desk::new(info));
     }
 
+    /// Tells control what would be lost with a backend.
+    fn tell_left(&mut self, backend: BackendId) {
+        let desk = desk_of(&mut self.desks, backend);
+        let left = if self.releaser.watches(backend) {
+            Err("a log that was just deleted is looked at once more first".to_owned())
+        } else {
+            desk.left(&mut self.disk)
+        };
+        self.outbox
+            .control(ControlMail::StateLeft { backend, left });
+    }
+
     fn work(&mut self, now: Now) {
         let releases = now.monotonic >= self.release_at;
         let mut has_more = false;
@@ -254,13 +277,20 @@ impl<D: Disk> Keeper<D> {
             let checkpoints = self.desks.iter().flatten().map(Desk::checkpoint_bytes);
             self.spare.take(&mut self.disk, checkpoints.sum(), now);
         }
+        let mut leaving = std::mem::take(&mut self.leaving);
         self.at_desks(now, |desks, releaser, tools| {
-            desks.iter_mut().flatten().for_each(|desk| desk.work(tools));
+            leaving.work(desks, tools);
+            for desk in desks.iter_mut().flatten() {
+                if !leaving.holds(desk) {
+                    desk.work(tools);
+                }
+            }
             if releases {
                 releaser.look_again(desks, false, tools);
                 has_more = releaser.release(desks, tools);
             }
         });
+        self.leaving = leaving;
         if releases {
             let interval = self.settings.release_interval;
             let next = if has_more {

@@ -217,6 +217,15 @@ impl Lane {
         }
     }
 
+    /// A lane of another backend in this one's slot. It takes no late piece of this one's bodies for one of its own.
+    #[must_use]
+    pub fn successor(&self, number: u16) -> Self {
+        Self {
+            exchange: self.exchange.successor(),
+            ..Self::new(number)
+        }
+    }
+
     /// Its number among the backend's lanes.
     #[must_use]
     pub fn number(&self) -> u16 {

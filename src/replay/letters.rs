@@ -6,6 +6,7 @@
 //! | flush | keeper; feeder and workers | these when the keeper knows that a flush has begun |
 //! | open, once its [`Gate`] lets it | workers; feeder | the feeder when every worker can take its batches |
 //! | ttl | workers | |
+//! | forget | workers; feeder, which tells the keeper | when the keeper has all that it was told before; the feeder when every worker has let go |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +33,17 @@ impl Post {
             epoch,
             drain_until,
         });
+    }
+
+    /// What would be lost if a backend were forgotten?
+    pub fn ask_left(&mut self, backend: BackendId) {
+        self.keeper(After::Nothing, KeeperMail::AskLeft { backend });
+    }
+
+    /// A backend that is flushed and stays down is to be forgotten.
+    pub fn forget(&mut self, backend: BackendId) {
+        self.workers(After::Keeper, || WorkerMail::Forget { backend });
+        self.feeder(After::Workers, FeederMail::Forget { backend });
     }
 
     /// What a gate asks of the keeper.

@@ -15,6 +15,7 @@
 //! keeper *behind* all that it has told it before. When the keeper has all of them, its ledger is exact, and it sends
 //! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
 
+mod backend;
 mod bodies;
 mod origin;
 mod rejection;
@@ -25,17 +26,18 @@ mod trouble;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use crate::ledger::forgotten::ForgottenTotals;
 use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan};
 pub use crate::ledger::rejected::Filter;
 use crate::replay::chunk::Chunk;
-use crate::replay::hints::BackendHints;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
 use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
+pub use backend::{BackendId, BackendInfo};
 pub use bodies::{BodyAsk, BodyPiece, BodyReader, LineInLog, LongBody};
 pub use origin::Origin;
 pub use rejection::Rejection;
@@ -43,42 +45,8 @@ pub use rework::{Rework, Reworked};
 pub use settings::{FeederSettings, KeeperSettings};
 pub use trouble::{FailedRecord, Trouble};
 
-/// A backend's place in every table; given once, never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendId(pub u32);
-
-impl BackendId {
-    /// As an index.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// The backend at this index.
-    ///
-    /// # Panics
-    /// Where there are 2^32 or more.
-    #[must_use]
-    pub fn from_index(index: usize) -> Self {
-        Self(u32::try_from(index).expect("backends are counted in u32"))
-    }
-}
-
 /// How often a backend's pipeline has been flushed.
 pub type Epoch = u32;
-
-/// A backend that everyone shall know.
-#[derive(Clone, Debug)]
-pub struct BackendInfo {
-    /// Its place.
-    pub id: BackendId,
-    /// Its name, `host:port`, which is its folder's.
-    pub name: Arc<str>,
-    /// Its numbers.
-    pub counters: Arc<BackendCounters>,
-    /// Where inotify's hints on its folder are left for the feeder.
-    pub hints: Arc<BackendHints>,
-}
 
 /// A thread that takes part in a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -258,6 +226,17 @@ pub enum KeeperMail {
         /// Whose.
         backend: BackendId,
     },
+    /// From control: what is left of a backend? Answered by `StateLeft`.
+    AskLeft {
+        /// Whose.
+        backend: BackendId,
+    },
+    /// From the feeder, behind all that it has told of it: nobody has anything of a backend any more. Remove its
+    /// state, whatever is in it, and answer `Forgotten`.
+    Forget {
+        /// Whom.
+        backend: BackendId,
+    },
     /// From control: other settings.
     Settings(KeeperSettings),
     /// From control: write what there is and end. Sent when every backend has been flushed, or the time is up.
@@ -283,6 +262,8 @@ impl KeeperMail {
             | Self::Flushed { backend, .. }
             | Self::KeepOutages { backend, .. }
             | Self::ForgetOutages { backend }
+            | Self::AskLeft { backend }
+            | Self::Forget { backend }
             | Self::Rework { backend, .. } => Some(*backend),
             Self::SyncPoint { .. }
             | Self::ForgetSyncPoint { .. }
@@ -354,6 +335,13 @@ pub enum FeederMail {
     },
     /// From a worker: the next piece of a body that is too long to be held.
     Body(BodyAsk),
+    /// From control: it is flushed, and stays down. Forget it and tell the keeper to.
+    Forget {
+        /// Whom.
+        backend: BackendId,
+    },
+    /// From control: tell again of folders whose backends were not taken in. There is room.
+    TellFolders,
     /// From control: other settings.
     Settings(FeederSettings),
     /// From control: end.
@@ -436,6 +424,11 @@ pub enum WorkerMail {
         /// How to speak to it from now on.
         settings: Arc<LaneSettings>,
     },
+    /// From control: it is flushed, and stays down. Forget it.
+    Forget {
+        /// Whom.
+        backend: BackendId,
+    },
     /// From the feeder.
     Batch(Batch),
     /// From the feeder: what a lane asked for. None: the log has not got those bytes any more.
@@ -450,6 +443,8 @@ pub enum ControlMail {
     /// From the feeder: a folder that is a backend's by its name. Said again when a folder that had gone is back: its watch
     /// went with it.
     BackendFound(String),
+    /// From the feeder: a backend's folder is not there any more.
+    FolderGone(String),
     /// From the feeder: a folder that is not.
     FolderStrange {
         /// The folder's name.
@@ -531,6 +526,23 @@ pub enum ControlMail {
         /// What became of them.
         outcome: Result<Reworked, String>,
     },
+    /// From the keeper: what would be lost if a backend were forgotten, as a sentence; an error where that cannot
+    /// be done now, whatever is left.
+    StateLeft {
+        /// Of whom.
+        backend: BackendId,
+        /// What; none: nothing.
+        left: Result<Option<String>, String>,
+    },
+    /// From the keeper: nothing of a backend is left, and that is durable.
+    Forgotten {
+        /// Whom.
+        backend: BackendId,
+        /// What all that were ever forgotten had come to.
+        totals: ForgottenTotals,
+    },
+    /// From the keeper, at a start: what those had come to that earlier processes have forgotten.
+    ForgottenBefore(ForgottenTotals),
     /// From the keeper: everything is written; it ends.
     KeeperDone,
 }

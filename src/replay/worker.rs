@@ -69,7 +69,8 @@ pub struct WorkerLinks {
 
 struct Slot {
     lane: Lane,
-    backend: BackendId,
+    /// None where its backend is forgotten and the slot waits to be used again.
+    backend: Option<BackendId>,
     /// Whether the slot is in `ready`.
     queued: bool,
 }
@@ -81,6 +82,8 @@ pub struct Worker {
     links: WorkerLinks,
     pipes: Vec<Option<Pipe>>,
     slots: Vec<Slot>,
+    /// Those that have no backend.
+    free: Vec<usize>,
     /// Slots whose lanes may have something to do.
     ready: VecDeque<usize>,
     actions: VecDeque<Action>,
@@ -110,6 +113,7 @@ impl Worker {
             links,
             pipes: Vec::new(),
             slots: Vec::new(),
+            free: Vec::new(),
             ready: VecDeque::new(),
             actions: VecDeque::new(),
             held: HeldBatches::default(),
@@ -161,6 +165,7 @@ impl Worker {
                     epoch,
                     drain_until,
                 } => self.flush(backend, epoch, drain_until, now),
+                WorkerMail::Forget { backend } => self.forget(backend, now),
                 WorkerMail::Ttl { backend, ready } => {
                     self.change(backend, |pipe| pipe.ttl_ready = ready)
                 }
@@ -215,7 +220,10 @@ impl Worker {
     /// How often TCP is to ask for a sign of life on the slot's connection while it is idle.
     #[must_use]
     pub fn keepalive_interval(&self, slot: usize) -> Duration {
-        let pipe = self.pipes[self.slots[slot].backend.index()].as_ref();
+        let backend = self.slots[slot]
+            .backend
+            .expect("what connects has a backend");
+        let pipe = self.pipes[backend.index()].as_ref();
         pipe.expect("a slot's backend has a pipe")
             .settings
             .keepalive_interval
@@ -223,7 +231,9 @@ impl Worker {
 
     /// The slot's connection stands; its segments have `segment_bytes_max` bytes.
     pub fn handle_connected(&mut self, slot: usize, segment_bytes_max: usize, now: Now) {
-        if let Some(Some(pipe)) = self.pipes.get(self.slots[slot].backend.index()) {
+        let backend = self.slots[slot].backend;
+        let pipe = backend.and_then(|backend| self.pipes.get(backend.index())?.as_ref());
+        if let Some(pipe) = pipe {
             pipe.counters.connections_made.add(1);
         }
         self.step(slot, now, |lane, cx| {
@@ -260,8 +270,10 @@ impl Worker {
         for slot in 0..self.slots.len() {
             self.step(slot, now, |lane, cx| lane.handle_deadline(cx));
         }
-        for backend in 0..self.pipes.len() {
-            self.finish_drain(BackendId::from_index(backend), now);
+        for place in 0..self.pipes.len() {
+            if let Some(backend) = self.pipes[place].as_ref().map(|pipe| pipe.backend) {
+                self.finish_drain(backend, now);
+            }
         }
     }
 
@@ -275,14 +287,8 @@ impl Worker {
     pub fn hand_over(&mut self, now: Now) -> bool {
         if now.monotonic >= self.hand_over_at || self.stopped {
             self.hand_over_at = Duration::MAX;
-            for (backend, pipe) in self.pipes.iter_mut().enumerate() {
-                if let Some(pipe) = pipe {
-                    pipe.hand_over(
-                        BackendId::from_index(backend),
-                        &self.links,
-                        &mut self.outbox,
-                    );
-                }
+            for pipe in self.pipes.iter_mut().flatten() {
+                pipe.hand_over(&self.links, &mut self.outbox);
             }
         }
         let was_stuck = self.stuck;
@@ -378,14 +384,11 @@ impl Worker {
             .step_by(self.workers)
             .skip(slots.len())
         {
-            slots.push(self.slots.len());
-            self.slots.push(Slot {
-                lane: Lane::new(u16::try_from(lane).expect("lanes are counted in u16")),
-                backend,
-                queued: false,
-            });
+            let lane = u16::try_from(lane).expect("lanes are counted in u16");
+            slots.push(self.new_slot(lane, backend));
         }
         let mut pipe = Pipe {
+            backend,
             epoch,
             address,
             settings: Arc::clone(&settings),
@@ -400,6 +403,23 @@ impl Worker {
         self.pipes[backend.index()] = Some(pipe);
     }
 
+    /// A slot for a lane: one whose backend was forgotten, else another.
+    fn new_slot(&mut self, lane: u16, backend: BackendId) -> usize {
+        let backend = Some(backend);
+        if let Some(slot) = self.free.pop() {
+            let known = &mut self.slots[slot];
+            known.lane = known.lane.successor(lane);
+            known.backend = backend;
+            return slot;
+        }
+        self.slots.push(Slot {
+            lane: Lane::new(lane),
+            backend,
+            queued: false,
+        });
+        self.slots.len() - 1
+    }
+
     /// Changes what holds for a backend, and lets its lanes look again.
     fn change(&mut self, backend: BackendId, change: impl FnOnce(&mut Pipe)) {
         if let Some(Some(pipe)) = self.pipes.get_mut(backend.index()) {
@@ -411,7 +431,7 @@ impl Worker {
     /// Lets lanes look again whether there is something to do.
     fn wake(&mut self, of: impl Fn(BackendId) -> bool) {
         for (at, slot) in self.slots.iter_mut().enumerate() {
-            if of(slot.backend) && !slot.queued {
+            if slot.backend.is_some_and(&of) && !slot.queued {
                 slot.queued = true;
                 self.ready.push_back(at);
             }
@@ -425,7 +445,9 @@ impl Worker {
         now: Now,
         act: impl FnOnce(&mut Lane, &mut LaneContext<'_, Results<'_>>) -> Step,
     ) {
-        let backend = self.slots[slot].backend;
+        let Some(backend) = self.slots[slot].backend else {
+            return;
+        };
         let lane = &mut self.slots[slot].lane;
         let pipe = self.pipes[backend.index()]
             .as_mut()

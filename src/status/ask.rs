@@ -8,6 +8,7 @@
 //! | `POST /v1/control/resume?backend=host:port` | to go on |
 //! | `POST /v1/control/rate?backend=host:port&rate=1000` | for another bound: records a second, `0` for none, `default` for the configuration's |
 //! | `POST /v1/control/probe?backend=host:port` | to probe a backend now |
+//! | `POST /v1/control/forget?backend=host:port[&yes=true]` | to forget a backend whose folder is gone; with `yes`, whatever is left of it |
 //! | `POST /v1/control/rotate` | to begin the server's own log file anew |
 //! | `POST /v1/control/drain` | to finish what is in flight and end |
 //! | `POST /v1/rejected/replay?…` | to replay lines that were set aside |
@@ -67,6 +68,11 @@ pub enum BackendAsk {
     Rate(Option<u32>),
     /// To probe it now.
     Probe,
+    /// To forget it, its folder being gone.
+    Forget {
+        /// Whatever is left of it.
+        yes: bool,
+    },
 }
 
 /// Whether everything before a mark is settled.
@@ -241,11 +247,12 @@ fn control(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
     let needed: &[&str] = match verb {
         b"pause" | b"resume" | b"probe" => &["backend"],
         b"rate" => &["backend", "rate"],
+        b"forget" => &["backend", "yes"],
         b"rotate" | b"drain" => &[],
         _ => {
             return Err(Refusal::new(
                 Status::NotFound,
-                "there is pause, resume, rate, probe, rotate and drain",
+                "there is pause, resume, rate, probe, forget, rotate and drain",
             ));
         }
     };
@@ -257,6 +264,13 @@ fn control(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
         b"pause" => BackendAsk::Pause,
         b"resume" => BackendAsk::Resume,
         b"probe" => BackendAsk::Probe,
+        b"forget" => {
+            let yes = parameters.find("yes");
+            if yes.is_some_and(|yes| yes != "true") {
+                return Err(Refusal::bad("yes is true, or left out"));
+            }
+            BackendAsk::Forget { yes: yes.is_some() }
+        }
         _ => BackendAsk::Rate(rate(&parameters.need("rate", RATE)?)?),
     };
     let backend = parameters.need("backend", "the backend, host:port")?;

@@ -98,6 +98,8 @@ pub struct Snapshot {
     /// What belongs to no backend.
     pub server: Server,
     backends: Vec<BackendSnapshot>,
+    /// Records processed and settled of backends that are forgotten: the totals have them still.
+    forgotten: (u64, u64),
     /// Changes with each change of anything above.
     generation: u64,
 }
@@ -114,6 +116,7 @@ impl Snapshot {
             sync_point_waiters: 0,
             server: Server::default(),
             backends,
+            forgotten: (0, 0),
             generation: 0,
         }
     }
@@ -135,7 +138,7 @@ impl Snapshot {
     pub fn durable_totals(&self) -> (u64, u64) {
         self.backends
             .iter()
-            .fold((0, 0), |(processed, settled), backend| {
+            .fold(self.forgotten, |(processed, settled), backend| {
                 (
                     processed.wrapping_add(backend.counts.durable_processed),
                     settled.wrapping_add(backend.counts.durable_settled),
@@ -143,12 +146,12 @@ impl Snapshot {
             })
     }
 
-    /// The sum over all backends of (records processed, records settled).
+    /// The sum over all backends, those that are forgotten among them, of (records processed, records settled).
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
         self.backends
             .iter()
-            .fold((0, 0), |(processed, settled), backend| {
+            .fold(self.forgotten, |(processed, settled), backend| {
                 (
                     processed.wrapping_add(backend.counts.processed),
                     settled.wrapping_add(backend.counts.settled),
@@ -215,6 +218,12 @@ impl Board {
             self.watched.remove(place);
             self.snapshot.generation += 1;
         }
+    }
+
+    /// Notes what all backends that are forgotten had come to.
+    pub fn set_forgotten(&mut self, processed: u64, settled: u64) {
+        self.snapshot.forgotten = (processed, settled);
+        self.snapshot.generation += 1;
     }
 
     /// Notes a backend's state: one word, and why. `since_unix` moves only if the word changes.

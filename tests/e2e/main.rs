@@ -8,6 +8,7 @@
 mod corpus;
 mod delivery;
 mod files;
+mod forgetting;
 mod ha;
 mod harness;
 mod inspecting;

@@ -6,6 +6,8 @@ mod corpus;
 mod delivery;
 #[path = "../e2e/files.rs"]
 mod files;
+#[path = "../e2e/forgetting.rs"]
+mod forgetting;
 #[path = "../e2e/ha.rs"]
 mod ha;
 #[path = "../e2e/harness.rs"]

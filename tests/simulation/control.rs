@@ -255,6 +255,11 @@ impl Control {
                 let found = address.map(|address| known.address = Some(address));
                 known.monitor.handle_resolved(found, now);
             }
+            // Nobody is forgotten here.
+            ControlMail::FolderGone(_)
+            | ControlMail::StateLeft { .. }
+            | ControlMail::Forgotten { .. }
+            | ControlMail::ForgottenBefore(_) => {}
             ControlMail::KeeperDone => self.keeper_done = true,
         }
     }

@@ -187,6 +187,10 @@ impl Disk for SimDisk {
         self.inner.remove_state(backend, name)
     }
 
+    fn remove_state_folder(&mut self, backend: &str) -> io::Result<()> {
+        self.inner.remove_state_folder(backend)
+    }
+
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
         self.inner.sync_state_folder(backend)
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Control;
+use super::backends::LeavingAnswer;
 use super::sync_points::{Asked, Waiter};
 use crate::clock::Now;
 use crate::config::BackendName;
@@ -107,10 +108,16 @@ impl Control {
             return Some(Reply::line(Status::Unavailable, ENDS));
         }
         match ask {
-            Ask::Backend { backend, what } => Some(match self.backends.find(&backend) {
-                Some(id) => self.follow_backend(id, &backend, what, now),
-                None => self.no_backend(&backend),
-            }),
+            Ask::Backend { backend, what } => {
+                let Some(id) = self.backends.find(&backend) else {
+                    return Some(self.no_backend(&backend));
+                };
+                if let BackendAsk::Forget { yes } = what {
+                    let why = self.backends.want_forgotten(id, asker, yes, now)?;
+                    return Some(Reply::line(Status::Conflict, &format!("{backend}: {why}")));
+                }
+                Some(self.follow_backend(id, &backend, what, now))
+            }
             Ask::Rotate => Some(match (self.rotate)() {
                 Ok(said) => Reply::line(Status::Ok, &said),
                 Err(why) => Reply::line(Status::Conflict, &why),
@@ -140,6 +147,18 @@ impl Control {
             Ok(said) => Reply::line(Status::Ok, &format!("{name}: {said}")),
             Err(why) => Reply::line(Status::Conflict, &format!("{name}: {why}")),
         }
+    }
+
+    /// Answers who asked for a backend to be forgotten.
+    pub(super) fn answer_leaving(&mut self, answer: LeavingAnswer, now: Now) {
+        let reply = match &answer.said {
+            Ok(said) => {
+                tracing::info!("asked at the door: {said}");
+                Reply::line(Status::Ok, said)
+            }
+            Err(why) => Reply::line(Status::Conflict, why),
+        };
+        self.reply(answer.asker, &reply, now);
     }
 
     fn no_backend(&self, name: &str) -> Reply {
@@ -222,6 +241,10 @@ impl Control {
         let backends = match &ask.backend {
             None => self.backends.ids(),
             Some(name) => match self.backends.find(name) {
+                Some(id) if !self.backends.ids().contains(&id) => {
+                    let why = format!("{name}: its folder is gone, and it is being forgotten");
+                    return Some(Reply::line(Status::Conflict, &why));
+                }
                 Some(id) => vec![id],
                 None => return Some(self.no_backend(name)),
             },
@@ -277,6 +300,7 @@ impl Control {
             return;
         };
         let known = &mut self.asks.reworks[at];
+        let info = self.backends.info(backend);
         match outcome {
             Ok(Reworked { done, cut, left }) => {
                 known.report.done += done;
@@ -284,11 +308,13 @@ impl Control {
                 known.report.left += left;
             }
             Err(why) => known.report.failed.push(RejectedFailure {
-                backend: self.backends.name(backend).to_string(),
+                backend: info.map(|info| info.name.to_string()).unwrap_or_default(),
                 why,
             }),
         }
-        self.links.hints.hint_listing(self.backends.hints(backend));
+        if let Some(info) = info {
+            self.links.hints.hint_listing(&info.hints);
+        }
         known.waits_for -= 1;
         if known.waits_for == 0 {
             let known = self.asks.reworks.remove(at);

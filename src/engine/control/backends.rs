@@ -1,23 +1,29 @@
 //! The backends that control knows: each with its monitor and its probe, and what their orders mean to the others.
 
+mod leaving;
 mod names;
+mod operator;
 mod outages;
 mod troubles;
 
+pub(super) use leaving::LeavingAnswer;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Registry, Token};
 
+use self::leaving::Leaving;
 use super::door::Door;
 use crate::clock::Now;
 use crate::config::BackendName;
 use crate::engine::probe::{Probe, ProbeResult};
 use crate::engine::resolve::{Resolver, Wanted, written_address};
 use crate::engine::settings::Settings;
+use crate::engine::shared::Told;
 use crate::engine::watch::Watch;
 use crate::limits::BACKENDS_MAX;
 use crate::replay::hints::BackendHints;
@@ -29,8 +35,6 @@ use crate::replay::monitor::{Monitor, Order};
 use crate::replay::post::{After, Post};
 use crate::replay::reachability::Reachability;
 use crate::replay::reachability::gate::Gate;
-use crate::status::ask::BackendAsk;
-use crate::status::counters::BackendCounters;
 
 /// What handling a backend may need of control.
 pub(super) struct Hands<'a> {
@@ -77,6 +81,8 @@ struct Backend {
     store_fault: Option<String>,
     /// Why its logs cannot be read.
     log_fault: Option<String>,
+    /// Whether its folder is there, and how far it is forgotten.
+    leaving: Leaving,
     /// What the board was told last.
     told: BackendState,
     /// The state that was logged last.
@@ -85,9 +91,13 @@ struct Backend {
 
 /// See the module.
 pub(super) struct Backends {
-    /// By number.
-    all: Vec<Backend>,
+    /// By their places.
+    all: Vec<Option<Backend>>,
+    /// Who has a free place next, the place that has been free longest first.
+    free: VecDeque<BackendId>,
     by_name: HashMap<String, BackendId>,
+    /// Records processed and settled of backends that are forgotten.
+    forgotten: (u64, u64),
     /// The token of the first one's probe; the others' follow.
     first_token: usize,
     resolver: Resolver,
@@ -100,7 +110,9 @@ impl Backends {
     pub(super) fn new(first_token: Token, resolver: Resolver, seed: u64) -> Self {
         Self {
             all: Vec::new(),
+            free: VecDeque::new(),
             by_name: HashMap::new(),
+            forgotten: (0, 0),
             first_token: first_token.0,
             resolver,
             random: fastrand::Rng::with_seed(seed),
@@ -110,23 +122,26 @@ impl Backends {
 
     /// The feeder has found a backend's folder.
     pub(super) fn handle_found(&mut self, folder: String, hands: &mut Hands<'_>) {
-        if self.by_name.contains_key(&folder) {
-            return;
+        if let Some(&id) = self.by_name.get(&folder) {
+            return self.handle_folder_back(id, hands.now);
         }
         let name = match BackendName::parse(&folder) {
             Ok(name) => name,
             Err(fault) => return self.handle_strange(&folder, &fault.to_string()),
         };
-        if self.all.len() == BACKENDS_MAX {
+        if self.by_name.len() == BACKENDS_MAX {
             if !std::mem::replace(&mut self.said_too_many, true) {
                 tracing::error!(
                     backend = %folder,
-                    "there are more than {BACKENDS_MAX} backends; this and further ones are not replayed to until there are fewer and it is started again"
+                    "there are more than {BACKENDS_MAX} backends; this and further ones are not replayed to until others are forgotten, whose folders are gone"
                 );
             }
             return;
         }
-        let id = BackendId::from_index(self.all.len());
+        let id = self
+            .free
+            .pop_front()
+            .unwrap_or_else(|| BackendId::from_index(self.all.len()));
         let address = written_address(&name);
         let info = BackendInfo {
             id,
@@ -147,7 +162,7 @@ impl Backends {
             .board
             .set_rate_max(&folder, lane.records_per_second_max);
         hands.post.introduce(&info);
-        self.all.push(Backend {
+        let backend = Backend {
             monitor: Monitor::new(
                 hands.settings.monitor.clone(),
                 address.is_none(),
@@ -171,13 +186,18 @@ impl Backends {
             is_name_lost: false,
             store_fault: None,
             log_fault: None,
+            leaving: Leaving::default(),
             told: BackendState {
                 name: folder.as_str().into(),
                 state: "",
                 why: String::new(),
             },
             said: "",
-        });
+        };
+        match self.all.get_mut(id.index()) {
+            Some(place) => *place = Some(backend),
+            None => self.all.push(Some(backend)),
+        }
         self.by_name.insert(folder, id);
     }
 
@@ -190,7 +210,9 @@ impl Backends {
     }
 
     pub(super) fn handle_flushed(&mut self, id: BackendId, epoch: Epoch, now: Now) {
-        let backend = &mut self.all[id.index()];
+        let Some(backend) = self.get_mut(id) else {
+            return;
+        };
         backend.monitor.handle_flushed(epoch, now);
         if backend.monitor.is_flushed() {
             backend.gate.handle_flushed(now);
@@ -198,14 +220,17 @@ impl Backends {
     }
 
     pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
-        let backend = &mut self.all[id.index()];
         // The keeper has said so, in the log.
-        backend.store_fault = fault;
+        if let Some(backend) = self.get_mut(id) {
+            backend.store_fault = fault;
+        }
     }
 
     pub(super) fn handle_log_fault(&mut self, id: BackendId, fault: Option<String>) {
         // The feeder has reported it in the log.
-        self.all[id.index()].log_fault = fault;
+        if let Some(backend) = self.get_mut(id) {
+            backend.log_fault = fault;
+        }
     }
 
     /// Whether events with this token are for [`Backends::handle_event`].
@@ -214,14 +239,16 @@ impl Backends {
     }
 
     pub(super) fn handle_event(&mut self, token: Token, now: Now) {
-        let backend = &mut self.all[token.0 - self.first_token];
+        let Some(backend) = &mut self.all[token.0 - self.first_token] else {
+            return;
+        };
         if let Some(result) = backend.probe.handle_event(now) {
             backend.handle_probe(result, now);
         }
     }
 
     pub(super) fn handle_settings(&mut self, other_password: bool, hands: &mut Hands<'_>) {
-        for backend in &mut self.all {
+        for backend in self.all.iter_mut().flatten() {
             backend.set_lane(hands);
             backend
                 .monitor
@@ -236,73 +263,40 @@ impl Backends {
         }
     }
 
-    /// An operator asks for something; gives what was done, or why nothing was.
-    pub(super) fn handle_ask(
-        &mut self,
-        id: BackendId,
-        what: BackendAsk,
-        hands: &mut Hands<'_>,
-    ) -> Result<String, &'static str> {
-        let backend = &mut self.all[id.index()];
-        let monitor = &mut backend.monitor;
-        let (is_done, said, not) = match what {
-            BackendAsk::Pause => (
-                monitor.handle_pause(hands.now),
-                "paused",
-                "it is paused already",
-            ),
-            BackendAsk::Resume => (
-                monitor.handle_resume(hands.now),
-                "resumed; it is probed now",
-                "it is not paused",
-            ),
-            BackendAsk::Probe => (
-                monitor.handle_probe_wanted(hands.now),
-                "it is probed now",
-                "it is paused, and not probed",
-            ),
-            BackendAsk::Rate(rate_max) => {
-                backend.rate_max = rate_max;
-                backend.set_lane(hands);
-                let bound = backend.lane.records_per_second_max;
-                return Ok(match bound {
-                    0 => "its rate has no bound now".to_owned(),
-                    bound => format!("at most {bound} records/s now"),
-                });
-            }
-        };
-        if is_done {
-            Ok(said.to_owned())
-        } else {
-            Err(not)
-        }
-    }
-
     /// The backend of this name.
     pub(super) fn find(&self, name: &str) -> Option<BackendId> {
         self.by_name.get(name).copied()
     }
 
-    /// All of them.
+    /// All of them, but for those that are being forgotten.
     pub(super) fn ids(&self) -> Vec<BackendId> {
-        self.all.iter().map(|backend| backend.info.id).collect()
+        let all = self.all.iter().flatten();
+        all.filter(|backend| !backend.leaving.is_under_way())
+            .map(|backend| backend.info.id)
+            .collect()
     }
 
-    /// A backend's name.
-    pub(super) fn name(&self, id: BackendId) -> &Arc<str> {
-        &self.all[id.index()].info.name
+    fn get_mut(&mut self, id: BackendId) -> Option<&mut Backend> {
+        let backend = self.all.get_mut(id.index())?.as_mut();
+        backend.filter(|backend| backend.info.id == id)
+    }
+
+    /// Who a backend is; none where it was forgotten.
+    pub(super) fn info(&self, id: BackendId) -> Option<&BackendInfo> {
+        let info = &self.all.get(id.index())?.as_ref()?.info;
+        (info.id == id).then_some(info)
     }
 
     /// All names, in their order.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
-        let names = self.all.iter().map(|backend| &backend.info.name);
+        let names = self.all.iter().flatten().map(|backend| &backend.info.name);
         let mut names: Vec<_> = names.cloned().collect();
         names.sort();
         names
     }
 
     pub(super) fn handle_stop(&mut self, now: Now) {
-        for backend in &mut self.all {
+        for backend in self.all.iter_mut().flatten() {
             backend.monitor.handle_stop(now);
             backend.gate.handle_stop();
         }
@@ -310,12 +304,15 @@ impl Backends {
 
     /// Whether nothing is in flight any more, after [`Backends::handle_stop`].
     pub(super) fn are_flushed(&self) -> bool {
-        self.all.iter().all(|backend| backend.monitor.is_flushed())
+        self.all
+            .iter()
+            .flatten()
+            .all(|backend| backend.monitor.is_flushed())
     }
 
     /// Does what is due for every backend.
     pub(super) fn turn(&mut self, hands: &mut Hands<'_>) {
-        for backend in &mut self.all {
+        for backend in self.all.iter_mut().flatten() {
             if let Some(result) = backend.probe.handle_deadline(hands.now) {
                 backend.handle_probe(result, hands.now);
             }
@@ -327,8 +324,11 @@ impl Backends {
             while let Some(order) = backend.monitor.poll_order(hands.now) {
                 backend.follow(order, &self.resolver, hands);
             }
-            backend.pass_gate(hands);
-            backend.tell(hands);
+            backend.leave(hands);
+            if !backend.leaving.is_under_way() {
+                backend.pass_gate(hands);
+                backend.tell(hands);
+            }
         }
     }
 
@@ -336,7 +336,14 @@ impl Backends {
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.all
             .iter()
-            .flat_map(|backend| [backend.monitor.deadline(), backend.probe.deadline()])
+            .flatten()
+            .flat_map(|backend| {
+                [
+                    backend.monitor.deadline(),
+                    backend.probe.deadline(),
+                    backend.leaving.deadline(),
+                ]
+            })
             .flatten()
             .min()
     }
@@ -345,19 +352,26 @@ impl Backends {
     pub(super) fn wait_for_backlog(&self) -> bool {
         self.all
             .iter()
+            .flatten()
             .any(|backend| !backend.monitor.is_up() && !has_backlog(&backend.info))
     }
 
-    pub(super) fn hints(&self, id: BackendId) -> &BackendHints {
-        &self.all[id.index()].info.hints
+    pub(super) fn hints(&self, id: BackendId) -> Option<&BackendHints> {
+        self.info(id).map(|info| &*info.hints)
     }
 
     /// All, for whoever is not on this thread.
-    pub(super) fn states(&self) -> Vec<(BackendState, Arc<BackendCounters>)> {
-        self.all
+    pub(super) fn told(&self) -> Told {
+        let backends = self
+            .all
             .iter()
+            .flatten()
             .map(|backend| (backend.told.clone(), Arc::clone(&backend.info.counters)))
-            .collect()
+            .collect();
+        Told {
+            backends,
+            forgotten: self.forgotten,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ fn mailbox<T>(capacity: usize) -> Arc<Mailbox<T>> {
 
 fn settings(password: &str) -> Settings {
     let text = r#"{"network": {"port": 0}, "sync": {"checkdb_interval": 60, "probe_interval_down": 20,
-        "ttl_hold": "100ms", "drain_timeout": "300ms", "threads": 2}}"#;
+        "ttl_hold": "100ms", "drain_timeout": "300ms", "threads": 2, "rescan_interval": 1}}"#;
     let config = Config::parse(text, Path::new("sync_server.json")).unwrap();
     let login = Login::parse(format!("u:{password}").as_bytes()).unwrap();
     Settings::new(&config, &login).unwrap()
@@ -99,6 +99,15 @@ impl Bench {
 
     fn tell(&self, mail: ControlMail) {
         self.links.mailbox.send(mail).unwrap();
+    }
+
+    fn tell_when_there_is_room(&self, mail: ControlMail) {
+        let mut mail = Some(mail);
+        eventually("room", || {
+            let unsent = self.links.mailbox.send(mail.take()?);
+            mail = unsent.err();
+            mail.is_none().then_some(())
+        });
     }
 
     fn find(&self, name: &str) {
@@ -418,5 +427,151 @@ fn a_name_that_does_not_resolve_says_so() {
     bench.wait_for_status(
         "\"state\":\"unresolved\",\"why\":\"its name nobody.invalid does not resolve: ",
     );
+    bench.stop();
+}
+
+impl Bench {
+    /// The keeper is asked what is left of a backend.
+    fn expect_asked(&self, backend: BackendId) {
+        eventually("AskLeft", || match self.links.keeper.receive() {
+            Some(KeeperMail::AskLeft { backend: asked }) => {
+                assert_eq!(asked, backend);
+                Some(())
+            }
+            Some(KeeperMail::KeepOutages { .. }) | None => None,
+            Some(other) => panic!("{other:?}"),
+        });
+    }
+
+    fn left(&self, left: Result<Option<String>, String>) {
+        self.tell(ControlMail::StateLeft {
+            backend: FIRST,
+            left,
+        });
+    }
+
+    /// Every worker, then the feeder, are told to forget the first backend.
+    fn expect_forget(&self) {
+        for worker in &self.links.workers {
+            assert!(matches!(
+                next_but_ttl(worker),
+                WorkerMail::Forget { backend: FIRST }
+            ));
+        }
+        assert!(matches!(
+            next(&self.links.feeder),
+            FeederMail::Forget { backend: FIRST }
+        ));
+    }
+
+    fn forgotten(&self) {
+        let totals = crate::replay::messages::ForgottenTotals {
+            processed: 70,
+            settled: 50,
+        };
+        self.tell(ControlMail::Forgotten {
+            backend: FIRST,
+            totals,
+        });
+    }
+}
+
+const NOBODY: &str = "127.0.0.1:1";
+
+#[test]
+fn one_whose_folder_is_gone_is_forgotten_and_its_place_is_anothers() {
+    let bench = Bench::start();
+    bench.find_and_meet(NOBODY);
+    std::fs::remove_dir(bench.logs.path().join(NOBODY)).unwrap();
+    bench.tell(ControlMail::FolderGone(NOBODY.to_owned()));
+    bench.expect_asked(FIRST);
+    bench.left(Ok(None));
+    bench.expect_forget();
+    assert!(
+        bench.ask("/metrics").contains(NOBODY),
+        "until the keeper says so"
+    );
+    bench.forgotten();
+    eventually("it is gone", || {
+        (!bench.ask("/metrics").contains(NOBODY)).then_some(())
+    });
+    let body = bench.ask("/sync_status?backend_count=9");
+    assert!(body.contains("\"processed_items\": 70") && body.contains("\"synced_items\": 50"));
+    bench.find(NOBODY);
+    let FeederMail::Backend(info) = next(&bench.links.feeder) else {
+        panic!("the feeder first meets the backend");
+    };
+    assert_ne!(info.id, FIRST);
+    assert_eq!(info.id.index(), FIRST.index());
+    bench.stop();
+}
+
+#[test]
+fn one_that_is_up_is_flushed_and_asked_for_again_before_it_is_forgotten() {
+    let backend = standin(None);
+    let name = backend.name();
+    let bench = Bench::start();
+    bench.find_and_meet(&name);
+    bench.expect_open(0, backend.addr());
+    std::fs::remove_dir(bench.logs.path().join(&name)).unwrap();
+    bench.tell(ControlMail::FolderGone(name.clone()));
+    bench.expect_asked(FIRST);
+    bench.left(Ok(None));
+    bench.expect_flush(1);
+    bench.flushed(1);
+    bench.expect_asked(FIRST);
+    bench.left(Ok(None));
+    bench.expect_forget();
+    // Its folder comes back when it is too late: it is a new one.
+    backend.kill().unwrap();
+    bench.find(&name);
+    bench.forgotten();
+    let FeederMail::Backend(info) = next(&bench.links.feeder) else {
+        panic!("the feeder meets it anew");
+    };
+    assert_eq!((info.id == FIRST, &*info.name), (false, &*name));
+    bench.stop();
+}
+
+#[test]
+fn one_whose_folder_is_back_in_time_stays() {
+    let backend = standin(None);
+    let name = backend.name();
+    let bench = Bench::start();
+    bench.find_and_meet(&name);
+    bench.expect_open(0, backend.addr());
+    bench.tell(ControlMail::FolderGone(name.clone()));
+    bench.expect_asked(FIRST);
+    bench.left(Ok(None));
+    bench.expect_flush(1);
+    bench.tell(ControlMail::BackendFound(name.clone()));
+    bench.flushed(1);
+    bench.expect_open(1, backend.addr());
+    bench.stop();
+}
+
+#[test]
+fn there_is_room_again_once_one_is_forgotten() {
+    let bench = Bench::with_mailboxes_of(8192);
+    for place in 0..crate::limits::BACKENDS_MAX {
+        let port = 1 + place;
+        bench.tell_when_there_is_room(ControlMail::BackendFound(format!("127.0.0.1:{port}")));
+    }
+    bench.tell_when_there_is_room(ControlMail::BackendFound("127.0.0.2:1".to_owned()));
+    bench.tell_when_there_is_room(ControlMail::FolderGone("127.0.0.1:1".to_owned()));
+    eventually("AskLeft", || {
+        let mail = bench.links.keeper.receive();
+        matches!(mail, Some(KeeperMail::AskLeft { backend: FIRST })).then_some(())
+    });
+    bench.left(Ok(None));
+    bench.forgotten();
+    eventually("the feeder tells again", || {
+        matches!(bench.links.feeder.receive(), Some(FeederMail::TellFolders)).then_some(())
+    });
+    bench.tell(ControlMail::BackendFound("127.0.0.2:1".to_owned()));
+    eventually("it is met", || match bench.links.feeder.receive() {
+        Some(FeederMail::Backend(info)) => (&*info.name == "127.0.0.2:1").then_some(()),
+        _ => None,
+    });
     bench.stop();
 }

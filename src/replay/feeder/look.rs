@@ -77,7 +77,14 @@ impl<D: Disk> Feeder<D> {
         self.root
             .handle_listed(names.len(), self.settings.rescan_interval, now);
         // A folder that has gone is told of again when it is back: control's watch went with it.
-        self.announced.retain(|name, _| names.contains(name));
+        let outbox = &mut self.outbox;
+        self.announced.retain(|name, _| {
+            let is_there = names.contains(name);
+            if !is_there {
+                outbox.tell_control(ControlMail::FolderGone(name.clone()));
+            }
+            is_there
+        });
         self.strange.retain(|name| names.contains(name));
         for name in names {
             if self.announced.contains_key(&name) || self.strange.contains(&name) {

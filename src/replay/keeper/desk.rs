@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::file::Place;
+use crate::ledger::rejected;
 use crate::ledger::segment::{NewSegment, SegmentDone};
 use crate::ledger::totals::Tally;
 use crate::replay::chain::Chain;
@@ -225,11 +226,43 @@ impl Desk {
             KeeperMail::Backend(_)
             | KeeperMail::SyncPoint { .. }
             | KeeperMail::ForgetSyncPoint { .. }
+            | KeeperMail::AskLeft { .. }
+            | KeeperMail::Forget { .. }
             | KeeperMail::Settings(_)
             | KeeperMail::Stop => {
                 unreachable!("these are the keeper's own")
             }
         }
+    }
+
+    /// What would be lost if this backend were forgotten, as a sentence; an error where that cannot be done now.
+    pub(super) fn left(&self, disk: &mut impl Disk) -> Result<Option<String>, String> {
+        if let Some(fault) = self.fault() {
+            return Err(format!("its state is in trouble: {fault}"));
+        }
+        let Some(ledger) = &self.ledger else {
+            return Err("its state has not been read yet; try again in a moment".to_owned());
+        };
+        if !self.held.is_empty() {
+            return Err("lines of it are being set aside; try again in a moment".to_owned());
+        }
+        let rejected = disk
+            .state_bytes(&self.info.name, rejected::NAME)
+            .map_err(|cause| cause.to_string())?
+            .unwrap_or(0);
+        let mut left = Vec::new();
+        if rejected > 0 {
+            left.push(format!(
+                "{rejected} bytes of lines that were set aside (rejected.jsonl)"
+            ));
+        }
+        match ledger.known_logs() {
+            0 => {}
+            logs => left.push(format!(
+                "how far {logs} logs that are not there were delivered: should one come back, all its lines would be sent again"
+            )),
+        }
+        Ok((!left.is_empty()).then(|| left.join(", and ")))
     }
 
     /// Takes deleted files as let go by everybody, at the end. What could not be set aside is let go of too: it is sent again.

@@ -110,6 +110,12 @@ impl<L> Default for Releaser<L> {
 }
 
 impl<L> Releaser<L> {
+    /// Whether a deleted log of this backend is still to be looked at.
+    pub(super) fn watches(&self, backend: BackendId) -> bool {
+        let mut watched = self.watched.iter();
+        watched.any(|watched| watched.backend == backend)
+    }
+
     /// Everybody has let go of a deleted file.
     pub(super) fn handle_let_go(&mut self, closed: ClosedFile) {
         let next = Place {

@@ -2,6 +2,7 @@
 
 mod chains;
 mod durable;
+mod forgetting;
 mod outages;
 mod points;
 mod rejects;

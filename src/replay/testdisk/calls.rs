@@ -4,7 +4,7 @@ use std::io;
 
 use crate::replay::chain::{Begun, Chain, Ended, Ticket};
 use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
-use crate::replay::testdisk::world::{Fate, Naming, Write, gone};
+use crate::replay::testdisk::world::{Fate, Folder, Naming, Write, gone};
 use crate::replay::testdisk::{Op, TestDisk, TestLog};
 
 impl Disk for TestDisk {
@@ -237,6 +237,17 @@ impl Disk for TestDisk {
         world.call(Op::RemoveState)?;
         if let Some(folder) = world.state.get_mut(backend) {
             folder.change(Naming::Unlink(name.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn remove_state_folder(&mut self, backend: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::RemoveState)?;
+        // What a crash would bring back of it is left to do so.
+        let is_empty = |folder: &Folder| folder.seen.is_empty() && folder.durable.is_empty();
+        if world.state.get(backend).is_some_and(is_empty) {
+            world.state.remove(backend);
         }
         Ok(())
     }

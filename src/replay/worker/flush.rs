@@ -47,11 +47,30 @@ impl Worker {
             self.discard(backend, i, now);
         }
         let pipe = self.pipes[backend.index()].as_mut().expect("it was there");
-        pipe.hand_over(backend, &self.links, &mut self.outbox);
+        pipe.hand_over(&self.links, &mut self.outbox);
         pipe.drain = None;
         pipe.epoch = drain.epoch;
         pipe.ttl_ready = false;
         self.say_flushed(backend, drain.epoch);
+    }
+
+    /// Forgets a backend that is flushed: its slots are others' from now on.
+    pub(super) fn forget(&mut self, backend: BackendId, now: Now) {
+        let count = match self.pipes.get(backend.index()) {
+            Some(Some(pipe)) if pipe.backend == backend => pipe.slots.len(),
+            _ => return,
+        };
+        for i in 0..count {
+            self.discard(backend, i, now);
+        }
+        let mut pipe = self.pipes[backend.index()].take().expect("it was there");
+        pipe.hand_over(&self.links, &mut self.outbox);
+        for slot in pipe.slots {
+            let known = &mut self.slots[slot];
+            known.lane = known.lane.successor(known.lane.number());
+            known.backend = None;
+            self.free.push(slot);
+        }
     }
 
     /// Lets go of the records of the backend's `i`th lane here, and of its connection.

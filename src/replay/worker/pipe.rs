@@ -19,6 +19,7 @@ use crate::status::counters::BackendCounters;
 
 /// One backend, as far as this worker has to do with it.
 pub(super) struct Pipe {
+    pub(super) backend: BackendId,
     pub(super) epoch: Epoch,
     pub(super) address: SocketAddr,
     pub(super) settings: Arc<LaneSettings>,
@@ -61,13 +62,8 @@ impl Pipe {
     }
 
     /// Puts what is settled into the outbox.
-    pub(super) fn hand_over(
-        &mut self,
-        backend: BackendId,
-        links: &WorkerLinks,
-        outbox: &mut VecDeque<KeeperMail>,
-    ) {
-        hand_over(backend, &mut self.settled, links, outbox);
+    pub(super) fn hand_over(&mut self, links: &WorkerLinks, outbox: &mut VecDeque<KeeperMail>) {
+        hand_over(self.backend, &mut self.settled, links, outbox);
     }
 }
 

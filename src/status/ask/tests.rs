@@ -46,6 +46,14 @@ fn each_control_is_understood() {
         of("a:1", BackendAsk::Resume),
     );
     check(
+        "/v1/control/forget?backend=a:1&yes=true",
+        of("a:1", BackendAsk::Forget { yes: true }),
+    );
+    check(
+        "/v1/control/forget?backend=a:1",
+        of("a:1", BackendAsk::Forget { yes: false }),
+    );
+    check(
         "/v1/control/probe?backend=[::1]:8",
         of("[::1]:8", BackendAsk::Probe),
     );

@@ -27,7 +27,9 @@ impl Backends {
         found: Result<SocketAddr, String>,
         now: Now,
     ) {
-        let backend = &mut self.all[id.index()];
+        let Some(backend) = self.get_mut(id) else {
+            return;
+        };
         let before = backend.address;
         let address = match found {
             Ok(address) => address,

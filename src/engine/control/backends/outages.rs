@@ -13,11 +13,15 @@ impl Backends {
         now: Now,
     ) {
         let kept = kept.as_ref().map(Option::as_deref).map_err(|&()| ());
-        self.all[id.index()].gate.handle_read(kept, now);
+        if let Some(backend) = self.get_mut(id) {
+            backend.gate.handle_read(kept, now);
+        }
     }
 
     pub(in crate::engine::control) fn handle_outages_forgotten(&mut self, id: BackendId) {
-        self.all[id.index()].gate.handle_forgotten();
+        if let Some(backend) = self.get_mut(id) {
+            backend.gate.handle_forgotten();
+        }
     }
 }
 

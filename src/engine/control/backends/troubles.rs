@@ -15,7 +15,9 @@ impl Backends {
         record: Option<&FailedRecord>,
         now: Now,
     ) {
-        let backend = &mut self.all[id.index()];
+        let Some(backend) = self.get_mut(id) else {
+            return;
+        };
         let (log, line) = (
             record.map(|record| &*record.log),
             record.map(|record| record.line),

@@ -81,6 +81,46 @@ fn settle(bench: &Bench, board: &PointBoard) {
 }
 
 #[test]
+fn one_is_forgotten_when_its_folder_is_gone_and_what_is_left_does_not_matter() {
+    let bench = Bench::start();
+    bench.find_and_meet(NOBODY);
+    let ask = |more: &str| {
+        let path = format!("POST /v1/control/forget?backend={NOBODY}{more}");
+        begin(bench.address, &path, LOGIN)
+    };
+    let (code, said) = end_of(ask("&yes=true"));
+    assert!(
+        code == "409" && said.contains("its folder is there"),
+        "{said}"
+    );
+    bench.tell(ControlMail::FolderGone(NOBODY.to_owned()));
+    let left = || Ok(Some("nine lines".to_owned()));
+    let asking = ask("");
+    bench.expect_asked(FIRST);
+    bench.left(left());
+    let (code, said) = end_of(asking);
+    assert_eq!(
+        (&*code, &*said),
+        (
+            "409",
+            "127.0.0.1:1: there is left of it nine lines; --yes (yes=true) throws that away\n"
+        )
+    );
+    let asking = ask("&yes=true");
+    bench.expect_asked(FIRST);
+    bench.left(left());
+    bench.expect_forget();
+    let (code, said) = end_of(ask("&yes=true"));
+    assert!(code == "409" && said.contains("already"), "{said}");
+    bench.forgotten();
+    assert_eq!(
+        end_of(asking),
+        ("200".to_owned(), format!("{NOBODY}: forgotten\n"))
+    );
+    bench.stop();
+}
+
+#[test]
 fn a_pause_flushes_as_a_death_does_and_a_resume_opens_again() {
     let backend = standin(None);
     let name = backend.name();

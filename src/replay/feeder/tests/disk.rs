@@ -317,6 +317,10 @@ impl Disk for MemDisk {
         no_state()
     }
 
+    fn remove_state_folder(&mut self, _: &str) -> io::Result<()> {
+        no_state()
+    }
+
     fn sync_state_folder(&mut self, _: &str) -> io::Result<()> {
         no_state()
     }

@@ -128,3 +128,37 @@ fn an_idle_connection_s_deadline_keeps_no_lane_from_being_woken_for_its_rate() {
         rig.turn();
     }
 }
+
+#[test]
+fn a_forgotten_backends_slots_are_the_next_ones() {
+    let mut rig = Rig::new(settings());
+    let mut backend = BACKEND;
+    let slots = rig.worker.slots();
+    for turn in 0..100u32 {
+        if turn > 0 {
+            rig.mail(WorkerMail::Open {
+                backend,
+                epoch: 0,
+                address: "127.0.0.1:1".parse().unwrap(),
+                settings: Arc::new(settings()),
+                counters: Arc::default(),
+            });
+        }
+        rig.mail(WorkerMail::Flush {
+            backend,
+            epoch: 1,
+            drain_until: None,
+        });
+        rig.mail(WorkerMail::Forget { backend });
+        // What comes late for it is nobody's.
+        rig.mail(WorkerMail::Ttl {
+            backend,
+            ready: true,
+        });
+        rig.worker.handle_closed(0, "late".to_owned(), rig.now);
+        rig.worker.check_invariants();
+        backend = backend.next_at_place();
+        assert_eq!(backend.index(), BACKEND.index());
+    }
+    assert_eq!(rig.worker.slots(), slots);
+}

@@ -1,0 +1,233 @@
+//! Forgetting a backend whose folder is gone, so that its place is another's.
+//!
+//! ```text
+//!   here ◀──folder is back── gone ──a while, or asked to──▶ asked: what is left?
+//!                             ▲                               │ nothing, or that does not matter
+//!                             ├── something, or folder back ──┤
+//!                             │                               ▼
+//!                             └──────────────────── held: paused, flushed, asked once more
+//!                                                             │ nobody has anything of it
+//!                                                             ▼
+//!                                        forgotten by workers, feeder, keeper ──▶ its place is free
+//! ```
+//!
+//! What is left can only become less once it is flushed: what the keeper says then holds. From then on there is no way back; a folder
+//! that comes back is a new backend's.
+
+use std::time::Duration;
+
+use super::{Backend, Backends, Hands};
+use crate::clock::Now;
+use crate::engine::listener::Asker;
+use crate::limits::{FORGET_AFTER_RESCANS, FORGET_AGAIN};
+use crate::replay::messages::{BackendId, Epoch, FeederMail, ForgottenTotals};
+use crate::replay::post::After;
+
+/// Whether a backend's folder is there, and how far the backend is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// When it is to be asked for what is left, monotonic; none while its folder is there.
+    due: Option<Duration>,
+    /// The keeper was asked for what is left, when this epoch was flushed; within, none: it was not.
+    asked: Option<Option<Epoch>>,
+    /// It is paused for this, and not by an operator.
+    is_held: bool,
+    /// There is no way back.
+    is_going: bool,
+    /// Its folder has come back since.
+    is_back: bool,
+    wanted: Option<Wanted>,
+}
+
+/// An operator wants it forgotten.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    asker: Asker,
+    /// Whatever is left.
+    yes: bool,
+}
+
+/// An answer for who has asked.
+pub(in crate::engine::control) struct LeavingAnswer {
+    pub(in crate::engine::control) asker: Asker,
+    /// What was done, or why nothing.
+    pub(in crate::engine::control) said: Result<String, String>,
+}
+
+impl Leaving {
+    /// Whether it is being forgotten.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_held || self.is_going
+    }
+
+    /// When it is due, monotonic.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let waits = self.asked.is_some() || self.is_under_way();
+        self.due.filter(|_| !waits)
+    }
+}
+
+impl Backend {
+    /// Goes on with forgetting it, where that is due.
+    pub(super) fn leave(&mut self, hands: &mut Hands<'_>) {
+        let leaving = &mut self.leaving;
+        let Some(due) = leaving.due else {
+            return;
+        };
+        if leaving.asked.is_some() || leaving.is_going || due > hands.now.monotonic {
+            return;
+        }
+        let is_flushed = self.monitor.is_flushed();
+        if leaving.is_held {
+            // Everyone is to have let go of it before the last question.
+            if !is_flushed {
+                return;
+            }
+        } else if self.monitor.is_paused() && leaving.wanted.is_none() {
+            // A pause is an operator's will, and would be forgotten with it.
+            leaving.due = Some(hands.now.after(FORGET_AGAIN));
+            return;
+        }
+        leaving.asked = Some(is_flushed.then(|| self.monitor.epoch()));
+        hands.post.ask_left(self.info.id);
+    }
+
+    fn stay(&mut self, now: Now) {
+        if std::mem::take(&mut self.leaving.is_held) {
+            self.monitor.handle_resume(now);
+        }
+    }
+}
+
+impl Backends {
+    /// A backend's folder is not there any more.
+    pub(in crate::engine::control) fn handle_folder_gone(
+        &mut self,
+        folder: &str,
+        hands: &mut Hands<'_>,
+    ) {
+        let grace = hands.settings.feeder.rescan_interval * FORGET_AFTER_RESCANS;
+        let due = hands.now.after(grace);
+        let known = self.find(folder).and_then(|id| self.get_mut(id));
+        if let Some(backend) = known {
+            backend.leaving.is_back = false;
+            backend.leaving.due.get_or_insert(due);
+        }
+    }
+
+    /// It is there again.
+    pub(super) fn handle_folder_back(&mut self, id: BackendId, now: Now) {
+        let Some(backend) = self.get_mut(id) else {
+            return;
+        };
+        if backend.leaving.is_going {
+            backend.leaving.is_back = true;
+            return;
+        }
+        backend.leaving.due = None;
+        backend.stay(now);
+    }
+
+    /// An operator wants a backend forgotten; an answer where there is one already.
+    pub(in crate::engine::control) fn want_forgotten(
+        &mut self,
+        id: BackendId,
+        asker: Asker,
+        yes: bool,
+        now: Now,
+    ) -> Option<&'static str> {
+        let Some(backend) = self.get_mut(id) else {
+            return Some("it is not there any more");
+        };
+        let leaving = &mut backend.leaving;
+        if leaving.due.is_none() {
+            return Some(
+                "its folder is there; move it away first, and it is forgotten a while later",
+            );
+        }
+        if leaving.wanted.is_some() || leaving.is_going {
+            return Some("it is being forgotten already");
+        }
+        leaving.wanted = Some(Wanted { asker, yes });
+        leaving.due = Some(now.monotonic);
+        None
+    }
+
+    /// The keeper has said what is left of a backend.
+    pub(in crate::engine::control) fn handle_state_left(
+        &mut self,
+        id: BackendId,
+        left: Result<Option<String>, String>,
+        hands: &mut Hands<'_>,
+    ) -> Option<LeavingAnswer> {
+        let backend = self.get_mut(id)?;
+        let asked_at = backend.leaving.asked.take()?;
+        let wanted = backend.leaving.wanted;
+        let why_not = match left {
+            _ if backend.leaving.due.is_none() => Some("its folder is there again".to_owned()),
+            Err(why) => Some(why),
+            Ok(Some(left)) if wanted.is_none_or(|wanted| !wanted.yes) => Some(format!(
+                "there is left of it {left}; --yes (yes=true) throws that away"
+            )),
+            Ok(_) => None,
+        };
+        if let Some(why_not) = why_not {
+            backend.stay(hands.now);
+            if let Some(due) = &mut backend.leaving.due {
+                *due = hands.now.after(FORGET_AGAIN);
+            }
+            let Wanted { asker, .. } = backend.leaving.wanted.take()?;
+            let said = Err(format!("{}: {why_not}", backend.info.name));
+            return Some(LeavingAnswer { asker, said });
+        }
+        if !backend.leaving.is_held && backend.monitor.handle_pause(hands.now) {
+            backend.leaving.is_held = true;
+        }
+        let is_same = asked_at == Some(backend.monitor.epoch());
+        if is_same && backend.monitor.is_flushed() && backend.monitor.is_paused() {
+            backend.leaving.is_going = true;
+            hands.post.forget(id);
+        }
+        None
+    }
+
+    /// Nobody knows a backend any more: its place is free. Gives its name where its folder is there again, and an answer.
+    pub(in crate::engine::control) fn handle_forgotten(
+        &mut self,
+        id: BackendId,
+        totals: ForgottenTotals,
+        hands: &mut Hands<'_>,
+    ) -> Option<LeavingAnswer> {
+        self.get_mut(id)?;
+        let backend = self.all[id.index()].take()?;
+        let name = &backend.info.name;
+        self.by_name.remove(&**name);
+        self.free.push_back(id.next_at_place());
+        hands.watch.forget(id);
+        // At one time: HA's totals stay what they are.
+        hands.door.board.remove(name);
+        self.set_forgotten(totals, hands);
+        hands.door.states_changed = true;
+        if backend.leaving.is_back {
+            self.handle_found(name.to_string(), hands);
+        }
+        if std::mem::take(&mut self.said_too_many) {
+            hands.post.feeder(After::Nothing, FeederMail::TellFolders);
+        }
+        let Wanted { asker, .. } = backend.leaving.wanted?;
+        let said = Ok(format!("{name}: forgotten"));
+        Some(LeavingAnswer { asker, said })
+    }
+
+    /// What all backends had come to that were ever forgotten.
+    pub(in crate::engine::control) fn set_forgotten(
+        &mut self,
+        totals: ForgottenTotals,
+        hands: &mut Hands<'_>,
+    ) {
+        self.forgotten = (totals.processed, totals.settled);
+        let board = &mut hands.door.board;
+        board.set_forgotten(totals.processed, totals.settled);
+        hands.door.states_changed = true;
+    }
+}

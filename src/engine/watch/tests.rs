@@ -1,0 +1,203 @@
+//! The watches over real folders.
+
+use std::fs;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+
+use super::*;
+
+const TOKEN: Token = Token(0);
+const FIRST: BackendId = BackendId(0);
+const SECOND: BackendId = BackendId(1);
+
+struct Bench {
+    poll: Poll,
+    watch: Watch,
+    logs: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let logs = tempfile::tempdir().unwrap();
+        let poll = Poll::new().unwrap();
+        let watch = Watch::new(logs.path().to_owned(), poll.registry(), TOKEN);
+        let mut bench = Self { poll, watch, logs };
+        bench.make("a:1");
+        bench.make("b:2");
+        bench.watch.add(FIRST, "a:1");
+        bench.watch.add(SECOND, "b:2");
+        bench.watch.take(|_| {});
+        bench
+    }
+
+    fn make(&self, folder: &str) {
+        fs::create_dir(self.logs.path().join(folder)).unwrap();
+    }
+
+    /// Waits for an event and gives what it tells, each kind once, until `last` has come.
+    fn seen_until(&mut self, last: Seen) -> Vec<Seen> {
+        let give_up = Instant::now() + Duration::from_secs(20);
+        let mut events = Events::with_capacity(8);
+        let mut all = Vec::new();
+        while !all.contains(&last) {
+            assert!(Instant::now() < give_up, "{last:?} comes, so far {all:?}");
+            self.poll
+                .poll(&mut events, Some(Duration::from_millis(100)))
+                .unwrap();
+            while self.watch.take(|seen| {
+                if !all.contains(&seen) {
+                    all.push(seen);
+                }
+            }) {}
+        }
+        all
+    }
+}
+
+#[test]
+fn what_happens_to_logs_is_told_for_their_backend() {
+    let mut bench = Bench::new();
+    let log = bench.logs.path().join("b:2/1.log");
+    let mut file = fs::File::create(&log).unwrap();
+    assert_eq!(
+        bench.seen_until(Seen::Listing(SECOND)),
+        [Seen::Listing(SECOND)]
+    );
+    file.write_all(b"line\n").unwrap();
+    assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
+    drop(file);
+    assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
+    fs::remove_file(log).unwrap();
+    assert_eq!(
+        bench.seen_until(Seen::Listing(SECOND)),
+        [Seen::Listing(SECOND)]
+    );
+}
+
+#[test]
+fn a_new_folder_is_told() {
+    let mut bench = Bench::new();
+    bench.make("c:3");
+    assert_eq!(bench.seen_until(Seen::Folders), [Seen::Folders]);
+}
+
+#[test]
+fn a_folder_that_goes_and_comes_again_is_watched_again() {
+    let mut bench = Bench::new();
+    fs::remove_dir(bench.logs.path().join("a:1")).unwrap();
+    bench.seen_until(Seen::Listing(FIRST));
+    assert_eq!(bench.watch.watches(), 2);
+    bench.make("a:1");
+    bench.seen_until(Seen::Listing(FIRST));
+    assert_eq!(bench.watch.watches(), 3);
+    fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
+    bench.seen_until(Seen::Grew(FIRST));
+}
+
+#[test]
+fn a_folder_that_was_moved_away_is_not_taken_for_the_one_in_its_place() {
+    let mut bench = Bench::new();
+    let (own, other) = (bench.logs.path().join("a:1"), bench.logs.path().join("old"));
+    fs::rename(&own, &other).unwrap();
+    bench.make("a:1");
+    bench.seen_until(Seen::Listing(FIRST));
+    fs::write(own.join("1.log"), "x").unwrap();
+    bench.seen_until(Seen::Grew(FIRST));
+    fs::write(other.join("2.log"), "x").unwrap();
+    fs::create_dir(bench.logs.path().join("z")).unwrap();
+    assert!(
+        !bench.seen_until(Seen::Folders).contains(&Seen::Grew(FIRST)),
+        "what happens in the folder moved away is nobody's"
+    );
+}
+
+#[test]
+fn a_logs_path_that_comes_later_is_watched_from_then_on() {
+    let above = tempfile::tempdir().unwrap();
+    let logs = above.path().join("logs");
+    let poll = Poll::new().unwrap();
+    let mut watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
+    watch.add(FIRST, "a:1");
+    let mut restore = || watch.restore(poll.registry());
+    assert_eq!(restore(), 0);
+    fs::create_dir_all(logs.join("a:1")).unwrap();
+    assert_eq!((restore(), restore()), (2, 0));
+    assert_eq!(watch.watches(), 2);
+}
+
+#[test]
+fn a_logs_path_that_was_moved_away_and_made_anew_is_watched_at_once() {
+    let above = tempfile::tempdir().unwrap();
+    let logs = above.path().join("logs");
+    fs::create_dir_all(logs.join("a:1")).unwrap();
+    let poll = Poll::new().unwrap();
+    let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
+    let mut bench = Bench {
+        poll,
+        watch,
+        logs: above,
+    };
+    bench.watch.add(FIRST, "a:1");
+    bench.watch.take(|_| {});
+    for round in 0..3 {
+        let old = bench.logs.path().join(format!("old{round}"));
+        fs::rename(&logs, &old).unwrap();
+        bench.seen_until(Seen::Lost);
+        assert_eq!(bench.watch.watches(), 0, "the old one is nobody's");
+        fs::create_dir_all(logs.join("a:1")).unwrap();
+        bench.seen_until(Seen::Lost);
+        // The folder may have come after the path was looked at; then it is told.
+        bench.watch.restore(bench.poll.registry());
+        fs::write(logs.join("a:1/1.log"), "x").unwrap();
+        bench.seen_until(Seen::Grew(FIRST));
+        fs::write(old.join("a:1/2.log"), "x").unwrap();
+        assert_eq!(bench.watch.watches(), 2);
+    }
+}
+
+#[test]
+fn a_folder_in_whose_place_another_is_without_an_event_is_found_by_the_next_look() {
+    let real = tempfile::tempdir().unwrap();
+    for name in ["one/a:1", "two/a:1"] {
+        fs::create_dir_all(real.path().join(name)).unwrap();
+    }
+    // A link stands for a mount, which only root can make: neither is told.
+    let logs = real.path().join("logs");
+    std::os::unix::fs::symlink("one", &logs).unwrap();
+    let poll = Poll::new().unwrap();
+    let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
+    let mut bench = Bench {
+        poll,
+        watch,
+        logs: real,
+    };
+    bench.watch.add(FIRST, "a:1");
+    fs::remove_file(&logs).unwrap();
+    std::os::unix::fs::symlink("two", &logs).unwrap();
+    let registry = bench.poll.registry().try_clone().unwrap();
+    assert_eq!(bench.watch.restore(&registry), 2);
+    assert_eq!(bench.watch.restore(&registry), 0);
+    fs::write(logs.join("a:1/1.log"), "x").unwrap();
+    bench.seen_until(Seen::Grew(FIRST));
+}
+
+#[test]
+fn inotify_that_could_not_be_had_is_asked_for_again() {
+    let mut bench = Bench::new();
+    bench.watch.inotify = None;
+    bench.watch.root = None;
+    bench.watch.by_descriptor.clear();
+    for watched in bench.watch.backends.iter_mut().flatten() {
+        watched.descriptor = None;
+    }
+    bench
+        .watch
+        .say_lacking("inotify", &io::Error::other("none left"));
+    let registry = bench.poll.registry().try_clone().unwrap();
+    assert_eq!(bench.watch.restore(&registry), 3);
+    assert!(!bench.watch.said, "the next lack is said again");
+    fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
+    bench.seen_until(Seen::Grew(FIRST));
+}

@@ -1,0 +1,70 @@
+//! Backends that come and go: their places, their numbers, their state.
+
+use std::fs;
+
+use crate::harness::{Home, eventually, standin, value};
+
+/// More than there may be at a time.
+const MANY: u16 = 1100;
+
+#[test]
+fn more_than_there_is_room_for_come_and_go_and_a_new_one_gets_its_records() {
+    let home = Home::new().with("sync.probe_interval_down", "60s");
+    let logs = home.path("logs");
+    let folder = |nth: u16| logs.join(format!("127.0.0.1:{}", 1 + nth));
+    for nth in 0..MANY {
+        fs::create_dir(folder(nth)).unwrap();
+    }
+    let server = home.start();
+    let count = || server.engine().snapshot().backends().len();
+    eventually("there are as many as may be", || count() == 1024);
+    for nth in 0..MANY {
+        fs::remove_dir(folder(nth)).unwrap();
+    }
+    let new = standin();
+    home.log(&new.name()).put("k", 1, "v");
+    server.wait_settled(&new.name(), 1);
+    assert_eq!(value(&new, "k").as_deref(), Some("v"));
+    eventually("all others are forgotten", || count() == 1);
+    server.stop();
+}
+
+#[test]
+fn what_one_had_come_to_stays_in_the_total_over_restarts() {
+    let home = Home::new().with_port();
+    let standin = standin();
+    let name = standin.name();
+    let log = home.log(&name);
+    log.put("a", 1, "v").put("b", 1, "v");
+    let server = home.start();
+    server.wait_settled(&name, 2);
+    fs::remove_dir_all(log.folder()).unwrap();
+    let (code, _, err) = {
+        let mut answer = home.command(&["ctl", "forget", &name]);
+        eventually("its folder is missed", || {
+            answer = home.command(&["ctl", "forget", &name]);
+            !answer.2.contains("its folder is there")
+        });
+        answer
+    };
+    if code != 0 {
+        assert!(
+            err.contains("there is left of it") && err.contains("--yes"),
+            "{err}"
+        );
+        let (code, out, err) = home.command(&["ctl", "forget", &name, "--yes"]);
+        assert_eq!((code, out), (0, format!("{name}: forgotten\n")), "{err}");
+    }
+    let snapshot = server.engine().snapshot();
+    assert_eq!((snapshot.backends().len(), snapshot.totals()), (0, (2, 2)));
+    assert!(!home.path("status").join(&name).exists());
+    server.stop();
+    let server = home.start();
+    eventually("the totals are read", || {
+        server.engine().snapshot().totals() == (2, 2)
+    });
+    log.put("c", 1, "v");
+    server.wait_settled(&name, 1);
+    assert_eq!(server.engine().snapshot().totals(), (3, 3));
+    server.stop();
+}

@@ -49,7 +49,11 @@ fuzz_target!(|bytes: &[u8]| {
     };
     check_replayed(&record, lifetime, &composed, first, target);
     let is_set = record.method == Method::Sadd;
-    let lookup = if is_set { Verb::Sismember } else { Verb::Zscore };
+    let lookup = if is_set {
+        Verb::Sismember
+    } else {
+        Verb::Zscore
+    };
     check_call(&record, lookup, second, question_target);
 });
 

@@ -1,7 +1,7 @@
 //! What a lane has out on its connection: requests composed together, how far they are sent, how far they are answered.
 //!
 //! A body that is too long to be held comes in pieces while it is sent: one is asked for when the one before has come, and dropped
-//! when it is sent. There are never more than [`PIECES_MAX`] of it here.
+//! when it is sent. There are never more than two of them here.
 
 use std::collections::VecDeque;
 use std::ops::Range;

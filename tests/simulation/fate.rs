@@ -287,6 +287,8 @@ impl World {
                 self.mend_backend(place);
             }
         }
+        let before = &self.plan.faults;
+        self.logs_were_moved = before.operator || before.moves;
         self.plan.faults = Faults {
             hints: self.plan.faults.hints,
             splits: self.plan.faults.splits,

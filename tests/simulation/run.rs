@@ -162,8 +162,7 @@ impl World {
                 "{whose}: what is durable in the end"
             );
             // What somebody else may have taken, or a crash hidden from us that we did, is kept for a while.
-            let faults = &self.plan.faults;
-            let may_be_away = self.starts > 1 || faults.operator || faults.moves;
+            let may_be_away = self.starts > 1 || self.logs_were_moved;
             let files = &checkpoint.resume.files;
             assert!(
                 files.iter().all(|file| may_be_away && file.away_unix > 0),

@@ -121,6 +121,8 @@ pub(crate) struct World {
     pub(crate) starts: usize,
     /// All is to be well from now on.
     pub(crate) healed: bool,
+    /// Somebody had taken logs away, or moved them, by then.
+    pub(crate) logs_were_moved: bool,
     /// The server is stopped, and what it sets aside at its end may not be written.
     pub(crate) ends_hard: bool,
     /// Increments that HA has not logged yet.
@@ -172,6 +174,7 @@ impl World {
             life: 0,
             starts: 1,
             healed: false,
+            logs_were_moved: false,
             ends_hard: false,
             increments_to_log: 0,
             turns: 0,

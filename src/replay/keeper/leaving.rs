@@ -13,13 +13,10 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::forgotten::{Forgotten, ForgottenTotals};
-use crate::ledger::{legacy, rejected};
 use crate::limits::{FORGET_RETRY, FORGOTTEN_BYTES_MAX};
 use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Tools};
-use crate::replay::keeper::store::{
-    CHECKPOINT, CHECKPOINT_NEW, OUTAGES, OUTAGES_NEW, StoreError, doing,
-};
+use crate::replay::keeper::store::{StoreError, doing, is_known_state};
 use crate::replay::messages::{BackendId, ControlMail};
 
 /// The folder of the totals, beside the backends' own. No backend has such a name.
@@ -258,18 +255,9 @@ fn remove(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
     let names = disk
         .state_files(backend)
         .map_err(doing("list the state's folder"))?;
-    let ours = [
-        CHECKPOINT,
-        CHECKPOINT_NEW,
-        OUTAGES,
-        OUTAGES_NEW,
-        rejected::NAME,
-        rejected::NEXT,
-        legacy::TOTALS_NAME,
-    ];
     let removing = doing("remove a forgotten backend's state");
     let mut were_there = false;
-    for name in names.iter().filter(|name| ours.contains(&name.as_str())) {
+    for name in names.iter().filter(|name| is_known_state(name)) {
         disk.remove_state(backend, name).map_err(&removing)?;
         were_there = true;
     }

@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::replay::disk::Disk;
 use crate::replay::keeper::store::{
-    CHECKPOINT, CHECKPOINT_NEW, OUTAGES, OUTAGES_NEW, StoreError, doing,
+    CHECKPOINT, CHECKPOINT_NEW, OUTAGES, StoreError, doing, is_known_state,
 };
 
 /// What was found.
@@ -125,17 +125,8 @@ fn find_statuses(
     names: &[String],
 ) -> Result<Vec<(String, LegacyStatus)>, StoreError> {
     const READING: &str = "read a status file of the original";
-    let ours = [
-        CHECKPOINT,
-        CHECKPOINT_NEW,
-        OUTAGES,
-        OUTAGES_NEW,
-        rejected::NAME,
-        rejected::NEXT,
-        legacy::TOTALS_NAME,
-    ];
     let mut statuses = Vec::new();
-    for name in names.iter().filter(|name| !ours.contains(&name.as_str())) {
+    for name in names.iter().filter(|name| !is_known_state(name)) {
         let bytes = disk.state_bytes(backend, name).map_err(doing(READING))?;
         if bytes != Some(legacy::STATUS_BYTES as u64) {
             continue;

@@ -9,6 +9,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::ledger::{legacy, rejected};
 use crate::replay::chain::{Step, StepError};
 use crate::replay::disk::Disk;
 
@@ -22,6 +23,21 @@ pub(super) const OUTAGES: &str = "outages";
 
 /// Name under which the next one is written.
 pub(super) const OUTAGES_NEW: &str = "outages.new";
+
+/// Whether a file of this name in a backend's state folder is one that we write, or the original's totals. Any other may be a status
+/// file of the original's, which is named as its log.
+pub(super) fn is_known_state(name: &str) -> bool {
+    let known = [
+        CHECKPOINT,
+        CHECKPOINT_NEW,
+        OUTAGES,
+        OUTAGES_NEW,
+        rejected::NAME,
+        rejected::NEXT,
+        legacy::TOTALS_NAME,
+    ];
+    known.contains(&name)
+}
 
 /// Why state could not be made durable.
 #[derive(Debug, thiserror::Error)]

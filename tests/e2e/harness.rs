@@ -181,11 +181,11 @@ impl Home {
         Log::new(self.path("logs").join(backend), "2026-11-22-16-40.log")
     }
 
-    /// The lines of a backend's `rejected.jsonl`.
+    /// The whole lines of a backend's `rejected.jsonl`.
     pub(crate) fn rejected(&self, backend: &str) -> Vec<Json> {
         let path = self.state(backend, "rejected.jsonl");
         let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines()
+        whole_lines(&text)
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
@@ -194,6 +194,13 @@ impl Home {
     pub(crate) fn has_log(&self, backend: &str, name: &str) -> bool {
         self.path("logs").join(backend).join(name).exists()
     }
+}
+
+/// The lines of a file that another process is appending to: a last one without its line feed is
+/// still being written.
+pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n')
+        .filter_map(|line| line.strip_suffix('\n'))
 }
 
 /// What the workers run on: io_uring in the crate of tests that is for it, mio in its twin, whatever the server takes in others.

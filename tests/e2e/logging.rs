@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Home, eventually, eventually_some, standin};
+use crate::harness::{Home, eventually, eventually_some, standin, whole_lines};
 use crate::process::Process;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hustdbsync");
@@ -23,7 +23,7 @@ impl<'a> Logging<'a> {
     /// The lines with `part` in them.
     fn lines(&self, part: &str) -> Vec<String> {
         let said = fs::read_to_string(self.home.path("stderr")).unwrap();
-        let lines = said.lines().filter(|line| line.contains(part));
+        let lines = whole_lines(&said).filter(|line| line.contains(part));
         lines.map(str::to_owned).collect()
     }
 }
@@ -129,7 +129,7 @@ fn json_lines_are_logged_where_they_are_asked_for_and_a_lost_journal_is_no_loss(
             .unwrap();
         let first = eventually_some("a line is logged", || {
             let said = fs::read_to_string(home.path("stderr")).unwrap();
-            said.lines().nth(1).map(str::to_owned)
+            whole_lines(&said).nth(1).map(str::to_owned)
         });
         process.kill().unwrap();
         process.wait().unwrap();

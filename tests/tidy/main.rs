@@ -1,6 +1,8 @@
 //! The house rules that a machine can keep: which room imports which, where system calls and unsafe code may stand, how
 //! long a file may get. ARCHITECTURE.md tells why.
 
+mod documents;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

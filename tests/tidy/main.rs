@@ -1,5 +1,5 @@
 //! The house rules that a machine can keep: which room imports which, where system calls and unsafe code may stand, how
-//! long a file may get. ARCHITECTURE.md tells why.
+//! long a file may get; and that what the documents name exists (`documents`). ARCHITECTURE.md has the map.
 
 mod documents;
 

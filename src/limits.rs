@@ -78,7 +78,7 @@ pub const FIRST_LINES_KEPT_MAX: usize = 8192;
 pub const PASSED_OVER_SAID_MAX: usize = 1024;
 
 /// A file that has been quiet for this long may be followed by the next: HA's workers append to a minute's file shortly
-/// after the next one exists (guarantees: "the order of the log").
+/// after the next one exists (docs/guarantees.md, G2: the order of the log).
 pub const FILE_QUIET_MS: u64 = 1000;
 
 /// A log is closed when it has not changed for `checklog_interval` plus this.

@@ -1,4 +1,4 @@
-//! The model against what spec and source say of hustdb, one request at a time.
+//! The model against what docs/hustdb.md says of hustdb, one request at a time.
 
 use proptest::prelude::*;
 

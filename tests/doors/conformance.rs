@@ -1,4 +1,4 @@
-//! The table of ha.md, row by row, byte for byte.
+//! The table of docs/hustdb.md, "HA's polls", row by row, byte for byte.
 
 use hustdbsync::http::server::ServerLimits;
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use hustdbsync::binlog::method::Ttl;
 use hustdbsync::binlog::{Method, Record, line};
 use hustdbsync::config;
 use hustdbsync::ledger::checkpoint::Checkpoint;
@@ -117,7 +118,8 @@ fn from_records() -> std::io::Result<()> {
             },
         ));
     }
-    for method in [Method::Put, Method::Hset, Method::Sadd, Method::Zadd] {
+    let has_ttl = |method: &Method| method.row().ttl != Ttl::None;
+    for method in Method::ALL.into_iter().filter(has_ttl) {
         made.push((
             format!("{}-expired", method.name()),
             Record {

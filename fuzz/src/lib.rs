@@ -31,7 +31,7 @@ pub fn mended(bytes: &[u8]) -> Option<Record<'_>> {
                 .try_into()
                 .expect("eight bytes"),
         ),
-        opt: if method == Method::Zadd {
+        opt: if method.row().score {
             opt.clamp(-1, 1)
         } else {
             opt

@@ -5,18 +5,20 @@
 //! └─ prefix, the operator's ────┘ └─ base64 of ─▶ record ─▶ request
 //! ```
 //!
-//! `line` finds and decodes the payload, `long_line` does the same in pieces, `record` reads its fields, `key` tells
-//! which records must stay in order, `lifetime` what is left of a ttl, `request` writes what is sent. Everything
-//! here is pure and takes any bytes.
+//! `line` finds and decodes the payload, `long_line` does the same in pieces, `record` reads its fields, `method` has
+//! a row for each method, `key` tells which records must stay in order, `lifetime` what is left of a ttl,
+//! `request` writes what is sent. Everything here is pure and takes any bytes.
 
 pub mod key;
 pub mod lifetime;
 pub mod line;
 pub mod long_line;
+pub mod method;
 mod query_text;
 pub mod record;
 pub mod request;
 
 pub use lifetime::Lifetime;
 pub use line::LineFault;
-pub use record::{Method, Record};
+pub use method::Method;
+pub use record::Record;

@@ -6,76 +6,8 @@
 //! ```
 
 use crate::binlog::line::LineFault;
+use crate::binlog::method::{Method, Ttl, Twice};
 use crate::limits::RECORD_HEAD_FIXED_BYTES;
-
-/// What a record does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Method {
-    /// Sets a key.
-    Put = 1,
-    /// Deletes a key.
-    Del = 2,
-    /// Sets a key of a hash.
-    Hset = 3,
-    /// Deletes a key of a hash.
-    Hdel = 4,
-    /// Adds a member to a set.
-    Sadd = 5,
-    /// Removes a member from a set.
-    Srem = 6,
-    /// Sets, raises or lowers a member's score in a sorted set.
-    Zadd = 7,
-    /// Removes a member from a sorted set.
-    Zrem = 8,
-    /// Sets a key of a table, of an older hustdb.
-    TbPut = 17,
-    /// Updates a key of a table, of an older hustdb.
-    TbUpdate = 18,
-    /// Deletes a key of a table, of an older hustdb.
-    TbDelete = 19,
-}
-
-impl Method {
-    /// All of them, in the order of their codes.
-    pub const ALL: [Self; 11] = [
-        Self::Put,
-        Self::Del,
-        Self::Hset,
-        Self::Hdel,
-        Self::Sadd,
-        Self::Srem,
-        Self::Zadd,
-        Self::Zrem,
-        Self::TbPut,
-        Self::TbUpdate,
-        Self::TbDelete,
-    ];
-
-    /// The method with this code.
-    #[must_use]
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| *method as u8 == code)
-    }
-
-    /// Its name, as in a request's path; `tb_…` for the older ones.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Del => "del",
-            Self::Hset => "hset",
-            Self::Hdel => "hdel",
-            Self::Sadd => "sadd",
-            Self::Srem => "srem",
-            Self::Zadd => "zadd",
-            Self::Zrem => "zrem",
-            Self::TbPut => "tb_put",
-            Self::TbUpdate => "tb_update",
-            Self::TbDelete => "tb_delete",
-        }
-    }
-}
 
 /// A record's fields. Key and table are spelt as they stood in the query, where that is where they stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,20 +102,19 @@ impl<'a> Record<'a> {
         self.has_ttl() || self.adds()
     }
 
-    /// Whether it carries an expiry. Only four methods heed one.
+    /// Whether it carries an expiry that its method heeds.
     #[must_use]
     pub fn has_ttl(&self) -> bool {
-        let heeds = matches!(
-            self.method,
-            Method::Put | Method::Hset | Method::Sadd | Method::Zadd
-        );
-        heeds && self.expires_unix != 0
+        self.expires_unix != 0 && self.method.row().ttl != Ttl::None
     }
 
     /// Whether it adds to a score, so that applying it twice counts twice (guarantees, G4).
     #[must_use]
     pub fn adds(&self) -> bool {
-        self.method == Method::Zadd && self.opt != 0
+        match self.method.row().twice {
+            Twice::Same => false,
+            Twice::AddsUnlessOptIsZero => self.opt != 0,
+        }
     }
 
     /// Reads a record that [`Record::parse`] has accepted before, without checking it again.

@@ -3,83 +3,9 @@
 //! The rule behind the forms is: do to this backend what HA did to the healthy one. The key and the table are query text
 //! already and go octet for octet; encoding them again would write another key.
 
+use crate::binlog::method::{Key, Ttl};
 use crate::binlog::query_text::{push_key, push_table};
 use crate::binlog::{Lifetime, Method, Record};
-
-/// How a method is spelt as a request.
-struct Form {
-    start: &'static [u8],
-    key: Key,
-    ttl: Ttl,
-    table: bool,
-    score: bool,
-    body: bool,
-}
-
-/// Where a request's key stands.
-#[derive(PartialEq, Eq)]
-enum Key {
-    /// First of the arguments.
-    Query,
-    /// In the body.
-    Body,
-    /// In the body, or last of the arguments where the body is empty.
-    BodyOrQuery,
-}
-
-/// Where a request's ttl stands.
-#[derive(PartialEq, Eq)]
-enum Ttl {
-    None,
-    /// Behind the version, 0 for none.
-    Always,
-    /// At the end, where there is one.
-    Optional,
-}
-
-impl Form {
-    fn of(method: Method) -> Self {
-        let form = |start: &'static [u8], key, body| Self {
-            start,
-            key,
-            ttl: Ttl::None,
-            table: true,
-            score: false,
-            body,
-        };
-        match method {
-            Method::Put => Self {
-                ttl: Ttl::Always,
-                table: false,
-                ..form(b"POST /hustdb/put?", Key::Query, true)
-            },
-            Method::Del => Self {
-                table: false,
-                ..form(b"GET /hustdb/del?", Key::Query, false)
-            },
-            Method::Hset => Self {
-                ttl: Ttl::Always,
-                ..form(b"POST /hustdb/hset?", Key::Query, true)
-            },
-            Method::Hdel => form(b"GET /hustdb/hdel?", Key::Query, false),
-            Method::Sadd => Self {
-                ttl: Ttl::Optional,
-                ..form(b"POST /hustdb/sadd?", Key::Body, true)
-            },
-            Method::Srem => form(b"POST /hustdb/srem?", Key::Body, true),
-            // GET also with a body: hustdb decodes the member of a GET, as it did when HA wrote it live.
-            Method::Zadd => Self {
-                ttl: Ttl::Optional,
-                score: true,
-                ..form(b"GET /hustdb/zadd?", Key::BodyOrQuery, true)
-            },
-            Method::Zrem => form(b"GET /hustdb/zrem?", Key::BodyOrQuery, true),
-            Method::TbPut => form(b"POST /husttb/put?", Key::Query, true),
-            Method::TbUpdate => form(b"POST /husttb/update?", Key::Query, true),
-            Method::TbDelete => form(b"GET /husttb/delete?", Key::Query, false),
-        }
-    }
-}
 
 /// What follows every target, up to the backend's name.
 const HOST: &[u8] = b" HTTP/1.1\r\nHost: ";
@@ -159,45 +85,45 @@ impl Template {
         } else {
             record.method
         };
-        let form = Form::of(method);
+        let row = method.row();
         let ttl = match lifetime {
-            Lifetime::Left(seconds) if form.ttl != Ttl::None => seconds,
+            Lifetime::Left(seconds) if row.ttl != Ttl::None => seconds,
             _ => 0,
         };
         let start = head.len();
-        head.extend_from_slice(form.start);
-        if form.key == Key::Query {
+        head.extend_from_slice(row.start);
+        if row.key == Key::Query {
             head.extend_from_slice(b"key=");
             push_key(record.key, head);
             head.push(b'&');
         }
         head.extend_from_slice(b"ver=");
         push_number(record.version, head);
-        if form.ttl == Ttl::Always {
+        if row.ttl == Ttl::OfValue {
             head.extend_from_slice(b"&ttl=");
             push_number(ttl, head);
         }
-        if form.table {
+        if row.table {
             head.extend_from_slice(b"&tb=");
             push_table(record.table, head);
         }
-        if form.score {
+        if row.score {
             head.extend_from_slice(b"&score=");
             push_number(record.score, head);
             head.extend_from_slice(b"&opt=");
             push_number(record.opt, head);
         }
         head.extend_from_slice(b"&is_dup=true");
-        if form.ttl == Ttl::Optional && ttl != 0 {
+        if row.ttl == Ttl::OfMember && ttl != 0 {
             head.extend_from_slice(b"&ttl=");
             push_number(ttl, head);
         }
-        if form.key == Key::BodyOrQuery && value_bytes == 0 {
+        if row.key == Key::BodyOrQuery && value_bytes == 0 {
             head.extend_from_slice(b"&key=");
             push_key(record.key, head);
         }
-        let body_bytes = if form.body { value_bytes } else { 0 };
-        let is_post = form.start[0] == b'P';
+        let body_bytes = if row.body { value_bytes } else { 0 };
+        let is_post = row.start[0] == b'P';
         let target_bytes = self.finish(start, is_post || body_bytes > 0, body_bytes, head);
         Composed {
             method,
@@ -209,14 +135,19 @@ impl Template {
         }
     }
 
-    /// Appends the head of the request that looks a member up: is it there, and in which version? Of
-    /// a zadd's record (`zscore`) or a sadd's (`sismember`). The body, where there is one, is the
-    /// record's value (docs/hustdb.md, "Time to live" and "Requests").
+    /// Appends the head of the request that looks a member up: is it there, and in which version? The
+    /// body, where there is one, is the record's value (docs/hustdb.md, "Time to live" and "Requests").
+    ///
+    /// # Panics
+    /// Where the record's method has no lookup.
     pub fn compose_lookup(&self, record: &Record<'_>, head: &mut Vec<u8>) -> Composed {
         self.compose_lookup_sized(record, record.value.len(), head)
     }
 
     /// The same of a record whose value is elsewhere and has `body_bytes` bytes.
+    ///
+    /// # Panics
+    /// Where the record's method has no lookup.
     pub fn compose_lookup_sized(
         &self,
         record: &Record<'_>,
@@ -224,18 +155,16 @@ impl Template {
         head: &mut Vec<u8>,
     ) -> Composed {
         let start = head.len();
-        let is_set = record.method == Method::Sadd;
-        head.extend_from_slice(if is_set {
-            b"POST /hustdb/sismember?tb=".as_slice()
-        } else {
-            b"GET /hustdb/zscore?tb="
-        });
+        let lookup = record.method.row().lookup;
+        let lookup = lookup.expect("only what has a lookup is looked up");
+        head.extend_from_slice(lookup.start);
         push_table(record.table, head);
-        if body_bytes == 0 && !is_set {
+        if body_bytes == 0 && lookup.key_argument {
             head.extend_from_slice(b"&key=");
             push_key(record.key, head);
         }
-        let target_bytes = self.finish(start, is_set || body_bytes > 0, body_bytes, head);
+        let is_post = lookup.start[0] == b'P';
+        let target_bytes = self.finish(start, is_post || body_bytes > 0, body_bytes, head);
         Composed {
             method: record.method,
             expired: false,
@@ -268,12 +197,11 @@ impl Template {
 /// What a method that writes is replayed as once its time is over. A member of a set stays as it was:
 /// hustdb heeds no ttl for one that exists.
 fn expired_as(method: Method) -> Method {
-    match method {
-        Method::Put => Method::Del,
-        Method::Hset => Method::Hdel,
-        Method::Sadd if planted!(RemoveExpired) => Method::Srem,
-        Method::Zadd if planted!(RemoveExpired) => Method::Zrem,
-        other => other,
+    let row = method.row();
+    match row.ttl {
+        Ttl::OfValue => row.removed_by.unwrap_or(method),
+        Ttl::OfMember if planted!(RemoveExpired) => row.removed_by.unwrap_or(method),
+        Ttl::OfMember | Ttl::None => method,
     }
 }
 

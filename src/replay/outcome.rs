@@ -1,9 +1,11 @@
-//! What an answer means for a record: the table of docs/hustdb.md, "Answers", as data in one place.
+//! What an answer means for a record (docs/hustdb.md, "Answers").
 //!
-//! Rules are tried from the top, the first that fits decides. Three are ahead of everything and cannot be overridden,
-//! since each is a matter of what hustdb *said*, not of policy; then come an operator's own (`sync.outcomes`), then the table.
+//! The first that applies decides: what hustdb *said*, which is no matter of policy and cannot be
+//! overridden; then an operator's own rules (`sync.outcomes`); then the usual meaning, which for 404 and
+//! 412 is in each method's row ([`crate::binlog::method`]).
 
-use crate::binlog::Method::{self, Del, Hdel, Hset, Sadd, Srem, Zadd, Zrem};
+use crate::binlog::Method;
+use crate::binlog::method::Missing;
 use crate::http::response::Response;
 
 /// How a record ended. Final.
@@ -35,96 +37,19 @@ pub enum Verdict {
     Trouble,
 }
 
-/// What distinguishes answers of one status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mark {
-    Any,
-    VersionErrorFalse,
-    VersionErrorTrue,
-    Version,
-    ChallengeWithoutVersion,
-}
-
-impl Mark {
-    fn fits(self, response: &Response) -> bool {
-        match self {
-            Self::Any => true,
-            Self::VersionErrorFalse => response.version_error == Some(false),
-            Self::VersionErrorTrue => response.version_error == Some(true),
-            Self::Version => response.version.is_some(),
-            Self::ChallengeWithoutVersion => response.challenge && response.version.is_none(),
-        }
-    }
-}
-
-/// One row. No methods: all of them.
+/// An operator's word on an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Rule {
+struct Override {
     status: u16,
-    mark: Mark,
-    methods: &'static [Method],
+    /// `None`: all methods.
+    method: Option<Method>,
     verdict: Verdict,
 }
-
-const fn rule(status: u16, mark: Mark, methods: &'static [Method], verdict: Verdict) -> Rule {
-    Rule {
-        status,
-        mark,
-        methods,
-        verdict,
-    }
-}
-
-/// A place to borrow one method from.
-static ALL_METHODS: [Method; 11] = Method::ALL;
-
-const SAID: [Rule; 3] = [
-    rule(
-        200,
-        Mark::VersionErrorFalse,
-        &[],
-        Verdict::Settle(Settlement::Applied),
-    ),
-    rule(
-        200,
-        Mark::VersionErrorTrue,
-        &[],
-        Verdict::Settle(Settlement::Superseded),
-    ),
-    rule(401, Mark::ChallengeWithoutVersion, &[], Verdict::Refused),
-];
-
-const TABLE: [Rule; 8] = [
-    rule(
-        404,
-        Mark::Any,
-        &[Del, Hdel, Srem, Zrem],
-        Verdict::Settle(Settlement::Absent),
-    ),
-    rule(
-        412,
-        Mark::Any,
-        &[Hdel, Srem, Zrem],
-        Verdict::Settle(Settlement::Absent),
-    ),
-    rule(404, Mark::Any, &[], Verdict::Reject("not_found")),
-    rule(
-        412,
-        Mark::Any,
-        &[Hset, Sadd, Zadd],
-        Verdict::Reject("table_type"),
-    ),
-    rule(400, Mark::Any, &[], Verdict::Reject("bad_request")),
-    rule(405, Mark::Any, &[], Verdict::Reject("method_not_allowed")),
-    rule(401, Mark::Version, &[], Verdict::Reject("version")),
-    // Whatever else there is, 200 without VerError and 403 among it, is no answer of a healthy hustdb.
-    rule(0, Mark::Any, &[], Verdict::Trouble),
-];
 
 /// The table, with an operator's overrides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    overrides: Vec<Rule>,
+    overrides: Vec<Override>,
 }
 
 /// Why an override is none.
@@ -157,13 +82,9 @@ impl Outcomes {
             .ok()
             .filter(|status| (200..600).contains(status))
             .ok_or_else(fault)?;
-        let methods = match method {
-            None => &[][..],
-            Some(name) => {
-                let at = Method::ALL.iter().position(|method| method.name() == name);
-                let at = at.ok_or_else(fault)?;
-                &ALL_METHODS[at..=at]
-            }
+        let method = match method {
+            None => None,
+            Some(name) => Some(Method::from_name(name).ok_or_else(fault)?),
         };
         let verdict = match outcome {
             "applied" => Verdict::Settle(Settlement::Applied),
@@ -173,23 +94,60 @@ impl Outcomes {
             "trouble" => Verdict::Trouble,
             _ => return Err(OverrideFault::Outcome(outcome.to_owned())),
         };
-        self.overrides
-            .push(rule(status, Mark::Any, methods, verdict));
+        self.overrides.push(Override {
+            status,
+            method,
+            verdict,
+        });
         Ok(())
     }
 
     /// What `response` to a request of `method` (the one sent: an expired put is a del) means.
     #[must_use]
     pub fn judge(&self, method: Method, response: &Response) -> Verdict {
-        SAID.iter()
-            .chain(&self.overrides)
-            .chain(&TABLE)
-            .find(|rule| {
-                (rule.status == response.status || rule.status == 0)
-                    && rule.mark.fits(response)
-                    && (rule.methods.is_empty() || rule.methods.contains(&method))
-            })
-            .map_or(Verdict::Trouble, |rule| rule.verdict)
+        said(response)
+            .or_else(|| self.overridden(method, response.status))
+            .unwrap_or_else(|| usual(method, response))
+    }
+
+    fn overridden(&self, method: Method, status: u16) -> Option<Verdict> {
+        let fits = |rule: &&Override| {
+            rule.status == status && rule.method.is_none_or(|only| only == method)
+        };
+        self.overrides.iter().find(fits).map(|rule| rule.verdict)
+    }
+}
+
+/// What hustdb said itself. No setting changes it.
+fn said(response: &Response) -> Option<Verdict> {
+    match (response.status, response.version_error) {
+        (200, Some(false)) => Some(Verdict::Settle(Settlement::Applied)),
+        (200, Some(true)) => Some(Verdict::Settle(Settlement::Superseded)),
+        (401, _) if response.challenge && response.version.is_none() => Some(Verdict::Refused),
+        _ => None,
+    }
+}
+
+/// What any other answer means. Whatever is not listed, 403 and a 200 without `VerError` among it, is
+/// no answer of a healthy hustdb.
+fn usual(method: Method, response: &Response) -> Verdict {
+    match response.status {
+        404 => Verdict::of_missing(method.row().on_404),
+        412 => Verdict::of_missing(method.row().on_412),
+        400 => Verdict::Reject("bad_request"),
+        405 => Verdict::Reject("method_not_allowed"),
+        401 if response.version.is_some() => Verdict::Reject("version"),
+        _ => Verdict::Trouble,
+    }
+}
+
+impl Verdict {
+    fn of_missing(missing: Missing) -> Self {
+        match missing {
+            Missing::Absent => Self::Settle(Settlement::Absent),
+            Missing::Rejected(reason) => Self::Reject(reason),
+            Missing::Trouble => Self::Trouble,
+        }
     }
 }
 
@@ -222,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_table_of_the_specification_holds() {
-        use Method::{Put, TbDelete, TbPut, TbUpdate};
+        use Method::{Del, Hdel, Hset, Put, Sadd, Srem, TbDelete, TbPut, TbUpdate, Zadd, Zrem};
         let table = Outcomes::default();
         let settle = Verdict::Settle;
         let with_error = |error| Response {
@@ -299,7 +257,12 @@ mod tests {
         for status in [200, 204, 302, 401, 403, 500, 503] {
             check(&table, &Method::ALL, response(status), Verdict::Trouble);
         }
-        check(&table, &[Put, Del], response(412), Verdict::Trouble);
+        check(
+            &table,
+            &[Put, Del, TbPut, TbUpdate, TbDelete],
+            response(412),
+            Verdict::Trouble,
+        );
     }
 
     #[test]
@@ -309,19 +272,19 @@ mod tests {
         table.override_with("401", "rejected").unwrap();
         check(
             &table,
-            &[Hset],
+            &[Method::Hset],
             response(412),
             Verdict::Settle(Settlement::Applied),
         );
         check(
             &table,
-            &[Sadd],
+            &[Method::Sadd],
             response(412),
             Verdict::Reject("table_type"),
         );
         check(
             &table,
-            &[Hset],
+            &[Method::Hset],
             Response {
                 challenge: true,
                 ..response(401)

@@ -102,6 +102,14 @@ pub enum Space {
     SortedSet,
 }
 
+/// What a verb does to what is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Add,
+    Remove,
+}
+
 /// Where a verb's key comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeySource {
@@ -151,26 +159,38 @@ impl Verb {
     /// Whether this verb changes anything.
     #[must_use]
     pub fn is_mutation(self) -> bool {
-        self.adds() || self.removes()
+        self.access() != Access::Read
     }
 
     /// Whether this verb stores something, and so makes its table.
     #[must_use]
     pub fn adds(self) -> bool {
-        matches!(self, Self::Put | Self::Hset | Self::Sadd | Self::Zadd)
+        self.access() == Access::Add
     }
 
     /// Whether this verb removes something.
     #[must_use]
     pub fn removes(self) -> bool {
-        matches!(self, Self::Del | Self::Hdel | Self::Srem | Self::Zrem)
+        self.access() == Access::Remove
+    }
+
+    fn access(self) -> Access {
+        match self {
+            Self::Exist | Self::Get | Self::Hexist | Self::Hget => Access::Read,
+            Self::Sismember | Self::Zismember | Self::Zscore => Access::Read,
+            Self::Put | Self::Hset | Self::Sadd | Self::Zadd => Access::Add,
+            Self::Del | Self::Hdel | Self::Srem | Self::Zrem => Access::Remove,
+        }
     }
 
     fn accepts_post(self) -> bool {
-        !matches!(
-            self,
-            Self::Exist | Self::Get | Self::Del | Self::Hexist | Self::Hget | Self::Hdel
-        )
+        match self {
+            Self::Exist | Self::Get | Self::Del => false,
+            Self::Hexist | Self::Hget | Self::Hdel => false,
+            Self::Put | Self::Hset => true,
+            Self::Sismember | Self::Sadd | Self::Srem => true,
+            Self::Zismember | Self::Zscore | Self::Zadd | Self::Zrem => true,
+        }
     }
 
     fn key_source(self) -> KeySource {

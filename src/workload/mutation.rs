@@ -1,5 +1,6 @@
 //! One mutation after the other: what a client asked of the healthy master, and the record that HA kept of it.
 
+use crate::binlog::method::{Key, Ttl, Twice};
 use crate::binlog::{Method, Record};
 use crate::standin::store::Store;
 use crate::standin::{self, Request};
@@ -60,7 +61,7 @@ impl Mutation {
         if self.ttl != 0 {
             argument("ttl", self.ttl.to_string().as_bytes());
         }
-        if self.method == Method::Zadd {
+        if self.method.row().score {
             argument("score", self.score.to_string().as_bytes());
             argument("opt", self.opt.to_string().as_bytes());
         }
@@ -138,9 +139,9 @@ impl<'a> Generator<'a> {
         // Nothing was there to be removed. HA keeps no record of what the healthy master refuses; the client adds it instead.
         let mutation = Mutation {
             method: adding(mutation.method),
-            body: match mutation.method {
-                Method::Del | Method::Hdel => self.value(),
-                _ => mutation.body,
+            body: match mutation.method.row().body {
+                true => mutation.body,
+                false => self.value(),
             },
             ..mutation
         };
@@ -171,7 +172,8 @@ impl<'a> Generator<'a> {
             _ => self.random.u64(..workload.keys.max(1)),
         } + workload.first_key;
         // A score that is added to what has expired would not be the same at the replay, when more has.
-        let may_end = matches!(method, Method::Put | Method::Hset | Method::Sadd);
+        let row = method.row();
+        let may_end = row.ttl != Ttl::None && row.twice == Twice::Same;
         // What soon ends is a key of its own: hustdb sweeps by the first time to live, whatever comes after it, and what has passed when
         // its record is replayed is never written there.
         let ends_soon = may_end && self.one_in(TTL_ONE_IN);
@@ -212,15 +214,14 @@ impl<'a> Generator<'a> {
                 }
             }
         }
-        match method {
-            Method::Put | Method::Hset => mutation.body = self.value(),
-            Method::Zadd => {
-                mutation.score = self.random.i64(-1_000_000_000..1_000_000_000);
-                if workload.varied {
-                    mutation.opt = self.random.i8(-1..=1);
-                }
+        if row.body && row.key == Key::Query {
+            mutation.body = self.value();
+        }
+        if row.score {
+            mutation.score = self.random.i64(-1_000_000_000..1_000_000_000);
+            if workload.varied {
+                mutation.opt = self.random.i8(-1..=1);
             }
-            _ => {}
         }
         if ends_soon {
             mutation.ttl = self.random.u32(1..=TTL_SHORT_MAX_S);
@@ -281,13 +282,8 @@ fn table(kind: &str, number: u64) -> Vec<u8> {
 
 /// The method that adds what this one removes.
 fn adding(method: Method) -> Method {
-    match method {
-        Method::Del => Method::Put,
-        Method::Hdel => Method::Hset,
-        Method::Srem => Method::Sadd,
-        Method::Zrem => Method::Zadd,
-        other => other,
-    }
+    let adds = |adding: &Method| adding.row().removed_by == Some(method);
+    Method::ALL.into_iter().find(adds).unwrap_or(method)
 }
 
 /// Where record `index` of `records` is within `span`.

@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
+use crate::binlog::method::Ttl;
 use crate::binlog::request::{Composed, Template};
-use crate::binlog::{Lifetime, Record, record};
+use crate::binlog::{Lifetime, Record};
 use crate::standin::store::Store;
 use crate::standin::{Contents, Method, Request};
 
@@ -42,7 +43,7 @@ impl Replayed {
         if composed.target_end() > self.head_bytes_max {
             return false;
         }
-        let is_member = matches!(record.method, record::Method::Sadd | record::Method::Zadd);
+        let is_member = record.method.row().ttl == Ttl::OfMember;
         if lifetime == Lifetime::Expired && is_member {
             self.head.clear();
             let lookup = self.template.compose_lookup(record, &mut self.head);

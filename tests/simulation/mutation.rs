@@ -1,6 +1,7 @@
 //! What clients ask the healthy master for: few keys, many spellings, all methods.
 
 use fastrand::Rng;
+use hustdbsync::binlog::method::{Key, Ttl, Twice};
 use hustdbsync::binlog::{Method, Record};
 use hustdbsync::standin::query::Call;
 use hustdbsync::standin::store::{Effect, Store};
@@ -115,7 +116,7 @@ impl Mutation {
         if self.ttl != 0 {
             argument("ttl", self.ttl.to_string().as_bytes());
         }
-        if self.method == Method::Zadd {
+        if self.method.row().score {
             argument("score", self.score.to_string().as_bytes());
             argument("opt", self.opt.to_string().as_bytes());
         }
@@ -207,15 +208,13 @@ impl Healthy {
         let mut mutation = Mutation::new(method, key, unix);
         // Each has another, so that they are told apart.
         mutation.version = self.poisons;
-        match method {
-            Hset | Hdel => mutation.table = b"hash.0".to_vec(),
-            Zadd | Zrem => mutation.table = b"sorted.0".to_vec(),
-            _ => {}
+        if let Some(kind) = table_kind(method) {
+            mutation.table = format!("{kind}.0").into_bytes();
         }
-        if method == Zadd {
+        if method.row().score {
             mutation.opt = 1;
         }
-        if matches!(method, Put | Hset) {
+        if has_value(method) {
             mutation.body = format!("poison {}", self.poisons).into_bytes();
         }
         mutation.item.space = verb_of(method).space();
@@ -259,12 +258,8 @@ impl Healthy {
     }
 
     fn draw(&mut self, plan: &Plan, unix: u64, random: &mut Rng) -> Mutation {
-        use Method::{Del, Hdel, Hset, Put, Sadd, Srem, Zadd, Zrem};
-        const MIX: [Method; 16] = [
-            Put, Put, Put, Del, Del, Hset, Hset, Hdel, Sadd, Sadd, Srem, Zadd, Zadd, Zadd, Zadd,
-            Zrem,
-        ];
-        let method = MIX[random.usize(..MIX.len())];
+        use Method::{Sadd, Zadd};
+        let method = draw_method(random);
         // What soon expires is another key each time, and no score is added to it: with what is on its way, nobody could tell to what.
         let mayfly = random.u64(..=plan.keys) == 0;
         // A set's member heeds only the time to live that it was made with, so it is made with it. So is
@@ -277,31 +272,24 @@ impl Healthy {
         } else {
             random.u64(..plan.keys)
         };
-        let table = |kind: &str, random: &mut Rng| {
-            let number = random.u32(..2);
-            format!("{kind}.{number}").into_bytes()
-        };
         let mut mutation = Mutation::new(method, Vec::new(), unix);
-        match method {
-            Hset | Hdel => mutation.table = table("hash", random),
-            Sadd | Srem => mutation.table = table("set", random),
-            Zadd | Zrem => mutation.table = table("sorted", random),
-            _ => {}
+        if let Some(kind) = table_kind(method) {
+            mutation.table = format!("{kind}.{}", random.u32(..2)).into_bytes();
         }
-        match method {
-            Sadd | Srem => mutation.body = member(number),
-            Zadd | Zrem if random.bool() => mutation.body = spelling(number, random),
-            _ => mutation.key = spelling(number, random),
+        let row = method.row();
+        match row.key {
+            Key::Body => mutation.body = member(number),
+            Key::BodyOrQuery if random.bool() => mutation.body = spelling(number, random),
+            Key::BodyOrQuery | Key::Query => mutation.key = spelling(number, random),
         }
-        match method {
-            Put | Hset => mutation.body = self.value(plan, random),
-            Zadd => {
-                mutation.score = random.i64(-1000..1000);
-                mutation.opt = if mayfly { 0 } else { random.i8(-1..=1) };
-            }
-            _ => {}
+        if has_value(method) {
+            mutation.body = self.value(plan, random);
         }
-        let may_expire = matches!(method, Put | Hset | Sadd) || (method == Zadd && mayfly);
+        if row.score {
+            mutation.score = random.i64(-1000..1000);
+            mutation.opt = if mayfly { 0 } else { random.i8(-1..=1) };
+        }
+        let may_expire = row.ttl != Ttl::None && (row.twice == Twice::Same || mayfly);
         if may_expire && random.u32(..12) == 0 {
             self.long_lived += 1;
             mutation.ttl = match self.long_lived % 8 {
@@ -327,6 +315,44 @@ impl Healthy {
         value.resize(value.len() + random.usize(..bytes), b'.');
         value
     }
+}
+
+/// Draws a method. Each is as likely as its share of the mix says.
+fn draw_method(random: &mut Rng) -> Method {
+    let share = |method| match method {
+        Method::Put => 3,
+        Method::Del | Method::Hset | Method::Sadd => 2,
+        Method::Hdel | Method::Srem | Method::Zrem => 1,
+        Method::Zadd => 4,
+        // HA writes no lines of an older hustdb's tables.
+        Method::TbPut | Method::TbUpdate | Method::TbDelete => 0,
+    };
+    let shares: usize = Method::ALL.into_iter().map(share).sum();
+    let mut ticket = random.usize(..shares);
+    for method in Method::ALL {
+        if ticket < share(method) {
+            return method;
+        }
+        ticket -= share(method);
+    }
+    unreachable!("a ticket is less than the sum of all shares")
+}
+
+/// How the tables of this method's kind begin; `None` where it has no table.
+fn table_kind(method: Method) -> Option<&'static str> {
+    match method {
+        Method::Put | Method::Del => None,
+        Method::Hset | Method::Hdel => Some("hash"),
+        Method::Sadd | Method::Srem => Some("set"),
+        Method::Zadd | Method::Zrem => Some("sorted"),
+        Method::TbPut | Method::TbUpdate | Method::TbDelete => Some("old"),
+    }
+}
+
+/// Whether it has a value beside its key.
+pub(crate) fn has_value(method: Method) -> bool {
+    let row = method.row();
+    row.body && row.key == Key::Query
 }
 
 /// One of the ways in which clients write the key of this number in a query.

@@ -7,11 +7,11 @@ use hustdbsync::binlog::Method;
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::rejected::{Piece, RejectedLine, pieces};
 use hustdbsync::standin::query::Call;
-use hustdbsync::standin::{Item, Verb};
+use hustdbsync::standin::{Item, Space, Verb};
 
 use crate::counters::Counters;
 use crate::disk::Deletion;
-use crate::mutation::{COUNTERS, Mutation};
+use crate::mutation::{COUNTERS, Mutation, has_value};
 
 /// What a line is.
 #[derive(Clone, Debug)]
@@ -79,6 +79,8 @@ fn is_gone(raw: &[u8], aside: &RejectedLine) -> bool {
 #[derive(Debug)]
 struct Operation {
     verb: Verb,
+    /// The delete that may come in its place once its time is over.
+    deleted_as: Option<Verb>,
     version: u32,
     value: Vec<u8>,
     score: i64,
@@ -117,7 +119,7 @@ impl Operation {
                         || (self.is_member() && self.has_expired(unix)))));
         // Before its time it is nobody's delete: one of the same version is another operation.
         let expired = self.has_expired(unix)
-            && deleting(self.verb) == Some(call.verb)
+            && self.deleted_as == Some(call.verb)
             && self.version == call.ver;
         as_written || expired
     }
@@ -128,30 +130,25 @@ impl Operation {
 
     /// Adds a member of a set.
     fn is_member(&self) -> bool {
-        matches!(self.verb, Verb::Sadd | Verb::Zadd)
+        self.verb.adds() && matches!(self.verb.space(), Space::Set | Space::SortedSet)
     }
 }
 
-fn verb(method: Method) -> Verb {
+/// How a method arrives, and as which delete when its time is over. This is told apart from the rows
+/// that the server reads, so that a wrong row is found.
+fn arrives_as(method: Method) -> (Verb, Option<Verb>) {
     match method {
-        Method::Put => Verb::Put,
-        Method::Del => Verb::Del,
-        Method::Hset => Verb::Hset,
-        Method::Hdel => Verb::Hdel,
-        Method::Sadd => Verb::Sadd,
-        Method::Srem => Verb::Srem,
-        Method::Zadd => Verb::Zadd,
-        Method::Zrem => Verb::Zrem,
-        _ => unreachable!("HA writes no others for good"),
-    }
-}
-
-/// The delete that stands for this verb when its time is over.
-fn deleting(verb: Verb) -> Option<Verb> {
-    match verb {
-        Verb::Put => Some(Verb::Del),
-        Verb::Hset => Some(Verb::Hdel),
-        _ => None,
+        Method::Put => (Verb::Put, Some(Verb::Del)),
+        Method::Del => (Verb::Del, None),
+        Method::Hset => (Verb::Hset, Some(Verb::Hdel)),
+        Method::Hdel => (Verb::Hdel, None),
+        Method::Sadd => (Verb::Sadd, None),
+        Method::Srem => (Verb::Srem, None),
+        Method::Zadd => (Verb::Zadd, None),
+        Method::Zrem => (Verb::Zrem, None),
+        Method::TbPut | Method::TbUpdate | Method::TbDelete => {
+            unreachable!("HA writes no lines of an older hustdb's tables")
+        }
     }
 }
 
@@ -332,18 +329,23 @@ impl Oracle {
     /// The healthy master has taken a mutation. Its line comes behind those of all before it of the same item. Gives its number.
     pub(crate) fn expect(&mut self, mutation: &Mutation) -> usize {
         let history = self.histories.entry(mutation.item.clone()).or_default();
-        let adds_value = matches!(mutation.method, Method::Put | Method::Hset);
-        let is_zadd = mutation.method == Method::Zadd;
+        let (verb, deleted_as) = arrives_as(mutation.method);
+        let has_score = mutation.method.row().score;
         history.operations.push(Operation {
-            verb: verb(mutation.method),
+            verb,
+            deleted_as,
             version: mutation.version,
-            value: if adds_value {
+            value: if has_value(mutation.method) {
                 mutation.body.clone()
             } else {
                 Vec::new()
             },
-            score: if is_zadd { mutation.score } else { 0 },
-            opt: if is_zadd { i32::from(mutation.opt) } else { 0 },
+            score: if has_score { mutation.score } else { 0 },
+            opt: if has_score {
+                i32::from(mutation.opt)
+            } else {
+                0
+            },
             expires_unix: mutation.ends_unix(),
             arrived: false,
             lost: false,

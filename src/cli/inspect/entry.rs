@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::binlog::{LineFault, Method, Record};
+use crate::binlog::{LineFault, Record};
 use crate::cli::local_time::local;
 use crate::cli::paint::{Ink, Paint};
 use crate::ledger::rejected::RejectedLine;
@@ -208,7 +208,7 @@ impl Format {
             let _ = write!(out, "table \"{}\" ", record.table.escape_ascii());
         }
         let _ = write!(out, "key \"{}\"", record.key.escape_ascii());
-        if record.method == Method::Zadd {
+        if record.method.row().score {
             let _ = match record.opt {
                 0 => write!(out, "  score {}", record.score),
                 1.. => write!(out, "  score + {}", record.score),
@@ -227,7 +227,7 @@ impl Format {
     }
 
     fn record_json<'a>(self, file: &'a str, line: u64, record: &Record<'a>) -> RecordJson<'a> {
-        let sorted = matches!(record.method, Method::Zadd);
+        let sorted = record.method.row().score;
         let (key, key_base64) = text_or_base64(record.key);
         let (value, value_base64) = match self.values {
             true => text_or_base64(record.value),

@@ -55,13 +55,10 @@ impl Pattern {
 
 /// A method by its name, as `inspect` prints it.
 pub(super) fn parse_method(name: &str) -> Result<Method, String> {
-    Method::ALL
-        .into_iter()
-        .find(|method| method.name() == name)
-        .ok_or_else(|| {
-            let names: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
-            format!("it is one of {}", names.join(", "))
-        })
+    Method::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
+        format!("it is one of {}", names.join(", "))
+    })
 }
 
 /// What has to hold of a record. None: nothing.

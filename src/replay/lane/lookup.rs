@@ -43,7 +43,8 @@ use std::collections::HashSet;
 
 use super::blame::order_of;
 use super::{Lane, LaneContext, Sink};
-use crate::binlog::{Lifetime, Method, Record};
+use crate::binlog::method::{Key, Ttl};
+use crate::binlog::{Lifetime, Record};
 use crate::http::response::Response;
 use crate::replay::exchange::Kind;
 use crate::replay::outcome::Settlement;
@@ -95,13 +96,14 @@ impl Due {
         may_be_applied: bool,
         found: Option<Found>,
     ) -> Self {
-        let is_member = matches!(record.method, Method::Sadd | Method::Zadd);
-        let has_expired = is_member && lifetime == Lifetime::Expired && !planted!(RemoveExpired);
+        let row = record.method.row();
+        let has_expired =
+            row.ttl == Ttl::OfMember && lifetime == Lifetime::Expired && !planted!(RemoveExpired);
         let may_add_twice = may_be_applied && record.adds() && !planted!(ResendZadd);
         if !(has_expired || may_add_twice) || !has_names(record, value_bytes) {
             return Self::Write(lifetime);
         }
-        let is_score = record.method == Method::Zadd;
+        let is_score = row.score;
         match found {
             None if has_expired && planted!(SkipLookup) => Self::Write(lifetime),
             None => Self::Lookup,
@@ -127,9 +129,10 @@ impl Due {
 /// Whether a lookup would name a table and a member. hustdb refuses one that does not, and the write
 /// as well: the write's answer tells more.
 fn has_names(record: &Record<'_>, value_bytes: usize) -> bool {
-    let has_member = match record.method {
-        Method::Sadd => value_bytes > 0,
-        _ => value_bytes > 0 || !record.key.is_empty(),
+    let has_member = match record.method.row().key {
+        Key::Body => value_bytes > 0,
+        Key::BodyOrQuery => value_bytes > 0 || !record.key.is_empty(),
+        Key::Query => !record.key.is_empty(),
     };
     has_member && !record.table.is_empty()
 }
@@ -242,6 +245,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::binlog::Method;
 
     fn record(method: Method, opt: i8) -> Record<'static> {
         Record {

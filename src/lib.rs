@@ -15,4 +15,5 @@ pub mod limits;
 pub mod replay;
 pub mod standin;
 pub mod status;
+pub mod text;
 pub mod workload;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Config;
 use super::error::{ConfigError, Warning};
 use super::key::Key;
+use crate::text::nearest;
 
 /// The names that the outer object can have.
 const SECTIONS: [&str; 2] = ["network", "sync"];
@@ -154,27 +155,17 @@ fn check_doubles(names: &[&str], section: &str, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// The warning for an unknown key, with the nearest that there is: the same name in another section first, then by edit distance.
+/// The warning for an unknown key, with the nearest that there is; of several, one of the same section.
 fn unknown(section: &str, name: &str) -> Warning {
-    let distance = |key: &Key| {
-        let elsewhere = usize::from(key.section != section);
-        (
-            strsim::damerau_levenshtein(&name.to_lowercase(), key.name) * 2 + elsewhere,
-            key.path(),
-        )
-    };
-    let keys = Config::keys().map(distance);
     // In the outer object, a section's own name can be what was meant.
-    let sections = SECTIONS.iter().filter(|_| section.is_empty()).map(|known| {
-        (
-            strsim::damerau_levenshtein(name, known) * 2,
-            (*known).to_owned(),
-        )
-    });
-    let nearest = keys
-        .chain(sections)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, path)| path)
+    let sections = SECTIONS.iter().filter(|_| section.is_empty());
+    let sections = sections.map(|known| (*known, (*known).to_owned()));
+    let (here, elsewhere): (Vec<&Key>, Vec<&Key>) =
+        Config::keys().partition(|key| key.section == section);
+    let keys = here.into_iter().chain(elsewhere);
+    let keys = keys.map(|key| (key.name, key.path()));
+    let nearest = nearest(name, sections.chain(keys))
+        .map(|(path, _)| path)
         .unwrap_or_default();
     Warning {
         setting: path_of(section, name),

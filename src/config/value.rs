@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::access::AccessList;
 use super::key::{Kind, Unit};
 use super::secret::Secret;
+use crate::text::{parse_duration, split_unit};
 
 /// A value that its [`Kind`] takes.
 pub(super) enum Read {
@@ -157,27 +158,13 @@ fn worded(kind: &Kind, text: &str) -> Result<(), String> {
     }
 }
 
-/// A string's whole number and its unit.
-fn split_unit(text: &str) -> Result<(u64, &str), String> {
-    let text = text.trim();
-    let digits_end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (digits, unit) = text.split_at(digits_end);
-    match digits.parse() {
-        Ok(number) => Ok((number, unit.trim())),
-        Err(_) if digits.is_empty() => Err("doesn't begin with a whole number".to_owned()),
-        Err(_) => Err("is too large".to_owned()),
-    }
-}
-
 fn size(value: &Value) -> Result<u64, String> {
     let text = match value {
         Value::Number(_) => return whole(value),
         Value::String(text) => text,
         other => return Err(wrong_sort(other)),
     };
-    let (number, unit) = split_unit(text)?;
+    let (number, unit) = split_unit(text).map_err(|error| error.to_string())?;
     let factor: u64 = match unit {
         "B" => 1,
         "kB" | "KB" => 1000,
@@ -200,31 +187,20 @@ fn size(value: &Value) -> Result<u64, String> {
 }
 
 fn time(value: &Value, unit: Unit) -> Result<Duration, String> {
-    let (number, milliseconds) = match value {
-        Value::Number(_) => (
-            whole(value)?,
-            match unit {
+    match value {
+        Value::Number(_) => {
+            let unit_ms: u64 = match unit {
                 Unit::Milliseconds => 1,
                 Unit::Seconds => 1000,
-            },
-        ),
-        Value::String(text) => {
-            let (number, unit) = split_unit(text)?;
-            match unit {
-                "ms" => (number, 1),
-                "s" => (number, 1000),
-                "m" | "min" => (number, 60_000),
-                "h" => (number, 3_600_000),
-                "d" => (number, 86_400_000),
-                _ => return Err("has no unit that is known: ms, s, min, h, d".to_owned()),
-            }
+            };
+            let millis = whole(value)?.checked_mul(unit_ms);
+            millis
+                .map(Duration::from_millis)
+                .ok_or_else(|| "is too large".to_owned())
         }
-        other => return Err(wrong_sort(other)),
-    };
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "is too large".to_owned())
+        Value::String(text) => parse_duration(text, None).map_err(|error| error.to_string()),
+        other => Err(wrong_sort(other)),
+    }
 }
 
 /// Bytes in the largest binary unit that divides them, as a file can have them: `64MiB`.

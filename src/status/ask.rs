@@ -33,6 +33,7 @@ use super::answer::Gate;
 use crate::http::answer::{Answer, Status};
 use crate::http::request::{Method, Request};
 use crate::limits::{RATE_MAX, REJECTED_IDS_MAX, SYNC_POINT_WAIT_MAX};
+use crate::text::parse_duration;
 use parameters::{Parameters, digits};
 
 /// What is asked for.
@@ -349,15 +350,9 @@ fn ids(text: &str) -> Result<Vec<u64>, Refusal> {
 
 /// A time as people write it: `30s`, `500ms`, `2m`, or seconds.
 fn wait(text: &str) -> Result<Duration, Refusal> {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("", 1000)];
-    let number = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-    let unit = units
-        .iter()
-        .find(|(unit, _)| *unit == &text[number.len()..]);
-    let millis = unit.and_then(|(_, millis)| digits(number)?.checked_mul(*millis));
     let longest = SYNC_POINT_WAIT_MAX.as_secs();
-    millis
-        .map(Duration::from_millis)
+    parse_duration(text, Some(Duration::from_secs(1)))
+        .ok()
         .filter(|wait| *wait <= SYNC_POINT_WAIT_MAX)
         .ok_or_else(|| {
             Refusal::bad(format!(

@@ -7,31 +7,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms, and what they may import. A room that is not here may import everything.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("clock", &[]),
     ("limits", &[]),
+    ("text", &[]),
     ("binlog", &["limits"]),
     ("http", &["clock", "limits"]),
     ("ledger", &["limits"]),
-    ("status", &["clock", "http", "limits"]),
+    ("status", &["clock", "http", "limits", "text"]),
     (
         "replay",
         &["binlog", "clock", "http", "ledger", "limits", "status"],
     ),
-    ("config", &["limits"]),
+    ("config", &["limits", "text"]),
     ("standin", &["limits"]),
     ("workload", &["binlog", "standin"]),
     (
         "engine",
         &[
-            "binlog", "clock", "config", "http", "ledger", "limits", "replay", "status",
+            "binlog", "clock", "config", "http", "ledger", "limits", "replay", "status", "text",
         ],
     ),
 ];
 
 /// Rooms without system calls, threads and clocks.
-const PURE: [&str; 7] = [
-    "clock", "limits", "binlog", "http", "ledger", "status", "replay",
+const PURE: [&str; 8] = [
+    "clock", "limits", "text", "binlog", "http", "ledger", "status", "replay",
 ];
 
 /// What those may not say.

@@ -11,6 +11,7 @@ use crate::cli::backend_name;
 use crate::cli::status::client::in_query;
 use crate::ledger::rejected::{Filter, show_id};
 use crate::status::ask::parse_id;
+use crate::text::parse_duration;
 
 /// Those for which all that is given holds.
 #[derive(Clone, Debug, Default, Args)]
@@ -97,15 +98,7 @@ fn unix(text: &str) -> Result<u64, String> {
 
 /// A time as people write it; `now`, Unix seconds, is for times ago, the zone for those without one.
 fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
-    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match &text[number.len()..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => 0,
-    };
-    let count = number.parse::<u64>().ok();
+    let ago = || Some(now.saturating_sub(parse_duration(text, None).ok()?.as_secs()));
     let civil = || -> Option<u64> {
         let time: DateTime = text.parse().ok()?;
         let seconds = time.to_zoned(zone).ok()?.timestamp().as_second();
@@ -115,12 +108,8 @@ fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
         let stamp: Timestamp = text.parse().ok()?;
         u64::try_from(stamp.as_second()).ok()
     };
-    match count {
-        Some(count) if number.len() == text.len() => Some(count),
-        Some(count) if unit > 0 => Some(now.saturating_sub(count.saturating_mul(unit))),
-        _ => stamp().or_else(civil),
-    }
-    .ok_or_else(|| {
+    let count = text.parse().ok();
+    count.or_else(ago).or_else(stamp).or_else(civil).ok_or_else(|| {
         "a time is 2026-11-22, \"2026-11-22 16:40\", 2026-11-22T16:40:38Z, seconds since 1970, or 30m, 2h, 3d ago".to_owned()
     })
 }

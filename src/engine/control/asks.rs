@@ -18,6 +18,7 @@ use crate::status::ask::{
     Ask, BackendAsk, PointAsk, Refusal, RejectedAsk, RejectedFailure, RejectedReport, RejectedVerb,
 };
 use crate::status::sync_point::PointBoard;
+use crate::text::nearest;
 
 /// Begins the server's own log file anew, and says what became of that; it must not wait for a disk.
 pub type Rotate = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
@@ -349,14 +350,11 @@ fn rejected_reply(report: &RejectedReport) -> Reply {
 fn no_backend(name: &str, names: &[Arc<str>]) -> Reply {
     let shown: String = name.chars().filter(|letter| !letter.is_control()).collect();
     let mut text = format!("there is no backend {shown:?}");
-    let slips = |known: &&Arc<str>| strsim::damerau_levenshtein(known, name);
-    let near = names
-        .iter()
-        .min_by_key(slips)
-        .filter(|near| slips(near) <= SLIPS_MAX);
+    let near = nearest(name, names.iter().map(|known| (&**known, known)))
+        .filter(|(_, slips)| *slips <= SLIPS_MAX);
     // Writing to a `String` cannot fail.
     let _ = match near {
-        Some(near) => write!(text, "; did you mean {near}?"),
+        Some((near, _)) => write!(text, "; did you mean {near}?"),
         None => Ok(()),
     };
     let list: Vec<&str> = names

@@ -25,7 +25,7 @@ use crate::limits::{
     DELETED_LOG_WATCHED, DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX,
     REJECTED_WRITE_BYTES_MAX, WRITERS_LOOK_INTERVAL,
 };
-use crate::replay::disk::{Claim, Disk, LogMeta};
+use crate::replay::disk::{Claim, Disk, LogMeta, read_fully};
 use crate::replay::keeper::desk::{Desk, LateCounts, Tools};
 use crate::replay::messages::{BackendId, FeederMail, FileId};
 
@@ -409,25 +409,8 @@ fn is_same<D: Disk>(
 ) -> io::Result<bool> {
     let mut prefix = [0; IDENTITY_PREFIX_BYTES_MAX];
     let covered = (identity.prefix_bytes as usize).min(prefix.len());
-    let filled = read_full(disk, log, 0, &mut prefix[..covered])?;
+    let filled = read_fully(disk, log, 0, &mut prefix[..covered])?;
     Ok(identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]))
-}
-
-/// Reads until `into` is full or the file ends.
-fn read_full<D: Disk>(
-    disk: &mut D,
-    log: &D::Log,
-    offset: u64,
-    into: &mut [u8],
-) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match disk.read_log(log, offset + filled as u64, &mut into[filled..])? {
-            0 => break,
-            bytes => filled += bytes,
-        }
-    }
-    Ok(filled)
 }
 
 /// Sets aside what stands in a deleted log and nobody has settled.
@@ -453,7 +436,7 @@ fn set_rest_aside<D: Disk>(
                 .unwrap_or(usize::MAX)
                 .min(REJECTED_WRITE_BYTES_MAX)
         ];
-        let filled = read_full(tools.disk, log, rest.next.byte, &mut content)
+        let filled = read_fully(tools.disk, log, rest.next.byte, &mut content)
             .map_err(|why| why.to_string())?;
         if filled == 0 {
             return Ok(());
@@ -514,7 +497,7 @@ fn is_within_line<D: Disk>(disk: &mut D, log: &D::Log, byte: u64) -> io::Result<
         return Ok(false);
     };
     let mut last = [b'\n'];
-    read_full(disk, log, before, &mut last)?;
+    read_fully(disk, log, before, &mut last)?;
     Ok(last != *b"\n")
 }
 

@@ -247,6 +247,24 @@ fn every_name_that_a_document_finds_in_a_file_is_defined_there() {
 }
 
 #[test]
+fn the_map_is_short_and_every_decision_is_in_the_list() {
+    const MAP_LINES_MAX: usize = 200;
+    let lines = read("ARCHITECTURE.md").lines().count();
+    assert!(
+        lines <= MAP_LINES_MAX,
+        "ARCHITECTURE.md has {lines} lines, more than {MAP_LINES_MAX}: move what is no map to docs/adr"
+    );
+    let list = read("docs/adr/README.md");
+    let complaints = files()
+        .iter()
+        .filter_map(|file| file.strip_prefix("docs/adr/"))
+        .filter(|name| *name != "README.md" && !list.contains(&format!("]({name})")))
+        .map(|name| format!("docs/adr/README.md does not list {name}"))
+        .collect();
+    check(complaints);
+}
+
+#[test]
 fn what_is_missing_is_noticed() {
     let text = "# A b\n[x](#a-b) `src/lib.rs` `none.rs`\n```\n[y](z)\n```\n`lib.rs::nothing_of_it`";
     let kept = prose(text);

@@ -1,13 +1,14 @@
-//! The house rules that a machine can keep: which room imports which, where system calls and unsafe code may stand, how
-//! long a file may get; and that what the documents name exists (`documents`). ARCHITECTURE.md has the map.
+//! The rules that a machine can check: which module imports which, where system calls and unsafe code
+//! may be, how long a file may get; and that what the documents name exists (`documents`).
+//! ARCHITECTURE.md has the map.
 
 mod documents;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rooms, and what they may import. A room that is not here may import everything.
-const ROOMS: [(&str, &[&str]); 12] = [
+/// Modules, and what they may import. A module that is not here may import everything.
+const MODULES: [(&str, &[&str]); 12] = [
     ("clock", &[]),
     ("limits", &[]),
     ("text", &[]),
@@ -30,12 +31,12 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ),
 ];
 
-/// Rooms without system calls, threads and clocks.
+/// Modules without system calls, threads and clocks.
 const PURE: [&str; 8] = [
     "clock", "limits", "text", "binlog", "http", "ledger", "status", "replay",
 ];
 
-/// What those may not say.
+/// What is not to be found in those.
 const IMPURE: [&str; 9] = [
     "std::fs",
     "std::thread",
@@ -78,9 +79,9 @@ fn is_test(path: &str) -> bool {
     path.contains("test")
 }
 
-/// The room that a file below `src` belongs to.
-fn room(path: &str) -> &str {
-    let below = path.strip_prefix("src/").expect("rooms are below src");
+/// The module that a file below `src` belongs to.
+fn module(path: &str) -> &str {
+    let below = path.strip_prefix("src/").expect("modules are below src");
     below
         .split(['/', '.'])
         .next()
@@ -100,10 +101,10 @@ fn check(complaints: Vec<String>) {
 }
 
 #[test]
-fn rooms_import_downward_only() {
+fn modules_import_downward_only() {
     let mut complaints = Vec::new();
     for (path, text) in files("src").iter().filter(|(path, _)| !is_test(path)) {
-        let Some((name, allowed)) = ROOMS.iter().find(|(name, _)| *name == room(path)) else {
+        let Some((name, allowed)) = MODULES.iter().find(|(name, _)| *name == module(path)) else {
             continue;
         };
         for line in code(text) {
@@ -125,7 +126,7 @@ fn rooms_import_downward_only() {
 fn the_core_makes_no_system_call_and_reads_no_clock() {
     let mut complaints = Vec::new();
     for (path, text) in files("src").iter().filter(|(path, _)| !is_test(path)) {
-        if !PURE.contains(&room(path)) {
+        if !PURE.contains(&module(path)) {
             continue;
         }
         for line in code(text) {
@@ -141,7 +142,7 @@ fn the_core_makes_no_system_call_and_reads_no_clock() {
 }
 
 #[test]
-fn unsafe_code_stands_in_one_place() {
+fn unsafe_code_is_in_one_place() {
     let complaints = files("src")
         .into_iter()
         .filter(|(path, text)| {

@@ -166,10 +166,17 @@ fn promtool_finds_nothing_to_complain_of() {
 /// The table of docs/metrics.md, from a scrape.
 fn documented(text: &str) -> String {
     let mut page = String::from(
-        "# Metrics\n\nEvery metric of `GET /metrics`, with its type, its labels and what it means. Made from a running server: \
-         `METRICS_DOC=write cargo test --test observe documented` writes this file anew.\n\n\
-         It takes the user and password of `network.user` and `network.passwd`. In the OpenMetrics form a counter's description has its name \
-         without `_total`, and an info's without `_info`.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
+        "# Metrics
+
+Every metric of `GET /metrics`: its type, its labels and what it means. The table is made from a
+running server; `METRICS_DOC=write cargo test --test observe documented` writes it again.
+
+The login is `network.user` and `network.passwd`. In the OpenMetrics form, the description of a
+counter has its name without `_total`, and that of an info without `_info`.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+",
     );
     for block in text.split("# HELP ").skip(1) {
         let (name, rest) = block.split_once(' ').unwrap();

@@ -403,6 +403,24 @@ impl BackendLedger {
         open.chain(unclaimed).min()
     }
 
+    /// The same, wherever the file is.
+    #[must_use]
+    pub fn settled_anywhere(&self, inode: u64, born_nanos: u64) -> Option<u64> {
+        let is_it =
+            |identity: &Identity| (identity.inode, identity.born_nanos) == (inode, born_nanos);
+        let open = self.files.values().map(|books| &books.file);
+        let open = open.filter(|file| is_it(&file.identity()));
+        let unclaimed = self.unclaimed().filter(|entry| is_it(&entry.identity));
+        open.map(|file| file.watermark().byte)
+            .chain(unclaimed.map(|entry| entry.byte))
+            .min()
+    }
+
+    /// Entries of the last plan that the feeder has not claimed.
+    pub fn unclaimed(&self) -> impl Iterator<Item = &FileResume> {
+        self.unclaimed.iter().flatten()
+    }
+
     fn close(&mut self, id: FileId) {
         let books = &self.files[&id];
         let in_flight = books

@@ -27,6 +27,7 @@ mod feed;
 mod log_file;
 mod look;
 mod outbox;
+mod points;
 mod resume;
 mod source;
 pub mod split;
@@ -54,6 +55,7 @@ use crate::status::counters::ServerCounters;
 
 use buffers::{Buffers, FeederBounds};
 use outbox::{Outbox, Receivers};
+use points::WaitingPoint;
 use source::{Listing, Source};
 use split::Splitter;
 
@@ -140,6 +142,10 @@ pub struct Feeder<D: Disk> {
     announced: BTreeMap<String, bool>,
     strange: BTreeSet<String>,
     root_listed: bool,
+    /// Backends that an earlier process knew and whose folders were gone at the start; none before that was looked at.
+    without_folder: Option<BTreeSet<String>>,
+    /// Sync points that wait for a look at all folders.
+    points: Vec<WaitingPoint>,
     next_file: u64,
     next_segment: u64,
 }
@@ -200,6 +206,8 @@ impl<D: Disk> Feeder<D> {
             announced: BTreeMap::new(),
             strange: BTreeSet::new(),
             root_listed: false,
+            without_folder: None,
+            points: Vec::new(),
             next_file: 0,
             next_segment: 0,
         }
@@ -226,6 +234,7 @@ impl<D: Disk> Feeder<D> {
         }
         self.handle_hints(now);
         self.poll_listings(now, &mut wake);
+        self.pass_points_on(now);
         self.poll_pieces(now, &mut wake);
         let held = self.buffers.bytes() as u64;
         self.counters.memory_bytes.set(held);
@@ -279,6 +288,7 @@ impl<D: Disk> Feeder<D> {
                     source.bodies.handle_ask(ask);
                 }
             }
+            FeederMail::SyncPoint { id, is_backend } => self.handle_point(id, is_backend, now),
             FeederMail::Forget { backend } => self.handle_forget(backend),
             FeederMail::TellFolders => self.tell_folders(),
             FeederMail::Settings(settings) => self.settings = settings,
@@ -292,7 +302,10 @@ impl<D: Disk> Feeder<D> {
             return;
         }
         let at_start = self.announced.get(&*info.name).copied();
-        let mut source = Source::new(info, at_start.unwrap_or(!self.root_listed));
+        let without_folder = self.without_folder.iter().flatten();
+        let was_without = without_folder.into_iter().any(|name| **name == *info.name);
+        let starting = at_start.unwrap_or(!self.root_listed || was_without);
+        let mut source = Source::new(info, starting);
         if let Some((epoch, plan)) = self.early_plans.remove(&id)
             && epoch == source.epoch
         {

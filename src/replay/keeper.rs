@@ -232,8 +232,14 @@ impl<D: Disk> Keeper<D> {
                 })
             }
             KeeperMail::ForgetSyncPoint { id } => self.points.forget(id),
-            KeeperMail::AskLeft { backend } => self.tell_left(backend),
-            KeeperMail::Forget { backend } => self.leaving.handle_forget(backend),
+            KeeperMail::LogAway(away) => self.at_points(now, |points, desks, tools| {
+                points.handle_away(away, desks, tools);
+            }),
+            KeeperMail::AskLeft { backend } => self.tell_left(backend, now),
+            KeeperMail::Forget { backend } => {
+                self.points.forget_backend(backend);
+                self.leaving.handle_forget(backend);
+            }
             KeeperMail::Stop => self.phase = Phase::Stopping,
             mail => {
                 let backend = mail
@@ -259,12 +265,13 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Tells control what would be lost with a backend.
-    fn tell_left(&mut self, backend: BackendId) {
+    fn tell_left(&mut self, backend: BackendId, now: Now) {
         let desk = desk_of(&mut self.desks, backend);
         let left = if self.releaser.watches(backend) {
             Err("a log that was just deleted is looked at once more first".to_owned())
         } else {
-            desk.left(&mut self.disk)
+            let undelivered = self.points.left(desk, now.unix);
+            desk.left(undelivered, &mut self.disk)
         };
         self.outbox
             .control(ControlMail::StateLeft { backend, left });

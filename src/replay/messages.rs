@@ -17,6 +17,7 @@
 
 mod backend;
 mod bodies;
+mod log;
 mod origin;
 mod rejection;
 mod rework;
@@ -39,6 +40,7 @@ use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
 pub use backend::{BackendId, BackendInfo};
 pub use bodies::{BodyAsk, BodyPiece, BodyReader, LineInLog, LongBody};
+pub use log::{AwayLog, FileOpened, Segment};
 pub use origin::Origin;
 pub use rejection::Rejection;
 pub use rework::{Rework, Reworked};
@@ -55,46 +57,6 @@ pub enum Party {
     Feeder,
     /// The worker of this number.
     Worker(usize),
-}
-
-/// A file whose lines are about to be fed.
-#[derive(Clone, Debug)]
-pub struct FileOpened {
-    /// Whose log it is.
-    pub backend: BackendId,
-    /// Its number from now on.
-    pub file: FileId,
-    /// Its name in the backend's folder.
-    pub name: Arc<str>,
-    /// What it is.
-    pub identity: Identity,
-    /// How much of it is settled: by which entry of the last [`ResumePlan`] the feeder resumes it, if any. An entry's identity decides, never
-    /// its name; a legacy entry goes by name, and only for a file of at least [`LegacyResume::bytes_read`] bytes.
-    pub start: FileStart,
-}
-
-/// A run of lines, told to the keeper before any of its records is given to a worker.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// Its number.
-    pub segment: SegmentId,
-    /// Whose log.
-    pub backend: BackendId,
-    /// Which file.
-    pub file: FileId,
-    /// Number of its first line in the file, from 0.
-    pub first_line: u64,
-    /// Where its first line begins in the file.
-    pub first_byte: u64,
-    /// Where its last line ends, newline included: the next segment's `first_byte`.
-    pub end_byte: u64,
-    /// Lines in it, at least one.
-    pub lines: u32,
-    /// Lines in it that were settled before: exactly those that [`FileResume::settled`] of the entry has, or for a legacy entry those before
-    /// [`LegacyResume::line`]; as indices within the segment, ascending. The keeper already counted them.
-    pub settled_before: Vec<u32>,
-    /// When the first line was written, Unix seconds, as far as can be told.
-    pub written_unix: u64,
 }
 
 /// One record's end.
@@ -165,6 +127,8 @@ pub enum KeeperMail {
         /// Indices of the original's files' entries.
         legacy: Vec<usize>,
     },
+    /// From the feeder: a log has gone from its folder.
+    LogAway(AwayLog),
     /// From a worker: in each lane's order.
     Settled {
         /// Whose.
@@ -190,7 +154,7 @@ pub enum KeeperMail {
         /// Who has let go.
         party: Party,
     },
-    /// From control: remember how far all logs go now, and answer `SyncPointTaken`; from then on keep the point's numbers, and say
+    /// From the feeder, which has looked for logs that have gone: remember how far all logs go now, and answer `SyncPointTaken`; from then on keep the point's numbers, and say
     /// `SyncPointMoved` when a backend of it is settled.
     SyncPoint {
         /// What the point is called.
@@ -251,6 +215,7 @@ impl KeeperMail {
             Self::Backend(info) => Some(info.id),
             Self::FileOpened(opened) => Some(opened.backend),
             Self::Segment(segment) => Some(segment.backend),
+            Self::LogAway(log) => Some(log.backend),
             Self::Rejected(rejection) => Some(rejection.backend),
             Self::FileIdentified { backend, .. }
             | Self::FileGone { backend, .. }
@@ -335,6 +300,13 @@ pub enum FeederMail {
     },
     /// From a worker: the next piece of a body that is too long to be held.
     Body(BodyAsk),
+    /// From control: look at all folders, and then ask the keeper for this sync point.
+    SyncPoint {
+        /// What the point is called.
+        id: u64,
+        /// Whether a folder's name is a backend's.
+        is_backend: fn(&str) -> bool,
+    },
     /// From control: it is flushed, and stays down. Forget it and tell the keeper to.
     Forget {
         /// Whom.

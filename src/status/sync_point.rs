@@ -3,8 +3,8 @@
 //! The keeper makes a [`PointBoard`] and keeps its numbers; control tells them. A point's id begins with a number that each process draws anew, so that
 //! one of an earlier process is not known, and is never taken for another.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,8 @@ pub struct PointBackend {
     pub gone_logs: Counter,
     /// Of the missing bytes: in these. Nobody will deliver them unless they come back.
     pub gone_bytes: Counter,
+    /// The first of these logs in the order of their names.
+    gone_log: Mutex<Option<Box<str>>>,
     /// Lines that were set aside since.
     pub set_aside: Counter,
     /// All is settled, durably.
@@ -55,12 +57,28 @@ impl PointBackend {
             missing_bytes: Counter::default(),
             gone_logs: Counter::default(),
             gone_bytes: Counter::default(),
+            gone_log: Mutex::default(),
             set_aside: Counter::default(),
             settled: AtomicBool::new(false),
         };
         backend.missing_logs.set(logs);
         backend.missing_bytes.set(bytes);
         backend
+    }
+
+    /// Takes over the name of the first of the logs that are gone, if any is.
+    pub fn set_gone_log(&self, name: Option<&str>) {
+        let mut known = self.gone_log.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != name {
+            *known = name.map(Into::into);
+        }
+    }
+
+    /// The name of the first of the logs that are gone; empty where none is.
+    #[must_use]
+    pub fn gone_log(&self) -> String {
+        let known = self.gone_log.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_deref().unwrap_or_default().to_owned()
     }
 
     /// Whether all of it is settled.
@@ -119,6 +137,7 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
         missing_bytes: backend.missing_bytes.load(),
         gone_logs: backend.gone_logs.load(),
         gone_bytes: backend.gone_bytes.load(),
+        gone_log: backend.gone_log(),
         set_aside: backend.set_aside.load(),
         state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
         why: now.map_or_else(String::new, |now| now.why.clone()),
@@ -159,6 +178,8 @@ pub struct BackendReport {
     pub gone_logs: u64,
     /// Of the missing bytes: in these.
     pub gone_bytes: u64,
+    /// The first of these logs in the order of their names; empty where there is none.
+    pub gone_log: String,
     /// Lines set aside since.
     pub set_aside: u64,
     /// The backend's state now.
@@ -195,6 +216,7 @@ mod tests {
         point.backends[0].missing_bytes.set(40);
         point.backends[0].gone_logs.set(1);
         point.backends[0].gone_bytes.set(30);
+        point.backends[0].set_gone_log(Some("16-40.log"));
         point.backends[0].set_aside.set(1);
         assert_eq!(point.is_settled(None), Some(false));
         assert_eq!(point.is_settled(Some("b:1")), Some(true));
@@ -213,6 +235,7 @@ mod tests {
             missing_bytes: 40,
             gone_logs: 1,
             gone_bytes: 30,
+            gone_log: "16-40.log".into(),
             set_aside: 1,
             state: "down".into(),
             why: "no answer".into(),

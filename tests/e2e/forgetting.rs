@@ -73,3 +73,54 @@ fn what_one_had_come_to_stays_in_the_total_over_restarts() {
     });
     server.stop();
 }
+
+#[test]
+fn one_whose_folder_went_while_the_server_was_down_is_shown_and_can_be_forgotten_or_come_back() {
+    let home = Home::new().with_port().with("sync.rescan_interval", "1s");
+    let standin = standin();
+    let name = standin.name();
+    let log = home.log(&name);
+    log.put("a", 1, "v").put("b", 1, "v");
+    let server = home.start();
+    server.wait_settled(&name, 2);
+    server.stop();
+    let away = home.path("away");
+    fs::rename(log.folder(), &away).unwrap();
+    let server = home.start();
+    eventually("it is shown, with what it had come to", || {
+        let counts = server.backend(&name).map(|backend| backend.counts.settled);
+        counts == Some(2)
+    });
+    let (code, _, err) = home.command(&["ctl", "forget", &name]);
+    assert!(
+        code == 1 && err.contains("how far 1 logs") && err.contains("--yes"),
+        "{err}"
+    );
+    // Its folder comes back: it goes on where it was.
+    fs::rename(&away, log.folder()).unwrap();
+    log.put("c", 1, "v");
+    server.wait_settled(&name, 3);
+    assert_eq!(value(&standin, "c").as_deref(), Some("v"));
+    assert_eq!(standin.counters().applied, 3, "nothing is sent again");
+    server.stop();
+
+    fs::remove_dir_all(log.folder()).unwrap();
+    let server = home.start();
+    eventually("it is shown again", || server.backend(&name).is_some());
+    eventually("it is forgotten", || {
+        let (code, ..) = home.command(&["ctl", "forget", &name, "--yes"]);
+        code == 0
+    });
+    eventually("its numbers are in the total alone", || {
+        let snapshot = server.engine().snapshot();
+        (snapshot.backends().len(), snapshot.totals()) == (0, (3, 3))
+    });
+    assert!(!home.path("status").join(&name).exists());
+    server.stop();
+    let server = home.start();
+    eventually("the totals are read", || {
+        server.engine().snapshot().totals() == (3, 3)
+    });
+    assert!(server.backend(&name).is_none());
+    server.stop();
+}

@@ -81,7 +81,7 @@ fn what_is_said_again_and_again_is_counted() {
     let mut server = Logging::start(&home);
     // Said by the thread that has taken the signals over by then.
     eventually("it runs", || {
-        !server.lines("its folder is found").is_empty()
+        !server.lines("found; it is probed next").is_empty()
     });
     fs::write(home.path("sync_server.json"), "{").unwrap();
     let part = "the configuration can't be read again";

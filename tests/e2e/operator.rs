@@ -79,6 +79,51 @@ fn a_wait_fails_soon_where_what_is_missing_is_gone() {
 }
 
 #[test]
+fn a_wait_that_begins_when_a_log_or_its_folder_has_gone_names_it_and_fails_soon() {
+    let home = Home::new().with_port();
+    let standin = standin();
+    standin.kill().unwrap();
+    let log = home.log(&standin.name());
+    log.put("k", 1, "v");
+    let server = home.start();
+    server.wait_for_state(&standin.name(), "down");
+    eventually("it is seen", || {
+        server.backend(&standin.name()).unwrap().backlog_bytes > 0
+    });
+    let away = home.path("away");
+    let file_name = log.path().file_name().unwrap().to_str().unwrap().to_owned();
+    for gone in [log.path(), log.folder().to_owned()] {
+        std::fs::rename(&gone, &away).unwrap();
+        let (code, out, err) = home.command(&["status", "--wait=60s"]);
+        assert_eq!((code, err.as_str()), (3, ""), "{out}");
+        assert!(
+            out.starts_with("not whole: what is missing is gone from its folders")
+                && out.contains(&format!("in 1 of them not in the folder any more ({file_name}): ")),
+            "{out}"
+        );
+        let (code, out, _) = home.command(&["status", "--wait=0s", "--json"]);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let told = &report["backends"][0];
+        assert_eq!(
+            (code, &report["settled"], told["gone_log"].as_str()),
+            (3, &false.into(), Some(&*file_name)),
+            "{out}"
+        );
+        assert!(told["gone_bytes"].as_u64() > Some(0), "{out}");
+        std::fs::rename(&away, &gone).unwrap();
+    }
+    standin.restart().unwrap();
+    let (code, out, _) = home.command(&["status", "--wait=60s"]);
+    assert_eq!(code, 0, "{out}");
+    assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+    // What was delivered may go.
+    std::fs::rename(log.folder(), &away).unwrap();
+    let (code, out, _) = home.command(&["status", "--wait=60s"]);
+    assert_eq!(code, 0, "{out}");
+    server.stop();
+}
+
+#[test]
 fn a_wait_outlasts_a_restart_of_the_server() {
     let home = Home::new().with_port();
     let standin = standin();

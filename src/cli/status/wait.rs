@@ -214,6 +214,7 @@ fn missing(backend: &BackendReport) -> String {
         missing_bytes,
         gone_logs,
         gone_bytes,
+        gone_log,
         state,
         why,
         ..
@@ -225,11 +226,16 @@ fn missing(backend: &BackendReport) -> String {
             format!("{} in {missing_logs} {logs} to go", HumanBytes(*bytes))
         }
     };
+    let others = match gone_logs {
+        0 | 1 => String::new(),
+        logs => format!(" and {} more", logs - 1),
+    };
     let gone = match (gone_bytes, gone_logs) {
         (0, _) => String::new(),
         (bytes, logs) => format!(
-            ", {} in {logs} of them not in the folder any more: deleted, moved away, emptied or covered",
-            HumanBytes(*bytes)
+            ", {} in {logs} of them not in the folder any more ({}{others}): deleted, moved away, emptied or covered",
+            HumanBytes(*bytes),
+            plain(gone_log)
         ),
     };
     let why = if why.is_empty() {
@@ -293,13 +299,20 @@ mod tests {
         let gone = |missing_bytes| BackendReport {
             gone_logs: 1,
             gone_bytes: 2048,
+            gone_log: "16-40.log".into(),
             ..backend("b:1", missing_bytes)
         };
         check(
             vec![backend("a:1", 0), gone(2048)],
             "not whole: what is missing is gone from its folders\n  b:1: 2.00 KiB in 1 log to go, 2.00 KiB in 1 of them not in the \
-             folder any more: deleted, moved away, emptied or covered; it is down: no answer\n",
+             folder any more (16-40.log): deleted, moved away, emptied or covered; it is down: no answer\n",
         );
+        let two = BackendReport {
+            missing_logs: 2,
+            gone_logs: 2,
+            ..gone(2048)
+        };
+        assert!(missing(&two).contains("in 2 of them not in the folder any more (16-40.log and 1 more): "));
         let report = |backends| PointReport {
             backends,
             ..PointReport::default()

@@ -12,7 +12,7 @@ use crate::config::BackendName;
 use crate::engine::listener::Asker;
 use crate::http::answer::{Answer, Status};
 use crate::limits::{ASKS_PER_TURN, REWORKS_MAX};
-use crate::replay::messages::{BackendId, Filter, KeeperMail, Rework, Reworked};
+use crate::replay::messages::{BackendId, FeederMail, Filter, KeeperMail, Rework, Reworked};
 use crate::replay::post::After;
 use crate::status::ask::{
     Ask, BackendAsk, PointAsk, Refusal, RejectedAsk, RejectedFailure, RejectedReport, RejectedVerb,
@@ -176,7 +176,7 @@ impl Control {
         }
         let is_backend = |folder: &str| BackendName::parse(folder).is_ok();
         self.post
-            .keeper(After::Nothing, KeeperMail::SyncPoint { id, is_backend });
+            .feeder(After::Nothing, FeederMail::SyncPoint { id, is_backend });
         // What the point has and no hint has told of is to be found now.
         self.links.hints.hint_overflow();
         None

@@ -149,7 +149,7 @@ impl Backends {
             counters: Arc::default(),
             hints: Arc::default(),
         };
-        tracing::info!(backend = %folder, "its folder is found; it is probed next");
+        tracing::info!(backend = %folder, "found; it is probed next");
         // Before anyone lists the folder: what comes behind the listing is told by the watch.
         hands.watch.add(id, &folder);
         hands

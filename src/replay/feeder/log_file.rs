@@ -290,6 +290,8 @@ pub(super) struct Loss {
     pub(super) name: Arc<str>,
     /// Its number, if it was begun.
     pub(super) file: Option<FileId>,
+    /// What it was when last looked at.
+    pub(super) meta: LogMeta,
     /// Bytes that were not read.
     pub(super) unread_bytes: u64,
     /// Whether it can still be read, being open.
@@ -332,6 +334,7 @@ impl<L> LogFile<L> {
         Loss {
             name: Arc::clone(&self.name),
             file: self.begun.as_ref().map(|begun| begun.file),
+            meta: self.meta,
             unread_bytes,
             readable: self.log.is_some() && kind != LossKind::Shrunk,
             kind,

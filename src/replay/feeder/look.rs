@@ -1,6 +1,6 @@
 //! Looking around: folders below the logs' path, files in them, and what has changed under us.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::replay::feeder::log_file::{Loss, LossKind, Observed};
 use crate::replay::feeder::resume::{EntriesMoved, Resume};
 use crate::replay::feeder::source::Faults;
 use crate::replay::feeder::{Feeder, Wake};
-use crate::replay::messages::{ControlMail, FileId, KeeperMail};
+use crate::replay::messages::{AwayLog, ControlMail, FileId, KeeperMail};
 
 /// A log is newer than another where it is so by more than this: a worker of HA's can append to a minute's log shortly after the next one exists.
 const NAMES_SLACK_NANOS: u64 = 10_000_000_000;
@@ -77,11 +77,16 @@ impl<D: Disk> Feeder<D> {
         self.root
             .handle_listed(names.len(), self.settings.rescan_interval, now);
         // A folder that has gone is told of again when it is back: control's watch went with it.
-        let outbox = &mut self.outbox;
+        let (outbox, sources) = (&mut self.outbox, &mut self.sources);
         self.announced.retain(|name, _| {
             let is_there = names.contains(name);
             if !is_there {
                 outbox.tell_control(ControlMail::FolderGone(name.clone()));
+                // Its logs went with it, and no hint tells of them.
+                let mut all = sources.iter_mut();
+                if let Some(source) = all.find(|source| *source.info.name == **name) {
+                    source.listing.want(now);
+                }
             }
             is_there
         });
@@ -104,6 +109,38 @@ impl<D: Disk> Feeder<D> {
         }
         self.root_listed = true;
         self.counters.logs_listed.set(1);
+        if self.without_folder.is_none() {
+            self.find_without_folder();
+        }
+    }
+
+    /// Tells control of backends that an earlier process knew and whose folders have gone since. It shows and forgets them as those whose folders go now.
+    fn find_without_folder(&mut self) {
+        let found = self.disk.state_folders().and_then(|names| {
+            let mut found = BTreeSet::new();
+            for name in names {
+                let is_gone = !self.announced.contains_key(&name);
+                if is_gone
+                    && (self.rules.is_backend)(&name).is_ok()
+                    && !self.disk.state_files(&name)?.is_empty()
+                {
+                    found.insert(name);
+                }
+            }
+            Ok(found)
+        });
+        let found = found.unwrap_or_else(|error| {
+            tracing::warn!(cause = %error, "the state cannot be listed: backends whose folders are gone are not shown, and not forgotten, before the next start");
+            BTreeSet::new()
+        });
+        for name in &found {
+            tracing::info!(backend = %name, "replayed to by an earlier run, and its folder of logs is gone since: it is forgotten once nothing is left of it");
+            self.outbox
+                .tell_control(ControlMail::BackendFound(name.clone()));
+            self.outbox
+                .tell_control(ControlMail::FolderGone(name.clone()));
+        }
+        self.without_folder = Some(found);
     }
 
     fn list_folder(&mut self, at: usize, now: Now) {
@@ -250,11 +287,23 @@ impl<D: Disk> Feeder<D> {
                 tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us before these bytes were read; should it come back within a day, it goes on where it was");
             }
         }
-        if let Some(file) = loss.file
-            && loss.kind == LossKind::Shrunk
-        {
+        if loss.kind != LossKind::Shrunk {
+            self.tell_away(at, loss);
+        } else if let Some(file) = loss.file {
             self.tell_gone(at, file);
         }
+    }
+
+    /// Tells the keeper how long a log was that has gone. Of one that was never begun it knows nothing else, and what was in it is not delivered all the same.
+    fn tell_away(&mut self, at: usize, loss: &Loss) {
+        self.outbox.tell_keeper(KeeperMail::LogAway(AwayLog {
+            backend: self.sources[at].info.id,
+            name: Arc::clone(&loss.name),
+            device: loss.meta.device,
+            inode: loss.meta.inode,
+            born_nanos: loss.meta.born_nanos,
+            bytes: loss.meta.bytes,
+        }));
     }
 
     pub(super) fn tell_gone(&mut self, at: usize, file: FileId) {

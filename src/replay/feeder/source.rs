@@ -72,6 +72,15 @@ impl Listing {
             .map_or(due, |until| until.max(due))
     }
 
+    /// When it was listed last, monotonic. One that cannot be listed is not waited for: as if that were now.
+    #[must_use]
+    pub(super) fn listed_at(&self, now: Now) -> Duration {
+        match self.backoff.waits_until(now) {
+            Some(_) => now.monotonic,
+            None => self.last,
+        }
+    }
+
     /// It has been listed and has so many entries.
     pub(super) fn handle_listed(&mut self, entries: usize, rescan_interval: Duration, now: Now) {
         let entries = u32::try_from(entries).unwrap_or(u32::MAX);

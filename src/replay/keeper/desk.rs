@@ -224,6 +224,7 @@ impl Desk {
             KeeperMail::KeepOutages { bytes, .. } => self.keep_outages(&bytes, tools),
             KeeperMail::ForgetOutages { .. } => self.forgets_outages = true,
             KeeperMail::Backend(_)
+            | KeeperMail::LogAway(_)
             | KeeperMail::SyncPoint { .. }
             | KeeperMail::ForgetSyncPoint { .. }
             | KeeperMail::AskLeft { .. }
@@ -235,8 +236,12 @@ impl Desk {
         }
     }
 
-    /// What would be lost if this backend were forgotten, as a sentence; an error where that cannot be done now.
-    pub(super) fn left(&self, disk: &mut impl Disk) -> Result<Option<String>, String> {
+    /// What would be lost if this backend were forgotten, as a sentence, what is known to be `undelivered` among it; an error where that cannot be done now.
+    pub(super) fn left(
+        &self,
+        undelivered: Option<String>,
+        disk: &mut impl Disk,
+    ) -> Result<Option<String>, String> {
         if let Some(fault) = self.fault() {
             return Err(format!("its state is in trouble: {fault}"));
         }
@@ -250,7 +255,7 @@ impl Desk {
             .state_bytes(&self.info.name, rejected::NAME)
             .map_err(|cause| cause.to_string())?
             .unwrap_or(0);
-        let mut left = Vec::new();
+        let mut left = Vec::from_iter(undelivered);
         if rejected > 0 {
             left.push(format!(
                 "{rejected} bytes of lines that were set aside (rejected.jsonl)"

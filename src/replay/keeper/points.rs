@@ -4,13 +4,17 @@
 //! line without newline counts: it is settled when it has come to its end, or its log is closed. A log is settled up to there when the ledger says so,
 //! or said so when it closed the log; a backend is when all its logs are, and the checkpoint that says so is on disk.
 //!
+//! Logs that had gone before the point was taken, and of which something is not delivered, are part of it too (`away`).
+//!
 //! A log that is not settled and not in its folder any more (deleted, moved away, emptied, its folder covered) is *gone*: its bytes stay missing, and are
 //! told as gone, since nobody will deliver them as long as they are away. It is looked for again, for it may come back.
 //!
 //! Logs are settled in their order, so only the first one that is not is looked at, behind those that are gone: a look costs the same whatever the
 //! backlog. Where nothing moves, that log is looked at on the disk too.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod away;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,13 +27,16 @@ use crate::limits::{
 };
 use crate::replay::disk::{Disk, LogEntry, LogMeta};
 use crate::replay::keeper::desk::{Desk, Tools};
-use crate::replay::messages::ControlMail;
+use crate::replay::messages::{AwayLog, BackendId, ControlMail};
 use crate::status::sync_point::{PointBackend, PointBoard};
+use away::AwayLogs;
 
 /// All points that are not settled.
 #[derive(Debug, Default)]
 pub(super) struct Points {
     points: Vec<Point>,
+    /// Logs that a point that is taken now has to count although no folder has them.
+    away: AwayLogs,
     /// When to look at them again, monotonic.
     look_at: Duration,
 }
@@ -63,15 +70,15 @@ struct Pending {
     set_aside_before: Option<u64>,
 }
 
-/// A log as it was when the point was taken.
-#[derive(Debug)]
+/// A log as it was when the point was taken, or when it went from its folder before.
+#[derive(Clone, Debug)]
 struct Log {
     name: Box<str>,
     device: u64,
     inode: u64,
     born_nanos: u64,
     bytes: u64,
-    /// Up to which byte it was settled when the ledger closed it; 0 where it has not.
+    /// Up to which byte it was settled when the ledger closed it, or when it went; 0 where it has not.
     settled: u64,
 }
 
@@ -86,9 +93,16 @@ struct Gone {
 /// What tells one file from another.
 type Key = (u64, u64, u64);
 
+/// The same where the device's number may be another by now, as after a remount.
+type What = (u64, u64);
+
 impl Log {
     fn key(&self) -> Key {
         (self.device, self.inode, self.born_nanos)
+    }
+
+    fn what(&self) -> What {
+        (self.inode, self.born_nanos)
     }
 }
 
@@ -125,6 +139,7 @@ impl Points {
     pub(super) fn handle_closed(&mut self, closed: &ClosedFile) {
         let identity = &closed.resume.identity;
         let closed_key = (identity.device, identity.inode, identity.born_nanos);
+        self.away.handle_closed(closed, closed_key);
         let all = self
             .points
             .iter_mut()
@@ -132,6 +147,56 @@ impl Points {
             .filter_map(|pending| pending.find(&closed.resume.name, closed_key));
         for log in all {
             log.settled = log.settled.max(closed.resume.byte);
+        }
+    }
+
+    /// A log has gone from its folder.
+    pub(super) fn handle_away<D: Disk>(
+        &mut self,
+        away: AwayLog,
+        desks: &[Option<Desk>],
+        tools: &Tools<'_, D>,
+    ) {
+        let desk = desks.get(away.backend.index()).and_then(Option::as_ref);
+        let ledger = desk.and_then(Desk::ledger);
+        self.away.handle_away(away, ledger, tools.now.unix);
+    }
+
+    /// A backend is forgotten.
+    pub(super) fn forget_backend(&mut self, backend: BackendId) {
+        self.away.forget(backend);
+    }
+
+    /// What went undelivered with logs of a backend that may come back, as a sentence, if anything did.
+    pub(super) fn left(&mut self, desk: &Desk, unix: u64) -> Option<String> {
+        let (backend, there) = (desk.info().id, HashSet::new());
+        let away = self.away.missing(backend, &there, desk.ledger(), unix);
+        let bytes: u64 = away.iter().map(|log| log.bytes - log.settled).sum();
+        (bytes > 0).then(|| {
+            let logs = away.len();
+            format!("{bytes} bytes in {logs} logs that are not there and were not delivered")
+        })
+    }
+
+    /// Adds to what the folders have the logs that are known and not there.
+    fn add_away<D: Disk>(
+        &mut self,
+        backends: &mut BTreeMap<String, Vec<Log>>,
+        desks: &[Option<Desk>],
+        tools: &Tools<'_, D>,
+    ) {
+        for desk in desks.iter().flatten() {
+            let logs = backends.get(&**desk.name());
+            let mut there: HashSet<What> = logs.into_iter().flatten().map(Log::what).collect();
+            let (backend, ledger) = (desk.info().id, desk.ledger());
+            let mut missing = self.away.missing(backend, &there, ledger, tools.now.unix);
+            there.extend(missing.iter().map(Log::what));
+            missing.extend(unread_entries(desk, &there));
+            if !missing.is_empty() {
+                let logs = backends.entry(desk.name().to_string()).or_default();
+                logs.append(&mut missing);
+                logs.sort_by(|one, other| other.name.cmp(&one.name));
+            }
         }
     }
 
@@ -146,7 +211,8 @@ impl Points {
         let known = self.points.iter().flat_map(|point| &point.pending);
         let known: usize = known.map(|pending| pending.logs.len()).sum();
         let room = SYNC_POINT_LOGS_MAX.saturating_sub(known);
-        let taken = list(tools.disk, is_backend, room).map(|backends| {
+        let taken = list(tools.disk, is_backend, room).map(|mut backends| {
+            self.add_away(&mut backends, desks, tools);
             let mut point = point(id, backends, tools.now.unix);
             point.look(desks, tools);
             let board = Arc::clone(&point.board);
@@ -211,6 +277,25 @@ fn list(
         backends.insert(backend, entries.into_iter().map(log).collect());
     }
     Ok(backends)
+}
+
+/// Logs of which an earlier process had read lines that are not delivered, and that are none of those that are
+/// `known`. How long they were nobody knows: each line counts as a byte.
+fn unread_entries(desk: &Desk, known: &HashSet<What>) -> impl Iterator<Item = Log> {
+    let entries = desk.ledger().into_iter().flat_map(BackendLedger::unclaimed);
+    let logs = entries.map(|entry| {
+        let lines = entry.lines_read.saturating_sub(entry.line);
+        let lines = lines.saturating_sub(entry.settled.lines());
+        Log {
+            name: (*entry.name).into(),
+            device: entry.identity.device,
+            inode: entry.identity.inode,
+            born_nanos: entry.identity.born_nanos,
+            bytes: entry.byte.saturating_add(lines),
+            settled: entry.byte,
+        }
+    });
+    logs.filter(|log| log.settled < log.bytes && !known.contains(&log.what()))
 }
 
 fn point(id: u64, backends: BTreeMap<String, Vec<Log>>, unix: u64) -> Point {
@@ -293,6 +378,8 @@ impl Pending {
         let gone_logs = self.gone.len() as u64;
         told.gone_bytes.set(gone);
         told.gone_logs.set(gone_logs);
+        let gone_names = self.gone.iter().map(|gone| &*gone.log.name);
+        told.set_gone_log(gone_names.min());
         told.missing_bytes.set(missing + gone);
         told.missing_logs.set(self.logs.len() as u64 + gone_logs);
         if missing + gone > 0 {
@@ -417,7 +504,14 @@ fn state_of<D: Disk>(
     match folder.map(|folder| folder.bytes_of(log)) {
         // What was cut off is not there any more.
         Some(Ok(Some(bytes))) if bytes.min(log.bytes) <= settled => State::Gone(missing),
-        Some(Ok(None)) => State::Gone(missing),
+        // It is nowhere in the folder: what is known of it, away as it is, holds.
+        Some(Ok(None)) => {
+            let known = ledger.settled_anywhere(log.inode, log.born_nanos);
+            match log.bytes.saturating_sub(known.unwrap_or(0).max(settled)) {
+                0 => State::Settled,
+                missing => State::Gone(missing),
+            }
+        }
         // It is there, or cannot be looked at.
         Some(Ok(Some(_)) | Err(_)) | None => State::Missing(missing),
     }

@@ -39,8 +39,8 @@ impl Bench {
     /// Takes a point of one backend that has a log; gives its id and board.
     fn take_point(&self, name: &str) -> (String, Arc<PointBoard>) {
         let asking = begin(self.address, "POST /sync_point", LOGIN);
-        let id = eventually("SyncPoint", || match self.links.keeper.receive() {
-            Some(KeeperMail::SyncPoint { id, is_backend }) => {
+        let id = eventually("SyncPoint", || match self.links.feeder.receive() {
+            Some(FeederMail::SyncPoint { id, is_backend }) => {
                 assert!(is_backend(name) && !is_backend("strange"));
                 Some(id)
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::rig::{A, Rig, put, puts};
 use crate::ledger::identity::Identity;
 use crate::ledger::runs::LineRuns;
-use crate::replay::messages::{FileResume, LegacyResume, ResumePlan};
+use crate::replay::messages::{FeederMail, FileResume, LegacyResume, ResumePlan};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -247,4 +247,26 @@ fn each_line_of_a_replacement_may_have_been_sent() {
     rig.append(A, "04", &put("e"));
     rig.run_for(3 * SECOND);
     assert!(!rig.got[&A][4].maybe_sent);
+}
+
+#[test]
+fn a_log_that_goes_is_told_of_with_its_length_before_a_sync_point_that_is_asked_for_later() {
+    // One that is begun, one that is not, since its backend is down.
+    let mut rig = running();
+    rig.disk.append("b:1", "05", &puts(["x", "y"]));
+    let b = rig.add("b:1");
+    rig.plan(b, ResumePlan::default());
+    rig.run_for(3 * SECOND);
+    rig.disk.take("a:1", "01");
+    rig.disk.take("b:1", "05");
+    // No hint has come.
+    let is_backend = |name: &str| name.contains(':');
+    rig.send(FeederMail::SyncPoint { id: 7, is_backend });
+    rig.run();
+    assert_eq!(rig.points, [(7, 2)]);
+    let both = puts(["a", "b"]).len() as u64;
+    assert_eq!(rig.away, [("01".to_owned(), both), ("05".to_owned(), both)]);
+    rig.send(FeederMail::SyncPoint { id: 8, is_backend });
+    rig.run();
+    assert_eq!(rig.points, [(7, 2), (8, 2)], "each log is told of once");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{A, Rig, put, puts};
+use super::rig::{A, Rig, put, increment, puts};
 use crate::replay::feeder::Turn;
 use crate::replay::messages::ControlMail;
 
@@ -31,6 +31,33 @@ fn folders_are_told_of_once_and_again_when_they_come_back() {
     rig.links.hints.hint_root();
     rig.run_for(SECOND);
     assert!(matches!(&rig.control[..], [ControlMail::BackendFound(name)] if name == "b:2"));
+}
+
+#[test]
+fn a_backend_that_an_earlier_process_knew_is_told_of_without_its_folder_and_found_again_with_it() {
+    let mut rig = Rig::new();
+    for known in ["a:1", "b:2", "lost+found"] {
+        rig.disk.add_state(known);
+    }
+    rig.disk.make_folder("a:1");
+    rig.run_for(60 * SECOND);
+    let told: Vec<_> = rig.control.drain(..).collect();
+    assert!(
+        matches!(
+            &told[..],
+            [ControlMail::BackendFound(a), ControlMail::BackendFound(b), ControlMail::FolderGone(gone)]
+                if a == "a:1" && b == "b:2" && gone == "b:2"
+        ),
+        "{told:?}"
+    );
+    // Its logs were there when this process started, somewhere: an earlier one may have sent them.
+    rig.know(&["b:2"]);
+    rig.run_for(60 * SECOND);
+    rig.disk.append("b:2", "01", &increment("a", 1971));
+    rig.links.hints.hint_root();
+    rig.run_for(60 * SECOND);
+    assert!(matches!(&rig.control[..], [ControlMail::BackendFound(name)] if name == "b:2"));
+    assert!(rig.got[&A][0].maybe_sent);
 }
 
 #[test]

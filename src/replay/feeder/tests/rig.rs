@@ -68,6 +68,10 @@ pub(super) struct Rig {
     pub(super) rejected: Vec<Rejection>,
     pub(super) gone: Vec<FileId>,
     pub(super) moved: Vec<(FileId, u64)>,
+    /// Logs that have gone, and how long they were.
+    pub(super) away: Vec<(String, u64)>,
+    /// Sync points that were passed on, each with how many logs had gone by then.
+    pub(super) points: Vec<(u64, usize)>,
     /// Entries of plans that will not be used: of files, and of the original's.
     pub(super) forgotten: Vec<(Vec<usize>, Vec<usize>)>,
     /// A real ledger for each backend, so that what the feeder says is held against what the keeper makes of it.
@@ -205,6 +209,8 @@ impl Rig {
             rejected: Vec::new(),
             gone: Vec::new(),
             moved: Vec::new(),
+            away: Vec::new(),
+            points: Vec::new(),
             forgotten: Vec::new(),
             ledgers: BTreeMap::new(),
             next_ledgers: BTreeMap::new(),
@@ -446,6 +452,8 @@ impl Rig {
                 self.ledger(backend).identify_file(file, identity);
                 self.identified.push(file);
             }
+            KeeperMail::LogAway(log) => self.away.push((log.name.to_string(), log.bytes)),
+            KeeperMail::SyncPoint { id, .. } => self.points.push((id, self.away.len())),
             other => panic!("the feeder does not say {other:?}"),
         }
     }

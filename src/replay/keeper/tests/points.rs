@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rig::{B, LOG, NAME, OTHER, Rig};
 use crate::replay::disk::Disk;
-use crate::replay::messages::{ControlMail, FileId, FileStart, KeeperMail};
+use crate::replay::messages::{AwayLog, ControlMail, FileId, FileStart, KeeperMail};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 use crate::status::sync_point::PointBoard;
 
@@ -252,4 +252,124 @@ fn a_deleted_log_that_is_read_on_while_it_is_open_is_settled_in_the_end() {
     });
     rig.pass(30);
     assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_had_gone_before_is_missing_until_it_is_back_and_delivered() {
+    for was_begun in [false, true] {
+        let mut rig = rig();
+        rig.settle(0, &[0, 1, 2, 3]);
+        if was_begun {
+            rig.open(2, NEXT, FileStart::New);
+            rig.segment(1, 2, 0, 2, &[]);
+            rig.settle(1, &[0, 1]);
+        }
+        rig.turn();
+        let away = rig.take_away(NEXT);
+        rig.pass(3);
+        let point = take(&mut rig).unwrap();
+        let missing = if was_begun { 20 } else { 40 };
+        check_missing(&point, 1, missing);
+        check_gone(&point, 1, missing);
+        assert_eq!(point.backends[0].gone_log(), NEXT);
+        rig.pass(30);
+        assert_eq!(point.is_settled(None), Some(false), "{was_begun}");
+        rig.disk.move_in(NAME, NEXT, away);
+        rig.pass(30);
+        check_gone(&point, 0, 0);
+        assert_eq!(point.backends[0].gone_log(), "");
+        if !was_begun {
+            rig.open(2, NEXT, FileStart::New);
+            rig.segment(1, 2, 0, 2, &[]);
+            rig.settle(1, &[0, 1]);
+        }
+        rig.segment(2, 2, 2, 2, &[]);
+        rig.settle(2, &[0, 1]);
+        rig.pass(30);
+        assert_eq!(point.is_settled(None), Some(true), "{was_begun}");
+    }
+}
+
+#[test]
+fn a_log_that_is_away_is_missing_for_a_day() {
+    let mut rig = rig();
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.take_away(NEXT);
+    rig.pass(24 * 3600 - 60);
+    assert_eq!(take(&mut rig).unwrap().is_settled(None), Some(false));
+    rig.pass(120);
+    assert_eq!(take(&mut rig).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_was_delivered_may_go() {
+    let mut rig = rig();
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.turn();
+    let name = LOG.into();
+    rig.take_away(LOG);
+    rig.send(KeeperMail::FileMoved {
+        backend: B,
+        file: FileId(1),
+        name,
+        away_unix: rig.now.unix,
+    });
+    rig.disk.remove_log(NAME, NEXT);
+    rig.pass(3);
+    assert_eq!(take(&mut rig).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn what_was_in_flight_when_its_log_went_is_missing_until_it_is_settled() {
+    let mut rig = rig();
+    rig.disk.remove_log(NAME, NEXT);
+    rig.turn();
+    rig.take_away(LOG);
+    let point = take(&mut rig).unwrap();
+    check_gone(&point, 1, 40);
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.send(KeeperMail::FileMoved {
+        backend: B,
+        file: FileId(1),
+        name: LOG.into(),
+        away_unix: rig.now.unix,
+    });
+    rig.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_we_have_deleted_is_not_missed_however_late_it_is_told_of() {
+    let mut rig = rig();
+    rig.disk.remove_log(NAME, NEXT);
+    let meta = rig.disk.meta_of(NAME, LOG).unwrap();
+    rig.settle(0, &[0, 1, 2, 3]);
+    rig.pass(200);
+    assert_eq!(rig.disk.meta_of(NAME, LOG), None, "it is finished");
+    // A flush came first, so that the feeder does not know what became of it.
+    rig.flush(1);
+    rig.turn();
+    rig.send(KeeperMail::LogAway(AwayLog {
+        backend: B,
+        name: LOG.into(),
+        device: meta.device,
+        inode: meta.inode,
+        born_nanos: meta.born_nanos,
+        bytes: meta.bytes,
+    }));
+    rig.turn();
+    assert_eq!(take(&mut rig).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn lines_that_an_earlier_process_had_read_of_a_log_that_is_away_are_missing() {
+    let mut rig = rig();
+    rig.settle(0, &[0, 1]);
+    rig.disk.remove_log(NAME, NEXT);
+    rig.pass(5);
+    rig.disk.move_out(NAME, LOG).unwrap();
+    rig.restart();
+    let point = take(&mut rig).unwrap();
+    check_gone(&point, 1, 2);
+    assert_eq!(point.is_settled(None), Some(false));
 }

@@ -9,7 +9,7 @@ use crate::ledger::rejected::{self, Piece, RejectedLine};
 use crate::replay::keeper::{Keeper, KeeperLinks, Turn};
 use crate::replay::mailbox::{Mailbox, NoBell};
 use crate::replay::messages::{
-    BackendId, BackendInfo, ControlMail, FeederMail, FileId, FileOpened, FileStart, KeeperMail,
+    AwayLog, BackendId, BackendInfo, ControlMail, FeederMail, FileId, FileOpened, FileStart, KeeperMail,
     KeeperSettings, LineInLog, Party, Rejection, ResumePlan, Segment, SegmentId, Settled,
 };
 use crate::replay::outcome::Settlement;
@@ -214,6 +214,21 @@ impl Rig {
             identity,
             start,
         }));
+    }
+
+    /// The log goes from its folder, which the feeder has seen. Gives it for [`TestDisk::move_in`].
+    pub(super) fn take_away(&self, name: &str) -> u64 {
+        let meta = self.disk.meta_of(NAME, name).expect("the log is there");
+        let taken = self.disk.move_out(NAME, name).expect("the log is there");
+        self.send(KeeperMail::LogAway(AwayLog {
+            backend: B,
+            name: name.into(),
+            device: meta.device,
+            inode: meta.inode,
+            born_nanos: meta.born_nanos,
+            bytes: meta.bytes,
+        }));
+        taken
     }
 
     pub(super) fn segment(

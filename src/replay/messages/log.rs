@@ -1,0 +1,63 @@
+//! What the reader tells the checkpointer about a log.
+
+use std::sync::Arc;
+
+use super::{BackendId, FileId, FileStart, SegmentId};
+use crate::ledger::identity::Identity;
+
+/// A file whose lines are about to be fed.
+#[derive(Clone, Debug)]
+pub struct FileOpened {
+    /// Whose log it is.
+    pub backend: BackendId,
+    /// Its number from now on.
+    pub file: FileId,
+    /// Its name in the backend's folder.
+    pub name: Arc<str>,
+    /// What it is.
+    pub identity: Identity,
+    /// How much of it is settled: by which entry of the last [`ResumePlan`](super::ResumePlan) the feeder resumes it, if any. An entry's identity decides, never
+    /// its name; a legacy entry goes by name, and only for a file of at least [`LegacyResume::bytes_read`](super::LegacyResume::bytes_read) bytes.
+    pub start: FileStart,
+}
+
+/// A run of lines, told to the keeper before any of its records is given to a worker.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Its number.
+    pub segment: SegmentId,
+    /// Whose log.
+    pub backend: BackendId,
+    /// Which file.
+    pub file: FileId,
+    /// Number of its first line in the file, from 0.
+    pub first_line: u64,
+    /// Where its first line begins in the file.
+    pub first_byte: u64,
+    /// Where its last line ends, newline included: the next segment's `first_byte`.
+    pub end_byte: u64,
+    /// Lines in it, at least one.
+    pub lines: u32,
+    /// Lines in it that were settled before: exactly those that [`FileResume::settled`](super::FileResume::settled) of the entry has, or for a legacy entry those before
+    /// [`LegacyResume::line`](super::LegacyResume::line); as indices within the segment, ascending. The keeper already counted them.
+    pub settled_before: Vec<u32>,
+    /// When the first line was written, Unix seconds, as far as can be told.
+    pub written_unix: u64,
+}
+
+/// A log that was in its folder and is not there any more: deleted, moved away, or covered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwayLog {
+    /// Whose log it is.
+    pub backend: BackendId,
+    /// Its name when it was last seen.
+    pub name: Arc<str>,
+    /// Its device then.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// When it was made, nanoseconds since 1970; 0 where the file system does not keep that.
+    pub born_nanos: u64,
+    /// Its length then, whether or not any of it was read.
+    pub bytes: u64,
+}

@@ -114,6 +114,7 @@ fn checkpoint() -> Checkpoint {
             settled,
             lines_read: 10_000,
             away_unix: 0,
+            sent: LineRuns::default(),
         });
     }
     checkpoint

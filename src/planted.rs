@@ -108,6 +108,10 @@ mod switch {
         OneLongLineForAll,
         /// What was lost with a forgotten idle connection counts as never sent.
         ForgetIdleLoss,
+        /// What was sent and not answered before a flush counts as never sent.
+        ForgetSent,
+        /// What was fed before a flush counts as sent.
+        TrustFed,
         /// An entry of a plan is used after the keeper was told that it never will be. The feeder's
         /// tests found its like, where the keeper forgot entries by itself.
         UseForgotten,
@@ -115,7 +119,7 @@ mod switch {
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 38] = [
+        pub const ALL: [Self; 40] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -153,6 +157,8 @@ mod switch {
             Self::TrustReplacement,
             Self::OneLongLineForAll,
             Self::ForgetIdleLoss,
+            Self::ForgetSent,
+            Self::TrustFed,
             Self::UseForgotten,
         ];
 

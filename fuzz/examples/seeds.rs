@@ -433,6 +433,7 @@ fn checkpoints() -> Vec<(&'static str, Checkpoint)> {
         settled,
         lines_read: 200_000,
         away_unix: 0,
+        sent: LineRuns::default(),
     };
     let fresh = FileResume {
         line: 0,

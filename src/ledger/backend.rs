@@ -268,6 +268,16 @@ impl BackendLedger {
         })
     }
 
+    /// A line in flight was sent, and whoever sent it has let go of it without an answer.
+    pub fn note_sent(&mut self, segment: SegmentId, line: u32) {
+        if let Some(segment) = self.open.find(segment) {
+            let number = segment.first().line + u64::from(line);
+            let books = self.files.get_mut(&segment.file());
+            let books = books.expect("a file with lines in flight has books");
+            books.file.note_sent(number);
+        }
+    }
+
     /// Where a line in flight stands in its file.
     #[must_use]
     pub fn line_place(&self, segment: SegmentId, line: u32) -> Option<LinePlace> {

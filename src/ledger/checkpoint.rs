@@ -274,6 +274,7 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileResume, &'static str> {
         settled,
         lines_read,
         away_unix,
+        sent: LineRuns::default(),
     })
 }
 

@@ -12,7 +12,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::ledger::identity::Identity;
@@ -57,6 +57,8 @@ pub struct FileLedger {
     pieces: VecDeque<Piece>,
     /// Lines that no segment has covered yet and that are settled all the same.
     ahead: LineRuns,
+    /// Lines that were sent and whose answers never came; settled ones among them do not count any more.
+    sent: BTreeSet<u64>,
     /// Lines before it have been counted as processed.
     lines_read: u64,
     /// Since when it has not been in its folder, Unix seconds; 0: it is there.
@@ -77,6 +79,7 @@ impl FileLedger {
             settled: LineRuns::default(),
             lines_read: 0,
             away_unix: 0,
+            sent: LineRuns::default(),
         })
     }
 
@@ -91,6 +94,7 @@ impl FileLedger {
                 byte: from.byte,
             },
             pieces: VecDeque::new(),
+            sent: from.sent.iter().collect(),
             ahead: from.settled,
             lines_read: from.lines_read,
             away_unix: 0,
@@ -254,6 +258,11 @@ impl FileLedger {
         }
     }
 
+    /// This line was sent, and its answer will never come.
+    pub fn note_sent(&mut self, line: u64) {
+        self.sent.insert(line);
+    }
+
     /// These books when nothing is in flight any more. `settled_in_flight` gives the settled lines (absolute, ascending) of a segment in flight.
     pub fn to_resume<I: Iterator<Item = u64>>(
         &self,
@@ -271,6 +280,12 @@ impl FileLedger {
         for run in self.ahead.as_slice() {
             settled.push(run.first, run.lines);
         }
+        let mut sent = LineRuns::default();
+        for line in self.sent.range(self.watermark.line..) {
+            if !settled.contains(*line) {
+                sent.push(*line, 1);
+            }
+        }
         FileResume {
             name: Arc::clone(&self.name),
             identity: self.identity,
@@ -279,6 +294,7 @@ impl FileLedger {
             settled,
             lines_read: self.lines_read,
             away_unix: self.away_unix,
+            sent,
         }
     }
 

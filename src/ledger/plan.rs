@@ -28,6 +28,7 @@ impl LegacyResume {
             settled,
             lines_read: self.lines_read,
             away_unix: 0,
+            sent: LineRuns::default(),
         }
     }
 }
@@ -49,6 +50,9 @@ pub struct FileResume {
     pub lines_read: u64,
     /// Since when it has not been in its folder, Unix seconds; 0: it is there. What is known of it is kept for a while: it may come back.
     pub away_unix: u64,
+    /// Lines that this process has sent and that are not settled: their answers never came. Of what an earlier process has sent a
+    /// checkpoint says nothing.
+    pub sent: LineRuns,
 }
 
 /// Where to go on in a file that the original began. It is fed from its first line; lines before `line` are settled before.

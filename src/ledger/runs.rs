@@ -63,6 +63,11 @@ impl LineRuns {
         &self.runs
     }
 
+    /// The lines, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        self.runs.iter().flat_map(|run| run.first..run.end())
+    }
+
     /// Whether there is no line in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

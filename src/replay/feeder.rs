@@ -380,6 +380,7 @@ impl<D: Disk> Feeder<D> {
             backend,
             epoch,
             party: Party::Feeder,
+            sent: Vec::new(),
         });
     }
 

@@ -161,6 +161,8 @@ pub trait Sink {
         detail: String,
         raw: RawLine,
     );
+    /// A record that was sent is let go of, and its answer will never come. Its batch is still held.
+    fn let_go_sent(&mut self, held: &HeldBatches, batch: HeldKey, line: u32);
     /// A share of a chunk is no longer needed.
     fn release(&mut self, chunk: Arc<Chunk>);
     /// The lane is in trouble, on this record unless it was connecting or asked for something else.
@@ -430,6 +432,9 @@ impl Lane {
             sent => counters.resent.add(sent as u64),
         }
         while let Some(pending) = self.pending.pop_front() {
+            if pending.sent && !planted!(ForgetSent) {
+                sink.let_go_sent(held, pending.batch, pending.line);
+            }
             if let Some(chunk) = held.let_go(pending.batch) {
                 sink.release(chunk);
             }

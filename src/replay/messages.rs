@@ -153,6 +153,8 @@ pub enum KeeperMail {
         epoch: Epoch,
         /// Who has let go.
         party: Party,
+        /// Of the lines in flight those that it has sent: nobody knows whether they were applied.
+        sent: Vec<(SegmentId, u32)>,
     },
     /// From the feeder, which has looked for logs that have gone: remember how far all logs go now, and answer `SyncPointTaken`; from then on keep the point's numbers, and say
     /// `SyncPointMoved` when a backend of it is settled.

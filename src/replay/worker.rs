@@ -397,6 +397,7 @@ impl Worker {
             ttl_ready: false,
             bucket: Bucket::new(0.0, now.monotonic),
             settled,
+            sent: Vec::new(),
             drain: None,
         };
         pipe.set(settings);
@@ -468,6 +469,7 @@ impl Worker {
                 epoch: pipe.epoch,
                 unix: now.unix,
                 settled: &mut pipe.settled,
+                sent: &mut pipe.sent,
                 outbox: &mut self.outbox,
                 troubles: &mut self.troubles,
                 links: &self.links,

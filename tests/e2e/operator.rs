@@ -98,7 +98,9 @@ fn a_wait_that_begins_when_a_log_or_its_folder_has_gone_names_it_and_fails_soon(
         assert_eq!((code, err.as_str()), (3, ""), "{out}");
         assert!(
             out.starts_with("not whole: what is missing is gone from its folders")
-                && out.contains(&format!("in 1 of them not in the folder any more ({file_name}): ")),
+                && out.contains(&format!(
+                    "in 1 of them not in the folder any more ({file_name}): "
+                )),
             "{out}"
         );
         let (code, out, _) = home.command(&["status", "--wait=0s", "--json"]);

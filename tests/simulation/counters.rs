@@ -3,7 +3,7 @@
 //! HA logs what failed, and also what was applied when only the answer was lost. For each increment the oracle knows whether the backend has it. What was applied
 //! must not be added again unasked; what surely was not must be added, whatever live increments have come since (G4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hustdbsync::standin::Item;
@@ -35,9 +35,9 @@ struct Increment {
     is_applied: bool,
     /// When HA logged it.
     logged_unix: Option<u64>,
-    /// It surely was not applied: in which life and epoch of the server it must be sent.
-    must_be_sent: Option<(u64, u32)>,
-    /// The server has sent it.
+    /// It surely was not applied: in which life of the server it must be sent.
+    must_be_sent: Option<u64>,
+    /// The server has sent it, and it has arrived.
     is_sent: bool,
     /// Asked for since it was applied or sent, and the answer was that the backend has not got it.
     is_cleared: bool,
@@ -63,6 +63,8 @@ pub(crate) struct Counters {
     frozen: Vec<Mutation>,
     /// The life and epoch that the server is in with this backend.
     now: (u64, u32),
+    /// Versions, of whatever counter, with which something has left the server in this life, whether or not it arrived.
+    left: BTreeSet<u32>,
 }
 
 impl Counters {
@@ -113,10 +115,23 @@ impl Counters {
             } else {
                 increment.is_done = true;
             }
-            // What was fed before an epoch's end may have been sent, for all that the server knows.
-            if increment.must_be_sent.is_some_and(|must| must != now) {
+            // What it has sent and what did not arrive may have been applied, for all that the server knows; so may
+            // what an earlier process may have sent.
+            let has_left = self.left.contains(version);
+            if increment.must_be_sent.is_some_and(|life| life != now.0) || has_left {
                 increment.must_be_sent = None;
             }
+        }
+    }
+
+    /// These requests leave the server.
+    pub(crate) fn handle_leaving(&mut self, requests: &[u8]) {
+        const ADDS: &[u8] = b"/hustdb/zadd?ver=";
+        for at in memchr::memmem::find_iter(requests, ADDS) {
+            let digits = requests[at + ADDS.len()..].iter();
+            let digits = digits.take_while(|octet| octet.is_ascii_digit());
+            let version = digits.fold(0, |version, digit| version * 10 + u32::from(digit - b'0'));
+            self.left.insert(version);
         }
     }
 
@@ -178,7 +193,7 @@ impl Counters {
         for increment in self.increments.values_mut().flat_map(BTreeMap::values_mut) {
             let is_open = !increment.is_sent && !increment.is_done && !increment.is_applied;
             if is_open && increment.logged_unix.is_some_and(is_known) {
-                increment.must_be_sent = Some(now);
+                increment.must_be_sent = Some(now.0);
             }
         }
     }
@@ -335,9 +350,18 @@ impl World {
         }
     }
 
+    /// These requests leave the server, all that goes in one burst.
+    pub(crate) fn note_leaving(&mut self, connection: u64, requests: &[u8]) {
+        if let Some(place) = self.place_of(connection) {
+            let counters = &mut self.backends[place].oracle.counters;
+            counters.handle_leaving(requests);
+        }
+    }
+
     pub(crate) fn note_server_start(&mut self) {
         let unix = self.unix();
         for backend in &mut self.backends {
+            backend.oracle.counters.left.clear();
             // One whose name is looked up is probed only then: nobody knows when.
             let has_address = backend.name.starts_with("10.");
             if let Some(outage) = &mut backend.oracle.counters.outage {

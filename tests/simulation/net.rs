@@ -70,6 +70,11 @@ impl World {
         Some(number)
     }
 
+    /// Whose a connection is.
+    pub(crate) fn place_of(&self, connection: u64) -> Option<usize> {
+        self.connections.get(&connection).map(|it| it.place)
+    }
+
     pub(crate) fn handle_knock(&mut self, connection: u64) {
         let Some(place) = self.connections.get(&connection).map(|it| it.place) else {
             return;

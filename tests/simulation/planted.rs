@@ -22,14 +22,14 @@ fn can_show(fault: Planted, seed: u64) -> bool {
     use Planted::{
         AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetIdleLoss, ForgetOutages,
         IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll, OpenBeforeForgotten,
-        RejectTwice, TrustCopy, TrustFirstBytes, TrustReplacement, TrustSettledLines,
+        RejectTwice, TrustCopy, TrustFed, TrustFirstBytes, TrustReplacement, TrustSettledLines,
         TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
     match fault {
         AskAlways | ForgetOutages | OpenBeforeForgotten => plan.long_outages,
-        IgnoreAmbiguity => plan.counters,
+        IgnoreAmbiguity | TrustFed => plan.counters,
         TrustFirstBytes | TrustSettledLines | TrustShrunkLog => faults.operator,
         ForgetAway | TrustCopy | TrustReplacement | UseForgotten => faults.moves,
         LookNoMore => faults.strays,

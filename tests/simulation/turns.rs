@@ -265,6 +265,7 @@ impl World {
             if bytes.is_empty() {
                 return;
             }
+            self.note_leaving(connection, head);
             let mut taken = bytes.len();
             if self.odds(self.plan.faults.partial_writes) {
                 taken = self.random.usize(..taken);

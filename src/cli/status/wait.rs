@@ -312,7 +312,10 @@ mod tests {
             gone_logs: 2,
             ..gone(2048)
         };
-        assert!(missing(&two).contains("in 2 of them not in the folder any more (16-40.log and 1 more): "));
+        assert!(
+            missing(&two)
+                .contains("in 2 of them not in the folder any more (16-40.log and 1 more): ")
+        );
         let report = |backends| PointReport {
             backends,
             ..PointReport::default()

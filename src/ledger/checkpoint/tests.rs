@@ -21,7 +21,7 @@ prop_compose! {
         (settled in runs(line), name in Just(name), numbers in Just(numbers), prefix_bytes in Just(prefix_bytes), line in Just(line), byte in Just(byte), more in Just(more))
         -> FileResume {
         let identity = Identity { device: numbers[0], inode: numbers[1], born_nanos: numbers[2], prefix_bytes, prefix_hash: numbers[3], lead_hash: numbers[4] };
-        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more, away_unix: numbers[5] }
+        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more, away_unix: numbers[5], sent: LineRuns::default() }
     }
 }
 
@@ -58,6 +58,7 @@ fn sample() -> Checkpoint {
         settled,
         lines_read: 500,
         away_unix: 1_700_000_000,
+        sent: LineRuns::default(),
     };
     let legacy = LegacyResume {
         name: "2026-11-22-16-41.log".into(),

@@ -54,6 +54,7 @@ fn check(sizes: &[u32], before: &[bool], order: &[usize]) {
         settled: runs,
         lines_read: 3,
         away_unix: 0,
+        sent: LineRuns::default(),
     };
     let mut file = FileLedger::resume(resume);
     let mut processed = 0;

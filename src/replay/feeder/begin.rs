@@ -43,7 +43,7 @@ impl<D: Disk> Feeder<D> {
         let is_copy = source.first_lines.handle(identity.lead_hash, meta.key());
         let (backend, name) = (&source.info.name, Arc::clone(&file.name));
         if start.entry != FileStart::New {
-            if file.sent_below == 0 {
+            if file.fed_below == 0 && file.sent_below == 0 {
                 // Whoever has begun it was an earlier process.
                 file.old_below = file.old_below.max(meta.bytes);
             }
@@ -55,11 +55,16 @@ impl<D: Disk> Feeder<D> {
             tracing::warn!(%backend, file = %name, "the log begins as one that is known and is another file, a copy; reading it as a new one, of which each line may have been sent");
         }
         tracing::debug!(%backend, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading a log");
+        if start.entry == FileStart::New || planted!(TrustFed) {
+            // Nobody knows any more which of them were sent.
+            file.sent_below = file.sent_below.max(file.fed_below);
+        }
         let begun = Begun {
             file: number,
             identity,
             cursor: start.cursor,
             settled: start.settled,
+            sent: start.sent,
             scan: None,
             checked: file.last_change(),
         };

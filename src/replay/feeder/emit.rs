@@ -296,6 +296,7 @@ impl<D: Disk> Feeder<D> {
         Some(Piece {
             first_line: begun.cursor.line(),
             first_byte: begun.cursor.byte(),
+            sent: begun.sent_from(begun.cursor.line()),
             sent_below: file.sent_below,
             old_below: file.old_below,
             outages: source.outages.clone(),

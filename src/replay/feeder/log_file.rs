@@ -1,5 +1,6 @@
 //! One log file: what it is, how far it has been read, whether newer ones must wait for it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +26,20 @@ pub(super) struct Begun {
     pub(super) cursor: Cursor,
     /// Lines that need not be fed.
     pub(super) settled: SettledRuns,
+    /// Lines that this process has sent without an answer, ascending; those behind the cursor may be gone from it.
+    pub(super) sent: Vec<Range<u64>>,
     /// Set while a line that is too long to be held is scanned.
     pub(super) scan: Option<Scan>,
     /// The file's length and time of change when its first bytes were last seen to be what they were.
     pub(super) checked: (u64, u64),
+}
+
+impl Begun {
+    /// Of the lines that were sent without an answer those from this one on.
+    pub(super) fn sent_from(&self, line: u64) -> Vec<Range<u64>> {
+        let behind = self.sent.partition_point(|run| run.end <= line);
+        self.sent[behind..].to_vec()
+    }
 }
 
 /// As [`Begun::checked`]: its first bytes are to be looked at.
@@ -51,8 +62,10 @@ pub(super) struct LogFile<L> {
     pub(super) counted_bytes: u64,
     /// Since when it has been in no listing and not open, Unix seconds; 0: it can be read.
     pub(super) away_unix: u64,
-    /// Lines that begin before this byte may have been sent before.
+    /// Lines that begin before this byte may have been sent before, whatever a plan says.
     pub(super) sent_below: u64,
+    /// Lines that begin before this byte were fed in an earlier epoch. Those of them that were sent are in the plan.
+    pub(super) fed_below: u64,
     /// Lines that begin before this byte were there when this process started: an earlier one may
     /// have sent them.
     pub(super) old_below: u64,
@@ -107,6 +120,7 @@ impl<L> LogFile<L> {
             counted_bytes: 0,
             away_unix: 0,
             sent_below: if was_sent { u64::MAX } else { 0 },
+            fed_below: 0,
             old_below: 0,
             unlinked: false,
             deleted: false,
@@ -133,7 +147,8 @@ impl<L> LogFile<L> {
 
     /// Whether lines of it have been fed, or may have been.
     pub(super) fn may_have_been_sent(&self) -> bool {
-        self.begun.is_some() || self.sent_below > 0 || self.old_below > 0 || self.shrank
+        let was_fed = self.begun.is_some() || self.fed_below > 0;
+        was_fed || self.sent_below > 0 || self.old_below > 0 || self.shrank
     }
 
     /// Whether it was made, as far as that is known, before this time.
@@ -232,10 +247,10 @@ impl<L> LogFile<L> {
         self.seen.at + quiet.saturating_sub(self.seen.age)
     }
 
-    /// Forgets how far it was read. What was fed may have been sent.
+    /// Forgets how far it was read. What was sent of it the next plan says.
     pub(super) fn forget_position(&mut self) {
         if let Some(begun) = self.begun.take() {
-            self.sent_below = self.sent_below.max(begun.cursor.byte());
+            self.fed_below = self.fed_below.max(begun.cursor.byte());
         }
         if !self.unlinked {
             self.log = None;

@@ -1,6 +1,7 @@
 //! Where each file goes on: the keeper's plan, an entry at a time.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ledger::identity::Identity;
@@ -39,6 +40,8 @@ pub(super) struct Start {
     pub(super) cursor: Cursor,
     /// Lines from there on that need not be fed.
     pub(super) settled: SettledRuns,
+    /// Lines from there on that were sent and not answered.
+    pub(super) sent: Vec<Range<u64>>,
     /// Which entry of the plan says so.
     pub(super) entry: FileStart,
     /// Something was known of this inode, and holds no longer: the file shrank, or was written anew.
@@ -168,9 +171,11 @@ impl Resume {
             self.used[index] = true;
             let entry = &self.plan.files[index];
             let runs = entry.settled.as_slice().iter();
+            let sent = entry.sent.as_slice().iter();
             Start {
                 cursor: Cursor::at(entry.line, entry.byte),
                 settled: runs.map(|run| run.first..run.end()).collect(),
+                sent: sent.map(|run| run.first..run.end()).collect(),
                 entry: FileStart::Resumed(index),
                 is_rewritten: false,
             }
@@ -181,6 +186,7 @@ impl Resume {
             Start {
                 cursor: Cursor::default(),
                 settled: (lines > 0).then_some(0..lines).into_iter().collect(),
+                sent: Vec::new(),
                 entry: FileStart::Legacy(index),
                 is_rewritten: false,
             }
@@ -200,6 +206,7 @@ impl Resume {
         Start {
             cursor: Cursor::default(),
             settled: SettledRuns::new(),
+            sent: Vec::new(),
             entry: FileStart::New,
             is_rewritten,
         }

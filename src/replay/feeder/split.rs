@@ -57,6 +57,8 @@ pub struct Piece {
     pub first_line: u64,
     /// Where it begins in the file.
     pub first_byte: u64,
+    /// Lines that were sent before and never answered, ascending, by their numbers in the file.
+    pub sent: Vec<Range<u64>>,
     /// Lines that begin before this byte of the file may have been sent before.
     pub sent_below: u64,
     /// Lines that begin before this byte were there when this process started.
@@ -76,9 +78,16 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Whether a record whose line begins at this place may be applied already, as far as that matters to it.
-    fn is_maybe_sent(&self, record: &Record<'_>, place: u64, written_unix: u32) -> bool {
-        place < self.sent_below || (record.adds() && self.may_be_applied(place, written_unix))
+    /// Whether a record may be applied already, as far as that matters to it; its line begins at this place, and is the piece's of this index.
+    fn is_maybe_sent(&self, record: &Record<'_>, place: u64, line: u32, written_unix: u32) -> bool {
+        place < self.sent_below
+            || self.was_sent(self.first_line + u64::from(line))
+            || (record.adds() && self.may_be_applied(place, written_unix))
+    }
+
+    fn was_sent(&self, line: u64) -> bool {
+        let at = self.sent.partition_point(|run| run.end <= line);
+        self.sent.get(at).is_some_and(|run| run.start <= line)
     }
 
     /// Whether HA may have had this line's write applied, or an earlier process of ours may have sent
@@ -189,7 +198,7 @@ impl Splitter {
             line: 0,
             lane,
             written_unix,
-            maybe_sent: piece.is_maybe_sent(&head, piece.first_byte, written_unix),
+            maybe_sent: piece.is_maybe_sent(&head, piece.first_byte, 0, written_unix),
         });
     }
 
@@ -220,7 +229,7 @@ impl Splitter {
             0
         };
         let place = piece.first_byte + start as u64;
-        let maybe_sent = piece.is_maybe_sent(&record, place, written_unix);
+        let maybe_sent = piece.is_maybe_sent(&record, place, line, written_unix);
         let lane = lane_of(hash, piece.lanes);
         let worker = usize::from(lane) % self.records.len();
         self.records[worker].push(Fed {
@@ -324,6 +333,7 @@ mod tests {
         Piece {
             first_line: 100,
             first_byte: 0,
+            sent: Vec::new(),
             sent_below: 0,
             old_below: 0,
             outages: KnownOutages::default(),

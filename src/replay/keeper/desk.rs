@@ -33,7 +33,7 @@ use crate::replay::keeper::rejects::RejectedLog;
 use crate::replay::keeper::spare::Spare;
 use crate::replay::messages::{
     BackendInfo, ControlMail, Epoch, FeederMail, FileId, FileOpened, Filter, KeeperMail,
-    KeeperSettings, Party, Rejection, Rework, Reworked, Segment, Settled,
+    KeeperSettings, Party, Rejection, Rework, Reworked, Segment, SegmentId, Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::spares::Spares;
@@ -69,7 +69,7 @@ pub(super) enum LateCounts {
 enum Held {
     Settled(Vec<Settled>),
     Rejected(Box<Rejection>),
-    Flushed(Epoch, Party),
+    Flushed(Epoch, Party, Vec<(SegmentId, u32)>),
 }
 
 /// A flush under way.
@@ -215,9 +215,9 @@ impl Desk {
             KeeperMail::Settled { batch, .. } => self.hold_or_apply(Held::Settled(batch), tools),
             KeeperMail::Rejected(rejection) => self.held.push_back(Held::Rejected(rejection)),
             KeeperMail::Flush { epoch, .. } => self.begin_flush(epoch),
-            KeeperMail::Flushed { epoch, party, .. } => {
-                self.hold_or_apply(Held::Flushed(epoch, party), tools)
-            }
+            KeeperMail::Flushed {
+                epoch, party, sent, ..
+            } => self.hold_or_apply(Held::Flushed(epoch, party, sent), tools),
             KeeperMail::Rework {
                 ask, what, filter, ..
             } => self.rework(ask, what, &filter, tools),
@@ -396,7 +396,13 @@ impl Desk {
                 self.settle(&settled, Tally::Rejected, tools);
                 self.info.counters.rejections.add(rejection.reason, 1);
             }
-            Held::Flushed(epoch, party) => self.let_go(epoch, party, tools),
+            Held::Flushed(epoch, party, sent) => {
+                let ledger = self.expect_ledger();
+                for (segment, line) in sent {
+                    ledger.note_sent(segment, line);
+                }
+                self.let_go(epoch, party, tools);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::replay::lane::Step;
-use crate::replay::messages::{BackendId, Epoch, KeeperMail, Party};
+use crate::replay::messages::{BackendId, Epoch, KeeperMail, Party, SegmentId};
 
 use super::pipe::{Drain, Results};
 use super::{Action, Worker};
@@ -19,7 +19,7 @@ impl Worker {
         now: Now,
     ) {
         let Some(Some(pipe)) = self.pipes.get_mut(backend.index()) else {
-            self.say_flushed(backend, epoch);
+            self.say_flushed(backend, epoch, Vec::new());
             return;
         };
         let until = drain_until.unwrap_or_default();
@@ -51,7 +51,8 @@ impl Worker {
         pipe.drain = None;
         pipe.epoch = drain.epoch;
         pipe.ttl_ready = false;
-        self.say_flushed(backend, drain.epoch);
+        let sent = std::mem::take(&mut pipe.sent);
+        self.say_flushed(backend, drain.epoch, sent);
     }
 
     /// Forgets a backend that is flushed: its slots are others' from now on.
@@ -84,6 +85,7 @@ impl Worker {
             epoch: pipe.epoch,
             unix: now.unix,
             settled: &mut pipe.settled,
+            sent: &mut pipe.sent,
             outbox: &mut self.outbox,
             troubles: &mut self.troubles,
             links: &self.links,
@@ -95,11 +97,12 @@ impl Worker {
         }
     }
 
-    fn say_flushed(&mut self, backend: BackendId, epoch: Epoch) {
+    fn say_flushed(&mut self, backend: BackendId, epoch: Epoch, sent: Vec<(SegmentId, u32)>) {
         self.outbox.push_back(KeeperMail::Flushed {
             backend,
             epoch,
             party: Party::Worker(self.index),
+            sent,
         });
     }
 }

@@ -10,7 +10,7 @@ use crate::replay::chunk::Chunk;
 use crate::replay::held::{HeldBatches, HeldKey};
 use crate::replay::lane::{LaneSettings, RawLine, Sink};
 use crate::replay::messages::{
-    BackendId, ControlMail, Epoch, FailedRecord, KeeperMail, Rejection, Settled, Trouble,
+    BackendId, ControlMail, Epoch, FailedRecord, KeeperMail, Rejection, SegmentId, Settled, Trouble,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::pace::Bucket;
@@ -29,6 +29,8 @@ pub(super) struct Pipe {
     pub(super) ttl_ready: bool,
     pub(super) bucket: Bucket,
     pub(super) settled: Vec<Settled>,
+    /// Lines that were let go of after they had been sent, since this was last told.
+    pub(super) sent: Vec<(SegmentId, u32)>,
     pub(super) drain: Option<Drain>,
 }
 
@@ -85,6 +87,7 @@ pub(super) struct Results<'a> {
     pub(super) epoch: Epoch,
     pub(super) unix: u64,
     pub(super) settled: &'a mut Vec<Settled>,
+    pub(super) sent: &'a mut Vec<(SegmentId, u32)>,
     pub(super) outbox: &'a mut VecDeque<KeeperMail>,
     pub(super) troubles: &'a mut VecDeque<ControlMail>,
     pub(super) links: &'a WorkerLinks,
@@ -132,6 +135,10 @@ impl Sink for Results<'_> {
                 in_log: raw.in_log,
                 unix: self.unix,
             })));
+    }
+
+    fn let_go_sent(&mut self, held: &HeldBatches, batch: HeldKey, line: u32) {
+        self.sent.push((held.origin(batch).segment, line));
     }
 
     fn release(&mut self, chunk: Arc<Chunk>) {

@@ -23,6 +23,7 @@ fn plan(rig: &Rig) -> ResumePlan {
             settled: LineRuns::default(),
             lines_read: 2,
             away_unix: 0,
+            sent: LineRuns::default(),
         }],
         legacy: Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{A, Rig, put, increment, puts};
+use super::rig::{A, Rig, increment, put, puts};
 use crate::replay::feeder::Turn;
 use crate::replay::messages::ControlMail;
 

@@ -98,8 +98,7 @@ impl AwayLogs {
 impl Log {
     /// Takes over how far it is delivered, as far as the ledger knows.
     fn note_settled(&mut self, ledger: Option<&BackendLedger>) {
-        let known =
-            ledger.and_then(|ledger| ledger.settled_anywhere(self.inode, self.born_nanos));
+        let known = ledger.and_then(|ledger| ledger.settled_anywhere(self.inode, self.born_nanos));
         self.settled = self.settled.max(known.unwrap_or(0));
     }
 }

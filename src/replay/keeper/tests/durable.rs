@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 
 use super::rig::{B, LOG, NAME, OTHER, Rig, settled_lines};
 use crate::replay::keeper::Turn;
-use crate::replay::messages::{BackendId, ControlMail, FeederMail, FileStart, KeeperMail, Party};
+use crate::replay::messages::{
+    BackendId, ControlMail, FeederMail, FileStart, KeeperMail, Party, SegmentId,
+};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
 /// The order in which the story settles lines of a log of 30; three segments of ten.
@@ -252,6 +254,7 @@ fn a_flush_gives_exactly_what_is_settled_when_everybody_has_let_go() {
         backend: B,
         epoch: 1,
         party,
+        sent: Vec::new(),
     };
     rig.send(flushed(Party::Worker(1)));
     rig.send(flushed(Party::Feeder));
@@ -298,12 +301,14 @@ fn a_second_flush_overtakes_the_first() {
         backend: B,
         epoch: 1,
         party: Party::Feeder,
+        sent: Vec::new(),
     });
     rig.flush(2);
     rig.send(KeeperMail::Flushed {
         backend: B,
         epoch: 1,
         party: Party::Worker(0),
+        sent: Vec::new(),
     });
     rig.turn();
     assert!(rig.plan().is_some());
@@ -403,4 +408,42 @@ fn one_backends_fault_is_not_anothers() {
         2,
         "what was settled before the first line that cannot be set aside"
     );
+}
+
+#[test]
+fn a_plan_says_what_was_sent_without_an_answer_and_the_next_one_too_until_it_is_settled() {
+    let mut rig = storied();
+    rig.open(1, LOG, FileStart::New);
+    rig.segment(0, 1, 0, 10, &[]);
+    rig.settle(0, &[0, 1, 3]);
+    let flush = |rig: &mut Rig, epoch, sent: &[(u64, u32)]| {
+        rig.send(KeeperMail::Flush { backend: B, epoch });
+        for party in [Party::Feeder, Party::Worker(0), Party::Worker(1)] {
+            let sent = if party == Party::Worker(1) { sent } else { &[] };
+            let sent = sent
+                .iter()
+                .map(|&(segment, line)| (SegmentId(segment), line));
+            rig.send(KeeperMail::Flushed {
+                backend: B,
+                epoch,
+                party,
+                sent: sent.collect(),
+            });
+        }
+        rig.turn();
+        let plan = rig.plan().expect("everybody has let go");
+        plan.files[0].sent.iter().collect::<Vec<u64>>()
+    };
+    assert_eq!(flush(&mut rig, 1, &[(0, 2), (0, 5)]), [2, 5]);
+    // In the next epoch one of them is settled before it is sent again, and another line is sent.
+    rig.open(2, LOG, FileStart::Resumed(0));
+    rig.segment(1, 2, 0, 10, &[0, 1, 3]);
+    rig.settle(1, &[2]);
+    assert_eq!(flush(&mut rig, 2, &[(1, 6)]), [5, 6]);
+    // One that ends before anything of it was fed.
+    assert_eq!(flush(&mut rig, 3, &[]), [5, 6]);
+    rig.restart();
+    rig.turn();
+    let plan = rig.plan().expect("the first plan");
+    assert!(plan.files.iter().all(|file| file.sent.is_empty()));
 }

@@ -9,8 +9,9 @@ use crate::ledger::rejected::{self, Piece, RejectedLine};
 use crate::replay::keeper::{Keeper, KeeperLinks, Turn};
 use crate::replay::mailbox::{Mailbox, NoBell};
 use crate::replay::messages::{
-    AwayLog, BackendId, BackendInfo, ControlMail, FeederMail, FileId, FileOpened, FileStart, KeeperMail,
-    KeeperSettings, LineInLog, Party, Rejection, ResumePlan, Segment, SegmentId, Settled,
+    AwayLog, BackendId, BackendInfo, ControlMail, FeederMail, FileId, FileOpened, FileStart,
+    KeeperMail, KeeperSettings, LineInLog, Party, Rejection, ResumePlan, Segment, SegmentId,
+    Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::spares::Spares;
@@ -329,6 +330,7 @@ impl Rig {
                 backend: B,
                 epoch,
                 party,
+                sent: Vec::new(),
             });
         }
     }

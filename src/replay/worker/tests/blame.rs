@@ -138,7 +138,7 @@ fn failures_before_a_flush_still_count_after_it() {
     rig.flush_and_open();
     rig.feed(&puts(2));
     rig.fail();
-    assert_eq!(rig.told(), ["flushed 1", "2.0!attempts"]);
+    assert_eq!(rig.told(), ["1.0 sent", "flushed 1", "2.0!attempts"]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn failures_of_one_record_are_not_anothers() {
     rig.flush_and_open();
     rig.feed(&[put("b")]);
     rig.fail();
-    assert_eq!(rig.told(), ["flushed 1"]);
+    assert_eq!(rig.told(), ["1.0 sent", "flushed 1"]);
 }
 
 #[test]

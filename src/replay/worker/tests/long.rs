@@ -115,7 +115,11 @@ fn a_flush_gives_back_what_a_long_body_holds() {
         epoch: 1,
         drain_until: Some(rig.now.after(Duration::from_secs(60))),
     });
-    assert_eq!(rig.told(), ["flushed 1"], "it does not wait for the feeder");
+    assert_eq!(
+        rig.told(),
+        ["1.0 sent", "flushed 1"],
+        "it does not wait for the feeder"
+    );
     rig.give_body(BodyAsk { reader, ..ask }, b"abcd");
     assert_eq!(rig.chunks_home(), 2);
 }

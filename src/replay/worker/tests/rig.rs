@@ -296,8 +296,14 @@ impl Rig {
                 KeeperMail::Rejected(one) => {
                     told.push(format!("{}.{}!{}", one.segment.0, one.line, one.reason))
                 }
-                KeeperMail::Flushed { epoch, party, .. } => {
+                KeeperMail::Flushed {
+                    epoch, party, sent, ..
+                } => {
                     assert_eq!(party, Party::Worker(0));
+                    told.extend(
+                        sent.iter()
+                            .map(|(segment, line)| format!("{}.{line} sent", segment.0)),
+                    );
                     told.push(format!("flushed {epoch}"));
                 }
                 other => panic!("a worker does not say {other:?}"),

@@ -1,4 +1,4 @@
-//! From a request to its answer: the table of paths.
+//! From a request to its answer.
 //!
 //! | path | answer |
 //! |---|---|
@@ -10,11 +10,12 @@
 //! | `/healthz`, `/readyz` | to anyone: 405 to all but GET and HEAD; else 200 or 503 and a line or more (`super::health`) |
 //! | any other | 404 |
 //!
-//! What changes something, or is answered later, is in [`super::ask`].
+//! The paths are in [`super::route`]. What changes something, or is answered later, is in [`super::ask`].
 //!
 //! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies. A long one is made once a second for all who ask: that of
 //! /metrics takes tens of milliseconds with hundreds of backends, in which HA's poll would wait.
 
+use super::route::{Page, Route};
 use super::snapshot::Snapshot;
 use super::{health, metrics, page, report, sync_status};
 use crate::http::answer::{Answer, Status};
@@ -53,17 +54,13 @@ impl Gate {
         })
     }
 
-    /// Refuses those without credentials, then those with another method than `method`.
-    fn refusal(&self, request: &Request<'_>, method: Method) -> Option<Answer<'static>> {
+    /// Refuses those without credentials, then those with another method than GET.
+    fn refusal(&self, request: &Request<'_>) -> Option<Answer<'static>> {
         if let Some(refusal) = self.unauthorized(request) {
             return Some(refusal);
         }
-        let allow: &'static [(&'static str, &'static str)] = match method {
-            Method::Post => &[("Allow", "POST")],
-            _ => &[("Allow", "GET")],
-        };
-        (request.method != method)
-            .then(|| Answer::empty(Status::MethodNotAllowed).with_fields(allow))
+        (request.method != Method::Get)
+            .then(|| Answer::empty(Status::MethodNotAllowed).with_fields(&[("Allow", "GET")]))
     }
 }
 
@@ -140,10 +137,13 @@ pub fn answer<'a>(
     snapshot: &Snapshot,
     pages: &'a mut Pages,
 ) -> Answer<'a> {
-    match request.path {
-        b"/status.html" => Answer::text(Status::Ok, b"ok\n"),
-        b"/sync_status" => {
-            if let Some(refusal) = gate.refusal(request, Method::Get) {
+    let Some(Route::Read(asked)) = Route::of(request.path) else {
+        return Answer::empty(Status::NotFound);
+    };
+    match asked {
+        Page::Alive => Answer::text(Status::Ok, b"ok\n"),
+        Page::SyncStatus => {
+            if let Some(refusal) = gate.refusal(request) {
                 return refusal;
             }
             match request.parameter("backend_count") {
@@ -154,8 +154,8 @@ pub fn answer<'a>(
                 ),
             }
         }
-        b"/v1/status" => {
-            if let Some(refusal) = gate.refusal(request, Method::Get) {
+        Page::Report => {
+            if let Some(refusal) = gate.refusal(request) {
                 return refusal;
             }
             Answer {
@@ -165,19 +165,18 @@ pub fn answer<'a>(
                 body: pages.report(snapshot),
             }
         }
-        b"/metrics" => match gate.refusal(request, Method::Get) {
+        Page::Metrics => match gate.refusal(request) {
             Some(refusal) => refusal,
             None => pages.metrics(snapshot, metrics::Form::accepted(request.accept)),
         },
-        b"/" => match gate.refusal(request, Method::Get) {
+        Page::Home => match gate.refusal(request) {
             Some(refusal) => refusal,
             None => page::answer(),
         },
-        b"/healthz" => pages.health(request.method, |body| health::write_health(snapshot, body)),
-        b"/readyz" => pages.health(request.method, |body| {
+        Page::Health => pages.health(request.method, |body| health::write_health(snapshot, body)),
+        Page::Readiness => pages.health(request.method, |body| {
             health::write_readiness(snapshot, body)
         }),
-        _ => Answer::empty(Status::NotFound),
     }
 }
 

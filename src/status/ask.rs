@@ -30,6 +30,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Gate;
+use super::route::{ControlVerb, Route, control_words, rejected_words};
 use crate::http::answer::{Answer, Status};
 use crate::http::request::{Method, Request};
 use crate::limits::{RATE_MAX, REJECTED_IDS_MAX, SYNC_POINT_WAIT_MAX};
@@ -175,7 +176,10 @@ impl Refusal {
 /// What `request` asks for; none where it is for [`super::answer`].
 #[must_use]
 pub fn ask(request: &Request<'_>, gate: &Gate) -> Option<Result<Ask, Refusal>> {
-    let (room, rest) = Room::of(request.path)?;
+    let route = Route::of(request.path)?;
+    if matches!(route, Route::Read(_)) {
+        return None;
+    }
     if let Some(answer) = gate.unauthorized(request) {
         return Some(Err(Refusal::of(&answer)));
     }
@@ -185,30 +189,11 @@ pub fn ask(request: &Request<'_>, gate: &Gate) -> Option<Result<Ask, Refusal>> {
             "a page in a browser may not ask for this",
         )));
     }
-    Some(match room {
-        Room::SyncPoint => sync_point(request),
-        Room::Control => control(request, rest),
-        Room::Rejected => rejected(request, rest),
-    })
-}
-
-enum Room {
-    SyncPoint,
-    Control,
-    Rejected,
-}
-
-impl Room {
-    /// The room of a path, and what follows.
-    fn of(path: &[u8]) -> Option<(Self, &[u8])> {
-        if path == b"/sync_point" {
-            return Some((Self::SyncPoint, b""));
-        }
-        let control = path.strip_prefix(b"/v1/control/");
-        let rejected = || path.strip_prefix(b"/v1/rejected/");
-        control
-            .map(|verb| (Self::Control, verb))
-            .or_else(|| rejected().map(|verb| (Self::Rejected, verb)))
+    match route {
+        Route::Read(_) => None,
+        Route::SyncPoint => Some(sync_point(request)),
+        Route::Control(verb) => Some(control(request, verb)),
+        Route::Rejected(verb) => Some(rejected(request, verb)),
     }
 }
 
@@ -244,35 +229,30 @@ fn need_post(request: &Request<'_>) -> Result<(), Refusal> {
     })
 }
 
-fn control(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
+fn control(request: &Request<'_>, verb: Option<ControlVerb>) -> Result<Ask, Refusal> {
+    let verb = verb.ok_or_else(|| Refusal::new(Status::NotFound, control_words()))?;
     let needed: &[&str] = match verb {
-        b"pause" | b"resume" | b"probe" => &["backend"],
-        b"rate" => &["backend", "rate"],
-        b"forget" => &["backend", "yes"],
-        b"rotate" | b"drain" => &[],
-        _ => {
-            return Err(Refusal::new(
-                Status::NotFound,
-                "there is pause, resume, rate, probe, forget, rotate and drain",
-            ));
-        }
+        ControlVerb::Pause | ControlVerb::Resume | ControlVerb::Probe => &["backend"],
+        ControlVerb::Rate => &["backend", "rate"],
+        ControlVerb::Forget => &["backend", "yes"],
+        ControlVerb::Rotate | ControlVerb::Drain => &[],
     };
     need_post(request)?;
     let parameters = Parameters::of(request, needed)?;
     let what = match verb {
-        b"rotate" => return Ok(Ask::Rotate),
-        b"drain" => return Ok(Ask::Drain),
-        b"pause" => BackendAsk::Pause,
-        b"resume" => BackendAsk::Resume,
-        b"probe" => BackendAsk::Probe,
-        b"forget" => {
+        ControlVerb::Rotate => return Ok(Ask::Rotate),
+        ControlVerb::Drain => return Ok(Ask::Drain),
+        ControlVerb::Pause => BackendAsk::Pause,
+        ControlVerb::Resume => BackendAsk::Resume,
+        ControlVerb::Probe => BackendAsk::Probe,
+        ControlVerb::Forget => {
             let yes = parameters.find("yes");
             if yes.is_some_and(|yes| yes != "true") {
                 return Err(Refusal::bad("yes is true, or left out"));
             }
             BackendAsk::Forget { yes: yes.is_some() }
         }
-        _ => BackendAsk::Rate(rate(&parameters.need("rate", RATE)?)?),
+        ControlVerb::Rate => BackendAsk::Rate(rate(&parameters.need("rate", RATE)?)?),
     };
     let backend = parameters.need("backend", "the backend, host:port")?;
     Ok(Ask::Backend { backend, what })
@@ -294,12 +274,8 @@ pub fn parse_rate(text: &str) -> Option<Option<u32>> {
     count.filter(|count| *count <= RATE_MAX).map(Some)
 }
 
-fn rejected(request: &Request<'_>, verb: &[u8]) -> Result<Ask, Refusal> {
-    let verb = match verb {
-        b"replay" => RejectedVerb::Replay,
-        b"drop" => RejectedVerb::Drop,
-        _ => return Err(Refusal::new(Status::NotFound, "there is replay and drop")),
-    };
+fn rejected(request: &Request<'_>, verb: Option<RejectedVerb>) -> Result<Ask, Refusal> {
+    let verb = verb.ok_or_else(|| Refusal::new(Status::NotFound, rejected_words()))?;
     need_post(request)?;
     let known = ["backend", "reason", "since", "until", "id", "all"];
     let parameters = Parameters::of(request, &known)?;

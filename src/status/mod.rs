@@ -14,6 +14,7 @@ pub mod page;
 pub mod rate;
 pub mod reasons;
 pub mod report;
+pub mod route;
 pub mod server;
 pub mod snapshot;
 pub mod sync_point;

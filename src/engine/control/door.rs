@@ -9,6 +9,7 @@ use crate::http::answer::Answer;
 use crate::http::request::Request;
 use crate::status::answer::{Gate, Pages, answer};
 use crate::status::ask::ask;
+use crate::status::route::{Page, Route};
 use crate::status::server::DoorCounts;
 use crate::status::snapshot::Board;
 
@@ -76,9 +77,11 @@ impl Answers for Door {
         }
         // Straight from the counters: some ten nanoseconds a backend, so every answer tells this very instant.
         self.board.refresh(now);
-        match request.path {
-            b"/healthz" | b"/readyz" => self.vitals.tell_health(self.board.server_mut(), now),
-            b"/metrics" if self.gate.admits(request) => {
+        match Route::of(request.path) {
+            Some(Route::Read(Page::Health | Page::Readiness)) => {
+                self.vitals.tell_health(self.board.server_mut(), now);
+            }
+            Some(Route::Read(Page::Metrics)) if self.gate.admits(request) => {
                 self.vitals.tell_all(self.board.server_mut(), now);
                 self.board.refresh_details();
             }

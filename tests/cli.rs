@@ -1,5 +1,8 @@
 //! The binary from outside: exit codes, and what the terminal shows.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -387,10 +390,9 @@ impl Drop for Shell {
 
 /// Whether the mask of this name in `/proc/<pid>/status` has `signal`.
 fn has_signal(pid: u32, mask: &str, signal: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(mask));
-    line.is_some_and(|bits| {
-        let bits = u64::from_str_radix(bits.trim_start_matches(':').trim(), 16).unwrap();
+    let field = support::proc::field(pid, "status", &format!("{mask}:"));
+    field.is_some_and(|bits| {
+        let bits = u64::from_str_radix(&bits, 16).unwrap();
         bits >> (signal - 1) & 1 == 1
     })
 }

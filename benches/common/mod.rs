@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub(crate) mod feeding;
-pub(crate) mod listening;
+pub(crate) mod proc;
 pub(crate) mod server;
 
 use std::fs;
@@ -121,20 +121,7 @@ impl Home {
 
 /// CPU time of this process, user and system, all threads.
 pub(crate) fn cpu_time() -> Duration {
-    cpu_time_of("self")
-}
-
-/// CPU time of a process by its number.
-fn cpu_time_of(process: &str) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .expect("a name in parentheses")
-        .split_whitespace()
-        .collect();
-    let ticks = |at: usize| fields[at].parse::<u64>().expect("ticks are a number");
-    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    proc::cpu_time("self")
 }
 
 /// Seconds since 1970.

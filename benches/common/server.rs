@@ -1,9 +1,10 @@
 //! The real binary in a process of its own, and what Linux tells about it.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use super::proc;
 
 /// `hustdbsync run`. It is killed when this goes.
 pub(crate) struct Server {
@@ -27,33 +28,22 @@ impl Server {
 
     /// CPU time so far, user and system, all threads.
     pub(crate) fn cpu_time(&self) -> Duration {
-        super::cpu_time_of(&self.process.id().to_string())
+        proc::cpu_time(self.process.id())
     }
 
     /// The most memory that was resident so far, in bytes: the kernel keeps count, so that no peak falls between two looks.
     pub(crate) fn resident_bytes_max(&self) -> u64 {
-        1024 * self.number("status", "VmHWM:")
+        1024 * proc::number(self.process.id(), "status", "VmHWM:")
     }
 
     /// Bytes that it has asked of files and sockets so far.
     pub(crate) fn read_bytes(&self) -> u64 {
-        self.number("io", "rchar:")
+        proc::number(self.process.id(), "io", "rchar:")
     }
 
     /// Files, sockets and the like that are open now.
     pub(crate) fn open_files(&self) -> usize {
-        let path = format!("/proc/{}/fd", self.process.id());
-        fs::read_dir(path).expect("it runs").count()
-    }
-
-    fn number(&self, file: &str, name: &str) -> u64 {
-        let path = format!("/proc/{}/{file}", self.process.id());
-        let text = fs::read_to_string(path).expect("it runs");
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.and_then(|rest| rest.split_whitespace().next());
-        number
-            .and_then(|number| number.parse().ok())
-            .unwrap_or_else(|| panic!("Linux tells {name} of a process that runs"))
+        proc::open_files(self.process.id())
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use crate::common::listening::listening_port;
+use crate::common::proc::listening_port;
 use crate::figure::Figure;
 use crate::process::{Cpu, Process};
 use crate::{BINARY, CONNECTIONS, LOGIN, Outcome};

@@ -299,7 +299,7 @@ impl Drill {
                 backend.ha.finish()
             })
             .collect();
-        let process = Process::start(&self.home);
+        let mut process = Process::start(&self.home);
         let drained = wait_for(DRAIN, || {
             let mut backends = self.backends.iter();
             backends.all(|backend| self.home.log_names(&backend.standin.name()).is_empty())
@@ -312,7 +312,7 @@ impl Drill {
             "not drained within {DRAIN:?}:\n{}",
             self.home.said()
         );
-        process.terminate();
+        process.end();
         let (mut records, mut mutations, mut set_aside_again) = (0, 0, 0);
         for (backend, story) in self.backends.iter().zip(&stories) {
             compare(&self.home, &backend.standin, story);

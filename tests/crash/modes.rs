@@ -32,7 +32,7 @@ fn after_work() -> (Home, Standin) {
         .join("2026-11-01-00-30.log");
     fs::write(&log, "no line of HA's\n").unwrap();
     ha.finish();
-    let process = Process::start(&home);
+    let mut process = Process::start(&home);
     let checkpoint = home.path("status").join(standin.name()).join("checkpoint");
     let is_done = || !home.rejected(&standin.name()).is_empty() && checkpoint.exists();
     assert!(
@@ -50,7 +50,7 @@ fn after_work() -> (Home, Standin) {
         "{}",
         home.said()
     );
-    process.terminate();
+    process.end();
     (home, standin)
 }
 

@@ -210,7 +210,7 @@ fn an_answer_may_come_later_than_those_to_others() {
         client.send(b"GET /wait HTTP/1.1\r\n\r\nGET /status.html HTTP/1.1\r\n\r\n");
     }
     drop(waiting.remove(1));
-    crate::door::wait_until("all are in", || door.counts().accepted == 3);
+    crate::support::eventually("all are in", || door.counts().accepted == 3);
     // Each of these goes through the same loop after the requests before it.
     assert!(
         door.ask("GET /status.html HTTP/1.1\r\n\r\n")
@@ -234,7 +234,7 @@ fn a_peer_outside_the_access_list_is_closed_without_a_word() {
         let mut client = door.client();
         assert_eq!(client.rest(), "");
     }
-    crate::door::wait_until("all are counted", || door.counts().denied == 5);
+    crate::support::eventually("all are counted", || door.counts().denied == 5);
     assert_eq!((door.counts().accepted, door.connections()), (0, 0));
 }
 

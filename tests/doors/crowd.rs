@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use hustdbsync::engine::listener::ListenerOptions;
 use hustdbsync::engine::os::open_files::raise_bound;
 
-use crate::door::{Client, Door, options, wait_until};
+use crate::door::{Client, Door, options};
+use crate::support::{Process, eventually, proc};
 
 /// Connections that the door may have.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -16,7 +17,7 @@ const TOO_MANY: usize = 500;
 /// Other tests, and the process itself.
 const OTHER_FILES: u64 = 1500;
 /// What an idle connection may cost the server's own memory.
-const IDLE_BYTES_MAX: usize = 1024;
+const IDLE_BYTES_MAX: u64 = 1024;
 
 /// Not a test: the process that the next one leans on. Serves until its input ends, then tells how it went.
 #[test]
@@ -31,7 +32,7 @@ fn serve_a_crowd() {
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     // The last answer may be out before its turn is counted.
     let all = CONNECTIONS_MAX + TOO_MANY + 1;
-    wait_until("all are counted", || door.counts().accepted >= all as u64);
+    eventually("all are counted", || door.counts().accepted >= all as u64);
     let counts = door.counts();
     println!(
         "accepted {} evicted {} buffers {}",
@@ -42,13 +43,13 @@ fn serve_a_crowd() {
 }
 
 struct Serving {
-    child: Child,
+    process: Process,
     output: BufReader<ChildStdout>,
 }
 
 impl Serving {
     fn start() -> (Self, SocketAddr) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--ignored",
                 "--exact",
@@ -58,10 +59,10 @@ impl Serving {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut serving = Self { child, output };
+            .spawn();
+        let mut process = Process::of(child.unwrap());
+        let output = BufReader::new(process.take_stdout());
+        let mut serving = Self { process, output };
         let port = u16::try_from(serving.numbers("port ")[0]).unwrap();
         (serving, SocketAddr::from(([127, 0, 0, 1], port)))
     }
@@ -80,36 +81,15 @@ impl Serving {
     }
 
     fn open_files(&self) -> usize {
-        let folder = format!("/proc/{}/fd", self.child.id());
-        std::fs::read_dir(folder).unwrap().count()
+        proc::open_files(self.process.id())
     }
 
     /// Memory that it has in RAM, and that is its own.
-    fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))
-            .unwrap();
-        line.split_whitespace()
-            .next()
-            .unwrap()
-            .parse::<usize>()
-            .unwrap()
-            * 1024
+    fn resident_bytes(&self) -> u64 {
+        1024 * proc::number(self.process.id(), "status", "RssAnon:")
     }
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// One poll of HA's on the connection that it keeps.
-#[track_caller]
 fn poll(ha: &mut Client) {
     ha.send(b"GET /status.html HTTP/1.1\r\n\r\n");
     assert!(ha.answer().ends_with("\r\n\r\nok\n"));
@@ -141,25 +121,25 @@ fn ten_thousand_idle_connections_cost_little_and_do_not_lock_ha_out() {
         poll(ha);
     };
     come(CONNECTIONS_MAX - 1, &mut ha, &mut idle);
-    wait_until("all are let in", || {
+    eventually("all are let in", || {
         serving.open_files() >= files_before + CONNECTIONS_MAX - 1
     });
     let grown = serving.resident_bytes().saturating_sub(bytes_before);
     println!(
         "{CONNECTIONS_MAX} idle connections: {} KiB, {} bytes each",
         grown / 1024,
-        grown / CONNECTIONS_MAX
+        grown / CONNECTIONS_MAX as u64
     );
     assert!(
-        grown < CONNECTIONS_MAX * IDLE_BYTES_MAX,
+        grown < CONNECTIONS_MAX as u64 * IDLE_BYTES_MAX,
         "{} bytes each",
-        grown / CONNECTIONS_MAX
+        grown / CONNECTIONS_MAX as u64
     );
 
     // Who comes beyond the bound takes the place of the idlest; HA, which asks now and then, keeps its own, and gets a new one too.
     come(TOO_MANY, &mut ha, &mut idle);
     poll(&mut Client::connect(address));
-    drop(serving.child.stdin.take());
+    drop(serving.process.take_stdin());
     let told = serving.numbers("accepted ");
     let [accepted, evicted, buffers] = told[..] else {
         panic!("{told:?}")

@@ -308,13 +308,3 @@ fn whole_answer(received: &[u8]) -> Option<usize> {
         });
     (received.len() >= head + length).then_some(head + length)
 }
-
-/// Waits until `is_so`, with an end to it.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}

@@ -6,3 +6,5 @@ mod door;
 mod fair;
 mod rate;
 mod siege;
+#[path = "../support/mod.rs"]
+mod support;

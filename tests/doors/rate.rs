@@ -9,13 +9,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hustdbsync::config::Config;
 use hustdbsync::engine::{Engine, EngineOptions};
 use hustdbsync::workload::Workload;
 use serde_json::json;
+
+use crate::support::{Process, proc};
 
 /// Connections that send a head byte by byte.
 const SLOW: usize = 500;
@@ -75,52 +77,33 @@ fn dribble(address: SocketAddr) {
 }
 
 /// A process that ends with this.
-struct Helper(Child);
-
-impl Helper {
-    fn start(command: &mut Command) -> Self {
-        Self(
-            command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
-    }
-
-    /// The first line in which this stands.
-    fn line(&mut self, word: &str) -> String {
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
-        lines
-            .map(Result::unwrap)
-            .find(|line| line.contains(word))
-            .unwrap()
-    }
+/// A helper that tells on stdout how it goes.
+fn helper(command: &mut Command) -> Process {
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    Process::of(child.unwrap())
 }
 
-impl Drop for Helper {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The first line of its stdout in which this stands.
+fn line(process: &mut Process, word: &str) -> String {
+    let lines = BufReader::new(process.take_stdout()).lines();
+    lines
+        .map(Result::unwrap)
+        .find(|line| line.contains(word))
+        .unwrap()
 }
 
 /// CPU time of this process's thread of this name.
 fn cpu_time(thread: &str) -> Duration {
     let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
     let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
-    let ticks = stats
+    stats
         .filter(|stat| stat.contains(&format!("({thread})")))
-        .map(|stat| {
-            let behind = stat.rsplit_once(')').unwrap().1.to_owned();
-            let times = behind.split_whitespace().skip(11).take(2);
-            times
-                .map(|ticks| ticks.parse::<u64>().unwrap())
-                .sum::<u64>()
-        });
-    Duration::from_millis(ticks.sum::<u64>() * 10)
+        .map(|stat| proc::cpu_time_in(&stat))
+        .sum()
 }
 
 /// HA's home with so many records for this backend.
@@ -155,15 +138,15 @@ fn replay(root: &Path, records: u64, paced: Option<u64>, attacked: bool) -> (f64
     };
     let engine = Engine::start_with(config, options).unwrap();
     let attackers = attacked.then(|| {
-        let mut helper = Helper::start(
+        let mut attacker = helper(
             Command::new("nice")
                 .args(["-n", "19"])
                 .arg(std::env::current_exe().unwrap())
                 .args(["--ignored", "--exact", "--nocapture", "rate::attack"])
                 .env("DOOR", engine.local_addr().to_string()),
         );
-        helper.line("attacking");
-        helper
+        line(&mut attacker, "attacking");
+        attacker
     });
     let settled = || engine.snapshot().totals().1;
     // From where both run: the start is no part of the rate.
@@ -187,7 +170,7 @@ fn replay(root: &Path, records: u64, paced: Option<u64>, attacked: bool) -> (f64
 #[test]
 #[ignore = "a bench: its figures hang on the machine"]
 fn replay_goes_on_at_its_rate_while_the_door_is_attacked() {
-    let mut sink = Helper::start(Command::new(env!("CARGO_BIN_EXE_hustdbsync")).args([
+    let mut sink = helper(Command::new(env!("CARGO_BIN_EXE_hustdbsync")).args([
         "standin",
         "--at-once",
         "--threads",
@@ -196,7 +179,7 @@ fn replay_goes_on_at_its_rate_while_the_door_is_attacked() {
         "--listen",
         "127.0.0.1:0",
     ]));
-    let line = sink.line("127.0.0.1:");
+    let line = line(&mut sink, "127.0.0.1:");
     let name = line
         .split_whitespace()
         .map(|word| word.trim_end_matches(';'))

@@ -8,7 +8,8 @@ use hustdbsync::engine::listener::ListenerOptions;
 use hustdbsync::http::server::ServerLimits;
 use hustdbsync::limits::HTTP_HEAD_BYTES_MAX;
 
-use crate::door::{Client, Door, PATIENCE, RIGHT, options, wait_until};
+use crate::door::{Client, Door, PATIENCE, RIGHT, options};
+use crate::support::eventually;
 
 fn with(limits: ServerLimits) -> ListenerOptions {
     ListenerOptions {
@@ -89,7 +90,7 @@ fn an_idle_connection_is_closed_in_time_without_a_word() {
     assert_eq!(silent.rest(), "");
     assert_eq!(satisfied.rest(), "");
     drop((silent, satisfied));
-    wait_until("both are gone", || door.connections() == 0);
+    eventually("both are gone", || door.connections() == 0);
 }
 
 /// Descriptors that this process may open.
@@ -124,7 +125,7 @@ fn idle_connections_cost_little_and_lock_nobody_out() {
         assert!(ha.answer().ends_with("ok\n"), "round {round}");
         check_open(&door);
     }
-    wait_until("all were let in", || {
+    eventually("all were let in", || {
         door.counts().accepted == idle_count as u64 + 1 + 20
     });
     assert!(door.connections() <= connections_max);
@@ -354,7 +355,7 @@ fn serve_with_few_descriptors() {
     println!("port {}", door.address.port());
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     // The last answer may be out before its turn is counted.
-    wait_until("all are counted", || door.counts().accepted == 201);
+    eventually("all are counted", || door.counts().accepted == 201);
     println!(
         "turns {} evicted {} pauses {}",
         door.turns(),
@@ -410,7 +411,7 @@ fn answers_that_nobody_takes_are_bounded_together() {
     for client in &mut greedy {
         client.send(requests.as_bytes());
     }
-    wait_until("some went for the others", || door.counts().evicted > 0);
+    eventually("some went for the others", || door.counts().evicted > 0);
     check_open(&door);
     let inputs = GREEDY * 2 * HTTP_HEAD_BYTES_MAX;
     let most = door.buffer_bytes_most();

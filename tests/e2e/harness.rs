@@ -18,38 +18,18 @@ use hustdbsync::status::snapshot::BackendSnapshot;
 use serde_json::{Value as Json, json};
 
 use crate::log::Log;
+#[allow(
+    unused_imports,
+    reason = "not each of the crates that share this uses all"
+)]
+pub(crate) use crate::support::{DEADLINE, eventually, eventually_some};
 
-/// Longer than anything takes on a machine that is busy with other things; a test that waits so long fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A time to live is relative when it is sent, in whole seconds, so an expiry may be off by the time a test takes.
 const EXPIRY_TOLERANCE_S: u64 = 10;
 
 pub(crate) const USER: &str = "user";
 pub(crate) const PASSWORD: &str = "password";
-
-/// Looks at `condition` until it holds.
-#[track_caller]
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    eventually_some(what, || condition().then_some(()));
-}
-
-/// Looks until there is something.
-#[track_caller]
-pub(crate) fn eventually_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "not within {} s: {what}",
-            DEADLINE.as_secs()
-        );
-        thread::sleep(LOOK_INTERVAL);
-    }
-}
 
 pub(crate) fn now_unix() -> u64 {
     SystemTime::now()

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Home, eventually_some};
+use crate::harness::Home;
 use crate::log::{line_of, put};
+use crate::support::Process;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hustdbsync");
 
@@ -24,14 +25,14 @@ fn following_shows_each_line_as_it_comes_over_the_next_log_and_ends_with_0() {
     let home = Home::new();
     let log = home.log("h:1");
     log.put("a", 1, "v");
-    let mut process = Command::new(PROGRAM)
+    let child = Command::new(PROGRAM)
         .args(["inspect", "--follow", "--json", "--key", "?"])
         .arg(log.folder())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        .spawn();
+    let mut process = Process::of(child.unwrap());
+    let mut lines = BufReader::new(process.take_stdout()).lines();
     let mut next =
         || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert_eq!(next()["key"], "a");
@@ -42,12 +43,8 @@ fn following_shows_each_line_as_it_comes_over_the_next_log_and_ends_with_0() {
     let came = next();
     assert_eq!((&came["key"], &came["line"]), (&"c".into(), &1.into()));
     assert!(came["file"].as_str().unwrap().ends_with("-41.log"));
-    let status = Command::new("kill")
-        .args(["-INT", &process.id().to_string()])
-        .status();
-    assert!(status.unwrap().success());
-    let status = eventually_some("it ends", || process.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    process.signal("INT");
+    assert_eq!(process.wait().code(), Some(0));
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod process;
 mod rejected;
 mod restart;
 mod reworked;
+#[path = "../support/mod.rs"]
+mod support;
 mod systemd;
 mod trouble;
 mod ttl;

@@ -1,18 +1,14 @@
 //! The binary itself: signals, and an end that nobody had time to prepare.
 
 use std::fs;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use hustdbsync::binlog::line;
 use hustdbsync::standin::{Act, On, Rule, Script, Standin};
 use hustdbsync::workload::{Workload, Written};
 
-use crate::harness::{
-    Home, assert_holds, eventually, eventually_some, now_unix, slow_down, standin, value,
-};
-
-/// A server in a process of its own.
-pub(crate) struct Process(Child);
+use crate::harness::{Home, assert_holds, eventually, now_unix, slow_down, standin, value};
+pub(crate) use crate::support::Process;
 
 impl Process {
     pub(crate) fn start(home: &Home) -> Self {
@@ -23,38 +19,6 @@ impl Process {
             .arg(home.write_config())
             .stderr(fs::File::create(home.path("stderr")).unwrap());
         Self::spawn(&mut command)
-    }
-
-    /// Whatever becomes the server.
-    pub(crate) fn spawn(command: &mut Command) -> Self {
-        let command = command.env_remove("RUST_LOG").stdout(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.0.id().to_string())
-            .status();
-        assert!(status.unwrap().success());
-    }
-
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        eventually_some("the process ends", || self.0.try_wait().unwrap())
-    }
-
-    /// Ends it as it is to be ended.
-    pub(crate) fn end(&mut self) {
-        self.signal("TERM");
-        assert_eq!(self.wait().code(), Some(0));
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -261,13 +225,13 @@ fn inspect_shows_records_and_faults_and_exits_with_1_only_where_it_has_to() {
 #[test]
 fn the_standin_serves_until_it_is_told_to_end_and_says_what_it_counted() {
     use std::io::{BufRead, BufReader, Read, Write};
-    let mut child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+    let child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
         .args(["standin", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap());
-    let mut process = Process(child);
+    let mut process = Process::of(child);
+    let mut said = BufReader::new(process.take_stdout());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
     let addr = line

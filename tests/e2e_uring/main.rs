@@ -34,6 +34,8 @@ mod rejected;
 mod restart;
 #[path = "../e2e/reworked.rs"]
 mod reworked;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../e2e/systemd.rs"]
 mod systemd;
 #[path = "../e2e/trouble.rs"]

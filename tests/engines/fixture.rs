@@ -5,8 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hustdbsync::config::{Config, EngineName};
 use hustdbsync::engine::choice::{KernelRings, Rings, choose};
@@ -21,9 +20,9 @@ use hustdbsync::workload::{Workload, Written};
 use serde_json::{Map, Value, json};
 
 use crate::proxy::{Manner, Proxy};
+use crate::support::holds_within;
 
 const LONG: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(2);
 const EXPIRY_TOLERANCE_S: u64 = 10;
 
 /// Both engines, or only mio where this system gives no rings, which is said.
@@ -153,16 +152,12 @@ impl Fixture {
 
     /// Waits until it is so.
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let give_up = Instant::now() + LONG;
-        while !is_so() {
-            assert!(
-                Instant::now() < give_up,
-                "not within {LONG:?}: {what}; {:?}",
-                self.engine().snapshot().backends()
-            );
-            thread::sleep(LOOK);
-        }
+    pub(crate) fn wait(&self, what: &str, is_so: impl FnMut() -> bool) {
+        assert!(
+            holds_within(LONG, is_so),
+            "not within {LONG:?}: {what}; {:?}",
+            self.engine().snapshot().backends()
+        );
     }
 
     /// Waits until all that was written is settled. `meanwhile` is done again and again.

@@ -12,3 +12,5 @@ mod deadlines;
 mod fixture;
 mod proxy;
 mod sends;
+#[path = "../support/mod.rs"]
+mod support;

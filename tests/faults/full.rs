@@ -57,7 +57,7 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     fs::create_dir(home.path("status/.spare")).unwrap();
     let standin = standin();
     let mut ha = trickle(&home, &standin, 60);
-    let process = Process::start(&home);
+    let mut process = Process::start(&home);
     let pass = |length: Duration, ha: &mut crate::real::ha::Ha| {
         let until = Instant::now() + length;
         while Instant::now() < until {
@@ -104,7 +104,7 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     assert!(drained, "{}", home.said());
     let said = home.said();
     assert!(said.contains("its state can be written again"), "{said}");
-    process.terminate();
+    process.end();
     compare("a full disk", &home, &standin, &story);
 }
 
@@ -136,14 +136,14 @@ fn logs_and_state_on_one_full_disk_go_on_by_the_room_that_was_kept_aside() {
         return;
     };
     // A first run, while there is room.
-    let process = Process::start(&home);
+    let mut process = Process::start(&home);
     let spare = home.path("status/.spare");
     assert!(wait_for(LONG, || spare.exists()), "{}", home.said());
-    process.terminate();
+    process.end();
     let standin = standin();
     write_log(&home, &standin);
     disk.fill();
-    let process = Process::start(&home);
+    let mut process = Process::start(&home);
     let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
     assert!(drained, "{}", home.said());
     assert_eq!(standin.counters().applied, 300, "{}", home.said());
@@ -155,7 +155,7 @@ fn logs_and_state_on_one_full_disk_go_on_by_the_room_that_was_kept_aside() {
     // What the logs had is room enough for it to be taken again.
     disk.empty();
     assert!(wait_for(LONG, || spare.exists()), "{}", home.said());
-    process.terminate();
+    process.end();
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_first_start_on_a_full_disk_deletes_nothing_says_what_to_do_and_goes_on_with
         .unwrap();
     let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
     assert!(drained, "{}", home.said());
-    process.terminate();
+    process.end();
 }
 
 #[test]
@@ -221,10 +221,10 @@ fn a_bound_on_the_length_of_files_is_an_error_and_not_the_end() {
     assert_eq!(process.ended(), None, "{}", home.said());
     process.kill();
     // Without the bound it goes on, and every line is there once.
-    let process = Process::start(&home);
+    let mut process = Process::start(&home);
     let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
     assert!(drained, "{}", home.said());
-    process.terminate();
+    process.end();
     assert_eq!(home.rejected(&standin.name()).len(), 8);
 }
 
@@ -243,7 +243,7 @@ fn rejected_lines_that_go_to_a_pipe_hold_up_their_backend_alone() {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("2026-11-22-16-40.log"), "no record\n").unwrap();
     }
-    let process = Process::start(&home);
+    let mut process = Process::start(&home);
     let drained = wait_for(LONG, || home.log_names(&other.name()).is_empty());
     assert!(drained, "{}", home.said());
     assert!(
@@ -260,7 +260,7 @@ fn rejected_lines_that_go_to_a_pipe_hold_up_their_backend_alone() {
     fs::remove_file(state.join("rejected.jsonl")).unwrap();
     let drained = wait_for(LONG, || home.log_names(&piped.name()).is_empty());
     assert!(drained, "{}", home.said());
-    process.terminate();
+    process.end();
     assert_eq!(home.rejected(&piped.name()).len(), 1);
 }
 
@@ -270,7 +270,7 @@ fn a_door_that_takes_every_descriptor_leaves_delivery_its_own() {
     let home = Home::new().with("network.enable_defer_accept", false);
     let standin = standin();
     let mut ha = trickle(&home, &standin, 60);
-    let process = Process::start_bounded(&home, OPEN_FILES);
+    let mut process = Process::start_bounded(&home, OPEN_FILES);
     assert!(
         wait_for(LONG, || standin.counters().applied > 20),
         "{}",
@@ -297,6 +297,6 @@ fn a_door_that_takes_every_descriptor_leaves_delivery_its_own() {
     let story = ha.finish();
     let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
     assert!(drained, "{}", home.said());
-    process.terminate();
+    process.end();
     compare("no descriptors", &home, &standin, &story);
 }

@@ -261,7 +261,7 @@ impl Rig {
             ask_door(&self.process, LONG).is_some(),
             "{name}: the door is shut"
         );
-        self.process.terminate();
+        self.process.end();
         let said = self.home.said();
         compare(name, &self.home, &self.standin, &story);
         assert!(!said.contains("panicked"), "{name}: {said}");

@@ -50,6 +50,6 @@ fn without_a_thread_an_address_comes_up_and_a_name_waits_with_its_cause_until_th
     faults.disarm();
     let is_delivered = wait_for(LONG, || by_name.counters().applied == RECORDS);
     assert!(is_delivered, "{}", home.said());
-    process.terminate();
+    process.end();
     assert!(!home.said().contains("panicked"), "{}", home.said());
 }

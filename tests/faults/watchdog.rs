@@ -57,7 +57,7 @@ fn a_thread_that_hangs_is_not_taken_for_alive() {
         ("NOTIFY_SOCKET", notify.to_str().unwrap()),
         ("WATCHDOG_USEC", &microseconds),
     ];
-    let process = Process::start_with(&home, &environment);
+    let mut process = Process::start_with(&home, &environment);
     let long = Duration::from_secs(40);
     assert!(is_fed(&manager, long), "{}", home.said());
     // The keeper's next checkpoint takes a while.
@@ -75,5 +75,5 @@ fn a_thread_that_hangs_is_not_taken_for_alive() {
         "it is fed while the keeper hangs"
     );
     assert!(is_fed(&manager, long), "it is fed again when that goes on");
-    process.terminate();
+    process.end();
 }

@@ -17,6 +17,8 @@ mod page;
 mod prometheus;
 mod promtool;
 mod rules;
+#[path = "../support/mod.rs"]
+mod support;
 
 /// Says so, past the harness that keeps what a passing test prints to itself.
 fn say_skipped(program: &str, package: &str, what: &str) {

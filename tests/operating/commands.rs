@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use crate::place::{Place, eventually, signal};
+use crate::place::Place;
+use crate::support::{Process, eventually, eventually_some};
 use crate::{program, read};
 
 const DOCUMENTS: [&str; 4] = [
@@ -92,25 +93,23 @@ fn run(place: &mut Place, command: &str) {
     let is_endless = begins(command, ENDLESS);
     // Then the signal is the command's own, not its shell's.
     let exec = if is_endless { "exec " } else { "" };
-    let mut process = place
+    let child = place
         .shell(&format!("{exec}{command}"))
         .stdout(said.try_clone().unwrap())
         .stderr(said)
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut process = Process::of(child.unwrap());
     let text = || std::fs::read_to_string(&path).unwrap_or_default();
     if is_endless {
-        eventually(command, || {
-            (!text().is_empty() || process.try_wait().unwrap().is_some()).then_some(())
-        });
+        eventually(command, || !text().is_empty() || process.ended().is_some());
         if command.starts_with("hustdbsync run") {
             place.wait_until_it_answers();
         }
         // `status --watch` leaves its signals to the system, and whoever runs us in the background has SIGINT ignored.
         let leaves_signals = command.starts_with("hustdbsync status");
-        signal(&process, if leaves_signals { "TERM" } else { "INT" });
+        process.signal(if leaves_signals { "TERM" } else { "INT" });
     }
-    let status = eventually(command, || process.try_wait().unwrap());
+    let status = eventually_some(command, || process.ended());
     let is_good = status.success() || is_endless && status.code().is_none();
     assert!(is_good, "{command}: {status}\n{}", text());
 }

@@ -10,6 +10,8 @@ mod package;
 mod place;
 #[path = "../e2e/port.rs"]
 mod port;
+#[path = "../support/mod.rs"]
+mod support;
 mod units;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::place::{Place, eventually, signal};
+use crate::place::Place;
+use crate::support::Process;
 use crate::{program, read, root, skip};
 
 fn output(command: &mut Command) -> String {
@@ -73,17 +74,16 @@ fn a_package_is_built_and_what_it_brings_runs() {
     }
     // The program of the package, on a place of its own.
     let place = Place::new();
-    let mut server = place
-        .shell(&format!(
-            "exec {} run --config /etc/hustdbsync/sync_server.json",
-            folder.path().join("usr/bin/hustdbsync").display()
-        ))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut server = Process::spawn(
+        place
+            .shell(&format!(
+                "exec {} run --config /etc/hustdbsync/sync_server.json",
+                folder.path().join("usr/bin/hustdbsync").display()
+            ))
+            .stderr(Stdio::null()),
+    );
     place.wait_until_it_answers();
-    signal(&server, "TERM");
-    assert!(eventually("it ends", || server.try_wait().unwrap()).success());
+    server.end();
 }
 
 #[test]

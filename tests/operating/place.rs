@@ -6,37 +6,21 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use hustdbsync::standin::{Options, Standin};
 use hustdbsync::workload::Workload;
 use serde_json::json;
 
 use crate::port;
-
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Looks until there is something.
-#[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
+use crate::support::{Process, eventually_some};
 
 /// See the module.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
     backend: Standin,
     port: u16,
-    server: Option<Child>,
+    server: Option<Process>,
 }
 
 impl Place {
@@ -129,12 +113,12 @@ impl Place {
     pub(crate) fn start(&mut self) {
         let mut command =
             self.shell("exec hustdbsync run --config /etc/hustdbsync/sync_server.json");
-        self.server = Some(command.stderr(Stdio::null()).spawn().unwrap());
+        self.server = Some(Process::spawn(command.stderr(Stdio::null())));
         self.wait_until_it_answers();
     }
 
     pub(crate) fn wait_until_it_answers(&self) {
-        eventually("the server answers", || {
+        eventually_some("the server answers", || {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
             stream
                 .write_all(b"GET /status.html HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -148,9 +132,7 @@ impl Place {
     /// Ends the server, which must be a good end.
     pub(crate) fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
-            signal(&server, "TERM");
-            let status = eventually("the server ends", || server.try_wait().unwrap());
-            assert_eq!(status.code(), Some(0));
+            server.end();
         }
     }
 
@@ -162,11 +144,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            // It may have ended already.
-            let _ = server.kill();
-            let _ = server.wait();
-        }
+        drop(self.server.take());
         // And a daemon that a command has started.
         let _ = self
             .shell("hustdbsync -q --config /etc/hustdbsync/sync_server.json")
@@ -174,12 +152,4 @@ impl Drop for Place {
             .stderr(Stdio::null())
             .status();
     }
-}
-
-pub(crate) fn signal(process: &Child, name: &str) {
-    let status = Command::new("kill")
-        .arg(format!("-{name}"))
-        .arg(process.id().to_string())
-        .status();
-    assert!(status.unwrap().success());
 }

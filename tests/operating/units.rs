@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::support::{Process, eventually};
 use crate::{program, read, root, skip};
 
 const SERVICE: &str = "packaging/systemd/hustdbsync.service";
@@ -149,21 +150,17 @@ fn systemd_lets_through_every_call_that_the_server_makes() {
         strace.display(),
         trace.display()
     );
-    let mut server = place
-        .shell(&command)
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut server = Process::spawn(place.shell(&command).stderr(std::process::Stdio::null()));
     place.wait_until_it_answers();
-    crate::place::eventually("it has replayed all", || {
+    eventually("it has replayed all", || {
         let state = place.path("data/status");
-        let text = fs::read_dir(state).ok()?.flatten();
-        text.map(|entry| entry.path().join("rejected.jsonl"))
+        let backends = fs::read_dir(state).into_iter().flatten().flatten();
+        backends
+            .map(|entry| entry.path().join("rejected.jsonl"))
             .any(|path| path.exists())
-            .then_some(())
     });
-    crate::place::signal(&server, "TERM");
-    crate::place::eventually("it ends", || server.try_wait().unwrap());
+    server.signal("TERM");
+    server.wait();
     place.stop();
     let text = fs::read_to_string(&trace).unwrap();
     let made: std::collections::BTreeSet<&str> = text

@@ -7,19 +7,21 @@
 )]
 
 pub(crate) mod ha;
-#[path = "../../benches/common/listening.rs"]
-mod listening;
 pub(crate) mod process;
+#[path = "../support/mod.rs"]
+pub(crate) mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hustdbsync::ledger::rejected::{self, RejectedLine};
 use hustdbsync::standin::{Options, Standin};
 use serde_json::{Value as Json, json};
+
+pub(crate) use support::holds_within as wait_for;
 
 pub(crate) const USER: &str = "user";
 /// A word that occurs nowhere else, to be looked for where it must not stand.
@@ -141,20 +143,6 @@ pub(crate) fn standin() -> Standin {
         ..Options::default()
     })
     .unwrap()
-}
-
-/// Looks at `condition` until it holds; false where it does not within `deadline`.
-pub(crate) fn wait_for(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + deadline;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= until {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub(crate) fn now_unix() -> u64 {

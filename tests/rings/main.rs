@@ -9,6 +9,8 @@
 //! `tests/faults` makes system calls fail; what goes through a ring is none.
 
 mod rig;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hustdbsync::config::{Config, EngineName};
 use hustdbsync::engine::choice::{KernelRings, Rings, choose};
@@ -21,8 +21,9 @@ use hustdbsync::standin::{Options, Script, Standin, differences};
 use hustdbsync::workload::{Workload, Written};
 use serde_json::json;
 
+use crate::support::holds_within;
+
 const LONG: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(2);
 const RECORDS: u64 = 3000;
 const EXPIRY_TOLERANCE_S: u64 = 10;
 
@@ -263,17 +264,13 @@ impl Rig {
 
     /// Waits until it is so.
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let give_up = Instant::now() + LONG;
-        while !is_so() {
-            assert!(
-                Instant::now() < give_up,
-                "{}: not within {LONG:?}: {what}; {:?}",
-                self.name,
-                self.engine.snapshot().backends()
-            );
-            thread::sleep(LOOK);
-        }
+    pub(crate) fn wait(&self, what: &str, is_so: impl FnMut() -> bool) {
+        assert!(
+            holds_within(LONG, is_so),
+            "{}: not within {LONG:?}: {what}; {:?}",
+            self.name,
+            self.engine.snapshot().backends()
+        );
     }
 
     #[track_caller]

@@ -1,0 +1,16 @@
+//! What the tests of several crates need: patience, a child process, and what Linux tells of one.
+//!
+//! A crate takes it with `#[path = "../support/mod.rs"] mod support;`.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each of the test crates that share this uses a part of it"
+)]
+
+mod patience;
+#[path = "../../benches/common/proc.rs"]
+pub(crate) mod proc;
+mod process;
+
+pub(crate) use patience::{DEADLINE, eventually, eventually_some, holds_within};
+pub(crate) use process::Process;

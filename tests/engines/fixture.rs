@@ -101,11 +101,20 @@ impl Fixture {
 
     /// Puts of so many bytes each to every backend, with keys from `first_key` on.
     pub(crate) fn write(&mut self, first_key: u64, records: u64, value_bytes: usize) {
-        let workload = Workload {
+        self.write_all(&Workload {
             first_key,
             minutes: 1,
             ..Workload::uniform(records, value_bytes, now_unix())
-        };
+        });
+    }
+
+    /// Records of all methods to every backend, several of a key.
+    pub(crate) fn write_mixed(&mut self, records: u64) {
+        self.write_all(&Workload::mixed(records, now_unix()));
+    }
+
+    fn write_all(&mut self, workload: &Workload) {
+        let records = workload.records;
         let logs = self.home.path().join("logs");
         for backend in &mut self.backends {
             let written = workload.write(&logs, &backend.name()).unwrap();

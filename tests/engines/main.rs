@@ -8,8 +8,10 @@
 //! connections are forgotten, and what is asked is *when* things happen. Times are compared with the other engine's in the same run, with
 //! seconds to spare on a busy machine: what they are to find costs many.
 
+mod completions;
 mod deadlines;
 mod fixture;
+mod forgotten;
 mod proxy;
 mod sends;
 #[path = "../support/mod.rs"]

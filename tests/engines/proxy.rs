@@ -16,6 +16,9 @@ pub(crate) struct Manner {
     pub(crate) receive_buffer_bytes: Option<usize>,
     /// Bytes of a read, and how long it rests after each.
     pub(crate) slowly: Option<(usize, Duration)>,
+    /// A connection that nothing went over for so long is forgotten: what comes for it is dropped, and nobody
+    /// is told. As firewalls and address translators do.
+    pub(crate) forgets_after: Option<Duration>,
 }
 
 /// What became of a connection.
@@ -27,6 +30,19 @@ pub(crate) struct Passed {
     pub(crate) ended: Option<Instant>,
     /// The first bytes.
     pub(crate) head: Vec<u8>,
+    /// When something last went over it, either way.
+    used: Instant,
+    /// It is forgotten, and the server has sent something since.
+    pub(crate) is_forgotten: bool,
+}
+
+impl Passed {
+    /// Something comes for it. False: it is dropped.
+    fn passes(&mut self, forgets_after: Option<Duration>) -> bool {
+        self.is_forgotten |= forgets_after.is_some_and(|after| self.used.elapsed() >= after);
+        self.used = Instant::now();
+        !self.is_forgotten
+    }
 }
 
 /// See the module. Dropping it ends and joins its threads.
@@ -131,6 +147,8 @@ fn pass_both_ways(client: TcpStream, shared: &Arc<Shared>) -> Vec<JoinHandle<()>
             began: None,
             ended: None,
             head: Vec::new(),
+            used: Instant::now(),
+            is_forgotten: false,
         });
         passed.len() - 1
     };
@@ -143,7 +161,7 @@ fn pass_both_ways(client: TcpStream, shared: &Arc<Shared>) -> Vec<JoinHandle<()>
     let (up, down) = (Arc::clone(shared), Arc::clone(shared));
     vec![
         thread::spawn(move || pass_up(from_client, to_backend, number, &up)),
-        thread::spawn(move || pass_down(from_backend, to_client, &down)),
+        thread::spawn(move || pass_down(from_backend, to_client, number, &down)),
     ]
 }
 
@@ -158,6 +176,9 @@ fn pass_up(mut from: TcpStream, mut to: TcpStream, number: usize, shared: &Share
             one.began.get_or_insert_with(Instant::now);
             let room = HEAD_BYTES.saturating_sub(one.head.len()).min(bytes);
             one.head.extend_from_slice(&buffer[..room]);
+            if !one.passes(shared.manner.forgets_after) {
+                continue;
+            }
         }
         if to.write_all(&buffer[..bytes]).is_err() {
             break;
@@ -170,9 +191,12 @@ fn pass_up(mut from: TcpStream, mut to: TcpStream, number: usize, shared: &Share
     let _ = to.shutdown(Shutdown::Both);
 }
 
-fn pass_down(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn pass_down(mut from: TcpStream, mut to: TcpStream, number: usize, shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
     while let Some(bytes) = read(&mut from, &mut buffer, shared) {
+        if !shared.lock()[number].passes(shared.manner.forgets_after) {
+            continue;
+        }
         if to.write_all(&buffer[..bytes]).is_err() {
             break;
         }

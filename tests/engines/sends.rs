@@ -37,6 +37,7 @@ impl Case {
         manner: Manner {
             receive_buffer_bytes: None,
             slowly: None,
+            forgets_after: None,
         },
     };
 
@@ -138,6 +139,7 @@ fn small_send_buffers_and_slow_readers_take_no_longer_on_a_ring() {
     let slow = Manner {
         receive_buffer_bytes: Some(8 * 1024),
         slowly: Some((16 * 1024, Duration::from_millis(1))),
+        forgets_after: None,
     };
     Case {
         manner: slow,

@@ -121,6 +121,8 @@ pub struct Ring {
     taken: Vec<Completion>,
     /// Of those that tests made fail.
     invented: Vec<Completion>,
+    /// Those that a test holds back.
+    held_back: Vec<Completion>,
     done: VecDeque<Done>,
     received: VecDeque<Done>,
     /// Shares that are no longer needed.
@@ -150,6 +152,7 @@ impl Ring {
             backlog: VecDeque::new(),
             taken: Vec::new(),
             invented: Vec::new(),
+            held_back: Vec::new(),
             done: VecDeque::new(),
             received: VecDeque::new(),
             released: Vec::new(),
@@ -305,7 +308,12 @@ impl Ring {
 
     /// Whether there are completions to be taken.
     pub fn has_completions(&mut self) -> bool {
-        !self.invented.is_empty() || !self.uring.completion().is_empty()
+        self.has_own_completions() || !self.uring.completion().is_empty()
+    }
+
+    /// Whether a test has made or kept some, of which the kernel knows nothing.
+    fn has_own_completions(&self) -> bool {
+        !self.invented.is_empty() || !self.held_back.is_empty()
     }
 
     /// The next thing that is done. Gives none when all that was there at the last call is told, and looks again at the next.
@@ -343,6 +351,8 @@ impl Ring {
     /// Ends all that is under way, and waits for it at most for `longest`. Gives how many operations would not end; their memory is leaked.
     pub fn finish(&mut self, longest: Duration) -> usize {
         let give_up = Instant::now() + longest;
+        // It has seen all that it could see.
+        self.interference = None;
         let sockets: Vec<usize> = self.memory.sockets.iter().map(|(key, _)| key).collect();
         for key in sockets {
             // What can't be cancelled ends with its connection.

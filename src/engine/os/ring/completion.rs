@@ -45,10 +45,36 @@ impl Ring {
             result: entry.result(),
             flags: entry.flags(),
         }));
+        if self.interference.is_some() || !self.held_back.is_empty() {
+            self.held_back.append(&mut taken);
+            while let Some(completion) = self.next_in_any_order() {
+                self.handle_completion(completion);
+            }
+        }
         for completion in taken.drain(..) {
             self.handle_completion(completion);
         }
         self.taken = taken;
+    }
+
+    /// The completion that a test wants to be next; without a test the first. Of one operation they stay in
+    /// order, as the kernel has them, and of one socket until it is closed.
+    fn next_in_any_order(&mut self) -> Option<Completion> {
+        let waiting = self.held_back.len();
+        let wanted = match &mut self.interference {
+            None => (waiting > 0).then_some(0),
+            Some(interference) => interference.next_completion(waiting),
+        }?;
+        let wanted = self.held_back.get(wanted)?.user_data;
+        let key = wanted >> OPERATION_BITS;
+        let socket = usize::try_from(key).ok();
+        let socket = socket.and_then(|key| self.memory.sockets.get(key));
+        let is_open = socket.is_some_and(|socket| !socket.is_closing);
+        let first = self.held_back.iter().position(|completion| {
+            let is_of_socket = completion.user_data >> OPERATION_BITS == key;
+            completion.user_data == wanted || (is_open && is_of_socket)
+        })?;
+        Some(self.held_back.remove(first))
     }
 
     fn handle_completion(&mut self, completion: Completion) {

@@ -1,4 +1,5 @@
-//! Where tests make a ring's operations fail: the kernel can't be asked to.
+//! Where tests make a ring's operations fail, and their completions come in another order: the kernel
+//! can't be asked to.
 //!
 //! An operation that is made to fail never reaches the kernel, so that its memory is not in use when its completion says so.
 
@@ -51,6 +52,12 @@ pub trait Interference: Send {
     /// About a send, which waits for room or does not.
     fn send_fate(&mut self, _: Patience) -> Fate {
         self.fate(Operation::Send)
+    }
+
+    /// About completions that have come: which of so many is handled next, or `None` where they wait
+    /// for the next look. What the kernel keeps in order stays so.
+    fn next_completion(&mut self, waiting: usize) -> Option<usize> {
+        (waiting > 0).then_some(0)
     }
 
     /// About one on files.

@@ -38,7 +38,7 @@ impl Ring {
         loop {
             self.fill_queue();
             let is_whole = self.backlog.is_empty();
-            let want = if is_whole && self.invented.is_empty() {
+            let want = if is_whole && !self.has_own_completions() {
                 want
             } else {
                 0

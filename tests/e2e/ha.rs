@@ -9,7 +9,7 @@ use crate::harness::{DEADLINE, Home, standin};
 const LOGIN: &str = "Authorization: Basic c3luYzpzeW5j\r\n";
 
 /// All that comes back for one request.
-fn ask(addr: SocketAddr, request: &str, fields: &str) -> String {
+pub(crate) fn ask(addr: SocketAddr, request: &str, fields: &str) -> String {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     write!(

@@ -1,6 +1,7 @@
 //! Backends that are down, cut off, mad, or don't let us in.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use hustdbsync::standin::{Accept, Act, On, Options, Rule, Script, Standin};
 use hustdbsync::workload::{Workload, Written};
@@ -238,6 +239,71 @@ fn a_record_that_always_fails_is_set_aside_also_when_it_is_all_there_is() {
     let server = home.start();
     server.wait_settled(&standin.name(), 1);
     assert_set_aside(&home, &standin, 1);
+}
+
+/// A backend that answers probes and fails records, all of which are one lane's, says so in all places for as long as it does.
+#[track_caller]
+fn check_says_why(keys: u32, lanes: u32, stays_up: bool) {
+    let standin = standin();
+    let fails = Rule::new(On::Mutations, Act::status(500));
+    standin.set_script(Script::default().rule(fails)).unwrap();
+    let home = Home::new()
+        .with_port()
+        .with("sync.attempts_max", 1_000_000)
+        .with("sync.connections_per_backend", lanes);
+    let name = standin.name();
+    let log = home.log(&name);
+    for key in 0..keys {
+        log.put(&format!("k{key}"), 1, "v");
+    }
+    let server = home.start();
+    eventually("it is up and says why nothing moves", || {
+        let backend = server.backend(&name);
+        backend.is_some_and(|backend| backend.state == "up" && !backend.why.is_empty())
+    });
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        let backend = server.backend(&name).unwrap();
+        assert!(!backend.why.is_empty(), "{}", backend.state);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    eventually(
+        "both commands say so, while it is up where it stays so",
+        || {
+            let (_, json, _) = home.command(&["status", "--json"]);
+            let (_, table, _) = home.command(&["status"]);
+            let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+            let told = &report["backends"][0];
+            (told["state"] == "up" || !stays_up)
+                && told["why"].as_str().unwrap().contains("500")
+                && table
+                    .lines()
+                    .any(|line| line.contains(&name) && line.contains("500"))
+        },
+    );
+    let credentials = "Authorization: Basic c3luYzpzeW5j\r\n";
+    let metrics = crate::ha::ask(server.engine().local_addr(), "GET /metrics", credentials);
+    let failures =
+        format!("hustdbsync_lane_failures_total{{backend=\"{name}\",cause=\"answer\"}} ");
+    let failures = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&*failures));
+    let failures = failures.unwrap_or_else(|| panic!("{metrics}"));
+    assert!(failures.parse::<f64>().unwrap() > 0.0, "{failures}");
+    standin.set_script(Script::default()).unwrap();
+    server.wait_settled(&name, keys.into());
+    eventually("there is nothing more to say", || {
+        let backend = server.backend(&name).unwrap();
+        backend.state == "up" && backend.why.is_empty()
+    });
+    server.stop();
+}
+
+#[test]
+fn a_backend_that_fails_every_record_says_so_while_it_is_up_when_all_are_in_one_lane() {
+    // One record, in one of several lanes; and so many that the backend is at fault, in the only one.
+    check_says_why(1, 4, true);
+    check_says_why(20, 1, false);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hustdbsync::standin::{Act, On, Rule, Script};
 use serde_json::{Value as Json, json};
 
 use crate::ask::{LOGIN, ask, scrape};
@@ -144,6 +145,26 @@ fn what_the_page_shows_is_what_the_server_reports() {
     ] {
         assert!(!told.contains("secret-"), "{told}");
     }
+    browser.wait_for("performance.getEntriesByType('resource').length > 2");
+    assert_clean(&mut browser, address(&server));
+}
+
+#[test]
+fn a_backend_that_is_up_and_fails_every_record_shows_why() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new().with("sync.attempts_max", 1_000_000);
+    let standin = standin();
+    let name = standin.name();
+    let fails = Rule::new(On::Mutations, Act::status(500));
+    standin.set_script(Script::default().rule(fails)).unwrap();
+    home.log(&name).put("k", 1, "v");
+    let server = home.start();
+    open(&mut browser, &server, 1);
+    let (state, why) = (part(&name, "state"), part(&name, "why"));
+    browser.wait_for(&format!(
+        "{state}.textContent === 'up' && !{why}.hidden && {why}.textContent.includes('500')"
+    ));
     browser.wait_for("performance.getEntriesByType('resource').length > 2");
     assert_clean(&mut browser, address(&server));
 }

@@ -11,6 +11,7 @@
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks;
 
 use std::time::Duration;
 

@@ -352,14 +352,14 @@ impl Rig {
     }
 }
 
-fn home() -> tempfile::TempDir {
+pub(crate) fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("logs")).unwrap();
     fs::write(home.path().join("htpasswd"), "user:password\n").unwrap();
     home
 }
 
-fn standin() -> Standin {
+pub(crate) fn standin() -> Standin {
     Standin::start(Options {
         credentials: Some(("user".to_owned(), "password".to_owned())),
         ..Options::default()
@@ -403,7 +403,7 @@ fn start(home: &tempfile::TempDir, given: Given, wanted: EngineName) -> Result<E
     Engine::start_with(config, options).map_err(|error| error.to_string())
 }
 
-fn now_unix() -> u64 {
+pub(crate) fn now_unix() -> u64 {
     std::time::SystemTime::UNIX_EPOCH
         .elapsed()
         .unwrap()

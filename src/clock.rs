@@ -1,6 +1,7 @@
 //! Time as the core sees it: handed in, never read.
 //!
 //! Everything below `engine` takes a [`Now`] instead of asking a clock, so that a simulation can be the clock.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 
@@ -18,5 +19,14 @@ impl Now {
     #[must_use]
     pub fn after(self, delay: Duration) -> Duration {
         self.monotonic.saturating_add(delay)
+    }
+
+    /// So many milliseconds after the arbitrary start, for unit tests that need no wall clock.
+    #[cfg(test)]
+    pub(crate) fn at_ms(ms: u64) -> Self {
+        Self {
+            monotonic: Duration::from_millis(ms),
+            unix: 0,
+        }
     }
 }

@@ -54,9 +54,8 @@ pub enum Kind {
         /// Most.
         max: Duration,
     },
-    /// Text of one character at least, without control characters.
-    Text,
-    /// A user's name: as `Text`, without a colon, at which basic authentication would end it.
+    /// A user's name: one character at least, no control characters, and no colon, at which basic
+    /// authentication would end it.
     User,
     /// A password; can be empty, and is never shown.
     Password,
@@ -155,7 +154,6 @@ impl fmt::Display for Kind {
             Self::Time { unit, min, max } => {
                 write!(f, "{unit}, or a string such as \"5s\" or \"500ms\", from {} to {}", super::value::show_time(*min), super::value::show_time(*max))
             }
-            Self::Text => f.write_str("a string"),
             Self::User => f.write_str("a string without a colon"),
             Self::Password => f.write_str("a string"),
             Self::Path => f.write_str("a path as a string"),

@@ -47,10 +47,9 @@ pub(super) fn read(kind: &Kind, value: &Value) -> Result<Read, Fault> {
         (Kind::Time { unit, min, max }, _) => time(value, *unit)
             .and_then(|time| within(time, *min, *max, |time| show_time(*time)))
             .map(Read::Time),
-        (
-            Kind::Text | Kind::User | Kind::Path | Kind::Password | Kind::Word(_),
-            Value::String(text),
-        ) => worded(kind, text).map(|()| Read::Text(text.clone())),
+        (Kind::User | Kind::Path | Kind::Password | Kind::Word(_), Value::String(text)) => {
+            worded(kind, text).map(|()| Read::Text(text.clone()))
+        }
         (Kind::Address, Value::Null) => Ok(Read::Address(None)),
         (Kind::Address, Value::String(text)) => match text.trim().parse() {
             Ok(address) => Ok(Read::Address(Some(address))),

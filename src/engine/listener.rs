@@ -241,11 +241,6 @@ impl Listener {
         (self.base..=self.base + self.options.connections_max).contains(&token.0)
     }
 
-    /// From now on lets in whom `access` lets in. Connections that are open stay.
-    pub fn set_access(&mut self, access: Access) {
-        self.access = access;
-    }
-
     /// Takes a readiness event.
     pub fn handle_event(
         &mut self,

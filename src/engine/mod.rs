@@ -1,6 +1,6 @@
 //! The shell: every system call, every thread.
 //!
-//! [`Engine::start`] takes the locks, makes the mailboxes, opens HA's door, and starts the threads: the keeper, the feeder, the workers, control.
+//! [`Engine::start_with`] takes the locks, makes the mailboxes, opens HA's door, and starts the threads: the keeper, the feeder, the workers, control.
 //! From then on control leads, and its end is the engine's (see [`control`]).
 
 pub mod bell;

@@ -251,14 +251,6 @@ impl Links {
 }
 
 impl Engine {
-    /// Starts a server whose process has nothing else to do: it takes the signals over.
-    ///
-    /// # Errors
-    /// [`StartError`]; nothing runs then.
-    pub fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, EngineOptions::default())
-    }
-
     /// Starts every thread and returns once HA can be answered.
     ///
     /// # Errors

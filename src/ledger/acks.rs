@@ -92,12 +92,6 @@ impl OpenSegment {
         self.unsettled
     }
 
-    /// When its first line was written, Unix seconds.
-    #[must_use]
-    pub fn written_unix(&self) -> u64 {
-        self.written_unix
-    }
-
     /// Its settled lines as indices, ascending.
     pub fn settled(&self) -> impl Iterator<Item = u32> + '_ {
         self.settled

@@ -95,8 +95,6 @@ pub enum On {
     Probes,
     /// Those whose decoded key or member begins so.
     KeyPrefix(Vec<u8>),
-    /// Those for one verb.
-    Verb(Verb),
 }
 
 impl On {
@@ -107,7 +105,6 @@ impl On {
             Self::Mutations => verb.is_some_and(Verb::is_mutation),
             Self::Probes => probe,
             Self::KeyPrefix(prefix) => verb.is_some() && key.starts_with(prefix),
-            Self::Verb(wanted) => verb == Some(*wanted),
         }
     }
 }

@@ -88,17 +88,10 @@ impl Budget {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Now {
-        Now {
-            monotonic: Duration::from_millis(ms),
-            unix: 0,
-        }
-    }
-
     /// Does `work` at once whenever it may, for so many milliseconds; gives how much was done.
     fn check(work: u32, ms: u64) -> u32 {
         let (mut budget, mut done) = (Budget::default(), 0);
-        for now in (1000..1000 + ms).map(at) {
+        for now in (1000..1000 + ms).map(Now::at_ms) {
             while !budget.is_spent(now) {
                 budget.charge(work, now);
                 done += work;
@@ -123,24 +116,24 @@ mod tests {
     #[test]
     fn who_polls_stays_light_and_who_floods_is_heavy_until_its_debt_is_paid() {
         let mut polls = Share::default();
-        for now in (0..60_000).step_by(200).map(at) {
+        for now in (0..60_000).step_by(200).map(Now::at_ms) {
             assert_eq!(polls.weight(now), Weight::Light);
             polls.charge(4, now);
         }
         let mut floods = Share::default();
-        floods.charge(40, at(0));
+        floods.charge(40, Now::at_ms(0));
         assert_eq!(
-            floods.weight(at(0)),
+            floods.weight(Now::at_ms(0)),
             Weight::Light,
             "a newcomer's first questions"
         );
-        floods.charge(1, at(0));
-        assert_eq!(floods.weight(at(1000)), Weight::Heavy);
-        assert_eq!(floods.weight(at(1025)), Weight::Light);
-        floods.charge(u32::MAX / 1000, at(3000));
-        assert_eq!(floods.weight(at(12_999)), Weight::Heavy);
+        floods.charge(1, Now::at_ms(0));
+        assert_eq!(floods.weight(Now::at_ms(1000)), Weight::Heavy);
+        assert_eq!(floods.weight(Now::at_ms(1025)), Weight::Light);
+        floods.charge(u32::MAX / 1000, Now::at_ms(3000));
+        assert_eq!(floods.weight(Now::at_ms(12_999)), Weight::Heavy);
         assert_eq!(
-            floods.weight(at(13_000)),
+            floods.weight(Now::at_ms(13_000)),
             Weight::Light,
             "a debt has an end"
         );
@@ -149,7 +142,7 @@ mod tests {
     #[test]
     fn a_thousand_polls_a_second_never_wait() {
         let mut budget = Budget::default();
-        for now in (0..10_000).map(at) {
+        for now in (0..10_000).map(Now::at_ms) {
             assert!(!budget.is_spent(now));
             budget.charge(4, now);
         }

@@ -40,7 +40,7 @@ use slab::Slab;
 use self::buffers::{Buffers, GROUP};
 use self::completion::{BELL, Completion, user_data};
 use self::interference::{Fate, Interference, Operation};
-use self::setup::{Mode, Sizes};
+use self::setup::Sizes;
 use self::socket::Socket;
 use crate::engine::os::eventfd::Eventfd;
 use crate::engine::os::socket::stream;
@@ -109,7 +109,6 @@ struct Memory {
 pub struct Ring {
     uring: ManuallyDrop<IoUring>,
     memory: ManuallyDrop<Memory>,
-    mode: Mode,
     /// Operations whose last completion was not taken.
     under_way: usize,
     is_bell_heard: bool,
@@ -136,7 +135,7 @@ impl Ring {
     /// # Errors
     /// What the system says where it gives none.
     pub fn new(bell: Arc<Eventfd>, sizes: Sizes) -> io::Result<Self> {
-        let (uring, mode) = setup::make(sizes, setup::START_DISABLED)?;
+        let (uring, _) = setup::make(sizes, setup::START_DISABLED)?;
         let buffers = Buffers::register(&uring, sizes.buffers)?;
         Ok(Self {
             uring: ManuallyDrop::new(uring),
@@ -145,7 +144,6 @@ impl Ring {
                 buffers,
                 bell,
             }),
-            mode,
             under_way: 0,
             is_bell_heard: false,
             bell_fault: None,
@@ -165,12 +163,6 @@ impl Ring {
     pub fn interfered(mut self, interference: Box<dyn Interference>) -> Self {
         self.interference = Some(interference);
         self
-    }
-
-    /// When the kernel finishes what has become ready.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.mode
     }
 
     /// Lets it begin to work for the calling thread, and no other from then on.

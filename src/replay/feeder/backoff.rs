@@ -51,35 +51,28 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Now {
-        Now {
-            monotonic: Duration::from_millis(ms),
-            unix: 0,
-        }
-    }
-
     #[test]
     fn the_delay_doubles_up_to_its_last_and_one_warning_a_minute_is_given() {
         let mut backoff = Backoff::default();
-        assert!(backoff.handle_failure(at(0)));
+        assert!(backoff.handle_failure(Now::at_ms(0)));
         assert_eq!(
-            backoff.waits_until(at(0)),
+            backoff.waits_until(Now::at_ms(0)),
             Some(Duration::from_millis(RETRY_FIRST_MS))
         );
-        assert_eq!(backoff.waits_until(at(RETRY_FIRST_MS)), None);
-        assert!(!backoff.handle_failure(at(0)));
+        assert_eq!(backoff.waits_until(Now::at_ms(RETRY_FIRST_MS)), None);
+        assert!(!backoff.handle_failure(Now::at_ms(0)));
         assert_eq!(
-            backoff.waits_until(at(0)),
+            backoff.waits_until(Now::at_ms(0)),
             Some(Duration::from_millis(2 * RETRY_FIRST_MS))
         );
         for _ in 0..40 {
-            assert!(!backoff.handle_failure(at(0)));
+            assert!(!backoff.handle_failure(Now::at_ms(0)));
         }
         assert_eq!(
-            backoff.waits_until(at(0)),
+            backoff.waits_until(Now::at_ms(0)),
             Some(Duration::from_millis(RETRY_LAST_MS))
         );
-        assert!(backoff.handle_failure(at(60_000)));
+        assert!(backoff.handle_failure(Now::at_ms(60_000)));
         assert!(backoff.handle_success());
         assert!(!backoff.handle_success());
     }

@@ -356,23 +356,16 @@ impl<L> Source<L> {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Now {
-        Now {
-            monotonic: Duration::from_millis(ms),
-            unix: 0,
-        }
-    }
-
     #[test]
     fn a_large_folder_is_listed_less_often() {
         let mut listing = Listing::default();
-        assert_eq!(listing.due_at(at(0)), Duration::ZERO);
-        listing.handle_listed(10_000, Duration::from_secs(30), at(0));
-        assert_eq!(listing.due_at(at(1)), Duration::from_secs(30));
-        listing.want_for_growth(at(1));
-        assert_eq!(listing.due_at(at(1)), Duration::from_secs(1));
-        listing.want(at(1));
-        assert_eq!(listing.due_at(at(1)), Duration::from_millis(200));
+        assert_eq!(listing.due_at(Now::at_ms(0)), Duration::ZERO);
+        listing.handle_listed(10_000, Duration::from_secs(30), Now::at_ms(0));
+        assert_eq!(listing.due_at(Now::at_ms(1)), Duration::from_secs(30));
+        listing.want_for_growth(Now::at_ms(1));
+        assert_eq!(listing.due_at(Now::at_ms(1)), Duration::from_secs(1));
+        listing.want(Now::at_ms(1));
+        assert_eq!(listing.due_at(Now::at_ms(1)), Duration::from_millis(200));
     }
 
     #[test]

@@ -21,9 +21,8 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::ledger::backend::{BackendLedger, ClosedFile};
-use crate::ledger::file::Place;
 use crate::ledger::rejected;
-use crate::ledger::segment::{NewSegment, SegmentDone};
+use crate::ledger::segment::SegmentDone;
 use crate::ledger::totals::Tally;
 use crate::replay::chain::Chain;
 use crate::replay::disk::Disk;
@@ -347,19 +346,8 @@ impl Desk {
     }
 
     fn register<D: Disk>(&mut self, segment: Segment, tools: &mut Tools<'_, D>) {
-        let new = NewSegment {
-            id: segment.segment,
-            file: segment.file,
-            first: Place {
-                line: segment.first_line,
-                byte: segment.first_byte,
-            },
-            end_byte: segment.end_byte,
-            lines: segment.lines,
-            settled_before: &segment.settled_before,
-            written_unix: segment.written_unix,
-        };
-        if let Some(done) = self.expect_ledger().register(new).done {
+        let done = self.expect_ledger().register((&segment).into()).done;
+        if let Some(done) = done {
             self.say_done(done, tools);
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{BackendId, FileId, FileStart, SegmentId};
+use crate::ledger::file::Place;
 use crate::ledger::identity::Identity;
+use crate::ledger::segment::NewSegment;
 
 /// A file whose lines are about to be fed.
 #[derive(Clone, Debug)]
@@ -43,6 +45,23 @@ pub struct Segment {
     pub settled_before: Vec<u32>,
     /// When the first line was written, Unix seconds, as far as can be told.
     pub written_unix: u64,
+}
+
+impl<'a> From<&'a Segment> for NewSegment<'a> {
+    fn from(segment: &'a Segment) -> Self {
+        Self {
+            id: segment.segment,
+            file: segment.file,
+            first: Place {
+                line: segment.first_line,
+                byte: segment.first_byte,
+            },
+            end_byte: segment.end_byte,
+            lines: segment.lines,
+            settled_before: &segment.settled_before,
+            written_unix: segment.written_unix,
+        }
+    }
 }
 
 /// A log that was in its folder and is not there any more: deleted, moved away, or covered.

@@ -9,8 +9,6 @@ use crate::binlog::{Method, Record, line};
 use crate::clock::Now;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::file::Place;
-use crate::ledger::segment::NewSegment;
 use crate::ledger::totals::{Tally, Totals};
 use crate::replay::chunk::Returns;
 use crate::replay::feeder::buffers::FeederBounds;
@@ -385,18 +383,7 @@ impl Rig {
             }
             KeeperMail::Segment(segment) => {
                 assert!(self.opened.iter().any(|opened| opened.file == segment.file));
-                self.ledger(segment.backend).register(NewSegment {
-                    id: segment.segment,
-                    file: segment.file,
-                    first: Place {
-                        line: segment.first_line,
-                        byte: segment.first_byte,
-                    },
-                    end_byte: segment.end_byte,
-                    lines: segment.lines,
-                    settled_before: &segment.settled_before,
-                    written_unix: segment.written_unix,
-                });
+                self.ledger(segment.backend).register((&segment).into());
                 let id = segment.segment;
                 let settled = segment.settled_before.len();
                 self.left.insert(id, segment.lines);

@@ -174,6 +174,11 @@ impl Rig {
             });
         }
         self.segments += 1;
+        self.mail_batch(chunk, fed, None);
+    }
+
+    /// Hands over a batch of the last segment.
+    fn mail_batch(&mut self, chunk: Vec<u8>, records: Vec<Fed>, body: Option<LongBody>) {
         self.mail(WorkerMail::Batch(Batch {
             backend: BACKEND,
             epoch: self.epoch,
@@ -184,8 +189,8 @@ impl Rig {
                 first_line: 100,
             },
             chunk: Chunk::new(chunk, BACKEND),
-            records: fed,
-            body: None,
+            records,
+            body,
         }));
     }
 
@@ -207,23 +212,12 @@ impl Rig {
             bytes: 999,
             digest: self.segments,
         };
-        self.mail(WorkerMail::Batch(Batch {
-            backend: BACKEND,
-            epoch: self.epoch,
-            origin: Origin {
-                segment: SegmentId(self.segments),
-                file: FileId(1),
-                log: LOG.into(),
-                first_line: 100,
-            },
-            chunk: Chunk::new(chunk, BACKEND),
-            records: vec![fed],
-            body: Some(LongBody {
-                bytes,
-                order: self.segments,
-                line,
-            }),
-        }));
+        let body = LongBody {
+            bytes,
+            order: self.segments,
+            line,
+        };
+        self.mail_batch(chunk, vec![fed], Some(body));
     }
 
     /// The piece that the feeder was asked for last, and from where on; none where it was not asked.

@@ -1,6 +1,7 @@
 //! Every bound of the server, once, with its unit and its reason.
 //!
 //! A setting's default and range live in `config`; what is here cannot be set, or bounds what can.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! What people write: times with a unit, and names with slips.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@
 //! `line` finds and decodes the payload, `long_line` does the same in pieces, `record` reads its fields, `method` has
 //! a row for each method, `key` tells which records must stay in order, `lifetime` what is left of a ttl,
 //! `request` writes what is sent. Everything here is pure and takes any bytes.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod key;
 pub mod lifetime;

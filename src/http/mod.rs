@@ -1,4 +1,5 @@
 //! HTTP/1.1, both ways, as bytes in and bytes out.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod answer;
 pub mod basic;

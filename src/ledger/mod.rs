@@ -9,6 +9,7 @@
 //! ```
 //!
 //! Pure: no disk, no clock. What is written where and when is the keeper's (`replay::keeper`).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acks;
 pub mod backend;

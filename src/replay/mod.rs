@@ -1,4 +1,5 @@
 //! The decisions: what is read, what is sent, in which order, what an answer means. No system call, no clock.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod chain;
 pub mod chunk;

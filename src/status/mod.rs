@@ -3,6 +3,7 @@
 //! The engine's threads add to [`counters::BackendCounters`]; the control thread reads them into a [`snapshot::Board`]; every answer is made
 //! from that board's [`snapshot::Snapshot`], so nobody who asks waits for a disk, a backend or a replay. This is the one room that knows
 //! another of its height: [`answer`] routes requests as `http` parsed them.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod answer;
 pub mod ask;

@@ -21,7 +21,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::replay::disk::LogMeta;
-use crate::replay::testdisk::world::{Fault, Naming, World, Write};
+use crate::replay::testdisk::world::{Fault, World, Write};
 
 /// What a fault can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,14 +183,7 @@ impl TestDisk {
         file.sync();
         if known.is_none() {
             let folder = world.logs.get_mut(backend).expect("it was made above");
-            // A name that is durable again is not taken away by a sync of what was before.
-            folder
-                .unsynced
-                .retain(|naming| !matches!(naming, Naming::Unlink(gone) if gone == name));
-            // What is durable already stays so: only this name is added.
-            folder.seen.insert(name.to_owned(), inode);
-            folder.durable.insert(name.to_owned(), inode);
-            folder.is_durable = true;
+            folder.add_durably(name, inode);
         }
     }
 
@@ -303,9 +296,7 @@ impl TestDisk {
         let mut world = self.world();
         let inode = world.aside.remove(&number).expect("it was moved out");
         let folder = world.logs.entry(backend.to_owned()).or_default();
-        folder.seen.insert(name.to_owned(), inode);
-        folder.durable.insert(name.to_owned(), inode);
-        folder.is_durable = true;
+        folder.add_durably(name, inode);
     }
 
     /// Somebody copies a log out of its folder, from its line `first_line` on; gives a number by which the copy can be moved in.

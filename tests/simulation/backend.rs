@@ -15,6 +15,9 @@ use crate::plan::Failing;
 /// For so long after its start its clock stands at 0.
 const CLOCK_STANDS: Duration = Duration::from_millis(900);
 
+/// A value of so many bytes is long to one that fails long ones.
+const LONG_VALUE_BYTES: usize = 3_000;
+
 /// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -59,6 +62,8 @@ pub(crate) struct Backend {
     pub(crate) authorization: Vec<u8>,
     /// What it does with mutations that fail for ever.
     pub(crate) failing: Option<Failing>,
+    /// So it fails mutations with a long value.
+    pub(crate) failing_long: Option<Failing>,
     /// All mutations fail, whatever its mood.
     pub(crate) is_ill: bool,
     /// What was asked and answered since it was last told; none: it is not to be told.
@@ -79,6 +84,7 @@ impl Backend {
             oracle: Oracle::default(),
             authorization,
             failing: None,
+            failing_long: None,
             is_ill: false,
             talk: None,
         }
@@ -125,11 +131,16 @@ impl Service<'_> {
         };
         if verb.is_mutation() {
             assert!(call.is_dup, "a replayed mutation says that it is one");
-            self.backend.oracle.handle_call(&call, self.unix);
-            if self.backend.is_ill {
+            let is_ill = self.backend.is_ill;
+            self.backend.oracle.handle_call(&call, !is_ill, self.unix);
+            if is_ill {
                 return Err(Failing::Answers);
             }
             if let Some(failing) = self.backend.failing.filter(|_| is_poisoned(call.key)) {
+                return Err(failing);
+            }
+            let is_long = call.value.len() >= LONG_VALUE_BYTES;
+            if let Some(failing) = self.backend.failing_long.filter(|_| is_long) {
                 return Err(failing);
             }
         }
@@ -149,9 +160,9 @@ impl Service<'_> {
         }
         let is_lookup = matches!(verb, Verb::Sismember | Verb::Zscore);
         if is_lookup {
-            let is_missing = answer.status != 200;
-            let oracle = &mut self.backend.oracle;
-            oracle.handle_lookup(&call, is_missing, self.unix);
+            let is_there = answer.status == 200;
+            let found = is_there.then(|| answer.version.unwrap_or(0));
+            self.backend.oracle.handle_lookup(&call, found, self.unix);
         }
         if let Some(talk) = &mut self.backend.talk {
             talk.push(format!(

@@ -1,5 +1,6 @@
 //! The simulated disk, with short reads, and with a witness of every deletion.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +27,8 @@ struct Witness {
     /// Of a thousand reads, so many are short.
     short_reads: u32,
     deletions: Vec<Deletion>,
+    /// How often each backend's folder has been listed.
+    listings: BTreeMap<String, u64>,
 }
 
 /// A handle of the one disk.
@@ -43,6 +46,7 @@ impl SimDisk {
                 random: Rng::with_seed(seed),
                 short_reads,
                 deletions: Vec::new(),
+                listings: BTreeMap::new(),
             })),
         }
     }
@@ -50,6 +54,11 @@ impl SimDisk {
     /// Logs that were deleted since this was last asked.
     pub(crate) fn take_deletions(&self) -> Vec<Deletion> {
         std::mem::take(&mut self.witness().deletions)
+    }
+
+    /// How often a backend's folder has been listed.
+    pub(crate) fn listings(&self, backend: &str) -> u64 {
+        self.witness().listings.get(backend).copied().unwrap_or(0)
     }
 
     fn witness(&self) -> std::sync::MutexGuard<'_, Witness> {
@@ -65,7 +74,10 @@ impl Disk for SimDisk {
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
-        self.inner.log_entries(backend)
+        let entries = self.inner.log_entries(backend)?;
+        let listings = &mut self.witness().listings;
+        *listings.entry(backend.to_owned()).or_insert(0) += 1;
+        Ok(entries)
     }
 
     fn open_log(&mut self, backend: &str, name: &str) -> io::Result<TestLog> {

@@ -48,7 +48,10 @@ impl World {
     }
 
     fn strike_backend(&mut self) {
-        let place = self.random.usize(..self.backends.len());
+        let place = match self.plan.beside {
+            Some(_) => 0,
+            None => self.random.usize(..self.backends.len()),
+        };
         let (mut lasts, life, mood) = match self.random.u32(..10) {
             0..=3 => {
                 let shortest = ms(300) + self.plan.down_longer;
@@ -281,6 +284,7 @@ impl World {
         self.trace.note(self.now, format_args!("all is well"));
         self.healed = true;
         self.disk.inner.mend();
+        self.backends[0].failing_long = None;
         for place in 0..self.backends.len() {
             // A machine takes its time.
             if self.backends[place].life != Life::Gone {

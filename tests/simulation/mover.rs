@@ -9,6 +9,7 @@ use std::time::Duration;
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::replay::disk::Disk as _;
 
+use crate::oracle::Line;
 use crate::world::{Event, World};
 
 /// Between two deeds, at most.
@@ -46,29 +47,24 @@ impl World {
             6 => self.copy_log(place),
             _ => self.replace_log(place),
         }
-        self.soon(
-            Duration::from_micros(300),
-            Event::Hint {
-                place,
-                new_file: true,
-            },
-        );
+        self.hint_name_soon(place);
+    }
+
+    /// Names have come or gone: inotify tells.
+    fn hint_name_soon(&mut self, place: usize) {
+        let new_file = true;
+        let event = Event::Hint { place, new_file };
+        self.soon(Duration::from_micros(300), event);
     }
 
     /// What was moved away comes back.
     pub(crate) fn move_back(&mut self, place: usize, name: &str, number: u64) {
-        self.away -= 1;
+        self.away.retain(|away| (away.0, &*away.1) != (place, name));
         let backend = self.backends[place].name.clone();
         self.disk.inner.move_in(&backend, name, number);
         let note = format_args!("{place}: somebody moves {name} in");
         self.trace.note(self.now, note);
-        self.soon(
-            Duration::from_micros(300),
-            Event::Hint {
-                place,
-                new_file: true,
-            },
-        );
+        self.hint_name_soon(place);
     }
 
     /// To a name that leaves it where it is in the order of the log.
@@ -107,7 +103,7 @@ impl World {
     }
 
     fn move_in_later(&mut self, place: usize, name: String, number: u64) {
-        self.away += 1;
+        self.away.push((place, name.clone()));
         let away = u64::try_from(AWAY.as_micros()).expect("it is short");
         let back = self.now + Duration::from_micros(self.moves.u64(..away));
         let event = Event::MoveBack {
@@ -118,23 +114,53 @@ impl World {
         self.at(back, event);
     }
 
-    /// A copy, taken aside, comes under another name.
+    /// A copy is taken aside, whatever of the log is delivered, and comes later: under another name, or
+    /// under its own, when its original is finished.
     fn copy_log(&mut self, place: usize) {
-        let Some(file) = self.done_logs(place).pop() else {
+        let Some(file) = self.some_whole_log(place) else {
             return;
         };
         let backend = self.backends[place].name.clone();
-        let to = format!("{file}.3");
-        let is_taken = self.disk.inner.meta_of(&backend, &to).is_some();
-        if is_taken || self.backends[place].oracle.next_line(&to) > 0 {
+        let Some(number) = self.disk.inner.copy_out(&backend, &file, 0) else {
+            return;
+        };
+        let note = format_args!("{place}: somebody copies {file}");
+        self.trace.note(self.now, note);
+        let to = match self.moves.bool() {
+            true => format!("{file}.3"),
+            false => file.clone(),
+        };
+        let lines = self.backends[place].oracle.lines_of(&file);
+        self.copies += 1;
+        let away = u64::try_from(AWAY.as_micros()).expect("it is short");
+        let later = self.now + Duration::from_micros(self.moves.u64(..away));
+        let event = Event::Restore {
+            place,
+            to,
+            number,
+            lines,
+        };
+        self.at(later, event);
+    }
+
+    /// A copy is put where nothing else is, or is going to be.
+    pub(crate) fn restore(&mut self, place: usize, to: &str, number: u64, lines: Vec<Line>) {
+        self.copies -= 1;
+        let mut disk = self.disk.inner.clone();
+        let backend = self.backends[place].name.clone();
+        let there = disk.log_entries(&backend).unwrap_or_default();
+        let there = there.into_iter().map(|entry| entry.name);
+        let away = self.away.iter().filter(|away| away.0 == place);
+        let mut names = there.chain(away.map(|away| away.1.clone()));
+        let oracle = &mut self.backends[place].oracle;
+        if names.any(|name| oracle.are_names_of_one(&name, to)) {
             return;
         }
-        if let Some(number) = self.disk.inner.copy_out(&backend, &file, 0) {
-            self.backends[place].oracle.handle_copied(&file, &to);
-            let note = format_args!("{place}: somebody copies {file}");
-            self.trace.note(self.now, note);
-            self.disk.inner.move_in(&backend, &to, number);
-        }
+        oracle.handle_copied(lines, to);
+        disk.move_in(&backend, to, number);
+        let note = format_args!("{place}: somebody puts a copy there as {to}");
+        self.trace.note(self.now, note);
+        self.hint_name_soon(place);
     }
 
     /// `cp a b && mv b a`, or `sed -i`, which leaves out the first lines: then nothing but the name tells whose place it took.
@@ -143,8 +169,8 @@ impl World {
             return;
         };
         let backend = self.backends[place].name.clone();
-        let meta = self.disk.inner.meta_of(&backend, &file);
-        if meta.is_none_or(|meta| meta.links != 1) {
+        // A name that the server has taken away may come back with a crash, and lead to what was replaced.
+        if !self.backends[place].oracle.has_one_name(&file) {
             return;
         }
         let lines = self.backends[place].oracle.next_line(&file);

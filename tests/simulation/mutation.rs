@@ -11,6 +11,8 @@ use crate::plan::{Plan, TTL_REST_S, TTL_SHORT_MAX_S};
 
 /// The table of counters.
 pub(crate) const COUNTERS: &[u8] = b"counters";
+/// The table of scores that are only ever added to, so that one that was added twice shows for good.
+pub(crate) const TALLIES: &[u8] = b"tallies";
 
 /// A long time to live outlasts every run.
 const TTL_LONG_S: u32 = 1_000_000;
@@ -174,15 +176,24 @@ impl Healthy {
 
     /// An increment of one of a few counters that nothing else is about. This master has taken it.
     pub(crate) fn increment(&mut self, number: u32, unix: u64) -> Mutation {
+        self.add_one(COUNTERS, number, unix)
+    }
+
+    /// The same of one of [`TALLIES`].
+    pub(crate) fn tally(&mut self, number: u32, unix: u64) -> Mutation {
+        self.add_one(TALLIES, number, unix)
+    }
+
+    fn add_one(&mut self, table: &[u8], number: u32, unix: u64) -> Mutation {
         let key = format!("counter{number}").into_bytes();
         let mut mutation = Mutation {
-            table: COUNTERS.to_vec(),
+            table: table.to_vec(),
             score: 1,
             opt: 1,
             ..Mutation::new(Method::Zadd, key, unix)
         };
         mutation.item.space = Verb::Zadd.space();
-        mutation.item.table = COUNTERS.to_vec();
+        mutation.item.table = table.to_vec();
         mutation.version = mutation.apply_live(&mut self.store);
         mutation
     }
@@ -309,7 +320,7 @@ impl Healthy {
         self.values += 1;
         let mut value = format!("v{}:", self.values).into_bytes();
         let bytes = match random.u32(..16) {
-            0 => plan.value_bytes_max,
+            nth if nth < plan.values_long => plan.value_bytes_max,
             _ => plan.value_bytes,
         };
         value.resize(value.len() + random.usize(..bytes), b'.');

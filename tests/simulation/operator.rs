@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use hustdbsync::replay::disk::Disk as _;
+use hustdbsync::ledger::checkpoint::Checkpoint;
+use hustdbsync::ledger::identity::Identity;
+use hustdbsync::replay::disk::{Disk as _, LogMeta};
 
 use crate::world::{Event, World};
 
@@ -16,6 +18,13 @@ const STRAY_GAP: Duration = Duration::from_secs(4);
 const COMMAND_GAP: Duration = Duration::from_secs(3);
 /// Lines that are written at once to a log that was emptied, at most: it can be longer than it was before anybody looks.
 const REGROWN_LINES_MAX: u32 = 60;
+
+/// A folder is listed by then, after `rescan_interval`, where nothing fails.
+const LISTED_WITHIN: Duration = Duration::from_secs(1);
+
+fn is_of(identity: &Identity, meta: &LogMeta) -> bool {
+    (identity.inode, identity.born_nanos) == meta.key()
+}
 
 impl World {
     /// Lays hands on a log, and plans the next time.
@@ -35,7 +44,7 @@ impl World {
             0..=1 => (0, "empties"),
             // Where it may grow again before anybody looks, nothing tells that lines in its midst are others than before.
             2..=3 if !self.plan.faults.strays && file != self.writers[place].file => {
-                (self.whims.u64(..=lines), "cuts")
+                (self.draw_cut(place, &file, lines), "cuts")
             }
             _ => (0, "deletes"),
         };
@@ -58,10 +67,51 @@ impl World {
             self.disk.inner.truncate_log(&name, &file, end);
         }
         self.backends[place].oracle.handle_taken(&file, kept);
+        self.writers[place].cut_before_listing = self.disk.listings(&name) + 1;
+        if what == "cuts" {
+            let (life, later) = (self.life, self.plan.feeder.rescan_interval);
+            let event = Event::Regrow {
+                place,
+                file: file.clone(),
+                life,
+            };
+            self.at(self.now + later + LISTED_WITHIN, event);
+        }
         if what != "cuts" && self.whims.bool() {
             for _ in 0..self.whims.u32(1..=REGROWN_LINES_MAX) {
                 self.write_alone(place, &file);
             }
+        }
+    }
+
+    /// How many lines are left of a log: any number, or so many that of what is settled some have gone, and
+    /// not of what is settled without a gap.
+    fn draw_cut(&mut self, place: usize, file: &str, lines: u64) -> u64 {
+        let name = &self.backends[place].name;
+        let state = self.disk.inner.durable_state(name, "checkpoint");
+        let checkpoint = state.and_then(|bytes| Checkpoint::decode(&bytes).ok());
+        let meta = self.disk.inner.meta_of(name, file);
+        let of_file = checkpoint.iter().flat_map(|it| &it.resume.files);
+        let mut of_file =
+            of_file.filter(|entry| meta.is_some_and(|meta| is_of(&entry.identity, &meta)));
+        let entry = of_file.next().filter(|_| self.whims.bool());
+        match entry.map(|entry| entry.line + 1..entry.settled.end().max(entry.line + 2)) {
+            Some(gap) => self.whims.u64(gap).min(lines),
+            None => self.whims.u64(..=lines),
+        }
+    }
+
+    /// Lines come to a log that was cut. Where nobody had looked before, nothing would tell that they are new.
+    pub(crate) fn regrow(&mut self, place: usize, file: &str) {
+        let name = &self.backends[place].name;
+        let is_there = self.disk.inner.meta_of(name, file).is_some();
+        let is_seen = self.disk.listings(name) >= self.writers[place].cut_before_listing;
+        if self.healed || !is_there || !is_seen || self.is_being_written(place, file) {
+            return;
+        }
+        for _ in 0..self.whims.u32(1..=REGROWN_LINES_MAX) {
+            self.write_alone(place, file);
+            self.backends[place].oracle.handle_regrown(file);
         }
     }
 

@@ -100,9 +100,11 @@ pub(crate) struct Plan {
     pub(crate) write_gap: Duration,
     /// Lines of a burst, at most.
     pub(crate) write_lines: usize,
-    /// Bytes of most values, at most; one in sixteen may have up to `value_bytes_max`.
+    /// Bytes of most values, at most; some may have up to `value_bytes_max`.
     pub(crate) value_bytes: usize,
     pub(crate) value_bytes_max: usize,
+    /// Of sixteen values so many may be so long.
+    pub(crate) values_long: u32,
     /// Keys of each space.
     pub(crate) keys: u64,
     /// Between two strikes of fate, at most.
@@ -117,6 +119,9 @@ pub(crate) struct Plan {
     pub(crate) counters: bool,
     /// The first backend fails all mutations until the others have everything (G6).
     pub(crate) is_first_ill: bool,
+    /// Nothing but the first backend is ever in trouble, which fails long values so besides: whatever the
+    /// others are sent comes in time (G6).
+    pub(crate) beside: Option<Failing>,
     /// A backend is dead for minutes, and the server ends once in that time and at no other.
     pub(crate) long_outages: bool,
     pub(crate) faults: Faults,
@@ -148,6 +153,7 @@ impl Plan {
         plan.add_counters(seed);
         let mut moves = Rng::with_seed(seed ^ 0x9e37_79b9);
         plan.widen_by_moves(seed, &mut moves);
+        plan.set_beside(seed, &mut Rng::with_seed(seed ^ 0x3c6e_f372));
         let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
         // Every second seed stays what it was.
         if !seed.is_multiple_of(2) {
@@ -239,6 +245,7 @@ impl Plan {
             write_lines: [1, 4, 24][random.usize(..3)],
             value_bytes: [20, 200][random.usize(..2)],
             value_bytes_max: if big { 30_000 } else { 3_000 },
+            values_long: 1,
             keys: random.u64(2..=6),
             strike_gap: ms([700, 2_000, 5_000][random.usize(..3)]),
             leases: some(random, 80),
@@ -247,6 +254,7 @@ impl Plan {
             down_longer: Duration::ZERO,
             counters: false,
             is_first_ill: false,
+            beside: None,
             long_outages: false,
             faults,
         }
@@ -354,7 +362,56 @@ impl Plan {
             self.faults.rot = false;
             self.faults.operator = false;
             self.faults.strays = false;
+            if random.bool() {
+                // Increments that surely were missed are not asked for: who takes a copy of theirs for a
+                // log adds them twice. Logs stay for a while after they are read, so that there is one.
+                self.down_longer = ms(6_000);
+                self.faults.backends = true;
+                self.writing = self.writing.max(ms(40_000));
+                let closed_after = ms(random.u64(12_000..20_000));
+                self.feeder.closed_after = closed_after;
+                self.keeper.closed_after = closed_after;
+            }
         }
+    }
+
+    /// Long values, and one backend in trouble that holds on to its own.
+    fn set_beside(&mut self, seed: u64, random: &mut Rng) {
+        if seed % 24 != 14 || self.counters {
+            return;
+        }
+        self.beside = Some(
+            [
+                Failing::Hangs,
+                Failing::Hangs,
+                Failing::Answers,
+                Failing::Resets,
+            ][random.usize(..4)],
+        );
+        self.backends = random.usize(2..=4);
+        self.bounds = FeederBounds {
+            chunk_bytes_min: 512,
+            chunk_bytes_max: 1024,
+            line_bytes_max: 48 * 1024,
+        };
+        self.feeder.memory_budget_bytes = 8 * self.bounds.chunk_bytes_max * self.backends;
+        self.feeder.in_flight_per_backend = self.feeder.in_flight_per_backend.max(100);
+        (self.value_bytes_max, self.values_long) = (30_000, 6);
+        (self.write_gap, self.write_lines) = (ms(600), 4);
+        self.writing = ms(60_000);
+        self.set_lanes(random.u32(2..=5));
+        // A real one is as patient.
+        self.lane.response_timeout = ms(30_000);
+        self.lane.records_per_second_max = 0;
+        self.faults = Faults {
+            splits: self.faults.splits,
+            partial_writes: self.faults.partial_writes,
+            short_reads: self.faults.short_reads,
+            hints: self.faults.hints,
+            bad_lines: self.faults.bad_lines,
+            backends: true,
+            ..Faults::default()
+        };
     }
 
     pub(crate) fn set_lanes(&mut self, lanes: u32) {

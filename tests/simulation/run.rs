@@ -98,7 +98,8 @@ impl World {
         let mut disk = self.disk.inner.clone();
         self.server.is_some()
             && self.increments_to_log == 0
-            && self.away == 0
+            && self.away.is_empty()
+            && self.copies == 0
             && self.writers.iter().all(|writer| writer.is_over)
             && self.backends[but..].iter().all(|backend| {
                 let logs = disk.log_entries(&backend.name);
@@ -107,7 +108,7 @@ impl World {
     }
 
     /// What is left, for a run that does not end.
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let mut disk = self.disk.inner.clone();
         let mut text = String::new();
         for (place, backend) in self.backends.iter().enumerate() {

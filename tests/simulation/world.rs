@@ -18,6 +18,7 @@ use crate::disk::{Deletion, SimDisk};
 use crate::fate::Blow;
 use crate::mutation::Mutation;
 use crate::net::{Arrival, Connection};
+use crate::oracle::Line;
 use crate::plan::{BEGIN_UNIX, Plan, Sources};
 use crate::server::{KEEPER, Server, WORKERS};
 use crate::trace::Trace;
@@ -67,6 +68,19 @@ pub(crate) enum Event {
         name: String,
         number: u64,
     },
+    /// A copy of a log comes under this name.
+    Restore {
+        place: usize,
+        to: String,
+        number: u64,
+        lines: Vec<Line>,
+    },
+    /// Lines come to a log that was cut, if its folder was listed since and the server is still the same.
+    Regrow {
+        place: usize,
+        file: String,
+        life: u64,
+    },
     /// A line comes to a log that should get none any more.
     Stray { place: usize },
     /// A client counts.
@@ -101,8 +115,10 @@ pub(crate) struct World {
     pub(crate) commands: Rng,
     /// For who moves logs.
     pub(crate) moves: Rng,
-    /// Logs that are away and will come back.
-    pub(crate) away: usize,
+    /// Logs that are away and will come back: whose, and their names.
+    pub(crate) away: Vec<(usize, String)>,
+    /// Copies of logs that were taken and have not been put anywhere.
+    pub(crate) copies: usize,
     /// For how long the steps of checkpoints take.
     pub(crate) steps: Rng,
     pub(crate) trace: Trace,
@@ -154,6 +170,7 @@ impl World {
             crate::bad_lines::prepare(&mut backend.store);
             backend.failing = plan.poison.map(|poison| poison.how);
             backend.is_ill = plan.is_first_ill && place == 0;
+            backend.failing_long = plan.beside.filter(|_| place == 0);
             backend.talk = prints.then(Vec::new);
             backend
         });
@@ -183,7 +200,8 @@ impl World {
             counting: Rng::with_seed(seed ^ 0x1b87_3593),
             commands: Rng::with_seed(seed ^ 0x5bd1_e995),
             moves,
-            away: 0,
+            away: Vec::new(),
+            copies: 0,
             steps,
             plan,
         };
@@ -327,6 +345,17 @@ impl World {
                 name,
                 number,
             } => self.move_back(place, &name, number),
+            Event::Restore {
+                place,
+                to,
+                number,
+                lines,
+            } => self.restore(place, &to, number, lines),
+            Event::Regrow { place, file, life } => {
+                if life == self.life {
+                    self.regrow(place, &file);
+                }
+            }
             Event::Stray { place } => self.stray(place),
             Event::Count { place } => self.count(place),
             Event::LogIncrement { place, mutation } => {
@@ -386,6 +415,9 @@ impl World {
             for backend in &mut self.backends {
                 backend.oracle.handle_death();
             }
+        }
+        for backend in &mut self.backends {
+            backend.oracle.handle_life_end();
         }
         self.note_server_end();
         self.life += 1;

@@ -35,6 +35,13 @@ fn prefix_of(mutation: &Mutation, operation: usize) -> Vec<u8> {
     prefix(mutation.unix)
 }
 
+/// What waits for nobody else's trouble does so no longer than this: a line without its end for `closed_after`, one
+/// that comes late for its writer, one that nobody tells of for the next look.
+const IN_TIME_S: u64 = 20;
+
+/// Scores of each backend that are only ever added to.
+const TALLIES: u32 = 3;
+
 /// The chance of a record that always fails, in thousandths of the lines.
 const POISON_ODDS: u32 = 30;
 
@@ -57,6 +64,8 @@ pub(crate) struct Writer {
     minute_ends: Duration,
     rests: std::collections::VecDeque<Rest>,
     pub(crate) is_over: bool,
+    /// Somebody has cut one of its logs before its folder was listed this many times.
+    pub(crate) cut_before_listing: u64,
     /// Whether HA holds the backend for alive.
     pub(crate) holds_alive: bool,
 }
@@ -72,6 +81,7 @@ impl Writer {
             minute_ends: Duration::ZERO,
             rests: std::collections::VecDeque::new(),
             is_over: false,
+            cut_before_listing: 0,
             holds_alive: true,
         }
     }
@@ -87,6 +97,9 @@ impl World {
             }
             return;
         }
+        if self.plan.beside.is_some() && place > 0 {
+            self.check_in_time(place);
+        }
         let gap = self.plan.write_gap;
         let writer = &self.writers[place];
         if writer.rests.is_empty() && self.now >= writer.minute_ends {
@@ -97,6 +110,17 @@ impl World {
             self.write_line(place);
         }
         self.soon(gap, Event::Write { place });
+    }
+
+    /// G6: what a backend is to get that was never in trouble has come, whatever others are in.
+    fn check_in_time(&self, place: usize) {
+        let oldest = self.backends[place].oracle.oldest_due_unix();
+        let waits_s = self.unix() - oldest.unwrap_or(self.unix());
+        assert!(
+            waits_s <= IN_TIME_S,
+            "G6: a line of {place}, which is well, waits since {waits_s} s: {}",
+            self.describe()
+        );
     }
 
     /// The file has its last line. Sometimes that has no newline; sometimes lines of its minute come when the next has begun.
@@ -165,6 +189,12 @@ impl World {
         let poison = self.plan.poison.map_or(0, |poison| poison.records);
         if self.writers[place].healthy.poisons() < poison && self.whims.u32(..1000) < POISON_ODDS {
             self.write_poison(place);
+        }
+        if self.plan.faults.moves && self.moves.u32(..4) == 0 {
+            let (number, unix) = (self.moves.u32(..TALLIES), self.unix());
+            let mutation = self.writers[place].healthy.tally(number, unix);
+            let (text, line) = self.good_line(place, &mutation);
+            self.write_whole(place, &file, text, line);
         }
         if let Some((text, line)) = self.draw_line(place) {
             self.write_whole(place, &file, text, line);

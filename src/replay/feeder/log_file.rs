@@ -40,6 +40,12 @@ impl Begun {
         let behind = self.sent.partition_point(|run| run.end <= line);
         self.sent[behind..].to_vec()
     }
+
+    /// Whether lines that have not been fed are settled.
+    fn has_settled_ahead(&self) -> bool {
+        let settled = self.settled.back().map_or(0, |run| run.end);
+        settled > self.cursor.line() && !planted!(TrustSettledLines)
+    }
 }
 
 /// As [`Begun::checked`]: its first bytes are to be looked at.
@@ -167,11 +173,9 @@ impl<L> LogFile<L> {
 
     /// Whether it ends before lines that were settled: it must have shrunk.
     pub(super) fn lacks_lines(&self) -> bool {
-        let lacks = |begun: &Begun| {
-            let settled = begun.settled.back().map_or(0, |run| run.end);
-            !begun.cursor.has_tail(self.meta.bytes) && settled > begun.cursor.line()
-        };
-        self.begun.as_ref().is_some_and(lacks) && !planted!(TrustSettledLines)
+        let lacks =
+            |begun: &Begun| !begun.cursor.has_tail(self.meta.bytes) && begun.has_settled_ahead();
+        self.begun.as_ref().is_some_and(lacks)
     }
 
     /// Whether it has changed since its first bytes were looked at.
@@ -199,10 +203,12 @@ impl<L> LogFile<L> {
             age: Duration::ZERO,
         };
         self.shrank |= shrank && self.begun.is_none();
-        let cursor = self.begun.as_mut().map(|begun| &mut begun.cursor);
-        let lines_left = !shrank
-            || planted!(TrustShrunkLog)
-            || cursor.is_none_or(|cursor| cursor.handle_shrunk(meta.bytes));
+        // Which of the lines ahead are settled holds no longer either: others may come to stand there.
+        let goes_on = |begun: &mut Begun| {
+            begun.cursor.handle_shrunk(meta.bytes) && !begun.has_settled_ahead()
+        };
+        let lines_left =
+            !shrank || planted!(TrustShrunkLog) || self.begun.as_mut().is_none_or(goes_on);
         if lines_left {
             Observed::Changed
         } else {

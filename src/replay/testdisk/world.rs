@@ -185,6 +185,16 @@ impl Folder {
         self.unsynced.push(naming);
     }
 
+    /// Somebody else gives a file this name, durably. What is durable already stays so.
+    pub(super) fn add_durably(&mut self, name: &str, inode: usize) {
+        // A name that is durable again is not taken away by a sync of what was before.
+        self.unsynced
+            .retain(|naming| !matches!(naming, Naming::Unlink(gone) if gone == name));
+        self.seen.insert(name.to_owned(), inode);
+        self.durable.insert(name.to_owned(), inode);
+        self.is_durable = true;
+    }
+
     pub(super) fn sync(&mut self) {
         for naming in self.unsynced.drain(..) {
             naming.apply(&mut self.durable);

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{A, Rig, put, puts};
+use super::rig::{A, BOUNDS, Rig, put, puts, settings};
 use crate::ledger::identity::Identity;
 use crate::ledger::runs::LineRuns;
-use crate::replay::messages::{FeederMail, FileResume, LegacyResume, ResumePlan};
+use crate::replay::messages::{
+    FeederMail, FeederSettings, FileResume, FileStart, LegacyResume, ResumePlan,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,36 @@ fn a_log_that_shrank_before_it_was_begun_and_comes_back_is_another() {
     rig.append(A, "01", &puts(["a", "b", "c", "d"]));
     rig.run_for(SECOND);
     assert_eq!(rig.keys(A), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
+    let few_in_flight = FeederSettings {
+        in_flight_per_backend: 8,
+        ..settings()
+    };
+    let mut rig = Rig::with(few_in_flight, BOUNDS, 64);
+    rig.stuck.push(A);
+    let lines = |count: u32| puts((0..count).map(|number| format!("key{number:02}")));
+    rig.disk.append("a:1", "01", &lines(64));
+    rig.add("a:1");
+    rig.up(A);
+    let mut plan = plan(&rig);
+    let file = &mut plan.files[0];
+    let first = lines(1);
+    let meta = rig.disk.meta("a:1", "01");
+    file.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &first);
+    (file.line, file.byte, file.lines_read) = (1, first.len() as u64, 64);
+    file.settled.push(40, 24);
+    rig.plan(A, plan);
+    // What is fed is before the cut, what is settled behind it: others may come to stand there.
+    rig.run();
+    assert!(rig.keys(A).len() < 16 && rig.gone.is_empty());
+    rig.disk.truncate("a:1", "01", lines(32).len());
+    rig.hint_grew(A);
+    rig.run();
+    assert_eq!(rig.gone, [rig.opened[0].file]);
+    assert_eq!(rig.starts().last(), Some(&("01", FileStart::New)));
 }
 
 #[test]

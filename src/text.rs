@@ -22,7 +22,10 @@ pub enum DurationError {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn parse_duration(text: &str, bare: Option<Duration>) -> Result<Duration, DurationError> {
+pub(crate) fn parse_duration(
+    text: &str,
+    bare: Option<Duration>,
+) -> Result<Duration, DurationError> {
     let (number, unit) = split_unit(text)?;
     let unit = match (unit, bare) {
         ("", Some(bare)) => bare,
@@ -45,7 +48,7 @@ pub fn parse_duration(text: &str, bare: Option<Duration>) -> Result<Duration, Du
 ///
 /// # Errors
 /// When there is no such number.
-pub fn split_unit(text: &str) -> Result<(u64, &str), DurationError> {
+pub(crate) fn split_unit(text: &str) -> Result<(u64, &str), DurationError> {
     let text = text.trim();
     let digits_end = text
         .find(|character: char| !character.is_ascii_digit())
@@ -61,7 +64,7 @@ pub fn split_unit(text: &str) -> Result<(u64, &str), DurationError> {
 /// Returns what was probably meant by `name`: of the named candidates the one with the fewest slips,
 /// of several such the first, and how many slips those are. Upper and lower case are the same.
 #[must_use]
-pub fn nearest<'a, T>(
+pub(crate) fn nearest<'a, T>(
     name: &str,
     candidates: impl IntoIterator<Item = (&'a str, T)>,
 ) -> Option<(T, usize)> {

@@ -395,7 +395,7 @@ impl ValueDigest {
 
 /// The hash that [`Scanned::digest`] is, of a line that is held.
 #[must_use]
-pub fn line_digest(line: &[u8]) -> u64 {
+pub(crate) fn line_digest(line: &[u8]) -> u64 {
     xxh3_64(line)
 }
 

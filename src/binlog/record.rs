@@ -98,7 +98,7 @@ impl<'a> Record<'a> {
     /// Whether it matters when HA wrote it: its ttl counts from then, or it adds to a score and may be
     /// applied already.
     #[must_use]
-    pub fn needs_written_time(&self) -> bool {
+    pub(crate) fn needs_written_time(&self) -> bool {
         self.has_ttl() || self.adds()
     }
 

@@ -72,7 +72,7 @@ impl Template {
     }
 
     /// The same of a record whose value is elsewhere and has `value_bytes` bytes.
-    pub fn compose_sized(
+    pub(crate) fn compose_sized(
         &self,
         record: &Record<'_>,
         value_bytes: usize,
@@ -148,7 +148,7 @@ impl Template {
     ///
     /// # Panics
     /// Where the record's method has no lookup.
-    pub fn compose_lookup_sized(
+    pub(crate) fn compose_lookup_sized(
         &self,
         record: &Record<'_>,
         body_bytes: usize,

@@ -41,7 +41,7 @@ pub enum AccessError {
 impl AccessList {
     /// Whether a peer with this address may connect.
     #[must_use]
-    pub fn admits(&self, peer: IpAddr) -> bool {
+    pub(crate) fn admits(&self, peer: IpAddr) -> bool {
         // Ranges of the other family don't hold the peer: every IPv4 address sorts before every IPv6 one.
         let peer = peer.to_canonical();
         self.ranges.is_empty() || self.ranges.iter().any(|range| range.contains(&peer))
@@ -49,7 +49,7 @@ impl AccessList {
 
     /// Whether nobody but this machine may connect. An empty list admits everyone, so it doesn't.
     #[must_use]
-    pub fn names_loopback_only(&self) -> bool {
+    pub(crate) fn names_loopback_only(&self) -> bool {
         // The loopback addresses of either family are one range, so both ends tell.
         !self.ranges.is_empty()
             && self

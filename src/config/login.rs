@@ -82,7 +82,7 @@ impl Login {
     /// Whether the password has the form of a hash, as the `htpasswd` command writes it. A backend takes plain text only, so this is
     /// most likely a mistake; it is to be said, not refused.
     #[must_use]
-    pub fn looks_hashed(&self) -> bool {
+    pub(crate) fn looks_hashed(&self) -> bool {
         let password = self
             .credentials
             .splitn(2, |byte| *byte == b':')

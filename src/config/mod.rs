@@ -108,7 +108,7 @@ impl Config {
 
     /// The folder of the daemon's own log, which stands beside the configuration.
     #[must_use]
-    pub fn log_folder(&self) -> PathBuf {
+    pub(crate) fn log_folder(&self) -> PathBuf {
         self.path.with_file_name("logs")
     }
 

@@ -15,7 +15,7 @@ impl Secret {
 
     /// The text itself, for the comparison or the header that needs it; not for anything that is printed.
     #[must_use]
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -13,7 +13,7 @@ use crate::limits::{
 
 /// Files that may be open in all when so many backends are replayed to.
 #[must_use]
-pub fn open_files_of(backends: u64, config: &Config) -> u64 {
+pub(crate) fn open_files_of(backends: u64, config: &Config) -> u64 {
     let lanes = u64::try_from(config.sync.connections_per_backend).unwrap_or(u64::MAX);
     lanes
         .saturating_add(BACKEND_OPEN_FILES)
@@ -37,7 +37,7 @@ pub fn connections_max(config: &Config, open_files_max: u64) -> usize {
 
 /// How to listen, by this configuration, in a process that may have `open_files_max` files open.
 #[must_use]
-pub fn listener_options(config: &Config, open_files_max: u64) -> ListenerOptions {
+pub(crate) fn listener_options(config: &Config, open_files_max: u64) -> ListenerOptions {
     let network = &config.network;
     ListenerOptions {
         address: config.listen_address(),

@@ -130,7 +130,7 @@ impl Probe {
     }
 
     /// Asks for `/status.html`. A result only if it is there at once; otherwise it comes by an event or the deadline.
-    pub fn begin_status(
+    pub(crate) fn begin_status(
         &mut self,
         address: SocketAddr,
         limits: ProbeLimits,
@@ -142,7 +142,7 @@ impl Probe {
     }
 
     /// Asks something harmless with the password: `credentials` are `user:password` in base64.
-    pub fn begin_password(
+    pub(crate) fn begin_password(
         &mut self,
         credentials: Option<&str>,
         address: SocketAddr,
@@ -245,7 +245,7 @@ impl Probe {
     }
 
     /// Ends what has taken too long.
-    pub fn handle_deadline(&mut self, now: Now) -> Option<ProbeResult> {
+    pub(crate) fn handle_deadline(&mut self, now: Now) -> Option<ProbeResult> {
         if self.deadline().is_none_or(|until| until > now.monotonic) {
             return None;
         }

@@ -22,7 +22,7 @@ pub fn system_resolver() -> Resolver {
 
 /// The address of a backend that is named by one; none: its name has to be looked up.
 #[must_use]
-pub fn written_address(name: &BackendName) -> Option<SocketAddr> {
+pub(crate) fn written_address(name: &BackendName) -> Option<SocketAddr> {
     match name.host {
         Host::Address(address) => Some(SocketAddr::new(address, name.port)),
         Host::Name(_) => None,
@@ -43,7 +43,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// There is no thread for it: then nothing will be told.
-pub fn look_up(
+pub(crate) fn look_up(
     backend: BackendId,
     name: &BackendName,
     wanted: Wanted,

@@ -48,7 +48,7 @@ pub struct Service {
 impl Service {
     /// As this process's environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`); none where nobody wants to be told.
     #[must_use]
-    pub fn from_environment() -> Option<Self> {
+    pub(crate) fn from_environment() -> Option<Self> {
         std::env::var_os("NOTIFY_SOCKET").map(|_| Self {
             watchdog: sd_notify::watchdog_enabled(),
         })

@@ -135,7 +135,7 @@ impl Settings {
 
     /// How to probe. One that is down is given up before the next probe is due, so that its return is not waited for.
     #[must_use]
-    pub fn probe_limits(&self, is_up: bool) -> ProbeLimits {
+    pub(crate) fn probe_limits(&self, is_up: bool) -> ProbeLimits {
         let mut limits = self.probe;
         if !is_up {
             limits.connect_timeout = limits.connect_timeout.min(self.monitor.probe_interval_down);

@@ -56,7 +56,7 @@ impl Shared {
 
     /// Whether the graceful end is asked for.
     #[must_use]
-    pub fn is_stop_wanted(&self) -> bool {
+    pub(crate) fn is_stop_wanted(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
@@ -68,12 +68,12 @@ impl Shared {
 
     /// Whether the configuration is to be read again.
     #[must_use]
-    pub fn is_reload_wanted(&self) -> bool {
+    pub(crate) fn is_reload_wanted(&self) -> bool {
         self.reload.load(Ordering::SeqCst)
     }
 
     /// The same, once.
-    pub fn take_reload(&self) -> bool {
+    pub(crate) fn take_reload(&self) -> bool {
         self.reload.swap(false, Ordering::SeqCst)
     }
 
@@ -89,7 +89,7 @@ impl Shared {
 
     /// Whether a thread has failed.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::SeqCst)
     }
 

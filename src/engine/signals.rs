@@ -66,7 +66,7 @@ pub fn block() {
 }
 
 /// Undoes [`block`]: this process is not a server, and signals do to it what they do by default.
-pub fn let_through() {
+pub(crate) fn let_through() {
     mask::unblock(&KEPT).expect("these are signals");
 }
 

@@ -28,7 +28,7 @@ use crate::replay::messages::FeederMail;
 ///
 /// # Errors
 /// When the system's poll fails, which it does only for a defect of ours or no memory.
-pub fn run_feeder<D: Disk>(
+pub(crate) fn run_feeder<D: Disk>(
     mut feeder: Feeder<D>,
     mailbox: &Mailbox<FeederMail>,
     poll: Poll,
@@ -53,7 +53,11 @@ pub fn run_feeder<D: Disk>(
 ///
 /// # Errors
 /// When the system's poll fails, which it does only for a defect of ours or no memory.
-pub fn run_keeper<D: Disk>(mut keeper: Keeper<D>, poll: Poll, clock: Clock) -> io::Result<()> {
+pub(crate) fn run_keeper<D: Disk>(
+    mut keeper: Keeper<D>,
+    poll: Poll,
+    clock: Clock,
+) -> io::Result<()> {
     let mut bed = Bed::new(poll);
     loop {
         match keeper.turn(clock.now()) {
@@ -95,7 +99,7 @@ impl Bed {
 }
 
 /// Keeps the calling worker on its core, where there is one for each of them.
-pub fn pin_worker(index: usize, workers: usize) {
+pub(crate) fn pin_worker(index: usize, workers: usize) {
     let pinned = affinity::cores().and_then(|cores| {
         if cores.len() < workers {
             return Ok(None);
@@ -110,7 +114,7 @@ pub fn pin_worker(index: usize, workers: usize) {
 }
 
 /// Lets the calling thread, control's, get a core before the workers when it wakes, where we may: HA and whoever looks at the server wait for it.
-pub fn prefer_control() {
+pub(crate) fn prefer_control() {
     if let Err(error) = priority::set_nice(CONTROL_NICE) {
         tracing::debug!("answers may wait for a core while all are busy: {error}");
     }
@@ -175,7 +179,7 @@ impl Threads {
 ///
 /// # Errors
 /// The panic's message, or the error.
-pub fn run_whole<T>(body: impl FnOnce() -> io::Result<T>) -> Result<T, String> {
+pub(crate) fn run_whole<T>(body: impl FnOnce() -> io::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(panic) => Err(message(&*panic)),

@@ -17,7 +17,7 @@ pub fn written_unix(line: &[u8]) -> Option<u64> {
 
 /// The time zone in which lines are read: its name, where it has one, and what it differs from UTC by now.
 #[must_use]
-pub fn zone_of_lines() -> String {
+pub(crate) fn zone_of_lines() -> String {
     let now = jiff::Timestamp::now();
     let zone = TimeZone::system();
     let name = zone.iana_name().unwrap_or("without a name");

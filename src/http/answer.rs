@@ -101,7 +101,7 @@ impl<'a> Answer<'a> {
 
     /// The same with these further fields.
     #[must_use]
-    pub fn with_fields(self, fields: &'a [(&'a str, &'a str)]) -> Self {
+    pub(crate) fn with_fields(self, fields: &'a [(&'a str, &'a str)]) -> Self {
         Self { fields, ..self }
     }
 

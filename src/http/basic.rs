@@ -29,7 +29,7 @@ impl Credentials {
 
     /// Whether `authorization`, the value of that field, carries these credentials.
     #[must_use]
-    pub fn admit(&self, authorization: Option<&[u8]>) -> bool {
+    pub(crate) fn admit(&self, authorization: Option<&[u8]>) -> bool {
         let Some((scheme, token)) = authorization.and_then(|value| value.split_at_checked(5))
         else {
             return false;

@@ -44,7 +44,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// The value of the query's parameter `name`, as sent; of several the last. A parameter without `=` is empty.
     #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&'a [u8]> {
         self.query?
             .split(|&byte| byte == b'&')
             .rev()

@@ -146,7 +146,7 @@ impl ServerConnection {
     }
 
     /// The next answer will be the last one, and say so.
-    pub fn end_with_next_answer(&mut self) {
+    pub(crate) fn end_with_next_answer(&mut self) {
         self.is_ending = true;
     }
 
@@ -212,19 +212,19 @@ impl ServerConnection {
 
     /// Whether [`Self::poll_request`] would yield one.
     #[must_use]
-    pub fn has_request(&self) -> bool {
+    pub(crate) fn has_request(&self) -> bool {
         matches!(self.phase, Phase::Ready { .. })
     }
 
     /// Whether a request has been taken and not been answered yet.
     #[must_use]
-    pub fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         matches!(self.phase, Phase::Asked { .. })
     }
 
     /// Bytes of memory that answers take which the peer has not taken yet.
     #[must_use]
-    pub fn unsent_bytes(&self) -> usize {
+    pub(crate) fn unsent_bytes(&self) -> usize {
         if self.output.is_empty() {
             0
         } else {
@@ -315,7 +315,7 @@ impl ServerConnection {
     }
 
     /// Does what time asks for. Called too early, it does nothing.
-    pub fn handle_deadline(&mut self, now: Now) {
+    pub(crate) fn handle_deadline(&mut self, now: Now) {
         if self.send_until.is_some_and(|until| until <= now.monotonic) {
             // The peer takes nothing: what is left cannot be told to it.
             self.end();
@@ -352,7 +352,7 @@ impl ServerConnection {
 
     /// Whether nothing is under way: no byte of a request and none of an answer.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Head { begun: false, .. }) && self.output.is_empty()
     }
 
@@ -366,7 +366,7 @@ impl ServerConnection {
     }
 
     /// True once, when the sending side of the socket is to be shut.
-    pub fn poll_shutdown(&mut self) -> bool {
+    pub(crate) fn poll_shutdown(&mut self) -> bool {
         match &mut self.phase {
             Phase::Lingering { told, .. } => !std::mem::replace(told, true),
             _ => false,

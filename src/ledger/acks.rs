@@ -192,7 +192,7 @@ impl OpenSegments {
 
     /// When the oldest line in flight was written, Unix seconds.
     #[must_use]
-    pub fn oldest_written_unix(&self) -> Option<u64> {
+    pub(crate) fn oldest_written_unix(&self) -> Option<u64> {
         self.segments
             .iter()
             .map(|segment| segment.written_unix)

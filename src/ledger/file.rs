@@ -115,24 +115,24 @@ impl FileLedger {
     }
 
     /// Takes over the name that the file has now, and since when it has not been in its folder (Unix seconds; 0: it is there).
-    pub fn handle_moved(&mut self, name: Arc<str>, away_unix: u64) {
+    pub(crate) fn handle_moved(&mut self, name: Arc<str>, away_unix: u64) {
         self.name = name;
         self.away_unix = away_unix;
     }
 
     /// Whether it is not in its folder.
     #[must_use]
-    pub fn is_away(&self) -> bool {
+    pub(crate) fn is_away(&self) -> bool {
         self.away_unix > 0
     }
 
     /// Takes over an identity that covers more of the file.
-    pub fn identify(&mut self, identity: Identity) {
+    pub(crate) fn identify(&mut self, identity: Identity) {
         self.identity = identity;
     }
 
     /// Nothing more will be fed from it.
-    pub fn mark_gone(&mut self) {
+    pub(crate) fn mark_gone(&mut self) {
         self.gone = true;
     }
 
@@ -144,13 +144,13 @@ impl FileLedger {
 
     /// All lines before this place are settled.
     #[must_use]
-    pub fn watermark(&self) -> Place {
+    pub(crate) fn watermark(&self) -> Place {
         self.watermark
     }
 
     /// Where the next segment begins.
     #[must_use]
-    pub fn registered(&self) -> Place {
+    pub(crate) fn registered(&self) -> Place {
         self.pieces.back().map_or(self.watermark, |last| Place {
             line: last.end_line,
             byte: last.end_byte,
@@ -165,7 +165,7 @@ impl FileLedger {
 
     /// Where the file ends, if all of it up to there is settled and nothing is known of lines behind.
     #[must_use]
-    pub fn settled_end(&self) -> Option<Place> {
+    pub(crate) fn settled_end(&self) -> Option<Place> {
         (self.pieces.is_empty() && self.ahead.is_empty() && !self.gone).then_some(self.watermark)
     }
 
@@ -222,7 +222,7 @@ impl FileLedger {
     ///
     /// # Panics
     /// When there is no such segment in flight.
-    pub fn settle_segment(&mut self, id: SegmentId, first_line: u64) {
+    pub(crate) fn settle_segment(&mut self, id: SegmentId, first_line: u64) {
         let at = self
             .pieces
             .partition_point(|piece| piece.end_line <= first_line);
@@ -259,12 +259,12 @@ impl FileLedger {
     }
 
     /// This line was sent, and its answer will never come.
-    pub fn note_sent(&mut self, line: u64) {
+    pub(crate) fn note_sent(&mut self, line: u64) {
         self.sent.insert(line);
     }
 
     /// These books when nothing is in flight any more. `settled_in_flight` gives the settled lines (absolute, ascending) of a segment in flight.
-    pub fn to_resume<I: Iterator<Item = u64>>(
+    pub(crate) fn to_resume<I: Iterator<Item = u64>>(
         &self,
         mut settled_in_flight: impl FnMut(SegmentId) -> I,
     ) -> FileResume {
@@ -299,7 +299,7 @@ impl FileLedger {
     }
 
     /// The segments in flight, with the line that each begins at; ascending.
-    pub fn in_flight(&self) -> impl Iterator<Item = (u64, SegmentId)> + '_ {
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (u64, SegmentId)> + '_ {
         let firsts = std::iter::once(self.watermark.line)
             .chain(self.pieces.iter().map(|piece| piece.end_line));
         firsts

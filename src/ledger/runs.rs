@@ -39,7 +39,7 @@ impl LineRuns {
 
     /// As [`LineRuns::push`], for numbers that come from outside: false where they don't fit, and nothing is added.
     #[must_use]
-    pub fn try_push(&mut self, first: u64, lines: u64) -> bool {
+    pub(crate) fn try_push(&mut self, first: u64, lines: u64) -> bool {
         if first.checked_add(lines).is_none() || first < self.end() {
             return false;
         }
@@ -88,7 +88,7 @@ impl LineRuns {
     }
 
     /// Of the `lines` lines from `first` on, those that are in the set, as indices from `first`, ascending.
-    pub fn indices(&self, first: u64, lines: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn indices(&self, first: u64, lines: u32) -> impl Iterator<Item = u32> + '_ {
         let end = first + u64::from(lines);
         let from = self.runs.partition_point(|run| run.end() <= first);
         self.runs[from..]
@@ -99,7 +99,7 @@ impl LineRuns {
     }
 
     /// Forgets the lines before `line`.
-    pub fn forget_before(&mut self, line: u64) {
+    pub(crate) fn forget_before(&mut self, line: u64) {
         let whole = self.runs.partition_point(|run| run.end() <= line);
         self.runs.drain(..whole);
         if let Some(run) = self.runs.first_mut().filter(|run| run.first < line) {

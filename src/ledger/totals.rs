@@ -64,7 +64,7 @@ impl Totals {
 
     /// Counts a line that was set aside, was taken back, and is settled anew: it stays one that was set aside, so that no number ever falls. Where
     /// no line is known to have been set aside (the totals were lost), it counts as a new one.
-    pub fn settle_anew(&mut self, tally: Tally) {
+    pub(crate) fn settle_anew(&mut self, tally: Tally) {
         if self.rejected == 0 {
             self.processed = self.processed.saturating_add(1);
             self.settle(tally);

@@ -56,7 +56,7 @@ impl Answer {
 
     /// `/status.html`.
     #[must_use]
-    pub fn status_page() -> Self {
+    pub(crate) fn status_page() -> Self {
         Self {
             body: Body::StatusPage,
             ..Self::bare(200)
@@ -124,7 +124,7 @@ impl Answer {
 
     /// The bytes alone; for tests and simulations.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.write_to(false, &mut out);
         out

@@ -90,25 +90,20 @@ impl Connection {
     ///
     /// hustdb's parser takes one octet from beyond what it has received. Here, the first octet of the next read has its lowest bit
     /// flipped: inside a key, the value is then stored under another key and answered 200.
-    pub fn misread_cut_targets(&mut self, on: bool) {
+    pub(crate) fn misread_cut_targets(&mut self, on: bool) {
         self.misreads = on;
         self.misread_next &= on;
     }
 
-    /// Has each call answer one request at most. While [`Connection::has_more`], the next call is to be [`Connection::go_on`].
-    pub fn answer_one_by_one(&mut self) {
+    /// Has each call answer one request at most. While [`Connection::has_more`], the next call brings no bytes.
+    pub(crate) fn answer_one_by_one(&mut self) {
         self.requests_per_call = 1;
     }
 
     /// Whether there are bytes left that the last call didn't look at.
     #[must_use]
-    pub fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.has_more
-    }
-
-    /// Answers the next request of what was read before, if it is whole.
-    pub fn go_on(&mut self, handler: &mut impl Handler, out: &mut Vec<u8>) -> After {
-        self.handle_read(&[], handler, out)
     }
 
     /// How many requests were answered so far.

@@ -270,16 +270,6 @@ impl Standin {
         self.kill()?;
         self.control.order(Some(Mode::Running))
     }
-
-    /// As [`Standin::restart`], but it has lost everything that it held.
-    ///
-    /// # Errors
-    /// As [`Standin::set_script`].
-    pub fn restart_empty(&self) -> io::Result<()> {
-        self.kill()?;
-        self.shared.clear();
-        self.control.order(Some(Mode::Running))
-    }
 }
 
 impl Drop for Standin {

@@ -172,12 +172,6 @@ impl Shared {
         contents
     }
 
-    pub(super) fn clear(&self) {
-        for shard in &self.shards {
-            lock(shard).clear();
-        }
-    }
-
     pub(super) fn history(&self) -> Vec<Applied> {
         self.history
             .as_ref()

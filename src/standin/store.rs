@@ -185,7 +185,7 @@ impl Store {
 
     /// Adds everything that has not ended at `now_unix` to `contents`. A sweep that is due counts as done, so that what is found
     /// doesn't hang on when the last one was.
-    pub fn collect_into(&self, now_unix: u64, contents: &mut Contents) {
+    pub(crate) fn collect_into(&self, now_unix: u64, contents: &mut Contents) {
         let kv = self
             .kv
             .iter()
@@ -227,12 +227,6 @@ impl Store {
         let mut contents = Contents::new();
         self.collect_into(now_unix, &mut contents);
         contents
-    }
-
-    /// Forgets everything, tables too.
-    pub fn clear(&mut self) {
-        self.kv.clear();
-        self.tables.clear();
     }
 }
 

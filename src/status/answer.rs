@@ -43,7 +43,7 @@ impl Gate {
 
     /// Whether this request has the credentials.
     #[must_use]
-    pub fn admits(&self, request: &Request<'_>) -> bool {
+    pub(crate) fn admits(&self, request: &Request<'_>) -> bool {
         self.credentials.admit(request.authorization)
     }
 

@@ -266,7 +266,7 @@ fn rate(text: &str) -> Result<Option<u32>, Refusal> {
 
 /// A rate as it is asked for: records a second, or none within for `default`; none where it is neither.
 #[must_use]
-pub fn parse_rate(text: &str) -> Option<Option<u32>> {
+pub(crate) fn parse_rate(text: &str) -> Option<Option<u32>> {
     if text == "default" {
         return Some(None);
     }
@@ -306,7 +306,7 @@ fn rejected(request: &Request<'_>, verb: Option<RejectedVerb>) -> Result<Ask, Re
 
 /// A rejected line's id: 16 hexadecimal digits.
 #[must_use]
-pub fn parse_id(text: &str) -> Option<u64> {
+pub(crate) fn parse_id(text: &str) -> Option<u64> {
     let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(text, 16).ok().filter(|_| is_hex)
 }

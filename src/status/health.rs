@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use crate::limits::THREAD_STUCK_AFTER;
 
 /// Appends what is wrong with the process, a line each, or `ok`; tells whether it is healthy.
-pub fn write_health(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
+pub(crate) fn write_health(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
     let begin = body.len();
     for thread in &snapshot.server.threads {
         if thread.stuck >= THREAD_STUCK_AFTER {
@@ -29,7 +29,7 @@ pub fn write_health(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
 }
 
 /// Appends what the process still waits for, a line each, or `ready`; tells whether it is ready.
-pub fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
+pub(crate) fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
     let begin = body.len();
     if snapshot.server.is_ending {
         let _ = writeln!(body, "the server ends");

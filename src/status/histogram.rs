@@ -63,7 +63,7 @@ impl Distribution {
     /// How long they took together, in seconds.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a sum is told to 15 digits")]
-    pub fn sum_seconds(&self) -> f64 {
+    pub(crate) fn sum_seconds(&self) -> f64 {
         self.sum_us as f64 / 1e6
     }
 

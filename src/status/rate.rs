@@ -23,7 +23,7 @@ pub struct RateMeter {
 
 impl RateMeter {
     /// Takes what the count is at the monotonic instant `now`.
-    pub fn handle_count(&mut self, count: u64, now: Duration) {
+    pub(crate) fn handle_count(&mut self, count: u64, now: Duration) {
         let Some((last_count, last_at)) = self.last else {
             self.last = Some((count, now));
             return;
@@ -48,7 +48,7 @@ impl RateMeter {
 
     /// The rate, a second.
     #[must_use]
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         // What is left long after the last growth is noise.
         if self.sum < 0.01 {
             0.0

@@ -129,13 +129,13 @@ impl Snapshot {
 
     /// A number that tells two states of one board's snapshot apart.
     #[must_use]
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// The same of what is durable: it does not become less, whatever kills the process.
     #[must_use]
-    pub fn durable_totals(&self) -> (u64, u64) {
+    pub(crate) fn durable_totals(&self) -> (u64, u64) {
         self.backends
             .iter()
             .fold(self.forgotten, |(processed, settled), backend| {
@@ -221,13 +221,13 @@ impl Board {
     }
 
     /// Notes what all backends that are forgotten had come to.
-    pub fn set_forgotten(&mut self, processed: u64, settled: u64) {
+    pub(crate) fn set_forgotten(&mut self, processed: u64, settled: u64) {
         self.snapshot.forgotten = (processed, settled);
         self.snapshot.generation += 1;
     }
 
     /// Notes a backend's state: one word, and why. `since_unix` moves only if the word changes.
-    pub fn set_state(&mut self, name: &str, state: &'static str, why: &str, now: Now) {
+    pub(crate) fn set_state(&mut self, name: &str, state: &'static str, why: &str, now: Now) {
         let Ok(place) = self.place(name) else {
             return;
         };
@@ -243,7 +243,7 @@ impl Board {
     }
 
     /// Notes the bound of a backend's rate, in records a second; 0 is none.
-    pub fn set_rate_max(&mut self, name: &str, rate_max: u64) {
+    pub(crate) fn set_rate_max(&mut self, name: &str, rate_max: u64) {
         if let Ok(place) = self.place(name) {
             self.snapshot.backends[place].rate_max = rate_max;
             self.snapshot.generation += 1;
@@ -251,7 +251,7 @@ impl Board {
     }
 
     /// Notes how many sync points there are, and how many questions wait for one.
-    pub fn set_sync_points(&mut self, points: usize, waiters: usize) {
+    pub(crate) fn set_sync_points(&mut self, points: usize, waiters: usize) {
         self.snapshot.sync_points = points as u64;
         self.snapshot.sync_point_waiters = waiters as u64;
     }
@@ -267,14 +267,14 @@ impl Board {
     }
 
     /// Reads what only `/metrics` tells, too.
-    pub fn refresh_details(&mut self) {
+    pub(crate) fn refresh_details(&mut self) {
         for (backend, watched) in self.snapshot.backends.iter_mut().zip(&self.watched) {
             backend.details = Details::load(&watched.counters);
         }
     }
 
     /// What belongs to no backend, to be kept up to date.
-    pub fn server_mut(&mut self) -> &mut Server {
+    pub(crate) fn server_mut(&mut self) -> &mut Server {
         &mut self.snapshot.server
     }
 

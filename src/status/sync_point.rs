@@ -67,7 +67,7 @@ impl PointBackend {
     }
 
     /// Takes over the name of the first of the logs that are gone, if any is.
-    pub fn set_gone_log(&self, name: Option<&str>) {
+    pub(crate) fn set_gone_log(&self, name: Option<&str>) {
         let mut known = self.gone_log.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_deref() != name {
             *known = name.map(Into::into);

@@ -11,7 +11,7 @@ use crate::engine::listener::Listener;
 
 impl Listener {
     /// From now on each answer is the last of its connection, and says so.
-    pub fn begin_end(&mut self) {
+    pub(crate) fn begin_end(&mut self) {
         self.is_ending = true;
         for (_, connection) in &mut self.connections {
             connection.http.end_with_next_answer();
@@ -27,7 +27,7 @@ impl Listener {
 
     /// Whether nobody is owed an answer: all connections have had theirs, or have asked for nothing since the last.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.connections.iter().all(|(_, connection)| {
             let http = &connection.http;
             let was_answered = http.answered() > 0 && http.is_idle();

@@ -25,7 +25,7 @@ pub fn cores() -> io::Result<Vec<usize>> {
 ///
 /// # Errors
 /// What sched_setaffinity(2) says.
-pub fn pin(core: usize) -> io::Result<()> {
+pub(crate) fn pin(core: usize) -> io::Result<()> {
     if core >= 8 * size_of::<libc::cpu_set_t>() {
         return Err(io::ErrorKind::InvalidInput.into());
     }

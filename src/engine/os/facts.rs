@@ -11,7 +11,7 @@ use crate::status::server::ProcessFacts;
 ///
 /// # Errors
 /// `/proc` is not there, or not as it should be.
-pub fn process_facts() -> io::Result<ProcessFacts> {
+pub(crate) fn process_facts() -> io::Result<ProcessFacts> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let page_bytes = setting(libc::_SC_PAGESIZE)?;
     let ticks_per_second = setting(libc::_SC_CLK_TCK)?;

@@ -20,7 +20,11 @@ pub enum Links {
 ///
 /// # Errors
 /// What the system says, or that it is not a regular file. The path is not named.
-pub fn open_regular(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result<File> {
+pub(crate) fn open_regular(
+    path: &Path,
+    options: &mut OpenOptions,
+    links: Links,
+) -> io::Result<File> {
     let follow = match links {
         Links::Followed => 0,
         Links::Refused => libc::O_NOFOLLOW,
@@ -68,7 +72,7 @@ fn block(file: &File) -> io::Result<()> {
 ///
 /// # Errors
 /// As for [`open_regular`].
-pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = open_regular(path, OpenOptions::new().read(true), Links::Followed)?;
     let mut bytes = Vec::new();
     file.take(bytes_max).read_to_end(&mut bytes)?;
@@ -79,7 +83,7 @@ pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// What the system says.
-pub fn open_folder(path: &Path) -> io::Result<File> {
+pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK)
@@ -109,7 +113,7 @@ const F_SETSIG: libc::c_int = 10;
 ///
 /// # Errors
 /// What the system says beyond [`Lease`].
-pub fn take_lease(file: &File) -> io::Result<Lease> {
+pub(crate) fn take_lease(file: &File) -> io::Result<Lease> {
     // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
     if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } == -1 {
         return Err(io::Error::last_os_error());
@@ -133,7 +137,7 @@ pub fn take_lease(file: &File) -> io::Result<Lease> {
 ///
 /// # Errors
 /// What the system says.
-pub fn end_lease(file: &File) -> io::Result<()> {
+pub(crate) fn end_lease(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) } == 0 {
         return Ok(());
@@ -163,14 +167,14 @@ pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Says that a file will be read from front to back. It is advice only: whether it is taken is not told.
-pub fn advise_sequential(file: &File) {
+pub(crate) fn advise_sequential(file: &File) {
     // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
 }
 
 /// Asks for a part of a file to be read into the page cache. It is advice only. The call begins the reads and does not wait for them, but for room in the
 /// disk's queue.
-pub fn advise_needed(file: &File, offset: u64, bytes: u32) {
+pub(crate) fn advise_needed(file: &File, offset: u64, bytes: u32) {
     let Ok(offset) = libc::off_t::try_from(offset) else {
         return;
     };
@@ -189,7 +193,7 @@ pub fn advise_needed(file: &File, offset: u64, bytes: u32) {
 ///
 /// # Errors
 /// What the system says: `WouldBlock` where the first byte is not in memory, others where the file system cannot tell.
-pub fn read_at_in_memory(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_at_in_memory(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
     let place = libc::iovec {
         iov_base: into.as_mut_ptr().cast(),
         iov_len: into.len(),

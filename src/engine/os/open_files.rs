@@ -6,7 +6,7 @@ use std::io;
 ///
 /// # Errors
 /// What getrlimit(2) says.
-pub fn highest_bound() -> io::Result<u64> {
+pub(crate) fn highest_bound() -> io::Result<u64> {
     Ok(bounds()?.rlim_max)
 }
 

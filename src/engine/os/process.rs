@@ -22,7 +22,7 @@ pub enum Daemonized {
 /// # Errors
 /// This process has more than one thread (the others would be missing in the daemon, whatever they held locked), or the system
 /// refuses. What fails after the first fork ends the daemon and is written to the pipe as `-` and a sentence.
-pub fn daemonize() -> io::Result<Daemonized> {
+pub(crate) fn daemonize() -> io::Result<Daemonized> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other(
             "a process with several threads can't become a daemon",
@@ -108,7 +108,7 @@ pub fn terminate(pid: u32) -> io::Result<()> {
 }
 
 /// Has a write beyond the process's limit on files (RLIMIT_FSIZE) fail with an error, as a write to a full disk does. As the system has it, SIGXFSZ ends the process.
-pub fn ignore_file_size_signal() {
+pub(crate) fn ignore_file_size_signal() {
     // SAFETY: no handler is installed and no memory is involved; for this signal it can't fail.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
@@ -133,7 +133,7 @@ pub enum Access {
 ///
 /// # Errors
 /// We may not, and why.
-pub fn may_access(path: &Path, access: Access) -> io::Result<()> {
+pub(crate) fn may_access(path: &Path, access: Access) -> io::Result<()> {
     let enter = if std::fs::metadata(path)?.is_dir() {
         libc::X_OK
     } else {
@@ -157,7 +157,7 @@ pub fn may_access(path: &Path, access: Access) -> io::Result<()> {
 ///
 /// # Errors
 /// Any but that.
-pub fn try_lock(file: &File) -> io::Result<bool> {
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     // SAFETY: the descriptor is open for as long as `file` lives; no memory is involved.
     if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
         return Ok(true);
@@ -174,7 +174,7 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
 ///
 /// # Errors
 /// What the system says.
-pub fn unlock(file: &File) -> io::Result<()> {
+pub(crate) fn unlock(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `file` lives; no memory is involved.
     if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) } == 0 {
         return Ok(());

@@ -15,7 +15,7 @@ pub fn block(signals: &[i32]) -> io::Result<()> {
 ///
 /// # Errors
 /// One of them is not a signal.
-pub fn unblock(signals: &[i32]) -> io::Result<()> {
+pub(crate) fn unblock(signals: &[i32]) -> io::Result<()> {
     change(libc::SIG_UNBLOCK, signals)
 }
 

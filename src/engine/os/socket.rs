@@ -53,7 +53,7 @@ fn set_accepted(socket: &impl AsRawFd, options: &SocketOptions) -> io::Result<()
 ///
 /// # Errors
 /// Those of fcntl(2), setsockopt(2) and listen(2), as they are.
-pub fn adopt(socket: &TcpListener, options: &SocketOptions) -> io::Result<()> {
+pub(crate) fn adopt(socket: &TcpListener, options: &SocketOptions) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     set_accepted(socket, options)?;
     // SAFETY: no pointer is passed; the descriptor is open.
@@ -64,7 +64,7 @@ pub fn adopt(socket: &TcpListener, options: &SocketOptions) -> io::Result<()> {
 ///
 /// # Errors
 /// It has handed over something else, or more than one; or the variables make no sense.
-pub fn take_handed_over() -> io::Result<Option<TcpListener>> {
+pub(crate) fn take_handed_over() -> io::Result<Option<TcpListener>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(None);
@@ -143,7 +143,7 @@ pub fn stream(address: &SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// Ends a connection in both directions; whoever waits on it goes on. One that is none is no error.
-pub fn shut_down(socket: BorrowedFd<'_>) {
+pub(crate) fn shut_down(socket: BorrowedFd<'_>) {
     // SAFETY: no pointer is passed; the descriptor is borrowed and so open.
     let _ = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
 }

@@ -36,7 +36,11 @@ pub fn segment_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
 ///
 /// # Errors
 /// Those of setsockopt(2), as they are.
-pub fn keep_alive(socket: BorrowedFd<'_>, interval: Duration, probes: u32) -> io::Result<()> {
+pub(crate) fn keep_alive(
+    socket: BorrowedFd<'_>,
+    interval: Duration,
+    probes: u32,
+) -> io::Result<()> {
     let whole = |number: u64| libc::c_int::try_from(number).unwrap_or(libc::c_int::MAX);
     let seconds = whole(
         interval

@@ -38,7 +38,7 @@ impl BackendLedger {
 
     /// What [`BackendLedger::changes`] was at the last durable checkpoint; none before there is one.
     #[must_use]
-    pub fn durable_changes(&self) -> Option<u64> {
+    pub(crate) fn durable_changes(&self) -> Option<u64> {
         self.durable_changes
     }
 
@@ -56,7 +56,7 @@ impl BackendLedger {
     /// # Panics
     /// When one is under way.
     #[must_use]
-    pub fn begin_checkpoint(&mut self) -> Checkpoint {
+    pub(crate) fn begin_checkpoint(&mut self) -> Checkpoint {
         assert!(
             self.under_way.is_none(),
             "one checkpoint of a backend is written at a time"
@@ -76,7 +76,7 @@ impl BackendLedger {
     ///
     /// # Panics
     /// When none is under way.
-    pub fn checkpoint_durable(&mut self) {
+    pub(crate) fn checkpoint_durable(&mut self) {
         let begun = self.under_way.take().expect("one was begun");
         self.durable_changes = Some(begun.changes);
         self.forgotten -= begun.forgotten;
@@ -91,7 +91,7 @@ impl BackendLedger {
     ///
     /// # Panics
     /// When none is under way.
-    pub fn checkpoint_failed(&mut self) {
+    pub(crate) fn checkpoint_failed(&mut self) {
         self.under_way.take().expect("one was begun");
         for books in self.files.values_mut() {
             books.begun_end = None;
@@ -100,14 +100,14 @@ impl BackendLedger {
 
     /// Whether there is something that no durable checkpoint has.
     #[must_use]
-    pub fn is_changed(&self) -> bool {
+    pub(crate) fn is_changed(&self) -> bool {
         self.durable_changes != Some(self.changes) || self.forgotten > 0
     }
 
     /// Whether the next checkpoint forgets files. Their names must be durably gone before it is written: a file that came back after
     /// a crash would be sent again from its beginning, behind what is newer than it.
     #[must_use]
-    pub fn forgets_files(&self) -> bool {
+    pub(crate) fn forgets_files(&self) -> bool {
         self.forgotten > 0
     }
 
@@ -115,7 +115,7 @@ impl BackendLedger {
     /// deleted is the front of the log, so that reading what is left from its beginning (after a loss of the checkpoint) sends a suffix.
     /// At most `files_max` of them.
     #[must_use]
-    pub fn deletable_files(&self, files_max: usize) -> Vec<(FileId, Arc<str>)> {
+    pub(crate) fn deletable_files(&self, files_max: usize) -> Vec<(FileId, Arc<str>)> {
         let in_order = self.by_name.iter().filter_map(|(name, id)| {
             let books = self.files.get(id)?;
             let is_there = books.can_be_opened_again() && !books.file.is_away();
@@ -130,7 +130,7 @@ impl BackendLedger {
 
     /// Where a file ends and what it is, if everything up to there is settled and a durable checkpoint says so.
     #[must_use]
-    pub fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
+    pub(crate) fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
         let books = self.files.get(&id)?;
         Some((books.durably_settled_end()?, books.file.identity()))
     }
@@ -139,7 +139,7 @@ impl BackendLedger {
     ///
     /// # Panics
     /// When not everything of it was durably settled.
-    pub fn file_deleted(&mut self, id: FileId) {
+    pub(crate) fn file_deleted(&mut self, id: FileId) {
         assert!(
             self.durably_settled_end(id).is_some(),
             "{id:?} was deleted after it was settled"

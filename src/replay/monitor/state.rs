@@ -85,7 +85,7 @@ pub(super) struct Up {
 pub(super) struct Probing {
     /// The one that is out.
     pub(super) out: Option<Sent>,
-    /// When the next may go. At least [`PROBE_AT_ONCE_GAP_MS`] after `last`.
+    /// When the next may go. At least [`PROBE_AT_ONCE_GAP_MS`](crate::limits::PROBE_AT_ONCE_GAP_MS) after `last`.
     pub(super) at: Duration,
     /// When the last one went.
     pub(super) last: Option<Duration>,

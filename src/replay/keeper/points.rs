@@ -209,10 +209,15 @@ impl Points {
         tools: &mut Tools<'_, D>,
     ) {
         let known = self.points.iter().flat_map(|point| &point.pending);
-        let known: usize = known.map(|pending| pending.logs.len()).sum();
+        let known = known.map(|pending| pending.logs.len() + pending.gone.len());
+        let known: usize = known.sum();
         let room = SYNC_POINT_LOGS_MAX.saturating_sub(known);
-        let taken = list(tools.disk, is_backend, room).map(|mut backends| {
+        let listed = list(tools.disk, is_backend, room).and_then(|mut backends| {
             self.add_away(&mut backends, desks, tools);
+            let count = backends.values().map(Vec::len).sum();
+            check_room(count, room).map(|()| backends)
+        });
+        let taken = listed.map(|backends| {
             let mut point = point(id, backends, tools.now.unix);
             point.look(desks, tools);
             let board = Arc::clone(&point.board);
@@ -260,11 +265,7 @@ fn list(
             entry.meta.bytes > 0 && entry.name != rejected::STAGED && !entry.is_hidden()
         });
         count += entries.len();
-        if count > room {
-            return Err(format!(
-                "there are too many logs: all sync points together remember {SYNC_POINT_LOGS_MAX}; wait until more of the backlog is gone"
-            ));
-        }
+        check_room(count, room)?;
         entries.sort_by(|one, other| other.name.cmp(&one.name));
         let log = |LogEntry { name, meta }| Log {
             name: name.into(),
@@ -277,6 +278,15 @@ fn list(
         backends.insert(backend, entries.into_iter().map(log).collect());
     }
     Ok(backends)
+}
+
+fn check_room(logs: usize, room: usize) -> Result<(), String> {
+    if logs <= room {
+        return Ok(());
+    }
+    Err(format!(
+        "there are too many logs: all sync points together remember {SYNC_POINT_LOGS_MAX}; wait until more of the backlog is gone"
+    ))
 }
 
 /// Logs of which an earlier process had read lines that are not delivered, and that are none of those that are

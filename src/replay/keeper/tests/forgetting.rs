@@ -169,3 +169,24 @@ fn a_checkpoint_that_is_under_way_comes_to_its_end_first() {
     assert!(is_forgotten(&rig));
     assert_eq!(rig.disk.state(NAME, "checkpoint"), None);
 }
+
+#[test]
+fn what_went_undelivered_is_told_and_is_not_missed_once_the_backend_is_forgotten() {
+    let mut rig = delivered();
+    rig.write_log("2026-11-22-16-41.log", 2);
+    rig.take_away("2026-11-22-16-41.log");
+    let told = left(&mut rig).unwrap().unwrap();
+    assert!(told.starts_with("20 bytes in 1 logs"), "{told}");
+    // An operator wants it gone all the same.
+    forget(&mut rig);
+    assert!(is_forgotten(&rig));
+    rig.add_backend(B.next_at_place(), NAME);
+    let is_backend = |folder: &str| folder.contains(':');
+    rig.send(KeeperMail::SyncPoint { id: 3, is_backend });
+    rig.pass(3);
+    let point = rig.told.iter().find_map(|mail| match mail {
+        ControlMail::SyncPointTaken { taken, .. } => taken.clone().ok(),
+        _ => None,
+    });
+    assert_eq!(point.unwrap().is_settled(None), Some(true));
+}

@@ -110,8 +110,6 @@ mod switch {
         ForgetIdleLoss,
         /// What was sent and not answered before a flush counts as never sent.
         ForgetSent,
-        /// What was fed before a flush counts as sent.
-        TrustFed,
         /// An entry of a plan is used after the keeper was told that it never will be. The feeder's
         /// tests found its like, where the keeper forgot entries by itself.
         UseForgotten,
@@ -119,7 +117,7 @@ mod switch {
 
     impl Planted {
         /// All of them.
-        pub const ALL: [Self; 40] = [
+        pub const ALL: [Self; 39] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -158,7 +156,6 @@ mod switch {
             Self::OneLongLineForAll,
             Self::ForgetIdleLoss,
             Self::ForgetSent,
-            Self::TrustFed,
             Self::UseForgotten,
         ];
 

@@ -12,14 +12,14 @@ fn can_show(fault: Planted, seed: u64) -> bool {
     use Planted::{
         AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetIdleLoss, ForgetOutages,
         IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll, OpenBeforeForgotten,
-        RejectTwice, TrustCopy, TrustFed, TrustFirstBytes, TrustReplacement, TrustSettledLines,
+        RejectTwice, TrustCopy, TrustFirstBytes, TrustReplacement, TrustSettledLines,
         TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
     match fault {
         AskAlways | ForgetOutages | OpenBeforeForgotten => plan.long_outages,
-        IgnoreAmbiguity | TrustFed => plan.counters,
+        IgnoreAmbiguity => plan.counters,
         TrustFirstBytes | TrustSettledLines | TrustShrunkLog | UseForgotten => faults.operator,
         TrustCopy | TrustReplacement => faults.moves && !plan.down_longer.is_zero(),
         ForgetAway => faults.moves,

@@ -296,6 +296,10 @@ pub const DELETED_LOG_WATCHED: Duration = Duration::from_millis(100);
 /// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;
 
+/// After a checkpoint the next one waits for this long a mebibyte, if that is longer than its interval: one of a hundred thousand logs has 15 MiB, and writing
+/// it each second would cost more than all else that is done for those.
+pub const CHECKPOINT_REST_PER_MIB: Duration = Duration::from_millis(200);
+
 /// A checkpoint that is under way for longer is a fault of its backend's: a disk that hangs is to be seen. As long as a thread may be at one turn.
 pub const CHECKPOINT_HANGS: Duration = THREAD_STUCK_AFTER;
 

@@ -53,6 +53,7 @@ fn check_set_aside(raw: &[u8], fault: Option<LineFault>) {
         file: "a.log".to_owned(),
         line: 1,
         byte: Some(0),
+        log: Some((u64::MAX, 0)),
         reason: fault.map_or("none", |fault| fault.code()).to_owned(),
         detail: fault.map_or(String::new(), |fault| fault.to_string()),
         raw: raw.to_vec(),

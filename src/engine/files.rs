@@ -38,7 +38,7 @@ use crate::engine::os::files::{
 use crate::engine::os::ring::files::FileRing;
 use crate::limits::PASSED_OVER_SAID_MAX;
 use crate::replay::chain::{Begun, Chain, Ended, Ticket};
-use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
+use crate::replay::disk::{Claim, Disk, FolderMeta, LogEntry, LogMeta};
 use crate::status::counters::ServerCounters;
 
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share nothing but the files.
@@ -133,6 +133,17 @@ impl Disk for RealDisk {
         let logs = &self.paths.logs;
         std::fs::metadata(logs).map_err(at(logs))?;
         folders(logs, |name| Some(escape(name)))
+    }
+
+    fn folder_meta(&mut self, backend: &str) -> io::Result<Option<FolderMeta>> {
+        let path = self.paths.log_folder(backend)?;
+        let metadata = fs::metadata(&path).map_err(at(&path))?;
+        let is_link = fs::symlink_metadata(&path).map_err(at(&path))?.is_symlink();
+        Ok(Some(FolderMeta {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            is_link,
+        }))
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {

@@ -6,6 +6,7 @@
 //! Nothing here fails for good: without watches new lines are merely found later, and that is said once.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -25,7 +26,7 @@ pub enum Seen {
     Folders,
     /// A log of this backend was written to.
     Grew(BackendId),
-    /// Logs of this backend, or its folder, have come or gone.
+    /// Logs of this backend, or its folder, have come or were moved; or its folder has gone.
     Listing(BackendId),
     /// Hints were lost: everything may have changed.
     Lost,
@@ -70,8 +71,10 @@ fn above_mask() -> WatchMask {
     WatchMask::ONLYDIR | WatchMask::CREATE | WatchMask::MOVED_TO
 }
 
+/// A log's deletion is not told: each is deleted in the end, by us, and it would cost as much as the deletion. What somebody else has deleted, whoever opens it
+/// finds out, or the next look at the folder.
 fn backend_mask() -> WatchMask {
-    root_mask() | WatchMask::MODIFY | WatchMask::CLOSE_WRITE
+    root_mask() & !WatchMask::DELETE | WatchMask::MODIFY | WatchMask::CLOSE_WRITE
 }
 
 impl Watch {
@@ -284,11 +287,10 @@ impl Watch {
             return false;
         };
         let number = descriptor.get_watch_descriptor_id();
-        if let Some(before) = self.by_descriptor.insert(number, backend) {
-            // Two names of one folder, by a link: it can be told to one only, and the timer serves the other.
-            if let Some(watched) = self.watched(before) {
-                watched.descriptor = None;
-            }
+        match self.by_descriptor.entry(number) {
+            Entry::Vacant(free) => _ = free.insert(backend),
+            // Two names of one folder: it is read under the first, which is told.
+            Entry::Occupied(_) => return false,
         }
         if let Some(watched) = self.watched(backend) {
             watched.descriptor = Some(descriptor);

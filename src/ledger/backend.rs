@@ -287,6 +287,7 @@ impl BackendLedger {
             file: Arc::clone(books.file.name()),
             line: segment.first().line + u64::from(line),
             segment_byte: segment.first().byte,
+            identity: books.file.identity(),
         })
     }
 

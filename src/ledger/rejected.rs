@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"10.0.0.1:8085","file":"2026-11-22-16-40.log","line":12,"byte":4711,
-//!  "reason":"bad_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
+//!  "log":"131-1795365600000000000","reason":"bad_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
 //! ```
 //!
 //! (in one line). `line` counts from 1, as editors do; `byte` is where it begins and is missing where that is not known. A raw line that is not UTF-8
@@ -15,7 +15,9 @@ use base64_simd::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use select::{Filter, NEXT, STAGED, id, is_returned, place_id, returned_name, show_id};
+pub use select::{
+    Filter, NEXT, STAGED, id, is_returned, name_id, place_id, returned_name, show_id,
+};
 
 /// Name of the file in a backend's state folder.
 pub const NAME: &str = "rejected.jsonl";
@@ -33,6 +35,8 @@ pub struct RejectedLine {
     pub line: u64,
     /// Where it begins in the log, if known.
     pub byte: Option<u64>,
+    /// What the log was, whatever it was called: inode and birth; `None` where it is not known, as in lines of older versions.
+    pub log: Option<(u64, u64)>,
     /// One word for the reason.
     pub reason: String,
     /// The reason as a sentence.
@@ -77,6 +81,8 @@ struct Json<'a> {
     line: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     byte: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
     reason: std::borrow::Cow<'a, str>,
     detail: std::borrow::Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,6 +102,7 @@ impl RejectedLine {
             file: self.file.as_str().into(),
             line: self.line,
             byte: self.byte,
+            log: self.log.map(|(inode, born)| format!("{inode}-{born}")),
             reason: self.reason.as_str().into(),
             detail: self.detail.as_str().into(),
             raw: raw.map(Into::into),
@@ -125,11 +132,18 @@ impl RejectedLine {
             file: json.file.into_owned(),
             line: json.line,
             byte: json.byte,
+            log: json.log.as_deref().and_then(parse_log),
             reason: json.reason.into_owned(),
             detail: json.detail.into_owned(),
             raw,
         })
     }
+}
+
+/// Inode and birth; what somebody else wrote there is not known.
+fn parse_log(text: &str) -> Option<(u64, u64)> {
+    let (inode, born_nanos) = text.split_once('-')?;
+    Some((inode.parse().ok()?, born_nanos.parse().ok()?))
 }
 
 /// The pieces of a file's content.
@@ -164,6 +178,7 @@ mod tests {
             file: "2026-11-22-16-40.log".to_owned(),
             line: 12,
             byte: Some(4711),
+            log: Some((131, 1_795_365_600_000_000_000)),
             reason: "bad_base64".to_owned(),
             detail: "the payload has an invalid character".to_owned(),
             raw: raw.to_vec(),
@@ -178,10 +193,27 @@ mod tests {
 
     #[test]
     fn a_line_reads_as_the_manual_says() {
-        let expected = r#"{"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"127.0.0.1:9998","file":"2026-11-22-16-40.log","line":12,"byte":4711,"reason":"bad_base64","detail":"the payload has an invalid character","raw":"| MQ=\u0000"}"#;
+        let expected = r#"{"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"127.0.0.1:9998","file":"2026-11-22-16-40.log","line":12,"byte":4711,"log":"131-1795365600000000000","reason":"bad_base64","detail":"the payload has an invalid character","raw":"| MQ=\u0000"}"#;
         assert_eq!(
             String::from_utf8(encoded(&line(b"| MQ=\0"))).unwrap(),
             format!("{expected}\n")
+        );
+    }
+
+    #[test]
+    fn a_line_of_an_older_version_has_no_log() {
+        let mut old = line(b"x");
+        old.log = None;
+        let text = String::from_utf8(encoded(&old)).unwrap();
+        assert!(!text.contains("\"log\""), "{text}");
+        assert_eq!(
+            RejectedLine::parse(text.trim_end().as_bytes()).unwrap(),
+            old
+        );
+        let strange = text.replace("\"reason\"", "\"log\":\"1-x\",\"reason\"");
+        assert_eq!(
+            RejectedLine::parse(strange.trim_end().as_bytes()).unwrap(),
+            old
         );
     }
 

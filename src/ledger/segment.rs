@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::ledger::file::Place;
+use crate::ledger::identity::Identity;
 use crate::ledger::ids::{FileId, SegmentId};
 
 /// A segment to book.
@@ -53,4 +54,6 @@ pub struct LinePlace {
     pub line: u64,
     /// Where its segment begins in the file.
     pub segment_byte: u64,
+    /// What the file is.
+    pub identity: Identity,
 }

@@ -49,6 +49,25 @@ impl LogEntry {
     }
 }
 
+/// Which folder a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FolderMeta {
+    /// Device that holds it.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// The name is a symbolic link.
+    pub is_link: bool,
+}
+
+impl FolderMeta {
+    /// What tells a folder from others at one time: two names with the same are names of one folder.
+    #[must_use]
+    pub fn key(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
 /// Whether a log is ours alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -74,6 +93,14 @@ pub trait Disk {
     /// # Errors
     /// What the system says.
     fn backend_folders(&mut self) -> io::Result<Vec<String>>;
+
+    /// Which folder a backend's name leads to; `None` where that is not known, as on a disk without links.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` where there is none.
+    fn folder_meta(&mut self, _backend: &str) -> io::Result<Option<FolderMeta>> {
+        Ok(None)
+    }
 
     /// The logs in a backend's folder, in no order, and under each of their names. A folder that does not exist has none.
     ///

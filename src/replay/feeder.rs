@@ -23,7 +23,9 @@ pub mod buffers;
 mod catalog;
 pub mod cursor;
 mod emit;
+mod entries;
 mod feed;
+mod folders;
 mod log_file;
 mod look;
 mod outbox;
@@ -135,12 +137,16 @@ pub struct Feeder<D: Disk> {
     places: HashMap<BackendId, usize>,
     /// Plans that came before their backend did.
     early_plans: HashMap<BackendId, (Epoch, ResumePlan)>,
+    /// Bytes that the step under way is about.
+    step_bytes: usize,
     /// Who is asked first for something to read.
     first: usize,
     root: Listing,
     /// Backends' folders that control has been told of, and whether they were there at the start.
     announced: BTreeMap<String, bool>,
     strange: BTreeSet<String>,
+    /// Names of folders that have another name already, and that one.
+    second_names: BTreeMap<String, String>,
     root_listed: bool,
     /// Backends that an earlier process knew and whose folders were gone at the start; none before that was looked at.
     without_folder: Option<BTreeSet<String>>,
@@ -201,10 +207,12 @@ impl<D: Disk> Feeder<D> {
             sources: Vec::new(),
             places: HashMap::new(),
             early_plans: HashMap::new(),
+            step_bytes: 0,
             first: 0,
             root: Listing::default(),
             announced: BTreeMap::new(),
             strange: BTreeSet::new(),
+            second_names: BTreeMap::new(),
             root_listed: false,
             without_folder: None,
             points: Vec::new(),

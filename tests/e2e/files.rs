@@ -181,3 +181,29 @@ fn files_are_taken_in_the_order_of_their_names() {
         .collect();
     assert_eq!(versions, [1, 2, 3]);
 }
+
+#[test]
+fn a_folder_under_a_second_name_is_read_once_and_its_backend_gets_a_folder_of_its_own_later() {
+    let (home, real, other) = (Home::new(), standin(), standin());
+    home.log(&real.name()).put("k", 1, "v");
+    let second = home.path("logs").join(other.name());
+    std::os::unix::fs::symlink(home.path("logs").join(real.name()), &second).unwrap();
+    let server = home.start();
+    server.wait_settled(&real.name(), 1);
+    for nth in 0..3 {
+        home.log(&real.name()).put(&format!("k{nth}"), 1, "v");
+        server.wait_settled(&real.name(), 2 + nth);
+    }
+    assert!(server.backend(&other.name()).is_none(), "it is no backend");
+    fs::remove_file(&second).unwrap();
+    home.log(&other.name()).put("own", 1, "v");
+    server.wait_settled(&other.name(), 1);
+    assert_eq!(values(&other), [("own".to_owned(), "v".to_owned())]);
+    // A running backend's folder is replaced by another name of the first one's.
+    fs::remove_dir_all(&second).unwrap();
+    std::os::unix::fs::symlink(home.path("logs").join(real.name()), &second).unwrap();
+    home.log(&real.name()).put("last", 1, "v");
+    server.wait_settled(&real.name(), 5);
+    server.stop();
+    assert_eq!((values(&real).len(), values(&other).len()), (5, 1));
+}

@@ -183,6 +183,7 @@ fn rejected_lines_are_shown_with_their_record_and_given_back_raw() {
             file: "a.log".to_owned(),
             line,
             byte: None,
+            log: None,
             reason: "refused".to_owned(),
             detail: "the backend answered 400".to_owned(),
             raw: raw.to_vec(),

@@ -146,6 +146,7 @@ mod tests {
             file: "2026-11-22-16-40.log".to_owned(),
             line: 12,
             byte: Some(4711),
+            log: None,
             reason: reason.to_owned(),
             detail: "a \u{1b}[31mdetail".to_owned(),
             raw: raw.to_vec(),

@@ -69,11 +69,13 @@ fn what_happens_to_logs_is_told_for_their_backend() {
     assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
     drop(file);
     assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
-    fs::remove_file(log).unwrap();
-    assert_eq!(
-        bench.seen_until(Seen::Listing(SECOND)),
-        [Seen::Listing(SECOND)]
-    );
+    // Its deletion is not told, what comes next is.
+    fs::remove_file(&log).unwrap();
+    fs::write(bench.logs.path().join("a:1/1.log"), "line\n").unwrap();
+    let seen = bench.seen_until(Seen::Grew(FIRST));
+    assert!(!seen.contains(&Seen::Listing(SECOND)), "{seen:?}");
+    fs::rename(bench.logs.path().join("a:1/1.log"), &log).unwrap();
+    bench.seen_until(Seen::Listing(SECOND));
 }
 
 #[test]
@@ -200,4 +202,23 @@ fn inotify_that_could_not_be_had_is_asked_for_again() {
     assert!(!bench.watch.said, "the next lack is said again");
     fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
     bench.seen_until(Seen::Grew(FIRST));
+}
+
+#[test]
+fn of_two_names_of_one_folder_the_first_is_told_and_goes_on_being_told() {
+    let mut bench = Bench::new();
+    let third = BackendId(2);
+    std::os::unix::fs::symlink("a:1", bench.logs.path().join("c:3")).unwrap();
+    bench.watch.add(third, "c:3");
+    let registry = bench.poll.registry().try_clone().unwrap();
+    assert_eq!(bench.watch.restore(&registry), 0);
+    fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
+    let seen = bench.seen_until(Seen::Grew(FIRST));
+    assert!(!seen.contains(&Seen::Grew(third)), "{seen:?}");
+    // The second has a folder of its own at last.
+    fs::remove_file(bench.logs.path().join("c:3")).unwrap();
+    bench.make("c:3");
+    bench.seen_until(Seen::Listing(third));
+    fs::write(bench.logs.path().join("c:3/1.log"), "x").unwrap();
+    bench.seen_until(Seen::Grew(third));
 }

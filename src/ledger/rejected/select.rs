@@ -38,12 +38,31 @@ pub fn id(line: &[u8]) -> u64 {
     xxh3_64(line)
 }
 
-/// What a rejected line is known by, whenever and why it was rejected: its log's name, its place there, and all its bytes.
+/// What a rejected line is known by, whenever and why it was rejected: its log, whatever that is called (its name where no more is known of it), its place
+/// there, and all its bytes.
 #[must_use]
 pub fn place_id(line: &RejectedLine) -> u128 {
+    match line.log {
+        Some((inode, born_nanos)) => {
+            let mut hash = Xxh3::new();
+            hash.update(&inode.to_le_bytes());
+            hash.update(&born_nanos.to_le_bytes());
+            hash_place(hash, line)
+        }
+        None => name_id(line),
+    }
+}
+
+/// What [`place_id`] is of a line of whose log no more is known than its name.
+#[must_use]
+pub fn name_id(line: &RejectedLine) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(line.file.as_bytes());
     hash.update(&[0]);
+    hash_place(hash, line)
+}
+
+fn hash_place(mut hash: Xxh3, line: &RejectedLine) -> u128 {
     hash.update(&line.line.to_le_bytes());
     hash.update(&line.byte.unwrap_or(u64::MAX).to_le_bytes());
     hash.update(&line.raw);
@@ -100,6 +119,7 @@ mod tests {
             file: "2026-11-22-16-40.log".to_owned(),
             line: 1,
             byte: None,
+            log: None,
             reason: reason.to_owned(),
             detail: String::new(),
             raw: Vec::new(),

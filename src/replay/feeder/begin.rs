@@ -10,6 +10,7 @@ use crate::replay::disk::{Disk, LogMeta, read_fully};
 use crate::replay::feeder::Feeder;
 use crate::replay::feeder::feed::Step;
 use crate::replay::feeder::log_file::{Begun, Observed};
+use crate::replay::feeder::source::Likeness;
 use crate::replay::feeder::zone::as_hours;
 use crate::replay::messages::{FileOpened, FileStart, KeeperMail};
 
@@ -40,7 +41,8 @@ impl<D: Disk> Feeder<D> {
             false => resume.start(&file.name, &meta, prefix),
         };
         let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
-        let is_copy = source.first_lines.handle(identity.lead_hash, meta.key());
+        let likeness = source.first_lines.handle(identity.lead_hash, meta.key());
+        let is_copy = matches!(likeness, Likeness::CopyOf(_));
         let (backend, name) = (&source.info.name, Arc::clone(&file.name));
         if start.entry != FileStart::New {
             if file.fed_below == 0 && file.sent_below == 0 {
@@ -59,6 +61,12 @@ impl<D: Disk> Feeder<D> {
             // Nobody knows any more which of them were sent.
             file.sent_below = file.sent_below.max(file.fed_below);
         }
+        let checked = file.last_change();
+        match likeness {
+            Likeness::CopyOf(key) => source.catalog.handle_copied(key, meta.bytes),
+            Likeness::Copied => file.handle_copied(0),
+            Likeness::Only => {}
+        }
         let begun = Begun {
             file: number,
             identity,
@@ -66,7 +74,7 @@ impl<D: Disk> Feeder<D> {
             settled: start.settled,
             sent: start.sent,
             scan: None,
-            checked: file.last_change(),
+            checked,
         };
         source.catalog.handle_begun(index, begun);
         source.catalog.close_others(index);
@@ -133,9 +141,13 @@ impl<D: Disk> Feeder<D> {
 
     /// Reads a file's first bytes into `scratch`; gives how many.
     fn read_prefix(&mut self, at: usize, index: usize) -> io::Result<usize> {
-        let log = self.sources[at].catalog.file(index).log.as_ref();
+        let file = self.sources[at].catalog.file(index);
+        let (meta, log) = (&file.meta, file.log.as_ref());
         let log = log.expect("only an open file is read");
-        let scratch = scratch(&mut self.scratch, IDENTITY_PREFIX_BYTES_MAX);
+        // No further than it is known to go: to ask for more would look as if it were not in memory.
+        let bytes = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
+        let bytes = bytes.min(IDENTITY_PREFIX_BYTES_MAX);
+        let scratch = scratch(&mut self.scratch, bytes);
         read_fully(&mut self.disk, log, 0, scratch)
     }
 
@@ -201,14 +213,21 @@ impl<D: Disk> Feeder<D> {
             let prefix = &prefix[..tells];
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
             let (lead_hash, key) = (begun.identity.lead_hash, meta.key());
-            if source.first_lines.handle(lead_hash, key) && !planted!(TrustCopy) {
-                file.sent_below = u64::MAX;
-            }
             self.outbox.tell_keeper(KeeperMail::FileIdentified {
                 backend: source.info.id,
                 file: begun.file,
                 identity: begun.identity,
             });
+            match source.first_lines.handle(lead_hash, key) {
+                Likeness::CopyOf(first) => {
+                    if !planted!(TrustCopy) {
+                        file.sent_below = u64::MAX;
+                    }
+                    source.catalog.handle_copied(first, meta.bytes);
+                }
+                Likeness::Copied => file.handle_copied(0),
+                Likeness::Only => {}
+            }
         }
         Ok(true)
     }

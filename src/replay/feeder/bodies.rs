@@ -183,6 +183,7 @@ impl<D: Disk> Feeder<D> {
             return Some(Step::Done);
         }
         let place = line.record.piece(ask.from, piece_bytes);
+        self.step_bytes = place.bytes;
         let mut buffer = self
             .buffers
             .take_piece(place.bytes, self.settings.memory_budget_bytes);

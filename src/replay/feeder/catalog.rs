@@ -26,9 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::ledger::rejected;
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX, FILE_QUIET_MS};
 use crate::replay::disk::{LogEntry, LogMeta};
+use crate::replay::feeder::entries::Entries;
 use crate::replay::feeder::log_file::{Begun, LogFile, Loss, Observed, Stage};
 use crate::replay::messages::FileId;
 
@@ -85,6 +85,8 @@ pub(super) struct Catalog<L> {
     order: BTreeMap<Order, usize>,
     /// Those of them that have not been passed.
     pending: BTreeMap<Order, usize>,
+    /// Those that have been passed since the last listing, and are looked at again behind the next one. Some may be gone, or pending again.
+    passed: BTreeSet<usize>,
     begun: HashMap<FileId, usize>,
     /// Those whose name is gone and that can be read through their descriptor.
     unlinked: BTreeSet<usize>,
@@ -107,6 +109,7 @@ impl<L> Default for Catalog<L> {
             free: Vec::new(),
             order: BTreeMap::new(),
             pending: BTreeMap::new(),
+            passed: BTreeSet::new(),
             begun: HashMap::new(),
             unlinked: BTreeSet::new(),
             open: Vec::new(),
@@ -164,7 +167,10 @@ impl<L> Catalog<L> {
                 Stage::ToBegin => return Next::Begin(index),
                 Stage::ToRead => return Next::Read(index),
                 Stage::Until(at) => return Next::Until(at),
-                Stage::Passed => _ = first.remove(),
+                Stage::Passed => {
+                    first.remove();
+                    self.passed.insert(index);
+                }
             }
         }
         Next::Nothing
@@ -174,44 +180,32 @@ impl<L> Catalog<L> {
     /// file that is not begun would be.
     pub(super) fn handle_listing(
         &mut self,
-        mut entries: Vec<LogEntry>,
+        entries: &Entries,
         now: Now,
         starting: bool,
         resume_byte: impl Fn(&LogMeta) -> u64,
     ) -> Listed {
-        // What we are about to give to ourselves is not ready.
-        entries.retain(|entry| entry.name != rejected::STAGED);
-        // Of a file's names those that are on their way out come last.
-        entries.sort_by(|one, other| {
-            (one.is_hidden(), &one.name).cmp(&(other.is_hidden(), &other.name))
-        });
-        let mut by_key: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
-        let mut by_name: HashMap<&str, usize> = HashMap::new();
-        for (at, entry) in entries.iter().enumerate() {
-            by_key.entry(entry.meta.key()).or_default().push(at);
-            by_name.insert(&entry.name, at);
-        }
-        let mut taken = vec![false; entries.len()];
+        let all = entries.in_order();
+        let mut taken = vec![false; all.len()];
         let mut listed = Listed::default();
         let mut displaced: HashSet<Arc<str>> = HashSet::new();
-        let indices: Vec<usize> = (0..self.files.len()).collect();
-        for index in indices {
+        for index in 0..self.files.len() {
             let Some(file) = self.files[index].as_ref().filter(|file| !file.deleted) else {
                 continue;
             };
-            let same = by_key.get(&file.meta.key()).map_or(&[][..], Vec::as_slice);
-            match pick(file, same, &entries, &taken) {
+            let same = entries.of_key(file.meta.key());
+            match entries.pick(file, &taken) {
                 Some(at) => {
                     // Whatever else leads to it is another name of the same log.
-                    let device = entries[at].meta.device;
-                    for other in same {
-                        taken[*other] |= entries[*other].meta.device == device;
+                    let device = all[at].meta.device;
+                    for (_, other) in same {
+                        taken[*other] |= all[*other].meta.device == device;
                     }
-                    self.handle_found(index, &entries[at], now, &mut listed);
+                    self.handle_found(index, &all[at], now, &mut listed);
                 }
                 None if file.away_unix > 0 || file.unlinked => {}
                 None => {
-                    let is_replaced = by_name.contains_key(&*file.place);
+                    let is_replaced = entries.find(&file.place).is_some();
                     if is_replaced && file.may_have_been_sent() {
                         displaced.insert(Arc::clone(&file.place));
                     }
@@ -225,7 +219,7 @@ impl<L> Catalog<L> {
             self.started_nanos = now.unix.saturating_mul(1_000_000_000);
         }
         let mut new: HashSet<(u64, u64, u64)> = HashSet::new();
-        for (entry, _) in entries.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+        for (entry, _) in all.iter().zip(&taken).filter(|(_, taken)| !**taken) {
             let (inode, born_nanos) = entry.meta.key();
             let is_second = !new.insert((entry.meta.device, inode, born_nanos));
             if is_second || entry.is_hidden() {
@@ -247,7 +241,14 @@ impl<L> Catalog<L> {
             self.insert(file);
         }
         // What has been passed can be due by now.
-        self.pending = self.order.clone();
+        for index in std::mem::take(&mut self.passed) {
+            if let Some(file) = self.files[index]
+                .as_ref()
+                .filter(|file| file.away_unix == 0)
+            {
+                self.pending.insert(file.order.clone(), index);
+            }
+        }
         listed
     }
 
@@ -283,7 +284,7 @@ impl<L> Catalog<L> {
             file.log = None;
             self.open.retain(|open| *open != index);
         }
-        let file = self.file_mut(index);
+        let file = self.files[index].as_mut().expect("a known file's index");
         if file.observe(entry.meta, now) == Observed::Shrunk {
             let loss = self.handle_shrunk(index);
             listed.losses.push(loss);
@@ -429,6 +430,7 @@ impl<L> Catalog<L> {
             file.is_some_and(|file| file.log.is_some())
         });
         self.begun.clear();
+        self.passed.clear();
         self.pending = self.order.clone();
     }
 
@@ -489,6 +491,14 @@ impl<L> Catalog<L> {
         self.unread_bytes = self.unread_bytes - before + bytes;
     }
 
+    /// A copy of the file with this inode and birth has `bytes`: what is in both may be sent as the copy's.
+    pub(super) fn handle_copied(&mut self, key: (u64, u64), bytes: u64) {
+        let all = self.files.iter_mut().flatten();
+        for file in all.filter(|file| file.meta.key() == key) {
+            file.handle_copied(bytes);
+        }
+    }
+
     fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -526,23 +536,4 @@ impl<L> Catalog<L> {
         self.unlinked.remove(&index);
         self.away.remove(&(file.away_unix, index));
     }
-}
-
-/// Which of the entries `same`, which have the file's inode and birth, it is: on the device where it was, if one is, and under the name that it had, if it has
-/// that still.
-fn pick<L>(
-    file: &LogFile<L>,
-    same: &[usize],
-    entries: &[LogEntry],
-    taken: &[bool],
-) -> Option<usize> {
-    let free = same.iter().copied().filter(|at| !taken[*at]);
-    free.min_by_key(|at| {
-        let entry = &entries[*at];
-        (
-            entry.meta.device != file.meta.device,
-            *entry.name != *file.place,
-            *at,
-        )
-    })
 }

@@ -14,8 +14,20 @@ use crate::replay::feeder::cursor::Want;
 use crate::replay::feeder::split::is_settled;
 use crate::replay::feeder::{Feeder, Wake};
 
-/// Pieces that are read in one turn.
-const STEPS_PER_TURN: usize = 8;
+/// What is done in one turn: eight large pieces, or the beginnings and ends of many small logs.
+const UNITS_PER_TURN: usize = 64;
+
+/// A piece of so many bytes is large: it counts for eight.
+const LARGE_PIECE_BYTES: usize = 64 * 1024;
+const LARGE_PIECE_UNITS: usize = 8;
+
+/// How much of small logs is told at once: each time may wake everybody.
+const UNITS_SENT_TOGETHER: usize = 32;
+
+/// What a piece of so many bytes counts for.
+fn units(bytes: usize) -> usize {
+    (1 + bytes * LARGE_PIECE_UNITS / LARGE_PIECE_BYTES).min(LARGE_PIECE_UNITS)
+}
 
 /// Between two tries to hand on what a receiver had no room for.
 const OUTBOX_RETRY: Duration = Duration::from_millis(1);
@@ -34,11 +46,15 @@ pub(super) enum Step {
 impl<D: Disk> Feeder<D> {
     /// Feeds a few pieces, of each backend that can have one in turn.
     pub(super) fn poll_pieces(&mut self, now: Now, wake: &mut Wake) {
-        let mut steps = 0;
-        while steps < STEPS_PER_TURN && self.outbox.flush() && self.step(now, wake) {
-            steps += 1;
+        let (mut done, mut unsent) = (0, 0);
+        while done < UNITS_PER_TURN && (unsent > 0 || self.outbox.flush()) && self.step(now, wake) {
+            let units = units(std::mem::take(&mut self.step_bytes));
+            done += units;
+            let together = unsent + units;
+            let is_enough = units == LARGE_PIECE_UNITS || together >= UNITS_SENT_TOGETHER;
+            unsent = if is_enough { 0 } else { together };
         }
-        wake.busy |= steps == STEPS_PER_TURN;
+        wake.busy |= done >= UNITS_PER_TURN;
         self.outbox.flush();
         if !self.outbox.is_empty() {
             wake.busy = false;
@@ -150,10 +166,14 @@ impl<D: Disk> Feeder<D> {
             return Ok(Step::Done);
         };
         let line_bytes_max = self.bounds.line_bytes_max;
-        match begun
+        let want = begun
             .cursor
-            .want(file.meta.bytes, is_closed, chunk_bytes, line_bytes_max)
-        {
+            .want(file.meta.bytes, is_closed, chunk_bytes, line_bytes_max);
+        self.step_bytes = match want {
+            Want::Nothing | Want::Skip { .. } => 0,
+            Want::Search { bytes } | Want::Line { bytes, .. } | Want::Lines { bytes } => bytes,
+        };
+        match want {
             Want::Nothing if was_unchecked => Ok(Step::Done),
             Want::Nothing => Ok(Step::Nothing),
             Want::Search { bytes } => self.search(at, index, bytes, now),

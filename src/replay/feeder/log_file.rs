@@ -151,6 +151,11 @@ impl<L> LogFile<L> {
         self.meta.device == meta.device && (meta.bytes, meta.modified_nanos) == self.last_change()
     }
 
+    /// There is a copy of it with `bytes`, from which lines may be missing: what is in both may be sent as the copy's.
+    pub(super) fn handle_copied(&mut self, bytes: u64) {
+        self.sent_below = self.sent_below.max(bytes).max(self.meta.bytes);
+    }
+
     /// Whether lines of it have been fed, or may have been.
     pub(super) fn may_have_been_sent(&self) -> bool {
         let was_fed = self.begun.is_some() || self.fed_below > 0;

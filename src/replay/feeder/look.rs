@@ -1,6 +1,6 @@
 //! Looking around: folders below the logs' path, files in them, and what has changed under us.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use crate::ledger::rejected;
 use crate::limits::UNLINKED_FILES_MAX;
 use crate::replay::disk::{Disk, LogEntry, LogMeta};
 use crate::replay::feeder::catalog::Moved;
+use crate::replay::feeder::entries::Entries;
 use crate::replay::feeder::log_file::{Loss, LossKind, Observed};
 use crate::replay::feeder::resume::{EntriesMoved, Resume};
 use crate::replay::feeder::source::Faults;
-use crate::replay::feeder::{Feeder, Wake};
+use crate::replay::feeder::{Feeder, Wake, folders};
 use crate::replay::messages::{AwayLog, ControlMail, FileId, KeeperMail};
 
 /// A log is newer than another where it is so by more than this: a worker of HA's can append to a minute's log shortly after the next one exists.
@@ -76,6 +77,7 @@ impl<D: Disk> Feeder<D> {
         }
         self.root
             .handle_listed(names.len(), self.settings.rescan_interval, now);
+        let names = self.without_second_names(names);
         // A folder that has gone is told of again when it is back: control's watch went with it.
         let (outbox, sources) = (&mut self.outbox, &mut self.sources);
         self.announced.retain(|name, _| {
@@ -155,13 +157,26 @@ impl<D: Disk> Feeder<D> {
                 return;
             }
         };
-        self.note_faults(at, |faults| faults.listing = None);
+        let same_as = self.folder_is_of(at);
+        let entries = if same_as.is_some() {
+            Vec::new()
+        } else {
+            entries
+        };
+        if same_as.is_some() {
+            // Control is told when the root is listed.
+            self.root.want(now);
+        }
+        self.note_faults(at, |faults| {
+            faults.listing = same_as.map(|first| folders::why_refused(&first));
+        });
         let interval = self.settings.rescan_interval;
         let source = &mut self.sources[at];
         if source.listing.backoff.handle_success() {
             tracing::info!(backend = %name, "the backend's log folder can be listed again");
         }
         source.listing.handle_listed(entries.len(), interval, now);
+        let entries = Entries::new(entries);
         let starting = std::mem::take(&mut source.starting);
         if !source.said_names_go_back
             && let Some((newer, older)) = names_go_back(&entries)
@@ -169,17 +184,14 @@ impl<D: Disk> Feeder<D> {
             source.said_names_go_back = true;
             tracing::warn!(backend = %name, file = newer, before = older, "a log is newer than one that its name puts behind it, as when clocks are set back in HA's time zone: logs are replayed in the order of their names, so what was written to one key in both may end with the earlier value; run HA in UTC (TZ=UTC)");
         }
-        let keys: HashSet<_> = entries.iter().map(|entry| entry.meta.key()).collect();
-        let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
         let resume = source.resume.as_ref();
         let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
         let listed = source
             .catalog
-            .handle_listing(entries, now, starting, byte_of);
+            .handle_listing(&entries, now, starting, byte_of);
         if let Some(resume) = &mut source.resume {
             source.listed = true;
-            let names = names.iter().map(String::as_str).collect();
-            let moved = resume.handle_listing(&keys, &names, now.unix);
+            let moved = resume.handle_listing(&entries, now.unix);
             self.tell_entries_moved(at, moved);
             self.tell_forgotten(at);
         }
@@ -379,18 +391,17 @@ impl<D: Disk> Feeder<D> {
 }
 
 /// A log that was made and last written to after one whose name is behind its own, and that one: their names are not the order in which they were written.
-fn names_go_back(entries: &[LogEntry]) -> Option<(&str, &str)> {
+fn names_go_back(entries: &Entries) -> Option<(&str, &str)> {
     let is_by_ha = |entry: &&LogEntry| !entry.is_hidden() && !rejected::is_returned(&entry.name);
-    let mut logs: Vec<&LogEntry> = entries.iter().filter(is_by_ha).collect();
-    logs.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let logs = || entries.in_order().iter().filter(is_by_ha);
     let is_after = |one: u64, other: u64| one > other.saturating_add(NAMES_SLACK_NANOS);
-    let goes_back = |pair: &&[&LogEntry]| {
-        let (one, other) = (&pair[0].meta, &pair[1].meta);
+    let goes_back = |pair: &(&LogEntry, &LogEntry)| {
+        let (one, other) = (&pair.0.meta, &pair.1.meta);
         is_after(one.modified_nanos, other.modified_nanos)
             && (one.born_nanos == 0 || is_after(one.born_nanos, other.born_nanos))
     };
-    let pair = logs.windows(2).find(goes_back)?;
-    Some((&pair[0].name, &pair[1].name))
+    let (one, other) = logs().zip(logs().skip(1)).find(goes_back)?;
+    Some((&one.name, &other.name))
 }
 
 #[cfg(test)]
@@ -409,7 +420,7 @@ mod tests {
                 ..LogMeta::default()
             },
         };
-        let entries: Vec<_> = logs.iter().map(entry).collect();
+        let entries = Entries::new(logs.iter().map(entry).collect());
         assert_eq!(names_go_back(&entries), expected, "{logs:?}");
     }
 

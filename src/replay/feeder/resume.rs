@@ -1,6 +1,6 @@
 //! Where each file goes on: the keeper's plan, an entry at a time.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::ledger::identity::Identity;
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::disk::LogMeta;
 use crate::replay::feeder::cursor::Cursor;
+use crate::replay::feeder::entries::Entries;
 use crate::replay::feeder::split::SettledRuns;
 use crate::replay::messages::{FileStart, ResumePlan};
 
@@ -117,14 +118,9 @@ impl Resume {
         self.plan.files.iter().map(|entry| &entry.identity)
     }
 
-    /// These are all files there are, by inode and birth, and all names. Takes note of entries that are of none of them: they are kept for a while, since their
+    /// These are all files there are. Takes note of entries that are of none of them: they are kept for a while, since their
     /// files may come back. Gives what has changed, for the keeper.
-    pub(super) fn handle_listing(
-        &mut self,
-        keys: &HashSet<(u64, u64)>,
-        names: &HashSet<&str>,
-        now_unix: u64,
-    ) -> EntriesMoved {
+    pub(super) fn handle_listing(&mut self, entries: &Entries, now_unix: u64) -> EntriesMoved {
         let mut moved = EntriesMoved::default();
         let mut away = BTreeSet::new();
         for index in 0..self.used.len() {
@@ -132,7 +128,8 @@ impl Resume {
             if self.used[index] {
                 continue;
             }
-            let is_there = keys.contains(&(entry.identity.inode, entry.identity.born_nanos));
+            let key = (entry.identity.inode, entry.identity.born_nanos);
+            let is_there = !entries.of_key(key).is_empty();
             if let Some(since) = away_since(is_there, entry.away_unix, now_unix) {
                 entry.away_unix = since;
                 moved.files.push((index, since));
@@ -152,8 +149,8 @@ impl Resume {
             if self.legacy_used[index] {
                 continue;
             }
-            if let Some(since) = away_since(names.contains(&*entry.name), entry.away_unix, now_unix)
-            {
+            let is_there = entries.find(&entry.name).is_some();
+            if let Some(since) = away_since(is_there, entry.away_unix, now_unix) {
                 entry.away_unix = since;
                 moved.legacy.push((index, since));
             }

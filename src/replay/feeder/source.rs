@@ -167,29 +167,58 @@ impl Credit {
 /// First lines of logs that are known, and of some that were finished: who has one of them, and is another file, is a copy.
 #[derive(Debug, Default)]
 pub(super) struct FirstLines {
-    /// By the line's hash, the inode and birth of the log that had it first.
-    logs: HashMap<u64, (u64, u64)>,
+    /// By the line's hash, the log that had it first.
+    logs: HashMap<u64, FirstLog>,
     /// In the order in which they came.
     hashes: VecDeque<u64>,
 }
 
+/// The log that had a first line first.
+#[derive(Debug)]
+struct FirstLog {
+    /// Its inode and birth.
+    key: (u64, u64),
+    /// There is a copy of it.
+    is_copied: bool,
+}
+
+/// What a log is to those with the same first line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// As far as is known there is no other.
+    Only,
+    /// It had that line first, and a copy of it was seen.
+    Copied,
+    /// It is a copy of the one with this inode and birth.
+    CopyOf((u64, u64)),
+}
+
 impl FirstLines {
-    /// A log's first line is known. True: another log had it before.
-    pub(super) fn handle(&mut self, lead_hash: u64, key: (u64, u64)) -> bool {
+    /// A log's first line is known.
+    pub(super) fn handle(&mut self, lead_hash: u64, key: (u64, u64)) -> Likeness {
         if lead_hash == 0 {
-            return false;
+            return Likeness::Only;
         }
-        if let Some(log) = self.logs.get(&lead_hash) {
-            return *log != key;
+        if let Some(log) = self.logs.get_mut(&lead_hash) {
+            if log.key != key {
+                log.is_copied = true;
+                return Likeness::CopyOf(log.key);
+            }
+            return if log.is_copied {
+                Likeness::Copied
+            } else {
+                Likeness::Only
+            };
         }
         if self.hashes.len() == FIRST_LINES_KEPT_MAX
             && let Some(oldest) = self.hashes.pop_front()
         {
             self.logs.remove(&oldest);
         }
-        self.logs.insert(lead_hash, key);
+        let is_copied = false;
+        self.logs.insert(lead_hash, FirstLog { key, is_copied });
         self.hashes.push_back(lead_hash);
-        false
+        Likeness::Only
     }
 }
 
@@ -208,6 +237,8 @@ pub(super) struct Source<L> {
     pub(super) lanes: u16,
     /// Where its files go on in this epoch; none before the keeper has said so.
     pub(super) resume: Option<Resume>,
+    /// Which folder its name led to when that was listed last.
+    pub(super) folder: Option<(u64, u64)>,
     /// Its folder has been listed since the plan came.
     pub(super) listed: bool,
     /// What its first listing shows may have been sent by an earlier process.
@@ -262,6 +293,7 @@ impl<L> Source<L> {
             paused: false,
             lanes: 1,
             resume: None,
+            folder: None,
             listed: false,
             starting,
             outages: KnownOutages::default(),

@@ -50,7 +50,9 @@ impl Known {
     fn take(&mut self, line: &RejectedLine) -> bool {
         !self.lines.is_empty()
             && !planted!(RejectTwice)
-            && self.lines.remove(&rejected::place_id(line))
+            && (self.lines.remove(&rejected::place_id(line))
+                // Older versions wrote no more of a log than its name.
+                || self.lines.remove(&rejected::name_id(line)))
     }
 }
 
@@ -230,6 +232,7 @@ pub(super) fn rejected_line(
         byte: rejection
             .offset
             .map(|offset| place.segment_byte + u64::from(offset)),
+        log: Some((place.identity.inode, place.identity.born_nanos)),
         reason: rejection.reason.to_owned(),
         detail: rejection.detail.clone(),
         raw: rejection.raw.clone(),

@@ -37,7 +37,6 @@ const DETAIL: &str = "the line was written to the log after the log had been fin
 #[derive(Debug)]
 struct Watched<L> {
     backend: BackendId,
-    file: FileId,
     log: L,
     /// When it was deleted, monotonic.
     since: Duration,
@@ -84,7 +83,7 @@ struct Kept {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Releaser<L> {
-    watched: Vec<Watched<L>>,
+    watched: BTreeMap<FileId, Watched<L>>,
     observed: BTreeMap<FileId, Observed>,
     /// Logs that could not be deleted.
     kept: BTreeMap<FileId, Kept>,
@@ -99,7 +98,7 @@ pub(super) struct Releaser<L> {
 impl<L> Default for Releaser<L> {
     fn default() -> Self {
         Self {
-            watched: Vec::new(),
+            watched: BTreeMap::new(),
             observed: BTreeMap::new(),
             kept: BTreeMap::new(),
             writers_looked_at: Duration::ZERO,
@@ -112,7 +111,7 @@ impl<L> Default for Releaser<L> {
 impl<L> Releaser<L> {
     /// Whether a deleted log of this backend is still to be looked at.
     pub(super) fn watches(&self, backend: BackendId) -> bool {
-        let mut watched = self.watched.iter();
+        let mut watched = self.watched.values();
         watched.any(|watched| watched.backend == backend)
     }
 
@@ -122,11 +121,7 @@ impl<L> Releaser<L> {
             line: closed.resume.line,
             byte: closed.resume.byte,
         };
-        if let Some(watched) = self
-            .watched
-            .iter_mut()
-            .find(|watched| watched.file == closed.id)
-        {
+        if let Some(watched) = self.watched.get_mut(&closed.id) {
             watched.rest = Some(Rest { closed, next });
         }
     }
@@ -138,7 +133,7 @@ impl<L> Releaser<L> {
         last: bool,
         tools: &mut Tools<'_, D>,
     ) {
-        self.watched.retain_mut(|watched| {
+        self.watched.retain(|_, watched| {
             let desk = desks[watched.backend.index()]
                 .as_mut()
                 .expect("a deleted log's backend has a desk");
@@ -165,7 +160,8 @@ impl<L> Releaser<L> {
         });
     }
 
-    /// Deletes what is finished of each backend's logs, in their order, until one is not finished. True: there is more than may be kept open.
+    /// Deletes what is finished of each backend's logs, in their order, until one is not finished. True: it is worth another look soon, since there is more than
+    /// may be kept open, or some were finished and others may be by then.
     pub(super) fn release<D: Disk<Log = L>>(
         &mut self,
         desks: &mut [Option<Desk>],
@@ -192,7 +188,10 @@ impl<L> Releaser<L> {
                 }
                 self.kept.remove(&file);
                 let is_there = match self.try_release(desk, file, &name, tools) {
-                    Release::Deleted => continue,
+                    Release::Deleted => {
+                        has_more = true;
+                        continue;
+                    }
                     Release::NotYet => break,
                     Release::Elsewhere => false,
                     Release::Kept => true,
@@ -334,13 +333,13 @@ impl<L> Releaser<L> {
             // It lives on under another name, and so does what is known of it.
             return Ok(Release::Deleted);
         }
-        self.watched.push(Watched {
+        let watched = Watched {
             backend: desk.info().id,
-            file,
             log,
             since: tools.now.monotonic,
             rest: None,
-        });
+        };
+        self.watched.insert(file, watched);
         Ok(Release::Deleted)
     }
 
@@ -508,6 +507,10 @@ fn late_line(desk: &Desk, rest: &Rest, place: Place, raw: &[u8], now: Now) -> Re
         file: rest.closed.resume.name.to_string(),
         line: place.line + 1,
         byte: Some(place.byte),
+        log: {
+            let identity = &rest.closed.resume.identity;
+            Some((identity.inode, identity.born_nanos))
+        },
         reason: REASON.to_owned(),
         detail: DETAIL.to_owned(),
         raw: raw.strip_suffix(b"\n").unwrap_or(raw).to_vec(),

@@ -267,6 +267,25 @@ fn each_line_of_a_copy_may_have_been_sent() {
 }
 
 #[test]
+fn what_a_log_shares_with_a_copy_that_is_read_first_may_have_been_sent() {
+    let mut rig = running();
+    // A line that only the copy's name makes come as the copy's.
+    rig.append(A, "01", &put("d"));
+    rig.disk.set_unix(rig.now.unix);
+    rig.disk.copy("a:1", "01", "00");
+    rig.run_for(3 * SECOND);
+    let told: Vec<_> = rig.got[&A][3..].iter().collect();
+    let lines: Vec<_> = told.iter().filter(|got| got.key == "d").collect();
+    assert_eq!(lines.len(), 2, "{told:?}");
+    let asked = lines.iter().filter(|got| got.maybe_sent);
+    assert_eq!(asked.count(), 2, "{told:?}");
+    // What comes to the log alone was never sent.
+    rig.append(A, "01", &put("e"));
+    rig.run_for(3 * SECOND);
+    assert!(!rig.got[&A].last().unwrap().maybe_sent);
+}
+
+#[test]
 fn each_line_of_a_replacement_may_have_been_sent() {
     // `sed -i 1d`: other first bytes, under the same name.
     let mut rig = running();

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
+use crate::replay::disk::{Claim, Disk, FolderMeta, LogEntry, LogMeta};
 
 #[derive(Debug, Default)]
 struct World {
     /// Folder to file's name to inode.
     folders: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Names that lead to another folder.
+    links: BTreeMap<String, String>,
     files: BTreeMap<u64, (Vec<u8>, LogMeta)>,
     next_inode: u64,
     /// Bytes that one read gives at most; 0: no bound.
@@ -56,6 +58,15 @@ impl MemDisk {
 
     pub(super) fn make_folder(&self, backend: &str) {
         self.world().folders.entry(backend.to_owned()).or_default();
+    }
+
+    /// Has a name lead to another's folder, or to its own again.
+    pub(super) fn link_folder(&self, backend: &str, to: Option<&str>) {
+        let mut world = self.world();
+        match to {
+            Some(to) => _ = world.links.insert(backend.to_owned(), to.to_owned()),
+            None => _ = world.links.remove(backend),
+        }
     }
 
     /// Appends, as HA does: the file is made where it is missing.
@@ -175,6 +186,11 @@ impl World {
         }
     }
 
+    /// The folder that a name leads to.
+    fn led_to<'a>(&'a self, backend: &'a str) -> &'a str {
+        self.links.get(backend).map_or(backend, String::as_str)
+    }
+
     fn check(&self, backend: &str) -> io::Result<()> {
         match &self.failing {
             Some((failing, kind)) if failing == backend => Err((*kind).into()),
@@ -194,10 +210,22 @@ impl Disk for MemDisk {
         Ok(self.world().folders.keys().cloned().collect())
     }
 
+    fn folder_meta(&mut self, backend: &str) -> io::Result<Option<FolderMeta>> {
+        let world = self.world();
+        let led_to = world.led_to(backend);
+        let inode = world.folders.keys().position(|name| name == led_to);
+        let inode = inode.ok_or(io::ErrorKind::NotFound)? as u64;
+        Ok(Some(FolderMeta {
+            device: 1,
+            inode,
+            is_link: led_to != backend,
+        }))
+    }
+
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
         let mut world = self.world();
         world.listings += 1;
-        let Some(folder) = world.folders.get(backend) else {
+        let Some(folder) = world.folders.get(world.led_to(backend)) else {
             return Ok(Vec::new());
         };
         let entry = |(name, inode): (&String, &u64)| LogEntry {
@@ -212,7 +240,7 @@ impl Disk for MemDisk {
         world.check(backend)?;
         let inode = world
             .folders
-            .get(backend)
+            .get(world.led_to(backend))
             .and_then(|folder| folder.get(name));
         let inode = inode.ok_or(io::ErrorKind::NotFound)?;
         Ok(MemLog(*inode, Arc::clone(&world.open)))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{A, Rig, increment, put, puts};
+use super::rig::{A, B, Rig, increment, put, puts};
 use crate::replay::feeder::Turn;
 use crate::replay::messages::ControlMail;
 
@@ -245,4 +245,50 @@ fn nothing_is_read_before_plan_listing_and_up() {
     rig.append(A, "01", &put("b"));
     rig.run();
     check(&rig, &["a"]);
+}
+
+#[test]
+fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
+    let mut rig = Rig::new();
+    rig.disk.make_folder("a:1");
+    rig.disk.make_folder("b:2");
+    rig.disk.link_folder("b:2", Some("a:1"));
+    rig.run_for(SECOND);
+    let told: Vec<_> = rig.control.drain(..).collect();
+    assert!(matches!(&told[0], ControlMail::FolderStrange { name, why }
+        if name == "b:2" && why.contains("\"a:1\"")));
+    assert!(matches!(&told[1..], [ControlMail::BackendFound(name)] if name == "a:1"));
+    rig.links.hints.hint_root();
+    rig.run_for(SECOND);
+    assert!(rig.control.is_empty(), "it is said once");
+    rig.disk.link_folder("b:2", None);
+    rig.links.hints.hint_root();
+    rig.run_for(SECOND);
+    assert!(matches!(&rig.control[..], [ControlMail::BackendFound(name)] if name == "b:2"));
+}
+
+#[test]
+fn a_backend_whose_folder_becomes_anothers_gets_none_of_its_lines() {
+    let mut rig = Rig::fed(&["a:1", "b:2"]);
+    for name in ["a:1", "b:2"] {
+        rig.disk.make_folder(name);
+    }
+    rig.append(B, "01", &put("b"));
+    rig.hint_listing(A);
+    rig.run_for(3 * SECOND);
+    rig.disk.link_folder("b:2", Some("a:1"));
+    rig.append(A, "01", &put("a"));
+    // Before anybody has looked at the names.
+    rig.hint_listing(B);
+    rig.run_for(3 * SECOND);
+    assert_eq!([rig.keys(A), rig.keys(B)], [["a"], ["b"]]);
+    let is_told =
+        |mail: &ControlMail| matches!(mail, ControlMail::FolderGone(name) if name == "b:2");
+    assert!(rig.control.iter().any(is_told));
+    // It has its own again, and what came there meanwhile.
+    rig.disk.link_folder("b:2", None);
+    rig.append(B, "01", &put("c"));
+    rig.run_for(3 * SECOND);
+    assert_eq!(rig.keys(A), ["a"]);
+    assert_eq!(rig.keys(B), ["b", "c"]);
 }

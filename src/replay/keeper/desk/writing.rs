@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::RejectedLine;
-use crate::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_HANGS, REJECTED_WRITE_BYTES_MAX};
+use crate::limits::{
+    CHECKPOINT_BYTES_MAX, CHECKPOINT_HANGS, CHECKPOINT_REST_PER_MIB, REJECTED_WRITE_BYTES_MAX,
+};
 use crate::replay::chain::{Begun, Ended, Ticket};
 use crate::replay::disk::Disk;
 use crate::replay::keeper::desk::{Desk, Held, LateCounts, Tools};
@@ -22,6 +24,12 @@ impl<D: Disk> Tools<'_, D> {
         let interval = self.settings.release_interval;
         lacks_room && self.spare.give_up(self.disk, interval, self.now)
     }
+}
+
+/// How long there is none after a checkpoint of so many bytes.
+fn rest_after(bytes: u64) -> Duration {
+    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    CHECKPOINT_REST_PER_MIB.saturating_mul(mebibytes)
 }
 
 impl Desk {
@@ -280,7 +288,9 @@ impl Desk {
         let counters = &self.info.counters;
         counters.checkpoints.add(1);
         counters.checkpoint_unix.set(tools.now.unix);
-        self.checkpoint_at = tools.now.after(tools.settings.checkpoint_interval);
+        let interval = tools.settings.checkpoint_interval;
+        let rest = rest_after(self.checkpoint_bytes);
+        self.checkpoint_at = tools.now.after(interval.max(rest));
         self.remove_replaced(tools);
         Ok(())
     }

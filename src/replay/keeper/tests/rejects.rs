@@ -44,6 +44,11 @@ fn a_line_is_set_aside_with_all_that_is_known_of_it() {
 
 /// Rejects line 3, dies before a checkpoint says so, does what `meanwhile` does to the disk, starts, and rejects the same line again.
 fn rejected_again(meanwhile: impl FnOnce(&mut Rig)) -> Rig {
+    rejected_again_as(LOG, meanwhile)
+}
+
+/// The same of a log that is called `name` by then.
+fn rejected_again_as(name: &str, meanwhile: impl FnOnce(&mut Rig)) -> Rig {
     let mut rig = rig();
     rig.pass(10);
     rig.disk.fail(Op::WriteState, ErrorKind::Other, 0, u32::MAX);
@@ -62,7 +67,7 @@ fn rejected_again(meanwhile: impl FnOnce(&mut Rig)) -> Rig {
         );
         FileStart::Resumed(0)
     });
-    rig.open(2, LOG, start);
+    rig.open(2, name, start);
     rig.segment(1, 2, 0, 4, &[]);
     rig.reject(1, 3);
     rig.turn();
@@ -83,6 +88,33 @@ fn a_line_that_a_killed_process_has_set_aside_is_not_set_aside_twice() {
     rig.reject(2, 2);
     rig.turn();
     assert_eq!(rig.rejected().len(), 2);
+}
+
+#[test]
+fn a_line_that_a_killed_process_has_set_aside_is_known_under_its_logs_new_name() {
+    let rig = rejected_again_as("other", |rig| rig.disk.rename_log(NAME, LOG, "other"));
+    assert_eq!(rig.rejected().len(), 1);
+}
+
+#[test]
+fn a_line_that_another_log_has_at_the_same_place_is_another_line() {
+    let rig = rejected_again(|rig| {
+        rig.disk.rename_log(NAME, LOG, "other");
+        rig.write_log(LOG, 10);
+    });
+    assert_eq!(rig.rejected().len(), 2);
+}
+
+#[test]
+fn a_line_that_an_older_version_has_set_aside_is_known_by_its_logs_name() {
+    let rig = rejected_again(|rig| {
+        let mut line = rig.rejected().remove(0);
+        line.log = None;
+        let mut bytes = Vec::new();
+        line.encode(&mut bytes);
+        rig.disk.put_state(NAME, rejected::NAME, &bytes);
+    });
+    assert_eq!(rig.rejected().len(), 1);
 }
 
 #[test]

@@ -198,6 +198,7 @@ fn a_stranger_s_lines_and_long_ones_are_kept_as_they_are() {
         file: LOG.to_owned(),
         line: 1,
         byte: None,
+        log: None,
         reason: "keep".to_owned(),
         detail: String::new(),
         raw: vec![b'x'; 3 * crate::limits::CHUNK_BYTES_MAX],

@@ -97,6 +97,8 @@ struct World {
     /// Lines that were outside when the process died: nobody can know what was sent of them since the last checkpoint. And those of copies that were outside at
     /// a start: what is finished and deleted is not known any more then.
     unsure: BTreeSet<usize>,
+    /// Lines that were there when the process died. Until their log is begun again nobody knows its first line, and so not what is a copy of it.
+    survived: BTreeSet<usize>,
     /// Lines that were delivered, and those that were as new.
     delivered: BTreeSet<usize>,
     new: BTreeSet<usize>,
@@ -259,6 +261,7 @@ impl World {
             taken: BTreeSet::new(),
             copies: BTreeSet::new(),
             unsure: BTreeSet::new(),
+            survived: BTreeSet::new(),
             delivered: BTreeSet::new(),
             new: BTreeSet::new(),
             mixed: BTreeSet::new(),
@@ -274,9 +277,9 @@ impl World {
             2 => self.rename(&log, &other),
             3 => self.rename(&log, &outside),
             4 => self.rename(&outside, &log),
-            5 if !other.exists() => copy(&log, &other),
+            5 if !other.exists() => self.copy(&log, &other),
             6 if !outside.exists() => {
-                copy(&log, &outside);
+                self.copy(&log, &outside);
                 self.copies.insert(outside);
             }
             7 if !other.exists() => _ = fs::hard_link(&log, &other),
@@ -344,6 +347,15 @@ impl World {
         self.copies.remove(from);
         self.copies.remove(to);
         let _ = fs::rename(from, to);
+    }
+
+    fn copy(&mut self, from: &Path, to: &Path) {
+        if from.exists() {
+            let lines = lines_of(from).into_iter();
+            self.unsure
+                .extend(lines.filter(|id| self.survived.contains(id)));
+            let _ = fs::copy(from, to);
+        }
     }
 
     /// Lines of a log that is about to go: they may be lost.
@@ -456,6 +468,7 @@ impl World {
         } else {
             let _ = self.drop_batches();
             self.unsure.extend(lines_in(&self.aside));
+            self.survived = lines_in(&self.logs);
         }
         self.held.clear();
         let logs = self.logs.parent().expect("it is below").to_owned();
@@ -559,12 +572,6 @@ impl World {
                 "line {id} was not delivered"
             );
         }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    if from.exists() {
-        let _ = fs::copy(from, to);
     }
 }
 

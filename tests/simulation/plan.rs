@@ -124,6 +124,8 @@ pub(crate) struct Plan {
     pub(crate) beside: Option<Failing>,
     /// A backend is dead for minutes, and the server ends once in that time and at no other.
     pub(crate) long_outages: bool,
+    /// The server often dies while lines of a minute that is over have not come, and starts at once.
+    pub(crate) dies_at_minutes: bool,
     pub(crate) faults: Faults,
 }
 
@@ -159,6 +161,7 @@ impl Plan {
         if !seed.is_multiple_of(2) {
             plan.chain_step = Some(ms([2, 30, 150][steps.usize(..3)]));
         }
+        plan.dies_at_minutes = seed % 4 == 3 && plan.faults.crashes && !plan.counters;
         let sources = Sources {
             random,
             whims,
@@ -256,6 +259,7 @@ impl Plan {
             is_first_ill: false,
             beside: None,
             long_outages: false,
+            dies_at_minutes: false,
             faults,
         }
     }

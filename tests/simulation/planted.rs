@@ -12,8 +12,8 @@ fn can_show(fault: Planted, seed: u64) -> bool {
     use Planted::{
         AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetIdleLoss, ForgetOutages,
         IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll, OpenBeforeForgotten,
-        RejectTwice, TrustCopy, TrustFirstBytes, TrustReplacement, TrustSettledLines,
-        TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
+        QuietTooEarly, RejectTwice, TrustCopy, TrustFirstBytes, TrustReplacement,
+        TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
@@ -30,6 +30,7 @@ fn can_show(fault: Planted, seed: u64) -> bool {
         TrustTornCheckpoint => faults.crashes && faults.rot,
         EndTwice => faults.hard_ends,
         MissOverflow => faults.hints >= 500,
+        QuietTooEarly => plan.dies_at_minutes,
         OneLongLineForAll => plan.beside.is_some(),
         _ => true,
     }

@@ -370,6 +370,11 @@ impl World {
         // The file must not have been quiet for a second before.
         self.touch(place);
         self.soon(Duration::from_millis(900), Event::WriteRest { place });
+        if self.plan.dies_at_minutes && self.server.is_some() {
+            // The next life sees the file first when it is old enough by whole seconds only.
+            self.die();
+            self.soon(Duration::from_millis(600), Event::Start);
+        }
     }
 
     /// One more line, so that the file was not quiet until now.

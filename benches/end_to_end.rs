@@ -1,5 +1,5 @@
-//! The whole server over real files and sockets, against a stand-in in a process of its own; and HA's polls, idle and
-//! while it replays. CPU a record is printed beside criterion's times.
+//! The whole server over real files and sockets, against a fake HustDB in a process of its own; and
+//! HA's polls, idle and while it replays. CPU a record is printed beside criterion's times.
 
 mod common;
 
@@ -131,8 +131,8 @@ fn write_log(home: &Home, backend: &str, method: Method, records: u64) {
     fs::write(folder.join("2026-11-22-16-40.log"), text).expect("a log can be written");
 }
 
-/// Replays a log that is there at the start, whose increments are looked up, or that comes later. Gives
-/// the time from then to the last acknowledgement, and how many lookups there were.
+/// Replays a log that is there at the start, whose increments are looked up, or that comes later.
+/// Gives the time from then to the last acknowledgement, and how many lookups there were.
 fn replay_once(backend: &str, method: Method, records: u64, is_there: bool) -> (Duration, u64) {
     let home = Home::make();
     let config = home.config(&[("release_interval", json!("1h"))]);
@@ -164,8 +164,8 @@ fn replay_once(backend: &str, method: Method, records: u64, is_there: bool) -> (
 /// Records of a run of `increments`.
 const INCREMENTS: u64 = 100_000;
 
-/// Increments beside puts: those that may be applied are looked up, in bursts. What is printed is the rate
-/// of puts that each has, of runs that follow each other.
+/// Increments beside puts: those that may be applied are looked up, in bursts. What is printed is
+/// the rate of puts that each has, of runs that follow each other.
 fn increments(criterion: &mut Criterion) {
     let sink = Sink::start();
     let mut group = criterion.benchmark_group("increments");
@@ -211,12 +211,12 @@ fn increments(criterion: &mut Criterion) {
 fn poll(stream: &mut TcpStream, answer: &mut [u8]) -> usize {
     const POLL: &[u8] =
         b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";
-    stream.write_all(POLL).expect("the door is open");
-    stream.read(answer).expect("the door answers")
+    stream.write_all(POLL).expect("the HTTP server is open");
+    stream.read(answer).expect("the HTTP server answers")
 }
 
-fn door(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the door is open");
+fn http_server(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the HTTP server is open");
     stream.set_nodelay(true).expect("a socket has options");
     stream
 }
@@ -227,7 +227,8 @@ const POLLED_RECORDS: u64 = 3_000_000;
 /// Polls that are timed in one of criterion's samples.
 const POLLS_PER_SAMPLE: u64 = 20;
 
-/// `/sync_status`, a thousand polls a second, of a server that is idle and of one that replays at full rate.
+/// `/sync_status`, a thousand polls a second, of a server that is idle and of one that replays at
+/// full rate.
 fn polls(criterion: &mut Criterion) {
     let sink = Sink::start();
     let mut group = criterion.benchmark_group("sync_status");
@@ -241,19 +242,20 @@ fn polls(criterion: &mut Criterion) {
             .expect("the logs can be written");
         let engine = start(home.config(&[]));
         let mut answer = vec![0; 64 * 1024];
-        let mut stream = door(engine.local_addr());
+        let mut stream = http_server(engine.local_addr());
         let mut polls = 0;
         let mut settled_last = 0;
         group.bench_function(name, |bench| {
             bench.iter_custom(|iterations| {
-                // At a pace that the door doesn't take for a flood; so not every one that is asked for.
+                // At a pace that the HTTP server doesn't take for a flood; so not every one that is
+                // asked for.
                 let done = iterations.min(POLLS_PER_SAMPLE);
                 let mut took = Duration::ZERO;
                 for _ in 0..done {
                     // A connection is closed after max_keepalive_requests.
                     polls += 1;
                     if polls % 1000 == 0 {
-                        stream = door(engine.local_addr());
+                        stream = http_server(engine.local_addr());
                     }
                     thread::sleep(Duration::from_millis(1));
                     let begin = Instant::now();

@@ -1,4 +1,5 @@
-//! G6: one backend's trouble is its own. Twelve backends are replayed to, first alone, then beside four in trouble, in turn:
+//! G6: one backend's trouble is its own. Twelve backends are replayed to, first alone, then beside
+//! four in trouble, in turn:
 //!
 //! | backend | trouble |
 //! |---|---|
@@ -7,14 +8,18 @@
 //! | resetting | a connection that carries a record is reset; probes are answered, so that it seems to be back again and again |
 //! | refusing | wants another password |
 //!
-//! It is done twice, and exit code 1 says that one of the two is not as promised, by the median over all rounds:
+//! It is done twice, and exit code 1 says that one of the two is not as promised, by the median
+//! over all rounds:
 //!
-//! - **At the backends' pace**, each read answered after [`PACE`]: the twelve keep [`KEPT_MIN`] of the rate that they have alone. Here the machine has
-//!   time to spare, and a record that has to wait for one of the four shows.
-//! - **As fast as the machine can**: a record takes no more CPU than that rate allows. Here the rate itself is the machine's, and swings by a
-//!   fifth with whatever else it does; what the four take of a worker's time shows in the CPU.
+//! - **At the backends' pace**, each read answered after [`PACE`]: the twelve keep [`KEPT_MIN`] of
+//!   the rate that they have alone. Here the machine has time to spare, and a record that has to
+//!   wait for one of the four shows.
+//! - **As fast as the machine can**: a record takes no more CPU than that rate allows. Here the
+//!   rate itself is the machine's, and swings by a fifth with whatever else it does; what the four
+//!   take of a worker's time shows in the CPU.
 //!
-//! `--engine io_uring` has its workers on that. The server is the real binary in a process of its own, with one worker for all; the stand-ins are in this process.
+//! `--engine io_uring` has its workers on that. The server is the real binary in a process of its
+//! own, with one worker for all; the fake HustDBs are in this process.
 
 mod common;
 
@@ -26,13 +31,14 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use common::server::Server;
 use common::{Home, now_unix};
-use hustdbsync::standin::{Act, On, Options, Rule, Script, Standin};
+use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Options, Rule, Script};
 use hustdbsync::workload::Workload;
 use serde_json::json;
 
 const WELL: usize = 12;
 const KEPT_MIN: f64 = 0.95;
-/// How long a backend with a pace takes for the requests of one read: a lane has one of those on its way at a time.
+/// How long a backend with a pace takes for the requests of one read: a lane has one of those on
+/// its way at a time.
 const PACE: Duration = Duration::from_millis(20);
 /// Records for each backend. Runs at a pace take fewer, to be as long.
 const RECORDS: u64 = 100_000;
@@ -92,7 +98,8 @@ impl Rounds {
         let mut pairs = Vec::new();
         println!("round      alone       beside the four   rate kept   CPU a record");
         for round in 0..rounds {
-            // Every other round the other way round, so that a machine that gets busier favours neither.
+            // Every other round the other way round, so that a machine that gets busier favours
+            // neither.
             let beside_first = round % 2 == 1;
             let first = bench.run(beside_first);
             let second = bench.run(!beside_first);
@@ -114,7 +121,8 @@ impl Rounds {
         bench.check_the_ill();
         let rounds = Self(pairs);
         println!(
-            "medians: {:.0} records/s alone, {:.0} beside the four; {:.1} % of the rate is kept, {:.2} times the CPU a record is taken",
+            "medians: {:.0} records/s alone, {:.0} beside the four; {:.1} % of the rate is kept, \
+             {:.2} times the CPU a record is taken",
             rounds.median(|(alone, _)| alone.rate),
             rounds.median(|(_, beside)| beside.rate),
             100.0 * rounds.rate_kept(),
@@ -140,9 +148,11 @@ impl Rounds {
 
 /// How the twelve fared.
 struct Run {
-    /// Records a second, all twelve together, from the server's start to the last one's last record.
+    /// Records a second, all twelve together, from the server's start to the last one's last
+    /// record.
     rate: f64,
-    /// The server's CPU time, user and system, for each of those records, in microseconds; what the four cost is in it.
+    /// The server's CPU time, user and system, for each of those records, in microseconds; what the
+    /// four cost is in it.
     cpu_us: f64,
 }
 
@@ -150,9 +160,9 @@ struct Bench {
     home: Home,
     engine: String,
     records: u64,
-    well: Vec<Standin>,
+    well: Vec<FakeHustdb>,
     /// Dead, slow, resetting, refusing.
-    ill: [Standin; 4],
+    ill: [FakeHustdb; 4],
 }
 
 impl Bench {
@@ -179,9 +189,9 @@ impl Bench {
 
         let home = Home::make();
         let workload = Workload::uniform(records, 100, now_unix());
-        for standin in well.iter().chain(&ill) {
+        for fake_hustdb in well.iter().chain(&ill) {
             workload
-                .write(&home.logs(), &standin.name())
+                .write(&home.logs(), &fake_hustdb.name())
                 .expect("the logs can be written");
         }
         let bench = Self {
@@ -199,10 +209,10 @@ impl Bench {
     fn move_the_ill(&self, within: bool) {
         let aside = self.home.logs().with_file_name("aside");
         fs::create_dir_all(&aside).expect("a folder can be made");
-        for standin in &self.ill {
+        for fake_hustdb in &self.ill {
             let (inside, outside) = (
-                self.home.logs().join(standin.name()),
-                aside.join(standin.name()),
+                self.home.logs().join(fake_hustdb.name()),
+                aside.join(fake_hustdb.name()),
             );
             let (from, to) = if within {
                 (outside, inside)
@@ -215,13 +225,14 @@ impl Bench {
 
     /// A bench in which they were no trouble would show nothing.
     fn check_the_ill(&self) {
-        let [dead, slow, resetting, refusing] = self.ill.each_ref().map(Standin::counters);
+        let [dead, slow, resetting, refusing] = self.ill.each_ref().map(FakeHustdb::counters);
         assert_eq!(dead.accepted, 0, "nobody reaches the dead one");
         assert!(slow.applied > 0, "the slow one is replayed to");
         assert!(resetting.requests > resetting.probes && resetting.applied == 0);
         assert!(refusing.requests > refusing.probes && refusing.applied == 0);
         println!(
-            "the four: {} records to the slow one; {} connections to the resetting one, {} to the refusing one",
+            "the four: {} records to the slow one; {} connections to the resetting one, {} to the \
+             refusing one",
             slow.applied, resetting.accepted, refusing.accepted
         );
     }
@@ -267,14 +278,14 @@ impl Bench {
     }
 }
 
-fn start(options: Options) -> Standin {
+fn start(options: Options) -> FakeHustdb {
     let options = Options {
         discard: true,
         ..options
     };
-    Standin::start(options).expect("a stand-in starts")
+    FakeHustdb::start(options).expect("a fake HustDB starts")
 }
 
-fn applied(standin: &Standin) -> u64 {
-    standin.counters().applied
+fn applied(fake_hustdb: &FakeHustdb) -> u64 {
+    fake_hustdb.counters().applied
 }

@@ -1,4 +1,5 @@
-//! What is settled, beside a set of line numbers; a checkpoint, beside the original's status file; and those of many backends, by plain calls and by chains.
+//! What is settled, beside a set of line numbers; a checkpoint, beside the original's status file;
+//! and those of many backends, by plain calls and by chains.
 
 mod common;
 
@@ -10,9 +11,9 @@ use std::path::Path;
 
 use common::{Home, cpu_time};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use hustdbsync::engine::bell::RingBell;
 use hustdbsync::engine::files::RealDisk;
 use hustdbsync::engine::os::ring::files::FileRing;
+use hustdbsync::engine::waker::EventfdWaker;
 use hustdbsync::ledger::acks::{OpenSegment, OpenSegments};
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::file::Place;
@@ -21,15 +22,16 @@ use hustdbsync::ledger::ids::{FileId, SegmentId};
 use hustdbsync::ledger::plan::FileResume;
 use hustdbsync::ledger::runs::LineRuns;
 use hustdbsync::limits::RING_CHAIN_ENTRIES;
-use hustdbsync::replay::chain::{Begun, Chain, Ended, Ticket};
+use hustdbsync::replay::checkpointer::replace_checkpoint;
 use hustdbsync::replay::disk::Disk;
-use hustdbsync::replay::keeper::replace_checkpoint;
+use hustdbsync::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
 use mio::{Events, Poll, Token};
 
 /// Lines of a chunk of 100 B values, and chunks in flight.
 const LINES: u32 = 1000;
 const SEGMENTS: u64 = 64;
-/// Lanes among which lines are shared out: they are settled in their order, lane by lane a burst at a time.
+/// Lanes among which lines are shared out: they are settled in their order, lane by lane a burst at
+/// a time.
 const LANES: u32 = 16;
 const BURST: u32 = 12;
 
@@ -98,7 +100,8 @@ fn acks(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Of a backend with an hour of logs, of which two are being replayed: some hundred runs of settled lines.
+/// Of a backend with an hour of logs, of which two are being replayed: some hundred runs of settled
+/// lines.
 fn checkpoint() -> Checkpoint {
     let mut checkpoint = Checkpoint::default();
     for minute in 0..60 {
@@ -164,18 +167,18 @@ fn disk(home: &Home, has_ring: bool) -> Option<(RealDisk, Poll)> {
     if !has_ring {
         return Some((disk, poll));
     }
-    let (_, bell) = RingBell::in_poll(&poll, Token(0)).expect("there is an eventfd");
-    let ring = FileRing::new(bell, RING_CHAIN_ENTRIES)
+    let (_, waker) = EventfdWaker::in_poll(&poll, Token(0)).expect("there is an eventfd");
+    let ring = FileRing::new(waker, RING_CHAIN_ENTRIES)
         .inspect_err(|why| eprintln!("no ring here: {why}"))
         .ok()?;
     Some((disk.with_ring(ring), poll))
 }
 
-/// Writes a checkpoint of each backend, as the keeper does, and waits for the last.
-fn write_all(disk: &mut RealDisk, poll: &mut Poll, chains: &mut Vec<Chain>) {
+/// Writes a checkpoint of each backend, as the checkpointer does, and waits for the last.
+fn write_all(disk: &mut RealDisk, poll: &mut Poll, durable_writes: &mut Vec<DurableWrite>) {
     let mut ended = Vec::with_capacity(BACKENDS);
-    for chain in chains.drain(..) {
-        if let Begun::Ended(at_once) = disk.begin(Ticket(0), chain) {
+    for durable_write in durable_writes.drain(..) {
+        if let Begun::Ended(at_once) = disk.begin(JobId(0), durable_write) {
             ended.push(at_once);
         }
     }
@@ -185,9 +188,14 @@ fn write_all(disk: &mut RealDisk, poll: &mut Poll, chains: &mut Vec<Chain>) {
         let _ = poll.poll(&mut events, None);
         ended.extend(std::iter::from_fn(|| disk.ended()));
     }
-    for Ended { chain, result, .. } in ended {
+    for Ended {
+        durable_write,
+        result,
+        ..
+    } in ended
+    {
         result.expect("the disk is well");
-        chains.push(chain);
+        durable_writes.push(durable_write);
     }
 }
 
@@ -201,19 +209,20 @@ fn many_checkpoints(criterion: &mut Criterion) {
         let Some((mut disk, mut poll)) = disk(&home, has_ring) else {
             continue;
         };
-        let chain = |place| {
-            let mut chain = Chain::new(format!("127.0.0.1:{}", 10_000 + place).into());
-            replace_checkpoint(&mut chain.steps, false);
-            chain.bytes.clone_from(&bytes);
-            chain
+        let durable_write = |place| {
+            let mut durable_write =
+                DurableWrite::new(format!("127.0.0.1:{}", 10_000 + place).into());
+            replace_checkpoint(&mut durable_write.steps, false);
+            durable_write.bytes.clone_from(&bytes);
+            durable_write
         };
-        let mut chains: Vec<Chain> = (0..BACKENDS).map(chain).collect();
-        write_all(&mut disk, &mut poll, &mut chains);
+        let mut durable_writes: Vec<DurableWrite> = (0..BACKENDS).map(durable_write).collect();
+        write_all(&mut disk, &mut poll, &mut durable_writes);
         let (before, mut rounds) = (cpu_time(), 0);
         group.bench_function(name, |bench| {
             bench.iter(|| {
                 rounds += 1;
-                write_all(&mut disk, &mut poll, &mut chains);
+                write_all(&mut disk, &mut poll, &mut durable_writes);
             });
         });
         if rounds > 0 {

@@ -1,8 +1,11 @@
-//! What a log costs, and that it costs the same however many there are: 10,000 and 100,000 logs of one line each lie there as the server starts.
+//! What a log costs, and that it costs the same however many there are: 10,000 and 100,000 logs of
+//! one line each lie there as the server starts.
 //!
-//! The server is the real binary in a process of its own, every setting as it is shipped; the backend is a sink in another. The logs' last change is an hour ago,
-//! so that each may go as soon as it is settled. Measured is from the start until the folder is empty: finding, reading, sending, the checkpoints,
-//! the deletions. Exit code 1 where a log costs more CPU than it may, or more among many than among few.
+//! The server is the real binary in a process of its own, every setting as it is shipped; the
+//! backend is a sink in another. The logs' last change is an hour ago, so that each may go as soon
+//! as it is settled. Measured is from the start until the folder is empty: finding, reading,
+//! sending, the checkpoints, the deletions. Exit code 1 where a log costs more CPU than it may, or
+//! more among many than among few.
 //!
 //! `cargo bench --bench many_logs -- --logs 5000` is that many, and ten times as many.
 
@@ -22,7 +25,8 @@ use indicatif::{BinaryBytes, HumanCount};
 
 /// CPU of the server, all threads.
 const CPU_A_LOG_MAX: Duration = Duration::from_micros(100);
-/// A log among ten times as many costs at most so many times as much. It should be once; a loaded machine strays.
+/// A log among ten times as many costs at most so many times as much. It should be once; a loaded
+/// machine strays.
 const RATIO_MAX: f64 = 1.5;
 /// So long without one log less means that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +78,8 @@ fn run(logs: u32) -> Duration {
     }
     let (took, cpu) = (begin.elapsed(), server.cpu_time());
     println!(
-        "{} logs of one line: gone in {took:.2?}, {:.1} µs a log; {:.1} µs of CPU a log; {} resident",
+        "{} logs of one line: gone in {took:.2?}, {:.1} µs a log; {:.1} µs of CPU a log; {} \
+         resident",
         HumanCount(logs.into()),
         took.as_secs_f64() * 1e6 / f64::from(logs),
         cpu.as_secs_f64() * 1e6 / f64::from(logs),

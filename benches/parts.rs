@@ -1,4 +1,5 @@
-//! The parts of a record's way, each beside a naive or a peer's twin, so that a ratio can be read off.
+//! The parts of a record's way, each beside a naive or a peer's peer, so that a ratio can be read
+//! off.
 
 use std::hint::black_box;
 use std::io::Write as _;
@@ -7,7 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use hustdbsync::binlog::request::Template;
 use hustdbsync::binlog::{Lifetime, Method, Record, key, line};
 use hustdbsync::http::response;
-use hustdbsync::replay::mailbox::{Mailbox, NoBell};
+use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
 
 const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
 const LOG_BYTES: usize = 4 << 20;
@@ -136,7 +137,9 @@ fn requests(criterion: &mut Criterion) {
             let record = black_box(&record);
             write!(
                 head,
-                "POST /hustdb/put?key={}&ver={}&ttl=0&is_dup=true HTTP/1.1\r\nHost: 127.0.0.1:9998\r\nAuthorization: Basic aHVzdHN0b3JlOmh1c3RzdG9yZQ==\r\nContent-Length: {}\r\n\r\n",
+                "POST /hustdb/put?key={}&ver={}&ttl=0&is_dup=true HTTP/1.1\r\nHost: \
+                 127.0.0.1:9998\r\nAuthorization: Basic \
+                 aHVzdHN0b3JlOmh1c3RzdG9yZQ==\r\nContent-Length: {}\r\n\r\n",
                 String::from_utf8_lossy(record.key),
                 record.version,
                 record.value.len()
@@ -168,7 +171,7 @@ fn responses(criterion: &mut Criterion) {
 
 /// A message through a mailbox whose reader is awake, beside std's channel.
 fn mailboxes(criterion: &mut Criterion) {
-    let mailbox = Mailbox::new(1024, Box::new(NoBell));
+    let mailbox = Mailbox::new(1024, Box::new(NoWaker));
     let (sender, receiver) = std::sync::mpsc::sync_channel(1024);
     let mut group = criterion.benchmark_group("hand-off");
     group.bench_function("mailbox", |bench| {

@@ -1,13 +1,14 @@
-//! G7: bounded, whatever the backlog. 20 million lines lie there for eight backends as the server starts, one of them dead until the others
-//! are almost done. The server is the real binary in a process of its own, every setting as it is shipped; the stand-ins are
-//! in this process.
+//! G7: bounded, whatever the backlog. 20 million lines lie there for eight backends as the server
+//! starts, one of them dead until the others are almost done. The server is the real binary in a
+//! process of its own, every setting as it is shipped; the fake HustDBs are in this process.
 //!
 //! ```text
 //! logs are written ─▶ the server starts ─▶ first delivery ─▶ … ─▶ the dead one returns ─▶ its first record ─▶ … ─▶ every log has gone
 //! ```
 //!
-//! What is measured stands in [`Figures`]; what must hold, in [`judge`]. Exit code 1 where something does not. `--lines` makes it smaller:
-//! `cargo bench --bench soak -- --lines 400000` takes some seconds. Everything lies in the system's folder for temporary files, 240 bytes a
+//! What is measured stands in [`Figures`]; what must hold, in [`judge`]. Exit code 1 where
+//! something does not. `--lines` makes it smaller: `cargo bench --bench soak -- --lines 400000`
+//! takes some seconds. Everything lies in the system's folder for temporary files, 240 bytes a
 //! line, and goes away again.
 
 mod common;
@@ -22,15 +23,16 @@ use clap::Parser;
 use common::server::Server;
 use common::{Home, now_unix};
 use hustdbsync::config::Config;
+use hustdbsync::fake_hustdb::{FakeHustdb, Options, differences};
 use hustdbsync::limits::DELETED_LOGS_WATCHED_MAX;
-use hustdbsync::standin::{Options, Standin, differences};
 use hustdbsync::workload::{Workload, Written};
 use indicatif::{BinaryBytes, DecimalBytes, HumanCount};
 
 const BACKENDS: usize = 8;
 /// The dead one returns when of the others' lines so many percent are delivered.
 const RETURN_PERCENT: u64 = 90;
-/// Of each backend. Few, so that the stand-ins have room: most records are of a key that was written before.
+/// Of each backend. Few, so that the fake HustDBs have room: most records are of a key that was
+/// written before.
 const KEYS: u64 = 50_000;
 /// And so log files of each backend.
 const MINUTES: u32 = 60;
@@ -38,7 +40,8 @@ const MINUTES: u32 = 60;
 const RESIDENT_EXTRA_BYTES: u64 = 32 << 20;
 /// How much later than a probe's interval the first record may be.
 const FIRST_RECORD_EXTRA: Duration = Duration::from_millis(500);
-/// What the process may have open beside what each backend has: threads' polls and bells, inotify, HA's door.
+/// What the process may have open beside what each backend has: threads' polls and wakers, inotify,
+/// the HTTP server.
 const OPEN_FILES_BASE: usize = 48;
 /// Of each backend, beside its lanes: the probe, its logs that are read, its state that is written.
 const OPEN_FILES_A_BACKEND: usize = 8;
@@ -166,19 +169,21 @@ fn judge(figures: &Figures, config: &Config) -> bool {
 }
 
 struct Soak {
-    standins: Vec<Standin>,
+    fake_hustdbs: Vec<FakeHustdb>,
     written: Vec<Written>,
     /// Of each backend.
     lines: u64,
 }
 
 impl Soak {
-    /// Eight stand-ins, the last one dead, and so many lines for each.
+    /// Eight fake HustDBs, the last one dead, and so many lines for each.
     fn prepare(home: &Home, lines: u64, value_bytes: usize) -> Self {
-        let standins: Vec<_> = (0..BACKENDS)
-            .map(|_| Standin::start(Options::default()).expect("a stand-in starts"))
+        let fake_hustdbs: Vec<_> = (0..BACKENDS)
+            .map(|_| FakeHustdb::start(Options::default()).expect("a fake HustDB starts"))
             .collect();
-        standins[BACKENDS - 1].kill().expect("it can be taken down");
+        fake_hustdbs[BACKENDS - 1]
+            .kill()
+            .expect("it can be taken down");
         let now_unix = now_unix();
         let workload = |seed| Workload {
             keys: KEYS,
@@ -188,12 +193,12 @@ impl Soak {
             ..Workload::uniform(lines, value_bytes, now_unix)
         };
         let written = thread::scope(|scope| {
-            let writers: Vec<_> = standins
+            let writers: Vec<_> = fake_hustdbs
                 .iter()
                 .zip(1..)
-                .map(|(standin, seed)| {
+                .map(|(fake_hustdb, seed)| {
                     let logs = home.logs();
-                    scope.spawn(move || workload(seed).write(&logs, &standin.name()))
+                    scope.spawn(move || workload(seed).write(&logs, &fake_hustdb.name()))
                 })
                 .collect();
             let written = writers.into_iter().map(|writer| {
@@ -203,7 +208,7 @@ impl Soak {
             written.collect()
         });
         Self {
-            standins,
+            fake_hustdbs,
             written,
             lines,
         }
@@ -221,12 +226,12 @@ impl Soak {
         let mut returned = None;
         let (mut progress_before, mut moved) = ((0, 0), begin);
         loop {
-            let delivered: u64 = self.standins.iter().map(applied).sum();
+            let delivered: u64 = self.fake_hustdbs.iter().map(applied).sum();
             if delivered > 0 && figures.first_delivery.is_zero() {
                 figures.first_delivery = begin.elapsed();
                 figures.first_delivery_read_bytes = server.read_bytes();
             }
-            let last = &self.standins[BACKENDS - 1];
+            let last = &self.fake_hustdbs[BACKENDS - 1];
             match returned {
                 None if delivered >= return_at => {
                     returned = Some(Instant::now());
@@ -265,11 +270,11 @@ impl Soak {
     /// Whether every backend holds what the healthy master does.
     fn compare(&self) -> bool {
         let mut good = true;
-        for (standin, written) in self.standins.iter().zip(&self.written) {
+        for (fake_hustdb, written) in self.fake_hustdbs.iter().zip(&self.written) {
             let expected = written.expected(now_unix());
-            if let Some(text) = differences(&expected, &standin.contents(), 0, 5) {
+            if let Some(text) = differences(&expected, &fake_hustdb.contents(), 0, 5) {
                 good = false;
-                println!("MISSED: {} differs\n{text}", standin.name());
+                println!("MISSED: {} differs\n{text}", fake_hustdb.name());
             }
         }
         if good {
@@ -279,8 +284,8 @@ impl Soak {
     }
 }
 
-fn applied(standin: &Standin) -> u64 {
-    standin.counters().applied
+fn applied(fake_hustdb: &FakeHustdb) -> u64 {
+    fake_hustdb.counters().applied
 }
 
 /// Bytes of all files below `folder`; those that go while it is looked at don't count.

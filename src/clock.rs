@@ -1,6 +1,7 @@
 //! Time as the core sees it: handed in, never read.
 //!
-//! Everything below `engine` takes a [`Now`] instead of asking a clock, so that a simulation can be the clock.
+//! Everything below `engine` takes a [`Now`] instead of looking up a clock, so that a simulation
+//! can be the clock.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 pub struct Now {
     /// Since an arbitrary start; never goes back. Deadlines and intervals are measured on it.
     pub monotonic: Duration,
-    /// Seconds since 1970-01-01T00:00:00Z, as the system has them; can jump. Expiry (`ttl`) and what people read is measured on it.
+    /// Seconds since 1970-01-01T00:00:00Z, as the system has them; can jump. Expiry (`ttl`) and
+    /// what people read is measured on it.
     pub unix: u64,
 }
 

@@ -18,27 +18,27 @@
 //! | `engine` | the threads, the two drivers of the workers, the HTTP listener, the disk |
 //! | `http`, `status` | the server's protocol; counters, metrics, endpoints |
 //! | `config`, `limits`, `clock`, `text` | settings; every other bound; time; what people write |
-//! | `standin`, `workload` | a fake hustdb and generated logs, for tests, benchmarks and the demo |
+//! | `fake_hustdb`, `workload` | a fake hustdb and generated logs, for tests, benchmarks and the demo |
 //! | `cli` | the commands |
 //!
 //! `binlog`, `http`, `ledger`, `status` and `replay` have no clock, disk, socket or thread of their
-//! own. ARCHITECTURE.md has the diagrams and says where things are; docs/guarantees.md has the promises
-//! G1 to G13 that comments cite.
+//! own. ARCHITECTURE.md has the diagrams and says where things are; docs/guarantees.md has the
+//! promises G1 to G13 that comments cite.
 
 #[macro_use]
 #[doc(hidden)]
-pub mod planted;
+pub mod failpoint;
 
 pub mod binlog;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod fake_hustdb;
 pub mod http;
 pub mod ledger;
 pub mod limits;
 pub mod replay;
-pub mod standin;
 pub mod status;
 pub mod text;
 pub mod workload;

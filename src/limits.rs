@@ -8,37 +8,42 @@ use std::time::Duration;
 /// Bytes of a record before key and table: fixed fields of the head (see `binlog::record`).
 pub const RECORD_HEAD_FIXED_BYTES: usize = 38;
 
-/// hustdb takes request bodies of up to this many bytes; a longer value was refused by the healthy master too.
+/// hustdb takes request bodies of up to this many bytes; a longer value was refused by the healthy
+/// master too.
 pub const VALUE_BYTES_MAX: usize = 33_554_432;
 
-/// A log line may have this many bytes, its newline not counted: the longest value and head in base64, and a prefix that
-/// an operator's format may make long. A longer line is rejected without being held in memory.
+/// A log line may have this many bytes, its newline not counted: the longest value and head in
+/// base64, and a prefix that an operator's format may make long. A longer line is rejected without
+/// being held in memory.
 pub const LINE_BYTES_MAX: usize = (VALUE_BYTES_MAX + HEAD_RECORD_BYTES_MAX).div_ceil(3) * 4 + 4096;
 
-/// Room for the head of the record in the longest line: fixed fields, a key and a table of HA's largest request line.
+/// Room for the head of the record in the longest line: fixed fields, a key and a table of HA's
+/// largest request line.
 const HEAD_RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// Of the key or the table of a line that is too long to be held, this many bytes are kept: more
 /// than any request's target has room for. A member that goes in the body is in the value as well.
 pub const KEY_KEPT_BYTES_MAX: usize = 8 * 1024;
 
-/// Log bytes that the feeder reads at once while there is memory for it.
+/// Log bytes that the reader reads at once while there is memory for it.
 pub const CHUNK_BYTES_MAX: usize = 512 * 1024;
 
 /// The least that a chunk may have when the memory budget is shared by many backends.
 pub const CHUNK_BYTES_MIN: usize = 64 * 1024;
 
-/// Pieces of bodies of a backend that are in memory at one time: one that is being sent, and the next. A line that is too long to be held
-/// is sent in such.
+/// Pieces of bodies of a backend that are in memory at one time: one that is being sent, and the
+/// next. A line that is too long to be held is sent in such.
 pub const BODY_PIECES_MAX: usize = 2;
 
-/// Lines of a backend that are too long to be held, fed and not settled, at one time. Each may hold a log open.
+/// Lines of a backend that are too long to be held, fed and not settled, at one time. Each may hold
+/// a log open.
 pub const LONG_LINES_MAX: usize = 8;
 
-/// How far ahead of the feeder a log that is not in memory is asked for.
+/// How far ahead of the reader a log that is not in memory is asked for.
 pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
 
-/// How much of it at once. Of a larger piece the kernel would only take what its disks take in one request.
+/// How much of it at once. Of a larger piece the kernel would only take what its disks take in one
+/// request.
 pub const READ_AHEAD_PIECE_BYTES: u32 = 512 * 1024;
 
 /// Bytes of the file with the backends' login that are read: more than any login has.
@@ -50,51 +55,62 @@ pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 /// First bytes of a line in which its time is looked for. zlog's own prefix has 32.
 pub const LINE_TIME_BYTES_MAX: usize = 64;
 
-/// Bytes at the end of rejected.jsonl that are looked at after a start: a line that is there and that no checkpoint has as settled is not written a second time. More than what is
-/// rejected between two checkpoints, but for a log of nothing but bad lines.
+/// Bytes at the end of rejected.jsonl that are looked at after a start: a line that is there and
+/// that no checkpoint has as settled is not written a second time. More than what is rejected
+/// between two checkpoints, but for a log of nothing but bad lines.
 pub const REJECTED_KNOWN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The least room that is kept aside for checkpoints on a full disk: those of sixty backends, a few kilobytes each.
+/// The least room that is kept aside for checkpoints on a full disk: those of sixty backends, a few
+/// kilobytes each.
 pub const SPARE_BYTES_MIN: u64 = 256 * 1024;
 
-/// So many times the bytes of all checkpoints are kept aside: each is written beside the one that it replaces, and rejected lines may have to be before it.
+/// So many times the bytes of all checkpoints are kept aside: each is written beside the one that
+/// it replaces, and rejected lines may have to be before it.
 pub const SPARE_PER_CHECKPOINT: u64 = 4;
 
-/// Of a line that is too long to be a record, this many bytes are kept when it is set aside.
+/// Of a line that is too long to be a record, this many bytes are kept when it is rejected.
 pub const REJECTED_HEAD_BYTES: usize = 4096;
 
-/// Log files whose names were deleted under us that are kept open, a backend, until what was read of them is settled.
+/// Log files whose names were deleted under us that are kept open, a backend, until what was read
+/// of them is settled.
 pub const UNLINKED_FILES_MAX: usize = 4;
 
-/// What is known of a log that has gone from its folder is kept for this long: an operator who moves a disk's content or mounts something is back by then.
+/// What is known of a log that has gone from its folder is kept for this long: an operator who
+/// moves a disk's content or mounts something is back by then.
 pub const AWAY_LOG_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// Logs of a backend of which something is known and that are away; the one that went first is forgotten first. Some 500 bytes each, and 150 in the checkpoint.
+/// Logs of a backend of which something is known and that are away; the one that went first is
+/// forgotten first. Some 500 bytes each, and 150 in the checkpoint.
 pub const AWAY_LOGS_MAX: usize = 4096;
 
-/// First lines of a backend's logs that are remembered, finished ones among them, so that a copy is told; some 60 bytes each.
+/// First lines of a backend's logs that are remembered, finished ones among them, so that a copy is
+/// told; some 60 bytes each.
 pub const FIRST_LINES_KEPT_MAX: usize = 8192;
 
-/// Things in logs' folders that are no logs and of which that is said; more are passed over in silence.
+/// Things in logs' folders that are no logs and of which that is said; more are passed over in
+/// silence.
 pub const PASSED_OVER_SAID_MAX: usize = 1024;
 
-/// A file that has been quiet for this long may be followed by the next: HA's workers append to a minute's file shortly
-/// after the next one exists (docs/guarantees.md, G2: the order of the log).
+/// A file that has been quiet for this long may be followed by the next: HA's workers append to a
+/// minute's file shortly after the next one exists (docs/guarantees.md, G2: the order of the log).
 pub const FILE_QUIET_MS: u64 = 1000;
 
 /// A log is closed when it has not changed for `checklog_interval` plus this.
 pub const FILE_CLOSED_EXTRA_MS: u64 = 20_000;
 
-/// Bytes that hustdb reads at once. A burst must not be larger, or a read could end inside a request's target.
+/// Bytes that hustdb reads at once. A burst must not be larger, or a read could end inside a
+/// request's target.
 pub const HUSTDB_READ_BYTES: usize = 4096;
 
 /// The longest ttl that hustdb heeds, in seconds (30 days). With a longer one it stores for ever.
 pub const HUSTDB_TTL_SECONDS_MAX: u32 = 2_592_000;
 
-/// Answers after which hustdb closes a connection without saying so; `requests_per_connection` stays below.
+/// Answers after which hustdb closes a connection without saying so; `requests_per_connection`
+/// stays below.
 pub const HUSTDB_ANSWERS_PER_CONNECTION: u32 = 81_920;
 
-/// Bytes of one response, head and body, that we hold while it is incomplete. hustdb's own have about 120.
+/// Bytes of one response, head and body, that we hold while it is incomplete. hustdb's own have
+/// about 120.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
 /// Headers in a response.
@@ -103,73 +119,84 @@ pub const RESPONSE_HEADERS_MAX: usize = 32;
 /// Bytes that a worker reads from a connection at once.
 pub const RECEIVE_BYTES: usize = 64 * 1024;
 
-/// Entries of a worker's ring that wait to be submitted. More wait beside it, and take another call.
+/// Entries of a worker's ring that wait to be submitted. More wait beside it, and take another
+/// call.
 pub const RING_ENTRIES: u32 = 512;
 
 /// Completions that a worker's ring has room for. The kernel keeps more by itself.
 pub const RING_COMPLETIONS: u32 = 4096;
 
-/// Buffers that a worker's ring receives into: about as many as there are connections that have something to say at one time. A power of two.
+/// Buffers that a worker's ring receives into: about as many as there are connections that have
+/// something to say at one time. A power of two.
 pub const RING_BUFFERS: u16 = 128;
 
 /// Bytes of each of those: the answers of a burst. Longer ones take several.
 pub const RING_BUFFER_BYTES: usize = 8 * 1024;
 
-/// For how long answers are gathered, at most, before a worker takes them: an answer's worth of delay where there are many, none where there are few.
-pub const RING_GATHER: Duration = Duration::from_micros(100);
+/// For how long answers are gathered, at most, before a worker takes them: an answer's worth of
+/// delay where there are many, none where there are few.
+pub const RING_BATCH_WAIT: Duration = Duration::from_micros(100);
 
 /// How long a ring rests when the kernel has no memory for what it was given.
 pub const RING_PAUSE: Duration = Duration::from_millis(1);
 
-/// Checkpoints that are under way at one time on the keeper's ring, each with a file open and one call under way; more wait their turn.
+/// Checkpoints that are under way at one time on the checkpointer's ring, each with a file open and
+/// one call under way; more wait their turn.
 pub const RING_CHAINS: usize = 64;
 
 /// Entries of that ring: a call of each is submitted at once.
 pub const RING_CHAIN_ENTRIES: u32 = RING_CHAINS as u32;
 
-/// Threads of the kernel's that take the steps of these. More than a disk's queue has use for; they live while there is work.
+/// Threads of the kernel's that take the steps of these. More than a disk's queue has use for; they
+/// live while there is work.
 pub const RING_CHAIN_THREADS: u32 = 32;
 
-/// How long the end waits for what a ring has under way. It was cancelled, so this is the time that a busy kernel takes.
+/// How long the end waits for what a ring has under way. It was cancelled, so this is the time that
+/// a busy kernel takes.
 pub const RING_END: Duration = Duration::from_millis(1000);
 
-/// A body of more than this is sent from the chunk it was read into; a smaller one is copied behind its head, so that
-/// both leave in one piece.
+/// A body of more than this is sent from the chunk it was read into; a smaller one is copied behind
+/// its head, so that both leave in one piece.
 pub const BODY_COPY_BYTES_MAX: usize = 16 * 1024;
 
-/// Outcomes that a worker gathers before it hands them to the keeper.
+/// Outcomes that a worker gathers before it hands them to the checkpointer.
 pub const OUTCOMES_PER_BATCH: usize = 512;
 
-/// For how long it gathers them at most. A wake-up of the keeper costs as much as sending a record.
+/// For how long it gathers them at most. A wake-up of the checkpointer costs as much as sending a
+/// record.
 pub const HAND_OVER_WITHIN: Duration = Duration::from_millis(2);
 
 /// Messages that a thread's mailbox holds. A full one is the backpressure.
 pub const MAILBOX_MESSAGES: usize = 1024;
 
-/// A connection that has been idle for as long may have been forgotten by something between us and the backend. Nothing is known to forget sooner; and a record
-/// that fails by itself is not excused more often than this.
+/// A connection that has been idle for as long may have been forgotten by something between us and
+/// the backend. Nothing is known to forget sooner; and a record that fails by itself is not excused
+/// more often than this.
 pub const IDLE_MAY_BE_LOST: Duration = Duration::from_secs(1);
 
 /// Signs of life that TCP asks for in vain before an idle connection is given up.
 pub const KEEPALIVE_PROBES: u32 = 3;
 
-/// Consecutive failures on a backend, without one answer in between, after which it is held to be down.
+/// Consecutive failures on a backend, without one answer in between, after which it is held to be
+/// down.
 pub const TROUBLES_TO_DOWN: u32 = 3;
 
-/// A backend whose probes are good and that has gone down so often, none of its records being answered, is
-/// shown as down also while it is tried again.
+/// A backend whose probes are good and that has gone down so often, none of its records being
+/// answered, is shown as down also while it is tried again.
 pub const RELAPSES_TO_DOWN: u32 = 2;
 
-/// Keys of one lane that may all fail, nothing else being left of their backend, and still each be their records' fault; more are the backend's.
+/// Keys of one lane that may all fail, nothing else being left of their backend, and still each be
+/// their records' fault; more are the backend's.
 pub const KEYS_FAILING_ALONE_MAX: usize = 8;
 
 /// Records behind one that always fails among which another is looked for that may go ahead of it.
-pub const WITNESSES_LOOKED_AT_MAX: usize = 1024;
+pub const CANARIES_LOOKED_AT_MAX: usize = 1024;
 
 /// Failures of one lane in a row, with the backend up, after which that is said.
 pub const LANE_FAILURES_TO_WARN: u32 = 3;
 
-/// A lane's failures are in a row when they are no further apart than this: its longest delay, and a timeout of the usual length.
+/// A lane's failures are in a row when they are no further apart than this: its longest delay, and
+/// a timeout of the usual length.
 pub const LANE_FAILURE_GAP: Duration = Duration::from_secs(30);
 
 /// Between two lines that say of a lane of the same backend that it keeps failing.
@@ -183,31 +210,34 @@ pub const RETRY_LAST_MS: u64 = 5000;
 /// Requests that a lane may have in one burst, whatever their size.
 pub const BURST_REQUESTS_MAX: usize = 64;
 
-/// Bytes of one request's head (request line, fields, the empty line) that HA's door reads before it refuses with 431. HA's own
-/// request is under 300; nginx and browsers keep theirs under 8 KiB.
+/// Bytes of one request's head (request line, fields, the empty line) that the HTTP server reads
+/// before it refuses with 431. HA's own request is under 300; nginx and browsers keep theirs under
+/// 8 KiB.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Fields in one head. More is refused with 431.
 pub const HTTP_FIELDS_MAX: usize = 64;
 
-/// Bytes of answers waiting to be sent on one connection above which no further pipelined request is looked at, until all of them
-/// are sent. One answer may be larger: it is never cut.
+/// Bytes of answers waiting to be sent on one connection above which no further pipelined request
+/// is looked at, until all of them are sent. One answer may be larger: it is never cut.
 pub const HTTP_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of one chunk-size line after the size (chunk extensions, which nobody uses).
 pub const HTTP_CHUNK_EXTENSION_BYTES_MAX: u32 = 256;
 
-/// How long a connection that we have closed for sending is still read, so that the last answer isn't lost to a reset.
+/// How long a connection that we have closed for sending is still read, so that the last answer
+/// isn't lost to a reset.
 pub const HTTP_LINGER: Duration = Duration::from_secs(1);
 
-/// A connection that has been idle for this long gives its buffers back. Longer than the interval at which HA polls, so that a busy
-/// one allocates nothing.
+/// A connection that has been idle for this long gives its buffers back. Longer than the interval
+/// at which HA polls, so that a busy one allocates nothing.
 pub const HTTP_BUFFERS_IDLE: Duration = Duration::from_secs(5);
 
 /// An idle connection's buffer above this many bytes is given back at once.
 pub const HTTP_BUFFER_KEPT_BYTES_MAX: usize = 16 * 1024;
 
-/// At the end, whoever is in at HA's door has this long to be answered after nobody is let in any more.
+/// At the end, whoever is in at the HTTP server has this long to be answered after nobody is let in
+/// any more.
 pub const PARTING: Duration = Duration::from_millis(500);
 
 /// Bytes asked of a socket at once.
@@ -219,33 +249,40 @@ pub const HTTP_READS_PER_TURN: u32 = 8;
 /// Requests of one connection that are answered before it is the others' turn.
 pub const HTTP_ANSWERS_PER_TURN: u32 = 16;
 
-/// What one call to the system, or one answer, at HA's door is charged: 10,000 of them a second, which is a few percent of a core. A poll takes
-/// four.
+/// What one call to the system, or one answer, at the HTTP server is charged: 10,000 of them a
+/// second, which is a few percent of a core. A poll takes four.
 pub const HTTP_WORK_EACH: Duration = Duration::from_micros(100);
 
-/// Each so many bytes of a body at HA's door are charged like one answer more: /v1/status and /metrics are made for each who asks.
+/// Each so many bytes of a body at the HTTP server are charged like one answer more: /v1/status and
+/// /metrics are made for each who asks.
 pub const HTTP_WORK_BODY_BYTES: usize = 8 * 1024;
 
-/// Bytes of answers at HA's door that their askers have not taken yet, over all connections. Beyond it the one that has gone longest without an answer goes first.
-/// The largest answer, /metrics of 1024 backends, has about 8 MB.
+/// Bytes of answers at the HTTP server that their askers have not taken yet, over all connections.
+/// Beyond it the one that has gone longest without an answer goes first. The largest answer,
+/// /metrics of 1024 backends, has about 8 MB.
 pub const HTTP_UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Work at HA's door that may go ahead of its time: a thousand calls at once.
+/// Work at the HTTP server that may go ahead of its time: a thousand calls at once.
 pub const HTTP_WORK_AHEAD: Duration = Duration::from_millis(100);
 
-/// The least that HA's door rests when it has done more, so that it wakes up a hundred times a second and not ten thousand.
+/// The least that the HTTP server rests when it has done more, so that it wakes up a hundred times
+/// a second and not ten thousand.
 pub const HTTP_WORK_REST: Duration = Duration::from_millis(10);
 
-/// What one unit of work is charged to its own connection: 40 of them a second, which are ten polls. Who keeps to that is answered before those who don't.
+/// What one unit of work is charged to its own connection: 40 of them a second, which are ten
+/// polls. Who keeps to that is answered before those who don't.
 pub const HTTP_SHARE_EACH: Duration = Duration::from_millis(25);
 
-/// Work of one connection that may go ahead of its time: forty units, for a client that begins with several questions.
+/// Work of one connection that may go ahead of its time: forty units, for a client that begins with
+/// several questions.
 pub const HTTP_SHARE_AHEAD: Duration = Duration::from_millis(1000);
 
-/// The most that a connection can be behind: one that ceases to flood is like the others after this.
+/// The most that a connection can be behind: one that ceases to flood is like the others after
+/// this.
 pub const HTTP_SHARE_DEBT_MAX: Duration = Duration::from_secs(10);
 
-/// A body of /metrics or /v1/status that is longer than this is made once a second for all who ask. A shorter one tells the very instant.
+/// A body of /metrics or /v1/status that is longer than this is made once a second for all who ask.
+/// A shorter one tells the very instant.
 pub const HTTP_BODY_FRESH_BYTES_MAX: usize = 32 * 1024;
 
 /// Connections accepted before it is the others' turn.
@@ -254,33 +291,38 @@ pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
 /// Bytes of a report that `status` takes from a server: a few hundred for each backend.
 pub const REPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Connections at HA's door at a time, however many files may be open; the next one takes the place of the one that has been idle
-/// longest. An idle one costs us half a KiB, and the kernel some more.
+/// Connections at the HTTP server at a time, however many files may be open; the next one takes the
+/// place of the one that has been idle longest. An idle one costs us half a KiB, and the kernel
+/// some more.
 pub const HTTP_CONNECTIONS_MAX: usize = 16_384;
 
-/// A thread that has been at one turn for this long does not get on, and /healthz says so. Longer than any disk takes that still works.
+/// A thread that has been at one turn for this long does not get on, and /healthz says so. Longer
+/// than any disk takes that still works.
 pub const THREAD_STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// What the system says about the process, for /metrics, is asked no more often than this: it costs some ten microseconds.
+/// What the system says about the process, for /metrics, is asked no more often than this: it costs
+/// some ten microseconds.
 pub const PROCESS_FACTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long accepting rests when the system has no descriptor or memory left for a new connection.
 pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Deadlines of connections are looked at no more often than this: with thousands of connections a look costs some ten microseconds.
+/// Deadlines of connections are looked at no more often than this: with thousands of connections a
+/// look costs some ten microseconds.
 pub const HTTP_DEADLINE_TICK: Duration = Duration::from_millis(50);
 
-/// Messages that the keeper takes in before it looks whether something is due.
-pub const KEEPER_MAILS_PER_TURN: usize = MAILBOX_MESSAGES;
+/// Messages that the checkpointer takes in before it looks whether something is due.
+pub const CHECKPOINTER_MESSAGES_PER_TURN: usize = MAILBOX_MESSAGES;
 
-/// Bytes of a backend's checkpoint. It has some hundred bytes a file and a few for each gap among the lines in flight.
+/// Bytes of a backend's checkpoint. It has some hundred bytes a file and a few for each gap among
+/// the lines in flight.
 pub const CHECKPOINT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes that are appended to rejected.jsonl at once, unless a single line has more.
 pub const REJECTED_WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Bytes behind the last newline of rejected.jsonl that are looked at, at a start, as a line that only lacks its newline. More
-/// is cut off: it was never synced.
+/// Bytes behind the last newline of rejected.jsonl that are looked at, at a start, as a line that
+/// only lacks its newline. More is cut off: it was never synced.
 pub const REJECTED_TAIL_BYTES_MAX: usize = 1024 * 1024;
 
 /// Between two looks, at most, at who has a finished log open for writing.
@@ -289,37 +331,45 @@ pub const WRITERS_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Deleted logs that are kept open, in case somebody still writes to them.
 pub const DELETED_LOGS_WATCHED_MAX: usize = 1024;
 
-/// For how long each of them is, at least. Whoever had found its name before it went has written by then. Where there are more finished logs than may be
-/// kept open, these are deleted as fast: 10,000 a second.
+/// For how long each of them is, at least. Whoever had found its name before it went has written by
+/// then. Where there are more finished logs than may be kept open, these are deleted as fast:
+/// 10,000 a second.
 pub const DELETED_LOG_WATCHED: Duration = Duration::from_millis(100);
 
-/// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions) is tried for ever.
+/// Reads of a checkpoint that fail before it is held for lost. A read that is refused (permissions)
+/// is tried for ever.
 pub const CHECKPOINT_READS_MAX: u32 = 5;
 
-/// After a checkpoint the next one waits for this long a mebibyte, if that is longer than its interval: one of a hundred thousand logs has 15 MiB, and writing
-/// it each second would cost more than all else that is done for those.
+/// After a checkpoint the next one waits for this long a mebibyte, if that is longer than its
+/// interval: one of a hundred thousand logs has 15 MiB, and writing it each second would cost more
+/// than all else that is done for those.
 pub const CHECKPOINT_REST_PER_MIB: Duration = Duration::from_millis(200);
 
-/// A checkpoint that is under way for longer is a fault of its backend's: a disk that hangs is to be seen. As long as a thread may be at one turn.
+/// A checkpoint that is under way for longer is a fault of its backend's: a disk that hangs is to
+/// be seen. As long as a thread may be at one turn.
 pub const CHECKPOINT_HANGS: Duration = THREAD_STUCK_AFTER;
 
 /// The longest that a question for a sync point waits for its answer.
 pub const SYNC_POINT_WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// Sync points that are known at a time. The next one takes the place of the one that was asked for longest ago.
+/// Sync points that are known at a time. The next one takes the place of the one that was asked for
+/// longest ago.
 pub const SYNC_POINTS_MAX: usize = 64;
 
-/// Questions for sync points that wait at a time. The next one takes the place of the one that has waited longest, which is answered.
+/// Questions for sync points that wait at a time. The next one takes the place of the one that has
+/// waited longest, which is answered.
 pub const SYNC_POINT_WAITERS_MAX: usize = 64;
 
 /// How long a sync point is kept that nobody asks for.
 pub const SYNC_POINT_KEPT: Duration = Duration::from_secs(3600);
 
-/// Logs of a sync point that are gone and are looked for in one look, so that a look takes a millisecond or so.
+/// Logs of a sync point that are gone and are looked for in one look, so that a look takes a
+/// millisecond or so.
 pub const SYNC_POINT_GONE_PER_LOOK: usize = 1024;
 
-/// How long all that a sync point waits for may be gone before `status --wait` gives it up: a file system that is mounted anew
-/// takes a moment, and a log that was deleted is read on while it is open.
+/// How long all that a sync point waits for may be gone before `status --wait` gives it up: a file
+/// system that is mounted anew takes a moment, and a log that was deleted is read on while it is
+/// open.
 pub const SYNC_POINT_GONE_FOR: Duration = Duration::from_secs(5);
 
 /// Unfinished logs that all sync points together may have to remember, some 90 bytes each.
@@ -331,8 +381,8 @@ pub const SYNC_POINT_LOOK: Duration = Duration::from_millis(50);
 /// Between two looks at a sync point whose backend does not: has somebody deleted a log?
 pub const SYNC_POINT_LOOK_IDLE: Duration = Duration::from_secs(1);
 
-/// Questions about rejected lines that wait for the keeper at a time.
-pub const REWORKS_MAX: usize = 16;
+/// Questions about rejected lines that wait for the checkpointer at a time.
+pub const REQUEUES_MAX: usize = 16;
 
 /// Requests for control that are followed before it is the others' turn.
 pub const ASKS_PER_TURN: usize = 64;
@@ -349,8 +399,8 @@ pub const CONTROL_NICE: i32 = -10;
 /// How long a thread waits before it offers a full mailbox a message again.
 pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
 
-/// Two probes of a backend that are wanted at once are at least this far apart, in milliseconds: a storm of broken
-/// connections is answered by one probe.
+/// Two probes of a backend that are wanted at once are at least this far apart, in milliseconds: a
+/// storm of broken connections is answered by one probe.
 pub const PROBE_AT_ONCE_GAP_MS: u64 = 50;
 
 /// HA logs a write so soon after its backend has refused or closed the connection of it, if at all.
@@ -363,27 +413,32 @@ pub const PROBE_AT_ONCE_GAP_MS: u64 = 50;
 /// missed ones.
 pub const REFUSED_AMBIGUITY: Duration = Duration::from_secs(2);
 
-/// Between two signs that a backend is dead that are further apart, it may have lived. Two probes in a row that get no
-/// answer are closer, at the intervals and timeouts of the shipped configuration.
+/// Between two signs that a backend is dead that are further apart, it may have lived. Two probes
+/// in a row that get no answer are closer, at the intervals and timeouts of the shipped
+/// configuration.
 pub const OUTAGE_SIGNS_GAP: Duration = Duration::from_secs(15);
 
 /// Outages of a backend that are remembered; of older ones nobody knows any more.
 pub const OUTAGES_MAX: usize = 64;
 
-/// Bytes of the file that keeps them: two times of at most twenty digits each a line, a head and a checksum.
+/// Bytes of the file that keeps them: two times of at most twenty digits each a line, a head and a
+/// checksum.
 pub const OUTAGES_BYTES_MAX: usize = 64 + OUTAGES_MAX * 42;
 
-/// What is known of an outage is written again when it is a quarter longer, and at least so often, in seconds.
+/// What is known of an outage is written again when it is a quarter longer, and at least so often,
+/// in seconds.
 pub const OUTAGE_KEPT_EACH_MAX_S: u64 = 60;
 
-/// Longest time between probes, in milliseconds, while records with a ttl wait for the backend's clock: so far apart that
-/// they cost nothing, so close that a restart between two of them could not have been over.
+/// Longest time between probes, in milliseconds, while records with a ttl wait for the backend's
+/// clock: so far apart that they cost nothing, so close that a restart between two of them could
+/// not have been over.
 pub const PROBE_HOLD_MS: u64 = 500;
 
 /// How far a probe of a backend that is down strays from its interval, in percent either way.
 pub const PROBE_JITTER_PERCENT: u64 = 20;
 
-/// First and last pause, in milliseconds, of a backend whose probe is good but whose lanes all fail; doubled each time.
+/// First and last pause, in milliseconds, of a backend whose probe is good but whose lanes all
+/// fail; doubled each time.
 pub const TROUBLE_PAUSE_FIRST_MS: u64 = 500;
 /// See [`TROUBLE_PAUSE_FIRST_MS`].
 pub const TROUBLE_PAUSE_LAST_MS: u64 = 30_000;
@@ -394,52 +449,62 @@ pub const INOTIFY_READ_BYTES: usize = 16 * 1024;
 /// Reads of inotify's events before it is the others' turn.
 pub const INOTIFY_READS_PER_TURN: u32 = 16;
 
-/// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes' connections.
+/// Backends of one server. Each has a folder, a watch, a probe's connection and its lanes'
+/// connections.
 pub const BACKENDS_MAX: usize = 1024;
 
-/// A backend's folder has been gone for so many times `rescan_interval` before the backend is forgotten: a file system that is
-/// mounted anew takes a moment.
+/// A backend's folder has been gone for so many times `rescan_interval` before the backend is
+/// forgotten: a file system that is mounted anew takes a moment.
 pub const FORGET_AFTER_RESCANS: u32 = 2;
 
-/// How long a backend whose folder is gone, and of which something is left, is left alone before that is looked at again.
+/// How long a backend whose folder is gone, and of which something is left, is left alone before
+/// that is looked at again.
 pub const FORGET_AGAIN: Duration = Duration::from_secs(60);
 
-/// How long the keeper waits before it tries again to forget a backend whose state it could not remove.
+/// How long the checkpointer waits before it tries again to forget a backend whose state it could
+/// not remove.
 pub const FORGET_RETRY: Duration = Duration::from_secs(5);
 
-/// Bytes of the file with the totals of forgotten backends that are read: it names each whose state is being removed.
+/// Bytes of the file with the totals of forgotten backends that are read: it names each whose state
+/// is being removed.
 pub const FORGOTTEN_BYTES_MAX: usize = 1024 * 1024;
 
-/// Open files of the process itself: standard streams, a poll and a bell for each thread, inotify, signals, the lock, a state file.
+/// Open files of the process itself: standard streams, a poll and a waker for each thread, inotify,
+/// signals, the lock, a state file.
 pub const OWN_OPEN_FILES: u64 = 64;
 
-/// Open files of a backend besides its lanes' connections: its probe, its logs (those at hand, those unlinked, those of long lines), a state
-/// file.
+/// Open files of a backend besides its lanes' connections: its probe, its logs (those at hand,
+/// those unlinked, those of long lines), a state file.
 pub const BACKEND_OPEN_FILES: u64 = 4 + UNLINKED_FILES_MAX as u64 + LONG_LINES_MAX as u64;
 
-/// HA's door leaves open files for at least so many backends; HustDB's clusters are smaller.
+/// The HTTP server leaves open files for at least so many backends; HustDB's clusters are smaller.
 pub const BACKENDS_EXPECTED: u64 = 32;
 
-/// HA's door leaves at least one part in so many of the open files to the rest, for clusters that are larger.
-pub const DOOR_LEAVES_OF_OPEN_FILES: u64 = 4;
+/// The HTTP server leaves at least one part in so many of the open files to the rest, for clusters
+/// that are larger.
+pub const HTTP_SERVER_LEAVES_OF_OPEN_FILES: u64 = 4;
 
-/// HA's door has at least one part in so many of the open files, however few they are: HA has to get in.
-pub const DOOR_LEAST_OF_OPEN_FILES: u64 = 8;
+/// The HTTP server has at least one part in so many of the open files, however few they are: HA has
+/// to get in.
+pub const HTTP_SERVER_LEAST_OF_OPEN_FILES: u64 = 8;
 
 /// Emptied vectors that are kept to be used again, of each kind.
-pub const SPARE_VECTORS: usize = 1024;
+pub const POOLED_VECTORS: usize = 1024;
 
-/// How long, in seconds, a connection at HA's door without a request is kept from us (`enable_defer_accept`), as with the original.
+/// How long, in seconds, a connection at the HTTP server without a request is kept from us
+/// (`enable_defer_accept`), as with the original.
 pub const DEFER_ACCEPT_SECONDS: u64 = 1;
 
 /// How often control looks, in milliseconds, whether a backend that is down has got a backlog.
 pub const BACKLOG_LOOK_MS: u64 = 500;
 
-/// How much longer than `drain_timeout`, in milliseconds, the end waits for everyone to say that nothing is in flight.
+/// How much longer than `drain_timeout`, in milliseconds, the end waits for everyone to say that
+/// nothing is in flight.
 pub const DRAIN_EXTRA_MS: u64 = 1000;
 
-/// How long the end waits, in milliseconds, for the keeper to write its last checkpoints once it has been told to.
-pub const KEEPER_END_MS: u64 = 15_000;
+/// How long the end waits, in milliseconds, for the checkpointer to write its last checkpoints once
+/// it has been told to.
+pub const CHECKPOINTER_END_MS: u64 = 15_000;
 
 /// How long the end waits, in milliseconds, for a thread that has been told to end.
 pub const THREAD_END_MS: u64 = 3000;

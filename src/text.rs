@@ -17,8 +17,8 @@ pub enum DurationError {
     TooLarge,
 }
 
-/// Parses a time: a whole number and `ms`, `s`, `m` or `min`, `h`, `d`, as in `30s`. A number without
-/// a unit is so many times `bare`, and an error where that is `None`.
+/// Parses a time: a whole number and `ms`, `s`, `m` or `min`, `h`, `d`, as in `30s`. A number
+/// without a unit is so many times `bare`, and an error where that is `None`.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -61,8 +61,9 @@ pub(crate) fn split_unit(text: &str) -> Result<(u64, &str), DurationError> {
     }
 }
 
-/// Returns what was probably meant by `name`: of the named candidates the one with the fewest slips,
-/// of several such the first, and how many slips those are. Upper and lower case are the same.
+/// Returns what was probably meant by `name`: of the named candidates the one with the fewest
+/// slips, of several such the first, and how many slips those are. Upper and lower case are the
+/// same.
 #[must_use]
 pub(crate) fn nearest<'a, T>(
     name: &str,

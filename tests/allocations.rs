@@ -1,5 +1,5 @@
-//! In the steady state no record costs an allocation: the whole server in this process, with an allocator that counts, replays
-//! to a stand-in in another.
+//! In the steady state no record costs an allocation: the whole server in this process, with an
+//! allocator that counts, replays to a fake HustDB in another.
 
 #[path = "../benches/common/mod.rs"]
 mod common;
@@ -64,7 +64,8 @@ fn allocations_a_record(
     let _ = engine.wait();
     let allocations = change.allocations + change.reallocations;
     println!(
-        "{engine_name}, {value_bytes} B values, bursts of {burst_bytes} B: {allocations} allocations, {} reallocations among them, for {} records",
+        "{engine_name}, {value_bytes} B values, bursts of {burst_bytes} B: {allocations} \
+         allocations, {} reallocations among them, for {} records",
         change.reallocations,
         last - warm,
     );
@@ -73,8 +74,8 @@ fn allocations_a_record(
 
 #[test]
 fn a_record_costs_no_allocation() {
-    // Snapshots, checkpoints and buffers that still grow allocate; each chunk of a log does, twice, and large values fill one soon.
-    // Where the system gives no rings, auto is mio once more.
+    // Snapshots, checkpoints and buffers that still grow allocate; each chunk of a log does, twice,
+    // and large values fill one soon. Where the system gives no rings, auto is mio once more.
     for engine in ["mio", "auto"] {
         assert!(allocations_a_record(engine, 400_000, 100, 4096) < 0.05);
         assert!(allocations_a_record(engine, 200_000, 100, 0) < 0.05);

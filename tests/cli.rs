@@ -19,7 +19,8 @@ fn run(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs it and compares the exit code and what stdout and stderr contain; `~` stands for the folder's path.
+/// Runs it and compares the exit code and what stdout and stderr contain; `~` stands for the
+/// folder's path.
 fn check(folder: &Path, args: &[&str], code: i32, stdout: &str, stderr: &str) {
     let output = run(folder, args);
     let short =
@@ -263,11 +264,12 @@ fn a_daemon_that_can_not_start_says_why_on_the_terminal() {
     assert!(!conf.join("hustdbsync.pid").exists());
 }
 
-/// Puts the program beside its configuration, as the original stands; what runs it gives its exit code and all that it says.
+/// Puts the program beside its configuration, as the original stands; what runs it gives its exit
+/// code and all that it says.
 fn program_in(home: &Path) -> impl Fn(&[&str]) -> (Option<i32>, String) {
     let program = home.join("hustdbsync");
-    // Copied by a process of its own: a descriptor of this one's that writes could be open in a child that another test has just
-    // forked, and what is open for writing cannot be run.
+    // Copied by a process of its own: a descriptor of this one's that writes could be open in a
+    // child that another test has just forked, and what is open for writing cannot be run.
     let copied = Command::new("cp")
         .arg(env!("CARGO_BIN_EXE_hustdbsync"))
         .arg(&program)

@@ -1,4 +1,5 @@
-//! The feeder alone, driven as its thread drives it, from files to batches that are taken and let go at once.
+//! The reader alone, driven as its thread drives it, from files to batches that are taken and let
+//! go at once.
 
 #![allow(dead_code, reason = "not every bench feeds")]
 
@@ -9,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use hustdbsync::clock::Now;
 use hustdbsync::engine::files::{ReadAhead, RealDisk};
-use hustdbsync::replay::chunk::Returns;
-use hustdbsync::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
-use hustdbsync::replay::hints::Hints;
-use hustdbsync::replay::mailbox::{Mailbox, NoBell};
+use hustdbsync::replay::chunk::BufferReturns;
+use hustdbsync::replay::dirty_flags::DirtyFlags;
+use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
 use hustdbsync::replay::messages::{
-    BackendId, BackendInfo, ControlMail, FeederMail, FeederSettings, KeeperMail, ResumePlan,
-    WorkerMail,
+    BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, ReaderSettings,
+    ResumePlan, WorkerMessage,
 };
 use hustdbsync::replay::reachability::KnownOutages;
-use hustdbsync::replay::spares::Spares;
+use hustdbsync::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
+use hustdbsync::replay::vec_pool::VecPool;
 
 use super::{Home, now_unix};
 
@@ -27,41 +28,41 @@ pub(crate) const BACKEND: &str = "127.0.0.1:9998";
 const BUDGET_BYTES: usize = 64 << 20;
 
 fn mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(1024, Box::new(NoBell)))
+    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
 }
 
-/// A feeder with one backend, whose every batch is taken and let go at once.
-struct Rig {
-    feeder: Feeder<RealDisk>,
-    links: FeederLinks,
+/// A reader with one backend, whose every batch is taken and let go at once.
+struct Fixture {
+    reader: LogReader<RealDisk>,
+    links: ReaderLinks,
     now: Now,
     records: u64,
 }
 
-impl Rig {
+impl Fixture {
     fn new(home: &Home, read_ahead: Option<ReadAhead>) -> Self {
-        let feeder_mailbox = mailbox();
-        let links = FeederLinks {
-            mailbox: Arc::clone(&feeder_mailbox),
+        let reader_mailbox = mailbox();
+        let links = ReaderLinks {
+            mailbox: Arc::clone(&reader_mailbox),
             workers: vec![mailbox()],
-            keeper: mailbox(),
+            checkpointer: mailbox(),
             control: mailbox(),
-            returns: Arc::new(Returns::new(
+            returns: Arc::new(BufferReturns::new(
                 chunks_max(BUDGET_BYTES, 16),
-                Arc::clone(&feeder_mailbox),
+                Arc::clone(&reader_mailbox),
             )),
-            hints: Arc::new(Hints::new(feeder_mailbox)),
-            fed_spares: Arc::new(Spares::new(64)),
+            dirty_flags: Arc::new(DirtyFlags::new(reader_mailbox)),
+            fed_pool: Arc::new(VecPool::new(64)),
             counters: Arc::default(),
         };
-        let settings = FeederSettings {
+        let settings = ReaderSettings {
             lanes_per_backend: 16,
             memory_budget_bytes: BUDGET_BYTES,
             in_flight_per_backend: 65_536,
             rescan_interval: Duration::from_secs(30),
             closed_after: Duration::from_secs(80),
         };
-        let rules = FeederRules {
+        let rules = ReaderRules {
             is_backend: |_| Ok(()),
             written_unix: |_| None,
             zone: String::new,
@@ -71,7 +72,7 @@ impl Rig {
             disk = disk.with_read_ahead(read_ahead);
         }
         Self {
-            feeder: Feeder::new(disk, settings, rules, links.clone()),
+            reader: LogReader::new(disk, settings, rules, links.clone()),
             links,
             now: Now {
                 monotonic: Duration::from_secs(1000),
@@ -81,30 +82,30 @@ impl Rig {
         }
     }
 
-    /// Makes the feeder know its backend, and lets it begin.
+    /// Makes the reader know its backend, and lets it begin.
     fn begin(&mut self) {
         let backend = BackendId(0);
         while !matches!(
             self.links.control.receive(),
-            Some(ControlMail::BackendFound(_))
+            Some(ControlMessage::BackendFound(_))
         ) {
-            self.feeder.turn(self.now);
+            self.reader.turn(self.now);
         }
         let info = BackendInfo {
             id: backend,
             name: BACKEND.into(),
             counters: Arc::default(),
-            hints: Arc::default(),
+            dirty_flags: Arc::default(),
         };
         let plan = ResumePlan::default();
         for mail in [
-            FeederMail::Backend(info),
-            FeederMail::Plan {
+            ReaderMessage::Backend(info),
+            ReaderMessage::Plan {
                 backend,
                 epoch: 0,
                 plan,
             },
-            FeederMail::Up {
+            ReaderMessage::Up {
                 backend,
                 epoch: 0,
                 outages: KnownOutages::default(),
@@ -115,17 +116,17 @@ impl Rig {
     }
 
     fn turn(&mut self) {
-        self.feeder.turn(self.now);
+        self.reader.turn(self.now);
         while let Some(mail) = self.links.workers[0].receive() {
-            if let WorkerMail::Batch(batch) = mail {
+            if let WorkerMessage::Batch(batch) = mail {
                 self.records += batch.records.len() as u64;
-                self.links.fed_spares.give(batch.records);
+                self.links.fed_pool.give(batch.records);
                 self.links.returns.release(batch.chunk);
             }
         }
-        while let Some(mail) = self.links.keeper.receive() {
-            if let KeeperMail::Segment(segment) = mail {
-                let done = FeederMail::SegmentDone {
+        while let Some(mail) = self.links.checkpointer.receive() {
+            if let CheckpointerMessage::Segment(segment) = mail {
+                let done = ReaderMessage::SegmentDone {
                     backend: segment.backend,
                     segment: segment.segment,
                     lines: segment.lines,
@@ -145,13 +146,13 @@ pub(crate) fn feed(home: &Home, records: u64) -> Duration {
 
 /// The same, with who reads ahead.
 pub(crate) fn feed_reading(home: &Home, records: u64, read_ahead: Option<ReadAhead>) -> Duration {
-    let mut rig = Rig::new(home, read_ahead);
-    rig.begin();
+    let mut fixture = Fixture::new(home, read_ahead);
+    fixture.begin();
     let begin = Instant::now();
-    while rig.records < records {
-        rig.turn();
+    while fixture.records < records {
+        fixture.turn();
         // Files are quiet for long; time need not pass for real.
-        rig.now.monotonic += Duration::from_millis(1);
+        fixture.now.monotonic += Duration::from_millis(1);
     }
     begin.elapsed()
 }

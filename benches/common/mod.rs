@@ -1,4 +1,5 @@
-//! A home for HA's logs in a temporary folder, a sink and the server in processes of their own, and CPU time.
+//! A home for HA's logs in a temporary folder, a sink and the server in processes of their own, and
+//! CPU time.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
@@ -16,7 +17,8 @@ use hustdbsync::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A stand-in for hustdb that stores nothing and answers a read's requests at once (our ceiling, not hustdb's), in its own process, so that its CPU time is not ours.
+/// A fake HustDB for hustdb that stores nothing and answers a read's requests at once (our ceiling,
+/// not hustdb's), in its own process, so that its CPU time is not ours.
 pub(crate) struct Sink {
     process: Child,
     /// Its address, which is the backend's name.
@@ -27,15 +29,15 @@ impl Sink {
     /// Starts one on a free port.
     pub(crate) fn start() -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-            .args(["standin", "--at-once", "--threads", "1", "--discard"])
+            .args(["fake-hustdb", "--at-once", "--threads", "1", "--discard"])
             .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the stand-in starts");
+            .expect("the fake HustDB starts");
         let mut line = String::new();
         BufReader::new(process.stdout.as_mut().expect("it is piped"))
             .read_line(&mut line)
-            .expect("the stand-in says where it listens");
+            .expect("the fake HustDB says where it listens");
         let name = line.split_whitespace().find_map(|word| {
             let word = word.trim_end_matches(';');
             word.starts_with("127.0.0.1:").then(|| word.to_owned())
@@ -81,7 +83,8 @@ impl Home {
         Config::parse(text, &self.config_path()).expect("the settings are right")
     }
 
-    /// Writes a configuration for a process of its own, with these settings under `sync`; all others are as they are shipped.
+    /// Writes a configuration for a process of its own, with these settings under `sync`; all
+    /// others are as they are shipped.
     pub(crate) fn write_config(&self, settings: &[(&str, Value)]) -> PathBuf {
         let path = self.config_path();
         fs::write(&path, self.document(settings.to_vec())).expect("a file can be written");

@@ -43,7 +43,8 @@ pub(crate) fn number(process: impl Display, file: &str, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("Linux tells {name} of a process that runs"))
 }
 
-/// The port on which a process listens, once it does: a server on port 0 has no other way to say it.
+/// The port on which a process listens, once it does: a server on port 0 has no other way to say
+/// it.
 pub(crate) fn listening_port(process: u32) -> Option<u16> {
     let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).ok()?;
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).ok()?;

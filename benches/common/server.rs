@@ -31,7 +31,8 @@ impl Server {
         proc::cpu_time(self.process.id())
     }
 
-    /// The most memory that was resident so far, in bytes: the kernel keeps count, so that no peak falls between two looks.
+    /// The most memory that was resident so far, in bytes: the kernel keeps count, so that no peak
+    /// falls between two looks.
     pub(crate) fn resident_bytes_max(&self) -> u64 {
         1024 * proc::number(self.process.id(), "status", "VmHWM:")
     }

@@ -45,7 +45,8 @@ impl Runs {
         ratio(&self.cpus(), &other.cpus())
     }
 
-    /// The run in the middle: rate and CPU each for itself. Short runs are too short for the ticks that tell user from system.
+    /// The run in the middle: rate and CPU each for itself. Short runs are too short for the ticks
+    /// that tell user from system.
     pub(crate) fn median(&self) -> Figure {
         Figure {
             rate: self.rate(),
@@ -67,7 +68,8 @@ impl Runs {
     }
 }
 
-/// Median of what the rounds' ratios are: a machine that is slower for a minute is so for both sides of a round.
+/// Median of what the rounds' ratios are: a machine that is slower for a minute is so for both
+/// sides of a round.
 pub(crate) fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
     median(ours.iter().zip(theirs).map(|(a, b)| a / b).collect())
 }

@@ -1,4 +1,5 @@
-//! The comparison: the product beside wrk, beside a tokio + hyper replayer and beside its own parts, on the same bytes, the same sink, in turns.
+//! The comparison: the product beside wrk, beside a tokio + hyper replayer and beside its own
+//! parts, on the same bytes, the same sink, in turns.
 //!
 //! ```text
 //! cargo bench --bench compare                               all of it: the goal table at the end
@@ -6,7 +7,8 @@
 //! cargo bench --bench compare -- --rounds 9 --json          more rounds; the table as JSON on stdout
 //! ```
 //!
-//! Exit codes: 0 every goal is met, 1 one is missed or could not be measured, 2 nginx or wrk is missing, or the arguments are wrong.
+//! Exit codes: 0 every goal is met, 1 one is missed or could not be measured, 2 nginx or wrk is
+//! missing, or the arguments are wrong.
 
 mod backlog;
 #[path = "../common/mod.rs"]
@@ -28,7 +30,7 @@ use clap::{Parser, ValueEnum};
 
 use figure::{Figure, Runs};
 use report::Row;
-use rows::{checkpoint, engines, feeder, polls, scaling, wire};
+use rows::{checkpoint, engines, polls, reader, scaling, wire};
 
 /// An error is a sentence.
 type Outcome<T> = Result<T, String>;
@@ -57,8 +59,8 @@ enum Part {
     Large,
     /// Beside a tokio + hyper replayer
     Peer,
-    /// The feeder beside base64-simd alone
-    Feeder,
+    /// The reader beside base64-simd alone
+    LogReader,
     /// What checkpoints cost
     Checkpoint,
     /// HA's polls while it replays
@@ -81,7 +83,8 @@ struct Options {
     /// Rounds, in each of which everybody runs once
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// The largest backlog: 10GB is what the goal names, and needs that much room in the temporary folder
+    /// The largest backlog: 10GB is what the goal names, and needs that much room in the temporary
+    /// folder
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_bytes)]
     backlog_max: u64,
     /// What the server's workers run on, in all parts but `engines`: auto, mio or io_uring
@@ -170,7 +173,7 @@ fn measure(options: &Options) -> Vec<Row> {
             Part::Kilobyte => wire::compare(wire::KILOBYTE, options),
             Part::Large => wire::compare(wire::LARGE, options),
             Part::Peer => rows::peer::compare(options),
-            Part::Feeder => feeder::compare(options),
+            Part::LogReader => reader::compare(options),
             Part::Checkpoint => checkpoint::compare(options),
             Part::Polls => polls::compare(options),
             Part::Engines => engines::compare(options),

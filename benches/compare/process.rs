@@ -108,7 +108,8 @@ impl Process {
         }
     }
 
-    /// CPU time of all its threads so far: the scheduler's nanoseconds, shared out between user and system as the ticks fell.
+    /// CPU time of all its threads so far: the scheduler's nanoseconds, shared out between user and
+    /// system as the ticks fell.
     pub(crate) fn cpu(&self) -> Outcome<Cpu> {
         // A thread that ends meanwhile is left out.
         let threads = threads(self.id())?.into_iter();

@@ -34,7 +34,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// One worker, 32 connections a backend, all else at its default, but for this: logs are kept, so that they can be replayed again.
+    /// One worker, 32 connections a backend, all else at its default, but for this: logs are kept,
+    /// so that they can be replayed again.
     pub(crate) fn make() -> Outcome<Self> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let root = folder.path();
@@ -105,7 +106,7 @@ impl Home {
 /// A server that runs.
 pub(crate) struct Server {
     pub(crate) process: Process,
-    pub(crate) door: Door,
+    pub(crate) http_server: HttpServer,
     log: PathBuf,
 }
 
@@ -122,8 +123,12 @@ impl Server {
         let give_up = Instant::now() + PATIENCE;
         loop {
             if let Some(port) = listening_port(process.id()) {
-                let door = Door::open(port)?;
-                return Ok(Self { process, door, log });
+                let http_server = HttpServer::open(port)?;
+                return Ok(Self {
+                    process,
+                    http_server,
+                    log,
+                });
             }
             let ended = process.must_run();
             if ended.is_err() || Instant::now() > give_up {
@@ -148,11 +153,15 @@ impl Server {
         })
     }
 
-    /// Waits until so many records are settled. Gives how many are, when that was seen, and the CPU time until then.
+    /// Waits until so many records are settled. Gives how many are, when that was seen, and the CPU
+    /// time until then.
     pub(crate) fn look_until(&mut self, records: u64) -> Outcome<(u64, Instant, Cpu)> {
         let (mut last, mut moved) = (0, Instant::now());
         loop {
-            let settled = self.door.settled().map_err(|error| self.why(&error))?;
+            let settled = self
+                .http_server
+                .settled()
+                .map_err(|error| self.why(&error))?;
             let now = Instant::now();
             if settled >= records {
                 return Ok((settled, now, self.process.cpu()?));
@@ -174,15 +183,15 @@ impl Server {
 }
 
 /// A connection that is kept, for HA's polls.
-pub(crate) struct Door {
+pub(crate) struct HttpServer {
     stream: TcpStream,
     answer: Vec<u8>,
 }
 
-impl Door {
+impl HttpServer {
     pub(crate) fn open(port: u16) -> Outcome<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))
-            .map_err(|error| format!("the door: {error}"))?;
+            .map_err(|error| format!("the HTTP server: {error}"))?;
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
@@ -196,7 +205,7 @@ impl Door {
     pub(crate) fn settled(&mut self) -> Outcome<u64> {
         let answer = self.poll()?;
         number_behind(answer, "\"synced_items\":")
-            .ok_or_else(|| format!("the door said {answer:?}"))
+            .ok_or_else(|| format!("the HTTP server said {answer:?}"))
     }
 
     /// One poll of HA's: the whole answer.
@@ -212,12 +221,12 @@ impl Door {
     fn ask(&mut self, request: &[u8]) -> Outcome<&str> {
         self.stream
             .write_all(request)
-            .map_err(|error| format!("the door: {error}"))?;
+            .map_err(|error| format!("the HTTP server: {error}"))?;
         let mut filled = 0;
         loop {
             let read = self.stream.read(&mut self.answer[filled..]);
-            match read.map_err(|error| format!("the door: {error}"))? {
-                0 => return Err("the door has closed".to_owned()),
+            match read.map_err(|error| format!("the HTTP server: {error}"))? {
+                0 => return Err("the HTTP server has closed".to_owned()),
                 read => filled += read,
             }
             if is_whole(&self.answer[..filled]) {

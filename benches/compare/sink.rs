@@ -1,4 +1,4 @@
-//! What answers: nginx with one worker, or the stand-in at once; each in a process of its own.
+//! What answers: nginx with one worker, or the fake HustDB at once; each in a process of its own.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -75,12 +75,13 @@ impl Sink {
         })
     }
 
-    /// The stand-in, which keeps nothing and answers a read's requests at once: what is measured is our ceiling, not hustdb's.
-    pub(crate) fn standin() -> Outcome<Self> {
+    /// The fake HustDB, which keeps nothing and answers a read's requests at once: what is measured
+    /// is our ceiling, not hustdb's.
+    pub(crate) fn fake_hustdb() -> Outcome<Self> {
         let mut process = Process::start(
-            "the stand-in",
+            "the fake HustDB",
             Command::new(BINARY)
-                .args(["standin", "--at-once", "--threads", "1", "--discard"])
+                .args(["fake-hustdb", "--at-once", "--threads", "1", "--discard"])
                 .args(["--listen", "127.0.0.1:0"])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped()),
@@ -92,7 +93,7 @@ impl Sink {
         });
         Ok(Self {
             _process: process,
-            names: vec![name.ok_or("the stand-in does not say where it listens")?],
+            names: vec![name.ok_or("the fake HustDB does not say where it listens")?],
             _folder: None,
         })
     }

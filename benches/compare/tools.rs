@@ -94,7 +94,8 @@ impl Bystanders {
         })
     }
 
-    /// A sentence on how far the figures can be trusted. To be asked when all that was started has ended.
+    /// A sentence on how far the figures can be trusted. To be asked when all that was started has
+    /// ended.
     pub(crate) fn told(&self) -> Outcome<String> {
         let now = Self::watch()?;
         let others = (now.busy - self.busy) - (now.ours - self.ours);

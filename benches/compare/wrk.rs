@@ -1,4 +1,5 @@
-//! wrk, posting one request for ever: the same bytes as one of ours, made once, without Lua a request.
+//! wrk, posting one request for ever: the same bytes as one of ours, made once, without Lua a
+//! request.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -21,8 +22,8 @@ impl Wrk {
     /// Posts bodies of `value_bytes` to the sink at `address` for `seconds` a run.
     pub(crate) fn new(address: &str, value_bytes: usize, seconds: u32) -> Outcome<Self> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        // Keys of a workload have ten digits, its versions begin at 1. At the top level of the file this is run once; wrk adds Host
-        // and Content-Length.
+        // Keys of a workload have ten digits, its versions begin at 1. At the top level of the file
+        // this is run once; wrk adds Host and Content-Length.
         let script = format!(
             "wrk.method = \"POST\"\n\
              wrk.path = \"/hustdb/put?key=key:0000000042&ver=1&ttl=0&is_dup=true\"\n\
@@ -72,7 +73,8 @@ impl Wrk {
     }
 }
 
-/// Takes the figures out of `  558123 requests in 3.00s, 98.1MB read` and `Requests/sec: 186041.21`.
+/// Takes the figures out of `  558123 requests in 3.00s, 98.1MB read` and `Requests/sec:
+/// 186041.21`.
 fn parse(text: &str, cpu: Cpu) -> Option<Figure> {
     let requests = text.lines().find_map(|line| {
         let (count, _) = line.split_once(" requests in ")?;

@@ -1,4 +1,5 @@
-//! Writes the seeds: one small file an input, in `seeds/<target>`. Takes a log of HA on its standard input (see README.md).
+//! Writes the seeds: one small file an input, in `seeds/<target>`. Takes a log of HA on its
+//! standard input (see README.md).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,14 +29,14 @@ fn main() -> std::io::Result<()> {
     for (name, text) in RESPONSES {
         write("response", name, text.as_bytes())?;
     }
-    for (name, text) in DOOR {
-        write("door", name, text.as_bytes())?;
+    for (name, text) in HTTP_SERVER {
+        write("http_server", name, text.as_bytes())?;
     }
     let long = format!(
         "GET /status.html HTTP/1.1\r\nX: {}\r\n\r\n",
         "y".repeat(17_000)
     );
-    write("door", "long-head", long.as_bytes())?;
+    write("http_server", "long-head", long.as_bytes())?;
     for (name, text) in CONFIGURATIONS {
         write("configuration", name, text.as_bytes())?;
     }
@@ -90,7 +91,8 @@ fn from_log(log: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What HA's log has none of: the older methods, what expires, tables that are none, malformed escapes.
+/// What HA's log has none of: the older methods, what expires, tables that are none, malformed
+/// escapes.
 fn from_records() -> std::io::Result<()> {
     let record = Record {
         method: Method::Put,
@@ -184,23 +186,28 @@ fn bad_lines() -> std::io::Result<()> {
 const RESPONSES: [(&str, &str); 17] = [
     (
         "applied",
-        "HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: \
+         text/plain\r\n\r\n",
     ),
     (
         "two",
-        "HTTP/1.1 200 OK\r\nVersion: 4294967295\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\nHTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nVersion: 4294967295\r\nVerError: false\r\nContent-Length: \
+         0\r\nContent-Type: text/plain\r\n\r\nHTTP/1.1 200 OK\r\n",
     ),
     (
         "version-too-large",
-        "HTTP/1.1 200 OK\r\nVersion: 4294967296\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nVersion: 4294967296\r\nVerError: false\r\nContent-Length: \
+         0\r\nContent-Type: text/plain\r\n\r\n",
     ),
     (
         "superseded",
-        "HTTP/1.1 200 OK\r\nVersion: 4\r\nVerError: true\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\n42HTTP",
+        "HTTP/1.1 200 OK\r\nVersion: 4\r\nVerError: true\r\nContent-Length: 2\r\nContent-Type: \
+         text/plain\r\n\r\n42HTTP",
     ),
     (
         "unauthorized",
-        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic realm=\"libevhtp\"\r\nContent-Type: text/plain\r\n\r\n",
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic \
+         realm=\"libevhtp\"\r\nContent-Type: text/plain\r\n\r\n",
     ),
     (
         "unauthorized-version",
@@ -208,7 +215,8 @@ const RESPONSES: [(&str, &str); 17] = [
     ),
     (
         "absent",
-        "HTTP/1.1 404 Not Found\r\nVersion: 2\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\nVersion: 2\r\nContent-Length: 0\r\nContent-Type: \
+         text/plain\r\n\r\n",
     ),
     (
         "table",
@@ -240,7 +248,7 @@ const RESPONSES: [(&str, &str); 17] = [
     ),
 ];
 
-const DOOR: [(&str, &str); 32] = [
+const HTTP_SERVER: [(&str, &str); 32] = [
     ("alive", "GET /status.html HTTP/1.1\r\nHost: h\r\n\r\n"),
     (
         "alive-head",
@@ -268,11 +276,13 @@ const DOOR: [(&str, &str); 32] = [
     ),
     (
         "pipelined",
-        "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyzGET /c?d HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyzGET /c?d \
+         HTTP/1.1\r\nHost: h\r\n\r\n",
     ),
     (
         "chunked",
-        "POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nT: x\r\n\r\nGET /a HTTP/1.1\r\n\r\n",
+        "POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nT: \
+         x\r\n\r\nGET /a HTTP/1.1\r\n\r\n",
     ),
     (
         "chunks-too-large",
@@ -333,27 +343,33 @@ const DOOR: [(&str, &str); 32] = [
     ),
     (
         "smuggle-two-lengths",
-        "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nGET /smuggled \
+         HTTP/1.1\r\n\r\n",
     ),
     (
         "smuggle-length-and-chunked",
-        "GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET \
+         /smuggled HTTP/1.1\r\n\r\n",
     ),
     (
         "smuggle-space-before-colon",
-        "GET / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\nGET /smuggled \
+         HTTP/1.1\r\n\r\n",
     ),
     (
         "smuggle-folded",
-        "GET / HTTP/1.1\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\nGET /smuggled \
+         HTTP/1.1\r\n\r\n",
     ),
     (
         "smuggle-chunk-size",
-        "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na0\r\n\r\nGET /smuggled \
+         HTTP/1.1\r\n\r\n",
     ),
     (
         "smuggle-chunk-bare-lf",
-        "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\na\n0\n\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\na\n0\n\nGET /smuggled \
+         HTTP/1.1\r\n\r\n",
     ),
     (
         "smuggle-signed-length",

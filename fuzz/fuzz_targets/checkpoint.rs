@@ -1,5 +1,5 @@
-//! Any bytes as a checkpoint, and as the body of one whose checksum is right: what reads back is written as it was and is what the ledger
-//! goes on from; damaged, it is refused.
+//! Any bytes as a checkpoint, and as the body of one whose checksum is right: what reads back is
+//! written as it was and is what the ledger goes on from; damaged, it is refused.
 #![no_main]
 
 use hustdbsync::ledger::backend::BackendLedger;

@@ -1,10 +1,11 @@
-//! What we compose from a record, read again by httparse and by the stand-in: the same method, table, key, value and numbers.
+//! What we compose from a record, read again by httparse and by the fake HustDB: the same method,
+//! table, key, value and numbers.
 #![no_main]
 
 use hustdbsync::binlog::request::{Composed, Template};
 use hustdbsync::binlog::{Lifetime, Method, Record};
-use hustdbsync::standin::connection::{After, Connection, Handler};
-use hustdbsync::standin::query::{self, Call, Request, Verb};
+use hustdbsync::fake_hustdb::connection::{After, Connection, Handler};
+use hustdbsync::fake_hustdb::query::{self, Call, Request, Verb};
 use hustdbsync_fuzz::{as_stored, mended};
 use libfuzzer_sys::fuzz_target;
 
@@ -103,7 +104,8 @@ fn check_head(record: &Record<'_>, composed: &Composed, request: &[u8]) {
     }
 }
 
-/// A request as the stand-in sees it: its method, whether it is authorized, its body; and its target.
+/// A request as the fake HustDB sees it: its method, whether it is authorized, its body; and its
+/// target.
 type Came = (MethodAndBody, PathAndQuery);
 type MethodAndBody = (query::Method, Vec<u8>);
 type PathAndQuery = (Vec<u8>, Vec<u8>);
@@ -171,7 +173,8 @@ struct Numbers {
     opt: i32,
 }
 
-/// Table, key and value as the stand-in takes them from a request; none where it refuses, as it must then.
+/// Table, key and value as the fake HustDB takes them from a request; none where it refuses, as it
+/// must then.
 fn check_call(
     record: &Record<'_>,
     verb: Verb,
@@ -191,7 +194,8 @@ fn check_call(
     let in_query = matches!(verb, Verb::Put | Verb::Del | Verb::Hset | Verb::Hdel);
     let sends_body = !matches!(verb, Verb::Del | Verb::Hdel);
     assert_eq!(body, if sends_body { record.value } else { b"" });
-    // What hustdb takes for the key: octets of the query, of the body decoded, or of the body as they are.
+    // What hustdb takes for the key: octets of the query, of the body decoded, or of the body as
+    // they are.
     let key = match (in_query, method) {
         (true, _) => as_stored(record.key),
         (false, query::Method::Post) => body.clone(),

@@ -1,5 +1,5 @@
-//! Any bytes as sync_server.json, as the file of the backends' password and as a folder's name: a value in its bounds, or sentences that
-//! name what is wrong; and no password in what is logged.
+//! Any bytes as sync_server.json, as the file of the backends' password and as a folder's name: a
+//! value in its bounds, or sentences that name what is wrong; and no password in what is logged.
 #![no_main]
 
 use std::path::Path;
@@ -27,7 +27,8 @@ fn check_configuration(bytes: &[u8]) {
     let json = serde_json::from_slice::<serde_json::Value>(
         bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes),
     );
-    // A password that can be told from all the other text: it stands there once, and has what no default has.
+    // A password that can be told from all the other text: it stands there once, and has what no
+    // default has.
     let password = json
         .as_ref()
         .ok()

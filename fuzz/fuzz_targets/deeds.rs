@@ -1,4 +1,5 @@
-//! Any bytes as what HA and an operator do to logs, against the real reader over a real folder (tests/deeds).
+//! Any bytes as what HA and an operator do to logs, against the real reader over a real folder
+//! (tests/deeds).
 #![no_main]
 
 #[path = "../../tests/deeds/deeds.rs"]

@@ -1,5 +1,6 @@
-//! The original's status file with any head and any digits (the input: twelve bytes of head, then the digits of the first lines, in the
-//! order of the lines), and its totals: never a panic, and what it says is what a plain count says.
+//! The original's status file with any head and any digits (the input: twelve bytes of head, then
+//! the digits of the first lines, in the order of the lines), and its totals: never a panic, and
+//! what it says is what a plain count says.
 #![no_main]
 
 use std::cell::RefCell;
@@ -25,7 +26,8 @@ fuzz_target!(|bytes: &[u8]| {
     STATUS.with_borrow_mut(|status| {
         status[..HEAD_BYTES].fill(0);
         status[..head.len()].copy_from_slice(head);
-        // All counts but the greatest are made small, or most inputs would be a walk over the whole file.
+        // All counts but the greatest are made small, or most inputs would be a walk over the whole
+        // file.
         if status[4..8] != [0xff; 4] {
             status[6..8].fill(0);
         }

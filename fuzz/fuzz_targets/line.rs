@@ -1,5 +1,6 @@
-//! Any bytes as a line, and as a record in a line: a record or a fault as another base64 reader has it, never a panic; what is a record is
-//! the same when it is written anew. A line that is set aside reads back from rejected.jsonl.
+//! Any bytes as a line, and as a record in a line: a record or a fault as another base64 reader has
+//! it, never a panic; what is a record is the same when it is written anew. A line that is rejected
+//! reads back from rejected.jsonl.
 #![no_main]
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -20,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!text[bytes.len().min(3)..].contains(&b'\n'));
         assert_eq!(check(&text), Ok(encoded(&record)));
     }
-    check_set_aside(bytes, found.err());
+    check_rejected(bytes, found.err());
     pieces(bytes).for_each(drop);
 });
 
@@ -46,7 +47,7 @@ fn check(bytes: &[u8]) -> Result<Vec<u8>, LineFault> {
     found
 }
 
-fn check_set_aside(raw: &[u8], fault: Option<LineFault>) {
+fn check_rejected(raw: &[u8], fault: Option<LineFault>) {
     let line = RejectedLine {
         unix: 1,
         backend: "127.0.0.1:9998".to_owned(),

@@ -1,5 +1,6 @@
-//! Any bytes as a record, as they are and mended: whatever is accepted is written back as it was; a changed byte of the head is
-//! refused or means another record; all spellings of one stored key have one order (G2), as the stand-in decodes them.
+//! Any bytes as a record, as they are and mended: whatever is accepted is written back as it was; a
+//! changed byte of the head is refused or means another record; all spellings of one stored key
+//! have one order (G2), as the fake HustDB decodes them.
 #![no_main]
 
 use hustdbsync::binlog::{Record, key};

@@ -1,5 +1,6 @@
-//! Any bytes as a backend's answer, however cut: what a plain reading by httparse says; a whole answer stays the same when more follows
-//! it, a fault stays a fault; and no answer settles a record whose backend has not said so.
+//! Any bytes as a backend's answer, however cut: what a plain reading by httparse says; a whole
+//! answer stays the same when more follows it, a fault stays a fault; and no answer settles a
+//! record whose backend has not said so.
 #![no_main]
 
 use hustdbsync::binlog::Method;
@@ -37,7 +38,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// A whole answer that has its length, read plainly: first the end of the head, then each field by name.
+/// A whole answer that has its length, read plainly: first the end of the head, then each field by
+/// name.
 fn reference(bytes: &[u8]) -> Option<Response> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);

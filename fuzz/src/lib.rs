@@ -1,12 +1,13 @@
 //! What several targets need: records out of any bytes, so that no mutation dies at a checksum.
 
 use hustdbsync::binlog::{Method, Record};
-use hustdbsync::standin::query::decode;
+use hustdbsync::fake_hustdb::query::decode;
 
 /// Bytes of a record's head besides key and table.
 const FIXED_BYTES: usize = 38;
 
-/// The record that `bytes` would be with the right method, lengths, opt and checksums. Bytes of a real record give that record.
+/// The record that `bytes` would be with the right method, lengths, opt and checksums. Bytes of a
+/// real record give that record.
 #[must_use]
 pub fn mended(bytes: &[u8]) -> Option<Record<'_>> {
     let room = bytes.len().checked_sub(FIXED_BYTES)?;
@@ -48,7 +49,7 @@ pub fn encoded(record: &Record<'_>) -> Vec<u8> {
     bytes
 }
 
-/// What hustdb makes of query text, by the stand-in's decoder.
+/// What hustdb makes of query text, by the fake HustDB's decoder.
 #[must_use]
 pub fn as_stored(spelt: &[u8]) -> Vec<u8> {
     decode(spelt, &mut Vec::new()).to_vec()

@@ -1,19 +1,24 @@
-//! Which records must keep their order: those of the same table and key, as hustdb understands them.
+//! Which records must keep their order: those of the same table and key, as hustdb understands
+//! them.
 //!
-//! A key stands in a record as it was spelt in the query (`a%20b`), or raw where it was a body. hustdb decodes a spelling
-//! once; two spellings of one key are one key (guarantees, G2). For the order alone a wrong *same* costs nothing, since
-//! other keys may share a lane anyhow, and a wrong *different* is a user's wrong data. So keys are folded more than
-//! hustdb folds them: every key is percent-decoded, also a raw member; `+` and space are one; and a key ends at a NUL, at
-//! `?` (hustdb's decoder stops there, also at an escaped one) and at `;` (which some builds of it take for `&`).
+//! A key stands in a record as it was spelt in the query (`a%20b`), or raw where it was a body.
+//! hustdb decodes a spelling once; two spellings of one key are one key (guarantees, G2). For the
+//! order alone a wrong *same* costs nothing, since other keys may share a lane anyhow, and a wrong
+//! *different* is a user's wrong data. So keys are folded more than hustdb folds them: every key is
+//! percent-decoded, also a raw member; `+` and space are one; and a key ends at a NUL, at `?`
+//! (hustdb's decoder stops there, also at an escaped one) and at `;` (which some builds of it take
+//! for `&`).
 //!
-//! What a malformed escape decodes to was read in hustdb's HTTP library: a `%` before no hexadecimal digit is dropped and the octet
-//! behind it stands for itself, even another `%`; one before a single digit takes that and the octet behind it along.
+//! What a malformed escape decodes to was read in hustdb's HTTP library: a `%` before no
+//! hexadecimal digit is dropped and the octet behind it stands for itself, even another `%`; one
+//! before a single digit takes that and the octet behind it along.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::binlog::Record;
 
-/// Hash of a record's table and key, the same for all spellings of both. Stable within a process only.
+/// Hash of a record's table and key, the same for all spellings of both. Stable within a process
+/// only.
 ///
 /// `scratch` is used for keys that need decoding; it only grows.
 #[must_use]
@@ -23,7 +28,7 @@ pub fn order_hash(record: &Record<'_>, scratch: &mut Vec<u8>) -> u64 {
 }
 
 fn folded_hash(text: &[u8], seed: u64, scratch: &mut Vec<u8>) -> u64 {
-    if planted!(SpellingsApart)
+    if failpoint!(SpellingsApart)
         || !text
             .iter()
             .any(|octet| matches!(octet, b'%' | b'+' | b'?' | b';' | 0))
@@ -81,7 +86,7 @@ impl FoldedHash {
     }
 
     pub(super) fn push(&mut self, text: &[u8]) {
-        if planted!(SpellingsApart) {
+        if failpoint!(SpellingsApart) {
             return self.hash.update(text);
         }
         self.left.extend_from_slice(text);
@@ -178,7 +183,7 @@ mod tests {
         assert_eq!(hash(b"%74", b"k"), hash(b"t", b"k"));
     }
 
-    /// Found by fuzzing against the stand-in's decoder (fuzz/fuzz_targets/record.rs).
+    /// Found by fuzzing against the fake HustDB's decoder (fuzz/fuzz_targets/record.rs).
     #[test]
     fn what_follows_a_stray_percent_stands_for_itself() {
         for (spelling, stored) in [
@@ -215,7 +220,8 @@ mod tests {
                     escaped.push(*byte);
                 }
             }
-            // `key` itself is raw: spell its percent signs, so that both are query text for the same octets.
+            // `key` itself is raw: spell its percent signs, so that both are query text for the
+            // same octets.
             let plain: Vec<u8> = key.iter().flat_map(|b| if *b == b'%' { b"%25".to_vec() } else { vec![*b] }).collect();
             prop_assert_eq!(hash(b"t", &escaped), hash(b"t", &plain));
         }

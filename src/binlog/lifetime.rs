@@ -36,7 +36,7 @@ impl Lifetime {
             return Self::Unlimited;
         }
         let ttl = record.expires_unix.wrapping_sub(written_unix);
-        if written_unix != 0 && ttl > HUSTDB_TTL_SECONDS_MAX && !planted!(TrustLongTtl) {
+        if written_unix != 0 && ttl > HUSTDB_TTL_SECONDS_MAX && !failpoint!(TrustLongTtl) {
             return Self::Unlimited;
         }
         let now = i64::try_from(now_unix).unwrap_or(i64::MAX);

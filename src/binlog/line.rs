@@ -6,7 +6,7 @@ use memchr::memrchr;
 
 use crate::binlog::record::Record;
 
-/// What is wrong with a line. Each is final: the line is set aside, never sent.
+/// What is wrong with a line. Each is final: the line is rejected, never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineFault {
     /// Nothing follows the last space, or the line is empty.
@@ -79,7 +79,8 @@ impl LineFault {
     }
 }
 
-/// Where the payload is in a line without its newline: all behind the last space, or all where there is no space.
+/// Where the payload is in a line without its newline: all behind the last space, or all where
+/// there is no space.
 ///
 /// # Errors
 /// [`LineFault::NoPayload`] where that is nothing.
@@ -91,7 +92,8 @@ pub fn payload(line: &[u8]) -> Result<Range<usize>, LineFault> {
     Ok(start..line.len())
 }
 
-/// Decodes a line in place. Gives where in `line` the record's bytes now stand; they have been checked.
+/// Decodes a line in place. Gives where in `line` the record's bytes now stand; they have been
+/// checked.
 ///
 /// # Errors
 /// Whatever is wrong with the line. Its payload's bytes are then partly overwritten.

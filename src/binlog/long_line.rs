@@ -8,7 +8,7 @@
 //! What is found is all that a lane needs in order to send the record: its head, how many bytes the
 //! value has, and that every byte of the payload decodes. The value is then read and decoded again,
 //! piece by piece, by whoever sends it ([`LongRecord::piece`]), and compared with `value_digest`.
-//! [`decode_in_place`](crate::binlog::line::decode_in_place) is the twin that holds the whole line.
+//! [`decode_in_place`](crate::binlog::line::decode_in_place) is the peer that holds the whole line.
 
 use std::fmt;
 
@@ -34,8 +34,8 @@ pub struct Scanned {
 /// A record without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LongRecord {
-    /// The record as [`Record::parse_checked`] reads it, without a value. A key or table of more than
-    /// [`KEY_KEPT_BYTES_MAX`] is cut.
+    /// The record as [`Record::parse_checked`] reads it, without a value. A key or table of more
+    /// than [`KEY_KEPT_BYTES_MAX`] is cut.
     pub head: Vec<u8>,
     /// [`order_hash`](crate::binlog::key::order_hash) of the whole record.
     pub order: u64,
@@ -384,7 +384,8 @@ impl ValueDigest {
         self.bytes
     }
 
-    /// Takes the next piece in. False: it is the last one, and this is not the value that was scanned.
+    /// Takes the next piece in. False: it is the last one, and this is not the value that was
+    /// scanned.
     #[must_use]
     pub fn push(&mut self, piece: &[u8], record: &LongRecord) -> bool {
         self.hash.update(piece);
@@ -421,7 +422,7 @@ mod tests {
         scanner.finish()
     }
 
-    /// Holds what is scanned of `line` against its twin, and the value's pieces against the value.
+    /// Holds what is scanned of `line` against its peer, and the value's pieces against the value.
     fn check(line: &[u8], cuts: &[prop::sample::Index], piece_bytes: usize) {
         let scanned = scan(line, cuts);
         assert_eq!(scanned.start, line[..line.len().min(REJECTED_HEAD_BYTES)]);
@@ -525,7 +526,8 @@ mod tests {
 
         #[test]
         fn any_bytes_in_any_pieces_are_what_their_twin_says(
-            pieces in proptest::collection::vec(prop_oneof!["[A-Za-z0-9+/]{0,90}", "[A-Z=! ]{0,9}", Just("MQ==".to_owned())], 0..6),
+            pieces in proptest::collection::vec(prop_oneof!["[A-Za-z0-9+/]{0,90}", "[A-Z=! \
+                ]{0,9}", Just("MQ==".to_owned())], 0..6),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         ) {
             check(pieces.concat().as_bytes(), &cuts, 8);

@@ -1,10 +1,10 @@
 //! What there is to know of each method, in one row each (docs/hustdb.md).
 //!
-//! Everything that differs from method to method is a field of [`MethodRow`], and everybody reads it
-//! there: the request, the ttl, the lookup, the meaning of an answer. [`Method::row`] matches without
-//! a wildcard and no row has defaults, so a new method compiles only once each question is answered.
-//! The most important one is [`Twice`]: a method that adds and is taken for one that can be repeated
-//! would count twice (guarantees, G4).
+//! Everything that differs from method to method is a field of [`MethodRow`], and everybody reads
+//! it there: the request, the ttl, the lookup, the meaning of an answer. [`Method::row`] matches
+//! without a wildcard and no row has defaults, so a new method compiles only once each question is
+//! answered. The most important one is [`Twice`]: a method that adds and is taken for one that can
+//! be repeated would count twice (guarantees, G4).
 
 /// Declares the methods, so that none can be missing in [`Method::ALL`].
 macro_rules! methods {
@@ -259,7 +259,8 @@ impl Method {
                 on_404: Missing::Absent,
                 on_412: Missing::Absent,
             },
-            // GET also with a body: hustdb decodes the member of a GET, as it did when HA wrote it live.
+            // GET also with a body: hustdb decodes the member of a GET, as it did when HA wrote it
+            // live.
             Self::Zadd => &MethodRow {
                 name: "zadd",
                 start: b"GET /hustdb/zadd?",
@@ -290,7 +291,8 @@ impl Method {
                 on_404: Missing::Absent,
                 on_412: Missing::Absent,
             },
-            // Nobody writes the last three any more. A hustdb without `/husttb` answers 404 to them.
+            // Nobody writes the last three any more. A hustdb without `/husttb` answers 404 to
+            // them.
             Self::TbPut => &MethodRow {
                 name: "tb_put",
                 start: b"POST /husttb/put?",
@@ -340,8 +342,8 @@ impl Method {
     }
 }
 
-/// What makes a row whole: who may count twice or lose a member can be looked up, and who ends can be
-/// removed.
+/// What makes a row whole: who may count twice or lose a member can be looked up, and who ends can
+/// be removed.
 const _: () = {
     let mut at = 0;
     while at < Method::ALL.len() {

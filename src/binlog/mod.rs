@@ -5,9 +5,10 @@
 //! └─ prefix, the operator's ────┘ └─ base64 of ─▶ record ─▶ request
 //! ```
 //!
-//! `line` finds and decodes the payload, `long_line` does the same in pieces, `record` reads its fields, `method` has
-//! a row for each method, `key` tells which records must stay in order, `lifetime` what is left of a ttl,
-//! `request` writes what is sent. Everything here is pure and takes any bytes.
+//! `line` finds and decodes the payload, `long_line` does the same in pieces, `record` reads its
+//! fields, `method` has a row for each method, `key` tells which records must stay in order,
+//! `lifetime` what is left of a ttl, `request` writes what is sent. Everything here is pure and
+//! takes any bytes.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod key;

@@ -1,7 +1,9 @@
-//! Keys and tables as a request's arguments: octet for octet, but for those that cannot stand in a request target.
+//! Keys and tables as a request's arguments: octet for octet, but for those that cannot stand in a
+//! request target.
 
-/// Appends a table's name: octets that cannot stand in a request target are percent-encoded, all others go as they are. hustdb never
-/// decodes it, so one that has such octets stays the bad name that it was.
+/// Appends a table's name: octets that cannot stand in a request target are percent-encoded, all
+/// others go as they are. hustdb never decodes it, so one that has such octets stays the bad name
+/// that it was.
 pub(super) fn push_table(name: &[u8], head: &mut Vec<u8>) {
     if name.iter().all(|octet| can_stand(*octet)) {
         head.extend_from_slice(name);
@@ -24,8 +26,9 @@ fn can_stand(octet: u8) -> bool {
     !matches!(octet, 0x00..=0x20 | 0x7f..=0xff | b'#' | b'&')
 }
 
-/// As [`push_key`]. An octet that is a part of a malformed escape cannot be escaped itself: `%` and `%C3` behind one another are read
-/// as `%C3` in plain text. What hustdb's decoder makes of the whole is written instead (see [`crate::binlog::key`]).
+/// As [`push_key`]. An octet that is a part of a malformed escape cannot be escaped itself: `%` and
+/// `%C3` behind one another are read as `%C3` in plain text. What hustdb's decoder makes of the
+/// whole is written instead (see [`crate::binlog::key`]).
 fn push_escaped_key(mut key: &[u8], head: &mut Vec<u8>) {
     while let [octet, rest @ ..] = key {
         key = match (octet, rest) {
@@ -89,7 +92,7 @@ mod tests {
         }
     }
 
-    /// Found by fuzzing against the stand-in's decoder (fuzz/fuzz_targets/composed.rs).
+    /// Found by fuzzing against the fake HustDB's decoder (fuzz/fuzz_targets/composed.rs).
     #[test]
     fn an_octet_within_a_malformed_escape_of_a_key_means_what_it_meant() {
         check(push_key, b"a%\xc3\xa4", "a%C3%A4");
@@ -101,7 +104,8 @@ mod tests {
         check(push_key, b"\xc3%", "%C3%");
     }
 
-    /// Found by fuzzing against the stand-in, which decodes no table: an octet dropped from a bad name would make it a good one.
+    /// Found by fuzzing against the fake HustDB, which decodes no table: an octet dropped from a
+    /// bad name would make it a good one.
     #[test]
     fn a_tables_name_loses_no_octet() {
         check(push_table, b"t%2&", "t%2%26");

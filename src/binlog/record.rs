@@ -1,4 +1,5 @@
-//! A record: the decoded payload of a line (docs/format.md). All integers are little-endian, nothing is padded.
+//! A record: the decoded payload of a line (docs/format.md). All integers are little-endian,
+//! nothing is padded.
 //!
 //! ```text
 //! head_len u32 │ method u8 │ ver u32 │ key_len u32 │ key … │ key_crc u32 │ ttl u32 │ tb_len u32 │ tb … │ tb_crc u32 │ score u64 │ opt i8 │ value …
@@ -9,14 +10,16 @@ use crate::binlog::line::LineFault;
 use crate::binlog::method::{Method, Ttl, Twice};
 use crate::limits::RECORD_HEAD_FIXED_BYTES;
 
-/// A record's fields. Key and table are spelt as they stood in the query, where that is where they stood.
+/// A record's fields. Key and table are spelt as they stood in the query, where that is where they
+/// stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// What it does.
     pub method: Method,
     /// The version that the healthy master gave it.
     pub version: u32,
-    /// The key: query text, percent-escapes and all, or the raw member (see [`crate::binlog::request`]).
+    /// The key: query text, percent-escapes and all, or the raw member (see
+    /// [`crate::binlog::request`]).
     pub key: &'a [u8],
     /// When it expires, Unix seconds; 0: never.
     pub expires_unix: u32,
@@ -95,8 +98,8 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// Whether it matters when HA wrote it: its ttl counts from then, or it adds to a score and may be
-    /// applied already.
+    /// Whether it matters when HA wrote it: its ttl counts from then, or it adds to a score and may
+    /// be applied already.
     #[must_use]
     pub(crate) fn needs_written_time(&self) -> bool {
         self.has_ttl() || self.adds()
@@ -123,7 +126,7 @@ impl<'a> Record<'a> {
     /// Where it has not.
     #[must_use]
     pub fn parse_checked(bytes: &'a [u8]) -> Self {
-        let (record, _) = Self::split(bytes).expect("the feeder hands on checked records only");
+        let (record, _) = Self::split(bytes).expect("the reader hands on checked records only");
         record
     }
 
@@ -201,7 +204,8 @@ struct Said {
     table_sum: u32,
 }
 
-/// The checksum of keys and tables (docs/format.md): rotate right by one, add the byte. Of no bytes: 0.
+/// The checksum of keys and tables (docs/format.md): rotate right by one, add the byte. Of no
+/// bytes: 0.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, step_checksum)

@@ -1,7 +1,8 @@
 //! From a record to the request that replays it (docs/hustdb.md, "Requests"), byte for byte.
 //!
-//! The rule behind the forms is: do to this backend what HA did to the healthy one. The key and the table are query text
-//! already and go octet for octet; encoding them again would write another key.
+//! The rule behind the forms is: do to this backend what HA did to the healthy one. The key and the
+//! table are query text already and go octet for octet; encoding them again would write another
+//! key.
 
 use crate::binlog::method::{Key, Ttl};
 use crate::binlog::query_text::{push_key, push_table};
@@ -42,7 +43,8 @@ impl Composed {
 }
 
 impl Template {
-    /// For a backend of this name (the `Host`), with `Basic` credentials in base64 where there are any.
+    /// For a backend of this name (the `Host`), with `Basic` credentials in base64 where there are
+    /// any.
     #[must_use]
     pub fn new(backend: &str, credentials: Option<&str>) -> Self {
         let mut tail = Vec::new();
@@ -65,8 +67,9 @@ impl Template {
 
     /// Appends the head of the request that replays `record`, which has `lifetime` left.
     ///
-    /// An expired put or hset goes as the delete of that version (guarantees, G5). An expired sadd or
-    /// zadd goes as it is, without a ttl: the caller has looked its member up, and says how it goes.
+    /// An expired put or hset goes as the delete of that version (guarantees, G5). An expired sadd
+    /// or zadd goes as it is, without a ttl: the caller has looked its member up, and says how it
+    /// goes.
     pub fn compose(&self, record: &Record<'_>, lifetime: Lifetime, head: &mut Vec<u8>) -> Composed {
         self.compose_sized(record, record.value.len(), lifetime, head)
     }
@@ -135,8 +138,9 @@ impl Template {
         }
     }
 
-    /// Appends the head of the request that looks a member up: is it there, and in which version? The
-    /// body, where there is one, is the record's value (docs/hustdb.md, "Time to live" and "Requests").
+    /// Appends the head of the request that looks a member up: is it there, and in which version?
+    /// The body, where there is one, is the record's value (docs/hustdb.md, "Time to live" and
+    /// "Requests").
     ///
     /// # Panics
     /// Where the record's method has no lookup.
@@ -194,13 +198,13 @@ impl Template {
     }
 }
 
-/// What a method that writes is replayed as once its time is over. A member of a set stays as it was:
-/// hustdb heeds no ttl for one that exists.
+/// What a method that writes is replayed as once its time is over. A member of a set stays as it
+/// was: hustdb heeds no ttl for one that exists.
 fn expired_as(method: Method) -> Method {
     let row = method.row();
     match row.ttl {
         Ttl::OfValue => row.removed_by.unwrap_or(method),
-        Ttl::OfMember if planted!(RemoveExpired) => row.removed_by.unwrap_or(method),
+        Ttl::OfMember if failpoint!(RemoveExpired) => row.removed_by.unwrap_or(method),
         Ttl::OfMember | Ttl::None => method,
     }
 }

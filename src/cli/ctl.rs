@@ -13,8 +13,8 @@ use super::{Failure, backend_name};
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::try_lock;
-use crate::limits::{DRAIN_EXTRA_MS, KEEPER_END_MS, RATE_MAX, THREAD_END_MS};
-use crate::status::ask::parse_rate;
+use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, RATE_MAX, THREAD_END_MS};
+use crate::status::control_request::parse_rate;
 
 /// How long the server may take for an answer. It answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,8 +26,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) enum Verb {
     /// Replay nothing to a backend, until it is resumed or the server is restarted
     ///
-    /// What is in flight to it is taken back, as if it were down; nothing is lost, and its logs grow. It is not probed meanwhile. Reading the configuration
-    /// again does not end a pause; a restart does, so that nobody's forgotten pause outlives the process that shows it.
+    /// What is in flight to it is taken back, as if it were down; nothing is lost, and its logs
+    /// grow. It is not probed meanwhile. Reading the configuration again does not end a pause; a
+    /// restart does, so that nobody's forgotten pause outlives the process that shows it.
     Pause {
         /// Whom, host:port
         #[arg(value_parser = backend_name)]
@@ -54,10 +55,13 @@ pub(super) enum Verb {
         #[arg(value_parser = backend_name)]
         backend: String,
     },
-    /// Forget a backend whose folder of logs is gone: its numbers, its place among the backends, its state
+    /// Forget a backend whose folder of logs is gone: its numbers, its place among the backends,
+    /// its state
     ///
-    /// One of which nothing is left is forgotten by itself, a while after its folder. Where something is left (lines that were set aside, how far logs
-    /// were delivered that may come back), this says what, and throws it away with --yes only. HA's totals keep what it had come to.
+    /// One of which nothing is left is forgotten by itself, a while after its folder. Where
+    /// something is left (lines that were rejected, how far logs were delivered that may come
+    /// back), this says what, and throws it away with --yes only. HA's totals keep what it had come
+    /// to.
     Forget {
         /// Whom, host:port
         #[arg(value_parser = backend_name)]
@@ -68,7 +72,8 @@ pub(super) enum Verb {
     },
     /// Begin the server's own log file anew, after logrotate or somebody else has moved it
     ///
-    /// Of a daemon, which writes logs/YYYY-MM-DD.log beside its configuration; a server in the foreground has no such file, and says so.
+    /// Of a daemon, which writes logs/YYYY-MM-DD.log beside its configuration; a server in the
+    /// foreground has no such file, and says so.
     Rotate,
     /// Finish what is in flight, write what is settled, and end with 0; wait until that is done
     Drain,
@@ -149,8 +154,9 @@ impl Held {
     }
 }
 
-/// Returns when the server has given up its state: then another one can start. Where that can't be seen, when nobody listens at its door any
-/// more; that would not do for a door that systemd holds open.
+/// Returns when the server has given up its state: then another one can start. Where that can't be
+/// seen, when nobody listens at its HTTP server any more; that would not do for an HTTP server that
+/// systemd holds open.
 fn wait_for_end(
     held: Option<Held>,
     target: &StatusTarget,
@@ -160,7 +166,7 @@ fn wait_for_end(
         Some(held) => held.is_held(),
         None => TcpStream::connect_timeout(&target.addr, ANSWER_TIMEOUT).is_ok(),
     };
-    let allowance = Duration::from_millis(DRAIN_EXTRA_MS + KEEPER_END_MS + 2 * THREAD_END_MS);
+    let allowance = Duration::from_millis(DRAIN_EXTRA_MS + CHECKPOINTER_END_MS + 2 * THREAD_END_MS);
     let patience = drain_timeout + allowance;
     let end = Instant::now() + patience;
     while runs() {

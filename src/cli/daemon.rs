@@ -1,7 +1,8 @@
 //! Becoming a daemon, so that whoever started it still learns how the start went.
 //!
-//! The starter waits on a pipe. The daemon writes `+` once it runs, or `-` and a sentence; a pipe that ends before either means that the
-//! daemon ended without a word. So errors of the start reach the terminal and the exit code.
+//! The starter waits on a pipe. The daemon writes `+` once it runs, or `-` and a sentence; a pipe
+//! that ends before either means that the daemon ended without a word. So errors of the start reach
+//! the terminal and the exit code.
 //!
 //! ```text
 //! starter: fork ── wait on the pipe ──────────── "+" → exit 0 · "-why" → print, exit 1 · end → exit 1
@@ -51,7 +52,8 @@ fn await_report(pipe: PipeReader) -> Result<(), String> {
     }
 }
 
-// A report that can't be written means that the starter has gone, for instance by Ctrl-C. The daemon runs all the same.
+// A report that can't be written means that the starter has gone, for instance by Ctrl-C. The
+// daemon runs all the same.
 impl StartReport {
     /// The daemon runs: the starter ends with 0.
     pub(super) fn started(mut self) {
@@ -84,7 +86,8 @@ mod tests {
         check(
             drop,
             Err(
-                "the daemon ended before it had started; logs beside the configuration may tell why",
+                "the daemon ended before it had started; logs beside the configuration may tell \
+                 why",
             ),
         );
     }

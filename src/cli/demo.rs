@@ -1,11 +1,12 @@
 //! `demo`: the whole job in one command, on parts of its own.
 //!
 //! ```text
-//! stand-ins listen ─▶ logs are written ─▶ the server starts ─▶ all is settled ─▶ every key is compared ─▶ the rate
+//! fake HustDBs listen ─▶ logs are written ─▶ the server starts ─▶ all is settled ─▶ every key is compared ─▶ the rate
 //! ```
 //!
-//! Contract: everything is on loopback and below one temporary folder, which goes away unless something was wrong or `--keep` was given.
-//! Exit code 0 means that every key on every backend was as it should be.
+//! Contract: everything is on loopback and below one temporary folder, which goes away unless
+//! something was wrong or `--keep` was given. Exit code 0 means that every key on every backend was
+//! as it should be.
 
 mod home;
 mod logs;
@@ -23,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Failure, Host, LevelHandle, Server};
-use crate::standin::{Options, Standin};
+use crate::fake_hustdb::{FakeHustdb, Options};
 
 use home::Home;
 use logs::{Job, Source};
@@ -43,10 +44,12 @@ pub(super) struct DemoArgs {
     /// Bytes of each value
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=crate::limits::VALUE_BYTES_MAX as i64), conflicts_with = "logs")]
     value_bytes: u32,
-    /// Backends: stand-ins for hustdb in this process [default: 2, or one for each folder of --logs]
+    /// Backends: fake HustDBs for hustdb in this process [default: 2, or one for each folder of
+    /// --logs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     backends: Option<u16>,
-    /// Replay these logs instead: FOLDER/*.log to each backend, or each FOLDER/<name>/*.log to one of its own
+    /// Replay these logs instead: FOLDER/*.log to each backend, or each FOLDER/<name>/*.log to one
+    /// of its own
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
     /// Workers of the server [default: the configuration's]
@@ -93,15 +96,15 @@ fn tell<S: Server>(
     };
     println!("hustdbsync demo: {source}\n");
 
-    let standins = (0..source.backends())
-        .map(|_| start_standin(home))
+    let fake_hustdbs = (0..source.backends())
+        .map(|_| start_fake_hustdb(home))
         .collect::<Result<Vec<_>, _>>()?;
     println!(
-        "1. Stand-ins for hustdb listen, as masters that have come back, empty: {}",
-        names(&standins)
+        "1. Fake HustDBs for hustdb listen, as masters that have come back, empty: {}",
+        names(&fake_hustdbs)
     );
 
-    let jobs = source.write(&home.logs(), &standins, !args.keep)?;
+    let jobs = source.write(&home.logs(), &fake_hustdbs, !args.keep)?;
     let (lines, bytes) = totals(&jobs);
     let files = jobs.iter().map(|job| job.files).sum::<usize>();
     println!(
@@ -112,7 +115,8 @@ fn tell<S: Server>(
     );
     if args.logs.is_none() {
         println!(
-            "   (all eight methods; keys in many spellings, overwritten, deleted and made again; some expired)"
+            "   (all eight methods; keys in many spellings, overwritten, deleted and made again; \
+             some expired)"
         );
     }
 
@@ -132,25 +136,30 @@ fn tell<S: Server>(
     ended?;
 
     println!("4. Every key on every backend is compared with what a healthy master holds:");
-    let good = verify::verify(&jobs, &standins);
+    let good = verify::verify(&jobs, &fake_hustdbs);
     if good {
         println!("\n{}", speed(lines, bytes, took, cpu));
     }
     Ok(good)
 }
 
-fn start_standin(home: &Home) -> Result<Standin, Failure> {
+fn start_fake_hustdb(home: &Home) -> Result<FakeHustdb, Failure> {
     let options = Options {
         credentials: Some(home.credentials()),
         ..Options::default()
     };
-    Standin::start(options).map_err(|error| format!("a stand-in could not start: {error}").into())
+    FakeHustdb::start(options)
+        .map_err(|error| format!("a fake HustDB could not start: {error}").into())
 }
 
-fn names(standins: &[Standin]) -> String {
+fn names(fake_hustdbs: &[FakeHustdb]) -> String {
     const SHOWN: usize = 4;
-    let shown: Vec<String> = standins.iter().take(SHOWN).map(Standin::name).collect();
-    match standins.len().saturating_sub(SHOWN) {
+    let shown: Vec<String> = fake_hustdbs
+        .iter()
+        .take(SHOWN)
+        .map(FakeHustdb::name)
+        .collect();
+    match fake_hustdbs.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
@@ -223,13 +232,13 @@ fn speed(lines: u64, bytes: u64, took: Duration, cpu: Duration) -> String {
     let seconds = took.as_secs_f64().max(1e-9);
     let mut text = format!(
         "{} records in {seconds:.2} s: {} records/s, {:.1} MB/s of log, {:.1} µs of CPU a record\n\
-         (from the server's start to the last acknowledgement; the stand-ins run in this process, so their CPU is in it: {} µs of \
+         (from the server's start to the last acknowledgement; the fake HustDBs run in this process, so their CPU is in it: {} µs of \
          work a request, each answered by itself, as hustdb does)",
         HumanCount(lines),
         HumanCount((lines as f64 / seconds) as u64),
         bytes as f64 / seconds / 1e6,
         cpu.as_secs_f64() * 1e6 / lines.max(1) as f64,
-        crate::standin::SERVICE_TIME.as_micros(),
+        crate::fake_hustdb::SERVICE_TIME.as_micros(),
     );
     if cfg!(debug_assertions) {
         text.push_str(

@@ -1,4 +1,5 @@
-//! `completions` and `man`: what a package needs besides the program, from the definition of the command line itself.
+//! `completions` and `man`: what a package needs besides the program, from the definition of the
+//! command line itself.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,8 +1,10 @@
-//! `inspect`: what stands in logs, a line for each line of them, in order; and at the end what there was. State files too ([`state`]).
+//! `inspect`: what stands in logs, a line for each line of them, in order; and at the end what
+//! there was. State files too ([`state`]).
 //!
-//! Contract: changes nothing, reads as a stream, holds one line in memory at a time. Records and faults go to stdout in the order of the
-//! log, the summary and the progress bar to stderr. Exit code 1 where a file can't be read, or with `--strict` where a line is faulty; 2
-//! where the arguments are wrong.
+//! Contract: changes nothing, reads as a stream, holds one line in memory at a time. Records and
+//! faults go to stdout in the order of the log, the summary and the progress bar to stderr. Exit
+//! code 1 where a file can't be read, or with `--strict` where a line is faulty; 2 where the
+//! arguments are wrong.
 
 mod entry;
 mod filter;
@@ -54,9 +56,11 @@ pub(super) struct InspectArgs {
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
     /// Only records of these methods, such as put,del
-    #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = parse_method, help_heading = "Which records")]
+    #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = parse_method, help_heading = "Which \
+        records")]
     method: Vec<Method>,
-    /// Only records whose key matches as a whole: `*` is any octets, `?` is one; without either it is exact, `user:*` is a prefix
+    /// Only records whose key matches as a whole: `*` is any octets, `?` is one; without either it
+    /// is exact, `user:*` is a prefix
     #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
     key: Option<Pattern>,
     /// Only records whose table matches, likewise
@@ -65,14 +69,16 @@ pub(super) struct InspectArgs {
     /// Only logs of backends that match, likewise; a log's backend is the name of its folder
     #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
     backend: Option<Pattern>,
-    /// Go on as the log grows, then with the next one of its folder; of a folder, from its newest log on. SIGINT ends it, with 0
+    /// Go on as the log grows, then with the next one of its folder; of a folder, from its newest
+    /// log on. SIGINT ends it, with 0
     #[arg(short, long, conflicts_with_all = ["stats", "backend"])]
     follow: bool,
     /// Print JSON, an object a line
     #[arg(long, help_heading = "How to show them")]
     json: bool,
     /// Print log lines as they are, for making a smaller log
-    #[arg(long, conflicts_with_all = ["json", "values", "stats"], help_heading = "How to show them")]
+    #[arg(long, conflicts_with_all = ["json", "values", "stats"], help_heading = "How to show \
+        them")]
     raw: bool,
     /// Print statistics instead of records: methods, sizes of values, keys that repeat
     #[arg(long, conflicts_with = "values", help_heading = "How to show them")]
@@ -176,7 +182,8 @@ impl<W: Write> Inspection<W> {
         }
     }
 
-    /// Reads all of them. Fails only where writing does; what can't be read is told on stderr and makes the value false.
+    /// Reads all of them. Fails only where writing does; what can't be read is told on stderr and
+    /// makes the value false.
     fn all(&mut self, paths: &[PathBuf], shows_progress: bool) -> io::Result<bool> {
         let mut good = true;
         let mut files = Vec::new();
@@ -348,10 +355,10 @@ impl<W: Write> Inspection<W> {
         let rejected = match parsed {
             Ok(rejected) => rejected,
             Err(why) => {
-                self.tally.add_strange();
+                self.tally.add_unrecognized();
                 if self.statistics.is_none() && self.format.form != Form::Raw {
                     let place = (path, line.number);
-                    self.format.strange(place, &why, &mut self.entry);
+                    self.format.unrecognized(place, &why, &mut self.entry);
                 }
                 return;
             }

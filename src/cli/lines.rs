@@ -23,7 +23,8 @@ pub(super) struct Lines<R> {
 pub(super) struct Line<'a> {
     /// Its number, from 1.
     pub(super) number: u64,
-    /// Its bytes, without newline, to be decoded in place. None where there are more than any line of HA's has: what they were is not kept.
+    /// Its bytes, without newline, to be decoded in place. None where there are more than any line
+    /// of HA's has: what they were is not kept.
     pub(super) text: Option<&'a mut [u8]>,
     /// Bytes that it takes in the log, its newline too.
     pub(super) log_bytes: u64,
@@ -91,7 +92,8 @@ impl<R: Read> Lines<R> {
 mod tests {
     use super::*;
 
-    /// The lines of `input`, of at most 5 bytes: `|` behind those that ended, `…` for those too long.
+    /// The lines of `input`, of at most 5 bytes: `|` behind those that ended, `…` for those too
+    /// long.
     fn check(input: &str, expected: &[&str]) {
         // One byte a read: no line arrives in one piece.
         struct Drops<'a>(&'a [u8]);

@@ -6,8 +6,8 @@
 //! | the journal | the same, where stderr is the journal's | entries with fields ([`journal`]); lines with `sync.log_format` `json` |
 //! | `logs/YYYY-MM-DD.log` beside the configuration | the daemon, as the original | as on stderr, never in colour |
 //!
-//! Lines are handed to a thread of their own ([`writer`]), so that no other thread waits for a disk, a terminal or the journal. What is
-//! said again and again is counted instead ([`repeated`]).
+//! Lines are handed to a thread of their own ([`writer`]), so that no other thread waits for a
+//! disk, a terminal or the journal. What is said again and again is counted instead ([`repeated`]).
 
 mod daily;
 mod journal;
@@ -31,7 +31,8 @@ use journal::{Journal, Socket};
 use repeated::Limit;
 use writer::{Guard, Lines};
 
-/// Goes before the configuration's level, in the form that `EnvFilter` documents: `debug`, or `info,hustdbsync::engine=trace`.
+/// Goes before the configuration's level, in the form that `EnvFilter` documents: `debug`, or
+/// `info,hustdbsync::engine=trace`.
 const LEVEL_VARIABLE: &str = "RUST_LOG";
 
 /// Where systemd says what stderr is.
@@ -102,8 +103,8 @@ pub(super) fn start(
     format: LogFormat,
 ) -> io::Result<Logging> {
     let limit = Limit::new();
-    let teller = limit.clone();
-    let idle = move || teller.tell();
+    let notifier = limit.clone();
+    let idle = move || notifier.tell();
     let (form, guard) = match destination {
         Destination::Stderr => match journal_socket(format) {
             Some(socket) => {
@@ -141,7 +142,8 @@ pub(super) fn start(
     })
 }
 
-/// The journal, where stderr is its stream and it answers. JSON lines are text of its own, and go to the stream as they are.
+/// The journal, where stderr is its stream and it answers. JSON lines are text of its own, and go
+/// to the stream as they are.
 fn journal_socket(format: LogFormat) -> Option<Socket> {
     let stream = std::env::var(JOURNAL_VARIABLE).ok()?;
     if format == LogFormat::Json || !journal::is_stream(&stream, io::stderr()) {
@@ -275,7 +277,8 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Logs at info and debug, changes the level to debug, and does so again: the messages that came through.
+    /// Logs at info and debug, changes the level to debug, and does so again: the messages that
+    /// came through.
     fn check(variable: Option<&str>, level: LogLevel, expected: &[&str]) {
         let (filter, fault) = choose_filter(variable, level);
         let overridden = variable.is_some() && fault.is_none();
@@ -322,11 +325,11 @@ mod tests {
     #[test]
     fn json_is_an_object_a_line_with_the_fields_beside_the_message() {
         let text = written(LogFormat::Json, EnvFilter::new("info"), false, |_| {
-            tracing::warn!(backend = "h:1", line = 12, cause = %"\"x\"", "set aside");
+            tracing::warn!(backend = "h:1", line = 12, cause = %"\"x\"", "rejected");
         });
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["level"], "WARN");
-        assert_eq!(line["message"], "set aside");
+        assert_eq!(line["message"], "rejected");
         assert_eq!(line["backend"], "h:1");
         assert_eq!(line["line"], 12);
         assert_eq!(line["cause"], "\"x\"");

@@ -1,11 +1,13 @@
 //! The command line: arguments to a command, a command to an exit code.
 //!
-//! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within the time (`status --wait`).
+//! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within
+//! the time (`status --wait`).
 
 mod check;
 mod ctl;
 mod daemon;
 mod demo;
+mod fake_hustdb;
 mod generate;
 mod inspect;
 mod lines;
@@ -19,7 +21,6 @@ mod quit;
 mod rejected;
 mod rotation;
 mod run;
-mod standin;
 pub mod status;
 mod wrong_use;
 
@@ -54,7 +55,7 @@ the configuration. Under systemd or in a container, use `hustdbsync run`.";
 
 const EXAMPLES: &str = "\
 Examples:
-  hustdbsync demo                                              see the whole job done, on stand-ins
+  hustdbsync demo                                              see the whole job done, on fake HustDBs
   hustdbsync check --config /etc/hustdbsync/sync_server.json   say everything that is wrong before it runs
   hustdbsync run --config /etc/hustdbsync/sync_server.json     run in the foreground, log to stderr
   hustdbsync                                                   run as a daemon, as the original does
@@ -62,7 +63,7 @@ Examples:
   hustdbsync status --watch                                    watch it drain
   hustdbsync status --wait=5m                                  wait until all that is logged by now is settled
   hustdbsync ctl pause 10.0.0.7:8085                           replay nothing to this backend for now
-  hustdbsync rejected list                                     see what was set aside, and why
+  hustdbsync rejected list                                     see what was rejected, and why
   hustdbsync inspect 2026-11-22-16-41.log                      show what stands in a log
   hustdbsync check --sample > sync_server.json                 begin a configuration, every setting explained
 
@@ -78,7 +79,8 @@ waits for is gone (status --wait).";
 
 /// The arguments.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help for more, with examples.", after_long_help = EXAMPLES)]
+#[command(name = NAME, version, about = ABOUT, long_about = LONG_ABOUT, after_help = "Use --help \
+    for more, with examples.", after_long_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, max_term_width = 120)]
 pub struct Cli {
     /// Run in the foreground and log to stderr (the original's debug mode)
@@ -95,7 +97,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Place {
-    /// The configuration [default: sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json]
+    /// The configuration [default: sync_server.json beside the executable, else
+    /// /etc/hustdbsync/sync_server.json]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -103,7 +106,8 @@ struct Place {
 /// The same for commands that have commands of their own: before these or behind.
 #[derive(Debug, Args)]
 struct SharedPlace {
-    /// The configuration [default: sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json]
+    /// The configuration [default: sync_server.json beside the executable, else
+    /// /etc/hustdbsync/sync_server.json]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
@@ -112,20 +116,20 @@ struct SharedPlace {
 enum Command {
     /// Run in the foreground, for systemd and containers
     ///
-    /// Logs to stderr, writes no pid file. SIGTERM and SIGINT end it: it stops reading, lets what is in flight finish
-    /// within sync.drain_timeout, writes its checkpoints, and exits with 0.
+    /// Logs to stderr, writes no pid file. SIGTERM and SIGINT end it: it stops reading, lets what
+    /// is in flight finish within sync.drain_timeout, writes its checkpoints, and exits with 0.
     #[command(
         after_long_help = "Example:\n  hustdbsync run --config /etc/hustdbsync/sync_server.json"
     )]
     Run(Place),
     /// Say everything that is wrong, or what would be used
     ///
-    /// Looks at all that can be known before running: the configuration, folders and permissions, the backends' login, the
-    /// port, the backends' names, and whether a sync server runs already. Changes nothing. Says all faults at once and exits with
-    /// 1; without a fault, says what would be used and exits with 0. Where it should run as another user, check as that user.
-    #[command(
-        after_long_help = "Examples:\n  hustdbsync check --config /etc/hustdbsync/sync_server.json\n  hustdbsync check --sample > sync_server.json"
-    )]
+    /// Looks at all that can be known before running: the configuration, folders and permissions,
+    /// the backends' login, the port, the backends' names, and whether a sync server runs already.
+    /// Changes nothing. Says all faults at once and exits with 1; without a fault, says what would
+    /// be used and exits with 0. Where it should run as another user, check as that user.
+    #[command(after_long_help = "Examples:\n  hustdbsync check --config \
+            /etc/hustdbsync/sync_server.json\n  hustdbsync check --sample > sync_server.json")]
     Check {
         #[command(flatten)]
         place: Place,
@@ -140,10 +144,12 @@ enum Command {
         #[command(flatten)]
         args: status::StatusArgs,
     },
-    /// Tell a running server what to do: pause or resume a backend, bound its rate, probe it, rotate, drain
+    /// Tell a running server what to do: pause or resume a backend, bound its rate, probe it,
+    /// rotate, drain
     #[command(
         arg_required_else_help = false,
-        after_long_help = "Examples:\n  hustdbsync ctl pause 10.0.0.7:8085\n  hustdbsync ctl rate 10.0.0.7:8085 2000\n  hustdbsync ctl drain"
+        after_long_help = "Examples:\n  hustdbsync ctl pause 10.0.0.7:8085\n  hustdbsync ctl rate \
+            10.0.0.7:8085 2000\n  hustdbsync ctl drain"
     )]
     Ctl {
         #[command(flatten)]
@@ -151,9 +157,10 @@ enum Command {
         #[command(subcommand)]
         verb: ctl::Verb,
     },
-    /// See, replay or throw away the lines that were set aside
+    /// See, replay or throw away the lines that were rejected
     ///
-    /// A line that cannot be replayed is set aside with its reason in <state>/<backend>/rejected.jsonl.
+    /// A line that cannot be replayed is rejected with its reason in
+    /// <state>/<backend>/rejected.jsonl.
     #[command(arg_required_else_help = false)]
     Rejected {
         #[command(flatten)]
@@ -161,24 +168,27 @@ enum Command {
         #[command(subcommand)]
         verb: rejected::Verb,
     },
-    /// See the whole job done on stand-ins: logs are made, replayed, and every key is compared
+    /// See the whole job done on fake HustDBs: logs are made, replayed, and every key is compared
     ///
-    /// Starts in-memory backends on loopback, writes logs as HA does, replays them, compares every key on every backend with what it has to
-    /// be, and says how fast it was. Needs nothing and leaves nothing behind. Exits with 1, and says what is wrong, if anything is.
+    /// Starts in-memory backends on loopback, writes logs as HA does, replays them, compares every
+    /// key on every backend with what it has to be, and says how fast it was. Needs nothing and
+    /// leaves nothing behind. Exits with 1, and says what is wrong, if anything is.
     #[command(
-        after_long_help = "Examples:\n  hustdbsync demo\n  hustdbsync demo --records 1000000 --value-bytes 1024 --backends 4\n  hustdbsync demo --logs /data/hustdbha/logs"
+        after_long_help = "Examples:\n  hustdbsync demo\n  hustdbsync demo --records 1000000 \
+            --value-bytes 1024 --backends 4\n  hustdbsync demo --logs /data/hustdbha/logs"
     )]
     Demo(demo::DemoArgs),
     /// Show what stands in logs: a line for each record or fault, and counts at the end
     ///
-    /// Reads as a stream, changes nothing. Records and faults go to stdout in the order of the log, counts to stderr.
-    /// State files are recognised and shown too: checkpoint, rejected.jsonl, the original's status files.
+    /// Reads as a stream, changes nothing. Records and faults go to stdout in the order of the log,
+    /// counts to stderr. State files are recognised and shown too: checkpoint, rejected.jsonl, the
+    /// original's status files.
     #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
     /// Print the completions of a shell
-    #[command(
-        after_long_help = "Examples:\n  hustdbsync completions bash > /etc/bash_completion.d/hustdbsync\n  hustdbsync completions fish > ~/.config/fish/completions/hustdbsync.fish"
-    )]
+    #[command(after_long_help = "Examples:\n  hustdbsync completions bash > \
+            /etc/bash_completion.d/hustdbsync\n  hustdbsync completions fish > \
+            ~/.config/fish/completions/hustdbsync.fish")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -191,11 +201,14 @@ enum Command {
     },
     /// Run an in-memory hustdb, to try things out against
     ///
-    /// It answers as hustdb 1.9 does and keeps versions as hustdb does. SIGINT or SIGTERM ends it; it then prints what it has counted.
+    /// It answers as hustdb 1.9 does and keeps versions as hustdb does. SIGINT or SIGTERM ends it;
+    /// it then prints what it has counted.
     #[command(
-        after_long_help = "Example:\n  hustdbsync standin --listen 127.0.0.1:9998 --user-password user:password"
+        after_long_help = "Example:\n  hustdbsync fake-hustdb --listen 127.0.0.1:9998 \
+            --user-password user:password"
     )]
-    Standin(standin::StandinArgs),
+    #[command(alias = "standin")]
+    FakeHustdb(fake_hustdb::FakeHustdbArgs),
 }
 
 /// Why a command failed, as a sentence for stderr.
@@ -254,7 +267,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         },
         Some(Command::Completions { shell }) => generate::completions(shell).map(|()| true),
         Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
-        Some(Command::Standin(args)) => standin::standin(args).map(|()| true),
+        Some(Command::FakeHustdb(args)) => fake_hustdb::fake_hustdb(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),
         None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),
         None => run::run::<S>(given, run::Mode::Daemon).map(|()| true),

@@ -23,8 +23,8 @@ impl Paint {
     #[cfg(test)]
     pub(super) const PLAIN: Self = Self(false);
 
-    /// For what goes to `stream`: only to a terminal, only where `NO_COLOR` is unset or empty, as its convention has it, and not where
-    /// the terminal says that it knows none (`TERM=dumb`).
+    /// For what goes to `stream`: only to a terminal, only where `NO_COLOR` is unset or empty, as
+    /// its convention has it, and not where the terminal says that it knows none (`TERM=dumb`).
     pub(super) fn of(stream: &impl IsTerminal) -> Self {
         Self(stream.is_terminal() && allowed())
     }

@@ -1,7 +1,8 @@
-//! `hustdbsync.pid`: a decimal process number without newline, beside the configuration, as the original has it.
+//! `hustdbsync.pid`: a decimal process number without newline, beside the configuration, as the
+//! original has it.
 //!
-//! Contract: the file is ours from [`PidFile::write`] to [`PidFile::remove`]. One that names a living `hustdbsync` is never replaced;
-//! any other is stale and is.
+//! Contract: the file is ours from [`PidFile::write`] to [`PidFile::remove`]. One that names a
+//! living `hustdbsync` is never replaced; any other is stale and is.
 
 use std::fs;
 use std::io::{self, Write};
@@ -22,7 +23,8 @@ const PID_FILE_BYTES_MAX: u64 = 64;
 pub(super) enum Found {
     /// There is none.
     Missing,
-    /// It names no living `hustdbsync`, or this very process (a container's processes get the same numbers again).
+    /// It names no living `hustdbsync`, or this very process (a container's processes get the same
+    /// numbers again).
     Stale,
     /// A `hustdbsync` with this number runs.
     Running(u32),
@@ -32,7 +34,8 @@ pub(super) enum Found {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PidFileError {
     /// Another one runs.
-    #[error("a hustdbsync runs already: process {pid}, says {}; end it with -q, or remove the file if that process is another configuration's", .path.display())]
+    #[error("a hustdbsync runs already: process {pid}, says {}; end it with -q, or remove the file \
+        if that process is another configuration's", .path.display())]
     Running {
         /// Its number.
         pid: u32,
@@ -40,7 +43,8 @@ pub(super) enum PidFileError {
         path: PathBuf,
     },
     /// The file can't be read or written.
-    #[error("the pid file {}: {error}; its folder, which is the configuration's, must be writable (or use `hustdbsync run`, which writes none)", .path.display())]
+    #[error("the pid file {}: {error}; its folder, which is the configuration's, must be writable \
+        (or use `hustdbsync run`, which writes none)", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -104,8 +108,8 @@ impl PidFile {
     /// Writes this process's number, in place of a stale file if there is one.
     ///
     /// # Errors
-    /// Another `hustdbsync` runs, or the file can't be written. Two that start at the same instant are told apart by the lock
-    /// of the state folder, not here.
+    /// Another `hustdbsync` runs, or the file can't be written. Two that start at the same instant
+    /// are told apart by the lock of the state folder, not here.
     pub(super) fn write(path: PathBuf, proc: &Path) -> Result<Self, PidFileError> {
         refuse_if_running(&path, proc)?;
         match write(&path, &std::process::id().to_string()) {
@@ -119,7 +123,8 @@ impl PidFile {
         let ours = read_regular(&self.path, PID_FILE_BYTES_MAX)
             .is_ok_and(|text| parse(&text) == Some(std::process::id()));
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the pid file stays; the next start replaces it");
+            tracing::warn!(path = %self.path.display(), %error, "the pid file stays; the next start \
+                replaces it");
         }
     }
 }
@@ -140,7 +145,8 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// What is found for a file of this text, where process 7 is a `hustdbsync` and process 8 is none.
+    /// What is found for a file of this text, where process 7 is a `hustdbsync` and process 8 is
+    /// none.
     fn check(text: &str, expected: Found) {
         let folder = tempfile::tempdir().unwrap();
         process::fake::process(folder.path(), 7, "hustdbsync", "/opt/hustdbsync", 'S');

@@ -1,4 +1,5 @@
-//! Who listens on a TCP port, as far as `/proc` tells: another user's processes show their names but not their sockets.
+//! Who listens on a TCP port, as far as `/proc` tells: another user's processes show their names
+//! but not their sockets.
 
 use std::fs;
 use std::path::Path;

@@ -11,8 +11,8 @@ pub(super) const PROC: &str = "/proc";
 /// The name that the original and this server run under.
 const NAME: &str = "hustdbsync";
 
-/// Whether a process with this number lives and is a `hustdbsync`, the original or ours. One that has ended and only waits to be
-/// collected doesn't live.
+/// Whether a process with this number lives and is a `hustdbsync`, the original or ours. One that
+/// has ended and only waits to be collected doesn't live.
 pub(super) fn is_hustdbsync(proc: &Path, pid: u32) -> bool {
     let folder = proc.join(pid.to_string());
     let by_name = name(proc, pid).is_some_and(|name| name == NAME);

@@ -1,7 +1,8 @@
-//! `rejected`: the lines that were set aside; shown, replayed, or thrown away.
+//! `rejected`: the lines that were rejected; shown, replayed, or thrown away.
 //!
-//! What is shown is read from the state's files, with or without a server. To replay and to throw away is the server's, which has these files in its hands; where
-//! none runs, this command takes the state's lock and throws away by itself.
+//! What is shown is read from the state's files, with or without a server. To replay and to throw
+//! away is the server's, which has these files in its hands; where none runs, this command takes
+//! the state's lock and throws away by itself.
 
 mod read;
 mod select;
@@ -18,21 +19,24 @@ use super::{Failure, status};
 use crate::config::Config;
 use crate::engine::files::{LockError, RealDisk, StateLock};
 use crate::limits::REJECTED_IDS_MAX;
-use crate::replay::keeper::drop_rejected;
-use crate::replay::messages::Reworked;
-use crate::status::ask::RejectedReport;
+use crate::replay::checkpointer::drop_rejected;
+use crate::replay::messages::Requeued;
+use crate::status::control_request::RejectedReport;
 
 use select::Selection;
 
-/// How long the server may take. It reads and writes the whole of rejected.jsonl, which may be large.
+/// How long the server may take. It reads and writes the whole of rejected.jsonl, which may be
+/// large.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What is to be done with lines that were set aside.
+/// What is to be done with lines that were rejected.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Verb {
     /// A line for each: id, when, whose, where it stood, and why
     #[command(
-        after_long_help = "Examples:\n  hustdbsync rejected list\n  hustdbsync rejected list --backend 10.0.0.7:8085 --reason table_type --since 2h\n  hustdbsync rejected list --json | jq -r .reason | sort | uniq -c"
+        after_long_help = "Examples:\n  hustdbsync rejected list\n  hustdbsync rejected list \
+            --backend 10.0.0.7:8085 --reason table_type --since 2h\n  hustdbsync rejected list \
+            --json | jq -r .reason | sort | uniq -c"
     )]
     List {
         #[command(flatten)]
@@ -54,11 +58,15 @@ pub(super) enum Verb {
     },
     /// Replay them, after the cause is mended: by the running server, each settled once
     ///
-    /// The server takes the lines out of rejected.jsonl and reads them again, as a log of their own in the backend's folder. One that is refused again is
-    /// set aside again. hustdb's versions keep an older write from undoing a newer one, but it keeps no version of a key that was deleted: a write whose
-    /// key was deleted later brings that key back. Look at what you replay (rejected show).
+    /// The server takes the lines out of rejected.jsonl and reads them again, as a log of their own
+    /// in the backend's folder. One that is refused again is rejected again. hustdb's versions keep
+    /// an older write from undoing a newer one, but it keeps no version of a key that was deleted:
+    /// a write whose key was deleted later brings that key back. Look at what you replay (rejected
+    /// show).
     #[command(
-        after_long_help = "Examples:\n  hustdbsync rejected replay --backend 10.0.0.7:8085 --reason table_type\n  hustdbsync rejected replay --id 1f2e3d4c5b6a7988\n  hustdbsync rejected replay --all"
+        after_long_help = "Examples:\n  hustdbsync rejected replay --backend 10.0.0.7:8085 --reason \
+            table_type\n  hustdbsync rejected replay --id 1f2e3d4c5b6a7988\n  hustdbsync rejected \
+            replay --all"
     )]
     Replay {
         #[command(flatten)]
@@ -68,9 +76,9 @@ pub(super) enum Verb {
         all: bool,
     },
     /// Throw them away, for good; by the running server, or by this command where none runs
-    #[command(
-        after_long_help = "Examples:\n  hustdbsync rejected drop --id 1f2e3d4c5b6a7988\n  hustdbsync rejected drop --until 2026-11-01 --yes\n  hustdbsync rejected drop --all --yes"
-    )]
+    #[command(after_long_help = "Examples:\n  hustdbsync rejected drop --id \
+            1f2e3d4c5b6a7988\n  hustdbsync rejected drop --until 2026-11-01 --yes\n  hustdbsync \
+            rejected drop --all --yes")]
     Drop {
         #[command(flatten)]
         selection: Selection,
@@ -92,7 +100,8 @@ impl Verb {
                 if selection.is_empty() != *all =>
             {
                 Some(
-                    "say which lines: by --id, --backend, --reason, --since or --until, or else --all",
+                    "say which lines: by --id, --backend, --reason, --since or --until, or else \
+                     --all",
                 )
             }
             Self::Drop { selection, yes, .. } if !yes && selection.ids.is_empty() => Some(
@@ -182,7 +191,7 @@ fn drop_here(
     })?;
     let mut report = RejectedReport::default();
     for backend in read::backends(state, selection)? {
-        let Reworked { done, left, .. } =
+        let Requeued { done, left, .. } =
             drop_rejected(&mut disk, &backend, &selection.filter(&selection.ids))?;
         report.done += done;
         report.left += left;
@@ -199,7 +208,8 @@ fn tell(done: &str, report: &RejectedReport) -> bool {
     println!("{} {done}, {} left", lines(report.done), report.left);
     if report.cut > 0 {
         eprintln!(
-            "hustdbsync: {} stay: only a part of each was kept, since it was longer than any record",
+            "hustdbsync: {} stay: only a part of each was kept, since it was longer than any \
+             record",
             lines(report.cut)
         );
     }

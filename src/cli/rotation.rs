@@ -1,4 +1,5 @@
-//! `ctl rotate`: the process's own log file is begun anew with its next line, by the thread that writes it; who asks waits for no disk.
+//! `ctl rotate`: the process's own log file is begun anew with its next line, by the thread that
+//! writes it; who asks waits for no disk.
 //!
 //! A process has one log, and so one of this.
 
@@ -30,7 +31,8 @@ impl Followed {
 pub(super) fn ask() -> Result<String, String> {
     if !HAS_FILE.load(Ordering::Relaxed) {
         return Err(
-            "this server writes no log file of its own: it logs to stderr, which is whoever started it's to rotate"
+            "this server writes no log file of its own: it logs to stderr, which is whoever started \
+             it's to rotate"
                 .to_owned(),
         );
     }

@@ -20,7 +20,7 @@ use crate::status::snapshot::Snapshot;
 pub struct Host {
     /// For SIGHUP, when `sync.log_level` has changed.
     pub level: LevelHandle,
-    /// systemd may have started it: to be told how it is, and to hand HA's door over.
+    /// systemd may have started it: to be told how it is, and to hand the HTTP server over.
     pub under_systemd: bool,
 }
 
@@ -44,7 +44,8 @@ pub trait Server: Sized {
     /// Begins the graceful end, as SIGTERM does.
     fn stop(&self);
 
-    /// Returns when SIGTERM, SIGINT or [`Server::stop`] has come and the server has drained: how it ended, as a sentence for the log.
+    /// Returns when SIGTERM, SIGINT or [`Server::stop`] has come and the server has drained: how it
+    /// ended, as a sentence for the log.
     ///
     /// # Errors
     /// It ended because a part of it failed: how, as a sentence.
@@ -164,7 +165,8 @@ impl<S: Server> Running<S> {
             }),
             Err(error) => {
                 let reason = format!("could not start: {error}");
-                // In the foreground the reason reaches stderr by the failure itself; saying it twice would look like two faults.
+                // In the foreground the reason reaches stderr by the failure itself; saying it
+                // twice would look like two faults.
                 if mode == Mode::Daemon {
                     tracing::error!("{reason}");
                 }
@@ -203,7 +205,8 @@ fn log_start(config: &Config) {
     }
     if is_root() {
         tracing::warn!(
-            "this runs as root, which it does not need; run it as HA's user, whose logs it reads and deletes (systemd: User= and Group=)"
+            "this runs as root, which it does not need; run it as HA's user, whose logs it reads \
+             and deletes (systemd: User= and Group=)"
         );
     }
     tracing::debug!(

@@ -1,4 +1,5 @@
-//! `hustdbsync status`: asks a running server how it is, and shows it as a table, as progress bars, or as JSON.
+//! `hustdbsync status`: asks a running server how it is, and shows it as a table, as progress bars,
+//! or as JSON.
 
 pub(super) mod client;
 mod table;
@@ -30,9 +31,11 @@ pub struct StatusArgs {
     /// Seconds between looks, for --watch
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub interval: u32,
-    /// Wait until all that is in the logs now is settled, and say so; exit with 3 if it is not in time
+    /// Wait until all that is in the logs now is settled, and say so; exit with 3 if it is not in
+    /// time
     ///
-    /// What comes into the logs later does not count. Settled is what its backend has taken, or what was set aside; and that is on disk.
+    /// What comes into the logs later does not count. Settled is what its backend has taken, or
+    /// what was rejected; and that is on disk.
     #[arg(
         long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
         value_parser = wait::time, conflicts_with_all = ["watch", "interval"]
@@ -67,7 +70,8 @@ impl std::fmt::Debug for StatusTarget {
 /// How long the server may take for an answer. It answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the command. With `--watch` it comes back only if it can't begin, or if nobody reads what it prints any more.
+/// Runs the command. With `--watch` it comes back only if it can't begin, or if nobody reads what
+/// it prints any more.
 ///
 /// # Errors
 /// [`StatusError`], which says what to do.
@@ -134,7 +138,8 @@ mod tests {
         }
     }
 
-    /// Asks a server that answers one connection with `answer`; gives what is printed and what it was asked.
+    /// Asks a server that answers one connection with `answer`; gives what is printed and what it
+    /// was asked.
     fn ask(words: &[&str], answer: &'static str) -> (Result<String, String>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();

@@ -14,7 +14,8 @@ const WRONG: u8 = 2;
 /// Reads the arguments, the program's name first.
 ///
 /// # Errors
-/// The exit code, where all is said already: help and version went to stdout, what is wrong to stderr.
+/// The exit code, where all is said already: help and version went to stdout, what is wrong to
+/// stderr.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     Cli::try_parse_from(&arguments).map_err(|error| {
@@ -31,7 +32,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitC
     })
 }
 
-/// Says what is wrong with the arguments of `command`, and where to read what is right; gives the exit code.
+/// Says what is wrong with the arguments of `command`, and where to read what is right; gives the
+/// exit code.
 pub(super) fn refuse(why: &str, command: &str) -> ExitCode {
     let space = if command.is_empty() { "" } else { " " };
     eprintln!("{NAME}: {why} (see `{NAME} {command}{space}--help`)");
@@ -98,7 +100,8 @@ mod tests {
         check(&["-d", "-q"], "the argument '-d' cannot be used with '-q'");
         check(
             &["inspect", "--method", "frob", "l"],
-            "invalid value 'frob' for '--method <METHOD>': it is one of put, del, hset, hdel, sadd, srem, zadd, zrem, tb_put, tb_update, tb_delete",
+            "invalid value 'frob' for '--method <METHOD>': it is one of put, del, hset, hdel, sadd, \
+             srem, zadd, zrem, tb_put, tb_update, tb_delete",
         );
     }
 

@@ -1,7 +1,7 @@
 //! Who may connect: `network.access_allow`.
 //!
-//! Contract: a peer is admitted if the list is empty or one of its entries holds the peer's address. An IPv4 peer that a
-//! dual-stack socket shows as `::ffff:a.b.c.d` is the IPv4 peer.
+//! Contract: a peer is admitted if the list is empty or one of its entries holds the peer's
+//! address. An IPv4 peer that a dual-stack socket shows as `::ffff:a.b.c.d` is the IPv4 peer.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,7 +24,8 @@ pub struct AccessList {
 pub enum AccessError {
     /// No address, range or network.
     #[error(
-        "{0:?} is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as 10.0.0.0/8"
+        "{0:?} is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as \
+         10.0.0.0/8"
     )]
     Entry(String),
     /// A range from an IPv4 to an IPv6 address or the reverse.
@@ -42,7 +43,8 @@ impl AccessList {
     /// Whether a peer with this address may connect.
     #[must_use]
     pub(crate) fn admits(&self, peer: IpAddr) -> bool {
-        // Ranges of the other family don't hold the peer: every IPv4 address sorts before every IPv6 one.
+        // Ranges of the other family don't hold the peer: every IPv4 address sorts before every
+        // IPv6 one.
         let peer = peer.to_canonical();
         self.ranges.is_empty() || self.ranges.iter().any(|range| range.contains(&peer))
     }
@@ -103,7 +105,8 @@ fn parse_entry(entry: &str) -> Result<RangeInclusive<IpAddr>, AccessError> {
     }
 }
 
-/// Both ends as IPv4 where both are IPv4-mapped; a wider IPv6 range that only touches the mapped ones stays what it is.
+/// Both ends as IPv4 where both are IPv4-mapped; a wider IPv6 range that only touches the mapped
+/// ones stays what it is.
 fn canonical(start: IpAddr, end: IpAddr) -> (IpAddr, IpAddr) {
     match (start.to_canonical(), end.to_canonical()) {
         (IpAddr::V4(start), IpAddr::V4(end)) => (start.into(), end.into()),

@@ -1,4 +1,5 @@
-//! The name of a backend's folder: `host:port`, where host is an IPv4 address, a name, or an IPv6 address in brackets.
+//! The name of a backend's folder: `host:port`, where host is an IPv4 address, a name, or an IPv6
+//! address in brackets.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -48,7 +49,8 @@ pub enum BackendNameError {
     Ipv4(String),
     /// No host name.
     #[error(
-        "{0:?} is no host name: it takes letters, digits, - and _ in parts of 1 to 63, separated by dots, in all 253 at most"
+        "{0:?} is no host name: it takes envelopes, digits, - and _ in parts of 1 to 63, separated \
+         by dots, in all 253 at most"
     )]
     Name(String),
 }

@@ -1,7 +1,8 @@
-//! The file as JSON, before its values are looked at: two sections, each a list of keys and values in the order of the file.
+//! The file as JSON, before its values are looked at: two sections, each a list of keys and values
+//! in the order of the file.
 //!
-//! Read by hand rather than into a map because a map keeps silent about a key that stands there twice, and takes the last where the
-//! original takes the first.
+//! Read by hand rather than into a map because a map keeps silent about a key that stands there
+//! twice, and takes the last where the original takes the first.
 
 use std::fmt;
 
@@ -16,7 +17,8 @@ use crate::text::nearest;
 /// The names that the outer object can have.
 const SECTIONS: [&str; 2] = ["network", "sync"];
 
-/// Keys that begin so are comments: JSON has none of its own, and the original passes over keys that it doesn't know.
+/// Keys that begin so are comments: JSON has none of its own, and the original passes over keys
+/// that it doesn't know.
 const COMMENT: &str = "//";
 
 /// The parsed file.
@@ -155,7 +157,8 @@ fn check_doubles(names: &[&str], section: &str, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// The warning for an unknown key, with the nearest that there is; of several, one of the same section.
+/// The warning for an unknown key, with the nearest that there is; of several, one of the same
+/// section.
 fn unknown(section: &str, name: &str) -> Warning {
     // In the outer object, a section's own name can be what was meant.
     let sections = SECTIONS.iter().filter(|_| section.is_empty());

@@ -1,4 +1,5 @@
-//! What can be wrong with a configuration: each fault says where, what was found, why it can't be, and what to do.
+//! What can be wrong with a configuration: each fault says where, what was found, why it can't be,
+//! and what to do.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,8 @@ pub enum ConfigError {
     },
     /// The file is no JSON, or has the wrong outer form.
     #[error(
-        "line {line}, column {column}: {reason}; mend the JSON there (a comma or quote too many or missing is the usual cause)"
+        "line {line}, column {column}: {reason}; mend the JSON there (a comma or quote too many or \
+         missing is the usual cause)"
     )]
     Syntax {
         /// From 1.

@@ -105,7 +105,8 @@ impl Key {
         format!("{}.{}", self.section, self.name)
     }
 
-    /// The typed value from the file, or the default. A fault is added to `faults` and the default taken, so that the rest is looked at too.
+    /// The typed value from the file, or the default. A fault is added to `faults` and the default
+    /// taken, so that the rest is looked at too.
     pub(super) fn value<T: Typed>(
         &self,
         entries: &Entries<'_>,
@@ -149,17 +150,30 @@ impl fmt::Display for Kind {
             Self::Boolean => f.write_str("true or false"),
             Self::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Size { min, max } => {
-                write!(f, "bytes, or a string such as \"64MiB\", from {} to {}", super::value::show_size(*min), super::value::show_size(*max))
+                write!(
+                    f,
+                    "bytes, or a string such as \"64MiB\", from {} to {}",
+                    super::value::show_size(*min),
+                    super::value::show_size(*max)
+                )
             }
             Self::Time { unit, min, max } => {
-                write!(f, "{unit}, or a string such as \"5s\" or \"500ms\", from {} to {}", super::value::show_time(*min), super::value::show_time(*max))
+                write!(
+                    f,
+                    "{unit}, or a string such as \"5s\" or \"500ms\", from {} to {}",
+                    super::value::show_time(*min),
+                    super::value::show_time(*max)
+                )
             }
             Self::User => f.write_str("a string without a colon"),
             Self::Password => f.write_str("a string"),
             Self::Path => f.write_str("a path as a string"),
             Self::Word(words) => write!(f, "one of \"{}\"", words.join("\", \"")),
             Self::Address => f.write_str("an IP address as a string"),
-            Self::Access => f.write_str("addresses, a-b ranges and networks as one string, separated by commas; an empty one admits everyone"),
+            Self::Access => f.write_str(
+                "addresses, a-b ranges and networks as one string, \
+                separated by commas; an empty one admits everyone",
+            ),
             Self::Outcomes => f.write_str("an object of strings"),
         }
     }

@@ -9,14 +9,16 @@ pub const FALLBACK_PATH: &str = "/etc/hustdbsync/sync_server.json";
 
 /// No configuration at any of the usual places.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no configuration found: looked for {}; put one there, or name it with --config FILE", .tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and "))]
+#[error("no configuration found: looked for {}; put one there, or name it with --config FILE", .tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" \
+    and "))]
 pub struct NotFound {
     /// The paths at which there is none.
     pub tried: Vec<PathBuf>,
 }
 
-/// The configuration to use: the `given` one (whether or not it exists, so that an error names it), else the one beside `executable`, as
-/// the original has it, else [`FALLBACK_PATH`]. `exists` is asked for the last two.
+/// The configuration to use: the `given` one (whether or not it exists, so that an error names it),
+/// else the one beside `executable`, as the original has it, else [`FALLBACK_PATH`]. `exists` is
+/// asked for the last two.
 ///
 /// # Errors
 /// None was given and none exists.
@@ -79,7 +81,8 @@ mod tests {
         check(
             None,
             &[],
-            "no configuration found: looked for /opt/sync/sync_server.json and /etc/hustdbsync/sync_server.json; put one there, or name it with --config FILE",
+            "no configuration found: looked for /opt/sync/sync_server.json and \
+             /etc/hustdbsync/sync_server.json; put one there, or name it with --config FILE",
         );
     }
 }

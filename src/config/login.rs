@@ -1,10 +1,12 @@
-//! How we authenticate to the backends: the first line of `sync.auth_path`, `user:password` in plain text.
+//! How we authenticate to the backends: the first line of `sync.auth_path`, `user:password` in
+//! plain text.
 //!
 //! Kept as octets: what stands in the file goes to the backend as it is, whatever its encoding.
 
 use std::fmt;
 
-/// Most bytes of the line. It goes into every request's head, which a backend takes only up to 4,096 bytes.
+/// Most bytes of the line. It goes into every request's head, which a backend takes only up to
+/// 4,096 bytes.
 const LINE_BYTES_MAX: usize = 512;
 
 /// A user and a password.
@@ -79,8 +81,8 @@ impl Login {
         String::from_utf8_lossy(user).into_owned()
     }
 
-    /// Whether the password has the form of a hash, as the `htpasswd` command writes it. A backend takes plain text only, so this is
-    /// most likely a mistake; it is to be said, not refused.
+    /// Whether the password has the form of a hash, as the `htpasswd` command writes it. A backend
+    /// takes plain text only, so this is most likely a mistake; it is to be said, not refused.
     #[must_use]
     pub(crate) fn looks_hashed(&self) -> bool {
         let password = self

@@ -1,8 +1,9 @@
 //! `sync_server.json`, from text to a [`Config`] that is right once it exists.
 //!
-//! A file that the original reads loads unchanged. Every fault is found before any is reported ([`ConfigErrors`]); what is merely odd
-//! is kept in [`Config::warnings`]. One table, in `settings`, drives parsing, the check for unknown keys, the comparison on SIGHUP and
-//! the documented sample, so that none of them can disagree with another.
+//! A file that the original reads loads unchanged. Every fault is found before any is reported
+//! ([`ConfigErrors`]); what is merely odd is kept in [`Config::warnings`]. One table, in
+//! `settings`, drives parsing, the check for unknown keys, the comparison on SIGHUP and the
+//! documented sample, so that none of them can disagree with another.
 
 mod access;
 mod backend_name;
@@ -64,7 +65,8 @@ impl Config {
         }
     }
 
-    /// Parses the text of a file; `path` is where it came from, for messages and for what stands beside it.
+    /// Parses the text of a file; `path` is where it came from, for messages and for what stands
+    /// beside it.
     ///
     /// # Errors
     /// All faults at once.
@@ -119,7 +121,8 @@ impl Config {
 
     /// What no single key can show to be wrong.
     fn check_relations(&self, faults: &mut Vec<ConfigError>) {
-        // Folders of the same backend would then be the same: our checkpoints would be read as logs, and deleted when done.
+        // Folders of the same backend would then be the same: our checkpoints would be read as
+        // logs, and deleted when done.
         if plain(&self.state_path()) == plain(&self.sync.logs_path) {
             faults.push(ConfigError::Setting {
                 setting: "sync.logs_path".to_owned(),
@@ -131,7 +134,8 @@ impl Config {
     }
 }
 
-/// `path` without `.`, doubled and trailing slashes. Links are not followed: this is about the text.
+/// `path` without `.`, doubled and trailing slashes. Links are not followed: this is about the
+/// text.
 fn plain(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, Component::CurDir))

@@ -58,8 +58,8 @@ impl Config {
         changes
     }
 
-    /// Reads the file at `path` again. The result is what holds from now on: new where a setting can change while running, old
-    /// where it can't; and all changes, for the log.
+    /// Reads the file at `path` again. The result is what holds from now on: new where a setting
+    /// can change while running, old where it can't; and all changes, for the log.
     ///
     /// # Errors
     /// The file has faults. Nothing is to change then.

@@ -11,7 +11,8 @@ use super::value::{show_size, show_time};
 const ABOUT: &str = "Keys that begin with // are comments. Every key is optional, and is shown here at its default. \
     Times and sizes are numbers in the unit named, or strings such as \"5s\", \"500ms\", \"64MiB\".";
 
-/// The sample's text. It is a configuration itself: what explains stands in keys that begin with `//`, which nobody reads.
+/// The sample's text. It is a configuration itself: what explains stands in keys that begin with
+/// `//`, which nobody reads.
 #[must_use]
 pub fn sample() -> String {
     let mut text = format!("{{\n    \"//\": {}", Value::from(ABOUT));

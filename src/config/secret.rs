@@ -13,7 +13,8 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the comparison or the header that needs it; not for anything that is printed.
+    /// The text itself, for the comparison or the header that needs it; not for anything that is
+    /// printed.
     #[must_use]
     pub(crate) fn expose(&self) -> &str {
         &self.0

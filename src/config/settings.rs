@@ -1,4 +1,5 @@
-//! The table of all settings: type, default, range, when a change takes effect, whose key it is, and what it means.
+//! The table of all settings: type, default, range, when a change takes effect, whose key it is,
+//! and what it means.
 //!
 //! Everything else about settings follows from these rows. A new one is one row.
 
@@ -38,7 +39,8 @@ const fn milliseconds(min: u64, max: Duration) -> Kind {
     }
 }
 
-/// Seconds as a plain number; the least is given in milliseconds all the same, which a string can state.
+/// Seconds as a plain number; the least is given in milliseconds all the same, which a string can
+/// state.
 const fn seconds(min_ms: u64, max: Duration) -> Kind {
     Kind::Time {
         unit: Unit::Seconds,
@@ -104,7 +106,8 @@ settings! {
     port: u16 = "8089", count(0, 65_535), NeedsRestart, Original,
         "HA-facing listener's port. 0 takes any free one, which HA can't know: for tests.";
     bind: Option<IpAddr> = "null", Kind::Address, NeedsRestart, New,
-        "Address to listen on. Without it: 127.0.0.1 if access_allow names loopback addresses only, else 0.0.0.0.";
+        "Address to listen on. Without it: 127.0.0.1 if access_allow names loopback addresses only, \
+         else 0.0.0.0.";
     backlog: u32 = "512", count(1, 65_535), NeedsRestart, Original,
         "Connections that can wait to be accepted.";
     enable_reuseport: bool = "true", Kind::Boolean, NeedsRestart, Original,
@@ -130,7 +133,8 @@ settings! {
     passwd: Secret = "\"sync\"", Kind::Password, Immediate, Original,
         "Password of /sync_status.";
     access_allow: AccessList = "\"127.0.0.1\"", Kind::Access, NeedsRestart, Original,
-        "Peers that may connect: addresses, a-b ranges, networks such as 10.0.0.0/8, IPv6 too, separated by commas. Empty admits everyone.";
+        "Peers that may connect: addresses, a-b ranges, networks such as 10.0.0.0/8, IPv6 too, \
+         separated by commas. Empty admits everyone.";
 }
 
 settings! {
@@ -143,7 +147,8 @@ settings! {
     ngx_path: PathBuf = "\"/data/hustdbha/\"", Kind::Path, NeedsRestart, Original,
         "HA's home. Our state is in its folder `status`.";
     auth_path: PathBuf = "\"/data/hustdbha/conf/htpasswd\"", Kind::Path, Immediate, Original,
-        "File whose first line is `user:password` for the backends, in plain text. Others should not be able to read it.";
+        "File whose first line is `user:password` for the backends, in plain text. Others should \
+         not be able to read it.";
     threads: usize = "4", count(1, 256), NeedsRestart, Original,
         "Workers: threads that send to backends.";
     release_interval: Duration = "5000", milliseconds(1, DAY), Immediate, Original,
@@ -151,15 +156,19 @@ settings! {
     checkdb_interval: Duration = "5000", milliseconds(1, DAY), Immediate, Original,
         "Milliseconds between probes of a backend.";
     checklog_interval: Duration = "60000", milliseconds(1, DAY), Immediate, Original,
-        "Milliseconds for which HA writes to one log. A log is closed when it has not changed for this plus 20 s.";
+        "Milliseconds for which HA writes to one log. A log is closed when it has not changed for \
+         this plus 20 s.";
     connections_per_backend: usize = "16", count(1, 1024), NeedsRestart, New,
         "Connections, and so lanes, to each backend.";
     burst_bytes: usize = "4096", size(0, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
-        "Bytes of whole requests in one send. 0 is one request a send. A backend reads 4096 at a time, and more can be mis-stored.";
+        "Bytes of whole requests in one send. 0 is one request a send. A backend reads 4096 at a \
+         time, and more can be mis-stored.";
     head_bytes_max: usize = "4096", size(256, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
-        "A request whose target ends behind this octet is rejected and not sent: a backend would mis-store it or crash.";
+        "A request whose target ends behind this octet is rejected and not sent: a backend would \
+         mis-store it or crash.";
     requests_per_connection: u32 = "80000", count(1, HUSTDB_ANSWERS_PER_CONNECTION as u64 - 1), NeedsRestart, New,
-        "Requests after which a connection is replaced. A backend closes it after 81,920 without saying so.";
+        "Requests after which a connection is replaced. A backend closes it after 81,920 without \
+         saying so.";
     memory_budget: usize = "\"64MiB\"", size(MEMORY_BUDGET_MIN, 1 << 40), NeedsRestart, New,
         "Bytes of log lines in memory, for all backends together.";
     in_flight_per_backend: usize = "65536", count(1, 16_777_216), Immediate, New,
@@ -167,17 +176,21 @@ settings! {
     max_rate_per_backend: u32 = "0", count(0, 100_000_000), Immediate, New,
         "Records a second to each backend. 0 is no bound.";
     attempts_max: u32 = "10", count(1, 1_000_000), NeedsRestart, New,
-        "Tries after which a single record that fails while its backend is otherwise well is set aside.";
+        "Tries after which a single record that fails while its backend is otherwise well is \
+         rejected.";
     outcomes: Vec<(String, String)> = "{}", Kind::Outcomes, NeedsRestart, New,
         "Overrides of what a backend's answer means.";
     probe_interval_down: Duration = "500", milliseconds(1, HOUR), Immediate, New,
         "Milliseconds between probes of a backend that is down and has a backlog.";
     resolve_interval: Duration = "30", seconds(1, DAY), Immediate, New,
-        "Seconds between look-ups of the name of a backend that is up. One that has moved is followed within them.";
+        "Seconds between look-ups of the name of a backend that is up. One that has moved is \
+         followed within them.";
     ttl_hold: Duration = "2", seconds(0, HOUR), Immediate, New,
-        "Seconds of good probes before a record with a ttl is sent: a backend loses those in its first second.";
+        "Seconds of good probes before a record with a ttl is sent: a backend loses those in its \
+         first second.";
     ambiguity_window: Duration = "62", seconds(0, HOUR), Immediate, New,
-        "Seconds after a backend has hung in which HA may still log a write that it applied: HA's proxy timeouts. An increment logged then is asked for first.";
+        "Seconds after a backend has hung in which HA may still log a write that it applied: HA's \
+         proxy timeouts. An increment logged then is asked for first.";
     checkpoint_interval: Duration = "1000", milliseconds(1, HOUR), Immediate, New,
         "Milliseconds between checkpoints of a backend.";
     drain_timeout: Duration = "10", seconds(0, HOUR), NeedsRestart, New,
@@ -187,11 +200,15 @@ settings! {
     response_timeout: Duration = "5", seconds(1, HOUR), NeedsRestart, New,
         "Seconds for a backend's answer.";
     idle_timeout: Duration = "60", seconds(1000, DAY), Immediate, New,
-        "Seconds after which a connection to a backend that nothing is sent on is closed. The next record makes another.";
+        "Seconds after which a connection to a backend that nothing is sent on is closed. The next \
+         record makes another.";
     keepalive_interval: Duration = "15", seconds(1000, HOUR), Immediate, New,
-        "Seconds after which TCP asks for a sign of life on a connection to a backend that is idle, and between two such.";
+        "Seconds after which TCP asks for a sign of life on a connection to a backend that is idle, \
+         and between two such.";
     engine: EngineName = "\"auto\"", Kind::Word(EngineName::WORDS), NeedsRestart, New,
-        "What workers wait for their connections with. auto takes io_uring where the kernel has all that it needs (Linux 6.1), else mio (epoll); io_uring itself is an error where it can't be had.";
+        "What workers wait for their connections with. auto takes io_uring where the kernel has all \
+         that it needs (Linux 6.1), else mio (epoll); io_uring itself is an error where it can't be \
+         had.";
     pin_workers: bool = "true", Kind::Boolean, NeedsRestart, New,
         "Keep each worker on a core of its own. Off where there are fewer cores than workers.";
     rejected_max_bytes: u64 = "\"1GiB\"", size(4096, 1 << 50), NeedsRestart, New,
@@ -201,5 +218,6 @@ settings! {
     log_level: LogLevel = "\"info\"", Kind::Word(LogLevel::WORDS), Immediate, New,
         "How much is logged. The environment variable RUST_LOG goes before it.";
     log_format: LogFormat = "\"text\"", Kind::Word(LogFormat::WORDS), NeedsRestart, New,
-        "What a line of the log looks like: text for people (under systemd, fields of the journal), or a JSON object a line.";
+        "What a line of the log looks like: text for people (under systemd, fields of the journal), \
+         or a JSON object a line.";
 }

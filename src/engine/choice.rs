@@ -6,9 +6,12 @@
 //! | `mio` | mio | mio |
 //! | `io_uring` | the ring | an error that says what is missing |
 //!
-//! The keeper goes with the workers: where they have rings it has one for checkpoints, if the kernel gives it; otherwise it makes plain calls.
+//! The checkpointer goes with the workers: where they have rings it has one for checkpoints, if the
+//! kernel gives it; otherwise it makes plain calls.
 //!
-//! The ring is the faster one (PERFORMANCE.md has the figures) but where a rate is bounded, so that a worker wakes up for each record, and only where the kernel has deferred task work: without it a worker is interrupted for each answer.
+//! The ring is the faster one (PERFORMANCE.md has the figures) but where a rate is bounded, so that
+//! a worker wakes up for each record, and only where the kernel has deferred task work: without it
+//! a worker is interrupted for each answer.
 
 use std::fmt;
 use std::io;
@@ -26,17 +29,17 @@ use crate::limits::RING_CHAIN_ENTRIES;
 pub trait Rings: Send + Sync {
     /// What the kernel says of itself.
     fn facts(&self) -> Facts;
-    /// A ring with this bell.
+    /// A ring with this waker.
     ///
     /// # Errors
     /// What the system says where it gives none.
-    fn make(&self, bell: Arc<Eventfd>) -> io::Result<Ring>;
-    /// A ring for the keeper's files, which rings this bell.
+    fn make(&self, waker: Arc<Eventfd>) -> io::Result<Ring>;
+    /// A ring for the checkpointer's files, which rings this waker.
     ///
     /// # Errors
     /// What the system says where it gives none, or what its rings lack.
-    fn make_for_files(&self, bell: Arc<Eventfd>) -> io::Result<FileRing> {
-        FileRing::new(bell, RING_CHAIN_ENTRIES)
+    fn make_for_files(&self, waker: Arc<Eventfd>) -> io::Result<FileRing> {
+        FileRing::new(waker, RING_CHAIN_ENTRIES)
     }
 }
 
@@ -48,8 +51,8 @@ impl Rings for KernelRings {
         Facts::of_kernel()
     }
 
-    fn make(&self, bell: Arc<Eventfd>) -> io::Result<Ring> {
-        Ring::new(bell, Sizes::default())
+    fn make(&self, waker: Arc<Eventfd>) -> io::Result<Ring> {
+        Ring::new(waker, Sizes::default())
     }
 }
 
@@ -83,7 +86,8 @@ pub struct Missing(String);
 )]
 pub struct Unavailable(pub Missing);
 
-/// Chooses, for backends that take so many records a second at most (0: any number). The kernel is asked only where it matters.
+/// Chooses, for backends that take so many records a second at most (0: any number). The kernel is
+/// asked only where it matters.
 ///
 /// # Errors
 /// The ring is wanted, and can't be had.
@@ -180,7 +184,8 @@ fn judge_ring(ring: &RingFacts, facts: &Facts) -> Result<Mode, Missing> {
 
 fn lacks(facts: &Facts, name: &str, since: &str) -> Missing {
     Missing(format!(
-        "the kernel (Linux {}) lacks {name}, which Linux has since {since}, or something forbids it",
+        "the kernel (Linux {}) lacks {name}, which Linux has since {since}, or something forbids \
+         it",
         facts.release
     ))
 }
@@ -195,25 +200,38 @@ fn no_ring(error: i32, facts: &Facts) -> Missing {
     let said = io::Error::from_raw_os_error(error);
     let why = match (error, facts.disabled.as_deref()) {
         (libc::EPERM, Some("2")) => {
-            "sysctl kernel.io_uring_disabled is 2, which forbids it to everyone; set it to 0".to_owned()
+            "sysctl kernel.io_uring_disabled is 2, which forbids it to everyone; set it to 0"
+                .to_owned()
         }
         (libc::EPERM, Some("1")) => {
-            "sysctl kernel.io_uring_disabled is 1, which forbids it to whoever is not in the group kernel.io_uring_group; set it to 0, or be in that group".to_owned()
+            "sysctl kernel.io_uring_disabled is 1, which forbids it to whoever is not in the group \
+             kernel.io_uring_group; set it to 0, or be in that group"
+                .to_owned()
         }
         (libc::EPERM | libc::EACCES, _) => {
-            format!("io_uring_setup is refused ({said}): by a seccomp filter (as containers have) or a security module; allow io_uring_setup, io_uring_enter and io_uring_register")
+            format!(
+                "io_uring_setup is refused ({said}): by a seccomp filter (as containers have) \
+                or a security module; allow io_uring_setup, io_uring_enter and io_uring_register"
+            )
         }
         (libc::ENOSYS, _) => {
-            format!("there is no io_uring_setup ({said}): the kernel is older than Linux 5.1 or built without it, or a seccomp filter hides it")
+            format!(
+                "there is no io_uring_setup ({said}): the kernel is older than Linux 5.1 or \
+                built without it, or a seccomp filter hides it"
+            )
         }
         (libc::ENOMEM, _) => match facts.memlock_bytes {
             Some(bytes) => format!(
-                "there is no memory for a ring ({said}): RLIMIT_MEMLOCK is {bytes} bytes, which Linux before 5.12 counts rings against; raise it (systemd: LimitMEMLOCK=)"
+                "there is no memory for a ring ({said}): RLIMIT_MEMLOCK is {bytes} bytes, which \
+                 Linux before 5.12 counts rings against; raise it (systemd: LimitMEMLOCK=)"
             ),
             None => format!("there is no memory for a ring ({said})"),
         },
         (libc::EMFILE | libc::ENFILE, _) => {
-            format!("there is no file descriptor for a ring ({said}); raise the bound (systemd: LimitNOFILE=)")
+            format!(
+                "there is no file descriptor for a ring ({said}); raise the bound (systemd: \
+                LimitNOFILE=)"
+            )
         }
         _ => format!("io_uring_setup failed: {said}"),
     };
@@ -254,7 +272,8 @@ mod tests {
         }
     }
 
-    /// What such a kernel lacks: `auto` takes mio and says so, and to want the ring is an error that says so.
+    /// What such a kernel lacks: `auto` takes mio and says so, and to want the ring is an error
+    /// that says so.
     #[track_caller]
     fn check(change: impl FnOnce(&mut Facts), words: &[&str]) {
         let mut facts = whole();

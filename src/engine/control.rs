@@ -1,22 +1,24 @@
-//! The control thread: inotify, HA's door, probes, signals and timers on one reactor; it owns the monitors and tells the others what to do.
+//! The control thread: inotify, the HTTP server, probes, signals and timers on one reactor; it owns
+//! the monitors and tells the others what to do.
 //!
 //! ```text
-//!  Running ── SIGTERM, SIGINT, stop ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── KeeperDone ──▶ Closing ──▶ over
+//!  Running ── SIGTERM, SIGINT, stop ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── CheckpointerDone ──▶ Closing ──▶ over
 //!     │                                    │                                             │
 //!     └── a thread failed ─────────────────┴──── a second signal ────────────────────────┴──▶ over, at once
 //! ```
 //!
-//! It waits for nothing but its own poll: not for a disk, not for a backend, not for a full mailbox of another thread ([`Post`]).
+//! It waits for nothing but its own poll: not for a disk, not for a backend, not for a full mailbox
+//! of another thread ([`Outbox`]).
 
-mod asks;
 mod backends;
-mod door;
 mod ending;
+mod http_server;
+mod pending_requests;
+mod process_stats;
 mod reload;
 mod sync_points;
 #[cfg(test)]
 mod tests;
-mod vitals;
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -33,32 +35,32 @@ use crate::engine::resolve::Resolver;
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
-use crate::engine::watch::{Seen, Watch};
+use crate::engine::watch::{FsEvent, Watch};
 use crate::limits::{BACKLOG_LOOK_MS, MAILBOX_MESSAGES, OUTBOX_RETRY};
+use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::ending::Phase;
-use crate::replay::hints::Hints;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
-use crate::replay::post::{After, Post};
+use crate::replay::messages::{CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage};
+use crate::replay::outbox::{After, Outbox};
 use crate::status::counters::ServerCounters;
 
-use asks::Asks;
-pub use asks::Rotate;
 pub(crate) use backends::BackendState;
-use backends::{Backends, Hands};
-use door::Door;
+use backends::{Backends, Context};
 pub use ending::Ending;
+use http_server::HttpServer;
+use pending_requests::PendingRequests;
+pub use pending_requests::Rotate;
+use process_stats::{ProcessStats, listener_counters};
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
 use sync_points::SyncPoints;
-use vitals::{Vitals, door_counts};
 
-/// The token of control's bell.
-pub const BELL: Token = Token(0);
+/// The token of control's waker.
+pub const WAKER: Token = Token(0);
 const WATCH: Token = Token(1);
 const SIGNALS: Token = Token(2);
-/// The door's first; behind its last come the probes'.
-const DOOR: Token = Token(16);
+/// The HTTP server's first; behind its last come the probes'.
+const HTTP_SERVER: Token = Token(16);
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -66,15 +68,15 @@ const EVENTS: usize = 1024;
 /// The mailboxes and hints that control shares with the others.
 pub struct ControlLinks {
     /// Its own.
-    pub mailbox: Arc<Mailbox<ControlMail>>,
-    /// The feeder's.
-    pub feeder: Arc<Mailbox<FeederMail>>,
-    /// The keeper's.
-    pub keeper: Arc<Mailbox<KeeperMail>>,
+    pub mailbox: Arc<Mailbox<ControlMessage>>,
+    /// The reader's.
+    pub reader: Arc<Mailbox<ReaderMessage>>,
+    /// The checkpointer's.
+    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
     /// The workers', by number.
-    pub workers: Vec<Arc<Mailbox<WorkerMail>>>,
+    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
     /// Where inotify's hints go.
-    pub hints: Arc<Hints>,
+    pub dirty_flags: Arc<DirtyFlags>,
     /// What whoever started us can ask and say.
     pub shared: Arc<Shared>,
     /// The process's numbers.
@@ -83,7 +85,7 @@ pub struct ControlLinks {
 
 /// What control is made of.
 pub struct ControlParts {
-    /// The reactor; [`BELL`] is registered with it.
+    /// The reactor; [`WAKER`] is registered with it.
     pub poll: Poll,
     /// The clock.
     pub clock: Clock,
@@ -93,8 +95,8 @@ pub struct ControlParts {
     pub settings: Settings,
     /// HA's logs.
     pub logs: PathBuf,
-    /// HA's door.
-    pub door: ListenerOptions,
+    /// The HTTP server.
+    pub http_server: ListenerOptions,
     /// Its socket, where systemd has handed one over.
     pub handed_over: Option<std::net::TcpListener>,
     /// Who may come to it.
@@ -117,31 +119,31 @@ pub struct Control {
     clock: Clock,
     links: ControlLinks,
     settings: Settings,
-    post: Post,
+    outbox: Outbox,
     watch: Watch,
     signals: Option<Signals>,
     listener: Listener,
-    door: Door,
+    http_server: HttpServer,
     backends: Backends,
     reloading: Reloading,
     rotate: Rotate,
-    asks: Asks,
+    pending_requests: PendingRequests,
     sync_points: SyncPoints,
     phase: Phase,
     drain_until: Option<Duration>,
-    keeper_done: bool,
+    checkpointer_done: bool,
     /// When missing watches are set again.
     restore_at: Duration,
     /// Mail was left for the next turn.
     busy: bool,
     /// Hints were left for the next turn; no event will tell.
-    hints_left: bool,
+    dirty_flags_left: bool,
 }
 
 /// Why control could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// HA's door.
+    /// The HTTP server.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The signals.
@@ -150,7 +152,7 @@ pub enum ControlError {
 }
 
 impl Control {
-    /// Opens HA's door and watches the logs' path.
+    /// Opens the HTTP server and watches the logs' path.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -159,45 +161,45 @@ impl Control {
         let now = parts.clock.now();
         let access = parts.access;
         let listener = Listener::open(
-            parts.door,
+            parts.http_server,
             parts.handed_over,
             Box::new(move |peer| access.admits(peer)),
             registry,
-            DOOR,
+            HTTP_SERVER,
         )?;
         let signals = parts
             .signals
             .then(|| Signals::new(registry, SIGNALS))
             .transpose()
             .map_err(ControlError::Signals)?;
-        let probes = Token(DOOR.0 + parts.door.connections_max + 1);
+        let probes = Token(HTTP_SERVER.0 + parts.http_server.connections_max + 1);
         let links = parts.links;
         Ok(Self {
-            post: Post::new(
-                Arc::clone(&links.feeder),
-                Arc::clone(&links.keeper),
+            outbox: Outbox::new(
+                Arc::clone(&links.reader),
+                Arc::clone(&links.checkpointer),
                 links.workers.iter().cloned(),
             ),
             watch: Watch::new(parts.logs, registry, WATCH),
             signals,
             listener,
-            door: Door::new(
-                parts.settings.gate.clone(),
-                Vitals::new(&links),
-                parts.settings.feeder.memory_budget_bytes,
+            http_server: HttpServer::new(
+                parts.settings.auth.clone(),
+                ProcessStats::new(&links),
+                parts.settings.reader.memory_budget_bytes,
                 now,
             ),
             backends: Backends::new(probes, parts.resolver, parts.seed),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
             rotate: parts.rotate,
-            asks: Asks::default(),
+            pending_requests: PendingRequests::default(),
             sync_points: SyncPoints::new(parts.seed),
             phase: Phase::default(),
             drain_until: None,
-            keeper_done: false,
-            restore_at: now.after(parts.settings.feeder.rescan_interval),
+            checkpointer_done: false,
+            restore_at: now.after(parts.settings.reader.rescan_interval),
             busy: false,
-            hints_left: false,
+            dirty_flags_left: false,
             poll: parts.poll,
             clock: parts.clock,
             settings: parts.settings,
@@ -205,7 +207,7 @@ impl Control {
         })
     }
 
-    /// Where HA's door is, with the port that port 0 became.
+    /// Where the HTTP server is, with the port that port 0 became.
     #[must_use]
     pub fn local_addr(&self) -> std::net::SocketAddr {
         self.listener.local_addr()
@@ -238,7 +240,7 @@ impl Control {
         }
     }
 
-    /// Everything but the events: mail, requests, what is due, letters.
+    /// Everything but the events: mail, requests, what is due, envelopes.
     fn turn(&mut self, now: Now) -> Option<Ending> {
         self.links.mailbox.note_turn();
         self.busy = false;
@@ -246,27 +248,30 @@ impl Control {
         if let Some(ending) = self.take_requests(now) {
             return Some(ending);
         }
-        if self.hints_left {
-            self.take_hints();
+        if self.dirty_flags_left {
+            self.take_dirty_flags();
         }
         if self.restore_at <= now.monotonic {
-            self.restore_at = now.after(self.settings.feeder.rescan_interval);
+            self.restore_at = now.after(self.settings.reader.rescan_interval);
             if self.watch.restore(self.poll.registry()) > 0 {
-                self.links.hints.hint_overflow();
+                self.links.dirty_flags.hint_overflow();
             }
         }
-        let (backends, mut hands) = self.hands(now);
-        backends.turn(&mut hands);
-        if std::mem::take(&mut self.door.states_changed) {
+        let (backends, mut cx) = self.cx(now);
+        backends.turn(&mut cx);
+        if std::mem::take(&mut self.http_server.states_changed) {
             self.links.shared.publish(self.backends.told());
         }
-        self.door
-            .handle_turn(door_counts(&self.listener), !self.phase.is_running(), now);
+        self.http_server.handle_turn(
+            listener_counters(&self.listener),
+            !self.phase.is_running(),
+            now,
+        );
         self.listener
-            .handle_deadlines(self.poll.registry(), now, &mut self.door);
+            .handle_deadlines(self.poll.registry(), now, &mut self.http_server);
         self.follow_asks(now);
         let ending = self.end_further(now);
-        self.post.deliver();
+        self.outbox.deliver();
         ending
     }
 
@@ -276,46 +281,48 @@ impl Control {
                 self.busy = true;
                 return;
             }
-            let Some(mail) = self.links.mailbox.receive() else {
+            let Some(message) = self.links.mailbox.receive() else {
                 return;
             };
-            self.handle_mail(mail, now);
+            self.handle_mail(message, now);
         }
     }
 
-    fn handle_mail(&mut self, mail: ControlMail, now: Now) {
-        match mail {
-            ControlMail::BackendFound(folder) => {
+    fn handle_mail(&mut self, message: ControlMessage, now: Now) {
+        match message {
+            ControlMessage::BackendFound(folder) => {
                 if self.phase.is_running() {
-                    let (backends, mut hands) = self.hands(now);
-                    backends.handle_found(folder, &mut hands);
+                    let (backends, mut cx) = self.cx(now);
+                    backends.handle_found(folder, &mut cx);
                 }
             }
-            ControlMail::FolderGone(folder) => {
-                let (backends, mut hands) = self.hands(now);
-                backends.handle_folder_gone(&folder, &mut hands);
+            ControlMessage::FolderGone(folder) => {
+                let (backends, mut cx) = self.cx(now);
+                backends.handle_folder_gone(&folder, &mut cx);
             }
-            ControlMail::StateLeft { backend, left } => {
+            ControlMessage::StateLeft { backend, left } => {
                 let is_running = self.phase.is_running();
-                let (backends, mut hands) = self.hands(now);
+                let (backends, mut cx) = self.cx(now);
                 if is_running
-                    && let Some(answer) = backends.handle_state_left(backend, left, &mut hands)
+                    && let Some(answer) = backends.handle_state_left(backend, left, &mut cx)
                 {
                     self.answer_leaving(answer, now);
                 }
             }
-            ControlMail::Forgotten { backend, totals } => {
-                let (backends, mut hands) = self.hands(now);
-                if let Some(answer) = backends.handle_forgotten(backend, totals, &mut hands) {
+            ControlMessage::Forgotten { backend, totals } => {
+                let (backends, mut cx) = self.cx(now);
+                if let Some(answer) = backends.handle_forgotten(backend, totals, &mut cx) {
                     self.answer_leaving(answer, now);
                 }
             }
-            ControlMail::ForgottenBefore(totals) => {
-                let (backends, mut hands) = self.hands(now);
-                backends.set_forgotten(totals, &mut hands);
+            ControlMessage::ForgottenBefore(totals) => {
+                let (backends, mut cx) = self.cx(now);
+                backends.set_forgotten(totals, &mut cx);
             }
-            ControlMail::FolderStrange { name, why } => self.backends.handle_strange(&name, &why),
-            ControlMail::Trouble {
+            ControlMessage::FolderUnrecognized { name, why } => {
+                self.backends.handle_unrecognized(&name, &why)
+            }
+            ControlMessage::Trouble {
                 backend,
                 lane,
                 epoch,
@@ -326,33 +333,33 @@ impl Control {
                 self.backends
                     .handle_trouble(backend, lane, epoch, &trouble, record, now);
             }
-            ControlMail::Flushed { backend, epoch } => {
+            ControlMessage::Flushed { backend, epoch } => {
                 self.backends.handle_flushed(backend, epoch, now);
             }
-            ControlMail::StoreFault { backend, fault } => {
+            ControlMessage::StoreFault { backend, fault } => {
                 self.backends.handle_store_fault(backend, fault);
             }
-            ControlMail::LogFault { backend, fault } => {
+            ControlMessage::LogFault { backend, fault } => {
                 self.backends.handle_log_fault(backend, fault);
             }
-            ControlMail::Resolved { backend, address } => {
+            ControlMessage::Resolved { backend, address } => {
                 self.backends.handle_resolved(backend, address, now);
             }
-            ControlMail::OutagesRead { backend, kept } => {
+            ControlMessage::OutagesRead { backend, kept } => {
                 self.backends.handle_outages_read(backend, &kept, now);
             }
-            ControlMail::OutagesForgotten { backend } => {
+            ControlMessage::OutagesForgotten { backend } => {
                 self.backends.handle_outages_forgotten(backend);
             }
-            ControlMail::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
+            ControlMessage::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
             // Who waits for it is looked at in each turn.
-            ControlMail::SyncPointMoved { .. } => {}
-            ControlMail::Reworked {
+            ControlMessage::SyncPointMoved { .. } => {}
+            ControlMessage::Requeued {
                 backend,
                 ask,
                 outcome,
-            } => self.handle_reworked(backend, ask, outcome, now),
-            ControlMail::KeeperDone => self.keeper_done = true,
+            } => self.handle_requeued(backend, ask, outcome, now),
+            ControlMessage::CheckpointerDone => self.checkpointer_done = true,
         }
     }
 
@@ -381,7 +388,7 @@ impl Control {
             if self.links.shared.is_stop_wanted() {
                 self.begin_end(now);
             } else if signalled.reload {
-                self.links.shared.stages.begin_reload();
+                self.links.shared.lifecycle.begin_reload();
                 self.reloading.begin();
             }
         }
@@ -391,7 +398,7 @@ impl Control {
         None
     }
 
-    /// Whether [`Self::take_requests`] has something to do that only the bell tells.
+    /// Whether [`Self::take_requests`] has something to do that only the waker tells.
     fn has_requests(&self) -> bool {
         let shared = &self.links.shared;
         let stop = self.phase.is_running() && shared.is_stop_wanted();
@@ -402,8 +409,9 @@ impl Control {
         let reloaded = match reloaded {
             Ok(reloaded) => reloaded,
             Err(fault) => {
-                tracing::error!(cause = %fault, "the configuration can't be read again and stays as it is");
-                self.links.shared.stages.end_reload();
+                tracing::error!(cause = %fault, "the configuration can't be read again and stays as \
+                    it is");
+                self.links.shared.lifecycle.end_reload();
                 return;
             }
         };
@@ -411,37 +419,40 @@ impl Control {
             tracing::info!("{change}");
         }
         tracing::info!("the configuration was read again");
-        self.links.shared.stages.end_reload();
+        self.links.shared.lifecycle.end_reload();
         let other_password = self.settings.credentials != reloaded.settings.credentials;
         self.settings = reloaded.settings;
-        self.door.set_gate(self.settings.gate.clone());
-        self.door
-            .set_memory_budget(self.settings.feeder.memory_budget_bytes);
-        let (keeper, feeder) = (self.settings.keeper.clone(), self.settings.feeder.clone());
-        self.restore_at = self.restore_at.min(now.after(feeder.rescan_interval));
-        self.post
-            .keeper(After::Nothing, KeeperMail::Settings(keeper));
-        self.post
-            .feeder(After::Nothing, FeederMail::Settings(feeder));
-        let (backends, mut hands) = self.hands(now);
-        backends.handle_settings(other_password, &mut hands);
+        self.http_server.set_auth(self.settings.auth.clone());
+        self.http_server
+            .set_memory_budget(self.settings.reader.memory_budget_bytes);
+        let (checkpointer, reader) = (
+            self.settings.checkpointer.clone(),
+            self.settings.reader.clone(),
+        );
+        self.restore_at = self.restore_at.min(now.after(reader.rescan_interval));
+        self.outbox
+            .checkpointer(After::Nothing, CheckpointerMessage::Settings(checkpointer));
+        self.outbox
+            .reader(After::Nothing, ReaderMessage::Settings(reader));
+        let (backends, mut cx) = self.cx(now);
+        backends.handle_settings(other_password, &mut cx);
     }
 
     fn handle_event(&mut self, event: &mio::event::Event, now: Now) {
         match event.token() {
             // Both are looked at in each turn.
-            BELL | SIGNALS => {}
-            WATCH => self.take_hints(),
+            WAKER | SIGNALS => {}
+            WATCH => self.take_dirty_flags(),
             token if self.listener.owns(token) => {
                 self.listener
-                    .handle_event(event, self.poll.registry(), now, &mut self.door);
+                    .handle_event(event, self.poll.registry(), now, &mut self.http_server);
             }
             token if self.backends.owns(token) => self.backends.handle_event(token, now),
             _ => {}
         }
     }
 
-    fn take_hints(&mut self) {
+    fn take_dirty_flags(&mut self) {
         let Self {
             watch,
             links,
@@ -449,26 +460,29 @@ impl Control {
             ..
         } = self;
         let more = watch.take(|seen| match seen {
-            Seen::Folders => links.hints.hint_root(),
-            Seen::Grew(backend) => {
-                if let Some(hints) = backends.hints(backend) {
-                    links.hints.hint_grew(hints);
+            FsEvent::Folders => links.dirty_flags.hint_root(),
+            FsEvent::Grew(backend) => {
+                if let Some(dirty_flags) = backends.dirty_flags(backend) {
+                    links.dirty_flags.hint_grew(dirty_flags);
                 }
             }
-            Seen::Listing(backend) => {
-                if let Some(hints) = backends.hints(backend) {
-                    links.hints.hint_listing(hints);
+            FsEvent::Listing(backend) => {
+                if let Some(dirty_flags) = backends.dirty_flags(backend) {
+                    links.dirty_flags.hint_listing(dirty_flags);
                 }
             }
-            Seen::Lost => links.hints.hint_overflow(),
+            FsEvent::Lost => links.dirty_flags.hint_overflow(),
         });
-        self.hints_left = more;
+        self.dirty_flags_left = more;
     }
 
     /// How long the poll may wait.
     fn timeout(&self, now: Now) -> Option<Duration> {
         let mailbox = &self.links.mailbox;
-        if self.busy || self.hints_left || !mailbox.prepare_sleep_unless(|| self.has_requests()) {
+        if self.busy
+            || self.dirty_flags_left
+            || !mailbox.prepare_sleep_unless(|| self.has_requests())
+        {
             return Some(Duration::ZERO);
         }
         let until = [
@@ -477,7 +491,7 @@ impl Control {
             self.listener.next_deadline(),
             self.phase.deadline(),
             self.sync_points.deadline(),
-            (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
+            (!self.outbox.is_empty()).then(|| now.after(OUTBOX_RETRY)),
             self.backends
                 .wait_for_backlog()
                 .then(|| now.after(Duration::from_millis(BACKLOG_LOOK_MS))),
@@ -490,10 +504,10 @@ impl Control {
     }
 
     /// The backends, and what their events may need of the rest.
-    fn hands(&mut self, now: Now) -> (&mut Backends, Hands<'_>) {
-        let hands = Hands {
-            post: &mut self.post,
-            door: &mut self.door,
+    fn cx(&mut self, now: Now) -> (&mut Backends, Context<'_>) {
+        let cx = Context {
+            outbox: &mut self.outbox,
+            http_server: &mut self.http_server,
             watch: &mut self.watch,
             registry: self.poll.registry(),
             settings: &self.settings,
@@ -501,6 +515,6 @@ impl Control {
             drain_until: self.drain_until,
             now,
         };
-        (&mut self.backends, hands)
+        (&mut self.backends, cx)
     }
 }

@@ -1,4 +1,5 @@
-//! What the workers run on: a driver for each, by the configuration and what the system gives; and the keeper's ring, which goes with theirs.
+//! What the workers run on: a driver for each, by the configuration and what the system gives; and
+//! the checkpointer's ring, which goes with theirs.
 
 use std::io;
 use std::sync::Arc;
@@ -7,20 +8,20 @@ use mio::{Poll, Token};
 
 use super::start::{StartError, mailbox, system};
 use crate::config::Config;
-use crate::engine::bell::RingBell;
 use crate::engine::choice::{Choice, Rings, choose, give_up};
 use crate::engine::clock::Clock;
 use crate::engine::files::ReadAhead;
 use crate::engine::os::ring::Ring;
 use crate::engine::os::ring::files::FileRing;
+use crate::engine::waker::EventfdWaker;
 use crate::engine::{worker_mio, worker_uring};
 use crate::limits::MAILBOX_MESSAGES;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{KeeperMail, WorkerMail};
+use crate::replay::messages::{CheckpointerMessage, WorkerMessage};
 use crate::replay::worker::Worker;
 
 /// A mailbox for each worker.
-pub(super) type WorkerMailboxes = Vec<Arc<Mailbox<WorkerMail>>>;
+pub(super) type WorkerMailboxes = Vec<Arc<Mailbox<WorkerMessage>>>;
 
 /// What each worker waits with.
 pub(super) enum Drivers {
@@ -28,7 +29,8 @@ pub(super) enum Drivers {
     IoUring(Vec<Ring>),
 }
 
-/// One for each worker, with its mailbox: the ring where it is chosen and the system gives all of them.
+/// One for each worker, with its mailbox: the ring where it is chosen and the system gives all of
+/// them.
 pub(super) fn drivers(
     config: &Config,
     rings: &dyn Rings,
@@ -49,34 +51,34 @@ pub(super) fn drivers(
         }
     }
     tracing::info!("workers run on {choice}");
-    let made: Result<Vec<_>, _> = (0..workers).map(|_| mailbox(worker_mio::BELL)).collect();
+    let made: Result<Vec<_>, _> = (0..workers).map(|_| mailbox(worker_mio::WAKER)).collect();
     let (polls, mailboxes) = made?.into_iter().unzip();
     Ok((Drivers::Mio(polls), mailboxes))
 }
 
-fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMail>>)> {
-    let (bell, eventfd) = RingBell::new()?;
+fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMessage>>)> {
+    let (waker, eventfd) = EventfdWaker::new()?;
     let ring = rings.make(eventfd)?;
-    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
+    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker)));
     Ok((ring, mailbox))
 }
 
-/// What the keeper waits with: its poll, its mailbox, and a ring where the workers have some.
-pub(super) type KeeperSeat = (Poll, Arc<Mailbox<KeeperMail>>, Option<FileRing>);
+/// What the checkpointer waits with: its poll, its mailbox, and a ring where the workers have some.
+pub(super) type CheckpointerSeat = (Poll, Arc<Mailbox<CheckpointerMessage>>, Option<FileRing>);
 
-/// The keeper's, beside such workers. Without a ring it writes checkpoints by plain calls.
-pub(super) fn keeper_seat(
+/// The checkpointer's, beside such workers. Without a ring it writes checkpoints by plain calls.
+pub(super) fn checkpointer_seat(
     drivers: &Drivers,
     rings: &dyn Rings,
     token: Token,
-) -> Result<KeeperSeat, StartError> {
+) -> Result<CheckpointerSeat, StartError> {
     if let Drivers::IoUring(_) = drivers {
         let poll = Poll::new().map_err(system("epoll"))?;
-        let (bell, eventfd) = RingBell::in_poll(&poll, token).map_err(system("eventfd"))?;
+        let (waker, eventfd) = EventfdWaker::in_poll(&poll, token).map_err(system("eventfd"))?;
         let ring = rings
             .make_for_files(eventfd)
             .inspect_err(|why| tracing::info!("checkpoints are written by plain calls: {why}"));
-        let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
+        let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker)));
         return Ok((poll, mailbox, ring.ok()));
     }
     let (poll, mailbox) = mailbox(token)?;
@@ -87,7 +89,7 @@ pub(super) fn keeper_seat(
 pub(super) type Body = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
 
 impl Drivers {
-    /// Who reads ahead for the feeder: what the workers have is there for the feeder too.
+    /// Who reads ahead for the reader: what the workers have is there for the reader too.
     pub(super) fn read_ahead(&self) -> ReadAhead {
         match self {
             Self::Mio(_) => ReadAhead::Calls,

@@ -1,12 +1,14 @@
 //! The real disk: HA's logs and our state, by std and a few calls of `os`.
 //!
-//! - Names never leave their folder: one with `/`, `.` or `..` is refused before the system is asked.
+//! - Names never leave their folder: one with `/`, `.` or `..` is refused before the system is
+//!   asked.
 //! - What an error says names the path.
 //! - State files are made with mode 0640, folders with 0750.
-//! - A log is a regular file, or a symbolic link to one; not a pipe or a device. Deleting one that is a link takes the link away.
+//! - A log is a regular file, or a symbolic link to one; not a pipe or a device. Deleting one that
+//!   is a link takes the link away.
 //! - Names of logs are text without loss (`names`).
 
-mod chains;
+mod durable_writes;
 mod lock;
 mod names;
 mod paths;
@@ -28,7 +30,7 @@ pub use lock::{LockError, Locks, StateLock};
 pub use paths::{FILE_MODE, FOLDER_MODE};
 pub use read_ahead::ReadAhead;
 
-use self::chains::Chains;
+use self::durable_writes::DurableWrites;
 use self::names::escape;
 use self::paths::{Paths, at};
 use self::read_ahead::Asked;
@@ -37,11 +39,12 @@ use crate::engine::os::files::{
 };
 use crate::engine::os::ring::files::FileRing;
 use crate::limits::PASSED_OVER_SAID_MAX;
-use crate::replay::chain::{Begun, Chain, Ended, Ticket};
-use crate::replay::disk::{Claim, Disk, FolderMeta, LogEntry, LogMeta};
+use crate::replay::disk::{Disk, FolderMeta, LogEntry, LogLease, LogMeta};
+use crate::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
 use crate::status::counters::ServerCounters;
 
-/// The disk under a folder of logs and a folder of state. Each thread has its own; they share nothing but the files.
+/// The disk under a folder of logs and a folder of state. Each thread has its own; they share
+/// nothing but the files.
 pub struct RealDisk {
     paths: Paths,
     counters: Arc<ServerCounters>,
@@ -52,7 +55,7 @@ pub struct RealDisk {
     /// What was passed over in the logs' folders, and said: only one of all disks says it.
     passed_over: Option<HashSet<PathBuf>>,
     /// Takes chains' steps while nobody waits; none: they are plain calls.
-    chains: Option<Chains>,
+    durable_writes: Option<DurableWrites>,
 }
 
 /// A log that is open for reading.
@@ -66,7 +69,8 @@ pub struct RealLog {
 }
 
 impl RealDisk {
-    /// Works on HA's logs below `logs` and on our state below `state`, which is made when something is written there.
+    /// Works on HA's logs below `logs` and on our state below `state`, which is made when something
+    /// is written there.
     #[must_use]
     pub fn new(logs: PathBuf, state: PathBuf) -> Self {
         Self {
@@ -75,7 +79,7 @@ impl RealDisk {
             locks: None,
             read_ahead: None,
             passed_over: None,
-            chains: None,
+            durable_writes: None,
         }
     }
 
@@ -102,11 +106,14 @@ impl RealDisk {
         }
     }
 
-    /// The same, with a ring for chains, which rings its bell when [`Disk::ended`] is to be asked.
+    /// The same, with a ring for chains, which rings its waker when [`Disk::ended`] is to be asked.
     #[must_use]
     pub fn with_ring(self, ring: FileRing) -> Self {
-        let chains = Some(Chains::new(ring, Arc::clone(&self.counters)));
-        Self { chains, ..self }
+        let durable_writes = Some(DurableWrites::new(ring, Arc::clone(&self.counters)));
+        Self {
+            durable_writes,
+            ..self
+        }
     }
 }
 
@@ -117,7 +124,8 @@ impl RealDisk {
             && said.len() < PASSED_OVER_SAID_MAX
             && said.insert(path.to_owned())
         {
-            tracing::warn!(path = %path.display(), what, "not a log: it is passed over, and not replayed");
+            tracing::warn!(path = %path.display(), what, "not a log: it is passed over, and not \
+                replayed");
         }
     }
 }
@@ -200,12 +208,12 @@ impl Disk for RealDisk {
         read.map_err(at(&log.path))
     }
 
-    fn claim_log(&mut self, log: &RealLog) -> io::Result<Claim> {
+    fn lease_log(&mut self, log: &RealLog) -> io::Result<LogLease> {
         Ok(match take_lease(&log.file).map_err(at(&log.path))? {
-            Lease::Given => Claim::Alone,
-            Lease::Writers => Claim::Writers,
-            Lease::NotPermitted => Claim::NotPermitted,
-            Lease::Unavailable => Claim::Unknown,
+            Lease::Given => LogLease::Alone,
+            Lease::Writers => LogLease::Writers,
+            Lease::NotPermitted => LogLease::NotPermitted,
+            Lease::Unavailable => LogLease::Unknown,
         })
     }
 
@@ -213,7 +221,7 @@ impl Disk for RealDisk {
         writers::writers_of(&log.file)
     }
 
-    fn unclaim_log(&mut self, log: &RealLog) -> io::Result<()> {
+    fn end_lease(&mut self, log: &RealLog) -> io::Result<()> {
         end_lease(&log.file).map_err(at(&log.path))
     }
 
@@ -327,7 +335,8 @@ impl Disk for RealDisk {
 
     fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
         let path = self.paths.state(backend, name)?;
-        // Opened anew, as errors of writing back belong to the file and are told to whoever syncs first.
+        // Opened anew, as errors of writing back belong to the file and are told to whoever syncs
+        // first.
         read_only(&path)
             .and_then(|file| file.sync_all())
             .map_err(at(&path))
@@ -388,13 +397,17 @@ impl Disk for RealDisk {
         Ok(removed.is_some())
     }
 
-    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun {
-        if let Some(chains) = self.chains.as_mut().filter(|chains| chains.works()) {
-            chains.begin(ticket, chain, &self.paths);
+    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Begun {
+        if let Some(durable_writes) = self
+            .durable_writes
+            .as_mut()
+            .filter(|durable_writes| durable_writes.works())
+        {
+            durable_writes.begin(job_id, durable_write, &self.paths);
             return Begun::UnderWay;
         }
         let since = Instant::now();
-        let ended = chain.take_at_once(ticket, self);
+        let ended = durable_write.take_at_once(job_id, self);
         if ended.result.is_ok() {
             let took = since.elapsed();
             self.counters.checkpoint_times.observe(took, 1);
@@ -403,7 +416,7 @@ impl Disk for RealDisk {
     }
 
     fn ended(&mut self) -> Option<Ended> {
-        self.chains.as_mut()?.ended(&self.paths)
+        self.durable_writes.as_mut()?.ended(&self.paths)
     }
 }
 
@@ -459,7 +472,8 @@ fn listing(folder: &Path) -> io::Result<Vec<DirEntry>> {
     entries.collect::<io::Result<_>>().map_err(at(folder))
 }
 
-/// Names of the folders in a folder, links to folders among them: an operator may keep a backend's logs elsewhere.
+/// Names of the folders in a folder, links to folders among them: an operator may keep a backend's
+/// logs elsewhere.
 fn folders(folder: &Path, name: impl Fn(&OsStr) -> Option<String>) -> io::Result<Vec<String>> {
     let is_folder =
         |entry: &DirEntry| fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());

@@ -1,21 +1,26 @@
-//! HA's door: the listening socket and its connections, driven by the control thread's reactor.
+//! The HTTP server: the listening socket and its connections, driven by the control thread's
+//! reactor.
 //!
 //! The contract:
-//! - Registered with edge-triggered readiness. [`Listener::handle_event`] takes the events whose token [`Listener::owns`].
-//! - Poll no longer than until [`Listener::next_deadline`], then call [`Listener::handle_deadlines`]: it closes what took too long and goes on
-//!   with what was left for the others' sake. One call does a bounded amount of work, so that a flood at this door is no delay
-//!   elsewhere.
+//! - Registered with edge-triggered readiness. [`Listener::handle_event`] takes the events whose
+//!   token [`Listener::owns`].
+//! - Poll no longer than until [`Listener::next_deadline`], then call
+//!   [`Listener::handle_deadlines`]: it closes what took too long and goes on with what was left
+//!   for the others' sake. One call does a bounded amount of work, so that a flood at this HTTP
+//!   server is no delay elsewhere.
 //! - Answers come from an [`Answers`], at once or, by [`Listener::respond`], later.
-//! - More work than a budget has waits its turn: a flood costs a few percent of a core. Connections that keep to their share, as HA's do, don't
-//!   wait for those that don't (`budget`); among themselves they wait for no more than one turn of each of the others.
+//! - More work than a budget has waits its turn: a flood costs a few percent of a core. Connections
+//!   that keep to their share, as HA's do, don't wait for those that don't (`budget`); among
+//!   themselves they wait for no more than one turn of each of the others.
 //!
-//! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no descriptor left, by that. The next
-//! connection then takes the place of the one that has gone longest without an answer; so idle ones can't lock HA out. Answers that nobody takes
-//! have [`ListenerOptions::unsent_bytes_max`] together.
+//! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no
+//! descriptor left, by that. The next connection then takes the place of the one that has gone
+//! longest without an answer; so idle ones can't lock HA out. Answers that nobody takes have
+//! [`ListenerOptions::unsent_bytes_max`] together.
 
 mod accept;
 mod budget;
-mod farewell;
+mod shutdown;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -30,8 +35,8 @@ use slab::Slab;
 pub use accept::ListenError;
 use budget::{Budget, Share, Weight};
 
+use super::lru_list::LruList;
 use super::os::socket::SocketOptions;
-use super::recency::Recency;
 use crate::clock::Now;
 use crate::http::answer::Answer;
 use crate::http::request::Request;
@@ -53,7 +58,8 @@ pub struct ListenerOptions {
     pub socket: SocketOptions,
     /// What each connection may do.
     pub limits: ServerLimits,
-    /// Connections at a time, at least 1. Each takes a descriptor: stay well below the process's limit.
+    /// Connections at a time, at least 1. Each takes a descriptor: stay well below the process's
+    /// limit.
     pub connections_max: usize,
     /// Bytes of answers that nobody has taken yet, over all connections; one answer may be larger.
     pub unsent_bytes_max: usize,
@@ -61,23 +67,24 @@ pub struct ListenerOptions {
 
 /// Who a late answer is for. Of no use when that connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Asker {
+pub struct ClientId {
     slot: usize,
     serial: u64,
 }
 
 /// The one who knows the answers.
 pub trait Answers {
-    /// The answer to `request`, or `None` if it will come by [`Listener::respond`] to `asker`.
+    /// The answer to `request`, or `None` if it will come by [`Listener::respond`] to `client`.
     fn answer<'a>(
         &'a mut self,
-        asker: Asker,
+        client: ClientId,
         request: &Request<'_>,
         now: Now,
     ) -> Option<Answer<'a>>;
 }
 
-/// What has happened at the door so far. `evicted` counts those too that did not take their answers.
+/// What has happened at the HTTP server so far. `evicted` counts those too that did not take their
+/// answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerCounts {
     /// Connections taken in.
@@ -103,14 +110,16 @@ pub struct Listener {
     base: usize,
     connections: Slab<Connection>,
     /// Slots by the last time that they were accepted or answered. Dribbled bytes don't count.
-    recency: Recency,
-    /// Connections that have more to do, in the order in which they are to have their turns: light ones, heavy ones.
+    lru_list: LruList,
+    /// Connections that have more to do, in the order in which they are to have their turns: light
+    /// ones, heavy ones.
     again: [VecDeque<usize>; 2],
     /// What the light ones and newcomers may take.
     light: Budget,
     /// What all take together, and so what is left for the heavy ones.
     all: Budget,
-    /// Newcomers are let in before the light ones have their turns; the next time it is the other way round.
+    /// Newcomers are let in before the light ones have their turns; the next time it is the other
+    /// way round.
     accepts_first: bool,
     /// When to go on accepting, if that was left off.
     accept_at: Option<Duration>,
@@ -161,7 +170,8 @@ enum Turn {
 }
 
 impl Listener {
-    /// Listens as `options` say, and registers with tokens `base` up to and including `base + connections_max`.
+    /// Listens as `options` say, and registers with tokens `base` up to and including `base +
+    /// connections_max`.
     ///
     /// # Errors
     /// [`ListenError`], which names the address and what to do.
@@ -174,7 +184,8 @@ impl Listener {
         Self::open(options, None, access, registry, base)
     }
 
-    /// The same with a socket that listens already, where there is one. It has to be where `options` say.
+    /// The same with a socket that listens already, where there is one. It has to be where
+    /// `options` say.
     ///
     /// # Errors
     /// [`ListenError`], which names the address and what to do.
@@ -193,7 +204,7 @@ impl Listener {
             access,
             base: base.0,
             connections: Slab::new(),
-            recency: Recency::default(),
+            lru_list: LruList::default(),
             again: [VecDeque::new(), VecDeque::new()],
             light: Budget::default(),
             all: Budget::default(),
@@ -262,7 +273,8 @@ impl Listener {
             }
             return;
         };
-        // An event may be older than what is in the slot now; then a read or write says WouldBlock, and that is all.
+        // An event may be older than what is in the slot now; then a read or write says WouldBlock,
+        // and that is all.
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
@@ -274,15 +286,15 @@ impl Listener {
     /// Sends a late answer. False if who asked has gone.
     pub fn respond(
         &mut self,
-        asker: Asker,
+        client: ClientId,
         answer: &Answer<'_>,
         now: Now,
         answers: &mut dyn Answers,
     ) -> bool {
         let Some(connection) = self
             .connections
-            .get_mut(asker.slot)
-            .filter(|connection| connection.serial == asker.serial)
+            .get_mut(client.slot)
+            .filter(|connection| connection.serial == client.serial)
         else {
             return false;
         };
@@ -291,12 +303,13 @@ impl Listener {
         }
         connection.http.respond(answer, now);
         self.counts.answered += 1;
-        self.recency.touch(asker.slot);
-        self.run(asker.slot, Came::New, now, answers);
+        self.lru_list.touch(client.slot);
+        self.run(client.slot, Came::New, now, answers);
         true
     }
 
-    /// When [`Self::handle_deadlines`] is due, on the monotonic clock. In the past if there is work left.
+    /// When [`Self::handle_deadlines`] is due, on the monotonic clock. In the past if there is work
+    /// left.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let due = |weight: Weight| {
@@ -394,7 +407,7 @@ impl Listener {
             self.unsent_bytes + unsent - std::mem::replace(&mut connection.unsent_bytes, unsent);
         while self.unsent_bytes > self.options.unsent_bytes_max {
             let idlest = self
-                .recency
+                .lru_list
                 .oldest_first()
                 .find(|&other| other != slot && self.connections[other].unsent_bytes > 0);
             let Some(idlest) = idlest else {
@@ -405,7 +418,8 @@ impl Listener {
         }
     }
 
-    /// Gives a connection its turn and deals with how that ended. Its turn comes later where the budget is spent, or others wait.
+    /// Gives a connection its turn and deals with how that ended. Its turn comes later where the
+    /// budget is spent, or others wait.
     fn take_turn(&mut self, slot: usize, came: Came, now: Now, answers: &mut dyn Answers) {
         let connection = &mut self.connections[slot];
         if connection.is_queued {
@@ -417,13 +431,13 @@ impl Listener {
             return self.queue(slot, weight);
         }
         let connection = &mut self.connections[slot];
-        let asker = Asker {
+        let client = ClientId {
             slot,
             serial: connection.serial,
         };
         let answered = connection.http.answered();
         let mut work = 0;
-        let turn = connection.turn(asker, &mut self.scratch, now, answers, &mut work);
+        let turn = connection.turn(client, &mut self.scratch, now, answers, &mut work);
         connection.share.charge(work, now);
         if weight == Weight::Light {
             self.light.charge(work, now);
@@ -432,7 +446,7 @@ impl Listener {
         let newly_answered = connection.http.answered() - answered;
         if newly_answered > 0 {
             self.counts.answered += u64::from(newly_answered);
-            self.recency.touch(slot);
+            self.lru_list.touch(slot);
         }
         let deadline = connection.http.deadline();
         match turn {
@@ -461,7 +475,7 @@ impl Listener {
         // Closing the socket takes it out of the poller.
         let connection = self.connections.remove(slot);
         self.unsent_bytes -= connection.unsent_bytes;
-        self.recency.remove(slot);
+        self.lru_list.remove(slot);
     }
 }
 
@@ -469,7 +483,7 @@ impl Connection {
     /// Reads, answers and sends until one of them has to wait. Adds to `work` what it took.
     fn turn(
         &mut self,
-        asker: Asker,
+        client: ClientId,
         scratch: &mut [u8],
         now: Now,
         answers: &mut dyn Answers,
@@ -482,7 +496,7 @@ impl Connection {
             {
                 asked += 1;
                 *work += 1;
-                let Some(answer) = answers.answer(asker, &request, now) else {
+                let Some(answer) = answers.answer(client, &request, now) else {
                     break;
                 };
                 *work +=

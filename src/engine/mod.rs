@@ -1,21 +1,22 @@
 //! The shell: every system call, every thread.
 //!
-//! [`Engine::start_with`] takes the locks, makes the mailboxes, opens HA's door, and starts the threads: the keeper, the feeder, the workers, control.
-//! From then on control leads, and its end is the engine's (see [`control`]).
+//! [`Engine::start_with`] takes the locks, makes the mailboxes, opens the HTTP server, and starts
+//! the threads: the checkpointer, the reader, the workers, control. From then on control leads, and
+//! its end is the engine's (see [`control`]).
 
-pub mod bell;
 pub mod choice;
 pub mod clock;
 pub mod control;
-pub mod doorway;
 mod drivers;
 pub mod files;
+pub mod listen_options;
 pub mod listener;
+mod liveness;
+pub mod log_timestamp;
+mod lru_list;
 pub mod os;
 mod overview;
 pub mod probe;
-mod pulses;
-mod recency;
 pub mod resolve;
 mod service;
 pub mod settings;
@@ -23,10 +24,10 @@ pub mod shared;
 pub mod signals;
 mod start;
 pub mod threads;
+pub mod waker;
 pub mod watch;
 pub mod worker_mio;
 pub mod worker_uring;
-pub mod written;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -86,10 +87,14 @@ impl fmt::Display for ExitReport {
             Ending::Clean => f.write_str("ended")?,
             Ending::Cut(what) => write!(f, "ended, but {what}")?,
             Ending::AtOnce => f.write_str(
-                "ended at once, by a second signal; what was in flight is sent again at the next start",
+                "ended at once, by a second signal; what was in flight is sent again at the next \
+                 start",
             )?,
             Ending::Failed(how) => {
-                write!(f, "failed: {how}; nothing is lost, it goes on from its last checkpoint")?;
+                write!(
+                    f,
+                    "failed: {how}; nothing is lost, it goes on from its last checkpoint"
+                )?;
             }
         }
         write!(
@@ -101,7 +106,7 @@ impl fmt::Display for ExitReport {
 }
 
 impl Engine {
-    /// Where HA's door is, with the port that port 0 became.
+    /// Where the HTTP server is, with the port that port 0 became.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -147,12 +152,13 @@ impl Engine {
         } else {
             Duration::from_millis(THREAD_END_MS)
         };
-        self.shared.stages.end();
+        self.shared.lifecycle.end();
         let left = self.threads.wait(longest);
         if !left.is_empty() && ending != Ending::AtOnce {
             tracing::warn!(
                 threads = left.join(", "),
-                "these threads did not end in time; the process ends without them, and what they had in hand is sent again at the next start"
+                "these threads did not end in time; the process ends without them, and what they \
+                 had in hand is sent again at the next start"
             );
         }
         if left.is_empty() {

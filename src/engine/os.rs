@@ -1,4 +1,5 @@
-//! What the standard library and mio lack, as safe functions over libc. The only place with `unsafe`.
+//! What the standard library and mio lack, as safe functions over libc. The only place with
+//! `unsafe`.
 #![allow(
     unsafe_code,
     reason = "system calls that neither std nor mio offers; each block says why it is sound"

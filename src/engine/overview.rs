@@ -1,4 +1,5 @@
-//! The snapshot for whoever is not on control's thread: from what control published, and the counters.
+//! The snapshot for whoever is not on control's thread: from what control published, and the
+//! counters.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,11 +7,11 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::engine::shared::Published;
 use crate::status::counters::BackendCounters;
-use crate::status::snapshot::{Board, Snapshot};
+use crate::status::snapshot::{Snapshot, StatusBoard};
 
 /// A board that follows what is published.
 pub(super) struct Overview {
-    board: Board,
+    board: StatusBoard,
     /// What was taken over last.
     taken: Published,
     /// State, reason and numbers of each backend that the board has.
@@ -20,7 +21,7 @@ pub(super) struct Overview {
 impl Overview {
     pub(super) fn new(now: Now) -> Self {
         Self {
-            board: Board::new(now),
+            board: StatusBoard::new(now),
             taken: Published::default(),
             told: HashMap::new(),
         }

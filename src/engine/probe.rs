@@ -1,4 +1,5 @@
-//! Asking a backend whether it is there, on one nonblocking connection that is kept while it answers.
+//! Looking up a backend whether it is there, on one nonblocking connection that is kept while it
+//! answers.
 //!
 //! ```text
 //!            begin                connected, request sent
@@ -8,7 +9,8 @@
 //!    └──── lost: closed under us ───────────────────────────────────────────────┘
 //! ```
 //!
-//! Each `begin` has one [`ProbeResult`], at once, from an event or by the deadline. An idle connection's end is told as
+//! Each `begin` has one [`ProbeResult`], at once, from an event or by the deadline. An idle
+//! connection's end is told as
 //! [`ProbeResult::Lost`]: this is how a restart between two probes is noticed. What a peer can make us hold is bounded by
 //! [`parse`], and the time for its whole answer by the deadline, which single bytes don't extend.
 
@@ -66,12 +68,12 @@ enum State {
     Closed,
     Connecting {
         stream: TcpStream,
-        asking: Asking,
+        attempt: Attempt,
         until: Duration,
     },
     Asked {
         connection: Connection,
-        asking: Asking,
+        attempt: Attempt,
         until: Duration,
     },
     Idle(Connection),
@@ -84,7 +86,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Whether nothing has come that nobody asked for; an end and bytes alike, after which no answer could be trusted.
+    /// Whether nothing has come that nobody asked for; an end and bytes alike, after which no
+    /// answer could be trusted.
     fn is_quiet(&mut self) -> bool {
         loop {
             match self.stream.read(&mut [0; 1]) {
@@ -96,7 +99,7 @@ impl Connection {
     }
 }
 
-struct Asking {
+struct Attempt {
     question: Question,
     request: Vec<u8>,
     /// The request has left, whole.
@@ -114,7 +117,8 @@ pub struct Probe {
     lost_young: u32,
 }
 
-/// A peer that does so this often closes after every answer: its connections are no sign of life, and are not kept.
+/// A peer that does so this often closes after every answer: its connections are no sign of life,
+/// and are not kept.
 const LOST_YOUNG_MAX: u32 = 3;
 
 impl Probe {
@@ -129,7 +133,8 @@ impl Probe {
         }
     }
 
-    /// Asks for `/status.html`. A result only if it is there at once; otherwise it comes by an event or the deadline.
+    /// Asks for `/status.html`. A result only if it is there at once; otherwise it comes by an
+    /// event or the deadline.
     pub(crate) fn begin_status(
         &mut self,
         address: SocketAddr,
@@ -154,7 +159,8 @@ impl Probe {
             format!("Authorization: Basic {credentials}\r\n")
         });
         let request = format!(
-            "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\nHost: {}\r\n{authorization}\r\n",
+            "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\nHost: \
+             {}\r\n{authorization}\r\n",
             self.name
         );
         self.begin(Question::Password, request, address, limits, registry, now)
@@ -169,7 +175,7 @@ impl Probe {
         registry: &Registry,
         now: Now,
     ) -> Option<ProbeResult> {
-        let asking = Asking {
+        let attempt = Attempt {
             question,
             request: request.into_bytes(),
             sent: false,
@@ -180,7 +186,7 @@ impl Probe {
             State::Idle(connection) => {
                 self.state = State::Asked {
                     connection,
-                    asking,
+                    attempt,
                     until: now.after(limits.response_timeout),
                 };
                 self.advance(now)
@@ -189,7 +195,7 @@ impl Probe {
                 Ok(stream) => {
                     self.state = State::Connecting {
                         stream,
-                        asking,
+                        attempt,
                         until: now.after(limits.connect_timeout),
                     };
                     None
@@ -215,22 +221,22 @@ impl Probe {
             }
             State::Connecting {
                 stream,
-                asking,
+                attempt,
                 until,
             } => match is_connected(&stream) {
                 Ok(false) => {
                     self.state = State::Connecting {
                         stream,
-                        asking,
+                        attempt,
                         until,
                     };
                     None
                 }
                 Ok(true) => {
-                    let until = now.after(asking.limits.response_timeout);
+                    let until = now.after(attempt.limits.response_timeout);
                     self.state = State::Asked {
                         connection: Connection { stream, answers: 0 },
-                        asking,
+                        attempt,
                         until,
                     };
                     self.advance(now)
@@ -250,13 +256,13 @@ impl Probe {
             return None;
         }
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Connecting { asking, .. } => Some(ProbeResult::Silent(format!(
+            State::Connecting { attempt, .. } => Some(ProbeResult::Silent(format!(
                 "no connection within {:?}",
-                asking.limits.connect_timeout
+                attempt.limits.connect_timeout
             ))),
-            State::Asked { asking, .. } => {
-                let within = asking.limits.response_timeout;
-                Some(if asking.received.is_empty() {
+            State::Asked { attempt, .. } => {
+                let within = attempt.limits.response_timeout;
+                Some(if attempt.received.is_empty() {
                     ProbeResult::Silent(format!("it did not answer its probe within {within:?}"))
                 } else {
                     ProbeResult::Bad(format!(
@@ -280,7 +286,8 @@ impl Probe {
         }
     }
 
-    /// Closes the connection, as when the backend has moved. What was asked on it has its result now.
+    /// Closes the connection, as when the backend has moved. What was asked on it has its result
+    /// now.
     pub fn close(&mut self) -> Option<ProbeResult> {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Connecting { .. } | State::Asked { .. } => Some(ProbeResult::Bad(
@@ -294,19 +301,19 @@ impl Probe {
     fn advance(&mut self, now: Now) -> Option<ProbeResult> {
         let State::Asked {
             mut connection,
-            mut asking,
+            mut attempt,
             until,
         } = std::mem::replace(&mut self.state, State::Closed)
         else {
             return None;
         };
-        let answer =
-            send(&mut connection, &mut asking).and_then(|()| receive(&mut connection, &mut asking));
+        let answer = send(&mut connection, &mut attempt)
+            .and_then(|()| receive(&mut connection, &mut attempt));
         match answer {
             Ok(None) => {
                 self.state = State::Asked {
                     connection,
-                    asking,
+                    attempt,
                     until,
                 };
                 self.handle_deadline(now)
@@ -317,12 +324,12 @@ impl Probe {
                     self.lost_young = 0;
                 }
                 let keep = !response.close
-                    && connection.answers < asking.limits.requests_per_connection
-                    && asking.received.len() == response.bytes()
+                    && connection.answers < attempt.limits.requests_per_connection
+                    && attempt.received.len() == response.bytes()
                     && self.lost_young < LOST_YOUNG_MAX
                     // Its end may have come with the answer, and then no event will tell it.
                     && connection.is_quiet();
-                let result = judge(&asking, &response, keep);
+                let result = judge(&attempt, &response, keep);
                 if keep && !matches!(result, ProbeResult::Bad(_)) {
                     self.state = State::Idle(connection);
                 }
@@ -334,10 +341,10 @@ impl Probe {
 }
 
 /// Sends the request, whole or not at all: hustdb can't stand one that is cut inside its target.
-fn send(connection: &mut Connection, asking: &mut Asking) -> Result<(), ProbeResult> {
-    while !asking.sent {
-        match connection.stream.write(&asking.request) {
-            Ok(bytes) if bytes == asking.request.len() => asking.sent = true,
+fn send(connection: &mut Connection, attempt: &mut Attempt) -> Result<(), ProbeResult> {
+    while !attempt.sent {
+        match connection.stream.write(&attempt.request) {
+            Ok(bytes) if bytes == attempt.request.len() => attempt.sent = true,
             Ok(_) => {
                 return Err(ProbeResult::Bad(
                     "its connection took only a part of the probe".to_owned(),
@@ -345,7 +352,7 @@ fn send(connection: &mut Connection, asking: &mut Asking) -> Result<(), ProbeRes
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => return Err(broken(connection, asking, &error.to_string())),
+            Err(error) => return Err(broken(connection, attempt, &error.to_string())),
         }
     }
     Ok(())
@@ -354,22 +361,23 @@ fn send(connection: &mut Connection, asking: &mut Asking) -> Result<(), ProbeRes
 /// Reads until an answer is whole, the connection ends, or nothing more is there.
 fn receive(
     connection: &mut Connection,
-    asking: &mut Asking,
+    attempt: &mut Attempt,
 ) -> Result<Option<Response>, ProbeResult> {
     let mut piece = [0; 4096];
     loop {
         match connection.stream.read(&mut piece) {
-            Ok(0) => return Err(broken(connection, asking, "it closed the connection")),
-            Ok(bytes) => asking.received.extend_from_slice(&piece[..bytes]),
+            Ok(0) => return Err(broken(connection, attempt, "it closed the connection")),
+            Ok(bytes) => attempt.received.extend_from_slice(&piece[..bytes]),
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(broken(connection, asking, &error.to_string())),
+            Err(error) => return Err(broken(connection, attempt, &error.to_string())),
         }
-        if !asking.sent {
+        if !attempt.sent {
             return Err(ProbeResult::Bad("it talks before it is asked".to_owned()));
         }
-        // Each read is looked at before the next, so what is held stays below the parser's bound and one read.
-        match parse(&asking.received) {
+        // Each read is looked at before the next, so what is held stays below the parser's bound
+        // and one read.
+        match parse(&attempt.received) {
             Ok(Parsed::Partial) => {}
             Ok(Parsed::Complete(response)) => return Ok(Some(response)),
             Err(fault) => {
@@ -381,20 +389,21 @@ fn receive(
     }
 }
 
-/// What the end of a connection means. On one that was good before it may be the end of an earlier life of the backend.
-fn broken(connection: &Connection, asking: &Asking, how: &str) -> ProbeResult {
-    if connection.answers > 0 && asking.received.is_empty() {
+/// What the end of a connection means. On one that was good before it may be the end of an earlier
+/// life of the backend.
+fn broken(connection: &Connection, attempt: &Attempt, how: &str) -> ProbeResult {
+    if connection.answers > 0 && attempt.received.is_empty() {
         ProbeResult::Lost
-    } else if asking.received.is_empty() {
+    } else if attempt.received.is_empty() {
         ProbeResult::Closed(format!("no answer to the probe: {how}"))
     } else {
         ProbeResult::Bad(format!("only half an answer to the probe: {how}"))
     }
 }
 
-fn judge(asking: &Asking, response: &Response, watched: bool) -> ProbeResult {
-    let body = &asking.received[response.head_bytes..response.bytes()];
-    match asking.question {
+fn judge(attempt: &Attempt, response: &Response, watched: bool) -> ProbeResult {
+    let body = &attempt.received[response.head_bytes..response.bytes()];
+    match attempt.question {
         Question::Password if is_challenge(response) => ProbeResult::Refused,
         Question::Password => ProbeResult::Good { watched },
         Question::Status if response.status != 200 => ProbeResult::Bad(format!(
@@ -405,7 +414,7 @@ fn judge(asking: &Asking, response: &Response, watched: bool) -> ProbeResult {
             "/status.html is answered \"{}\", not \"ok\\n\": is it a hustdb?",
             body[..body.len().min(40)].escape_ascii()
         )),
-        Question::Status if asking.received.len() > response.bytes() => {
+        Question::Status if attempt.received.len() > response.bytes() => {
             ProbeResult::Bad("it sends more than it was asked for".to_owned())
         }
         Question::Status => ProbeResult::Good { watched },

@@ -1,5 +1,6 @@
-//! Looking up a backend's name, on a thread that lives for that only: the system's resolver blocks, for many seconds where
-//! a name server is silent. The monitor asks for one look-up at a time, so there is at most one such thread a backend.
+//! Looking up a backend's name, on a thread that lives for that only: the system's resolver blocks,
+//! for many seconds where a name server is silent. The monitor asks for one look-up at a time, so
+//! there is at most one such thread a backend.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -9,7 +10,7 @@ use std::thread;
 use crate::config::{BackendName, Host};
 use crate::limits::OUTBOX_RETRY;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{BackendId, ControlMail};
+use crate::replay::messages::{BackendId, ControlMessage};
 
 /// Gives all addresses of a host's name, with this port. It may block.
 pub type Resolver = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
@@ -32,14 +33,14 @@ pub(crate) fn written_address(name: &BackendName) -> Option<SocketAddr> {
 /// Which of a name's addresses is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// One that was seen up; it is taken if the name still has it, so that a name with several addresses does not move
-    /// with the order in which they come.
+    /// One that was seen up; it is taken if the name still has it, so that a name with several
+    /// addresses does not move with the order in which they come.
     pub proven: Option<SocketAddr>,
     /// How many look-ups have been in vain: each next one takes the next address.
     pub attempt: usize,
 }
 
-/// Looks `name` up and tells control by [`ControlMail::Resolved`].
+/// Looks `name` up and tells control by [`ControlMessage::Resolved`].
 ///
 /// # Errors
 /// There is no thread for it: then nothing will be told.
@@ -48,7 +49,7 @@ pub(crate) fn look_up(
     name: &BackendName,
     wanted: Wanted,
     resolver: &Resolver,
-    control: &Arc<Mailbox<ControlMail>>,
+    control: &Arc<Mailbox<ControlMessage>>,
 ) -> Result<(), String> {
     let (asked, resolver, to) = (name.clone(), Arc::clone(resolver), Arc::clone(control));
     thread::Builder::new()
@@ -82,10 +83,14 @@ fn choose(mut addresses: Vec<SocketAddr>, wanted: Wanted) -> Option<SocketAddr> 
     Some(addresses[index])
 }
 
-fn tell(backend: BackendId, address: Result<SocketAddr, String>, control: &Mailbox<ControlMail>) {
-    let mut mail = ControlMail::Resolved { backend, address };
-    while let Err(back) = control.send(mail) {
-        mail = back;
+fn tell(
+    backend: BackendId,
+    address: Result<SocketAddr, String>,
+    control: &Mailbox<ControlMessage>,
+) {
+    let mut message = ControlMessage::Resolved { backend, address };
+    while let Err(back) = control.send(message) {
+        message = back;
         thread::sleep(OUTBOX_RETRY);
     }
 }

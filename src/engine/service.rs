@@ -1,4 +1,5 @@
-//! What systemd is told of this process: that it is ready, reads its configuration again, ends, how it is, and that it is alive.
+//! What systemd is told of this process: that it is ready, reads its configuration again, ends, how
+//! it is, and that it is alive.
 //!
 //! ```text
 //!            READY=1                    RELOADING=1, then READY=1
@@ -7,12 +8,12 @@
 //!                         └── STOPPING=1 ──▶ stopping ──▶ ended
 //! ```
 //!
-//! The watchdog is fed only when each of the engine's threads has begun a turn since it was last fed; one that sleeps is
-//! woken for it. So a thread that hangs, in a system call or in a defect of ours, has the service restarted, and a backlog that merely does not move
-//! has not.
+//! The watchdog is fed only when each of the engine's threads has begun a turn since it was last
+//! fed; one that sleeps is woken for it. So a thread that hangs, in a system call or in a defect of
+//! ours, has the service restarted, and a backlog that merely does not move has not.
 //!
-//! Telling happens on a thread of its own: systemd's socket may let a sender wait, and control waits for nobody. [`Teller`] decides, the thread
-//! sends.
+//! Telling happens on a thread of its own: systemd's socket may let a sender wait, and control
+//! waits for nobody. [`Notifier`] decides, the thread sends.
 
 use std::fmt::Write as _;
 use std::io;
@@ -32,7 +33,8 @@ use crate::status::snapshot::Snapshot;
 /// Between two looks where there is no watchdog.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Looks between two times that the watchdog has to be fed: two are enough to wake all and find them awake.
+/// Looks between two times that the watchdog has to be fed: two are enough to wake all and find
+/// them awake.
 const LOOKS_PER_WATCHDOG: u32 = 4;
 
 /// What the end takes besides the drain, at the most: see the phases of [`crate::replay::ending`].
@@ -46,7 +48,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// As this process's environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`); none where nobody wants to be told.
+    /// As this process's environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`); none where nobody
+    /// wants to be told.
     #[must_use]
     pub(crate) fn from_environment() -> Option<Self> {
         std::env::var_os("NOTIFY_SOCKET").map(|_| Self {
@@ -60,17 +63,18 @@ impl Service {
     }
 }
 
-/// How far this process is in its life. Written by control and by whoever waits for the end; read here.
+/// How far this process is in its life. Written by control and by whoever waits for the end; read
+/// here.
 #[derive(Default)]
-pub(crate) struct Stages {
+pub(crate) struct Lifecycle {
     reloads_begun: AtomicU32,
     reloads_ended: AtomicU32,
     is_stopping: AtomicBool,
     is_over: AtomicBool,
-    teller: OnceLock<Thread>,
+    notifier: OnceLock<Thread>,
 }
 
-impl Stages {
+impl Lifecycle {
     pub(crate) fn begin_reload(&self) {
         self.reloads_begun.fetch_add(1, Ordering::SeqCst);
         self.wake();
@@ -95,8 +99,8 @@ impl Stages {
     }
 
     fn wake(&self) {
-        if let Some(teller) = self.teller.get() {
-            teller.unpark();
+        if let Some(notifier) = self.notifier.get() {
+            notifier.unpark();
         }
     }
 
@@ -111,7 +115,7 @@ impl Stages {
     }
 }
 
-/// [`Stages`] at an instant.
+/// [`Lifecycle`] at an instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stage {
     reloads_begun: u32,
@@ -120,14 +124,14 @@ struct Stage {
 }
 
 /// A thread whose turns can be counted.
-pub(crate) trait Turning: Send + Sync {
+pub(crate) trait Monitored: Send + Sync {
     /// Grows with each turn.
     fn turns(&self) -> u64;
     /// Makes it turn if it sleeps.
     fn wake(&self);
 }
 
-impl<T: Send> Turning for Mailbox<T> {
+impl<T: Send> Monitored for Mailbox<T> {
     fn turns(&self) -> u64 {
         Mailbox::turns(self)
     }
@@ -139,7 +143,7 @@ impl<T: Send> Turning for Mailbox<T> {
 
 /// What there is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Word {
+enum Notification {
     Ready,
     Reloading,
     /// And how long the end may take.
@@ -149,18 +153,19 @@ enum Word {
 }
 
 /// Decides what is said. Makes no system call.
-struct Teller {
+struct Notifier {
     has_watchdog: bool,
     end_within: Duration,
     told: Stage,
     is_ready_told: bool,
     is_reload_told: bool,
     status: String,
-    /// Each thread's turns when it was last counted as alive, and whether it has turned since the watchdog was fed.
+    /// Each thread's turns when it was last counted as alive, and whether it has turned since the
+    /// watchdog was fed.
     threads: Vec<(u64, bool)>,
 }
 
-impl Teller {
+impl Notifier {
     fn new(has_watchdog: bool, end_within: Duration, turns: &[u64]) -> Self {
         Self {
             has_watchdog,
@@ -174,38 +179,40 @@ impl Teller {
     }
 
     /// What to say now. `turns` are the threads', in the same order each time.
-    fn turn(&mut self, stage: Stage, status: &str, turns: &[u64]) -> Vec<Word> {
+    fn turn(&mut self, stage: Stage, status: &str, turns: &[u64]) -> Vec<Notification> {
         let mut words = Vec::new();
         if !std::mem::replace(&mut self.is_ready_told, true) {
-            words.push(Word::Ready);
+            words.push(Notification::Ready);
         }
         if stage.is_stopping && !self.told.is_stopping {
-            words.push(Word::Stopping(self.end_within));
+            words.push(Notification::Stopping(self.end_within));
         }
         if !stage.is_stopping {
-            // systemd waits for both words where it has asked for the reload itself, however quick that was.
+            // systemd waits for both words where it has asked for the reload itself, however quick
+            // that was.
             if stage.reloads_begun != self.told.reloads_begun {
-                words.push(Word::Reloading);
+                words.push(Notification::Reloading);
                 self.is_reload_told = true;
             }
             if self.is_reload_told && stage.reloads_begun == stage.reloads_ended {
-                words.push(Word::Ready);
+                words.push(Notification::Ready);
                 self.is_reload_told = false;
             }
         }
         self.told = stage;
         if self.status != status {
             status.clone_into(&mut self.status);
-            words.push(Word::Status(status.to_owned()));
+            words.push(Notification::Status(status.to_owned()));
         }
         for (thread, &turns) in self.threads.iter_mut().zip(turns) {
             thread.1 |= thread.0 != turns;
             thread.0 = turns;
         }
-        // At the end threads are gone one after the other; that is bounded by the time that systemd gives it.
+        // At the end threads are gone one after the other; that is bounded by the time that systemd
+        // gives it.
         let are_alive = self.threads.iter().all(|thread| thread.1) || stage.is_stopping;
         if self.has_watchdog && are_alive {
-            words.push(Word::Alive);
+            words.push(Notification::Alive);
             for thread in &mut self.threads {
                 thread.1 = false;
             }
@@ -214,36 +221,38 @@ impl Teller {
     }
 }
 
-/// Tells systemd until [`Stages::end`]. `drain` is how long what is in flight may take at the end.
+/// Tells systemd until [`Lifecycle::end`]. `drain` is how long what is in flight may take at the
+/// end.
 ///
 /// # Errors
 /// Never: what can't be told is said in the log, once.
 pub(crate) fn run(
     service: Service,
     shared: &Shared,
-    threads: &[Arc<dyn Turning>],
+    threads: &[Arc<dyn Monitored>],
     drain: Duration,
     clock: Clock,
 ) -> io::Result<()> {
-    let _ = shared.stages.teller.set(thread::current());
+    let _ = shared.lifecycle.notifier.set(thread::current());
     let mut overview = Overview::new(clock.now());
     let turns = || -> Vec<u64> { threads.iter().map(|thread| thread.turns()).collect() };
-    let mut teller = Teller::new(
+    let mut notifier = Notifier::new(
         service.watchdog.is_some(),
         drain.saturating_add(END_ALLOWANCE),
         &turns(),
     );
     let mut has_complained = false;
     loop {
-        let is_over = shared.stages.is_over.load(Ordering::SeqCst);
+        let is_over = shared.lifecycle.is_over.load(Ordering::SeqCst);
         let status = status(&overview.snapshot(&shared.published(), clock.now()));
-        for word in teller.turn(shared.stages.now(), &status, &turns()) {
+        for word in notifier.turn(shared.lifecycle.now(), &status, &turns()) {
             if let Err(error) = say(&word)
                 && !std::mem::replace(&mut has_complained, true)
             {
                 tracing::warn!(
                     cause = %error,
-                    "systemd cannot be told how this service is; it may take it for hung and restart it, which loses nothing"
+                    "systemd cannot be told how this service is; it may take it for hung and \
+                     restart it, which loses nothing"
                 );
             }
         }
@@ -257,19 +266,19 @@ pub(crate) fn run(
     }
 }
 
-fn say(word: &Word) -> io::Result<()> {
+fn say(word: &Notification) -> io::Result<()> {
     let microseconds = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
     match word {
-        Word::Ready => sd_notify::notify(&[NotifyState::Ready]),
-        Word::Reloading => {
+        Notification::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Notification::Reloading => {
             sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
         }
-        Word::Stopping(within) => sd_notify::notify(&[
+        Notification::Stopping(within) => sd_notify::notify(&[
             NotifyState::Stopping,
             NotifyState::ExtendTimeoutUsec(microseconds(*within)),
         ]),
-        Word::Status(status) => sd_notify::notify(&[NotifyState::Status(status)]),
-        Word::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+        Notification::Status(status) => sd_notify::notify(&[NotifyState::Status(status)]),
+        Notification::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
     }
 }
 
@@ -294,7 +303,7 @@ fn status(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::mailbox::NoBell;
+    use crate::replay::mailbox::NoWaker;
     use crate::status::snapshot::BackendSnapshot;
 
     const END: Duration = Duration::from_secs(40);
@@ -308,16 +317,16 @@ mod tests {
     }
 
     /// Stages in a row, and what is said at each.
-    fn check(stages: &[(Stage, &[Word])]) {
-        let mut teller = Teller::new(false, END, &[]);
-        for (nth, (stage, expected)) in stages.iter().enumerate() {
-            assert_eq!(&teller.turn(*stage, "", &[]), expected, "{nth}");
+    fn check(lifecycle: &[(Stage, &[Notification])]) {
+        let mut notifier = Notifier::new(false, END, &[]);
+        for (nth, (stage, expected)) in lifecycle.iter().enumerate() {
+            assert_eq!(&notifier.turn(*stage, "", &[]), expected, "{nth}");
         }
     }
 
     #[test]
     fn it_is_ready_once_and_again_after_each_reload_and_stops_once() {
-        use Word::{Ready, Reloading, Stopping};
+        use Notification::{Ready, Reloading, Stopping};
         check(&[
             (stage(0, 0, false), &[Ready]),
             (stage(0, 0, false), &[]),
@@ -334,17 +343,21 @@ mod tests {
 
     #[test]
     fn the_status_is_told_when_it_changes() {
-        let mut teller = Teller::new(false, END, &[]);
-        let told = |words: Vec<Word>| words.contains(&Word::Status("1 up".to_owned()));
-        assert!(told(teller.turn(Stage::default(), "1 up", &[])));
-        assert!(!told(teller.turn(Stage::default(), "1 up", &[])));
+        let mut notifier = Notifier::new(false, END, &[]);
+        let told =
+            |words: Vec<Notification>| words.contains(&Notification::Status("1 up".to_owned()));
+        assert!(told(notifier.turn(Stage::default(), "1 up", &[])));
+        assert!(!told(notifier.turn(Stage::default(), "1 up", &[])));
     }
 
     #[test]
     fn the_watchdog_is_fed_only_while_every_thread_turns() {
-        let mut teller = Teller::new(true, END, &[0, 0]);
-        let mut fed =
-            |turns: [u64; 2], stage: Stage| teller.turn(stage, "", &turns).contains(&Word::Alive);
+        let mut notifier = Notifier::new(true, END, &[0, 0]);
+        let mut fed = |turns: [u64; 2], stage: Stage| {
+            notifier
+                .turn(stage, "", &turns)
+                .contains(&Notification::Alive)
+        };
         let running = Stage::default();
         assert!(!fed([0, 0], running), "nothing has turned yet");
         assert!(fed([1, 5], running));
@@ -357,10 +370,10 @@ mod tests {
 
     #[test]
     fn a_mailbox_whose_reader_turns_turns() {
-        let mailbox: Mailbox<u8> = Mailbox::new(1, Box::new(NoBell));
-        let before = Turning::turns(&mailbox);
+        let mailbox: Mailbox<u8> = Mailbox::new(1, Box::new(NoWaker));
+        let before = Monitored::turns(&mailbox);
         mailbox.note_turn();
-        assert_ne!(Turning::turns(&mailbox), before);
+        assert_ne!(Monitored::turns(&mailbox), before);
     }
 
     #[test]

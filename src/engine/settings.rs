@@ -9,10 +9,10 @@ use crate::engine::os::files::read_regular;
 use crate::engine::probe::ProbeLimits;
 use crate::limits::{FILE_CLOSED_EXTRA_MS, LOGIN_FILE_BYTES_MAX};
 use crate::replay::lane::LaneSettings;
-use crate::replay::messages::{FeederSettings, KeeperSettings};
+use crate::replay::messages::{CheckpointerSettings, ReaderSettings};
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
-use crate::status::answer::Gate;
+use crate::status::answer::Auth;
 
 /// Why there are none: a sentence that names the file or setting, the cause, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,10 +22,10 @@ pub struct SettingsError(String);
 /// What all threads go by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The keeper.
-    pub keeper: KeeperSettings,
-    /// The feeder.
-    pub feeder: FeederSettings,
+    /// The checkpointer.
+    pub checkpointer: CheckpointerSettings,
+    /// The reader.
+    pub reader: ReaderSettings,
     /// Each monitor.
     pub monitor: MonitorSettings,
     /// Each probe, of a backend that is up.
@@ -35,7 +35,7 @@ pub struct Settings {
     /// `user:password` for the backends, in base64.
     pub credentials: Arc<str>,
     /// Who may ask us.
-    pub gate: Gate,
+    pub auth: Auth,
     /// What is in flight may be answered for so long at the end.
     pub drain_timeout: Duration,
     /// Every lane, but for its template.
@@ -75,13 +75,13 @@ impl Settings {
                 .map_err(|fault| SettingsError(format!("sync.outcomes: {fault}")))?;
         }
         Ok(Self {
-            keeper: KeeperSettings {
+            checkpointer: CheckpointerSettings {
                 checkpoint_interval: sync.checkpoint_interval,
                 release_interval: sync.release_interval,
                 closed_after,
                 rejected_bytes_max: sync.rejected_max_bytes,
             },
-            feeder: FeederSettings {
+            reader: ReaderSettings {
                 lanes_per_backend: lanes,
                 memory_budget_bytes: sync.memory_budget,
                 in_flight_per_backend: u32::try_from(sync.in_flight_per_backend)
@@ -105,7 +105,7 @@ impl Settings {
             credentials: base64_simd::STANDARD
                 .encode_to_string(login.credentials())
                 .into(),
-            gate: Gate::new(&config.network.user, config.network.passwd.expose()),
+            auth: Auth::new(&config.network.user, config.network.passwd.expose()),
             drain_timeout: sync.drain_timeout,
             lane: LaneSettings {
                 template: Template::new("", None),
@@ -133,7 +133,8 @@ impl Settings {
         })
     }
 
-    /// How to probe. One that is down is given up before the next probe is due, so that its return is not waited for.
+    /// How to probe. One that is down is given up before the next probe is due, so that its return
+    /// is not waited for.
     #[must_use]
     pub(crate) fn probe_limits(&self, is_up: bool) -> ProbeLimits {
         let mut limits = self.probe;
@@ -159,8 +160,8 @@ mod tests {
         let text = r#"{"sync": {"checklog_interval": 1000, "connections_per_backend": 3, "probe_interval_down": 100, "outcomes": {"412": "absent"}}}"#;
         let login = Login::parse(b"u:p\n").unwrap();
         let settings = Settings::new(&config(text), &login).unwrap();
-        assert_eq!(settings.keeper.closed_after, Duration::from_secs(21));
-        assert_eq!(settings.feeder.lanes_per_backend, 3);
+        assert_eq!(settings.checkpointer.closed_after, Duration::from_secs(21));
+        assert_eq!(settings.reader.lanes_per_backend, 3);
         assert_eq!(settings.monitor.lanes, 3);
         assert_eq!(&*settings.credentials, "dTpw");
         let lane = settings.lane("127.0.0.1:9998");

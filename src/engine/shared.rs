@@ -1,12 +1,13 @@
-//! What whoever started the engine, and its own threads when they fail, share with the control thread.
+//! What whoever started the engine, and its own threads when they fail, share with the control
+//! thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::control::BackendState;
-use super::service::Stages;
+use super::service::Lifecycle;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::ControlMail;
+use crate::replay::messages::ControlMessage;
 use crate::status::counters::BackendCounters;
 
 /// Backends with their states and numbers.
@@ -22,7 +23,7 @@ pub(crate) struct Told {
 
 /// See the module.
 pub struct Shared {
-    control: Arc<Mailbox<ControlMail>>,
+    control: Arc<Mailbox<ControlMessage>>,
     stop: AtomicBool,
     reload: AtomicBool,
     has_failed: AtomicBool,
@@ -30,13 +31,13 @@ pub struct Shared {
     /// Replaced as a whole when a state changes; its lock is held for a pointer's copy only.
     published: Mutex<Published>,
     /// How far this process is in its life, for systemd.
-    pub(crate) stages: Stages,
+    pub(crate) lifecycle: Lifecycle,
 }
 
 impl Shared {
     /// Nothing asked for, nothing failed.
     #[must_use]
-    pub fn new(control: Arc<Mailbox<ControlMail>>) -> Self {
+    pub fn new(control: Arc<Mailbox<ControlMessage>>) -> Self {
         Self {
             control,
             stop: AtomicBool::new(false),
@@ -44,7 +45,7 @@ impl Shared {
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             published: Mutex::default(),
-            stages: Stages::default(),
+            lifecycle: Lifecycle::default(),
         }
     }
 

@@ -7,9 +7,10 @@
 //! | SIGUSR1 | begin the server's own log file anew, as nginx's logrotate asks for |
 //! | SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR | nothing; said in the log |
 //!
-//! By default each of them ends the process. Those that do not end it here are blocked by [`block`], the first thing that the
-//! process does, until [`hold`] has a handler that remembers them; [`Signals`] finds what came before it was made. The
-//! handlers set a flag or write a byte and do nothing else.
+//! By default each of them ends the process. Those that do not end it here are blocked by
+//! [`block`], the first thing that the process does, until [`hold`] has a handler that remembers
+//! them; [`Signals`] finds what came before it was made. The handlers set a flag or write a byte
+//! and do nothing else.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -115,8 +116,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over, readiness registered under `token`. What [`hold`] has remembered is given by the first
-    /// [`Signals::take`].
+    /// Takes the signals over, readiness registered under `token`. What [`hold`] has remembered is
+    /// given by the first [`Signals::take`].
     ///
     /// # Errors
     /// When the process has no descriptor left.

@@ -9,56 +9,58 @@ use mio::{Poll, Token};
 
 use super::Engine;
 use crate::config::{BackendName, Config};
-use crate::engine::bell::WakerBell;
 use crate::engine::choice::{KernelRings, Rings, Unavailable};
 use crate::engine::clock::Clock;
 use crate::engine::control::{
     self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
 };
-use crate::engine::doorway::listener_options;
-use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers, keeper_seat};
+use crate::engine::drivers::{Drivers, WorkerMailboxes, checkpointer_seat, drivers};
 use crate::engine::files::{LockError, Locks, RealDisk};
+use crate::engine::listen_options::listener_options;
+use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
 use crate::engine::os::ring::files::FileRing;
 use crate::engine::overview::Overview;
 use crate::engine::resolve::{Resolver, system_resolver};
-use crate::engine::service::{self, Service, Turning};
+use crate::engine::service::{self, Monitored, Service};
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::shared::Shared;
 use crate::engine::threads::{
-    Threads, pin_worker, prefer_control, run_feeder, run_keeper, run_whole,
+    Threads, pin_worker, prefer_control, run_checkpointer, run_reader, run_whole,
 };
-use crate::engine::written::{written_unix, zone_of_lines};
-use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, SPARE_VECTORS, THREAD_END_MS};
-use crate::replay::chunk::Returns;
-use crate::replay::feeder::{Feeder, FeederLinks, FeederRules, chunks_max};
-use crate::replay::hints::Hints;
-use crate::replay::keeper::{Keeper, KeeperLinks};
+use crate::engine::waker::PollWaker;
+use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, POOLED_VECTORS, THREAD_END_MS};
+use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks};
+use crate::replay::chunk::BufferReturns;
+use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{ControlMail, FeederMail, KeeperMail, WorkerMail};
-use crate::replay::spares::Spares;
+use crate::replay::messages::{CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage};
+use crate::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
+use crate::replay::vec_pool::VecPool;
 use crate::replay::worker::{Worker, WorkerLinks};
 use crate::status::counters::ServerCounters;
 
-/// Token of the feeder's and the keeper's bell, which is alone in its poll.
-const BELL: Token = Token(0);
+/// Token of the reader's and the checkpointer's waker, which is alone in its poll.
+const WAKER: Token = Token(0);
 
 /// What is up to whoever starts the engine.
 pub struct EngineOptions {
-    /// Take the signals of [`crate::engine::signals`] over. Off where the process has a life of its own.
+    /// Take the signals of [`crate::engine::signals`] over. Off where the process has a life of its
+    /// own.
     pub signals: bool,
-    /// HA's door, where it listens already: as systemd hands it over. Otherwise it is opened.
+    /// The HTTP server, where it listens already: as systemd hands it over. Otherwise it is opened.
     pub handed_over: Option<std::net::TcpListener>,
     /// systemd, where it wants to be told how this process is.
     pub service: Option<Service>,
     /// Called, on a thread of its own, with what holds after the configuration was read again.
     pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
-    /// Begins the server's own log file anew, and says what became of that. Called on control's thread: it must not wait.
+    /// Begins the server's own log file anew, and says what became of that. Called on control's
+    /// thread: it must not wait.
     pub rotate: Rotate,
     /// Looks names of backends up. The system's, but in tests.
     pub resolver: Resolver,
-    /// Where the workers' and the keeper's rings come from. The kernel's, but in tests.
+    /// Where the workers' and the checkpointer's rings come from. The kernel's, but in tests.
     pub rings: Box<dyn Rings>,
 }
 
@@ -76,12 +78,14 @@ impl Default for EngineOptions {
     }
 }
 
-/// Why it did not start: a sentence that names the setting or path, the cause, and what to do. Nothing runs then.
+/// Why it did not start: a sentence that names the setting or path, the cause, and what to do.
+/// Nothing runs then.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// HA's logs.
     #[error(
-        "sync.logs_path {}: {cause}; it must be HA's folder of logs, readable and writable for this user", path.display()
+        "sync.logs_path {}: {cause}; it must be HA's folder of logs, readable and writable for this \
+         user", path.display()
     )]
     Logs {
         /// The folder.
@@ -94,7 +98,8 @@ pub enum StartError {
     Lock(#[from] LockError),
     /// What systemd handed over.
     #[error(
-        "the socket that systemd handed over cannot be used: {0}; hustdbsync.socket is to have one ListenStream=, HA's door"
+        "the socket that systemd handed over cannot be used: {0}; hustdbsync.socket is to have one \
+         ListenStream=, the HTTP server"
     )]
     HandedOver(io::Error),
     /// The backends' login, or an override.
@@ -103,7 +108,7 @@ pub enum StartError {
     /// The engine that is wanted.
     #[error(transparent)]
     Engine(#[from] Unavailable),
-    /// HA's door, or the signals.
+    /// The HTTP server, or the signals.
     #[error(transparent)]
     Control(#[from] ControlError),
     /// The system has no descriptor, memory or thread left.
@@ -120,24 +125,24 @@ pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError
     move |cause| StartError::System { what, cause }
 }
 
-/// A thread's mailbox, and the poll in which its bell rings.
+/// A thread's mailbox, and the poll in which its waker rings.
 pub(super) fn mailbox<T>(token: Token) -> Result<(Poll, Arc<Mailbox<T>>), StartError> {
     let poll = Poll::new().map_err(system("epoll"))?;
-    let bell = WakerBell::new(&poll, token).map_err(system("eventfd"))?;
-    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(bell)));
+    let waker = PollWaker::new(&poll, token).map_err(system("eventfd"))?;
+    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker)));
     Ok((poll, mailbox))
 }
 
 /// All mailboxes and what else the threads share.
 struct Links {
-    control: Arc<Mailbox<ControlMail>>,
-    feeder: Arc<Mailbox<FeederMail>>,
-    keeper: Arc<Mailbox<KeeperMail>>,
+    control: Arc<Mailbox<ControlMessage>>,
+    reader: Arc<Mailbox<ReaderMessage>>,
+    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
     workers: WorkerMailboxes,
-    hints: Arc<Hints>,
-    returns: Arc<Returns>,
-    settled_spares: Arc<Spares<crate::replay::messages::Settled>>,
-    fed_spares: Arc<Spares<crate::replay::messages::Fed>>,
+    dirty_flags: Arc<DirtyFlags>,
+    returns: Arc<BufferReturns>,
+    settled_pool: Arc<VecPool<crate::replay::messages::Settled>>,
+    fed_pool: Arc<VecPool<crate::replay::messages::Fed>>,
     shared: Arc<Shared>,
     counters: Arc<ServerCounters>,
 }
@@ -145,60 +150,62 @@ struct Links {
 /// Each thread's poll.
 struct Polls {
     control: Poll,
-    feeder: Poll,
-    keeper: Poll,
+    reader: Poll,
+    checkpointer: Poll,
     /// What it writes checkpoints through.
-    keeper_ring: Option<FileRing>,
+    checkpointer_ring: Option<FileRing>,
     workers: Drivers,
 }
 
 fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartError> {
-    let (control_poll, control) = mailbox(control::BELL)?;
-    let (feeder_poll, feeder) = mailbox(BELL)?;
+    let (control_poll, control) = mailbox(control::WAKER)?;
+    let (reader_poll, reader) = mailbox(WAKER)?;
     let (drivers, workers) = drivers(config, rings)?;
-    let (keeper_poll, keeper, keeper_ring) = keeper_seat(&drivers, rings, BELL)?;
+    let (checkpointer_poll, checkpointer, checkpointer_ring) =
+        checkpointer_seat(&drivers, rings, WAKER)?;
     let chunks = chunks_max(config.sync.memory_budget, BACKENDS_MAX);
     let links = Links {
-        hints: Arc::new(Hints::new(Arc::clone(&feeder))),
-        returns: Arc::new(Returns::new(chunks, Arc::clone(&feeder))),
-        settled_spares: Arc::new(Spares::new(SPARE_VECTORS)),
-        fed_spares: Arc::new(Spares::new(SPARE_VECTORS)),
+        dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
+        returns: Arc::new(BufferReturns::new(chunks, Arc::clone(&reader))),
+        settled_pool: Arc::new(VecPool::new(POOLED_VECTORS)),
+        fed_pool: Arc::new(VecPool::new(POOLED_VECTORS)),
         shared: Arc::new(Shared::new(Arc::clone(&control))),
         counters: Arc::default(),
         control,
-        feeder,
-        keeper,
+        reader,
+        checkpointer,
         workers,
     };
     let polls = Polls {
         control: control_poll,
-        feeder: feeder_poll,
-        keeper: keeper_poll,
-        keeper_ring,
+        reader: reader_poll,
+        checkpointer: checkpointer_poll,
+        checkpointer_ring,
         workers: drivers,
     };
     Ok((links, polls))
 }
 
 impl Links {
-    /// Tells everyone but control to end. Where a mailbox is full its thread has failed or will be left behind.
+    /// Tells everyone but control to end. Where a mailbox is full its thread has failed or will be
+    /// left behind.
     fn stop_all(&self) {
-        let _ = self.keeper.send(KeeperMail::Stop);
-        let _ = self.feeder.send(FeederMail::Stop);
+        let _ = self.checkpointer.send(CheckpointerMessage::Stop);
+        let _ = self.reader.send(ReaderMessage::Stop);
         for worker in &self.workers {
-            let _ = worker.send(WorkerMail::Stop);
+            let _ = worker.send(WorkerMessage::Stop);
         }
     }
 
     /// Every thread, for the watchdog.
-    fn turning(&self) -> Vec<Arc<dyn Turning>> {
-        let mut all: Vec<Arc<dyn Turning>> = vec![
-            Arc::<Mailbox<ControlMail>>::clone(&self.control),
-            Arc::<Mailbox<FeederMail>>::clone(&self.feeder),
-            Arc::<Mailbox<KeeperMail>>::clone(&self.keeper),
+    fn turning(&self) -> Vec<Arc<dyn Monitored>> {
+        let mut all: Vec<Arc<dyn Monitored>> = vec![
+            Arc::<Mailbox<ControlMessage>>::clone(&self.control),
+            Arc::<Mailbox<ReaderMessage>>::clone(&self.reader),
+            Arc::<Mailbox<CheckpointerMessage>>::clone(&self.checkpointer),
         ];
         for worker in &self.workers {
-            all.push(Arc::<Mailbox<WorkerMail>>::clone(worker));
+            all.push(Arc::<Mailbox<WorkerMessage>>::clone(worker));
         }
         all
     }
@@ -206,33 +213,33 @@ impl Links {
     fn for_control(&self) -> ControlLinks {
         ControlLinks {
             mailbox: Arc::clone(&self.control),
-            feeder: Arc::clone(&self.feeder),
-            keeper: Arc::clone(&self.keeper),
+            reader: Arc::clone(&self.reader),
+            checkpointer: Arc::clone(&self.checkpointer),
             workers: self.workers.clone(),
-            hints: Arc::clone(&self.hints),
+            dirty_flags: Arc::clone(&self.dirty_flags),
             shared: Arc::clone(&self.shared),
             counters: Arc::clone(&self.counters),
         }
     }
 
-    fn for_keeper(&self) -> KeeperLinks {
-        KeeperLinks {
-            mailbox: Arc::clone(&self.keeper),
-            feeder: Arc::clone(&self.feeder),
+    fn for_checkpointer(&self) -> CheckpointerLinks {
+        CheckpointerLinks {
+            mailbox: Arc::clone(&self.checkpointer),
+            reader: Arc::clone(&self.reader),
             control: Arc::clone(&self.control),
-            settled_spares: Arc::clone(&self.settled_spares),
+            settled_pool: Arc::clone(&self.settled_pool),
         }
     }
 
-    fn for_feeder(&self) -> FeederLinks {
-        FeederLinks {
-            mailbox: Arc::clone(&self.feeder),
+    fn for_reader(&self) -> ReaderLinks {
+        ReaderLinks {
+            mailbox: Arc::clone(&self.reader),
             workers: self.workers.clone(),
-            keeper: Arc::clone(&self.keeper),
+            checkpointer: Arc::clone(&self.checkpointer),
             control: Arc::clone(&self.control),
             returns: Arc::clone(&self.returns),
-            hints: Arc::clone(&self.hints),
-            fed_spares: Arc::clone(&self.fed_spares),
+            dirty_flags: Arc::clone(&self.dirty_flags),
+            fed_pool: Arc::clone(&self.fed_pool),
             counters: Arc::clone(&self.counters),
         }
     }
@@ -240,12 +247,12 @@ impl Links {
     fn for_worker(&self, index: usize) -> WorkerLinks {
         WorkerLinks {
             mailbox: Arc::clone(&self.workers[index]),
-            keeper: Arc::clone(&self.keeper),
+            checkpointer: Arc::clone(&self.checkpointer),
             control: Arc::clone(&self.control),
-            feeder: Arc::clone(&self.feeder),
+            reader: Arc::clone(&self.reader),
             returns: Arc::clone(&self.returns),
-            settled_spares: Arc::clone(&self.settled_spares),
-            fed_spares: Arc::clone(&self.fed_spares),
+            settled_pool: Arc::clone(&self.settled_pool),
+            fed_pool: Arc::clone(&self.fed_pool),
         }
     }
 }
@@ -261,11 +268,12 @@ impl Engine {
         let locks = Arc::new(locks);
         let settings = Settings::load(&config)?;
         let open_files = open_files::raise_bound().map_err(system("open files"))?;
-        let door = listener_options(&config, open_files);
+        let http_server = listener_options(&config, open_files);
         tracing::info!(
             open_files,
-            door = door.connections_max,
-            "HA's door takes so many connections at a time, out of the files that may be open; the idlest goes first"
+            http_server = http_server.connections_max,
+            "The HTTP server takes so many connections at a time, out of the files that may be \
+             open; the idlest goes first"
         );
         let clock = Clock::default();
         let (links, polls) = connect(&config, &*options.rings)?;
@@ -275,7 +283,7 @@ impl Engine {
             links: links.for_control(),
             settings: settings.clone(),
             logs: config.sync.logs_path.clone(),
-            door,
+            http_server,
             handed_over: options.handed_over,
             access: config.network.access_allow.clone(),
             signals: options.signals,
@@ -287,29 +295,36 @@ impl Engine {
         let address = control.local_addr();
 
         let disk = || RealDisk::new(config.sync.logs_path.clone(), config.state_path());
-        let mut keeper_disk = disk().with_counters(Arc::clone(&links.counters));
-        if let Some(ring) = polls.keeper_ring {
-            keeper_disk = keeper_disk.with_ring(ring);
+        let mut checkpointer_disk = disk().with_counters(Arc::clone(&links.counters));
+        if let Some(ring) = polls.checkpointer_ring {
+            checkpointer_disk = checkpointer_disk.with_ring(ring);
         }
-        let feeder_disk = disk()
+        let reader_disk = disk()
             .with_locks(Arc::clone(&locks))
             .with_read_ahead(polls.workers.read_ahead());
         let workers = config.sync.threads;
-        let keeper = Keeper::new(keeper_disk, links.for_keeper(), settings.keeper, workers);
-        let rules = FeederRules {
+        let checkpointer = Checkpointer::new(
+            checkpointer_disk,
+            links.for_checkpointer(),
+            settings.checkpointer,
+            workers,
+        );
+        let rules = ReaderRules {
             is_backend,
             written_unix,
             zone: zone_of_lines,
         };
-        let feeder = Feeder::new(feeder_disk, settings.feeder, rules, links.for_feeder());
+        let reader = LogReader::new(reader_disk, settings.reader, rules, links.for_reader());
         let (ended, ending) = sync_channel(1);
 
         let mut threads = Threads::new(Arc::clone(&links.shared));
         let start_all = || {
-            threads.start("keeper", move || run_keeper(keeper, polls.keeper, clock))?;
-            let mailbox = Arc::clone(&links.feeder);
-            threads.start("feeder", move || {
-                run_feeder(feeder, &mailbox, polls.feeder, clock)
+            threads.start("checkpointer", move || {
+                run_checkpointer(checkpointer, polls.checkpointer, clock)
+            })?;
+            let mailbox = Arc::clone(&links.reader);
+            threads.start("reader", move || {
+                run_reader(reader, &mailbox, polls.reader, clock)
             })?;
             for (index, body) in polls.workers.into_bodies().into_iter().enumerate() {
                 let worker =

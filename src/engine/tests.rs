@@ -1,4 +1,4 @@
-//! The whole engine over real files and sockets, against a stand-in.
+//! The whole engine over real files and sockets, against a fake HustDB.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::*;
 use crate::binlog::{Method, Record, line};
 use crate::config::Config;
-use crate::standin::{Options, Standin};
+use crate::fake_hustdb::{FakeHustdb, Options};
 
 /// A folder as HA has it: logs, htpasswd, and a configuration with short intervals.
 struct House {
@@ -82,8 +82,8 @@ fn quiet() -> EngineOptions {
     }
 }
 
-fn standin() -> Standin {
-    Standin::start(Options {
+fn fake_hustdb() -> FakeHustdb {
+    FakeHustdb::start(Options {
         credentials: Some(("u".to_owned(), "p".to_owned())),
         ..Options::default()
     })
@@ -111,13 +111,13 @@ fn end(engine: Engine) -> ExitReport {
 
 #[test]
 fn logs_from_before_and_lines_that_come_arrive_on_their_backend() {
-    let (house, backend) = (House::new(), standin());
+    let (house, backend) = (House::new(), fake_hustdb());
     house.log(&backend.name(), "2026-11-22-16-40.log", 0..1000);
     let engine = house.start();
     eventually("what was there", || backend.contents().len() == 1000);
     house.log(&backend.name(), "2026-11-22-16-40.log", 1000..1500);
     eventually("what came", || backend.contents().len() == 1500);
-    let later = standin();
+    let later = fake_hustdb();
     house.log(&later.name(), "2026-11-22-16-41.log", 0..100);
     eventually("a backend that came", || later.contents().len() == 100);
     eventually("all settled", || settled(&engine) == 1600);
@@ -129,7 +129,7 @@ fn logs_from_before_and_lines_that_come_arrive_on_their_backend() {
 
 #[test]
 fn a_backend_that_was_away_gets_its_backlog_at_once_when_it_is_back() {
-    let (house, backend) = (House::new(), standin());
+    let (house, backend) = (House::new(), fake_hustdb());
     backend.kill().unwrap();
     house.log(&backend.name(), "1.log", 0..300);
     let engine = house.start();
@@ -152,7 +152,7 @@ fn a_backend_that_was_away_gets_its_backlog_at_once_when_it_is_back() {
 
 #[test]
 fn a_second_run_goes_on_where_the_first_ended_and_counts_go_on_too() {
-    let (house, backend) = (House::new(), standin());
+    let (house, backend) = (House::new(), fake_hustdb());
     house.log(&backend.name(), "1.log", 0..500);
     let first = house.start();
     eventually("all settled", || settled(&first) == 500);
@@ -167,7 +167,7 @@ fn a_second_run_goes_on_where_the_first_ended_and_counts_go_on_too() {
 
 #[test]
 fn a_wrong_password_sets_nothing_aside_and_another_is_taken_without_a_restart() {
-    let (house, backend) = (House::new(), standin());
+    let (house, backend) = (House::new(), fake_hustdb());
     std::fs::write(house.path("sync_server.json"), "{}").unwrap();
     std::fs::write(house.path("htpasswd"), "u:wrong\n").unwrap();
     house.log(&backend.name(), "1.log", 0..200);
@@ -195,7 +195,7 @@ fn a_wrong_password_sets_nothing_aside_and_another_is_taken_without_a_restart() 
     assert_eq!(
         engine.snapshot().backends()[0].counts.rejected,
         0,
-        "nothing is set aside"
+        "nothing is rejected"
     );
     end(engine);
 }

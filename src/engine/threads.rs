@@ -1,7 +1,8 @@
-//! The engine's threads: what drives the feeder and the keeper, and what becomes of a thread that fails.
+//! The engine's threads: what drives the reader and the checkpointer, and what becomes of a thread
+//! that fails.
 //!
-//! A thread that panics or whose poll fails takes all down with it: control is told, ends at once, and the reason is the process's. Nobody
-//! is left waiting for a thread that is not there.
+//! A thread that panics or whose poll fails takes all down with it: control is told, ends at once,
+//! and the reason is the process's. Nobody is left waiting for a thread that is not there.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -18,30 +19,30 @@ use crate::engine::clock::Clock;
 use crate::engine::os::{affinity, priority};
 use crate::engine::shared::Shared;
 use crate::limits::CONTROL_NICE;
+use crate::replay::checkpointer::{self, Checkpointer};
 use crate::replay::disk::Disk;
-use crate::replay::feeder::{self, Feeder};
-use crate::replay::keeper::{self, Keeper};
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::FeederMail;
+use crate::replay::messages::ReaderMessage;
+use crate::replay::reader::{self, LogReader};
 
-/// Runs the feeder until it is told to stop. `poll` has the bell of its mailbox.
+/// Runs the reader until it is told to stop. `poll` has the waker of its mailbox.
 ///
 /// # Errors
 /// When the system's poll fails, which it does only for a defect of ours or no memory.
-pub(crate) fn run_feeder<D: Disk>(
-    mut feeder: Feeder<D>,
-    mailbox: &Mailbox<FeederMail>,
+pub(crate) fn run_reader<D: Disk>(
+    mut reader: LogReader<D>,
+    mailbox: &Mailbox<ReaderMessage>,
     poll: Poll,
     clock: Clock,
 ) -> io::Result<()> {
-    let mut bed = Bed::new(poll);
+    let mut parker = Parker::new(poll);
     loop {
-        match feeder.turn(clock.now()) {
-            feeder::Turn::Busy => {}
-            feeder::Turn::Stopped => return Ok(()),
-            feeder::Turn::Idle { until } => {
-                if feeder.prepare_sleep() {
-                    bed.sleep(until.saturating_sub(clock.now().monotonic))?;
+        match reader.turn(clock.now()) {
+            reader::Turn::Busy => {}
+            reader::Turn::Stopped => return Ok(()),
+            reader::Turn::Idle { until } => {
+                if reader.prepare_sleep() {
+                    parker.sleep(until.saturating_sub(clock.now().monotonic))?;
                     mailbox.awake();
                 }
             }
@@ -49,39 +50,40 @@ pub(crate) fn run_feeder<D: Disk>(
     }
 }
 
-/// Runs the keeper until everything is written after it was told to stop. `poll` has its bell.
+/// Runs the checkpointer until everything is written after it was told to stop. `poll` has its
+/// waker.
 ///
 /// # Errors
 /// When the system's poll fails, which it does only for a defect of ours or no memory.
-pub(crate) fn run_keeper<D: Disk>(
-    mut keeper: Keeper<D>,
+pub(crate) fn run_checkpointer<D: Disk>(
+    mut checkpointer: Checkpointer<D>,
     poll: Poll,
     clock: Clock,
 ) -> io::Result<()> {
-    let mut bed = Bed::new(poll);
+    let mut parker = Parker::new(poll);
     loop {
-        match keeper.turn(clock.now()) {
-            keeper::Turn::Again => {}
-            keeper::Turn::Done => return Ok(()),
-            keeper::Turn::Sleep => {
-                if keeper.mailbox().prepare_sleep() {
+        match checkpointer.turn(clock.now()) {
+            checkpointer::Turn::Again => {}
+            checkpointer::Turn::Done => return Ok(()),
+            checkpointer::Turn::Sleep => {
+                if checkpointer.mailbox().prepare_sleep() {
                     let now = clock.now();
-                    let until = keeper.next_deadline(now);
-                    bed.sleep(until.saturating_sub(now.monotonic))?;
-                    keeper.mailbox().awake();
+                    let until = checkpointer.next_deadline(now);
+                    parker.sleep(until.saturating_sub(now.monotonic))?;
+                    checkpointer.mailbox().awake();
                 }
             }
         }
     }
 }
 
-/// Where a thread sleeps that waits for its bell only.
-struct Bed {
+/// Where a thread sleeps that waits for its waker only.
+struct Parker {
     poll: Poll,
     events: Events,
 }
 
-impl Bed {
+impl Parker {
     fn new(poll: Poll) -> Self {
         Self {
             poll,
@@ -89,7 +91,7 @@ impl Bed {
         }
     }
 
-    /// Until the bell rings, at most for `longest`.
+    /// Until the waker rings, at most for `longest`.
     fn sleep(&mut self, longest: Duration) -> io::Result<()> {
         match self.poll.poll(&mut self.events, Some(longest)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
@@ -113,7 +115,8 @@ pub(crate) fn pin_worker(index: usize, workers: usize) {
     }
 }
 
-/// Lets the calling thread, control's, get a core before the workers when it wakes, where we may: HA and whoever looks at the server wait for it.
+/// Lets the calling thread, control's, get a core before the workers when it wakes, where we may:
+/// HA and whoever looks at the server wait for it.
 pub(crate) fn prefer_control() {
     if let Err(error) = priority::set_nice(CONTROL_NICE) {
         tracing::debug!("answers may wait for a core while all are busy: {error}");
@@ -197,10 +200,10 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::mailbox::NoBell;
+    use crate::replay::mailbox::NoWaker;
 
     fn threads() -> (Threads, Arc<Shared>) {
-        let shared = Arc::new(Shared::new(Arc::new(Mailbox::new(1, Box::new(NoBell)))));
+        let shared = Arc::new(Shared::new(Arc::new(Mailbox::new(1, Box::new(NoWaker)))));
         (Threads::new(Arc::clone(&shared)), shared)
     }
 

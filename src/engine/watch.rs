@@ -1,9 +1,12 @@
-//! What changes below the logs' path, told by inotify. Only hints: whoever is told looks for himself, and a timer looks too.
+//! What changes below the logs' path, told by inotify. Only hints: whoever is told looks for
+//! himself, and a timer looks too.
 //!
-//! Watched are the logs' path, for folders that come and go, and each backend's folder, for its logs. A watch stays with the folder that it was
-//! set on, under whatever name; so one is set again when its path may name another folder: at once where an event tells (the path was moved,
-//! unmounted, or made anew, which the folder above tells), and by [`Watch::restore`] where none does (another file system is mounted over it).
-//! Nothing here fails for good: without watches new lines are merely found later, and that is said once.
+//! Watched are the logs' path, for folders that come and go, and each backend's folder, for its
+//! logs. A watch stays with the folder that it was set on, under whatever name; so one is set again
+//! when its path may name another folder: at once where an event tells (the path was moved,
+//! unmounted, or made anew, which the folder above tells), and by [`Watch::restore`] where none
+//! does (another file system is mounted over it). Nothing here fails for good: without watches new
+//! lines are merely found later, and that is said once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,7 +24,7 @@ use crate::replay::messages::BackendId;
 
 /// A hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Seen {
+pub enum FsEvent {
     /// Folders have come or gone.
     Folders,
     /// A log of this backend was written to.
@@ -71,8 +74,9 @@ fn above_mask() -> WatchMask {
     WatchMask::ONLYDIR | WatchMask::CREATE | WatchMask::MOVED_TO
 }
 
-/// A log's deletion is not told: each is deleted in the end, by us, and it would cost as much as the deletion. What somebody else has deleted, whoever opens it
-/// finds out, or the next look at the folder.
+/// A log's deletion is not told: each is deleted in the end, by us, and it would cost as much as
+/// the deletion. What somebody else has deleted, whoever opens it finds out, or the next look at
+/// the folder.
 fn backend_mask() -> WatchMask {
     root_mask() & !WatchMask::DELETE | WatchMask::MODIFY | WatchMask::CLOSE_WRITE
 }
@@ -130,8 +134,8 @@ impl Watch {
         watched.map(|watched| watched.backend).collect()
     }
 
-    /// Sets what watches are missing, or are on another folder than their path names by now. Gives how many were set: what happened before is
-    /// not told.
+    /// Sets what watches are missing, or are on another folder than their path names by now. Gives
+    /// how many were set: what happened before is not told.
     pub fn restore(&mut self, registry: &Registry) -> usize {
         if self.inotify.is_none() {
             match open(registry, self.token) {
@@ -157,8 +161,9 @@ impl Watch {
 
     /// Tells what has been seen since. True: there is more, which no event will tell.
     ///
-    /// Backends of whose folder the watch has gone are told by `Listing`; so are those whose folder has come again.
-    pub fn take(&mut self, mut tell: impl FnMut(Seen)) -> bool {
+    /// Backends of whose folder the watch has gone are told by `Listing`; so are those whose folder
+    /// has come again.
+    pub fn take(&mut self, mut tell: impl FnMut(FsEvent)) -> bool {
         for _ in 0..INOTIFY_READS_PER_TURN {
             let Some(inotify) = &mut self.inotify else {
                 return false;
@@ -175,7 +180,7 @@ impl Watch {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => false,
                 Err(error) => {
                     self.say_lacking("inotify", &error);
-                    tell(Seen::Lost);
+                    tell(FsEvent::Lost);
                     false
                 }
             };
@@ -187,16 +192,16 @@ impl Watch {
         true
     }
 
-    fn handle(&mut self, event: &Event<&OsStr>, tell: &mut impl FnMut(Seen)) {
+    fn handle(&mut self, event: &Event<&OsStr>, tell: &mut impl FnMut(FsEvent)) {
         let descriptor = event.wd.get_watch_descriptor_id();
         if event.mask.contains(EventMask::Q_OVERFLOW) {
-            tell(Seen::Lost);
+            tell(FsEvent::Lost);
             // A folder may have gone and come again unseen.
             self.restore_watches();
         } else if self.above.as_ref() == Some(&event.wd) {
             if event.name.is_some() && event.name == self.logs.file_name() {
                 self.restore_watches();
-                tell(Seen::Lost);
+                tell(FsEvent::Lost);
             }
         } else if self.root.as_ref() == Some(&event.wd) {
             self.handle_root(event, tell);
@@ -208,14 +213,14 @@ impl Watch {
                 self.unset(backend);
             }
             tell(if is_growth {
-                Seen::Grew(backend)
+                FsEvent::Grew(backend)
             } else {
-                Seen::Listing(backend)
+                FsEvent::Listing(backend)
             });
         }
     }
 
-    fn handle_root(&mut self, event: &Event<&OsStr>, tell: &mut impl FnMut(Seen)) {
+    fn handle_root(&mut self, event: &Event<&OsStr>, tell: &mut impl FnMut(FsEvent)) {
         if has_gone(event.mask) {
             // The backends' folders went with it, and with them their watches.
             self.root
@@ -226,10 +231,10 @@ impl Watch {
                 self.unset(backend);
             }
             self.restore_watches();
-            tell(Seen::Lost);
+            tell(FsEvent::Lost);
             return;
         }
-        tell(Seen::Folders);
+        tell(FsEvent::Folders);
         let known = event.name.and_then(OsStr::to_str).and_then(|name| {
             let mut watched = self.backends.iter().flatten();
             watched.find(|watched| watched.folder == name)
@@ -245,7 +250,7 @@ impl Watch {
             self.unset(backend);
             self.restore_backend(backend);
         }
-        tell(Seen::Listing(backend));
+        tell(FsEvent::Listing(backend));
     }
 
     /// True: it was missing, or on another folder, and is set now.
@@ -331,7 +336,9 @@ impl Watch {
         self.lacks = true;
         if !std::mem::replace(&mut self.said, true) {
             tracing::warn!(
-                "cannot watch {what}: {error}; new lines are found each sync.rescan_interval only. Where it is a limit, raise fs.inotify.max_user_watches or max_user_instances (sysctl)"
+                "cannot watch {what}: {error}; new lines are found each sync.rescan_interval only. \
+                 Where it is a limit, raise fs.inotify.max_user_watches or max_user_instances \
+                 (sysctl)"
             );
         }
     }

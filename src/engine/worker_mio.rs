@@ -1,4 +1,5 @@
-//! A worker's driver on mio: one epoll, nonblocking keep-alive connections, edge-triggered and registered once.
+//! A worker's driver on mio: one epoll, nonblocking keep-alive connections, edge-triggered and
+//! registered once.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -15,13 +16,14 @@ use crate::engine::os::tcp;
 use crate::limits::{KEEPALIVE_PROBES, RECEIVE_BYTES};
 use crate::replay::worker::{Action, Worker};
 
-/// The token of the mailbox's bell; slots have theirs from 0.
-pub const BELL: Token = Token(usize::MAX);
+/// The token of the mailbox's waker; slots have theirs from 0.
+pub const WAKER: Token = Token(usize::MAX);
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
 
-/// Runs a worker until it is told to stop. `poll` has the worker's bell registered under [`BELL`].
+/// Runs a worker until it is told to stop. `poll` has the worker's waker registered under
+/// [`WAKER`].
 ///
 /// # Errors
 /// When the system's poll fails, which it does only for a defect of ours or no memory.
@@ -45,7 +47,7 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
         worker.mailbox().awake();
 
         let now = clock.now();
-        for event in events.iter().filter(|event| event.token() != BELL) {
+        for event in events.iter().filter(|event| event.token() != WAKER) {
             connections.handle_event(event, &mut worker, now);
         }
         worker.handle_deadlines(now);
@@ -156,7 +158,8 @@ impl Connections {
         }
     }
 
-    /// Reads until nothing is left. A read that does not fill the buffer has emptied the socket, unless its end has come too.
+    /// Reads until nothing is left. A read that does not fill the buffer has emptied the socket,
+    /// unless its end has come too.
     fn receive(&mut self, slot: usize, until_end: bool, worker: &mut Worker, now: Now) {
         let Some(connection) = &mut self.by_slot[slot] else {
             return;

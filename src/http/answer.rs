@@ -63,7 +63,8 @@ impl Status {
     }
 }
 
-/// One answer. `Content-Length` and `Connection` are the connection's business and must not be among `fields`.
+/// One answer. `Content-Length` and `Connection` are the connection's business and must not be
+/// among `fields`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The status.
@@ -105,7 +106,8 @@ impl<'a> Answer<'a> {
         Self { fields, ..self }
     }
 
-    /// Appends the answer to `output`. `connection` is the `Connection` field's value, where one is called for.
+    /// Appends the answer to `output`. `connection` is the `Connection` field's value, where one is
+    /// called for.
     pub(super) fn write(&self, output: &mut Vec<u8>, connection: Option<&str>, with_body: bool) {
         output.extend_from_slice(b"HTTP/1.1 ");
         output.extend_from_slice(self.status.line().as_bytes());
@@ -158,7 +160,8 @@ mod tests {
             Answer::empty(Status::MethodNotAllowed).with_fields(&[("Allow", "GET")]),
             Some("close"),
             true,
-            "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nAllow: GET\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nAllow: GET\r\nConnection: \
+             close\r\n\r\n",
         );
     }
 

@@ -1,7 +1,8 @@
 //! Basic authentication (RFC 7617): who may ask.
 //!
-//! The expected credentials are kept in the form in which they arrive, so that a check decodes nothing, allocates nothing and takes the
-//! same time whatever byte is wrong. Only their length can be timed.
+//! The expected credentials are kept in the form in which they arrive, so that a check decodes
+//! nothing, allocates nothing and takes the same time whatever byte is wrong. Only their length can
+//! be timed.
 
 use subtle::ConstantTimeEq;
 

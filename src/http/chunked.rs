@@ -1,7 +1,7 @@
 //! A chunked request body (RFC 9112, 7.1), decoded only to find its end: nothing of it is kept.
 //!
-//! Strict where the grammar leaves room that request smuggling lives in: CRLF only, no white space around a size, sizes of at most
-//! 15 digits, short extensions, bounded trailers.
+//! Strict where the grammar leaves room that request smuggling lives in: CRLF only, no white space
+//! around a size, sizes of at most 15 digits, short extensions, bounded trailers.
 //!
 //! ```text
 //!  Size ──CR──▶ SizeLf ──▶ Data ──▶ DataCr ──▶ DataLf ──▶ Size …

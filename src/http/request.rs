@@ -1,10 +1,12 @@
 //! A request's head: bytes up to the empty line, parsed once, strictly.
 //!
-//! httparse knows the grammar. What is added here is what keeps two readers of the same bytes from disagreeing about where a request
-//! ends: one `Content-Length` at most and of digits only, never together with `Transfer-Encoding`, and of the latter nothing but
-//! `chunked`. (Line ends are looked at in [`super::server`], before a head is whole.)
+//! httparse knows the grammar. What is added here is what keeps two readers of the same bytes from
+//! disagreeing about where a request ends: one `Content-Length` at most and of digits only, never
+//! together with `Transfer-Encoding`, and of the latter nothing but `chunked`. (Line ends are
+//! looked at in [`super::server`], before a head is whole.)
 //!
-//! `Host` may be missing: HA's older modules compose requests without it, and nothing here depends on it.
+//! `Host` may be missing: HA's older modules compose requests without it, and nothing here depends
+//! on it.
 
 use super::answer::Status;
 use crate::limits::HTTP_FIELDS_MAX;
@@ -42,7 +44,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The value of the query's parameter `name`, as sent; of several the last. A parameter without `=` is empty.
+    /// The value of the query's parameter `name`, as sent; of several the last. A parameter without
+    /// `=` is empty.
     #[must_use]
     pub(crate) fn parameter(&self, name: &str) -> Option<&'a [u8]> {
         self.query?
@@ -59,7 +62,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Why a connection's bytes are no request that we take. Answered with `status`, then the connection is closed.
+/// Why a connection's bytes are no request that we take. Answered with `status`, then the
+/// connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What it is answered with.

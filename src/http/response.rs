@@ -1,7 +1,7 @@
 //! A backend's answer: status line, the few headers that matter, and where it ends.
 //!
-//! hustdb's usual answer has one shape, which is recognised byte for byte; whatever differs goes to httparse, and both
-//! must agree (see the tests).
+//! hustdb's usual answer has one shape, which is recognised byte for byte; whatever differs goes to
+//! httparse, and both must agree (see the tests).
 
 use memchr::memchr;
 
@@ -191,7 +191,8 @@ mod tests {
 
     fn usual(version: u32) -> String {
         format!(
-            "HTTP/1.1 200 OK\r\nVersion: {version}\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n"
+            "HTTP/1.1 200 OK\r\nVersion: {version}\r\nVerError: false\r\nContent-Length: \
+             0\r\nContent-Type: text/plain\r\n\r\n"
         )
     }
 
@@ -203,7 +204,8 @@ mod tests {
     fn hustdbs_answers_are_read() {
         check(&usual(1), Ok(Parsed::Complete(APPLIED)));
         check(
-            "HTTP/1.1 200 OK\r\nVersion: 4\r\nVerError: true\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\n42HTTP",
+            "HTTP/1.1 200 OK\r\nVersion: 4\r\nVerError: true\r\nContent-Length: 2\r\nContent-Type: \
+             text/plain\r\n\r\n42HTTP",
             Ok(Parsed::Complete(Response {
                 version: Some(4),
                 version_error: Some(true),
@@ -213,7 +215,8 @@ mod tests {
             })),
         );
         check(
-            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic realm=\"libevhtp\"\r\nContent-Type: text/plain\r\n\r\n",
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic \
+             realm=\"libevhtp\"\r\nContent-Type: text/plain\r\n\r\n",
             Ok(Parsed::Complete(Response {
                 status: 401,
                 version: None,

@@ -1,4 +1,4 @@
-//! One connection at HA's door: bytes in, requests out, answers in, bytes out. Pure.
+//! One connection at the HTTP server: bytes in, requests out, answers in, bytes out. Pure.
 //!
 //! ```text
 //!             ┌───────────────────── respond, kept ─────────────────────┐
@@ -13,14 +13,18 @@
 //! ```
 //!
 //! The contract of the one who drives it:
-//! - While [`ServerConnection::wants_input`], read and hand what came to [`ServerConnection::handle_received`]; tell the end of the peer's
-//!   bytes by [`ServerConnection::handle_end`].
-//! - After each event take the request that [`ServerConnection::poll_request`] yields and answer it by [`ServerConnection::respond`], at once
-//!   or later; requests come one at a time, so answers are in order. Then send [`ServerConnection::outgoing`] and tell how much went.
-//! - When [`ServerConnection::poll_shutdown`] says so, shut the sending side; when [`ServerConnection::is_over`], drop the socket.
+//! - While [`ServerConnection::wants_input`], read and hand what came to
+//!   [`ServerConnection::handle_received`]; tell the end of the peer's bytes by
+//!   [`ServerConnection::handle_end`].
+//! - After each event take the request that [`ServerConnection::poll_request`] yields and answer it
+//!   by [`ServerConnection::respond`], at once or later; requests come one at a time, so answers
+//!   are in order. Then send [`ServerConnection::outgoing`] and tell how much went.
+//! - When [`ServerConnection::poll_shutdown`] says so, shut the sending side; when
+//!   [`ServerConnection::is_over`], drop the socket.
 //!
-//! What a peer can make us hold is bounded: a head, one read after it, and [`HTTP_OUTPUT_BYTES_MAX`] plus one answer. Time is bounded too: a
-//! head, a body and the answers under way each have a deadline from their beginning, which single bytes don't extend.
+//! What a peer can make us hold is bounded: a head, one read after it, and
+//! [`HTTP_OUTPUT_BYTES_MAX`] plus one answer. Time is bounded too: a head, a body and the answers
+//! under way each have a deadline from their beginning, which single bytes don't extend.
 
 mod intake;
 
@@ -41,7 +45,8 @@ use crate::limits::{
 pub struct ServerLimits {
     /// Bytes of a request's body (`max_body_size`); more is refused with 413.
     pub body_bytes_max: u64,
-    /// Requests on one connection (`max_keepalive_requests`); the last one's answer says `Connection: close`. At least 1 is answered.
+    /// Requests on one connection (`max_keepalive_requests`); the last one's answer says
+    /// `Connection: close`. At least 1 is answered.
     pub requests_max: u32,
     /// For a whole head, for a whole body, and for being idle (`recv_timeout`).
     pub recv_timeout: Duration,
@@ -69,11 +74,13 @@ impl Default for ServerLimits {
 pub struct ServerConnection {
     limits: ServerLimits,
     phase: Phase,
-    /// From `head_at` on: the head of the request at hand (from `Body` to `Asked`); from `next_at` on: bytes not looked at yet.
+    /// From `head_at` on: the head of the request at hand (from `Body` to `Asked`); from `next_at`
+    /// on: bytes not looked at yet.
     input: Vec<u8>,
     /// Where the request at hand begins. Before it is nothing of use.
     head_at: usize,
-    /// Where the bytes after the request at hand begin; equals `head_at` in `Head`. `head_at <= next_at <= input.len()`.
+    /// Where the bytes after the request at hand begin; equals `head_at` in `Head`. `head_at <=
+    /// next_at <= input.len()`.
     next_at: usize,
     /// Answers; those before `sent` are sent. Empty if all are.
     output: Vec<u8>,
@@ -92,8 +99,8 @@ pub struct ServerConnection {
 
 #[derive(Debug)]
 enum Phase {
-    /// Waiting for the end of a head. Of it, the bytes before `scanned` hold no end; the line under way begins at `line_at`
-    /// (both count from `head_at`).
+    /// Waiting for the end of a head. Of it, the bytes before `scanned` hold no end; the line under
+    /// way begins at `line_at` (both count from `head_at`).
     Head {
         scanned: usize,
         line_at: usize,
@@ -117,7 +124,8 @@ enum Phase {
     },
     /// The last answer is being sent.
     Finishing,
-    /// All is sent and the sending side is shut (if `told`); what the peer still sends is thrown away.
+    /// All is sent and the sending side is shut (if `told`); what the peer still sends is thrown
+    /// away.
     Lingering {
         until: Duration,
         told: bool,
@@ -150,7 +158,8 @@ impl ServerConnection {
         self.is_ending = true;
     }
 
-    /// Whether bytes are to be read from the peer now. If not, they stay in the kernel, and in the end with the peer.
+    /// Whether bytes are to be read from the peer now. If not, they stay in the kernel, and in the
+    /// end with the peer.
     #[must_use]
     pub fn wants_input(&self) -> bool {
         match self.phase {
@@ -198,7 +207,8 @@ impl ServerConnection {
         self.check_invariants();
     }
 
-    /// The request to be answered now, once. It stays the one to be answered until [`Self::respond`].
+    /// The request to be answered now, once. It stays the one to be answered until
+    /// [`Self::respond`].
     pub fn poll_request(&mut self) -> Option<Request<'_>> {
         let Phase::Ready { head, body_bytes } = self.phase else {
             return None;
@@ -232,7 +242,8 @@ impl ServerConnection {
         }
     }
 
-    /// Answers the request last taken. Without one (the connection has ended meanwhile) nothing happens.
+    /// Answers the request last taken. Without one (the connection has ended meanwhile) nothing
+    /// happens.
     pub fn respond(&mut self, answer: &Answer<'_>, now: Now) {
         let Phase::Asked { head } = self.phase else {
             return;

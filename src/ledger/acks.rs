@@ -1,7 +1,8 @@
 //! Which lines in flight are settled.
 //!
-//! One bit a line, in the segments that have unsettled lines. A settlement is a look at the segment that was hit last, else a
-//! binary search over some hundred segments, and one bit: it allocates nothing.
+//! One bit a line, in the segments that have unsettled lines. A settlement is a look at the segment
+//! that was hit last, else a binary search over some hundred segments, and one bit: it allocates
+//! nothing.
 
 use std::collections::VecDeque;
 
@@ -25,7 +26,8 @@ pub struct OpenSegment {
 }
 
 impl OpenSegment {
-    /// A segment of `lines` lines from `first` on, of which those of `settled_before` (indices) are settled.
+    /// A segment of `lines` lines from `first` on, of which those of `settled_before` (indices) are
+    /// settled.
     ///
     /// # Panics
     /// When `settled_before` names a line twice or one behind the end.
@@ -109,7 +111,8 @@ impl OpenSegment {
         let twice = self.settled.replace(index, true);
         assert!(
             !twice,
-            "line {line} of {:?} is settled once: an acknowledgement must not be counted for another line",
+            "line {line} of {:?} is settled once: an acknowledgement must not be counted for \
+             another line",
             self.id
         );
         self.unsettled -= 1;
@@ -149,7 +152,8 @@ impl OpenSegments {
     /// Settles a line; gives the segment back when this was its last.
     ///
     /// # Panics
-    /// When there is no such unsettled line: whoever says so has lost count, and nothing it says can be trusted.
+    /// When there is no such unsettled line: whoever says so has lost count, and nothing it says
+    /// can be trusted.
     pub fn settle(&mut self, id: SegmentId, line: u32) -> Option<OpenSegment> {
         let at = self
             .position(id)

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!                    open_file                 register, settle … settle
-//!  entry of the plan ─────────▶ FileLedger (claimed) ──────────────────▶ settled ──▶ deleted
+//!  entry of the plan ─────────▶ FileLedger (leased) ──────────────────▶ settled ──▶ deleted
 //!         ▲                         │
 //!         └──────── collapse ───────┘
 //! ```
 //!
-//! A file's books begin as an entry of the plan, are claimed when the feeder opens the file, and become an entry again when the
-//! pipeline is flushed ([`BackendLedger::collapse`]). A checkpoint is the same thing without letting go: the entries as they would be, and the totals,
-//! at one instant.
+//! A file's books begin as an entry of the plan, are leased when the reader opens the file, and
+//! become an entry again when the pipeline is flushed ([`BackendLedger::collapse`]). A checkpoint
+//! is the same thing without letting go: the entries as they would be, and the totals, at one
+//! instant.
 
 mod durable;
 #[cfg(test)]
@@ -29,7 +30,8 @@ use crate::ledger::rejected;
 use crate::ledger::segment::{LinePlace, NewSegment, Registered, SegmentDone};
 use crate::ledger::totals::{Tally, Totals};
 
-/// A file whose books were closed, since there is no name any more by which it could be opened again.
+/// A file whose books were closed, since there is no name any more by which it could be opened
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedFile {
     /// Its number.
@@ -38,7 +40,8 @@ pub struct ClosedFile {
     pub resume: FileResume,
     /// Lines that had been read and were not settled.
     pub unsettled: u64,
-    /// Whether we deleted it ourselves. Then whatever is not settled in it was written after that, and the keeper still has it open.
+    /// Whether we deleted it ourselves. Then whatever is not settled in it was written after that,
+    /// and the checkpointer still has it open.
     pub deleted: bool,
 }
 
@@ -49,8 +52,8 @@ pub struct BackendLedger {
     /// All of `files` in the order of the log.
     by_name: BTreeSet<(Arc<str>, FileId)>,
     open: OpenSegments,
-    /// Entries of the last plan, at their places in it; none where the feeder has claimed it.
-    unclaimed: Vec<Option<FileResume>>,
+    /// Entries of the last plan, at their places in it; none where the reader has leased it.
+    unleased: Vec<Option<FileResume>>,
     /// The same for files that the original began.
     legacy: Vec<Option<LegacyResume>>,
     totals: Totals,
@@ -66,7 +69,7 @@ pub struct BackendLedger {
     forgotten: u64,
     /// The checkpoint that is being written; none where none is.
     under_way: Option<UnderWay>,
-    /// Files of lines that were set aside and taken back, while their books are open.
+    /// Files of lines that were rejected and taken back, while their books are open.
     returned: BTreeSet<FileId>,
 }
 
@@ -77,12 +80,12 @@ struct Books {
     durable_end: Option<Place>,
     /// The one that the checkpoint under way has for it; none where it was opened later.
     begun_end: Option<Place>,
-    /// We have deleted it; the feeder may not know yet.
+    /// We have deleted it; the reader may not know yet.
     deleted: bool,
 }
 
 impl BackendLedger {
-    /// The books that `checkpoint` holds, nothing claimed. They need no new checkpoint.
+    /// The books that `checkpoint` holds, nothing leased. They need no new checkpoint.
     #[must_use]
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
         let mut ledger = Self {
@@ -91,7 +94,7 @@ impl BackendLedger {
             durable_changes: Some(0),
             ..Self::default()
         };
-        ledger.unclaimed = checkpoint.resume.files.into_iter().map(Some).collect();
+        ledger.unleased = checkpoint.resume.files.into_iter().map(Some).collect();
         ledger.legacy = checkpoint.resume.legacy.into_iter().map(Some).collect();
         ledger
     }
@@ -141,19 +144,20 @@ impl BackendLedger {
     /// Logs that something is known of.
     #[must_use]
     pub fn known_logs(&self) -> usize {
-        let unclaimed = self.unclaimed.iter().flatten().count();
-        self.files.len() + unclaimed + self.legacy.iter().flatten().count()
+        let unleased = self.unleased.iter().flatten().count();
+        self.files.len() + unleased + self.legacy.iter().flatten().count()
     }
 
     /// Opens a file's books under the number `id`.
     ///
     /// # Panics
-    /// When `start` names an entry that is not there (any more), or the number is taken: whoever says so would go on at a wrong place.
+    /// When `start` names an entry that is not there (any more), or the number is taken: whoever
+    /// says so would go on at a wrong place.
     pub fn open_file(&mut self, id: FileId, name: &Arc<str>, identity: Identity, start: FileStart) {
         let file = match start {
             FileStart::New => FileLedger::new(Arc::clone(name), identity),
             FileStart::Resumed(index) => {
-                let entry = self.unclaimed.get_mut(index).and_then(Option::take);
+                let entry = self.unleased.get_mut(index).and_then(Option::take);
                 let entry = entry.unwrap_or_else(|| {
                     panic!("{name} resumes an entry of the plan, and each is resumed once")
                 });
@@ -291,7 +295,8 @@ impl BackendLedger {
         })
     }
 
-    /// A file's name is gone or belongs to another file: its books close when what is in flight is settled.
+    /// A file's name is gone or belongs to another file: its books close when what is in flight is
+    /// settled.
     pub fn file_gone(&mut self, id: FileId) {
         let Some(books) = self.files.get_mut(&id) else {
             return;
@@ -307,7 +312,8 @@ impl BackendLedger {
         self.check_structure();
     }
 
-    /// A file has another name, or has gone from its folder at `away_unix`, or is back (0). Its books stay open: it may come back.
+    /// A file has another name, or has gone from its folder at `away_unix`, or is back (0). Its
+    /// books stay open: it may come back.
     pub fn file_moved(&mut self, id: FileId, name: &Arc<str>, away_unix: u64) {
         if let Some(books) = self.files.get_mut(&id) {
             self.by_name.remove(&(Arc::clone(books.file.name()), id));
@@ -317,10 +323,11 @@ impl BackendLedger {
         }
     }
 
-    /// Entries of the last plan whose files have gone from the folder, and since when (Unix seconds), or are back (0).
+    /// Entries of the last plan whose files have gone from the folder, and since when (Unix
+    /// seconds), or are back (0).
     pub fn entries_moved(&mut self, files: &[(usize, u64)], legacy: &[(usize, u64)]) {
         for &(index, away_unix) in files {
-            if let Some(Some(entry)) = self.unclaimed.get_mut(index) {
+            if let Some(Some(entry)) = self.unleased.get_mut(index) {
                 entry.away_unix = away_unix;
             }
         }
@@ -340,13 +347,14 @@ impl BackendLedger {
         }
     }
 
-    /// The feeder will not use these entries of the last plan: their files are gone, or are others by now.
+    /// The reader will not use these entries of the last plan: their files are gone, or are others
+    /// by now.
     ///
     /// # Panics
     /// When one is not there (any more): whoever says so takes the books for others than they are.
     pub fn forget_entries(&mut self, files: &[usize], legacy: &[usize]) {
         for &index in files {
-            let entry = self.unclaimed.get_mut(index).and_then(Option::take);
+            let entry = self.unleased.get_mut(index).and_then(Option::take);
             entry.expect("an entry is used or forgotten once");
         }
         for &index in legacy {
@@ -357,8 +365,8 @@ impl BackendLedger {
         self.check_structure();
     }
 
-    /// Lets go of everything in flight and claimed: nobody holds any of it any more. Gives the plan from which to start again; files that are gone
-    /// are not in it, their books are closed.
+    /// Lets go of everything in flight and leased: nobody holds any of it any more. Gives the plan
+    /// from which to start again; files that are gone are not in it, their books are closed.
     pub fn collapse(&mut self) -> ResumePlan {
         let leaving = self
             .files
@@ -371,7 +379,7 @@ impl BackendLedger {
         self.by_name.clear();
         self.returned.clear();
         self.open.clear();
-        self.unclaimed = plan.files.iter().cloned().map(Some).collect();
+        self.unleased = plan.files.iter().cloned().map(Some).collect();
         self.legacy = plan.legacy.iter().cloned().map(Some).collect();
         self.check_structure();
         plan
@@ -382,8 +390,9 @@ impl BackendLedger {
         std::mem::take(&mut self.closed)
     }
 
-    /// Counts a line that was set aside without having been fed; as processed too, unless that `was_counted`.
-    pub fn count_set_aside(&mut self, was_counted: bool) {
+    /// Counts a line that was rejected without having been fed; as processed too, unless that
+    /// `was_counted`.
+    pub fn count_rejected(&mut self, was_counted: bool) {
         self.totals.processed = self
             .totals
             .processed
@@ -397,8 +406,9 @@ impl BackendLedger {
         segment.is_some_and(|segment| self.returned.contains(&segment.file()))
     }
 
-    /// Up to which byte the file with this inode and birth is settled; none where nothing is known of it, or it has gone from its folder and nothing of
-    /// it is in flight: nobody need wait for it. Where it was begun anew while lines of it were in flight, what holds for both.
+    /// Up to which byte the file with this inode and birth is settled; none where nothing is known
+    /// of it, or it has gone from its folder and nothing of it is in flight: nobody need wait for
+    /// it. Where it was begun anew while lines of it were in flight, what holds for both.
     #[must_use]
     pub fn settled_to(&self, inode: u64, born_nanos: u64) -> Option<u64> {
         let is_it =
@@ -407,11 +417,11 @@ impl BackendLedger {
         let open = open
             .filter(|file| is_it(&file.identity()) && !(file.is_away() && file.is_settled()))
             .map(|file| file.watermark().byte);
-        let unclaimed = self.unclaimed.iter().flatten();
-        let unclaimed = unclaimed
+        let unleased = self.unleased.iter().flatten();
+        let unleased = unleased
             .filter(|entry| is_it(&entry.identity) && entry.away_unix == 0)
             .map(|entry| entry.byte);
-        open.chain(unclaimed).min()
+        open.chain(unleased).min()
     }
 
     /// The same, wherever the file is.
@@ -421,15 +431,15 @@ impl BackendLedger {
             |identity: &Identity| (identity.inode, identity.born_nanos) == (inode, born_nanos);
         let open = self.files.values().map(|books| &books.file);
         let open = open.filter(|file| is_it(&file.identity()));
-        let unclaimed = self.unclaimed().filter(|entry| is_it(&entry.identity));
+        let unleased = self.unleased().filter(|entry| is_it(&entry.identity));
         open.map(|file| file.watermark().byte)
-            .chain(unclaimed.map(|entry| entry.byte))
+            .chain(unleased.map(|entry| entry.byte))
             .min()
     }
 
-    /// Entries of the last plan that the feeder has not claimed.
-    pub fn unclaimed(&self) -> impl Iterator<Item = &FileResume> {
-        self.unclaimed.iter().flatten()
+    /// Entries of the last plan that the reader has not leased.
+    pub fn unleased(&self) -> impl Iterator<Item = &FileResume> {
+        self.unleased.iter().flatten()
     }
 
     fn close(&mut self, id: FileId) {
@@ -475,7 +485,7 @@ impl BackendLedger {
         ResumePlan {
             files: kept
                 .map(|books| self.entry(books))
-                .chain(self.unclaimed.iter().flatten().cloned())
+                .chain(self.unleased.iter().flatten().cloned())
                 .collect(),
             legacy: self.legacy.iter().flatten().cloned().collect(),
         }

@@ -1,8 +1,8 @@
 //! A backend's ledger at one instant, as bytes.
 //!
-//! One file holds everything of a backend, so that it is replaced at once: an acknowledgement is in it only if those of all earlier
-//! records of that key are (G3). Integers are little-endian; a *varint* is LEB128, seven bits a byte, the lowest first, in the
-//! least number of bytes.
+//! One file holds everything of a backend, so that it is replaced at once: an acknowledgement is in
+//! it only if those of all earlier records of that key are (G3). Integers are little-endian; a
+//! *varint* is LEB128, seven bits a byte, the lowest first, in the least number of bytes.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -31,9 +31,11 @@
 //! | 8, 8, 8 | settled lines from the start; lines read; bytes read |
 //! | 8 | since when it has been away (not in format 1) |
 //!
-//! A name is as [`LogEntry::name`](crate::replay::disk::LogEntry) has it: bytes that are not UTF-8 are escaped.
+//! A name is as [`LogEntry::name`](crate::replay::disk::LogEntry) has it: bytes that are not UTF-8
+//! are escaped.
 //!
-//! What doesn't read back whole and to the last byte is refused with a sentence, never a panic, and never trusted (G11).
+//! What doesn't read back whole and to the last byte is refused with a sentence, never a panic, and
+//! never trusted (G11).
 
 #[cfg(test)]
 mod tests;
@@ -175,7 +177,7 @@ fn checked_body(bytes: &[u8]) -> Result<(u32, &[u8]), CheckpointFault> {
     let _zero = head.u32().expect(complete);
     let expected = head.u64().expect(complete);
     let found = body.len() as u64;
-    if planted!(TrustTornCheckpoint) {
+    if failpoint!(TrustTornCheckpoint) {
         return Ok((format, body));
     }
     if expected != found {

@@ -5,9 +5,10 @@
 //!  │ settled, forgotten  │ piece │ piece (settled) │ piece │   not fed yet   ▒▒▒ settled by an earlier epoch
 //! ```
 //!
-//! A piece is a segment in flight, or settled segments in a row, which are one piece. So there are at most twice as many pieces as segments
-//! in flight, however far the file has been read. The watermark is the first line of the first segment in flight: it moves by whole segments,
-//! since only their ends are known by byte.
+//! A piece is a segment in flight, or settled segments in a row, which are one piece. So there are
+//! at most twice as many pieces as segments in flight, however far the file has been read. The
+//! watermark is the first line of the first segment in flight: it moves by whole segments, since
+//! only their ends are known by byte.
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,8 @@ pub struct FileLedger {
     pieces: VecDeque<Piece>,
     /// Lines that no segment has covered yet and that are settled all the same.
     ahead: LineRuns,
-    /// Lines that were sent and whose answers never came; settled ones among them do not count any more.
+    /// Lines that were sent and whose answers never came; settled ones among them do not count any
+    /// more.
     sent: BTreeSet<u64>,
     /// Lines before it have been counted as processed.
     lines_read: u64,
@@ -114,7 +116,8 @@ impl FileLedger {
         self.identity
     }
 
-    /// Takes over the name that the file has now, and since when it has not been in its folder (Unix seconds; 0: it is there).
+    /// Takes over the name that the file has now, and since when it has not been in its folder
+    /// (Unix seconds; 0: it is there).
     pub(crate) fn handle_moved(&mut self, name: Arc<str>, away_unix: u64) {
         self.name = name;
         self.away_unix = away_unix;
@@ -163,16 +166,19 @@ impl FileLedger {
         self.pieces.is_empty()
     }
 
-    /// Where the file ends, if all of it up to there is settled and nothing is known of lines behind.
+    /// Where the file ends, if all of it up to there is settled and nothing is known of lines
+    /// behind.
     #[must_use]
     pub(crate) fn settled_end(&self) -> Option<Place> {
         (self.pieces.is_empty() && self.ahead.is_empty() && !self.gone).then_some(self.watermark)
     }
 
-    /// Books a segment of `lines` lines from `first` to `end_byte`; gives how many of them count as processed.
+    /// Books a segment of `lines` lines from `first` to `end_byte`; gives how many of them count as
+    /// processed.
     ///
     /// # Panics
-    /// When the segment does not begin where the last one ended, or `settled_before` is not what these books say: lines would be lost.
+    /// When the segment does not begin where the last one ended, or `settled_before` is not what
+    /// these books say: lines would be lost.
     pub fn register(
         &mut self,
         id: SegmentId,
@@ -236,7 +242,8 @@ impl FileLedger {
         self.join(at);
     }
 
-    /// Joins the settled piece `at` with settled neighbours, and moves the watermark over what is settled at the front.
+    /// Joins the settled piece `at` with settled neighbours, and moves the watermark over what is
+    /// settled at the front.
     fn join(&mut self, at: usize) {
         if self.pieces.get(at + 1).is_some_and(Piece::is_settled) {
             self.pieces.remove(at);
@@ -263,7 +270,8 @@ impl FileLedger {
         self.sent.insert(line);
     }
 
-    /// These books when nothing is in flight any more. `settled_in_flight` gives the settled lines (absolute, ascending) of a segment in flight.
+    /// These books when nothing is in flight any more. `settled_in_flight` gives the settled lines
+    /// (absolute, ascending) of a segment in flight.
     pub(crate) fn to_resume<I: Iterator<Item = u64>>(
         &self,
         mut settled_in_flight: impl FnMut(SegmentId) -> I,

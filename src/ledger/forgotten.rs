@@ -1,7 +1,8 @@
 //! What backends had come to that are forgotten: HA's totals must not fall with them.
 //!
-//! The file also names those whose state is being removed. A process that dies in between has counted
-//! them already; the next one first removes what is left of them, so nothing is counted twice.
+//! The file also names those whose state is being removed. A process that dies in between has
+//! counted them already; the next one first removes what is left of them, so nothing is counted
+//! twice.
 
 use xxhash_rust::xxh3::xxh3_64;
 

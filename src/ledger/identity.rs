@@ -1,5 +1,6 @@
-//! Which file is it? A name can be given to another file, an inode number can be used again, a device gets another number with a reboot or a remount: the
-//! inode together with the birth time and a hash of the first bytes tells. A copy has the same first line and another inode.
+//! Which file is it? A name can be given to another file, an inode number can be used again, a
+//! device gets another number with a reboot or a remount: the inode together with the birth time
+//! and a hash of the first bytes tells. A copy has the same first line and another inode.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -7,11 +8,13 @@ use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
 
 /// What makes a log file the same file as before.
 ///
-/// The prefix grows with the file until it is [`IDENTITY_PREFIX_BYTES_MAX`] long, so an identity taken early covers fewer
-/// bytes than one taken later; [`Identity::is_of`] compares what the earlier one covers.
+/// The prefix grows with the file until it is [`IDENTITY_PREFIX_BYTES_MAX`] long, so an identity
+/// taken early covers fewer bytes than one taken later; [`Identity::is_of`] compares what the
+/// earlier one covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Device that held the file (`st_dev`) when this was taken: a hint, it takes no part in what the file is.
+    /// Device that held the file (`st_dev`) when this was taken: a hint, it takes no part in what
+    /// the file is.
     pub device: u64,
     /// Inode number (`st_ino`).
     pub inode: u64,
@@ -21,8 +24,9 @@ pub struct Identity {
     pub prefix_bytes: u32,
     /// XXH3-64 of those bytes.
     pub prefix_hash: u64,
-    /// XXH3-64 of the first line with its newline, or of the whole prefix where the line is longer; 0 while the line has no end. Files that share it
-    /// are copies of one another, or begin as copies.
+    /// XXH3-64 of the first line with its newline, or of the whole prefix where the line is longer;
+    /// 0 while the line has no end. Files that share it are copies of one another, or begin as
+    /// copies.
     pub lead_hash: u64,
 }
 
@@ -44,7 +48,8 @@ impl Identity {
         }
     }
 
-    /// Whether this identity, taken earlier, is of the file that now has `inode`, `born_nanos` and starts with `prefix`.
+    /// Whether this identity, taken earlier, is of the file that now has `inode`, `born_nanos` and
+    /// starts with `prefix`.
     #[must_use]
     pub fn is_of(&self, inode: u64, born_nanos: u64, prefix: &[u8]) -> bool {
         let covered = self.prefix_bytes as usize;

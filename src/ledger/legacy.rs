@@ -1,7 +1,8 @@
 //! What the original server left on disk, for an upgrade in place (docs/format.md).
 //!
-//! A log in progress has a status file of exactly 10,000,000 bytes: bytes read, lines read and lines synced as three little-endian `u32`,
-//! then one ASCII digit a line, from the end of the file backwards. The original sent records in no order, so a `1` above the first gap proves nothing
+//! A log in progress has a status file of exactly 10,000,000 bytes: bytes read, lines read and
+//! lines synced as three little-endian `u32`, then one ASCII digit a line, from the end of the file
+//! backwards. The original sent records in no order, so a `1` above the first gap proves nothing
 //! about order: everything from the first gap on is sent again.
 //!
 //! `total_status.log` holds two little-endian `u64`: records read and records synced, ever.
@@ -42,7 +43,8 @@ pub struct LegacyStatus {
     pub lines_read: u64,
     /// Bytes read.
     pub bytes_read: u64,
-    /// Lines behind the first gap that the original has counted as synced. They will be settled, and counted, again.
+    /// Lines behind the first gap that the original has counted as synced. They will be settled,
+    /// and counted, again.
     pub synced_above: u64,
 }
 
@@ -121,7 +123,8 @@ impl LegacyTotals {
     }
 }
 
-/// The totals to begin with: what the original counted, less what will be counted again. Without its totals, what its status files tell.
+/// The totals to begin with: what the original counted, less what will be counted again. Without
+/// its totals, what its status files tell.
 #[must_use]
 pub fn first_totals(totals: Option<LegacyTotals>, statuses: &[LegacyStatus]) -> Totals {
     let sum = |of: fn(&LegacyStatus) -> u64| statuses.iter().map(of).fold(0, u64::saturating_add);

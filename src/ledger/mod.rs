@@ -8,7 +8,8 @@
 //!  Checkpoint ── a ledger at one instant, as bytes       (checkpoint)
 //! ```
 //!
-//! Pure: no disk, no clock. What is written where and when is the keeper's (`replay::keeper`).
+//! Pure: no disk, no clock. What is written where and when is the checkpointer's
+//! (`replay::checkpointer`).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acks;

@@ -1,4 +1,4 @@
-//! Where to start again: what the keeper knows of a backend's logs when nothing is in flight.
+//! Where to start again: what the checkpointer knows of a backend's logs when nothing is in flight.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use crate::ledger::runs::LineRuns;
 /// Where to go on in a backend's logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResumePlan {
-    /// One entry for each file of which the ledger knows something, in no order. Two can have the same name where a file was replaced.
+    /// One entry for each file of which the ledger knows something, in no order. Two can have the
+    /// same name where a file was replaced.
     pub files: Vec<FileResume>,
     /// Files that the original began (docs/format.md) and that have not been opened since.
     pub legacy: Vec<LegacyResume>,
@@ -44,18 +45,21 @@ pub struct FileResume {
     pub line: u64,
     /// Where that line begins.
     pub byte: u64,
-    /// Further settled lines, none before `line`. The line `line` itself is among them only in a file that the original began.
+    /// Further settled lines, none before `line`. The line `line` itself is among them only in a
+    /// file that the original began.
     pub settled: LineRuns,
     /// Lines that have been counted as processed: those before this one are not counted again.
     pub lines_read: u64,
-    /// Since when it has not been in its folder, Unix seconds; 0: it is there. What is known of it is kept for a while: it may come back.
+    /// Since when it has not been in its folder, Unix seconds; 0: it is there. What is known of it
+    /// is kept for a while: it may come back.
     pub away_unix: u64,
-    /// Lines that this process has sent and that are not settled: their answers never came. Of what an earlier process has sent a
-    /// checkpoint says nothing.
+    /// Lines that this process has sent and that are not settled: their answers never came. Of what
+    /// an earlier process has sent a checkpoint says nothing.
     pub sent: LineRuns,
 }
 
-/// Where to go on in a file that the original began. It is fed from its first line; lines before `line` are settled before.
+/// Where to go on in a file that the original began. It is fed from its first line; lines before
+/// `line` are settled before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegacyResume {
     /// The file's name.
@@ -64,7 +68,8 @@ pub struct LegacyResume {
     pub line: u64,
     /// Lines that the original counted as processed.
     pub lines_read: u64,
-    /// Bytes that the original had read. A file that has fewer is another one: nothing of it is settled.
+    /// Bytes that the original had read. A file that has fewer is another one: nothing of it is
+    /// settled.
     pub bytes_read: u64,
     /// Since when no log has had its name, as in [`FileResume::away_unix`].
     pub away_unix: u64,

@@ -1,13 +1,16 @@
-//! The lines of `rejected.jsonl`: one JSON object for each log line that was set aside, with its reason.
+//! The lines of `rejected.jsonl`: one JSON object for each log line that was rejected, with its
+//! reason.
 //!
 //! ```json
 //! {"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"10.0.0.1:8085","file":"2026-11-22-16-40.log","line":12,"byte":4711,
 //!  "log":"131-1795365600000000000","reason":"bad_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
 //! ```
 //!
-//! (in one line). `line` counts from 1, as editors do; `byte` is where it begins and is missing where that is not known. A raw line that is not UTF-8
-//! stands in `raw_base64` instead of `raw`. A line is whole when its newline is there: what follows the last newline was cut off by a crash before it
-//! was synced, so the log line it tells of does not count as settled and will be set aside again.
+//! (in one line). `line` counts from 1, as editors do; `byte` is where it begins and is missing
+//! where that is not known. A raw line that is not UTF-8 stands in `raw_base64` instead of `raw`. A
+//! line is whole when its newline is there: what follows the last newline was cut off by a crash
+//! before it was synced, so the log line it tells of does not count as settled and will be rejected
+//! again.
 
 mod select;
 
@@ -22,7 +25,7 @@ pub use select::{
 /// Name of the file in a backend's state folder.
 pub const NAME: &str = "rejected.jsonl";
 
-/// A log line that was set aside.
+/// A log line that was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedLine {
     /// When, Unix seconds.
@@ -35,7 +38,8 @@ pub struct RejectedLine {
     pub line: u64,
     /// Where it begins in the log, if known.
     pub byte: Option<u64>,
-    /// What the log was, whatever it was called: inode and birth; `None` where it is not known, as in lines of older versions.
+    /// What the log was, whatever it was called: inode and birth; `None` where it is not known, as
+    /// in lines of older versions.
     pub log: Option<(u64, u64)>,
     /// One word for the reason.
     pub reason: String,
@@ -157,7 +161,8 @@ pub fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
         })
 }
 
-/// A Unix time for people and for programs; the last time that can be written stands for those after it.
+/// A Unix time for people and for programs; the last time that can be written stands for those
+/// after it.
 fn rfc3339(unix: u64) -> String {
     let time = i64::try_from(unix)
         .ok()
@@ -210,9 +215,9 @@ mod tests {
             RejectedLine::parse(text.trim_end().as_bytes()).unwrap(),
             old
         );
-        let strange = text.replace("\"reason\"", "\"log\":\"1-x\",\"reason\"");
+        let unrecognized = text.replace("\"reason\"", "\"log\":\"1-x\",\"reason\"");
         assert_eq!(
-            RejectedLine::parse(strange.trim_end().as_bytes()).unwrap(),
+            RejectedLine::parse(unrecognized.trim_end().as_bytes()).unwrap(),
             old
         );
     }

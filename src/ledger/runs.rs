@@ -1,7 +1,8 @@
 //! Sets of lines as runs: what is settled above a watermark.
 //!
-//! Lanes run ahead of one another, so lines above the first unsettled one are settled in long runs with a few gaps. There are no more
-//! gaps than lines in flight, hence no more runs than that plus one, however far the lanes have run.
+//! Lanes run ahead of one another, so lines above the first unsettled one are settled in long runs
+//! with a few gaps. There are no more gaps than lines in flight, hence no more runs than that plus
+//! one, however far the lanes have run.
 
 /// Lines in a row. Lines are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub struct LineRuns {
 }
 
 impl LineRuns {
-    /// Adds `lines` lines from `first` on, all of them behind those that are in the set. None are none.
+    /// Adds `lines` lines from `first` on, all of them behind those that are in the set. None are
+    /// none.
     ///
     /// # Panics
     /// When a line before the set's end is added, or there is no such line number.
@@ -37,7 +39,8 @@ impl LineRuns {
         assert!(pushed, "runs are added in ascending order");
     }
 
-    /// As [`LineRuns::push`], for numbers that come from outside: false where they don't fit, and nothing is added.
+    /// As [`LineRuns::push`], for numbers that come from outside: false where they don't fit, and
+    /// nothing is added.
     #[must_use]
     pub(crate) fn try_push(&mut self, first: u64, lines: u64) -> bool {
         if first.checked_add(lines).is_none() || first < self.end() {
@@ -87,7 +90,8 @@ impl LineRuns {
         self.runs.get(after).is_some_and(|run| run.first <= line)
     }
 
-    /// Of the `lines` lines from `first` on, those that are in the set, as indices from `first`, ascending.
+    /// Of the `lines` lines from `first` on, those that are in the set, as indices from `first`,
+    /// ascending.
     pub(crate) fn indices(&self, first: u64, lines: u32) -> impl Iterator<Item = u32> + '_ {
         let end = first + u64::from(lines);
         let from = self.runs.partition_point(|run| run.end() <= first);

@@ -31,7 +31,8 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Whether the parts fit into the whole. The original's start has no parts, so they need not make it up.
+    /// Whether the parts fit into the whole. The original's start has no parts, so they need not
+    /// make it up.
     #[must_use]
     pub fn is_plausible(&self) -> bool {
         let parts = [self.applied, self.superseded, self.absent, self.rejected];
@@ -62,8 +63,9 @@ impl Totals {
         *of_kind = of_kind.saturating_add(1);
     }
 
-    /// Counts a line that was set aside, was taken back, and is settled anew: it stays one that was set aside, so that no number ever falls. Where
-    /// no line is known to have been set aside (the totals were lost), it counts as a new one.
+    /// Counts a line that was rejected, was taken back, and is settled anew: it stays one that was
+    /// rejected, so that no number ever falls. Where no line is known to have been rejected (the
+    /// totals were lost), it counts as a new one.
     pub(crate) fn settle_anew(&mut self, tally: Tally) {
         if self.rejected == 0 {
             self.processed = self.processed.saturating_add(1);

@@ -1,12 +1,13 @@
-//! Pieces of log in memory: read once, decoded in place, shared by the lanes until the last of their records is settled.
+//! Pieces of log in memory: read once, decoded in place, shared by the lanes until the last of
+//! their records is settled.
 //!
-//! A chunk is filled by the feeder alone, then shared read-only. Whoever drops the last share sends its buffer home, so
-//! that the feeder uses it again; nothing is copied or allocated a record.
+//! A chunk is filled by the reader alone, then shared read-only. Whoever drops the last share sends
+//! its buffer home, so that the reader uses it again; nothing is copied or allocated a record.
 
 use std::sync::Arc;
 
 use super::mailbox::Mailbox;
-use super::messages::{BackendId, FeederMail};
+use super::messages::{BackendId, ReaderMessage};
 use super::sync::ArrayQueue;
 
 /// A shared piece of log. Offsets into it are `u32`.
@@ -17,7 +18,7 @@ pub struct Chunk {
     is_body: bool,
 }
 
-/// A buffer that came home, with the backend whose credit it gives back.
+/// A buffer that was returned, with the backend whose credit it gives back.
 #[derive(Debug)]
 pub struct Returned {
     /// The buffer; its length is what the backend's credit was charged.
@@ -56,19 +57,19 @@ impl Chunk {
     }
 }
 
-/// The way home for buffers.
-pub struct Returns {
+/// The return for buffers.
+pub struct BufferReturns {
     queue: ArrayQueue<Returned>,
-    feeder: Arc<Mailbox<FeederMail>>,
+    reader: Arc<Mailbox<ReaderMessage>>,
 }
 
-impl Returns {
+impl BufferReturns {
     /// Room for `capacity` buffers at once: as many as there can be chunks.
     #[must_use]
-    pub fn new(capacity: usize, feeder: Arc<Mailbox<FeederMail>>) -> Self {
+    pub fn new(capacity: usize, reader: Arc<Mailbox<ReaderMessage>>) -> Self {
         Self {
             queue: ArrayQueue::new(capacity),
-            feeder,
+            reader,
         }
     }
 
@@ -78,7 +79,7 @@ impl Returns {
         self.queue.capacity()
     }
 
-    /// Gives up one share; the last one sends the buffer home and wakes the feeder.
+    /// Gives up one share; the last one sends the buffer home and wakes the reader.
     pub fn release(&self, share: Arc<Chunk>) {
         let Some(chunk) = Arc::into_inner(share) else {
             return;
@@ -90,15 +91,15 @@ impl Returns {
         };
         let home = self.queue.push(returned);
         assert!(home.is_ok(), "there is room for every chunk there can be");
-        self.feeder.wake();
+        self.reader.wake();
     }
 
-    /// The next buffer that came home.
+    /// The next buffer that was returned.
     pub fn receive(&self) -> Option<Returned> {
         self.queue.pop()
     }
 
-    /// Whether none has come home.
+    /// Whether none has is returned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

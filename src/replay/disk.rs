@@ -1,11 +1,12 @@
 //! What the core asks of a disk. The real one is in `engine`, a simulated one in the tests.
 //!
-//! Every method is one system call or a plain sequence of reading ones; each sequence whose *order* matters (write, sync, rename, sync the folder) is
-//! written out in the core, so that a simulated crash can fall between its steps. One that nobody has to wait for is a [`Chain`].
+//! Every method is one system call or a plain sequence of reading ones; each sequence whose *order*
+//! matters (write, sync, rename, sync the folder) is written out in the core, so that a simulated
+//! crash can fall between its steps. One that nobody has to wait for is a [`DurableWrite`].
 
 use std::io;
 
-use crate::replay::chain::{Begun, Chain, Ended, Ticket};
+use crate::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
 
 /// What a directory listing or an open file tells of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub struct LogMeta {
 }
 
 impl LogMeta {
-    /// What tells a file from others without reading it: inode and birth. The device's number is left out: it changes with a reboot, a remount, a loop device.
+    /// What tells a file from others without reading it: inode and birth. The device's number is
+    /// left out: it changes with a reboot, a remount, a loop device.
     #[must_use]
     pub fn key(&self) -> (u64, u64) {
         (self.inode, self.born_nanos)
@@ -35,14 +37,16 @@ impl LogMeta {
 /// One regular file in a backend's folder, or a symbolic link to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// The file's name, without its folder, as text: a byte that is not UTF-8 is written as `\xb0`, a backslash as two. The disk takes it back so.
+    /// The file's name, without its folder, as text: a byte that is not UTF-8 is written as `\xb0`,
+    /// a backslash as two. The disk takes it back so.
     pub name: String,
     /// What it is.
     pub meta: LogMeta,
 }
 
 impl LogEntry {
-    /// Whether it has a name under which NFS or FUSE keep a file that was deleted while somebody had it open.
+    /// Whether it has a name under which NFS or FUSE keep a file that was deleted while somebody
+    /// had it open.
     #[must_use]
     pub fn is_hidden(&self) -> bool {
         self.name.starts_with(".nfs") || self.name.starts_with(".fuse_hidden")
@@ -61,7 +65,8 @@ pub struct FolderMeta {
 }
 
 impl FolderMeta {
-    /// What tells a folder from others at one time: two names with the same are names of one folder.
+    /// What tells a folder from others at one time: two names with the same are names of one
+    /// folder.
     #[must_use]
     pub fn key(&self) -> (u64, u64) {
         (self.device, self.inode)
@@ -70,8 +75,9 @@ impl FolderMeta {
 
 /// Whether a log is ours alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Nobody has it open for writing, and nobody can begin to without our being told until it is released.
+pub enum LogLease {
+    /// Nobody has it open for writing, and nobody can begin to without our being told until it is
+    /// released.
     Alone,
     /// Somebody has it open for writing.
     Writers,
@@ -83,7 +89,8 @@ pub enum Claim {
 
 /// The disk under the logs and under our state.
 ///
-/// `backend` is a folder's name (`host:port`); a state file is named by the backend it belongs to and its own name.
+/// `backend` is a folder's name (`host:port`); a state file is named by the backend it belongs to
+/// and its own name.
 pub trait Disk {
     /// An open log. Closed when dropped, its claim released.
     type Log;
@@ -94,7 +101,8 @@ pub trait Disk {
     /// What the system says.
     fn backend_folders(&mut self) -> io::Result<Vec<String>>;
 
-    /// Which folder a backend's name leads to; `None` where that is not known, as on a disk without links.
+    /// Which folder a backend's name leads to; `None` where that is not known, as on a disk without
+    /// links.
     ///
     /// # Errors
     /// What the system says; `NotFound` where there is none.
@@ -102,7 +110,8 @@ pub trait Disk {
         Ok(None)
     }
 
-    /// The logs in a backend's folder, in no order, and under each of their names. A folder that does not exist has none.
+    /// The logs in a backend's folder, in no order, and under each of their names. A folder that
+    /// does not exist has none.
     ///
     /// # Errors
     /// What the system says.
@@ -126,11 +135,12 @@ pub trait Disk {
     /// What the system says.
     fn read_log(&mut self, log: &Self::Log, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Asks whether nobody writes to the log, and holds off new writers until the claim or the log is dropped.
+    /// Asks whether nobody writes to the log, and holds off new writers until the claim or the log
+    /// is dropped.
     ///
     /// # Errors
-    /// What the system says, those with a `Claim` of their own excepted.
-    fn claim_log(&mut self, log: &Self::Log) -> io::Result<Claim>;
+    /// What the system says, those with a `LogLease` of their own excepted.
+    fn lease_log(&mut self, log: &Self::Log) -> io::Result<LogLease>;
 
     /// Who has the log open for writing, as far as can be seen, for an operator to read.
     fn writers_of(&mut self, _log: &Self::Log) -> Option<String> {
@@ -141,7 +151,7 @@ pub trait Disk {
     ///
     /// # Errors
     /// What the system says.
-    fn unclaim_log(&mut self, log: &Self::Log) -> io::Result<()>;
+    fn end_lease(&mut self, log: &Self::Log) -> io::Result<()>;
 
     /// Deletes a log by its name. Not durable.
     ///
@@ -149,14 +159,15 @@ pub trait Disk {
     /// What the system says; `NotFound` where it has gone.
     fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()>;
 
-    /// Makes names in a backend's log folder durable: after a crash, what was deleted does not come back. A folder that does not exist is
-    /// no error.
+    /// Makes names in a backend's log folder durable: after a crash, what was deleted does not come
+    /// back. A folder that does not exist is no error.
     ///
     /// # Errors
     /// What the system says.
     fn sync_log_folder(&mut self, backend: &str) -> io::Result<()>;
 
-    /// Appends to a log of our own in a backend's folder, under a name that nobody reads; it is made where it is missing, its folder is not. Not durable.
+    /// Appends to a log of our own in a backend's folder, under a name that nobody reads; it is
+    /// made where it is missing, its folder is not. Not durable.
     ///
     /// # Errors
     /// What the system says; some of the bytes may then stand at the end.
@@ -209,13 +220,15 @@ pub trait Disk {
         into: &mut [u8],
     ) -> io::Result<usize>;
 
-    /// Creates or empties a state file and writes `bytes`; its folder is made where it is missing. Not durable.
+    /// Creates or empties a state file and writes `bytes`; its folder is made where it is missing.
+    /// Not durable.
     ///
     /// # Errors
     /// What the system says; the file's content is then anything.
     fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Appends to a state file, which is made where it is missing. Not durable. Gives the length before.
+    /// Appends to a state file, which is made where it is missing. Not durable. Gives the length
+    /// before.
     ///
     /// # Errors
     /// What the system says; some of the bytes may then stand at the end.
@@ -233,7 +246,8 @@ pub trait Disk {
     /// What the system says.
     fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>>;
 
-    /// Makes a state file's content durable (fsync). After an error the content must be held for lost, not synced again.
+    /// Makes a state file's content durable (fsync). After an error the content must be held for
+    /// lost, not synced again.
     ///
     /// # Errors
     /// What the system says.
@@ -251,19 +265,22 @@ pub trait Disk {
     /// What the system says.
     fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()>;
 
-    /// Removes a backend's state folder where nothing is in it; one that is not there, or not empty, is no error. Not durable.
+    /// Removes a backend's state folder where nothing is in it; one that is not there, or not
+    /// empty, is no error. Not durable.
     ///
     /// # Errors
     /// What the system says.
     fn remove_state_folder(&mut self, backend: &str) -> io::Result<()>;
 
-    /// Makes names in a backend's state folder durable, and the folder's own (fsync of both folders).
+    /// Makes names in a backend's state folder durable, and the folder's own (fsync of both
+    /// folders).
     ///
     /// # Errors
     /// What the system says.
     fn sync_state_folder(&mut self, backend: &str) -> io::Result<()>;
 
-    /// Keeps at least `bytes` of room aside, beside the state, or has what is kept grow to that. False: this disk keeps none.
+    /// Keeps at least `bytes` of room aside, beside the state, or has what is kept grow to that.
+    /// False: this disk keeps none.
     ///
     /// # Errors
     /// What the system says; then nothing is kept.
@@ -281,14 +298,15 @@ pub trait Disk {
     }
 
     /// Begins a chain. A disk that can't do without waiting takes all its steps here.
-    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun
+    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Begun
     where
         Self: Sized,
     {
-        Begun::Ended(chain.take_at_once(ticket, self))
+        Begun::Ended(durable_write.take_at_once(job_id, self))
     }
 
-    /// A chain that was under way and has ended since this was last asked, if there is one. Whoever drives the disk's owner wakes it when there may be.
+    /// A chain that was under way and has ended since this was last asked, if there is one. Whoever
+    /// drives the disk's owner wakes it when there may be.
     fn ended(&mut self) -> Option<Ended> {
         None
     }

@@ -1,15 +1,15 @@
 //! The steps of a graceful end, each bounded in time.
 //!
 //! ```text
-//!  Running ── begin ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── keeper is done ──▶ Closing ── all are told ──▶ over
+//!  Running ── begin ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── checkpointer is done ──▶ Closing ── all are told ──▶ over
 //! ```
 
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::{DRAIN_EXTRA_MS, KEEPER_END_MS, THREAD_END_MS};
-use crate::replay::messages::{FeederMail, KeeperMail, WorkerMail};
-use crate::replay::post::{After, Post};
+use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, THREAD_END_MS};
+use crate::replay::messages::{CheckpointerMessage, ReaderMessage, WorkerMessage};
+use crate::replay::outbox::{After, Outbox};
 
 const NOT_ANSWERED: &str =
     "not everything in flight was answered in time; it is sent again at the next start";
@@ -27,7 +27,7 @@ pub enum Phase {
         /// Until this monotonic instant.
         until: Duration,
     },
-    /// The keeper writes what there is.
+    /// The checkpointer writes what there is.
     Writing {
         /// Until this monotonic instant.
         until: Duration,
@@ -57,7 +57,8 @@ impl Phase {
         *self == Self::Running
     }
 
-    /// Begins it. What is in flight has `drain_timeout` to be answered; gives the monotonic instant of its end.
+    /// Begins it. What is in flight has `drain_timeout` to be answered; gives the monotonic instant
+    /// of its end.
     pub fn begin(&mut self, drain_timeout: Duration, now: Now) -> Duration {
         let drain_until = now.after(drain_timeout);
         *self = Self::Draining {
@@ -66,31 +67,36 @@ impl Phase {
         drain_until
     }
 
-    /// Goes as far as it can by now. `are_flushed`: nothing of any backend is in anyone's hands. `keeper_done`: it has said so.
+    /// Goes as far as it can by now. `are_flushed`: nothing of any backend is in anyone's hands.
+    /// `checkpointer_done`: it has said so.
     pub fn advance(
         &mut self,
         are_flushed: bool,
-        keeper_done: bool,
-        post: &mut Post,
+        checkpointer_done: bool,
+        outbox: &mut Outbox,
         now: Now,
     ) -> Option<Over> {
         if let Self::Draining { until } = self {
-            if *until > now.monotonic && !(are_flushed && post.is_empty()) {
+            if *until > now.monotonic && !(are_flushed && outbox.is_empty()) {
                 return None;
             }
-            post.keeper(After::Nothing, KeeperMail::Stop);
+            outbox.checkpointer(After::Nothing, CheckpointerMessage::Stop);
             *self = Self::Writing {
-                until: now.after(Duration::from_millis(KEEPER_END_MS)),
+                until: now.after(Duration::from_millis(CHECKPOINTER_END_MS)),
                 cut: (!are_flushed).then_some(NOT_ANSWERED),
             };
         }
         if let Self::Writing { until, cut } = self {
-            if *until > now.monotonic && !keeper_done {
+            if *until > now.monotonic && !checkpointer_done {
                 return None;
             }
-            let cut = if keeper_done { *cut } else { Some(NOT_WRITTEN) };
-            post.feeder(After::Nothing, FeederMail::Stop);
-            post.workers(After::Nothing, || WorkerMail::Stop);
+            let cut = if checkpointer_done {
+                *cut
+            } else {
+                Some(NOT_WRITTEN)
+            };
+            outbox.reader(After::Nothing, ReaderMessage::Stop);
+            outbox.workers(After::Nothing, || WorkerMessage::Stop);
             *self = Self::Closing {
                 until: now.after(Duration::from_millis(THREAD_END_MS)),
                 cut,
@@ -99,7 +105,7 @@ impl Phase {
         let Self::Closing { until, cut } = self else {
             return None;
         };
-        (post.deliver() || *until <= now.monotonic).then_some(Over { cut: *cut })
+        (outbox.deliver() || *until <= now.monotonic).then_some(Over { cut: *cut })
     }
 
     /// When [`Phase::advance`] is wanted although nothing has happened, monotonic.

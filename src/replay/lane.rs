@@ -9,22 +9,24 @@
 //!             failed, broken, late, or an answer that settles nothing
 //! ```
 //!
-//! A connection that has been idle for `idle_timeout` is closed. If the first burst on one that was idle is lost without a byte of an answer, another connection
-//! is made at once, and no failure is counted (`idle`).
+//! A connection that has been idle for `idle_timeout` is closed. If the first burst on one that was
+//! idle is lost without a byte of an answer, another connection is made at once, and no failure is
+//! counted (`idle`).
 //!
-//! **Order.** `pending` is the log's order. A burst is a prefix of it, sent whole requests at a time on a connection that
-//! has nothing outstanding; answers come in the same order and take records off the front. After trouble the connection
-//! is closed and the next burst starts at the front again: what is sent again is a suffix (guarantees, G2 and G3).
-//! Some records are looked up on the backend before they are written, several in a burst: see `lookup`.
+//! **Order.** `pending` is the log's order. A burst is a prefix of it, sent whole requests at a
+//! time on a connection that has nothing outstanding; answers come in the same order and take
+//! records off the front. After trouble the connection is closed and the next burst starts at the
+//! front again: what is sent again is a suffix (guarantees, G2 and G3). Some records are looked up
+//! on the backend before they are written, several in a burst: see `lookup`.
 //!
 //! Nothing here makes a system call: a driver does what [`Step`] says, and tells what came of it.
 
 mod answers;
-mod blame;
 mod burst;
 mod complete;
 mod idle;
 mod lookup;
+mod poison;
 mod raw_line;
 mod sending;
 
@@ -35,17 +37,17 @@ use std::time::Duration;
 
 use crate::binlog::request::Template;
 use crate::clock::Now;
+use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Chunk;
-use crate::replay::exchange::Exchange;
-use crate::replay::held::{HeldBatches, HeldKey};
+use crate::replay::in_flight::InFlight;
 use crate::replay::messages::{FailedRecord, Fed, Trouble};
 use crate::replay::outcome::{Outcomes, Settlement};
 use crate::replay::pace::{Bucket, Window, retry_delay};
 use crate::status::counters::BackendCounters;
 
-use blame::Blame;
 use idle::ready;
 use lookup::Found;
+use poison::PoisonDetector;
 pub use raw_line::RawLine;
 
 /// How a lane speaks to its backend.
@@ -63,7 +65,7 @@ pub struct LaneSettings {
     pub head_bytes_max: usize,
     /// Answers after which a connection is retired.
     pub requests_per_connection: u32,
-    /// Tries after which a record that fails while the backend is otherwise well is set aside.
+    /// Tries after which a record that fails while the backend is otherwise well is rejected.
     pub attempts_max: u32,
     /// Records a second, over all lanes; 0: no bound.
     pub records_per_second_max: u64,
@@ -80,13 +82,14 @@ pub struct LaneSettings {
 /// A record that waits to be settled.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    batch: HeldKey,
+    batch: BatchKey,
     at: u32,
     bytes: u32,
     line: u32,
     /// When its line was written, Unix seconds; 0 where that is not known.
     written_unix: u32,
-    /// Whether it may have been applied: it was sent before, here or by whoever fed it, and its answer never came.
+    /// Whether it may have been applied: it was sent before, here or by whoever fed it, and its
+    /// answer never came.
     maybe_sent: bool,
     /// Whether it was sent here.
     sent: bool,
@@ -136,8 +139,9 @@ pub struct LaneContext<'a, S> {
     /// The backend's numbers.
     pub counters: &'a BackendCounters,
     /// Where the records' bytes are.
-    pub held: &'a mut HeldBatches,
-    /// Whether new bursts may go: not while draining, nor while the keeper cannot take more outcomes.
+    pub held: &'a mut BatchTable,
+    /// Whether new bursts may go: not while draining, nor while the checkpointer cannot take more
+    /// outcomes.
     pub sending: bool,
     /// Whether records with a ttl may go.
     pub ttl_ready: bool,
@@ -150,19 +154,20 @@ pub struct LaneContext<'a, S> {
 /// Takes a lane's results, in the lane's order.
 pub trait Sink {
     /// A record is settled by the backend. Its batch is still held.
-    fn settle(&mut self, held: &HeldBatches, batch: HeldKey, line: u32, settlement: Settlement);
-    /// A record is to be set aside. Its batch is still held.
+    fn settle(&mut self, held: &BatchTable, batch: BatchKey, line: u32, settlement: Settlement);
+    /// A record is to be rejected. Its batch is still held.
     fn reject(
         &mut self,
-        held: &HeldBatches,
-        batch: HeldKey,
+        held: &BatchTable,
+        batch: BatchKey,
         line: u32,
         reason: &'static str,
         detail: String,
         raw: RawLine,
     );
-    /// A record that was sent is let go of, and its answer will never come. Its batch is still held.
-    fn let_go_sent(&mut self, held: &HeldBatches, batch: HeldKey, line: u32);
+    /// A record that was sent is let go of, and its answer will never come. Its batch is still
+    /// held.
+    fn let_go_sent(&mut self, held: &BatchTable, batch: BatchKey, line: u32);
     /// A share of a chunk is no longer needed.
     fn release(&mut self, chunk: Arc<Chunk>);
     /// The lane is in trouble, on this record unless it was connecting or asked for something else.
@@ -178,19 +183,20 @@ pub struct Lane {
     pending: VecDeque<Pending>,
     state: State,
     window: Window,
-    exchange: Exchange,
+    in_flight: InFlight,
     /// Bytes of an answer whose end has not come; empty when not `Busy`.
     received: Vec<u8>,
     /// Bytes of one segment on this connection.
     segment_bytes_max: usize,
     /// Answers that this connection has given.
     answers: u32,
-    /// When the burst that is out, or was last, was composed, monotonic; and how long its connection had been idle then.
+    /// When the burst that is out, or was last, was composed, monotonic; and how long its
+    /// connection had been idle then.
     composed_at: Duration,
     idle_before: Duration,
     /// Failures in a row, of whatever record: the exponent of the delay.
     failures: u32,
-    blame: Blame,
+    poison: PoisonDetector,
     /// Records that were completed or rejected, so the number of the one at the front.
     completed: u64,
     /// Whether a lookup was answered on this connection.
@@ -206,24 +212,25 @@ impl Lane {
             pending: VecDeque::new(),
             state: State::Idle,
             window: Window::default(),
-            exchange: Exchange::default(),
+            in_flight: InFlight::default(),
             received: Vec::new(),
             segment_bytes_max: usize::MAX,
             answers: 0,
             composed_at: Duration::ZERO,
             idle_before: Duration::ZERO,
             failures: 0,
-            blame: Blame::default(),
+            poison: PoisonDetector::default(),
             completed: 0,
             has_findings: false,
         }
     }
 
-    /// A lane of another backend in this one's slot. It takes no late piece of this one's bodies for one of its own.
+    /// A lane of another backend in this one's slot. It takes no late piece of this one's bodies
+    /// for one of its own.
     #[must_use]
     pub fn successor(&self, number: u16) -> Self {
         Self {
-            exchange: self.exchange.successor(),
+            in_flight: self.in_flight.successor(),
             ..Self::new(number)
         }
     }
@@ -235,7 +242,7 @@ impl Lane {
     }
 
     /// Puts a record behind the others.
-    pub fn push(&mut self, batch: HeldKey, fed: &Fed) {
+    pub fn push(&mut self, batch: BatchKey, fed: &Fed) {
         self.pending.push_back(Pending {
             batch,
             at: fed.at,
@@ -248,8 +255,8 @@ impl Lane {
             found: None,
             done: None,
         });
-        let waiting = self.pending.len() - self.exchange.unanswered();
-        if planted!(SwapRecords) && waiting > 1 {
+        let waiting = self.pending.len() - self.in_flight.unanswered();
+        if failpoint!(SwapRecords) && waiting > 1 {
             let last = self.pending.len() - 1;
             self.pending.swap(last - 1, last);
         }
@@ -304,14 +311,15 @@ impl Lane {
 
     /// What is still to be sent: head bytes, then a body's.
     #[must_use]
-    pub fn outgoing<'a>(&'a self, held: &'a HeldBatches) -> [&'a [u8]; 2] {
-        self.exchange.outgoing(held)
+    pub fn outgoing<'a>(&'a self, held: &'a BatchTable) -> [&'a [u8]; 2] {
+        self.in_flight.outgoing(held)
     }
 
-    /// What is still to be sent of a body that is not copied, for a driver that sends while others go on.
+    /// What is still to be sent of a body that is not copied, for a driver that sends while others
+    /// go on.
     #[must_use]
-    pub fn outgoing_body(&self, held: &HeldBatches) -> Option<(Arc<Chunk>, Range<usize>)> {
-        self.exchange.outgoing_body(held)
+    pub fn outgoing_body(&self, held: &BatchTable) -> Option<(Arc<Chunk>, Range<usize>)> {
+        self.in_flight.outgoing_body(held)
     }
 
     /// What to do now. Called after anything happened to the lane, until it says [`Step::Rest`].
@@ -347,8 +355,8 @@ impl Lane {
         }
     }
 
-    /// The connection stands; one segment of it has `segment_bytes_max` bytes (the connection's MSS). One that was given up
-    /// meanwhile, and that the driver has not closed yet, is none.
+    /// The connection stands; one segment of it has `segment_bytes_max` bytes (the connection's
+    /// MSS). One that was given up meanwhile, and that the driver has not closed yet, is none.
     pub fn handle_connected<S>(&mut self, segment_bytes_max: usize, cx: &LaneContext<'_, S>) {
         if !matches!(self.state, State::Connecting { .. }) {
             return;
@@ -418,11 +426,11 @@ impl Lane {
         step
     }
 
-    /// Forgets all records and the connection; a flush. Those that were sent will be sent again when they are fed again, and are counted so.
-    /// Says whether there was a connection to close.
+    /// Forgets all records and the connection; a flush. Those that were sent will be sent again
+    /// when they are fed again, and are counted so. Says whether there was a connection to close.
     pub fn discard<S: Sink>(
         &mut self,
-        held: &mut HeldBatches,
+        held: &mut BatchTable,
         counters: &BackendCounters,
         sink: &mut S,
     ) -> Step {
@@ -432,7 +440,7 @@ impl Lane {
             sent => counters.resent.add(sent as u64),
         }
         while let Some(pending) = self.pending.pop_front() {
-            if pending.sent && !planted!(ForgetSent) {
+            if pending.sent && !failpoint!(ForgetSent) {
                 sink.let_go_sent(held, pending.batch, pending.line);
             }
             if let Some(chunk) = held.let_go(pending.batch) {
@@ -441,13 +449,13 @@ impl Lane {
         }
         let had_connection = self.has_connection();
         self.disconnect(State::Idle);
-        while let Some(piece) = self.exchange.poll_spent() {
+        while let Some(piece) = self.in_flight.poll_spent() {
             sink.release(piece);
         }
         self.window = Window::default();
         self.failures = 0;
-        if planted!(ForgetFailures) {
-            self.blame = Blame::default();
+        if failpoint!(ForgetFailures) {
+            self.poison = PoisonDetector::default();
         }
         if had_connection {
             Step::Close
@@ -459,12 +467,12 @@ impl Lane {
     /// What must hold between calls.
     pub fn check_invariants(&self) {
         assert!(
-            self.exchange.unanswered() <= self.pending.len(),
+            self.in_flight.unanswered() <= self.pending.len(),
             "what is out is a prefix of what waits"
         );
         assert_eq!(
             self.is_busy(),
-            self.exchange.unanswered() > 0,
+            self.in_flight.unanswered() > 0,
             "busy is having answers to come"
         );
         assert!(
@@ -484,23 +492,24 @@ impl Lane {
         answers.saturating_sub(self.answers) as usize
     }
 
-    /// Something went wrong: close, wait, start at the front again. A record that has failed `attempts_max` times while the
-    /// backend was otherwise well is set aside instead (guarantees, G8).
+    /// Something went wrong: close, wait, start at the front again. A record that has failed
+    /// `attempts_max` times while the backend was otherwise well is rejected instead (guarantees,
+    /// G8).
     fn fail<S: Sink>(&mut self, trouble: Trouble, cx: &mut LaneContext<'_, S>) -> Step {
         let was_busy = self.is_busy();
-        while planted!(DropTail) && was_busy && self.pending.len() > self.exchange.unanswered() {
+        while failpoint!(DropTail) && was_busy && self.pending.len() > self.in_flight.unanswered() {
             let last = self.pending.pop_back().expect("there is more than is out");
             cx.held
                 .let_go(last.batch)
                 .into_iter()
                 .for_each(|chunk| cx.sink.release(chunk));
         }
-        while planted!(AcknowledgeEarly) && self.exchange.unanswered() > 0 {
-            self.exchange.answered();
+        while failpoint!(AcknowledgeEarly) && self.in_flight.unanswered() > 0 {
+            self.in_flight.answered();
             self.settle_front(Settlement::Applied, false, cx);
         }
         let is_record = was_busy && trouble != Trouble::Refused && !self.is_asking_health();
-        let is_witness = self.has_witness();
+        let is_canary = self.has_canary();
         let failed_at = if is_record { self.due_at() } else { 0 };
         let mut record = is_record.then(|| self.failed(failed_at, cx)).flatten();
         self.failures = self.failures.saturating_add(1);
@@ -509,15 +518,16 @@ impl Lane {
             // A lookup ahead of its turn. Whose fault that is shows when it is at the front, alone.
             self.window = Window::default();
         } else if is_record {
-            self.note_failed_witness(cx);
+            self.note_failed_canary(cx);
         }
-        // A witness that is answered ends the lane's failures, not the record's: its next try is no sooner for that.
-        let failures = self.failures.max(self.blame.failures().saturating_add(1));
+        // A canary that is answered ends the lane's failures, not the record's: its next try is no
+        // sooner for that.
+        let failures = self.failures.max(self.poison.failures().saturating_add(1));
         self.disconnect(State::Waiting {
             until: cx.now.after(retry_delay(failures, cx.jitter)),
         });
         if let Some(record) = &mut record
-            && !is_witness
+            && !is_canary
             && failed_at == 0
         {
             record.others_answered = self.count_failure(&trouble, cx);
@@ -528,9 +538,9 @@ impl Lane {
 
     fn disconnect(&mut self, state: State) {
         self.state = state;
-        self.exchange.clear();
+        self.in_flight.clear();
         self.received.clear();
-        self.dismiss_witness();
+        self.dismiss_canary();
         if std::mem::take(&mut self.has_findings) {
             self.pending.iter_mut().for_each(|it| it.found = None);
         }

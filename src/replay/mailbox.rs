@@ -1,34 +1,36 @@
-//! A thread's mailbox: one bounded lock-free queue, and a bell that is rung only when its reader sleeps.
+//! A thread's mailbox: one bounded lock-free queue, and a waker that is rung only when its reader
+//! sleeps.
 //!
-//! Protocol of the bell. The reader says that it is about to sleep ([`Mailbox::prepare_sleep`]), looks into the queue once
-//! more, and only then blocks. A sender pushes first and looks for a sleeper second. Whichever of the two comes
-//! later in the total order of these sequentially consistent steps sees the other's: no message waits for a bell that nobody rings.
-//! The same holds for what is told by [`Mailbox::wake`] alone, if the reader looks for it in [`Mailbox::prepare_sleep_unless`].
-//! `tests/model` goes through every interleaving of it.
+//! Protocol of the waker. The reader says that it is about to sleep ([`Mailbox::prepare_sleep`]),
+//! looks into the queue once more, and only then blocks. A sender pushes first and looks for a
+//! sleeper second. Whichever of the two comes later in the total order of these sequentially
+//! consistent steps sees the other's: no message waits for a waker that nobody rings. The same
+//! holds for what is told by [`Mailbox::wake`] alone, if the reader looks for it in
+//! [`Mailbox::prepare_sleep_unless`]. `tests/model` goes through every interleaving of it.
 
 use std::sync::atomic::AtomicU64;
 
 use super::sync::{ArrayQueue, AtomicBool, Ordering, fence};
 
 /// Wakes the thread that reads a mailbox. Ringing twice is harmless.
-pub trait Bell: Send + Sync {
+pub trait Wake: Send + Sync {
     /// Makes the reader's blocking wait return, now or the next time it is entered.
     fn ring(&self);
 }
 
-/// A bell for a reader that never sleeps, as in a simulation.
+/// A waker for a reader that never sleeps, as in a simulation.
 #[derive(Debug, Default)]
-pub struct NoBell;
+pub struct NoWaker;
 
-impl Bell for NoBell {
+impl Wake for NoWaker {
     fn ring(&self) {}
 }
 
-/// The queue and its bell. Any thread may send, one reads.
+/// The queue and its waker. Any thread may send, one reads.
 pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
     asleep: AtomicBool,
-    bell: Box<dyn Bell>,
+    waker: Box<dyn Wake>,
     /// Turns that its reader has begun; only told, nothing hangs on it.
     turns: AtomicU64,
 }
@@ -36,11 +38,11 @@ pub struct Mailbox<T> {
 impl<T> Mailbox<T> {
     /// A mailbox for `capacity` messages.
     #[must_use]
-    pub fn new(capacity: usize, bell: Box<dyn Bell>) -> Self {
+    pub fn new(capacity: usize, waker: Box<dyn Wake>) -> Self {
         Self {
             queue: ArrayQueue::new(capacity),
             asleep: AtomicBool::new(false),
-            bell,
+            waker,
             turns: AtomicU64::new(0),
         }
     }
@@ -59,7 +61,7 @@ impl<T> Mailbox<T> {
     pub fn wake(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
-            self.bell.ring();
+            self.waker.ring();
         }
     }
 
@@ -74,11 +76,12 @@ impl<T> Mailbox<T> {
         self.prepare_sleep_unless(|| false)
     }
 
-    /// The same, for a reader that looks at more than its messages: `came` says whether any of that is there. Whoever tells of it
-    /// writes it first and calls [`Mailbox::wake`] second.
+    /// The same, for a reader that looks at more than its messages: `came` says whether any of that
+    /// is there. Whoever tells of it writes it first and calls [`Mailbox::wake`] second.
     #[must_use]
     pub fn prepare_sleep_unless(&self, came: impl FnOnce() -> bool) -> bool {
-        // A swap costs what such a store does, and its place among the senders' swaps is known even to the model checker.
+        // A swap costs what such a store does, and its place among the senders' swaps is known even
+        // to the model checker.
         self.asleep.swap(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if self.queue.is_empty() && !came() {
@@ -99,7 +102,8 @@ impl<T> Mailbox<T> {
         self.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// How many turns the reader has begun, whether it sleeps or not. Where this stands still although the reader was woken, it hangs.
+    /// How many turns the reader has begun, whether it sleeps or not. Where this stands still
+    /// although the reader was woken, it hangs.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
@@ -107,7 +111,7 @@ impl<T> Mailbox<T> {
 
     /// How many turns the reader has begun; none while it sleeps.
     #[must_use]
-    pub fn pulse(&self) -> Option<u64> {
+    pub fn liveness(&self) -> Option<u64> {
         (!self.asleep.load(Ordering::Relaxed)).then(|| self.turns.load(Ordering::Relaxed))
     }
 

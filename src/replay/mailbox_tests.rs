@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::mailbox::{Bell, Mailbox};
+use super::mailbox::{Mailbox, Wake};
 
 struct Counted(Arc<AtomicUsize>);
 
-impl Bell for Counted {
+impl Wake for Counted {
     fn ring(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -30,7 +30,7 @@ fn a_full_mailbox_gives_the_message_back() {
 }
 
 #[test]
-fn the_bell_rings_once_for_a_sleeper_and_never_for_the_wakeful() {
+fn the_waker_rings_once_for_a_sleeper_and_never_for_the_wakeful() {
     let (mailbox, rings) = mailbox(8);
     mailbox.send(1).unwrap();
     assert_eq!(rings.load(Ordering::Relaxed), 0);

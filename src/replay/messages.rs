@@ -2,25 +2,26 @@
 //!
 //! ```text
 //!            Backend, Up, Down                 Batch
-//!  control ───────────────────▶ feeder ───────────────────▶ workers
+//!  control ───────────────────▶ reader ───────────────────▶ workers
 //!     ▲  │                       ▲    │ FileOpened, Segment,    │ Settled, Rejected,
 //!     │  │ Open, Flush, Ttl      │    │ Rejected, Flushed       │ Flushed
 //!     │  └──────────▶ workers    │    ▼                         ▼
-//!     │                          └── keeper ◀───────────────────┘
+//!     │                          └── checkpointer ◀───────────────────┘
 //!     └── workers: Trouble      Plan, SegmentDone, FileDeleted
 //! ```
 //!
-//! **Epochs.** A backend's epoch counts how often its pipeline has been flushed. Control raises it when the backend goes
-//! down and tells everyone: the feeder stops reading, the workers forget its records, and each then says `Flushed` to the
-//! keeper *behind* all that it has told it before. When the keeper has all of them, its ledger is exact, and it sends
-//! the feeder the [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
+//! **Epochs.** A backend's epoch counts how often its pipeline has been flushed. Control raises it
+//! when the backend goes down and tells everyone: the reader stops reading, the workers forget its
+//! records, and each then says `Flushed` to the checkpointer *behind* all that it has told it
+//! before. When the checkpointer has all of them, its ledger is exact, and it sends the reader the
+//! [`ResumePlan`] from which to start again. Batches of an older epoch are dropped on sight.
 
 mod backend;
 mod bodies;
 mod log;
 mod origin;
 mod rejection;
-mod rework;
+mod requeue;
 mod settings;
 mod trouble;
 
@@ -39,12 +40,12 @@ use crate::replay::reachability::KnownOutages;
 use crate::status::counters::BackendCounters;
 use crate::status::sync_point::PointBoard;
 pub use backend::{BackendId, BackendInfo};
-pub use bodies::{BodyAsk, BodyPiece, BodyReader, LineInLog, LongBody};
+pub use bodies::{BodyPiece, BodyReader, BodyRequest, LineInLog, LongBody};
 pub use log::{AwayLog, FileOpened, Segment};
 pub use origin::Origin;
 pub use rejection::Rejection;
-pub use rework::{Rework, Reworked};
-pub use settings::{FeederSettings, KeeperSettings};
+pub use requeue::{Requeue, Requeued};
+pub use settings::{CheckpointerSettings, ReaderSettings};
 pub use trouble::{FailedRecord, Trouble};
 
 /// How often a backend's pipeline has been flushed.
@@ -52,9 +53,9 @@ pub type Epoch = u32;
 
 /// A thread that takes part in a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Party {
-    /// The feeder.
-    Feeder,
+pub enum Component {
+    /// The reader.
+    LogReader,
     /// The worker of this number.
     Worker(usize),
 }
@@ -70,17 +71,19 @@ pub struct Settled {
     pub settlement: Settlement,
 }
 
-/// To the keeper.
+/// To the checkpointer.
 #[derive(Debug)]
-pub enum KeeperMail {
-    /// From control: a backend to keep a ledger for. The keeper reads its state and answers the feeder with the plan of epoch 0.
+pub enum CheckpointerMessage {
+    /// From control: a backend to keep a ledger for. The checkpointer reads its state and answers
+    /// the reader with the plan of epoch 0.
     Backend(BackendInfo),
-    /// From the feeder.
+    /// From the reader.
     FileOpened(FileOpened),
-    /// From the feeder.
+    /// From the reader.
     Segment(Segment),
-    /// From the feeder: more of a file's first bytes are known than when it was opened; its identity covers them now. Sent when the
-    /// prefix is complete, or with the file's end, for a file that was opened while it was shorter.
+    /// From the reader: more of a file's first bytes are known than when it was opened; its
+    /// identity covers them now. Sent when the prefix is complete, or with the file's end, for a
+    /// file that was opened while it was shorter.
     FileIdentified {
         /// Whose log.
         backend: BackendId,
@@ -89,15 +92,16 @@ pub enum KeeperMail {
         /// What it is.
         identity: Identity,
     },
-    /// From the feeder: a file is another by now, or will not come back, or the keeper said that it has deleted it; nothing more will be fed from it, its
-    /// state can go.
+    /// From the reader: a file is another by now, or will not come back, or the checkpointer said
+    /// that it has deleted it; nothing more will be fed from it, its state can go.
     FileGone {
         /// Whose log.
         backend: BackendId,
         /// Which file.
         file: FileId,
     },
-    /// From the feeder: a file has another name, or has gone from its folder, or is back. It stays open: it may come back, and goes on where it was.
+    /// From the reader: a file has another name, or has gone from its folder, or is back. It stays
+    /// open: it may come back, and goes on where it was.
     FileMoved {
         /// Whose log.
         backend: BackendId,
@@ -108,17 +112,19 @@ pub enum KeeperMail {
         /// Since when it has been away, Unix seconds; 0: it is in the folder.
         away_unix: u64,
     },
-    /// From the feeder: files of the last plan's entries have gone from the folder, or are back.
+    /// From the reader: files of the last plan's entries have gone from the folder, or are back.
     EntriesMoved {
         /// Whose logs.
         backend: BackendId,
-        /// Indices of files' entries, with since when they have been away (Unix seconds; 0: they are there).
+        /// Indices of files' entries, with since when they have been away (Unix seconds; 0: they
+        /// are there).
         files: Vec<(usize, u64)>,
         /// The same of the original's files' entries.
         legacy: Vec<(usize, u64)>,
     },
-    /// From the feeder: these entries of the last plan it will never use: their files are gone, or are others by now. Only the feeder says so, and it says
-    /// so before it opens anything in their place; so both know the same entries at any time.
+    /// From the reader: these entries of the last plan it will never use: their files are gone, or
+    /// are others by now. Only the reader says so, and it says so before it opens anything in their
+    /// place; so both know the same entries at any time.
     EntriesForgotten {
         /// Whose logs.
         backend: BackendId,
@@ -127,7 +133,7 @@ pub enum KeeperMail {
         /// Indices of the original's files' entries.
         legacy: Vec<usize>,
     },
-    /// From the feeder: a log has gone from its folder.
+    /// From the reader: a log has gone from its folder.
     LogAway(AwayLog),
     /// From a worker: in each lane's order.
     Settled {
@@ -136,7 +142,7 @@ pub enum KeeperMail {
         /// The records' ends. The vector goes back to where it came from.
         batch: Vec<Settled>,
     },
-    /// From the feeder or a worker; a worker's stands in its lane's order.
+    /// From the reader or a worker; a worker's stands in its lane's order.
     Rejected(Box<Rejection>),
     /// From control: a flush has begun. Sent before anyone else is told.
     Flush {
@@ -152,12 +158,13 @@ pub enum KeeperMail {
         /// The epoch that has begun.
         epoch: Epoch,
         /// Who has let go.
-        party: Party,
+        component: Component,
         /// Of the lines in flight those that it has sent: nobody knows whether they were applied.
         sent: Vec<(SegmentId, u32)>,
     },
-    /// From the feeder, which has looked for logs that have gone: remember how far all logs go now, and answer `SyncPointTaken`; from then on keep the point's numbers, and say
-    /// `SyncPointMoved` when a backend of it is settled.
+    /// From the reader, which has looked for logs that have gone: remember how far all logs go now,
+    /// and answer `SyncPointTaken`; from then on keep the point's numbers, and say `SyncPointMoved`
+    /// when a backend of it is settled.
     SyncPoint {
         /// What the point is called.
         id: u64,
@@ -169,14 +176,14 @@ pub enum KeeperMail {
         /// Which.
         id: u64,
     },
-    /// From control: take rejected lines back, or throw them away; and answer `Reworked`.
-    Rework {
+    /// From control: take rejected lines back, or throw them away; and answer `Requeued`.
+    Requeue {
         /// Whose.
         backend: BackendId,
         /// What the question is called.
         ask: u64,
         /// What to do with them.
-        what: Rework,
+        what: Requeue,
         /// Which.
         filter: Filter,
     },
@@ -197,19 +204,20 @@ pub enum KeeperMail {
         /// Whose.
         backend: BackendId,
     },
-    /// From the feeder, behind all that it has told of it: nobody has anything of a backend any more. Remove its
-    /// state, whatever is in it, and answer `Forgotten`.
+    /// From the reader, behind all that it has told of it: nobody has anything of a backend any
+    /// more. Remove its state, whatever is in it, and answer `Forgotten`.
     Forget {
         /// Whom.
         backend: BackendId,
     },
     /// From control: other settings.
-    Settings(KeeperSettings),
-    /// From control: write what there is and end. Sent when every backend has been flushed, or the time is up.
+    Settings(CheckpointerSettings),
+    /// From control: write what there is and end. Sent when every backend has been flushed, or the
+    /// time is up.
     Stop,
 }
 
-impl KeeperMail {
+impl CheckpointerMessage {
     /// Whose it is, where it is one backend's.
     #[must_use]
     pub fn backend(&self) -> Option<BackendId> {
@@ -231,7 +239,7 @@ impl KeeperMail {
             | Self::ForgetOutages { backend }
             | Self::AskLeft { backend }
             | Self::Forget { backend }
-            | Self::Rework { backend, .. } => Some(*backend),
+            | Self::Requeue { backend, .. } => Some(*backend),
             Self::SyncPoint { .. }
             | Self::ForgetSyncPoint { .. }
             | Self::Settings(_)
@@ -240,12 +248,12 @@ impl KeeperMail {
     }
 }
 
-/// To the feeder.
+/// To the reader.
 #[derive(Debug)]
-pub enum FeederMail {
+pub enum ReaderMessage {
     /// From control: a backend to feed; the watch on its folder stands.
     Backend(BackendInfo),
-    /// From the keeper.
+    /// From the checkpointer.
     Plan {
         /// Whose logs.
         backend: BackendId,
@@ -263,14 +271,14 @@ pub enum FeederMail {
         /// When it was dead, so that what was written then is not applied.
         outages: KnownOutages,
     },
-    /// From control: stop feeding it, tell the keeper `Flushed`, and wait for the plan.
+    /// From control: stop feeding it, tell the checkpointer `Flushed`, and wait for the plan.
     Down {
         /// Whom.
         backend: BackendId,
         /// The new epoch.
         epoch: Epoch,
     },
-    /// From the keeper: all lines of a segment are settled; its records' credit comes back.
+    /// From the checkpointer: all lines of a segment are settled; its records' credit comes back.
     SegmentDone {
         /// Whose.
         backend: BackendId,
@@ -283,17 +291,18 @@ pub enum FeederMail {
         /// Of this epoch; of an older one it is out of date.
         epoch: Epoch,
     },
-    /// From the keeper: a finished log has been deleted. The feeder lets go of it and answers `FileGone`; what it has fed of it meanwhile is
-    /// settled as usual.
+    /// From the checkpointer: a finished log has been deleted. The reader lets go of it and answers
+    /// `FileGone`; what it has fed of it meanwhile is settled as usual.
     FileDeleted {
         /// Whose.
         backend: BackendId,
         /// Which.
         file: FileId,
-        /// It has another name somewhere: its books stay open, and the feeder does not answer.
+        /// It has another name somewhere: its books stay open, and the reader does not answer.
         is_elsewhere: bool,
     },
-    /// From the keeper: state cannot be written (true), or can again (false). Nothing is fed while it cannot.
+    /// From the checkpointer: state cannot be written (true), or can again (false). Nothing is fed
+    /// while it cannot.
     StorePaused {
         /// Whose state; none: everybody's.
         backend: BackendId,
@@ -301,15 +310,15 @@ pub enum FeederMail {
         paused: bool,
     },
     /// From a worker: the next piece of a body that is too long to be held.
-    Body(BodyAsk),
-    /// From control: look at all folders, and then ask the keeper for this sync point.
+    Body(BodyRequest),
+    /// From control: look at all folders, and then ask the checkpointer for this sync point.
     SyncPoint {
         /// What the point is called.
         id: u64,
         /// Whether a folder's name is a backend's.
         is_backend: fn(&str) -> bool,
     },
-    /// From control: it is flushed, and stays down. Forget it and tell the keeper to.
+    /// From control: it is flushed, and stays down. Forget it and tell the checkpointer to.
     Forget {
         /// Whom.
         backend: BackendId,
@@ -317,7 +326,7 @@ pub enum FeederMail {
     /// From control: tell again of folders whose backends were not taken in. There is room.
     TellFolders,
     /// From control: other settings.
-    Settings(FeederSettings),
+    Settings(ReaderSettings),
     /// From control: end.
     Stop,
 }
@@ -336,8 +345,8 @@ pub struct Fed {
     /// When HA wrote its line, Unix seconds, for a record whose time matters: one with a ttl, or a
     /// zadd that adds. 0 for all others, and where the line's prefix cannot be read.
     pub written_unix: u32,
-    /// Whether it may have been sent in an earlier epoch or by an earlier process, or, of a zadd that
-    /// adds, HA's own write of it may have been applied.
+    /// Whether it may have been sent in an earlier epoch or by an earlier process, or, of a zadd
+    /// that adds, HA's own write of it may have been applied.
     pub maybe_sent: bool,
 }
 
@@ -354,15 +363,16 @@ pub struct Batch {
     pub chunk: Arc<Chunk>,
     /// They.
     pub records: Vec<Fed>,
-    /// Set where its one record has a value that is in the log only; the chunk then has the line's first bytes, and behind them the record without
-    /// its value.
+    /// Set where its one record has a value that is in the log only; the chunk then has the line's
+    /// first bytes, and behind them the record without its value.
     pub body: Option<LongBody>,
 }
 
 /// To a worker.
 #[derive(Debug)]
-pub enum WorkerMail {
-    /// From control: the backend is up; its lanes may connect. Comes before any batch of this epoch.
+pub enum WorkerMessage {
+    /// From control: the backend is up; its lanes may connect. Comes before any batch of this
+    /// epoch.
     Open {
         /// Who.
         backend: BackendId,
@@ -375,7 +385,7 @@ pub enum WorkerMail {
         /// Its numbers.
         counters: Arc<BackendCounters>,
     },
-    /// From control: forget its records and say `Flushed` to the keeper.
+    /// From control: forget its records and say `Flushed` to the checkpointer.
     Flush {
         /// Whose.
         backend: BackendId,
@@ -384,7 +394,8 @@ pub enum WorkerMail {
         /// Let what is in flight be answered first, until this monotonic instant.
         drain_until: Option<std::time::Duration>,
     },
-    /// From control: whether records with a ttl may go (docs/hustdb.md, "Time to live": hustdb's clock after a start).
+    /// From control: whether records with a ttl may go (docs/hustdb.md, "Time to live": hustdb's
+    /// clock after a start).
     Ttl {
         /// Whose.
         backend: BackendId,
@@ -403,9 +414,9 @@ pub enum WorkerMail {
         /// Whom.
         backend: BackendId,
     },
-    /// From the feeder.
+    /// From the reader.
     Batch(Batch),
-    /// From the feeder: what a lane asked for. None: the log has not got those bytes any more.
+    /// From the reader: what a lane asked for. None: the log has not got those bytes any more.
     Body(BodyReader, Option<BodyPiece>),
     /// From control: end.
     Stop,
@@ -413,14 +424,14 @@ pub enum WorkerMail {
 
 /// To control.
 #[derive(Debug)]
-pub enum ControlMail {
-    /// From the feeder: a folder that is a backend's by its name. Said again when a folder that had gone is back: its watch
-    /// went with it.
+pub enum ControlMessage {
+    /// From the reader: a folder that is a backend's by its name. Said again when a folder that had
+    /// gone is back: its watch went with it.
     BackendFound(String),
-    /// From the feeder: a backend's folder is not there any more.
+    /// From the reader: a backend's folder is not there any more.
     FolderGone(String),
-    /// From the feeder: a folder that is not.
-    FolderStrange {
+    /// From the reader: a folder that is not.
+    FolderUnrecognized {
         /// The folder's name.
         name: String,
         /// Why it is no backend's.
@@ -436,24 +447,24 @@ pub enum ControlMail {
         epoch: Epoch,
         /// What.
         trouble: Trouble,
-        /// On which record; none: the lane was connecting, or asking for something else.
+        /// On which record; none: the lane was connecting, or looking up for something else.
         record: Option<FailedRecord>,
     },
-    /// From the keeper: everyone has let go, the plan is sent.
+    /// From the checkpointer: everyone has let go, the plan is sent.
     Flushed {
         /// Whose.
         backend: BackendId,
         /// The epoch that has begun.
         epoch: Epoch,
     },
-    /// From the keeper: why state cannot be written; none: it can again.
+    /// From the checkpointer: why state cannot be written; none: it can again.
     StoreFault {
         /// Whose.
         backend: BackendId,
         /// Path and cause.
         fault: Option<String>,
     },
-    /// From the feeder: why logs cannot be read. `None`: they can be again.
+    /// From the reader: why logs cannot be read. `None`: they can be again.
     LogFault {
         /// Whose.
         backend: BackendId,
@@ -467,56 +478,58 @@ pub enum ControlMail {
         /// Its address, or why there is none.
         address: Result<SocketAddr, String>,
     },
-    /// From the keeper, once it has read a backend's state.
+    /// From the checkpointer, once it has read a backend's state.
     OutagesRead {
         /// Whose.
         backend: BackendId,
-        /// What an earlier process has kept of its outages, if anything; an error where that cannot be read.
+        /// What an earlier process has kept of its outages, if anything; an error where that cannot
+        /// be read.
         kept: Result<Option<Vec<u8>>, ()>,
     },
-    /// From the keeper: nothing of them is on disk any more.
+    /// From the checkpointer: nothing of them is on disk any more.
     OutagesForgotten {
         /// Whose.
         backend: BackendId,
     },
-    /// From the keeper: a point stands, or why there is none.
+    /// From the checkpointer: a point stands, or why there is none.
     SyncPointTaken {
         /// Which.
         id: u64,
-        /// Its numbers, kept by the keeper.
+        /// Its numbers, kept by the checkpointer.
         taken: Result<Arc<PointBoard>, String>,
     },
-    /// From the keeper: a backend of this point is settled.
+    /// From the checkpointer: a backend of this point is settled.
     SyncPointMoved {
         /// Which.
         id: u64,
     },
-    /// From the keeper: what became of a backend's rejected lines, or why nothing did.
-    Reworked {
+    /// From the checkpointer: what became of a backend's rejected lines, or why nothing did.
+    Requeued {
         /// Whose.
         backend: BackendId,
         /// The question.
         ask: u64,
         /// What became of them.
-        outcome: Result<Reworked, String>,
+        outcome: Result<Requeued, String>,
     },
-    /// From the keeper: what would be lost if a backend were forgotten, as a sentence; an error where that cannot
-    /// be done now, whatever is left.
+    /// From the checkpointer: what would be lost if a backend were forgotten, as a sentence; an
+    /// error where that cannot be done now, whatever is left.
     StateLeft {
         /// Of whom.
         backend: BackendId,
         /// What; none: nothing.
         left: Result<Option<String>, String>,
     },
-    /// From the keeper: nothing of a backend is left, and that is durable.
+    /// From the checkpointer: nothing of a backend is left, and that is durable.
     Forgotten {
         /// Whom.
         backend: BackendId,
         /// What all that were ever forgotten had come to.
         totals: ForgottenTotals,
     },
-    /// From the keeper, at a start: what those had come to that earlier processes have forgotten.
+    /// From the checkpointer, at a start: what those had come to that earlier processes have
+    /// forgotten.
     ForgottenBefore(ForgottenTotals),
-    /// From the keeper: everything is written; it ends.
-    KeeperDone,
+    /// From the checkpointer: everything is written; it ends.
+    CheckpointerDone,
 }

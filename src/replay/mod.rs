@@ -1,30 +1,31 @@
-//! The decisions: what is read, what is sent, in which order, what an answer means. No system call, no clock.
+//! The decisions: what is read, what is sent, in which order, what an answer means. No system call,
+//! no clock.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub mod chain;
+pub mod batch_table;
+pub mod checkpointer;
 pub mod chunk;
-pub mod disk;
-pub mod ending;
-pub mod exchange;
-pub mod feeder;
-pub mod held;
-pub mod hints;
+pub mod dirty_flags;
 #[cfg(test)]
-mod hints_tests;
-pub mod keeper;
+mod dirty_flags_tests;
+pub mod disk;
+pub mod dispatch;
+pub mod durable_write;
+pub mod ending;
+pub mod in_flight;
 pub mod lane;
-pub mod letters;
 pub mod mailbox;
 #[cfg(test)]
 mod mailbox_tests;
 pub mod messages;
 pub mod monitor;
+pub mod outbox;
 pub mod outcome;
 pub mod pace;
-pub mod post;
 pub mod reachability;
-pub mod spares;
+pub mod reader;
 mod sync;
 #[doc(hidden)]
 pub mod testdisk;
+pub mod vec_pool;
 pub mod worker;

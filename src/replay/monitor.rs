@@ -14,12 +14,14 @@
 //!  any ──stop──▶ Ended
 //! ```
 //!
-//! Leaving Up begins an epoch: `Flush` goes out at once, and Up is not entered again before the keeper has said
-//! `Flushed` for it. Once a password was refused, Up asks for a good *authenticated* probe.
+//! Leaving Up begins an epoch: `Flush` goes out at once, and Up is not entered again before the
+//! checkpointer has said `Flushed` for it. Once a password was refused, Up asks for a good
+//! *authenticated* probe.
 //!
-//! Contract with the shell: it calls `handle_*` for what happens, then [`Monitor::poll_order`] until it yields none, and again at
-//! [`Monitor::deadline`]. Each `Probe` is answered by exactly one of good, bad, refused or lost; each `Resolve` by one
-//! `handle_resolved`. `answers` is a count, of this backend, of answers that settled or rejected a record: it never falls.
+//! Contract with the shell: it calls `handle_*` for what happens, then [`Monitor::poll_order`]
+//! until it yields none, and again at [`Monitor::deadline`]. Each `Probe` is answered by exactly
+//! one of good, bad, refused or lost; each `Resolve` by one `handle_resolved`. `answers` is a
+//! count, of this backend, of answers that settled or rejected a record: it never falls.
 
 mod failing;
 mod operator;
@@ -62,17 +64,18 @@ pub enum Order {
         /// With the password, by a request that changes nothing; otherwise `GET /status.html`.
         authenticated: bool,
     },
-    /// Tell keeper, feeder and workers, in this order, that an epoch has begun.
+    /// Tell checkpointer, reader and workers, in this order, that an epoch has begun.
     Flush {
         /// The new epoch.
         epoch: Epoch,
     },
-    /// Tell the workers, then the feeder, that the backend is up.
+    /// Tell the workers, then the reader, that the backend is up.
     Open {
         /// The epoch.
         epoch: Epoch,
     },
-    /// Tell the workers whether records with a ttl may go. A worker takes a backend just opened as not ready.
+    /// Tell the workers whether records with a ttl may go. A worker takes a backend just opened as
+    /// not ready.
     Ttl {
         /// Whether they may.
         ready: bool,
@@ -93,7 +96,7 @@ pub struct Monitor {
     /// None: the address is written out, there is nothing to look up.
     resolving: Option<Resolving>,
     /// The password was refused, and no authenticated request has passed since.
-    password_doubted: bool,
+    password_suspected: bool,
     /// The pause that lanes' failures have earned last; zero after answers.
     pause: Duration,
     /// Not up before this.
@@ -103,7 +106,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// A backend that nothing is known of. `named`: its address has to be looked up. `seed` gives the jitter.
+    /// A backend that nothing is known of. `named`: its address has to be looked up. `seed` gives
+    /// the jitter.
     #[must_use]
     pub fn new(settings: MonitorSettings, named: bool, seed: u64, now: Now) -> Self {
         Self {
@@ -125,7 +129,7 @@ impl Monitor {
                 out: false,
                 at: now.monotonic,
             }),
-            password_doubted: false,
+            password_suspected: false,
             pause: Duration::ZERO,
             paused_until: Duration::ZERO,
             failing: None,
@@ -134,8 +138,8 @@ impl Monitor {
 
     /// The name has been looked up: it has an address, or why not.
     pub fn handle_resolved(&mut self, found: Result<(), String>, now: Now) {
-        // While it is unresolved nothing else can be tried; once it has had an address, another is a rarity, above all where
-        // this one answers.
+        // While it is unresolved nothing else can be tried; once it has had an address, another is
+        // a rarity, above all where this one answers.
         let wait = match self.state {
             State::Unresolved { .. } => self.interval(),
             State::Up(_) => self.settings.resolve_interval,
@@ -165,8 +169,9 @@ impl Monitor {
         self.check_invariants();
     }
 
-    /// The name has other addresses than the one that was in use. Where it is up, what is on its way there is taken back before
-    /// anything goes to the new one (G2, G3); that begins with a probe in any case. Told after [`Monitor::handle_resolved`].
+    /// The name has other addresses than the one that was in use. Where it is up, what is on its
+    /// way there is taken back before anything goes to the new one (G2, G3); that begins with a
+    /// probe in any case. Told after [`Monitor::handle_resolved`].
     pub fn handle_moved(&mut self, why: String, now: Now) {
         match &mut self.state {
             State::Up(_) => self.leave_up(State::Down { since: now, why }),
@@ -178,8 +183,8 @@ impl Monitor {
         self.check_invariants();
     }
 
-    /// The probe was answered as it should be; an authenticated one with anything but a challenge. `watched`: its
-    /// connection is kept, its loss will be told.
+    /// The probe was answered as it should be; an authenticated one with anything but a challenge.
+    /// `watched`: its connection is kept, its loss will be told.
     pub fn handle_probe_good(&mut self, watched: bool, answers: u64, now: Now) {
         let Some(sent) = self.probing.out.take() else {
             return;
@@ -199,7 +204,7 @@ impl Monitor {
                         BACK.clone_into(why);
                     }
                 } else if now.monotonic >= self.paused_until {
-                    if self.password_doubted && !sent.authenticated {
+                    if self.password_suspected && !sent.authenticated {
                         self.probing.password_next = true;
                     } else {
                         self.come_up(watched, answers, now);
@@ -220,8 +225,8 @@ impl Monitor {
         self.probing.good = false;
         match &mut self.state {
             // The backend serves lanes and yet not the probe: busy, or it died just now.
-            State::Up(up) if !up.doubted && answers > up.answers_at_good => {
-                up.doubted = true;
+            State::Up(up) if !up.suspected && answers > up.answers_at_good => {
+                up.suspected = true;
                 up.begin_hold();
                 self.probing.again = false;
                 self.probing.at = self.earliest(now.after(self.settings.probe_interval_down));
@@ -250,7 +255,8 @@ impl Monitor {
         self.check_invariants();
     }
 
-    /// The probe's connection was closed under us, idle or before an answer on it began: the backend may have restarted.
+    /// The probe's connection was closed under us, idle or before an answer on it began: the
+    /// backend may have restarted.
     pub fn handle_probe_lost(&mut self, answers: u64, now: Now) {
         if let State::Up(up) = &mut self.state {
             up.watched = false;
@@ -267,7 +273,7 @@ impl Monitor {
         }
     }
 
-    /// The keeper has heard from everyone that this epoch has begun.
+    /// The checkpointer has heard from everyone that this epoch has begun.
     pub fn handle_flushed(&mut self, epoch: Epoch, now: Now) {
         if epoch != self.epoch || self.flush != Flush::Waiting {
             return;
@@ -285,7 +291,7 @@ impl Monitor {
     /// Whether there is anything to replay to it.
     pub fn handle_backlog(&mut self, backlog: bool, now: Now) {
         if !backlog {
-            // What failed was set aside, or is gone: nothing does any more.
+            // What failed was rejected, or is gone: nothing does any more.
             self.failing = None;
         }
         if std::mem::replace(&mut self.backlog, backlog) != backlog {
@@ -301,7 +307,7 @@ impl Monitor {
 
     /// Another password: whoever was refused is tried at once.
     pub fn handle_password(&mut self, now: Now) {
-        if !self.password_doubted {
+        if !self.password_suspected {
             return;
         }
         self.pause = Duration::ZERO;
@@ -391,7 +397,8 @@ impl Monitor {
         self.epoch
     }
 
-    /// The state in one word, for numbers and tables. One that is tried again after it has failed several times is down.
+    /// The state in one word, for numbers and tables. One that is tried again after it has failed
+    /// several times is down.
     #[must_use]
     pub fn state_word(&self) -> &'static str {
         match self.relapsed_since_unix() {
@@ -420,7 +427,7 @@ impl Monitor {
     }
 
     fn come_up(&mut self, watched: bool, answers: u64, now: Now) {
-        self.password_doubted = false;
+        self.password_suspected = false;
         let mut up = Up {
             since: now,
             opened: false,
@@ -428,7 +435,7 @@ impl Monitor {
             ttl_ready: false,
             ttl_told: None,
             watched,
-            doubted: false,
+            suspected: false,
             answers_at_up: answers,
             answers_at_good: answers,
             troubles: Troubles::default(),
@@ -440,7 +447,8 @@ impl Monitor {
         }
     }
 
-    /// Begins an epoch. Nobody who was never told `Open` has anything to flush, but an epoch is cheap and one rule is enough.
+    /// Begins an epoch. Nobody who was never told `Open` has anything to flush, but an epoch is
+    /// cheap and one rule is enough.
     fn leave_up(&mut self, to: State) {
         self.state = to;
         self.epoch += 1;

@@ -1,8 +1,8 @@
 //! What an answer means for a record (docs/hustdb.md, "Answers").
 //!
 //! The first that applies decides: what hustdb *said*, which is no matter of policy and cannot be
-//! overridden; then an operator's own rules (`sync.outcomes`); then the usual meaning, which for 404 and
-//! 412 is in each method's row ([`crate::binlog::method`]).
+//! overridden; then an operator's own rules (`sync.outcomes`); then the usual meaning, which for
+//! 404 and 412 is in each method's row ([`crate::binlog::method`]).
 
 use crate::binlog::Method;
 use crate::binlog::method::Missing;
@@ -20,7 +20,7 @@ pub enum Settlement {
     Absent,
     /// A zadd that had been applied before: the backend was asked and has its version.
     AppliedBefore,
-    /// It is set aside in rejected.jsonl.
+    /// It is rejected in rejected.jsonl.
     Rejected,
 }
 
@@ -29,7 +29,7 @@ pub enum Settlement {
 pub enum Verdict {
     /// The record is settled.
     Settle(Settlement),
-    /// The record is set aside, for this reason (one word).
+    /// The record is rejected, for this reason (one word).
     Reject(&'static str),
     /// Our password is wrong: nothing is settled, the backend is paused.
     Refused,
@@ -57,7 +57,8 @@ pub struct Outcomes {
 pub enum OverrideFault {
     /// The left side.
     #[error(
-        "`{0}` is no answer: write a status from 200 to 599, and after a space a method for which it holds, as in \"412 put\""
+        "`{0}` is no answer: write a status from 200 to 599, and after a space a method for which \
+         it holds, as in \"412 put\""
     )]
     Answer(String),
     /// The right side.
@@ -66,8 +67,9 @@ pub enum OverrideFault {
 }
 
 impl Outcomes {
-    /// Adds an operator's override: `answer` is a status and maybe a method (`"412 put"`), `outcome` is `applied`, `superseded`, `absent`,
-    /// `rejected` or `trouble`. Of two that fit, the earlier decides.
+    /// Adds an operator's override: `answer` is a status and maybe a method (`"412 put"`),
+    /// `outcome` is `applied`, `superseded`, `absent`, `rejected` or `trouble`. Of two that fit,
+    /// the earlier decides.
     ///
     /// # Errors
     /// When a side is not of that form.
@@ -128,8 +130,8 @@ fn said(response: &Response) -> Option<Verdict> {
     }
 }
 
-/// What any other answer means. Whatever is not listed, 403 and a 200 without `VerError` among it, is
-/// no answer of a healthy hustdb.
+/// What any other answer means. Whatever is not listed, 403 and a 200 without `VerError` among it,
+/// is no answer of a healthy hustdb.
 fn usual(method: Method, response: &Response) -> Verdict {
     match response.status {
         404 => Verdict::of_missing(method.row().on_404),

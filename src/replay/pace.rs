@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::limits::{BURST_REQUESTS_MAX, RETRY_FIRST_MS, RETRY_LAST_MS};
 
-/// Records that a lane may have in flight: one at first, one more with each burst that is answered, half on trouble.
+/// Records that a lane may have in flight: one at first, one more with each burst that is answered,
+/// half on trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     records: usize,
@@ -34,8 +35,9 @@ impl Window {
     }
 }
 
-/// The delay before try number `failures` + 1: doubled each time up to a bound, and somewhere between half of it and all
-/// of it (`jitter` is any number), so that lanes do not come back in step.
+/// The delay before try number `failures` + 1: doubled each time up to a bound, and somewhere
+/// between half of it and all of it (`jitter` is any number), so that lanes do not come back in
+/// step.
 #[must_use]
 pub fn retry_delay(failures: u32, jitter: u64) -> Duration {
     let doubled = RETRY_FIRST_MS << failures.saturating_sub(1).min(16);
@@ -43,7 +45,8 @@ pub fn retry_delay(failures: u32, jitter: u64) -> Duration {
     Duration::from_millis(full / 2 + jitter % (full / 2 + 1))
 }
 
-/// A bound on records a second, for one worker's share of a backend. Saves up a twentieth of a second at most.
+/// A bound on records a second, for one worker's share of a backend. Saves up a twentieth of a
+/// second at most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
     per_second: f64,

@@ -1,22 +1,23 @@
-//! When a backend surely could not be reached, by what its probes and lanes showed: what an increment
-//! may be told from that was never applied (guarantees, G4).
+//! When a backend surely could not be reached, by what its probes and lanes showed: what an
+//! increment may be told from that was never applied (guarantees, G4).
 //!
-//! HA logs a write that failed, and one whose answer it lost although the backend applied it. Where the
-//! backend was surely dead when the line was written, it is the former: nobody has to ask.
+//! HA logs a write that failed, and one whose answer it lost although the backend applied it. Where
+//! the backend was surely dead when the line was written, it is the former: nobody has to ask.
 //!
 //! ```text
 //!   reached ──▶ ╳ first bad sign      + 2 s, or ambiguity_window       last bad sign ╳ ──▶ reached
 //!               ├── may be applied ──────────┤├──────── an Outage ────────┤├ may be ──┤
 //! ```
 //!
-//! A backend that refuses or closes connections has lost what HA had on its way to it, and HA logs that
-//! within two seconds. One that hangs may have applied it, and HA logs it when its own timeouts pass.
-//! Everything that is unclear counts as reached, so that the backend is asked: times before the first
-//! sign, between two signs that are far apart, and around a step of the clock. A backend that comes and
-//! goes between two probes is not seen; HA, which probes every five seconds, does not see it either.
+//! A backend that refuses or closes connections has lost what HA had on its way to it, and HA logs
+//! that within two seconds. One that hangs may have applied it, and HA logs it when its own
+//! timeouts pass. Everything that is unclear counts as reached, so that the backend is asked: times
+//! before the first sign, between two signs that are far apart, and around a step of the clock. A
+//! backend that comes and goes between two probes is not seen; HA, which probes every five seconds,
+//! does not see it either.
 //!
-//! Times of lines are the wall clock's, in whole seconds, and so are these. [`gate`] keeps them over
-//! restarts.
+//! Times of lines are the wall clock's, in whole seconds, and so are these. [`gate`] keeps them
+//! over restarts.
 
 pub mod gate;
 #[cfg(test)]
@@ -75,7 +76,7 @@ impl KnownOutages {
     /// `is_old`: it was there when this process started, so an earlier one may have sent it.
     #[must_use]
     pub fn cover(&self, written_unix: u64, is_old: bool, now: Now) -> bool {
-        if planted!(AskAlways) || written_unix == 0 {
+        if failpoint!(AskAlways) || written_unix == 0 {
             return false;
         }
         // The line may be newer than a step of the clock that nobody has seen yet.
@@ -90,7 +91,8 @@ impl KnownOutages {
     }
 }
 
-/// A clock that differs by more from what it should be has been set. Whole seconds differ by one by themselves.
+/// A clock that differs by more from what it should be has been set. Whole seconds differ by one by
+/// themselves.
 const CLOCK_STEP_S: u64 = 1;
 
 fn clock_of(now: Now) -> i64 {
@@ -107,7 +109,8 @@ pub struct Reachability {
     own: VecDeque<Outage>,
     /// Earlier processes'.
     inherited: Vec<Outage>,
-    /// The monotonic instant of the last bad sign, where no good one came since: the last outage goes on.
+    /// The monotonic instant of the last bad sign, where no good one came since: the last outage
+    /// goes on.
     bad_at: Option<Duration>,
     clock: i64,
     clock_set: bool,
@@ -148,7 +151,7 @@ impl Reachability {
     /// It has said nothing since `asked_at`, monotonic.
     pub fn handle_silent(&mut self, asked_at: Duration, now: Now) {
         let waited = now.monotonic.saturating_sub(asked_at);
-        let window = if planted!(IgnoreAmbiguity) {
+        let window = if failpoint!(IgnoreAmbiguity) {
             REFUSED_AMBIGUITY
         } else {
             self.window
@@ -158,11 +161,12 @@ impl Reachability {
         self.handle_bad(from, until, asked_at, now);
     }
 
-    /// Reads what an earlier process has kept. What cannot be read, or is of a time to come, is nothing.
+    /// Reads what an earlier process has kept. What cannot be read, or is of a time to come, is
+    /// nothing.
     pub fn inherit(&mut self, kept: &[u8], now: Now) {
         let outages = decode(kept).unwrap_or_default();
         let is_past = outages.iter().all(|outage| outage.until <= now.unix);
-        if is_past && !planted!(ForgetOutages) {
+        if is_past && !failpoint!(ForgetOutages) {
             self.inherited = outages;
         }
     }
@@ -184,13 +188,14 @@ impl Reachability {
         self.own.back().copied().filter(|last| !last.is_empty())
     }
 
-    /// Whether the wall clock was set since this was last asked: what was known before holds no longer.
+    /// Whether the wall clock was set since this was last asked: what was known before holds no
+    /// longer.
     pub fn take_clock_set(&mut self) -> bool {
         std::mem::take(&mut self.clock_set)
     }
 
-    /// What the next process is to know, as it is kept: outages, and of this process's what is behind
-    /// `idle_from`. `None`: nothing.
+    /// What the next process is to know, as it is kept: outages, and of this process's what is
+    /// behind `idle_from`. `None`: nothing.
     #[must_use]
     pub fn encode(&self, with_inherited: bool, idle_from: u64) -> Option<Vec<u8>> {
         let own = self.own.iter().map(|outage| Outage {

@@ -1,4 +1,5 @@
-//! What threads meet at. Here, so that model checking (`tests/model`) compiles the same sources with its own in their place.
+//! What threads meet at. Here, so that model checking (`tests/model`) compiles the same sources
+//! with its own in their place.
 
 pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 

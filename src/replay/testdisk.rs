@@ -1,18 +1,22 @@
 //! A disk in memory that forgets what was not synced, for tests and simulations.
 //!
-//! What it models, since the keeper's promises hang on it:
-//! - A file's content and its name are durable separately: content by a sync of the file, names by a sync of their folder.
-//! - At a crash, unsynced writes are lost, kept, or (at random) kept in part, by sectors and in any order; unsynced changes of a folder's
-//!   names survive as a prefix, as in a journal.
-//! - A sync that fails throws the unsynced writes away although reading still shows them; the next sync says "well done" without them.
+//! What it models, since the checkpointer's promises hang on it:
+//! - A file's content and its name are durable separately: content by a sync of the file, names by
+//!   a sync of their folder.
+//! - At a crash, unsynced writes are lost, kept, or (at random) kept in part, by sectors and in any
+//!   order; unsynced changes of a folder's names survive as a prefix, as in a journal.
+//! - A sync that fails throws the unsynced writes away although reading still shows them; the next
+//!   sync says "well done" without them.
 //! - A full disk takes a part of what is written.
-//! - A chain's steps may be taken one by one, at any later time ([`TestDisk::set_chains_wait`]); a crash takes those that were not.
-//! - A deleted file lives on while it is open. A claim is refused while somebody has the file open for writing.
+//! - A chain's steps may be taken one by one, at any later time ([`TestDisk::set_chains_wait`]); a
+//!   crash takes those that were not.
+//! - A deleted file lives on while it is open. A claim is refused while somebody has the file open
+//!   for writing.
 //!
 //! Handles are clones of one disk. Time is what [`TestDisk::set_time`] says.
 
 mod calls;
-mod chains;
+mod durable_writes;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -46,8 +50,8 @@ pub enum Op {
     SyncStateFolder,
     /// Listing, opening, measuring or reading logs.
     ReadLog,
-    /// `claim_log` and `unclaim_log`.
-    ClaimLog,
+    /// `lease_log` and `end_lease`.
+    LeaseLog,
     /// `delete_log`.
     DeleteLog,
     /// `sync_log_folder`.
@@ -64,7 +68,7 @@ impl Op {
     fn changes_something(self) -> bool {
         !matches!(
             self,
-            Self::ListState | Self::ReadState | Self::ReadLog | Self::ClaimLog
+            Self::ListState | Self::ReadState | Self::ReadLog | Self::LeaseLog
         )
     }
 }
@@ -161,7 +165,8 @@ impl TestDisk {
         self.world().dies_at = Some(step);
     }
 
-    /// The machine comes back with what `crash` leaves. Open logs of before must not be used any more.
+    /// The machine comes back with what `crash` leaves. Open logs of before must not be used any
+    /// more.
     pub fn crash(&self, crash: Crash) {
         self.world().crash(crash);
     }
@@ -187,7 +192,8 @@ impl TestDisk {
         }
     }
 
-    /// Appends to a file of which only the inode is left, as a writer that had it open does, durably.
+    /// Appends to a file of which only the inode is left, as a writer that had it open does,
+    /// durably.
     pub fn append_unlinked(&self, meta: &LogMeta, bytes: &[u8]) {
         let mut world = self.world();
         let now = world.now_nanos;
@@ -239,9 +245,10 @@ impl TestDisk {
         *writers = if opens { *writers + 1 } else { *writers - 1 };
     }
 
-    /// When a log is claimed next, `bytes` have just been appended to it, by somebody who has closed it again.
-    pub fn append_before_claim(&self, bytes: &[u8]) {
-        self.world().before_claim = Some(bytes.to_vec());
+    /// When a log is leased next, `bytes` have just been appended to it, by somebody who has closed
+    /// it again.
+    pub fn append_before_lease(&self, bytes: &[u8]) {
+        self.world().before_lease = Some(bytes.to_vec());
     }
 
     /// Somebody deletes a log, durably.
@@ -277,7 +284,8 @@ impl TestDisk {
         }
     }
 
-    /// Somebody moves a log out of its folder, durably; gives a number by which it can be moved back.
+    /// Somebody moves a log out of its folder, durably; gives a number by which it can be moved
+    /// back.
     pub fn move_out(&self, backend: &str, name: &str) -> Option<u64> {
         let mut world = self.world();
         let folder = world.logs.get_mut(backend)?;
@@ -299,7 +307,8 @@ impl TestDisk {
         folder.add_durably(name, inode);
     }
 
-    /// Somebody copies a log out of its folder, from its line `first_line` on; gives a number by which the copy can be moved in.
+    /// Somebody copies a log out of its folder, from its line `first_line` on; gives a number by
+    /// which the copy can be moved in.
     pub fn copy_out(&self, backend: &str, name: &str, first_line: usize) -> Option<u64> {
         let mut world = self.world();
         let from = world.log_inode(backend, name)?;

@@ -1,11 +1,14 @@
 //! A worker: the lanes of all backends that fall to it, without the system calls.
 //!
 //! A driver (mio's in `engine`, a simulated one in the tests) calls, in this order, for ever:
-//! [`Worker::take_mail`], [`Worker::poll_action`] until there is none, [`Worker::hand_over`], then waits for events or
-//! [`Worker::deadline`] and tells them by `handle_…`. Lanes are named to it by a slot, which never changes its lane.
+//! [`Worker::take_mail`], [`Worker::poll_action`] until there is none, [`Worker::hand_over`], then
+//! waits for events or [`Worker::deadline`] and tells them by `handle_…`. Lanes are named to it by
+//! a slot, which never changes its lane.
 //!
-//! Outcomes are gathered for [`HAND_OVER_WITHIN`] at most, so that the keeper is not woken for each. They leave through one first-in-first-out outbox to the keeper, so that what the keeper knows is always a prefix of
-//! what each lane did (guarantees, G3). While the outbox cannot be emptied no new burst is composed: it stays bounded by what is in flight.
+//! Outcomes are gathered for [`HAND_OVER_WITHIN`] at most, so that the checkpointer is not woken
+//! for each. They leave through one first-in-first-out outbox to the checkpointer, so that what the
+//! checkpointer knows is always a prefix of what each lane did (guarantees, G3). While the outbox
+//! cannot be emptied no new burst is composed: it stays bounded by what is in flight.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,22 +18,22 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::HAND_OVER_WITHIN;
-use crate::replay::chunk::{Chunk, Returns};
-use crate::replay::held::HeldBatches;
+use crate::replay::batch_table::BatchTable;
+use crate::replay::chunk::{BufferReturns, Chunk};
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, Batch, BodyAsk, BodyPiece, BodyReader, ControlMail, Epoch, Fed, FeederMail,
-    KeeperMail, Settled, WorkerMail,
+    BackendId, Batch, BodyPiece, BodyReader, BodyRequest, CheckpointerMessage, ControlMessage,
+    Epoch, Fed, ReaderMessage, Settled, WorkerMessage,
 };
 use crate::replay::pace::Bucket;
-use crate::replay::spares::Spares;
+use crate::replay::vec_pool::VecPool;
 use crate::status::counters::BackendCounters;
 
-use self::pipe::{Pipe, Results};
+use self::backend_lanes::{BackendLanes, Results};
 
+mod backend_lanes;
 mod flush;
-mod pipe;
 #[cfg(test)]
 mod tests;
 
@@ -52,19 +55,19 @@ pub enum Action {
 #[derive(Clone)]
 pub struct WorkerLinks {
     /// Its own mailbox.
-    pub mailbox: Arc<Mailbox<WorkerMail>>,
-    /// The keeper's.
-    pub keeper: Arc<Mailbox<KeeperMail>>,
+    pub mailbox: Arc<Mailbox<WorkerMessage>>,
+    /// The checkpointer's.
+    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
     /// Control's.
-    pub control: Arc<Mailbox<ControlMail>>,
-    /// The feeder's.
-    pub feeder: Arc<Mailbox<FeederMail>>,
-    /// Where chunks go home.
-    pub returns: Arc<Returns>,
-    /// Vectors of outcomes, emptied by the keeper.
-    pub settled_spares: Arc<Spares<Settled>>,
-    /// Vectors of records, filled by the feeder.
-    pub fed_spares: Arc<Spares<Fed>>,
+    pub control: Arc<Mailbox<ControlMessage>>,
+    /// The reader's.
+    pub reader: Arc<Mailbox<ReaderMessage>>,
+    /// Where chunks are returned.
+    pub returns: Arc<BufferReturns>,
+    /// Vectors of outcomes, emptied by the checkpointer.
+    pub settled_pool: Arc<VecPool<Settled>>,
+    /// Vectors of records, filled by the reader.
+    pub fed_pool: Arc<VecPool<Fed>>,
 }
 
 struct Slot {
@@ -80,24 +83,25 @@ pub struct Worker {
     index: usize,
     workers: usize,
     links: WorkerLinks,
-    pipes: Vec<Option<Pipe>>,
+    pipes: Vec<Option<BackendLanes>>,
     slots: Vec<Slot>,
     /// Those that have no backend.
     free: Vec<usize>,
     /// Slots whose lanes may have something to do.
     ready: VecDeque<usize>,
     actions: VecDeque<Action>,
-    held: HeldBatches,
-    outbox: VecDeque<KeeperMail>,
-    troubles: VecDeque<ControlMail>,
-    /// Pieces of bodies that the feeder is to be asked for: one a lane at most, and those that were given up meanwhile.
-    asks: VecDeque<FeederMail>,
+    held: BatchTable,
+    outbox: VecDeque<CheckpointerMessage>,
+    troubles: VecDeque<ControlMessage>,
+    /// Pieces of bodies that the reader is to be asked for: one a lane at most, and those that were
+    /// given up meanwhile.
+    asks: VecDeque<ReaderMessage>,
     /// No lane's deadline is before this one; it may be too early.
     earliest: Duration,
-    /// When what is settled is to go to the keeper, full batch or not.
+    /// When what is settled is to go to the checkpointer, full batch or not.
     hand_over_at: Duration,
     random: fastrand::Rng,
-    /// The keeper could not take everything: no new bursts until it has.
+    /// The checkpointer could not take everything: no new bursts until it has.
     stuck: bool,
     stopped: bool,
 }
@@ -116,7 +120,7 @@ impl Worker {
             free: Vec::new(),
             ready: VecDeque::new(),
             actions: VecDeque::new(),
-            held: HeldBatches::default(),
+            held: BatchTable::default(),
             outbox: VecDeque::new(),
             troubles: VecDeque::new(),
             asks: VecDeque::new(),
@@ -130,7 +134,7 @@ impl Worker {
 
     /// Its mailbox, for its driver's sleep.
     #[must_use]
-    pub fn mailbox(&self) -> &Mailbox<WorkerMail> {
+    pub fn mailbox(&self) -> &Mailbox<WorkerMessage> {
         &self.links.mailbox
     }
 
@@ -149,30 +153,30 @@ impl Worker {
     /// Takes what is in the mailbox.
     pub fn take_mail(&mut self, now: Now) {
         self.links.mailbox.note_turn();
-        while let Some(mail) = self.links.mailbox.receive() {
-            match mail {
-                WorkerMail::Batch(batch) => self.take_batch(batch),
-                WorkerMail::Body(reader, piece) => self.take_body(reader, piece, now),
-                WorkerMail::Open {
+        while let Some(message) = self.links.mailbox.receive() {
+            match message {
+                WorkerMessage::Batch(batch) => self.take_batch(batch),
+                WorkerMessage::Body(reader, piece) => self.take_body(reader, piece, now),
+                WorkerMessage::Open {
                     backend,
                     epoch,
                     address,
                     settings,
                     counters,
                 } => self.open(backend, epoch, address, settings, counters, now),
-                WorkerMail::Flush {
+                WorkerMessage::Flush {
                     backend,
                     epoch,
                     drain_until,
                 } => self.flush(backend, epoch, drain_until, now),
-                WorkerMail::Forget { backend } => self.forget(backend, now),
-                WorkerMail::Ttl { backend, ready } => {
+                WorkerMessage::Forget { backend } => self.forget(backend, now),
+                WorkerMessage::Ttl { backend, ready } => {
                     self.change(backend, |pipe| pipe.ttl_ready = ready)
                 }
-                WorkerMail::Settings { backend, settings } => {
+                WorkerMessage::Settings { backend, settings } => {
                     self.change(backend, |pipe| pipe.set(settings))
                 }
-                WorkerMail::Stop => self.stopped = true,
+                WorkerMessage::Stop => self.stopped = true,
             }
         }
     }
@@ -199,8 +203,9 @@ impl Worker {
         self.slots[slot].lane.outgoing(&self.held)
     }
 
-    /// The body's part of it, for a driver whose sends go on while it does other things: the share keeps the bytes in memory until it is given to
-    /// [`Worker::release`]. None where there is no body that was not copied behind its head.
+    /// The body's part of it, for a driver whose sends go on while it does other things: the share
+    /// keeps the bytes in memory until it is given to [`Worker::release`]. None where there is no
+    /// body that was not copied behind its head.
     #[must_use]
     pub fn outgoing_body(&self, slot: usize) -> Option<(Arc<Chunk>, Range<usize>)> {
         self.slots[slot].lane.outgoing_body(&self.held)
@@ -283,7 +288,8 @@ impl Worker {
         self.earliest.min(self.hand_over_at)
     }
 
-    /// Gives outcomes to the keeper, where they are many or have waited, and troubles to control. False: a mailbox is full, call again soon.
+    /// Gives outcomes to the checkpointer, where they are many or have waited, and troubles to
+    /// control. False: a mailbox is full, call again soon.
     pub fn hand_over(&mut self, now: Now) -> bool {
         if now.monotonic >= self.hand_over_at || self.stopped {
             self.hand_over_at = Duration::MAX;
@@ -292,16 +298,17 @@ impl Worker {
             }
         }
         let was_stuck = self.stuck;
-        self.stuck = !send_all(&mut self.outbox, &self.links.keeper);
+        self.stuck = !send_all(&mut self.outbox, &self.links.checkpointer);
         if was_stuck && !self.stuck {
             self.wake(|_| true);
         }
-        let asked = send_all(&mut self.asks, &self.links.feeder);
+        let asked = send_all(&mut self.asks, &self.links.reader);
         send_all(&mut self.troubles, &self.links.control) && asked && !self.stuck
     }
 
-    /// How long the driver may wait for events. Unless that is no time at all, mail rings the bell from now on, until the mailbox is told
-    /// that its reader is awake. `handed_over`: what [`Worker::hand_over`] said.
+    /// How long the driver may wait for events. Unless that is no time at all, mail wakes the
+    /// reader from now on, until the mailbox is told that its reader is awake. `handed_over`: what
+    /// [`Worker::hand_over`] said.
     #[must_use]
     pub fn prepare_wait(&self, handed_over: bool, now: Now) -> Duration {
         if self.has_work() || !self.mailbox().prepare_sleep() {
@@ -334,7 +341,7 @@ impl Worker {
         let current = pipe.is_some_and(|pipe| pipe.epoch == batch.epoch && pipe.drain.is_none());
         if !current || batch.records.is_empty() {
             self.links.returns.release(batch.chunk);
-            self.links.fed_spares.give(batch.records);
+            self.links.fed_pool.give(batch.records);
             return;
         }
         let slots = &pipe.expect("a current batch has a pipe").slots;
@@ -352,7 +359,7 @@ impl Worker {
                 self.ready.push_back(slot);
             }
         }
-        self.links.fed_spares.give(batch.records);
+        self.links.fed_pool.give(batch.records);
     }
 
     /// Gives a piece of a body to its lane, if that still wants it.
@@ -387,7 +394,7 @@ impl Worker {
             let lane = u16::try_from(lane).expect("lanes are counted in u16");
             slots.push(self.new_slot(lane, backend));
         }
-        let mut pipe = Pipe {
+        let mut pipe = BackendLanes {
             backend,
             epoch,
             address,
@@ -422,7 +429,7 @@ impl Worker {
     }
 
     /// Changes what holds for a backend, and lets its lanes look again.
-    fn change(&mut self, backend: BackendId, change: impl FnOnce(&mut Pipe)) {
+    fn change(&mut self, backend: BackendId, change: impl FnOnce(&mut BackendLanes)) {
         if let Some(Some(pipe)) = self.pipes.get_mut(backend.index()) {
             change(pipe);
             self.wake(|of| of == backend);
@@ -488,8 +495,8 @@ impl Worker {
         while let Some(piece) = lane.poll_spent() {
             self.links.returns.release(piece);
         }
-        if let Some((batch, from, nth)) = lane.poll_body_ask() {
-            self.asks.push_back(FeederMail::Body(BodyAsk {
+        if let Some((batch, from, nth)) = lane.poll_body_request() {
+            self.asks.push_back(ReaderMessage::Body(BodyRequest {
                 backend,
                 segment: self.held.origin(batch).segment,
                 from,
@@ -511,7 +518,8 @@ impl Worker {
             self.earliest = self.earliest.min(deadline);
         }
         if sending && lane.is_at_rest() && !lane.is_empty() && pipe.bucket.is_spent() {
-            // A lane that waits for something else is woken by that; the bucket would wake it in a circle.
+            // A lane that waits for something else is woken by that; the bucket would wake it in a
+            // circle.
             self.earliest = self.earliest.min(pipe.bucket.next());
         }
         if pipe.drain.is_some() && !lane.is_busy() {
@@ -522,9 +530,9 @@ impl Worker {
 
 /// Sends in order until the mailbox is full. True: all are sent.
 fn send_all<T>(outbox: &mut VecDeque<T>, mailbox: &Mailbox<T>) -> bool {
-    while let Some(mail) = outbox.pop_front() {
-        if let Err(mail) = mailbox.send(mail) {
-            outbox.push_front(mail);
+    while let Some(message) = outbox.pop_front() {
+        if let Err(message) = mailbox.send(message) {
+            outbox.push_front(message);
             return false;
         }
     }

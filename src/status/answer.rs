@@ -10,10 +10,12 @@
 //! | `/healthz`, `/readyz` | to anyone: 405 to all but GET and HEAD; else 200 or 503 and a line or more (`super::health`) |
 //! | any other | 404 |
 //!
-//! The paths are in [`super::route`]. What changes something, or is answered later, is in [`super::ask`].
+//! The paths are in [`super::route`]. What changes something, or is answered later, is in
+//! [`super::control_request`].
 //!
-//! Nothing waits, and nothing is allocated once the buffers have their size: [`Pages`] keeps the last bodies. A long one is made once a second for all who ask: that of
-//! /metrics takes tens of milliseconds with hundreds of backends, in which HA's poll would wait.
+//! Nothing waits, and nothing is allocated once the buffers have their size: [`BodyCache`] keeps
+//! the last bodies. A long one is made once a second for all who ask: that of /metrics takes tens
+//! of milliseconds with hundreds of backends, in which HA's poll would wait.
 
 use super::route::{Page, Route};
 use super::snapshot::Snapshot;
@@ -28,11 +30,11 @@ pub const CHALLENGE: &str = "Basic realm=\"hustdbsync\"";
 
 /// Who may ask.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct Auth {
     credentials: Credentials,
 }
 
-impl Gate {
+impl Auth {
     /// A gate for `network.user` and `network.passwd`.
     #[must_use]
     pub fn new(user: &str, passwd: &str) -> Self {
@@ -64,9 +66,10 @@ impl Gate {
     }
 }
 
-/// The bodies made last, kept so that the next ones need no memory, and none at all if nothing has changed.
+/// The bodies made last, kept so that the next ones need no memory, and none at all if nothing has
+/// changed.
 #[derive(Debug, Default)]
-pub struct Pages {
+pub struct BodyCache {
     sync_status: Vec<u8>,
     /// The snapshot's generation and the count that `sync_status` was made for.
     sync_status_of: Option<(u64, usize)>,
@@ -79,7 +82,7 @@ pub struct Pages {
     health: Vec<u8>,
 }
 
-impl Pages {
+impl BodyCache {
     fn sync_status(&mut self, snapshot: &Snapshot, count: usize) -> &[u8] {
         // Counts beyond what there is give the same body.
         let of = Some((snapshot.generation(), count.min(snapshot.backends().len())));
@@ -130,12 +133,12 @@ impl Pages {
     }
 }
 
-/// The answer to `request`. `pages` must see one board's snapshots only.
+/// The answer to `request`. `body_cache` must see one board's snapshots only.
 pub fn answer<'a>(
     request: &Request<'_>,
-    gate: &Gate,
+    auth: &Auth,
     snapshot: &Snapshot,
-    pages: &'a mut Pages,
+    body_cache: &'a mut BodyCache,
 ) -> Answer<'a> {
     let Some(Route::Read(asked)) = Route::of(request.path) else {
         return Answer::empty(Status::NotFound);
@@ -143,38 +146,40 @@ pub fn answer<'a>(
     match asked {
         Page::Alive => Answer::text(Status::Ok, b"ok\n"),
         Page::SyncStatus => {
-            if let Some(refusal) = gate.refusal(request) {
+            if let Some(refusal) = auth.refusal(request) {
                 return refusal;
             }
             match request.parameter("backend_count") {
                 None | Some([]) => Answer::empty(Status::NotFound),
                 Some(value) => Answer::text(
                     Status::Ok,
-                    pages.sync_status(snapshot, sync_status::backend_count(value)),
+                    body_cache.sync_status(snapshot, sync_status::backend_count(value)),
                 ),
             }
         }
         Page::Report => {
-            if let Some(refusal) = gate.refusal(request) {
+            if let Some(refusal) = auth.refusal(request) {
                 return refusal;
             }
             Answer {
                 status: Status::Ok,
                 content_type: Some("application/json"),
                 fields: &[("Cache-Control", "no-store")],
-                body: pages.report(snapshot),
+                body: body_cache.report(snapshot),
             }
         }
-        Page::Metrics => match gate.refusal(request) {
+        Page::Metrics => match auth.refusal(request) {
             Some(refusal) => refusal,
-            None => pages.metrics(snapshot, metrics::Form::accepted(request.accept)),
+            None => body_cache.metrics(snapshot, metrics::Form::accepted(request.accept)),
         },
-        Page::Home => match gate.refusal(request) {
+        Page::Home => match auth.refusal(request) {
             Some(refusal) => refusal,
             None => page::answer(),
         },
-        Page::Health => pages.health(request.method, |body| health::write_health(snapshot, body)),
-        Page::Readiness => pages.health(request.method, |body| {
+        Page::Health => {
+            body_cache.health(request.method, |body| health::write_health(snapshot, body))
+        }
+        Page::Readiness => body_cache.health(request.method, |body| {
             health::write_readiness(snapshot, body)
         }),
     }
@@ -185,14 +190,14 @@ mod tests {
     use super::*;
     use crate::clock::Now;
     use crate::status::counters::BackendCounters;
-    use crate::status::snapshot::Board;
+    use crate::status::snapshot::StatusBoard;
     use std::sync::Arc;
 
-    fn board() -> (Board, Arc<BackendCounters>) {
+    fn board() -> (StatusBoard, Arc<BackendCounters>) {
         let counters = Arc::new(BackendCounters::default());
         counters.durable_processed.set(12);
         counters.durable_settled.set(10);
-        let mut board = Board::new(Now::default());
+        let mut board = StatusBoard::new(Now::default());
         board.add("127.0.0.1:9998", Arc::clone(&counters), Now::default());
         board.add("127.0.0.1:9999", Arc::default(), Now::default());
         (board, counters)
@@ -211,12 +216,12 @@ mod tests {
     ) {
         let request = Request::plain(method, target, authorization);
         let (board, _) = board();
-        let mut pages = Pages::default();
+        let mut body_cache = BodyCache::default();
         let answer = answer(
             &request,
-            &Gate::new("sync", "sync"),
+            &Auth::new("sync", "sync"),
             board.snapshot(),
-            &mut pages,
+            &mut body_cache,
         );
         assert_eq!(answer.status, status, "{target}");
         let body = std::str::from_utf8(answer.body).unwrap();
@@ -345,27 +350,27 @@ mod tests {
     #[test]
     fn the_body_follows_the_numbers_and_needs_no_new_memory() {
         let (mut board, counters) = board();
-        let gate = Gate::new("sync", "sync");
-        let mut pages = Pages::default();
+        let auth = Auth::new("sync", "sync");
+        let mut body_cache = BodyCache::default();
         let request = Request::plain(Method::Get, "/sync_status?backend_count=9", RIGHT);
-        let first = answer(&request, &gate, board.snapshot(), &mut pages)
+        let first = answer(&request, &auth, board.snapshot(), &mut body_cache)
             .body
             .to_vec();
-        let place = pages.sync_status.as_ptr();
+        let place = body_cache.sync_status.as_ptr();
         assert_eq!(
-            answer(&request, &gate, board.snapshot(), &mut pages).body,
+            answer(&request, &auth, board.snapshot(), &mut body_cache).body,
             first
         );
         counters.durable_settled.set(11);
         board.refresh(Now::default());
-        let second = answer(&request, &gate, board.snapshot(), &mut pages)
+        let second = answer(&request, &auth, board.snapshot(), &mut body_cache)
             .body
             .to_vec();
         assert_eq!(
             String::from_utf8(second).unwrap(),
             String::from_utf8(first).unwrap().replace(": 10", ": 11")
         );
-        assert_eq!(pages.sync_status.as_ptr(), place);
+        assert_eq!(body_cache.sync_status.as_ptr(), place);
     }
 
     #[test]
@@ -404,9 +409,9 @@ mod tests {
     #[test]
     fn a_long_body_is_made_once_a_second_and_a_short_one_for_each_who_asks() {
         let (mut board, counters) = board();
-        let gate = Gate::new("sync", "sync");
-        let mut pages = Pages::default();
-        let mut bodies = |board: &mut Board, unix: u64| -> Vec<Vec<u8>> {
+        let auth = Auth::new("sync", "sync");
+        let mut body_cache = BodyCache::default();
+        let mut bodies = |board: &mut StatusBoard, unix: u64| -> Vec<Vec<u8>> {
             let now = Now {
                 unix,
                 ..Now::default()
@@ -414,7 +419,7 @@ mod tests {
             board.refresh(now);
             let mut body = |target| {
                 let request = Request::plain(Method::Get, target, RIGHT);
-                answer(&request, &gate, board.snapshot(), &mut pages)
+                answer(&request, &auth, board.snapshot(), &mut body_cache)
                     .body
                     .to_vec()
             };

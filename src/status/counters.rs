@@ -1,8 +1,10 @@
 //! The numbers of one backend, shared by the threads that make them and the one that tells them.
 //!
-//! Each is one atomic: a reader sees every number some microseconds old, and two numbers maybe not of the same instant, but never an effect
-//! without its cause (additions release, loads acquire): not more records settled than processed. Numbers that one kind of thread writes share cache lines, and no others, so that threads don't take
-//! lines from each other. Several workers write the same lines: they add once a batch, not once a record.
+//! Each is one atomic: a reader sees every number some microseconds old, and two numbers maybe not
+//! of the same instant, but never an effect without its cause (additions release, loads acquire):
+//! not more records settled than processed. Numbers that one kind of thread writes share cache
+//! lines, and no others, so that threads don't take lines from each other. Several workers write
+//! the same lines: they add once a batch, not once a record.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -22,7 +24,8 @@ impl Counter {
         self.0.fetch_add(amount, Release);
     }
 
-    /// Takes `amount` away; below 0 it stays at 0, so that a slip in bookkeeping shows as 0 and not as 2⁶⁴.
+    /// Takes `amount` away; below 0 it stays at 0, so that a slip in bookkeeping shows as 0 and not
+    /// as 2⁶⁴.
     pub fn sub(&self, amount: u64) {
         let _ = self
             .0
@@ -41,7 +44,8 @@ impl Counter {
     }
 }
 
-/// Begins a new pair of cache lines in a `repr(C)` struct: x86 fetches lines in pairs. Takes no room itself.
+/// Begins a new pair of cache lines in a `repr(C)` struct: x86 fetches lines in pairs. Takes no
+/// room itself.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct CacheLine;
@@ -50,7 +54,7 @@ struct CacheLine;
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct BackendCounters {
-    _feeder: CacheLine,
+    _reader: CacheLine,
     /// Records read from logs. Counts a record once, across restarts too.
     pub processed: Counter,
     /// Bytes in the logs that haven't been read yet. A gauge.
@@ -59,16 +63,17 @@ pub struct BackendCounters {
     pub log_files: Counter,
     /// Bytes of log that were read and handed on, those that were read again counted again.
     pub read_bytes: Counter,
-    /// About when the oldest record that hasn't been read was written, in seconds since 1970; 0 if there is none. A gauge.
+    /// About when the oldest record that hasn't been read was written, in seconds since 1970; 0 if
+    /// there is none. A gauge.
     pub oldest_unread_unix: Counter,
 
     _workers: CacheLine,
-    /// Answers that settled a record or set it aside. Those to questions are not among them.
+    /// Answers that settled a record or rejects it. Those to questions are not among them.
     pub answers: Counter,
     /// Records sent again after a failure.
     pub resent: Counter,
-    /// Lookups (`zscore`, `sismember`): before a zadd that may be applied and a set's member whose time
-    /// to live has passed, or whether the backend is well.
+    /// Lookups (`zscore`, `sismember`): before a zadd that may be applied and a set's member whose
+    /// time to live has passed, or whether the backend is well.
     pub asked: Counter,
     /// Records replayed as their time to live, which has passed, asks for.
     pub expired: Counter,
@@ -80,11 +85,12 @@ pub struct BackendCounters {
     pub connections_open: Counter,
     /// Connections that were made.
     pub connections_made: Counter,
-    /// From the instant a burst of requests was composed to the read that brought its answers; counts each of `answers`.
+    /// From the instant a burst of requests was composed to the read that brought its answers;
+    /// counts each of `answers`.
     pub requests: Histogram,
 
-    _keeper: CacheLine,
-    /// Records settled: acknowledged or set aside. Counts a record once, across restarts too.
+    _checkpointer: CacheLine,
+    /// Records settled: acknowledged or rejected. Counts a record once, across restarts too.
     pub settled: Counter,
     /// Bytes of log that the settled records took, line ends included.
     pub settled_bytes: Counter,
@@ -92,12 +98,13 @@ pub struct BackendCounters {
     pub applied: Counter,
     /// Of the settled: the backend had a newer version.
     pub superseded: Counter,
-    /// Of the settled: deletes of what wasn't there, and writes of a set's member that has expired there.
+    /// Of the settled: deletes of what wasn't there, and writes of a set's member that has expired
+    /// there.
     pub absent: Counter,
-    /// Of the settled: set aside in `rejected.jsonl`, whatever became of them there.
+    /// Of the settled: rejected in `rejected.jsonl`, whatever became of them there.
     pub rejected: Counter,
-    /// When the oldest record in flight was written to the log, in seconds since 1970; 0 if there is none. A gauge. [`Counts`] has the older of
-    /// this and `oldest_unread_unix`.
+    /// When the oldest record in flight was written to the log, in seconds since 1970; 0 if there
+    /// is none. A gauge. [`Counts`] has the older of this and `oldest_unread_unix`.
     pub oldest_unsettled_unix: Counter,
     /// Checkpoints that are on disk.
     pub checkpoints: Counter,
@@ -111,9 +118,11 @@ pub struct BackendCounters {
     pub state_read: Counter,
     /// 1 while its folder cannot be listed or one of its logs cannot be read, else 0. A gauge.
     pub logs_faulty: Counter,
-    /// By how many seconds the times in its lines are off, as another time zone's; 0 where they are of ours. A gauge.
+    /// By how many seconds the times in its lines are off, as another time zone's; 0 where they are
+    /// of ours. A gauge.
     pub zone_off_seconds: Counter,
-    /// Finished logs that stay: somebody has them open for writing, or they cannot be deleted. A gauge.
+    /// Finished logs that stay: somebody has them open for writing, or they cannot be deleted. A
+    /// gauge.
     pub logs_kept: Counter,
     /// `processed` as the last durable checkpoint has it: no kill makes it less.
     pub durable_processed: Counter,
@@ -131,7 +140,7 @@ pub struct BackendCounters {
     pub durable_taken_over: Counter,
     /// Finished logs that were deleted.
     pub logs_deleted: Counter,
-    /// Lines set aside in this run, by reason.
+    /// Lines rejected in this run, by reason.
     pub rejections: Reasons,
 
     _control: CacheLine,
@@ -142,7 +151,7 @@ pub struct BackendCounters {
     /// How often what was on its way was taken back since the backend left the state of being up.
     pub flushes: Counter,
 
-    /// Feeder and keeper both: the one adds, the other takes away.
+    /// Reader and checkpointer both: the one adds, the other takes away.
     _in_flight: CacheLine,
     /// Records read and not settled. A gauge.
     pub in_flight_records: Counter,
@@ -205,7 +214,7 @@ pub struct Counts {
     pub superseded: u64,
     /// Deletes of what wasn't there.
     pub absent: u64,
-    /// Records set aside.
+    /// Records rejected.
     pub rejected: u64,
     /// Records replayed after their time had passed.
     pub expired: u64,
@@ -215,7 +224,7 @@ pub struct Counts {
     pub resent: u64,
     /// Lookups.
     pub asked: u64,
-    /// Answers that settled a record or set it aside.
+    /// Answers that settled a record or rejects it.
     pub answers: u64,
     /// Records with a request line longer than one segment of the connection.
     pub long_targets: u64,

@@ -1,10 +1,13 @@
-//! `/healthz` and `/readyz`: for those who restart and route. No name of a backend and no path stands in them, since anyone may ask.
+//! `/healthz` and `/readyz`: for those who restart and route. No name of a backend and no path
+//! stands in them, since anyone may ask.
 //!
-//! **Healthy** is a process whose threads get on: each sleeps, or has finished a turn within [`THREAD_STUCK_AFTER`]. One that is not will not
-//! get well by itself: restart it, nothing is lost.
+//! **Healthy** is a process whose threads get on: each sleeps, or has finished a turn within
+//! [`THREAD_STUCK_AFTER`]. One that is not will not get well by itself: restart it, nothing is
+//! lost.
 //!
-//! **Ready** is one that has taken in the logs' folder and the state of every backend found there, can read their logs and write their state, and is not about to end. A
-//! backend that is down is its own trouble and leaves us ready.
+//! **Ready** is one that has taken in the logs' folder and the state of every backend found there,
+//! can read their logs and write their state, and is not about to end. A backend that is down is
+//! its own trouble and leaves us ready.
 
 use std::io::Write;
 
@@ -57,7 +60,8 @@ pub(crate) fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
         faulty => {
             let _ = writeln!(
                 body,
-                "backends whose state cannot be read or written: {faulty}; /v1/status and the log say why"
+                "backends whose state cannot be read or written: {faulty}; /v1/status and the log \
+                 say why"
             );
         }
     }
@@ -89,7 +93,7 @@ fn finish(begin: usize, well: &str, body: &mut Vec<u8>) -> bool {
 mod tests {
     use super::*;
     use crate::status::counters::Counts;
-    use crate::status::server::{Server, ThreadPulse};
+    use crate::status::server::{Server, ThreadLiveness};
     use crate::status::snapshot::BackendSnapshot;
     use std::time::Duration;
 
@@ -131,7 +135,7 @@ mod tests {
             threads: seconds
                 .iter()
                 .enumerate()
-                .map(|(number, &seconds)| ThreadPulse {
+                .map(|(number, &seconds)| ThreadLiveness {
                     name: format!("w{number}"),
                     stuck: Duration::from_secs(seconds),
                 })
@@ -195,7 +199,8 @@ mod tests {
                 &[
                     "the server ends",
                     "backends whose state has not been read yet: 2",
-                    "backends whose state cannot be read or written: 1; /v1/status and the log say why",
+                    "backends whose state cannot be read or written: 1; /v1/status and the log say \
+                     why",
                 ],
             ),
         );

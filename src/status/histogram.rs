@@ -1,7 +1,9 @@
-//! How long things take: counts by fixed bounds, shared by the threads that measure and the one that tells.
+//! How long things take: counts by fixed bounds, shared by the threads that measure and the one
+//! that tells.
 //!
-//! One observation is two atomic additions, whatever it stands for: a worker counts all answers of one read at once. The bounds are fixed, from
-//! a backend in the same rack to one that is about to be given up (`response_timeout` is 5 s unless set otherwise).
+//! One observation is two atomic additions, whatever it stands for: a worker counts all answers of
+//! one read at once. The bounds are fixed, from a backend in the same rack to one that is about to
+//! be given up (`response_timeout` is 5 s unless set otherwise).
 
 use std::time::Duration;
 

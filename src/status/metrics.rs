@@ -1,9 +1,12 @@
-//! `/metrics`: every number, in the OpenMetrics text form, or in Prometheus' own older one for who takes only that.
+//! `/metrics`: every number, in the OpenMetrics text form, or in Prometheus' own older one for who
+//! takes only that.
 //!
-//! [`prometheus_client`] writes OpenMetrics; `plain` makes the older form of it. What a metric means is its help text, here and nowhere else;
-//! `docs/metrics.md` is made of it (`tests/observe` compares them).
+//! [`prometheus_client`] writes OpenMetrics; `plain` makes the older form of it. What a metric
+//! means is its help text, here and nowhere else; `docs/metrics.md` is made of it (`tests/observe`
+//! compares them).
 //!
-//! Built anew for each scrape, from a snapshot: a scrape every few seconds may cost some allocations, a record may not.
+//! Built anew for each scrape, from a snapshot: a scrape every few seconds may cost some
+//! allocations, a record may not.
 
 mod backends;
 mod plain;
@@ -31,7 +34,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form for who accepts this: OpenMetrics, unless the older one is asked for and OpenMetrics is not.
+    /// The form for who accepts this: OpenMetrics, unless the older one is asked for and
+    /// OpenMetrics is not.
     #[must_use]
     pub fn accepted(accept: Option<&[u8]>) -> Self {
         let names = |media: &str| {

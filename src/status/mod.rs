@@ -1,12 +1,14 @@
-//! What there is to tell while it runs: counters, what follows from them, and the answers to those who ask. Pure.
+//! What there is to tell while it runs: counters, what follows from them, and the answers to those
+//! who ask. Pure.
 //!
-//! The engine's threads add to [`counters::BackendCounters`]; the control thread reads them into a [`snapshot::Board`]; every answer is made
-//! from that board's [`snapshot::Snapshot`], so nobody who asks waits for a disk, a backend or a replay. This is the one room that knows
+//! The engine's threads add to [`counters::BackendCounters`]; the control thread reads them into a
+//! [`snapshot::StatusBoard`]; every answer is made from that board's [`snapshot::Snapshot`], so
+//! nobody who asks waits for a disk, a backend or a replay. This is the one module that knows
 //! another of its height: [`answer`] routes requests as `http` parsed them.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod answer;
-pub mod ask;
+pub mod control_request;
 pub mod counters;
 pub mod health;
 pub mod histogram;

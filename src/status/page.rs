@@ -1,7 +1,8 @@
-//! The page at `/`: one file that has all it needs in it, and asks `/v1/status` for the rest, once a second.
+//! The page at `/`: one file that has all it needs in it, and asks `/v1/status` for the rest, once
+//! a second.
 //!
-//! What it may do is said in [`POLICY`]: run the one script and use the one style that stand in it, known by their hashes, and ask the server that it
-//! came from. A test compares the hashes.
+//! What it may do is said in [`POLICY`]: run the one script and use the one style that stand in it,
+//! known by their hashes, and ask the server that it came from. A test compares the hashes.
 
 use crate::http::answer::{Answer, Status};
 
@@ -70,7 +71,7 @@ mod tests {
             assert!(!elements.contains(word), "{word} stands in an element");
         }
         for handler in elements.split(" on").skip(1) {
-            let name = handler.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
+            let name = handler.trim_start_matches(|envelope: char| envelope.is_ascii_lowercase());
             assert!(!name.starts_with('='), "a handler: on{}", &handler[..20]);
         }
         let hrefs = elements.split("href=\"").skip(1);

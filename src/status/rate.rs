@@ -1,8 +1,9 @@
 //! How fast a count grows, smoothed.
 //!
-//! An exponentially weighted mean over uneven intervals: an interval of `dt` seconds weighs `1 - e^(-dt/τ)`, so it doesn't matter how often
-//! one looks. After a change the figure has gone two thirds of the way in [`RATE_WINDOW_SECONDS`]; a growth that begins after a standstill
-//! is told as it is at once, for who waits for a backend's return wants to know when it will be whole.
+//! An exponentially weighted mean over uneven intervals: an interval of `dt` seconds weighs `1 -
+//! e^(-dt/τ)`, so it doesn't matter how often one looks. After a change the figure has gone two
+//! thirds of the way in [`RATE_WINDOW_SECONDS`]; a growth that begins after a standstill is told as
+//! it is at once, for who waits for a backend's return wants to know when it will be whole.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const BEGINNING: f64 = 100.0;
 #[derive(Clone, Debug, Default)]
 pub struct RateMeter {
     last: Option<(u64, Duration)>,
-    /// Sum of weighted growths, and of their weights: below 1 while the beginning is less than some windows ago.
+    /// Sum of weighted growths, and of their weights: below 1 while the beginning is less than some
+    /// windows ago.
     sum: f64,
     weights: f64,
 }

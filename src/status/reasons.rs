@@ -1,6 +1,8 @@
-//! How many lines were set aside for which reason: reasons are words that other rooms give, so the table fills as they come.
+//! How many lines were rejected for which reason: reasons are words that other modules give, so the
+//! table fills as they come.
 //!
-//! One thread adds (the keeper), any may read. Not on a record's way: a line that is set aside is written and synced first.
+//! One thread adds (the checkpointer), any may read. Not on a record's way: a line that is rejected
+//! is written and synced first.
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,9 @@
-//! `GET /v1/status`: everything there is to tell, as JSON, for `hustdbsync status` and for whoever scripts it.
+//! `GET /v1/status`: everything there is to tell, as JSON, for `hustdbsync status` and for whoever
+//! scripts it.
 //!
-//! Numbers keep their names for good; new ones may come. Who reads it takes what is missing as 0 or empty, and what is unknown not at
-//! all, so a client and a server of different versions understand each other.
+//! Numbers keep their names for good; new ones may come. Who reads it takes what is missing as 0 or
+//! empty, and what is unknown not at all, so a client and a server of different versions understand
+//! each other.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
 //! Every path that the server answers, in one table.
 //!
-//! What is read is answered at once ([`super::answer`]); what changes something or is answered later is
-//! left for the controller ([`super::ask`]). Any other path is answered 404.
+//! What is read is answered at once ([`super::answer`]); what changes something or is answered
+//! later is left for the controller ([`super::control_request`]). Any other path is answered 404.
 
-use super::ask::RejectedVerb;
+use super::control_request::RejectedVerb;
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What there is to tell that belongs to no backend: the process, its threads, its memory, and the door that HA comes to.
+//! What there is to tell that belongs to no backend: the process, its threads, its memory, and the
+//! HTTP server that HA comes to.
 
 use std::time::Duration;
 
@@ -12,31 +13,31 @@ pub struct Server {
     /// The folder of logs has been listed.
     pub logs_listed: bool,
     /// Every thread but the one that answers.
-    pub threads: Vec<ThreadPulse>,
+    pub threads: Vec<ThreadLiveness>,
     /// Bytes of log in memory.
     pub memory_bytes: u64,
     /// Bytes of log that may be in memory (`memory_budget`).
     pub memory_budget_bytes: u64,
     /// From the first byte of a checkpoint to its being on disk.
     pub checkpoint_times: Distribution,
-    /// The door.
-    pub door: DoorCounts,
+    /// The HTTP server.
+    pub http_server: ListenerCounters,
     /// What the system says about the process; none where it says nothing.
     pub process: Option<ProcessFacts>,
 }
 
 /// A thread, and whether it gets on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ThreadPulse {
+pub struct ThreadLiveness {
     /// Its name.
     pub name: String,
     /// For how long it has been at one and the same turn; none while it sleeps or goes on.
     pub stuck: Duration,
 }
 
-/// What has happened at the door.
+/// What has happened at the HTTP server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DoorCounts {
+pub struct ListenerCounters {
     /// Connections open now.
     pub connections: u64,
     /// Connections taken in.

@@ -38,9 +38,10 @@ pub struct BackendSnapshot {
     pub drain_seconds: Option<u64>,
     /// The bound of its rate, in records a second; 0 if there is none.
     pub rate_max: u64,
-    /// Bytes of log settled since nothing was left, or since the start: this of `cleared_bytes + backlog_bytes` is done.
+    /// Bytes of log settled since nothing was left, or since the start: this of `cleared_bytes +
+    /// backlog_bytes` is done.
     pub cleared_bytes: u64,
-    /// What only `/metrics` tells. As it was when [`Board::refresh_details`] was called last.
+    /// What only `/metrics` tells. As it was when [`StatusBoard::refresh_details`] was called last.
     #[serde(skip)]
     pub details: Details,
 }
@@ -50,7 +51,7 @@ pub struct BackendSnapshot {
 pub struct Details {
     /// How long requests took.
     pub requests: Distribution,
-    /// Lines set aside in this run, by reason.
+    /// Lines rejected in this run, by reason.
     pub rejections: Vec<(&'static str, u64)>,
     /// Probes by what came of them.
     pub probes: [(&'static str, u64); 4],
@@ -146,7 +147,8 @@ impl Snapshot {
             })
     }
 
-    /// The sum over all backends, those that are forgotten among them, of (records processed, records settled).
+    /// The sum over all backends, those that are forgotten among them, of (records processed,
+    /// records settled).
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
         self.backends
@@ -160,9 +162,10 @@ impl Snapshot {
     }
 }
 
-/// The control thread's view of all backends: takes their states as they change and their numbers when it is told to.
+/// The control thread's view of all backends: takes their states as they change and their numbers
+/// when it is told to.
 #[derive(Debug)]
-pub struct Board {
+pub struct StatusBoard {
     snapshot: Snapshot,
     /// One for each of `snapshot.backends`, in the same order.
     watched: Vec<Watched>,
@@ -177,7 +180,7 @@ struct Watched {
     cleared_from: u64,
 }
 
-impl Board {
+impl StatusBoard {
     /// A board without backends.
     #[must_use]
     pub fn new(now: Now) -> Self {
@@ -344,7 +347,7 @@ mod tests {
 
     #[test]
     fn backends_stand_in_the_order_of_their_names() {
-        let mut board = Board::new(at(0));
+        let mut board = StatusBoard::new(at(0));
         for name in ["b:1", "a:10", "c:1", "a:9"] {
             board.add(name, Arc::default(), at(0));
         }
@@ -362,7 +365,7 @@ mod tests {
     #[test]
     fn numbers_follow_from_counters_and_time() {
         let counters = Arc::new(BackendCounters::default());
-        let mut board = Board::new(at(0));
+        let mut board = StatusBoard::new(at(0));
         board.add("a:1", Arc::clone(&counters), at(0));
         let generation = board.snapshot().generation();
         for second in 1..=60 {
@@ -391,7 +394,7 @@ mod tests {
     #[test]
     fn what_is_cleared_counts_from_when_nothing_was_left() {
         let counters = Arc::new(BackendCounters::default());
-        let mut board = Board::new(at(0));
+        let mut board = StatusBoard::new(at(0));
         board.add("a:1", Arc::clone(&counters), at(0));
         let mut check = |settled, unread, expected| {
             counters.settled_bytes.set(settled);
@@ -409,7 +412,7 @@ mod tests {
     #[test]
     fn details_are_read_when_they_are_asked_for() {
         let counters = Arc::new(BackendCounters::default());
-        let mut board = Board::new(at(0));
+        let mut board = StatusBoard::new(at(0));
         board.add("a:1", Arc::clone(&counters), at(0));
         counters.requests.observe(Duration::from_millis(3), 4);
         counters.rejections.add("checksum", 2);
@@ -435,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_state_begins_when_its_word_changes() {
-        let mut board = Board::new(at(0));
+        let mut board = StatusBoard::new(at(0));
         board.add("a:1", Arc::default(), at(0));
         assert_eq!(board.snapshot().backends()[0].state, "unknown");
         board.set_state("a:1", "down", "connection refused", at(5));
@@ -451,7 +454,7 @@ mod tests {
     #[test]
     fn a_generation_lasts_while_nothing_changes() {
         let counters = Arc::new(BackendCounters::default());
-        let mut board = Board::new(at(0));
+        let mut board = StatusBoard::new(at(0));
         board.add("a:1", Arc::clone(&counters), at(0));
         let generation = board.snapshot().generation();
         board.refresh(at(0));

@@ -1,7 +1,8 @@
 //! "Synced up to here": what stood in all logs at an instant, and how much of it is not settled.
 //!
-//! The keeper makes a [`PointBoard`] and keeps its numbers; control tells them. A point's id begins with a number that each process draws anew, so that
-//! one of an earlier process is not known, and is never taken for another.
+//! The checkpointer makes a [`PointBoard`] and keeps its numbers; control tells them. A point's id
+//! begins with a number that each process draws anew, so that one of an earlier process is not
+//! known, and is never taken for another.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,8 +40,8 @@ pub struct PointBackend {
     pub gone_bytes: Counter,
     /// The first of these logs in the order of their names.
     gone_log: Mutex<Option<Box<str>>>,
-    /// Lines that were set aside since.
-    pub set_aside: Counter,
+    /// Lines that were rejected since.
+    pub rejected: Counter,
     /// All is settled, durably.
     pub settled: AtomicBool,
 }
@@ -58,7 +59,7 @@ impl PointBackend {
             gone_logs: Counter::default(),
             gone_bytes: Counter::default(),
             gone_log: Mutex::default(),
-            set_aside: Counter::default(),
+            rejected: Counter::default(),
             settled: AtomicBool::new(false),
         };
         backend.missing_logs.set(logs);
@@ -138,7 +139,7 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
         gone_logs: backend.gone_logs.load(),
         gone_bytes: backend.gone_bytes.load(),
         gone_log: backend.gone_log(),
-        set_aside: backend.set_aside.load(),
+        rejected: backend.rejected.load(),
         state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
         why: now.map_or_else(String::new, |now| now.why.clone()),
     }
@@ -152,7 +153,8 @@ pub struct PointReport {
     pub id: String,
     /// When it was taken, Unix seconds.
     pub taken_unix: u64,
-    /// Everything that stood in the logs then, of the backends below, is settled or set aside, and that is on disk.
+    /// Everything that stood in the logs then, of the backends below, is settled or rejected, and
+    /// that is on disk.
     pub settled: bool,
     /// The backends.
     pub backends: Vec<BackendReport>,
@@ -164,7 +166,7 @@ pub struct PointReport {
 pub struct BackendReport {
     /// `host:port`
     pub name: String,
-    /// Everything of it is settled or set aside.
+    /// Everything of it is settled or rejected.
     pub settled: bool,
     /// Logs that had bytes then.
     pub logs: u64,
@@ -180,8 +182,8 @@ pub struct BackendReport {
     pub gone_bytes: u64,
     /// The first of these logs in the order of their names; empty where there is none.
     pub gone_log: String,
-    /// Lines set aside since.
-    pub set_aside: u64,
+    /// Lines rejected since.
+    pub rejected: u64,
     /// The backend's state now.
     pub state: String,
     /// Why it is in that state.
@@ -192,10 +194,10 @@ pub struct BackendReport {
 mod tests {
     use super::*;
     use crate::clock::Now;
-    use crate::status::snapshot::Board;
+    use crate::status::snapshot::StatusBoard;
 
     fn told(point: &PointBoard, backend: Option<&str>) -> PointReport {
-        let mut board = Board::new(Now::default());
+        let mut board = StatusBoard::new(Now::default());
         board.add("a:1", Arc::default(), Now::default());
         board.set_state("a:1", "down", "no answer", Now::default());
         let mut body = Vec::new();
@@ -217,7 +219,7 @@ mod tests {
         point.backends[0].gone_logs.set(1);
         point.backends[0].gone_bytes.set(30);
         point.backends[0].set_gone_log(Some("16-40.log"));
-        point.backends[0].set_aside.set(1);
+        point.backends[0].rejected.set(1);
         assert_eq!(point.is_settled(None), Some(false));
         assert_eq!(point.is_settled(Some("b:1")), Some(true));
         assert_eq!(point.is_settled(Some("c:1")), None);
@@ -236,7 +238,7 @@ mod tests {
             gone_logs: 1,
             gone_bytes: 30,
             gone_log: "16-40.log".into(),
-            set_aside: 1,
+            rejected: 1,
             state: "down".into(),
             why: "no answer".into(),
         };

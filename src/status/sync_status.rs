@@ -1,7 +1,7 @@
 //! The body of `/sync_status`, which HA's clients parse: byte for byte as the original writes it.
 //!
-//! The numbers are those of the last durable checkpoint, some hundred milliseconds old: HA's clients count on it that they never fall, and what a kill takes back must not
-//! have been told.
+//! The numbers are those of the last durable checkpoint, some hundred milliseconds old: HA's
+//! clients count on it that they never fall, and what a kill takes back must not have been told.
 //!
 //! Written by hand into a buffer that is kept, since it is asked for a thousand times a second.
 
@@ -9,7 +9,8 @@ use std::io::Write;
 
 use super::snapshot::{BackendSnapshot, Snapshot};
 
-/// The number that `backend_count` gives, as C's `strtol` has it: leading digits count, what is no number or below zero is 0.
+/// The number that `backend_count` gives, as C's `strtol` has it: leading digits count, what is no
+/// number or below zero is 0.
 #[must_use]
 pub fn backend_count(value: &[u8]) -> usize {
     let value = value.strip_prefix(b"+").unwrap_or(value);

@@ -1,4 +1,5 @@
-//! Minute after minute of one backend's log, as zlog writes it: local time in the names and in each line's prefix.
+//! Minute after minute of one backend's log, as zlog writes it: local time in the names and in each
+//! line's prefix.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -55,7 +56,8 @@ impl LogWriter {
         &self.prefix
     }
 
-    /// Appends a line, newline included, that was written at `unix` (seconds). Times may not go back.
+    /// Appends a line, newline included, that was written at `unix` (seconds). Times may not go
+    /// back.
     pub(super) fn write(&mut self, unix: u64, line: &[u8]) -> io::Result<()> {
         let minute = unix / 60;
         if self.open.as_ref().is_none_or(|open| open.minute != minute) {

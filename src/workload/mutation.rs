@@ -1,9 +1,10 @@
-//! One mutation after the other: what a client asked of the healthy master, and the record that HA kept of it.
+//! One mutation after the other: what a client asked of the healthy master, and the record that HA
+//! kept of it.
 
 use crate::binlog::method::{Key, Ttl, Twice};
 use crate::binlog::{Method, Record};
-use crate::standin::store::Store;
-use crate::standin::{self, Request};
+use crate::fake_hustdb::store::Store;
+use crate::fake_hustdb::{self, Request};
 
 use super::{TTL_LONG_MIN_S, TTL_SHORT_MAX_S, Workload, spelling};
 
@@ -11,7 +12,8 @@ use super::{TTL_LONG_MIN_S, TTL_SHORT_MAX_S, Workload, spelling};
 const TABLES: u64 = 8;
 /// One of so many additions has a time to live that soon ends, and one a long one.
 const TTL_ONE_IN: u64 = 32;
-/// What soon ends has a number beyond all others: for the first workload from this on, for one with another first key further up.
+/// What soon ends has a number beyond all others: for the first workload from this on, for one with
+/// another first key further up.
 const ENDING_KEYS: u64 = 1 << 40;
 /// Below hustdb's 2,592,000, above which it takes a time to live for none.
 const TTL_LONG_MAX_S: u32 = 2_500_000;
@@ -136,7 +138,8 @@ impl<'a> Generator<'a> {
         if let Some(version) = self.apply(&mutation) {
             return Some((mutation, version));
         }
-        // Nothing was there to be removed. HA keeps no record of what the healthy master refuses; the client adds it instead.
+        // Nothing was there to be removed. HA keeps no record of what the healthy master refuses;
+        // the client adds it instead.
         let mutation = Mutation {
             method: adding(mutation.method),
             body: match mutation.method.row().body {
@@ -158,7 +161,7 @@ impl<'a> Generator<'a> {
     fn apply(&mut self, mutation: &Mutation) -> Option<u32> {
         self.target.clear();
         mutation.live_target(&mut self.target);
-        let request = Request::new(standin::Method::Get, &self.target, &mutation.body);
+        let request = Request::new(fake_hustdb::Method::Get, &self.target, &mutation.body);
         let answer = self.healthy.apply(&request, mutation.unix);
         (answer.status == 200).then_some(answer.version)?
     }
@@ -171,11 +174,12 @@ impl<'a> Generator<'a> {
             1 => self.index % workload.keys.max(1),
             _ => self.random.u64(..workload.keys.max(1)),
         } + workload.first_key;
-        // A score that is added to what has expired would not be the same at the replay, when more has.
+        // A score that is added to what has expired would not be the same at the replay, when more
+        // has.
         let row = method.row();
         let may_end = row.ttl != Ttl::None && row.twice == Twice::Same;
-        // What soon ends is a key of its own: hustdb sweeps by the first time to live, whatever comes after it, and what has passed when
-        // its record is replayed is never written there.
+        // What soon ends is a key of its own: hustdb sweeps by the first time to live, whatever
+        // comes after it, and what has passed when its record is replayed is never written there.
         let ends_soon = may_end && self.one_in(TTL_ONE_IN);
         let number = if ends_soon {
             ENDING_KEYS.wrapping_mul(workload.first_key + 1) + self.index
@@ -206,7 +210,8 @@ impl<'a> Generator<'a> {
             // The tables' methods of an older hustdb have no live form here.
             Method::Zadd | Method::Zrem | Method::TbPut | Method::TbUpdate | Method::TbDelete => {
                 mutation.table = table("sorted", number);
-                // hustdb decodes the member of a GET from wherever it comes, so both are one member.
+                // hustdb decodes the member of a GET from wherever it comes, so both are one
+                // member.
                 if workload.varied && self.random.bool() {
                     self.spell(number, &mut mutation.key);
                 } else {
@@ -229,8 +234,9 @@ impl<'a> Generator<'a> {
             mutation.ttl = self.random.u32(TTL_LONG_MIN_S..=TTL_LONG_MAX_S);
         }
         if method == Method::Sadd && mutation.ttl != 0 {
-            // hustdb heeds a set's ttl only for a member that it creates, and sweeps by that one whatever
-            // comes later. No replay can follow that but for a member that is written once.
+            // hustdb heeds a set's ttl only for a member that it creates, and sweeps by that one
+            // whatever comes later. No replay can follow that but for a member that is written
+            // once.
             mutation.body.clear();
             spelling::member(WRITTEN_ONCE + self.index, &mut mutation.body);
         }
@@ -238,12 +244,12 @@ impl<'a> Generator<'a> {
     }
 
     fn method(&mut self) -> Method {
-        let mut ticket = self.random.u32(..self.weight);
+        let mut job_id = self.random.u32(..self.weight);
         for (method, weight) in &self.workload.mix {
-            if ticket < *weight {
+            if job_id < *weight {
                 return *method;
             }
-            ticket -= weight;
+            job_id -= weight;
         }
         Method::Put
     }
@@ -256,7 +262,8 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// A value that no other record has: it begins with the record's number, as far as there is room.
+    /// A value that no other record has: it begins with the record's number, as far as there is
+    /// room.
     fn value(&mut self) -> Vec<u8> {
         let bytes = self.workload.value_bytes.max(1);
         let start = self.random.usize(..NOISE_BYTES);

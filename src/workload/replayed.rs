@@ -1,15 +1,17 @@
-//! Records, one after the other, as one client would replay them: what a backend holds after a log of unknown origin.
+//! Records, one after the other, as one client would replay them: what a backend holds after a log
+//! of unknown origin.
 //!
-//! It composes requests as the server does, and so shows that nothing was lost, repeated wrongly or put out of order; whether the
-//! requests are the right ones, a [`Workload`](super::Workload) shows.
+//! It composes requests as the server does, and so shows that nothing was lost, repeated wrongly or
+//! put out of order; whether the requests are the right ones, a [`Workload`](super::Workload)
+//! shows.
 
 use std::ops::Range;
 
 use crate::binlog::method::Ttl;
 use crate::binlog::request::{Composed, Template};
 use crate::binlog::{Lifetime, Record};
-use crate::standin::store::Store;
-use crate::standin::{Contents, Method, Request};
+use crate::fake_hustdb::store::Store;
+use crate::fake_hustdb::{Contents, Method, Request};
 
 /// A backend that is fed records.
 #[derive(Debug)]
@@ -34,8 +36,9 @@ impl Replayed {
         }
     }
 
-    /// Replays one record, whose line was written at `written_unix` (0: nobody knows), at `now_unix`
-    /// (seconds). Whatever the backend says to it, it is done. False where it may not be sent.
+    /// Replays one record, whose line was written at `written_unix` (0: nobody knows), at
+    /// `now_unix` (seconds). Whatever the backend says to it, it is done. False where it may not be
+    /// sent.
     pub fn apply(&mut self, record: &Record<'_>, written_unix: u32, now_unix: u64) -> bool {
         self.head.clear();
         let lifetime = Lifetime::of(record, written_unix, now_unix);

@@ -1,13 +1,15 @@
 //! The ways in which clients spell one key.
 //!
-//! A key in a query is decoded once by hustdb, so `a%20b` and `%61%20b` are the same key and must keep their order. Each number names
-//! one key (or member) and has several spellings; which of them a record uses is the second number's choice.
+//! A key in a query is decoded once by hustdb, so `a%20b` and `%61%20b` are the same key and must
+//! keep their order. Each number names one key (or member) and has several spellings; which of them
+//! a record uses is the second number's choice.
 
 /// Most keys are short; one of so many is long.
 const LONG_ONE_IN: u64 = 61;
 const LONG_PADDING: usize = 200;
 
-/// Query text for the key with this number. Different numbers are different keys, whatever the spelling.
+/// Query text for the key with this number. Different numbers are different keys, whatever the
+/// spelling.
 pub(super) fn query(number: u64, spelling: u64, text: &mut Vec<u8>) {
     let spellings: &[&[u8]] = match number % 10 {
         4 => &[b"a%20b:", b"%61%20b:", b"a%20b%3a"],

@@ -5,11 +5,12 @@ use std::fs;
 
 use super::*;
 use crate::binlog::Record;
-use crate::standin::{Space, differences};
+use crate::fake_hustdb::{Space, differences};
 
 const NOW: u64 = 1_795_365_584;
 
-/// Writes the workload and replays what was written, line by line: the backend must end as the healthy master did. Gives the log.
+/// Writes the workload and replays what was written, line by line: the backend must end as the
+/// healthy master did. Gives the log.
 #[track_caller]
 fn check(workload: &Workload) -> Vec<Vec<u8>> {
     let logs = tempfile::tempdir().unwrap();

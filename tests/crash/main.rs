@@ -1,15 +1,19 @@
-//! The real process, killed at random moments, again and again, while HA writes and backends come and go.
+//! The real process, killed at random moments, again and again, while HA writes and backends come
+//! and go.
 //!
 //! ```text
-//! HA: 2 threads a backend ─▶ logs ─▶ hustdbsync run ─▶ 3 stand-ins
-//!                                     ▲ SIGKILL after 5 to 600 ms, 250 times; SIGSTOP and SIGCONT; stand-ins killed, slow, resetting
+//! HA: 2 threads a backend ─▶ logs ─▶ hustdbsync run ─▶ 3 fake HustDBs
+//!                                     ▲ SIGKILL after 5 to 600 ms, 250 times; SIGSTOP and SIGCONT; fake HustDBs killed, slow, resetting
 //! ```
 //!
-//! Contract: each round ends with SIGKILL, the workers on mio and on io_uring by turns. When all is healed, one more process
-//! runs until every log has gone; then every key of every stand-in is compared with the healthy master's (G1 to G5), and rejected.jsonl with the bad lines (G9). After each round, logs that have gone must have their
-//! markers on the backend (G10). What was sent twice stays below a bound that follows from the configuration.
+//! Contract: each round ends with SIGKILL, the workers on mio and on io_uring by turns. When all is
+//! healed, one more process runs until every log has gone; then every key of every fake HustDB is
+//! compared with the healthy master's (G1 to G5), and rejected.jsonl with the bad lines (G9). After
+//! each round, logs that have gone must have their markers on the backend (G10). What was sent
+//! twice stays below a bound that follows from the configuration.
 //!
-//! `CRASH_ROUNDS=2000` runs longer, `CRASH_SEED=…` makes the same choices again (what the machine does with them differs).
+//! `CRASH_ROUNDS=2000` runs longer, `CRASH_SEED=…` makes the same choices again (what the machine
+//! does with them differs).
 
 mod modes;
 #[path = "../real/mod.rs"]
@@ -23,10 +27,10 @@ use std::time::{Duration, Instant};
 
 use hustdbsync::config::EngineName;
 use hustdbsync::engine::choice::{KernelRings, choose};
-use hustdbsync::standin::{Act, On, Rule, Script, Standin, differences};
+use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script, differences};
 use real::ha::{Ha, Load, Story, plain};
 use real::process::Process;
-use real::{Home, now_unix, standin, wait_for};
+use real::{Home, fake_hustdb, now_unix, wait_for};
 
 const ROUNDS: u64 = 250;
 const BACKENDS: usize = 3;
@@ -41,9 +45,11 @@ const RATE: u64 = 4000;
 const CHECKPOINT_INTERVAL_MS: u64 = 10;
 /// A rate may be saved up for so long (`replay::pace::Bucket`).
 const SAVED_UP_MS: u64 = 50;
-/// How long the machine may take from the instant of a checkpoint until it is durable: two fsyncs, on two cores that others use too.
+/// How long the machine may take from the instant of a checkpoint until it is durable: two fsyncs,
+/// on two cores that others use too.
 const WRITE_MS: u64 = 100;
-/// What one backend may be sent again after a kill: what was settled since the instant of the last durable checkpoint, and what was in flight.
+/// What one backend may be sent again after a kill: what was settled since the instant of the last
+/// durable checkpoint, and what was in flight.
 const SENT_AGAIN_MAX: u64 =
     IN_FLIGHT + RATE * (CHECKPOINT_INTERVAL_MS + SAVED_UP_MS + WRITE_MS) / 1000;
 
@@ -95,7 +101,7 @@ enum Incident {
 }
 
 struct Backend {
-    standin: Standin,
+    fake_hustdb: FakeHustdb,
     ha: Ha,
     /// Logs that have gone and were looked into.
     gone: BTreeSet<String>,
@@ -105,9 +111,10 @@ struct Backend {
 }
 
 impl Backend {
-    /// Mutations that the stand-in saw to come a second time. A delete that finds nothing the second time is not among them.
+    /// Mutations that the fake HustDB saw to come a second time. A delete that finds nothing the
+    /// second time is not among them.
     fn sent_again(&self) -> u64 {
-        let counters = self.standin.counters();
+        let counters = self.fake_hustdb.counters();
         counters.duplicates + counters.superseded
     }
 }
@@ -137,7 +144,7 @@ impl Drill {
             .with("sync.max_rate_per_backend", RATE)
             .with("sync.checkpoint_interval", CHECKPOINT_INTERVAL_MS);
         let backends = (0..BACKENDS).map(|index| {
-            let standin = standin();
+            let fake_hustdb = fake_hustdb();
             let load = Load {
                 threads: 2,
                 records: u64::MAX >> 1,
@@ -146,9 +153,9 @@ impl Drill {
                 lines_at_first: BACKLOG_LINES,
                 seed: seed.wrapping_mul(7).wrapping_add(index as u64 * 1000),
             };
-            let ha = Ha::start(&home.logs(), &standin.name(), load);
+            let ha = Ha::start(&home.logs(), &fake_hustdb.name(), load);
             Backend {
-                standin,
+                fake_hustdb,
                 ha,
                 gone: BTreeSet::new(),
                 down_until: None,
@@ -217,12 +224,15 @@ impl Drill {
             Incident::Outage(index, length) => {
                 self.figures.outages += 1;
                 let backend = &mut self.backends[*index];
-                backend.standin.kill().unwrap();
+                backend.fake_hustdb.kill().unwrap();
                 backend.down_until = Some(Instant::now() + *length);
             }
             Incident::Slow(index, delay) => {
                 let script = Script::default().burst_delay(*delay);
-                self.backends[*index].standin.set_script(script).unwrap();
+                self.backends[*index]
+                    .fake_hustdb
+                    .set_script(script)
+                    .unwrap();
             }
             Incident::Resets(index, times, applied) => {
                 self.figures.resets += 1;
@@ -231,7 +241,10 @@ impl Drill {
                     ..Rule::new(On::Mutations, Act::Reset).times(*times)
                 };
                 let script = Script::default().rule(rule);
-                self.backends[*index].standin.set_script(script).unwrap();
+                self.backends[*index]
+                    .fake_hustdb
+                    .set_script(script)
+                    .unwrap();
             }
         }
     }
@@ -252,9 +265,9 @@ impl Drill {
                 .is_some_and(|until| until <= Instant::now())
             {
                 backend.down_until = None;
-                backend.standin.restart().unwrap();
+                backend.fake_hustdb.restart().unwrap();
             }
-            let counters = backend.standin.counters();
+            let counters = backend.fake_hustdb.counters();
             let delivered = counters.applied - counters.duplicates;
             backend.ha.allow(delivered + BACKLOG_LINES);
         }
@@ -263,13 +276,14 @@ impl Drill {
     /// After a kill: what was sent again, and whether logs went that should not have.
     fn look(&mut self, index: usize, round: u64) {
         let backend = &mut self.backends[index];
-        let name = backend.standin.name();
+        let name = backend.fake_hustdb.name();
         let sent_again = backend.sent_again() - backend.sent_again_before;
         backend.sent_again_before += sent_again;
         self.figures.sent_again_max = self.figures.sent_again_max.max(sent_again);
         assert!(
             sent_again <= SENT_AGAIN_MAX,
-            "round {round}: {name} was sent {sent_again} mutations again, and {SENT_AGAIN_MAX} are the most"
+            "round {round}: {name} was sent {sent_again} mutations again, and {SENT_AGAIN_MAX} are \
+             the most"
         );
         let there = self.home.log_names(&name);
         let mut contents = None;
@@ -279,7 +293,7 @@ impl Drill {
                 continue;
             }
             self.figures.logs_gone += 1;
-            let contents = contents.get_or_insert_with(|| backend.standin.contents());
+            let contents = contents.get_or_insert_with(|| backend.fake_hustdb.contents());
             for marker in markers {
                 assert!(
                     contents.contains_key(&plain(&marker)),
@@ -294,15 +308,15 @@ impl Drill {
             .backends
             .iter_mut()
             .map(|backend| {
-                backend.standin.set_script(Script::default()).unwrap();
-                backend.standin.restart().unwrap();
+                backend.fake_hustdb.set_script(Script::default()).unwrap();
+                backend.fake_hustdb.restart().unwrap();
                 backend.ha.finish()
             })
             .collect();
         let mut process = Process::start(&self.home);
         let drained = wait_for(DRAIN, || {
             let mut backends = self.backends.iter();
-            backends.all(|backend| self.home.log_names(&backend.standin.name()).is_empty())
+            backends.all(|backend| self.home.log_names(&backend.fake_hustdb.name()).is_empty())
         });
         for index in 0..self.backends.len() {
             self.look(index, rounds);
@@ -313,12 +327,13 @@ impl Drill {
             self.home.said()
         );
         process.end();
-        let (mut records, mut mutations, mut set_aside_again) = (0, 0, 0);
+        let (mut records, mut mutations, mut rejected_again) = (0, 0, 0);
         for (backend, story) in self.backends.iter().zip(&stories) {
-            compare(&self.home, &backend.standin, story);
+            compare(&self.home, &backend.fake_hustdb, story);
             records += story.records;
-            mutations += backend.standin.counters().mutations;
-            set_aside_again += self.home.rejected(&backend.standin.name()).len() - story.bad.len();
+            mutations += backend.fake_hustdb.counters().mutations;
+            rejected_again +=
+                self.home.rejected(&backend.fake_hustdb.name()).len() - story.bad.len();
         }
         let bad: usize = stories.iter().map(|story| story.bad.len()).sum();
         let said = self.home.said();
@@ -326,7 +341,7 @@ impl Drill {
         let again = mutations.saturating_sub(records);
         eprintln!(
             "{rounds} kills, {BACKENDS} backends, {records} records and {bad} bad lines, all as they should be; {:?}\n\
-             sent again: {again} in all, at most {} a backend and kill (bound {SENT_AGAIN_MAX}); set aside again: {set_aside_again}",
+             sent again: {again} in all, at most {} a backend and kill (bound {SENT_AGAIN_MAX}); rejected again: {rejected_again}",
             self.figures, self.figures.sent_again_max
         );
         assert!(again <= (rounds + 1) * SENT_AGAIN_MAX * BACKENDS as u64);
@@ -338,13 +353,13 @@ impl Drill {
 }
 
 /// Every key, and every bad line.
-fn compare(home: &Home, standin: &Standin, story: &Story) {
-    let name = standin.name();
-    let found = standin.contents();
+fn compare(home: &Home, fake_hustdb: &FakeHustdb, story: &Story) {
+    let name = fake_hustdb.name();
+    let found = fake_hustdb.contents();
     if let Some(differences) = differences(&story.expected, &found, EXPIRY_TOLERANCE_S, 20) {
         panic!("{name} at {}:\n{differences}\n{}", now_unix(), home.said());
     }
-    let counters = standin.counters();
+    let counters = fake_hustdb.counters();
     assert_eq!((counters.cut_targets, counters.crashes), (0, 0), "{name}");
     let rejected = home.rejected(&name).into_iter().map(|line| line.raw);
     let rejected: BTreeSet<Vec<u8>> = rejected.collect();

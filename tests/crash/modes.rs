@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use hustdbsync::standin::Standin;
+use hustdbsync::fake_hustdb::FakeHustdb;
 
 use crate::real::ha::{Ha, Load, put};
 use crate::real::process::Process;
-use crate::real::{DOOR_PASSWORD, Home, PASSWORD, standin, wait_for};
+use crate::real::{HTTP_SERVER_PASSWORD, Home, PASSWORD, fake_hustdb, wait_for};
 
-/// A server that has written all that it writes: checkpoint, rejected lines, lock, at the most talkative level.
-fn after_work() -> (Home, Standin) {
-    let (home, standin) = (Home::new().with("sync.log_level", "trace"), standin());
+/// A server that has written all that it writes: checkpoint, rejected lines, lock, at the most
+/// talkative level.
+fn after_work() -> (Home, FakeHustdb) {
+    let (home, fake_hustdb) = (Home::new().with("sync.log_level", "trace"), fake_hustdb());
     let load = Load {
         threads: 1,
         records: 500,
@@ -23,25 +24,30 @@ fn after_work() -> (Home, Standin) {
         lines_at_first: u64::MAX,
         seed: 1,
     };
-    let mut ha = Ha::start(&home.logs(), &standin.name(), load);
+    let mut ha = Ha::start(&home.logs(), &fake_hustdb.name(), load);
     assert!(wait_for(Duration::from_secs(30), || ha.written() >= 400));
-    // So that something is set aside, whatever the seed.
+    // So that something is rejected, whatever the seed.
     let log = home
         .logs()
-        .join(standin.name())
+        .join(fake_hustdb.name())
         .join("2026-11-01-00-30.log");
     fs::write(&log, "no line of HA's\n").unwrap();
     ha.finish();
     let mut process = Process::start(&home);
-    let checkpoint = home.path("status").join(standin.name()).join("checkpoint");
-    let is_done = || !home.rejected(&standin.name()).is_empty() && checkpoint.exists();
+    let checkpoint = home
+        .path("status")
+        .join(fake_hustdb.name())
+        .join("checkpoint");
+    let is_done = || !home.rejected(&fake_hustdb.name()).is_empty() && checkpoint.exists();
     assert!(
         wait_for(Duration::from_secs(60), is_done),
         "{}",
         home.said()
     );
     // It refuses the password once, as that is when one is tempted to say it.
-    standin.set_credentials(Some(("user", "another"))).unwrap();
+    fake_hustdb
+        .set_credentials(Some(("user", "another")))
+        .unwrap();
     let mut text = Vec::new();
     put("k", &mut text);
     fs::write(log.with_file_name("2026-11-01-00-31.log"), text).unwrap();
@@ -51,7 +57,7 @@ fn after_work() -> (Home, Standin) {
         home.said()
     );
     process.end();
-    (home, standin)
+    (home, fake_hustdb)
 }
 
 fn below(folder: &Path) -> Vec<PathBuf> {
@@ -68,12 +74,12 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn files_are_made_0640_and_folders_0750_and_no_secret_is_written() {
-    let (home, standin) = after_work();
+    let (home, fake_hustdb) = after_work();
     let state = home.path("status");
     let made = below(&state);
     for name in ["checkpoint", "rejected.jsonl"] {
         assert!(
-            made.contains(&state.join(standin.name()).join(name)),
+            made.contains(&state.join(fake_hustdb.name()).join(name)),
             "{made:?}"
         );
     }
@@ -83,11 +89,12 @@ fn files_are_made_0640_and_folders_0750_and_no_secret_is_written() {
         assert_eq!(mode, expected, "{} is {mode:o}", path.display());
     }
     let login = base64_simd::STANDARD.encode_to_string(format!("user:{PASSWORD}"));
-    let door = base64_simd::STANDARD.encode_to_string(format!("sync:{DOOR_PASSWORD}"));
+    let http_server =
+        base64_simd::STANDARD.encode_to_string(format!("sync:{HTTP_SERVER_PASSWORD}"));
     let state_files = made.iter().filter(|path| path.is_file());
     for path in state_files.chain([&home.path("stderr")]) {
         let text = fs::read(path).unwrap();
-        for secret in [PASSWORD, DOOR_PASSWORD, &login, &door] {
+        for secret in [PASSWORD, HTTP_SERVER_PASSWORD, &login, &http_server] {
             assert!(
                 memchr::memmem::find(&text, secret.as_bytes()).is_none(),
                 "{} has {secret}",
@@ -119,7 +126,7 @@ fn no_secret_is_in_help_check_or_the_error_of_a_bad_setting() {
         vec!["status", "--help"],
         vec!["demo", "--help"],
         vec!["inspect", "--help"],
-        vec!["standin", "--help"],
+        vec!["fake-hustdb", "--help"],
         vec!["check", "--config", config],
         vec!["run", "--config", config],
     ] {
@@ -130,7 +137,7 @@ fn no_secret_is_in_help_check_or_the_error_of_a_bad_setting() {
     let good = Home::new();
     let good_config = good.write_config();
     all.extend(says(&["check", "--config", good_config.to_str().unwrap()]));
-    for secret in [PASSWORD, DOOR_PASSWORD] {
+    for secret in [PASSWORD, HTTP_SERVER_PASSWORD] {
         assert!(
             memchr::memmem::find(&all, secret.as_bytes()).is_none(),
             "{}",

@@ -1,7 +1,9 @@
-//! What an operator does to logs, against the real reader and the real keeper over a real folder.
+//! What an operator does to logs, against the real reader and the real checkpointer over a real
+//! folder.
 //!
-//! The bytes of an input are deeds: HA appends; somebody renames, moves away and back, copies, links, replaces, cuts or deletes logs; answers are held back; the
-//! pipeline is flushed, the process ends or dies and starts again. Whatever it is, in the end
+//! The bytes of an input are deeds: HA appends; somebody renames, moves away and back, copies,
+//! links, replaces, cuts or deletes logs; answers are held back; the pipeline is flushed, the
+//! process ends or dies and starts again. Whatever it is, in the end
 //!
 //! - each line that nobody has taken away has been delivered (G1), and none twice as new (G4);
 //! - the lines of a log come in their order (G2, G3);
@@ -20,18 +22,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hustdbsync::binlog::{Method, Record, line};
 use hustdbsync::clock::Now;
 use hustdbsync::engine::files::RealDisk;
-use hustdbsync::replay::chunk::Returns;
-use hustdbsync::replay::feeder::{Feeder, FeederLinks, FeederRules, Turn, chunks_max};
-use hustdbsync::replay::hints::Hints;
-use hustdbsync::replay::keeper::{self, Keeper, KeeperLinks};
-use hustdbsync::replay::mailbox::{Mailbox, NoBell};
+use hustdbsync::replay::checkpointer::{self, Checkpointer, CheckpointerLinks};
+use hustdbsync::replay::chunk::BufferReturns;
+use hustdbsync::replay::dirty_flags::DirtyFlags;
+use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
 use hustdbsync::replay::messages::{
-    BackendId, BackendInfo, Batch, ControlMail, FeederMail, FeederSettings, KeeperMail,
-    KeeperSettings, Party, Settled, WorkerMail,
+    BackendId, BackendInfo, Batch, CheckpointerMessage, CheckpointerSettings, Component,
+    ControlMessage, ReaderMessage, ReaderSettings, Settled, WorkerMessage,
 };
 use hustdbsync::replay::outcome::Settlement;
 use hustdbsync::replay::reachability::{KnownOutages, Reachability};
-use hustdbsync::replay::spares::Spares;
+use hustdbsync::replay::reader::{LogReader, ReaderLinks, ReaderRules, Turn, chunks_max};
+use hustdbsync::replay::vec_pool::VecPool;
 
 const NAME: &str = "127.0.0.1:9998";
 const BACKEND: BackendId = BackendId(0);
@@ -40,7 +42,8 @@ const BUDGET_BYTES: usize = 4 << 20;
 const STEP: Duration = Duration::from_millis(250);
 /// The monotonic clock at the beginning of an input.
 const BEGIN: Duration = Duration::from_secs(1000);
-/// A day of outage, so that a line which was not there at a start is asked for only if it may have been sent.
+/// A day of outage, so that a line which was not there at a start is asked for only if it may have
+/// been sent.
 const OUTAGE_S: u64 = 86_400;
 /// Deeds of one input.
 const DEEDS_MAX: usize = 40;
@@ -66,9 +69,9 @@ pub(crate) fn play(input: &[u8], home: &Path) {
 
 /// One life of the process, as far as it is about logs.
 struct Server {
-    feeder: Feeder<RealDisk>,
-    keeper: Keeper<RealDisk>,
-    links: FeederLinks,
+    reader: LogReader<RealDisk>,
+    checkpointer: Checkpointer<RealDisk>,
+    links: ReaderLinks,
     info: BackendInfo,
     epoch: u32,
     is_known: bool,
@@ -86,7 +89,8 @@ struct World {
     /// Answers do not come.
     holds: bool,
     held: Vec<Batch>,
-    /// Where each line was written first: a log's inode at that time, and how often that number had been given.
+    /// Where each line was written first: a log's inode at that time, and how often that number had
+    /// been given.
     written: Vec<(u64, u64)>,
     /// How often an inode's number was given.
     given: BTreeMap<u64, u64>,
@@ -94,15 +98,18 @@ struct World {
     taken: BTreeSet<usize>,
     /// Copies that are outside.
     copies: BTreeSet<PathBuf>,
-    /// Lines that were outside when the process died: nobody can know what was sent of them since the last checkpoint. And those of copies that were outside at
-    /// a start: what is finished and deleted is not known any more then.
+    /// Lines that were outside when the process died: nobody can know what was sent of them since
+    /// the last checkpoint. And those of copies that were outside at a start: what is finished and
+    /// deleted is not known any more then.
     unsure: BTreeSet<usize>,
-    /// Lines that were there when the process died. Until their log is begun again nobody knows its first line, and so not what is a copy of it.
+    /// Lines that were there when the process died. Until their log is begun again nobody knows its
+    /// first line, and so not what is a copy of it.
     survived: BTreeSet<usize>,
     /// Lines that were delivered, and those that were as new.
     delivered: BTreeSet<usize>,
     new: BTreeSet<usize>,
-    /// Logs of which a line was taken out here that is still elsewhere: nobody can tell their order.
+    /// Logs of which a line was taken out here that is still elsewhere: nobody can tell their
+    /// order.
     mixed: BTreeSet<(u64, u64)>,
     /// The last line of each log that was delivered first.
     last: BTreeMap<(u64, u64), usize>,
@@ -135,60 +142,61 @@ fn at(monotonic: Duration) -> Now {
 }
 
 fn mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(1024, Box::new(NoBell)))
+    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
 }
 
 impl Server {
     fn start(logs: &Path, state: &Path) -> Self {
-        let feeder_mailbox = mailbox();
-        let links = FeederLinks {
-            mailbox: Arc::clone(&feeder_mailbox),
+        let reader_mailbox = mailbox();
+        let links = ReaderLinks {
+            mailbox: Arc::clone(&reader_mailbox),
             workers: vec![mailbox()],
-            keeper: mailbox(),
+            checkpointer: mailbox(),
             control: mailbox(),
-            returns: Arc::new(Returns::new(
+            returns: Arc::new(BufferReturns::new(
                 chunks_max(BUDGET_BYTES, 2),
-                Arc::clone(&feeder_mailbox),
+                Arc::clone(&reader_mailbox),
             )),
-            hints: Arc::new(Hints::new(Arc::clone(&feeder_mailbox))),
-            fed_spares: Arc::new(Spares::new(16)),
+            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader_mailbox))),
+            fed_pool: Arc::new(VecPool::new(16)),
             counters: Arc::default(),
         };
-        let settings = FeederSettings {
+        let settings = ReaderSettings {
             lanes_per_backend: 2,
             memory_budget_bytes: BUDGET_BYTES,
             in_flight_per_backend: 4096,
             rescan_interval: Duration::from_secs(2),
             closed_after: Duration::from_secs(3),
         };
-        let rules = FeederRules {
+        let rules = ReaderRules {
             is_backend: |_| Ok(()),
             written_unix: |_| Some(unix_now()),
             zone: String::new,
         };
-        let keeper_links = KeeperLinks {
-            mailbox: Arc::clone(&links.keeper),
-            feeder: feeder_mailbox,
+        let checkpointer_links = CheckpointerLinks {
+            mailbox: Arc::clone(&links.checkpointer),
+            reader: reader_mailbox,
             control: Arc::clone(&links.control),
-            settled_spares: Arc::new(Spares::new(16)),
+            settled_pool: Arc::new(VecPool::new(16)),
         };
-        let keeper_settings = KeeperSettings {
+        let checkpointer_settings = CheckpointerSettings {
             checkpoint_interval: Duration::from_millis(500),
             release_interval: Duration::from_secs(1),
-            // Times of files are the real clock's, which hardly moves: a log is finished once it is settled.
+            // Times of files are the real clock's, which hardly moves: a log is finished once it is
+            // settled.
             closed_after: Duration::ZERO,
             rejected_bytes_max: 1 << 20,
         };
         let disk = || RealDisk::new(logs.to_owned(), state.to_owned());
         Self {
-            feeder: Feeder::new(disk(), settings, rules, links.clone()),
-            keeper: Keeper::new(disk(), keeper_links, keeper_settings, 1),
+            reader: LogReader::new(disk(), settings, rules, links.clone()),
+            checkpointer: Checkpointer::new(disk(), checkpointer_links, checkpointer_settings, 1),
             links,
             info: BackendInfo {
                 id: BACKEND,
                 name: NAME.into(),
                 counters: Arc::default(),
-                hints: Arc::default(),
+                dirty_flags: Arc::default(),
             },
             epoch: 0,
             is_known: false,
@@ -197,26 +205,26 @@ impl Server {
         }
     }
 
-    fn feed(&self, mail: FeederMail) {
+    fn feed(&self, mail: ReaderMessage) {
         self.links.mailbox.send(mail).expect("there is room");
     }
 
-    fn keep(&self, mail: KeeperMail) {
-        self.links.keeper.send(mail).expect("there is room");
+    fn keep(&self, mail: CheckpointerMessage) {
+        self.links.checkpointer.send(mail).expect("there is room");
     }
 
     /// What control does.
     fn handle_control(&mut self) {
         while let Some(mail) = self.links.control.receive() {
             match mail {
-                ControlMail::BackendFound(_) if !self.is_known => {
+                ControlMessage::BackendFound(_) if !self.is_known => {
                     self.is_known = true;
-                    self.keep(KeeperMail::Backend(self.info.clone()));
-                    self.feed(FeederMail::Backend(self.info.clone()));
+                    self.keep(CheckpointerMessage::Backend(self.info.clone()));
+                    self.feed(ReaderMessage::Backend(self.info.clone()));
                     self.up();
                 }
-                ControlMail::Flushed { epoch, .. } if epoch == self.epoch => self.up(),
-                ControlMail::KeeperDone => self.is_over = true,
+                ControlMessage::Flushed { epoch, .. } if epoch == self.epoch => self.up(),
+                ControlMessage::CheckpointerDone => self.is_over = true,
                 _ => {}
             }
         }
@@ -224,7 +232,7 @@ impl Server {
 
     fn up(&mut self) {
         self.is_up = true;
-        self.feed(FeederMail::Up {
+        self.feed(ReaderMessage::Up {
             backend: BACKEND,
             epoch: self.epoch,
             outages: OUTAGES.1.clone(),
@@ -235,8 +243,8 @@ impl Server {
         self.epoch += 1;
         self.is_up = false;
         let (backend, epoch) = (BACKEND, self.epoch);
-        self.keep(KeeperMail::Flush { backend, epoch });
-        self.feed(FeederMail::Down { backend, epoch });
+        self.keep(CheckpointerMessage::Flush { backend, epoch });
+        self.feed(ReaderMessage::Down { backend, epoch });
     }
 }
 
@@ -363,7 +371,8 @@ impl World {
         self.taken.extend(lines_of(log));
     }
 
-    /// Somebody cuts a log, and it is looked at before more comes: what grew again meanwhile could not be told.
+    /// Somebody cuts a log, and it is looked at before more comes: what grew again meanwhile could
+    /// not be told.
     fn cut(&mut self, log: &Path, keep: u8) {
         let Ok(content) = fs::read(log) else {
             return;
@@ -378,7 +387,8 @@ impl World {
         self.pass(1);
     }
 
-    /// Somebody takes a line out, not the first, with an editor, which writes a new file in the old one's place.
+    /// Somebody takes a line out, not the first, with an editor, which writes a new file in the old
+    /// one's place.
     fn edit(&mut self, log: &Path, line: u8) {
         let Ok(content) = fs::read(log) else {
             return;
@@ -430,10 +440,10 @@ impl World {
         for batch in unanswered {
             self.server.links.returns.release(batch.chunk);
         }
-        self.server.keep(KeeperMail::Flushed {
+        self.server.keep(CheckpointerMessage::Flushed {
             backend: BACKEND,
             epoch: self.server.epoch,
-            party: Party::Worker(0),
+            component: Component::Worker(0),
             sent,
         });
         self.turns();
@@ -443,7 +453,7 @@ impl World {
     fn drop_batches(&mut self) -> Vec<Batch> {
         let mut dropped = Vec::new();
         while let Some(mail) = self.server.links.workers[0].receive() {
-            if let WorkerMail::Batch(batch) = mail {
+            if let WorkerMessage::Batch(batch) = mail {
                 self.note(&batch);
                 dropped.push(batch);
             }
@@ -455,14 +465,14 @@ impl World {
     fn restart(&mut self, in_order: bool) {
         if in_order {
             self.flush();
-            self.server.keep(KeeperMail::Stop);
+            self.server.keep(CheckpointerMessage::Stop);
             for _ in 0..100 {
-                if self.server.keeper.turn(self.now) == keeper::Turn::Done {
+                if self.server.checkpointer.turn(self.now) == checkpointer::Turn::Done {
                     break;
                 }
             }
             self.server.handle_control();
-            assert!(self.server.is_over, "the keeper ends");
+            assert!(self.server.is_over, "the checkpointer ends");
             let copies = self.copies.iter().flat_map(|copy| lines_of(copy));
             self.unsure.extend(copies);
         } else {
@@ -486,20 +496,22 @@ impl World {
     /// Everybody is told that something may have changed, and does what there is to do.
     fn look(&mut self) {
         let links = &self.server.links;
-        links.hints.hint_grew(&self.server.info.hints);
-        links.hints.hint_listing(&self.server.info.hints);
+        links.dirty_flags.hint_grew(&self.server.info.dirty_flags);
+        links
+            .dirty_flags
+            .hint_listing(&self.server.info.dirty_flags);
         self.turns();
     }
 
     fn turns(&mut self) {
         for _ in 0..1000 {
-            let reads = self.server.feeder.turn(self.now);
-            let keeps = self.server.keeper.turn(self.now);
+            let reads = self.server.reader.turn(self.now);
+            let keeps = self.server.checkpointer.turn(self.now);
             self.server.handle_control();
             let came = self.answer();
-            let rests = matches!(reads, Turn::Idle { .. }) && keeps == keeper::Turn::Sleep;
+            let rests = matches!(reads, Turn::Idle { .. }) && keeps == checkpointer::Turn::Sleep;
             let mail =
-                !self.server.links.mailbox.is_empty() || !self.server.links.keeper.is_empty();
+                !self.server.links.mailbox.is_empty() || !self.server.links.checkpointer.is_empty();
             if rests && !came && !mail {
                 return;
             }
@@ -511,7 +523,7 @@ impl World {
     fn answer(&mut self) -> bool {
         let mut came = false;
         while let Some(mail) = self.server.links.workers[0].receive() {
-            if let WorkerMail::Batch(batch) = mail {
+            if let WorkerMessage::Batch(batch) = mail {
                 self.note(&batch);
                 self.held.push(batch);
                 came = true;
@@ -526,7 +538,7 @@ impl World {
                 line: fed.line,
                 settlement: Settlement::Applied,
             });
-            self.server.keep(KeeperMail::Settled {
+            self.server.keep(CheckpointerMessage::Settled {
                 backend: BACKEND,
                 batch: settled.collect(),
             });

@@ -1,6 +1,8 @@
-//! What operators do to logs: each seed of the fuzz target `deeds`, and some hundred inputs at random.
+//! What operators do to logs: each seed of the fuzz target `deeds`, and some hundred inputs at
+//! random.
 //!
-//! `DEEDS=100000` is as many of those; one that fails is written as hexadecimal digits, for `DEEDS_INPUT=…`.
+//! `DEEDS=100000` is as many of those; one that fails is written as hexadecimal digits, for
+//! `DEEDS_INPUT=…`.
 
 mod deeds;
 

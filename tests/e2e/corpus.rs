@@ -1,4 +1,5 @@
-//! What a real HA wrote, replayed: the backend must end as the master did that had taken the writes live.
+//! What a real HA wrote, replayed: the backend must end as the master did that had taken the writes
+//! live.
 
 use std::env;
 use std::fs::{self, File};
@@ -8,11 +9,11 @@ use std::path::{Path, PathBuf};
 use base64_simd::STANDARD;
 use flate2::read::GzDecoder;
 use hustdbsync::binlog::{Record, line};
-use hustdbsync::standin::store::Store;
-use hustdbsync::standin::{Contents, Method, Request, Standin};
+use hustdbsync::fake_hustdb::store::Store;
+use hustdbsync::fake_hustdb::{Contents, FakeHustdb, Method, Request};
 use serde::Deserialize;
 
-use crate::harness::{Home, assert_holds, now_unix, standin};
+use crate::harness::{Home, assert_holds, fake_hustdb, now_unix};
 
 /// Bodies above this many bytes are not in the manifest.
 const BODY_SHOWN_MAX: usize = 2048;
@@ -55,15 +56,16 @@ impl Corpus {
             .collect()
     }
 
-    /// Replays the log against a stand-in that was seeded, and compares it with a master that took everything live.
+    /// Replays the log against a fake HustDB that was seeded, and compares it with a master that
+    /// took everything live.
     #[track_caller]
     fn check(&self) {
-        let standin = standin();
+        let fake_hustdb = fake_hustdb();
         let mut healthy = Healthy::default();
         for asked in self.asked.iter().filter(|asked| asked.phase == "seed") {
             let body = asked.body().expect("seeds are small");
             healthy.ask(asked, &body);
-            let answer = standin.apply(&asked.live(&asked.target(), &body));
+            let answer = fake_hustdb.apply(&asked.live(&asked.target(), &body));
             assert_eq!(answer.status, 200, "{}", asked.url);
         }
         let mut values = self.values().into_iter();
@@ -80,17 +82,17 @@ impl Corpus {
             .count();
 
         let home = Home::new();
-        home.log(&standin.name()).raw(&self.log);
+        home.log(&fake_hustdb.name()).raw(&self.log);
         let server = home.start();
-        let backend = server.wait_settled(&standin.name(), records as u64);
+        let backend = server.wait_settled(&fake_hustdb.name(), records as u64);
         assert_eq!(
             backend.counts.rejected,
             0,
             "{:?}",
-            home.rejected(&standin.name())
+            home.rejected(&fake_hustdb.name())
         );
         server.stop();
-        healthy.assert_same(&standin);
+        healthy.assert_same(&fake_hustdb);
     }
 }
 
@@ -114,7 +116,8 @@ impl Asked {
         format!("/hustdb{}", self.url)
     }
 
-    /// What HA sends to a master: a GET, whatever the client's method was, with the client's arguments and body.
+    /// What HA sends to a master: a GET, whatever the client's method was, with the client's
+    /// arguments and body.
     fn live<'a>(&self, target: &'a str, body: &'a [u8]) -> Request<'a> {
         Request::new(Method::Get, target.as_bytes(), body)
     }
@@ -135,14 +138,14 @@ impl Healthy {
         assert_eq!(version.as_ref(), Some(&asked.version), "{}", asked.url);
     }
 
-    /// The stand-in holds what this master holds, writes whose time to live was too long for hustdb among
-    /// it.
-    fn assert_same(&self, standin: &Standin) {
+    /// The fake HustDB holds what this master holds, writes whose time to live was too long for
+    /// hustdb among it.
+    fn assert_same(&self, fake_hustdb: &FakeHustdb) {
         let now = now_unix();
         let mut expected: Contents = self.store.contents(now);
         assert!(expected.len() > 1000);
         expected.retain(|_, stored| stored.expires_unix == 0 || stored.expires_unix > now);
-        assert_holds(standin, &expected);
+        assert_holds(fake_hustdb, &expected);
     }
 }
 
@@ -168,11 +171,13 @@ fn a_log_of_a_real_ha_leads_the_backend_to_what_the_healthy_master_holds() {
 
 #[test]
 fn the_untouched_log_too_where_it_is_at_hand() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
-    let folder = env::var_os("HUSTDBSYNC_CORPUS").map_or(beside, PathBuf::from);
+    let folder = env::var_os("HUSTDBSYNC_CORPUS")
+        .map(PathBuf::from)
+        .unwrap_or_default();
     let Ok(manifest) = fs::read_to_string(folder.join("manifest.jsonl")) else {
         eprintln!(
-            "SKIPPED: {} has no manifest.jsonl. The packed corpus was replayed; for the untouched one set HUSTDBSYNC_CORPUS.",
+            "SKIPPED: {} has no manifest.jsonl. The packed corpus was replayed; for the untouched \
+             one set HUSTDBSYNC_CORPUS.",
             folder.display()
         );
         return;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Home, eventually, standin, value};
+use crate::harness::{Home, eventually, fake_hustdb, value};
 
 /// More than there may be at a time.
 const MANY: u16 = 1100;
@@ -21,7 +21,7 @@ fn more_than_there_is_room_for_come_and_go_and_a_new_one_gets_its_records() {
     for nth in 0..MANY {
         fs::remove_dir(folder(nth)).unwrap();
     }
-    let new = standin();
+    let new = fake_hustdb();
     home.log(&new.name()).put("k", 1, "v");
     server.wait_settled(&new.name(), 1);
     assert_eq!(value(&new, "k").as_deref(), Some("v"));
@@ -32,8 +32,8 @@ fn more_than_there_is_room_for_come_and_go_and_a_new_one_gets_its_records() {
 #[test]
 fn what_one_had_come_to_stays_in_the_total_over_restarts() {
     let home = Home::new().with_port();
-    let standin = standin();
-    let name = standin.name();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
     let log = home.log(&name);
     log.put("a", 1, "v").put("b", 1, "v");
     let server = home.start();
@@ -77,8 +77,8 @@ fn what_one_had_come_to_stays_in_the_total_over_restarts() {
 #[test]
 fn one_whose_folder_went_while_the_server_was_down_is_shown_and_can_be_forgotten_or_come_back() {
     let home = Home::new().with_port().with("sync.rescan_interval", "1s");
-    let standin = standin();
-    let name = standin.name();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
     let log = home.log(&name);
     log.put("a", 1, "v").put("b", 1, "v");
     let server = home.start();
@@ -100,8 +100,8 @@ fn one_whose_folder_went_while_the_server_was_down_is_shown_and_can_be_forgotten
     fs::rename(&away, log.folder()).unwrap();
     log.put("c", 1, "v");
     server.wait_settled(&name, 3);
-    assert_eq!(value(&standin, "c").as_deref(), Some("v"));
-    assert_eq!(standin.counters().applied, 3, "nothing is sent again");
+    assert_eq!(value(&fake_hustdb, "c").as_deref(), Some("v"));
+    assert_eq!(fake_hustdb.counters().applied, 3, "nothing is sent again");
     server.stop();
 
     fs::remove_dir_all(log.folder()).unwrap();

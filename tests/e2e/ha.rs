@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::harness::{DEADLINE, Home, standin};
+use crate::harness::{DEADLINE, Home, fake_hustdb};
 
 /// `sync:sync`.
 const LOGIN: &str = "Authorization: Basic c3luYzpzeW5j\r\n";
@@ -24,7 +24,8 @@ pub(crate) fn ask(addr: SocketAddr, request: &str, fields: &str) -> String {
 
 fn with_body(body: &str) -> String {
     format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: text/plain\r\nConnection: \
+         close\r\n\r\n{body}",
         body.len()
     )
 }
@@ -36,7 +37,7 @@ fn counts(processed: u64, synced: u64, indent: &str) -> String {
 #[test]
 fn ha_is_told_what_was_replayed() {
     let home = Home::new();
-    let (a, b) = (standin(), standin());
+    let (a, b) = (fake_hustdb(), fake_hustdb());
     for version in 1..=3 {
         home.log(&a.name()).put("k", version, "v");
     }
@@ -76,7 +77,7 @@ fn ha_is_told_what_was_replayed() {
 
 #[test]
 fn ha_is_answered_while_a_backend_is_mute_and_while_there_is_none() {
-    use hustdbsync::standin::{Act, On, Rule, Script};
+    use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
     let home = Home::new();
     let server = home.start();
     let addr = server.engine().local_addr();
@@ -86,15 +87,15 @@ fn ha_is_answered_while_a_backend_is_mute_and_while_there_is_none() {
     ));
     assert_eq!(ask(addr, "GET /sync_status?backend_count=5", LOGIN), none);
 
-    let standin = standin();
-    standin
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb
         .set_script(Script::default().rule(Rule::new(On::Everything, Act::Silence)))
         .unwrap();
-    home.log(&standin.name()).put("k", 1, "v");
-    crate::harness::eventually("it is probed", || standin.counters().probes > 0);
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
+    crate::harness::eventually("it is probed", || fake_hustdb.counters().probes > 0);
     assert_eq!(ask(addr, "GET /status.html", ""), with_body("ok\n"));
     assert!(
-        ask(addr, "GET /sync_status?backend_count=5", LOGIN).contains(&standin.name()),
+        ask(addr, "GET /sync_status?backend_count=5", LOGIN).contains(&fake_hustdb.name()),
         "a backend that is down is told too"
     );
 }

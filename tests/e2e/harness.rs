@@ -13,7 +13,7 @@ use hustdbsync::config::{Config, EngineName};
 use hustdbsync::engine::choice::{KernelRings, choose};
 use hustdbsync::engine::resolve::{Resolver, system_resolver};
 use hustdbsync::engine::{Engine, EngineOptions, StartError};
-use hustdbsync::standin::{Contents, Options, Script, Space, Standin, Value, differences};
+use hustdbsync::fake_hustdb::{Contents, FakeHustdb, Options, Script, Space, Value, differences};
 use hustdbsync::status::snapshot::BackendSnapshot;
 use serde_json::{Value as Json, json};
 
@@ -25,7 +25,8 @@ use crate::log::Log;
 pub(crate) use crate::support::{DEADLINE, eventually, eventually_some};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// A time to live is relative when it is sent, in whole seconds, so an expiry may be off by the time a test takes.
+/// A time to live is relative when it is sent, in whole seconds, so an expiry may be off by the
+/// time a test takes.
 const EXPIRY_TOLERANCE_S: u64 = 10;
 
 pub(crate) const USER: &str = "user";
@@ -136,8 +137,9 @@ impl Home {
         }
     }
 
-    /// With a port of its own, so that the configuration tells commands where the server is. It is none of those that the system gives to whoever
-    /// asks for any, so that nobody else has it while the server is not there.
+    /// With a port of its own, so that the configuration tells commands where the server is. It is
+    /// none of those that the system gives to whoever asks for any, so that nobody else has it
+    /// while the server is not there.
     pub(crate) fn with_port(self) -> Self {
         self.with("network.port", port::free())
     }
@@ -183,7 +185,8 @@ pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
         .filter_map(|line| line.strip_suffix('\n'))
 }
 
-/// What the workers run on: io_uring in the crate of tests that is for it, mio in its twin, whatever the server takes in others.
+/// What the workers run on: io_uring in the crate of tests that is for it, mio in its peer,
+/// whatever the server takes in others.
 fn engine() -> &'static str {
     static ENGINE: LazyLock<&str> = LazyLock::new(|| {
         let choice = choose(EngineName::IoUring, 0, &KernelRings);
@@ -280,13 +283,13 @@ impl Drop for Running {
     }
 }
 
-/// A stand-in that wants the home's login and keeps its history.
-pub(crate) fn standin() -> Standin {
-    standin_with(Options::default())
+/// A fake HustDB that wants the home's login and keeps its history.
+pub(crate) fn fake_hustdb() -> FakeHustdb {
+    fake_hustdb_with(Options::default())
 }
 
-pub(crate) fn standin_with(options: Options) -> Standin {
-    Standin::start(Options {
+pub(crate) fn fake_hustdb_with(options: Options) -> FakeHustdb {
+    FakeHustdb::start(Options {
         credentials: Some((USER.to_owned(), PASSWORD.to_owned())),
         record_history: true,
         ..options
@@ -294,33 +297,36 @@ pub(crate) fn standin_with(options: Options) -> Standin {
     .unwrap()
 }
 
-/// Makes a stand-in so slow that a test has time to do something while it is fed: some thousand records a second, over all lanes.
-pub(crate) fn slow_down(standin: &Standin) {
+/// Makes a fake HustDB so slow that a test has time to do something while it is fed: some thousand
+/// records a second, over all lanes.
+pub(crate) fn slow_down(fake_hustdb: &FakeHustdb) {
     let delay = Duration::from_millis(2);
-    standin
+    fake_hustdb
         .set_script(Script::default().answer_delay(delay))
         .unwrap();
 }
 
 /// Fails with the differences if there are any, or if a real hustdb would have suffered.
 #[track_caller]
-pub(crate) fn assert_holds(standin: &Standin, expected: &Contents) {
-    if let Some(differences) = differences(expected, &standin.contents(), EXPIRY_TOLERANCE_S, 20) {
-        panic!("{}:\n{differences}", standin.name());
+pub(crate) fn assert_holds(fake_hustdb: &FakeHustdb, expected: &Contents) {
+    if let Some(differences) =
+        differences(expected, &fake_hustdb.contents(), EXPIRY_TOLERANCE_S, 20)
+    {
+        panic!("{}:\n{differences}", fake_hustdb.name());
     }
-    assert_unharmed(standin);
+    assert_unharmed(fake_hustdb);
 }
 
 /// Fails if something was sent that a real hustdb can't stand.
 #[track_caller]
-pub(crate) fn assert_unharmed(standin: &Standin) {
-    let counters = standin.counters();
+pub(crate) fn assert_unharmed(fake_hustdb: &FakeHustdb) {
+    let counters = fake_hustdb.counters();
     assert_eq!((counters.cut_targets, counters.crashes), (0, 0));
 }
 
-/// The plain keys that a stand-in holds, with their values.
-pub(crate) fn values(standin: &Standin) -> Vec<(String, String)> {
-    let contents = standin.contents();
+/// The plain keys that a fake HustDB holds, with their values.
+pub(crate) fn values(fake_hustdb: &FakeHustdb) -> Vec<(String, String)> {
+    let contents = fake_hustdb.contents();
     let kv = contents.iter().filter(|(item, _)| item.space == Space::Kv);
     kv.map(|(item, stored)| {
         let Value::Bytes(value) = &stored.value else {
@@ -333,19 +339,20 @@ pub(crate) fn values(standin: &Standin) -> Vec<(String, String)> {
 }
 
 /// The value of a plain key.
-pub(crate) fn value(standin: &Standin, key: &str) -> Option<String> {
-    let mut values = values(standin).into_iter();
+pub(crate) fn value(fake_hustdb: &FakeHustdb, key: &str) -> Option<String> {
+    let mut values = values(fake_hustdb).into_iter();
     values
         .find(|(found, _)| found == key)
         .map(|(_, value)| value)
 }
 
-/// The versions in which the puts of each key were applied must never go down: a key's records arrived in order, and what was sent again was
-/// a suffix. Of logs that put keys with growing versions and nothing else.
+/// The versions in which the puts of each key were applied must never go down: a key's records
+/// arrived in order, and what was sent again was a suffix. Of logs that put keys with growing
+/// versions and nothing else.
 #[track_caller]
-pub(crate) fn assert_in_order(standin: &Standin) {
+pub(crate) fn assert_in_order(fake_hustdb: &FakeHustdb) {
     let mut last = std::collections::HashMap::new();
-    for applied in standin.history() {
+    for applied in fake_hustdb.history() {
         let before = last.insert(applied.key.clone(), applied.ver).unwrap_or(0);
         assert!(
             before <= applied.ver,

@@ -59,7 +59,7 @@ fn wrong_use_is_one_line_and_2() {
         &["completions", "cobol"],
         &["man"],
         &["check", "--sample", "--config", "x"],
-        &["standin", "--threads", "0"],
+        &["fake-hustdb", "--threads", "0"],
         &["status", "--interval", "0"],
         &["frobnicate"],
     ] {

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use hustdbsync::standin::Standin;
+use hustdbsync::fake_hustdb::FakeHustdb;
 
-use crate::harness::{Home, eventually, eventually_some, standin, value, values};
+use crate::harness::{Home, eventually, eventually_some, fake_hustdb, value, values};
 use crate::log::{line_of, put};
 
 const STATUS_BYTES: usize = 10_000_000;
@@ -31,15 +31,15 @@ fn totals(read: u64, synced: u64) -> Vec<u8> {
 }
 
 /// A log of ten lines, and what the original left of it.
-fn upgraded(standin: &Standin, synced: &[bool]) -> Home {
+fn upgraded(fake_hustdb: &FakeHustdb, synced: &[bool]) -> Home {
     let home = Home::new();
-    let log = home.log(&standin.name());
+    let log = home.log(&fake_hustdb.name());
     let mut text = Vec::new();
     for key in 0..10 {
         text.extend(line_of(&put(&format!("k{key}"), 1, "v")));
     }
     log.raw(&text);
-    let folder = home.state(&standin.name(), "");
+    let folder = home.state(&fake_hustdb.name(), "");
     fs::create_dir_all(&folder).unwrap();
     fs::write(
         folder.join(NAME),
@@ -58,19 +58,22 @@ fn upgraded(standin: &Standin, synced: &[bool]) -> Home {
 
 #[test]
 fn the_first_line_that_was_not_synced_and_all_behind_it_are_sent() {
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     let mut synced = [true; 10];
     synced[4] = false;
     synced[7] = false;
-    let home = upgraded(&standin, &synced);
+    let home = upgraded(&fake_hustdb, &synced);
     let server = home.start();
-    let name = standin.name();
+    let name = fake_hustdb.name();
     let counts = eventually_some("all of it is settled", || {
         let counts = server.backend(&name)?.counts;
-        let settled = values(&standin).len() == 6 && counts.settled == counts.processed;
+        let settled = values(&fake_hustdb).len() == 6 && counts.settled == counts.processed;
         (settled && counts.in_flight_records == 0 && counts.unread_bytes == 0).then_some(counts)
     });
-    let keys: Vec<String> = values(&standin).into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<String> = values(&fake_hustdb)
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
     assert_eq!(keys, ["k4", "k5", "k6", "k7", "k8", "k9"]);
     assert!(
         counts.processed >= 110,
@@ -82,20 +85,22 @@ fn the_first_line_that_was_not_synced_and_all_behind_it_are_sent() {
     let status = home.state(&name, NAME);
     assert!(!status.exists() || fs::metadata(&status).unwrap().len() != STATUS_BYTES as u64);
     assert!(home.state(&name, "checkpoint").exists());
-    let history = standin.history().len();
+    let history = fake_hustdb.history().len();
     let server = home.start();
     server.wait_for_state(&name, "up");
     home.log(&name).put("new", 1, "v");
-    eventually("a new line arrives", || value(&standin, "new").is_some());
-    assert_eq!(standin.history().len(), history + 1);
+    eventually("a new line arrives", || {
+        value(&fake_hustdb, "new").is_some()
+    });
+    assert_eq!(fake_hustdb.history().len(), history + 1);
     server.wait_settled(&name, counts.processed + 1);
 }
 
 #[test]
 fn a_status_of_another_size_is_not_the_originals_and_everything_is_sent() {
-    let standin = standin();
-    let home = upgraded(&standin, &[true; 10]);
-    fs::write(home.state(&standin.name(), NAME), "something else").unwrap();
+    let fake_hustdb = fake_hustdb();
+    let home = upgraded(&fake_hustdb, &[true; 10]);
+    fs::write(home.state(&fake_hustdb.name(), NAME), "something else").unwrap();
     let _server = home.start();
-    eventually("all keys are there", || values(&standin).len() == 10);
+    eventually("all keys are there", || values(&fake_hustdb).len() == 10);
 }

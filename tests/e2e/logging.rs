@@ -1,9 +1,9 @@
-//! What the binary logs: in which form, what of a line that is set aside, and how often the same.
+//! What the binary logs: in which form, what of a line that is rejected, and how often the same.
 
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Home, eventually, eventually_some, standin, whole_lines};
+use crate::harness::{Home, eventually, eventually_some, fake_hustdb, whole_lines};
 use crate::process::Process;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hustdbsync");
@@ -38,15 +38,15 @@ fn counted(lines: &[String]) -> usize {
 }
 
 #[test]
-fn a_line_that_is_set_aside_is_told_with_its_place_and_cause_and_many_are_counted() {
-    let (home, standin) = (Home::new(), standin());
-    let log = home.log(&standin.name());
+fn a_line_that_is_rejected_is_told_with_its_place_and_cause_and_many_are_counted() {
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    let log = home.log(&fake_hustdb.name());
     for nth in 0..40 {
         log.put(&format!("k{nth}"), 1, "v").raw("| !!\n");
     }
     let mut server = Logging::start(&home);
-    eventually("all are set aside", || {
-        home.rejected(&standin.name()).len() == 40
+    eventually("all are rejected", || {
+        home.rejected(&fake_hustdb.name()).len() == 40
     });
     server.process.end();
     let told = server.lines("it can be replayed when the cause is mended");
@@ -56,7 +56,7 @@ fn a_line_that_is_set_aside_is_told_with_its_place_and_cause_and_many_are_counte
     assert_eq!(told.len(), 5, "{told:#?}");
     for part in [
         " WARN ",
-        &*format!("backend=\"{}\"", standin.name()),
+        &*format!("backend=\"{}\"", fake_hustdb.name()),
         "file=\"2026-11-22-16-40.log\"",
         "line=2 ",
         "reason=\"not_base64\"",
@@ -64,8 +64,9 @@ fn a_line_that_is_set_aside_is_told_with_its_place_and_cause_and_many_are_counte
     ] {
         assert!(told[0].contains(part), "{part} is not in {}", told[0]);
     }
-    // However many were written at once, each is accounted for: one by one, with those, or as left out.
-    let together = server.lines("as many more lines are set aside");
+    // However many were written at once, each is accounted for: one by one, with those, or as left
+    // out.
+    let together = server.lines("as many more lines are rejected");
     let together: Vec<String> = together
         .into_iter()
         .filter(|line| !line.contains("said so many more times"))
@@ -117,7 +118,8 @@ fn json_lines_are_logged_where_they_are_asked_for_and_a_lost_journal_is_no_loss(
         let home = Home::new().with("sync.log_format", format);
         let stderr = fs::File::create(home.path("stderr")).unwrap();
         let metadata = stderr.metadata().unwrap();
-        // As under systemd, but for the journal's socket, which is not there: lines go to stderr then.
+        // As under systemd, but for the journal's socket, which is not there: lines go to stderr
+        // then.
         let stream = format!("{}:{}", metadata.dev(), metadata.ino());
         let mut process = Command::new(PROGRAM)
             .args(["run", "--config"])

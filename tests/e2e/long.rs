@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use hustdbsync::standin::{Act, On, Rule, Script, Standin};
+use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 
-use crate::harness::{Home, standin, value};
+use crate::harness::{Home, fake_hustdb, value};
 
 /// A value of so many bytes that is like no other.
 fn long_value(bytes: usize, nth: usize) -> String {
@@ -15,8 +15,8 @@ fn long_value(bytes: usize, nth: usize) -> String {
 }
 
 /// Writes `count` values of `bytes` bytes, the same for whatever backend.
-fn write(home: &Home, standin: &Standin, count: usize, bytes: usize) {
-    let log = home.log(&standin.name());
+fn write(home: &Home, fake_hustdb: &FakeHustdb, count: usize, bytes: usize) {
+    let log = home.log(&fake_hustdb.name());
     for nth in 0..count {
         log.put(&format!("k{nth}"), 1, &long_value(bytes, nth));
     }
@@ -24,24 +24,26 @@ fn write(home: &Home, standin: &Standin, count: usize, bytes: usize) {
 
 /// Whether it has all of these.
 #[track_caller]
-fn assert_has(standin: &Standin, count: usize, bytes: usize) {
+fn assert_has(fake_hustdb: &FakeHustdb, count: usize, bytes: usize) {
     for nth in 0..count {
-        let found = value(standin, &format!("k{nth}"));
+        let found = value(fake_hustdb, &format!("k{nth}"));
         assert!(found == Some(long_value(bytes, nth)), "k{nth} is another");
     }
 }
 
-fn failing() -> Standin {
-    let standin = standin();
+fn failing() -> FakeHustdb {
+    let fake_hustdb = fake_hustdb();
     let rule = Rule::new(On::Mutations, Act::status(500));
-    standin.set_script(Script::default().rule(rule)).unwrap();
-    standin
+    fake_hustdb
+        .set_script(Script::default().rule(rule))
+        .unwrap();
+    fake_hustdb
 }
 
 #[test]
 fn a_backend_that_fails_long_values_keeps_no_other_from_its_own() {
     const BYTES: usize = 12_000_000;
-    let (home, failing, well) = (Home::new(), failing(), standin());
+    let (home, failing, well) = (Home::new(), failing(), fake_hustdb());
     write(&home, &failing, 3, BYTES);
     write(&home, &well, 3, BYTES);
     let server = home.start();
@@ -57,13 +59,13 @@ fn a_backend_that_fails_long_values_keeps_no_other_from_its_own() {
 fn backends_that_take_seconds_for_each_value_keep_no_other_from_its_own() {
     const BYTES: usize = 12_000_000;
     let home = Home::new().with("sync.response_timeout", "30s");
-    let slow = [standin(), standin(), standin()];
-    for standin in &slow {
+    let slow = [fake_hustdb(), fake_hustdb(), fake_hustdb()];
+    for fake_hustdb in &slow {
         let script = Script::default().rule(Rule::new(On::Mutations, Act::Silence));
-        standin.set_script(script).unwrap();
-        write(&home, standin, 1, BYTES);
+        fake_hustdb.set_script(script).unwrap();
+        write(&home, fake_hustdb, 1, BYTES);
     }
-    let well = standin();
+    let well = fake_hustdb();
     write(&home, &well, 3, BYTES);
     let server = home.start();
     let begin = std::time::Instant::now();
@@ -78,7 +80,7 @@ fn backends_that_take_seconds_for_each_value_keep_no_other_from_its_own() {
 #[test]
 fn many_idle_backends_make_no_value_too_long() {
     const BYTES: usize = 600_000;
-    let (home, failing, well) = (Home::new(), failing(), standin());
+    let (home, failing, well) = (Home::new(), failing(), fake_hustdb());
     for port in 1..=38 {
         std::fs::create_dir(home.path(format!("logs/127.0.0.1:{port}"))).unwrap();
     }
@@ -94,7 +96,7 @@ fn the_longest_value_of_all_goes_within_the_least_memory() {
     // What hustdb takes at most.
     const BYTES: usize = 33_554_432;
     let home = Home::new().with("sync.memory_budget", "48MiB");
-    let well = standin();
+    let well = fake_hustdb();
     write(&home, &well, 2, BYTES);
     let server = home.start();
     server.wait_settled(&well.name(), 2);
@@ -102,19 +104,19 @@ fn the_longest_value_of_all_goes_within_the_least_memory() {
 }
 
 #[test]
-fn a_long_line_that_is_refused_is_set_aside_whole() {
+fn a_long_line_that_is_refused_is_rejected_whole() {
     const BYTES: usize = 3_000_000;
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     for port in 1..=38 {
         std::fs::create_dir(home.path(format!("logs/127.0.0.1:{port}"))).unwrap();
     }
-    standin
+    fake_hustdb
         .set_script(Script::default().rule(Rule::new(On::Mutations, Act::status(400))))
         .unwrap();
-    write(&home, &standin, 1, BYTES);
+    write(&home, &fake_hustdb, 1, BYTES);
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
-    let rejected = home.rejected(&standin.name());
+    server.wait_settled(&fake_hustdb.name(), 1);
+    let rejected = home.rejected(&fake_hustdb.name());
     let raw = rejected[0]["raw"].as_str().unwrap();
     let text = long_value(BYTES, 0);
     let line = crate::log::line_of(&crate::log::put("k0", 1, &text));

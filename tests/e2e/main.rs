@@ -1,7 +1,8 @@
-//! The whole server, over real sockets and files, against stand-ins for hustdb.
+//! The whole server, over real sockets and files, against fake HustDBs for hustdb.
 //!
-//! Every test has a home of its own in a temporary folder, and ports that the system chose. Nothing sleeps to wait for something: a condition
-//! is looked at until it holds or a deadline has passed (`harness::eventually`).
+//! Every test has a home of its own in a temporary folder, and ports that the system chose. Nothing
+//! sleeps to wait for something: a condition is looked at until it holds or a deadline has passed
+//! (`harness::eventually`).
 //!
 //! The workers run on mio here, and on io_uring in `e2e_uring`, which has the same tests.
 
@@ -20,8 +21,8 @@ mod names;
 mod operator;
 mod process;
 mod rejected;
+mod requeued;
 mod restart;
-mod reworked;
 #[path = "../support/mod.rs"]
 mod support;
 mod systemd;

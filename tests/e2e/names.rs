@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use hustdbsync::engine::resolve::Resolver;
-use hustdbsync::standin::{Act, On, Rule, Script, Standin};
+use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 
-use crate::harness::{Home, assert_in_order, assert_unharmed, eventually, standin, value};
+use crate::harness::{Home, assert_in_order, assert_unharmed, eventually, fake_hustdb, value};
 
 const BACKEND: &str = "db.test:9998";
 
@@ -15,14 +15,14 @@ const BACKEND: &str = "db.test:9998";
 struct Names(Arc<Mutex<Vec<SocketAddr>>>);
 
 impl Names {
-    fn of(standins: &[&Standin]) -> Self {
+    fn of(fake_hustdbs: &[&FakeHustdb]) -> Self {
         let names = Self::default();
-        names.tell(standins);
+        names.tell(fake_hustdbs);
         names
     }
 
-    fn tell(&self, standins: &[&Standin]) {
-        let addresses = standins.iter().map(|standin| standin.addr());
+    fn tell(&self, fake_hustdbs: &[&FakeHustdb]) {
+        let addresses = fake_hustdbs.iter().map(|fake_hustdb| fake_hustdb.addr());
         *self.0.lock().unwrap() = addresses.collect();
     }
 
@@ -41,7 +41,7 @@ fn home() -> Home {
 
 #[test]
 fn a_name_that_moves_while_its_old_address_answers_is_followed_in_order() {
-    let (home, before, after) = (home(), standin(), standin());
+    let (home, before, after) = (home(), fake_hustdb(), fake_hustdb());
     let names = Names::of(&[&before]);
     let log = home.log(BACKEND);
     for nth in 0..200 {
@@ -79,15 +79,15 @@ fn a_name_that_moves_while_its_old_address_answers_is_followed_in_order() {
 
 #[test]
 fn of_several_addresses_the_one_in_use_is_kept_while_the_name_has_it() {
-    let (home, used, other) = (home(), standin(), standin());
+    let (home, used, other) = (home(), fake_hustdb(), fake_hustdb());
     let names = Names::of(&[&used]);
     let log = home.log(BACKEND);
     log.put("k0", 1, "v");
     let server = home.start_with(names.resolver());
     let flushes = server.wait_settled(BACKEND, 1).details.flushes;
     // In whatever order, it is looked up more than once with each.
-    for (nth, standins) in [[&other, &used], [&used, &other]].iter().enumerate() {
-        names.tell(standins);
+    for (nth, fake_hustdbs) in [[&other, &used], [&used, &other]].iter().enumerate() {
+        names.tell(fake_hustdbs);
         let probes = used.counters().probes;
         eventually("it goes on", || used.counters().probes > probes + 2);
         log.put(&format!("k{}", nth + 1), 1, "v");

@@ -3,14 +3,14 @@
 use hustdbsync::workload::Workload;
 
 use crate::harness::{
-    Home, assert_holds, assert_in_order, eventually, now_unix, slow_down, standin, value,
+    Home, assert_holds, assert_in_order, eventually, fake_hustdb, now_unix, slow_down, value,
 };
 use crate::process::Process;
 
 #[test]
 fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
     let home = Home::new().with_port();
-    let (whole, gone) = (standin(), standin());
+    let (whole, gone) = (fake_hustdb(), fake_hustdb());
     let server = home.start();
     gone.kill().unwrap();
     home.log(&gone.name()).put("k", 1, "v");
@@ -50,12 +50,12 @@ fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
 #[test]
 fn a_wait_fails_soon_where_what_is_missing_is_gone() {
     let home = Home::new().with_port();
-    let standin = standin();
-    standin.kill().unwrap();
-    home.log(&standin.name()).put("k", 1, "v");
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb.kill().unwrap();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let server = home.start();
-    server.wait_for_state(&standin.name(), "down");
-    let log = home.log(&standin.name()).path();
+    server.wait_for_state(&fake_hustdb.name(), "down");
+    let log = home.log(&fake_hustdb.name()).path();
     let (code, out, err) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| home.command(&["status", "--wait=60s"]));
         eventually("it waits", || {
@@ -72,23 +72,23 @@ fn a_wait_fails_soon_where_what_is_missing_is_gone() {
         "{out}"
     );
     std::fs::rename(home.path("log"), &log).unwrap();
-    standin.restart().unwrap();
+    fake_hustdb.restart().unwrap();
     let (code, out, _) = home.command(&["status", "--wait=60s"]);
     assert_eq!(code, 0, "{out}");
-    assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+    assert_eq!(value(&fake_hustdb, "k").as_deref(), Some("v"));
 }
 
 #[test]
 fn a_wait_that_begins_when_a_log_or_its_folder_has_gone_names_it_and_fails_soon() {
     let home = Home::new().with_port();
-    let standin = standin();
-    standin.kill().unwrap();
-    let log = home.log(&standin.name());
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb.kill().unwrap();
+    let log = home.log(&fake_hustdb.name());
     log.put("k", 1, "v");
     let server = home.start();
-    server.wait_for_state(&standin.name(), "down");
+    server.wait_for_state(&fake_hustdb.name(), "down");
     eventually("it is seen", || {
-        server.backend(&standin.name()).unwrap().backlog_bytes > 0
+        server.backend(&fake_hustdb.name()).unwrap().backlog_bytes > 0
     });
     let away = home.path("away");
     let file_name = log.path().file_name().unwrap().to_str().unwrap().to_owned();
@@ -114,10 +114,10 @@ fn a_wait_that_begins_when_a_log_or_its_folder_has_gone_names_it_and_fails_soon(
         assert!(told["gone_bytes"].as_u64() > Some(0), "{out}");
         std::fs::rename(&away, &gone).unwrap();
     }
-    standin.restart().unwrap();
+    fake_hustdb.restart().unwrap();
     let (code, out, _) = home.command(&["status", "--wait=60s"]);
     assert_eq!(code, 0, "{out}");
-    assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+    assert_eq!(value(&fake_hustdb, "k").as_deref(), Some("v"));
     // What was delivered may go.
     std::fs::rename(log.folder(), &away).unwrap();
     let (code, out, _) = home.command(&["status", "--wait=60s"]);
@@ -128,11 +128,11 @@ fn a_wait_that_begins_when_a_log_or_its_folder_has_gone_names_it_and_fails_soon(
 #[test]
 fn a_wait_outlasts_a_restart_of_the_server() {
     let home = Home::new().with_port();
-    let standin = standin();
-    home.log(&standin.name()).put("k", 1, "v");
-    standin.kill().unwrap();
+    let fake_hustdb = fake_hustdb();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
+    fake_hustdb.kill().unwrap();
     let server = home.start();
-    server.wait_for_state(&standin.name(), "down");
+    server.wait_for_state(&fake_hustdb.name(), "down");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| home.command(&["status", "--wait=60s"]));
         eventually("it waits", || {
@@ -141,10 +141,10 @@ fn a_wait_outlasts_a_restart_of_the_server() {
         });
         server.stop();
         let server = home.start();
-        standin.restart().unwrap();
+        fake_hustdb.restart().unwrap();
         let (code, out, err) = waiting.join().unwrap();
         assert_eq!(code, 0, "{out}{err}");
-        assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+        assert_eq!(value(&fake_hustdb, "k").as_deref(), Some("v"));
         server.stop();
     });
 }
@@ -152,14 +152,14 @@ fn a_wait_outlasts_a_restart_of_the_server() {
 #[test]
 fn a_paused_backend_is_left_alone_and_loses_nothing() {
     let home = Home::new().with_port();
-    let (standin, other) = (standin(), standin());
-    let name = standin.name();
+    let (fake_hustdb, other) = (fake_hustdb(), fake_hustdb());
+    let name = fake_hustdb.name();
     let written = Workload::mixed(20_000, now_unix())
         .write(&home.path("logs"), &name)
         .unwrap();
-    slow_down(&standin);
+    slow_down(&fake_hustdb);
     let server = home.start();
-    eventually("some is sent", || standin.counters().requests > 500);
+    eventually("some is sent", || fake_hustdb.counters().requests > 500);
     let (code, out, err) = home.command(&["ctl", "pause", &name]);
     assert_eq!(
         (code, out, err.as_str()),
@@ -175,11 +175,11 @@ fn a_paused_backend_is_left_alone_and_loses_nothing() {
         server.backend(&name).unwrap().counts.connections_open == 0
     });
     // Like hustdb it goes on with what it has received before it sees their end.
-    eventually("it sees their end", || standin.counters().open <= 1);
-    let before = standin.counters().requests;
+    eventually("it sees their end", || fake_hustdb.counters().open <= 1);
+    let before = fake_hustdb.counters().requests;
     home.log(&other.name()).put("k", 1, "v");
     server.wait_settled(&other.name(), 1);
-    assert_eq!(standin.counters().requests, before, "it is left alone");
+    assert_eq!(fake_hustdb.counters().requests, before, "it is left alone");
     let (code, _, err) = home.command(&["ctl", "pause", &name]);
     assert!(code == 1 && err.contains("it is paused already"), "{err}");
     let (code, out, _) = home.command(&["status", "--wait=0s", "--backend", &name]);
@@ -188,21 +188,21 @@ fn a_paused_backend_is_left_alone_and_loses_nothing() {
         "{out}"
     );
 
-    standin
-        .set_script(hustdbsync::standin::Script::default())
+    fake_hustdb
+        .set_script(hustdbsync::fake_hustdb::Script::default())
         .unwrap();
     let (code, _, err) = home.command(&["ctl", "resume", &name]);
     assert_eq!((code, err.as_str()), (0, ""));
     server.wait_settled(&name, 20_000);
-    assert_holds(&standin, &written.expected(now_unix()));
+    assert_holds(&fake_hustdb, &written.expected(now_unix()));
     server.stop();
 }
 
 #[test]
 fn a_rate_is_bound_and_let_go() {
     let home = Home::new().with_port();
-    let standin = standin();
-    let name = standin.name();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
     let log = home.log(&name);
     log.put("first", 1, "v");
     let server = home.start();
@@ -238,17 +238,17 @@ fn a_rate_is_bound_and_let_go() {
         (0, format!("{name}: its rate has no bound now\n"))
     );
     server.wait_settled(&name, 201);
-    assert_in_order(&standin);
+    assert_in_order(&fake_hustdb);
     server.stop();
 }
 
 #[test]
 fn a_drain_ends_the_process_with_0_and_a_server_that_is_not_there_is_said_to_be() {
     let home = Home::new().with_port();
-    let standin = standin();
-    home.log(&standin.name()).put("k", 1, "v");
+    let fake_hustdb = fake_hustdb();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let mut process = Process::start(&home);
-    eventually("it works", || value(&standin, "k").is_some());
+    eventually("it works", || value(&fake_hustdb, "k").is_some());
     let (code, _, err) = home.command(&["ctl", "rotate"]);
     assert!(code == 1 && err.contains("no log file of its own"), "{err}");
     let (code, out, err) = home.command(&["ctl", "drain"]);

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// One that is free, and that the system gives to nobody by itself, neither to a listener nor to a connection: those begin at 32768. So it is free again
-/// after a restart, too.
+/// One that is free, and that the system gives to nobody by itself, neither to a listener nor to a
+/// connection: those begin at 32768. So it is free again after a restart, too.
 pub(crate) fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u16::try_from(std::process::id() % 10_000).unwrap();

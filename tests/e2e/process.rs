@@ -4,10 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use hustdbsync::binlog::line;
-use hustdbsync::standin::{Act, On, Rule, Script, Standin};
+use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 use hustdbsync::workload::{Workload, Written};
 
-use crate::harness::{Home, assert_holds, eventually, now_unix, slow_down, standin, value};
+use crate::harness::{Home, assert_holds, eventually, fake_hustdb, now_unix, slow_down, value};
 pub(crate) use crate::support::Process;
 
 impl Process {
@@ -22,52 +22,52 @@ impl Process {
     }
 }
 
-fn mixed(home: &Home, standin: &Standin, records: u64) -> Written {
+fn mixed(home: &Home, fake_hustdb: &FakeHustdb, records: u64) -> Written {
     Workload::mixed(records, now_unix())
-        .write(&home.path("logs"), &standin.name())
+        .write(&home.path("logs"), &fake_hustdb.name())
         .unwrap()
 }
 
 #[test]
 fn a_server_that_is_killed_again_and_again_loses_nothing() {
-    let (home, standin) = (Home::new(), standin());
-    let written = mixed(&home, &standin, 10_000);
-    slow_down(&standin);
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    let written = mixed(&home, &fake_hustdb, 10_000);
+    slow_down(&fake_hustdb);
     for _ in 0..4 {
-        let before = standin.counters().requests;
+        let before = fake_hustdb.counters().requests;
         let process = Process::start(&home);
         eventually("some more is sent", || {
-            standin.counters().requests > before + 500
+            fake_hustdb.counters().requests > before + 500
         });
         drop(process);
     }
-    standin.set_script(Script::default()).unwrap();
+    fake_hustdb.set_script(Script::default()).unwrap();
     let server = home.start();
-    server.wait_settled(&standin.name(), 10_000);
-    assert_holds(&standin, &written.expected(now_unix()));
+    server.wait_settled(&fake_hustdb.name(), 10_000);
+    assert_holds(&fake_hustdb, &written.expected(now_unix()));
 }
 
 #[test]
 fn sigterm_and_sigint_end_it_with_0() {
     for signal in ["TERM", "INT"] {
-        let (home, standin) = (Home::new(), standin());
-        home.log(&standin.name()).put("k", 1, "v");
+        let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+        home.log(&fake_hustdb.name()).put("k", 1, "v");
         let mut process = Process::start(&home);
-        eventually("it works", || value(&standin, "k").is_some());
+        eventually("it works", || value(&fake_hustdb, "k").is_some());
         process.signal(signal);
         assert_eq!(process.wait().code(), Some(0), "{signal}");
-        assert!(home.state(&standin.name(), "checkpoint").exists());
+        assert!(home.state(&fake_hustdb.name(), "checkpoint").exists());
     }
 }
 
 #[test]
 fn sighup_takes_a_mended_password_and_a_bad_file_changes_nothing() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     fs::write(home.path("htpasswd"), "user:old\n").unwrap();
-    home.log(&standin.name()).put("k", 1, "v");
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let mut process = Process::start(&home);
     eventually("it is refused", || {
-        standin.counters().requests > standin.counters().probes
+        fake_hustdb.counters().requests > fake_hustdb.counters().probes
     });
     fs::write(home.path("sync_server.json"), "{").unwrap();
     process.signal("HUP");
@@ -79,14 +79,14 @@ fn sighup_takes_a_mended_password_and_a_bad_file_changes_nothing() {
     fs::write(home.path("htpasswd"), "user:password\n").unwrap();
     home.write_config();
     process.signal("HUP");
-    eventually("it is let in", || value(&standin, "k").is_some());
+    eventually("it is let in", || value(&fake_hustdb, "k").is_some());
     process.end();
 }
 
 #[test]
 fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
-    let (home, standin) = (Home::new().with("sync.attempts_max", 6), standin());
-    standin
+    let (home, fake_hustdb) = (Home::new().with("sync.attempts_max", 6), fake_hustdb());
+    fake_hustdb
         .set_script(Script::default().rule(Rule::new(
             On::KeyPrefix(b"poison".to_vec()),
             Act::status(500),
@@ -98,7 +98,7 @@ fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
             let key = format!("{prefix}{nth}");
             text.extend(crate::log::line_of(&crate::log::put(&key, 1, "v")));
         }
-        home.log(&standin.name()).raw(text);
+        home.log(&fake_hustdb.name()).raw(text);
     };
     written("poison", 1);
     written("good", 50);
@@ -108,11 +108,11 @@ fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
         said().contains("a lane keeps failing")
     });
     let mut round = 0;
-    // Others have to be answered meanwhile; more of them come until it is set aside.
-    eventually("it is set aside", || {
+    // Others have to be answered meanwhile; more of them come until it is rejected.
+    eventually("it is rejected", || {
         round += 1;
         written(&format!("more{round}-"), 5);
-        !home.rejected(&standin.name()).is_empty()
+        !home.rejected(&fake_hustdb.name()).is_empty()
     });
     process.end();
     let said = said();
@@ -125,7 +125,7 @@ fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
     };
     for part in [
         " WARN ",
-        &standin.name(),
+        &fake_hustdb.name(),
         "failures=3",
         "cause=the backend answered 500",
         "attempts_max=6",
@@ -223,10 +223,10 @@ fn inspect_shows_records_and_faults_and_exits_with_1_only_where_it_has_to() {
 }
 
 #[test]
-fn the_standin_serves_until_it_is_told_to_end_and_says_what_it_counted() {
+fn the_fake_hustdb_serves_until_it_is_told_to_end_and_says_what_it_counted() {
     use std::io::{BufRead, BufReader, Read, Write};
     let child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-        .args(["standin", "--listen", "127.0.0.1:0"])
+        .args(["fake-hustdb", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -256,13 +256,13 @@ fn the_standin_serves_until_it_is_told_to_end_and_says_what_it_counted() {
 
 #[test]
 fn lines_of_another_time_zone_are_noticed_said_and_shown() {
-    let (home, standin) = (Home::new().with_port(), standin());
+    let (home, fake_hustdb) = (Home::new().with_port(), fake_hustdb());
     // HA's clock is at UTC, the server's eight hours east of it.
     let written = jiff::Timestamp::now().strftime("[%Y-%m-%d %H:%M:%S] [DEBUG] | ");
     let (mut record, mut text) = (Vec::new(), Vec::new());
     crate::log::put("k", 1, "v").encode(&mut record);
     line::encode(written.to_string().as_bytes(), &record, &mut text);
-    home.log(&standin.name()).raw(text);
+    home.log(&fake_hustdb.name()).raw(text);
     let mut command = Command::new(env!("CARGO_BIN_EXE_hustdbsync"));
     command
         .arg("run")
@@ -272,10 +272,10 @@ fn lines_of_another_time_zone_are_noticed_said_and_shown() {
         .stderr(fs::File::create(home.path("stderr")).unwrap());
     let mut process = Process::spawn(&mut command);
     eventually("the record is there", || {
-        value(&standin, "k").as_deref() == Some("v")
+        value(&fake_hustdb, "k").as_deref() == Some("v")
     });
     let said = fs::read_to_string(home.path("stderr")).unwrap();
-    for word in ["another time zone", "UTC+08", "-08:00", &standin.name()] {
+    for word in ["another time zone", "UTC+08", "-08:00", &fake_hustdb.name()] {
         assert!(said.contains(word), "no {word} in {said}");
     }
     let (code, report, _) = home.command(&["status", "--json"]);

@@ -1,23 +1,24 @@
-//! Lines that are set aside: each with its reason and number, nothing else with it.
+//! Lines that are rejected: each with its reason and number, nothing else with it.
 
 use hustdbsync::binlog::{Method, Record};
 
-use crate::harness::{Home, standin, values};
+use crate::harness::{Home, fake_hustdb, values};
 use crate::log::{PREFIX, line_of, put};
 
-/// Among sound lines, one that is `line`: it is set aside for `reason`, with its number and all its bytes, and the others are delivered.
+/// Among sound lines, one that is `line`: it is rejected for `reason`, with its number and all its
+/// bytes, and the others are delivered.
 #[track_caller]
 fn check(line: &[u8], reason: &str) {
-    let (home, standin) = (Home::new(), standin());
-    home.log(&standin.name())
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    home.log(&fake_hustdb.name())
         .put("first", 1, "v")
         .raw(line)
         .put("last", 1, "v");
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 3);
+    let backend = server.wait_settled(&fake_hustdb.name(), 3);
     assert_eq!(backend.counts.rejected, 1);
-    assert_eq!(values(&standin).len(), 2);
-    let rejected = home.rejected(&standin.name());
+    assert_eq!(values(&fake_hustdb).len(), 2);
+    let rejected = home.rejected(&fake_hustdb.name());
     assert_eq!(rejected.len(), 1, "{rejected:?}");
     let entry = &rejected[0];
     assert_eq!(entry["line"], 2, "{entry}");
@@ -34,12 +35,12 @@ fn check(line: &[u8], reason: &str) {
             .unwrap(),
     };
     assert_eq!(raw, line.strip_suffix(b"\n").unwrap());
-    // Settled for good: nothing is set aside again.
+    // Settled for good: nothing is rejected again.
     server.stop();
     let server = home.start();
-    server.wait_settled(&standin.name(), 3);
+    server.wait_settled(&fake_hustdb.name(), 3);
     server.stop();
-    assert_eq!(home.rejected(&standin.name()).len(), 1);
+    assert_eq!(home.rejected(&fake_hustdb.name()).len(), 1);
 }
 
 /// A sound record's bytes, changed, as a line.
@@ -115,7 +116,7 @@ fn records_that_the_backend_refuses() {
 
 #[test]
 fn a_table_of_another_type() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     let member = Record {
         method: Method::Sadd,
         table: b"t",
@@ -126,35 +127,35 @@ fn a_table_of_another_type() {
         table: b"t",
         ..put("k", 1, "v")
     };
-    home.log(&standin.name()).record(&member);
+    home.log(&fake_hustdb.name()).record(&member);
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
-    home.log(&standin.name()).record(&hset);
-    server.wait_settled(&standin.name(), 2);
-    let rejected = home.rejected(&standin.name());
+    server.wait_settled(&fake_hustdb.name(), 1);
+    home.log(&fake_hustdb.name()).record(&hset);
+    server.wait_settled(&fake_hustdb.name(), 2);
+    let rejected = home.rejected(&fake_hustdb.name());
     assert_eq!(rejected[0]["reason"], "table_type");
     assert_eq!(rejected[0]["line"], 2);
 }
 
 #[test]
 fn an_operator_can_say_what_an_answer_means() {
-    let (home, standin) = (
+    let (home, fake_hustdb) = (
         Home::new().with(
             "sync.outcomes",
             serde_json::json!({"404 put": "superseded"}),
         ),
-        standin(),
+        fake_hustdb(),
     );
-    home.log(&standin.name()).put("k", 1, "");
+    home.log(&fake_hustdb.name()).put("k", 1, "");
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 1);
+    let backend = server.wait_settled(&fake_hustdb.name(), 1);
     assert_eq!((backend.counts.rejected, backend.counts.superseded), (0, 1));
 }
 
 #[test]
 fn deletes_of_what_is_not_there_are_settled() {
-    let (home, standin) = (Home::new(), standin());
-    let log = home.log(&standin.name());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    let log = home.log(&fake_hustdb.name());
     for method in [Method::Del, Method::Hdel, Method::Srem, Method::Zrem] {
         let table: &[u8] = if method == Method::Del { b"" } else { b"t" };
         let value = match method {
@@ -168,13 +169,13 @@ fn deletes_of_what_is_not_there_are_settled() {
         });
     }
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 4);
+    let backend = server.wait_settled(&fake_hustdb.name(), 4);
     assert_eq!((backend.counts.rejected, backend.counts.absent), (0, 4));
 }
 
 #[test]
 fn many_faulty_lines_keep_their_numbers_and_hold_nothing_up() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     let mut text = Vec::new();
     for number in 1..=3000u32 {
         if number % 3 == 0 {
@@ -183,12 +184,12 @@ fn many_faulty_lines_keep_their_numbers_and_hold_nothing_up() {
             text.extend(line_of(&put(&format!("k{number}"), 1, "v")));
         }
     }
-    home.log(&standin.name()).raw(text);
+    home.log(&fake_hustdb.name()).raw(text);
     let server = home.start();
-    server.wait_settled(&standin.name(), 3000);
-    assert_eq!(values(&standin).len(), 2000);
+    server.wait_settled(&fake_hustdb.name(), 3000);
+    assert_eq!(values(&fake_hustdb).len(), 2000);
     let mut lines: Vec<u64> = home
-        .rejected(&standin.name())
+        .rejected(&fake_hustdb.name())
         .iter()
         .map(|entry| entry["line"].as_u64().unwrap())
         .collect();

@@ -1,4 +1,5 @@
-//! The binary under systemd, whose part this test plays: what it is told, and HA's door handed over from one process to the next.
+//! The binary under systemd, whose part this test plays: what it is told, and the HTTP server
+//! handed over from one process to the next.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,17 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Home, eventually, standin, value};
+use crate::harness::{DEADLINE, Home, eventually, fake_hustdb, value};
 use crate::process::Process;
 
-/// A service as systemd starts it: its door as descriptor 3, and where to tell how it is. A shell becomes the server, with its number in
-/// `LISTEN_PID` and `WATCHDOG_PID`, which nobody can know before.
-fn start(home: &Home, door: Option<&TcpListener>, environment: &[(&str, &str)]) -> Process {
-    let stdin = match door {
-        Some(door) => Stdio::from(OwnedFd::from(door.try_clone().unwrap())),
+/// A service as systemd starts it: its HTTP server as descriptor 3, and where to tell how it is. A
+/// shell becomes the server, with its number in `LISTEN_PID` and `WATCHDOG_PID`, which nobody can
+/// know before.
+fn start(home: &Home, http_server: Option<&TcpListener>, environment: &[(&str, &str)]) -> Process {
+    let stdin = match http_server {
+        Some(http_server) => Stdio::from(OwnedFd::from(http_server.try_clone().unwrap())),
         None => Stdio::null(),
     };
-    let hand_over = match door {
+    let hand_over = match http_server {
         Some(_) => "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; ",
         None => "",
     };
@@ -82,8 +84,8 @@ impl Manager {
 }
 
 /// Asks `/status.html` on a connection of its own.
-fn poll(door: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(door)?;
+fn poll(http_server: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(http_server)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(b"GET /status.html HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
@@ -93,8 +95,8 @@ fn poll(door: SocketAddr) -> std::io::Result<String> {
 
 #[test]
 fn systemd_is_told_of_the_start_of_a_reload_of_the_end_and_that_it_lives() {
-    let (home, standin) = (Home::new(), standin());
-    home.log(&standin.name()).put("k", 1, "v");
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let manager = Manager::new(&home);
     let mut service = start(
         &home,
@@ -142,11 +144,11 @@ fn the_watchdog_of_another_process_is_none_of_ours() {
 
 #[test]
 fn an_upgrade_refuses_no_poll_and_loses_none() {
-    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = door.local_addr().unwrap();
-    let (home, standin) = (Home::new(), standin());
+    let http_server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = http_server.local_addr().unwrap();
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     let home = home.with("network.port", address.port());
-    home.log(&standin.name()).put("k", 1, "v");
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let over = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicU32::new(0));
     let pollers: Vec<_> = (0..3)
@@ -162,7 +164,7 @@ fn an_upgrade_refuses_no_poll_and_loses_none() {
         })
         .collect();
     for round in 0..3 {
-        let mut service = start(&home, Some(&door), &[]);
+        let mut service = start(&home, Some(&http_server), &[]);
         let before = answered.load(Ordering::SeqCst);
         eventually("it answers", || {
             answered.load(Ordering::SeqCst) > before + 20
@@ -175,26 +177,28 @@ fn an_upgrade_refuses_no_poll_and_loses_none() {
     }
     // Those who wait now are answered by the one that comes next.
     over.store(true, Ordering::SeqCst);
-    let mut service = start(&home, Some(&door), &[]);
+    let mut service = start(&home, Some(&http_server), &[]);
     for poller in pollers {
         poller.join().unwrap();
     }
-    eventually("it works", || value(&standin, "k").is_some());
+    eventually("it works", || value(&fake_hustdb, "k").is_some());
     service.end();
 }
 
 #[test]
 fn a_connection_that_is_kept_learns_by_an_answer_that_it_ends() {
-    let (home, standin) = (Home::new(), standin());
-    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let home = home.with("network.port", door.local_addr().unwrap().port());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    let http_server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let home = home.with("network.port", http_server.local_addr().unwrap().port());
     // Something in flight that is never answered keeps the end waiting.
-    standin
-        .set_script(hustdbsync::standin::Script::default().answer_delay(Duration::from_millis(800)))
+    fake_hustdb
+        .set_script(
+            hustdbsync::fake_hustdb::Script::default().answer_delay(Duration::from_millis(800)),
+        )
         .unwrap();
-    home.log(&standin.name()).put("k", 1, "v");
-    let service = start(&home, Some(&door), &[]);
-    let mut stream = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
+    let service = start(&home, Some(&http_server), &[]);
+    let mut stream = TcpStream::connect(http_server.local_addr().unwrap()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut ask = || {
         stream
@@ -210,7 +214,7 @@ fn a_connection_that_is_kept_learns_by_an_answer_that_it_ends() {
     };
     assert!(!ask().contains("Connection: close"));
     eventually("the record is under way", || {
-        standin.counters().requests > standin.counters().probes
+        fake_hustdb.counters().requests > fake_hustdb.counters().probes
     });
     service.signal("TERM");
     let said = || fs::read_to_string(home.path("stderr")).unwrap();
@@ -220,16 +224,16 @@ fn a_connection_that_is_kept_learns_by_an_answer_that_it_ends() {
 }
 
 #[test]
-fn who_may_come_is_the_configurations_to_say_whoever_opened_the_door() {
-    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = door.local_addr().unwrap();
+fn who_may_come_is_the_configurations_to_say_whoever_opened_the_http_server() {
+    let http_server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = http_server.local_addr().unwrap();
     let home = Home::new()
         .with("network.port", address.port())
         .with("network.bind", "127.0.0.1")
         .with("network.access_allow", "10.9.8.7");
-    let mut service = start(&home, Some(&door), &[]);
+    let mut service = start(&home, Some(&http_server), &[]);
     let said = || fs::read_to_string(home.path("stderr")).unwrap();
-    eventually("it runs", || said().contains("HA's door takes"));
+    eventually("it runs", || said().contains("The HTTP server takes"));
     assert!(
         poll(address).is_ok_and(|answer| answer.is_empty())
             || poll(address)
@@ -239,9 +243,9 @@ fn who_may_come_is_the_configurations_to_say_whoever_opened_the_door() {
 }
 
 #[test]
-fn a_door_elsewhere_than_the_configuration_says_is_no_door() {
-    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = door.local_addr().unwrap().port();
+fn a_http_server_elsewhere_than_the_configuration_says_is_no_http_server() {
+    let http_server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = http_server.local_addr().unwrap().port();
     for (key, other) in [
         (
             "network.port",
@@ -250,7 +254,7 @@ fn a_door_elsewhere_than_the_configuration_says_is_no_door() {
         ("network.bind", "0.0.0.0".into()),
     ] {
         let home = Home::new().with("network.port", port).with(key, other);
-        let mut service = start(&home, Some(&door), &[]);
+        let mut service = start(&home, Some(&http_server), &[]);
         assert_eq!(service.wait().code(), Some(1));
         let said = fs::read_to_string(home.path("stderr")).unwrap();
         let expected = format!(
@@ -261,12 +265,15 @@ fn a_door_elsewhere_than_the_configuration_says_is_no_door() {
 }
 
 #[test]
-fn what_is_no_door_is_said() {
+fn what_is_no_http_server_is_said() {
     let home = Home::new();
     let file = File::open("/dev/null").unwrap();
     let status = Command::new("sh")
         .arg("-c")
-        .arg("exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" run --config \"$1\"")
+        .arg(
+            "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" run --config \
+            \"$1\"",
+        )
         .arg(env!("CARGO_BIN_EXE_hustdbsync"))
         .arg(home.write_config())
         .stdin(file)
@@ -282,11 +289,11 @@ fn what_is_no_door_is_said() {
 }
 
 #[test]
-fn a_drain_is_waited_for_although_the_door_stays_open() {
-    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = door.local_addr().unwrap();
+fn a_drain_is_waited_for_although_the_http_server_stays_open() {
+    let http_server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = http_server.local_addr().unwrap();
     let home = Home::new().with("network.port", address.port());
-    let mut service = start(&home, Some(&door), &[]);
+    let mut service = start(&home, Some(&http_server), &[]);
     poll(address).unwrap();
     let drained = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
         .args(["ctl", "drain", "--config"])
@@ -296,7 +303,7 @@ fn a_drain_is_waited_for_although_the_door_stays_open() {
     assert!(drained.status.success(), "{drained:?}");
     assert_eq!(service.wait().code(), Some(0));
     // Another one can start at once.
-    let mut next = start(&home, Some(&door), &[]);
+    let mut next = start(&home, Some(&http_server), &[]);
     poll(address).unwrap();
     next.end();
 }

@@ -3,16 +3,16 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use hustdbsync::standin::{Accept, Act, On, Options, Rule, Script, Standin};
+use hustdbsync::fake_hustdb::{Accept, Act, FakeHustdb, On, Options, Rule, Script};
 use hustdbsync::workload::{Workload, Written};
 
 use crate::harness::{
-    Home, Running, assert_holds, assert_in_order, eventually, now_unix, slow_down, standin,
-    standin_with, value, values,
+    Home, Running, assert_holds, assert_in_order, eventually, fake_hustdb, fake_hustdb_with,
+    now_unix, slow_down, value, values,
 };
 
 /// Puts of 20 keys, each 50 times.
-fn overwrites(home: &Home, standin: &Standin) -> u64 {
+fn overwrites(home: &Home, fake_hustdb: &FakeHustdb) -> u64 {
     let mut text = Vec::new();
     for version in 1..=50 {
         for key in 0..20 {
@@ -20,23 +20,23 @@ fn overwrites(home: &Home, standin: &Standin) -> u64 {
             text.extend(crate::log::line_of(&crate::log::put(&key, version, &value)));
         }
     }
-    home.log(&standin.name()).raw(text);
+    home.log(&fake_hustdb.name()).raw(text);
     50 * 20
 }
 
 #[track_caller]
-fn assert_all_overwritten(standin: &Standin) {
-    assert_in_order(standin);
-    let values = values(standin);
+fn assert_all_overwritten(fake_hustdb: &FakeHustdb) {
+    assert_in_order(fake_hustdb);
+    let values = values(fake_hustdb);
     assert_eq!(values.len(), 20);
     for (key, value) in values {
         assert_eq!(value, "50", "{key}");
     }
 }
 
-fn mixed(home: &Home, standin: &Standin, records: u64) -> Written {
+fn mixed(home: &Home, fake_hustdb: &FakeHustdb, records: u64) -> Written {
     Workload::mixed(records, now_unix())
-        .write(&home.path("logs"), &standin.name())
+        .write(&home.path("logs"), &fake_hustdb.name())
         .unwrap()
 }
 
@@ -44,76 +44,79 @@ fn mixed(home: &Home, standin: &Standin, records: u64) -> Written {
 fn a_backend_that_was_dead_and_comes_back_is_drained_at_once() {
     // Only the short interval of a backend with a backlog can notice it within the deadline.
     let home = Home::new().with("sync.checkdb_interval", "1h");
-    let standin = standin();
-    standin.kill().unwrap();
-    let records = overwrites(&home, &standin);
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb.kill().unwrap();
+    let records = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    let backend = server.wait_for_state(&standin.name(), "down");
+    let backend = server.wait_for_state(&fake_hustdb.name(), "down");
     assert!(!backend.why.is_empty());
-    standin.restart().unwrap();
-    server.wait_settled(&standin.name(), records);
-    assert_all_overwritten(&standin);
+    fake_hustdb.restart().unwrap();
+    server.wait_settled(&fake_hustdb.name(), records);
+    assert_all_overwritten(&fake_hustdb);
 }
 
 #[test]
 fn a_backend_that_dies_in_the_middle_again_and_again_gets_everything_in_order() {
-    let (home, standin) = (Home::new(), standin());
-    let written = mixed(&home, &standin, 20_000);
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    let written = mixed(&home, &fake_hustdb, 20_000);
     // Slow enough that it is killed with much still to come.
-    slow_down(&standin);
+    slow_down(&fake_hustdb);
     let server = home.start();
     for round in 1..=4 {
-        let before = standin.counters().applied;
+        let before = fake_hustdb.counters().applied;
         eventually("some more is applied", || {
-            standin.counters().applied >= before + 300
+            fake_hustdb.counters().applied >= before + 300
         });
-        standin.kill().unwrap();
-        server.wait_for_state(&standin.name(), "down");
+        fake_hustdb.kill().unwrap();
+        server.wait_for_state(&fake_hustdb.name(), "down");
         if round == 4 {
-            standin.set_script(Script::default()).unwrap();
+            fake_hustdb.set_script(Script::default()).unwrap();
         }
-        standin.restart().unwrap();
+        fake_hustdb.restart().unwrap();
     }
-    server.wait_settled(&standin.name(), 20_000);
-    assert_holds(&standin, &written.expected(now_unix()));
+    server.wait_settled(&fake_hustdb.name(), 20_000);
+    assert_holds(&fake_hustdb, &written.expected(now_unix()));
 }
 
 #[test]
 fn dead_mute_and_refusing_backends_hold_nobody_up() {
     let home = Home::new();
-    let (dead, mute, refusing, well) = (standin(), standin(), standin(), standin());
+    let (dead, mute, refusing, well) = (fake_hustdb(), fake_hustdb(), fake_hustdb(), fake_hustdb());
     dead.kill().unwrap();
     mute.set_script(Script::default().rule(Rule::new(On::Data, Act::Silence)))
         .unwrap();
     refusing.set_credentials(Some(("other", "other"))).unwrap();
-    for standin in [&dead, &mute, &refusing] {
-        overwrites(&home, standin);
+    for fake_hustdb in [&dead, &mute, &refusing] {
+        overwrites(&home, fake_hustdb);
     }
     let written = mixed(&home, &well, 5000);
     let server = home.start();
     server.wait_settled(&well.name(), 5000);
     assert_holds(&well, &written.expected(now_unix()));
-    for standin in [&dead, &mute, &refusing] {
-        let backend = server.backend(&standin.name()).unwrap();
+    for fake_hustdb in [&dead, &mute, &refusing] {
+        let backend = server.backend(&fake_hustdb.name()).unwrap();
         assert_eq!(backend.counts.settled, 0, "{backend:?}");
-        assert!(home.rejected(&standin.name()).is_empty());
+        assert!(home.rejected(&fake_hustdb.name()).is_empty());
     }
 }
 
-/// A backend that does this to some mutations, and is well again afterwards, ends with everything in order.
+/// A backend that does this to some mutations, and is well again afterwards, ends with everything
+/// in order.
 #[track_caller]
 fn check_recovers(act: Act, applied: bool) {
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     let mut rule = Rule::new(On::Mutations, act.clone()).after(100).times(5);
     rule.applied = applied;
-    standin.set_script(Script::default().rule(rule)).unwrap();
+    fake_hustdb
+        .set_script(Script::default().rule(rule))
+        .unwrap();
     let home = Home::new().with("sync.response_timeout", "200ms");
-    let records = overwrites(&home, &standin);
+    let records = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), records);
+    let backend = server.wait_settled(&fake_hustdb.name(), records);
     assert_eq!(backend.counts.rejected, 0, "{act:?}");
     assert!(backend.counts.resent > 0, "{act:?}: {backend:?}");
-    assert_all_overwritten(&standin);
+    assert_all_overwritten(&fake_hustdb);
 }
 
 #[test]
@@ -140,27 +143,28 @@ fn answers_that_are_none_lose_nothing() {
     check_recovers(Act::status(403), true);
 }
 
-/// A backend that does this to everything, probes too, is held for down; when it is well again, it gets everything.
+/// A backend that does this to everything, probes too, is held for down; when it is well again, it
+/// gets everything.
 #[track_caller]
 fn check_down(act: Act) {
-    let standin = standin();
-    standin
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb
         .set_script(Script::default().rule(Rule::new(On::Everything, act.clone())))
         .unwrap();
     let home = Home::new().with("sync.response_timeout", "200ms");
-    let records = overwrites(&home, &standin);
+    let records = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    eventually("it is probed", || standin.counters().probes > 2);
-    let backend = server.wait_for_state(&standin.name(), "down");
+    eventually("it is probed", || fake_hustdb.counters().probes > 2);
+    let backend = server.wait_for_state(&fake_hustdb.name(), "down");
     assert!(!backend.why.is_empty());
     assert_eq!(
-        standin.counters().requests,
-        standin.counters().probes,
+        fake_hustdb.counters().requests,
+        fake_hustdb.counters().probes,
         "{act:?}"
     );
-    standin.set_script(Script::default()).unwrap();
-    server.wait_settled(&standin.name(), records);
-    assert_all_overwritten(&standin);
+    fake_hustdb.set_script(Script::default()).unwrap();
+    server.wait_settled(&fake_hustdb.name(), records);
+    assert_all_overwritten(&fake_hustdb);
 }
 
 #[test]
@@ -172,86 +176,89 @@ fn what_answers_no_probe_rightly_is_no_backend_until_it_does() {
     check_down(Act::Half);
     check_down(Act::Silence);
     check_down(Act::Reset);
-    let standin = standin();
-    standin
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb
         .set_script(Script::default().accept(Accept::Reset))
         .unwrap();
     let home = Home::new();
-    let records = overwrites(&home, &standin);
+    let records = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    server.wait_for_state(&standin.name(), "down");
-    standin.set_script(Script::default()).unwrap();
-    server.wait_settled(&standin.name(), records);
+    server.wait_for_state(&fake_hustdb.name(), "down");
+    fake_hustdb.set_script(Script::default()).unwrap();
+    server.wait_settled(&fake_hustdb.name(), records);
 }
 
-/// A stand-in that fails whatever changes the key "poison".
-fn poisoned() -> Standin {
-    let standin = standin();
+/// A fake HustDB that fails whatever changes the key "poison".
+fn poisoned() -> FakeHustdb {
+    let fake_hustdb = fake_hustdb();
     let poison = On::KeyPrefix(b"poison".to_vec());
-    standin
+    fake_hustdb
         .set_script(Script::default().rule(Rule::new(poison, Act::status(500))))
         .unwrap();
-    standin
+    fake_hustdb
 }
 
-/// One line is set aside, and it is this one.
-fn assert_set_aside(home: &Home, standin: &Standin, line: u64) {
-    let rejected = home.rejected(&standin.name());
+/// One line is rejected, and it is this one.
+fn assert_rejected(home: &Home, fake_hustdb: &FakeHustdb, line: u64) {
+    let rejected = home.rejected(&fake_hustdb.name());
     assert_eq!(rejected.len(), 1);
     assert_eq!(rejected[0]["line"], line);
     assert!(rejected[0].to_string().contains("500"), "{rejected:?}");
 }
 
 #[test]
-fn a_single_record_that_always_fails_is_set_aside_and_its_neighbours_are_not() {
-    let standin = poisoned();
+fn a_single_record_that_always_fails_is_rejected_and_its_neighbours_are_not() {
+    let fake_hustdb = poisoned();
     let home = Home::new().with("sync.attempts_max", 3);
-    let log = home.log(&standin.name());
-    let records = overwrites(&home, &standin);
+    let log = home.log(&fake_hustdb.name());
+    let records = overwrites(&home, &fake_hustdb);
     log.put("poison", 1, "x");
-    let more = overwrites(&home, &standin);
+    let more = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), records + 1 + more);
+    let backend = server.wait_settled(&fake_hustdb.name(), records + 1 + more);
     assert_eq!(backend.counts.rejected, 1);
-    assert_set_aside(&home, &standin, records + 1);
-    assert_all_overwritten(&standin);
+    assert_rejected(&home, &fake_hustdb, records + 1);
+    assert_all_overwritten(&fake_hustdb);
 }
 
 #[test]
 fn a_record_that_always_fails_does_not_hold_up_a_backends_only_connection() {
-    let standin = poisoned();
+    let fake_hustdb = poisoned();
     let home = Home::new()
         .with("sync.attempts_max", 3)
         .with("sync.connections_per_backend", 1);
-    home.log(&standin.name()).put("poison", 1, "x");
-    let records = overwrites(&home, &standin);
+    home.log(&fake_hustdb.name()).put("poison", 1, "x");
+    let records = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    server.wait_settled(&standin.name(), 1 + records);
-    assert_set_aside(&home, &standin, 1);
-    assert_all_overwritten(&standin);
+    server.wait_settled(&fake_hustdb.name(), 1 + records);
+    assert_rejected(&home, &fake_hustdb, 1);
+    assert_all_overwritten(&fake_hustdb);
 }
 
 #[test]
-fn a_record_that_always_fails_is_set_aside_also_when_it_is_all_there_is() {
-    let standin = poisoned();
+fn a_record_that_always_fails_is_rejected_also_when_it_is_all_there_is() {
+    let fake_hustdb = poisoned();
     let home = Home::new().with("sync.attempts_max", 3);
-    home.log(&standin.name()).put("poison", 1, "x");
+    home.log(&fake_hustdb.name()).put("poison", 1, "x");
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
-    assert_set_aside(&home, &standin, 1);
+    server.wait_settled(&fake_hustdb.name(), 1);
+    assert_rejected(&home, &fake_hustdb, 1);
 }
 
-/// A backend that answers probes and fails records, all of which are one lane's, says so in all places for as long as it does.
+/// A backend that answers probes and fails records, all of which are one lane's, says so in all
+/// places for as long as it does.
 #[track_caller]
 fn check_says_why(keys: u32, lanes: u32, stays_up: bool) {
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     let fails = Rule::new(On::Mutations, Act::status(500));
-    standin.set_script(Script::default().rule(fails)).unwrap();
+    fake_hustdb
+        .set_script(Script::default().rule(fails))
+        .unwrap();
     let home = Home::new()
         .with_port()
         .with("sync.attempts_max", 1_000_000)
         .with("sync.connections_per_backend", lanes);
-    let name = standin.name();
+    let name = fake_hustdb.name();
     let log = home.log(&name);
     for key in 0..keys {
         log.put(&format!("k{key}"), 1, "v");
@@ -290,7 +297,7 @@ fn check_says_why(keys: u32, lanes: u32, stays_up: bool) {
         .find_map(|line| line.strip_prefix(&*failures));
     let failures = failures.unwrap_or_else(|| panic!("{metrics}"));
     assert!(failures.parse::<f64>().unwrap() > 0.0, "{failures}");
-    standin.set_script(Script::default()).unwrap();
+    fake_hustdb.set_script(Script::default()).unwrap();
     server.wait_settled(&name, keys.into());
     eventually("there is nothing more to say", || {
         let backend = server.backend(&name).unwrap();
@@ -301,64 +308,70 @@ fn check_says_why(keys: u32, lanes: u32, stays_up: bool) {
 
 #[test]
 fn a_backend_that_fails_every_record_says_so_while_it_is_up_when_all_are_in_one_lane() {
-    // One record, in one of several lanes; and so many that the backend is at fault, in the only one.
+    // One record, in one of several lanes; and so many that the backend is at fault, in the only
+    // one.
     check_says_why(1, 4, true);
     check_says_why(20, 1, false);
 }
 
 #[test]
 fn a_wrong_password_pauses_the_backend_and_the_right_one_lets_it_go_on() {
-    let (home, standin) = (Home::new(), standin());
-    standin.set_credentials(Some(("user", "other"))).unwrap();
-    let records = overwrites(&home, &standin);
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    fake_hustdb
+        .set_credentials(Some(("user", "other")))
+        .unwrap();
+    let records = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    let backend = server.wait_for_state(&standin.name(), "refused");
+    let backend = server.wait_for_state(&fake_hustdb.name(), "refused");
     assert!(!backend.why.is_empty());
     assert_eq!(backend.counts.settled, 0);
-    assert!(home.rejected(&standin.name()).is_empty());
+    assert!(home.rejected(&fake_hustdb.name()).is_empty());
     // It isn't hammered: from now on it is only asked whether the password is right.
-    let asked = standin.counters().requests;
+    let asked = fake_hustdb.counters().requests;
     eventually("it is asked again", || {
-        standin.counters().requests > asked + 3
+        fake_hustdb.counters().requests > asked + 3
     });
-    assert_eq!(server.backend(&standin.name()).unwrap().counts.settled, 0);
-    standin
+    assert_eq!(
+        server.backend(&fake_hustdb.name()).unwrap().counts.settled,
+        0
+    );
+    fake_hustdb
         .set_credentials(Some((crate::harness::USER, crate::harness::PASSWORD)))
         .unwrap();
-    server.wait_settled(&standin.name(), records);
-    assert_all_overwritten(&standin);
+    server.wait_settled(&fake_hustdb.name(), records);
+    assert_all_overwritten(&fake_hustdb);
 }
 
 #[test]
 fn a_password_that_was_mended_in_its_file_is_taken_at_a_reload() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     fs::write(home.path("htpasswd"), "user:old\n").unwrap();
-    let records = overwrites(&home, &standin);
+    let records = overwrites(&home, &fake_hustdb);
     let server = home.start();
-    server.wait_for_state(&standin.name(), "refused");
+    server.wait_for_state(&fake_hustdb.name(), "refused");
     fs::write(home.path("htpasswd"), "user:password\n").unwrap();
     server.engine().reload();
-    server.wait_settled(&standin.name(), records);
-    assert_all_overwritten(&standin);
+    server.wait_settled(&fake_hustdb.name(), records);
+    assert_all_overwritten(&fake_hustdb);
 }
 
 #[test]
 fn a_backend_without_a_password_needs_none() {
-    let standin = Standin::start(Options::default()).unwrap();
+    let fake_hustdb = FakeHustdb::start(Options::default()).unwrap();
     let home = Home::new();
-    home.log(&standin.name()).put("k", 1, "v");
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
-    assert_eq!(value(&standin, "k").as_deref(), Some("v"));
+    server.wait_settled(&fake_hustdb.name(), 1);
+    assert_eq!(value(&fake_hustdb, "k").as_deref(), Some("v"));
 }
 
 #[test]
 fn a_name_that_does_not_resolve_is_told_and_holds_nobody_up() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     home.log("no-such-host.invalid:1").put("k", 1, "v");
-    home.log(&standin.name()).put("k", 1, "v");
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
+    server.wait_settled(&fake_hustdb.name(), 1);
     let backend = server.wait_for_state("no-such-host.invalid:1", "unresolved");
     assert!(!backend.why.is_empty());
 }
@@ -366,13 +379,13 @@ fn a_name_that_does_not_resolve_is_told_and_holds_nobody_up() {
 #[test]
 fn a_score_that_was_added_is_not_added_again_when_its_answer_was_lost() {
     use hustdbsync::binlog::{Method, Record};
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     // The first addition is carried out, and its answer never arrives.
-    standin
+    fake_hustdb
         .set_script(Script::default().rule(Rule::new(On::Mutations, Act::Reset).times(1).applied()))
         .unwrap();
     let home = Home::new();
-    let log = home.log(&standin.name());
+    let log = home.log(&fake_hustdb.name());
     for version in 1..=10 {
         log.record(&Record {
             method: Method::Zadd,
@@ -386,41 +399,41 @@ fn a_score_that_was_added_is_not_added_again_when_its_answer_was_lost() {
         });
     }
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 10);
+    let backend = server.wait_settled(&fake_hustdb.name(), 10);
     assert!(backend.counts.asked > 0, "{backend:?}");
-    let contents = standin.contents();
+    let contents = fake_hustdb.contents();
     let stored = contents.values().next().unwrap();
-    assert_eq!(stored.value, hustdbsync::standin::Value::Score(50));
+    assert_eq!(stored.value, hustdbsync::fake_hustdb::Value::Score(50));
     assert_eq!(stored.version, 10);
 }
 
 #[test]
-fn requests_that_could_hurt_a_backend_are_set_aside() {
-    let (home, standin) = (Home::new(), standin());
-    let log = home.log(&standin.name());
+fn requests_that_could_hurt_a_backend_are_rejected() {
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    let log = home.log(&fake_hustdb.name());
     log.put(&"k".repeat(5000), 1, "too long a head")
         .put(&"k".repeat(9000), 1, "would crash it")
         .put(&"k".repeat(3000), 1, "long, and possible");
     let server = home.start();
-    server.wait_settled(&standin.name(), 3);
-    let rejected = home.rejected(&standin.name());
+    server.wait_settled(&fake_hustdb.name(), 3);
+    let rejected = home.rejected(&fake_hustdb.name());
     let lines: Vec<_> = rejected.iter().map(|line| line["line"].clone()).collect();
     assert_eq!(lines, [1, 2]);
-    assert_eq!(values(&standin).len(), 1);
-    crate::harness::assert_unharmed(&standin);
+    assert_eq!(values(&fake_hustdb).len(), 1);
+    crate::harness::assert_unharmed(&fake_hustdb);
 }
 
 #[test]
 fn a_slow_backend_is_waited_for() {
     let script = Script::default().answer_delay(std::time::Duration::from_millis(20));
-    let standin = standin_with(Options {
+    let fake_hustdb = fake_hustdb_with(Options {
         script,
         ..Options::default()
     });
     let home = Home::new();
-    let written = mixed(&home, &standin, 200);
+    let written = mixed(&home, &fake_hustdb, 200);
     let server: Running = home.start();
-    let backend = server.wait_settled(&standin.name(), 200);
+    let backend = server.wait_settled(&fake_hustdb.name(), 200);
     assert_eq!(backend.counts.resent, 0);
-    assert_holds(&standin, &written.expected(now_unix()));
+    assert_holds(&fake_hustdb, &written.expected(now_unix()));
 }

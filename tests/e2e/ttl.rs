@@ -1,11 +1,12 @@
-//! Times to live: what has expired, what never does, and a backend that has just started is waited for.
+//! Times to live: what has expired, what never does, and a backend that has just started is waited
+//! for.
 
 use std::time::Duration;
 
 use hustdbsync::binlog::{Method, Record};
-use hustdbsync::standin::{Method as Http, Options, Request};
+use hustdbsync::fake_hustdb::{Method as Http, Options, Request};
 
-use crate::harness::{Home, eventually, now_unix, standin, standin_with, value, values};
+use crate::harness::{Home, eventually, fake_hustdb, fake_hustdb_with, now_unix, value, values};
 use crate::log::{line_at, put};
 
 /// The line of a record that a client wrote so many seconds ago, with this ttl.
@@ -20,7 +21,7 @@ fn line(record: Record<'_>, seconds_ago: u64, ttl: u32) -> Vec<u8> {
 
 #[test]
 fn an_expired_value_is_deleted_and_a_member_written_where_it_exists() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     for (target, body) in [
         ("/hustdb/put?key=k", "stale"),
         ("/hustdb/hset?tb=h&key=k", "stale"),
@@ -28,10 +29,10 @@ fn an_expired_value_is_deleted_and_a_member_written_where_it_exists() {
         ("/hustdb/zadd?tb=z&score=1", "k"),
     ] {
         let seed = Request::new(Http::Get, target.as_bytes(), body.as_bytes());
-        assert_eq!(standin.apply(&seed).status, 200);
+        assert_eq!(fake_hustdb.apply(&seed).status, 200);
     }
-    assert_eq!(standin.contents().len(), 4);
-    let log = home.log(&standin.name());
+    assert_eq!(fake_hustdb.contents().len(), 4);
+    let log = home.log(&fake_hustdb.name());
     let write = |method, table, key, score| Record {
         method,
         table,
@@ -50,12 +51,12 @@ fn an_expired_value_is_deleted_and_a_member_written_where_it_exists() {
         log.raw(line(record, 200, 100));
     }
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 7);
+    let backend = server.wait_settled(&fake_hustdb.name(), 7);
     assert_eq!((backend.counts.expired, backend.counts.rejected), (7, 0));
     assert_eq!(backend.counts.asked, 5);
     // The score is another one, so its time to live counts: it ends.
     eventually("only the set's member is left", || {
-        let contents = standin.contents();
+        let contents = fake_hustdb.contents();
         let mut members = contents.iter().map(|(item, stored)| {
             (
                 (&item.table[..], &item.key[..]) == (&b"s"[..], b"k"),
@@ -65,91 +66,91 @@ fn an_expired_value_is_deleted_and_a_member_written_where_it_exists() {
         members.next() == Some((true, 2)) && members.next().is_none()
     });
     let lookup = Request::new(Http::Get, b"/hustdb/zscore?tb=z", b"k");
-    let answer = standin.apply(&lookup);
+    let answer = fake_hustdb.apply(&lookup);
     assert_eq!((answer.status, answer.version), (404, Some(2)));
 }
 
 #[test]
 fn a_ttl_that_hustdb_takes_for_none_gets_no_end() {
-    let (home, standin) = (Home::new(), standin());
-    let log = home.log(&standin.name());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    let log = home.log(&fake_hustdb.name());
     for (key, ttl) in [("a", 2_592_010), ("b", u32::MAX), ("c", u32::MAX - 300)] {
         log.raw(line(put(key, 1, "v"), 200, ttl));
     }
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 3);
+    let backend = server.wait_settled(&fake_hustdb.name(), 3);
     assert_eq!((backend.counts.applied, backend.counts.ttl_unclear), (3, 0));
-    let contents = standin.contents();
+    let contents = fake_hustdb.contents();
     assert!(contents.values().all(|stored| stored.expires_unix == 0));
 }
 
 #[test]
 fn a_ttl_whose_line_tells_no_time_is_taken_as_it_is_and_counted() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     let record = Record {
         expires_unix: u32::try_from(now_unix()).unwrap() - 1,
         ..put("k", 1, "v")
     };
     let line = line_at(now_unix(), &record);
-    home.log(&standin.name())
+    home.log(&fake_hustdb.name())
         .raw([b"other ", &line[..]].concat());
     let server = home.start();
-    let backend = server.wait_settled(&standin.name(), 1);
+    let backend = server.wait_settled(&fake_hustdb.name(), 1);
     assert_eq!((backend.counts.expired, backend.counts.ttl_unclear), (1, 1));
-    assert!(standin.contents().is_empty());
+    assert!(fake_hustdb.contents().is_empty());
 }
 
 #[test]
 fn a_write_that_has_time_left_lives_as_long_as_the_log_says() {
-    let (home, standin) = (Home::new(), standin());
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     let ends = now_unix() + 5000;
-    home.log(&standin.name())
+    home.log(&fake_hustdb.name())
         .raw(line(put("k", 1, "v"), 0, 5000));
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
-    let contents = standin.contents();
+    server.wait_settled(&fake_hustdb.name(), 1);
+    let contents = fake_hustdb.contents();
     let stored = contents.values().next().unwrap();
     assert!(stored.expires_unix.abs_diff(ends) <= 5);
 }
 
 #[test]
 fn a_backend_whose_clock_stands_at_zero_gets_no_write_with_a_ttl_and_all_others() {
-    let standin = standin_with(Options {
+    let fake_hustdb = fake_hustdb_with(Options {
         clock_zero_for: Duration::from_millis(1500),
         ..Options::default()
     });
     let home = Home::new().with("sync.ttl_hold", "3s");
-    let log = home.log(&standin.name());
+    let log = home.log(&fake_hustdb.name());
     log.raw(line(put("short", 1, "v"), 0, 5000));
     for key in 0..40 {
         log.put(&format!("k{key}"), 1, "v");
     }
-    standin.restart().unwrap();
+    fake_hustdb.restart().unwrap();
     let server = home.start();
     eventually("a record without a ttl overtakes it", || {
-        !values(&standin).is_empty()
+        !values(&fake_hustdb).is_empty()
     });
-    server.wait_settled(&standin.name(), 41);
-    assert_eq!(value(&standin, "short").as_deref(), Some("v"));
-    let first = &standin.history()[0];
+    server.wait_settled(&fake_hustdb.name(), 41);
+    assert_eq!(value(&fake_hustdb, "short").as_deref(), Some("v"));
+    let first = &fake_hustdb.history()[0];
     assert_ne!(first.key, b"short");
 }
 
 #[test]
 fn a_backend_that_starts_again_is_held_again() {
-    let standin = standin_with(Options {
+    let fake_hustdb = fake_hustdb_with(Options {
         clock_zero_for: Duration::from_millis(1500),
         ..Options::default()
     });
     let home = Home::new().with("sync.ttl_hold", "3s");
-    let log = home.log(&standin.name());
+    let log = home.log(&fake_hustdb.name());
     let server = home.start();
     log.raw(line(put("a", 1, "v"), 0, 5000));
-    server.wait_settled(&standin.name(), 1);
-    standin.kill().unwrap();
-    server.wait_for_state(&standin.name(), "down");
+    server.wait_settled(&fake_hustdb.name(), 1);
+    fake_hustdb.kill().unwrap();
+    server.wait_for_state(&fake_hustdb.name(), "down");
     log.raw(line(put("b", 1, "v"), 0, 5000));
-    standin.restart().unwrap();
-    server.wait_settled(&standin.name(), 2);
-    assert_eq!(value(&standin, "b").as_deref(), Some("v"));
+    fake_hustdb.restart().unwrap();
+    server.wait_settled(&fake_hustdb.name(), 2);
+    assert_eq!(value(&fake_hustdb, "b").as_deref(), Some("v"));
 }

@@ -30,10 +30,10 @@ mod operator;
 mod process;
 #[path = "../e2e/rejected.rs"]
 mod rejected;
+#[path = "../e2e/requeued.rs"]
+mod requeued;
 #[path = "../e2e/restart.rs"]
 mod restart;
-#[path = "../e2e/reworked.rs"]
-mod reworked;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../e2e/systemd.rs"]

@@ -1,12 +1,13 @@
-//! Completions of a ring that come in any order, and late: nothing is lost, reordered, doubled or stalled.
+//! Completions of a ring that come in any order, and late: nothing is lost, reordered, doubled or
+//! stalled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::Patience;
-use hustdbsync::engine::os::ring::interference::{Fate, Interference};
+use hustdbsync::engine::os::ring::SendMode;
+use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult};
 use serde_json::json;
 
 use crate::fixture::{Fixture, Tampering, engines};
@@ -19,23 +20,26 @@ const MIXED: u64 = 1500;
 /// Of a size that no test's socket need take at once.
 const LARGE: u64 = 30;
 const LARGE_BYTES: usize = 60_000;
-/// What a busy machine may add to twice the other engine's time; something that stalls does so until it is late.
+/// What a busy machine may add to twice the other engine's time; something that stalls does so
+/// until it is late.
 const SPARE: Duration = Duration::from_secs(4);
 const LATE: &str = "20s";
 
 /// Takes completions in any order, and holds some back; first tries of sends fare as these.
 struct AnyOrder {
-    fates: Vec<Fate>,
+    injected_results: Vec<InjectedResult>,
     random: fastrand::Rng,
     /// How often one was not the first, or had to wait.
     moved: Arc<AtomicU64>,
 }
 
-impl Interference for AnyOrder {
-    fn send_fate(&mut self, patience: Patience) -> Fate {
+impl FaultInjector for AnyOrder {
+    fn send_injected(&mut self, patience: SendMode) -> InjectedResult {
         match patience {
-            Patience::Any => Fate::Goes,
-            Patience::None => self.fates[self.random.usize(..self.fates.len())],
+            SendMode::Any => InjectedResult::Goes,
+            SendMode::None => {
+                self.injected_results[self.random.usize(..self.injected_results.len())]
+            }
         }
     }
 
@@ -51,11 +55,11 @@ impl Interference for AnyOrder {
     }
 }
 
-fn any_order(seed: u64, fates: &[Fate], moved: &Arc<AtomicU64>) -> Tampering {
-    let (fates, moved) = (fates.to_vec(), Arc::clone(moved));
+fn any_order(seed: u64, injected_results: &[InjectedResult], moved: &Arc<AtomicU64>) -> Tampering {
+    let (injected_results, moved) = (injected_results.to_vec(), Arc::clone(moved));
     Arc::new(move || {
         Box::new(AnyOrder {
-            fates: fates.clone(),
+            injected_results: injected_results.clone(),
             random: fastrand::Rng::with_seed(seed),
             moved: Arc::clone(&moved),
         })
@@ -89,7 +93,7 @@ fn run(engine: EngineName, small: bool, tampering: Option<Tampering>) -> (Durati
 }
 
 #[track_caller]
-fn check(name: &str, small: bool, fates: &[Fate]) {
+fn check(name: &str, small: bool, injected_results: &[InjectedResult]) {
     let engines = engines();
     let (mio, _) = run(EngineName::Mio, small, None);
     if !engines.contains(&EngineName::IoUring) {
@@ -97,7 +101,7 @@ fn check(name: &str, small: bool, fates: &[Fate]) {
     }
     for seed in 0..SEEDS {
         let moved = Arc::default();
-        let tampering = Some(any_order(seed, fates, &moved));
+        let tampering = Some(any_order(seed, injected_results, &moved));
         let (ring, resent) = run(EngineName::IoUring, small, tampering);
         let moved = moved.load(Ordering::Relaxed);
         assert!(moved > 20, "{name}, seed {seed}: {moved} were moved");
@@ -111,13 +115,14 @@ fn check(name: &str, small: bool, fates: &[Fate]) {
 
 #[test]
 fn completions_in_any_order_lose_reorder_double_and_stall_nothing() {
-    let refused = Fate::Fails(libc::EAGAIN);
-    check("whole", true, &[Fate::Goes]);
-    check("whole, refused", true, &[Fate::Goes, refused]);
-    // A small request that is cut in its target closes its connection, as it must. So only large ones are cut.
+    let refused = InjectedResult::Fails(libc::EAGAIN);
+    check("whole", true, &[InjectedResult::Goes]);
+    check("whole, refused", true, &[InjectedResult::Goes, refused]);
+    // A small request that is cut in its target closes its connection, as it must. So only large
+    // ones are cut.
     check(
         "whole, short, refused",
         false,
-        &[Fate::Goes, Fate::Part, refused],
+        &[InjectedResult::Goes, InjectedResult::Part, refused],
     );
 }

@@ -3,22 +3,25 @@
 use std::time::Duration;
 
 use hustdbsync::config::EngineName;
-use hustdbsync::standin::{Act, On, Rule, Script};
+use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
 use serde_json::json;
 
 use crate::fixture::{Fixture, engines};
 use crate::proxy::Manner;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections that are given up, of which the quickest counts: a busy machine may hold up the others.
+/// Connections that are given up, of which the quickest counts: a busy machine may hold up the
+/// others.
 const GIVEN_UP: usize = 3;
 
 #[track_caller]
 fn check(engine: EngineName, value_bytes: usize) {
     let mut fixture = Fixture::new(1, Manner::default());
     let silence = Rule::new(On::Mutations, Act::Silence);
-    let standin = &fixture.backends[0].standin;
-    standin.set_script(Script::default().rule(silence)).unwrap();
+    let fake_hustdb = &fixture.backends[0].fake_hustdb;
+    fake_hustdb
+        .set_script(Script::default().rule(silence))
+        .unwrap();
     fixture.write(0, 1, value_bytes);
     let settings = json!({
         "threads": 1,
@@ -39,8 +42,8 @@ fn check(engine: EngineName, value_bytes: usize) {
         range.contains(&quickest),
         "{engine:?}, {value_bytes} B: after {quickest:?}"
     );
-    let standin = &fixture.backends[0].standin;
-    standin.set_script(Script::default()).unwrap();
+    let fake_hustdb = &fixture.backends[0].fake_hustdb;
+    fake_hustdb.set_script(Script::default()).unwrap();
     fixture.wait_settled(|_| {});
     fixture.finish();
 }

@@ -12,10 +12,10 @@ use hustdbsync::engine::choice::{KernelRings, Rings, choose};
 use hustdbsync::engine::os::eventfd::Eventfd;
 use hustdbsync::engine::os::ring::Ring;
 use hustdbsync::engine::os::ring::facts::Facts;
-use hustdbsync::engine::os::ring::interference::Interference;
+use hustdbsync::engine::os::ring::fault_injector::FaultInjector;
 use hustdbsync::engine::os::ring::setup::Sizes;
 use hustdbsync::engine::{Engine, EngineOptions};
-use hustdbsync::standin::{Options, Standin, differences};
+use hustdbsync::fake_hustdb::{FakeHustdb, Options, differences};
 use hustdbsync::workload::{Workload, Written};
 use serde_json::{Map, Value, json};
 
@@ -36,8 +36,8 @@ pub(crate) fn engines() -> Vec<EngineName> {
     }
 }
 
-/// Makes the interference of each ring.
-pub(crate) type Tampering = Arc<dyn Fn() -> Box<dyn Interference> + Send + Sync>;
+/// Makes the fault injection of each ring.
+pub(crate) type Tampering = Arc<dyn Fn() -> Box<dyn FaultInjector> + Send + Sync>;
 
 /// The kernel's rings, tampered with.
 struct Tampered(Tampering);
@@ -47,14 +47,14 @@ impl Rings for Tampered {
         Facts::of_kernel()
     }
 
-    fn make(&self, bell: Arc<Eventfd>) -> io::Result<Ring> {
-        Ok(Ring::new(bell, Sizes::default())?.interfered((self.0)()))
+    fn make(&self, waker: Arc<Eventfd>) -> io::Result<Ring> {
+        Ok(Ring::new(waker, Sizes::default())?.interfered((self.0)()))
     }
 }
 
 /// A backend as the server sees it.
 pub(crate) struct Backend {
-    pub(crate) standin: Standin,
+    pub(crate) fake_hustdb: FakeHustdb,
     pub(crate) proxy: Proxy,
     written: Vec<Written>,
     records: u64,
@@ -80,14 +80,14 @@ impl Fixture {
         fs::create_dir(home.path().join("logs")).unwrap();
         fs::write(home.path().join("htpasswd"), "user:password\n").unwrap();
         let backends = (0..backends).map(|_| {
-            let standin = Standin::start(Options {
+            let fake_hustdb = FakeHustdb::start(Options {
                 credentials: Some(("user".to_owned(), "password".to_owned())),
                 ..Options::default()
             });
-            let standin = standin.unwrap();
+            let fake_hustdb = fake_hustdb.unwrap();
             Backend {
-                proxy: Proxy::start(standin.addr(), manner),
-                standin,
+                proxy: Proxy::start(fake_hustdb.addr(), manner),
+                fake_hustdb,
                 written: Vec::new(),
                 records: 0,
             }
@@ -198,15 +198,15 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn finish(mut self) {
         for backend in &self.backends {
-            let found = backend.standin.contents();
-            let mut expected = hustdbsync::standin::Contents::default();
+            let found = backend.fake_hustdb.contents();
+            let mut expected = hustdbsync::fake_hustdb::Contents::default();
             for written in &backend.written {
                 expected.extend(written.expected(now_unix()));
             }
             if let Some(differences) = differences(&expected, &found, EXPIRY_TOLERANCE_S, 20) {
                 panic!("{differences}");
             }
-            let counters = backend.standin.counters();
+            let counters = backend.fake_hustdb.counters();
             assert_eq!((counters.crashes, counters.cut_targets), (0, 0));
         }
         let engine = self.engine.take().expect("it was started");
@@ -222,7 +222,8 @@ impl Fixture {
     reason = "the server's own sockets can be had by their numbers only"
 )]
 fn shrink_send_buffer(raw: RawFd, peers: &[SocketAddr], bytes: usize) {
-    // SAFETY: it may be closed at any time, and another file may get its number; the calls then fail, or ask a file that is no socket of these.
+    // SAFETY: it may be closed at any time, and another file may get its number; the calls then
+    // fail, or ask a file that is no socket of these.
     let socket = unsafe { BorrowedFd::borrow_raw(raw) };
     let peer = rustix::net::getpeername(socket);
     if let Ok(Some(peer)) = peer

@@ -1,5 +1,5 @@
-//! Something between the server and a backend forgets idle connections and tells nobody: a burst after a pause is late by one
-//! `response_timeout` at most, and the backend stays up.
+//! Something between the server and a backend forgets idle connections and tells nobody: a burst
+//! after a pause is late by one `response_timeout` at most, and the backend stays up.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use crate::proxy::Manner;
 const FORGETS_AFTER: Duration = Duration::from_millis(1500);
 const IDLE: Duration = Duration::from_millis(2500);
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// What a busy machine may add. A backend that goes down by it shows by itself, however soon it is up again.
+/// What a busy machine may add. A backend that goes down by it shows by itself, however soon it is
+/// up again.
 const SPARE: Duration = Duration::from_secs(3);
 const BACKENDS: usize = 2;
 const BURST: u64 = 400;

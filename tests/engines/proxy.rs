@@ -1,4 +1,5 @@
-//! What is between the server and a backend: it passes bytes on, as slowly as it is told to, and knows what became of each connection.
+//! What is between the server and a backend: it passes bytes on, as slowly as it is told to, and
+//! knows what became of each connection.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,8 +17,8 @@ pub(crate) struct Manner {
     pub(crate) receive_buffer_bytes: Option<usize>,
     /// Bytes of a read, and how long it rests after each.
     pub(crate) slowly: Option<(usize, Duration)>,
-    /// A connection that nothing went over for so long is forgotten: what comes for it is dropped, and nobody
-    /// is told. As firewalls and address translators do.
+    /// A connection that nothing went over for so long is forgotten: what comes for it is dropped,
+    /// and nobody is told. As firewalls and address translators do.
     pub(crate) forgets_after: Option<Duration>,
 }
 

@@ -1,11 +1,12 @@
-//! Sends that are short, whole or refused, in every mix: a ring takes no longer for them than epoll.
+//! Sends that are short, whole or refused, in every mix: a ring takes no longer for them than
+//! epoll.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::Patience;
-use hustdbsync::engine::os::ring::interference::{Fate, Interference, Operation};
+use hustdbsync::engine::os::ring::SendMode;
+use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult, Operation};
 use serde_json::json;
 
 use crate::fixture::{Fixture, Tampering, engines};
@@ -86,34 +87,36 @@ impl Case {
 
 /// First tries of sends fare as these, at random; whatever waits for room goes.
 struct Mix {
-    fates: Vec<Fate>,
+    injected_results: Vec<InjectedResult>,
     random: fastrand::Rng,
 }
 
-impl Interference for Mix {
-    fn send_fate(&mut self, patience: Patience) -> Fate {
+impl FaultInjector for Mix {
+    fn send_injected(&mut self, patience: SendMode) -> InjectedResult {
         match patience {
-            Patience::Any => Fate::Goes,
-            Patience::None => self.fates[self.random.usize(..self.fates.len())],
+            SendMode::Any => InjectedResult::Goes,
+            SendMode::None => {
+                self.injected_results[self.random.usize(..self.injected_results.len())]
+            }
         }
     }
 
-    fn fate(&mut self, _: Operation) -> Fate {
-        Fate::Goes
+    fn injected(&mut self, _: Operation) -> InjectedResult {
+        InjectedResult::Goes
     }
 }
 
-fn mix(fates: &[Fate]) -> Option<Tampering> {
-    let fates = fates.to_vec();
+fn mix(injected_results: &[InjectedResult]) -> Option<Tampering> {
+    let injected_results = injected_results.to_vec();
     Some(Arc::new(move || {
         Box::new(Mix {
-            fates: fates.clone(),
+            injected_results: injected_results.clone(),
             random: fastrand::Rng::with_seed(7),
         })
     }))
 }
 
-const REFUSED: Fate = Fate::Fails(libc::EAGAIN);
+const REFUSED: InjectedResult = InjectedResult::Fails(libc::EAGAIN);
 
 #[test]
 fn records_that_no_socket_takes_at_once_take_no_longer_on_a_ring() {
@@ -160,26 +163,30 @@ fn small_send_buffers_and_slow_readers_take_no_longer_on_a_ring() {
 fn every_mix_of_short_whole_and_refused_sends_takes_no_longer_on_a_ring() {
     let mixes = [
         ("refused", vec![REFUSED]),
-        ("refused, whole", vec![REFUSED, Fate::Goes]),
+        ("refused, whole", vec![REFUSED, InjectedResult::Goes]),
     ];
-    for (name, fates) in mixes {
-        Case::PLAIN.check(name, mix(&fates));
+    for (name, injected_results) in mixes {
+        Case::PLAIN.check(name, mix(&injected_results));
     }
-    // A small request that is cut in its target closes its connection, as it must. So only large ones are cut.
+    // A small request that is cut in its target closes its connection, as it must. So only large
+    // ones are cut.
     let large = Case {
         small: 0,
         ..Case::PLAIN
     };
     let mixes = [
-        ("short", vec![Fate::Part]),
-        ("short, whole", vec![Fate::Part, Fate::Goes]),
-        ("short, refused", vec![Fate::Part, REFUSED]),
+        ("short", vec![InjectedResult::Part]),
+        (
+            "short, whole",
+            vec![InjectedResult::Part, InjectedResult::Goes],
+        ),
+        ("short, refused", vec![InjectedResult::Part, REFUSED]),
         (
             "short, whole, refused",
-            vec![Fate::Part, Fate::Goes, REFUSED],
+            vec![InjectedResult::Part, InjectedResult::Goes, REFUSED],
         ),
     ];
-    for (name, fates) in mixes {
-        large.check(name, mix(&fates));
+    for (name, injected_results) in mixes {
+        large.check(name, mix(&injected_results));
     }
 }

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::real::process::Process;
-use crate::real::{Home, standin, wait_for};
-use crate::{LONG, MINUTE, ask_door, compare, trickle};
+use crate::real::{Home, fake_hustdb, wait_for};
+use crate::{LONG, MINUTE, ask_server, compare, trickle};
 
 /// A small file system in memory, mounted until this goes.
 struct SmallDisk(PathBuf);
@@ -55,8 +55,8 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     };
     // A folder where the spare file would be: with it, the first checkpoint would still find room.
     fs::create_dir(home.path("status/.spare")).unwrap();
-    let standin = standin();
-    let mut ha = trickle(&home, &standin, 60);
+    let fake_hustdb = fake_hustdb();
+    let mut ha = trickle(&home, &fake_hustdb, 60);
     let mut process = Process::start(&home);
     let pass = |length: Duration, ha: &mut crate::real::ha::Ha| {
         let until = Instant::now() + length;
@@ -66,7 +66,7 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
         }
     };
     assert!(
-        wait_for(LONG, || standin.counters().applied > 20),
+        wait_for(LONG, || fake_hustdb.counters().applied > 20),
         "{}",
         home.said()
     );
@@ -77,10 +77,10 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
         "{}",
         home.said()
     );
-    let (logs, cpu) = (home.log_names(&standin.name()), process.cpu_time());
+    let (logs, cpu) = (home.log_names(&fake_hustdb.name()), process.cpu_time());
     pass(Duration::from_secs(2), &mut ha);
     let gone: Vec<_> = logs
-        .difference(&home.log_names(&standin.name()))
+        .difference(&home.log_names(&fake_hustdb.name()))
         .cloned()
         .collect();
     assert!(
@@ -89,9 +89,9 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
         home.said()
     );
     // What is delivered is bounded, as nothing of it can be remembered.
-    let sent = standin.counters().requests - standin.counters().probes;
+    let sent = fake_hustdb.counters().requests - fake_hustdb.counters().probes;
     pass(Duration::from_millis(500), &mut ha);
-    let then = standin.counters().requests - standin.counters().probes;
+    let then = fake_hustdb.counters().requests - fake_hustdb.counters().probes;
     assert_eq!(sent, then, "it goes on delivering what it cannot note down");
     assert!(
         process.cpu_time() - cpu < Duration::from_millis(800),
@@ -100,12 +100,12 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     );
     disk.empty();
     let story = ha.finish();
-    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    let drained = wait_for(LONG, || home.log_names(&fake_hustdb.name()).is_empty());
     assert!(drained, "{}", home.said());
     let said = home.said();
     assert!(said.contains("its state can be written again"), "{said}");
     process.end();
-    compare("a full disk", &home, &standin, &story);
+    compare("a full disk", &home, &fake_hustdb, &story);
 }
 
 /// Logs and state on one small disk, as HA and we are installed.
@@ -121,10 +121,10 @@ fn on_one_disk(home: &Home) -> Option<SmallDisk> {
 }
 
 /// Some hundred lines for this backend, in HA's folder.
-fn write_log(home: &Home, standin: &hustdbsync::standin::Standin) {
+fn write_log(home: &Home, fake_hustdb: &hustdbsync::fake_hustdb::FakeHustdb) {
     let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     hustdbsync::workload::Workload::uniform(300, 100, unix.unwrap().as_secs())
-        .write(&home.logs(), &standin.name())
+        .write(&home.logs(), &fake_hustdb.name())
         .unwrap();
 }
 
@@ -140,13 +140,13 @@ fn logs_and_state_on_one_full_disk_go_on_by_the_room_that_was_kept_aside() {
     let spare = home.path("status/.spare");
     assert!(wait_for(LONG, || spare.exists()), "{}", home.said());
     process.end();
-    let standin = standin();
-    write_log(&home, &standin);
+    let fake_hustdb = fake_hustdb();
+    write_log(&home, &fake_hustdb);
     disk.fill();
     let mut process = Process::start(&home);
-    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    let drained = wait_for(LONG, || home.log_names(&fake_hustdb.name()).is_empty());
     assert!(drained, "{}", home.said());
-    assert_eq!(standin.counters().applied, 300, "{}", home.said());
+    assert_eq!(fake_hustdb.counters().applied, 300, "{}", home.said());
     assert!(
         home.said().contains("kept aside is used"),
         "{}",
@@ -165,17 +165,17 @@ fn a_first_start_on_a_full_disk_deletes_nothing_says_what_to_do_and_goes_on_with
         eprintln!("SKIPPED: this user cannot mount a tmpfs, so no disk was really full");
         return;
     };
-    let standin = standin();
-    write_log(&home, &standin);
+    let fake_hustdb = fake_hustdb();
+    write_log(&home, &fake_hustdb);
     // The lock file: without it the start itself fails, and says so (`start`).
     fs::write(home.path("status/.lock"), "1\n").unwrap();
     disk.fill();
-    let logs = home.log_names(&standin.name());
+    let logs = home.log_names(&fake_hustdb.name());
     let mut process = Process::start(&home);
     let said = wait_for(LONG, || home.said().contains("make room on its disk"));
     assert!(said, "{}", home.said());
     thread::sleep(Duration::from_millis(500));
-    assert_eq!(home.log_names(&standin.name()), logs, "{}", home.said());
+    assert_eq!(home.log_names(&fake_hustdb.name()), logs, "{}", home.said());
     assert_eq!(process.ended(), None, "{}", home.said());
     // Far less than the spare: a checkpoint's room is enough.
     let filler = File::options()
@@ -185,7 +185,7 @@ fn a_first_start_on_a_full_disk_deletes_nothing_says_what_to_do_and_goes_on_with
     filler
         .set_len(filler.metadata().unwrap().len() - 32 * 1024)
         .unwrap();
-    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    let drained = wait_for(LONG, || home.log_names(&fake_hustdb.name()).is_empty());
     assert!(drained, "{}", home.said());
     process.end();
 }
@@ -193,7 +193,7 @@ fn a_first_start_on_a_full_disk_deletes_nothing_says_what_to_do_and_goes_on_with
 #[test]
 fn a_bound_on_the_length_of_files_is_an_error_and_not_the_end() {
     let home = Home::new();
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     // What it says goes behind what is there already: this bound is its log's too.
     fs::write(home.path("stderr"), vec![b'\n'; 4096]).unwrap();
     let mut process = Process::start_with_short_files(&home, 0);
@@ -207,7 +207,7 @@ fn a_bound_on_the_length_of_files_is_an_error_and_not_the_end() {
 
     // With room for all but the rejected lines.
     let line = [&[b'x'; 2000][..], b"\n"].concat();
-    let folder = home.logs().join(standin.name());
+    let folder = home.logs().join(fake_hustdb.name());
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("2026-11-22-16-40.log"), line.repeat(8)).unwrap();
     fs::remove_file(home.path("stderr")).unwrap();
@@ -222,16 +222,16 @@ fn a_bound_on_the_length_of_files_is_an_error_and_not_the_end() {
     process.kill();
     // Without the bound it goes on, and every line is there once.
     let mut process = Process::start(&home);
-    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    let drained = wait_for(LONG, || home.log_names(&fake_hustdb.name()).is_empty());
     assert!(drained, "{}", home.said());
     process.end();
-    assert_eq!(home.rejected(&standin.name()).len(), 8);
+    assert_eq!(home.rejected(&fake_hustdb.name()).len(), 8);
 }
 
 #[test]
 fn rejected_lines_that_go_to_a_pipe_hold_up_their_backend_alone() {
     let home = Home::new();
-    let (piped, other) = (standin(), standin());
+    let (piped, other) = (fake_hustdb(), fake_hustdb());
     let state = home.path("status").join(piped.name());
     fs::create_dir_all(&state).unwrap();
     let made = Command::new("mkfifo")
@@ -265,38 +265,38 @@ fn rejected_lines_that_go_to_a_pipe_hold_up_their_backend_alone() {
 }
 
 #[test]
-fn a_door_that_takes_every_descriptor_leaves_delivery_its_own() {
+fn a_http_server_that_takes_every_descriptor_leaves_delivery_its_own() {
     const OPEN_FILES: u32 = 64;
     let home = Home::new().with("network.enable_defer_accept", false);
-    let standin = standin();
-    let mut ha = trickle(&home, &standin, 60);
+    let fake_hustdb = fake_hustdb();
+    let mut ha = trickle(&home, &fake_hustdb, 60);
     let mut process = Process::start_bounded(&home, OPEN_FILES);
     assert!(
-        wait_for(LONG, || standin.counters().applied > 20),
+        wait_for(LONG, || fake_hustdb.counters().applied > 20),
         "{}",
         home.said()
     );
-    let door = process.door().unwrap();
+    let http_server = process.http_server().unwrap();
     let idle: Vec<TcpStream> = (0..300)
-        .filter_map(|_| TcpStream::connect(("127.0.0.1", door)).ok())
+        .filter_map(|_| TcpStream::connect(("127.0.0.1", http_server)).ok())
         .collect();
     assert!(idle.len() >= 200, "{}", idle.len());
     // With every place taken: new connections to the backend, new logs, checkpoints, deletions.
     for _ in 0..5 {
-        standin.restart().unwrap();
-        let before = standin.counters().applied;
+        fake_hustdb.restart().unwrap();
+        let before = fake_hustdb.counters().applied;
         ha.pass_minute();
         assert!(
-            wait_for(LONG, || standin.counters().applied > before + 20),
+            wait_for(LONG, || fake_hustdb.counters().applied > before + 20),
             "{}",
             home.said()
         );
     }
-    assert!(ask_door(&process, LONG).is_some(), "{}", home.said());
+    assert!(ask_server(&process, LONG).is_some(), "{}", home.said());
     drop(idle);
     let story = ha.finish();
-    let drained = wait_for(LONG, || home.log_names(&standin.name()).is_empty());
+    let drained = wait_for(LONG, || home.log_names(&fake_hustdb.name()).is_empty());
     assert!(drained, "{}", home.said());
     process.end();
-    compare("no descriptors", &home, &standin, &story);
+    compare("no descriptors", &home, &fake_hustdb, &story);
 }

@@ -1,12 +1,14 @@
-//! Faults at each system call of the shell: the real binary, with calls that fail (shim.c), a few times and for some seconds.
+//! Faults at each system call of the shell: the real binary, with calls that fail (shim.c), a few
+//! times and for some seconds.
 //!
 //! ```text
-//! HA trickles ─▶ logs ─▶ hustdbsync, its calls failing as `table` says ─▶ stand-in
+//! HA trickles ─▶ logs ─▶ hustdbsync, its calls failing as `table` says ─▶ fake HustDB
 //!   work ─▶ fault ─▶ (sticky: CPU is bounded, nothing is deleted that must not be, the log says cause and backend) ─▶ healed ─▶ drained, compared
 //! ```
 //!
-//! Contract: whatever fails, nothing is lost (G1), nothing is deleted before its time (G10), no CPU is burnt (G8), and all goes on when the fault goes.
-//! `FAULT_CASE=fsync` runs only the cases that have this in their name.
+//! Contract: whatever fails, nothing is lost (G1), nothing is deleted before its time (G10), no CPU
+//! is burnt (G8), and all goes on when the fault goes. `FAULT_CASE=fsync` runs only the cases that
+//! have this in their name.
 
 mod full;
 mod names;
@@ -26,17 +28,18 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hustdbsync::standin::{Standin, differences};
+use hustdbsync::fake_hustdb::{FakeHustdb, differences};
 use real::ha::{Ha, Load, Story};
 use real::process::Process;
-use real::{Home, standin, wait_for};
+use real::{Home, fake_hustdb, wait_for};
 use shim::Faults;
 use table::{Case, Lasts, PART, Says, Stir, cases};
 
 /// Processes at a time: they mostly wait.
 const AT_A_TIME: usize = 12;
 const STICKY: Duration = Duration::from_secs(2);
-/// The process may use so much CPU in a sticky fault's time. Work and logging need a tenth of it; a thread in a circle would take all of [`STICKY`].
+/// The process may use so much CPU in a sticky fault's time. Work and logging need a tenth of it; a
+/// thread in a circle would take all of [`STICKY`].
 const CPU_MAX: Duration = Duration::from_millis(600);
 /// What was finished before a fault may still go for so long.
 const GRACE: Duration = Duration::from_millis(300);
@@ -98,31 +101,35 @@ fn name(case: &Case) -> String {
 /// One case. Gives the CPU time of a sticky fault.
 fn check(case: &Case) -> Option<Duration> {
     let name = name(case);
-    let mut rig = Rig::new(case);
-    rig.work(Duration::from_millis(200), Stir::Nothing);
+    let mut fixture = Fixture::new(case);
+    fixture.work(Duration::from_millis(200), Stir::Nothing);
     assert!(
-        wait_for(LONG, || rig.standin.counters().applied > 5
-            || (case.stir.is_at_start() && rig.faults.hits() > 0)),
+        wait_for(LONG, || fixture.fake_hustdb.counters().applied > 5
+            || (case.stir.is_at_start() && fixture.faults.hits() > 0)),
         "{name}: it never began to work\n{}",
-        rig.home.said()
+        fixture.home.said()
     );
     let cpu = match case.lasts {
         Lasts::Times(_) => {
             if !case.stir.is_at_start() {
-                rig.faults
+                fixture
+                    .faults
                     .arm(case.call, case.about, case.error, left(case));
             }
             let begun = Instant::now();
-            while !rig.faults.is_spent() && begun.elapsed() < LONG / 2 {
-                rig.work(Duration::from_millis(20), case.stir);
+            while !fixture.faults.is_spent() && begun.elapsed() < LONG / 2 {
+                fixture.work(Duration::from_millis(20), case.stir);
             }
-            assert!(rig.faults.is_spent(), "{name}: it does not make this call");
+            assert!(
+                fixture.faults.is_spent(),
+                "{name}: it does not make this call"
+            );
             None
         }
-        Lasts::Sticky => Some(rig.sticky(case, &name)),
+        Lasts::Sticky => Some(fixture.sticky(case, &name)),
     };
-    rig.faults.disarm();
-    rig.finish(&name, case);
+    fixture.faults.disarm();
+    fixture.finish(&name, case);
     cpu
 }
 
@@ -134,9 +141,9 @@ fn left(case: &Case) -> Option<i32> {
 }
 
 /// A home with one backend, a process on it, and HA.
-struct Rig {
+struct Fixture {
     home: Home,
-    standin: Standin,
+    fake_hustdb: FakeHustdb,
     ha: Ha,
     faults: Faults,
     process: Process,
@@ -144,23 +151,24 @@ struct Rig {
     stirred: Instant,
 }
 
-impl Rig {
+impl Fixture {
     fn new(case: &Case) -> Self {
         let home = Home::new()
             .with("network.enable_defer_accept", false)
-            // What goes through a ring is no system call that could fail here: `tests/rings` makes that fail.
+            // What goes through a ring is no system call that could fail here: `tests/rings` makes
+            // that fail.
             .with("sync.engine", "mio")
             .with("sync.probe_interval_down", "100ms")
             .with("sync.checkpoint_interval", "50ms");
         let faults = Faults::new(&home.path(""));
-        let standin = standin();
+        let fake_hustdb = fake_hustdb();
         let value_bytes = match case.stir {
             Stir::LargeValues => 20_000,
             _ => 60,
         };
-        let ha = trickle(&home, &standin, value_bytes);
+        let ha = trickle(&home, &fake_hustdb, value_bytes);
         if case.stir == Stir::TornState {
-            let state = home.path("status").join(standin.name());
+            let state = home.path("status").join(fake_hustdb.name());
             fs::create_dir_all(&state).unwrap();
             fs::write(state.join("checkpoint"), "no checkpoint").unwrap();
             fs::write(state.join("rejected.jsonl"), "{\"unix\":17").unwrap();
@@ -171,7 +179,7 @@ impl Rig {
         let process = Process::start_with(&home, &faults.environment());
         Self {
             home,
-            standin,
+            fake_hustdb,
             ha,
             faults,
             process,
@@ -193,10 +201,10 @@ impl Rig {
             if self.stirred.elapsed() > STIR_INTERVAL {
                 self.stirred = Instant::now();
                 match stir {
-                    Stir::Reconnect => self.standin.restart().unwrap(),
-                    Stir::Door => {
+                    Stir::Reconnect => self.fake_hustdb.restart().unwrap(),
+                    Stir::HttpServer => {
                         // Whether it is answered is seen when all is healed.
-                        let _ = ask_door(&self.process, Duration::from_millis(20));
+                        let _ = ask_server(&self.process, Duration::from_millis(20));
                     }
                     Stir::Nothing | Stir::Start | Stir::TornState | Stir::LargeValues => {}
                 }
@@ -206,7 +214,7 @@ impl Rig {
     }
 
     fn logs(&self) -> BTreeSet<String> {
-        self.home.log_names(&self.standin.name())
+        self.home.log_names(&self.fake_hustdb.name())
     }
 
     fn sticky(&mut self, case: &Case, name: &str) -> Duration {
@@ -258,15 +266,15 @@ impl Rig {
             self.home.said()
         );
         assert!(
-            ask_door(&self.process, LONG).is_some(),
-            "{name}: the door is shut"
+            ask_server(&self.process, LONG).is_some(),
+            "{name}: the HTTP server is shut"
         );
         self.process.end();
         let said = self.home.said();
-        compare(name, &self.home, &self.standin, &story);
+        compare(name, &self.home, &self.fake_hustdb, &story);
         assert!(!said.contains("panicked"), "{name}: {said}");
         if case.lasts == Lasts::Sticky {
-            let words = words(case, &self.standin.name());
+            let words = words(case, &self.fake_hustdb.name());
             assert!(
                 said.lines()
                     .any(|line| words.iter().all(|word| line.contains(word))),
@@ -277,7 +285,7 @@ impl Rig {
 }
 
 /// A trickle of lines for a backend.
-fn trickle(home: &Home, standin: &Standin, value_bytes: usize) -> Ha {
+fn trickle(home: &Home, fake_hustdb: &FakeHustdb, value_bytes: usize) -> Ha {
     let load = Load {
         threads: 1,
         records: u64::MAX >> 1,
@@ -286,7 +294,7 @@ fn trickle(home: &Home, standin: &Standin, value_bytes: usize) -> Ha {
         lines_at_first: u64::MAX,
         seed: 1,
     };
-    Ha::start(&home.logs(), &standin.name(), load)
+    Ha::start(&home.logs(), &fake_hustdb.name(), load)
 }
 
 /// What one line of the log must have.
@@ -300,9 +308,9 @@ fn words(case: &Case, backend: &str) -> Vec<String> {
     }
 }
 
-/// Asks at HA's door; an answer, if there is one in this time.
-fn ask_door(process: &Process, patience: Duration) -> Option<String> {
-    let port = process.door()?;
+/// Asks at the HTTP server; an answer, if there is one in this time.
+fn ask_server(process: &Process, patience: Duration) -> Option<String> {
+    let port = process.http_server()?;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(patience)).unwrap();
     write!(
@@ -316,12 +324,12 @@ fn ask_door(process: &Process, patience: Duration) -> Option<String> {
 }
 
 /// Every key, and every bad line.
-fn compare(name: &str, home: &Home, standin: &Standin, story: &Story) {
-    let found = standin.contents();
+fn compare(name: &str, home: &Home, fake_hustdb: &FakeHustdb, story: &Story) {
+    let found = fake_hustdb.contents();
     if let Some(differences) = differences(&story.expected, &found, EXPIRY_TOLERANCE_S, 20) {
         panic!("{name}:\n{differences}\n{}", home.said());
     }
-    let rejected = home.rejected(&standin.name()).into_iter();
+    let rejected = home.rejected(&fake_hustdb.name()).into_iter();
     let rejected: BTreeSet<Vec<u8>> = rejected.map(|line| line.raw).collect();
     assert_eq!(rejected, story.bad, "{name}");
 }

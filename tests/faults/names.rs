@@ -7,7 +7,7 @@ use libc::EAGAIN;
 
 use crate::LONG;
 use crate::real::process::Process;
-use crate::real::{Home, standin, wait_for};
+use crate::real::{Home, fake_hustdb, wait_for};
 use crate::shim::Faults;
 
 const RECORDS: u64 = 50;
@@ -23,11 +23,11 @@ fn write_log(home: &Home, backend: &str) {
 fn without_a_thread_an_address_comes_up_and_a_name_waits_with_its_cause_until_there_is_one() {
     let home = Home::new();
     let faults = Faults::new(&home.path(""));
-    let (by_address, by_name) = (standin(), standin());
+    let (by_address, by_name) = (fake_hustdb(), fake_hustdb());
     let name = by_name.name().replace("127.0.0.1", "localhost");
     let mut process = Process::start_with(&home, &faults.environment());
     assert!(
-        wait_for(LONG, || process.door().is_some()),
+        wait_for(LONG, || process.http_server().is_some()),
         "{}",
         home.said()
     );

@@ -62,8 +62,8 @@ impl Faults {
         ]
     }
 
-    /// From now on `call`s about `about` fail with `error`, or do a part only where it is 0, or hang for `-error` seconds: `left` times, or
-    /// always.
+    /// From now on `call`s about `about` fail with `error`, or do a part only where it is 0, or
+    /// hang for `-error` seconds: `left` times, or always.
     pub(crate) fn arm(&self, call: &str, about: &str, error: i32, left: Option<i32>) {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&error.to_ne_bytes());

@@ -24,11 +24,12 @@ pub(crate) enum Stir {
     Nothing,
     /// The backend is restarted again and again, so that there are new connections.
     Reconnect,
-    /// Somebody asks at HA's door.
-    Door,
+    /// Somebody asks at the HTTP server.
+    HttpServer,
     /// The fault is there when the process starts.
     Start,
-    /// This too, and state is there that does not read back whole: a checkpoint that is none, and half a rejected line.
+    /// This too, and state is there that does not read back whole: a checkpoint that is none, and
+    /// half a rejected line.
     TornState,
     /// Values so large that they are sent from where they were read.
     LargeValues,
@@ -46,7 +47,8 @@ impl Stir {
 pub(crate) enum Says {
     /// Nothing: nothing is wrong, or the kernel never does this.
     Nothing,
-    /// The backend (whose name is in every path of its own too), and the error's number as Rust writes it.
+    /// The backend (whose name is in every path of its own too), and the error's number as Rust
+    /// writes it.
     Cause,
     /// This and the backend.
     Words(&'static str),
@@ -134,7 +136,8 @@ const ROWS: &[Row] = &[
     Row { call: "fcntl", about: LOG, both: &[EACCES], says: Says::Words("lacks CAP_LEASE"), ..ROW },
     Row { call: "fsync", about: LOGS, both: &[EIO, ENOSPC], ..ROW },
     Row { call: "read", about: "inotify", both: &[EIO], once: &[EINTR, EAGAIN], says: Says::Nothing, ..ROW },
-    Row { call: "inotify_add_watch", about: LOGS, both: &[ENOSPC, EACCES], stir: Stir::Start, says: Says::CauseAnd("cannot watch"), ..ROW },
+    Row { call: "inotify_add_watch", about: LOGS, both: &[ENOSPC, EACCES], stir: Stir::Start, says: Says::CauseAnd("cannot \
+        watch"), ..ROW },
     Row { call: "inotify_init1", about: "inotify", sticky: &[EMFILE, ENOMEM], stir: Stir::Start, says: Says::CauseAnd("inotify"), ..ROW },
     // Our state.
     Row { call: "open64", both: &[ENOSPC, EMFILE, EACCES, EIO, EROFS], once: &[EINTR], ..STATE_ROW },
@@ -148,7 +151,8 @@ const ROWS: &[Row] = &[
     // A checkpoint that can't be read time and again is held for lost (G11).
     Row { call: "read", both: &[EIO], once: &[EINTR], stir: Stir::TornState, deletes: true, ..STATE_ROW },
     Row { call: "pread64", both: &[EIO], once: &[EINTR, PART], stir: Stir::TornState, ..STATE_ROW },
-    // Connections to backends. Of `writev` only some lanes suffer, which each tries again and the log doesn't tell while others are answered.
+    // Connections to backends. Of `writev` only some lanes suffer, which each tries again and the
+    // log doesn't tell while others are answered.
     Row { call: "send", both: &[EPIPE, ECONNRESET, ENOBUFS], once: &[EINTR], ..SOCKET_ROW },
     Row { call: "send", both: &[EAGAIN], says: MUTE, ..SOCKET_ROW },
     Row { call: "send", both: &[PART], says: Says::Words("part"), ..SOCKET_ROW },
@@ -162,12 +166,12 @@ const ROWS: &[Row] = &[
     Row { call: "setsockopt", both: &[EINVAL, ENOMEM], says: Says::Nothing, ..RECONNECT },
     Row { call: "getsockopt", both: &[ENOMEM], ..RECONNECT },
     Row { call: "getpeername", both: &[ENOBUFS], once: &[ENOTCONN], ..RECONNECT },
-    // Between our threads: a bell whose counter is full.
+    // Between our threads: a waker whose counter is full.
     Row { call: "write", about: "eventfd", once: &[EAGAIN], says: Says::Nothing, ..ROW },
     Row { call: "epoll_wait", about: "eventpoll", once: &[EINTR], says: Says::Nothing, ..ROW },
-    // HA's door.
-    Row { call: "accept4", both: &[EMFILE, ENOBUFS], stir: Stir::Door, says: Says::CauseAnd("accept"), ..SOCKET_ROW },
-    Row { call: "accept4", both: &[ECONNABORTED], once: &[EINTR], stir: Stir::Door, says: Says::Nothing, ..SOCKET_ROW },
+    // The HTTP server.
+    Row { call: "accept4", both: &[EMFILE, ENOBUFS], stir: Stir::HttpServer, says: Says::CauseAnd("accept"), ..SOCKET_ROW },
+    Row { call: "accept4", both: &[ECONNABORTED], once: &[EINTR], stir: Stir::HttpServer, says: Says::Nothing, ..SOCKET_ROW },
 ];
 
 /// How often a fault strikes that is not sticky.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hustdbsync::workload::Workload;
 
 use crate::real::process::Process;
-use crate::real::{Home, now_unix, standin, wait_for};
+use crate::real::{Home, fake_hustdb, now_unix, wait_for};
 use crate::shim::Faults;
 
 /// How long the call hangs, in seconds.
@@ -44,9 +44,10 @@ fn forget_what_was_said(manager: &UnixDatagram) {
 
 #[test]
 fn a_thread_that_hangs_is_not_taken_for_alive() {
-    // On a ring nobody hangs with a checkpoint: that is told otherwise (`replay/keeper/tests/chains`).
+    // On a ring nobody hangs with a checkpoint: that is told otherwise
+    // (`replay/checkpointer/tests/chains`).
     let home = Home::new().with("sync.engine", "mio");
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     let manager = UnixDatagram::bind(home.path("notify")).unwrap();
     let faults = Faults::new(&home.path(""));
     let [preload, file] = faults.environment();
@@ -60,19 +61,20 @@ fn a_thread_that_hangs_is_not_taken_for_alive() {
     let mut process = Process::start_with(&home, &environment);
     let long = Duration::from_secs(40);
     assert!(is_fed(&manager, long), "{}", home.said());
-    // The keeper's next checkpoint takes a while.
+    // The checkpointer's next checkpoint takes a while.
     faults.arm("fsync", "/status", -HANGS, Some(1));
     Workload::mixed(20, now_unix())
-        .write(&home.logs(), &standin.name())
+        .write(&home.logs(), &fake_hustdb.name())
         .unwrap();
     assert!(wait_for(long, || faults.hits() == 1), "it is never written");
-    // What was said before does not count: much, where the checkpoint came late. One word more is for the turn that hangs: the next look
-    // says it, or, where another thread or the look itself is late, one of the two after it.
+    // What was said before does not count: much, where the checkpoint came late. One word more is
+    // for the turn that hangs: the next look says it, or, where another thread or the look itself
+    // is late, one of the two after it.
     forget_what_was_said(&manager);
     is_fed(&manager, LOOK * 3);
     assert!(
         !is_fed(&manager, WATCHDOG),
-        "it is fed while the keeper hangs"
+        "it is fed while the checkpointer hangs"
     );
     assert!(is_fed(&manager, long), "it is fed again when that goes on");
     process.end();

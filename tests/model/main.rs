@@ -1,8 +1,10 @@
-//! The hand-off between threads under every interleaving and every reordering that the memory model allows (loom).
+//! The hand-off between threads under every interleaving and every reordering that the memory model
+//! allows (loom).
 //!
-//! The sources are those of the server, compiled once more over loom's atomics: mailbox with its bell, hints, and the way home
-//! for buffers. Each model ends only if its reader gets all that it waits for; a lost wake-up is a deadlock, which loom finds.
-//! Faults are planted in `sync`, to show that each would be found.
+//! The sources are those of the server, compiled once more over loom's atomics: mailbox with its
+//! waker, hints, and the return for buffers. Each model ends only if its reader gets all that it
+//! waits for; a lost wake-up is a deadlock, which loom finds. Faults are injected in `sync`, to
+//! show that each would be found.
 
 use std::sync::Arc;
 
@@ -18,13 +20,13 @@ use loom::thread;
     reason = "a library's source, of which the models need a part"
 )]
 mod chunk;
-#[path = "../../src/replay/hints.rs"]
+#[path = "../../src/replay/dirty_flags.rs"]
 #[allow(
     dead_code,
     unreachable_pub,
     reason = "a library's source, of which the models need a part"
 )]
-mod hints;
+mod dirty_flags;
 #[path = "../../src/replay/mailbox.rs"]
 #[allow(
     dead_code,
@@ -35,11 +37,11 @@ mod mailbox;
 mod messages;
 mod sync;
 
-use chunk::{Chunk, Returns};
-use hints::{BackendHints, Hints};
-use mailbox::{Bell, Mailbox};
-use messages::{BackendId, FeederMail};
-use sync::{Ordering, Planted, plant};
+use chunk::{BufferReturns, Chunk};
+use dirty_flags::{BackendDirtyFlags, DirtyFlags};
+use mailbox::{Mailbox, Wake};
+use messages::{BackendId, ReaderMessage};
+use sync::{Failpoint, Ordering, plant};
 
 /// What an eventfd in a poll is: rung once or more, it ends one wait, now or later.
 #[derive(Clone, Default)]
@@ -56,7 +58,7 @@ impl Eventfd {
     }
 }
 
-impl Bell for Eventfd {
+impl Wake for Eventfd {
     fn ring(&self) {
         let (rung, condvar) = &*self.0;
         *rung.lock().unwrap() = true;
@@ -65,21 +67,23 @@ impl Bell for Eventfd {
 }
 
 fn mailbox<T>(capacity: usize) -> (Arc<Mailbox<T>>, Eventfd) {
-    let bell = Eventfd::default();
-    let mailbox = Mailbox::new(capacity, Box::new(bell.clone()));
-    (Arc::new(mailbox), bell)
+    let waker = Eventfd::default();
+    let mailbox = Mailbox::new(capacity, Box::new(waker.clone()));
+    (Arc::new(mailbox), waker)
 }
 
-/// Goes through all schedules with at most so many preemptions; what takes more of them is rare among defects, and costs hours.
+/// Goes through all schedules with at most so many preemptions; what takes more of them is rare
+/// among defects, and costs hours.
 fn check(preemptions_max: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(preemptions_max);
     builder.check(model);
 }
 
-/// Two send, one reads. `timeouts`: so many sleeps end by themselves before a bell is waited for, as a poll's do.
+/// Two send, one reads. `timeouts`: so many sleeps end by themselves before a waker is waited for,
+/// as a poll's do.
 fn messages(mut timeouts: u32) {
-    let (mailbox, bell) = mailbox(2);
+    let (mailbox, waker) = mailbox(2);
     let senders = [1, 2].map(|message| {
         let mailbox = Arc::clone(&mailbox);
         thread::spawn(move || mailbox.send(message).unwrap())
@@ -91,7 +95,7 @@ fn messages(mut timeouts: u32) {
         }
         if sum < 3 && mailbox.prepare_sleep() {
             if timeouts == 0 {
-                bell.wait();
+                waker.wait();
             } else {
                 timeouts -= 1;
             }
@@ -103,38 +107,38 @@ fn messages(mut timeouts: u32) {
     }
 }
 
-/// A log grows twice, and each time a hint says so; the feeder has to see its last size.
+/// A log grows twice, and each time a hint says so; the reader has to see its last size.
 fn growth() {
-    let (mailbox, bell) = mailbox::<FeederMail>(1);
-    let hints = Arc::new(Hints::new(Arc::clone(&mailbox)));
-    let backend = Arc::new(BackendHints::default());
+    let (mailbox, waker) = mailbox::<ReaderMessage>(1);
+    let dirty_flags = Arc::new(DirtyFlags::new(Arc::clone(&mailbox)));
+    let backend = Arc::new(BackendDirtyFlags::default());
     let bytes = Arc::new(AtomicUsize::new(0));
     let hinting = thread::spawn({
-        let (hints, backend, bytes) = (hints.clone(), backend.clone(), bytes.clone());
+        let (dirty_flags, backend, bytes) = (dirty_flags.clone(), backend.clone(), bytes.clone());
         move || {
             for grown in [1, 2] {
                 bytes.store(grown, Ordering::Relaxed);
-                hints.hint_grew(&backend);
+                dirty_flags.hint_grew(&backend);
             }
         }
     });
     let mut seen = 0;
     while seen < 2 {
-        if hints.take().is_some() && backend.take().grew {
+        if dirty_flags.take().is_some() && backend.take().grew {
             seen = bytes.load(Ordering::Relaxed);
         }
-        if seen < 2 && mailbox.prepare_sleep_unless(|| hints.are_pending()) {
-            bell.wait();
+        if seen < 2 && mailbox.prepare_sleep_unless(|| dirty_flags.are_pending()) {
+            waker.wait();
             mailbox.awake();
         }
     }
     hinting.join().unwrap();
 }
 
-/// Two workers share a chunk and let it go; its buffer has to come home once.
+/// Two workers share a chunk and let it go; its buffer has to is returned once.
 fn returns() {
-    let (mailbox, bell) = mailbox::<FeederMail>(1);
-    let returns = Arc::new(Returns::new(1, Arc::clone(&mailbox)));
+    let (mailbox, waker) = mailbox::<ReaderMessage>(1);
+    let returns = Arc::new(BufferReturns::new(1, Arc::clone(&mailbox)));
     let chunk = Chunk::new(b"line".to_vec(), BackendId(7));
     let workers = [Arc::clone(&chunk), chunk].map(|share| {
         let returns = Arc::clone(&returns);
@@ -145,7 +149,7 @@ fn returns() {
             break home;
         }
         if mailbox.prepare_sleep_unless(|| !returns.is_empty()) {
-            bell.wait();
+            waker.wait();
             mailbox.awake();
         }
     };
@@ -157,7 +161,7 @@ fn returns() {
 }
 
 #[test]
-fn no_message_waits_for_a_bell_that_nobody_rings() {
+fn no_message_waits_for_a_waker_that_nobody_rings() {
     check(3, || messages(0));
 }
 
@@ -179,27 +183,27 @@ fn a_buffer_comes_home_and_is_noticed() {
 #[test]
 #[should_panic(expected = "deadlock")]
 fn a_missing_second_look_at_the_queue_is_found() {
-    plant(Planted::NoSecondLook);
+    plant(Failpoint::NoSecondLook);
     check(3, || messages(0));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn a_missing_fence_is_found() {
-    plant(Planted::NoFence);
+    plant(Failpoint::NoFence);
     check(3, || messages(0));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn a_missing_second_look_at_what_came_home_is_found() {
-    plant(Planted::NoSecondLook);
+    plant(Failpoint::NoSecondLook);
     check(3, returns);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn relaxed_hints_are_found() {
-    plant(Planted::RelaxedFlags);
+fn relaxed_dirty_flags_are_found() {
+    plant(Failpoint::RelaxedFlags);
     check(3, growth);
 }

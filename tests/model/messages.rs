@@ -4,6 +4,6 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BackendId(pub(crate) u16);
 
-/// What the feeder is told; here it is nothing but told.
+/// What the reader is told; here it is nothing but told.
 #[derive(Debug)]
-pub(crate) struct FeederMail;
+pub(crate) struct ReaderMessage;

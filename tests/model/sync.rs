@@ -1,8 +1,9 @@
 //! In place of `replay/sync.rs`: loom's atomics, and crossbeam's queue written out over them.
 //!
-//! The queue follows `ArrayQueue` step by step, with its orderings, since a simpler one (a locked `VecDeque`) would
-//! order more than crossbeam does, and so hide what our own code lacks. Only the value itself is under a lock: it is
-//! touched by one thread at a time, and neither `is_empty` nor the bell goes by it.
+//! The queue follows `ArrayQueue` step by step, with its orderings, since a simpler one (a locked
+//! `VecDeque`) would order more than crossbeam does, and so hide what our own code lacks. Only the
+//! value itself is under a lock: it is touched by one thread at a time, and neither `is_empty` nor
+//! the waker goes by it.
 
 use std::cell::Cell;
 
@@ -13,40 +14,42 @@ use loom::thread::yield_now;
 
 /// What is done wrong, to show that it would be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Planted {
+pub(super) enum Failpoint {
     /// The queue is not looked at again once the reader has said that it sleeps.
     NoSecondLook,
-    /// There is no fence between saying so and looking, nor between sending and looking for a sleeper.
+    /// There is no fence between saying so and looking, nor between sending and looking for a
+    /// sleeper.
     NoFence,
     /// Flags are written and read in no order with anything else.
     RelaxedFlags,
 }
 
 thread_local! {
-    static PLANTED: Cell<Option<Planted>> = const { Cell::new(None) };
+    static FAILPOINT: Cell<Option<Failpoint>> = const { Cell::new(None) };
 }
 
-/// Plants a fault for the models that this thread runs. Loom runs a model's threads on the one that calls it.
-pub(super) fn plant(fault: Planted) {
-    PLANTED.set(Some(fault));
+/// Plants a fault for the models that this thread runs. Loom runs a model's threads on the one that
+/// calls it.
+pub(super) fn plant(fault: Failpoint) {
+    FAILPOINT.set(Some(fault));
 }
 
-fn is_planted(fault: Planted) -> bool {
-    PLANTED.get() == Some(fault)
+fn is_failpoint(fault: Failpoint) -> bool {
+    FAILPOINT.get() == Some(fault)
 }
 
 pub(super) fn fence(ordering: Ordering) {
-    if !is_planted(Planted::NoFence) {
+    if !is_failpoint(Failpoint::NoFence) {
         loom::sync::atomic::fence(ordering);
     }
 }
 
-/// Loom's, unless its orderings are planted away.
+/// Loom's, unless its orderings are injected away.
 #[derive(Debug, Default)]
 pub(super) struct AtomicBool(loom::sync::atomic::AtomicBool);
 
 fn weakened(ordering: Ordering) -> Ordering {
-    if is_planted(Planted::RelaxedFlags) {
+    if is_failpoint(Failpoint::RelaxedFlags) {
         Ordering::Relaxed
     } else {
         ordering
@@ -164,7 +167,7 @@ impl<T> ArrayQueue<T> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        if is_planted(Planted::NoSecondLook) {
+        if is_failpoint(Failpoint::NoSecondLook) {
             return true;
         }
         let head = self.head.load(Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! Debian's Chromium without a window, told what to do over its DevTools pipe: JSON messages that end with a zero byte, into its descriptor 3
-//! and out of its descriptor 4.
+//! Debian's Chromium without a window, told what to do over its DevTools pipe: JSON messages that
+//! end with a zero byte, into its descriptor 3 and out of its descriptor 4.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -133,7 +133,8 @@ impl Browser {
         }
     }
 
-    /// Keeps an event; a request that asks for a password is answered at once, by `sync:sync` or as the page's user who has none.
+    /// Keeps an event; a request that asks for a password is answered at once, by `sync:sync` or as
+    /// the page's user who has none.
     fn take_event(&mut self, event: Json) {
         let request = event["params"]["requestId"].clone();
         match event["method"].as_str() {
@@ -224,7 +225,7 @@ impl Browser {
 
     /// Events of this kind since the page was opened.
     pub(crate) fn events(&mut self, method: &str) -> Vec<Json> {
-        // What has come by now is taken in by asking for something.
+        // What has come by now is taken in by looking up for something.
         self.value("0");
         let of_it = self.events.iter().filter(|event| event["method"] == method);
         of_it.map(|event| event["params"].clone()).collect()
@@ -233,7 +234,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It and its helpers end when it is told to; one that hangs is killed, and its helpers go with it.
+        // It and its helpers end when it is told to; one that hangs is killed, and its helpers go
+        // with it.
         self.session.clear();
         let close = json!({ "id": 0, "method": "Browser.close" }).to_string() + "\0";
         let _ = self.commands.write_all(close.as_bytes());

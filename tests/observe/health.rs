@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::ask::ask;
-use crate::harness::{Home, eventually, standin};
+use crate::client::ask;
+use crate::harness::{Home, eventually, fake_hustdb};
 
 #[test]
 fn a_server_is_ready_when_its_state_is_read_whatever_its_backends_do() {
     let home = Home::new();
-    let (up, down) = (standin(), standin());
+    let (up, down) = (fake_hustdb(), fake_hustdb());
     down.kill().unwrap();
     home.log(&up.name()).put("k", 1, "v");
     home.log(&down.name()).put("k", 1, "v");
@@ -44,10 +44,10 @@ fn a_server_whose_logs_are_not_there_is_not_ready() {
 #[test]
 fn a_server_whose_state_cannot_be_read_is_not_ready_until_it_can() {
     let home = Home::new();
-    let standin = standin();
-    home.log(&standin.name()).put("k", 1, "v");
+    let fake_hustdb = fake_hustdb();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     // A folder in the checkpoint's place cannot be read, not even by root.
-    let checkpoint = home.state(&standin.name(), "checkpoint");
+    let checkpoint = home.state(&fake_hustdb.name(), "checkpoint");
     fs::create_dir_all(&checkpoint).unwrap();
     let server = home.start();
     let addr = server.engine().local_addr();
@@ -56,7 +56,7 @@ fn a_server_whose_state_cannot_be_read_is_not_ready_until_it_can() {
         ready.status == 503 && ready.body.contains("cannot be read or written: 1")
     });
     let ready = ask(addr, "GET", "/readyz", "").body;
-    for secret in [standin.name(), home.path("").display().to_string()] {
+    for secret in [fake_hustdb.name(), home.path("").display().to_string()] {
         assert!(!ready.contains(&secret), "{ready}");
     }
     fs::set_permissions(&checkpoint, fs::Permissions::from_mode(0o755)).unwrap();
@@ -64,5 +64,5 @@ fn a_server_whose_state_cannot_be_read_is_not_ready_until_it_can() {
     eventually("it is ready", || {
         ask(addr, "GET", "/readyz", "").status == 200
     });
-    server.wait_settled(&standin.name(), 1);
+    server.wait_settled(&fake_hustdb.name(), 1);
 }

@@ -1,10 +1,11 @@
-//! What an operator looks at: metrics, health, the dashboard, the alerts, and the page in a real browser.
+//! What an operator looks at: metrics, health, the dashboard, the alerts, and the page in a real
+//! browser.
 //!
-//! Programs of Debian's are leaned on: `prometheus` with `promtool`, and `chromium`. Where one is missing, its tests say loudly that they
-//! are skipped; CI installs both.
+//! Programs of Debian's are leaned on: `prometheus` with `promtool`, and `chromium`. Where one is
+//! missing, its tests say loudly that they are skipped; CI installs both.
 
-mod ask;
 mod browser;
+mod client;
 #[path = "../e2e/harness.rs"]
 #[allow(dead_code, reason = "what other tests need of it is there, too")]
 mod harness;

@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use hustdbsync::standin::{Act, On, Rule, Script};
+use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
 
-use crate::ask::{LOGIN, ask, samples, scrape};
-use crate::harness::{Home, eventually, standin};
+use crate::client::{LOGIN, ask, samples, scrape};
+use crate::harness::{Home, eventually, fake_hustdb};
 use crate::promtool::promtool;
 
-/// Replays a few records, good and bad, to one backend while another is down; gives what is scraped then.
+/// Replays a few records, good and bad, to one backend while another is down; gives what is scraped
+/// then.
 pub(crate) fn scraped(accept: &str) -> String {
     let home = Home::new();
-    let (up, down) = (standin(), standin());
+    let (up, down) = (fake_hustdb(), fake_hustdb());
     down.kill().unwrap();
     for version in 1..=3 {
         home.log(&up.name()).put("k", version, "v");
@@ -98,7 +99,7 @@ fn a_scrape_has_the_numbers_of_the_replay() {
     above("hustdbsync_http_connections", 0.0);
     above("process_resident_memory_bytes", 1e6);
     above("process_open_fds", 5.0);
-    for thread in ["keeper", "feeder", "w0", "w1"] {
+    for thread in ["checkpointer", "reader", "w0", "w1"] {
         check(
             &format!("hustdbsync_thread_stuck_seconds{{thread=\"{thread}\"}}"),
             0.0,
@@ -109,22 +110,25 @@ fn a_scrape_has_the_numbers_of_the_replay() {
 #[test]
 fn failures_and_their_causes_are_counted() {
     let home = Home::new();
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     let reset = Rule::new(On::Mutations, Act::Reset).times(2);
-    standin.set_script(Script::default().rule(reset)).unwrap();
-    home.log(&standin.name()).put("k", 1, "v");
+    fake_hustdb
+        .set_script(Script::default().rule(reset))
+        .unwrap();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
+    server.wait_settled(&fake_hustdb.name(), 1);
     let told = samples(&scrape(server.engine().local_addr(), "*/*"));
-    let of =
-        |name: &str, more: &str| told[&format!("{name}{{backend=\"{}\"{more}}}", standin.name())];
+    let of = |name: &str, more: &str| {
+        told[&format!("{name}{{backend=\"{}\"{more}}}", fake_hustdb.name())]
+    };
     assert!(of("hustdbsync_lane_failures_total", ",cause=\"connection\"") >= 2.0);
     assert!(of("hustdbsync_connections_made_total", "") >= 3.0);
     assert!(of("hustdbsync_records_resent_total", "") >= 1.0);
 }
 
 #[test]
-fn the_form_is_negotiated_and_the_door_is_closed_to_strangers() {
+fn the_form_is_negotiated_and_the_http_server_is_closed_to_strangers() {
     let home = Home::new();
     let server = home.start();
     let addr = server.engine().local_addr();
@@ -212,6 +216,7 @@ fn every_metric_is_documented_as_it_is() {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(
         written, page,
-        "docs/metrics.md is not what the server tells: METRICS_DOC=write cargo test --test observe documented"
+        "docs/metrics.md is not what the server tells: METRICS_DOC=write cargo test --test observe \
+         documented"
     );
 }

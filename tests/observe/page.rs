@@ -1,15 +1,16 @@
-//! The page at `/`, in a real browser: that it says what the server says, soon, to who may see it, to everyone's eyes and without a mouse.
+//! The page at `/`, in a real browser: that it says what the server says, soon, to who may see it,
+//! to everyone's eyes and without a mouse.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hustdbsync::standin::{Act, On, Rule, Script};
+use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
 use serde_json::{Value as Json, json};
 
-use crate::ask::{LOGIN, ask, scrape};
 use crate::browser::{Browser, browser};
-use crate::harness::{Home, Running, eventually, standin};
+use crate::client::{LOGIN, ask, scrape};
+use crate::harness::{Home, Running, eventually, fake_hustdb};
 
 /// How soon the page is to show what has happened.
 const SOON: Duration = Duration::from_secs(2);
@@ -76,7 +77,7 @@ fn what_the_page_shows_is_what_the_server_reports() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (up, down) = (standin(), standin());
+    let (up, down) = (fake_hustdb(), fake_hustdb());
     down.kill().unwrap();
     for version in 1..=3 {
         home.log(&up.name())
@@ -154,10 +155,12 @@ fn a_backend_that_is_up_and_fails_every_record_shows_why() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new().with("sync.attempts_max", 1_000_000);
-    let standin = standin();
-    let name = standin.name();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
     let fails = Rule::new(On::Mutations, Act::status(500));
-    standin.set_script(Script::default().rule(fails)).unwrap();
+    fake_hustdb
+        .set_script(Script::default().rule(fails))
+        .unwrap();
     home.log(&name).put("k", 1, "v");
     let server = home.start();
     open(&mut browser, &server, 1);
@@ -169,7 +172,8 @@ fn a_backend_that_is_up_and_fails_every_record_shows_why() {
     assert_clean(&mut browser, address(&server));
 }
 
-/// With the probes' intervals as shipped: a backend that is down is tried twice a second while something waits for it.
+/// With the probes' intervals as shipped: a backend that is down is tried twice a second while
+/// something waits for it.
 fn with_usual_probes() -> Home {
     Home::new()
         .with("sync.checkdb_interval", "5s")
@@ -181,8 +185,8 @@ fn a_backends_death_and_its_return_show_within_two_seconds() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = with_usual_probes();
-    let standin = standin();
-    let name = standin.name();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
     home.log(&name).put("k", 1, "v");
     let server = home.start();
     server.wait_settled(&name, 1);
@@ -192,7 +196,7 @@ fn a_backends_death_and_its_return_show_within_two_seconds() {
     // Other programs on this machine can only make it slower.
     let mut rounds = Vec::new();
     for version in 2..=4 {
-        standin.kill().unwrap();
+        fake_hustdb.kill().unwrap();
         let death = browser.wait_for(&is("down"));
         home.log(&name).put("k", version, "v");
         browser.wait_for(&format!(
@@ -203,7 +207,7 @@ fn a_backends_death_and_its_return_show_within_two_seconds() {
             browser.value(&format!("{}.hidden", part(&name, "why"))),
             false
         );
-        standin.restart().unwrap();
+        fake_hustdb.restart().unwrap();
         let back = browser.wait_for(&is("up"));
         rounds.push((death, back));
         browser.wait_for(&format!(
@@ -222,10 +226,10 @@ fn a_server_that_cannot_be_reached_is_said_and_so_is_its_return() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let mut home = Home::new();
-    let standin = standin();
-    home.log(&standin.name()).put("k", 1, "v");
+    let fake_hustdb = fake_hustdb();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
     let server = home.start();
-    server.wait_settled(&standin.name(), 1);
+    server.wait_settled(&fake_hustdb.name(), 1);
     let addr = address(&server);
     open(&mut browser, &server, 1);
     browser.wait_for("document.getElementById('live').dataset.is === 'live'");
@@ -289,7 +293,7 @@ fn the_page_can_be_used_without_a_mouse() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (up, down) = (standin(), standin());
+    let (up, down) = (fake_hustdb(), fake_hustdb());
     down.kill().unwrap();
     home.log(&up.name()).put("k", 1, "v");
     home.log(&down.name()).put("k", 1, "v");
@@ -346,21 +350,26 @@ fn the_page_can_be_used_without_a_mouse() {
         browser.value("document.getElementById('age').textContent"),
         "paused"
     );
-    // For those who hear the page: one first heading that speaks when it changes, an alarm, named controls, a named progress.
+    // For those who hear the page: one first heading that speaks when it changes, an alarm, named
+    // controls, a named progress.
     for found in [
         "document.querySelectorAll('h1').length === 1",
         "document.querySelector('h1').getAttribute('aria-live') === 'polite'",
         "document.querySelector('[role=alert]').contains(document.getElementById('alarm'))",
         "document.documentElement.lang === 'en'",
         "[...document.querySelectorAll('input')].every((input) => input.labels.length === 1)",
-        "[...document.querySelectorAll('#list > li:not([hidden]) progress')].every((bar) => bar.getAttribute('aria-label'))",
-        "[...document.querySelectorAll('svg')].every((picture) => picture.getAttribute('aria-hidden') || picture.getAttribute('aria-label') || picture.closest('[hidden]'))",
+        "[...document.querySelectorAll('#list > li:not([hidden]) progress')].every((bar) => \
+         bar.getAttribute('aria-label'))",
+        "[...document.querySelectorAll('svg')].every((picture) => \
+         picture.getAttribute('aria-hidden') || picture.getAttribute('aria-label') || \
+         picture.closest('[hidden]'))",
     ] {
         assert_eq!(browser.value(found), true, "{found}");
     }
 }
 
-/// Every text that is seen and does not stand out enough from what is behind it (WCAG 2.2, level AA), as the browser paints both.
+/// Every text that is seen and does not stand out enough from what is behind it (WCAG 2.2, level
+/// AA), as the browser paints both.
 const FAINT: &str = r#"(() => {
     const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
     const paint = (colors) => {
@@ -394,7 +403,7 @@ fn the_page_is_readable_in_light_and_dark_and_on_a_phone() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (up, down) = (standin(), standin());
+    let (up, down) = (fake_hustdb(), fake_hustdb());
     down.kill().unwrap();
     home.log(&up.name()).put("k", 1, "v").raw("faulty\n");
     home.log(&down.name()).put("k", 1, "v");

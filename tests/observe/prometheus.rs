@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::ask::ask_in;
-use crate::harness::{Home, eventually, standin};
+use crate::client::ask_in;
+use crate::harness::{Home, eventually, fake_hustdb};
 use crate::rules::{read, values};
 
 /// A Prometheus that ends with this.
@@ -84,12 +84,12 @@ fn prometheus_takes_every_sample_and_can_work_out_every_rule() {
     let shipped = values(&read("prometheus/rules.yml"), "record").len()
         + values(&read("prometheus/alerts.yml"), "alert").len();
     let home = Home::new();
-    let standin = standin();
+    let fake_hustdb = fake_hustdb();
     for version in 1..=3 {
-        home.log(&standin.name()).put("k", version, "v");
+        home.log(&fake_hustdb.name()).put("k", version, "v");
     }
     let server = home.start();
-    server.wait_settled(&standin.name(), 3);
+    server.wait_settled(&fake_hustdb.name(), 3);
     let Some(mut prometheus) = Prometheus::start(server.engine().local_addr()) else {
         return;
     };

@@ -1,4 +1,5 @@
-//! The alerts and the dashboard: that Prometheus takes them, that alerts fire when they should, and that each number they ask for is there.
+//! The alerts and the dashboard: that Prometheus takes them, that alerts fire when they should, and
+//! that each number they ask for is there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,8 +29,9 @@ fn prometheus_takes_the_rules_and_each_alert_fires_when_it_should() {
 
 /// Names of metrics in an expression: ours, the process's, and those that a rule records.
 fn names(expression: &str) -> BTreeSet<String> {
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == ':';
-    let words = expression.split(|letter| !is_part(letter));
+    let is_part =
+        |envelope: char| envelope.is_ascii_alphanumeric() || envelope == '_' || envelope == ':';
+    let words = expression.split(|envelope| !is_part(envelope));
     words
         .filter(|word| {
             word.starts_with("hustdbsync_")
@@ -79,7 +81,7 @@ fn strings<'j>(json: &'j Json, key: &str, found: &mut Vec<&'j str>) {
 #[test]
 fn every_number_that_alerts_and_dashboard_ask_for_is_exported() {
     let text = scraped("text/plain");
-    let samples = crate::ask::samples(&text);
+    let samples = crate::client::samples(&text);
     let names_of = |series: &String| series.split('{').next().unwrap().to_owned();
     let mut exported: BTreeSet<String> = samples.keys().map(names_of).collect();
     let rules = read("prometheus/rules.yml");

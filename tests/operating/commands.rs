@@ -1,7 +1,8 @@
-//! Every command in the documents is run: each line of each block marked `sh`, in a place of its own with a server that runs.
+//! Every command in the documents is run: each line of each block marked `sh`, in a place of its
+//! own with a server that runs.
 //!
-//! A line must end with 0. Those that go on until they are told to end are told so once they have said something. What cannot be run in a test stands in
-//! [`EXCEPTIONS`], with the reason.
+//! A line must end with 0. Those that go on until they are told to end are told so once they have
+//! said something. What cannot be run in a test stands in [`EXCEPTIONS`], with the reason.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -47,13 +48,15 @@ const ENDLESS: &[&str] = &[
     "hustdbsync run",
     "hustdbsync status --watch",
     "hustdbsync inspect --follow",
-    "hustdbsync standin",
+    "hustdbsync fake-hustdb",
 ];
 
-/// How commands begin that need the server not to run yet, since they start one or look whether one could.
+/// How commands begin that need the server not to run yet, since they start one or look whether one
+/// could.
 const ALONE: &[&str] = &["hustdbsync run", "hustdbsync check", "hustdbsync --config"];
 
-/// The commands of a document: the lines of its `sh` blocks, those that end in a backslash together with the next.
+/// The commands of a document: the lines of its `sh` blocks, those that end in a backslash together
+/// with the next.
 fn commands(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_inside = false;
@@ -105,7 +108,8 @@ fn run(place: &mut Place, command: &str) {
         if command.starts_with("hustdbsync run") {
             place.wait_until_it_answers();
         }
-        // `status --watch` leaves its signals to the system, and whoever runs us in the background has SIGINT ignored.
+        // `status --watch` leaves its signals to the system, and whoever runs us in the background
+        // has SIGINT ignored.
         let leaves_signals = command.starts_with("hustdbsync status");
         process.signal(if leaves_signals { "TERM" } else { "INT" });
     }

@@ -1,4 +1,5 @@
-//! The operator's guide is whole: each setting with its default and when it takes effect, each alert, each command.
+//! The operator's guide is whole: each setting with its default and when it takes effect, each
+//! alert, each command.
 
 use std::process::Command;
 

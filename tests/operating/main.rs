@@ -1,6 +1,8 @@
-//! What an operator is given besides the program: units, package, image, bill of materials, and documents whose every command works.
+//! What an operator is given besides the program: units, package, image, bill of materials, and
+//! documents whose every command works.
 //!
-//! What needs a program that is not everywhere (systemd-analyze, cargo-deb) says loudly that it is skipped where that is missing.
+//! What needs a program that is not everywhere (systemd-analyze, cargo-deb) says loudly that it is
+//! skipped where that is missing.
 
 mod commands;
 mod container;
@@ -39,6 +41,7 @@ fn program(name: &str) -> Option<PathBuf> {
 /// Says that a test shows nothing here.
 fn skip(test: &str, missing: &str) {
     eprintln!(
-        "SKIPPED: {test} needs {missing}, which is not installed; .ci/run brings it, and .ci/package cargo-deb"
+        "SKIPPED: {test} needs {missing}, which is not installed; .ci/run brings it, and \
+         .ci/package cargo-deb"
     );
 }

@@ -1,6 +1,8 @@
-//! The Debian package: what is in it, and that what it installs runs. Made from the program that is built already.
+//! The Debian package: what is in it, and that what it installs runs. Made from the program that is
+//! built already.
 //!
-//! It is unpacked into a folder; `.ci/package` installs it for real where it may, and removes it again.
+//! It is unpacked into a folder; `.ci/package` installs it for real where it may, and removes it
+//! again.
 
 use std::fs;
 use std::path::Path;

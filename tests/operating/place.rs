@@ -1,6 +1,8 @@
-//! A host as the documents describe it, in a temporary folder: HA's home, a backend, a server that runs.
+//! A host as the documents describe it, in a temporary folder: HA's home, a backend, a server that
+//! runs.
 //!
-//! The documents say `/data/hustdbha`, `/etc/hustdbsync`, `10.0.0.7:8085` and port 8089; a command of theirs is run with the place's own in their stead.
+//! The documents say `/data/hustdbha`, `/etc/hustdbsync`, `10.0.0.7:8085` and port 8089; a command
+//! of theirs is run with the place's own in their stead.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,7 +10,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hustdbsync::standin::{Options, Standin};
+use hustdbsync::fake_hustdb::{FakeHustdb, Options};
 use hustdbsync::workload::Workload;
 use serde_json::json;
 
@@ -18,7 +20,7 @@ use crate::support::{Process, eventually_some};
 /// See the module.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
-    backend: Standin,
+    backend: FakeHustdb,
     port: u16,
     server: Option<Process>,
 }
@@ -26,7 +28,7 @@ pub(crate) struct Place {
 impl Place {
     /// With some records in the backend's logs and one that can't be read, and no server yet.
     pub(crate) fn new() -> Self {
-        let backend = Standin::start(Options {
+        let backend = FakeHustdb::start(Options {
             credentials: Some(("user".to_owned(), "password".to_owned())),
             ..Options::default()
         })
@@ -65,8 +67,9 @@ impl Place {
             .join(place.backend.name())
             .join("0.log");
         fs::write(bad, "faulty!\n").unwrap();
-        // Commands without --config find what stands beside the program. It is copied by a process of its own: a descriptor of this one's
-        // that writes could be open in a child that another test has just forked, and what is open for writing cannot be run.
+        // Commands without --config find what stands beside the program. It is copied by a process
+        // of its own: a descriptor of this one's that writes could be open in a child that another
+        // test has just forked, and what is open for writing cannot be run.
         fs::copy(
             place.path("etc/sync_server.json"),
             place.path("bin/sync_server.json"),

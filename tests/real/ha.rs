@@ -1,4 +1,5 @@
-//! HA, played: threads that append to the minute's log, late to the one before, while minutes pass quickly.
+//! HA, played: threads that append to the minute's log, late to the one before, while minutes pass
+//! quickly.
 //!
 //! ```text
 //! thread 0 ─ keys 0..n   ─┐                                   all threads have gone on
@@ -6,9 +7,10 @@
 //! thread 2 ─ keys 2n..3n ─┘
 //! ```
 //!
-//! Each line is one open, one write, one close, as HA's workers do it. A key's lines come from one thread, so their order in the logs is that of
-//! their versions. Beside the workload's records there are **bad lines**, which must end in rejected.jsonl, and **markers**, puts
-//! of keys that occur once: when a log has gone, its markers must be on the backend.
+//! Each line is one open, one write, one close, as HA's workers do it. A key's lines come from one
+//! thread, so their order in the logs is that of their versions. Beside the workload's records
+//! there are **bad lines**, which must end in rejected.jsonl, and **markers**, puts of keys that
+//! occur once: when a log has gone, its markers must be on the backend.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -20,7 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use hustdbsync::binlog::{Method, Record, line};
-use hustdbsync::standin::{Contents, Item, Space, Stored, Value};
+use hustdbsync::fake_hustdb::{Contents, Item, Space, Stored, Value};
 use hustdbsync::workload::{Generator, Workload};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -31,7 +33,8 @@ const MARKER_ONE_IN: u64 = 40;
 const BAD_ONE_IN: u64 = 150;
 /// A thread goes on to a new minute at one of so many lines: until then it is late.
 const GO_ON_ONE_IN: u64 = 12;
-/// Keys of a thread in each of hustdb's spaces; few, so that each is written, deleted and made again.
+/// Keys of a thread in each of hustdb's spaces; few, so that each is written, deleted and made
+/// again.
 const KEYS: u64 = 150;
 /// How old a finished log is made: older than the server's grace period.
 const AGE: Duration = Duration::from_secs(300);
@@ -40,7 +43,8 @@ const AGE: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) threads: u64,
-    /// Of the workload's records, a thread; markers and bad lines come on top. It ends early when it is told to.
+    /// Of the workload's records, a thread; markers and bad lines come on top. It ends early when
+    /// it is told to.
     pub(crate) records: u64,
     pub(crate) value_bytes: usize,
     /// What a thread waits after each line.
@@ -62,7 +66,7 @@ pub(crate) struct Story {
 }
 
 /// The threads of one backend share this.
-struct Desk {
+struct BackendState {
     folder: PathBuf,
     minute: AtomicU64,
     /// The minute that each thread writes to.
@@ -77,7 +81,7 @@ struct Desk {
 
 /// HA for one backend, at work.
 pub(crate) struct Ha {
-    desk: Arc<Desk>,
+    backend_state: Arc<BackendState>,
     threads: Vec<JoinHandle<Story>>,
     aged: u64,
 }
@@ -97,7 +101,7 @@ impl Ha {
     pub(crate) fn start(logs: &Path, backend: &str, load: Load) -> Self {
         let folder = logs.join(backend);
         fs::create_dir_all(&folder).unwrap();
-        let desk = Arc::new(Desk {
+        let backend_state = Arc::new(BackendState {
             folder,
             minute: AtomicU64::new(0),
             minutes: (0..load.threads).map(|_| AtomicU64::new(0)).collect(),
@@ -108,12 +112,12 @@ impl Ha {
         });
         let threads = (0..load.threads)
             .map(|thread| {
-                let desk = Arc::clone(&desk);
-                thread::spawn(move || write(&desk, thread, load))
+                let backend_state = Arc::clone(&backend_state);
+                thread::spawn(move || write(&backend_state, thread, load))
             })
             .collect();
         Self {
-            desk,
+            backend_state,
             threads,
             aged: 0,
         }
@@ -121,49 +125,49 @@ impl Ha {
 
     /// Lines written so far, bad ones too.
     pub(crate) fn written(&self) -> u64 {
-        self.desk.written.load(Ordering::Relaxed)
+        self.backend_state.written.load(Ordering::Relaxed)
     }
 
     /// HA writes on until it has written so many lines in all, however long nobody looks.
     pub(crate) fn allow(&self, lines: u64) {
-        self.desk.allowed.store(lines, Ordering::Relaxed);
+        self.backend_state.allowed.store(lines, Ordering::Relaxed);
     }
 
     /// The next minute begins, and those that nobody writes to any more look old.
     pub(crate) fn pass_minute(&mut self) {
-        self.desk.minute.fetch_add(1, Ordering::SeqCst);
+        self.backend_state.minute.fetch_add(1, Ordering::SeqCst);
         self.age();
     }
 
     /// Logs that nobody writes to any more look old.
     pub(crate) fn age(&mut self) {
-        let desk = &self.desk;
-        let minutes = desk
+        let backend_state = &self.backend_state;
+        let minutes = backend_state
             .minutes
             .iter()
             .map(|minute| minute.load(Ordering::SeqCst));
         let oldest = minutes.min().unwrap_or(0);
         while self.aged < oldest {
-            age(&desk.folder.join(name(self.aged)));
+            age(&backend_state.folder.join(name(self.aged)));
             self.aged += 1;
         }
     }
 
     /// The markers in a log.
     pub(crate) fn markers(&self, log: &str) -> Vec<String> {
-        let markers = self.desk.markers.lock().unwrap();
+        let markers = self.backend_state.markers.lock().unwrap();
         markers.get(log).cloned().unwrap_or_default()
     }
 
     /// Names of all logs that it may have begun.
     pub(crate) fn logs(&self) -> Vec<String> {
-        let last = self.desk.minute.load(Ordering::SeqCst);
+        let last = self.backend_state.minute.load(Ordering::SeqCst);
         (0..=last).map(name).collect()
     }
 
     /// Ends its threads; all logs look old then.
     pub(crate) fn finish(&mut self) -> Story {
-        self.desk.stop.store(true, Ordering::Relaxed);
+        self.backend_state.stop.store(true, Ordering::Relaxed);
         let mut story = Story::default();
         for thread in self.threads.drain(..) {
             let part = thread.join().unwrap();
@@ -172,7 +176,7 @@ impl Ha {
             story.records += part.records;
         }
         for log in self.logs() {
-            age(&self.desk.folder.join(log));
+            age(&self.backend_state.folder.join(log));
         }
         story
     }
@@ -180,7 +184,7 @@ impl Ha {
 
 impl Drop for Ha {
     fn drop(&mut self) {
-        self.desk.stop.store(true, Ordering::Relaxed);
+        self.backend_state.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -192,7 +196,7 @@ fn age(path: &Path) {
 }
 
 /// A thread's work.
-fn write(desk: &Desk, thread: u64, load: Load) -> Story {
+fn write(backend_state: &BackendState, thread: u64, load: Load) -> Story {
     let mut random = fastrand::Rng::with_seed(load.seed ^ (thread + 1));
     let workload = Workload {
         keys: KEYS,
@@ -206,15 +210,18 @@ fn write(desk: &Desk, thread: u64, load: Load) -> Story {
     let mut markers = Contents::new();
     let mut text = Vec::new();
     let mut minute = 0;
-    while !desk.stop.load(Ordering::Relaxed) {
-        if desk.written.load(Ordering::Relaxed) >= desk.allowed.load(Ordering::Relaxed) {
+    while !backend_state.stop.load(Ordering::Relaxed) {
+        if backend_state.written.load(Ordering::Relaxed)
+            >= backend_state.allowed.load(Ordering::Relaxed)
+        {
             thread::sleep(Duration::from_millis(2));
             continue;
         }
-        if minute != desk.minute.load(Ordering::SeqCst) && random.u64(..GO_ON_ONE_IN) == 0 {
+        if minute != backend_state.minute.load(Ordering::SeqCst) && random.u64(..GO_ON_ONE_IN) == 0
+        {
             // Published when nothing more goes to the minutes before.
-            minute = desk.minute.load(Ordering::SeqCst);
-            desk.minutes[usize::try_from(thread).unwrap()].store(minute, Ordering::SeqCst);
+            minute = backend_state.minute.load(Ordering::SeqCst);
+            backend_state.minutes[usize::try_from(thread).unwrap()].store(minute, Ordering::SeqCst);
         }
         let log = name(minute);
         text.clear();
@@ -226,7 +233,8 @@ fn write(desk: &Desk, thread: u64, load: Load) -> Story {
             let key = format!("marker:{thread}:{}", markers.len());
             put(&key, &mut text);
             markers.insert(plain(&key), MARKED.clone());
-            desk.markers
+            backend_state
+                .markers
                 .lock()
                 .unwrap()
                 .entry(log.clone())
@@ -241,14 +249,14 @@ fn write(desk: &Desk, thread: u64, load: Load) -> Story {
         } else {
             break;
         }
-        append(&desk.folder.join(log), &text);
-        desk.written.fetch_add(1, Ordering::Relaxed);
+        append(&backend_state.folder.join(log), &text);
+        backend_state.written.fetch_add(1, Ordering::Relaxed);
         if !load.line_pause.is_zero() {
             thread::sleep(load.line_pause);
         }
     }
     // It holds no minute back.
-    desk.minutes[usize::try_from(thread).unwrap()].store(u64::MAX >> 1, Ordering::SeqCst);
+    backend_state.minutes[usize::try_from(thread).unwrap()].store(u64::MAX >> 1, Ordering::SeqCst);
     story.expected = generator.into_healthy().contents(now_unix());
     story.expected.extend(markers);
     story

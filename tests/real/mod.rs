@@ -1,6 +1,8 @@
-//! The real binary in a process of its own, over real files, with stand-ins in the test's process. For `crash` and `faults`.
+//! The real binary in a process of its own, over real files, with fake HustDBs in the test's
+//! process. For `crash` and `faults`.
 //!
-//! Contract: only processes that were started here are signalled, by their own handle or number. A home is kept, and named, when its test fails.
+//! Contract: only processes that were started here are signalled, by their own handle or number. A
+//! home is kept, and named, when its test fails.
 #![allow(
     dead_code,
     reason = "each of the test crates that share this uses a part of it"
@@ -17,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hustdbsync::fake_hustdb::{FakeHustdb, Options};
 use hustdbsync::ledger::rejected::{self, RejectedLine};
-use hustdbsync::standin::{Options, Standin};
 use serde_json::{Value as Json, json};
 
 pub(crate) use support::holds_within as wait_for;
@@ -26,10 +28,11 @@ pub(crate) use support::holds_within as wait_for;
 pub(crate) const USER: &str = "user";
 /// A word that occurs nowhere else, to be looked for where it must not stand.
 pub(crate) const PASSWORD: &str = "pa55-of-the-backends";
-/// HA's password at our door, likewise.
-pub(crate) const DOOR_PASSWORD: &str = "pa55-of-the-door";
+/// HA's password at our HTTP server, likewise.
+pub(crate) const HTTP_SERVER_PASSWORD: &str = "pa55-of-the-server";
 
-/// HA's home: logs, login, configuration, our state. It goes away with this, unless a test has failed.
+/// HA's home: logs, login, configuration, our state. It goes away with this, unless a test has
+/// failed.
 pub(crate) struct Home {
     folder: Option<tempfile::TempDir>,
     settings: Json,
@@ -43,7 +46,7 @@ impl Home {
         fs::create_dir(root.join("logs")).unwrap();
         fs::write(root.join("htpasswd"), format!("{USER}:{PASSWORD}\n")).unwrap();
         let settings = json!({
-            "network": { "port": 0, "passwd": DOOR_PASSWORD },
+            "network": { "port": 0, "passwd": HTTP_SERVER_PASSWORD },
             "sync": {
                 "logs_path": root.join("logs"),
                 "ngx_path": root,
@@ -136,9 +139,9 @@ impl Drop for Home {
     }
 }
 
-/// A stand-in that wants the home's login.
-pub(crate) fn standin() -> Standin {
-    Standin::start(Options {
+/// A fake HustDB that wants the home's login.
+pub(crate) fn fake_hustdb() -> FakeHustdb {
+    FakeHustdb::start(Options {
         credentials: Some((USER.to_owned(), PASSWORD.to_owned())),
         ..Options::default()
     })

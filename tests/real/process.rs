@@ -56,8 +56,8 @@ impl Process {
         Self::spawn(&mut command)
     }
 
-    /// The port of its door, once it listens.
-    pub(crate) fn door(&self) -> Option<u16> {
+    /// The port of its HTTP server, once it listens.
+    pub(crate) fn http_server(&self) -> Option<u16> {
         listening_port(self.id())
     }
 }

@@ -1,14 +1,16 @@
-//! The whole server on rings whose operations fail: each kind of operation with each error, a few times and for a while, the workers' and those of
-//! the keeper's checkpoints; rings too small for what is asked of them; rings that the system does not give.
+//! The whole server on rings whose operations fail: each kind of operation with each error, a few
+//! times and for a while, the workers' and those of the checkpointer's checkpoints; rings too small
+//! for what is asked of them; rings that the system does not give.
 //!
 //! ```text
-//! logs ─▶ server, its rings made to fail (`Interference`) ─▶ stand-in, restarted now and then, so that there are new connections
+//! logs ─▶ server, its rings made to fail (`FaultInjector`) ─▶ fake HustDB, restarted now and then, so that there are new connections
 //! ```
 //!
-//! Contract: whatever fails, nothing is lost, no burst is cut inside a target, nothing turns in circles, and all goes on when the fault goes.
-//! `tests/faults` makes system calls fail; what goes through a ring is none.
+//! Contract: whatever fails, nothing is lost, no burst is cut inside a target, nothing turns in
+//! circles, and all goes on when the fault goes. `tests/faults` makes system calls fail; what goes
+//! through a ring is none.
 
-mod rig;
+mod fixture;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
@@ -16,18 +18,19 @@ mod tasks;
 use std::time::Duration;
 
 use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::interference::{Fate, FileOperation, Operation};
+use hustdbsync::engine::os::ring::fault_injector::{FileOperation, InjectedResult, Operation};
 use hustdbsync::engine::os::ring::setup::Sizes;
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EALREADY, EBUSY, ECANCELED, ECONNREFUSED, ECONNRESET, EINTR,
     EINVAL, EIO, ENETUNREACH, ENOBUFS, ENOENT, ENOMEM, ENOSPC, EPIPE, ETIMEDOUT,
 };
 
-use rig::{Fault, Given, Rig, What, has_rings};
+use fixture::{Fault, Fixture, Given, What, has_rings};
 
 /// How long a fault lasts that does not go by itself.
 const STICKY: Duration = Duration::from_millis(400);
-/// Operations that may fail meanwhile, over all lanes: each waits before it tries again. A circle would make a hundred times as many.
+/// Operations that may fail meanwhile, over all lanes: each waits before it tries again. A circle
+/// would make a hundred times as many.
 const FAILURES_MAX: u32 = 2000;
 
 /// These a few times, and then for a while.
@@ -60,7 +63,7 @@ const ONCE: [(Operation, &[i32]); 5] = [
     (Operation::Send, &[EINTR]),
     (Operation::Receive, &[EINTR, ENOBUFS]),
     (Operation::Cancel, &[ENOENT, EALREADY]),
-    (Operation::Bell, &[EINTR, ECANCELED, EAGAIN]),
+    (Operation::Wake, &[EINTR, ECANCELED, EAGAIN]),
 ];
 
 /// Works under the fault, and then without it.
@@ -71,26 +74,26 @@ fn check(value_bytes: usize, what: What, times: Option<u32>) {
     }
     let fault = Fault::new(what, times);
     let name = format!("{what:?}, {times:?} times, {value_bytes} B");
-    // A ring listens to its bell from the start.
-    let is_of_bell = matches!(what, What::Operation(Operation::Bell, _));
-    if is_of_bell {
+    // A ring listens to its waker from the start.
+    let is_of_waker = matches!(what, What::Operation(Operation::Wake, _));
+    if is_of_waker {
         fault.arm();
     }
-    let rig = Rig::start(
+    let fixture = Fixture::start(
         &name,
         value_bytes,
         Given::interfered(&fault),
         EngineName::IoUring,
     );
-    rig.wait_applied(10);
+    fixture.wait_applied(10);
     fault.arm();
     match times {
         Some(_) if matches!(what, What::Operation(Operation::Cancel, _)) => {
-            rig.mute_until(|| fault.is_spent());
+            fixture.mute_until(|| fault.is_spent());
         }
-        Some(_) => rig.restart_until(|| fault.is_spent()),
+        Some(_) => fixture.restart_until(|| fault.is_spent()),
         None => {
-            rig.work(STICKY);
+            fixture.work(STICKY);
             assert!(fault.hits() > 0, "{name}: it never strikes");
             assert!(
                 fault.hits() < FAILURES_MAX,
@@ -100,14 +103,18 @@ fn check(value_bytes: usize, what: What, times: Option<u32>) {
         }
     }
     fault.disarm();
-    rig.finish();
+    fixture.finish();
 }
 
 #[test]
 fn whatever_operation_fails_a_few_times_nothing_is_lost() {
     for (operation, errors) in BOTH.into_iter().chain(ONCE) {
         for error in errors {
-            check(60, What::Operation(operation, Fate::Fails(*error)), Some(3));
+            check(
+                60,
+                What::Operation(operation, InjectedResult::Fails(*error)),
+                Some(3),
+            );
         }
     }
 }
@@ -116,7 +123,11 @@ fn whatever_operation_fails_a_few_times_nothing_is_lost() {
 fn whatever_operation_fails_for_a_while_nothing_turns_in_circles() {
     for (operation, errors) in BOTH {
         for error in errors {
-            check(60, What::Operation(operation, Fate::Fails(*error)), None);
+            check(
+                60,
+                What::Operation(operation, InjectedResult::Fails(*error)),
+                None,
+            );
         }
     }
 }
@@ -127,13 +138,13 @@ fn a_send_that_is_cut_short_is_gone_on_with_or_closes_its_connection() {
     for value_bytes in [60, 3000, 40_000] {
         check(
             value_bytes,
-            What::Operation(Operation::Send, Fate::Part),
+            What::Operation(Operation::Send, InjectedResult::Part),
             Some(5),
         );
     }
     check(
         40_000,
-        What::Operation(Operation::Send, Fate::Fails(ECONNRESET)),
+        What::Operation(Operation::Send, InjectedResult::Fails(ECONNRESET)),
         Some(3),
     );
 }
@@ -142,15 +153,23 @@ fn a_send_that_is_cut_short_is_gone_on_with_or_closes_its_connection() {
 fn a_receive_that_ends_by_itself_is_begun_again() {
     check(
         60,
-        What::Operation(Operation::Receive, Fate::Part),
+        What::Operation(Operation::Receive, InjectedResult::Part),
         Some(20),
     );
-    check(60, What::Operation(Operation::Receive, Fate::Part), None);
+    check(
+        60,
+        What::Operation(Operation::Receive, InjectedResult::Part),
+        None,
+    );
 }
 
 #[test]
-fn a_bell_that_is_heard_once_is_listened_to_again() {
-    check(60, What::Operation(Operation::Bell, Fate::Part), Some(20));
+fn a_waker_that_is_heard_once_is_listened_to_again() {
+    check(
+        60,
+        What::Operation(Operation::Wake, InjectedResult::Part),
+        Some(20),
+    );
 }
 
 #[test]
@@ -170,13 +189,13 @@ const FILES: [(FileOperation, &[i32]); 3] = [
     (FileOperation::Rename, &[EIO, ENOSPC, EACCES]),
 ];
 
-fn start_with_files(what: What, times: Option<u32>) -> (Rig, std::sync::Arc<Fault>) {
+fn start_with_files(what: What, times: Option<u32>) -> (Fixture, std::sync::Arc<Fault>) {
     let fault = Fault::new(what, times);
     let name = format!("{what:?}, {times:?} times");
-    let rig = Rig::start(&name, 60, Given::interfered(&fault), EngineName::IoUring);
-    rig.wait_checkpoints(2);
+    let fixture = Fixture::start(&name, 60, Given::interfered(&fault), EngineName::IoUring);
+    fixture.wait_checkpoints(2);
     fault.arm();
-    (rig, fault)
+    (fixture, fault)
 }
 
 #[test]
@@ -187,10 +206,10 @@ fn whatever_call_of_a_checkpoint_fails_a_few_times_nothing_is_lost() {
     let interrupted = FILES.map(|(operation, _)| (operation, &[EINTR][..]));
     for (operation, errors) in FILES.into_iter().chain(interrupted) {
         for error in errors {
-            let what = What::File(operation, Fate::Fails(*error));
-            let (rig, fault) = start_with_files(what, Some(3));
-            rig.wait("the fault has struck", || fault.is_spent());
-            rig.finish();
+            let what = What::File(operation, InjectedResult::Fails(*error));
+            let (fixture, fault) = start_with_files(what, Some(3));
+            fixture.wait("the fault has struck", || fault.is_spent());
+            fixture.finish();
         }
     }
 }
@@ -202,18 +221,18 @@ fn a_checkpoint_that_fails_for_a_while_is_told_and_none_is_durable_before_it_goe
     }
     for (operation, errors) in FILES {
         for error in errors {
-            let what = What::File(operation, Fate::Fails(*error));
-            let (rig, fault) = start_with_files(what, None);
-            rig.wait("the fault is told", || rig.is_faulty());
-            let checkpoints = rig.checkpoints();
-            rig.work(STICKY);
-            assert!(rig.is_faulty(), "{what:?}: it is not over");
-            assert_eq!(rig.checkpoints(), checkpoints, "{what:?}");
+            let what = What::File(operation, InjectedResult::Fails(*error));
+            let (fixture, fault) = start_with_files(what, None);
+            fixture.wait("the fault is told", || fixture.is_faulty());
+            let checkpoints = fixture.checkpoints();
+            fixture.work(STICKY);
+            assert!(fixture.is_faulty(), "{what:?}: it is not over");
+            assert_eq!(fixture.checkpoints(), checkpoints, "{what:?}");
             assert!(fault.hits() < 30, "{what:?} struck {} times", fault.hits());
             fault.disarm();
-            rig.wait("the fault is over", || !rig.is_faulty());
-            rig.wait_checkpoints(checkpoints + 1);
-            rig.finish();
+            fixture.wait("the fault is over", || !fixture.is_faulty());
+            fixture.wait_checkpoints(checkpoints + 1);
+            fixture.finish();
         }
     }
 }
@@ -225,14 +244,14 @@ fn checkpoints_go_on_where_the_kernel_has_no_thread_for_their_calls() {
     }
     for (operation, _) in FILES {
         for error in [ECANCELED, EAGAIN] {
-            let what = What::File(operation, Fate::Fails(error));
-            let (rig, fault) = start_with_files(what, None);
-            rig.wait("the fault has struck", || fault.hits() > 0);
-            rig.wait_checkpoints(rig.checkpoints() + 3);
-            assert!(!rig.is_faulty(), "{what:?}");
+            let what = What::File(operation, InjectedResult::Fails(error));
+            let (fixture, fault) = start_with_files(what, None);
+            fixture.wait("the fault has struck", || fault.hits() > 0);
+            fixture.wait_checkpoints(fixture.checkpoints() + 3);
+            assert!(!fixture.is_faulty(), "{what:?}");
             // The ring is not asked again; several calls may have been under way.
             assert!(fault.hits() < 10, "{what:?} struck {} times", fault.hits());
-            rig.finish();
+            fixture.finish();
         }
     }
 }
@@ -242,36 +261,36 @@ fn a_checkpoint_that_is_written_in_part_is_gone_on_with() {
     if !has_rings() {
         return;
     }
-    let what = What::File(FileOperation::Write, Fate::Part);
-    let (rig, fault) = start_with_files(what, None);
-    rig.wait_checkpoints(rig.checkpoints() + 3);
-    assert!(fault.hits() > 6 && !rig.is_faulty());
-    rig.finish();
+    let what = What::File(FileOperation::Write, InjectedResult::Part);
+    let (fixture, fault) = start_with_files(what, None);
+    fixture.wait_checkpoints(fixture.checkpoints() + 3);
+    assert!(fault.hits() > 6 && !fixture.is_faulty());
+    fixture.finish();
 }
 
 #[test]
-fn a_ring_of_the_keepers_that_takes_no_more_calls_is_done_without() {
+fn a_ring_of_the_checkpointers_that_takes_no_more_calls_is_done_without() {
     if !has_rings() {
         return;
     }
     for error in [EBUSY, EAGAIN, ENOMEM, EINTR] {
-        let (rig, fault) = start_with_files(What::EnterOfFiles(error), Some(3));
+        let (fixture, fault) = start_with_files(What::EnterOfFiles(error), Some(3));
         let was_tried = || fault.hits() > 0;
-        rig.wait("a call was refused", was_tried);
-        rig.wait_checkpoints(rig.checkpoints() + 3);
-        rig.finish();
+        fixture.wait("a call was refused", was_tried);
+        fixture.wait_checkpoints(fixture.checkpoints() + 3);
+        fixture.finish();
     }
 }
 
 #[test]
-fn a_keeper_without_a_ring_writes_by_plain_calls_and_the_workers_keep_theirs() {
+fn a_checkpointer_without_a_ring_writes_by_plain_calls_and_the_workers_keep_theirs() {
     if !has_rings() {
         return;
     }
     let given = Given::none_for_files(EINVAL);
-    let rig = Rig::start("no ring for files", 60, given, EngineName::IoUring);
-    rig.wait_checkpoints(3);
-    rig.finish();
+    let fixture = Fixture::start("no ring for files", 60, given, EngineName::IoUring);
+    fixture.wait_checkpoints(3);
+    fixture.finish();
 }
 
 #[test]
@@ -285,15 +304,15 @@ fn rings_without_room_lose_nothing() {
             completions,
             buffers,
         };
-        let rig = Rig::start(
+        let fixture = Fixture::start(
             &format!("{sizes:?}"),
             2000,
             Given::sized(sizes),
             EngineName::IoUring,
         );
-        rig.wait_applied(10);
-        rig.work(Duration::from_millis(50));
-        rig.finish();
+        fixture.wait_applied(10);
+        fixture.work(Duration::from_millis(50));
+        fixture.finish();
     }
 }
 
@@ -303,9 +322,9 @@ fn a_ring_that_the_system_does_not_give_is_done_without_or_is_an_error() {
         return;
     }
     let given = || Given::only(1, ENOMEM);
-    let rig = Rig::start("the second ring fails", 60, given(), EngineName::Auto);
-    rig.finish();
-    let error = Rig::start_error(given(), EngineName::IoUring);
+    let fixture = Fixture::start("the second ring fails", 60, given(), EngineName::Auto);
+    fixture.finish();
+    let error = Fixture::start_error(given(), EngineName::IoUring);
     assert!(
         error.starts_with(
             "sync.engine is io_uring, which can't be had: there is no memory for a ring"

@@ -1,7 +1,8 @@
-//! The real binary as a user who may have no more tasks: the kernel has no thread for a checkpoint's calls on a ring.
+//! The real binary as a user who may have no more tasks: the kernel has no thread for a
+//! checkpoint's calls on a ring.
 //!
-//! Elsewhere such calls are made to fail as the kernel does it. Here it does it. Root is not bound by
-//! `RLIMIT_NPROC`, so the server is another user where the tests are root.
+//! Elsewhere such calls are made to fail as the kernel does it. Here it does it. Root is not bound
+//! by `RLIMIT_NPROC`, so the server is another user where the tests are root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -13,7 +14,7 @@ use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::workload::Workload;
 use serde_json::json;
 
-use crate::rig::{has_rings, home, now_unix, standin};
+use crate::fixture::{fake_hustdb, has_rings, home, now_unix};
 use crate::support::{DEADLINE, Process, eventually, holds_within};
 
 const RECORDS: u64 = 500;
@@ -42,7 +43,8 @@ fn threads(process: u32) -> Vec<String> {
         .collect()
 }
 
-/// Nobody of the process's user can begin another task from now on. False: there is no `prlimit` here.
+/// Nobody of the process's user can begin another task from now on. False: there is no `prlimit`
+/// here.
 fn forbid_tasks(process: u32, user: Option<u32>) -> bool {
     let mut command = Command::new("prlimit");
     command.arg(format!("--pid={process}")).arg("--nproc=1:1");
@@ -67,7 +69,7 @@ fn a_user_who_may_have_no_more_tasks_gets_checkpoints_by_plain_calls() {
     if !has_rings() {
         return;
     }
-    let (home, standin) = (home(), standin());
+    let (home, fake_hustdb) = (home(), fake_hustdb());
     let root = home.path();
     let is_root = fs::metadata(root).unwrap().uid() == 0;
     let user = is_root.then(|| USERS + std::process::id() % 1_000_000);
@@ -121,7 +123,7 @@ fn a_user_who_may_have_no_more_tasks_gets_checkpoints_by_plain_calls() {
         return;
     }
 
-    let name = standin.name();
+    let name = fake_hustdb.name();
     for round in 1..=2 {
         let workload = Workload {
             first_key: round * RECORDS,

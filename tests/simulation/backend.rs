@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use hustdbsync::standin::answer::Answer;
-use hustdbsync::standin::connection::{After, Handler};
-use hustdbsync::standin::query::Call;
-use hustdbsync::standin::store::Store;
-use hustdbsync::standin::{Request, Verb};
+use hustdbsync::fake_hustdb::answer::Answer;
+use hustdbsync::fake_hustdb::connection::{After, Handler};
+use hustdbsync::fake_hustdb::query::Call;
+use hustdbsync::fake_hustdb::store::Store;
+use hustdbsync::fake_hustdb::{Request, Verb};
 
 use crate::mutation::is_poisoned;
 use crate::oracle::Oracle;

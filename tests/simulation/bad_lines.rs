@@ -1,9 +1,10 @@
-//! Lines that are to be set aside: no records, records that are none of HA's, and records that the backend refuses.
+//! Lines that are to be rejected: no records, records that are none of HA's, and records that the
+//! backend refuses.
 
 use fastrand::Rng;
 use hustdbsync::binlog::{Method, Record, line};
-use hustdbsync::standin::store::Store;
-use hustdbsync::standin::{self, Request};
+use hustdbsync::fake_hustdb::store::Store;
+use hustdbsync::fake_hustdb::{self, Request};
 
 use crate::plan::Plan;
 
@@ -16,7 +17,7 @@ pub(crate) const TOO_LONG_BY_MAX: usize = 3000;
 /// Makes [`SET`].
 pub(crate) fn prepare(store: &mut Store) {
     let request = Request::new(
-        standin::Method::Get,
+        fake_hustdb::Method::Get,
         b"/hustdb/sadd?tb=a_set&key=first",
         b"",
     );

@@ -1,4 +1,5 @@
-//! The control thread without its reactor: the engine's monitors, post and end, in the order in which the real one calls them.
+//! The control thread without its reactor: the engine's monitors, post and end, in the order in
+//! which the real one calls them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use hustdbsync::limits::{BACKLOG_LOOK_MS, OUTBOX_RETRY};
 use hustdbsync::replay::ending::{Over, Phase};
 use hustdbsync::replay::lane::LaneSettings;
 use hustdbsync::replay::mailbox::Mailbox;
-use hustdbsync::replay::messages::{BackendId, BackendInfo, ControlMail};
+use hustdbsync::replay::messages::{BackendId, BackendInfo, ControlMessage};
 use hustdbsync::replay::monitor::{Monitor, MonitorSettings, Order};
-use hustdbsync::replay::post::Post;
+use hustdbsync::replay::outbox::Outbox;
 use hustdbsync::replay::reachability::Reachability;
 use hustdbsync::replay::reachability::gate::Gate;
 
@@ -62,14 +63,14 @@ pub(crate) struct Known {
 }
 
 pub(crate) struct Control {
-    pub(crate) mailbox: Arc<Mailbox<ControlMail>>,
-    post: Post,
+    pub(crate) mailbox: Arc<Mailbox<ControlMessage>>,
+    outbox: Outbox,
     pub(crate) known: Vec<Known>,
     pub(crate) errands: Vec<Errand>,
     phase: Phase,
     drain_timeout: Duration,
     drain_until: Option<Duration>,
-    keeper_done: bool,
+    checkpointer_done: bool,
     settings: MonitorSettings,
     ambiguity_window: Duration,
     lane: LaneSettings,
@@ -100,20 +101,20 @@ fn place(name: &str) -> usize {
 
 impl Control {
     pub(crate) fn new(
-        mailbox: Arc<Mailbox<ControlMail>>,
-        post: Post,
+        mailbox: Arc<Mailbox<ControlMessage>>,
+        outbox: Outbox,
         plan: &Plan,
         seed: u64,
     ) -> Self {
         Self {
             mailbox,
-            post,
+            outbox,
             known: Vec::new(),
             errands: Vec::new(),
             phase: Phase::default(),
             drain_timeout: plan.drain_timeout,
             drain_until: None,
-            keeper_done: false,
+            checkpointer_done: false,
             settings: plan.monitor.clone(),
             ambiguity_window: plan.ambiguity_window,
             lane: plan.lane.clone(),
@@ -165,8 +166,8 @@ impl Control {
     }
 
     pub(crate) fn turn(&mut self, now: Now) -> Option<Over> {
-        while let Some(mail) = self.mailbox.receive() {
-            self.handle_mail(mail, now);
+        while let Some(message) = self.mailbox.receive() {
+            self.handle_mail(message, now);
         }
         for at in 0..self.known.len() {
             let known = &mut self.known[at];
@@ -179,12 +180,12 @@ impl Control {
         let are_flushed = self.known.iter().all(|known| known.monitor.is_flushed());
         let over = self
             .phase
-            .advance(are_flushed, self.keeper_done, &mut self.post, now);
-        self.post.deliver();
+            .advance(are_flushed, self.checkpointer_done, &mut self.outbox, now);
+        self.outbox.deliver();
         over
     }
 
-    /// When the next turn is due if no bell rings.
+    /// When the next turn is due if no waker rings.
     pub(crate) fn deadline(&self, now: Now) -> Duration {
         let monitors = self
             .known
@@ -196,7 +197,7 @@ impl Control {
             .any(|known| !known.monitor.is_up() && !known.has_backlog());
         let others = [
             self.phase.deadline(),
-            (!self.post.is_empty()).then(|| now.after(OUTBOX_RETRY)),
+            (!self.outbox.is_empty()).then(|| now.after(OUTBOX_RETRY)),
             waits.then(|| now.after(Duration::from_millis(BACKLOG_LOOK_MS))),
         ];
         monitors
@@ -205,16 +206,16 @@ impl Control {
             .unwrap_or(Duration::MAX)
     }
 
-    fn handle_mail(&mut self, mail: ControlMail, now: Now) {
-        match mail {
-            ControlMail::BackendFound(folder) => self.handle_found(&folder, now),
-            ControlMail::FolderStrange { .. }
-            | ControlMail::StoreFault { .. }
-            | ControlMail::LogFault { .. }
-            | ControlMail::SyncPointTaken { .. }
-            | ControlMail::SyncPointMoved { .. }
-            | ControlMail::Reworked { .. } => {}
-            ControlMail::Trouble {
+    fn handle_mail(&mut self, message: ControlMessage, now: Now) {
+        match message {
+            ControlMessage::BackendFound(folder) => self.handle_found(&folder, now),
+            ControlMessage::FolderUnrecognized { .. }
+            | ControlMessage::StoreFault { .. }
+            | ControlMessage::LogFault { .. }
+            | ControlMessage::SyncPointTaken { .. }
+            | ControlMessage::SyncPointMoved { .. }
+            | ControlMessage::Requeued { .. } => {}
+            ControlMessage::Trouble {
                 backend,
                 lane,
                 epoch,
@@ -236,31 +237,31 @@ impl Control {
                     .monitor
                     .handle_trouble(lane, epoch, &trouble, others_answered, answers, now);
             }
-            ControlMail::Flushed { backend, epoch } => {
+            ControlMessage::Flushed { backend, epoch } => {
                 let known = &mut self.known[backend.index()];
                 known.monitor.handle_flushed(epoch, now);
                 if known.monitor.is_flushed() {
                     known.gate.handle_flushed(now);
                 }
             }
-            ControlMail::OutagesRead { backend, kept } => {
+            ControlMessage::OutagesRead { backend, kept } => {
                 let kept = kept.as_ref().map(Option::as_deref).map_err(|&()| ());
                 self.known[backend.index()].gate.handle_read(kept, now);
             }
-            ControlMail::OutagesForgotten { backend } => {
+            ControlMessage::OutagesForgotten { backend } => {
                 self.known[backend.index()].gate.handle_forgotten();
             }
-            ControlMail::Resolved { backend, address } => {
+            ControlMessage::Resolved { backend, address } => {
                 let known = &mut self.known[backend.index()];
                 let found = address.map(|address| known.address = Some(address));
                 known.monitor.handle_resolved(found, now);
             }
             // Nobody is forgotten here.
-            ControlMail::FolderGone(_)
-            | ControlMail::StateLeft { .. }
-            | ControlMail::Forgotten { .. }
-            | ControlMail::ForgottenBefore(_) => {}
-            ControlMail::KeeperDone => self.keeper_done = true,
+            ControlMessage::FolderGone(_)
+            | ControlMessage::StateLeft { .. }
+            | ControlMessage::Forgotten { .. }
+            | ControlMessage::ForgottenBefore(_) => {}
+            ControlMessage::CheckpointerDone => self.checkpointer_done = true,
         }
     }
 
@@ -275,9 +276,9 @@ impl Control {
             id: BackendId::from_index(self.known.len()),
             name: folder.into(),
             counters: Arc::default(),
-            hints: Arc::default(),
+            dirty_flags: Arc::default(),
         };
-        self.post.introduce(&info);
+        self.outbox.introduce(&info);
         let seed = self.random.u64(..);
         self.known.push(Known {
             monitor: Monitor::new(self.settings.clone(), named, seed, now),
@@ -315,12 +316,12 @@ impl Control {
             }
             Order::Flush { epoch } => {
                 known.gate.handle_flush();
-                self.post.flush(backend, epoch, self.drain_until);
+                self.outbox.flush(backend, epoch, self.drain_until);
             }
             Order::Open { epoch } => known.gate.handle_open(epoch),
             Order::Ttl { ready } => {
                 if known.gate.handle_ttl(ready) {
-                    self.post.ttl(backend, ready);
+                    self.outbox.ttl(backend, ready);
                 }
             }
         }
@@ -332,10 +333,10 @@ impl Control {
         if std::mem::replace(&mut known.answers_seen, answers) != answers {
             known.gate.history.handle_answered(now);
         }
-        self.post.keep_outages(known.info.id, &mut known.gate);
+        self.outbox.keep_outages(known.info.id, &mut known.gate);
         if let Some(opened) = known.gate.poll_opened() {
             let address = known.address.expect("one that is up has an address");
-            self.post.open(&known.info, opened, address, &known.lane);
+            self.outbox.open(&known.info, opened, address, &known.lane);
         }
     }
 }

@@ -1,12 +1,14 @@
-//! HA's live part: counters that clients add to, on the backend where it can be reached, and in its log where HA knows nothing of that.
+//! HA's live part: counters that clients add to, on the backend where it can be reached, and in its
+//! log where HA knows nothing of that.
 //!
-//! HA logs what failed, and also what was applied when only the answer was lost. For each increment the oracle knows whether the backend has it. What was applied
-//! must not be added again unasked; what surely was not must be added, whatever live increments have come since (G4).
+//! HA logs what failed, and also what was applied when only the answer was lost. For each increment
+//! the oracle knows whether the backend has it. What was applied must not be added again unasked;
+//! what surely was not must be added, whatever live increments have come since (G4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hustdbsync::standin::Item;
+use hustdbsync::fake_hustdb::Item;
 
 use crate::backend::{Life, Mood};
 use crate::mutation::Mutation;
@@ -20,7 +22,8 @@ const ANSWERS_LOST: u32 = 60;
 /// HA logs what it had on its way to a backend that closes its connections within this.
 const REFUSED_AFTER: Duration = Duration::from_millis(1_900);
 
-/// So long after a backend's end, or its server's start, the server surely knows that it is dead: probes come every second, and two seconds, or HA's timeouts, are waited for.
+/// So long after a backend's end, or its server's start, the server surely knows that it is dead:
+/// probes come every second, and two seconds, or HA's timeouts, are waited for.
 const KNOWN_REFUSED_S: u64 = 8;
 const KNOWN_SILENT_S: u64 = 12;
 /// Of so long before its return it may not know.
@@ -63,7 +66,8 @@ pub(crate) struct Counters {
     frozen: Vec<Mutation>,
     /// The life and epoch that the server is in with this backend.
     now: (u64, u32),
-    /// Versions, of whatever counter, with which something has left the server in this life, whether or not it arrived.
+    /// Versions, of whatever counter, with which something has left the server in this life,
+    /// whether or not it arrived.
     left: BTreeSet<u32>,
 }
 
@@ -115,8 +119,8 @@ impl Counters {
             } else {
                 increment.is_done = true;
             }
-            // What it has sent and what did not arrive may have been applied, for all that the server knows; so may
-            // what an earlier process may have sent.
+            // What it has sent and what did not arrive may have been applied, for all that the
+            // server knows; so may what an earlier process may have sent.
             let has_left = self.left.contains(version);
             if increment.must_be_sent.is_some_and(|life| life != now.0) || has_left {
                 increment.must_be_sent = None;
@@ -162,7 +166,8 @@ impl Counters {
                 );
                 assert!(
                     increment.is_sent || increment.must_be_sent.is_none(),
-                    "G4: {whose}: {item:?} version {version} was missed, and counted as done: {increment:?}"
+                    "G4: {whose}: {item:?} version {version} was missed, and counted as done: \
+                     {increment:?}"
                 );
             }
         }
@@ -267,7 +272,8 @@ impl World {
         self.at(later, Event::LogIncrement { place, mutation });
     }
 
-    /// A backend is about to fail so. Gives how much longer than otherwise, or nothing where it is to go on.
+    /// A backend is about to fail so. Gives how much longer than otherwise, or nothing where it is
+    /// to go on.
     pub(crate) fn draw_outage(&mut self, place: usize, life: Life, mood: Mood) -> Option<Duration> {
         let refuses = life == Life::Down;
         if !refuses && life != Life::Gone && mood != Mood::Frozen {

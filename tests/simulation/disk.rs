@@ -1,12 +1,12 @@
-//! The simulated disk, with short reads, and with a witness of every deletion.
+//! The simulated disk, with short reads, and with a canary of every deletion.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
-use hustdbsync::replay::chain::{Begun, Chain, Ended, Ticket};
-use hustdbsync::replay::disk::{Claim, Disk, LogEntry, LogMeta};
+use hustdbsync::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
+use hustdbsync::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
 use hustdbsync::replay::testdisk::{TestDisk, TestLog};
 
 /// A log that was deleted, with what was durable in that instant.
@@ -22,7 +22,7 @@ pub(crate) struct Deletion {
 }
 
 #[derive(Debug)]
-struct Witness {
+struct Canary {
     random: Rng,
     /// Of a thousand reads, so many are short.
     short_reads: u32,
@@ -35,14 +35,14 @@ struct Witness {
 #[derive(Clone, Debug)]
 pub(crate) struct SimDisk {
     pub(crate) inner: TestDisk,
-    witness: Arc<Mutex<Witness>>,
+    canary: Arc<Mutex<Canary>>,
 }
 
 impl SimDisk {
     pub(crate) fn new(seed: u64, short_reads: u32) -> Self {
         Self {
             inner: TestDisk::default(),
-            witness: Arc::new(Mutex::new(Witness {
+            canary: Arc::new(Mutex::new(Canary {
                 random: Rng::with_seed(seed),
                 short_reads,
                 deletions: Vec::new(),
@@ -53,16 +53,16 @@ impl SimDisk {
 
     /// Logs that were deleted since this was last asked.
     pub(crate) fn take_deletions(&self) -> Vec<Deletion> {
-        std::mem::take(&mut self.witness().deletions)
+        std::mem::take(&mut self.canary().deletions)
     }
 
     /// How often a backend's folder has been listed.
     pub(crate) fn listings(&self, backend: &str) -> u64 {
-        self.witness().listings.get(backend).copied().unwrap_or(0)
+        self.canary().listings.get(backend).copied().unwrap_or(0)
     }
 
-    fn witness(&self) -> std::sync::MutexGuard<'_, Witness> {
-        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    fn canary(&self) -> std::sync::MutexGuard<'_, Canary> {
+        self.canary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +75,7 @@ impl Disk for SimDisk {
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
         let entries = self.inner.log_entries(backend)?;
-        let listings = &mut self.witness().listings;
+        let listings = &mut self.canary().listings;
         *listings.entry(backend.to_owned()).or_insert(0) += 1;
         Ok(entries)
     }
@@ -90,9 +90,9 @@ impl Disk for SimDisk {
 
     fn read_log(&mut self, log: &TestLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let bytes = {
-            let mut witness = self.witness();
-            if into.len() > 1 && witness.random.u32(..1000) < witness.short_reads {
-                witness.random.usize(1..into.len())
+            let mut canary = self.canary();
+            if into.len() > 1 && canary.random.u32(..1000) < canary.short_reads {
+                canary.random.usize(1..into.len())
             } else {
                 into.len()
             }
@@ -100,12 +100,12 @@ impl Disk for SimDisk {
         self.inner.read_log(log, offset, &mut into[..bytes])
     }
 
-    fn claim_log(&mut self, log: &TestLog) -> io::Result<Claim> {
-        self.inner.claim_log(log)
+    fn lease_log(&mut self, log: &TestLog) -> io::Result<LogLease> {
+        self.inner.lease_log(log)
     }
 
-    fn unclaim_log(&mut self, log: &TestLog) -> io::Result<()> {
-        self.inner.unclaim_log(log)
+    fn end_lease(&mut self, log: &TestLog) -> io::Result<()> {
+        self.inner.end_lease(log)
     }
 
     fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
@@ -124,7 +124,7 @@ impl Disk for SimDisk {
                 .is_some_and(|bytes| bytes.last().is_none_or(|last| *last == b'\n')),
         });
         self.inner.delete_log(backend, name)?;
-        self.witness().deletions.extend(deletion);
+        self.canary().deletions.extend(deletion);
         Ok(())
     }
 
@@ -207,8 +207,8 @@ impl Disk for SimDisk {
         self.inner.sync_state_folder(backend)
     }
 
-    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun {
-        self.inner.begin(ticket, chain)
+    fn begin(&mut self, job_id: JobId, chain: DurableWrite) -> Begun {
+        self.inner.begin(job_id, chain)
     }
 
     fn ended(&mut self) -> Option<Ended> {

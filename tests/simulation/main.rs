@@ -1,24 +1,27 @@
-//! The whole engine on one thread, under a clock, a disk, a network and backends that one seed decides.
+//! The whole engine on one thread, under a clock, a disk, a network and backends that one seed
+//! decides.
 //!
-//! A run lets HA write, lets everything go wrong that may, makes all well again and lets the server drain. Then each backend must hold what the healthy
-//! master holds, and each line must have been acknowledged or set aside. `oracle` says how each guarantee is looked at.
+//! A run lets HA write, lets everything go wrong that may, makes all well again and lets the server
+//! drain. Then each backend must hold what the healthy master holds, and each line must have been
+//! acknowledged or rejected. `oracle` says how each guarantee is looked at.
 //!
-//! `SIM_SEEDS=n` runs n seeds, `SIM_FROM=x` begins at another, `SIM_SEED=x` runs one and prints what happens.
+//! `SIM_SEEDS=n` runs n seeds, `SIM_FROM=x` begins at another, `SIM_SEED=x` runs one and prints
+//! what happens.
 
 mod backend;
 mod bad_lines;
 mod control;
 mod counters;
 mod disk;
-mod fate;
+#[cfg(feature = "failpoints")]
+mod failpoints;
+mod injected;
 mod mover;
 mod mutation;
 mod net;
 mod operator;
 mod oracle;
 mod plan;
-#[cfg(feature = "planted")]
-mod planted;
 mod run;
 mod server;
 mod trace;
@@ -94,8 +97,8 @@ fn every_seed_converges() {
     );
 }
 
-/// Seeds that have found something, and what. `planted` has again what others have found, or a test beside the code that was wrong: a seed's history
-/// changes with the code.
+/// Seeds that have found something, and what. `failpoint` has again what others have found, or a
+/// test beside the code that was wrong: a seed's history changes with the code.
 const FOUND: [(u64, &str); 4] = [
     (
         401,
@@ -103,7 +106,8 @@ const FOUND: [(u64, &str); 4] = [
     ),
     (
         4212,
-        "the oracle: a line that an operator took away after it arrived is not made again behind a delete that is",
+        "the oracle: a line that an operator took away after it arrived is not made again behind a \
+         delete that is",
     ),
     (
         5406,
@@ -111,7 +115,7 @@ const FOUND: [(u64, &str); 4] = [
     ),
     (
         5773,
-        "what a witness was asked lets the record behind it be added again",
+        "what a canary was asked lets the record behind it be added again",
     ),
 ];
 
@@ -123,7 +127,7 @@ fn seeds_that_have_found_something_find_it_no_more() {
 }
 
 #[test]
-fn two_records_that_always_fail_and_are_alone_in_a_lane_are_both_set_aside() {
+fn two_records_that_always_fail_and_are_alone_in_a_lane_are_both_rejected() {
     for seed in [36, 123] {
         run_as(seed, false, |plan| {
             plan.poison.as_mut().expect("they have some").keys = 2;

@@ -1,8 +1,10 @@
-//! Somebody who gives logs other names, moves them away and back, links and copies them, and remounts their disk.
+//! Somebody who gives logs other names, moves them away and back, links and copies them, and
+//! remounts their disk.
 //!
-//! What is promised then (G10): a log is what it holds. Whatever is done to its name, nothing of it is sent as if for the first time, and its lines come in
-//! their order. What is moved away or copied here has been delivered, durably: its lines must not come again, and where they do since the log is a
-//! copy, no increment counts twice.
+//! What is promised then (G10): a log is what it holds. Whatever is done to its name, nothing of it
+//! is sent as if for the first time, and its lines come in their order. What is moved away or
+//! copied here has been delivered, durably: its lines must not come again, and where they do since
+//! the log is a copy, no increment counts twice.
 
 use std::time::Duration;
 
@@ -114,8 +116,8 @@ impl World {
         self.at(back, event);
     }
 
-    /// A copy is taken aside, whatever of the log is delivered, and comes later: under another name, or
-    /// under its own, when its original is finished.
+    /// A copy is taken aside, whatever of the log is delivered, and comes later: under another
+    /// name, or under its own, when its original is finished.
     fn copy_log(&mut self, place: usize) {
         let Some(file) = self.some_whole_log(place) else {
             return;
@@ -163,13 +165,15 @@ impl World {
         self.hint_name_soon(place);
     }
 
-    /// `cp a b && mv b a`, or `sed -i`, which leaves out the first lines: then nothing but the name tells whose place it took.
+    /// `cp a b && mv b a`, or `sed -i`, which leaves out the first lines: then nothing but the name
+    /// tells whose place it took.
     fn replace_log(&mut self, place: usize) {
         let Some(file) = self.done_logs(place).pop() else {
             return;
         };
         let backend = self.backends[place].name.clone();
-        // A name that the server has taken away may come back with a crash, and lead to what was replaced.
+        // A name that the server has taken away may come back with a crash, and lead to what was
+        // replaced.
         if !self.backends[place].oracle.has_one_name(&file) {
             return;
         }

@@ -3,15 +3,16 @@
 use fastrand::Rng;
 use hustdbsync::binlog::method::{Key, Ttl, Twice};
 use hustdbsync::binlog::{Method, Record};
-use hustdbsync::standin::query::Call;
-use hustdbsync::standin::store::{Effect, Store};
-use hustdbsync::standin::{self, Item, Request, Verb};
+use hustdbsync::fake_hustdb::query::Call;
+use hustdbsync::fake_hustdb::store::{Effect, Store};
+use hustdbsync::fake_hustdb::{self, Item, Request, Verb};
 
 use crate::plan::{Plan, TTL_REST_S, TTL_SHORT_MAX_S};
 
 /// The table of counters.
 pub(crate) const COUNTERS: &[u8] = b"counters";
-/// The table of scores that are only ever added to, so that one that was added twice shows for good.
+/// The table of scores that are only ever added to, so that one that was added twice shows for
+/// good.
 pub(crate) const TALLIES: &[u8] = b"tallies";
 
 /// A long time to live outlasts every run.
@@ -50,7 +51,7 @@ impl Mutation {
             method,
             table: Vec::new(),
             item: Item {
-                space: standin::Space::Kv,
+                space: fake_hustdb::Space::Kv,
                 table: Vec::new(),
                 key: key.clone(),
             },
@@ -100,7 +101,7 @@ impl Mutation {
     /// A master takes it as its client sends it, and says which version it has there.
     pub(crate) fn apply_live(&self, store: &mut Store) -> u32 {
         let target = self.target();
-        let request = Request::new(standin::Method::Get, &target, &self.body);
+        let request = Request::new(fake_hustdb::Method::Get, &target, &self.body);
         let answer = store.apply(&request, self.unix);
         answer.version.expect("a counter takes every increment")
     }
@@ -201,11 +202,12 @@ impl Healthy {
     /// Has it taken.
     pub(crate) fn take(&mut self, mutation: &Mutation) {
         let target = mutation.target();
-        let request = Request::new(standin::Method::Get, &target, &mutation.body);
+        let request = Request::new(fake_hustdb::Method::Get, &target, &mutation.body);
         assert_eq!(self.store.apply(&request, mutation.unix).status, 200);
     }
 
-    /// A mutation at which backends fail for ever, of one of so many keys. This master does not keep it either.
+    /// A mutation at which backends fail for ever, of one of so many keys. This master does not
+    /// keep it either.
     pub(crate) fn poison(&mut self, keys: u32, unix: u64, random: &mut Rng) -> Mutation {
         use Method::{Del, Hdel, Hset, Put, Zadd, Zrem};
         const KINDS: [[Method; 2]; 3] = [[Put, Del], [Hset, Hdel], [Zadd, Zrem]];
@@ -242,7 +244,7 @@ impl Healthy {
     pub(crate) fn mutate(&mut self, plan: &Plan, unix: u64, random: &mut Rng) -> Option<Mutation> {
         let mut mutation = self.draw(plan, unix, random);
         let target = mutation.target();
-        let request = Request::new(standin::Method::Get, &target, &mutation.body);
+        let request = Request::new(fake_hustdb::Method::Get, &target, &mutation.body);
         let verb = Verb::of_path(request.path).expect("it was put together here");
         let mut scratch = Vec::new();
         let call = Call::parse(verb, &request, &mut scratch).ok()?;
@@ -255,7 +257,8 @@ impl Healthy {
             return None;
         }
         let (answer, effect) = self.store.execute(&call, unix);
-        // A score that was there already is left alone by a live zadd, its time to live too: a replay would set it.
+        // A score that was there already is left alone by a live zadd, its time to live too: a
+        // replay would set it.
         if !matches!(effect, Effect::Applied { .. }) {
             return None;
         }
@@ -271,10 +274,11 @@ impl Healthy {
     fn draw(&mut self, plan: &Plan, unix: u64, random: &mut Rng) -> Mutation {
         use Method::{Sadd, Zadd};
         let method = draw_method(random);
-        // What soon expires is another key each time, and no score is added to it: with what is on its way, nobody could tell to what.
+        // What soon expires is another key each time, and no score is added to it: with what is on
+        // its way, nobody could tell to what.
         let mayfly = random.u64(..=plan.keys) == 0;
-        // A set's member heeds only the time to live that it was made with, so it is made with it. So is
-        // each other score; the rest get it later.
+        // A set's member heeds only the time to live that it was made with, so it is made with it.
+        // So is each other score; the rest get it later.
         if mayfly && (method == Sadd || (method == Zadd && self.mayflies.is_multiple_of(2))) {
             self.mayflies += 1;
         }
@@ -339,12 +343,12 @@ fn draw_method(random: &mut Rng) -> Method {
         Method::TbPut | Method::TbUpdate | Method::TbDelete => 0,
     };
     let shares: usize = Method::ALL.into_iter().map(share).sum();
-    let mut ticket = random.usize(..shares);
+    let mut job_id = random.usize(..shares);
     for method in Method::ALL {
-        if ticket < share(method) {
+        if job_id < share(method) {
             return method;
         }
-        ticket -= share(method);
+        job_id -= share(method);
     }
     unreachable!("a ticket is less than the sum of all shares")
 }

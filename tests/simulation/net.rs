@@ -1,10 +1,11 @@
-//! What is between a worker and a backend: bytes that are late, cut anywhere, lost with their connection, or answered into nothing.
+//! What is between a worker and a backend: bytes that are late, cut anywhere, lost with their
+//! connection, or answered into nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hustdbsync::replay::messages::{BackendId, ControlMail};
-use hustdbsync::standin::connection::{self, After, READ_BYTES_MAX};
+use hustdbsync::fake_hustdb::connection::{self, After, READ_BYTES_MAX};
+use hustdbsync::replay::messages::{BackendId, ControlMessage};
 
 use crate::backend::{Life, Mood};
 use crate::control::{Control, Errand, ProbeResult, address};
@@ -209,7 +210,8 @@ impl World {
         }
     }
 
-    /// Something in between has forgotten the connection: what is sent on it is dropped or answered with a reset, or gets through and its answer does not.
+    /// Something in between has forgotten the connection: what is sent on it is dropped or answered
+    /// with a reset, or gets through and its answer does not.
     fn forget(&mut self, connection: u64) {
         match self.random.u32(..3) {
             0 => self.break_off(connection),
@@ -288,8 +290,8 @@ impl World {
         }
     }
 
-    /// Our end is closed. What is on its way arrives now or never: what would arrive later, behind what is sent again, no sync
-    /// server can do anything about.
+    /// Our end is closed. What is on its way arrives now or never: what would arrive later, behind
+    /// what is sent again, no sync server can do anything about.
     pub(crate) fn close(&mut self, connection: u64) {
         let Some(it) = self.connections.get(&connection) else {
             return;
@@ -360,8 +362,8 @@ impl World {
             true => Err("no such name".to_owned()),
             false => Ok(address(server.control.place_of(backend))),
         };
-        let mail = ControlMail::Resolved { backend, address };
-        if server.control.mailbox.send(mail).is_err() {
+        let message = ControlMessage::Resolved { backend, address };
+        if server.control.mailbox.send(message).is_err() {
             let life = self.life;
             self.soon(Duration::from_millis(5), Event::Resolved { life, backend });
         }

@@ -1,7 +1,8 @@
 //! Somebody who lays hands on HA's logs or pauses backends, and writers who come too late.
 //!
-//! What is promised then (G10): a log that shrank or was replaced is read again as a new one, and said so. Lines that were taken away are delivered or not; all others
-//! are, in their order, and what is left of a key's operations is a sequence with gaps.
+//! What is promised then (G10): a log that shrank or was replaced is read again as a new one, and
+//! said so. Lines that were taken away are delivered or not; all others are, in their order, and
+//! what is left of a key's operations is a sequence with gaps.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const OPERATE_GAP: Duration = Duration::from_secs(8);
 const STRAY_GAP: Duration = Duration::from_secs(4);
 /// Between two commands, at most.
 const COMMAND_GAP: Duration = Duration::from_secs(3);
-/// Lines that are written at once to a log that was emptied, at most: it can be longer than it was before anybody looks.
+/// Lines that are written at once to a log that was emptied, at most: it can be longer than it was
+/// before anybody looks.
 const REGROWN_LINES_MAX: u32 = 60;
 
 /// A folder is listed by then, after `rescan_interval`, where nothing fails.
@@ -42,7 +44,8 @@ impl World {
         let (kept, what) = match self.whims.u32(..6) {
             // logrotate's copytruncate.
             0..=1 => (0, "empties"),
-            // Where it may grow again before anybody looks, nothing tells that lines in its midst are others than before.
+            // Where it may grow again before anybody looks, nothing tells that lines in its midst
+            // are others than before.
             2..=3 if !self.plan.faults.strays && file != self.writers[place].file => {
                 (self.draw_cut(place, &file, lines), "cuts")
             }
@@ -69,7 +72,7 @@ impl World {
         self.backends[place].oracle.handle_taken(&file, kept);
         self.writers[place].cut_before_listing = self.disk.listings(&name) + 1;
         if what == "cuts" {
-            let (life, later) = (self.life, self.plan.feeder.rescan_interval);
+            let (life, later) = (self.life, self.plan.reader.rescan_interval);
             let event = Event::Regrow {
                 place,
                 file: file.clone(),
@@ -84,8 +87,8 @@ impl World {
         }
     }
 
-    /// How many lines are left of a log: any number, or so many that of what is settled some have gone, and
-    /// not of what is settled without a gap.
+    /// How many lines are left of a log: any number, or so many that of what is settled some have
+    /// gone, and not of what is settled without a gap.
     fn draw_cut(&mut self, place: usize, file: &str, lines: u64) -> u64 {
         let name = &self.backends[place].name;
         let state = self.disk.inner.durable_state(name, "checkpoint");
@@ -101,7 +104,8 @@ impl World {
         }
     }
 
-    /// Lines come to a log that was cut. Where nobody had looked before, nothing would tell that they are new.
+    /// Lines come to a log that was cut. Where nobody had looked before, nothing would tell that
+    /// they are new.
     pub(crate) fn regrow(&mut self, place: usize, file: &str) {
         let name = &self.backends[place].name;
         let is_there = self.disk.inner.meta_of(name, file).is_some();
@@ -115,7 +119,8 @@ impl World {
         }
     }
 
-    /// Pauses a backend, or lets it go on; when all is to be well, all go on. A pause must lose nothing, and end with a resume or with the process.
+    /// Pauses a backend, or lets it go on; when all is to be well, all go on. A pause must lose
+    /// nothing, and end with a resume or with the process.
     pub(crate) fn command(&mut self) {
         let now = self.clock();
         let place = self.commands.usize(..self.backends.len());

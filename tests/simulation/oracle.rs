@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use hustdbsync::binlog::Method;
+use hustdbsync::fake_hustdb::query::Call;
+use hustdbsync::fake_hustdb::{Item, Space, Verb};
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::rejected::{Piece, RejectedLine, pieces};
-use hustdbsync::standin::query::Call;
-use hustdbsync::standin::{Item, Space, Verb};
 
 use crate::counters::Counters;
 use crate::disk::Deletion;
@@ -18,9 +18,9 @@ use crate::mutation::{COUNTERS, Mutation, TALLIES, has_value};
 pub(crate) enum Line {
     /// The operation of this number on this item.
     Good { item: Item, operation: usize },
-    /// It has to be set aside, as it stands.
+    /// It has to be rejected, as it stands.
     Bad { raw: Vec<u8> },
-    /// A good one at which the backend fails for ever: it has to be tried, and then set aside.
+    /// A good one at which the backend fails for ever: it has to be tried, and then rejected.
     Poison {
         item: Item,
         operation: usize,
@@ -28,7 +28,7 @@ pub(crate) enum Line {
     },
     /// An increment of a counter, with the healthy master's version.
     Increment { item: Item, version: u32 },
-    /// It came to a log that was deleted an instant ago: delivered or set aside.
+    /// It came to a log that was deleted an instant ago: delivered or rejected.
     Stray {
         item: Item,
         operation: usize,
@@ -51,8 +51,8 @@ impl Line {
         }
     }
 
-    /// Whether this is it, set aside for a reason that it gives.
-    fn is_set_aside_as(&self, aside: &RejectedLine) -> bool {
+    /// Whether this is it, rejected for a reason that it gives.
+    fn is_rejected_as(&self, aside: &RejectedLine) -> bool {
         match self {
             Self::Good { .. } | Self::Increment { .. } => false,
             Self::Bad { raw } => {
@@ -70,7 +70,8 @@ impl Line {
     }
 }
 
-/// Whether this is what is left of a long line whose log was changed or deleted before it was written down.
+/// Whether this is what is left of a long line whose log was changed or deleted before it was
+/// written down.
 fn is_gone(raw: &[u8], aside: &RejectedLine) -> bool {
     aside.detail.contains("its log has not got it any more") && raw.starts_with(&aside.raw)
 }
@@ -142,8 +143,8 @@ impl Operation {
     }
 }
 
-/// How a method arrives, and as which delete when its time is over. This is told apart from the rows
-/// that the server reads, so that a wrong row is found.
+/// How a method arrives, and as which delete when its time is over. This is told apart from the
+/// rows that the server reads, so that a wrong row is found.
 fn arrives_as(method: Method) -> (Verb, Option<Verb>) {
     match method {
         Method::Put => (Verb::Put, Some(Verb::Del)),
@@ -160,8 +161,8 @@ fn arrives_as(method: Method) -> (Verb, Option<Verb>) {
     }
 }
 
-/// Whether an item is only ever added to. What is read again of it is asked for, so it comes once and in
-/// order, whoever copies its lines.
+/// Whether an item is only ever added to. What is read again of it is asked for, so it comes once
+/// and in order, whoever copies its lines.
 fn is_tally(item: &Item) -> bool {
     item.table == TALLIES
 }
@@ -249,7 +250,8 @@ pub(crate) struct Oracle {
     /// A checkpoint has rotted: numbers may start anew.
     pub(crate) rotted: bool,
     lines_bad: u64,
-    /// Somebody took lines away, or put them where nobody may look any more: nobody knows how many are counted.
+    /// Somebody took lines away, or put them where nobody may look any more: nobody knows how many
+    /// are counted.
     is_uncountable: bool,
     /// Lines that somebody took away.
     taken: BTreeSet<Place>,
@@ -257,10 +259,10 @@ pub(crate) struct Oracle {
     strays: BTreeSet<Place>,
     /// Lines that stand where others were taken away, which only this life of the server knows.
     regrown: BTreeSet<Place>,
-    /// Files with such lines that an earlier life has not told the next one of: where that goes on in them, a
-    /// line may have no beginning.
+    /// Files with such lines that an earlier life has not told the next one of: where that goes on
+    /// in them, a line may have no beginning.
     unsure: BTreeSet<(String, u32)>,
-    /// Of all of them, so many were set aside.
+    /// Of all of them, so many were rejected.
     strays_aside: u64,
 }
 
@@ -298,7 +300,8 @@ impl Oracle {
         self.place(file, 0)..=self.place(file, u64::MAX)
     }
 
-    /// Somebody takes a file's lines away, but for the first `kept`, which are read again as those of a new one.
+    /// Somebody takes a file's lines away, but for the first `kept`, which are read again as those
+    /// of a new one.
     pub(crate) fn handle_taken(&mut self, file: &str, kept: u64) {
         self.is_uncountable = true;
         let all: Vec<(Place, Line)> = self
@@ -345,7 +348,8 @@ impl Oracle {
         self.lines.insert(place, line);
     }
 
-    /// The server was killed, or could not write at its end: what was written to deleted logs is nobody's.
+    /// The server was killed, or could not write at its end: what was written to deleted logs is
+    /// nobody's.
     pub(crate) fn handle_death(&mut self) {
         let strays = std::mem::take(&mut self.strays);
         self.is_uncountable |= !strays.is_empty();
@@ -358,15 +362,15 @@ impl Oracle {
         }
     }
 
-    /// The last line of a file stands where another was that is settled. The server has seen the file without
-    /// any there.
+    /// The last line of a file stands where another was that is settled. The server has seen the
+    /// file without any there.
     pub(crate) fn handle_regrown(&mut self, file: &str) {
         let last = self.next_line(file) - 1;
         self.regrown.insert(self.place(file, last));
     }
 
-    /// The server has ended. Should what it knew of such lines not be durable, nothing tells its next life of
-    /// them.
+    /// The server has ended. Should what it knew of such lines not be durable, nothing tells its
+    /// next life of them.
     pub(crate) fn handle_life_end(&mut self) {
         for place in std::mem::take(&mut self.regrown) {
             if let Some((item, operation)) = self.lines[&place].operation() {
@@ -382,7 +386,8 @@ impl Oracle {
         self.unsure.contains(&file)
     }
 
-    /// The healthy master has taken a mutation. Its line comes behind those of all before it of the same item. Gives its number.
+    /// The healthy master has taken a mutation. Its line comes behind those of all before it of the
+    /// same item. Gives its number.
     pub(crate) fn expect(&mut self, mutation: &Mutation) -> usize {
         let history = self.histories.entry(mutation.item.clone()).or_default();
         let (verb, deleted_as) = arrives_as(mutation.method);
@@ -458,8 +463,8 @@ impl Oracle {
         aliases.all(|name| name != file)
     }
 
-    /// A copy of a file, with these lines, has come under a name that is free. It will be read as a new
-    /// one: its lines come again, behind what is newer.
+    /// A copy of a file, with these lines, has come under a name that is free. It will be read as a
+    /// new one: its lines come again, behind what is newer.
     pub(crate) fn handle_copied(&mut self, lines: Vec<Line>, copy: &str) {
         self.is_uncountable = true;
         if self.next_line(copy) > 0 {
@@ -480,8 +485,8 @@ impl Oracle {
         self.again.get(self.called(file)).copied().unwrap_or(0)
     }
 
-    /// A mutation has arrived at the backend. G2: nothing is skipped, nothing overtakes; G3: what comes again is a suffix.
-    /// `is_taken`: the backend does not fail whatever comes.
+    /// A mutation has arrived at the backend. G2: nothing is skipped, nothing overtakes; G3: what
+    /// comes again is a suffix. `is_taken`: the backend does not fail whatever comes.
     pub(crate) fn handle_call(&mut self, call: &Call<'_>, is_taken: bool, unix: u64) {
         let item = Item {
             space: call.verb.space(),
@@ -515,7 +520,8 @@ impl Oracle {
             .collect();
         let Some(&last) = at.last() else {
             panic!(
-                "G2/G3: {call:?} arrived where the {next}th operation on {item:?} or one before was due: {:?}; last arrived {:?}",
+                "G2/G3: {call:?} arrived where the {next}th operation on {item:?} or one before was \
+                 due: {:?}; last arrived {:?}",
                 history.operations.get(next),
                 history.at,
             );
@@ -534,7 +540,8 @@ impl Oracle {
     }
 
     /// A member was looked up: what adds to it may come again (G4). Where it is not there, what has
-    /// expired need not come (G5), nor a score with a version that it has. `found`: the member's version.
+    /// expired need not come (G5), nor a score with a version that it has. `found`: the member's
+    /// version.
     pub(crate) fn handle_lookup(&mut self, call: &Call<'_>, found: Option<u32>, unix: u64) {
         let item = Item {
             space: call.verb.space(),
@@ -563,14 +570,14 @@ impl Oracle {
     /// A log has been deleted: G1, G9, G10.
     pub(crate) fn handle_deletion(&self, deletion: &Deletion) {
         let Deletion { name, meta, .. } = deletion;
-        let set_aside = rejected_lines(&deletion.rejected);
+        let rejected = rejected_lines(&deletion.rejected);
         let mut lines = 0;
         for ((_, _, line), what) in self.lines.range(self.all_of(name)) {
             lines += 1;
             let has_arrived = what
                 .operation()
                 .is_some_and(|(item, operation)| self.histories[item].has_arrived(operation));
-            let mut is_set_aside = set_aside.iter().any(|aside| {
+            let mut is_rejected = rejected.iter().any(|aside| {
                 (self.called(&aside.file), aside.line) == (self.called(name), line + 1)
             });
             match what {
@@ -583,10 +590,10 @@ impl Oracle {
                     "G1: {name} was deleted before its line {line} was delivered or asked for"
                 ),
                 Line::Bad { .. } | Line::Poison { .. } | Line::Stray { .. } => {
-                    is_set_aside |= has_arrived && matches!(what, Line::Stray { .. });
+                    is_rejected |= has_arrived && matches!(what, Line::Stray { .. });
                     assert!(
-                        is_set_aside,
-                        "G9: {name} was deleted before its bad line {line} was durably set aside"
+                        is_rejected,
+                        "G9: {name} was deleted before its bad line {line} was durably rejected"
                     );
                 }
             }
@@ -602,7 +609,8 @@ impl Oracle {
             entry.is_some_and(|file| {
                 (file.line == lines || self.is_unsure(name)) && file.byte == meta.bytes
             }),
-            "G10: {name} was deleted with {lines} lines and {} bytes, its durable checkpoint says {entry:?}",
+            "G10: {name} was deleted with {lines} lines and {} bytes, its durable checkpoint says \
+             {entry:?}",
             meta.bytes
         );
     }
@@ -625,7 +633,8 @@ impl Oracle {
         (self.durable_settled, self.durable_processed) = totals;
     }
 
-    /// Everything is over: each line was delivered to its last one, or set aside. `lives`: how often the server was started.
+    /// Everything is over: each line was delivered to its last one, or rejected. `lives`: how often
+    /// the server was started.
     pub(crate) fn check_end(&mut self, rejected: &[u8], lives: usize, whose: &str) {
         let mut found: BTreeMap<Place, usize> = BTreeMap::new();
         for aside in rejected_lines(rejected) {
@@ -636,14 +645,14 @@ impl Oracle {
             };
             let is_it = |(place, what): &(&Place, &Line)| {
                 (place.0.as_str(), place.2 + 1) == (self.called(&aside.file), aside.line)
-                    && (what.is_set_aside_as(&aside) || was_changed(place))
+                    && (what.is_rejected_as(&aside) || was_changed(place))
             };
             let Some((place, _)) = self.lines.iter().find(is_it) else {
                 let is_of = |unsure: &(String, u32)| unsure.0 == self.called(&aside.file);
                 if self.unsure.iter().any(is_of) {
                     continue;
                 }
-                panic!("{whose}: this was set aside, and should not be: {aside:?}");
+                panic!("{whose}: this was rejected, and should not be: {aside:?}");
             };
             *found.entry(place.clone()).or_insert(0) += 1;
         }
@@ -659,7 +668,8 @@ impl Oracle {
                         || is_older
                         || self.taken.contains(place)
                         || (is_renamed && (1..=lives).contains(&times)),
-                    "G9: {whose}: the bad line {place:?} was set aside {times} times in {lives} lives"
+                    "G9: {whose}: the bad line {place:?} was rejected {times} times in {lives} \
+                     lives"
                 ),
                 Line::Stray {
                     item, operation, ..
@@ -685,7 +695,8 @@ impl Oracle {
             let (next, reach) = (history.next(), history.reach());
             assert!(
                 reach == history.operations.len(),
-                "G1/G3: {whose}: of {item:?} the operation {next} of {} is due, arrived last has {:?}",
+                "G1/G3: {whose}: of {item:?} the operation {next} of {} is due, arrived last has \
+                 {:?}",
                 history.operations.len(),
                 history.at
             );
@@ -711,7 +722,8 @@ fn rejected_lines(bytes: &[u8]) -> Vec<RejectedLine> {
     pieces(bytes)
         .filter_map(|piece| match piece {
             Piece::Line(line) => Some(line),
-            // A crash may leave some sectors of lines that were never synced: they are set aside again.
+            // A crash may leave some sectors of lines that were never synced: they are rejected
+            // again.
             Piece::Faulty(..) => None,
             Piece::Torn(bytes) => panic!("rejected.jsonl ends in {}", bytes.escape_ascii()),
         })

@@ -1,19 +1,21 @@
-//! What one seed stands for: how large everything is, and which faults there are. Drawn once, at the start.
+//! What one seed stands for: how large everything is, and which faults there are. Drawn once, at
+//! the start.
 
 use std::time::Duration;
 
 use fastrand::Rng;
-use hustdbsync::replay::feeder::buffers::FeederBounds;
 use hustdbsync::replay::lane::LaneSettings;
-use hustdbsync::replay::messages::{FeederSettings, KeeperSettings};
+use hustdbsync::replay::messages::{CheckpointerSettings, ReaderSettings};
 use hustdbsync::replay::monitor::MonitorSettings;
 use hustdbsync::replay::outcome::Outcomes;
+use hustdbsync::replay::reader::buffers::ReaderBounds;
 
 /// When the run begins, Unix seconds.
 pub(crate) const BEGIN_UNIX: u64 = 1_800_000_000;
 /// A short time to live is at most this long.
 pub(crate) const TTL_SHORT_MAX_S: u32 = 12;
-/// A key that expires is not written again for this long before and after: the backend's clock and ours differ by what is on its way.
+/// A key that expires is not written again for this long before and after: the backend's clock and
+/// ours differ by what is on its way.
 pub(crate) const TTL_REST_S: u64 = 60;
 
 /// How often each kind of trouble comes, in thousandths of the chances that it has.
@@ -21,7 +23,8 @@ pub(crate) const TTL_REST_S: u64 = 60;
 pub(crate) struct Faults {
     /// Of a delivery to a backend: the connection breaks, stalls, or goes half-open.
     pub(crate) net: u32,
-    /// Of a delivery in either direction: it is cut anywhere. hustdb does not like that in a request line; its model here does not mind.
+    /// Of a delivery in either direction: it is cut anywhere. hustdb does not like that in a
+    /// request line; its model here does not mind.
     pub(crate) splits: bool,
     /// Of a send: the system takes a part.
     pub(crate) partial_writes: u32,
@@ -32,12 +35,12 @@ pub(crate) struct Faults {
     /// Reads are short.
     pub(crate) short_reads: u32,
     /// Of a hint: it is lost or late.
-    pub(crate) hints: u32,
+    pub(crate) dirty_flags: u32,
     /// The server is killed, or its machine loses power.
     pub(crate) crashes: bool,
     /// The server is stopped gracefully and started again.
     pub(crate) stops: bool,
-    /// Before each of these ends nothing can be set aside, and at it only just.
+    /// Before each of these ends nothing can be rejected, and at it only just.
     pub(crate) hard_ends: bool,
     /// A checkpoint rots while the server is down.
     pub(crate) rot: bool,
@@ -84,9 +87,9 @@ pub(crate) struct Plan {
     pub(crate) backends: usize,
     pub(crate) workers: usize,
     pub(crate) mailbox_messages: usize,
-    pub(crate) bounds: FeederBounds,
-    pub(crate) feeder: FeederSettings,
-    pub(crate) keeper: KeeperSettings,
+    pub(crate) bounds: ReaderBounds,
+    pub(crate) reader: ReaderSettings,
+    pub(crate) checkpointer: CheckpointerSettings,
     pub(crate) monitor: MonitorSettings,
     pub(crate) lane: LaneSettings,
     /// HA logs a write that a backend may have applied so long after that hung.
@@ -107,7 +110,7 @@ pub(crate) struct Plan {
     pub(crate) values_long: u32,
     /// Keys of each space.
     pub(crate) keys: u64,
-    /// Between two strikes of fate, at most.
+    /// Between two injected faults, at most.
     pub(crate) strike_gap: Duration,
     pub(crate) leases: bool,
     /// How long a step of a checkpoint takes at most; none: nobody sees it take time.
@@ -119,12 +122,13 @@ pub(crate) struct Plan {
     pub(crate) counters: bool,
     /// The first backend fails all mutations until the others have everything (G6).
     pub(crate) is_first_ill: bool,
-    /// Nothing but the first backend is ever in trouble, which fails long values so besides: whatever the
-    /// others are sent comes in time (G6).
+    /// Nothing but the first backend is ever in trouble, which fails long values so besides:
+    /// whatever the others are sent comes in time (G6).
     pub(crate) beside: Option<Failing>,
     /// A backend is dead for minutes, and the server ends once in that time and at no other.
     pub(crate) long_outages: bool,
-    /// The server often dies while lines of a minute that is over have not come, and starts at once.
+    /// The server often dies while lines of a minute that is over have not come, and starts at
+    /// once.
     pub(crate) dies_at_minutes: bool,
     pub(crate) faults: Faults,
 }
@@ -176,7 +180,7 @@ impl Plan {
         let big = random.u32(..8) == 0;
         let line_bytes_max = if big { 48 * 1024 } else { 8 * 1024 };
         let chunk_bytes_min = [512, 1024, 4096][random.usize(..3)];
-        let bounds = FeederBounds {
+        let bounds = ReaderBounds {
             chunk_bytes_min,
             chunk_bytes_max: chunk_bytes_min << random.u32(0..=1),
             line_bytes_max,
@@ -192,7 +196,7 @@ impl Plan {
             backends: some(random, 70),
             disk: some(random, 40),
             short_reads: [0, 100, 500][random.usize(..3)],
-            hints: [0, 100, 500, 1000][random.usize(..4)],
+            dirty_flags: [0, 100, 500, 1000][random.usize(..4)],
             crashes: some(random, 60),
             stops: some(random, 40),
             rot: some(random, 30),
@@ -205,14 +209,14 @@ impl Plan {
             workers: random.usize(1..=3),
             mailbox_messages: [8, 64, 1024][random.usize(..3)],
             bounds,
-            feeder: FeederSettings {
+            reader: ReaderSettings {
                 lanes_per_backend: lanes,
                 memory_budget_bytes: share * backends,
                 in_flight_per_backend: [10, 100, 2000][random.usize(..3)],
                 rescan_interval: ms(random.u64(500..4_000)),
                 closed_after,
             },
-            keeper: KeeperSettings {
+            checkpointer: CheckpointerSettings {
                 checkpoint_interval: ms([20, 200, 1500][random.usize(..3)]),
                 release_interval: ms(random.u64(100..1_500)),
                 closed_after,
@@ -232,7 +236,8 @@ impl Plan {
                 burst_bytes: [0, 700, 4096, 4096][random.usize(..4)],
                 head_bytes_max: 4096,
                 requests_per_connection: [3, 50, 80_000][random.usize(..3)],
-                // A record that is set aside since it failed so often would be missing on the backend: not asked for here.
+                // A record that is rejected since it failed so often would be missing on the
+                // backend: not asked for here.
                 attempts_max: u32::MAX,
                 records_per_second_max: if some(random, 15) { 400 } else { 0 },
                 connect_timeout: ms(800),
@@ -264,7 +269,8 @@ impl Plan {
         }
     }
 
-    /// Histories that only every third seed has, drawn apart so that the others stay what they were.
+    /// Histories that only every third seed has, drawn apart so that the others stay what they
+    /// were.
     fn widen(&mut self, seed: u64, random: &mut Rng) {
         self.is_first_ill = seed % 6 == 1 && self.backends > 1;
         if !seed.is_multiple_of(3) {
@@ -284,7 +290,8 @@ impl Plan {
                     Failing::Hangs,
                 ][random.usize(..4)],
             });
-            // More tries than bad spells can make fail: each adds one; nor is a record as unlucky as it can be elsewhere.
+            // More tries than bad spells can make fail: each adds one; nor is a record as unlucky
+            // as it can be elsewhere.
             self.lane.attempts_max = 10;
             self.faults.net = self.faults.net.min(20);
             self.faults.partial_writes = self.faults.partial_writes.min(20);
@@ -319,13 +326,13 @@ impl Plan {
             self.faults.forgets = Some(ms(random.u64(300..1_000)));
             self.lane.idle_timeout = ms(60_000);
             self.monitor.ttl_hold = ms(4_000);
-            self.feeder.in_flight_per_backend = 10;
+            self.reader.in_flight_per_backend = 10;
             self.set_lanes(random.u32(2..=5));
         }
     }
 
-    /// Counters, in every fifth seed, in a world where only backends and servers die: then the oracle knows which increments
-    /// the server must not ask for.
+    /// Counters, in every fifth seed, in a world where only backends and servers die: then the
+    /// oracle knows which increments the server must not ask for.
     fn add_counters(&mut self, seed: u64) {
         if seed % 5 != 2 {
             return;
@@ -367,14 +374,15 @@ impl Plan {
             self.faults.operator = false;
             self.faults.strays = false;
             if random.bool() {
-                // Increments that surely were missed are not asked for: who takes a copy of theirs for a
-                // log adds them twice. Logs stay for a while after they are read, so that there is one.
+                // Increments that surely were missed are not asked for: who takes a copy of theirs
+                // for a log adds them twice. Logs stay for a while after they are read, so that
+                // there is one.
                 self.down_longer = ms(6_000);
                 self.faults.backends = true;
                 self.writing = self.writing.max(ms(40_000));
                 let closed_after = ms(random.u64(12_000..20_000));
-                self.feeder.closed_after = closed_after;
-                self.keeper.closed_after = closed_after;
+                self.reader.closed_after = closed_after;
+                self.checkpointer.closed_after = closed_after;
             }
         }
     }
@@ -393,13 +401,13 @@ impl Plan {
             ][random.usize(..4)],
         );
         self.backends = random.usize(2..=4);
-        self.bounds = FeederBounds {
+        self.bounds = ReaderBounds {
             chunk_bytes_min: 512,
             chunk_bytes_max: 1024,
             line_bytes_max: 48 * 1024,
         };
-        self.feeder.memory_budget_bytes = 8 * self.bounds.chunk_bytes_max * self.backends;
-        self.feeder.in_flight_per_backend = self.feeder.in_flight_per_backend.max(100);
+        self.reader.memory_budget_bytes = 8 * self.bounds.chunk_bytes_max * self.backends;
+        self.reader.in_flight_per_backend = self.reader.in_flight_per_backend.max(100);
         (self.value_bytes_max, self.values_long) = (30_000, 6);
         (self.write_gap, self.write_lines) = (ms(600), 4);
         self.writing = ms(60_000);
@@ -411,7 +419,7 @@ impl Plan {
             splits: self.faults.splits,
             partial_writes: self.faults.partial_writes,
             short_reads: self.faults.short_reads,
-            hints: self.faults.hints,
+            dirty_flags: self.faults.dirty_flags,
             bad_lines: self.faults.bad_lines,
             backends: true,
             ..Faults::default()
@@ -419,7 +427,7 @@ impl Plan {
     }
 
     pub(crate) fn set_lanes(&mut self, lanes: u32) {
-        self.feeder.lanes_per_backend = lanes;
+        self.reader.lanes_per_backend = lanes;
         self.monitor.lanes = lanes;
         self.lane.lanes = lanes;
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use hustdbsync::fake_hustdb::differences;
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::replay::disk::Disk as _;
-use hustdbsync::standin::differences;
 
 use crate::plan::Plan;
 use crate::world::World;
@@ -162,7 +162,8 @@ impl World {
                 (counts.processed, counts.settled, counts.rejected),
                 "{whose}: what is durable in the end"
             );
-            // What somebody else may have taken, or a crash hidden from us that we did, is kept for a while.
+            // What somebody else may have taken, or a crash hidden from us that we did, is kept for
+            // a while.
             let may_be_away = self.starts > 1 || self.logs_were_moved;
             let files = &checkpoint.resume.files;
             assert!(

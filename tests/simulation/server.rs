@@ -1,4 +1,5 @@
-//! One life of the server: the engine's own parts over simulated surroundings, each with what its thread has besides.
+//! One life of the server: the engine's own parts over simulated surroundings, each with what its
+//! thread has besides.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,14 +8,14 @@ use std::time::Duration;
 
 use hustdbsync::config::BackendName;
 use hustdbsync::limits::BODY_PIECES_MAX;
-use hustdbsync::replay::chunk::Returns;
-use hustdbsync::replay::feeder::{Feeder, FeederLinks, FeederRules};
-use hustdbsync::replay::hints::Hints;
-use hustdbsync::replay::keeper::{Keeper, KeeperLinks};
-use hustdbsync::replay::mailbox::{Bell, Mailbox};
-use hustdbsync::replay::messages::{ControlMail, FeederMail, WorkerMail};
-use hustdbsync::replay::post::Post;
-use hustdbsync::replay::spares::Spares;
+use hustdbsync::replay::checkpointer::{Checkpointer, CheckpointerLinks};
+use hustdbsync::replay::chunk::BufferReturns;
+use hustdbsync::replay::dirty_flags::DirtyFlags;
+use hustdbsync::replay::mailbox::{Mailbox, Wake};
+use hustdbsync::replay::messages::{ControlMessage, ReaderMessage, WorkerMessage};
+use hustdbsync::replay::outbox::Outbox;
+use hustdbsync::replay::reader::{LogReader, ReaderLinks, ReaderRules};
+use hustdbsync::replay::vec_pool::VecPool;
 use hustdbsync::replay::worker::{Worker, WorkerLinks};
 use hustdbsync::status::counters::ServerCounters;
 
@@ -25,13 +26,13 @@ use crate::plan::Plan;
 
 /// A thread, by its place in [`Server::threads`].
 pub(crate) const CONTROL: usize = 0;
-pub(crate) const FEEDER: usize = 1;
-pub(crate) const KEEPER: usize = 2;
+pub(crate) const READER: usize = 1;
+pub(crate) const CHECKPOINTER: usize = 2;
 pub(crate) const WORKERS: usize = 3;
 
-struct SimBell(Arc<AtomicBool>);
+struct SimWaker(Arc<AtomicBool>);
 
-impl Bell for SimBell {
+impl Wake for SimWaker {
     fn ring(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -41,7 +42,7 @@ impl Bell for SimBell {
 #[derive(Debug, Default)]
 pub(crate) struct Thread {
     rung: Arc<AtomicBool>,
-    /// It sleeps until its bell rings or its next turn is due.
+    /// It sleeps until its waker rings or its next turn is due.
     pub(crate) asleep: bool,
     /// Which of the planned turns counts.
     pub(crate) turn: u64,
@@ -53,7 +54,7 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    /// Whether its bell has rung since this was last asked.
+    /// Whether its waker has rung since this was last asked.
     pub(crate) fn take_ring(&self) -> bool {
         self.rung.swap(false, Ordering::Relaxed)
     }
@@ -70,12 +71,12 @@ pub(crate) struct Driven {
 /// See the module.
 pub(crate) struct Server {
     pub(crate) control: Control,
-    pub(crate) feeder: Feeder<SimDisk>,
-    pub(crate) keeper: Keeper<SimDisk>,
+    pub(crate) reader: LogReader<SimDisk>,
+    pub(crate) checkpointer: Checkpointer<SimDisk>,
     pub(crate) workers: Vec<Driven>,
     pub(crate) threads: Vec<Thread>,
-    pub(crate) feeder_mailbox: Arc<Mailbox<FeederMail>>,
-    pub(crate) hints: Arc<Hints>,
+    pub(crate) reader_mailbox: Arc<Mailbox<ReaderMessage>>,
+    pub(crate) dirty_flags: Arc<DirtyFlags>,
     pub(crate) counters: Arc<ServerCounters>,
 }
 
@@ -84,32 +85,32 @@ impl Server {
         let threads: Vec<Thread> = (0..WORKERS + plan.workers)
             .map(|_| Thread::default())
             .collect();
-        let control: Arc<Mailbox<ControlMail>> = mailbox(plan, &threads[CONTROL]);
-        let feeder: Arc<Mailbox<FeederMail>> = mailbox(plan, &threads[FEEDER]);
-        let keeper = mailbox(plan, &threads[KEEPER]);
-        let workers: Vec<Arc<Mailbox<WorkerMail>>> = threads[WORKERS..]
+        let control: Arc<Mailbox<ControlMessage>> = mailbox(plan, &threads[CONTROL]);
+        let reader: Arc<Mailbox<ReaderMessage>> = mailbox(plan, &threads[READER]);
+        let checkpointer = mailbox(plan, &threads[CHECKPOINTER]);
+        let workers: Vec<Arc<Mailbox<WorkerMessage>>> = threads[WORKERS..]
             .iter()
             .map(|thread| mailbox(plan, thread))
             .collect();
-        let chunks = plan.feeder.memory_budget_bytes / plan.bounds.chunk_bytes_min
+        let chunks = plan.reader.memory_budget_bytes / plan.bounds.chunk_bytes_min
             + plan.backends * (1 + BODY_PIECES_MAX)
             + 4;
-        let returns = Arc::new(Returns::new(chunks, Arc::clone(&feeder)));
-        let hints = Arc::new(Hints::new(Arc::clone(&feeder)));
+        let returns = Arc::new(BufferReturns::new(chunks, Arc::clone(&reader)));
+        let dirty_flags = Arc::new(DirtyFlags::new(Arc::clone(&reader)));
         let counters: Arc<ServerCounters> = Arc::default();
-        let settled_spares = Arc::new(Spares::new(16));
-        let fed_spares = Arc::new(Spares::new(16));
-        let feeder_links = FeederLinks {
-            mailbox: Arc::clone(&feeder),
+        let settled_pool = Arc::new(VecPool::new(16));
+        let fed_pool = Arc::new(VecPool::new(16));
+        let reader_links = ReaderLinks {
+            mailbox: Arc::clone(&reader),
             workers: workers.clone(),
-            keeper: Arc::clone(&keeper),
+            checkpointer: Arc::clone(&checkpointer),
             control: Arc::clone(&control),
             returns: Arc::clone(&returns),
-            hints: Arc::clone(&hints),
-            fed_spares: Arc::clone(&fed_spares),
+            dirty_flags: Arc::clone(&dirty_flags),
+            fed_pool: Arc::clone(&fed_pool),
             counters: Arc::clone(&counters),
         };
-        let rules = FeederRules {
+        let rules = ReaderRules {
             is_backend: |name| {
                 BackendName::parse(name)
                     .map(|_| ())
@@ -118,21 +119,21 @@ impl Server {
             written_unix: crate::writer::written_unix,
             zone: || "the simulation's".to_owned(),
         };
-        let keeper_links = KeeperLinks {
-            mailbox: Arc::clone(&keeper),
-            feeder: Arc::clone(&feeder),
+        let checkpointer_links = CheckpointerLinks {
+            mailbox: Arc::clone(&checkpointer),
+            reader: Arc::clone(&reader),
             control: Arc::clone(&control),
-            settled_spares: Arc::clone(&settled_spares),
+            settled_pool: Arc::clone(&settled_pool),
         };
         let driven = workers.iter().enumerate().map(|(index, own)| {
             let links = WorkerLinks {
                 mailbox: Arc::clone(own),
-                keeper: Arc::clone(&keeper),
+                checkpointer: Arc::clone(&checkpointer),
                 control: Arc::clone(&control),
-                feeder: Arc::clone(&feeder),
+                reader: Arc::clone(&reader),
                 returns: Arc::clone(&returns),
-                settled_spares: Arc::clone(&settled_spares),
-                fed_spares: Arc::clone(&fed_spares),
+                settled_pool: Arc::clone(&settled_pool),
+                fed_pool: Arc::clone(&fed_pool),
             };
             Driven {
                 worker: Worker::new(index, plan.workers, links, seed ^ index as u64),
@@ -141,33 +142,39 @@ impl Server {
             }
         });
         let driven = driven.collect();
-        let settings = plan.feeder.clone();
+        let settings = plan.reader.clone();
         Self {
             control: Control::new(
                 control,
-                Post::new(Arc::clone(&feeder), Arc::clone(&keeper), workers),
+                Outbox::new(Arc::clone(&reader), Arc::clone(&checkpointer), workers),
                 plan,
                 seed,
             ),
-            feeder: Feeder::with_bounds(disk.clone(), settings, rules, feeder_links, plan.bounds),
-            keeper: Keeper::new(
+            reader: LogReader::with_bounds(
                 disk.clone(),
-                keeper_links,
-                plan.keeper.clone(),
+                settings,
+                rules,
+                reader_links,
+                plan.bounds,
+            ),
+            checkpointer: Checkpointer::new(
+                disk.clone(),
+                checkpointer_links,
+                plan.checkpointer.clone(),
                 plan.workers,
             ),
             workers: driven,
             threads,
-            feeder_mailbox: feeder,
-            hints,
+            reader_mailbox: reader,
+            dirty_flags,
             counters,
         }
     }
 }
 
 fn mailbox<T>(plan: &Plan, thread: &Thread) -> Arc<Mailbox<T>> {
-    let bell = SimBell(Arc::clone(&thread.rung));
-    Arc::new(Mailbox::new(plan.mailbox_messages, Box::new(bell)))
+    let waker = SimWaker(Arc::clone(&thread.rung));
+    Arc::new(Mailbox::new(plan.mailbox_messages, Box::new(waker)))
 }
 
 /// What a thread does behind a turn.
@@ -175,7 +182,7 @@ fn mailbox<T>(plan: &Plan, thread: &Thread) -> Arc<Mailbox<T>> {
 pub(crate) enum Then {
     /// Another turn, at once.
     Again,
-    /// It sleeps until its bell rings, at most until this monotonic instant.
+    /// It sleeps until its waker rings, at most until this monotonic instant.
     Sleep(Duration),
     /// It has ended.
     Over,

@@ -1,4 +1,5 @@
-//! What happened, in order: its hash tells whether two runs were the same; printed, it tells what went wrong.
+//! What happened, in order: its hash tells whether two runs were the same; printed, it tells what
+//! went wrong.
 
 use std::fmt::{Arguments, Write as _};
 use std::time::Duration;

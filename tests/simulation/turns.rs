@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hustdbsync::limits::LONG_LINES_MAX;
 use hustdbsync::replay::worker::Action;
-use hustdbsync::replay::{feeder, keeper};
+use hustdbsync::replay::{checkpointer, reader};
 
 use crate::bad_lines::TOO_LONG_BY_MAX;
 use crate::net::Arrival;
-use crate::server::{CONTROL, Driven, FEEDER, KEEPER, Server, Then, WORKERS};
+use crate::server::{CHECKPOINTER, CONTROL, Driven, READER, Server, Then, WORKERS};
 use crate::world::{Event, World};
 
 /// A driver tries again so soon to hand over what a full mailbox did not take.
@@ -21,8 +21,9 @@ impl World {
     /// How late a thread is.
     fn lateness(&mut self, thread: usize) -> Duration {
         let longest = match self.random.u32(..1000) {
-            // What sends must hear of a backend's end before it is back: a real one takes longer for that than a thread is ever held up.
-            0..4 if self.plan.faults.stalls && matches!(thread, FEEDER | KEEPER) => {
+            // What sends must hear of a backend's end before it is back: a real one takes longer
+            // for that than a thread is ever held up.
+            0..4 if self.plan.faults.stalls && matches!(thread, READER | CHECKPOINTER) => {
                 Duration::from_millis(1500)
             }
             4..24 if self.plan.faults.stalls => Duration::from_millis(40),
@@ -55,7 +56,7 @@ impl World {
         }
     }
 
-    /// Wakes whose bell has rung.
+    /// Wakes whose waker has rung.
     pub(crate) fn wake_rung(&mut self) {
         for thread in 0..WORKERS + self.plan.workers {
             let rung = self
@@ -91,8 +92,8 @@ impl World {
         let life = self.life;
         let then = match thread {
             CONTROL => self.control_turn(&mut server),
-            FEEDER => self.feeder_turn(&mut server),
-            KEEPER => self.keeper_turn(&mut server),
+            READER => self.reader_turn(&mut server),
+            CHECKPOINTER => self.checkpointer_turn(&mut server),
             worker => {
                 let driven = &mut server.workers[worker - WORKERS];
                 self.worker_turn(driven, worker - WORKERS)
@@ -139,28 +140,28 @@ impl World {
         }
     }
 
-    fn feeder_turn(&mut self, server: &mut Server) -> Then {
-        server.feeder_mailbox.awake();
-        let then = match server.feeder.turn(self.clock()) {
-            feeder::Turn::Busy => Then::Again,
-            feeder::Turn::Stopped => Then::Over,
-            feeder::Turn::Idle { until } if server.feeder.prepare_sleep() => Then::Sleep(until),
-            feeder::Turn::Idle { .. } => Then::Again,
+    fn reader_turn(&mut self, server: &mut Server) -> Then {
+        server.reader_mailbox.awake();
+        let then = match server.reader.turn(self.clock()) {
+            reader::Turn::Busy => Then::Again,
+            reader::Turn::Stopped => Then::Over,
+            reader::Turn::Idle { until } if server.reader.prepare_sleep() => Then::Sleep(until),
+            reader::Turn::Idle { .. } => Then::Again,
         };
         self.check_bounds(server);
         then
     }
 
-    fn keeper_turn(&mut self, server: &mut Server) -> Then {
+    fn checkpointer_turn(&mut self, server: &mut Server) -> Then {
         let now = self.clock();
-        server.keeper.mailbox().awake();
-        match server.keeper.turn(now) {
-            keeper::Turn::Again => Then::Again,
-            keeper::Turn::Done => Then::Over,
-            keeper::Turn::Sleep if server.keeper.mailbox().prepare_sleep() => {
-                Then::Sleep(server.keeper.next_deadline(now))
+        server.checkpointer.mailbox().awake();
+        match server.checkpointer.turn(now) {
+            checkpointer::Turn::Again => Then::Again,
+            checkpointer::Turn::Done => Then::Over,
+            checkpointer::Turn::Sleep if server.checkpointer.mailbox().prepare_sleep() => {
+                Then::Sleep(server.checkpointer.next_deadline(now))
             }
-            keeper::Turn::Sleep => Then::Again,
+            checkpointer::Turn::Sleep => Then::Again,
         }
     }
 
@@ -172,18 +173,18 @@ impl World {
                 counters.in_flight_records.load(),
                 counters.in_flight_bytes.load(),
             );
-            let records_max = u64::from(self.plan.feeder.in_flight_per_backend);
+            let records_max = u64::from(self.plan.reader.in_flight_per_backend);
             assert!(records <= records_max, "G7: {records} records in flight");
             // Of a line that is too long, only the head is in memory.
             let too_long = self.plan.bounds.line_bytes_max + TOO_LONG_BY_MAX;
             // Nor is there more than a part of one that is long.
             let long = LONG_LINES_MAX * self.plan.bounds.line_bytes_max;
-            let bytes_max = (self.plan.feeder.memory_budget_bytes + too_long + long) as u64;
+            let bytes_max = (self.plan.reader.memory_budget_bytes + too_long + long) as u64;
             assert!(bytes <= bytes_max, "G7: {bytes} bytes in flight");
         }
         // What is held of a line is whole, however small the share.
         let line = self.plan.bounds.line_bytes_max * self.plan.backends;
-        let memory_max = (self.plan.feeder.memory_budget_bytes + line) as u64;
+        let memory_max = (self.plan.reader.memory_budget_bytes + line) as u64;
         let memory = server.counters.memory_bytes.load();
         assert!(memory <= memory_max, "G7: {memory} bytes of memory");
     }

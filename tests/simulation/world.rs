@@ -1,26 +1,28 @@
-//! Everything there is, on one thread and one clock: the server, the disk, the backends, what is between them, and HA.
+//! Everything there is, on one thread and one clock: the server, the disk, the backends, what is
+//! between them, and HA.
 //!
-//! What happens next is always the earliest event. Who is how late is drawn from the seed, and so is everything else.
+//! What happens next is always the earliest event. Who is how late is drawn from the seed, and so
+//! is everything else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
 use hustdbsync::clock::Now;
-use hustdbsync::replay::chain::Ticket;
+use hustdbsync::fake_hustdb::store::Store;
+use hustdbsync::replay::durable_write::JobId;
 use hustdbsync::replay::messages::BackendId;
 use hustdbsync::replay::testdisk::Op;
-use hustdbsync::standin::store::Store;
 
 use crate::backend::Backend;
 use crate::control::{self, CREDENTIALS};
 use crate::disk::{Deletion, SimDisk};
-use crate::fate::Blow;
+use crate::injected::Blow;
 use crate::mutation::Mutation;
 use crate::net::{Arrival, Connection};
 use crate::oracle::Line;
 use crate::plan::{BEGIN_UNIX, Plan, Sources};
-use crate::server::{KEEPER, Server, WORKERS};
+use crate::server::{CHECKPOINTER, Server, WORKERS};
 use crate::trace::Trace;
 use crate::writer::Writer;
 
@@ -75,7 +77,8 @@ pub(crate) enum Event {
         number: u64,
         lines: Vec<Line>,
     },
-    /// Lines come to a log that was cut, if its folder was listed since and the server is still the same.
+    /// Lines come to a log that was cut, if its folder was listed since and the server is still the
+    /// same.
     Regrow {
         place: usize,
         file: String,
@@ -90,8 +93,8 @@ pub(crate) enum Event {
     /// An operator pauses a backend, or lets it go on.
     Command,
     /// The next step of a checkpoint is taken.
-    ChainStep { life: u64, ticket: Ticket },
-    /// Fate strikes.
+    ChainStep { life: u64, job_id: JobId },
+    /// A fault is injected.
     Strike,
     /// The server is stopped after a while in which this failed.
     Stop { failing: Op },
@@ -139,7 +142,7 @@ pub(crate) struct World {
     pub(crate) healed: bool,
     /// Somebody had taken logs away, or moved them, by then.
     pub(crate) logs_were_moved: bool,
-    /// The server is stopped, and what it sets aside at its end may not be written.
+    /// The server is stopped, and what it rejects at its end may not be written.
     pub(crate) ends_hard: bool,
     /// Increments that HA has not logged yet.
     pub(crate) increments_to_log: usize,
@@ -287,8 +290,8 @@ impl World {
             self.backends[place].oracle.handle_deletion(&deletion);
             self.write_behind(place, &deletion);
         }
-        for ticket in self.disk.inner.take_begun() {
-            self.plan_step(ticket);
+        for job_id in self.disk.inner.take_begun() {
+            self.plan_step(job_id);
         }
         if self.disk.inner.is_dead() {
             self.die();
@@ -363,9 +366,9 @@ impl World {
                 self.write_increment(place, &mutation);
             }
             Event::Command => self.command(),
-            Event::ChainStep { life, ticket } => {
+            Event::ChainStep { life, job_id } => {
                 if life == self.life {
-                    self.step_chain(ticket);
+                    self.step_chain(job_id);
                 }
             }
             Event::Strike => self.strike(),
@@ -377,19 +380,19 @@ impl World {
     }
 
     /// Plans the next step of a checkpoint.
-    fn plan_step(&mut self, ticket: Ticket) {
+    fn plan_step(&mut self, job_id: JobId) {
         let longest = self.plan.chain_step.unwrap_or_default();
         let micros = u64::try_from(longest.as_micros()).expect("steps are short");
         let delay = Duration::from_micros(self.steps.u64(0..=micros));
         let life = self.life;
-        self.at(self.now + delay, Event::ChainStep { life, ticket });
+        self.at(self.now + delay, Event::ChainStep { life, job_id });
     }
 
-    fn step_chain(&mut self, ticket: Ticket) {
-        if self.disk.inner.step_chain(ticket) {
-            self.wake(KEEPER);
+    fn step_chain(&mut self, job_id: JobId) {
+        if self.disk.inner.step_chain(job_id) {
+            self.wake(CHECKPOINTER);
         } else {
-            self.plan_step(ticket);
+            self.plan_step(job_id);
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use hustdbsync::standin::store::Store;
+use hustdbsync::fake_hustdb::store::Store;
 
 use crate::bad_lines;
 use crate::disk::Deletion;
 use crate::mutation::{Healthy, Mutation};
 use crate::oracle::Line;
-use crate::server::FEEDER;
+use crate::server::READER;
 use crate::world::{Event, World};
 
 /// A prefix that tells this reader no time.
@@ -25,8 +25,8 @@ pub(crate) fn written_unix(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// What stands before a mutation's record. Where the expiry tells what is needed, it may be of a form
-/// that nobody can read.
+/// What stands before a mutation's record. Where the expiry tells what is needed, it may be of a
+/// form that nobody can read.
 fn prefix_of(mutation: &Mutation, operation: usize) -> Vec<u8> {
     let is_told = mutation.ends_unix() == u64::from(mutation.record().expires_unix);
     if is_told && operation.is_multiple_of(4) {
@@ -35,8 +35,8 @@ fn prefix_of(mutation: &Mutation, operation: usize) -> Vec<u8> {
     prefix(mutation.unix)
 }
 
-/// What waits for nobody else's trouble does so no longer than this: a line without its end for `closed_after`, one
-/// that comes late for its writer, one that nobody tells of for the next look.
+/// What waits for nobody else's trouble does so no longer than this: a line without its end for
+/// `closed_after`, one that comes late for its writer, one that nobody tells of for the next look.
 const IN_TIME_S: u64 = 20;
 
 /// Scores of each backend that are only ever added to.
@@ -45,7 +45,8 @@ const TALLIES: u32 = 3;
 /// The chance of a record that always fails, in thousandths of the lines.
 const POISON_ODDS: u32 = 30;
 
-/// What is still to be written of a file that is not the last one any more, or of a line that was begun.
+/// What is still to be written of a file that is not the last one any more, or of a line that was
+/// begun.
 #[derive(Debug)]
 struct Rest {
     file: String,
@@ -123,7 +124,8 @@ impl World {
         );
     }
 
-    /// The file has its last line. Sometimes that has no newline; sometimes lines of its minute come when the next has begun.
+    /// The file has its last line. Sometimes that has no newline; sometimes lines of its minute
+    /// come when the next has begun.
     fn end_minute(&mut self, place: usize) {
         let (name, file) = (&self.backends[place].name, &self.writers[place].file);
         if self.disk.inner.meta_of(name, file).is_some() {
@@ -230,7 +232,8 @@ impl World {
     fn write_poison(&mut self, place: usize) {
         let (unix, file) = (self.unix(), self.writers[place].file.clone());
         for _ in 0..self.whims.u32(1..=2) {
-            // In several lanes nobody can tell who is to blame, where all of them fail and nobody else moves.
+            // In several lanes nobody can tell poison detection, where all of them fail and nobody
+            // else moves.
             let poison = self.plan.poison.filter(|_| self.plan.lane.lanes == 1);
             let (keys, whims) = (poison.map_or(1, |poison| poison.keys), &mut self.whims);
             let mutation = self.writers[place].healthy.poison(keys, unix, whims);
@@ -257,7 +260,8 @@ impl World {
         self.write_whole(place, file, text, line);
     }
 
-    /// A log has just been deleted. Somebody may have opened it before, where nobody can tell, and writes to it now.
+    /// A log has just been deleted. Somebody may have opened it before, where nobody can tell, and
+    /// writes to it now.
     pub(crate) fn write_behind(&mut self, place: usize, deletion: &Deletion) {
         let Deletion {
             backend,
@@ -298,7 +302,8 @@ impl World {
             .is_some();
         let oracle = &mut self.backends[place].oracle;
         if !is_there && oracle.next_line(file) > 0 {
-            // It was quiet for so long that it was finished and deleted: another file begins under its name.
+            // It was quiet for so long that it was finished and deleted: another file begins under
+            // its name.
             oracle.begin_again(file);
         }
         oracle.expect_line(file, line);
@@ -353,7 +358,8 @@ impl World {
         self.soon(Duration::from_millis(3_500), Event::WriteRest { place });
     }
 
-    /// Lines of this minute that are written when the next has begun, within the second in which that is waited for.
+    /// Lines of this minute that are written when the next has begun, within the second in which
+    /// that is waited for.
     fn delay_lines(&mut self, place: usize) {
         let file = self.writers[place].file.clone();
         for _ in 0..self.random.usize(1..=2) {
@@ -416,7 +422,7 @@ impl World {
             self.now,
             format_args!("{place}: HA writes {} bytes to {file}", bytes.len()),
         );
-        if self.odds(self.plan.faults.hints) {
+        if self.odds(self.plan.faults.dirty_flags) {
             if self.odds(300) {
                 self.soon(Duration::from_secs(1), Event::Hint { place, new_file });
             }
@@ -425,20 +431,20 @@ impl World {
         }
     }
 
-    /// inotify's hint arrives at control, which leaves it for the feeder.
+    /// inotify's hint arrives at control, which leaves it for the reader.
     pub(crate) fn hint(&mut self, place: usize, new_file: bool) {
-        let overflows = self.odds(self.plan.faults.hints / 8);
+        let overflows = self.odds(self.plan.faults.dirty_flags / 8);
         let Some(server) = &self.server else {
             return;
         };
         if overflows {
-            server.hints.hint_overflow();
+            server.dirty_flags.hint_overflow();
         }
         match server.control.known_at(place) {
-            Some(known) if new_file => server.hints.hint_listing(&known.info.hints),
-            Some(known) => server.hints.hint_grew(&known.info.hints),
-            None => server.hints.hint_root(),
+            Some(known) if new_file => server.dirty_flags.hint_listing(&known.info.dirty_flags),
+            Some(known) => server.dirty_flags.hint_grew(&known.info.dirty_flags),
+            None => server.dirty_flags.hint_root(),
         }
-        self.wake(FEEDER);
+        self.wake(READER);
     }
 }

@@ -1,5 +1,5 @@
-//! What the documents name exists: links lead to files and headings, paths in code font to files, and
-//! `file.rs::name` to something that the file defines.
+//! What the documents name exists: links lead to files and headings, paths in code font to files,
+//! and `file.rs::name` to something that the file defines.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -33,7 +33,8 @@ const DEFINITIONS: [&str; 9] = [
     "macro_rules! ",
 ];
 
-/// Every file of the repository, by its path from the root. What builds and fuzzing leave is no part of it.
+/// Every file of the repository, by its path from the root. What builds and fuzzing leave is no
+/// part of it.
 fn files() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
@@ -150,7 +151,8 @@ fn broken(document: &str, text: &str, target: &str) -> Option<String> {
         .then(|| format!("no heading makes the anchor {anchor}"))
 }
 
-/// Whether a path in code font is one of a file or folder of the repository. A Rust file may be named by the end of its path.
+/// Whether a path in code font is one of a file or folder of the repository. A Rust file may be
+/// named by the end of its path.
 fn names_a_file(path: &str, files: &[String]) -> bool {
     let path = path.trim_end_matches('/');
     let inside = format!("{path}/");
@@ -252,7 +254,8 @@ fn the_map_is_short_and_every_decision_is_in_the_list() {
     let lines = read("ARCHITECTURE.md").lines().count();
     assert!(
         lines <= MAP_LINES_MAX,
-        "ARCHITECTURE.md has {lines} lines, more than {MAP_LINES_MAX}: move what is no map to docs/adr"
+        "ARCHITECTURE.md has {lines} lines, more than {MAP_LINES_MAX}: move what is no map to \
+         docs/adr"
     );
     let list = read("docs/adr/README.md");
     let complaints = files()

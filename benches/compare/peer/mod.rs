@@ -1,9 +1,11 @@
-//! The peer: a replayer of the same log as one would write it today with tokio and hyper, in a process of its own.
+//! The peer: a replayer of the same log as one would write it today with tokio and hyper, in a
+//! process of its own.
 //!
-//! It is given every advantage: one thread, so nothing crosses cores; the log is read in large chunks and decoded in place; heads are
-//! composed by the product's own code; keys, values and targets are slices of what was read, never copies; a key's lane and its order are the
-//! product's. What it lacks costs the product time: it keeps no ledger, writes no checkpoint, answers no polls, replaces no
-//! connection, retries nothing.
+//! It is given every advantage: one thread, so nothing crosses cores; the log is read in large
+//! chunks and decoded in place; heads are composed by the product's own code; keys, values and
+//! targets are slices of what was read, never copies; a key's lane and its order are the product's.
+//! What it lacks costs the product time: it keeps no ledger, writes no checkpoint, answers no
+//! polls, replaces no connection, retries nothing.
 
 mod chunks;
 mod replay;

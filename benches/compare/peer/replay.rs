@@ -1,4 +1,5 @@
-//! The peer's replay: a reader, and a task for each connection that sends a record and waits for its answer.
+//! The peer's replay: a reader, and a task for each connection that sends a record and waits for
+//! its answer.
 
 use std::cell::Cell;
 use std::fs;
@@ -22,7 +23,8 @@ use super::chunks::Chunks;
 use crate::Outcome;
 use crate::common::now_unix;
 
-/// Records that wait for one connection: enough that the reader seldom has to wait for a slow one while others idle.
+/// Records that wait for one connection: enough that the reader seldom has to wait for a slow one
+/// while others idle.
 const QUEUE_RECORDS: usize = 1024;
 
 /// How it went.

@@ -1,8 +1,9 @@
 //! What checkpoints cost at full rate.
 //!
-//! One a second is too few to be seen in a run's CPU time. So the keeper's thread, which makes them, is measured with (nearly) none and
-//! with many: the difference, divided by how many there were, is one checkpoint's cost; what they cost at the default is that times their
-//! number, as a share of the whole process's CPU.
+//! One a second is too few to be seen in a run's CPU time. So the checkpointer's thread, which
+//! makes them, is measured with (nearly) none and with many: the difference, divided by how many
+//! there were, is one checkpoint's cost; what they cost at the default is that times their number,
+//! as a share of the whole process's CPU.
 
 use inotify::{EventMask, Inotify, WatchMask};
 use serde_json::json;
@@ -16,7 +17,7 @@ use crate::server::Home;
 use crate::sink::Sink;
 use crate::{Options, Outcome};
 
-/// A multiple of the logs that rounds against wrk have: some seconds to the stand-in.
+/// A multiple of the logs that rounds against wrk have: some seconds to the fake HustDB.
 const PARTS: u32 = 6;
 const NONE: &str = "1h";
 const DEFAULT: &str = "1s";
@@ -25,15 +26,15 @@ const INTERVALS: [&str; 3] = [NONE, DEFAULT, MANY];
 
 /// What one run took.
 struct Run {
-    /// CPU seconds of the keeper's thread, and of all.
-    keeper: f64,
+    /// CPU seconds of the checkpointer's thread, and of all.
+    checkpointer: f64,
     all: f64,
     checkpoints: f64,
 }
 
 /// Measures, and says how it stands.
 pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
-    let sink = Sink::standin()?;
+    let sink = Sink::fake_hustdb()?;
     let backlog = Backlog::make_parts(PARTS, SMALL.records, SMALL.value_bytes)?;
     let (mut one, mut share, mut share_direct, mut a_second) = (vec![], vec![], vec![], vec![]);
     for round in 0..options.rounds as usize {
@@ -52,24 +53,24 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
                 "only {made} checkpoints more at {MANY} than at {NONE}"
             ));
         }
-        let cost = (many.keeper - none.keeper) / made;
+        let cost = (many.checkpointer - none.checkpointer) / made;
         one.push(cost);
         share.push(cost * usual.checkpoints / usual.all);
-        share_direct.push((usual.keeper - none.keeper) / usual.all);
-        a_second.push(usual.keeper / usual.all);
+        share_direct.push((usual.checkpointer - none.checkpointer) / usual.all);
+        a_second.push(usual.checkpointer / usual.all);
     }
     let (one, share) = (median(one) * 1e6, median(share) * 100.0);
-    let (direct, keeper) = (median(share_direct) * 100.0, median(a_second) * 100.0);
+    let (direct, checkpointer) = (median(share_direct) * 100.0, median(a_second) * 100.0);
     eprintln!(
-        "\ncheckpoints at full rate, 100 B values, to the stand-in at once\n  one costs {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
-         (by direct difference {direct:.2} %); the keeper's whole thread is {keeper:.1} %"
+        "\ncheckpoints at full rate, 100 B values, to the fake HustDB at once\n  one costs {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
+         (by direct difference {direct:.2} %); the checkpointer's whole thread is {checkpointer:.1} %"
     );
     Ok(vec![Row {
         what: "checkpoints at full rate: share of CPU".to_owned(),
         goal: "< 1 %".to_owned(),
         figure: format!("{share:.2} % ({one:.0} µs each)"),
         passed: Some(Bound::AtMost(1.0).holds(share)),
-        numbers: json!({ "percent": share, "percent_by_difference": direct, "microseconds_each": one, "keeper_percent": keeper }),
+        numbers: json!({ "percent": share, "percent_by_difference": direct, "microseconds_each": one, "checkpointer_percent": checkpointer }),
     }])
 }
 
@@ -81,14 +82,14 @@ fn run(backlog: &Backlog, sink: &Sink, interval: &str) -> Outcome<Run> {
     let mut renames = Renames::of(&home.state().join(sink.name()))?;
     server.look_until(backlog.records)?;
     Ok(Run {
-        keeper: Scheduled::of_thread(&server.process.thread("keeper")?)?.ran,
+        checkpointer: Scheduled::of_thread(&server.process.thread("checkpointer")?)?.ran,
         all: server.process.cpu()?.total(),
         checkpoints: renames.count()?,
     })
 }
 
-/// Counts the renames in a folder: each checkpoint is one. Both ends of each are watched, since the kernel merges events that are alike and
-/// follow each other.
+/// Counts the renames in a folder: each checkpoint is one. Both ends of each are watched, since the
+/// kernel merges events that are alike and follow each other.
 struct Renames(Inotify);
 
 impl Renames {

@@ -1,4 +1,5 @@
-//! io_uring beside mio beside wrk: the same bytes to the same nginx over 64 connections, in turns; calls to the kernel, counted; how long requests take.
+//! io_uring beside mio beside wrk: the same bytes to the same nginx over 64 connections, in turns;
+//! calls to the kernel, counted; how long requests take.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -164,7 +165,8 @@ fn calls(found: &[Inside]) -> Option<f64> {
     calls.map(median)
 }
 
-/// Counts the calls of half a second, and takes the durations of all requests from the server's own histogram: of a run without counting.
+/// Counts the calls of half a second, and takes the durations of all requests from the server's own
+/// histogram: of a run without counting.
 fn look_inside(home: &Home, records: u64) -> Outcome<Inside> {
     let mut server = home.start()?;
     server.look_until(1)?;
@@ -179,7 +181,7 @@ fn look_inside(home: &Home, records: u64) -> Outcome<Inside> {
     drop(server);
     let mut server = home.start()?;
     server.drain(records)?;
-    let text = server.door.metrics()?;
+    let text = server.http_server.metrics()?;
     let (p99_us, mean_us) =
         durations(&text).ok_or_else(|| format!("no durations in {text:.2000}"))?;
     Ok(Inside {
@@ -189,7 +191,8 @@ fn look_inside(home: &Home, records: u64) -> Outcome<Inside> {
     })
 }
 
-/// System calls of a process in [`COUNTED`], by the kernel's own trace points; none where they can't be had.
+/// System calls of a process in [`COUNTED`], by the kernel's own trace points; none where they
+/// can't be had.
 fn count_calls(process: &Process) -> Outcome<Option<f64>> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let file = folder.path().join("calls");
@@ -210,7 +213,8 @@ fn count_calls(process: &Process) -> Outcome<Option<f64>> {
     Ok(line.and_then(|line| line.split(',').next()?.parse().ok()))
 }
 
-/// The 99th of a hundred requests and their mean, in µs; between a bucket's bounds they are taken to be spread evenly.
+/// The 99th of a hundred requests and their mean, in µs; between a bucket's bounds they are taken
+/// to be spread evenly.
 fn durations(metrics: &str) -> Option<(f64, f64)> {
     let name = "hustdbsync_request_duration_seconds";
     let number = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();

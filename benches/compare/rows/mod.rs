@@ -2,8 +2,8 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod engines;
-pub(crate) mod feeder;
 pub(crate) mod peer;
 pub(crate) mod polls;
+pub(crate) mod reader;
 pub(crate) mod scaling;
 pub(crate) mod wire;

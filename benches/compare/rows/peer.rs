@@ -30,8 +30,8 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let backlog = Backlog::make(SMALL.records, SMALL.value_bytes)?;
     let mut rows = against("nginx", &Sink::nginx(1)?, &backlog, options)?;
     rows.extend(against(
-        "stand-in at once",
-        &Sink::standin()?,
+        "fake HustDB at once",
+        &Sink::fake_hustdb()?,
         &backlog,
         options,
     )?);

@@ -1,14 +1,16 @@
 //! HA's polls while it replays at full rate: how long they wait, and what they cost the replay.
 //!
-//! One process replays; short windows with 1,000 polls a second and without take turns, so that both see the same machine. The poller is
-//! paced by the clock, not by the answers: a poll that is due while an earlier one waits counts from when it was due. If the
-//! poller itself was late, which is the bench's own fault, a poll counts from when it was sent.
+//! One process replays; short windows with 1,000 polls a second and without take turns, so that
+//! both see the same machine. The poller is paced by the clock, not by the answers: a poll that is
+//! due while an earlier one waits counts from when it was due. If the poller itself was late, which
+//! is the bench's own fault, a poll counts from when it was sent.
 //!
-//! Where others use the machine, most of a long wait is that the thread that asks or the one that answers waits for a CPU. The scheduler
-//! tells how long that was, and the waits are told without it as well; the goal is judged with it.
+//! Where others use the machine, most of a long wait is that the thread that asks or the one that
+//! answers waits for a CPU. The scheduler tells how long that was, and the waits are told without
+//! it as well; the goal is judged with it.
 //!
-//! What is judged is the sink of the other comparisons, nginx. The stand-in, which takes five times as many records a second, leaves none of two cores to
-//! whoever polls: it is told.
+//! What is judged is the sink of the other comparisons, nginx. The fake HustDB, which takes five
+//! times as many records a second, leaves none of two cores to whoever polls: it is told.
 
 use std::path::Path;
 use std::thread;
@@ -28,7 +30,7 @@ use crate::{Options, Outcome};
 
 /// Logs of a run: some three seconds' worth.
 const PARTS_FOR_NGINX: u32 = 2;
-const PARTS_FOR_STANDIN: u32 = 6;
+const PARTS_FOR_FAKE_HUSTDB: u32 = 6;
 const BETWEEN_POLLS: Duration = Duration::from_millis(1);
 const POLLS_A_WINDOW: u32 = 100;
 const WINDOW: Duration = Duration::from_millis(100);
@@ -38,10 +40,12 @@ const RUNS_A_ROUND: u32 = 2;
 /// Windows of polls behind each run, when nothing is left to do.
 const IDLE_WINDOWS: u32 = 10;
 
-/// The thread that polls stands for a machine of its own, so where it may, it gets a core before whoever replays.
+/// The thread that polls stands for a machine of its own, so where it may, it gets a core before
+/// whoever replays.
 const POLLER_NICE: i32 = -20;
 
-/// Milliseconds that polls waited: all of it, the answering thread's wait for a CPU, and what is left without that and the asking one's.
+/// Milliseconds that polls waited: all of it, the answering thread's wait for a CPU, and what is
+/// left without that and the looking up one's.
 #[derive(Default)]
 struct Waits {
     all: Vec<f64>,
@@ -57,7 +61,8 @@ struct Seen {
     idle: Waits,
     /// CPU seconds of the thread that answers, in all windows with polls, and in those without.
     answering: [f64; 2],
-    /// Of each pair of windows: rate with polls over rate without, and the same in records a CPU second.
+    /// Of each pair of windows: rate with polls over rate without, and the same in records a CPU
+    /// second.
     rates: Vec<f64>,
     rates_a_cpu_second: Vec<f64>,
 }
@@ -68,12 +73,12 @@ type Mark = (u64, Instant, f64);
 /// Measures, and says how it stands.
 pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let mut rows = watched(options, "nginx", &Sink::nginx(1)?, PARTS_FOR_NGINX, true)?;
-    let standin = Sink::standin()?;
+    let fake_hustdb = Sink::fake_hustdb()?;
     rows.extend(watched(
         options,
-        "the stand-in at once",
-        &standin,
-        PARTS_FOR_STANDIN,
+        "the fake HustDB at once",
+        &fake_hustdb,
+        PARTS_FOR_FAKE_HUSTDB,
         false,
     )?);
     Ok(rows)
@@ -142,7 +147,7 @@ fn watch(server: &mut Server, control: &Path, records: u64, seen: &mut Seen) -> 
 }
 
 fn mark(server: &mut Server) -> Outcome<Mark> {
-    let settled = server.door.settled()?;
+    let settled = server.http_server.settled()?;
     Ok((settled, Instant::now(), server.process.cpu()?.total()))
 }
 
@@ -172,7 +177,7 @@ fn poll_paced(server: &mut Server, control: &Path, waits: &mut Waits) -> Outcome
         let (own_before, answering_before) = for_cpu()?;
         let sent = Instant::now();
         let since = if answered > due { due } else { sent };
-        server.door.poll()?;
+        server.http_server.poll()?;
         answered = Instant::now();
         let (own, answering) = for_cpu()?;
         let (own, answering) = (own - own_before, answering - answering_before);
@@ -220,7 +225,8 @@ fn rows(sink: &str, judged: bool, mut seen: Seen) -> Vec<Row> {
             what: format!("/sync_status at 1,000 polls/s: rate of the replay to {sink} down by"),
             goal: goal("< 2 %"),
             figure: format!(
-                "{loss:.1} % ± {error:.1} % (a CPU second {loss_cpu:.1} % ± {error_cpu:.1} %; {one:.0} µs a poll)"
+                "{loss:.1} % ± {error:.1} % (a CPU second {loss_cpu:.1} % ± {error_cpu:.1} %; \
+                 {one:.0} µs a poll)"
             ),
             passed: judged.then(|| Bound::AtMost(2.0).holds(loss)),
             numbers: json!({
@@ -231,7 +237,8 @@ fn rows(sink: &str, judged: bool, mut seen: Seen) -> Vec<Row> {
     ]
 }
 
-/// Standard error of the median, from the spread of the middle half: 1.253 σ / √n, where that half is 1.349 σ wide.
+/// Standard error of the median, from the spread of the middle half: 1.253 σ / √n, where that half
+/// is 1.349 σ wide.
 fn median_error(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     let spread = percentile(&mut values, 0.75) - percentile(&mut values, 0.25);

@@ -37,8 +37,9 @@ pub(crate) fn backends(options: &Options) -> Outcome<Vec<Row>> {
         let home = shared(backends, (most / backends) as u32)?;
         contenders.push((backends.to_string(), home));
     }
-    // Told, not judged: the defaults, with which more backends are more connections; and how much of the difference is the connections', whoever they belong
-    // to, and how much the disk's, which syncs a checkpoint a second for each backend.
+    // Told, not judged: the defaults, with which more backends are more connections; and how much
+    // of the difference is the connections', whoever they belong to, and how much the disk's, which
+    // syncs a checkpoint a second for each backend.
     let defaults = [1, most];
     for backends in defaults {
         let home = shared(backends, CONNECTIONS_A_BACKEND)?;
@@ -79,10 +80,10 @@ pub(crate) fn backends(options: &Options) -> Outcome<Vec<Row>> {
     ])
 }
 
-/// The same server with more and more to do. Each run begins behind the first delivery: a server that has replayed a little is given the
-/// backlog, and its CPU is counted from there.
+/// The same server with more and more to do. Each run begins behind the first delivery: a server
+/// that has replayed a little is given the backlog, and its CPU is counted from there.
 pub(crate) fn backlogs(options: &Options) -> Outcome<Vec<Row>> {
-    let standin = Sink::standin()?;
+    let fake_hustdb = Sink::fake_hustdb()?;
     let line_bytes = Backlog::make(1000, VALUE_BYTES)?.bytes / 1000;
     let warm = Backlog::make_parts(1, WARM_RECORDS, VALUE_BYTES)?;
     let mut contenders = Vec::new();
@@ -97,14 +98,14 @@ pub(crate) fn backlogs(options: &Options) -> Outcome<Vec<Row>> {
     }
     let names: Vec<String> = contenders.iter().map(|(name, _)| name.clone()).collect();
     let runs = turns(
-        "backlog, 100 B values, to the stand-in at once, behind the first delivery",
+        "backlog, 100 B values, to the fake HustDB at once, behind the first delivery",
         options.rounds,
         &contenders,
         |backlog| {
             // Small ones are over at once: several make one figure.
             let repeats = (200_000 / backlog.records).clamp(1, 10);
             let runs: Outcome<Vec<Figure>> = (0..repeats)
-                .map(|_| behind_the_first(&warm, backlog, &standin))
+                .map(|_| behind_the_first(&warm, backlog, &fake_hustdb))
                 .collect();
             let runs = Runs(runs?);
             Ok(runs.median())

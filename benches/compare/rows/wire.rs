@@ -74,10 +74,10 @@ pub(crate) fn compare(size: Size, options: &Options) -> Outcome<Vec<Row>> {
         ),
         ("ours, bursts", ours(home(&backlog, &nginx, None)?)),
     ];
-    let standin = Sink::standin()?;
+    let fake_hustdb = Sink::fake_hustdb()?;
     contenders.push((
-        "ours, bursts, to the stand-in at once",
-        ours(home(&backlog, &standin, None)?),
+        "ours, bursts, to the fake HustDB at once",
+        ours(home(&backlog, &fake_hustdb, None)?),
     ));
     let title = format!("{} values", size.name);
     let runs = turns(&title, options.rounds, &contenders, Contender::run)?;
@@ -85,7 +85,7 @@ pub(crate) fn compare(size: Size, options: &Options) -> Outcome<Vec<Row>> {
 }
 
 fn rows(size: Size, runs: &[Runs]) -> Vec<Row> {
-    let [wrk, single, bursts, standin] = runs else {
+    let [wrk, single, bursts, fake_hustdb] = runs else {
         unreachable!("four are measured")
     };
     let least = |bound| Some(Bound::AtLeast(bound));
@@ -115,8 +115,8 @@ fn rows(size: Size, runs: &[Runs]) -> Vec<Row> {
         let mut rows = Vec::from(both("one request a send", single, least(1.0), most(1.0)));
         rows.extend(both("bursts", bursts, least(1.2), most(0.6)));
         rows.extend(both(
-            "bursts to the stand-in at once",
-            standin,
+            "bursts to the fake HustDB at once",
+            fake_hustdb,
             None,
             most(0.3),
         ));
@@ -124,7 +124,12 @@ fn rows(size: Size, runs: &[Runs]) -> Vec<Row> {
     } else {
         let mut rows = Vec::from(both("one request a send", single, None, None));
         rows.extend(both("bursts (default)", bursts, least(0.95), most(1.0)));
-        rows.extend(both("bursts to the stand-in at once", standin, None, None));
+        rows.extend(both(
+            "bursts to the fake HustDB at once",
+            fake_hustdb,
+            None,
+            None,
+        ));
         rows
     }
 }

@@ -35,12 +35,17 @@ pub(super) fn all(config: &Config, findings: &mut Findings) {
         match BackendName::parse(name.as_bytes()) {
             Ok(name) => backends.push(name),
             Err(error) => findings.fault(format!(
-                "backend folder {}: {error}; a backend's folder is named host:port, so rename or move this one",
+                "backend folder {}: {error}; a backend's folder is named host:port, so rename or \
+                 move this one",
                 folder.display()
             )),
         }
         if let Err(error) = may_access(folder, Access::ReadWrite) {
-            findings.fault(format!("backend folder {}: {error}; it must be readable and writable, since finished logs are deleted", folder.display()));
+            findings.fault(format!(
+                "backend folder {}: {error}; it must be readable and writable, \
+                since finished logs are deleted",
+                folder.display()
+            ));
         }
         let (more_files, more_bytes) = backlog(folder);
         files += more_files;
@@ -89,7 +94,10 @@ fn resolve(backends: &[BackendName], findings: &mut Findings) {
             .collect();
         for (backend, lookup) in lookups {
             if let Ok(Err(reason)) = lookup.join() {
-                findings.fault(format!("backend {backend}: its name doesn't resolve: {reason}; add it to the DNS or to /etc/hosts"));
+                findings.fault(format!(
+                    "backend {backend}: its name doesn't resolve: {reason}; add \
+                    it to the DNS or to /etc/hosts"
+                ));
             }
         }
     });
@@ -176,8 +184,11 @@ mod tests {
         fs::create_dir(home.path("logs/db:port")).unwrap();
         home.check(
             &[
-                "backend folder ~/logs/127.0.0.1_9998: it has no colon before a port; a backend's folder is named host:port, so rename or move this one",
-                "backend folder ~/logs/db:port: \"port\" is no port: it takes a number from 1 to 65535 without leading zeros; a backend's folder is named host:port, so rename or move this one",
+                "backend folder ~/logs/127.0.0.1_9998: it has no colon before a port; a backend's \
+                 folder is named host:port, so rename or move this one",
+                "backend folder ~/logs/db:port: \"port\" is no port: it takes a number from 1 to \
+                 65535 without leading zeros; a backend's folder is named host:port, so rename or \
+                 move this one",
             ],
             &[],
         );

@@ -1,7 +1,9 @@
 //! HA's own configuration: whether HA writes the logs that are replayed here.
 //!
-//! Since HA 1.4 a write that one master missed goes to the binlog of the healthy one first (`binlog_uri`), and to a log only where that request fails. As HA is shipped, a
-//! plain outage so writes no log at all. `nginx.conf` is what HA runs with; HA's `genconf.py` makes it from `nginx.json`, so both are looked at.
+//! Since HA 1.4 a write that one master missed goes to the binlog of the healthy one first
+//! (`binlog_uri`), and to a log only where that request fails. As HA is shipped, a plain outage so
+//! writes no log at all. `nginx.conf` is what HA runs with; HA's `genconf.py` makes it from
+//! `nginx.json`, so both are looked at.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -37,13 +39,16 @@ pub(super) fn logs(config: &Config, findings: &mut Findings) {
         // The warnings say it.
         (None, _) | (_, None) => return,
         (Some(Said::Uri(uri)), _) => format!(
-            "writes a log for each missed write, provided that hustdb answers {uri} (binlog_uri) with 404"
+            "writes a log for each missed write, provided that hustdb answers {uri} (binlog_uri) \
+             with 404"
         ),
         (Some(Said::Nothing), _) => format!(
-            "binlog_uri is not set: HA up to 1.3 always writes logs; HA from 1.4 on crashes so, and wants `binlog_uri /nobinlog;` ({GUIDE})"
+            "binlog_uri is not set: HA up to 1.3 always writes logs; HA from 1.4 on crashes so, and \
+             wants `binlog_uri /nobinlog;` ({GUIDE})"
         ),
         (Some(Said::NotHa), _) => format!(
-            "no configuration of HA's at {}: see there that binlog_uri is not /hustdb/binlog, or HA (1.4 and later) writes no log ({GUIDE})",
+            "no configuration of HA's at {}: see there that binlog_uri is not /hustdb/binlog, or HA \
+             (1.4 and later) writes no log ({GUIDE})",
             folder.join("nginx.conf").display()
         ),
     };
@@ -60,7 +65,8 @@ fn look(path: &Path, setting: impl FnOnce(&str) -> Said, findings: &mut Findings
         }
         Err(error) => {
             findings.warning(format!(
-                "{shown}: {error}; whether HA writes logs is told there: see that {SETTING} is not /hustdb/binlog ({GUIDE})"
+                "{shown}: {error}; whether HA writes logs is told there: see that {SETTING} is not \
+                 /hustdb/binlog ({GUIDE})"
             ));
             return None;
         }
@@ -77,7 +83,8 @@ fn look(path: &Path, setting: impl FnOnce(&str) -> Said, findings: &mut Findings
     }
 }
 
-/// Whether hustdb itself has something at this path, as far as that is known: then HA takes the write for kept.
+/// Whether hustdb itself has something at this path, as far as that is known: then HA takes the
+/// write for kept.
 fn is_answered(uri: &str) -> bool {
     let path = uri.split('?').next().unwrap_or_default();
     [
@@ -94,7 +101,8 @@ fn is_answered(uri: &str) -> bool {
     })
 }
 
-/// The setting in nginx's own syntax: words, a semicolon behind each directive, `#` before what does not count. Of several, the last.
+/// The setting in nginx's own syntax: words, a semicolon behind each directive, `#` before what
+/// does not count. Of several, the last.
 fn in_nginx_conf(text: &str) -> Said {
     let mut words: Vec<String> = Vec::new();
     let mut said = Said::NotHa;
@@ -160,7 +168,8 @@ mod tests {
     use super::*;
     use crate::cli::check::harness::Home;
 
-    const SHIPPED_CONF: &str = "http {\n    server {\n        hustdbtable_file          hustdbtable.json;\n        sync_passwd               sync;\n        binlog_uri                /hustdb/binlog;\n\n        location /put {\n            hustdb_ha;\n        }\n    }\n}\n";
+    const SHIPPED_CONF: &str = "http \
+        {\n    server {\n        hustdbtable_file          hustdbtable.json;\n        sync_passwd               sync;\n        binlog_uri                /hustdb/binlog;\n\n        location /put {\n            hustdb_ha;\n        }\n    }\n}\n";
     const SHIPPED_JSON: &str = r#"{"module": "hustdb_ha", "main_conf": [["sync_port", "8089"], ["identifier_cache_size", 128], ["binlog_uri", "/hustdb/binlog"]]}"#;
 
     /// What HA's two files say, and what is told of it: warnings, and the fact.

@@ -1,11 +1,12 @@
 //! `check`: all that can be known to be wrong before running, at once; or what would be used.
 //!
-//! Contract: changes nothing on disk. A fault is what would stop the start or the replay of some backend; a warning is what would not.
+//! Contract: changes nothing on disk. A fault is what would stop the start or the replay of some
+//! backend; a warning is what would not.
 
 mod backends;
+mod conflicts;
 mod ha;
 mod places;
-mod rivals;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,7 +15,7 @@ use std::path::Path;
 use super::Failure;
 use crate::config::{self, Config, ConfigErrors};
 use crate::engine::choice::{KernelRings, choose};
-use crate::engine::doorway::{connections_max, open_files_of};
+use crate::engine::listen_options::{connections_max, open_files_of};
 use crate::engine::os::open_files;
 
 /// What was found. Each text is a sentence that begins with what it is about.
@@ -85,9 +86,9 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     places::login(config, &mut findings);
     places::beside_configuration(config, &mut findings);
     backends::all(config, &mut findings);
-    rivals::listener(config, proc, &mut findings);
-    rivals::lock(config, &mut findings);
-    rivals::pid_file(config, proc, &mut findings);
+    conflicts::listener(config, proc, &mut findings);
+    conflicts::lock(config, &mut findings);
+    conflicts::pid_file(config, proc, &mut findings);
     settings(config, &mut findings);
     engine(config, &mut findings);
     open_files(config, &mut findings);
@@ -138,16 +139,17 @@ fn open_files(config: &Config, findings: &mut Findings) {
         return findings.warning("open files: the system does not tell how many there may be");
     };
     let backends = std::fs::read_dir(&config.sync.logs_path).map_or(0, |all| all.count() as u64);
-    let door = connections_max(config, bound);
-    let needed = open_files_of(backends, config).saturating_add(door as u64);
+    let http_server = connections_max(config, bound);
+    let needed = open_files_of(backends, config).saturating_add(http_server as u64);
     if needed > bound {
         findings.warning(format!(
-            "open files: {bound} may be open, and {backends} backends with HA's door want up to {needed}; raise it (systemd: LimitNOFILE=)"
+            "open files: {bound} may be open, and {backends} backends with the HTTP server want up \
+             to {needed}; raise it (systemd: LimitNOFILE=)"
         ));
     }
     findings.fact(
         "files",
-        format!("{bound} may be open, of which HA's door takes {door} at most"),
+        format!("{bound} may be open, of which the HTTP server takes {http_server} at most"),
     );
 }
 

@@ -28,7 +28,10 @@ pub(super) fn logs(config: &Config, findings: &mut Findings) {
         Ok(_) => {}
     }
     if let Err(error) = may_access(path, Access::ReadWrite) {
-        findings.fault(format!("sync.logs_path: {shown}: {error}; it must be readable and writable, since finished logs are deleted"));
+        findings.fault(format!(
+            "sync.logs_path: {shown}: {error}; it must be readable and writable, \
+            since finished logs are deleted"
+        ));
     }
     // The textual comparison at parsing doesn't see links.
     if let (Ok(logs), Ok(state)) = (path.canonicalize(), config.state_path().canonicalize())
@@ -66,7 +69,8 @@ pub(super) fn state(config: &Config, findings: &mut Findings) {
     match may_access(existing, Access::ReadWrite) {
         Ok(()) => findings.fact("state", format!("{}{made}", state.display())),
         Err(error) => findings.fault(format!(
-            "sync.ngx_path: {}: {error}; let the user that runs hustdbsync write there, for its state in {}",
+            "sync.ngx_path: {}: {error}; let the user that runs hustdbsync write there, for its \
+             state in {}",
             existing.display(),
             state.display()
         )),
@@ -80,7 +84,10 @@ pub(super) fn login(config: &Config, findings: &mut Findings) {
     let (text, mode) = match read_login(path) {
         Ok(read) => read,
         Err(error) => {
-            return findings.fault(format!("sync.auth_path: {shown}: {error}; give a readable file whose first line is user:password"));
+            return findings.fault(format!(
+                "sync.auth_path: {shown}: {error}; give a readable file \
+                whose first line is user:password"
+            ));
         }
     };
     match Login::parse(&text) {
@@ -88,7 +95,8 @@ pub(super) fn login(config: &Config, findings: &mut Findings) {
         Ok(login) => {
             if login.looks_hashed() {
                 findings.warning(format!(
-                    "sync.auth_path: the password in {shown} looks like a hash; the backends take it in plain text only"
+                    "sync.auth_path: the password in {shown} looks like a hash; the backends take \
+                     it in plain text only"
                 ));
             }
             findings.fact("login", format!("user {} from {shown}", login.user()));
@@ -115,7 +123,8 @@ pub(super) fn beside_configuration(config: &Config, findings: &mut Findings) {
         .unwrap_or(Path::new("."));
     if let Err(error) = may_access(folder, Access::ReadWrite) {
         findings.warning(format!(
-            "{}: {error}; a daemon writes its pid file and log there. `hustdbsync run` doesn't need it",
+            "{}: {error}; a daemon writes its pid file and log there. `hustdbsync run` doesn't need \
+             it",
             folder.display()
         ));
     }
@@ -131,9 +140,21 @@ mod tests {
     fn a_log_folder_that_is_missing_or_no_folder_is_a_fault() {
         let mut home = Home::new();
         home.config.sync.logs_path = home.path("none");
-        home.check(&["sync.logs_path: ~/none: No such file or directory (os error 2); give the folder to which HA writes its logs"], &[]);
+        home.check(
+            &[
+                "sync.logs_path: ~/none: No such file or directory (os error 2); give the \
+            folder to which HA writes its logs",
+            ],
+            &[],
+        );
         home.config.sync.logs_path = home.path("htpasswd");
-        home.check(&["sync.logs_path: ~/htpasswd is no folder; give the folder to which HA writes its logs"], &[]);
+        home.check(
+            &[
+                "sync.logs_path: ~/htpasswd is no folder; give the folder to which HA writes \
+            its logs",
+            ],
+            &[],
+        );
     }
 
     #[test]
@@ -153,7 +174,13 @@ mod tests {
         fs::remove_dir(home.path("status")).unwrap();
         home.check(&[], &[]);
         home.config.sync.ngx_path = home.path("htpasswd");
-        home.check(&["sync.ngx_path: ~/htpasswd is no folder, so the state folder ~/htpasswd/status can't be made; give HA's home"], &[]);
+        home.check(
+            &[
+                "sync.ngx_path: ~/htpasswd is no folder, so the state folder ~/htpasswd/status \
+            can't be made; give HA's home",
+            ],
+            &[],
+        );
     }
 
     #[test]
@@ -166,11 +193,18 @@ mod tests {
         );
         fs::remove_file(home.path("htpasswd")).unwrap();
         home.check(
-            &["sync.auth_path: ~/htpasswd: No such file or directory (os error 2); give a readable file whose first line is user:password"],
+            &["sync.auth_path: ~/htpasswd: No such file or directory (os error 2); give a readable \
+                file whose first line is user:password"],
             &[],
         );
         fs::create_dir(home.path("htpasswd")).unwrap();
-        home.check(&["sync.auth_path: ~/htpasswd: is a directory; give a readable file whose first line is user:password"], &[]);
+        home.check(
+            &[
+                "sync.auth_path: ~/htpasswd: is a directory; give a readable file whose first \
+            line is user:password",
+            ],
+            &[],
+        );
     }
 
     #[test]
@@ -181,8 +215,10 @@ mod tests {
         home.check(
             &[],
             &[
-                "sync.auth_path: the password in ~/htpasswd looks like a hash; the backends take it in plain text only",
-                "sync.auth_path: others can read the password in ~/htpasswd; take that away with chmod o-r",
+                "sync.auth_path: the password in ~/htpasswd looks like a hash; the backends take it \
+                 in plain text only",
+                "sync.auth_path: others can read the password in ~/htpasswd; take that away with \
+                 chmod o-r",
             ],
         );
     }
@@ -193,7 +229,8 @@ mod tests {
         fs::remove_dir(home.path("conf")).unwrap();
         home.check(
             &[],
-            &["~/conf: No such file or directory (os error 2); a daemon writes its pid file and log there. `hustdbsync run` doesn't need it"],
+            &["~/conf: No such file or directory (os error 2); a daemon writes its pid file and log \
+                there. `hustdbsync run` doesn't need it"],
         );
     }
 }

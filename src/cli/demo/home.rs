@@ -45,7 +45,7 @@ impl Home {
                 "logs_path": self.logs(),
                 "ngx_path": self.folder.path(),
                 "auth_path": self.path("htpasswd"),
-                // A stand-in's clock is right from the start, so nothing has to wait for it.
+                // A fake HustDB's clock is right from the start, so nothing has to wait for it.
                 "ttl_hold": "0s",
                 "checkdb_interval": "500ms",
                 "release_interval": "200ms",

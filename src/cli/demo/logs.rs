@@ -12,12 +12,13 @@ use crate::binlog::Record;
 use crate::binlog::line::decode_in_place;
 use crate::cli::Failure;
 use crate::cli::lines::Lines;
-use crate::engine::written::written_unix;
+use crate::engine::log_timestamp::written_unix;
+use crate::fake_hustdb::{Contents, FakeHustdb};
 use crate::limits::HUSTDB_READ_BYTES;
-use crate::standin::{Contents, Standin};
 use crate::workload::{Replayed, Workload, Written};
 
-/// A request with a longer head is rejected and not sent; the configuration's default, which the demo leaves alone.
+/// A request with a longer head is rejected and not sent; the configuration's default, which the
+/// demo leaves alone.
 const HEAD_BYTES_MAX: usize = HUSTDB_READ_BYTES;
 
 /// Where the logs come from.
@@ -110,19 +111,19 @@ impl Source {
     pub(super) fn write(
         &self,
         logs: &Path,
-        standins: &[Standin],
+        fake_hustdbs: &[FakeHustdb],
         aged: bool,
     ) -> Result<Vec<Job>, Failure> {
         let now_unix = now_unix();
-        let jobs = standins.iter().enumerate().map(|(index, standin)| {
-            let backend = standin.name();
+        let jobs = fake_hustdbs.iter().enumerate().map(|(index, fake_hustdb)| {
+            let backend = fake_hustdb.name();
             match self {
                 Self::Made {
                     records,
                     value_bytes,
                     ..
                 } => {
-                    let share = share(*records, index, standins.len());
+                    let share = share(*records, index, fake_hustdbs.len());
                     let workload = Workload {
                         value_bytes: *value_bytes,
                         seed: index as u64 + 1,

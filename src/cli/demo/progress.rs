@@ -128,7 +128,8 @@ fn line(settled: u64, lines: u64) -> String {
     )
 }
 
-/// A bar of what room the figures leave: a line that is too long for the terminal would be drawn again and again.
+/// A bar of what room the figures leave: a line that is too long for the terminal would be drawn
+/// again and again.
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("   {prefix} {wide_bar:.green} {human_pos} of {human_len}  {msg}")
         .expect("our own template is well formed")

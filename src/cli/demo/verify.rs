@@ -3,7 +3,7 @@
 use indicatif::HumanCount;
 
 use super::logs::{Job, now_unix};
-use crate::standin::{Counters, Standin, differences};
+use crate::fake_hustdb::{Counters, FakeHustdb, differences};
 
 /// A time to live is relative when it is sent, in whole seconds; so an expiry may be that much off.
 const EXPIRY_TOLERANCE_S: u64 = 5;
@@ -11,17 +11,17 @@ const EXPIRY_TOLERANCE_S: u64 = 5;
 const SHOWN: usize = 10;
 
 /// Prints a verdict for each backend. True where all are as they should be.
-pub(super) fn verify(jobs: &[Job], standins: &[Standin]) -> bool {
+pub(super) fn verify(jobs: &[Job], fake_hustdbs: &[FakeHustdb]) -> bool {
     let mut good = true;
-    for (job, standin) in jobs.iter().zip(standins) {
+    for (job, fake_hustdb) in jobs.iter().zip(fake_hustdbs) {
         let expected = job.expected(now_unix());
-        let found = standin.contents();
+        let found = fake_hustdb.contents();
         match differences(&expected, &found, EXPIRY_TOLERANCE_S, SHOWN) {
             None => println!(
                 "   {}: {} keys, all as they should be{}",
                 job.backend,
                 HumanCount(found.len() as u64),
-                set_aside(job)
+                reject(job)
             ),
             Some(differences) => {
                 good = false;
@@ -31,7 +31,7 @@ pub(super) fn verify(jobs: &[Job], standins: &[Standin]) -> bool {
                 }
             }
         }
-        for alarm in alarms(&standin.counters()) {
+        for alarm in alarms(&fake_hustdb.counters()) {
             good = false;
             println!("   {}: WRONG, {alarm}", job.backend);
         }
@@ -39,7 +39,7 @@ pub(super) fn verify(jobs: &[Job], standins: &[Standin]) -> bool {
     good
 }
 
-fn set_aside(job: &Job) -> String {
+fn reject(job: &Job) -> String {
     match job.faulty {
         0 => String::new(),
         faulty => format!(

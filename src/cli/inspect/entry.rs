@@ -60,7 +60,7 @@ struct RecordJson<'a> {
     value_base64: Option<String>,
 }
 
-/// A rejected line as JSON: where it stood and why it was set aside, and what it was.
+/// A rejected line as JSON: where it stood and why it was rejected, and what it was.
 #[derive(Debug, Serialize)]
 struct RejectedJson<'a> {
     unix: u64,
@@ -111,7 +111,7 @@ impl Format {
         out.push(b'\n');
     }
 
-    /// Appends a line that was set aside, and the record in it if there is one.
+    /// Appends a line that was rejected, and the record in it if there is one.
     pub(super) fn rejected(
         self,
         line: &RejectedLine,
@@ -152,7 +152,7 @@ impl Format {
     }
 
     /// Appends that a line of `rejected.jsonl` is none.
-    pub(super) fn strange(self, place: Place<'_>, why: &str, out: &mut Vec<u8>) {
+    pub(super) fn unrecognized(self, place: Place<'_>, why: &str, out: &mut Vec<u8>) {
         if self.form == Form::Json {
             let fault = FaultJson {
                 file: &place.0.to_string_lossy(),

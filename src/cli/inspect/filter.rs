@@ -1,8 +1,9 @@
 //! Which records are shown: by method, key, table and backend.
 //!
-//! A pattern is compared octet by octet and as a whole: `*` stands for any octets, `?` for one, everything else for itself. So one without
-//! either is an exact name, and `user:*` is a prefix. A key is compared as it stands in the log and as hustdb decodes it: both
-//! `a%20b` and `a b` find it.
+//! A pattern is compared octet by octet and as a whole: `*` stands for any octets, `?` for one,
+//! everything else for itself. So one without either is an exact name, and `user:*` is a prefix. A
+//! key is compared as it stands in the log and as hustdb decodes it: both `a%20b` and `a b` find
+//! it.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -30,7 +31,8 @@ impl Pattern {
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         let pattern = &self.0[..];
         let (mut p, mut t) = (0, 0);
-        // Where the last star was, and how far what it stands for reaches. Only the last one needs to be tried again.
+        // Where the last star was, and how far what it stands for reaches. Only the last one needs
+        // to be tried again.
         let mut star: Option<(usize, usize)> = None;
         while t < text.len() {
             match pattern.get(p) {

@@ -1,8 +1,9 @@
 //! `--follow`: the newest log as it grows, then the next, until SIGINT or SIGTERM.
 //!
-//! HA writes one file a minute. A file is over when there is a newer one (by name) and nothing has come for [`QUIET`] since: HA's
-//! workers append to a minute's file shortly after the next one exists. One that shrinks or is replaced under us is read from its start.
-//! It waits by looking: each [`LOOK`] it asks for more bytes and for newer names.
+//! HA writes one file a minute. A file is over when there is a newer one (by name) and nothing has
+//! come for [`QUIET`] since: HA's workers append to a minute's file shortly after the next one
+//! exists. One that shrinks or is replaced under us is read from its start. It waits by looking:
+//! each [`LOOK`] it asks for more bytes and for newer names.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -71,7 +72,8 @@ impl Followed {
         }
     }
 
-    /// The next log, read as it grows; none when it is over. Waits for the first one where there is none yet.
+    /// The next log, read as it grows; none when it is over. Waits for the first one where there is
+    /// none yet.
     ///
     /// # Errors
     /// The folder or the file can't be read.

@@ -1,8 +1,10 @@
-//! Keys that repeat, in bounded memory: the space-saving algorithm (Metwally, Agrawal and El Abbadi, 2005).
+//! Keys that repeat, in bounded memory: the space-saving algorithm (Metwally, Agrawal and El
+//! Abbadi, 2005).
 //!
-//! So many counters are kept. A key without one takes over that of the least count, and with it the count, which then may be too high by
-//! what it was: `error`. Every key that comes more often than the records divided by the counters has one at the end, and its true count lies between
-//! `count - error` and `count`.
+//! So many counters are kept. A key without one takes over that of the least count, and with it the
+//! count, which then may be too high by what it was: `error`. Every key that comes more often than
+//! the records divided by the counters has one at the end, and its true count lies between `count -
+//! error` and `count`.
 
 use std::collections::{BTreeSet, HashMap};
 

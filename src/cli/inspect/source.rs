@@ -17,8 +17,9 @@ pub(super) const STDIN: &str = "-";
 /// Bytes between two steps of the progress bar.
 const STEP_BYTES: u64 = 1 << 16;
 
-/// The files that `paths` mean, in their order, a folder's by name and then by age: the order in which they are replayed. A backend's
-/// folder means its files, another one the files of the backends' folders in it.
+/// The files that `paths` mean, in their order, a folder's by name and then by age: the order in
+/// which they are replayed. A backend's folder means its files, another one the files of the
+/// backends' folders in it.
 ///
 /// # Errors
 /// A folder can't be read, or has nothing to read in it.
@@ -44,7 +45,8 @@ pub(super) fn expand(path: &Path, filter: &Filter) -> io::Result<Vec<PathBuf>> {
     }
     if folders.is_empty() {
         return Err(io::Error::other(
-            "no backend's folder (host:port) is in it; name a log, a backend's folder or the folder of those",
+            "no backend's folder (host:port) is in it; name a log, a backend's folder or the folder \
+             of those",
         ));
     }
     folders.sort();
@@ -94,7 +96,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// For reading all of `paths`. `is_wanted`: not where `--quiet` was asked for, or where the records themselves go to the terminal.
+    /// For reading all of `paths`. `is_wanted`: not where `--quiet` was asked for, or where the
+    /// records themselves go to the terminal.
     pub(super) fn of(paths: &[PathBuf], is_wanted: bool) -> Self {
         let total = paths.iter().filter_map(|path| fs::metadata(path).ok());
         let total = total.map(|metadata| metadata.len()).sum();

@@ -1,5 +1,5 @@
-//! State files: our checkpoint and rejected lines, and what the original left. Recognised by what is in them, where that tells, else by
-//! name and length.
+//! State files: our checkpoint and rejected lines, and what the original left. Recognised by what
+//! is in them, where that tells, else by name and length.
 //!
 //! | file | known by | shown |
 //! |---|---|---|
@@ -39,7 +39,8 @@ pub(super) enum Kind {
     Totals,
 }
 
-/// What the file at `path` is, that begins with `head`. `ends`: its length and last byte, where they are known.
+/// What the file at `path` is, that begins with `head`. `ends`: its length and last byte, where
+/// they are known.
 pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Kind {
     let name = path
         .file_name()
@@ -52,7 +53,8 @@ pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Ki
         return Kind::Rejected;
     }
     match ends {
-        // A log ends in a newline, or in base64 of which some digits could be: but not behind twelve bytes that are numbers.
+        // A log ends in a newline, or in base64 of which some digits could be: but not behind
+        // twelve bytes that are numbers.
         Some((length, b'0' | b'1'))
             if length == STATUS_BYTES as u64 && head.iter().any(|&byte| byte < b'\t') =>
         {
@@ -63,7 +65,8 @@ pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Ki
     }
 }
 
-/// What a state file that has no lines says, as text or as JSON in a line. `kind` is neither [`Kind::Log`] nor [`Kind::Rejected`].
+/// What a state file that has no lines says, as text or as JSON in a line. `kind` is neither
+/// [`Kind::Log`] nor [`Kind::Rejected`].
 ///
 /// # Errors
 /// It can't be read, or is not what it began as.
@@ -75,7 +78,8 @@ pub(super) fn describe(kind: Kind, input: impl io::Read, as_json: bool) -> io::R
         Kind::Checkpoint => {
             let checkpoint = Checkpoint::decode(&bytes).map_err(|why| {
                 fault(format!(
-                    "it is no whole checkpoint: {why}; the server sends its backend's logs again from their beginning"
+                    "it is no whole checkpoint: {why}; the server sends its backend's logs again \
+                     from their beginning"
                 ))
             })?;
             (checkpoint_text(&checkpoint), checkpoint_json(&checkpoint))
@@ -90,7 +94,8 @@ pub(super) fn describe(kind: Kind, input: impl io::Read, as_json: bool) -> io::R
             } = status;
             (
                 format!(
-                    "status of a log by the original: {} lines and {} bytes read; the first line not synced is {}, and {} behind it are\n",
+                    "status of a log by the original: {} lines and {} bytes read; the first line \
+                     not synced is {}, and {} behind it are\n",
                     HumanCount(lines_read),
                     HumanCount(bytes_read),
                     line + 1,
@@ -119,7 +124,8 @@ pub(super) fn describe(kind: Kind, input: impl io::Read, as_json: bool) -> io::R
 fn checkpoint_text(checkpoint: &Checkpoint) -> String {
     let totals = checkpoint.totals;
     let mut text = format!(
-        "checkpoint: {} lines read, {} settled ({} applied, {} superseded, {} absent already, {} rejected)\n",
+        "checkpoint: {} lines read, {} settled ({} applied, {} superseded, {} absent already, {} \
+         rejected)\n",
         HumanCount(totals.processed),
         HumanCount(totals.settled),
         HumanCount(totals.applied),
@@ -252,7 +258,8 @@ mod tests {
         }
         assert_eq!(
             described(Kind::Status, &status, false),
-            "status of a log by the original: 5 lines and 256 bytes read; the first line not synced is 3, and 1 behind it are\n"
+            "status of a log by the original: 5 lines and 256 bytes read; the first line not synced \
+             is 3, and 1 behind it are\n"
         );
         let mut totals = [0; 16];
         (totals[0], totals[8]) = (7, 5);

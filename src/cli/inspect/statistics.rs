@@ -1,4 +1,5 @@
-//! Statistics of records: how many of each method, how large their values are, which keys repeat. In bounded memory.
+//! Statistics of records: how many of each method, how large their values are, which keys repeat.
+//! In bounded memory.
 
 use std::collections::BTreeMap;
 use std::fmt;

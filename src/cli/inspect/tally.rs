@@ -18,7 +18,7 @@ pub(super) struct Tally {
     /// Records are counted only where they are what was asked for.
     is_filtered: bool,
     /// Lines of `rejected.jsonl` that are none.
-    strange: u64,
+    unrecognized: u64,
     methods: BTreeMap<Method, Count>,
     faults: BTreeMap<&'static str, u64>,
 }
@@ -38,8 +38,8 @@ impl Tally {
     }
 
     /// A line of `rejected.jsonl` that is none.
-    pub(super) fn add_strange(&mut self) {
-        self.strange += 1;
+    pub(super) fn add_unrecognized(&mut self) {
+        self.unrecognized += 1;
     }
 
     pub(super) fn add_line(&mut self, log_bytes: u64, ended: bool) {
@@ -59,7 +59,7 @@ impl Tally {
     }
 
     pub(super) fn has_faults(&self) -> bool {
-        !self.faults.is_empty() || self.strange > 0
+        !self.faults.is_empty() || self.unrecognized > 0
     }
 }
 
@@ -86,11 +86,11 @@ impl fmt::Display for Tally {
         for (code, count) in &self.faults {
             writeln!(f, "  {:<10} {count:>10}  {code}", "FAULT")?;
         }
-        if self.strange > 0 {
+        if self.unrecognized > 0 {
             writeln!(
                 f,
                 "  {:<10} {:>10}  not as this server writes it",
-                "FAULT", self.strange
+                "FAULT", self.unrecognized
             )?;
         }
         if !self.has_faults() && self.lines > 0 {

@@ -85,7 +85,8 @@ fn a_record_is_a_line() {
         &log,
         false,
         false,
-        "      1  put       v3   key \"a%20b\"  9 B\n      2  zadd      v3   table \"z\" key \"\\xff\"  score - 7  1 B\n",
+        "      1  put       v3   key \"a%20b\"  9 B\n      2  zadd      v3   table \"z\" key \
+         \"\\xff\"  score - 7  1 B\n",
     );
 }
 
@@ -126,7 +127,8 @@ fn faults_stand_among_the_records_and_are_counted() {
     assert_eq!(
         summary,
         format!(
-            "1 file, 4 lines, {} B\n  put                 2  18 B of values\n  FAULT               1  no_payload\n  FAULT               1  not_base64\n",
+            "1 file, 4 lines, {} B\n  put                 2  18 B of \
+             values\n  FAULT               1  no_payload\n  FAULT               1  not_base64\n",
             log.len()
         )
     );

@@ -61,7 +61,8 @@ impl<F: FnMut() -> Date> Write for DailyFile<F> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let date = (self.today)();
         let rotates = self.rotation.take();
-        // Yesterday's file goes on where today's can't be made: a line in the wrong file is better than none.
+        // Yesterday's file goes on where today's can't be made: a line in the wrong file is better
+        // than none.
         if (date != self.date || rotates)
             && let Ok(file) = append(&self.folder, date)
         {

@@ -1,14 +1,17 @@
 //! Log lines as entries of systemd's journal, each field of an event a field of the entry.
 //!
-//! Under systemd, stderr is a stream of the journal: `JOURNAL_STREAM` then names its device and inode. Lines that were written there would
-//! be text and nothing else; so entries are sent to the journal's own socket instead, in its native protocol
-//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): `NAME=value` and a newline, or where a value has newlines, the name, its length
-//! as a little-endian `u64`, and the value.
+//! Under systemd, stderr is a stream of the journal: `JOURNAL_STREAM` then names its device and
+//! inode. Lines that were written there would be text and nothing else; so entries are sent to the
+//! journal's own socket instead, in its native protocol
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): `NAME=value` and a newline, or where a value
+//! has newlines, the name, its length as a little-endian `u64`, and the value.
 //!
-//! `MESSAGE` holds what a terminal would show, fields too, so that `journalctl -u hustdbsync` says everything; the same fields stand in
-//! `HUSTDBSYNC_BACKEND`, `HUSTDBSYNC_FILE`, `HUSTDBSYNC_LINE` and so on, for `journalctl HUSTDBSYNC_BACKEND=10.0.0.7:8085`.
+//! `MESSAGE` holds what a terminal would show, fields too, so that `journalctl -u hustdbsync` says
+//! everything; the same fields stand in `HUSTDBSYNC_BACKEND`, `HUSTDBSYNC_FILE`, `HUSTDBSYNC_LINE`
+//! and so on, for `journalctl HUSTDBSYNC_BACKEND=10.0.0.7:8085`.
 //!
-//! Entries leave by the thread that writes the log: sending to the journal waits where it is behind, and nobody else may.
+//! Entries leave by the thread that writes the log: sending to the journal waits where it is
+//! behind, and nobody else may.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -33,7 +36,8 @@ const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 const PREFIX: &str = "HUSTDBSYNC_";
 
-/// Whether `stream`, the value of `JOURNAL_STREAM`, means this very file: `device:inode`, both decimal.
+/// Whether `stream`, the value of `JOURNAL_STREAM`, means this very file: `device:inode`, both
+/// decimal.
 pub(super) fn is_stream(stream: &str, file: impl AsFd) -> bool {
     let Ok(metadata) = file
         .as_fd()
@@ -183,10 +187,10 @@ mod tests {
     #[test]
     fn fields_are_fields_and_the_message_says_everything() {
         let entry = entry(
-            || tracing::warn!(backend = "h:1", line = 12_u64, cause = %"refused", "set aside"),
+            || tracing::warn!(backend = "h:1", line = 12_u64, cause = %"refused", "rejected"),
         );
         for field in [
-            "MESSAGE=set aside backend=h:1 line=12 cause=refused\n",
+            "MESSAGE=rejected backend=h:1 line=12 cause=refused\n",
             "PRIORITY=4\n",
             "SYSLOG_IDENTIFIER=hustdbsync\n",
             "HUSTDBSYNC_BACKEND=h:1\n",

@@ -1,9 +1,11 @@
 //! What is said again and again is said a few times, then counted.
 //!
-//! Two lines are the same when they come from one place in the code, speak of one backend and file, and have the same message but for
-//! its digits. Where a line gives a reason, as those of lines that are set aside do, that counts in place of the file: a backlog of logs can be
-//! faulty for one reason. Of such lines [`LINES`] are let through in each [`WINDOW`]; the others are left out, and how many those were is said when
-//! the window is over. Lines of the levels `debug` and `trace` are never left out: whoever asks for them wants all.
+//! Two lines are the same when they come from one place in the code, speak of one backend and file,
+//! and have the same message but for its digits. Where a line gives a reason, as those of lines
+//! that are rejected do, that counts in place of the file: a backlog of logs can be faulty for one
+//! reason. Of such lines [`LINES`] are let through in each [`WINDOW`]; the others are left out, and
+//! how many those were is said when the window is over. Lines of the levels `debug` and `trace` are
+//! never left out: whoever asks for them wants all.
 //!
 //! [`Repeated`] decides and knows no clock; [`Limit`] is the layer that asks it.
 
@@ -238,7 +240,8 @@ impl Visit for About {
 mod tests {
     use super::*;
 
-    /// Lines `(seconds, place, message, backend)`; gives for each whether it was said, and what was left out before it.
+    /// Lines `(seconds, place, message, backend)`; gives for each whether it was said, and what was
+    /// left out before it.
     fn check(lines: &[(u64, u64, &str, &str)], expected: &[(bool, &[(&str, u64)])]) {
         let mut repeated = Repeated::default();
         let told: Vec<(bool, Vec<(String, u64)>)> = lines

@@ -1,8 +1,9 @@
 //! Lines on their way out: handed over without waiting, written by a thread of their own.
 //!
-//! The contract: whoever logs never waits for a disk, a terminal or a journal. What comes faster than it can be written is dropped beyond
-//! [`LINES_MAX`] waiting lines, counted, and told in a line of its own once there is room. What is still on its way at the end is written,
-//! as far as that takes no longer than [`END_MS`].
+//! The contract: whoever logs never waits for a disk, a terminal or a journal. What comes faster
+//! than it can be written is dropped beyond [`LINES_MAX`] waiting lines, counted, and told in a
+//! line of its own once there is room. What is still on its way at the end is written, as far as
+//! that takes no longer than [`END_MS`].
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// How long the end waits for the last lines, in milliseconds.
 const END_MS: u64 = 1000;
 
-enum Mail {
+enum Message {
     Line(Vec<u8>),
     End,
 }
@@ -28,17 +29,18 @@ enum Mail {
 /// Where lines are handed over.
 #[derive(Clone)]
 pub(super) struct Lines {
-    sender: SyncSender<Mail>,
+    sender: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
 /// Ends the thread when it goes, after it has written what waits.
 pub(super) struct Guard {
-    sender: SyncSender<Mail>,
+    sender: SyncSender<Message>,
     ended: Receiver<()>,
 }
 
-/// Starts the thread. It writes each line to `sink` as a whole, and calls `idle` now and then while nothing comes.
+/// Starts the thread. It writes each line to `sink` as a whole, and calls `idle` now and then while
+/// nothing comes.
 ///
 /// # Errors
 /// The system gives no thread; the sentence says what it was for.
@@ -61,7 +63,8 @@ pub(super) fn start(
         })
         .map_err(|error| {
             let why = format!(
-                "the system gives no thread to write the log: {error}; raise the bound on this user's processes (ulimit -u, TasksMax=)"
+                "the system gives no thread to write the log: {error}; raise the bound on this \
+                 user's processes (ulimit -u, TasksMax=)"
             );
             io::Error::new(error.kind(), why)
         })?;
@@ -69,7 +72,7 @@ pub(super) fn start(
 }
 
 fn write_all(
-    mails: &Receiver<Mail>,
+    mails: &Receiver<Message>,
     mut sink: impl Write,
     mut idle: impl FnMut(),
     dropped: &AtomicU64,
@@ -77,16 +80,18 @@ fn write_all(
     loop {
         match mails.recv_timeout(IDLE) {
             // There is no place left to tell that a line can't be written.
-            Ok(Mail::Line(line)) => drop(sink.write_all(&line)),
-            Ok(Mail::End) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Message::Line(line)) => drop(sink.write_all(&line)),
+            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => idle(),
         }
         let lines = dropped.swap(0, Ordering::Relaxed);
         if lines > 0 {
-            // It goes the way of every line, through this very queue: from here nothing waits for it.
+            // It goes the way of every line, through this very queue: from here nothing waits for
+            // it.
             tracing::warn!(
                 lines,
-                "these many lines of the log came faster than they could be written, and are left out"
+                "these many lines of the log came faster than they could be written, and are left \
+                 out"
             );
         }
     }
@@ -96,7 +101,7 @@ fn write_all(
 /// One call is one line.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.sender.try_send(Mail::Line(line.to_vec())) {
+        match self.sender.try_send(Message::Line(line.to_vec())) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -113,13 +118,13 @@ impl Write for Lines {
 impl Drop for Guard {
     fn drop(&mut self) {
         let until = Instant::now() + Duration::from_millis(END_MS);
-        let mut mail = Mail::End;
+        let mut message = Message::End;
         // A full queue has room again as soon as the thread has written one.
-        while let Err(TrySendError::Full(back)) = self.sender.try_send(mail) {
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(message) {
             if Instant::now() >= until {
                 return;
             }
-            mail = back;
+            message = back;
             thread::yield_now();
         }
         let _ = self
@@ -166,7 +171,8 @@ mod tests {
         let sink = Sink::default();
         let (mut lines, guard) = start(sink.clone(), || {}).unwrap();
         let held = sink.0.lock().unwrap();
-        // The thread holds one line in its hands at the most; all that do not fit the queue are dropped.
+        // The thread holds one line in its hands at the most; all that do not fit the queue are
+        // dropped.
         for _ in 0..LINES_MAX + 100 {
             lines.write_all(b"x\n").unwrap();
         }

@@ -1,4 +1,4 @@
-//! Lines that were set aside, read from the state's files as a stream.
+//! Lines that were rejected, read from the state's files as a stream.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind};
@@ -29,14 +29,15 @@ pub(super) fn backends(state: &Path, selection: &Selection) -> io::Result<Vec<St
     Ok(names)
 }
 
-/// Gives each selected line, with its id, to `tell`; gives how many lines are none of this server's.
+/// Gives each selected line, with its id, to `tell`; gives how many lines are none of this
+/// server's.
 pub(super) fn each(
     state: &Path,
     selection: &Selection,
     tell: &mut dyn FnMut(u64, &RejectedLine) -> io::Result<()>,
 ) -> io::Result<u64> {
     let filter = selection.filter(&selection.ids);
-    let mut strange = 0;
+    let mut unrecognized = 0;
     for backend in backends(state, selection)? {
         let path = state.join(backend).join(rejected::NAME);
         let named =
@@ -58,9 +59,9 @@ pub(super) fn each(
                         tell(id, &parsed)?;
                     }
                 }
-                Err(_) => strange += 1,
+                Err(_) => unrecognized += 1,
             }
         }
     }
-    Ok(strange)
+    Ok(unrecognized)
 }

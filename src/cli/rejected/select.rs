@@ -1,4 +1,4 @@
-//! Which of the lines that were set aside: the arguments, as a filter and as a query.
+//! Which of the lines that were rejected: the arguments, as a filter and as a query.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use crate::cli::backend_name;
 use crate::cli::status::client::in_query;
 use crate::ledger::rejected::{Filter, show_id};
-use crate::status::ask::parse_id;
+use crate::status::control_request::parse_id;
 use crate::text::parse_duration;
 
 /// Those for which all that is given holds.
@@ -22,10 +22,11 @@ pub(in crate::cli) struct Selection {
     /// With this reason, as `rejected list` shows it
     #[arg(long, value_name = "REASON", value_parser = reason)]
     pub(super) reason: Option<String>,
-    /// Set aside at this time or later: 2026-11-22, "2026-11-22 16:40", seconds since 1970, or 30m, 2h, 3d ago
+    /// Rejected at this time or later: 2026-11-22, "2026-11-22 16:40", seconds since 1970, or 30m,
+    /// 2h, 3d ago
     #[arg(long, value_name = "TIME", value_parser = unix)]
     pub(super) since: Option<u64>,
-    /// Set aside at this time or before
+    /// Rejected at this time or before
     #[arg(long, value_name = "TIME", value_parser = unix)]
     pub(super) until: Option<u64>,
     /// These, by the ids that `rejected list` shows
@@ -96,7 +97,8 @@ fn unix(text: &str) -> Result<u64, String> {
     )
 }
 
-/// A time as people write it; `now`, Unix seconds, is for times ago, the zone for those without one.
+/// A time as people write it; `now`, Unix seconds, is for times ago, the zone for those without
+/// one.
 fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
     let ago = || Some(now.saturating_sub(parse_duration(text, None).ok()?.as_secs()));
     let civil = || -> Option<u64> {
@@ -110,7 +112,8 @@ fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
     };
     let count = text.parse().ok();
     count.or_else(ago).or_else(stamp).or_else(civil).ok_or_else(|| {
-        "a time is 2026-11-22, \"2026-11-22 16:40\", 2026-11-22T16:40:38Z, seconds since 1970, or 30m, 2h, 3d ago".to_owned()
+        "a time is 2026-11-22, \"2026-11-22 16:40\", 2026-11-22T16:40:38Z, seconds since 1970, or \
+         30m, 2h, 3d ago".to_owned()
     })
 }
 

@@ -1,4 +1,4 @@
-//! Lines that were set aside, as people and as programs read them.
+//! Lines that were rejected, as people and as programs read them.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::cli::local_time::local;
 use crate::cli::status::plain;
 use crate::ledger::rejected::{RejectedLine, show_id};
 
-/// Letters of a detail that a list shows.
+/// Characters of a detail that a list shows.
 const DETAIL_CHARS_MAX: usize = 100;
 
 /// A line for each.
@@ -22,7 +22,7 @@ pub(super) fn list(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut count = 0_u64;
-    let strange = read::each(state, selection, &mut |id, line| {
+    let unrecognized = read::each(state, selection, &mut |id, line| {
         count += 1;
         if json {
             write_json(id, line, out)
@@ -31,7 +31,7 @@ pub(super) fn list(
         }
     })?;
     out.flush()?;
-    tell_end(count, strange);
+    tell_end(count, unrecognized);
     Ok(())
 }
 
@@ -43,7 +43,7 @@ pub(super) fn show(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut count = 0_u64;
-    let strange = read::each(state, selection, &mut |id, line| {
+    let unrecognized = read::each(state, selection, &mut |id, line| {
         if count > 0 {
             writeln!(out)?;
         }
@@ -51,18 +51,20 @@ pub(super) fn show(
         write_whole(id, line, values, out)
     })?;
     out.flush()?;
-    tell_end(count, strange);
+    tell_end(count, unrecognized);
     Ok(())
 }
 
-fn tell_end(count: u64, strange: u64) {
+fn tell_end(count: u64, unrecognized: u64) {
     match count {
         0 => eprintln!("no rejected lines"),
         1 => eprintln!("1 line"),
         count => eprintln!("{count} lines"),
     }
-    if strange > 0 {
-        eprintln!("hustdbsync: {strange} further lines of rejected.jsonl are not this server's");
+    if unrecognized > 0 {
+        eprintln!(
+            "hustdbsync: {unrecognized} further lines of rejected.jsonl are not this server's"
+        );
     }
 }
 

@@ -16,7 +16,8 @@ use crate::status::report::Report;
 pub enum StatusError {
     /// Nobody listens there, or not for us.
     #[error(
-        "cannot reach the sync server at {addr}: {cause}; is it running, and with this network.port?"
+        "cannot reach the sync server at {addr}: {cause}; is it running, and with this \
+         network.port?"
     )]
     Unreachable {
         /// Where it should be.
@@ -42,7 +43,8 @@ pub enum StatusError {
     },
     /// It wants other credentials.
     #[error(
-        "{addr} refuses the user and the password; they must be network.user and network.passwd of the configuration that it runs with"
+        "{addr} refuses the user and the password; they must be network.user and network.passwd of \
+         the configuration that it runs with"
     )]
     Denied {
         /// Where we asked.
@@ -102,7 +104,8 @@ pub(super) fn ask(target: &StatusTarget, timeout: Duration) -> Result<Vec<u8>, S
     }
 }
 
-/// Sends a request without a body, `path` with its query; gives the answer, unless it is that we may not ask.
+/// Sends a request without a body, `path` with its query; gives the answer, unless it is that we
+/// may not ask.
 pub(in crate::cli) fn send(
     target: &StatusTarget,
     method: &str,
@@ -115,7 +118,8 @@ pub(in crate::cli) fn send(
         .map_err(|cause| StatusError::Unreachable { addr, cause })?;
     let authorization = Credentials::new(&target.user, &target.passwd).authorization();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: \
+         {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
     let failed = |error: io::Error| match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => StatusError::Silent { addr, timeout },

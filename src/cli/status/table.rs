@@ -21,15 +21,7 @@ pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
         .load_style(UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
-        "Backend",
-        "State",
-        "Backlog",
-        "Rate",
-        "Lag",
-        "Drained in",
-        "Settled",
-        "Rejected",
-        "Why",
+        "Backend", "State", "Backlog", "Rate", "Lag", "ETA", "Settled", "Rejected", "Why",
     ]);
     for backend in &report.backends {
         table.add_row([
@@ -115,11 +107,11 @@ fn seconds(seconds: u64) -> String {
 /// Text without what a terminal could take for a command.
 pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars()
-        .map(|letter| {
-            if letter.is_control() {
+        .map(|envelope| {
+            if envelope.is_control() {
                 '\u{fffd}'
             } else {
-                letter
+                envelope
             }
         })
         .collect()

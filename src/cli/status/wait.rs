@@ -1,7 +1,8 @@
 //! `status --wait`: takes a sync point and waits until it is settled.
 //!
-//! A server that is restarted meanwhile forgets the point; then another is taken, which covers all that the first did. Where all that is missing
-//! is gone from the folders, it is given up after [`SYNC_POINT_GONE_FOR`]: nothing would come of waiting longer.
+//! A server that is restarted meanwhile forgets the point; then another is taken, which covers all
+//! that the first did. Where all that is missing is gone from the folders, it is given up after
+//! [`SYNC_POINT_GONE_FOR`]: nothing would come of waiting longer.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -175,16 +176,12 @@ fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusErro
 
 /// What came of it, for people.
 fn said(report: &PointReport, time: Duration) -> String {
-    let set_aside: u64 = report
-        .backends
-        .iter()
-        .map(|backend| backend.set_aside)
-        .sum();
-    let aside = match set_aside {
+    let rejected: u64 = report.backends.iter().map(|backend| backend.rejected).sum();
+    let aside = match rejected {
         0 => String::new(),
-        1 => "; 1 line was set aside (hustdbsync rejected list)".to_owned(),
+        1 => "; 1 line was rejected (hustdbsync rejected list)".to_owned(),
         more => format!(
-            "; {} lines were set aside (hustdbsync rejected list)",
+            "; {} lines were rejected (hustdbsync rejected list)",
             HumanCount(more)
         ),
     };
@@ -233,7 +230,8 @@ fn missing(backend: &BackendReport) -> String {
     let gone = match (gone_bytes, gone_logs) {
         (0, _) => String::new(),
         (bytes, logs) => format!(
-            ", {} in {logs} of them not in the folder any more ({}{others}): deleted, moved away, emptied or covered",
+            ", {} in {logs} of them not in the folder any more ({}{others}): deleted, moved away, \
+             emptied or covered",
             HumanBytes(*bytes),
             plain(gone_log)
         ),
@@ -344,11 +342,11 @@ mod tests {
             vec![
                 backend("a:1", 0),
                 BackendReport {
-                    set_aside: 2,
+                    rejected: 2,
                     ..backend("b:1", 0)
                 },
             ],
-            "all 2 backends are whole; 2 lines were set aside (hustdbsync rejected list)\n",
+            "all 2 backends are whole; 2 lines were rejected (hustdbsync rejected list)\n",
         );
         check(
             vec![backend("a:1", 0), backend("b:1\u{1b}", 2048)],

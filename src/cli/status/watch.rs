@@ -38,7 +38,8 @@ pub(super) fn bars(target: &StatusTarget, interval: Duration) -> Result<(), Stat
     })
 }
 
-/// A headline, and one bar for each backend: of all bytes of log that were to be settled since we look, how many are.
+/// A headline, and one bar for each backend: of all bytes of log that were to be settled since we
+/// look, how many are.
 struct Bars {
     all: MultiProgress,
     headline: ProgressBar,
@@ -121,7 +122,7 @@ impl Bar {
             table::rate(backend.rate_per_second),
             match backend.drain_seconds {
                 Some(0) | None => table::drain(backend),
-                Some(_) => format!("drained in {}", table::drain(backend)),
+                Some(_) => format!("ETA {}", table::drain(backend)),
             },
         );
         if !backend.why.is_empty() {
@@ -218,7 +219,7 @@ mod tests {
         assert!(
             message.contains("2.00 KiB to go")
                 && message.contains("0.0/s")
-                && message.contains("drained in 00:01:00"),
+                && message.contains("ETA 00:01:00"),
             "{message}"
         );
         bars.handle_error(&StatusError::Closed {

@@ -8,12 +8,17 @@ fn an_unknown_key_is_a_warning_that_names_the_nearest_one() {
     check(
         r#"{"network": {"prot": 1, "logs_path": "x"}, "sync": {"connection_per_backend": 1, "Threads": 2, "//note": 3}, "snyc": {}, "port": 9, "//": 0}"#,
         &[
-            "network.prot is no setting and has no effect; the nearest one is network.port. Rename or remove it",
-            "network.logs_path is no setting and has no effect; the nearest one is sync.logs_path. Rename or remove it",
-            "sync.connection_per_backend is no setting and has no effect; the nearest one is sync.connections_per_backend. Rename or remove it",
-            "sync.Threads is no setting and has no effect; the nearest one is sync.threads. Rename or remove it",
+            "network.prot is no setting and has no effect; the nearest one is network.port. Rename \
+             or remove it",
+            "network.logs_path is no setting and has no effect; the nearest one is sync.logs_path. \
+             Rename or remove it",
+            "sync.connection_per_backend is no setting and has no effect; the nearest one is \
+             sync.connections_per_backend. Rename or remove it",
+            "sync.Threads is no setting and has no effect; the nearest one is sync.threads. Rename \
+             or remove it",
             "snyc is no setting and has no effect; the nearest one is sync. Rename or remove it",
-            "port is no setting and has no effect; the nearest one is network.port. Rename or remove it",
+            "port is no setting and has no effect; the nearest one is network.port. Rename or \
+             remove it",
         ],
     );
 }
@@ -24,17 +29,31 @@ fn all_faults_are_told_at_once_and_passwords_are_not() {
         r#"{"network": {"port": 70000, "passwd": 4711, "user": "a:b", "access_allow": "127.0.0.1 10.0.0.1", "bind": "localhost"},
             "sync": {"threads": 0, "checkdb_interval": "5", "memory_budget": 64, "pin_workers": "yes", "log_level": "loud", "ngx_path": ""}}"#,
         &[
-            "network.port: 70000 is too large: the most is 65535; write a whole number from 0 to 65535, or leave it out for the default 8089",
-            "network.bind: \"localhost\" is no IP address; write an IP address as a string, or leave it out",
-            "network.user: \"a:b\" has a colon, at which basic authentication would end the name; write a string without a colon, or leave it out for the default \"sync\"",
-            "network.passwd: *** is a number; write a string, or leave it out for the default \"sync\"",
-            "network.access_allow: \"127.0.0.1 10.0.0.1\" is no access list: \"127.0.0.1 10.0.0.1\" is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as 10.0.0.0/8; write addresses, a-b ranges and networks as one string, separated by commas; an empty one admits everyone, or leave it out for the default \"127.0.0.1\"",
-            "sync.ngx_path: \"\" is empty; write a path as a string, or leave it out for the default \"/data/hustdbha/\"",
-            "sync.threads: 0 is too small: the least is 1; write a whole number from 1 to 256, or leave it out for the default 4",
-            "sync.checkdb_interval: \"5\" has no unit that is known: ms, s, min, h, d; write milliseconds, or a string such as \"5s\" or \"500ms\", from 1ms to 1d, or leave it out for the default 5000",
-            "sync.memory_budget: 64 is too small: the least is 48MiB; write bytes, or a string such as \"64MiB\", from 48MiB to 1TiB, or leave it out for the default \"64MiB\"",
-            "sync.pin_workers: \"yes\" is a string; write true or false, or leave it out for the default true",
-            "sync.log_level: \"loud\" is none of the words that it can be; write one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", or leave it out for the default \"info\"",
+            "network.port: 70000 is too large: the most is 65535; write a whole number from 0 to \
+             65535, or leave it out for the default 8089",
+            "network.bind: \"localhost\" is no IP address; write an IP address as a string, or \
+             leave it out",
+            "network.user: \"a:b\" has a colon, at which basic authentication would end the name; \
+             write a string without a colon, or leave it out for the default \"sync\"",
+            "network.passwd: *** is a number; write a string, or leave it out for the default \
+             \"sync\"",
+            "network.access_allow: \"127.0.0.1 10.0.0.1\" is no access list: \"127.0.0.1 10.0.0.1\" \
+             is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as \
+             10.0.0.0/8; write addresses, a-b ranges and networks as one string, separated by \
+             commas; an empty one admits everyone, or leave it out for the default \"127.0.0.1\"",
+            "sync.ngx_path: \"\" is empty; write a path as a string, or leave it out for the \
+             default \"/data/hustdbha/\"",
+            "sync.threads: 0 is too small: the least is 1; write a whole number from 1 to 256, or \
+             leave it out for the default 4",
+            "sync.checkdb_interval: \"5\" has no unit that is known: ms, s, min, h, d; write \
+             milliseconds, or a string such as \"5s\" or \"500ms\", from 1ms to 1d, or leave it out \
+             for the default 5000",
+            "sync.memory_budget: 64 is too small: the least is 48MiB; write bytes, or a string such \
+             as \"64MiB\", from 48MiB to 1TiB, or leave it out for the default \"64MiB\"",
+            "sync.pin_workers: \"yes\" is a string; write true or false, or leave it out for the \
+             default true",
+            "sync.log_level: \"loud\" is none of the words that it can be; write one of \"error\", \
+             \"warn\", \"info\", \"debug\", \"trace\", or leave it out for the default \"info\"",
         ],
     );
 }
@@ -160,7 +179,8 @@ fn syntax_errors_have_line_and_column() {
         ("{} x", "line 1, column 4: trailing characters"),
         (
             "[]",
-            "line 1, column 0: invalid type: sequence, expected an object with \"network\" and \"sync\"",
+            "line 1, column 0: invalid type: sequence, expected an object with \"network\" and \
+             \"sync\"",
         ),
         (
             "{\"sync\": {\"threads\": 1e999}}",
@@ -177,13 +197,16 @@ fn a_section_that_is_no_object_is_told_with_the_other_faults() {
     check(
         r#"{"network": [1, {"a": 2}], "sync": {"threads": 0}}"#,
         &[
-            "network: a list is no object; write \"network\": { … }, or leave it out for the defaults",
-            "sync.threads: 0 is too small: the least is 1; write a whole number from 1 to 256, or leave it out for the default 4",
+            "network: a list is no object; write \"network\": { … }, or leave it out for the \
+             defaults",
+            "sync.threads: 0 is too small: the least is 1; write a whole number from 1 to 256, or \
+             leave it out for the default 4",
         ],
     );
 }
 
-/// Found by fuzzing (fuzz/fuzz_targets/configuration.rs): a fault is one line, and a file's text can't begin another one in the log.
+/// Found by fuzzing (fuzz/fuzz_targets/configuration.rs): a fault is one line, and a file's text
+/// can't begin another one in the log.
 #[test]
 fn no_text_of_the_file_begins_a_line_of_its_own() {
     check(

@@ -165,7 +165,8 @@ fn the_state_folder_can_not_be_the_log_folder() {
     check(
         r#"{"sync": {"ngx_path": "/data/ha/", "logs_path": "/data/ha/./status//"}}"#,
         &[
-            "sync.logs_path: \"/data/ha/./status//\" is the folder of our own state (<sync.ngx_path>/status); give HA's log folder, which is another one",
+            "sync.logs_path: \"/data/ha/./status//\" is the folder of our own state \
+             (<sync.ngx_path>/status); give HA's log folder, which is another one",
         ],
     );
 }
@@ -223,7 +224,8 @@ fn a_file_that_can_not_be_read_is_a_fault_that_names_it() {
     let path = folder.path().join("none.json");
     let error = Config::load(&path).unwrap_err().to_string();
     let expected = format!(
-        "the configuration {} has 1 fault:\n  it can't be read: No such file or directory (os error 2); give the right path with --config, or put the file there",
+        "the configuration {} has 1 fault:\n  it can't be read: No such file or directory (os error \
+         2); give the right path with --config, or put the file there",
         path.display()
     );
     assert_eq!(error, expected);

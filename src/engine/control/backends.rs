@@ -1,4 +1,5 @@
-//! The backends that control knows: each with its monitor and its probe, and what their orders mean to the others.
+//! The backends that control knows: each with its monitor and its probe, and what their orders mean
+//! to the others.
 
 mod leaving;
 mod names;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use mio::{Registry, Token};
 
 use self::leaving::Leaving;
-use super::door::Door;
+use super::http_server::HttpServer;
 use crate::clock::Now;
 use crate::config::BackendName;
 use crate::engine::probe::{Probe, ProbeResult};
@@ -26,24 +27,24 @@ use crate::engine::settings::Settings;
 use crate::engine::shared::Told;
 use crate::engine::watch::Watch;
 use crate::limits::BACKENDS_MAX;
-use crate::replay::hints::BackendHints;
+use crate::replay::dirty_flags::BackendDirtyFlags;
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{BackendId, BackendInfo, ControlMail, Epoch, WorkerMail};
+use crate::replay::messages::{BackendId, BackendInfo, ControlMessage, Epoch, WorkerMessage};
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
-use crate::replay::post::{After, Post};
+use crate::replay::outbox::{After, Outbox};
 use crate::replay::reachability::Reachability;
 use crate::replay::reachability::gate::Gate;
 
 /// What handling a backend may need of control.
-pub(super) struct Hands<'a> {
-    pub(super) post: &'a mut Post,
-    pub(super) door: &'a mut Door,
+pub(super) struct Context<'a> {
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) http_server: &'a mut HttpServer,
     pub(super) watch: &'a mut Watch,
     pub(super) registry: &'a Registry,
     pub(super) settings: &'a Settings,
-    pub(super) mailbox: &'a Arc<Mailbox<ControlMail>>,
+    pub(super) mailbox: &'a Arc<Mailbox<ControlMessage>>,
     /// While the server ends: until when what is in flight may be answered.
     pub(super) drain_until: Option<Duration>,
     pub(super) now: Now,
@@ -120,20 +121,21 @@ impl Backends {
         }
     }
 
-    /// The feeder has found a backend's folder.
-    pub(super) fn handle_found(&mut self, folder: String, hands: &mut Hands<'_>) {
+    /// The reader has found a backend's folder.
+    pub(super) fn handle_found(&mut self, folder: String, cx: &mut Context<'_>) {
         if let Some(&id) = self.by_name.get(&folder) {
-            return self.handle_folder_back(id, hands.now);
+            return self.handle_folder_back(id, cx.now);
         }
         let name = match BackendName::parse(&folder) {
             Ok(name) => name,
-            Err(fault) => return self.handle_strange(&folder, &fault.to_string()),
+            Err(fault) => return self.handle_unrecognized(&folder, &fault.to_string()),
         };
         if self.by_name.len() == BACKENDS_MAX {
             if !std::mem::replace(&mut self.said_too_many, true) {
                 tracing::error!(
                     backend = %folder,
-                    "there are more than {BACKENDS_MAX} backends; this and further ones are not replayed to until others are forgotten, whose folders are gone"
+                    "there are more than {BACKENDS_MAX} backends; this and further ones are not \
+                     replayed to until others are forgotten, whose folders are gone"
                 );
             }
             return;
@@ -147,33 +149,28 @@ impl Backends {
             id,
             name: folder.as_str().into(),
             counters: Arc::default(),
-            hints: Arc::default(),
+            dirty_flags: Arc::default(),
         };
         tracing::info!(backend = %folder, "found; it is probed next");
         // Before anyone lists the folder: what comes behind the listing is told by the watch.
-        hands.watch.add(id, &folder);
-        hands
-            .door
+        cx.watch.add(id, &folder);
+        cx.http_server
             .board
-            .add(&folder, Arc::clone(&info.counters), hands.now);
-        let lane = hands.settings.lane(&folder);
-        hands
-            .door
+            .add(&folder, Arc::clone(&info.counters), cx.now);
+        let lane = cx.settings.lane(&folder);
+        cx.http_server
             .board
             .set_rate_max(&folder, lane.records_per_second_max);
-        hands.post.introduce(&info);
+        cx.outbox.introduce(&info);
         let backend = Backend {
             monitor: Monitor::new(
-                hands.settings.monitor.clone(),
+                cx.settings.monitor.clone(),
                 address.is_none(),
                 self.random.u64(..),
-                hands.now,
+                cx.now,
             ),
             repeats: Repeats::default(),
-            gate: Gate::new(Reachability::new(
-                hands.settings.ambiguity_window,
-                hands.now,
-            )),
+            gate: Gate::new(Reachability::new(cx.settings.ambiguity_window, cx.now)),
             answers_seen: 0,
             probe_begun: (Duration::ZERO, 0),
             probe: Probe::new(&folder, Token(self.first_token + id.index())),
@@ -201,9 +198,9 @@ impl Backends {
         self.by_name.insert(folder, id);
     }
 
-    /// The feeder has found a folder that is no backend's.
+    /// The reader has found a folder that is no backend's.
     #[expect(clippy::unused_self, reason = "one of the events of this table")]
-    pub(super) fn handle_strange(&self, folder: &str, why: &str) {
+    pub(super) fn handle_unrecognized(&self, folder: &str, why: &str) {
         tracing::warn!(
             "the folder {folder:?} below sync.logs_path is no backend's: {why}; it is left alone"
         );
@@ -220,14 +217,14 @@ impl Backends {
     }
 
     pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
-        // The keeper has said so, in the log.
+        // The checkpointer has said so, in the log.
         if let Some(backend) = self.get_mut(id) {
             backend.store_fault = fault;
         }
     }
 
     pub(super) fn handle_log_fault(&mut self, id: BackendId, fault: Option<String>) {
-        // The feeder has reported it in the log.
+        // The reader has reported it in the log.
         if let Some(backend) = self.get_mut(id) {
             backend.log_fault = fault;
         }
@@ -247,18 +244,18 @@ impl Backends {
         }
     }
 
-    pub(super) fn handle_settings(&mut self, other_password: bool, hands: &mut Hands<'_>) {
+    pub(super) fn handle_settings(&mut self, other_password: bool, cx: &mut Context<'_>) {
         for backend in self.all.iter_mut().flatten() {
-            backend.set_lane(hands);
+            backend.set_lane(cx);
             backend
                 .monitor
-                .handle_settings(hands.settings.monitor.clone(), hands.now);
+                .handle_settings(cx.settings.monitor.clone(), cx.now);
             backend
                 .gate
                 .history
-                .set_window(hands.settings.ambiguity_window);
+                .set_window(cx.settings.ambiguity_window);
             if other_password {
-                backend.monitor.handle_password(hands.now);
+                backend.monitor.handle_password(cx.now);
             }
         }
     }
@@ -311,23 +308,23 @@ impl Backends {
     }
 
     /// Does what is due for every backend.
-    pub(super) fn turn(&mut self, hands: &mut Hands<'_>) {
+    pub(super) fn turn(&mut self, cx: &mut Context<'_>) {
         for backend in self.all.iter_mut().flatten() {
-            if let Some(result) = backend.probe.handle_deadline(hands.now) {
-                backend.handle_probe(result, hands.now);
+            if let Some(result) = backend.probe.handle_deadline(cx.now) {
+                backend.handle_probe(result, cx.now);
             }
             let answers = backend.info.counters.answers.load();
             backend.monitor.handle_answers(answers);
             backend
                 .monitor
-                .handle_backlog(has_backlog(&backend.info), hands.now);
-            while let Some(order) = backend.monitor.poll_order(hands.now) {
-                backend.follow(order, &self.resolver, hands);
+                .handle_backlog(has_backlog(&backend.info), cx.now);
+            while let Some(order) = backend.monitor.poll_order(cx.now) {
+                backend.follow(order, &self.resolver, cx);
             }
-            backend.leave(hands);
+            backend.leave(cx);
             if !backend.leaving.is_under_way() {
-                backend.pass_gate(hands);
-                backend.tell(hands);
+                backend.pass_gate(cx);
+                backend.tell(cx);
             }
         }
     }
@@ -356,8 +353,8 @@ impl Backends {
             .any(|backend| !backend.monitor.is_up() && !has_backlog(&backend.info))
     }
 
-    pub(super) fn hints(&self, id: BackendId) -> Option<&BackendHints> {
-        self.info(id).map(|info| &*info.hints)
+    pub(super) fn dirty_flags(&self, id: BackendId) -> Option<&BackendDirtyFlags> {
+        self.info(id).map(|info| &*info.dirty_flags)
     }
 
     /// All, for whoever is not on this thread.
@@ -401,20 +398,20 @@ fn has_backlog(info: &BackendInfo) -> bool {
 
 impl Backend {
     /// Makes its lanes go by the settings, and by what an operator has set.
-    fn set_lane(&mut self, hands: &mut Hands<'_>) {
-        let mut lane = hands.settings.lane(&self.info.name);
+    fn set_lane(&mut self, cx: &mut Context<'_>) {
+        let mut lane = cx.settings.lane(&self.info.name);
         if let Some(rate_max) = self.rate_max {
             Arc::make_mut(&mut lane).records_per_second_max = u64::from(rate_max);
         }
         self.lane = lane;
         let backend = self.info.id;
-        hands.post.workers(After::Nothing, || WorkerMail::Settings {
-            backend,
-            settings: Arc::clone(&self.lane),
-        });
+        cx.outbox
+            .workers(After::Nothing, || WorkerMessage::Settings {
+                backend,
+                settings: Arc::clone(&self.lane),
+            });
         let name = &self.info.name;
-        hands
-            .door
+        cx.http_server
             .board
             .set_rate_max(name, self.lane.records_per_second_max);
     }
@@ -440,31 +437,31 @@ impl Backend {
         }
     }
 
-    fn follow(&mut self, order: Order, resolver: &Resolver, hands: &mut Hands<'_>) {
+    fn follow(&mut self, order: Order, resolver: &Resolver, cx: &mut Context<'_>) {
         match order {
-            Order::Resolve => self.look_up(resolver, hands),
-            Order::Probe { authenticated } => self.begin_probe(authenticated, hands),
+            Order::Resolve => self.look_up(resolver, cx),
+            Order::Probe { authenticated } => self.begin_probe(authenticated, cx),
             Order::Flush { epoch } => {
                 self.info.counters.flushes.add(1);
                 self.gate.handle_flush();
-                hands.post.flush(self.info.id, epoch, hands.drain_until);
+                cx.outbox.flush(self.info.id, epoch, cx.drain_until);
             }
             Order::Open { epoch } => self.open(epoch),
             Order::Ttl { ready } => {
                 if self.gate.handle_ttl(ready) {
-                    hands.post.ttl(self.info.id, ready);
+                    cx.outbox.ttl(self.info.id, ready);
                 }
             }
         }
     }
 
-    fn begin_probe(&mut self, authenticated: bool, hands: &Hands<'_>) {
-        let Hands {
+    fn begin_probe(&mut self, authenticated: bool, cx: &Context<'_>) {
+        let Context {
             registry,
             settings,
             now,
             ..
-        } = *hands;
+        } = *cx;
         let limits = settings.probe_limits(self.monitor.is_up());
         self.probe_begun = (now.monotonic, self.info.counters.answers.load());
         let result = match self.address {
@@ -493,7 +490,7 @@ impl Backend {
     }
 
     /// Keeps the board up to date, and says once in the log what has changed.
-    fn tell(&mut self, hands: &mut Hands<'_>) {
+    fn tell(&mut self, cx: &mut Context<'_>) {
         let word = self.monitor.state_word();
         let why = all_that_is_wrong(
             self.monitor.why(),
@@ -504,7 +501,7 @@ impl Backend {
             return;
         }
         let name = &self.info.name;
-        hands.door.board.set_state(name, word, &why, hands.now);
+        cx.http_server.board.set_state(name, word, &why, cx.now);
         if self.said != word && self.monitor.is_known() {
             self.said = word;
             match word {
@@ -522,6 +519,6 @@ impl Backend {
             state: word,
             why: why.into_owned(),
         };
-        hands.door.states_changed = true;
+        cx.http_server.states_changed = true;
     }
 }

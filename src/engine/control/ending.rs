@@ -30,7 +30,7 @@ impl Control {
         self.drain_until = Some(self.phase.begin(self.settings.drain_timeout, now));
         self.backends.handle_stop(now);
         self.listener.begin_end();
-        self.links.shared.stages.stop();
+        self.links.shared.lifecycle.stop();
     }
 
     /// Lets nobody in any more, and answers those who are in: for a moment, and about nothing else.
@@ -40,7 +40,7 @@ impl Control {
         loop {
             let now = self.clock.now();
             self.listener
-                .handle_deadlines(self.poll.registry(), now, &mut self.door);
+                .handle_deadlines(self.poll.registry(), now, &mut self.http_server);
             let left = until.saturating_sub(now.monotonic);
             if self.listener.is_quiet() || left.is_zero() {
                 return Ok(());
@@ -54,8 +54,12 @@ impl Control {
             let now = self.clock.now();
             for event in &*events {
                 if self.listener.owns(event.token()) {
-                    self.listener
-                        .handle_event(event, self.poll.registry(), now, &mut self.door);
+                    self.listener.handle_event(
+                        event,
+                        self.poll.registry(),
+                        now,
+                        &mut self.http_server,
+                    );
                 }
             }
         }
@@ -64,9 +68,9 @@ impl Control {
     /// The steps of the graceful end, as far as they go by now.
     pub(super) fn end_further(&mut self, now: Now) -> Option<Ending> {
         let are_flushed = self.backends.are_flushed();
-        let over = self
-            .phase
-            .advance(are_flushed, self.keeper_done, &mut self.post, now)?;
+        let over =
+            self.phase
+                .advance(are_flushed, self.checkpointer_done, &mut self.outbox, now)?;
         Some(
             over.cut
                 .map_or(Ending::Clean, |cut| Ending::Cut(cut.to_owned())),

@@ -1,4 +1,5 @@
-//! Reading the configuration again (SIGHUP): on a thread that lives for that only, since it is disk, and control touches none.
+//! Reading the configuration again (SIGHUP): on a thread that lives for that only, since it is
+//! disk, and control touches none.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +7,7 @@ use std::thread;
 
 use crate::engine::settings::Settings;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::ControlMail;
+use crate::replay::messages::ControlMessage;
 
 /// What holds from now on.
 pub struct Reloaded {
@@ -45,7 +46,7 @@ impl Slot {
 
 pub(super) struct Reloading {
     reload: Reload,
-    control: Arc<Mailbox<ControlMail>>,
+    control: Arc<Mailbox<ControlMessage>>,
     slot: Arc<Slot>,
     /// A thread is at it.
     is_running: bool,
@@ -54,7 +55,7 @@ pub(super) struct Reloading {
 }
 
 impl Reloading {
-    pub(super) fn new(reload: Reload, control: Arc<Mailbox<ControlMail>>) -> Self {
+    pub(super) fn new(reload: Reload, control: Arc<Mailbox<ControlMessage>>) -> Self {
         Self {
             reload,
             control,

@@ -1,33 +1,34 @@
 //! The sync points that control knows, and who waits for one of them.
 //!
-//! Bounded: [`SYNC_POINTS_MAX`] points, of which the one that was asked for longest ago goes first; [`SYNC_POINT_WAITERS_MAX`] waiters, of which the one that
-//! has waited longest is answered first. They are kept in memory only: a restart forgets them, and whoever asks takes another, which covers all that
-//! the earlier one did.
+//! Bounded: [`SYNC_POINTS_MAX`] points, of which the one that was asked for longest ago goes first;
+//! [`SYNC_POINT_WAITERS_MAX`] waiters, of which the one that has waited longest is answered first.
+//! They are kept in memory only: a restart forgets them, and whoever asks takes another, which
+//! covers all that the earlier one did.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::engine::listener::Asker;
+use crate::engine::listener::ClientId;
 use crate::limits::{SYNC_POINT_KEPT, SYNC_POINT_WAITERS_MAX, SYNC_POINTS_MAX};
-use crate::status::ask::PointAsk;
+use crate::status::control_request::SyncPointRequest;
 use crate::status::sync_point::PointBoard;
 
 /// A point.
 struct Known {
     number: u64,
-    /// None while the keeper makes it.
+    /// None while the checkpointer makes it.
     board: Option<Arc<PointBoard>>,
     /// Who wants to know it.
-    asker: Asker,
+    client: ClientId,
     /// When it was taken or asked for last, monotonic.
     asked_at: Duration,
 }
 
 /// Somebody who waits.
 pub(super) struct Waiter {
-    pub(super) asker: Asker,
+    pub(super) client: ClientId,
     pub(super) id: String,
     pub(super) board: Arc<PointBoard>,
     /// Of one backend only.
@@ -85,7 +86,7 @@ impl SyncPoints {
     }
 
     /// A new point's number, and that of the one that goes for it; none where all are being made.
-    pub(super) fn begin(&mut self, asker: Asker, now: Now) -> Option<(u64, Option<u64>)> {
+    pub(super) fn begin(&mut self, client: ClientId, now: Now) -> Option<(u64, Option<u64>)> {
         let mut forgotten = None;
         if self.points.len() >= SYNC_POINTS_MAX {
             let made = self.points.iter().enumerate();
@@ -98,32 +99,32 @@ impl SyncPoints {
         self.points.push(Known {
             number: self.next,
             board: None,
-            asker,
+            client,
             asked_at: now.monotonic,
         });
         Some((self.next, forgotten))
     }
 
-    /// The keeper has made one, or could not. Gives who asked for it.
+    /// The checkpointer has made one, or could not. Gives who asked for it.
     pub(super) fn handle_taken(
         &mut self,
         number: u64,
         board: Option<Arc<PointBoard>>,
-    ) -> Option<Asker> {
+    ) -> Option<ClientId> {
         let at = self
             .points
             .iter()
             .position(|known| known.number == number)?;
-        let asker = self.points[at].asker;
+        let client = self.points[at].client;
         match board {
             Some(board) => self.points[at].board = Some(board),
             None => drop(self.points.remove(at)),
         }
-        Some(asker)
+        Some(client)
     }
 
     /// Somebody asks how far a point is.
-    pub(super) fn ask(&mut self, asker: Asker, ask: PointAsk, now: Now) -> Asked {
+    pub(super) fn ask(&mut self, client: ClientId, ask: SyncPointRequest, now: Now) -> Asked {
         let number = ask
             .id
             .rsplit_once('-')
@@ -143,7 +144,7 @@ impl SyncPoints {
             return Asked::NoBackend(names.map(|backend| Arc::clone(&backend.name)).collect());
         };
         let waiter = Waiter {
-            asker,
+            client,
             id: ask.id,
             board,
             backend: ask.backend,

@@ -1,6 +1,7 @@
-//! Control over real sockets and folders, against a stand-in, with the other threads played by the test.
+//! Control over real sockets and folders, against a fake HustDB, with the other threads played by
+//! the test.
 
-mod asks;
+mod pending_requests;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,11 +11,11 @@ use std::time::Instant;
 
 use super::*;
 use crate::config::{Config, Login};
-use crate::engine::bell::WakerBell;
-use crate::engine::doorway::listener_options;
-use crate::replay::mailbox::NoBell;
+use crate::engine::listen_options::listener_options;
+use crate::engine::waker::PollWaker;
+use crate::fake_hustdb::{FakeHustdb, Options};
+use crate::replay::mailbox::NoWaker;
 use crate::replay::messages::{BackendId, Epoch, Trouble};
-use crate::standin::{Options, Standin};
 
 const FIRST: BackendId = BackendId(0);
 
@@ -27,7 +28,7 @@ struct Bench {
 }
 
 fn mailbox<T>(capacity: usize) -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(capacity, Box::new(NoBell)))
+    Arc::new(Mailbox::new(capacity, Box::new(NoWaker)))
 }
 
 fn settings(password: &str) -> Settings {
@@ -46,15 +47,15 @@ impl Bench {
     fn with_mailboxes_of(capacity: usize) -> Self {
         let config = Config::parse(r#"{"network": {"port": 0}}"#, Path::new("x.json")).unwrap();
         let poll = Poll::new().unwrap();
-        let bell = WakerBell::new(&poll, BELL).unwrap();
-        let own = Arc::new(Mailbox::new(64, Box::new(bell)));
-        let feeder = mailbox(capacity);
+        let waker = PollWaker::new(&poll, WAKER).unwrap();
+        let own = Arc::new(Mailbox::new(64, Box::new(waker)));
+        let reader = mailbox(capacity);
         let links = || ControlLinks {
             mailbox: Arc::clone(&own),
-            feeder: Arc::clone(&feeder),
-            keeper: mailbox(capacity),
+            reader: Arc::clone(&reader),
+            checkpointer: mailbox(capacity),
             workers: vec![mailbox(capacity), mailbox(capacity)],
-            hints: Arc::new(Hints::new(Arc::clone(&feeder))),
+            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
             shared: Arc::new(Shared::new(Arc::clone(&own))),
             counters: Arc::default(),
         };
@@ -65,16 +66,16 @@ impl Bench {
             clock: Clock::default(),
             links: ControlLinks {
                 mailbox: Arc::clone(&ours.mailbox),
-                feeder: Arc::clone(&ours.feeder),
-                keeper: Arc::clone(&ours.keeper),
+                reader: Arc::clone(&ours.reader),
+                checkpointer: Arc::clone(&ours.checkpointer),
                 workers: ours.workers.clone(),
-                hints: Arc::clone(&ours.hints),
+                dirty_flags: Arc::clone(&ours.dirty_flags),
                 shared: Arc::clone(&ours.shared),
                 counters: Arc::default(),
             },
             settings: settings("wrong"),
             logs: logs.path().to_owned(),
-            door: listener_options(&config, 1024),
+            http_server: listener_options(&config, 1024),
             access: config.network.access_allow.clone(),
             reload: Arc::new(|| {
                 Ok(Reloaded {
@@ -97,42 +98,45 @@ impl Bench {
         }
     }
 
-    fn tell(&self, mail: ControlMail) {
-        self.links.mailbox.send(mail).unwrap();
+    fn tell(&self, message: ControlMessage) {
+        self.links.mailbox.send(message).unwrap();
     }
 
-    fn tell_when_there_is_room(&self, mail: ControlMail) {
-        let mut mail = Some(mail);
+    fn tell_when_there_is_room(&self, message: ControlMessage) {
+        let mut message = Some(message);
         eventually("room", || {
-            let unsent = self.links.mailbox.send(mail.take()?);
-            mail = unsent.err();
-            mail.is_none().then_some(())
+            let unsent = self.links.mailbox.send(message.take()?);
+            message = unsent.err();
+            message.is_none().then_some(())
         });
     }
 
     fn find(&self, name: &str) {
         std::fs::create_dir(self.logs.path().join(name)).unwrap();
-        self.tell(ControlMail::BackendFound(name.to_owned()));
+        self.tell(ControlMessage::BackendFound(name.to_owned()));
     }
 
-    /// The feeder, then the keeper, get to know the first backend.
+    /// The reader, then the checkpointer, get to know the first backend.
     fn find_and_meet(&self, name: &str) {
         self.find(name);
-        let FeederMail::Backend(info) = next(&self.links.feeder) else {
-            panic!("the feeder first meets the backend");
+        let ReaderMessage::Backend(info) = next(&self.links.reader) else {
+            panic!("the reader first meets the backend");
         };
         assert_eq!((info.id, &*info.name), (FIRST, name));
-        assert!(matches!(next(&self.links.keeper), KeeperMail::Backend(_)));
-        self.tell(ControlMail::OutagesRead {
+        assert!(matches!(
+            next(&self.links.checkpointer),
+            CheckpointerMessage::Backend(_)
+        ));
+        self.tell(ControlMessage::OutagesRead {
             backend: FIRST,
             kept: Ok(None),
         });
     }
 
-    /// Every worker, then the feeder, hear that it is up.
+    /// Every worker, then the reader, hear that it is up.
     fn expect_open(&self, epoch: Epoch, at: SocketAddr) {
         for worker in &self.links.workers {
-            let WorkerMail::Open {
+            let WorkerMessage::Open {
                 backend,
                 epoch: opened,
                 address,
@@ -144,24 +148,25 @@ impl Bench {
             assert_eq!((backend, opened, address), (FIRST, epoch, at));
         }
         assert!(matches!(
-            next(&self.links.feeder),
-            FeederMail::Up { backend: FIRST, epoch: up, .. } if up == epoch
+            next(&self.links.reader),
+            ReaderMessage::Up { backend: FIRST, epoch: up, .. } if up == epoch
         ));
     }
 
-    /// The keeper, then the feeder and every worker, hear of the flush. Gives whether what is in flight may be answered.
+    /// The checkpointer, then the reader and every worker, hear of the flush. Gives whether what is
+    /// in flight may be answered.
     fn expect_flush(&self, epoch: Epoch) -> bool {
         assert!(matches!(
-            next(&self.links.keeper),
-            KeeperMail::Flush { backend: FIRST, epoch: flushed } if flushed == epoch
+            next(&self.links.checkpointer),
+            CheckpointerMessage::Flush { backend: FIRST, epoch: flushed } if flushed == epoch
         ));
         assert!(matches!(
-            next(&self.links.feeder),
-            FeederMail::Down { backend: FIRST, epoch: down } if down == epoch
+            next(&self.links.reader),
+            ReaderMessage::Down { backend: FIRST, epoch: down } if down == epoch
         ));
         let mut drains = false;
         for worker in &self.links.workers {
-            let WorkerMail::Flush {
+            let WorkerMessage::Flush {
                 epoch: flushed,
                 drain_until,
                 ..
@@ -176,7 +181,7 @@ impl Bench {
     }
 
     fn flushed(&self, epoch: Epoch) {
-        self.tell(ControlMail::Flushed {
+        self.tell(ControlMessage::Flushed {
             backend: FIRST,
             epoch,
         });
@@ -189,7 +194,8 @@ impl Bench {
             .unwrap();
         // sync:sync
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic c3luYzpzeW5j\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic c3luYzpzeW5j\r\nConnection: \
+             close\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -210,18 +216,18 @@ impl Bench {
     /// Plays the others' part in an end at which nothing has to be flushed.
     fn stop(self) {
         self.links.shared.stop();
-        eventually("Stop", || match self.links.keeper.receive() {
-            Some(KeeperMail::Flush { epoch, .. }) => {
+        eventually("Stop", || match self.links.checkpointer.receive() {
+            Some(CheckpointerMessage::Flush { epoch, .. }) => {
                 self.flushed(epoch);
                 None
             }
-            Some(KeeperMail::Stop) => Some(()),
+            Some(CheckpointerMessage::Stop) => Some(()),
             _ => None,
         });
-        self.tell(ControlMail::KeeperDone);
-        let (feeder, workers) = (Arc::clone(&self.links.feeder), self.links.workers.clone());
+        self.tell(ControlMessage::CheckpointerDone);
+        let (reader, workers) = (Arc::clone(&self.links.reader), self.links.workers.clone());
         // They would take their mail.
-        while feeder.receive().is_some() {}
+        while reader.receive().is_some() {}
         for worker in workers {
             while worker.receive().is_some() {}
         }
@@ -241,19 +247,19 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn next<T>(mailbox: &Mailbox<T>) -> T {
-    eventually("a letter", || mailbox.receive())
+    eventually("an envelope", || mailbox.receive())
 }
 
-fn next_but_ttl(mailbox: &Mailbox<WorkerMail>) -> WorkerMail {
-    eventually("a letter", || {
+fn next_but_ttl(mailbox: &Mailbox<WorkerMessage>) -> WorkerMessage {
+    eventually("an envelope", || {
         mailbox
             .receive()
-            .filter(|mail| !matches!(mail, WorkerMail::Ttl { .. }))
+            .filter(|message| !matches!(message, WorkerMessage::Ttl { .. }))
     })
 }
 
-fn standin(password: Option<&str>) -> Standin {
-    Standin::start(Options {
+fn fake_hustdb(password: Option<&str>) -> FakeHustdb {
+    FakeHustdb::start(Options {
         credentials: password.map(|password| ("u".to_owned(), password.to_owned())),
         ..Options::default()
     })
@@ -262,13 +268,17 @@ fn standin(password: Option<&str>) -> Standin {
 
 #[test]
 fn one_that_is_there_is_opened_and_trusted_with_ttls_after_the_hold() {
-    let backend = standin(None);
+    let backend = fake_hustdb(None);
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
     let worker = &bench.links.workers[0];
     eventually("ttl", || {
-        matches!(worker.receive(), Some(WorkerMail::Ttl { ready: true, .. })).then_some(())
+        matches!(
+            worker.receive(),
+            Some(WorkerMessage::Ttl { ready: true, .. })
+        )
+        .then_some(())
     });
     bench.wait_for_status("\"state\":\"up\"");
     bench.stop();
@@ -276,7 +286,7 @@ fn one_that_is_there_is_opened_and_trusted_with_ttls_after_the_hold() {
 
 #[test]
 fn one_that_goes_is_flushed_and_opened_again_when_it_is_back_and_everyone_has_let_go() {
-    let backend = standin(None);
+    let backend = fake_hustdb(None);
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
@@ -291,21 +301,22 @@ fn one_that_goes_is_flushed_and_opened_again_when_it_is_back_and_everyone_has_le
 
 #[test]
 fn a_quick_restart_does_not_go_unseen() {
-    let backend = standin(None);
+    let backend = fake_hustdb(None);
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
     let worker = &bench.links.workers[0];
     let ttl = |wanted: bool| {
-        matches!(worker.receive(), Some(WorkerMail::Ttl { ready, .. }) if ready == wanted)
+        matches!(worker.receive(), Some(WorkerMessage::Ttl { ready, .. }) if ready == wanted)
             .then_some(())
     };
     eventually("ready", || ttl(true));
     backend.restart().unwrap();
-    // The probe that follows the loss may find it back or still gone: records with a ttl are held back, or all are.
+    // The probe that follows the loss may find it back or still gone: records with a ttl are held
+    // back, or all are.
     eventually("held back", || {
-        let flush = match bench.links.keeper.receive() {
-            Some(KeeperMail::Flush { epoch, .. }) => {
+        let flush = match bench.links.checkpointer.receive() {
+            Some(CheckpointerMessage::Flush { epoch, .. }) => {
                 bench.flushed(epoch);
                 Some(())
             }
@@ -319,11 +330,11 @@ fn a_quick_restart_does_not_go_unseen() {
 
 #[test]
 fn a_wrong_password_pauses_the_backend_until_another_is_read() {
-    let backend = standin(Some("right"));
+    let backend = fake_hustdb(Some("right"));
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
-    bench.tell(ControlMail::Trouble {
+    bench.tell(ControlMessage::Trouble {
         backend: FIRST,
         lane: 0,
         epoch: 0,
@@ -339,9 +350,12 @@ fn a_wrong_password_pauses_the_backend_until_another_is_read() {
     });
     assert!(bench.ask("/v1/status").contains("\"state\":\"refused\""));
     bench.links.shared.reload();
-    assert!(matches!(next(&bench.links.keeper), KeeperMail::Settings(_)));
+    assert!(matches!(
+        next(&bench.links.checkpointer),
+        CheckpointerMessage::Settings(_)
+    ));
     eventually("Open", || match bench.links.workers[0].receive() {
-        Some(WorkerMail::Open { epoch: 1, .. }) => Some(()),
+        Some(WorkerMessage::Open { epoch: 1, .. }) => Some(()),
         _ => None,
     });
     bench.stop();
@@ -349,11 +363,11 @@ fn a_wrong_password_pauses_the_backend_until_another_is_read() {
 
 #[test]
 fn has_questions_are_answered_while_nobody_takes_any_mail() {
-    let backend = standin(None);
+    let backend = fake_hustdb(None);
     let bench = Bench::with_mailboxes_of(1);
     for _ in 0..2 {
-        let _ = bench.links.keeper.send(KeeperMail::Stop);
-        let _ = bench.links.feeder.send(FeederMail::Stop);
+        let _ = bench.links.checkpointer.send(CheckpointerMessage::Stop);
+        let _ = bench.links.reader.send(ReaderMessage::Stop);
     }
     bench.find(&backend.name());
     bench.wait_for_status("\"state\":\"up\"");
@@ -368,54 +382,63 @@ fn has_questions_are_answered_while_nobody_takes_any_mail() {
 }
 
 #[test]
-fn the_end_lets_what_is_in_flight_be_answered_and_stops_the_keeper_first() {
-    let backend = standin(None);
+fn the_end_lets_what_is_in_flight_be_answered_and_stops_the_checkpointer_first() {
+    let backend = fake_hustdb(None);
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
     bench.links.shared.stop();
     assert!(bench.expect_flush(1), "what is in flight may be answered");
-    assert!(bench.links.keeper.is_empty(), "not before everyone let go");
+    assert!(
+        bench.links.checkpointer.is_empty(),
+        "not before everyone let go"
+    );
     bench.flushed(1);
-    assert!(matches!(next(&bench.links.keeper), KeeperMail::Stop));
-    assert!(bench.links.feeder.is_empty());
-    bench.tell(ControlMail::KeeperDone);
-    assert!(matches!(next(&bench.links.feeder), FeederMail::Stop));
+    assert!(matches!(
+        next(&bench.links.checkpointer),
+        CheckpointerMessage::Stop
+    ));
+    assert!(bench.links.reader.is_empty());
+    bench.tell(ControlMessage::CheckpointerDone);
+    assert!(matches!(next(&bench.links.reader), ReaderMessage::Stop));
     for worker in &bench.links.workers {
-        assert!(matches!(next_but_ttl(worker), WorkerMail::Stop));
+        assert!(matches!(next_but_ttl(worker), WorkerMessage::Stop));
     }
     assert_eq!(bench.end(), Ending::Clean);
 }
 
 #[test]
 fn an_end_that_not_everyone_lets_go_for_is_cut_when_its_time_is_up() {
-    let backend = standin(None);
+    let backend = fake_hustdb(None);
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
     bench.links.shared.stop();
     bench.expect_flush(1);
-    assert!(matches!(next(&bench.links.keeper), KeeperMail::Stop));
-    bench.tell(ControlMail::KeeperDone);
+    assert!(matches!(
+        next(&bench.links.checkpointer),
+        CheckpointerMessage::Stop
+    ));
+    bench.tell(ControlMessage::CheckpointerDone);
     assert!(matches!(bench.end(), Ending::Cut(_)));
 }
 
 #[test]
-fn what_happens_in_folders_becomes_hints() {
+fn what_happens_in_folders_becomes_dirty_flags() {
     let bench = Bench::start();
     let name = "127.0.0.1:1";
     bench.find(name);
-    let FeederMail::Backend(info) = next(&bench.links.feeder) else {
-        panic!("the feeder meets the backend");
+    let ReaderMessage::Backend(info) = next(&bench.links.reader) else {
+        panic!("the reader meets the backend");
     };
     std::fs::write(bench.logs.path().join(name).join("1.log"), "x").unwrap();
     eventually("a hint", || {
-        let hinted = info.hints.take();
+        let hinted = info.dirty_flags.take();
         (hinted.grew || hinted.listing).then_some(())
     });
     std::fs::create_dir(bench.logs.path().join("127.0.0.1:2")).unwrap();
     eventually("a hint on folders", || {
-        bench.links.hints.take().filter(|hinted| hinted.root)
+        bench.links.dirty_flags.take().filter(|hinted| hinted.root)
     });
     bench.stop();
 }
@@ -431,36 +454,36 @@ fn a_name_that_does_not_resolve_says_so() {
 }
 
 impl Bench {
-    /// The keeper is asked what is left of a backend.
+    /// The checkpointer is asked what is left of a backend.
     fn expect_asked(&self, backend: BackendId) {
-        eventually("AskLeft", || match self.links.keeper.receive() {
-            Some(KeeperMail::AskLeft { backend: asked }) => {
+        eventually("AskLeft", || match self.links.checkpointer.receive() {
+            Some(CheckpointerMessage::AskLeft { backend: asked }) => {
                 assert_eq!(asked, backend);
                 Some(())
             }
-            Some(KeeperMail::KeepOutages { .. }) | None => None,
+            Some(CheckpointerMessage::KeepOutages { .. }) | None => None,
             Some(other) => panic!("{other:?}"),
         });
     }
 
     fn left(&self, left: Result<Option<String>, String>) {
-        self.tell(ControlMail::StateLeft {
+        self.tell(ControlMessage::StateLeft {
             backend: FIRST,
             left,
         });
     }
 
-    /// Every worker, then the feeder, are told to forget the first backend.
+    /// Every worker, then the reader, are told to forget the first backend.
     fn expect_forget(&self) {
         for worker in &self.links.workers {
             assert!(matches!(
                 next_but_ttl(worker),
-                WorkerMail::Forget { backend: FIRST }
+                WorkerMessage::Forget { backend: FIRST }
             ));
         }
         assert!(matches!(
-            next(&self.links.feeder),
-            FeederMail::Forget { backend: FIRST }
+            next(&self.links.reader),
+            ReaderMessage::Forget { backend: FIRST }
         ));
     }
 
@@ -469,7 +492,7 @@ impl Bench {
             processed: 70,
             settled: 50,
         };
-        self.tell(ControlMail::Forgotten {
+        self.tell(ControlMessage::Forgotten {
             backend: FIRST,
             totals,
         });
@@ -483,13 +506,13 @@ fn one_whose_folder_is_gone_is_forgotten_and_its_place_is_anothers() {
     let bench = Bench::start();
     bench.find_and_meet(NOBODY);
     std::fs::remove_dir(bench.logs.path().join(NOBODY)).unwrap();
-    bench.tell(ControlMail::FolderGone(NOBODY.to_owned()));
+    bench.tell(ControlMessage::FolderGone(NOBODY.to_owned()));
     bench.expect_asked(FIRST);
     bench.left(Ok(None));
     bench.expect_forget();
     assert!(
         bench.ask("/metrics").contains(NOBODY),
-        "until the keeper says so"
+        "until the checkpointer says so"
     );
     bench.forgotten();
     eventually("it is gone", || {
@@ -498,8 +521,8 @@ fn one_whose_folder_is_gone_is_forgotten_and_its_place_is_anothers() {
     let body = bench.ask("/sync_status?backend_count=9");
     assert!(body.contains("\"processed_items\": 70") && body.contains("\"synced_items\": 50"));
     bench.find(NOBODY);
-    let FeederMail::Backend(info) = next(&bench.links.feeder) else {
-        panic!("the feeder first meets the backend");
+    let ReaderMessage::Backend(info) = next(&bench.links.reader) else {
+        panic!("the reader first meets the backend");
     };
     assert_ne!(info.id, FIRST);
     assert_eq!(info.id.index(), FIRST.index());
@@ -508,13 +531,13 @@ fn one_whose_folder_is_gone_is_forgotten_and_its_place_is_anothers() {
 
 #[test]
 fn one_that_is_up_is_flushed_and_asked_for_again_before_it_is_forgotten() {
-    let backend = standin(None);
+    let backend = fake_hustdb(None);
     let name = backend.name();
     let bench = Bench::start();
     bench.find_and_meet(&name);
     bench.expect_open(0, backend.addr());
     std::fs::remove_dir(bench.logs.path().join(&name)).unwrap();
-    bench.tell(ControlMail::FolderGone(name.clone()));
+    bench.tell(ControlMessage::FolderGone(name.clone()));
     bench.expect_asked(FIRST);
     bench.left(Ok(None));
     bench.expect_flush(1);
@@ -526,8 +549,8 @@ fn one_that_is_up_is_flushed_and_asked_for_again_before_it_is_forgotten() {
     backend.kill().unwrap();
     bench.find(&name);
     bench.forgotten();
-    let FeederMail::Backend(info) = next(&bench.links.feeder) else {
-        panic!("the feeder meets it anew");
+    let ReaderMessage::Backend(info) = next(&bench.links.reader) else {
+        panic!("the reader meets it anew");
     };
     assert_eq!((info.id == FIRST, &*info.name), (false, &*name));
     bench.stop();
@@ -535,16 +558,16 @@ fn one_that_is_up_is_flushed_and_asked_for_again_before_it_is_forgotten() {
 
 #[test]
 fn one_whose_folder_is_back_in_time_stays() {
-    let backend = standin(None);
+    let backend = fake_hustdb(None);
     let name = backend.name();
     let bench = Bench::start();
     bench.find_and_meet(&name);
     bench.expect_open(0, backend.addr());
-    bench.tell(ControlMail::FolderGone(name.clone()));
+    bench.tell(ControlMessage::FolderGone(name.clone()));
     bench.expect_asked(FIRST);
     bench.left(Ok(None));
     bench.expect_flush(1);
-    bench.tell(ControlMail::BackendFound(name.clone()));
+    bench.tell(ControlMessage::BackendFound(name.clone()));
     bench.flushed(1);
     bench.expect_open(1, backend.addr());
     bench.stop();
@@ -555,22 +578,30 @@ fn there_is_room_again_once_one_is_forgotten() {
     let bench = Bench::with_mailboxes_of(8192);
     for place in 0..crate::limits::BACKENDS_MAX {
         let port = 1 + place;
-        bench.tell_when_there_is_room(ControlMail::BackendFound(format!("127.0.0.1:{port}")));
+        bench.tell_when_there_is_room(ControlMessage::BackendFound(format!("127.0.0.1:{port}")));
     }
-    bench.tell_when_there_is_room(ControlMail::BackendFound("127.0.0.2:1".to_owned()));
-    bench.tell_when_there_is_room(ControlMail::FolderGone("127.0.0.1:1".to_owned()));
+    bench.tell_when_there_is_room(ControlMessage::BackendFound("127.0.0.2:1".to_owned()));
+    bench.tell_when_there_is_room(ControlMessage::FolderGone("127.0.0.1:1".to_owned()));
     eventually("AskLeft", || {
-        let mail = bench.links.keeper.receive();
-        matches!(mail, Some(KeeperMail::AskLeft { backend: FIRST })).then_some(())
+        let message = bench.links.checkpointer.receive();
+        matches!(
+            message,
+            Some(CheckpointerMessage::AskLeft { backend: FIRST })
+        )
+        .then_some(())
     });
     bench.left(Ok(None));
     bench.forgotten();
-    eventually("the feeder tells again", || {
-        matches!(bench.links.feeder.receive(), Some(FeederMail::TellFolders)).then_some(())
+    eventually("the reader tells again", || {
+        matches!(
+            bench.links.reader.receive(),
+            Some(ReaderMessage::TellFolders)
+        )
+        .then_some(())
     });
-    bench.tell(ControlMail::BackendFound("127.0.0.2:1".to_owned()));
-    eventually("it is met", || match bench.links.feeder.receive() {
-        Some(FeederMail::Backend(info)) => (&*info.name == "127.0.0.2:1").then_some(()),
+    bench.tell(ControlMessage::BackendFound("127.0.0.2:1".to_owned()));
+    eventually("it is met", || match bench.links.reader.receive() {
+        Some(ReaderMessage::Backend(info)) => (&*info.name == "127.0.0.2:1").then_some(()),
         _ => None,
     });
     bench.stop();

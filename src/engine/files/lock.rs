@@ -1,7 +1,9 @@
-//! The locks that keep two sync servers off one set of logs: they would break the order of records and each other's deletions.
+//! The locks that keep two sync servers off one set of logs: they would break the order of records
+//! and each other's deletions.
 //!
-//! One is on our state, and one on the folder of logs itself, without a file of ours among HA's: servers with different state folders exclude each
-//! other too. A lock is on a file, not on its name. So [`Locks::renew`] takes one again whose file was deleted or replaced.
+//! One is on our state, and one on the folder of logs itself, without a file of ours among HA's:
+//! servers with different state folders exclude each other too. A lock is on a file, not on its
+//! name. So [`Locks::renew`] takes one again whose file was deleted or replaced.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,7 +18,8 @@ use crate::engine::os::process::{try_lock, unlock};
 /// Bytes of the lock file that are looked at for the holder's process id.
 const HOLDER_BYTES_MAX: u64 = 32;
 
-/// Held as long as this lives; the system gives it up when the process ends, however it ends. The file stays, with the last holder's process id.
+/// Held as long as this lives; the system gives it up when the process ends, however it ends. The
+/// file stays, with the last holder's process id.
 #[derive(Debug)]
 pub struct StateLock {
     file: File,
@@ -26,7 +29,9 @@ pub struct StateLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody else has it.
-    #[error("{path}: another sync server{} holds these logs; two would break the order, so end that one first", holder.as_ref().map_or_else(String::new, |pid| format!(" (process {pid})")))]
+    #[error("{path}: another sync server{} holds these logs; two would break the order, so end that \
+        one first", holder.as_ref().map_or_else(String::new, |pid| format!(" \
+        (process {pid})")))]
     Held {
         /// The lock file.
         path: PathBuf,
@@ -70,19 +75,22 @@ impl Locks {
     /// Takes a lock again whose file is not the one that its path names any more.
     ///
     /// # Errors
-    /// When another process holds it by now, or the system refuses; a folder of logs that is not there is not an error.
+    /// When another process holds it by now, or the system refuses; a folder of logs that is not
+    /// there is not an error.
     pub fn renew(&self) -> Result<(), LockError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, logs) = &mut *held;
         let path = StateLock::path(&self.state);
         if is_other(&state.file, &path) != Some(false) {
             *state = StateLock::take(&self.state)?;
-            tracing::warn!(path = %path.display(), "the lock of the state folder was deleted or replaced under us, and is taken again");
+            tracing::warn!(path = %path.display(), "the lock of the state folder was deleted or \
+                replaced under us, and is taken again");
         }
         let file = logs.0.as_ref();
         if file.is_some_and(|file| is_other(file, &self.logs) == Some(true)) {
             *logs = LogsLock::take(&self.logs)?;
-            tracing::warn!(path = %self.logs.display(), "the folder of logs is another one than before, and is locked anew");
+            tracing::warn!(path = %self.logs.display(), "the folder of logs is another one than \
+                before, and is locked anew");
         }
         Ok(())
     }
@@ -113,7 +121,9 @@ impl LogsLock {
             }),
             // NFS locks only what is open for writing, which a folder cannot be.
             Err(cause) => {
-                tracing::warn!(path = %logs.display(), %cause, "the file system of the logs cannot lock a folder; a second sync server on these logs with another ngx_path would not be noticed");
+                tracing::warn!(path = %logs.display(), %cause, "the file system of the logs cannot \
+                    lock a folder; a second sync server on these logs with another ngx_path would \
+                    not be noticed");
                 Ok(Self(None))
             }
         }
@@ -124,12 +134,14 @@ impl LogsLock {
 impl Drop for LogsLock {
     fn drop(&mut self) {
         if let Some(why) = self.0.as_ref().and_then(|folder| unlock(folder).err()) {
-            tracing::warn!(%why, "the lock of the folder of logs could not be given up; the end of the process does it");
+            tracing::warn!(%why, "the lock of the folder of logs could not be given up; the end of \
+                the process does it");
         }
     }
 }
 
-/// The process that holds a file's lock, as `/proc/locks` has it: `1: FLOCK  ADVISORY  WRITE 812 08:01:3145 0 EOF`.
+/// The process that holds a file's lock, as `/proc/locks` has it: `1: FLOCK  ADVISORY  WRITE 812
+/// 08:01:3145 0 EOF`.
 fn flock_holder(file: &File) -> Option<u32> {
     let inode = file.metadata().ok()?.ino().to_string();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
@@ -149,7 +161,8 @@ impl StateLock {
         state.join(".lock")
     }
 
-    /// Locks `<state>/.lock` for this process, whose id is written into it. The folder is made where it is missing.
+    /// Locks `<state>/.lock` for this process, whose id is written into it. The folder is made
+    /// where it is missing.
     ///
     /// # Errors
     /// When another process holds it, or the system refuses.
@@ -184,11 +197,13 @@ impl StateLock {
     }
 }
 
-/// Closing alone would not do: between its fork and its exec, a child process has the file open too, and would hold the lock on.
+/// Closing alone would not do: between its fork and its exec, a child process has the file open
+/// too, and would hold the lock on.
 impl Drop for StateLock {
     fn drop(&mut self) {
         if let Err(why) = unlock(&self.file) {
-            tracing::warn!(%why, "the lock of the state folder could not be given up; the end of the process does it");
+            tracing::warn!(%why, "the lock of the state folder could not be given up; the end of \
+                the process does it");
         }
     }
 }

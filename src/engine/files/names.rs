@@ -1,6 +1,7 @@
 //! A log's name as text, without loss: GBK names exist, and logs, JSON and checkpoints are UTF-8.
 //!
-//! A byte that is not UTF-8 is written as `\xb0`, a backslash as two. Names of HA's have neither, and stay as they are.
+//! A byte that is not UTF-8 is written as `\xb0`, a backslash as two. Names of HA's have neither,
+//! and stay as they are.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;

@@ -95,7 +95,8 @@ pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
     |error| {
         let to_do = match error.kind() {
             ErrorKind::PermissionDenied => {
-                "; allow it to the user that runs hustdbsync (owner, group and mode of it and of the folders above)"
+                "; allow it to the user that runs hustdbsync (owner, group and mode of it and of \
+                 the folders above)"
             }
             _ if error.raw_os_error() == Some(libc::EIO) => {
                 "; its disk fails: the kernel's log says more (dmesg)"
@@ -103,7 +104,8 @@ pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
             ErrorKind::StorageFull => "; make room on its disk",
             ErrorKind::QuotaExceeded => "; make room, or raise this user's quota on its disk",
             ErrorKind::FileTooLarge => {
-                "; this process may not write files that long: raise its limit (ulimit -f, systemd: LimitFSIZE=)"
+                "; this process may not write files that long: raise its limit (ulimit -f, systemd: \
+                 LimitFSIZE=)"
             }
             _ => "",
         };

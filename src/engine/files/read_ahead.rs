@@ -1,8 +1,10 @@
 //! Reading a log that may be in memory, or on disk.
 //!
-//! A log that was written a moment ago is in the page cache. A backlog of days is not, and whoever reads it waits for the disk each time, unless somebody
-//! asked for it before. The kernel reads ahead too, but no further than it thinks fit, and it begins late; so a log that turned out not to be in memory is
-//! asked for piece by piece, some way ahead of what is read. One that is in memory costs nothing more than its reads.
+//! A log that was written a moment ago is in the page cache. A backlog of days is not, and whoever
+//! reads it waits for the disk each time, unless somebody asked for it before. The kernel reads
+//! ahead too, but no further than it thinks fit, and it begins late; so a log that turned out not
+//! to be in memory is asked for piece by piece, some way ahead of what is read. One that is in
+//! memory costs nothing more than its reads.
 //!
 //! It is advice: where the kernel refuses or has no room for it, reading takes longer.
 
@@ -95,7 +97,8 @@ impl ReadAhead {
                 && !ring.ask(file, next, READ_AHEAD_PIECE_BYTES)
             {
                 tracing::info!(
-                    "logs are read ahead of by plain calls from now on: the kernel has no thread for it, since there may be no more tasks"
+                    "logs are read ahead of by plain calls from now on: the kernel has no thread \
+                     for it, since there may be no more tasks"
                 );
                 *self = Self::Calls;
             }

@@ -178,19 +178,19 @@ fn pipes_and_folders_are_no_logs() {
 }
 
 #[test]
-fn a_log_is_claimed_only_while_nobody_writes_to_it() {
+fn a_log_is_leased_only_while_nobody_writes_to_it() {
     let mut home = home();
     let writer = File::create(home.log(LOG)).unwrap();
     let log = home.disk.open_log(B, LOG).unwrap();
-    let with_writer = home.disk.claim_log(&log).unwrap();
+    let with_writer = home.disk.lease_log(&log).unwrap();
     drop(writer);
-    match home.disk.claim_log(&log).unwrap() {
-        Claim::Alone => assert_eq!(with_writer, Claim::Writers),
-        // Some file systems have no leases: then nothing may be claimed of them.
-        unknown @ (Claim::Unknown | Claim::NotPermitted) => {
+    match home.disk.lease_log(&log).unwrap() {
+        LogLease::Alone => assert_eq!(with_writer, LogLease::Writers),
+        // Some file systems have no leases: then nothing may be leased of them.
+        unknown @ (LogLease::Unknown | LogLease::NotPermitted) => {
             return assert_eq!(with_writer, unknown);
         }
-        Claim::Writers => panic!("the writer has closed it"),
+        LogLease::Writers => panic!("the writer has closed it"),
     }
     let path = home.log(LOG);
     let open = || {
@@ -204,20 +204,20 @@ fn a_log_is_claimed_only_while_nobody_writes_to_it() {
         ErrorKind::WouldBlock,
         "a new writer is held off"
     );
-    home.disk.unclaim_log(&log).unwrap();
-    home.disk.unclaim_log(&log).unwrap();
+    home.disk.end_lease(&log).unwrap();
+    home.disk.end_lease(&log).unwrap();
     assert!(open().is_ok());
-    home.disk.claim_log(&log).unwrap();
+    home.disk.lease_log(&log).unwrap();
     drop(log);
     assert!(open().is_ok(), "a claim ends with its log");
 }
 
 #[test]
-fn a_writer_that_waits_for_a_claim_goes_on_and_its_line_is_seen_in_the_deleted_log() {
+fn a_writer_that_waits_for_a_lease_goes_on_and_its_line_is_seen_in_the_deleted_log() {
     let mut home = home();
     fs::write(home.log(LOG), b"line\n").unwrap();
     let log = home.disk.open_log(B, LOG).unwrap();
-    if home.disk.claim_log(&log).unwrap() != Claim::Alone {
+    if home.disk.lease_log(&log).unwrap() != LogLease::Alone {
         return;
     }
     let path = home.log(LOG);
@@ -225,13 +225,14 @@ fn a_writer_that_waits_for_a_claim_goes_on_and_its_line_is_seen_in_the_deleted_l
         let mut file = OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(b"late\n").unwrap();
     });
-    // Its open waits in the kernel, or finds no file once that is deleted; wait for the former as long as is needed to see it.
+    // Its open waits in the kernel, or finds no file once that is deleted; wait for the former as
+    // long as is needed to see it.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !is_lease_breaking() && std::time::Instant::now() < deadline {
         std::thread::yield_now();
     }
     home.disk.delete_log(B, LOG).unwrap();
-    home.disk.unclaim_log(&log).unwrap();
+    home.disk.end_lease(&log).unwrap();
     writer.join().unwrap();
     assert_eq!(home.disk.log_meta(&log).unwrap().bytes, 10);
     home.disk.sync_log_folder(B).unwrap();

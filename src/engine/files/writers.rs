@@ -1,4 +1,5 @@
-//! Who has a log open for writing, by what /proc shows: for a sentence to the operator, nothing hangs on it.
+//! Who has a log open for writing, by what /proc shows: for a sentence to the operator, nothing
+//! hangs on it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;

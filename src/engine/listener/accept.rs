@@ -1,4 +1,4 @@
-//! Opening the door, and letting connections in.
+//! Opening the HTTP server, and letting connections in.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -18,26 +18,31 @@ use crate::limits::{HTTP_ACCEPT_PAUSE, HTTP_ACCEPTS_PER_TURN};
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Somebody else listens there.
-    #[error("cannot listen on {address}: port {} is in use; stop the program that has it (`ss -ltnp` tells which), or set another network.port", .address.port())]
+    #[error("cannot listen on {address}: port {} is in use; stop the program that has it (`ss \
+        -ltnp` tells which), or set another network.port", .address.port())]
     InUse {
         /// Where we were to listen.
         address: SocketAddr,
     },
     /// The port is reserved.
-    #[error("cannot listen on {address}: port {} needs a right that this user lacks (CAP_NET_BIND_SERVICE); set a network.port above 1023", .address.port())]
+    #[error("cannot listen on {address}: port {} needs a right that this user lacks \
+        (CAP_NET_BIND_SERVICE); set a network.port above 1023", .address.port())]
     Forbidden {
         /// Where we were to listen.
         address: SocketAddr,
     },
     /// The machine has no such address.
-    #[error("cannot listen on {address}: this machine has no address {}; set network.bind to one that it has, or to 0.0.0.0", .address.ip())]
+    #[error("cannot listen on {address}: this machine has no address {}; set network.bind to one \
+        that it has, or to 0.0.0.0", .address.ip())]
     NoSuchAddress {
         /// Where we were to listen.
         address: SocketAddr,
     },
     /// systemd's socket is another one.
     #[error(
-        "cannot listen on {address}: the socket that systemd handed over is at {found}; make ListenStream= of the .socket unit and network.bind and network.port of the configuration say the same"
+        "cannot listen on {address}: the socket that systemd handed over is at {found}; make \
+         ListenStream= of the .socket unit and network.bind and network.port of the configuration \
+         say the same"
     )]
     Elsewhere {
         /// Where we were to listen.
@@ -75,7 +80,8 @@ pub(super) fn open(
 ) -> Result<(mio::net::TcpListener, SocketAddr), ListenError> {
     if let Some(found) = handed_over.as_ref().map(TcpListener::local_addr) {
         let found = found.map_err(|cause| ListenError::new(options.address, cause))?;
-        // Any port will do where the configuration leaves it open. Another address would be another rule of who can reach us.
+        // Any port will do where the configuration leaves it open. Another address would be another
+        // rule of who can reach us.
         let address = SocketAddr::new(
             options.address.ip(),
             match options.address.port() {
@@ -174,7 +180,8 @@ impl Listener {
             }
         }
         if accepted == 0 {
-            // So many connections that are lost before they are ours, and not one that is: going on at once could go on for ever.
+            // So many connections that are lost before they are ours, and not one that is: going on
+            // at once could go on for ever.
             return self.rest(now);
         }
         // Readiness won't be told again for what still waits.
@@ -229,18 +236,18 @@ impl Listener {
             unsent_bytes: 0,
         });
         self.counts.accepted += 1;
-        self.recency.touch(slot);
+        self.lru_list.touch(slot);
         self.run(slot, Came::New, now, answers);
     }
 
-    /// Drops the connection that has gone longest without an answer, one that waits for an answer of ours only if all do.
-    /// False if there is none.
+    /// Drops the connection that has gone longest without an answer, one that waits for an answer
+    /// of ours only if all do. False if there is none.
     fn evict(&mut self) -> bool {
         let idlest = self
-            .recency
+            .lru_list
             .oldest_first()
             .find(|&slot| !self.connections[slot].http.is_asked())
-            .or_else(|| self.recency.oldest_first().next());
+            .or_else(|| self.lru_list.oldest_first().next());
         let Some(slot) = idlest else {
             return false;
         };

@@ -1,15 +1,18 @@
-//! What HA's door may cost: so much work a second, and a little ahead. More than that waits, in the order in which it came.
+//! What the HTTP server may cost: so much work a second, and a little ahead. More than that waits,
+//! in the order in which it came.
 //!
-//! HA polls a few times a second, which is never held back. A flood is: the thread that answers it is not the replay's, but the core may be.
-//! Work is counted in calls to the system and answers, each some microseconds, not measured: the same requests always cost the same.
+//! HA polls a few times a second, which is never held back. A flood is: the thread that answers it
+//! is not the replay's, but the core may be. Work is counted in calls to the system and answers,
+//! each some microseconds, not measured: the same requests always cost the same.
 //!
 //! ```text
 //!   a connection ──▶ its own Share ─┬─ kept ─────▶ light: waits only while the light ones by themselves have spent the budget
 //!                                   └─ exceeded ─▶ heavy: waits while all together have, behind the light ones
 //! ```
 //!
-//! All connections come from one host, so who is HA cannot be told from the address. It is told from what a connection has asked for: newcomers begin light, and
-//! one that floods stays heavy until its debt is paid with time.
+//! All connections come from one host, so who is HA cannot be told from the address. It is told
+//! from what a connection has asked for: newcomers begin light, and one that floods stays heavy
+//! until its debt is paid with time.
 
 use std::time::Duration;
 
@@ -68,7 +71,8 @@ impl Budget {
     pub(super) fn charge(&mut self, work: u32, now: Now) {
         self.paid_until = self.paid_until.max(now.monotonic) + HTTP_WORK_EACH * work;
         if self.paid_until - now.monotonic > HTTP_WORK_AHEAD {
-            // A moment longer than needed: waking up for each single call would cost more than the call.
+            // A moment longer than needed: waking up for each single call would cost more than the
+            // call.
             self.rests_until = self.paid_until - HTTP_WORK_AHEAD + HTTP_WORK_REST;
         }
     }

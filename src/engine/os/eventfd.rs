@@ -1,10 +1,12 @@
-//! A counter in the kernel that one thread waits on and others count up: a bell for whoever waits on a ring.
+//! A counter in the kernel that one thread waits on and others count up: a waker for whoever waits
+//! on a ring.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
 
-/// How often it is tried to ring before it is believed that nobody listens. One try is enough but for signals.
+/// How often it is tried to ring before it is believed that nobody listens. One try is enough but
+/// for signals.
 const TRIES: u32 = 8;
 
 /// See the module. Reading it waits until it has been rung.
@@ -26,13 +28,15 @@ impl Eventfd {
         Ok(Self(unsafe { File::from_raw_fd(raw) }))
     }
 
-    /// Makes a read of it return, now or the next time. It blocks only where it has been rung 2⁶⁴ times and never read.
+    /// Makes a read of it return, now or the next time. It blocks only where it has been rung 2⁶⁴
+    /// times and never read.
     pub fn ring(&self) {
         for _ in 0..TRIES {
             match (&self.0).write(&1_u64.to_ne_bytes()) {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                // Any other failure means that its descriptor is gone, and then nobody waits on it any more.
+                // Any other failure means that its descriptor is gone, and then nobody waits on it
+                // any more.
                 _ => return,
             }
         }

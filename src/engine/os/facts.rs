@@ -15,7 +15,7 @@ pub(crate) fn process_facts() -> io::Result<ProcessFacts> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let page_bytes = setting(libc::_SC_PAGESIZE)?;
     let ticks_per_second = setting(libc::_SC_CLK_TCK)?;
-    let stat = Stat::parse(&stat).ok_or_else(|| strange("/proc/self/stat"))?;
+    let stat = Stat::parse(&stat).ok_or_else(|| unrecognized("/proc/self/stat"))?;
     #[allow(clippy::cast_precision_loss, reason = "seconds, told to 15 digits")]
     let seconds = |ticks: u64| ticks as f64 / ticks_per_second as f64;
     Ok(ProcessFacts {
@@ -41,7 +41,8 @@ struct Stat {
 
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
-        // Behind the program's name, which is in parentheses and may have some itself. The first field there is the third of proc(5).
+        // Behind the program's name, which is in parentheses and may have some itself. The first
+        // field there is the third of proc(5).
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
@@ -60,10 +61,11 @@ fn boot_seconds() -> io::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "));
     line.and_then(|seconds| seconds.trim().parse().ok())
-        .ok_or_else(|| strange("/proc/stat"))
+        .ok_or_else(|| unrecognized("/proc/stat"))
 }
 
-/// How many descriptors are open. Since Linux 6.2 the folder's size says so; before, they are counted.
+/// How many descriptors are open. Since Linux 6.2 the folder's size says so; before, they are
+/// counted.
 fn open_fds() -> io::Result<u64> {
     match fs::metadata("/proc/self/fd")?.size() {
         // One of those counted is the listing's own.
@@ -81,7 +83,7 @@ fn setting(name: libc::c_int) -> io::Result<u64> {
         .ok_or_else(io::Error::last_os_error)
 }
 
-fn strange(path: &str) -> io::Error {
+fn unrecognized(path: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!("{path} is not as it should be"),

@@ -15,8 +15,9 @@ pub enum Links {
     Refused,
 }
 
-/// Opens a regular file as `options` say. Anything else (a pipe, a device, a socket) is an error that says so, and opening it waits for nobody: a pipe without its
-/// other end would otherwise hold this thread up for ever.
+/// Opens a regular file as `options` say. Anything else (a pipe, a device, a socket) is an error
+/// that says so, and opening it waits for nobody: a pipe without its other end would otherwise hold
+/// this thread up for ever.
 ///
 /// # Errors
 /// What the system says, or that it is not a regular file. The path is not named.
@@ -93,7 +94,8 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
 /// Whether a lease was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// Nobody has the file open for writing; whoever opens it for writing waits until the lease is given up.
+    /// Nobody has the file open for writing; whoever opens it for writing waits until the lease is
+    /// given up.
     Given,
     /// Somebody has it open for writing.
     Writers,
@@ -106,10 +108,12 @@ pub enum Lease {
 /// From `linux/fcntl.h`; libc does not have it.
 const F_SETSIG: libc::c_int = 10;
 
-/// Asks for a read lease on a file that is open for reading only. It is given up by [`end_lease`] or when the file is closed.
+/// Asks for a read lease on a file that is open for reading only. It is given up by [`end_lease`]
+/// or when the file is closed.
 ///
-/// When somebody wants to write, the kernel signals the holder, by default with SIGIO, which would end the process. It is told to use SIGURG,
-/// which is ignored by default: we hold leases for the blink of a deletion, and give them up anyway.
+/// When somebody wants to write, the kernel signals the holder, by default with SIGIO, which would
+/// end the process. It is told to use SIGURG, which is ignored by default: we hold leases for the
+/// blink of a deletion, and give them up anyway.
 ///
 /// # Errors
 /// What the system says beyond [`Lease`].
@@ -150,7 +154,8 @@ pub(crate) fn end_lease(file: &File) -> io::Result<()> {
     }
 }
 
-/// Makes sure that a file has its first `bytes` on the disk, and so that many at least. What it has stays.
+/// Makes sure that a file has its first `bytes` on the disk, and so that many at least. What it has
+/// stays.
 ///
 /// # Errors
 /// What the system says; the file may then have a part of it.
@@ -166,14 +171,15 @@ pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Says that a file will be read from front to back. It is advice only: whether it is taken is not told.
+/// Says that a file will be read from front to back. It is advice only: whether it is taken is not
+/// told.
 pub(crate) fn advise_sequential(file: &File) {
     // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
 }
 
-/// Asks for a part of a file to be read into the page cache. It is advice only. The call begins the reads and does not wait for them, but for room in the
-/// disk's queue.
+/// Asks for a part of a file to be read into the page cache. It is advice only. The call begins the
+/// reads and does not wait for them, but for room in the disk's queue.
 pub(crate) fn advise_needed(file: &File, offset: u64, bytes: u32) {
     let Ok(offset) = libc::off_t::try_from(offset) else {
         return;
@@ -189,17 +195,20 @@ pub(crate) fn advise_needed(file: &File, offset: u64, bytes: u32) {
     };
 }
 
-/// Reads at `offset` what is in the page cache, up to the first byte that is not (preadv2(2), `RWF_NOWAIT`).
+/// Reads at `offset` what is in the page cache, up to the first byte that is not (preadv2(2),
+/// `RWF_NOWAIT`).
 ///
 /// # Errors
-/// What the system says: `WouldBlock` where the first byte is not in memory, others where the file system cannot tell.
+/// What the system says: `WouldBlock` where the first byte is not in memory, others where the file
+/// system cannot tell.
 pub(crate) fn read_at_in_memory(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
     let place = libc::iovec {
         iov_base: into.as_mut_ptr().cast(),
         iov_len: into.len(),
     };
     let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-    // SAFETY: `place` is one iovec over `into`, which is ours to write to and lives through the call; the descriptor is borrowed and so open.
+    // SAFETY: `place` is one iovec over `into`, which is ours to write to and lives through the
+    // call; the descriptor is borrowed and so open.
     let read = unsafe {
         libc::preadv2(
             file.as_raw_fd(),

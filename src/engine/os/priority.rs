@@ -2,13 +2,14 @@
 
 use std::io;
 
-/// Gives this thread alone, not its process, a nice value: the lower, the sooner it gets a core when it wakes (sched(7)). To lower it takes
-/// `CAP_SYS_NICE` or an `RLIMIT_NICE` that allows it.
+/// Gives this thread alone, not its process, a nice value: the lower, the sooner it gets a core
+/// when it wakes (sched(7)). To lower it takes `CAP_SYS_NICE` or an `RLIMIT_NICE` that allows it.
 ///
 /// # Errors
 /// What `setpriority(2)` says.
 pub fn set_nice(nice: i32) -> io::Result<()> {
-    // SAFETY: no memory is involved; 0 is the calling thread, which is what Linux gives a nice value to.
+    // SAFETY: no memory is involved; 0 is the calling thread, which is what Linux gives a nice
+    // value to.
     if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -10,18 +10,20 @@ use std::path::Path;
 /// Where [`daemonize`] returns: in both processes.
 #[derive(Debug)]
 pub enum Daemonized {
-    /// The process that was started from the terminal. The other end of the pipe is the daemon's; it reads as ended when the daemon
-    /// closes it or ends.
+    /// The process that was started from the terminal. The other end of the pipe is the daemon's;
+    /// it reads as ended when the daemon closes it or ends.
     Starter(io::PipeReader),
     /// The daemon: its own session, no terminal, stdin to stderr on `/dev/null`, umask 027.
     Daemon(io::PipeWriter),
 }
 
-/// Forks twice and leaves the terminal. The working folder stays, so that relative paths keep their meaning (as the original has it).
+/// Forks twice and leaves the terminal. The working folder stays, so that relative paths keep their
+/// meaning (as the original has it).
 ///
 /// # Errors
-/// This process has more than one thread (the others would be missing in the daemon, whatever they held locked), or the system
-/// refuses. What fails after the first fork ends the daemon and is written to the pipe as `-` and a sentence.
+/// This process has more than one thread (the others would be missing in the daemon, whatever they
+/// held locked), or the system refuses. What fails after the first fork ends the daemon and is
+/// written to the pipe as `-` and a sentence.
 pub(crate) fn daemonize() -> io::Result<Daemonized> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other(
@@ -29,7 +31,8 @@ pub(crate) fn daemonize() -> io::Result<Daemonized> {
         ));
     }
     let (reader, mut writer) = io::pipe()?;
-    // SAFETY: this is the only thread, so the child finds every lock and the allocator in a whole state, and may run any code.
+    // SAFETY: this is the only thread, so the child finds every lock and the allocator in a whole
+    // state, and may run any code.
     match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
         0 => drop(reader),
@@ -49,7 +52,8 @@ pub(crate) fn daemonize() -> io::Result<Daemonized> {
     Ok(Daemonized::Daemon(writer))
 }
 
-/// In the child: a session of its own, then the second fork, so that no terminal can become ours again.
+/// In the child: a session of its own, then the second fork, so that no terminal can become ours
+/// again.
 fn leave_terminal() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     // SAFETY: no memory is involved.
@@ -65,7 +69,8 @@ fn leave_terminal() -> io::Result<()> {
     // SAFETY: no memory is involved.
     unsafe { libc::umask(0o027) };
     for standard in 0..=2 {
-        // SAFETY: both are open descriptors or get replaced; std's handles of 0 to 2 stay valid, since the numbers do.
+        // SAFETY: both are open descriptors or get replaced; std's handles of 0 to 2 stay valid,
+        // since the numbers do.
         if unsafe { libc::dup2(null.as_raw_fd(), standard) } == -1 {
             return Err(io::Error::last_os_error());
         }
@@ -93,8 +98,8 @@ fn reap(pid: libc::pid_t) {
 /// Sends SIGTERM to one process.
 ///
 /// # Errors
-/// There is no such process, or it belongs to someone else. 0 and numbers that no process can have are refused, since to the
-/// system they mean whole groups.
+/// There is no such process, or it belongs to someone else. 0 and numbers that no process can have
+/// are refused, since to the system they mean whole groups.
 pub fn terminate(pid: u32) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0);
     let pid = pid
@@ -107,7 +112,8 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     }
 }
 
-/// Has a write beyond the process's limit on files (RLIMIT_FSIZE) fail with an error, as a write to a full disk does. As the system has it, SIGXFSZ ends the process.
+/// Has a write beyond the process's limit on files (RLIMIT_FSIZE) fail with an error, as a write to
+/// a full disk does. As the system has it, SIGXFSZ ends the process.
 pub(crate) fn ignore_file_size_signal() {
     // SAFETY: no handler is installed and no memory is involved; for this signal it can't fail.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
@@ -153,7 +159,8 @@ pub(crate) fn may_access(path: &Path, access: Access) -> io::Result<()> {
     }
 }
 
-/// Tries to lock a file for this process alone (flock), until the file is closed. False where another holds it.
+/// Tries to lock a file for this process alone (flock), until the file is closed. False where
+/// another holds it.
 ///
 /// # Errors
 /// Any but that.
@@ -170,7 +177,8 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Gives up a lock of [`try_lock`], also where a child process that was just forked has the file open too.
+/// Gives up a lock of [`try_lock`], also where a child process that was just forked has the file
+/// open too.
 ///
 /// # Errors
 /// What the system says.

@@ -1,4 +1,5 @@
-//! An io_uring with the sockets on it, and the memory of everything that is under way, as a safe type.
+//! An io_uring with the sockets on it, and the memory of everything that is under way, as a safe
+//! type.
 //!
 //! ```text
 //!            connect, send, receive        wait              poll_done
@@ -6,18 +7,21 @@
 //!                                    └─ memory belongs to the ring ──┘
 //! ```
 //!
-//! **Soundness.** What the kernel may read or write is owned by the ring from before an operation is pushed until its last completion was taken: addresses,
-//! heads (copied) and shares of chunks by their `Socket`, received bytes by `Buffers`. A closed socket is kept, with all its memory, until nothing of it is under
-//! way. A ring that goes while something is (a panic, a kernel that does not complete) leaks that memory rather than freeing it.
+//! **Soundness.** What the kernel may read or write is owned by the ring from before an operation
+//! is pushed until its last completion was taken: addresses, heads (copied) and shares of chunks by
+//! their `Socket`, received bytes by `Buffers`. A closed socket is kept, with all its memory, until
+//! nothing of it is under way. A ring that goes while something is (a panic, a kernel that does not
+//! complete) leaks that memory rather than freeing it.
 //!
-//! Sent and connected come before received among what was completed at one time: an answer can't overtake the end of its request.
+//! Sent and connected come before received among what was completed at one time: an answer can't
+//! overtake the end of its request.
 
 pub mod advice;
 mod buffers;
 mod completion;
 pub mod facts;
+pub mod fault_injector;
 pub mod files;
-pub mod interference;
 mod kernel;
 mod pages;
 pub mod setup;
@@ -38,8 +42,8 @@ use io_uring::{IoUring, opcode, types};
 use slab::Slab;
 
 use self::buffers::{Buffers, GROUP};
-use self::completion::{BELL, Completion, user_data};
-use self::interference::{Fate, Interference, Operation};
+use self::completion::{Completion, WAKER, user_data};
+use self::fault_injector::{FaultInjector, InjectedResult, Operation};
 use self::setup::Sizes;
 use self::socket::Socket;
 use crate::engine::os::eventfd::Eventfd;
@@ -55,7 +59,7 @@ pub struct SocketId(usize);
 
 /// What a send does while the system has no room for what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum SendMode {
     /// It is done by the time it is submitted: with what there was room for, or with `WouldBlock`.
     None,
     /// It waits for room, and is done with what there is then.
@@ -65,8 +69,8 @@ pub enum Patience {
 /// Something that was under way and is done.
 #[derive(Debug)]
 pub enum Done {
-    /// The bell was rung.
-    Bell,
+    /// The waker was rung.
+    Wake,
     /// A socket is connected, or not. `tag` is its owner's name for it, here and below.
     Connected {
         /// The socket.
@@ -102,7 +106,7 @@ pub enum Done {
 struct Memory {
     sockets: Slab<Socket>,
     buffers: Buffers,
-    bell: Arc<Eventfd>,
+    waker: Arc<Eventfd>,
 }
 
 /// See the module.
@@ -111,9 +115,9 @@ pub struct Ring {
     memory: ManuallyDrop<Memory>,
     /// Operations whose last completion was not taken.
     under_way: usize,
-    is_bell_heard: bool,
-    /// Why the bell can't be heard any more.
-    bell_fault: Option<io::Error>,
+    is_waker_heard: bool,
+    /// Why the waker can't be heard any more.
+    waker_fault: Option<io::Error>,
     /// Entries that the queue had no room for.
     backlog: VecDeque<Entry>,
     /// Completions, taken from the queue all at once.
@@ -126,15 +130,16 @@ pub struct Ring {
     received: VecDeque<Done>,
     /// Shares that are no longer needed.
     released: Vec<Arc<Chunk>>,
-    interference: Option<Box<dyn Interference>>,
+    fault_injector: Option<Box<dyn FaultInjector>>,
 }
 
 impl Ring {
-    /// A ring whose reader is woken by `bell`. It works from [`Ring::enable`] on, for the thread that calls that.
+    /// A ring whose reader is woken by `waker`. It works from [`Ring::enable`] on, for the thread
+    /// that calls that.
     ///
     /// # Errors
     /// What the system says where it gives none.
-    pub fn new(bell: Arc<Eventfd>, sizes: Sizes) -> io::Result<Self> {
+    pub fn new(waker: Arc<Eventfd>, sizes: Sizes) -> io::Result<Self> {
         let (uring, _) = setup::make(sizes, setup::START_DISABLED)?;
         let buffers = Buffers::register(&uring, sizes.buffers)?;
         Ok(Self {
@@ -142,11 +147,11 @@ impl Ring {
             memory: ManuallyDrop::new(Memory {
                 sockets: Slab::new(),
                 buffers,
-                bell,
+                waker,
             }),
             under_way: 0,
-            is_bell_heard: false,
-            bell_fault: None,
+            is_waker_heard: false,
+            waker_fault: None,
             backlog: VecDeque::new(),
             taken: Vec::new(),
             invented: Vec::new(),
@@ -154,14 +159,14 @@ impl Ring {
             done: VecDeque::new(),
             received: VecDeque::new(),
             released: Vec::new(),
-            interference: None,
+            fault_injector: None,
         })
     }
 
-    /// Makes operations fail as `interference` says. For tests.
+    /// Makes operations fail as `fault_injector` says. For tests.
     #[must_use]
-    pub fn interfered(mut self, interference: Box<dyn Interference>) -> Self {
-        self.interference = Some(interference);
+    pub fn interfered(mut self, fault_injector: Box<dyn FaultInjector>) -> Self {
+        self.fault_injector = Some(fault_injector);
         self
     }
 
@@ -194,7 +199,8 @@ impl Ring {
         Ok(SocketId(key))
     }
 
-    /// Sends a head, which is copied, and a body, which is kept. Gives whether it does: not while an earlier one is under way.
+    /// Sends a head, which is copied, and a body, which is kept. Gives whether it does: not while
+    /// an earlier one is under way.
     ///
     /// # Panics
     /// Where the share is not within its chunk.
@@ -203,11 +209,11 @@ impl Ring {
         id: SocketId,
         head: &[u8],
         body: Option<Share>,
-        patience: Patience,
+        send_mode: SendMode,
     ) -> bool {
-        let fate = match &mut self.interference {
-            None => Fate::Goes,
-            Some(interference) => interference.send_fate(patience),
+        let injected = match &mut self.fault_injector {
+            None => InjectedResult::Goes,
+            Some(fault_injector) => fault_injector.send_injected(send_mode),
         };
         let socket = &mut self.memory.sockets[id.0];
         if socket.is_sending || socket.is_closing {
@@ -215,17 +221,17 @@ impl Ring {
             return false;
         }
         let all = head.len() + body.as_ref().map_or(0, |share| share.bytes);
-        let most = match fate {
-            Fate::Part => all.div_ceil(2),
-            Fate::Goes | Fate::Fails(_) => all,
+        let most = match injected {
+            InjectedResult::Part => all.div_ceil(2),
+            InjectedResult::Goes | InjectedResult::Fails(_) => all,
         };
         socket.is_sending = true;
         socket.head.clear();
         socket.head.extend_from_slice(&head[..head.len().min(most)]);
         let body_bytes = most - socket.head.len();
-        let flags = match patience {
-            Patience::None => libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
-            Patience::Any => libc::MSG_NOSIGNAL,
+        let flags = match send_mode {
+            SendMode::None => libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+            SendMode::Any => libc::MSG_NOSIGNAL,
         };
         let fd = types::Fd(socket.fd.as_raw_fd());
         let head_bytes = u32::try_from(socket.head.len()).expect("heads are small");
@@ -236,8 +242,9 @@ impl Ring {
             Some(share) => {
                 let body = &share.chunk.bytes()[share.at..][..body_bytes];
                 let message = socket.message.as_ptr();
-                // SAFETY: no send is under way, so the kernel does not look at the message; it is valid memory of this socket. The parts point to the
-                // head, which is not touched, and into the chunk, which is held, until this send is done.
+                // SAFETY: no send is under way, so the kernel does not look at the message; it is
+                // valid memory of this socket. The parts point to the head, which is not touched,
+                // and into the chunk, which is held, until this send is done.
                 let header = unsafe {
                     (*message).parts = [part(&socket.head), part(body)];
                     (*message).header.msg_iov = (&raw mut (*message).parts).cast();
@@ -250,30 +257,33 @@ impl Ring {
             }
         };
         socket.body = body;
-        self.push_fated(Operation::Send, id.0, entry, fate);
+        self.push_fated(Operation::Send, id.0, entry, injected);
         true
     }
 
     /// Receives from now on, until a [`Done::Received`] says that there is no more.
     pub fn receive(&mut self, id: SocketId) {
-        let fate = self.fate(Operation::Receive);
+        let injected = self.injected(Operation::Receive);
         let socket = &mut self.memory.sockets[id.0];
         if socket.is_receiving || socket.is_closing {
             return;
         }
         socket.is_receiving = true;
         let fd = types::Fd(socket.fd.as_raw_fd());
-        let entry = match fate {
-            Fate::Part => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+        let entry = match injected {
+            InjectedResult::Part => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
                 .buf_group(GROUP)
                 .build()
                 .flags(io_uring::squeue::Flags::BUFFER_SELECT),
-            Fate::Goes | Fate::Fails(_) => opcode::RecvMulti::new(fd, GROUP).build(),
+            InjectedResult::Goes | InjectedResult::Fails(_) => {
+                opcode::RecvMulti::new(fd, GROUP).build()
+            }
         };
-        self.push_fated(Operation::Receive, id.0, entry, fate);
+        self.push_fated(Operation::Receive, id.0, entry, injected);
     }
 
-    /// Lets go of a socket: what is under way on it is cancelled, and nothing more is told of it. It is closed when all of that has ended.
+    /// Lets go of a socket: what is under way on it is cancelled, and nothing more is told of it.
+    /// It is closed when all of that has ended.
     pub fn close(&mut self, id: SocketId) {
         let socket = &mut self.memory.sockets[id.0];
         if socket.is_closing {
@@ -308,7 +318,8 @@ impl Ring {
         !self.invented.is_empty() || !self.held_back.is_empty()
     }
 
-    /// The next thing that is done. Gives none when all that was there at the last call is told, and looks again at the next.
+    /// The next thing that is done. Gives none when all that was there at the last call is told,
+    /// and looks again at the next.
     pub fn poll_done(&mut self) -> Option<Done> {
         self.done.pop_front().or_else(|| self.received.pop_front())
     }
@@ -340,20 +351,21 @@ impl Ring {
         self.released.drain(..)
     }
 
-    /// Ends all that is under way, and waits for it at most for `longest`. Gives how many operations would not end; their memory is leaked.
+    /// Ends all that is under way, and waits for it at most for `longest`. Gives how many
+    /// operations would not end; their memory is leaked.
     pub fn finish(&mut self, longest: Duration) -> usize {
         let give_up = Instant::now() + longest;
         // It has seen all that it could see.
-        self.interference = None;
+        self.fault_injector = None;
         let sockets: Vec<usize> = self.memory.sockets.iter().map(|(key, _)| key).collect();
         for key in sockets {
             // What can't be cancelled ends with its connection.
             super::socket::shut_down(self.memory.sockets[key].fd.as_fd());
             self.close(SocketId(key));
         }
-        if self.is_bell_heard {
-            let entry = opcode::AsyncCancel::new(user_data(Operation::Bell, BELL)).build();
-            self.push(Operation::Cancel, BELL, entry);
+        if self.is_waker_heard {
+            let entry = opcode::AsyncCancel::new(user_data(Operation::Wake, WAKER)).build();
+            self.push(Operation::Cancel, WAKER, entry);
         }
         while self.under_way > 0 {
             let left = give_up.saturating_duration_since(Instant::now());
@@ -379,40 +391,47 @@ impl Ring {
         }
     }
 
-    /// Listens to the bell, once and for all: each time that it is rung there is a completion. Its counter is never read, which would take an operation each
-    /// time, and is not full before it has been rung 2⁶⁴ times.
-    fn hear_bell(&mut self) {
-        if self.is_bell_heard {
+    /// Listens to the waker, once and for all: each time that it is rung there is a completion. Its
+    /// counter is never read, which would take an operation each time, and is not full before it
+    /// has been rung 2⁶⁴ times.
+    fn hear_waker(&mut self) {
+        if self.is_waker_heard {
             return;
         }
-        self.is_bell_heard = true;
-        let fate = self.fate(Operation::Bell);
-        let fd = types::Fd(self.memory.bell.as_fd().as_raw_fd());
+        self.is_waker_heard = true;
+        let injected = self.injected(Operation::Wake);
+        let fd = types::Fd(self.memory.waker.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32)
-            .multi(fate != Fate::Part)
+            .multi(injected != InjectedResult::Part)
             .build();
-        self.push_fated(Operation::Bell, BELL, entry, fate);
+        self.push_fated(Operation::Wake, WAKER, entry, injected);
     }
 
-    fn fate(&mut self, operation: Operation) -> Fate {
-        match &mut self.interference {
-            None => Fate::Goes,
-            Some(interference) => interference.fate(operation),
+    fn injected(&mut self, operation: Operation) -> InjectedResult {
+        match &mut self.fault_injector {
+            None => InjectedResult::Goes,
+            Some(fault_injector) => fault_injector.injected(operation),
         }
     }
 
     fn push(&mut self, operation: Operation, socket: usize, entry: Entry) {
-        let fate = self.fate(operation);
-        self.push_fated(operation, socket, entry, fate);
+        let injected = self.injected(operation);
+        self.push_fated(operation, socket, entry, injected);
     }
 
-    fn push_fated(&mut self, operation: Operation, socket: usize, entry: Entry, fate: Fate) {
+    fn push_fated(
+        &mut self,
+        operation: Operation,
+        socket: usize,
+        entry: Entry,
+        injected: InjectedResult,
+    ) {
         self.under_way += 1;
         if let Some(socket) = self.memory.sockets.get_mut(socket) {
             socket.under_way += 1;
         }
         let user_data = user_data(operation, socket);
-        if let Fate::Fails(error) = fate {
+        if let InjectedResult::Fails(error) = injected {
             self.invented.push(Completion {
                 user_data,
                 result: -error,
@@ -427,7 +446,8 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: it is not used again; its mappings and its descriptor go, and with it nothing of ours.
+        // SAFETY: it is not used again; its mappings and its descriptor go, and with it nothing of
+        // ours.
         unsafe { ManuallyDrop::drop(&mut self.uring) };
         if self.under_way == 0 {
             // SAFETY: it is not used again, and nothing is under way that could touch it.

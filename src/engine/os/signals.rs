@@ -3,7 +3,8 @@
 use std::io;
 use std::ptr;
 
-/// Blocks these signals for the calling thread, and for each thread that it starts. They stay pending until [`unblock`].
+/// Blocks these signals for the calling thread, and for each thread that it starts. They stay
+/// pending until [`unblock`].
 ///
 /// # Errors
 /// One of them is not a signal.

@@ -1,4 +1,5 @@
-//! TCP sockets: one that listens, our own or handed over by systemd, with the options that HA's operators can set; and one for a ring to connect.
+//! TCP sockets: one that listens, our own or handed over by systemd, with the options that HA's
+//! operators can set; and one for a ring to connect.
 
 use std::io;
 use std::mem::size_of;
@@ -16,11 +17,13 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// Send at once what is written (`TCP_NODELAY`); accepted connections inherit it.
     pub no_delay: bool,
-    /// Wake us for a connection only when it has sent something, or after this long (`TCP_DEFER_ACCEPT`).
+    /// Wake us for a connection only when it has sent something, or after this long
+    /// (`TCP_DEFER_ACCEPT`).
     pub defer_accept: Option<Duration>,
 }
 
-/// Opens a nonblocking socket that listens at `address`. The port can be bound again at once after we end (`SO_REUSEADDR`).
+/// Opens a nonblocking socket that listens at `address`. The port can be bound again at once after
+/// we end (`SO_REUSEADDR`).
 ///
 /// # Errors
 /// Those of socket(2), setsockopt(2), bind(2) and listen(2), as they are.
@@ -49,7 +52,8 @@ fn set_accepted(socket: &impl AsRawFd, options: &SocketOptions) -> io::Result<()
     Ok(())
 }
 
-/// Gives a socket that listens already the options of ours, and makes it nonblocking. What waits to be accepted goes on waiting.
+/// Gives a socket that listens already the options of ours, and makes it nonblocking. What waits to
+/// be accepted goes on waiting.
 ///
 /// # Errors
 /// Those of fcntl(2), setsockopt(2) and listen(2), as they are.
@@ -60,7 +64,8 @@ pub(crate) fn adopt(socket: &TcpListener, options: &SocketOptions) -> io::Result
     check(unsafe { libc::listen(socket.as_raw_fd(), options.backlog) })
 }
 
-/// The listening TCP socket that systemd has handed over to this process (`LISTEN_FDS`, `LISTEN_PID`), if it has. Once: later calls find none.
+/// The listening TCP socket that systemd has handed over to this process (`LISTEN_FDS`,
+/// `LISTEN_PID`), if it has. Once: later calls find none.
 ///
 /// # Errors
 /// It has handed over something else, or more than one; or the variables make no sense.
@@ -73,31 +78,33 @@ pub(crate) fn take_handed_over() -> io::Result<Option<TcpListener>> {
     let Some(raw) = descriptors.next() else {
         return Ok(None);
     };
-    let strange = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
+    let unrecognized = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
     if descriptors.len() > 0 {
-        return Err(strange(
+        return Err(unrecognized(
             "there is more than one; give its .socket unit one ListenStream=",
         ));
     }
-    // SAFETY: systemd opened it for this process alone, `listen_fds` has just found it open, and `TAKEN` lets nobody take it twice.
+    // SAFETY: systemd opened it for this process alone, `listen_fds` has just found it open, and
+    // `TAKEN` lets nobody take it twice.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
     if option(&socket, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_STREAM
         || option(&socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 1
     {
-        return Err(strange("it is no TCP socket that listens"));
+        return Err(unrecognized("it is no TCP socket that listens"));
     }
     let socket = TcpListener::from(socket);
     // A Unix socket has no such address.
     socket
         .local_addr()
-        .map_err(|_| strange("it is no TCP socket that listens"))?;
+        .map_err(|_| unrecognized("it is no TCP socket that listens"))?;
     Ok(Some(socket))
 }
 
 fn option(socket: &OwnedFd, level: i32, name: i32) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut bytes = length::<libc::c_int>();
-    // SAFETY: both pointers are to values that live through the call, and the length is that of the first.
+    // SAFETY: both pointers are to values that live through the call, and the length is that of the
+    // first.
     check(unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -132,7 +139,8 @@ pub(super) fn set_option(
     })
 }
 
-/// A nonconnected, blocking TCP socket of the address's family that sends at once what is written: for a ring, which does the waiting.
+/// A nonconnected, blocking TCP socket of the address's family that sends at once what is written:
+/// for a ring, which does the waiting.
 ///
 /// # Errors
 /// Those of socket(2) and setsockopt(2), as they are.
@@ -164,7 +172,8 @@ fn open(address: &SocketAddr, flags: libc::c_int) -> io::Result<OwnedFd> {
 
 fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
     let raw = RawAddress::new(address);
-    // SAFETY: the pointer is to a whole address that lives through the call, and the length is its own.
+    // SAFETY: the pointer is to a whole address that lives through the call, and the length is its
+    // own.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), raw.bytes()) })
 }
 

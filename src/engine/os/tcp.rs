@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::socket::set_option;
 
-/// Bytes of one segment that the connection sends (its MSS). Loopback's is large, Ethernet's 1,448 or so.
+/// Bytes of one segment that the connection sends (its MSS). Loopback's is large, Ethernet's 1,448
+/// or so.
 ///
 /// # Errors
 /// What the system says, as for a socket that is not connected.
@@ -15,7 +16,8 @@ pub fn segment_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     let mut len =
         libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int's size is small");
-    // SAFETY: the descriptor is borrowed and so open; `bytes` and `len` are live for the call, and `len` says how large `bytes` is.
+    // SAFETY: the descriptor is borrowed and so open; `bytes` and `len` are live for the call, and
+    // `len` says how large `bytes` is.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -31,8 +33,8 @@ pub fn segment_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
     usize::try_from(bytes).map_err(|_| io::Error::other("the system says a negative segment size"))
 }
 
-/// Has TCP ask for a sign of life when the connection has been idle for `interval` (rounded up to seconds), and each `interval` from then on; after `probes` in
-/// vain it is ended.
+/// Has TCP ask for a sign of life when the connection has been idle for `interval` (rounded up to
+/// seconds), and each `interval` from then on; after `probes` in vain it is ended.
 ///
 /// # Errors
 /// Those of setsockopt(2), as they are.

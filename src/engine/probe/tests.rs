@@ -15,7 +15,8 @@ const LIMITS: ProbeLimits = ProbeLimits {
     requests_per_connection: 1000,
 };
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain\r\n\r\nok\n";
-const REFUSED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic realm=\"libevhtp\"\r\n\r\n";
+const REFUSED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic \
+    realm=\"libevhtp\"\r\n\r\n";
 
 /// What a scripted peer does with a request.
 #[derive(Clone)]
@@ -344,6 +345,7 @@ fn the_password_is_asked_for_with_a_request_that_changes_nothing() {
     assert_eq!(bench.ask(Some("dTpw")), good());
     assert_eq!(
         peer.requests.recv().unwrap(),
-        "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\nHost: db.example:9998\r\nAuthorization: Basic dTpw\r\n\r\n"
+        "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\nHost: \
+         db.example:9998\r\nAuthorization: Basic dTpw\r\n\r\n"
     );
 }

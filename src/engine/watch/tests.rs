@@ -37,7 +37,7 @@ impl Bench {
     }
 
     /// Waits for an event and gives what it tells, each kind once, until `last` has come.
-    fn seen_until(&mut self, last: Seen) -> Vec<Seen> {
+    fn seen_until(&mut self, last: FsEvent) -> Vec<FsEvent> {
         let give_up = Instant::now() + Duration::from_secs(20);
         let mut events = Events::with_capacity(8);
         let mut all = Vec::new();
@@ -62,40 +62,46 @@ fn what_happens_to_logs_is_told_for_their_backend() {
     let log = bench.logs.path().join("b:2/1.log");
     let mut file = fs::File::create(&log).unwrap();
     assert_eq!(
-        bench.seen_until(Seen::Listing(SECOND)),
-        [Seen::Listing(SECOND)]
+        bench.seen_until(FsEvent::Listing(SECOND)),
+        [FsEvent::Listing(SECOND)]
     );
     file.write_all(b"line\n").unwrap();
-    assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
+    assert_eq!(
+        bench.seen_until(FsEvent::Grew(SECOND)),
+        [FsEvent::Grew(SECOND)]
+    );
     drop(file);
-    assert_eq!(bench.seen_until(Seen::Grew(SECOND)), [Seen::Grew(SECOND)]);
+    assert_eq!(
+        bench.seen_until(FsEvent::Grew(SECOND)),
+        [FsEvent::Grew(SECOND)]
+    );
     // Its deletion is not told, what comes next is.
     fs::remove_file(&log).unwrap();
     fs::write(bench.logs.path().join("a:1/1.log"), "line\n").unwrap();
-    let seen = bench.seen_until(Seen::Grew(FIRST));
-    assert!(!seen.contains(&Seen::Listing(SECOND)), "{seen:?}");
+    let seen = bench.seen_until(FsEvent::Grew(FIRST));
+    assert!(!seen.contains(&FsEvent::Listing(SECOND)), "{seen:?}");
     fs::rename(bench.logs.path().join("a:1/1.log"), &log).unwrap();
-    bench.seen_until(Seen::Listing(SECOND));
+    bench.seen_until(FsEvent::Listing(SECOND));
 }
 
 #[test]
 fn a_new_folder_is_told() {
     let mut bench = Bench::new();
     bench.make("c:3");
-    assert_eq!(bench.seen_until(Seen::Folders), [Seen::Folders]);
+    assert_eq!(bench.seen_until(FsEvent::Folders), [FsEvent::Folders]);
 }
 
 #[test]
 fn a_folder_that_goes_and_comes_again_is_watched_again() {
     let mut bench = Bench::new();
     fs::remove_dir(bench.logs.path().join("a:1")).unwrap();
-    bench.seen_until(Seen::Listing(FIRST));
+    bench.seen_until(FsEvent::Listing(FIRST));
     assert_eq!(bench.watch.watches(), 2);
     bench.make("a:1");
-    bench.seen_until(Seen::Listing(FIRST));
+    bench.seen_until(FsEvent::Listing(FIRST));
     assert_eq!(bench.watch.watches(), 3);
     fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
-    bench.seen_until(Seen::Grew(FIRST));
+    bench.seen_until(FsEvent::Grew(FIRST));
 }
 
 #[test]
@@ -104,13 +110,15 @@ fn a_folder_that_was_moved_away_is_not_taken_for_the_one_in_its_place() {
     let (own, other) = (bench.logs.path().join("a:1"), bench.logs.path().join("old"));
     fs::rename(&own, &other).unwrap();
     bench.make("a:1");
-    bench.seen_until(Seen::Listing(FIRST));
+    bench.seen_until(FsEvent::Listing(FIRST));
     fs::write(own.join("1.log"), "x").unwrap();
-    bench.seen_until(Seen::Grew(FIRST));
+    bench.seen_until(FsEvent::Grew(FIRST));
     fs::write(other.join("2.log"), "x").unwrap();
     fs::create_dir(bench.logs.path().join("z")).unwrap();
     assert!(
-        !bench.seen_until(Seen::Folders).contains(&Seen::Grew(FIRST)),
+        !bench
+            .seen_until(FsEvent::Folders)
+            .contains(&FsEvent::Grew(FIRST)),
         "what happens in the folder moved away is nobody's"
     );
 }
@@ -146,14 +154,14 @@ fn a_logs_path_that_was_moved_away_and_made_anew_is_watched_at_once() {
     for round in 0..3 {
         let old = bench.logs.path().join(format!("old{round}"));
         fs::rename(&logs, &old).unwrap();
-        bench.seen_until(Seen::Lost);
+        bench.seen_until(FsEvent::Lost);
         assert_eq!(bench.watch.watches(), 0, "the old one is nobody's");
         fs::create_dir_all(logs.join("a:1")).unwrap();
-        bench.seen_until(Seen::Lost);
+        bench.seen_until(FsEvent::Lost);
         // The folder may have come after the path was looked at; then it is told.
         bench.watch.restore(bench.poll.registry());
         fs::write(logs.join("a:1/1.log"), "x").unwrap();
-        bench.seen_until(Seen::Grew(FIRST));
+        bench.seen_until(FsEvent::Grew(FIRST));
         fs::write(old.join("a:1/2.log"), "x").unwrap();
         assert_eq!(bench.watch.watches(), 2);
     }
@@ -182,7 +190,7 @@ fn a_folder_in_whose_place_another_is_without_an_event_is_found_by_the_next_look
     assert_eq!(bench.watch.restore(&registry), 2);
     assert_eq!(bench.watch.restore(&registry), 0);
     fs::write(logs.join("a:1/1.log"), "x").unwrap();
-    bench.seen_until(Seen::Grew(FIRST));
+    bench.seen_until(FsEvent::Grew(FIRST));
 }
 
 #[test]
@@ -201,7 +209,7 @@ fn inotify_that_could_not_be_had_is_asked_for_again() {
     assert_eq!(bench.watch.restore(&registry), 3);
     assert!(!bench.watch.said, "the next lack is said again");
     fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
-    bench.seen_until(Seen::Grew(FIRST));
+    bench.seen_until(FsEvent::Grew(FIRST));
 }
 
 #[test]
@@ -213,12 +221,12 @@ fn of_two_names_of_one_folder_the_first_is_told_and_goes_on_being_told() {
     let registry = bench.poll.registry().try_clone().unwrap();
     assert_eq!(bench.watch.restore(&registry), 0);
     fs::write(bench.logs.path().join("a:1/1.log"), "x").unwrap();
-    let seen = bench.seen_until(Seen::Grew(FIRST));
-    assert!(!seen.contains(&Seen::Grew(third)), "{seen:?}");
+    let seen = bench.seen_until(FsEvent::Grew(FIRST));
+    assert!(!seen.contains(&FsEvent::Grew(third)), "{seen:?}");
     // The second has a folder of its own at last.
     fs::remove_file(bench.logs.path().join("c:3")).unwrap();
     bench.make("c:3");
-    bench.seen_until(Seen::Listing(third));
+    bench.seen_until(FsEvent::Listing(third));
     fs::write(bench.logs.path().join("c:3/1.log"), "x").unwrap();
-    bench.seen_until(Seen::Grew(third));
+    bench.seen_until(FsEvent::Grew(third));
 }

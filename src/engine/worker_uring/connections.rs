@@ -1,13 +1,14 @@
-//! A worker's connections on its ring: what the worker wants done becomes operations, and what is done is told to it.
+//! A worker's connections on its ring: what the worker wants done becomes operations, and what is
+//! done is told to it.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::engine::os::ring::{Done, Filled, Patience, Ring, Share, SocketId};
+use crate::engine::os::ring::{Done, Filled, Ring, SendMode, Share, SocketId};
 use crate::engine::os::tcp;
-use crate::limits::{KEEPALIVE_PROBES, RING_END, RING_GATHER};
+use crate::limits::{KEEPALIVE_PROBES, RING_BATCH_WAIT, RING_END};
 use crate::replay::worker::{Action, Worker};
 
 /// A connection of a slot.
@@ -16,14 +17,15 @@ struct Connection {
     socket: SocketId,
     is_made: bool,
     sending: Option<Sending>,
-    /// Whole requests were sent since bytes last came: an answer comes without anything more being done here.
+    /// Whole requests were sent since bytes last came: an answer comes without anything more being
+    /// done here.
     is_asked: bool,
 }
 
 /// A send that is under way.
 #[derive(Clone, Copy)]
 struct Sending {
-    patience: Patience,
+    send_mode: SendMode,
     bytes: usize,
 }
 
@@ -87,11 +89,11 @@ impl Connections {
         if left == 1 && here == 0 {
             return self.ring.wait(1, timeout);
         }
-        self.ring.wait(left, timeout.min(RING_GATHER))?;
-        if here > 0 || self.ring.has_completions() || timeout <= RING_GATHER {
+        self.ring.wait(left, timeout.min(RING_BATCH_WAIT))?;
+        if here > 0 || self.ring.has_completions() || timeout <= RING_BATCH_WAIT {
             return Ok(());
         }
-        self.ring.wait(1, timeout - RING_GATHER)
+        self.ring.wait(1, timeout - RING_BATCH_WAIT)
     }
 
     pub(super) fn act_all(&mut self, worker: &mut Worker, now: Now) {
@@ -99,7 +101,7 @@ impl Connections {
         while let Some(action) = worker.poll_action(now) {
             match action {
                 Action::Connect(slot, address) => self.connect(slot, address, worker, now),
-                Action::Transmit(slot) => self.transmit(slot, Patience::None, worker),
+                Action::Transmit(slot) => self.transmit(slot, SendMode::None, worker),
                 Action::Close(slot) => self.close(slot),
             }
         }
@@ -123,8 +125,8 @@ impl Connections {
         left
     }
 
-    /// Returns the shares that were sent. This comes before any wait: without them the reader may have
-    /// no room for the piece that is waited for.
+    /// Returns the shares that were sent. This comes before any wait: without them the reader may
+    /// have no room for the piece that is waited for.
     fn give_back(&mut self, worker: &Worker) {
         for share in self.ring.released() {
             worker.release(share);
@@ -155,9 +157,10 @@ impl Connections {
         }
     }
 
-    /// Sends what is outgoing, unless something is on its way: then the rest goes when that is done.
-    /// Where all is sent, an answer is to come; where a piece of a body is not here yet, none is.
-    fn transmit(&mut self, slot: usize, patience: Patience, worker: &Worker) {
+    /// Sends what is outgoing, unless something is on its way: then the rest goes when that is
+    /// done. Where all is sent, an answer is to come; where a piece of a body is not here yet, none
+    /// is.
+    fn transmit(&mut self, slot: usize, send_mode: SendMode, worker: &Worker) {
         let Some(connection) = &mut self.by_slot[slot] else {
             return;
         };
@@ -180,17 +183,17 @@ impl Connections {
             }),
         };
         let bytes = head.len() + body.len();
-        if !self.ring.send(connection.socket, head, share, patience) {
+        if !self.ring.send(connection.socket, head, share, send_mode) {
             return;
         }
-        connection.sending = Some(Sending { patience, bytes });
-        self.has_unsubmitted |= patience == Patience::None;
+        connection.sending = Some(Sending { send_mode, bytes });
+        self.has_unsubmitted |= send_mode == SendMode::None;
     }
 
     /// Gives 1 where something came or ended, 0 where something of ours was done.
     fn handle(&mut self, done: Done, worker: &mut Worker, now: Now) -> usize {
         match done {
-            Done::Bell => 1,
+            Done::Wake => 1,
             Done::Connected {
                 socket,
                 tag,
@@ -266,14 +269,15 @@ impl Connections {
         match result {
             Ok(bytes) => worker.handle_sent(slot, bytes.min(sending.bytes), now),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // There was no room, and it was not to wait for any. One that was to wait is never done so.
+            // There was no room, and it was not to wait for any. One that was to wait is never done
+            // so.
             Err(error)
                 if error.kind() == io::ErrorKind::WouldBlock
-                    && sending.patience == Patience::None => {}
+                    && sending.send_mode == SendMode::None => {}
             Err(error) => return self.closed(slot, error.to_string(), worker, now),
         }
         // What is left goes as soon as there is room for it.
-        self.transmit(slot, Patience::Any, worker);
+        self.transmit(slot, SendMode::Any, worker);
     }
 
     fn handle_received(
@@ -295,7 +299,8 @@ impl Connections {
                 let why = "the backend closed the connection".to_owned();
                 return self.closed(slot, why, worker, now);
             }
-            // A signal came first, or all buffers were in use: by now they are free, and what has come is still there.
+            // A signal came first, or all buffers were in use: by now they are free, and what has
+            // come is still there.
             Err(error)
                 if error.kind() == io::ErrorKind::Interrupted
                     || error.raw_os_error() == Some(libc::ENOBUFS) => {}

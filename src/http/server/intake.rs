@@ -45,7 +45,8 @@ impl ServerConnection {
             return false;
         };
         if !*begun {
-            // Empty lines before a request are let pass (RFC 9112, 2.2). They aren't the beginning of one, so no deadline moves.
+            // Empty lines before a request are let pass (RFC 9112, 2.2). They aren't the beginning
+            // of one, so no deadline moves.
             while self.input[self.head_at..].starts_with(b"\r\n") {
                 self.head_at += 2;
             }

@@ -3,7 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What a client sees of a connection that is fed `pieces`, each request answered at once by its path.
+/// What a client sees of a connection that is fed `pieces`, each request answered at once by its
+/// path.
 struct Seen {
     output: Vec<u8>,
     paths: Vec<String>,
@@ -50,7 +51,8 @@ fn serve(connection: &mut ServerConnection, seen: &mut Seen) {
             seen.paths.push(path);
         }
         seen.held_bytes = seen.held_bytes.max(connection.buffer_bytes());
-        // The peer takes all that there is, but only between requests, so that pipelined answers come together.
+        // The peer takes all that there is, but only between requests, so that pipelined answers
+        // come together.
         if connection.has_request() {
             continue;
         }
@@ -62,7 +64,8 @@ fn serve(connection: &mut ServerConnection, seen: &mut Seen) {
     }
 }
 
-/// The statuses of the answers to `input`, and whether the connection stays open; whole and byte by byte.
+/// The statuses of the answers to `input`, and whether the connection stays open; whole and byte by
+/// byte.
 #[track_caller]
 fn check_with(limits: ServerLimits, input: &str, expected: &[&str], open: bool) {
     let whole = run(limits, [input.as_bytes()]);

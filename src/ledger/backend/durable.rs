@@ -7,7 +7,8 @@
 //!         └────── checkpoint_failed ─────┘
 //! ```
 //!
-//! That takes time, and the books go on meanwhile. Deletion and sync points look at what is durable, never at what was begun.
+//! That takes time, and the books go on meanwhile. Deletion and sync points look at what is
+//! durable, never at what was begun.
 
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ impl BackendLedger {
         self.changes
     }
 
-    /// What [`BackendLedger::changes`] was at the last durable checkpoint; none before there is one.
+    /// What [`BackendLedger::changes`] was at the last durable checkpoint; none before there is
+    /// one.
     #[must_use]
     pub(crate) fn durable_changes(&self) -> Option<u64> {
         self.durable_changes
@@ -87,7 +89,8 @@ impl BackendLedger {
         self.check_structure();
     }
 
-    /// The checkpoint under way is not durable, as far as is known: all is as if it had not been begun.
+    /// The checkpoint under way is not durable, as far as is known: all is as if it had not been
+    /// begun.
     ///
     /// # Panics
     /// When none is under way.
@@ -104,16 +107,18 @@ impl BackendLedger {
         self.durable_changes != Some(self.changes) || self.forgotten > 0
     }
 
-    /// Whether the next checkpoint forgets files. Their names must be durably gone before it is written: a file that came back after
-    /// a crash would be sent again from its beginning, behind what is newer than it.
+    /// Whether the next checkpoint forgets files. Their names must be durably gone before it is
+    /// written: a file that came back after a crash would be sent again from its beginning, behind
+    /// what is newer than it.
     #[must_use]
     pub(crate) fn forgets_files(&self) -> bool {
         self.forgotten > 0
     }
 
-    /// Files of which all that was fed is settled, and durably so, in the order of the log. Stops before the first one that is not: what is
-    /// deleted is the front of the log, so that reading what is left from its beginning (after a loss of the checkpoint) sends a suffix.
-    /// At most `files_max` of them.
+    /// Files of which all that was fed is settled, and durably so, in the order of the log. Stops
+    /// before the first one that is not: what is deleted is the front of the log, so that reading
+    /// what is left from its beginning (after a loss of the checkpoint) sends a suffix. At most
+    /// `files_max` of them.
     #[must_use]
     pub(crate) fn deletable_files(&self, files_max: usize) -> Vec<(FileId, Arc<str>)> {
         let in_order = self.by_name.iter().filter_map(|(name, id)| {
@@ -128,14 +133,16 @@ impl BackendLedger {
             .collect()
     }
 
-    /// Where a file ends and what it is, if everything up to there is settled and a durable checkpoint says so.
+    /// Where a file ends and what it is, if everything up to there is settled and a durable
+    /// checkpoint says so.
     #[must_use]
     pub(crate) fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
         let books = self.files.get(&id)?;
         Some((books.durably_settled_end()?, books.file.identity()))
     }
 
-    /// A finished log was deleted. Its books close when the feeder says that it is gone, since it may have read more of it meanwhile.
+    /// A finished log was deleted. Its books close when the reader says that it is gone, since it
+    /// may have read more of it meanwhile.
     ///
     /// # Panics
     /// When not everything of it was durably settled.
@@ -150,9 +157,10 @@ impl BackendLedger {
 }
 
 impl Books {
-    /// Where the file ends, if everything up to there is settled now and was when the last checkpoint became durable.
+    /// Where the file ends, if everything up to there is settled now and was when the last
+    /// checkpoint became durable.
     pub(super) fn durably_settled_end(&self) -> Option<Place> {
-        if planted!(DeleteBeforeCheckpoint) {
+        if failpoint!(DeleteBeforeCheckpoint) {
             return self.file.settled_end();
         }
         self.durable_end

@@ -35,8 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The naive twin: every line ever settled, every line in flight. Files are known by their place.
-struct Twin {
+/// The naive model: every line ever settled, every line in flight. Files are known by their place.
+struct Model {
     ledger: BackendLedger,
     settled: [BTreeSet<u64>; 3],
     /// What of them the last durable checkpoint has.
@@ -68,9 +68,9 @@ fn name(file: usize) -> Arc<str> {
     ["a.log", "b.log", "c.log"][file].into()
 }
 
-impl Twin {
+impl Model {
     fn new() -> Self {
-        let mut twin = Self {
+        let mut model = Self {
             ledger: BackendLedger::default(),
             settled: Default::default(),
             durable: Default::default(),
@@ -81,8 +81,8 @@ impl Twin {
             ids: [FileId(0); 3],
             next: 0,
         };
-        (0..3).for_each(|file| twin.open(file, FileStart::New));
-        twin
+        (0..3).for_each(|file| model.open(file, FileStart::New));
+        model
     }
 
     fn number(&mut self) -> u64 {
@@ -183,7 +183,7 @@ impl Twin {
         }
     }
 
-    /// Checks a plan against the twin, and opens all files by it.
+    /// Checks a plan against the peer, and opens all files by it.
     fn resume(&mut self, plan: &ResumePlan) {
         assert_eq!(plan.files.len(), 3);
         self.in_flight.clear();
@@ -244,34 +244,34 @@ impl Twin {
 proptest! {
     #[test]
     fn the_books_say_what_single_lines_say_over_flushes_and_restarts(steps in proptest::collection::vec(step(), 0..80)) {
-        let mut twin = Twin::new();
+        let mut model = Model::new();
         for step in steps {
-            twin.step(step);
-            twin.check();
+            model.step(step);
+            model.check();
         }
     }
 }
 
 #[test]
 fn a_file_is_deletable_from_the_checkpoint_that_says_so_until_it_grows() {
-    let mut twin = Twin::new();
-    twin.register(0, 1);
-    note_durable(&mut twin.ledger);
+    let mut model = Model::new();
+    model.register(0, 1);
+    note_durable(&mut model.ledger);
     assert_eq!(
-        twin.deletable(),
+        model.deletable(),
         [""; 0],
         "the later ones wait for the first"
     );
-    twin.settle(0);
-    assert_eq!(twin.deletable(), [""; 0]);
-    note_durable(&mut twin.ledger);
-    assert_eq!(twin.deletable(), ["a.log", "b.log", "c.log"]);
-    twin.register(0, 1);
-    assert_eq!(twin.deletable(), [""; 0]);
+    model.settle(0);
+    assert_eq!(model.deletable(), [""; 0]);
+    note_durable(&mut model.ledger);
+    assert_eq!(model.deletable(), ["a.log", "b.log", "c.log"]);
+    model.register(0, 1);
+    assert_eq!(model.deletable(), [""; 0]);
 }
 
 #[test]
-fn what_the_feeder_forgets_is_forgotten() {
+fn what_the_reader_forgets_is_forgotten() {
     let mut ledger = BackendLedger::default();
     ledger.open_file(FileId(1), &name(0), identity(0), FileStart::New);
     ledger.open_file(FileId(2), &name(1), identity(1), FileStart::New);
@@ -288,140 +288,144 @@ fn what_the_feeder_forgets_is_forgotten() {
 #[test]
 #[should_panic(expected = "used or forgotten once")]
 fn an_entry_cannot_be_forgotten_after_it_was_used() {
-    let mut twin = Twin::new();
-    twin.ledger.collapse();
-    twin.open(0, FileStart::Resumed(0));
-    twin.ledger.forget_entries(&[0], &[]);
+    let mut model = Model::new();
+    model.ledger.collapse();
+    model.open(0, FileStart::Resumed(0));
+    model.ledger.forget_entries(&[0], &[]);
 }
 
 #[test]
 #[should_panic(expected = "each is resumed once")]
 fn an_entry_cannot_be_resumed_twice() {
-    let mut twin = Twin::new();
-    twin.ledger.collapse();
-    twin.open(0, FileStart::Resumed(0));
-    twin.open(0, FileStart::Resumed(0));
+    let mut model = Model::new();
+    model.ledger.collapse();
+    model.open(0, FileStart::Resumed(0));
+    model.open(0, FileStart::Resumed(0));
 }
 
 #[test]
 #[should_panic(expected = "was deleted after it was settled")]
 fn deleting_what_is_not_durably_settled_stops_everything() {
-    let mut twin = Twin::new();
-    twin.ledger.file_deleted(twin.ids[0]);
+    let mut model = Model::new();
+    model.ledger.file_deleted(model.ids[0]);
 }
 
 #[test]
 fn a_file_that_is_gone_keeps_its_books_until_what_is_in_flight_is_settled() {
-    let mut twin = Twin::new();
-    twin.register(0, 2);
-    twin.ledger.file_gone(twin.ids[0]);
-    assert_eq!(twin.ledger.take_closed(), []);
+    let mut model = Model::new();
+    model.register(0, 2);
+    model.ledger.file_gone(model.ids[0]);
+    assert_eq!(model.ledger.take_closed(), []);
     assert!(
-        twin.ledger.forgets_files(),
+        model.ledger.forgets_files(),
         "the next checkpoint is without it, lines in flight or not"
     );
-    twin.settle(0);
-    twin.settle(0);
-    let closed = twin.ledger.take_closed();
+    model.settle(0);
+    model.settle(0);
+    let closed = model.ledger.take_closed();
     assert_eq!(
         (closed.len(), closed[0].unsettled, closed[0].deleted),
         (1, 0, false)
     );
-    assert!(twin.ledger.forgets_files());
-    assert_eq!(twin.ledger.checkpoint().resume.files.len(), 2);
+    assert!(model.ledger.forgets_files());
+    assert_eq!(model.ledger.checkpoint().resume.files.len(), 2);
 }
 
 #[test]
 fn what_was_in_flight_of_a_file_that_is_gone_is_told_at_a_flush() {
-    let mut twin = Twin::new();
-    twin.register(0, 5);
-    twin.settle(0);
-    twin.ledger.file_gone(twin.ids[0]);
-    assert_eq!(twin.ledger.collapse().files.len(), 2);
-    assert_eq!(twin.ledger.take_closed()[0].unsettled, 4);
+    let mut model = Model::new();
+    model.register(0, 5);
+    model.settle(0);
+    model.ledger.file_gone(model.ids[0]);
+    assert_eq!(model.ledger.collapse().files.len(), 2);
+    assert_eq!(model.ledger.take_closed()[0].unsettled, 4);
 }
 
 /// One file with so many lines in flight, and one settled.
-fn one_settled_of(lines: u32) -> Twin {
-    let mut twin = Twin::new();
-    twin.register(0, lines);
-    twin.settle(0);
-    twin
+fn one_settled_of(lines: u32) -> Model {
+    let mut model = Model::new();
+    model.register(0, lines);
+    model.settle(0);
+    model
 }
 
 #[test]
 fn what_changes_while_a_checkpoint_is_written_is_not_durable_with_it() {
-    let mut twin = one_settled_of(2);
-    let begun = twin.ledger.changes();
-    let checkpoint = twin.ledger.begin_checkpoint();
-    twin.settle(0);
+    let mut model = one_settled_of(2);
+    let begun = model.ledger.changes();
+    let checkpoint = model.ledger.begin_checkpoint();
+    model.settle(0);
     assert_eq!(checkpoint.totals.settled, 1);
-    twin.ledger.checkpoint_durable();
-    assert_eq!(twin.ledger.durable_changes(), Some(begun));
-    assert!(twin.ledger.is_changed());
-    assert_eq!(twin.deletable(), [""; 0], "its last line was settled since");
-    note_durable(&mut twin.ledger);
-    assert!(!twin.ledger.is_changed());
-    assert_eq!(twin.deletable(), ["a.log", "b.log", "c.log"]);
+    model.ledger.checkpoint_durable();
+    assert_eq!(model.ledger.durable_changes(), Some(begun));
+    assert!(model.ledger.is_changed());
+    assert_eq!(
+        model.deletable(),
+        [""; 0],
+        "its last line was settled since"
+    );
+    note_durable(&mut model.ledger);
+    assert!(!model.ledger.is_changed());
+    assert_eq!(model.deletable(), ["a.log", "b.log", "c.log"]);
 }
 
 #[test]
 fn nothing_is_durable_before_a_checkpoint_is_or_when_it_fails() {
-    let mut twin = one_settled_of(1);
-    let _ = twin.ledger.begin_checkpoint();
+    let mut model = one_settled_of(1);
+    let _ = model.ledger.begin_checkpoint();
     assert_eq!(
-        (twin.deletable(), twin.ledger.durable_changes()),
+        (model.deletable(), model.ledger.durable_changes()),
         (vec![], None)
     );
-    twin.ledger.checkpoint_failed();
+    model.ledger.checkpoint_failed();
     assert_eq!(
-        (twin.deletable(), twin.ledger.durable_changes()),
+        (model.deletable(), model.ledger.durable_changes()),
         (vec![], None)
     );
-    assert!(twin.ledger.is_changed());
-    note_durable(&mut twin.ledger);
-    let durable = twin.ledger.durable_changes();
-    assert_eq!(twin.deletable().len(), 3);
+    assert!(model.ledger.is_changed());
+    note_durable(&mut model.ledger);
+    let durable = model.ledger.durable_changes();
+    assert_eq!(model.deletable().len(), 3);
     // What was durable before stays so, whatever becomes of the next one.
-    let _ = twin.ledger.begin_checkpoint();
-    assert_eq!(twin.deletable().len(), 3);
-    twin.ledger.checkpoint_failed();
+    let _ = model.ledger.begin_checkpoint();
+    assert_eq!(model.deletable().len(), 3);
+    model.ledger.checkpoint_failed();
     assert_eq!(
-        (twin.deletable().len(), twin.ledger.durable_changes()),
+        (model.deletable().len(), model.ledger.durable_changes()),
         (3, durable)
     );
 }
 
 #[test]
 fn what_is_forgotten_while_a_checkpoint_is_written_is_forgotten_by_the_next() {
-    let mut twin = Twin::new();
-    twin.ledger.file_gone(twin.ids[0]);
-    assert_eq!(twin.ledger.begin_checkpoint().resume.files.len(), 2);
-    twin.ledger.file_gone(twin.ids[1]);
-    twin.ledger.checkpoint_failed();
-    assert!(twin.ledger.forgets_files());
-    assert_eq!(twin.ledger.begin_checkpoint().resume.files.len(), 1);
-    twin.ledger.file_gone(twin.ids[2]);
-    twin.ledger.checkpoint_durable();
+    let mut model = Model::new();
+    model.ledger.file_gone(model.ids[0]);
+    assert_eq!(model.ledger.begin_checkpoint().resume.files.len(), 2);
+    model.ledger.file_gone(model.ids[1]);
+    model.ledger.checkpoint_failed();
+    assert!(model.ledger.forgets_files());
+    assert_eq!(model.ledger.begin_checkpoint().resume.files.len(), 1);
+    model.ledger.file_gone(model.ids[2]);
+    model.ledger.checkpoint_durable();
     assert!(
-        twin.ledger.forgets_files() && twin.ledger.is_changed(),
+        model.ledger.forgets_files() && model.ledger.is_changed(),
         "the last one still stands in it"
     );
-    note_durable(&mut twin.ledger);
-    assert!(!twin.ledger.forgets_files() && !twin.ledger.is_changed());
+    note_durable(&mut model.ledger);
+    assert!(!model.ledger.forgets_files() && !model.ledger.is_changed());
 }
 
 #[test]
 fn a_file_opened_while_a_checkpoint_is_written_has_no_durable_end_by_it() {
-    let mut twin = one_settled_of(1);
-    let _ = twin.ledger.begin_checkpoint();
-    let plan = twin.ledger.collapse();
-    twin.resume(&plan);
-    twin.ledger.checkpoint_durable();
-    assert_eq!(twin.deletable(), [""; 0], "these are new books");
-    assert!(twin.ledger.is_changed());
-    note_durable(&mut twin.ledger);
-    assert_eq!(twin.deletable().len(), 3);
+    let mut model = one_settled_of(1);
+    let _ = model.ledger.begin_checkpoint();
+    let plan = model.ledger.collapse();
+    model.resume(&plan);
+    model.ledger.checkpoint_durable();
+    assert_eq!(model.deletable(), [""; 0], "these are new books");
+    assert!(model.ledger.is_changed());
+    note_durable(&mut model.ledger);
+    assert_eq!(model.deletable().len(), 3);
 }
 
 #[test]

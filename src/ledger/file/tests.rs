@@ -4,15 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The naive twin: every line by itself.
+/// The naive model: every line by itself.
 #[derive(Default)]
-struct Twin {
+struct Model {
     settled: Vec<bool>,
     /// Lines of each segment, and its number's state.
     segments: Vec<(u64, u64)>,
 }
 
-impl Twin {
+impl Model {
     fn watermark(&self) -> u64 {
         let open = self
             .segments
@@ -37,9 +37,10 @@ fn place(line: u64) -> Place {
     }
 }
 
-/// Feeds segments of `sizes` lines in which `before` are settled from the start, then settles the rest segment by segment in `order`.
+/// Feeds segments of `sizes` lines in which `before` are settled from the start, then settles the
+/// rest segment by segment in `order`.
 fn check(sizes: &[u32], before: &[bool], order: &[usize]) {
-    let mut twin = Twin::default();
+    let mut model = Model::default();
     let settled_before = |line: u64| before.get(line as usize).copied().unwrap_or(false);
     let total: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
     let mut runs = LineRuns::default();
@@ -59,10 +60,10 @@ fn check(sizes: &[u32], before: &[bool], order: &[usize]) {
     let mut file = FileLedger::resume(resume);
     let mut processed = 0;
     for (index, &size) in sizes.iter().enumerate() {
-        let first = twin.settled.len() as u64;
+        let first = model.settled.len() as u64;
         let end = first + u64::from(size);
-        twin.settled.extend((first..end).map(settled_before));
-        twin.segments.push((first, end));
+        model.settled.extend((first..end).map(settled_before));
+        model.segments.push((first, end));
         let indices: Vec<u32> = (0..size)
             .filter(|&line| settled_before(first + u64::from(line)))
             .collect();
@@ -81,20 +82,20 @@ fn check(sizes: &[u32], before: &[bool], order: &[usize]) {
         "the first three were counted before"
     );
     for &at in order {
-        let (first, end) = twin.segments[at % sizes.len()];
-        if twin.is_settled(first, end) {
+        let (first, end) = model.segments[at % sizes.len()];
+        if model.is_settled(first, end) {
             continue;
         }
-        twin.settled[first as usize..end as usize].fill(true);
+        model.settled[first as usize..end as usize].fill(true);
         file.settle_segment(SegmentId((at % sizes.len()) as u64), first);
         file.check_invariants();
-        assert_eq!(file.watermark(), place(twin.watermark()));
+        assert_eq!(file.watermark(), place(model.watermark()));
         let resume = file.to_resume(|id| {
-            let (first, end) = twin.segments[id.0 as usize];
-            (first..end).filter(|&line| twin.settled[line as usize])
+            let (first, end) = model.segments[id.0 as usize];
+            (first..end).filter(|&line| model.settled[line as usize])
         });
-        let expected: Vec<u64> = (twin.watermark()..total)
-            .filter(|&line| twin.settled[line as usize])
+        let expected: Vec<u64> = (model.watermark()..total)
+            .filter(|&line| model.settled[line as usize])
             .collect();
         let lines: Vec<u64> = resume
             .settled
@@ -105,7 +106,7 @@ fn check(sizes: &[u32], before: &[bool], order: &[usize]) {
         assert_eq!(lines, expected);
         assert_eq!(
             file.is_settled(),
-            expected.is_empty() && twin.watermark() == total
+            expected.is_empty() && model.watermark() == total
         );
         assert_eq!(file.registered(), place(total));
     }

@@ -1,7 +1,8 @@
 //! Which of the rejected lines? And where those go that are taken back.
 //!
-//! Lines that are taken back are given to the feeder as a log of their own in the backend's folder: they go the way of every other line. Its name
-//! sorts before HA's (`2026-…`), since what is in it is older than anything that waits.
+//! Lines that are taken back are given to the reader as a log of their own in the backend's folder:
+//! they go the way of every other line. Its name sorts before HA's (`2026-…`), since what is in it
+//! is older than anything that waits.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -26,20 +27,22 @@ pub fn returned_name(unix: u64, nth: u32) -> String {
     format!("{RETURNED_START}{unix}-{nth}{RETURNED_END}")
 }
 
-/// Whether a log has lines that were taken back. They may have been sent before, and they have been counted.
+/// Whether a log has lines that were taken back. They may have been sent before, and they have been
+/// counted.
 #[must_use]
 pub fn is_returned(log: &str) -> bool {
     log.starts_with(RETURNED_START) && log.ends_with(RETURNED_END)
 }
 
-/// What a line of rejected.jsonl, given without its newline, is named by: a hash of it. Lines that are octet for octet the same are one.
+/// What a line of rejected.jsonl, given without its newline, is named by: a hash of it. Lines that
+/// are octet for octet the same are one.
 #[must_use]
 pub fn id(line: &[u8]) -> u64 {
     xxh3_64(line)
 }
 
-/// What a rejected line is known by, whenever and why it was rejected: its log, whatever that is called (its name where no more is known of it), its place
-/// there, and all its bytes.
+/// What a rejected line is known by, whenever and why it was rejected: its log, whatever that is
+/// called (its name where no more is known of it), its place there, and all its bytes.
 #[must_use]
 pub fn place_id(line: &RejectedLine) -> u128 {
     match line.log {
@@ -80,9 +83,9 @@ pub fn show_id(id: u64) -> String {
 pub struct Filter {
     /// The reason's code.
     pub reason: Option<String>,
-    /// Set aside then or later, Unix seconds.
+    /// Rejected then or later, Unix seconds.
     pub since: Option<u64>,
-    /// Set aside then or before, Unix seconds.
+    /// Rejected then or before, Unix seconds.
     pub until: Option<u64>,
     /// One of these; empty: any.
     pub ids: Vec<u64>,

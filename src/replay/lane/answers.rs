@@ -4,7 +4,7 @@ use super::lookup::{Lookup, judge_lookup};
 use super::{Lane, LaneContext, Sink, State, Step, ready};
 use crate::binlog::{Method, Record};
 use crate::http::response::{self, Parsed, Response};
-use crate::replay::exchange::Kind;
+use crate::replay::in_flight::Kind;
 use crate::replay::messages::Trouble;
 use crate::replay::outcome::{Settlement, Verdict};
 
@@ -39,7 +39,8 @@ impl Lane {
                 break self.close_after_answer().map(Some);
             }
         };
-        // Counted before what comes next: whether others moved since a failure is told by this number.
+        // Counted before what comes next: whether others moved since a failure is told by this
+        // number.
         if answers > 0 {
             cx.counters.answers.add(answers);
             let took = cx.now.monotonic.saturating_sub(self.composed_at);
@@ -71,32 +72,32 @@ impl Lane {
         Ok(Step::Close)
     }
 
-    /// One answer, to the request that is due. Gives how many records it ended: none where it answers
-    /// a lookup after which the record is to be written.
+    /// One answer, to the request that is due. Gives how many records it ended: none where it
+    /// answers a lookup after which the record is to be written.
     fn take_answer<S: Sink>(
         &mut self,
         response: &Response,
         cx: &mut LaneContext<'_, S>,
     ) -> Result<u64, Trouble> {
-        if !self.exchange.next_is_sent() {
+        if !self.in_flight.next_is_sent() {
             return Err(Trouble::Garbage(
                 "an answer to a request that is not sent yet".into(),
             ));
         }
         let waited = self.pending.len();
-        match self.exchange.next().kind {
+        match self.in_flight.next().kind {
             Kind::Write => self.take_written(response, cx)?,
             Kind::Lookup => self.take_found(response, cx)?,
             Kind::Health => self.take_health(response)?,
         }
         self.answers += 1;
         self.complete_front(cx);
-        if self.exchange.unanswered() == 0 {
+        if self.in_flight.unanswered() == 0 {
             self.window.grow();
             self.failures = 0;
             self.state = ready(cx);
             // Its batch may have been let go with this answer, and its body with it.
-            self.exchange.clear();
+            self.in_flight.clear();
         }
         Ok((waited - self.pending.len()) as u64)
     }
@@ -107,7 +108,7 @@ impl Lane {
         response: &Response,
         cx: &mut LaneContext<'_, S>,
     ) -> Result<(), Trouble> {
-        let due = self.exchange.next();
+        let due = self.in_flight.next();
         let (method, expired) = (due.method, due.expired);
         assert_eq!(
             due.record, self.completed,
@@ -117,12 +118,12 @@ impl Lane {
             Verdict::Refused => return Err(Trouble::Refused),
             Verdict::Trouble => return Err(Trouble::Answer(describe(response))),
             Verdict::Reject(reason) => {
-                self.exchange.answered();
+                self.in_flight.answered();
                 let (reason, detail) = self.rejection(reason, method, response, cx);
                 self.reject_front(reason, detail, cx);
             }
             Verdict::Settle(settlement) => {
-                self.exchange.answered();
+                self.in_flight.answered();
                 self.settle_front(settlement, expired, cx);
             }
         }
@@ -165,7 +166,7 @@ impl Lane {
             Lookup::Found(found) => pending.found = Some(found),
         }
         self.has_findings = true;
-        self.exchange.answered();
+        self.in_flight.answered();
         Ok(())
     }
 
@@ -178,14 +179,14 @@ impl Lane {
                 return Err(Trouble::Answer(describe(response)));
             }
         }
-        self.exchange.answered();
-        self.blame.handle_well();
+        self.in_flight.answered();
+        self.poison.handle_well();
         Ok(())
     }
 }
 
-/// What the answer to the harmless question means: hustdb's own answers, or something else. That the member is there only a hustdb can say,
-/// with its version; a stranger says 200 to everything.
+/// What the answer to the harmless question means: hustdb's own answers, or something else. That
+/// the member is there only a hustdb can say, with its version; a stranger says 200 to everything.
 fn judge_health(response: &Response) -> Verdict {
     match response.status {
         404 | 412 => Verdict::Settle(Settlement::Absent),

@@ -7,11 +7,12 @@ use super::lookup::Due;
 use super::{Lane, LaneContext, LaneSettings, Pending, Sink, State, Step};
 use crate::binlog::request::Composed;
 use crate::binlog::{Lifetime, Record};
-use crate::replay::exchange::Kind;
-use crate::replay::held::HeldBatches;
+use crate::replay::batch_table::BatchTable;
+use crate::replay::in_flight::Kind;
 use crate::replay::outcome::Settlement;
 
-/// Records whose bytes are asked for together: about as many cache lines as a core waits for at one time.
+/// Records whose bytes are asked for together: about as many cache lines as a core waits for at one
+/// time.
 const RECORDS_FETCHED: usize = 16;
 
 /// Why a burst has no further write.
@@ -25,7 +26,7 @@ enum End {
 impl Lane {
     /// Composes as many requests as may go at once, from the front on.
     pub(super) fn compose_burst<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
-        if self.must_ask_others(cx) && !self.call_witness(cx) && self.is_alone(cx) {
+        if self.must_ask_others(cx) && !self.call_canary(cx) && self.is_alone(cx) {
             return self.compose_harmless(cx);
         }
         let answers_left = self.answers_left(cx.settings);
@@ -33,14 +34,14 @@ impl Lane {
             .window
             .records()
             .min(answers_left)
-            .min(if self.has_witness() { 1 } else { usize::MAX })
+            .min(if self.has_canary() { 1 } else { usize::MAX })
             .min(cx.bucket.available(cx.now.monotonic));
         if requests_max == 0 {
-            // The rate's turn has not come. A witness stays where it is: if it were called and
+            // The rate's turn has not come. A canary stays where it is: if it were called and
             // asked for again each time, it would never be sent.
             return Step::Rest;
         }
-        self.exchange.clear();
+        self.in_flight.clear();
         self.fetch(requests_max, cx);
         let mut requests = 0;
         if let End::Lookup(from) = self.compose_writes(requests_max, &mut requests, cx) {
@@ -54,7 +55,7 @@ impl Lane {
             requests += self.compose_lookups(from, lookups_max, cx);
         }
         if requests == 0 {
-            self.dismiss_witness();
+            self.dismiss_canary();
             return Step::Rest;
         }
         cx.bucket.take(requests);
@@ -93,7 +94,7 @@ impl Lane {
                     Due::of(&record, value_bytes, lifetime, maybe_sent, found)
                 }
             };
-            let start = self.exchange.bytes();
+            let start = self.in_flight.bytes();
             let first = at == 0;
             if let Due::Nothing(settlement) = due {
                 // Behind a write it waits for that one's answer: what is completed is in order.
@@ -105,7 +106,7 @@ impl Lane {
                 }
                 continue;
             }
-            let head = self.exchange.head();
+            let head = self.in_flight.head();
             let written_with = match due {
                 Due::Write(lifetime) => lifetime,
                 Due::Lookup | Due::Nothing(_) => lifetime,
@@ -116,7 +117,7 @@ impl Lane {
                 ..template.compose_sized(&record, value_bytes, written_with, head)
             };
             if composed.target_end() > settings.head_bytes_max {
-                self.exchange.truncate(start);
+                self.in_flight.truncate(start);
                 if !first {
                     break End::Full;
                 }
@@ -124,18 +125,18 @@ impl Lane {
                 continue;
             }
             if due == Due::Lookup {
-                self.exchange.truncate(start);
+                self.in_flight.truncate(start);
                 break End::Lookup(at);
             }
-            if planted!(SkipExpired) && first && composed.expired {
-                self.exchange.truncate(start);
+            if failpoint!(SkipExpired) && first && composed.expired {
+                self.in_flight.truncate(start);
                 self.settle_front(Settlement::Absent, true, cx);
                 continue;
             }
-            let must_wait = composed.ttl && !cx.ttl_ready && !planted!(IgnoreTtlHold);
+            let must_wait = composed.ttl && !cx.ttl_ready && !failpoint!(IgnoreTtlHold);
             let bytes = composed.head_bytes + composed.body_bytes;
             if must_wait || (start > 0 && (is_long || start + bytes > burst_bytes_max)) {
-                self.exchange.truncate(start);
+                self.in_flight.truncate(start);
                 break End::Full;
             }
             if !pending.sent {
@@ -157,13 +158,14 @@ impl Lane {
         end
     }
 
-    /// Adds the request whose head was just composed, with the value of the record at this place, where the request has a body.
+    /// Adds the request whose head was just composed, with the value of the record at this place,
+    /// where the request has a body.
     pub(super) fn push_request(
         &mut self,
         kind: Kind,
         composed: Composed,
         at: usize,
-        held: &HeldBatches,
+        held: &BatchTable,
     ) {
         let number = self.completed + at as u64;
         let Pending {
@@ -173,11 +175,11 @@ impl Lane {
             ..
         } = self.pending[at];
         if composed.body_bytes > 0 && held.long_body(batch).is_some() {
-            return self.exchange.push_long(kind, composed, batch, number);
+            return self.in_flight.push_long(kind, composed, batch, number);
         }
         let value = Record::parse_checked(held.bytes(batch, start, bytes)).value;
         let value_end = start + bytes;
-        self.exchange
+        self.in_flight
             .push(kind, composed, value, batch, value_end, number);
     }
 
@@ -223,8 +225,8 @@ impl Lane {
         }
     }
 
-    /// Has the first records come into this core's cache all at one time. The feeder has written them on another core, and composing would wait for one
-    /// after the other.
+    /// Has the first records come into this core's cache all at one time. The reader has written
+    /// them on another core, and composing would wait for one after the other.
     fn fetch<S: Sink>(&self, records_max: usize, cx: &LaneContext<'_, S>) {
         let count = self.pending.len().min(records_max).min(RECORDS_FETCHED);
         if count < 2 {

@@ -38,7 +38,7 @@ impl Lane {
             .pop_front()
             .expect("a settled record was waiting");
         self.completed += 1;
-        self.blame.forget(cx.held, front);
+        self.poison.forget(cx.held, front);
         if let Some(chunk) = cx.held.let_go(front.batch) {
             cx.sink.release(chunk);
         }

@@ -1,11 +1,12 @@
 //! A connection that nothing is sent on, and what may become of it meanwhile.
 //!
-//! Firewalls, balancers and address translators forget connections that are idle, most of them without a word to either end. What is sent next is then answered
-//! with a reset, or not at all. That is no outage of the backend: it says nothing about what becomes of another connection.
+//! Firewalls, balancers and address translators forget connections that are idle, most of them
+//! without a word to either end. What is sent next is then answered with a reset, or not at all.
+//! That is no outage of the backend: it says nothing about what becomes of another connection.
 
 use super::{Lane, LaneContext, State, Step};
 use crate::limits::IDLE_MAY_BE_LOST;
-use crate::replay::exchange::Kind;
+use crate::replay::in_flight::Kind;
 
 /// The state of a connection that has nothing outstanding from now on.
 pub(super) fn ready<S>(cx: &LaneContext<'_, S>) -> State {
@@ -16,24 +17,26 @@ pub(super) fn ready<S>(cx: &LaneContext<'_, S>) -> State {
 }
 
 impl Lane {
-    /// Whether the burst that is out, and that has failed with its connection, may never have reached the backend because its connection had been idle. Once for
-    /// each record: otherwise one whose fault it is would be tried without end, and nobody would count. And only where the connection had worked: one that
-    /// never did is not one that was forgotten.
+    /// Whether the burst that is out, and that has failed with its connection, may never have
+    /// reached the backend because its connection had been idle. Once for each record: otherwise
+    /// one whose fault it is would be tried without end, and nobody would count. And only where the
+    /// connection had worked: one that never did is not one that was forgotten.
     pub(super) fn may_be_lost_idle(&self) -> bool {
         let front_is_lost = self.pending.front().is_none_or(|front| front.lost_idle);
         self.idle_before >= IDLE_MAY_BE_LOST
             && self.answers > 0
-            && self.exchange.is_unanswered()
+            && self.in_flight.is_unanswered()
             && self.received.is_empty()
-            && self.exchange.next().kind != Kind::Health
-            && !self.has_witness()
+            && self.in_flight.next().kind != Kind::Health
+            && !self.has_canary()
             && !front_is_lost
     }
 
-    /// Makes another connection at once, and starts at the front again. What was sent may have been applied, as after any other loss.
+    /// Makes another connection at once, and starts at the front again. What was sent may have been
+    /// applied, as after any other loss.
     pub(super) fn connect_again(&mut self) -> Step {
-        if planted!(ForgetIdleLoss) {
-            let out = self.pending.iter_mut().take(self.exchange.unanswered());
+        if failpoint!(ForgetIdleLoss) {
+            let out = self.pending.iter_mut().take(self.in_flight.unanswered());
             out.for_each(|lost| lost.maybe_sent = false);
         }
         self.pending[0].lost_idle = true;

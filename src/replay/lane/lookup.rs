@@ -3,7 +3,8 @@
 //! Two kinds of records are looked up (`zscore`, for a sadd `sismember`):
 //!
 //! - a zadd that adds and may be applied already: it must not count twice (guarantees, G4);
-//! - a sadd or zadd whose time is over: what it did on the healthy master hangs on what was there (G5).
+//! - a sadd or zadd whose time is over: what it did on the healthy master hangs on what was there
+//!   (G5).
 //!
 //! ```text
 //!                    ┌─ member not there ─┬─ time is over ──────────────▶ completed, nothing is sent
@@ -16,7 +17,7 @@
 //! ```
 //!
 //! **What is written once the time is over** is what ends as on the healthy master (measured there
-//! and on a replayed twin, hustdb 1.9):
+//! and on a replayed peer, hustdb 1.9):
 //!
 //! - hustdb heeds a sadd's ttl only for a member that it creates. One that exists lives on: it is
 //!   written without a ttl.
@@ -32,21 +33,22 @@
 //! What was found is kept, not what follows from it: a record's time may be over between the lookup
 //! and the write. The decision is made again when the record is to be written.
 //!
-//! **In bursts.** A burst is writes from the front up to the first record that must be looked up, and
-//! then lookups of that one and others behind it, each a whole request. Answers come in that order. A
-//! finding holds until the first write of its key behind it, so a record is looked up only if no
-//! record of its key between the last write of the burst and itself is still to be written. (A write
-//! of its key in the same burst is done before the lookup: hustdb takes a connection's requests one
-//! by one.) A finding is forgotten when its record is written, and with its connection.
+//! **In bursts.** A burst is writes from the front up to the first record that must be looked up,
+//! and then lookups of that one and others behind it, each a whole request. Answers come in that
+//! order. A finding holds until the first write of its key behind it, so a record is looked up only
+//! if no record of its key between the last write of the burst and itself is still to be written.
+//! (A write of its key in the same burst is done before the lookup: hustdb takes a connection's
+//! requests one by one.) A finding is forgotten when its record is written, and with its
+//! connection.
 
 use std::collections::HashSet;
 
-use super::blame::order_of;
+use super::poison::order_of;
 use super::{Lane, LaneContext, Sink};
 use crate::binlog::method::{Key, Ttl};
 use crate::binlog::{Lifetime, Record};
 use crate::http::response::Response;
-use crate::replay::exchange::Kind;
+use crate::replay::in_flight::Kind;
 use crate::replay::outcome::Settlement;
 
 /// What the backend has of a record's member.
@@ -98,14 +100,14 @@ impl Due {
     ) -> Self {
         let row = record.method.row();
         let has_expired =
-            row.ttl == Ttl::OfMember && lifetime == Lifetime::Expired && !planted!(RemoveExpired);
-        let may_add_twice = may_be_applied && record.adds() && !planted!(ResendZadd);
+            row.ttl == Ttl::OfMember && lifetime == Lifetime::Expired && !failpoint!(RemoveExpired);
+        let may_add_twice = may_be_applied && record.adds() && !failpoint!(ResendZadd);
         if !(has_expired || may_add_twice) || !has_names(record, value_bytes) {
             return Self::Write(lifetime);
         }
         let is_score = row.score;
         match found {
-            None if has_expired && planted!(SkipLookup) => Self::Write(lifetime),
+            None if has_expired && failpoint!(SkipLookup) => Self::Write(lifetime),
             None => Self::Lookup,
             Some(Found::SameOrNewer | Found::Lapsed) if may_add_twice => {
                 Self::Nothing(Settlement::AppliedBefore)
@@ -117,7 +119,7 @@ impl Due {
                 Self::Nothing(Settlement::AppliedBefore)
             }
             Some(Found::Older | Found::LapsedOlder)
-                if has_expired && is_score && !planted!(KeepExpired) =>
+                if has_expired && is_score && !failpoint!(KeepExpired) =>
             {
                 Self::Write(Lifetime::Left(1))
             }
@@ -126,8 +128,8 @@ impl Due {
     }
 }
 
-/// Whether a lookup would name a table and a member. hustdb refuses one that does not, and the write
-/// as well: the write's answer tells more.
+/// Whether a lookup would name a table and a member. hustdb refuses one that does not, and the
+/// write as well: the write's answer tells more.
 fn has_names(record: &Record<'_>, value_bytes: usize) -> bool {
     let has_member = match record.method.row().key {
         Key::Body => value_bytes > 0,
@@ -137,8 +139,8 @@ fn has_names(record: &Record<'_>, value_bytes: usize) -> bool {
     has_member && !record.table.is_empty()
 }
 
-/// What the answer to a lookup of a record of `version` says. Every answer that hustdb gives once it
-/// has looked has a `Version`; one without is not its own, and says nothing of what it has.
+/// What the answer to a lookup of a record of `version` says. Every answer that hustdb gives once
+/// it has looked has a `Version`; one without is not its own, and says nothing of what it has.
 pub(super) fn judge_lookup(response: &Response, version: u32) -> Lookup {
     match (response.status, response.version) {
         (200, Some(stored)) if stored >= version => Lookup::Found(Found::SameOrNewer),
@@ -185,21 +187,21 @@ impl Lane {
             let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
             let (maybe_sent, found) = (pending.maybe_sent, pending.found);
             let due = Due::of(&record, value_bytes, lifetime, maybe_sent, found);
-            if due != Due::Lookup || !(is_first || planted!(AskOnceForAll)) {
+            if due != Due::Lookup || !(is_first || failpoint!(AskOnceForAll)) {
                 continue;
             }
-            let start = self.exchange.bytes();
+            let start = self.in_flight.bytes();
             let template = &cx.settings.template;
-            let head = self.exchange.head();
+            let head = self.in_flight.head();
             let lookup = template.compose_lookup_sized(&record, value_bytes, head);
             if lookup.target_end() > cx.settings.head_bytes_max {
                 // So is its write's, for which it is rejected when it comes to the front.
-                self.exchange.truncate(start);
+                self.in_flight.truncate(start);
                 continue;
             }
             let bytes = lookup.head_bytes + lookup.body_bytes;
             if start > 0 && (is_long || start + bytes > burst_bytes_max) {
-                self.exchange.truncate(start);
+                self.in_flight.truncate(start);
                 break;
             }
             self.push_request(Kind::Lookup, lookup, at, cx.held);

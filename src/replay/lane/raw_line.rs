@@ -1,9 +1,9 @@
-//! A rejected record's line, for the file that it is set aside in.
+//! A rejected record's line, for the file that it is rejected in.
 
 use memchr::memrchr;
 
 use super::Pending;
-use crate::replay::held::HeldBatches;
+use crate::replay::batch_table::BatchTable;
 use crate::replay::messages::LineInLog;
 
 /// A line as HA wrote it.
@@ -17,8 +17,9 @@ pub struct RawLine {
     pub in_log: Option<LineInLog>,
 }
 
-/// The line as HA wrote it: its prefix still stands before the record, the payload is the record in base64.
-pub(super) fn line_of(held: &HeldBatches, pending: Pending) -> RawLine {
+/// The line as HA wrote it: its prefix still stands before the record, the payload is the record in
+/// base64.
+pub(super) fn line_of(held: &BatchTable, pending: Pending) -> RawLine {
     if let Some(body) = held.long_body(pending.batch) {
         return RawLine {
             offset: 0,

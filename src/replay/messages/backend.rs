@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::limits::BACKENDS_MAX;
-use crate::replay::hints::BackendHints;
+use crate::replay::dirty_flags::BackendDirtyFlags;
 use crate::status::counters::BackendCounters;
 
 /// A backend: its place in every table, and how many had that place before it.
 ///
-/// A place is used again once everybody has forgotten who had it, so tables are no longer than there
-/// are backends at a time; the whole number is not, so nobody takes one for another.
+/// A place is used again once everybody has forgotten who had it, so tables are no longer than
+/// there are backends at a time; the whole number is not, so nobody takes one for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId(pub u32);
 
@@ -51,6 +51,6 @@ pub struct BackendInfo {
     pub name: Arc<str>,
     /// Its numbers.
     pub counters: Arc<BackendCounters>,
-    /// Where inotify's hints on its folder are left for the feeder.
-    pub hints: Arc<BackendHints>,
+    /// Where inotify's hints on its folder are left for the reader.
+    pub dirty_flags: Arc<BackendDirtyFlags>,
 }

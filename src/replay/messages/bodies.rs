@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{BackendId, SegmentId};
 use crate::replay::chunk::Chunk;
 
-/// A line that is too long to be held in memory: it is a segment of its own, and is in its log only.
+/// A line that is too long to be held in memory: it is a segment of its own, and is in its log
+/// only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineInLog {
     /// Its bytes, its newline not counted.
@@ -25,9 +26,9 @@ pub struct BodyReader {
     pub nth: u64,
 }
 
-/// Asks the feeder for a piece of a body. A lane asks for one at a time, from the first on.
+/// Asks the reader for a piece of a body. A lane asks for one at a time, from the first on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyAsk {
+pub struct BodyRequest {
     /// Whose.
     pub backend: BackendId,
     /// The line's segment.
@@ -49,7 +50,7 @@ pub struct BodyPiece {
     pub bytes: usize,
 }
 
-/// A record whose value is in its log only. The lane asks for that in pieces ([`BodyAsk`]).
+/// A record whose value is in its log only. The lane asks for that in pieces ([`BodyRequest`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LongBody {
     /// Bytes of the value.

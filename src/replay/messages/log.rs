@@ -18,12 +18,14 @@ pub struct FileOpened {
     pub name: Arc<str>,
     /// What it is.
     pub identity: Identity,
-    /// How much of it is settled: by which entry of the last [`ResumePlan`](super::ResumePlan) the feeder resumes it, if any. An entry's identity decides, never
-    /// its name; a legacy entry goes by name, and only for a file of at least [`LegacyResume::bytes_read`](super::LegacyResume::bytes_read) bytes.
+    /// How much of it is settled: by which entry of the last [`ResumePlan`](super::ResumePlan) the
+    /// reader resumes it, if any. An entry's identity decides, never its name; a legacy entry goes
+    /// by name, and only for a file of at least
+    /// [`LegacyResume::bytes_read`](super::LegacyResume::bytes_read) bytes.
     pub start: FileStart,
 }
 
-/// A run of lines, told to the keeper before any of its records is given to a worker.
+/// A run of lines, told to the checkpointer before any of its records is given to a worker.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// Its number.
@@ -40,8 +42,10 @@ pub struct Segment {
     pub end_byte: u64,
     /// Lines in it, at least one.
     pub lines: u32,
-    /// Lines in it that were settled before: exactly those that [`FileResume::settled`](super::FileResume::settled) of the entry has, or for a legacy entry those before
-    /// [`LegacyResume::line`](super::LegacyResume::line); as indices within the segment, ascending. The keeper already counted them.
+    /// Lines in it that were settled before: exactly those that
+    /// [`FileResume::settled`](super::FileResume::settled) of the entry has, or for a legacy entry
+    /// those before [`LegacyResume::line`](super::LegacyResume::line); as indices within the
+    /// segment, ascending. The checkpointer already counted them.
     pub settled_before: Vec<u32>,
     /// When the first line was written, Unix seconds, as far as can be told.
     pub written_unix: u64,

@@ -1,8 +1,8 @@
-//! What keeper and feeder go by, and can be told anew.
+//! What checkpointer and reader go by, and can be told anew.
 
-/// What the keeper can be told anew while it runs.
+/// What the checkpointer can be told anew while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeeperSettings {
+pub struct CheckpointerSettings {
     /// Between checkpoints of a backend that has something new to write.
     pub checkpoint_interval: std::time::Duration,
     /// Between looks for finished logs.
@@ -13,9 +13,9 @@ pub struct KeeperSettings {
     pub rejected_bytes_max: u64,
 }
 
-/// What the feeder can be told anew while it runs.
+/// What the reader can be told anew while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FeederSettings {
+pub struct ReaderSettings {
     /// Lanes a backend: `connections_per_backend`. Taken over by a backend with its next epoch.
     pub lanes_per_backend: u32,
     /// Bytes of log in memory, all backends together.
@@ -24,6 +24,7 @@ pub struct FeederSettings {
     pub in_flight_per_backend: u32,
     /// Between listings of every folder, hints or not.
     pub rescan_interval: std::time::Duration,
-    /// A log is closed when it has not changed for this long; then a last line without newline is a line.
+    /// A log is closed when it has not changed for this long; then a last line without newline is a
+    /// line.
     pub closed_after: std::time::Duration,
 }

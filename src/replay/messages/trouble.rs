@@ -9,7 +9,8 @@ pub struct FailedRecord {
     pub log: Arc<str>,
     /// Its line's number in the log, from 1.
     pub line: u64,
-    /// Whether the backend answered something else since this record failed before: then the failure is the record's own.
+    /// Whether the backend answered something else since this record failed before: then the
+    /// failure is the record's own.
     pub others_answered: bool,
 }
 

@@ -1,8 +1,9 @@
 //! What is the matter with a backend whose probes are good and whose records fail.
 //!
 //! Such a backend is up, or comes up again and again. As long as no record is answered, what failed
-//! last is its reason, also while it is up; and one that has gone down [`RELAPSES_TO_DOWN`] times so
-//! is shown as down while it is tried, since that is what it is to whoever waits for its records.
+//! last is its reason, also while it is up; and one that has gone down [`RELAPSES_TO_DOWN`] times
+//! so is shown as down while it is tried, since that is what it is to whoever waits for its
+//! records.
 
 use crate::clock::Now;
 use crate::limits::RELAPSES_TO_DOWN;
@@ -33,7 +34,8 @@ impl Failing {
         self.why = match self.relapses {
             0 => format!("every record of lane {lane} fails: {trouble}; trying again"),
             times => format!(
-                "it answers probes and no record, down by that {times} times so far; the last failure: {trouble}; trying again"
+                "it answers probes and no record, down by that {times} times so far; the last \
+                 failure: {trouble}; trying again"
             ),
         };
     }

@@ -1,7 +1,8 @@
 //! What an operator says to a monitor: pause, resume, probe now.
 //!
-//! A pause is a way to be down: leaving Up begins an epoch and flushes, as always, so there is no second path of recovery. While it lasts the backend is
-//! not probed and not looked up. It ends with a resume or with the process; another configuration does not end it.
+//! A pause is a way to be down: leaving Up begins an epoch and flushes, as always, so there is no
+//! second path of recovery. While it lasts the backend is not probed and not looked up. It ends
+//! with a resume or with the process; another configuration does not end it.
 
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ impl Monitor {
         true
     }
 
-    /// Probes it now, whatever pause its failures have earned; one without an address is looked up. False: it is paused, or the server ends.
+    /// Probes it now, whatever pause its failures have earned; one without an address is looked up.
+    /// False: it is paused, or the server ends.
     pub fn handle_probe_wanted(&mut self, now: Now) -> bool {
         if matches!(self.state, State::Paused { .. } | State::Ended { .. }) {
             return false;

@@ -1,7 +1,8 @@
-//! Which lane keeps failing while its backend is up: said once, and not for every lane of a broken backend.
+//! Which lane keeps failing while its backend is up: said once, and not for every lane of a broken
+//! backend.
 //!
-//! A lane says when it fails, not when it goes on. So failures count as in a row while each comes as soon behind the last as the lane's own
-//! delay and its waiting for an answer explain.
+//! A lane says when it fails, not when it goes on. So failures count as in a row while each comes
+//! as soon behind the last as the lane's own delay and its waiting for an answer explain.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub struct Repeated {
 }
 
 impl Repeats {
-    /// A lane of a backend that is up has failed. Something is to be said after a few failures in a row, and about one
-    /// lane of the backend at a time.
+    /// A lane of a backend that is up has failed. Something is to be said after a few failures in a
+    /// row, and about one lane of the backend at a time.
     pub fn handle_trouble(&mut self, lane: u16, epoch: Epoch, now: Now) -> Option<Repeated> {
         if epoch != self.epoch {
             // All lanes began anew; what was said about the backend being down is said.
@@ -72,7 +73,8 @@ impl Repeats {
 mod tests {
     use super::*;
 
-    /// Failures `(milliseconds, lane, epoch)`, and the indices of those after which something is said.
+    /// Failures `(milliseconds, lane, epoch)`, and the indices of those after which something is
+    /// said.
     #[track_caller]
     fn check(failures: impl IntoIterator<Item = (u64, u16, Epoch)>, said: &[(usize, u32, usize)]) {
         let mut repeats = Repeats::default();

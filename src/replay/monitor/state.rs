@@ -11,7 +11,7 @@ use super::trouble::Troubles;
 pub(super) enum Flush {
     /// To be ordered.
     Due,
-    /// Ordered; the keeper has not said `Flushed`.
+    /// Ordered; the checkpointer has not said `Flushed`.
     Waiting,
     /// Done, or never needed (epoch 0).
     Done,
@@ -31,7 +31,8 @@ pub(super) enum State {
         since: Now,
     },
     Up(Up),
-    /// An operator wants nothing replayed to it. `is_unresolved`: its name has not been looked up with success.
+    /// An operator wants nothing replayed to it. `is_unresolved`: its name has not been looked up
+    /// with success.
     Paused {
         since: Now,
         is_unresolved: bool,
@@ -73,7 +74,7 @@ pub(super) struct Up {
     /// The probe's connection stands, so that its loss would be seen.
     pub(super) watched: bool,
     /// The last probe was bad while answers came in: the next one decides.
-    pub(super) doubted: bool,
+    pub(super) suspected: bool,
     /// Answers when it came up.
     pub(super) answers_at_up: u64,
     /// Answers at the last good probe.
@@ -85,7 +86,8 @@ pub(super) struct Up {
 pub(super) struct Probing {
     /// The one that is out.
     pub(super) out: Option<Sent>,
-    /// When the next may go. At least [`PROBE_AT_ONCE_GAP_MS`](crate::limits::PROBE_AT_ONCE_GAP_MS) after `last`.
+    /// When the next may go. At least [`PROBE_AT_ONCE_GAP_MS`](crate::limits::PROBE_AT_ONCE_GAP_MS)
+    /// after `last`.
     pub(super) at: Duration,
     /// When the last one went.
     pub(super) last: Option<Duration>,
@@ -131,7 +133,8 @@ impl State {
         match self {
             Self::Unresolved { why, .. } | Self::Down { why, .. } => Some(why),
             Self::Refused { .. } => Some(
-                "it refuses our user and password (401): correct the file at sync.auth_path and send SIGHUP",
+                "it refuses our user and password (401): correct the file at sync.auth_path and \
+                 send SIGHUP",
             ),
             Self::Paused { .. } => {
                 Some("an operator paused it; `hustdbsync ctl resume`, or a restart, ends that")
@@ -163,7 +166,7 @@ impl Up {
         now: Now,
     ) {
         self.watched = watched;
-        self.doubted = false;
+        self.suspected = false;
         self.answers_at_good = answers;
         let since = *self.answering_since.get_or_insert(now.monotonic);
         if now.monotonic.saturating_sub(since) >= ttl_hold {

@@ -30,7 +30,7 @@ fn at(ms: u64) -> Now {
 enum Event {
     /// From now on probes are answered so, at once.
     Probes(Answer),
-    /// From now on the keeper says `Flushed` by itself, at once, or not at all.
+    /// From now on the checkpointer says `Flushed` by itself, at once, or not at all.
     Flushes(bool),
     Flushed(Epoch),
     Lost,
@@ -492,7 +492,7 @@ fn a_backend_that_only_fails_is_paused_ever_longer_until_it_answers() {
 }
 
 #[test]
-fn troubles_of_an_older_epoch_are_nobodys() {
+fn troubles_of_an_older_epoch_are_probe_record() {
     let mut bench = Bench::new(settings(), false);
     run(
         &mut bench,
@@ -731,7 +731,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// The bench answers probes and flushes while it follows orders; a silent backend leaves a probe out for ever, so everything may come in any order.
+    /// The bench answers probes and flushes while it follows orders; a silent backend leaves a
+    /// probe out for ever, so everything may come in any order.
     #[test]
     fn whatever_happens_the_promises_hold(
         named: bool,

@@ -9,7 +9,8 @@ use super::Monitor;
 use super::state::{Flush, State, Up};
 
 impl Monitor {
-    /// When [`Monitor::poll_order`] has something next if nothing happens, on the monotonic clock; what is past is due now.
+    /// When [`Monitor::poll_order`] has something next if nothing happens, on the monotonic clock;
+    /// what is past is due now.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let told = match &self.state {
@@ -118,8 +119,8 @@ impl Monitor {
         }
     }
 
-    /// When to look the name up next. One that has an address is looked up again: it may have moved, also where the old address
-    /// still answers.
+    /// When to look the name up next. One that has an address is looked up again: it may have
+    /// moved, also where the old address still answers.
     pub(super) fn resolve_at(&self) -> Option<Duration> {
         let resolving = self.resolving.as_ref().filter(|resolving| !resolving.out)?;
         match self.state {

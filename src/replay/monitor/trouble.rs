@@ -1,7 +1,8 @@
 //! What lanes' failures mean for their backend.
 //!
-//! One lane that fails alone has one record's failure, which the lane settles by `attempts_max`. Several that fail while none is answered
-//! have the backend's. A lane that has asked others knows better: then the failure is the record's own.
+//! One lane that fails alone has one record's failure, which the lane settles by `attempts_max`.
+//! Several that fail while none is answered have the backend's. A lane that has asked others knows
+//! better: then the failure is the record's own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use super::state::State;
 pub(super) struct Troubles {
     /// Answers when the first of them failed; another count voids them.
     pub(super) answers: u64,
-    /// Lanes whose connection broke once: all do when a backend restarts, and the probe tells whether it is back.
+    /// Lanes whose connection broke once: all do when a backend restarts, and the probe tells
+    /// whether it is back.
     pub(super) broke: BTreeSet<u16>,
     /// Lanes that failed otherwise, or again.
     pub(super) failed: BTreeSet<u16>,
@@ -74,7 +76,7 @@ impl Monitor {
             self.note_failure(lane, trouble, answers, now);
         }
         if *trouble == Trouble::Refused {
-            self.password_doubted = true;
+            self.password_suspected = true;
             self.pause_longer(now);
             self.leave_up(State::Refused { since: now });
             self.schedule(now);
@@ -92,7 +94,8 @@ impl Monitor {
         self.check_invariants();
     }
 
-    /// Failures although the probe is good: each time without an answer in between doubles the pause, so that nothing circles.
+    /// Failures although the probe is good: each time without an answer in between doubles the
+    /// pause, so that nothing circles.
     fn pause_longer(&mut self, now: Now) {
         let first = Duration::from_millis(TROUBLE_PAUSE_FIRST_MS);
         let last = Duration::from_millis(TROUBLE_PAUSE_LAST_MS);

@@ -1,8 +1,9 @@
 //! What is kept of outages on disk, and that nothing is sent before it is forgotten there.
 //!
-//! A record that an earlier process may have sent must be asked for. So what is kept says more than when
-//! the backend was dead: nobody has sent anything since. It is written while the backend is dead and all
-//! threads have let go of its records, and durably removed before anything is sent again:
+//! A record that an earlier process may have sent must be asked for. So what is kept says more than
+//! when the backend was dead: nobody has sent anything since. It is written while the backend is
+//! dead and all threads have let go of its records, and durably removed before anything is sent
+//! again:
 //!
 //! ```text
 //!             flushed, and dead for a while                     Open wanted
@@ -17,7 +18,7 @@ use crate::limits::OUTAGE_KEPT_EACH_MAX_S;
 use crate::replay::messages::Epoch;
 use crate::replay::reachability::{KnownOutages, Outage, Reachability};
 
-/// What the keeper is to do.
+/// What the checkpointer is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Keep this.
@@ -40,7 +41,7 @@ pub struct Opened {
 /// What is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
-    /// The keeper has not read it yet.
+    /// The checkpointer has not read it yet.
     Unread,
     Nothing,
     /// Something, or nobody knows.
@@ -86,7 +87,7 @@ impl Gate {
         }
     }
 
-    /// The keeper has read what is kept; `Err`: that could not be read.
+    /// The checkpointer has read what is kept; `Err`: that could not be read.
     pub fn handle_read(&mut self, kept: Result<Option<&[u8]>, ()>, now: Now) {
         self.kept = match kept {
             Ok(None) => Kept::Nothing,
@@ -140,10 +141,10 @@ impl Gate {
         self.is_ending = true;
     }
 
-    /// What the keeper is to do now.
+    /// What the checkpointer is to do now.
     pub fn poll_request(&mut self) -> Option<Request> {
         let clock_set = self.history.take_clock_set();
-        let is_void = clock_set || (self.wanted.is_some() && !planted!(OpenBeforeForgotten));
+        let is_void = clock_set || (self.wanted.is_some() && !failpoint!(OpenBeforeForgotten));
         match self.kept {
             Kept::Unread | Kept::BeingForgotten => None,
             Kept::Something if is_void => {
@@ -158,7 +159,7 @@ impl Gate {
     pub fn poll_opened(&mut self) -> Option<Opened> {
         let may_open = match self.kept {
             Kept::Nothing => true,
-            Kept::Something => planted!(OpenBeforeForgotten),
+            Kept::Something => failpoint!(OpenBeforeForgotten),
             Kept::Unread | Kept::BeingForgotten => false,
         };
         if !may_open {

@@ -103,8 +103,8 @@ fn a_line_without_a_time_is_unclear() {
     assert!(!history.known().cover(0, false, at(0)));
 }
 
-/// What really was, second by second: 0 alive, 1 refusing, 2 hanging. Whoever lives does so for longer than between two
-/// probes.
+/// What really was, second by second: 0 alive, 1 refusing, 2 hanging. Whoever lives does so for
+/// longer than between two probes.
 fn draw_truth(random: &mut Rng) -> Vec<u8> {
     let mut truth = Vec::new();
     while truth.len() < 300 {
@@ -213,7 +213,7 @@ proptest::proptest! {
     }
 }
 
-/// A gate whose keeper has read this.
+/// A gate whose checkpointer has read this.
 fn gate(kept: Option<&[u8]>) -> Gate {
     let mut gate = Gate::new(history());
     gate.handle_read(Ok(kept), at(0));
@@ -234,7 +234,7 @@ fn keeps(request: Option<Request>) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_is_sent_before_the_keeper_has_read_what_is_kept() {
+fn nothing_is_sent_before_the_checkpointer_has_read_what_is_kept() {
     let mut gate = Gate::new(history());
     gate.handle_open(3);
     assert!(!gate.handle_ttl(true));

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::replay::chain::{Begun, Chain, Ended, Ticket};
-use crate::replay::disk::{Claim, Disk, LogEntry, LogMeta};
-use crate::replay::testdisk::world::{Fate, Folder, Naming, Write, gone};
+use crate::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
+use crate::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
+use crate::replay::testdisk::world::{Folder, InjectedResult, Naming, Write, gone};
 use crate::replay::testdisk::{Op, TestDisk, TestLog};
 
 impl Disk for TestDisk {
@@ -53,23 +53,23 @@ impl Disk for TestDisk {
         Ok(read_at(&world.inodes[log.0].seen, offset, into))
     }
 
-    fn claim_log(&mut self, log: &TestLog) -> io::Result<Claim> {
+    fn lease_log(&mut self, log: &TestLog) -> io::Result<LogLease> {
         let mut world = self.world();
-        world.call(Op::ClaimLog)?;
-        if let Some(bytes) = world.before_claim.take() {
+        world.call(Op::LeaseLog)?;
+        if let Some(bytes) = world.before_lease.take() {
             let now = world.now_nanos;
             let file = &mut world.inodes[log.0];
             file.write(Write::At(file.seen.len(), bytes), now);
         }
         Ok(match (world.leases, world.inodes[log.0].writers) {
-            (false, _) => Claim::Unknown,
-            (true, 0) => Claim::Alone,
-            (true, _) => Claim::Writers,
+            (false, _) => LogLease::Unknown,
+            (true, 0) => LogLease::Alone,
+            (true, _) => LogLease::Writers,
         })
     }
 
-    fn unclaim_log(&mut self, _log: &TestLog) -> io::Result<()> {
-        self.world().call(Op::ClaimLog)
+    fn end_lease(&mut self, _log: &TestLog) -> io::Result<()> {
+        self.world().call(Op::LeaseLog)
     }
 
     fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
@@ -120,14 +120,14 @@ impl Disk for TestDisk {
 
     fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
         let mut world = self.world();
-        let fate = world.enter(Op::SyncStaged)?;
+        let injected = world.enter(Op::SyncStaged)?;
         let inode = world.log_inode(backend, name).ok_or_else(gone)?;
-        match fate {
-            Fate::Well => world.inodes[inode].sync(),
-            Fate::Fails(_) => world.inodes[inode].unsynced.clear(),
-            Fate::Dies => {}
+        match injected {
+            InjectedResult::Well => world.inodes[inode].sync(),
+            InjectedResult::Fails(_) => world.inodes[inode].unsynced.clear(),
+            InjectedResult::Dies => {}
         }
-        fate.into_result()
+        injected.into_result()
     }
 
     fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
@@ -213,14 +213,14 @@ impl Disk for TestDisk {
 
     fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
         let mut world = self.world();
-        let fate = world.enter(Op::SyncState)?;
+        let injected = world.enter(Op::SyncState)?;
         let inode = world.state_inode(backend, name).ok_or_else(gone)?;
-        match fate {
-            Fate::Well => world.inodes[inode].sync(),
-            Fate::Fails(_) => world.inodes[inode].unsynced.clear(),
-            Fate::Dies => {}
+        match injected {
+            InjectedResult::Well => world.inodes[inode].sync(),
+            InjectedResult::Fails(_) => world.inodes[inode].unsynced.clear(),
+            InjectedResult::Dies => {}
         }
-        fate.into_result()
+        injected.into_result()
     }
 
     fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
@@ -261,8 +261,8 @@ impl Disk for TestDisk {
         Ok(())
     }
 
-    fn begin(&mut self, ticket: Ticket, chain: Chain) -> Begun {
-        self.begin_chain(ticket, chain)
+    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Begun {
+        self.begin_chain(job_id, durable_write)
     }
 
     fn ended(&mut self) -> Option<Ended> {

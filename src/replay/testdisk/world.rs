@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::replay::disk::LogMeta;
-use crate::replay::testdisk::chains::Chains;
+use crate::replay::testdisk::durable_writes::DurableWrites;
 use crate::replay::testdisk::{Crash, Op};
 
 const SECTOR_BYTES: usize = 512;
@@ -56,14 +56,14 @@ pub(super) struct Fault {
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum InjectedResult {
     Well,
     Fails(io::ErrorKind),
     /// The machine dies in the middle of it.
     Dies,
 }
 
-impl Fate {
+impl InjectedResult {
     pub(super) fn into_result(self) -> io::Result<()> {
         match self {
             Self::Well => Ok(()),
@@ -85,13 +85,13 @@ pub(super) struct World {
     pub(super) now_nanos: u64,
     pub(super) leases: bool,
     pub(super) faults: Vec<Fault>,
-    /// What somebody appends to the log that is claimed next.
-    pub(super) before_claim: Option<Vec<u8>>,
+    /// What somebody appends to the log that is leased next.
+    pub(super) before_lease: Option<Vec<u8>>,
     /// Changing calls so far.
     pub(super) steps: u64,
     /// At this step, and ever after, calls fail: the machine is dead until `crash`.
     pub(super) dies_at: Option<u64>,
-    pub(super) chains: Chains,
+    pub(super) durable_writes: DurableWrites,
     /// Bytes of room that are kept aside; none where this disk keeps none.
     pub(super) spare: Option<u64>,
 }
@@ -230,10 +230,12 @@ impl World {
     ///
     /// # Errors
     /// The machine is dead: nothing may change any more.
-    pub(super) fn enter(&mut self, op: Op) -> io::Result<Fate> {
+    pub(super) fn enter(&mut self, op: Op) -> io::Result<InjectedResult> {
         self.steps += u64::from(op.changes_something());
         match self.dies_at {
-            Some(step) if self.steps == step && op.changes_something() => return Ok(Fate::Dies),
+            Some(step) if self.steps == step && op.changes_something() => {
+                return Ok(InjectedResult::Dies);
+            }
             Some(step) if self.steps >= step => return Err(dead()),
             _ => {}
         }
@@ -244,9 +246,9 @@ impl World {
                 continue;
             }
             fault.failing -= u32::from(fault.failing < u32::MAX);
-            return Ok(Fate::Fails(fault.kind));
+            return Ok(InjectedResult::Fails(fault.kind));
         }
-        Ok(Fate::Well)
+        Ok(InjectedResult::Well)
     }
 
     /// A call that does something whole or not at all.
@@ -274,8 +276,8 @@ impl World {
 
     /// Writes bytes at the end of a log that is being made; a call that fails takes half of them.
     pub(super) fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let fate = self.enter(Op::StageLog)?;
-        let taken = if fate == Fate::Well {
+        let injected = self.enter(Op::StageLog)?;
+        let taken = if injected == InjectedResult::Well {
             bytes.len()
         } else {
             bytes.len() / 2
@@ -289,7 +291,7 @@ impl World {
         let now = self.now_nanos;
         let file = &mut self.inodes[inode];
         file.write(Write::At(file.seen.len(), bytes[..taken].to_vec()), now);
-        fate.into_result()
+        injected.into_result()
     }
 
     pub(super) fn make_state(&mut self, backend: &str, name: &str) -> usize {
@@ -318,7 +320,8 @@ impl World {
         }
     }
 
-    /// Writes bytes at the end of a state file, which `is_emptied` before; a call that fails takes half of them.
+    /// Writes bytes at the end of a state file, which `is_emptied` before; a call that fails takes
+    /// half of them.
     pub(super) fn write_state(
         &mut self,
         op: Op,
@@ -327,8 +330,8 @@ impl World {
         bytes: &[u8],
         is_emptied: bool,
     ) -> io::Result<u64> {
-        let fate = self.enter(op)?;
-        let taken = if fate == Fate::Well {
+        let injected = self.enter(op)?;
+        let taken = if injected == InjectedResult::Well {
             bytes.len()
         } else {
             bytes.len() / 2
@@ -341,13 +344,13 @@ impl World {
         }
         let before = file.seen.len();
         file.write(Write::At(before, bytes[..taken].to_vec()), now);
-        fate.into_result().map(|()| before as u64)
+        injected.into_result().map(|()| before as u64)
     }
 
     /// See `TestDisk::crash`.
     pub(super) fn crash(&mut self, crash: Crash) {
         self.dies_at = None;
-        self.chains.drop_all();
+        self.durable_writes.drop_all();
         let mut random = fastrand::Rng::with_seed(if let Crash::LosesSome(seed) = crash {
             seed
         } else {

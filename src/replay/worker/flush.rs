@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::replay::lane::Step;
-use crate::replay::messages::{BackendId, Epoch, KeeperMail, Party, SegmentId};
+use crate::replay::messages::{BackendId, CheckpointerMessage, Component, Epoch, SegmentId};
 
-use super::pipe::{Drain, Results};
+use super::backend_lanes::{Drain, Results};
 use super::{Action, Worker};
 
 impl Worker {
-    /// Begins to let go of a backend's records; says so to the keeper, behind all their outcomes, when it is done.
+    /// Begins to let go of a backend's records; says so to the checkpointer, behind all their
+    /// outcomes, when it is done.
     pub(super) fn flush(
         &mut self,
         backend: BackendId,
@@ -98,10 +99,10 @@ impl Worker {
     }
 
     fn say_flushed(&mut self, backend: BackendId, epoch: Epoch, sent: Vec<(SegmentId, u32)>) {
-        self.outbox.push_back(KeeperMail::Flushed {
+        self.outbox.push_back(CheckpointerMessage::Flushed {
             backend,
             epoch,
-            party: Party::Worker(self.index),
+            component: Component::Worker(self.index),
             sent,
         });
     }

@@ -6,7 +6,8 @@ use super::{Labels, Sheet, Value};
 use crate::status::counters::Counts;
 use crate::status::snapshot::{BackendSnapshot, Snapshot};
 
-/// Every word that a state can be, so that each always has a sample. Another one gets one while it is there.
+/// Every word that a state can be, so that each always has a sample. Another one gets one while it
+/// is there.
 const STATES: [&str; 6] = ["up", "down", "refused", "unresolved", "paused", "ended"];
 
 pub(super) fn encode(snapshot: &Snapshot, sheet: &mut Sheet<'_>) -> fmt::Result {
@@ -59,13 +60,13 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counter(
         "hustdbsync_records_settled",
         "Records settled, by outcome: applied (the backend took it), superseded (it had a newer version), absent (a delete of what was not \
-         there, or an expired member of a set that is not there), rejected (set aside in rejected.jsonl), taken_over (settled by the original sync server). Goes on across restarts and counts each \
+         there, or an expired member of a set that is not there), rejected (rejected in rejected.jsonl), taken_over (settled by the original sync server). Goes on across restarts and counts each \
          record once: as of the last durable checkpoint, so that a kill does not make it fall.",
         parts(backends, "outcome", |backend| outcomes(&backend.counts)),
     )?;
     sheet.counter(
         "hustdbsync_records_rejected",
-        "Lines set aside in rejected.jsonl since this process started, by reason.",
+        "Lines rejected in rejected.jsonl since this process started, by reason.",
         parts(backends, "reason", |backend| {
             backend.details.rejections.iter().copied()
         }),
@@ -100,8 +101,8 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )
 }
 
-/// The settled records by how they were settled, as far as that is durable: Prometheus takes a fall for
-/// a new beginning, and would count all of a lifetime once more.
+/// The settled records by how they were settled, as far as that is durable: Prometheus takes a fall
+/// for a new beginning, and would count all of a lifetime once more.
 fn outcomes(counts: &Counts) -> [(&'static str, u64); 5] {
     [
         ("applied", counts.durable_applied),
@@ -140,7 +141,8 @@ fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.gauge(
         "hustdbsync_time_to_drain_seconds",
-        "Time until the backlog is gone at the rate of the last seconds; 0 where there is none, and no sample while nothing moves.",
+        "Time until the backlog is gone at the rate of the last seconds; 0 where there is none, and \
+         no sample while nothing moves.",
         backends.iter().filter_map(|backend| {
             let labels = Labels::one("backend", &backend.name);
             Some((labels, backend.drain_seconds?.into()))
@@ -153,7 +155,8 @@ fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.counter(
         "hustdbsync_read_bytes",
-        "Bytes of log read and handed on, since this process started; those that were read again are counted again.",
+        "Bytes of log read and handed on, since this process started; those that were read again \
+         are counted again.",
         counts(backends, |counts| counts.read_bytes),
     )
 }
@@ -191,7 +194,8 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.counter(
         "hustdbsync_flushes",
-        "How often the backend ceased to be replayed to, so that what was on its way to it was taken back.",
+        "How often the backend ceased to be replayed to, so that what was on its way to it was \
+         taken back.",
         each(backends, |backend| backend.details.flushes),
     )
 }
@@ -231,7 +235,8 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.gauge(
         "hustdbsync_checkpoint_timestamp_seconds",
-        "When the last checkpoint of this run was on disk, in seconds since 1970; no sample before. One is written when there is something new.",
+        "When the last checkpoint of this run was on disk, in seconds since 1970; no sample before. \
+         One is written when there is something new.",
         backends
             .iter()
             .filter(|backend| backend.counts.checkpoint_unix > 0)
@@ -247,22 +252,26 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.gauge(
         "hustdbsync_state_faulty",
-        "1 while the backend's state cannot be read or written, so that nothing more is read for it, else 0. /v1/status says why.",
+        "1 while the backend's state cannot be read or written, so that nothing more is read for \
+         it, else 0. /v1/status says why.",
         counts(backends, |counts| counts.state_faulty),
     )?;
     sheet.gauge(
         "hustdbsync_logs_faulty",
-        "1 while the backend's folder cannot be listed or one of its logs cannot be read, so that its backlog is not known and its records wait, else 0. /v1/status says why.",
+        "1 while the backend's folder cannot be listed or one of its logs cannot be read, so that \
+         its backlog is not known and its records wait, else 0. /v1/status says why.",
         counts(backends, |counts| counts.logs_faulty),
     )?;
     sheet.gauge(
         "hustdbsync_log_zone_off_seconds",
-        "By how much the times in the backend's log lines are off, as those of another time zone than this server's; 0 where they are of the same.",
+        "By how much the times in the backend's log lines are off, as those of another time zone \
+         than this server's; 0 where they are of the same.",
         counts(backends, |counts| counts.zone_off_seconds),
     )?;
     sheet.gauge(
         "hustdbsync_logs_kept",
-        "Finished logs that stay, since somebody has them open for writing or they cannot be deleted.",
+        "Finished logs that stay, since somebody has them open for writing or they cannot be \
+         deleted.",
         counts(backends, |counts| counts.logs_kept),
     )?;
     sheet.counter(

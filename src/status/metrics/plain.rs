@@ -1,4 +1,5 @@
-//! Prometheus' text format 0.0.4 from OpenMetrics: the samples are the same, the descriptions are of their names as they stand.
+//! Prometheus' text format 0.0.4 from OpenMetrics: the samples are the same, the descriptions are
+//! of their names as they stand.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! The metrics of the process: itself, its memory, its disk, its threads, its door.
+//! The metrics of the process: itself, its memory, its disk, its threads, its HTTP server.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub(super) fn encode(snapshot: &Snapshot, sheet: &mut Sheet<'_>) -> fmt::Result 
         Labels::one("version", env!("CARGO_PKG_VERSION")),
     )?;
     ours(&snapshot.server, sheet)?;
-    door(&snapshot.server, sheet)?;
+    http_server(&snapshot.server, sheet)?;
     system(&snapshot.server, sheet)
 }
 
@@ -35,50 +35,57 @@ fn ours(server: &Server, sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.histogram(
         "hustdbsync_checkpoint_duration_seconds",
-        "How long checkpoints took, of whatever backend: from being begun to the file and its folder being synced.",
+        "How long checkpoints took, of whatever backend: from being begun to the file and its \
+         folder being synced.",
         [(Labels::none(), server.checkpoint_times)],
     )?;
     sheet.gauge(
         "hustdbsync_thread_stuck_seconds",
-        "For how long a thread has been at one and the same turn; 0 while it sleeps or goes on. /healthz fails from 30 on.",
-        server
-            .threads
-            .iter()
-            .map(|thread| (Labels::one("thread", &thread.name), thread.stuck.as_secs_f64().into())),
+        "For how long a thread has been at one and the same turn; 0 while it sleeps or goes on. \
+         /healthz fails from 30 on.",
+        server.threads.iter().map(|thread| {
+            (
+                Labels::one("thread", &thread.name),
+                thread.stuck.as_secs_f64().into(),
+            )
+        }),
     )
 }
 
-fn door(server: &Server, sheet: &mut Sheet<'_>) -> fmt::Result {
-    let door = &server.door;
+fn http_server(server: &Server, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let http_server = &server.http_server;
     sheet.gauge(
         "hustdbsync_http_connections",
         "Connections that were open at the listener that HA polls, just before this scrape.",
-        only(door.connections),
+        only(http_server.connections),
     )?;
     sheet.counter(
         "hustdbsync_http_connections_accepted",
         "Connections that the listener took in.",
-        only(door.accepted),
+        only(http_server.accepted),
     )?;
     sheet.counter(
         "hustdbsync_http_connections_denied",
-        "Connections that the listener closed at once, since their peer is not in network.access_allow.",
-        only(door.denied),
+        "Connections that the listener closed at once, since their peer is not in \
+         network.access_allow.",
+        only(http_server.denied),
     )?;
     sheet.counter(
         "hustdbsync_http_connections_evicted",
-        "Connections that the listener closed to make room for others, or since they did not take their answers.",
-        only(door.evicted),
+        "Connections that the listener closed to make room for others, or since they did not take \
+         their answers.",
+        only(http_server.evicted),
     )?;
     sheet.counter(
         "hustdbsync_http_requests",
         "Requests that the listener answered.",
-        only(door.answered),
+        only(http_server.answered),
     )?;
     sheet.counter(
         "hustdbsync_http_accept_pauses",
-        "Times that the listener accepted nobody for a moment, since the system had no descriptor or memory left.",
-        only(door.pauses),
+        "Times that the listener accepted nobody for a moment, since the system had no descriptor \
+         or memory left.",
+        only(http_server.pauses),
     )
 }
 

@@ -3,17 +3,17 @@
 use super::*;
 use crate::clock::Now;
 use crate::status::counters::BackendCounters;
-use crate::status::server::{ProcessFacts, ThreadPulse};
-use crate::status::snapshot::Board;
+use crate::status::server::{ProcessFacts, ThreadLiveness};
+use crate::status::snapshot::StatusBoard;
 use std::sync::Arc;
 use std::time::Duration;
 
 const NAME: &str = "127.0.0.1:9998";
 
 /// A board with one backend, after `change`, as text.
-fn text(form: Form, change: impl FnOnce(&mut Board, &BackendCounters)) -> String {
+fn text(form: Form, change: impl FnOnce(&mut StatusBoard, &BackendCounters)) -> String {
     let counters = Arc::new(BackendCounters::default());
-    let mut board = Board::new(Now::default());
+    let mut board = StatusBoard::new(Now::default());
     board.add(NAME, Arc::clone(&counters), Now::default());
     change(&mut board, &counters);
     board.refresh(Now {
@@ -27,7 +27,7 @@ fn text(form: Form, change: impl FnOnce(&mut Board, &BackendCounters)) -> String
 }
 
 #[track_caller]
-fn check(change: impl FnOnce(&mut Board, &BackendCounters), lines: &[&str]) {
+fn check(change: impl FnOnce(&mut StatusBoard, &BackendCounters), lines: &[&str]) {
     let text = text(Form::OpenMetrics, change);
     for line in lines {
         let line = line.replace("{B", &format!("{{backend=\"{NAME}\""));
@@ -145,12 +145,12 @@ fn the_process_is_told_when_the_system_tells_it() {
     check(
         |board, _| {
             let server = board.server_mut();
-            server.threads.push(ThreadPulse {
+            server.threads.push(ThreadLiveness {
                 name: "w0".into(),
                 stuck: Duration::from_millis(1500),
             });
             server.memory_budget_bytes = 64;
-            server.door.answered = 9;
+            server.http_server.answered = 9;
             server.process = Some(ProcessFacts {
                 start_seconds: 12.5,
                 cpu_seconds: 3.25,
@@ -204,7 +204,7 @@ fn the_form_is_what_is_accepted() {
 
 #[test]
 fn no_name_breaks_the_text() {
-    let mut board = Board::new(Now::default());
+    let mut board = StatusBoard::new(Now::default());
     board.add("a\"b\\c\nd", Arc::default(), Now::default());
     let mut text = String::new();
     write(board.snapshot(), Form::OpenMetrics, &mut text);
@@ -215,8 +215,8 @@ fn no_name_breaks_the_text() {
 }
 
 #[test]
-fn the_largest_scrape_fits_what_may_wait_at_the_door() {
-    let mut board = Board::new(Now::default());
+fn the_largest_scrape_fits_what_may_wait_at_the_http_server() {
+    let mut board = StatusBoard::new(Now::default());
     for number in 0..crate::limits::BACKENDS_MAX {
         let name = format!("backend-{number:04}.hustdb.example.com:8085");
         board.add(&name, Arc::default(), Now::default());

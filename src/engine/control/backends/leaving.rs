@@ -8,27 +8,28 @@
 //!                             └──────────────────── held: paused, flushed, asked once more
 //!                                                             │ nobody has anything of it
 //!                                                             ▼
-//!                                        forgotten by workers, feeder, keeper ──▶ its place is free
+//!                                        forgotten by workers, reader, checkpointer ──▶ its place is free
 //! ```
 //!
-//! What is left can only become less once it is flushed: what the keeper says then holds. From then on there is no way back; a folder
-//! that comes back is a new backend's.
+//! What is left can only become less once it is flushed: what the checkpointer says then holds.
+//! From then on there is no way back; a folder that comes back is a new backend's.
 
 use std::time::Duration;
 
-use super::{Backend, Backends, Hands};
+use super::{Backend, Backends, Context};
 use crate::clock::Now;
-use crate::engine::listener::Asker;
+use crate::engine::listener::ClientId;
 use crate::limits::{FORGET_AFTER_RESCANS, FORGET_AGAIN};
-use crate::replay::messages::{BackendId, Epoch, FeederMail, ForgottenTotals};
-use crate::replay::post::After;
+use crate::replay::messages::{BackendId, Epoch, ForgottenTotals, ReaderMessage};
+use crate::replay::outbox::After;
 
 /// Whether a backend's folder is there, and how far the backend is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
     /// When it is to be asked for what is left, monotonic; none while its folder is there.
     due: Option<Duration>,
-    /// The keeper was asked for what is left, when this epoch was flushed; within, none: it was not.
+    /// The checkpointer was asked for what is left, when this epoch was flushed; within, none: it
+    /// was not.
     asked: Option<Option<Epoch>>,
     /// It is paused for this, and not by an operator.
     is_held: bool,
@@ -42,14 +43,14 @@ pub(super) struct Leaving {
 /// An operator wants it forgotten.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
-    asker: Asker,
+    client: ClientId,
     /// Whatever is left.
     yes: bool,
 }
 
 /// An answer for who has asked.
 pub(in crate::engine::control) struct LeavingAnswer {
-    pub(in crate::engine::control) asker: Asker,
+    pub(in crate::engine::control) client: ClientId,
     /// What was done, or why nothing.
     pub(in crate::engine::control) said: Result<String, String>,
 }
@@ -69,12 +70,12 @@ impl Leaving {
 
 impl Backend {
     /// Goes on with forgetting it, where that is due.
-    pub(super) fn leave(&mut self, hands: &mut Hands<'_>) {
+    pub(super) fn leave(&mut self, cx: &mut Context<'_>) {
         let leaving = &mut self.leaving;
         let Some(due) = leaving.due else {
             return;
         };
-        if leaving.asked.is_some() || leaving.is_going || due > hands.now.monotonic {
+        if leaving.asked.is_some() || leaving.is_going || due > cx.now.monotonic {
             return;
         }
         let is_flushed = self.monitor.is_flushed();
@@ -85,11 +86,11 @@ impl Backend {
             }
         } else if self.monitor.is_paused() && leaving.wanted.is_none() {
             // A pause is an operator's will, and would be forgotten with it.
-            leaving.due = Some(hands.now.after(FORGET_AGAIN));
+            leaving.due = Some(cx.now.after(FORGET_AGAIN));
             return;
         }
         leaving.asked = Some(is_flushed.then(|| self.monitor.epoch()));
-        hands.post.ask_left(self.info.id);
+        cx.outbox.ask_left(self.info.id);
     }
 
     fn stay(&mut self, now: Now) {
@@ -104,10 +105,10 @@ impl Backends {
     pub(in crate::engine::control) fn handle_folder_gone(
         &mut self,
         folder: &str,
-        hands: &mut Hands<'_>,
+        cx: &mut Context<'_>,
     ) {
-        let grace = hands.settings.feeder.rescan_interval * FORGET_AFTER_RESCANS;
-        let due = hands.now.after(grace);
+        let grace = cx.settings.reader.rescan_interval * FORGET_AFTER_RESCANS;
+        let due = cx.now.after(grace);
         let known = self.find(folder).and_then(|id| self.get_mut(id));
         if let Some(backend) = known {
             backend.leaving.is_back = false;
@@ -132,7 +133,7 @@ impl Backends {
     pub(in crate::engine::control) fn want_forgotten(
         &mut self,
         id: BackendId,
-        asker: Asker,
+        client: ClientId,
         yes: bool,
         now: Now,
     ) -> Option<&'static str> {
@@ -148,17 +149,17 @@ impl Backends {
         if leaving.wanted.is_some() || leaving.is_going {
             return Some("it is being forgotten already");
         }
-        leaving.wanted = Some(Wanted { asker, yes });
+        leaving.wanted = Some(Wanted { client, yes });
         leaving.due = Some(now.monotonic);
         None
     }
 
-    /// The keeper has said what is left of a backend.
+    /// The checkpointer has said what is left of a backend.
     pub(in crate::engine::control) fn handle_state_left(
         &mut self,
         id: BackendId,
         left: Result<Option<String>, String>,
-        hands: &mut Hands<'_>,
+        cx: &mut Context<'_>,
     ) -> Option<LeavingAnswer> {
         let backend = self.get_mut(id)?;
         let asked_at = backend.leaving.asked.take()?;
@@ -172,62 +173,63 @@ impl Backends {
             Ok(_) => None,
         };
         if let Some(why_not) = why_not {
-            backend.stay(hands.now);
+            backend.stay(cx.now);
             if let Some(due) = &mut backend.leaving.due {
-                *due = hands.now.after(FORGET_AGAIN);
+                *due = cx.now.after(FORGET_AGAIN);
             }
-            let Wanted { asker, .. } = backend.leaving.wanted.take()?;
+            let Wanted { client, .. } = backend.leaving.wanted.take()?;
             let said = Err(format!("{}: {why_not}", backend.info.name));
-            return Some(LeavingAnswer { asker, said });
+            return Some(LeavingAnswer { client, said });
         }
-        if !backend.leaving.is_held && backend.monitor.handle_pause(hands.now) {
+        if !backend.leaving.is_held && backend.monitor.handle_pause(cx.now) {
             backend.leaving.is_held = true;
         }
         let is_same = asked_at == Some(backend.monitor.epoch());
         if is_same && backend.monitor.is_flushed() && backend.monitor.is_paused() {
             backend.leaving.is_going = true;
-            hands.post.forget(id);
+            cx.outbox.forget(id);
         }
         None
     }
 
-    /// Nobody knows a backend any more: its place is free. Gives its name where its folder is there again, and an answer.
+    /// Nobody knows a backend any more: its place is free. Gives its name where its folder is there
+    /// again, and an answer.
     pub(in crate::engine::control) fn handle_forgotten(
         &mut self,
         id: BackendId,
         totals: ForgottenTotals,
-        hands: &mut Hands<'_>,
+        cx: &mut Context<'_>,
     ) -> Option<LeavingAnswer> {
         self.get_mut(id)?;
         let backend = self.all[id.index()].take()?;
         let name = &backend.info.name;
         self.by_name.remove(&**name);
         self.free.push_back(id.next_at_place());
-        hands.watch.forget(id);
+        cx.watch.forget(id);
         // At one time: HA's totals stay what they are.
-        hands.door.board.remove(name);
-        self.set_forgotten(totals, hands);
-        hands.door.states_changed = true;
+        cx.http_server.board.remove(name);
+        self.set_forgotten(totals, cx);
+        cx.http_server.states_changed = true;
         if backend.leaving.is_back {
-            self.handle_found(name.to_string(), hands);
+            self.handle_found(name.to_string(), cx);
         }
         if std::mem::take(&mut self.said_too_many) {
-            hands.post.feeder(After::Nothing, FeederMail::TellFolders);
+            cx.outbox.reader(After::Nothing, ReaderMessage::TellFolders);
         }
-        let Wanted { asker, .. } = backend.leaving.wanted?;
+        let Wanted { client, .. } = backend.leaving.wanted?;
         let said = Ok(format!("{name}: forgotten"));
-        Some(LeavingAnswer { asker, said })
+        Some(LeavingAnswer { client, said })
     }
 
     /// What all backends had come to that were ever forgotten.
     pub(in crate::engine::control) fn set_forgotten(
         &mut self,
         totals: ForgottenTotals,
-        hands: &mut Hands<'_>,
+        cx: &mut Context<'_>,
     ) {
         self.forgotten = (totals.processed, totals.settled);
-        let board = &mut hands.door.board;
+        let board = &mut cx.http_server.board;
         board.set_forgotten(totals.processed, totals.settled);
-        hands.door.states_changed = true;
+        cx.http_server.states_changed = true;
     }
 }

@@ -2,18 +2,19 @@
 
 use std::net::SocketAddr;
 
-use super::{Backend, Backends, Hands};
+use super::{Backend, Backends, Context};
 use crate::clock::Now;
 use crate::engine::resolve::{Resolver, look_up};
 use crate::replay::messages::BackendId;
 
 impl Backend {
-    pub(super) fn look_up(&mut self, resolver: &Resolver, hands: &mut Hands<'_>) {
+    pub(super) fn look_up(&mut self, resolver: &Resolver, cx: &mut Context<'_>) {
         let (name, wanted) = (&self.name, self.wanted);
-        if let Err(why) = look_up(self.info.id, name, wanted, resolver, hands.mailbox) {
-            self.monitor.handle_resolved(Err(why), hands.now);
+        if let Err(why) = look_up(self.info.id, name, wanted, resolver, cx.mailbox) {
+            self.monitor.handle_resolved(Err(why), cx.now);
         }
-        // One that is up has an address that serves: if the name loses it, any of the others is as good.
+        // One that is up has an address that serves: if the name loses it, any of the others is as
+        // good.
         if !self.monitor.is_up() {
             self.wanted.attempt += 1;
         }
@@ -37,7 +38,8 @@ impl Backends {
                 if let Some(address) = before
                     && !std::mem::replace(&mut backend.is_name_lost, true)
                 {
-                    tracing::warn!(backend = %backend.info.name, %address, cause = %why, "its name cannot be looked up again; the address that it had stays in use");
+                    tracing::warn!(backend = %backend.info.name, %address, cause = %why, "its name \
+                        cannot be looked up again; the address that it had stays in use");
                 }
                 backend.monitor.handle_resolved(Err(why), now);
                 return;
@@ -49,7 +51,8 @@ impl Backends {
         if before == Some(address) {
             return;
         }
-        // Its connection goes to the old address. What that does to one that is up is overtaken by its leaving.
+        // Its connection goes to the old address. What that does to one that is up is overtaken by
+        // its leaving.
         if let Some(result) = backend.probe.close() {
             backend.handle_probe(result, now);
         }
@@ -57,7 +60,8 @@ impl Backends {
         match before {
             None => tracing::info!(backend = %name, %address, "its name is resolved"),
             Some(before) => {
-                tracing::info!(backend = %name, %address, %before, "its name has another address, and connections go there from now on");
+                tracing::info!(backend = %name, %address, %before, "its name has another address, \
+                    and connections go there from now on");
                 let why = format!("its name has moved from {before} to {address}");
                 backend.monitor.handle_moved(why, now);
             }

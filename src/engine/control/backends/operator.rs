@@ -1,16 +1,16 @@
 //! What an operator asks of one backend.
 
-use super::{Backends, Hands};
+use super::{Backends, Context};
 use crate::replay::messages::BackendId;
-use crate::status::ask::BackendAsk;
+use crate::status::control_request::BackendRequest;
 
 impl Backends {
     /// An operator asks for something; gives what was done, or why nothing was.
     pub(in crate::engine::control) fn handle_ask(
         &mut self,
         id: BackendId,
-        what: BackendAsk,
-        hands: &mut Hands<'_>,
+        what: BackendRequest,
+        cx: &mut Context<'_>,
     ) -> Result<String, &'static str> {
         let backend = self.get_mut(id).ok_or("it is not there any more")?;
         if backend.leaving.is_under_way() {
@@ -18,25 +18,25 @@ impl Backends {
         }
         let monitor = &mut backend.monitor;
         let (is_done, said, not) = match what {
-            BackendAsk::Pause => (
-                monitor.handle_pause(hands.now),
+            BackendRequest::Pause => (
+                monitor.handle_pause(cx.now),
                 "paused",
                 "it is paused already",
             ),
-            BackendAsk::Resume => (
-                monitor.handle_resume(hands.now),
+            BackendRequest::Resume => (
+                monitor.handle_resume(cx.now),
                 "resumed; it is probed now",
                 "it is not paused",
             ),
-            BackendAsk::Probe => (
-                monitor.handle_probe_wanted(hands.now),
+            BackendRequest::Probe => (
+                monitor.handle_probe_wanted(cx.now),
                 "it is probed now",
                 "it is paused, and not probed",
             ),
-            BackendAsk::Forget { .. } => return Err("that is answered later"),
-            BackendAsk::Rate(rate_max) => {
+            BackendRequest::Forget { .. } => return Err("that is answered later"),
+            BackendRequest::Rate(rate_max) => {
                 backend.rate_max = rate_max;
-                backend.set_lane(hands);
+                backend.set_lane(cx);
                 let bound = backend.lane.records_per_second_max;
                 return Ok(match bound {
                     0 => "its rate has no bound now".to_owned(),

@@ -1,6 +1,7 @@
-//! What signs of a backend mean for when it could be reached, and when it may be opened: its [`Gate`](crate::replay::reachability::gate::Gate).
+//! What signs of a backend mean for when it could be reached, and when it may be opened: its
+//! [`Gate`](crate::replay::reachability::gate::Gate).
 
-use super::{Backend, Backends, Hands};
+use super::{Backend, Backends, Context};
 use crate::clock::Now;
 use crate::engine::probe::ProbeResult;
 use crate::replay::messages::BackendId;
@@ -40,17 +41,17 @@ impl Backend {
     }
 
     /// Opens it once nothing on disk says that nobody has sent anything (guarantees, G4).
-    pub(super) fn pass_gate(&mut self, hands: &mut Hands<'_>) {
+    pub(super) fn pass_gate(&mut self, cx: &mut Context<'_>) {
         let answers = self.info.counters.answers.load();
         if std::mem::replace(&mut self.answers_seen, answers) != answers {
-            self.gate.history.handle_answered(hands.now);
+            self.gate.history.handle_answered(cx.now);
         }
-        hands.post.keep_outages(self.info.id, &mut self.gate);
+        cx.outbox.keep_outages(self.info.id, &mut self.gate);
         let Some(address) = self.address else {
             return;
         };
         if let Some(opened) = self.gate.poll_opened() {
-            hands.post.open(&self.info, opened, address, &self.lane);
+            cx.outbox.open(&self.info, opened, address, &self.lane);
         }
     }
 }

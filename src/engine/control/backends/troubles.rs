@@ -44,7 +44,7 @@ impl Backends {
                 cause = %trouble,
                 attempts_max = backend.lane.attempts_max,
                 "a lane keeps failing while its backend is up, the last time on this line; its records wait and are tried again, and \
-                 one that fails attempts_max times while others are answered is set aside in rejected.jsonl"
+                 one that fails attempts_max times while others are answered is rejected in rejected.jsonl"
             );
         }
     }

@@ -1,6 +1,8 @@
-//! A ring that asks the kernel to read ahead, on a thread of the kernel's: advice that nobody waits for.
+//! A ring that asks the kernel to read ahead, on a thread of the kernel's: advice that nobody waits
+//! for.
 //!
-//! No memory is lent, and the kernel keeps a file open as long as an operation on it is under way; so there is nothing to be kept sound.
+//! No memory is lent, and the kernel keeps a file open as long as an operation on it is under way;
+//! so there is nothing to be kept sound.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +10,8 @@ use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, opcode, types};
 
-/// Requests that may be under way. While so many are, the disk is busy with what was asked for before, and what is asked for in addition is forgotten.
+/// Requests that may be under way. While so many are, the disk is busy with what was asked for
+/// before, and what is asked for in addition is forgotten.
 const UNDER_WAY_MAX: u32 = 64;
 
 /// See the module.
@@ -31,8 +34,8 @@ impl AdviceRing {
         })
     }
 
-    /// Asks for `bytes` bytes of a file from `offset` on to be read into the page cache. False: the kernel had no thread for what was asked for earlier, and
-    /// this is not asked for either.
+    /// Asks for `bytes` bytes of a file from `offset` on to be read into the page cache. False: the
+    /// kernel had no thread for what was asked for earlier, and this is not asked for either.
     pub fn ask(&mut self, file: &File, offset: u64, bytes: u32) -> bool {
         for completion in self.uring.completion() {
             self.under_way -= 1;
@@ -44,13 +47,15 @@ impl AdviceRing {
         if self.under_way == UNDER_WAY_MAX {
             return true;
         }
-        // Reading ahead may wait for the disk, so the kernel never does it on the thread that submits it.
+        // Reading ahead may wait for the disk, so the kernel never does it on the thread that
+        // submits it.
         let fd = types::Fd(file.as_raw_fd());
         let entry = opcode::Fadvise::new(fd, bytes.into(), libc::POSIX_FADV_WILLNEED)
             .offset(offset)
             .build();
-        // SAFETY: the entry names no memory. Its descriptor is open until it is submitted below, when the kernel takes a share of the file; where that fails it
-        // stays in the queue, and whatever file has the number by then gets an advice that does it no harm.
+        // SAFETY: the entry names no memory. Its descriptor is open until it is submitted below,
+        // when the kernel takes a share of the file; where that fails it stays in the queue, and
+        // whatever file has the number by then gets an advice that does it no harm.
         if unsafe { self.uring.submission().push(&entry) }.is_ok() {
             self.under_way += 1;
         }

@@ -1,4 +1,5 @@
-//! The buffers that a ring receives into: the kernel takes the next one when bytes have come, and gets it back once they are read.
+//! The buffers that a ring receives into: the kernel takes the next one when bytes have come, and
+//! gets it back once they are read.
 //!
 //! ```text
 //!           recycle               bytes have come
@@ -17,7 +18,8 @@ use crate::limits::RING_BUFFER_BYTES;
 /// The number of our group of buffers; a ring has one.
 pub(super) const GROUP: u16 = 0;
 
-/// A buffer that has bytes and is ours until it is recycled. There is one of these for each, so nobody reads what the kernel may write.
+/// A buffer that has bytes and is ours until it is recycled. There is one of these for each, so
+/// nobody reads what the kernel may write.
 #[derive(Debug)]
 pub struct Filled {
     buffer: u16,
@@ -49,7 +51,8 @@ impl Buffers {
             given: vec![false; count],
         };
         let start = buffers.descriptions.at(0).as_ptr() as u64;
-        // SAFETY: the descriptions have room for so many entries, begin at a page, and live as long as the ring (see `Ring`).
+        // SAFETY: the descriptions have room for so many entries, begin at a page, and live as long
+        // as the ring (see `Ring`).
         unsafe {
             uring
                 .submitter()
@@ -62,7 +65,8 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// What the kernel says of a completion: it has put `bytes` bytes into `buffer`. None where that cannot be.
+    /// What the kernel says of a completion: it has put `bytes` bytes into `buffer`. None where
+    /// that cannot be.
     pub(super) fn filled(&mut self, buffer: u16, bytes: usize) -> Option<Filled> {
         let given = self.given.get_mut(usize::from(buffer))?;
         if !*given || bytes > RING_BUFFER_BYTES {
@@ -77,8 +81,9 @@ impl Buffers {
         let start = self
             .bytes
             .at(usize::from(filled.buffer) * RING_BUFFER_BYTES);
-        // SAFETY: the buffer is within the pages, was filled up to `bytes` at least once (they are zeroed), and is not the kernel's as long
-        // as `filled` is there, which is borrowed for as long as the result.
+        // SAFETY: the buffer is within the pages, was filled up to `bytes` at least once (they are
+        // zeroed), and is not the kernel's as long as `filled` is there, which is borrowed for as
+        // long as the result.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), filled.bytes) }
     }
 
@@ -93,8 +98,9 @@ impl Buffers {
         let entry = self.descriptions.at(place).as_ptr().cast::<BufRingEntry>();
         let start = self.bytes.at(usize::from(buffer) * RING_BUFFER_BYTES);
         let length = u32::try_from(RING_BUFFER_BYTES).expect("buffers are small");
-        // SAFETY: the entry is within its pages and aligned, since pages are and entries have 16 bytes. The kernel does not look at it before
-        // the tail is published. Its fields are set one by one: the first entry's last field is the tail, which must stay.
+        // SAFETY: the entry is within its pages and aligned, since pages are and entries have 16
+        // bytes. The kernel does not look at it before the tail is published. Its fields are set
+        // one by one: the first entry's last field is the tail, which must stay.
         let entry = unsafe { &mut *entry };
         entry.set_addr(start.as_ptr() as u64);
         entry.set_len(length);
@@ -106,7 +112,8 @@ impl Buffers {
     /// Tells the kernel of what was given.
     fn publish(&mut self) {
         let start = self.descriptions.at(0).as_ptr().cast::<BufRingEntry>();
-        // SAFETY: `start` is the first entry; its tail field is aligned and shared with the kernel, which is why it is written atomically.
+        // SAFETY: `start` is the first entry; its tail field is aligned and shared with the kernel,
+        // which is why it is written atomically.
         let tail = unsafe { &*BufRingEntry::tail(start).cast::<AtomicU16>() };
         tail.store(self.tail, Ordering::Release);
     }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use io_uring::cqueue;
 
 use super::buffers::Filled;
-use super::interference::Operation;
+use super::fault_injector::Operation;
 use super::{Done, Ring, SocketId};
 use crate::engine::os::socket::shut_down;
 
@@ -20,7 +20,7 @@ pub(super) struct Completion {
 
 const OPERATION_BITS: u32 = 3;
 /// In the place of a socket's number.
-pub(super) const BELL: usize = (u64::MAX >> OPERATION_BITS) as usize;
+pub(super) const WAKER: usize = (u64::MAX >> OPERATION_BITS) as usize;
 
 /// What an operation is known by, to the kernel and back.
 pub(super) fn user_data(operation: Operation, socket: usize) -> u64 {
@@ -28,9 +28,9 @@ pub(super) fn user_data(operation: Operation, socket: usize) -> u64 {
 }
 
 fn operation(user_data: u64) -> Option<Operation> {
-    use Operation::{Bell, Cancel, Connect, Receive, Send};
+    use Operation::{Cancel, Connect, Receive, Send, Wake};
     let number = user_data & ((1 << OPERATION_BITS) - 1);
-    [Connect, Send, Receive, Cancel, Bell]
+    [Connect, Send, Receive, Cancel, Wake]
         .into_iter()
         .find(|operation| *operation as u64 == number)
 }
@@ -45,7 +45,7 @@ impl Ring {
             result: entry.result(),
             flags: entry.flags(),
         }));
-        if self.interference.is_some() || !self.held_back.is_empty() {
+        if self.fault_injector.is_some() || !self.held_back.is_empty() {
             self.held_back.append(&mut taken);
             while let Some(completion) = self.next_in_any_order() {
                 self.handle_completion(completion);
@@ -57,13 +57,13 @@ impl Ring {
         self.taken = taken;
     }
 
-    /// The completion that a test wants to be next; without a test the first. Of one operation they stay in
-    /// order, as the kernel has them, and of one socket until it is closed.
+    /// The completion that a test wants to be next; without a test the first. Of one operation they
+    /// stay in order, as the kernel has them, and of one socket until it is closed.
     fn next_in_any_order(&mut self) -> Option<Completion> {
         let waiting = self.held_back.len();
-        let wanted = match &mut self.interference {
+        let wanted = match &mut self.fault_injector {
             None => (waiting > 0).then_some(0),
-            Some(interference) => interference.next_completion(waiting),
+            Some(fault_injector) => fault_injector.next_completion(waiting),
         }?;
         let wanted = self.held_back.get(wanted)?.user_data;
         let key = wanted >> OPERATION_BITS;
@@ -81,10 +81,10 @@ impl Ring {
         let Some(operation) = operation(completion.user_data) else {
             return;
         };
-        let key = usize::try_from(completion.user_data >> OPERATION_BITS).unwrap_or(BELL);
+        let key = usize::try_from(completion.user_data >> OPERATION_BITS).unwrap_or(WAKER);
         let more = cqueue::more(completion.flags);
-        if key == BELL {
-            self.handle_bell(operation, completion.result, more);
+        if key == WAKER {
+            self.handle_waker(operation, completion.result, more);
             return;
         }
         let filled = cqueue::buffer_select(completion.flags).and_then(|buffer| {
@@ -134,22 +134,22 @@ impl Ring {
                     shut_down(socket.fd.as_fd());
                 }
             }
-            Operation::Bell => {}
+            Operation::Wake => {}
         }
         self.free_if_over(key);
     }
 
-    /// Of the bell itself, or of what ends listening to it.
-    fn handle_bell(&mut self, operation: Operation, result: i32, more: bool) {
+    /// Of the waker itself, or of what ends listening to it.
+    fn handle_waker(&mut self, operation: Operation, result: i32, more: bool) {
         self.under_way -= usize::from(!more);
-        if operation != Operation::Bell {
+        if operation != Operation::Wake {
             return;
         }
-        self.is_bell_heard = more;
+        self.is_waker_heard = more;
         let passing = [libc::EINTR, libc::ECANCELED, libc::EAGAIN];
         match checked(result) {
-            Err(fault) if !passing.contains(&-result) => self.bell_fault = Some(fault),
-            _ => self.done.push_back(Done::Bell),
+            Err(fault) if !passing.contains(&-result) => self.waker_fault = Some(fault),
+            _ => self.done.push_back(Done::Wake),
         }
     }
 

@@ -82,7 +82,8 @@ fn memlock_bytes() -> Option<u64> {
         rlim_cur: libc::RLIM_INFINITY,
         rlim_max: libc::RLIM_INFINITY,
     };
-    // SAFETY: `bound` is a whole rlimit and lives through the call. Where it fails the bound stays none.
+    // SAFETY: `bound` is a whole rlimit and lives through the call. Where it fails the bound stays
+    // none.
     let _ = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut bound) };
     (bound.rlim_cur != libc::RLIM_INFINITY).then_some(bound.rlim_cur)
 }
@@ -112,7 +113,8 @@ fn ring_facts() -> io::Result<RingFacts> {
             // The ring goes first, and with it whatever may still receive.
             drop(uring);
             if tried.is_err() {
-                // It may still do so for a moment: 1 MiB of address space is let go of for good, at most once a start.
+                // It may still do so for a moment: 1 MiB of address space is let go of for good, at
+                // most once a start.
                 std::mem::forget(buffers);
             }
             tried.map_err(|error| number(&error))
@@ -137,8 +139,9 @@ fn try_multishot(uring: &mut IoUring, buffers: &mut Buffers, has_timeout: bool) 
     let (mut ours, theirs) = UnixStream::pair()?;
     ours.write_all(b"x")?;
     let entry = opcode::RecvMulti::new(types::Fd(theirs.as_raw_fd()), GROUP).build();
-    // SAFETY: the entry names no memory but the registered buffers, which outlive the operation: it has ended when this function says that all is well,
-    // and the caller leaks them where it does not. Its descriptor is open until it was submitted.
+    // SAFETY: the entry names no memory but the registered buffers, which outlive the operation: it
+    // has ended when this function says that all is well, and the caller leaks them where it does
+    // not. Its descriptor is open until it was submitted.
     unsafe { uring.submission().push(&entry) }.map_err(|_| io::ErrorKind::OutOfMemory)?;
     let timeout = types::Timespec::from(RECEIVE_MAX);
     let arguments = types::SubmitArgs::new().timespec(&timeout);

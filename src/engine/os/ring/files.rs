@@ -6,14 +6,18 @@
 //!                           └─ file, bytes and names belong to the ring ─┘
 //! ```
 //!
-//! **Soundness.** What a call names is moved into the ring and moved out again with its completion. A ring that goes while calls are under way waits for them,
-//! at most for `RING_END`, and leaks what they name if they do not end.
+//! **Soundness.** What a call names is moved into the ring and moved out again with its completion.
+//! A ring that goes while calls are under way waits for them, at most for `RING_END`, and leaks
+//! what they name if they do not end.
 //!
-//! **Calls are not linked** (`IOSQE_IO_LINK`): Linux, at the time of writing, goes on behind a sync or a rename that failed; only a read or a write that failed
-//! breaks a link (seen on 6.18). A checkpoint whose sync failed would so get its name. Whoever wants an order pushes a call when the one before is over.
+//! **Calls are not linked** (`IOSQE_IO_LINK`): Linux, at the time of writing, goes on behind a sync
+//! or a rename that failed; only a read or a write that failed breaks a link (seen on 6.18). A
+//! checkpoint whose sync failed would so get its name. Whoever wants an order pushes a call when
+//! the one before is over.
 //!
-//! **A kernel without a thread for it** (a bound on tasks: `TasksMax`, a container's pids, `RLIMIT_NPROC`) cancels a call before it has begun. Such a call is
-//! made by the owner's thread, and so are all that follow: whoever is at that bound once is likely to be there again.
+//! **A kernel without a thread for it** (a bound on tasks: `TasksMax`, a container's pids,
+//! `RLIMIT_NPROC`) cancels a call before it has begun. Such a call is made by the owner's thread,
+//! and so are all that follow: whoever is at that bound once is likely to be there again.
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +39,7 @@ use io_uring::{IoUring, Probe, opcode, types};
 use slab::Slab;
 
 use super::completion::checked;
-use super::interference::{Fate, FileOperation, Interference};
+use super::fault_injector::{FaultInjector, FileOperation, InjectedResult};
 use super::kernel;
 use crate::engine::os::eventfd::Eventfd;
 use crate::limits::{RING_CHAIN_THREADS, RING_END};
@@ -113,17 +117,18 @@ pub struct FileRing {
     broken: Option<i32>,
     /// The kernel had no thread for a call: they are made here.
     lacks_threads: bool,
-    bell: Arc<Eventfd>,
-    interference: Option<Box<dyn Interference>>,
+    waker: Arc<Eventfd>,
+    fault_injector: Option<Box<dyn FaultInjector>>,
 }
 
 impl FileRing {
-    /// A ring with so many entries, which rings `bell` whenever a call is over.
+    /// A ring with so many entries, which rings `waker` whenever a call is over.
     ///
     /// # Errors
     /// What the system says where it gives none, or what its rings lack.
-    pub fn new(bell: Arc<Eventfd>, entries: u32) -> io::Result<Self> {
-        // No task work is deferred: completions come while nobody is in the kernel, and ring the bell.
+    pub fn new(waker: Arc<Eventfd>, entries: u32) -> io::Result<Self> {
+        // No task work is deferred: completions come while nobody is in the kernel, and wake the
+        // reader.
         let uring = IoUring::builder().dontfork().setup_clamp().build(entries)?;
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
@@ -132,7 +137,7 @@ impl FileRing {
         }
         uring
             .submitter()
-            .register_eventfd(bell.as_fd().as_raw_fd())?;
+            .register_eventfd(waker.as_fd().as_raw_fd())?;
         // Since Linux 5.15. Without, there are a few threads a core.
         let _ = uring
             .submitter()
@@ -145,15 +150,15 @@ impl FileRing {
             invented: VecDeque::new(),
             broken: None,
             lacks_threads: false,
-            bell,
-            interference: None,
+            waker,
+            fault_injector: None,
         })
     }
 
-    /// Makes calls fail as `interference` says. For tests.
+    /// Makes calls fail as `fault_injector` says. For tests.
     #[must_use]
-    pub fn interfered(mut self, interference: Box<dyn Interference>) -> Self {
-        self.interference = Some(interference);
+    pub fn interfered(mut self, fault_injector: Box<dyn FaultInjector>) -> Self {
+        self.fault_injector = Some(fault_injector);
         self
     }
 
@@ -169,21 +174,23 @@ impl FileRing {
         self.calls.len()
     }
 
-    /// Why the kernel takes no more calls, once it does not. Those that it had taken are done all the same; all others fail with this.
+    /// Why the kernel takes no more calls, once it does not. Those that it had taken are done all
+    /// the same; all others fail with this.
     #[must_use]
     pub fn broken(&self) -> Option<io::Error> {
         self.broken.map(io::Error::from_raw_os_error)
     }
 
-    /// Whether the kernel had no thread for a call, so that it and all others are made by the thread that pushes them or takes them out.
+    /// Whether the kernel had no thread for a call, so that it and all others are made by the
+    /// thread that pushes them or takes them out.
     #[must_use]
     pub fn lacks_threads(&self) -> bool {
         self.lacks_threads
     }
 
-    /// Rings its bell, as if a call were over.
+    /// Rings its waker, as if a call were over.
     pub fn wake(&self) {
-        self.bell.ring();
+        self.waker.ring();
     }
 
     /// Takes a call. `tag` comes back with it.
@@ -194,29 +201,30 @@ impl FileRing {
             self.invented.push_back((key, result));
             return self.wake();
         }
-        let fate = match &mut self.interference {
-            None => Fate::Goes,
-            Some(interference) => interference.file_fate(operation(&call)),
+        let injected = match &mut self.fault_injector {
+            None => InjectedResult::Goes,
+            Some(fault_injector) => fault_injector.file_injected(operation(&call)),
         };
         let key = self.calls.insert((tag, call));
         if let Some(error) = self.broken {
             return self.invent(key, error);
         }
-        if let Fate::Fails(error) = fate {
+        if let InjectedResult::Fails(error) = injected {
             return self.invent(key, error);
         }
-        let entry = entry(&self.calls[key].1, fate).user_data(key as u64);
+        let entry = entry(&self.calls[key].1, injected).user_data(key as u64);
         self.backlog.push_back((key, entry));
     }
 
-    /// Hands over to the kernel what was pushed. Where it takes no more, all that it has not taken fails.
+    /// Hands over to the kernel what was pushed. Where it takes no more, all that it has not taken
+    /// fails.
     pub fn submit(&mut self) {
         while self.broken.is_none() {
             self.fill_queue();
             if self.queued.is_empty() {
                 return;
             }
-            let refused = self.interference.as_mut().and_then(|it| it.enter_fails());
+            let refused = self.fault_injector.as_mut().and_then(|it| it.enter_fails());
             let submitted = match refused {
                 Some(error) => Err(io::Error::from_raw_os_error(error)),
                 None => self.uring.submit(),
@@ -252,8 +260,9 @@ impl FileRing {
     fn fill_queue(&mut self) {
         let mut queue = self.uring.submission();
         while let Some((key, entry)) = self.backlog.front() {
-            // SAFETY: all that the entry names is in `calls` under its number until its completion was taken: the descriptor is open, and bytes and paths are
-            // on the heap, where they stay when their owners move. Nobody changes them there.
+            // SAFETY: all that the entry names is in `calls` under its number until its completion
+            // was taken: the descriptor is open, and bytes and paths are on the heap, where they
+            // stay when their owners move. Nobody changes them there.
             if unsafe { queue.push(entry) }.is_err() {
                 return;
             }
@@ -262,7 +271,8 @@ impl FileRing {
         }
     }
 
-    /// The kernel takes no more calls. What stands in its queue stays there: nothing is ever submitted again.
+    /// The kernel takes no more calls. What stands in its queue stays there: nothing is ever
+    /// submitted again.
     fn give_up(&mut self, error: i32) {
         self.broken = Some(error);
         let backlog = std::mem::take(&mut self.backlog).into_iter();
@@ -277,7 +287,8 @@ impl FileRing {
         self.wake();
     }
 
-    /// Waits for what the kernel has, at most for `longest`. Gives whether it has none of it any more.
+    /// Waits for what the kernel has, at most for `longest`. Gives whether it has none of it any
+    /// more.
     fn finish(&mut self, longest: Duration) -> bool {
         self.give_up(libc::ECANCELED);
         let give_up = Instant::now() + longest;
@@ -298,7 +309,8 @@ impl FileRing {
 impl Drop for FileRing {
     fn drop(&mut self) {
         let is_over = self.finish(RING_END);
-        // SAFETY: it is not used again; its mappings and its descriptor go, and with it nothing of ours.
+        // SAFETY: it is not used again; its mappings and its descriptor go, and with it nothing of
+        // ours.
         unsafe { ManuallyDrop::drop(&mut self.uring) };
         if is_over {
             // SAFETY: it is not used again, and the kernel has none of it.
@@ -312,7 +324,8 @@ impl Drop for FileRing {
     }
 }
 
-/// Whether a call ended so because the kernel never began it: nobody here cancels one, and no call on a regular file or a folder would have to wait.
+/// Whether a call ended so because the kernel never began it: nobody here cancels one, and no call
+/// on a regular file or a folder would have to wait.
 fn was_not_begun(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EAGAIN))
 }
@@ -333,14 +346,14 @@ fn operation(call: &Call) -> FileOperation {
     }
 }
 
-fn entry(call: &Call, fate: Fate) -> Entry {
+fn entry(call: &Call, injected: InjectedResult) -> Entry {
     const HERE: types::Fd = types::Fd(libc::AT_FDCWD);
     match call {
         Call::Write { file, bytes, from } => {
             let rest = &bytes[*from..];
-            let most = match fate {
-                Fate::Part => rest.len().div_ceil(2),
-                Fate::Goes | Fate::Fails(_) => rest.len(),
+            let most = match injected {
+                InjectedResult::Part => rest.len().div_ceil(2),
+                InjectedResult::Goes | InjectedResult::Fails(_) => rest.len(),
             };
             let most = u32::try_from(most).unwrap_or(u32::MAX);
             opcode::Write::new(types::Fd(file.as_raw_fd()), rest.as_ptr(), most)

@@ -26,15 +26,17 @@ struct WaitArgument {
 }
 
 impl Ring {
-    /// Submits what was asked for and waits until `want` operations are done, at most for `longest`; 0 does not wait.
+    /// Submits what was asked for and waits until `want` operations are done, at most for
+    /// `longest`; 0 does not wait.
     ///
     /// # Errors
-    /// What io_uring_enter(2) says, but for what passes: nothing to wait for any longer, a signal, no memory at the moment (after a pause), completions to be taken first.
+    /// What io_uring_enter(2) says, but for what passes: nothing to wait for any longer, a signal,
+    /// no memory at the moment (after a pause), completions to be taken first.
     pub fn wait(&mut self, want: usize, longest: Duration) -> io::Result<()> {
-        if let Some(fault) = self.bell_fault.take() {
+        if let Some(fault) = self.waker_fault.take() {
             return Err(fault);
         }
-        self.hear_bell();
+        self.hear_waker();
         loop {
             self.fill_queue();
             let is_whole = self.backlog.is_empty();
@@ -56,7 +58,8 @@ impl Ring {
     fn pass(&mut self, error: io::Error, longest: Duration) -> io::Result<()> {
         match error.raw_os_error() {
             _ if passes(&error) => Ok(()),
-            // The queue of completions is full, or there is no memory for an operation. What was not submitted stays in the queue.
+            // The queue of completions is full, or there is no memory for an operation. What was
+            // not submitted stays in the queue.
             Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => {
                 match self.enter_kernel(0, 1, longest.min(RING_PAUSE)) {
                     Err(error) if !passes(&error) && error.raw_os_error() != Some(libc::EBUSY) => {
@@ -69,7 +72,7 @@ impl Ring {
         }
     }
 
-    /// Waits for anything, and hears no bell.
+    /// Waits for anything, and hears no waker.
     pub(super) fn enter_all(&mut self, longest: Duration) -> io::Result<()> {
         self.fill_queue();
         let submitted = u32::try_from(self.uring.submission().len()).unwrap_or(u32::MAX);
@@ -83,8 +86,9 @@ impl Ring {
     pub(super) fn fill_queue(&mut self) {
         let mut queue = self.uring.submission();
         while let Some(entry) = self.backlog.front() {
-            // SAFETY: all memory that an entry names is owned by `self.memory` and stays where and what it is until the operation's completion, as each place
-            // where an entry is made sees to; the descriptor is open until then, since its socket, or the bell, is kept.
+            // SAFETY: all memory that an entry names is owned by `self.memory` and stays where and
+            // what it is until the operation's completion, as each place where an entry is made
+            // sees to; the descriptor is open until then, since its socket, or the waker, is kept.
             if unsafe { queue.push(entry) }.is_err() {
                 return;
             }
@@ -93,8 +97,8 @@ impl Ring {
     }
 
     fn enter(&mut self, submitted: u32, want: usize, longest: Duration) -> io::Result<()> {
-        if let Some(interference) = &mut self.interference
-            && let Some(error) = interference.enter_fails()
+        if let Some(fault_injector) = &mut self.fault_injector
+            && let Some(error) = fault_injector.enter_fails()
         {
             return Err(io::Error::from_raw_os_error(error));
         }
@@ -106,7 +110,8 @@ impl Ring {
     }
 }
 
-/// Submits so much of what is queued, and waits until `want` operations are done, at most for `longest`.
+/// Submits so much of what is queued, and waits until `want` operations are done, at most for
+/// `longest`.
 ///
 /// # Errors
 /// What io_uring_enter(2) says.
@@ -125,8 +130,8 @@ pub(super) fn enter(
     };
     let want = u32::try_from(want).unwrap_or(u32::MAX);
     let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
-    // SAFETY: the argument is the kernel's structure for these flags and lives through the call, as does the time that it points to. What is queued is sound,
-    // as those who push it see to.
+    // SAFETY: the argument is the kernel's structure for these flags and lives through the call, as
+    // does the time that it points to. What is queued is sound, as those who push it see to.
     unsafe {
         uring
             .submitter()

@@ -19,7 +19,8 @@ impl Pages {
     /// # Errors
     /// What mmap(2) says.
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
-        // SAFETY: a new private mapping at a place that the system chooses touches no memory that is in use.
+        // SAFETY: a new private mapping at a place that the system chooses touches no memory that
+        // is in use.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -50,7 +51,8 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the mapping is our own and whole; whoever had pointers into it has let go of them before (see `Ring`).
+        // SAFETY: the mapping is our own and whole; whoever had pointers into it has let go of them
+        // before (see `Ring`).
         let _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }

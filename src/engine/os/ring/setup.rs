@@ -30,7 +30,8 @@ impl Default for Sizes {
 /// When the kernel finishes what has become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// When the worker waits (`DEFER_TASKRUN`, Linux 6.1): nothing interrupts it, and it wakes up for many at once.
+    /// When the worker waits (`DEFER_TASKRUN`, Linux 6.1): nothing interrupts it, and it wakes up
+    /// for many at once.
     Deferred,
     /// At the worker's next system call (`COOP_TASKRUN`, Linux 5.19).
     Cooperative,
@@ -53,7 +54,8 @@ impl Mode {
     }
 }
 
-/// Whether the ring begins to work with the thread that [`super::Ring::enable`]s it, which is then the only one that may use it.
+/// Whether the ring begins to work with the thread that [`super::Ring::enable`]s it, which is then
+/// the only one that may use it.
 pub(super) const START_DISABLED: bool = true;
 
 /// Makes a ring in the best mode that there is.
@@ -65,7 +67,8 @@ pub(super) fn make(sizes: Sizes, disabled: bool) -> io::Result<(IoUring, Mode)> 
     for mode in Mode::ALL {
         match make_in(mode, sizes, disabled) {
             Ok(uring) => return Ok((uring, mode)),
-            // A kernel that does not know a flag says EINVAL; for any other error the next mode would not do either.
+            // A kernel that does not know a flag says EINVAL; for any other error the next mode
+            // would not do either.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = Some(error),
             Err(error) => return Err(error),
         }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use crate::engine::os::socket::RawAddress;
 use crate::replay::chunk::Chunk;
 
-/// Something in a place of its own, which does not move when its owner does, and which the kernel may read.
+/// Something in a place of its own, which does not move when its owner does, and which the kernel
+/// may read.
 #[derive(Debug)]
-pub(super) struct Placed<T>(NonNull<T>);
+pub(super) struct PinnedBox<T>(NonNull<T>);
 
 // SAFETY: it owns what it points to.
-unsafe impl<T: Send> Send for Placed<T> {}
+unsafe impl<T: Send> Send for PinnedBox<T> {}
 
-impl<T> Placed<T> {
+impl<T> PinnedBox<T> {
     pub(super) fn new(value: T) -> Self {
         Self(NonNull::from(Box::leak(Box::new(value))))
     }
@@ -25,7 +26,7 @@ impl<T> Placed<T> {
     }
 }
 
-impl<T> Drop for Placed<T> {
+impl<T> Drop for PinnedBox<T> {
     fn drop(&mut self) {
         // SAFETY: it came from a box in `new`, and nobody else frees it.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
@@ -38,12 +39,14 @@ pub(super) struct Message {
     pub(super) parts: [libc::iovec; 2],
 }
 
-// SAFETY: its pointers are to memory that its socket owns; they are used by the kernel only, between a push and its completion.
+// SAFETY: its pointers are to memory that its socket owns; they are used by the kernel only,
+// between a push and its completion.
 unsafe impl Send for Message {}
 
 impl Message {
     pub(super) fn empty() -> Self {
-        // SAFETY: all zeros is a valid header and valid parts: no address, no parts, null pointers with no length.
+        // SAFETY: all zeros is a valid header and valid parts: no address, no parts, null pointers
+        // with no length.
         unsafe { std::mem::zeroed() }
     }
 }
@@ -72,11 +75,11 @@ pub(super) struct Socket {
     /// Operations under way, those three and cancellations.
     pub(super) under_way: usize,
     /// For a connect.
-    pub(super) address: Placed<RawAddress>,
+    pub(super) address: PinnedBox<RawAddress>,
     /// For a send: its head, copied, and a share of the chunk that its body is in.
     pub(super) head: Vec<u8>,
     pub(super) body: Option<Share>,
-    pub(super) message: Placed<Message>,
+    pub(super) message: PinnedBox<Message>,
 }
 
 impl Socket {
@@ -89,10 +92,10 @@ impl Socket {
             is_sending: false,
             is_receiving: false,
             under_way: 0,
-            address: Placed::new(RawAddress::new(address)),
+            address: PinnedBox::new(RawAddress::new(address)),
             head: Vec::new(),
             body: None,
-            message: Placed::new(Message::empty()),
+            message: PinnedBox::new(Message::empty()),
         }
     }
 

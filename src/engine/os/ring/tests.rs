@@ -1,4 +1,5 @@
-//! The ring by itself, over real sockets: what is sent arrives, what is closed goes, and no memory goes before its operation.
+//! The ring by itself, over real sockets: what is sent arrives, what is closed goes, and no memory
+//! goes before its operation.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,8 +16,8 @@ fn ring() -> Option<Ring> {
 }
 
 fn sized(sizes: Sizes) -> Option<Ring> {
-    let bell = Arc::new(Eventfd::new().unwrap());
-    match Ring::new(bell, sizes) {
+    let waker = Arc::new(Eventfd::new().unwrap());
+    match Ring::new(waker, sizes) {
         Ok(mut ring) => {
             ring.enable().unwrap();
             Some(ring)
@@ -93,12 +94,12 @@ fn a_head_and_a_large_body_arrive_whole_whatever_room_there_is() {
             at: from,
             bytes: body.bytes().len() - from,
         };
-        let patience = if at == 0 {
-            Patience::None
+        let send_mode = if at == 0 {
+            SendMode::None
         } else {
-            Patience::Any
+            SendMode::Any
         };
-        assert!(ring.send(id, head, Some(share), patience));
+        assert!(ring.send(id, head, Some(share), send_mode));
         at += sent(&mut ring, id).unwrap();
     }
     let all = reader.join().unwrap();
@@ -109,7 +110,8 @@ fn a_head_and_a_large_body_arrive_whole_whatever_room_there_is() {
     assert_eq!(Arc::strong_count(&body), 1);
 }
 
-/// Fills a connection whose other end reads nothing, until a patient send is under way that can't be done.
+/// Fills a connection whose other end reads nothing, until a patient send is under way that can't
+/// be done.
 fn stuck(ring: &mut Ring, id: SocketId, body: &Arc<Chunk>) {
     let share = || Share {
         chunk: Arc::clone(body),
@@ -117,7 +119,7 @@ fn stuck(ring: &mut Ring, id: SocketId, body: &Arc<Chunk>) {
         bytes: body.bytes().len(),
     };
     loop {
-        assert!(ring.send(id, b"", Some(share()), Patience::None));
+        assert!(ring.send(id, b"", Some(share()), SendMode::None));
         match sent(ring, id) {
             Ok(bytes) => assert!(bytes > 0),
             Err(error) => {
@@ -126,9 +128,9 @@ fn stuck(ring: &mut Ring, id: SocketId, body: &Arc<Chunk>) {
             }
         }
     }
-    assert!(ring.send(id, b"head", Some(share()), Patience::Any));
+    assert!(ring.send(id, b"head", Some(share()), SendMode::Any));
     assert!(
-        !ring.send(id, b"head", None, Patience::None),
+        !ring.send(id, b"head", None, SendMode::None),
         "one at a time"
     );
     ring.wait(0, Duration::ZERO).unwrap();
@@ -153,7 +155,7 @@ fn what_a_closed_connection_sends_stays_in_memory_until_the_kernel_is_done_with_
         ring.take_completions();
         assert!(
             ring.poll_done()
-                .is_none_or(|done| matches!(done, Done::Bell)),
+                .is_none_or(|done| matches!(done, Done::Wake)),
             "nothing is told of it"
         );
     }
@@ -211,7 +213,7 @@ fn completions_that_find_no_room_are_not_lost() {
         others.push(other);
     }
     for (id, other) in ids.iter().zip(&mut others) {
-        assert!(ring.send(*id, b"question", None, Patience::None));
+        assert!(ring.send(*id, b"question", None, SendMode::None));
         other.write_all(b"answer").unwrap();
     }
     let (mut sent, mut received) = (0, 0);
@@ -235,7 +237,7 @@ fn completions_that_find_no_room_are_not_lost() {
                     ring.receive(socket);
                 }
             }
-            Done::Bell => {}
+            Done::Wake => {}
             done @ Done::Connected { .. } => panic!("{done:?}"),
         }
     }
@@ -284,16 +286,16 @@ fn without_a_buffer_bytes_wait_until_there_is_one() {
 }
 
 #[test]
-fn a_bell_rung_before_during_or_after_a_wait_ends_one() {
+fn a_waker_rung_before_during_or_after_a_wait_ends_one() {
     let Some(mut ring) = ring() else { return };
-    let bell = Arc::clone(&ring.memory.bell);
-    bell.ring();
-    assert!(matches!(next(&mut ring), Done::Bell));
+    let waker = Arc::clone(&ring.memory.waker);
+    waker.ring();
+    assert!(matches!(next(&mut ring), Done::Wake));
     let ringer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
-        bell.ring();
+        waker.ring();
     });
-    assert!(matches!(next(&mut ring), Done::Bell));
+    assert!(matches!(next(&mut ring), Done::Wake));
     ringer.join().unwrap();
     assert_eq!(ring.finish(LONG), 0);
 }

@@ -3,71 +3,74 @@
 use super::*;
 
 /// One whose only connection has worked, and was then idle for so long.
-fn idle_for(ms: u64) -> Rig {
-    let mut rig = Rig::new(settings());
-    rig.feed(&puts(1));
-    rig.connect();
-    rig.answer(0, APPLIED);
-    assert_eq!(rig.bursts(), ["a"]);
-    rig.now.monotonic += Duration::from_millis(ms);
-    rig
+fn idle_for(ms: u64) -> Fixture {
+    let mut fixture = Fixture::new(settings());
+    fixture.feed(&puts(1));
+    fixture.connect();
+    fixture.answer(0, APPLIED);
+    assert_eq!(fixture.bursts(), ["a"]);
+    fixture.now.monotonic += Duration::from_millis(ms);
+    fixture
 }
 
 #[test]
 fn a_connection_that_is_idle_too_long_is_closed_and_the_next_record_makes_another() {
-    let mut rig = idle_for(0);
-    rig.wait(59);
-    assert!(rig.closed.is_empty());
-    rig.wait(1);
-    assert_eq!(rig.closed, [0]);
-    assert!(rig.asked.is_empty(), "nobody needs one");
-    rig.feed(&[put("b")]);
-    rig.connect();
-    assert_eq!(rig.bursts(), ["b"]);
-    assert_eq!(rig.troubles(), []);
+    let mut fixture = idle_for(0);
+    fixture.wait(59);
+    assert!(fixture.closed.is_empty());
+    fixture.wait(1);
+    assert_eq!(fixture.closed, [0]);
+    assert!(fixture.asked.is_empty(), "nobody needs one");
+    fixture.feed(&[put("b")]);
+    fixture.connect();
+    assert_eq!(fixture.bursts(), ["b"]);
+    assert_eq!(fixture.troubles(), []);
 }
 
 #[test]
 fn a_record_that_comes_when_the_time_is_over_does_not_go_on_the_old_connection() {
-    let mut rig = idle_for(60_000);
-    rig.feed(&[put("b")]);
-    assert_eq!((&rig.closed[..], &rig.asked[..]), (&[0][..], &[0][..]));
-    rig.connect();
-    assert_eq!(rig.bursts(), ["b"]);
+    let mut fixture = idle_for(60_000);
+    fixture.feed(&[put("b")]);
+    assert_eq!(
+        (&fixture.closed[..], &fixture.asked[..]),
+        (&[0][..], &[0][..])
+    );
+    fixture.connect();
+    assert_eq!(fixture.bursts(), ["b"]);
 }
 
 #[test]
 fn what_is_lost_with_an_idle_connection_goes_on_another_at_once_and_counts_as_a_failure_only_once_more()
  {
     for is_late in [false, true] {
-        let lose = |rig: &mut Rig| match is_late {
-            false => rig.break_connection(0),
-            true => rig.wait(5),
+        let lose = |fixture: &mut Fixture| match is_late {
+            false => fixture.break_connection(0),
+            true => fixture.wait(5),
         };
-        let mut rig = idle_for(1000);
-        rig.feed(&[put("b"), put("c"), put("d")]);
-        assert_eq!(rig.bursts(), ["b c"]);
-        lose(&mut rig);
-        assert_eq!(rig.asked, [0], "at once");
-        assert_eq!(rig.troubles(), []);
-        rig.connect();
-        assert_eq!(rig.bursts(), ["b c"], "a suffix goes again (G3)");
-        assert_eq!(rig.counters.resent.load(), 2);
-        rig.now.monotonic += Duration::from_secs(2);
-        lose(&mut rig);
-        assert!(rig.asked.is_empty(), "it waits before it tries again");
-        assert_eq!(rig.troubles().len(), 1);
+        let mut fixture = idle_for(1000);
+        fixture.feed(&[put("b"), put("c"), put("d")]);
+        assert_eq!(fixture.bursts(), ["b c"]);
+        lose(&mut fixture);
+        assert_eq!(fixture.asked, [0], "at once");
+        assert_eq!(fixture.troubles(), []);
+        fixture.connect();
+        assert_eq!(fixture.bursts(), ["b c"], "a suffix goes again (G3)");
+        assert_eq!(fixture.counters.resent.load(), 2);
+        fixture.now.monotonic += Duration::from_secs(2);
+        lose(&mut fixture);
+        assert!(fixture.asked.is_empty(), "it waits before it tries again");
+        assert_eq!(fixture.troubles().len(), 1);
     }
 }
 
 /// Such a loss is a failure like any other.
 #[track_caller]
-fn check_counts(mut rig: Rig, before_it_breaks: impl FnOnce(&mut Rig)) {
-    rig.feed(&[put("b"), put("c")]);
-    before_it_breaks(&mut rig);
-    rig.break_connection(0);
-    assert!(rig.asked.is_empty());
-    assert_eq!(rig.troubles(), [Trouble::Connection("reset".into())]);
+fn check_counts(mut fixture: Fixture, before_it_breaks: impl FnOnce(&mut Fixture)) {
+    fixture.feed(&[put("b"), put("c")]);
+    before_it_breaks(&mut fixture);
+    fixture.break_connection(0);
+    assert!(fixture.asked.is_empty());
+    assert_eq!(fixture.troubles(), [Trouble::Connection("reset".into())]);
 }
 
 #[test]
@@ -75,11 +78,11 @@ fn any_other_loss_is_a_failure() {
     // Not idle for long.
     check_counts(idle_for(999), |_| {});
     // Something was answered.
-    check_counts(idle_for(2000), |rig| rig.answer(0, APPLIED));
-    check_counts(idle_for(2000), |rig| rig.answer(0, &APPLIED[..9]));
+    check_counts(idle_for(2000), |fixture| fixture.answer(0, APPLIED));
+    check_counts(idle_for(2000), |fixture| fixture.answer(0, &APPLIED[..9]));
     // It never worked: that it stood is all that is known of it.
-    let mut rig = Rig::new(settings());
-    rig.mail(WorkerMail::Ttl {
+    let mut fixture = Fixture::new(settings());
+    fixture.message(WorkerMessage::Ttl {
         backend: BACKEND,
         ready: false,
     });
@@ -87,56 +90,64 @@ fn any_other_loss_is_a_failure() {
         expires_unix: 2_000_000,
         ..put("a")
     };
-    rig.feed(&[expires]);
-    rig.connect();
-    assert_eq!(rig.bursts(), [""; 0], "it waits for the backend's clock");
-    rig.now.monotonic += Duration::from_secs(2);
-    rig.mail(WorkerMail::Ttl {
+    fixture.feed(&[expires]);
+    fixture.connect();
+    assert_eq!(
+        fixture.bursts(),
+        [""; 0],
+        "it waits for the backend's clock"
+    );
+    fixture.now.monotonic += Duration::from_secs(2);
+    fixture.message(WorkerMessage::Ttl {
         backend: BACKEND,
         ready: true,
     });
-    assert_eq!(rig.bursts(), ["a"]);
-    check_counts(rig, |_| {});
+    assert_eq!(fixture.bursts(), ["a"]);
+    check_counts(fixture, |_| {});
 }
 
 #[test]
 fn a_zadd_that_was_lost_with_an_idle_connection_may_have_been_applied() {
-    let mut rig = idle_for(2000);
-    rig.feed(&[zadd(b"m")]);
-    assert_eq!(rig.counters.asked.load(), 0);
-    rig.break_connection(0);
-    rig.connect();
-    assert_eq!(rig.counters.asked.load(), 1, "it is asked for first (G4)");
+    let mut fixture = idle_for(2000);
+    fixture.feed(&[zadd(b"m")]);
+    assert_eq!(fixture.counters.asked.load(), 0);
+    fixture.break_connection(0);
+    fixture.connect();
+    assert_eq!(
+        fixture.counters.asked.load(),
+        1,
+        "it is asked for first (G4)"
+    );
 }
 
 #[test]
 fn an_idle_connection_s_deadline_keeps_no_lane_from_being_woken_for_its_rate() {
-    let mut rig = Rig::new(LaneSettings {
+    let mut fixture = Fixture::new(LaneSettings {
         records_per_second_max: 10,
         ..settings()
     });
-    rig.feed(&puts(9));
-    rig.connect();
+    fixture.feed(&puts(9));
+    fixture.connect();
     for _ in 0..3 {
-        let requests = rig.sent.last().unwrap().1.matches("POST").count();
-        rig.answer(0, &APPLIED.repeat(requests));
-        rig.wait(0);
-        let due = rig.worker.deadline() - rig.now.monotonic;
+        let requests = fixture.sent.last().unwrap().1.matches("POST").count();
+        fixture.answer(0, &APPLIED.repeat(requests));
+        fixture.wait(0);
+        let due = fixture.worker.deadline() - fixture.now.monotonic;
         assert!(due <= Duration::from_millis(200), "{due:?}");
-        rig.now.monotonic += Duration::from_millis(500);
-        rig.worker.handle_deadlines(rig.now);
-        rig.turn();
+        fixture.now.monotonic += Duration::from_millis(500);
+        fixture.worker.handle_deadlines(fixture.now);
+        fixture.turn();
     }
 }
 
 #[test]
 fn a_forgotten_backends_slots_are_the_next_ones() {
-    let mut rig = Rig::new(settings());
+    let mut fixture = Fixture::new(settings());
     let mut backend = BACKEND;
-    let slots = rig.worker.slots();
+    let slots = fixture.worker.slots();
     for turn in 0..100u32 {
         if turn > 0 {
-            rig.mail(WorkerMail::Open {
+            fixture.message(WorkerMessage::Open {
                 backend,
                 epoch: 0,
                 address: "127.0.0.1:1".parse().unwrap(),
@@ -144,21 +155,23 @@ fn a_forgotten_backends_slots_are_the_next_ones() {
                 counters: Arc::default(),
             });
         }
-        rig.mail(WorkerMail::Flush {
+        fixture.message(WorkerMessage::Flush {
             backend,
             epoch: 1,
             drain_until: None,
         });
-        rig.mail(WorkerMail::Forget { backend });
+        fixture.message(WorkerMessage::Forget { backend });
         // What comes late for it is nobody's.
-        rig.mail(WorkerMail::Ttl {
+        fixture.message(WorkerMessage::Ttl {
             backend,
             ready: true,
         });
-        rig.worker.handle_closed(0, "late".to_owned(), rig.now);
-        rig.worker.check_invariants();
+        fixture
+            .worker
+            .handle_closed(0, "late".to_owned(), fixture.now);
+        fixture.worker.check_invariants();
         backend = backend.next_at_place();
         assert_eq!(backend.index(), BACKEND.index());
     }
-    assert_eq!(rig.worker.slots(), slots);
+    assert_eq!(fixture.worker.slots(), slots);
 }

@@ -24,7 +24,7 @@ fn requests(burst: &str) -> Vec<String> {
     requests
 }
 
-impl Rig {
+impl Fixture {
     /// The last burst's requests, each by its path.
     #[track_caller]
     fn check_burst(&self, expected: &[&str]) {
@@ -70,92 +70,95 @@ fn a_zadd_that_adds_is_looked_up_before_it_is_sent_again() {
         (5, "AppliedBefore", false),
         (6, "AppliedBefore", false),
     ] {
-        let mut rig = Rig::new(settings());
-        rig.feed(&[zadd(b"m"), put("a")]);
-        rig.connect();
-        assert!(rig.sent[0].1.starts_with("GET /hustdb/zadd?ver=5"));
-        rig.sent.clear();
-        rig.break_connection(0);
-        rig.wait(1);
-        rig.connect();
-        assert!(rig.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "));
-        assert_eq!(rig.sent.len(), 1);
-        rig.answer(0, &version(stored));
-        assert_eq!(rig.sent[1].1.starts_with("GET /hustdb/zadd?ver=5"), added);
+        let mut fixture = Fixture::new(settings());
+        fixture.feed(&[zadd(b"m"), put("a")]);
+        fixture.connect();
+        assert!(fixture.sent[0].1.starts_with("GET /hustdb/zadd?ver=5"));
+        fixture.sent.clear();
+        fixture.break_connection(0);
+        fixture.wait(1);
+        fixture.connect();
+        assert!(fixture.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "));
+        assert_eq!(fixture.sent.len(), 1);
+        fixture.answer(0, &version(stored));
+        assert_eq!(
+            fixture.sent[1].1.starts_with("GET /hustdb/zadd?ver=5"),
+            added
+        );
         if added {
-            rig.answer(0, APPLIED);
+            fixture.answer(0, APPLIED);
         }
-        assert_eq!(rig.told(), [format!("1.0={settlement}")]);
-        assert_eq!(rig.counters.asked.load(), 1);
+        assert_eq!(fixture.told(), [format!("1.0={settlement}")]);
+        assert_eq!(fixture.counters.asked.load(), 1);
     }
 }
 
 #[test]
 fn what_was_found_counts_for_one_connection_only() {
-    let mut rig = Rig::new(settings());
-    rig.feed_as(&[zadd(b"m")], true);
-    rig.connect();
-    rig.check_burst(&["zscore"]);
-    rig.answer(0, NO_TABLE);
-    rig.check_burst(&["zadd"]);
-    rig.break_connection(0);
-    rig.wait(1);
-    rig.connect();
-    rig.check_burst(&["zscore"]);
-    rig.answer(0, MISSING);
-    rig.check_burst(&["zadd"]);
+    let mut fixture = Fixture::new(settings());
+    fixture.feed_as(&[zadd(b"m")], true);
+    fixture.connect();
+    fixture.check_burst(&["zscore"]);
+    fixture.answer(0, NO_TABLE);
+    fixture.check_burst(&["zadd"]);
+    fixture.break_connection(0);
+    fixture.wait(1);
+    fixture.connect();
+    fixture.check_burst(&["zscore"]);
+    fixture.answer(0, MISSING);
+    fixture.check_burst(&["zadd"]);
 }
 
 #[test]
 fn an_answer_that_is_not_hustdbs_own_is_asked_for_again() {
-    for strange in [
+    for unrecognized in [
         answer("404 Not Found", ""),
         answer("412 Precondition Failed", ""),
         answer("200 OK", ""),
         answer("503 Service Unavailable", "Version: 9\r\n"),
         "HTTP/1.1 200 OK\r\n\r\n".into(),
     ] {
-        let mut rig = Rig::new(settings());
-        rig.feed_as(&[zadd(b"m")], true);
-        rig.connect();
-        rig.answer(0, &strange);
-        assert_eq!(rig.told(), [""; 0], "{strange}");
-        rig.wait(1);
-        rig.connect();
-        assert_eq!(rig.sent.len(), 2, "{strange}");
-        rig.check_burst(&["zscore"]);
+        let mut fixture = Fixture::new(settings());
+        fixture.feed_as(&[zadd(b"m")], true);
+        fixture.connect();
+        fixture.answer(0, &unrecognized);
+        assert_eq!(fixture.told(), [""; 0], "{unrecognized}");
+        fixture.wait(1);
+        fixture.connect();
+        assert_eq!(fixture.sent.len(), 2, "{unrecognized}");
+        fixture.check_burst(&["zscore"]);
     }
 }
 
 #[test]
 fn a_record_is_looked_up_after_the_write_before_it_of_its_key() {
-    let mut rig = Rig::new(settings());
-    rig.widen();
-    rig.feed_as(&[zadd(b"m"), zadd(b"n")], true);
-    rig.check_burst(&["zscore"]);
-    rig.answer(0, MISSING);
+    let mut fixture = Fixture::new(settings());
+    fixture.widen();
+    fixture.feed_as(&[zadd(b"m"), zadd(b"n")], true);
+    fixture.check_burst(&["zscore"]);
+    fixture.answer(0, MISSING);
     // Both of one key: the second is looked up behind the first's write.
-    rig.check_burst(&["zadd", "zscore"]);
-    rig.answer(0, &[APPLIED, MISSING].concat());
-    rig.check_burst(&["zadd"]);
-    rig.answer(0, APPLIED);
-    assert_eq!(rig.told(), ["2.0=Applied", "2.1=Applied"]);
-    assert_eq!(rig.counters.asked.load(), 2);
+    fixture.check_burst(&["zadd", "zscore"]);
+    fixture.answer(0, &[APPLIED, MISSING].concat());
+    fixture.check_burst(&["zadd"]);
+    fixture.answer(0, APPLIED);
+    assert_eq!(fixture.told(), ["2.0=Applied", "2.1=Applied"]);
+    assert_eq!(fixture.counters.asked.load(), 2);
 }
 
 #[test]
 fn records_of_several_keys_are_looked_up_in_one_burst_past_others() {
-    let mut rig = Rig::new(settings());
-    rig.widen();
+    let mut fixture = Fixture::new(settings());
+    fixture.widen();
     let records = [member("a"), put("x"), member("b"), member("a"), member("c")];
-    rig.feed_as(&records, true);
-    rig.check_burst(&["zscore"; 3]);
-    rig.answer(0, &[&*version(4), &*version(5), MISSING].concat());
+    fixture.feed_as(&records, true);
+    fixture.check_burst(&["zscore"; 3]);
+    fixture.answer(0, &[&*version(4), &*version(5), MISSING].concat());
     // b's is done; it is completed in its turn. The second of a is looked up behind the first.
-    rig.check_burst(&["zadd", "put", "zscore"]);
-    rig.answer(0, &[APPLIED, APPLIED, &version(6)].concat());
-    rig.check_burst(&["zadd"]);
-    rig.answer(0, APPLIED);
+    fixture.check_burst(&["zadd", "put", "zscore"]);
+    fixture.answer(0, &[APPLIED, APPLIED, &version(6)].concat());
+    fixture.check_burst(&["zadd"]);
+    fixture.answer(0, APPLIED);
     let told = [
         "2.0=Applied",
         "2.1=Applied",
@@ -163,8 +166,8 @@ fn records_of_several_keys_are_looked_up_in_one_burst_past_others() {
         "2.3=AppliedBefore",
         "2.4=Applied",
     ];
-    assert_eq!(rig.told(), told);
-    assert_eq!(rig.counters.asked.load(), 4);
+    assert_eq!(fixture.told(), told);
+    assert_eq!(fixture.counters.asked.load(), 4);
 }
 
 #[test]
@@ -179,60 +182,72 @@ fn a_member_whose_time_is_over_is_written_where_it_exists_as_it_ended_on_the_hea
         (Method::Zadd, zscore, &version(4), ZADD),
         (Method::Zadd, zscore, &lapsed, ZADD),
     ] {
-        let mut rig = Rig::new(settings());
-        rig.feed(&[expired(method, "m")]);
-        rig.connect();
-        assert!(rig.sent[0].1.starts_with(lookup), "{}", rig.sent[0].1);
-        assert!(rig.sent[0].1.ends_with("\r\n\r\nm"), "{}", rig.sent[0].1);
-        rig.answer(0, found);
-        assert!(rig.sent[1].1.starts_with(write), "{}", rig.sent[1].1);
-        rig.answer(0, APPLIED);
-        assert_eq!(rig.told(), ["1.0=Applied"]);
-        assert_eq!(rig.counters.expired.load(), 1);
+        let mut fixture = Fixture::new(settings());
+        fixture.feed(&[expired(method, "m")]);
+        fixture.connect();
+        assert!(
+            fixture.sent[0].1.starts_with(lookup),
+            "{}",
+            fixture.sent[0].1
+        );
+        assert!(
+            fixture.sent[0].1.ends_with("\r\n\r\nm"),
+            "{}",
+            fixture.sent[0].1
+        );
+        fixture.answer(0, found);
+        assert!(
+            fixture.sent[1].1.starts_with(write),
+            "{}",
+            fixture.sent[1].1
+        );
+        fixture.answer(0, APPLIED);
+        assert_eq!(fixture.told(), ["1.0=Applied"]);
+        assert_eq!(fixture.counters.expired.load(), 1);
     }
 }
 
 #[test]
 fn a_score_whose_time_is_over_is_not_set_again_where_its_version_is_there() {
     for stored in [5, 9] {
-        let mut rig = Rig::new(settings());
-        rig.feed(&[expired(Method::Zadd, "m"), put("a")]);
-        rig.connect();
-        rig.answer(0, &version(stored));
-        rig.check_burst(&["put"]);
-        assert_eq!(rig.told(), ["1.0=AppliedBefore"]);
+        let mut fixture = Fixture::new(settings());
+        fixture.feed(&[expired(Method::Zadd, "m"), put("a")]);
+        fixture.connect();
+        fixture.answer(0, &version(stored));
+        fixture.check_burst(&["put"]);
+        assert_eq!(fixture.told(), ["1.0=AppliedBefore"]);
     }
 }
 
 #[test]
 fn a_score_that_is_to_end_waits_for_the_backends_clock() {
-    let mut rig = Rig::new(settings());
-    rig.mail(WorkerMail::Ttl {
+    let mut fixture = Fixture::new(settings());
+    fixture.message(WorkerMessage::Ttl {
         backend: BACKEND,
         ready: false,
     });
-    rig.feed(&[expired(Method::Zadd, "m")]);
-    rig.connect();
-    rig.answer(0, &version(4));
-    assert_eq!(rig.sent.len(), 1, "only the lookup");
-    rig.mail(WorkerMail::Ttl {
+    fixture.feed(&[expired(Method::Zadd, "m")]);
+    fixture.connect();
+    fixture.answer(0, &version(4));
+    assert_eq!(fixture.sent.len(), 1, "only the lookup");
+    fixture.message(WorkerMessage::Ttl {
         backend: BACKEND,
         ready: true,
     });
-    rig.check_burst(&["zadd"]);
+    fixture.check_burst(&["zadd"]);
 }
 
 #[test]
 fn a_member_whose_time_is_over_is_left_alone_where_it_does_not_exist() {
     for method in [Method::Sadd, Method::Zadd] {
         for found in [MISSING, NO_TABLE] {
-            let mut rig = Rig::new(settings());
-            rig.feed(&[expired(method, "m"), put("a")]);
-            rig.connect();
-            rig.answer(0, found);
-            rig.check_burst(&["put"]);
-            assert_eq!(rig.told(), ["1.0=Absent"]);
-            assert_eq!(rig.counters.expired.load(), 1);
+            let mut fixture = Fixture::new(settings());
+            fixture.feed(&[expired(method, "m"), put("a")]);
+            fixture.connect();
+            fixture.answer(0, found);
+            fixture.check_burst(&["put"]);
+            assert_eq!(fixture.told(), ["1.0=Absent"]);
+            assert_eq!(fixture.counters.expired.load(), 1);
         }
     }
 }
@@ -244,28 +259,32 @@ fn one_lookup_decides_for_an_increment_whose_time_is_over() {
         (version(4), true, "Applied"),
         (version(5), false, "AppliedBefore"),
     ] {
-        let mut rig = Rig::new(settings());
+        let mut fixture = Fixture::new(settings());
         let increment = Record {
             opt: -3,
             ..expired(Method::Zadd, "m")
         };
-        rig.feed_as(&[increment], true);
-        rig.connect();
-        rig.answer(0, &found);
+        fixture.feed_as(&[increment], true);
+        fixture.connect();
+        fixture.answer(0, &found);
         if sends {
             let write = "GET /hustdb/zadd?ver=5&tb=t&score=0&opt=-3&is_dup=true&ttl=1 ";
-            assert!(rig.sent[1].1.starts_with(write), "{}", rig.sent[1].1);
-            rig.answer(0, APPLIED);
+            assert!(
+                fixture.sent[1].1.starts_with(write),
+                "{}",
+                fixture.sent[1].1
+            );
+            fixture.answer(0, APPLIED);
         }
-        assert_eq!(rig.told(), [format!("1.0={settlement}")]);
-        assert_eq!(rig.counters.asked.load(), 1);
+        assert_eq!(fixture.told(), [format!("1.0={settlement}")]);
+        assert_eq!(fixture.counters.asked.load(), 1);
     }
 }
 
 #[test]
 fn a_time_that_ends_between_lookup_and_write_is_over() {
-    let mut rig = Rig::new(settings());
-    rig.mail(WorkerMail::Ttl {
+    let mut fixture = Fixture::new(settings());
+    fixture.message(WorkerMessage::Ttl {
         backend: BACKEND,
         ready: false,
     });
@@ -273,113 +292,117 @@ fn a_time_that_ends_between_lookup_and_write_is_over() {
         expires_unix: 1_000_005,
         ..zadd(b"m")
     };
-    rig.feed_as(&[increment], true);
-    rig.connect();
-    rig.answer(0, MISSING);
-    assert_eq!(rig.sent.len(), 1, "it waits for the backend's clock");
-    rig.now.unix += 5;
-    rig.mail(WorkerMail::Ttl {
+    fixture.feed_as(&[increment], true);
+    fixture.connect();
+    fixture.answer(0, MISSING);
+    assert_eq!(fixture.sent.len(), 1, "it waits for the backend's clock");
+    fixture.now.unix += 5;
+    fixture.message(WorkerMessage::Ttl {
         backend: BACKEND,
         ready: true,
     });
-    assert_eq!(rig.told(), ["1.0=Absent"]);
-    assert_eq!(rig.sent.len(), 1, "nothing is written");
+    assert_eq!(fixture.told(), ["1.0=Absent"]);
+    assert_eq!(fixture.sent.len(), 1, "nothing is written");
 }
 
 #[test]
 fn what_was_looked_up_is_written_on_the_same_connection_however_few_its_requests() {
     for requests_per_connection in 1..=5 {
-        let mut rig = Rig::new(LaneSettings {
+        let mut fixture = Fixture::new(LaneSettings {
             requests_per_connection,
             ..settings()
         });
-        rig.feed_as(&["a", "b", "c", "d", "e", "f"].map(member), true);
-        rig.connect();
+        fixture.feed_as(&["a", "b", "c", "d", "e", "f"].map(member), true);
+        fixture.connect();
         for _ in 0..40 {
-            if let Some((_, burst)) = rig.sent.pop() {
+            if let Some((_, burst)) = fixture.sent.pop() {
                 let answers: Vec<_> = requests(&burst)
                     .iter()
                     .map(|path| if path == "zscore" { MISSING } else { APPLIED })
                     .collect();
-                rig.answer(0, &answers.concat());
+                fixture.answer(0, &answers.concat());
             }
-            rig.connect();
+            fixture.connect();
         }
-        assert_eq!(rig.told().len(), 6, "{requests_per_connection}");
-        assert_eq!(rig.counters.asked.load(), 6, "{requests_per_connection}");
+        assert_eq!(fixture.told().len(), 6, "{requests_per_connection}");
+        assert_eq!(
+            fixture.counters.asked.load(),
+            6,
+            "{requests_per_connection}"
+        );
     }
 }
 
 #[test]
 fn a_lookup_ahead_of_its_turn_that_fails_blames_nobody_else() {
-    let mut rig = Rig::new(settings());
-    rig.widen();
-    rig.feed_as(&["a", "b", "c"].map(member), true);
-    rig.check_burst(&["zscore"; 3]);
-    rig.answer(
+    let mut fixture = Fixture::new(settings());
+    fixture.widen();
+    fixture.feed_as(&["a", "b", "c"].map(member), true);
+    fixture.check_burst(&["zscore"; 3]);
+    fixture.answer(
         0,
         &[MISSING, &answer("500 Internal Server Error", "")].concat(),
     );
-    let failures = rig.failures();
+    let failures = fixture.failures();
     let record = failures[0].1.as_ref().unwrap();
     assert_eq!(record.line, 102, "b's line");
-    rig.wait(5);
-    rig.connect();
+    fixture.wait(5);
+    fixture.connect();
     // Now one at a time: whoever fails is at the front.
-    rig.check_burst(&["zscore"]);
-    rig.answer(0, MISSING);
-    rig.check_burst(&["zadd", "zscore"]);
-    rig.answer(0, &[APPLIED, MISSING].concat());
-    assert_eq!(rig.told(), ["2.0=Applied"]);
+    fixture.check_burst(&["zscore"]);
+    fixture.answer(0, MISSING);
+    fixture.check_burst(&["zadd", "zscore"]);
+    fixture.answer(0, &[APPLIED, MISSING].concat());
+    assert_eq!(fixture.told(), ["2.0=Applied"]);
 }
 
 proptest! {
-    /// The naive twin: one record after the other, each looked up where it must be and then written.
-    /// Whatever bursts and breaks there are, the backend ends with the same scores, and no record is
-    /// completed twice or out of the order of its key (G2, G4).
+    /// The naive model: one record after the other, each looked up where it must be and then
+    /// written. Whatever bursts and breaks there are, the backend ends with the same scores, and no
+    /// record is completed twice or out of the order of its key (G2, G4).
     #[test]
     fn bursts_end_as_one_request_after_the_other_does(
         records in proptest::collection::vec((0..3_usize, -1..=1_i8, any::<bool>()), 1..14),
         applied_before in 0..14_usize,
         breaks in proptest::collection::vec(0..6_usize, 0..12),
     ) {
-        let mut twin = Scores::default();
+        let mut model = Scores::default();
         let all: Vec<Record<'static>> = (1..).zip(&records).map(|(version, &(key, opt, removes))| {
             let method = if removes { Method::Zrem } else { Method::Zadd };
             Record { method, version, opt, score: 7, ..member(["a", "b", "c"][key]) }
         }).collect();
         for record in &all {
-            twin.write(record);
+            model.write(record);
         }
         // HA lost the answers to some of the first: they are applied and logged all the same.
         let mut backend = Scores::default();
         for record in all.iter().take(applied_before) {
             backend.write(record);
         }
-        let mut rig = Rig::new(LaneSettings {
+        let mut fixture = Fixture::new(LaneSettings {
             attempts_max: u32::MAX,
             ..settings()
         });
-        rig.feed_as(&all, true);
+        fixture.feed_as(&all, true);
         let mut breaks = breaks.into_iter();
         let mut told = vec![];
         for _ in 0..400 {
-            rig.connect();
-            if let Some((_, burst)) = rig.sent.pop() {
+            fixture.connect();
+            if let Some((_, burst)) = fixture.sent.pop() {
                 // After so many of its requests the connection breaks, their answers lost or not.
                 let cut = breaks.next().unwrap_or(usize::MAX);
                 let answers: Vec<String> = backend.serve(&burst, &all, cut);
                 let breaks = answers.len() == cut;
                 if !answers.is_empty() && (cut % 2 == 0 || !breaks) {
-                    rig.answer(0, &answers.concat());
+                    fixture.answer(0, &answers.concat());
                 }
                 if breaks {
-                    rig.break_connection(0);
-                    rig.sent.clear();
+                    fixture.break_connection(0);
+                    fixture.sent.clear();
                 }
             }
-            told.extend(rig.told());
-            rig.wait(3);
+            told.extend(fixture.told());
+            fixture.wait(3);
         }
         prop_assert_eq!(told.len(), all.len());
         for key in ["a", "b", "c"] {
@@ -387,7 +410,7 @@ proptest! {
             let lines: Vec<usize> = lines.filter(|&line: &usize| all[line].key == key.as_bytes()).collect();
             prop_assert!(lines.is_sorted());
         }
-        prop_assert_eq!(&backend.0, &twin.0);
+        prop_assert_eq!(&backend.0, &model.0);
     }
 }
 

@@ -11,35 +11,35 @@ fn a_ttl_that_hustdb_takes_for_no_limit_is_replayed_without_one() {
         (2_592_000, "put?key=t&ver=1&ttl=2492000&"),
         (99_999, "del?key=t&ver=1&"),
     ] {
-        let mut rig = Rig::new(settings());
+        let mut fixture = Fixture::new(settings());
         let record = Record {
             expires_unix: WRITTEN.wrapping_add(ttl),
             ..put("t")
         };
-        rig.feed_written(&[record], false, WRITTEN);
-        rig.connect();
-        let burst = &rig.sent[0].1;
+        fixture.feed_written(&[record], false, WRITTEN);
+        fixture.connect();
+        let burst = &fixture.sent[0].1;
         assert!(burst.contains(expected), "ttl {ttl}: {burst}");
-        assert_eq!(rig.counters.ttl_unclear.load(), 0);
+        assert_eq!(fixture.counters.ttl_unclear.load(), 0);
     }
 }
 
 #[test]
 fn a_ttl_without_the_lines_time_is_counted_once() {
-    let mut rig = Rig::new(settings());
+    let mut fixture = Fixture::new(settings());
     let record = Record {
         expires_unix: 999_999,
         ..put("t")
     };
-    rig.feed(&[record, put("a")]);
-    rig.connect();
-    assert!(rig.sent[0].1.starts_with("GET /hustdb/del?"));
-    rig.break_connection(0);
-    rig.wait(1);
-    rig.connect();
-    rig.answer(0, APPLIED);
-    rig.answer(0, APPLIED);
-    assert_eq!(rig.counters.ttl_unclear.load(), 1);
+    fixture.feed(&[record, put("a")]);
+    fixture.connect();
+    assert!(fixture.sent[0].1.starts_with("GET /hustdb/del?"));
+    fixture.break_connection(0);
+    fixture.wait(1);
+    fixture.connect();
+    fixture.answer(0, APPLIED);
+    fixture.answer(0, APPLIED);
+    assert_eq!(fixture.counters.ttl_unclear.load(), 1);
 }
 
 #[test]
@@ -51,20 +51,20 @@ fn only_a_target_that_ends_behind_octet_4096_is_rejected() {
         (4_096 - around, true),
         (4_097 - around, false),
     ] {
-        let mut rig = Rig::new(settings());
+        let mut fixture = Fixture::new(settings());
         let key = "k".repeat(key_bytes);
         let long = Record {
             key: key.as_bytes(),
             ..put("")
         };
-        rig.feed(&[long, put("a")]);
-        rig.connect();
-        assert_eq!(rig.sent.len(), 1);
-        assert_eq!(rig.sent[0].1.contains(&key), is_sent, "{key_bytes}");
-        let told = rig.told();
+        fixture.feed(&[long, put("a")]);
+        fixture.connect();
+        assert_eq!(fixture.sent.len(), 1);
+        assert_eq!(fixture.sent[0].1.contains(&key), is_sent, "{key_bytes}");
+        let told = fixture.told();
         if is_sent {
             assert_eq!(told, [""; 0]);
-            assert!(!rig.sent[0].1.contains("key=a"), "it goes alone");
+            assert!(!fixture.sent[0].1.contains("key=a"), "it goes alone");
         } else {
             assert_eq!(told, ["1.0!head_too_long"]);
         }
@@ -73,52 +73,52 @@ fn only_a_target_that_ends_behind_octet_4096_is_rejected() {
 
 #[test]
 fn a_request_line_that_is_longer_than_a_segment_goes_alone_and_is_counted_once() {
-    let mut rig = Rig::new(settings());
+    let mut fixture = Fixture::new(settings());
     let key = "k".repeat(1_500);
     let long = Record {
         key: key.as_bytes(),
         ..put("")
     };
-    rig.feed(&[put("a"), long, put("b")]);
-    let slot = rig.asked.pop().unwrap();
-    rig.worker.handle_connected(slot, 1_448, rig.now);
-    rig.turn();
-    rig.answer(slot, APPLIED);
-    assert_eq!(rig.sent.len(), 2);
-    assert_eq!(rig.sent[1].1.matches(" HTTP/1.1\r\n").count(), 1);
-    rig.break_connection(slot);
-    rig.wait(1);
-    let slot = rig.asked.pop().unwrap();
-    rig.worker.handle_connected(slot, 1_448, rig.now);
-    rig.turn();
-    rig.answer(slot, APPLIED);
-    assert_eq!(rig.told(), ["1.0=Applied", "1.1=Applied"]);
-    assert_eq!(rig.counters.long_targets.load(), 1);
+    fixture.feed(&[put("a"), long, put("b")]);
+    let slot = fixture.asked.pop().unwrap();
+    fixture.worker.handle_connected(slot, 1_448, fixture.now);
+    fixture.turn();
+    fixture.answer(slot, APPLIED);
+    assert_eq!(fixture.sent.len(), 2);
+    assert_eq!(fixture.sent[1].1.matches(" HTTP/1.1\r\n").count(), 1);
+    fixture.break_connection(slot);
+    fixture.wait(1);
+    let slot = fixture.asked.pop().unwrap();
+    fixture.worker.handle_connected(slot, 1_448, fixture.now);
+    fixture.turn();
+    fixture.answer(slot, APPLIED);
+    assert_eq!(fixture.told(), ["1.0=Applied", "1.1=Applied"]);
+    assert_eq!(fixture.counters.long_targets.load(), 1);
 }
 
 #[test]
 fn a_value_that_ha_did_not_keep_is_the_reason_for_the_rejection() {
     for method in [Method::Put, Method::Hset, Method::Del] {
-        let mut rig = Rig::new(settings());
+        let mut fixture = Fixture::new(settings());
         let record = Record {
             method,
             table: b"t",
             value: b"",
             ..put("k")
         };
-        rig.feed(&[record]);
-        rig.connect();
-        rig.answer(0, &answer("404 Not Found", ""));
+        fixture.feed(&[record]);
+        fixture.connect();
+        fixture.answer(0, &answer("404 Not Found", ""));
         let expected = match method {
             Method::Del => "1.0=Absent",
             _ => "1.0!value_not_kept",
         };
-        assert_eq!(rig.told(), [expected]);
+        assert_eq!(fixture.told(), [expected]);
     }
     // With a value, 404 is the backend's own reason.
-    let mut rig = Rig::new(settings());
-    rig.feed(&[put("k")]);
-    rig.connect();
-    rig.answer(0, &answer("404 Not Found", ""));
-    assert_eq!(rig.told(), ["1.0!not_found"]);
+    let mut fixture = Fixture::new(settings());
+    fixture.feed(&[put("k")]);
+    fixture.connect();
+    fixture.answer(0, &answer("404 Not Found", ""));
+    assert_eq!(fixture.told(), ["1.0!not_found"]);
 }

@@ -1,0 +1,134 @@
+//! `fake_hustdb`: an in-memory hustdb on an address, alone, until it is told to end.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::Failure;
+use crate::fake_hustdb::{Counters, FakeHustdb, Manner, Options, Script, THREADS};
+
+/// What `fake_hustdb` takes.
+#[derive(Debug, Args)]
+pub(super) struct FakeHustdbArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9998")]
+    listen: SocketAddr,
+    /// User and password that clients need [default: anybody may come]
+    #[arg(long, value_name = "USER:PASSWORD", value_parser = parse_login)]
+    user_password: Option<(String, String)>,
+    /// Threads that serve connections
+    #[arg(long, value_name = "N", default_value_t = THREADS as u16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Answer all requests of a read in one write, without the 25 µs of work a request that a real
+    /// hustdb takes: for measuring
+    #[arg(long)]
+    at_once: bool,
+    /// Answer mutations and store nothing: a sink for measuring
+    #[arg(long)]
+    discard: bool,
+    /// Let each answer wait for so many milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    delay: u64,
+    /// For so many milliseconds after the start, lose writes with a time to live, as a real hustdb
+    /// does (1000)
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    clock_zero_for: u64,
+}
+
+/// Runs it until SIGINT or SIGTERM.
+pub(super) fn fake_hustdb(args: FakeHustdbArgs) -> Result<(), Failure> {
+    // First, so that a signal that comes early ends it the same way.
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| format!("signals can't be received: {error}"))?;
+    let fake_hustdb = FakeHustdb::start(Options {
+        listen: args.listen,
+        threads: args.threads.into(),
+        manner: if args.at_once {
+            Manner::AtOnce
+        } else {
+            Manner::OneByOne
+        },
+        credentials: args.user_password,
+        discard: args.discard,
+        clock_zero_for: Duration::from_millis(args.clock_zero_for),
+        script: Script::default().answer_delay(Duration::from_millis(args.delay)),
+        ..Options::default()
+    })?;
+    println!(
+        "a fake HustDB for hustdb listens on {}; Ctrl-C ends it",
+        fake_hustdb.name()
+    );
+    signals.forever().next();
+    print!("{}", report(&fake_hustdb.counters()));
+    Ok(())
+}
+
+fn parse_login(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((user, password)) if !user.is_empty() => Ok((user.to_owned(), password.to_owned())),
+        _ => Err("write user:password".to_owned()),
+    }
+}
+
+/// Counters, for people. What a real hustdb can't stand is told only where it happened.
+fn report(counters: &Counters) -> String {
+    let mut text = format!(
+        "{} requests ({} probes), {} in, {} connections\n\
+         {} mutations applied, {} of them repeated; {} superseded\n",
+        HumanCount(counters.requests),
+        HumanCount(counters.probes),
+        HumanBytes(counters.bytes_in),
+        HumanCount(counters.accepted),
+        HumanCount(counters.applied),
+        HumanCount(counters.duplicates),
+        HumanCount(counters.superseded),
+    );
+    if counters.cut_targets > 0 {
+        text.push_str(&format!(
+            "ALARM: {} reads ended inside a request line; a real hustdb may have stored those under \
+             wrong keys\n",
+            HumanCount(counters.cut_targets)
+        ));
+    }
+    if counters.crashes > 0 {
+        text.push_str(&format!(
+            "ALARM: {} targets had more than 8 KB; a real hustdb would have crashed\n",
+            HumanCount(counters.crashes)
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_has_a_colon_and_its_password_may_have_more() {
+        let login = |user: &str, password: &str| Ok((user.to_owned(), password.to_owned()));
+        assert_eq!(parse_login("u:p:q"), login("u", "p:q"));
+        assert_eq!(parse_login("u:"), login("u", ""));
+        assert!(parse_login("u").is_err());
+        assert!(parse_login(":p").is_err());
+    }
+
+    #[test]
+    fn alarms_are_told_only_where_there_are_any() {
+        let quiet = Counters {
+            requests: 1234,
+            ..Counters::default()
+        };
+        assert!(report(&quiet).starts_with("1,234 requests (0 probes), 0 B in, 0 connections\n"));
+        assert!(!report(&quiet).contains("ALARM"));
+        let loud = Counters {
+            cut_targets: 2,
+            crashes: 1,
+            ..quiet
+        };
+        assert_eq!(report(&loud).matches("ALARM").count(), 2);
+    }
+}

@@ -1,0 +1,80 @@
+//! What the HTTP server tells that is not a backend's: how the threads are, what the process takes,
+//! what happened at the HTTP server itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ControlLinks;
+use crate::clock::Now;
+use crate::engine::listener::Listener;
+use crate::engine::liveness::Liveness;
+use crate::engine::os::facts::process_facts;
+use crate::limits::PROCESS_FACTS_INTERVAL;
+use crate::status::counters::ServerCounters;
+use crate::status::server::{ListenerCounters, Server};
+
+/// See the module.
+pub(super) struct ProcessStats {
+    liveness: Liveness,
+    counters: Arc<ServerCounters>,
+    /// When the system was asked about the process last.
+    asked_at: Option<Duration>,
+}
+
+impl ProcessStats {
+    pub(super) fn new(links: &ControlLinks) -> Self {
+        let liveness = Liveness::new()
+            .watch("checkpointer".to_owned(), &links.checkpointer)
+            .watch("reader".to_owned(), &links.reader);
+        let workers = links.workers.iter().enumerate();
+        let liveness = workers.fold(liveness, |liveness, (index, worker)| {
+            liveness.watch(format!("w{index}"), worker)
+        });
+        Self {
+            liveness,
+            counters: Arc::clone(&links.counters),
+            asked_at: None,
+        }
+    }
+
+    /// Looks at the other threads.
+    pub(super) fn look(&mut self, now: Now) {
+        self.liveness.look(now);
+    }
+
+    /// For `/healthz` and `/readyz`.
+    pub(super) fn tell_health(&mut self, server: &mut Server, now: Now) {
+        self.liveness.look(now);
+        self.liveness.tell(now, &mut server.threads);
+        server.logs_listed = self.counters.logs_listed.load() > 0;
+    }
+
+    /// For `/metrics`.
+    pub(super) fn tell_all(&mut self, server: &mut Server, now: Now) {
+        self.tell_health(server, now);
+        server.memory_bytes = self.counters.memory_bytes.load();
+        server.checkpoint_times = self.counters.checkpoint_times.load();
+        let is_due = |asked_at| now.monotonic.saturating_sub(asked_at) >= PROCESS_FACTS_INTERVAL;
+        if self.asked_at.is_none_or(is_due) {
+            self.asked_at = Some(now.monotonic);
+            server.process = process_facts()
+                .inspect_err(
+                    |error| tracing::debug!(%error, "the system tells nothing about this process"),
+                )
+                .ok();
+        }
+    }
+}
+
+/// What happened at the HTTP server so far.
+pub(super) fn listener_counters(listener: &Listener) -> ListenerCounters {
+    let counts = listener.counts();
+    ListenerCounters {
+        connections: listener.connections() as u64,
+        accepted: counts.accepted,
+        denied: counts.denied,
+        evicted: counts.evicted,
+        answered: counts.answered,
+        pauses: counts.pauses,
+    }
+}

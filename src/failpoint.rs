@@ -1,0 +1,181 @@
+//! Faults that a test plants, to prove that it would be caught. Only with the feature `failpoint`;
+//! otherwise nothing of it is compiled.
+//!
+//! A place that can have one asks `failpoint!(Name)`: a constant `false` in every build but that of
+//! the simulation's own tests.
+
+#[cfg(not(feature = "failpoints"))]
+macro_rules! failpoint {
+    ($fault:ident) => {
+        $crate::failpoint::NOTHING_IS
+    };
+}
+
+/// What `failpoint!` is where nothing can be.
+#[cfg(not(feature = "failpoints"))]
+pub const NOTHING_IS: bool = false;
+
+#[cfg(feature = "failpoints")]
+macro_rules! failpoint {
+    ($fault:ident) => {
+        $crate::failpoint::Failpoint::$fault.is_failpoint()
+    };
+}
+
+#[cfg(feature = "failpoints")]
+pub use switch::Failpoint;
+
+#[cfg(feature = "failpoints")]
+mod switch {
+    use std::cell::Cell;
+
+    thread_local! {
+        static FAILPOINT: Cell<Option<Failpoint>> = const { Cell::new(None) };
+    }
+
+    /// What is done wrong.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Failpoint {
+        /// What was out on a connection that broke counts as applied.
+        AcknowledgeEarly,
+        /// A log goes when it is settled, whether or not that is on disk.
+        DeleteBeforeCheckpoint,
+        /// A connection that breaks takes with it what waits behind its burst.
+        DropTail,
+        /// The last two records of a lane change places.
+        SwapRecords,
+        /// What has expired is settled without a delete.
+        SkipExpired,
+        /// A checkpoint's length and checksum are not looked at.
+        TrustTornCheckpoint,
+        /// Lost hints are not made good by looking at everything.
+        MissOverflow,
+        /// A zadd that adds is sent again without looking up.
+        ResendZadd,
+        /// A zadd that an earlier process may have sent counts as never sent.
+        ForgetRestart,
+        /// A zadd counts as maybe applied even where the backend was dead when its line was
+        /// written.
+        AskAlways,
+        /// What earlier processes knew of a backend's outages is not read.
+        ForgetOutages,
+        /// A backend that hung is taken for one that refused: HA's timeouts are not waited for.
+        IgnoreAmbiguity,
+        /// A backend is sent to while its state still says that nobody has sent anything.
+        OpenBeforeForgotten,
+        /// Records with a ttl don't wait for the backend's clock.
+        IgnoreTtlHold,
+        /// The first who has let go speaks for all.
+        ForgetEpochBarrier,
+        /// A line counts as rejected once it is written, synced or not.
+        SettleBeforeSync,
+        /// A checkpoint takes its place before it is synced.
+        UnsyncedCheckpoint,
+        /// A checkpoint counts as durable once its first step is asked for.
+        DurableWhenBegun,
+        /// Another spelling of a key is another key.
+        SpellingsApart,
+        /// A log is as old as whole seconds say, rounded up. The simulation found this in the
+        /// reader.
+        QuietTooEarly,
+        /// What the backend was asked holds for a whole burst. The simulation found this in the
+        /// lane.
+        AskOnceForAll,
+        /// At the end, lines are let go whose rejecting is tried once more. The simulation found
+        /// this in the checkpointer.
+        EndTwice,
+        /// A log that shrank goes on where it was, whatever its first bytes are.
+        TrustShrunkLog,
+        /// A log that has grown is the one that it was. The simulation found this in the reader.
+        TrustFirstBytes,
+        /// Lines of a log that shrank while nobody read it are settled. The simulation found this
+        /// in the reader.
+        TrustSettledLines,
+        /// What an earlier process has written to rejected.jsonl is not looked at.
+        RejectTwice,
+        /// Nobody looks once more at deleted logs.
+        LookNoMore,
+        /// A flush forgets how often a record has failed.
+        ForgetFailures,
+        /// A set's member whose time is over is removed.
+        RemoveExpired,
+        /// It is written without looking up whether it is there.
+        SkipLookup,
+        /// A score that has a time to live, which is over, is set for ever where the member is
+        /// there.
+        KeepExpired,
+        /// A ttl that hustdb takes for no limit counts as one.
+        TrustLongTtl,
+        /// What is known of a log that went away is forgotten at once.
+        ForgetAway,
+        /// A copy's lines count as never sent.
+        TrustCopy,
+        /// Lines of a log that took another's place count as never sent.
+        TrustReplacement,
+        /// One line that is too long to be held is in flight at a time, of whatever backend.
+        OneLongLineForAll,
+        /// What was lost with a forgotten idle connection counts as never sent.
+        ForgetIdleLoss,
+        /// What was sent and not answered before a flush counts as never sent.
+        ForgetSent,
+        /// An entry of a plan is used after the checkpointer was told that it never will be. The
+        /// reader's tests found its like, where the checkpointer forgot entries by itself.
+        UseForgotten,
+    }
+
+    impl Failpoint {
+        /// All of them.
+        pub const ALL: [Self; 39] = [
+            Self::AcknowledgeEarly,
+            Self::DeleteBeforeCheckpoint,
+            Self::DropTail,
+            Self::SwapRecords,
+            Self::SkipExpired,
+            Self::TrustTornCheckpoint,
+            Self::MissOverflow,
+            Self::ResendZadd,
+            Self::ForgetRestart,
+            Self::AskAlways,
+            Self::ForgetOutages,
+            Self::IgnoreAmbiguity,
+            Self::OpenBeforeForgotten,
+            Self::IgnoreTtlHold,
+            Self::ForgetEpochBarrier,
+            Self::SettleBeforeSync,
+            Self::UnsyncedCheckpoint,
+            Self::DurableWhenBegun,
+            Self::SpellingsApart,
+            Self::QuietTooEarly,
+            Self::AskOnceForAll,
+            Self::EndTwice,
+            Self::TrustShrunkLog,
+            Self::TrustFirstBytes,
+            Self::TrustSettledLines,
+            Self::RejectTwice,
+            Self::LookNoMore,
+            Self::ForgetFailures,
+            Self::RemoveExpired,
+            Self::SkipLookup,
+            Self::KeepExpired,
+            Self::TrustLongTtl,
+            Self::ForgetAway,
+            Self::TrustCopy,
+            Self::TrustReplacement,
+            Self::OneLongLineForAll,
+            Self::ForgetIdleLoss,
+            Self::ForgetSent,
+            Self::UseForgotten,
+        ];
+
+        /// Whether this thread has it.
+        #[must_use]
+        pub fn is_failpoint(self) -> bool {
+            FAILPOINT.get() == Some(self)
+        }
+
+        /// Gives it to this thread, in place of what it had; none: takes that away.
+        pub fn plant(fault: Option<Self>) {
+            FAILPOINT.set(fault);
+        }
+    }
+}

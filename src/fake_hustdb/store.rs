@@ -1,0 +1,455 @@
+//! What a hustdb holds and how a request changes it: a pure model, without sockets and without a
+//! clock.
+//!
+//! - A replayed mutation (`is_dup`) is taken if its version is at least the stored one, and gets
+//!   that version; a lower one changes nothing and is answered 200 with `VerError: true`.
+//! - A live mutation gets the stored version plus one, starting at 1. One that names a version must
+//!   name the stored one (401).
+//! - There are no tombstones: what has been removed has no version.
+//! - A table comes into being with its first addition, has one type, and stays when it is empty.
+//! - A time to live does what it does on a live hustdb 1.9 (each of these was measured):
+//!   - `get` and `hget` of what has expired answer 404 with the old version, and delete it.
+//!     `zscore` answers so and deletes nothing.
+//!   - `exist`, `hexist`, `sismember` and `zismember` don't look at it, and neither does a write:
+//!     what has expired keeps its version.
+//!   - Each write of a key, hash key or sorted set's member replaces it. A set's member only ever
+//!     heeds the first one.
+//!   - A sweep ([`SWEEP_INTERVAL_S`]) deletes by an index that is written when a key is made,
+//!     whatever was written to it since. So a key that was made with a time to live goes, and one
+//!     that was made without stays, though nobody can read it any more.
+//!   - A `zadd` that sets the score that is there already changes nothing, its time to live
+//!     included.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::answer::{Answer, Body};
+use super::contents::{Contents, Item, Stored, Value};
+use super::query::{Call, Request, Space, Verb};
+
+/// Versions run from 1 to this; a live write behind the last one starts again at 1.
+pub const VERSION_MAX: u32 = 4_194_303;
+/// A ttl above this many seconds counts as none.
+pub const TTL_MAX_S: u32 = 2_592_000;
+
+/// The sweep comes by at each multiple of so many seconds. hustdb counts them from its start.
+pub const SWEEP_INTERVAL_S: u64 = 30;
+
+/// What a call did, for counters and for assertions on order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing was to be changed, or nothing could be: a read, an absent key, a refusal.
+    None,
+    /// A mutation was applied and left this version (for a removal: the version removed).
+    Applied {
+        /// The version.
+        version: u32,
+        /// Whether this very mutation had been applied last already, with the same version and the
+        /// same value.
+        duplicate: bool,
+    },
+    /// A replayed mutation came with a version below the stored one.
+    Superseded,
+}
+
+/// An in-memory hustdb. See the module's documentation for what it promises.
+#[derive(Debug, Default)]
+pub struct Store {
+    kv: Map<Entry>,
+    tables: Map<Table>,
+    /// Answers as if it stored, and stores nothing: a sink for benches.
+    discard: bool,
+    /// Where keys are decoded to; kept between calls for its capacity.
+    scratch: Vec<u8>,
+}
+
+type Map<T> = HashMap<Box<[u8]>, T, BuildHasherDefault<KeyHasher>>;
+
+#[derive(Debug)]
+struct Table {
+    space: Space,
+    members: Map<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    version: u32,
+    /// From when on it can't be read, by the last write; Unix seconds, 0 for never. Always 0 for a
+    /// set's member.
+    expires_unix: u64,
+    /// From when on a sweep deletes it, by the write that made it; Unix seconds, 0 for never.
+    swept_unix: u64,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    Bytes(Vec<u8>),
+    Member,
+    Score {
+        score: i64,
+        /// The opt and score of the zadd that came last: what tells one that was sent twice.
+        last: (i32, i64),
+    },
+}
+
+impl Entry {
+    fn has_expired(&self, now_unix: u64) -> bool {
+        (1..=now_unix).contains(&self.expires_unix)
+    }
+
+    /// Whether a sweep has deleted it by now.
+    fn is_swept(&self, now_unix: u64) -> bool {
+        (1..=now_unix - now_unix % SWEEP_INTERVAL_S).contains(&self.swept_unix)
+    }
+
+    /// Whether `call` writes what was written last.
+    fn repeats(&self, call: &Call<'_>) -> bool {
+        match &self.data {
+            Data::Bytes(bytes) => bytes == call.value,
+            Data::Member => true,
+            Data::Score { last, .. } => *last == (call.opt, call.score),
+        }
+    }
+
+    /// When it ends, once the sweep that is due then has come by; 0 for never.
+    fn ends_unix(&self) -> u64 {
+        match (self.expires_unix, self.swept_unix) {
+            (0, ends) | (ends, 0) => ends,
+            (expires, swept) => expires.min(swept),
+        }
+    }
+}
+
+/// What the versions say about a mutation.
+enum Verdict {
+    Apply(u32),
+    Superseded(u32),
+    /// 401: a version that is out of range, or not the one a live write had to name.
+    Invalid {
+        version: u32,
+        version_error: bool,
+    },
+}
+
+impl Store {
+    /// An empty store. With `discard` it answers every mutation as applied and keeps nothing.
+    #[must_use]
+    pub fn new(discard: bool) -> Self {
+        Self {
+            discard,
+            ..Self::default()
+        }
+    }
+
+    /// Answers `request` as hustdb would at `now_unix` (seconds), passwords apart.
+    pub fn apply(&mut self, request: &Request<'_>, now_unix: u64) -> Answer {
+        let Some(verb) = Verb::of_path(request.path) else {
+            return match request.path {
+                b"/status.html" => Answer::status_page(),
+                _ => Answer::bare(404),
+            };
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let answer = match Call::parse(verb, request, &mut scratch) {
+            Ok(call) => self.execute(&call, now_unix).0,
+            Err(answer) => answer,
+        };
+        self.scratch = scratch;
+        answer
+    }
+
+    /// Carries out `call` at `now_unix` (seconds).
+    pub fn execute(&mut self, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
+        if self.discard && call.verb.is_mutation() {
+            return discarded(call);
+        }
+        let space = call.verb.space();
+        let entries = match (space, self.tables.get_mut(call.table)) {
+            (Space::Kv, _) => &mut self.kv,
+            (_, Some(table)) if table.space == space => &mut table.members,
+            (_, None) if call.verb.adds() => {
+                let members = Map::default();
+                &mut self
+                    .tables
+                    .entry(call.table.into())
+                    .or_insert(Table { space, members })
+                    .members
+            }
+            (_, Some(_) | None) => return (call.refusal(412), Effect::None),
+        };
+        if let Some(entry) = entries.get(call.key)
+            && entry.is_swept(now_unix)
+        {
+            entries.remove(call.key);
+        }
+        if call.verb.adds() {
+            add(entries, call, now_unix)
+        } else if call.verb.removes() {
+            remove(entries, call)
+        } else {
+            (read(entries, call, now_unix), Effect::None)
+        }
+    }
+
+    /// Adds everything that has not ended at `now_unix` to `contents`. A sweep that is due counts
+    /// as done, so that what is found doesn't hang on when the last one was.
+    pub(crate) fn collect_into(&self, now_unix: u64, contents: &mut Contents) {
+        let kv = self
+            .kv
+            .iter()
+            .map(|(key, entry)| (Space::Kv, &[][..], key, entry));
+        let members = self.tables.iter().flat_map(|(name, table)| {
+            table
+                .members
+                .iter()
+                .map(move |(key, entry)| (table.space, &name[..], key, entry))
+        });
+        for (space, table, key, entry) in kv.chain(members) {
+            if (1..=now_unix).contains(&entry.ends_unix()) {
+                continue;
+            }
+            let item = Item {
+                space,
+                table: table.to_vec(),
+                key: key.to_vec(),
+            };
+            let value = match &entry.data {
+                Data::Bytes(bytes) => Value::Bytes(bytes.clone()),
+                Data::Member => Value::Member,
+                Data::Score { score, .. } => Value::Score(*score),
+            };
+            contents.insert(
+                item,
+                Stored {
+                    version: entry.version,
+                    expires_unix: entry.ends_unix(),
+                    value,
+                },
+            );
+        }
+    }
+
+    /// A snapshot of everything that has not ended at `now_unix`.
+    #[must_use]
+    pub fn contents(&self, now_unix: u64) -> Contents {
+        let mut contents = Contents::new();
+        self.collect_into(now_unix, &mut contents);
+        contents
+    }
+}
+
+fn discarded(call: &Call<'_>) -> (Answer, Effect) {
+    if call.is_dup && !(1..=VERSION_MAX).contains(&call.ver) {
+        return (Answer::write(401, 0, false), Effect::None);
+    }
+    let version = call.ver.max(1);
+    let mut answer = Answer::write(200, version, false);
+    if call.verb == Verb::Zadd {
+        answer.body = Body::Score(call.score);
+    }
+    let effect = Effect::Applied {
+        version,
+        duplicate: false,
+    };
+    (answer, effect)
+}
+
+fn judge(call: &Call<'_>, stored: Option<u32>) -> Verdict {
+    let invalid = |version, version_error| Verdict::Invalid {
+        version,
+        version_error,
+    };
+    if call.ver > VERSION_MAX || (call.is_dup && call.ver == 0) {
+        return invalid(0, false);
+    }
+    match (call.is_dup, call.ver, stored) {
+        (true, ver, Some(stored)) if ver < stored => Verdict::Superseded(stored),
+        (true, ver, _) => Verdict::Apply(ver),
+        (false, 0, None) => Verdict::Apply(1),
+        (false, 0, Some(stored)) => Verdict::Apply(next_version(stored)),
+        (false, _, None) => invalid(0, false),
+        (false, ver, Some(stored)) if ver != stored => invalid(stored, true),
+        (false, _, Some(stored)) => Verdict::Apply(next_version(stored)),
+    }
+}
+
+fn next_version(version: u32) -> u32 {
+    if version < VERSION_MAX {
+        version + 1
+    } else {
+        1
+    }
+}
+
+fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
+    let found = entries.get_mut(call.key);
+    let stored_version = found.as_deref().map(|entry| entry.version);
+    let stored_score = match found.as_deref() {
+        Some(Entry {
+            data: Data::Score { score, .. },
+            ..
+        }) => Some(*score),
+        _ => None,
+    };
+    let before = stored_score.unwrap_or(0);
+    let score = match call.opt {
+        0 => call.score,
+        1.. => before.wrapping_add(call.score),
+        _ => before.wrapping_sub(call.score),
+    };
+    let answer = |status, version, version_error| {
+        let mut answer = Answer::write(status, version, version_error);
+        if call.verb == Verb::Zadd && status == 200 {
+            // Also where the version was too low: hustdb says what the score would have become.
+            answer.body = Body::Score(score);
+        }
+        answer
+    };
+    let verdict = judge(call, stored_version);
+    if let (Some(stored), Some(entry)) = (stored_version, found.as_deref())
+        && !matches!(verdict, Verdict::Invalid { .. })
+        && call.verb == Verb::Zadd
+        && call.opt == 0
+        && stored_score == Some(call.score)
+        && stored >= call.ver
+    {
+        let effect = match call.is_dup {
+            false => Effect::None,
+            true if call.ver < stored => Effect::Superseded,
+            true => Effect::Applied {
+                version: stored,
+                duplicate: entry.repeats(call),
+            },
+        };
+        return (answer(200, stored, false), effect);
+    }
+    let version = match verdict {
+        Verdict::Apply(version) => version,
+        Verdict::Superseded(stored) => return (answer(200, stored, true), Effect::Superseded),
+        Verdict::Invalid {
+            version,
+            version_error,
+        } => return (answer(401, version, version_error), Effect::None),
+    };
+
+    let duplicate = call.is_dup
+        && found
+            .as_deref()
+            .is_some_and(|entry| entry.version == version && entry.repeats(call));
+    let ends_unix = match call.ttl {
+        0 => 0,
+        ttl if ttl > TTL_MAX_S => 0,
+        ttl => now_unix + u64::from(ttl),
+    };
+    let expires_unix = match call.verb.space() {
+        Space::Set => 0,
+        Space::Kv | Space::Hash | Space::SortedSet => ends_unix,
+    };
+    match found {
+        Some(entry) => {
+            entry.version = version;
+            entry.expires_unix = expires_unix;
+            match &mut entry.data {
+                Data::Bytes(bytes) => {
+                    bytes.clear();
+                    bytes.extend_from_slice(call.value);
+                }
+                Data::Member => {}
+                Data::Score { score: kept, last } => {
+                    *kept = score;
+                    *last = (call.opt, call.score);
+                }
+            }
+        }
+        None => {
+            let data = match call.verb.space() {
+                Space::Kv | Space::Hash => Data::Bytes(call.value.to_vec()),
+                Space::Set => Data::Member,
+                Space::SortedSet => Data::Score {
+                    score,
+                    last: (call.opt, call.score),
+                },
+            };
+            let entry = Entry {
+                version,
+                expires_unix,
+                swept_unix: ends_unix,
+                data,
+            };
+            entries.insert(call.key.into(), entry);
+        }
+    }
+    let effect = Effect::Applied { version, duplicate };
+    (answer(200, version, false), effect)
+}
+
+fn remove(entries: &mut Map<Entry>, call: &Call<'_>) -> (Answer, Effect) {
+    let stored = entries.get(call.key).map(|entry| entry.version);
+    match (judge(call, stored), stored) {
+        (
+            Verdict::Invalid {
+                version,
+                version_error,
+            },
+            Some(_),
+        ) => (Answer::write(401, version, version_error), Effect::None),
+        (Verdict::Superseded(stored), _) => (Answer::write(200, stored, true), Effect::Superseded),
+        (Verdict::Apply(_), Some(version)) => {
+            entries.remove(call.key);
+            let effect = Effect::Applied {
+                version,
+                duplicate: false,
+            };
+            (Answer::write(200, version, false), effect)
+        }
+        // Only a version that is out of range comes before an absent key; one that doesn't match
+        // has nothing to match with.
+        (Verdict::Invalid { .. }, None) if call.is_dup || call.ver > VERSION_MAX => {
+            (Answer::write(401, 0, false), Effect::None)
+        }
+        (Verdict::Invalid { .. } | Verdict::Apply(_), None) => {
+            (Answer::write(404, 0, false), Effect::None)
+        }
+    }
+}
+
+fn read(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> Answer {
+    let Some(entry) = entries.get(call.key) else {
+        return Answer::read(404, 0, Body::Empty);
+    };
+    let version = entry.version;
+    let body = match (&entry.data, call.verb) {
+        (_, Verb::Get | Verb::Hget) if entry.has_expired(now_unix) => {
+            entries.remove(call.key);
+            return Answer::read(404, version, Body::Empty);
+        }
+        (_, Verb::Zscore) if entry.has_expired(now_unix) => {
+            return Answer::read(404, version, Body::Empty);
+        }
+        (Data::Bytes(bytes), Verb::Get | Verb::Hget) => Body::Bytes(bytes.clone()),
+        (Data::Score { score, .. }, Verb::Zscore) => Body::Score(*score),
+        _ => Body::Empty,
+    };
+    Answer::read(200, version, body)
+}
+
+/// Hashes keys by XXH3, which is fast on the short keys that these are. Nobody hostile chooses
+/// them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        // A slice's length comes before its octets; it need not be hashed as octets too.
+        self.0 ^= number as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,147 @@
+//! Batches that a worker holds: their chunks stay in memory until the last of their records is
+//! settled.
+//!
+//! Counting is the worker's own and not atomic: a chunk's shared count changes once a batch, not
+//! once a record.
+
+use std::sync::Arc;
+
+use crate::binlog::Record;
+use crate::replay::chunk::Chunk;
+use crate::replay::messages::{LongBody, Origin};
+
+/// Where a held batch is in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchKey(u32);
+
+#[derive(Debug)]
+struct Held {
+    chunk: Arc<Chunk>,
+    origin: Origin,
+    body: Option<LongBody>,
+    /// Records of the batch that are not settled; never 0.
+    records: u32,
+}
+
+/// All batches of a worker.
+#[derive(Debug, Default)]
+pub struct BatchTable {
+    entries: Vec<Option<Held>>,
+    free: Vec<u32>,
+}
+
+impl BatchTable {
+    /// Holds a batch of `records` records, at least one.
+    ///
+    /// # Panics
+    /// Where it has none, or where four thousand million are held.
+    pub fn hold(
+        &mut self,
+        chunk: Arc<Chunk>,
+        origin: Origin,
+        body: Option<LongBody>,
+        records: u32,
+    ) -> BatchKey {
+        assert!(records > 0, "an empty batch would never be let go");
+        let held = Some(Held {
+            chunk,
+            origin,
+            body,
+            records,
+        });
+        if let Some(at) = self.free.pop() {
+            self.entries[at as usize] = held;
+            return BatchKey(at);
+        }
+        self.entries.push(held);
+        BatchKey(u32::try_from(self.entries.len() - 1).expect("fewer batches than u32 can count"))
+    }
+
+    fn entry(&self, key: BatchKey) -> &Held {
+        self.entries[key.0 as usize]
+            .as_ref()
+            .expect("a key is of a held batch")
+    }
+
+    /// A record's bytes.
+    #[must_use]
+    pub fn bytes(&self, key: BatchKey, at: u32, bytes: u32) -> &[u8] {
+        &self.entry(key).chunk.bytes()[at as usize..at as usize + bytes as usize]
+    }
+
+    /// A share of the chunk that the batch came from, for whoever needs its bytes for longer than
+    /// the batch is held.
+    #[must_use]
+    pub fn share(&self, key: BatchKey) -> Arc<Chunk> {
+        Arc::clone(&self.entry(key).chunk)
+    }
+
+    /// All bytes of the chunk that the batch came from.
+    #[must_use]
+    pub fn chunk_bytes(&self, key: BatchKey) -> &[u8] {
+        self.entry(key).chunk.bytes()
+    }
+
+    /// Where the batch's lines stand.
+    #[must_use]
+    pub fn origin(&self, key: BatchKey) -> &Origin {
+        &self.entry(key).origin
+    }
+
+    /// Bytes of the value of a record, which is this as far as it is in memory.
+    #[must_use]
+    pub fn value_bytes(&self, key: BatchKey, record: &Record<'_>) -> usize {
+        self.long_body(key)
+            .map_or(record.value.len(), |body| body.bytes as usize)
+    }
+
+    /// The batch's one record's value, where that is in the log only.
+    #[must_use]
+    pub fn long_body(&self, key: BatchKey) -> Option<&LongBody> {
+        self.entry(key).body.as_ref()
+    }
+
+    /// One record is done with. Gives the chunk's share back with the last one.
+    #[must_use]
+    pub fn let_go(&mut self, key: BatchKey) -> Option<Arc<Chunk>> {
+        let slot = &mut self.entries[key.0 as usize];
+        let held = slot.as_mut().expect("a key is of a held batch");
+        held.records -= 1;
+        if held.records > 0 {
+            return None;
+        }
+        self.free.push(key.0);
+        slot.take().map(|held| held.chunk)
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.free.len() == self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::messages::{BackendId, FileId, SegmentId};
+
+    #[test]
+    fn the_last_record_gives_the_chunk_back_and_the_place_is_used_again() {
+        let mut held = BatchTable::default();
+        let chunk = Chunk::new(b"abcdef".to_vec(), BackendId(0));
+        let origin = Origin {
+            segment: SegmentId(7),
+            file: FileId(3),
+            log: "202608180600.log".into(),
+            first_line: 12,
+        };
+        let key = held.hold(chunk, origin.clone(), None, 2);
+        assert_eq!(held.bytes(key, 2, 3), b"cde");
+        assert_eq!(held.origin(key), &origin);
+        assert!(held.let_go(key).is_none());
+        let chunk = held.let_go(key).expect("the last record lets go");
+        assert!(held.is_empty());
+        assert_eq!(held.hold(chunk, origin, None, 1), key);
+    }
+}

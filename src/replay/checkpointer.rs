@@ -1,0 +1,431 @@
+//! The checkpointer: everything that is durable goes through it, on one thread.
+//!
+//! ```text
+//!   mailbox ─▶ backend state of the backend ─▶ ledger
+//!                  │ rejected lines: append, sync, and only then settled      (backend state, store)
+//!                  │ each checkpoint_interval: one checkpoint a backend       (backend state, store)
+//!                  │ each release_interval: delete finished logs              (release)
+//!                  │ asked to: take rejected lines back, or drop them         (requeue)
+//!                  │ asked to: is everything up to an instant settled?        (points)
+//!                  ▼
+//!   outbox ─▶ reader: Plan, SegmentDone, FileDeleted, StorePaused   control: Flushed, StoreFault, SyncPoint…, Requeued, CheckpointerDone
+//! ```
+//!
+//! A driver calls [`Checkpointer::turn`] for ever: at once after [`Turn::Again`], after
+//! [`Turn::Sleep`] when there is mail, a chain of the disk's has ended, or
+//! [`Checkpointer::next_deadline`] has come. No turn waits for another thread, and none for a
+//! checkpoint where the disk has chains ([`Disk::begin`]): those of all backends are under way at
+//! one time. For other dealings with the disk it waits.
+//!
+//! ```text
+//!   Running ──Stop──▶ Stopping: the mailbox is emptied ──▶ Ending: the last checkpoints are under way ──▶ Written ──all is said──▶ done
+//! ```
+//!
+//! What cannot be written pauses its backend and is tried again with growing pauses; nothing is
+//! lost or deleted meanwhile. What is settled more than once, or never was in flight, is a fault of
+//! this program and stops it: crashing beats deleting an unsent record.
+
+mod backend_state;
+mod fault;
+mod leaving;
+mod open;
+mod outbox;
+mod points;
+mod reaper;
+mod rejects;
+mod requeue;
+mod spare;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::backend::ClosedFile;
+use crate::limits::{CHECKPOINTER_MESSAGES_PER_TURN, DELETED_LOG_WATCHED, OUTBOX_RETRY};
+use crate::replay::checkpointer::backend_state::{BackendState, Context};
+use crate::replay::checkpointer::leaving::Leaving;
+use crate::replay::checkpointer::outbox::Outbox;
+use crate::replay::checkpointer::points::Points;
+use crate::replay::checkpointer::reaper::LogReaper;
+use crate::replay::checkpointer::spare::Spare;
+use crate::replay::disk::Disk;
+use crate::replay::durable_write::JobId;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{
+    BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, ControlMessage,
+    ReaderMessage, Settled,
+};
+use crate::replay::vec_pool::VecPool;
+
+pub use requeue::drop_rejected;
+pub use store::replace_checkpoint;
+
+/// What the checkpointer shares with the other threads.
+#[derive(Clone)]
+pub struct CheckpointerLinks {
+    /// Its own mailbox.
+    pub mailbox: Arc<Mailbox<CheckpointerMessage>>,
+    /// The reader's.
+    pub reader: Arc<Mailbox<ReaderMessage>>,
+    /// Control's.
+    pub control: Arc<Mailbox<ControlMessage>>,
+    /// Vectors of outcomes, emptied here.
+    pub settled_pool: Arc<VecPool<Settled>>,
+}
+
+/// What comes after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Another, at once.
+    Again,
+    /// A sleep, until there is mail or [`Checkpointer::next_deadline`].
+    Sleep,
+    /// Nothing: everything is written and said.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Told to end; what is in the mailbox is still taken in.
+    Stopping,
+    /// The last checkpoints are being written.
+    Ending,
+    /// Everything is written; something may still have to be said.
+    Written,
+}
+
+/// See the module.
+pub struct Checkpointer<D: Disk> {
+    disk: D,
+    links: CheckpointerLinks,
+    settings: CheckpointerSettings,
+    workers: usize,
+    backend_states: Vec<Option<BackendState>>,
+    outbox: Outbox,
+    log_reaper: LogReaper<D::Log>,
+    points: Points,
+    leaving: Leaving,
+    spare: Spare,
+    release_at: Duration,
+    phase: Phase,
+}
+
+impl<D: Disk> Checkpointer<D> {
+    /// A checkpointer that knows no backend yet; `workers` take part in a flush, and the reader.
+    #[must_use]
+    pub fn new(
+        disk: D,
+        links: CheckpointerLinks,
+        settings: CheckpointerSettings,
+        workers: usize,
+    ) -> Self {
+        Self {
+            disk,
+            links,
+            settings,
+            workers,
+            backend_states: Vec::new(),
+            outbox: Outbox::default(),
+            log_reaper: LogReaper::default(),
+            points: Points::default(),
+            leaving: Leaving::default(),
+            spare: Spare::default(),
+            release_at: Duration::ZERO,
+            phase: Phase::Running,
+        }
+    }
+
+    /// Its mailbox, for its driver's sleep.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox<CheckpointerMessage> {
+        &self.links.mailbox
+    }
+
+    /// Takes in what has come, does what is due, says what is to be said.
+    pub fn turn(&mut self, now: Now) -> Turn {
+        self.links.mailbox.note_turn();
+        self.take_ended(now);
+        let has_more = match self.phase {
+            Phase::Running | Phase::Stopping => self.take_mail(now),
+            Phase::Ending | Phase::Written => self.drop_mail(),
+        };
+        match self.phase {
+            Phase::Running => self.work(now),
+            Phase::Stopping if !has_more => {
+                self.begin_end(now);
+                self.finish(now);
+            }
+            Phase::Ending => self.finish(now),
+            Phase::Stopping | Phase::Written => {}
+        }
+        for backend_state in self.backend_states.iter_mut().flatten() {
+            backend_state.tell();
+        }
+        self.outbox.send(&self.links);
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+        match self.phase {
+            Phase::Written if self.outbox.is_empty() => Turn::Done,
+            _ if has_more => Turn::Again,
+            _ => Turn::Sleep,
+        }
+    }
+
+    /// When a turn is wanted although there is no mail, monotonic.
+    #[must_use]
+    pub fn next_deadline(&self, now: Now) -> Duration {
+        let outbox = if self.outbox.is_empty() {
+            Duration::MAX
+        } else {
+            now.after(OUTBOX_RETRY)
+        };
+        if matches!(self.phase, Phase::Ending | Phase::Written) {
+            return outbox;
+        }
+        let backend_states = self.backend_states.iter().flatten();
+        let backend_states =
+            backend_states.filter(|backend_state| !self.leaving.holds(backend_state));
+        let backend_states = backend_states.filter_map(BackendState::deadline);
+        let others = outbox
+            .min(self.release_at)
+            .min(self.points.deadline())
+            .min(self.leaving.deadline());
+        backend_states.fold(others, Duration::min)
+    }
+
+    /// Panics where something does not fit.
+    pub fn check_invariants(&self) {
+        self.backend_states
+            .iter()
+            .flatten()
+            .for_each(BackendState::check_invariants);
+    }
+
+    /// Takes in which checkpoints are not under way any more.
+    fn take_ended(&mut self, now: Now) {
+        while let Some(ended) = self.disk.ended() {
+            let JobId(index) = ended.job_id;
+            self.at_backend_states(now, |backend_states, _, cx| {
+                let backend_state = backend_states.get_mut(index).and_then(Option::as_mut);
+                backend_state
+                    .expect("a backend state has begun it")
+                    .handle_ended(ended, cx);
+            });
+        }
+    }
+
+    /// What comes behind the end is for nobody.
+    fn drop_mail(&self) -> bool {
+        while self.links.mailbox.receive().is_some() {}
+        false
+    }
+
+    /// Takes in a turn's worth of mail; tells whether there is more.
+    fn take_mail(&mut self, now: Now) -> bool {
+        for _ in 0..CHECKPOINTER_MESSAGES_PER_TURN {
+            let Some(message) = self.links.mailbox.receive() else {
+                return false;
+            };
+            self.handle_mail(message, now);
+        }
+        !self.links.mailbox.is_empty()
+    }
+
+    fn handle_mail(&mut self, message: CheckpointerMessage, now: Now) {
+        match message {
+            CheckpointerMessage::Backend(info) => self.add_backend_state(info),
+            CheckpointerMessage::Settings(settings) => self.settings = settings,
+            CheckpointerMessage::SyncPoint { id, is_backend } => {
+                self.at_points(now, |points, backend_states, cx| {
+                    points.take(id, is_backend, backend_states, cx);
+                })
+            }
+            CheckpointerMessage::ForgetSyncPoint { id } => self.points.forget(id),
+            CheckpointerMessage::LogAway(away) => {
+                self.at_points(now, |points, backend_states, cx| {
+                    points.handle_away(away, backend_states, cx);
+                })
+            }
+            CheckpointerMessage::AskLeft { backend } => self.tell_left(backend, now),
+            CheckpointerMessage::Forget { backend } => {
+                self.points.forget_backend(backend);
+                self.leaving.handle_forget(backend);
+            }
+            CheckpointerMessage::Stop => self.phase = Phase::Stopping,
+            message => {
+                let backend = message
+                    .backend()
+                    .expect("what is not the checkpointer's own is a backend's");
+                self.at_backend_states(now, |backend_states, _, cx| {
+                    backend_state_of(backend_states, backend).handle_mail(message, cx)
+                });
+            }
+        }
+    }
+
+    fn add_backend_state(&mut self, info: BackendInfo) {
+        let index = info.id.index();
+        if self.backend_states.len() <= index {
+            self.backend_states.resize_with(index + 1, || None);
+        }
+        assert!(
+            self.backend_states[index].is_none(),
+            "a backend's place is given once"
+        );
+        self.backend_states[index] = Some(BackendState::new(info));
+    }
+
+    /// Tells control what would be lost with a backend.
+    fn tell_left(&mut self, backend: BackendId, now: Now) {
+        let backend_state = backend_state_of(&mut self.backend_states, backend);
+        let left = if self.log_reaper.watches(backend) {
+            Err("a log that was just deleted is looked at once more first".to_owned())
+        } else {
+            let undelivered = self.points.left(backend_state, now.unix);
+            backend_state.left(undelivered, &mut self.disk)
+        };
+        self.outbox
+            .control(ControlMessage::StateLeft { backend, left });
+    }
+
+    fn work(&mut self, now: Now) {
+        let releases = now.monotonic >= self.release_at;
+        let mut has_more = false;
+        if releases {
+            let checkpoints = self
+                .backend_states
+                .iter()
+                .flatten()
+                .map(BackendState::checkpoint_bytes);
+            self.spare.take(&mut self.disk, checkpoints.sum(), now);
+        }
+        let mut leaving = std::mem::take(&mut self.leaving);
+        self.at_backend_states(now, |backend_states, log_reaper, cx| {
+            leaving.work(backend_states, cx);
+            for backend_state in backend_states.iter_mut().flatten() {
+                if !leaving.holds(backend_state) {
+                    backend_state.work(cx);
+                }
+            }
+            if releases {
+                log_reaper.look_again(backend_states, false, cx);
+                has_more = log_reaper.reaper(backend_states, cx);
+            }
+        });
+        self.leaving = leaving;
+        if releases {
+            let interval = self.settings.release_interval;
+            let next = if has_more {
+                interval.min(DELETED_LOG_WATCHED)
+            } else {
+                interval
+            };
+            self.release_at = now.after(next);
+        }
+        if self.points.deadline() <= now.monotonic {
+            self.at_points(now, |points, backend_states, cx| {
+                points.look(backend_states, cx)
+            });
+        }
+    }
+
+    fn at_points(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut Points, &[Option<BackendState>], &mut Context<'_, D>),
+    ) {
+        let mut points = std::mem::take(&mut self.points);
+        self.at_backend_states(now, |backend_states, _, cx| {
+            work(&mut points, backend_states, cx)
+        });
+        self.points = points;
+    }
+
+    /// Writes what has to be on disk before the last checkpoints: first what waits to be rejected,
+    /// then the late lines of deleted logs.
+    fn begin_end(&mut self, now: Now) {
+        self.at_backend_states(now, |backend_states, _, cx| {
+            for backend_state in backend_states.iter_mut().flatten() {
+                backend_state.work_before_last(cx);
+                backend_state.let_go_of_deleted(cx);
+            }
+        });
+        self.at_backend_states(now, |backend_states, log_reaper, cx| {
+            log_reaper.look_again(backend_states, true, cx);
+        });
+        self.phase = Phase::Ending;
+    }
+
+    /// Begins the last checkpoints, which have both, all at one time; says so when none is under
+    /// way any more.
+    fn finish(&mut self, now: Now) {
+        self.at_backend_states(now, |backend_states, _, cx| {
+            for backend_state in backend_states.iter_mut().flatten() {
+                backend_state.work_last(cx);
+            }
+        });
+        if self
+            .backend_states
+            .iter()
+            .flatten()
+            .any(BackendState::is_under_way)
+        {
+            return;
+        }
+        for backend_state in self.backend_states.iter().flatten() {
+            if let Some(why) = backend_state.fault() {
+                tracing::error!(
+                    backend = &**backend_state.name(),
+                    why,
+                    "the last checkpoint is not written: what was settled since the one before will \
+                     be sent again"
+                );
+            }
+        }
+        self.phase = Phase::Written;
+        self.outbox.forget_reader();
+        self.outbox.control(ControlMessage::CheckpointerDone);
+    }
+
+    /// Runs `work` with what backend states need, and tells points and releaser of the logs that
+    /// they have closed.
+    fn at_backend_states(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut [Option<BackendState>], &mut LogReaper<D::Log>, &mut Context<'_, D>),
+    ) {
+        let mut closed: Vec<ClosedFile> = Vec::new();
+        let mut cx = Context {
+            disk: &mut self.disk,
+            outbox: &mut self.outbox,
+            settings: &self.settings,
+            pool: &self.links.settled_pool,
+            closed: &mut closed,
+            spare: &mut self.spare,
+            parties: self.workers + 1,
+            now,
+        };
+        work(&mut self.backend_states, &mut self.log_reaper, &mut cx);
+        for closed in closed {
+            self.points.handle_closed(&closed);
+            if closed.deleted {
+                self.log_reaper.handle_let_go(closed);
+            }
+        }
+    }
+}
+
+fn backend_state_of(
+    backend_states: &mut [Option<BackendState>],
+    backend: BackendId,
+) -> &mut BackendState {
+    let backend_state = backend_states
+        .get_mut(backend.index())
+        .and_then(Option::as_mut);
+    backend_state.expect("control tells of a backend before anyone speaks of it")
+}

@@ -1,0 +1,548 @@
+//! One backend at the checkpointer's: its ledger, what waits to be written, and what is wrong.
+//!
+//! ```text
+//!             state is read             cannot write
+//!   Opening ────────────────▶ Writing ───────────────▶ faulty ──┐ back off, try again
+//!      └─ cannot read ─▶ faulty  ▲                        └─────┘
+//!                                └──────── written ────────┘
+//! ```
+//!
+//! A checkpoint is a chain that the disk takes the steps of (`store`); mail is taken in meanwhile,
+//! and what is settled then is in the next one. At most one is under way, and a fault ends with a
+//! try that has gone well to its end.
+//!
+//! **Order.** A rejected line counts as settled only when it is on disk. What was settled behind it
+//! waits with it, so that the ledger is at any time a prefix of what was told (G3). Lines of a
+//! segment are booked at once: they settle nothing.
+
+mod writing;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::ledger::rejected;
+use crate::ledger::segment::SegmentDone;
+use crate::ledger::totals::Tally;
+use crate::replay::checkpointer::fault::Fault;
+use crate::replay::checkpointer::outbox::Outbox;
+use crate::replay::checkpointer::rejects::RejectedLog;
+use crate::replay::checkpointer::spare::Spare;
+use crate::replay::disk::Disk;
+use crate::replay::durable_write::DurableWrite;
+use crate::replay::messages::{
+    BackendInfo, CheckpointerMessage, CheckpointerSettings, Component, ControlMessage, Epoch,
+    FileId, FileOpened, Filter, ReaderMessage, Rejection, Requeue, Requeued, Segment, SegmentId,
+    Settled,
+};
+use crate::replay::outcome::Settlement;
+use crate::replay::vec_pool::VecPool;
+
+/// What a backend state works with.
+pub(super) struct Context<'a, D> {
+    pub(super) disk: &'a mut D,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) settings: &'a CheckpointerSettings,
+    pub(super) pool: &'a VecPool<Settled>,
+    /// Files whose books are closed. Where we have deleted one, what is in it behind this is
+    /// nobody's but ours.
+    pub(super) closed: &'a mut Vec<ClosedFile>,
+    /// For when there is no room.
+    pub(super) spare: &'a mut Spare,
+    /// Parties of a flush: workers and the reader.
+    pub(super) parties: usize,
+    pub(super) now: Now,
+}
+
+/// What rejecting a piece of a deleted log changes in the totals: a line counts once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LateCounts {
+    /// A line that nobody has read: processed and settled.
+    Processed,
+    /// A line that was read and not settled.
+    Settled,
+    /// The rest of a line that counts already.
+    Nothing,
+}
+
+/// Something that has to wait until rejected lines before it are on disk.
+#[derive(Debug)]
+enum Held {
+    Settled(Vec<Settled>),
+    Rejected(Box<Rejection>),
+    Flushed(Epoch, Component, Vec<(SegmentId, u32)>),
+}
+
+/// A flush under way.
+#[derive(Debug)]
+struct Flush {
+    epoch: Epoch,
+    /// Who has let go.
+    gone: Vec<Component>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct BackendState {
+    info: BackendInfo,
+    /// None while its state could not be read.
+    ledger: Option<BackendLedger>,
+    /// Epoch of the last plan.
+    epoch: Epoch,
+    flush: Option<Flush>,
+    /// Empty, or a rejected line stands first, or there is no ledger.
+    held: VecDeque<Held>,
+    rejected: RejectedLog,
+    /// Lines that were rejected in this run.
+    rejected_total: u64,
+    /// Files of the original's that the next checkpoint replaces.
+    replaced: Vec<String>,
+    /// What is kept of outages is to be removed.
+    forgets_outages: bool,
+    /// When the next checkpoint may be written.
+    checkpoint_at: Duration,
+    /// The chain that writes checkpoints; none while it is under way.
+    durable_write: Option<DurableWrite>,
+    /// Bytes of the last checkpoint that was begun.
+    checkpoint_bytes: u64,
+    /// When the checkpoint under way is held to hang; for ever where that was told.
+    hangs_at: Duration,
+    /// The last checkpoint that was tried has failed.
+    checkpoint_failed: bool,
+    /// Rejected lines could not be written when that was tried last.
+    rejected_failed: bool,
+    /// At the end: the last checkpoint was begun, or nothing is left for one.
+    is_last_begun: bool,
+    /// What is wrong, as it was told.
+    fault: Fault,
+    /// Set when numbers have changed that are not told yet.
+    untold: bool,
+}
+
+impl BackendState {
+    pub(super) fn new(info: BackendInfo) -> Self {
+        Self {
+            durable_write: Some(DurableWrite::new(Arc::clone(&info.name))),
+            info,
+            ledger: None,
+            epoch: 0,
+            flush: None,
+            held: VecDeque::new(),
+            rejected: RejectedLog::default(),
+            rejected_total: 0,
+            replaced: Vec::new(),
+            forgets_outages: false,
+            checkpoint_at: Duration::ZERO,
+            checkpoint_bytes: 0,
+            hangs_at: Duration::MAX,
+            checkpoint_failed: false,
+            rejected_failed: false,
+            is_last_begun: false,
+            fault: Fault::default(),
+            untold: false,
+        }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.info.name
+    }
+
+    pub(super) fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    /// Bytes of its last checkpoint.
+    pub(super) fn checkpoint_bytes(&self) -> u64 {
+        self.checkpoint_bytes
+    }
+
+    /// Lines that were rejected in this run, those among them that had been before.
+    pub(super) fn rejected_lines(&self) -> u64 {
+        self.rejected_total
+    }
+
+    /// Its ledger; none while its state could not be read.
+    pub(super) fn ledger(&self) -> Option<&BackendLedger> {
+        self.ledger.as_ref()
+    }
+
+    /// Its ledger, while state can be written: otherwise nothing may be deleted.
+    pub(super) fn ledger_in_good_order(&mut self) -> Option<&mut BackendLedger> {
+        self.ledger.as_mut().filter(|_| !self.fault.is_some())
+    }
+
+    /// When [`BackendState::work`] has something to do. While a checkpoint is under way its end
+    /// wakes the checkpointer, and only lines that could not be rejected are tried again.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let Some(ledger) = &self.ledger else {
+            return Some(self.fault.retry_at().unwrap_or(Duration::ZERO));
+        };
+        if self.is_under_way() {
+            let retry_at = self.fault.retry_at().filter(|_| self.rejected_failed);
+            return Some(self.hangs_at.min(retry_at.unwrap_or(Duration::MAX)));
+        }
+        self.fault
+            .retry_at()
+            .or_else(|| ledger.is_changed().then_some(self.checkpoint_at))
+    }
+
+    /// Whether a checkpoint is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.durable_write.is_none()
+    }
+
+    /// Takes a message in.
+    pub(super) fn handle_mail<D: Disk>(
+        &mut self,
+        message: CheckpointerMessage,
+        cx: &mut Context<'_, D>,
+    ) {
+        self.untold = true;
+        match message {
+            CheckpointerMessage::FileOpened(opened) => self.open_file(&opened),
+            CheckpointerMessage::Segment(segment) => self.register(segment, cx),
+            CheckpointerMessage::FileIdentified { file, identity, .. } => {
+                self.expect_ledger().identify_file(file, identity)
+            }
+            CheckpointerMessage::FileGone { file, .. } => self.file_gone(file, cx),
+            CheckpointerMessage::FileMoved {
+                file,
+                name,
+                away_unix,
+                ..
+            } => self.expect_ledger().file_moved(file, &name, away_unix),
+            CheckpointerMessage::EntriesMoved { files, legacy, .. } => {
+                self.expect_ledger().entries_moved(&files, &legacy);
+            }
+            CheckpointerMessage::EntriesForgotten { files, legacy, .. } => {
+                self.expect_ledger().forget_entries(&files, &legacy);
+            }
+            CheckpointerMessage::Settled { batch, .. } => {
+                self.hold_or_apply(Held::Settled(batch), cx)
+            }
+            CheckpointerMessage::Rejected(rejection) => {
+                self.held.push_back(Held::Rejected(rejection))
+            }
+            CheckpointerMessage::Flush { epoch, .. } => self.begin_flush(epoch),
+            CheckpointerMessage::Flushed {
+                epoch,
+                component,
+                sent,
+                ..
+            } => self.hold_or_apply(Held::Flushed(epoch, component, sent), cx),
+            CheckpointerMessage::Requeue {
+                ask, what, filter, ..
+            } => self.requeue(ask, what, &filter, cx),
+            CheckpointerMessage::KeepOutages { bytes, .. } => self.keep_outages(&bytes, cx),
+            CheckpointerMessage::ForgetOutages { .. } => self.forgets_outages = true,
+            CheckpointerMessage::Backend(_)
+            | CheckpointerMessage::LogAway(_)
+            | CheckpointerMessage::SyncPoint { .. }
+            | CheckpointerMessage::ForgetSyncPoint { .. }
+            | CheckpointerMessage::AskLeft { .. }
+            | CheckpointerMessage::Forget { .. }
+            | CheckpointerMessage::Settings(_)
+            | CheckpointerMessage::Stop => {
+                unreachable!("these are the checkpointer's own")
+            }
+        }
+    }
+
+    /// What would be lost if this backend were forgotten, as a sentence, what is known to be
+    /// `undelivered` among it; an error where that cannot be done now.
+    pub(super) fn left(
+        &self,
+        undelivered: Option<String>,
+        disk: &mut impl Disk,
+    ) -> Result<Option<String>, String> {
+        if let Some(fault) = self.fault() {
+            return Err(format!("its state is in trouble: {fault}"));
+        }
+        let Some(ledger) = &self.ledger else {
+            return Err("its state has not been read yet; try again in a moment".to_owned());
+        };
+        if !self.held.is_empty() {
+            return Err("lines of it are being rejected; try again in a moment".to_owned());
+        }
+        let rejected = disk
+            .state_bytes(&self.info.name, rejected::NAME)
+            .map_err(|cause| cause.to_string())?
+            .unwrap_or(0);
+        let mut left = Vec::from_iter(undelivered);
+        if rejected > 0 {
+            left.push(format!(
+                "{rejected} bytes of lines that were rejected (rejected.jsonl)"
+            ));
+        }
+        match ledger.known_logs() {
+            0 => {}
+            logs => left.push(format!(
+                "how far {logs} logs that are not there were delivered: should one come back, all \
+                 its lines would be sent again"
+            )),
+        }
+        Ok((!left.is_empty()).then(|| left.join(", and ")))
+    }
+
+    /// Takes deleted files as let go by everybody, at the end. What could not be rejected is let go
+    /// of too: it is sent again.
+    pub(super) fn let_go_of_deleted<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
+        if !failpoint!(EndTwice) {
+            self.held.clear();
+        }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.collapse();
+            self.note_closed(cx);
+        }
+    }
+
+    /// Why the last of it could not be written.
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.fault.text()
+    }
+
+    /// Shows the numbers.
+    pub(super) fn tell(&mut self) {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.untold) else {
+            return;
+        };
+        let (counters, totals) = (&self.info.counters, ledger.totals());
+        // What is a part of it is never more than the whole, whenever somebody looks.
+        counters.processed.set(totals.processed);
+        counters.settled.set(totals.settled);
+        counters.applied.set(totals.applied);
+        counters.superseded.set(totals.superseded);
+        counters.absent.set(totals.absent);
+        counters.rejected.set(totals.rejected);
+        let durable = ledger.durable_totals();
+        counters.durable_processed.set(durable.processed);
+        counters.durable_settled.set(durable.settled);
+        counters.durable_applied.set(durable.applied);
+        counters.durable_superseded.set(durable.superseded);
+        counters.durable_absent.set(durable.absent);
+        counters.durable_rejected.set(durable.rejected);
+        counters.durable_taken_over.set(durable.taken_over());
+        counters.in_flight_records.set(ledger.in_flight());
+        counters.in_flight_bytes.set(ledger.in_flight_bytes());
+        counters
+            .oldest_unsettled_unix
+            .set(ledger.oldest_written_unix().unwrap_or(0));
+        self.untold = false;
+    }
+
+    /// Panics where something does not fit.
+    pub(super) fn check_invariants(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.check_invariants();
+            assert!(
+                self.held
+                    .front()
+                    .is_none_or(|front| matches!(front, Held::Rejected(_))),
+                "only a rejected line holds things up"
+            );
+        }
+    }
+
+    fn expect_ledger(&mut self) -> &mut BackendLedger {
+        self.ledger
+            .as_mut()
+            .expect("nobody tells of a file before there was a plan")
+    }
+
+    fn open_file(&mut self, opened: &FileOpened) {
+        let FileOpened {
+            file,
+            name,
+            identity,
+            start,
+            ..
+        } = opened;
+        self.expect_ledger()
+            .open_file(*file, name, *identity, *start);
+    }
+
+    fn register<D: Disk>(&mut self, segment: Segment, cx: &mut Context<'_, D>) {
+        let done = self.expect_ledger().register((&segment).into()).done;
+        if let Some(done) = done {
+            self.say_done(done, cx);
+        }
+    }
+
+    fn file_gone<D: Disk>(&mut self, file: FileId, cx: &mut Context<'_, D>) {
+        self.expect_ledger().file_gone(file);
+        self.note_closed(cx);
+    }
+
+    fn hold_or_apply<D: Disk>(&mut self, held: Held, cx: &mut Context<'_, D>) {
+        if self.held.is_empty() && self.ledger.is_some() {
+            self.apply(held, cx);
+        } else {
+            self.held.push_back(held);
+        }
+    }
+
+    fn apply<D: Disk>(&mut self, held: Held, cx: &mut Context<'_, D>) {
+        self.untold = true;
+        match held {
+            Held::Settled(batch) => {
+                for settled in &batch {
+                    self.settle(settled, tally(settled.settlement), cx);
+                }
+                cx.pool.give(batch);
+            }
+            Held::Rejected(rejection) => {
+                self.rejected_total += 1;
+                let settled = Settled {
+                    segment: rejection.segment,
+                    line: rejection.line,
+                    settlement: Settlement::Rejected,
+                };
+                self.settle(&settled, Tally::Rejected, cx);
+                self.info.counters.rejections.add(rejection.reason, 1);
+            }
+            Held::Flushed(epoch, component, sent) => {
+                let ledger = self.expect_ledger();
+                for (segment, line) in sent {
+                    ledger.note_sent(segment, line);
+                }
+                self.let_go(epoch, component, cx);
+            }
+        }
+    }
+
+    fn settle<D: Disk>(&mut self, settled: &Settled, tally: Tally, cx: &mut Context<'_, D>) {
+        let done = self
+            .expect_ledger()
+            .settle(settled.segment, settled.line, tally);
+        if let Some(done) = done {
+            self.say_done(done, cx);
+            self.note_closed(cx);
+        }
+    }
+
+    fn say_done<D: Disk>(&mut self, done: SegmentDone, cx: &mut Context<'_, D>) {
+        self.info.counters.settled_bytes.add(done.bytes);
+        let SegmentDone {
+            segment,
+            lines,
+            bytes,
+        } = done;
+        cx.outbox.reader(ReaderMessage::SegmentDone {
+            backend: self.info.id,
+            segment,
+            lines,
+            bytes,
+            epoch: self.epoch,
+        });
+    }
+
+    /// Does what is asked with rejected lines. A full file is no reason not to: it makes room.
+    fn requeue<D: Disk>(
+        &mut self,
+        ask: u64,
+        what: Requeue,
+        filter: &Filter,
+        cx: &mut Context<'_, D>,
+    ) {
+        let backend = &*self.info.name;
+        let outcome = self
+            .rejected
+            .requeue(cx.disk, backend, what, filter, cx.now.unix)
+            .map_err(|error| error.to_string());
+        match &outcome {
+            Ok(Requeued { done: 0, .. }) => {}
+            Ok(Requeued { done, left, .. }) if what == Requeue::Replay => {
+                tracing::info!(
+                    backend,
+                    lines = done,
+                    left,
+                    "rejected lines are replayed, as asked"
+                );
+            }
+            Ok(Requeued { done, left, .. }) => {
+                tracing::warn!(
+                    backend,
+                    lines = done,
+                    left,
+                    "rejected lines were thrown away, as asked"
+                );
+            }
+            Err(why) => tracing::error!(backend, why, "rejected lines stay where they are"),
+        }
+        cx.outbox.control(ControlMessage::Requeued {
+            backend: self.info.id,
+            ask,
+            outcome,
+        });
+    }
+
+    fn begin_flush(&mut self, epoch: Epoch) {
+        let current = self.flush.as_ref().map_or(self.epoch, |flush| flush.epoch);
+        if epoch > current {
+            self.flush = Some(Flush {
+                epoch,
+                gone: Vec::new(),
+            });
+        }
+    }
+
+    fn let_go<D: Disk>(&mut self, epoch: Epoch, component: Component, cx: &mut Context<'_, D>) {
+        self.begin_flush(epoch);
+        let Some(flush) = self.flush.as_mut().filter(|flush| flush.epoch == epoch) else {
+            return;
+        };
+        if !flush.gone.contains(&component) {
+            flush.gone.push(component);
+        }
+        if flush.gone.len() == cx.parties || failpoint!(ForgetEpochBarrier) {
+            self.flush = None;
+            self.epoch = epoch;
+            self.send_plan(cx);
+            cx.outbox.control_after_reader(ControlMessage::Flushed {
+                backend: self.info.id,
+                epoch,
+            });
+        }
+    }
+
+    fn send_plan<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
+        let plan = self.expect_ledger().collapse();
+        self.note_closed(cx);
+        cx.outbox.reader(ReaderMessage::Plan {
+            backend: self.info.id,
+            epoch: self.epoch,
+            plan,
+        });
+    }
+
+    fn note_closed<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
+        for closed in self.expect_ledger().take_closed() {
+            if !closed.deleted && closed.unsettled > 0 {
+                let (backend, file, lines) =
+                    (&*self.info.name, &*closed.resume.name, closed.unsettled);
+                tracing::warn!(
+                    backend,
+                    file,
+                    lines,
+                    "this log was deleted, moved away or replaced before its last lines were \
+                     delivered: they are delivered only if it comes back"
+                );
+            }
+            cx.closed.push(closed);
+        }
+    }
+}
+
+fn tally(settlement: Settlement) -> Tally {
+    match settlement {
+        Settlement::Applied | Settlement::AppliedBefore => Tally::Applied,
+        Settlement::Superseded => Tally::Superseded,
+        Settlement::Absent => Tally::Absent,
+        Settlement::Rejected => panic!(
+            "a line that is rejected comes with its reason, to be on disk before it counts as \
+             settled"
+        ),
+    }
+}

@@ -1,0 +1,320 @@
+//! A backend state's dealings with the disk.
+
+use std::time::Duration;
+
+use crate::ledger::backend::BackendLedger;
+use crate::ledger::rejected::RejectedLine;
+use crate::limits::{
+    CHECKPOINT_BYTES_MAX, CHECKPOINT_HANGS, CHECKPOINT_REST_PER_MIB, REJECTED_WRITE_BYTES_MAX,
+};
+use crate::replay::checkpointer::backend_state::{BackendState, Context, Held, LateCounts};
+use crate::replay::checkpointer::open;
+use crate::replay::checkpointer::rejects::rejected_line;
+use crate::replay::checkpointer::store::{
+    StoreError, forget_outages, keep_outages, not_replaced, replace_checkpoint,
+};
+use crate::replay::disk::Disk;
+use crate::replay::durable_write::{Begun, Ended, JobId};
+use crate::replay::messages::ControlMessage;
+
+impl<D: Disk> Context<'_, D> {
+    /// Gives the spare up where something has failed for lack of room. True: it is worth another
+    /// try.
+    fn makes_room_after(&mut self, result: &Result<(), StoreError>) -> bool {
+        let lacks_room = result.as_ref().is_err_and(StoreError::lacks_room);
+        let interval = self.settings.release_interval;
+        lacks_room && self.spare.give_up(self.disk, interval, self.now)
+    }
+}
+
+/// How long there is none after a checkpoint of so many bytes.
+fn rest_after(bytes: u64) -> Duration {
+    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    CHECKPOINT_REST_PER_MIB.saturating_mul(mebibytes)
+}
+
+impl BackendState {
+    /// Does what is due: reads state, writes rejected lines, begins a checkpoint.
+    pub(in crate::replay::checkpointer) fn work<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
+        if self.is_under_way() && self.hangs_at <= cx.now.monotonic {
+            self.hangs_at = Duration::MAX;
+            self.note_tried(Err(StoreError::CheckpointHangs(CHECKPOINT_HANGS)), cx);
+        }
+        let retries = self.fault.is_some();
+        let retry_at = self.fault.retry_at();
+        if retry_at.is_some_and(|retry_at| cx.now.monotonic < retry_at) {
+            return;
+        }
+        let stored = self.store(retries, cx);
+        self.note_tried(stored, cx);
+    }
+
+    /// The same of whatever there is, once, and as soon as no earlier checkpoint is under way.
+    pub(in crate::replay::checkpointer) fn work_last<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
+        if self.is_last_begun || self.is_under_way() {
+            return;
+        }
+        self.is_last_begun = true;
+        let stored = self.store(true, cx);
+        self.note_tried(stored, cx);
+    }
+
+    /// Reads state and writes rejected lines, at once: at the end this comes before the last
+    /// checkpoint.
+    pub(in crate::replay::checkpointer) fn work_before_last<D: Disk>(
+        &mut self,
+        cx: &mut Context<'_, D>,
+    ) {
+        let stored = self.store_rejected(cx);
+        self.note_tried(stored, cx);
+    }
+
+    /// Takes in that the checkpoint that was under way is over.
+    pub(in crate::replay::checkpointer) fn handle_ended<D: Disk>(
+        &mut self,
+        ended: Ended,
+        cx: &mut Context<'_, D>,
+    ) {
+        match self.end_checkpoint(ended, cx) {
+            // It was told already that state can't be written; both are tried again at one time.
+            Err(_) if self.rejected_failed => {}
+            result => self.note_tried(result, cx),
+        }
+    }
+
+    /// Tells what a try came to. It went well only when all of it has.
+    fn note_tried<D: Disk>(&mut self, result: Result<(), StoreError>, cx: &mut Context<'_, D>) {
+        match result {
+            Err(error) => self.fault.raise(&error, &self.info, cx.outbox, cx.now),
+            Ok(()) if self.rejected_failed || self.checkpoint_failed || self.is_under_way() => {}
+            Ok(()) => self.fault.clear(&self.info, cx.outbox),
+        }
+    }
+
+    /// Sets lines aside that were never fed: what stands in a deleted file behind what was settled.
+    /// With each line or piece of one, what it counts as.
+    pub(in crate::replay::checkpointer) fn reject<D: Disk>(
+        &mut self,
+        reason: &'static str,
+        lines: &[(RejectedLine, LateCounts)],
+        cx: &mut Context<'_, D>,
+    ) -> Result<(), StoreError> {
+        let written = lines.iter().map(|(line, _)| (line.clone(), None));
+        self.rejected
+            .write(cx.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
+        let counted = lines
+            .iter()
+            .filter(|(_, counts)| *counts != LateCounts::Nothing);
+        for (_, counts) in counted {
+            self.rejected_total += 1;
+            let was_counted = *counts == LateCounts::Settled;
+            self.expect_ledger().count_rejected(was_counted);
+            self.info.counters.rejections.add(reason, 1);
+        }
+        self.untold = true;
+        Ok(())
+    }
+
+    fn store<D: Disk>(
+        &mut self,
+        now_or_never: bool,
+        cx: &mut Context<'_, D>,
+    ) -> Result<(), StoreError> {
+        let rejected = self.store_rejected(cx);
+        let forgotten = self.forget_outages(cx);
+        let due = now_or_never || self.checkpoint_at <= cx.now.monotonic;
+        let changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
+        // A full rejected.jsonl is no reason to forget what is settled.
+        let checkpoint = if due && changed && !self.is_under_way() {
+            self.begin_checkpoint(cx)
+        } else {
+            Ok(())
+        };
+        rejected.and(forgotten).and(checkpoint)
+    }
+
+    /// Removes what is kept of outages, where that is wanted: from then on the backend may be sent
+    /// to.
+    fn forget_outages<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
+        if !self.forgets_outages {
+            return Ok(());
+        }
+        forget_outages(cx.disk, &self.info.name)?;
+        self.forgets_outages = false;
+        let backend = self.info.id;
+        cx.outbox
+            .control(ControlMessage::OutagesForgotten { backend });
+        Ok(())
+    }
+
+    /// Keeps what is known of outages. Where that fails less is known, and more records are asked
+    /// for.
+    pub(in crate::replay::checkpointer) fn keep_outages<D: Disk>(
+        &mut self,
+        bytes: &[u8],
+        cx: &mut Context<'_, D>,
+    ) {
+        let backend = &*self.info.name;
+        if let Err(error) = keep_outages(cx.disk, backend, bytes) {
+            let cause = error.to_string();
+            tracing::debug!(backend, cause, "what is known of its outage is not kept");
+        }
+    }
+
+    fn store_rejected<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
+        if self.ledger.is_none() {
+            self.open(cx)?;
+        }
+        let mut rejected = self.write_rejected(cx);
+        if cx.makes_room_after(&rejected) {
+            rejected = self.write_rejected(cx);
+        }
+        self.rejected_failed = rejected.is_err();
+        rejected
+    }
+
+    fn open<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
+        let attempt = self.fault.failures() + 1;
+        let found = open::find(cx.disk, &self.info.name, attempt)?;
+        self.rejected.remember(cx.disk, &self.info.name)?;
+        let backend = self.info.id;
+        cx.outbox.control(ControlMessage::OutagesRead {
+            backend,
+            kept: found.outages,
+        });
+        self.ledger = Some(found.ledger);
+        self.replaced = found.replaced;
+        self.untold = true;
+        self.info.counters.state_read.set(1);
+        if !self.expect_ledger().is_changed() {
+            self.remove_replaced(cx);
+        }
+        if self.flush.is_none() {
+            self.send_plan(cx);
+        }
+        Ok(())
+    }
+
+    /// Writes what is to be rejected, as much as goes at once, and then books it and what was
+    /// waiting behind it.
+    fn write_rejected<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
+        loop {
+            while let Some(Held::Settled(_) | Held::Flushed(..)) = self.held.front() {
+                let held = self.held.pop_front().expect("there is one in front");
+                self.apply(held, cx);
+            }
+            if self.held.is_empty() {
+                return Ok(());
+            }
+            let mut written = self.write_held(cx)?;
+            while written > 0 {
+                let held = self.held.pop_front().expect("what was written is held");
+                written -= usize::from(matches!(held, Held::Rejected(_)));
+                self.apply(held, cx);
+            }
+        }
+    }
+
+    /// Writes held rejections from the front; gives how many.
+    fn write_held<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<usize, StoreError> {
+        let ledger = self
+            .ledger
+            .as_ref()
+            .expect("rejections are of booked segments");
+        let backend = &*self.info.name;
+        let lines = self.held.iter().filter_map(|held| match held {
+            Held::Rejected(rejection) => {
+                Some((rejected_line(backend, rejection, ledger), rejection.in_log))
+            }
+            Held::Settled(_) | Held::Flushed(..) => None,
+        });
+        self.rejected.write(
+            cx.disk,
+            backend,
+            lines,
+            REJECTED_WRITE_BYTES_MAX,
+            cx.settings.rejected_bytes_max,
+        )
+    }
+
+    /// Begins a checkpoint of this instant.
+    fn begin_checkpoint<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
+        let mut durable_write = self.durable_write.take().expect("none is under way");
+        let ledger = self.expect_ledger();
+        replace_checkpoint(&mut durable_write.steps, ledger.forgets_files());
+        ledger.begin_checkpoint().encode(&mut durable_write.bytes);
+        if durable_write.bytes.len() > CHECKPOINT_BYTES_MAX {
+            let bytes = durable_write.bytes.len();
+            self.durable_write = Some(durable_write);
+            self.checkpoint_failed = true;
+            self.expect_ledger().checkpoint_failed();
+            return Err(StoreError::CheckpointTooLarge(bytes));
+        }
+        self.checkpoint_bytes = durable_write.bytes.len() as u64;
+        if failpoint!(DurableWhenBegun) {
+            self.expect_ledger().checkpoint_durable();
+        }
+        match cx.disk.begin(JobId(self.info.id.index()), durable_write) {
+            Begun::Ended(ended) => self.end_checkpoint(ended, cx),
+            Begun::UnderWay => {
+                self.hangs_at = cx.now.after(CHECKPOINT_HANGS);
+                Ok(())
+            }
+        }
+    }
+
+    /// From here on what the checkpoint has is durable, or not.
+    fn end_checkpoint<D: Disk>(
+        &mut self,
+        ended: Ended,
+        cx: &mut Context<'_, D>,
+    ) -> Result<(), StoreError> {
+        let was_under_way = self.durable_write.replace(ended.durable_write).is_none();
+        assert!(was_under_way, "a chain ends once");
+        if !failpoint!(DurableWhenBegun) {
+            self.checkpoint_failed = ended.result.is_err();
+            let ledger = self.expect_ledger();
+            if let Err(error) = ended.result {
+                ledger.checkpoint_failed();
+                let failed = Err(not_replaced(cx.disk, &self.info.name, error));
+                if cx.makes_room_after(&failed) {
+                    // It is tried again in this turn or the next, before anybody else takes the
+                    // room.
+                    self.checkpoint_at = Duration::ZERO;
+                    return Ok(());
+                }
+                return failed;
+            }
+            ledger.checkpoint_durable();
+        }
+        self.untold = true;
+        let counters = &self.info.counters;
+        counters.checkpoints.add(1);
+        counters.checkpoint_unix.set(cx.now.unix);
+        let interval = cx.settings.checkpoint_interval;
+        let rest = rest_after(self.checkpoint_bytes);
+        self.checkpoint_at = cx.now.after(interval.max(rest));
+        self.remove_replaced(cx);
+        Ok(())
+    }
+
+    /// Removes what our durable checkpoint replaces. A file that cannot be removed stays for the
+    /// next start: it is not read beside a good checkpoint.
+    fn remove_replaced<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
+        for file in std::mem::take(&mut self.replaced) {
+            let backend = &*self.info.name;
+            match cx.disk.remove_state(backend, &file) {
+                Ok(()) => tracing::info!(
+                    backend,
+                    file,
+                    "the original's status is taken over, its file removed"
+                ),
+                Err(cause) => {
+                    tracing::warn!(backend, file, %cause, "a status file of the original cannot be \
+                        removed; it stays until the next start, and is not read beside our \
+                        checkpoint")
+                }
+            }
+        }
+    }
+}

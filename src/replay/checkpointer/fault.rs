@@ -1,0 +1,97 @@
+//! What is wrong with a backend's state, who has been told, and when it is tried again.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
+use crate::replay::checkpointer::outbox::Outbox;
+use crate::replay::checkpointer::store::StoreError;
+use crate::replay::messages::{BackendInfo, ControlMessage, ReaderMessage};
+
+/// Nothing, or why state cannot be read or written.
+#[derive(Debug, Default)]
+pub(super) struct Fault(Option<Cause>);
+
+#[derive(Debug)]
+struct Cause {
+    text: String,
+    /// Tries that have failed in a row.
+    failures: u32,
+    retry_at: Duration,
+}
+
+impl Fault {
+    pub(super) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        self.0.as_ref().map(|cause| cause.text.as_str())
+    }
+
+    /// When it is tried again, if something is wrong.
+    pub(super) fn retry_at(&self) -> Option<Duration> {
+        self.0.as_ref().map(|cause| cause.retry_at)
+    }
+
+    /// Tries that have failed in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.0.as_ref().map_or(0, |cause| cause.failures)
+    }
+
+    /// A try has failed. A new fault pauses the backend; its text is told when it is another than
+    /// before.
+    pub(super) fn raise(
+        &mut self,
+        error: &StoreError,
+        info: &BackendInfo,
+        outbox: &mut Outbox,
+        now: Now,
+    ) {
+        let (text, failures) = (error.to_string(), self.failures() + 1);
+        info.counters.state_failures.add(1);
+        info.counters.state_faulty.set(1);
+        if self.text() != Some(&text) {
+            tracing::error!(
+                backend = &*info.name,
+                cause = text,
+                "its state cannot be written, so nothing more is read for it; it is tried again"
+            );
+            outbox.control(ControlMessage::StoreFault {
+                backend: info.id,
+                fault: Some(text.clone()),
+            });
+        }
+        if !self.is_some() {
+            outbox.reader(ReaderMessage::StorePaused {
+                backend: info.id,
+                paused: true,
+            });
+        }
+        let delay = RETRY_FIRST_MS
+            .saturating_mul(1 << (failures - 1).min(16))
+            .min(RETRY_LAST_MS);
+        let retry_at = now.after(Duration::from_millis(delay));
+        self.0 = Some(Cause {
+            text,
+            failures,
+            retry_at,
+        });
+    }
+
+    /// A try went well.
+    pub(super) fn clear(&mut self, info: &BackendInfo, outbox: &mut Outbox) {
+        if self.0.take().is_some() {
+            info.counters.state_faulty.set(0);
+            tracing::info!(backend = &*info.name, "its state can be written again");
+            outbox.control(ControlMessage::StoreFault {
+                backend: info.id,
+                fault: None,
+            });
+            outbox.reader(ReaderMessage::StorePaused {
+                backend: info.id,
+                paused: false,
+            });
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! "Synced up to here": how far all logs went at an instant, and whether that much is settled.
+//!
+//! A point remembers each log by what it is and how long it was then: the folders are listed for
+//! that, since a hint may not have come yet. A last line without newline counts: it is settled when
+//! it has come to its end, or its log is closed. A log is settled up to there when the ledger says
+//! so, or said so when it closed the log; a backend is when all its logs are, and the checkpoint
+//! that says so is on disk.
+//!
+//! Logs that had gone before the point was taken, and of which something is not delivered, are part
+//! of it too (`away`).
+//!
+//! A log that is not settled and not in its folder any more (deleted, moved away, emptied, its
+//! folder covered) is *gone*: its bytes stay missing, and are told as gone, since nobody will
+//! deliver them as long as they are away. It is looked for again, for it may come back.
+//!
+//! Logs are settled in their order, so only the first one that is not is looked at, behind those
+//! that are gone: a look costs the same whatever the backlog. Where nothing moves, that log is
+//! looked at on the disk too.
+
+mod away;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::ledger::rejected;
+use crate::limits::{
+    SYNC_POINT_GONE_PER_LOOK, SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE,
+};
+use crate::replay::checkpointer::backend_state::{BackendState, Context};
+use crate::replay::disk::{Disk, LogEntry, LogMeta};
+use crate::replay::messages::{AwayLog, BackendId, ControlMessage};
+use crate::status::sync_point::{PointBackend, PointBoard};
+use away::AwayLogs;
+
+/// All points that are not settled.
+#[derive(Debug, Default)]
+pub(super) struct Points {
+    points: Vec<Point>,
+    /// Logs that a point that is taken now has to count although no folder has them.
+    away: AwayLogs,
+    /// When to look at them again, monotonic.
+    look_at: Duration,
+}
+
+#[derive(Debug)]
+struct Point {
+    id: u64,
+    board: Arc<PointBoard>,
+    /// Backends that are not settled.
+    pending: Vec<Pending>,
+}
+
+/// A backend of a point that is not settled.
+#[derive(Debug)]
+struct Pending {
+    /// Its place on the board.
+    place: usize,
+    /// Its logs that are not known to be settled, the last one first.
+    logs: Vec<Log>,
+    /// Bytes of all of these.
+    bytes: u64,
+    /// Those that are gone, the one that was looked for longest ago first.
+    gone: VecDeque<Gone>,
+    /// Its ledger's counts at the last look.
+    seen: Option<(u64, Option<u64>)>,
+    /// When the disk was looked at last, monotonic.
+    disk_seen_at: Option<Duration>,
+    /// The ledger's count of changes when all its logs were settled first.
+    settled_at: Option<u64>,
+    /// Lines that had been rejected when the point was taken.
+    rejected_before: Option<u64>,
+}
+
+/// A log as it was when the point was taken, or when it went from its folder before.
+#[derive(Clone, Debug)]
+struct Log {
+    name: Box<str>,
+    device: u64,
+    inode: u64,
+    born_nanos: u64,
+    bytes: u64,
+    /// Up to which byte it was settled when the ledger closed it, or when it went; 0 where it has
+    /// not.
+    settled: u64,
+}
+
+/// A log that is not settled and not in its folder.
+#[derive(Debug)]
+struct Gone {
+    log: Log,
+    /// Bytes of it that are not settled.
+    missing: u64,
+}
+
+/// What tells one file from another.
+type Key = (u64, u64, u64);
+
+/// The same where the device's number may be another by now, as after a remount.
+type What = (u64, u64);
+
+impl Log {
+    fn key(&self) -> Key {
+        (self.device, self.inode, self.born_nanos)
+    }
+
+    fn what(&self) -> What {
+        (self.inode, self.born_nanos)
+    }
+}
+
+fn key(meta: &LogMeta) -> Key {
+    (meta.device, meta.inode, meta.born_nanos)
+}
+
+/// How a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Settled,
+    /// So many of its bytes are not settled.
+    Missing(u64),
+    /// The same, and they are not in its folder.
+    Gone(u64),
+}
+
+impl Points {
+    /// When [`Points::look`] is due, monotonic.
+    pub(super) fn deadline(&self) -> Duration {
+        if self.points.is_empty() {
+            Duration::MAX
+        } else {
+            self.look_at
+        }
+    }
+
+    /// Nobody asks for it any more.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.points.retain(|point| point.id != id);
+    }
+
+    /// The ledger has closed a log: what it knew of it is known here from now on.
+    pub(super) fn handle_closed(&mut self, closed: &ClosedFile) {
+        let identity = &closed.resume.identity;
+        let closed_key = (identity.device, identity.inode, identity.born_nanos);
+        self.away.handle_closed(closed, closed_key);
+        let all = self
+            .points
+            .iter_mut()
+            .flat_map(|point| &mut point.pending)
+            .filter_map(|pending| pending.find(&closed.resume.name, closed_key));
+        for log in all {
+            log.settled = log.settled.max(closed.resume.byte);
+        }
+    }
+
+    /// A log has gone from its folder.
+    pub(super) fn handle_away<D: Disk>(
+        &mut self,
+        away: AwayLog,
+        backend_states: &[Option<BackendState>],
+        cx: &Context<'_, D>,
+    ) {
+        let backend_state = backend_states
+            .get(away.backend.index())
+            .and_then(Option::as_ref);
+        let ledger = backend_state.and_then(BackendState::ledger);
+        self.away.handle_away(away, ledger, cx.now.unix);
+    }
+
+    /// A backend is forgotten.
+    pub(super) fn forget_backend(&mut self, backend: BackendId) {
+        self.away.forget(backend);
+    }
+
+    /// What went undelivered with logs of a backend that may come back, as a sentence, if anything
+    /// did.
+    pub(super) fn left(&mut self, backend_state: &BackendState, unix: u64) -> Option<String> {
+        let (backend, there) = (backend_state.info().id, HashSet::new());
+        let away = self
+            .away
+            .missing(backend, &there, backend_state.ledger(), unix);
+        let bytes: u64 = away.iter().map(|log| log.bytes - log.settled).sum();
+        (bytes > 0).then(|| {
+            let logs = away.len();
+            format!("{bytes} bytes in {logs} logs that are not there and were not delivered")
+        })
+    }
+
+    /// Adds to what the folders have the logs that are known and not there.
+    fn add_away<D: Disk>(
+        &mut self,
+        backends: &mut BTreeMap<String, Vec<Log>>,
+        backend_states: &[Option<BackendState>],
+        cx: &Context<'_, D>,
+    ) {
+        for backend_state in backend_states.iter().flatten() {
+            let logs = backends.get(&**backend_state.name());
+            let mut there: HashSet<What> = logs.into_iter().flatten().map(Log::what).collect();
+            let (backend, ledger) = (backend_state.info().id, backend_state.ledger());
+            let mut missing = self.away.missing(backend, &there, ledger, cx.now.unix);
+            there.extend(missing.iter().map(Log::what));
+            missing.extend(unread_entries(backend_state, &there));
+            if !missing.is_empty() {
+                let logs = backends
+                    .entry(backend_state.name().to_string())
+                    .or_default();
+                logs.append(&mut missing);
+                logs.sort_by(|one, other| other.name.cmp(&one.name));
+            }
+        }
+    }
+
+    /// Takes a point, and tells control of it.
+    pub(super) fn take<D: Disk>(
+        &mut self,
+        id: u64,
+        is_backend: fn(&str) -> bool,
+        backend_states: &[Option<BackendState>],
+        cx: &mut Context<'_, D>,
+    ) {
+        let known = self.points.iter().flat_map(|point| &point.pending);
+        let known = known.map(|pending| pending.logs.len() + pending.gone.len());
+        let known: usize = known.sum();
+        let room = SYNC_POINT_LOGS_MAX.saturating_sub(known);
+        let listed = list(cx.disk, is_backend, room).and_then(|mut backends| {
+            self.add_away(&mut backends, backend_states, cx);
+            let count = backends.values().map(Vec::len).sum();
+            check_room(count, room).map(|()| backends)
+        });
+        let taken = listed.map(|backends| {
+            let mut point = point(id, backends, cx.now.unix);
+            point.look(backend_states, cx);
+            let board = Arc::clone(&point.board);
+            if !point.pending.is_empty() {
+                self.look_at = cx.now.after(SYNC_POINT_LOOK);
+                self.points.push(point);
+            }
+            board
+        });
+        cx.outbox
+            .control(ControlMessage::SyncPointTaken { id, taken });
+    }
+
+    /// Looks how far all points are.
+    pub(super) fn look<D: Disk>(
+        &mut self,
+        backend_states: &[Option<BackendState>],
+        cx: &mut Context<'_, D>,
+    ) {
+        self.look_at = cx.now.after(SYNC_POINT_LOOK);
+        self.points.retain_mut(|point| {
+            let before = point.pending.len();
+            point.look(backend_states, cx);
+            if point.pending.len() < before {
+                let id = point.id;
+                cx.outbox.control(ControlMessage::SyncPointMoved { id });
+            }
+            !point.pending.is_empty()
+        });
+    }
+}
+
+/// Every backend's logs, in the order of their names.
+fn list(
+    disk: &mut impl Disk,
+    is_backend: fn(&str) -> bool,
+    room: usize,
+) -> Result<BTreeMap<String, Vec<Log>>, String> {
+    let mut backends = BTreeMap::new();
+    let mut count = 0;
+    let failed = |error: io::Error| format!("the logs cannot be listed: {error}");
+    for backend in disk.backend_folders().map_err(failed)? {
+        if !is_backend(&backend) {
+            continue;
+        }
+        let mut entries = disk.log_entries(&backend).map_err(failed)?;
+        entries.retain(|entry| {
+            entry.meta.bytes > 0 && entry.name != rejected::STAGED && !entry.is_hidden()
+        });
+        count += entries.len();
+        check_room(count, room)?;
+        entries.sort_by(|one, other| other.name.cmp(&one.name));
+        let log = |LogEntry { name, meta }| Log {
+            name: name.into(),
+            device: meta.device,
+            inode: meta.inode,
+            born_nanos: meta.born_nanos,
+            bytes: meta.bytes,
+            settled: 0,
+        };
+        backends.insert(backend, entries.into_iter().map(log).collect());
+    }
+    Ok(backends)
+}
+
+fn check_room(logs: usize, room: usize) -> Result<(), String> {
+    if logs <= room {
+        return Ok(());
+    }
+    Err(format!(
+        "there are too many logs: all sync points together remember {SYNC_POINT_LOGS_MAX}; wait \
+         until more of the backlog is gone"
+    ))
+}
+
+/// Logs of which an earlier process had read lines that are not delivered, and that are none of
+/// those that are `known`. How long they were nobody knows: each line counts as a byte.
+fn unread_entries(
+    backend_state: &BackendState,
+    known: &HashSet<What>,
+) -> impl Iterator<Item = Log> {
+    let entries = backend_state
+        .ledger()
+        .into_iter()
+        .flat_map(BackendLedger::unleased);
+    let logs = entries.map(|entry| {
+        let lines = entry.lines_read.saturating_sub(entry.line);
+        let lines = lines.saturating_sub(entry.settled.lines());
+        Log {
+            name: (*entry.name).into(),
+            device: entry.identity.device,
+            inode: entry.identity.inode,
+            born_nanos: entry.identity.born_nanos,
+            bytes: entry.byte.saturating_add(lines),
+            settled: entry.byte,
+        }
+    });
+    logs.filter(|log| log.settled < log.bytes && !known.contains(&log.what()))
+}
+
+fn point(id: u64, backends: BTreeMap<String, Vec<Log>>, unix: u64) -> Point {
+    let (mut told, mut pending) = (Vec::new(), Vec::new());
+    for (place, (name, logs)) in backends.into_iter().enumerate() {
+        let bytes = logs.iter().map(|log| log.bytes).sum();
+        let backend = PointBackend::new(name.into(), logs.len() as u64, bytes);
+        if logs.is_empty() {
+            backend.settled.store(true, Ordering::Release);
+        } else {
+            pending.push(Pending {
+                place,
+                logs,
+                bytes,
+                gone: VecDeque::new(),
+                seen: None,
+                disk_seen_at: None,
+                settled_at: None,
+                rejected_before: None,
+            });
+        }
+        told.push(backend);
+    }
+    let board = Arc::new(PointBoard {
+        taken_unix: unix,
+        backends: told,
+    });
+    Point { id, board, pending }
+}
+
+impl Point {
+    fn look<D: Disk>(&mut self, backend_states: &[Option<BackendState>], cx: &mut Context<'_, D>) {
+        let board = &self.board;
+        self.pending.retain_mut(|pending| {
+            let told = &board.backends[pending.place];
+            let mut known = backend_states.iter().flatten();
+            let backend_state = known.find(|backend_state| **backend_state.name() == *told.name);
+            // One that has just come is not known yet, or its state has not been read.
+            backend_state.is_none_or(|backend_state| !pending.look(told, backend_state, cx))
+        });
+    }
+}
+
+impl Pending {
+    /// Looks how far it is. True: all is settled, durably.
+    fn look<D: Disk>(
+        &mut self,
+        told: &PointBackend,
+        backend_state: &BackendState,
+        cx: &mut Context<'_, D>,
+    ) -> bool {
+        let Some(ledger) = backend_state.ledger() else {
+            return false;
+        };
+        let seen = (ledger.changes(), ledger.durable_changes());
+        let now = cx.now.monotonic;
+        let looks_at_disk = self
+            .disk_seen_at
+            .is_none_or(|at| at.saturating_add(SYNC_POINT_LOOK_IDLE) <= now);
+        if self.seen == Some(seen) && !looks_at_disk {
+            return false;
+        }
+        self.seen = Some(seen);
+        let mut folder = looks_at_disk.then(|| {
+            self.disk_seen_at = Some(now);
+            Folder {
+                disk: &mut *cx.disk,
+                backend: &told.name,
+                listed: None,
+            }
+        });
+        let rejected = backend_state.rejected_lines();
+        let before = *self.rejected_before.get_or_insert(rejected);
+        told.rejected.set(rejected.saturating_sub(before));
+        if let Some(folder) = &mut folder {
+            self.look_for_gone(ledger, folder);
+        }
+        let missing = self.look_at_first(ledger, folder.as_mut());
+        let gone = self.gone.iter().map(|gone| gone.missing).sum::<u64>();
+        let gone_logs = self.gone.len() as u64;
+        told.gone_bytes.set(gone);
+        told.gone_logs.set(gone_logs);
+        let gone_names = self.gone.iter().map(|gone| &*gone.log.name);
+        told.set_gone_log(gone_names.min());
+        told.missing_bytes.set(missing + gone);
+        told.missing_logs.set(self.logs.len() as u64 + gone_logs);
+        if missing + gone > 0 {
+            return false;
+        }
+        let settled_at = *self.settled_at.get_or_insert(ledger.changes());
+        let is_durable = ledger
+            .durable_changes()
+            .is_some_and(|durable| durable >= settled_at);
+        if is_durable {
+            told.settled.store(true, Ordering::Release);
+        }
+        is_durable
+    }
+
+    /// Looks at logs in their order until one is not settled and not gone; gives the bytes that are
+    /// missing of it and those behind it.
+    fn look_at_first<D: Disk>(
+        &mut self,
+        ledger: &BackendLedger,
+        mut folder: Option<&mut Folder<'_, D>>,
+    ) -> u64 {
+        let mut newly_gone = 0;
+        while let Some(log) = self.logs.last() {
+            match state_of(log, ledger, folder.as_deref_mut()) {
+                State::Settled => {}
+                State::Gone(missing) if newly_gone < SYNC_POINT_GONE_PER_LOOK => {
+                    newly_gone += 1;
+                    let log = self.logs.pop().expect("it is the last one");
+                    self.bytes -= log.bytes;
+                    self.gone.push_back(Gone { log, missing });
+                    continue;
+                }
+                State::Missing(missing) | State::Gone(missing) => {
+                    return missing + self.bytes - log.bytes;
+                }
+            }
+            self.bytes -= log.bytes;
+            self.logs.pop();
+        }
+        0
+    }
+
+    /// Looks whether logs that were gone are back, or settled all the same: a deleted log is read
+    /// on while it is open.
+    fn look_for_gone<D: Disk>(&mut self, ledger: &BackendLedger, folder: &mut Folder<'_, D>) {
+        for _ in 0..self.gone.len().min(SYNC_POINT_GONE_PER_LOOK) {
+            let Some(Gone { log, .. }) = self.gone.pop_front() else {
+                return;
+            };
+            match state_of(&log, ledger, Some(&mut *folder)) {
+                State::Settled => {}
+                State::Missing(_) => {
+                    self.bytes += log.bytes;
+                    let later = self.logs.partition_point(|other| other.name > log.name);
+                    self.logs.insert(later, log);
+                }
+                State::Gone(missing) => self.gone.push_back(Gone { log, missing }),
+            }
+        }
+    }
+
+    /// The log that is this file and, where nobody has renamed it, has this name.
+    fn find(&mut self, name: &str, key: Key) -> Option<&mut Log> {
+        if let Some(nth) = self.gone.iter().position(|gone| gone.log.key() == key) {
+            return Some(&mut self.gone[nth].log);
+        }
+        let at = self.logs.partition_point(|log| *log.name > *name);
+        let is_there = self.logs.get(at).is_some_and(|log| log.key() == key);
+        // Behind all: it is settled, most likely, or of another backend.
+        if is_there || at == self.logs.len() {
+            return self.logs.get_mut(at);
+        }
+        self.logs.iter_mut().find(|log| log.key() == key)
+    }
+}
+
+/// A backend's folder, looked at as far as needed.
+struct Folder<'a, D> {
+    disk: &'a mut D,
+    backend: &'a str,
+    /// The bytes of its logs.
+    listed: Option<HashMap<Key, u64>>,
+}
+
+impl<D: Disk> Folder<'_, D> {
+    /// How long a log is now; none where it is gone.
+    fn bytes_of(&mut self, log: &Log) -> io::Result<Option<u64>> {
+        if self.listed.is_none()
+            && let Ok(open) = self.disk.open_log(self.backend, &log.name)
+        {
+            let meta = self.disk.log_meta(&open)?;
+            if log.key() == key(&meta) {
+                return Ok(Some(meta.bytes));
+            }
+        }
+        // It may have another name.
+        if self.listed.is_none() {
+            let entries = match self.disk.log_entries(self.backend) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                entries => entries?,
+            };
+            let entries = entries.iter();
+            let listed = entries.map(|entry| (key(&entry.meta), entry.meta.bytes));
+            self.listed = Some(listed.collect());
+        }
+        let listed = self.listed.as_ref().expect("it is listed by now");
+        Ok(listed.get(&log.key()).copied())
+    }
+}
+
+/// How a log is, as far as it went when the point was taken. Without a folder none is gone.
+fn state_of<D: Disk>(
+    log: &Log,
+    ledger: &BackendLedger,
+    folder: Option<&mut Folder<'_, D>>,
+) -> State {
+    let known = ledger.settled_to(log.inode, log.born_nanos);
+    let settled = known.unwrap_or(0).max(log.settled);
+    let missing = log.bytes.saturating_sub(settled);
+    if missing == 0 {
+        return State::Settled;
+    }
+    match folder.map(|folder| folder.bytes_of(log)) {
+        // What was cut off is not there any more.
+        Some(Ok(Some(bytes))) if bytes.min(log.bytes) <= settled => State::Gone(missing),
+        // It is nowhere in the folder: what is known of it, away as it is, holds.
+        Some(Ok(None)) => {
+            let known = ledger.settled_anywhere(log.inode, log.born_nanos);
+            match log.bytes.saturating_sub(known.unwrap_or(0).max(settled)) {
+                0 => State::Settled,
+                missing => State::Gone(missing),
+            }
+        }
+        // It is there, or cannot be looked at.
+        Some(Ok(Some(_)) | Err(_)) | None => State::Missing(missing),
+    }
+}

@@ -1,0 +1,105 @@
+//! Logs that have gone from their folders with something in them that is not delivered.
+//!
+//! A listing does not show them, and the ledger knows none that was never begun. So the log reader
+//! reports how long each was, and a sync point that is taken later counts what is missing of them.
+//! They are remembered for as long as they may come back: [`AWAY_LOG_KEPT`], [`AWAY_LOGS_MAX`] of
+//! each backend.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use super::{Key, Log, What};
+use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
+use crate::replay::messages::{AwayLog, BackendId};
+
+#[derive(Debug)]
+struct Away {
+    log: Log,
+    since_unix: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct AwayLogs {
+    /// Those of each backend, the one that went first in front.
+    backends: BTreeMap<BackendId, VecDeque<Away>>,
+    /// Logs that we have deleted ourselves. The log reader may still report one of them.
+    deleted: VecDeque<Key>,
+}
+
+impl AwayLogs {
+    /// A log has gone.
+    pub(super) fn handle_away(&mut self, away: AwayLog, ledger: Option<&BackendLedger>, unix: u64) {
+        let mut log = Log {
+            name: (*away.name).into(),
+            device: away.device,
+            inode: away.inode,
+            born_nanos: away.born_nanos,
+            bytes: away.bytes,
+            settled: 0,
+        };
+        let (key, what) = (log.key(), log.what());
+        let all = self.backends.entry(away.backend).or_default();
+        all.retain(|known| known.log.what() != what);
+        log.note_settled(ledger);
+        if log.settled < log.bytes && !self.deleted.contains(&key) {
+            let since_unix = unix;
+            all.push_back(Away { log, since_unix });
+        }
+        if all.len() > AWAY_LOGS_MAX {
+            all.pop_front();
+        }
+        if all.is_empty() {
+            self.backends.remove(&away.backend);
+        }
+    }
+
+    /// The ledger has closed a log: this is how far it was delivered.
+    pub(super) fn handle_closed(&mut self, closed: &ClosedFile, closed_key: Key) {
+        if closed.deleted {
+            self.deleted.push_back(closed_key);
+            if self.deleted.len() > AWAY_LOGS_MAX {
+                self.deleted.pop_front();
+            }
+        }
+        for all in self.backends.values_mut() {
+            let is_it = |known: &&mut Away| known.log.key() == closed_key;
+            for Away { log, .. } in all.iter_mut().filter(is_it) {
+                log.settled = log.settled.max(closed.resume.byte);
+            }
+            all.retain(|known| !(closed.deleted && known.log.key() == closed_key));
+        }
+    }
+
+    /// Nothing is known of a backend any more.
+    pub(super) fn forget(&mut self, backend: BackendId) {
+        self.backends.remove(&backend);
+    }
+
+    /// Those of a backend that are not delivered and not in its folder, which has these logs.
+    pub(super) fn missing(
+        &mut self,
+        backend: BackendId,
+        there: &HashSet<What>,
+        ledger: Option<&BackendLedger>,
+        unix: u64,
+    ) -> Vec<Log> {
+        let Some(all) = self.backends.get_mut(&backend) else {
+            return Vec::new();
+        };
+        all.retain_mut(|Away { log, since_unix }| {
+            log.note_settled(ledger);
+            let is_over = since_unix.saturating_add(AWAY_LOG_KEPT.as_secs()) <= unix;
+            log.settled < log.bytes && !is_over && !there.contains(&log.what())
+        });
+        all.iter().map(|away| away.log.clone()).collect()
+    }
+}
+
+impl Log {
+    /// Takes over how far it is delivered, as far as the ledger knows.
+    fn note_settled(&mut self, ledger: Option<&BackendLedger>) {
+        let known = ledger.and_then(|ledger| ledger.settled_anywhere(self.inode, self.born_nanos));
+        self.settled = self.settled.max(known.unwrap_or(0));
+    }
+}

@@ -1,0 +1,531 @@
+//! Deleting finished logs: the last thing that happens to a line (G10).
+//!
+//! A log that has another name somewhere loses the one that it has here; what is known of it is
+//! kept, as of one that was moved away. A log that cannot be deleted keeps no other. (Should the
+//! checkpoint be lost too, that one is sent again behind newer ones that are gone.)
+//!
+//! ```text
+//!   settled, and durably so ──▶ the same file still, as long as its settled end, quiet for the grace period ──▶ nobody writes to it (claim)
+//!     ──▶ still as long ──▶ deleted, reader told, kept open ──▶ everybody has let go ──▶ looked at once more ──▶ closed
+//! ```
+//!
+//! Nothing can keep a writer from having opened the file in the instant before its name went. So it
+//! is kept open until a later look; what it got meanwhile is rejected, not lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ledger::backend::ClosedFile;
+use crate::ledger::file::Place;
+use crate::ledger::identity::Identity;
+use crate::ledger::rejected::RejectedLine;
+use crate::limits::{
+    DELETED_LOG_WATCHED, DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX,
+    REJECTED_WRITE_BYTES_MAX, WRITERS_LOOK_INTERVAL,
+};
+use crate::replay::checkpointer::backend_state::{BackendState, Context, LateCounts};
+use crate::replay::disk::{Disk, LogLease, LogMeta, read_fully};
+use crate::replay::messages::{BackendId, FileId, ReaderMessage};
+
+/// The reason code of lines that came too late.
+const REASON: &str = "written_after_deletion";
+const DETAIL: &str = "the line was written to the log after the log had been finished and deleted";
+
+/// A deleted log that is still open.
+#[derive(Debug)]
+struct Watched<L> {
+    backend: BackendId,
+    log: L,
+    /// When it was deleted, monotonic.
+    since: Duration,
+    /// Where what nobody has settled begins; none while somebody else may still settle some of it.
+    rest: Option<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    closed: ClosedFile,
+    /// Where the next look begins, and how many lines have begun before that. It may be within the
+    /// last of them.
+    next: Place,
+}
+
+/// A log whose time of change lies in the future: since when it has looked the same.
+#[derive(Debug)]
+struct Observed {
+    bytes: u64,
+    modified_nanos: u64,
+    since: Duration,
+}
+
+/// What became of a log that is finished as far as the ledger knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaping {
+    Deleted,
+    /// It may still get lines: newer ones wait too, as what is deleted is the front of the log.
+    NotYet,
+    /// It is somewhere else: the reader will say so, and the others go on.
+    Elsewhere,
+    /// Somebody has it open for writing, or it cannot be deleted: that is its own trouble, and the
+    /// others go on.
+    Kept,
+}
+
+/// A finished log that could not be deleted.
+#[derive(Debug)]
+struct Kept {
+    /// When that is tried again, monotonic.
+    until: Duration,
+    /// It is there; otherwise it is somewhere else.
+    is_there: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct LogReaper<L> {
+    watched: BTreeMap<FileId, Watched<L>>,
+    observed: BTreeMap<FileId, Observed>,
+    /// Logs that could not be deleted.
+    kept: BTreeMap<FileId, Kept>,
+    /// When it may be found out next who has a log open, monotonic.
+    writers_looked_at: Duration,
+    /// What has been said once a file, and is not said again.
+    said: BTreeSet<(FileId, String)>,
+    /// The file system has no leases, and that has been said.
+    said_unknown: bool,
+}
+
+impl<L> Default for LogReaper<L> {
+    fn default() -> Self {
+        Self {
+            watched: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            writers_looked_at: Duration::ZERO,
+            said: BTreeSet::new(),
+            said_unknown: false,
+        }
+    }
+}
+
+impl<L> LogReaper<L> {
+    /// Whether a deleted log of this backend is still to be looked at.
+    pub(super) fn watches(&self, backend: BackendId) -> bool {
+        let mut watched = self.watched.values();
+        watched.any(|watched| watched.backend == backend)
+    }
+
+    /// Everybody has let go of a deleted file.
+    pub(super) fn handle_let_go(&mut self, closed: ClosedFile) {
+        let next = Place {
+            line: closed.resume.line,
+            byte: closed.resume.byte,
+        };
+        if let Some(watched) = self.watched.get_mut(&closed.id) {
+            watched.rest = Some(Rest { closed, next });
+        }
+    }
+
+    /// Looks once more at deleted files that everybody has let go of, and closes them. `last`
+    /// closes the others too.
+    pub(super) fn look_again<D: Disk<Log = L>>(
+        &mut self,
+        backend_states: &mut [Option<BackendState>],
+        last: bool,
+        cx: &mut Context<'_, D>,
+    ) {
+        self.watched.retain(|_, watched| {
+            let backend_state = backend_states[watched.backend.index()]
+                .as_mut()
+                .expect("a deleted log's backend has a backend state");
+            let Some(rest) = &mut watched.rest else {
+                return !last;
+            };
+            let is_new = watched.since.saturating_add(DELETED_LOG_WATCHED) > cx.now.monotonic;
+            if is_new && !last {
+                return true;
+            }
+            match set_rest_aside(&watched.log, rest, backend_state, cx) {
+                Ok(()) => false,
+                Err(why) => {
+                    let (backend, file) = (&**backend_state.name(), &*rest.closed.resume.name);
+                    tracing::error!(
+                        backend,
+                        file,
+                        why,
+                        "lines written to a log after it was deleted can't be rejected yet; it is \
+                         tried again"
+                    );
+                    !last
+                }
+            }
+        });
+    }
+
+    /// Deletes what is finished of each backend's logs, in their order, until one is not finished.
+    /// True: it is worth another look soon, since there is more than may be kept open, or some were
+    /// finished and others may be by then.
+    pub(super) fn reaper<D: Disk<Log = L>>(
+        &mut self,
+        backend_states: &mut [Option<BackendState>],
+        cx: &mut Context<'_, D>,
+    ) -> bool {
+        let mut looked_at: BTreeSet<FileId> = BTreeSet::new();
+        let mut has_more = false;
+        let now = cx.now.monotonic;
+        // Those that are kept are among the first.
+        let files_max = DELETED_LOGS_WATCHED_MAX + self.kept.len() + 1;
+        for backend_state in backend_states.iter_mut().flatten() {
+            let files = backend_state
+                .ledger_in_good_order()
+                .map_or_else(Vec::new, |ledger| ledger.deletable_files(files_max));
+            let deletable: Vec<FileId> = files.iter().map(|(file, _)| *file).collect();
+            looked_at.extend(&deletable);
+            for (file, name) in files {
+                if self.watched.len() >= DELETED_LOGS_WATCHED_MAX {
+                    has_more = true;
+                    break;
+                }
+                if self.kept.get(&file).is_some_and(|kept| now < kept.until) {
+                    continue;
+                }
+                self.kept.remove(&file);
+                let is_there = match self.try_release(backend_state, file, &name, cx) {
+                    Reaping::Deleted => {
+                        has_more = true;
+                        continue;
+                    }
+                    Reaping::NotYet => break,
+                    Reaping::Elsewhere => false,
+                    Reaping::Kept => true,
+                };
+                let until = cx.now.after(cx.settings.release_interval);
+                self.kept.insert(file, Kept { until, is_there });
+            }
+            backend_state
+                .info()
+                .counters
+                .logs_kept
+                .set(self.logs_kept(&deletable));
+        }
+        self.kept.retain(|file, _| looked_at.contains(file));
+        self.observed.retain(|file, _| looked_at.contains(file));
+        self.said.retain(|(file, _)| looked_at.contains(file));
+        has_more
+    }
+
+    /// How many of these logs stay.
+    fn logs_kept(&self, files: &[FileId]) -> u64 {
+        let kept = files.iter().filter_map(|file| self.kept.get(file));
+        kept.filter(|kept| kept.is_there).count() as u64
+    }
+
+    fn try_release<D: Disk<Log = L>>(
+        &mut self,
+        backend_state: &mut BackendState,
+        file: FileId,
+        name: &Arc<str>,
+        cx: &mut Context<'_, D>,
+    ) -> Reaping {
+        self.release_one(backend_state, file, name, cx)
+            .unwrap_or_else(|cause| {
+                let why = cause.to_string();
+                if self.said.insert((file, why.clone())) {
+                    tracing::warn!(
+                        backend = &**backend_state.name(),
+                        file = &**name,
+                        why,
+                        "cannot delete a finished log; it is tried again, and the others go on"
+                    );
+                }
+                Reaping::Kept
+            })
+    }
+
+    /// Deletes a log if it is finished.
+    fn release_one<D: Disk<Log = L>>(
+        &mut self,
+        backend_state: &mut BackendState,
+        file: FileId,
+        name: &Arc<str>,
+        cx: &mut Context<'_, D>,
+    ) -> io::Result<Reaping> {
+        let backend = Arc::clone(backend_state.name());
+        let ledger = backend_state.ledger_in_good_order().expect("it was there");
+        let (end, identity) = ledger
+            .durably_settled_end(file)
+            .expect("a deletable file is durably settled");
+        let log = match cx.disk.open_log(&backend, name) {
+            Ok(log) => log,
+            // The reader will notice, and say so.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Reaping::Elsewhere),
+            Err(cause) => return Err(cause),
+        };
+        let meta = cx.disk.log_meta(&log)?;
+        if !is_same(cx.disk, &log, &meta, &identity)? {
+            return Ok(Reaping::Elsewhere);
+        }
+        let finished = meta.bytes == end.byte
+            && self.has_been_quiet(file, &meta, cx.settings.closed_after, cx.now);
+        if !finished {
+            return Ok(Reaping::NotYet);
+        }
+        match cx.disk.lease_log(&log)? {
+            LogLease::Alone => {}
+            LogLease::Writers => {
+                self.say_writers(&backend, file, name, &log, cx);
+                return Ok(Reaping::Kept);
+            }
+            LogLease::Unknown | LogLease::NotPermitted if self.said_unknown => {}
+            LogLease::NotPermitted => {
+                self.said_unknown = true;
+                tracing::warn!(
+                    backend = &*backend,
+                    file = &**name,
+                    "this process may not ask whether somebody writes to a log, as the log is another user's and it lacks CAP_LEASE: only the grace period \
+                     protects finished logs; run it as the logs' owner, or with that capability (systemd: AmbientCapabilities=CAP_LEASE)"
+                );
+            }
+            LogLease::Unknown => {
+                self.said_unknown = true;
+                tracing::warn!(
+                    backend = &*backend,
+                    file = &**name,
+                    "this file system cannot tell whether somebody writes to a log: only the grace \
+                     period protects finished logs"
+                );
+            }
+        }
+        let last = cx.disk.log_meta(&log)?;
+        if (last.bytes, last.modified_nanos) != (meta.bytes, meta.modified_nanos) {
+            return Ok(Reaping::NotYet);
+        }
+        let is_elsewhere = last.links > 1;
+        // Every line up to here is settled, that is on disk, and there is nothing behind it.
+        assert_eq!(
+            ledger.durably_settled_end(file),
+            Some((end, identity)),
+            "{backend}/{name} is deleted when it is durably settled"
+        );
+        assert_eq!(
+            meta.bytes, end.byte,
+            "{backend}/{name} is deleted when all of it is settled"
+        );
+        cx.disk.delete_log(&backend, name)?;
+        cx.disk.end_lease(&log).unwrap_or_else(
+            |why| tracing::debug!(file = &**name, %why, "a claim could not be given up"),
+        );
+        if is_elsewhere {
+            ledger.file_moved(file, name, cx.now.unix.max(1));
+        } else {
+            ledger.file_deleted(file);
+        }
+        tracing::info!(
+            backend = &*backend,
+            file = &**name,
+            lines = end.line,
+            bytes = end.byte,
+            is_elsewhere,
+            "finished and deleted"
+        );
+        backend_state.info().counters.logs_deleted.add(1);
+        cx.outbox.reader(ReaderMessage::FileDeleted {
+            backend: backend_state.info().id,
+            file,
+            is_elsewhere,
+        });
+        if is_elsewhere {
+            // It lives on under another name, and so does what is known of it.
+            return Ok(Reaping::Deleted);
+        }
+        let watched = Watched {
+            backend: backend_state.info().id,
+            log,
+            since: cx.now.monotonic,
+            rest: None,
+        };
+        self.watched.insert(file, watched);
+        Ok(Reaping::Deleted)
+    }
+
+    /// Says once of a finished log that it stays as long as somebody has it open for writing.
+    fn say_writers<D: Disk<Log = L>>(
+        &mut self,
+        backend: &str,
+        file: FileId,
+        name: &str,
+        log: &L,
+        cx: &mut Context<'_, D>,
+    ) {
+        let why = "somebody has it open for writing";
+        if self.said.insert((file, why.to_owned())) {
+            // To find out takes a look at every process.
+            let looks = cx.now.monotonic >= self.writers_looked_at;
+            let who = looks.then(|| cx.disk.writers_of(log)).flatten();
+            if looks {
+                self.writers_looked_at = cx.now.after(WRITERS_LOOK_INTERVAL);
+            }
+            let who = who.as_deref().unwrap_or("not known");
+            tracing::warn!(
+                backend,
+                file = name,
+                who,
+                "a finished log is kept: somebody has it open for writing; the others go on"
+            );
+        }
+    }
+
+    /// Whether a log has not changed for `closed_after`. A time of change in the future says
+    /// nothing: then what counts is how long it has looked the same.
+    fn has_been_quiet(
+        &mut self,
+        file: FileId,
+        meta: &LogMeta,
+        closed_after: Duration,
+        now: Now,
+    ) -> bool {
+        let now_nanos = u128::from(now.unix) * 1_000_000_000;
+        if let Some(age) = now_nanos.checked_sub(meta.modified_nanos.into()) {
+            return age >= closed_after.as_nanos();
+        }
+        let seen = Observed {
+            bytes: meta.bytes,
+            modified_nanos: meta.modified_nanos,
+            since: now.monotonic,
+        };
+        let before = self.observed.entry(file).or_insert(seen);
+        if (before.bytes, before.modified_nanos) != (meta.bytes, meta.modified_nanos) {
+            *before = Observed {
+                bytes: meta.bytes,
+                modified_nanos: meta.modified_nanos,
+                since: now.monotonic,
+            };
+        }
+        now.monotonic.saturating_sub(before.since) >= closed_after
+    }
+}
+
+/// Whether an open log is the file that `identity` was taken of.
+fn is_same<D: Disk>(
+    disk: &mut D,
+    log: &D::Log,
+    meta: &LogMeta,
+    identity: &Identity,
+) -> io::Result<bool> {
+    let mut prefix = [0; IDENTITY_PREFIX_BYTES_MAX];
+    let covered = (identity.prefix_bytes as usize).min(prefix.len());
+    let filled = read_fully(disk, log, 0, &mut prefix[..covered])?;
+    Ok(identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]))
+}
+
+/// Rejects what stands in a deleted log and nobody has settled.
+fn set_rest_aside<D: Disk>(
+    log: &D::Log,
+    rest: &mut Rest,
+    backend_state: &mut BackendState,
+    cx: &mut Context<'_, D>,
+) -> Result<(), String> {
+    while !failpoint!(LookNoMore) {
+        let bytes = cx.disk.log_meta(log).map_err(|why| why.to_string())?.bytes;
+        let left = bytes.saturating_sub(rest.next.byte);
+        if left == 0 {
+            return Ok(());
+        }
+        let mut content = vec![
+            0;
+            usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(REJECTED_WRITE_BYTES_MAX)
+        ];
+        let filled = read_fully(cx.disk, log, rest.next.byte, &mut content)
+            .map_err(|why| why.to_string())?;
+        if filled == 0 {
+            return Ok(());
+        }
+        content.truncate(filled);
+        let mut is_within =
+            is_within_line(cx.disk, log, rest.next.byte).map_err(|why| why.to_string())?;
+        let is_end = rest.next.byte + filled as u64 >= bytes;
+        // A line that is longer than a piece, or whose rest comes later, is rejected in pieces. It
+        // counts once.
+        let whole = if is_end {
+            filled
+        } else {
+            memchr::memrchr(b'\n', &content).map_or(filled, |at| at + 1)
+        };
+        let mut next = rest.next;
+        let mut lines = Vec::new();
+        for raw in content[..whole].split_inclusive(|&byte| byte == b'\n') {
+            let (line, counts) = if is_within {
+                (next.line.saturating_sub(1), LateCounts::Nothing)
+            } else if next.line < rest.closed.resume.lines_read {
+                (next.line, LateCounts::Settled)
+            } else {
+                (next.line, LateCounts::Processed)
+            };
+            let begun = Place {
+                line,
+                byte: next.byte,
+            };
+            // The mere end of a line holds nothing.
+            let is_mere_end = is_within && raw == b"\n";
+            if !is_mere_end && !rest.closed.resume.settled.contains(line) {
+                lines.push((late_line(backend_state, rest, begun, raw, cx.now), counts));
+            }
+            next = Place {
+                line: line + 1,
+                byte: next.byte + raw.len() as u64,
+            };
+            is_within = !raw.ends_with(b"\n");
+        }
+        backend_state
+            .reject(REASON, &lines, cx)
+            .map_err(|why| why.to_string())?;
+        let (backend, file) = (&**backend_state.name(), &*rest.closed.resume.name);
+        tracing::warn!(
+            backend,
+            file,
+            line = rest.next.line + 1,
+            lines = lines.len(),
+            "lines were written to a log after it had been deleted: they are rejected"
+        );
+        rest.next = next;
+    }
+    Ok(())
+}
+
+/// Whether `byte` is not where a line begins.
+fn is_within_line<D: Disk>(disk: &mut D, log: &D::Log, byte: u64) -> io::Result<bool> {
+    let Some(before) = byte.checked_sub(1) else {
+        return Ok(false);
+    };
+    let mut last = [b'\n'];
+    read_fully(disk, log, before, &mut last)?;
+    Ok(last != *b"\n")
+}
+
+fn late_line(
+    backend_state: &BackendState,
+    rest: &Rest,
+    place: Place,
+    raw: &[u8],
+    now: Now,
+) -> RejectedLine {
+    RejectedLine {
+        unix: now.unix,
+        backend: backend_state.name().to_string(),
+        file: rest.closed.resume.name.to_string(),
+        line: place.line + 1,
+        byte: Some(place.byte),
+        log: {
+            let identity = &rest.closed.resume.identity;
+            Some((identity.inode, identity.born_nanos))
+        },
+        reason: REASON.to_owned(),
+        detail: DETAIL.to_owned(),
+        raw: raw.strip_suffix(b"\n").unwrap_or(raw).to_vec(),
+    }
+}

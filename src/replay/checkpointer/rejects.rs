@@ -1,0 +1,246 @@
+//! A backend's rejected.jsonl, within its limit.
+//!
+//! A kill can fall between a line's becoming durable here and the checkpoint that has it as
+//! settled. The line is then fed again, and rejected again: so what is at the file's end at the
+//! start is remembered, and such a line is counted and not written a second time.
+
+use std::collections::HashSet;
+use std::io;
+
+use crate::binlog::long_line::line_digest;
+use crate::ledger::backend::BackendLedger;
+use crate::ledger::rejected::{self, Piece, RejectedLine};
+use crate::limits::REJECTED_KNOWN_BYTES_MAX;
+use crate::replay::checkpointer::open::read_exactly;
+use crate::replay::checkpointer::requeue::requeue;
+use crate::replay::checkpointer::store::{AppendFile, StoreError, doing};
+use crate::replay::disk::{Disk, read_fully};
+use crate::replay::messages::{Filter, LineInLog, Rejection, Requeue, Requeued};
+
+/// Lines of one write that are told of one by one.
+const TOLD_MAX: usize = 5;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct RejectedLog {
+    file: AppendFile,
+    known: Known,
+    encoded: Vec<u8>,
+}
+
+impl Default for RejectedLog {
+    fn default() -> Self {
+        Self {
+            file: AppendFile::new(rejected::NAME),
+            known: Known::default(),
+            encoded: Vec::new(),
+        }
+    }
+}
+
+/// Lines that an earlier process has written, as far as they may come again.
+#[derive(Debug, Default)]
+struct Known {
+    lines: HashSet<u128>,
+    /// The file's length, as we have left it. With another one the file is another: it was moved
+    /// away or changed, and says nothing.
+    file_bytes: u64,
+}
+
+impl Known {
+    /// Whether this line is in the file already. It is asked for once.
+    fn take(&mut self, line: &RejectedLine) -> bool {
+        !self.lines.is_empty()
+            && !failpoint!(RejectTwice)
+            && (self.lines.remove(&rejected::place_id(line))
+                // Older versions wrote no more of a log than its name.
+                || self.lines.remove(&rejected::name_id(line)))
+    }
+}
+
+impl RejectedLog {
+    /// Remembers what is at the file's end, where it was just mended.
+    pub(super) fn remember(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+    ) -> Result<(), StoreError> {
+        let file_bytes = self.file.bytes(disk, backend)?;
+        let from = file_bytes.saturating_sub(REJECTED_KNOWN_BYTES_MAX);
+        let end = read_exactly(disk, backend, from, file_bytes)?;
+        // Where it doesn't begin with the file, its first piece is the end of a line: it doesn't
+        // parse, and is passed over.
+        let lines = rejected::pieces(&end).filter_map(|piece| match piece {
+            Piece::Line(line) => Some(rejected::place_id(&line)),
+            Piece::Faulty(..) | Piece::Torn(_) => None,
+        });
+        self.known = Known {
+            lines: lines.collect(),
+            file_bytes,
+        };
+        Ok(())
+    }
+
+    /// Makes lines durable, from the first on, at least one: until the file has `bytes_max`, or the
+    /// write `write_bytes_max`. The last one may be too long, since a limit is where no further
+    /// line is begun. Gives how many it were.
+    pub(super) fn write(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        lines: impl Iterator<Item = (RejectedLine, Option<LineInLog>)>,
+        write_bytes_max: usize,
+        bytes_max: u64,
+    ) -> Result<usize, StoreError> {
+        let bytes = self.file.bytes(disk, backend)?;
+        let room = bytes_max.saturating_sub(bytes);
+        if room == 0 {
+            return Err(StoreError::RejectedFull { bytes, bytes_max });
+        }
+        let write_bytes_max =
+            usize::try_from(room).map_or(write_bytes_max, |room| room.min(write_bytes_max));
+        if bytes != self.known.file_bytes {
+            self.known.lines.clear();
+        }
+        self.encoded.clear();
+        let (mut count, mut again, mut told) = (0, 0, Vec::new());
+        for (mut line, in_log) in lines {
+            if let Some(in_log) = in_log {
+                match read_line(disk, backend, &mut line, in_log) {
+                    Err(_) if count > 0 => break,
+                    read => read.map_err(doing("read a line that is to be rejected"))?,
+                }
+            }
+            count += 1;
+            if self.known.take(&line) {
+                again += 1;
+                continue;
+            }
+            line.encode(&mut self.encoded);
+            if told.len() < TOLD_MAX {
+                let RejectedLine {
+                    file,
+                    line,
+                    reason,
+                    detail,
+                    ..
+                } = line;
+                told.push((file, line, reason, detail));
+            }
+            if self.encoded.len() >= write_bytes_max {
+                break;
+            }
+        }
+        let written = if self.encoded.is_empty() {
+            // Whoever wrote them may have died before they were synced.
+            self.file.sync(disk, backend)
+        } else {
+            self.file.append(disk, backend, &self.encoded)
+        };
+        if let Err(error) = written {
+            // Which of them are known is found out again.
+            self.remember(disk, backend)?;
+            return Err(error);
+        }
+        self.known.file_bytes = bytes + self.encoded.len() as u64;
+        // A line can have tens of megabytes: that much is not kept for the next.
+        self.encoded.shrink_to(write_bytes_max);
+        tell(backend, &told, count - again);
+        Ok(count)
+    }
+
+    /// Takes lines out. See [`requeue`].
+    pub(super) fn requeue(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        what: Requeue,
+        filter: &Filter,
+        unix: u64,
+    ) -> Result<Requeued, StoreError> {
+        let bytes = self.file.bytes(disk, backend)?;
+        let requeued = requeue(disk, backend, bytes, what, filter, unix)?;
+        if requeued.done > 0 {
+            self.file = AppendFile::new(rejected::NAME);
+            self.known = Known::default();
+        }
+        Ok(requeued)
+    }
+}
+
+/// Completes `line` by what its log has. Where that has not got the line any more, its first bytes
+/// are all there is, which is said.
+fn read_line(
+    disk: &mut impl Disk,
+    backend: &str,
+    line: &mut RejectedLine,
+    in_log: LineInLog,
+) -> io::Result<()> {
+    let bytes = usize::try_from(in_log.bytes).expect("a line's bytes fit the address space");
+    let mut raw = vec![0; bytes];
+    let whole = match disk.open_log(backend, &line.file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+        Ok(log) => {
+            let at = line.byte.expect("a line that is in its log has its place");
+            let read = read_fully(disk, &log, at, &mut raw)?;
+            read == bytes && line_digest(&raw) == in_log.digest
+        }
+    };
+    if whole {
+        line.raw = raw;
+    } else {
+        let kept = line.raw.len();
+        line.detail.push_str(&format!(
+            "; its log has not got it any more: of its {bytes} bytes the first {kept} are kept"
+        ));
+    }
+    Ok(())
+}
+
+/// Says what was rejected, each with its place and reason as far as they are few.
+fn tell(backend: &str, told: &[(String, u64, String, String)], count: usize) {
+    for (file, line, reason, cause) in told {
+        tracing::warn!(
+            backend,
+            file,
+            line,
+            reason,
+            cause,
+            "a line is rejected in rejected.jsonl; nothing waits for it, and it can be replayed \
+             when the cause is mended"
+        );
+    }
+    let lines = count - told.len();
+    if lines > 0 {
+        tracing::warn!(
+            backend,
+            lines,
+            "as many more lines are rejected in rejected.jsonl with those"
+        );
+    }
+}
+
+/// What is written of a rejection.
+pub(super) fn rejected_line(
+    backend: &str,
+    rejection: &Rejection,
+    ledger: &BackendLedger,
+) -> RejectedLine {
+    let place = ledger
+        .line_place(rejection.segment, rejection.line)
+        .expect("a line is rejected while it is in flight");
+    RejectedLine {
+        unix: rejection.unix,
+        backend: backend.to_owned(),
+        file: place.file.to_string(),
+        line: place.line + 1,
+        byte: rejection
+            .offset
+            .map(|offset| place.segment_byte + u64::from(offset)),
+        log: Some((place.identity.inode, place.identity.born_nanos)),
+        reason: rejection.reason.to_owned(),
+        detail: rejection.detail.clone(),
+        raw: rejection.raw.clone(),
+    }
+}

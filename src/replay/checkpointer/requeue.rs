@@ -1,0 +1,243 @@
+//! Taking lines out of rejected.jsonl: to replay them, or to throw them away.
+//!
+//! ```text
+//!   rejected.jsonl ──read once──┬─▶ the others ─▶ rejected.jsonl.new   ┐ written and synced: nothing has happened yet
+//!                               └─▶ their log lines ─▶ a staged log    ┘
+//!   then  1. the staged log gets its name, synced: its lines are the reader's
+//!         2. rejected.jsonl.new becomes rejected.jsonl, synced
+//! ```
+//!
+//! Whatever falls in between, no line is lost. A crash between the two leaves lines that are being
+//! replayed in rejected.jsonl; who replays them again sends them once more, which is harmless (G4:
+//! a log of lines that were taken back counts as sent before). What needs room on the disk comes
+//! first, so that a full one changes nothing.
+//!
+//! The file is streamed: memory is one line and what is written at once.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+
+use crate::ledger::rejected::{self, RejectedLine};
+use crate::limits::{CHUNK_BYTES_MAX, REJECTED_WRITE_BYTES_MAX};
+use crate::replay::checkpointer::store::{StoreError, doing};
+use crate::replay::disk::Disk;
+use crate::replay::messages::{Filter, Requeue, Requeued};
+
+/// Throws a backend's rejected lines away where no server runs; whoever calls this holds the lock
+/// of the state.
+///
+/// # Errors
+/// What could not be done, as a sentence; nothing was thrown away then.
+pub fn drop_rejected(
+    disk: &mut impl Disk,
+    backend: &str,
+    filter: &Filter,
+) -> Result<Requeued, String> {
+    let bytes = disk
+        .state_bytes(backend, rejected::NAME)
+        .map_err(|error| error.to_string())?;
+    requeue(disk, backend, bytes.unwrap_or(0), Requeue::Drop, filter, 0)
+        .map_err(|error| error.to_string())
+}
+
+/// Takes out of the first `bytes` of rejected.jsonl what `filter` admits.
+pub(super) fn requeue(
+    disk: &mut impl Disk,
+    backend: &str,
+    bytes: u64,
+    what: Requeue,
+    filter: &Filter,
+    unix: u64,
+) -> Result<Requeued, StoreError> {
+    clear(disk, backend)?;
+    let prepared = prepare(disk, backend, bytes, what, filter);
+    let requeued = match prepared {
+        Ok(requeued) if requeued.done > 0 => requeued,
+        other => {
+            // Should this fail too, the next one begins with it.
+            let _ = clear(disk, backend);
+            return other;
+        }
+    };
+    if what == Requeue::Replay {
+        publish(disk, backend, unix)?;
+    }
+    disk.rename_state(backend, rejected::NEXT, rejected::NAME)
+        .and_then(|()| disk.sync_state_folder(backend))
+        .map_err(doing(match what {
+            Requeue::Replay => {
+                "put the new rejected.jsonl into its place; the lines are on their way, and still \
+                 in it"
+            }
+            Requeue::Drop => "put the new rejected.jsonl into its place",
+        }))?;
+    Ok(requeued)
+}
+
+/// Removes what an earlier attempt left.
+fn clear(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
+    match disk.delete_log(backend, rejected::STAGED) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(doing("remove an unfinished log of lines to be replayed")(
+                error,
+            ));
+        }
+        _ => {}
+    }
+    disk.remove_state(backend, rejected::NEXT)
+        .map_err(doing("remove an unfinished rejected.jsonl"))
+}
+
+/// Writes both files, durably.
+fn prepare(
+    disk: &mut impl Disk,
+    backend: &str,
+    bytes: u64,
+    what: Requeue,
+    filter: &Filter,
+) -> Result<Requeued, StoreError> {
+    let mut requeued = Requeued::default();
+    let (mut kept, mut taken) = (Vec::new(), Vec::new());
+    let mut lines = Lines::new(bytes);
+    while let Some(line) = lines.next(disk, backend)? {
+        let line = &lines.buffer[line];
+        let selected = RejectedLine::parse(line)
+            .ok()
+            .filter(|parsed| filter.admits(parsed, rejected::id(line)));
+        match selected {
+            Some(parsed) if what == Requeue::Drop || parsed.is_whole() => {
+                requeued.done += 1;
+                taken.extend_from_slice(&parsed.raw);
+                taken.push(b'\n');
+            }
+            other => {
+                requeued.cut += u64::from(other.is_some());
+                requeued.left += 1;
+                kept.extend_from_slice(line);
+                kept.push(b'\n');
+            }
+        }
+        if what == Requeue::Drop {
+            taken.clear();
+        }
+        if taken.len() >= REJECTED_WRITE_BYTES_MAX {
+            stage(disk, backend, &mut taken)?;
+        }
+        if kept.len() >= REJECTED_WRITE_BYTES_MAX {
+            keep(disk, backend, &mut kept)?;
+        }
+    }
+    if requeued.done == 0 {
+        return Ok(requeued);
+    }
+    keep(disk, backend, &mut kept)?;
+    disk.sync_state(backend, rejected::NEXT)
+        .map_err(doing("sync the new rejected.jsonl"))?;
+    if what == Requeue::Replay {
+        stage(disk, backend, &mut taken)?;
+        disk.sync_staged_log(backend, rejected::STAGED)
+            .map_err(doing("sync the log of lines to be replayed"))?;
+    }
+    Ok(requeued)
+}
+
+fn stage(disk: &mut impl Disk, backend: &str, taken: &mut Vec<u8>) -> Result<(), StoreError> {
+    disk.stage_log(backend, rejected::STAGED, taken)
+        .map_err(doing("write the log of lines to be replayed"))?;
+    taken.clear();
+    Ok(())
+}
+
+fn keep(disk: &mut impl Disk, backend: &str, kept: &mut Vec<u8>) -> Result<(), StoreError> {
+    disk.append_state(backend, rejected::NEXT, kept)
+        .map_err(doing("write the new rejected.jsonl"))?;
+    kept.clear();
+    Ok(())
+}
+
+/// Gives the staged log a name that no log has.
+fn publish(disk: &mut impl Disk, backend: &str, unix: u64) -> Result<(), StoreError> {
+    let listed = disk
+        .log_entries(backend)
+        .map_err(doing("list the log folder"))?;
+    let names: BTreeSet<&str> = listed.iter().map(|entry| entry.name.as_str()).collect();
+    let name = (0..)
+        .map(|nth| rejected::returned_name(unix, nth))
+        .find(|name| !names.contains(name.as_str()))
+        .expect("a folder has fewer logs than there are numbers");
+    disk.publish_log(backend, rejected::STAGED, &name)
+        .map_err(doing("give the log of lines to be replayed its name"))?;
+    disk.sync_log_folder(backend).map_err(doing(
+        "sync the log folder; the lines are on their way, and still in rejected.jsonl",
+    ))
+}
+
+/// The lines of rejected.jsonl, one at a time.
+struct Lines {
+    /// Where reading ends.
+    end: u64,
+    /// Where reading goes on.
+    next: u64,
+    buffer: Vec<u8>,
+    /// What stands before it in `buffer` has been given out.
+    given: usize,
+    /// There is no newline before it in `buffer` that has not been given out.
+    searched: usize,
+}
+
+impl Lines {
+    fn new(end: u64) -> Self {
+        Self {
+            end,
+            next: 0,
+            buffer: Vec::new(),
+            given: 0,
+            searched: 0,
+        }
+    }
+
+    /// Where the next line stands in `buffer`, without its newline. The last one may have none.
+    fn next(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+    ) -> Result<Option<Range<usize>>, StoreError> {
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+                let line = self.given..self.searched + at;
+                self.given = line.end + 1;
+                self.searched = self.given;
+                return Ok(Some(line));
+            }
+            if !self.fill(disk, backend)? {
+                let rest = self.given..self.buffer.len();
+                self.given = rest.end;
+                self.searched = rest.end;
+                return Ok((!rest.is_empty()).then_some(rest));
+            }
+        }
+    }
+
+    /// Reads some more. False: there is no more.
+    fn fill(&mut self, disk: &mut impl Disk, backend: &str) -> Result<bool, StoreError> {
+        self.buffer.drain(..self.given);
+        self.given = 0;
+        self.searched = self.buffer.len();
+        let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(false);
+        }
+        let has = self.buffer.len();
+        self.buffer.resize(has + left.min(CHUNK_BYTES_MAX), 0);
+        let read = disk
+            .read_state_at(backend, rejected::NAME, self.next, &mut self.buffer[has..])
+            .map_err(doing("read rejected.jsonl"))?;
+        self.buffer.truncate(has + read);
+        self.next += read as u64;
+        if read == 0 {
+            self.end = self.next;
+        }
+        Ok(read > 0)
+    }
+}

@@ -1,0 +1,235 @@
+//! The two sequences by which state becomes durable.
+//!
+//! *Replace*: write a new file, sync it, rename it over the old one, sync the folder. Whatever
+//! falls in between leaves the old content or the new one, whole. This is a chain: the order stands
+//! here, and the disk takes the steps while the checkpointer goes on.
+//!
+//! *Append*: append, sync; after any failure cut back to what was there before and start over.
+//! After a failed sync nothing is known of what was written, and syncing again would say nothing
+//! true: it is written again, as new bytes.
+
+use std::io;
+use std::time::Duration;
+
+use crate::ledger::{legacy, rejected};
+use crate::replay::disk::Disk;
+use crate::replay::durable_write::{Step, StepError};
+
+/// Name of a backend's checkpoint.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+/// Name under which the next one is written.
+pub(super) const CHECKPOINT_NEW: &str = "checkpoint.new";
+
+/// What is kept of the times in which the backend was dead; see
+/// [`gate`](crate::replay::reachability::gate).
+pub(super) const OUTAGES: &str = "outages";
+
+/// Name under which the next one is written.
+pub(super) const OUTAGES_NEW: &str = "outages.new";
+
+/// Whether a file of this name in a backend's state folder is one that we write, or the original's
+/// totals. Any other may be a status file of the original's, which is named as its log.
+pub(super) fn is_known_state(name: &str) -> bool {
+    let known = [
+        CHECKPOINT,
+        CHECKPOINT_NEW,
+        OUTAGES,
+        OUTAGES_NEW,
+        rejected::NAME,
+        rejected::NEXT,
+        legacy::TOTALS_NAME,
+    ];
+    known.contains(&name)
+}
+
+/// Why state could not be made durable.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    /// What was being done, and what the system says; its text names the path.
+    #[error("cannot {doing}: {cause}")]
+    Io {
+        /// As in "write the checkpoint".
+        doing: &'static str,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A file has as many bytes as it may.
+    #[error(
+        "rejected.jsonl has {bytes} bytes and may have {bytes_max} (`rejected_max_bytes`): look \
+         into it and move it away, or allow more"
+    )]
+    RejectedFull {
+        /// Its length.
+        bytes: u64,
+        /// The setting.
+        bytes_max: u64,
+    },
+    /// A checkpoint has more bytes than are ever read back.
+    #[error(
+        "the checkpoint would have {0} bytes, more than are read back: are there that many logs?"
+    )]
+    CheckpointTooLarge(usize),
+    /// A checkpoint does not come to its end.
+    #[error("the checkpoint is still under way after {} s: the disk hangs", .0.as_secs())]
+    CheckpointHangs(Duration),
+}
+
+impl StoreError {
+    /// Whether the disk, or what this user may have of it, is full.
+    pub(super) fn lacks_room(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => matches!(
+                cause.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// For `map_err`.
+pub(super) fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
+    move |cause| StoreError::Io { doing, cause }
+}
+
+/// The steps that replace a backend's checkpoint. Once all went well it is durable. One that
+/// `forgets_files` is written only when their names are durably gone.
+pub fn replace_checkpoint(steps: &mut Vec<Step>, forgets_files: bool) {
+    steps.clear();
+    if forgets_files {
+        steps.push(Step::SyncLogFolder);
+    }
+    steps.push(Step::Write(CHECKPOINT_NEW));
+    if !failpoint!(UnsyncedCheckpoint) {
+        steps.push(Step::Sync(CHECKPOINT_NEW));
+    }
+    steps.push(Step::Rename {
+        from: CHECKPOINT_NEW,
+        to: CHECKPOINT,
+    });
+    steps.push(Step::SyncStateFolder);
+}
+
+/// Cleans up behind steps that failed, and says what was being done.
+pub(super) fn not_replaced(disk: &mut impl Disk, backend: &str, error: StepError) -> StoreError {
+    let StepError { step, cause } = error;
+    if let Step::Write(name) | Step::Sync(name) = step {
+        // The next try is to begin with a file of its own. If this fails too, it begins with
+        // emptying the old one.
+        let _ = disk.remove_state(backend, name);
+    }
+    doing(match step {
+        Step::SyncLogFolder => "sync the log folder",
+        Step::Write(_) => "write the checkpoint",
+        Step::Sync(_) => "sync the checkpoint",
+        Step::Rename { .. } => "put the checkpoint into its place",
+        Step::SyncStateFolder => "sync the state's folder",
+    })(cause)
+}
+
+/// Replaces what is kept of outages.
+pub(super) fn keep_outages(
+    disk: &mut impl Disk,
+    backend: &str,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    disk.write_state(backend, OUTAGES_NEW, bytes)
+        .map_err(doing("write its outages"))?;
+    disk.sync_state(backend, OUTAGES_NEW)
+        .map_err(doing("sync its outages"))?;
+    disk.rename_state(backend, OUTAGES_NEW, OUTAGES)
+        .map_err(doing("put its outages into their place"))?;
+    disk.sync_state_folder(backend)
+        .map_err(doing("sync the state's folder"))
+}
+
+/// Removes it, durably.
+pub(super) fn forget_outages(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
+    disk.remove_state(backend, OUTAGES)
+        .map_err(doing("remove its outages, before it is sent to"))?;
+    disk.sync_state_folder(backend)
+        .map_err(doing("sync the state's folder"))
+}
+
+/// A state file that only grows.
+#[derive(Debug)]
+pub(super) struct AppendFile {
+    name: &'static str,
+    /// After a failure: the length up to which the content is known to be good.
+    good_bytes: Option<u64>,
+    /// Whether its name is durable.
+    named: bool,
+}
+
+impl AppendFile {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            good_bytes: None,
+            named: false,
+        }
+    }
+
+    /// Its length, what a failed append left not counted.
+    pub(super) fn bytes(&self, disk: &mut impl Disk, backend: &str) -> Result<u64, StoreError> {
+        let bytes = disk
+            .state_bytes(backend, self.name)
+            .map_err(doing("measure rejected.jsonl"))?
+            .unwrap_or(0);
+        Ok(self.good_bytes.map_or(bytes, |good| good.min(bytes)))
+    }
+
+    /// Appends `bytes`. When this returns well, they are durable.
+    pub(super) fn append(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let length = disk
+            .state_bytes(backend, self.name)
+            .map_err(doing("measure rejected.jsonl"))?;
+        // Somebody may have moved the file away.
+        self.named &= length.is_some();
+        let good = self.bytes(disk, backend)?;
+        if length.is_some_and(|length| length > good) {
+            disk.truncate_state(backend, self.name, good)
+                .map_err(doing("cut a failed write off rejected.jsonl"))?;
+        }
+        self.good_bytes = Some(good);
+        let appended = self.append_synced(disk, backend, bytes);
+        match appended {
+            Ok(()) => self.good_bytes = None,
+            // At once, so that readers see as little of it as can be; if this fails too, the next
+            // append does it.
+            Err(_) => drop(disk.truncate_state(backend, self.name, good)),
+        }
+        appended
+    }
+
+    /// Makes durable what is there already, its name too.
+    pub(super) fn sync(&mut self, disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
+        disk.sync_state(backend, self.name)
+            .map_err(doing("sync rejected.jsonl"))?;
+        if !self.named {
+            disk.sync_state_folder(backend)
+                .map_err(doing("sync the state's folder"))?;
+            self.named = true;
+        }
+        Ok(())
+    }
+
+    fn append_synced(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        disk.append_state(backend, self.name, bytes)
+            .map_err(doing("append to rejected.jsonl"))?;
+        if failpoint!(SettleBeforeSync) {
+            return Ok(());
+        }
+        self.sync(disk, backend)
+    }
+}

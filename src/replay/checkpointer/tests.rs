@@ -1,0 +1,12 @@
+//! The checkpointer over a disk in memory that dies, fills up and lies about syncs.
+
+mod durable;
+mod durable_writes;
+mod fixture;
+mod forgetting;
+mod outages;
+mod points;
+mod reaping;
+mod rejects;
+mod requeue;
+mod starts;

@@ -1,0 +1,93 @@
+//! What is kept of a backend's outages.
+
+use std::io::ErrorKind;
+
+use super::fixture::{B, Fixture, NAME};
+use crate::replay::messages::{CheckpointerMessage, ControlMessage};
+use crate::replay::testdisk::{Crash, Op, TestDisk};
+
+fn keep(fixture: &mut Fixture, bytes: &[u8]) {
+    let bytes = bytes.to_vec();
+    fixture.send(CheckpointerMessage::KeepOutages { backend: B, bytes });
+    fixture.turn();
+}
+
+fn forget(fixture: &mut Fixture) {
+    fixture.send(CheckpointerMessage::ForgetOutages { backend: B });
+    fixture.turn();
+}
+
+fn forgotten(fixture: &Fixture) -> usize {
+    let is_it = |message: &&ControlMessage| {
+        matches!(message, ControlMessage::OutagesForgotten { backend: B })
+    };
+    fixture.told.iter().filter(is_it).count()
+}
+
+/// What the checkpointer has found at its start.
+fn read(fixture: &Fixture) -> &Result<Option<Vec<u8>>, ()> {
+    let read = fixture.outages.as_ref();
+    read.expect("it is said when state has been read")
+}
+
+#[test]
+fn what_is_kept_is_durable_and_found_at_the_next_start() {
+    let mut fixture = Fixture::new(TestDisk::default());
+    assert_eq!(*read(&fixture), Ok(None));
+    keep(&mut fixture, b"one");
+    keep(&mut fixture, b"two");
+    fixture.disk.crash(Crash::LosesAll);
+    fixture.restart();
+    assert_eq!(*read(&fixture), Ok(Some(b"two".to_vec())));
+    // The first that is read is what was forgotten.
+    fixture.disk.fail(Op::ReadState, ErrorKind::Other, 1, 1);
+    fixture.restart();
+    assert_eq!(*read(&fixture), Err(()), "it is no reason not to start");
+}
+
+#[test]
+fn a_crash_in_the_midst_leaves_the_one_before_or_the_next() {
+    for step in 1..10 {
+        let mut fixture = Fixture::new(TestDisk::default());
+        keep(&mut fixture, b"one");
+        fixture.disk.die_at(fixture.disk.steps() + step);
+        keep(&mut fixture, b"two");
+        fixture.disk.crash(Crash::LosesAll);
+        fixture.restart();
+        let found = read(&fixture).clone().unwrap().unwrap();
+        assert!(found == b"one" || found == b"two", "step {step}");
+    }
+}
+
+#[test]
+fn that_it_is_forgotten_is_said_when_that_is_durable_and_not_before() {
+    let mut fixture = Fixture::new(TestDisk::default());
+    keep(&mut fixture, b"one");
+    for op in [Op::RemoveState, Op::SyncStateFolder] {
+        fixture.disk.fail(op, ErrorKind::Other, 0, 1);
+        forget(&mut fixture);
+        assert_eq!(forgotten(&fixture), 0);
+        assert!(fixture.has_fault() && fixture.is_paused());
+        fixture.pass(10);
+        assert_eq!(forgotten(&fixture), 1);
+        assert!(!fixture.has_fault());
+        fixture.told.clear();
+    }
+    fixture.disk.crash(Crash::LosesAll);
+    fixture.restart();
+    assert_eq!(*read(&fixture), Ok(None));
+}
+
+#[test]
+fn what_cannot_be_kept_is_probe_record_fault() {
+    let mut fixture = Fixture::new(TestDisk::default());
+    keep(&mut fixture, b"one");
+    for op in [Op::WriteState, Op::SyncState, Op::RenameState] {
+        fixture.disk.fail(op, ErrorKind::StorageFull, 0, 1);
+        keep(&mut fixture, b"two");
+        assert!(!fixture.has_fault());
+        fixture.restart();
+        assert_eq!(*read(&fixture), Ok(Some(b"one".to_vec())));
+    }
+    assert!(fixture.disk.state(NAME, "outages").is_some());
+}

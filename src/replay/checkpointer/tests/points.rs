@@ -1,0 +1,379 @@
+//! "Synced up to here": what stood in the logs at an instant, and nothing else.
+
+use std::sync::Arc;
+
+use super::fixture::{B, Fixture, LOG, NAME, OTHER};
+use crate::replay::disk::Disk;
+use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId, FileStart};
+use crate::replay::testdisk::{Crash, Op, TestDisk};
+use crate::status::sync_point::PointBoard;
+
+const NEXT: &str = "2026-11-22-16-41.log";
+
+fn is_backend(folder: &str) -> bool {
+    folder.contains(':')
+}
+
+/// Takes a point; gives its board.
+fn take(fixture: &mut Fixture) -> Result<Arc<PointBoard>, String> {
+    fixture.send(CheckpointerMessage::SyncPoint { id: 3, is_backend });
+    fixture.turn();
+    let told = std::mem::take(&mut fixture.told);
+    let taken = told.into_iter().find_map(|message| match message {
+        ControlMessage::SyncPointTaken { id: 3, taken } => Some(taken),
+        _ => None,
+    });
+    taken.expect("each question is answered")
+}
+
+/// Whether control was told that it moved since this was last asked.
+fn has_moved(fixture: &mut Fixture) -> bool {
+    let told = std::mem::take(&mut fixture.told);
+    let mut told = told.iter();
+    told.any(|message| matches!(message, ControlMessage::SyncPointMoved { id: 3 }))
+}
+
+/// Two logs of four lines each, the first open.
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::new(TestDisk::default());
+    fixture.write_log(LOG, 4);
+    fixture.write_log(NEXT, 4);
+    fixture.open(1, LOG, FileStart::New);
+    fixture.segment(0, 1, 0, 4, &[]);
+    fixture.turn();
+    fixture
+}
+
+#[track_caller]
+fn check_missing(point: &PointBoard, logs: u64, bytes: u64) {
+    let backend = &point.backends[0];
+    assert_eq!(
+        (backend.missing_logs.load(), backend.missing_bytes.load()),
+        (logs, bytes)
+    );
+}
+
+#[track_caller]
+fn check_gone(point: &PointBoard, logs: u64, bytes: u64) {
+    let backend = &point.backends[0];
+    assert_eq!(
+        (backend.gone_logs.load(), backend.gone_bytes.load()),
+        (logs, bytes)
+    );
+}
+
+#[test]
+fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
+    let mut fixture = fixture();
+    let point = take(&mut fixture).unwrap();
+    assert_eq!(
+        (&*point.backends[0].name, point.backends[0].bytes),
+        (NAME, 80)
+    );
+    check_missing(&point, 2, 80);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(1);
+    check_missing(&point, 1, 40);
+    // What comes later does not count.
+    fixture.write_log(NEXT, 6);
+    fixture.write_log("2026-11-22-16-42.log", 1);
+    fixture.open(2, NEXT, FileStart::New);
+    fixture.segment(1, 2, 0, 4, &[]);
+    fixture.segment(2, 2, 4, 6, &[]);
+    fixture.settle(1, &[0, 1, 2, 3]);
+    fixture
+        .disk
+        .fail(Op::SyncState, std::io::ErrorKind::Other, 0, u32::MAX);
+    fixture.pass(3);
+    check_missing(&point, 0, 0);
+    assert_eq!(point.is_settled(None), Some(false), "it is not on disk");
+    assert!(!has_moved(&mut fixture));
+    fixture.disk.mend();
+    fixture.pass(10);
+    assert_eq!(point.is_settled(None), Some(true));
+    assert!(has_moved(&mut fixture));
+    fixture.disk.crash(Crash::LosesAll);
+    fixture.restart();
+    assert_eq!(fixture.counts().settled, 8, "settled means on disk");
+}
+
+#[test]
+fn lines_that_are_rejected_count_as_settled_and_are_told() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    let point = take(&mut fixture).unwrap();
+    fixture.settle(0, &[0, 1, 3]);
+    fixture.reject(0, 2);
+    fixture.pass(3);
+    assert_eq!(point.is_settled(Some(NAME)), Some(true));
+    assert_eq!(point.backends[0].rejected.load(), 1);
+}
+
+#[test]
+fn what_was_settled_before_is_settled_at_once() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(2);
+    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+    // The ledger of a new process, before any file is opened.
+    fixture.restart();
+    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_is_deleted_when_it_is_finished_is_settled() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.write_log(NEXT, 0);
+    let point = take(&mut fixture).unwrap();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.send(CheckpointerMessage::FileGone {
+        backend: B,
+        file: FileId(1),
+    });
+    fixture.disk.remove_log(NAME, LOG);
+    fixture.pass(3);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_goes_unsettled_is_missing_and_gone_until_it_is_back() {
+    for empties in [false, true] {
+        let mut fixture = fixture();
+        fixture.settle(0, &[0, 1, 2, 3]);
+        let point = take(&mut fixture).unwrap();
+        fixture.pass(2);
+        check_missing(&point, 1, 40);
+        if empties {
+            fixture.disk.truncate_log(NAME, NEXT, 0);
+        } else {
+            fixture.disk.remove_log(NAME, NEXT);
+        }
+        fixture.pass(30);
+        assert_eq!(point.is_settled(None), Some(false), "{empties}");
+        check_missing(&point, 1, 40);
+        check_gone(&point, 1, 40);
+    }
+}
+
+#[test]
+fn a_log_with_another_name_is_the_same_log() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    let point = take(&mut fixture).unwrap();
+    fixture.disk.publish_log(NAME, NEXT, "other.log").unwrap();
+    fixture.pass(5);
+    check_missing(&point, 1, 40);
+    fixture.open(2, "other.log", FileStart::New);
+    fixture.segment(1, 2, 0, 4, &[]);
+    fixture.settle(1, &[0, 1, 2, 3]);
+    fixture.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_backend_that_has_just_come_is_waited_for_and_a_folder_that_is_none_is_not() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture
+        .disk
+        .append_log("10.0.0.9:8085", LOG, b"some line\n");
+    fixture.disk.append_log("strange", LOG, b"some line\n");
+    let point = take(&mut fixture).unwrap();
+    let names: Vec<&str> = point
+        .backends
+        .iter()
+        .map(|backend| &*backend.name)
+        .collect();
+    assert_eq!(names, ["10.0.0.9:8085", NAME]);
+    fixture.pass(3);
+    assert_eq!(point.is_settled(Some(NAME)), Some(true));
+    assert_eq!(point.is_settled(Some("10.0.0.9:8085")), Some(false));
+    fixture.add_backend(OTHER, "10.0.0.9:8085");
+    fixture.pass(3);
+    assert_eq!(point.is_settled(None), Some(false), "nothing of it was fed");
+    fixture.disk.remove_log("10.0.0.9:8085", LOG);
+    fixture.pass(30);
+    assert_eq!(point.is_settled(None), Some(false), "it has gone unread");
+    assert_eq!(point.backends[0].gone_bytes.load(), 10);
+}
+
+#[test]
+fn logs_that_cannot_be_listed_make_no_point() {
+    let mut fixture = fixture();
+    fixture
+        .disk
+        .fail(Op::ReadLog, std::io::ErrorKind::PermissionDenied, 0, 1);
+    let why = take(&mut fixture).unwrap_err();
+    assert!(why.starts_with("the logs cannot be listed: "), "{why}");
+}
+
+#[test]
+fn a_point_that_is_forgotten_is_looked_at_no_more() {
+    let mut fixture = fixture();
+    let point = take(&mut fixture).unwrap();
+    fixture.send(CheckpointerMessage::ForgetSyncPoint { id: 3 });
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(5);
+    check_missing(&point, 2, 80);
+}
+
+#[test]
+fn a_log_that_is_moved_away_does_not_hide_what_is_behind_it_and_may_come_back() {
+    let mut fixture = fixture();
+    let point = take(&mut fixture).unwrap();
+    // The first one is fed, and not settled; it goes, and the one behind it is delivered.
+    let away = fixture.disk.move_out(NAME, LOG).unwrap();
+    fixture.open(2, NEXT, FileStart::New);
+    fixture.segment(1, 2, 0, 4, &[]);
+    fixture.settle(1, &[0, 1, 2, 3]);
+    fixture.pass(30);
+    check_missing(&point, 1, 40);
+    check_gone(&point, 1, 40);
+    fixture.disk.move_in(NAME, LOG, away);
+    fixture.pass(30);
+    check_missing(&point, 1, 40);
+    check_gone(&point, 0, 0);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(30);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_deleted_log_that_is_read_on_while_it_is_open_is_settled_in_the_end() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    let point = take(&mut fixture).unwrap();
+    fixture.disk.remove_log(NAME, LOG);
+    fixture.pass(30);
+    check_gone(&point, 1, 40);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.send(CheckpointerMessage::FileGone {
+        backend: B,
+        file: FileId(1),
+    });
+    fixture.pass(30);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_had_gone_before_is_missing_until_it_is_back_and_delivered() {
+    for was_begun in [false, true] {
+        let mut fixture = fixture();
+        fixture.settle(0, &[0, 1, 2, 3]);
+        if was_begun {
+            fixture.open(2, NEXT, FileStart::New);
+            fixture.segment(1, 2, 0, 2, &[]);
+            fixture.settle(1, &[0, 1]);
+        }
+        fixture.turn();
+        let away = fixture.take_away(NEXT);
+        fixture.pass(3);
+        let point = take(&mut fixture).unwrap();
+        let missing = if was_begun { 20 } else { 40 };
+        check_missing(&point, 1, missing);
+        check_gone(&point, 1, missing);
+        assert_eq!(point.backends[0].gone_log(), NEXT);
+        fixture.pass(30);
+        assert_eq!(point.is_settled(None), Some(false), "{was_begun}");
+        fixture.disk.move_in(NAME, NEXT, away);
+        fixture.pass(30);
+        check_gone(&point, 0, 0);
+        assert_eq!(point.backends[0].gone_log(), "");
+        if !was_begun {
+            fixture.open(2, NEXT, FileStart::New);
+            fixture.segment(1, 2, 0, 2, &[]);
+            fixture.settle(1, &[0, 1]);
+        }
+        fixture.segment(2, 2, 2, 2, &[]);
+        fixture.settle(2, &[0, 1]);
+        fixture.pass(30);
+        assert_eq!(point.is_settled(None), Some(true), "{was_begun}");
+    }
+}
+
+#[test]
+fn a_log_that_is_away_is_missing_for_a_day() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.take_away(NEXT);
+    fixture.pass(24 * 3600 - 60);
+    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(false));
+    fixture.pass(120);
+    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_was_delivered_may_go() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.turn();
+    let name = LOG.into();
+    fixture.take_away(LOG);
+    fixture.send(CheckpointerMessage::FileMoved {
+        backend: B,
+        file: FileId(1),
+        name,
+        away_unix: fixture.now.unix,
+    });
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.pass(3);
+    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn what_was_in_flight_when_its_log_went_is_missing_until_it_is_settled() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.turn();
+    fixture.take_away(LOG);
+    let point = take(&mut fixture).unwrap();
+    check_gone(&point, 1, 40);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.send(CheckpointerMessage::FileMoved {
+        backend: B,
+        file: FileId(1),
+        name: LOG.into(),
+        away_unix: fixture.now.unix,
+    });
+    fixture.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_that_we_have_deleted_is_not_missed_however_late_it_is_told_of() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(200);
+    assert_eq!(fixture.disk.meta_of(NAME, LOG), None, "it is finished");
+    // A flush came first, so that the reader does not know what became of it.
+    fixture.flush(1);
+    fixture.turn();
+    fixture.send(CheckpointerMessage::LogAway(AwayLog {
+        backend: B,
+        name: LOG.into(),
+        device: meta.device,
+        inode: meta.inode,
+        born_nanos: meta.born_nanos,
+        bytes: meta.bytes,
+    }));
+    fixture.turn();
+    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+}
+
+#[test]
+fn lines_that_an_earlier_process_had_read_of_a_log_that_is_away_are_missing() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1]);
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.pass(5);
+    fixture.disk.move_out(NAME, LOG).unwrap();
+    fixture.restart();
+    let point = take(&mut fixture).unwrap();
+    check_gone(&point, 1, 2);
+    assert_eq!(point.is_settled(None), Some(false));
+}

@@ -1,0 +1,489 @@
+//! The reader: finds the logs, reads them in order, and gives their records to the workers.
+//!
+//! ```text
+//!  hints, timers ─▶ look: folders, names ─▶ catalog ─┐
+//!  checkpointer: Plan, SegmentDone ─▶ credit ──────────────┤
+//!  control: Backend, Up, Down ───────────────────────┴▶ feed: begin a file, read a piece, split it
+//!                                                          │ outbox: the checkpointer first, then the workers
+//!                                                          ▼
+//!                                          FileOpened, Segment, Rejected │ Batch
+//! ```
+//!
+//! One [`LogReader::turn`] does a bounded piece of work and says when it wants the next. All system
+//! calls are the [`Disk`]'s, all time comes in, so a simulation can drive the very same code.
+//!
+//! **What holds it back.** A backend is read only while it is up, its plan for this epoch is there,
+//! its folder has been listed since, and it has credit: bytes of its own share of the memory
+//! budget, and lines that are fed and not settled. Nobody waits for another backend's credit. When
+//! the checkpointer or a worker has no room for a message, reading rests until it has.
+
+mod backoff;
+mod begin;
+mod bodies;
+pub mod buffers;
+mod catalog;
+pub mod cursor;
+mod emit;
+mod entries;
+mod feed;
+mod folders;
+mod log_file;
+mod look;
+mod outbox;
+mod points;
+mod resume;
+mod source;
+pub mod split;
+#[cfg(test)]
+mod tests;
+mod zone;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::{BODY_PIECES_MAX, MAILBOX_MESSAGES};
+use crate::replay::chunk::BufferReturns;
+use crate::replay::dirty_flags::DirtyFlags;
+use crate::replay::disk::Disk;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{
+    BackendId, BackendInfo, CheckpointerMessage, Component, ControlMessage, Epoch, Fed, FileId,
+    ReaderMessage, ReaderSettings, ResumePlan, SegmentId, WorkerMessage,
+};
+use crate::replay::reachability::KnownOutages;
+use crate::replay::vec_pool::VecPool;
+use crate::status::counters::ServerCounters;
+
+use buffers::{Buffers, ReaderBounds};
+use outbox::{Outbox, Receivers};
+use points::WaitingPoint;
+use source::{Listing, Source};
+use split::Splitter;
+
+/// What the reader shares with the other threads.
+#[derive(Clone)]
+pub struct ReaderLinks {
+    /// Its own mailbox.
+    pub mailbox: Arc<Mailbox<ReaderMessage>>,
+    /// The workers', by number.
+    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
+    /// The checkpointer's.
+    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
+    /// Control's.
+    pub control: Arc<Mailbox<ControlMessage>>,
+    /// Where chunks is returned. Its capacity bounds how many are out; see [`chunks_max`].
+    pub returns: Arc<BufferReturns>,
+    /// What inotify told.
+    pub dirty_flags: Arc<DirtyFlags>,
+    /// Vectors of records, emptied by the workers.
+    pub fed_pool: Arc<VecPool<Fed>>,
+    /// The process's numbers.
+    pub counters: Arc<ServerCounters>,
+}
+
+/// What the reader can't know by itself.
+#[derive(Clone, Copy)]
+pub struct ReaderRules {
+    /// Whether a folder's name is a backend's, or why not.
+    pub is_backend: fn(&str) -> Result<(), String>,
+    /// When a line was written, Unix seconds, by its prefix; the line's payload is not to be looked
+    /// at.
+    pub written_unix: fn(&[u8]) -> Option<u64>,
+    /// The time zone in which lines are read, as a person would name it.
+    pub zone: fn() -> String,
+}
+
+/// What a turn has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do: call again at once.
+    Busy,
+    /// Nothing to do before this monotonic instant, or before the waker rings.
+    Idle {
+        /// When to call again at the latest.
+        until: Duration,
+    },
+    /// It has been told to end.
+    Stopped,
+}
+
+/// How many chunks can be out at once with this memory budget and this many backends, pieces of
+/// bodies counted: the capacity for [`BufferReturns`].
+#[must_use]
+pub fn chunks_max(memory_budget_bytes: usize, backends_max: usize) -> usize {
+    let lines = memory_budget_bytes / ReaderBounds::default().chunk_bytes_min + backends_max;
+    lines + backends_max * BODY_PIECES_MAX + 1
+}
+
+/// See the module.
+pub struct LogReader<D: Disk> {
+    disk: D,
+    settings: ReaderSettings,
+    bounds: ReaderBounds,
+    rules: ReaderRules,
+    mailbox: Arc<Mailbox<ReaderMessage>>,
+    returns: Arc<BufferReturns>,
+    dirty_flags: Arc<DirtyFlags>,
+    fed_pool: Arc<VecPool<Fed>>,
+    counters: Arc<ServerCounters>,
+    outbox: Outbox,
+    splitter: Splitter,
+    buffers: Buffers,
+    /// Chunks that are out, pieces of bodies not counted.
+    chunks: usize,
+    /// For what is looked at and not kept: searches, a file's first bytes.
+    scratch: Vec<u8>,
+    sources: Vec<Source<D::Log>>,
+    places: HashMap<BackendId, usize>,
+    /// Plans that came before their backend did.
+    early_plans: HashMap<BackendId, (Epoch, ResumePlan)>,
+    /// Bytes that the step under way is about.
+    step_bytes: usize,
+    /// Who is asked first for something to read.
+    first: usize,
+    root: Listing,
+    /// Backends' folders that control has been told of, and whether they were there at the start.
+    announced: BTreeMap<String, bool>,
+    unrecognized: BTreeSet<String>,
+    /// Names of folders that have another name already, and that one.
+    second_names: BTreeMap<String, String>,
+    root_listed: bool,
+    /// Backends that an earlier process knew and whose folders were gone at the start; none before
+    /// that was looked at.
+    without_folder: Option<BTreeSet<String>>,
+    /// Sync points that wait for a look at all folders.
+    points: Vec<WaitingPoint>,
+    next_file: u64,
+    next_segment: u64,
+}
+
+/// When the next turn is due, gathered while this one goes on.
+#[derive(Clone, Copy, Debug)]
+struct Wake {
+    busy: bool,
+    until: Duration,
+}
+
+impl Wake {
+    fn at(&mut self, at: Duration) {
+        self.until = self.until.min(at);
+    }
+}
+
+impl<D: Disk> LogReader<D> {
+    /// A reader that knows no backend yet.
+    #[must_use]
+    pub fn new(disk: D, settings: ReaderSettings, rules: ReaderRules, links: ReaderLinks) -> Self {
+        Self::with_bounds(disk, settings, rules, links, ReaderBounds::default())
+    }
+
+    /// The same with other lengths than the limits'.
+    #[must_use]
+    pub fn with_bounds(
+        disk: D,
+        settings: ReaderSettings,
+        rules: ReaderRules,
+        links: ReaderLinks,
+        bounds: ReaderBounds,
+    ) -> Self {
+        Self {
+            disk,
+            settings,
+            bounds,
+            rules,
+            mailbox: links.mailbox,
+            returns: links.returns,
+            dirty_flags: links.dirty_flags,
+            fed_pool: links.fed_pool,
+            counters: links.counters,
+            splitter: Splitter::new(links.workers.len(), rules.written_unix),
+            outbox: Outbox::new(Receivers {
+                workers: links.workers,
+                checkpointer: links.checkpointer,
+                control: links.control,
+            }),
+            buffers: Buffers::new(bounds),
+            chunks: 0,
+            scratch: Vec::new(),
+            sources: Vec::new(),
+            places: HashMap::new(),
+            early_plans: HashMap::new(),
+            step_bytes: 0,
+            first: 0,
+            root: Listing::default(),
+            announced: BTreeMap::new(),
+            unrecognized: BTreeSet::new(),
+            second_names: BTreeMap::new(),
+            root_listed: false,
+            without_folder: None,
+            points: Vec::new(),
+            next_file: 0,
+            next_segment: 0,
+        }
+    }
+
+    /// Takes in what has come, looks where it must, feeds a few pieces, and says when it wants to
+    /// be called again.
+    pub fn turn(&mut self, now: Now) -> Turn {
+        self.mailbox.note_turn();
+        let mut wake = Wake {
+            busy: false,
+            until: now.after(self.settings.rescan_interval),
+        };
+        self.handle_returns();
+        for handled in 0.. {
+            if handled == MAILBOX_MESSAGES {
+                wake.busy = true;
+                break;
+            }
+            match self.mailbox.receive() {
+                Some(ReaderMessage::Stop) => return Turn::Stopped,
+                Some(message) => self.handle_mail(message, now),
+                None => break,
+            }
+        }
+        self.handle_dirty_flags(now);
+        self.poll_listings(now, &mut wake);
+        self.pass_points_on(now);
+        self.poll_pieces(now, &mut wake);
+        let held = self.buffers.bytes() as u64;
+        self.counters.memory_bytes.set(held);
+        if wake.busy || wake.until <= now.monotonic {
+            return Turn::Busy;
+        }
+        Turn::Idle { until: wake.until }
+    }
+
+    /// Says that the caller is about to block until the waker rings. False: something has come
+    /// meanwhile, do not. After blocking, call the mailbox's `awake`.
+    #[must_use]
+    pub fn prepare_sleep(&self) -> bool {
+        self.mailbox
+            .prepare_sleep_unless(|| self.dirty_flags.are_pending() || !self.returns.is_empty())
+    }
+
+    fn handle_mail(&mut self, message: ReaderMessage, now: Now) {
+        match message {
+            ReaderMessage::Backend(info) => self.handle_backend(info),
+            ReaderMessage::Plan {
+                backend,
+                epoch,
+                plan,
+            } => self.handle_plan(backend, epoch, plan, now),
+            ReaderMessage::Up {
+                backend,
+                epoch,
+                outages,
+            } => self.handle_up(backend, epoch, outages),
+            ReaderMessage::Down { backend, epoch } => self.handle_down(backend, epoch),
+            ReaderMessage::SegmentDone {
+                backend,
+                segment,
+                lines,
+                bytes,
+                epoch,
+            } => self.handle_segment_done(backend, epoch, segment, lines, bytes),
+            ReaderMessage::FileDeleted {
+                backend,
+                file,
+                is_elsewhere,
+            } => self.handle_deleted(backend, file, is_elsewhere, now),
+            ReaderMessage::StorePaused { backend, paused } => {
+                if let Some(source) = self.source_mut(backend) {
+                    source.paused = paused;
+                }
+            }
+            ReaderMessage::Body(ask) => {
+                if let Some(source) = self.source_mut(ask.backend) {
+                    source.bodies.handle_ask(ask);
+                }
+            }
+            ReaderMessage::SyncPoint { id, is_backend } => self.handle_point(id, is_backend, now),
+            ReaderMessage::Forget { backend } => self.handle_forget(backend),
+            ReaderMessage::TellFolders => self.tell_folders(),
+            ReaderMessage::Settings(settings) => self.settings = settings,
+            ReaderMessage::Stop => unreachable!("the turn ends with it"),
+        }
+    }
+
+    fn handle_backend(&mut self, info: BackendInfo) {
+        let id = info.id;
+        if self.places.contains_key(&id) {
+            return;
+        }
+        let at_start = self.announced.get(&*info.name).copied();
+        let without_folder = self.without_folder.iter().flatten();
+        let was_without = without_folder.into_iter().any(|name| **name == *info.name);
+        let starting = at_start.unwrap_or(!self.root_listed || was_without);
+        let mut source = Source::new(info, starting);
+        if let Some((epoch, plan)) = self.early_plans.remove(&id)
+            && epoch == source.epoch
+        {
+            source.set_resume(plan);
+        }
+        self.places.insert(id, self.sources.len());
+        self.sources.push(source);
+    }
+
+    /// Lets go of a backend that is flushed and stays down. The checkpointer hears of it behind all
+    /// that it was told of it.
+    fn handle_forget(&mut self, backend: BackendId) {
+        self.early_plans.remove(&backend);
+        if let Some(place) = self.places.remove(&backend) {
+            self.sources.remove(place);
+            for at in self.places.values_mut().filter(|at| **at > place) {
+                *at -= 1;
+            }
+        }
+        self.outbox
+            .tell_checkpointer(CheckpointerMessage::Forget { backend });
+    }
+
+    /// Tells again of folders whose backends control did not take in.
+    fn tell_folders(&mut self) {
+        let known: BTreeSet<&str> = self
+            .sources
+            .iter()
+            .map(|source| &*source.info.name)
+            .collect();
+        for name in self.announced.keys() {
+            if !known.contains(&**name) {
+                self.outbox
+                    .tell_control(ControlMessage::BackendFound(name.clone()));
+            }
+        }
+    }
+
+    fn handle_plan(&mut self, backend: BackendId, epoch: Epoch, plan: ResumePlan, now: Now) {
+        let Some(source) = self.source_mut(backend) else {
+            self.early_plans.insert(backend, (epoch, plan));
+            return;
+        };
+        // One of an older epoch is out of date: we have told the checkpointer since that we let go.
+        if epoch == source.epoch && source.resume.is_none() {
+            source.set_resume(plan);
+            source.listing.want_now(now);
+        }
+    }
+
+    fn handle_up(&mut self, backend: BackendId, epoch: Epoch, outages: KnownOutages) {
+        let lanes = self.settings.lanes_per_backend;
+        if let Some(source) = self.source_mut(backend)
+            && epoch == source.epoch
+        {
+            source.up = true;
+            source.outages = outages;
+            source.lanes = u16::try_from(lanes.max(1)).unwrap_or(u16::MAX);
+        }
+    }
+
+    fn handle_down(&mut self, backend: BackendId, epoch: Epoch) {
+        let returns = Arc::clone(&self.returns);
+        let Some(source) = self.source_mut(backend) else {
+            return;
+        };
+        if epoch <= source.epoch {
+            return;
+        }
+        source.begin_epoch(epoch);
+        source.count_files();
+        self.outbox.forget_batches(backend, &returns);
+        self.outbox.tell_checkpointer(CheckpointerMessage::Flushed {
+            backend,
+            epoch,
+            component: Component::LogReader,
+            sent: Vec::new(),
+        });
+    }
+
+    fn handle_segment_done(
+        &mut self,
+        backend: BackendId,
+        epoch: Epoch,
+        segment: SegmentId,
+        lines: u32,
+        bytes: u64,
+    ) {
+        let Some(source) = self.source_mut(backend) else {
+            return;
+        };
+        if epoch != source.epoch {
+            return;
+        }
+        let was_long = source.bodies.handle_done(segment);
+        let held = if was_long { 0 } else { bytes };
+        source.credit.give_back(lines, held);
+    }
+
+    /// The checkpointer has deleted a file. What has been written to it all the same is still read,
+    /// if it is open. One that `is_elsewhere` may be seen again under its other name.
+    fn handle_deleted(&mut self, backend: BackendId, file: FileId, is_elsewhere: bool, now: Now) {
+        let Some(&at) = self.places.get(&backend) else {
+            return;
+        };
+        let source = &mut self.sources[at];
+        let Some(index) = source.catalog.index_of(file) else {
+            return;
+        };
+        if is_elsewhere {
+            let _ = source.catalog.send_away(index, now);
+            source.listing.want(now);
+            source.count_file(index);
+            return;
+        }
+        source.catalog.mark_deleted(index);
+        let log = source.catalog.file_mut(index);
+        if let Some(open) = &log.log
+            && let Ok(meta) = self.disk.log_meta(open)
+        {
+            let _ = log.observe(meta, now);
+        }
+        if log.log.is_none() || log.unread_bytes(0) == 0 {
+            source.catalog.remove(index);
+            self.outbox
+                .tell_checkpointer(CheckpointerMessage::FileGone { backend, file });
+        }
+        self.sources[at].count_file(index);
+    }
+
+    /// Takes back buffers that was returned.
+    fn handle_returns(&mut self) {
+        while let Some(returned) = self.returns.receive() {
+            self.chunks -= usize::from(!returned.is_body);
+            if let Some(source) = self.source_mut(returned.backend) {
+                match returned.is_body {
+                    true => source.bodies.pieces -= 1,
+                    false => source.credit.chunk_bytes -= returned.bytes.len(),
+                }
+            }
+            self.give_buffer(returned.bytes);
+        }
+    }
+
+    fn source_mut(&mut self, backend: BackendId) -> Option<&mut Source<D::Log>> {
+        let place = *self.places.get(&backend)?;
+        Some(&mut self.sources[place])
+    }
+
+    /// A buffer for `bytes` bytes of lines.
+    fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        self.buffers.take(bytes, self.settings.memory_budget_bytes)
+    }
+
+    /// Takes a buffer back.
+    fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffers.give(buffer, self.settings.memory_budget_bytes);
+    }
+
+    fn new_file(&mut self) -> FileId {
+        self.next_file += 1;
+        FileId(self.next_file)
+    }
+
+    fn new_segment(&mut self) -> SegmentId {
+        self.next_segment += 1;
+        SegmentId(self.next_segment)
+    }
+}

@@ -1,0 +1,261 @@
+//! Beginning a file: which is it, where does it go on?
+
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::ledger::identity::Identity;
+use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LINE_TIME_BYTES_MAX};
+use crate::replay::disk::{Disk, LogMeta, read_fully};
+use crate::replay::messages::{CheckpointerMessage, FileOpened, FileStart};
+use crate::replay::reader::LogReader;
+use crate::replay::reader::feed::Step;
+use crate::replay::reader::log_file::{Begun, Observed};
+use crate::replay::reader::source::Likeness;
+use crate::replay::reader::zone::as_hours;
+
+impl<D: Disk> LogReader<D> {
+    /// Begins a file: opens it, finds out which it is and where it goes on, and tells the
+    /// checkpointer.
+    pub(super) fn begin(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
+        // The older files were quiet when last looked at. A look now, so that a line that came
+        // meanwhile is not overtaken.
+        if self.observe_open(at, now)? {
+            return Ok(Step::Done);
+        }
+        for open in self.sources[at].catalog.open().to_vec() {
+            if !self.identify(at, open, true)? {
+                return Ok(Step::Done);
+            }
+        }
+        if !self.open(at, index, now)? {
+            return Ok(Step::Nothing);
+        }
+        let prefix_bytes = self.read_prefix(at, index)?;
+        let number = self.new_file();
+        let source = &mut self.sources[at];
+        let file = source.catalog.file_mut(index);
+        let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
+        let resume = source.resume.as_mut().expect("a backend is fed by a plan");
+        let shrank = std::mem::take(&mut file.shrank) && !failpoint!(TrustSettledLines);
+        let start = match shrank {
+            true => resume.start_anew(&file.name, &meta),
+            false => resume.start(&file.name, &meta, prefix),
+        };
+        let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+        let likeness = source.first_lines.handle(identity.lead_hash, meta.key());
+        let is_copy = matches!(likeness, Likeness::CopyOf(_));
+        let (backend, name) = (&source.info.name, Arc::clone(&file.name));
+        if start.entry != FileStart::New {
+            if file.fed_below == 0 && file.sent_below == 0 {
+                // Whoever has begun it was an earlier process.
+                file.old_below = file.old_below.max(meta.bytes);
+            }
+        } else if shrank || start.is_rewritten {
+            file.sent_below = u64::MAX;
+            tracing::warn!(%backend, file = %name, "the log is not what was read of it before: it \
+                shrank or was written anew; reading it as a new one, of which each line may have \
+                been sent");
+        } else if is_copy && !failpoint!(TrustCopy) {
+            file.sent_below = u64::MAX;
+            tracing::warn!(%backend, file = %name, "the log begins as one that is known and is \
+                another file, a copy; reading it as a new one, of which each line may have been \
+                sent");
+        }
+        tracing::debug!(%backend, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading \
+            a log");
+        if start.entry == FileStart::New {
+            // Nobody knows any more which of them were sent.
+            file.sent_below = file.sent_below.max(file.fed_below);
+        }
+        let checked = file.last_change();
+        match likeness {
+            Likeness::CopyOf(key) => source.catalog.handle_copied(key, meta.bytes),
+            Likeness::Copied => file.handle_copied(0),
+            Likeness::Only => {}
+        }
+        let begun = Begun {
+            file: number,
+            identity,
+            cursor: start.cursor,
+            settled: start.settled,
+            sent: start.sent,
+            scan: None,
+            checked,
+        };
+        source.catalog.handle_begun(index, begun);
+        source.catalog.close_others(index);
+        let backend = source.info.id;
+        self.tell_forgotten(at);
+        self.look_at_zone(at, &meta, prefix_bytes, &name);
+        self.outbox
+            .tell_checkpointer(CheckpointerMessage::FileOpened(FileOpened {
+                backend,
+                file: number,
+                name,
+                identity,
+                start: start.entry,
+            }));
+        Ok(Step::Done)
+    }
+
+    /// Sees by a log's first line whether HA's times are of our zone, and says so where that is
+    /// news.
+    fn look_at_zone(&mut self, at: usize, meta: &LogMeta, prefix_bytes: usize, name: &str) {
+        let line = &self.scratch[..prefix_bytes.min(LINE_TIME_BYTES_MAX)];
+        let source = &mut self.sources[at];
+        let before = source.zone.off_s();
+        if !source
+            .zone
+            .handle_first_line((self.rules.written_unix)(line), meta)
+        {
+            return;
+        }
+        let (off_s, backend) = (source.zone.off_s(), &source.info.name);
+        source
+            .info
+            .counters
+            .zone_off_seconds
+            .set(off_s.unsigned_abs());
+        let (ours, differ_by) = ((self.rules.zone)(), as_hours(off_s));
+        if off_s == 0 {
+            let differed_by = as_hours(before);
+            tracing::info!(%backend, file = name, %ours, %differed_by, "HA's lines are of this \
+                server's time zone again");
+        } else {
+            tracing::warn!(%backend, file = name, %ours, %differ_by, "HA's lines are of another \
+                time zone than this server's, by what the log's own times say: their times are not \
+                used, so the backend is asked before any increment, and a time to live ends when \
+                its expiry says; give both the same TZ (best: UTC), and restart");
+        }
+    }
+
+    /// Opens a file where it is not. False: the name belongs to another file now, the folder is to
+    /// be listed first.
+    pub(super) fn open(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
+        let source = &mut self.sources[at];
+        let file = source.catalog.file(index);
+        if file.log.is_some() {
+            return Ok(true);
+        }
+        let log = self.disk.open_log(&source.info.name, &file.place)?;
+        let meta = self.disk.log_meta(&log)?;
+        if !file.is_same(&meta) {
+            source.listing.want(now);
+            return Ok(false);
+        }
+        source.catalog.handle_opened(index, log);
+        if source.catalog.file_mut(index).observe(meta, now) == Observed::Shrunk {
+            let loss = source.catalog.handle_shrunk(index);
+            self.handle_loss(at, &loss);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Reads a file's first bytes into `scratch`; gives how many.
+    fn read_prefix(&mut self, at: usize, index: usize) -> io::Result<usize> {
+        let file = self.sources[at].catalog.file(index);
+        let (meta, log) = (&file.meta, file.log.as_ref());
+        let log = log.expect("only an open file is read");
+        // No further than it is known to go: to ask for more would look as if it were not in
+        // memory.
+        let bytes = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
+        let bytes = bytes.min(IDENTITY_PREFIX_BYTES_MAX);
+        let scratch = scratch(&mut self.scratch, bytes);
+        read_fully(&mut self.disk, log, 0, scratch)
+    }
+
+    /// Looks at an open file again. False: lines that were fed are gone, it is to be begun again as
+    /// a new one.
+    pub(super) fn look(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
+        let file = self.sources[at].catalog.file(index);
+        let Some(log) = &file.log else {
+            return Ok(true);
+        };
+        let meta = self.disk.log_meta(log)?;
+        if file.is_unchanged(&meta) {
+            return Ok(true);
+        }
+        let catalog = &mut self.sources[at].catalog;
+        let shrank = catalog.file_mut(index).observe(meta, now) == Observed::Shrunk;
+        if shrank {
+            let loss = catalog.handle_shrunk(index);
+            self.handle_loss(at, &loss);
+        }
+        self.sources[at].count_file(index);
+        Ok(!shrank)
+    }
+
+    /// Looks at a file's first bytes, where it has changed since they were last looked at: one that
+    /// was emptied and has grown again beyond what was read looks like one that has grown. That
+    /// they are not what they were shows that the file was written anew: false. Tells the
+    /// checkpointer more of them than it knows: of what was fed whenever they are looked at, and of
+    /// all once as many as count are there, or at `end`.
+    pub(super) fn identify(&mut self, at: usize, index: usize, end: bool) -> io::Result<bool> {
+        let file = self.sources[at].catalog.file(index);
+        let Some(begun) = &file.begun else {
+            return Ok(true);
+        };
+        let (known, whole) = (
+            u64::from(begun.identity.prefix_bytes),
+            IDENTITY_PREFIX_BYTES_MAX as u64,
+        );
+        let has = file.meta.bytes.min(whole);
+        let is_whole = has == whole || end;
+        let tells_all = known < has && is_whole;
+        let trusts = [failpoint!(TrustFirstBytes), failpoint!(TrustShrunkLog)].contains(&true);
+        let has_changed = file.is_unchecked() && !trusts;
+        if !tells_all && !has_changed {
+            return Ok(true);
+        }
+        let prefix_bytes = self.read_prefix(at, index)?;
+        let source = &mut self.sources[at];
+        let file = source.catalog.file_mut(index);
+        let checked = file.last_change();
+        let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
+        let begun = file.begun.as_mut().expect("seen above");
+        if !begun.identity.is_of(meta.inode, meta.born_nanos, prefix) {
+            let loss = source.catalog.handle_shrunk(index);
+            self.handle_loss(at, &loss);
+            return Ok(false);
+        }
+        begun.checked = checked;
+        let fed = usize::try_from(begun.cursor.byte()).unwrap_or(usize::MAX);
+        let tells = if is_whole {
+            prefix.len()
+        } else {
+            fed.min(prefix.len())
+        };
+        if tells > begun.identity.prefix_bytes as usize {
+            let prefix = &prefix[..tells];
+            begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+            let (lead_hash, key) = (begun.identity.lead_hash, meta.key());
+            self.outbox
+                .tell_checkpointer(CheckpointerMessage::FileIdentified {
+                    backend: source.info.id,
+                    file: begun.file,
+                    identity: begun.identity,
+                });
+            match source.first_lines.handle(lead_hash, key) {
+                Likeness::CopyOf(first) => {
+                    if !failpoint!(TrustCopy) {
+                        file.sent_below = u64::MAX;
+                    }
+                    source.catalog.handle_copied(first, meta.bytes);
+                }
+                Likeness::Copied => file.handle_copied(0),
+                Likeness::Only => {}
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The first `bytes` bytes of `scratch`, which grows as needed.
+pub(super) fn scratch(scratch: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
+    if scratch.len() < bytes {
+        scratch.resize(bytes, 0);
+    }
+    &mut scratch[..bytes]
+}

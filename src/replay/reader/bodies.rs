@@ -1,0 +1,231 @@
+//! Lines that are too long to be held: scanned in pieces, fed without their values, and the values
+//! given in pieces to the lanes that send them.
+//!
+//! ```text
+//!  scan, a piece a step ──▶ Batch: head, length, hashes ──▶ lane ──ask──▶ a piece ──▶ lane … SegmentDone: forgotten
+//! ```
+//!
+//! However long a line is and however long its backend takes, it costs its backend
+//! [`BODY_PIECES_MAX`] pieces and nobody else anything (G6, G7). The log is read through the
+//! descriptor that it was scanned by, which stays open until the line is settled: an operator who
+//! deletes the log takes nothing away. One who changes it does: then the bytes are not those that
+//! were scanned, and the lane is told so before it has sent the last of them (G12).
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use crate::binlog::long_line::{LongRecord, Scanned, Scanner, ValueDigest};
+use crate::clock::Now;
+use crate::limits::{BODY_PIECES_MAX, LONG_LINES_MAX};
+use crate::replay::chunk::Chunk;
+use crate::replay::disk::{Disk, read_fully};
+use crate::replay::messages::{BodyPiece, BodyRequest, SegmentId, WorkerMessage};
+use crate::replay::reader::LogReader;
+use crate::replay::reader::begin::scratch;
+use crate::replay::reader::feed::Step;
+
+/// A line whose value is given in pieces.
+#[derive(Debug)]
+pub(super) struct LongLine<L> {
+    pub(super) log: Arc<L>,
+    pub(super) name: Arc<str>,
+    /// Where the line begins in the log.
+    pub(super) at: u64,
+    pub(super) record: LongRecord,
+    /// What the pieces that the lane got last come to.
+    pub(super) given: ValueDigest,
+}
+
+/// One backend's lines that are too long to be held.
+#[derive(Debug)]
+pub(super) struct Bodies<L> {
+    /// Those that are fed and not settled. None: there is nothing to give, the line is rejected.
+    lines: HashMap<SegmentId, Option<LongLine<L>>>,
+    asks: VecDeque<BodyRequest>,
+    /// Pieces that are out.
+    pub(super) pieces: usize,
+}
+
+impl<L> Default for Bodies<L> {
+    fn default() -> Self {
+        Self {
+            lines: HashMap::new(),
+            asks: VecDeque::new(),
+            pieces: 0,
+        }
+    }
+}
+
+impl<L> Bodies<L> {
+    /// Lines that are fed and not settled.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// A line has been fed.
+    pub(super) fn add(&mut self, segment: SegmentId, line: Option<LongLine<L>>) {
+        self.lines.insert(segment, line);
+    }
+
+    /// A segment is settled. Whether it was such a line.
+    pub(super) fn handle_done(&mut self, segment: SegmentId) -> bool {
+        self.lines.remove(&segment).is_some()
+    }
+
+    /// A piece is wanted. What the same lane asked for before is not.
+    pub(super) fn handle_ask(&mut self, ask: BodyRequest) {
+        let lane = |ask: &BodyRequest| (ask.reader.worker, ask.reader.slot);
+        self.asks.retain(|other| lane(other) != lane(&ask));
+        self.asks.push_back(ask);
+    }
+
+    /// Everything that was fed is forgotten. Pieces is returned when those who have them let go.
+    pub(super) fn forget(&mut self) {
+        self.lines.clear();
+        self.asks.clear();
+    }
+}
+
+/// A scan that is under way.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Where the line begins and ends in the file, its newline counted.
+    from: u64,
+    end: u64,
+    /// How far it has been scanned.
+    at: u64,
+    scanner: Box<Scanner>,
+}
+
+impl Scan {
+    fn new(from: u64, end: u64) -> Self {
+        Self {
+            from,
+            end,
+            at: from,
+            scanner: Box::default(),
+        }
+    }
+}
+
+impl<D: Disk> LogReader<D> {
+    /// Scans on in the line of `bytes` bytes at the file's cursor, and feeds it at its end.
+    pub(super) fn scan(
+        &mut self,
+        at: usize,
+        index: usize,
+        bytes: usize,
+        newline: bool,
+        now: Now,
+    ) -> io::Result<Step> {
+        let lines = match failpoint!(OneLongLineForAll) {
+            false => self.sources[at].bodies.len(),
+            true => {
+                self.sources
+                    .iter()
+                    .map(|source| source.bodies.len())
+                    .sum::<usize>()
+                    * LONG_LINES_MAX
+            }
+        };
+        // Its head needs a chunk.
+        let has_credit = self.has_credit(at, self.bounds.chunk_bytes_min);
+        if self.lines_left(at) == 0 || lines >= LONG_LINES_MAX || !has_credit {
+            return Ok(Step::Nothing);
+        }
+        let chunk_bytes = self.chunk_bytes();
+        let file = self.sources[at].catalog.file_mut(index);
+        let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
+            return Ok(Step::Done);
+        };
+        let (from, end) = (begun.cursor.byte(), begun.cursor.byte() + bytes as u64);
+        let is_of_line = |scan: &Scan| (scan.from, scan.end) == (from, end);
+        if !begun.scan.as_ref().is_some_and(is_of_line) {
+            begun.scan = Some(Scan::new(from, end));
+        }
+        let scan = begun.scan.as_mut().expect("it was begun just now");
+        let text_end = end - u64::from(newline);
+        let left = usize::try_from(text_end - scan.at).unwrap_or(usize::MAX);
+        let into = scratch(&mut self.scratch, left.min(chunk_bytes));
+        let read = read_fully(&mut self.disk, log, scan.at, into)?;
+        if read == 0 && left > 0 {
+            return self.handle_missing(at, now);
+        }
+        scan.scanner.push(&into[..read]);
+        scan.at += read as u64;
+        if scan.at < text_end {
+            return Ok(Step::Done);
+        }
+        let scanned: Scanned = begun.scan.take().expect("it is here").scanner.finish();
+        self.emit_long(at, index, scanned, bytes, newline, now);
+        Ok(Step::Done)
+    }
+
+    /// Gives a lane the piece of a body that it has asked for. None: there is nothing to give now.
+    pub(super) fn give_body(&mut self, at: usize, now: Now) -> Option<Step> {
+        let piece_bytes = self.bounds.piece_bytes(self.share_bytes());
+        let source = &mut self.sources[at];
+        let ask = *source.bodies.asks.front()?;
+        if let Some(until) = source.reading.waits_until(now) {
+            return Some(Step::Until(until));
+        }
+        if source.bodies.pieces >= BODY_PIECES_MAX {
+            return None;
+        }
+        source.bodies.asks.pop_front();
+        let Some(Some(line)) = source.bodies.lines.get_mut(&ask.segment) else {
+            return Some(Step::Done);
+        };
+        if ask.from == 0 {
+            line.given = ValueDigest::default();
+        }
+        if ask.from != line.given.bytes() {
+            return Some(Step::Done);
+        }
+        let place = line.record.piece(ask.from, piece_bytes);
+        self.step_bytes = place.bytes;
+        let mut buffer = self
+            .buffers
+            .take_piece(place.bytes, self.settings.memory_budget_bytes);
+        let into = &mut buffer[..place.bytes];
+        let read = read_fully(&mut self.disk, &line.log, line.at + place.at, into);
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                source.bodies.asks.push_front(ask);
+                if source.reading.handle_failure(now) {
+                    let (backend, file) = (&source.info.name, &line.name);
+                    tracing::warn!(%backend, %file, cause = %error, "the log can't be read; trying \
+                        again, a long line of it waits to be sent");
+                }
+                let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
+                self.buffers.give(buffer, self.settings.memory_budget_bytes);
+                return Some(Step::Until(until));
+            }
+        };
+        let decoded = base64_simd::STANDARD.decode_inplace(&mut buffer[..read]);
+        let decoded = decoded.ok().filter(|_| read == place.bytes);
+        let value = decoded.and_then(|decoded| decoded.get(place.skip..));
+        let value = value.filter(|value| line.given.push(value, &line.record));
+        let bytes = value.map_or(0, |value| value.len());
+        let piece = if bytes == 0 {
+            let (backend, file) = (&source.info.name, &line.name);
+            tracing::warn!(%backend, %file, "the log was changed under us: a long line of it that \
+                waited to be sent is not what was read; it is rejected");
+            self.buffers.give(buffer, self.settings.memory_budget_bytes);
+            None
+        } else {
+            source.bodies.pieces += 1;
+            let chunk = Chunk::of_body(buffer, ask.backend);
+            Some(BodyPiece {
+                chunk,
+                at: place.skip,
+                bytes,
+            })
+        };
+        self.outbox
+            .give_worker(ask.reader.worker, WorkerMessage::Body(ask.reader, piece));
+        Some(Step::Done)
+    }
+}

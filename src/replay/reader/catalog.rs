@@ -1,0 +1,555 @@
+//! One backend's log files, in the order of the log: what each is, how far it has been read, which
+//! is next.
+//!
+//! ```text
+//!            begin                 all read, no tail, quiet
+//!  waiting ─────────▶ being read ──────────────────────────▶ passed      ┐ unlinked: kept by its open descriptor until
+//!     ▲                  │   ▲                                 │         │ read, then away or gone
+//!     └── shrank, flush ─┘   └──────── grew ───────────────────┘         ┘
+//!
+//!  in the folder ──its name is gone──▶ away ──in a listing again, under whatever name──▶ in the folder
+//!                                        └── for too long, or too many ──▶ forgotten
+//! ```
+//!
+//! **A log is what it holds, not what it is called** (G10). What a listing shows is matched with
+//! what is known by inode and birth; a name says where a file is and in which order it is read, a
+//! device's number nothing. Whether the first bytes are what they were is seen when the file is
+//! read (`begin`). Of a log that went away everything is kept for a while.
+//!
+//! **The order of the log is strict** (G2): the first file in order that has something to read is
+//! the one that is read. A file that may still get lines of its minute holds back the newer ones:
+//! until it has been quiet for a second, and where it ends in a line without newline, until that
+//! line has come to its end or the file is closed (`closed_after`), when the line is taken as it
+//! is. So a writer that stalls in the middle of a line delays its backend, no longer than
+//! `closed_after`.
+//!
+//! Whatever happens to one file costs the same however many there are; only a listing and a flush
+//! look at all of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX, FILE_QUIET_MS};
+use crate::replay::disk::{LogEntry, LogMeta};
+use crate::replay::messages::FileId;
+use crate::replay::reader::entries::Entries;
+use crate::replay::reader::log_file::{Begun, LogFile, Loss, Observed, Stage};
+
+/// What is next in a backend's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Begin the file at this index.
+    Begin(usize),
+    /// Read on in the file at this index.
+    Read(usize),
+    /// Nothing before this monotonic instant, unless something changes.
+    Until(Duration),
+    /// Nothing, unless something changes.
+    Nothing,
+}
+
+/// Where a file is in the order of the log: by name; of one name the unlinked ones first, then the
+/// one that was seen first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    name: Arc<str>,
+    is_named: bool,
+    number: u64,
+}
+
+/// What a listing showed besides files that are new or have grown.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) losses: Vec<Loss>,
+    pub(super) moves: Vec<Moved>,
+}
+
+/// A known file that is elsewhere than it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// Its number, if it is begun.
+    pub(super) file: Option<FileId>,
+    /// What it was called.
+    pub(super) from: Arc<str>,
+    /// What it is called.
+    pub(super) to: Arc<str>,
+    /// It had been away.
+    pub(super) is_back: bool,
+    /// Since when it is on its way out, Unix seconds, as the checkpointer is to know it; 0: it is
+    /// in the folder.
+    pub(super) away_unix: u64,
+}
+
+/// A backend's files.
+#[derive(Debug)]
+pub(super) struct Catalog<L> {
+    /// A file's index is its place here as long as it is known.
+    files: Vec<Option<LogFile<L>>>,
+    free: Vec<usize>,
+    /// All that can be read, in order.
+    order: BTreeMap<Order, usize>,
+    /// Those of them that have not been passed.
+    pending: BTreeMap<Order, usize>,
+    /// Those that have been passed since the last listing, and are looked at again behind the next
+    /// one. Some may be gone, or pending again.
+    passed: BTreeSet<usize>,
+    begun: HashMap<FileId, usize>,
+    /// Those whose name is gone and that can be read through their descriptor.
+    unlinked: BTreeSet<usize>,
+    /// Those that are open, in no order.
+    open: Vec<usize>,
+    /// Those that are away, by when they went (Unix seconds).
+    away: BTreeSet<(u64, usize)>,
+    unread_bytes: u64,
+    numbers: u64,
+    /// When its logs were looked at first, at the start of this process (nanoseconds since 1970):
+    /// what is older was there then, somewhere.
+    started_nanos: u64,
+    /// Something that may have been sent was forgotten then (nanoseconds since 1970): what is older
+    /// and not known may be that.
+    forgot_nanos: u64,
+}
+
+impl<L> Default for Catalog<L> {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            free: Vec::new(),
+            order: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            passed: BTreeSet::new(),
+            begun: HashMap::new(),
+            unlinked: BTreeSet::new(),
+            open: Vec::new(),
+            away: BTreeSet::new(),
+            unread_bytes: 0,
+            numbers: 0,
+            started_nanos: 0,
+            forgot_nanos: 0,
+        }
+    }
+}
+
+impl<L> Catalog<L> {
+    /// How many files can be read.
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Indices of all files that can be read, in order.
+    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.order.values().copied()
+    }
+
+    /// The files that have not been passed, in order.
+    pub(super) fn unpassed(&self) -> impl Iterator<Item = &LogFile<L>> {
+        self.pending.values().map(|index| self.file(*index))
+    }
+
+    /// The file at `index`, which is known.
+    pub(super) fn file(&self, index: usize) -> &LogFile<L> {
+        self.files[index].as_ref().expect("a known file's index")
+    }
+
+    /// The file at `index`, if there is one.
+    pub(super) fn find(&self, index: usize) -> Option<&LogFile<L>> {
+        self.files.get(index)?.as_ref()
+    }
+
+    /// The file at `index`, to be changed. Should it have been passed, it is looked at again.
+    pub(super) fn file_mut(&mut self, index: usize) -> &mut LogFile<L> {
+        let file = self.files[index].as_mut().expect("a known file's index");
+        if file.away_unix == 0 && !self.pending.contains_key(&file.order) {
+            self.pending.insert(file.order.clone(), index);
+        }
+        file
+    }
+
+    /// What is next.
+    pub(super) fn poll_next(&mut self, now: Now, closed_after: Duration) -> Next {
+        while let Some(first) = self.pending.first_entry() {
+            let index = *first.get();
+            let file = self.files[index].as_ref().expect("a known file's index");
+            match file.stage(now, closed_after) {
+                Stage::ToBegin => return Next::Begin(index),
+                Stage::ToRead => return Next::Read(index),
+                Stage::Until(at) => return Next::Until(at),
+                Stage::Passed => {
+                    first.remove();
+                    self.passed.insert(index);
+                }
+            }
+        }
+        Next::Nothing
+    }
+
+    /// Takes over a listing of the folder. `starting`: what is there may have been sent by an
+    /// earlier process. `resume_byte`: where a file that is not begun would be.
+    pub(super) fn handle_listing(
+        &mut self,
+        entries: &Entries,
+        now: Now,
+        starting: bool,
+        resume_byte: impl Fn(&LogMeta) -> u64,
+    ) -> Listed {
+        let all = entries.in_order();
+        let mut taken = vec![false; all.len()];
+        let mut listed = Listed::default();
+        let mut displaced: HashSet<Arc<str>> = HashSet::new();
+        for index in 0..self.files.len() {
+            let Some(file) = self.files[index].as_ref().filter(|file| !file.deleted) else {
+                continue;
+            };
+            let same = entries.of_key(file.meta.key());
+            match entries.pick(file, &taken) {
+                Some(at) => {
+                    // Whatever else leads to it is another name of the same log.
+                    let device = all[at].meta.device;
+                    for (_, other) in same {
+                        taken[*other] |= all[*other].meta.device == device;
+                    }
+                    self.handle_found(index, &all[at], now, &mut listed);
+                }
+                None if file.away_unix > 0 || file.unlinked => {}
+                None => {
+                    let is_replaced = entries.find(&file.place).is_some();
+                    if is_replaced && file.may_have_been_sent() {
+                        displaced.insert(Arc::clone(&file.place));
+                    }
+                    let unread = file.unread_bytes(resume_byte(&file.meta));
+                    self.handle_missing(index, is_replaced, unread, now, &mut listed);
+                }
+            }
+        }
+        if starting {
+            // What was away then, and comes back unknown, may have been sent by an earlier process
+            // too.
+            self.started_nanos = now.unix.saturating_mul(1_000_000_000);
+        }
+        let mut new: HashSet<(u64, u64, u64)> = HashSet::new();
+        for (entry, _) in all.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+            let (inode, born_nanos) = entry.meta.key();
+            let is_second = !new.insert((entry.meta.device, inode, born_nanos));
+            if is_second || entry.is_hidden() {
+                continue;
+            }
+            let number = self.next_number();
+            let mut file = LogFile::new(entry.clone(), number, now);
+            if starting {
+                file.old_below = file.meta.bytes;
+            } else if file.is_older_than(self.started_nanos) {
+                file.old_below = u64::MAX;
+            }
+            if file.is_older_than(self.forgot_nanos) {
+                file.sent_below = u64::MAX;
+            }
+            if displaced.contains(&file.name) && !failpoint!(TrustReplacement) {
+                file.sent_below = u64::MAX;
+            }
+            self.insert(file);
+        }
+        // What has been passed can be due by now.
+        for index in std::mem::take(&mut self.passed) {
+            if let Some(file) = self.files[index]
+                .as_ref()
+                .filter(|file| file.away_unix == 0)
+            {
+                self.pending.insert(file.order.clone(), index);
+            }
+        }
+        listed
+    }
+
+    /// A known file is in the listing.
+    fn handle_found(&mut self, index: usize, entry: &LogEntry, now: Now, listed: &mut Listed) {
+        let file = self.files[index].as_ref().expect("a known file's index");
+        let is_hidden = entry.is_hidden();
+        let name = if is_hidden || *file.name == *entry.name {
+            Arc::clone(&file.name)
+        } else {
+            Arc::from(&*entry.name)
+        };
+        let is_moved = *file.place != *entry.name || file.unlinked || file.away_unix > 0;
+        if is_moved {
+            let (from, is_back) = (Arc::clone(&file.name), file.away_unix > 0 || file.unlinked);
+            self.unlist(index);
+            let file = self.files[index].as_mut().expect("a known file's index");
+            (file.name, file.place) = (name, Arc::from(&*entry.name));
+            (file.unlinked, file.away_unix) = (false, 0);
+            let moved = Moved {
+                file: file.begun.as_ref().map(|begun| begun.file),
+                from,
+                to: Arc::clone(&file.name),
+                is_back,
+                away_unix: if is_hidden { now.unix.max(1) } else { 0 },
+            };
+            self.list(index);
+            listed.moves.push(moved);
+        }
+        let file = self.files[index].as_mut().expect("a known file's index");
+        if file.meta.device != entry.meta.device {
+            // Its descriptor is of a mount that may be gone.
+            file.log = None;
+            self.open.retain(|open| *open != index);
+        }
+        let file = self.files[index].as_mut().expect("a known file's index");
+        if file.observe(entry.meta, now) == Observed::Shrunk {
+            let loss = self.handle_shrunk(index);
+            listed.losses.push(loss);
+        }
+    }
+
+    /// A known file is not in the listing.
+    fn handle_missing(
+        &mut self,
+        index: usize,
+        is_replaced: bool,
+        unread: u64,
+        now: Now,
+        listed: &mut Listed,
+    ) {
+        let file = self.files[index].as_mut().expect("a known file's index");
+        listed
+            .losses
+            .push(file.handle_unlinked(is_replaced, unread));
+        if file.log.is_some() {
+            self.unlist(index);
+            let file = self.files[index].as_mut().expect("a known file's index");
+            file.unlinked = true;
+            self.list(index);
+        } else if file.may_have_been_sent() && !failpoint!(ForgetAway) {
+            let moved = self.send_away(index, now);
+            listed.moves.extend(moved);
+        } else {
+            self.remove(index);
+        }
+    }
+
+    /// A file has gone from the folder and is not open: what is known of it is kept. Tells what the
+    /// checkpointer is to know.
+    pub(super) fn send_away(&mut self, index: usize, now: Now) -> Option<Moved> {
+        self.unlist(index);
+        let away_unix = now.unix.max(1);
+        let file = self.files[index].as_mut().expect("a known file's index");
+        (file.unlinked, file.log, file.away_unix) = (false, None, away_unix);
+        self.open.retain(|open| *open != index);
+        self.unread_bytes -= std::mem::take(&mut file.counted_bytes);
+        self.away.insert((away_unix, index));
+        file.begun.as_ref().map(|begun| Moved {
+            file: Some(begun.file),
+            from: Arc::clone(&file.name),
+            to: Arc::clone(&file.name),
+            is_back: false,
+            away_unix,
+        })
+    }
+
+    /// Forgets a file that has been away for too long, or that is one too many. Of one that is
+    /// forgotten early, what comes back may have been sent.
+    pub(super) fn forget_one_away(&mut self, now: Now) -> Option<LogFile<L>> {
+        let &(since, index) = self.away.first()?;
+        let is_over = since.saturating_add(AWAY_LOG_KEPT.as_secs()) <= now.unix;
+        let is_too_many = self.away.len() > AWAY_LOGS_MAX;
+        if !is_over && !is_too_many {
+            return None;
+        }
+        self.forgot_nanos = now.unix.saturating_mul(1_000_000_000);
+        Some(self.remove(index))
+    }
+
+    /// The file at `index` has been deleted by the checkpointer.
+    pub(super) fn mark_deleted(&mut self, index: usize) {
+        self.unlist(index);
+        let file = self.files[index].as_mut().expect("a known file's index");
+        (file.unlinked, file.deleted, file.away_unix) = (true, true, 0);
+        self.list(index);
+    }
+
+    /// Takes a file out.
+    pub(super) fn remove(&mut self, index: usize) -> LogFile<L> {
+        self.unlist(index);
+        let file = self.files[index].take().expect("a known file's index");
+        self.open.retain(|open| *open != index);
+        if let Some(begun) = &file.begun {
+            self.begun.remove(&begun.file);
+        }
+        self.unread_bytes -= file.counted_bytes;
+        self.free.push(index);
+        file
+    }
+
+    /// Where the file of this number is.
+    #[must_use]
+    pub(super) fn index_of(&self, file: FileId) -> Option<usize> {
+        self.begun.get(&file).copied()
+    }
+
+    /// The file at `index` is begun.
+    pub(super) fn handle_begun(&mut self, index: usize, begun: Begun) {
+        self.begun.insert(begun.file, index);
+        self.file_mut(index).begun = Some(begun);
+    }
+
+    /// The file at `index` shrank below what was fed, or is not what was read of it: it is a new
+    /// one.
+    pub(super) fn handle_shrunk(&mut self, index: usize) -> Loss {
+        self.open.retain(|open| *open != index);
+        let file = self.file_mut(index);
+        let begun = file.begun.as_ref().map(|begun| begun.file);
+        let loss = file.handle_shrunk();
+        if file.log.is_some() {
+            self.open.push(index);
+        }
+        if let Some(begun) = begun {
+            self.begun.remove(&begun);
+        }
+        loss
+    }
+
+    /// Unlinked files of which everything has been read, and that have been quiet.
+    pub(super) fn read_to_the_end(&self, now: Now) -> impl Iterator<Item = usize> {
+        let quiet = Duration::from_millis(FILE_QUIET_MS);
+        let unlinked = self.unlinked.iter().copied();
+        unlinked.filter(move |index| {
+            let file = self.file(*index);
+            let read = |begun: &Begun| !begun.cursor.has_tail(file.meta.bytes);
+            file.begun.as_ref().is_some_and(read) && file.quiet_for(now) >= quiet
+        })
+    }
+
+    /// Whether some file has lost its name.
+    #[must_use]
+    pub(super) fn has_unlinked(&self) -> bool {
+        !self.unlinked.is_empty()
+    }
+
+    /// Forgets how far each file was read; closes all but the unlinked ones. What the checkpointer
+    /// has deleted is its own matter from now on.
+    pub(super) fn forget_positions(&mut self) {
+        for index in 0..self.files.len() {
+            let Some(file) = &mut self.files[index] else {
+                continue;
+            };
+            if file.deleted {
+                self.remove(index);
+            } else {
+                file.forget_position();
+            }
+        }
+        let files = &self.files;
+        self.open.retain(|index| {
+            let file = files[*index].as_ref();
+            file.is_some_and(|file| file.log.is_some())
+        });
+        self.begun.clear();
+        self.passed.clear();
+        self.pending = self.order.clone();
+    }
+
+    /// Which files are open, in no order.
+    #[must_use]
+    pub(super) fn open(&self) -> &[usize] {
+        &self.open
+    }
+
+    /// The file at `index` has been opened.
+    pub(super) fn handle_opened(&mut self, index: usize, log: L) {
+        self.file_mut(index).log = Some(Arc::new(log));
+        if !self.open.contains(&index) {
+            self.open.push(index);
+        }
+    }
+
+    /// Closes all files but `index`, the last one before it that was begun, and the unlinked ones.
+    pub(super) fn close_others(&mut self, index: usize) {
+        let order = &self.file(index).order;
+        let before = self.open.iter().copied().filter(|open| {
+            let file = self.file(*open);
+            file.begun.is_some() && file.order < *order
+        });
+        let before = before.max_by_key(|open| &self.file(*open).order);
+        let files = &mut self.files;
+        self.open.retain(|open| {
+            let file = files[*open].as_mut().expect("a known file's index");
+            let stays = *open == index || Some(*open) == before || file.unlinked;
+            if !stays {
+                file.log = None;
+            }
+            stays
+        });
+    }
+
+    /// Bytes that have not been fed, as far as [`Catalog::recount`] knows.
+    #[must_use]
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.unread_bytes
+    }
+
+    /// Counts a file's unread bytes anew.
+    pub(super) fn recount(&mut self, index: usize, resume_byte: impl Fn(&LogMeta) -> u64) {
+        let Some(Some(file)) = self.files.get_mut(index) else {
+            return;
+        };
+        if file.away_unix > 0 {
+            return;
+        }
+        let from = if file.begun.is_some() {
+            0
+        } else {
+            resume_byte(&file.meta)
+        };
+        let bytes = file.unread_bytes(from);
+        let before = std::mem::replace(&mut file.counted_bytes, bytes);
+        self.unread_bytes = self.unread_bytes - before + bytes;
+    }
+
+    /// A copy of the file with this inode and birth has `bytes`: what is in both may be sent as the
+    /// copy's.
+    pub(super) fn handle_copied(&mut self, key: (u64, u64), bytes: u64) {
+        let all = self.files.iter_mut().flatten();
+        for file in all.filter(|file| file.meta.key() == key) {
+            file.handle_copied(bytes);
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn insert(&mut self, file: LogFile<L>) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.files.push(None);
+            self.files.len() - 1
+        });
+        self.files[index] = Some(file);
+        self.list(index);
+    }
+
+    /// Puts a file where it belongs by what it is now.
+    fn list(&mut self, index: usize) {
+        let file = self.files[index].as_mut().expect("a known file's index");
+        file.order = Order {
+            name: Arc::clone(&file.name),
+            is_named: !file.unlinked,
+            number: file.number,
+        };
+        self.order.insert(file.order.clone(), index);
+        self.pending.insert(file.order.clone(), index);
+        if file.unlinked {
+            self.unlinked.insert(index);
+        }
+    }
+
+    /// Takes a file from where it is.
+    fn unlist(&mut self, index: usize) {
+        let file = self.files[index].as_ref().expect("a known file's index");
+        self.order.remove(&file.order);
+        self.pending.remove(&file.order);
+        self.unlinked.remove(&index);
+        self.away.remove(&(file.away_unix, index));
+    }
+}

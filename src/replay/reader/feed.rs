@@ -1,0 +1,340 @@
+//! Feeding: whose turn it is, which file is next, what is read of it.
+
+use std::io;
+use std::time::Duration;
+
+use memchr::memchr;
+
+use crate::clock::Now;
+use crate::limits::{BODY_PIECES_MAX, REJECTED_HEAD_BYTES};
+use crate::replay::disk::{Disk, read_fully};
+use crate::replay::reader::begin::scratch;
+use crate::replay::reader::catalog::Next;
+use crate::replay::reader::cursor::Want;
+use crate::replay::reader::split::is_settled;
+use crate::replay::reader::{LogReader, Wake};
+
+/// What is done in one turn: eight large pieces, or the beginnings and ends of many small logs.
+const UNITS_PER_TURN: usize = 64;
+
+/// A piece of so many bytes is large: it counts for eight.
+const LARGE_PIECE_BYTES: usize = 64 * 1024;
+const LARGE_PIECE_UNITS: usize = 8;
+
+/// How much of small logs is told at once: each time may wake everybody.
+const UNITS_SENT_TOGETHER: usize = 32;
+
+/// What a piece of so many bytes counts for.
+fn units(bytes: usize) -> usize {
+    (1 + bytes * LARGE_PIECE_UNITS / LARGE_PIECE_BYTES).min(LARGE_PIECE_UNITS)
+}
+
+/// Between two tries to hand on what a receiver had no room for.
+const OUTBOX_RETRY: Duration = Duration::from_millis(1);
+
+/// What looking at one backend came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something was done; there may be more.
+    Done,
+    /// Nothing before this monotonic instant, unless something comes.
+    Until(Duration),
+    /// Nothing, unless something comes: a hint, credit, a plan.
+    Nothing,
+}
+
+impl<D: Disk> LogReader<D> {
+    /// Feeds a few pieces, of each backend that can have one in turn.
+    pub(super) fn poll_pieces(&mut self, now: Now, wake: &mut Wake) {
+        let (mut done, mut unsent) = (0, 0);
+        while done < UNITS_PER_TURN && (unsent > 0 || self.outbox.flush()) && self.step(now, wake) {
+            let units = units(std::mem::take(&mut self.step_bytes));
+            done += units;
+            let together = unsent + units;
+            let is_enough = units == LARGE_PIECE_UNITS || together >= UNITS_SENT_TOGETHER;
+            unsent = if is_enough { 0 } else { together };
+        }
+        wake.busy |= done >= UNITS_PER_TURN;
+        self.outbox.flush();
+        if !self.outbox.is_empty() {
+            wake.busy = false;
+            wake.at(now.after(OUTBOX_RETRY));
+        }
+    }
+
+    /// One step for the first backend, in turn, that has something to do. False: none has.
+    fn step(&mut self, now: Now, wake: &mut Wake) -> bool {
+        let sources = self.sources.len();
+        for nth in 0..sources {
+            let at = (self.first + nth) % sources;
+            match self.step_source(at, now) {
+                Step::Done => {
+                    self.first = (at + 1) % sources;
+                    return true;
+                }
+                Step::Until(until) => wake.at(until),
+                Step::Nothing => {}
+            }
+        }
+        false
+    }
+
+    fn step_source(&mut self, at: usize, now: Now) -> Step {
+        self.let_go(at, now);
+        if let Some(step) = self.give_body(at, now) {
+            return step;
+        }
+        let closed_after = self.settings.closed_after;
+        let source = &mut self.sources[at];
+        if !source.may_be_fed() {
+            return Step::Nothing;
+        }
+        if let Some(until) = source.reading.waits_until(now) {
+            return Step::Until(until);
+        }
+        let (index, step) = match source.catalog.poll_next(now, closed_after) {
+            Next::Nothing => {
+                // The log that could not be read has gone.
+                self.note_faults(at, |faults| faults.reading = None);
+                return Step::Nothing;
+            }
+            Next::Until(until) => return Step::Until(until),
+            Next::Begin(index) => (index, self.begin(at, index, now)),
+            Next::Read(index) => (index, self.read(at, index, now)),
+        };
+        match step {
+            Ok(step) => {
+                if step == Step::Done {
+                    self.note_faults(at, |faults| faults.reading = None);
+                }
+                if step == Step::Done && self.sources[at].reading.handle_success() {
+                    tracing::info!(backend = %self.sources[at].info.name, "its logs can be read \
+                        again");
+                }
+                step
+            }
+            Err(error) => self.handle_failure(at, index, &error, now),
+        }
+    }
+
+    /// A file could not be opened or read. The backend's newer files wait for it, the other
+    /// backends don't.
+    fn handle_failure(&mut self, at: usize, index: usize, error: &io::Error, now: Now) -> Step {
+        let source = &mut self.sources[at];
+        source.listing.want(now);
+        let warn = source.reading.handle_failure(now);
+        let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
+        // A file that has just been deleted is no trouble; the listing will tell.
+        if error.kind() == io::ErrorKind::NotFound {
+            return Step::Until(until);
+        }
+        if warn {
+            let (backend, file) = (&source.info.name, source.catalog.find(index));
+            let file = file.map_or("", |file| &*file.name);
+            tracing::warn!(%backend, file, cause = %error, "the log can't be read; trying again, \
+                newer ones of this backend wait for it");
+        }
+        self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
+        Step::Until(until)
+    }
+
+    /// Reads on in a file: a piece of whole lines, or a step towards the end of a long one.
+    fn read(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
+        if !self.open(at, index, now)? {
+            return Ok(Step::Nothing);
+        }
+        let was_unchecked = self.sources[at].catalog.file(index).is_unchecked();
+        if !self.look(at, index, now)? || !self.identify(at, index, false)? {
+            return Ok(Step::Done);
+        }
+        if self.sources[at].catalog.file(index).lacks_lines() {
+            let loss = self.sources[at].catalog.handle_shrunk(index);
+            self.handle_loss(at, &loss);
+            return Ok(Step::Done);
+        }
+        let closed_after = self.settings.closed_after;
+        let chunk_bytes = self.chunk_bytes();
+        // A last line without newline is taken as it is only if it is still so now.
+        let file = self.sources[at].catalog.file(index);
+        let is_tail = file
+            .begun
+            .as_ref()
+            .is_some_and(|begun| !begun.cursor.has_unread(file.meta.bytes));
+        if is_tail && self.observe_open(at, now)? {
+            return Ok(Step::Done);
+        }
+        let file = self.sources[at].catalog.file_mut(index);
+        let is_closed = file.quiet_for(now) >= closed_after;
+        let Some(begun) = &mut file.begun else {
+            return Ok(Step::Done);
+        };
+        let line_bytes_max = self.bounds.line_bytes_max;
+        let want = begun
+            .cursor
+            .want(file.meta.bytes, is_closed, chunk_bytes, line_bytes_max);
+        self.step_bytes = match want {
+            Want::Nothing | Want::Skip { .. } => 0,
+            Want::Search { bytes } | Want::Line { bytes, .. } | Want::Lines { bytes } => bytes,
+        };
+        match want {
+            Want::Nothing if was_unchecked => Ok(Step::Done),
+            Want::Nothing => Ok(Step::Nothing),
+            Want::Search { bytes } => self.search(at, index, bytes, now),
+            Want::Skip { end } => self.skip(at, index, end, now),
+            Want::Line { bytes, .. } if is_settled(&mut begun.settled, begun.cursor.line()) => {
+                let end = begun.cursor.byte() + bytes as u64;
+                self.skip(at, index, end, now)
+            }
+            Want::Line { bytes, newline } if self.is_long(bytes) => {
+                self.scan(at, index, bytes, newline, now)
+            }
+            Want::Line { bytes, newline } => self.read_line(at, index, bytes, newline, now),
+            Want::Lines { bytes } => self.read_lines(at, index, bytes, now),
+        }
+    }
+
+    /// Looks for the end of a line that is longer than a chunk.
+    fn search(&mut self, at: usize, index: usize, bytes: usize, now: Now) -> io::Result<Step> {
+        let file = self.sources[at].catalog.file_mut(index);
+        let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
+            return Ok(Step::Done);
+        };
+        let into = scratch(&mut self.scratch, bytes);
+        let read = read_fully(&mut self.disk, log, begun.cursor.searched(), into)?;
+        if read == 0 {
+            return self.handle_missing(at, now);
+        }
+        begun
+            .cursor
+            .handle_searched(read, memchr(b'\n', &into[..read]));
+        Ok(Step::Done)
+    }
+
+    /// Passes over a line up to `end` without holding it: it is settled, or too long to be one.
+    fn skip(&mut self, at: usize, index: usize, end: u64, now: Now) -> io::Result<Step> {
+        if self.lines_left(at) == 0 {
+            return Ok(Step::Nothing);
+        }
+        let file = self.sources[at].catalog.file_mut(index);
+        let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
+            return Ok(Step::Done);
+        };
+        let head = scratch(&mut self.scratch, REJECTED_HEAD_BYTES);
+        let read = read_fully(&mut self.disk, log, begun.cursor.byte(), head)?;
+        if read == 0 {
+            return self.handle_missing(at, now);
+        }
+        // Lines that are passed over since they are settled can be short.
+        let line_end = memchr(b'\n', &head[..read]).unwrap_or(read);
+        let head = head[..line_end].to_vec();
+        self.emit_skipped(at, index, head, end, now);
+        Ok(Step::Done)
+    }
+
+    /// Reads and feeds whole lines.
+    fn read_lines(&mut self, at: usize, index: usize, bytes: usize, now: Now) -> io::Result<Step> {
+        let lines_max = self.lines_left(at);
+        let source = &self.sources[at];
+        let cursor = source
+            .catalog
+            .file(index)
+            .begun
+            .as_ref()
+            .map(|begun| &begun.cursor);
+        let bytes = match cursor {
+            // Some of it was looked at in vain: only more of it can have a whole line.
+            Some(cursor) if cursor.searched() > cursor.byte() => bytes,
+            _ => bytes.min(
+                source
+                    .credit
+                    .bytes_of(lines_max)
+                    .max(self.bounds.chunk_bytes_min),
+            ),
+        };
+        let size = self.buffers.rounded(bytes);
+        if lines_max == 0 || !self.has_credit(at, size) {
+            return Ok(Step::Nothing);
+        }
+        let mut buffer = self.take_buffer(bytes);
+        let read = self.fill(at, index, &mut buffer[..bytes]);
+        let Ok(read @ 1..) = read else {
+            self.give_buffer(buffer);
+            read?;
+            return self.handle_missing(at, now);
+        };
+        self.emit_lines(at, index, buffer, read, lines_max, now)?;
+        Ok(Step::Done)
+    }
+
+    /// Reads and feeds one line that is longer than a chunk, or that has no newline.
+    fn read_line(
+        &mut self,
+        at: usize,
+        index: usize,
+        bytes: usize,
+        newline: bool,
+        now: Now,
+    ) -> io::Result<Step> {
+        if self.lines_left(at) == 0 || !self.has_credit(at, self.buffers.rounded(bytes)) {
+            return Ok(Step::Nothing);
+        }
+        let mut buffer = self.take_buffer(bytes);
+        let read = self.fill(at, index, &mut buffer[..bytes]);
+        if !matches!(read, Ok(read) if read == bytes) {
+            self.give_buffer(buffer);
+            read?;
+            return self.handle_missing(at, now);
+        }
+        self.emit_line(at, index, buffer, bytes, newline, now)?;
+        Ok(Step::Done)
+    }
+
+    /// Reads at the file's cursor; gives how many bytes there were.
+    fn fill(&mut self, at: usize, index: usize, into: &mut [u8]) -> io::Result<usize> {
+        let file = self.sources[at].catalog.file(index);
+        let (Some(log), Some(begun)) = (&file.log, &file.begun) else {
+            return Ok(0);
+        };
+        read_fully(&mut self.disk, log, begun.cursor.byte(), into)
+    }
+
+    /// Bytes that a file was said to have are not there: it must have shrunk.
+    pub(super) fn handle_missing(&mut self, at: usize, now: Now) -> io::Result<Step> {
+        if self.observe_open(at, now)? {
+            return Ok(Step::Done);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file system gives fewer bytes than the log has",
+        ))
+    }
+
+    /// Lines that the backend may be fed now.
+    pub(super) fn lines_left(&self, at: usize) -> u32 {
+        let lines_max = self.settings.in_flight_per_backend;
+        self.sources[at].credit.lines_left(lines_max)
+    }
+
+    /// Whether the backend may have another chunk of `size` bytes.
+    pub(super) fn has_credit(&self, at: usize, size: usize) -> bool {
+        let pieces = self.sources.len() * BODY_PIECES_MAX;
+        let lines = self.bounds.lines_bytes(self.share_bytes());
+        self.chunks + pieces < self.returns.capacity() && self.sources[at].credit.fits(size, lines)
+    }
+
+    /// How much is read at once.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.bounds.chunk_bytes(self.share_bytes())
+    }
+
+    /// Whether a line of `bytes` bytes is too long to be held.
+    fn is_long(&self, bytes: usize) -> bool {
+        let held_bytes_max = self.bounds.line_held_bytes_max(self.share_bytes());
+        self.buffers.rounded(bytes) > held_bytes_max
+    }
+
+    pub(super) fn share_bytes(&self) -> usize {
+        let budget = self.settings.memory_budget_bytes;
+        self.bounds.share_bytes(budget, self.sources.len())
+    }
+}

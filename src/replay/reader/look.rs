@@ -1,0 +1,476 @@
+//! Looking around: folders below the logs' path, files in them, and what has changed under us.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::ledger::rejected;
+use crate::limits::UNLINKED_FILES_MAX;
+use crate::replay::disk::{Disk, LogEntry, LogMeta};
+use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
+use crate::replay::reader::catalog::Moved;
+use crate::replay::reader::entries::Entries;
+use crate::replay::reader::log_file::{Loss, LossKind, Observed};
+use crate::replay::reader::resume::{EntriesMoved, Resume};
+use crate::replay::reader::source::Faults;
+use crate::replay::reader::{LogReader, Wake, folders};
+
+/// A log is newer than another where it is so by more than this: a worker of HA's can append to a
+/// minute's log shortly after the next one exists.
+const NAMES_SLACK_NANOS: u64 = 10_000_000_000;
+
+/// Folders that are listed in one turn: a folder can have thousands of files.
+const LISTINGS_PER_TURN: usize = 4;
+
+impl<D: Disk> LogReader<D> {
+    /// Turns hints into looks.
+    pub(super) fn handle_dirty_flags(&mut self, now: Now) {
+        let Some(hinted) = self.dirty_flags.take() else {
+            return;
+        };
+        let all = hinted.all && !failpoint!(MissOverflow);
+        if hinted.root || all {
+            self.root.want(now);
+        }
+        for at in 0..self.sources.len() {
+            let own = self.sources[at].info.dirty_flags.take();
+            if own.listing || all {
+                self.sources[at].listing.want(now);
+            }
+            let grew = own.grew || all;
+            if grew && !matches!(self.observe_open(at, now), Ok(true)) {
+                self.sources[at].listing.want_for_growth(now);
+            }
+        }
+    }
+
+    /// Lists what is due.
+    pub(super) fn poll_listings(&mut self, now: Now, wake: &mut Wake) {
+        if self.root.due_at(now) <= now.monotonic {
+            self.list_root(now);
+        }
+        wake.at(self.root.due_at(now));
+        let mut listings = 0;
+        for at in 0..self.sources.len() {
+            if self.sources[at].listing.due_at(now) <= now.monotonic && listings < LISTINGS_PER_TURN
+            {
+                listings += 1;
+                self.list_folder(at, now);
+            }
+            wake.at(self.sources[at].listing.due_at(now));
+        }
+    }
+
+    fn list_root(&mut self, now: Now) {
+        let names = match self.disk.backend_folders() {
+            Ok(names) => names,
+            Err(error) => {
+                self.counters.logs_listed.set(0);
+                if self.root.backoff.handle_failure(now) {
+                    tracing::warn!(cause = %error, "the logs' path can't be listed; new backends \
+                        are not found until it can");
+                }
+                return;
+            }
+        };
+        if self.root.backoff.handle_success() {
+            tracing::info!("the logs' path can be listed again");
+        }
+        self.root
+            .handle_listed(names.len(), self.settings.rescan_interval, now);
+        let names = self.without_second_names(names);
+        // A folder that has gone is told of again when it is back: control's watch went with it.
+        let (outbox, sources) = (&mut self.outbox, &mut self.sources);
+        self.announced.retain(|name, _| {
+            let is_there = names.contains(name);
+            if !is_there {
+                outbox.tell_control(ControlMessage::FolderGone(name.clone()));
+                // Its logs went with it, and no hint tells of them.
+                let mut all = sources.iter_mut();
+                if let Some(source) = all.find(|source| *source.info.name == **name) {
+                    source.listing.want(now);
+                }
+            }
+            is_there
+        });
+        self.unrecognized.retain(|name| names.contains(name));
+        for name in names {
+            if self.announced.contains_key(&name) || self.unrecognized.contains(&name) {
+                continue;
+            }
+            match (self.rules.is_backend)(&name) {
+                Ok(()) => {
+                    self.announced.insert(name.clone(), !self.root_listed);
+                    self.outbox.tell_control(ControlMessage::BackendFound(name));
+                }
+                Err(why) => {
+                    self.unrecognized.insert(name.clone());
+                    self.outbox
+                        .tell_control(ControlMessage::FolderUnrecognized { name, why });
+                }
+            }
+        }
+        self.root_listed = true;
+        self.counters.logs_listed.set(1);
+        if self.without_folder.is_none() {
+            self.find_without_folder();
+        }
+    }
+
+    /// Tells control of backends that an earlier process knew and whose folders have gone since. It
+    /// shows and forgets them as those whose folders go now.
+    fn find_without_folder(&mut self) {
+        let found = self.disk.state_folders().and_then(|names| {
+            let mut found = BTreeSet::new();
+            for name in names {
+                let is_gone = !self.announced.contains_key(&name);
+                if is_gone
+                    && (self.rules.is_backend)(&name).is_ok()
+                    && !self.disk.state_files(&name)?.is_empty()
+                {
+                    found.insert(name);
+                }
+            }
+            Ok(found)
+        });
+        let found = found.unwrap_or_else(|error| {
+            tracing::warn!(cause = %error, "the state cannot be listed: backends whose folders are \
+                gone are not shown, and not forgotten, before the next start");
+            BTreeSet::new()
+        });
+        for name in &found {
+            tracing::info!(backend = %name, "replayed to by an earlier run, and its folder of logs \
+                is gone since: it is forgotten once nothing is left of it");
+            self.outbox
+                .tell_control(ControlMessage::BackendFound(name.clone()));
+            self.outbox
+                .tell_control(ControlMessage::FolderGone(name.clone()));
+        }
+        self.without_folder = Some(found);
+    }
+
+    fn list_folder(&mut self, at: usize, now: Now) {
+        let name = Arc::clone(&self.sources[at].info.name);
+        let entries = match self.disk.log_entries(&name) {
+            Ok(entries) => entries,
+            Err(error) => {
+                if self.sources[at].listing.backoff.handle_failure(now) {
+                    tracing::warn!(backend = %name, cause = %error, "the backend's log folder can't \
+                        be listed; trying again");
+                }
+                self.note_faults(at, |faults| faults.listing = Some(error.to_string()));
+                return;
+            }
+        };
+        let same_as = self.folder_is_of(at);
+        let entries = if same_as.is_some() {
+            Vec::new()
+        } else {
+            entries
+        };
+        if same_as.is_some() {
+            // Control is told when the root is listed.
+            self.root.want(now);
+        }
+        self.note_faults(at, |faults| {
+            faults.listing = same_as.map(|first| folders::why_refused(&first));
+        });
+        let interval = self.settings.rescan_interval;
+        let source = &mut self.sources[at];
+        if source.listing.backoff.handle_success() {
+            tracing::info!(backend = %name, "the backend's log folder can be listed again");
+        }
+        source.listing.handle_listed(entries.len(), interval, now);
+        let entries = Entries::new(entries);
+        let starting = std::mem::take(&mut source.starting);
+        if !source.said_names_go_back
+            && let Some((newer, older)) = names_go_back(&entries)
+        {
+            source.said_names_go_back = true;
+            tracing::warn!(backend = %name, file = newer, before = older, "a log is newer than one \
+                that its name puts behind it, as when clocks are set back in HA's time zone: logs \
+                are replayed in the order of their names, so what was written to one key in both \
+                may end with the earlier value; run HA in UTC (TZ=UTC)");
+        }
+        let resume = source.resume.as_ref();
+        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        let listed = source
+            .catalog
+            .handle_listing(&entries, now, starting, byte_of);
+        if let Some(resume) = &mut source.resume {
+            source.listed = true;
+            let moved = resume.handle_listing(&entries, now.unix);
+            self.tell_entries_moved(at, moved);
+            self.tell_forgotten(at);
+        }
+        for loss in listed.losses {
+            self.handle_loss(at, &loss);
+        }
+        for moved in listed.moves {
+            self.handle_moved(at, &moved);
+        }
+        self.forget_away(at, now);
+        if self.sources[at].catalog.has_unlinked() {
+            // A file without a name is in no listing: what it is now, its descriptor tells. Should
+            // that fail, reading will say so.
+            let _ = self.observe_open(at, now);
+        }
+        self.sources[at].count_files();
+    }
+
+    /// Notes what is wrong with a backend's logs, or no longer, and tells control where that is
+    /// news.
+    pub(super) fn note_faults(&mut self, at: usize, note: impl FnOnce(&mut Faults)) {
+        let source = &mut self.sources[at];
+        let before = source.faults.text().cloned();
+        note(&mut source.faults);
+        let fault = source.faults.text().cloned();
+        if fault != before {
+            source.info.counters.logs_faulty.set(fault.is_some().into());
+            let backend = source.info.id;
+            self.outbox
+                .tell_control(ControlMessage::LogFault { backend, fault });
+        }
+    }
+
+    /// Says that a log is elsewhere, and tells the checkpointer.
+    fn handle_moved(&mut self, at: usize, moved: &Moved) {
+        let (backend, from, file) = (&self.sources[at].info.name, &moved.from, &moved.to);
+        if moved.is_back {
+            tracing::info!(%backend, %file, %from, "the log is back; it goes on where it was");
+        } else if moved.away_unix == 0 {
+            tracing::info!(%backend, %file, %from, "the log was renamed; it goes on where it was");
+        }
+        let backend = self.sources[at].info.id;
+        if let Some(file) = moved.file {
+            self.outbox
+                .tell_checkpointer(CheckpointerMessage::FileMoved {
+                    backend,
+                    file,
+                    name: Arc::clone(&moved.to),
+                    away_unix: moved.away_unix,
+                });
+        }
+    }
+
+    fn tell_entries_moved(&mut self, at: usize, moved: EntriesMoved) {
+        if moved != EntriesMoved::default() {
+            self.outbox
+                .tell_checkpointer(CheckpointerMessage::EntriesMoved {
+                    backend: self.sources[at].info.id,
+                    files: moved.files,
+                    legacy: moved.legacy,
+                });
+        }
+    }
+
+    /// Forgets logs that have been away for too long, or of which there are too many.
+    fn forget_away(&mut self, at: usize, now: Now) {
+        while let Some(file) = self.sources[at].catalog.forget_one_away(now) {
+            let backend = &self.sources[at].info.name;
+            tracing::warn!(%backend, file = %file.name, "the log has been away for too long, or too \
+                many are; what was known of it is forgotten, and should it come back, each of its \
+                lines may have been sent");
+            if let Some(begun) = file.begun {
+                self.tell_gone(at, begun.file);
+            }
+        }
+    }
+
+    /// Tells the checkpointer of entries of the plan that will never be used.
+    pub(super) fn tell_forgotten(&mut self, at: usize) {
+        let source = &mut self.sources[at];
+        if let Some(forgotten) = source.resume.as_mut().and_then(Resume::take_forgotten) {
+            self.outbox
+                .tell_checkpointer(CheckpointerMessage::EntriesForgotten {
+                    backend: source.info.id,
+                    files: forgotten.files,
+                    legacy: forgotten.legacy,
+                });
+        }
+    }
+
+    /// Says what was lost, and lets go of a file that can't be read any more.
+    pub(super) fn handle_loss(&mut self, at: usize, loss: &Loss) {
+        let (backend, file, bytes) = (&self.sources[at].info.name, &loss.name, loss.unread_bytes);
+        match loss.kind {
+            LossKind::Shrunk => {
+                tracing::warn!(%backend, %file, "the log is not what was read of it: it shrank or \
+                    was written anew under us; reading it again as a new file");
+            }
+            LossKind::Replaced if loss.readable || bytes == 0 => {
+                tracing::warn!(%backend, %file, bytes, "the log was replaced under us; reading what \
+                    is left of the old one, then the new one");
+            }
+            LossKind::Replaced => {
+                tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these \
+                    bytes were read: they are lost, unless it comes back within a day; reading the \
+                    new one as one of which each line may have been sent");
+            }
+            // The usual end of a log: the checkpointer has deleted it, and its word is still on the
+            // way.
+            LossKind::Deleted if bytes == 0 => {
+                tracing::debug!(%backend, %file, "the log is gone");
+            }
+            LossKind::Deleted if loss.readable => {
+                tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us; \
+                    reading what is left while it is open");
+            }
+            LossKind::Deleted => {
+                tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us \
+                    before these bytes were read; should it come back within a day, it goes on \
+                    where it was");
+            }
+        }
+        if loss.kind != LossKind::Shrunk {
+            self.tell_away(at, loss);
+        } else if let Some(file) = loss.file {
+            self.tell_gone(at, file);
+        }
+    }
+
+    /// Tells the checkpointer how long a log was that has gone. Of one that was never begun it
+    /// knows nothing else, and what was in it is not delivered all the same.
+    fn tell_away(&mut self, at: usize, loss: &Loss) {
+        self.outbox
+            .tell_checkpointer(CheckpointerMessage::LogAway(AwayLog {
+                backend: self.sources[at].info.id,
+                name: Arc::clone(&loss.name),
+                device: loss.meta.device,
+                inode: loss.meta.inode,
+                born_nanos: loss.meta.born_nanos,
+                bytes: loss.meta.bytes,
+            }));
+    }
+
+    pub(super) fn tell_gone(&mut self, at: usize, file: FileId) {
+        let backend = self.sources[at].info.id;
+        self.outbox
+            .tell_checkpointer(CheckpointerMessage::FileGone { backend, file });
+    }
+
+    /// Looks at the open files again. True: one of them has changed.
+    pub(super) fn observe_open(&mut self, at: usize, now: Now) -> io::Result<bool> {
+        let mut changed = false;
+        for index in self.sources[at].catalog.open().to_vec() {
+            let catalog = &mut self.sources[at].catalog;
+            let Some(log) = &catalog.file(index).log else {
+                continue;
+            };
+            let meta = self.disk.log_meta(log)?;
+            if catalog.file(index).is_unchanged(&meta) {
+                continue;
+            }
+            changed = true;
+            if catalog.file_mut(index).observe(meta, now) == Observed::Shrunk {
+                let loss = catalog.handle_shrunk(index);
+                self.handle_loss(at, &loss);
+            }
+            self.sources[at].count_file(index);
+        }
+        Ok(changed)
+    }
+
+    /// Lets go of files without a name of which everything was read. As long as lines of them may
+    /// be in flight they stay: should the backend go down now, what is not settled can be read
+    /// again through the open file only.
+    pub(super) fn let_go(&mut self, at: usize, now: Now) {
+        if !self.sources[at].catalog.has_unlinked() {
+            return;
+        }
+        loop {
+            let source = &mut self.sources[at];
+            let mut read = source.catalog.read_to_the_end(now);
+            let first = read.next();
+            let too_many = read.count() >= UNLINKED_FILES_MAX;
+            let settled = source.credit.lines == 0;
+            // What the checkpointer has deleted it reads again itself, should it come to that.
+            let may_go = |index: &usize| settled || too_many || source.catalog.file(*index).deleted;
+            let Some(index) = first.filter(may_go) else {
+                return;
+            };
+            // A last look, as before a newer file is begun.
+            if self.observe_open(at, now).unwrap_or(false) {
+                return;
+            }
+            let source = &mut self.sources[at];
+            let file = source.catalog.file(index);
+            let meta = file.log.as_ref().map(|log| self.disk.log_meta(log));
+            let is_nowhere = matches!(meta, Some(Ok(LogMeta { links: 0, .. })));
+            if !file.deleted && !is_nowhere {
+                // It was moved, as far as can be told.
+                let moved = source.catalog.send_away(index, now);
+                source.count_file(index);
+                if let Some(moved) = moved {
+                    self.handle_moved(at, &moved);
+                }
+                continue;
+            }
+            let file = source.catalog.remove(index);
+            let begun = file
+                .begun
+                .expect("only a file that was begun is read to its end");
+            source.count_file(index);
+            self.tell_gone(at, begun.file);
+        }
+    }
+}
+
+/// A log that was made and last written to after one whose name is behind its own, and that one:
+/// their names are not the order in which they were written.
+fn names_go_back(entries: &Entries) -> Option<(&str, &str)> {
+    let is_by_ha = |entry: &&LogEntry| !entry.is_hidden() && !rejected::is_returned(&entry.name);
+    let logs = || entries.in_order().iter().filter(is_by_ha);
+    let is_after = |one: u64, other: u64| one > other.saturating_add(NAMES_SLACK_NANOS);
+    let goes_back = |pair: &(&LogEntry, &LogEntry)| {
+        let (one, other) = (&pair.0.meta, &pair.1.meta);
+        is_after(one.modified_nanos, other.modified_nanos)
+            && (one.born_nanos == 0 || is_after(one.born_nanos, other.born_nanos))
+    };
+    let (one, other) = logs().zip(logs().skip(1)).find(goes_back)?;
+    Some((&one.name, &other.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logs by their names, and when each was made and changed, in minutes.
+    #[track_caller]
+    fn check(logs: &[(&str, u64, u64)], expected: Option<(&str, &str)>) {
+        let minute = 60_000_000_000;
+        let entry = |&(name, born, modified): &(&str, u64, u64)| LogEntry {
+            name: name.to_owned(),
+            meta: LogMeta {
+                born_nanos: born * minute,
+                modified_nanos: modified * minute,
+                ..LogMeta::default()
+            },
+        };
+        let entries = Entries::new(logs.iter().map(entry).collect());
+        assert_eq!(names_go_back(&entries), expected, "{logs:?}");
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_noticed() {
+        let first = ("2026-10-25-02-59.log", 59, 59);
+        let second = ("2026-10-25-02-00.log", 60, 61);
+        check(&[first, second], Some((second.0, first.0)));
+        check(&[("2026-10-25-02-00.log", 1, 1), first], None);
+        // Lines of both in one log: it is the last in time, and no name tells.
+        check(&[("2026-10-25-02-00.log", 1, 61), first], None);
+        check(
+            &[("02", 0, 61), ("01", 0, 60), ("03", 0, 59)],
+            Some(("02", "03")),
+        );
+    }
+
+    #[test]
+    fn what_ha_did_not_name_is_not_looked_at() {
+        let first = ("2026-10-25-02-59.log", 59, 59);
+        check(&[(".nfs0001", 90, 90), first], None);
+        check(&[], None);
+        check(&[first], None);
+    }
+}

@@ -1,0 +1,50 @@
+//! Sync points on their way to the checkpointer: each waits until every folder has been listed once
+//! more.
+//!
+//! So the checkpointer knows of every log that had gone before the point was asked for.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::replay::disk::Disk;
+use crate::replay::messages::CheckpointerMessage;
+use crate::replay::reader::LogReader;
+
+/// A point that waits.
+#[derive(Debug)]
+pub(super) struct WaitingPoint {
+    id: u64,
+    is_backend: fn(&str) -> bool,
+    asked_at: Duration,
+}
+
+impl<D: Disk> LogReader<D> {
+    /// A sync point is wanted.
+    pub(super) fn handle_point(&mut self, id: u64, is_backend: fn(&str) -> bool, now: Now) {
+        self.root.want_now(now);
+        for source in &mut self.sources {
+            source.listing.want_now(now);
+        }
+        self.points.push(WaitingPoint {
+            id,
+            is_backend,
+            asked_at: now.monotonic,
+        });
+    }
+
+    /// Passes on the points that need not wait any more.
+    pub(super) fn pass_points_on(&mut self, now: Now) {
+        let sources = self.sources.iter().map(|source| &source.listing);
+        let listings = sources.chain([&self.root]);
+        let listed_at = listings.map(|listing| listing.listed_at(now)).min();
+        let outbox = &mut self.outbox;
+        self.points.retain(|point| {
+            let waits = listed_at.is_some_and(|at| at < point.asked_at);
+            if !waits {
+                let (id, is_backend) = (point.id, point.is_backend);
+                outbox.tell_checkpointer(CheckpointerMessage::SyncPoint { id, is_backend });
+            }
+            waits
+        });
+    }
+}

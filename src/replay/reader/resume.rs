@@ -1,0 +1,264 @@
+//! Where each file goes on: the checkpointer's plan, an entry at a time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::ledger::identity::Identity;
+use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
+use crate::replay::disk::LogMeta;
+use crate::replay::messages::{FileStart, ResumePlan};
+use crate::replay::reader::cursor::Cursor;
+use crate::replay::reader::entries::Entries;
+use crate::replay::reader::split::SettledRuns;
+
+/// A plan of which each entry is used once.
+#[derive(Debug)]
+pub(super) struct Resume {
+    plan: ResumePlan,
+    /// Inode, birth and index of each file's entry, ascending: a plan can have thousands.
+    by_inode: Vec<(u64, u64, usize)>,
+    /// Used, or forgotten.
+    used: Vec<bool>,
+    legacy_used: Vec<bool>,
+    /// Where the original's file of a name is.
+    legacy_by_name: HashMap<Arc<str>, usize>,
+    /// What is forgotten and not told yet.
+    forgotten: Forgotten,
+}
+
+/// Entries that will never be used.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    pub(super) files: Vec<usize>,
+    pub(super) legacy: Vec<usize>,
+}
+
+/// Where a file begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// Its first line that is fed.
+    pub(super) cursor: Cursor,
+    /// Lines from there on that need not be fed.
+    pub(super) settled: SettledRuns,
+    /// Lines from there on that were sent and not answered.
+    pub(super) sent: Vec<Range<u64>>,
+    /// Which entry of the plan says so.
+    pub(super) entry: FileStart,
+    /// Something was known of this inode, and holds no longer: the file shrank, or was written
+    /// anew.
+    pub(super) is_rewritten: bool,
+}
+
+/// Entries whose files have gone, and since when (Unix seconds), or are back (0).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct EntriesMoved {
+    pub(super) files: Vec<(usize, u64)>,
+    pub(super) legacy: Vec<(usize, u64)>,
+}
+
+/// Since when something has been away, where that is another time than was known; 0: it is there.
+fn away_since(is_there: bool, known_unix: u64, now_unix: u64) -> Option<u64> {
+    match (is_there, known_unix) {
+        (true, 0) => None,
+        (true, _) => Some(0),
+        (false, 0) => Some(now_unix.max(1)),
+        (false, _) => None,
+    }
+}
+
+fn is_over(since_unix: u64, now_unix: u64) -> bool {
+    since_unix.saturating_add(AWAY_LOG_KEPT.as_secs()) <= now_unix
+}
+
+impl Resume {
+    /// Nothing used yet.
+    #[must_use]
+    pub(super) fn new(plan: ResumePlan) -> Self {
+        let used = vec![false; plan.files.len()];
+        let legacy_used = vec![false; plan.legacy.len()];
+        let entries = plan.files.iter().enumerate();
+        let mut by_inode: Vec<_> = entries
+            .map(|(index, entry)| (entry.identity.inode, entry.identity.born_nanos, index))
+            .collect();
+        by_inode.sort_unstable();
+        let legacy = plan.legacy.iter().enumerate();
+        let legacy_by_name = legacy
+            .map(|(index, entry)| (Arc::clone(&entry.name), index))
+            .collect();
+        Self {
+            plan,
+            by_inode,
+            used,
+            legacy_used,
+            legacy_by_name,
+            forgotten: Forgotten::default(),
+        }
+    }
+
+    /// What was forgotten since this was last asked, to be told to the checkpointer before anything
+    /// that is opened.
+    pub(super) fn take_forgotten(&mut self) -> Option<Forgotten> {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        (forgotten != Forgotten::default()).then_some(forgotten)
+    }
+
+    fn forget(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.used[index], true) {
+            self.forgotten.files.push(index);
+        }
+    }
+
+    fn forget_legacy(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.legacy_used[index], true) {
+            self.forgotten.legacy.push(index);
+        }
+    }
+
+    /// What the plan's files were, used or not.
+    pub(super) fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.plan.files.iter().map(|entry| &entry.identity)
+    }
+
+    /// These are all files there are. Takes note of entries that are of none of them: they are kept
+    /// for a while, since their files may come back. Gives what has changed, for the checkpointer.
+    pub(super) fn handle_listing(&mut self, entries: &Entries, now_unix: u64) -> EntriesMoved {
+        let mut moved = EntriesMoved::default();
+        let mut away = BTreeSet::new();
+        for index in 0..self.used.len() {
+            let entry = &mut self.plan.files[index];
+            if self.used[index] {
+                continue;
+            }
+            let key = (entry.identity.inode, entry.identity.born_nanos);
+            let is_there = !entries.of_key(key).is_empty();
+            if let Some(since) = away_since(is_there, entry.away_unix, now_unix) {
+                entry.away_unix = since;
+                moved.files.push((index, since));
+            }
+            if entry.away_unix > 0 {
+                away.insert((entry.away_unix, index));
+            }
+        }
+        while let Some(&(since, index)) = away.first()
+            && (away.len() > AWAY_LOGS_MAX || is_over(since, now_unix) || failpoint!(ForgetAway))
+        {
+            away.pop_first();
+            self.forget(index);
+        }
+        for index in 0..self.legacy_used.len() {
+            let entry = &mut self.plan.legacy[index];
+            if self.legacy_used[index] {
+                continue;
+            }
+            let is_there = entries.find(&entry.name).is_some();
+            if let Some(since) = away_since(is_there, entry.away_unix, now_unix) {
+                entry.away_unix = since;
+                moved.legacy.push((index, since));
+            }
+            if entry.away_unix > 0 && is_over(entry.away_unix, now_unix) {
+                self.forget_legacy(index);
+            }
+        }
+        moved
+    }
+
+    /// Where the file goes on that has this name, is this, and begins with `prefix`. It is known by
+    /// what it is, not by its name; the original's status files know names only. A file with fewer
+    /// bytes than were read of it is another one.
+    pub(super) fn start(&mut self, name: &str, meta: &LogMeta, prefix: &[u8]) -> Start {
+        let start = if let Some(index) = self.find(meta, prefix) {
+            self.used[index] = true;
+            let entry = &self.plan.files[index];
+            let runs = entry.settled.as_slice().iter();
+            let sent = entry.sent.as_slice().iter();
+            Start {
+                cursor: Cursor::at(entry.line, entry.byte),
+                settled: runs.map(|run| run.first..run.end()).collect(),
+                sent: sent.map(|run| run.first..run.end()).collect(),
+                entry: FileStart::Resumed(index),
+                is_rewritten: false,
+            }
+        } else if let Some(index) = self.find_legacy(name, meta) {
+            self.legacy_used[index] = true;
+            // The original tells lines, not bytes: the file is read from its beginning, and these
+            // lines are passed over.
+            let lines = self.plan.legacy[index].line;
+            Start {
+                cursor: Cursor::default(),
+                settled: (lines > 0).then_some(0..lines).into_iter().collect(),
+                sent: Vec::new(),
+                entry: FileStart::Legacy(index),
+                is_rewritten: false,
+            }
+        } else {
+            return self.start_anew(name, meta);
+        };
+        self.forget_legacy_of(name);
+        start
+    }
+
+    /// A file of which nothing is settled. What is known of its inode, or was by its name, is of a
+    /// file that it is no more.
+    pub(super) fn start_anew(&mut self, name: &str, meta: &LogMeta) -> Start {
+        let others: Vec<usize> = self.entries_of(meta).collect();
+        let is_rewritten = !others.is_empty();
+        others.into_iter().for_each(|index| self.forget(index));
+        self.forget_legacy_of(name);
+        Start {
+            cursor: Cursor::default(),
+            settled: SettledRuns::new(),
+            sent: Vec::new(),
+            entry: FileStart::New,
+            is_rewritten,
+        }
+    }
+
+    /// A status file of the original's is for the first log that is opened under its name, and for
+    /// no later one.
+    fn forget_legacy_of(&mut self, name: &str) {
+        if let Some(&index) = self.legacy_by_name.get(name) {
+            self.forget_legacy(index);
+        }
+    }
+
+    /// Where a file would probably go on; told without reading it, for the counters.
+    #[must_use]
+    pub(super) fn byte_of(&self, meta: &LogMeta) -> u64 {
+        let entry = self.entries_within(meta).next();
+        entry.map_or(0, |index| self.plan.files[index].byte)
+    }
+
+    fn find(&self, meta: &LogMeta, prefix: &[u8]) -> Option<usize> {
+        self.entries_within(meta).find(|&index| {
+            let identity = &self.plan.files[index].identity;
+            let is_open = !self.used[index] || failpoint!(UseForgotten);
+            is_open && identity.is_of(meta.inode, meta.born_nanos, prefix)
+        })
+    }
+
+    /// Entries of files with this inode and birth, of which no more was read than there is.
+    fn entries_within(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
+        let bytes = meta.bytes;
+        self.entries_of(meta)
+            .filter(move |index| self.plan.files[*index].byte <= bytes)
+    }
+
+    /// Entries of files with this inode and birth.
+    fn entries_of(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
+        let key = meta.key();
+        let first = self
+            .by_inode
+            .partition_point(|(inode, born, _)| (*inode, *born) < key);
+        let same = self.by_inode[first..]
+            .iter()
+            .take_while(move |(inode, born, _)| (*inode, *born) == key);
+        same.map(|(_, _, index)| *index)
+    }
+
+    fn find_legacy(&self, name: &str, meta: &LogMeta) -> Option<usize> {
+        let index = *self.legacy_by_name.get(name)?;
+        let entry = &self.plan.legacy[index];
+        (!self.legacy_used[index] && entry.bytes_read <= meta.bytes).then_some(index)
+    }
+}

@@ -1,0 +1,433 @@
+//! One backend as the reader sees it: whether it may be fed, what of it is out, when its folder is
+//! looked at.
+//!
+//! ```text
+//!                 Up(e) and Plan(e), in any order, then a listing
+//!  waiting (e) ─────────────────────────────────────────────────▶ fed (e)
+//!      ▲                                                             │
+//!      └──────────────────────────── Down(e + 1) ────────────────────┘
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::FIRST_LINES_KEPT_MAX;
+use crate::replay::messages::{BackendInfo, Epoch, ResumePlan};
+use crate::replay::reachability::KnownOutages;
+use crate::replay::reader::backoff::Backoff;
+use crate::replay::reader::bodies::Bodies;
+use crate::replay::reader::catalog::Catalog;
+use crate::replay::reader::resume::Resume;
+use crate::replay::reader::zone::Zone;
+
+/// A hint that a log has grown, when none of the open ones has, leads to a listing no earlier than
+/// this after the last one.
+const LISTING_FOR_GROWTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After a listing the next one waits for this long a file, so that listings of a large folder take
+/// a small part of the time.
+const LISTING_REST_PER_FILE: Duration = Duration::from_micros(20);
+
+/// What is taken for a line's length before any has been seen, in bytes.
+const LINE_BYTES_GUESS: u64 = 160;
+
+/// When a folder is listed next.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    wanted_at: Option<Duration>,
+    rescan_at: Duration,
+    last: Duration,
+    rest: Duration,
+    /// Listing failed.
+    pub(super) backoff: Backoff,
+}
+
+impl Listing {
+    /// List it at once.
+    pub(super) fn want_now(&mut self, now: Now) {
+        self.want_at(now.monotonic);
+    }
+
+    /// Names have come or gone: list it soon.
+    pub(super) fn want(&mut self, now: Now) {
+        self.want_at(now.monotonic.max(self.last + self.rest));
+    }
+
+    /// Some log has grown, but none that is open.
+    pub(super) fn want_for_growth(&mut self, now: Now) {
+        let rest = self.rest.max(LISTING_FOR_GROWTH_INTERVAL);
+        self.want_at(now.monotonic.max(self.last + rest));
+    }
+
+    fn want_at(&mut self, at: Duration) {
+        self.wanted_at = Some(self.wanted_at.map_or(at, |wanted| wanted.min(at)));
+    }
+
+    /// When it is due. At once before the first.
+    #[must_use]
+    pub(super) fn due_at(&self, now: Now) -> Duration {
+        let due = self
+            .wanted_at
+            .map_or(self.rescan_at, |wanted| wanted.min(self.rescan_at));
+        self.backoff
+            .waits_until(now)
+            .map_or(due, |until| until.max(due))
+    }
+
+    /// When it was listed last, monotonic. One that cannot be listed is not waited for: as if that
+    /// were now.
+    #[must_use]
+    pub(super) fn listed_at(&self, now: Now) -> Duration {
+        match self.backoff.waits_until(now) {
+            Some(_) => now.monotonic,
+            None => self.last,
+        }
+    }
+
+    /// It has been listed and has so many entries.
+    pub(super) fn handle_listed(&mut self, entries: usize, rescan_interval: Duration, now: Now) {
+        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        self.wanted_at = None;
+        self.last = now.monotonic;
+        self.rest = LISTING_REST_PER_FILE.saturating_mul(entries);
+        self.rescan_at = now.after(rescan_interval);
+        if failpoint!(MissOverflow) {
+            self.rescan_at = Duration::MAX;
+        }
+    }
+}
+
+/// What a backend has out: in chunks, and in lines that are not settled.
+#[derive(Debug, Default)]
+pub(super) struct Credit {
+    /// Bytes of its chunks.
+    pub(super) chunk_bytes: usize,
+    /// Bytes of log in segments that are not done. Rejected lines count here although they are in
+    /// no chunk.
+    pub(super) log_bytes: u64,
+    /// Lines in segments that are not done.
+    pub(super) lines: u64,
+    /// A moving average of the bytes of a line.
+    line_bytes: u64,
+}
+
+impl Credit {
+    /// Whether `bytes` more fit the backend's share. Something always fits a backend that has
+    /// nothing out.
+    #[must_use]
+    pub(super) fn fits(&self, bytes: usize, share_bytes: usize) -> bool {
+        let log_bytes = usize::try_from(self.log_bytes).unwrap_or(usize::MAX);
+        (self.chunk_bytes == 0 || self.chunk_bytes + bytes <= share_bytes)
+            && (log_bytes == 0 || log_bytes.saturating_add(bytes) <= share_bytes)
+    }
+
+    /// How many lines may be fed; 0 as long as it is few, so that what is fed is worth a read.
+    #[must_use]
+    pub(super) fn lines_left(&self, lines_max: u32) -> u32 {
+        let lines_max = u64::from(lines_max.max(1));
+        let left = lines_max.saturating_sub(self.lines);
+        if left < (lines_max / 8).max(1) {
+            return 0;
+        }
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    /// About how many bytes that many lines have.
+    #[must_use]
+    pub(super) fn bytes_of(&self, lines: u32) -> usize {
+        let line_bytes = if self.line_bytes == 0 {
+            LINE_BYTES_GUESS
+        } else {
+            self.line_bytes
+        };
+        usize::try_from(u64::from(lines).saturating_mul(line_bytes)).unwrap_or(usize::MAX)
+    }
+
+    /// A segment has been fed.
+    pub(super) fn charge(&mut self, lines: u32, bytes: u64) {
+        let lines = u64::from(lines);
+        self.lines += lines;
+        self.log_bytes += bytes;
+        self.line_bytes = (3 * self.line_bytes + bytes / lines.max(1)) / 4 + 1;
+    }
+
+    /// A line that is not held has been fed.
+    pub(super) fn charge_line(&mut self) {
+        self.lines += 1;
+    }
+
+    /// A segment is done.
+    pub(super) fn give_back(&mut self, lines: u32, bytes: u64) {
+        self.lines = self.lines.saturating_sub(u64::from(lines));
+        self.log_bytes = self.log_bytes.saturating_sub(bytes);
+    }
+
+    /// Everything that was fed is forgotten; its chunks is returned when those who have them let
+    /// go.
+    pub(super) fn forget_lines(&mut self) {
+        self.lines = 0;
+        self.log_bytes = 0;
+    }
+}
+
+/// First lines of logs that are known, and of some that were finished: who has one of them, and is
+/// another file, is a copy.
+#[derive(Debug, Default)]
+pub(super) struct FirstLines {
+    /// By the line's hash, the log that had it first.
+    logs: HashMap<u64, FirstLog>,
+    /// In the order in which they came.
+    hashes: VecDeque<u64>,
+}
+
+/// The log that had a first line first.
+#[derive(Debug)]
+struct FirstLog {
+    /// Its inode and birth.
+    key: (u64, u64),
+    /// There is a copy of it.
+    is_copied: bool,
+}
+
+/// What a log is to those with the same first line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// As far as is known there is no other.
+    Only,
+    /// It had that line first, and a copy of it was seen.
+    Copied,
+    /// It is a copy of the one with this inode and birth.
+    CopyOf((u64, u64)),
+}
+
+impl FirstLines {
+    /// A log's first line is known.
+    pub(super) fn handle(&mut self, lead_hash: u64, key: (u64, u64)) -> Likeness {
+        if lead_hash == 0 {
+            return Likeness::Only;
+        }
+        if let Some(log) = self.logs.get_mut(&lead_hash) {
+            if log.key != key {
+                log.is_copied = true;
+                return Likeness::CopyOf(log.key);
+            }
+            return if log.is_copied {
+                Likeness::Copied
+            } else {
+                Likeness::Only
+            };
+        }
+        if self.hashes.len() == FIRST_LINES_KEPT_MAX
+            && let Some(oldest) = self.hashes.pop_front()
+        {
+            self.logs.remove(&oldest);
+        }
+        let is_copied = false;
+        self.logs.insert(lead_hash, FirstLog { key, is_copied });
+        self.hashes.push_back(lead_hash);
+        Likeness::Only
+    }
+}
+
+/// A backend.
+#[derive(Debug)]
+pub(super) struct Source<L> {
+    /// Who it is.
+    pub(super) info: BackendInfo,
+    /// How often its pipeline has been flushed.
+    pub(super) epoch: Epoch,
+    /// It may be fed in this epoch.
+    pub(super) up: bool,
+    /// Its state cannot be written: it must not be fed.
+    pub(super) paused: bool,
+    /// Its lanes in this epoch.
+    pub(super) lanes: u16,
+    /// Where its files go on in this epoch; none before the checkpointer has said so.
+    pub(super) resume: Option<Resume>,
+    /// Which folder its name led to when that was listed last.
+    pub(super) folder: Option<(u64, u64)>,
+    /// Its folder has been listed since the plan came.
+    pub(super) listed: bool,
+    /// What its first listing shows may have been sent by an earlier process.
+    pub(super) starting: bool,
+    /// What was known of its outages when it came up.
+    pub(super) outages: KnownOutages,
+    /// Its files.
+    pub(super) catalog: Catalog<L>,
+    /// First lines that are known.
+    pub(super) first_lines: FirstLines,
+    /// Whether HA's lines are of our time zone.
+    pub(super) zone: Zone,
+    /// That names are not the order in which logs were written has been said.
+    pub(super) said_names_go_back: bool,
+    /// What it has out.
+    pub(super) credit: Credit,
+    /// Its lines that are too long to be held.
+    pub(super) bodies: Bodies<L>,
+    /// When its folder is looked at.
+    pub(super) listing: Listing,
+    /// Reading failed.
+    pub(super) reading: Backoff,
+    /// What control was told last of why its folder or its logs cannot be read.
+    pub(super) faults: Faults,
+}
+
+/// Why a backend's logs cannot be read. It outlasts an epoch: only a look that goes well ends it.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// Its folder can't be listed.
+    pub(super) listing: Option<String>,
+    /// A log can't be opened or read.
+    pub(super) reading: Option<String>,
+}
+
+impl Faults {
+    /// The one to be told: nothing can be read of a folder that can't be listed.
+    #[must_use]
+    pub(super) fn text(&self) -> Option<&String> {
+        self.listing.as_ref().or(self.reading.as_ref())
+    }
+}
+
+impl<L> Source<L> {
+    /// A backend that waits for its first plan.
+    #[must_use]
+    pub(super) fn new(info: BackendInfo, starting: bool) -> Self {
+        Self {
+            info,
+            epoch: 0,
+            up: false,
+            paused: false,
+            lanes: 1,
+            resume: None,
+            folder: None,
+            listed: false,
+            starting,
+            outages: KnownOutages::default(),
+            catalog: Catalog::default(),
+            first_lines: FirstLines::default(),
+            zone: Zone::default(),
+            said_names_go_back: false,
+            credit: Credit::default(),
+            bodies: Bodies::default(),
+            listing: Listing::default(),
+            reading: Backoff::default(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// Files go on as this plan says.
+    pub(super) fn set_resume(&mut self, plan: ResumePlan) {
+        let resume = Resume::new(plan);
+        for identity in resume.identities() {
+            let key = (identity.inode, identity.born_nanos);
+            let _ = self.first_lines.handle(identity.lead_hash, key);
+        }
+        self.resume = Some(resume);
+    }
+
+    /// Whether it may be fed now.
+    #[must_use]
+    pub(super) fn may_be_fed(&self) -> bool {
+        self.up && self.listed && !self.paused && self.resume.is_some()
+    }
+
+    /// Everything fed in this epoch is forgotten: a new one begins.
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.up = false;
+        self.resume = None;
+        self.listed = false;
+        self.reading = Backoff::default();
+        self.credit.forget_lines();
+        self.bodies.forget();
+        self.catalog.forget_positions();
+    }
+
+    /// Tells the numbers that change with a listing or a plan. Costs a look at every file.
+    pub(super) fn count_files(&mut self) {
+        let indices: Vec<usize> = self.catalog.indices().collect();
+        indices.into_iter().for_each(|index| self.recount(index));
+        self.tell_counts();
+    }
+
+    /// Tells the numbers that change with one file, which may be gone.
+    pub(super) fn count_file(&mut self, index: usize) {
+        self.recount(index);
+        self.tell_counts();
+    }
+
+    fn recount(&mut self, index: usize) {
+        let resume = self.resume.as_ref();
+        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        self.catalog.recount(index, byte_of);
+    }
+
+    fn tell_counts(&self) {
+        let counters = &self.info.counters;
+        counters.unread_bytes.set(self.catalog.unread_bytes());
+        counters.log_files.set(self.catalog.len() as u64);
+        self.count_oldest();
+    }
+
+    /// Tells how old what is unread is.
+    pub(super) fn count_oldest(&self) {
+        let oldest = self.oldest_unread_unix().unwrap_or(0);
+        self.info.counters.oldest_unread_unix.set(oldest);
+    }
+
+    /// About when the first line that has not been read was written: no earlier than its file was
+    /// made, no later than it was changed.
+    fn oldest_unread_unix(&self) -> Option<u64> {
+        let byte_of = |meta| {
+            self.resume
+                .as_ref()
+                .map_or(0, |resume| resume.byte_of(meta))
+        };
+        let unread = self.catalog.unpassed().find(|file| {
+            let begun = file.begun.is_some();
+            file.unread_bytes(if begun { 0 } else { byte_of(&file.meta) }) > 0
+        })?;
+        Some(unread.written_unix())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_folder_is_listed_less_often() {
+        let mut listing = Listing::default();
+        assert_eq!(listing.due_at(Now::at_ms(0)), Duration::ZERO);
+        listing.handle_listed(10_000, Duration::from_secs(30), Now::at_ms(0));
+        assert_eq!(listing.due_at(Now::at_ms(1)), Duration::from_secs(30));
+        listing.want_for_growth(Now::at_ms(1));
+        assert_eq!(listing.due_at(Now::at_ms(1)), Duration::from_secs(1));
+        listing.want(Now::at_ms(1));
+        assert_eq!(listing.due_at(Now::at_ms(1)), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn something_always_fits_who_has_nothing_out() {
+        let mut credit = Credit::default();
+        assert!(credit.fits(1000, 100));
+        credit.chunk_bytes = 60;
+        assert!(credit.fits(40, 100) && !credit.fits(41, 100));
+        credit.chunk_bytes = 0;
+        credit.charge(1, 60);
+        assert!(credit.fits(40, 100) && !credit.fits(41, 100));
+    }
+
+    #[test]
+    fn a_few_lines_of_credit_are_not_worth_a_read() {
+        let mut credit = Credit::default();
+        assert_eq!(credit.lines_left(80), 80);
+        credit.charge(71, 7100);
+        assert_eq!(credit.lines_left(80), 0);
+        credit.give_back(1, 100);
+        assert_eq!(credit.lines_left(80), 10);
+        assert_eq!(Credit::default().lines_left(0), 1);
+    }
+}

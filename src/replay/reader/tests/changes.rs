@@ -1,0 +1,257 @@
+//! Files that shrink, are replaced or deleted under us, and disks that refuse.
+
+use std::io;
+use std::time::Duration;
+
+use super::fixture::{A, B, Fixture, put, put_value, puts};
+use crate::replay::messages::{ControlMessage, ReaderMessage};
+use crate::replay::reader::Turn;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.run();
+    fixture.append(A, "01", &puts(["a", "b", "c"]));
+    fixture.run();
+    fixture
+}
+
+fn lines(fixture: &Fixture) -> Vec<String> {
+    fixture.got[&A].iter().map(|got| got.key.clone()).collect()
+}
+
+#[test]
+fn a_file_that_shrank_below_what_was_read_is_read_again_as_a_new_one() {
+    let mut fixture = fixture();
+    let first = fixture.opened[0].file;
+    fixture.disk.truncate("a:1", "01", put("a").len());
+    fixture.hint_grew(A);
+    fixture.run();
+    assert_eq!(fixture.gone, [first]);
+    assert_eq!(lines(&fixture)[3..], ["a"]);
+    assert!(
+        fixture.got[&A][3].maybe_sent,
+        "it was sent before the file shrank"
+    );
+}
+
+#[test]
+fn a_file_that_lost_only_what_was_not_read_goes_on() {
+    let mut fixture = fixture();
+    fixture.append(A, "01", b"[half a line");
+    fixture.run();
+    fixture
+        .disk
+        .truncate("a:1", "01", puts(["a", "b", "c"]).len());
+    fixture.append(A, "01", &put("d"));
+    fixture.run();
+    assert!(fixture.gone.is_empty() && fixture.rejected.is_empty());
+    assert_eq!(fixture.keys(A), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_file_that_was_written_anew_at_once_is_told_by_its_first_bytes() {
+    let mut fixture = fixture();
+    fixture.disk.truncate("a:1", "01", 0);
+    fixture.append(A, "01", &puts((0..100).map(|n| format!("key{n}"))));
+    fixture.run();
+    assert_eq!(fixture.gone.len(), 1);
+    assert_eq!(lines(&fixture).len(), 103);
+}
+
+#[test]
+fn a_long_file_that_was_emptied_and_grew_beyond_what_was_read_is_a_new_one() {
+    let mut fixture = fixture();
+    fixture.append(A, "01", &puts((0..200).map(|n| format!("old{n}"))));
+    fixture.run();
+    let before = lines(&fixture).len();
+    fixture.disk.truncate("a:1", "01", 0);
+    fixture.append(A, "01", &puts((0..400).map(|n| format!("new{n}"))));
+    fixture.run();
+    assert_eq!(fixture.gone.len(), 1);
+    assert!(fixture.rejected.is_empty());
+    assert_eq!(lines(&fixture).len() - before, 400);
+}
+
+#[test]
+fn a_replaced_file_is_read_to_its_end_and_then_the_new_one() {
+    let mut fixture = fixture();
+    let (first, old) = (fixture.opened[0].file, fixture.disk.meta("a:1", "01").inode);
+    fixture.disk.remove("a:1", "01");
+    fixture.disk.append_unlinked(old, &put("d"));
+    fixture.append(A, "01", &put("e"));
+    fixture.run_for(2 * SECOND);
+    assert_eq!(fixture.gone, [first]);
+    assert_eq!(lines(&fixture)[3..], ["d", "e"]);
+    assert_eq!(fixture.opened.len(), 2);
+    assert_eq!(fixture.disk.open_logs(), 1);
+}
+
+#[test]
+fn a_deleted_file_stays_open_until_what_was_read_of_it_is_settled() {
+    let mut fixture = fixture();
+    fixture.stuck.push(A);
+    let old = fixture.disk.meta("a:1", "01").inode;
+    fixture.disk.append_unlinked(old, &put("d"));
+    fixture.disk.remove("a:1", "01");
+    fixture.hint_listing(A);
+    fixture.run_for(2 * SECOND);
+    assert_eq!(lines(&fixture)[3..], ["d"]);
+    assert!(fixture.gone.is_empty(), "a flush could need it again");
+    fixture.down(A);
+    fixture.stuck.clear();
+    fixture.plan(A, crate::replay::messages::ResumePlan::default());
+    fixture.up(A);
+    fixture.run_for(2 * SECOND);
+    let mut again = lines(&fixture).split_off(4);
+    again.sort();
+    assert_eq!(again, ["a", "b", "c", "d"]);
+    assert_eq!(fixture.gone, [fixture.opened[1].file]);
+    assert_eq!(fixture.disk.open_logs(), 0);
+}
+
+#[test]
+fn a_file_that_the_checkpointer_deleted_is_let_go() {
+    let mut fixture = fixture();
+    let file = fixture.opened[0].file;
+    fixture.disk.remove("a:1", "01");
+    fixture.send(ReaderMessage::FileDeleted {
+        backend: A,
+        file,
+        is_elsewhere: false,
+    });
+    fixture.hint_listing(A);
+    fixture.run_for(2 * SECOND);
+    assert_eq!(fixture.gone, [file]);
+    assert_eq!(
+        (
+            fixture.disk.open_logs(),
+            fixture.infos[0].counters.load().log_files
+        ),
+        (0, 0)
+    );
+}
+
+#[test]
+fn what_came_to_a_file_as_the_checkpointer_deleted_it_is_still_read() {
+    let mut fixture = fixture();
+    let file = fixture.opened[0].file;
+    let old = fixture.disk.meta("a:1", "01").inode;
+    fixture.disk.remove("a:1", "01");
+    fixture.disk.append_unlinked(old, &put("d"));
+    fixture.send(ReaderMessage::FileDeleted {
+        backend: A,
+        file,
+        is_elsewhere: false,
+    });
+    fixture.run_for(2 * SECOND);
+    assert_eq!(lines(&fixture)[3..], ["d"]);
+    assert_eq!(fixture.gone, [file]);
+}
+
+#[test]
+fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
+    for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Other] {
+        let mut fixture = Fixture::fed(&["a:1", "b:2"]);
+        fixture.append(A, "01", &put("a"));
+        fixture.append(B, "01", &put("b"));
+        fixture.disk.fail("a:1", Some(kind));
+        let turn = fixture.run();
+        assert!(matches!(turn, Turn::Idle { until } if until > fixture.now.monotonic));
+        assert_eq!((fixture.keys(A).len(), fixture.keys(B).len()), (0, 1));
+        let faults = |fixture: &mut Fixture| -> Vec<bool> {
+            let told = std::mem::take(&mut fixture.control).into_iter();
+            told.filter_map(|message| match message {
+                ControlMessage::LogFault { backend: A, fault } => Some(fault.is_some()),
+                ControlMessage::LogFault { .. } => {
+                    panic!("{message:?} is not of who is in trouble")
+                }
+                _ => None,
+            })
+            .collect()
+        };
+        assert_eq!(faults(&mut fixture), [true], "its trouble is told, once");
+        assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 1);
+        let reads = fixture.disk.reads();
+        for _ in 0..100 {
+            fixture.reader.turn(fixture.now);
+        }
+        assert_eq!(fixture.disk.reads(), reads, "it is not asked in a circle");
+        fixture.disk.fail("a:1", None);
+        fixture.run_for(SECOND);
+        assert_eq!(fixture.keys(A), ["a"]);
+        assert_eq!(faults(&mut fixture), [false], "and its end");
+        assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 0);
+    }
+}
+
+#[test]
+fn a_log_that_could_not_be_read_and_is_gone_is_no_trouble_any_more() {
+    let mut fixture = fixture();
+    fixture.disk.fail("a:1", Some(io::ErrorKind::Other));
+    fixture.append(A, "01", &put("d"));
+    fixture.run_for(10 * SECOND);
+    assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 1);
+    fixture.disk.remove("a:1", "01");
+    fixture.disk.fail("a:1", None);
+    fixture.hint_listing(A);
+    fixture.run_for(10 * SECOND);
+    fixture.run_for(10 * SECOND);
+    assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 0);
+}
+
+#[test]
+fn reading_fails_in_the_middle_of_a_file_and_goes_on() {
+    let mut fixture = fixture();
+    fixture.disk.fail("a:1", Some(io::ErrorKind::Other));
+    fixture.append(A, "01", &put("d"));
+    fixture.run_for(10 * SECOND);
+    assert_eq!(lines(&fixture).len(), 3);
+    fixture.disk.fail("a:1", None);
+    fixture.run_for(10 * SECOND);
+    assert_eq!(fixture.keys(A), ["a", "b", "c", "d"]);
+}
+
+/// A disk that fails from this read on, for a while, changes nothing in what is fed and rejected.
+/// `log` has one bad line.
+fn check_reads_fail(log: &[u8], bad: &[u8], keys: &[&str], reads: usize) {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.run();
+    fixture.append(A, "01", log);
+    fixture.disk.fail_after(Some(reads));
+    fixture.run();
+    fixture.run_for(10 * SECOND);
+    let told = (
+        fixture.got.len(),
+        fixture.segments.len(),
+        fixture.rejected.len(),
+    );
+    let asked = fixture.disk.reads();
+    for _ in 0..100 {
+        fixture.reader.turn(fixture.now);
+    }
+    assert_eq!(fixture.disk.reads(), asked, "it is not asked in a circle");
+    fixture.disk.fail_after(None);
+    fixture.run_for(10 * SECOND);
+    assert_eq!(fixture.keys(A), keys, "{reads} reads, {told:?}");
+    let raw: Vec<_> = fixture.rejected.iter().map(|line| &*line.raw).collect();
+    assert_eq!(raw, [bad], "{reads} reads, {told:?}");
+}
+
+#[test]
+fn a_bad_line_whose_bytes_can_not_be_read_again_is_rejected_later_with_them() {
+    // The line as a whole could be decoded in part, so that its bytes are no longer what they were.
+    let mut bad = put("bad");
+    bad.truncate(bad.len() - 5);
+    bad.extend_from_slice(b"#");
+    let short = [&put("a")[..], &bad, b"\n", &put("b")].concat();
+    let mut long = put_value("long", &[7; 2000]);
+    long.truncate(long.len() - 5);
+    long.extend_from_slice(b"#");
+    let alone = [&put("a")[..], &long, b"\n", &put("b")].concat();
+    for reads in 0..10 {
+        check_reads_fail(&short, &bad, &["a", "b"], reads);
+        check_reads_fail(&alone, &long, &["a", "b"], reads);
+    }
+}

@@ -1,0 +1,332 @@
+//! Logs that go away and come back, and what is known of them: the fixture holds all that the
+//! reader says against a real ledger, which panics where the two take different entries for known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fixture::{A, BOUNDS, Fixture, put, puts, settings};
+use crate::ledger::identity::Identity;
+use crate::ledger::runs::LineRuns;
+use crate::replay::messages::{
+    FileResume, FileStart, LegacyResume, ReaderMessage, ReaderSettings, ResumePlan,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two lines of the first log are settled.
+fn plan(fixture: &Fixture) -> ResumePlan {
+    let meta = fixture.disk.meta("a:1", "01");
+    ResumePlan {
+        files: vec![FileResume {
+            name: Arc::from("01"),
+            identity: Identity::new(meta.device, meta.inode, meta.born_nanos, &put("a")),
+            line: 2,
+            byte: puts(["a", "b"]).len() as u64,
+            settled: LineRuns::default(),
+            lines_read: 2,
+            away_unix: 0,
+            sent: LineRuns::default(),
+        }],
+        legacy: Vec::new(),
+    }
+}
+
+fn legacy(name: &str, bytes_read: u64) -> ResumePlan {
+    ResumePlan {
+        files: Vec::new(),
+        legacy: vec![LegacyResume {
+            name: Arc::from(name),
+            line: 2,
+            lines_read: 2,
+            bytes_read,
+            away_unix: 0,
+        }],
+    }
+}
+
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.disk.append("a:1", "01", &puts(["a", "b", "c"]));
+    fixture.add("a:1");
+    fixture.up(A);
+    fixture
+}
+
+#[test]
+fn a_log_that_the_plan_knows_and_that_is_away_at_first_comes_back() {
+    let mut fixture = fixture();
+    let plan = plan(&fixture);
+    let inode = fixture.disk.take("a:1", "01");
+    fixture.plan(A, plan);
+    fixture.run_for(SECOND);
+    fixture.disk.put("a:1", "01", inode);
+    fixture.hint_listing(A);
+    fixture.run_for(SECOND);
+    assert_eq!(fixture.keys(A), ["c"]);
+}
+
+#[test]
+fn a_log_that_shrank_before_it_was_begun_and_comes_back_is_another() {
+    let mut fixture = fixture();
+    fixture.plan(A, plan(&fixture));
+    fixture.disk.truncate("a:1", "01", 10);
+    fixture.run_for(SECOND);
+    fixture.disk.truncate("a:1", "01", 0);
+    fixture.append(A, "01", &puts(["a", "b", "c", "d"]));
+    fixture.run_for(SECOND);
+    assert_eq!(fixture.keys(A), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
+    let few_in_flight = ReaderSettings {
+        in_flight_per_backend: 8,
+        ..settings()
+    };
+    let mut fixture = Fixture::with(few_in_flight, BOUNDS, 64);
+    fixture.stuck.push(A);
+    let lines = |count: u32| puts((0..count).map(|number| format!("key{number:02}")));
+    fixture.disk.append("a:1", "01", &lines(64));
+    fixture.add("a:1");
+    fixture.up(A);
+    let mut plan = plan(&fixture);
+    let file = &mut plan.files[0];
+    let first = lines(1);
+    let meta = fixture.disk.meta("a:1", "01");
+    file.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &first);
+    (file.line, file.byte, file.lines_read) = (1, first.len() as u64, 64);
+    file.settled.push(40, 24);
+    fixture.plan(A, plan);
+    // What is fed is before the cut, what is settled behind it: others may come to stand there.
+    fixture.run();
+    assert!(fixture.keys(A).len() < 16 && fixture.gone.is_empty());
+    fixture.disk.truncate("a:1", "01", lines(32).len());
+    fixture.hint_grew(A);
+    fixture.run();
+    assert_eq!(fixture.gone, [fixture.opened[0].file]);
+    assert_eq!(fixture.starts().last(), Some(&("01", FileStart::New)));
+}
+
+#[test]
+fn a_status_file_of_the_originals_is_for_no_log_but_the_first_of_its_name() {
+    let whole = puts(["a", "b", "c"]).len() as u64;
+    // The log has fewer bytes than the original had read of it: it is another one, also when it has
+    // got as many.
+    let mut fixture = fixture();
+    fixture.plan(A, legacy("01", whole + 1));
+    fixture.run();
+    assert_eq!(fixture.keys(A), ["a", "b", "c"]);
+    fixture.disk.truncate("a:1", "01", 0);
+    fixture.append(A, "01", &puts(["w", "x", "y", "z"]));
+    fixture.run_for(SECOND);
+    assert_eq!(fixture.keys(A).len(), 7);
+}
+
+#[test]
+fn a_log_of_the_originals_may_appear_later() {
+    let whole = puts(["a", "b", "c"]).len() as u64;
+    let mut fixture = fixture();
+    let inode = fixture.disk.take("a:1", "01");
+    fixture.plan(A, legacy("01", whole));
+    fixture.run_for(SECOND);
+    fixture.disk.put("a:1", "01", inode);
+    fixture.hint_listing(A);
+    fixture.run_for(SECOND);
+    assert_eq!(fixture.keys(A), ["c"]);
+}
+
+/// A reader in the midst of two logs, and nothing in flight.
+fn running() -> Fixture {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.run();
+    fixture.append(A, "01", &puts(["a", "b"]));
+    fixture.append(A, "02", &put("c"));
+    fixture.run_for(3 * SECOND);
+    assert_eq!(fixture.keys(A), ["a", "b", "c"]);
+    fixture
+}
+
+/// Somebody does something with the logs; then a line comes to the one that was called 01 and has
+/// this name now. Nothing may be fed but this line.
+fn check_goes_on(deed: impl FnOnce(&mut Fixture), name: &str) {
+    let mut fixture = running();
+    deed(&mut fixture);
+    fixture.hint_listing(A);
+    fixture.run_for(3 * SECOND);
+    fixture.append(A, name, &put("d"));
+    fixture.run_for(3 * SECOND);
+    let fed: Vec<_> = fixture.got[&A].iter().map(|got| got.key.as_str()).collect();
+    assert_eq!(fed[3..], ["d"]);
+    assert!(fixture.gone.is_empty(), "it is the same log");
+    assert_eq!(fixture.opened.len(), 2);
+}
+
+#[test]
+fn a_log_goes_on_whatever_it_is_called_and_wherever_it_was() {
+    check_goes_on(
+        |fixture| {
+            let log = fixture.disk.take("a:1", "01");
+            fixture.disk.put("a:1", "00-renamed", log);
+        },
+        "00-renamed",
+    );
+    for name in ["01", "03"] {
+        check_goes_on(
+            |fixture| {
+                let log = fixture.disk.take("a:1", "01");
+                fixture.hint_listing(A);
+                fixture.run_for(60 * SECOND);
+                assert_eq!(fixture.moved.len(), 1);
+                fixture.disk.put("a:1", name, log);
+            },
+            name,
+        );
+    }
+    // The folder with all logs.
+    check_goes_on(
+        |fixture| {
+            let logs = [
+                fixture.disk.take("a:1", "01"),
+                fixture.disk.take("a:1", "02"),
+            ];
+            fixture.hint_listing(A);
+            fixture.run_for(60 * SECOND);
+            assert_eq!(fixture.disk.open_logs(), 0);
+            fixture.disk.put("a:1", "01", logs[0]);
+            fixture.disk.put("a:1", "02", logs[1]);
+        },
+        "01",
+    );
+    check_goes_on(|fixture| fixture.disk.remount(), "01");
+    // One log with two names, of which one goes again.
+    check_goes_on(
+        |fixture| {
+            let log = fixture.disk.meta("a:1", "01").inode;
+            fixture.disk.put("a:1", "00", log);
+            fixture.hint_listing(A);
+            fixture.run_for(3 * SECOND);
+            fixture.disk.remove("a:1", "01");
+        },
+        "00",
+    );
+    // NFS keeps a deleted log that is open somewhere.
+    check_goes_on(
+        |fixture| {
+            let log = fixture.disk.take("a:1", "01");
+            fixture.disk.put("a:1", ".nfs00001", log);
+        },
+        ".nfs00001",
+    );
+}
+
+#[test]
+fn a_log_that_is_back_after_a_flush_goes_on_where_the_plan_says() {
+    let mut fixture = running();
+    let log = fixture.disk.take("a:1", "01");
+    fixture.hint_listing(A);
+    fixture.run_for(3 * SECOND);
+    let plan = fixture.ledgers.get_mut(&A).unwrap().1.collapse();
+    let away = plan.files.iter().find(|file| file.away_unix > 0).unwrap();
+    assert_eq!((&*away.name, away.line), ("01", 2));
+    fixture.down(A);
+    fixture.run();
+    fixture.plan(A, plan);
+    fixture.up(A);
+    fixture.run_for(3 * SECOND);
+    fixture.disk.put("a:1", "01", log);
+    fixture.append(A, "01", &put("d"));
+    fixture.run_for(3 * SECOND);
+    assert_eq!(fixture.keys(A), ["a", "b", "d", "c"], "by file");
+}
+
+#[test]
+fn what_has_been_away_for_a_day_is_forgotten_and_may_have_been_sent() {
+    let mut fixture = running();
+    let log = fixture.disk.take("a:1", "01");
+    fixture.hint_listing(A);
+    fixture.run_for(3 * SECOND);
+    let day = Duration::from_secs(24 * 3600);
+    fixture.run_for(day - 60 * SECOND);
+    assert!(fixture.gone.is_empty());
+    fixture.run_for(60 * SECOND);
+    fixture.run_for(60 * SECOND);
+    assert_eq!(fixture.gone, [fixture.opened[0].file]);
+    fixture.disk.put("a:1", "01", log);
+    fixture.hint_listing(A);
+    fixture.run_for(3 * SECOND);
+    assert_eq!(fixture.got[&A].len(), 5);
+    assert!(fixture.got[&A][3..].iter().all(|got| got.maybe_sent));
+}
+
+#[test]
+fn each_line_of_a_copy_may_have_been_sent() {
+    let mut fixture = running();
+    fixture.disk.set_unix(fixture.now.unix);
+    fixture.disk.copy("a:1", "01", "03");
+    fixture.append(A, "03", &put("d"));
+    fixture.run_for(3 * SECOND);
+    let copied = &fixture.got[&A][3..];
+    assert_eq!(copied.len(), 3);
+    assert!(copied.iter().all(|got| got.maybe_sent));
+    assert!(fixture.gone.is_empty());
+}
+
+#[test]
+fn what_a_log_shares_with_a_copy_that_is_read_first_may_have_been_sent() {
+    let mut fixture = running();
+    // A line that only the copy's name makes come as the copy's.
+    fixture.append(A, "01", &put("d"));
+    fixture.disk.set_unix(fixture.now.unix);
+    fixture.disk.copy("a:1", "01", "00");
+    fixture.run_for(3 * SECOND);
+    let told: Vec<_> = fixture.got[&A][3..].iter().collect();
+    let lines: Vec<_> = told.iter().filter(|got| got.key == "d").collect();
+    assert_eq!(lines.len(), 2, "{told:?}");
+    let asked = lines.iter().filter(|got| got.maybe_sent);
+    assert_eq!(asked.count(), 2, "{told:?}");
+    // What comes to the log alone was never sent.
+    fixture.append(A, "01", &put("e"));
+    fixture.run_for(3 * SECOND);
+    assert!(!fixture.got[&A].last().unwrap().maybe_sent);
+}
+
+#[test]
+fn each_line_of_a_replacement_may_have_been_sent() {
+    // `sed -i 1d`: other first bytes, under the same name.
+    let mut fixture = running();
+    fixture.disk.set_unix(fixture.now.unix);
+    fixture.disk.remove("a:1", "01");
+    fixture.append(A, "01", &put("b"));
+    fixture.run_for(3 * SECOND);
+    assert_eq!(fixture.got[&A].len(), 4);
+    assert!(fixture.got[&A][3].maybe_sent);
+    // What HA writes to a log that is new altogether was never sent.
+    fixture.append(A, "04", &put("e"));
+    fixture.run_for(3 * SECOND);
+    assert!(!fixture.got[&A][4].maybe_sent);
+}
+
+#[test]
+fn a_log_that_goes_is_told_of_with_its_length_before_a_sync_point_that_is_asked_for_later() {
+    // One that is begun, one that is not, since its backend is down.
+    let mut fixture = running();
+    fixture.disk.append("b:1", "05", &puts(["x", "y"]));
+    let b = fixture.add("b:1");
+    fixture.plan(b, ResumePlan::default());
+    fixture.run_for(3 * SECOND);
+    fixture.disk.take("a:1", "01");
+    fixture.disk.take("b:1", "05");
+    // No hint has come.
+    let is_backend = |name: &str| name.contains(':');
+    fixture.send(ReaderMessage::SyncPoint { id: 7, is_backend });
+    fixture.run();
+    assert_eq!(fixture.points, [(7, 2)]);
+    let both = puts(["a", "b"]).len() as u64;
+    assert_eq!(
+        fixture.away,
+        [("01".to_owned(), both), ("05".to_owned(), both)]
+    );
+    fixture.send(ReaderMessage::SyncPoint { id: 8, is_backend });
+    fixture.run();
+    assert_eq!(fixture.points, [(7, 2), (8, 2)], "each log is told of once");
+}

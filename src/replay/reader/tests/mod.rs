@@ -1,0 +1,11 @@
+//! The reader against a disk in memory, with the test as everybody else.
+
+mod bodies;
+mod changes;
+mod comeback;
+mod credit;
+mod disk;
+mod fixture;
+mod model;
+mod order;
+mod resume;

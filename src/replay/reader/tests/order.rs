@@ -1,0 +1,302 @@
+//! Finding files, and their order.
+
+use std::time::Duration;
+
+use super::fixture::{A, B, Fixture, increment, put, puts};
+use crate::replay::messages::ControlMessage;
+use crate::replay::reader::Turn;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn check(fixture: &Fixture, expected: &[&str]) {
+    assert_eq!(fixture.keys(A), expected);
+}
+
+#[test]
+fn folders_are_told_of_once_and_again_when_they_come_back() {
+    let mut fixture = Fixture::new();
+    fixture.disk.make_folder("a:1");
+    fixture.disk.make_folder("lost+found");
+    fixture.run_for(30 * SECOND);
+    let told: Vec<_> = fixture
+        .control
+        .drain(..)
+        .map(|message| format!("{message:?}"))
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("BackendFound(\"a:1\")"));
+    assert!(told[1].contains("FolderUnrecognized") && told[1].contains("no port"));
+
+    fixture.disk.make_folder("b:2");
+    fixture.links.dirty_flags.hint_root();
+    fixture.run_for(SECOND);
+    assert!(matches!(&fixture.control[..], [ControlMessage::BackendFound(name)] if name == "b:2"));
+}
+
+#[test]
+fn a_backend_that_an_earlier_process_knew_is_told_of_without_its_folder_and_found_again_with_it() {
+    let mut fixture = Fixture::new();
+    for known in ["a:1", "b:2", "lost+found"] {
+        fixture.disk.add_state(known);
+    }
+    fixture.disk.make_folder("a:1");
+    fixture.run_for(60 * SECOND);
+    let told: Vec<_> = fixture.control.drain(..).collect();
+    assert!(
+        matches!(
+            &told[..],
+            [ControlMessage::BackendFound(a), ControlMessage::BackendFound(b), ControlMessage::FolderGone(gone)]
+                if a == "a:1" && b == "b:2" && gone == "b:2"
+        ),
+        "{told:?}"
+    );
+    // Its logs were there when this process started, somewhere: an earlier one may have sent them.
+    fixture.know(&["b:2"]);
+    fixture.run_for(60 * SECOND);
+    fixture.disk.append("b:2", "01", &increment("a", 1971));
+    fixture.links.dirty_flags.hint_root();
+    fixture.run_for(60 * SECOND);
+    assert!(matches!(&fixture.control[..], [ControlMessage::BackendFound(name)] if name == "b:2"));
+    assert!(fixture.got[&A][0].maybe_sent);
+}
+
+#[test]
+fn files_are_read_in_the_order_of_their_names() {
+    let mut fixture = Fixture::new();
+    for (file, key) in [("02", "b"), ("01", "a"), ("03", "c")] {
+        fixture.disk.append("a:1", file, &put(key));
+    }
+    fixture.know(&["a:1"]);
+    fixture.run();
+    check(&fixture, &["a", "b", "c"]);
+    assert_eq!(fixture.disk.open_logs(), 2, "the last and the one before");
+    assert!(
+        fixture
+            .segments
+            .values()
+            .all(|segment| segment.written_unix == 2026)
+    );
+}
+
+#[test]
+fn a_newer_file_waits_until_the_older_has_been_quiet_for_a_second() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", &put("a"));
+    fixture.append(A, "02", &put("c"));
+    let turn = fixture.run();
+    check(&fixture, &["a"]);
+    assert_eq!(
+        turn,
+        Turn::Idle {
+            until: fixture.now.monotonic + SECOND
+        }
+    );
+    fixture.pass(SECOND / 2);
+    fixture.append(A, "01", &put("b"));
+    fixture.run_for(SECOND / 2);
+    check(&fixture, &["a", "b"]);
+    fixture.run_for(SECOND / 2);
+    check(&fixture, &["a", "b", "c"]);
+}
+
+#[test]
+fn a_line_that_comes_just_before_the_newer_file_is_begun_is_not_overtaken() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", &put("a"));
+    fixture.append(A, "02", &put("c"));
+    fixture.run();
+    fixture.pass(SECOND);
+    fixture.disk.append("a:1", "01", &put("b"));
+    fixture.run();
+    check(&fixture, &["a", "b"]);
+    fixture.run_for(SECOND);
+    check(&fixture, &["a", "b", "c"]);
+}
+
+#[test]
+fn an_older_file_that_grows_late_is_read_next() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    for (file, keys) in [("01", ["a", "b"]), ("02", ["c", "d"]), ("03", ["e", "f"])] {
+        fixture.append(A, file, &puts(keys));
+        fixture.run_for(2 * SECOND);
+    }
+    fixture.append(A, "01", &put("late"));
+    fixture.append(A, "03", &put("g"));
+    fixture.run_for(2 * SECOND);
+    check(&fixture, &["a", "b", "late", "c", "d", "e", "f", "g"]);
+    let late = fixture.got[&A].iter().position(|got| got.key == "late");
+    let newer = fixture.got[&A].iter().position(|got| got.key == "g");
+    assert!(late < newer);
+}
+
+#[test]
+fn a_last_line_without_newline_is_waited_for_and_newer_files_wait_too() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    let line = put("a");
+    fixture.append(A, "01", &line[..20]);
+    fixture.append(A, "02", &put("b"));
+    fixture.run_for(10 * SECOND);
+    check(&fixture, &[]);
+    fixture.append(A, "01", &line[20..]);
+    fixture.run_for(SECOND);
+    check(&fixture, &["a", "b"]);
+    assert!(fixture.rejected.is_empty());
+}
+
+#[test]
+fn a_closed_files_last_line_is_fed_if_it_is_whole_and_rejected_if_not() {
+    for (cut, keys, rejected) in [(1, vec!["a", "b"], 0), (10, vec!["b"], 1)] {
+        let mut fixture = Fixture::fed(&["a:1"]);
+        let line = put("a");
+        fixture.append(A, "01", &line[..line.len() - cut]);
+        fixture.append(A, "02", &put("b"));
+        fixture.run_for(79 * SECOND);
+        check(&fixture, &[]);
+        fixture.run_for(SECOND);
+        check(&fixture, &keys);
+        assert_eq!(fixture.rejected.len(), rejected);
+        if let [rejection] = &fixture.rejected[..] {
+            assert_eq!(rejection.raw, &line[..line.len() - cut]);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_changed_in_the_future_is_held_to_have_changed_just_now() {
+    let mut fixture = Fixture::new();
+    fixture.disk.set_unix(fixture.now.unix + 5000);
+    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.disk.append("a:1", "02", &put("b"));
+    fixture.know(&["a:1"]);
+    fixture.run();
+    check(&fixture, &["a"]);
+    fixture.run_for(SECOND);
+    check(&fixture, &["a", "b"]);
+}
+
+#[test]
+fn an_empty_file_is_passed_over_and_begun_once_it_is_closed() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", b"");
+    fixture.append(A, "02", &put("b"));
+    fixture.run_for(2 * SECOND);
+    check(&fixture, &["b"]);
+    assert_eq!(fixture.opened.len(), 1);
+    fixture.run_for(100 * SECOND);
+    assert_eq!(
+        fixture.opened.len(),
+        2,
+        "so that the checkpointer can delete it"
+    );
+    check(&fixture, &["b"]);
+}
+
+#[test]
+fn without_any_hint_a_rescan_finds_everything() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.run();
+    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.run_for(29 * SECOND);
+    check(&fixture, &[]);
+    fixture.run_for(SECOND);
+    check(&fixture, &["a"]);
+}
+
+#[test]
+fn a_hint_of_growth_reads_the_open_file_without_listing_the_folder() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", &put("a"));
+    fixture.run_for(2 * SECOND);
+    let listings = fixture.disk.listings();
+    for key in ["b", "c"] {
+        fixture.disk.append("a:1", "01", &put(key));
+        fixture.hint_grew(A);
+        fixture.run();
+    }
+    check(&fixture, &["a", "b", "c"]);
+    assert_eq!(fixture.disk.listings(), listings);
+}
+
+#[test]
+fn an_overflow_of_dirty_flags_is_followed_by_a_look_at_everything() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.run();
+    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.disk.make_folder("b:2");
+    fixture.links.dirty_flags.hint_overflow();
+    fixture.run_for(SECOND / 10);
+    check(&fixture, &["a"]);
+    assert!(
+        matches!(&fixture.control[..], [.., ControlMessage::BackendFound(name)] if name == "b:2")
+    );
+}
+
+#[test]
+fn nothing_is_read_before_plan_listing_and_up() {
+    let mut fixture = Fixture::new();
+    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.add("a:1");
+    fixture.up(A);
+    fixture.run();
+    check(&fixture, &[]);
+    assert_eq!(fixture.infos[0].counters.load().log_files, 1);
+    assert!(fixture.infos[0].counters.load().unread_bytes > 0);
+    fixture.plan(A, crate::replay::messages::ResumePlan::default());
+    fixture.run();
+    check(&fixture, &["a"]);
+    assert_eq!(fixture.infos[0].counters.load().unread_bytes, 0);
+    fixture.send(crate::replay::messages::ReaderMessage::StorePaused {
+        backend: A,
+        paused: true,
+    });
+    fixture.append(A, "01", &put("b"));
+    fixture.run();
+    check(&fixture, &["a"]);
+}
+
+#[test]
+fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
+    let mut fixture = Fixture::new();
+    fixture.disk.make_folder("a:1");
+    fixture.disk.make_folder("b:2");
+    fixture.disk.link_folder("b:2", Some("a:1"));
+    fixture.run_for(SECOND);
+    let told: Vec<_> = fixture.control.drain(..).collect();
+    assert!(
+        matches!(&told[0], ControlMessage::FolderUnrecognized { name, why }
+        if name == "b:2" && why.contains("\"a:1\""))
+    );
+    assert!(matches!(&told[1..], [ControlMessage::BackendFound(name)] if name == "a:1"));
+    fixture.links.dirty_flags.hint_root();
+    fixture.run_for(SECOND);
+    assert!(fixture.control.is_empty(), "it is said once");
+    fixture.disk.link_folder("b:2", None);
+    fixture.links.dirty_flags.hint_root();
+    fixture.run_for(SECOND);
+    assert!(matches!(&fixture.control[..], [ControlMessage::BackendFound(name)] if name == "b:2"));
+}
+
+#[test]
+fn a_backend_whose_folder_becomes_anothers_gets_none_of_its_lines() {
+    let mut fixture = Fixture::fed(&["a:1", "b:2"]);
+    for name in ["a:1", "b:2"] {
+        fixture.disk.make_folder(name);
+    }
+    fixture.append(B, "01", &put("b"));
+    fixture.hint_listing(A);
+    fixture.run_for(3 * SECOND);
+    fixture.disk.link_folder("b:2", Some("a:1"));
+    fixture.append(A, "01", &put("a"));
+    // Before anybody has looked at the names.
+    fixture.hint_listing(B);
+    fixture.run_for(3 * SECOND);
+    assert_eq!([fixture.keys(A), fixture.keys(B)], [["a"], ["b"]]);
+    let is_told = |message: &ControlMessage| matches!(message, ControlMessage::FolderGone(name) if name == "b:2");
+    assert!(fixture.control.iter().any(is_told));
+    // It has its own again, and what came there meanwhile.
+    fixture.disk.link_folder("b:2", None);
+    fixture.append(B, "01", &put("c"));
+    fixture.run_for(3 * SECOND);
+    assert_eq!(fixture.keys(A), ["a"]);
+    assert_eq!(fixture.keys(B), ["b", "c"]);
+}

@@ -1,0 +1,166 @@
+//! Whether HA's lines are of the time zone that we read them in.
+//!
+//! HA writes local time without its zone. Where its `TZ` is not ours, each line is off by hours: an
+//! outage seems to cover what it does not, a ttl seems to be over or long. A log's own times tell.
+//! Its first line is written as it is made; and it is HA's for a minute, so that its last change is
+//! not far from that line. Time zones differ by multiples of a quarter of an hour: a first line
+//! that is off by one of them, to a few seconds, is of another zone. A log that was copied or
+//! touched tells something else or nothing, and changes nothing.
+
+use crate::replay::disk::LogMeta;
+
+/// What zones differ by is a multiple of this.
+const QUARTER_S: i64 = 15 * 60;
+/// UTC−12:00 and UTC+14:00 are as far from each other as two zones can be.
+const QUARTERS_MAX: i64 = 26 * 4;
+/// Between a line's time, which is in whole seconds, and the write of it.
+const SLACK_S: i64 = 5;
+/// HA writes for so long to one log.
+const LOG_S: i64 = 60;
+
+/// What a log's first line tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// It is of our zone.
+    Ours,
+    /// Its time is so many seconds later than what it was; earlier where that is negative.
+    Off(i64),
+    /// Nothing.
+    None,
+}
+
+/// What is known of the zone of a backend's lines.
+#[derive(Debug, Default)]
+pub(super) struct Zone {
+    off_s: i64,
+}
+
+impl Zone {
+    /// By how many seconds the lines' times are too late, or too early where that is negative; 0:
+    /// they are as they should be, as far as is known.
+    #[must_use]
+    pub(super) fn off_s(&self) -> i64 {
+        self.off_s
+    }
+
+    /// Whether a line's own time tells nothing.
+    #[must_use]
+    pub(super) fn is_unclear(&self) -> bool {
+        self.off_s != 0
+    }
+
+    /// A log's first line, written at `line_unix` by its own word. True: what is known has changed.
+    pub(super) fn handle_first_line(&mut self, line_unix: Option<u64>, meta: &LogMeta) -> bool {
+        let off_s = match line_unix.map_or(Sign::None, |line| sign_of(line, meta)) {
+            Sign::Ours => 0,
+            Sign::Off(off_s) => off_s,
+            Sign::None => return false,
+        };
+        std::mem::replace(&mut self.off_s, off_s) != off_s
+    }
+}
+
+fn sign_of(line_unix: u64, meta: &LogMeta) -> Sign {
+    let seconds = |nanos: u64| i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX);
+    let line = i64::try_from(line_unix).unwrap_or(i64::MAX);
+    let (born, modified) = (seconds(meta.born_nanos), seconds(meta.modified_nanos));
+    let from_birth = line.saturating_sub(born);
+    let from_change = line.saturating_sub(modified);
+    let is_ours =
+        from_birth.abs() <= SLACK_S || (-LOG_S - SLACK_S..=SLACK_S).contains(&from_change);
+    if is_ours {
+        return Sign::Ours;
+    }
+    // Where no birth is known, or it is a copy's that was given the first one's time, only the last
+    // change is left: half a minute after the line, on average.
+    let has_birth = born > 0 && born <= modified.saturating_add(SLACK_S);
+    let (off, slack) = if has_birth {
+        (from_birth, SLACK_S)
+    } else {
+        (from_change.saturating_add(LOG_S / 2), LOG_S / 2 + SLACK_S)
+    };
+    let quarters = off.saturating_add(QUARTER_S / 2).div_euclid(QUARTER_S);
+    let rest = off.saturating_sub(quarters.saturating_mul(QUARTER_S));
+    if quarters == 0 || quarters.abs() > QUARTERS_MAX || rest.abs() > slack {
+        return Sign::None;
+    }
+    Sign::Off(quarters * QUARTER_S)
+}
+
+/// `+08:00`, `-03:30`.
+pub(super) fn as_hours(off_s: i64) -> String {
+    let (sign, minutes) = (if off_s < 0 { '-' } else { '+' }, off_s.abs() / 60);
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3600;
+    /// When the log was made.
+    const BORN: u64 = 1_795_365_600;
+
+    fn meta(born_unix: u64, modified_unix: u64) -> LogMeta {
+        LogMeta {
+            device: 1,
+            inode: 2,
+            born_nanos: born_unix * 1_000_000_000,
+            modified_nanos: modified_unix * 1_000_000_000,
+            bytes: 100,
+            links: 1,
+        }
+    }
+
+    #[track_caller]
+    fn check(line_off: i64, meta: &LogMeta, expected: Sign) {
+        let line = BORN.checked_add_signed(line_off).unwrap();
+        assert_eq!(sign_of(line, meta), expected, "{line_off} {meta:?}");
+    }
+
+    #[test]
+    fn a_first_line_is_off_by_what_the_zones_differ_by() {
+        for modified in [BORN, BORN + 59, BORN + 86_400] {
+            let log = meta(BORN, modified);
+            check(0, &log, Sign::Ours);
+            check(-1, &log, Sign::Ours);
+            for off in [8 * HOUR, -8 * HOUR, 900, -12_600, 26 * HOUR] {
+                check(off, &log, Sign::Off(off));
+                check(off - 3, &log, Sign::Off(off));
+            }
+            check(27 * HOUR, &log, Sign::None);
+            check(8 * HOUR - 100, &log, Sign::None);
+        }
+        let (early, late, far) = (0, u64::MAX, u64::MAX / 1_000_000_000);
+        assert_eq!(sign_of(late, &meta(BORN, BORN)), Sign::None);
+        assert_eq!(sign_of(early, &meta(far, far)), Sign::None);
+    }
+
+    #[test]
+    fn where_no_birth_is_known_the_last_change_tells() {
+        for log in [meta(0, BORN + 50), meta(BORN + 7000, BORN + 50)] {
+            check(0, &log, Sign::Ours);
+            check(-7 * HOUR, &log, Sign::Off(-7 * HOUR));
+            check(HOUR, &log, Sign::Off(HOUR));
+            check(HOUR + 300, &log, Sign::None);
+        }
+    }
+
+    #[test]
+    fn a_copy_says_nothing_and_a_log_of_our_zone_ends_it() {
+        let mut zone = Zone::default();
+        assert!(!zone.handle_first_line(Some(BORN), &meta(BORN, BORN)));
+        assert!(zone.handle_first_line(Some(BORN + 28_800), &meta(BORN, BORN)));
+        assert_eq!((zone.off_s(), zone.is_unclear()), (28_800, true));
+        for line in [None, Some(BORN)] {
+            assert!(!zone.handle_first_line(line, &meta(BORN + 1000, BORN + 1000)));
+            assert!(zone.is_unclear());
+        }
+        assert!(zone.handle_first_line(Some(BORN), &meta(BORN, BORN)));
+        assert!(!zone.is_unclear());
+        assert_eq!(
+            (as_hours(28_800), as_hours(-12_600)),
+            ("+08:00".into(), "-03:30".into())
+        );
+    }
+}

@@ -1,0 +1,344 @@
+//! Requests that change something, or that are answered later: from a request to what it asks for.
+//! Pure; who asks without credentials learns nothing.
+//!
+//! | request | asks |
+//! |---|---|
+//! | `POST /sync_point` | for a mark at the end of all logs |
+//! | `GET /sync_point?id=…[&wait=30s][&backend=host:port]` | whether everything before that mark is settled, at the latest after `wait` |
+//! | `POST /v1/control/pause?backend=host:port` | to stop replaying to a backend |
+//! | `POST /v1/control/resume?backend=host:port` | to go on |
+//! | `POST /v1/control/rate?backend=host:port&rate=1000` | for another bound: records a second, `0` for none, `default` for the configuration's |
+//! | `POST /v1/control/probe?backend=host:port` | to probe a backend now |
+//! | `POST /v1/control/forget?backend=host:port[&yes=true]` | to forget a backend whose folder is gone; with `yes`, whatever is left of it |
+//! | `POST /v1/control/rotate` | to begin the server's own log file anew |
+//! | `POST /v1/control/drain` | to finish what is in flight and end |
+//! | `POST /v1/rejected/replay?…` | to replay lines that were rejected |
+//! | `POST /v1/rejected/drop?…` | to throw lines away that were rejected |
+//!
+//! The last two select by `backend`, `reason`, `since`, `until` (seconds since 1970, both included)
+//! and `id` (one or more, with commas); all that are given must hold, and where none is, `all=true`
+//! must. A parameter that is not known is refused, not passed over: a slip must not widen what is
+//! dropped.
+//!
+//! A browser adds an operator's credentials to what any page sends; so what a page sends is refused
+//! (it has an `Origin`), unless it changes nothing.
+//!
+//! Order: 401 without credentials, 403 for a page, 404 for a path that is none, 405 for another
+//! method, 400 for a parameter that is missing, unknown or wrong.
+
+mod parameters;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Auth;
+use super::route::{ControlVerb, Route, control_words, rejected_words};
+use crate::http::answer::{Answer, Status};
+use crate::http::request::{Method, Request};
+use crate::limits::{RATE_MAX, REJECTED_IDS_MAX, SYNC_POINT_WAIT_MAX};
+use crate::text::parse_duration;
+use parameters::{Parameters, digits};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlRequest {
+    /// Something that concerns one backend.
+    Backend {
+        /// Whom, `host:port`.
+        backend: String,
+        /// What.
+        what: BackendRequest,
+    },
+    /// To begin the server's own log file anew.
+    Rotate,
+    /// To finish what is in flight and end.
+    Drain,
+    /// For a mark at the end of all logs.
+    TakeSyncPoint,
+    /// Whether everything before a mark is settled.
+    SyncPoint(SyncPointRequest),
+    /// Something about lines that were rejected.
+    Rejected(RejectedRequest),
+}
+
+/// What is asked for concerning one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendRequest {
+    /// To stop replaying to it.
+    Pause,
+    /// To go on.
+    Resume,
+    /// For another bound, in records a second; 0 is none, `None` the configuration's.
+    Rate(Option<u32>),
+    /// To probe it now.
+    Probe,
+    /// To forget it, its folder being gone.
+    Forget {
+        /// Whatever is left of it.
+        yes: bool,
+    },
+}
+
+/// Whether everything before a mark is settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncPointRequest {
+    /// Which mark.
+    pub id: String,
+    /// For how long to wait until it is.
+    pub wait: Duration,
+    /// Of one backend only.
+    pub backend: Option<String>,
+}
+
+/// What is to be done with lines that were rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedVerb {
+    /// They are replayed.
+    Replay,
+    /// They are thrown away.
+    Drop,
+}
+
+/// Something about lines that were rejected: of those, with all that is given here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRequest {
+    /// What.
+    pub verb: RejectedVerb,
+    /// Of one backend only.
+    pub backend: Option<String>,
+    /// With this reason.
+    pub reason: Option<String>,
+    /// Rejected at this time or later, Unix seconds.
+    pub since: Option<u64>,
+    /// Rejected at this time or before, Unix seconds.
+    pub until: Option<u64>,
+    /// One of these; empty: any.
+    pub ids: Vec<u64>,
+}
+
+/// What became of lines that were rejected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RejectedReport {
+    /// Lines that are being replayed, or are thrown away.
+    pub done: u64,
+    /// Lines that were to be replayed and stay, since only a part of them was kept.
+    pub cut: u64,
+    /// Lines that are rejected now, of the backends that were asked for.
+    pub left: u64,
+    /// Backends for which it could not be done.
+    pub failed: Vec<RejectedFailure>,
+}
+
+/// A backend for which it could not be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RejectedFailure {
+    /// `host:port`
+    pub backend: String,
+    /// Why, as a sentence.
+    pub why: String,
+}
+
+/// Why a request is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The answer's status.
+    pub status: Status,
+    /// Further fields of the answer.
+    pub fields: &'static [(&'static str, &'static str)],
+    /// One line for people, without its newline; may be empty.
+    pub why: String,
+}
+
+impl Refusal {
+    /// A refusal with a reason.
+    #[must_use]
+    pub fn new(status: Status, why: impl Into<String>) -> Self {
+        Self {
+            status,
+            fields: &[],
+            why: why.into(),
+        }
+    }
+
+    fn bad(why: impl Into<String>) -> Self {
+        Self::new(Status::BadRequest, why)
+    }
+
+    fn of(answer: &Answer<'static>) -> Self {
+        Self {
+            status: answer.status,
+            fields: answer.fields,
+            why: String::new(),
+        }
+    }
+}
+
+/// What `request` asks for; none where it is for [`super::answer`].
+#[must_use]
+pub fn ask(request: &Request<'_>, auth: &Auth) -> Option<Result<ControlRequest, Refusal>> {
+    let route = Route::of(request.path)?;
+    if matches!(route, Route::Read(_)) {
+        return None;
+    }
+    if let Some(answer) = auth.unauthorized(request) {
+        return Some(Err(Refusal::of(&answer)));
+    }
+    if request.has_origin && request.method != Method::Get {
+        return Some(Err(Refusal::new(
+            Status::Forbidden,
+            "a page in a browser may not ask for this",
+        )));
+    }
+    match route {
+        Route::Read(_) => None,
+        Route::SyncPoint => Some(sync_point(request)),
+        Route::Control(verb) => Some(control(request, verb)),
+        Route::Rejected(verb) => Some(rejected(request, verb)),
+    }
+}
+
+fn sync_point(request: &Request<'_>) -> Result<ControlRequest, Refusal> {
+    match request.method {
+        Method::Post => {
+            Parameters::of(request, &[])?;
+            Ok(ControlRequest::TakeSyncPoint)
+        }
+        Method::Get => {
+            let parameters = Parameters::of(request, &["id", "wait", "backend"])?;
+            let wait = parameters.find("wait").map_or(Ok(Duration::ZERO), wait)?;
+            Ok(ControlRequest::SyncPoint(SyncPointRequest {
+                id: parameters.need("id", "the id that POST /sync_point gave")?,
+                wait,
+                backend: parameters.find("backend").map(str::to_owned),
+            }))
+        }
+        _ => Err(Refusal {
+            fields: &[("Allow", "GET, POST")],
+            ..Refusal::new(Status::MethodNotAllowed, "")
+        }),
+    }
+}
+
+fn need_post(request: &Request<'_>) -> Result<(), Refusal> {
+    if request.method == Method::Post {
+        return Ok(());
+    }
+    Err(Refusal {
+        fields: &[("Allow", "POST")],
+        ..Refusal::new(Status::MethodNotAllowed, "")
+    })
+}
+
+fn control(request: &Request<'_>, verb: Option<ControlVerb>) -> Result<ControlRequest, Refusal> {
+    let verb = verb.ok_or_else(|| Refusal::new(Status::NotFound, control_words()))?;
+    let needed: &[&str] = match verb {
+        ControlVerb::Pause | ControlVerb::Resume | ControlVerb::Probe => &["backend"],
+        ControlVerb::Rate => &["backend", "rate"],
+        ControlVerb::Forget => &["backend", "yes"],
+        ControlVerb::Rotate | ControlVerb::Drain => &[],
+    };
+    need_post(request)?;
+    let parameters = Parameters::of(request, needed)?;
+    let what = match verb {
+        ControlVerb::Rotate => return Ok(ControlRequest::Rotate),
+        ControlVerb::Drain => return Ok(ControlRequest::Drain),
+        ControlVerb::Pause => BackendRequest::Pause,
+        ControlVerb::Resume => BackendRequest::Resume,
+        ControlVerb::Probe => BackendRequest::Probe,
+        ControlVerb::Forget => {
+            let yes = parameters.find("yes");
+            if yes.is_some_and(|yes| yes != "true") {
+                return Err(Refusal::bad("yes is true, or left out"));
+            }
+            BackendRequest::Forget { yes: yes.is_some() }
+        }
+        ControlVerb::Rate => BackendRequest::Rate(rate(&parameters.need("rate", RATE)?)?),
+    };
+    let backend = parameters.need("backend", "the backend, host:port")?;
+    Ok(ControlRequest::Backend { backend, what })
+}
+
+const RATE: &str = "records a second, 0 for no bound, or default";
+
+fn rate(text: &str) -> Result<Option<u32>, Refusal> {
+    parse_rate(text).ok_or_else(|| Refusal::bad(format!("rate is {RATE}; the most is {RATE_MAX}")))
+}
+
+/// A rate as it is asked for: records a second, or none within for `default`; none where it is
+/// neither.
+#[must_use]
+pub(crate) fn parse_rate(text: &str) -> Option<Option<u32>> {
+    if text == "default" {
+        return Some(None);
+    }
+    let count = digits(text).and_then(|count| u32::try_from(count).ok());
+    count.filter(|count| *count <= RATE_MAX).map(Some)
+}
+
+fn rejected(request: &Request<'_>, verb: Option<RejectedVerb>) -> Result<ControlRequest, Refusal> {
+    let verb = verb.ok_or_else(|| Refusal::new(Status::NotFound, rejected_words()))?;
+    need_post(request)?;
+    let known = ["backend", "reason", "since", "until", "id", "all"];
+    let parameters = Parameters::of(request, &known)?;
+    let all = parameters.find("all");
+    if all.is_some_and(|all| all != "true") {
+        return Err(Refusal::bad("all is true, or left out"));
+    }
+    if parameters.are_none() {
+        return Err(Refusal::bad(
+            "say which: by backend, reason, since, until or id, or all=true",
+        ));
+    }
+    let time = |name: &str| match parameters.find(name) {
+        None => Ok(None),
+        Some(text) => digits(text)
+            .map(Some)
+            .ok_or_else(|| Refusal::bad(format!("{name} is seconds since 1970"))),
+    };
+    Ok(ControlRequest::Rejected(RejectedRequest {
+        verb,
+        backend: parameters.find("backend").map(str::to_owned),
+        reason: parameters.find("reason").map(str::to_owned),
+        since: time("since")?,
+        until: time("until")?,
+        ids: parameters.find("id").map_or(Ok(Vec::new()), ids)?,
+    }))
+}
+
+/// A rejected line's id: 16 hexadecimal digits.
+#[must_use]
+pub(crate) fn parse_id(text: &str) -> Option<u64> {
+    let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(text, 16).ok().filter(|_| is_hex)
+}
+
+fn ids(text: &str) -> Result<Vec<u64>, Refusal> {
+    let ids: Option<Vec<u64>> = text.split(',').map(parse_id).collect();
+    let ids = ids.ok_or_else(|| {
+        Refusal::bad("id is one or more of 16 hexadecimal digits each, with commas between them")
+    })?;
+    if ids.len() > REJECTED_IDS_MAX {
+        return Err(Refusal::bad(format!(
+            "there are more than {REJECTED_IDS_MAX} ids: ask more than once"
+        )));
+    }
+    Ok(ids)
+}
+
+/// A time as people write it: `30s`, `500ms`, `2m`, or seconds.
+fn wait(text: &str) -> Result<Duration, Refusal> {
+    let longest = SYNC_POINT_WAIT_MAX.as_secs();
+    parse_duration(text, Some(Duration::from_secs(1)))
+        .ok()
+        .filter(|wait| *wait <= SYNC_POINT_WAIT_MAX)
+        .ok_or_else(|| {
+            Refusal::bad(format!(
+                "wait is a time such as 30s, 500ms or 2m; the most is {longest} s"
+            ))
+        })
+}

@@ -1,0 +1,79 @@
+//! That the simulation can fail: each injected bug is found. `SIM_FAULT=name` looks for one of them
+//! only.
+
+use std::time::Instant;
+
+use hustdbsync::failpoint::Failpoint;
+
+use crate::plan::Plan;
+use crate::{SEEDS, failure};
+
+/// A fault is looked for in so many, of which those count that can show it: histories change with
+/// the code, and what luck decides must not hang on one of them.
+const SEEDS_PER_FAULT: u64 = 4 * SEEDS;
+
+/// Whether a seed's world has what a fault needs to show. What others do to it, luck decides.
+fn can_show(fault: Failpoint, seed: u64) -> bool {
+    use Failpoint::{
+        AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetIdleLoss, ForgetOutages,
+        IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll, OpenBeforeForgotten,
+        QuietTooEarly, RejectTwice, TrustCopy, TrustFirstBytes, TrustReplacement,
+        TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
+    };
+    let (plan, _) = Plan::of(seed);
+    let faults = &plan.faults;
+    match fault {
+        AskAlways | ForgetOutages | OpenBeforeForgotten => plan.long_outages,
+        IgnoreAmbiguity => plan.counters,
+        TrustFirstBytes | TrustSettledLines | TrustShrunkLog | UseForgotten => faults.operator,
+        TrustCopy | TrustReplacement => faults.moves && !plan.down_longer.is_zero(),
+        ForgetAway => faults.moves,
+        LookNoMore => faults.strays,
+        ForgetFailures => plan.poison.is_some(),
+        ForgetIdleLoss => faults.forgets.is_some() && !plan.down_longer.is_zero(),
+        RejectTwice => faults.crashes && faults.bad_lines > 0,
+        TrustTornCheckpoint => faults.crashes && faults.rot,
+        EndTwice => faults.hard_ends,
+        MissOverflow => faults.dirty_flags >= 500,
+        QuietTooEarly => plan.dies_at_minutes,
+        OneLongLineForAll => plan.beside.is_some(),
+        _ => true,
+    }
+}
+
+/// The first seed that finds a fault, and nothing where there is none: a seed that always fails
+/// shows nothing.
+fn finder(fault: Failpoint) -> Option<(u64, String)> {
+    let mut seeds = (0..SEEDS_PER_FAULT).filter(|seed| can_show(fault, *seed));
+    seeds.find_map(|seed| {
+        Failpoint::plant(Some(fault));
+        let found = failure(seed);
+        Failpoint::plant(None);
+        found
+            .filter(|_| failure(seed).is_none())
+            .map(|why| (seed, why))
+    })
+}
+
+#[test]
+fn failpoint_faults_are_all_found() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let (mut found, mut missed) = (Vec::new(), Vec::new());
+    let wanted = std::env::var("SIM_FAULT").unwrap_or_default();
+    let is_wanted = |fault: &Failpoint| format!("{fault:?}").contains(&wanted);
+    for fault in Failpoint::ALL.into_iter().filter(is_wanted) {
+        let begin = Instant::now();
+        match finder(fault) {
+            Some((seed, why)) => {
+                let why = why.lines().next().unwrap_or_default();
+                let why: String = why.chars().take(160).collect();
+                let took = begin.elapsed().as_secs_f64();
+                found.push(format!("{fault:?}: {took:.1} s, seed {seed}: {why}"));
+            }
+            None => missed.push(fault),
+        }
+    }
+    let _ = std::panic::take_hook();
+    println!("{}", found.join("\n"));
+    assert!(missed.is_empty(), "no seed finds {missed:?}");
+}

@@ -570,16 +570,19 @@ impl Oracle {
     /// A log has been deleted: G1, G9, G10.
     pub(crate) fn handle_deletion(&self, deletion: &Deletion) {
         let Deletion { name, meta, .. } = deletion;
-        let rejected = rejected_lines(&deletion.rejected);
+        let called = self.called(name);
+        let rejected: BTreeSet<u64> = rejected_lines(&deletion.rejected)
+            .iter()
+            .filter(|aside| self.called(&aside.file) == called)
+            .map(|aside| aside.line)
+            .collect();
         let mut lines = 0;
         for ((_, _, line), what) in self.lines.range(self.all_of(name)) {
             lines += 1;
             let has_arrived = what
                 .operation()
                 .is_some_and(|(item, operation)| self.histories[item].has_arrived(operation));
-            let mut is_rejected = rejected.iter().any(|aside| {
-                (self.called(&aside.file), aside.line) == (self.called(name), line + 1)
-            });
+            let mut is_rejected = rejected.contains(&(line + 1));
             match what {
                 Line::Good { .. } => assert!(
                     has_arrived,

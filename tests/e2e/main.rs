@@ -17,12 +17,14 @@ mod legacy;
 mod log;
 mod logging;
 mod long;
+mod mounted;
 mod names;
 mod operator;
 mod process;
 mod rejected;
 mod requeued;
 mod restart;
+mod same_log;
 #[path = "../support/mod.rs"]
 mod support;
 mod systemd;

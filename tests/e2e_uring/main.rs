@@ -22,6 +22,8 @@ mod log;
 mod logging;
 #[path = "../e2e/long.rs"]
 mod long;
+#[path = "../e2e/mounted.rs"]
+mod mounted;
 #[path = "../e2e/names.rs"]
 mod names;
 #[path = "../e2e/operator.rs"]
@@ -34,6 +36,8 @@ mod rejected;
 mod requeued;
 #[path = "../e2e/restart.rs"]
 mod restart;
+#[path = "../e2e/same_log.rs"]
+mod same_log;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../e2e/systemd.rs"]

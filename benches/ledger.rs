@@ -24,7 +24,7 @@ use hustdbsync::ledger::runs::LineRuns;
 use hustdbsync::limits::RING_CHAIN_ENTRIES;
 use hustdbsync::replay::checkpointer::replace_checkpoint;
 use hustdbsync::replay::disk::Disk;
-use hustdbsync::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
+use hustdbsync::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use mio::{Events, Poll, Token};
 
 /// Lines of a chunk of 100 B values, and chunks in flight.
@@ -178,7 +178,7 @@ fn disk(home: &Home, has_ring: bool) -> Option<(RealDisk, Poll)> {
 fn write_all(disk: &mut RealDisk, poll: &mut Poll, durable_writes: &mut Vec<DurableWrite>) {
     let mut ended = Vec::with_capacity(BACKENDS);
     for durable_write in durable_writes.drain(..) {
-        if let Begun::Ended(at_once) = disk.begin(JobId(0), durable_write) {
+        if let Submitted::Completed(at_once) = disk.begin(JobId(0), durable_write) {
             ended.push(at_once);
         }
     }
@@ -186,9 +186,9 @@ fn write_all(disk: &mut RealDisk, poll: &mut Poll, durable_writes: &mut Vec<Dura
     while ended.len() < BACKENDS {
         // Signals end it too.
         let _ = poll.poll(&mut events, None);
-        ended.extend(std::iter::from_fn(|| disk.ended()));
+        ended.extend(std::iter::from_fn(|| disk.completed()));
     }
-    for Ended {
+    for Completed {
         durable_write,
         result,
         ..

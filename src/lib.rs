@@ -1,4 +1,4 @@
-//! HustDB's sync server: replays HA's logs to a master that is back, in order and without loss.
+//! hustdbsync replays HA's logs to a HustDB master that is back, in order and without loss.
 //!
 //! ```text
 //!  cli ──▶ config ──▶ engine       threads, sockets, files: every system call
@@ -14,15 +14,15 @@
 //! |---|---|
 //! | `binlog` | a line of a log, the record in it, the request that replays it |
 //! | `replay` | how a record travels, what an answer means, when a backend is up |
-//! | `ledger` | which lines are completed, and the checkpoint that says so |
+//! | `ledger` | which lines are completed, and the format of the checkpoint |
 //! | `engine` | the threads, the two drivers of the workers, the HTTP listener, the disk |
 //! | `http`, `status` | the server's protocol; counters, metrics, endpoints |
-//! | `config`, `limits`, `clock`, `text` | settings; every other bound; time; what people write |
-//! | `fake_hustdb`, `workload` | a fake hustdb and generated logs, for tests, benchmarks and the demo |
+//! | `config`, `limits`, `clock`, `text` | settings; every other bound; time; dates and names |
+//! | `fake_hustdb`, `workload` | a fake hustdb, generated logs: for tests, benchmarks, the demo |
 //! | `cli` | the commands |
 //!
 //! `binlog`, `http`, `ledger`, `status` and `replay` have no clock, disk, socket or thread of their
-//! own. ARCHITECTURE.md has the diagrams and says where things are; docs/guarantees.md has the
+//! own. ARCHITECTURE.md has the diagrams and shows where things are; docs/guarantees.md has the
 //! promises G1 to G13 that comments cite.
 
 #[macro_use]

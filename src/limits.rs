@@ -238,7 +238,7 @@ pub const HTTP_BUFFER_KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// At the end, whoever is in at the HTTP server has this long to be answered after nobody is let in
 /// any more.
-pub const PARTING: Duration = Duration::from_millis(500);
+pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
 /// Bytes asked of a socket at once.
 pub const HTTP_READ_BYTES: usize = 16 * 1024;

@@ -223,7 +223,7 @@ impl Control {
             let now = self.clock.now();
             if let Some(ending) = self.turn(now) {
                 if matches!(ending, Ending::Clean | Ending::Cut(_)) {
-                    self.part(&mut events)?;
+                    self.answer_last(&mut events)?;
                 }
                 return Ok(ending);
             }
@@ -244,7 +244,7 @@ impl Control {
     fn turn(&mut self, now: Now) -> Option<Ending> {
         self.links.mailbox.note_turn();
         self.busy = false;
-        self.take_mail(now);
+        self.receive_messages(now);
         if let Some(ending) = self.take_requests(now) {
             return Some(ending);
         }
@@ -275,7 +275,7 @@ impl Control {
         ending
     }
 
-    fn take_mail(&mut self, now: Now) {
+    fn receive_messages(&mut self, now: Now) {
         for taken in 0.. {
             if taken == MAILBOX_MESSAGES {
                 self.busy = true;
@@ -284,11 +284,11 @@ impl Control {
             let Some(message) = self.links.mailbox.receive() else {
                 return;
             };
-            self.handle_mail(message, now);
+            self.handle_message(message, now);
         }
     }
 
-    fn handle_mail(&mut self, message: ControlMessage, now: Now) {
+    fn handle_message(&mut self, message: ControlMessage, now: Now) {
         match message {
             ControlMessage::BackendFound(folder) => {
                 if self.phase.is_running() {

@@ -40,7 +40,7 @@ use crate::engine::os::files::{
 use crate::engine::os::ring::files::FileRing;
 use crate::limits::PASSED_OVER_SAID_MAX;
 use crate::replay::disk::{Disk, FolderMeta, LogEntry, LogLease, LogMeta};
-use crate::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::status::counters::ServerCounters;
 
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share
@@ -106,7 +106,7 @@ impl RealDisk {
         }
     }
 
-    /// The same, with a ring for chains, which rings its waker when [`Disk::ended`] is to be asked.
+    /// The same, with a ring for chains, which rings its waker when [`Disk::completed`] is to be asked.
     #[must_use]
     pub fn with_ring(self, ring: FileRing) -> Self {
         let durable_writes = Some(DurableWrites::new(ring, Arc::clone(&self.counters)));
@@ -397,14 +397,14 @@ impl Disk for RealDisk {
         Ok(removed.is_some())
     }
 
-    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Begun {
+    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted {
         if let Some(durable_writes) = self
             .durable_writes
             .as_mut()
             .filter(|durable_writes| durable_writes.works())
         {
             durable_writes.begin(job_id, durable_write, &self.paths);
-            return Begun::UnderWay;
+            return Submitted::UnderWay;
         }
         let since = Instant::now();
         let ended = durable_write.take_at_once(job_id, self);
@@ -412,11 +412,11 @@ impl Disk for RealDisk {
             let took = since.elapsed();
             self.counters.checkpoint_times.observe(took, 1);
         }
-        Begun::Ended(ended)
+        Submitted::Completed(ended)
     }
 
-    fn ended(&mut self) -> Option<Ended> {
-        self.durable_writes.as_mut()?.ended(&self.paths)
+    fn completed(&mut self) -> Option<Completed> {
+        self.durable_writes.as_mut()?.completed(&self.paths)
     }
 }
 

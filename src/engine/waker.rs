@@ -24,7 +24,7 @@ impl PollWaker {
 }
 
 impl Wake for PollWaker {
-    fn ring(&self) {
+    fn wake(&self) {
         // It fails only where its descriptor is closed, and then nobody polls any more.
         let _ = self.0.wake();
     }
@@ -60,7 +60,7 @@ impl EventfdWaker {
 }
 
 impl Wake for EventfdWaker {
-    fn ring(&self) {
-        self.0.ring();
+    fn wake(&self) {
+        self.0.wake();
     }
 }

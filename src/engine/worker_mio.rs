@@ -32,7 +32,7 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
     let mut connections = Connections::new();
     loop {
         let now = clock.now();
-        worker.take_mail(now);
+        worker.receive_messages(now);
         connections.act_all(&mut worker, &poll, now);
         let handed_over = worker.hand_over(now);
         if worker.is_stopped() && handed_over {

@@ -52,7 +52,7 @@ fn drive(worker: &mut Worker, connections: &mut Connections, clock: Clock) -> io
     let mut batch_wait = BatchWait::new();
     loop {
         let now = clock.now();
-        worker.take_mail(now);
+        worker.receive_messages(now);
         connections.act_all(worker, now);
         connections.submit(worker, now)?;
         let handed_over = worker.hand_over(now);

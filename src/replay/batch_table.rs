@@ -1,8 +1,8 @@
-//! Batches that a worker holds: their chunks stay in memory until the last of their records is
-//! settled.
+//! The batches that a worker holds. A batch's chunk stays in memory until the last of its records
+//! is settled.
 //!
-//! Counting is the worker's own and not atomic: a chunk's shared count changes once a batch, not
-//! once a record.
+//! The table counts records without atomics: a chunk's shared count changes once per batch, not
+//! once per record.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl BatchTable {
     /// Holds a batch of `records` records, at least one.
     ///
     /// # Panics
-    /// Where it has none, or where four thousand million are held.
+    /// If the batch has no record, or if four thousand million batches are held.
     pub fn hold(
         &mut self,
         chunk: Arc<Chunk>,
@@ -42,7 +42,7 @@ impl BatchTable {
         body: Option<LongBody>,
         records: u32,
     ) -> BatchKey {
-        assert!(records > 0, "an empty batch would never be let go");
+        assert!(records > 0, "an empty batch would never be released");
         let held = Some(Held {
             chunk,
             origin,
@@ -82,28 +82,28 @@ impl BatchTable {
         self.entry(key).chunk.bytes()
     }
 
-    /// Where the batch's lines stand.
+    /// Where the batch's lines are in the log.
     #[must_use]
     pub fn origin(&self, key: BatchKey) -> &Origin {
         &self.entry(key).origin
     }
 
-    /// Bytes of the value of a record, which is this as far as it is in memory.
+    /// Bytes of a record's value, whether it is in memory or in the log only.
     #[must_use]
     pub fn value_bytes(&self, key: BatchKey, record: &Record<'_>) -> usize {
         self.long_body(key)
             .map_or(record.value.len(), |body| body.bytes as usize)
     }
 
-    /// The batch's one record's value, where that is in the log only.
+    /// The value of the batch's one record, if it is in the log only.
     #[must_use]
     pub fn long_body(&self, key: BatchKey) -> Option<&LongBody> {
         self.entry(key).body.as_ref()
     }
 
-    /// One record is done with. Gives the chunk's share back with the last one.
+    /// One record is completed. Returns the chunk with the last one.
     #[must_use]
-    pub fn let_go(&mut self, key: BatchKey) -> Option<Arc<Chunk>> {
+    pub fn complete_one(&mut self, key: BatchKey) -> Option<Arc<Chunk>> {
         let slot = &mut self.entries[key.0 as usize];
         let held = slot.as_mut().expect("a key is of a held batch");
         held.records -= 1;
@@ -127,7 +127,7 @@ mod tests {
     use crate::replay::messages::{BackendId, FileId, SegmentId};
 
     #[test]
-    fn the_last_record_gives_the_chunk_back_and_the_place_is_used_again() {
+    fn the_last_record_returns_the_chunk_and_the_place_is_reused() {
         let mut held = BatchTable::default();
         let chunk = Chunk::new(b"abcdef".to_vec(), BackendId(0));
         let origin = Origin {
@@ -139,8 +139,8 @@ mod tests {
         let key = held.hold(chunk, origin.clone(), None, 2);
         assert_eq!(held.bytes(key, 2, 3), b"cde");
         assert_eq!(held.origin(key), &origin);
-        assert!(held.let_go(key).is_none());
-        let chunk = held.let_go(key).expect("the last record lets go");
+        assert!(held.complete_one(key).is_none());
+        let chunk = held.complete_one(key).expect("the last record returns it");
         assert!(held.is_empty());
         assert_eq!(held.hold(chunk, origin, None, 1), key);
     }

@@ -1,29 +1,33 @@
-//! The checkpointer: everything that is durable goes through it, on one thread.
+//! The checkpointer: one thread that keeps the ledgers and writes everything that is durable.
 //!
 //! ```text
-//!   mailbox ─▶ backend state of the backend ─▶ ledger
-//!                  │ rejected lines: append, sync, and only then settled      (backend state, store)
-//!                  │ each checkpoint_interval: one checkpoint a backend       (backend state, store)
-//!                  │ each release_interval: delete finished logs              (release)
-//!                  │ asked to: take rejected lines back, or drop them         (requeue)
-//!                  │ asked to: is everything up to an instant settled?        (points)
-//!                  ▼
-//!   outbox ─▶ reader: Plan, SegmentDone, FileDeleted, StorePaused   control: Flushed, StoreFault, SyncPoint…, Requeued, CheckpointerDone
+//!   mailbox ─▶ backend state ─▶ ledger
+//!                │ rejected lines: append, sync, and only then settled     (backend_state, store)
+//!                │ each checkpoint_interval: one checkpoint per backend    (backend_state, store)
+//!                │ each release_interval: delete finished logs             (reaper)
+//!                │ on request: requeue rejected lines, or drop them        (requeue)
+//!                │ on request: is everything up to an instant settled?     (points)
+//!                ▼
+//!   outbox ─▶ reader:     Plan, SegmentDone, FileDeleted, StorePaused
+//!             controller: Flushed, StoreFault, SyncPoint…, Requeued, CheckpointerDone
 //! ```
 //!
-//! A driver calls [`Checkpointer::turn`] for ever: at once after [`Turn::Again`], after
-//! [`Turn::Sleep`] when there is mail, a chain of the disk's has ended, or
-//! [`Checkpointer::next_deadline`] has come. No turn waits for another thread, and none for a
-//! checkpoint where the disk has chains ([`Disk::begin`]): those of all backends are under way at
-//! one time. For other dealings with the disk it waits.
+//! A driver calls [`Checkpointer::turn`] until it returns [`Turn::Done`]: at once after
+//! [`Turn::Again`]; after [`Turn::Sleep`] when there is a message, when the disk has completed a
+//! durable write, or when [`Checkpointer::next_deadline`] has come. No turn waits for another
+//! thread. None waits for a checkpoint where the disk can write in the background
+//! ([`Disk::begin`]): then the checkpoints of all backends are under way at the same time. A turn
+//! does wait for other calls to the disk.
 //!
 //! ```text
-//!   Running ──Stop──▶ Stopping: the mailbox is emptied ──▶ Ending: the last checkpoints are under way ──▶ Written ──all is said──▶ done
+//!   Running ── Stop ──▶ Stopping: the mailbox is emptied ──▶ Ending: the last checkpoints are
+//!                                                              │                  under way
+//!                             done ◀── the outbox is empty ── Written
 //! ```
 //!
-//! What cannot be written pauses its backend and is tried again with growing pauses; nothing is
-//! lost or deleted meanwhile. What is settled more than once, or never was in flight, is a fault of
-//! this program and stops it: crashing beats deleting an unsent record.
+//! If state cannot be written, its backend is paused and the write is retried with growing delays;
+//! nothing is lost or deleted meanwhile. A line that is settled twice, or was never in flight, is a
+//! bug of this program and stops it: crashing beats deleting an unsent record.
 
 mod backend_state;
 mod fault;
@@ -70,31 +74,31 @@ pub struct CheckpointerLinks {
     pub mailbox: Arc<Mailbox<CheckpointerMessage>>,
     /// The reader's.
     pub reader: Arc<Mailbox<ReaderMessage>>,
-    /// Control's.
+    /// The controller's.
     pub control: Arc<Mailbox<ControlMessage>>,
     /// Vectors of outcomes, emptied here.
     pub settled_pool: Arc<VecPool<Settled>>,
 }
 
-/// What comes after a turn.
+/// What the driver does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Another, at once.
+    /// Call [`Checkpointer::turn`] again at once.
     Again,
-    /// A sleep, until there is mail or [`Checkpointer::next_deadline`].
+    /// Sleep until there is a message, or until [`Checkpointer::next_deadline`].
     Sleep,
-    /// Nothing: everything is written and said.
+    /// End: everything is written and reported.
     Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// Told to end; what is in the mailbox is still taken in.
+    /// `Stop` has come; messages before it in the mailbox are still handled.
     Stopping,
     /// The last checkpoints are being written.
     Ending,
-    /// Everything is written; something may still have to be said.
+    /// Everything is written; messages may still be in the outbox.
     Written,
 }
 
@@ -115,7 +119,8 @@ pub struct Checkpointer<D: Disk> {
 }
 
 impl<D: Disk> Checkpointer<D> {
-    /// A checkpointer that knows no backend yet; `workers` take part in a flush, and the reader.
+    /// A checkpointer that knows no backend yet. `workers` threads take part in a flush, and the
+    /// reader.
     #[must_use]
     pub fn new(
         disk: D,
@@ -139,19 +144,19 @@ impl<D: Disk> Checkpointer<D> {
         }
     }
 
-    /// Its mailbox, for its driver's sleep.
+    /// Its mailbox, on which its driver sleeps.
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox<CheckpointerMessage> {
         &self.links.mailbox
     }
 
-    /// Takes in what has come, does what is due, says what is to be said.
+    /// Handles messages, does what is due, and sends what is in the outbox.
     pub fn turn(&mut self, now: Now) -> Turn {
         self.links.mailbox.note_turn();
-        self.take_ended(now);
+        self.take_completed(now);
         let has_more = match self.phase {
-            Phase::Running | Phase::Stopping => self.take_mail(now),
-            Phase::Ending | Phase::Written => self.drop_mail(),
+            Phase::Running | Phase::Stopping => self.receive_messages(now),
+            Phase::Ending | Phase::Written => self.discard_messages(),
         };
         match self.phase {
             Phase::Running => self.work(now),
@@ -163,7 +168,7 @@ impl<D: Disk> Checkpointer<D> {
             Phase::Stopping | Phase::Written => {}
         }
         for backend_state in self.backend_states.iter_mut().flatten() {
-            backend_state.tell();
+            backend_state.publish_counters();
         }
         self.outbox.send(&self.links);
         if cfg!(debug_assertions) {
@@ -176,7 +181,7 @@ impl<D: Disk> Checkpointer<D> {
         }
     }
 
-    /// When a turn is wanted although there is no mail, monotonic.
+    /// When a turn is due although there is no message, monotonic.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Duration {
         let outbox = if self.outbox.is_empty() {
@@ -198,7 +203,7 @@ impl<D: Disk> Checkpointer<D> {
         backend_states.fold(others, Duration::min)
     }
 
-    /// Panics where something does not fit.
+    /// Panics if an invariant is broken.
     pub fn check_invariants(&self) {
         self.backend_states
             .iter()
@@ -206,37 +211,37 @@ impl<D: Disk> Checkpointer<D> {
             .for_each(BackendState::check_invariants);
     }
 
-    /// Takes in which checkpoints are not under way any more.
-    fn take_ended(&mut self, now: Now) {
-        while let Some(ended) = self.disk.ended() {
-            let JobId(index) = ended.job_id;
+    /// Takes completed checkpoints from the disk.
+    fn take_completed(&mut self, now: Now) {
+        while let Some(completed) = self.disk.completed() {
+            let JobId(index) = completed.job_id;
             self.at_backend_states(now, |backend_states, _, cx| {
                 let backend_state = backend_states.get_mut(index).and_then(Option::as_mut);
                 backend_state
                     .expect("a backend state has begun it")
-                    .handle_ended(ended, cx);
+                    .handle_completed(completed, cx);
             });
         }
     }
 
-    /// What comes behind the end is for nobody.
-    fn drop_mail(&self) -> bool {
+    /// Drops messages that come after the end; they no longer matter.
+    fn discard_messages(&self) -> bool {
         while self.links.mailbox.receive().is_some() {}
         false
     }
 
-    /// Takes in a turn's worth of mail; tells whether there is more.
-    fn take_mail(&mut self, now: Now) -> bool {
+    /// Handles a turn's worth of messages; returns whether there are more.
+    fn receive_messages(&mut self, now: Now) -> bool {
         for _ in 0..CHECKPOINTER_MESSAGES_PER_TURN {
             let Some(message) = self.links.mailbox.receive() else {
                 return false;
             };
-            self.handle_mail(message, now);
+            self.handle_message(message, now);
         }
         !self.links.mailbox.is_empty()
     }
 
-    fn handle_mail(&mut self, message: CheckpointerMessage, now: Now) {
+    fn handle_message(&mut self, message: CheckpointerMessage, now: Now) {
         match message {
             CheckpointerMessage::Backend(info) => self.add_backend_state(info),
             CheckpointerMessage::Settings(settings) => self.settings = settings,
@@ -251,7 +256,7 @@ impl<D: Disk> Checkpointer<D> {
                     points.handle_away(away, backend_states, cx);
                 })
             }
-            CheckpointerMessage::AskLeft { backend } => self.tell_left(backend, now),
+            CheckpointerMessage::AskLeft { backend } => self.report_left(backend, now),
             CheckpointerMessage::Forget { backend } => {
                 self.points.forget_backend(backend);
                 self.leaving.handle_forget(backend);
@@ -262,7 +267,7 @@ impl<D: Disk> Checkpointer<D> {
                     .backend()
                     .expect("what is not the checkpointer's own is a backend's");
                 self.at_backend_states(now, |backend_states, _, cx| {
-                    backend_state_of(backend_states, backend).handle_mail(message, cx)
+                    backend_state_of(backend_states, backend).handle_message(message, cx)
                 });
             }
         }
@@ -275,13 +280,13 @@ impl<D: Disk> Checkpointer<D> {
         }
         assert!(
             self.backend_states[index].is_none(),
-            "a backend's place is given once"
+            "a backend's place is taken once"
         );
         self.backend_states[index] = Some(BackendState::new(info));
     }
 
-    /// Tells control what would be lost with a backend.
-    fn tell_left(&mut self, backend: BackendId, now: Now) {
+    /// Reports to the controller what would be lost if a backend were forgotten.
+    fn report_left(&mut self, backend: BackendId, now: Now) {
         let backend_state = backend_state_of(&mut self.backend_states, backend);
         let left = if self.log_reaper.watches(backend) {
             Err("a log that was just deleted is looked at once more first".to_owned())
@@ -314,7 +319,7 @@ impl<D: Disk> Checkpointer<D> {
             }
             if releases {
                 log_reaper.look_again(backend_states, false, cx);
-                has_more = log_reaper.reaper(backend_states, cx);
+                has_more = log_reaper.reap(backend_states, cx);
             }
         });
         self.leaving = leaving;
@@ -346,13 +351,13 @@ impl<D: Disk> Checkpointer<D> {
         self.points = points;
     }
 
-    /// Writes what has to be on disk before the last checkpoints: first what waits to be rejected,
-    /// then the late lines of deleted logs.
+    /// Writes what has to be on disk before the last checkpoints: first the lines that are to be
+    /// rejected, then the late lines of deleted logs.
     fn begin_end(&mut self, now: Now) {
         self.at_backend_states(now, |backend_states, _, cx| {
             for backend_state in backend_states.iter_mut().flatten() {
                 backend_state.work_before_last(cx);
-                backend_state.let_go_of_deleted(cx);
+                backend_state.close_deleted(cx);
             }
         });
         self.at_backend_states(now, |backend_states, log_reaper, cx| {
@@ -361,8 +366,8 @@ impl<D: Disk> Checkpointer<D> {
         self.phase = Phase::Ending;
     }
 
-    /// Begins the last checkpoints, which have both, all at one time; says so when none is under
-    /// way any more.
+    /// Begins the last checkpoints, all at the same time; they contain both. Reports
+    /// `CheckpointerDone` once none is under way any more.
     fn finish(&mut self, now: Now) {
         self.at_backend_states(now, |backend_states, _, cx| {
             for backend_state in backend_states.iter_mut().flatten() {
@@ -392,8 +397,8 @@ impl<D: Disk> Checkpointer<D> {
         self.outbox.control(ControlMessage::CheckpointerDone);
     }
 
-    /// Runs `work` with what backend states need, and tells points and releaser of the logs that
-    /// they have closed.
+    /// Runs `work` with the context that backend states need. Then passes the logs that they have
+    /// closed to the sync points and the reaper.
     fn at_backend_states(
         &mut self,
         now: Now,
@@ -414,7 +419,7 @@ impl<D: Disk> Checkpointer<D> {
         for closed in closed {
             self.points.handle_closed(&closed);
             if closed.deleted {
-                self.log_reaper.handle_let_go(closed);
+                self.log_reaper.handle_closed(closed);
             }
         }
     }
@@ -427,5 +432,5 @@ fn backend_state_of(
     let backend_state = backend_states
         .get_mut(backend.index())
         .and_then(Option::as_mut);
-    backend_state.expect("control tells of a backend before anyone speaks of it")
+    backend_state.expect("the controller introduces a backend before anyone mentions it")
 }

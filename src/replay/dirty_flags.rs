@@ -1,13 +1,13 @@
-//! What inotify tells the reader: "look there". Lock-free, bounded and coalescing.
+//! Flags by which inotify events reach the reader: "look there". Lock-free, bounded, coalescing.
 //!
-//! A hint says that something may have changed, never what; so a thousand of them are one, and
-//! there is no queue that could overflow. When the kernel's own queue has overflowed, everything is
-//! looked at. A hint that is lost costs time only: the reader lists every folder each
+//! A flag means that something may have changed, never what. So a thousand events are one flag, and
+//! there is no queue that could overflow. When the kernel's own queue overflows, the reader looks
+//! at everything. A lost event costs only time: the reader lists every folder each
 //! `rescan_interval` anyway.
 //!
-//! Protocol. Whoever hints sets the flag, then `any`, then wakes the reader. The reader takes `any`
-//! first and the flags second, and looks at the folder last: a change behind its look has set a
-//! flag again that it will see.
+//! Protocol. The controller sets the flag, then `any`, then wakes the reader. The reader takes
+//! `any` first, the flags second, and looks at the folder last. A change after that look sets a
+//! flag again, which the reader will see.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use super::mailbox::Mailbox;
 use super::messages::ReaderMessage;
 use super::sync::{AtomicBool, Ordering};
 
-/// Hints on one backend's folder. A part of `BackendInfo`.
+/// The flags of one backend's folder. A part of `BackendInfo`.
 #[derive(Debug, Default)]
 pub struct BackendDirtyFlags {
     grew: AtomicBool,
     listing: AtomicBool,
 }
 
-/// What was hinted on one backend's folder.
+/// The flags of one backend's folder, as they were taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hinted {
     /// A log has grown.
     pub grew: bool,
-    /// Names have come or gone.
+    /// Names have been added or removed.
     pub listing: bool,
 }
 
 impl BackendDirtyFlags {
-    /// Takes what has been hinted.
+    /// Takes the flags, which clears them.
     pub fn take(&self) -> Hinted {
         Hinted {
             grew: take(&self.grew),
@@ -41,7 +41,7 @@ impl BackendDirtyFlags {
     }
 }
 
-/// Hints on all folders, and the way to the reader's waker.
+/// The flags of the logs' path as a whole, and the mailbox whose reader they wake.
 pub struct DirtyFlags {
     any: AtomicBool,
     root: AtomicBool,
@@ -49,17 +49,17 @@ pub struct DirtyFlags {
     reader: Arc<Mailbox<ReaderMessage>>,
 }
 
-/// What was hinted on no backend in particular.
+/// The flags that belong to no backend, as they were taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RootHinted {
-    /// Folders have come or gone below the logs' path.
+    /// Folders have been added to the logs' path or removed from it.
     pub root: bool,
-    /// Hints were lost: everything may have changed.
+    /// Events were lost: everything may have changed.
     pub all: bool,
 }
 
 impl DirtyFlags {
-    /// No hint yet; those to come wake the reader of `reader`.
+    /// No flag is set yet. Setting one wakes the thread that reads `reader`.
     #[must_use]
     pub fn new(reader: Arc<Mailbox<ReaderMessage>>) -> Self {
         Self {
@@ -85,13 +85,13 @@ impl DirtyFlags {
         self.set(&self.root);
     }
 
-    /// Hints were lost (`IN_Q_OVERFLOW`): everything is to be looked at.
+    /// Events were lost (`IN_Q_OVERFLOW`): everything is to be looked at.
     pub fn hint_overflow(&self) {
         self.set(&self.all);
     }
 
-    /// Takes what was hinted on no backend in particular; none where nothing at all was hinted, so
-    /// that the backends' hints need not be looked at either.
+    /// Takes the flags that belong to no backend. `None` means that no flag at all is set, so the
+    /// backends' flags need not be looked at either.
     pub fn take(&self) -> Option<RootHinted> {
         take(&self.any).then(|| RootHinted {
             root: take(&self.root),
@@ -99,7 +99,7 @@ impl DirtyFlags {
         })
     }
 
-    /// Whether something was hinted that has not been taken.
+    /// Whether a flag is set that has not been taken.
     #[must_use]
     pub fn are_pending(&self) -> bool {
         self.any.load(Ordering::SeqCst)

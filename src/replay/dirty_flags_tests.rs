@@ -9,15 +9,15 @@ use super::mailbox::{Mailbox, NoWaker, Wake};
 struct Counted(Arc<AtomicUsize>);
 
 impl Wake for Counted {
-    fn ring(&self) {
+    fn wake(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[test]
 fn a_thousand_dirty_flags_are_one_and_ring_once() {
-    let rings = Arc::new(AtomicUsize::new(0));
-    let mailbox = Arc::new(Mailbox::new(1, Box::new(Counted(Arc::clone(&rings)))));
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let mailbox = Arc::new(Mailbox::new(1, Box::new(Counted(Arc::clone(&wakes)))));
     let (dirty_flags, backend) = (
         DirtyFlags::new(Arc::clone(&mailbox)),
         BackendDirtyFlags::default(),
@@ -26,7 +26,7 @@ fn a_thousand_dirty_flags_are_one_and_ring_once() {
     for _ in 0..1000 {
         dirty_flags.hint_grew(&backend);
     }
-    assert_eq!(rings.load(Ordering::Relaxed), 1);
+    assert_eq!(wakes.load(Ordering::Relaxed), 1);
     assert!(dirty_flags.are_pending());
     assert_eq!(dirty_flags.take(), Some(RootHinted::default()));
     assert_eq!(

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 
 /// What a directory listing or an open file tells of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -298,16 +298,16 @@ pub trait Disk {
     }
 
     /// Begins a chain. A disk that can't do without waiting takes all its steps here.
-    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Begun
+    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted
     where
         Self: Sized,
     {
-        Begun::Ended(durable_write.take_at_once(job_id, self))
+        Submitted::Completed(durable_write.take_at_once(job_id, self))
     }
 
     /// A chain that was under way and has ended since this was last asked, if there is one. Whoever
     /// drives the disk's owner wakes it when there may be.
-    fn ended(&mut self) -> Option<Ended> {
+    fn completed(&mut self) -> Option<Completed> {
         None
     }
 }

@@ -1,12 +1,13 @@
-//! What a monitor's orders mean to the others, and in which order each hears of them.
+//! The messages that a monitor's orders become, and the order in which the threads receive them.
 //!
-//! | order | who is told | and not before |
-//! |---|---|---|
-//! | a new backend | reader; checkpointer | the checkpointer when the reader knows it |
-//! | flush | checkpointer; reader and workers | these when the checkpointer knows that a flush has begun |
-//! | open, once its [`Gate`] lets it | workers; reader | the reader when every worker can take its batches |
-//! | ttl | workers | |
-//! | forget | workers; reader, which tells the checkpointer | when the checkpointer has all that it was told before; the reader when every worker has let go |
+//! - *A new backend*: first the reader, then the checkpointer.
+//! - *Flush*: first the checkpointer, so that it knows of the flush before anyone reports to have
+//!   finished it; then the reader and the workers.
+//! - *Open*, once the backend's [`Gate`] allows it: first the workers, so that every one of them
+//!   can take batches; then the reader.
+//! - *Ttl*: the workers.
+//! - *Forget*: once the checkpointer has received everything before it, the workers; then the
+//!   reader, which passes it on to the checkpointer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,14 +21,14 @@ use crate::replay::outbox::{After, Outbox};
 use crate::replay::reachability::gate::{Gate, Opened, Request};
 
 impl Outbox {
-    /// A backend has been found.
+    /// Introduces a backend that has been found.
     pub fn introduce(&mut self, info: &BackendInfo) {
         self.reader(After::Nothing, ReaderMessage::Backend(info.clone()));
         self.checkpointer(After::LogReader, CheckpointerMessage::Backend(info.clone()));
     }
 
-    /// An epoch begins. What is in flight may be answered until `drain_until`, monotonic; none: it
-    /// is let go at once.
+    /// Begins an epoch. What is in flight may still be answered until `drain_until`, monotonic;
+    /// `None` means that it is discarded at once.
     pub fn flush(&mut self, backend: BackendId, epoch: Epoch, drain_until: Option<Duration>) {
         self.checkpointer(
             After::Nothing,
@@ -41,18 +42,18 @@ impl Outbox {
         });
     }
 
-    /// What would be lost if a backend were forgotten?
+    /// Asks the checkpointer what would be lost if a backend were forgotten.
     pub fn ask_left(&mut self, backend: BackendId) {
         self.checkpointer(After::Nothing, CheckpointerMessage::AskLeft { backend });
     }
 
-    /// A backend that is flushed and stays down is to be forgotten.
+    /// Has a backend forgotten that is flushed and stays down.
     pub fn forget(&mut self, backend: BackendId) {
         self.workers(After::Checkpointer, || WorkerMessage::Forget { backend });
         self.reader(After::Workers, ReaderMessage::Forget { backend });
     }
 
-    /// What a gate asks of the checkpointer.
+    /// Passes a gate's requests on to the checkpointer.
     pub fn keep_outages(&mut self, backend: BackendId, gate: &mut Gate) {
         while let Some(request) = gate.poll_request() {
             let message = match request {
@@ -63,7 +64,7 @@ impl Outbox {
         }
     }
 
-    /// A backend is up, at `address`.
+    /// Has records sent to a backend that is up, at `address`.
     pub fn open(
         &mut self,
         info: &BackendInfo,
@@ -95,7 +96,7 @@ impl Outbox {
         }
     }
 
-    /// Whether records with a ttl may go.
+    /// Sets whether records with a ttl may be sent.
     pub fn ttl(&mut self, backend: BackendId, ready: bool) {
         self.workers(After::Nothing, || WorkerMessage::Ttl { backend, ready });
     }

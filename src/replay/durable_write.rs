@@ -1,45 +1,45 @@
-//! Steps on a disk that are taken in their order, without anybody having to wait for them.
+//! A durable write: steps on a disk that are taken in their order, without anybody waiting for them.
 //!
 //! ```text
-//!   begin ──▶ under way: one step after the other ──▶ ended: all went well, or the first that did not and why
-//!         └─ at once, on a disk that waits ─────────▶
+//!   begin ──▶ under way: one step after the other ──▶ completed: all succeeded, or
+//!         └─ at once, on a disk that waits ─────────▶            the first that failed, and why
 //! ```
 //!
-//! A chain is data: who wants something durable writes its order down, and the disk keeps it. A
-//! step is taken only when all before it went well, and none is taken after one that did not. At
-//! most one chain of a backend is under way.
+//! A durable write is data: the caller lists the steps, and the disk takes them in that order. It
+//! takes a step only if all before it succeeded, and none after one that failed. At most one
+//! durable write of a backend is under way.
 
 use std::io;
 use std::sync::Arc;
 
 use crate::replay::disk::Disk;
 
-/// What a chain is known by while it is under way; its owner chooses it.
+/// Identifies a durable write while it is under way; its owner chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub usize);
 
-/// One thing to be done, each as the method of [`Disk`] that has its name.
+/// One step; each is a method of [`Disk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Makes names in the backend's log folder durable.
     SyncLogFolder,
-    /// Creates or empties this state file, and writes the chain's bytes to it.
+    /// Creates or empties this state file, and writes the bytes to it.
     Write(&'static str),
     /// Makes this state file's content durable.
     Sync(&'static str),
     /// Gives a state file another name.
     Rename {
-        /// Its name so far.
+        /// Its old name.
         from: &'static str,
-        /// What it is called then.
+        /// Its new name.
         to: &'static str,
     },
     /// Makes names in the backend's state folder durable, and the folder's own.
     SyncStateFolder,
 }
 
-/// Steps of one backend, and what is written on the way. It comes back when it has ended, so that
-/// its memory is used again.
+/// The steps for one backend, and the bytes that are written. It is returned on completion, so that
+/// its memory is reused.
 #[derive(Debug)]
 pub struct DurableWrite {
     /// The backend's folder.
@@ -50,37 +50,37 @@ pub struct DurableWrite {
     pub bytes: Vec<u8>,
 }
 
-/// Why a chain ended before its last step: nothing behind this step was done.
+/// Why a durable write ended before its last step. No step after this one was taken.
 #[derive(Debug)]
 pub struct StepError {
     /// The step that failed.
     pub step: Step,
-    /// What the system says; its text names the path.
+    /// The system's error; its text names the path.
     pub cause: io::Error,
 }
 
-/// A chain that is not under way any more.
+/// A durable write that is no longer under way.
 #[derive(Debug)]
-pub struct Ended {
-    /// As it was begun.
+pub struct Completed {
+    /// The id that it was begun with.
     pub job_id: JobId,
-    /// The chain itself.
+    /// The durable write itself.
     pub durable_write: DurableWrite,
-    /// What came of it.
+    /// Whether all steps succeeded.
     pub result: Result<(), StepError>,
 }
 
-/// What became of a chain that was begun.
+/// The state of a durable write when [`Disk::begin`] returns.
 #[derive(Debug)]
-pub enum Begun {
-    /// It has ended already.
-    Ended(Ended),
-    /// [`Disk::ended`] will tell.
+pub enum Submitted {
+    /// It is completed already.
+    Completed(Completed),
+    /// [`Disk::completed`] will return it.
     UnderWay,
 }
 
 impl DurableWrite {
-    /// One without steps.
+    /// A durable write without steps.
     #[must_use]
     pub fn new(backend: Arc<str>) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl DurableWrite {
     /// Takes one step and waits for it.
     ///
     /// # Errors
-    /// What the disk says, and the step.
+    /// The disk's error, with the step.
     pub fn take_step(&self, step: Step, disk: &mut impl Disk) -> Result<(), StepError> {
         let backend = &*self.backend;
         match step {
@@ -106,13 +106,13 @@ impl DurableWrite {
         .map_err(|cause| StepError { step, cause })
     }
 
-    /// Takes all steps up to the first that fails, and waits for each: it has ended then.
-    pub fn take_at_once(self, job_id: JobId, disk: &mut impl Disk) -> Ended {
+    /// Takes all steps up to the first that fails, and waits for each.
+    pub fn take_at_once(self, job_id: JobId, disk: &mut impl Disk) -> Completed {
         let steps = self.steps.iter();
         let result = steps
             .copied()
             .try_for_each(|step| self.take_step(step, disk));
-        Ended {
+        Completed {
             job_id,
             durable_write: self,
             result,

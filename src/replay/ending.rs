@@ -1,7 +1,9 @@
-//! The steps of a graceful end, each bounded in time.
+//! The steps of a graceful shutdown, each bounded in time.
 //!
 //! ```text
-//!  Running ── begin ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── checkpointer is done ──▶ Closing ── all are told ──▶ over
+//!  Running ── begin ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing
+//!                                                                        │
+//!  over ◀── all have Stop ── Closing ◀── the checkpointer is done ───────┘
 //! ```
 
 use std::time::Duration;
@@ -12,29 +14,29 @@ use crate::replay::messages::{CheckpointerMessage, ReaderMessage, WorkerMessage}
 use crate::replay::outbox::{After, Outbox};
 
 const NOT_ANSWERED: &str =
-    "not everything in flight was answered in time; it is sent again at the next start";
+    "not everything in flight was answered in time; the rest is sent again at the next start";
 const NOT_WRITTEN: &str =
     "the state could not be written in time; what it lacks is sent again at the next start";
 
-/// How far the end is. `cut`: what had to be left undone.
+/// The current step. `cut` is what could not be finished.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// It has not begun.
+    /// No shutdown has begun.
     #[default]
     Running,
-    /// What is in flight is being answered.
+    /// Records in flight are being answered.
     Draining {
         /// Until this monotonic instant.
         until: Duration,
     },
-    /// The checkpointer writes what there is.
+    /// The checkpointer writes the last checkpoints.
     Writing {
         /// Until this monotonic instant.
         until: Duration,
         /// See the type.
         cut: Option<&'static str>,
     },
-    /// Everyone is being told.
+    /// Reader and workers are sent `Stop`.
     Closing {
         /// Until this monotonic instant.
         until: Duration,
@@ -43,22 +45,22 @@ pub enum Phase {
     },
 }
 
-/// The end is over.
+/// The shutdown is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
-    /// What had to be left undone; none: nothing.
+    /// What could not be finished; `None` means that everything was.
     pub cut: Option<&'static str>,
 }
 
 impl Phase {
-    /// Whether it has not begun.
+    /// Whether no shutdown has begun.
     #[must_use]
     pub fn is_running(&self) -> bool {
         *self == Self::Running
     }
 
-    /// Begins it. What is in flight has `drain_timeout` to be answered; gives the monotonic instant
-    /// of its end.
+    /// Begins the shutdown. Records in flight have `drain_timeout` to be answered; returns the
+    /// monotonic instant at which that has passed.
     pub fn begin(&mut self, drain_timeout: Duration, now: Now) -> Duration {
         let drain_until = now.after(drain_timeout);
         *self = Self::Draining {
@@ -67,8 +69,8 @@ impl Phase {
         drain_until
     }
 
-    /// Goes as far as it can by now. `are_flushed`: nothing of any backend is in anyone's hands.
-    /// `checkpointer_done`: it has said so.
+    /// Takes all steps that can be taken by now. `are_flushed`: no backend has anything in flight.
+    /// `checkpointer_done`: `CheckpointerDone` has been received.
     pub fn advance(
         &mut self,
         are_flushed: bool,
@@ -108,7 +110,7 @@ impl Phase {
         (outbox.deliver() || *until <= now.monotonic).then_some(Over { cut: *cut })
     }
 
-    /// When [`Phase::advance`] is wanted although nothing has happened, monotonic.
+    /// When [`Phase::advance`] is due although nothing has happened, monotonic.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match self {

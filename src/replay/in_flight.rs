@@ -1,8 +1,8 @@
-//! What a lane has out on its connection: requests composed together, how far they are sent, how
+//! The burst that a lane has in flight: requests composed together, how far they are sent, and how
 //! far they are answered.
 //!
-//! A body that is too long to be held comes in pieces while it is sent: one is asked for when the
-//! one before has come, and dropped when it is sent. There are never more than two of them here.
+//! A body that is too long for memory arrives in pieces while it is sent. The lane requests a piece
+//! when the one before has arrived, and releases it when it is sent. There are never more than two.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,9 +20,9 @@ use crate::replay::messages::BodyPiece;
 pub enum Kind {
     /// Replays a record.
     Write,
-    /// Asks what the backend has of a record's member.
+    /// Looks up what the backend has for a record's member.
     Lookup,
-    /// Asks something harmless, to see whether the backend is well.
+    /// A harmless request that shows whether the backend is well.
     Health,
 }
 
@@ -31,37 +31,37 @@ pub enum Kind {
 pub struct Sent {
     /// What it is for.
     pub kind: Kind,
-    /// The method that is sent, or for a lookup the record's.
+    /// The method that is sent; for a lookup, the record's.
     pub method: Method,
-    /// Whether the record's time is over.
+    /// Whether the record's ttl has passed.
     pub expired: bool,
     /// The record's number in its lane.
     pub record: u64,
-    /// The request line, in bytes of the exchange.
+    /// Where the request line is in the burst's bytes.
     target: Range<usize>,
-    /// Where the request ends.
+    /// Where the request ends in the burst's bytes.
     end: usize,
 }
 
-/// Requests of a burst. Its bytes are `head` and behind it, where there is one, a `body` that is
-/// not copied.
+/// A burst. Its bytes are `head`, followed by a `body` that is not copied, if there is one.
 #[derive(Debug, Default)]
 pub struct InFlight {
     head: Vec<u8>,
-    /// A large body. Only a request that goes alone has one.
+    /// A large body. Only a request that is sent alone has one.
     body: Option<Body>,
-    /// Bodies so far that came in pieces: the number of the one that is out, if one is.
+    /// How many bodies so far came in pieces; that is the number of the current one, if there is
+    /// one.
     long_bodies: u64,
-    /// Pieces that nobody needs any more.
+    /// Pieces that are no longer needed.
     spent: Vec<Arc<Chunk>>,
     requests: Vec<Sent>,
-    /// Bytes that the system has taken.
+    /// Bytes that the system has accepted.
     sent: usize,
-    /// Requests that are answered.
+    /// Answered requests.
     answers: usize,
 }
 
-/// A body that is not copied behind its head.
+/// A body that is not copied into `head`.
 #[derive(Debug)]
 enum Body {
     /// In the chunk of its batch, at this place.
@@ -77,7 +77,7 @@ enum Body {
         /// Bytes of it before the first piece, all of them sent.
         before: usize,
         pieces: VecDeque<BodyPiece>,
-        /// The next piece has been asked for.
+        /// The next piece has been requested.
         is_asked: bool,
     },
 }
@@ -94,12 +94,12 @@ impl Body {
 /// Pieces of one body: one that is being sent, and the next.
 const PIECES_MAX: usize = 2;
 
-/// A head buffer that grew past this for one request gives its memory back.
+/// A head buffer that has grown past this for one request releases its memory.
 const HEAD_KEPT_BYTES: usize = BODY_COPY_BYTES_MAX + 8192;
 
 impl InFlight {
-    /// One in the place of this one, which is clear: it goes on counting bodies, so that no late
-    /// piece is taken for one of its own.
+    /// The burst that follows this one, which is clear. It continues to count bodies, so that no
+    /// late piece is taken for one of its own.
     #[must_use]
     pub fn successor(&self) -> Self {
         debug_assert!(self.body.is_none() && self.spent.is_empty(), "it is clear");
@@ -109,7 +109,7 @@ impl InFlight {
         }
     }
 
-    /// Nothing is out.
+    /// Forgets everything that is in flight.
     pub fn clear(&mut self) {
         self.head.clear();
         self.head.shrink_to(HEAD_KEPT_BYTES);
@@ -122,24 +122,24 @@ impl InFlight {
         self.answers = 0;
     }
 
-    /// Where the next request's head is appended.
+    /// The buffer to which the next request's head is appended.
     pub fn head(&mut self) -> &mut Vec<u8> {
         &mut self.head
     }
 
-    /// Takes an appended head back.
+    /// Removes an appended head again.
     pub fn truncate(&mut self, bytes: usize) {
         self.head.truncate(bytes);
     }
 
-    /// Bytes in all.
+    /// Bytes of the whole burst.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.head.len() + self.body.as_ref().map_or(0, Body::bytes)
     }
 
-    /// Adds the request whose head was just appended. `value` is the body, it ends at `value_end`
-    /// in the batch's chunk. `record` is the record's number in its lane.
+    /// Adds the request whose head was just appended. `value` is the body, which ends at
+    /// `value_end` in the batch's chunk. `record` is the record's number in its lane.
     pub fn push(
         &mut self,
         kind: Kind,
@@ -168,7 +168,7 @@ impl InFlight {
     pub fn push_long(&mut self, kind: Kind, composed: Composed, batch: BatchKey, record: u64) {
         assert!(
             self.requests.is_empty() && composed.body_bytes > 0,
-            "a request with a long body goes alone"
+            "a request with a long body is sent alone"
         );
         self.long_bodies += 1;
         self.body = Some(Body::Long {
@@ -193,7 +193,7 @@ impl InFlight {
         });
     }
 
-    /// What the system has not taken yet, as far as it is here.
+    /// What the system has not accepted yet, as far as it is in memory.
     #[must_use]
     pub fn outgoing<'a>(&'a self, held: &'a BatchTable) -> [&'a [u8]; 2] {
         let head_sent = self.sent.min(self.head.len());
@@ -209,8 +209,8 @@ impl InFlight {
         [head, body]
     }
 
-    /// What the system has not taken yet of the body, as a share of its chunk and a place in that;
-    /// none where there is no such body.
+    /// What the system has not accepted yet of the body, as a chunk and a range in it; `None` if no
+    /// part of a body is to be sent.
     #[must_use]
     pub fn outgoing_body(&self, held: &BatchTable) -> Option<(Arc<Chunk>, Range<usize>)> {
         let sent = self.sent.saturating_sub(self.head.len());
@@ -227,7 +227,7 @@ impl InFlight {
         }
     }
 
-    /// The system has taken `bytes` more.
+    /// The system has accepted `bytes` more.
     pub fn handle_sent(&mut self, bytes: usize) {
         self.sent += bytes;
         assert!(
@@ -248,12 +248,12 @@ impl InFlight {
         }
         assert!(
             sent == *before || !pieces.is_empty(),
-            "no more can be sent than is here"
+            "no more can be sent than is in memory"
         );
     }
 
-    /// The piece to ask for now, where one is to be: of which batch's record, from which byte of
-    /// the value on, and which body this is.
+    /// The piece to request now, if any: the batch of its record, the first byte in the value, and
+    /// the number of the body.
     #[must_use]
     pub fn poll_body_request(&mut self) -> Option<(BatchKey, u64, u64)> {
         let Some(Body::Long {
@@ -274,15 +274,14 @@ impl InFlight {
         Some((*batch, has as u64, self.long_bodies))
     }
 
-    /// Whether the answer to the last question for a piece is waited for, and the question was this
-    /// body's.
+    /// Whether a piece of this body has been requested and has not arrived.
     #[must_use]
     pub fn wants_body(&self, nth: u64) -> bool {
         let is_asked = matches!(&self.body, Some(Body::Long { is_asked: true, .. }));
         is_asked && nth == self.long_bodies
     }
 
-    /// The piece that was asked for.
+    /// The requested piece has arrived.
     pub fn handle_body(&mut self, piece: BodyPiece) {
         if let Some(Body::Long {
             pieces, is_asked, ..
@@ -293,14 +292,14 @@ impl InFlight {
         }
     }
 
-    /// Whether there is more to send, and all of it has yet to come.
+    /// Whether there is more to send, none of which has arrived yet.
     #[must_use]
     pub fn is_starved(&self) -> bool {
         let has_none = matches!(&self.body, Some(Body::Long { pieces, .. }) if pieces.is_empty());
         has_none && self.sent >= self.head.len() && !self.is_sent()
     }
 
-    /// A piece that is not needed any more, to be given back.
+    /// A piece that is no longer needed, to be returned to the pool.
     pub fn poll_spent(&mut self) -> Option<Arc<Chunk>> {
         self.spent.pop()
     }
@@ -311,7 +310,7 @@ impl InFlight {
         self.sent == self.bytes()
     }
 
-    /// Whether what is sent ends inside a request line.
+    /// Whether the bytes sent so far end inside a request line.
     #[must_use]
     pub fn is_cut_in_target(&self) -> bool {
         !self.is_sent()
@@ -321,7 +320,7 @@ impl InFlight {
                 .any(|request| request.target.start < self.sent && self.sent < request.target.end)
     }
 
-    /// Requests whose answers are to come.
+    /// Requests that are not answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.requests.len() - self.answers
@@ -342,13 +341,13 @@ impl InFlight {
         &self.requests[self.answers]
     }
 
-    /// Whether that request is sent to its end.
+    /// Whether that request is sent completely.
     #[must_use]
     pub fn next_is_sent(&self) -> bool {
         self.requests[self.answers].end <= self.sent
     }
 
-    /// The next answer is in.
+    /// The next answer has arrived.
     pub fn answered(&mut self) {
         self.answers += 1;
         assert!(

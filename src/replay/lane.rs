@@ -167,7 +167,7 @@ pub trait Sink {
     );
     /// A record that was sent is let go of, and its answer will never come. Its batch is still
     /// held.
-    fn let_go_sent(&mut self, held: &BatchTable, batch: BatchKey, line: u32);
+    fn discard_sent(&mut self, held: &BatchTable, batch: BatchKey, line: u32);
     /// A share of a chunk is no longer needed.
     fn release(&mut self, chunk: Arc<Chunk>);
     /// The lane is in trouble, on this record unless it was connecting or asked for something else.
@@ -441,9 +441,9 @@ impl Lane {
         }
         while let Some(pending) = self.pending.pop_front() {
             if pending.sent && !failpoint!(ForgetSent) {
-                sink.let_go_sent(held, pending.batch, pending.line);
+                sink.discard_sent(held, pending.batch, pending.line);
             }
-            if let Some(chunk) = held.let_go(pending.batch) {
+            if let Some(chunk) = held.complete_one(pending.batch) {
                 sink.release(chunk);
             }
         }
@@ -500,7 +500,7 @@ impl Lane {
         while failpoint!(DropTail) && was_busy && self.pending.len() > self.in_flight.unanswered() {
             let last = self.pending.pop_back().expect("there is more than is out");
             cx.held
-                .let_go(last.batch)
+                .complete_one(last.batch)
                 .into_iter()
                 .for_each(|chunk| cx.sink.release(chunk));
         }

@@ -1,21 +1,21 @@
-//! A thread's mailbox: one bounded lock-free queue, and a waker that is rung only when its reader
+//! A thread's mailbox: one bounded lock-free queue, and a waker that is used only when its reader
 //! sleeps.
 //!
-//! Protocol of the waker. The reader says that it is about to sleep ([`Mailbox::prepare_sleep`]),
-//! looks into the queue once more, and only then blocks. A sender pushes first and looks for a
-//! sleeper second. Whichever of the two comes later in the total order of these sequentially
-//! consistent steps sees the other's: no message waits for a waker that nobody rings. The same
-//! holds for what is told by [`Mailbox::wake`] alone, if the reader looks for it in
-//! [`Mailbox::prepare_sleep_unless`]. `tests/model` goes through every interleaving of it.
+//! Protocol. The reader sets a flag that it is about to sleep ([`Mailbox::prepare_sleep`]), looks
+//! into the queue once more, and only then blocks. A sender pushes its message first and checks the
+//! flag second. Whichever of the two comes later in the total order of these sequentially
+//! consistent steps sees the other's, so no message waits for a reader that nobody wakes. The same
+//! holds for other shared state that is followed by [`Mailbox::wake`], if the reader checks it in
+//! [`Mailbox::prepare_sleep_unless`]. `tests/model` runs every interleaving.
 
 use std::sync::atomic::AtomicU64;
 
 use super::sync::{ArrayQueue, AtomicBool, Ordering, fence};
 
-/// Wakes the thread that reads a mailbox. Ringing twice is harmless.
+/// Wakes the thread that reads a mailbox. Waking it twice is harmless.
 pub trait Wake: Send + Sync {
-    /// Makes the reader's blocking wait return, now or the next time it is entered.
-    fn ring(&self);
+    /// Ends the reader's blocking wait: the current one, or else the next.
+    fn wake(&self);
 }
 
 /// A waker for a reader that never sleeps, as in a simulation.
@@ -23,7 +23,7 @@ pub trait Wake: Send + Sync {
 pub struct NoWaker;
 
 impl Wake for NoWaker {
-    fn ring(&self) {}
+    fn wake(&self) {}
 }
 
 /// The queue and its waker. Any thread may send, one reads.
@@ -31,7 +31,7 @@ pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
     asleep: AtomicBool,
     waker: Box<dyn Wake>,
-    /// Turns that its reader has begun; only told, nothing hangs on it.
+    /// Turns that its reader has begun; reported only, no decision depends on it.
     turns: AtomicU64,
 }
 
@@ -50,7 +50,7 @@ impl<T> Mailbox<T> {
     /// Puts a message in and wakes the reader if it sleeps.
     ///
     /// # Errors
-    /// Gives the message back when the mailbox is full; the sender keeps it and tries again.
+    /// Returns the message when the mailbox is full; the sender keeps it and tries again.
     pub fn send(&self, message: T) -> Result<(), T> {
         self.queue.push(message)?;
         self.wake();
@@ -61,7 +61,7 @@ impl<T> Mailbox<T> {
     pub fn wake(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
-            self.waker.ring();
+            self.waker.wake();
         }
     }
 
@@ -70,14 +70,15 @@ impl<T> Mailbox<T> {
         self.queue.pop()
     }
 
-    /// Says that the reader is about to block. False: a message is there, do not.
+    /// Announces that the reader is about to block. Returns false if there is a message: then it
+    /// must not.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
         self.prepare_sleep_unless(|| false)
     }
 
-    /// The same, for a reader that looks at more than its messages: `came` says whether any of that
-    /// is there. Whoever tells of it writes it first and calls [`Mailbox::wake`] second.
+    /// The same, for a reader that waits for more than its messages: `came` returns whether any of
+    /// that has come. Its writer writes it first and calls [`Mailbox::wake`] second.
     #[must_use]
     pub fn prepare_sleep_unless(&self, came: impl FnOnce() -> bool) -> bool {
         // A swap costs what such a store does, and its place among the senders' swaps is known even
@@ -91,25 +92,25 @@ impl<T> Mailbox<T> {
         false
     }
 
-    /// Says that the reader is awake: senders need not ring.
+    /// The reader is awake: senders need not wake it.
     pub fn awake(&self) {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Says that the reader begins a turn. Only the reader calls it.
+    /// The reader begins a turn. Only the reader calls this.
     pub fn note_turn(&self) {
         let turns = self.turns.load(Ordering::Relaxed);
         self.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// How many turns the reader has begun, whether it sleeps or not. Where this stands still
-    /// although the reader was woken, it hangs.
+    /// How many turns the reader has begun, whether it sleeps or not. If this does not grow although
+    /// the reader was woken, the reader hangs.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// How many turns the reader has begun; none while it sleeps.
+    /// How many turns the reader has begun; `None` while it sleeps.
     #[must_use]
     pub fn liveness(&self) -> Option<u64> {
         (!self.asleep.load(Ordering::Relaxed)).then(|| self.turns.load(Ordering::Relaxed))

@@ -8,16 +8,16 @@ use super::mailbox::{Mailbox, Wake};
 struct Counted(Arc<AtomicUsize>);
 
 impl Wake for Counted {
-    fn ring(&self) {
+    fn wake(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 fn mailbox(capacity: usize) -> (Mailbox<u32>, Arc<AtomicUsize>) {
-    let rings = Arc::new(AtomicUsize::new(0));
+    let wakes = Arc::new(AtomicUsize::new(0));
     (
-        Mailbox::new(capacity, Box::new(Counted(Arc::clone(&rings)))),
-        rings,
+        Mailbox::new(capacity, Box::new(Counted(Arc::clone(&wakes)))),
+        wakes,
     )
 }
 
@@ -31,13 +31,13 @@ fn a_full_mailbox_gives_the_message_back() {
 
 #[test]
 fn the_waker_rings_once_for_a_sleeper_and_never_for_the_wakeful() {
-    let (mailbox, rings) = mailbox(8);
+    let (mailbox, wakes) = mailbox(8);
     mailbox.send(1).unwrap();
-    assert_eq!(rings.load(Ordering::Relaxed), 0);
+    assert_eq!(wakes.load(Ordering::Relaxed), 0);
     assert!(!mailbox.prepare_sleep(), "a message waits");
     mailbox.receive();
     assert!(mailbox.prepare_sleep());
     mailbox.send(2).unwrap();
     mailbox.send(3).unwrap();
-    assert_eq!(rings.load(Ordering::Relaxed), 1);
+    assert_eq!(wakes.load(Ordering::Relaxed), 1);
 }

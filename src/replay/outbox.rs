@@ -1,12 +1,12 @@
-//! What control has to tell the other threads: in order to each of them, never waiting for any.
+//! The controller's messages to the other threads: in order to each of them, without waiting.
 //!
-//! A full mailbox must not stop control, which has to answer HA. So what a mailbox does not take
-//! stays here and is tried again by [`Outbox::deliver`]. Where the order matters across receivers,
-//! an envelope waits [`After`] all that one group was told before: the checkpointer hears of a
-//! flush before anyone who could answer it; workers of a backend that is up before the reader that
-//! sends them its records.
+//! A full mailbox must not stop the controller, which has to answer HA. So a message that finds its
+//! mailbox full stays here until [`Outbox::deliver`] sends it. Where the order matters across
+//! receivers, a message is held back until one group of threads has received everything that was
+//! queued for it earlier ([`After`]): the checkpointer receives a flush before anyone who could
+//! answer it, and the workers learn that a backend is up before the reader sends them its records.
 //!
-//! Bounded by what there is to say: a few envelopes an epoch of each backend.
+//! The queues stay short: there are a few messages in each epoch of a backend.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use std::sync::Arc;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{CheckpointerMessage, ReaderMessage, WorkerMessage};
 
-/// Whom an envelope waits for.
+/// Whose earlier messages have to be delivered before an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// Nobody.
+    /// Nobody's.
     Nothing,
-    /// All that the reader was told so far.
+    /// The reader's.
     LogReader,
-    /// All that the checkpointer was told so far.
+    /// The checkpointer's.
     Checkpointer,
-    /// All that any worker was told so far.
+    /// All workers'.
     Workers,
 }
 
@@ -47,18 +47,19 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The number of the oldest envelope that is still here.
+    /// The number of the oldest undelivered envelope; `u64::MAX` if there is none.
     fn oldest(&self) -> u64 {
         self.envelopes
             .front()
             .map_or(u64::MAX, |envelope| envelope.number)
     }
 
-    /// Delivers what may go. True: something went.
+    /// Delivers envelopes from the front as long as their turn has come and there is room. Returns
+    /// whether any was delivered.
     fn deliver(&mut self, oldest: Oldest) -> bool {
-        let mut went = false;
+        let mut has_delivered = false;
         while let Some(envelope) = self.envelopes.pop_front() {
-            if !oldest.lets(envelope.after, envelope.number) {
+            if !oldest.allows(envelope.after, envelope.number) {
                 self.envelopes.push_front(envelope);
                 break;
             }
@@ -75,13 +76,13 @@ impl<T> Queue<T> {
                 });
                 break;
             }
-            went = true;
+            has_delivered = true;
         }
-        went
+        has_delivered
     }
 }
 
-/// The oldest envelope that each group has not got.
+/// The number of each group's oldest undelivered envelope.
 #[derive(Clone, Copy)]
 struct Oldest {
     reader: u64,
@@ -90,7 +91,7 @@ struct Oldest {
 }
 
 impl Oldest {
-    fn lets(self, after: After, number: u64) -> bool {
+    fn allows(self, after: After, number: u64) -> bool {
         match after {
             After::Nothing => true,
             After::LogReader => self.reader > number,
@@ -105,12 +106,12 @@ pub struct Outbox {
     reader: Queue<ReaderMessage>,
     checkpointer: Queue<CheckpointerMessage>,
     workers: Vec<Queue<WorkerMessage>>,
-    /// Envelopes written so far.
-    written: u64,
+    /// Envelopes queued so far.
+    queued: u64,
 }
 
 impl Outbox {
-    /// Post for these mailboxes.
+    /// An outbox for these mailboxes.
     #[must_use]
     pub fn new(
         reader: Arc<Mailbox<ReaderMessage>>,
@@ -121,11 +122,11 @@ impl Outbox {
             reader: Queue::new(reader),
             checkpointer: Queue::new(checkpointer),
             workers: workers.into_iter().map(Queue::new).collect(),
-            written: 0,
+            queued: 0,
         }
     }
 
-    /// To the reader.
+    /// Queues a message for the reader.
     pub fn reader(&mut self, after: After, message: ReaderMessage) {
         let number = self.number();
         self.reader.envelopes.push_back(Envelope {
@@ -135,7 +136,7 @@ impl Outbox {
         });
     }
 
-    /// To the checkpointer.
+    /// Queues a message for the checkpointer.
     pub fn checkpointer(&mut self, after: After, message: CheckpointerMessage) {
         let number = self.number();
         self.checkpointer.envelopes.push_back(Envelope {
@@ -145,7 +146,7 @@ impl Outbox {
         });
     }
 
-    /// To every worker.
+    /// Queues a message for every worker.
     pub fn workers(&mut self, after: After, mut message: impl FnMut() -> WorkerMessage) {
         for index in 0..self.workers.len() {
             let number = self.number();
@@ -157,16 +158,17 @@ impl Outbox {
         }
     }
 
-    /// Delivers what can be. True: all is delivered; otherwise try again soon.
+    /// Delivers what can be delivered now. Returns whether that was everything; otherwise call it
+    /// again soon.
     pub fn deliver(&mut self) -> bool {
         loop {
-            let mut went = self.checkpointer.deliver(self.oldest());
+            let mut has_delivered = self.checkpointer.deliver(self.oldest());
             for index in 0..self.workers.len() {
                 let oldest = self.oldest();
-                went |= self.workers[index].deliver(oldest);
+                has_delivered |= self.workers[index].deliver(oldest);
             }
-            went |= self.reader.deliver(self.oldest());
-            if !went {
+            has_delivered |= self.reader.deliver(self.oldest());
+            if !has_delivered {
                 return self.is_empty();
             }
         }
@@ -194,8 +196,8 @@ impl Outbox {
     }
 
     fn number(&mut self) -> u64 {
-        self.written += 1;
-        self.written
+        self.queued += 1;
+        self.queued
     }
 }
 
@@ -208,7 +210,7 @@ mod tests {
 
     const BACKEND: BackendId = BackendId(0);
 
-    struct Bench {
+    struct Fixture {
         reader: Arc<Mailbox<ReaderMessage>>,
         checkpointer: Arc<Mailbox<CheckpointerMessage>>,
         workers: Vec<Arc<Mailbox<WorkerMessage>>>,
@@ -219,7 +221,7 @@ mod tests {
         Arc::new(Mailbox::new(1, Box::new(NoWaker)))
     }
 
-    fn bench() -> Bench {
+    fn fixture() -> Fixture {
         let (reader, checkpointer) = (mailbox(), mailbox());
         let workers = vec![mailbox(), mailbox()];
         let outbox = Outbox::new(
@@ -227,7 +229,7 @@ mod tests {
             Arc::clone(&checkpointer),
             workers.clone(),
         );
-        Bench {
+        Fixture {
             reader,
             checkpointer,
             workers,
@@ -252,63 +254,69 @@ mod tests {
 
     #[test]
     fn what_a_full_mailbox_does_not_take_stays_in_order() {
-        let mut bench = bench();
+        let mut fixture = fixture();
         for epoch in 0..3 {
-            bench.outbox.reader(After::Nothing, up(epoch));
+            fixture.outbox.reader(After::Nothing, up(epoch));
         }
         for epoch in 0..3 {
-            assert_eq!(bench.outbox.deliver(), epoch == 2);
-            let Some(ReaderMessage::Up { epoch: got, .. }) = bench.reader.receive() else {
+            assert_eq!(fixture.outbox.deliver(), epoch == 2);
+            let Some(ReaderMessage::Up { epoch: got, .. }) = fixture.reader.receive() else {
                 panic!("envelope {epoch}");
             };
             assert_eq!(got, epoch);
         }
-        assert!(bench.outbox.is_empty());
+        assert!(fixture.outbox.is_empty());
     }
 
     #[test]
-    fn the_reader_hears_of_up_after_every_worker_did() {
-        let mut bench = bench();
-        bench.workers[1].send(ttl()).unwrap();
-        bench.outbox.workers(After::Nothing, ttl);
-        bench.outbox.reader(After::Workers, up(0));
-        assert!(!bench.outbox.deliver());
-        assert_eq!(bench.workers[0].len(), 1);
-        assert!(bench.reader.is_empty(), "worker 1 does not know yet");
-        bench.workers[1].receive();
-        assert!(bench.outbox.deliver());
-        assert_eq!(bench.reader.len(), 1);
+    fn the_reader_receives_up_after_every_worker_has_been_told() {
+        let mut fixture = fixture();
+        fixture.workers[1].send(ttl()).unwrap();
+        fixture.outbox.workers(After::Nothing, ttl);
+        fixture.outbox.reader(After::Workers, up(0));
+        assert!(!fixture.outbox.deliver());
+        assert_eq!(fixture.workers[0].len(), 1);
+        assert!(fixture.reader.is_empty(), "worker 1 does not know yet");
+        fixture.workers[1].receive();
+        assert!(fixture.outbox.deliver());
+        assert_eq!(fixture.reader.len(), 1);
     }
 
     #[test]
-    fn a_envelope_does_not_wait_for_what_was_written_after_it() {
-        let mut bench = bench();
-        bench.checkpointer.send(CheckpointerMessage::Stop).unwrap();
-        bench.outbox.workers(After::Nothing, ttl);
-        bench.outbox.reader(After::Workers, up(0));
-        bench.outbox.workers(After::Checkpointer, ttl);
-        bench
+    fn an_envelope_does_not_wait_for_what_was_queued_after_it() {
+        let mut fixture = fixture();
+        fixture
+            .checkpointer
+            .send(CheckpointerMessage::Stop)
+            .unwrap();
+        fixture.outbox.workers(After::Nothing, ttl);
+        fixture.outbox.reader(After::Workers, up(0));
+        fixture.outbox.workers(After::Checkpointer, ttl);
+        fixture
             .outbox
             .checkpointer(After::Nothing, CheckpointerMessage::Stop);
-        assert!(!bench.outbox.deliver());
-        assert_eq!(bench.reader.len(), 1, "its workers have been told");
+        assert!(!fixture.outbox.deliver());
+        assert_eq!(fixture.reader.len(), 1, "its workers have been told");
     }
 
     #[test]
-    fn everyone_hears_of_a_flush_after_the_checkpointer_did() {
-        let mut bench = bench();
-        bench.checkpointer.send(CheckpointerMessage::Stop).unwrap();
+    fn everyone_receives_a_flush_after_the_checkpointer() {
+        let mut fixture = fixture();
+        fixture
+            .checkpointer
+            .send(CheckpointerMessage::Stop)
+            .unwrap();
         let flush = CheckpointerMessage::Flush {
             backend: BACKEND,
             epoch: 1,
         };
-        bench.outbox.checkpointer(After::Nothing, flush);
-        bench.outbox.workers(After::Checkpointer, ttl);
-        bench.outbox.reader(After::Checkpointer, up(1));
-        assert!(!bench.outbox.deliver());
-        assert!(bench.workers[0].is_empty() && bench.reader.is_empty());
-        bench.checkpointer.receive();
-        assert!(bench.outbox.deliver());
-        assert_eq!((bench.workers[0].len(), bench.reader.len()), (1, 1));
+        fixture.outbox.checkpointer(After::Nothing, flush);
+        fixture.outbox.workers(After::Checkpointer, ttl);
+        fixture.outbox.reader(After::Checkpointer, up(1));
+        assert!(!fixture.outbox.deliver());
+        assert!(fixture.workers[0].is_empty() && fixture.reader.is_empty());
+        fixture.checkpointer.receive();
+        assert!(fixture.outbox.deliver());
+        assert_eq!((fixture.workers[0].len(), fixture.reader.len()), (1, 1));
     }
 }

@@ -240,7 +240,7 @@ impl<D: Disk> LogReader<D> {
             }
             match self.mailbox.receive() {
                 Some(ReaderMessage::Stop) => return Turn::Stopped,
-                Some(message) => self.handle_mail(message, now),
+                Some(message) => self.handle_message(message, now),
                 None => break,
             }
         }
@@ -264,7 +264,7 @@ impl<D: Disk> LogReader<D> {
             .prepare_sleep_unless(|| self.dirty_flags.are_pending() || !self.returns.is_empty())
     }
 
-    fn handle_mail(&mut self, message: ReaderMessage, now: Now) {
+    fn handle_message(&mut self, message: ReaderMessage, now: Now) {
         match message {
             ReaderMessage::Backend(info) => self.handle_backend(info),
             ReaderMessage::Plan {

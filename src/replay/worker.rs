@@ -1,7 +1,7 @@
 //! A worker: the lanes of all backends that fall to it, without the system calls.
 //!
 //! A driver (mio's in `engine`, a simulated one in the tests) calls, in this order, for ever:
-//! [`Worker::take_mail`], [`Worker::poll_action`] until there is none, [`Worker::hand_over`], then
+//! [`Worker::receive_messages`], [`Worker::poll_action`] until there is none, [`Worker::hand_over`], then
 //! waits for events or [`Worker::deadline`] and tells them by `handle_…`. Lanes are named to it by
 //! a slot, which never changes its lane.
 //!
@@ -151,7 +151,7 @@ impl Worker {
     }
 
     /// Takes what is in the mailbox.
-    pub fn take_mail(&mut self, now: Now) {
+    pub fn receive_messages(&mut self, now: Now) {
         self.links.mailbox.note_turn();
         while let Some(message) = self.links.mailbox.receive() {
             match message {

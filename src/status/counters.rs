@@ -1,10 +1,13 @@
-//! The numbers of one backend, shared by the threads that make them and the one that tells them.
+//! The counters and gauges of one backend, shared by the threads that write them and the
+//! controller, which reports them.
 //!
-//! Each is one atomic: a reader sees every number some microseconds old, and two numbers maybe not
-//! of the same instant, but never an effect without its cause (additions release, loads acquire):
-//! not more records settled than processed. Numbers that one kind of thread writes share cache
-//! lines, and no others, so that threads don't take lines from each other. Several workers write
-//! the same lines: they add once a batch, not once a record.
+//! Each is one atomic. Whoever reads them sees each value some microseconds late, and two values
+//! perhaps not of the same instant, but never an effect without its cause (additions release, loads
+//! acquire): not more records settled than processed.
+//!
+//! The counters that one kind of thread writes share cache lines with no others, so that threads
+//! don't take cache lines from each other. All workers write the same block: they add once a batch,
+//! not once a record.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -50,7 +53,8 @@ impl Counter {
 #[repr(align(128))]
 struct CacheLine;
 
-/// All numbers of one backend; shared in an `Arc`. Those without another word only grow.
+/// All counters of one backend; shared in an `Arc`. What is not called a gauge only grows. The
+/// fields come in blocks, by the thread that writes them.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct BackendCounters {
@@ -66,18 +70,24 @@ pub struct BackendCounters {
     /// About when the oldest record that hasn't been read was written, in seconds since 1970; 0 if
     /// there is none. A gauge.
     pub oldest_unread_unix: Counter,
+    /// 1 while its folder cannot be listed or one of its logs cannot be read, else 0. A gauge.
+    pub logs_faulty: Counter,
+    /// By how many seconds the times in its lines differ from our time zone; 0 where they don't. A
+    /// gauge.
+    pub zone_off_seconds: Counter,
 
     _workers: CacheLine,
-    /// Answers that settled a record or rejects it. Those to questions are not among them.
+    /// Answers that settled a record, or after which it is rejected. Answers to lookups and to
+    /// health checks are not counted.
     pub answers: Counter,
     /// Records sent again after a failure.
     pub resent: Counter,
-    /// Lookups (`zscore`, `sismember`): before a zadd that may be applied and a set's member whose
-    /// time to live has passed, or whether the backend is well.
+    /// Lookups: `zscore` before an increment that may have been applied, `sismember` before a set's
+    /// member whose ttl has passed, and harmless requests that show whether the backend is well.
     pub asked: Counter,
-    /// Records replayed as their time to live, which has passed, asks for.
+    /// Records whose ttl had passed, and that were replayed accordingly.
     pub expired: Counter,
-    /// Records with a time to live whose line does not tell when it was written.
+    /// Records with a ttl whose line does not show when it was written.
     pub ttl_unclear: Counter,
     /// Records whose request line is longer than one segment of the connection.
     pub long_targets: Counter,
@@ -116,27 +126,23 @@ pub struct BackendCounters {
     pub state_faulty: Counter,
     /// 1 once the state of earlier runs is taken in, else 0. A gauge.
     pub state_read: Counter,
-    /// 1 while its folder cannot be listed or one of its logs cannot be read, else 0. A gauge.
-    pub logs_faulty: Counter,
-    /// By how many seconds the times in its lines are off, as another time zone's; 0 where they are
-    /// of ours. A gauge.
-    pub zone_off_seconds: Counter,
-    /// Finished logs that stay: somebody has them open for writing, or they cannot be deleted. A
-    /// gauge.
+    /// Finished logs that are kept because somebody has them open for writing, or because they
+    /// cannot be deleted. A gauge.
     pub logs_kept: Counter,
     /// `processed` as the last durable checkpoint has it: no kill makes it less.
     pub durable_processed: Counter,
-    /// The same of `settled`.
+    /// `settled` in the last durable checkpoint.
     pub durable_settled: Counter,
-    /// The same of `applied`.
+    /// `applied` in the last durable checkpoint.
     pub durable_applied: Counter,
-    /// The same of `superseded`.
+    /// `superseded` in the last durable checkpoint.
     pub durable_superseded: Counter,
-    /// The same of `absent`.
+    /// `absent` in the last durable checkpoint.
     pub durable_absent: Counter,
-    /// The same of `rejected`.
+    /// `rejected` in the last durable checkpoint.
     pub durable_rejected: Counter,
-    /// Of `durable_settled`: what the original's server had settled, which told no outcomes.
+    /// The part of `durable_settled` that the original sync server had settled; it recorded no
+    /// outcomes.
     pub durable_taken_over: Counter,
     /// Finished logs that were deleted.
     pub logs_deleted: Counter,
@@ -144,14 +150,14 @@ pub struct BackendCounters {
     pub rejections: Reasons,
 
     _control: CacheLine,
-    /// Probes by what came of them.
+    /// Probes by result.
     pub probes: Probes,
     /// Failures of lanes by cause.
     pub failures: Failures,
-    /// How often what was on its way was taken back since the backend left the state of being up.
+    /// How often everything in flight was taken back because the backend was no longer up.
     pub flushes: Counter,
 
-    /// Reader and checkpointer both: the one adds, the other takes away.
+    /// Written by the checkpointer, and apart from its other counters because workers read them.
     _in_flight: CacheLine,
     /// Records read and not settled. A gauge.
     pub in_flight_records: Counter,

@@ -59,7 +59,7 @@ impl Eventfd {
 }
 
 impl Wake for Eventfd {
-    fn ring(&self) {
+    fn wake(&self) {
         let (rung, condvar) = &*self.0;
         *rung.lock().unwrap() = true;
         condvar.notify_one();

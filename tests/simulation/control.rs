@@ -167,7 +167,7 @@ impl Control {
 
     pub(crate) fn turn(&mut self, now: Now) -> Option<Over> {
         while let Some(message) = self.mailbox.receive() {
-            self.handle_mail(message, now);
+            self.handle_message(message, now);
         }
         for at in 0..self.known.len() {
             let known = &mut self.known[at];
@@ -206,7 +206,7 @@ impl Control {
             .unwrap_or(Duration::MAX)
     }
 
-    fn handle_mail(&mut self, message: ControlMessage, now: Now) {
+    fn handle_message(&mut self, message: ControlMessage, now: Now) {
         match message {
             ControlMessage::BackendFound(folder) => self.handle_found(&folder, now),
             ControlMessage::FolderUnrecognized { .. }

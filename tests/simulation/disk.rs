@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
 use hustdbsync::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
-use hustdbsync::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
+use hustdbsync::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use hustdbsync::replay::testdisk::{TestDisk, TestLog};
 
 /// A log that was deleted, with what was durable in that instant.
@@ -207,11 +207,11 @@ impl Disk for SimDisk {
         self.inner.sync_state_folder(backend)
     }
 
-    fn begin(&mut self, job_id: JobId, chain: DurableWrite) -> Begun {
+    fn begin(&mut self, job_id: JobId, chain: DurableWrite) -> Submitted {
         self.inner.begin(job_id, chain)
     }
 
-    fn ended(&mut self) -> Option<Ended> {
-        self.inner.ended()
+    fn completed(&mut self) -> Option<Completed> {
+        self.inner.completed()
     }
 }

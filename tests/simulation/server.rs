@@ -33,7 +33,7 @@ pub(crate) const WORKERS: usize = 3;
 struct SimWaker(Arc<AtomicBool>);
 
 impl Wake for SimWaker {
-    fn ring(&self) {
+    fn wake(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -196,7 +196,7 @@ impl World {
             self.take_arrival(driven, connection, what);
         }
         driven.worker.handle_deadlines(now);
-        driven.worker.take_mail(now);
+        driven.worker.receive_messages(now);
         let slots = driven.worker.slots();
         driven.by_slot.resize_with(slots, || None);
         while let Some(action) = driven.worker.poll_action(now) {

@@ -6,7 +6,7 @@ use mio::Events;
 
 use super::Control;
 use crate::clock::Now;
-use crate::limits::PARTING;
+use crate::limits::SHUTDOWN_GRACE;
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +34,9 @@ impl Control {
     }
 
     /// Lets nobody in any more, and answers those who are in: for a moment, and about nothing else.
-    pub(super) fn part(&mut self, events: &mut Events) -> io::Result<()> {
+    pub(super) fn answer_last(&mut self, events: &mut Events) -> io::Result<()> {
         self.listener.shut();
-        let until = self.clock.now().after(PARTING);
+        let until = self.clock.now().after(SHUTDOWN_GRACE);
         loop {
             let now = self.clock.now();
             self.listener

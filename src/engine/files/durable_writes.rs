@@ -32,7 +32,7 @@ use super::read_only;
 use crate::engine::os::files::open_folder;
 use crate::engine::os::ring::files::{Call, Done, FileRing};
 use crate::limits::RING_CHAINS;
-use crate::replay::durable_write::{DurableWrite, Ended, JobId, Step, StepError};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId, Step, StepError};
 use crate::status::counters::ServerCounters;
 
 /// What is missing, and what to do.
@@ -44,7 +44,7 @@ pub(super) struct DurableWrites {
     ring: FileRing,
     waiting: VecDeque<Running>,
     running: Slab<Running>,
-    ended: VecDeque<Ended>,
+    ended: VecDeque<Completed>,
     counters: Arc<ServerCounters>,
     /// That the ring is of no more use was said.
     said_useless: bool,
@@ -107,7 +107,7 @@ impl DurableWrites {
     }
 
     /// The next chain that has ended; those that have gone a step further go on.
-    pub(super) fn ended(&mut self, paths: &Paths) -> Option<Ended> {
+    pub(super) fn completed(&mut self, paths: &Paths) -> Option<Completed> {
         while let Some(done) = self.ring.poll_done() {
             self.handle_done(done, paths);
         }
@@ -169,7 +169,7 @@ impl DurableWrites {
             let took = running.begun.elapsed();
             self.counters.checkpoint_times.observe(took, 1);
         }
-        self.ended.push_back(Ended {
+        self.ended.push_back(Completed {
             job_id: running.job_id,
             durable_write: running.durable_write,
             result,

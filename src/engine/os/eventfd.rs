@@ -30,7 +30,7 @@ impl Eventfd {
 
     /// Makes a read of it return, now or the next time. It blocks only where it has been rung 2⁶⁴
     /// times and never read.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         for _ in 0..TRIES {
             match (&self.0).write(&1_u64.to_ne_bytes()) {
                 Err(error)
@@ -58,8 +58,8 @@ mod tests {
     #[test]
     fn what_was_rung_is_read_once() {
         let eventfd = Eventfd::new().unwrap();
-        eventfd.ring();
-        eventfd.ring();
+        eventfd.wake();
+        eventfd.wake();
         let mut count = [0; 8];
         (&eventfd.0).read_exact(&mut count).unwrap();
         assert_eq!(u64::from_ne_bytes(count), 2);

@@ -1,14 +1,14 @@
-//! What of the books is durable: a checkpoint's way to the disk, and what hangs on it.
+//! Which part of a ledger is durable: a checkpoint's way to the disk, and what depends on it.
 //!
 //! ```text
 //!                 begin_checkpoint                  checkpoint_durable
-//!   none under way ──────────────▶ one under way ─────────────────────▶ what it has is durable, what came since is not
-//!         ▲                              │
+//!   none under way ──────────────▶ one under way ─────────────────────▶ none under way; what the
+//!         ▲                              │                              checkpoint has is durable
 //!         └────── checkpoint_failed ─────┘
 //! ```
 //!
-//! That takes time, and the books go on meanwhile. Deletion and sync points look at what is
-//! durable, never at what was begun.
+//! A checkpoint takes time, and the ledger changes meanwhile. Deletion and sync points depend on
+//! what is durable, never on a checkpoint that was only begun.
 
 use std::sync::Arc;
 
@@ -37,14 +37,13 @@ impl BackendLedger {
         self.changes
     }
 
-    /// What [`BackendLedger::changes`] was at the last durable checkpoint; none before there is
-    /// one.
+    /// What [`BackendLedger::changes`] was at the last durable checkpoint; `None` before the first.
     #[must_use]
     pub(crate) fn durable_changes(&self) -> Option<u64> {
         self.durable_changes
     }
 
-    /// This instant, to be written.
+    /// A checkpoint of the ledger as it is now.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
@@ -53,7 +52,8 @@ impl BackendLedger {
         }
     }
 
-    /// This instant, which is being written from now on, until it is known to be durable or not.
+    /// A checkpoint of the ledger as it is now, which is under way until
+    /// [`BackendLedger::checkpoint_durable`] or [`BackendLedger::checkpoint_failed`].
     ///
     /// # Panics
     /// When one is under way.
@@ -74,7 +74,7 @@ impl BackendLedger {
         self.checkpoint()
     }
 
-    /// The checkpoint under way is on disk, to stay. What has changed since is not in it.
+    /// The checkpoint under way has become durable. Later changes are not in it.
     ///
     /// # Panics
     /// When none is under way.
@@ -89,7 +89,7 @@ impl BackendLedger {
         self.check_structure();
     }
 
-    /// The checkpoint under way is not durable, as far as is known: all is as if it had not been
+    /// The checkpoint under way is not known to be durable. The ledger is as if it had not been
     /// begun.
     ///
     /// # Panics
@@ -101,24 +101,24 @@ impl BackendLedger {
         }
     }
 
-    /// Whether there is something that no durable checkpoint has.
+    /// Whether something has changed since the last durable checkpoint.
     #[must_use]
     pub(crate) fn is_changed(&self) -> bool {
         self.durable_changes != Some(self.changes) || self.forgotten > 0
     }
 
-    /// Whether the next checkpoint forgets files. Their names must be durably gone before it is
-    /// written: a file that came back after a crash would be sent again from its beginning, behind
-    /// what is newer than it.
+    /// Whether the next checkpoint forgets files. The deletion of their names must be durable before
+    /// it is written: otherwise a file could come back after a crash, and would be sent again from
+    /// its beginning, after newer records.
     #[must_use]
     pub(crate) fn forgets_files(&self) -> bool {
         self.forgotten > 0
     }
 
-    /// Files of which all that was fed is settled, and durably so, in the order of the log. Stops
-    /// before the first one that is not: what is deleted is the front of the log, so that reading
-    /// what is left from its beginning (after a loss of the checkpoint) sends a suffix. At most
-    /// `files_max` of them.
+    /// Files of which all that was read is settled, and durably so, in the order of the logs. Stops
+    /// before the first file of which that is not true: since logs are deleted from the oldest on,
+    /// reading the remaining ones from their beginning (after the loss of a checkpoint) sends a
+    /// suffix of all records. At most `files_max` files.
     #[must_use]
     pub(crate) fn deletable_files(&self, files_max: usize) -> Vec<(FileId, Arc<str>)> {
         let in_order = self.by_name.iter().filter_map(|(name, id)| {
@@ -133,16 +133,16 @@ impl BackendLedger {
             .collect()
     }
 
-    /// Where a file ends and what it is, if everything up to there is settled and a durable
-    /// checkpoint says so.
+    /// Where a file ends, and its identity, if everything up to there is settled and a durable
+    /// checkpoint contains that.
     #[must_use]
     pub(crate) fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
         let books = self.files.get(&id)?;
         Some((books.durably_settled_end()?, books.file.identity()))
     }
 
-    /// A finished log was deleted. Its books close when the reader says that it is gone, since it
-    /// may have read more of it meanwhile.
+    /// A finished log was deleted. Its entry closes when the reader reports `FileGone`, since the
+    /// reader may have read more of it meanwhile.
     ///
     /// # Panics
     /// When not everything of it was durably settled.

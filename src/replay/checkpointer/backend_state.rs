@@ -1,4 +1,4 @@
-//! One backend at the checkpointer's: its ledger, what waits to be written, and what is wrong.
+//! The checkpointer's state of one backend: its ledger, what waits to be written, and its fault.
 //!
 //! ```text
 //!             state is read             cannot write
@@ -7,13 +7,13 @@
 //!                                └──────── written ────────┘
 //! ```
 //!
-//! A checkpoint is a chain that the disk takes the steps of (`store`); mail is taken in meanwhile,
-//! and what is settled then is in the next one. At most one is under way, and a fault ends with a
-//! try that has gone well to its end.
+//! A checkpoint is a durable write whose steps the disk takes (`store`). Messages are handled
+//! meanwhile, and what they settle is in the next checkpoint. At most one is under way. A fault ends
+//! when a retry has succeeded completely.
 //!
-//! **Order.** A rejected line counts as settled only when it is on disk. What was settled behind it
-//! waits with it, so that the ledger is at any time a prefix of what was told (G3). Lines of a
-//! segment are booked at once: they settle nothing.
+//! **Order.** A rejected line counts as settled only when it is on disk. Whatever was settled after
+//! it waits with it, so that the ledger always contains a prefix of what was reported (G3). The
+//! lines of a new segment are registered at once, since that settles nothing.
 
 mod writing;
 
@@ -46,17 +46,17 @@ pub(super) struct Context<'a, D> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) settings: &'a CheckpointerSettings,
     pub(super) pool: &'a VecPool<Settled>,
-    /// Files whose books are closed. Where we have deleted one, what is in it behind this is
-    /// nobody's but ours.
+    /// Files that the ledger has closed. If we have deleted such a file, nobody else handles what is
+    /// written to it from now on.
     pub(super) closed: &'a mut Vec<ClosedFile>,
-    /// For when there is no room.
+    /// Room for when the disk is full.
     pub(super) spare: &'a mut Spare,
-    /// Parties of a flush: workers and the reader.
+    /// How many threads take part in a flush: the workers and the reader.
     pub(super) parties: usize,
     pub(super) now: Now,
 }
 
-/// What rejecting a piece of a deleted log changes in the totals: a line counts once.
+/// How rejecting a piece of a deleted log changes the totals; a line counts once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LateCounts {
     /// A line that nobody has read: processed and settled.
@@ -79,46 +79,46 @@ enum Held {
 #[derive(Debug)]
 struct Flush {
     epoch: Epoch,
-    /// Who has let go.
-    gone: Vec<Component>,
+    /// Who has reported `Flushed`.
+    flushed: Vec<Component>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct BackendState {
     info: BackendInfo,
-    /// None while its state could not be read.
+    /// `None` until its state has been read.
     ledger: Option<BackendLedger>,
     /// Epoch of the last plan.
     epoch: Epoch,
     flush: Option<Flush>,
-    /// Empty, or a rejected line stands first, or there is no ledger.
+    /// Empty, or a rejected line is first, or there is no ledger.
     held: VecDeque<Held>,
     rejected: RejectedLog,
     /// Lines that were rejected in this run.
     rejected_total: u64,
-    /// Files of the original's that the next checkpoint replaces.
+    /// The original's files that the next checkpoint replaces.
     replaced: Vec<String>,
-    /// What is kept of outages is to be removed.
+    /// The stored outages are to be removed.
     forgets_outages: bool,
     /// When the next checkpoint may be written.
     checkpoint_at: Duration,
-    /// The chain that writes checkpoints; none while it is under way.
+    /// Writes checkpoints; `None` while a checkpoint is under way.
     durable_write: Option<DurableWrite>,
     /// Bytes of the last checkpoint that was begun.
     checkpoint_bytes: u64,
-    /// When the checkpoint under way is held to hang; for ever where that was told.
+    /// When the checkpoint under way counts as hanging; the maximum once that is reported.
     hangs_at: Duration,
     /// The last checkpoint that was tried has failed.
     checkpoint_failed: bool,
-    /// Rejected lines could not be written when that was tried last.
+    /// The last attempt to write rejected lines has failed.
     rejected_failed: bool,
-    /// At the end: the last checkpoint was begun, or nothing is left for one.
+    /// At shutdown: the last checkpoint was begun, or was not necessary.
     is_last_begun: bool,
-    /// What is wrong, as it was told.
+    /// What is wrong, as it was reported.
     fault: Fault,
-    /// Set when numbers have changed that are not told yet.
-    untold: bool,
+    /// The ledger has changed since the counters were published.
+    unpublished: bool,
 }
 
 impl BackendState {
@@ -141,7 +141,7 @@ impl BackendState {
             rejected_failed: false,
             is_last_begun: false,
             fault: Fault::default(),
-            untold: false,
+            unpublished: false,
         }
     }
 
@@ -153,28 +153,28 @@ impl BackendState {
         &self.info
     }
 
-    /// Bytes of its last checkpoint.
     pub(super) fn checkpoint_bytes(&self) -> u64 {
         self.checkpoint_bytes
     }
 
-    /// Lines that were rejected in this run, those among them that had been before.
+    /// Lines that were rejected in this run, including those that had been rejected before.
     pub(super) fn rejected_lines(&self) -> u64 {
         self.rejected_total
     }
 
-    /// Its ledger; none while its state could not be read.
+    /// Its ledger; `None` until its state has been read.
     pub(super) fn ledger(&self) -> Option<&BackendLedger> {
         self.ledger.as_ref()
     }
 
-    /// Its ledger, while state can be written: otherwise nothing may be deleted.
+    /// Its ledger if state can be written; otherwise no log may be deleted.
     pub(super) fn ledger_in_good_order(&mut self) -> Option<&mut BackendLedger> {
         self.ledger.as_mut().filter(|_| !self.fault.is_some())
     }
 
-    /// When [`BackendState::work`] has something to do. While a checkpoint is under way its end
-    /// wakes the checkpointer, and only lines that could not be rejected are tried again.
+    /// When [`BackendState::work`] has something to do. While a checkpoint is under way, its
+    /// completion wakes the checkpointer, and only rejected lines that could not be written are
+    /// retried.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let Some(ledger) = &self.ledger else {
             return Some(self.fault.retry_at().unwrap_or(Duration::ZERO));
@@ -188,18 +188,16 @@ impl BackendState {
             .or_else(|| ledger.is_changed().then_some(self.checkpoint_at))
     }
 
-    /// Whether a checkpoint is under way.
     pub(super) fn is_under_way(&self) -> bool {
         self.durable_write.is_none()
     }
 
-    /// Takes a message in.
-    pub(super) fn handle_mail<D: Disk>(
+    pub(super) fn handle_message<D: Disk>(
         &mut self,
         message: CheckpointerMessage,
         cx: &mut Context<'_, D>,
     ) {
-        self.untold = true;
+        self.unpublished = true;
         match message {
             CheckpointerMessage::FileOpened(opened) => self.open_file(&opened),
             CheckpointerMessage::Segment(segment) => self.register(segment, cx),
@@ -250,8 +248,8 @@ impl BackendState {
         }
     }
 
-    /// What would be lost if this backend were forgotten, as a sentence, what is known to be
-    /// `undelivered` among it; an error where that cannot be done now.
+    /// What would be lost if this backend were forgotten, as a sentence that includes
+    /// `undelivered`. An error means that it cannot be forgotten now.
     pub(super) fn left(
         &self,
         undelivered: Option<String>,
@@ -286,9 +284,9 @@ impl BackendState {
         Ok((!left.is_empty()).then(|| left.join(", and ")))
     }
 
-    /// Takes deleted files as let go by everybody, at the end. What could not be rejected is let go
-    /// of too: it is sent again.
-    pub(super) fn let_go_of_deleted<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
+    /// At shutdown: closes deleted files as if every thread had reported `Flushed`. Lines that could
+    /// not be rejected are dropped; they are sent again at the next start.
+    pub(super) fn close_deleted<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         if !failpoint!(EndTwice) {
             self.held.clear();
         }
@@ -298,18 +296,18 @@ impl BackendState {
         }
     }
 
-    /// Why the last of it could not be written.
+    /// Why state could not be written, if it could not.
     pub(super) fn fault(&self) -> Option<&str> {
         self.fault.text()
     }
 
-    /// Shows the numbers.
-    pub(super) fn tell(&mut self) {
-        let Some(ledger) = self.ledger.as_ref().filter(|_| self.untold) else {
+    /// Publishes the ledger's totals as counters, if they have changed.
+    pub(super) fn publish_counters(&mut self) {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.unpublished) else {
             return;
         };
         let (counters, totals) = (&self.info.counters, ledger.totals());
-        // What is a part of it is never more than the whole, whenever somebody looks.
+        // The whole first: a reader never sees a part that is larger than the whole.
         counters.processed.set(totals.processed);
         counters.settled.set(totals.settled);
         counters.applied.set(totals.applied);
@@ -329,10 +327,10 @@ impl BackendState {
         counters
             .oldest_unsettled_unix
             .set(ledger.oldest_written_unix().unwrap_or(0));
-        self.untold = false;
+        self.unpublished = false;
     }
 
-    /// Panics where something does not fit.
+    /// Panics if an invariant is broken.
     pub(super) fn check_invariants(&self) {
         if let Some(ledger) = &self.ledger {
             ledger.check_invariants();
@@ -348,7 +346,7 @@ impl BackendState {
     fn expect_ledger(&mut self) -> &mut BackendLedger {
         self.ledger
             .as_mut()
-            .expect("nobody tells of a file before there was a plan")
+            .expect("nobody mentions a file before there is a plan")
     }
 
     fn open_file(&mut self, opened: &FileOpened) {
@@ -366,7 +364,7 @@ impl BackendState {
     fn register<D: Disk>(&mut self, segment: Segment, cx: &mut Context<'_, D>) {
         let done = self.expect_ledger().register((&segment).into()).done;
         if let Some(done) = done {
-            self.say_done(done, cx);
+            self.report_done(done, cx);
         }
     }
 
@@ -384,7 +382,7 @@ impl BackendState {
     }
 
     fn apply<D: Disk>(&mut self, held: Held, cx: &mut Context<'_, D>) {
-        self.untold = true;
+        self.unpublished = true;
         match held {
             Held::Settled(batch) => {
                 for settled in &batch {
@@ -407,7 +405,7 @@ impl BackendState {
                 for (segment, line) in sent {
                     ledger.note_sent(segment, line);
                 }
-                self.let_go(epoch, component, cx);
+                self.handle_flushed(epoch, component, cx);
             }
         }
     }
@@ -417,12 +415,12 @@ impl BackendState {
             .expect_ledger()
             .settle(settled.segment, settled.line, tally);
         if let Some(done) = done {
-            self.say_done(done, cx);
+            self.report_done(done, cx);
             self.note_closed(cx);
         }
     }
 
-    fn say_done<D: Disk>(&mut self, done: SegmentDone, cx: &mut Context<'_, D>) {
+    fn report_done<D: Disk>(&mut self, done: SegmentDone, cx: &mut Context<'_, D>) {
         self.info.counters.settled_bytes.add(done.bytes);
         let SegmentDone {
             segment,
@@ -438,7 +436,8 @@ impl BackendState {
         });
     }
 
-    /// Does what is asked with rejected lines. A full file is no reason not to: it makes room.
+    /// Requeues or drops rejected lines, as requested. It does so even if the dead-letter file is
+    /// full, since that makes room.
     fn requeue<D: Disk>(
         &mut self,
         ask: u64,
@@ -483,20 +482,25 @@ impl BackendState {
         if epoch > current {
             self.flush = Some(Flush {
                 epoch,
-                gone: Vec::new(),
+                flushed: Vec::new(),
             });
         }
     }
 
-    fn let_go<D: Disk>(&mut self, epoch: Epoch, component: Component, cx: &mut Context<'_, D>) {
+    fn handle_flushed<D: Disk>(
+        &mut self,
+        epoch: Epoch,
+        component: Component,
+        cx: &mut Context<'_, D>,
+    ) {
         self.begin_flush(epoch);
         let Some(flush) = self.flush.as_mut().filter(|flush| flush.epoch == epoch) else {
             return;
         };
-        if !flush.gone.contains(&component) {
-            flush.gone.push(component);
+        if !flush.flushed.contains(&component) {
+            flush.flushed.push(component);
         }
-        if flush.gone.len() == cx.parties || failpoint!(ForgetEpochBarrier) {
+        if flush.flushed.len() == cx.parties || failpoint!(ForgetEpochBarrier) {
             self.flush = None;
             self.epoch = epoch;
             self.send_plan(cx);

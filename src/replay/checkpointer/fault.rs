@@ -1,4 +1,4 @@
-//! What is wrong with a backend's state, who has been told, and when it is tried again.
+//! What is wrong with a backend's state, and when the next attempt is due.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::replay::checkpointer::outbox::Outbox;
 use crate::replay::checkpointer::store::StoreError;
 use crate::replay::messages::{BackendInfo, ControlMessage, ReaderMessage};
 
-/// Nothing, or why state cannot be read or written.
+/// Why state cannot be read or written, if it cannot.
 #[derive(Debug, Default)]
 pub(super) struct Fault(Option<Cause>);
 
 #[derive(Debug)]
 struct Cause {
     text: String,
-    /// Tries that have failed in a row.
+    /// Failed attempts in a row.
     failures: u32,
     retry_at: Duration,
 }
@@ -29,18 +29,18 @@ impl Fault {
         self.0.as_ref().map(|cause| cause.text.as_str())
     }
 
-    /// When it is tried again, if something is wrong.
+    /// When the next attempt is due; `None` if nothing is wrong.
     pub(super) fn retry_at(&self) -> Option<Duration> {
         self.0.as_ref().map(|cause| cause.retry_at)
     }
 
-    /// Tries that have failed in a row.
+    /// Failed attempts in a row.
     pub(super) fn failures(&self) -> u32 {
         self.0.as_ref().map_or(0, |cause| cause.failures)
     }
 
-    /// A try has failed. A new fault pauses the backend; its text is told when it is another than
-    /// before.
+    /// An attempt has failed. A new fault pauses the backend; its text is reported when it differs
+    /// from the last one.
     pub(super) fn raise(
         &mut self,
         error: &StoreError,
@@ -79,7 +79,7 @@ impl Fault {
         });
     }
 
-    /// A try went well.
+    /// An attempt has succeeded.
     pub(super) fn clear(&mut self, info: &BackendInfo, outbox: &mut Outbox) {
         if self.0.take().is_some() {
             info.counters.state_faulty.set(0);

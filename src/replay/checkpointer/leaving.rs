@@ -1,13 +1,14 @@
-//! Forgetting backends: their totals are kept, then their state is removed, then control hears of
-//! it.
+//! Forgets backends: adds their totals to those of forgotten backends, removes their state, and
+//! reports to the controller.
 //!
 //! ```text
-//!   totals, with the name ─▶ its files and folder are removed ─▶ totals, without the name ─▶ Forgotten
+//!   totals, with the name ─▶ its files and folder are removed
+//!                              ─▶ totals, without the name ─▶ Forgotten
 //! ```
 //!
-//! Each of the three is durable before the next. A process that dies in between leaves a name, and
-//! the next one removes what is left of it before it reads any state: nothing is counted twice, and
-//! nobody's later checkpoint is taken for the old one.
+//! Each of the three is durable before the next. If the process dies in between, the name stays,
+//! and the next process removes what is left before it reads any state. So nothing is counted
+//! twice, and no later checkpoint is mistaken for the old one.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::replay::checkpointer::store::{StoreError, doing, is_known_state};
 use crate::replay::disk::Disk;
 use crate::replay::messages::{BackendId, ControlMessage};
 
-/// The folder of the totals, beside the backends' own. No backend has such a name.
+/// The folder of the totals, next to the backends' folders. No backend can have this name.
 const FOLDER: &str = ".forgotten";
 const TOTALS: &str = "totals";
 const TOTALS_NEW: &str = "totals.new";
@@ -28,19 +29,19 @@ const TOTALS_NEW: &str = "totals.new";
 #[derive(Debug)]
 struct Going {
     backend: BackendId,
-    /// Its numbers, once they are in the totals.
+    /// Its numbers, once the totals contain them.
     counted: Option<ForgottenTotals>,
-    /// A checkpoint of it is under way, whose end wakes the checkpointer.
+    /// A checkpoint of it is under way; its completion wakes the checkpointer.
     waits: bool,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    /// What is on disk; none while that has not been read.
+    /// What is on disk; `None` until that has been read.
     kept: Option<Forgotten>,
     going: Vec<Going>,
-    /// After a failure, monotonic.
+    /// When the next attempt after a failure is due, monotonic.
     retry_at: Duration,
     is_failing: bool,
 }
@@ -56,14 +57,14 @@ impl Leaving {
         }
     }
 
-    /// Earlier processes' backends are removed.
+    /// Whether the backends that earlier processes began to remove are gone.
     fn is_ready(&self) -> bool {
         let mut counted = self.going.iter().filter(|going| going.counted.is_some());
         let kept = self.kept.as_ref();
         kept.is_some_and(|kept| kept.removing.is_empty() || counted.next().is_some())
     }
 
-    /// Whether a backend state is to leave the disk alone: its state is being removed.
+    /// Whether this backend's state is being removed, so that nothing may be written to it.
     pub(super) fn holds(&self, backend_state: &BackendState) -> bool {
         let mut named = self.kept.iter().flat_map(|kept| &kept.removing);
         named.any(|name| **name == **backend_state.name())
@@ -73,7 +74,7 @@ impl Leaving {
                 .any(|going| going.backend == backend_state.info().id)
     }
 
-    /// Nobody has anything of this backend any more.
+    /// No other thread has anything of this backend any more.
     pub(super) fn handle_forget(&mut self, backend: BackendId) {
         self.going.push(Going {
             backend,
@@ -82,7 +83,7 @@ impl Leaving {
         });
     }
 
-    /// Goes on with all that are to be forgotten.
+    /// Takes the next steps for all backends that are to be forgotten.
     pub(super) fn work<D: Disk>(
         &mut self,
         backend_states: &mut [Option<BackendState>],
@@ -112,7 +113,7 @@ impl Leaving {
         }
     }
 
-    /// Reads what earlier processes have left, and goes on with what they had begun.
+    /// Reads what earlier processes have left, once.
     fn make_ready<D: Disk>(
         &mut self,
         backend_states: &[Option<BackendState>],
@@ -122,8 +123,8 @@ impl Leaving {
             return Ok(());
         }
         let mut kept = read(cx.disk)?;
-        // Where this could not be read at the start, some may have come back meanwhile: what there
-        // is of these is theirs.
+        // If this could not be read at the start, some of these backends may have come back
+        // meanwhile: then the state is the new backend's.
         let is_back = |name: &String| {
             let mut known = backend_states.iter().flatten();
             known.any(|backend_state| {
@@ -139,7 +140,7 @@ impl Leaving {
         Ok(())
     }
 
-    /// Puts those that can go into the totals, durably.
+    /// Adds those that have no checkpoint under way to the totals, durably.
     fn count<D: Disk>(
         &mut self,
         backend_states: &[Option<BackendState>],
@@ -178,7 +179,8 @@ impl Leaving {
         Ok(())
     }
 
-    /// Removes what there is of those that are counted. One that cannot be removed keeps no other.
+    /// Removes the state of those that are counted. One that cannot be removed does not hold up
+    /// others.
     fn remove_counted<D: Disk>(
         &mut self,
         backend_states: &mut [Option<BackendState>],
@@ -201,7 +203,7 @@ impl Leaving {
             let name = backend_state_at(backend_states, going.backend).name();
             going.counted.is_none() || next.removing.iter().any(|left| **left == **name)
         };
-        // Control counts those that it still has by themselves.
+        // The controller still counts the remaining ones by itself.
         let left = self
             .going
             .iter()
@@ -264,7 +266,7 @@ fn write(disk: &mut impl Disk, forgotten: &Forgotten) -> Result<(), StoreError> 
         .map_err(doing("sync the folder of forgotten backends' totals"))
 }
 
-/// Removes all that we and the original write about a backend. What others put beside it stays.
+/// Removes the files that we and the original write for a backend, and leaves all others.
 fn remove(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
     let names = disk
         .state_files(backend)

@@ -1,16 +1,16 @@
-//! What the checkpointer has to say and could not say yet. It never waits for a mailbox: it offers
-//! again each turn.
+//! The checkpointer's messages to the reader and the controller. It never waits for a full mailbox,
+//! but tries again each turn.
 
 use std::collections::VecDeque;
 
 use crate::replay::checkpointer::CheckpointerLinks;
 use crate::replay::messages::{ControlMessage, ReaderMessage};
 
-/// Messages on their way, in order. They are no more than there are segments in flight, and a few.
+/// Undelivered messages, in order. There are at most as many as segments in flight, and a few.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     reader: VecDeque<ReaderMessage>,
-    /// Each with the count of messages that the reader must have been sent before.
+    /// Each with the number of messages that must have been sent to the reader before.
     control: VecDeque<(u64, ControlMessage)>,
     /// Messages ever queued for the reader.
     reader_queued: u64,
@@ -26,12 +26,13 @@ impl Outbox {
         self.control.push_back((0, message));
     }
 
-    /// For control, but not before the reader has been sent everything that is queued for it.
+    /// Queues a message for the controller that is sent only after everything that is queued for the
+    /// reader now.
     pub(super) fn control_after_reader(&mut self, message: ControlMessage) {
         self.control.push_back((self.reader_queued, message));
     }
 
-    /// The reader does not read any more.
+    /// Drops what is queued for the reader, which has no use for it any more.
     pub(super) fn forget_reader(&mut self) {
         self.reader.clear();
     }
@@ -40,7 +41,7 @@ impl Outbox {
         self.reader.is_empty() && self.control.is_empty()
     }
 
-    /// Sends what goes.
+    /// Sends what the mailboxes have room for.
     pub(super) fn send(&mut self, links: &CheckpointerLinks) {
         while let Some(message) = self.reader.pop_front() {
             if let Err(message) = links.reader.send(message) {

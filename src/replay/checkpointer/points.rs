@@ -1,21 +1,21 @@
 //! "Synced up to here": how far all logs went at an instant, and whether that much is settled.
 //!
-//! A point remembers each log by what it is and how long it was then: the folders are listed for
-//! that, since a hint may not have come yet. A last line without newline counts: it is settled when
-//! it has come to its end, or its log is closed. A log is settled up to there when the ledger says
-//! so, or said so when it closed the log; a backend is when all its logs are, and the checkpoint
-//! that says so is on disk.
+//! A point records each log's identity and its length at that instant. The folders are listed for
+//! that, since an inotify event may not have come yet. A last line without newline counts: it is
+//! settled when the rest of it has been written, or its log is closed. A log is settled up to its
+//! recorded length when the ledger has it so, or had it so when it closed the log. A backend is
+//! settled when all its logs are, and a durable checkpoint contains that.
 //!
-//! Logs that had gone before the point was taken, and of which something is not delivered, are part
-//! of it too (`away`).
+//! Logs that had left their folder before the point was taken, and of which something is not
+//! delivered, are part of it too (`away`).
 //!
-//! A log that is not settled and not in its folder any more (deleted, moved away, emptied, its
-//! folder covered) is *gone*: its bytes stay missing, and are told as gone, since nobody will
-//! deliver them as long as they are away. It is looked for again, for it may come back.
+//! A log that is not settled and has left its folder (deleted, moved away, emptied, its folder
+//! covered by a mount) is *gone*: its bytes are missing, and are reported as gone, since nobody
+//! will deliver them as long as they are away. It is looked for again, as it may come back.
 //!
-//! Logs are settled in their order, so only the first one that is not is looked at, behind those
-//! that are gone: a look costs the same whatever the backlog. Where nothing moves, that log is
-//! looked at on the disk too.
+//! Logs are settled in their order, so only the first unsettled one is checked, after those that
+//! are gone: a check costs the same for any backlog. If nothing changes, that log is checked on the
+//! disk too.
 
 mod away;
 
@@ -40,9 +40,9 @@ use away::AwayLogs;
 #[derive(Debug, Default)]
 pub(super) struct Points {
     points: Vec<Point>,
-    /// Logs that a point that is taken now has to count although no folder has them.
+    /// Logs that a new point has to count although no folder has them.
     away: AwayLogs,
-    /// When to look at them again, monotonic.
+    /// When the points are checked next, monotonic.
     look_at: Duration,
 }
 
@@ -61,21 +61,21 @@ struct Pending {
     place: usize,
     /// Its logs that are not known to be settled, the last one first.
     logs: Vec<Log>,
-    /// Bytes of all of these.
+    /// Bytes of all these logs.
     bytes: u64,
-    /// Those that are gone, the one that was looked for longest ago first.
+    /// Logs that are gone; the one that was looked for longest ago is first.
     gone: VecDeque<Gone>,
     /// Its ledger's counts at the last look.
     seen: Option<(u64, Option<u64>)>,
     /// When the disk was looked at last, monotonic.
     disk_seen_at: Option<Duration>,
-    /// The ledger's count of changes when all its logs were settled first.
+    /// The ledger's count of changes when all its logs were first seen to be settled.
     settled_at: Option<u64>,
     /// Lines that had been rejected when the point was taken.
     rejected_before: Option<u64>,
 }
 
-/// A log as it was when the point was taken, or when it went from its folder before.
+/// A log as it was when the point was taken, or when it left its folder before that.
 #[derive(Clone, Debug)]
 struct Log {
     name: Box<str>,
@@ -83,8 +83,8 @@ struct Log {
     inode: u64,
     born_nanos: u64,
     bytes: u64,
-    /// Up to which byte it was settled when the ledger closed it, or when it went; 0 where it has
-    /// not.
+    /// Up to which byte it was settled when the ledger closed it, or when it left its folder; 0 if
+    /// neither has happened.
     settled: u64,
 }
 
@@ -96,10 +96,10 @@ struct Gone {
     missing: u64,
 }
 
-/// What tells one file from another.
+/// What distinguishes one file from another.
 type Key = (u64, u64, u64);
 
-/// The same where the device's number may be another by now, as after a remount.
+/// The same without the device's number, which may change with a remount.
 type What = (u64, u64);
 
 impl Log {

@@ -1,16 +1,22 @@
-//! Deleting finished logs: the last thing that happens to a line (G10).
-//!
-//! A log that has another name somewhere loses the one that it has here; what is known of it is
-//! kept, as of one that was moved away. A log that cannot be deleted keeps no other. (Should the
-//! checkpoint be lost too, that one is sent again behind newer ones that are gone.)
+//! Deletes finished logs: the last thing that happens to a line (G10).
 //!
 //! ```text
-//!   settled, and durably so ──▶ the same file still, as long as its settled end, quiet for the grace period ──▶ nobody writes to it (claim)
-//!     ──▶ still as long ──▶ deleted, reader told, kept open ──▶ everybody has let go ──▶ looked at once more ──▶ closed
+//!   every line is settled, and a durable checkpoint contains that
+//!     ──▶ it is the same file, no longer than what is settled, and quiet for the grace period
+//!     ──▶ nobody has it open for writing (lease) ──▶ it has not grown meanwhile
+//!     ──▶ deleted; the reader is told; we keep it open
+//!     ──▶ reader and workers have released it ──▶ looked at once more ──▶ closed
 //! ```
 //!
-//! Nothing can keep a writer from having opened the file in the instant before its name went. So it
-//! is kept open until a later look; what it got meanwhile is rejected, not lost.
+//! A log with a second hard link loses only the name that it has here. The ledger keeps its entry,
+//! as for a log that was moved away.
+//!
+//! A log that cannot be deleted does not hold up others. (If the checkpoint is lost too, that log
+//! is sent again, after newer logs that are gone.)
+//!
+//! A writer may have opened the file in the instant before it was deleted, and nothing can prevent
+//! that. So the file stays open until a later look, and what was written meanwhile is rejected, not
+//! lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -41,19 +47,19 @@ struct Watched<L> {
     log: L,
     /// When it was deleted, monotonic.
     since: Duration,
-    /// Where what nobody has settled begins; none while somebody else may still settle some of it.
+    /// Where the unsettled rest begins; `None` while other threads may still settle some of it.
     rest: Option<Rest>,
 }
 
 #[derive(Debug)]
 struct Rest {
     closed: ClosedFile,
-    /// Where the next look begins, and how many lines have begun before that. It may be within the
-    /// last of them.
+    /// Where the next look begins, and how many lines begin before that. It may be inside the last
+    /// of those lines.
     next: Place,
 }
 
-/// A log whose time of change lies in the future: since when it has looked the same.
+/// A log whose modification time lies in the future, and since when it has looked the same.
 #[derive(Debug)]
 struct Observed {
     bytes: u64,
@@ -61,25 +67,24 @@ struct Observed {
     since: Duration,
 }
 
-/// What became of a log that is finished as far as the ledger knows.
+/// What became of a log that is finished according to the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reaping {
     Deleted,
-    /// It may still get lines: newer ones wait too, as what is deleted is the front of the log.
+    /// It may still grow. Newer logs wait too, since logs are deleted in order, from the oldest.
     NotYet,
-    /// It is somewhere else: the reader will say so, and the others go on.
+    /// It is not at its name any more. The reader will report that; other logs do not wait.
     Elsewhere,
-    /// Somebody has it open for writing, or it cannot be deleted: that is its own trouble, and the
-    /// others go on.
+    /// Somebody has it open for writing, or it cannot be deleted. Other logs do not wait.
     Kept,
 }
 
 /// A finished log that could not be deleted.
 #[derive(Debug)]
 struct Kept {
-    /// When that is tried again, monotonic.
+    /// When the next attempt is due, monotonic.
     until: Duration,
-    /// It is there; otherwise it is somewhere else.
+    /// It is at its name.
     is_there: bool,
 }
 
@@ -90,12 +95,12 @@ pub(super) struct LogReaper<L> {
     observed: BTreeMap<FileId, Observed>,
     /// Logs that could not be deleted.
     kept: BTreeMap<FileId, Kept>,
-    /// When it may be found out next who has a log open, monotonic.
+    /// When the processes that have a log open may be looked up next, monotonic.
     writers_looked_at: Duration,
-    /// What has been said once a file, and is not said again.
-    said: BTreeSet<(FileId, String)>,
-    /// The file system has no leases, and that has been said.
-    said_unknown: bool,
+    /// What has been logged about a file, and is not logged again.
+    logged: BTreeSet<(FileId, String)>,
+    /// That leases do not work here has been logged.
+    unknown_logged: bool,
 }
 
 impl<L> Default for LogReaper<L> {
@@ -105,8 +110,8 @@ impl<L> Default for LogReaper<L> {
             observed: BTreeMap::new(),
             kept: BTreeMap::new(),
             writers_looked_at: Duration::ZERO,
-            said: BTreeSet::new(),
-            said_unknown: false,
+            logged: BTreeSet::new(),
+            unknown_logged: false,
         }
     }
 }
@@ -118,8 +123,8 @@ impl<L> LogReaper<L> {
         watched.any(|watched| watched.backend == backend)
     }
 
-    /// Everybody has let go of a deleted file.
-    pub(super) fn handle_let_go(&mut self, closed: ClosedFile) {
+    /// The ledger has closed a deleted file: no other thread has anything of it any more.
+    pub(super) fn handle_closed(&mut self, closed: ClosedFile) {
         let next = Place {
             line: closed.resume.line,
             byte: closed.resume.byte,
@@ -129,8 +134,8 @@ impl<L> LogReaper<L> {
         }
     }
 
-    /// Looks once more at deleted files that everybody has let go of, and closes them. `last`
-    /// closes the others too.
+    /// Looks once more at deleted files that the ledger has closed, and closes them. With `last`,
+    /// the others are closed too.
     pub(super) fn look_again<D: Disk<Log = L>>(
         &mut self,
         backend_states: &mut [Option<BackendState>],
@@ -148,7 +153,7 @@ impl<L> LogReaper<L> {
             if is_new && !last {
                 return true;
             }
-            match set_rest_aside(&watched.log, rest, backend_state, cx) {
+            match reject_rest(&watched.log, rest, backend_state, cx) {
                 Ok(()) => false,
                 Err(why) => {
                     let (backend, file) = (&**backend_state.name(), &*rest.closed.resume.name);
@@ -165,10 +170,10 @@ impl<L> LogReaper<L> {
         });
     }
 
-    /// Deletes what is finished of each backend's logs, in their order, until one is not finished.
-    /// True: it is worth another look soon, since there is more than may be kept open, or some were
-    /// finished and others may be by then.
-    pub(super) fn reaper<D: Disk<Log = L>>(
+    /// Deletes each backend's finished logs in their order, up to the first that is not finished.
+    /// Returns whether another look is worthwhile soon: some logs were deleted, so others may
+    /// follow, or as many as allowed are still open.
+    pub(super) fn reap<D: Disk<Log = L>>(
         &mut self,
         backend_states: &mut [Option<BackendState>],
         cx: &mut Context<'_, D>,
@@ -176,7 +181,7 @@ impl<L> LogReaper<L> {
         let mut looked_at: BTreeSet<FileId> = BTreeSet::new();
         let mut has_more = false;
         let now = cx.now.monotonic;
-        // Those that are kept are among the first.
+        // Kept logs come first in the order, so there must be room for others after them.
         let files_max = DELETED_LOGS_WATCHED_MAX + self.kept.len() + 1;
         for backend_state in backend_states.iter_mut().flatten() {
             let files = backend_state
@@ -193,7 +198,7 @@ impl<L> LogReaper<L> {
                     continue;
                 }
                 self.kept.remove(&file);
-                let is_there = match self.try_release(backend_state, file, &name, cx) {
+                let is_there = match self.try_reap(backend_state, file, &name, cx) {
                     Reaping::Deleted => {
                         has_more = true;
                         continue;
@@ -213,32 +218,32 @@ impl<L> LogReaper<L> {
         }
         self.kept.retain(|file, _| looked_at.contains(file));
         self.observed.retain(|file, _| looked_at.contains(file));
-        self.said.retain(|(file, _)| looked_at.contains(file));
+        self.logged.retain(|(file, _)| looked_at.contains(file));
         has_more
     }
 
-    /// How many of these logs stay.
+    /// How many of these logs are kept.
     fn logs_kept(&self, files: &[FileId]) -> u64 {
         let kept = files.iter().filter_map(|file| self.kept.get(file));
         kept.filter(|kept| kept.is_there).count() as u64
     }
 
-    fn try_release<D: Disk<Log = L>>(
+    fn try_reap<D: Disk<Log = L>>(
         &mut self,
         backend_state: &mut BackendState,
         file: FileId,
         name: &Arc<str>,
         cx: &mut Context<'_, D>,
     ) -> Reaping {
-        self.release_one(backend_state, file, name, cx)
+        self.reap_one(backend_state, file, name, cx)
             .unwrap_or_else(|cause| {
                 let why = cause.to_string();
-                if self.said.insert((file, why.clone())) {
+                if self.logged.insert((file, why.clone())) {
                     tracing::warn!(
                         backend = &**backend_state.name(),
                         file = &**name,
                         why,
-                        "cannot delete a finished log; it is tried again, and the others go on"
+                        "cannot delete a finished log; it is tried again, and others do not wait"
                     );
                 }
                 Reaping::Kept
@@ -246,7 +251,7 @@ impl<L> LogReaper<L> {
     }
 
     /// Deletes a log if it is finished.
-    fn release_one<D: Disk<Log = L>>(
+    fn reap_one<D: Disk<Log = L>>(
         &mut self,
         backend_state: &mut BackendState,
         file: FileId,
@@ -260,7 +265,7 @@ impl<L> LogReaper<L> {
             .expect("a deletable file is durably settled");
         let log = match cx.disk.open_log(&backend, name) {
             Ok(log) => log,
-            // The reader will notice, and say so.
+            // The reader will notice, and report it.
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Reaping::Elsewhere),
             Err(cause) => return Err(cause),
         };
@@ -276,21 +281,23 @@ impl<L> LogReaper<L> {
         match cx.disk.lease_log(&log)? {
             LogLease::Alone => {}
             LogLease::Writers => {
-                self.say_writers(&backend, file, name, &log, cx);
+                self.log_writers(&backend, file, name, &log, cx);
                 return Ok(Reaping::Kept);
             }
-            LogLease::Unknown | LogLease::NotPermitted if self.said_unknown => {}
+            LogLease::Unknown | LogLease::NotPermitted if self.unknown_logged => {}
             LogLease::NotPermitted => {
-                self.said_unknown = true;
+                self.unknown_logged = true;
                 tracing::warn!(
                     backend = &*backend,
                     file = &**name,
-                    "this process may not ask whether somebody writes to a log, as the log is another user's and it lacks CAP_LEASE: only the grace period \
-                     protects finished logs; run it as the logs' owner, or with that capability (systemd: AmbientCapabilities=CAP_LEASE)"
+                    "this process may not ask whether somebody writes to a log, as the log is \
+                     another user's and it lacks CAP_LEASE: only the grace period protects \
+                     finished logs; run it as the logs' owner, or with that capability (systemd: \
+                     AmbientCapabilities=CAP_LEASE)"
                 );
             }
             LogLease::Unknown => {
-                self.said_unknown = true;
+                self.unknown_logged = true;
                 tracing::warn!(
                     backend = &*backend,
                     file = &**name,
@@ -304,7 +311,7 @@ impl<L> LogReaper<L> {
             return Ok(Reaping::NotYet);
         }
         let is_elsewhere = last.links > 1;
-        // Every line up to here is settled, that is on disk, and there is nothing behind it.
+        // Every line up to here is settled, that is on disk, and nothing follows.
         assert_eq!(
             ledger.durably_settled_end(file),
             Some((end, identity)),
@@ -316,7 +323,7 @@ impl<L> LogReaper<L> {
         );
         cx.disk.delete_log(&backend, name)?;
         cx.disk.end_lease(&log).unwrap_or_else(
-            |why| tracing::debug!(file = &**name, %why, "a claim could not be given up"),
+            |why| tracing::debug!(file = &**name, %why, "a lease could not be released"),
         );
         if is_elsewhere {
             ledger.file_moved(file, name, cx.now.unix.max(1));
@@ -338,7 +345,7 @@ impl<L> LogReaper<L> {
             is_elsewhere,
         });
         if is_elsewhere {
-            // It lives on under another name, and so does what is known of it.
+            // It still exists under another name, and so does its entry in the ledger.
             return Ok(Reaping::Deleted);
         }
         let watched = Watched {
@@ -351,8 +358,8 @@ impl<L> LogReaper<L> {
         Ok(Reaping::Deleted)
     }
 
-    /// Says once of a finished log that it stays as long as somebody has it open for writing.
-    fn say_writers<D: Disk<Log = L>>(
+    /// Logs once that a finished log is kept as long as somebody has it open for writing.
+    fn log_writers<D: Disk<Log = L>>(
         &mut self,
         backend: &str,
         file: FileId,
@@ -361,8 +368,8 @@ impl<L> LogReaper<L> {
         cx: &mut Context<'_, D>,
     ) {
         let why = "somebody has it open for writing";
-        if self.said.insert((file, why.to_owned())) {
-            // To find out takes a look at every process.
+        if self.logged.insert((file, why.to_owned())) {
+            // Finding out takes a look at every process.
             let looks = cx.now.monotonic >= self.writers_looked_at;
             let who = looks.then(|| cx.disk.writers_of(log)).flatten();
             if looks {
@@ -373,13 +380,13 @@ impl<L> LogReaper<L> {
                 backend,
                 file = name,
                 who,
-                "a finished log is kept: somebody has it open for writing; the others go on"
+                "a finished log is kept: somebody has it open for writing; others do not wait"
             );
         }
     }
 
-    /// Whether a log has not changed for `closed_after`. A time of change in the future says
-    /// nothing: then what counts is how long it has looked the same.
+    /// Whether a log has not changed for `closed_after`. A modification time in the future means
+    /// nothing; then what counts is how long the log has looked the same.
     fn has_been_quiet(
         &mut self,
         file: FileId,
@@ -408,7 +415,7 @@ impl<L> LogReaper<L> {
     }
 }
 
-/// Whether an open log is the file that `identity` was taken of.
+/// Whether an open log is the file with this identity.
 fn is_same<D: Disk>(
     disk: &mut D,
     log: &D::Log,
@@ -421,8 +428,8 @@ fn is_same<D: Disk>(
     Ok(identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]))
 }
 
-/// Rejects what stands in a deleted log and nobody has settled.
-fn set_rest_aside<D: Disk>(
+/// Rejects the lines in a deleted log that nobody has settled.
+fn reject_rest<D: Disk>(
     log: &D::Log,
     rest: &mut Rest,
     backend_state: &mut BackendState,
@@ -470,7 +477,7 @@ fn set_rest_aside<D: Disk>(
                 line,
                 byte: next.byte,
             };
-            // The mere end of a line holds nothing.
+            // A piece that is only the end of a line has nothing to reject.
             let is_mere_end = is_within && raw == b"\n";
             if !is_mere_end && !rest.closed.resume.settled.contains(line) {
                 lines.push((late_line(backend_state, rest, begun, raw, cx.now), counts));
@@ -497,7 +504,7 @@ fn set_rest_aside<D: Disk>(
     Ok(())
 }
 
-/// Whether `byte` is not where a line begins.
+/// Whether `byte` is inside a line.
 fn is_within_line<D: Disk>(disk: &mut D, log: &D::Log, byte: u64) -> io::Result<bool> {
     let Some(before) = byte.checked_sub(1) else {
         return Ok(false);

@@ -1,12 +1,14 @@
-//! Room that is kept aside for a full disk.
+//! Disk space that is reserved for checkpoints on a full disk.
 //!
-//! Logs and state are on one disk as HA and we are installed. When it is full, only deleting
-//! finished logs makes room, and a log goes only when a durable checkpoint says that it is settled
-//! (G10). So a file is kept aside that can hold the checkpoints, and is given up when a write finds
-//! no room: then they are written, logs go, and the file is taken again.
+//! In a usual installation, logs and state are on one disk. When it is full, only deleting finished
+//! logs makes room, and a log is deleted only when a durable checkpoint contains that it is settled
+//! (G10). So a spare file reserves room for the checkpoints. It is removed when a write finds no
+//! room; then the checkpoints are written, logs are deleted, and the file is created again.
 //!
 //! ```text
-//!   held ── a write finds no room ──▶ given up, the write is tried again at once ── a release_interval later, where there is room ──▶ held
+//!   held ── a write finds no room ──▶ given up; the write is tried again at once
+//!    ▲                                  │
+//!    └── a release_interval later, if there is room
 //! ```
 
 use std::time::Duration;
@@ -18,17 +20,16 @@ use crate::replay::disk::Disk;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
-    /// Bytes that are kept; 0: none are.
+    /// Bytes that are reserved; 0 if none are.
     held_bytes: u64,
-    /// It is not taken before this.
+    /// When it may be taken next, monotonic.
     take_at: Duration,
-    /// That there is none was reported.
+    /// That nothing is reserved has been logged.
     is_reported: bool,
 }
 
 impl Spare {
-    /// Takes as much as checkpoints of so many bytes in all need, or has it grow to that, where it
-    /// is time.
+    /// Reserves as much as checkpoints of this many bytes in total need, if an attempt is due.
     pub(super) fn take(&mut self, disk: &mut impl Disk, checkpoint_bytes: u64, now: Now) {
         let wanted_bytes = SPARE_BYTES_MIN.max(checkpoint_bytes * SPARE_PER_CHECKPOINT);
         if self.held_bytes >= wanted_bytes || now.monotonic < self.take_at {
@@ -59,7 +60,7 @@ impl Spare {
         }
     }
 
-    /// Gives it up. True: there is room now that was not there before.
+    /// Gives the reserved room up. Returns whether that made room.
     pub(super) fn give_up(
         &mut self,
         disk: &mut impl Disk,

@@ -1,12 +1,12 @@
 //! The two sequences by which state becomes durable.
 //!
-//! *Replace*: write a new file, sync it, rename it over the old one, sync the folder. Whatever
-//! falls in between leaves the old content or the new one, whole. This is a chain: the order stands
-//! here, and the disk takes the steps while the checkpointer goes on.
+//! *Replace*: write a new file, sync it, rename it over the old one, sync the folder. A crash at any
+//! point leaves either the old content or the new one, complete. This is a durable write: the order
+//! is defined here, and the disk takes the steps while the checkpointer continues.
 //!
-//! *Append*: append, sync; after any failure cut back to what was there before and start over.
-//! After a failed sync nothing is known of what was written, and syncing again would say nothing
-//! true: it is written again, as new bytes.
+//! *Append*: append, sync. After any failure the file is cut back to its old length, and the append
+//! starts over. After a failed sync nothing is known about what was written, and a second sync could
+//! succeed without it: so the bytes are written again.
 
 use std::io;
 use std::time::Duration;
@@ -15,20 +15,18 @@ use crate::ledger::{legacy, rejected};
 use crate::replay::disk::Disk;
 use crate::replay::durable_write::{Step, StepError};
 
-/// Name of a backend's checkpoint.
 pub(super) const CHECKPOINT: &str = "checkpoint";
-/// Name under which the next one is written.
+/// The name under which the next checkpoint is written.
 pub(super) const CHECKPOINT_NEW: &str = "checkpoint.new";
 
-/// What is kept of the times in which the backend was dead; see
-/// [`gate`](crate::replay::reachability::gate).
+/// The known outages of the backend; see [`gate`](crate::replay::reachability::gate).
 pub(super) const OUTAGES: &str = "outages";
 
-/// Name under which the next one is written.
+/// The name under which the next file of outages is written.
 pub(super) const OUTAGES_NEW: &str = "outages.new";
 
 /// Whether a file of this name in a backend's state folder is one that we write, or the original's
-/// totals. Any other may be a status file of the original's, which is named as its log.
+/// totals. Any other may be a status file of the original, which has the name of its log.
 pub(super) fn is_known_state(name: &str) -> bool {
     let known = [
         CHECKPOINT,
@@ -45,15 +43,15 @@ pub(super) fn is_known_state(name: &str) -> bool {
 /// Why state could not be made durable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StoreError {
-    /// What was being done, and what the system says; its text names the path.
+    /// What was being done, and the system's error; its text names the path.
     #[error("cannot {doing}: {cause}")]
     Io {
         /// As in "write the checkpoint".
         doing: &'static str,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
-    /// A file has as many bytes as it may.
+    /// The dead-letter file has reached its limit.
     #[error(
         "rejected.jsonl has {bytes} bytes and may have {bytes_max} (`rejected_max_bytes`): look \
          into it and move it away, or allow more"
@@ -64,18 +62,18 @@ pub(super) enum StoreError {
         /// The setting.
         bytes_max: u64,
     },
-    /// A checkpoint has more bytes than are ever read back.
+    /// A checkpoint is larger than any that is read back.
     #[error(
         "the checkpoint would have {0} bytes, more than are read back: are there that many logs?"
     )]
     CheckpointTooLarge(usize),
-    /// A checkpoint does not come to its end.
+    /// A checkpoint does not complete.
     #[error("the checkpoint is still under way after {} s: the disk hangs", .0.as_secs())]
     CheckpointHangs(Duration),
 }
 
 impl StoreError {
-    /// Whether the disk, or what this user may have of it, is full.
+    /// Whether the disk is full, or this user's quota used up.
     pub(super) fn lacks_room(&self) -> bool {
         match self {
             Self::Io { cause, .. } => matches!(
@@ -87,13 +85,13 @@ impl StoreError {
     }
 }
 
-/// For `map_err`.
+/// Makes a [`StoreError::Io`], for `map_err`.
 pub(super) fn doing(doing: &'static str) -> impl Fn(io::Error) -> StoreError {
     move |cause| StoreError::Io { doing, cause }
 }
 
-/// The steps that replace a backend's checkpoint. Once all went well it is durable. One that
-/// `forgets_files` is written only when their names are durably gone.
+/// The steps that replace a backend's checkpoint. Once all have succeeded, it is durable. A
+/// checkpoint that `forgets_files` is written only after the deletion of their names is durable.
 pub fn replace_checkpoint(steps: &mut Vec<Step>, forgets_files: bool) {
     steps.clear();
     if forgets_files {
@@ -110,11 +108,11 @@ pub fn replace_checkpoint(steps: &mut Vec<Step>, forgets_files: bool) {
     steps.push(Step::SyncStateFolder);
 }
 
-/// Cleans up behind steps that failed, and says what was being done.
+/// Cleans up after a failed step, and returns the error with what was being done.
 pub(super) fn not_replaced(disk: &mut impl Disk, backend: &str, error: StepError) -> StoreError {
     let StepError { step, cause } = error;
     if let Step::Write(name) | Step::Sync(name) = step {
-        // The next try is to begin with a file of its own. If this fails too, it begins with
+        // The next attempt should begin with a new file. If the removal fails too, it begins with
         // emptying the old one.
         let _ = disk.remove_state(backend, name);
     }
@@ -127,7 +125,7 @@ pub(super) fn not_replaced(disk: &mut impl Disk, backend: &str, error: StepError
     })(cause)
 }
 
-/// Replaces what is kept of outages.
+/// Replaces the stored outages.
 pub(super) fn keep_outages(
     disk: &mut impl Disk,
     backend: &str,
@@ -143,7 +141,7 @@ pub(super) fn keep_outages(
         .map_err(doing("sync the state's folder"))
 }
 
-/// Removes it, durably.
+/// Removes the stored outages, durably.
 pub(super) fn forget_outages(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
     disk.remove_state(backend, OUTAGES)
         .map_err(doing("remove its outages, before it is sent to"))?;
@@ -157,7 +155,7 @@ pub(super) struct AppendFile {
     name: &'static str,
     /// After a failure: the length up to which the content is known to be good.
     good_bytes: Option<u64>,
-    /// Whether its name is durable.
+    /// Its name is durable.
     named: bool,
 }
 
@@ -170,7 +168,7 @@ impl AppendFile {
         }
     }
 
-    /// Its length, what a failed append left not counted.
+    /// Its length, without what a failed append left.
     pub(super) fn bytes(&self, disk: &mut impl Disk, backend: &str) -> Result<u64, StoreError> {
         let bytes = disk
             .state_bytes(backend, self.name)
@@ -179,7 +177,7 @@ impl AppendFile {
         Ok(self.good_bytes.map_or(bytes, |good| good.min(bytes)))
     }
 
-    /// Appends `bytes`. When this returns well, they are durable.
+    /// Appends `bytes`. When this returns `Ok`, they are durable.
     pub(super) fn append(
         &mut self,
         disk: &mut impl Disk,
@@ -200,14 +198,14 @@ impl AppendFile {
         let appended = self.append_synced(disk, backend, bytes);
         match appended {
             Ok(()) => self.good_bytes = None,
-            // At once, so that readers see as little of it as can be; if this fails too, the next
+            // At once, so that readers see as little of it as possible. If this fails too, the next
             // append does it.
             Err(_) => drop(disk.truncate_state(backend, self.name, good)),
         }
         appended
     }
 
-    /// Makes durable what is there already, its name too.
+    /// Makes the present content durable, and the file's name.
     pub(super) fn sync(&mut self, disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
         disk.sync_state(backend, self.name)
             .map_err(doing("sync rejected.jsonl"))?;

@@ -39,7 +39,7 @@ impl Lane {
             .expect("a settled record was waiting");
         self.completed += 1;
         self.poison.forget(cx.held, front);
-        if let Some(chunk) = cx.held.let_go(front.batch) {
+        if let Some(chunk) = cx.held.complete_one(front.batch) {
             cx.sink.release(chunk);
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
-use crate::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::replay::testdisk::world::{Folder, InjectedResult, Naming, Write, gone};
 use crate::replay::testdisk::{Op, TestDisk, TestLog};
 
@@ -261,12 +261,12 @@ impl Disk for TestDisk {
         Ok(())
     }
 
-    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Begun {
-        self.begin_chain(job_id, durable_write)
+    fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted {
+        self.begin_write(job_id, durable_write)
     }
 
-    fn ended(&mut self) -> Option<Ended> {
-        self.ended_chain()
+    fn completed(&mut self) -> Option<Completed> {
+        self.completed_write()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::replay::durable_write::{Begun, DurableWrite, Ended, JobId};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::replay::testdisk::TestDisk;
 
 /// All chains of a disk.
@@ -14,7 +14,7 @@ pub(super) struct DurableWrites {
     under_way: Vec<UnderWay>,
     /// Begun since the test last asked.
     begun: Vec<JobId>,
-    ended: VecDeque<Ended>,
+    ended: VecDeque<Completed>,
 }
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl TestDisk {
             durable_writes.under_way.insert(at, durable_write);
             return false;
         }
-        durable_writes.ended.push_back(Ended {
+        durable_writes.ended.push_back(Completed {
             job_id,
             durable_write: durable_write.durable_write,
             result,
@@ -92,9 +92,9 @@ impl TestDisk {
         self.world().durable_writes.drop_all();
     }
 
-    pub(super) fn begin_chain(&mut self, job_id: JobId, durable_write: DurableWrite) -> Begun {
+    pub(super) fn begin_write(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted {
         if !self.world().durable_writes.wait {
-            return Begun::Ended(durable_write.take_at_once(job_id, self));
+            return Submitted::Completed(durable_write.take_at_once(job_id, self));
         }
         let durable_writes = &mut self.world().durable_writes;
         durable_writes.begun.push(job_id);
@@ -103,10 +103,10 @@ impl TestDisk {
             durable_write,
             taken: 0,
         });
-        Begun::UnderWay
+        Submitted::UnderWay
     }
 
-    pub(super) fn ended_chain(&mut self) -> Option<Ended> {
+    pub(super) fn completed_write(&mut self) -> Option<Completed> {
         self.world().durable_writes.ended.pop_front()
     }
 }

@@ -142,7 +142,7 @@ impl Sink for Results<'_> {
             })));
     }
 
-    fn let_go_sent(&mut self, held: &BatchTable, batch: BatchKey, line: u32) {
+    fn discard_sent(&mut self, held: &BatchTable, batch: BatchKey, line: u32) {
         self.sent.push((held.origin(batch).segment, line));
     }
 

@@ -16,7 +16,7 @@ use crate::engine::waker::EventfdWaker;
 use crate::limits::RING_CHAIN_ENTRIES;
 use crate::replay::checkpointer::replace_checkpoint;
 use crate::replay::disk::Disk;
-use crate::replay::durable_write::Begun;
+use crate::replay::durable_write::Submitted;
 
 const B: &str = "127.0.0.1:9998";
 const LONG: Duration = Duration::from_secs(20);
@@ -92,14 +92,14 @@ impl Home {
 
     fn begin(&mut self, job_id: usize, durable_write: DurableWrite) {
         let begun = self.disk.begin(JobId(job_id), durable_write);
-        assert!(matches!(begun, Begun::UnderWay));
+        assert!(matches!(begun, Submitted::UnderWay));
     }
 
     /// Waits for the waker only.
     #[track_caller]
-    fn wait(&mut self) -> Ended {
+    fn wait(&mut self) -> Completed {
         loop {
-            if let Some(ended) = self.disk.ended() {
+            if let Some(ended) = self.disk.completed() {
                 return ended;
             }
             self.hear();
@@ -119,7 +119,7 @@ impl Home {
     }
 
     #[track_caller]
-    fn run(&mut self, bytes: &[u8]) -> Ended {
+    fn run(&mut self, bytes: &[u8]) -> Completed {
         self.begin(3, durable_write(B, bytes));
         let ended = self.wait();
         assert_eq!(ended.job_id, JobId(3));
@@ -252,7 +252,7 @@ fn a_step_that_the_kernel_has_no_thread_for_is_taken_all_the_same_and_then_all_a
         home.run(b"new").result.unwrap();
         assert_eq!(fs::read(home.path("checkpoint")).unwrap(), b"new");
         let begun = home.disk.begin(JobId(4), durable_write(B, b"newer"));
-        let Begun::Ended(ended) = begun else {
+        let Submitted::Completed(ended) = begun else {
             panic!("the ring is not used any more");
         };
         ended.result.unwrap();
@@ -316,7 +316,7 @@ fn as_many_chains_as_there_are_backends_are_under_way_whatever_room_there_is() {
             let content = disk.read_state(backend, "checkpoint", 100).unwrap();
             assert_eq!(content.as_deref(), Some(backend.as_bytes()));
         }
-        assert!(home.disk.ended().is_none());
+        assert!(home.disk.completed().is_none());
     }
 }
 
@@ -339,12 +339,12 @@ fn a_ring_that_takes_no_more_calls_is_done_without() {
     };
     let ring = ring.interfered(Box::new(Refuses));
     let mut disk = plain(folder.path()).with_ring(ring);
-    let Begun::UnderWay = disk.begin(JobId(1), durable_write(B, b"lost")) else {
+    let Submitted::UnderWay = disk.begin(JobId(1), durable_write(B, b"lost")) else {
         panic!("it is not known yet");
     };
-    let ended = disk.ended().unwrap();
+    let ended = disk.completed().unwrap();
     assert_eq!(ended.result.unwrap_err().step, STEPS[1]);
-    let Begun::Ended(ended) = disk.begin(JobId(1), ended.durable_write) else {
+    let Submitted::Completed(ended) = disk.begin(JobId(1), ended.durable_write) else {
         panic!("these are plain calls");
     };
     ended.result.unwrap();
@@ -362,7 +362,7 @@ fn a_disk_that_goes_with_chains_under_way_leaves_old_checkpoints_or_new_ones() {
         home.begin(1, durable_write(B, b"new"));
         for _ in 0..calls {
             home.hear();
-            if home.disk.ended().is_some() {
+            if home.disk.completed().is_some() {
                 break;
             }
         }

@@ -190,7 +190,7 @@ impl FileRing {
 
     /// Rings its waker, as if a call were over.
     pub fn wake(&self) {
-        self.waker.ring();
+        self.waker.wake();
     }
 
     /// Takes a call. `tag` comes back with it.

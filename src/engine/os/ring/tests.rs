@@ -289,11 +289,11 @@ fn without_a_buffer_bytes_wait_until_there_is_one() {
 fn a_waker_rung_before_during_or_after_a_wait_ends_one() {
     let Some(mut ring) = ring() else { return };
     let waker = Arc::clone(&ring.memory.waker);
-    waker.ring();
+    waker.wake();
     assert!(matches!(next(&mut ring), Done::Wake));
     let ringer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
-        waker.ring();
+        waker.wake();
     });
     assert!(matches!(next(&mut ring), Done::Wake));
     ringer.join().unwrap();

@@ -1,4 +1,4 @@
-//! A backend state's dealings with the disk.
+//! The part of a backend state that reads and writes the disk.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::replay::checkpointer::store::{
     StoreError, forget_outages, keep_outages, not_replaced, replace_checkpoint,
 };
 use crate::replay::disk::Disk;
-use crate::replay::durable_write::{Begun, Ended, JobId};
+use crate::replay::durable_write::{Completed, JobId, Submitted};
 use crate::replay::messages::ControlMessage;
 
 impl<D: Disk> Context<'_, D> {
-    /// Gives the spare up where something has failed for lack of room. True: it is worth another
-    /// try.
+    /// Releases the spare room if the write failed because the disk is full. Returns whether a retry
+    /// is worthwhile.
     fn makes_room_after(&mut self, result: &Result<(), StoreError>) -> bool {
         let lacks_room = result.as_ref().is_err_and(StoreError::lacks_room);
         let interval = self.settings.release_interval;
@@ -27,7 +27,7 @@ impl<D: Disk> Context<'_, D> {
     }
 }
 
-/// How long there is none after a checkpoint of so many bytes.
+/// How long the next checkpoint waits at least after one of this many bytes.
 fn rest_after(bytes: u64) -> Duration {
     let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     CHECKPOINT_REST_PER_MIB.saturating_mul(mebibytes)
@@ -49,7 +49,8 @@ impl BackendState {
         self.note_tried(stored, cx);
     }
 
-    /// The same of whatever there is, once, and as soon as no earlier checkpoint is under way.
+    /// At shutdown: does the same with whatever there is, once, and as soon as no earlier checkpoint
+    /// is under way.
     pub(in crate::replay::checkpointer) fn work_last<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         if self.is_last_begun || self.is_under_way() {
             return;
@@ -59,8 +60,7 @@ impl BackendState {
         self.note_tried(stored, cx);
     }
 
-    /// Reads state and writes rejected lines, at once: at the end this comes before the last
-    /// checkpoint.
+    /// At shutdown, before the last checkpoint: reads state and writes rejected lines at once.
     pub(in crate::replay::checkpointer) fn work_before_last<D: Disk>(
         &mut self,
         cx: &mut Context<'_, D>,
@@ -69,20 +69,20 @@ impl BackendState {
         self.note_tried(stored, cx);
     }
 
-    /// Takes in that the checkpoint that was under way is over.
-    pub(in crate::replay::checkpointer) fn handle_ended<D: Disk>(
+    /// Handles the completion of the checkpoint that was under way.
+    pub(in crate::replay::checkpointer) fn handle_completed<D: Disk>(
         &mut self,
-        ended: Ended,
+        completed: Completed,
         cx: &mut Context<'_, D>,
     ) {
-        match self.end_checkpoint(ended, cx) {
-            // It was told already that state can't be written; both are tried again at one time.
+        match self.end_checkpoint(completed, cx) {
+            // The fault is reported already, and both are retried at the same time.
             Err(_) if self.rejected_failed => {}
             result => self.note_tried(result, cx),
         }
     }
 
-    /// Tells what a try came to. It went well only when all of it has.
+    /// Raises or clears the fault after an attempt. It is cleared only if everything has succeeded.
     fn note_tried<D: Disk>(&mut self, result: Result<(), StoreError>, cx: &mut Context<'_, D>) {
         match result {
             Err(error) => self.fault.raise(&error, &self.info, cx.outbox, cx.now),
@@ -91,8 +91,8 @@ impl BackendState {
         }
     }
 
-    /// Sets lines aside that were never fed: what stands in a deleted file behind what was settled.
-    /// With each line or piece of one, what it counts as.
+    /// Rejects lines that were never read from a log: those in a deleted file after its last settled
+    /// line. Each line, or piece of a line, comes with what it counts as.
     pub(in crate::replay::checkpointer) fn reject<D: Disk>(
         &mut self,
         reason: &'static str,
@@ -111,7 +111,7 @@ impl BackendState {
             self.expect_ledger().count_rejected(was_counted);
             self.info.counters.rejections.add(reason, 1);
         }
-        self.untold = true;
+        self.unpublished = true;
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl BackendState {
         let forgotten = self.forget_outages(cx);
         let due = now_or_never || self.checkpoint_at <= cx.now.monotonic;
         let changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
-        // A full rejected.jsonl is no reason to forget what is settled.
+        // A full rejected.jsonl must not keep what is settled from being written.
         let checkpoint = if due && changed && !self.is_under_way() {
             self.begin_checkpoint(cx)
         } else {
@@ -133,8 +133,8 @@ impl BackendState {
         rejected.and(forgotten).and(checkpoint)
     }
 
-    /// Removes what is kept of outages, where that is wanted: from then on the backend may be sent
-    /// to.
+    /// Removes the stored outages, if that was requested. After that, records may be sent to the
+    /// backend.
     fn forget_outages<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
         if !self.forgets_outages {
             return Ok(());
@@ -147,8 +147,8 @@ impl BackendState {
         Ok(())
     }
 
-    /// Keeps what is known of outages. Where that fails less is known, and more records are asked
-    /// for.
+    /// Stores the known outages. If that fails, less is known after a restart, and the scores of
+    /// more increments are looked up.
     pub(in crate::replay::checkpointer) fn keep_outages<D: Disk>(
         &mut self,
         bytes: &[u8],
@@ -157,7 +157,7 @@ impl BackendState {
         let backend = &*self.info.name;
         if let Err(error) = keep_outages(cx.disk, backend, bytes) {
             let cause = error.to_string();
-            tracing::debug!(backend, cause, "what is known of its outage is not kept");
+            tracing::debug!(backend, cause, "its outages could not be stored");
         }
     }
 
@@ -184,7 +184,7 @@ impl BackendState {
         });
         self.ledger = Some(found.ledger);
         self.replaced = found.replaced;
-        self.untold = true;
+        self.unpublished = true;
         self.info.counters.state_read.set(1);
         if !self.expect_ledger().is_changed() {
             self.remove_replaced(cx);
@@ -195,8 +195,8 @@ impl BackendState {
         Ok(())
     }
 
-    /// Writes what is to be rejected, as much as goes at once, and then books it and what was
-    /// waiting behind it.
+    /// Writes lines to be rejected, as many as fit one write, then settles them and applies what
+    /// was waiting after them; again until nothing is held.
     fn write_rejected<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
         loop {
             while let Some(Held::Settled(_) | Held::Flushed(..)) = self.held.front() {
@@ -215,12 +215,12 @@ impl BackendState {
         }
     }
 
-    /// Writes held rejections from the front; gives how many.
+    /// Writes held rejections from the front; returns how many.
     fn write_held<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<usize, StoreError> {
         let ledger = self
             .ledger
             .as_ref()
-            .expect("rejections are of booked segments");
+            .expect("rejections are of registered segments");
         let backend = &*self.info.name;
         let lines = self.held.iter().filter_map(|held| match held {
             Held::Rejected(rejection) => {
@@ -237,7 +237,7 @@ impl BackendState {
         )
     }
 
-    /// Begins a checkpoint of this instant.
+    /// Begins a checkpoint of the ledger as it is now.
     fn begin_checkpoint<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
         let mut durable_write = self.durable_write.take().expect("none is under way");
         let ledger = self.expect_ledger();
@@ -255,31 +255,31 @@ impl BackendState {
             self.expect_ledger().checkpoint_durable();
         }
         match cx.disk.begin(JobId(self.info.id.index()), durable_write) {
-            Begun::Ended(ended) => self.end_checkpoint(ended, cx),
-            Begun::UnderWay => {
+            Submitted::Completed(completed) => self.end_checkpoint(completed, cx),
+            Submitted::UnderWay => {
                 self.hangs_at = cx.now.after(CHECKPOINT_HANGS);
                 Ok(())
             }
         }
     }
 
-    /// From here on what the checkpoint has is durable, or not.
+    /// The checkpoint under way has become durable, or has failed.
     fn end_checkpoint<D: Disk>(
         &mut self,
-        ended: Ended,
+        completed: Completed,
         cx: &mut Context<'_, D>,
     ) -> Result<(), StoreError> {
-        let was_under_way = self.durable_write.replace(ended.durable_write).is_none();
-        assert!(was_under_way, "a chain ends once");
+        let durable_write = completed.durable_write;
+        let was_under_way = self.durable_write.replace(durable_write).is_none();
+        assert!(was_under_way, "a durable write completes once");
         if !failpoint!(DurableWhenBegun) {
-            self.checkpoint_failed = ended.result.is_err();
+            self.checkpoint_failed = completed.result.is_err();
             let ledger = self.expect_ledger();
-            if let Err(error) = ended.result {
+            if let Err(error) = completed.result {
                 ledger.checkpoint_failed();
                 let failed = Err(not_replaced(cx.disk, &self.info.name, error));
                 if cx.makes_room_after(&failed) {
-                    // It is tried again in this turn or the next, before anybody else takes the
-                    // room.
+                    // It is retried in this turn or the next, before anybody else takes the room.
                     self.checkpoint_at = Duration::ZERO;
                     return Ok(());
                 }
@@ -287,7 +287,7 @@ impl BackendState {
             }
             ledger.checkpoint_durable();
         }
-        self.untold = true;
+        self.unpublished = true;
         let counters = &self.info.counters;
         counters.checkpoints.add(1);
         counters.checkpoint_unix.set(cx.now.unix);
@@ -298,8 +298,8 @@ impl BackendState {
         Ok(())
     }
 
-    /// Removes what our durable checkpoint replaces. A file that cannot be removed stays for the
-    /// next start: it is not read beside a good checkpoint.
+    /// Removes the original's files that our durable checkpoint replaces. A file that cannot be
+    /// removed stays until the next start; it is not read if there is a good checkpoint.
     fn remove_replaced<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         for file in std::mem::take(&mut self.replaced) {
             let backend = &*self.info.name;

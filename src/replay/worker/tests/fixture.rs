@@ -107,7 +107,7 @@ impl Fixture {
 
     /// Lets the worker act until it rests. Everything outgoing is taken by the "system".
     pub(super) fn turn(&mut self) {
-        self.worker.take_mail(self.now);
+        self.worker.receive_messages(self.now);
         while let Some(action) = self.worker.poll_action(self.now) {
             match action {
                 Action::Connect(slot, _) => self.asked.push(slot),

@@ -1,21 +1,23 @@
-//! The reader: finds the logs, reads them in order, and gives their records to the workers.
+//! The reader: finds the logs, reads them in order, and sends their records to the workers.
 //!
 //! ```text
-//!  hints, timers ─▶ look: folders, names ─▶ catalog ─┐
-//!  checkpointer: Plan, SegmentDone ─▶ credit ──────────────┤
-//!  control: Backend, Up, Down ───────────────────────┴▶ feed: begin a file, read a piece, split it
-//!                                                          │ outbox: the checkpointer first, then the workers
-//!                                                          ▼
-//!                                          FileOpened, Segment, Rejected │ Batch
+//!  inotify's flags, timers ─▶ look: folders, names ─▶ catalog ─┐
+//!  checkpointer: Plan, SegmentDone ─▶ credit ──────────────────┤
+//!  controller: Backend, Up, Down ──────────────────────────────┤
+//!                                                              ▼
+//!                                     feed: begin a file, read a piece, split it
+//!                                       │ outbox: the checkpointer first, then the workers
+//!                                       ▼
+//!                                     FileOpened, Segment, Rejected │ Batch
 //! ```
 //!
-//! One [`LogReader::turn`] does a bounded piece of work and says when it wants the next. All system
-//! calls are the [`Disk`]'s, all time comes in, so a simulation can drive the very same code.
+//! One [`LogReader::turn`] does a bounded piece of work and returns when the next is due. All system
+//! calls go through [`Disk`] and the time is a parameter, so a simulation drives the same code.
 //!
-//! **What holds it back.** A backend is read only while it is up, its plan for this epoch is there,
-//! its folder has been listed since, and it has credit: bytes of its own share of the memory
-//! budget, and lines that are fed and not settled. Nobody waits for another backend's credit. When
-//! the checkpointer or a worker has no room for a message, reading rests until it has.
+//! **What holds it back.** A backend's logs are read only while the backend is up, its plan for this
+//! epoch has come, its folder has been listed since, and it has credit: bytes of its own share of
+//! the memory budget, and lines that may be in flight. No backend waits for another's credit. While
+//! the checkpointer or a worker has no room for a message, nothing is read.
 
 mod backoff;
 mod begin;
@@ -71,46 +73,45 @@ pub struct ReaderLinks {
     pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
     /// The checkpointer's.
     pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    /// Control's.
+    /// The controller's.
     pub control: Arc<Mailbox<ControlMessage>>,
-    /// Where chunks is returned. Its capacity bounds how many are out; see [`chunks_max`].
+    /// Where chunks are returned. Its capacity bounds how many are in use; see [`chunks_max`].
     pub returns: Arc<BufferReturns>,
-    /// What inotify told.
+    /// What inotify has reported.
     pub dirty_flags: Arc<DirtyFlags>,
     /// Vectors of records, emptied by the workers.
     pub fed_pool: Arc<VecPool<Fed>>,
-    /// The process's numbers.
+    /// The process's counters.
     pub counters: Arc<ServerCounters>,
 }
 
-/// What the reader can't know by itself.
+/// Rules that the reader is given, since they depend on the configuration or the system.
 #[derive(Clone, Copy)]
 pub struct ReaderRules {
     /// Whether a folder's name is a backend's, or why not.
     pub is_backend: fn(&str) -> Result<(), String>,
-    /// When a line was written, Unix seconds, by its prefix; the line's payload is not to be looked
-    /// at.
+    /// When a line was written, Unix seconds, from its prefix; the payload must not be looked at.
     pub written_unix: fn(&[u8]) -> Option<u64>,
     /// The time zone in which lines are read, as a person would name it.
     pub zone: fn() -> String,
 }
 
-/// What a turn has come to.
+/// What the driver does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// There is more to do: call again at once.
     Busy,
-    /// Nothing to do before this monotonic instant, or before the waker rings.
+    /// There is nothing to do before this monotonic instant, or before the waker wakes.
     Idle {
         /// When to call again at the latest.
         until: Duration,
     },
-    /// It has been told to end.
+    /// `Stop` has come.
     Stopped,
 }
 
-/// How many chunks can be out at once with this memory budget and this many backends, pieces of
-/// bodies counted: the capacity for [`BufferReturns`].
+/// How many chunks, including pieces of bodies, can be in use at once with this memory budget and
+/// this many backends: the capacity for [`BufferReturns`].
 #[must_use]
 pub fn chunks_max(memory_budget_bytes: usize, backends_max: usize) -> usize {
     let lines = memory_budget_bytes / ReaderBounds::default().chunk_bytes_min + backends_max;
@@ -131,27 +132,28 @@ pub struct LogReader<D: Disk> {
     outbox: Outbox,
     splitter: Splitter,
     buffers: Buffers,
-    /// Chunks that are out, pieces of bodies not counted.
+    /// Chunks in use, without pieces of bodies.
     chunks: usize,
-    /// For what is looked at and not kept: searches, a file's first bytes.
+    /// For bytes that are looked at and not kept: searches, a file's first bytes.
     scratch: Vec<u8>,
     sources: Vec<Source<D::Log>>,
     places: HashMap<BackendId, usize>,
     /// Plans that came before their backend did.
     early_plans: HashMap<BackendId, (Epoch, ResumePlan)>,
-    /// Bytes that the step under way is about.
+    /// Bytes that the current step is about.
     step_bytes: usize,
-    /// Who is asked first for something to read.
+    /// Which backend has the next turn.
     first: usize,
     root: Listing,
-    /// Backends' folders that control has been told of, and whether they were there at the start.
+    /// Backends' folders that were reported to the controller, and whether they were there at the
+    /// start.
     announced: BTreeMap<String, bool>,
     unrecognized: BTreeSet<String>,
-    /// Names of folders that have another name already, and that one.
+    /// Names of folders that have another name already, with that other name.
     second_names: BTreeMap<String, String>,
     root_listed: bool,
-    /// Backends that an earlier process knew and whose folders were gone at the start; none before
-    /// that was looked at.
+    /// Backends that an earlier process knew and whose folders were gone at the start; `None` until
+    /// that has been looked up.
     without_folder: Option<BTreeSet<String>>,
     /// Sync points that wait for a look at all folders.
     points: Vec<WaitingPoint>,
@@ -159,7 +161,7 @@ pub struct LogReader<D: Disk> {
     next_segment: u64,
 }
 
-/// When the next turn is due, gathered while this one goes on.
+/// When the next turn is due, collected during this one.
 #[derive(Clone, Copy, Debug)]
 struct Wake {
     busy: bool,
@@ -179,7 +181,7 @@ impl<D: Disk> LogReader<D> {
         Self::with_bounds(disk, settings, rules, links, ReaderBounds::default())
     }
 
-    /// The same with other lengths than the limits'.
+    /// The same with other bounds than the usual limits.
     #[must_use]
     pub fn with_bounds(
         disk: D,
@@ -224,8 +226,8 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// Takes in what has come, looks where it must, feeds a few pieces, and says when it wants to
-    /// be called again.
+    /// Handles messages, lists the folders that are due, reads a few pieces, and returns when it
+    /// must be called again.
     pub fn turn(&mut self, now: Now) -> Turn {
         self.mailbox.note_turn();
         let mut wake = Wake {
@@ -256,8 +258,8 @@ impl<D: Disk> LogReader<D> {
         Turn::Idle { until: wake.until }
     }
 
-    /// Says that the caller is about to block until the waker rings. False: something has come
-    /// meanwhile, do not. After blocking, call the mailbox's `awake`.
+    /// Announces that the caller is about to block until the waker wakes it. Returns false if
+    /// something has come meanwhile: then it must not. After blocking, call the mailbox's `awake`.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
         self.mailbox
@@ -327,8 +329,8 @@ impl<D: Disk> LogReader<D> {
         self.sources.push(source);
     }
 
-    /// Lets go of a backend that is flushed and stays down. The checkpointer hears of it behind all
-    /// that it was told of it.
+    /// Forgets a backend that is flushed and stays down. The checkpointer is told after everything
+    /// else about it.
     fn handle_forget(&mut self, backend: BackendId) {
         self.early_plans.remove(&backend);
         if let Some(place) = self.places.remove(&backend) {
@@ -341,7 +343,7 @@ impl<D: Disk> LogReader<D> {
             .tell_checkpointer(CheckpointerMessage::Forget { backend });
     }
 
-    /// Tells again of folders whose backends control did not take in.
+    /// Reports the folders again whose backends the controller had no room for.
     fn tell_folders(&mut self) {
         let known: BTreeSet<&str> = self
             .sources
@@ -361,7 +363,7 @@ impl<D: Disk> LogReader<D> {
             self.early_plans.insert(backend, (epoch, plan));
             return;
         };
-        // One of an older epoch is out of date: we have told the checkpointer since that we let go.
+        // A plan of an older epoch is out of date: `Flushed` has been sent since.
         if epoch == source.epoch && source.resume.is_none() {
             source.set_resume(plan);
             source.listing.want_now(now);
@@ -417,8 +419,8 @@ impl<D: Disk> LogReader<D> {
         source.credit.give_back(lines, held);
     }
 
-    /// The checkpointer has deleted a file. What has been written to it all the same is still read,
-    /// if it is open. One that `is_elsewhere` may be seen again under its other name.
+    /// The checkpointer has deleted a file. If it is open, what was written to it nevertheless is
+    /// still read. One that `is_elsewhere` may appear again under its other name.
     fn handle_deleted(&mut self, backend: BackendId, file: FileId, is_elsewhere: bool, now: Now) {
         let Some(&at) = self.places.get(&backend) else {
             return;
@@ -448,7 +450,7 @@ impl<D: Disk> LogReader<D> {
         self.sources[at].count_file(index);
     }
 
-    /// Takes back buffers that was returned.
+    /// Takes back buffers that were returned.
     fn handle_returns(&mut self) {
         while let Some(returned) = self.returns.receive() {
             self.chunks -= usize::from(!returned.is_body);

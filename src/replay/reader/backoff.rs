@@ -1,14 +1,14 @@
-//! Trying again after the disk has refused something: later each time, and said now and then.
+//! Delays between attempts after a failure of the disk: longer each time, and logged rarely.
 
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
 
-/// Between two warnings of the same trouble.
+/// Time between two warnings about the same failure.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often something has failed in a row, and when it is tried again.
+/// How often something has failed in a row, and when the next attempt is due.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -17,7 +17,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// It failed. True: say so.
+    /// The attempt has failed. Returns whether that is to be logged.
     pub(super) fn handle_failure(&mut self, now: Now) -> bool {
         let delay = RETRY_FIRST_MS
             .saturating_mul(1 << self.failures.min(16))
@@ -33,14 +33,14 @@ impl Backoff {
         warn
     }
 
-    /// It went well. True: it had failed before.
+    /// The attempt has succeeded. Returns whether the one before had failed.
     pub(super) fn handle_success(&mut self) -> bool {
         let had_failed = self.failures > 0;
         *self = Self::default();
         had_failed
     }
 
-    /// Until when to wait, if there is something to wait for.
+    /// Until when to wait; `None` if there is no need to.
     #[must_use]
     pub(super) fn waits_until(&self, now: Now) -> Option<Duration> {
         (self.until > now.monotonic).then_some(self.until)

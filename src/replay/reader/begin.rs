@@ -1,4 +1,4 @@
-//! Beginning a file: which is it, where does it go on?
+//! Begins a file: which file is it, and at which line does reading continue?
 
 use std::io;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::replay::reader::source::Likeness;
 use crate::replay::reader::zone::as_hours;
 
 impl<D: Disk> LogReader<D> {
-    /// Begins a file: opens it, finds out which it is and where it goes on, and tells the
-    /// checkpointer.
+    /// Begins a file: opens it, finds out which one it is and where to continue, and reports that to
+    /// the checkpointer.
     pub(super) fn begin(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
-        // The older files were quiet when last looked at. A look now, so that a line that came
-        // meanwhile is not overtaken.
+        // The older files were quiet when last looked at. Another look, so that no newer line
+        // overtakes one that was written meanwhile.
         if self.observe_open(at, now)? {
             return Ok(Step::Done);
         }
@@ -48,7 +48,7 @@ impl<D: Disk> LogReader<D> {
         let (backend, name) = (&source.info.name, Arc::clone(&file.name));
         if start.entry != FileStart::New {
             if file.fed_below == 0 && file.sent_below == 0 {
-                // Whoever has begun it was an earlier process.
+                // An earlier process had begun it.
                 file.old_below = file.old_below.max(meta.bytes);
             }
         } else if shrank || start.is_rewritten {
@@ -65,7 +65,7 @@ impl<D: Disk> LogReader<D> {
         tracing::debug!(%backend, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading \
             a log");
         if start.entry == FileStart::New {
-            // Nobody knows any more which of them were sent.
+            // It is no longer known which of them were sent.
             file.sent_below = file.sent_below.max(file.fed_below);
         }
         let checked = file.last_change();
@@ -99,8 +99,7 @@ impl<D: Disk> LogReader<D> {
         Ok(Step::Done)
     }
 
-    /// Sees by a log's first line whether HA's times are of our zone, and says so where that is
-    /// news.
+    /// Finds out from a log's first line whether HA uses our time zone, and logs a change.
     fn look_at_zone(&mut self, at: usize, meta: &LogMeta, prefix_bytes: usize, name: &str) {
         let line = &self.scratch[..prefix_bytes.min(LINE_TIME_BYTES_MAX)];
         let source = &mut self.sources[at];
@@ -130,8 +129,8 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// Opens a file where it is not. False: the name belongs to another file now, the folder is to
-    /// be listed first.
+    /// Opens a file if it is not open. Returns false if the name belongs to another file now: then
+    /// the folder is to be listed first.
     pub(super) fn open(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
         let source = &mut self.sources[at];
         let file = source.catalog.file(index);
@@ -153,21 +152,20 @@ impl<D: Disk> LogReader<D> {
         Ok(true)
     }
 
-    /// Reads a file's first bytes into `scratch`; gives how many.
+    /// Reads a file's first bytes into `scratch`; returns how many.
     fn read_prefix(&mut self, at: usize, index: usize) -> io::Result<usize> {
         let file = self.sources[at].catalog.file(index);
         let (meta, log) = (&file.meta, file.log.as_ref());
         let log = log.expect("only an open file is read");
-        // No further than it is known to go: to ask for more would look as if it were not in
-        // memory.
+        // Not beyond its known end: reading there would look as if it were not in memory.
         let bytes = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
         let bytes = bytes.min(IDENTITY_PREFIX_BYTES_MAX);
         let scratch = scratch(&mut self.scratch, bytes);
         read_fully(&mut self.disk, log, 0, scratch)
     }
 
-    /// Looks at an open file again. False: lines that were fed are gone, it is to be begun again as
-    /// a new one.
+    /// Looks at an open file again. Returns false if lines that were read are gone: then it is to be
+    /// begun again as a new file.
     pub(super) fn look(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
         let file = self.sources[at].catalog.file(index);
         let Some(log) = &file.log else {
@@ -187,11 +185,12 @@ impl<D: Disk> LogReader<D> {
         Ok(!shrank)
     }
 
-    /// Looks at a file's first bytes, where it has changed since they were last looked at: one that
-    /// was emptied and has grown again beyond what was read looks like one that has grown. That
-    /// they are not what they were shows that the file was written anew: false. Tells the
-    /// checkpointer more of them than it knows: of what was fed whenever they are looked at, and of
-    /// all once as many as count are there, or at `end`.
+    /// Checks a file's first bytes if the file has changed since they were last checked: a file that
+    /// was emptied and has grown again beyond what was read looks like one that has just grown.
+    /// Returns false if the bytes differ, since the file was then rewritten.
+    ///
+    /// Sends the checkpointer a longer identity prefix when one is available: up to what was read
+    /// each time, and the full prefix once the file has that many bytes, or at its `end`.
     pub(super) fn identify(&mut self, at: usize, index: usize, end: bool) -> io::Result<bool> {
         let file = self.sources[at].catalog.file(index);
         let Some(begun) = &file.begun else {

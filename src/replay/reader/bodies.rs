@@ -1,15 +1,15 @@
-//! Lines that are too long to be held: scanned in pieces, fed without their values, and the values
-//! given in pieces to the lanes that send them.
+//! Lines that are too long for memory. They are scanned in pieces and sent to the workers without
+//! their values; the lanes request the values in pieces while they send them.
 //!
 //! ```text
 //!  scan, a piece a step ──▶ Batch: head, length, hashes ──▶ lane ──ask──▶ a piece ──▶ lane … SegmentDone: forgotten
 //! ```
 //!
-//! However long a line is and however long its backend takes, it costs its backend
-//! [`BODY_PIECES_MAX`] pieces and nobody else anything (G6, G7). The log is read through the
-//! descriptor that it was scanned by, which stays open until the line is settled: an operator who
-//! deletes the log takes nothing away. One who changes it does: then the bytes are not those that
-//! were scanned, and the lane is told so before it has sent the last of them (G12).
+//! However long a line is and however slow its backend, it costs its backend [`BODY_PIECES_MAX`]
+//! pieces, and other backends nothing (G6, G7). The log is read through the descriptor by which it
+//! was scanned, which stays open until the line is settled, so deleting the log does no harm.
+//! Changing it does: then the bytes differ from those that were scanned, and the lane learns that
+//! before it has sent the last of them (G12).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -25,7 +25,7 @@ use crate::replay::reader::LogReader;
 use crate::replay::reader::begin::scratch;
 use crate::replay::reader::feed::Step;
 
-/// A line whose value is given in pieces.
+/// A line whose value is sent in pieces.
 #[derive(Debug)]
 pub(super) struct LongLine<L> {
     pub(super) log: Arc<L>,
@@ -33,17 +33,17 @@ pub(super) struct LongLine<L> {
     /// Where the line begins in the log.
     pub(super) at: u64,
     pub(super) record: LongRecord,
-    /// What the pieces that the lane got last come to.
+    /// The digest of the pieces that the lane has got so far.
     pub(super) given: ValueDigest,
 }
 
-/// One backend's lines that are too long to be held.
+/// One backend's lines that are too long for memory.
 #[derive(Debug)]
 pub(super) struct Bodies<L> {
-    /// Those that are fed and not settled. None: there is nothing to give, the line is rejected.
+    /// Those in flight. `None` means that the line is rejected, so it has no value to send.
     lines: HashMap<SegmentId, Option<LongLine<L>>>,
     asks: VecDeque<BodyRequest>,
-    /// Pieces that are out.
+    /// Pieces in use.
     pub(super) pieces: usize,
 }
 
@@ -58,39 +58,39 @@ impl<L> Default for Bodies<L> {
 }
 
 impl<L> Bodies<L> {
-    /// Lines that are fed and not settled.
+    /// How many such lines are in flight.
     pub(super) fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// A line has been fed.
+    /// A line has been sent to its worker.
     pub(super) fn add(&mut self, segment: SegmentId, line: Option<LongLine<L>>) {
         self.lines.insert(segment, line);
     }
 
-    /// A segment is settled. Whether it was such a line.
+    /// A segment is settled. Returns whether it was such a line.
     pub(super) fn handle_done(&mut self, segment: SegmentId) -> bool {
         self.lines.remove(&segment).is_some()
     }
 
-    /// A piece is wanted. What the same lane asked for before is not.
+    /// A lane requests a piece. This replaces an earlier request of the same lane.
     pub(super) fn handle_ask(&mut self, ask: BodyRequest) {
         let lane = |ask: &BodyRequest| (ask.reader.worker, ask.reader.slot);
         self.asks.retain(|other| lane(other) != lane(&ask));
         self.asks.push_back(ask);
     }
 
-    /// Everything that was fed is forgotten. Pieces is returned when those who have them let go.
+    /// Forgets everything that is in flight. Pieces are returned when the lanes release them.
     pub(super) fn forget(&mut self) {
         self.lines.clear();
         self.asks.clear();
     }
 }
 
-/// A scan that is under way.
+/// A scan in progress.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// Where the line begins and ends in the file, its newline counted.
+    /// Where the line begins and ends in the file, newline included.
     from: u64,
     end: u64,
     /// How far it has been scanned.
@@ -110,7 +110,7 @@ impl Scan {
 }
 
 impl<D: Disk> LogReader<D> {
-    /// Scans on in the line of `bytes` bytes at the file's cursor, and feeds it at its end.
+    /// Continues to scan the line of `bytes` bytes at the file's cursor, and emits it at its end.
     pub(super) fn scan(
         &mut self,
         at: usize,
@@ -162,7 +162,8 @@ impl<D: Disk> LogReader<D> {
         Ok(Step::Done)
     }
 
-    /// Gives a lane the piece of a body that it has asked for. None: there is nothing to give now.
+    /// Sends a lane the piece of a body that it has requested. `None` means that no request can be
+    /// served now.
     pub(super) fn give_body(&mut self, at: usize, now: Now) -> Option<Step> {
         let piece_bytes = self.bounds.piece_bytes(self.share_bytes());
         let source = &mut self.sources[at];

@@ -1,18 +1,18 @@
-//! The memory for pieces of log: who may have how much, and buffers that are used again.
+//! The memory for pieces of log: how much each backend may use, and a pool of buffers.
 //!
 //! ```text
 //!  memory budget, in equal shares, one for each backend
-//!  ├─ pieces of bodies that are too long to be held (`bodies`): two, of an eighth of the share each
+//!  ├─ pieces of bodies that are too long for memory (`bodies`): two, each an eighth of the share
 //!  └─ lines: chunks, and lines longer than a chunk that have at most a quarter of this
 //! ```
 //!
-//! A share is a backend's own, and there is nothing else: one that does not settle its records runs
-//! out of its share and takes nothing from the others, whatever the length of its lines (G6).
+//! No memory is shared between backends. A backend that does not settle its records uses up its own
+//! share and takes nothing from the others, however long its lines are (G6).
 
 use crate::limits::{BODY_PIECES_MAX, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, LINE_BYTES_MAX};
 
-/// Lengths that the reader keeps to. The limits, or less in a simulation, so that little input
-/// shows what much does.
+/// The reader's bounds: the usual limits, or smaller ones in a simulation, so that a little input
+/// shows the effects of a lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderBounds {
     /// The least chunk, in bytes.
@@ -35,15 +35,15 @@ impl Default for ReaderBounds {
 }
 
 impl ReaderBounds {
-    /// A backend's share of `budget_bytes`. At least one least chunk and its pieces, whatever the
-    /// number of backends.
+    /// A backend's share of `budget_bytes`. At least a smallest chunk and its pieces, for any number
+    /// of backends.
     #[must_use]
     pub fn share_bytes(&self, budget_bytes: usize, backends: usize) -> usize {
         let least = self.chunk_bytes_min + BODY_PIECES_MAX * self.piece_bytes_min();
         (budget_bytes / backends.max(1)).max(least)
     }
 
-    /// The least piece of a body, in bytes of the log: whole groups of base64.
+    /// The smallest piece of a body, in bytes of the log: whole groups of base64.
     #[must_use]
     pub fn piece_bytes_min(&self) -> usize {
         self.chunk_bytes_min / 4
@@ -60,21 +60,21 @@ impl ReaderBounds {
         piece
     }
 
-    /// What of this share is for lines.
+    /// The part of this share that is for lines.
     #[must_use]
     pub fn lines_bytes(&self, share_bytes: usize) -> usize {
         share_bytes - BODY_PIECES_MAX * self.piece_bytes(share_bytes)
     }
 
-    /// The longest line that is held whole by a backend with this share: several fit, so that one
-    /// is read while others are sent.
+    /// The longest line that is held in memory for a backend with this share. Several fit, so that
+    /// one is read while others are sent.
     #[must_use]
     pub fn line_held_bytes_max(&self, share_bytes: usize) -> usize {
         (self.lines_bytes(share_bytes) / 4).max(self.chunk_bytes(share_bytes))
     }
 
-    /// How much is read at once by a backend with this share: a quarter of what is for lines, so
-    /// that it reads while it sends.
+    /// How much is read at once for a backend with this share: a quarter of what is for lines, so
+    /// that reading and sending overlap.
     #[must_use]
     pub fn chunk_bytes(&self, share_bytes: usize) -> usize {
         let mut chunk = self.chunk_bytes_max;
@@ -85,14 +85,14 @@ impl ReaderBounds {
     }
 }
 
-/// Chunks' buffers that wait to be used again, by size.
+/// A pool of buffers for chunks, by size.
 #[derive(Debug)]
 pub struct Buffers {
     bounds: ReaderBounds,
     /// One list for each size: the least piece's, twice that, and so on.
     free: Vec<Vec<Vec<u8>>>,
     free_bytes: usize,
-    /// Bytes of all buffers that are out.
+    /// Bytes of all buffers in use.
     out_bytes: usize,
 }
 
@@ -120,8 +120,8 @@ impl Buffers {
         self.size_of(bytes).unwrap_or(bytes)
     }
 
-    /// A buffer of [`Buffers::rounded`] bytes, with anything in them. `kept_bytes_max`: what all
-    /// buffers together shall not exceed as long as there are idle ones to give up.
+    /// A buffer of [`Buffers::rounded`] bytes with arbitrary content. While all buffers together
+    /// exceed `kept_bytes_max`, idle ones are freed.
     pub fn take(&mut self, bytes: usize, kept_bytes_max: usize) -> Vec<u8> {
         self.take_sized(self.rounded(bytes), kept_bytes_max)
     }
@@ -143,7 +143,7 @@ impl Buffers {
         vec![0; size]
     }
 
-    /// Takes back a buffer that [`Buffers::take`] gave.
+    /// Takes back a buffer that [`Buffers::take`] has returned.
     pub fn give(&mut self, buffer: Vec<u8>, kept_bytes_max: usize) {
         let size = buffer.len();
         self.out_bytes -= size;
@@ -154,18 +154,18 @@ impl Buffers {
         self.trim(kept_bytes_max);
     }
 
-    /// A buffer of `bytes` bytes that was out will not come back: it has been handed on for good.
+    /// A buffer of `bytes` bytes will not be returned: it has a new owner.
     pub fn forget(&mut self, bytes: usize) {
         self.out_bytes -= bytes;
     }
 
-    /// Bytes of all buffers, out or idle.
+    /// Bytes of all buffers, in use or idle.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.out_bytes + self.free_bytes
     }
 
-    /// Gives up idle buffers, the largest first, until all fit.
+    /// Frees idle buffers, the largest first, until the rest fits.
     fn trim(&mut self, kept_bytes_max: usize) {
         for list in self.free.iter_mut().rev() {
             while self.out_bytes + self.free_bytes > kept_bytes_max

@@ -1,4 +1,4 @@
-//! One backend's log files, in the order of the log: what each is, how far it has been read, which
+//! One backend's log files in their order: which file each is, how far it has been read, and which
 //! is next.
 //!
 //! ```text
@@ -7,24 +7,23 @@
 //!     ▲                  │   ▲                                 │         │ read, then away or gone
 //!     └── shrank, flush ─┘   └──────── grew ───────────────────┘         ┘
 //!
-//!  in the folder ──its name is gone──▶ away ──in a listing again, under whatever name──▶ in the folder
+//!  in the folder ──its name is gone──▶ away ──listed again, under any name──▶ in the folder
 //!                                        └── for too long, or too many ──▶ forgotten
 //! ```
 //!
-//! **A log is what it holds, not what it is called** (G10). What a listing shows is matched with
-//! what is known by inode and birth; a name says where a file is and in which order it is read, a
-//! device's number nothing. Whether the first bytes are what they were is seen when the file is
-//! read (`begin`). Of a log that went away everything is kept for a while.
+//! **A log is identified by its content, not by its name** (G10). Files in a listing are matched
+//! with known files by inode and birth time. A name only shows where a file is and in which order
+//! it is read; a device's number is ignored. The first bytes are compared when the file is read
+//! (`begin`). Everything known about a log that went away is kept for a while.
 //!
-//! **The order of the log is strict** (G2): the first file in order that has something to read is
-//! the one that is read. A file that may still get lines of its minute holds back the newer ones:
-//! until it has been quiet for a second, and where it ends in a line without newline, until that
-//! line has come to its end or the file is closed (`closed_after`), when the line is taken as it
-//! is. So a writer that stalls in the middle of a line delays its backend, no longer than
-//! `closed_after`.
+//! **The order is strict** (G2): the first file in order that has something to read is read. A file
+//! that may still get lines of its minute holds back the newer ones until it has been quiet for a
+//! second. If it ends in a line without newline, it holds them back until that line is complete, or
+//! until the file is closed (`closed_after`), when the line is taken as it is. So a writer that
+//! stalls in the middle of a line delays its backend, but no longer than `closed_after`.
 //!
-//! Whatever happens to one file costs the same however many there are; only a listing and a flush
-//! look at all of them.
+//! An event of one file costs the same for any number of files; only a listing and a flush look at
+//! all of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -37,12 +36,12 @@ use crate::replay::messages::FileId;
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Begun, LogFile, Loss, Observed, Stage};
 
-/// What is next in a backend's log.
+/// What is next in a backend's logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Begin the file at this index.
     Begin(usize),
-    /// Read on in the file at this index.
+    /// Continue to read the file at this index.
     Read(usize),
     /// Nothing before this monotonic instant, unless something changes.
     Until(Duration),
@@ -50,8 +49,8 @@ pub(super) enum Next {
     Nothing,
 }
 
-/// Where a file is in the order of the log: by name; of one name the unlinked ones first, then the
-/// one that was seen first.
+/// A file's place in the order: by name; of files with the same name the unlinked ones first, then
+/// the one that was seen first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Order {
     name: Arc<str>,
@@ -66,19 +65,19 @@ pub(super) struct Listed {
     pub(super) moves: Vec<Moved>,
 }
 
-/// A known file that is elsewhere than it was.
+/// A known file that was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
     /// Its number, if it is begun.
     pub(super) file: Option<FileId>,
-    /// What it was called.
+    /// Its old name.
     pub(super) from: Arc<str>,
-    /// What it is called.
+    /// Its new name.
     pub(super) to: Arc<str>,
     /// It had been away.
     pub(super) is_back: bool,
-    /// Since when it is on its way out, Unix seconds, as the checkpointer is to know it; 0: it is
-    /// in the folder.
+    /// Since when it has been on its way out, Unix seconds, as reported to the checkpointer; 0 if it
+    /// is in the folder.
     pub(super) away_unix: u64,
 }
 
@@ -92,7 +91,7 @@ pub(super) struct Catalog<L> {
     order: BTreeMap<Order, usize>,
     /// Those of them that have not been passed.
     pending: BTreeMap<Order, usize>,
-    /// Those that have been passed since the last listing, and are looked at again behind the next
+    /// Those that have been passed since the last listing, and are looked at again after the next
     /// one. Some may be gone, or pending again.
     passed: BTreeSet<usize>,
     begun: HashMap<FileId, usize>,
@@ -104,11 +103,11 @@ pub(super) struct Catalog<L> {
     away: BTreeSet<(u64, usize)>,
     unread_bytes: u64,
     numbers: u64,
-    /// When its logs were looked at first, at the start of this process (nanoseconds since 1970):
-    /// what is older was there then, somewhere.
+    /// When this process first looked at the logs (nanoseconds since 1970). An older file existed
+    /// then, somewhere.
     started_nanos: u64,
-    /// Something that may have been sent was forgotten then (nanoseconds since 1970): what is older
-    /// and not known may be that.
+    /// When a file that may have been sent was last forgotten (nanoseconds since 1970). An older,
+    /// unknown file may be that one.
     forgot_nanos: u64,
 }
 
@@ -149,7 +148,7 @@ impl<L> Catalog<L> {
         self.pending.values().map(|index| self.file(*index))
     }
 
-    /// The file at `index`, which is known.
+    /// The file at `index`, which must be known.
     pub(super) fn file(&self, index: usize) -> &LogFile<L> {
         self.files[index].as_ref().expect("a known file's index")
     }
@@ -159,7 +158,7 @@ impl<L> Catalog<L> {
         self.files.get(index)?.as_ref()
     }
 
-    /// The file at `index`, to be changed. Should it have been passed, it is looked at again.
+    /// The file at `index`, to be changed. If it has been passed, it is looked at again.
     pub(super) fn file_mut(&mut self, index: usize) -> &mut LogFile<L> {
         let file = self.files[index].as_mut().expect("a known file's index");
         if file.away_unix == 0 && !self.pending.contains_key(&file.order) {
@@ -206,7 +205,7 @@ impl<L> Catalog<L> {
             let same = entries.of_key(file.meta.key());
             match entries.pick(file, &taken) {
                 Some(at) => {
-                    // Whatever else leads to it is another name of the same log.
+                    // Another entry with the same key is another name of the same log.
                     let device = all[at].meta.device;
                     for (_, other) in same {
                         taken[*other] |= all[*other].meta.device == device;
@@ -225,8 +224,8 @@ impl<L> Catalog<L> {
             }
         }
         if starting {
-            // What was away then, and comes back unknown, may have been sent by an earlier process
-            // too.
+            // A file that was away then, and comes back unknown, may have been sent by an earlier
+            // process too.
             self.started_nanos = now.unix.saturating_mul(1_000_000_000);
         }
         let mut new: HashSet<(u64, u64, u64)> = HashSet::new();
@@ -291,7 +290,7 @@ impl<L> Catalog<L> {
         }
         let file = self.files[index].as_mut().expect("a known file's index");
         if file.meta.device != entry.meta.device {
-            // Its descriptor is of a mount that may be gone.
+            // Its descriptor may belong to a mount that is gone.
             file.log = None;
             self.open.retain(|open| *open != index);
         }
@@ -328,8 +327,8 @@ impl<L> Catalog<L> {
         }
     }
 
-    /// A file has gone from the folder and is not open: what is known of it is kept. Tells what the
-    /// checkpointer is to know.
+    /// A file has left the folder and is not open: what is known about it is kept. Returns what to
+    /// report to the checkpointer.
     pub(super) fn send_away(&mut self, index: usize, now: Now) -> Option<Moved> {
         self.unlist(index);
         let away_unix = now.unix.max(1);
@@ -347,8 +346,8 @@ impl<L> Catalog<L> {
         })
     }
 
-    /// Forgets a file that has been away for too long, or that is one too many. Of one that is
-    /// forgotten early, what comes back may have been sent.
+    /// Forgets a file that has been away for too long, or that is one too many. If a file that was
+    /// forgotten early comes back, its lines may have been sent.
     pub(super) fn forget_one_away(&mut self, now: Now) -> Option<LogFile<L>> {
         let &(since, index) = self.away.first()?;
         let is_over = since.saturating_add(AWAY_LOG_KEPT.as_secs()) <= now.unix;
@@ -368,7 +367,7 @@ impl<L> Catalog<L> {
         self.list(index);
     }
 
-    /// Takes a file out.
+    /// Removes a file.
     pub(super) fn remove(&mut self, index: usize) -> LogFile<L> {
         self.unlist(index);
         let file = self.files[index].take().expect("a known file's index");
@@ -381,7 +380,7 @@ impl<L> Catalog<L> {
         file
     }
 
-    /// Where the file of this number is.
+    /// The index of the file with this number.
     #[must_use]
     pub(super) fn index_of(&self, file: FileId) -> Option<usize> {
         self.begun.get(&file).copied()
@@ -393,8 +392,8 @@ impl<L> Catalog<L> {
         self.file_mut(index).begun = Some(begun);
     }
 
-    /// The file at `index` shrank below what was fed, or is not what was read of it: it is a new
-    /// one.
+    /// The file at `index` is shorter than what was read of it, or has other content: it is a new
+    /// file.
     pub(super) fn handle_shrunk(&mut self, index: usize) -> Loss {
         self.open.retain(|open| *open != index);
         let file = self.file_mut(index);
@@ -426,8 +425,8 @@ impl<L> Catalog<L> {
         !self.unlinked.is_empty()
     }
 
-    /// Forgets how far each file was read; closes all but the unlinked ones. What the checkpointer
-    /// has deleted is its own matter from now on.
+    /// Forgets how far each file was read, and closes all but the unlinked ones. From now on only
+    /// the checkpointer looks at files that it has deleted.
     pub(super) fn forget_positions(&mut self) {
         for index in 0..self.files.len() {
             let Some(file) = &mut self.files[index] else {
@@ -482,7 +481,7 @@ impl<L> Catalog<L> {
         });
     }
 
-    /// Bytes that have not been fed, as far as [`Catalog::recount`] knows.
+    /// Unread bytes, as last counted by [`Catalog::recount`].
     #[must_use]
     pub(super) fn unread_bytes(&self) -> u64 {
         self.unread_bytes
@@ -506,8 +505,8 @@ impl<L> Catalog<L> {
         self.unread_bytes = self.unread_bytes - before + bytes;
     }
 
-    /// A copy of the file with this inode and birth has `bytes`: what is in both may be sent as the
-    /// copy's.
+    /// There is a copy of the file with this inode and birth time, of `bytes` bytes. What is in both
+    /// files may be sent as the copy's.
     pub(super) fn handle_copied(&mut self, key: (u64, u64), bytes: u64) {
         let all = self.files.iter_mut().flatten();
         for file in all.filter(|file| file.meta.key() == key) {
@@ -529,7 +528,7 @@ impl<L> Catalog<L> {
         self.list(index);
     }
 
-    /// Puts a file where it belongs by what it is now.
+    /// Adds a file to the lists that its present state belongs to.
     fn list(&mut self, index: usize) {
         let file = self.files[index].as_mut().expect("a known file's index");
         file.order = Order {
@@ -544,7 +543,7 @@ impl<L> Catalog<L> {
         }
     }
 
-    /// Takes a file from where it is.
+    /// Removes a file from the lists that it is in.
     fn unlist(&mut self, index: usize) {
         let file = self.files[index].as_ref().expect("a known file's index");
         self.order.remove(&file.order);

@@ -6,10 +6,10 @@
 //!                      └── no newline in here ──┘
 //! ```
 //!
-//! What is read goes into a chunk from `byte` on; the piece behind its last newline is read again
-//! with the next chunk. That keeps no bytes between two reads. Only a line that is longer than a
-//! chunk is treated otherwise: its end is searched for in passing, then it gets a buffer of its
-//! own, or is skipped where it is longer than any line may be.
+//! A chunk is read from `byte` on; what follows its last newline is read again with the next chunk.
+//! So no bytes are kept between two reads. Only a line that is longer than a chunk is treated
+//! differently: first its end is searched for, then it gets a buffer of its own, or is skipped if
+//! it is longer than any line may be.
 
 /// A place in a log file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub struct Cursor {
 /// What to do next with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Nothing before it grows or is closed.
+    /// Nothing until it grows or is closed.
     Nothing,
-    /// Read this many bytes at [`Cursor::byte`] and feed the whole lines in them.
+    /// Read this many bytes at [`Cursor::byte`] and emit the whole lines in them.
     Lines {
         /// How many; at most a chunk.
         bytes: usize,
@@ -96,8 +96,8 @@ impl Cursor {
         self.byte < size
     }
 
-    /// What to do next. `closed`: nobody will append to the file any more, so that its end ends a
-    /// line.
+    /// What to do next. `closed` means that nobody will append to the file any more, so that its end
+    /// is the end of a line.
     #[must_use]
     pub fn want(&self, size: u64, closed: bool, chunk_bytes: usize, line_bytes_max: usize) -> Want {
         if let Some(end) = self.line_end {
@@ -126,8 +126,8 @@ impl Cursor {
         Want::Line { bytes, newline }
     }
 
-    /// `lines` lines in `bytes` bytes were fed, out of `read` bytes at [`Cursor::byte`]. `all`:
-    /// there is no newline in those that were read and not fed.
+    /// `lines` lines in `bytes` bytes were emitted, out of `read` bytes at [`Cursor::byte`]. `all`
+    /// means that there is no newline in the rest.
     pub fn handle_lines(&mut self, lines: u32, bytes: usize, read: usize, all: bool) {
         let read_to = self.byte + read as u64;
         self.line += u64::from(lines);
@@ -150,12 +150,13 @@ impl Cursor {
         self.check_invariants();
     }
 
-    /// The line at [`Cursor::byte`], up to `end`, has been dealt with without being read.
+    /// The line at [`Cursor::byte`], up to `end`, is skipped without being read.
     pub fn handle_skipped(&mut self, end: u64) {
         *self = Self::at(self.line + 1, end);
     }
 
-    /// The file now has `size` bytes, fewer than it had. False where lines that were fed are gone.
+    /// The file now has `size` bytes, fewer than it had. Returns false if lines that were emitted
+    /// are gone.
     #[must_use]
     pub fn handle_shrunk(&mut self, size: u64) -> bool {
         if size < self.byte {

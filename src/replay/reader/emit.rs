@@ -1,9 +1,9 @@
-//! From a piece that was read to messages: the segment first, then its bad lines, then its records
-//! by worker.
+//! Turns a piece that was read into messages: the segment first, then its bad lines, then its
+//! records by worker.
 //!
-//! Decoding overwrites a line, so a bad one's bytes are read again before anything of its piece is
-//! told. Where the disk fails then, the whole piece is read again later: a line is rejected without
-//! its bytes only if they are gone (G1, G9).
+//! Decoding overwrites a line, so the bytes of a bad line are read again before anything of its
+//! piece is sent. If the disk fails then, the whole piece is read again later: a line is rejected
+//! without its bytes only if they are gone (G1, G9).
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::replay::reader::LogReader;
 use crate::replay::reader::bodies::LongLine;
 use crate::replay::reader::split::{Fault, Piece, Taken, is_settled, put_back};
 
-/// A line of it that is rejected.
+/// A line that is rejected.
 struct Refused {
     line: u32,
     offset: usize,
@@ -49,7 +49,7 @@ impl Refused {
 }
 
 impl<D: Disk> LogReader<D> {
-    /// Feeds the whole lines in the first `read` bytes of `buffer`, which stand at the file's
+    /// Emits the whole lines in the first `read` bytes of `buffer`, which were read at the file's
     /// cursor.
     pub(super) fn emit_lines(
         &mut self,
@@ -103,7 +103,7 @@ impl<D: Disk> LogReader<D> {
         refused
     }
 
-    /// Feeds the one line that is the first `bytes` bytes of `buffer` and stands at the file's
+    /// Emits the one line in the first `bytes` bytes of `buffer`, which were read at the file's
     /// cursor.
     pub(super) fn emit_line(
         &mut self,
@@ -124,8 +124,8 @@ impl<D: Disk> LogReader<D> {
                 self.give_records(at, &origin, buffer, None);
             }
             Some(fault) => {
-                // The buffer itself goes to the checkpointer: there is no room for a second one as
-                // long as this.
+                // The buffer itself goes to the checkpointer: there is no room for a second one of
+                // its length.
                 let size = buffer.len();
                 let has = match self.read_again(at, index, &mut buffer[..bytes]) {
                     Ok(has) => has,
@@ -144,8 +144,8 @@ impl<D: Disk> LogReader<D> {
         Ok(())
     }
 
-    /// Feeds the line of `bytes` bytes at the file's cursor, which has been scanned and is not
-    /// held.
+    /// Emits the line of `bytes` bytes at the file's cursor, which has been scanned and is not in
+    /// memory.
     pub(super) fn emit_long(
         &mut self,
         at: usize,
@@ -224,8 +224,8 @@ impl<D: Disk> LogReader<D> {
         self.book(at, index, &taken, bytes);
     }
 
-    /// Tells of a line up to `end` that is not read: it is settled, or longer than any may be.
-    /// `head`: its first bytes.
+    /// Emits a line up to `end` that is not read: it is settled, or longer than any may be. `head`
+    /// is its first bytes.
     pub(super) fn emit_skipped(
         &mut self,
         at: usize,
@@ -288,7 +288,7 @@ impl<D: Disk> LogReader<D> {
         Some(self.splitter.split(bytes, &piece, &mut begun.settled))
     }
 
-    /// What stands at the file's cursor.
+    /// The piece at the file's cursor.
     fn piece(
         &self,
         at: usize,
@@ -315,7 +315,7 @@ impl<D: Disk> LogReader<D> {
         })
     }
 
-    /// Tells the checkpointer of a segment that begins at the file's cursor and with `bytes`, and
+    /// Announces a segment to the checkpointer that begins at the file's cursor with `bytes`, and
     /// charges the backend's credit.
     fn tell_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
         let credit = &mut self.sources[at].credit;
@@ -356,9 +356,9 @@ impl<D: Disk> LogReader<D> {
         origin
     }
 
-    /// Reads the bytes at the file's cursor again, since decoding has overwritten them; gives how
-    /// many there were. Where that fails, nothing of the piece has been told yet, and it is as if
-    /// it had never been split.
+    /// Reads the bytes at the file's cursor again, since decoding has overwritten them; returns how
+    /// many there were. If that fails, nothing of the piece has been sent yet, and it is as if it
+    /// had never been split.
     fn read_again(&mut self, at: usize, index: usize, into: &mut [u8]) -> io::Result<usize> {
         let file = self.sources[at].catalog.file_mut(index);
         let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
@@ -393,8 +393,8 @@ impl<D: Disk> LogReader<D> {
             .tell_checkpointer(CheckpointerMessage::Rejected(Box::new(rejection)));
     }
 
-    /// Makes a chunk of `buffer` and gives its records to their workers. `body`: where the value is
-    /// of one that has none in the chunk.
+    /// Makes a chunk of `buffer` and sends its records to their workers. `body` describes the value
+    /// of a record whose value is not in the chunk.
     fn give_records(
         &mut self,
         at: usize,
@@ -427,7 +427,7 @@ impl<D: Disk> LogReader<D> {
         self.returns.release(chunk);
     }
 
-    /// Books what was fed, out of `read` bytes.
+    /// Advances the cursor by what was emitted, out of `read` bytes.
     fn book(&mut self, at: usize, index: usize, taken: &Taken, read: usize) {
         let file = self.sources[at].catalog.file_mut(index);
         if let Some(begun) = &mut file.begun {

@@ -1,5 +1,5 @@
-//! What a listing of a backend's folder shows, in order: a log is found in it by its name, or by
-//! what it is.
+//! A listing of a backend's folder, in order, in which a log is found by its name or by its inode
+//! and birth time.
 
 use crate::ledger::rejected;
 use crate::replay::disk::LogEntry;
@@ -17,9 +17,9 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// A listing in no order.
+    /// Sorts a listing.
     pub(super) fn new(mut all: Vec<LogEntry>) -> Self {
-        // What we are about to give to ourselves is not ready.
+        // A staged log of requeued lines is not complete yet.
         all.retain(|entry| entry.name != rejected::STAGED);
         let (mut all, mut hidden): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|entry| !entry.is_hidden());
@@ -50,8 +50,8 @@ impl Entries {
         &behind[..same]
     }
 
-    /// Which of those that have a file's inode and birth it is: on the device where it was, if one
-    /// is, and under the name that it had, if it has that still.
+    /// Which of the entries with a file's inode and birth time it is: preferably the one on the same
+    /// device, and with the same name.
     pub(super) fn pick<L>(&self, file: &LogFile<L>, taken: &[bool]) -> Option<usize> {
         let same = self.of_key(file.meta.key()).iter().map(|(_, at)| *at);
         same.filter(|at| !taken[*at]).min_by_key(|at| {
@@ -64,7 +64,7 @@ impl Entries {
         })
     }
 
-    /// Where the one of this name is.
+    /// The place of the entry with this name.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         let (staying, hidden) = self.all.split_at(self.staying);
         let search = |within: &[LogEntry]| {

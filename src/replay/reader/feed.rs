@@ -1,4 +1,4 @@
-//! Feeding: whose turn it is, which file is next, what is read of it.
+//! Reading logs in turns: which backend is next, which file, and how much of it.
 
 use std::io;
 use std::time::Duration;
@@ -17,34 +17,35 @@ use crate::replay::reader::{LogReader, Wake};
 /// What is done in one turn: eight large pieces, or the beginnings and ends of many small logs.
 const UNITS_PER_TURN: usize = 64;
 
-/// A piece of so many bytes is large: it counts for eight.
+/// A piece of this many bytes is large: it counts for eight.
 const LARGE_PIECE_BYTES: usize = 64 * 1024;
 const LARGE_PIECE_UNITS: usize = 8;
 
-/// How much of small logs is told at once: each time may wake everybody.
+/// How many small pieces are read before their messages are sent, as each send may wake every
+/// thread.
 const UNITS_SENT_TOGETHER: usize = 32;
 
-/// What a piece of so many bytes counts for.
+/// What a piece of this many bytes counts for.
 fn units(bytes: usize) -> usize {
     (1 + bytes * LARGE_PIECE_UNITS / LARGE_PIECE_BYTES).min(LARGE_PIECE_UNITS)
 }
 
-/// Between two tries to hand on what a receiver had no room for.
+/// Time between two attempts to send what a receiver had no room for.
 const OUTBOX_RETRY: Duration = Duration::from_millis(1);
 
-/// What looking at one backend came to.
+/// The result of a step for one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Something was done; there may be more.
     Done,
     /// Nothing before this monotonic instant, unless something comes.
     Until(Duration),
-    /// Nothing, unless something comes: a hint, credit, a plan.
+    /// Nothing, unless something comes: an inotify event, credit, a plan.
     Nothing,
 }
 
 impl<D: Disk> LogReader<D> {
-    /// Feeds a few pieces, of each backend that can have one in turn.
+    /// Reads a few pieces, of the backends in turn.
     pub(super) fn poll_pieces(&mut self, now: Now, wake: &mut Wake) {
         let (mut done, mut unsent) = (0, 0);
         while done < UNITS_PER_TURN && (unsent > 0 || self.outbox.flush()) && self.step(now, wake) {
@@ -62,7 +63,7 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// One step for the first backend, in turn, that has something to do. False: none has.
+    /// One step for the next backend that has something to do. Returns false if none has.
     fn step(&mut self, now: Now, wake: &mut Wake) -> bool {
         let sources = self.sources.len();
         for nth in 0..sources {
@@ -80,7 +81,7 @@ impl<D: Disk> LogReader<D> {
     }
 
     fn step_source(&mut self, at: usize, now: Now) -> Step {
-        self.let_go(at, now);
+        self.close_finished(at, now);
         if let Some(step) = self.give_body(at, now) {
             return step;
         }
@@ -94,7 +95,7 @@ impl<D: Disk> LogReader<D> {
         }
         let (index, step) = match source.catalog.poll_next(now, closed_after) {
             Next::Nothing => {
-                // The log that could not be read has gone.
+                // The log that could not be read is gone.
                 self.note_faults(at, |faults| faults.reading = None);
                 return Step::Nothing;
             }
@@ -117,14 +118,14 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// A file could not be opened or read. The backend's newer files wait for it, the other
-    /// backends don't.
+    /// A file could not be opened or read. The backend's newer files wait for it; other backends do
+    /// not.
     fn handle_failure(&mut self, at: usize, index: usize, error: &io::Error, now: Now) -> Step {
         let source = &mut self.sources[at];
         source.listing.want(now);
         let warn = source.reading.handle_failure(now);
         let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
-        // A file that has just been deleted is no trouble; the listing will tell.
+        // A file that has just been deleted is not a failure; the listing will show it.
         if error.kind() == io::ErrorKind::NotFound {
             return Step::Until(until);
         }
@@ -138,7 +139,7 @@ impl<D: Disk> LogReader<D> {
         Step::Until(until)
     }
 
-    /// Reads on in a file: a piece of whole lines, or a step towards the end of a long one.
+    /// Continues to read a file: a piece of whole lines, or a step towards the end of a long one.
     fn read(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
         if !self.open(at, index, now)? {
             return Ok(Step::Nothing);
@@ -154,7 +155,7 @@ impl<D: Disk> LogReader<D> {
         }
         let closed_after = self.settings.closed_after;
         let chunk_bytes = self.chunk_bytes();
-        // A last line without newline is taken as it is only if it is still so now.
+        // A last line without newline is taken as it is only if it still has none now.
         let file = self.sources[at].catalog.file(index);
         let is_tail = file
             .begun
@@ -210,7 +211,7 @@ impl<D: Disk> LogReader<D> {
         Ok(Step::Done)
     }
 
-    /// Passes over a line up to `end` without holding it: it is settled, or too long to be one.
+    /// Skips a line up to `end` without reading it into memory: it is settled, or too long.
     fn skip(&mut self, at: usize, index: usize, end: u64, now: Now) -> io::Result<Step> {
         if self.lines_left(at) == 0 {
             return Ok(Step::Nothing);
@@ -224,14 +225,14 @@ impl<D: Disk> LogReader<D> {
         if read == 0 {
             return self.handle_missing(at, now);
         }
-        // Lines that are passed over since they are settled can be short.
+        // A line that is skipped because it is settled can be short.
         let line_end = memchr(b'\n', &head[..read]).unwrap_or(read);
         let head = head[..line_end].to_vec();
         self.emit_skipped(at, index, head, end, now);
         Ok(Step::Done)
     }
 
-    /// Reads and feeds whole lines.
+    /// Reads and emits whole lines.
     fn read_lines(&mut self, at: usize, index: usize, bytes: usize, now: Now) -> io::Result<Step> {
         let lines_max = self.lines_left(at);
         let source = &self.sources[at];
@@ -242,7 +243,7 @@ impl<D: Disk> LogReader<D> {
             .as_ref()
             .map(|begun| &begun.cursor);
         let bytes = match cursor {
-            // Some of it was looked at in vain: only more of it can have a whole line.
+            // A part of it was searched in vain: a whole line needs more bytes.
             Some(cursor) if cursor.searched() > cursor.byte() => bytes,
             _ => bytes.min(
                 source
@@ -266,7 +267,7 @@ impl<D: Disk> LogReader<D> {
         Ok(Step::Done)
     }
 
-    /// Reads and feeds one line that is longer than a chunk, or that has no newline.
+    /// Reads and emits one line that is longer than a chunk, or that has no newline.
     fn read_line(
         &mut self,
         at: usize,
@@ -289,7 +290,7 @@ impl<D: Disk> LogReader<D> {
         Ok(Step::Done)
     }
 
-    /// Reads at the file's cursor; gives how many bytes there were.
+    /// Reads at the file's cursor; returns how many bytes there were.
     fn fill(&mut self, at: usize, index: usize, into: &mut [u8]) -> io::Result<usize> {
         let file = self.sources[at].catalog.file(index);
         let (Some(log), Some(begun)) = (&file.log, &file.begun) else {
@@ -298,7 +299,7 @@ impl<D: Disk> LogReader<D> {
         read_fully(&mut self.disk, log, begun.cursor.byte(), into)
     }
 
-    /// Bytes that a file was said to have are not there: it must have shrunk.
+    /// A file has fewer bytes than expected: it must have shrunk.
     pub(super) fn handle_missing(&mut self, at: usize, now: Now) -> io::Result<Step> {
         if self.observe_open(at, now)? {
             return Ok(Step::Done);
@@ -309,13 +310,13 @@ impl<D: Disk> LogReader<D> {
         ))
     }
 
-    /// Lines that the backend may be fed now.
+    /// How many more lines of the backend may be in flight now.
     pub(super) fn lines_left(&self, at: usize) -> u32 {
         let lines_max = self.settings.in_flight_per_backend;
         self.sources[at].credit.lines_left(lines_max)
     }
 
-    /// Whether the backend may have another chunk of `size` bytes.
+    /// Whether the backend's credit allows another chunk of `size` bytes.
     pub(super) fn has_credit(&self, at: usize, size: usize) -> bool {
         let pieces = self.sources.len() * BODY_PIECES_MAX;
         let lines = self.bounds.lines_bytes(self.share_bytes());
@@ -327,7 +328,7 @@ impl<D: Disk> LogReader<D> {
         self.bounds.chunk_bytes(self.share_bytes())
     }
 
-    /// Whether a line of `bytes` bytes is too long to be held.
+    /// Whether a line of `bytes` bytes is too long for memory.
     fn is_long(&self, bytes: usize) -> bool {
         let held_bytes_max = self.bounds.line_held_bytes_max(self.share_bytes());
         self.buffers.rounded(bytes) > held_bytes_max

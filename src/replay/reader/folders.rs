@@ -1,10 +1,10 @@
 //! Two names of one folder below the logs' path, by a symbolic link or a mount: it is read under
 //! one of them.
 //!
-//! Read under both, each of its lines would go to both backends, and whichever is faster would
-//! delete what the other has not read. So the second name is no backend's, as long as it is a
-//! second one. Which is the second: the one that came later; at a start the one that is a link, or
-//! the later in order.
+//! If it were read under both, each of its lines would go to both backends, and the faster backend
+//! would delete what the other has not read. So the second name is not a backend, as long as it is
+//! a second one. The second name is the one that came later; at a start it is the one that is a
+//! link, or else the later in order.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,7 +13,7 @@ use crate::replay::disk::{Disk, FolderMeta};
 use crate::replay::messages::ControlMessage;
 use crate::replay::reader::LogReader;
 
-/// Why the name is no backend's, for an operator to read.
+/// Why the name is not a backend, for an operator to read.
 pub(super) fn why_refused(first: &str) -> String {
     format!(
         "it is the folder {first:?} under a second name (a symbolic link, or a mount), and its logs are delivered to that backend only; give this one a folder \
@@ -21,8 +21,8 @@ pub(super) fn why_refused(first: &str) -> String {
     )
 }
 
-/// Which of these names are second ones, and the first one's name. `is_known`: it is read under
-/// this name already.
+/// Which of these names are second ones, each with the first name. `is_known` returns whether a
+/// folder is read under this name already.
 fn second_names(
     mut folders: Vec<(String, FolderMeta)>,
     is_known: impl Fn(&str) -> bool,
@@ -39,14 +39,14 @@ fn second_names(
 }
 
 impl<D: Disk> LogReader<D> {
-    /// These names without second ones, of which control is told.
+    /// These names without second ones, which are reported to the controller.
     pub(super) fn without_second_names(&mut self, mut names: Vec<String>) -> Vec<String> {
         let mut folders = Vec::new();
         for name in names
             .iter()
             .filter(|name| (self.rules.is_backend)(name).is_ok())
         {
-            // One that has gone since is not there; one that can't be looked at can't be read.
+            // A folder that is gone by now is not there; one that can't be examined can't be read.
             if let Ok(Some(meta)) = self.disk.folder_meta(name) {
                 folders.push((name.clone(), meta));
             }
@@ -66,9 +66,9 @@ impl<D: Disk> LogReader<D> {
         names
     }
 
-    /// The other backend whose folder this one's name leads to by now; `None`: its folder is its
-    /// own. To be asked after the folder was listed: a name that led elsewhere then is asked about
-    /// again when that is told.
+    /// The other backend to whose folder this backend's name leads now; `None` means that its folder
+    /// is its own. To be called after the folder was listed: if the name led elsewhere then, an
+    /// inotify event leads to another call.
     pub(super) fn folder_is_of(&mut self, at: usize) -> Option<String> {
         let meta = self.disk.folder_meta(&self.sources[at].info.name);
         let folder = meta.ok().flatten().map(|meta| meta.key());

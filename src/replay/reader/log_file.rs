@@ -1,4 +1,4 @@
-//! One log file: what it is, how far it has been read, whether newer ones must wait for it.
+//! One log file: its identity, how far it has been read, and whether newer files must wait for it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,75 +20,72 @@ use crate::replay::reader::split::SettledRuns;
 pub(super) struct Begun {
     /// Its number.
     pub(super) file: FileId,
-    /// What the checkpointer knows it by.
+    /// Its identity, as the checkpointer has it.
     pub(super) identity: Identity,
-    /// How far it has been fed.
+    /// How far it has been read.
     pub(super) cursor: Cursor,
-    /// Lines that need not be fed.
+    /// Lines that are settled already, and are skipped.
     pub(super) settled: SettledRuns,
-    /// Lines that this process has sent without an answer, ascending; those behind the cursor may
-    /// be gone from it.
+    /// Lines that were sent and not answered, ascending; those before the cursor may be missing.
     pub(super) sent: Vec<Range<u64>>,
-    /// Set while a line that is too long to be held is scanned.
+    /// Set while a line that is too long for memory is scanned.
     pub(super) scan: Option<Scan>,
-    /// The file's length and time of change when its first bytes were last seen to be what they
-    /// were.
+    /// The file's length and modification time when its first bytes were last compared.
     pub(super) checked: (u64, u64),
 }
 
 impl Begun {
-    /// Of the lines that were sent without an answer those from this one on.
+    /// The lines from this one on that were sent and not answered.
     pub(super) fn sent_from(&self, line: u64) -> Vec<Range<u64>> {
         let behind = self.sent.partition_point(|run| run.end <= line);
         self.sent[behind..].to_vec()
     }
 
-    /// Whether lines that have not been fed are settled.
+    /// Whether lines after the cursor are settled.
     fn has_settled_ahead(&self) -> bool {
         let settled = self.settled.back().map_or(0, |run| run.end);
         settled > self.cursor.line() && !failpoint!(TrustSettledLines)
     }
 }
 
-/// As [`Begun::checked`]: its first bytes are to be looked at.
+/// A value of [`Begun::checked`]: the first bytes are to be compared.
 const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// A log file.
 #[derive(Debug)]
 pub(super) struct LogFile<L> {
-    /// Its name in the backend's folder: what it is called, and where it is in the order of the
-    /// log.
+    /// Its name in the backend's folder, which also determines its place in the order.
     pub(super) name: Arc<str>,
-    /// The name by which it can be opened: the same, but for one that NFS or FUSE keep under
-    /// another until it is closed.
+    /// The name by which it can be opened: the same, except for a deleted file that NFS or FUSE keep
+    /// under another name until it is closed.
     pub(super) place: Arc<str>,
-    /// Which one it was to be seen.
+    /// A number that grows with each file that is seen.
     pub(super) number: u64,
     /// Where it is in the catalog's order.
     pub(super) order: Order,
-    /// What it was when last looked at.
+    /// Its metadata when last looked at.
     pub(super) meta: LogMeta,
     /// Its unread bytes, as they were counted.
     pub(super) counted_bytes: u64,
-    /// Since when it has been in no listing and not open, Unix seconds; 0: it can be read.
+    /// Since when it has been in no listing and not open, Unix seconds; 0 if it can be read.
     pub(super) away_unix: u64,
-    /// Lines that begin before this byte may have been sent before, whatever a plan says.
+    /// Lines that begin before this byte may have been sent before, whatever the plan contains.
     pub(super) sent_below: u64,
-    /// Lines that begin before this byte were fed in an earlier epoch. Those of them that were sent
-    /// are in the plan.
+    /// Lines that begin before this byte were read in an earlier epoch. The plan contains which of
+    /// them were sent.
     pub(super) fed_below: u64,
-    /// Lines that begin before this byte were there when this process started: an earlier one may
+    /// Lines that begin before this byte existed when this process started: an earlier process may
     /// have sent them.
     pub(super) old_below: u64,
     /// Its name is gone or belongs to another file; it can be read through `log` only.
     pub(super) unlinked: bool,
     /// The checkpointer has deleted it.
     pub(super) deleted: bool,
-    /// Open for reading. Only the file that is read, the one before, and unlinked ones are.
+    /// Open for reading. Only the current file, the one before it, and unlinked ones are open.
     pub(super) log: Option<Arc<L>>,
     /// Set once it is begun in this epoch.
     pub(super) begun: Option<Begun>,
-    /// It shrank while it was not begun: nothing that is known of it holds.
+    /// It shrank while it was not begun: what is known about it no longer holds.
     pub(super) shrank: bool,
     seen: LastChange,
 }
@@ -107,21 +104,20 @@ pub(super) enum Observed {
     Same,
     /// It has grown, or was touched.
     Changed,
-    /// Lines that were fed are gone: it is to be read again as a new file.
+    /// Lines that were read are gone: it is to be read again as a new file.
     Shrunk,
 }
 
 impl<L> LogFile<L> {
     /// A file that is seen for the first time.
     pub(super) fn new(entry: LogEntry, number: u64, now: Now) -> Self {
-        // What changed before we looked is told by the file's own time. A time to come says
-        // nothing: as if it had changed just now. Whole seconds round the age down: newer files
-        // must not be begun too early.
+        // The file's modification time shows when it changed last. If that lies in the future, it
+        // counts as just changed. Whole seconds round the age down, so that newer files are not
+        // begun too early.
         let slip = u64::from(failpoint!(QuietTooEarly));
         let now_nanos = (now.unix + slip).saturating_mul(1_000_000_000);
         let age = Duration::from_nanos(now_nanos.saturating_sub(entry.meta.modified_nanos));
-        // Lines that were taken back can have been sent: whoever tries a record often enough
-        // rejects it.
+        // Requeued lines may have been sent: some were rejected after many attempts.
         let was_sent = rejected::is_returned(&entry.name);
         let name: Arc<str> = Arc::from(entry.name);
         Self {
@@ -147,30 +143,29 @@ impl<L> LogFile<L> {
         }
     }
 
-    /// Whether this is the file that `meta` is of.
+    /// Whether `meta` is of this file.
     #[must_use]
     pub(super) fn is_same(&self, meta: &LogMeta) -> bool {
         self.meta.key() == meta.key()
     }
 
-    /// Whether it looks as it did when last looked at.
+    /// Whether its metadata is unchanged.
     pub(super) fn is_unchanged(&self, meta: &LogMeta) -> bool {
         self.meta.device == meta.device && (meta.bytes, meta.modified_nanos) == self.last_change()
     }
 
-    /// There is a copy of it with `bytes`, from which lines may be missing: what is in both may be
-    /// sent as the copy's.
+    /// There is a copy of it of `bytes` bytes. What is in both files may be sent as the copy's.
     pub(super) fn handle_copied(&mut self, bytes: u64) {
         self.sent_below = self.sent_below.max(bytes).max(self.meta.bytes);
     }
 
-    /// Whether lines of it have been fed, or may have been.
+    /// Whether lines of it have been read, or may have been.
     pub(super) fn may_have_been_sent(&self) -> bool {
         let was_fed = self.begun.is_some() || self.fed_below > 0;
         was_fed || self.sent_below > 0 || self.old_below > 0 || self.shrank
     }
 
-    /// Whether it was made, as far as that is known, before this time.
+    /// Whether it was created before this time, as far as that is known.
     pub(super) fn is_older_than(&self, nanos: u64) -> bool {
         let born = match self.meta.born_nanos {
             0 => self.meta.modified_nanos,
@@ -179,7 +174,7 @@ impl<L> LogFile<L> {
         born < nanos
     }
 
-    /// Its length and time of change.
+    /// Its length and modification time.
     pub(super) fn last_change(&self) -> (u64, u64) {
         (self.meta.bytes, self.meta.modified_nanos)
     }
@@ -191,18 +186,18 @@ impl<L> LogFile<L> {
         self.begun.as_ref().is_some_and(lacks)
     }
 
-    /// Whether it has changed since its first bytes were looked at.
+    /// Whether it has changed since its first bytes were compared.
     pub(super) fn is_unchecked(&self) -> bool {
         let begun = self.begun.as_ref();
         begun.is_some_and(|begun| begun.checked != self.last_change())
     }
 
-    /// Takes over what the file is now.
+    /// Takes over the file's present metadata.
     pub(super) fn observe(&mut self, meta: LogMeta, now: Now) -> Observed {
         if meta.device != self.meta.device
             && let Some(begun) = &mut self.begun
         {
-            // What it is now, its first bytes are to tell.
+            // Its first bytes will show which file it is now.
             begun.checked = NEVER;
         }
         if (meta.bytes, meta.modified_nanos) == self.last_change() {
@@ -216,7 +211,7 @@ impl<L> LogFile<L> {
             age: Duration::ZERO,
         };
         self.shrank |= shrank && self.begun.is_none();
-        // Which of the lines ahead are settled holds no longer either: others may come to stand
+        // The lines ahead that were settled are no longer known to be: other lines may be written
         // there.
         let goes_on = |begun: &mut Begun| {
             begun.cursor.handle_shrunk(meta.bytes) && !begun.has_settled_ahead()
@@ -230,7 +225,7 @@ impl<L> LogFile<L> {
         }
     }
 
-    /// Bytes that have not been fed; `resume_byte` says where a file that is not begun would be.
+    /// Unread bytes. A file that is not begun would begin at `resume_byte`.
     #[must_use]
     pub(super) fn unread_bytes(&self, resume_byte: u64) -> u64 {
         let fed = self
@@ -240,7 +235,7 @@ impl<L> LogFile<L> {
         self.meta.bytes.saturating_sub(fed)
     }
 
-    /// About when its first lines were written, Unix seconds: when it was made, if that is known.
+    /// About when its first lines were written, Unix seconds: its birth time, if that is known.
     #[must_use]
     pub(super) fn written_unix(&self) -> u64 {
         let LogMeta {
@@ -267,7 +262,7 @@ impl<L> LogFile<L> {
         self.seen.at + quiet.saturating_sub(self.seen.age)
     }
 
-    /// Forgets how far it was read. What was sent of it the next plan says.
+    /// Forgets how far it was read. The next plan contains what was sent of it.
     pub(super) fn forget_position(&mut self) {
         if let Some(begun) = self.begun.take() {
             self.fed_below = self.fed_below.max(begun.cursor.byte());
@@ -277,14 +272,14 @@ impl<L> LogFile<L> {
         }
     }
 
-    /// Where the file stands.
+    /// What is to be done with the file.
     pub(super) fn stage(&self, now: Now, closed_after: Duration) -> Stage {
         let quiet = Duration::from_millis(FILE_QUIET_MS);
         let is_closed = self.quiet_for(now) >= closed_after;
         let Some(begun) = &self.begun else {
             return match self.meta.bytes {
-                // What is known of an empty file is little to know it by: it is begun when it gets
-                // a line, or when it will get none.
+                // An empty file has hardly anything to identify it by. It is begun when it gets a
+                // line, or when it is clear that it will get none.
                 0 if is_closed => Stage::ToBegin,
                 0 if self.quiet_for(now) >= quiet => Stage::Passed,
                 0 => Stage::Until(self.quiet_at(quiet)),
@@ -307,11 +302,11 @@ impl<L> LogFile<L> {
     }
 }
 
-/// What is to be done with a file.
+/// The next step for a file.
 pub(super) enum Stage {
     /// Begin it.
     ToBegin,
-    /// Read on in it, or see whether it is what it was.
+    /// Continue to read it, or check that it is still the same.
     ToRead,
     /// Nothing to read, and newer files must wait.
     Until(Duration),
@@ -319,20 +314,20 @@ pub(super) enum Stage {
     Passed,
 }
 
-/// What a listing showed that the checkpointer and the operator are to know.
+/// A loss that a listing showed, for the checkpointer and the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Loss {
     /// The file's name.
     pub(super) name: Arc<str>,
     /// Its number, if it was begun.
     pub(super) file: Option<FileId>,
-    /// What it was when last looked at.
+    /// Its metadata when last looked at.
     pub(super) meta: LogMeta,
     /// Bytes that were not read.
     pub(super) unread_bytes: u64,
-    /// Whether it can still be read, being open.
+    /// Whether it can still be read, because it is open.
     pub(super) readable: bool,
-    /// How.
+    /// How it was lost.
     pub(super) kind: LossKind,
 }
 
@@ -348,8 +343,8 @@ pub(super) enum LossKind {
 }
 
 impl<L> LogFile<L> {
-    /// It shrank below what was fed, or is not what was read: it is a new file, and whatever is in
-    /// it may have been sent.
+    /// It is shorter than what was read of it, or has other content: it is a new file, and its lines
+    /// may have been sent.
     pub(super) fn handle_shrunk(&mut self) -> Loss {
         let loss = self.loss(LossKind::Shrunk, 0);
         self.forget_position();
@@ -357,7 +352,7 @@ impl<L> LogFile<L> {
         loss
     }
 
-    /// Its name is gone, or `replaced`.
+    /// Its name is gone, or, if `replaced`, belongs to another file.
     pub(super) fn handle_unlinked(&mut self, replaced: bool, unread: u64) -> Loss {
         let kind = if replaced {
             LossKind::Replaced

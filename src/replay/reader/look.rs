@@ -1,4 +1,4 @@
-//! Looking around: folders below the logs' path, files in them, and what has changed under us.
+//! Lists the folders below the logs' path and the files in them, and finds out what has changed.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,15 +16,15 @@ use crate::replay::reader::resume::{EntriesMoved, Resume};
 use crate::replay::reader::source::Faults;
 use crate::replay::reader::{LogReader, Wake, folders};
 
-/// A log is newer than another where it is so by more than this: a worker of HA's can append to a
-/// minute's log shortly after the next one exists.
+/// By how much a log must be newer than another to count as newer: one of HA's workers may append to
+/// a minute's log shortly after the next log exists.
 const NAMES_SLACK_NANOS: u64 = 10_000_000_000;
 
 /// Folders that are listed in one turn: a folder can have thousands of files.
 const LISTINGS_PER_TURN: usize = 4;
 
 impl<D: Disk> LogReader<D> {
-    /// Turns hints into looks.
+    /// Schedules listings for the flags that inotify has set.
     pub(super) fn handle_dirty_flags(&mut self, now: Now) {
         let Some(hinted) = self.dirty_flags.take() else {
             return;
@@ -45,7 +45,7 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// Lists what is due.
+    /// Lists the folders that are due.
     pub(super) fn poll_listings(&mut self, now: Now, wake: &mut Wake) {
         if self.root.due_at(now) <= now.monotonic {
             self.list_root(now);
@@ -80,13 +80,13 @@ impl<D: Disk> LogReader<D> {
         self.root
             .handle_listed(names.len(), self.settings.rescan_interval, now);
         let names = self.without_second_names(names);
-        // A folder that has gone is told of again when it is back: control's watch went with it.
+        // A folder that is gone is reported again when it is back: the controller's watch is lost.
         let (outbox, sources) = (&mut self.outbox, &mut self.sources);
         self.announced.retain(|name, _| {
             let is_there = names.contains(name);
             if !is_there {
                 outbox.tell_control(ControlMessage::FolderGone(name.clone()));
-                // Its logs went with it, and no hint tells of them.
+                // Its logs are gone too, and no event reports them.
                 let mut all = sources.iter_mut();
                 if let Some(source) = all.find(|source| *source.info.name == **name) {
                     source.listing.want(now);
@@ -118,8 +118,8 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// Tells control of backends that an earlier process knew and whose folders have gone since. It
-    /// shows and forgets them as those whose folders go now.
+    /// Reports backends to the controller that an earlier process knew and whose folders are gone.
+    /// The controller treats them like backends whose folders disappear now.
     fn find_without_folder(&mut self) {
         let found = self.disk.state_folders().and_then(|names| {
             let mut found = BTreeSet::new();
@@ -170,7 +170,7 @@ impl<D: Disk> LogReader<D> {
             entries
         };
         if same_as.is_some() {
-            // Control is told when the root is listed.
+            // The controller is told when the root is listed.
             self.root.want(now);
         }
         self.note_faults(at, |faults| {
@@ -212,15 +212,15 @@ impl<D: Disk> LogReader<D> {
         }
         self.forget_away(at, now);
         if self.sources[at].catalog.has_unlinked() {
-            // A file without a name is in no listing: what it is now, its descriptor tells. Should
-            // that fail, reading will say so.
+            // A file without a name is in no listing; its descriptor shows its present state. If
+            // that fails, reading it will fail too, and report it.
             let _ = self.observe_open(at, now);
         }
         self.sources[at].count_files();
     }
 
-    /// Notes what is wrong with a backend's logs, or no longer, and tells control where that is
-    /// news.
+    /// Notes what is wrong with a backend's logs, or no longer is, and reports a change to the
+    /// controller.
     pub(super) fn note_faults(&mut self, at: usize, note: impl FnOnce(&mut Faults)) {
         let source = &mut self.sources[at];
         let before = source.faults.text().cloned();
@@ -234,7 +234,7 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// Says that a log is elsewhere, and tells the checkpointer.
+    /// Logs that a file was moved, and tells the checkpointer.
     fn handle_moved(&mut self, at: usize, moved: &Moved) {
         let (backend, from, file) = (&self.sources[at].info.name, &moved.from, &moved.to);
         if moved.is_back {
@@ -291,7 +291,7 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// Says what was lost, and lets go of a file that can't be read any more.
+    /// Logs what was lost, and closes a file that can't be read any more.
     pub(super) fn handle_loss(&mut self, at: usize, loss: &Loss) {
         let (backend, file, bytes) = (&self.sources[at].info.name, &loss.name, loss.unread_bytes);
         match loss.kind {
@@ -308,8 +308,8 @@ impl<D: Disk> LogReader<D> {
                     bytes were read: they are lost, unless it comes back within a day; reading the \
                     new one as one of which each line may have been sent");
             }
-            // The usual end of a log: the checkpointer has deleted it, and its word is still on the
-            // way.
+            // The usual end of a log: the checkpointer has deleted it, and its message is still on
+            // the way.
             LossKind::Deleted if bytes == 0 => {
                 tracing::debug!(%backend, %file, "the log is gone");
             }
@@ -330,8 +330,8 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// Tells the checkpointer how long a log was that has gone. Of one that was never begun it
-    /// knows nothing else, and what was in it is not delivered all the same.
+    /// Tells the checkpointer how long a log was that is gone. It knows nothing else about a log
+    /// that was never begun, whose lines are not delivered either.
     fn tell_away(&mut self, at: usize, loss: &Loss) {
         self.outbox
             .tell_checkpointer(CheckpointerMessage::LogAway(AwayLog {
@@ -350,7 +350,7 @@ impl<D: Disk> LogReader<D> {
             .tell_checkpointer(CheckpointerMessage::FileGone { backend, file });
     }
 
-    /// Looks at the open files again. True: one of them has changed.
+    /// Looks at the open files again. Returns whether one of them has changed.
     pub(super) fn observe_open(&mut self, at: usize, now: Now) -> io::Result<bool> {
         let mut changed = false;
         for index in self.sources[at].catalog.open().to_vec() {
@@ -372,10 +372,10 @@ impl<D: Disk> LogReader<D> {
         Ok(changed)
     }
 
-    /// Lets go of files without a name of which everything was read. As long as lines of them may
-    /// be in flight they stay: should the backend go down now, what is not settled can be read
-    /// again through the open file only.
-    pub(super) fn let_go(&mut self, at: usize, now: Now) {
+    /// Closes files without a name of which everything was read. They stay open as long as lines of
+    /// them may be in flight: if the backend goes down meanwhile, unsettled lines can be read again
+    /// only through the open file.
+    pub(super) fn close_finished(&mut self, at: usize, now: Now) {
         if !self.sources[at].catalog.has_unlinked() {
             return;
         }
@@ -385,7 +385,7 @@ impl<D: Disk> LogReader<D> {
             let first = read.next();
             let too_many = read.count() >= UNLINKED_FILES_MAX;
             let settled = source.credit.lines == 0;
-            // What the checkpointer has deleted it reads again itself, should it come to that.
+            // If a file that the checkpointer has deleted must be read again, it does so itself.
             let may_go = |index: &usize| settled || too_many || source.catalog.file(*index).deleted;
             let Some(index) = first.filter(may_go) else {
                 return;
@@ -399,7 +399,7 @@ impl<D: Disk> LogReader<D> {
             let meta = file.log.as_ref().map(|log| self.disk.log_meta(log));
             let is_nowhere = matches!(meta, Some(Ok(LogMeta { links: 0, .. })));
             if !file.deleted && !is_nowhere {
-                // It was moved, as far as can be told.
+                // It was probably moved.
                 let moved = source.catalog.send_away(index, now);
                 source.count_file(index);
                 if let Some(moved) = moved {
@@ -417,8 +417,8 @@ impl<D: Disk> LogReader<D> {
     }
 }
 
-/// A log that was made and last written to after one whose name is behind its own, and that one:
-/// their names are not the order in which they were written.
+/// Two logs whose names are not in the order in which they were written: the first was created and
+/// last written to after the second, whose name is greater.
 fn names_go_back(entries: &Entries) -> Option<(&str, &str)> {
     let is_by_ha = |entry: &&LogEntry| !entry.is_hidden() && !rejected::is_returned(&entry.name);
     let logs = || entries.in_order().iter().filter(is_by_ha);

@@ -1,7 +1,7 @@
-//! What the reader has to say and nobody has had room for yet.
+//! The reader's messages that a full mailbox has not taken yet.
 //!
-//! Each receiver gets its messages in order. Batches wait until the checkpointer has all that was
-//! said before, so that it knows a segment before one of its records can be settled.
+//! Each receiver gets its messages in order. Batches wait until the checkpointer has everything that
+//! was queued for it before them, so that it knows a segment before one of its records is settled.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use crate::replay::chunk::BufferReturns;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, CheckpointerMessage, ControlMessage, WorkerMessage};
 
-/// To whom the reader speaks.
+/// The mailboxes that the reader sends to.
 pub(super) struct Receivers {
-    /// The workers, by number.
+    /// The workers', by number.
     pub(super) workers: Vec<Arc<Mailbox<WorkerMessage>>>,
-    /// The checkpointer.
+    /// The checkpointer's.
     pub(super) checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    /// The control thread.
+    /// The controller's.
     pub(super) control: Arc<Mailbox<ControlMessage>>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Nothing said yet.
+    /// An empty outbox.
     #[must_use]
     pub(super) fn new(to: Receivers) -> Self {
         let for_workers = to.workers.iter().map(|_| VecDeque::new()).collect();
@@ -41,23 +41,23 @@ impl Outbox {
         }
     }
 
-    /// Says something to the checkpointer.
+    /// Queues a message for the checkpointer.
     pub(super) fn tell_checkpointer(&mut self, message: CheckpointerMessage) {
         self.for_checkpointer.push_back(message);
     }
 
-    /// Gives a worker a batch or a piece of a body, behind all that the checkpointer has been told
-    /// before.
+    /// Queues a batch or a piece of a body for a worker, after everything that is queued for the
+    /// checkpointer now.
     pub(super) fn give_worker(&mut self, worker: usize, message: WorkerMessage) {
         self.for_workers[worker].push_back(message);
     }
 
-    /// Says something to the control thread.
+    /// Queues a message for the controller.
     pub(super) fn tell_control(&mut self, message: ControlMessage) {
         self.for_control.push_back(message);
     }
 
-    /// Sends what there is room for. True: checkpointer and workers have everything.
+    /// Sends what there is room for. Returns whether checkpointer and workers have everything.
     pub(super) fn flush(&mut self) -> bool {
         send(&mut self.for_control, &self.to.control);
         if !send(&mut self.for_checkpointer, &self.to.checkpointer) {
@@ -70,7 +70,7 @@ impl Outbox {
         all
     }
 
-    /// Whether everything has been sent, to control as well.
+    /// Whether everything has been sent, also to the controller.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
         self.for_checkpointer.is_empty()
@@ -78,7 +78,7 @@ impl Outbox {
             && self.for_workers.iter().all(VecDeque::is_empty)
     }
 
-    /// Drops a backend's batches that no worker has.
+    /// Drops a backend's batches that no worker has received.
     pub(super) fn forget_batches(&mut self, backend: BackendId, returns: &BufferReturns) {
         for waiting in &mut self.for_workers {
             for message in std::mem::take(waiting) {

@@ -1,7 +1,7 @@
 //! Sync points on their way to the checkpointer: each waits until every folder has been listed once
 //! more.
 //!
-//! So the checkpointer knows of every log that had gone before the point was asked for.
+//! So the checkpointer knows every log that was gone before the point was requested.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) struct WaitingPoint {
 }
 
 impl<D: Disk> LogReader<D> {
-    /// A sync point is wanted.
+    /// The controller requests a sync point.
     pub(super) fn handle_point(&mut self, id: u64, is_backend: fn(&str) -> bool, now: Now) {
         self.root.want_now(now);
         for source in &mut self.sources {
@@ -32,7 +32,7 @@ impl<D: Disk> LogReader<D> {
         });
     }
 
-    /// Passes on the points that need not wait any more.
+    /// Passes the points on that need not wait any longer.
     pub(super) fn pass_points_on(&mut self, now: Now) {
         let sources = self.sources.iter().map(|source| &source.listing);
         let listings = sources.chain([&self.root]);

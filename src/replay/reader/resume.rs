@@ -1,4 +1,4 @@
-//! Where each file goes on: the checkpointer's plan, an entry at a time.
+//! Where to continue in each file: the checkpointer's plan, one entry for each file.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -18,12 +18,12 @@ pub(super) struct Resume {
     plan: ResumePlan,
     /// Inode, birth and index of each file's entry, ascending: a plan can have thousands.
     by_inode: Vec<(u64, u64, usize)>,
-    /// Used, or forgotten.
+    /// Whether each entry is used or forgotten.
     used: Vec<bool>,
     legacy_used: Vec<bool>,
-    /// Where the original's file of a name is.
+    /// The index of the original's entry for a name.
     legacy_by_name: HashMap<Arc<str>, usize>,
-    /// What is forgotten and not told yet.
+    /// What is forgotten and not reported yet.
     forgotten: Forgotten,
 }
 
@@ -37,27 +37,26 @@ pub(super) struct Forgotten {
 /// Where a file begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Start {
-    /// Its first line that is fed.
+    /// Its first line that is read.
     pub(super) cursor: Cursor,
-    /// Lines from there on that need not be fed.
+    /// Lines from there on that are settled already.
     pub(super) settled: SettledRuns,
     /// Lines from there on that were sent and not answered.
     pub(super) sent: Vec<Range<u64>>,
-    /// Which entry of the plan says so.
+    /// Which entry of the plan this is.
     pub(super) entry: FileStart,
-    /// Something was known of this inode, and holds no longer: the file shrank, or was written
-    /// anew.
+    /// There was an entry for this inode, and it no longer fits: the file shrank, or was rewritten.
     pub(super) is_rewritten: bool,
 }
 
-/// Entries whose files have gone, and since when (Unix seconds), or are back (0).
+/// Entries whose files are gone, with the time since when (Unix seconds), or are back (0).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct EntriesMoved {
     pub(super) files: Vec<(usize, u64)>,
     pub(super) legacy: Vec<(usize, u64)>,
 }
 
-/// Since when something has been away, where that is another time than was known; 0: it is there.
+/// Since when something has been away, or 0 if it is there; `None` if that is known already.
 fn away_since(is_there: bool, known_unix: u64, now_unix: u64) -> Option<u64> {
     match (is_there, known_unix) {
         (true, 0) => None,
@@ -72,7 +71,7 @@ fn is_over(since_unix: u64, now_unix: u64) -> bool {
 }
 
 impl Resume {
-    /// Nothing used yet.
+    /// No entry is used yet.
     #[must_use]
     pub(super) fn new(plan: ResumePlan) -> Self {
         let used = vec![false; plan.files.len()];
@@ -96,8 +95,8 @@ impl Resume {
         }
     }
 
-    /// What was forgotten since this was last asked, to be told to the checkpointer before anything
-    /// that is opened.
+    /// What was forgotten since the last call. It is to be reported to the checkpointer before any
+    /// file is opened.
     pub(super) fn take_forgotten(&mut self) -> Option<Forgotten> {
         let forgotten = std::mem::take(&mut self.forgotten);
         (forgotten != Forgotten::default()).then_some(forgotten)
@@ -115,13 +114,13 @@ impl Resume {
         }
     }
 
-    /// What the plan's files were, used or not.
+    /// The identities of the plan's files, used or not.
     pub(super) fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.plan.files.iter().map(|entry| &entry.identity)
     }
 
-    /// These are all files there are. Takes note of entries that are of none of them: they are kept
-    /// for a while, since their files may come back. Gives what has changed, for the checkpointer.
+    /// Compares the plan with all files that exist. Entries without a file are kept for a while,
+    /// since their files may come back. Returns what has changed, for the checkpointer.
     pub(super) fn handle_listing(&mut self, entries: &Entries, now_unix: u64) -> EntriesMoved {
         let mut moved = EntriesMoved::default();
         let mut away = BTreeSet::new();
@@ -163,9 +162,9 @@ impl Resume {
         moved
     }
 
-    /// Where the file goes on that has this name, is this, and begins with `prefix`. It is known by
-    /// what it is, not by its name; the original's status files know names only. A file with fewer
-    /// bytes than were read of it is another one.
+    /// Where to continue in the file that has this name and metadata, and begins with `prefix`. It
+    /// is identified by its content, not by its name; only the original's status files have nothing
+    /// but names. A file with fewer bytes than were read of it is another file.
     pub(super) fn start(&mut self, name: &str, meta: &LogMeta, prefix: &[u8]) -> Start {
         let start = if let Some(index) = self.find(meta, prefix) {
             self.used[index] = true;
@@ -181,8 +180,8 @@ impl Resume {
             }
         } else if let Some(index) = self.find_legacy(name, meta) {
             self.legacy_used[index] = true;
-            // The original tells lines, not bytes: the file is read from its beginning, and these
-            // lines are passed over.
+            // The original records lines, not bytes: the file is read from its beginning, and these
+            // lines are skipped.
             let lines = self.plan.legacy[index].line;
             Start {
                 cursor: Cursor::default(),
@@ -198,8 +197,7 @@ impl Resume {
         start
     }
 
-    /// A file of which nothing is settled. What is known of its inode, or was by its name, is of a
-    /// file that it is no more.
+    /// A file of which nothing is settled. Entries for its inode or its name are of an earlier file.
     pub(super) fn start_anew(&mut self, name: &str, meta: &LogMeta) -> Start {
         let others: Vec<usize> = self.entries_of(meta).collect();
         let is_rewritten = !others.is_empty();
@@ -214,7 +212,7 @@ impl Resume {
         }
     }
 
-    /// A status file of the original's is for the first log that is opened under its name, and for
+    /// A status file of the original applies to the first log that is opened under its name, and to
     /// no later one.
     fn forget_legacy_of(&mut self, name: &str) {
         if let Some(&index) = self.legacy_by_name.get(name) {
@@ -222,7 +220,7 @@ impl Resume {
         }
     }
 
-    /// Where a file would probably go on; told without reading it, for the counters.
+    /// Where reading would probably continue, determined without opening the file, for the counters.
     #[must_use]
     pub(super) fn byte_of(&self, meta: &LogMeta) -> u64 {
         let entry = self.entries_within(meta).next();
@@ -237,14 +235,14 @@ impl Resume {
         })
     }
 
-    /// Entries of files with this inode and birth, of which no more was read than there is.
+    /// Entries of files with this inode and birth time, of which no more was read than there is.
     fn entries_within(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
         let bytes = meta.bytes;
         self.entries_of(meta)
             .filter(move |index| self.plan.files[*index].byte <= bytes)
     }
 
-    /// Entries of files with this inode and birth.
+    /// Entries of files with this inode and birth time.
     fn entries_of(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
         let key = meta.key();
         let first = self

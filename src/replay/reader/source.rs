@@ -1,5 +1,5 @@
-//! One backend as the reader sees it: whether it may be fed, what of it is out, when its folder is
-//! looked at.
+//! One backend as the reader sees it: whether its logs may be read, what is in flight, and when its
+//! folder is listed.
 //!
 //! ```text
 //!                 Up(e) and Plan(e), in any order, then a listing
@@ -21,15 +21,15 @@ use crate::replay::reader::catalog::Catalog;
 use crate::replay::reader::resume::Resume;
 use crate::replay::reader::zone::Zone;
 
-/// A hint that a log has grown, when none of the open ones has, leads to a listing no earlier than
-/// this after the last one.
+/// If inotify reports growth, and none of the open logs has grown, the folder is listed no earlier
+/// than this after the last listing.
 const LISTING_FOR_GROWTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After a listing the next one waits for this long a file, so that listings of a large folder take
-/// a small part of the time.
+/// After a listing, the next one waits this long for each file, so that listings of a large folder
+/// take a small part of the time.
 const LISTING_REST_PER_FILE: Duration = Duration::from_micros(20);
 
-/// What is taken for a line's length before any has been seen, in bytes.
+/// The assumed length of a line before any has been seen, in bytes.
 const LINE_BYTES_GUESS: u64 = 160;
 
 /// When a folder is listed next.
@@ -39,7 +39,7 @@ pub(super) struct Listing {
     rescan_at: Duration,
     last: Duration,
     rest: Duration,
-    /// Listing failed.
+    /// Delays after failed listings.
     pub(super) backoff: Backoff,
 }
 
@@ -49,7 +49,7 @@ impl Listing {
         self.want_at(now.monotonic);
     }
 
-    /// Names have come or gone: list it soon.
+    /// Names have been added or removed: list it soon.
     pub(super) fn want(&mut self, now: Now) {
         self.want_at(now.monotonic.max(self.last + self.rest));
     }
@@ -75,8 +75,8 @@ impl Listing {
             .map_or(due, |until| until.max(due))
     }
 
-    /// When it was listed last, monotonic. One that cannot be listed is not waited for: as if that
-    /// were now.
+    /// When it was listed last, monotonic. `now` if it cannot be listed, so that nobody waits for
+    /// it.
     #[must_use]
     pub(super) fn listed_at(&self, now: Now) -> Duration {
         match self.backoff.waits_until(now) {
@@ -85,7 +85,7 @@ impl Listing {
         }
     }
 
-    /// It has been listed and has so many entries.
+    /// It has been listed and has this many entries.
     pub(super) fn handle_listed(&mut self, entries: usize, rescan_interval: Duration, now: Now) {
         let entries = u32::try_from(entries).unwrap_or(u32::MAX);
         self.wanted_at = None;
@@ -98,7 +98,7 @@ impl Listing {
     }
 }
 
-/// What a backend has out: in chunks, and in lines that are not settled.
+/// What a backend has in flight: bytes of chunks, and lines that are not settled.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
     /// Bytes of its chunks.
@@ -113,8 +113,8 @@ pub(super) struct Credit {
 }
 
 impl Credit {
-    /// Whether `bytes` more fit the backend's share. Something always fits a backend that has
-    /// nothing out.
+    /// Whether `bytes` more fit the backend's share. They always fit if the backend has nothing in
+    /// flight.
     #[must_use]
     pub(super) fn fits(&self, bytes: usize, share_bytes: usize) -> bool {
         let log_bytes = usize::try_from(self.log_bytes).unwrap_or(usize::MAX);
@@ -122,7 +122,7 @@ impl Credit {
             && (log_bytes == 0 || log_bytes.saturating_add(bytes) <= share_bytes)
     }
 
-    /// How many lines may be fed; 0 as long as it is few, so that what is fed is worth a read.
+    /// How many more lines may be read; 0 while that is only a few, so that each read is worthwhile.
     #[must_use]
     pub(super) fn lines_left(&self, lines_max: u32) -> u32 {
         let lines_max = u64::from(lines_max.max(1));
@@ -184,20 +184,20 @@ pub(super) struct FirstLines {
 /// The log that had a first line first.
 #[derive(Debug)]
 struct FirstLog {
-    /// Its inode and birth.
+    /// Its inode and birth time.
     key: (u64, u64),
     /// There is a copy of it.
     is_copied: bool,
 }
 
-/// What a log is to those with the same first line.
+/// How a log relates to others with the same first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Likeness {
-    /// As far as is known there is no other.
+    /// There is no other, as far as is known.
     Only,
     /// It had that line first, and a copy of it was seen.
     Copied,
-    /// It is a copy of the one with this inode and birth.
+    /// It is a copy of the log with this inode and birth time.
     CopyOf((u64, u64)),
 }
 
@@ -235,21 +235,21 @@ impl FirstLines {
 pub(super) struct Source<L> {
     /// Who it is.
     pub(super) info: BackendInfo,
-    /// How often its pipeline has been flushed.
+    /// Its current epoch.
     pub(super) epoch: Epoch,
-    /// It may be fed in this epoch.
+    /// `Up` has come in this epoch.
     pub(super) up: bool,
-    /// Its state cannot be written: it must not be fed.
+    /// Its state cannot be written, so its logs must not be read.
     pub(super) paused: bool,
     /// Its lanes in this epoch.
     pub(super) lanes: u16,
-    /// Where its files go on in this epoch; none before the checkpointer has said so.
+    /// Where to continue in its files; `None` until the plan of this epoch has come.
     pub(super) resume: Option<Resume>,
-    /// Which folder its name led to when that was listed last.
+    /// Which folder its name led to at the last listing.
     pub(super) folder: Option<(u64, u64)>,
     /// Its folder has been listed since the plan came.
     pub(super) listed: bool,
-    /// What its first listing shows may have been sent by an earlier process.
+    /// The logs of its first listing may have been sent by an earlier process.
     pub(super) starting: bool,
     /// What was known of its outages when it came up.
     pub(super) outages: KnownOutages,
@@ -259,21 +259,21 @@ pub(super) struct Source<L> {
     pub(super) first_lines: FirstLines,
     /// Whether HA's lines are of our time zone.
     pub(super) zone: Zone,
-    /// That names are not the order in which logs were written has been said.
+    /// It has been logged that its logs' names are not in the order in which they were written.
     pub(super) said_names_go_back: bool,
-    /// What it has out.
+    /// What it has in flight.
     pub(super) credit: Credit,
-    /// Its lines that are too long to be held.
+    /// Its lines that are too long for memory.
     pub(super) bodies: Bodies<L>,
-    /// When its folder is looked at.
+    /// When its folder is listed.
     pub(super) listing: Listing,
-    /// Reading failed.
+    /// Delays after failed reads.
     pub(super) reading: Backoff,
-    /// What control was told last of why its folder or its logs cannot be read.
+    /// Why its folder or its logs cannot be read, as last reported to the controller.
     pub(super) faults: Faults,
 }
 
-/// Why a backend's logs cannot be read. It outlasts an epoch: only a look that goes well ends it.
+/// Why a backend's logs cannot be read. It outlasts an epoch: only success ends it.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     /// Its folder can't be listed.
@@ -283,7 +283,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// The one to be told: nothing can be read of a folder that can't be listed.
+    /// The fault to report: nothing can be read from a folder that can't be listed.
     #[must_use]
     pub(super) fn text(&self) -> Option<&String> {
         self.listing.as_ref().or(self.reading.as_ref())
@@ -317,7 +317,7 @@ impl<L> Source<L> {
         }
     }
 
-    /// Files go on as this plan says.
+    /// Takes over a plan: files continue where it says.
     pub(super) fn set_resume(&mut self, plan: ResumePlan) {
         let resume = Resume::new(plan);
         for identity in resume.identities() {
@@ -327,13 +327,13 @@ impl<L> Source<L> {
         self.resume = Some(resume);
     }
 
-    /// Whether it may be fed now.
+    /// Whether its logs may be read now.
     #[must_use]
     pub(super) fn may_be_fed(&self) -> bool {
         self.up && self.listed && !self.paused && self.resume.is_some()
     }
 
-    /// Everything fed in this epoch is forgotten: a new one begins.
+    /// Begins a new epoch: everything in flight is forgotten.
     pub(super) fn begin_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.up = false;
@@ -345,14 +345,14 @@ impl<L> Source<L> {
         self.catalog.forget_positions();
     }
 
-    /// Tells the numbers that change with a listing or a plan. Costs a look at every file.
+    /// Publishes the counters that change with a listing or a plan. Looks at every file.
     pub(super) fn count_files(&mut self) {
         let indices: Vec<usize> = self.catalog.indices().collect();
         indices.into_iter().for_each(|index| self.recount(index));
         self.tell_counts();
     }
 
-    /// Tells the numbers that change with one file, which may be gone.
+    /// Publishes the counters that change with one file, which may be gone.
     pub(super) fn count_file(&mut self, index: usize) {
         self.recount(index);
         self.tell_counts();
@@ -371,14 +371,14 @@ impl<L> Source<L> {
         self.count_oldest();
     }
 
-    /// Tells how old what is unread is.
+    /// Publishes the age of the oldest unread line.
     pub(super) fn count_oldest(&self) {
         let oldest = self.oldest_unread_unix().unwrap_or(0);
         self.info.counters.oldest_unread_unix.set(oldest);
     }
 
-    /// About when the first line that has not been read was written: no earlier than its file was
-    /// made, no later than it was changed.
+    /// About when the first unread line was written: no earlier than its file was created, and no
+    /// later than it was modified.
     fn oldest_unread_unix(&self) -> Option<u64> {
         let byte_of = |meta| {
             self.resume

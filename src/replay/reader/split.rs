@@ -1,4 +1,4 @@
-//! From a piece of log to records by worker: split, decode in place, check, choose the lane.
+//! Turns a piece of log into records by worker: splits, decodes in place, checks, chooses the lane.
 //!
 //! This is the reader's hot path: each byte is looked at for its newline, decoded, and not copied.
 
@@ -16,8 +16,7 @@ use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::messages::Fed;
 use crate::replay::reachability::KnownOutages;
 
-/// Lines in a row that are settled already: from the first, before the second. Numbers from 0 in
-/// the file.
+/// Runs of lines that are settled already, by their numbers in the file, from 0.
 pub type SettledRuns = VecDeque<Range<u64>>;
 
 /// The lines of a piece of log, one by one.
@@ -27,8 +26,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Where in `piece` the next line is, its newline not counted; none where no further newline
-    /// is.
+    /// Where in `piece` the next line is, without its newline; `None` if there is no further
+    /// newline.
     #[must_use]
     pub fn poll(&mut self, piece: &[u8]) -> Option<Range<usize>> {
         let length = memchr(b'\n', &piece[self.at..])?;
@@ -37,7 +36,7 @@ impl Lines {
         Some(start..start + length)
     }
 
-    /// What is left behind the last newline, as a line. None where nothing is left.
+    /// What follows the last newline, as a line; `None` if nothing does.
     #[must_use]
     pub fn poll_tail(&mut self, piece: &[u8]) -> Option<Range<usize>> {
         let start = self.at;
@@ -45,14 +44,14 @@ impl Lines {
         (start < piece.len()).then_some(start..piece.len())
     }
 
-    /// Bytes of the lines that were given, newlines included.
+    /// Bytes of the lines that were returned, newlines included.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.at
     }
 }
 
-/// Where a piece of log comes from, and what is to be made of it.
+/// Where a piece of log comes from, and how to treat it.
 #[derive(Clone, Debug)]
 pub struct Piece {
     /// Number of its first line in the file, from 0.
@@ -67,22 +66,21 @@ pub struct Piece {
     pub old_below: u64,
     /// When the backend was dead.
     pub outages: KnownOutages,
-    /// Whether what its lines say of when they were written is so; otherwise nobody knows when that
-    /// was.
+    /// Whether the times in its lines are correct; otherwise it is not known when they were written.
     pub has_times: bool,
     /// The time.
     pub now: Now,
-    /// Whether what stands behind its last newline is a line.
+    /// Whether what follows its last newline is a line.
     pub tail_is_line: bool,
-    /// Lines that are taken at most.
+    /// How many lines are taken at most.
     pub lines_max: u32,
     /// The backend's lanes, at least one.
     pub lanes: u16,
 }
 
 impl Piece {
-    /// Whether a record may be applied already, as far as that matters to it; its line begins at
-    /// this place, and is the piece's of this index.
+    /// Whether a record may have been applied already, as far as that matters to it. Its line begins
+    /// at byte `place` of the file, and is line `line` of the piece.
     fn is_maybe_sent(&self, record: &Record<'_>, place: u64, line: u32, written_unix: u32) -> bool {
         place < self.sent_below
             || self.was_sent(self.first_line + u64::from(line))
@@ -94,8 +92,8 @@ impl Piece {
         self.sent.get(at).is_some_and(|run| run.start <= line)
     }
 
-    /// Whether HA may have had this line's write applied, or an earlier process of ours may have
-    /// sent it: unless the backend was surely dead then.
+    /// Whether HA's own write may have been applied, or an earlier process may have sent this line:
+    /// true unless the backend was surely dead then.
     fn may_be_applied(&self, place: u64, written_unix: u32) -> bool {
         let is_old = place < self.old_below;
         if failpoint!(ForgetRestart) && is_old {
@@ -117,23 +115,23 @@ pub struct Taken {
     pub all: bool,
 }
 
-/// A line that is no record.
+/// A line that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Its index in the piece.
     pub line: u32,
-    /// Where it was in the piece, newline not counted. Its bytes have been overwritten.
+    /// Where it was in the piece, without its newline. Its bytes have been overwritten.
     pub span: Range<usize>,
     /// What is wrong with it.
     pub fault: LineFault,
 }
 
-/// Takes pieces apart. What it found stands in its fields until the next piece.
+/// Splits pieces. What it has found is in its fields until the next piece.
 #[derive(Debug)]
 pub struct Splitter {
     /// Records for each worker, in the log's order.
     pub records: Vec<Vec<Fed>>,
-    /// Lines that are no records.
+    /// Lines that are not records.
     pub faults: Vec<Fault>,
     /// Indices of lines that were settled before, ascending.
     pub settled_before: Vec<u32>,
@@ -156,8 +154,8 @@ impl Splitter {
         }
     }
 
-    /// Takes whole lines off the front of `bytes`, decoding them in place. Lines in `settled` are
-    /// passed over; runs that lie behind us are dropped from it.
+    /// Takes whole lines from the front of `bytes` and decodes them in place. Lines in `settled` are
+    /// skipped; runs that are passed are removed from it.
     pub fn split(&mut self, bytes: &mut [u8], piece: &Piece, settled: &mut SettledRuns) -> Taken {
         self.clear();
         let mut lines = Lines::default();
@@ -186,8 +184,8 @@ impl Splitter {
         }
     }
 
-    /// Takes one line that is not held and has this prefix: the record's head begins at `at` in
-    /// what the lane gets.
+    /// Takes one line that is too long for memory. It has this prefix, and the record's head begins
+    /// at `at` in the chunk that the lane gets.
     pub fn take_long(&mut self, prefix: &[u8], record: &LongRecord, at: usize, piece: &Piece) {
         let head = Record::parse_checked(&record.head);
         let written_unix = if piece.has_times && head.needs_written_time() {
@@ -270,7 +268,7 @@ impl LineTimes {
         }
     }
 
-    /// Unix seconds; 0 where `prefix` tells no time.
+    /// Unix seconds; 0 if `prefix` contains no time.
     fn of(&mut self, prefix: &[u8]) -> u32 {
         let prefix = &prefix[..prefix.len().min(LINE_TIME_BYTES_MAX)];
         if prefix != self.prefix {
@@ -302,7 +300,7 @@ pub fn is_settled(settled: &mut SettledRuns, line: u64) -> bool {
 }
 
 /// Makes lines settled again that [`is_settled`] has passed: those with these indices, ascending,
-/// behind `first_line`.
+/// counted from `first_line`.
 pub fn put_back(settled: &mut SettledRuns, first_line: u64, indices: &[u32]) {
     for line in indices.iter().rev().map(|&at| first_line + u64::from(at)) {
         match settled.front_mut() {

@@ -1,11 +1,12 @@
-//! Whether HA's lines are of the time zone that we read them in.
+//! Finds out whether HA's lines are in the time zone in which we read them.
 //!
-//! HA writes local time without its zone. Where its `TZ` is not ours, each line is off by hours: an
-//! outage seems to cover what it does not, a ttl seems to be over or long. A log's own times tell.
-//! Its first line is written as it is made; and it is HA's for a minute, so that its last change is
-//! not far from that line. Time zones differ by multiples of a quarter of an hour: a first line
-//! that is off by one of them, to a few seconds, is of another zone. A log that was copied or
-//! touched tells something else or nothing, and changes nothing.
+//! HA writes local time without its zone. If its `TZ` is not ours, each line is off by hours: an
+//! outage seems to cover what it does not, and a ttl seems to have passed or to be long. The log's
+//! own times show that. Its first line is written when the log is created, and HA writes to it for
+//! a minute, so its modification time is close to that line. Time zones differ by multiples of a
+//! quarter of an hour: a first line that is off by such a multiple, to within a few seconds, is in
+//! another zone. A log that was copied or touched shows something else or nothing, and changes
+//! nothing.
 
 use crate::replay::disk::LogMeta;
 
@@ -15,41 +16,42 @@ const QUARTER_S: i64 = 15 * 60;
 const QUARTERS_MAX: i64 = 26 * 4;
 /// Between a line's time, which is in whole seconds, and the write of it.
 const SLACK_S: i64 = 5;
-/// HA writes for so long to one log.
+/// How long HA writes to one log.
 const LOG_S: i64 = 60;
 
-/// What a log's first line tells.
+/// What a log's first line shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sign {
     /// It is of our zone.
     Ours,
-    /// Its time is so many seconds later than what it was; earlier where that is negative.
+    /// Its time is this many seconds too late, or too early if negative.
     Off(i64),
     /// Nothing.
     None,
 }
 
-/// What is known of the zone of a backend's lines.
+/// What is known about the zone of a backend's lines.
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     off_s: i64,
 }
 
 impl Zone {
-    /// By how many seconds the lines' times are too late, or too early where that is negative; 0:
-    /// they are as they should be, as far as is known.
+    /// By how many seconds the lines' times are too late, or too early if negative; 0 if they are
+    /// correct, as far as is known.
     #[must_use]
     pub(super) fn off_s(&self) -> i64 {
         self.off_s
     }
 
-    /// Whether a line's own time tells nothing.
+    /// Whether lines' times mean nothing.
     #[must_use]
     pub(super) fn is_unclear(&self) -> bool {
         self.off_s != 0
     }
 
-    /// A log's first line, written at `line_unix` by its own word. True: what is known has changed.
+    /// Handles a log's first line, which has the time `line_unix`. Returns whether what is known has
+    /// changed.
     pub(super) fn handle_first_line(&mut self, line_unix: Option<u64>, meta: &LogMeta) -> bool {
         let off_s = match line_unix.map_or(Sign::None, |line| sign_of(line, meta)) {
             Sign::Ours => 0,
@@ -71,8 +73,8 @@ fn sign_of(line_unix: u64, meta: &LogMeta) -> Sign {
     if is_ours {
         return Sign::Ours;
     }
-    // Where no birth is known, or it is a copy's that was given the first one's time, only the last
-    // change is left: half a minute after the line, on average.
+    // If no birth time is known, or the file is a copy that has kept the original's modification
+    // time, only that time is left: half a minute after the line, on average.
     let has_birth = born > 0 && born <= modified.saturating_add(SLACK_S);
     let (off, slack) = if has_birth {
         (from_birth, SLACK_S)

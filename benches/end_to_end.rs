@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,9 +99,11 @@ fn replays(criterion: &mut Criterion) {
     }
 }
 
-/// A log of puts or increments, each of another key, in the folder of this backend.
+/// A log of puts or increments, each of another key and written now, in the folder of this backend.
 fn write_log(home: &Home, backend: &str, method: Method, records: u64) {
     let (mut bytes, mut text) = (Vec::new(), Vec::new());
+    let now = jiff::Zoned::now();
+    let prefix = now.strftime("[%Y-%m-%d %H:%M:%S] [DEBUG] | ").to_string();
     for number in 0..records {
         let key = format!("key:{number:010}");
         let value = match method {
@@ -124,32 +126,40 @@ fn write_log(home: &Home, backend: &str, method: Method, records: u64) {
         };
         bytes.clear();
         record.encode(&mut bytes);
-        line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &bytes, &mut text);
+        line::encode(prefix.as_bytes(), &bytes, &mut text);
     }
-    let folder = home.logs().join(backend);
-    fs::create_dir_all(&folder).expect("a folder can be made");
-    fs::write(folder.join("2026-11-22-16-40.log"), text).expect("a log can be written");
+    let log = now.strftime("%Y-%m-%d-%H-%M.log").to_string();
+    fs::write(home.logs().join(backend).join(log), text).expect("a log can be written");
 }
 
-/// Replays a log that is there at the start, whose increments are looked up, or that comes later.
-/// Gives the time from then to the last acknowledgement, and how many lookups there were.
-fn replay_once(backend: &str, method: Method, records: u64, is_there: bool) -> (Duration, u64) {
+/// How long a backend must have refused connections until a line counts as missed for sure, and a
+/// little.
+const SURELY_DEAD_AFTER: Duration = Duration::from_secs(4);
+
+/// Replays a log that is written while its backend refuses connections. `seen`: the server runs by
+/// then, and so knows that nothing of it was applied. Returns the time from the first
+/// acknowledgement to the last, and how many lookups there were.
+fn replay_once(method: Method, records: u64, seen: bool) -> (Duration, u64) {
     let home = Home::make();
-    let config = home.config(&[("release_interval", json!("1h"))]);
-    if is_there {
-        write_log(&home, backend, method, records);
+    let listen = free_address();
+    let backend = listen.to_string();
+    fs::create_dir(home.logs().join(&backend)).expect("a folder can be made");
+    let config = || home.config(&[("release_interval", json!("1h"))]);
+    let engine = if seen {
+        let engine = start(config());
+        thread::sleep(SURELY_DEAD_AFTER);
+        write_log(&home, &backend, method, records);
+        thread::sleep(SURELY_DEAD_AFTER);
+        engine
+    } else {
+        write_log(&home, &backend, method, records);
+        start(config())
+    };
+    let _sink = Sink::start_at(&backend);
+    while settled(&engine) == 0 {
+        thread::yield_now();
     }
-    let mut begin = Instant::now();
-    let engine = start(config);
-    if !is_there {
-        let aside = Home::make();
-        write_log(&aside, backend, method, records);
-        fs::create_dir(home.logs().join(backend)).expect("a folder can be made");
-        thread::sleep(Duration::from_secs(1));
-        begin = Instant::now();
-        let name = format!("{backend}/2026-11-22-16-40.log");
-        fs::rename(aside.logs().join(&name), home.logs().join(&name)).expect("it can be moved");
-    }
+    let begin = Instant::now();
     while settled(&engine) < records {
         thread::sleep(Duration::from_millis(1));
     }
@@ -161,22 +171,27 @@ fn replay_once(backend: &str, method: Method, records: u64, is_there: bool) -> (
     (took, lookups)
 }
 
+/// An address at which nobody listens.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    listener.local_addr().expect("it has an address")
+}
+
 /// Records of a run of `increments`.
-const INCREMENTS: u64 = 100_000;
+const INCREMENTS: u64 = 400_000;
 
 /// Increments beside puts: those that may be applied are looked up, in bursts. What is printed is
 /// the rate of puts that each has, of runs that follow each other.
 fn increments(criterion: &mut Criterion) {
-    let sink = Sink::start();
     let mut group = criterion.benchmark_group("increments");
     group
         .throughput(Throughput::Elements(INCREMENTS))
         .sample_size(10);
     let mut spent = [(Duration::ZERO, 0, 0); 3];
-    for (at, (name, method, is_there)) in [
-        ("puts", Method::Put, true),
-        ("not looked up", Method::Zadd, false),
-        ("looked up", Method::Zadd, true),
+    for (at, (name, method, seen)) in [
+        ("puts", Method::Put, false),
+        ("not looked up", Method::Zadd, true),
+        ("looked up", Method::Zadd, false),
     ]
     .into_iter()
     .enumerate()
@@ -185,7 +200,7 @@ fn increments(criterion: &mut Criterion) {
             bench.iter_custom(|iterations| {
                 let mut all = Duration::ZERO;
                 for _ in 0..iterations {
-                    let (took, lookups) = replay_once(&sink.name, method, INCREMENTS, is_there);
+                    let (took, lookups) = replay_once(method, INCREMENTS, seen);
                     all += took;
                     spent[at].2 += lookups;
                 }

@@ -17,8 +17,8 @@ use hustdbsync::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A fake HustDB for hustdb that stores nothing and answers a read's requests at once (our ceiling,
-/// not hustdb's), in its own process, so that its CPU time is not ours.
+/// A fake HustDB that stores nothing and answers all requests of a read at once (our ceiling, not
+/// hustdb's), in its own process, so that its CPU time is not ours.
 pub(crate) struct Sink {
     process: Child,
     /// Its address, which is the backend's name.
@@ -28,9 +28,14 @@ pub(crate) struct Sink {
 impl Sink {
     /// Starts one on a free port.
     pub(crate) fn start() -> Self {
+        Self::start_at("127.0.0.1:0")
+    }
+
+    /// Starts one at this address.
+    pub(crate) fn start_at(listen: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
             .args(["fake-hustdb", "--at-once", "--threads", "1", "--discard"])
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", listen])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the fake HustDB starts");

@@ -167,8 +167,6 @@ fn a_first_start_on_a_full_disk_deletes_nothing_says_what_to_do_and_goes_on_with
     };
     let fake_hustdb = fake_hustdb();
     write_log(&home, &fake_hustdb);
-    // The lock file: without it the start itself fails, and says so (`start`).
-    fs::write(home.path("status/.lock"), "1\n").unwrap();
     disk.fill();
     let logs = home.log_names(&fake_hustdb.name());
     let mut process = Process::start(&home);

@@ -161,8 +161,8 @@ impl StateLock {
         state.join(".lock")
     }
 
-    /// Locks `<state>/.lock` for this process, whose id is written into it. The folder is made
-    /// where it is missing.
+    /// Locks `<state>/.lock` for this process, whose id is written into it if the disk has room.
+    /// The folder is made where it is missing.
     ///
     /// # Errors
     /// When another process holds it, or the system refuses.
@@ -190,9 +190,17 @@ impl StateLock {
             let holder = holder(&mut file);
             return Err(LockError::Held { path, holder });
         }
-        file.set_len(0)
+        match file
+            .set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(io)?;
+        {
+            // The lock holds all the same; the id only tells others who has it.
+            Err(cause) if is_disk_full(&cause) => {
+                tracing::warn!(path = %path.display(), %cause, "no room for our process id in the \
+                    lock file; another server would be refused without naming this one");
+            }
+            written => written.map_err(io)?,
+        }
         Ok(Self { file })
     }
 }
@@ -206,6 +214,13 @@ impl Drop for StateLock {
                 the process does it");
         }
     }
+}
+
+fn is_disk_full(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn holder(file: &mut File) -> Option<u32> {

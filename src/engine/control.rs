@@ -1,5 +1,5 @@
-//! The control thread: inotify, the HTTP server, probes, signals and timers on one reactor; it owns
-//! the monitors and tells the others what to do.
+//! The controller: inotify, the HTTP server, probes, signals and timers on one reactor. It owns the
+//! monitors and tells the other threads what to do.
 //!
 //! ```text
 //!  Running ── SIGTERM, SIGINT, stop ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── CheckpointerDone ──▶ Closing ──▶ over
@@ -7,8 +7,8 @@
 //!     └── a thread failed ─────────────────┴──── a second signal ────────────────────────┴──▶ over, at once
 //! ```
 //!
-//! It waits for nothing but its own poll: not for a disk, not for a backend, not for a full mailbox
-//! of another thread ([`Outbox`]).
+//! It waits only in its own poll: never for a disk, a backend, or room in another thread's mailbox
+//! ([`Outbox`]).
 
 mod backends;
 mod ending;
@@ -55,17 +55,17 @@ use reload::Reloading;
 pub use reload::{Reload, Reloaded};
 use sync_points::SyncPoints;
 
-/// The token of control's waker.
+/// The token of the controller's waker.
 pub const WAKER: Token = Token(0);
 const WATCH: Token = Token(1);
 const SIGNALS: Token = Token(2);
-/// The HTTP server's first; behind its last come the probes'.
+/// The HTTP server's first token. The probes' tokens follow its last.
 const HTTP_SERVER: Token = Token(16);
 
-/// Events taken from the system at once.
+/// How many events are taken from the system at once.
 const EVENTS: usize = 1024;
 
-/// The mailboxes and hints that control shares with the others.
+/// What the controller shares with the other threads.
 pub struct ControlLinks {
     /// Its own.
     pub mailbox: Arc<Mailbox<ControlMessage>>,
@@ -75,15 +75,15 @@ pub struct ControlLinks {
     pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
     /// The workers', by number.
     pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
-    /// Where inotify's hints go.
+    /// The flags that inotify events set.
     pub dirty_flags: Arc<DirtyFlags>,
-    /// What whoever started us can ask and say.
+    /// The state and requests that the engine's owner shares with the controller.
     pub shared: Arc<Shared>,
-    /// The process's numbers.
+    /// The process's counters.
     pub counters: Arc<ServerCounters>,
 }
 
-/// What control is made of.
+/// The parts of which the controller is made.
 pub struct ControlParts {
     /// The reactor; [`WAKER`] is registered with it.
     pub poll: Poll,
@@ -91,21 +91,21 @@ pub struct ControlParts {
     pub clock: Clock,
     /// The others.
     pub links: ControlLinks,
-    /// What everyone goes by.
+    /// The settings that all threads use.
     pub settings: Settings,
     /// HA's logs.
     pub logs: PathBuf,
     /// The HTTP server.
     pub http_server: ListenerOptions,
-    /// Its socket, where systemd has handed one over.
+    /// Its socket, if systemd has passed one.
     pub handed_over: Option<std::net::TcpListener>,
-    /// Who may come to it.
+    /// Who may use it.
     pub access: AccessList,
     /// Reads the configuration again.
     pub reload: Reload,
-    /// Begins the server's own log file anew.
+    /// Reopens the server's own log file.
     pub rotate: Rotate,
-    /// Looks names of backends up.
+    /// Resolves names of backends.
     pub resolver: Resolver,
     /// Whether the process's signals are ours.
     pub signals: bool,
@@ -132,15 +132,15 @@ pub struct Control {
     phase: Phase,
     drain_until: Option<Duration>,
     checkpointer_done: bool,
-    /// When missing watches are set again.
+    /// When missing inotify watches are set again.
     restore_at: Duration,
-    /// Mail was left for the next turn.
+    /// Messages were left for the next turn.
     busy: bool,
-    /// Hints were left for the next turn; no event will tell.
+    /// inotify events were left for the next turn; the poll will not report them again.
     dirty_flags_left: bool,
 }
 
-/// Why control could not be made.
+/// Why the controller could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The HTTP server.
@@ -240,7 +240,8 @@ impl Control {
         }
     }
 
-    /// Everything but the events: mail, requests, what is due, envelopes.
+    /// Does everything except for the poll's events: handles messages and requests, does what is
+    /// due, and sends what is in the outbox.
     fn turn(&mut self, now: Now) -> Option<Ending> {
         self.links.mailbox.note_turn();
         self.busy = false;
@@ -269,7 +270,7 @@ impl Control {
         );
         self.listener
             .handle_deadlines(self.poll.registry(), now, &mut self.http_server);
-        self.follow_asks(now);
+        self.follow_requests(now);
         let ending = self.end_further(now);
         self.outbox.deliver();
         ending
@@ -352,7 +353,7 @@ impl Control {
                 self.backends.handle_outages_forgotten(backend);
             }
             ControlMessage::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
-            // Who waits for it is looked at in each turn.
+            // Waiting clients are checked in each turn.
             ControlMessage::SyncPointMoved { .. } => {}
             ControlMessage::Requeued {
                 backend,
@@ -363,7 +364,7 @@ impl Control {
         }
     }
 
-    /// What signals, whoever started us and the other threads ask for.
+    /// Handles requests by signals, by the engine's owner and by other threads.
     fn take_requests(&mut self, now: Now) -> Option<Ending> {
         let mut signalled = self.signals.as_mut().map(Signals::take).unwrap_or_default();
         signalled.reload |= self.links.shared.take_reload();
@@ -398,7 +399,7 @@ impl Control {
         None
     }
 
-    /// Whether [`Self::take_requests`] has something to do that only the waker tells.
+    /// Whether [`Self::take_requests`] has something to do, which only the waker reports.
     fn has_requests(&self) -> bool {
         let shared = &self.links.shared;
         let stop = self.phase.is_running() && shared.is_stop_wanted();
@@ -440,7 +441,7 @@ impl Control {
 
     fn handle_event(&mut self, event: &mio::event::Event, now: Now) {
         match event.token() {
-            // Both are looked at in each turn.
+            // Both are handled in each turn.
             WAKER | SIGNALS => {}
             WATCH => self.take_dirty_flags(),
             token if self.listener.owns(token) => {
@@ -503,7 +504,7 @@ impl Control {
             .map(|until| until.saturating_sub(now.monotonic))
     }
 
-    /// The backends, and what their events may need of the rest.
+    /// The backends, and the context that their handlers need.
     fn cx(&mut self, now: Now) -> (&mut Backends, Context<'_>) {
         let cx = Context {
             outbox: &mut self.outbox,

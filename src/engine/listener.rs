@@ -2,21 +2,21 @@
 //! reactor.
 //!
 //! The contract:
-//! - Registered with edge-triggered readiness. [`Listener::handle_event`] takes the events whose
-//!   token [`Listener::owns`].
+//! - Sockets are registered with edge-triggered readiness. [`Listener::handle_event`] takes the
+//!   events whose token [`Listener::owns`].
 //! - Poll no longer than until [`Listener::next_deadline`], then call
-//!   [`Listener::handle_deadlines`]: it closes what took too long and goes on with what was left
-//!   for the others' sake. One call does a bounded amount of work, so that a flood at this HTTP
-//!   server is no delay elsewhere.
+//!   [`Listener::handle_deadlines`]. It closes connections that took too long and continues with
+//!   work that was deferred. One call does a bounded amount of work, so a flood of requests delays
+//!   nothing else.
 //! - Answers come from an [`Answers`], at once or, by [`Listener::respond`], later.
-//! - More work than a budget has waits its turn: a flood costs a few percent of a core. Connections
-//!   that keep to their share, as HA's do, don't wait for those that don't (`budget`); among
-//!   themselves they wait for no more than one turn of each of the others.
+//! - Work beyond a budget waits its turn: a flood costs a few percent of a core. Connections that
+//!   keep to their share, as HA's do, do not wait for those that don't (`budget`); among themselves
+//!   they wait for at most one turn of each of the others.
 //!
-//! Bounded: connections by [`ListenerOptions::connections_max`], and when the system has no
-//! descriptor left, by that. The next connection then takes the place of the one that has gone
-//! longest without an answer; so idle ones can't lock HA out. Answers that nobody takes have
-//! [`ListenerOptions::unsent_bytes_max`] together.
+//! Bounded: at most [`ListenerOptions::connections_max`] connections, or as many as the process has
+//! file descriptors for. A further connection takes the place of the one that has gone longest
+//! without an answer, so idle connections can't lock HA out. Answers that clients do not read have
+//! [`ListenerOptions::unsent_bytes_max`] in total.
 
 mod accept;
 mod budget;
@@ -49,30 +49,31 @@ use crate::limits::{
 /// Who may connect.
 pub type Access = Box<dyn Fn(IpAddr) -> bool + Send>;
 
-/// How to listen and what to put up with.
+/// Where to listen, and with which bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerOptions {
-    /// Where. Port 0 is any free one.
+    /// The address. Port 0 means any free port.
     pub address: SocketAddr,
     /// The socket's options.
     pub socket: SocketOptions,
-    /// What each connection may do.
+    /// The bounds of each connection.
     pub limits: ServerLimits,
     /// Connections at a time, at least 1. Each takes a descriptor: stay well below the process's
     /// limit.
     pub connections_max: usize,
-    /// Bytes of answers that nobody has taken yet, over all connections; one answer may be larger.
+    /// Bytes of answers that clients have not read yet, over all connections; a single answer may be
+    /// larger.
     pub unsent_bytes_max: usize,
 }
 
-/// Who a late answer is for. Of no use when that connection has ended.
+/// The client that a late answer is for. It is of no use once the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId {
     slot: usize,
     serial: u64,
 }
 
-/// The one who knows the answers.
+/// Answers requests.
 pub trait Answers {
     /// The answer to `request`, or `None` if it will come by [`Listener::respond`] to `client`.
     fn answer<'a>(
@@ -83,25 +84,24 @@ pub trait Answers {
     ) -> Option<Answer<'a>>;
 }
 
-/// What has happened at the HTTP server so far. `evicted` counts those too that did not take their
-/// answers.
+/// The HTTP server's counters. `evicted` includes clients that did not read their answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerCounts {
-    /// Connections taken in.
+    /// Accepted connections.
     pub accepted: u64,
-    /// Connections closed at once since their peer may not connect.
+    /// Connections closed at once because their peer may not connect.
     pub denied: u64,
-    /// Connections that had to go for others.
+    /// Connections closed to make room for others.
     pub evicted: u64,
     /// Requests answered.
     pub answered: u64,
-    /// Times that accepting rested since the system had no room.
+    /// How often accepting was suspended because the system had no room.
     pub pauses: u64,
 }
 
 /// The listening socket and its connections.
 pub struct Listener {
-    /// None once nobody is let in any more.
+    /// `None` once no more connections are accepted.
     socket: Option<TcpListener>,
     address: SocketAddr,
     options: ListenerOptions,
@@ -109,23 +109,23 @@ pub struct Listener {
     /// The listening socket's token; that of the connection in slot `n` is `base + 1 + n`.
     base: usize,
     connections: Slab<Connection>,
-    /// Slots by the last time that they were accepted or answered. Dribbled bytes don't count.
+    /// Slots by the time when they were last accepted or answered. Slow bytes of a request don't
+    /// count.
     lru_list: LruList,
-    /// Connections that have more to do, in the order in which they are to have their turns: light
-    /// ones, heavy ones.
+    /// Connections that have more to do, in the order of their turns: light ones, heavy ones.
     again: [VecDeque<usize>; 2],
-    /// What the light ones and newcomers may take.
+    /// The budget of light and new connections.
     light: Budget,
-    /// What all take together, and so what is left for the heavy ones.
+    /// The budget of all connections together, and so what is left for heavy ones.
     all: Budget,
-    /// Newcomers are let in before the light ones have their turns; the next time it is the other
-    /// way round.
+    /// Connections are accepted before the light ones have their turns; next time it is the other way
+    /// round.
     accepts_first: bool,
-    /// When to go on accepting, if that was left off.
+    /// When to continue to accept, if that was suspended.
     accept_at: Option<Duration>,
     /// No connection's deadline is before this.
     earliest: Option<Duration>,
-    /// What a socket's bytes are read into.
+    /// The buffer into which sockets are read.
     scratch: Box<[u8]>,
     serial: u64,
     /// Each answer is the last of its connection.
@@ -139,33 +139,33 @@ struct Connection {
     stream: TcpStream,
     http: ServerConnection,
     serial: u64,
-    /// There may be bytes to read: no read has said WouldBlock since the last readiness.
+    /// There may be bytes to read: no read has returned `WouldBlock` since the last readiness.
     is_readable: bool,
     /// The same for writing.
     is_writable: bool,
-    /// It is in one of `again`.
+    /// It is in one of the queues `again`.
     is_queued: bool,
     share: Share,
-    /// Its part of the listener's sum.
+    /// Its part of the listener's `unsent_bytes`.
     unsent_bytes: usize,
 }
 
-/// How a connection has come to its turn.
+/// Why a connection has its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Came {
-    /// Something has happened: those who wait go first.
+    /// By an event: connections that wait go first.
     New,
-    /// It has waited for it.
+    /// After waiting in the queue.
     ByTurn,
 }
 
 /// How a connection's turn ended.
 enum Turn {
-    /// It waits for its peer, or for us.
+    /// It waits for its peer, or for a late answer.
     Waits,
     /// It has more to do, but it is the others' turn.
     More,
-    /// It is to be dropped.
+    /// It is to be closed.
     Over,
 }
 
@@ -184,8 +184,8 @@ impl Listener {
         Self::open(options, None, access, registry, base)
     }
 
-    /// The same with a socket that listens already, where there is one. It has to be where
-    /// `options` say.
+    /// The same with a socket that listens already, if there is one. Its address has to be the one
+    /// in `options`.
     ///
     /// # Errors
     /// [`ListenError`], which names the address and what to do.
@@ -225,7 +225,7 @@ impl Listener {
         self.address
     }
 
-    /// What has happened so far.
+    /// The counters so far.
     #[must_use]
     pub fn counts(&self) -> ListenerCounts {
         self.counts
@@ -261,20 +261,20 @@ impl Listener {
         answers: &mut dyn Answers,
     ) {
         let Some(slot) = event.token().0.checked_sub(self.base + 1) else {
-            // While accepting rests, a new connection is no reason to end the rest.
+            // While accepting is suspended, a new connection does not resume it.
             if self.accept_at.is_some_and(|at| at > now.monotonic) {
                 return;
             }
             if self.again[Weight::Light as usize].is_empty() {
                 self.accept(registry, now, answers);
             } else {
-                // In its turn.
+                // Accepting happens in its turn.
                 self.accept_at = Some(Duration::ZERO);
             }
             return;
         };
-        // An event may be older than what is in the slot now; then a read or write says WouldBlock,
-        // and that is all.
+        // An event may be older than the connection in the slot now. Then a read or write returns
+        // `WouldBlock`, and nothing else happens.
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
@@ -283,7 +283,7 @@ impl Listener {
         self.run(slot, Came::New, now, answers);
     }
 
-    /// Sends a late answer. False if who asked has gone.
+    /// Sends a late answer. Returns false if the client is gone.
     pub fn respond(
         &mut self,
         client: ClientId,
@@ -308,8 +308,7 @@ impl Listener {
         true
     }
 
-    /// When [`Self::handle_deadlines`] is due, on the monotonic clock. In the past if there is work
-    /// left.
+    /// When [`Self::handle_deadlines`] is due, on the monotonic clock; in the past if work is left.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let due = |weight: Weight| {
@@ -325,7 +324,7 @@ impl Listener {
         all.into_iter().flatten().min()
     }
 
-    /// What turns of such a connection wait for.
+    /// The budget that turns of such a connection need.
     fn budget(&self, weight: Weight) -> &Budget {
         match weight {
             Weight::Light => &self.light,
@@ -333,7 +332,7 @@ impl Listener {
         }
     }
 
-    /// Does what is due, and a turn of what was left.
+    /// Closes connections that took too long, and does a turn of the work that is left.
     pub fn handle_deadlines(&mut self, registry: &Registry, now: Now, answers: &mut dyn Answers) {
         let accepts = self.accept_at.is_some_and(|at| at <= now.monotonic);
         let accepts_first = accepts && self.accepts_first;
@@ -351,7 +350,7 @@ impl Listener {
         }
     }
 
-    /// Gives each that waits one turn, as far as the budget goes.
+    /// Runs one turn of each waiting connection, as far as the budget allows.
     fn run_queued(&mut self, weight: Weight, now: Now, answers: &mut dyn Answers) {
         for _ in 0..self.again[weight as usize].len() {
             if self.budget(weight).is_spent(now) {
@@ -387,7 +386,7 @@ impl Listener {
             self.connections[slot].http.handle_deadline(now);
             self.run(slot, Came::New, now, answers);
         }
-        // Those that come soon are looked at together.
+        // Deadlines that are close to each other are handled together.
         self.earliest = self
             .connections
             .iter()
@@ -396,7 +395,7 @@ impl Listener {
             .map(|at| at.max(now.after(HTTP_DEADLINE_TICK)));
     }
 
-    /// Gives a connection its turn, and makes room where too many answers wait to be taken.
+    /// Runs a connection's turn, and makes room if too many answers wait to be read.
     fn run(&mut self, slot: usize, came: Came, now: Now, answers: &mut dyn Answers) {
         self.take_turn(slot, came, now, answers);
         let Some(connection) = self.connections.get_mut(slot) else {
@@ -418,8 +417,8 @@ impl Listener {
         }
     }
 
-    /// Gives a connection its turn and deals with how that ended. Its turn comes later where the
-    /// budget is spent, or others wait.
+    /// Runs a connection's turn and handles its result. The turn is deferred if the budget is spent,
+    /// or if others wait.
     fn take_turn(&mut self, slot: usize, came: Came, now: Now, answers: &mut dyn Answers) {
         let connection = &mut self.connections[slot];
         if connection.is_queued {
@@ -465,14 +464,14 @@ impl Listener {
         }
     }
 
-    /// Its turn comes behind those who wait already.
+    /// Queues it after those that wait already.
     fn queue(&mut self, slot: usize, weight: Weight) {
         self.connections[slot].is_queued = true;
         self.again[weight as usize].push_back(slot);
     }
 
     fn drop_connection(&mut self, slot: usize) {
-        // Closing the socket takes it out of the poller.
+        // Closing the socket removes it from the poller.
         let connection = self.connections.remove(slot);
         self.unsent_bytes -= connection.unsent_bytes;
         self.lru_list.remove(slot);
@@ -480,7 +479,7 @@ impl Listener {
 }
 
 impl Connection {
-    /// Reads, answers and sends until one of them has to wait. Adds to `work` what it took.
+    /// Reads, answers and sends until one of them has to wait. Adds the work that it took to `work`.
     fn turn(
         &mut self,
         client: ClientId,

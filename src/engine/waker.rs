@@ -1,4 +1,4 @@
-//! Mailboxes' wakers: one that ends its reader's poll, one that ends its reader's wait on a ring.
+//! Wakers for mailboxes: one ends its reader's poll, one ends its reader's wait on an io_uring.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,7 +10,7 @@ use mio::{Interest, Poll, Token, Waker};
 use crate::engine::os::eventfd::Eventfd;
 use crate::replay::mailbox::Wake;
 
-/// Rings by an event under its token.
+/// Wakes a poll by an event with its token.
 pub struct PollWaker(Waker);
 
 impl PollWaker {
@@ -30,12 +30,12 @@ impl Wake for PollWaker {
     }
 }
 
-/// Rings by a counter that the reader's ring listens to all the time. One that is rung before it
-/// does ends its next wait.
+/// Wakes an io_uring by a counter that the ring reads all the time. A wake before the ring begins to
+/// read ends its next wait.
 pub struct EventfdWaker(Arc<Eventfd>);
 
 impl EventfdWaker {
-    /// A waker, and what is to be given to the ring.
+    /// A waker, and the counter for the ring to read.
     ///
     /// # Errors
     /// When the process has no descriptor left.
@@ -44,15 +44,15 @@ impl EventfdWaker {
         Ok((Self(Arc::clone(&eventfd)), eventfd))
     }
 
-    /// The same, which ends the wait of `poll` too: for a reader that waits there and has a ring
-    /// besides.
+    /// The same, which also ends the wait of `poll`: for a reader that waits there and has a ring
+    /// as well.
     ///
     /// # Errors
     /// When the process has no descriptor left.
     pub fn in_poll(poll: &Poll, token: Token) -> io::Result<(Self, Arc<Eventfd>)> {
         let (waker, eventfd) = Self::new()?;
         let raw = eventfd.as_fd().as_raw_fd();
-        // Each ring of it is an event of its own, whether or not it was read.
+        // Each wake is an event of its own, whether or not the counter was read.
         poll.registry()
             .register(&mut SourceFd(&raw), token, Interest::READABLE)?;
         Ok((waker, eventfd))

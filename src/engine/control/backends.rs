@@ -1,5 +1,5 @@
-//! The backends that control knows: each with its monitor and its probe, and what their orders mean
-//! to the others.
+//! The backends that the controller knows: each with its monitor and its probe, and what follows
+//! from the monitors' orders.
 
 mod leaving;
 mod names;
@@ -37,7 +37,7 @@ use crate::replay::outbox::{After, Outbox};
 use crate::replay::reachability::Reachability;
 use crate::replay::reachability::gate::Gate;
 
-/// What handling a backend may need of control.
+/// The parts of `Control` that backend handlers need.
 pub(super) struct Context<'a> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) http_server: &'a mut HttpServer,
@@ -45,12 +45,12 @@ pub(super) struct Context<'a> {
     pub(super) registry: &'a Registry,
     pub(super) settings: &'a Settings,
     pub(super) mailbox: &'a Arc<Mailbox<ControlMessage>>,
-    /// While the server ends: until when what is in flight may be answered.
+    /// During shutdown: until when records in flight may be answered, monotonic.
     pub(super) drain_until: Option<Duration>,
     pub(super) now: Now,
 }
 
-/// A backend's state as it is told.
+/// A backend's state as it is reported.
 #[derive(Clone, Debug)]
 pub(crate) struct BackendState {
     pub(crate) name: Arc<str>,
@@ -62,29 +62,29 @@ struct Backend {
     info: BackendInfo,
     name: BackendName,
     address: Option<SocketAddr>,
-    /// Which address the next look-up is to give.
+    /// Which of the resolved addresses the next look-up is to return.
     wanted: Wanted,
-    /// The last look-up was in vain although it has an address.
+    /// The last look-up has failed, although there is an address from an earlier one.
     is_name_lost: bool,
     monitor: Monitor,
     /// Lanes that keep failing while it is up.
     repeats: Repeats,
     probe: Probe,
-    /// What is known of its outages, and whether it may be sent to.
+    /// What is known of its outages, and whether records may be sent to it.
     gate: Gate,
-    /// Its answers when that was last told of them, and when its probe began, which is the second.
+    /// Its count of answers when the gate was last told, and when its probe began.
     answers_seen: u64,
     probe_begun: (Duration, u64),
     lane: Arc<LaneSettings>,
-    /// The bound of its rate that an operator has set, in records a second; 0 is none.
+    /// The rate limit that an operator has set, in records a second; 0 if there is none.
     rate_max: Option<u32>,
     /// Why its state cannot be written.
     store_fault: Option<String>,
     /// Why its logs cannot be read.
     log_fault: Option<String>,
-    /// Whether its folder is there, and how far it is forgotten.
+    /// Whether its folder exists, and how far it is forgotten.
     leaving: Leaving,
-    /// What the board was told last.
+    /// What was last published.
     told: BackendState,
     /// The state that was logged last.
     said: &'static str,
@@ -92,9 +92,9 @@ struct Backend {
 
 /// See the module.
 pub(super) struct Backends {
-    /// By their places.
+    /// By their ids; `None` is a free place.
     all: Vec<Option<Backend>>,
-    /// Who has a free place next, the place that has been free longest first.
+    /// The free places, the one that has been free longest first.
     free: VecDeque<BackendId>,
     by_name: HashMap<String, BackendId>,
     /// Records processed and settled of backends that are forgotten.
@@ -103,7 +103,7 @@ pub(super) struct Backends {
     first_token: usize,
     resolver: Resolver,
     random: fastrand::Rng,
-    /// That there are too many has been said.
+    /// It has been logged that there are too many.
     said_too_many: bool,
 }
 
@@ -152,7 +152,7 @@ impl Backends {
             dirty_flags: Arc::default(),
         };
         tracing::info!(backend = %folder, "found; it is probed next");
-        // Before anyone lists the folder: what comes behind the listing is told by the watch.
+        // Before anyone lists the folder: the watch reports what comes after the listing.
         cx.watch.add(id, &folder);
         cx.http_server
             .board
@@ -198,11 +198,11 @@ impl Backends {
         self.by_name.insert(folder, id);
     }
 
-    /// The reader has found a folder that is no backend's.
+    /// The reader has found a folder that is not a backend's.
     #[expect(clippy::unused_self, reason = "one of the events of this table")]
     pub(super) fn handle_unrecognized(&self, folder: &str, why: &str) {
         tracing::warn!(
-            "the folder {folder:?} below sync.logs_path is no backend's: {why}; it is left alone"
+            "the folder {folder:?} below sync.logs_path is not a backend's: {why}; it is ignored"
         );
     }
 
@@ -217,14 +217,14 @@ impl Backends {
     }
 
     pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
-        // The checkpointer has said so, in the log.
+        // The checkpointer has logged it.
         if let Some(backend) = self.get_mut(id) {
             backend.store_fault = fault;
         }
     }
 
     pub(super) fn handle_log_fault(&mut self, id: BackendId, fault: Option<String>) {
-        // The reader has reported it in the log.
+        // The reader has logged it.
         if let Some(backend) = self.get_mut(id) {
             backend.log_fault = fault;
         }
@@ -265,7 +265,7 @@ impl Backends {
         self.by_name.get(name).copied()
     }
 
-    /// All of them, but for those that are being forgotten.
+    /// All of them, except for those that are being forgotten.
     pub(super) fn ids(&self) -> Vec<BackendId> {
         let all = self.all.iter().flatten();
         all.filter(|backend| !backend.leaving.is_under_way())
@@ -278,7 +278,7 @@ impl Backends {
         backend.filter(|backend| backend.info.id == id)
     }
 
-    /// Who a backend is; none where it was forgotten.
+    /// A backend's description; `None` if it was forgotten.
     pub(super) fn info(&self, id: BackendId) -> Option<&BackendInfo> {
         let info = &self.all.get(id.index())?.as_ref()?.info;
         (info.id == id).then_some(info)
@@ -345,7 +345,7 @@ impl Backends {
             .min()
     }
 
-    /// Whether the backlog of one decides how soon it is probed, so that it has to be looked at.
+    /// Whether a backend's next probe depends on its backlog, so that the backlog must be watched.
     pub(super) fn wait_for_backlog(&self) -> bool {
         self.all
             .iter()
@@ -357,7 +357,7 @@ impl Backends {
         self.info(id).map(|info| &*info.dirty_flags)
     }
 
-    /// All, for whoever is not on this thread.
+    /// All states, for other threads.
     pub(super) fn told(&self) -> Told {
         let backends = self
             .all
@@ -372,7 +372,7 @@ impl Backends {
     }
 }
 
-/// What is wrong with the backend itself, with its state, with its logs, as one text.
+/// Everything that is wrong with the backend, its state and its logs, as one text.
 fn all_that_is_wrong<'a>(
     why: Option<&'a str>,
     store_fault: Option<&str>,
@@ -397,7 +397,7 @@ fn has_backlog(info: &BackendInfo) -> bool {
 }
 
 impl Backend {
-    /// Makes its lanes go by the settings, and by what an operator has set.
+    /// Applies the settings, and the operator's rate limit, to its lanes.
     fn set_lane(&mut self, cx: &mut Context<'_>) {
         let mut lane = cx.settings.lane(&self.info.name);
         if let Some(rate_max) = self.rate_max {
@@ -489,7 +489,7 @@ impl Backend {
         self.gate.handle_open(epoch);
     }
 
-    /// Keeps the board up to date, and says once in the log what has changed.
+    /// Publishes its state, and logs each change once.
     fn tell(&mut self, cx: &mut Context<'_>) {
         let word = self.monitor.state_word();
         let why = all_that_is_wrong(

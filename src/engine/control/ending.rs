@@ -1,4 +1,4 @@
-//! The graceful end: its steps are [`Phase`](crate::replay::ending::Phase)'s.
+//! Graceful shutdown. Its steps are in [`Phase`](crate::replay::ending::Phase).
 
 use std::io::{self, ErrorKind};
 
@@ -11,11 +11,11 @@ use crate::limits::SHUTDOWN_GRACE;
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Everything in flight was answered for or given up in time, and all is on disk.
+    /// All records in flight were answered or given up in time, and everything is on disk.
     Clean,
-    /// Some was not: what. It is sent again at the next start.
+    /// Something could not be finished: what. It is sent again at the next start.
     Cut(String),
-    /// A second signal: at once.
+    /// At once, by a second signal.
     AtOnce,
     /// A thread failed: which, and how.
     Failed(String),
@@ -33,7 +33,7 @@ impl Control {
         self.links.shared.lifecycle.stop();
     }
 
-    /// Lets nobody in any more, and answers those who are in: for a moment, and about nothing else.
+    /// Accepts no more connections, and answers the requests of open ones for [`SHUTDOWN_GRACE`].
     pub(super) fn answer_last(&mut self, events: &mut Events) -> io::Result<()> {
         self.listener.shut();
         let until = self.clock.now().after(SHUTDOWN_GRACE);
@@ -65,7 +65,7 @@ impl Control {
         }
     }
 
-    /// The steps of the graceful end, as far as they go by now.
+    /// Takes all steps of the shutdown that can be taken by now.
     pub(super) fn end_further(&mut self, now: Now) -> Option<Ending> {
         let are_flushed = self.backends.are_flushed();
         let over =

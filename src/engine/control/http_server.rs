@@ -1,5 +1,5 @@
-//! What HA, a browser, Prometheus and `hustdbsync status` are answered: from memory, whatever else
-//! goes on. What control has to follow first is left for it.
+//! Answers HA, browsers, Prometheus and `hustdbsync status` from memory, whatever else is going on.
+//! Requests that the controller has to carry out first are queued for it.
 
 use super::pending_requests::{self, RequestQueue};
 use super::process_stats::ProcessStats;
@@ -18,11 +18,11 @@ pub(super) struct HttpServer {
     auth: Auth,
     body_cache: BodyCache,
     process_stats: ProcessStats,
-    /// The backends as the answers tell them.
+    /// The backends, as they are reported.
     pub(super) board: StatusBoard,
-    /// A backend's state has changed since this was last taken back.
+    /// A backend's state has changed since this was last reset.
     pub(super) states_changed: bool,
-    /// What was asked for and is to be followed.
+    /// Requests that the controller has to carry out.
     pub(super) pending: RequestQueue,
     /// The last refusal's line.
     text: Vec<u8>,
@@ -52,7 +52,7 @@ impl HttpServer {
         self.auth = auth;
     }
 
-    /// What is told from control's turn to its next.
+    /// Takes over the numbers that are reported until the controller's next turn.
     pub(super) fn handle_turn(&mut self, counts: ListenerCounters, is_ending: bool, now: Now) {
         self.process_stats.look(now);
         let server = self.board.server_mut();
@@ -80,8 +80,7 @@ impl Answers for HttpServer {
             Some(Err(refusal)) => return Some(pending_requests::refusal(&refusal, &mut self.text)),
             None => {}
         }
-        // Straight from the counters: some ten nanoseconds a backend, so every answer tells this
-        // very instant.
+        // Read from the counters for each answer, which takes some ten nanoseconds a backend.
         self.board.refresh(now);
         match Route::of(request.path) {
             Some(Route::Read(Page::Health | Page::Readiness)) => {

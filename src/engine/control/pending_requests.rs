@@ -1,5 +1,5 @@
-//! What is asked for at the HTTP server that changes something or takes its time: followed between
-//! two polls, and answered then or later.
+//! HTTP requests that change something or take time. The controller carries them out between two
+//! polls, and answers them then or later.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -24,13 +24,12 @@ use crate::status::control_request::{
 use crate::status::sync_point::PointBoard;
 use crate::text::nearest;
 
-/// Begins the server's own log file anew, and says what became of that; it must not wait for a
-/// disk.
+/// Reopens the server's own log file, and returns whether that worked; it must not wait for a disk.
 pub type Rotate = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// Names that a message repeats.
 const NAMES_SHOWN_MAX: usize = 20;
-/// Characters that may differ between a name and what was meant.
+/// How many characters may differ between an unknown name and the name that is suggested.
 const SLIPS_MAX: usize = 3;
 
 const ENDS: &str = "the server ends";
@@ -62,28 +61,28 @@ impl Reply {
     }
 }
 
-/// A question that the checkpointer answers, one backend after the other.
+/// A request about rejected lines, which the checkpointer answers for one backend after the other.
 struct Requeueing {
     ask: u64,
     client: ClientId,
-    /// Backends that have not been answered for.
+    /// Backends without an answer yet.
     waits_for: usize,
     report: RejectedReport,
 }
 
-/// What was asked for and is not answered.
+/// Requests that are not answered yet.
 #[derive(Default)]
 pub(super) struct PendingRequests {
     next: u64,
     requeues: Vec<Requeueing>,
 }
 
-/// What waits at the HTTP server to be followed.
+/// Carrying out requests of the HTTP server.
 pub(super) type RequestQueue = VecDeque<(ClientId, ControlRequest)>;
 
 impl Control {
-    /// Follows what was asked for at the HTTP server, and answers those who need not wait any more.
-    pub(super) fn follow_asks(&mut self, now: Now) {
+    /// Carries out the queued requests, and answers clients that need not wait any longer.
+    pub(super) fn follow_requests(&mut self, now: Now) {
         for _ in 0..ASKS_PER_TURN {
             let Some((client, ask)) = self.http_server.pending.pop_front() else {
                 break;
@@ -150,7 +149,7 @@ impl Control {
     ) -> Reply {
         let (backends, mut cx) = self.cx(now);
         let followed = backends.handle_ask(id, what, &mut cx);
-        // Whoever asks next how it is hears of it.
+        // The next answer about its state shows the change.
         backends.turn(&mut cx);
         if followed.is_ok() {
             tracing::info!(backend = name, "asked at the HTTP server: {what:?}");
@@ -161,7 +160,7 @@ impl Control {
         }
     }
 
-    /// Answers who asked for a backend to be forgotten.
+    /// Answers the client that has asked for a backend to be forgotten.
     pub(super) fn answer_leaving(&mut self, answer: LeavingAnswer, now: Now) {
         let reply = match &answer.said {
             Ok(said) => {
@@ -188,7 +187,7 @@ impl Control {
         let is_backend = |folder: &str| BackendName::parse(folder).is_ok();
         self.outbox
             .reader(After::Nothing, ReaderMessage::SyncPoint { id, is_backend });
-        // What the point has and no hint has told of is to be found now.
+        // Find what belongs to the point and has not been reported by an event yet.
         self.links.dirty_flags.hint_overflow();
         None
     }
@@ -229,7 +228,7 @@ impl Control {
         Reply::json(Status::Ok, body)
     }
 
-    /// The checkpointer has made a point, or why not.
+    /// The checkpointer has taken a point, or has failed to.
     pub(super) fn handle_point_taken(
         &mut self,
         id: u64,
@@ -299,7 +298,7 @@ impl Control {
         None
     }
 
-    /// The checkpointer has done something with a backend's rejected lines.
+    /// The checkpointer has requeued or dropped a backend's rejected lines.
     pub(super) fn handle_requeued(
         &mut self,
         backend: BackendId,
@@ -341,7 +340,7 @@ impl Control {
             fields: &[("Cache-Control", "no-store")],
             body: &reply.body,
         };
-        // Who asked may have gone.
+        // The client may be gone.
         self.listener
             .respond(client, &answer, now, &mut self.http_server);
     }
@@ -358,7 +357,7 @@ fn rejected_reply(report: &RejectedReport) -> Reply {
     Reply::json(status, body)
 }
 
-/// There is no such backend; there are these.
+/// The answer for an unknown backend, which lists the known ones.
 fn no_backend(name: &str, names: &[Arc<str>]) -> Reply {
     let shown: String = name
         .chars()
@@ -386,7 +385,7 @@ fn no_backend(name: &str, names: &[Arc<str>]) -> Reply {
     Reply::line(Status::NotFound, &text)
 }
 
-/// Writes a refusal's line.
+/// Writes the line of a refusal.
 pub(super) fn refusal<'a>(refusal: &Refusal, text: &'a mut Vec<u8>) -> Answer<'a> {
     if refusal.why.is_empty() {
         return Answer::empty(refusal.status).with_fields(refusal.fields);

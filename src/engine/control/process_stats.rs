@@ -1,5 +1,4 @@
-//! What the HTTP server tells that is not a backend's: how the threads are, what the process takes,
-//! what happened at the HTTP server itself.
+//! Statistics that belong to no backend: the threads, the process, and the HTTP server itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use crate::status::server::{ListenerCounters, Server};
 pub(super) struct ProcessStats {
     liveness: Liveness,
     counters: Arc<ServerCounters>,
-    /// When the system was asked about the process last.
+    /// When the system's figures about the process were last read.
     asked_at: Option<Duration>,
 }
 
@@ -37,7 +36,7 @@ impl ProcessStats {
         }
     }
 
-    /// Looks at the other threads.
+    /// Checks the liveness of the other threads.
     pub(super) fn look(&mut self, now: Now) {
         self.liveness.look(now);
     }
@@ -66,7 +65,7 @@ impl ProcessStats {
     }
 }
 
-/// What happened at the HTTP server so far.
+/// The HTTP server's counters.
 pub(super) fn listener_counters(listener: &Listener) -> ListenerCounters {
     let counts = listener.counts();
     ListenerCounters {

@@ -1,5 +1,4 @@
-//! Reading the configuration again (SIGHUP): on a thread that lives for that only, since it is
-//! disk, and control touches none.
+//! Reloads the configuration (SIGHUP) on a thread of its own, since the controller touches no disk.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,15 +8,15 @@ use crate::engine::settings::Settings;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::ControlMessage;
 
-/// What holds from now on.
+/// The result of a reload.
 pub struct Reloaded {
-    /// What everyone goes by.
+    /// The settings that all threads use from now on.
     pub settings: Settings,
     /// What has changed and what needs a restart, a sentence each.
     pub said: Vec<String>,
 }
 
-/// Reads the configuration again; why nothing changes where it is faulty.
+/// Reads the configuration again. The error tells why nothing changes.
 pub type Reload = Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>;
 
 /// Where the result is left.
@@ -48,9 +47,9 @@ pub(super) struct Reloading {
     reload: Reload,
     control: Arc<Mailbox<ControlMessage>>,
     slot: Arc<Slot>,
-    /// A thread is at it.
+    /// A thread is reading it.
     is_running: bool,
-    /// Asked for while one was.
+    /// Another reload was requested meanwhile.
     again: bool,
 }
 
@@ -65,7 +64,7 @@ impl Reloading {
         }
     }
 
-    /// Begins to read; one at a time, and once more where it was asked for meanwhile.
+    /// Begins a reload. One runs at a time; if more are requested meanwhile, one more follows.
     pub(super) fn begin(&mut self) {
         if self.is_running {
             self.again = true;
@@ -94,7 +93,7 @@ impl Reloading {
         self.slot.is_there.load(Ordering::SeqCst)
     }
 
-    /// What was read, once.
+    /// The result, once.
     pub(super) fn take(&mut self) -> Option<Result<Reloaded, String>> {
         let result = self.slot.take()?;
         self.is_running = false;

@@ -1,9 +1,9 @@
-//! The sync points that control knows, and who waits for one of them.
+//! The sync points that the controller knows, and the clients that wait for one of them.
 //!
-//! Bounded: [`SYNC_POINTS_MAX`] points, of which the one that was asked for longest ago goes first;
-//! [`SYNC_POINT_WAITERS_MAX`] waiters, of which the one that has waited longest is answered first.
-//! They are kept in memory only: a restart forgets them, and whoever asks takes another, which
-//! covers all that the earlier one did.
+//! Bounded: at most [`SYNC_POINTS_MAX`] points, of which the one that was requested longest ago is
+//! forgotten first; at most [`SYNC_POINT_WAITERS_MAX`] waiters, of which the one that has waited
+//! longest is answered first. They are in memory only: a restart forgets them, and a client then
+//! takes another point, which covers everything that the earlier one did.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use crate::status::sync_point::PointBoard;
 /// A point.
 struct Known {
     number: u64,
-    /// None while the checkpointer makes it.
+    /// `None` until the checkpointer has taken it.
     board: Option<Arc<PointBoard>>,
-    /// Who wants to know it.
+    /// The client that has requested it.
     client: ClientId,
-    /// When it was taken or asked for last, monotonic.
+    /// When it was taken or last asked about, monotonic.
     asked_at: Duration,
 }
 
-/// Somebody who waits.
+/// A waiting client.
 pub(super) struct Waiter {
     pub(super) client: ClientId,
     pub(super) id: String,
     pub(super) board: Arc<PointBoard>,
-    /// Of one backend only.
+    /// It waits for this backend only.
     pub(super) backend: Option<String>,
-    /// Until this monotonic instant.
+    /// It waits until this monotonic instant.
     until: Duration,
 }
 
@@ -44,13 +44,13 @@ impl Waiter {
     }
 }
 
-/// What becomes of a question.
+/// What to do with a question about a point.
 pub(super) enum Asked {
     /// There is no such point.
     Unknown,
-    /// There was no such backend when it was taken; these were.
+    /// There was no such backend when it was taken; there were these.
     NoBackend(Vec<Arc<str>>),
-    /// This one is to be answered now: who asked, or who had to go for them.
+    /// Answer this client now: the one that has asked, or one that had to make room for it.
     Answer(Waiter),
     /// The answer comes later.
     Later,
@@ -58,7 +58,7 @@ pub(super) enum Asked {
 
 /// See the module.
 pub(super) struct SyncPoints {
-    /// Drawn anew by each process.
+    /// A random number of this process.
     process: u64,
     next: u64,
     points: Vec<Known>,
@@ -75,17 +75,18 @@ impl SyncPoints {
         }
     }
 
-    /// What a point is called outside.
+    /// A point's name in requests and answers.
     pub(super) fn id(&self, number: u64) -> String {
         format!("{:016x}-{number}", self.process)
     }
 
-    /// Points, and who waits for one.
+    /// How many points and waiters there are.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.points.len(), self.waiters.len())
     }
 
-    /// A new point's number, and that of the one that goes for it; none where all are being made.
+    /// A new point's number, and the number of the point that is forgotten for it; `None` if all
+    /// points are still being taken.
     pub(super) fn begin(&mut self, client: ClientId, now: Now) -> Option<(u64, Option<u64>)> {
         let mut forgotten = None;
         if self.points.len() >= SYNC_POINTS_MAX {
@@ -105,7 +106,7 @@ impl SyncPoints {
         Some((self.next, forgotten))
     }
 
-    /// The checkpointer has made one, or could not. Gives who asked for it.
+    /// The checkpointer has taken one, or could not. Returns the client that has requested it.
     pub(super) fn handle_taken(
         &mut self,
         number: u64,
@@ -123,7 +124,7 @@ impl SyncPoints {
         Some(client)
     }
 
-    /// Somebody asks how far a point is.
+    /// A client asks how far a point is settled.
     pub(super) fn ask(&mut self, client: ClientId, ask: SyncPointRequest, now: Now) -> Asked {
         let number = ask
             .id
@@ -160,7 +161,7 @@ impl SyncPoints {
         self.waiters.pop_front().map_or(Asked::Later, Asked::Answer)
     }
 
-    /// One of those who need not wait any more; all of them at the `end`.
+    /// A waiter that need not wait any longer; at the `end`, any waiter.
     pub(super) fn take_due(&mut self, end: bool, now: Now) -> Option<Waiter> {
         let mut waiters = self.waiters.iter();
         let at = waiters
@@ -168,14 +169,14 @@ impl SyncPoints {
         self.waiters.remove(at)
     }
 
-    /// A point that nobody has asked for in a long time; it is known no more.
+    /// Forgets a point that nobody has asked about in a long time, and returns its number.
     pub(super) fn take_expired(&mut self, now: Now) -> Option<u64> {
         let mut points = self.points.iter();
         let at = points.position(|known| known.asked_at + SYNC_POINT_KEPT <= now.monotonic)?;
         Some(self.points.remove(at).number)
     }
 
-    /// When somebody has waited long enough or a point is forgotten, monotonic.
+    /// When a waiter's time is up or a point expires, monotonic.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let waits = self.waiters.iter().map(|waiter| waiter.until);
         let points = self.points.iter();

@@ -1,4 +1,4 @@
-//! Opening the HTTP server, and letting connections in.
+//! Opens the listening socket, and accepts connections.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -38,7 +38,7 @@ pub enum ListenError {
         /// Where we were to listen.
         address: SocketAddr,
     },
-    /// systemd's socket is another one.
+    /// systemd's socket has another address.
     #[error(
         "cannot listen on {address}: the socket that systemd handed over is at {found}; make \
          ListenStream= of the .socket unit and network.bind and network.port of the configuration \
@@ -80,8 +80,8 @@ pub(super) fn open(
 ) -> Result<(mio::net::TcpListener, SocketAddr), ListenError> {
     if let Some(found) = handed_over.as_ref().map(TcpListener::local_addr) {
         let found = found.map_err(|cause| ListenError::new(options.address, cause))?;
-        // Any port will do where the configuration leaves it open. Another address would be another
-        // rule of who can reach us.
+        // Any port will do if the configuration leaves it open. Another address would change who can
+        // reach us.
         let address = SocketAddr::new(
             options.address.ip(),
             match options.address.port() {
@@ -109,16 +109,16 @@ pub(super) fn open(
     attempt().map_err(|cause| ListenError::new(options.address, cause))
 }
 
-/// What a failed accept(2) asks for.
+/// What to do after a failed accept(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failed {
     /// There is nothing more to accept.
     Done,
-    /// This connection is lost; the next may be there.
+    /// This connection is lost; there may be another.
     Next,
     /// There is no descriptor left.
     NoDescriptor,
-    /// There is no memory, or something that we don't know.
+    /// There is no memory, or the error is unknown.
     Rest,
 }
 
@@ -127,7 +127,7 @@ fn classify(error: &io::Error) -> Failed {
         Some(libc::EMFILE | libc::ENFILE) => Failed::NoDescriptor,
         Some(libc::ENOMEM | libc::ENOBUFS) => Failed::Rest,
         _ if error.kind() == ErrorKind::WouldBlock => Failed::Done,
-        // accept(2): these are the new connection's own troubles, handed over.
+        // accept(2): these are pending errors of the new connection itself.
         Some(
             libc::EINTR
             | libc::ECONNABORTED
@@ -146,7 +146,8 @@ fn classify(error: &io::Error) -> Failed {
 }
 
 impl Listener {
-    /// Accepts until there is nothing more, or it is the others' turn, or the system has no room.
+    /// Accepts until there is no connection left, or it is the others' turn, or the system has no
+    /// room.
     pub(super) fn accept(&mut self, registry: &Registry, now: Now, answers: &mut dyn Answers) {
         self.accept_at = None;
         let (mut may_evict, mut accepted) = (true, 0);
@@ -180,11 +181,11 @@ impl Listener {
             }
         }
         if accepted == 0 {
-            // So many connections that are lost before they are ours, and not one that is: going on
-            // at once could go on for ever.
+            // Every one of so many connections was lost before it was accepted: continuing at once
+            // might never end.
             return self.rest(now);
         }
-        // Readiness won't be told again for what still waits.
+        // Readiness is not reported again for connections that still wait.
         self.accept_at = Some(Duration::ZERO);
     }
 
@@ -201,7 +202,7 @@ impl Listener {
         now: Now,
         answers: &mut dyn Answers,
     ) {
-        // On a socket for both, an IPv4 peer comes as ::ffff:a.b.c.d.
+        // On a socket for both families, an IPv4 peer has the address ::ffff:a.b.c.d.
         if !(self.access)(peer.ip().to_canonical()) {
             tracing::debug!(%peer, "peer is not in network.access_allow; connection closed");
             self.counts.denied += 1;
@@ -240,8 +241,8 @@ impl Listener {
         self.run(slot, Came::New, now, answers);
     }
 
-    /// Drops the connection that has gone longest without an answer, one that waits for an answer
-    /// of ours only if all do. False if there is none.
+    /// Closes the connection that has gone longest without an answer; one that waits for a late
+    /// answer only if all do. Returns false if there is none.
     fn evict(&mut self) -> bool {
         let idlest = self
             .lru_list

@@ -1,20 +1,20 @@
-//! A counter in the kernel that one thread waits on and others count up: a waker for whoever waits
-//! on a ring.
+//! A counter in the kernel on which one thread waits, and that others increment: a waker for a
+//! thread that waits on an io_uring.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
 
-/// How often it is tried to ring before it is believed that nobody listens. One try is enough but
-/// for signals.
+/// How many attempts a wake takes before it is assumed that nobody waits. One is enough, except for
+/// signals.
 const TRIES: u32 = 8;
 
-/// See the module. Reading it waits until it has been rung.
+/// See the module. Reading it waits until the next wake.
 #[derive(Debug)]
 pub struct Eventfd(File);
 
 impl Eventfd {
-    /// One that has not been rung.
+    /// A counter at 0.
     ///
     /// # Errors
     /// When the process has no descriptor left, or the system no memory.
@@ -28,8 +28,8 @@ impl Eventfd {
         Ok(Self(unsafe { File::from_raw_fd(raw) }))
     }
 
-    /// Makes a read of it return, now or the next time. It blocks only where it has been rung 2⁶⁴
-    /// times and never read.
+    /// Ends a read: the current one, or else the next. It blocks only after 2⁶⁴ wakes without a
+    /// read.
     pub fn wake(&self) {
         for _ in 0..TRIES {
             match (&self.0).write(&1_u64.to_ne_bytes()) {

@@ -1,4 +1,4 @@
-//! A backend's state as it is found at a start: our checkpoint, else what the original left, else
+//! Reads a backend's state at a start: our checkpoint, or else what the original left, or else
 //! nothing.
 
 use std::io::ErrorKind;
@@ -19,13 +19,13 @@ use crate::replay::disk::Disk;
 /// What was found.
 pub(super) struct Found {
     pub(super) ledger: BackendLedger,
-    /// Files of the original's that our next checkpoint replaces.
+    /// The original's files that our next checkpoint replaces.
     pub(super) replaced: Vec<String>,
-    /// What is kept of the backend's outages.
+    /// The stored outages.
     pub(super) outages: Result<Option<Vec<u8>>, ()>,
 }
 
-/// Reads a backend's state; this is try number `attempt`, from 1.
+/// Reads a backend's state. `attempt` is the number of this attempt, from 1.
 pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<Found, StoreError> {
     let names = disk
         .state_files(backend)
@@ -35,11 +35,11 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
         disk.remove_state(backend, CHECKPOINT_NEW)
             .map_err(doing("remove an unfinished checkpoint"))?;
     }
-    // What was being made of rejected lines and never took effect.
+    // A new dead-letter file that never took effect.
     if has(rejected::NEXT) {
         disk.remove_state(backend, rejected::NEXT)
             .map_err(doing("remove an unfinished rejected.jsonl"))?;
-        // It is in nobody's way where it cannot be removed.
+        // If it cannot be removed, it does no harm.
         let _ = disk.delete_log(backend, rejected::STAGED);
     }
     if has(rejected::NAME) {
@@ -92,7 +92,7 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
     })
 }
 
-/// Our checkpoint; none where there is none that can be trusted, which is said.
+/// Our checkpoint; `None` if there is none, or none that can be trusted, which is logged.
 fn read_checkpoint(
     disk: &mut impl Disk,
     backend: &str,
@@ -158,8 +158,7 @@ fn read_totals(disk: &mut impl Disk, backend: &str) -> Result<Option<LegacyTotal
         .ok())
 }
 
-/// Cuts off what a crash left of an append that was never synced, so that the next line begins a
-/// line.
+/// Removes the rest of an append that a crash has cut off, so that the next append begins a line.
 fn mend_rejected(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
     let name = rejected::NAME;
     let length = disk
@@ -187,7 +186,7 @@ fn mend_rejected(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> 
         .map_err(doing("sync rejected.jsonl"))
 }
 
-/// Where the last line without newline begins, and that line unless it is too long to be looked at.
+/// Where the last line without newline begins, and that line, unless it is too long to be examined.
 fn split_tail(
     disk: &mut impl Disk,
     backend: &str,

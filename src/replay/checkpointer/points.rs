@@ -136,12 +136,12 @@ impl Points {
         }
     }
 
-    /// Nobody asks for it any more.
+    /// Forgets a point that nobody asks about any more.
     pub(super) fn forget(&mut self, id: u64) {
         self.points.retain(|point| point.id != id);
     }
 
-    /// The ledger has closed a log: what it knew of it is known here from now on.
+    /// The ledger has closed a log. From now on what it knew of the log is kept here.
     pub(super) fn handle_closed(&mut self, closed: &ClosedFile) {
         let identity = &closed.resume.identity;
         let closed_key = (identity.device, identity.inode, identity.born_nanos);
@@ -156,7 +156,7 @@ impl Points {
         }
     }
 
-    /// A log has gone from its folder.
+    /// A log has left its folder.
     pub(super) fn handle_away<D: Disk>(
         &mut self,
         away: AwayLog,
@@ -175,8 +175,8 @@ impl Points {
         self.away.forget(backend);
     }
 
-    /// What went undelivered with logs of a backend that may come back, as a sentence, if anything
-    /// did.
+    /// What is undelivered in logs of a backend that are away and may come back, as a sentence, if
+    /// anything is.
     pub(super) fn left(&mut self, backend_state: &BackendState, unix: u64) -> Option<String> {
         let (backend, there) = (backend_state.info().id, HashSet::new());
         let away = self
@@ -189,7 +189,7 @@ impl Points {
         })
     }
 
-    /// Adds to what the folders have the logs that are known and not there.
+    /// Adds the logs that are known and in no folder.
     fn add_away<D: Disk>(
         &mut self,
         backends: &mut BTreeMap<String, Vec<Log>>,
@@ -213,7 +213,7 @@ impl Points {
         }
     }
 
-    /// Takes a point, and tells control of it.
+    /// Takes a point, and reports it to the controller.
     pub(super) fn take<D: Disk>(
         &mut self,
         id: u64,
@@ -244,7 +244,7 @@ impl Points {
             .control(ControlMessage::SyncPointTaken { id, taken });
     }
 
-    /// Looks how far all points are.
+    /// Checks how far all points are settled.
     pub(super) fn look<D: Disk>(
         &mut self,
         backend_states: &[Option<BackendState>],
@@ -306,8 +306,8 @@ fn check_room(logs: usize, room: usize) -> Result<(), String> {
     ))
 }
 
-/// Logs of which an earlier process had read lines that are not delivered, and that are none of
-/// those that are `known`. How long they were nobody knows: each line counts as a byte.
+/// Logs, other than the `known` ones, of which an earlier process had read lines that are not
+/// delivered. Their length is not known, so each line counts as a byte.
 fn unread_entries(
     backend_state: &BackendState,
     known: &HashSet<What>,
@@ -366,14 +366,14 @@ impl Point {
             let told = &board.backends[pending.place];
             let mut known = backend_states.iter().flatten();
             let backend_state = known.find(|backend_state| **backend_state.name() == *told.name);
-            // One that has just come is not known yet, or its state has not been read.
+            // A new backend is not known yet, or its state has not been read.
             backend_state.is_none_or(|backend_state| !pending.look(told, backend_state, cx))
         });
     }
 }
 
 impl Pending {
-    /// Looks how far it is. True: all is settled, durably.
+    /// Checks how far it is settled. Returns whether all of it is, durably.
     fn look<D: Disk>(
         &mut self,
         told: &PointBackend,
@@ -428,8 +428,8 @@ impl Pending {
         is_durable
     }
 
-    /// Looks at logs in their order until one is not settled and not gone; gives the bytes that are
-    /// missing of it and those behind it.
+    /// Checks logs in their order until one is neither settled nor gone. Returns the unsettled bytes
+    /// of that log and of those after it.
     fn look_at_first<D: Disk>(
         &mut self,
         ledger: &BackendLedger,
@@ -456,8 +456,8 @@ impl Pending {
         0
     }
 
-    /// Looks whether logs that were gone are back, or settled all the same: a deleted log is read
-    /// on while it is open.
+    /// Checks whether logs that were gone are back, or settled nevertheless: a deleted log is still
+    /// read while it is open.
     fn look_for_gone<D: Disk>(&mut self, ledger: &BackendLedger, folder: &mut Folder<'_, D>) {
         for _ in 0..self.gone.len().min(SYNC_POINT_GONE_PER_LOOK) {
             let Some(Gone { log, .. }) = self.gone.pop_front() else {
@@ -475,14 +475,14 @@ impl Pending {
         }
     }
 
-    /// The log that is this file and, where nobody has renamed it, has this name.
+    /// The log with this key and, unless it was renamed, this name.
     fn find(&mut self, name: &str, key: Key) -> Option<&mut Log> {
         if let Some(nth) = self.gone.iter().position(|gone| gone.log.key() == key) {
             return Some(&mut self.gone[nth].log);
         }
         let at = self.logs.partition_point(|log| *log.name > *name);
         let is_there = self.logs.get(at).is_some_and(|log| log.key() == key);
-        // Behind all: it is settled, most likely, or of another backend.
+        // None has it: most likely it is settled, or belongs to another backend.
         if is_there || at == self.logs.len() {
             return self.logs.get_mut(at);
         }
@@ -490,7 +490,7 @@ impl Pending {
     }
 }
 
-/// A backend's folder, looked at as far as needed.
+/// A backend's folder, which is examined only as far as needed.
 struct Folder<'a, D> {
     disk: &'a mut D,
     backend: &'a str,
@@ -499,7 +499,7 @@ struct Folder<'a, D> {
 }
 
 impl<D: Disk> Folder<'_, D> {
-    /// How long a log is now; none where it is gone.
+    /// How long a log is now; `None` if it is gone.
     fn bytes_of(&mut self, log: &Log) -> io::Result<Option<u64>> {
         if self.listed.is_none()
             && let Ok(open) = self.disk.open_log(self.backend, &log.name)
@@ -509,7 +509,7 @@ impl<D: Disk> Folder<'_, D> {
                 return Ok(Some(meta.bytes));
             }
         }
-        // It may have another name.
+        // It may have been renamed.
         if self.listed.is_none() {
             let entries = match self.disk.log_entries(self.backend) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -524,7 +524,7 @@ impl<D: Disk> Folder<'_, D> {
     }
 }
 
-/// How a log is, as far as it went when the point was taken. Without a folder none is gone.
+/// The state of a log, up to its length when the point was taken. Without a folder none is gone.
 fn state_of<D: Disk>(
     log: &Log,
     ledger: &BackendLedger,
@@ -537,9 +537,9 @@ fn state_of<D: Disk>(
         return State::Settled;
     }
     match folder.map(|folder| folder.bytes_of(log)) {
-        // What was cut off is not there any more.
+        // What was truncated is not there any more.
         Some(Ok(Some(bytes))) if bytes.min(log.bytes) <= settled => State::Gone(missing),
-        // It is nowhere in the folder: what is known of it, away as it is, holds.
+        // It is not in the folder: what is known about it remains valid while it is away.
         Some(Ok(None)) => {
             let known = ledger.settled_anywhere(log.inode, log.born_nanos);
             match log.bytes.saturating_sub(known.unwrap_or(0).max(settled)) {
@@ -547,7 +547,7 @@ fn state_of<D: Disk>(
                 missing => State::Gone(missing),
             }
         }
-        // It is there, or cannot be looked at.
+        // It is there, or cannot be examined.
         Some(Ok(Some(_)) | Err(_)) | None => State::Missing(missing),
     }
 }

@@ -1,8 +1,8 @@
 //! A backend's rejected.jsonl, within its limit.
 //!
-//! A kill can fall between a line's becoming durable here and the checkpoint that has it as
-//! settled. The line is then fed again, and rejected again: so what is at the file's end at the
-//! start is remembered, and such a line is counted and not written a second time.
+//! The process can be killed after a line is durable here and before the checkpoint that has it as
+//! settled. Then the line is read again and rejected again. So the lines at the file's end are
+//! remembered at the start, and such a line is counted but not written a second time.
 
 use std::collections::HashSet;
 use std::io;
@@ -17,7 +17,7 @@ use crate::replay::checkpointer::store::{AppendFile, StoreError, doing};
 use crate::replay::disk::{Disk, read_fully};
 use crate::replay::messages::{Filter, LineInLog, Rejection, Requeue, Requeued};
 
-/// Lines of one write that are told of one by one.
+/// How many lines of one write are logged one by one.
 const TOLD_MAX: usize = 5;
 
 /// See the module.
@@ -38,17 +38,17 @@ impl Default for RejectedLog {
     }
 }
 
-/// Lines that an earlier process has written, as far as they may come again.
+/// Lines that an earlier process has written and that may be rejected again.
 #[derive(Debug, Default)]
 struct Known {
     lines: HashSet<u128>,
-    /// The file's length, as we have left it. With another one the file is another: it was moved
-    /// away or changed, and says nothing.
+    /// The file's length after our last write. If it differs, the file was moved away or changed,
+    /// and these lines no longer count.
     file_bytes: u64,
 }
 
 impl Known {
-    /// Whether this line is in the file already. It is asked for once.
+    /// Whether this line is in the file already; true only once for each line.
     fn take(&mut self, line: &RejectedLine) -> bool {
         !self.lines.is_empty()
             && !failpoint!(RejectTwice)
@@ -59,7 +59,7 @@ impl Known {
 }
 
 impl RejectedLog {
-    /// Remembers what is at the file's end, where it was just mended.
+    /// Remembers the lines at the file's end, which was just repaired.
     pub(super) fn remember(
         &mut self,
         disk: &mut impl Disk,
@@ -68,8 +68,8 @@ impl RejectedLog {
         let file_bytes = self.file.bytes(disk, backend)?;
         let from = file_bytes.saturating_sub(REJECTED_KNOWN_BYTES_MAX);
         let end = read_exactly(disk, backend, from, file_bytes)?;
-        // Where it doesn't begin with the file, its first piece is the end of a line: it doesn't
-        // parse, and is passed over.
+        // If it doesn't begin with the file, its first piece is the end of a line, which doesn't
+        // parse and is skipped.
         let lines = rejected::pieces(&end).filter_map(|piece| match piece {
             Piece::Line(line) => Some(rejected::place_id(&line)),
             Piece::Faulty(..) | Piece::Torn(_) => None,
@@ -81,9 +81,9 @@ impl RejectedLog {
         Ok(())
     }
 
-    /// Makes lines durable, from the first on, at least one: until the file has `bytes_max`, or the
-    /// write `write_bytes_max`. The last one may be too long, since a limit is where no further
-    /// line is begun. Gives how many it were.
+    /// Makes lines durable, from the first on and at least one, until the file has `bytes_max` or
+    /// the write `write_bytes_max`. The last line may exceed a limit, since a limit is where no
+    /// further line is begun. Returns how many lines it were.
     pub(super) fn write(
         &mut self,
         disk: &mut impl Disk,
@@ -132,18 +132,18 @@ impl RejectedLog {
             }
         }
         let written = if self.encoded.is_empty() {
-            // Whoever wrote them may have died before they were synced.
+            // The process that wrote them may have died before they were synced.
             self.file.sync(disk, backend)
         } else {
             self.file.append(disk, backend, &self.encoded)
         };
         if let Err(error) = written {
-            // Which of them are known is found out again.
+            // The next attempt finds out again which of them are known.
             self.remember(disk, backend)?;
             return Err(error);
         }
         self.known.file_bytes = bytes + self.encoded.len() as u64;
-        // A line can have tens of megabytes: that much is not kept for the next.
+        // A line can have tens of megabytes; such a buffer is not kept.
         self.encoded.shrink_to(write_bytes_max);
         tell(backend, &told, count - again);
         Ok(count)
@@ -168,8 +168,8 @@ impl RejectedLog {
     }
 }
 
-/// Completes `line` by what its log has. Where that has not got the line any more, its first bytes
-/// are all there is, which is said.
+/// Completes `line` from its log. If the log does not have the line any more, only its first bytes
+/// are kept, and the detail says so.
 fn read_line(
     disk: &mut impl Disk,
     backend: &str,
@@ -198,7 +198,7 @@ fn read_line(
     Ok(())
 }
 
-/// Says what was rejected, each with its place and reason as far as they are few.
+/// Logs what was rejected; a few lines each with place and reason.
 fn tell(backend: &str, told: &[(String, u64, String, String)], count: usize) {
     for (file, line, reason, cause) in told {
         tracing::warn!(
@@ -221,7 +221,7 @@ fn tell(backend: &str, told: &[(String, u64, String, String)], count: usize) {
     }
 }
 
-/// What is written of a rejection.
+/// The line of the dead-letter file for a rejection.
 pub(super) fn rejected_line(
     backend: &str,
     rejection: &Rejection,

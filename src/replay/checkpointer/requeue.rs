@@ -1,18 +1,18 @@
-//! Taking lines out of rejected.jsonl: to replay them, or to throw them away.
+//! Takes lines out of rejected.jsonl: to replay them, or to drop them.
 //!
 //! ```text
-//!   rejected.jsonl ──read once──┬─▶ the others ─▶ rejected.jsonl.new   ┐ written and synced: nothing has happened yet
-//!                               └─▶ their log lines ─▶ a staged log    ┘
-//!   then  1. the staged log gets its name, synced: its lines are the reader's
+//!   rejected.jsonl ──read once──┬─▶ other lines ─▶ rejected.jsonl.new       ┐ written and synced:
+//!                               └─▶ lines to be replayed ─▶ a staged log    ┘ no effect yet
+//!   then  1. the staged log gets its name, synced: the reader finds it
 //!         2. rejected.jsonl.new becomes rejected.jsonl, synced
 //! ```
 //!
-//! Whatever falls in between, no line is lost. A crash between the two leaves lines that are being
-//! replayed in rejected.jsonl; who replays them again sends them once more, which is harmless (G4:
-//! a log of lines that were taken back counts as sent before). What needs room on the disk comes
-//! first, so that a full one changes nothing.
+//! A crash at any point loses no line. A crash between the last two steps leaves lines in
+//! rejected.jsonl that are also being replayed. Replaying those again is harmless (G4: a log of
+//! requeued lines counts as sent before). What needs room on the disk comes first, so that a full
+//! disk changes nothing.
 //!
-//! The file is streamed: memory is one line and what is written at once.
+//! The file is streamed: it takes memory for one line and for one write.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,11 +24,11 @@ use crate::replay::checkpointer::store::{StoreError, doing};
 use crate::replay::disk::Disk;
 use crate::replay::messages::{Filter, Requeue, Requeued};
 
-/// Throws a backend's rejected lines away where no server runs; whoever calls this holds the lock
-/// of the state.
+/// Drops a backend's rejected lines while no server runs. The caller must hold the lock of the
+/// state.
 ///
 /// # Errors
-/// What could not be done, as a sentence; nothing was thrown away then.
+/// What could not be done, as a sentence; nothing was dropped then.
 pub fn drop_rejected(
     disk: &mut impl Disk,
     backend: &str,
@@ -41,7 +41,7 @@ pub fn drop_rejected(
         .map_err(|error| error.to_string())
 }
 
-/// Takes out of the first `bytes` of rejected.jsonl what `filter` admits.
+/// Takes the lines that `filter` admits out of the first `bytes` of rejected.jsonl.
 pub(super) fn requeue(
     disk: &mut impl Disk,
     backend: &str,
@@ -55,7 +55,7 @@ pub(super) fn requeue(
     let requeued = match prepared {
         Ok(requeued) if requeued.done > 0 => requeued,
         other => {
-            // Should this fail too, the next one begins with it.
+            // If this fails too, the next attempt begins with it.
             let _ = clear(disk, backend);
             return other;
         }
@@ -180,9 +180,9 @@ struct Lines {
     /// Where reading goes on.
     next: u64,
     buffer: Vec<u8>,
-    /// What stands before it in `buffer` has been given out.
+    /// What is before it in `buffer` has been returned.
     given: usize,
-    /// There is no newline before it in `buffer` that has not been given out.
+    /// There is no newline in `buffer` from `given` up to here.
     searched: usize,
 }
 
@@ -197,7 +197,7 @@ impl Lines {
         }
     }
 
-    /// Where the next line stands in `buffer`, without its newline. The last one may have none.
+    /// Where the next line is in `buffer`, without its newline. The last one may have none.
     fn next(
         &mut self,
         disk: &mut impl Disk,
@@ -219,7 +219,7 @@ impl Lines {
         }
     }
 
-    /// Reads some more. False: there is no more.
+    /// Reads some more. Returns false if there is no more.
     fn fill(&mut self, disk: &mut impl Disk, backend: &str) -> Result<bool, StoreError> {
         self.buffer.drain(..self.given);
         self.given = 0;

@@ -1,4 +1,4 @@
-//! Forgetting a backend whose folder is gone, so that its place is another's.
+//! Forgets a backend whose folder is gone, so that its place is free for another.
 //!
 //! ```text
 //!   here ◀──folder is back── gone ──a while, or asked to──▶ asked: what is left?
@@ -8,11 +8,11 @@
 //!                             └──────────────────── held: paused, flushed, asked once more
 //!                                                             │ nobody has anything of it
 //!                                                             ▼
-//!                                        forgotten by workers, reader, checkpointer ──▶ its place is free
+//!                       forgotten by workers, reader, checkpointer ──▶ its place is free
 //! ```
 //!
-//! What is left can only become less once it is flushed: what the checkpointer says then holds.
-//! From then on there is no way back; a folder that comes back is a new backend's.
+//! Once it is flushed, what is left can only become less, so the checkpointer's answer remains
+//! valid. From then on there is no way back: a folder that comes back is a new backend.
 
 use std::time::Duration;
 
@@ -23,15 +23,14 @@ use crate::limits::{FORGET_AFTER_RESCANS, FORGET_AGAIN};
 use crate::replay::messages::{BackendId, Epoch, ForgottenTotals, ReaderMessage};
 use crate::replay::outbox::After;
 
-/// Whether a backend's folder is there, and how far the backend is forgotten.
+/// Whether a backend's folder exists, and how far the backend is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    /// When it is to be asked for what is left, monotonic; none while its folder is there.
+    /// When the checkpointer is to be asked what is left, monotonic; `None` while its folder exists.
     due: Option<Duration>,
-    /// The checkpointer was asked for what is left, when this epoch was flushed; within, none: it
-    /// was not.
+    /// Set once the checkpointer was asked what is left, to the epoch if that was flushed by then.
     asked: Option<Option<Epoch>>,
-    /// It is paused for this, and not by an operator.
+    /// It is paused in order to be forgotten, and not by an operator.
     is_held: bool,
     /// There is no way back.
     is_going: bool,
@@ -40,15 +39,15 @@ pub(super) struct Leaving {
     wanted: Option<Wanted>,
 }
 
-/// An operator wants it forgotten.
+/// An operator's request to forget it.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     client: ClientId,
-    /// Whatever is left.
+    /// Forget it whatever is left.
     yes: bool,
 }
 
-/// An answer for who has asked.
+/// An answer for the client that has asked.
 pub(in crate::engine::control) struct LeavingAnswer {
     pub(in crate::engine::control) client: ClientId,
     /// What was done, or why nothing.
@@ -61,7 +60,7 @@ impl Leaving {
         self.is_held || self.is_going
     }
 
-    /// When it is due, monotonic.
+    /// When [`Backend::leave`] is due, monotonic.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let waits = self.asked.is_some() || self.is_under_way();
         self.due.filter(|_| !waits)
@@ -69,7 +68,7 @@ impl Leaving {
 }
 
 impl Backend {
-    /// Goes on with forgetting it, where that is due.
+    /// Takes the next step of forgetting it, if that is due.
     pub(super) fn leave(&mut self, cx: &mut Context<'_>) {
         let leaving = &mut self.leaving;
         let Some(due) = leaving.due else {
@@ -80,12 +79,12 @@ impl Backend {
         }
         let is_flushed = self.monitor.is_flushed();
         if leaving.is_held {
-            // Everyone is to have let go of it before the last question.
+            // Every thread must have released it before the last question.
             if !is_flushed {
                 return;
             }
         } else if self.monitor.is_paused() && leaving.wanted.is_none() {
-            // A pause is an operator's will, and would be forgotten with it.
+            // An operator has paused it, and the pause would be forgotten too.
             leaving.due = Some(cx.now.after(FORGET_AGAIN));
             return;
         }
@@ -101,7 +100,7 @@ impl Backend {
 }
 
 impl Backends {
-    /// A backend's folder is not there any more.
+    /// A backend's folder is gone.
     pub(in crate::engine::control) fn handle_folder_gone(
         &mut self,
         folder: &str,
@@ -116,7 +115,7 @@ impl Backends {
         }
     }
 
-    /// It is there again.
+    /// The folder is back.
     pub(super) fn handle_folder_back(&mut self, id: BackendId, now: Now) {
         let Some(backend) = self.get_mut(id) else {
             return;
@@ -129,7 +128,7 @@ impl Backends {
         backend.stay(now);
     }
 
-    /// An operator wants a backend forgotten; an answer where there is one already.
+    /// An operator wants a backend forgotten. Returns an answer if there is one already.
     pub(in crate::engine::control) fn want_forgotten(
         &mut self,
         id: BackendId,
@@ -154,7 +153,7 @@ impl Backends {
         None
     }
 
-    /// The checkpointer has said what is left of a backend.
+    /// The checkpointer has answered what is left of a backend.
     pub(in crate::engine::control) fn handle_state_left(
         &mut self,
         id: BackendId,
@@ -192,8 +191,8 @@ impl Backends {
         None
     }
 
-    /// Nobody knows a backend any more: its place is free. Gives its name where its folder is there
-    /// again, and an answer.
+    /// All threads have forgotten a backend: its place is free. Returns its name if its folder is
+    /// back, and an answer if a client waits.
     pub(in crate::engine::control) fn handle_forgotten(
         &mut self,
         id: BackendId,
@@ -206,7 +205,7 @@ impl Backends {
         self.by_name.remove(&**name);
         self.free.push_back(id.next_at_place());
         cx.watch.forget(id);
-        // At one time: HA's totals stay what they are.
+        // Both at once, so that the totals that HA gets do not change.
         cx.http_server.board.remove(name);
         self.set_forgotten(totals, cx);
         cx.http_server.states_changed = true;
@@ -221,7 +220,7 @@ impl Backends {
         Some(LeavingAnswer { client, said })
     }
 
-    /// What all backends had come to that were ever forgotten.
+    /// Sets the totals of all backends that were ever forgotten.
     pub(in crate::engine::control) fn set_forgotten(
         &mut self,
         totals: ForgottenTotals,

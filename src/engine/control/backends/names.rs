@@ -1,4 +1,4 @@
-//! Looking names of backends up, and following one that has moved.
+//! Resolves names of backends, and follows one whose address has changed.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ impl Backend {
         if let Err(why) = look_up(self.info.id, name, wanted, resolver, cx.mailbox) {
             self.monitor.handle_resolved(Err(why), cx.now);
         }
-        // One that is up has an address that serves: if the name loses it, any of the others is as
+        // A backend that is up has a working address. If the name loses that one, any other is as
         // good.
         if !self.monitor.is_up() {
             self.wanted.attempt += 1;
@@ -51,8 +51,7 @@ impl Backends {
         if before == Some(address) {
             return;
         }
-        // Its connection goes to the old address. What that does to one that is up is overtaken by
-        // its leaving.
+        // The probe's connection goes to the old address. If the backend is up, it goes down anyway.
         if let Some(result) = backend.probe.close() {
             backend.handle_probe(result, now);
         }

@@ -1,11 +1,11 @@
-//! What an operator asks of one backend.
+//! An operator's requests about one backend.
 
 use super::{Backends, Context};
 use crate::replay::messages::BackendId;
 use crate::status::control_request::BackendRequest;
 
 impl Backends {
-    /// An operator asks for something; gives what was done, or why nothing was.
+    /// Carries out an operator's request. Returns what was done, or why nothing was.
     pub(in crate::engine::control) fn handle_ask(
         &mut self,
         id: BackendId,

@@ -1,5 +1,5 @@
-//! What signs of a backend mean for when it could be reached, and when it may be opened: its
-//! [`Gate`](crate::replay::reachability::gate::Gate).
+//! Passes signs of life to a backend's [`Gate`](crate::replay::reachability::gate::Gate), which
+//! knows when the backend could be reached, and decides when records may be sent to it.
 
 use super::{Backend, Backends, Context};
 use crate::clock::Now;
@@ -27,20 +27,22 @@ impl Backends {
 }
 
 impl Backend {
-    /// What a probe's result says of when the backend could be reached.
+    /// Passes a probe's result to the gate.
     pub(super) fn note_sign(&mut self, result: &ProbeResult, answers: u64, now: Now) {
         let history = &mut self.gate.history;
         let (begun, answers_then) = self.probe_begun;
         match result {
             ProbeResult::Closed(_) => history.handle_refused(now),
             ProbeResult::Silent(_) if answers == answers_then => history.handle_silent(begun, now),
-            // A lost connection was closed by a life that is over; the next probe says what is now.
+            // A process that has ended since may have closed the connection; the next probe shows
+            // the present state.
             ProbeResult::Lost => {}
             _ => history.handle_answered(now),
         }
     }
 
-    /// Opens it once nothing on disk says that nobody has sent anything (guarantees, G4).
+    /// Has records sent to it once the stored outages are removed, since they would claim that
+    /// nothing was sent (guarantees, G4).
     pub(super) fn pass_gate(&mut self, cx: &mut Context<'_>) {
         let answers = self.info.counters.answers.load();
         if std::mem::replace(&mut self.answers_seen, answers) != answers {

@@ -1,4 +1,4 @@
-//! What lanes' failures mean for their backend, and what is said of them.
+//! Handles failures of lanes: what they mean for their backend, and what is logged about them.
 
 use super::Backends;
 use crate::clock::Now;
@@ -29,7 +29,7 @@ impl Backends {
         backend
             .monitor
             .handle_trouble(lane, epoch, trouble, others_answered, answers, now);
-        // One that is down by now says why itself.
+        // A backend that is down by now logs the reason itself.
         if backend.monitor.is_up()
             && epoch == backend.monitor.epoch()
             && let Some(repeated) = backend.repeats.handle_trouble(lane, epoch, now)
@@ -50,7 +50,7 @@ impl Backends {
     }
 }
 
-/// The count of failures such as this one.
+/// The counter for failures of this kind.
 fn failures_like<'a>(trouble: &Trouble, failures: &'a Failures) -> &'a Counter {
     match trouble {
         Trouble::Connection(_) => &failures.connection,

@@ -1,9 +1,9 @@
-//! Logs that have gone from their folders with something in them that is not delivered.
+//! Logs that have left their folders before everything in them was delivered.
 //!
-//! A listing does not show them, and the ledger knows none that was never begun. So the log reader
-//! reports how long each was, and a sync point that is taken later counts what is missing of them.
-//! They are remembered for as long as they may come back: [`AWAY_LOG_KEPT`], [`AWAY_LOGS_MAX`] of
-//! each backend.
+//! A listing does not show them, and the ledger does not know those that were never begun. So the
+//! reader reports how long each was, and a sync point that is taken later counts what is missing.
+//! They are remembered for as long as they may come back: for [`AWAY_LOG_KEPT`], and at most
+//! [`AWAY_LOGS_MAX`] of each backend.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -21,14 +21,14 @@ struct Away {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct AwayLogs {
-    /// Those of each backend, the one that went first in front.
+    /// Those of each backend, in the order in which they left.
     backends: BTreeMap<BackendId, VecDeque<Away>>,
     /// Logs that we have deleted ourselves. The log reader may still report one of them.
     deleted: VecDeque<Key>,
 }
 
 impl AwayLogs {
-    /// A log has gone.
+    /// A log has left its folder.
     pub(super) fn handle_away(&mut self, away: AwayLog, ledger: Option<&BackendLedger>, unix: u64) {
         let mut log = Log {
             name: (*away.name).into(),
@@ -54,7 +54,7 @@ impl AwayLogs {
         }
     }
 
-    /// The ledger has closed a log: this is how far it was delivered.
+    /// The ledger has closed a log, and reports how far it was delivered.
     pub(super) fn handle_closed(&mut self, closed: &ClosedFile, closed_key: Key) {
         if closed.deleted {
             self.deleted.push_back(closed_key);
@@ -71,12 +71,12 @@ impl AwayLogs {
         }
     }
 
-    /// Nothing is known of a backend any more.
+    /// Forgets a backend.
     pub(super) fn forget(&mut self, backend: BackendId) {
         self.backends.remove(&backend);
     }
 
-    /// Those of a backend that are not delivered and not in its folder, which has these logs.
+    /// Those of a backend that are not delivered, and not among the logs in its folder.
     pub(super) fn missing(
         &mut self,
         backend: BackendId,
@@ -97,7 +97,7 @@ impl AwayLogs {
 }
 
 impl Log {
-    /// Takes over how far it is delivered, as far as the ledger knows.
+    /// Takes over from the ledger how far it is delivered.
     fn note_settled(&mut self, ledger: Option<&BackendLedger>) {
         let known = ledger.and_then(|ledger| ledger.settled_anywhere(self.inode, self.born_nanos));
         self.settled = self.settled.max(known.unwrap_or(0));

@@ -225,7 +225,8 @@ fn increments(criterion: &mut Criterion) {
 /// One poll of HA's, on a connection that is kept.
 fn poll(stream: &mut TcpStream, answer: &mut [u8]) -> usize {
     const POLL: &[u8] =
-        b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";
+        b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic \
+          c3luYzpzeW5j\r\n\r\n";
     stream.write_all(POLL).expect("the HTTP server is open");
     stream.read(answer).expect("the HTTP server answers")
 }

@@ -151,8 +151,10 @@ fn requests(criterion: &mut Criterion) {
 
 /// An answer, by the fast path, by httparse within our parser, and by httparse alone.
 fn responses(criterion: &mut Criterion) {
-    let usual = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n";
-    let other = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: true\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n";
+    let usual = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: \
+                  0\r\nContent-Type: text/plain\r\n\r\n";
+    let other = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: true\r\nContent-Length: \
+                  0\r\nContent-Type: text/plain\r\n\r\n";
     let mut group = criterion.benchmark_group("response");
     group.bench_function("usual", |bench| {
         bench.iter(|| response::parse(black_box(usual)))

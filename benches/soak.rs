@@ -3,7 +3,8 @@
 //! process of its own, every setting as it is shipped; the fake HustDBs are in this process.
 //!
 //! ```text
-//! logs are written ─▶ the server starts ─▶ first delivery ─▶ … ─▶ the dead one returns ─▶ its first record ─▶ … ─▶ every log has gone
+//! logs are written ─▶ the server starts ─▶ first delivery ─▶ …
+//!                  ─▶ the dead one returns ─▶ its first record ─▶ … ─▶ every log is gone
 //! ```
 //!
 //! What is measured stands in [`Figures`]; what must hold, in [`judge`]. Exit code 1 where

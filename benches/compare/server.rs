@@ -22,7 +22,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const POLL: &[u8] =
-    b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";
+    b"GET /sync_status?backend_count=64 HTTP/1.1\r\nHost: h\r\nAuthorization: Basic \
+      c3luYzpzeW5j\r\n\r\n";
 
 const METRICS: &[u8] =
     b"GET /metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c3luYzpzeW5j\r\n\r\n";

@@ -35,12 +35,14 @@ impl Sink {
             .collect();
         let file = folder.path().join("nginx.conf");
         let text = format!(
-            "daemon off; master_process off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;\n\
+            "daemon off; master_process off; worker_processes 1; pid {root}/pid; error_log \
+             {root}/error.log;\n\
              events {{ worker_connections 8192; }}\n\
              http {{\n\
              access_log off; default_type text/plain; client_max_body_size 64m;\n\
              keepalive_requests 1000000000; keepalive_timeout 3600s;\n\
-             client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi;\n\
+             client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path \
+             {root}/fastcgi;\n\
              uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
              server {{\n{listen}\
              location = /status.html {{ return 200 \"ok\\n\"; }}\n\

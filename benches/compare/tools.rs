@@ -20,7 +20,8 @@ pub(crate) fn missing() -> Option<String> {
         format!(
             "NOT INSTALLED: {}. The comparison needs nginx as the sink and wrk as the rival.\n\
              On Debian: apt-get install --no-install-recommends nginx-light wrk\n\
-             (no service is needed: each run starts an nginx of its own on a free port of 127.0.0.1)",
+             (no service is needed: each run starts an nginx of its own on a free port of \
+             127.0.0.1)",
             missing.join(" and ")
         )
     })

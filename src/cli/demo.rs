@@ -1,7 +1,8 @@
 //! `demo`: the whole job in one command, on parts of its own.
 //!
 //! ```text
-//! fake HustDBs listen ─▶ logs are written ─▶ the server starts ─▶ all is settled ─▶ every key is compared ─▶ the rate
+//! fake HustDBs listen ─▶ logs are written ─▶ the server starts ─▶ all is settled
+//!                     ─▶ every key is compared ─▶ the rate
 //! ```
 //!
 //! Contract: everything is on loopback and below one temporary folder, which goes away unless
@@ -232,7 +233,8 @@ fn speed(lines: u64, bytes: u64, took: Duration, cpu: Duration) -> String {
     let seconds = took.as_secs_f64().max(1e-9);
     let mut text = format!(
         "{} records in {seconds:.2} s: {} records/s, {:.1} MB/s of log, {:.1} µs of CPU a record\n\
-         (from the server's start to the last acknowledgement; the fake HustDBs run in this process, so their CPU is in it: {} µs of \
+         (from the server's start to the last acknowledgement; the fake HustDBs run in this \
+         process, so their CPU is in it: {} µs of \
          work a request, each answered by itself, as hustdb does)",
         HumanCount(lines),
         HumanCount((lines as f64 / seconds) as u64),

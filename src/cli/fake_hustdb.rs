@@ -89,8 +89,8 @@ fn report(counters: &Counters) -> String {
     );
     if counters.cut_targets > 0 {
         text.push_str(&format!(
-            "ALARM: {} reads ended inside a request line; a real hustdb may have stored those under \
-             wrong keys\n",
+            "ALARM: {} reads ended inside a request line; a real hustdb may have stored those \
+             under wrong keys\n",
             HumanCount(counters.cut_targets)
         ));
     }

@@ -31,8 +31,8 @@ impl Followed {
 pub(super) fn ask() -> Result<String, String> {
     if !HAS_FILE.load(Ordering::Relaxed) {
         return Err(
-            "this server writes no log file of its own: it logs to stderr, which is whoever started \
-             it's to rotate"
+            "this server writes no log file of its own: it logs to stderr, which is whoever \
+             started it's to rotate"
                 .to_owned(),
         );
     }

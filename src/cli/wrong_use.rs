@@ -100,8 +100,8 @@ mod tests {
         check(&["-d", "-q"], "the argument '-d' cannot be used with '-q'");
         check(
             &["inspect", "--method", "frob", "l"],
-            "invalid value 'frob' for '--method <METHOD>': it is one of put, del, hset, hdel, sadd, \
-             srem, zadd, zrem, tb_put, tb_update, tb_delete",
+            "invalid value 'frob' for '--method <METHOD>': it is one of put, del, hset, hdel, \
+             sadd, srem, zadd, zrem, tb_put, tb_update, tb_delete",
         );
     }
 

@@ -9,7 +9,8 @@ pub const FALLBACK_PATH: &str = "/etc/hustdbsync/sync_server.json";
 
 /// No configuration at any of the usual places.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no configuration found: looked for {}; put one there, or name it with --config FILE", .tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" \
+#[error("no configuration found: looked for {}; put one there, or name it with --config \
+         FILE", .tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" \
     and "))]
 pub struct NotFound {
     /// The paths at which there is none.

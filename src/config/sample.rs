@@ -8,8 +8,9 @@ use super::Config;
 use super::key::{Key, Kind, Origin};
 use super::value::{show_size, show_time};
 
-const ABOUT: &str = "Keys that begin with // are comments. Every key is optional, and is shown here at its default. \
-    Times and sizes are numbers in the unit named, or strings such as \"5s\", \"500ms\", \"64MiB\".";
+const ABOUT: &str = "Keys that begin with // are comments. Every key is optional, and is shown \
+                     here at its default. Times and sizes are numbers in the unit named, or \
+                     strings such as \"5s\", \"500ms\", \"64MiB\".";
 
 /// The sample's text. It is a configuration itself: what explains stands in keys that begin with
 /// `//`, which nobody reads.

@@ -106,8 +106,8 @@ settings! {
     port: u16 = "8089", count(0, 65_535), NeedsRestart, Original,
         "HA-facing listener's port. 0 takes any free one, which HA can't know: for tests.";
     bind: Option<IpAddr> = "null", Kind::Address, NeedsRestart, New,
-        "Address to listen on. Without it: 127.0.0.1 if access_allow names loopback addresses only, \
-         else 0.0.0.0.";
+        "Address to listen on. Without it: 127.0.0.1 if access_allow names loopback addresses \
+         only, else 0.0.0.0.";
     backlog: u32 = "512", count(1, 65_535), NeedsRestart, Original,
         "Connections that can wait to be accepted.";
     enable_reuseport: bool = "true", Kind::Boolean, NeedsRestart, Original,
@@ -203,12 +203,12 @@ settings! {
         "Seconds after which a connection to a backend that nothing is sent on is closed. The next \
          record makes another.";
     keepalive_interval: Duration = "15", seconds(1000, HOUR), Immediate, New,
-        "Seconds after which TCP asks for a sign of life on a connection to a backend that is idle, \
-         and between two such.";
+        "Seconds after which TCP asks for a sign of life on a connection to a backend that is \
+         idle, and between two such.";
     engine: EngineName = "\"auto\"", Kind::Word(EngineName::WORDS), NeedsRestart, New,
-        "What workers wait for their connections with. auto takes io_uring where the kernel has all \
-         that it needs (Linux 6.1), else mio (epoll); io_uring itself is an error where it can't be \
-         had.";
+        "What workers wait for their connections with. auto takes io_uring where the kernel has \
+         all that it needs (Linux 6.1), else mio (epoll); io_uring itself is an error where it \
+         can't be had.";
     pin_workers: bool = "true", Kind::Boolean, NeedsRestart, New,
         "Keep each worker on a core of its own. Off where there are fewer cores than workers.";
     rejected_max_bytes: u64 = "\"1GiB\"", size(4096, 1 << 50), NeedsRestart, New,
@@ -218,6 +218,6 @@ settings! {
     log_level: LogLevel = "\"info\"", Kind::Word(LogLevel::WORDS), Immediate, New,
         "How much is logged. The environment variable RUST_LOG goes before it.";
     log_format: LogFormat = "\"text\"", Kind::Word(LogFormat::WORDS), NeedsRestart, New,
-        "What a line of the log looks like: text for people (under systemd, fields of the journal), \
-         or a JSON object a line.";
+        "What a line of the log looks like: text for people (under systemd, fields of the \
+         journal), or a JSON object a line.";
 }

@@ -2,9 +2,10 @@
 //! monitors and tells the other threads what to do.
 //!
 //! ```text
-//!  Running ── SIGTERM, SIGINT, stop ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing ── CheckpointerDone ──▶ Closing ──▶ over
+//!  Running ── SIGTERM, SIGINT, stop ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing
 //!     │                                    │                                             │
-//!     └── a thread failed ─────────────────┴──── a second signal ────────────────────────┴──▶ over, at once
+//!     │                                    │      over ◀── Closing ◀── CheckpointerDone ─┤
+//!     └── a thread failed ─────────────────┴──── a second signal ────────────────────────┴──▶ over
 //! ```
 //!
 //! It waits only in its own poll: never for a disk, a backend, or room in another thread's mailbox
@@ -410,8 +411,8 @@ impl Control {
         let reloaded = match reloaded {
             Ok(reloaded) => reloaded,
             Err(fault) => {
-                tracing::error!(cause = %fault, "the configuration can't be read again and stays as \
-                    it is");
+                tracing::error!(cause = %fault, "the configuration can't be read again and stays \
+                                                 as it is");
                 self.links.shared.lifecycle.end_reload();
                 return;
             }

@@ -106,7 +106,8 @@ impl RealDisk {
         }
     }
 
-    /// The same, with a ring for chains, which rings its waker when [`Disk::completed`] is to be asked.
+    /// The same, with a ring for chains, which rings its waker when [`Disk::completed`] is to be
+    /// asked.
     #[must_use]
     pub fn with_ring(self, ring: FileRing) -> Self {
         let durable_writes = Some(DurableWrites::new(ring, Arc::clone(&self.counters)));

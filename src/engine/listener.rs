@@ -61,8 +61,8 @@ pub struct ListenerOptions {
     /// Connections at a time, at least 1. Each takes a descriptor: stay well below the process's
     /// limit.
     pub connections_max: usize,
-    /// Bytes of answers that clients have not read yet, over all connections; a single answer may be
-    /// larger.
+    /// Bytes of answers that clients have not read yet, over all connections; a single answer may
+    /// be larger.
     pub unsent_bytes_max: usize,
 }
 
@@ -118,8 +118,8 @@ pub struct Listener {
     light: Budget,
     /// The budget of all connections together, and so what is left for heavy ones.
     all: Budget,
-    /// Connections are accepted before the light ones have their turns; next time it is the other way
-    /// round.
+    /// Connections are accepted before the light ones have their turns; next time it is the other
+    /// way round.
     accepts_first: bool,
     /// When to continue to accept, if that was suspended.
     accept_at: Option<Duration>,
@@ -417,8 +417,8 @@ impl Listener {
         }
     }
 
-    /// Runs a connection's turn and handles its result. The turn is deferred if the budget is spent,
-    /// or if others wait.
+    /// Runs a connection's turn and handles its result. The turn is deferred if the budget is
+    /// spent, or if others wait.
     fn take_turn(&mut self, slot: usize, came: Came, now: Now, answers: &mut dyn Answers) {
         let connection = &mut self.connections[slot];
         if connection.is_queued {
@@ -479,7 +479,8 @@ impl Listener {
 }
 
 impl Connection {
-    /// Reads, answers and sends until one of them has to wait. Adds the work that it took to `work`.
+    /// Reads, answers and sends until one of them has to wait. Adds the work that it took to
+    /// `work`.
     fn turn(
         &mut self,
         client: ClientId,

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Each `begin` has one [`ProbeResult`], at once, from an event or by the deadline. An idle
-//! connection's end is told as
-//! [`ProbeResult::Lost`]: this is how a restart between two probes is noticed. What a peer can make us hold is bounded by
-//! [`parse`], and the time for its whole answer by the deadline, which single bytes don't extend.
+//! connection's end is told as [`ProbeResult::Lost`]: this is how a restart between two probes is
+//! noticed. What a peer can make us hold is bounded by [`parse`], and the time for its whole answer
+//! by the deadline, which single bytes don't extend.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

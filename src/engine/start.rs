@@ -84,8 +84,8 @@ impl Default for EngineOptions {
 pub enum StartError {
     /// HA's logs.
     #[error(
-        "sync.logs_path {}: {cause}; it must be HA's folder of logs, readable and writable for this \
-         user", path.display()
+        "sync.logs_path {}: {cause}; it must be HA's folder of logs, readable and writable for \
+         this user", path.display()
     )]
     Logs {
         /// The folder.

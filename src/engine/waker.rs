@@ -30,8 +30,8 @@ impl Wake for PollWaker {
     }
 }
 
-/// Wakes an io_uring by a counter that the ring reads all the time. A wake before the ring begins to
-/// read ends its next wait.
+/// Wakes an io_uring by a counter that the ring reads all the time. A wake before the ring begins
+/// to read ends its next wait.
 pub struct EventfdWaker(Arc<Eventfd>);
 
 impl EventfdWaker {

@@ -5,7 +5,8 @@
 //! by what is under way on it:
 //!
 //! ```text
-//!   connect ──▶ connecting ──▶ made: receiving all the time, at most one send ──▶ closed: cancelled, told no more
+//!   connect ──▶ connecting ──▶ made: receiving all the time, at most one send
+//!                          ──▶ closed: its operations are cancelled, nothing more is reported
 //! ```
 //!
 //! What the system took of a send is told to the worker when it is done, so that a part of a target

@@ -191,7 +191,8 @@ mod tests {
     fn an_applied_mutation_is_answered_byte_for_byte() {
         check(
             &Answer::write(200, 1, false),
-            "HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: 0\r\nContent-Type: \
+            "HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: false\r\nContent-Length: \
+             0\r\nContent-Type: \
              text/plain\r\n\r\n",
         );
     }

@@ -387,8 +387,8 @@ impl<D: Disk> Checkpointer<D> {
                 tracing::error!(
                     backend = &**backend_state.name(),
                     why,
-                    "the last checkpoint is not written: what was settled since the one before will \
-                     be sent again"
+                    "the last checkpoint is not written: what was settled since the one before \
+                     will be sent again"
                 );
             }
         }

@@ -1,4 +1,5 @@
-//! A durable write: steps on a disk that are taken in their order, without anybody waiting for them.
+//! A durable write: steps on a disk that are taken in their order, without anybody waiting for
+//! them.
 //!
 //! ```text
 //!   begin ──▶ under way: one step after the other ──▶ completed: all succeeded, or

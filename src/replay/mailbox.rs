@@ -103,8 +103,8 @@ impl<T> Mailbox<T> {
         self.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// How many turns the reader has begun, whether it sleeps or not. If this does not grow although
-    /// the reader was woken, the reader hangs.
+    /// How many turns the reader has begun, whether it sleeps or not. If this does not grow
+    /// although the reader was woken, the reader hangs.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)

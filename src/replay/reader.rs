@@ -11,13 +11,14 @@
 //!                                     FileOpened, Segment, Rejected │ Batch
 //! ```
 //!
-//! One [`LogReader::turn`] does a bounded piece of work and returns when the next is due. All system
-//! calls go through [`Disk`] and the time is a parameter, so a simulation drives the same code.
+//! One [`LogReader::turn`] does a bounded piece of work and returns when the next is due. All
+//! system calls go through [`Disk`] and the time is a parameter, so a simulation drives the same
+//! code.
 //!
-//! **What holds it back.** A backend's logs are read only while the backend is up, its plan for this
-//! epoch has come, its folder has been listed since, and it has credit: bytes of its own share of
-//! the memory budget, and lines that may be in flight. No backend waits for another's credit. While
-//! the checkpointer or a worker has no room for a message, nothing is read.
+//! **What holds it back.** A backend's logs are read only while the backend is up, its plan for
+//! this epoch has come, its folder has been listed since, and it has credit: bytes of its own share
+//! of the memory budget, and lines that may be in flight. No backend waits for another's credit.
+//! While the checkpointer or a worker has no room for a message, nothing is read.
 
 mod backoff;
 mod begin;

@@ -1,9 +1,9 @@
 //! A worker: the lanes of all backends that fall to it, without the system calls.
 //!
 //! A driver (mio's in `engine`, a simulated one in the tests) calls, in this order, for ever:
-//! [`Worker::receive_messages`], [`Worker::poll_action`] until there is none, [`Worker::hand_over`], then
-//! waits for events or [`Worker::deadline`] and tells them by `handle_…`. Lanes are named to it by
-//! a slot, which never changes its lane.
+//! [`Worker::receive_messages`], [`Worker::poll_action`] until there is none,
+//! [`Worker::hand_over`], then waits for events or [`Worker::deadline`] and tells them by
+//! `handle_…`. Lanes are named to it by a slot, which never changes its lane.
 //!
 //! Outcomes are gathered for [`HAND_OVER_WITHIN`] at most, so that the checkpointer is not woken
 //! for each. They leave through one first-in-first-out outbox to the checkpointer, so that what the

@@ -10,8 +10,11 @@ use crate::http::answer::{Answer, Status};
 pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
-pub const POLICY: &str = "default-src 'none'; script-src 'sha256-3INPzuWjSm3rJWtxLFaW8+ZaI2L67oxB5cSLZ1Fayls='; style-src 'sha256-u+tAyV4pI4BkoZcIjiVzY+/erlsN3xh2X0x072j1CaQ='; \
-    img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub const POLICY: &str = "default-src 'none'; script-src \
+                          'sha256-3INPzuWjSm3rJWtxLFaW8+ZaI2L67oxB5cSLZ1Fayls='; style-src \
+                          'sha256-u+tAyV4pI4BkoZcIjiVzY+/erlsN3xh2X0x072j1CaQ='; img-src data:; \
+                          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
+                          'none'";
 
 /// The page, to one who may see it.
 #[must_use]

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn without_backends_the_status_is_an_empty_object() {
-        let empty = "{\n    \"total_status\": {\n        \"processed_items\": 1,\n        \"synced_items\": 1\n    },\n    \"status\": {}\n}";
+        let empty = "{\n    \"total_status\": {\n        \"processed_items\": 1,\n        \
+                     \"synced_items\": 1\n    },\n    \"status\": {}\n}";
         check(&[("a:1", 1, 1)], 0, empty);
         check(&[], 7, &empty.replace(": 1", ": 0"));
     }

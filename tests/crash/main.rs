@@ -340,8 +340,10 @@ impl Drill {
         assert!(!said.contains("panicked"), "{said}");
         let again = mutations.saturating_sub(records);
         eprintln!(
-            "{rounds} kills, {BACKENDS} backends, {records} records and {bad} bad lines, all as they should be; {:?}\n\
-             sent again: {again} in all, at most {} a backend and kill (bound {SENT_AGAIN_MAX}); rejected again: {rejected_again}",
+            "{rounds} kills, {BACKENDS} backends, {records} records and {bad} bad lines, all as \
+             they should be; {:?}\n\
+             sent again: {again} in all, at most {} a backend and kill (bound {SENT_AGAIN_MAX}); \
+             rejected again: {rejected_again}",
             self.figures, self.figures.sent_again_max
         );
         assert!(again <= (rounds + 1) * SENT_AGAIN_MAX * BACKENDS as u64);

@@ -60,7 +60,8 @@ fn ha_is_told_what_was_replayed() {
     });
     let total = counts(6, 6, "        ");
     let expected = with_body(&format!(
-        "{{\n    \"total_status\": {{\n{total}    }},\n    \"status\": {{\n{first},\n{second}\n    }}\n}}"
+        "{{\n    \"total_status\": {{\n{total}    }},\n    \"status\": {{\n{first},\n{second}\n    \
+         }}\n}}"
     ));
     // The page is made of numbers that are some milliseconds old.
     crate::harness::eventually("the counts are told", || {

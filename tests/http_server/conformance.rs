@@ -32,7 +32,8 @@ fn with_body(body: &str) -> String {
     )
 }
 
-const TOTAL: &str = "{\n    \"total_status\": {\n        \"processed_items\": 12,\n        \"synced_items\": 10\n    },\n    \"status\": {";
+const TOTAL: &str = "{\n    \"total_status\": {\n        \"processed_items\": 12,\n        \
+                     \"synced_items\": 10\n    },\n    \"status\": {";
 const FIRST: &str = "\n        \"127.0.0.1:9998\": \
     {\n            \"processed_items\": 12,\n            \"synced_items\": 10\n        }";
 const SECOND: &str = ",\n        \"127.0.0.1:9999\": \

@@ -198,8 +198,8 @@ fn replay_goes_on_at_its_rate_while_the_http_server_is_attacked() {
         }
         let kept = attacked.0 / quiet.0;
         println!(
-            "{}: quiet {:.0} records/s (control {:.0} % of a core), attacked {:.0} ({:.0} %): {:.0} \
-             % kept",
+            "{}: quiet {:.0} records/s (control {:.0} % of a core), attacked {:.0} ({:.0} %): \
+             {:.0} % kept",
             paced.map_or("unbounded".to_owned(), |rate| format!("paced at {rate}/s")),
             quiet.0,
             quiet.1 * 100.0,

@@ -27,7 +27,8 @@ impl Prometheus {
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
              rule_files: [{0}/rules.yml, {0}/alerts.yml]\n\
              scrape_configs:\n\
-             - job_name: hustdbsync\n  basic_auth: {{ username: sync, password: sync }}\n  static_configs: [{{ targets: [\"{target}\"] }}]\n",
+             - job_name: hustdbsync\n  basic_auth: {{ username: sync, password: sync }}\n  \
+             static_configs: [{{ targets: [\"{target}\"] }}]\n",
             rules.display()
         );
         let config_path = folder.path().join("prometheus.yml");

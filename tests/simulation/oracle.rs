@@ -520,8 +520,8 @@ impl Oracle {
             .collect();
         let Some(&last) = at.last() else {
             panic!(
-                "G2/G3: {call:?} arrived where the {next}th operation on {item:?} or one before was \
-                 due: {:?}; last arrived {:?}",
+                "G2/G3: {call:?} arrived where the {next}th operation on {item:?} or one before \
+                 was due: {:?}; last arrived {:?}",
                 history.operations.get(next),
                 history.at,
             );

@@ -62,8 +62,10 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let (one, share) = (median(one) * 1e6, median(share) * 100.0);
     let (direct, checkpointer) = (median(share_direct) * 100.0, median(a_second) * 100.0);
     eprintln!(
-        "\ncheckpoints at full rate, 100 B values, to the fake HustDB at once\n  one costs {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
-         (by direct difference {direct:.2} %); the checkpointer's whole thread is {checkpointer:.1} %"
+        "\ncheckpoints at full rate, 100 B values, to the fake HustDB at once\n  one costs \
+         {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
+         (by direct difference {direct:.2} %); the checkpointer's whole thread is \
+         {checkpointer:.1} %"
     );
     Ok(vec![Row {
         what: "checkpoints at full rate: share of CPU".to_owned(),

@@ -43,7 +43,8 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     let speed = written.bytes as f64 / median(fed) / 1e9;
     let alone = written.bytes as f64 / median(decoded) / 1e9;
     eprintln!(
-        "\nreader, 1 KB values\n  read, split, decode, check, lane {speed:.2} GB/s of log a CPU second\n  \
+        "\nreader, 1 KB values\n  read, split, decode, check, lane {speed:.2} GB/s of log a CPU \
+         second\n  \
          base64-simd alone                {alone:.2} GB/s"
     );
     let goal = Bound::AtLeast(2.0);

@@ -37,10 +37,7 @@ pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
             if owner.as_deref() == Some(SYSTEMD) {
                 return findings.fact(
                     "listen",
-                    format!(
-                        "{address}, held by systemd, which hands it \
-                    over (hustdbsync.socket)"
-                    ),
+                    format!("{address}, held by systemd, which hands it over (hustdbsync.socket)"),
                 );
             }
             let who = owner.map_or_else(
@@ -203,8 +200,10 @@ mod tests {
         let held = File::open(home.path("status/.lock")).unwrap();
         assert!(try_lock(&held).unwrap());
         home.check(
-            &["~/status/.lock: another sync server (process 4711) holds these logs; two would break \
-                the order, so end that one first"],
+            &[
+                "~/status/.lock: another sync server (process 4711) holds these logs; two would \
+                 break the order, so end that one first",
+            ],
             &[],
         );
         drop(held);

@@ -123,8 +123,8 @@ pub(super) fn beside_configuration(config: &Config, findings: &mut Findings) {
         .unwrap_or(Path::new("."));
     if let Err(error) = may_access(folder, Access::ReadWrite) {
         findings.warning(format!(
-            "{}: {error}; a daemon writes its pid file and log there. `hustdbsync run` doesn't need \
-             it",
+            "{}: {error}; a daemon writes its pid file and log there. `hustdbsync run` doesn't \
+             need it",
             folder.display()
         ));
     }
@@ -215,8 +215,8 @@ mod tests {
         home.check(
             &[],
             &[
-                "sync.auth_path: the password in ~/htpasswd looks like a hash; the backends take it \
-                 in plain text only",
+                "sync.auth_path: the password in ~/htpasswd looks like a hash; the backends take \
+                 it in plain text only",
                 "sync.auth_path: others can read the password in ~/htpasswd; take that away with \
                  chmod o-r",
             ],
@@ -229,8 +229,10 @@ mod tests {
         fs::remove_dir(home.path("conf")).unwrap();
         home.check(
             &[],
-            &["~/conf: No such file or directory (os error 2); a daemon writes its pid file and log \
-                there. `hustdbsync run` doesn't need it"],
+            &[
+                "~/conf: No such file or directory (os error 2); a daemon writes its pid file and \
+                 log there. `hustdbsync run` doesn't need it",
+            ],
         );
     }
 }

@@ -45,8 +45,8 @@ pub(super) fn expand(path: &Path, filter: &Filter) -> io::Result<Vec<PathBuf>> {
     }
     if folders.is_empty() {
         return Err(io::Error::other(
-            "no backend's folder (host:port) is in it; name a log, a backend's folder or the folder \
-             of those",
+            "no backend's folder (host:port) is in it; name a log, a backend's folder or the \
+             folder of those",
         ));
     }
     folders.sort();

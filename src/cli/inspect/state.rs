@@ -236,7 +236,8 @@ mod tests {
         checkpoint.encode(&mut bytes);
         assert_eq!(
             described(Kind::Checkpoint, &bytes, false),
-            "checkpoint: 1,200 lines read, 1,000 settled (999 applied, 0 superseded, 0 absent already, 1 rejected)\n  \
+            "checkpoint: 1,200 lines read, 1,000 settled (999 applied, 0 superseded, 0 absent \
+             already, 1 rejected)\n  \
              a.log  begun by the original: settled before line 12; 20 lines and 4,096 bytes read\n"
         );
         let json: Value = serde_json::from_str(&described(Kind::Checkpoint, &bytes, true)).unwrap();
@@ -258,8 +259,8 @@ mod tests {
         }
         assert_eq!(
             described(Kind::Status, &status, false),
-            "status of a log by the original: 5 lines and 256 bytes read; the first line not synced \
-             is 3, and 1 behind it are\n"
+            "status of a log by the original: 5 lines and 256 bytes read; the first line not \
+             synced is 3, and 1 behind it are\n"
         );
         let mut totals = [0; 16];
         (totals[0], totals[8]) = (7, 5);

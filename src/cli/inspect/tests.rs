@@ -136,7 +136,8 @@ fn faults_stand_among_the_records_and_are_counted() {
         b"\n",
         true,
         false,
-        "{\"file\":\"l\",\"line\":1,\"fault\":\"no_payload\",\"reason\":\"the line has no payload after its last space\"}\n",
+        "{\"file\":\"l\",\"line\":1,\"fault\":\"no_payload\",\"reason\":\"the line has no payload \
+         after its last space\"}\n",
     );
 }
 

@@ -12,7 +12,8 @@ use crate::status::snapshot::BackendSnapshot;
 
 /// What there is to say without any backend.
 const NO_LOGS: &str = "no logs yet: does HA write them? As shipped, HA 1.4 and later writes none: \
-    `hustdbsync check` looks at its configuration (binlog_uri; docs/operations.md, \"Have HA write logs\")";
+    `hustdbsync check` looks at its configuration (binlog_uri; docs/operations.md, \"Have HA write \
+    logs\")";
 
 /// The table and a line of totals, with a newline at the end.
 pub(super) fn render(report: &Report, addr: SocketAddr) -> String {

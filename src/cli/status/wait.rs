@@ -302,8 +302,10 @@ mod tests {
         };
         check(
             vec![backend("a:1", 0), gone(2048)],
-            "not whole: what is missing is gone from its folders\n  b:1: 2.00 KiB in 1 log to go, 2.00 KiB in 1 of them not in the \
-             folder any more (16-40.log): deleted, moved away, emptied or covered; it is down: no answer\n",
+            "not whole: what is missing is gone from its folders\n  b:1: 2.00 KiB in 1 log to go, \
+             2.00 KiB in 1 of them not in the \
+             folder any more (16-40.log): deleted, moved away, emptied or covered; it is down: no \
+             answer\n",
         );
         let two = BackendReport {
             missing_logs: 2,

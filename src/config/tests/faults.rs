@@ -37,19 +37,20 @@ fn all_faults_are_told_at_once_and_passwords_are_not() {
              write a string without a colon, or leave it out for the default \"sync\"",
             "network.passwd: *** is a number; write a string, or leave it out for the default \
              \"sync\"",
-            "network.access_allow: \"127.0.0.1 10.0.0.1\" is no access list: \"127.0.0.1 10.0.0.1\" \
-             is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as \
-             10.0.0.0/8; write addresses, a-b ranges and networks as one string, separated by \
-             commas; an empty one admits everyone, or leave it out for the default \"127.0.0.1\"",
+            "network.access_allow: \"127.0.0.1 10.0.0.1\" is no access list: \"127.0.0.1 \
+             10.0.0.1\" is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a \
+             network such as 10.0.0.0/8; write addresses, a-b ranges and networks as one string, \
+             separated by commas; an empty one admits everyone, or leave it out for the default \
+             \"127.0.0.1\"",
             "sync.ngx_path: \"\" is empty; write a path as a string, or leave it out for the \
              default \"/data/hustdbha/\"",
             "sync.threads: 0 is too small: the least is 1; write a whole number from 1 to 256, or \
              leave it out for the default 4",
             "sync.checkdb_interval: \"5\" has no unit that is known: ms, s, min, h, d; write \
-             milliseconds, or a string such as \"5s\" or \"500ms\", from 1ms to 1d, or leave it out \
-             for the default 5000",
-            "sync.memory_budget: 64 is too small: the least is 48MiB; write bytes, or a string such \
-             as \"64MiB\", from 48MiB to 1TiB, or leave it out for the default \"64MiB\"",
+             milliseconds, or a string such as \"5s\" or \"500ms\", from 1ms to 1d, or leave it \
+             out for the default 5000",
+            "sync.memory_budget: 64 is too small: the least is 48MiB; write bytes, or a string \
+             such as \"64MiB\", from 48MiB to 1TiB, or leave it out for the default \"64MiB\"",
             "sync.pin_workers: \"yes\" is a string; write true or false, or leave it out for the \
              default true",
             "sync.log_level: \"loud\" is none of the words that it can be; write one of \"error\", \

@@ -224,7 +224,8 @@ fn a_file_that_can_not_be_read_is_a_fault_that_names_it() {
     let path = folder.path().join("none.json");
     let error = Config::load(&path).unwrap_err().to_string();
     let expected = format!(
-        "the configuration {} has 1 fault:\n  it can't be read: No such file or directory (os error \
+        "the configuration {} has 1 fault:\n  it can't be read: No such file or directory (os \
+         error \
          2); give the right path with --config, or put the file there",
         path.display()
     );

@@ -33,7 +33,8 @@ const NAMES_SHOWN_MAX: usize = 20;
 const SLIPS_MAX: usize = 3;
 
 const ENDS: &str = "the server ends";
-const FORGOTTEN: &str = "there is no such sync point: it was never taken, the server was restarted since, or nobody asked for it in a long time; take another, which covers \
+const FORGOTTEN: &str = "there is no such sync point: it was never taken, the server was restarted \
+                         since, or nobody asked for it in a long time; take another, which covers \
      all that it did";
 
 /// An answer that is ready.

@@ -1,12 +1,12 @@
-//! Chains on a ring: each step is a call to the kernel, made when the one before has gone well, for
-//! as many backends at one time as there are.
+//! Durable writes on an io_uring: each step is a call to the kernel, made when the one before has
+//! succeeded, for all backends at the same time.
 //!
 //! ```text
-//!   begin ──▶ waiting ──a place is free──▶ running: open what the step is about, push its call ◀──┐ it went well: the next step
-//!                                             │ ▲ interrupted, or a part was written              │
-//!                                             ▼ └──────────────┐                                  │
-//!                                          under way ──────▶ done ────────────────────────────────┘
-//!                                                              └─ all steps taken, or this one failed ──▶ ended
+//!   begin ──▶ waiting ── a place is free ──▶ running: open the step's file, push its call ◀─┐
+//!                                             │ ▲ interrupted, or a part was written        │ next
+//!                                             ▼ └──────────────┐                            │ step
+//!                                          under way ──────▶ done ── succeeded ─────────────┘
+//!                                                              └─ the last step, or failed ─▶ ended
 //! ```
 //!
 //! Files are opened and made by plain calls, which don't wait for the disk to have written
@@ -36,7 +36,8 @@ use crate::replay::durable_write::{Completed, DurableWrite, JobId, Step, StepErr
 use crate::status::counters::ServerCounters;
 
 /// What is missing, and what to do.
-const NO_THREADS: &str = "the kernel has no thread for them, since there may be no more tasks (systemd: TasksMax=; a container's bound on pids; RLIMIT_NPROC); \
+const NO_THREADS: &str = "the kernel has no thread for them, since there may be no more tasks \
+                          (systemd: TasksMax=; a container's bound on pids; RLIMIT_NPROC); \
     raise the bound and restart to have the ring back";
 
 /// See the module.

@@ -29,8 +29,8 @@ pub struct StateLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody else has it.
-    #[error("{path}: another sync server{} holds these logs; two would break the order, so end that \
-        one first", holder.as_ref().map_or_else(String::new, |pid| format!(" \
+    #[error("{path}: another sync server{} holds these logs; two would break the order, so end \
+             that one first", holder.as_ref().map_or_else(String::new, |pid| format!(" \
         (process {pid})")))]
     Held {
         /// The lock file.

@@ -104,8 +104,8 @@ pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
             ErrorKind::StorageFull => "; make room on its disk",
             ErrorKind::QuotaExceeded => "; make room, or raise this user's quota on its disk",
             ErrorKind::FileTooLarge => {
-                "; this process may not write files that long: raise its limit (ulimit -f, systemd: \
-                 LimitFSIZE=)"
+                "; this process may not write files that long: raise its limit (ulimit -f, \
+                 systemd: LimitFSIZE=)"
             }
             _ => "",
         };

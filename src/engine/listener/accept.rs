@@ -80,8 +80,8 @@ pub(super) fn open(
 ) -> Result<(mio::net::TcpListener, SocketAddr), ListenError> {
     if let Some(found) = handed_over.as_ref().map(TcpListener::local_addr) {
         let found = found.map_err(|cause| ListenError::new(options.address, cause))?;
-        // Any port will do if the configuration leaves it open. Another address would change who can
-        // reach us.
+        // Any port will do if the configuration leaves it open. Another address would change who
+        // can reach us.
         let address = SocketAddr::new(
             options.address.ip(),
             match options.address.port() {

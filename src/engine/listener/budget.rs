@@ -6,8 +6,10 @@
 //! each some microseconds, not measured: the same requests always cost the same.
 //!
 //! ```text
-//!   a connection ──▶ its own Share ─┬─ kept ─────▶ light: waits only while the light ones by themselves have spent the budget
-//!                                   └─ exceeded ─▶ heavy: waits while all together have, behind the light ones
+//!   a connection ──▶ its own Share ─┬─ kept ─────▶ light: waits only while the light ones by
+//!                                   │              themselves have spent the budget
+//!                                   └─ exceeded ─▶ heavy: waits while all together have spent it,
+//!                                                  after the light ones
 //! ```
 //!
 //! All connections come from one host, so who is HA cannot be told from the address. It is told

@@ -1,7 +1,9 @@
 //! The HTTP server's end, in which nobody who was let in goes without an answer.
 //!
 //! ```text
-//!  open ── begin_end ──▶ each answer says that it is the last ── shut ──▶ nobody is let in ── is_quiet, or time is up ──▶ dropped
+//!  open ── begin_end ──▶ each answer closes its connection
+//!       ── shut ──▶ no more connections are accepted
+//!       ── is_quiet, or time is up ──▶ dropped
 //! ```
 //!
 //! Whoever keeps a connection open learns by an answer that it ends, and comes back on a new one.

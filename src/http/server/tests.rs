@@ -95,7 +95,10 @@ fn check(input: &str, expected: &[&str], open: bool) {
 fn requests_on_one_connection_are_answered_in_order() {
     let seen = run(
         ServerLimits::default(),
-        [&b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyzGET /c?d HTTP/1.1\r\nHost: h\r\n\r\n"[..]],
+        [
+            &b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyzGET /c?d \
+            HTTP/1.1\r\nHost: h\r\n\r\n"[..],
+        ],
     );
     assert_eq!(seen.paths, ["/a", "/b", "/c"]);
     assert!(seen.open);

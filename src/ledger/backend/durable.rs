@@ -107,9 +107,9 @@ impl BackendLedger {
         self.durable_changes != Some(self.changes) || self.forgotten > 0
     }
 
-    /// Whether the next checkpoint forgets files. The deletion of their names must be durable before
-    /// it is written: otherwise a file could come back after a crash, and would be sent again from
-    /// its beginning, after newer records.
+    /// Whether the next checkpoint forgets files. The deletion of their names must be durable
+    /// before it is written: otherwise a file could come back after a crash, and would be sent
+    /// again from its beginning, after newer records.
     #[must_use]
     pub(crate) fn forgets_files(&self) -> bool {
         self.forgotten > 0

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A checkpoint is a durable write whose steps the disk takes (`store`). Messages are handled
-//! meanwhile, and what they settle is in the next checkpoint. At most one is under way. A fault ends
-//! when a retry has succeeded completely.
+//! meanwhile, and what they settle is in the next checkpoint. At most one is under way. A fault
+//! ends when a retry has succeeded completely.
 //!
 //! **Order.** A rejected line counts as settled only when it is on disk. Whatever was settled after
 //! it waits with it, so that the ledger always contains a prefix of what was reported (G3). The
@@ -46,8 +46,8 @@ pub(super) struct Context<'a, D> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) settings: &'a CheckpointerSettings,
     pub(super) pool: &'a VecPool<Settled>,
-    /// Files that the ledger has closed. If we have deleted such a file, nobody else handles what is
-    /// written to it from now on.
+    /// Files that the ledger has closed. If we have deleted such a file, nobody else handles what
+    /// is written to it from now on.
     pub(super) closed: &'a mut Vec<ClosedFile>,
     /// Room for when the disk is full.
     pub(super) spare: &'a mut Spare,
@@ -284,8 +284,8 @@ impl BackendState {
         Ok((!left.is_empty()).then(|| left.join(", and ")))
     }
 
-    /// At shutdown: closes deleted files as if every thread had reported `Flushed`. Lines that could
-    /// not be rejected are dropped; they are sent again at the next start.
+    /// At shutdown: closes deleted files as if every thread had reported `Flushed`. Lines that
+    /// could not be rejected are dropped; they are sent again at the next start.
     pub(super) fn close_deleted<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         if !failpoint!(EndTwice) {
             self.held.clear();

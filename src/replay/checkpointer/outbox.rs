@@ -26,8 +26,8 @@ impl Outbox {
         self.control.push_back((0, message));
     }
 
-    /// Queues a message for the controller that is sent only after everything that is queued for the
-    /// reader now.
+    /// Queues a message for the controller that is sent only after everything that is queued for
+    /// the reader now.
     pub(super) fn control_after_reader(&mut self, message: ControlMessage) {
         self.control.push_back((self.reader_queued, message));
     }

@@ -428,8 +428,8 @@ impl Pending {
         is_durable
     }
 
-    /// Checks logs in their order until one is neither settled nor gone. Returns the unsettled bytes
-    /// of that log and of those after it.
+    /// Checks logs in their order until one is neither settled nor gone. Returns the unsettled
+    /// bytes of that log and of those after it.
     fn look_at_first<D: Disk>(
         &mut self,
         ledger: &BackendLedger,

@@ -52,8 +52,8 @@ impl Spare {
                     tracing::warn!(
                         %cause,
                         bytes = wanted_bytes,
-                        "no room can be kept aside for checkpoints: should the disk of the state be \
-                         full, no log can be deleted until somebody makes room"
+                        "no room can be kept aside for checkpoints: should the disk of the state \
+                         be full, no log can be deleted until somebody makes room"
                     );
                 }
             }

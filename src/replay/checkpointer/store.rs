@@ -1,12 +1,12 @@
 //! The two sequences by which state becomes durable.
 //!
-//! *Replace*: write a new file, sync it, rename it over the old one, sync the folder. A crash at any
-//! point leaves either the old content or the new one, complete. This is a durable write: the order
-//! is defined here, and the disk takes the steps while the checkpointer continues.
+//! *Replace*: write a new file, sync it, rename it over the old one, sync the folder. A crash at
+//! any point leaves either the old content or the new one, complete. This is a durable write: the
+//! order is defined here, and the disk takes the steps while the checkpointer continues.
 //!
 //! *Append*: append, sync. After any failure the file is cut back to its old length, and the append
-//! starts over. After a failed sync nothing is known about what was written, and a second sync could
-//! succeed without it: so the bytes are written again.
+//! starts over. After a failed sync nothing is known about what was written, and a second sync
+//! could succeed without it: so the bytes are written again.
 
 use std::io;
 use std::time::Duration;

@@ -141,9 +141,9 @@ impl Lane {
         let front = self.pending[0];
         let record = Record::parse_checked(cx.held.bytes(front.batch, front.at, front.bytes));
         if response.status == 404 && method.row().val_argument && record.value.is_empty() {
-            let detail = "HA did not keep the value: the client wrote it as `val=` in the query, or \
-                          sent none. Read the key from the healthy master and write it again, with \
-                          the value as the request's body";
+            let detail = "HA did not keep the value: the client wrote it as `val=` in the query, \
+                          or sent none. Read the key from the healthy master and write it again, \
+                          with the value as the request's body";
             return ("value_not_kept", detail.into());
         }
         let answer = describe(response);

@@ -1,17 +1,17 @@
-//! What is kept of outages on disk, and that nothing is sent before it is forgotten there.
+//! Stores outages on disk, and sends nothing before they are removed from there.
 //!
-//! A record that an earlier process may have sent must be asked for. So what is kept says more than
-//! when the backend was dead: nobody has sent anything since. It is written while the backend is
-//! dead and all threads have let go of its records, and durably removed before anything is sent
+//! The score of an increment that an earlier process may have sent must be looked up. So stored
+//! outages mean more than that the backend was dead: nothing has been sent since. They are written
+//! while the backend is dead and nothing is in flight, and durably removed before anything is sent
 //! again:
 //!
 //! ```text
 //!             flushed, and dead for a while                     Open wanted
-//!   nothing kept ──────────────────────▶ kept, and kept anew ───────────────▶ being forgotten ──▶ Open
-//!       └────────────────────────── Open wanted ──────────────────────────────────────────────────▲
+//!   nothing kept ──────────────────────▶ kept, and kept anew ─────────────▶ being forgotten ─▶ Open
+//!       └────────────────────────── Open wanted ────────────────────────────────────────────▲
 //! ```
 //!
-//! A process that is killed at any instant so leaves what is true, or nothing.
+//! So a process that is killed at any instant leaves what is true, or nothing.
 
 use crate::clock::Now;
 use crate::limits::OUTAGE_KEPT_EACH_MAX_S;

@@ -15,8 +15,8 @@ use crate::replay::reader::source::Likeness;
 use crate::replay::reader::zone::as_hours;
 
 impl<D: Disk> LogReader<D> {
-    /// Begins a file: opens it, finds out which one it is and where to continue, and reports that to
-    /// the checkpointer.
+    /// Begins a file: opens it, finds out which one it is and where to continue, and reports that
+    /// to the checkpointer.
     pub(super) fn begin(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
         // The older files were quiet when last looked at. Another look, so that no newer line
         // overtakes one that was written meanwhile.
@@ -164,8 +164,8 @@ impl<D: Disk> LogReader<D> {
         read_fully(&mut self.disk, log, 0, scratch)
     }
 
-    /// Looks at an open file again. Returns false if lines that were read are gone: then it is to be
-    /// begun again as a new file.
+    /// Looks at an open file again. Returns false if lines that were read are gone: then it is to
+    /// be begun again as a new file.
     pub(super) fn look(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
         let file = self.sources[at].catalog.file(index);
         let Some(log) = &file.log else {
@@ -185,9 +185,9 @@ impl<D: Disk> LogReader<D> {
         Ok(!shrank)
     }
 
-    /// Checks a file's first bytes if the file has changed since they were last checked: a file that
-    /// was emptied and has grown again beyond what was read looks like one that has just grown.
-    /// Returns false if the bytes differ, since the file was then rewritten.
+    /// Checks a file's first bytes if the file has changed since they were last checked: a file
+    /// that was emptied and has grown again beyond what was read looks like one that has just
+    /// grown. Returns false if the bytes differ, since the file was then rewritten.
     ///
     /// Sends the checkpointer a longer identity prefix when one is available: up to what was read
     /// each time, and the full prefix once the file has that many bytes, or at its `end`.

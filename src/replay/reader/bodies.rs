@@ -2,7 +2,8 @@
 //! their values; the lanes request the values in pieces while they send them.
 //!
 //! ```text
-//!  scan, a piece a step ──▶ Batch: head, length, hashes ──▶ lane ──ask──▶ a piece ──▶ lane … SegmentDone: forgotten
+//!  scan, one piece a step ──▶ Batch: head, length, hashes ──▶ lane ── request ──▶ a piece ──▶ lane
+//!                                                          … SegmentDone: the line is forgotten
 //! ```
 //!
 //! However long a line is and however slow its backend, it costs its backend [`BODY_PIECES_MAX`]

@@ -35,8 +35,8 @@ impl Default for ReaderBounds {
 }
 
 impl ReaderBounds {
-    /// A backend's share of `budget_bytes`. At least a smallest chunk and its pieces, for any number
-    /// of backends.
+    /// A backend's share of `budget_bytes`. At least a smallest chunk and its pieces, for any
+    /// number of backends.
     #[must_use]
     pub fn share_bytes(&self, budget_bytes: usize, backends: usize) -> usize {
         let least = self.chunk_bytes_min + BODY_PIECES_MAX * self.piece_bytes_min();

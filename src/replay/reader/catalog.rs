@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!            begin                 all read, no tail, quiet
-//!  waiting ─────────▶ being read ──────────────────────────▶ passed      ┐ unlinked: kept by its open descriptor until
-//!     ▲                  │   ▲                                 │         │ read, then away or gone
-//!     └── shrank, flush ─┘   └──────── grew ───────────────────┘         ┘
+//!  waiting ─────────▶ being read ──────────────────────────▶ passed      ┐ unlinked: kept open until
+//!     ▲                  │   ▲                                 │         │ it is read, then away or
+//!     └── shrank, flush ─┘   └──────── grew ───────────────────┘         ┘ gone
 //!
 //!  in the folder ──its name is gone──▶ away ──listed again, under any name──▶ in the folder
 //!                                        └── for too long, or too many ──▶ forgotten
@@ -76,8 +76,8 @@ pub(super) struct Moved {
     pub(super) to: Arc<str>,
     /// It had been away.
     pub(super) is_back: bool,
-    /// Since when it has been on its way out, Unix seconds, as reported to the checkpointer; 0 if it
-    /// is in the folder.
+    /// Since when it has been on its way out, Unix seconds, as reported to the checkpointer; 0 if
+    /// it is in the folder.
     pub(super) away_unix: u64,
 }
 
@@ -505,8 +505,8 @@ impl<L> Catalog<L> {
         self.unread_bytes = self.unread_bytes - before + bytes;
     }
 
-    /// There is a copy of the file with this inode and birth time, of `bytes` bytes. What is in both
-    /// files may be sent as the copy's.
+    /// There is a copy of the file with this inode and birth time, of `bytes` bytes. What is in
+    /// both files may be sent as the copy's.
     pub(super) fn handle_copied(&mut self, key: (u64, u64), bytes: u64) {
         let all = self.files.iter_mut().flatten();
         for file in all.filter(|file| file.meta.key() == key) {

@@ -96,8 +96,8 @@ impl Cursor {
         self.byte < size
     }
 
-    /// What to do next. `closed` means that nobody will append to the file any more, so that its end
-    /// is the end of a line.
+    /// What to do next. `closed` means that nobody will append to the file any more, so that its
+    /// end is the end of a line.
     #[must_use]
     pub fn want(&self, size: u64, closed: bool, chunk_bytes: usize, line_bytes_max: usize) -> Want {
         if let Some(end) = self.line_end {

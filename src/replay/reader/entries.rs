@@ -50,8 +50,8 @@ impl Entries {
         &behind[..same]
     }
 
-    /// Which of the entries with a file's inode and birth time it is: preferably the one on the same
-    /// device, and with the same name.
+    /// Which of the entries with a file's inode and birth time it is: preferably the one on the
+    /// same device, and with the same name.
     pub(super) fn pick<L>(&self, file: &LogFile<L>, taken: &[bool]) -> Option<usize> {
         let same = self.of_key(file.meta.key()).iter().map(|(_, at)| *at);
         same.filter(|at| !taken[*at]).min_by_key(|at| {

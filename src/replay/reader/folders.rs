@@ -16,7 +16,8 @@ use crate::replay::reader::LogReader;
 /// Why the name is not a backend, for an operator to read.
 pub(super) fn why_refused(first: &str) -> String {
     format!(
-        "it is the folder {first:?} under a second name (a symbolic link, or a mount), and its logs are delivered to that backend only; give this one a folder \
+        "it is the folder {first:?} under a second name (a symbolic link, or a mount), and its \
+         logs are delivered to that backend only; give this one a folder \
          of its own"
     )
 }
@@ -66,9 +67,9 @@ impl<D: Disk> LogReader<D> {
         names
     }
 
-    /// The other backend to whose folder this backend's name leads now; `None` means that its folder
-    /// is its own. To be called after the folder was listed: if the name led elsewhere then, an
-    /// inotify event leads to another call.
+    /// The other backend to whose folder this backend's name leads now; `None` means that its
+    /// folder is its own. To be called after the folder was listed: if the name led elsewhere then,
+    /// an inotify event leads to another call.
     pub(super) fn folder_is_of(&mut self, at: usize) -> Option<String> {
         let meta = self.disk.folder_meta(&self.sources[at].info.name);
         let folder = meta.ok().flatten().map(|meta| meta.key());

@@ -56,8 +56,8 @@ const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
 pub(super) struct LogFile<L> {
     /// Its name in the backend's folder, which also determines its place in the order.
     pub(super) name: Arc<str>,
-    /// The name by which it can be opened: the same, except for a deleted file that NFS or FUSE keep
-    /// under another name until it is closed.
+    /// The name by which it can be opened: the same, except for a deleted file that NFS or FUSE
+    /// keep under another name until it is closed.
     pub(super) place: Arc<str>,
     /// A number that grows with each file that is seen.
     pub(super) number: u64,
@@ -343,8 +343,8 @@ pub(super) enum LossKind {
 }
 
 impl<L> LogFile<L> {
-    /// It is shorter than what was read of it, or has other content: it is a new file, and its lines
-    /// may have been sent.
+    /// It is shorter than what was read of it, or has other content: it is a new file, and its
+    /// lines may have been sent.
     pub(super) fn handle_shrunk(&mut self) -> Loss {
         let loss = self.loss(LossKind::Shrunk, 0);
         self.forget_position();

@@ -16,8 +16,8 @@ use crate::replay::reader::resume::{EntriesMoved, Resume};
 use crate::replay::reader::source::Faults;
 use crate::replay::reader::{LogReader, Wake, folders};
 
-/// By how much a log must be newer than another to count as newer: one of HA's workers may append to
-/// a minute's log shortly after the next log exists.
+/// By how much a log must be newer than another to count as newer: one of HA's workers may append
+/// to a minute's log shortly after the next log exists.
 const NAMES_SLACK_NANOS: u64 = 10_000_000_000;
 
 /// Folders that are listed in one turn: a folder can have thousands of files.
@@ -269,9 +269,10 @@ impl<D: Disk> LogReader<D> {
     fn forget_away(&mut self, at: usize, now: Now) {
         while let Some(file) = self.sources[at].catalog.forget_one_away(now) {
             let backend = &self.sources[at].info.name;
-            tracing::warn!(%backend, file = %file.name, "the log has been away for too long, or too \
-                many are; what was known of it is forgotten, and should it come back, each of its \
-                lines may have been sent");
+            tracing::warn!(%backend, file = %file.name, "the log has been away for too long, or \
+                                                         too many are; what was known of it is \
+                                                         forgotten, and should it come back, each \
+                                                         of its lines may have been sent");
             if let Some(begun) = file.begun {
                 self.tell_gone(at, begun.file);
             }
@@ -300,8 +301,9 @@ impl<D: Disk> LogReader<D> {
                     was written anew under us; reading it again as a new file");
             }
             LossKind::Replaced if loss.readable || bytes == 0 => {
-                tracing::warn!(%backend, %file, bytes, "the log was replaced under us; reading what \
-                    is left of the old one, then the new one");
+                tracing::warn!(%backend, %file, bytes, "the log was replaced under us; reading \
+                                                        what is left of the old one, then the new \
+                                                        one");
             }
             LossKind::Replaced => {
                 tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these \
@@ -314,8 +316,8 @@ impl<D: Disk> LogReader<D> {
                 tracing::debug!(%backend, %file, "the log is gone");
             }
             LossKind::Deleted if loss.readable => {
-                tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us; \
-                    reading what is left while it is open");
+                tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under \
+                                                        us; reading what is left while it is open");
             }
             LossKind::Deleted => {
                 tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us \

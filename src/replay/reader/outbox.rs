@@ -1,7 +1,8 @@
 //! The reader's messages that a full mailbox has not taken yet.
 //!
-//! Each receiver gets its messages in order. Batches wait until the checkpointer has everything that
-//! was queued for it before them, so that it knows a segment before one of its records is settled.
+//! Each receiver gets its messages in order. Batches wait until the checkpointer has everything
+//! that was queued for it before them, so that it knows a segment before one of its records is
+//! settled.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

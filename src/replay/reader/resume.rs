@@ -197,7 +197,8 @@ impl Resume {
         start
     }
 
-    /// A file of which nothing is settled. Entries for its inode or its name are of an earlier file.
+    /// A file of which nothing is settled. Entries for its inode or its name are of an earlier
+    /// file.
     pub(super) fn start_anew(&mut self, name: &str, meta: &LogMeta) -> Start {
         let others: Vec<usize> = self.entries_of(meta).collect();
         let is_rewritten = !others.is_empty();
@@ -220,7 +221,8 @@ impl Resume {
         }
     }
 
-    /// Where reading would probably continue, determined without opening the file, for the counters.
+    /// Where reading would probably continue, determined without opening the file, for the
+    /// counters.
     #[must_use]
     pub(super) fn byte_of(&self, meta: &LogMeta) -> u64 {
         let entry = self.entries_within(meta).next();

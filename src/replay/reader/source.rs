@@ -122,7 +122,8 @@ impl Credit {
             && (log_bytes == 0 || log_bytes.saturating_add(bytes) <= share_bytes)
     }
 
-    /// How many more lines may be read; 0 while that is only a few, so that each read is worthwhile.
+    /// How many more lines may be read; 0 while that is only a few, so that each read is
+    /// worthwhile.
     #[must_use]
     pub(super) fn lines_left(&self, lines_max: u32) -> u32 {
         let lines_max = u64::from(lines_max.max(1));

@@ -66,7 +66,8 @@ pub struct Piece {
     pub old_below: u64,
     /// When the backend was dead.
     pub outages: KnownOutages,
-    /// Whether the times in its lines are correct; otherwise it is not known when they were written.
+    /// Whether the times in its lines are correct; otherwise it is not known when they were
+    /// written.
     pub has_times: bool,
     /// The time.
     pub now: Now,
@@ -79,8 +80,8 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Whether a record may have been applied already, as far as that matters to it. Its line begins
-    /// at byte `place` of the file, and is line `line` of the piece.
+    /// Whether a record may have been applied already, as far as that matters to it. Its line
+    /// begins at byte `place` of the file, and is line `line` of the piece.
     fn is_maybe_sent(&self, record: &Record<'_>, place: u64, line: u32, written_unix: u32) -> bool {
         place < self.sent_below
             || self.was_sent(self.first_line + u64::from(line))
@@ -154,8 +155,8 @@ impl Splitter {
         }
     }
 
-    /// Takes whole lines from the front of `bytes` and decodes them in place. Lines in `settled` are
-    /// skipped; runs that are passed are removed from it.
+    /// Takes whole lines from the front of `bytes` and decodes them in place. Lines in `settled`
+    /// are skipped; runs that are passed are removed from it.
     pub fn split(&mut self, bytes: &mut [u8], piece: &Piece, settled: &mut SettledRuns) -> Taken {
         self.clear();
         let mut lines = Lines::default();

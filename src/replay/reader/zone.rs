@@ -50,8 +50,8 @@ impl Zone {
         self.off_s != 0
     }
 
-    /// Handles a log's first line, which has the time `line_unix`. Returns whether what is known has
-    /// changed.
+    /// Handles a log's first line, which has the time `line_unix`. Returns whether what is known
+    /// has changed.
     pub(super) fn handle_first_line(&mut self, line_unix: Option<u64>, meta: &LogMeta) -> bool {
         let off_s = match line_unix.map_or(Sign::None, |line| sign_of(line, meta)) {
             Sign::Ours => 0,

@@ -53,15 +53,17 @@ fn parts<'s, P: IntoIterator<Item = (&'s str, u64)>>(
 fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counter(
         "hustdbsync_records_read",
-        "Records read from logs. Goes on across restarts and counts each record once: as of the last durable \
-         checkpoint, so that a kill does not make it fall.",
+        "Records read from logs. Goes on across restarts and counts each record once: as of the \
+         last durable checkpoint, so that a kill does not make it fall.",
         counts(backends, |counts| counts.durable_processed),
     )?;
     sheet.counter(
         "hustdbsync_records_settled",
-        "Records settled, by outcome: applied (the backend took it), superseded (it had a newer version), absent (a delete of what was not \
-         there, or an expired member of a set that is not there), rejected (rejected in rejected.jsonl), taken_over (settled by the original sync server). Goes on across restarts and counts each \
-         record once: as of the last durable checkpoint, so that a kill does not make it fall.",
+        "Records settled, by outcome: applied (the backend took it), superseded (it had a newer \
+         version), absent (a delete of what was not there, or an expired member of a set that is \
+         not there), rejected (rejected in rejected.jsonl), taken_over (settled by the original \
+         sync server). Goes on across restarts and counts each record once: as of the last durable \
+         checkpoint, so that a kill does not make it fall.",
         parts(backends, "outcome", |backend| outcomes(&backend.counts)),
     )?;
     sheet.counter(
@@ -78,20 +80,20 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.counter(
         "hustdbsync_records_expired",
-        "Records whose time to live had passed, since this process started: values were deleted, members of sets \
-         written only where they exist.",
+        "Records whose time to live had passed, since this process started: values were deleted, \
+         members of sets written only where they exist.",
         counts(backends, |counts| counts.expired),
     )?;
     sheet.counter(
         "hustdbsync_ttl_unclear",
-        "Records with a time to live whose line does not tell when it was written, since this process started: \
-         their expiry is taken as it is.",
+        "Records with a time to live whose line does not tell when it was written, since this \
+         process started: their expiry is taken as it is.",
         counts(backends, |counts| counts.ttl_unclear),
     )?;
     sheet.counter(
         "hustdbsync_questions",
-        "Lookups (zscore, sismember): before a zadd that may be applied already or a member of a set whose time to \
-         live has passed, or whether the backend is well.",
+        "Lookups (zscore, sismember): before a zadd that may be applied already or a member of a \
+         set whose time to live has passed, or whether the backend is well.",
         counts(backends, |counts| counts.asked),
     )?;
     sheet.counter(
@@ -141,8 +143,8 @@ fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.gauge(
         "hustdbsync_time_to_drain_seconds",
-        "Time until the backlog is gone at the rate of the last seconds; 0 where there is none, and \
-         no sample while nothing moves.",
+        "Time until the backlog is gone at the rate of the last seconds; 0 where there is none, \
+         and no sample while nothing moves.",
         backends.iter().filter_map(|backend| {
             let labels = Labels::one("backend", &backend.name);
             Some((labels, backend.drain_seconds?.into()))
@@ -169,8 +171,9 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.gauge(
         "hustdbsync_backend_state",
-        "1 for the state that the backend is in, 0 for every other: up, down, refused (it refuses our user and password), unresolved (its name \
-         has no address), paused (by an operator), ended (the server ends). /v1/status says why.",
+        "1 for the state that the backend is in, 0 for every other: up, down, refused (it refuses \
+         our user and password), unresolved (its name has no address), paused (by an operator), \
+         ended (the server ends). /v1/status says why.",
         backends.iter().flat_map(|backend| {
             let labels = Labels::one("backend", &backend.name);
             let state: &str = &backend.state;
@@ -188,8 +191,8 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.counter(
         "hustdbsync_probes",
-        "Probes of the backend, by result: good, bad (no answer, or another than it should be), refused (user and password), lost (a \
-         connection that had been good was closed).",
+        "Probes of the backend, by result: good, bad (no answer, or another than it should be), \
+         refused (user and password), lost (a connection that had been good was closed).",
         parts(backends, "result", |backend| backend.details.probes),
     )?;
     sheet.counter(
@@ -203,11 +206,15 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
 fn requests(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.histogram(
         "hustdbsync_request_duration_seconds",
-        "How long requests that settle records took: from the instant a burst of them was composed until the read that brought the \
-         answer, each answer counted. Those of one read count alike.",
-        backends
-            .iter()
-            .map(|backend| (Labels::one("backend", &backend.name), backend.details.requests)),
+        "How long requests that settle records took: from the instant a burst of them was composed \
+         until the read that brought the answer, each answer counted. Those of one read count \
+         alike.",
+        backends.iter().map(|backend| {
+            (
+                Labels::one("backend", &backend.name),
+                backend.details.requests,
+            )
+        }),
     )?;
     sheet.gauge(
         "hustdbsync_connections",
@@ -221,8 +228,9 @@ fn requests(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result 
     )?;
     sheet.counter(
         "hustdbsync_lane_failures",
-        "Failures on connections to the backend, each of which closes one, by cause: connection (not made, or broken), timeout (no answer \
-         within response_timeout), garbage (no HTTP), answer (one that settles nothing), refused (user and password).",
+        "Failures on connections to the backend, each of which closes one, by cause: connection \
+         (not made, or broken), timeout (no answer within response_timeout), garbage (no HTTP), \
+         answer (one that settles nothing), refused (user and password).",
         parts(backends, "cause", |backend| backend.details.failures),
     )
 }
@@ -235,8 +243,8 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.gauge(
         "hustdbsync_checkpoint_timestamp_seconds",
-        "When the last checkpoint of this run was on disk, in seconds since 1970; no sample before. \
-         One is written when there is something new.",
+        "When the last checkpoint of this run was on disk, in seconds since 1970; no sample \
+         before. One is written when there is something new.",
         backends
             .iter()
             .filter(|backend| backend.counts.checkpoint_unix > 0)

@@ -37,12 +37,18 @@ mod tests {
 
     #[test]
     fn descriptions_are_of_the_names_that_the_samples_have() {
-        let open = "# HELP a_bytes A thing.\n# TYPE a_bytes counter\n# UNIT a_bytes bytes\na_bytes_total{b=\"c\"} 3\n\
-                    # HELP d D\n# TYPE d info\nd_info{v=\"1\"} 1\n# HELP e E\n# TYPE e gauge\ne 2.5\n\
-                    # HELP f F\n# TYPE f histogram\nf_sum 1.0\nf_count 2\nf_bucket{le=\"+Inf\"} 2\n# EOF\n";
-        let plain = "# HELP a_bytes_total A thing.\n# TYPE a_bytes_total counter\na_bytes_total{b=\"c\"} 3\n\
-                     # HELP d_info D\n# TYPE d_info gauge\nd_info{v=\"1\"} 1\n# HELP e E\n# TYPE e gauge\ne 2.5\n\
-                     # HELP f F\n# TYPE f histogram\nf_sum 1.0\nf_count 2\nf_bucket{le=\"+Inf\"} 2\n";
+        let open = "# HELP a_bytes A thing.\n# TYPE a_bytes counter\n# UNIT a_bytes \
+                    bytes\na_bytes_total{b=\"c\"} 3\n\
+                    # HELP d D\n# TYPE d info\nd_info{v=\"1\"} 1\n# HELP e E\n# TYPE e gauge\ne \
+                    2.5\n\
+                    # HELP f F\n# TYPE f histogram\nf_sum 1.0\nf_count 2\nf_bucket{le=\"+Inf\"} \
+                    2\n# EOF\n";
+        let plain = "# HELP a_bytes_total A thing.\n# TYPE a_bytes_total \
+                     counter\na_bytes_total{b=\"c\"} 3\n\
+                     # HELP d_info D\n# TYPE d_info gauge\nd_info{v=\"1\"} 1\n# HELP e E\n# TYPE e \
+                     gauge\ne 2.5\n\
+                     # HELP f F\n# TYPE f histogram\nf_sum 1.0\nf_count 2\nf_bucket{le=\"+Inf\"} \
+                     2\n";
         assert_eq!(from_open_metrics(open), plain);
     }
 }

@@ -26,7 +26,8 @@ use crate::replay::outbox::After;
 /// Whether a backend's folder exists, and how far the backend is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    /// When the checkpointer is to be asked what is left, monotonic; `None` while its folder exists.
+    /// When the checkpointer is to be asked what is left, monotonic; `None` while its folder
+    /// exists.
     due: Option<Duration>,
     /// Set once the checkpointer was asked what is left, to the epoch if that was flushed by then.
     asked: Option<Option<Epoch>>,

@@ -51,7 +51,8 @@ impl Backends {
         if before == Some(address) {
             return;
         }
-        // The probe's connection goes to the old address. If the backend is up, it goes down anyway.
+        // The probe's connection goes to the old address. If the backend is up, it goes down
+        // anyway.
         if let Some(result) = backend.probe.close() {
             backend.handle_probe(result, now);
         }

@@ -341,7 +341,8 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
     assert_eq!(code, "503");
     assert_eq!(
         body,
-        "{\"done\":3,\"cut\":1,\"left\":2,\"failed\":[{\"backend\":\"127.0.0.1:2\",\"why\":\"its disk is full\"}]}\n"
+        "{\"done\":3,\"cut\":1,\"left\":2,\"failed\":[{\"backend\":\"127.0.0.1:2\",\"why\":\"its \
+         disk is full\"}]}\n"
     );
     bench.stop();
 }

@@ -18,8 +18,8 @@ use crate::replay::durable_write::{Completed, JobId, Submitted};
 use crate::replay::messages::ControlMessage;
 
 impl<D: Disk> Context<'_, D> {
-    /// Releases the spare room if the write failed because the disk is full. Returns whether a retry
-    /// is worthwhile.
+    /// Releases the spare room if the write failed because the disk is full. Returns whether a
+    /// retry is worthwhile.
     fn makes_room_after(&mut self, result: &Result<(), StoreError>) -> bool {
         let lacks_room = result.as_ref().is_err_and(StoreError::lacks_room);
         let interval = self.settings.release_interval;
@@ -49,8 +49,8 @@ impl BackendState {
         self.note_tried(stored, cx);
     }
 
-    /// At shutdown: does the same with whatever there is, once, and as soon as no earlier checkpoint
-    /// is under way.
+    /// At shutdown: does the same with whatever there is, once, and as soon as no earlier
+    /// checkpoint is under way.
     pub(in crate::replay::checkpointer) fn work_last<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         if self.is_last_begun || self.is_under_way() {
             return;
@@ -91,8 +91,8 @@ impl BackendState {
         }
     }
 
-    /// Rejects lines that were never read from a log: those in a deleted file after its last settled
-    /// line. Each line, or piece of a line, comes with what it counts as.
+    /// Rejects lines that were never read from a log: those in a deleted file after its last
+    /// settled line. Each line, or piece of a line, comes with what it counts as.
     pub(in crate::replay::checkpointer) fn reject<D: Disk>(
         &mut self,
         reason: &'static str,

@@ -54,7 +54,7 @@ pub struct RealDisk {
     read_ahead: Option<ReadAhead>,
     /// What was passed over in the logs' folders, and said: only one of all disks says it.
     passed_over: Option<HashSet<PathBuf>>,
-    /// Takes chains' steps while nobody waits; none: they are plain calls.
+    /// Takes the steps of durable writes in the background; `None` means by plain calls.
     durable_writes: Option<DurableWrites>,
 }
 
@@ -106,8 +106,8 @@ impl RealDisk {
         }
     }
 
-    /// The same, with a ring for chains, which rings its waker when [`Disk::completed`] is to be
-    /// asked.
+    /// The same, with a ring for durable writes. It wakes its waker when [`Disk::completed`] may
+    /// return one.
     #[must_use]
     pub fn with_ring(self, ring: FileRing) -> Self {
         let durable_writes = Some(DurableWrites::new(ring, Arc::clone(&self.counters)));

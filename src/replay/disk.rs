@@ -297,7 +297,7 @@ pub trait Disk {
         Ok(false)
     }
 
-    /// Begins a chain. A disk that can't do without waiting takes all its steps here.
+    /// Begins a durable write. A disk that cannot write in the background takes all its steps here.
     fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted
     where
         Self: Sized,
@@ -305,8 +305,8 @@ pub trait Disk {
         Submitted::Completed(durable_write.take_at_once(job_id, self))
     }
 
-    /// A chain that was under way and has ended since this was last asked, if there is one. Whoever
-    /// drives the disk's owner wakes it when there may be.
+    /// A durable write that was under way and has completed since the last call, if there is one.
+    /// The driver wakes the disk's owner when there may be.
     fn completed(&mut self) -> Option<Completed> {
         None
     }

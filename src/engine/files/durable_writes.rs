@@ -77,7 +77,7 @@ impl DurableWrites {
         }
     }
 
-    /// Whether chains can be begun.
+    /// Whether durable writes can be begun.
     pub(super) fn works(&self) -> bool {
         self.useless().is_none()
     }
@@ -107,7 +107,7 @@ impl DurableWrites {
         }
     }
 
-    /// The next chain that has ended; those that have gone a step further go on.
+    /// The next completed durable write; the others continue with their next step.
     pub(super) fn completed(&mut self, paths: &Paths) -> Option<Completed> {
         while let Some(done) = self.ring.poll_done() {
             self.handle_done(done, paths);
@@ -137,7 +137,7 @@ impl DurableWrites {
         }
     }
 
-    /// Makes the next call of a chain, or ends it.
+    /// Makes the next call of a durable write, or completes it.
     fn go_on(&mut self, key: usize, paths: &Paths) {
         let running = &mut self.running[key];
         while let Some(&step) = running.durable_write.steps.get(running.taken) {

@@ -1,4 +1,4 @@
-//! Chains on a real ring and real files, beside the plain calls that they stand for.
+//! Durable writes on a real ring and real files, compared with plain calls.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

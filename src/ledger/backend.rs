@@ -48,7 +48,8 @@ pub struct ClosedFile {
 /// The books of one backend.
 #[derive(Debug, Default)]
 pub struct BackendLedger {
-    files: BTreeMap<FileId, Books>,
+    /// Boxed: files come in the order of their numbers, which leaves a tree's nodes half empty.
+    files: BTreeMap<FileId, Box<Books>>,
     /// All of `files` in the order of the log.
     by_name: BTreeSet<(Arc<str>, FileId)>,
     open: OpenSegments,
@@ -179,12 +180,12 @@ impl BackendLedger {
         }
         let taken = self.files.insert(
             id,
-            Books {
+            Box::new(Books {
                 file,
                 durable_end: None,
                 begun_end: None,
                 deleted: false,
-            },
+            }),
         );
         assert!(taken.is_none(), "{id:?} is given once");
         self.by_name.insert((Arc::clone(name), id));

@@ -265,6 +265,14 @@ impl FileLedger {
         }
     }
 
+    /// Gives back what its pieces took: most files get no more of them once they are settled, and
+    /// there can be a hundred thousand.
+    pub(crate) fn release_memory(&mut self) {
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+    }
+
     /// This line was sent, and its answer will never come.
     pub(crate) fn note_sent(&mut self, line: u64) {
         self.sent.insert(line);

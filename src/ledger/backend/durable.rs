@@ -85,6 +85,9 @@ impl BackendLedger {
         self.durable_totals = begun.totals;
         for books in self.files.values_mut() {
             books.durable_end = books.begun_end.take();
+            if books.durably_settled_end().is_some() {
+                books.file.release_memory();
+            }
         }
         self.check_structure();
     }

@@ -389,7 +389,7 @@ impl<L> Catalog<L> {
     /// The file at `index` is begun.
     pub(super) fn handle_begun(&mut self, index: usize, begun: Begun) {
         self.begun.insert(begun.file, index);
-        self.file_mut(index).begun = Some(begun);
+        self.file_mut(index).begun = Some(Box::new(begun));
     }
 
     /// The file at `index` is shorter than what was read of it, or has other content: it is a new
@@ -415,7 +415,7 @@ impl<L> Catalog<L> {
         unlinked.filter(move |index| {
             let file = self.file(*index);
             let read = |begun: &Begun| !begun.cursor.has_tail(file.meta.bytes);
-            file.begun.as_ref().is_some_and(read) && file.quiet_for(now) >= quiet
+            file.begun.as_deref().is_some_and(read) && file.quiet_for(now) >= quiet
         })
     }
 

@@ -21,12 +21,11 @@ impl Entries {
     pub(super) fn new(mut all: Vec<LogEntry>) -> Self {
         // A staged log of requeued lines is not complete yet.
         all.retain(|entry| entry.name != rejected::STAGED);
-        let (mut all, mut hidden): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|entry| !entry.is_hidden());
-        let staying = all.len();
-        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        hidden.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        all.append(&mut hidden);
+        all.sort_unstable_by(|one, other| {
+            let by_leaving = one.is_hidden().cmp(&other.is_hidden());
+            by_leaving.then_with(|| one.name.cmp(&other.name))
+        });
+        let staying = all.partition_point(|entry| !entry.is_hidden());
         let keys = all.iter().map(|entry| entry.meta.key());
         let mut by_key: Vec<_> = keys.zip(0..).collect();
         by_key.sort_unstable();

@@ -83,8 +83,8 @@ pub(super) struct LogFile<L> {
     pub(super) deleted: bool,
     /// Open for reading. Only the current file, the one before it, and unlinked ones are open.
     pub(super) log: Option<Arc<L>>,
-    /// Set once it is begun in this epoch.
-    pub(super) begun: Option<Begun>,
+    /// Set once it is begun in this epoch. Boxed: a backlog consists of logs that are not.
+    pub(super) begun: Option<Box<Begun>>,
     /// It shrank while it was not begun: what is known about it no longer holds.
     pub(super) shrank: bool,
     seen: LastChange,
@@ -183,7 +183,7 @@ impl<L> LogFile<L> {
     pub(super) fn lacks_lines(&self) -> bool {
         let lacks =
             |begun: &Begun| !begun.cursor.has_tail(self.meta.bytes) && begun.has_settled_ahead();
-        self.begun.as_ref().is_some_and(lacks)
+        self.begun.as_deref().is_some_and(lacks)
     }
 
     /// Whether it has changed since its first bytes were compared.
@@ -217,7 +217,7 @@ impl<L> LogFile<L> {
             begun.cursor.handle_shrunk(meta.bytes) && !begun.has_settled_ahead()
         };
         let lines_left =
-            !shrank || failpoint!(TrustShrunkLog) || self.begun.as_mut().is_none_or(goes_on);
+            !shrank || failpoint!(TrustShrunkLog) || self.begun.as_deref_mut().is_none_or(goes_on);
         if lines_left {
             Observed::Changed
         } else {

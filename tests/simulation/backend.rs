@@ -94,6 +94,14 @@ impl Backend {
         matches!(self.life, Life::Up { .. })
     }
 
+    /// How it fails at a mutation, which it does not apply then.
+    fn failing_at(&self, call: &Call<'_>) -> Option<Failing> {
+        let ill = self.is_ill.then_some(Failing::Answers);
+        let poisoned = self.failing.filter(|_| is_poisoned(call.key));
+        let is_long = call.value.len() >= LONG_VALUE_BYTES;
+        ill.or(poisoned).or(self.failing_long.filter(|_| is_long))
+    }
+
     /// Takes requests at this instant.
     pub(crate) fn at(&mut self, now: Duration, unix: u64) -> Service<'_> {
         let clock_stands = match self.life {
@@ -131,16 +139,10 @@ impl Service<'_> {
         };
         if verb.is_mutation() {
             assert!(call.is_dup, "a replayed mutation says that it is one");
-            let is_ill = self.backend.is_ill;
-            self.backend.oracle.handle_call(&call, !is_ill, self.unix);
-            if is_ill {
-                return Err(Failing::Answers);
-            }
-            if let Some(failing) = self.backend.failing.filter(|_| is_poisoned(call.key)) {
-                return Err(failing);
-            }
-            let is_long = call.value.len() >= LONG_VALUE_BYTES;
-            if let Some(failing) = self.backend.failing_long.filter(|_| is_long) {
+            let failing = self.backend.failing_at(&call);
+            let is_taken = failing.is_none();
+            self.backend.oracle.handle_call(&call, is_taken, self.unix);
+            if let Some(failing) = failing {
                 return Err(failing);
             }
         }

@@ -62,7 +62,7 @@ pub(crate) struct Counters {
     /// By counter and version.
     increments: BTreeMap<Item, BTreeMap<u32, Increment>>,
     outage: Option<Outage>,
-    /// Applied once the backend goes on.
+    /// Applied once the stopped process goes on. One that dies never does.
     frozen: Vec<Mutation>,
     /// The life and epoch that the server is in with this backend.
     now: (u64, u32),
@@ -280,7 +280,16 @@ impl World {
             return None;
         }
         // What is on its way just now: HA will not hear of it.
-        for _ in 0..self.counting.u32(..3) {
+        let mut on_its_way = self.counting.u32(..3);
+        if self.backends[place].mood == Mood::Frozen {
+            // A stopped process takes nothing more, and one that dies applies nothing of what it
+            // was sent before.
+            on_its_way = 0;
+            if refuses || life == Life::Gone {
+                self.backends[place].oracle.counters.frozen.clear();
+            }
+        }
+        for _ in 0..on_its_way {
             let mutation = self.draw_increment(place);
             if refuses {
                 self.apply_live(place, &mutation);

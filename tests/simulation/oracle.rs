@@ -91,7 +91,7 @@ struct Operation {
     /// When the healthy master took it, Unix seconds.
     taken_unix: u64,
     arrived: bool,
-    /// It arrived when the backend could take it.
+    /// It arrived at a backend that did not fail at it.
     was_taken: bool,
     /// Somebody took its line away: it may come, and come again, or not.
     lost: bool,
@@ -486,7 +486,7 @@ impl Oracle {
     }
 
     /// A mutation has arrived at the backend. G2: nothing is skipped, nothing overtakes; G3: what
-    /// comes again is a suffix. `is_taken`: the backend does not fail whatever comes.
+    /// comes again is a suffix. `is_taken`: the backend does not fail at it.
     pub(crate) fn handle_call(&mut self, call: &Call<'_>, is_taken: bool, unix: u64) {
         let item = Item {
             space: call.verb.space(),

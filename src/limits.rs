@@ -102,6 +102,12 @@ pub const FILE_CLOSED_EXTRA_MS: u64 = 20_000;
 /// request's target.
 pub const HUSTDB_READ_BYTES: usize = 4096;
 
+/// How long lookups wait after a backend came up or a request to it timed out: what was sent on an
+/// earlier connection, by this process or one before it, may still be applied. It is far longer
+/// than a living backend takes for what its sockets hold, and short, since an increment that is
+/// missing cannot be told from one that is there once live increments have come in.
+pub const LOOKUP_HOLD: Duration = Duration::from_millis(250);
+
 /// The longest ttl that hustdb heeds, in seconds (30 days). With a longer one it stores for ever.
 pub const HUSTDB_TTL_SECONDS_MAX: u32 = 2_592_000;
 

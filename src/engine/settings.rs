@@ -7,7 +7,7 @@ use crate::binlog::request::Template;
 use crate::config::{Config, Login};
 use crate::engine::os::files::read_regular;
 use crate::engine::probe::ProbeLimits;
-use crate::limits::{FILE_CLOSED_EXTRA_MS, LOGIN_FILE_BYTES_MAX};
+use crate::limits::{FILE_CLOSED_EXTRA_MS, LOGIN_FILE_BYTES_MAX, LOOKUP_HOLD};
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{CheckpointerSettings, ReaderSettings};
 use crate::replay::monitor::MonitorSettings;
@@ -120,6 +120,7 @@ impl Settings {
                 response_timeout: sync.response_timeout,
                 idle_timeout: sync.idle_timeout,
                 keepalive_interval: sync.keepalive_interval,
+                lookup_hold: LOOKUP_HOLD,
             },
         })
     }

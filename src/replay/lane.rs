@@ -77,6 +77,8 @@ pub struct LaneSettings {
     pub idle_timeout: Duration,
     /// TCP asks for a sign of life on a connection that is idle for so long, and so often.
     pub keepalive_interval: Duration,
+    /// Lookups wait for so long after the backend came up or a request to it timed out.
+    pub lookup_hold: Duration,
 }
 
 /// A record that waits to be settled.
@@ -145,6 +147,8 @@ pub struct LaneContext<'a, S> {
     pub sending: bool,
     /// Whether records with a ttl may go.
     pub ttl_ready: bool,
+    /// When lookups may go, monotonic.
+    pub lookups_from: Duration,
     /// Bounds the rate.
     pub bucket: &'a mut Bucket,
     /// Takes what is settled, in order.
@@ -196,6 +200,8 @@ pub struct Lane {
     idle_before: Duration,
     /// Failures in a row, of whatever record: the exponent of the delay.
     failures: u32,
+    /// When lookups may go since a request of this lane timed out, monotonic.
+    lookups_from: Duration,
     poison: PoisonDetector,
     /// Records that were completed or rejected, so the number of the one at the front.
     completed: u64,
@@ -219,6 +225,7 @@ impl Lane {
             composed_at: Duration::ZERO,
             idle_before: Duration::ZERO,
             failures: 0,
+            lookups_from: Duration::ZERO,
             poison: PoisonDetector::default(),
             completed: 0,
             has_findings: false,
@@ -392,6 +399,7 @@ impl Lane {
                 if self.may_be_lost_idle() {
                     return self.connect_again();
                 }
+                self.lookups_from = cx.now.after(cx.settings.lookup_hold);
                 self.fail(Trouble::Timeout, cx)
             }
             _ => self.poll_step(cx),

@@ -402,6 +402,7 @@ impl Worker {
             counters,
             slots,
             ttl_ready: false,
+            lookups_from: now.after(settings.lookup_hold),
             bucket: Bucket::new(0.0, now.monotonic),
             settled,
             sent: Vec::new(),
@@ -470,6 +471,7 @@ impl Worker {
             held: &mut self.held,
             sending,
             ttl_ready: pipe.ttl_ready,
+            lookups_from: pipe.lookups_from,
             bucket: &mut pipe.bucket,
             sink: &mut Results {
                 backend,

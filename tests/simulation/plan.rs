@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use hustdbsync::limits::LOOKUP_HOLD;
 use hustdbsync::replay::lane::LaneSettings;
 use hustdbsync::replay::messages::{CheckpointerSettings, ReaderSettings};
 use hustdbsync::replay::monitor::MonitorSettings;
@@ -244,6 +245,7 @@ impl Plan {
                 response_timeout: ms(random.u64(600..1_500)),
                 idle_timeout: ms(60_000),
                 keepalive_interval: ms(15_000),
+                lookup_hold: LOOKUP_HOLD,
             },
             ambiguity_window: ms(6_000),
             drain_timeout: ms(random.u64(100..1_500)),

@@ -45,14 +45,25 @@ impl Lane {
         self.fetch(requests_max, cx);
         let mut requests = 0;
         if let End::Lookup(from) = self.compose_writes(requests_max, &mut requests, cx) {
+            let lookups_from = self.lookups_from.max(cx.lookups_from);
+            let is_early = cx.now.monotonic < lookups_from;
             // The writes that follow go on this connection, too.
             let lookups_max = (answers_left - requests) / 2;
+            if requests == 0 && is_early {
+                self.dismiss_canary();
+                self.disconnect(State::Waiting {
+                    until: lookups_from,
+                });
+                return Step::Close;
+            }
             if requests == 0 && lookups_max == 0 {
                 self.disconnect(State::Idle);
                 return Step::Close;
             }
-            let lookups_max = lookups_max.min(requests_max - requests);
-            requests += self.compose_lookups(from, lookups_max, cx);
+            if !is_early {
+                let lookups_max = lookups_max.min(requests_max - requests);
+                requests += self.compose_lookups(from, lookups_max, cx);
+            }
         }
         if requests == 0 {
             self.dismiss_canary();

@@ -28,6 +28,8 @@ pub(super) struct BackendLanes {
     /// Slots of its lanes: of lane `first + i * workers` at `i`.
     pub(super) slots: Vec<usize>,
     pub(super) ttl_ready: bool,
+    /// When lookups may go, monotonic.
+    pub(super) lookups_from: Duration,
     pub(super) bucket: Bucket,
     pub(super) settled: Vec<Settled>,
     /// Lines that were let go of after they had been sent, since this was last told.

@@ -56,6 +56,7 @@ pub(super) fn settings() -> LaneSettings {
         response_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
         keepalive_interval: Duration::from_secs(15),
+        lookup_hold: Duration::ZERO,
     }
 }
 

@@ -93,6 +93,57 @@ fn a_zadd_that_adds_is_looked_up_before_it_is_sent_again() {
     }
 }
 
+/// An earlier connection's request may still wait in the backend: a lookup that overtakes it would
+/// find the score as it was (G4).
+#[test]
+fn lookups_wait_a_while_after_the_backend_came_up_and_writes_before_them_do_not() {
+    for (records, sent_at_once) in [
+        (vec![zadd(b"m"), put("a")], &[][..]),
+        (vec![put("a"), zadd(b"m")], &["put"][..]),
+    ] {
+        let mut fixture = Fixture::new(LaneSettings {
+            lookup_hold: Duration::from_millis(1_500),
+            ..settings()
+        });
+        fixture.feed_as(&records, true);
+        fixture.connect();
+        let sent: Vec<String> = fixture
+            .sent
+            .iter()
+            .flat_map(|(_, one)| requests(one))
+            .collect();
+        assert_eq!(sent, sent_at_once);
+        if !sent.is_empty() {
+            fixture.answer(0, APPLIED);
+        }
+        fixture.wait(1);
+        assert_eq!(fixture.sent.len(), sent_at_once.len(), "it is too early");
+        fixture.wait(1);
+        fixture.connect();
+        fixture.check_burst(&["zscore"]);
+    }
+}
+
+#[test]
+fn lookups_wait_a_while_after_a_request_timed_out() {
+    let mut fixture = Fixture::new(LaneSettings {
+        lookup_hold: Duration::from_millis(1_500),
+        ..settings()
+    });
+    fixture.wait(2);
+    fixture.feed(&[zadd(b"m")]);
+    fixture.connect();
+    fixture.check_burst(&["zadd"]);
+    fixture.wait(5);
+    fixture.sent.clear();
+    fixture.wait(1);
+    fixture.connect();
+    assert_eq!(fixture.sent, [], "it is too early");
+    fixture.wait(1);
+    fixture.connect();
+    fixture.check_burst(&["zscore"]);
+}
+
 #[test]
 fn what_was_found_counts_for_one_connection_only() {
     let mut fixture = Fixture::new(settings());

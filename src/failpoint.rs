@@ -1,4 +1,4 @@
-//! Faults that a test plants, to prove that it would be caught. Only with the feature `failpoint`;
+//! Faults that a test plants, to prove that it would be caught. Only with the feature `failpoints`;
 //! otherwise nothing of it is compiled.
 //!
 //! A place that can have one asks `failpoint!(Name)`: a constant `false` in every build but that of

@@ -66,6 +66,9 @@ pub(crate) struct Backend {
     pub(crate) failing_long: Option<Failing>,
     /// All mutations fail, whatever its mood.
     pub(crate) is_ill: bool,
+    /// It dies with the last of so many sends that have increments which it missed; none: it does
+    /// not.
+    pub(crate) dies_after_adds: Option<u32>,
     /// What was asked and answered since it was last told; none: it is not to be told.
     pub(crate) talk: Option<Vec<String>>,
 }
@@ -86,6 +89,7 @@ impl Backend {
             failing: None,
             failing_long: None,
             is_ill: false,
+            dies_after_adds: None,
             talk: None,
         }
     }
@@ -100,6 +104,21 @@ impl Backend {
         let poisoned = self.failing.filter(|_| is_poisoned(call.key));
         let is_long = call.value.len() >= LONG_VALUE_BYTES;
         ill.or(poisoned).or(self.failing_long.filter(|_| is_long))
+    }
+
+    /// Whether it dies of these requests.
+    pub(crate) fn dies_of(&mut self, requests: &[u8]) -> bool {
+        let Some(left) = &mut self.dies_after_adds else {
+            return false;
+        };
+        if self.oracle.counters.has_missed(requests) {
+            *left -= 1;
+        }
+        let dies = *left == 0;
+        if dies {
+            self.dies_after_adds = None;
+        }
+        dies
     }
 
     /// Takes requests at this instant.

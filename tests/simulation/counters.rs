@@ -71,6 +71,16 @@ pub(crate) struct Counters {
     left: BTreeSet<u32>,
 }
 
+/// The versions with which these requests add.
+fn added_versions(requests: &[u8]) -> impl Iterator<Item = u32> {
+    const ADDS: &[u8] = b"/hustdb/zadd?ver=";
+    memchr::memmem::find_iter(requests, ADDS).map(|at| {
+        let digits = requests[at + ADDS.len()..].iter();
+        let digits = digits.take_while(|octet| octet.is_ascii_digit());
+        digits.fold(0, |version, digit| version * 10 + u32::from(digit - b'0'))
+    })
+}
+
 impl Counters {
     /// The healthy master has taken it.
     fn expect(&mut self, mutation: &Mutation) {
@@ -130,13 +140,17 @@ impl Counters {
 
     /// These requests leave the server.
     pub(crate) fn handle_leaving(&mut self, requests: &[u8]) {
-        const ADDS: &[u8] = b"/hustdb/zadd?ver=";
-        for at in memchr::memmem::find_iter(requests, ADDS) {
-            let digits = requests[at + ADDS.len()..].iter();
-            let digits = digits.take_while(|octet| octet.is_ascii_digit());
-            let version = digits.fold(0, |version, digit| version * 10 + u32::from(digit - b'0'));
-            self.left.insert(version);
-        }
+        self.left.extend(added_versions(requests));
+    }
+
+    /// Whether one of these requests adds, or seems to, what must be sent.
+    pub(crate) fn has_missed(&self, requests: &[u8]) -> bool {
+        let is_missed = |version| {
+            let all = self.increments.values();
+            let mut of_version = all.filter_map(|of_item| of_item.get(&version));
+            of_version.any(|increment| increment.must_be_sent.is_some())
+        };
+        added_versions(requests).any(is_missed)
     }
 
     /// The server adds.
@@ -278,6 +292,11 @@ impl World {
         let refuses = life == Life::Down;
         if !refuses && life != Life::Gone && mood != Mood::Frozen {
             return None;
+        }
+        if self.plan.dies_in_drains && mood != Mood::Frozen {
+            // What one that hung has not read dies with it. The other worlds stay what they were:
+            // in one of them that shows OpenBeforeForgotten.
+            self.backends[place].oracle.counters.frozen.clear();
         }
         // What is on its way just now: HA will not hear of it.
         let mut on_its_way = self.counting.u32(..3);

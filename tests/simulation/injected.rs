@@ -20,6 +20,10 @@ pub(crate) enum Blow {
     Disk,
 }
 
+/// A backend that dies in the midst of what it missed does so in one of its first sends with
+/// those increments.
+const ADDS_BEFORE_DEATH_MAX: u32 = 4;
+
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -52,7 +56,7 @@ impl World {
             Some(_) => 0,
             None => self.random.usize(..self.backends.len()),
         };
-        let (mut lasts, life, mood) = match self.random.u32(..10) {
+        let (lasts, life, mood) = match self.random.u32(..10) {
             0..=3 => {
                 let shortest = ms(300) + self.plan.down_longer;
                 (shortest + self.up_to(ms(5_000)), Life::Down, Mood::Well)
@@ -77,9 +81,21 @@ impl World {
                 )
             }
         };
-        if !self.backends[place].is_up() {
-            return;
+        if self.backends[place].is_up() {
+            self.fail_backend(place, life, mood, lasts);
         }
+    }
+
+    /// It has taken some of what it missed, and is dead before it says so.
+    pub(crate) fn die_in_drain(&mut self, place: usize) {
+        if !self.healed {
+            let lasts = ms(300) + self.up_to(ms(3_000));
+            self.fail_backend(place, Life::Down, Mood::Well, lasts);
+        }
+    }
+
+    /// A backend fails so, for so long at least.
+    fn fail_backend(&mut self, place: usize, life: Life, mood: Mood, mut lasts: Duration) {
         if self.plan.counters {
             let Some(longer) = self.draw_outage(place, life, mood) else {
                 return;
@@ -274,6 +290,9 @@ impl World {
         let backend = &mut self.backends[place];
         backend.changes += 1;
         backend.mood = Mood::Well;
+        if self.plan.dies_in_drains {
+            backend.dies_after_adds = Some(self.counting.u32(1..=ADDS_BEFORE_DEATH_MAX));
+        }
         if !backend.is_up() {
             backend.life = Life::Up { since: now };
         }

@@ -165,6 +165,11 @@ impl World {
             self.at(later, Event::Up { connection });
             return;
         }
+        let next = it.up.front().map_or(&[][..], Vec::as_slice);
+        if self.backends[place].dies_of(next) {
+            self.arrive(connection, 0);
+            return self.die_in_drain(place);
+        }
         if !self.odds(self.plan.faults.net) {
             self.arrive(connection, usize::MAX);
             return;

@@ -119,8 +119,12 @@ pub(crate) struct Plan {
     pub(crate) poison: Option<Poison>,
     /// A backend that refuses connections does so for longer by this.
     pub(crate) down_longer: Duration,
+    /// HA also writes to scores that are only ever added to.
+    pub(crate) tallies: bool,
     /// HA also writes counters, live where it can.
     pub(crate) counters: bool,
+    /// A backend that is back is dead again in the midst of what it missed.
+    pub(crate) dies_in_drains: bool,
     /// The first backend fails all mutations until the others have everything (G6).
     pub(crate) is_first_ill: bool,
     /// Nothing but the first backend is ever in trouble, which fails long values so besides:
@@ -262,7 +266,9 @@ impl Plan {
             chain_step: None,
             poison: None,
             down_longer: Duration::ZERO,
+            tallies: false,
             counters: false,
+            dies_in_drains: false,
             is_first_ill: false,
             beside: None,
             long_outages: false,
@@ -330,6 +336,8 @@ impl Plan {
             self.monitor.ttl_hold = ms(4_000);
             self.reader.in_flight_per_backend = 10;
             self.set_lanes(random.u32(2..=5));
+            self.tallies = true;
+            self.writing = self.writing.max(ms(40_000));
         }
     }
 
@@ -340,6 +348,7 @@ impl Plan {
             return;
         }
         self.counters = true;
+        self.tallies = false;
         self.poison = None;
         self.lane.attempts_max = u32::MAX;
         self.lane.records_per_second_max = 0;
@@ -356,6 +365,12 @@ impl Plan {
             forgets: None,
             ..self.faults.clone()
         };
+        // What was sent and not answered is asked for when it is read again. An earlier process's
+        // lines are in any case.
+        if seed % 20 == 12 {
+            self.dies_in_drains = true;
+            (self.faults.crashes, self.faults.stops) = (false, false);
+        }
         // What one process knows of an outage is of use to the next only where it saw enough of it.
         if seed % 20 == 7 {
             self.long_outages = true;
@@ -371,6 +386,7 @@ impl Plan {
     fn widen_by_moves(&mut self, seed: u64, random: &mut Rng) {
         self.faults.moves = seed % 3 == 1 && seed % 5 != 2 && random.bool();
         if self.faults.moves {
+            self.tallies = true;
             // What is away cannot be sent again when everything is.
             self.faults.rot = false;
             self.faults.operator = false;

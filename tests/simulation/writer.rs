@@ -192,7 +192,7 @@ impl World {
         if self.writers[place].healthy.poisons() < poison && self.whims.u32(..1000) < POISON_ODDS {
             self.write_poison(place);
         }
-        if self.plan.faults.moves && self.moves.u32(..4) == 0 {
+        if self.plan.tallies && self.moves.u32(..4) == 0 {
             let (number, unix) = (self.moves.u32(..TALLIES), self.unix());
             let mutation = self.writers[place].healthy.tally(number, unix);
             let (text, line) = self.good_line(place, &mutation);

@@ -88,6 +88,9 @@ mod switch {
         TrustShrunkLog,
         /// A log that has grown is the one that it was. The simulation found this in the reader.
         TrustFirstBytes,
+        /// A log's first bytes are told after they are fed. The simulation found this in the
+        /// reader.
+        IdentifyLate,
         /// Lines of a log that shrank while nobody read it are settled. The simulation found this
         /// in the reader.
         TrustSettledLines,
@@ -125,7 +128,7 @@ mod switch {
 
     impl Failpoint {
         /// All of them.
-        pub const ALL: [Self; 39] = [
+        pub const ALL: [Self; 40] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -150,6 +153,7 @@ mod switch {
             Self::EndTwice,
             Self::TrustShrunkLog,
             Self::TrustFirstBytes,
+            Self::IdentifyLate,
             Self::TrustSettledLines,
             Self::RejectTwice,
             Self::LookNoMore,

@@ -82,8 +82,8 @@ pub enum CheckpointerMessage {
     /// From the reader.
     Segment(Segment),
     /// From the reader: more of a file's first bytes are known than when it was opened; its
-    /// identity covers them now. Sent when the prefix is complete, or with the file's end, for a
-    /// file that was opened while it was shorter.
+    /// identity covers them now. Sent before what they are of is fed, for a file that was opened
+    /// while it was shorter.
     FileIdentified {
         /// Whose log.
         backend: BackendId,

@@ -17,9 +17,9 @@ const NOT_SHOWN: [Failpoint; 2] = [Failpoint::OpenBeforeForgotten, Failpoint::On
 fn can_show(fault: Failpoint, seed: u64) -> bool {
     use Failpoint::{
         AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetIdleLoss, ForgetOutages, ForgetSent,
-        IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll, OpenBeforeForgotten,
-        QuietTooEarly, RejectTwice, TrustCopy, TrustFirstBytes, TrustReplacement,
-        TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
+        IdentifyLate, IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll,
+        OpenBeforeForgotten, QuietTooEarly, RejectTwice, TrustCopy, TrustFirstBytes,
+        TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
@@ -27,6 +27,7 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
         AskAlways | ForgetOutages | OpenBeforeForgotten => plan.long_outages,
         IgnoreAmbiguity => plan.counters,
         TrustFirstBytes | TrustSettledLines | TrustShrunkLog | UseForgotten => faults.operator,
+        IdentifyLate => faults.crashes,
         TrustCopy | TrustReplacement => faults.moves && !plan.down_longer.is_zero(),
         ForgetAway => faults.moves,
         ForgetSent => plan.dies_in_drains,

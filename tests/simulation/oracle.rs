@@ -8,6 +8,7 @@ use hustdbsync::fake_hustdb::query::Call;
 use hustdbsync::fake_hustdb::{Item, Space, Verb};
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::rejected::{Piece, RejectedLine, pieces};
+use hustdbsync::limits::IDENTITY_PREFIX_BYTES_MAX;
 
 use crate::counters::Counters;
 use crate::disk::Deletion;
@@ -620,11 +621,13 @@ impl Oracle {
 
     /// The server is down; what its next life finds must not be less than what was ever durable.
     pub(crate) fn handle_durable(&mut self, checkpoint: Option<&[u8]>, whose: &str) {
-        let totals = checkpoint
-            .and_then(|bytes| Checkpoint::decode(bytes).ok())
-            .map_or((0, 0), |checkpoint| {
-                (checkpoint.totals.settled, checkpoint.totals.processed)
-            });
+        let checkpoint = checkpoint.and_then(|bytes| Checkpoint::decode(bytes).ok());
+        if let Some(checkpoint) = &checkpoint {
+            check_identities(checkpoint, whose);
+        }
+        let totals = checkpoint.map_or((0, 0), |checkpoint| {
+            (checkpoint.totals.settled, checkpoint.totals.processed)
+        });
         if !self.rotted {
             assert!(
                 totals.0 >= self.durable_settled && totals.1 >= self.durable_processed,
@@ -717,6 +720,18 @@ impl Oracle {
             (processed, settled, rejected),
             (lines, lines, self.lines_bad + self.strays_aside),
             "{whose}: processed, settled, rejected, where {lines} lines were written"
+        );
+    }
+}
+
+/// Of each log its first bytes tell whether what is settled of it is still there: it may be written
+/// anew before the next life looks.
+fn check_identities(checkpoint: &Checkpoint, whose: &str) {
+    for entry in &checkpoint.resume.files {
+        let settled = entry.byte.min(IDENTITY_PREFIX_BYTES_MAX as u64);
+        assert!(
+            u64::from(entry.identity.prefix_bytes) >= settled,
+            "G1: {whose}: {settled} bytes of a log are settled that is known by fewer: {entry:?}"
         );
     }
 }

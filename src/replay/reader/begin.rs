@@ -189,8 +189,10 @@ impl<D: Disk> LogReader<D> {
     /// that was emptied and has grown again beyond what was read looks like one that has just
     /// grown. Returns false if the bytes differ, since the file was then rewritten.
     ///
-    /// Sends the checkpointer a longer identity prefix when one is available: up to what was read
-    /// each time, and the full prefix once the file has that many bytes, or at its `end`.
+    /// Sends the checkpointer a longer identity prefix when one is available: whole lines before
+    /// they are read, and the full prefix once the file has that many bytes, or at its `end`. So
+    /// the prefix covers whatever a checkpoint counts as settled (G1): if the file is rewritten
+    /// while nobody looks, the next look shows it.
     pub(super) fn identify(&mut self, at: usize, index: usize, end: bool) -> io::Result<bool> {
         let file = self.sources[at].catalog.file(index);
         let Some(begun) = &file.begun else {
@@ -204,8 +206,7 @@ impl<D: Disk> LogReader<D> {
         let is_whole = has == whole || end;
         let tells_all = known < has && is_whole;
         let trusts = [failpoint!(TrustFirstBytes), failpoint!(TrustShrunkLog)].contains(&true);
-        let has_changed = file.is_unchecked() && !trusts;
-        if !tells_all && !has_changed {
+        if !tells_all && !file.is_unchecked() {
             return Ok(true);
         }
         let prefix_bytes = self.read_prefix(at, index)?;
@@ -214,20 +215,24 @@ impl<D: Disk> LogReader<D> {
         let checked = file.last_change();
         let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
         let begun = file.begun.as_mut().expect("seen above");
-        if !begun.identity.is_of(meta.inode, meta.born_nanos, prefix) {
+        if !begun.identity.is_of(meta.inode, meta.born_nanos, prefix) && !trusts {
             let loss = source.catalog.handle_shrunk(index);
             self.handle_loss(at, &loss);
             return Ok(false);
         }
         begun.checked = checked;
         let fed = usize::try_from(begun.cursor.byte()).unwrap_or(usize::MAX);
-        let tells = if is_whole {
-            prefix.len()
-        } else {
-            fed.min(prefix.len())
+        let lines_end = match memchr::memrchr(b'\n', prefix) {
+            Some(at) if !failpoint!(IdentifyLate) => at + 1,
+            _ => 0,
+        };
+        let tells = match is_whole {
+            true => prefix.len(),
+            false => lines_end.max(fed.min(prefix.len())),
         };
         if tells > begun.identity.prefix_bytes as usize {
             let prefix = &prefix[..tells];
+            let known_lead = begun.identity.lead_hash;
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
             let (lead_hash, key) = (begun.identity.lead_hash, meta.key());
             self.outbox
@@ -243,6 +248,8 @@ impl<D: Disk> LogReader<D> {
                     }
                     source.catalog.handle_copied(first, meta.bytes);
                 }
+                // What came to it since that was seen is not in the copy.
+                Likeness::Copied if lead_hash == known_lead => {}
                 Likeness::Copied => file.handle_copied(0),
                 Likeness::Only => {}
             }

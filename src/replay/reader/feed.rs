@@ -145,7 +145,13 @@ impl<D: Disk> LogReader<D> {
             return Ok(Step::Nothing);
         }
         let was_unchecked = self.sources[at].catalog.file(index).is_unchecked();
-        if !self.look(at, index, now)? || !self.identify(at, index, false)? {
+        if !self.look(at, index, now)? {
+            return Ok(Step::Done);
+        }
+        // A last line without newline is read when its log is closed.
+        let closed_after = self.settings.closed_after;
+        let is_closed = self.sources[at].catalog.file(index).quiet_for(now) >= closed_after;
+        if !self.identify(at, index, is_closed && !failpoint!(IdentifyLate))? {
             return Ok(Step::Done);
         }
         if self.sources[at].catalog.file(index).lacks_lines() {
@@ -153,7 +159,6 @@ impl<D: Disk> LogReader<D> {
             self.handle_loss(at, &loss);
             return Ok(Step::Done);
         }
-        let closed_after = self.settings.closed_after;
         let chunk_bytes = self.chunk_bytes();
         // A last line without newline is taken as it is only if it still has none now.
         let file = self.sources[at].catalog.file(index);
@@ -165,7 +170,6 @@ impl<D: Disk> LogReader<D> {
             return Ok(Step::Done);
         }
         let file = self.sources[at].catalog.file_mut(index);
-        let is_closed = file.quiet_for(now) >= closed_after;
         let Some(begun) = &mut file.begun else {
             return Ok(Step::Done);
         };

@@ -75,6 +75,41 @@ fn a_long_file_that_was_emptied_and_grew_beyond_what_was_read_is_a_new_one() {
 }
 
 #[test]
+fn a_log_that_was_begun_empty_and_is_written_anew_while_it_is_not_read_is_a_new_one() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", b"");
+    fixture.run_for(100 * SECOND);
+    assert_eq!(fixture.opened.len(), 1, "it is begun when it is closed");
+    fixture.append(A, "01", &put("a"));
+    fixture.run();
+    let plan = fixture.ledgers[&A].1.checkpoint().resume;
+    assert_eq!(plan.files[0].line, 1, "what a checkpoint has then");
+    fixture.down(A);
+    fixture.run();
+    fixture.disk.truncate("a:1", "01", 0);
+    fixture.append(A, "01", &puts(["b", "c"]));
+    fixture.plan(A, plan);
+    fixture.up(A);
+    fixture.run();
+    assert_eq!(lines(&fixture), ["a", "b", "c"]);
+    assert!(
+        fixture.got[&A][1].maybe_sent,
+        "nobody knows whose lines they are"
+    );
+}
+
+#[test]
+fn a_line_without_newline_is_told_to_be_the_logs_before_it_is_read() {
+    let mut fixture = fixture();
+    let mut last = put("d");
+    last.pop();
+    fixture.append(A, "01", &last);
+    fixture.run_for(100 * SECOND);
+    assert_eq!(fixture.keys(A), ["a", "b", "c", "d"]);
+    assert_eq!(fixture.identified.len(), 1, "with what it has by then");
+}
+
+#[test]
 fn a_replaced_file_is_read_to_its_end_and_then_the_new_one() {
     let mut fixture = fixture();
     let (first, old) = (fixture.opened[0].file, fixture.disk.meta("a:1", "01").inode);

@@ -10,6 +10,7 @@ use crate::clock::Now;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::totals::{Tally, Totals};
+use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
 use crate::replay::chunk::BufferReturns;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::{Mailbox, NoWaker};
@@ -78,6 +79,8 @@ pub(super) struct Fixture {
     next_ledgers: BTreeMap<BackendId, (u32, BackendLedger)>,
     pub(super) flushed: Vec<u32>,
     pub(super) identified: Vec<FileId>,
+    /// By how many of its first bytes the checkpointer knows each log.
+    known_by: BTreeMap<FileId, u64>,
     pub(super) control: Vec<ControlMessage>,
     /// Backends whose records nobody settles: their batches are kept.
     pub(super) stuck: Vec<BackendId>,
@@ -215,6 +218,7 @@ impl Fixture {
             next_ledgers: BTreeMap::new(),
             flushed: Vec::new(),
             identified: Vec::new(),
+            known_by: BTreeMap::new(),
             control: Vec::new(),
             stuck: Vec::new(),
             kept: Vec::new(),
@@ -380,10 +384,19 @@ impl Fixture {
                 } = &opened;
                 let ledger = self.ledger(opened.backend);
                 ledger.open_file(*file, name, *identity, *start);
+                self.known_by
+                    .insert(*file, u64::from(identity.prefix_bytes));
                 self.opened.push(opened);
             }
             CheckpointerMessage::Segment(segment) => {
                 assert!(self.opened.iter().any(|opened| opened.file == segment.file));
+                let bytes = segment.end_byte.min(IDENTITY_PREFIX_BYTES_MAX as u64);
+                let known = self.known_by[&segment.file];
+                assert!(
+                    known >= bytes,
+                    "G1: {bytes} bytes of a log are read that is known by {known}: were it written \
+                     anew, nothing would tell"
+                );
                 self.ledger(segment.backend).register((&segment).into());
                 let id = segment.segment;
                 let settled = segment.settled_before.len();
@@ -438,6 +451,7 @@ impl Fixture {
                 identity,
             } => {
                 self.ledger(backend).identify_file(file, identity);
+                self.known_by.insert(file, u64::from(identity.prefix_bytes));
                 self.identified.push(file);
             }
             CheckpointerMessage::LogAway(log) => self.away.push((log.name.to_string(), log.bytes)),

@@ -24,7 +24,7 @@ const IDLE_BYTES_MAX: u64 = 1024;
 /// it went.
 #[test]
 #[ignore = "run by the test below, in a process of its own"]
-fn serve_a_many_connections() {
+fn serve_many_connections() {
     raise_bound().unwrap();
     let http_server = HttpServer::open(ListenerOptions {
         connections_max: CONNECTIONS_MAX,
@@ -58,7 +58,7 @@ impl Serving {
                 "--ignored",
                 "--exact",
                 "--nocapture",
-                "crowd::serve_a_crowd",
+                "many_connections::serve_many_connections",
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -45,7 +45,7 @@ pub(super) struct DemoArgs {
     /// Bytes of each value
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=crate::limits::VALUE_BYTES_MAX as i64), conflicts_with = "logs")]
     value_bytes: u32,
-    /// Backends: fake HustDBs for hustdb in this process [default: 2, or one for each folder of
+    /// Backends: fake HustDBs in this process [default: 2, or one for each folder of
     /// --logs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     backends: Option<u16>,
@@ -101,7 +101,7 @@ fn tell<S: Server>(
         .map(|_| start_fake_hustdb(home))
         .collect::<Result<Vec<_>, _>>()?;
     println!(
-        "1. Fake HustDBs for hustdb listen, as masters that have come back, empty: {}",
+        "1. Fake HustDBs listen, as masters that have come back, empty: {}",
         names(&fake_hustdbs)
     );
 

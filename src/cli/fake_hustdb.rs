@@ -59,7 +59,7 @@ pub(super) fn fake_hustdb(args: FakeHustdbArgs) -> Result<(), Failure> {
         ..Options::default()
     })?;
     println!(
-        "a fake HustDB for hustdb listens on {}; Ctrl-C ends it",
+        "a fake HustDB listens on {}; Ctrl-C ends it",
         fake_hustdb.name()
     );
     signals.forever().next();

@@ -1,4 +1,4 @@
-//! The whole server, over real sockets and files, against fake HustDBs for hustdb.
+//! The whole server, over real sockets and files, against fake HustDBs.
 //!
 //! Every test has a home of its own in a temporary folder, and ports that the system chose. Nothing
 //! sleeps to wait for something: a condition is looked at until it holds or a deadline has passed

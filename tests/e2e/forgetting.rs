@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Home, eventually, fake_hustdb, value};
+use crate::harness::{Home, Running, eventually, fake_hustdb, value};
 
 /// More than there may be at a time.
 const MANY: u16 = 1100;
@@ -27,6 +27,23 @@ fn more_than_there_is_room_for_come_and_go_and_a_new_one_gets_its_records() {
     assert_eq!(value(&new, "k").as_deref(), Some("v"));
     eventually("all others are forgotten", || count() == 1);
     server.stop();
+}
+
+/// The only backend is forgotten: nothing is left of it but its share of the totals, which a restart
+/// reads again. Returns the restarted server.
+fn check_forgotten(home: &Home, server: Running, name: &str, totals: (u64, u64)) -> Running {
+    // A snapshot is some milliseconds old.
+    eventually("its numbers are in the total alone", || {
+        let snapshot = server.engine().snapshot();
+        (snapshot.backends().len(), snapshot.totals()) == (0, totals)
+    });
+    assert!(!home.path("status").join(name).exists());
+    server.stop();
+    let server = home.start();
+    eventually("the totals are read", || {
+        server.engine().snapshot().totals() == totals
+    });
+    server
 }
 
 #[test]
@@ -55,17 +72,7 @@ fn what_one_had_come_to_stays_in_the_total_over_restarts() {
         let (code, out, err) = home.command(&["ctl", "forget", &name, "--yes"]);
         assert_eq!((code, out), (0, format!("{name}: forgotten\n")), "{err}");
     }
-    // A snapshot is some milliseconds old.
-    eventually("its numbers are in the total alone", || {
-        let snapshot = server.engine().snapshot();
-        (snapshot.backends().len(), snapshot.totals()) == (0, (2, 2))
-    });
-    assert!(!home.path("status").join(&name).exists());
-    server.stop();
-    let server = home.start();
-    eventually("the totals are read", || {
-        server.engine().snapshot().totals() == (2, 2)
-    });
+    let server = check_forgotten(&home, server, &name, (2, 2));
     log.put("c", 1, "v");
     server.wait_settled(&name, 1);
     eventually("what came since is added", || {
@@ -111,16 +118,7 @@ fn one_whose_folder_went_while_the_server_was_down_is_shown_and_can_be_forgotten
         let (code, ..) = home.command(&["ctl", "forget", &name, "--yes"]);
         code == 0
     });
-    eventually("its numbers are in the total alone", || {
-        let snapshot = server.engine().snapshot();
-        (snapshot.backends().len(), snapshot.totals()) == (0, (3, 3))
-    });
-    assert!(!home.path("status").join(&name).exists());
-    server.stop();
-    let server = home.start();
-    eventually("the totals are read", || {
-        server.engine().snapshot().totals() == (3, 3)
-    });
+    let server = check_forgotten(&home, server, &name, (3, 3));
     assert!(server.backend(&name).is_none());
     server.stop();
 }

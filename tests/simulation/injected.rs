@@ -88,10 +88,8 @@ impl World {
 
     /// It has taken some of what it missed, and is dead before it says so.
     pub(crate) fn die_in_drain(&mut self, place: usize) {
-        if !self.healed {
-            let lasts = ms(300) + self.up_to(ms(3_000));
-            self.fail_backend(place, Life::Down, Mood::Well, lasts);
-        }
+        let lasts = ms(300) + self.up_to(ms(3_000));
+        self.fail_backend(place, Life::Down, Mood::Well, lasts);
     }
 
     /// A backend fails so, for so long at least.

@@ -166,8 +166,10 @@ impl World {
             return;
         }
         let next = it.up.front().map_or(&[][..], Vec::as_slice);
-        if self.backends[place].dies_of(next) {
+        if !self.healed && self.backends[place].dies_of(next) {
             self.arrive(connection, 0);
+            // Where it may not be down once more, only its answers are lost.
+            self.break_off(connection);
             return self.die_in_drain(place);
         }
         if !self.odds(self.plan.faults.net) {

@@ -208,6 +208,9 @@ pub const LANE_FAILURE_GAP: Duration = Duration::from_secs(30);
 /// Between two lines that say of a lane of the same backend that it keeps failing.
 pub const LANE_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Between two lines that give another cause of a state which a backend is still in.
+pub const CAUSE_LOG_INTERVAL: Duration = Duration::from_secs(5);
+
 /// First and last delay before a lane tries again, in milliseconds; doubled each time, with jitter.
 pub const RETRY_FIRST_MS: u64 = 50;
 /// See [`RETRY_FIRST_MS`].

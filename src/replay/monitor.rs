@@ -23,6 +23,7 @@
 //! one of good, bad, refused or lost; each `Resolve` by one `handle_resolved`. `answers` is a
 //! count, of this backend, of answers that settled or rejected a record: it never falls.
 
+pub mod announcer;
 mod failing;
 mod operator;
 pub mod repeats;

@@ -31,6 +31,7 @@ use crate::replay::dirty_flags::BackendDirtyFlags;
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, BackendInfo, ControlMessage, Epoch, WorkerMessage};
+use crate::replay::monitor::announcer::{Announcement, Announcer};
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::outbox::{After, Outbox};
@@ -86,8 +87,8 @@ struct Backend {
     leaving: Leaving,
     /// What was last published.
     told: BackendState,
-    /// The state that was logged last.
-    said: &'static str,
+    /// Which states and causes are logged.
+    announcer: Announcer,
 }
 
 /// See the module.
@@ -189,7 +190,7 @@ impl Backends {
                 state: "",
                 why: String::new(),
             },
-            said: "",
+            announcer: Announcer::default(),
         };
         match self.all.get_mut(id.index()) {
             Some(place) => *place = Some(backend),
@@ -392,6 +393,20 @@ fn all_that_is_wrong<'a>(
     all.join("; and ").into()
 }
 
+fn log_state(name: &str, state: &str, cause: &str) {
+    let until = match state {
+        "up" => {
+            tracing::info!(backend = %name, "up: its records are replayed");
+            return;
+        }
+        "ended" => return,
+        "paused" => " until it is resumed",
+        "unresolved" => ", and its name is looked up until it has an address",
+        _ => ", and it is probed until it is well",
+    };
+    tracing::warn!(backend = %name, cause = %cause, "{state}; its records wait{until}");
+}
+
 fn has_backlog(info: &BackendInfo) -> bool {
     info.counters.unread_bytes.load() > 0 || info.counters.in_flight_records.load() > 0
 }
@@ -489,7 +504,7 @@ impl Backend {
         self.gate.handle_open(epoch);
     }
 
-    /// Publishes its state, and logs each change once.
+    /// Publishes its state, and logs what has changed.
     fn tell(&mut self, cx: &mut Context<'_>) {
         let word = self.monitor.state_word();
         let why = all_that_is_wrong(
@@ -497,23 +512,21 @@ impl Backend {
             self.store_fault.as_deref(),
             self.log_fault.as_deref(),
         );
+        let name = &self.info.name;
+        if self.monitor.is_known() {
+            let cause = self.monitor.why().unwrap_or_default();
+            match self.announcer.poll(word, cause, cx.now) {
+                Some(Announcement::State) => log_state(name, word, &why),
+                Some(Announcement::Cause) if word != "up" => {
+                    tracing::warn!(backend = %name, cause = %why, "still {word}, for another cause");
+                }
+                _ => {}
+            }
+        }
         if (self.told.state, &*self.told.why) == (word, &*why) {
             return;
         }
-        let name = &self.info.name;
         cx.http_server.board.set_state(name, word, &why, cx.now);
-        if self.said != word && self.monitor.is_known() {
-            self.said = word;
-            match word {
-                "up" => tracing::info!(backend = %name, "up: its records are replayed"),
-                "ended" => {}
-                _ => tracing::warn!(
-                    backend = %name,
-                    cause = %why,
-                    "{word}; its records wait, and it is probed until it is well"
-                ),
-            }
-        }
         self.told = BackendState {
             name: Arc::clone(name),
             state: word,

@@ -25,6 +25,9 @@
 //! own. ARCHITECTURE.md has the diagrams and shows where things are; docs/guarantees.md has the
 //! promises G1 to G13 that comments cite.
 
+// They panic where nobody can read any more; see `cli::output`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 #[macro_use]
 #[doc(hidden)]
 pub mod failpoint;

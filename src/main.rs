@@ -1,5 +1,7 @@
 //! Arguments to command to exit code.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use hustdbsync::cli::{execute, parse};

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Runs the binary with a configuration folder of its own.
 fn run(folder: &Path, args: &[&str]) -> Output {
@@ -455,4 +455,68 @@ fn signals_in_its_first_instants_are_followed_and_end_nothing() {
     }
     // On a busy machine a process may stand still between its runtime's first step and `main`.
     assert!(ended_early <= 2, "{ended_early} of {ROUNDS} ended early");
+}
+
+/// A pipe that nobody reads.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+fn full_disk() -> Stdio {
+    fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap()
+        .into()
+}
+
+#[test]
+fn exit_codes_are_the_same_where_nothing_can_be_said() {
+    let home = home();
+    let cases: [(&[&str], i32); 17] = [
+        (&["--help"], 0),
+        (&["-x"], 2),
+        (&["rejected", "drop"], 2),
+        (&["inspect", "--follow", "-"], 2),
+        (&["check", "--sample"], 0),
+        (&["check", "--config", "sync_server.json"], 0),
+        (&["check", "--config", "missing"], 1),
+        (&["run", "--config", "missing"], 1),
+        (&["run", "--config", "htpasswd"], 1),
+        (&["-q", "--config", "sync_server.json"], 1),
+        (&["status", "--config", "sync_server.json"], 1),
+        (&["status", "--wait=0s", "--config", "sync_server.json"], 1),
+        (&["ctl", "drain", "--config", "sync_server.json"], 1),
+        (&["rejected", "list", "--config", "sync_server.json"], 0),
+        (&["inspect", "missing.log"], 1),
+        (&["completions", "bash"], 0),
+        (&["demo", "--records", "100"], 0),
+    ];
+    for (args, code) in cases {
+        let run = |out: Stdio, err: Stdio| {
+            Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+                .args(args)
+                .current_dir(home.path())
+                .env_remove("RUST_LOG")
+                .stdout(out)
+                .stderr(err)
+                .status()
+                .unwrap()
+                .code()
+        };
+        // As a reader that has gone; and where all that is lost is what is said besides.
+        assert_eq!(run(closed_pipe(), closed_pipe()), Some(code), "{args:?}");
+        assert_eq!(run(Stdio::null(), full_disk()), Some(code), "{args:?}");
+    }
+    // What was asked for cannot be had.
+    for args in [&["check", "--sample"][..], &["completions", "bash"]] {
+        let status = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+            .args(args)
+            .stdout(full_disk())
+            .stderr(Stdio::null())
+            .status();
+        assert_eq!(status.unwrap().code(), Some(1), "{args:?}");
+    }
 }

@@ -10,6 +10,7 @@ use clap::Subcommand;
 use super::status::StatusTarget;
 use super::status::client::{self, in_query};
 use super::{Failure, backend_name};
+use crate::cli::output;
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::try_lock;
@@ -120,7 +121,7 @@ pub(super) fn tell(
     if reply.code != 200 {
         return Err(line.into());
     }
-    println!("{line}");
+    output::tell(line);
     match verb {
         Verb::Drain => wait_for_end(held, target, drain_timeout),
         _ => Ok(()),

@@ -25,6 +25,7 @@ use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Failure, Host, LevelHandle, Server};
+use crate::cli::output;
 use crate::fake_hustdb::{FakeHustdb, Options};
 
 use home::Home;
@@ -73,10 +74,10 @@ pub(super) fn demo<S: Server>(args: &DemoArgs) -> Result<bool, Failure> {
     let told = tell::<S>(args, &home, &interrupted);
     let good = matches!(told, Ok(true));
     if kept || !good {
-        println!(
+        output::tell(format_args!(
             "\nLogs, configuration and state are kept: {}",
             home.keep().display()
-        );
+        ));
     }
     told
 }
@@ -95,33 +96,33 @@ fn tell<S: Server>(
             backends: args.backends.unwrap_or(2).into(),
         },
     };
-    println!("hustdbsync demo: {source}\n");
+    output::tell(format_args!("hustdbsync demo: {source}\n"));
 
     let fake_hustdbs = (0..source.backends())
         .map(|_| start_fake_hustdb(home))
         .collect::<Result<Vec<_>, _>>()?;
-    println!(
+    output::tell(format_args!(
         "1. Fake HustDBs listen, as masters that have come back, empty: {}",
         names(&fake_hustdbs)
-    );
+    ));
 
     let jobs = source.write(&home.logs(), &fake_hustdbs, !args.keep)?;
     let (lines, bytes) = totals(&jobs);
     let files = jobs.iter().map(|job| job.files).sum::<usize>();
-    println!(
+    output::tell(format_args!(
         "2. Logs lie there as HA left them: {} lines in {files} file{}, {}",
         HumanCount(lines),
         if files == 1 { "" } else { "s" },
         DecimalBytes(bytes)
-    );
+    ));
     if args.logs.is_none() {
-        println!(
+        output::tell(format_args!(
             "   (all eight methods; keys in many spellings, overwritten, deleted and made again; \
              some expired)"
-        );
+        ));
     }
 
-    println!("3. The sync server starts, finds them and replays them:");
+    output::tell("3. The sync server starts, finds them and replays them:");
     let (begun, cpu_before) = (Instant::now(), cpu_time());
     let host = Host {
         level: LevelHandle::fixed(),
@@ -136,10 +137,10 @@ fn tell<S: Server>(
     drained?;
     ended?;
 
-    println!("4. Every key on every backend is compared with what a healthy master holds:");
+    output::tell("4. Every key on every backend is compared with what a healthy master holds:");
     let good = verify::verify(&jobs, &fake_hustdbs);
     if good {
-        println!("\n{}", speed(lines, bytes, took, cpu));
+        output::tell(format_args!("\n{}", speed(lines, bytes, took, cpu)));
     }
     Ok(good)
 }

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
+use crate::cli::output;
 use crate::fake_hustdb::{Counters, FakeHustdb, Manner, Options, Script, THREADS};
 
 /// What `fake_hustdb` takes.
@@ -58,12 +59,12 @@ pub(super) fn fake_hustdb(args: FakeHustdbArgs) -> Result<(), Failure> {
         script: Script::default().answer_delay(Duration::from_millis(args.delay)),
         ..Options::default()
     })?;
-    println!(
+    output::tell(format_args!(
         "a fake HustDB listens on {}; Ctrl-C ends it",
         fake_hustdb.name()
-    );
+    ));
     signals.forever().next();
-    print!("{}", report(&fake_hustdb.counters()));
+    output::tell(report(&fake_hustdb.counters()).trim_end());
     Ok(())
 }
 

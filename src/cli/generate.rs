@@ -9,7 +9,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Cli, Failure, NAME};
+use super::{Cli, Failure, NAME, output};
 
 /// The section of the manual: administration.
 const SECTION: &str = "8";
@@ -18,12 +18,7 @@ const SECTION: &str = "8";
 pub(super) fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
-    match io::stdout().write_all(&script) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("the completions can't be written: {error}").into())
-        }
-        _ => Ok(()),
-    }
+    output::print("completions", &script)
 }
 
 /// Writes a page for the program and for each command into `folder`.

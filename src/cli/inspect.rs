@@ -28,6 +28,7 @@ use super::lines::{Line, Lines};
 use super::paint::Paint;
 use crate::binlog::line::decode_in_place;
 use crate::binlog::{LineFault, Method, Record};
+use crate::cli::output;
 use crate::ledger::rejected::RejectedLine;
 
 use entry::{Form, Format};
@@ -129,7 +130,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<bool, Failure> {
     };
     let tally = inspection.tally;
     if !args.quiet {
-        eprint!("{tally}");
+        output::complain(tally.to_string().trim_end());
     }
     Ok(good && !(args.strict && tally.has_faults()))
 }
@@ -241,7 +242,7 @@ impl<W: Write> Inspection<W> {
         let text = format!("hustdbsync: {} can't be read: {why}", path.display());
         match progress {
             Some(progress) => progress.say(&text),
-            None => eprintln!("{text}"),
+            None => output::complain(text),
         }
         Ok(false)
     }

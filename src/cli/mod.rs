@@ -13,6 +13,7 @@ mod inspect;
 mod lines;
 mod local_time;
 mod logging;
+mod output;
 mod paint;
 mod pidfile;
 mod port_owner;
@@ -240,7 +241,9 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
     if !cli.is_server() {
         signals::let_through();
     } else if let Err(error) = signals::hold() {
-        eprintln!("hustdbsync: cannot take over the signals: {error}");
+        output::complain(format_args!(
+            "hustdbsync: cannot take over the signals: {error}"
+        ));
         return ExitCode::FAILURE;
     }
     let done = match cli.command {
@@ -276,7 +279,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(Failure(reason)) => {
-            eprintln!("hustdbsync: {reason}");
+            output::complain(format_args!("hustdbsync: {reason}"));
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,7 @@ mod read;
 mod select;
 mod show;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -16,6 +16,7 @@ use clap::Subcommand;
 use super::status::StatusTarget;
 use super::status::client::{self, StatusError, foreign};
 use super::{Failure, status};
+use crate::cli::output;
 use crate::config::Config;
 use crate::engine::files::{LockError, RealDisk, StateLock};
 use crate::limits::REJECTED_IDS_MAX;
@@ -205,23 +206,25 @@ fn tell(done: &str, report: &RejectedReport) -> bool {
         1 => "1 line".to_owned(),
         count => format!("{count} lines"),
     };
-    println!("{} {done}, {} left", lines(report.done), report.left);
+    output::tell(format_args!(
+        "{} {done}, {} left",
+        lines(report.done),
+        report.left
+    ));
     if report.cut > 0 {
-        eprintln!(
+        output::complain(format_args!(
             "hustdbsync: {} stay: only a part of each was kept, since it was longer than any \
              record",
             lines(report.cut)
-        );
+        ));
     }
     for failed in &report.failed {
-        eprintln!(
+        output::complain(format_args!(
             "hustdbsync: {}: {}",
             status::plain(&failed.backend),
             status::plain(&failed.why)
-        );
+        ));
     }
-    // What was said is said, whoever reads it.
-    let _ = io::stdout().flush();
     report.failed.is_empty()
 }
 

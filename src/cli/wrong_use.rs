@@ -7,6 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use super::{Cli, NAME};
+use crate::cli::output;
 
 /// Says that arguments are wrong.
 const WRONG: u8 = 2;
@@ -36,7 +37,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitC
 /// exit code.
 pub(super) fn refuse(why: &str, command: &str) -> ExitCode {
     let space = if command.is_empty() { "" } else { " " };
-    eprintln!("{NAME}: {why} (see `{NAME} {command}{space}--help`)");
+    output::complain(format_args!(
+        "{NAME}: {why} (see `{NAME} {command}{space}--help`)"
+    ));
     ExitCode::from(WRONG)
 }
 

@@ -9,10 +9,9 @@ mod ha;
 mod places;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::config::{self, Config, ConfigErrors};
 use crate::engine::choice::{KernelRings, choose};
 use crate::engine::listen_options::{connections_max, open_files_of};
@@ -51,20 +50,17 @@ pub(super) fn check(given: Option<&Path>) -> Result<bool, Failure> {
     };
     let good = findings.faults.is_empty();
     let text = render(&path, &findings);
-    let written = if good {
-        std::io::stdout().write_all(text.as_bytes())
+    if good {
+        output::print("result", text.as_bytes())?;
     } else {
-        std::io::stderr().write_all(text.as_bytes())
-    };
-    written.map_err(|error| format!("the result can't be written: {error}"))?;
+        output::complain(text.trim_end());
+    }
     Ok(good)
 }
 
 /// Prints the documented sample.
 pub(super) fn print_sample() -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(config::sample().as_bytes())
-        .map_err(|error| format!("the sample can't be written: {error}").into())
+    output::print("sample", config::sample().as_bytes())
 }
 
 /// A file that doesn't load: its faults are all that can be known.

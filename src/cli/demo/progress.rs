@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::logs::Job;
+use crate::cli::output;
 use crate::status::snapshot::{BackendSnapshot, Snapshot};
 
 /// Between lines where there is no terminal.
@@ -76,7 +77,7 @@ impl Progress {
         {
             *last = Instant::now();
             let lines = self.backends.iter().map(|backend| backend.lines).sum();
-            println!("   {}", line(settled, lines));
+            output::tell(format_args!("   {}", line(settled, lines)));
         }
         all_done
     }

@@ -3,6 +3,7 @@
 use indicatif::HumanCount;
 
 use super::logs::{Job, now_unix};
+use crate::cli::output;
 use crate::fake_hustdb::{Counters, FakeHustdb, differences};
 
 /// A time to live is relative when it is sent, in whole seconds; so an expiry may be that much off.
@@ -17,23 +18,23 @@ pub(super) fn verify(jobs: &[Job], fake_hustdbs: &[FakeHustdb]) -> bool {
         let expected = job.expected(now_unix());
         let found = fake_hustdb.contents();
         match differences(&expected, &found, EXPIRY_TOLERANCE_S, SHOWN) {
-            None => println!(
+            None => output::tell(format_args!(
                 "   {}: {} keys, all as they should be{}",
                 job.backend,
                 HumanCount(found.len() as u64),
                 reject(job)
-            ),
+            )),
             Some(differences) => {
                 good = false;
-                println!("   {}: WRONG", job.backend);
+                output::tell(format_args!("   {}: WRONG", job.backend));
                 for line in differences.lines() {
-                    println!("     {line}");
+                    output::tell(format_args!("     {line}"));
                 }
             }
         }
         for alarm in alarms(&fake_hustdb.counters()) {
             good = false;
-            println!("   {}: WRONG, {alarm}", job.backend);
+            output::tell(format_args!("   {}: WRONG, {alarm}", job.backend));
         }
     }
     good

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::filter::{Filter, backend_of};
+use crate::cli::output;
 use crate::config::BackendName;
 
 /// Names stdin.
@@ -118,7 +119,7 @@ impl Progress {
 
     /// Says something above the bar.
     pub(super) fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| output::complain(text));
     }
 
     /// Takes the bar away.

@@ -8,6 +8,7 @@ use super::select::Selection;
 use crate::binlog::Record;
 use crate::binlog::line::decode_in_place;
 use crate::cli::local_time::local;
+use crate::cli::output;
 use crate::cli::status::plain;
 use crate::ledger::rejected::{RejectedLine, show_id};
 
@@ -57,14 +58,14 @@ pub(super) fn show(
 
 fn tell_end(count: u64, unrecognized: u64) {
     match count {
-        0 => eprintln!("no rejected lines"),
-        1 => eprintln!("1 line"),
-        count => eprintln!("{count} lines"),
+        0 => output::complain("no rejected lines"),
+        1 => output::complain("1 line"),
+        count => output::complain(format_args!("{count} lines")),
     }
     if unrecognized > 0 {
-        eprintln!(
+        output::complain(format_args!(
             "hustdbsync: {unrecognized} further lines of rejected.jsonl are not this server's"
-        );
+        ));
     }
 }
 

@@ -1,0 +1,32 @@
+//! What commands say on stdout and stderr. Neither need be there: its pipe may be closed, its disk
+//! full. Then nothing can be said, and the exit code is what it would be otherwise; `println!` and
+//! `eprintln!` would panic.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use super::Failure;
+
+/// Prints what the command was asked for. A reader that has seen enough (`| head`) is not a
+/// failure; `what` it is that cannot be written is said otherwise.
+pub(super) fn print(what: &str, text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("the {what} can't be written: {error}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells on stdout how things go. What is done is done, whoever reads it.
+pub(super) fn tell(line: impl Display) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Says on stderr what is wrong, or what there is to know besides the result.
+pub(super) fn complain(line: impl Display) {
+    // In one piece: others may write there, too.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}

@@ -244,17 +244,18 @@ mod tests {
 
     #[test]
     fn a_server_runs_until_its_lock_is_free_or_anothers() {
-        let state = tempfile::tempdir().unwrap();
-        assert!(Held::look(state.path()).is_none());
-        let lock = StateLock::take(state.path()).unwrap();
-        let held = Held::look(state.path()).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("status");
+        assert!(Held::look(&state).is_none());
+        let lock = StateLock::take(&state).unwrap();
+        let held = Held::look(&state).unwrap();
         assert!(held.is_held());
         drop(lock);
         assert!(!held.is_held());
         drop(held);
-        let lock = StateLock::take(state.path()).unwrap();
-        let held = Held::look(state.path()).unwrap();
-        fs::write(state.path().join(".lock"), "4711\n").unwrap();
+        let lock = StateLock::take(&state).unwrap();
+        let held = Held::look(&state).unwrap();
+        fs::write(state.join(".lock"), "4711\n").unwrap();
         assert!(!held.is_held(), "another one has started since");
         drop(lock);
     }

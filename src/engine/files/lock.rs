@@ -3,7 +3,10 @@
 //!
 //! One is on our state, and one on the folder of logs itself, without a file of ours among HA's:
 //! servers with different state folders exclude each other too. A lock is on a file, not on its
-//! name. So [`Locks::renew`] takes one again whose file was deleted or replaced.
+//! name. So that of the state is threefold: on the file `.lock`, which tells who has it and which
+//! servers of all versions respect; and on the state folder and the one above it, so that whoever
+//! deletes the file, or the folder, does not let a second server in. [`Locks::renew`] takes one
+//! again whose file was deleted or replaced.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,17 +15,33 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::engine::files::{FILE_MODE, FOLDER_MODE};
-use crate::engine::os::files::{Links, open_regular};
+use crate::engine::os::files::{Links, open_folder, open_regular};
 use crate::engine::os::process::{try_lock, unlock};
 
 /// Bytes of the lock file that are looked at for the holder's process id.
 const HOLDER_BYTES_MAX: u64 = 32;
 
-/// Held as long as this lives; the system gives it up when the process ends, however it ends. The
-/// file stays, with the last holder's process id.
+/// The lock of a state folder, held as long as this lives; the system gives it up when the process
+/// ends, however it ends. The file stays, with the last holder's process id.
 #[derive(Debug)]
 pub struct StateLock {
-    file: File,
+    /// The state folder, and the one above it; `None` where that cannot be locked. Given up before
+    /// the file: whoever sees that the file is free can have all of them.
+    folders: [Option<Locked>; 2],
+    file: Locked,
+}
+
+/// An open file or folder that is locked as long as this lives. Closing alone would not give the
+/// lock up: between its fork and its exec, a child process has the file open too.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if let Err(why) = unlock(&self.0) {
+            tracing::warn!(%why, "a lock could not be given up; the end of the process does it");
+        }
+    }
 }
 
 /// Why there is no lock.
@@ -55,7 +74,16 @@ pub enum LockError {
 pub struct Locks {
     logs: PathBuf,
     state: PathBuf,
-    held: Mutex<(StateLock, LogsLock)>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// The folder of logs; `None` where its file system cannot lock folders, or where it is the
+    /// folder above the state, which is locked.
+    logs: Option<Locked>,
+    /// Given up last, as [`StateLock`] says.
+    state: StateLock,
 }
 
 impl Locks {
@@ -64,11 +92,19 @@ impl Locks {
     /// # Errors
     /// When another process holds one of them, or the system refuses.
     pub fn take(logs: &Path, state: &Path) -> Result<Self, LockError> {
-        let held = (StateLock::take(state)?, LogsLock::take(logs)?);
+        let state_lock = StateLock::take(state)?;
+        let is_locked = |folder: &Locked| is_other(&folder.0, logs) == Some(false);
+        let logs_lock = match state_lock.folders.iter().flatten().any(is_locked) {
+            true => None,
+            false => lock_logs(logs)?,
+        };
         Ok(Self {
             logs: logs.to_owned(),
             state: state.to_owned(),
-            held: Mutex::new(held),
+            held: Mutex::new(Held {
+                logs: logs_lock,
+                state: state_lock,
+            }),
         })
     }
 
@@ -79,16 +115,13 @@ impl Locks {
     /// there is not an error.
     pub fn renew(&self) -> Result<(), LockError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, logs) = &mut *held;
-        let path = StateLock::path(&self.state);
-        if is_other(&state.file, &path) != Some(false) {
-            *state = StateLock::take(&self.state)?;
-            tracing::warn!(path = %path.display(), "the lock of the state folder was deleted or \
-                replaced under us, and is taken again");
+        if held.state.renew(&self.state)? {
+            tracing::warn!(path = %StateLock::path(&self.state).display(), "the lock of the state \
+                folder was deleted or replaced under us, and is taken again");
         }
-        let file = logs.0.as_ref();
-        if file.is_some_and(|file| is_other(file, &self.logs) == Some(true)) {
-            *logs = LogsLock::take(&self.logs)?;
+        let logs = held.logs.as_ref();
+        if logs.is_some_and(|logs| is_other(&logs.0, &self.logs) == Some(true)) {
+            held.logs = lock_logs(&self.logs)?;
             tracing::warn!(path = %self.logs.display(), "the folder of logs is another one than \
                 before, and is locked anew");
         }
@@ -102,41 +135,32 @@ fn is_other(file: &File, path: &Path) -> Option<bool> {
     Some((ours.dev(), ours.ino()) != (there.dev(), there.ino()))
 }
 
-/// The folder of logs, locked; `None` where its file system cannot lock folders.
-#[derive(Debug)]
-struct LogsLock(Option<File>);
-
-impl LogsLock {
-    fn take(logs: &Path) -> Result<Self, LockError> {
-        let io = |cause| LockError::Io {
-            path: logs.to_owned(),
-            cause,
-        };
-        let folder = File::open(logs).map_err(io)?;
-        match try_lock(&folder) {
-            Ok(true) => Ok(Self(Some(folder))),
-            Ok(false) => Err(LockError::Held {
-                path: logs.to_owned(),
-                holder: flock_holder(&folder),
-            }),
-            // NFS locks only what is open for writing, which a folder cannot be.
-            Err(cause) => {
-                tracing::warn!(path = %logs.display(), %cause, "the file system of the logs cannot \
-                    lock a folder; a second sync server on these logs with another ngx_path would \
-                    not be noticed");
-                Ok(Self(None))
-            }
-        }
-    }
+/// Locks the folder of logs; `None` where its file system cannot lock folders, which is logged.
+fn lock_logs(logs: &Path) -> Result<Option<Locked>, LockError> {
+    let folder = File::open(logs).map_err(|cause| LockError::Io {
+        path: logs.to_owned(),
+        cause,
+    })?;
+    let locked = lock_folder(folder, logs)?;
+    // NFS locks only what is open for writing, which a folder cannot be.
+    Ok(locked
+        .inspect_err(|cause| {
+            tracing::warn!(path = %logs.display(), %cause, "the file system of the logs cannot \
+                lock a folder; a second sync server on these logs with another ngx_path would not \
+                be noticed");
+        })
+        .ok())
 }
 
-/// As with [`StateLock`].
-impl Drop for LogsLock {
-    fn drop(&mut self) {
-        if let Some(why) = self.0.as_ref().and_then(|folder| unlock(folder).err()) {
-            tracing::warn!(%why, "the lock of the folder of logs could not be given up; the end of \
-                the process does it");
-        }
+/// Locks a folder. The inner error is the system's where it cannot.
+fn lock_folder(folder: File, path: &Path) -> Result<io::Result<Locked>, LockError> {
+    match try_lock(&folder) {
+        Ok(true) => Ok(Ok(Locked(folder))),
+        Ok(false) => Err(LockError::Held {
+            path: path.to_owned(),
+            holder: flock_holder(&folder),
+        }),
+        Err(cause) => Ok(Err(cause)),
     }
 }
 
@@ -161,59 +185,92 @@ impl StateLock {
         state.join(".lock")
     }
 
-    /// Locks `<state>/.lock` for this process, whose id is written into it if the disk has room.
-    /// The folder is made where it is missing.
+    /// Locks `<state>/.lock` for this process, whose id is written into it if the disk has room;
+    /// and the folder, and the one above it. The folder is made where it is missing.
     ///
     /// # Errors
-    /// When another process holds it, or the system refuses.
+    /// When another process holds one of them, or the system refuses.
     pub fn take(state: &Path) -> Result<Self, LockError> {
-        let path = Self::path(state);
-        let io = |cause| LockError::Io {
-            path: path.clone(),
-            cause,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(state)
-            .map_err(io)?;
-        let mut options = OpenOptions::new();
-        // Not emptied when opened: it may be another's.
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE);
-        let mut file = open_regular(&path, &mut options, Links::Refused).map_err(io)?;
-        if !try_lock(&file).map_err(io)? {
-            let holder = holder(&mut file);
-            return Err(LockError::Held { path, holder });
+        // First: it tells who has it.
+        let file = lock_file(state)?;
+        let [own, above] = Self::folders(state);
+        let folders = [lock_if_possible(own)?, lock_if_possible(above)?];
+        Ok(Self { folders, file })
+    }
+
+    /// Takes again what is not what its path names any more. True: that was so.
+    fn renew(&mut self, state: &Path) -> Result<bool, LockError> {
+        let mut is_renewed = false;
+        if is_other(&self.file.0, &Self::path(state)) != Some(false) {
+            self.file = lock_file(state)?;
+            is_renewed = true;
         }
-        match file
-            .set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-        {
-            // The lock holds all the same; the id only tells others who has it.
-            Err(cause) if is_disk_full(&cause) => {
-                tracing::warn!(path = %path.display(), %cause, "no room for our process id in the \
-                    lock file; another server would be refused without naming this one");
+        for (held, path) in self.folders.iter_mut().zip(Self::folders(state)) {
+            let is_other = |folder: &Locked| is_other(&folder.0, path) == Some(true);
+            if held.as_ref().is_some_and(is_other) {
+                *held = lock_if_possible(path)?;
+                is_renewed = true;
             }
-            written => written.map_err(io)?,
         }
-        Ok(Self { file })
+        Ok(is_renewed)
+    }
+
+    fn folders(state: &Path) -> [&Path; 2] {
+        [state, state.parent().unwrap_or(state)]
     }
 }
 
-/// Closing alone would not do: between its fork and its exec, a child process has the file open
-/// too, and would hold the lock on.
-impl Drop for StateLock {
-    fn drop(&mut self) {
-        if let Err(why) = unlock(&self.file) {
-            tracing::warn!(%why, "the lock of the state folder could not be given up; the end of \
-                the process does it");
-        }
+/// Locks a folder, if it can be opened and its file system has such locks: it only keeps those out
+/// who do not find the lock file.
+fn lock_if_possible(path: &Path) -> Result<Option<Locked>, LockError> {
+    let locked = match open_folder(path) {
+        Ok(folder) => lock_folder(folder, path)?,
+        Err(cause) => Err(cause),
+    };
+    Ok(locked
+        .inspect_err(|cause| {
+            tracing::debug!(path = %path.display(), %cause, "the folder cannot be locked, only the \
+                lock file in the state folder is");
+        })
+        .ok())
+}
+
+fn lock_file(state: &Path) -> Result<Locked, LockError> {
+    let path = StateLock::path(state);
+    let io = |cause| LockError::Io {
+        path: path.clone(),
+        cause,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(state)
+        .map_err(io)?;
+    let mut options = OpenOptions::new();
+    // Not emptied when opened: it may be another's.
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE);
+    let mut file = open_regular(&path, &mut options, Links::Refused).map_err(io)?;
+    if !try_lock(&file).map_err(io)? {
+        let holder = holder(&mut file);
+        return Err(LockError::Held { path, holder });
     }
+    match file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+    {
+        // The lock holds all the same; the id only tells others who has it.
+        Err(cause) if is_disk_full(&cause) => {
+            tracing::warn!(path = %path.display(), %cause, "no room for our process id in the \
+                lock file; another server would be refused without naming this one");
+        }
+        written => written.map_err(io)?,
+    }
+    Ok(Locked(file))
 }
 
 fn is_disk_full(cause: &io::Error) -> bool {
@@ -238,8 +295,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
         std::fs::create_dir(path("logs")).unwrap();
-        let first = Locks::take(&path("logs"), &path("one")).unwrap();
-        let why = Locks::take(&path("logs"), &path("two")).unwrap_err();
+        let first = Locks::take(&path("logs"), &path("one/status")).unwrap();
+        let why = Locks::take(&path("logs"), &path("two/status")).unwrap_err();
         // Some sandboxes tell nobody who holds what.
         let holder = flock_holder(&File::open(path("logs")).unwrap());
         let holder = holder.map_or_else(String::new, |pid| {
@@ -253,7 +310,42 @@ mod tests {
         );
         assert!(why.to_string().starts_with(&expected), "{why}");
         drop(first);
-        Locks::take(&path("logs"), &path("two")).unwrap();
+        Locks::take(&path("logs"), &path("two/status")).unwrap();
+    }
+
+    #[test]
+    fn a_second_server_is_refused_although_the_lock_or_its_folder_is_deleted() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        for logs in ["logs", "others"] {
+            std::fs::create_dir(path(logs)).unwrap();
+        }
+        let state = path("ha/status");
+        let is_refused = || {
+            let second = Locks::take(&path("others"), &state);
+            matches!(second, Err(LockError::Held { .. }))
+        };
+        let first = Locks::take(&path("logs"), &state).unwrap();
+        assert!(is_refused());
+        std::fs::remove_file(StateLock::path(&state)).unwrap();
+        assert!(is_refused(), "before the first server has looked");
+        first.renew().unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
+        assert!(is_refused());
+        first.renew().unwrap();
+        first.renew().unwrap();
+        drop(first);
+        assert!(!is_refused());
+    }
+
+    #[test]
+    fn logs_may_be_in_the_folder_that_has_the_state() {
+        let home = tempfile::tempdir().unwrap();
+        let locks = Locks::take(home.path(), &home.path().join("status")).unwrap();
+        locks.renew().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let second = Locks::take(home.path(), &other.path().join("status"));
+        assert!(matches!(second, Err(LockError::Held { .. })));
     }
 
     #[test]
@@ -261,21 +353,21 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
         std::fs::create_dir(path("logs")).unwrap();
-        let first = Locks::take(&path("logs"), &path("one")).unwrap();
+        let first = Locks::take(&path("logs"), &path("one/status")).unwrap();
         first.renew().unwrap();
-        std::fs::remove_dir_all(path("one")).unwrap();
+        std::fs::remove_dir_all(path("one/status")).unwrap();
         first.renew().unwrap();
         let held = |locks: Result<Locks, LockError>| matches!(locks, Err(LockError::Held { .. }));
-        assert!(held(Locks::take(&path("logs"), &path("one"))));
+        assert!(held(Locks::take(&path("logs"), &path("one/status"))));
         std::fs::rename(path("logs"), path("old")).unwrap();
         // Nothing is there to be locked.
         first.renew().unwrap();
         std::fs::create_dir(path("logs")).unwrap();
         first.renew().unwrap();
-        assert!(held(Locks::take(&path("logs"), &path("two"))));
+        assert!(held(Locks::take(&path("logs"), &path("two/status"))));
         std::fs::rename(path("logs"), path("older")).unwrap();
         std::fs::create_dir(path("logs")).unwrap();
-        let second = Locks::take(&path("logs"), &path("two")).unwrap();
+        let second = Locks::take(&path("logs"), &path("two/status")).unwrap();
         assert!(matches!(first.renew(), Err(LockError::Held { .. })));
         drop(second);
         first.renew().unwrap();
@@ -283,15 +375,16 @@ mod tests {
 
     #[test]
     fn a_lock_is_given_up_although_a_child_still_has_the_file_open() {
-        let state = tempfile::tempdir().unwrap();
-        let lock = StateLock::take(state.path()).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("status");
+        let lock = StateLock::take(&state).unwrap();
         // As a fork has it: another descriptor of the same open file.
-        let _child = lock.file.try_clone().unwrap();
+        let _child = lock.file.0.try_clone().unwrap();
         assert!(matches!(
-            StateLock::take(state.path()),
+            StateLock::take(&state),
             Err(LockError::Held { .. })
         ));
         drop(lock);
-        StateLock::take(state.path()).unwrap();
+        StateLock::take(&state).unwrap();
     }
 }

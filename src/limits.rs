@@ -258,6 +258,19 @@ pub const HTTP_READS_PER_TURN: u32 = 8;
 /// Requests of one connection that are answered before it is the others' turn.
 pub const HTTP_ANSWERS_PER_TURN: u32 = 16;
 
+/// Work at the HTTP server, as it is charged, after which a connection's turn ends; and so much of
+/// connections that exceed their share before new events are looked at. A single answer may be
+/// more. HA's poll waits for at most one such turn: some milliseconds.
+pub const HTTP_WORK_PER_TURN: u32 = 64;
+
+/// Bytes that one connection is sent before it is the others' turn. The kernel copies them within
+/// the call: a tenth of a millisecond.
+pub const HTTP_SENT_PER_TURN_BYTES: usize = 256 * 1024;
+
+/// With more backends than this, /metrics and /v1/status are long: they have about 7 KiB and 1 KiB
+/// for each.
+pub const HTTP_LONG_FROM_BACKENDS: usize = 4;
+
 /// What one call to the system, or one answer, at the HTTP server is charged: 10,000 of them a
 /// second, which is a few percent of a core. A poll takes four.
 pub const HTTP_WORK_EACH: Duration = Duration::from_micros(100);
@@ -542,3 +555,5 @@ const _: () = assert!(HTTP_SHARE_DEBT_MAX.as_millis() > HTTP_SHARE_AHEAD.as_mill
 const _: () = assert!(HTTP_SHARE_EACH.as_micros() > HTTP_WORK_EACH.as_micros());
 const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
 const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");
+const _: () = assert!(HTTP_WORK_PER_TURN > HTTP_ANSWERS_PER_TURN + HTTP_READS_PER_TURN);
+const _: () = assert!(HTTP_SENT_PER_TURN_BYTES >= HTTP_OUTPUT_BYTES_MAX);

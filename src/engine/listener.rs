@@ -43,7 +43,7 @@ use crate::http::request::Request;
 use crate::http::server::{ServerConnection, ServerLimits};
 use crate::limits::{
     HTTP_ANSWERS_PER_TURN, HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN,
-    HTTP_WORK_BODY_BYTES,
+    HTTP_SENT_PER_TURN_BYTES, HTTP_WORK_BODY_BYTES, HTTP_WORK_PER_TURN,
 };
 
 /// Who may connect.
@@ -75,6 +75,10 @@ pub struct ClientId {
 
 /// Answers requests.
 pub trait Answers {
+    /// Whether the answer to `request` is long. Such a request waits for its turn among the
+    /// connections that exceed their share, whoever asks.
+    fn is_long(&self, request: &Request<'_>) -> bool;
+
     /// The answer to `request`, or `None` if it will come by [`Listener::respond`] to `client`.
     fn answer<'a>(
         &'a mut self,
@@ -128,6 +132,8 @@ pub struct Listener {
     /// The buffer into which sockets are read.
     scratch: Box<[u8]>,
     serial: u64,
+    /// Work that connections have had in their turns.
+    work: u64,
     /// Each answer is the last of its connection.
     is_ending: bool,
     /// The sum of all connections' `unsent_bytes`.
@@ -155,8 +161,8 @@ struct Connection {
 enum Came {
     /// By an event: connections that wait go first.
     New,
-    /// After waiting in the queue.
-    ByTurn,
+    /// After waiting in this queue.
+    ByTurn(Weight),
 }
 
 /// How a connection's turn ended.
@@ -165,8 +171,18 @@ enum Turn {
     Waits,
     /// It has more to do, but it is the others' turn.
     More,
+    /// Its next answer is long, and so is for another turn.
+    Long,
     /// It is to be closed.
     Over,
+}
+
+/// How sending ended.
+enum Sent {
+    /// There is nothing left to send, or the peer takes nothing more for now.
+    Done,
+    /// There is more, but it is the others' turn.
+    Enough,
 }
 
 impl Listener {
@@ -213,6 +229,7 @@ impl Listener {
             earliest: None,
             scratch: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
             serial: 0,
+            work: 0,
             is_ending: false,
             unsent_bytes: 0,
             counts: ListenerCounts::default(),
@@ -302,6 +319,9 @@ impl Listener {
             return false;
         }
         connection.http.respond(answer, now);
+        let work = body_work(answer);
+        connection.share.charge(work, now);
+        self.all.charge(work, now);
         self.counts.answered += 1;
         self.lru_list.touch(client.slot);
         self.run(client.slot, Came::New, now, answers);
@@ -350,10 +370,13 @@ impl Listener {
         }
     }
 
-    /// Runs one turn of each waiting connection, as far as the budget allows.
+    /// Runs one turn of each waiting connection, as far as the budget allows. Heavy ones stop
+    /// early, so that new events come first.
     fn run_queued(&mut self, weight: Weight, now: Now, answers: &mut dyn Answers) {
+        let done = self.work;
         for _ in 0..self.again[weight as usize].len() {
-            if self.budget(weight).is_spent(now) {
+            let is_enough = self.work - done >= u64::from(HTTP_WORK_PER_TURN);
+            if self.budget(weight).is_spent(now) || weight == Weight::Heavy && is_enough {
                 return;
             }
             let Some(slot) = self.again[weight as usize].pop_front() else {
@@ -365,7 +388,7 @@ impl Listener {
                 .filter(|connection| connection.is_queued)
             {
                 connection.is_queued = false;
-                self.run(slot, Came::ByTurn, now, answers);
+                self.run(slot, Came::ByTurn(weight), now, answers);
             }
         }
     }
@@ -424,7 +447,10 @@ impl Listener {
         if connection.is_queued {
             return;
         }
-        let weight = connection.share.weight(now);
+        let weight = match came {
+            Came::New => connection.share.weight(now),
+            Came::ByTurn(weight) => weight,
+        };
         let others_wait = came == Came::New && !self.again[weight as usize].is_empty();
         if others_wait || self.budget(weight).is_spent(now) {
             return self.queue(slot, weight);
@@ -436,12 +462,21 @@ impl Listener {
         };
         let answered = connection.http.answered();
         let mut work = 0;
-        let turn = connection.turn(client, &mut self.scratch, now, answers, &mut work);
+        let may_be_long = came == Came::ByTurn(Weight::Heavy);
+        let turn = connection.turn(
+            client,
+            &mut self.scratch,
+            now,
+            answers,
+            may_be_long,
+            &mut work,
+        );
         connection.share.charge(work, now);
         if weight == Weight::Light {
             self.light.charge(work, now);
         }
         self.all.charge(work, now);
+        self.work += u64::from(work);
         let newly_answered = connection.http.answered() - answered;
         if newly_answered > 0 {
             self.counts.answered += u64::from(newly_answered);
@@ -454,6 +489,7 @@ impl Listener {
                 let weight = connection.share.weight(now);
                 self.queue(slot, weight);
             }
+            Turn::Long => self.queue(slot, Weight::Heavy),
             Turn::Waits => {}
         }
         if let Some(deadline) = deadline {
@@ -479,35 +515,45 @@ impl Listener {
 }
 
 impl Connection {
-    /// Reads, answers and sends until one of them has to wait. Adds the work that it took to
-    /// `work`.
+    /// Reads, answers and sends until one of them has to wait, or it is the others' turn. Adds the
+    /// work that it took to `work`.
     fn turn(
         &mut self,
         client: ClientId,
         scratch: &mut [u8],
         now: Now,
         answers: &mut dyn Answers,
+        may_be_long: bool,
         work: &mut u32,
     ) -> Turn {
         let (mut reads, mut asked) = (0, 0);
         loop {
-            while asked < HTTP_ANSWERS_PER_TURN
-                && let Some(request) = self.http.poll_request()
-            {
+            while asked < HTTP_ANSWERS_PER_TURN && *work < HTTP_WORK_PER_TURN {
+                let is_long = |request| answers.is_long(&request);
+                if !may_be_long && self.http.peek_request().is_some_and(is_long) {
+                    break;
+                }
+                let Some(request) = self.http.poll_request() else {
+                    break;
+                };
                 asked += 1;
                 *work += 1;
                 let Some(answer) = answers.answer(client, &request, now) else {
                     break;
                 };
-                *work +=
-                    u32::try_from(answer.body.len() / HTTP_WORK_BODY_BYTES).unwrap_or(u32::MAX);
+                *work += body_work(&answer);
                 self.http.respond(&answer, now);
             }
-            if self.send(now, work).is_err() {
-                return Turn::Over;
+            match self.send(now, work) {
+                Err(_) => return Turn::Over,
+                Ok(Sent::Enough) => return Turn::More,
+                Ok(Sent::Done) => {}
             }
-            if self.http.has_request() {
-                if asked == HTTP_ANSWERS_PER_TURN {
+            if let Some(request) = self.http.peek_request() {
+                if !may_be_long && answers.is_long(&request) {
+                    return Turn::Long;
+                }
+                if asked == HTTP_ANSWERS_PER_TURN || *work >= HTTP_WORK_PER_TURN {
                     return Turn::More;
                 }
                 continue;
@@ -539,17 +585,31 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, now: Now, work: &mut u32) -> std::io::Result<()> {
+    /// Sends what there is, as far as the peer takes it and the turn allows.
+    fn send(&mut self, now: Now, work: &mut u32) -> std::io::Result<Sent> {
+        let mut left = HTTP_SENT_PER_TURN_BYTES;
         while self.is_writable && !self.http.outgoing().is_empty() {
+            if left == 0 {
+                return Ok(Sent::Enough);
+            }
             *work += 1;
-            match self.stream.write(self.http.outgoing()) {
+            let outgoing = self.http.outgoing();
+            match self.stream.write(&outgoing[..outgoing.len().min(left)]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.http.handle_sent(bytes, now),
+                Ok(bytes) => {
+                    left -= bytes;
+                    self.http.handle_sent(bytes, now);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Sent::Done)
     }
+}
+
+/// The work that an answer's body is charged as.
+fn body_work(answer: &Answer<'_>) -> u32 {
+    u32::try_from(answer.body.len() / HTTP_WORK_BODY_BYTES).unwrap_or(u32::MAX)
 }

@@ -220,10 +220,14 @@ impl ServerConnection {
         ))
     }
 
-    /// Whether [`Self::poll_request`] would yield one.
+    /// The request that [`Self::poll_request`] would yield.
     #[must_use]
-    pub(crate) fn has_request(&self) -> bool {
-        matches!(self.phase, Phase::Ready { .. })
+    pub(crate) fn peek_request(&self) -> Option<Request<'_>> {
+        let Phase::Ready { head, body_bytes } = self.phase else {
+            return None;
+        };
+        let head_bytes = &self.input[self.head_at..self.head_at + head.bytes];
+        Some(head.request(head_bytes, body_bytes))
     }
 
     /// Whether a request has been taken and not been answered yet.

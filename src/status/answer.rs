@@ -23,7 +23,7 @@ use super::{health, metrics, page, report, sync_status};
 use crate::http::answer::{Answer, Status};
 use crate::http::basic::Credentials;
 use crate::http::request::{Method, Request};
-use crate::limits::HTTP_BODY_FRESH_BYTES_MAX;
+use crate::limits::{HTTP_BODY_FRESH_BYTES_MAX, HTTP_LONG_FROM_BACKENDS};
 
 /// What a 401 tells about who is to authenticate.
 pub const CHALLENGE: &str = "Basic realm=\"hustdbsync\"";
@@ -76,10 +76,23 @@ pub struct BodyCache {
     report: Vec<u8>,
     /// The second that `report` tells.
     report_of: Option<u64>,
-    metrics: String,
-    /// The second and the form that `metrics` tells.
-    metrics_of: Option<(u64, metrics::Form)>,
+    /// By their forms.
+    metrics: [Metrics; 2],
     health: Vec<u8>,
+}
+
+/// The metrics in one form.
+#[derive(Debug, Default)]
+struct Metrics {
+    text: String,
+    /// The second that it tells.
+    of: Option<u64>,
+}
+
+impl Metrics {
+    fn is_due(&self, now_unix: u64) -> bool {
+        self.of != Some(now_unix) || self.text.len() <= HTTP_BODY_FRESH_BYTES_MAX
+    }
 }
 
 impl BodyCache {
@@ -104,17 +117,24 @@ impl BodyCache {
         &self.report
     }
 
+    /// Whether this request makes the metrics anew, so that what they tell has to be up to date.
+    #[must_use]
+    pub(crate) fn makes_metrics(&self, request: &Request<'_>, now_unix: u64) -> bool {
+        let form = metrics::Form::accepted(request.accept);
+        self.metrics[form as usize].is_due(now_unix)
+    }
+
     fn metrics(&mut self, snapshot: &Snapshot, form: metrics::Form) -> Answer<'_> {
-        let of = Some((snapshot.now_unix, form));
-        if self.metrics_of != of || self.metrics.len() <= HTTP_BODY_FRESH_BYTES_MAX {
-            metrics::write(snapshot, form, &mut self.metrics);
-            self.metrics_of = of;
+        let metrics = &mut self.metrics[form as usize];
+        if metrics.is_due(snapshot.now_unix) {
+            metrics::write(snapshot, form, &mut metrics.text);
+            metrics.of = Some(snapshot.now_unix);
         }
         Answer {
             status: Status::Ok,
             content_type: Some(form.content_type()),
             fields: &[("Cache-Control", "no-store"), ("Vary", "Accept")],
-            body: self.metrics.as_bytes(),
+            body: metrics.text.as_bytes(),
         }
     }
 
@@ -131,6 +151,18 @@ impl BodyCache {
         };
         Answer::text(status, &self.health).with_fields(&[("Cache-Control", "no-store")])
     }
+}
+
+/// Whether the answer to `request` is long: its copy takes a millisecond, and once a second it is
+/// made.
+#[must_use]
+pub fn is_long(request: &Request<'_>, auth: &Auth, snapshot: &Snapshot) -> bool {
+    let route = Route::of(request.path);
+    let may_be = matches!(
+        route,
+        Some(Route::Read(Page::Metrics | Page::Report) | Route::SyncPoint)
+    );
+    may_be && snapshot.backends().len() > HTTP_LONG_FROM_BACKENDS && auth.admits(request)
 }
 
 /// The answer to `request`. `body_cache` must see one board's snapshots only.
@@ -446,6 +478,56 @@ mod tests {
                     "{backends}, body {at}"
                 );
                 assert_ne!(first[at], next_second[at], "{backends}, body {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_form_of_long_metrics_is_made_once_a_second() {
+        let (mut board, counters) = board();
+        for number in 2..400 {
+            let name = format!("10.0.0.1:{number}");
+            board.add(&name, Arc::default(), Now::default());
+        }
+        let auth = Auth::new("sync", "sync");
+        let mut body_cache = BodyCache::default();
+        let mut bodies = |board: &StatusBoard| {
+            [None, Some(&b"text/plain"[..])].map(|accept| {
+                let request = Request {
+                    accept,
+                    ..Request::plain(Method::Get, "/metrics", RIGHT)
+                };
+                answer(&request, &auth, board.snapshot(), &mut body_cache)
+                    .body
+                    .to_vec()
+            })
+        };
+        let first = bodies(&board);
+        assert_ne!(first[0], first[1]);
+        counters.durable_applied.add(1);
+        board.refresh(Now::default());
+        assert_eq!(bodies(&board), first);
+    }
+
+    #[test]
+    fn what_is_long_is_so_for_those_only_who_may_have_it() {
+        let auth = Auth::new("sync", "sync");
+        let (mut board, _) = board();
+        for (more, is_long_there) in [(0, false), (HTTP_LONG_FROM_BACKENDS, true)] {
+            for number in 0..more {
+                let name = format!("10.0.0.1:{number}");
+                board.add(&name, Arc::default(), Now::default());
+            }
+            let long = |target, authorization| {
+                let request = Request::plain(Method::Get, target, authorization);
+                is_long(&request, &auth, board.snapshot())
+            };
+            for target in ["/metrics", "/v1/status", "/sync_point?id=1"] {
+                assert_eq!(long(target, RIGHT), is_long_there, "{target}");
+                assert!(!long(target, None), "{target}");
+            }
+            for target in ["/status.html", "/sync_status?backend_count=9", "/", "/x"] {
+                assert!(!long(target, RIGHT), "{target}");
             }
         }
     }

@@ -1,11 +1,18 @@
 //! HA's poll beside others on its host who ask for more than it does: it is never held back.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use hustdbsync::clock::Now;
+use hustdbsync::engine::listener::{Answers, ClientId, Listener, ListenerOptions};
+use hustdbsync::http::answer::{Answer, Status};
+use hustdbsync::http::request::Request;
+use hustdbsync::limits::HTTP_SENT_PER_TURN_BYTES;
+use mio::{Events, Poll, Token};
 
 use crate::server::{Client, HttpServer, RIGHT, options};
 
@@ -122,4 +129,142 @@ fn fifty_clients_that_pipeline_do_not_hold_up_a_poll() {
 #[test]
 fn two_clients_that_pipeline_the_metrics_of_500_backends_do_not_hold_up_a_poll() {
     check(500, 2, &format!("GET /metrics HTTP/1.1\r\n{RIGHT}\r\n"));
+}
+
+#[test]
+fn twenty_clients_that_come_again_for_the_metrics_of_500_backends_do_not_hold_up_a_poll() {
+    check(500, 20, &format!("GET /metrics HTTP/1.1\r\n{RIGHT}\r\n"));
+}
+
+/// About the metrics of 500 backends.
+const LONG_BYTES: usize = 3 << 20;
+
+/// Answers that count what is asked of them.
+struct Counted {
+    long: Vec<u8>,
+    longs: usize,
+    polls: usize,
+}
+
+impl Answers for Counted {
+    fn is_long(&self, request: &Request<'_>) -> bool {
+        request.path == b"/long"
+    }
+
+    fn answer<'a>(&'a mut self, _: ClientId, request: &Request<'_>, _: Now) -> Option<Answer<'a>> {
+        if self.is_long(request) {
+            self.longs += 1;
+            return Some(Answer::text(Status::Ok, &self.long));
+        }
+        self.polls += 1;
+        Some(Answer::text(Status::Ok, b"ok\n"))
+    }
+}
+
+/// A server whose turns and whose time are the test's.
+struct Stage {
+    poll: Poll,
+    listener: Listener,
+    answers: Counted,
+    now: Now,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let poll = Poll::new().unwrap();
+        let options = ListenerOptions {
+            unsent_bytes_max: 1 << 30,
+            ..options()
+        };
+        let listener =
+            Listener::bind(options, Box::new(|_| true), poll.registry(), Token(0)).unwrap();
+        let answers = Counted {
+            long: vec![b'x'; LONG_BYTES],
+            longs: 0,
+            polls: 0,
+        };
+        let now = Now {
+            monotonic: Duration::from_secs(100),
+            unix: 100,
+        };
+        Self {
+            poll,
+            listener,
+            answers,
+            now,
+        }
+    }
+
+    /// One turn; gives how many long answers it had.
+    fn turn(&mut self) -> usize {
+        let before = self.answers.longs;
+        let mut events = Events::with_capacity(256);
+        self.poll
+            .poll(&mut events, Some(Duration::from_millis(1)))
+            .unwrap();
+        for event in &events {
+            self.listener
+                .handle_event(event, self.poll.registry(), self.now, &mut self.answers);
+        }
+        self.listener
+            .handle_deadlines(self.poll.registry(), self.now, &mut self.answers);
+        self.answers.longs - before
+    }
+
+    fn client(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.listener.local_addr()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    }
+}
+
+#[test]
+fn long_answers_come_one_a_turn_and_take_nothing_of_a_polls_budget() {
+    const POLL: &str = "GET /status.html HTTP/1.1\r\n\r\n";
+    let mut stage = Stage::new();
+    let mut ha = stage.client("");
+    // Each counts as a newcomer, who has done nothing yet.
+    let long = "GET /long HTTP/1.1\r\n\r\n".repeat(4);
+    let _flood: Vec<TcpStream> = (0..40).map(|_| stage.client(&long)).collect();
+    let mut kept = Vec::new();
+    for nth in 1..=8 {
+        ha.write_all(POLL.as_bytes()).unwrap();
+        kept.push(stage.client(POLL));
+        // The time stands still: what is spent is not had again.
+        for _ in 0..3 {
+            let longs = stage.turn();
+            assert!(longs <= 1, "{longs} long answers in one turn");
+        }
+        assert_eq!(stage.answers.polls, 2 * nth, "both polls are answered");
+    }
+    // The others are answered, too, as time goes on.
+    let before = stage.answers.longs;
+    for _ in 0..200 {
+        stage.now.monotonic += Duration::from_millis(10);
+        assert!(stage.turn() <= 1);
+    }
+    assert!(stage.answers.longs > before + 20, "{}", stage.answers.longs);
+}
+
+#[test]
+fn a_long_answer_is_sent_in_pieces_between_which_others_have_their_turns() {
+    let mut stage = Stage::new();
+    let mut reader = stage.client("GET /long HTTP/1.1\r\n\r\n");
+    let (mut received, mut turns) = (0, 0);
+    let mut piece = vec![0; 1 << 20];
+    while received < LONG_BYTES {
+        stage.now.monotonic += Duration::from_millis(10);
+        stage.turn();
+        turns += 1;
+        loop {
+            match reader.read(&mut piece) {
+                Ok(bytes) => received += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(received <= turns * HTTP_SENT_PER_TURN_BYTES, "{received}");
+        assert!(turns < 10_000, "{received} bytes in {turns} turns");
+    }
 }

@@ -15,7 +15,7 @@ use hustdbsync::http::answer::{Answer, Status};
 use hustdbsync::http::request::Request;
 use hustdbsync::http::server::ServerLimits;
 use hustdbsync::limits::HTTP_UNSENT_BYTES_MAX;
-use hustdbsync::status::answer::{Auth, BodyCache, answer};
+use hustdbsync::status::answer::{Auth, BodyCache, answer, is_long};
 use hustdbsync::status::counters::BackendCounters;
 use hustdbsync::status::snapshot::StatusBoard;
 use mio::{Events, Poll, Token, Waker};
@@ -73,6 +73,10 @@ struct Knowing {
 }
 
 impl Answers for Knowing {
+    fn is_long(&self, request: &Request<'_>) -> bool {
+        is_long(request, &self.auth, self.board.snapshot())
+    }
+
     fn answer<'a>(
         &'a mut self,
         client: ClientId,

@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::engine::listener::{Answers, ClientId};
 use crate::http::answer::Answer;
 use crate::http::request::Request;
-use crate::status::answer::{Auth, BodyCache, answer};
+use crate::status::answer::{Auth, BodyCache, answer, is_long};
 use crate::status::control_request::ask;
 use crate::status::route::{Page, Route};
 use crate::status::server::ListenerCounters;
@@ -24,6 +24,8 @@ pub(super) struct HttpServer {
     pub(super) states_changed: bool,
     /// Requests that the controller has to carry out.
     pub(super) pending: RequestQueue,
+    /// When the counters were last read.
+    refreshed_at: Option<Now>,
     /// The last refusal's line.
     text: Vec<u8>,
 }
@@ -44,6 +46,7 @@ impl HttpServer {
             board,
             states_changed: false,
             pending: RequestQueue::new(),
+            refreshed_at: None,
             text: Vec::new(),
         }
     }
@@ -66,6 +69,10 @@ impl HttpServer {
 }
 
 impl Answers for HttpServer {
+    fn is_long(&self, request: &Request<'_>) -> bool {
+        is_long(request, &self.auth, self.board.snapshot())
+    }
+
     fn answer<'a>(
         &'a mut self,
         client: ClientId,
@@ -80,13 +87,22 @@ impl Answers for HttpServer {
             Some(Err(refusal)) => return Some(pending_requests::refusal(&refusal, &mut self.text)),
             None => {}
         }
-        // Read from the counters for each answer, which takes some ten nanoseconds a backend.
-        self.board.refresh(now);
-        match Route::of(request.path) {
+        let route = Route::of(request.path);
+        // Read from the counters at most once an instant, which takes some hundred nanoseconds a
+        // backend.
+        let needs_counters = !matches!(route, None | Some(Route::Read(Page::Alive)));
+        if needs_counters && self.refreshed_at != Some(now) {
+            self.board.refresh(now);
+            self.refreshed_at = Some(now);
+        }
+        match route {
             Some(Route::Read(Page::Health | Page::Readiness)) => {
                 self.process_stats.tell_health(self.board.server_mut(), now);
             }
-            Some(Route::Read(Page::Metrics)) if self.auth.admits(request) => {
+            Some(Route::Read(Page::Metrics))
+                if self.body_cache.makes_metrics(request, now.unix)
+                    && self.auth.admits(request) =>
+            {
                 self.process_stats.tell_all(self.board.server_mut(), now);
                 self.board.refresh_details();
             }

@@ -53,7 +53,7 @@ fn serve(connection: &mut ServerConnection, seen: &mut Seen) {
         seen.held_bytes = seen.held_bytes.max(connection.buffer_bytes());
         // The peer takes all that there is, but only between requests, so that pipelined answers
         // come together.
-        if connection.has_request() {
+        if connection.peek_request().is_some() {
             continue;
         }
         if connection.outgoing().is_empty() {
@@ -325,9 +325,9 @@ fn a_peer_that_takes_no_answers_gets_no_more_of_them() {
     );
     // Part of it taken changes nothing; all of it lets the next ones through.
     connection.handle_sent(10, START);
-    assert!(!connection.has_request());
+    assert!(connection.peek_request().is_none());
     connection.handle_sent(connection.outgoing().len(), START);
-    assert!(connection.has_request());
+    assert!(connection.peek_request().is_some());
     assert!(answers < 80);
 }
 

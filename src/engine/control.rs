@@ -330,6 +330,11 @@ impl Control {
                 epoch,
                 trouble,
                 record,
+            ControlMessage::SecondNames(names) => {
+                for new in self.http_server.board.set_second_names(names) {
+                    self.backends.handle_unrecognized(&new.name, &new.why());
+                }
+            }
             } => {
                 let record = record.as_ref();
                 self.backends

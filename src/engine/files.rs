@@ -10,6 +10,7 @@
 
 mod durable_writes;
 mod lock;
+mod mounts;
 mod names;
 mod paths;
 mod read_ahead;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 pub use lock::{LockError, Locks, StateLock};
+pub(crate) use mounts::MOUNTS;
 pub use paths::{FILE_MODE, FOLDER_MODE};
 pub use read_ahead::ReadAhead;
 
@@ -153,6 +155,16 @@ impl Disk for RealDisk {
             inode: metadata.ino(),
             is_link,
         }))
+    }
+
+    fn is_mount(&mut self, backend: &str) -> bool {
+        let resolve = |folder: &Path| fs::canonicalize(folder.parent()?).ok();
+        let Ok(folder) = self.paths.log_folder(backend) else {
+            return false;
+        };
+        let resolved = resolve(&folder).map(|logs| logs.join(backend));
+        // Where the system does not tell, no mount is known.
+        resolved.is_some_and(|folder| mounts::is_mount_point(&folder).unwrap_or(false))
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {

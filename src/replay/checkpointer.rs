@@ -64,6 +64,7 @@ use crate::replay::messages::{
 };
 use crate::replay::vec_pool::VecPool;
 
+pub(in crate::replay) use open::known_of;
 pub use requeue::drop_rejected;
 pub use store::replace_checkpoint;
 

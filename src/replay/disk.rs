@@ -110,6 +110,11 @@ pub trait Disk {
         Ok(None)
     }
 
+    /// Whether something is mounted where a backend's folder is, as far as is known.
+    fn is_mount(&mut self, _backend: &str) -> bool {
+        false
+    }
+
     /// The logs in a backend's folder, in no order, and under each of their names. A folder that
     /// does not exist has none.
     ///

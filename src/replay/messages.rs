@@ -38,6 +38,7 @@ use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
 use crate::status::counters::BackendCounters;
+use crate::status::snapshot::SecondName;
 use crate::status::sync_point::PointBoard;
 pub use backend::{BackendId, BackendInfo};
 pub use bodies::{BodyPiece, BodyReader, BodyRequest, LineInLog, LongBody};
@@ -437,6 +438,9 @@ pub enum ControlMessage {
         /// Why it is no backend's.
         why: String,
     },
+    /// From the reader: all names that lead to a folder which is read under another name, whenever
+    /// they have changed.
+    SecondNames(Vec<SecondName>),
     /// From a worker.
     Trouble {
         /// With whom.

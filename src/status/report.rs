@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{BackendSnapshot, Snapshot};
+use super::snapshot::{BackendSnapshot, SecondName, Snapshot};
 
 /// The report, as read.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Report {
     pub sync_point_waiters: u64,
     /// The backends, in the order of their names.
     pub backends: Vec<BackendSnapshot>,
+    /// Names below the logs' path that are not backends, as each leads to a backend's folder.
+    pub second_names: Vec<SecondName>,
 }
 
 /// The same, as written.
@@ -45,6 +47,7 @@ struct ReportView<'a> {
     sync_points: u64,
     sync_point_waiters: u64,
     backends: &'a [BackendSnapshot],
+    second_names: &'a [SecondName],
 }
 
 /// Appends the report to `body`.
@@ -62,6 +65,7 @@ pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
         sync_points: snapshot.sync_points,
         sync_point_waiters: snapshot.sync_point_waiters,
         backends: snapshot.backends(),
+        second_names: &snapshot.second_names,
     };
     // Numbers and strings into a `Vec`: neither can fail.
     let _ = serde_json::to_writer(&mut *body, &view);
@@ -95,7 +99,12 @@ mod tests {
             cleared_bytes: 4,
             ..BackendSnapshot::default()
         };
-        let snapshot = Snapshot::new(1, 7, vec![backend.clone()]);
+        let mut snapshot = Snapshot::new(1, 7, vec![backend.clone()]);
+        let second_name = SecondName {
+            name: "127.0.0.1:9999".into(),
+            first: "127.0.0.1:9998".into(),
+        };
+        snapshot.second_names.push(second_name.clone());
         let mut body = Vec::new();
         write(&snapshot, &mut body);
         let report: Report = serde_json::from_slice(&body).unwrap();
@@ -109,6 +118,7 @@ mod tests {
             sync_points: 0,
             sync_point_waiters: 0,
             backends: vec![backend],
+            second_names: vec![second_name],
         };
         assert_eq!(report, expected);
     }

@@ -85,6 +85,29 @@ impl Details {
     }
 }
 
+/// A name below the logs' path that leads to another backend's folder, by a symbolic link or a
+/// mount. What is in the folder is delivered to that backend only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SecondName {
+    /// The name.
+    pub name: String,
+    /// The backend under whose name the folder is read.
+    pub first: String,
+}
+
+impl SecondName {
+    /// What is the matter with it and what to do, for an operator to read.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let first = &self.first;
+        format!(
+            "it is the folder {first:?} under a second name (a symbolic link, or a mount), and its \
+             logs are delivered to that backend only; give this one a folder of its own"
+        )
+    }
+}
+
 /// All backends at an instant, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -98,6 +121,8 @@ pub struct Snapshot {
     pub sync_point_waiters: u64,
     /// What belongs to no backend.
     pub server: Server,
+    /// Names that are not backends, as each leads to a backend's folder; in their order.
+    pub second_names: Vec<SecondName>,
     backends: Vec<BackendSnapshot>,
     /// Records processed and settled of backends that are forgotten: the totals have them still.
     forgotten: (u64, u64),
@@ -116,6 +141,7 @@ impl Snapshot {
             sync_points: 0,
             sync_point_waiters: 0,
             server: Server::default(),
+            second_names: Vec::new(),
             backends,
             forgotten: (0, 0),
             generation: 0,
@@ -257,6 +283,13 @@ impl StatusBoard {
     pub(crate) fn set_sync_points(&mut self, points: usize, waiters: usize) {
         self.snapshot.sync_points = points as u64;
         self.snapshot.sync_point_waiters = waiters as u64;
+    }
+
+    /// Notes the names that lead to folders of backends; gives those that are new.
+    pub(crate) fn set_second_names(&mut self, names: Vec<SecondName>) -> Vec<SecondName> {
+        let before = std::mem::replace(&mut self.snapshot.second_names, names);
+        let new = self.snapshot.second_names.iter();
+        new.filter(|name| !before.contains(name)).cloned().collect()
     }
 
     /// Reads all counters. Allocates nothing; some ten nanoseconds a backend.

@@ -123,10 +123,11 @@ impl PointBoard {
 }
 
 fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
-    let now = snapshot
-        .backends()
-        .iter()
-        .find(|known| known.name == *backend.name);
+    let (backends, seconds) = (snapshot.backends(), &snapshot.second_names);
+    let now = backends.binary_search_by(|known| (*known.name).cmp(&*backend.name));
+    let now = now.ok().map(|place| &backends[place]);
+    let second = seconds.binary_search_by(|second| (*second.name).cmp(&*backend.name));
+    let why_second = second.ok().map(|place| seconds[place].why());
     // First: what is missing is told no less than it was when all was settled.
     let settled = backend.is_settled();
     BackendReport {
@@ -141,7 +142,9 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
         gone_log: backend.gone_log(),
         rejected: backend.rejected.load(),
         state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
-        why: now.map_or_else(String::new, |now| now.why.clone()),
+        why: why_second
+            .or_else(|| now.map(|now| now.why.clone()))
+            .unwrap_or_default(),
     }
 }
 
@@ -194,7 +197,7 @@ pub struct BackendReport {
 mod tests {
     use super::*;
     use crate::clock::Now;
-    use crate::status::snapshot::StatusBoard;
+    use crate::status::snapshot::{SecondName, StatusBoard};
 
     fn told(point: &PointBoard, backend: Option<&str>) -> PointReport {
         let mut board = StatusBoard::new(Now::default());
@@ -250,3 +253,24 @@ mod tests {
         assert!(told(&point, None).settled);
     }
 }
+
+    #[test]
+    fn a_second_name_says_whose_folder_it_leads_to() {
+        let point = PointBoard {
+            taken_unix: 5,
+            backends: vec![PointBackend::new("b:2".into(), 1, 10)],
+        };
+        let mut board = StatusBoard::new(Now::default());
+        let second = || {
+            vec![SecondName {
+                name: "b:2".into(),
+                first: "a:1".into(),
+            }]
+        };
+        assert_eq!(board.set_second_names(second()), second());
+        assert_eq!(board.set_second_names(second()), []);
+        let mut body = Vec::new();
+        point.write("7-1", None, board.snapshot(), &mut body);
+        let report: PointReport = serde_json::from_slice(&body).unwrap();
+        assert!(report.backends[0].why.contains("\"a:1\""), "{report:?}");
+    }

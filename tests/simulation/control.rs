@@ -210,6 +210,7 @@ impl Control {
         match message {
             ControlMessage::BackendFound(folder) => self.handle_found(&folder, now),
             ControlMessage::FolderUnrecognized { .. }
+            | ControlMessage::SecondNames(_)
             | ControlMessage::StoreFault { .. }
             | ControlMessage::LogFault { .. }
             | ControlMessage::SyncPointTaken { .. }

@@ -50,9 +50,14 @@ pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
         HumanCount(report.processed),
         HumanBytes(report.backlog_bytes),
     );
+    let seconds: String = report
+        .second_names
+        .iter()
+        .map(|second| format!("{}: {}\n", plain(&second.name), plain(&second.why())))
+        .collect();
     match report.backends.is_empty() {
-        true => format!("{totals}\n{NO_LOGS}\n"),
-        false => format!("{table}\n{totals}\n"),
+        true => format!("{totals}\n{NO_LOGS}\n{seconds}"),
+        false => format!("{table}\n{totals}\n{seconds}"),
     }
 }
 

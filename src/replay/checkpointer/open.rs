@@ -1,7 +1,8 @@
 //! Reads a backend's state at a start: our checkpoint, or else what the original left, or else
 //! nothing.
 
-use std::io::ErrorKind;
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
 
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::checkpoint::Checkpoint;
@@ -14,7 +15,7 @@ use crate::limits::{
 use crate::replay::checkpointer::store::{
     CHECKPOINT, CHECKPOINT_NEW, OUTAGES, StoreError, doing, is_known_state,
 };
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, LogEntry};
 
 /// What was found.
 pub(super) struct Found {
@@ -89,6 +90,43 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
         ledger,
         replaced,
         outages,
+    })
+}
+
+/// What an earlier run knew of the logs that are in a folder now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::replay) struct Known {
+    /// Logs that it had begun.
+    pub(in crate::replay) logs_begun: usize,
+    /// It has left something.
+    pub(in crate::replay) has_state: bool,
+}
+
+/// What an earlier run knew of the logs in a backend's folder. Reads only, and trusts no more than
+/// [`find`] does.
+pub(in crate::replay) fn known_of(disk: &mut impl Disk, backend: &str) -> io::Result<Known> {
+    let names = disk.state_files(backend)?;
+    if names.is_empty() {
+        return Ok(Known::default());
+    }
+    let entries = disk.log_entries(backend)?;
+    let read = match names.iter().any(|name| name == CHECKPOINT) {
+        true => disk.read_state(backend, CHECKPOINT, CHECKPOINT_BYTES_MAX + 1)?,
+        false => None,
+    };
+    let checkpoint = read.and_then(|bytes| Checkpoint::decode(&bytes).ok());
+    let files = checkpoint.iter().flat_map(|known| &known.resume.files);
+    let begun: HashSet<(u64, u64)> = files
+        .map(|file| (file.identity.inode, file.identity.born_nanos))
+        .collect();
+    // The original knew logs by their names.
+    let is_begun = |entry: &&LogEntry| {
+        let by_original = || !is_known_state(&entry.name) && names.contains(&entry.name);
+        begun.contains(&entry.meta.key()) || checkpoint.is_none() && by_original()
+    };
+    Ok(Known {
+        logs_begun: entries.iter().filter(is_begun).count(),
+        has_state: true,
     })
 }
 

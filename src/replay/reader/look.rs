@@ -14,7 +14,8 @@ use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind, Observed};
 use crate::replay::reader::resume::{EntriesMoved, Resume};
 use crate::replay::reader::source::Faults;
-use crate::replay::reader::{LogReader, Wake, folders};
+use crate::replay::reader::{LogReader, Wake};
+use crate::status::snapshot::SecondName;
 
 /// By how much a log must be newer than another to count as newer: one of HA's workers may append
 /// to a minute's log shortly after the next log exists.
@@ -140,8 +141,10 @@ impl<D: Disk> LogReader<D> {
             BTreeSet::new()
         });
         for name in &found {
-            tracing::info!(backend = %name, "replayed to by an earlier run, and its folder of logs \
-                is gone since: it is forgotten once nothing is left of it");
+            if !self.second_names.contains_key(name) {
+                tracing::info!(backend = %name, "replayed to by an earlier run, and its folder of \
+                    logs is gone since: it is forgotten once nothing is left of it");
+            }
             self.outbox
                 .tell_control(ControlMessage::BackendFound(name.clone()));
             self.outbox
@@ -174,7 +177,10 @@ impl<D: Disk> LogReader<D> {
             self.root.want(now);
         }
         self.note_faults(at, |faults| {
-            faults.listing = same_as.map(|first| folders::why_refused(&first));
+            faults.listing = same_as.map(|first| {
+                let name = name.to_string();
+                SecondName { name, first }.why()
+            });
         });
         let interval = self.settings.rescan_interval;
         let source = &mut self.sources[at];

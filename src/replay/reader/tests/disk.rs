@@ -10,8 +10,8 @@ use crate::replay::disk::{Disk, FolderMeta, LogEntry, LogLease, LogMeta};
 struct World {
     /// Folder to file's name to inode.
     folders: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Names that lead to another folder.
-    links: BTreeMap<String, String>,
+    /// Names that lead to another folder, and whether by a mount.
+    links: BTreeMap<String, (String, bool)>,
     files: BTreeMap<u64, (Vec<u8>, LogMeta)>,
     next_inode: u64,
     /// Bytes that one read gives at most; 0: no bound.
@@ -27,8 +27,8 @@ struct World {
     open: Arc<()>,
     listings: usize,
     reads: usize,
-    /// Backends of which an earlier process has left state.
-    states: Vec<String>,
+    /// Backends of which an earlier process has left state, with their checkpoints.
+    states: BTreeMap<String, Vec<u8>>,
 }
 
 /// Handles are clones of one disk.
@@ -52,8 +52,8 @@ impl MemDisk {
     }
 
     /// An earlier process has left state of this backend.
-    pub(super) fn add_state(&self, backend: &str) {
-        self.world().states.push(backend.to_owned());
+    pub(super) fn add_state(&self, backend: &str, checkpoint: Vec<u8>) {
+        self.world().states.insert(backend.to_owned(), checkpoint);
     }
 
     pub(super) fn make_folder(&self, backend: &str) {
@@ -64,9 +64,18 @@ impl MemDisk {
     pub(super) fn link_folder(&self, backend: &str, to: Option<&str>) {
         let mut world = self.world();
         match to {
-            Some(to) => _ = world.links.insert(backend.to_owned(), to.to_owned()),
+            Some(to) => {
+                let link = (to.to_owned(), false);
+                world.links.insert(backend.to_owned(), link);
+            }
             None => _ = world.links.remove(backend),
         }
+    }
+
+    /// Mounts another's folder on a name.
+    pub(super) fn mount_folder(&self, backend: &str, from: &str) {
+        let mount = (from.to_owned(), true);
+        self.world().links.insert(backend.to_owned(), mount);
     }
 
     /// Appends, as HA does: the file is made where it is missing.
@@ -188,7 +197,7 @@ impl World {
 
     /// The folder that a name leads to.
     fn led_to<'a>(&'a self, backend: &'a str) -> &'a str {
-        self.links.get(backend).map_or(backend, String::as_str)
+        self.links.get(backend).map_or(backend, |(to, _)| to)
     }
 
     fn check(&self, backend: &str) -> io::Result<()> {
@@ -218,8 +227,12 @@ impl Disk for MemDisk {
         Ok(Some(FolderMeta {
             device: 1,
             inode,
-            is_link: led_to != backend,
+            is_link: world.links.get(backend).is_some_and(|link| !link.1),
         }))
+    }
+
+    fn is_mount(&mut self, backend: &str) -> bool {
+        self.world().links.get(backend).is_some_and(|link| link.1)
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
@@ -309,16 +322,16 @@ impl Disk for MemDisk {
     }
 
     fn state_folders(&mut self) -> io::Result<Vec<String>> {
-        Ok(self.world().states.clone())
+        Ok(self.world().states.keys().cloned().collect())
     }
 
     fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
-        let is_known = self.world().states.iter().any(|name| name == backend);
+        let is_known = self.world().states.contains_key(backend);
         Ok(Vec::from_iter(is_known.then(|| "checkpoint".to_owned())))
     }
 
-    fn read_state(&mut self, _: &str, _: &str, _: usize) -> io::Result<Option<Vec<u8>>> {
-        no_state()
+    fn read_state(&mut self, backend: &str, _: &str, _: usize) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.world().states.get(backend).cloned())
     }
 
     fn read_state_at(&mut self, _: &str, _: &str, _: u64, _: &mut [u8]) -> io::Result<usize> {

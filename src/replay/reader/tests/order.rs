@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use super::fixture::{A, B, Fixture, increment, put, puts};
-use crate::replay::messages::ControlMessage;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::identity::Identity;
+use crate::ledger::plan::FileResume;
+use crate::ledger::runs::LineRuns;
+use crate::replay::messages::{ControlMessage, ResumePlan};
 use crate::replay::reader::Turn;
+use crate::status::snapshot::SecondName;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -37,7 +42,7 @@ fn folders_are_told_of_once_and_again_when_they_come_back() {
 fn a_backend_that_an_earlier_process_knew_is_told_of_without_its_folder_and_found_again_with_it() {
     let mut fixture = Fixture::new();
     for known in ["a:1", "b:2", "lost+found"] {
-        fixture.disk.add_state(known);
+        fixture.disk.add_state(known, Vec::new());
     }
     fixture.disk.make_folder("a:1");
     fixture.run_for(60 * SECOND);
@@ -262,10 +267,8 @@ fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
     fixture.disk.link_folder("b:2", Some("a:1"));
     fixture.run_for(SECOND);
     let told: Vec<_> = fixture.control.drain(..).collect();
-    assert!(
-        matches!(&told[0], ControlMessage::FolderUnrecognized { name, why }
-        if name == "b:2" && why.contains("\"a:1\""))
-    );
+    assert!(matches!(&told[0], ControlMessage::SecondNames(names)
+        if names[..] == [SecondName { name: "b:2".into(), first: "a:1".into() }]));
     assert!(matches!(&told[1..], [ControlMessage::BackendFound(name)] if name == "a:1"));
     fixture.links.dirty_flags.hint_root();
     fixture.run_for(SECOND);
@@ -273,7 +276,71 @@ fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
     fixture.disk.link_folder("b:2", None);
     fixture.links.dirty_flags.hint_root();
     fixture.run_for(SECOND);
-    assert!(matches!(&fixture.control[..], [ControlMessage::BackendFound(name)] if name == "b:2"));
+    assert!(
+        matches!(&fixture.control[..], [ControlMessage::SecondNames(none), ControlMessage::BackendFound(name)]
+        if none.is_empty() && name == "b:2")
+    );
+}
+
+#[test]
+fn at_a_start_a_folder_with_two_names_is_read_under_the_one_whose_checkpoint_knows_its_logs() {
+    // A mount is not to be told from a folder by its inode, and comes first in order.
+    let mut fixture = Fixture::new();
+    fixture.disk.append("b:2", "01", &put("sent"));
+    let identity = fixture.disk.meta("b:2", "01");
+    fixture.disk.make_folder("a:1");
+    fixture.disk.mount_folder("a:1", "b:2");
+    let sent = put("sent");
+    let checkpoint = Checkpoint {
+        resume: ResumePlan {
+            files: vec![FileResume {
+                name: "01".into(),
+                identity: Identity::new(1, identity.inode, identity.born_nanos, &sent),
+                line: 1,
+                byte: sent.len() as u64,
+                settled: LineRuns::default(),
+                lines_read: 1,
+                away_unix: 0,
+                sent: LineRuns::default(),
+            }],
+            legacy: Vec::new(),
+        },
+        ..Checkpoint::default()
+    };
+    let mut bytes = Vec::new();
+    checkpoint.encode(&mut bytes);
+    fixture.disk.add_state("b:2", bytes);
+    // The other was known once, too, and has its state, but not of these logs.
+    let mut empty = Vec::new();
+    Checkpoint::default().encode(&mut empty);
+    fixture.disk.add_state("a:1", empty);
+    fixture.run_for(SECOND);
+    let found = |message: &ControlMessage| match message {
+        ControlMessage::BackendFound(name) => Some(name.clone()),
+        _ => None,
+    };
+    let found: Vec<String> = fixture.control.iter().filter_map(found).collect();
+    // The other one is introduced to be reported; its folder is not there for it.
+    assert_eq!(found, ["b:2", "a:1"]);
+    let a = fixture.add("a:1");
+    fixture.plan(a, ResumePlan::default());
+    fixture.up(a);
+    fixture.run_for(SECOND);
+    let b = fixture.add("b:2");
+    fixture.plan(b, checkpoint.resume.clone());
+    fixture.up(b);
+    fixture.run_for(SECOND);
+    fixture.disk.append("b:2", "01", &put("new"));
+    fixture.hint_listing(a);
+    fixture.hint_listing(b);
+    fixture.run_for(3 * SECOND);
+    assert!(fixture.keys(a).is_empty(), "{:?}", fixture.keys(a));
+    assert_eq!(fixture.keys(b), ["new"]);
+    let is_told = |message: &ControlMessage| {
+        matches!(message, ControlMessage::LogFault { backend, fault: Some(why) }
+        if *backend == a && why.contains("second name"))
+    };
+    assert!(fixture.control.iter().any(is_told), "{:?}", fixture.control);
 }
 
 #[test]

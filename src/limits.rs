@@ -307,6 +307,15 @@ pub const HTTP_SHARE_DEBT_MAX: Duration = Duration::from_secs(10);
 /// A shorter one tells the very instant.
 pub const HTTP_BODY_FRESH_BYTES_MAX: usize = 32 * 1024;
 
+/// How often a folder is looked at that has logs with a name elsewhere: such a log may grow without
+/// an event. As long as a file is waited for before a newer one is begun.
+pub const SEVERAL_NAMES_LOOK: Duration = Duration::from_millis(FILE_QUIET_MS);
+
+/// Between two looks at which folders of logs are others than before, as something was mounted or
+/// unmounted somewhere. Where containers start, mounts come in storms; a look costs a microsecond
+/// a backend.
+pub const MOUNT_LOOKS_REST: Duration = Duration::from_millis(500);
+
 /// Connections accepted before it is the others' turn.
 pub const HTTP_ACCEPTS_PER_TURN: u32 = 256;
 
@@ -553,7 +562,7 @@ const _: () = assert!(HTTP_OUTPUT_BYTES_MAX >= HTTP_BUFFER_KEPT_BYTES_MAX);
 const _: () = assert!(HTTP_READ_BYTES <= HTTP_HEAD_BYTES_MAX);
 const _: () = assert!(HTTP_SHARE_DEBT_MAX.as_millis() > HTTP_SHARE_AHEAD.as_millis());
 const _: () = assert!(HTTP_SHARE_EACH.as_micros() > HTTP_WORK_EACH.as_micros());
-const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
-const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");
 const _: () = assert!(HTTP_WORK_PER_TURN > HTTP_ANSWERS_PER_TURN + HTTP_READS_PER_TURN);
 const _: () = assert!(HTTP_SENT_PER_TURN_BYTES >= HTTP_OUTPUT_BYTES_MAX);
+const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
+const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");

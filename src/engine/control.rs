@@ -32,6 +32,7 @@ use crate::clock::Now;
 use crate::config::AccessList;
 use crate::engine::clock::Clock;
 use crate::engine::listener::{ListenError, Listener, ListenerOptions};
+use crate::engine::mounts::Mounts;
 use crate::engine::resolve::Resolver;
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
@@ -60,6 +61,7 @@ use sync_points::SyncPoints;
 pub const WAKER: Token = Token(0);
 const WATCH: Token = Token(1);
 const SIGNALS: Token = Token(2);
+const MOUNTS: Token = Token(3);
 /// The HTTP server's first token. The probes' tokens follow its last.
 const HTTP_SERVER: Token = Token(16);
 
@@ -122,6 +124,7 @@ pub struct Control {
     settings: Settings,
     outbox: Outbox,
     watch: Watch,
+    mounts: Mounts,
     signals: Option<Signals>,
     listener: Listener,
     http_server: HttpServer,
@@ -181,6 +184,8 @@ impl Control {
                 Arc::clone(&links.checkpointer),
                 links.workers.iter().cloned(),
             ),
+            // First: what is mounted after the watches are set is told.
+            mounts: Mounts::new(registry, MOUNTS),
             watch: Watch::new(parts.logs, registry, WATCH),
             signals,
             listener,
@@ -253,7 +258,8 @@ impl Control {
         if self.dirty_flags_left {
             self.take_dirty_flags();
         }
-        if self.restore_at <= now.monotonic {
+        let is_mounted = self.mounts.poll_look(now);
+        if is_mounted || self.restore_at <= now.monotonic {
             self.restore_at = now.after(self.settings.reader.rescan_interval);
             if self.watch.restore(self.poll.registry()) > 0 {
                 self.links.dirty_flags.hint_overflow();
@@ -324,17 +330,17 @@ impl Control {
             ControlMessage::FolderUnrecognized { name, why } => {
                 self.backends.handle_unrecognized(&name, &why)
             }
+            ControlMessage::SecondNames(names) => {
+                for new in self.http_server.board.set_second_names(names) {
+                    self.backends.handle_unrecognized(&new.name, &new.why());
+                }
+            }
             ControlMessage::Trouble {
                 backend,
                 lane,
                 epoch,
                 trouble,
                 record,
-            ControlMessage::SecondNames(names) => {
-                for new in self.http_server.board.set_second_names(names) {
-                    self.backends.handle_unrecognized(&new.name, &new.why());
-                }
-            }
             } => {
                 let record = record.as_ref();
                 self.backends
@@ -450,6 +456,7 @@ impl Control {
             // Both are handled in each turn.
             WAKER | SIGNALS => {}
             WATCH => self.take_dirty_flags(),
+            MOUNTS => self.mounts.handle_event(now),
             token if self.listener.owns(token) => {
                 self.listener
                     .handle_event(event, self.poll.registry(), now, &mut self.http_server);
@@ -494,6 +501,7 @@ impl Control {
         }
         let until = [
             Some(self.restore_at),
+            self.mounts.deadline(),
             self.backends.deadline(),
             self.listener.next_deadline(),
             self.phase.deadline(),

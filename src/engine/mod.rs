@@ -14,6 +14,7 @@ pub mod listener;
 mod liveness;
 pub mod log_timestamp;
 mod lru_list;
+mod mounts;
 pub mod os;
 mod overview;
 pub mod probe;

@@ -5,8 +5,8 @@
 //! logs. A watch stays with the folder that it was set on, under whatever name; so one is set again
 //! when its path may name another folder: at once where an event tells (the path was moved,
 //! unmounted, or made anew, which the folder above tells), and by [`Watch::restore`] where none
-//! does (another file system is mounted over it). Nothing here fails for good: without watches new
-//! lines are merely found later, and that is said once.
+//! does: at once where something is mounted (`mounts`), and each `rescan_interval`. Nothing here
+//! fails for good: without watches new lines are merely found later, and that is said once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -42,7 +42,7 @@ pub struct Watch {
     /// `None`: the system had none left; it is asked again by [`Watch::restore`].
     inotify: Option<Inotify>,
     root: Option<WatchDescriptor>,
-    /// The folder above, while the logs' path is not there.
+    /// The folder above, while the logs' path is not there or is a link.
     above: Option<WatchDescriptor>,
     /// By their places.
     backends: Vec<Option<Watched>>,
@@ -135,7 +135,7 @@ impl Watch {
     }
 
     /// Sets what watches are missing, or are on another folder than their path names by now. Gives
-    /// how many were set: what happened before is not told.
+    /// how many paths name another folder, or none any more: what happened before is not told.
     pub fn restore(&mut self, registry: &Registry) -> usize {
         if self.inotify.is_none() {
             match open(registry, self.token) {
@@ -253,29 +253,40 @@ impl Watch {
         tell(FsEvent::Listing(backend));
     }
 
-    /// True: it was missing, or on another folder, and is set now.
+    /// True: the path names another folder than before, or none any more.
     fn restore_root(&mut self) -> bool {
-        // First: what comes behind it is told.
-        if self.root.is_none() && self.above.is_none() {
-            let above = self.logs.parent().map(Path::to_owned);
-            self.above = above.and_then(|above| self.set(&above, above_mask()));
+        let logs = self.logs.clone();
+        let mut now = self.set(&logs, root_mask());
+        let mut above = None;
+        // A link can be made to lead elsewhere, which only the folder above tells.
+        let is_link = std::fs::symlink_metadata(&logs).is_ok_and(|path| path.is_symlink());
+        if now.is_none() || is_link {
+            above = logs
+                .parent()
+                .and_then(|above| self.set(above, above_mask()));
+            // What comes from here on is told; it may have come before.
+            now = self.set(&logs, root_mask());
         }
-        let now = self.set(&self.logs.clone(), root_mask());
-        if now.is_some() {
-            self.above
+        if now.is_some() && !is_link {
+            above
                 .take()
                 .into_iter()
                 .for_each(|above| self.remove(above));
+        }
+        let is_above_other = above != self.above;
+        let above_before = std::mem::replace(&mut self.above, above);
+        if let Some(before) = above_before.filter(|_| is_above_other) {
+            self.remove(before);
         }
         let is_other = now != self.root;
         let before = std::mem::replace(&mut self.root, now);
         if let Some(before) = before.filter(|_| is_other) {
             self.remove(before);
         }
-        is_other && self.root.is_some()
+        is_other
     }
 
-    /// True: it was missing, or on another folder, and is set now.
+    /// True: the path names another folder than before, or none any more.
     fn restore_backend(&mut self, backend: BackendId) -> bool {
         let Some(Some(watched)) = self.backends.get(backend.index()) else {
             return false;
@@ -289,13 +300,13 @@ impl Watch {
         }
         self.unset(backend);
         let Some(descriptor) = now else {
-            return false;
+            return before.is_some();
         };
         let number = descriptor.get_watch_descriptor_id();
         match self.by_descriptor.entry(number) {
             Entry::Vacant(free) => _ = free.insert(backend),
             // Two names of one folder: it is read under the first, which is told.
-            Entry::Occupied(_) => return false,
+            Entry::Occupied(_) => return before.is_some(),
         }
         if let Some(watched) = self.watched(backend) {
             watched.descriptor = Some(descriptor);

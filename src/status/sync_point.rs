@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::counters::Counter;
 use super::snapshot::Snapshot;
 
+/// What a server says that ends, instead of anything else. Other reasons not to take a point may
+/// pass while it runs.
+pub const SERVER_ENDS: &str = "the server ends";
+
 /// One point.
 #[derive(Debug)]
 pub struct PointBoard {
@@ -252,7 +256,6 @@ mod tests {
         point.backends[0].settled.store(true, Ordering::Release);
         assert!(told(&point, None).settled);
     }
-}
 
     #[test]
     fn a_second_name_says_whose_folder_it_leads_to() {
@@ -274,3 +277,4 @@ mod tests {
         let report: PointReport = serde_json::from_slice(&body).unwrap();
         assert!(report.backends[0].why.contains("\"a:1\""), "{report:?}");
     }
+}

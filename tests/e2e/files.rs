@@ -3,7 +3,10 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
+use hustdbsync::fake_hustdb::FakeHustdb;
+
 use crate::harness::{Home, eventually, fake_hustdb, value, values};
+use crate::mounted::Mount;
 
 const NAME: &str = "2026-11-22-16-40.log";
 /// More than `checklog_interval` and the 20 s behind it.
@@ -210,4 +213,134 @@ fn a_folder_under_a_second_name_is_read_once_and_its_backend_gets_a_folder_of_it
     server.wait_settled(&real.name(), 5);
     server.stop();
     assert_eq!((values(&real).len(), values(&other).len()), (5, 1));
+}
+
+#[test]
+fn what_is_mounted_over_logs_and_away_again_is_seen_at_once() {
+    // The look at all folders does not help.
+    let home = Home::new().with("sync.rescan_interval", "1h");
+    let (first, second) = (fake_hustdb(), fake_hustdb());
+    let folder = |fake_hustdb: &FakeHustdb| home.path("logs").join(fake_hustdb.name());
+    let mut settled = [0, 0];
+    for fake_hustdb in [&first, &second] {
+        fs::create_dir(folder(fake_hustdb)).unwrap();
+    }
+    let server = home.start();
+    let mut check = || {
+        for (fake_hustdb, settled) in [&first, &second].into_iter().zip(&mut settled) {
+            *settled += 1;
+            let key = format!("k{settled}");
+            home.log(&fake_hustdb.name()).put(&key, 1, "v");
+            server.wait_settled(&fake_hustdb.name(), *settled);
+        }
+    };
+    check();
+    // Over one folder; of the logs of another, over it; over all, with new folders.
+    let over_one = match Mount::memory(&folder(&first)) {
+        Ok(mounted) => mounted,
+        Err(why) => return eprintln!("SKIPPED: nothing was mounted over logs: {why}"),
+    };
+    check();
+    drop(over_one);
+    check();
+    fs::create_dir(home.path("others")).unwrap();
+    let over_one = Mount::bind(&home.path("others"), &folder(&second)).unwrap();
+    check();
+    drop(over_one);
+    check();
+    let over_all = Mount::memory(&home.path("logs")).unwrap();
+    check();
+    drop(over_all);
+    check();
+}
+
+#[test]
+fn lines_of_a_log_that_is_a_link_by_now_come_soon() {
+    let home = Home::new().with("sync.rescan_interval", "1h");
+    let fake_hustdb = fake_hustdb();
+    let log = home.log(&fake_hustdb.name());
+    log.put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&fake_hustdb.name(), 1);
+    fs::rename(log.path(), home.path("moved.log")).unwrap();
+    std::os::unix::fs::symlink(home.path("moved.log"), log.path()).unwrap();
+    for version in 2..5 {
+        log.put("k", version, "v");
+        server.wait_settled(&fake_hustdb.name(), version.into());
+    }
+    // A hard link is written to by its other name.
+    let next = log.file("2026-11-22-16-41.log");
+    let elsewhere = home.log("elsewhere").file("x.log");
+    elsewhere.put("k", 5, "v");
+    fs::hard_link(elsewhere.path(), next.path()).unwrap();
+    server.wait_settled(&fake_hustdb.name(), 5);
+    elsewhere.put("k", 6, "v");
+    server.wait_settled(&fake_hustdb.name(), 6);
+}
+
+/// Two backends, in the order of their names.
+fn in_order() -> [FakeHustdb; 2] {
+    let mut both = [fake_hustdb(), fake_hustdb()];
+    both.sort_by_key(FakeHustdb::name);
+    both
+}
+
+/// A server starts on a folder that has two names by now. Its one log has a settled line, by what
+/// `known` was sent earlier: it gets the next one, and `other`, which is the other name, gets
+/// nothing.
+#[track_caller]
+fn assert_read_under_the_known_name(home: &Home, known: &FakeHustdb, other: &FakeHustdb) {
+    let server = home.start();
+    home.log(&known.name()).put("second", 2, "v");
+    server.wait_settled(&known.name(), 2);
+    home.log(&other.name()).put("third", 3, "v");
+    server.wait_settled(&known.name(), 3);
+    assert_eq!(known.history().len(), 3, "nothing is sent again");
+    assert_eq!(other.history(), [], "nothing is sent to the other");
+    let (code, table, _) = home.command(&["status"]);
+    let whose = format!("{}: it is the folder \"{}\"", other.name(), known.name());
+    assert!(code == 0 && table.contains(&whose), "{table}");
+    let (code, table, _) = home.command(&["status", "--wait=1s", "--backend", &other.name()]);
+    assert!(code == 3 && table.contains("second name"), "{table}");
+    server.stop();
+}
+
+/// A home in which a backend of this name was sent one line, and the server has ended.
+fn home_after(known: &FakeHustdb, make_folder: impl FnOnce(&Home)) -> Home {
+    let home = Home::new().with_port();
+    make_folder(&home);
+    home.log(&known.name()).put("first", 1, "v");
+    let server = home.start();
+    server.wait_settled(&known.name(), 1);
+    server.stop();
+    home
+}
+
+#[test]
+fn a_folder_mounted_under_a_second_name_while_the_server_is_stopped_is_read_by_who_knew_its_logs() {
+    let [other, known] = in_order();
+    let home = home_after(&known, |_| {});
+    let folder = |fake_hustdb: &FakeHustdb| home.path("logs").join(fake_hustdb.name());
+    fs::create_dir(folder(&other)).unwrap();
+    let _mounted = match Mount::bind(&folder(&known), &folder(&other)) {
+        Ok(mounted) => mounted,
+        Err(why) => return eprintln!("SKIPPED: no folder was mounted under a second name: {why}"),
+    };
+    assert_read_under_the_known_name(&home, &known, &other);
+}
+
+#[test]
+fn a_link_that_was_read_before_stays_the_name_under_which_its_folder_is_read() {
+    let [other, known] = in_order();
+    let linked = |home: &Home| home.path("logs").join(known.name());
+    let home = home_after(&known, |home| {
+        fs::create_dir(home.path("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(home.path("elsewhere"), linked(home)).unwrap();
+    });
+    // The folder comes back among the others, and under another name.
+    let folder = home.path("logs").join(other.name());
+    fs::rename(home.path("elsewhere"), &folder).unwrap();
+    fs::remove_file(linked(&home)).unwrap();
+    std::os::unix::fs::symlink(&folder, linked(&home)).unwrap();
+    assert_read_under_the_known_name(&home, &known, &other);
 }

@@ -1,4 +1,5 @@
-//! A disk in a file, mounted by loop devices: for whoever may.
+//! What is mounted while a test runs: a disk in a file, by loop devices; a folder on another; memory.
+//! For whoever may.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -90,6 +91,32 @@ impl Drop for Disk {
             // One that is still held goes with its last holder.
             let _ = run("losetup", &["-d".as_ref(), Path::new(device)]);
         }
+    }
+}
+
+/// Something mounted on a folder. It is undone when this goes.
+pub(crate) struct Mount {
+    on: PathBuf,
+}
+
+impl Mount {
+    /// Mounts the folder `from` on the folder `on` too. Or says why this can't be.
+    pub(crate) fn bind(from: &Path, on: &Path) -> Result<Self, String> {
+        run("mount", &["--bind".as_ref(), from, on])?;
+        Ok(Self { on: on.to_owned() })
+    }
+
+    /// Mounts an empty file system in memory. Or says why this can't be.
+    pub(crate) fn memory(on: &Path) -> Result<Self, String> {
+        let args = ["-t", "tmpfs", "-o", "size=1m", "none"].map(Path::new);
+        run("mount", &[&args[..], &[on]].concat())?;
+        Ok(Self { on: on.to_owned() })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = run("umount", &["-l".as_ref(), &*self.on]);
     }
 }
 

@@ -48,6 +48,35 @@ fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
 }
 
 #[test]
+fn a_wait_ends_with_3_where_the_folder_of_logs_is_gone_and_goes_on_where_it_is_back() {
+    let home = Home::new().with_port();
+    let fake_hustdb = fake_hustdb();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&fake_hustdb.name(), 1);
+    let (logs, away) = (home.path("logs"), home.path("away"));
+    std::fs::rename(&logs, &away).unwrap();
+    let (code, out, err) = home.command(&["status", "--wait=60s"]);
+    assert_eq!((code, err.as_str()), (3, ""), "{out}");
+    assert!(
+        out.starts_with("not whole: the logs cannot be listed: ") && out.contains("/logs"),
+        "{out}"
+    );
+    let (code, out, err) = home.command(&["status", "--wait=0s", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["settled"]), (3, &false.into()), "{out}");
+    assert!(err.contains("cannot be listed"), "{err}");
+    let (code, out) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| home.command(&["status", "--wait=60s"]));
+        std::fs::rename(&away, &logs).unwrap();
+        let (code, out, _) = waiting.join().unwrap();
+        (code, out)
+    });
+    assert_eq!(code, 0, "{out}");
+    server.stop();
+}
+
+#[test]
 fn a_wait_fails_soon_where_what_is_missing_is_gone() {
     let home = Home::new().with_port();
     let fake_hustdb = fake_hustdb();

@@ -127,6 +127,31 @@ fn a_log_under_nfs_name_for_it_is_read_to_its_end_and_sent_once() {
 }
 
 #[test]
+fn a_log_that_nfs_hides_while_no_server_runs_is_read_to_its_end_by_the_next_one() {
+    let (home, mut story) = (Home::new(), Story::new());
+    let log = home.log(&story.name());
+    log.raw(story.lines());
+    let server = home.start();
+    story.assert_told_once(&server);
+    server.stop();
+    let mut worker = open(&log);
+    let hidden = log.file(HIDDEN);
+    fs::rename(log.path(), hidden.path()).unwrap();
+    worker.write_all(&story.lines()).unwrap();
+    log.raw(story.lines());
+    let server = home.start();
+    story.assert_told_once(&server);
+    worker.write_all(&story.lines()).unwrap();
+    story.assert_told_once(&server);
+    server.stop();
+    drop(worker);
+    fs::remove_file(hidden.path()).unwrap();
+    log.raw(story.lines());
+    let server = home.start();
+    story.assert_told_once(&server);
+}
+
+#[test]
 fn a_log_that_has_its_name_back_from_nfs_goes_on_where_it_was() {
     let (home, mut story) = (Home::new(), Story::new());
     let log = home.log(&story.name());

@@ -72,6 +72,12 @@ pub enum StatusError {
         /// What it says, in one line.
         why: String,
     },
+    /// It can't do so now, and may be able to later.
+    #[error("{why}")]
+    NotNow {
+        /// What it says, in one line.
+        why: String,
+    },
     /// Nothing can be printed.
     #[error("cannot print the status: {0}")]
     Output(io::Error),

@@ -1,10 +1,10 @@
 //! `status --wait`: takes a sync point and waits until it is settled.
 //!
 //! A server that is restarted meanwhile forgets the point; then another is taken, which covers all
-//! that the first did. Where all that is missing is gone from the folders, it is given up after
-//! [`SYNC_POINT_GONE_FOR`]: nothing would come of waiting longer.
+//! that the first did. Where all that is missing is gone from the folders, or the folder of logs
+//! itself is, it is given up after [`SYNC_POINT_GONE_FOR`]: nothing would come of waiting longer.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount};
@@ -12,8 +12,9 @@ use indicatif::{HumanBytes, HumanCount};
 use super::client::{self, StatusError, foreign, in_query};
 use super::table::plain;
 use super::{ANSWER_TIMEOUT, StatusArgs, StatusTarget};
+use crate::cli::output;
 use crate::limits::{SYNC_POINT_GONE_FOR, SYNC_POINT_WAIT_MAX};
-use crate::status::sync_point::{BackendReport, PointReport};
+use crate::status::sync_point::{BackendReport, PointReport, SERVER_ENDS};
 use crate::text::parse_duration;
 
 /// The longest that one question waits: whoever is in between may think a silent connection dead.
@@ -23,7 +24,7 @@ const _: () = assert!(ASK_MAX.as_secs() < SYNC_POINT_WAIT_MAX.as_secs());
 /// The same where all that is missing is gone: whether it is back is to be seen soon.
 const ASK_GONE_MAX: Duration = Duration::from_secs(1);
 
-/// What a server answers that ends.
+/// What a server answers that ends, or cannot take a point now.
 const UNAVAILABLE: u16 = 503;
 
 /// Between two tries to reach a server that is being restarted.
@@ -60,6 +61,8 @@ pub(super) fn wait(
     let mut was_reached = false;
     // Since when all that is missing is gone.
     let mut gone_since: Option<Instant> = None;
+    // Since when no point can be taken.
+    let mut refused_since: Option<Instant> = None;
     let (body, report) = loop {
         let left = end.saturating_duration_since(Instant::now());
         let is_last = left.is_zero();
@@ -73,6 +76,7 @@ pub(super) fn wait(
         match asked {
             Ok(Asked::Told(body, report)) => {
                 was_reached = true;
+                refused_since = None;
                 // A new point is told as a whole; who wants one backend asks again.
                 let is_whole = point.is_some() || args.backend.is_none();
                 gone_since = (is_whole && is_only_gone(&report))
@@ -85,6 +89,14 @@ pub(super) fn wait(
                 point = Some(report.id);
             }
             Ok(Asked::Forgotten) => point = None,
+            Err(StatusError::NotNow { why }) => {
+                was_reached = true;
+                let since = *refused_since.get_or_insert_with(Instant::now);
+                if is_last || since.elapsed() >= SYNC_POINT_GONE_FOR {
+                    return say_refused(args, &why, out);
+                }
+                std::thread::sleep(RETRY.min(left));
+            }
             // It ends, has ended, or is not all there yet.
             Err(
                 StatusError::Unreachable { .. }
@@ -99,14 +111,33 @@ pub(super) fn wait(
     } else {
         said(&report, time).into_bytes()
     };
-    out.write_all(&text)
-        .and_then(|()| out.flush())
-        .map_err(StatusError::Output)?;
+    write(&text, out)?;
     Ok(if report.settled {
         Waited::Whole
     } else {
         Waited::NotWhole
     })
+}
+
+/// No point could be taken: nothing is known to be settled.
+fn say_refused(args: &StatusArgs, why: &str, out: &mut dyn Write) -> Result<Waited, StatusError> {
+    let text = if args.json {
+        output::complain(format_args!("hustdbsync: {why}"));
+        let report = serde_json::to_string(&PointReport::default());
+        report.map_err(|error| StatusError::Output(error.into()))?
+    } else {
+        format!("not whole: {why}")
+    };
+    write(format!("{text}\n").as_bytes(), out)?;
+    Ok(Waited::NotWhole)
+}
+
+/// What came of it is in the exit code, too, for who reads no more.
+fn write(text: &[u8], out: &mut dyn Write) -> Result<(), StatusError> {
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(StatusError::Output(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether something is missing, and all that is missing is gone.
@@ -159,7 +190,10 @@ fn ask(
 fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusError> {
     if reply.code != 200 {
         return Err(match reply.line() {
-            Some(why) if reply.code == UNAVAILABLE => StatusError::Ends { why },
+            Some(why) if reply.code == UNAVAILABLE && why == SERVER_ENDS => {
+                StatusError::Ends { why }
+            }
+            Some(why) if reply.code == UNAVAILABLE => StatusError::NotNow { why },
             Some(why) => StatusError::Refused { why },
             None => foreign(target.addr, &format!("with status {}", reply.code)),
         });

@@ -21,7 +21,7 @@ use crate::status::control_request::{
     BackendRequest, ControlRequest, Refusal, RejectedFailure, RejectedReport, RejectedRequest,
     RejectedVerb, SyncPointRequest,
 };
-use crate::status::sync_point::PointBoard;
+use crate::status::sync_point::{PointBoard, SERVER_ENDS};
 use crate::text::nearest;
 
 /// Reopens the server's own log file, and returns whether that worked; it must not wait for a disk.
@@ -32,7 +32,6 @@ const NAMES_SHOWN_MAX: usize = 20;
 /// How many characters may differ between an unknown name and the name that is suggested.
 const SLIPS_MAX: usize = 3;
 
-const ENDS: &str = "the server ends";
 const FORGOTTEN: &str = "there is no such sync point: it was never taken, the server was restarted \
                          since, or nobody asked for it in a long time; take another, which covers \
      all that it did";
@@ -111,7 +110,7 @@ impl Control {
     /// The answer, if it is ready.
     fn follow_ask(&mut self, client: ClientId, ask: ControlRequest, now: Now) -> Option<Reply> {
         if !self.phase.is_running() {
-            return Some(Reply::line(Status::Unavailable, ENDS));
+            return Some(Reply::line(Status::Unavailable, SERVER_ENDS));
         }
         match ask {
             ControlRequest::Backend { backend, what } => {

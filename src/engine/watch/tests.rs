@@ -230,3 +230,61 @@ fn of_two_names_of_one_folder_the_first_is_told_and_goes_on_being_told() {
     fs::write(bench.logs.path().join("c:3/1.log"), "x").unwrap();
     bench.seen_until(FsEvent::Grew(third));
 }
+
+#[test]
+fn a_link_that_leads_elsewhere_is_followed_at_once() {
+    let real = tempfile::tempdir().unwrap();
+    for name in ["one/a:1", "two/a:1"] {
+        fs::create_dir_all(real.path().join(name)).unwrap();
+    }
+    let logs = real.path().join("logs");
+    std::os::unix::fs::symlink("one", &logs).unwrap();
+    let poll = Poll::new().unwrap();
+    let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
+    let mut bench = Bench {
+        poll,
+        watch,
+        logs: real,
+    };
+    bench.watch.add(FIRST, "a:1");
+    for (nth, to) in ["two", "one", "two"].into_iter().enumerate() {
+        // As `ln -sfn` does it.
+        let new = bench.logs.path().join("new");
+        std::os::unix::fs::symlink(to, &new).unwrap();
+        fs::rename(&new, &logs).unwrap();
+        bench.seen_until(FsEvent::Lost);
+        fs::write(logs.join(format!("a:1/{nth}.log")), "x").unwrap();
+        bench.seen_until(FsEvent::Grew(FIRST));
+    }
+}
+
+#[test]
+fn a_path_that_names_nothing_or_anothers_folder_any_more_counts_as_changed_once() {
+    let real = tempfile::tempdir().unwrap();
+    let logs = real.path().join("link/logs");
+    for name in ["one/logs/a:1", "one/logs/b:2", "two/logs/a:1", "three"] {
+        fs::create_dir_all(real.path().join(name)).unwrap();
+    }
+    // Two names of one folder, as after a mount.
+    std::os::unix::fs::symlink("a:1", real.path().join("two/logs/b:2")).unwrap();
+    let lead_to = |to: &str| {
+        // No folder that is watched has this link.
+        let new = real.path().join("new");
+        std::os::unix::fs::symlink(to, &new).unwrap();
+        fs::rename(&new, real.path().join("link")).unwrap();
+    };
+    lead_to("one");
+    let poll = Poll::new().unwrap();
+    let mut watch = Watch::new(logs, poll.registry(), TOKEN);
+    watch.add(FIRST, "a:1");
+    watch.add(SECOND, "b:2");
+    let mut check = |to, expected| {
+        lead_to(to);
+        let mut restore = || watch.restore(poll.registry());
+        assert_eq!((restore(), restore()), (expected, 0), "{to}");
+    };
+    check("two", 3);
+    check("one", 3);
+    check("three", 3);
+    check("one", 3);
+}

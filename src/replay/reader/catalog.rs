@@ -49,8 +49,8 @@ pub(super) enum Next {
     Nothing,
 }
 
-/// A file's place in the order: by name; of files with the same name the unlinked ones first, then
-/// the one that was seen first.
+/// A file's place in the order: by name; of files with the same name those first that have lost it,
+/// then the one that was seen first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Order {
     name: Arc<str>,
@@ -186,13 +186,15 @@ impl<L> Catalog<L> {
     }
 
     /// Takes over a listing of the folder. `starting`: what is there may have been sent by an
-    /// earlier process. `resume_byte`: where a file that is not begun would be.
+    /// earlier process. `resume_byte`: where a file that is not begun would be. `known_name`: the
+    /// log that a hidden file is, by its inode and birth time.
     pub(super) fn handle_listing(
         &mut self,
         entries: &Entries,
         now: Now,
         starting: bool,
         resume_byte: impl Fn(&LogMeta) -> u64,
+        known_name: impl Fn((u64, u64)) -> Option<Arc<str>>,
     ) -> Listed {
         let all = entries.in_order();
         let mut taken = vec![false; all.len()];
@@ -230,13 +232,21 @@ impl<L> Catalog<L> {
         }
         let mut new: HashSet<(u64, u64, u64)> = HashSet::new();
         for (entry, _) in all.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+            let name = match entry.is_hidden() {
+                true => known_name(entry.meta.key()),
+                false => Some(Arc::from(&*entry.name)),
+            };
+            let Some(name) = name else {
+                // Nothing tells which log it was: it may be one that was finished and deleted.
+                continue;
+            };
             let (inode, born_nanos) = entry.meta.key();
-            let is_second = !new.insert((entry.meta.device, inode, born_nanos));
-            if is_second || entry.is_hidden() {
+            if !new.insert((entry.meta.device, inode, born_nanos)) {
                 continue;
             }
             let number = self.next_number();
             let mut file = LogFile::new(entry.clone(), number, now);
+            file.name = name;
             if starting {
                 file.old_below = file.meta.bytes;
             } else if file.is_older_than(self.started_nanos) {
@@ -533,7 +543,7 @@ impl<L> Catalog<L> {
         let file = self.files[index].as_mut().expect("a known file's index");
         file.order = Order {
             name: Arc::clone(&file.name),
-            is_named: !file.unlinked,
+            is_named: !file.unlinked && file.place == file.name,
             number: file.number,
         };
         self.order.insert(file.order.clone(), index);

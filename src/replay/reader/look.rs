@@ -1,14 +1,15 @@
 //! Lists the folders below the logs' path and the files in them, and finds out what has changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::ledger::rejected;
-use crate::limits::UNLINKED_FILES_MAX;
-use crate::replay::disk::{Disk, LogEntry, LogMeta};
+use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, UNLINKED_FILES_MAX};
+use crate::replay::disk::{Disk, LogEntry, LogMeta, read_fully};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
+use crate::replay::reader::begin::scratch;
 use crate::replay::reader::catalog::Moved;
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind, Observed};
@@ -20,6 +21,9 @@ use crate::status::snapshot::SecondName;
 /// By how much a log must be newer than another to count as newer: one of HA's workers may append
 /// to a minute's log shortly after the next log exists.
 const NAMES_SLACK_NANOS: u64 = 10_000_000_000;
+
+/// For so many seconds a log without a line counts as one that has just been begun.
+const JUST_BEGUN_S: u64 = 2;
 
 /// Folders that are listed in one turn: a folder can have thousands of files.
 const LISTINGS_PER_TURN: usize = 4;
@@ -188,22 +192,23 @@ impl<D: Disk> LogReader<D> {
             tracing::info!(backend = %name, "the backend's log folder can be listed again");
         }
         source.listing.handle_listed(entries.len(), interval, now);
+        source.listing.has_just_begun = entries.iter().any(|entry| just_begun(&entry.meta, now));
+        if entries.iter().any(|entry| entry.meta.links > 1) {
+            source.listing.handle_several_names(now);
+        }
         let entries = Entries::new(entries);
+        let known_hidden = self.known_hidden(at, &entries);
+        let source = &mut self.sources[at];
         let starting = std::mem::take(&mut source.starting);
-        if !source.said_names_go_back
-            && let Some((newer, older)) = names_go_back(&entries)
-        {
-            source.said_names_go_back = true;
-            tracing::warn!(backend = %name, file = newer, before = older, "a log is newer than one \
-                that its name puts behind it, as when clocks are set back in HA's time zone: logs \
-                are replayed in the order of their names, so what was written to one key in both \
-                may end with the earlier value; run HA in UTC (TZ=UTC)");
+        if !source.said_names_go_back {
+            source.said_names_go_back = say_names_go_back(&name, &entries);
         }
         let resume = source.resume.as_ref();
         let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        let name_of = |key| known_hidden.get(&key).cloned();
         let listed = source
             .catalog
-            .handle_listing(&entries, now, starting, byte_of);
+            .handle_listing(&entries, now, starting, byte_of, name_of);
         if let Some(resume) = &mut source.resume {
             source.listed = true;
             let moved = resume.handle_listing(&entries, now.unix);
@@ -223,6 +228,29 @@ impl<D: Disk> LogReader<D> {
             let _ = self.observe_open(at, now);
         }
         self.sources[at].count_files();
+    }
+
+    /// Files that were deleted while somebody had them open, and that are logs which an earlier
+    /// process had begun: by inode and birth time, with the log's name. They are to be read to their
+    /// end. Others are not: what they were is not known, and it may be a log that was finished.
+    fn known_hidden(&mut self, at: usize, entries: &Entries) -> HashMap<(u64, u64), Arc<str>> {
+        let mut known = HashMap::new();
+        let source = &self.sources[at];
+        let Some(resume) = &source.resume else {
+            return known;
+        };
+        let hidden = entries.in_order().iter().filter(|entry| entry.is_hidden());
+        for entry in hidden.filter(|entry| resume.may_continue(&entry.meta)) {
+            let prefix = scratch(&mut self.scratch, IDENTITY_PREFIX_BYTES_MAX);
+            let opened = self.disk.open_log(&source.info.name, &entry.name);
+            let read = opened.and_then(|log| read_fully(&mut self.disk, &log, 0, prefix));
+            // One that cannot be read now is looked at again with the next listing.
+            let name = read
+                .ok()
+                .and_then(|bytes| resume.name_of(&entry.meta, &prefix[..bytes]));
+            known.extend(name.map(|name| (entry.meta.key(), name)));
+        }
+        known
     }
 
     /// Notes what is wrong with a backend's logs, or no longer is, and reports a change to the
@@ -423,6 +451,29 @@ impl<D: Disk> LogReader<D> {
             self.tell_gone(at, begun.file);
         }
     }
+}
+
+/// Whether a log has been made and has no line yet, which will be there in a moment.
+fn just_begun(meta: &LogMeta, now: Now) -> bool {
+    let changed_unix = meta.modified_nanos / 1_000_000_000;
+    meta.bytes == 0 && now.unix.saturating_sub(changed_unix) <= JUST_BEGUN_S
+}
+
+/// Logs it if names are not in the order of time; tells whether they are not.
+fn say_names_go_back(backend: &str, entries: &Entries) -> bool {
+    let Some((newer, older)) = names_go_back(entries) else {
+        return false;
+    };
+    tracing::warn!(
+        backend,
+        file = newer,
+        before = older,
+        "a log is newer than one that its name \
+        puts behind it, as when clocks are set back in HA's time zone: logs are replayed in the \
+        order of their names, so what was written to one key in both may end with the earlier \
+        value; run HA in UTC (TZ=UTC)"
+    );
+    true
 }
 
 /// Two logs whose names are not in the order in which they were written: the first was created and

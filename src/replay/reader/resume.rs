@@ -221,6 +221,19 @@ impl Resume {
         }
     }
 
+    /// Whether a file may be a log that goes on, determined without opening it.
+    #[must_use]
+    pub(super) fn may_continue(&self, meta: &LogMeta) -> bool {
+        self.entries_within(meta).any(|index| !self.used[index])
+    }
+
+    /// The name of the log that goes on in the file which begins with `prefix`.
+    #[must_use]
+    pub(super) fn name_of(&self, meta: &LogMeta, prefix: &[u8]) -> Option<Arc<str>> {
+        let entry = self.find(meta, prefix)?;
+        Some(Arc::clone(&self.plan.files[entry].name))
+    }
+
     /// Where reading would probably continue, determined without opening the file, for the
     /// counters.
     #[must_use]

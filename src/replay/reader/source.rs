@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::FIRST_LINES_KEPT_MAX;
+use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK};
 use crate::replay::messages::{BackendInfo, Epoch, ResumePlan};
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::backoff::Backoff;
@@ -24,6 +24,9 @@ use crate::replay::reader::zone::Zone;
 /// If inotify reports growth, and none of the open logs has grown, the folder is listed no earlier
 /// than this after the last listing.
 const LISTING_FOR_GROWTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The same while a log has just been made and has no line yet.
+const LISTING_FOR_FIRST_LINE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// After a listing, the next one waits this long for each file, so that listings of a large folder
 /// take a small part of the time.
@@ -39,9 +42,16 @@ pub(super) struct Listing {
     rescan_at: Duration,
     last: Duration,
     rest: Duration,
+    /// The last one showed a log that has just been made and has no line yet. Its first one is not
+    /// to wait: until it is seen, nobody knows of it.
+    pub(super) has_just_begun: bool,
     /// Delays after failed listings.
     pub(super) backoff: Backoff,
 }
+
+/// After a listing that shows logs with several names, the next one waits this many times as long
+/// as after another one, so that looks at a large folder take a very small part of the time.
+const SEVERAL_NAMES_RESTS: u32 = 20;
 
 impl Listing {
     /// List it at once.
@@ -56,7 +66,11 @@ impl Listing {
 
     /// Some log has grown, but none that is open.
     pub(super) fn want_for_growth(&mut self, now: Now) {
-        let rest = self.rest.max(LISTING_FOR_GROWTH_INTERVAL);
+        let interval = match self.has_just_begun {
+            true => LISTING_FOR_FIRST_LINE_INTERVAL,
+            false => LISTING_FOR_GROWTH_INTERVAL,
+        };
+        let rest = self.rest.max(interval);
         self.want_at(now.monotonic.max(self.last + rest));
     }
 
@@ -95,6 +109,14 @@ impl Listing {
         if failpoint!(MissOverflow) {
             self.rescan_at = Duration::MAX;
         }
+    }
+
+    /// It has logs with several names, of which one is a link or in another folder. inotify tells
+    /// of a log by the name under which it is written to, so what is written under another name is
+    /// looked for.
+    pub(super) fn handle_several_names(&mut self, now: Now) {
+        let rest = (self.rest * SEVERAL_NAMES_RESTS).max(SEVERAL_NAMES_LOOK);
+        self.rescan_at = self.rescan_at.min(now.after(rest));
     }
 }
 

@@ -330,3 +330,63 @@ fn a_log_that_goes_is_told_of_with_its_length_before_a_sync_point_that_is_asked_
     fixture.run();
     assert_eq!(fixture.points, [(7, 2), (8, 2)], "each log is told of once");
 }
+
+/// A log that somebody deleted, and that a client of NFS keeps under this name for who has it open.
+const HIDDEN: &str = ".nfs00001";
+
+#[test]
+fn a_hidden_log_that_the_plan_knows_is_read_to_its_end_before_the_one_that_took_its_name() {
+    for plan_is_late in [false, true] {
+        let mut fixture = fixture();
+        let plan = plan(&fixture);
+        let log = fixture.disk.take("a:1", "01");
+        fixture.disk.put("a:1", HIDDEN, log);
+        fixture.disk.append("a:1", "01", &put("d"));
+        fixture.disk.append("a:1", "02", &put("e"));
+        if plan_is_late {
+            fixture.run_for(SECOND);
+        }
+        fixture.plan(A, plan);
+        fixture.run_for(5 * SECOND);
+        let (resumed, new) = (FileStart::Resumed(0), FileStart::New);
+        let expected = [("01", resumed), ("01", new), ("02", new)];
+        assert_eq!(
+            fixture.starts(),
+            expected,
+            "in the order in which they were written"
+        );
+        let keys = |fixture: &Fixture| {
+            let mut keys = fixture.keys(A);
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(&fixture), ["c", "d", "e"]);
+        // Whoever has it open goes on writing.
+        fixture.disk.append("a:1", HIDDEN, &put("f"));
+        fixture.hint_grew(A);
+        fixture.run_for(5 * SECOND);
+        assert_eq!(keys(&fixture), ["c", "d", "e", "f"]);
+    }
+}
+
+#[test]
+fn a_hidden_file_that_no_plan_knows_may_be_a_finished_log_and_is_not_read() {
+    let mut fixture = fixture();
+    let plan = plan(&fixture);
+    fixture.disk.append("a:1", HIDDEN, &put("done"));
+    // The same inode number, and other content.
+    let mut other = plan.files[0].clone();
+    let meta = fixture.disk.meta("a:1", HIDDEN);
+    other.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &put("other"));
+    let mut files = plan.files;
+    files.push(other);
+    fixture.plan(
+        A,
+        ResumePlan {
+            files,
+            legacy: Vec::new(),
+        },
+    );
+    fixture.run_for(5 * SECOND);
+    assert_eq!(fixture.keys(A), ["c"]);
+}

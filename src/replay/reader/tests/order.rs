@@ -367,3 +367,49 @@ fn a_backend_whose_folder_becomes_anothers_gets_none_of_its_lines() {
     assert_eq!(fixture.keys(A), ["a"]);
     assert_eq!(fixture.keys(B), ["b", "c"]);
 }
+
+#[test]
+fn a_log_with_a_name_elsewhere_is_looked_at_without_an_event() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", &put("a"));
+    fixture.run_for(3 * SECOND);
+    // As where a link took its place: whoever writes to it does so by another name.
+    let log = fixture.disk.meta("a:1", "01").inode;
+    fixture.disk.put("elsewhere", "x", log);
+    fixture.hint_listing(A);
+    fixture.run_for(SECOND);
+    for key in ["b", "c"] {
+        fixture.disk.append("a:1", "01", &put(key));
+        let before = fixture.keys(A).len();
+        fixture.run_for(2 * SECOND);
+        assert_eq!(fixture.keys(A).len(), before + 1, "{key} has come");
+    }
+    // And while it is not open.
+    fixture.append(A, "02", &put("d"));
+    fixture.run_for(3 * SECOND);
+    let listings = fixture.disk.listings();
+    fixture.run_for(10 * SECOND);
+    assert!(fixture.disk.listings() - listings <= 11, "once a second");
+    check(&fixture, &["a", "b", "c", "d"]);
+}
+
+#[test]
+fn the_first_line_of_a_log_is_seen_at_once() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", b"");
+    fixture.run();
+    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.hint_grew(A);
+    fixture.run_for(Duration::from_millis(20));
+    check(&fixture, &["a"]);
+    // One that stays empty does not have the folder listed again and again.
+    fixture.append(A, "02", b"");
+    fixture.run_for(5 * SECOND);
+    fixture.run();
+    let listings = fixture.disk.listings();
+    for _ in 0..100 {
+        fixture.hint_grew(A);
+        fixture.run_for(Duration::from_millis(10));
+    }
+    assert!(fixture.disk.listings() - listings <= 2);
+}

@@ -1,6 +1,9 @@
 //! That the simulation can fail: each injected bug is found, except those in [`NOT_SHOWN`].
 //! `SIM_FAULT=name` looks for one of them only.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use hustdbsync::failpoint::Failpoint;
@@ -61,25 +64,36 @@ fn finder(fault: Failpoint) -> Option<(u64, String)> {
 #[test]
 fn failpoint_faults_are_all_found() {
     std::panic::set_hook(Box::new(|_| {}));
-    let (mut found, mut missed) = (Vec::new(), Vec::new());
     let wanted = std::env::var("SIM_FAULT").unwrap_or_default();
     let is_wanted = |fault: &Failpoint| match wanted.as_str() {
         "" => !NOT_SHOWN.contains(fault),
         wanted => format!("{fault:?}").contains(wanted),
     };
-    for fault in Failpoint::ALL.into_iter().filter(is_wanted) {
-        let begin = Instant::now();
-        match finder(fault) {
-            Some((seed, why)) => {
-                let why = why.lines().next().unwrap_or_default();
-                let why: String = why.chars().take(160).collect();
-                let took = begin.elapsed().as_secs_f64();
-                found.push(format!("{fault:?}: {took:.1} s, seed {seed}: {why}"));
+    let faults: Vec<Failpoint> = Failpoint::ALL.into_iter().filter(is_wanted).collect();
+    let next = AtomicUsize::new(0);
+    let missed = Mutex::new(Vec::new());
+    // A fault is its thread's own.
+    let look = || {
+        while let Some(&fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let begin = Instant::now();
+            match finder(fault) {
+                Some((seed, why)) => {
+                    let why = why.lines().next().unwrap_or_default();
+                    let why: String = why.chars().take(160).collect();
+                    let took = begin.elapsed().as_secs_f64();
+                    println!("{fault:?}: {took:.1} s, seed {seed}: {why}");
+                }
+                None => missed.lock().unwrap().push(fault),
             }
-            None => missed.push(fault),
         }
-    }
+    };
+    let threads = thread::available_parallelism().map_or(2, |threads| threads.get());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(look);
+        }
+    });
     let _ = std::panic::take_hook();
-    println!("{}", found.join("\n"));
+    let missed = missed.into_inner().unwrap();
     assert!(missed.is_empty(), "no seed finds {missed:?}");
 }

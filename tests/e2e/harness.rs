@@ -17,12 +17,12 @@ use hustdbsync::fake_hustdb::{Contents, FakeHustdb, Options, Script, Space, Valu
 use hustdbsync::status::snapshot::BackendSnapshot;
 use serde_json::{Value as Json, json};
 
-use crate::log::Log;
+use super::log::Log;
 #[allow(
     unused_imports,
     reason = "not each of the crates that share this uses all"
 )]
-pub(crate) use crate::support::{DEADLINE, eventually, eventually_some};
+pub(crate) use super::support::{DEADLINE, eventually, eventually_some};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A time to live is relative when it is sent, in whole seconds, so an expiry may be off by the

@@ -10,8 +10,8 @@ use hustdbsync::engine::os::ring::SendMode;
 use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult};
 use serde_json::json;
 
-use crate::fixture::{Fixture, Tampering, engines};
-use crate::proxy::Manner;
+use crate::engines::fixture::{Fixture, Tampering, engines};
+use crate::engines::proxy::Manner;
 
 const SEEDS: u64 = 6;
 const BACKENDS: usize = 3;
@@ -22,7 +22,7 @@ const LARGE: u64 = 30;
 const LARGE_BYTES: usize = 60_000;
 /// What a busy machine may add to twice the other engine's time; something that stalls does so
 /// until it is late.
-const SPARE: Duration = Duration::from_secs(4);
+const SPARE: Duration = Duration::from_secs(15);
 const LATE: &str = "20s";
 
 /// Takes completions in any order, and holds some back; first tries of sends fare as these.

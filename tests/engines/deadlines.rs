@@ -6,8 +6,8 @@ use hustdbsync::config::EngineName;
 use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
 use serde_json::json;
 
-use crate::fixture::{Fixture, engines};
-use crate::proxy::Manner;
+use crate::engines::fixture::{Fixture, engines};
+use crate::engines::proxy::Manner;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that are given up, of which the quickest counts: a busy machine may hold up the

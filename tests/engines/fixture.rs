@@ -19,7 +19,7 @@ use hustdbsync::fake_hustdb::{FakeHustdb, Options, differences};
 use hustdbsync::workload::{Workload, Written};
 use serde_json::{Map, Value, json};
 
-use crate::proxy::{Manner, Proxy};
+use crate::engines::proxy::{Manner, Proxy};
 use crate::support::holds_within;
 
 const LONG: Duration = Duration::from_secs(120);

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use hustdbsync::config::EngineName;
 use serde_json::json;
 
-use crate::fixture::{Fixture, engines};
-use crate::proxy::Manner;
+use crate::engines::fixture::{Fixture, engines};
+use crate::engines::proxy::Manner;
 
 const FORGETS_AFTER: Duration = Duration::from_millis(1500);
 const IDLE: Duration = Duration::from_millis(2500);
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// What a busy machine may add. A backend that goes down by it shows by itself, however soon it is
 /// up again.
-const SPARE: Duration = Duration::from_secs(3);
+const SPARE: Duration = Duration::from_secs(7);
 const BACKENDS: usize = 2;
 const BURST: u64 = 400;
 

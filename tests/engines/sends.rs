@@ -9,11 +9,11 @@ use hustdbsync::engine::os::ring::SendMode;
 use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult, Operation};
 use serde_json::json;
 
-use crate::fixture::{Fixture, Tampering, engines};
-use crate::proxy::Manner;
+use crate::engines::fixture::{Fixture, Tampering, engines};
+use crate::engines::proxy::Manner;
 
 /// What a busy machine may add. A ring that stalls does so until something is late.
-const SPARE: Duration = Duration::from_secs(4);
+const SPARE: Duration = Duration::from_secs(15);
 /// So much later, at each send that stalls.
 const LATE_S: u64 = 20;
 

@@ -9,9 +9,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::faults::{LONG, MINUTE, ask_server, compare, trickle};
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, wait_for};
-use crate::{LONG, MINUTE, ask_server, compare, trickle};
 
 /// A small file system in memory, mounted until this goes.
 struct SmallDisk(PathBuf);

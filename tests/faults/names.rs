@@ -5,10 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hustdbsync::workload::Workload;
 use libc::EAGAIN;
 
-use crate::LONG;
+use crate::faults::LONG;
+use crate::faults::shim::Faults;
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, wait_for};
-use crate::shim::Faults;
 
 const RECORDS: u64 = 50;
 

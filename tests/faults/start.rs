@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use libc::{EACCES, EAGAIN, EIO, EMFILE, ENOBUFS, ENOMEM, ENOSPC, EROFS};
 
+use crate::faults::shim::Faults;
 use crate::real::process::Process;
 use crate::real::{Home, wait_for};
-use crate::shim::Faults;
 
 /// It ends with a sentence that has the error and `names`.
 #[track_caller]

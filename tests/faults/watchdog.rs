@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use hustdbsync::workload::Workload;
 
+use crate::faults::shim::Faults;
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, now_unix, wait_for};
-use crate::shim::Faults;
 
 /// How long the call hangs, in seconds.
 const HANGS: i32 = 3;

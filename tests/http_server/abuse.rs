@@ -9,7 +9,7 @@ use hustdbsync::engine::listener::ListenerOptions;
 use hustdbsync::http::server::ServerLimits;
 use hustdbsync::limits::HTTP_HEAD_BYTES_MAX;
 
-use crate::server::{Client, HttpServer, PATIENCE, RIGHT, options};
+use crate::http_server::server::{Client, HttpServer, PATIENCE, RIGHT, options};
 use crate::support::eventually;
 
 fn with(limits: ServerLimits) -> ListenerOptions {
@@ -375,7 +375,7 @@ fn without_descriptors_the_idlest_connection_makes_room_and_nothing_spins() {
         .args([
             "-c",
             "ulimit -n 40 && exec \"$0\" --ignored --exact --nocapture \
-            abuse::serve_with_few_descriptors",
+            http_server::abuse::serve_with_few_descriptors",
         ])
         .arg(std::env::current_exe().unwrap())
         .stdin(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use hustdbsync::http::server::ServerLimits;
 
-use crate::server::{Client, HttpServer, RIGHT, options};
+use crate::http_server::server::{Client, HttpServer, RIGHT, options};
 
 /// Sends `request` with `Connection: close` and compares all that comes back.
 #[track_caller]

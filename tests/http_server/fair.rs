@@ -14,7 +14,7 @@ use hustdbsync::http::request::Request;
 use hustdbsync::limits::HTTP_SENT_PER_TURN_BYTES;
 use mio::{Events, Poll, Token};
 
-use crate::server::{Client, HttpServer, RIGHT, options};
+use crate::http_server::server::{Client, HttpServer, RIGHT, options};
 
 /// Behind the fifty a poll took 5.3 s, and behind the two it failed after 8 s. Now it takes some
 /// hundred milliseconds, most of them for want of a core: the clients have a hundred threads, and

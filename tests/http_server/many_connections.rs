@@ -8,7 +8,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use hustdbsync::engine::listener::ListenerOptions;
 use hustdbsync::engine::os::open_files::raise_bound;
 
-use crate::server::{Client, HttpServer, options};
+use crate::http_server::server::{Client, HttpServer, options};
 use crate::support::{Process, eventually, proc};
 
 /// Connections that the HTTP server may have.
@@ -58,7 +58,7 @@ impl Serving {
                 "--ignored",
                 "--exact",
                 "--nocapture",
-                "many_connections::serve_many_connections",
+                "http_server::many_connections::serve_many_connections",
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,7 +1,7 @@
 //! What an attack on the HTTP server costs the replay: figures, and not a part of CI, since they
 //! hang on the machine.
 //!
-//! `cargo test --release --test http_server -- --ignored --nocapture rate::replay_goes_on`
+//! `cargo test --release --test system -- --ignored --nocapture replay_goes_on`
 //!
 //! The attackers are a process of their own that runs at the lowest priority: what they burn is not
 //! the server's doing. What the server does for them is.
@@ -145,7 +145,12 @@ fn replay(root: &Path, records: u64, paced: Option<u64>, attacked: bool) -> (f64
             Command::new("nice")
                 .args(["-n", "19"])
                 .arg(std::env::current_exe().unwrap())
-                .args(["--ignored", "--exact", "--nocapture", "rate::attack"])
+                .args([
+                    "--ignored",
+                    "--exact",
+                    "--nocapture",
+                    "http_server::rate::attack",
+                ])
                 .env("HTTP_SERVER", engine.local_addr().to_string()),
         );
         line(&mut attacker, "attacking");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use crate::harness::DEADLINE;
+use crate::observe::harness::DEADLINE;
 
 /// A shell gives it the pipes under the numbers that it wants.
 const START: &str = r#"exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
@@ -36,7 +36,7 @@ pub(crate) fn browser() -> Option<Browser> {
         .stdout(Stdio::null())
         .status();
     if !is_there.is_ok_and(|status| status.success()) {
-        crate::say_skipped(
+        crate::observe::say_skipped(
             "chromium",
             "chromium",
             "the page was not looked at in a browser",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::harness::DEADLINE;
+use crate::observe::harness::DEADLINE;
 
 /// `sync:sync`.
 pub(crate) const LOGIN: &str = "Authorization: Basic c3luYzpzeW5j\r\n";

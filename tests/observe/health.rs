@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::client::ask;
-use crate::harness::{Home, eventually, fake_hustdb};
+use crate::observe::client::ask;
+use crate::observe::harness::{Home, eventually, fake_hustdb};
 
 #[test]
 fn a_server_is_ready_when_its_state_is_read_whatever_its_backends_do() {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
 
-use crate::client::{LOGIN, ask, samples, scrape};
-use crate::harness::{Home, eventually, fake_hustdb};
-use crate::promtool::promtool;
+use crate::observe::client::{LOGIN, ask, samples, scrape};
+use crate::observe::harness::{Home, eventually, fake_hustdb};
+use crate::observe::promtool::promtool;
 
 /// Replays a few records, good and bad, to one backend while another is down; gives what is scraped
 /// then.
@@ -173,7 +173,7 @@ fn documented(text: &str) -> String {
         "# Metrics
 
 Every metric of `GET /metrics`: its type, its labels and what it means. The table is made from a
-running server; `METRICS_DOC=write cargo test --test observe documented` writes it again.
+running server; `METRICS_DOC=write cargo test --test system documented` writes it again.
 
 The login is `network.user` and `network.passwd`. In the OpenMetrics form, the description of a
 counter has its name without `_total`, and that of an info without `_info`.
@@ -216,7 +216,7 @@ fn every_metric_is_documented_as_it_is() {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(
         written, page,
-        "docs/metrics.md is not what the server tells: METRICS_DOC=write cargo test --test observe \
+        "docs/metrics.md is not what the server tells: METRICS_DOC=write cargo test --test system \
          documented"
     );
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
 use serde_json::{Value as Json, json};
 
-use crate::browser::{Browser, browser};
-use crate::client::{LOGIN, ask, scrape};
-use crate::harness::{Home, Running, eventually, fake_hustdb};
+use crate::observe::browser::{Browser, browser};
+use crate::observe::client::{LOGIN, ask, scrape};
+use crate::observe::harness::{Home, Running, eventually, fake_hustdb};
 
 /// How soon the page is to show what has happened.
 const SOON: Duration = Duration::from_secs(2);

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::client::ask_in;
-use crate::harness::{Home, eventually, fake_hustdb};
-use crate::rules::{read, values};
+use crate::observe::client::ask_in;
+use crate::observe::harness::{Home, eventually, fake_hustdb};
+use crate::observe::rules::{read, values};
 
 /// A Prometheus that ends with this.
 struct Prometheus {
@@ -55,7 +55,11 @@ impl Prometheus {
                 _folder: folder,
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                crate::say_skipped("prometheus", "prometheus", "nobody has scraped the server");
+                crate::observe::say_skipped(
+                    "prometheus",
+                    "prometheus",
+                    "nobody has scraped the server",
+                );
                 None
             }
             Err(error) => panic!("prometheus does not start: {error}"),

@@ -18,7 +18,7 @@ pub(crate) fn promtool(args: &[&str], folder: &Path, input: &str) {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let what = format!("`promtool {}` was not run", args.join(" "));
-            crate::say_skipped("promtool", "prometheus", &what);
+            crate::observe::say_skipped("promtool", "prometheus", &what);
             return;
         }
         Err(error) => panic!("promtool does not start: {error}"),

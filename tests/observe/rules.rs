@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use crate::metrics::scraped;
-use crate::promtool::promtool;
+use crate::observe::metrics::scraped;
+use crate::observe::promtool::promtool;
 
 fn packaging(below: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -81,7 +81,7 @@ fn strings<'j>(json: &'j Json, key: &str, found: &mut Vec<&'j str>) {
 #[test]
 fn every_number_that_alerts_and_dashboard_ask_for_is_exported() {
     let text = scraped("text/plain");
-    let samples = crate::client::samples(&text);
+    let samples = crate::observe::client::samples(&text);
     let names_of = |series: &String| series.split('{').next().unwrap().to_owned();
     let mut exported: BTreeSet<String> = samples.keys().map(names_of).collect();
     let rules = read("prometheus/rules.yml");

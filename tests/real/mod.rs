@@ -3,15 +3,8 @@
 //!
 //! Contract: only processes that were started here are signalled, by their own handle or number. A
 //! home is kept, and named, when its test fails.
-#![allow(
-    dead_code,
-    reason = "each of the test crates that share this uses a part of it"
-)]
-
 pub(crate) mod ha;
 pub(crate) mod process;
-#[path = "../support/mod.rs"]
-pub(crate) mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +16,7 @@ use hustdbsync::fake_hustdb::{FakeHustdb, Options};
 use hustdbsync::ledger::rejected::{self, RejectedLine};
 use serde_json::{Value as Json, json};
 
-pub(crate) use support::holds_within as wait_for;
+pub(crate) use crate::support::holds_within as wait_for;
 
 pub(crate) const USER: &str = "user";
 /// A word that occurs nowhere else, to be looked for where it must not stand.

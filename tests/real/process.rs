@@ -5,8 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::Home;
-pub(crate) use super::support::Process;
-use super::support::proc::listening_port;
+pub(crate) use crate::support::Process;
+use crate::support::proc::listening_port;
 
 impl Process {
     /// Starts it on this home, its stderr behind what the ones before have said.

@@ -14,7 +14,7 @@ use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::workload::Workload;
 use serde_json::json;
 
-use crate::fixture::{fake_hustdb, has_rings, home, now_unix};
+use crate::rings::fixture::{fake_hustdb, has_rings, home, now_unix};
 use crate::support::{DEADLINE, Process, eventually, holds_within};
 
 const RECORDS: u64 = 500;

@@ -7,5 +7,3 @@ mod fair;
 mod many_connections;
 mod rate;
 mod server;
-#[path = "../support/mod.rs"]
-mod support;

@@ -16,8 +16,6 @@
 //! does with them differs).
 
 mod modes;
-#[path = "../real/mod.rs"]
-mod real;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -25,12 +23,12 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::real::ha::{Ha, Load, Story, plain};
+use crate::real::process::Process;
+use crate::real::{Home, fake_hustdb, now_unix, wait_for};
 use hustdbsync::config::EngineName;
 use hustdbsync::engine::choice::{KernelRings, choose};
 use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script, differences};
-use real::ha::{Ha, Load, Story, plain};
-use real::process::Process;
-use real::{Home, fake_hustdb, now_unix, wait_for};
 
 const ROUNDS: u64 = 250;
 const BACKENDS: usize = 3;
@@ -64,7 +62,7 @@ fn a_process_that_is_killed_at_any_moment_loses_nothing() {
     };
     let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
     let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
-    eprintln!("again: CRASH_SEED={seed} CRASH_ROUNDS={rounds} cargo test --test crash");
+    eprintln!("again: CRASH_SEED={seed} CRASH_ROUNDS={rounds} cargo test --test system crash::");
     let mut drill = Drill::new(seed);
     for round in 0..rounds {
         drill.round(round);

@@ -11,8 +11,6 @@
 //! through a ring is none.
 
 mod fixture;
-#[path = "../support/mod.rs"]
-mod support;
 mod tasks;
 
 use std::time::Duration;

@@ -12,8 +12,6 @@
 
 mod full;
 mod names;
-#[path = "../real/mod.rs"]
-mod real;
 mod shim;
 mod start;
 mod table;
@@ -28,10 +26,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::real::ha::{Ha, Load, Story};
+use crate::real::process::Process;
+use crate::real::{Home, fake_hustdb, wait_for};
 use hustdbsync::fake_hustdb::{FakeHustdb, differences};
-use real::ha::{Ha, Load, Story};
-use real::process::Process;
-use real::{Home, fake_hustdb, wait_for};
 use shim::Faults;
 use table::{Case, Lasts, PART, Says, Stir, cases};
 

@@ -18,8 +18,8 @@ mod page;
 mod prometheus;
 mod promtool;
 mod rules;
-#[path = "../support/mod.rs"]
-mod support;
+
+use crate::support;
 
 /// Says so, past the harness that keeps what a passing test prints to itself.
 fn say_skipped(program: &str, package: &str, what: &str) {

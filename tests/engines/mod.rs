@@ -16,5 +16,3 @@ mod fixture;
 mod forgotten;
 mod proxy;
 mod sends;
-#[path = "../support/mod.rs"]
-mod support;

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::engines::proxy::{Manner, Proxy};
 use crate::support::holds_within;
 
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(240);
 const EXPIRY_TOLERANCE_S: u64 = 10;
 
 /// Both engines, or only mio where this system gives no rings, which is said.

@@ -13,9 +13,9 @@ use crate::engines::fixture::{Fixture, Tampering, engines};
 use crate::engines::proxy::Manner;
 
 /// What a busy machine may add. A ring that stalls does so until something is late.
-const SPARE: Duration = Duration::from_secs(15);
+const SPARE: Duration = Duration::from_secs(45);
 /// So much later, at each send that stalls.
-const LATE_S: u64 = 20;
+const LATE_S: u64 = 60;
 
 /// What is sent, and over what.
 #[derive(Clone, Copy)]

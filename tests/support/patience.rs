@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a machine that is busy with other things.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 

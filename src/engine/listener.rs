@@ -132,7 +132,7 @@ pub struct Listener {
     /// The buffer into which sockets are read.
     scratch: Box<[u8]>,
     serial: u64,
-    /// Work that connections have had in their turns.
+    /// Work that connections have had in their turns, sending what was charged before included.
     work: u64,
     /// Each answer is the last of its connection.
     is_ending: bool,
@@ -451,8 +451,10 @@ impl Listener {
             Came::New => connection.share.weight(now),
             Came::ByTurn(weight) => weight,
         };
-        let others_wait = came == Came::New && !self.again[weight as usize].is_empty();
-        if others_wait || self.budget(weight).is_spent(now) {
+        // Heavy ones have their turns after all events, and not more of them than `run_queued` gives.
+        let waits = came == Came::New
+            && (weight == Weight::Heavy || !self.again[weight as usize].is_empty());
+        if waits || self.budget(weight).is_spent(now) {
             return self.queue(slot, weight);
         }
         let connection = &mut self.connections[slot];
@@ -461,7 +463,7 @@ impl Listener {
             serial: connection.serial,
         };
         let answered = connection.http.answered();
-        let mut work = 0;
+        let (mut work, sent) = (0, connection.http.sent_bytes());
         let may_be_long = came == Came::ByTurn(Weight::Heavy);
         let turn = connection.turn(
             client,
@@ -476,7 +478,9 @@ impl Listener {
             self.light.charge(work, now);
         }
         self.all.charge(work, now);
-        self.work += u64::from(work);
+        // What is sent was charged when it was made, and takes time now.
+        let sent = connection.http.sent_bytes() - sent;
+        self.work += u64::from(work) + sent / HTTP_WORK_BODY_BYTES as u64;
         let newly_answered = connection.http.answered() - answered;
         if newly_answered > 0 {
             self.counts.answered += u64::from(newly_answered);

@@ -93,6 +93,8 @@ pub struct ServerConnection {
     peer_ended: bool,
     /// Requests answered.
     answered: u32,
+    /// Bytes of answers sent.
+    sent_bytes: u64,
     /// The next answer is the last.
     is_ending: bool,
 }
@@ -149,6 +151,7 @@ impl ServerConnection {
             is_throttled: false,
             peer_ended: false,
             answered: 0,
+            sent_bytes: 0,
             is_ending: false,
         }
     }
@@ -281,6 +284,7 @@ impl ServerConnection {
     /// The first `bytes` of [`Self::outgoing`] are sent.
     pub fn handle_sent(&mut self, bytes: usize, now: Now) {
         self.sent += bytes;
+        self.sent_bytes += bytes as u64;
         assert!(
             self.sent <= self.output.len(),
             "more bytes sent than there were"
@@ -398,6 +402,12 @@ impl ServerConnection {
     #[must_use]
     pub fn answered(&self) -> u32 {
         self.answered
+    }
+
+    /// Bytes of answers sent so far.
+    #[must_use]
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// Bytes of memory held for buffers.

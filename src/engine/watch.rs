@@ -46,8 +46,9 @@ pub struct Watch {
     above: Option<WatchDescriptor>,
     /// By their places.
     backends: Vec<Option<Watched>>,
-    /// Whose a descriptor is. Exactly the `Some` of `backends`.
-    by_descriptor: HashMap<i32, BackendId>,
+    /// Whose a descriptor is. Exactly the `Some` of `backends`. Several have one where their names
+    /// lead to one folder: all are told, since only the reader knows which of them reads it.
+    by_descriptor: HashMap<i32, Vec<BackendId>>,
     buffer: Box<[u8]>,
     /// The last attempt left some out.
     lacks: bool,
@@ -205,18 +206,26 @@ impl Watch {
             }
         } else if self.root.as_ref() == Some(&event.wd) {
             self.handle_root(event, tell);
-        } else if let Some(backend) = self.by_descriptor.get(&descriptor).copied() {
+        } else if has_gone(event.mask) {
+            for backend in self
+                .by_descriptor
+                .get(&descriptor)
+                .cloned()
+                .unwrap_or_default()
+            {
+                self.unset(backend);
+                tell(FsEvent::Listing(backend));
+            }
+        } else {
             let is_growth = event
                 .mask
                 .intersects(EventMask::MODIFY | EventMask::CLOSE_WRITE);
-            if has_gone(event.mask) {
-                self.unset(backend);
+            for backend in self.by_descriptor.get(&descriptor).into_iter().flatten() {
+                tell(match is_growth {
+                    true => FsEvent::Grew(*backend),
+                    false => FsEvent::Listing(*backend),
+                });
             }
-            tell(if is_growth {
-                FsEvent::Grew(backend)
-            } else {
-                FsEvent::Listing(backend)
-            });
         }
     }
 
@@ -303,11 +312,7 @@ impl Watch {
             return before.is_some();
         };
         let number = descriptor.get_watch_descriptor_id();
-        match self.by_descriptor.entry(number) {
-            Entry::Vacant(free) => _ = free.insert(backend),
-            // Two names of one folder: it is read under the first, which is told.
-            Entry::Occupied(_) => return before.is_some(),
-        }
+        self.by_descriptor.entry(number).or_default().push(backend);
         if let Some(watched) = self.watched(backend) {
             watched.descriptor = Some(descriptor);
         }
@@ -316,9 +321,18 @@ impl Watch {
 
     fn unset(&mut self, backend: BackendId) {
         let watched = self.watched(backend);
-        if let Some(descriptor) = watched.and_then(|watched| watched.descriptor.take()) {
-            self.by_descriptor
-                .remove(&descriptor.get_watch_descriptor_id());
+        let Some(descriptor) = watched.and_then(|watched| watched.descriptor.take()) else {
+            return;
+        };
+        let Entry::Occupied(mut whose) = self
+            .by_descriptor
+            .entry(descriptor.get_watch_descriptor_id())
+        else {
+            return;
+        };
+        whose.get_mut().retain(|other| *other != backend);
+        if whose.get().is_empty() {
+            whose.remove();
             self.remove(descriptor);
         }
     }

@@ -255,6 +255,36 @@ fn what_is_mounted_over_logs_and_away_again_is_seen_at_once() {
 }
 
 #[test]
+fn a_folder_mounted_over_anothers_under_a_running_server_stays_its_backends() {
+    let home = Home::new().with("sync.rescan_interval", "1h");
+    let both = in_order();
+    let folder = |fake_hustdb: &FakeHustdb| home.path("logs").join(fake_hustdb.name());
+    for fake_hustdb in &both {
+        home.log(&fake_hustdb.name()).put("first", 1, "v");
+    }
+    let server = home.start();
+    let mut sent = [1, 1];
+    for (own, covered) in [(0, 1), (1, 0)] {
+        for (fake_hustdb, sent) in both.iter().zip(sent) {
+            server.wait_settled(&fake_hustdb.name(), sent);
+        }
+        let mounted = match Mount::bind(&folder(&both[own]), &folder(&both[covered])) {
+            Ok(mounted) => mounted,
+            Err(why) => return eprintln!("SKIPPED: no folder was mounted over another: {why}"),
+        };
+        for _ in 0..3 {
+            sent[own] += 1;
+            let key = format!("k{}", sent[own]);
+            home.log(&both[own].name()).put(&key, 1, "v");
+            server.wait_settled(&both[own].name(), sent[own]);
+        }
+        assert_eq!(both[covered].history().len() as u64, sent[covered]);
+        drop(mounted);
+    }
+    server.stop();
+}
+
+#[test]
 fn lines_of_a_log_that_is_a_link_by_now_come_soon() {
     let home = Home::new().with("sync.rescan_interval", "1h");
     let fake_hustdb = fake_hustdb();

@@ -68,29 +68,7 @@ impl<D: Disk> LogReader<D> {
                 folders.push((name.clone(), meta));
             }
         }
-        let (disk, announced) = (&mut self.disk, &self.announced);
-        let seconds = second_names(folders, |name, meta| {
-            if announced.contains_key(name) {
-                let is_read = true;
-                return Claim {
-                    is_read,
-                    ..Claim::default()
-                };
-            }
-            let known = known_of(disk, name).unwrap_or_else(|error| {
-                tracing::warn!(backend = %name, cause = %error, "what an earlier run knew of this \
-                    backend's logs cannot be read, and does not count in the choice between the \
-                    names of its folder");
-                Default::default()
-            });
-            Claim {
-                is_read: false,
-                logs_begun: known.logs_begun,
-                is_no_link: !meta.is_link,
-                is_no_mount: !disk.is_mount(name),
-                has_state: known.has_state,
-            }
-        });
+        let seconds = second_names(folders, |name, meta| self.claim(name, meta));
         if seconds != self.second_names {
             let told = seconds.iter().map(|(name, first)| SecondName {
                 name: name.clone(),
@@ -102,6 +80,35 @@ impl<D: Disk> LogReader<D> {
         names.retain(|name| !seconds.contains_key(name));
         self.second_names = seconds;
         names
+    }
+
+    /// What speaks for a name of this folder.
+    fn claim(&mut self, name: &str, meta: &FolderMeta) -> Claim {
+        let mut sources = self.sources.iter();
+        let source = sources.find(|source| *source.info.name == *name);
+        // One that is announced and was not listed yet is about to be read.
+        let folder = source.and_then(|source| source.folder);
+        let is_same = folder.is_none_or(|folder| folder == meta.key());
+        if is_same && self.announced.contains_key(name) {
+            return Claim {
+                is_read: true,
+                ..Claim::default()
+            };
+        }
+        // It is new, or led to another folder before.
+        let known = known_of(&mut self.disk, name).unwrap_or_else(|error| {
+            tracing::warn!(backend = %name, cause = %error, "what an earlier run knew of this \
+                backend's logs cannot be read, and does not count in the choice between the names \
+                of its folder");
+            Default::default()
+        });
+        Claim {
+            is_read: false,
+            logs_begun: known.logs_begun,
+            is_no_link: !meta.is_link,
+            is_no_mount: !self.disk.is_mount(name),
+            has_state: known.has_state,
+        }
     }
 
     /// The name under which the folder of this second name is read; `None` if it is not a second

@@ -7,7 +7,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::identity::Identity;
 use crate::ledger::plan::FileResume;
 use crate::ledger::runs::LineRuns;
-use crate::replay::messages::{ControlMessage, ResumePlan};
+use crate::replay::messages::{BackendId, ControlMessage, ResumePlan};
 use crate::replay::reader::Turn;
 use crate::status::snapshot::SecondName;
 
@@ -343,29 +343,45 @@ fn at_a_start_a_folder_with_two_names_is_read_under_the_one_whose_checkpoint_kno
     assert!(fixture.control.iter().any(is_told), "{:?}", fixture.control);
 }
 
-#[test]
-fn a_backend_whose_folder_becomes_anothers_gets_none_of_its_lines() {
-    let mut fixture = Fixture::fed(&["a:1", "b:2"]);
-    for name in ["a:1", "b:2"] {
+/// The folder of `covered` becomes that of `first`, whatever their order.
+#[track_caller]
+fn check_covered(first: BackendId, covered: BackendId) {
+    let names = ["a:1", "b:2"];
+    let mut fixture = Fixture::fed(&names);
+    for name in names {
         fixture.disk.make_folder(name);
     }
-    fixture.append(B, "01", &put("b"));
-    fixture.hint_listing(A);
+    let [first_name, covered_name] = [first, covered].map(|id| names[id.index()]);
+    fixture.append(covered, "01", &put("own"));
+    fixture.hint_listing(first);
     fixture.run_for(3 * SECOND);
-    fixture.disk.link_folder("b:2", Some("a:1"));
-    fixture.append(A, "01", &put("a"));
+    fixture.disk.mount_folder(covered_name, first_name);
+    fixture.append(first, "01", &put("a"));
     // Before anybody has looked at the names.
-    fixture.hint_listing(B);
+    fixture.hint_listing(covered);
     fixture.run_for(3 * SECOND);
-    assert_eq!([fixture.keys(A), fixture.keys(B)], [["a"], ["b"]]);
-    let is_told = |message: &ControlMessage| matches!(message, ControlMessage::FolderGone(name) if name == "b:2");
+    assert_eq!(fixture.keys(first), ["a"]);
+    assert_eq!(fixture.keys(covered), ["own"]);
+    let is_told = |message: &ControlMessage| matches!(message, ControlMessage::FolderGone(name) if name == covered_name);
     assert!(fixture.control.iter().any(is_told));
-    // It has its own again, and what came there meanwhile.
-    fixture.disk.link_folder("b:2", None);
-    fixture.append(B, "01", &put("c"));
+    let is_first_gone = |message: &ControlMessage| matches!(message, ControlMessage::FolderGone(name) if name == first_name);
+    assert!(!fixture.control.iter().any(is_first_gone));
+    fixture.append(first, "01", &put("b"));
+    fixture.links.dirty_flags.hint_root();
     fixture.run_for(3 * SECOND);
-    assert_eq!(fixture.keys(A), ["a"]);
-    assert_eq!(fixture.keys(B), ["b", "c"]);
+    assert_eq!(fixture.keys(first), ["a", "b"]);
+    // It has its own again, and what came there meanwhile.
+    fixture.disk.link_folder(covered_name, None);
+    fixture.append(covered, "01", &put("c"));
+    fixture.run_for(3 * SECOND);
+    assert_eq!(fixture.keys(first), ["a", "b"]);
+    assert_eq!(fixture.keys(covered), ["own", "c"]);
+}
+
+#[test]
+fn a_backend_whose_folder_becomes_anothers_gets_none_of_its_lines() {
+    check_covered(A, B);
+    check_covered(B, A);
 }
 
 #[test]

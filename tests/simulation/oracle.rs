@@ -1,6 +1,6 @@
 //! The truth about one backend: every line that HA wrote, what has to become of it, and what has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
 use hustdbsync::binlog::Method;
@@ -643,17 +643,20 @@ impl Oracle {
     /// the server was started.
     pub(crate) fn check_end(&mut self, rejected: &[u8], lives: usize, whose: &str) {
         let mut found: BTreeMap<Place, usize> = BTreeMap::new();
+        let mut places: HashMap<(&str, u64), Vec<&Place>> = HashMap::new();
+        for place in self.lines.keys() {
+            places.entry((&place.0, place.2)).or_default().push(place);
+        }
         for aside in rejected_lines(rejected) {
             // A long line's value is in its log only: who takes that away takes the line.
             let was_changed = |place: &Place| {
                 let is_older = place.1 < self.which(&place.0);
                 aside.reason == "log_changed" && (is_older || self.taken.contains(place))
             };
-            let is_it = |(place, what): &(&Place, &Line)| {
-                (place.0.as_str(), place.2 + 1) == (self.called(&aside.file), aside.line)
-                    && (what.is_rejected_as(&aside) || was_changed(place))
-            };
-            let Some((place, _)) = self.lines.iter().find(is_it) else {
+            let is_it =
+                |place: &&&Place| self.lines[**place].is_rejected_as(&aside) || was_changed(place);
+            let known = places.get(&(self.called(&aside.file), aside.line - 1));
+            let Some(&place) = known.into_iter().flatten().find(is_it) else {
                 let is_of = |unsure: &(String, u32)| unsure.0 == self.called(&aside.file);
                 if self.unsure.iter().any(is_of) {
                     continue;

@@ -20,7 +20,7 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn begin(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
         // The older files were quiet when last looked at. Another look, so that no newer line
         // overtakes one that was written meanwhile.
-        if self.observe_open(at, now)? {
+        if self.look_at_closed_before(at, index, now)? || self.observe_open(at, now)? {
             return Ok(Step::Done);
         }
         for open in self.sources[at].catalog.open().to_vec() {
@@ -97,6 +97,29 @@ impl<D: Disk> LogReader<D> {
                 start: start.entry,
             }));
         Ok(Step::Done)
+    }
+
+    /// Opens the last begun file before this one, and those without a line in between, and says
+    /// whether any has changed. The one is closed once older files came in and were read; the
+    /// others never were open.
+    fn look_at_closed_before(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
+        let mut has_changed = false;
+        for before in self.sources[at].catalog.closed_before(index) {
+            let known = self.sources[at].catalog.file(before).last_change();
+            match self.open(at, before, now) {
+                Ok(true) => {
+                    self.sources[at].count_file(before);
+                    has_changed |= self.sources[at].catalog.file(before).last_change() != known;
+                }
+                Ok(false) => has_changed = true,
+                // Its name is gone: the listing tells what became of it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.sources[at].listing.want(now);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(has_changed)
     }
 
     /// Finds out from a log's first line whether HA uses our time zone, and logs a change.

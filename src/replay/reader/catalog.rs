@@ -472,6 +472,23 @@ impl<L> Catalog<L> {
         }
     }
 
+    /// The files before `index` that may have got a line and are not open: back to the last one
+    /// that was begun.
+    pub(super) fn closed_before(&self, index: usize) -> Vec<usize> {
+        let older = self.order.range(..&self.file(index).order).rev();
+        let mut closed = Vec::new();
+        for (_, &before) in older {
+            let file = self.file(before);
+            if file.log.is_none() && !file.deleted {
+                closed.push(before);
+            }
+            if file.begun.is_some() {
+                break;
+            }
+        }
+        closed
+    }
+
     /// Closes all files but `index`, the last one before it that was begun, and the unlinked ones.
     pub(super) fn close_others(&mut self, index: usize) {
         let order = &self.file(index).order;

@@ -118,6 +118,41 @@ fn a_line_that_comes_just_before_the_newer_file_is_begun_is_not_overtaken() {
     check(&fixture, &["a", "b", "c"]);
 }
 
+/// A log is closed where older ones came in and were read since.
+#[test]
+fn a_line_that_comes_to_a_closed_log_before_the_newer_one_is_begun_is_not_overtaken() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "03", &put("a"));
+    fixture.run_for(SECOND);
+    fixture.append(A, "01", &put("x"));
+    fixture.run_for(SECOND);
+    fixture.append(A, "02", &put("y"));
+    fixture.run_for(SECOND / 2);
+    check(&fixture, &["a", "x", "y"]);
+    fixture.append(A, "04", &put("c"));
+    fixture.run();
+    fixture.disk.append("a:1", "03", &put("b"));
+    fixture.run_for(SECOND);
+    check(&fixture, &["a", "b", "x", "y"]);
+    fixture.run_for(SECOND);
+    check(&fixture, &["a", "b", "x", "y", "c"]);
+}
+
+/// It was seen when it was empty, and no event tells of its first line.
+#[test]
+fn a_first_line_that_comes_before_the_newer_log_is_begun_is_not_overtaken() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", b"");
+    fixture.append(A, "02", &put("b"));
+    fixture.run_for(SECOND / 2);
+    check(&fixture, &[]);
+    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.run_for(SECOND);
+    check(&fixture, &["a"]);
+    fixture.run_for(SECOND);
+    check(&fixture, &["a", "b"]);
+}
+
 #[test]
 fn an_older_file_that_grows_late_is_read_next() {
     let mut fixture = Fixture::fed(&["a:1"]);

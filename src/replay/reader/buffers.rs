@@ -159,6 +159,12 @@ impl Buffers {
         self.out_bytes -= bytes;
     }
 
+    /// Bytes of all buffers in use.
+    #[must_use]
+    pub fn out_bytes(&self) -> usize {
+        self.out_bytes
+    }
+
     /// Bytes of all buffers, in use or idle.
     #[must_use]
     pub fn bytes(&self) -> usize {

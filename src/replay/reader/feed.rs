@@ -323,8 +323,14 @@ impl<D: Disk> LogReader<D> {
     /// Whether the backend's credit allows another chunk of `size` bytes.
     pub(super) fn has_credit(&self, at: usize, size: usize) -> bool {
         let pieces = self.sources.len() * BODY_PIECES_MAX;
+        let credit = &self.sources[at].credit;
         let lines = self.bounds.lines_bytes(self.share_bytes());
-        self.chunks + pieces < self.returns.capacity() && self.sources[at].credit.fits(size, lines)
+        // Shares get smaller with each backend that comes, and the others may still hold more than
+        // theirs. Meanwhile each may have one chunk.
+        let all_bytes_max = self.share_bytes() * self.sources.len();
+        let fits_all = credit.chunk_bytes == 0 || self.buffers.out_bytes() + size <= all_bytes_max;
+        let has_place = self.chunks + pieces < self.returns.capacity();
+        has_place && fits_all && credit.fits(size, lines)
     }
 
     /// How much is read at once.

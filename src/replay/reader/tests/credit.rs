@@ -1,7 +1,10 @@
 //! What is out is bounded; nobody waits for another's credit.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::fixture::{A, B, BOUNDS, Fixture, put, put_value, puts, settings};
-use crate::replay::messages::ReaderMessage;
+use crate::replay::messages::{BackendId, ReaderMessage};
 
 fn keys(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("key{number:05}"))
@@ -30,6 +33,28 @@ fn a_backend_that_settles_nothing_stops_at_its_share_and_the_other_goes_on() {
     settle_kept(&mut fixture);
     fixture.run();
     assert_eq!(fixture.keys(A), keys(1000).collect::<Vec<_>>());
+}
+
+/// Each backend that comes makes everybody's share smaller, and who settles nothing keeps his.
+#[test]
+fn all_of_them_are_within_the_budget_although_they_come_one_by_one() {
+    const ALL: [&str; 4] = ["a:1", "b:2", "c:3", "d:4"];
+    let mut fixture = Fixture::new();
+    for (index, name) in ALL.into_iter().enumerate() {
+        fixture.know(&[name]);
+        let backend = BackendId::from_index(index);
+        fixture.stuck.push(backend);
+        fixture.append(backend, "01", &puts(keys(1000)));
+        fixture.run();
+    }
+    // A chunk's batches share it, one a worker.
+    let chunks: HashMap<_, _> = fixture
+        .kept
+        .iter()
+        .map(|batch| (Arc::as_ptr(&batch.chunk), batch.chunk.bytes().len()))
+        .collect();
+    let held: usize = chunks.values().sum();
+    assert!(held <= 20_000 + 3 * BOUNDS.chunk_bytes_max, "{held}");
 }
 
 fn settle_kept(fixture: &mut Fixture) {

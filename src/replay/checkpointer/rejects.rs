@@ -48,13 +48,14 @@ struct Known {
 }
 
 impl Known {
-    /// Whether this line is in the file already; true only once for each line.
-    fn take(&mut self, line: &RejectedLine) -> bool {
-        !self.lines.is_empty()
-            && !failpoint!(RejectTwice)
-            && (self.lines.remove(&rejected::place_id(line))
-                // Older versions wrote no more of a log than its name.
-                || self.lines.remove(&rejected::name_id(line)))
+    /// Takes out what this line is known by if it is in the file already.
+    fn take(&mut self, line: &RejectedLine) -> Option<u128> {
+        if self.lines.is_empty() || failpoint!(RejectTwice) {
+            return None;
+        }
+        // Older versions wrote no more of a log than its name.
+        let mut ids = [rejected::place_id(line), rejected::name_id(line)].into_iter();
+        ids.find(|id| self.lines.remove(id))
     }
 }
 
@@ -103,7 +104,7 @@ impl RejectedLog {
             self.known.lines.clear();
         }
         self.encoded.clear();
-        let (mut count, mut again, mut told) = (0, 0, Vec::new());
+        let (mut count, mut again, mut told) = (0, Vec::new(), Vec::new());
         for (mut line, in_log) in lines {
             if let Some(in_log) = in_log {
                 match read_line(disk, backend, &mut line, in_log) {
@@ -112,8 +113,8 @@ impl RejectedLog {
                 }
             }
             count += 1;
-            if self.known.take(&line) {
-                again += 1;
+            if let Some(id) = self.known.take(&line) {
+                again.push(id);
                 continue;
             }
             line.encode(&mut self.encoded);
@@ -138,14 +139,14 @@ impl RejectedLog {
             self.file.append(disk, backend, &self.encoded)
         };
         if let Err(error) = written {
-            // The next attempt finds out again which of them are known.
-            self.remember(disk, backend)?;
+            // The next attempt begins with the same lines.
+            self.known.lines.extend(again);
             return Err(error);
         }
         self.known.file_bytes = bytes + self.encoded.len() as u64;
         // A line can have tens of megabytes; such a buffer is not kept.
         self.encoded.shrink_to(write_bytes_max);
-        tell(backend, &told, count - again);
+        tell(backend, &told, count - again.len());
         Ok(count)
     }
 

@@ -53,6 +53,18 @@ fn rejected_again(meanwhile: impl FnOnce(&mut Fixture)) -> Fixture {
 
 /// The same of a log that is called `name` by then.
 fn rejected_again_as(name: &str, meanwhile: impl FnOnce(&mut Fixture)) -> Fixture {
+    let mut fixture = killed_before_the_checkpoint(name, meanwhile);
+    fixture.reject(1, 3);
+    fixture.turn();
+    assert_eq!(
+        (fixture.counts().settled, fixture.counts().rejected),
+        (1, 1)
+    );
+    fixture
+}
+
+/// A process that has begun the log of a line which the one before it had rejected.
+fn killed_before_the_checkpoint(name: &str, meanwhile: impl FnOnce(&mut Fixture)) -> Fixture {
     let mut fixture = fixture();
     fixture.pass(10);
     fixture
@@ -75,12 +87,6 @@ fn rejected_again_as(name: &str, meanwhile: impl FnOnce(&mut Fixture)) -> Fixtur
     });
     fixture.open(2, name, start);
     fixture.segment(1, 2, 0, 4, &[]);
-    fixture.reject(1, 3);
-    fixture.turn();
-    assert_eq!(
-        (fixture.counts().settled, fixture.counts().rejected),
-        (1, 1)
-    );
     fixture
 }
 
@@ -97,6 +103,20 @@ fn a_line_that_a_killed_process_has_rejected_is_not_rejected_twice() {
     fixture.reject(2, 2);
     fixture.turn();
     assert_eq!(fixture.rejected().len(), 2);
+}
+
+#[test]
+fn a_line_that_a_killed_process_has_rejected_is_known_after_writes_that_fail() {
+    let mut fixture = killed_before_the_checkpoint(LOG, |_| {});
+    for op in [Op::SyncState, Op::ReadState] {
+        fixture.disk.fail(op, ErrorKind::Other, 0, 1);
+    }
+    fixture.reject(1, 3);
+    fixture.turn();
+    assert_eq!(fixture.counts().rejected, 0, "it cannot be made durable");
+    fixture.pass(1);
+    assert_eq!(fixture.counts().rejected, 1);
+    assert_eq!(fixture.rejected().len(), 1);
 }
 
 #[test]

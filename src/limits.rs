@@ -216,6 +216,11 @@ pub const RETRY_FIRST_MS: u64 = 50;
 /// See [`RETRY_FIRST_MS`].
 pub const RETRY_LAST_MS: u64 = 5000;
 
+/// Bytes a second of long values that a worker spends on a backend which has answered none of them
+/// since it failed. Reading, decoding and sending one of 12 MiB takes some 20 ms of CPU: without a
+/// bound, backends that fail them take the time that others need (guarantees, G6).
+pub const TRIAL_BYTES_PER_SECOND: u32 = 4 * 1024 * 1024;
+
 /// Requests that a lane may have in one burst, whatever their size.
 pub const BURST_REQUESTS_MAX: usize = 64;
 

@@ -299,6 +299,18 @@ impl InFlight {
         has_none && self.sent >= self.head.len() && !self.is_sent()
     }
 
+    /// Whether the burst is a request with a body in pieces.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        matches!(self.body, Some(Body::Long { .. }))
+    }
+
+    /// Bytes that the system has accepted.
+    #[must_use]
+    pub fn sent_bytes(&self) -> usize {
+        self.sent
+    }
+
     /// A piece that is no longer needed, to be returned to the pool.
     pub fn poll_spent(&mut self) -> Option<Arc<Chunk>> {
         self.spent.pop()

@@ -37,12 +37,13 @@ use std::time::Duration;
 
 use crate::binlog::request::Template;
 use crate::clock::Now;
+use crate::limits::RETRY_FIRST_MS;
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Chunk;
 use crate::replay::in_flight::InFlight;
 use crate::replay::messages::{FailedRecord, Fed, Trouble};
 use crate::replay::outcome::{Outcomes, Settlement};
-use crate::replay::pace::{Bucket, Window, retry_delay};
+use crate::replay::pace::{Bucket, LongTrials, Window, retry_delay};
 use crate::status::counters::BackendCounters;
 
 use idle::ready;
@@ -151,6 +152,8 @@ pub struct LaneContext<'a, S> {
     pub lookups_from: Duration,
     /// Bounds the rate.
     pub bucket: &'a mut Bucket,
+    /// Bounds what long bodies cost that are not answered.
+    pub long_trials: &'a mut LongTrials,
     /// Takes what is settled, in order.
     pub sink: &'a mut S,
 }
@@ -517,6 +520,13 @@ impl Lane {
             self.settle_front(Settlement::Applied, false, cx);
         }
         let is_record = was_busy && trouble != Trouble::Refused && !self.is_asking_health();
+        let others_turn = if was_busy && self.in_flight.is_long() {
+            let trials = &mut *cx.long_trials;
+            trials.handle_failed(self.in_flight.sent_bytes(), cx.now.monotonic);
+            trials.waits_until(cx.now.monotonic)
+        } else {
+            None
+        };
         let is_canary = self.has_canary();
         let failed_at = if is_record { self.due_at() } else { 0 };
         let mut record = is_record.then(|| self.failed(failed_at, cx)).flatten();
@@ -531,9 +541,12 @@ impl Lane {
         // A canary that is answered ends the lane's failures, not the record's: its next try is no
         // sooner for that.
         let failures = self.failures.max(self.poison.failures().saturating_add(1));
-        self.disconnect(State::Waiting {
-            until: cx.now.after(retry_delay(failures, cx.jitter)),
-        });
+        let mut until = cx.now.after(retry_delay(failures, cx.jitter));
+        if let Some(others_turn) = others_turn {
+            // The next long body is another lane's, if one waits to send its own.
+            until = until.max(others_turn + Duration::from_millis(RETRY_FIRST_MS));
+        }
+        self.disconnect(State::Waiting { until });
         if let Some(record) = &mut record
             && !is_canary
             && failed_at == 0

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::{BURST_REQUESTS_MAX, RETRY_FIRST_MS, RETRY_LAST_MS};
+use crate::limits::{BURST_REQUESTS_MAX, RETRY_FIRST_MS, RETRY_LAST_MS, TRIAL_BYTES_PER_SECOND};
 
 /// Records that a lane may have in flight: one at first, one more with each burst that is answered,
 /// half on trouble.
@@ -111,6 +111,62 @@ impl Bucket {
     }
 }
 
+/// Bounds what long bodies cost a worker where they come to nothing: a backend's next one waits
+/// until the last is paid for at [`TRIAL_BYTES_PER_SECOND`], unless one has been answered since the
+/// last failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LongTrials {
+    is_proven: bool,
+    next: Duration,
+}
+
+impl LongTrials {
+    /// Whether a long body may go now.
+    #[must_use]
+    pub fn may_go(&self, now: Duration) -> bool {
+        self.is_proven || self.next <= now
+    }
+
+    /// When the next one may go; none: now.
+    #[must_use]
+    pub fn waits_until(&self, now: Duration) -> Option<Duration> {
+        (!self.may_go(now)).then_some(self.next)
+    }
+
+    /// One of so many bytes goes.
+    pub fn handle_begun(&mut self, bytes: usize, now: Duration) {
+        if !self.is_proven {
+            self.charge(bytes, now);
+        }
+    }
+
+    /// One was answered.
+    pub fn handle_answered(&mut self) {
+        self.is_proven = true;
+    }
+
+    /// The same for the backend's next epoch: what is owed stays.
+    #[must_use]
+    pub fn begun_anew(self) -> Self {
+        Self {
+            is_proven: false,
+            ..self
+        }
+    }
+
+    /// One failed, of which so many bytes had been sent.
+    pub fn handle_failed(&mut self, sent: usize, now: Duration) {
+        if std::mem::take(&mut self.is_proven) {
+            self.charge(sent, now);
+        }
+    }
+
+    fn charge(&mut self, bytes: usize, now: Duration) {
+        let seconds = bytes as f64 / f64::from(TRIAL_BYTES_PER_SECOND);
+        self.next = self.next.max(now) + Duration::from_secs_f64(seconds);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +222,32 @@ mod tests {
         assert!(bucket.is_spent());
         assert!(bucket.available(bucket.next()) >= 1);
         assert!(!bucket.is_spent());
+    }
+
+    #[test]
+    fn long_bodies_that_come_to_nothing_are_paid_for() {
+        const BYTES: usize = 2 * TRIAL_BYTES_PER_SECOND as usize;
+        let at = Duration::from_secs;
+        let mut trials = LongTrials::default();
+        assert!(trials.may_go(at(10)), "the first one goes at once");
+        trials.handle_begun(BYTES, at(10));
+        assert_eq!(trials.waits_until(at(10)), Some(at(12)));
+        trials.handle_failed(BYTES, at(11));
+        assert_eq!(trials.waits_until(at(11)), Some(at(12)), "it is paid once");
+        assert!(trials.may_go(at(12)));
+    }
+
+    #[test]
+    fn a_long_body_that_is_answered_lets_all_go_until_one_fails() {
+        const BYTES: usize = 2 * TRIAL_BYTES_PER_SECOND as usize;
+        let at = Duration::from_secs;
+        let mut trials = LongTrials::default();
+        trials.handle_begun(BYTES, at(10));
+        trials.handle_answered();
+        trials.handle_begun(BYTES, at(10));
+        assert!(trials.may_go(at(10)));
+        trials.handle_failed(BYTES / 2, at(20));
+        assert_eq!(trials.waits_until(at(20)), Some(at(21)));
     }
 
     #[test]

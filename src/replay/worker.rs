@@ -385,8 +385,9 @@ impl Worker {
             self.pipes.resize_with(backend.index() + 1, || None);
         }
         let known = self.pipes[backend.index()].take();
-        let (mut slots, settled) =
-            known.map_or_else(Default::default, |pipe| (pipe.slots, pipe.settled));
+        let (mut slots, settled, long_trials) = known.map_or_else(Default::default, |pipe| {
+            (pipe.slots, pipe.settled, pipe.long_trials.begun_anew())
+        });
         for lane in (self.index..settings.lanes as usize)
             .step_by(self.workers)
             .skip(slots.len())
@@ -404,6 +405,7 @@ impl Worker {
             ttl_ready: false,
             lookups_from: now.after(settings.lookup_hold),
             bucket: Bucket::new(0.0, now.monotonic),
+            long_trials,
             settled,
             sent: Vec::new(),
             drain: None,
@@ -463,6 +465,7 @@ impl Worker {
             .expect("a slot's backend has a pipe");
         let had_connection = lane.has_connection();
         let sending = !self.stuck && pipe.drain.is_none();
+        let had_to_wait = pipe.long_trials.waits_until(now.monotonic).is_some();
         let mut cx = LaneContext {
             now,
             jitter: self.random.u64(..),
@@ -473,6 +476,7 @@ impl Worker {
             ttl_ready: pipe.ttl_ready,
             lookups_from: pipe.lookups_from,
             bucket: &mut pipe.bucket,
+            long_trials: &mut pipe.long_trials,
             sink: &mut Results {
                 backend,
                 epoch: pipe.epoch,
@@ -524,8 +528,17 @@ impl Worker {
             // circle.
             self.earliest = self.earliest.min(pipe.bucket.next());
         }
+        let long_from = pipe.long_trials.waits_until(now.monotonic);
+        if let Some(long_from) = long_from
+            && lane.is_at_rest()
+        {
+            self.earliest = self.earliest.min(long_from);
+        }
         if pipe.drain.is_some() && !lane.is_busy() {
             self.finish_drain(backend, now);
+        }
+        if had_to_wait && long_from.is_none() {
+            self.wake(|of| of == backend);
         }
     }
 }

@@ -93,6 +93,9 @@ impl Lane {
         self.answers += 1;
         self.complete_front(cx);
         if self.in_flight.unanswered() == 0 {
+            if self.in_flight.is_long() {
+                cx.long_trials.handle_answered();
+            }
             self.window.grow();
             self.failures = 0;
             self.state = ready(cx);

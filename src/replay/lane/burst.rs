@@ -41,6 +41,10 @@ impl Lane {
             // asked for again each time, it would never be sent.
             return Step::Rest;
         }
+        let front_is_long = cx.held.long_body(self.pending[0].batch).is_some();
+        if front_is_long && !cx.long_trials.may_go(cx.now.monotonic) {
+            return Step::Rest;
+        }
         self.in_flight.clear();
         self.fetch(requests_max, cx);
         let mut requests = 0;
@@ -70,6 +74,10 @@ impl Lane {
             return Step::Rest;
         }
         cx.bucket.take(requests);
+        if self.in_flight.is_long() {
+            cx.long_trials
+                .handle_begun(self.in_flight.bytes(), cx.now.monotonic);
+        }
         self.state = State::Busy {
             deadline: cx.now.after(cx.settings.response_timeout),
         };

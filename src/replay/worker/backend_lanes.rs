@@ -14,7 +14,7 @@ use crate::replay::messages::{
     Settled, Trouble,
 };
 use crate::replay::outcome::Settlement;
-use crate::replay::pace::Bucket;
+use crate::replay::pace::{Bucket, LongTrials};
 use crate::replay::worker::WorkerLinks;
 use crate::status::counters::BackendCounters;
 
@@ -31,6 +31,7 @@ pub(super) struct BackendLanes {
     /// When lookups may go, monotonic.
     pub(super) lookups_from: Duration,
     pub(super) bucket: Bucket,
+    pub(super) long_trials: LongTrials,
     pub(super) settled: Vec<Settled>,
     /// Lines that were let go of after they had been sent, since this was last told.
     pub(super) sent: Vec<(SegmentId, u32)>,

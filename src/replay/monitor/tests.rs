@@ -491,6 +491,30 @@ fn a_backend_that_only_fails_is_paused_ever_longer_until_it_answers() {
     assert_eq!(fail(&mut bench), 500);
 }
 
+/// What a backend was dead for is known by its probes alone.
+#[test]
+fn a_backend_that_only_fails_is_probed_at_its_interval_while_it_is_paused() {
+    let mut bench = Bench::new(settings(), false);
+    bench.run_until(1);
+    for _ in 0..6 {
+        for lane in 0..3 {
+            bench.handle(Event::Trouble(lane, answered("500")));
+        }
+        bench.orders.clear();
+        while !bench.monitor.is_up() {
+            bench.run_until(bench.ms + 100);
+        }
+    }
+    let probes = bench.orders.iter().filter(|(_, order)| *order == PROBE);
+    let at: Vec<u64> = probes.map(|(ms, _)| *ms).collect();
+    let interval = settings().probe_interval.as_millis() as u64;
+    assert!(at.len() > 1, "the pause is longer than an interval: {at:?}");
+    assert!(
+        at.windows(2).all(|pair| pair[1] - pair[0] <= interval),
+        "{at:?}"
+    );
+}
+
 #[test]
 fn troubles_of_an_older_epoch_are_probe_record() {
     let mut bench = Bench::new(settings(), false);

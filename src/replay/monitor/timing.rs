@@ -45,12 +45,14 @@ impl Monitor {
                     at = at.min(end);
                 }
             }
-            // A pause ends with a probe, and needs none before.
-            State::Down { .. } | State::Refused { .. } if self.paused_until > now.monotonic => {
-                at = match self.state {
-                    State::Refused { .. } => at.max(self.paused_until),
-                    _ => self.paused_until,
-                };
+            State::Refused { .. } if self.paused_until > now.monotonic => {
+                at = at.max(self.paused_until);
+            }
+            // A pause ends with a probe. Those before it bring no end of it: they show when the
+            // backend dies, which tells what HA's increments meanwhile have not been applied to.
+            State::Down { .. } if self.paused_until > now.monotonic => {
+                let at_interval = begun.saturating_add(self.settings.probe_interval);
+                at = at_interval.min(self.paused_until);
             }
             _ => {}
         }
@@ -76,14 +78,14 @@ impl Monitor {
         self.check_invariants();
     }
 
-    /// As soon as may be; while one is out, behind it.
+    /// As soon as may be; while one is out, behind it; in a pause, at its interval.
     pub(super) fn probe_at_once(&mut self, now: Now) {
-        let mut at = now.monotonic;
-        if !matches!(self.state, State::Up(_)) {
-            at = at.max(self.paused_until);
+        if !matches!(self.state, State::Up(_)) && self.paused_until > now.monotonic {
+            self.probing.again = false;
+            return self.schedule(now);
         }
         self.probing.again = self.probing.out.is_some();
-        self.probing.at = self.earliest(at);
+        self.probing.at = self.earliest(now.monotonic);
     }
 
     /// `at`, or later where that would be too close to the last probe.

@@ -47,7 +47,7 @@ impl<D: Disk> LogReader<D> {
         let is_copy = matches!(likeness, Likeness::CopyOf(_));
         let (backend, name) = (&source.info.name, Arc::clone(&file.name));
         if start.entry != FileStart::New {
-            if file.fed_below == 0 && file.sent_below == 0 {
+            if !file.was_begun && file.sent_below == 0 {
                 // An earlier process had begun it.
                 file.old_below = file.old_below.max(meta.bytes);
             }
@@ -68,6 +68,7 @@ impl<D: Disk> LogReader<D> {
             // It is no longer known which of them were sent.
             file.sent_below = file.sent_below.max(file.fed_below);
         }
+        file.was_begun = true;
         let checked = file.last_change();
         match likeness {
             Likeness::CopyOf(key) => source.catalog.handle_copied(key, meta.bytes),

@@ -74,6 +74,8 @@ pub(super) struct LogFile<L> {
     /// Lines that begin before this byte were read in an earlier epoch. The plan contains which of
     /// them were sent.
     pub(super) fed_below: u64,
+    /// This process has begun it before, in whatever epoch.
+    pub(super) was_begun: bool,
     /// Lines that begin before this byte existed when this process started: an earlier process may
     /// have sent them.
     pub(super) old_below: u64,
@@ -130,6 +132,7 @@ impl<L> LogFile<L> {
             away_unix: 0,
             sent_below: if was_sent { u64::MAX } else { 0 },
             fed_below: 0,
+            was_begun: false,
             old_below: 0,
             unlinked: false,
             deleted: false,

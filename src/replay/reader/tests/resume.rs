@@ -153,6 +153,42 @@ fn an_increment_is_asked_for_unless_its_backend_was_surely_dead_when_its_line_wa
     assert_eq!(surely_missed(&[], &[outage]), ["old v", "old w"]);
 }
 
+/// The backend died before a line of it was fed.
+#[test]
+fn a_log_that_this_process_has_begun_is_not_an_earlier_ones_when_the_backend_is_back() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.run();
+    let line = increment("v", 2020);
+    let (begin, newline) = line.split_at(line.len() - 1);
+    fixture.append(A, "01", begin);
+    fixture.run();
+    let begun = ResumePlan {
+        files: vec![FileResume {
+            line: 0,
+            byte: 0,
+            settled: LineRuns::default(),
+            lines_read: 0,
+            ..plan(&fixture, begin).files.remove(0)
+        }],
+        legacy: Vec::new(),
+    };
+    fixture.down(A);
+    fixture.run();
+    fixture.append(A, "01", newline);
+    let outage = Outage {
+        from: 2000,
+        until: 2050,
+    };
+    fixture.up_with(A, KnownOutages::of(&[outage], &[], fixture.now));
+    fixture.plan(A, begun);
+    fixture.run();
+    assert_eq!(
+        fixture.starts(),
+        [("01", FileStart::New), ("01", FileStart::Resumed(0))]
+    );
+    assert!(!fixture.got[&A][0].maybe_sent, "it was surely missed");
+}
+
 #[test]
 fn lines_of_another_time_zone_are_asked_for_and_their_lag_is_the_logs_own() {
     const HOUR: u64 = 3600;

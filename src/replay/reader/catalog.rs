@@ -272,6 +272,18 @@ impl<L> Catalog<L> {
         listed
     }
 
+    /// Files that are not begun and have shrunk, or of which `has_more` was read than they have.
+    /// Once they have grown again nothing shows it.
+    pub(super) fn note_shrunk(
+        &mut self,
+        has_more: impl Fn(&LogMeta) -> bool,
+    ) -> impl Iterator<Item = &LogFile<L>> {
+        self.files.iter_mut().flatten().filter_map(move |file| {
+            file.shrank |= file.begun.is_none() && has_more(&file.meta);
+            file.shrank.then_some(&*file)
+        })
+    }
+
     /// A known file is in the listing.
     fn handle_found(&mut self, index: usize, entry: &LogEntry, now: Now, listed: &mut Listed) {
         let file = self.files[index].as_ref().expect("a known file's index");

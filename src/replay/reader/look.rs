@@ -209,6 +209,9 @@ impl<D: Disk> LogReader<D> {
         let listed = source
             .catalog
             .handle_listing(&entries, now, starting, byte_of, name_of);
+        if !failpoint!(TrustSettledLines) {
+            source.forget_shrunk();
+        }
         if let Some(resume) = &mut source.resume {
             source.listed = true;
             let moved = resume.handle_listing(&entries, now.unix);

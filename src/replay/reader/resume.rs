@@ -200,10 +200,7 @@ impl Resume {
     /// A file of which nothing is settled. Entries for its inode or its name are of an earlier
     /// file.
     pub(super) fn start_anew(&mut self, name: &str, meta: &LogMeta) -> Start {
-        let others: Vec<usize> = self.entries_of(meta).collect();
-        let is_rewritten = !others.is_empty();
-        others.into_iter().for_each(|index| self.forget(index));
-        self.forget_legacy_of(name);
+        let is_rewritten = self.forget_log(name, meta);
         Start {
             cursor: Cursor::default(),
             settled: SettledRuns::new(),
@@ -211,6 +208,21 @@ impl Resume {
             entry: FileStart::New,
             is_rewritten,
         }
+    }
+
+    /// What was read of this file is not in it any more. Says whether anything was known.
+    pub(super) fn forget_log(&mut self, name: &str, meta: &LogMeta) -> bool {
+        let known: Vec<usize> = self.entries_of(meta).collect();
+        let is_known = !known.is_empty();
+        known.into_iter().for_each(|index| self.forget(index));
+        self.forget_legacy_of(name);
+        is_known
+    }
+
+    /// Whether more was read of this file than it has now.
+    #[must_use]
+    pub(super) fn has_more_of(&self, meta: &LogMeta) -> bool {
+        self.entries_of(meta).next().is_some() && self.entries_within(meta).next().is_none()
     }
 
     /// A status file of the original applies to the first log that is opened under its name, and to

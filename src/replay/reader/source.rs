@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
@@ -348,6 +349,20 @@ impl<L> Source<L> {
             let _ = self.first_lines.handle(identity.lead_hash, key);
         }
         self.resume = Some(resume);
+    }
+
+    /// Forgets what is known of logs that have shrunk since, before they can grow again.
+    pub(super) fn forget_shrunk(&mut self) {
+        let Some(resume) = &mut self.resume else {
+            return;
+        };
+        let shrunk = self.catalog.note_shrunk(|meta| resume.has_more_of(meta));
+        let shrunk: Vec<_> = shrunk
+            .map(|file| (Arc::clone(&file.name), file.meta))
+            .collect();
+        for (name, meta) in shrunk {
+            resume.forget_log(&name, &meta);
+        }
     }
 
     /// Whether its logs may be read now.

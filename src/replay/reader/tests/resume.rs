@@ -153,6 +153,29 @@ fn an_increment_is_asked_for_unless_its_backend_was_surely_dead_when_its_line_wa
     assert_eq!(surely_missed(&[], &[outage]), ["old v", "old w"]);
 }
 
+/// Its backend is down: it may have grown again, and the process have died, before it is begun.
+#[test]
+fn a_log_that_shrinks_before_it_is_begun_is_forgotten_at_once() {
+    for (left, is_forgotten) in [(2, true), (1, true), (5, false)] {
+        let mut fixture = Fixture::new();
+        let lines = puts(["a", "b", "c", "d", "e"]);
+        fixture.disk.append("a:1", "01", &lines);
+        fixture.add("a:1");
+        fixture.plan(A, plan(&fixture, &lines));
+        fixture.run();
+        assert_eq!(fixture.forgotten, [], "it has what was read of it");
+        let bytes = lines.len() / 5 * left;
+        fixture.disk.truncate("a:1", "01", bytes);
+        fixture.hint_listing(A);
+        fixture.run_for(Duration::from_secs(1));
+        let expected: &[_] = match is_forgotten {
+            true => &[(vec![0], vec![])],
+            false => &[],
+        };
+        assert_eq!(fixture.forgotten, expected, "{left} lines are left");
+    }
+}
+
 /// The backend died before a line of it was fed.
 #[test]
 fn a_log_that_this_process_has_begun_is_not_an_earlier_ones_when_the_backend_is_back() {

@@ -124,11 +124,21 @@ mod switch {
         /// An entry of a plan is used after the checkpointer was told that it never will be. The
         /// reader's tests found its like, where the checkpointer forgot entries by itself.
         UseForgotten,
+        /// Lookups go at once, though what was sent on an earlier connection may still be applied.
+        LookUpAtOnce,
+        /// What somebody takes away of a log is not logged.
+        SayNoLoss,
+        /// A log that was cut behind what was read of it goes on without a word.
+        IgnoreCuts,
+        /// That logs' names are not in the order in which they were written is not logged.
+        SayNoOrder,
+        /// What is known of a folder's logs is forgotten when the logs' path does not show it.
+        ForgetFolder,
     }
 
     impl Failpoint {
         /// All of them.
-        pub const ALL: [Self; 40] = [
+        pub const ALL: [Self; 45] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -169,6 +179,11 @@ mod switch {
             Self::ForgetIdleLoss,
             Self::ForgetSent,
             Self::UseForgotten,
+            Self::LookUpAtOnce,
+            Self::SayNoLoss,
+            Self::IgnoreCuts,
+            Self::SayNoOrder,
+            Self::ForgetFolder,
         ];
 
         /// Whether this thread has it.

@@ -102,8 +102,8 @@ pub const FILE_CLOSED_EXTRA_MS: u64 = 20_000;
 /// request's target.
 pub const HUSTDB_READ_BYTES: usize = 4096;
 
-/// How long lookups wait after a backend came up or a request to it timed out: what was sent on an
-/// earlier connection, by this process or one before it, may still be applied. It is far longer
+/// How long lookups wait after a backend came up, or a connection to it ended with requests out:
+/// what was sent on it, by this process or one before it, may still be applied. It is far longer
 /// than a living backend takes for what its sockets hold, and short, since an increment that is
 /// missing cannot be told from one that is there once live increments have come in.
 pub const LOOKUP_HOLD: Duration = Duration::from_millis(250);

@@ -78,8 +78,20 @@ pub struct LaneSettings {
     pub idle_timeout: Duration,
     /// TCP asks for a sign of life on a connection that is idle for so long, and so often.
     pub keepalive_interval: Duration,
-    /// Lookups wait for so long after the backend came up or a request to it timed out.
+    /// Lookups wait for so long after the backend came up, or a connection ended with requests out.
     pub lookup_hold: Duration,
+}
+
+impl LaneSettings {
+    /// When lookups may go, monotonic, where something that was sent until now may still be
+    /// applied.
+    #[must_use]
+    pub fn lookups_from(&self, now: Now) -> Duration {
+        match failpoint!(LookUpAtOnce) {
+            true => now.monotonic,
+            false => now.after(self.lookup_hold),
+        }
+    }
 }
 
 /// A record that waits to be settled.
@@ -203,7 +215,7 @@ pub struct Lane {
     idle_before: Duration,
     /// Failures in a row, of whatever record: the exponent of the delay.
     failures: u32,
-    /// When lookups may go since a request of this lane timed out, monotonic.
+    /// When lookups may go since a connection of this lane ended with requests out, monotonic.
     lookups_from: Duration,
     poison: PoisonDetector,
     /// Records that were completed or rejected, so the number of the one at the front.
@@ -384,7 +396,7 @@ impl Lane {
                 self.disconnect(State::Idle);
                 Step::Close
             }
-            State::Busy { .. } if self.may_be_lost_idle() => self.connect_again(),
+            State::Busy { .. } if self.may_be_lost_idle() => self.connect_again(cx),
             State::Connecting { .. } | State::Busy { .. } => {
                 self.fail(Trouble::Connection(why), cx)
             }
@@ -400,9 +412,8 @@ impl Lane {
             ),
             State::Busy { deadline } if cx.now.monotonic >= deadline => {
                 if self.may_be_lost_idle() {
-                    return self.connect_again();
+                    return self.connect_again(cx);
                 }
-                self.lookups_from = cx.now.after(cx.settings.lookup_hold);
                 self.fail(Trouble::Timeout, cx)
             }
             _ => self.poll_step(cx),
@@ -508,6 +519,9 @@ impl Lane {
     /// G8).
     fn fail<S: Sink>(&mut self, trouble: Trouble, cx: &mut LaneContext<'_, S>) -> Step {
         let was_busy = self.is_busy();
+        if was_busy {
+            self.lookups_from = cx.settings.lookups_from(cx.now);
+        }
         while failpoint!(DropTail) && was_busy && self.pending.len() > self.in_flight.unanswered() {
             let last = self.pending.pop_back().expect("there is more than is out");
             cx.held

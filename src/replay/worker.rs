@@ -403,7 +403,7 @@ impl Worker {
             counters,
             slots,
             ttl_ready: false,
-            lookups_from: now.after(settings.lookup_hold),
+            lookups_from: settings.lookups_from(now),
             bucket: Bucket::new(0.0, now.monotonic),
             long_trials,
             settled,

@@ -34,7 +34,8 @@ impl Lane {
 
     /// Makes another connection at once, and starts at the front again. What was sent may have been
     /// applied, as after any other loss.
-    pub(super) fn connect_again(&mut self) -> Step {
+    pub(super) fn connect_again<S>(&mut self, cx: &LaneContext<'_, S>) -> Step {
+        self.lookups_from = cx.settings.lookups_from(cx.now);
         if failpoint!(ForgetIdleLoss) {
             let out = self.pending.iter_mut().take(self.in_flight.unanswered());
             out.for_each(|lost| lost.maybe_sent = false);

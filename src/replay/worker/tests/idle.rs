@@ -4,7 +4,11 @@ use super::*;
 
 /// One whose only connection has worked, and was then idle for so long.
 fn idle_for(ms: u64) -> Fixture {
-    let mut fixture = Fixture::new(settings());
+    idle_as(settings(), ms)
+}
+
+fn idle_as(settings: LaneSettings, ms: u64) -> Fixture {
+    let mut fixture = Fixture::new(settings);
     fixture.feed(&puts(1));
     fixture.connect();
     fixture.answer(0, APPLIED);
@@ -118,6 +122,23 @@ fn a_zadd_that_was_lost_with_an_idle_connection_may_have_been_applied() {
         1,
         "it is asked for first (G4)"
     );
+}
+
+/// It may have reached a backend that was late: that one may still apply it.
+#[test]
+fn a_zadd_that_timed_out_on_an_idle_connection_is_asked_for_after_a_while() {
+    let settings = LaneSettings {
+        lookup_hold: Duration::from_millis(1_500),
+        ..settings()
+    };
+    let mut fixture = idle_as(settings, 2000);
+    fixture.feed(&[zadd(b"m")]);
+    fixture.wait(5);
+    fixture.connect();
+    assert_eq!(fixture.counters.asked.load(), 0, "it is too early");
+    fixture.wait(2);
+    fixture.connect();
+    assert_eq!(fixture.counters.asked.load(), 1);
 }
 
 #[test]

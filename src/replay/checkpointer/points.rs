@@ -167,7 +167,23 @@ impl Points {
             .get(away.backend.index())
             .and_then(Option::as_ref);
         let ledger = backend_state.and_then(BackendState::ledger);
-        self.away.handle_away(away, ledger, cx.now.unix);
+        let (name, was_read) = (Arc::clone(&away.name), away.unread_bytes == 0);
+        let bytes = self.away.handle_away(away, ledger, cx.now.unix);
+        if let Some(backend_state) = backend_state
+            && was_read
+            && bytes > 0
+            && !failpoint!(SayNoLoss)
+        {
+            let (backend, file) = (&**backend_state.name(), &*name);
+            tracing::warn!(
+                backend,
+                file,
+                bytes,
+                "the log was moved away or deleted under us when these bytes were read and not \
+                 acknowledged: they are delivered, unless the backend or this server fails before; \
+                 should it come back within a day, it goes on where it was"
+            );
+        }
     }
 
     /// A backend is forgotten.

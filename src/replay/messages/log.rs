@@ -83,4 +83,6 @@ pub struct AwayLog {
     pub born_nanos: u64,
     /// Its length then, whether or not any of it was read.
     pub bytes: u64,
+    /// How many of its bytes were not read. That is logged.
+    pub unread_bytes: u64,
 }

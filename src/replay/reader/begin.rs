@@ -168,12 +168,11 @@ impl<D: Disk> LogReader<D> {
             return Ok(false);
         }
         source.catalog.handle_opened(index, log);
-        if source.catalog.file_mut(index).observe(meta, now) == Observed::Shrunk {
-            let loss = source.catalog.handle_shrunk(index);
+        let observed = source.catalog.file_mut(index).observe(meta, now);
+        if let Some(loss) = source.loss_of(index, observed) {
             self.handle_loss(at, &loss);
-            return Ok(false);
         }
-        Ok(true)
+        Ok(observed != Observed::Shrunk)
     }
 
     /// Reads a file's first bytes into `scratch`; returns how many.
@@ -199,14 +198,13 @@ impl<D: Disk> LogReader<D> {
         if file.is_unchanged(&meta) {
             return Ok(true);
         }
-        let catalog = &mut self.sources[at].catalog;
-        let shrank = catalog.file_mut(index).observe(meta, now) == Observed::Shrunk;
-        if shrank {
-            let loss = catalog.handle_shrunk(index);
+        let source = &mut self.sources[at];
+        let observed = source.catalog.file_mut(index).observe(meta, now);
+        if let Some(loss) = source.loss_of(index, observed) {
             self.handle_loss(at, &loss);
         }
         self.sources[at].count_file(index);
-        Ok(!shrank)
+        Ok(observed != Observed::Shrunk)
     }
 
     /// Checks a file's first bytes if the file has changed since they were last checked: a file

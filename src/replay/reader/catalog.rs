@@ -212,7 +212,7 @@ impl<L> Catalog<L> {
                     for (_, other) in same {
                         taken[*other] |= all[*other].meta.device == device;
                     }
-                    self.handle_found(index, &all[at], now, &mut listed);
+                    self.handle_found(index, &all[at], now, &resume_byte, &mut listed);
                 }
                 None if file.away_unix > 0 || file.unlinked => {}
                 None => {
@@ -285,7 +285,14 @@ impl<L> Catalog<L> {
     }
 
     /// A known file is in the listing.
-    fn handle_found(&mut self, index: usize, entry: &LogEntry, now: Now, listed: &mut Listed) {
+    fn handle_found(
+        &mut self,
+        index: usize,
+        entry: &LogEntry,
+        now: Now,
+        resume_byte: impl Fn(&LogMeta) -> u64,
+        listed: &mut Listed,
+    ) {
         let file = self.files[index].as_ref().expect("a known file's index");
         let is_hidden = entry.is_hidden();
         let name = if is_hidden || *file.name == *entry.name {
@@ -317,9 +324,24 @@ impl<L> Catalog<L> {
             self.open.retain(|open| *open != index);
         }
         let file = self.files[index].as_mut().expect("a known file's index");
-        if file.observe(entry.meta, now) == Observed::Shrunk {
-            let loss = self.handle_shrunk(index);
-            listed.losses.push(loss);
+        let observed = file.observe(entry.meta, now);
+        listed
+            .losses
+            .extend(self.loss_of(index, observed, resume_byte));
+    }
+
+    /// What a look at a file has shown to be lost. One that shrank is a new file from now on.
+    /// `resume_byte`: where a file that is not begun would be.
+    pub(super) fn loss_of(
+        &mut self,
+        index: usize,
+        observed: Observed,
+        resume_byte: impl Fn(&LogMeta) -> u64,
+    ) -> Option<Loss> {
+        match observed {
+            Observed::Same | Observed::Changed => None,
+            Observed::Cut(bytes) => self.file(index).handle_cut(bytes, resume_byte),
+            Observed::Shrunk => Some(self.handle_shrunk(index)),
         }
     }
 

@@ -106,6 +106,8 @@ pub(super) enum Observed {
     Same,
     /// It has grown, or was touched.
     Changed,
+    /// It has lost so many bytes at its end. What of it was read is there, and it goes on.
+    Cut(u64),
     /// Lines that were read are gone: it is to be read again as a new file.
     Shrunk,
 }
@@ -207,7 +209,8 @@ impl<L> LogFile<L> {
             self.meta = meta;
             return Observed::Same;
         }
-        let shrank = meta.bytes < self.meta.bytes;
+        let lost_bytes = self.meta.bytes.saturating_sub(meta.bytes);
+        let shrank = lost_bytes > 0;
         self.meta = meta;
         self.seen = LastChange {
             at: now.monotonic,
@@ -221,10 +224,10 @@ impl<L> LogFile<L> {
         };
         let lines_left =
             !shrank || failpoint!(TrustShrunkLog) || self.begun.as_deref_mut().is_none_or(goes_on);
-        if lines_left {
-            Observed::Changed
-        } else {
-            Observed::Shrunk
+        match lines_left {
+            true if shrank && !failpoint!(IgnoreCuts) => Observed::Cut(lost_bytes),
+            true => Observed::Changed,
+            false => Observed::Shrunk,
         }
     }
 
@@ -339,6 +342,8 @@ pub(super) struct Loss {
 pub(super) enum LossKind {
     /// It has fewer bytes than were read.
     Shrunk,
+    /// It has lost bytes at its end that were not delivered before, as far as is known.
+    Cut,
     /// Its name belongs to another file now.
     Replaced,
     /// Its name is gone.
@@ -353,6 +358,25 @@ impl<L> LogFile<L> {
         self.forget_position();
         self.sent_below = u64::MAX;
         loss
+    }
+
+    /// It has lost so many bytes at its end. `None` means that all of them were delivered before.
+    /// `resume_byte`: where it would be if it is not begun.
+    pub(super) fn handle_cut(
+        &self,
+        bytes: u64,
+        resume_byte: impl Fn(&LogMeta) -> u64,
+    ) -> Option<Loss> {
+        let before = LogMeta {
+            bytes: self.meta.bytes + bytes,
+            ..self.meta
+        };
+        let read = match &self.begun {
+            Some(begun) => begun.cursor.byte(),
+            None => resume_byte(&before),
+        };
+        let unread = bytes.min(before.bytes.saturating_sub(read));
+        (unread > 0).then(|| self.loss(LossKind::Cut, unread))
     }
 
     /// Its name is gone, or, if `replaced`, belongs to another file.

@@ -10,9 +10,9 @@ use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, UNLINKED_FILES_MAX};
 use crate::replay::disk::{Disk, LogEntry, LogMeta, read_fully};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
 use crate::replay::reader::begin::scratch;
-use crate::replay::reader::catalog::Moved;
+use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
-use crate::replay::reader::log_file::{Loss, LossKind, Observed};
+use crate::replay::reader::log_file::{Loss, LossKind};
 use crate::replay::reader::resume::{EntriesMoved, Resume};
 use crate::replay::reader::source::Faults;
 use crate::replay::reader::{LogReader, Wake};
@@ -95,6 +95,9 @@ impl<D: Disk> LogReader<D> {
                 let mut all = sources.iter_mut();
                 if let Some(source) = all.find(|source| *source.info.name == **name) {
                     source.listing.want(now);
+                    if failpoint!(ForgetFolder) {
+                        source.catalog = Catalog::default();
+                    }
                 }
             }
             is_there
@@ -200,7 +203,7 @@ impl<D: Disk> LogReader<D> {
         let known_hidden = self.known_hidden(at, &entries);
         let source = &mut self.sources[at];
         let starting = std::mem::take(&mut source.starting);
-        if !source.said_names_go_back {
+        if !source.said_names_go_back && !failpoint!(SayNoOrder) {
             source.said_names_go_back = say_names_go_back(&name, &entries);
         }
         let resume = source.resume.as_ref();
@@ -333,6 +336,11 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn handle_loss(&mut self, at: usize, loss: &Loss) {
         let (backend, file, bytes) = (&self.sources[at].info.name, &loss.name, loss.unread_bytes);
         match loss.kind {
+            _ if failpoint!(SayNoLoss) => {}
+            LossKind::Cut => {
+                tracing::warn!(%backend, %file, bytes, "the log was cut or emptied under us: these \
+                    bytes at its end had not been delivered, as far as is known, and are lost");
+            }
             LossKind::Shrunk => {
                 tracing::warn!(%backend, %file, "the log is not what was read of it: it shrank or \
                     was written anew under us; reading it again as a new file");
@@ -362,10 +370,14 @@ impl<D: Disk> LogReader<D> {
                     where it was");
             }
         }
-        if loss.kind != LossKind::Shrunk {
-            self.tell_away(at, loss);
-        } else if let Some(file) = loss.file {
-            self.tell_gone(at, file);
+        match loss.kind {
+            LossKind::Deleted | LossKind::Replaced => self.tell_away(at, loss),
+            LossKind::Shrunk => {
+                if let Some(file) = loss.file {
+                    self.tell_gone(at, file);
+                }
+            }
+            LossKind::Cut => {}
         }
     }
 
@@ -380,6 +392,7 @@ impl<D: Disk> LogReader<D> {
                 inode: loss.meta.inode,
                 born_nanos: loss.meta.born_nanos,
                 bytes: loss.meta.bytes,
+                unread_bytes: loss.unread_bytes,
             }));
     }
 
@@ -393,17 +406,17 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn observe_open(&mut self, at: usize, now: Now) -> io::Result<bool> {
         let mut changed = false;
         for index in self.sources[at].catalog.open().to_vec() {
-            let catalog = &mut self.sources[at].catalog;
-            let Some(log) = &catalog.file(index).log else {
+            let source = &mut self.sources[at];
+            let Some(log) = &source.catalog.file(index).log else {
                 continue;
             };
             let meta = self.disk.log_meta(log)?;
-            if catalog.file(index).is_unchanged(&meta) {
+            if source.catalog.file(index).is_unchanged(&meta) {
                 continue;
             }
             changed = true;
-            if catalog.file_mut(index).observe(meta, now) == Observed::Shrunk {
-                let loss = catalog.handle_shrunk(index);
+            let observed = source.catalog.file_mut(index).observe(meta, now);
+            if let Some(loss) = source.loss_of(index, observed) {
                 self.handle_loss(at, &loss);
             }
             self.sources[at].count_file(index);

@@ -19,6 +19,7 @@ use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::backoff::Backoff;
 use crate::replay::reader::bodies::Bodies;
 use crate::replay::reader::catalog::Catalog;
+use crate::replay::reader::log_file::{Loss, Observed};
 use crate::replay::reader::resume::Resume;
 use crate::replay::reader::zone::Zone;
 
@@ -381,6 +382,13 @@ impl<L> Source<L> {
         self.credit.forget_lines();
         self.bodies.forget();
         self.catalog.forget_positions();
+    }
+
+    /// What a look at a file has shown to be lost. One that shrank is a new file from now on.
+    pub(super) fn loss_of(&mut self, index: usize, observed: Observed) -> Option<Loss> {
+        let resume = self.resume.as_ref();
+        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        self.catalog.loss_of(index, observed, byte_of)
     }
 
     /// Publishes the counters that change with a listing or a plan. Looks at every file.

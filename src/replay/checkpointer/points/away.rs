@@ -28,8 +28,13 @@ pub(super) struct AwayLogs {
 }
 
 impl AwayLogs {
-    /// A log has left its folder.
-    pub(super) fn handle_away(&mut self, away: AwayLog, ledger: Option<&BackendLedger>, unix: u64) {
+    /// A log has left its folder. Returns how many bytes of it are not delivered.
+    pub(super) fn handle_away(
+        &mut self,
+        away: AwayLog,
+        ledger: Option<&BackendLedger>,
+        unix: u64,
+    ) -> u64 {
         let mut log = Log {
             name: (*away.name).into(),
             device: away.device,
@@ -42,7 +47,11 @@ impl AwayLogs {
         let all = self.backends.entry(away.backend).or_default();
         all.retain(|known| known.log.what() != what);
         log.note_settled(ledger);
-        if log.settled < log.bytes && !self.deleted.contains(&key) {
+        let mut left_bytes = log.bytes.saturating_sub(log.settled);
+        if self.deleted.contains(&key) {
+            left_bytes = 0;
+        }
+        if left_bytes > 0 {
             let since_unix = unix;
             all.push_back(Away { log, since_unix });
         }
@@ -52,6 +61,7 @@ impl AwayLogs {
         if all.is_empty() {
             self.backends.remove(&away.backend);
         }
+        left_bytes
     }
 
     /// The ledger has closed a log, and reports how far it was delivered.

@@ -230,6 +230,7 @@ impl Fixture {
             inode: meta.inode,
             born_nanos: meta.born_nanos,
             bytes: meta.bytes,
+            unread_bytes: 0,
         }));
         taken
     }

@@ -360,6 +360,7 @@ fn a_log_that_we_have_deleted_is_not_missed_however_late_it_is_told_of() {
         inode: meta.inode,
         born_nanos: meta.born_nanos,
         bytes: meta.bytes,
+        unread_bytes: 0,
     }));
     fixture.turn();
     assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));

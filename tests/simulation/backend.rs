@@ -66,8 +66,8 @@ pub(crate) struct Backend {
     pub(crate) failing_long: Option<Failing>,
     /// All mutations fail, whatever its mood.
     pub(crate) is_ill: bool,
-    /// It dies with the last of so many sends that have increments which it missed; none: it does
-    /// not.
+    /// Somebody dies with the last of so many sends that have increments which it missed; none:
+    /// nobody does.
     pub(crate) dies_after_adds: Option<u32>,
     /// What was asked and answered since it was last told; none: it is not to be told.
     pub(crate) talk: Option<Vec<String>>,
@@ -106,8 +106,8 @@ impl Backend {
         ill.or(poisoned).or(self.failing_long.filter(|_| is_long))
     }
 
-    /// Whether it dies of these requests.
-    pub(crate) fn dies_of(&mut self, requests: &[u8]) -> bool {
+    /// Whether somebody dies with these requests.
+    pub(crate) fn brings_death(&mut self, requests: &[u8]) -> bool {
         let Some(left) = &mut self.dies_after_adds else {
             return false;
         };

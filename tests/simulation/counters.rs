@@ -12,6 +12,7 @@ use hustdbsync::fake_hustdb::Item;
 
 use crate::backend::{Life, Mood};
 use crate::mutation::Mutation;
+use crate::plan::Dying;
 use crate::world::{Event, World};
 
 /// Between two increments of one backend's, at most.
@@ -293,9 +294,8 @@ impl World {
         if !refuses && life != Life::Gone && mood != Mood::Frozen {
             return None;
         }
-        if self.plan.dies_in_drains && mood != Mood::Frozen {
-            // What one that hung has not read dies with it. The other worlds stay what they were:
-            // in one of them that shows OpenBeforeForgotten.
+        if self.plan.dies_in_drains == Some(Dying::Backend) && mood != Mood::Frozen {
+            // What one that hung has not read dies with it.
             self.backends[place].oracle.counters.frozen.clear();
         }
         // What is on its way just now: HA will not hear of it.
@@ -326,6 +326,10 @@ impl World {
         let watched = self.server.iter().map(|_| (begin, None)).collect();
         let counters = &mut self.backends[place].oracle.counters;
         counters.outage = Some(Outage { refuses, watched });
+        if self.plan.dies_in_drains == Some(Dying::Server) {
+            // So long that it is known, and kept.
+            return Some(Duration::from_secs(self.counting.u64(20..40)));
+        }
         if !self.plan.long_outages {
             return Some(Duration::from_secs(self.counting.u64(0..30)));
         }

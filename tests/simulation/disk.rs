@@ -1,6 +1,6 @@
 //! The simulated disk, with short reads, and with a canary of every deletion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +8,8 @@ use fastrand::Rng;
 use hustdbsync::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
 use hustdbsync::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use hustdbsync::replay::testdisk::{TestDisk, TestLog};
+
+use crate::clock;
 
 /// A log that was deleted, with what was durable in that instant.
 #[derive(Debug)]
@@ -27,8 +29,16 @@ struct Canary {
     /// Of a thousand reads, so many are short.
     short_reads: u32,
     deletions: Vec<Deletion>,
+    /// Something empty is mounted over the logs' path.
+    root_is_covered: bool,
+    /// Over these backends' folders, too. What others do to logs they do beneath.
+    covered: BTreeSet<String>,
     /// How often each backend's folder has been listed.
     listings: BTreeMap<String, u64>,
+    /// Of each backend, how long the last listing has shown each log to be, by inode and birth.
+    seen: BTreeMap<String, BTreeMap<(u64, u64), u64>>,
+    /// Backends of which a listing has shown that their logs' names are not in order.
+    names_go_back: BTreeSet<String>,
 }
 
 /// A handle of the one disk.
@@ -46,7 +56,11 @@ impl SimDisk {
                 random: Rng::with_seed(seed),
                 short_reads,
                 deletions: Vec::new(),
+                root_is_covered: false,
+                covered: BTreeSet::new(),
                 listings: BTreeMap::new(),
+                seen: BTreeMap::new(),
+                names_go_back: BTreeSet::new(),
             })),
         }
     }
@@ -61,6 +75,52 @@ impl SimDisk {
         self.canary().listings.get(backend).copied().unwrap_or(0)
     }
 
+    /// Mounts something empty over a backend's folder, or takes it away; none: over the logs' path.
+    pub(crate) fn set_covered(&self, backend: Option<&str>, is_covered: bool) {
+        let mut canary = self.canary();
+        match (backend, is_covered) {
+            (None, _) => canary.root_is_covered = is_covered,
+            (Some(backend), true) => _ = canary.covered.insert(backend.to_owned()),
+            (Some(backend), false) => _ = canary.covered.remove(backend),
+        }
+    }
+
+    /// Whether something is mounted over a backend's logs.
+    pub(crate) fn is_covered(&self, backend: &str) -> bool {
+        let canary = self.canary();
+        canary.root_is_covered || canary.covered.contains(backend)
+    }
+
+    /// That the path of a backend's logs leads to them.
+    fn check_path(&self, backend: &str) -> io::Result<()> {
+        match self.is_covered(backend) {
+            true => Err(io::ErrorKind::NotFound.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// How long a log was when its folder was last listed in this life of the server.
+    pub(crate) fn seen_bytes(&self, backend: &str, key: (u64, u64)) -> u64 {
+        let canary = self.canary();
+        let of_backend = canary.seen.get(backend);
+        of_backend
+            .and_then(|seen| seen.get(&key))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The server's next life has seen nothing.
+    pub(crate) fn forget_seen(&self) {
+        let mut canary = self.canary();
+        canary.seen.clear();
+        canary.names_go_back.clear();
+    }
+
+    /// Whether a listing has shown that the names of a backend's logs are not in order.
+    pub(crate) fn has_shown_names_go_back(&self, backend: &str) -> bool {
+        self.canary().names_go_back.contains(backend)
+    }
+
     fn canary(&self) -> std::sync::MutexGuard<'_, Canary> {
         self.canary.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,17 +130,32 @@ impl Disk for SimDisk {
     type Log = TestLog;
 
     fn backend_folders(&mut self) -> io::Result<Vec<String>> {
-        self.inner.backend_folders()
+        let mut folders = self.inner.backend_folders()?;
+        if self.canary().root_is_covered {
+            folders.clear();
+        }
+        Ok(folders)
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
-        let entries = self.inner.log_entries(backend)?;
-        let listings = &mut self.canary().listings;
-        *listings.entry(backend.to_owned()).or_insert(0) += 1;
+        let mut entries = self.inner.log_entries(backend)?;
+        if self.is_covered(backend) {
+            entries.clear();
+        }
+        let mut canary = self.canary();
+        *canary.listings.entry(backend.to_owned()).or_insert(0) += 1;
+        if clock::do_names_go_back(&entries) {
+            canary.names_go_back.insert(backend.to_owned());
+        }
+        let seen = entries
+            .iter()
+            .map(|entry| (entry.meta.key(), entry.meta.bytes));
+        canary.seen.insert(backend.to_owned(), seen.collect());
         Ok(entries)
     }
 
     fn open_log(&mut self, backend: &str, name: &str) -> io::Result<TestLog> {
+        self.check_path(backend)?;
         self.inner.open_log(backend, name)
     }
 
@@ -109,6 +184,7 @@ impl Disk for SimDisk {
     }
 
     fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+        self.check_path(backend)?;
         let deletion = self.inner.meta_of(backend, name).map(|meta| Deletion {
             backend: backend.to_owned(),
             name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! That the simulation can fail: each injected bug is found, except those in [`NOT_SHOWN`].
+//! That the simulation can fail: each injected bug is found.
 //! `SIM_FAULT=name` looks for one of them only.
 
 use std::sync::Mutex;
@@ -8,32 +8,29 @@ use std::time::Instant;
 
 use hustdbsync::failpoint::Failpoint;
 
-use crate::plan::Plan;
+use crate::plan::{Dying, Plan};
 use crate::{SEEDS, failure};
-
-/// Injected bugs whose histories 500 seeds do not have at present. They can be looked for by name;
-/// what they break is held by `reachability/tests.rs::nothing_is_sent_before_what_is_kept_is_gone`
-/// and `reader/tests/bodies.rs::who_settles_no_long_line_keeps_nobody_else_from_his`.
-const NOT_SHOWN: [Failpoint; 2] = [Failpoint::OpenBeforeForgotten, Failpoint::OneLongLineForAll];
 
 /// Whether a seed's world has what a fault needs to show. What others do to it, luck decides.
 fn can_show(fault: Failpoint, seed: u64) -> bool {
     use Failpoint::{
-        AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetIdleLoss, ForgetOutages, ForgetSent,
-        IdentifyLate, IgnoreAmbiguity, LookNoMore, MissOverflow, OneLongLineForAll,
-        OpenBeforeForgotten, QuietTooEarly, RejectTwice, TrustCopy, TrustFirstBytes,
-        TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
+        AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetFolder, ForgetIdleLoss,
+        ForgetOutages, ForgetSent, IdentifyLate, IgnoreAmbiguity, IgnoreCuts, LookNoMore,
+        LookUpAtOnce, MissOverflow, OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly,
+        RejectTwice, SayNoLoss, SayNoOrder, TrustCopy, TrustFirstBytes, TrustReplacement,
+        TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
     match fault {
-        AskAlways | ForgetOutages | OpenBeforeForgotten => plan.long_outages,
+        AskAlways | ForgetOutages => plan.long_outages,
+        OpenBeforeForgotten => plan.dies_in_drains == Some(Dying::Server),
         IgnoreAmbiguity => plan.counters,
         TrustFirstBytes | TrustSettledLines | TrustShrunkLog | UseForgotten => faults.operator,
         IdentifyLate => faults.crashes,
         TrustCopy | TrustReplacement => faults.moves && !plan.down_longer.is_zero(),
         ForgetAway => faults.moves,
-        ForgetSent => plan.dies_in_drains,
+        ForgetSent => plan.dies_in_drains == Some(Dying::Backend),
         LookNoMore => faults.strays,
         ForgetFailures => plan.poison.is_some(),
         ForgetIdleLoss => faults.forgets.is_some() && !plan.down_longer.is_zero(),
@@ -43,6 +40,10 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
         MissOverflow => faults.dirty_flags >= 500,
         QuietTooEarly => plan.dies_at_minutes,
         OneLongLineForAll => plan.beside.is_some(),
+        LookUpAtOnce => !plan.applies_late.is_zero(),
+        IgnoreCuts => faults.operator,
+        ForgetFolder | SayNoOrder => faults.mounts,
+        SayNoLoss => faults.operator || faults.moves,
         _ => true,
     }
 }
@@ -65,10 +66,7 @@ fn finder(fault: Failpoint) -> Option<(u64, String)> {
 fn failpoint_faults_are_all_found() {
     std::panic::set_hook(Box::new(|_| {}));
     let wanted = std::env::var("SIM_FAULT").unwrap_or_default();
-    let is_wanted = |fault: &Failpoint| match wanted.as_str() {
-        "" => !NOT_SHOWN.contains(fault),
-        wanted => format!("{fault:?}").contains(wanted),
-    };
+    let is_wanted = |fault: &Failpoint| format!("{fault:?}").contains(&wanted);
     let faults: Vec<Failpoint> = Failpoint::ALL.into_iter().filter(is_wanted).collect();
     let next = AtomicUsize::new(0);
     let missed = Mutex::new(Vec::new());

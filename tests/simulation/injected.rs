@@ -6,7 +6,7 @@ use std::time::Duration;
 use hustdbsync::replay::testdisk::{Crash, Op};
 
 use crate::backend::{Life, Mood};
-use crate::plan::Faults;
+use crate::plan::{Dying, Faults};
 use crate::world::{Event, World};
 
 /// Something that is to be over at some time.
@@ -20,8 +20,8 @@ pub(crate) enum Blow {
     Disk,
 }
 
-/// A backend that dies in the midst of what it missed does so in one of its first sends with
-/// those increments.
+/// Who dies in the midst of what a backend missed does so in one of the first sends with those
+/// increments.
 const ADDS_BEFORE_DEATH_MAX: u32 = 4;
 
 fn ms(ms: u64) -> Duration {
@@ -86,10 +86,16 @@ impl World {
         }
     }
 
-    /// It has taken some of what it missed, and is dead before it says so.
+    /// The backend has taken some of what it missed, and somebody is dead before that is known.
     pub(crate) fn die_in_drain(&mut self, place: usize) {
-        let lasts = ms(300) + self.up_to(ms(3_000));
-        self.fail_backend(place, Life::Down, Mood::Well, lasts);
+        match self.plan.dies_in_drains {
+            Some(Dying::Backend) => {
+                let lasts = ms(300) + self.up_to(ms(3_000));
+                self.fail_backend(place, Life::Down, Mood::Well, lasts);
+            }
+            Some(Dying::Server) => self.die(),
+            None => {}
+        }
     }
 
     /// A backend fails so, for so long at least.
@@ -104,6 +110,9 @@ impl World {
             lasts *= 2;
         }
         let shares = self.random.bool();
+        if matches!(life, Life::Up { .. }) {
+            self.thaw(place);
+        }
         let backend = &mut self.backends[place];
         (backend.life, backend.mood, backend.probe_shares_mood) = (life, mood, shares);
         backend.changes += 1;
@@ -282,13 +291,22 @@ impl World {
         }
     }
 
+    /// One that was stopped takes what its sockets hold, once it goes on.
+    fn thaw(&mut self, place: usize) {
+        if self.backends[place].mood == Mood::Frozen {
+            self.backends[place].mood = Mood::Well;
+            self.take_all_late(place);
+        }
+    }
+
     fn mend_backend(&mut self, place: usize) {
         let now = self.now;
         self.note_return(place);
+        self.thaw(place);
         let backend = &mut self.backends[place];
         backend.changes += 1;
         backend.mood = Mood::Well;
-        if self.plan.dies_in_drains {
+        if self.plan.dies_in_drains.is_some() {
             backend.dies_after_adds = Some(self.counting.u32(1..=ADDS_BEFORE_DEATH_MAX));
         }
         if !backend.is_up() {
@@ -308,6 +326,7 @@ impl World {
             if self.backends[place].life != Life::Gone {
                 self.mend_backend(place);
             }
+            self.take_all_late(place);
         }
         let before = &self.plan.faults;
         self.logs_were_moved = before.operator || before.moves;

@@ -10,12 +10,17 @@
 
 mod backend;
 mod bad_lines;
+mod clock;
 mod control;
 mod counters;
 mod disk;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod injected;
+mod late;
+mod log_lines;
+mod losses;
+mod mounts;
 mod mover;
 mod mutation;
 mod net;

@@ -2,9 +2,10 @@
 //! remounts their disk.
 //!
 //! What is promised then (G10): a log is what it holds. Whatever is done to its name, nothing of it
-//! is sent as if for the first time, and its lines come in their order. What is moved away or
-//! copied here has been delivered, durably: its lines must not come again, and where they do since
-//! the log is a copy, no increment counts twice.
+//! is sent as if for the first time, and its lines come in their order. What is copied here has been
+//! delivered, durably, and so has most of what is moved away: its lines must not come again, and
+//! where they do since the log is a copy, no increment counts twice. What was not delivered when it
+//! was moved away comes when it is back, behind what is newer.
 
 use std::time::Duration;
 
@@ -28,7 +29,23 @@ impl World {
         let gap = u64::try_from(MOVE_GAP.as_micros()).expect("it is short");
         let next = Duration::from_micros(self.moves.u64(..gap));
         self.at(self.now + next, Event::Move { place });
-        match self.moves.u32(..8) {
+        // Where increments are not asked for, copies and replacements are what is looked for; and
+        // what has two names is not replaced.
+        let is_copier = !self.plan.down_longer.is_zero();
+        let deeds = if self.plan.faults.mounts { 14 } else { 8 };
+        match self.moves.u32(..deeds) {
+            _ if self.disk.is_covered(&self.backends[place].name) => {}
+            1..=3 if is_copier => self.replace_log(place),
+            8..=9 => {
+                if let Some(file) = self.some_whole_log(place) {
+                    self.displace(place, &file);
+                    self.note_loss(place, &file, 0);
+                    self.move_away(place, &file);
+                }
+            }
+            10..=11 => self.cover(place),
+            12 => self.relocate(place),
+            13 => self.set_clock(place),
             0 => {
                 self.disk.inner.remount();
                 let note = format_args!("somebody remounts the disk");
@@ -53,7 +70,7 @@ impl World {
     }
 
     /// Names have come or gone: inotify tells.
-    fn hint_name_soon(&mut self, place: usize) {
+    pub(crate) fn hint_name_soon(&mut self, place: usize) {
         let new_file = true;
         let event = Event::Hint { place, new_file };
         self.soon(Duration::from_micros(300), event);
@@ -168,19 +185,20 @@ impl World {
     /// `cp a b && mv b a`, or `sed -i`, which leaves out the first lines: then nothing but the name
     /// tells whose place it took.
     fn replace_log(&mut self, place: usize) {
-        let Some(file) = self.done_logs(place).pop() else {
-            return;
-        };
-        let backend = self.backends[place].name.clone();
+        let mut logs = self.done_logs(place);
         // A name that the server has taken away may come back with a crash, and lead to what was
         // replaced.
-        if !self.backends[place].oracle.has_one_name(&file) {
+        logs.retain(|file| self.backends[place].oracle.has_one_name(file));
+        if logs.is_empty() {
             return;
         }
+        let file = logs.swap_remove(self.moves.usize(..logs.len()));
+        let backend = self.backends[place].name.clone();
         let lines = self.backends[place].oracle.next_line(&file);
         let first = match self.moves.bool() {
             true => 0,
-            false => self.moves.u64(..lines.clamp(1, 4)),
+            // Without the first line it is not known for a copy.
+            false => self.moves.u64(1..5).min(lines.saturating_sub(1)),
         };
         let first_line = usize::try_from(first).expect("it is one of a few");
         if let Some(number) = self.disk.inner.copy_out(&backend, &file, first_line) {
@@ -198,17 +216,35 @@ impl World {
         (!logs.is_empty()).then(|| logs.swap_remove(self.moves.usize(..logs.len())))
     }
 
-    /// Logs that HA will not write to.
+    /// Logs that HA will not write to, nor will where its clock was set back.
     fn past_logs(&self, place: usize) -> Vec<String> {
+        let mut logs = self.logs(place);
+        let current = &self.writers[place].file;
+        logs.retain(|file| file < current && !self.is_being_written(place, file));
+        logs
+    }
+
+    /// All logs of a backend.
+    pub(crate) fn logs(&self, place: usize) -> Vec<String> {
         let mut disk = self.disk.inner.clone();
         let entries = disk.log_entries(&self.backends[place].name);
-        let names = entries
-            .unwrap_or_default()
-            .into_iter()
-            .map(|entry| entry.name);
-        names
-            .filter(|file| *file != self.writers[place].file && !self.is_being_written(place, file))
-            .collect()
+        let entries = entries.unwrap_or_default().into_iter();
+        entries.map(|entry| entry.name).collect()
+    }
+
+    /// What of a log is not delivered, durably, comes at another time than it otherwise would.
+    pub(crate) fn displace(&mut self, place: usize, file: &str) {
+        let backend = &mut self.backends[place];
+        let checkpoint = self.disk.inner.durable_state(&backend.name, "checkpoint");
+        let checkpoint = checkpoint.and_then(|bytes| Checkpoint::decode(&bytes).ok());
+        let meta = self.disk.inner.meta_of(&backend.name, file);
+        let line = meta.zip(checkpoint).and_then(|(meta, checkpoint)| {
+            let mut files = checkpoint.resume.files.into_iter();
+            let entry =
+                files.find(|entry| (entry.identity.inode, entry.identity.born_nanos) == meta.key());
+            entry.map(|entry| entry.line)
+        });
+        backend.oracle.handle_displaced(file, line.unwrap_or(0));
     }
 
     /// Those of them of which everything is delivered, and durably so.

@@ -30,18 +30,24 @@ pub(crate) enum Arrival {
 #[derive(Debug)]
 pub(crate) struct Connection {
     worker: usize,
-    place: usize,
+    pub(crate) place: usize,
     /// The backend's end.
     server: connection::Connection,
     /// What was sent and has not arrived.
-    up: VecDeque<Vec<u8>>,
+    pub(crate) up: VecDeque<Vec<u8>>,
     /// Nothing sent from here on arrives earlier.
     up_at: Duration,
     down_at: Duration,
     /// The backend's end is not there any more, and ours has not been told.
-    dead: bool,
+    pub(crate) dead: bool,
+    /// Nothing is read of it before it ends.
+    pub(crate) is_stuck: bool,
+    /// Our end is closed, and what was sent may still arrive.
+    pub(crate) has_ended: bool,
+    /// It waits while its backend is stopped.
+    pub(crate) has_waited: bool,
     /// What arrives for a dead one is answered with a reset, once its machine is back.
-    opened: Duration,
+    pub(crate) opened: Duration,
     /// When something last went over it, either way.
     used: Duration,
 }
@@ -63,6 +69,9 @@ impl World {
                 up_at: self.now,
                 down_at: self.now,
                 dead: false,
+                is_stuck: false,
+                has_ended: false,
+                has_waited: false,
                 opened: self.now,
                 used: self.now,
             },
@@ -143,6 +152,9 @@ impl World {
         let Some(it) = self.connections.get_mut(&connection) else {
             return;
         };
+        if it.is_stuck || it.has_ended {
+            return;
+        }
         let (place, opened) = (it.place, it.opened);
         let reborn = match self.backends[place].life {
             Life::Up { since } => since > opened,
@@ -161,12 +173,13 @@ impl World {
             return self.forget(connection);
         }
         if self.backends[place].mood == Mood::Frozen {
+            it.has_waited = true;
             let later = self.now + Duration::from_millis(20);
             self.at(later, Event::Up { connection });
             return;
         }
         let next = it.up.front().map_or(&[][..], Vec::as_slice);
-        if !self.healed && self.backends[place].dies_of(next) {
+        if !self.healed && self.backends[place].brings_death(next) {
             self.arrive(connection, 0);
             // Where it may not be down once more, only its answers are lost.
             self.break_off(connection);
@@ -177,6 +190,17 @@ impl World {
             return;
         }
         match self.random.u32(..6) {
+            0 if !self.plan.applies_late.is_zero() => {
+                let note = format_args!("{place}: reset before it is read, by who is in between");
+                self.trace.note(self.now, note);
+                self.get_stuck(connection);
+                self.tell(connection, Arrival::Closed("reset"));
+            }
+            3 if !self.plan.applies_late.is_zero() => {
+                let note = format_args!("{place}: stuck, unread");
+                self.trace.note(self.now, note);
+                self.get_stuck(connection);
+            }
             0 => {
                 self.trace
                     .note(self.now, format_args!("{place}: reset before it is read"));
@@ -238,7 +262,8 @@ impl World {
     }
 
     /// The backend reads the next bytes. At most `answer_bytes` of what it says to them get away.
-    fn arrive(&mut self, connection: u64, answer_bytes: usize) {
+    pub(crate) fn arrive(&mut self, connection: u64, answer_bytes: usize) {
+        self.take_late_before(connection);
         let unix = self.unix();
         let Some(it) = self.connections.get_mut(&connection) else {
             return;
@@ -297,12 +322,17 @@ impl World {
         }
     }
 
-    /// Our end is closed. What is on its way arrives now or never: what would arrive later, behind
-    /// what is sent again, no sync server can do anything about.
+    /// Our end is closed. What is on its way arrives now or never, unless its backend applies late.
     pub(crate) fn close(&mut self, connection: u64) {
         let Some(it) = self.connections.get(&connection) else {
             return;
         };
+        if it.has_ended {
+            return;
+        }
+        if self.may_be_late(connection) {
+            return self.leave_behind(connection);
+        }
         let backend = &self.backends[it.place];
         let arrives = !it.dead
             && backend.mood != Mood::Frozen

@@ -73,6 +73,7 @@ impl World {
             format_args!("{place}: somebody {what} {file}, {kept} of {lines} lines are left"),
         );
         if what == "deletes" {
+            self.note_loss(place, &file, 0);
             self.disk.inner.remove_log(&name, &file);
         } else {
             let bytes = self.disk.inner.log(&name, &file).unwrap_or_default();
@@ -84,6 +85,7 @@ impl World {
                     .nth(kept as usize - 1)
                     .unwrap_or(bytes.len()),
             };
+            self.note_loss(place, &file, end);
             self.disk.inner.truncate_log(&name, &file, end);
         }
         self.backends[place].oracle.handle_taken(&file, kept);

@@ -74,8 +74,11 @@ impl Line {
 /// Whether this is what is left of a long line whose log was changed or deleted before it was
 /// written down.
 fn is_gone(raw: &[u8], aside: &RejectedLine) -> bool {
-    aside.detail.contains("its log has not got it any more") && raw.starts_with(&aside.raw)
+    aside.detail.contains(NOT_IN_ITS_LOG) && raw.starts_with(&aside.raw)
 }
+
+/// What is said of a long line whose log could not be read when it was written down.
+const NOT_IN_ITS_LOG: &str = "its log has not got it any more";
 
 /// An operation as it is to arrive.
 #[derive(Debug)]
@@ -275,6 +278,11 @@ impl Oracle {
         self.lines.len() as u64
     }
 
+    /// The number of the next item that no line is about yet.
+    pub(crate) fn next_item(&self) -> u32 {
+        u32::try_from(self.histories.len()).expect("there are few")
+    }
+
     /// Whether the backend has to hold of this item what the healthy master does.
     pub(crate) fn is_exact(&self, item: &Item) -> bool {
         if item.table == COUNTERS {
@@ -282,6 +290,25 @@ impl Oracle {
         }
         let history = self.histories.get(item);
         history.is_none_or(|history| !history.has_gaps)
+    }
+
+    /// Lines of the file that has this name now of which no mutation has arrived: the number of
+    /// each, and which operation on which item it is.
+    pub(crate) fn undelivered(&self, file: &str) -> Vec<(u64, Item, usize)> {
+        let lines = self.lines.range(self.all_of(file));
+        lines
+            .filter_map(|((_, _, line), what)| {
+                let (item, number) = what.operation()?;
+                let is_left = !self.is_delivered(item, number);
+                is_left.then(|| (*line, item.clone(), number))
+            })
+            .collect()
+    }
+
+    /// Whether an operation has arrived, or need not come.
+    pub(crate) fn is_delivered(&self, item: &Item, number: usize) -> bool {
+        let operation = &self.histories[item].operations[number];
+        operation.arrived || operation.gone || (operation.adds_up() && operation.asked)
     }
 
     /// When the oldest operation that has not arrived was taken, Unix seconds.
@@ -456,6 +483,17 @@ impl Oracle {
     /// Whether two names are, or were, of one log.
     pub(crate) fn are_names_of_one(&self, one: &str, other: &str) -> bool {
         self.called(one) == self.called(other)
+    }
+
+    /// What of a file begins with this line comes at another time than its place in the order says.
+    pub(crate) fn handle_displaced(&mut self, file: &str, from_line: u64) {
+        let lines = self.place(file, from_line)..=self.place(file, u64::MAX);
+        for line in self.lines.range(lines).map(|(_, line)| line) {
+            if let Some((item, _)) = line.operation() {
+                let history = self.histories.get_mut(item).expect("it was expected");
+                (history.is_free, history.has_gaps) = (true, true);
+            }
+        }
     }
 
     /// Whether a log is, or was, known by this name only.
@@ -643,6 +681,7 @@ impl Oracle {
     /// the server was started.
     pub(crate) fn check_end(&mut self, rejected: &[u8], lives: usize, whose: &str) {
         let mut found: BTreeMap<Place, usize> = BTreeMap::new();
+        let mut gone = BTreeSet::new();
         let mut places: HashMap<(&str, u64), Vec<&Place>> = HashMap::new();
         for place in self.lines.keys() {
             places.entry((&place.0, place.2)).or_default().push(place);
@@ -664,19 +703,23 @@ impl Oracle {
                 panic!("{whose}: this was rejected, and should not be: {aside:?}");
             };
             *found.entry(place.clone()).or_insert(0) += 1;
+            if aside.detail.contains(NOT_IN_ITS_LOG) {
+                gone.insert(place.clone());
+            }
         }
         for (place, line) in &self.lines {
             let times = found.get(place).copied().unwrap_or(0);
             let is_older = place.1 > 0 || place.1 < self.which(&place.0);
-            // A line is known again by its log's name.
-            let is_renamed = self.aliases.values().any(|called| *called == place.0);
+            // A line is known again by all its bytes. A long one's were in its log only, which may
+            // have been out of reach at one of the times.
+            let may_be_unknown = gone.contains(place);
             match line {
                 Line::Good { .. } | Line::Increment { .. } => {}
                 Line::Bad { .. } | Line::Poison { .. } => assert!(
                     times == 1
                         || is_older
                         || self.taken.contains(place)
-                        || (is_renamed && (1..=lives).contains(&times)),
+                        || (may_be_unknown && (1..=lives).contains(&times)),
                     "G9: {whose}: the bad line {place:?} was rejected {times} times in {lives} \
                      lives"
                 ),

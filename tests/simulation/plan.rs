@@ -11,6 +11,8 @@ use hustdbsync::replay::monitor::MonitorSettings;
 use hustdbsync::replay::outcome::Outcomes;
 use hustdbsync::replay::reader::buffers::ReaderBounds;
 
+use crate::late::LATE_MAX;
+
 /// When the run begins, Unix seconds.
 pub(crate) const BEGIN_UNIX: u64 = 1_800_000_000;
 /// A short time to live is at most this long.
@@ -53,6 +55,9 @@ pub(crate) struct Faults {
     pub(crate) operator: bool,
     /// Somebody renames, moves, links and copies logs, and remounts their disk.
     pub(crate) moves: bool,
+    /// So are logs that are not delivered, and more: things are mounted over them, folders become
+    /// links, clocks are set.
+    pub(crate) mounts: bool,
     /// Lines come to logs of minutes long past, and to logs that have just been deleted.
     pub(crate) strays: bool,
     /// A connection that is idle for so long is forgotten by something in between.
@@ -80,6 +85,13 @@ pub(crate) enum Failing {
     Resets,
     /// It says nothing any more on this connection.
     Hangs,
+}
+
+/// Who dies in the midst of what a backend missed, once that is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dying {
+    Backend,
+    Server,
 }
 
 /// One seed's world.
@@ -123,8 +135,11 @@ pub(crate) struct Plan {
     pub(crate) tallies: bool,
     /// HA also writes counters, live where it can.
     pub(crate) counters: bool,
-    /// A backend that is back is dead again in the midst of what it missed.
-    pub(crate) dies_in_drains: bool,
+    /// With one of the first increments that a backend missed, somebody dies.
+    pub(crate) dies_in_drains: Option<Dying>,
+    /// For so long at most a backend may still apply what it was sent on a connection that has
+    /// ended; none: not at all.
+    pub(crate) applies_late: Duration,
     /// The first backend fails all mutations until the others have everything (G6).
     pub(crate) is_first_ill: bool,
     /// Nothing but the first backend is ever in trouble, which fails long values so besides:
@@ -164,6 +179,7 @@ impl Plan {
         plan.add_counters(seed);
         let mut moves = Rng::with_seed(seed ^ 0x9e37_79b9);
         plan.widen_by_moves(seed, &mut moves);
+        plan.add_lateness(seed);
         plan.set_beside(seed, &mut Rng::with_seed(seed ^ 0x3c6e_f372));
         let mut steps = Rng::with_seed(seed ^ 0x2545_f491);
         // Every second seed stays what it was.
@@ -268,7 +284,8 @@ impl Plan {
             down_longer: Duration::ZERO,
             tallies: false,
             counters: false,
-            dies_in_drains: false,
+            dies_in_drains: None,
+            applies_late: Duration::ZERO,
             is_first_ill: false,
             beside: None,
             long_outages: false,
@@ -372,7 +389,16 @@ impl Plan {
         // What was sent and not answered is asked for when it is read again. An earlier process's
         // lines are in any case.
         if seed % 20 == 12 {
-            self.dies_in_drains = true;
+            self.dies_in_drains = Some(Dying::Backend);
+            (self.faults.crashes, self.faults.stops) = (false, false);
+        }
+        // What a process has sent since an outage, the next must not hold for missed in it.
+        if seed % 40 == 37 {
+            self.dies_in_drains = Some(Dying::Server);
+            self.backends = 1;
+            self.is_first_ill = false;
+            self.writing = ms(90_000);
+            self.faults.rot = false;
             (self.faults.crashes, self.faults.stops) = (false, false);
         }
         // What one process knows of an outage is of use to the next only where it saw enough of it.
@@ -388,14 +414,16 @@ impl Plan {
 
     /// Histories that another third of the seeds has.
     fn widen_by_moves(&mut self, seed: u64, random: &mut Rng) {
-        self.faults.moves = seed % 3 == 1 && seed % 5 != 2 && random.bool();
+        self.faults.mounts = seed % 12 == 11 && seed % 5 != 2;
+        let moves = seed % 3 == 1 && seed % 5 != 2 && random.bool();
+        self.faults.moves = moves || self.faults.mounts;
         if self.faults.moves {
             self.tallies = true;
             // What is away cannot be sent again when everything is.
             self.faults.rot = false;
             self.faults.operator = false;
             self.faults.strays = false;
-            if random.bool() {
+            if random.bool() && !self.faults.mounts {
                 // Increments that surely were missed are not asked for: who takes a copy of theirs
                 // for a log adds them twice. Logs stay for a while after they are read, so that
                 // there is one.
@@ -409,19 +437,28 @@ impl Plan {
         }
     }
 
+    /// Backends that apply late, in every fifth seed.
+    fn add_lateness(&mut self, seed: u64) {
+        if seed % 5 == 3 {
+            self.applies_late = LATE_MAX;
+            if self.down_longer.is_zero() {
+                self.faults.net = self.faults.net.max(20);
+            }
+        }
+    }
+
     /// Long values, and one backend in trouble that holds on to its own.
     fn set_beside(&mut self, seed: u64, random: &mut Rng) {
         if seed % 24 != 14 || self.counters {
             return;
         }
-        self.beside = Some(
-            [
-                Failing::Hangs,
-                Failing::Hangs,
-                Failing::Answers,
-                Failing::Resets,
-            ][random.usize(..4)],
-        );
+        let how = [
+            Failing::Hangs,
+            Failing::Hangs,
+            Failing::Answers,
+            Failing::Resets,
+        ][random.usize(..4)];
+        self.beside = Some(how);
         self.backends = random.usize(2..=4);
         self.bounds = ReaderBounds {
             chunk_bytes_min: 512,
@@ -443,7 +480,8 @@ impl Plan {
             short_reads: self.faults.short_reads,
             dirty_flags: self.faults.dirty_flags,
             bad_lines: self.faults.bad_lines,
-            backends: true,
+            // One that only hangs is never flushed, which would end its hold.
+            backends: how != Failing::Hangs,
             ..Faults::default()
         };
     }

@@ -100,6 +100,7 @@ impl World {
             && self.increments_to_log == 0
             && self.away.is_empty()
             && self.copies == 0
+            && self.covers == 0
             && self.writers.iter().all(|writer| writer.is_over)
             && self.backends[but..].iter().all(|backend| {
                 let logs = disk.log_entries(&backend.name);

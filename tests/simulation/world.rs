@@ -13,11 +13,15 @@ use hustdbsync::fake_hustdb::store::Store;
 use hustdbsync::replay::durable_write::JobId;
 use hustdbsync::replay::messages::BackendId;
 use hustdbsync::replay::testdisk::Op;
+use tracing::subscriber::DefaultGuard;
 
 use crate::backend::Backend;
+use crate::clock::NamesGoBack;
 use crate::control::{self, CREDENTIALS};
 use crate::disk::{Deletion, SimDisk};
 use crate::injected::Blow;
+use crate::log_lines::LogLines;
+use crate::losses::Loss;
 use crate::mutation::Mutation;
 use crate::net::{Arrival, Connection};
 use crate::oracle::Line;
@@ -29,6 +33,8 @@ use crate::writer::Writer;
 /// Something that happens.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// What a backend has not read of a connection that has ended is applied.
+    Late { connection: u64 },
     /// A thread's turn, if it is still this one.
     Turn { life: u64, thread: usize, turn: u64 },
     /// A connection is asked for.
@@ -70,6 +76,8 @@ pub(crate) enum Event {
         name: String,
         number: u64,
     },
+    /// What was mounted over a backend's folder goes; none: over the logs' path.
+    Uncover { place: Option<usize> },
     /// A copy of a log comes under this name.
     Restore {
         place: usize,
@@ -122,6 +130,15 @@ pub(crate) struct World {
     pub(crate) away: Vec<(usize, String)>,
     /// Copies of logs that were taken and have not been put anywhere.
     pub(crate) copies: usize,
+    /// Things that are mounted over logs.
+    pub(crate) covers: usize,
+    /// What was taken away of logs, and has not been logged.
+    pub(crate) losses: Vec<Loss>,
+    /// Of each backend, whether its logs' names are not in order.
+    pub(crate) names_go_back: Vec<NamesGoBack>,
+    /// What the server logs.
+    pub(crate) log_lines: LogLines,
+    _subscriber: DefaultGuard,
     /// For how long the steps of checkpoints take.
     pub(crate) steps: Rng,
     pub(crate) trace: Trace,
@@ -181,6 +198,7 @@ impl World {
         let writers = (0..plan.backends)
             .map(|_| Writer::new(whims.usize(..3)))
             .collect();
+        let log_lines = LogLines::default();
         let mut world = Self {
             trace: Trace::new(prints),
             now: Duration::ZERO,
@@ -205,9 +223,18 @@ impl World {
             moves,
             away: Vec::new(),
             copies: 0,
+            covers: 0,
+            losses: Vec::new(),
+            names_go_back: Vec::new(),
+            _subscriber: tracing::subscriber::set_default(log_lines.clone()),
+            log_lines,
             steps,
             plan,
         };
+        let places = world.plan.backends;
+        world
+            .names_go_back
+            .resize_with(places, NamesGoBack::default);
         if prints {
             println!("{:#?}", world.plan);
         }
@@ -293,6 +320,8 @@ impl World {
         for job_id in self.disk.inner.take_begun() {
             self.plan_step(job_id);
         }
+        self.watch_losses();
+        self.watch_names();
         if self.disk.inner.is_dead() {
             self.die();
         }
@@ -309,6 +338,7 @@ impl World {
             Event::Knock { connection } => self.handle_knock(connection),
             Event::Up { connection } => self.handle_up(connection),
             Event::Down { connection, what } => self.handle_down(connection, what),
+            Event::Late { connection } => self.handle_late(connection),
             Event::Probe {
                 life,
                 backend,
@@ -348,6 +378,7 @@ impl World {
                 name,
                 number,
             } => self.move_back(place, &name, number),
+            Event::Uncover { place } => self.uncover(place),
             Event::Restore {
                 place,
                 to,
@@ -423,6 +454,10 @@ impl World {
             backend.oracle.handle_life_end();
         }
         self.note_server_end();
+        // Nobody knows any more what the logs had.
+        self.losses.clear();
+        self.disk.forget_seen();
+        self.forget_names();
         self.life += 1;
         self.disk.inner.drop_chains();
         let open: Vec<u64> = self.connections.keys().copied().collect();

@@ -42,6 +42,9 @@ const IN_TIME_S: u64 = 20;
 /// Scores of each backend that are only ever added to.
 const TALLIES: u32 = 3;
 
+/// The one that is added to late, where servers die meanwhile.
+const LATE_TALLY: u32 = 0;
+
 /// The chance of a record that always fails, in thousandths of the lines.
 const POISON_ODDS: u32 = 30;
 
@@ -53,6 +56,11 @@ struct Rest {
     bytes: Vec<u8>,
     /// It ends a line that somebody has begun, who has the file open.
     begun: bool,
+}
+
+/// What HA calls the log of a minute.
+fn minute_name(minute: u32) -> String {
+    format!("2026-11-22-{:02}-{:02}.log", minute / 60, minute % 60)
 }
 
 /// One backend's HA.
@@ -85,6 +93,29 @@ impl Writer {
             cut_before_listing: 0,
             holds_alive: true,
         }
+    }
+}
+
+impl Writer {
+    /// Whether something is still to be written of a file that is not the last one, or of a line.
+    pub(crate) fn has_rests(&self) -> bool {
+        !self.rests.is_empty()
+    }
+
+    /// The names of this minute's log and of those of so many before; none where it has not
+    /// written for so long.
+    pub(crate) fn minutes_before(&self, minutes: u32) -> Option<Vec<String>> {
+        let first = self
+            .minute
+            .checked_sub(minutes)
+            .filter(|first| *first > 0)?;
+        Some((first..=self.minute).map(minute_name).collect())
+    }
+
+    /// Its clock is set by so many minutes.
+    pub(crate) fn set_clock(&mut self, by_minutes: i32) {
+        self.minute = self.minute.saturating_add_signed(by_minutes);
+        self.file = minute_name(self.minute);
     }
 }
 
@@ -140,11 +171,10 @@ impl World {
         let writer = &mut self.writers[place];
         writer.minute += 1;
         writer.minute_ends = self.now + minute;
-        writer.file = format!(
-            "2026-11-22-{:02}-{:02}.log",
-            writer.minute / 60,
-            writer.minute % 60
-        );
+        writer.file = minute_name(writer.minute);
+        if self.plan.dies_at_minutes {
+            self.write_tally(place, LATE_TALLY);
+        }
         // Whoever is late is so while the next minute is being written.
         self.write_line(place);
     }
@@ -193,14 +223,30 @@ impl World {
             self.write_poison(place);
         }
         if self.plan.tallies && self.moves.u32(..4) == 0 {
-            let (number, unix) = (self.moves.u32(..TALLIES), self.unix());
-            let mutation = self.writers[place].healthy.tally(number, unix);
-            let (text, line) = self.good_line(place, &mutation);
-            self.write_whole(place, &file, text, line);
+            // One that is added to once is looked up for that addition only, and no later version
+            // keeps hustdb from adding again.
+            let is_copier = self.plan.faults.moves && !self.plan.down_longer.is_zero();
+            let number = match is_copier && self.moves.bool() {
+                true => TALLIES + self.backends[place].oracle.next_item(),
+                false => self.moves.u32(..TALLIES),
+            };
+            self.write_tally(place, number);
         }
         if let Some((text, line)) = self.draw_line(place) {
             self.write_whole(place, &file, text, line);
         }
+    }
+
+    fn write_tally(&mut self, place: usize, number: u32) {
+        let file = self.writers[place].file.clone();
+        let (text, line) = self.draw_tally(place, number);
+        self.write_whole(place, &file, text, line);
+    }
+
+    fn draw_tally(&mut self, place: usize, number: u32) -> (Vec<u8>, Line) {
+        let unix = self.unix();
+        let mutation = self.writers[place].healthy.tally(number, unix);
+        self.good_line(place, &mutation)
     }
 
     /// The line of an increment, when HA knows or believes that the backend has not got it.
@@ -363,7 +409,12 @@ impl World {
     fn delay_lines(&mut self, place: usize) {
         let file = self.writers[place].file.clone();
         for _ in 0..self.random.usize(1..=2) {
-            if let Some((mut bytes, line)) = self.draw_line(place) {
+            let drawn = match self.plan.dies_at_minutes {
+                // The next minute begins with another: which of them comes first shows.
+                true => Some(self.draw_tally(place, LATE_TALLY)),
+                false => self.draw_line(place),
+            };
+            if let Some((mut bytes, line)) = drawn {
                 self.register(place, &file, line);
                 bytes.push(b'\n');
                 self.writers[place].rests.push_back(Rest {

@@ -20,7 +20,9 @@
 //! and on a replayed peer, hustdb 1.9):
 //!
 //! - hustdb heeds a sadd's ttl only for a member that it creates. One that exists lives on: it is
-//!   written without a ttl.
+//!   written without a ttl. One that has the record's version needs nothing written; and if this
+//!   record had made it, with a ttl, hustdb could sweep it before the write, which would make it
+//!   again for ever.
 //! - A zadd that changes a member's score or version takes its ttl with it, and nobody can read the
 //!   member from then on, until another zadd. hustdb keeps it, with its version and its score, to
 //!   which the next zadd adds. So it is written with a ttl of a second, also onto a member whose
@@ -115,7 +117,7 @@ impl Due {
             Some(Found::Missing | Found::Lapsed) if has_expired => {
                 Self::Nothing(Settlement::Absent)
             }
-            Some(Found::SameOrNewer) if has_expired && is_score && !record.adds() => {
+            Some(Found::SameOrNewer) if has_expired && !record.adds() => {
                 Self::Nothing(Settlement::AppliedBefore)
             }
             Some(Found::Older | Found::LapsedOlder)
@@ -300,7 +302,7 @@ mod tests {
             }
             check(&record(Method::Put, 0), over, may, [write_over; 6]);
             check(&record(Method::Hset, 0), over, may, [write_over; 6]);
-            let expected = [Lookup, gone, write_over, write_over, write_over, gone];
+            let expected = [Lookup, gone, write_over, write_over, before, gone];
             check(&record(Method::Sadd, 0), over, may, expected);
             let expected = [Lookup, gone, lapse, lapse, before, gone];
             check(&record(Method::Zadd, 0), over, may, expected);

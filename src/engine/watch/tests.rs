@@ -32,6 +32,26 @@ impl Bench {
         bench
     }
 
+    /// The path of the logs is a link to the folder `one`, beside which is `two`; both have one
+    /// backend. Returns that path, too.
+    fn linked() -> (Self, PathBuf) {
+        let real = tempfile::tempdir().unwrap();
+        for name in ["one/a:1", "two/a:1"] {
+            fs::create_dir_all(real.path().join(name)).unwrap();
+        }
+        let path = real.path().join("logs");
+        std::os::unix::fs::symlink("one", &path).unwrap();
+        let poll = Poll::new().unwrap();
+        let watch = Watch::new(path.clone(), poll.registry(), TOKEN);
+        let mut bench = Self {
+            poll,
+            watch,
+            logs: real,
+        };
+        bench.watch.add(FIRST, "a:1");
+        (bench, path)
+    }
+
     fn make(&self, folder: &str) {
         fs::create_dir(self.logs.path().join(folder)).unwrap();
     }
@@ -169,21 +189,8 @@ fn a_logs_path_that_was_moved_away_and_made_anew_is_watched_at_once() {
 
 #[test]
 fn a_folder_in_whose_place_another_is_without_an_event_is_found_by_the_next_look() {
-    let real = tempfile::tempdir().unwrap();
-    for name in ["one/a:1", "two/a:1"] {
-        fs::create_dir_all(real.path().join(name)).unwrap();
-    }
     // A link stands for a mount, which only root can make: neither is told.
-    let logs = real.path().join("logs");
-    std::os::unix::fs::symlink("one", &logs).unwrap();
-    let poll = Poll::new().unwrap();
-    let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
-    let mut bench = Bench {
-        poll,
-        watch,
-        logs: real,
-    };
-    bench.watch.add(FIRST, "a:1");
+    let (mut bench, logs) = Bench::linked();
     fs::remove_file(&logs).unwrap();
     std::os::unix::fs::symlink("two", &logs).unwrap();
     let registry = bench.poll.registry().try_clone().unwrap();
@@ -238,20 +245,7 @@ fn all_names_of_one_folder_are_told() {
 
 #[test]
 fn a_link_that_leads_elsewhere_is_followed_at_once() {
-    let real = tempfile::tempdir().unwrap();
-    for name in ["one/a:1", "two/a:1"] {
-        fs::create_dir_all(real.path().join(name)).unwrap();
-    }
-    let logs = real.path().join("logs");
-    std::os::unix::fs::symlink("one", &logs).unwrap();
-    let poll = Poll::new().unwrap();
-    let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
-    let mut bench = Bench {
-        poll,
-        watch,
-        logs: real,
-    };
-    bench.watch.add(FIRST, "a:1");
+    let (mut bench, logs) = Bench::linked();
     for (nth, to) in ["two", "one", "two"].into_iter().enumerate() {
         // As `ln -sfn` does it.
         let new = bench.logs.path().join("new");

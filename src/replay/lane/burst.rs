@@ -41,8 +41,8 @@ impl Lane {
             // asked for again each time, it would never be sent.
             return Step::Rest;
         }
-        let front_is_long = cx.held.long_body(self.pending[0].batch).is_some();
-        if front_is_long && !cx.long_trials.may_go(cx.now.monotonic) {
+        let may_long_go = cx.long_trials.may_go(cx.now.monotonic);
+        if !may_long_go && cx.held.long_body(self.pending[0].batch).is_some() {
             return Step::Rest;
         }
         self.in_flight.clear();

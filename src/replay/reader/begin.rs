@@ -168,11 +168,7 @@ impl<D: Disk> LogReader<D> {
             return Ok(false);
         }
         source.catalog.handle_opened(index, log);
-        let observed = source.catalog.file_mut(index).observe(meta, now);
-        if let Some(loss) = source.loss_of(index, observed) {
-            self.handle_loss(at, &loss);
-        }
-        Ok(observed != Observed::Shrunk)
+        Ok(self.observe(at, index, meta, now) != Observed::Shrunk)
     }
 
     /// Reads a file's first bytes into `scratch`; returns how many.
@@ -198,13 +194,19 @@ impl<D: Disk> LogReader<D> {
         if file.is_unchanged(&meta) {
             return Ok(true);
         }
+        let observed = self.observe(at, index, meta, now);
+        self.sources[at].count_file(index);
+        Ok(observed != Observed::Shrunk)
+    }
+
+    /// Takes over a file's present metadata, and handles what that shows to be lost.
+    pub(super) fn observe(&mut self, at: usize, index: usize, meta: LogMeta, now: Now) -> Observed {
         let source = &mut self.sources[at];
         let observed = source.catalog.file_mut(index).observe(meta, now);
         if let Some(loss) = source.loss_of(index, observed) {
             self.handle_loss(at, &loss);
         }
-        self.sources[at].count_file(index);
-        Ok(observed != Observed::Shrunk)
+        observed
     }
 
     /// Checks a file's first bytes if the file has changed since they were last checked: a file

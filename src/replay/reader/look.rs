@@ -310,9 +310,8 @@ impl<D: Disk> LogReader<D> {
         while let Some(file) = self.sources[at].catalog.forget_one_away(now) {
             let backend = &self.sources[at].info.name;
             tracing::warn!(%backend, file = %file.name, "the log has been away for too long, or \
-                                                         too many are; what was known of it is \
-                                                         forgotten, and should it come back, each \
-                                                         of its lines may have been sent");
+                too many are; what was known of it is forgotten, and should it come back, each of \
+                its lines may have been sent");
             if let Some(begun) = file.begun {
                 self.tell_gone(at, begun.file);
             }
@@ -347,8 +346,7 @@ impl<D: Disk> LogReader<D> {
             }
             LossKind::Replaced if loss.readable || bytes == 0 => {
                 tracing::warn!(%backend, %file, bytes, "the log was replaced under us; reading \
-                                                        what is left of the old one, then the new \
-                                                        one");
+                    what is left of the old one, then the new one");
             }
             LossKind::Replaced => {
                 tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these \
@@ -362,7 +360,7 @@ impl<D: Disk> LogReader<D> {
             }
             LossKind::Deleted if loss.readable => {
                 tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under \
-                                                        us; reading what is left while it is open");
+                    us; reading what is left while it is open");
             }
             LossKind::Deleted => {
                 tracing::warn!(%backend, %file, bytes, "the log was moved away or deleted under us \
@@ -415,10 +413,7 @@ impl<D: Disk> LogReader<D> {
                 continue;
             }
             changed = true;
-            let observed = source.catalog.file_mut(index).observe(meta, now);
-            if let Some(loss) = source.loss_of(index, observed) {
-                self.handle_loss(at, &loss);
-            }
+            self.observe(at, index, meta, now);
             self.sources[at].count_file(index);
         }
         Ok(changed)

@@ -115,6 +115,8 @@ mod switch {
         TrustCopy,
         /// Lines of a log that took another's place count as never sent.
         TrustReplacement,
+        /// A log that the checkpointer deleted as its backend went down is read again.
+        KeepDeletedAfterFlush,
         /// One line that is too long to be held is in flight at a time, of whatever backend.
         OneLongLineForAll,
         /// What was lost with a forgotten idle connection counts as never sent.
@@ -138,7 +140,7 @@ mod switch {
 
     impl Failpoint {
         /// All of them.
-        pub const ALL: [Self; 45] = [
+        pub const ALL: [Self; 46] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -175,6 +177,7 @@ mod switch {
             Self::ForgetAway,
             Self::TrustCopy,
             Self::TrustReplacement,
+            Self::KeepDeletedAfterFlush,
             Self::OneLongLineForAll,
             Self::ForgetIdleLoss,
             Self::ForgetSent,

@@ -299,6 +299,8 @@ pub enum ReaderMessage {
         backend: BackendId,
         /// Which.
         file: FileId,
+        /// Its inode and birth time: after a flush the reader knows it by no number.
+        key: (u64, u64),
         /// It has another name somewhere: its books stay open, and the reader does not answer.
         is_elsewhere: bool,
     },

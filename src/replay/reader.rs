@@ -291,8 +291,9 @@ impl<D: Disk> LogReader<D> {
             ReaderMessage::FileDeleted {
                 backend,
                 file,
+                key,
                 is_elsewhere,
-            } => self.handle_deleted(backend, file, is_elsewhere, now),
+            } => self.handle_deleted(backend, file, key, is_elsewhere, now),
             ReaderMessage::StorePaused { backend, paused } => {
                 if let Some(source) = self.source_mut(backend) {
                     source.paused = paused;
@@ -422,12 +423,23 @@ impl<D: Disk> LogReader<D> {
 
     /// The checkpointer has deleted a file. If it is open, what was written to it nevertheless is
     /// still read. One that `is_elsewhere` may appear again under its other name.
-    fn handle_deleted(&mut self, backend: BackendId, file: FileId, is_elsewhere: bool, now: Now) {
+    fn handle_deleted(
+        &mut self,
+        backend: BackendId,
+        file: FileId,
+        key: (u64, u64),
+        is_elsewhere: bool,
+        now: Now,
+    ) {
         let Some(&at) = self.places.get(&backend) else {
             return;
         };
         let source = &mut self.sources[at];
         let Some(index) = source.catalog.index_of(file) else {
+            if !is_elsewhere && !failpoint!(KeepDeletedAfterFlush) {
+                source.catalog.remove_not_begun(key);
+                source.count_files();
+            }
             return;
         };
         if is_elsewhere {

@@ -15,10 +15,11 @@ use crate::{SEEDS, failure};
 fn can_show(fault: Failpoint, seed: u64) -> bool {
     use Failpoint::{
         AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetFolder, ForgetIdleLoss,
-        ForgetOutages, ForgetSent, IdentifyLate, IgnoreAmbiguity, IgnoreCuts, LookNoMore,
-        LookUpAtOnce, MissOverflow, OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly,
-        RejectTwice, SayNoLoss, SayNoOrder, TrustCopy, TrustFirstBytes, TrustReplacement,
-        TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
+        ForgetOutages, ForgetSent, IdentifyLate, IgnoreAmbiguity, IgnoreCuts,
+        KeepDeletedAfterFlush, LookNoMore, LookUpAtOnce, MissOverflow, OneLongLineForAll,
+        OpenBeforeForgotten, QuietTooEarly, RejectTwice, SayNoLoss, SayNoOrder, TrustCopy,
+        TrustFirstBytes, TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint,
+        UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
@@ -42,6 +43,7 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
         OneLongLineForAll => plan.beside.is_some(),
         LookUpAtOnce => !plan.applies_late.is_zero(),
         IgnoreCuts => faults.operator,
+        KeepDeletedAfterFlush => plan.dies_at_deletions,
         ForgetFolder | SayNoOrder => faults.mounts,
         SayNoLoss => faults.operator || faults.moves,
         _ => true,

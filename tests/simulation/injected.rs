@@ -7,6 +7,7 @@ use hustdbsync::replay::testdisk::{Crash, Op};
 
 use crate::backend::{Life, Mood};
 use crate::plan::{Dying, Faults};
+use crate::server::READER;
 use crate::world::{Event, World};
 
 /// Something that is to be over at some time.
@@ -96,6 +97,18 @@ impl World {
             Some(Dying::Server) => self.die(),
             None => {}
         }
+    }
+
+    /// One of the backend's logs was deleted.
+    pub(crate) fn die_at_deletion(&mut self, place: usize) {
+        let dies = self.plan.dies_at_deletions && self.backends[place].is_up();
+        if !dies || self.random.bool() {
+            return;
+        }
+        let lasts = ms(300) + self.up_to(ms(1_000));
+        self.fail_backend(place, Life::Down, Mood::Well, lasts);
+        let late = self.now + self.up_to(ms(400));
+        self.hold_up(READER, late);
     }
 
     /// A backend fails so, for so long at least.

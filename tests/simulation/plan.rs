@@ -150,6 +150,8 @@ pub(crate) struct Plan {
     /// The server often dies while lines of a minute that is over have not come, and starts at
     /// once.
     pub(crate) dies_at_minutes: bool,
+    /// A backend often dies as a log of its is deleted, and that is heard late.
+    pub(crate) dies_at_deletions: bool,
     pub(crate) faults: Faults,
 }
 
@@ -187,6 +189,11 @@ impl Plan {
             plan.chain_step = Some(ms([2, 30, 150][steps.usize(..3)]));
         }
         plan.dies_at_minutes = seed % 4 == 3 && plan.faults.crashes && !plan.counters;
+        let is_free = plan.beside.is_none() && !plan.is_first_ill && !plan.counters;
+        if seed % 10 == 6 && is_free {
+            plan.dies_at_deletions = true;
+            plan.mailbox_messages = 1;
+        }
         let sources = Sources {
             random,
             whims,
@@ -290,6 +297,7 @@ impl Plan {
             beside: None,
             long_outages: false,
             dies_at_minutes: false,
+            dies_at_deletions: false,
             faults,
         }
     }

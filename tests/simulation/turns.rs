@@ -44,6 +44,14 @@ impl World {
         self.at(at, Event::Turn { life, thread, turn });
     }
 
+    /// Keeps a thread from its next turn until then, whatever comes to it.
+    pub(crate) fn hold_up(&mut self, thread: usize, until: Duration) {
+        if let Some(server) = &mut self.server {
+            server.threads[thread].asleep = false;
+            self.plan_turn(thread, until);
+        }
+    }
+
     /// Wakes a thread that sleeps.
     pub(crate) fn wake(&mut self, thread: usize) {
         let Some(server) = &mut self.server else {

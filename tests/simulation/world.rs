@@ -316,6 +316,7 @@ impl World {
             let place = place.expect("only its logs are deleted");
             self.backends[place].oracle.handle_deletion(&deletion);
             self.write_behind(place, &deletion);
+            self.die_at_deletion(place);
         }
         for job_id in self.disk.inner.take_begun() {
             self.plan_step(job_id);

@@ -342,6 +342,7 @@ impl<L> LogReaper<L> {
         cx.outbox.reader(ReaderMessage::FileDeleted {
             backend: backend_state.info().id,
             file,
+            key: meta.key(),
             is_elsewhere,
         });
         if is_elsewhere {

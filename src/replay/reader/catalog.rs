@@ -411,6 +411,18 @@ impl<L> Catalog<L> {
         self.list(index);
     }
 
+    /// Removes the file without a name that has this inode and birth time and is not begun. It was
+    /// kept over a flush to be read again, and all of it turned out to be settled.
+    pub(super) fn remove_not_begun(&mut self, key: (u64, u64)) {
+        let is_it = |index: &&usize| {
+            let file = self.file(**index);
+            file.begun.is_none() && file.meta.key() == key
+        };
+        if let Some(&index) = self.unlinked.iter().find(is_it) {
+            self.remove(index);
+        }
+    }
+
     /// Removes a file.
     pub(super) fn remove(&mut self, index: usize) -> LogFile<L> {
         self.unlist(index);

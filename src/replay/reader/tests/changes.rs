@@ -149,11 +149,12 @@ fn a_deleted_file_stays_open_until_what_was_read_of_it_is_settled() {
 #[test]
 fn a_file_that_the_checkpointer_deleted_is_let_go() {
     let mut fixture = fixture();
-    let file = fixture.opened[0].file;
+    let (file, key) = (fixture.opened[0].file, fixture.disk.meta("a:1", "01").key());
     fixture.disk.remove("a:1", "01");
     fixture.send(ReaderMessage::FileDeleted {
         backend: A,
         file,
+        key,
         is_elsewhere: false,
     });
     fixture.hint_listing(A);
@@ -171,18 +172,45 @@ fn a_file_that_the_checkpointer_deleted_is_let_go() {
 #[test]
 fn what_came_to_a_file_as_the_checkpointer_deleted_it_is_still_read() {
     let mut fixture = fixture();
-    let file = fixture.opened[0].file;
-    let old = fixture.disk.meta("a:1", "01").inode;
+    let (file, key) = (fixture.opened[0].file, fixture.disk.meta("a:1", "01").key());
     fixture.disk.remove("a:1", "01");
-    fixture.disk.append_unlinked(old, &put("d"));
+    fixture.disk.append_unlinked(key.0, &put("d"));
     fixture.send(ReaderMessage::FileDeleted {
         backend: A,
         file,
+        key,
         is_elsewhere: false,
     });
     fixture.run_for(2 * SECOND);
     assert_eq!(lines(&fixture)[3..], ["d"]);
     assert_eq!(fixture.gone, [file]);
+}
+
+/// The listing was first to show that it is gone, and its backend went down before the message came.
+#[test]
+fn a_file_that_the_checkpointer_deleted_is_not_sent_again_after_a_flush() {
+    let mut fixture = fixture();
+    fixture.stuck.push(A);
+    let file = fixture.opened[0].file;
+    let key = fixture.disk.meta("a:1", "01").key();
+    fixture.append(A, "01", &put("d"));
+    fixture.run_for(2 * SECOND);
+    fixture.disk.remove("a:1", "01");
+    fixture.hint_listing(A);
+    fixture.run_for(2 * SECOND);
+    fixture.down(A);
+    fixture.send(ReaderMessage::FileDeleted {
+        backend: A,
+        file,
+        key,
+        is_elsewhere: false,
+    });
+    fixture.stuck.clear();
+    fixture.plan(A, crate::replay::messages::ResumePlan::default());
+    fixture.up(A);
+    fixture.run_for(2 * SECOND);
+    assert_eq!(lines(&fixture).len(), 4, "each was sent once, before");
+    assert_eq!(fixture.disk.open_logs(), 0);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(super) struct Bodies<L> {
     asks: VecDeque<BodyRequest>,
     /// Pieces in use.
     pub(super) pieces: usize,
+    /// The backend has taken one since the last flush.
+    is_proven: bool,
 }
 
 impl<L> Default for Bodies<L> {
@@ -54,6 +56,7 @@ impl<L> Default for Bodies<L> {
             lines: HashMap::new(),
             asks: VecDeque::new(),
             pieces: 0,
+            is_proven: false,
         }
     }
 }
@@ -64,6 +67,12 @@ impl<L> Bodies<L> {
         self.lines.len()
     }
 
+    /// How many may be in flight. To scan one costs as much as to send it: until the backend has
+    /// taken one there is one, so that a backend in trouble takes little from the others (G6).
+    fn len_max(&self) -> usize {
+        if self.is_proven { LONG_LINES_MAX } else { 1 }
+    }
+
     /// A line has been sent to its worker.
     pub(super) fn add(&mut self, segment: SegmentId, line: Option<LongLine<L>>) {
         self.lines.insert(segment, line);
@@ -71,7 +80,9 @@ impl<L> Bodies<L> {
 
     /// A segment is settled. Returns whether it was such a line.
     pub(super) fn handle_done(&mut self, segment: SegmentId) -> bool {
-        self.lines.remove(&segment).is_some()
+        let line = self.lines.remove(&segment);
+        self.is_proven |= matches!(line, Some(Some(_)));
+        line.is_some()
     }
 
     /// A lane requests a piece. This replaces an earlier request of the same lane.
@@ -85,6 +96,7 @@ impl<L> Bodies<L> {
     pub(super) fn forget(&mut self) {
         self.lines.clear();
         self.asks.clear();
+        self.is_proven = false;
     }
 }
 
@@ -132,7 +144,7 @@ impl<D: Disk> LogReader<D> {
         };
         // Its head needs a chunk.
         let has_credit = self.has_credit(at, self.bounds.chunk_bytes_min);
-        if self.lines_left(at) == 0 || lines >= LONG_LINES_MAX || !has_credit {
+        if self.lines_left(at) == 0 || lines >= self.sources[at].bodies.len_max() || !has_credit {
             return Ok(Step::Nothing);
         }
         let chunk_bytes = self.chunk_bytes();

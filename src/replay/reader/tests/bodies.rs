@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fixture::{A, B, BOUNDS, Fixture, put, put_value, settings};
 use crate::binlog::long_line::line_digest;
 use crate::limits::{BODY_PIECES_MAX, LONG_LINES_MAX};
-use crate::replay::messages::LineInLog;
+use crate::replay::messages::{LineInLog, ResumePlan};
 
 /// A reader with so little memory that a line of more than a chunk is long.
 fn fixture(backends: &[&str]) -> Fixture {
@@ -23,6 +23,12 @@ fn long(key: &str) -> Vec<u8> {
 
 fn value() -> Vec<u8> {
     (0..2000_u32).map(|nth| (nth % 251) as u8).collect()
+}
+
+fn longs() -> Vec<u8> {
+    (0..20)
+        .flat_map(|nth| long(&format!("long{nth:02}")))
+        .collect()
 }
 
 #[test]
@@ -43,21 +49,40 @@ fn a_long_line_goes_in_pieces_of_the_backends_share() {
 #[test]
 fn who_settles_no_long_line_keeps_nobody_else_from_his() {
     let mut fixture = fixture(&["a:1", "b:2"]);
+    fixture.append(A, "01", &long("first"));
+    fixture.run();
     fixture.stuck.push(A);
-    let lines: Vec<u8> = (0..20)
-        .flat_map(|nth| long(&format!("long{nth:02}")))
-        .collect();
-    fixture.append(A, "01", &lines);
-    fixture.append(B, "01", &lines);
+    fixture.append(A, "01", &longs());
+    fixture.append(B, "01", &longs());
     fixture.run();
     assert_eq!(fixture.keys(B).len(), 20);
     assert_eq!(
         fixture.keys(A).len(),
-        LONG_LINES_MAX,
+        1 + LONG_LINES_MAX,
         "what may be open at one time is bounded"
     );
     let bytes = fixture.links.counters.memory_bytes.load();
     assert!(bytes <= 8 * 1024, "{bytes}");
+}
+
+#[test]
+fn one_long_line_is_read_until_its_backend_has_taken_one() {
+    let mut fixture = fixture(&["a:1"]);
+    fixture.stuck.push(A);
+    fixture.append(A, "01", &longs());
+    fixture.run();
+    assert_eq!(fixture.keys(A).len(), 1);
+    fixture.down(A);
+    fixture.plan(A, ResumePlan::default());
+    fixture.up(A);
+    fixture.run();
+    assert_eq!(fixture.keys(A).len(), 2, "the same one again");
+    fixture.down(A);
+    fixture.stuck.clear();
+    fixture.plan(A, ResumePlan::default());
+    fixture.up(A);
+    fixture.run();
+    assert_eq!(fixture.keys(A).len(), 2 + 20);
 }
 
 #[test]

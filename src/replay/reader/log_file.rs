@@ -231,13 +231,14 @@ impl<L> LogFile<L> {
         }
     }
 
-    /// Unread bytes. A file that is not begun would begin at `resume_byte`.
+    /// Unread bytes. A file that is not begun would begin at `resume_byte`, unless it shrank.
     #[must_use]
     pub(super) fn unread_bytes(&self, resume_byte: u64) -> u64 {
-        let fed = self
-            .begun
-            .as_ref()
-            .map_or(resume_byte, |begun| begun.cursor.byte());
+        let fed = match &self.begun {
+            Some(begun) => begun.cursor.byte(),
+            None if self.shrank => 0,
+            None => resume_byte,
+        };
         self.meta.bytes.saturating_sub(fed)
     }
 

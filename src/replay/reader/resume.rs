@@ -250,7 +250,7 @@ impl Resume {
     /// counters.
     #[must_use]
     pub(super) fn byte_of(&self, meta: &LogMeta) -> u64 {
-        let entry = self.entries_within(meta).next();
+        let entry = self.entries_within(meta).find(|index| !self.used[*index]);
         entry.map_or(0, |index| self.plan.files[index].byte)
     }
 

@@ -41,6 +41,25 @@ fn fixture() -> Fixture {
 }
 
 #[test]
+fn what_comes_to_a_log_that_was_emptied_after_it_was_resumed_counts_as_unread() {
+    let mut fixture = fixture();
+    fixture.plan(A, plan(&fixture, &put("a")));
+    fixture.run();
+    fixture.send(ReaderMessage::StorePaused {
+        backend: A,
+        paused: true,
+    });
+    fixture.pass(Duration::from_secs(1));
+    fixture.disk.truncate("a:1", "01", 0);
+    let lines = puts(["x", "y", "z"]);
+    fixture.append(A, "01", &lines);
+    fixture.hint_listing(A);
+    fixture.run_for(Duration::from_secs(5));
+    let counters = fixture.infos[A.index()].counters.load();
+    assert_eq!(counters.unread_bytes, lines.len() as u64);
+}
+
+#[test]
 fn a_file_goes_on_where_the_plan_says_whatever_its_name() {
     let mut fixture = fixture();
     fixture.plan(A, plan(&fixture, &put("a")));

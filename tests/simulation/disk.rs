@@ -109,6 +109,15 @@ impl SimDisk {
             .unwrap_or(0)
     }
 
+    /// So many bytes are left of a log.
+    pub(crate) fn cut_seen(&self, backend: &str, key: (u64, u64), bytes: u64) {
+        let mut canary = self.canary();
+        let of_backend = canary.seen.get_mut(backend);
+        if let Some(seen) = of_backend.and_then(|seen| seen.get_mut(&key)) {
+            *seen = bytes.min(*seen);
+        }
+    }
+
     /// The server's next life has seen nothing.
     pub(crate) fn forget_seen(&self) {
         let mut canary = self.canary();

@@ -159,7 +159,14 @@ impl World {
             Op::DeleteLog,
             Op::SyncLogFolder,
         ];
-        let op = OPS[self.random.usize(..OPS.len())];
+        let op = match OPS[self.random.usize(..OPS.len())] {
+            // Without a checkpoint the log that stays is sent again, and those behind it that were
+            // deleted are not.
+            Op::LeaseLog | Op::DeleteLog | Op::SyncLogFolder if self.plan.faults.rot => {
+                Op::SyncState
+            }
+            op => op,
+        };
         let kind = match op {
             Op::WriteState | Op::AppendState => ErrorKind::StorageFull,
             _ => ErrorKind::Other,

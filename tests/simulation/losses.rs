@@ -53,6 +53,9 @@ impl World {
         };
         let lines = undelivered.filter(|(line, ..)| is_seen(line));
         let lines: Vec<_> = lines.map(|(_, item, number)| (item, number)).collect();
+        // What comes in their place nobody has seen yet.
+        self.disk
+            .cut_seen(&backend.name, meta.key(), kept_bytes as u64);
         if self.server.is_some() && !lines.is_empty() {
             self.losses.push(Loss {
                 place,

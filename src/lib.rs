@@ -4,7 +4,7 @@
 //!  cli ──▶ config ──▶ engine       threads, sockets, files: every system call
 //!                       │ drives
 //!                       ▼
-//!                     replay       the decisions: reader, lanes, workers, checkpointer, monitors
+//!                     replay       the decisions: reader, lanes, workers, checkpointer, controller
 //!                       │ uses
 //!                       ▼
 //!  binlog, ledger, status, http    lines and records, what is completed, numbers, HTTP

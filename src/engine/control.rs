@@ -1,5 +1,6 @@
-//! The controller: inotify, the HTTP server, probes, signals and timers on one reactor. It owns the
-//! monitors and tells the other threads what to do.
+//! The controller's thread: inotify, the HTTP server, probes, signals and timers on one reactor. What
+//! they mean, and what the other threads are to do, is decided by
+//! [`replay::controller`](crate::replay::controller), which this drives.
 //!
 //! ```text
 //!  Running ── SIGTERM, SIGINT, stop ──▶ Draining ── all flushed, or drain_timeout ──▶ Writing
@@ -8,16 +9,13 @@
 //!     └── a thread failed ─────────────────┴──── a second signal ────────────────────────┴──▶ over
 //! ```
 //!
-//! It waits only in its own poll: never for a disk, a backend, or room in another thread's mailbox
-//! ([`Outbox`]).
+//! It waits only in its own poll: never for a disk, a backend, or room in another thread's mailbox.
 
-mod backends;
 mod ending;
 mod http_server;
-mod pending_requests;
+mod probes;
 mod process_stats;
 mod reload;
-mod sync_points;
 #[cfg(test)]
 mod tests;
 
@@ -29,33 +27,32 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 
 use crate::clock::Now;
-use crate::config::AccessList;
+use crate::config::{AccessList, BackendName};
 use crate::engine::clock::Clock;
 use crate::engine::listener::{ListenError, Listener, ListenerOptions};
 use crate::engine::mounts::Mounts;
-use crate::engine::resolve::Resolver;
+use crate::engine::resolve::{Resolver, written_address};
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
 use crate::engine::watch::{FsEvent, Watch};
-use crate::limits::{BACKLOG_LOOK_MS, MAILBOX_MESSAGES, OUTBOX_RETRY};
+use crate::http::answer::{ClientId, Status};
+use crate::replay::controller::action::Reply;
+use crate::replay::controller::{Action, Controller, ControllerLinks, ControllerRules};
 use crate::replay::dirty_flags::DirtyFlags;
-use crate::replay::ending::Phase;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage};
-use crate::replay::outbox::{After, Outbox};
 use crate::status::counters::ServerCounters;
 
-pub(crate) use backends::BackendState;
-use backends::{Backends, Context};
 pub use ending::Ending;
 use http_server::HttpServer;
-use pending_requests::PendingRequests;
-pub use pending_requests::Rotate;
+use probes::{ProbeRequest, Probes};
 use process_stats::{ProcessStats, listener_counters};
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
-use sync_points::SyncPoints;
+
+/// Reopens the server's own log file, and returns whether that worked; it must not wait for a disk.
+pub type Rotate = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// The token of the controller's waker.
 pub const WAKER: Token = Token(0);
@@ -122,26 +119,31 @@ pub struct Control {
     clock: Clock,
     links: ControlLinks,
     settings: Settings,
-    outbox: Outbox,
+    controller: Controller,
     watch: Watch,
     mounts: Mounts,
+    probes: Probes,
     signals: Option<Signals>,
     listener: Listener,
     http_server: HttpServer,
-    backends: Backends,
     reloading: Reloading,
     rotate: Rotate,
-    pending_requests: PendingRequests,
-    sync_points: SyncPoints,
-    phase: Phase,
-    drain_until: Option<Duration>,
-    checkpointer_done: bool,
     /// When missing inotify watches are set again.
     restore_at: Duration,
-    /// Messages were left for the next turn.
-    busy: bool,
     /// inotify events were left for the next turn; the poll will not report them again.
     dirty_flags_left: bool,
+}
+
+/// What the controller's rules are in the product.
+fn rules() -> ControllerRules {
+    ControllerRules {
+        is_backend: |folder| BackendName::parse(folder).is_ok(),
+        address: |folder| {
+            BackendName::parse(folder)
+                .map(|name| written_address(&name))
+                .map_err(|fault| fault.to_string())
+        },
+    }
 }
 
 /// Why the controller could not be made.
@@ -176,35 +178,33 @@ impl Control {
             .then(|| Signals::new(registry, SIGNALS))
             .transpose()
             .map_err(ControlError::Signals)?;
-        let probes = Token(HTTP_SERVER.0 + parts.http_server.connections_max + 1);
+        let first_probe = Token(HTTP_SERVER.0 + parts.http_server.connections_max + 1);
         let links = parts.links;
+        let controller_links = ControllerLinks {
+            mailbox: Arc::clone(&links.mailbox),
+            reader: Arc::clone(&links.reader),
+            checkpointer: Arc::clone(&links.checkpointer),
+            workers: links.workers.clone(),
+            dirty_flags: Arc::clone(&links.dirty_flags),
+        };
         Ok(Self {
-            outbox: Outbox::new(
-                Arc::clone(&links.reader),
-                Arc::clone(&links.checkpointer),
-                links.workers.iter().cloned(),
+            controller: Controller::new(
+                controller_links,
+                rules(),
+                parts.settings.controller.clone(),
+                parts.seed,
+                now,
             ),
             // First: what is mounted after the watches are set is told.
             mounts: Mounts::new(registry, MOUNTS),
             watch: Watch::new(parts.logs, registry, WATCH),
+            probes: Probes::new(first_probe, parts.resolver, Arc::clone(&links.mailbox)),
             signals,
             listener,
-            http_server: HttpServer::new(
-                parts.settings.auth.clone(),
-                ProcessStats::new(&links),
-                parts.settings.reader.memory_budget_bytes,
-                now,
-            ),
-            backends: Backends::new(probes, parts.resolver, parts.seed),
+            http_server: HttpServer::new(parts.settings.auth.clone(), ProcessStats::new(&links)),
             reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
             rotate: parts.rotate,
-            pending_requests: PendingRequests::default(),
-            sync_points: SyncPoints::new(parts.seed),
-            phase: Phase::default(),
-            drain_until: None,
-            checkpointer_done: false,
-            restore_at: now.after(parts.settings.reader.rescan_interval),
-            busy: false,
+            restore_at: now.after(parts.settings.controller.reader.rescan_interval),
             dirty_flags_left: false,
             poll: parts.poll,
             clock: parts.clock,
@@ -246,134 +246,111 @@ impl Control {
         }
     }
 
-    /// Does everything except for the poll's events: handles messages and requests, does what is
-    /// due, and sends what is in the outbox.
+    /// Does everything except for the poll's events: passes on messages and requests, does what is
+    /// due, and what the controller asks for.
     fn turn(&mut self, now: Now) -> Option<Ending> {
         self.links.mailbox.note_turn();
-        self.busy = false;
-        self.receive_messages(now);
+        self.controller.receive_messages(now);
         if let Some(ending) = self.take_requests(now) {
             return Some(ending);
         }
+        // Before any deadline of probes: some are closed.
+        self.act(now);
         if self.dirty_flags_left {
             self.take_dirty_flags();
         }
         let is_mounted = self.mounts.poll_look(now);
         if is_mounted || self.restore_at <= now.monotonic {
-            self.restore_at = now.after(self.settings.reader.rescan_interval);
+            self.restore_at = now.after(self.settings.controller.reader.rescan_interval);
             if self.watch.restore(self.poll.registry()) > 0 {
                 self.links.dirty_flags.hint_overflow();
             }
         }
-        let (backends, mut cx) = self.cx(now);
-        backends.turn(&mut cx);
-        if std::mem::take(&mut self.http_server.states_changed) {
-            self.links.shared.publish(self.backends.told());
+        for (backend, result) in self.probes.handle_deadlines(now) {
+            self.controller.handle_probe(backend, result, now);
         }
+        let is_ending = !self.controller.is_running();
         self.http_server.handle_turn(
+            self.controller.board_mut(),
             listener_counters(&self.listener),
-            !self.phase.is_running(),
+            is_ending,
             now,
         );
+        let mut answers = self.http_server.with(self.controller.board_mut());
         self.listener
-            .handle_deadlines(self.poll.registry(), now, &mut self.http_server);
-        self.follow_requests(now);
-        let ending = self.end_further(now);
-        self.outbox.deliver();
-        ending
+            .handle_deadlines(self.poll.registry(), now, &mut answers);
+        for (client, request) in self.http_server.pending.drain(..) {
+            self.controller.handle_request(client, request);
+        }
+        self.controller.turn(now);
+        self.act(now);
+        if let Some(states) = self.controller.poll_states() {
+            self.links.shared.publish(states);
+        }
+        let over = self.controller.hand_over(now)?;
+        Some(
+            over.cut
+                .map_or(Ending::Clean, |cut| Ending::Cut(cut.to_owned())),
+        )
     }
 
-    fn receive_messages(&mut self, now: Now) {
-        for taken in 0.. {
-            if taken == MAILBOX_MESSAGES {
-                self.busy = true;
-                return;
+    /// Does what the controller asks for.
+    fn act(&mut self, now: Now) {
+        while let Some(action) = self.controller.poll_action() {
+            match action {
+                Action::Add { backend, folder } => {
+                    self.watch.add(backend, &folder);
+                    self.probes.add(backend, &folder);
+                }
+                Action::Remove(backend) => {
+                    self.watch.forget(backend);
+                    self.probes.remove(backend);
+                }
+                Action::Resolve { backend, wanted } => {
+                    if let Err(why) = self.probes.resolve(backend, wanted) {
+                        self.controller.handle_resolved(backend, Err(why), now);
+                    }
+                }
+                Action::Probe {
+                    backend,
+                    address,
+                    authenticated,
+                    is_up,
+                } => {
+                    let request = ProbeRequest {
+                        backend,
+                        address,
+                        authenticated,
+                        is_up,
+                    };
+                    let registry = self.poll.registry();
+                    let result = self.probes.begin(&request, &self.settings, registry, now);
+                    if let Some(result) = result {
+                        self.controller.handle_probe(backend, result, now);
+                    }
+                }
+                Action::CloseProbe(backend) => self.probes.close(backend),
+                Action::Reply(client, reply) => self.reply(client, &reply, now),
+                Action::Rotate(client) => {
+                    let reply = match (self.rotate)() {
+                        Ok(said) => Reply::line(Status::Ok, &said),
+                        Err(why) => Reply::line(Status::Conflict, &why),
+                    };
+                    self.reply(client, &reply, now);
+                }
+                Action::BeginShutdown => {
+                    self.listener.begin_end();
+                    self.links.shared.lifecycle.stop();
+                }
             }
-            let Some(message) = self.links.mailbox.receive() else {
-                return;
-            };
-            self.handle_message(message, now);
         }
     }
 
-    fn handle_message(&mut self, message: ControlMessage, now: Now) {
-        match message {
-            ControlMessage::BackendFound(folder) => {
-                if self.phase.is_running() {
-                    let (backends, mut cx) = self.cx(now);
-                    backends.handle_found(folder, &mut cx);
-                }
-            }
-            ControlMessage::FolderGone(folder) => {
-                let (backends, mut cx) = self.cx(now);
-                backends.handle_folder_gone(&folder, &mut cx);
-            }
-            ControlMessage::StateLeft { backend, left } => {
-                let is_running = self.phase.is_running();
-                let (backends, mut cx) = self.cx(now);
-                if is_running
-                    && let Some(answer) = backends.handle_state_left(backend, left, &mut cx)
-                {
-                    self.answer_leaving(answer, now);
-                }
-            }
-            ControlMessage::Forgotten { backend, totals } => {
-                let (backends, mut cx) = self.cx(now);
-                if let Some(answer) = backends.handle_forgotten(backend, totals, &mut cx) {
-                    self.answer_leaving(answer, now);
-                }
-            }
-            ControlMessage::ForgottenBefore(totals) => {
-                let (backends, mut cx) = self.cx(now);
-                backends.set_forgotten(totals, &mut cx);
-            }
-            ControlMessage::FolderUnrecognized { name, why } => {
-                self.backends.handle_unrecognized(&name, &why)
-            }
-            ControlMessage::SecondNames(names) => {
-                for new in self.http_server.board.set_second_names(names) {
-                    self.backends.handle_unrecognized(&new.name, &new.why());
-                }
-            }
-            ControlMessage::Trouble {
-                backend,
-                lane,
-                epoch,
-                trouble,
-                record,
-            } => {
-                let record = record.as_ref();
-                self.backends
-                    .handle_trouble(backend, lane, epoch, &trouble, record, now);
-            }
-            ControlMessage::Flushed { backend, epoch } => {
-                self.backends.handle_flushed(backend, epoch, now);
-            }
-            ControlMessage::StoreFault { backend, fault } => {
-                self.backends.handle_store_fault(backend, fault);
-            }
-            ControlMessage::LogFault { backend, fault } => {
-                self.backends.handle_log_fault(backend, fault);
-            }
-            ControlMessage::Resolved { backend, address } => {
-                self.backends.handle_resolved(backend, address, now);
-            }
-            ControlMessage::OutagesRead { backend, kept } => {
-                self.backends.handle_outages_read(backend, &kept, now);
-            }
-            ControlMessage::OutagesForgotten { backend } => {
-                self.backends.handle_outages_forgotten(backend);
-            }
-            ControlMessage::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
-            // Waiting clients are checked in each turn.
-            ControlMessage::SyncPointMoved { .. } => {}
-            ControlMessage::Requeued {
-                backend,
-                ask,
-                outcome,
-            } => self.handle_requeued(backend, ask, outcome, now),
-            ControlMessage::CheckpointerDone => self.checkpointer_done = true,
-        }
+    fn reply(&mut self, client: ClientId, reply: &Reply, now: Now) {
+        let mut answers = self.http_server.with(self.controller.board_mut());
+        // The client may be gone.
+        self.listener
+            .respond(client, &reply.answer(), now, &mut answers);
     }
 
     /// Handles requests by signals, by the engine's owner and by other threads.
@@ -392,14 +369,14 @@ impl Control {
             return Some(Ending::Failed(failure));
         }
         for _ in 0..signalled.ends {
-            if !self.phase.is_running() {
+            if !self.controller.is_running() {
                 return Some(Ending::AtOnce);
             }
-            self.begin_end(now);
+            self.controller.handle_stop(now);
         }
-        if self.phase.is_running() {
+        if self.controller.is_running() {
             if self.links.shared.is_stop_wanted() {
-                self.begin_end(now);
+                self.controller.handle_stop(now);
             } else if signalled.reload {
                 self.links.shared.lifecycle.begin_reload();
                 self.reloading.begin();
@@ -414,7 +391,7 @@ impl Control {
     /// Whether [`Self::take_requests`] has something to do, which only the waker reports.
     fn has_requests(&self) -> bool {
         let shared = &self.links.shared;
-        let stop = self.phase.is_running() && shared.is_stop_wanted();
+        let stop = self.controller.is_running() && shared.is_stop_wanted();
         stop || shared.is_reload_wanted() || shared.has_failed() || self.reloading.is_ready()
     }
 
@@ -433,22 +410,12 @@ impl Control {
         }
         tracing::info!("the configuration was read again");
         self.links.shared.lifecycle.end_reload();
-        let other_password = self.settings.credentials != reloaded.settings.credentials;
         self.settings = reloaded.settings;
         self.http_server.set_auth(self.settings.auth.clone());
-        self.http_server
-            .set_memory_budget(self.settings.reader.memory_budget_bytes);
-        let (checkpointer, reader) = (
-            self.settings.checkpointer.clone(),
-            self.settings.reader.clone(),
-        );
-        self.restore_at = self.restore_at.min(now.after(reader.rescan_interval));
-        self.outbox
-            .checkpointer(After::Nothing, CheckpointerMessage::Settings(checkpointer));
-        self.outbox
-            .reader(After::Nothing, ReaderMessage::Settings(reader));
-        let (backends, mut cx) = self.cx(now);
-        backends.handle_settings(other_password, &mut cx);
+        let settings = self.settings.controller.clone();
+        let restore_at = now.after(settings.reader.rescan_interval);
+        self.restore_at = self.restore_at.min(restore_at);
+        self.controller.handle_settings(settings, now);
     }
 
     fn handle_event(&mut self, event: &mio::event::Event, now: Now) {
@@ -458,10 +425,15 @@ impl Control {
             WATCH => self.take_dirty_flags(),
             MOUNTS => self.mounts.handle_event(now),
             token if self.listener.owns(token) => {
+                let mut answers = self.http_server.with(self.controller.board_mut());
                 self.listener
-                    .handle_event(event, self.poll.registry(), now, &mut self.http_server);
+                    .handle_event(event, self.poll.registry(), now, &mut answers);
             }
-            token if self.backends.owns(token) => self.backends.handle_event(token, now),
+            token if self.probes.owns(token) => {
+                if let Some((backend, result)) = self.probes.handle_event(token, now) {
+                    self.controller.handle_probe(backend, result, now);
+                }
+            }
             _ => {}
         }
     }
@@ -470,19 +442,19 @@ impl Control {
         let Self {
             watch,
             links,
-            backends,
+            controller,
             ..
         } = self;
         let more = watch.take(|seen| match seen {
             FsEvent::Folders => links.dirty_flags.hint_root(),
             FsEvent::Grew(backend) => {
-                if let Some(dirty_flags) = backends.dirty_flags(backend) {
-                    links.dirty_flags.hint_grew(dirty_flags);
+                if let Some(info) = controller.info(backend) {
+                    links.dirty_flags.hint_grew(&info.dirty_flags);
                 }
             }
             FsEvent::Listing(backend) => {
-                if let Some(dirty_flags) = backends.dirty_flags(backend) {
-                    links.dirty_flags.hint_listing(dirty_flags);
+                if let Some(info) = controller.info(backend) {
+                    links.dirty_flags.hint_listing(&info.dirty_flags);
                 }
             }
             FsEvent::Lost => links.dirty_flags.hint_overflow(),
@@ -493,8 +465,9 @@ impl Control {
     /// How long the poll may wait.
     fn timeout(&self, now: Now) -> Option<Duration> {
         let mailbox = &self.links.mailbox;
-        if self.busy
+        if self.controller.has_work()
             || self.dirty_flags_left
+            || !self.http_server.pending.is_empty()
             || !mailbox.prepare_sleep_unless(|| self.has_requests())
         {
             return Some(Duration::ZERO);
@@ -502,34 +475,14 @@ impl Control {
         let until = [
             Some(self.restore_at),
             self.mounts.deadline(),
-            self.backends.deadline(),
+            self.probes.deadline(),
             self.listener.next_deadline(),
-            self.phase.deadline(),
-            self.sync_points.deadline(),
-            (!self.outbox.is_empty()).then(|| now.after(OUTBOX_RETRY)),
-            self.backends
-                .wait_for_backlog()
-                .then(|| now.after(Duration::from_millis(BACKLOG_LOOK_MS))),
+            self.controller.deadline(now),
         ];
         until
             .into_iter()
             .flatten()
             .min()
             .map(|until| until.saturating_sub(now.monotonic))
-    }
-
-    /// The backends, and the context that their handlers need.
-    fn cx(&mut self, now: Now) -> (&mut Backends, Context<'_>) {
-        let cx = Context {
-            outbox: &mut self.outbox,
-            http_server: &mut self.http_server,
-            watch: &mut self.watch,
-            registry: self.poll.registry(),
-            settings: &self.settings,
-            mailbox: &self.links.mailbox,
-            drain_until: self.drain_until,
-            now,
-        };
-        (&mut self.backends, cx)
     }
 }

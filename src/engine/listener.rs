@@ -38,7 +38,7 @@ use budget::{Budget, Share, Weight};
 use super::lru_list::LruList;
 use super::os::socket::SocketOptions;
 use crate::clock::Now;
-use crate::http::answer::Answer;
+use crate::http::answer::{Answer, ClientId};
 use crate::http::request::Request;
 use crate::http::server::{ServerConnection, ServerLimits};
 use crate::limits::{
@@ -64,13 +64,6 @@ pub struct ListenerOptions {
     /// Bytes of answers that clients have not read yet, over all connections; a single answer may
     /// be larger.
     pub unsent_bytes_max: usize,
-}
-
-/// The client that a late answer is for. It is of no use once the connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientId {
-    slot: usize,
-    serial: u64,
 }
 
 /// Answers requests.

@@ -67,20 +67,19 @@ impl Overview {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::control::BackendState;
-    use crate::engine::shared::Told;
+    use crate::replay::controller::{ReportedState, States};
 
     #[test]
     fn it_follows_what_is_published() {
         let now = Now::default();
         let mut overview = Overview::new(now);
         let published = |why: &str| -> Published {
-            let state = BackendState {
+            let state = ReportedState {
                 name: "a:1".into(),
                 state: "down",
                 why: why.to_owned(),
             };
-            Arc::new(Told {
+            Arc::new(States {
                 backends: vec![(state, Arc::default())],
                 forgotten: (7, 5),
             })

@@ -23,26 +23,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::clock::Now;
 use crate::http::response::{Parsed, Response, parse};
-
-/// What became of a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeResult {
-    /// The answer is as it should be.
-    Good {
-        /// The connection is kept, and its loss will be told.
-        watched: bool,
-    },
-    /// It is not, or nothing was asked: why.
-    Bad(String),
-    /// Connections are refused, or closed without a word: what the system says.
-    Closed(String),
-    /// There is no connection or no answer within the time for it: what was waited for.
-    Silent(String),
-    /// An authenticated one was answered 401 with a challenge.
-    Refused,
-    /// A connection that had been good was closed, idle or before an answer on it began.
-    Lost,
-}
+use crate::replay::controller::action::ProbeResult;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,15 +267,9 @@ impl Probe {
         }
     }
 
-    /// Closes the connection, as when the backend has moved. What was asked on it has its result
-    /// now.
-    pub fn close(&mut self) -> Option<ProbeResult> {
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Connecting { .. } | State::Asked { .. } => Some(ProbeResult::Bad(
-                "its name has got another address".to_owned(),
-            )),
-            State::Closed | State::Idle(_) => None,
-        }
+    /// Closes the connection, as when the backend has moved. What was asked on it has no result.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
     }
 
     /// Sends and reads what can be.

@@ -9,6 +9,7 @@ use std::thread;
 
 use crate::config::{BackendName, Host};
 use crate::limits::OUTBOX_RETRY;
+use crate::replay::controller::action::Wanted;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, ControlMessage};
 
@@ -28,16 +29,6 @@ pub(crate) fn written_address(name: &BackendName) -> Option<SocketAddr> {
         Host::Address(address) => Some(SocketAddr::new(address, name.port)),
         Host::Name(_) => None,
     }
-}
-
-/// Which of a name's addresses is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// One that was seen up; it is taken if the name still has it, so that a name with several
-    /// addresses does not move with the order in which they come.
-    pub proven: Option<SocketAddr>,
-    /// How many look-ups have been in vain: each next one takes the next address.
-    pub attempt: usize,
 }
 
 /// Looks `name` up and tells control by [`ControlMessage::Resolved`].

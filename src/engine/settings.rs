@@ -1,6 +1,5 @@
 //! From the configuration to what each thread goes by.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::binlog::request::Template;
@@ -8,6 +7,7 @@ use crate::config::{Config, Login};
 use crate::engine::os::files::read_regular;
 use crate::engine::probe::ProbeLimits;
 use crate::limits::{FILE_CLOSED_EXTRA_MS, LOGIN_FILE_BYTES_MAX, LOOKUP_HOLD};
+use crate::replay::controller::ControllerSettings;
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{CheckpointerSettings, ReaderSettings};
 use crate::replay::monitor::MonitorSettings;
@@ -22,24 +22,12 @@ pub struct SettingsError(String);
 /// What all threads go by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The checkpointer.
-    pub checkpointer: CheckpointerSettings,
-    /// The reader.
-    pub reader: ReaderSettings,
-    /// Each monitor.
-    pub monitor: MonitorSettings,
+    /// The controller, and whom it tells.
+    pub controller: ControllerSettings,
     /// Each probe, of a backend that is up.
     pub probe: ProbeLimits,
-    /// HA logs a write that a backend may have applied so long after that hung.
-    pub ambiguity_window: Duration,
-    /// `user:password` for the backends, in base64.
-    pub credentials: Arc<str>,
     /// Who may ask us.
     pub auth: Auth,
-    /// What is in flight may be answered for so long at the end.
-    pub drain_timeout: Duration,
-    /// Every lane, but for its template.
-    lane: LaneSettings,
 }
 
 impl Settings {
@@ -74,7 +62,7 @@ impl Settings {
                 .override_with(answer, outcome)
                 .map_err(|fault| SettingsError(format!("sync.outcomes: {fault}")))?;
         }
-        Ok(Self {
+        let controller = ControllerSettings {
             checkpointer: CheckpointerSettings {
                 checkpoint_interval: sync.checkpoint_interval,
                 release_interval: sync.release_interval,
@@ -96,16 +84,10 @@ impl Settings {
                 ttl_hold: sync.ttl_hold,
                 lanes,
             },
-            probe: ProbeLimits {
-                connect_timeout: sync.connect_timeout,
-                response_timeout: sync.response_timeout,
-                requests_per_connection: sync.requests_per_connection,
-            },
             ambiguity_window: sync.ambiguity_window,
             credentials: base64_simd::STANDARD
                 .encode_to_string(login.credentials())
                 .into(),
-            auth: Auth::new(&config.network.user, config.network.passwd.expose()),
             drain_timeout: sync.drain_timeout,
             lane: LaneSettings {
                 template: Template::new("", None),
@@ -122,15 +104,15 @@ impl Settings {
                 keepalive_interval: sync.keepalive_interval,
                 lookup_hold: LOOKUP_HOLD,
             },
-        })
-    }
-
-    /// How to speak to the backend of this name.
-    #[must_use]
-    pub fn lane(&self, backend: &str) -> Arc<LaneSettings> {
-        Arc::new(LaneSettings {
-            template: Template::new(backend, Some(&self.credentials)),
-            ..self.lane.clone()
+        };
+        Ok(Self {
+            controller,
+            probe: ProbeLimits {
+                connect_timeout: sync.connect_timeout,
+                response_timeout: sync.response_timeout,
+                requests_per_connection: sync.requests_per_connection,
+            },
+            auth: Auth::new(&config.network.user, config.network.passwd.expose()),
         })
     }
 
@@ -140,7 +122,9 @@ impl Settings {
     pub(crate) fn probe_limits(&self, is_up: bool) -> ProbeLimits {
         let mut limits = self.probe;
         if !is_up {
-            limits.connect_timeout = limits.connect_timeout.min(self.monitor.probe_interval_down);
+            limits.connect_timeout = limits
+                .connect_timeout
+                .min(self.controller.monitor.probe_interval_down);
         }
         limits
     }
@@ -161,11 +145,14 @@ mod tests {
         let text = r#"{"sync": {"checklog_interval": 1000, "connections_per_backend": 3, "probe_interval_down": 100, "outcomes": {"412": "absent"}}}"#;
         let login = Login::parse(b"u:p\n").unwrap();
         let settings = Settings::new(&config(text), &login).unwrap();
-        assert_eq!(settings.checkpointer.closed_after, Duration::from_secs(21));
-        assert_eq!(settings.reader.lanes_per_backend, 3);
-        assert_eq!(settings.monitor.lanes, 3);
-        assert_eq!(&*settings.credentials, "dTpw");
-        let lane = settings.lane("127.0.0.1:9998");
+        assert_eq!(
+            settings.controller.checkpointer.closed_after,
+            Duration::from_secs(21)
+        );
+        assert_eq!(settings.controller.reader.lanes_per_backend, 3);
+        assert_eq!(settings.controller.monitor.lanes, 3);
+        assert_eq!(&*settings.controller.credentials, "dTpw");
+        let lane = settings.controller.lane("127.0.0.1:9998");
         let mut head = Vec::new();
         lane.template.compose_lookup(
             &crate::binlog::Record {

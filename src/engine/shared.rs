@@ -4,22 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::control::BackendState;
 use super::service::Lifecycle;
+use crate::replay::controller::States;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::ControlMessage;
-use crate::status::counters::BackendCounters;
 
 /// Backends with their states and numbers.
-pub(crate) type Published = Arc<Told>;
-
-/// See [`Published`].
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) backends: Vec<(BackendState, Arc<BackendCounters>)>,
-    /// Records processed and settled of backends that are forgotten.
-    pub(crate) forgotten: (u64, u64),
-}
+pub(crate) type Published = Arc<States>;
 
 /// See the module.
 pub struct Shared {
@@ -106,11 +97,11 @@ impl Shared {
             .clone()
     }
 
-    pub(crate) fn publish(&self, told: Told) {
+    pub(crate) fn publish(&self, states: States) {
         *self
             .published
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(told);
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(states);
     }
 
     pub(crate) fn published(&self) -> Published {

@@ -306,7 +306,7 @@ impl Engine {
         let checkpointer = Checkpointer::new(
             checkpointer_disk,
             links.for_checkpointer(),
-            settings.checkpointer,
+            settings.controller.checkpointer,
             workers,
         );
         let rules = ReaderRules {
@@ -314,7 +314,12 @@ impl Engine {
             written_unix,
             zone: zone_of_lines,
         };
-        let reader = LogReader::new(reader_disk, settings.reader, rules, links.for_reader());
+        let reader = LogReader::new(
+            reader_disk,
+            settings.controller.reader,
+            rules,
+            links.for_reader(),
+        );
         let (ended, ending) = sync_channel(1);
 
         let mut threads = Threads::new(Arc::clone(&links.shared));

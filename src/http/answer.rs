@@ -63,6 +63,15 @@ impl Status {
     }
 }
 
+/// The client that a late answer is for. It is of no use once the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientId {
+    /// The place of its connection.
+    pub slot: usize,
+    /// Which of the connections that had that place.
+    pub serial: u64,
+}
+
 /// One answer. `Content-Length` and `Connection` are the connection's business and must not be
 /// among `fields`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

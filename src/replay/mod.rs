@@ -5,6 +5,7 @@
 pub mod batch_table;
 pub mod checkpointer;
 pub mod chunk;
+pub mod controller;
 pub mod dirty_flags;
 #[cfg(test)]
 mod dirty_flags_tests;

@@ -29,6 +29,7 @@
 mod parameters;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ use crate::http::request::{Method, Request};
 use crate::limits::{RATE_MAX, REJECTED_IDS_MAX, SYNC_POINT_WAIT_MAX};
 use crate::text::parse_duration;
 use parameters::{Parameters, digits};
+pub use unknown::unknown_backend;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hustdbsync::clock::Now;
-use hustdbsync::engine::listener::{Answers, ClientId, Listener, ListenerOptions};
-use hustdbsync::http::answer::{Answer, Status};
+use hustdbsync::engine::listener::{Answers, Listener, ListenerOptions};
+use hustdbsync::http::answer::{Answer, ClientId, Status};
 use hustdbsync::http::request::Request;
 use hustdbsync::limits::{HTTP_SENT_PER_TURN_BYTES, HTTP_WORK_BODY_BYTES, HTTP_WORK_PER_TURN};
 use mio::{Events, Poll, Token};

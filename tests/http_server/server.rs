@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hustdbsync::clock::Now;
-use hustdbsync::engine::listener::{Answers, ClientId, Listener, ListenerCounts, ListenerOptions};
+use hustdbsync::engine::listener::{Answers, Listener, ListenerCounts, ListenerOptions};
 use hustdbsync::engine::os::socket::SocketOptions;
-use hustdbsync::http::answer::{Answer, Status};
+use hustdbsync::http::answer::{Answer, ClientId, Status};
 use hustdbsync::http::request::Request;
 use hustdbsync::http::server::ServerLimits;
 use hustdbsync::limits::HTTP_UNSENT_BYTES_MAX;

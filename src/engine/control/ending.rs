@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 use mio::Events;
 
 use super::Control;
-use crate::clock::Now;
 use crate::limits::SHUTDOWN_GRACE;
 
 /// How it ended.
@@ -22,25 +21,15 @@ pub enum Ending {
 }
 
 impl Control {
-    pub(super) fn begin_end(&mut self, now: Now) {
-        tracing::info!(
-            "ending: what is in flight has {:?} to be answered",
-            self.settings.drain_timeout
-        );
-        self.drain_until = Some(self.phase.begin(self.settings.drain_timeout, now));
-        self.backends.handle_stop(now);
-        self.listener.begin_end();
-        self.links.shared.lifecycle.stop();
-    }
-
     /// Accepts no more connections, and answers the requests of open ones for [`SHUTDOWN_GRACE`].
     pub(super) fn answer_last(&mut self, events: &mut Events) -> io::Result<()> {
         self.listener.shut();
         let until = self.clock.now().after(SHUTDOWN_GRACE);
         loop {
             let now = self.clock.now();
+            let mut answers = self.http_server.with(self.controller.board_mut());
             self.listener
-                .handle_deadlines(self.poll.registry(), now, &mut self.http_server);
+                .handle_deadlines(self.poll.registry(), now, &mut answers);
             let left = until.saturating_sub(now.monotonic);
             if self.listener.is_quiet() || left.is_zero() {
                 return Ok(());
@@ -54,26 +43,11 @@ impl Control {
             let now = self.clock.now();
             for event in &*events {
                 if self.listener.owns(event.token()) {
-                    self.listener.handle_event(
-                        event,
-                        self.poll.registry(),
-                        now,
-                        &mut self.http_server,
-                    );
+                    let mut answers = self.http_server.with(self.controller.board_mut());
+                    self.listener
+                        .handle_event(event, self.poll.registry(), now, &mut answers);
                 }
             }
         }
-    }
-
-    /// Takes all steps of the shutdown that can be taken by now.
-    pub(super) fn end_further(&mut self, now: Now) -> Option<Ending> {
-        let are_flushed = self.backends.are_flushed();
-        let over =
-            self.phase
-                .advance(are_flushed, self.checkpointer_done, &mut self.outbox, now)?;
-        Some(
-            over.cut
-                .map_or(Ending::Clean, |cut| Ending::Cut(cut.to_owned())),
-        )
     }
 }

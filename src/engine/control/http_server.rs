@@ -1,14 +1,13 @@
 //! Answers HA, browsers, Prometheus and `hustdbsync status` from memory, whatever else is going on.
 //! Requests that the controller has to carry out first are queued for it.
 
-use super::pending_requests::{self, RequestQueue};
 use super::process_stats::ProcessStats;
 use crate::clock::Now;
-use crate::engine::listener::{Answers, ClientId};
-use crate::http::answer::Answer;
+use crate::engine::listener::Answers;
+use crate::http::answer::{Answer, ClientId};
 use crate::http::request::Request;
 use crate::status::answer::{Auth, BodyCache, answer, is_long};
-use crate::status::control_request::ask;
+use crate::status::control_request::{ControlRequest, Refusal, ask};
 use crate::status::route::{Page, Route};
 use crate::status::server::ListenerCounters;
 use crate::status::snapshot::StatusBoard;
@@ -18,12 +17,8 @@ pub(super) struct HttpServer {
     auth: Auth,
     body_cache: BodyCache,
     process_stats: ProcessStats,
-    /// The backends, as they are reported.
-    pub(super) board: StatusBoard,
-    /// A backend's state has changed since this was last reset.
-    pub(super) states_changed: bool,
     /// Requests that the controller has to carry out.
-    pub(super) pending: RequestQueue,
+    pub(super) pending: Vec<(ClientId, ControlRequest)>,
     /// When the counters were last read.
     refreshed_at: Option<Now>,
     /// The last refusal's line.
@@ -31,21 +26,12 @@ pub(super) struct HttpServer {
 }
 
 impl HttpServer {
-    pub(super) fn new(
-        auth: Auth,
-        process_stats: ProcessStats,
-        memory_budget_bytes: usize,
-        now: Now,
-    ) -> Self {
-        let mut board = StatusBoard::new(now);
-        board.server_mut().memory_budget_bytes = memory_budget_bytes as u64;
+    pub(super) fn new(auth: Auth, process_stats: ProcessStats) -> Self {
         Self {
             auth,
             body_cache: BodyCache::default(),
             process_stats,
-            board,
-            states_changed: false,
-            pending: RequestQueue::new(),
+            pending: Vec::new(),
             refreshed_at: None,
             text: Vec::new(),
         }
@@ -56,21 +42,37 @@ impl HttpServer {
     }
 
     /// Takes over the numbers that are reported until the controller's next turn.
-    pub(super) fn handle_turn(&mut self, counts: ListenerCounters, is_ending: bool, now: Now) {
+    pub(super) fn handle_turn(
+        &mut self,
+        board: &mut StatusBoard,
+        counts: ListenerCounters,
+        is_ending: bool,
+        now: Now,
+    ) {
         self.process_stats.look(now);
-        let server = self.board.server_mut();
+        let server = board.server_mut();
         server.http_server = counts;
         server.is_ending = is_ending;
     }
 
-    pub(super) fn set_memory_budget(&mut self, bytes: usize) {
-        self.board.server_mut().memory_budget_bytes = bytes as u64;
+    /// What answers requests from what `board` has.
+    pub(super) fn with<'a>(&'a mut self, board: &'a mut StatusBoard) -> Answering<'a> {
+        Answering {
+            server: self,
+            board,
+        }
     }
 }
 
-impl Answers for HttpServer {
+/// The server, and the backends as they are reported.
+pub(super) struct Answering<'a> {
+    server: &'a mut HttpServer,
+    board: &'a mut StatusBoard,
+}
+
+impl Answers for Answering<'_> {
     fn is_long(&self, request: &Request<'_>) -> bool {
-        is_long(request, &self.auth, self.board.snapshot())
+        is_long(request, &self.server.auth, self.board.snapshot())
     }
 
     fn answer<'a>(
@@ -79,40 +81,52 @@ impl Answers for HttpServer {
         request: &Request<'_>,
         now: Now,
     ) -> Option<Answer<'a>> {
-        match ask(request, &self.auth) {
+        let Self { server, board } = self;
+        match ask(request, &server.auth) {
             Some(Ok(ask)) => {
-                self.pending.push_back((client, ask));
+                server.pending.push((client, ask));
                 return None;
             }
-            Some(Err(refusal)) => return Some(pending_requests::refusal(&refusal, &mut self.text)),
+            Some(Err(refusal)) => return Some(refuse(&refusal, &mut server.text)),
             None => {}
         }
         let route = Route::of(request.path);
         // Read from the counters at most once an instant, which takes some hundred nanoseconds a
         // backend.
         let needs_counters = !matches!(route, None | Some(Route::Read(Page::Alive)));
-        if needs_counters && self.refreshed_at != Some(now) {
-            self.board.refresh(now);
-            self.refreshed_at = Some(now);
+        if needs_counters && server.refreshed_at != Some(now) {
+            board.refresh(now);
+            server.refreshed_at = Some(now);
         }
         match route {
             Some(Route::Read(Page::Health | Page::Readiness)) => {
-                self.process_stats.tell_health(self.board.server_mut(), now);
+                server.process_stats.tell_health(board.server_mut(), now);
             }
             Some(Route::Read(Page::Metrics))
-                if self.body_cache.makes_metrics(request, now.unix)
-                    && self.auth.admits(request) =>
+                if server.body_cache.makes_metrics(request, now.unix)
+                    && server.auth.admits(request) =>
             {
-                self.process_stats.tell_all(self.board.server_mut(), now);
-                self.board.refresh_details();
+                server.process_stats.tell_all(board.server_mut(), now);
+                board.refresh_details();
             }
             _ => {}
         }
         Some(answer(
             request,
-            &self.auth,
-            self.board.snapshot(),
-            &mut self.body_cache,
+            &server.auth,
+            board.snapshot(),
+            &mut server.body_cache,
         ))
     }
+}
+
+/// Writes the line of a refusal.
+fn refuse<'a>(refusal: &Refusal, text: &'a mut Vec<u8>) -> Answer<'a> {
+    if refusal.why.is_empty() {
+        return Answer::empty(refusal.status).with_fields(refusal.fields);
+    }
+    text.clear();
+    text.extend_from_slice(refusal.why.as_bytes());
+    text.push(b'\n');
+    Answer::text(refusal.status, text).with_fields(refusal.fields)
 }

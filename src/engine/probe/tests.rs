@@ -315,7 +315,7 @@ fn a_peer_that_closes_after_every_answer_is_in_the_end_not_kept() {
 }
 
 #[test]
-fn a_probe_that_is_called_off_has_a_result_all_the_same() {
+fn a_probe_that_is_called_off_has_no_result_and_the_next_one_has() {
     let peer = Peer::start(vec![vec![Act::Silence], vec![Act::Answer(OK.into())]]);
     let mut bench = Bench::new(peer.address, LIMITS);
     let now = bench.clock.now();
@@ -323,11 +323,9 @@ fn a_probe_that_is_called_off_has_a_result_all_the_same() {
         .probe
         .begin_status(peer.address, LIMITS, bench.poll.registry(), now);
     assert_eq!(begun, None);
-    assert_eq!(
-        bench.probe.close(),
-        Some(bad("its name has got another address"))
-    );
-    assert_eq!(bench.probe.close(), None);
+    bench.probe.close();
+    assert_eq!(bench.probe.deadline(), None);
+    assert_eq!(bench.ask(None), good());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The backends that the controller knows: each with its monitor and its probe, and what follows
-//! from the monitors' orders.
+//! The backends that the controller knows: each with its monitor, and what follows from the
+//! monitors' orders.
 
 mod leaving;
 mod names;
@@ -15,53 +15,36 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Registry, Token};
-
 use self::leaving::Leaving;
-use super::http_server::HttpServer;
+use super::action::{Action, ProbeResult, Wanted};
+use super::{ControllerRules, ControllerSettings, ReportedState, States};
 use crate::clock::Now;
-use crate::config::BackendName;
-use crate::engine::probe::{Probe, ProbeResult};
-use crate::engine::resolve::{Resolver, Wanted, written_address};
-use crate::engine::settings::Settings;
-use crate::engine::shared::Told;
-use crate::engine::watch::Watch;
 use crate::limits::BACKENDS_MAX;
-use crate::replay::dirty_flags::BackendDirtyFlags;
 use crate::replay::lane::LaneSettings;
-use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{BackendId, BackendInfo, ControlMessage, Epoch, WorkerMessage};
+use crate::replay::messages::{BackendId, BackendInfo, Epoch, WorkerMessage};
 use crate::replay::monitor::announcer::{Announcement, Announcer};
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::reachability::Reachability;
 use crate::replay::reachability::gate::Gate;
+use crate::status::snapshot::StatusBoard;
 
-/// The parts of `Control` that backend handlers need.
+/// The parts of `Controller` that backend handlers need.
 pub(super) struct Context<'a> {
     pub(super) outbox: &'a mut Outbox,
-    pub(super) http_server: &'a mut HttpServer,
-    pub(super) watch: &'a mut Watch,
-    pub(super) registry: &'a Registry,
-    pub(super) settings: &'a Settings,
-    pub(super) mailbox: &'a Arc<Mailbox<ControlMessage>>,
+    pub(super) actions: &'a mut VecDeque<Action>,
+    pub(super) board: &'a mut StatusBoard,
+    pub(super) states_changed: &'a mut bool,
+    pub(super) rules: ControllerRules,
+    pub(super) settings: &'a ControllerSettings,
     /// During shutdown: until when records in flight may be answered, monotonic.
     pub(super) drain_until: Option<Duration>,
     pub(super) now: Now,
 }
 
-/// A backend's state as it is reported.
-#[derive(Clone, Debug)]
-pub(crate) struct BackendState {
-    pub(crate) name: Arc<str>,
-    pub(crate) state: &'static str,
-    pub(crate) why: String,
-}
-
 struct Backend {
     info: BackendInfo,
-    name: BackendName,
     address: Option<SocketAddr>,
     /// Which of the resolved addresses the next look-up is to return.
     wanted: Wanted,
@@ -70,7 +53,8 @@ struct Backend {
     monitor: Monitor,
     /// Lanes that keep failing while it is up.
     repeats: Repeats,
-    probe: Probe,
+    /// A probe is out.
+    is_probing: bool,
     /// What is known of its outages, and whether records may be sent to it.
     gate: Gate,
     /// Its count of answers when the gate was last told, and when its probe began.
@@ -85,8 +69,8 @@ struct Backend {
     log_fault: Option<String>,
     /// Whether its folder exists, and how far it is forgotten.
     leaving: Leaving,
-    /// What was last published.
-    told: BackendState,
+    /// What was last reported.
+    reported: ReportedState,
     /// Which states and causes are logged.
     announcer: Announcer,
 }
@@ -100,23 +84,18 @@ pub(super) struct Backends {
     by_name: HashMap<String, BackendId>,
     /// Records processed and settled of backends that are forgotten.
     forgotten: (u64, u64),
-    /// The token of the first one's probe; the others' follow.
-    first_token: usize,
-    resolver: Resolver,
     random: fastrand::Rng,
     /// It has been logged that there are too many.
     said_too_many: bool,
 }
 
 impl Backends {
-    pub(super) fn new(first_token: Token, resolver: Resolver, seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             all: Vec::new(),
             free: VecDeque::new(),
             by_name: HashMap::new(),
             forgotten: (0, 0),
-            first_token: first_token.0,
-            resolver,
             random: fastrand::Rng::with_seed(seed),
             said_too_many: false,
         }
@@ -127,9 +106,9 @@ impl Backends {
         if let Some(&id) = self.by_name.get(&folder) {
             return self.handle_folder_back(id, cx.now);
         }
-        let name = match BackendName::parse(&folder) {
-            Ok(name) => name,
-            Err(fault) => return self.handle_unrecognized(&folder, &fault.to_string()),
+        let address = match (cx.rules.address)(&folder) {
+            Ok(address) => address,
+            Err(fault) => return self.handle_unrecognized(&folder, &fault),
         };
         if self.by_name.len() == BACKENDS_MAX {
             if !std::mem::replace(&mut self.said_too_many, true) {
@@ -145,7 +124,6 @@ impl Backends {
             .free
             .pop_front()
             .unwrap_or_else(|| BackendId::from_index(self.all.len()));
-        let address = written_address(&name);
         let info = BackendInfo {
             id,
             name: folder.as_str().into(),
@@ -153,15 +131,13 @@ impl Backends {
             dirty_flags: Arc::default(),
         };
         tracing::info!(backend = %folder, "found; it is probed next");
-        // Before anyone lists the folder: the watch reports what comes after the listing.
-        cx.watch.add(id, &folder);
-        cx.http_server
-            .board
-            .add(&folder, Arc::clone(&info.counters), cx.now);
+        cx.actions.push_back(Action::Add {
+            backend: id,
+            folder: Arc::clone(&info.name),
+        });
+        cx.board.add(&folder, Arc::clone(&info.counters), cx.now);
         let lane = cx.settings.lane(&folder);
-        cx.http_server
-            .board
-            .set_rate_max(&folder, lane.records_per_second_max);
+        cx.board.set_rate_max(&folder, lane.records_per_second_max);
         cx.outbox.introduce(&info);
         let backend = Backend {
             monitor: Monitor::new(
@@ -174,18 +150,17 @@ impl Backends {
             gate: Gate::new(Reachability::new(cx.settings.ambiguity_window, cx.now)),
             answers_seen: 0,
             probe_begun: (Duration::ZERO, 0),
-            probe: Probe::new(&folder, Token(self.first_token + id.index())),
+            is_probing: false,
             lane,
             rate_max: None,
             info,
-            name,
             address,
             wanted: Wanted::default(),
             is_name_lost: false,
             store_fault: None,
             log_fault: None,
             leaving: Leaving::default(),
-            told: BackendState {
+            reported: ReportedState {
                 name: folder.as_str().into(),
                 state: "",
                 why: String::new(),
@@ -231,16 +206,8 @@ impl Backends {
         }
     }
 
-    /// Whether events with this token are for [`Backends::handle_event`].
-    pub(super) fn owns(&self, token: Token) -> bool {
-        (self.first_token..self.first_token + self.all.len()).contains(&token.0)
-    }
-
-    pub(super) fn handle_event(&mut self, token: Token, now: Now) {
-        let Some(backend) = &mut self.all[token.0 - self.first_token] else {
-            return;
-        };
-        if let Some(result) = backend.probe.handle_event(now) {
+    pub(super) fn handle_probe(&mut self, id: BackendId, result: ProbeResult, now: Now) {
+        if let Some(backend) = self.get_mut(id) {
             backend.handle_probe(result, now);
         }
     }
@@ -285,6 +252,12 @@ impl Backends {
         (info.id == id).then_some(info)
     }
 
+    /// All of them, with their monitors.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&BackendInfo, &Monitor)> {
+        let all = self.all.iter().flatten();
+        all.map(|backend| (&backend.info, &backend.monitor))
+    }
+
     /// All names, in their order.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
         let names = self.all.iter().flatten().map(|backend| &backend.info.name);
@@ -311,16 +284,13 @@ impl Backends {
     /// Does what is due for every backend.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) {
         for backend in self.all.iter_mut().flatten() {
-            if let Some(result) = backend.probe.handle_deadline(cx.now) {
-                backend.handle_probe(result, cx.now);
-            }
             let answers = backend.info.counters.answers.load();
             backend.monitor.handle_answers(answers);
             backend
                 .monitor
                 .handle_backlog(has_backlog(&backend.info), cx.now);
             while let Some(order) = backend.monitor.poll_order(cx.now) {
-                backend.follow(order, &self.resolver, cx);
+                backend.follow(order, cx);
             }
             backend.leave(cx);
             if !backend.leaving.is_under_way() {
@@ -335,13 +305,7 @@ impl Backends {
         self.all
             .iter()
             .flatten()
-            .flat_map(|backend| {
-                [
-                    backend.monitor.deadline(),
-                    backend.probe.deadline(),
-                    backend.leaving.deadline(),
-                ]
-            })
+            .flat_map(|backend| [backend.monitor.deadline(), backend.leaving.deadline()])
             .flatten()
             .min()
     }
@@ -354,19 +318,15 @@ impl Backends {
             .any(|backend| !backend.monitor.is_up() && !has_backlog(&backend.info))
     }
 
-    pub(super) fn dirty_flags(&self, id: BackendId) -> Option<&BackendDirtyFlags> {
-        self.info(id).map(|info| &*info.dirty_flags)
-    }
-
     /// All states, for other threads.
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn states(&self) -> States {
         let backends = self
             .all
             .iter()
             .flatten()
-            .map(|backend| (backend.told.clone(), Arc::clone(&backend.info.counters)))
+            .map(|backend| (backend.reported.clone(), Arc::clone(&backend.info.counters)))
             .collect();
-        Told {
+        States {
             backends,
             forgotten: self.forgotten,
         }
@@ -426,12 +386,15 @@ impl Backend {
                 settings: Arc::clone(&self.lane),
             });
         let name = &self.info.name;
-        cx.http_server
-            .board
+        cx.board
             .set_rate_max(name, self.lane.records_per_second_max);
     }
 
+    /// An idle connection may be lost at any time; all else answers the probe that is out.
     fn handle_probe(&mut self, result: ProbeResult, now: Now) {
+        if !std::mem::take(&mut self.is_probing) && result != ProbeResult::Lost {
+            return;
+        }
         let answers = self.info.counters.answers.load();
         let probes = &self.info.counters.probes;
         match &result {
@@ -452,9 +415,9 @@ impl Backend {
         }
     }
 
-    fn follow(&mut self, order: Order, resolver: &Resolver, cx: &mut Context<'_>) {
+    fn follow(&mut self, order: Order, cx: &mut Context<'_>) {
         match order {
-            Order::Resolve => self.look_up(resolver, cx),
+            Order::Resolve => self.look_up(cx),
             Order::Probe { authenticated } => self.begin_probe(authenticated, cx),
             Order::Flush { epoch } => {
                 self.info.counters.flushes.add(1);
@@ -470,27 +433,19 @@ impl Backend {
         }
     }
 
-    fn begin_probe(&mut self, authenticated: bool, cx: &Context<'_>) {
-        let Context {
-            registry,
-            settings,
-            now,
-            ..
-        } = *cx;
-        let limits = settings.probe_limits(self.monitor.is_up());
-        self.probe_begun = (now.monotonic, self.info.counters.answers.load());
-        let result = match self.address {
-            None => Some(ProbeResult::Bad("it has no address".to_owned())),
-            Some(address) if authenticated => {
-                let credentials = Some(&*settings.credentials);
-                self.probe
-                    .begin_password(credentials, address, limits, registry, now)
-            }
-            Some(address) => self.probe.begin_status(address, limits, registry, now),
+    fn begin_probe(&mut self, authenticated: bool, cx: &mut Context<'_>) {
+        self.probe_begun = (cx.now.monotonic, self.info.counters.answers.load());
+        self.is_probing = true;
+        let Some(address) = self.address else {
+            let result = ProbeResult::Bad("it has no address".to_owned());
+            return self.handle_probe(result, cx.now);
         };
-        if let Some(result) = result {
-            self.handle_probe(result, now);
-        }
+        cx.actions.push_back(Action::Probe {
+            backend: self.info.id,
+            address,
+            authenticated,
+            is_up: self.monitor.is_up(),
+        });
     }
 
     fn open(&mut self, epoch: Epoch) {
@@ -523,15 +478,15 @@ impl Backend {
                 _ => {}
             }
         }
-        if (self.told.state, &*self.told.why) == (word, &*why) {
+        if (self.reported.state, &*self.reported.why) == (word, &*why) {
             return;
         }
-        cx.http_server.board.set_state(name, word, &why, cx.now);
-        self.told = BackendState {
+        cx.board.set_state(name, word, &why, cx.now);
+        self.reported = ReportedState {
             name: Arc::clone(name),
             state: word,
             why: why.into_owned(),
         };
-        cx.http_server.states_changed = true;
+        *cx.states_changed = true;
     }
 }

@@ -1,13 +1,12 @@
 //! Passes signs of life to a backend's [`Gate`](crate::replay::reachability::gate::Gate), which
 //! knows when the backend could be reached, and decides when records may be sent to it.
 
-use super::{Backend, Backends, Context};
+use super::{Backend, Backends, Context, ProbeResult};
 use crate::clock::Now;
-use crate::engine::probe::ProbeResult;
 use crate::replay::messages::BackendId;
 
 impl Backends {
-    pub(in crate::engine::control) fn handle_outages_read(
+    pub(in crate::replay::controller) fn handle_outages_read(
         &mut self,
         id: BackendId,
         kept: &Result<Option<Vec<u8>>, ()>,
@@ -19,7 +18,7 @@ impl Backends {
         }
     }
 
-    pub(in crate::engine::control) fn handle_outages_forgotten(&mut self, id: BackendId) {
+    pub(in crate::replay::controller) fn handle_outages_forgotten(&mut self, id: BackendId) {
         if let Some(backend) = self.get_mut(id) {
             backend.gate.handle_forgotten();
         }

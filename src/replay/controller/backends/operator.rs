@@ -6,7 +6,7 @@ use crate::status::control_request::BackendRequest;
 
 impl Backends {
     /// Carries out an operator's request. Returns what was done, or why nothing was.
-    pub(in crate::engine::control) fn handle_ask(
+    pub(in crate::replay::controller) fn handle_ask(
         &mut self,
         id: BackendId,
         what: BackendRequest,

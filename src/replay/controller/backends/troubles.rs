@@ -6,7 +6,7 @@ use crate::replay::messages::{BackendId, Epoch, FailedRecord, Trouble};
 use crate::status::counters::{Counter, Failures};
 
 impl Backends {
-    pub(in crate::engine::control) fn handle_trouble(
+    pub(in crate::replay::controller) fn handle_trouble(
         &mut self,
         id: BackendId,
         lane: u16,

@@ -1,18 +1,17 @@
-//! Resolves names of backends, and follows one whose address has changed.
+//! Has names of backends looked up, and follows one whose address has changed.
 
 use std::net::SocketAddr;
 
-use super::{Backend, Backends, Context};
-use crate::clock::Now;
-use crate::engine::resolve::{Resolver, look_up};
+use super::{Action, Backend, Backends, Context};
+use crate::replay::controller::action::ProbeResult;
 use crate::replay::messages::BackendId;
 
 impl Backend {
-    pub(super) fn look_up(&mut self, resolver: &Resolver, cx: &mut Context<'_>) {
-        let (name, wanted) = (&self.name, self.wanted);
-        if let Err(why) = look_up(self.info.id, name, wanted, resolver, cx.mailbox) {
-            self.monitor.handle_resolved(Err(why), cx.now);
-        }
+    pub(super) fn look_up(&mut self, cx: &mut Context<'_>) {
+        cx.actions.push_back(Action::Resolve {
+            backend: self.info.id,
+            wanted: self.wanted,
+        });
         // A backend that is up has a working address. If the name loses that one, any other is as
         // good.
         if !self.monitor.is_up() {
@@ -22,12 +21,13 @@ impl Backend {
 }
 
 impl Backends {
-    pub(in crate::engine::control) fn handle_resolved(
+    pub(in crate::replay::controller) fn handle_resolved(
         &mut self,
         id: BackendId,
         found: Result<SocketAddr, String>,
-        now: Now,
+        cx: &mut Context<'_>,
     ) {
+        let now = cx.now;
         let Some(backend) = self.get_mut(id) else {
             return;
         };
@@ -53,7 +53,9 @@ impl Backends {
         }
         // The probe's connection goes to the old address. If the backend is up, it goes down
         // anyway.
-        if let Some(result) = backend.probe.close() {
+        cx.actions.push_back(Action::CloseProbe(id));
+        if backend.is_probing {
+            let result = ProbeResult::Bad("its name has got another address".to_owned());
             backend.handle_probe(result, now);
         }
         let name = &backend.info.name;

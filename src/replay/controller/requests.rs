@@ -1,65 +1,29 @@
-//! HTTP requests that change something or take time. The controller carries them out between two
-//! polls, and answers them then or later.
+//! Clients' requests that change something or take time. They are carried out in the controller's
+//! turns, and answered then or later.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::Control;
+use super::Controller;
+use super::action::{Action, Reply};
 use super::backends::LeavingAnswer;
 use super::sync_points::{Asked, Waiter};
 use crate::clock::Now;
-use crate::config::BackendName;
-use crate::engine::listener::ClientId;
-use crate::http::answer::{Answer, Status};
+use crate::http::answer::{ClientId, Status};
 use crate::limits::{ASKS_PER_TURN, REQUEUES_MAX};
 use crate::replay::messages::{
     BackendId, CheckpointerMessage, Filter, ReaderMessage, Requeue, Requeued,
 };
 use crate::replay::outbox::After;
 use crate::status::control_request::{
-    BackendRequest, ControlRequest, Refusal, RejectedFailure, RejectedReport, RejectedRequest,
-    RejectedVerb, SyncPointRequest,
+    BackendRequest, ControlRequest, RejectedFailure, RejectedReport, RejectedRequest, RejectedVerb,
+    SyncPointRequest, unknown_backend,
 };
 use crate::status::sync_point::{PointBoard, SERVER_ENDS};
-use crate::text::nearest;
-
-/// Reopens the server's own log file, and returns whether that worked; it must not wait for a disk.
-pub type Rotate = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
-
-/// Names that a message repeats.
-const NAMES_SHOWN_MAX: usize = 20;
-/// How many characters may differ between an unknown name and the name that is suggested.
-const SLIPS_MAX: usize = 3;
 
 const FORGOTTEN: &str = "there is no such sync point: it was never taken, the server was restarted \
                          since, or nobody asked for it in a long time; take another, which covers \
      all that it did";
-
-/// An answer that is ready.
-struct Reply {
-    status: Status,
-    content_type: &'static str,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn line(status: Status, text: &str) -> Self {
-        Self {
-            status,
-            content_type: "text/plain",
-            body: format!("{text}\n").into_bytes(),
-        }
-    }
-
-    fn json(status: Status, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            content_type: "application/json",
-            body,
-        }
-    }
-}
 
 /// A request about rejected lines, which the checkpointer answers for one backend after the other.
 struct Requeueing {
@@ -73,29 +37,38 @@ struct Requeueing {
 /// Requests that are not answered yet.
 #[derive(Default)]
 pub(super) struct PendingRequests {
+    /// Those that are not carried out yet.
+    queue: VecDeque<(ClientId, ControlRequest)>,
     next: u64,
     requeues: Vec<Requeueing>,
 }
 
-/// Carrying out requests of the HTTP server.
-pub(super) type RequestQueue = VecDeque<(ClientId, ControlRequest)>;
+impl PendingRequests {
+    pub(super) fn push(&mut self, client: ClientId, request: ControlRequest) {
+        self.queue.push_back((client, request));
+    }
 
-impl Control {
+    /// Whether none is left for the next turn.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Controller {
     /// Carries out the queued requests, and answers clients that need not wait any longer.
     pub(super) fn follow_requests(&mut self, now: Now) {
         for _ in 0..ASKS_PER_TURN {
-            let Some((client, ask)) = self.http_server.pending.pop_front() else {
+            let Some((client, ask)) = self.requests.queue.pop_front() else {
                 break;
             };
             let drains = ask == ControlRequest::Drain && self.phase.is_running();
             if let Some(reply) = self.follow_ask(client, ask, now) {
-                self.reply(client, &reply, now);
+                self.reply(client, reply);
             }
             if drains {
-                self.begin_end(now);
+                self.handle_stop(now);
             }
         }
-        self.busy |= !self.http_server.pending.is_empty();
         let end = !self.phase.is_running();
         while let Some(waiter) = self.sync_points.take_due(end, now) {
             self.answer_waiter(&waiter, now);
@@ -104,7 +77,7 @@ impl Control {
             self.forget_point(id);
         }
         let (points, waiters) = self.sync_points.counts();
-        self.http_server.board.set_sync_points(points, waiters);
+        self.board.set_sync_points(points, waiters);
     }
 
     /// The answer, if it is ready.
@@ -123,10 +96,10 @@ impl Control {
                 }
                 Some(self.follow_backend(id, &backend, what, now))
             }
-            ControlRequest::Rotate => Some(match (self.rotate)() {
-                Ok(said) => Reply::line(Status::Ok, &said),
-                Err(why) => Reply::line(Status::Conflict, &why),
-            }),
+            ControlRequest::Rotate => {
+                self.actions.push_back(Action::Rotate(client));
+                None
+            }
             ControlRequest::Drain => Some(Reply::line(
                 Status::Ok,
                 &format!(
@@ -160,8 +133,11 @@ impl Control {
         }
     }
 
-    /// Answers the client that has asked for a backend to be forgotten.
-    pub(super) fn answer_leaving(&mut self, answer: LeavingAnswer, now: Now) {
+    /// Answers the client that has asked for a backend to be forgotten, if one waits.
+    pub(super) fn answer_leaving(&mut self, answer: Option<LeavingAnswer>) {
+        let Some(answer) = answer else {
+            return;
+        };
         let reply = match &answer.said {
             Ok(said) => {
                 tracing::info!("asked at the HTTP server: {said}");
@@ -169,7 +145,7 @@ impl Control {
             }
             Err(why) => Reply::line(Status::Conflict, why),
         };
-        self.reply(answer.client, &reply, now);
+        self.reply(answer.client, reply);
     }
 
     fn no_backend(&self, name: &str) -> Reply {
@@ -184,11 +160,11 @@ impl Control {
         if let Some(forgotten) = forgotten {
             self.forget_point(forgotten);
         }
-        let is_backend = |folder: &str| BackendName::parse(folder).is_ok();
+        let is_backend = self.rules.is_backend;
         self.outbox
             .reader(After::Nothing, ReaderMessage::SyncPoint { id, is_backend });
         // Find what belongs to the point and has not been reported by an event yet.
-        self.links.dirty_flags.hint_overflow();
+        self.dirty_flags.hint_overflow();
         None
     }
 
@@ -212,7 +188,7 @@ impl Control {
 
     fn answer_waiter(&mut self, waiter: &Waiter, now: Now) {
         let reply = self.point_reply(&waiter.id, &waiter.board, waiter.backend.as_deref(), now);
-        self.reply(waiter.client, &reply, now);
+        self.reply(waiter.client, reply);
     }
 
     fn point_reply(
@@ -222,9 +198,9 @@ impl Control {
         backend: Option<&str>,
         now: Now,
     ) -> Reply {
-        self.http_server.board.refresh(now);
+        self.board.refresh(now);
         let mut body = Vec::new();
-        point.write(id, backend, self.http_server.board.snapshot(), &mut body);
+        point.write(id, backend, self.board.snapshot(), &mut body);
         Reply::json(Status::Ok, body)
     }
 
@@ -245,7 +221,7 @@ impl Control {
             Ok(point) => self.point_reply(&self.sync_points.id(id), &point, None, now),
             Err(why) => Reply::line(Status::Unavailable, &why),
         };
-        self.reply(client, &reply, now);
+        self.reply(client, reply);
     }
 
     fn requeue(&mut self, client: ClientId, ask: RejectedRequest) -> Option<Reply> {
@@ -260,7 +236,7 @@ impl Control {
                 None => return Some(self.no_backend(name)),
             },
         };
-        if self.pending_requests.requeues.len() >= REQUEUES_MAX {
+        if self.requests.requeues.len() >= REQUEUES_MAX {
             let why =
                 "too many questions about rejected lines wait for an answer; try again in a moment";
             return Some(Reply::line(Status::Unavailable, why));
@@ -268,8 +244,8 @@ impl Control {
         if backends.is_empty() {
             return Some(rejected_reply(&RejectedReport::default()));
         }
-        self.pending_requests.next += 1;
-        let number = self.pending_requests.next;
+        self.requests.next += 1;
+        let number = self.requests.next;
         let what = match ask.verb {
             RejectedVerb::Replay => Requeue::Replay,
             RejectedVerb::Drop => Requeue::Drop,
@@ -289,7 +265,7 @@ impl Control {
             };
             self.outbox.checkpointer(After::Nothing, message);
         }
-        self.pending_requests.requeues.push(Requeueing {
+        self.requests.requeues.push(Requeueing {
             ask: number,
             client,
             waits_for: backends.len(),
@@ -304,13 +280,12 @@ impl Control {
         backend: BackendId,
         ask: u64,
         outcome: Result<Requeued, String>,
-        now: Now,
     ) {
-        let mut requeues = self.pending_requests.requeues.iter();
+        let mut requeues = self.requests.requeues.iter();
         let Some(at) = requeues.position(|known| known.ask == ask) else {
             return;
         };
-        let known = &mut self.pending_requests.requeues[at];
+        let known = &mut self.requests.requeues[at];
         let info = self.backends.info(backend);
         match outcome {
             Ok(Requeued { done, cut, left }) => {
@@ -324,25 +299,17 @@ impl Control {
             }),
         }
         if let Some(info) = info {
-            self.links.dirty_flags.hint_listing(&info.dirty_flags);
+            self.dirty_flags.hint_listing(&info.dirty_flags);
         }
         known.waits_for -= 1;
         if known.waits_for == 0 {
-            let known = self.pending_requests.requeues.remove(at);
-            self.reply(known.client, &rejected_reply(&known.report), now);
+            let known = self.requests.requeues.remove(at);
+            self.reply(known.client, rejected_reply(&known.report));
         }
     }
 
-    fn reply(&mut self, client: ClientId, reply: &Reply, now: Now) {
-        let answer = Answer {
-            status: reply.status,
-            content_type: Some(reply.content_type),
-            fields: &[("Cache-Control", "no-store")],
-            body: &reply.body,
-        };
-        // The client may be gone.
-        self.listener
-            .respond(client, &answer, now, &mut self.http_server);
+    fn reply(&mut self, client: ClientId, reply: Reply) {
+        self.actions.push_back(Action::Reply(client, reply));
     }
 }
 
@@ -359,39 +326,5 @@ fn rejected_reply(report: &RejectedReport) -> Reply {
 
 /// The answer for an unknown backend, which lists the known ones.
 fn no_backend(name: &str, names: &[Arc<str>]) -> Reply {
-    let shown: String = name
-        .chars()
-        .filter(|envelope| !envelope.is_control())
-        .collect();
-    let mut text = format!("there is no backend {shown:?}");
-    let near = nearest(name, names.iter().map(|known| (&**known, known)))
-        .filter(|(_, slips)| *slips <= SLIPS_MAX);
-    // Writing to a `String` cannot fail.
-    let _ = match near {
-        Some((near, _)) => write!(text, "; did you mean {near}?"),
-        None => Ok(()),
-    };
-    let list: Vec<&str> = names
-        .iter()
-        .take(NAMES_SHOWN_MAX)
-        .map(|name| &**name)
-        .collect();
-    let more = names.len().saturating_sub(list.len());
-    let _ = match (list.is_empty(), more) {
-        (true, _) => write!(text, "; no backend has a log folder"),
-        (false, 0) => write!(text, "; there is {}", list.join(", ")),
-        (false, more) => write!(text, "; there is {}, and {more} more", list.join(", ")),
-    };
-    Reply::line(Status::NotFound, &text)
-}
-
-/// Writes the line of a refusal.
-pub(super) fn refusal<'a>(refusal: &Refusal, text: &'a mut Vec<u8>) -> Answer<'a> {
-    if refusal.why.is_empty() {
-        return Answer::empty(refusal.status).with_fields(refusal.fields);
-    }
-    text.clear();
-    text.extend_from_slice(refusal.why.as_bytes());
-    text.push(b'\n');
-    Answer::text(refusal.status, text).with_fields(refusal.fields)
+    Reply::line(Status::NotFound, &unknown_backend(name, names))
 }

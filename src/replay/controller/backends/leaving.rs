@@ -16,9 +16,9 @@
 
 use std::time::Duration;
 
-use super::{Backend, Backends, Context};
+use super::{Action, Backend, Backends, Context};
 use crate::clock::Now;
-use crate::engine::listener::ClientId;
+use crate::http::answer::ClientId;
 use crate::limits::{FORGET_AFTER_RESCANS, FORGET_AGAIN};
 use crate::replay::messages::{BackendId, Epoch, ForgottenTotals, ReaderMessage};
 use crate::replay::outbox::After;
@@ -49,10 +49,10 @@ struct Wanted {
 }
 
 /// An answer for the client that has asked.
-pub(in crate::engine::control) struct LeavingAnswer {
-    pub(in crate::engine::control) client: ClientId,
+pub(in crate::replay::controller) struct LeavingAnswer {
+    pub(in crate::replay::controller) client: ClientId,
     /// What was done, or why nothing.
-    pub(in crate::engine::control) said: Result<String, String>,
+    pub(in crate::replay::controller) said: Result<String, String>,
 }
 
 impl Leaving {
@@ -102,7 +102,7 @@ impl Backend {
 
 impl Backends {
     /// A backend's folder is gone.
-    pub(in crate::engine::control) fn handle_folder_gone(
+    pub(in crate::replay::controller) fn handle_folder_gone(
         &mut self,
         folder: &str,
         cx: &mut Context<'_>,
@@ -130,7 +130,7 @@ impl Backends {
     }
 
     /// An operator wants a backend forgotten. Returns an answer if there is one already.
-    pub(in crate::engine::control) fn want_forgotten(
+    pub(in crate::replay::controller) fn want_forgotten(
         &mut self,
         id: BackendId,
         client: ClientId,
@@ -155,7 +155,7 @@ impl Backends {
     }
 
     /// The checkpointer has answered what is left of a backend.
-    pub(in crate::engine::control) fn handle_state_left(
+    pub(in crate::replay::controller) fn handle_state_left(
         &mut self,
         id: BackendId,
         left: Result<Option<String>, String>,
@@ -194,7 +194,7 @@ impl Backends {
 
     /// All threads have forgotten a backend: its place is free. Returns its name if its folder is
     /// back, and an answer if a client waits.
-    pub(in crate::engine::control) fn handle_forgotten(
+    pub(in crate::replay::controller) fn handle_forgotten(
         &mut self,
         id: BackendId,
         totals: ForgottenTotals,
@@ -205,11 +205,11 @@ impl Backends {
         let name = &backend.info.name;
         self.by_name.remove(&**name);
         self.free.push_back(id.next_at_place());
-        cx.watch.forget(id);
+        cx.actions.push_back(Action::Remove(id));
         // Both at once, so that the totals that HA gets do not change.
-        cx.http_server.board.remove(name);
+        cx.board.remove(name);
         self.set_forgotten(totals, cx);
-        cx.http_server.states_changed = true;
+        *cx.states_changed = true;
         if backend.leaving.is_back {
             self.handle_found(name.to_string(), cx);
         }
@@ -222,14 +222,13 @@ impl Backends {
     }
 
     /// Sets the totals of all backends that were ever forgotten.
-    pub(in crate::engine::control) fn set_forgotten(
+    pub(in crate::replay::controller) fn set_forgotten(
         &mut self,
         totals: ForgottenTotals,
         cx: &mut Context<'_>,
     ) {
         self.forgotten = (totals.processed, totals.settled);
-        let board = &mut cx.http_server.board;
-        board.set_forgotten(totals.processed, totals.settled);
-        cx.http_server.states_changed = true;
+        cx.board.set_forgotten(totals.processed, totals.settled);
+        *cx.states_changed = true;
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::engine::listener::ClientId;
+use crate::http::answer::ClientId;
 use crate::limits::{SYNC_POINT_KEPT, SYNC_POINT_WAITERS_MAX, SYNC_POINTS_MAX};
 use crate::status::control_request::SyncPointRequest;
 use crate::status::sync_point::PointBoard;

@@ -287,6 +287,18 @@ impl World {
         self.at(later, Event::LogIncrement { place, mutation });
     }
 
+    /// The backend's connections are closed: HA logs at once what it still waits for there.
+    fn log_soon(&mut self, place: usize) {
+        let latest = self.now + REFUSED_AFTER;
+        let is_its = |event: &Event| match event {
+            Event::LogIncrement { place: of, .. } => *of == place,
+            _ => false,
+        };
+        for event in self.take_events(|at, event| at > latest && is_its(event)) {
+            self.soon(REFUSED_AFTER, event);
+        }
+    }
+
     /// A backend is about to fail so. Gives how much longer than otherwise, or nothing where it is
     /// to go on.
     pub(crate) fn draw_outage(&mut self, place: usize, life: Life, mood: Mood) -> Option<Duration> {
@@ -307,6 +319,9 @@ impl World {
             if refuses || life == Life::Gone {
                 self.backends[place].oracle.counters.frozen.clear();
             }
+        }
+        if refuses {
+            self.log_soon(place);
         }
         for _ in 0..on_its_way {
             let mutation = self.draw_increment(place);

@@ -297,6 +297,14 @@ impl World {
         self.at(self.now + delay, event);
     }
 
+    /// Takes out what is to happen and is such.
+    pub(crate) fn take_events(&mut self, is_it: impl Fn(Duration, &Event) -> bool) -> Vec<Event> {
+        let all = std::mem::take(&mut self.events).into_iter();
+        let (taken, left): (Vec<_>, Vec<_>) = all.partition(|((at, _), event)| is_it(*at, event));
+        self.events = left.into_iter().collect();
+        taken.into_iter().map(|(_, event)| event).collect()
+    }
+
     /// Lets the next thing happen.
     pub(crate) fn step(&mut self) {
         let ((at, number), event) = self.events.pop_first().expect("HA and the server go on");

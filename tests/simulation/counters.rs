@@ -23,6 +23,9 @@ const ANSWERS_LOST: u32 = 60;
 /// HA logs what it had on its way to a backend that closes its connections within this.
 const REFUSED_AFTER: Duration = Duration::from_millis(1_900);
 
+/// A backend that is up for so long has been probed.
+const SEEN_UP_AFTER: Duration = Duration::from_secs(2);
+
 /// So long after a backend's end, or its server's start, the server surely knows that it is dead:
 /// probes come every second, and two seconds, or HA's timeouts, are waited for.
 const KNOWN_REFUSED_S: u64 = 8;
@@ -231,6 +234,15 @@ impl World {
         self.at(self.now + next, Event::Count { place });
     }
 
+    /// Whether the backend has been up for so long that a probe has shown it. What is applied in a
+    /// shorter moment between two ends, and not answered, is counted twice (docs/guarantees.md, G4).
+    fn was_seen_up(&self, place: usize) -> bool {
+        match self.backends[place].life {
+            Life::Up { since } => since.is_zero() || self.now >= since + SEEN_UP_AFTER,
+            Life::Down | Life::Gone => false,
+        }
+    }
+
     fn count_once(&mut self, place: usize) {
         let mutation = self.draw_increment(place);
         let backend = &self.backends[place];
@@ -245,7 +257,7 @@ impl World {
         }
         if is_well {
             self.apply_live(place, &mutation);
-            if self.counting.u32(..1000) < ANSWERS_LOST {
+            if self.counting.u32(..1000) < ANSWERS_LOST && self.was_seen_up(place) {
                 self.write_increment(place, &mutation);
             }
             return;
@@ -312,6 +324,9 @@ impl World {
         }
         // What is on its way just now: HA will not hear of it.
         let mut on_its_way = self.counting.u32(..3);
+        if !self.was_seen_up(place) {
+            on_its_way = 0;
+        }
         if self.backends[place].mood == Mood::Frozen {
             // A stopped process takes nothing more, and one that dies applies nothing of what it
             // was sent before.

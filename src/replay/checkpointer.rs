@@ -319,6 +319,9 @@ impl<D: Disk> Checkpointer<D> {
                 }
             }
             if releases {
+                for backend_state in backend_states.iter_mut().flatten() {
+                    backend_state.count_rejected(cx);
+                }
                 log_reaper.look_again(backend_states, false, cx);
                 has_more = log_reaper.reap(backend_states, cx);
             }

@@ -129,6 +129,8 @@ pub struct BackendCounters {
     /// Finished logs that are kept because somebody has them open for writing, or because they
     /// cannot be deleted. A gauge.
     pub logs_kept: Counter,
+    /// Lines in rejected.jsonl. A gauge.
+    pub rejected_lines: Counter,
     /// `processed` as the last durable checkpoint has it: no kill makes it less.
     pub durable_processed: Counter,
     /// `settled` in the last durable checkpoint.
@@ -266,6 +268,8 @@ pub struct Counts {
     pub zone_off_seconds: u64,
     /// Finished logs that stay: somebody has them open for writing, or they cannot be deleted.
     pub logs_kept: u64,
+    /// Lines in rejected.jsonl: neither replayed nor dropped since they were rejected.
+    pub rejected_lines: u64,
     /// `processed` as the last durable checkpoint has it.
     pub durable_processed: u64,
     /// `settled` as the last durable checkpoint has it.
@@ -324,6 +328,7 @@ impl BackendCounters {
             logs_faulty: self.logs_faulty.load(),
             zone_off_seconds: self.zone_off_seconds.load(),
             logs_kept: self.logs_kept.load(),
+            rejected_lines: self.rejected_lines.load(),
             durable_processed: self.durable_processed.load(),
             durable_settled,
             durable_applied: self.durable_applied.load(),
@@ -424,6 +429,7 @@ mod tests {
             ("logs_faulty", &counters.logs_faulty),
             ("zone_off_seconds", &counters.zone_off_seconds),
             ("logs_kept", &counters.logs_kept),
+            ("rejected_lines", &counters.rejected_lines),
             ("durable_processed", &counters.durable_processed),
             ("durable_settled", &counters.durable_settled),
             ("durable_applied", &counters.durable_applied),

@@ -113,7 +113,7 @@ fn what_the_page_shows_is_what_the_server_reports() {
     };
     assert_eq!(text(&mut browser, &up.name(), "backlog"), "0 B");
     assert_eq!(text(&mut browser, &up.name(), "drain"), "done");
-    assert_eq!(text(&mut browser, &up.name(), "rejected"), "1");
+    assert_eq!(text(&mut browser, &up.name(), "rejected"), "1 left");
     assert_eq!(text(&mut browser, &up.name(), "percent"), "all settled");
     assert_eq!(text(&mut browser, &down.name(), "drain"), "unknown");
     assert_eq!(

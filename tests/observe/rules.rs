@@ -58,7 +58,7 @@ pub(crate) fn values<'t>(yaml: &'t str, key: &str) -> Vec<&'t str> {
 fn expressions(yaml: &str) -> String {
     let lines = yaml.lines().filter(|line| {
         let line = line.trim_start();
-        !line.starts_with('#') && !line.starts_with("runbook:")
+        !line.starts_with('#') && !line.starts_with("runbook_url:")
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -112,7 +112,7 @@ fn every_alert_has_a_test_and_names_its_chapter_in_the_operators_guide() {
         read("prometheus/alerts_test.yml"),
     );
     let names = values(&alerts, "alert");
-    let runbooks = values(&alerts, "runbook");
+    let runbooks = values(&alerts, "runbook_url");
     assert_eq!(names.len(), runbooks.len());
     assert!(!names.is_empty());
     for (name, runbook) in names.iter().zip(runbooks) {

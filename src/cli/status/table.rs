@@ -77,6 +77,10 @@ fn why(backend: &BackendSnapshot) -> String {
             "finished logs that stay, open or undeletable: {kept}"
         ));
     }
+    if counts.rejected_lines > 0 {
+        let lines = HumanCount(counts.rejected_lines);
+        parts.push(format!("rejected lines that are left: {lines}"));
+    }
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
 }

@@ -470,6 +470,7 @@ impl BackendState {
             }
             Err(why) => tracing::error!(backend, why, "rejected lines stay where they are"),
         }
+        self.count_rejected(cx);
         cx.outbox.control(ControlMessage::Requeued {
             backend: self.info.id,
             ask,

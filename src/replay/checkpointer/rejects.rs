@@ -10,7 +10,7 @@ use std::io;
 use crate::binlog::long_line::line_digest;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::{self, Piece, RejectedLine};
-use crate::limits::REJECTED_KNOWN_BYTES_MAX;
+use crate::limits::{CHUNK_BYTES_MAX, REJECTED_KNOWN_BYTES_MAX};
 use crate::replay::checkpointer::open::read_exactly;
 use crate::replay::checkpointer::requeue::requeue;
 use crate::replay::checkpointer::store::{AppendFile, StoreError, doing};
@@ -25,6 +25,7 @@ const TOLD_MAX: usize = 5;
 pub(super) struct RejectedLog {
     file: AppendFile,
     known: Known,
+    count: Count,
     encoded: Vec<u8>,
 }
 
@@ -33,9 +34,17 @@ impl Default for RejectedLog {
         Self {
             file: AppendFile::new(rejected::NAME),
             known: Known::default(),
+            count: Count::default(),
             encoded: Vec::new(),
         }
     }
+}
+
+/// How many lines the file has, as of a length that it had.
+#[derive(Debug, Default)]
+struct Count {
+    lines: u64,
+    file_bytes: u64,
 }
 
 /// Lines that an earlier process has written and that may be rejected again.
@@ -45,6 +54,13 @@ struct Known {
     /// The file's length after our last write. If it differs, the file was moved away or changed,
     /// and these lines no longer count.
     file_bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, piece: &[u8]) {
+        self.lines += memchr::memchr_iter(b'\n', piece).count() as u64;
+        self.file_bytes += piece.len() as u64;
+    }
 }
 
 impl Known {
@@ -80,6 +96,22 @@ impl RejectedLog {
             file_bytes,
         };
         Ok(())
+    }
+
+    /// How many lines the file has. Only what is new of it is read. If it is shorter than it was,
+    /// somebody took lines out, and all of it is.
+    pub(super) fn lines(&mut self, disk: &mut impl Disk, backend: &str) -> Result<u64, StoreError> {
+        let file_bytes = self.file.bytes(disk, backend)?;
+        if file_bytes < self.count.file_bytes {
+            self.count = Count::default();
+        }
+        while self.count.file_bytes < file_bytes {
+            let from = self.count.file_bytes;
+            let to = file_bytes.min(from + CHUNK_BYTES_MAX as u64);
+            let piece = read_exactly(disk, backend, from, to)?;
+            self.count.add(&piece);
+        }
+        Ok(self.count.lines)
     }
 
     /// Makes lines durable, from the first on and at least one, until the file has `bytes_max` or
@@ -144,6 +176,9 @@ impl RejectedLog {
             return Err(error);
         }
         self.known.file_bytes = bytes + self.encoded.len() as u64;
+        if self.count.file_bytes == bytes {
+            self.count.add(&self.encoded);
+        }
         // A line can have tens of megabytes; such a buffer is not kept.
         self.encoded.shrink_to(write_bytes_max);
         tell(backend, &told, count - again.len());
@@ -164,6 +199,7 @@ impl RejectedLog {
         if requeued.done > 0 {
             self.file = AppendFile::new(rejected::NAME);
             self.known = Known::default();
+            self.count = Count::default();
         }
         Ok(requeued)
     }

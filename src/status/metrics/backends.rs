@@ -282,6 +282,11 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
          deleted.",
         counts(backends, |counts| counts.logs_kept),
     )?;
+    sheet.gauge(
+        "hustdbsync_rejected_lines",
+        "Lines in rejected.jsonl: neither replayed nor dropped since they were rejected.",
+        counts(backends, |counts| counts.rejected_lines),
+    )?;
     sheet.counter(
         "hustdbsync_logs_deleted",
         "Finished logs that were deleted.",

@@ -102,6 +102,7 @@ impl BackendState {
         let written = lines.iter().map(|(line, _)| (line.clone(), None));
         self.rejected
             .write(cx.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
+        self.count_rejected(cx);
         let counted = lines
             .iter()
             .filter(|(_, counts)| *counts != LateCounts::Nothing);
@@ -177,6 +178,7 @@ impl BackendState {
         let attempt = self.fault.failures() + 1;
         let found = open::find(cx.disk, &self.info.name, attempt)?;
         self.rejected.remember(cx.disk, &self.info.name)?;
+        self.count_rejected(cx);
         let backend = self.info.id;
         cx.outbox.control(ControlMessage::OutagesRead {
             backend,
@@ -207,11 +209,23 @@ impl BackendState {
                 return Ok(());
             }
             let mut written = self.write_held(cx)?;
+            self.count_rejected(cx);
             while written > 0 {
                 let held = self.held.pop_front().expect("what was written is held");
                 written -= usize::from(matches!(held, Held::Rejected(_)));
                 self.apply(held, cx);
             }
+        }
+    }
+
+    /// Publishes how many lines rejected.jsonl has. What somebody takes out of it by hand shows
+    /// within a `release_interval`; a failure shows when the next line is rejected.
+    pub(in crate::replay::checkpointer) fn count_rejected<D: Disk>(
+        &mut self,
+        cx: &mut Context<'_, D>,
+    ) {
+        if let Ok(lines) = self.rejected.lines(cx.disk, &self.info.name) {
+            self.info.counters.rejected_lines.set(lines);
         }
     }
 

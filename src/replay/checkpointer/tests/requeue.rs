@@ -76,6 +76,22 @@ fn ask(fixture: &mut Fixture, what: Requeue, filter: Filter) -> Result<Requeued,
     outcome.expect("each question is answered")
 }
 
+#[test]
+fn the_lines_that_are_left_are_counted_whoever_takes_some_out() {
+    let mut fixture = fixture();
+    let left = |fixture: &Fixture| fixture.counts().rejected_lines;
+    assert_eq!(left(&fixture), 4);
+    ask(&mut fixture, Requeue::Drop, of_reason("checksum")).unwrap();
+    assert_eq!(left(&fixture), 3);
+    fixture.restart();
+    assert_eq!(left(&fixture), 3, "an earlier process's count, too");
+    fixture.disk.remove_state(NAME, rejected::NAME).unwrap();
+    fixture.pass(60);
+    assert_eq!(left(&fixture), 0, "taken out by hand");
+    ask(&mut fixture, Requeue::Replay, Filter::default()).unwrap();
+    assert_eq!(left(&fixture), 0);
+}
+
 /// Logs of lines that were taken back, with what is in them.
 fn returned(fixture: &Fixture) -> Vec<(String, Vec<u8>)> {
     let mut disk = fixture.disk.clone();

@@ -269,6 +269,10 @@ impl<W: Write> Inspection<W> {
             return self.lines(path, kind, input, progress);
         }
         self.tally.files += 1;
+        if self.format.form == Form::Raw {
+            // It has no lines that HA wrote.
+            return Ok(Ok(()));
+        }
         match state::describe(kind, input, self.format.form == Form::Json) {
             Ok(text) => {
                 if self.format.several_files && self.format.form == Form::Pretty {

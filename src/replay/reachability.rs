@@ -260,7 +260,8 @@ fn whole_seconds(time: Duration) -> u64 {
 
 const HEAD: &str = "hustdbsync outages 1\n";
 
-fn encode(outages: &[Outage]) -> Vec<u8> {
+/// A file `outages` that says this.
+pub(crate) fn encode(outages: &[Outage]) -> Vec<u8> {
     let mut text = HEAD.to_owned();
     for Outage { from, until } in outages {
         text.push_str(&format!("{from} {until}\n"));
@@ -270,8 +271,8 @@ fn encode(outages: &[Outage]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// `None` where it is not whole.
-fn decode(bytes: &[u8]) -> Option<Vec<Outage>> {
+/// What a file `outages` says. `None` where it is not whole.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Outage>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (lines, sum) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let summed = &text[..lines.len() + 1];

@@ -331,7 +331,10 @@ impl Watched {
     /// True if a number has changed.
     fn refresh(&mut self, backend: &mut BackendSnapshot, now: Now) -> bool {
         let counts = self.counters.load();
-        self.records.handle_count(counts.settled, now.monotonic);
+        if counts.state_read > 0 {
+            // Before, nothing is known of what an earlier process had settled.
+            self.records.handle_count(counts.settled, now.monotonic);
+        }
         self.bytes.handle_count(counts.settled_bytes, now.monotonic);
         let changed = backend.counts != counts;
         backend.counts = counts;
@@ -399,6 +402,7 @@ mod tests {
     fn numbers_follow_from_counters_and_time() {
         let counters = Arc::new(BackendCounters::default());
         let mut board = StatusBoard::new(at(0));
+        counters.state_read.set(1);
         board.add("a:1", Arc::clone(&counters), at(0));
         let generation = board.snapshot().generation();
         for second in 1..=60 {
@@ -422,6 +426,23 @@ mod tests {
         assert!((backend.rate_per_second - 100.0).abs() < 1.0);
         assert_eq!(board.snapshot().totals(), (6007, 6000));
         assert_ne!(board.snapshot().generation(), generation);
+    }
+
+    #[test]
+    fn what_an_earlier_process_had_settled_is_no_rate() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = StatusBoard::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        board.refresh(at(1));
+        counters.settled.set(1_000_000);
+        counters.state_read.set(1);
+        board.refresh(at(2));
+        board.refresh(at(3));
+        let rate = |board: &StatusBoard| board.snapshot().backends()[0].rate_per_second;
+        assert_eq!(rate(&board), 0.0);
+        counters.settled.set(1_000_100);
+        board.refresh(at(4));
+        assert!((rate(&board) - 100.0).abs() < 1.0);
     }
 
     #[test]

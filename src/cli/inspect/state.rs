@@ -4,6 +4,7 @@
 //! | file | known by | shown |
 //! |---|---|---|
 //! | `checkpoint` | its first 8 bytes | totals, and for each log how far it is settled |
+//! | `outages` | its first line | from when to when the backend was surely dead |
 //! | `rejected.jsonl` | its name, or a first line that is one | a line each: when, which line of which log, why, and the record in it |
 //! | a status file of the original | 10,000,000 bytes that end in a digit | lines and bytes read, the first line not synced |
 //! | `total_status.log` | its name and 16 bytes | records read and synced |
@@ -15,9 +16,11 @@ use std::path::Path;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
+use crate::cli::local_time::local;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::legacy::{LegacyStatus, LegacyTotals, STATUS_BYTES, TOTALS_BYTES, TOTALS_NAME};
 use crate::ledger::rejected;
+use crate::replay::reachability::{self, Outage};
 
 /// Bytes at the beginning of a file that tell what it is.
 pub(super) const HEAD_BYTES: usize = 16;
@@ -33,6 +36,7 @@ pub(super) enum Kind {
     /// `rejected.jsonl`.
     Rejected,
     Checkpoint,
+    Outages,
     /// The original's, of one log.
     Status,
     /// The original's, of a backend.
@@ -48,6 +52,9 @@ pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Ki
         .unwrap_or("");
     if head.starts_with(b"HUSTCKPT") {
         return Kind::Checkpoint;
+    }
+    if head.starts_with(b"hustdbsync outag") {
+        return Kind::Outages;
     }
     if name == rejected::NAME || head.starts_with(b"{\"time\":\"") {
         return Kind::Rejected;
@@ -84,6 +91,16 @@ pub(super) fn describe(kind: Kind, input: impl io::Read, as_json: bool) -> io::R
             })?;
             (checkpoint_text(&checkpoint), checkpoint_json(&checkpoint))
         }
+        Kind::Outages => {
+            let outages = reachability::decode(&bytes).ok_or_else(|| {
+                fault(
+                    "the file of outages is not whole; the server takes none from it, and looks up \
+                     every score before it adds to it"
+                        .to_owned(),
+                )
+            })?;
+            (outages_text(&outages), outages_json(&outages))
+        }
         Kind::Status => {
             let status = LegacyStatus::decode(&bytes).map_err(|why| fault(why.to_string()))?;
             let LegacyStatus {
@@ -119,6 +136,22 @@ pub(super) fn describe(kind: Kind, input: impl io::Read, as_json: bool) -> io::R
         }
     };
     Ok(if as_json { format!("{object}\n") } else { text })
+}
+
+fn outages_text(outages: &[Outage]) -> String {
+    let mut text = format!("outages: {}\n", HumanCount(outages.len() as u64));
+    for outage in outages {
+        let (from, until) = (local(outage.from), local(outage.until));
+        let _ = writeln!(text, "  surely dead from {from} to {until}");
+    }
+    text
+}
+
+fn outages_json(outages: &[Outage]) -> Value {
+    let outages = outages
+        .iter()
+        .map(|outage| json!({"from_unix": outage.from, "until_unix": outage.until}));
+    json!({"kind": "outages", "outages": outages.collect::<Vec<_>>()})
 }
 
 fn checkpoint_text(checkpoint: &Checkpoint) -> String {
@@ -247,6 +280,32 @@ mod tests {
             why.starts_with("it is no whole checkpoint: its body"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn outages_are_shown_and_a_torn_file_is_told() {
+        let outage = Outage {
+            from: 1_800_000_000,
+            until: 1_800_000_060,
+        };
+        let bytes = reachability::encode(&[outage]);
+        let head = &bytes[..HEAD_BYTES];
+        check(
+            "outages",
+            head,
+            Some((bytes.len() as u64, b'\n')),
+            Kind::Outages,
+        );
+        let said = described(Kind::Outages, &bytes, false);
+        let (from, until) = (local(outage.from), local(outage.until));
+        assert_eq!(
+            said,
+            format!("outages: 1\n  surely dead from {from} to {until}\n")
+        );
+        let json: Value = serde_json::from_str(&described(Kind::Outages, &bytes, true)).unwrap();
+        assert_eq!(json["outages"][0]["until_unix"], outage.until);
+        let why = described(Kind::Outages, &bytes[..30], false);
+        assert!(why.starts_with("the file of outages is not whole"), "{why}");
     }
 
     #[test]

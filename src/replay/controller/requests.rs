@@ -124,11 +124,11 @@ impl Controller {
         let followed = backends.handle_ask(id, what, &mut cx);
         // The next answer about its state shows the change.
         backends.turn(&mut cx);
-        if followed.is_ok() {
-            tracing::info!(backend = name, "asked at the HTTP server: {what:?}");
-        }
         match followed {
-            Ok(said) => Reply::line(Status::Ok, &format!("{name}: {said}")),
+            Ok(said) => {
+                tracing::info!(backend = name, "asked at the HTTP server: {said}");
+                Reply::line(Status::Ok, &format!("{name}: {said}"))
+            }
             Err(why) => Reply::line(Status::Conflict, &format!("{name}: {why}")),
         }
     }

@@ -187,6 +187,8 @@ impl BackendState {
         self.ledger = Some(found.ledger);
         self.replaced = found.replaced;
         self.unpublished = true;
+        // Totals first: they are no growth of this process.
+        self.publish_counters();
         self.info.counters.state_read.set(1);
         if !self.expect_ledger().is_changed() {
             self.remove_replaced(cx);

@@ -47,12 +47,13 @@ const ABOUT: &str = "HustDB's sync server: replays HA's logs to a master that ha
 const LONG_ABOUT: &str = "\
 HustDB's sync server: replays HA's logs to a master that has come back.
 
-When one master of a pair is down, HA keeps that backend's writes in log files. This server watches them, waits for
-the backend, and sends it every write, in order and without loss. It takes the original hustdbsync's place: same
-configuration, same flags, same answers to HA.
+When one master of a pair is down, HA keeps that backend's writes in log files. \
+This server watches them, waits for the backend, and sends it every write, in order and without loss. \
+It takes the original hustdbsync's place: same configuration, same flags, same answers to HA.
 
-Without a command it does what the original does: it becomes a daemon, with hustdbsync.pid and logs/YYYY-MM-DD.log beside
-the configuration. Under systemd or in a container, use `hustdbsync run`.";
+Without a command it does what the original does: it becomes a daemon, \
+with hustdbsync.pid and logs/YYYY-MM-DD.log beside the configuration. \
+Under systemd or in a container, use `hustdbsync run`.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,15 +69,16 @@ Examples:
   hustdbsync inspect 2026-11-22-16-41.log                      show what stands in a log
   hustdbsync check --sample > sync_server.json                 begin a configuration, every setting explained
 
-Configuration: the file of --config, else sync_server.json beside the executable, else /etc/hustdbsync/sync_server.json.
+Configuration: the file of --config, else sync_server.json beside the executable, \
+else /etc/hustdbsync/sync_server.json.
 
-Signals: SIGTERM, SIGINT and SIGQUIT end it gracefully; SIGHUP reads the configuration again; SIGUSR1 begins a daemon's log
-file anew, as ctl rotate does.
+Signals: SIGTERM, SIGINT and SIGQUIT end it gracefully; SIGHUP reads the configuration again; \
+SIGUSR1 begins a daemon's log file anew, as ctl rotate does.
 
 Environment: RUST_LOG goes before the configuration's log_level; NO_COLOR turns colours off.
 
-Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within the time, or what it
-waits for is gone (status --wait).";
+Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, \
+3 not within the time, or what it waits for is gone (status --wait).";
 
 /// The arguments.
 #[derive(Debug, Parser)]

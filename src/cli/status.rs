@@ -32,8 +32,9 @@ pub struct StatusArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub interval: u32,
     /// Wait until all that is in the logs now is settled, and say so; exit with 3 if it is not in
-    /// time
+    /// time [without a time: 30s]
     ///
+    /// It says nothing of a backend's state: one that is down is in sync while its logs are empty.
     /// What comes into the logs later does not count. Settled is what its backend has taken, or
     /// what was rejected; and that is on disk.
     #[arg(

@@ -1,4 +1,4 @@
-//! What an operator says by commands: wait until a backend is whole, pause, resume, drain.
+//! What an operator says by commands: wait until a backend is in sync, pause, resume, drain.
 
 use hustdbsync::workload::Workload;
 
@@ -22,7 +22,7 @@ fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
     let (code, out, err) = home.command(&["status", "--wait=60s", "--backend", &whole.name()]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(
-        out.starts_with(&format!("{} is whole", whole.name())),
+        out.starts_with(&format!("{} is in sync", whole.name())),
         "{out}"
     );
     assert_holds(&whole, &written.expected(now_unix()));
@@ -42,7 +42,7 @@ fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
 
     gone.restart().unwrap();
     let (code, out, _) = home.command(&["status", "--wait=60s"]);
-    assert_eq!((code, out.as_str()), (0, "all 2 backends are whole\n"));
+    assert_eq!((code, out.as_str()), (0, "all 2 backends are in sync\n"));
     assert_eq!(value(&gone, "k").as_deref(), Some("v"));
     server.stop();
 }

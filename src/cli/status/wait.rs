@@ -222,8 +222,8 @@ fn said(report: &PointReport, time: Duration) -> String {
     if report.settled {
         let what = match &report.backends[..] {
             [] => "no backend has a log: nothing is to be settled".to_owned(),
-            [one] => format!("{} is whole", plain(&one.name)),
-            more => format!("all {} backends are whole", more.len()),
+            [one] => format!("{} is in sync", plain(&one.name)),
+            more => format!("all {} backends are in sync", more.len()),
         };
         return format!("{what}{aside}\n");
     }
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_for_each_backend() {
         check(vec![], "no backend has a log: nothing is to be settled\n");
-        check(vec![backend("a:1", 0)], "a:1 is whole\n");
+        check(vec![backend("a:1", 0)], "a:1 is in sync\n");
         check(
             vec![
                 backend("a:1", 0),
@@ -382,7 +382,7 @@ mod tests {
                     ..backend("b:1", 0)
                 },
             ],
-            "all 2 backends are whole; 2 lines were rejected (hustdbsync rejected list)\n",
+            "all 2 backends are in sync; 2 lines were rejected (hustdbsync rejected list)\n",
         );
         check(
             vec![backend("a:1", 0), backend("b:1\u{1b}", 2048)],

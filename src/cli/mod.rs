@@ -139,6 +139,9 @@ enum Command {
         /// Print a configuration with every setting explained and at its default, and check nothing
         #[arg(long, conflicts_with = "config")]
         sample: bool,
+        /// Print JSON: path, good, faults, warnings, facts
+        #[arg(long, conflicts_with = "sample")]
+        json: bool,
     },
     /// Ask a running server how it is: each backend's state, backlog, rate, lag and time to drain
     Status {
@@ -253,7 +256,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
             run::run::<S>(place.config.as_deref(), run::Mode::Service).map(|()| true)
         }
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
-        Some(Command::Check { place, .. }) => check::check(place.config.as_deref()),
+        Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
         Some(Command::Status { place, args }) => match ask_status(place.config.as_deref(), &args) {
             Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_TIME),
             done => done.map(|_| true),
@@ -352,7 +355,7 @@ mod tests {
                 ..
             } => format!("run {:?}", place.config),
             Cli {
-                command: Some(Command::Check { place, sample }),
+                command: Some(Command::Check { place, sample, .. }),
                 ..
             } => {
                 format!("check {:?} {sample}", place.config)

@@ -49,6 +49,12 @@ impl AccessList {
         self.ranges.is_empty() || self.ranges.iter().any(|range| range.contains(&peer))
     }
 
+    /// Whether nobody is kept out.
+    #[must_use]
+    pub(crate) fn admits_everyone(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// Whether nobody but this machine may connect. An empty list admits everyone, so it doesn't.
     #[must_use]
     pub(crate) fn names_loopback_only(&self) -> bool {

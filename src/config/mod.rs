@@ -53,14 +53,39 @@ pub struct Config {
     pub warnings: Vec<Warning>,
 }
 
+/// A configuration, of which some settings may have faults and are at their defaults.
+#[derive(Debug)]
+pub(crate) struct Partly {
+    pub(crate) config: Config,
+    pub(crate) faults: Vec<ConfigError>,
+}
+
+impl Partly {
+    fn whole(self) -> Result<Config, ConfigErrors> {
+        if self.faults.is_empty() {
+            Ok(self.config)
+        } else {
+            Err(ConfigErrors::new(&self.config.path, self.faults))
+        }
+    }
+}
+
 impl Config {
     /// Reads and parses the file at `path`.
     ///
     /// # Errors
     /// All faults at once; that the file can't be read is one.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_partly(path)?.whole()
+    }
+
+    /// Reads the file at `path`, and takes the default for each setting that has a fault.
+    ///
+    /// # Errors
+    /// The file can't be read, or is no JSON of two sections.
+    pub(crate) fn load_partly(path: &Path) -> Result<Partly, ConfigErrors> {
         match read_bounded(path) {
-            Ok(text) => Self::parse(text, path),
+            Ok(text) => Self::parse_partly(text, path),
             Err(error) => Err(ConfigErrors::of_file(path, ConfigError::unreadable(&error))),
         }
     }
@@ -71,6 +96,10 @@ impl Config {
     /// # Errors
     /// All faults at once.
     pub fn parse(text: impl AsRef<[u8]>, path: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse_partly(text, path)?.whole()
+    }
+
+    fn parse_partly(text: impl AsRef<[u8]>, path: &Path) -> Result<Partly, ConfigErrors> {
         let document =
             Document::parse(text.as_ref()).map_err(|fault| ConfigErrors::of_file(path, fault))?;
         let mut faults = Vec::new();
@@ -83,11 +112,7 @@ impl Config {
             warnings: document.check_keys(),
         };
         config.check_relations(&mut faults);
-        if faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigErrors::new(path, faults))
-        }
+        Ok(Partly { config, faults })
     }
 
     /// The folder of our own state: `<ngx_path>/status`.
@@ -131,6 +156,16 @@ impl Config {
                 advice: "give HA's log folder, which is another one".to_owned(),
             });
         }
+    }
+}
+
+impl NetworkSettings {
+    /// Whether user and password are those that everybody knows.
+    pub(crate) fn has_default_login(&self) -> bool {
+        let keys = || Self::KEYS.iter();
+        let default = |name: &str| keys().find(|key| key.name == name).map(|key| key.default);
+        let is_default = |name: &str, text: &str| default(name) == Some(&*format!("{text:?}"));
+        is_default("user", &self.user) && is_default("passwd", self.passwd.expose())
     }
 }
 

@@ -30,6 +30,20 @@ pub struct Settings {
     pub auth: Auth,
 }
 
+/// What an answer means: as of hustdb 1.9, with the overrides of `sync.outcomes`.
+///
+/// # Errors
+/// An override is none.
+pub(crate) fn outcomes(config: &Config) -> Result<Outcomes, SettingsError> {
+    let mut outcomes = Outcomes::default();
+    for (answer, outcome) in &config.sync.outcomes {
+        outcomes
+            .override_with(answer, outcome)
+            .map_err(|fault| SettingsError(format!("sync.outcomes: {fault}")))?;
+    }
+    Ok(outcomes)
+}
+
 impl Settings {
     /// By this configuration, and the backends' login in the file that it names, which is read.
     ///
@@ -56,12 +70,7 @@ impl Settings {
         let sync = &config.sync;
         let closed_after = sync.checklog_interval + Duration::from_millis(FILE_CLOSED_EXTRA_MS);
         let lanes = u32::try_from(sync.connections_per_backend).unwrap_or(u32::MAX);
-        let mut outcomes = Outcomes::default();
-        for (answer, outcome) in &sync.outcomes {
-            outcomes
-                .override_with(answer, outcome)
-                .map_err(|fault| SettingsError(format!("sync.outcomes: {fault}")))?;
-        }
+        let outcomes = outcomes(config)?;
         let controller = ControllerSettings {
             checkpointer: CheckpointerSettings {
                 checkpoint_interval: sync.checkpoint_interval,

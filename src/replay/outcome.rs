@@ -104,6 +104,11 @@ impl Outcomes {
         Ok(())
     }
 
+    /// The statuses that an operator has overridden.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = u16> {
+        self.overrides.iter().map(|rule| rule.status)
+    }
+
     /// What `response` to a request of `method` (the one sent: an expired put is a del) means.
     #[must_use]
     pub fn judge(&self, method: Method, response: &Response) -> Verdict {

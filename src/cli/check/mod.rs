@@ -3,8 +3,10 @@
 //! Contract: changes nothing on disk. A fault is what would stop the start or the replay of some
 //! backend; a warning is what would not.
 
+mod answers;
 mod backends;
 mod conflicts;
+mod exposure;
 mod ha;
 mod places;
 
@@ -12,7 +14,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Failure, output};
-use crate::config::{self, Config, ConfigErrors};
+use serde_json::{Value, json};
+
+use crate::config::{self, Config, ConfigError, ConfigErrors, Partly};
 use crate::engine::choice::{KernelRings, choose};
 use crate::engine::listen_options::{connections_max, open_files_of};
 use crate::engine::os::open_files;
@@ -40,20 +44,21 @@ impl Findings {
     }
 }
 
-/// Checks and prints. False where there is a fault.
-pub(super) fn check(given: Option<&Path>) -> Result<bool, Failure> {
+/// Checks and prints, for people or as JSON. False where there is a fault.
+pub(super) fn check(given: Option<&Path>, as_json: bool) -> Result<bool, Failure> {
     let path = super::config_path(given)?;
-    let loaded = Config::load(&path);
-    let findings = match &loaded {
-        Ok(config) => examine(config, Path::new(super::process::PROC)),
-        Err(errors) => faulty(errors),
+    let findings = match Config::load_partly(&path) {
+        Ok(read) => examine_partly(&read, Path::new(super::process::PROC)),
+        Err(errors) => faulty(&errors),
     };
     let good = findings.faults.is_empty();
-    let text = render(&path, &findings);
-    if good {
+    if as_json {
+        let text = format!("{}\n", json(&path, &findings));
         output::print("result", text.as_bytes())?;
+    } else if good {
+        output::print("result", render(&path, &findings).as_bytes())?;
     } else {
-        output::complain(text.trim_end());
+        output::complain(render(&path, &findings).trim_end());
     }
     Ok(good)
 }
@@ -71,6 +76,25 @@ fn faulty(errors: &ConfigErrors) -> Findings {
     }
 }
 
+/// The faults of the file, and what is wrong around it. Of a setting that has a fault itself, only
+/// that is said: what follows from its default is not what is meant.
+fn examine_partly(read: &Partly, proc: &Path) -> Findings {
+    let mut findings = examine(&read.config, proc);
+    let is_faulty = |text: &String| {
+        read.faults.iter().any(|fault| match fault {
+            ConfigError::Setting { setting, .. } => {
+                let rest = text.strip_prefix(setting.as_str());
+                rest.is_some_and(|rest| rest.starts_with(':'))
+            }
+            ConfigError::Unreadable { .. } | ConfigError::Syntax { .. } => false,
+        })
+    };
+    findings.faults.retain(|text| !is_faulty(text));
+    let faults = read.faults.iter().map(ToString::to_string);
+    findings.faults.splice(0..0, faults);
+    findings
+}
+
 fn examine(config: &Config, proc: &Path) -> Findings {
     let mut findings = Findings {
         warnings: config.warnings.iter().map(ToString::to_string).collect(),
@@ -85,6 +109,9 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     conflicts::listener(config, proc, &mut findings);
     conflicts::lock(config, &mut findings);
     conflicts::pid_file(config, proc, &mut findings);
+    exposure::listener(config, &mut findings);
+    exposure::state(config, &mut findings);
+    answers::all(config, &mut findings);
     settings(config, &mut findings);
     engine(config, &mut findings);
     open_files(config, &mut findings);
@@ -147,6 +174,21 @@ fn open_files(config: &Config, findings: &mut Findings) {
         "files",
         format!("{bound} may be open, of which the HTTP server takes {http_server} at most"),
     );
+}
+
+/// For programs. A label of facts may be there more than once.
+fn json(path: &Path, findings: &Findings) -> Value {
+    let facts = findings
+        .facts
+        .iter()
+        .map(|(label, fact)| json!({"label": label, "text": fact}));
+    json!({
+        "path": path.display().to_string(),
+        "good": findings.faults.is_empty(),
+        "faults": findings.faults,
+        "warnings": findings.warnings,
+        "facts": facts.collect::<Vec<_>>(),
+    })
 }
 
 fn render(path: &Path, findings: &Findings) -> String {
@@ -243,8 +285,58 @@ mod harness {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::harness::Home;
     use super::*;
+
+    #[test]
+    fn values_and_what_is_around_them_are_told_together() {
+        let home = Home::new();
+        let text = format!(
+            r#"{{"network": {{"port": 0}}, "sync": {{"threads": 0, "auth_path": 7,
+                "logs_path": {:?}, "ngx_path": {:?}, "outcomes": {{"418 tea": "gone"}}}}}}"#,
+            home.path("none"),
+            home.path("")
+        );
+        let path = home.path("conf/sync_server.json");
+        fs::write(&path, text).unwrap();
+        let read = Config::load_partly(&path).unwrap();
+        let faults = examine_partly(&read, &home.path("proc")).faults;
+        let about: Vec<&str> = faults
+            .iter()
+            .map(|fault| fault.split_once(':').unwrap().0)
+            .collect();
+        let all = [
+            "sync.threads",
+            "sync.auth_path",
+            "sync.logs_path",
+            "sync.outcomes",
+        ];
+        assert_eq!(about.len(), 4, "{faults:#?}");
+        assert!(
+            all.iter().all(|setting| about.contains(setting)),
+            "{faults:#?}"
+        );
+    }
+
+    #[test]
+    fn json_has_the_same() {
+        let mut home = Home::new();
+        home.config.sync.outcomes = vec![("x".into(), "y".into())];
+        let json = json(Path::new("x.json"), &home.examine());
+        assert_eq!(
+            (&json["path"], &json["good"]),
+            (&"x.json".into(), &false.into())
+        );
+        assert!(
+            json["faults"][0]
+                .as_str()
+                .unwrap()
+                .starts_with("sync.outcomes: ")
+        );
+        assert_eq!(json["facts"][0]["label"], "logs");
+    }
 
     #[test]
     fn a_home_in_which_everything_is_right_has_no_fault_and_says_what_would_be_used() {

@@ -126,6 +126,13 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+/// The user whose rights this process has.
+#[must_use]
+pub(crate) fn user_id() -> u32 {
+    // SAFETY: no memory is involved, and it cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// What a process may do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -1,0 +1,119 @@
+//! Who may come near: the listener's peers and passwords, and the owners of our state.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::Findings;
+use crate::config::Config;
+use crate::engine::os::process::user_id;
+
+/// Of so many folders that another user owns the names are told.
+const NAMED_MAX: usize = 3;
+
+/// `network.access_allow`, and a password that everybody knows, beyond this machine.
+pub(super) fn listener(config: &Config, findings: &mut Findings) {
+    let address = config.listen_address();
+    let network = &config.network;
+    if address.ip().is_loopback() || network.access_allow.names_loopback_only() {
+        return;
+    }
+    if network.access_allow.admits_everyone() {
+        findings.warning(format!(
+            "network.access_allow: everybody who reaches {address} may connect; name the hosts \
+             that HA, Prometheus and people use"
+        ));
+    }
+    if network.has_default_login() {
+        findings.warning(format!(
+            "network.passwd: user and password are the defaults, and {address} can be reached from \
+             other hosts; whoever knows them may pause backends and drop rejected lines"
+        ));
+    }
+}
+
+/// Folders of our state that another user owns, as after a first start as root. The superuser may
+/// write there all the same.
+pub(super) fn state(config: &Config, findings: &mut Findings) {
+    let user = user_id();
+    if user != 0 {
+        owned_by(config, user, findings);
+    }
+}
+
+fn owned_by(config: &Config, user: u32, findings: &mut Findings) {
+    let state = config.state_path();
+    let entries = fs::read_dir(&state).into_iter().flatten().flatten();
+    let below = entries.map(|entry| entry.path());
+    let foreign = |path: &PathBuf| fs::metadata(path).is_ok_and(|it| it.uid() != user);
+    let mut others: Vec<PathBuf> = [state.clone()]
+        .into_iter()
+        .chain(below)
+        .filter(foreign)
+        .collect();
+    others.sort();
+    if others.is_empty() {
+        return;
+    }
+    let named = others
+        .iter()
+        .take(NAMED_MAX)
+        .map(|path| path.display().to_string());
+    let more = match others.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    findings.warning(format!(
+        "sync.ngx_path: another user owns {}{more}; a server that runs as user {user} may not be \
+         able to write there (chown -R)",
+        named.collect::<Vec<_>>().join(", ")
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::check::harness::Home;
+    use crate::config::AccessList;
+
+    fn allow(home: &mut Home, list: &str) {
+        home.config.network.access_allow = list.parse::<AccessList>().unwrap();
+    }
+
+    #[test]
+    fn who_listens_to_everybody_or_with_the_default_password_is_warned() {
+        let mut home = Home::new();
+        home.check(&[], &[]);
+        allow(&mut home, "10.0.0.0/8");
+        let password = "network.passwd: user and password are the defaults, and 0.0.0.0:0 can be \
+                        reached from other hosts; whoever knows them may pause backends and drop \
+                        rejected lines";
+        home.check(&[], &[password]);
+        allow(&mut home, "");
+        let everybody = "network.access_allow: everybody who reaches 0.0.0.0:0 may connect; name \
+                         the hosts that HA, Prometheus and people use";
+        home.check(&[], &[everybody, password]);
+        home.config.network.user = "operator".to_owned();
+        home.check(&[], &[everybody]);
+        home.config.network.bind = Some("127.0.0.1".parse().unwrap());
+        home.check(&[], &[]);
+    }
+
+    #[test]
+    fn state_that_another_user_owns_is_named() {
+        let home = Home::new();
+        for name in ["a:1", "b:2", "c:3", "d:4"] {
+            fs::create_dir(home.path("status").join(name)).unwrap();
+        }
+        let mut findings = Findings::default();
+        let own = fs::metadata(home.path("status")).unwrap().uid();
+        owned_by(&home.config, own, &mut findings);
+        assert_eq!(findings.warnings, [""; 0]);
+        owned_by(&home.config, own + 1, &mut findings);
+        let warning = &findings.warnings[0];
+        assert!(
+            warning.contains("status/a:1") && warning.contains("and 2 more"),
+            "{warning}"
+        );
+    }
+}

@@ -56,10 +56,10 @@ fn a_line_that_is_rejected_is_told_with_its_place_and_cause_and_many_are_counted
     assert_eq!(told.len(), 5, "{told:#?}");
     for part in [
         " WARN ",
-        &*format!("backend=\"{}\"", fake_hustdb.name()),
-        "file=\"2026-11-22-16-40.log\"",
+        &*format!("backend={} ", fake_hustdb.name()),
+        "file=2026-11-22-16-40.log ",
         "line=2 ",
-        "reason=\"not_base64\"",
+        "reason=not_base64 ",
         "cause=\"the payload is not base64\"",
     ] {
         assert!(told[0].contains(part), "{part} is not in {}", told[0]);

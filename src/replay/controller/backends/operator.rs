@@ -17,37 +17,24 @@ impl Backends {
             return Err("its folder is gone, and it is being forgotten");
         }
         let monitor = &mut backend.monitor;
-        let (is_done, said, not) = match what {
-            BackendRequest::Pause => (
-                monitor.handle_pause(cx.now),
-                "paused",
-                "it is paused already",
-            ),
-            BackendRequest::Resume => (
-                monitor.handle_resume(cx.now),
-                "resumed; it is probed now",
-                "it is not paused",
-            ),
-            BackendRequest::Probe => (
-                monitor.handle_probe_wanted(cx.now),
-                "it is probed now",
-                "it is paused, and not probed",
-            ),
+        // Who asks for what is so already has what they want.
+        let said = match what {
+            BackendRequest::Pause if monitor.handle_pause(cx.now) => "paused",
+            BackendRequest::Pause => "it is paused already",
+            BackendRequest::Resume if monitor.handle_resume(cx.now) => "resumed; it is probed now",
+            BackendRequest::Resume => "it is not paused",
+            BackendRequest::Probe if monitor.handle_probe_wanted(cx.now) => "it is probed now",
+            BackendRequest::Probe => return Err("it is paused, and not probed"),
             BackendRequest::Forget { .. } => return Err("that is answered later"),
             BackendRequest::Rate(rate_max) => {
                 backend.rate_max = rate_max;
                 backend.set_lane(cx);
-                let bound = backend.lane.records_per_second_max;
-                return Ok(match bound {
+                return Ok(match backend.lane.records_per_second_max {
                     0 => "its rate has no bound now".to_owned(),
                     bound => format!("at most {bound} records/s now"),
                 });
             }
         };
-        if is_done {
-            Ok(said.to_owned())
-        } else {
-            Err(not)
-        }
+        Ok(said.to_owned())
     }
 }

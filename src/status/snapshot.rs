@@ -197,6 +197,9 @@ pub struct StatusBoard {
     watched: Vec<Watched>,
 }
 
+/// Two weeks. A backlog that takes longer at its present rate is not being drained.
+const FORECAST_SECONDS_MAX: f64 = 14.0 * 86_400.0;
+
 #[derive(Debug)]
 struct Watched {
     counters: Arc<BackendCounters>,
@@ -345,7 +348,12 @@ impl Watched {
             0 => 0,
             written => now.unix.saturating_sub(written),
         };
-        backend.drain_seconds = drain_seconds(backend.backlog_bytes, backend.bytes_per_second);
+        backend.drain_seconds = match backend.backlog_bytes {
+            0 => Some(0),
+            // Who is not replayed to drains at no rate, whatever the last seconds' was.
+            _ if backend.state != "up" => None,
+            bytes => drain_seconds(bytes, backend.bytes_per_second),
+        };
         if backend.backlog_bytes == 0 {
             self.cleared_from = counts.settled_bytes;
         }
@@ -354,18 +362,18 @@ impl Watched {
     }
 }
 
-/// Seconds, rounded up, in which `backlog_bytes` are gone.
+/// Seconds, rounded up, in which `backlog_bytes` are gone. `None` where the rate is so low that it
+/// forecasts nothing, as after a backend has ceased to answer.
 fn drain_seconds(backlog_bytes: u64, bytes_per_second: f64) -> Option<u64> {
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "an estimate; a float that is too large becomes the largest integer"
+        reason = "an estimate; it is cast where it is at most FORECAST_SECONDS_MAX"
     )]
-    match backlog_bytes {
-        0 => Some(0),
-        _ if bytes_per_second <= 0.0 => None,
-        _ => Some((backlog_bytes as f64 / bytes_per_second).ceil() as u64),
+    {
+        let seconds = (backlog_bytes as f64 / bytes_per_second).ceil();
+        (seconds <= FORECAST_SECONDS_MAX).then_some(seconds as u64)
     }
 }
 
@@ -404,6 +412,7 @@ mod tests {
         let mut board = StatusBoard::new(at(0));
         counters.state_read.set(1);
         board.add("a:1", Arc::clone(&counters), at(0));
+        board.set_state("a:1", "up", "", at(0));
         let generation = board.snapshot().generation();
         for second in 1..=60 {
             counters.processed.set(second * 100 + 7);
@@ -426,6 +435,28 @@ mod tests {
         assert!((backend.rate_per_second - 100.0).abs() < 1.0);
         assert_eq!(board.snapshot().totals(), (6007, 6000));
         assert_ne!(board.snapshot().generation(), generation);
+    }
+
+    #[test]
+    fn who_is_not_replayed_to_or_hardly_has_no_forecast() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = StatusBoard::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        board.set_state("a:1", "up", "", at(0));
+        counters.unread_bytes.set(1 << 40);
+        let drain = |board: &mut StatusBoard, bytes: u64, second: u64| {
+            counters.settled_bytes.set(bytes);
+            board.refresh(at(second));
+            board.snapshot().backends()[0].drain_seconds
+        };
+        assert_eq!(drain(&mut board, 0, 1), None);
+        assert_eq!(drain(&mut board, 1 << 40, 2), Some(1));
+        assert_eq!(drain(&mut board, 1 << 40, 200), None, "it goes on no more");
+        assert!(drain(&mut board, 2 << 40, 201).is_some());
+        board.set_state("a:1", "paused", "", at(202));
+        assert_eq!(drain(&mut board, 2 << 40, 202), None);
+        counters.unread_bytes.set(0);
+        assert_eq!(drain(&mut board, 2 << 40, 203), Some(0));
     }
 
     #[test]
@@ -483,11 +514,10 @@ mod tests {
     }
 
     #[test]
-    fn time_to_drain_is_unknown_while_nothing_moves_and_nothing_when_all_is_done() {
+    fn time_to_drain_is_unknown_while_nothing_moves() {
         assert_eq!(drain_seconds(1, 0.0), None);
-        assert_eq!(drain_seconds(0, 0.0), Some(0));
         assert_eq!(drain_seconds(3, 2.0), Some(2));
-        assert_eq!(drain_seconds(u64::MAX, 1e-300), Some(u64::MAX));
+        assert_eq!(drain_seconds(u64::MAX, 1e-300), None);
     }
 
     #[test]

@@ -196,19 +196,20 @@ fn a_configuration_that_is_missing_or_wrong_stops_every_way_to_run() {
         r#"{"sync": {"threads": 0, "ngx_path": 1}}"#,
     )
     .unwrap();
-    for way in [&["run"][..], &["-d"], &[]] {
+    // A supervisor is to start `run` no more with it.
+    for (way, code) in [(&["run"][..], 78), (&["-d"], 1), (&[], 1)] {
         let with = |file| [way, &["--config", file]].concat();
         check(
             home.path(),
             &with("none.json"),
-            1,
+            code,
             "",
             "hustdbsync: the configuration none.json has 1 fault:\n  it can't be read",
         );
         check(
             home.path(),
             &with("bad.json"),
-            1,
+            code,
             "",
             "has 2 faults:\n  sync.ngx_path: 1 is a number",
         );
@@ -483,8 +484,8 @@ fn exit_codes_are_the_same_where_nothing_can_be_said() {
         (&["check", "--sample"], 0),
         (&["check", "--config", "sync_server.json"], 0),
         (&["check", "--config", "missing"], 1),
-        (&["run", "--config", "missing"], 1),
-        (&["run", "--config", "htpasswd"], 1),
+        (&["run", "--config", "missing"], 78),
+        (&["run", "--config", "htpasswd"], 78),
         (&["-q", "--config", "sync_server.json"], 1),
         (&["status", "--config", "sync_server.json"], 1),
         (&["status", "--wait=0s", "--config", "sync_server.json"], 1),

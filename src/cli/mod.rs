@@ -1,7 +1,7 @@
 //! The command line: arguments to a command, a command to an exit code.
 //!
 //! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within
-//! the time (`status --wait`).
+//! the time (`status --wait`), 78 the configuration has faults (`run`).
 
 mod check;
 mod ctl;
@@ -78,7 +78,8 @@ SIGUSR1 begins a daemon's log file anew, as ctl rotate does.
 Environment: RUST_LOG goes before the configuration's log_level; NO_COLOR turns colours off.
 
 Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, \
-3 not within the time, or what it waits for is gone (status --wait).";
+3 not within the time, or what it waits for is gone (status --wait), \
+78 the configuration has faults (run).";
 
 /// The arguments.
 #[derive(Debug, Parser)]
@@ -252,9 +253,13 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let done = match cli.command {
-        Some(Command::Run(place)) => {
-            run::run::<S>(place.config.as_deref(), run::Mode::Service).map(|()| true)
-        }
+        Some(Command::Run(place)) => match load_config(place.config.as_deref()) {
+            Ok(config) => run::run::<S>(config, run::Mode::Service).map(|()| true),
+            Err(Failure(reason)) => {
+                output::complain(format_args!("hustdbsync: {reason}"));
+                return ExitCode::from(FAULTY_CONFIGURATION);
+            }
+        },
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
         Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
         Some(Command::Status { place, args }) => match ask_status(place.config.as_deref(), &args) {
@@ -277,8 +282,13 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
         Some(Command::FakeHustdb(args)) => fake_hustdb::fake_hustdb(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),
-        None if cli.foreground => run::run::<S>(given, run::Mode::Foreground).map(|()| true),
-        None => run::run::<S>(given, run::Mode::Daemon).map(|()| true),
+        None => load_config(given).and_then(|config| {
+            let mode = match cli.foreground {
+                true => run::Mode::Foreground,
+                false => run::Mode::Daemon,
+            };
+            run::run::<S>(config, mode).map(|()| true)
+        }),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -292,6 +302,10 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
 
 /// What was waited for did not come within the time.
 const NOT_IN_TIME: u8 = 3;
+
+/// `run` can do nothing with this configuration, however often it is started (`EX_CONFIG` of
+/// sysexits.h).
+const FAULTY_CONFIGURATION: u8 = 78;
 
 /// Asks the server that runs with this configuration.
 fn ask_status(given: Option<&Path>, args: &status::StatusArgs) -> Result<status::Waited, Failure> {

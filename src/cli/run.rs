@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Failure;
 use super::daemon::{self, Role};
 use super::logging::{self, Destination, LevelHandle, Logging};
 use super::pidfile::{self, PidFile};
 use super::process::PROC;
 use super::rotation;
-use super::{Failure, load_config};
 use crate::config::Config;
 use crate::engine::os::process::is_root;
 use crate::engine::os::socket::take_handed_over;
@@ -105,8 +105,7 @@ pub(super) enum Mode {
 }
 
 /// Runs until the server ends.
-pub(super) fn run<S: Server>(given: Option<&Path>, mode: Mode) -> Result<(), Failure> {
-    let config = load_config(given)?;
+pub(super) fn run<S: Server>(config: Config, mode: Mode) -> Result<(), Failure> {
     let proc = Path::new(PROC);
     pidfile::refuse_if_running(&pidfile::beside(&config.path), proc)?;
     if mode != Mode::Daemon {

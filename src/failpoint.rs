@@ -136,11 +136,23 @@ mod switch {
         SayNoOrder,
         /// What is known of a folder's logs is forgotten when the logs' path does not show it.
         ForgetFolder,
+        /// A pause is reported, and the lanes go on.
+        SendWhilePaused,
+        /// A rate limit is reported, and the workers do not hear of it.
+        IgnoreRate,
+        /// The workers do not hear of a configuration that was read again.
+        KeepOldSettings,
+        /// A backend whose folder is gone is forgotten whatever is left of it.
+        ForgetWhatIsLeft,
+        /// A sync point is settled once something else is durable.
+        SettlePointEarly,
+        /// Rejected lines that are to be replayed are thrown away.
+        ReplayNothing,
     }
 
     impl Failpoint {
         /// All of them.
-        pub const ALL: [Self; 46] = [
+        pub const ALL: [Self; 52] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -187,6 +199,12 @@ mod switch {
             Self::IgnoreCuts,
             Self::SayNoOrder,
             Self::ForgetFolder,
+            Self::SendWhilePaused,
+            Self::IgnoreRate,
+            Self::KeepOldSettings,
+            Self::ForgetWhatIsLeft,
+            Self::SettlePointEarly,
+            Self::ReplayNothing,
         ];
 
         /// Whether this thread has it.

@@ -390,8 +390,8 @@ impl World {
             self.apply_live(place, &mutation);
         }
         let known = self.server.as_ref();
-        let known = known.and_then(|server| server.control.known_at(place));
-        let epoch = known.map(|known| known.monitor.epoch());
+        let known = known.and_then(|server| server.control.at(place));
+        let epoch = known.map(|(_, monitor)| monitor.epoch());
         let (unix, life) = (self.unix(), self.life);
         let counters = &mut self.backends[place].oracle.counters;
         match epoch {
@@ -455,8 +455,8 @@ impl World {
         let Some(server) = &self.server else {
             return;
         };
-        for known in &server.control.known {
-            self.backends[known.place].oracle.counters.now = (self.life, known.monitor.epoch());
+        for (place, _, monitor) in server.control.all() {
+            self.backends[place].oracle.counters.now = (self.life, monitor.epoch());
         }
     }
 }

@@ -15,11 +15,11 @@ use crate::{SEEDS, failure};
 fn can_show(fault: Failpoint, seed: u64) -> bool {
     use Failpoint::{
         AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetFolder, ForgetIdleLoss,
-        ForgetOutages, ForgetSent, IdentifyLate, IgnoreAmbiguity, IgnoreCuts,
-        KeepDeletedAfterFlush, LookNoMore, LookUpAtOnce, MissOverflow, OneLongLineForAll,
-        OpenBeforeForgotten, QuietTooEarly, RejectTwice, SayNoLoss, SayNoOrder, TrustCopy,
-        TrustFirstBytes, TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint,
-        UseForgotten,
+        ForgetOutages, ForgetSent, ForgetWhatIsLeft, IdentifyLate, IgnoreAmbiguity, IgnoreCuts,
+        IgnoreRate, KeepDeletedAfterFlush, KeepOldSettings, LookNoMore, LookUpAtOnce, MissOverflow,
+        OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly, RejectTwice, ReplayNothing,
+        SayNoLoss, SayNoOrder, SendWhilePaused, SettlePointEarly, TrustCopy, TrustFirstBytes,
+        TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
@@ -44,7 +44,10 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
         LookUpAtOnce => !plan.applies_late.is_zero(),
         IgnoreCuts => faults.operator,
         KeepDeletedAfterFlush => plan.dies_at_deletions,
-        ForgetFolder | SayNoOrder => faults.mounts,
+        ForgetFolder | ForgetWhatIsLeft | SayNoOrder => faults.mounts,
+        IgnoreRate | KeepOldSettings | SendWhilePaused => plan.commands,
+        SettlePointEarly => plan.commands && plan.points,
+        ReplayNothing => plan.points && plan.poison.is_some(),
         SayNoLoss => faults.operator || faults.moves,
         _ => true,
     }

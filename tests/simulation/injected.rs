@@ -288,7 +288,7 @@ impl World {
         };
         self.trace
             .note(self.now, format_args!("the server is stopped"));
-        server.control.begin_stop(now);
+        server.control.core.handle_stop(now);
         self.wake(crate::server::CONTROL);
         true
     }

@@ -11,6 +11,7 @@
 mod backend;
 mod bad_lines;
 mod clock;
+mod commands;
 mod control;
 mod counters;
 mod disk;

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hustdbsync::fake_hustdb::connection::{self, After, READ_BYTES_MAX};
+use hustdbsync::replay::controller::action::ProbeResult;
 use hustdbsync::replay::messages::{BackendId, ControlMessage};
 
 use crate::backend::{Life, Mood};
-use crate::control::{Control, Errand, ProbeResult, address};
+use crate::control::{Control, Errand, address};
 use crate::server::{CONTROL, WORKERS};
 use crate::world::{Event, World};
 
@@ -377,15 +378,24 @@ impl World {
                     let event = Event::Resolved { life, backend };
                     self.soon(Duration::from_millis(30), event);
                 }
-                Errand::Probe(backend, authenticated, probe) => self.soon(
-                    NET_LATENCY,
-                    Event::Probe {
+                Errand::Probe(backend, authenticated, probe) => {
+                    if let Some(place) = control.place_of(backend) {
+                        self.note_probe(place);
+                    }
+                    let event = Event::Probe {
                         life,
                         backend,
                         authenticated,
                         probe,
-                    },
-                ),
+                    };
+                    self.soon(NET_LATENCY, event);
+                }
+                Errand::Reply(client, reply) => self.handle_reply(client, &reply),
+                Errand::Forgotten(place) => {
+                    let note = format_args!("{place}: it is forgotten");
+                    self.trace.note(self.now, note);
+                    self.backends[place].oracle.handle_forgotten();
+                }
             }
         }
     }
@@ -395,12 +405,15 @@ impl World {
         let Some(server) = &mut self.server else {
             return;
         };
+        let Some(place) = server.control.place_of(backend) else {
+            return;
+        };
         let address = match fails {
             true => Err("no such name".to_owned()),
-            false => Ok(address(server.control.place_of(backend))),
+            false => Ok(address(place)),
         };
         let message = ControlMessage::Resolved { backend, address };
-        if server.control.mailbox.send(message).is_err() {
+        if server.control.core.mailbox().send(message).is_err() {
             let life = self.life;
             self.soon(Duration::from_millis(5), Event::Resolved { life, backend });
         }
@@ -411,9 +424,12 @@ impl World {
         let Some(server) = &self.server else {
             return;
         };
-        let model = &self.backends[server.control.place_of(backend)];
+        let Some(place) = server.control.place_of(backend) else {
+            return;
+        };
+        let model = &self.backends[place];
         let result = match (model.life, model.mood) {
-            (Life::Down, _) => ProbeResult::Closed,
+            (Life::Down, _) => ProbeResult::Closed("refused".to_owned()),
             (Life::Gone, _) | (_, Mood::Frozen) => {
                 let life = self.life;
                 let event = Event::ProbeLate {
@@ -425,10 +441,13 @@ impl World {
                 return;
             }
             (_, Mood::Refuses) if authenticated => ProbeResult::Refused,
-            (_, Mood::Garbage) => ProbeResult::Bad("no HTTP"),
-            (_, Mood::Status(_)) if model.probe_shares_mood => ProbeResult::Bad("bad status"),
-            _ if is_lost => ProbeResult::Silent,
-            _ => ProbeResult::Good,
+            _ if authenticated && self.orders.is_password_wrong() => ProbeResult::Refused,
+            (_, Mood::Garbage) => ProbeResult::Bad("no HTTP".to_owned()),
+            (_, Mood::Status(_)) if model.probe_shares_mood => {
+                ProbeResult::Bad("bad status".to_owned())
+            }
+            _ if is_lost => ProbeResult::Silent("late".to_owned()),
+            _ => ProbeResult::Good { watched: true },
         };
         self.answer_probe(backend, probe, result);
     }
@@ -436,7 +455,7 @@ impl World {
     pub(crate) fn answer_probe(&mut self, backend: BackendId, probe: u64, result: ProbeResult) {
         let now = self.clock();
         if let Some(server) = &mut self.server {
-            server.control.handle_probe(backend, probe, &result, now);
+            server.control.handle_probe(backend, probe, result, now);
             self.wake(CONTROL);
         }
     }
@@ -446,7 +465,7 @@ impl World {
         let Some(server) = &mut self.server else {
             return;
         };
-        if let Some(backend) = server.control.known_at(place).map(|known| known.info.id) {
+        if let Some(backend) = server.control.at(place).map(|(info, _)| info.id) {
             server.control.handle_lost(backend, now);
             self.wake(CONTROL);
         }

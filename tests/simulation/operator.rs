@@ -1,4 +1,4 @@
-//! Somebody who lays hands on HA's logs or pauses backends, and writers who come too late.
+//! Somebody who lays hands on HA's logs, and writers who come too late.
 //!
 //! What is promised then (G10): a log that shrank or was replaced is read again as a new one, and
 //! said so. Lines that were taken away are delivered or not; all others are, in their order, and
@@ -16,8 +16,6 @@ use crate::world::{Event, World};
 /// Between two deeds, at most.
 const OPERATE_GAP: Duration = Duration::from_secs(8);
 const STRAY_GAP: Duration = Duration::from_secs(4);
-/// Between two commands, at most.
-const COMMAND_GAP: Duration = Duration::from_secs(3);
 /// Lines that are written at once to a log that was emptied, at most: it can be longer than it was
 /// before anybody looks.
 const REGROWN_LINES_MAX: u32 = 60;
@@ -161,30 +159,6 @@ impl World {
         for _ in 0..self.whims.u32(1..=REGROWN_LINES_MAX) {
             self.write_alone(place, file);
             self.backends[place].oracle.handle_regrown(file);
-        }
-    }
-
-    /// Pauses a backend, or lets it go on; when all is to be well, all go on. A pause must lose
-    /// nothing, and end with a resume or with the process.
-    pub(crate) fn command(&mut self) {
-        let now = self.clock();
-        let place = self.commands.usize(..self.backends.len());
-        if let Some(server) = &mut self.server {
-            for known in &mut server.control.known {
-                let is_meant = *known.info.name == *self.backends[place].name;
-                if self.healed || (is_meant && known.monitor.is_paused()) {
-                    known.monitor.handle_resume(now);
-                } else if is_meant && known.monitor.handle_pause(now) {
-                    let note = format_args!("{place}: somebody pauses it");
-                    self.trace.note(self.now, note);
-                }
-            }
-            self.wake(crate::server::CONTROL);
-        }
-        if !self.healed {
-            let gap = u64::try_from(COMMAND_GAP.as_micros()).expect("it is short");
-            let next = Duration::from_micros(self.commands.u64(..gap));
-            self.at(self.now + next, Event::Command);
         }
     }
 

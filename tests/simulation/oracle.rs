@@ -35,6 +35,8 @@ pub(crate) enum Line {
         operation: usize,
         raw: Vec<u8>,
     },
+    /// It had been rejected, and is replayed to a backend that does not fail at it any more.
+    Requeued { item: Item, operation: usize },
 }
 
 impl Line {
@@ -47,7 +49,8 @@ impl Line {
             }
             | Self::Stray {
                 item, operation, ..
-            } => Some((item, *operation)),
+            }
+            | Self::Requeued { item, operation } => Some((item, *operation)),
             Self::Bad { .. } | Self::Increment { .. } => None,
         }
     }
@@ -55,7 +58,7 @@ impl Line {
     /// Whether this is it, rejected for a reason that it gives.
     fn is_rejected_as(&self, aside: &RejectedLine) -> bool {
         match self {
-            Self::Good { .. } | Self::Increment { .. } => false,
+            Self::Good { .. } | Self::Increment { .. } | Self::Requeued { .. } => false,
             Self::Bad { raw } => {
                 let cut = aside.reason == "line_too_long" && raw.starts_with(&aside.raw);
                 let unread = aside.detail.ends_with("could not be read again");
@@ -135,6 +138,11 @@ impl Operation {
 
     fn has_expired(&self, unix: u64) -> bool {
         (1..=unix).contains(&self.expires_unix)
+    }
+
+    /// A backend that does not fail at it has it.
+    fn is_replayed(&self) -> bool {
+        self.was_taken || (self.adds_up() && self.asked)
     }
 
     fn sets_score(&self) -> bool {
@@ -271,13 +279,9 @@ pub(crate) struct Oracle {
 }
 
 /// A file's name, which file of this name it is, and the line's number from 0.
-type Place = (String, u32, u64);
+pub(crate) type Place = (String, u32, u64);
 
 impl Oracle {
-    pub(crate) fn lines(&self) -> u64 {
-        self.lines.len() as u64
-    }
-
     /// The number of the next item that no line is about yet.
     pub(crate) fn next_item(&self) -> u32 {
         u32::try_from(self.histories.len()).expect("there are few")
@@ -407,6 +411,74 @@ impl Oracle {
             }
             self.unsure.insert((place.0, place.1));
         }
+    }
+
+    /// Where every line is that was written by now. `unwritten`: how many of a file's are not.
+    pub(crate) fn places(&self, unwritten: impl Fn(&str) -> u64) -> Vec<Place> {
+        let is_written = |place: &&Place| {
+            let is_older = place.1 < self.which(&place.0);
+            is_older || place.2 + unwritten(&place.0) < self.next_line(&place.0)
+        };
+        self.lines.keys().filter(is_written).cloned().collect()
+    }
+
+    /// Everything at these places is said to be settled.
+    pub(crate) fn check_point(&self, covered: &[Place], rejected: &[u8], whose: &str) {
+        let rejected: BTreeSet<(String, u64)> = rejected_lines(rejected)
+            .iter()
+            .map(|aside| (self.called(&aside.file).to_owned(), aside.line - 1))
+            .collect();
+        for place in covered {
+            let line = &self.lines[place];
+            let is_settled = match line {
+                Line::Good { item, operation } | Line::Requeued { item, operation } => {
+                    self.histories[item].has_arrived(*operation)
+                }
+                Line::Increment { .. } | Line::Stray { .. } => true,
+                Line::Bad { .. } | Line::Poison { .. } => {
+                    rejected.contains(&(place.0.clone(), place.2))
+                }
+            };
+            assert!(
+                is_settled,
+                "{whose}: a sync point is told to be settled before the line {place:?}: {line:?}"
+            );
+        }
+    }
+
+    /// Rejected lines are in this log now, to be replayed; in their order, but behind what is newer.
+    /// Gives how many.
+    pub(crate) fn handle_requeued(&mut self, file: &str, bytes: &[u8]) -> u64 {
+        let lines = bytes.split(|byte| *byte == b'\n');
+        let lines: Vec<Line> = lines
+            .filter(|raw| !raw.is_empty())
+            .map(|raw| self.requeued(raw))
+            .collect();
+        let count = lines.len() as u64;
+        for line in lines {
+            if let Some((item, _)) = line.operation() {
+                let history = self.histories.get_mut(item).expect("it was expected");
+                history.handle_read_again(item);
+            }
+            let place = self.place(file, self.next_line(file));
+            self.lines.insert(place, line);
+        }
+        count
+    }
+
+    fn requeued(&self, text: &[u8]) -> Line {
+        let found = self.lines.values().find_map(|line| match line {
+            Line::Poison {
+                item,
+                operation,
+                raw,
+            } if raw == text => Some(Line::Requeued {
+                item: item.clone(),
+                operation: *operation,
+            }),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("{} is replayed, and should not be", text.escape_ascii()))
     }
 
     fn is_unsure(&self, file: &str) -> bool {
@@ -631,6 +703,10 @@ impl Oracle {
                     self.counters.is_settled(item, *version),
                     "G1: {name} was deleted before its line {line} was delivered or asked for"
                 ),
+                Line::Requeued { item, operation } => assert!(
+                    self.histories[item].operations[*operation].is_replayed(),
+                    "G1: {name} was deleted before its requeued line {line} was delivered"
+                ),
                 Line::Bad { .. } | Line::Poison { .. } | Line::Stray { .. } => {
                     is_rejected |= has_arrived && matches!(what, Line::Stray { .. });
                     assert!(
@@ -677,6 +753,12 @@ impl Oracle {
         (self.durable_settled, self.durable_processed) = totals;
     }
 
+    /// The server has forgotten the backend, and counts anew.
+    pub(crate) fn handle_forgotten(&mut self) {
+        (self.durable_settled, self.durable_processed) = (0, 0);
+        self.is_uncountable = true;
+    }
+
     /// Everything is over: each line was delivered to its last one, or rejected. `lives`: how often
     /// the server was started.
     pub(crate) fn check_end(&mut self, rejected: &[u8], lives: usize, whose: &str) {
@@ -715,6 +797,10 @@ impl Oracle {
             let may_be_unknown = gone.contains(place);
             match line {
                 Line::Good { .. } | Line::Increment { .. } => {}
+                Line::Requeued { item, operation } => assert!(
+                    self.histories[item].operations[*operation].is_replayed(),
+                    "{whose}: the rejected line {place:?} was replayed, and is not delivered"
+                ),
                 Line::Bad { .. } | Line::Poison { .. } => assert!(
                     times == 1
                         || is_older
@@ -761,7 +847,9 @@ impl Oracle {
         if self.rotted || self.is_uncountable {
             return;
         }
-        let lines = self.lines();
+        // What is replayed was counted when it was rejected.
+        let is_new = |line: &&Line| !matches!(line, Line::Requeued { .. });
+        let lines = self.lines.values().filter(is_new).count() as u64;
         assert_eq!(
             (processed, settled, rejected),
             (lines, lines, self.lines_bad + self.strays_aside),

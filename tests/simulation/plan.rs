@@ -152,6 +152,13 @@ pub(crate) struct Plan {
     pub(crate) dies_at_minutes: bool,
     /// A backend often dies as a log of its is deleted, and that is heard late.
     pub(crate) dies_at_deletions: bool,
+    /// An operator gives commands.
+    pub(crate) commands: bool,
+    /// Lines are where they were written, so that it is known which of them a sync point covers,
+    /// and what was rejected can be replayed.
+    pub(crate) points: bool,
+    /// In the end all backends are forgotten, and come again.
+    pub(crate) forgets: bool,
     pub(crate) faults: Faults,
 }
 
@@ -194,6 +201,10 @@ impl Plan {
             plan.dies_at_deletions = true;
             plan.mailbox_messages = 1;
         }
+        plan.commands = seed.is_multiple_of(4) && !plan.counters;
+        let faults = &plan.faults;
+        plan.points = !(plan.counters || faults.operator || faults.moves || faults.strays);
+        plan.forgets = seed % 8 == 5 && plan.points && plan.poison.is_none();
         let sources = Sources {
             random,
             whims,
@@ -298,6 +309,9 @@ impl Plan {
             long_outages: false,
             dies_at_minutes: false,
             dies_at_deletions: false,
+            commands: false,
+            points: false,
+            forgets: false,
             faults,
         }
     }

@@ -35,15 +35,17 @@ pub(crate) fn run_as(seed: u64, prints: bool, change: fn(&mut Plan)) -> u64 {
         world.step();
     }
     world.drain_beside_the_ill();
-    let end = world.now + world.drain_max();
-    let mut steps = 0_u64;
-    loop {
-        world.step();
-        steps += 1;
-        if steps.is_multiple_of(128) && world.is_drained() {
-            break;
-        }
-        assert!(world.now < end, "G1: it never ends: {}", world.describe());
+    world.drain(world.drain_max());
+    world.answer_all();
+    if world.plan.points && world.plan.poison.is_some() {
+        world.replay_rejected();
+        world.answer_all();
+        world.drain(DRAIN_MAX);
+    }
+    if world.plan.forgets {
+        world.forget_all();
+        world.drain(DRAIN_MAX);
+        world.answer_all();
     }
     let end = world.now + QUIET;
     world.turns = 0;
@@ -77,6 +79,20 @@ impl World {
             );
         }
         self.backends[0].is_ill = false;
+    }
+
+    /// Steps until all is delivered and deleted.
+    fn drain(&mut self, longest: Duration) {
+        let end = self.now + longest;
+        let mut steps = 0_u64;
+        loop {
+            self.step();
+            steps += 1;
+            if steps.is_multiple_of(128) && self.is_drained() {
+                break;
+            }
+            assert!(self.now < end, "G1: it never ends: {}", self.describe());
+        }
     }
 
     fn drain_max(&self) -> Duration {
@@ -117,8 +133,8 @@ impl World {
             let known = self
                 .server
                 .as_ref()
-                .and_then(|server| server.control.known_at(place));
-            let state = known.map(|known| (known.monitor.state_word(), known.info.counters.load()));
+                .and_then(|server| server.control.at(place));
+            let state = known.map(|(info, monitor)| (monitor.state_word(), info.counters.load()));
             text.push_str(&format!(
                 "{}: {} logs, {state:?}; ",
                 backend.name,
@@ -132,10 +148,12 @@ impl World {
     fn check(&mut self) {
         let later = self.unix() + LATER_S;
         let server = self.server.as_ref().expect("it is drained by a server");
-        for (place, backend) in self.backends.iter_mut().enumerate() {
+        for place in 0..self.backends.len() {
+            let before = self.orders.take_rejected(place);
+            let backend = &mut self.backends[place];
             let whose = &backend.name;
             let rejected = self.disk.inner.durable_state(whose, "rejected.jsonl");
-            let rejected = rejected.unwrap_or_default();
+            let rejected = before.or(rejected).unwrap_or_default();
             backend.oracle.check_end(&rejected, self.starts, whose);
             let mut expected = self.writers[place].healthy.store.contents(later);
             let mut found = backend.store.contents(later);
@@ -144,10 +162,10 @@ impl World {
             if let Some(text) = differences(&expected, &found, EXPIRY_TOLERANCE_S, 5) {
                 panic!("{whose} is not what the healthy master is:\n{text}");
             }
-            let Some(known) = server.control.known_at(place) else {
+            let Some((info, _)) = server.control.at(place) else {
                 continue;
             };
-            let counts = known.info.counters.load();
+            let counts = info.counters.load();
             backend
                 .oracle
                 .check_totals(counts.processed, counts.settled, counts.rejected, whose);

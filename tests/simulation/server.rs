@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hustdbsync::clock::Now;
 use hustdbsync::config::BackendName;
 use hustdbsync::limits::BODY_PIECES_MAX;
 use hustdbsync::replay::checkpointer::{Checkpointer, CheckpointerLinks};
 use hustdbsync::replay::chunk::BufferReturns;
+use hustdbsync::replay::controller::ControllerLinks;
 use hustdbsync::replay::dirty_flags::DirtyFlags;
 use hustdbsync::replay::mailbox::{Mailbox, Wake};
 use hustdbsync::replay::messages::{ControlMessage, ReaderMessage, WorkerMessage};
-use hustdbsync::replay::outbox::Outbox;
 use hustdbsync::replay::reader::{LogReader, ReaderLinks, ReaderRules};
 use hustdbsync::replay::vec_pool::VecPool;
 use hustdbsync::replay::worker::{Worker, WorkerLinks};
@@ -81,7 +82,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(plan: &Plan, disk: &SimDisk, seed: u64) -> Self {
+    pub(crate) fn start(plan: &Plan, disk: &SimDisk, seed: u64, now: Now) -> Self {
         let threads: Vec<Thread> = (0..WORKERS + plan.workers)
             .map(|_| Thread::default())
             .collect();
@@ -143,13 +144,15 @@ impl Server {
         });
         let driven = driven.collect();
         let settings = plan.reader.clone();
+        let controller_links = ControllerLinks {
+            mailbox: control,
+            reader: Arc::clone(&reader),
+            checkpointer,
+            workers,
+            dirty_flags: Arc::clone(&dirty_flags),
+        };
         Self {
-            control: Control::new(
-                control,
-                Outbox::new(Arc::clone(&reader), Arc::clone(&checkpointer), workers),
-                plan,
-                seed,
-            ),
+            control: Control::new(controller_links, plan, seed, now),
             reader: LogReader::with_bounds(
                 disk.clone(),
                 settings,

@@ -132,7 +132,7 @@ impl World {
 
     fn control_turn(&mut self, server: &mut Server) -> Then {
         let now = self.clock();
-        server.control.mailbox.awake();
+        server.control.core.mailbox().awake();
         let over = server.control.turn(now);
         self.run_errands(&mut server.control);
         if let Some(over) = over {
@@ -141,7 +141,10 @@ impl World {
             self.end_life();
             return Then::Over;
         }
-        if server.control.mailbox.prepare_sleep() {
+        if server.control.core.has_work() {
+            return Then::Again;
+        }
+        if server.control.core.mailbox().prepare_sleep() {
             Then::Sleep(server.control.deadline(now))
         } else {
             Then::Again
@@ -175,8 +178,8 @@ impl World {
 
     /// G7: what is in flight is bounded, whatever the backlog.
     fn check_bounds(&self, server: &Server) {
-        for known in &server.control.known {
-            let counters = &known.info.counters;
+        for (_, info, _) in server.control.all() {
+            let counters = &info.counters;
             let (records, bytes) = (
                 counters.in_flight_records.load(),
                 counters.in_flight_bytes.load(),
@@ -280,6 +283,7 @@ impl World {
                 taken = self.random.usize(..taken);
             }
             if taken > 0 {
+                self.note_sent(connection, &bytes[..taken]);
                 self.send(connection, &bytes[..taken]);
                 driven.worker.handle_sent(slot, taken, now);
             }

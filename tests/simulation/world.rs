@@ -10,13 +10,17 @@ use std::time::Duration;
 use fastrand::Rng;
 use hustdbsync::clock::Now;
 use hustdbsync::fake_hustdb::store::Store;
+use hustdbsync::http::answer::ClientId;
+use hustdbsync::replay::controller::action::ProbeResult;
 use hustdbsync::replay::durable_write::JobId;
 use hustdbsync::replay::messages::BackendId;
 use hustdbsync::replay::testdisk::Op;
+use hustdbsync::status::control_request::SyncPointRequest;
 use tracing::subscriber::DefaultGuard;
 
 use crate::backend::Backend;
 use crate::clock::NamesGoBack;
+use crate::commands::Orders;
 use crate::control::{self, CREDENTIALS};
 use crate::disk::{Deletion, SimDisk};
 use crate::injected::Blow;
@@ -98,8 +102,16 @@ pub(crate) enum Event {
     Count { place: usize },
     /// HA logs an increment that it has waited for.
     LogIncrement { place: usize, mutation: Mutation },
-    /// An operator pauses a backend, or lets it go on.
+    /// An operator's next command.
     Command,
+    /// An operator has a backend forgotten.
+    Forget { life: u64, place: usize, yes: bool },
+    /// A client asks whether a sync point is settled.
+    AskPoint {
+        life: u64,
+        client: ClientId,
+        request: SyncPointRequest,
+    },
     /// The next step of a checkpoint is taken.
     ChainStep { life: u64, job_id: JobId },
     /// A fault is injected.
@@ -124,6 +136,8 @@ pub(crate) struct World {
     pub(crate) counting: Rng,
     /// For an operator's commands.
     pub(crate) commands: Rng,
+    /// What was commanded, and who waits for an answer.
+    pub(crate) orders: Orders,
     /// For who moves logs.
     pub(crate) moves: Rng,
     /// Logs that are away and will come back: whose, and their names.
@@ -220,6 +234,7 @@ impl World {
             whims,
             counting: Rng::with_seed(seed ^ 0x1b87_3593),
             commands: Rng::with_seed(seed ^ 0x5bd1_e995),
+            orders: Orders::new(plan.backends),
             moves,
             away: Vec::new(),
             copies: 0,
@@ -257,7 +272,7 @@ impl World {
         }
         let strike = world.up_to(world.plan.strike_gap);
         world.at(strike, Event::Strike);
-        if seed.is_multiple_of(4) && !world.plan.counters {
+        if world.plan.commands {
             world.at(Duration::from_secs(1), Event::Command);
         }
         world
@@ -364,7 +379,7 @@ impl World {
                 probe,
             } => {
                 if life == self.life {
-                    self.answer_probe(backend, probe, control::ProbeResult::Silent);
+                    self.answer_probe(backend, probe, ProbeResult::Silent("late".to_owned()));
                 }
             }
             Event::ProbeLost { life, place } => {
@@ -406,6 +421,20 @@ impl World {
                 self.write_increment(place, &mutation);
             }
             Event::Command => self.command(),
+            Event::Forget { life, place, yes } => {
+                if life == self.life {
+                    self.forget_backend(place, yes);
+                }
+            }
+            Event::AskPoint {
+                life,
+                client,
+                request,
+            } => {
+                if life == self.life {
+                    self.ask_point(client, request);
+                }
+            }
             Event::ChainStep { life, job_id } => {
                 if life == self.life {
                     self.step_chain(job_id);
@@ -445,7 +474,7 @@ impl World {
             .note(self.now, format_args!("life {} begins", self.life));
         self.note_server_start();
         let seed = self.random.u64(..);
-        self.server = Some(Server::start(&self.plan, &self.disk, seed));
+        self.server = Some(Server::start(&self.plan, &self.disk, seed, self.clock()));
         for thread in 0..WORKERS + self.plan.workers {
             self.plan_turn(thread, self.now);
         }
@@ -454,6 +483,7 @@ impl World {
     /// The server is gone. Its connections end.
     pub(crate) fn end_life(&mut self) {
         self.server = None;
+        self.orders.handle_life_end();
         if std::mem::take(&mut self.ends_hard) {
             for backend in &mut self.backends {
                 backend.oracle.handle_death();

@@ -102,6 +102,14 @@ impl Writer {
         !self.rests.is_empty()
     }
 
+    /// Lines that are to come to a log, and of which it has nothing yet.
+    pub(crate) fn unwritten(&self, file: &str) -> u64 {
+        let rests = self.rests.iter();
+        rests
+            .filter(|rest| rest.file == file && !rest.begun)
+            .count() as u64
+    }
+
     /// The names of this minute's log and of those of so many before; none where it has not
     /// written for so long.
     pub(crate) fn minutes_before(&self, minutes: u32) -> Option<Vec<String>> {
@@ -157,7 +165,7 @@ impl World {
 
     /// The file has its last line. Sometimes that has no newline; sometimes lines of its minute
     /// come when the next has begun.
-    fn end_minute(&mut self, place: usize) {
+    pub(crate) fn end_minute(&mut self, place: usize) {
         let (name, file) = (&self.backends[place].name, &self.writers[place].file);
         if self.disk.inner.meta_of(name, file).is_some() {
             match self.random.u32(..8) {
@@ -491,9 +499,9 @@ impl World {
         if overflows {
             server.dirty_flags.hint_overflow();
         }
-        match server.control.known_at(place) {
-            Some(known) if new_file => server.dirty_flags.hint_listing(&known.info.dirty_flags),
-            Some(known) => server.dirty_flags.hint_grew(&known.info.dirty_flags),
+        match server.control.at(place) {
+            Some((info, _)) if new_file => server.dirty_flags.hint_listing(&info.dirty_flags),
+            Some((info, _)) => server.dirty_flags.hint_grew(&info.dirty_flags),
             None => server.dirty_flags.hint_root(),
         }
         self.wake(READER);

@@ -60,7 +60,7 @@ pub(super) fn requeue(
             return other;
         }
     };
-    if what == Requeue::Replay {
+    if what == Requeue::Replay && !failpoint!(ReplayNothing) {
         publish(disk, backend, unix)?;
     }
     disk.rename_state(backend, rejected::NEXT, rejected::NAME)

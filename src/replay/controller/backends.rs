@@ -214,7 +214,9 @@ impl Backends {
 
     pub(super) fn handle_settings(&mut self, other_password: bool, cx: &mut Context<'_>) {
         for backend in self.all.iter_mut().flatten() {
-            backend.set_lane(cx);
+            if !failpoint!(KeepOldSettings) {
+                backend.set_lane(cx);
+            }
             backend
                 .monitor
                 .handle_settings(cx.settings.monitor.clone(), cx.now);
@@ -375,7 +377,9 @@ impl Backend {
     /// Applies the settings, and the operator's rate limit, to its lanes.
     fn set_lane(&mut self, cx: &mut Context<'_>) {
         let mut lane = cx.settings.lane(&self.info.name);
-        if let Some(rate_max) = self.rate_max {
+        if let Some(rate_max) = self.rate_max
+            && !failpoint!(IgnoreRate)
+        {
             Arc::make_mut(&mut lane).records_per_second_max = u64::from(rate_max);
         }
         self.lane = lane;

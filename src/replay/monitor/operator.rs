@@ -24,7 +24,7 @@ impl Monitor {
             is_unresolved,
         };
         match self.state {
-            State::Up(_) => self.leave_up(paused),
+            State::Up(_) if !failpoint!(SendWhilePaused) => self.leave_up(paused),
             _ => self.state = paused,
         }
         self.probing.password_next = false;

@@ -167,9 +167,13 @@ impl Backends {
         let why_not = match left {
             _ if backend.leaving.due.is_none() => Some("its folder is there again".to_owned()),
             Err(why) => Some(why),
-            Ok(Some(left)) if wanted.is_none_or(|wanted| !wanted.yes) => Some(format!(
-                "there is left of it {left}; --yes (yes=true) throws that away"
-            )),
+            Ok(Some(left))
+                if wanted.is_none_or(|wanted| !wanted.yes) && !failpoint!(ForgetWhatIsLeft) =>
+            {
+                Some(format!(
+                    "there is left of it {left}; --yes (yes=true) throws that away"
+                ))
+            }
             Ok(_) => None,
         };
         if let Some(why_not) = why_not {

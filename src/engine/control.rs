@@ -1,5 +1,5 @@
-//! The controller's thread: inotify, the HTTP server, probes, signals and timers on one reactor. What
-//! they mean, and what the other threads are to do, is decided by
+//! The controller's thread: inotify, the HTTP server, probes, signals and timers on one reactor.
+//! What they mean, and what the other threads are to do, is decided by
 //! [`replay::controller`](crate::replay::controller), which this drives.
 //!
 //! ```text

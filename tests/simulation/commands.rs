@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hustdbsync::fake_hustdb::Verb;
 use hustdbsync::http::answer::{ClientId, Status};
+use hustdbsync::ledger::rejected::STAGED;
 use hustdbsync::replay::controller::ControllerSettings;
 use hustdbsync::replay::controller::action::Reply;
 use hustdbsync::replay::disk::Disk as _;
@@ -388,7 +389,7 @@ impl World {
     pub(crate) fn note_probe(&mut self, place: usize) {
         let paused_at = self.orders.in_force[place].paused_at;
         assert!(
-            !paused_at.is_some_and(|at| self.now > at + HEARD_WITHIN),
+            paused_at.is_none_or(|at| self.now <= at + HEARD_WITHIN),
             "{}: it is probed while an operator has paused it",
             self.backends[place].name
         );
@@ -481,7 +482,7 @@ impl World {
         let logs = self.disk.inner.clone().log_entries(&backend.name);
         let mut lines = 0;
         let logs = logs.expect("all is well").into_iter();
-        for log in logs.filter(|log| !log.is_hidden()) {
+        for log in logs.filter(|log| log.name != STAGED) {
             let bytes = self.disk.inner.log(&backend.name, &log.name);
             let bytes = bytes.unwrap_or_default();
             lines += backend.oracle.handle_requeued(&log.name, &bytes);

@@ -446,8 +446,8 @@ impl Oracle {
         }
     }
 
-    /// Rejected lines are in this log now, to be replayed; in their order, but behind what is newer.
-    /// Gives how many.
+    /// Rejected lines are in this log now, to be replayed: in their order, but behind what is
+    /// newer. Gives how many.
     pub(crate) fn handle_requeued(&mut self, file: &str, bytes: &[u8]) -> u64 {
         let lines = bytes.split(|byte| *byte == b'\n');
         let lines: Vec<Line> = lines

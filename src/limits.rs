@@ -39,6 +39,11 @@ pub const BODY_PIECES_MAX: usize = 2;
 /// a log open.
 pub const LONG_LINES_MAX: usize = 8;
 
+/// The memory budget is shared among the backends that are being read for, and among so many at
+/// least, as far as there are that many: a backend that begins finds memory although others have
+/// theirs out.
+pub const SHARES_MIN: usize = 4;
+
 /// How far ahead of the reader a log that is not in memory is asked for.
 pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
 

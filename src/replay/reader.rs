@@ -138,6 +138,8 @@ pub struct LogReader<D: Disk> {
     /// For bytes that are looked at and not kept: searches, a file's first bytes.
     scratch: Vec<u8>,
     sources: Vec<Source<D::Log>>,
+    /// How many backends are read for, as of this turn: the memory budget is theirs.
+    read_for: usize,
     places: HashMap<BackendId, usize>,
     /// Plans that came before their backend did.
     early_plans: HashMap<BackendId, (Epoch, ResumePlan)>,
@@ -211,6 +213,7 @@ impl<D: Disk> LogReader<D> {
             chunks: 0,
             scratch: Vec::new(),
             sources: Vec::new(),
+            read_for: 0,
             places: HashMap::new(),
             early_plans: HashMap::new(),
             step_bytes: 0,

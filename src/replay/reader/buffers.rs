@@ -1,13 +1,14 @@
 //! The memory for pieces of log: how much each backend may use, and a pool of buffers.
 //!
 //! ```text
-//!  memory budget, in equal shares, one for each backend
+//!  memory budget, in equal shares, one for each backend that is read for
 //!  ├─ pieces of bodies that are too long for memory (`bodies`): two, each an eighth of the share
 //!  └─ lines: chunks, and lines longer than a chunk that have at most a quarter of this
 //! ```
 //!
 //! No memory is shared between backends. A backend that does not settle its records uses up its own
-//! share and takes nothing from the others, however long its lines are (G6).
+//! share and takes nothing from the others, however long its lines are (G6). Those that have nothing
+//! to read, or are down, have no share: their folders cost the others nothing.
 
 use crate::limits::{BODY_PIECES_MAX, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, LINE_BYTES_MAX};
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use memchr::memchr;
 
 use crate::clock::Now;
-use crate::limits::{BODY_PIECES_MAX, REJECTED_HEAD_BYTES};
+use crate::limits::{BODY_PIECES_MAX, REJECTED_HEAD_BYTES, SHARES_MIN};
 use crate::replay::disk::{Disk, read_fully};
 use crate::replay::reader::begin::scratch;
 use crate::replay::reader::catalog::Next;
 use crate::replay::reader::cursor::Want;
+use crate::replay::reader::source::Source;
 use crate::replay::reader::split::is_settled;
 use crate::replay::reader::{LogReader, Wake};
 
@@ -47,6 +48,7 @@ pub(super) enum Step {
 impl<D: Disk> LogReader<D> {
     /// Reads a few pieces, of the backends in turn.
     pub(super) fn poll_pieces(&mut self, now: Now, wake: &mut Wake) {
+        self.count_read_for();
         let (mut done, mut unsent) = (0, 0);
         while done < UNITS_PER_TURN && (unsent > 0 || self.outbox.flush()) && self.step(now, wake) {
             let units = units(std::mem::take(&mut self.step_bytes));
@@ -325,9 +327,9 @@ impl<D: Disk> LogReader<D> {
         let pieces = self.sources.len() * BODY_PIECES_MAX;
         let credit = &self.sources[at].credit;
         let lines = self.bounds.lines_bytes(self.share_bytes());
-        // Shares get smaller with each backend that comes, and the others may still hold more than
-        // theirs. Meanwhile each may have one chunk.
-        let all_bytes_max = self.share_bytes() * self.sources.len();
+        // Shares get smaller with each backend that is read for, and the others may still hold more
+        // than theirs. Meanwhile each may have one chunk.
+        let all_bytes_max = self.share_bytes() * self.shares();
         let fits_all = credit.chunk_bytes == 0 || self.buffers.out_bytes() + size <= all_bytes_max;
         let has_place = self.chunks + pieces < self.returns.capacity();
         has_place && fits_all && credit.fits(size, lines)
@@ -346,6 +348,20 @@ impl<D: Disk> LogReader<D> {
 
     pub(super) fn share_bytes(&self) -> usize {
         let budget = self.settings.memory_budget_bytes;
-        self.bounds.share_bytes(budget, self.sources.len())
+        self.bounds.share_bytes(budget, self.shares())
+    }
+
+    fn shares(&self) -> usize {
+        self.read_for.max(self.sources.len().min(SHARES_MIN))
+    }
+
+    /// Counts the backends that are read for: those with unread bytes that may be fed, and those
+    /// that hold memory.
+    pub(super) fn count_read_for(&mut self) {
+        let is_read_for = |source: &&Source<D::Log>| {
+            let holds = source.credit.chunk_bytes > 0 || source.bodies.pieces > 0;
+            holds || (source.may_be_fed() && source.catalog.unread_bytes() > 0)
+        };
+        self.read_for = self.sources.iter().filter(is_read_for).count();
     }
 }

@@ -35,6 +35,48 @@ fn a_backend_that_settles_nothing_stops_at_its_share_and_the_other_goes_on() {
     assert_eq!(fixture.keys(A), keys(1000).collect::<Vec<_>>());
 }
 
+#[test]
+fn folders_of_idle_backends_make_nobodys_share_smaller() {
+    let names: Vec<String> = (0..40).map(|nth| format!("h:{nth:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut fixture = Fixture::fed(&names);
+    fixture.run();
+    fixture.append(A, "01", &put_value("long", &[b'v'; 500]));
+    fixture.append(A, "02", &puts(keys(1000)));
+    fixture.stuck.push(A);
+    fixture.run_for(std::time::Duration::from_secs(5));
+    assert_eq!(fixture.piece_bytes_max, 0, "the value is held whole");
+    let share = BOUNDS.share_bytes(20_000, 4);
+    let bytes: usize = held(&fixture);
+    assert!(bytes > share / 4 && bytes <= share, "{bytes} of {share}");
+}
+
+#[test]
+fn many_that_are_read_for_at_once_are_within_the_budget() {
+    let names: Vec<String> = (0..40).map(|nth| format!("h:{nth:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut fixture = Fixture::fed(&names);
+    for index in 0..names.len() {
+        fixture.stuck.push(BackendId::from_index(index));
+    }
+    fixture.append(A, "01", &puts(keys(1000)));
+    fixture.run_for(std::time::Duration::from_secs(2));
+    for index in 1..names.len() {
+        fixture.append(BackendId::from_index(index), "01", &puts(keys(1000)));
+    }
+    fixture.run_for(std::time::Duration::from_secs(5));
+    let bytes = held(&fixture);
+    let at_least_one_each = names.len() * BOUNDS.chunk_bytes_min;
+    assert!(bytes <= 20_000 + at_least_one_each, "{bytes}");
+    for index in 0..names.len() {
+        let backend = BackendId::from_index(index);
+        assert!(
+            !fixture.keys(backend).is_empty(),
+            "{backend:?} is read for, too"
+        );
+    }
+}
+
 /// Each backend that comes makes everybody's share smaller, and who settles nothing keeps his.
 #[test]
 fn all_of_them_are_within_the_budget_although_they_come_one_by_one() {
@@ -47,14 +89,18 @@ fn all_of_them_are_within_the_budget_although_they_come_one_by_one() {
         fixture.append(backend, "01", &puts(keys(1000)));
         fixture.run();
     }
-    // A chunk's batches share it, one a worker.
+    let held = held(&fixture);
+    assert!(held <= 20_000 + 3 * BOUNDS.chunk_bytes_max, "{held}");
+}
+
+/// Bytes of all chunks that are out. A chunk's batches share it, one a worker.
+fn held(fixture: &Fixture) -> usize {
     let chunks: HashMap<_, _> = fixture
         .kept
         .iter()
         .map(|batch| (Arc::as_ptr(&batch.chunk), batch.chunk.bytes().len()))
         .collect();
-    let held: usize = chunks.values().sum();
-    assert!(held <= 20_000 + 3 * BOUNDS.chunk_bytes_max, "{held}");
+    chunks.values().sum()
 }
 
 fn settle_kept(fixture: &mut Fixture) {

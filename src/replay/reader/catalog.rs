@@ -504,6 +504,12 @@ impl<L> Catalog<L> {
         self.pending = self.order.clone();
     }
 
+    /// Whether there are files that are not open.
+    #[must_use]
+    pub(super) fn has_closed(&self) -> bool {
+        self.order.len() > self.open.len()
+    }
+
     /// Which files are open, in no order.
     #[must_use]
     pub(super) fn open(&self) -> &[usize] {

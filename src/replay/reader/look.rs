@@ -43,8 +43,13 @@ impl<D: Disk> LogReader<D> {
             if own.listing || all {
                 self.sources[at].listing.want(now);
             }
-            let grew = own.grew || all;
-            if grew && !matches!(self.observe_open(at, now), Ok(true)) {
+            if !own.grew && !all {
+                continue;
+            }
+            let has_changed = matches!(self.observe_open(at, now), Ok(true));
+            // The flag says nothing of how many have grown, nor which.
+            let has_others = self.sources[at].catalog.has_closed();
+            if has_others || !has_changed {
                 self.sources[at].listing.want_for_growth(now);
             }
         }

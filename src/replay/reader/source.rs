@@ -66,7 +66,7 @@ impl Listing {
         self.want_at(now.monotonic.max(self.last + self.rest));
     }
 
-    /// Some log has grown, but none that is open.
+    /// Some log has grown that may not be open.
     pub(super) fn want_for_growth(&mut self, now: Now) {
         let interval = match self.has_just_begun {
             true => LISTING_FOR_FIRST_LINE_INTERVAL,

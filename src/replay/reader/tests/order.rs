@@ -464,3 +464,21 @@ fn the_first_line_of_a_log_is_seen_at_once() {
     }
     assert!(fixture.disk.listings() - listings <= 2);
 }
+
+/// inotify's flag says that a folder's logs have grown, not which: the two newest are open.
+#[test]
+fn an_old_log_that_grows_together_with_the_newest_is_read_within_a_second_or_two() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    for name in ["01", "02", "03"] {
+        fixture.append(A, name, &put(name));
+        fixture.run_for(Duration::from_secs(3));
+    }
+    fixture.disk.set_unix(fixture.now.unix);
+    fixture.disk.append("a:1", "01", &put("late"));
+    fixture.disk.append("a:1", "03", &put("new"));
+    fixture.hint_grew(A);
+    fixture.run_for(Duration::from_millis(1_500));
+    let mut keys = fixture.keys(A);
+    keys.sort();
+    assert_eq!(keys, ["01", "02", "03", "late", "new"]);
+}

@@ -690,9 +690,12 @@ impl Oracle {
         let mut lines = 0;
         for ((_, _, line), what) in self.lines.range(self.all_of(name)) {
             lines += 1;
-            let has_arrived = what
-                .operation()
-                .is_some_and(|(item, operation)| self.histories[item].has_arrived(operation));
+            // One that an earlier life knew to stand where a settled one was, and could not write
+            // down, is lost.
+            let has_arrived = what.operation().is_some_and(|(item, operation)| {
+                let history = &self.histories[item];
+                history.has_arrived(operation) || history.operations[operation].lost
+            });
             let mut is_rejected = rejected.contains(&(line + 1));
             match what {
                 Line::Good { .. } => assert!(

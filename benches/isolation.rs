@@ -5,7 +5,7 @@
 //! |---|---|
 //! | dead | nobody listens |
 //! | slow | each read's requests are answered after a second |
-//! | resetting | a connection that carries a record is reset; probes are answered, so that it seems to be back again and again |
+//! | resetting | a connection that carries a record is reset; probes are answered: it seems back |
 //! | refusing | wants another password |
 //! | failing | answers each record with 500 |
 //!

@@ -2,9 +2,9 @@
 //! parts, on the same bytes, the same sink, in turns.
 //!
 //! ```text
-//! cargo bench --bench compare                               all of it: the goal table at the end
-//! cargo bench --bench compare -- --only 100b,peer           some of it
-//! cargo bench --bench compare -- --rounds 9 --json          more rounds; the table as JSON on stdout
+//! cargo bench --bench compare                         all of it: the goal table at the end
+//! cargo bench --bench compare -- --only 100b,peer     some of it
+//! cargo bench --bench compare -- --rounds 9 --json    more rounds; the table as JSON on stdout
 //! ```
 //!
 //! Exit codes: 0 every goal is met, 1 one is missed or could not be measured, 2 nginx or wrk is

@@ -2,8 +2,10 @@
 //! nothing is padded.
 //!
 //! ```text
-//! head_len u32 │ method u8 │ ver u32 │ key_len u32 │ key … │ key_crc u32 │ ttl u32 │ tb_len u32 │ tb … │ tb_crc u32 │ score u64 │ opt i8 │ value …
-//! └─────────────────────────────────── head_len = 38 + key_len + tb_len ────────────────────────────────────────────────────────────┘
+//! ┌ head_len u32 │ method u8 │ ver u32 │ key_len u32 │ key … │ key_crc u32 │ ttl u32
+//! │      │ tb_len u32 │ tb … │ tb_crc u32 │ score u64 │ opt i8
+//! └ head_len = 38 + key_len + tb_len
+//! value …
 //! ```
 
 use crate::binlog::line::LineFault;

@@ -5,7 +5,7 @@
 //! the terminal and the exit code.
 //!
 //! ```text
-//! starter: fork ── wait on the pipe ──────────── "+" → exit 0 · "-why" → print, exit 1 · end → exit 1
+//! starter: fork ── wait on the pipe ── "+" → exit 0 · "-why" → print, exit 1 · end → exit 1
 //! daemon:     └─ session, fork, /dev/null ── start ── "+" ── run …
 //! ```
 

@@ -2,9 +2,11 @@
 //!
 //! | where | when | form |
 //! |---|---|---|
-//! | stderr | `run` and `-d` | lines for people, in colour on a terminal; JSON with `sync.log_format` |
-//! | the journal | the same, where stderr is the journal's | entries with fields ([`journal`]); lines with `sync.log_format` `json` |
-//! | `logs/YYYY-MM-DD.log` beside the configuration | the daemon, as the original | as on stderr, never in colour |
+//! | stderr | `run` and `-d` | lines for people, in colour on a terminal; or JSON |
+//! | the journal | the same, where stderr is it | entries with fields ([`journal`]); or JSON |
+//! | `logs/YYYY-MM-DD.log` | the daemon, as the original | as on stderr, never in colour |
+//!
+//! The daemon's file is beside the configuration. `sync.log_format` asks for JSON.
 //!
 //! Lines are handed to a thread of their own ([`writer`]), so that no other thread waits for a
 //! disk, a terminal or the journal. What is said again and again is counted instead ([`repeated`]).
@@ -218,8 +220,8 @@ fn subscriber(
     )
 }
 
-/// Writes a field of a line of text. A word has no quotes, however it was logged, so that one search
-/// finds a backend in all lines.
+/// Writes a field of a line of text. A word has no quotes, however it was logged, so that one
+/// search finds a backend in all lines.
 fn write_field(
     line: &mut Writer<'_>,
     field: &Field,

@@ -444,7 +444,7 @@ impl Listener {
             Came::New => connection.share.weight(now),
             Came::ByTurn(weight) => weight,
         };
-        // Heavy ones have their turns after all events, and not more of them than `run_queued` gives.
+        // Heavy ones have their turns after all events, as many of them as `run_queued` gives.
         let waits = came == Came::New
             && (weight == Weight::Heavy || !self.again[weight as usize].is_empty());
         if waits || self.budget(weight).is_spent(now) {

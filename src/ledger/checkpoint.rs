@@ -20,12 +20,12 @@
 //! | 6 × 8 | totals: processed, settled, applied, superseded, absent, rejected |
 //! | 4 | number of files, each: |
 //! | 2, … | length of the name, the name in UTF-8 |
-//! | 8, 8, 8, 4, 8 | identity: device, inode, birth in nanoseconds, length and XXH3-64 of the prefix |
+//! | 8, 8, 8, 4, 8 | identity: device, inode, birth in nanoseconds, prefix: length and XXH3-64 |
 //! | 8 | XXH3-64 of the first line; 0 where it is not known (not in format 1) |
 //! | 8, 8, 8 | watermark: line, byte; lines read |
 //! | 8 | since when it has been away, Unix seconds; 0: it is in its folder (not in format 1) |
 //! | 4 | number of settled runs above the watermark, each: |
-//! | varint, varint | lines between the end of the run before (at first the watermark) and this one; lines in it |
+//! | varint, varint | lines from the run before (or the watermark) to this one; lines in it |
 //! | 4 | number of the original's files that are not yet taken over, each: |
 //! | 2, … | length of the name, the name in UTF-8 |
 //! | 8, 8, 8 | settled lines from the start; lines read; bytes read |

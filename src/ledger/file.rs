@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  0                 watermark                       registered               ahead
-//!  │ settled, forgotten  │ piece │ piece (settled) │ piece │   not fed yet   ▒▒▒ settled by an earlier epoch
+//!  │ settled, forgotten  │ piece │ piece (settled) │ piece │   not fed yet   ▒▒▒ settled by an
+//!                                                                                earlier epoch
 //! ```
 //!
 //! A piece is a segment in flight, or settled segments in a row, which are one piece. So there are

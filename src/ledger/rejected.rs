@@ -2,8 +2,9 @@
 //! reason.
 //!
 //! ```json
-//! {"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"10.0.0.1:8085","file":"2026-11-22-16-40.log","line":12,"byte":4711,
-//!  "log":"131-1795365600000000000","reason":"bad_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
+//! {"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"10.0.0.1:8085",
+//!  "file":"2026-11-22-16-40.log","line":12,"byte":4711,"log":"131-1795365600000000000",
+//!  "reason":"bad_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
 //! ```
 //!
 //! (in one line). `line` counts from 1, as editors do; `byte` is where it begins and is missing

@@ -5,8 +5,8 @@
 //!  Unresolved ───────────────▶ Down ─────────────────────────────────────────▶ Up
 //!   (no address: why)          (why) ◀───────────────────────────────────────── │
 //!                              │  ▲     bad probe / troubles of several lanes   │
-//!      authenticated probe 401 │  │ bad probe                                   │ 401 with a challenge
-//!                              ▼  │                                             │
+//!      authenticated probe 401 │  │ bad probe                                   │ 401 with
+//!                              ▼  │                                             │ a challenge
 //!                             Refused ◀─────────────────────────────────────────┘
 //!                                │       good probe, also with the password
 //!                                └────────────────────────────────────────────▶ Up

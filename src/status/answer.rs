@@ -3,12 +3,15 @@
 //! | path | answer |
 //! |---|---|
 //! | `/status.html` | 200 `ok\n`, to any method, to anyone |
-//! | `/sync_status?backend_count=N` | 401 without credentials; 405 to all but GET; 404 without a count; else the JSON that HA knows |
-//! | `/v1/status` | 401 without credentials; 405 to all but GET; else the report (`super::report`) |
-//! | `/metrics` | the same, with `super::metrics` |
-//! | `/` | the same, with `super::page` |
-//! | `/healthz`, `/readyz` | to anyone: 405 to all but GET and HEAD; else 200 or 503 and a line or more (`super::health`) |
+//! | `/sync_status?backend_count=N` | the JSON that HA knows; 404 without a count |
+//! | `/v1/status` | the report (`super::report`) |
+//! | `/metrics` | the metrics (`super::metrics`) |
+//! | `/` | the page (`super::page`) |
+//! | `/healthz`, `/readyz` | to anyone: 200 or 503 and a line or more (`super::health`) |
 //! | any other | 404 |
+//!
+//! The second to the fifth answer 401 without credentials, and 405 to all but GET. `/healthz` and
+//! `/readyz` answer 405 to all but GET and HEAD.
 //!
 //! The paths are in [`super::route`]. What changes something, or is answered later, is in
 //! [`super::control_request`].

@@ -4,16 +4,20 @@
 //! | request | asks |
 //! |---|---|
 //! | `POST /sync_point` | for a mark at the end of all logs |
-//! | `GET /sync_point?id=…[&wait=30s][&backend=host:port]` | whether everything before that mark is settled, at the latest after `wait` |
-//! | `POST /v1/control/pause?backend=host:port` | to stop replaying to a backend |
-//! | `POST /v1/control/resume?backend=host:port` | to go on |
-//! | `POST /v1/control/rate?backend=host:port&rate=1000` | for another bound: records a second, `0` for none, `default` for the configuration's |
-//! | `POST /v1/control/probe?backend=host:port` | to probe a backend now |
-//! | `POST /v1/control/forget?backend=host:port[&yes=true]` | to forget a backend whose folder is gone; with `yes`, whatever is left of it |
+//! | `GET /sync_point?id=…[&wait=30s][&backend=B]` | whether all before that mark is settled |
+//! | `POST /v1/control/pause?backend=B` | to stop replaying to a backend |
+//! | `POST /v1/control/resume?backend=B` | to go on |
+//! | `POST /v1/control/rate?backend=B&rate=1000` | for another rate limit |
+//! | `POST /v1/control/probe?backend=B` | to probe a backend now |
+//! | `POST /v1/control/forget?backend=B[&yes=true]` | to forget a backend whose folder is gone |
 //! | `POST /v1/control/rotate` | to begin the server's own log file anew |
 //! | `POST /v1/control/drain` | to finish what is in flight and end |
 //! | `POST /v1/rejected/replay?…` | to replay lines that were rejected |
 //! | `POST /v1/rejected/drop?…` | to throw lines away that were rejected |
+//!
+//! `B` is `host:port`. A sync point is answered after `wait` at the latest. A rate is in records a
+//! second; `0` is no limit, `default` is the configuration's. With `yes`, a backend is forgotten
+//! with whatever is left of it.
 //!
 //! The last two select by `backend`, `reason`, `since`, `until` (seconds since 1970, both included)
 //! and `id` (one or more, with commas); all that are given must hold, and where none is, `all=true`

@@ -2,8 +2,8 @@
 //! and go.
 //!
 //! ```text
-//! HA: 2 threads a backend ─▶ logs ─▶ hustdbsync run ─▶ 3 fake HustDBs
-//!                                     ▲ SIGKILL after 5 to 600 ms, 250 times; SIGSTOP and SIGCONT; fake HustDBs killed, slow, resetting
+//! HA: 2 threads a backend ─▶ logs ─▶ hustdbsync run ─▶ 3 fake HustDBs: killed, slow, resetting
+//!                                     ▲ SIGKILL after 5 to 600 ms, 250 times; SIGSTOP, SIGCONT
 //! ```
 //!
 //! Contract: each round ends with SIGKILL, the workers on mio and on io_uring by turns. When all is

@@ -29,8 +29,8 @@ fn more_than_there_is_room_for_come_and_go_and_a_new_one_gets_its_records() {
     server.stop();
 }
 
-/// The only backend is forgotten: nothing is left of it but its share of the totals, which a restart
-/// reads again. Returns the restarted server.
+/// The only backend is forgotten: nothing is left of it but its share of the totals, which a
+/// restart reads again. Returns the restarted server.
 fn check_forgotten(home: &Home, server: Running, name: &str, totals: (u64, u64)) -> Running {
     // A snapshot is some milliseconds old.
     eventually("its numbers are in the total alone", || {

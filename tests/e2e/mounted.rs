@@ -1,5 +1,5 @@
-//! What is mounted while a test runs: a disk in a file, by loop devices; a folder on another; memory.
-//! For whoever may.
+//! What is mounted while a test runs: a disk in a file, by loop devices; a folder on another;
+//! memory. For whoever may.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -3,8 +3,11 @@
 //!
 //! ```text
 //! HA trickles ─▶ logs ─▶ hustdbsync, its calls failing as `table` says ─▶ fake HustDB
-//!   work ─▶ fault ─▶ (sticky: CPU is bounded, nothing is deleted that must not be, the log says cause and backend) ─▶ healed ─▶ drained, compared
+//!   work ─▶ fault ─▶ healed ─▶ drained, compared
 //! ```
+//!
+//! While a fault lasts, CPU is bounded, nothing is deleted that must not be, and the log says cause
+//! and backend.
 //!
 //! Contract: whatever fails, nothing is lost (G1), nothing is deleted before its time (G10), no CPU
 //! is burnt (G8), and all goes on when the fault goes. `FAULT_CASE=fsync` runs only the cases that

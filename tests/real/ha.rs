@@ -2,9 +2,9 @@
 //! quickly.
 //!
 //! ```text
-//! thread 0 ─ keys 0..n   ─┐                                   all threads have gone on
-//! thread 1 ─ keys n..2n  ─┼▶ minute m, some still in m - 1 ───────────────────────────▶ m - 1 is aged: it looks long finished
-//! thread 2 ─ keys 2n..3n ─┘
+//! thread 0 ─ keys 0..n   ─┐                                all threads      m - 1 is aged:
+//! thread 1 ─ keys n..2n  ─┼▶ minute m, some still in m - 1 ──────────────▶ it looks long
+//! thread 2 ─ keys 2n..3n ─┘                                have gone on     finished
 //! ```
 //!
 //! Each line is one open, one write, one close, as HA's workers do it. A key's lines come from one

@@ -3,7 +3,8 @@
 //! for what is asked of them; rings that the system does not give.
 //!
 //! ```text
-//! logs ─▶ server, its rings made to fail (`FaultInjector`) ─▶ fake HustDB, restarted now and then, so that there are new connections
+//! logs ─▶ server, its rings made to fail (`FaultInjector`) ─▶ fake HustDB, restarted now and then
+//!                                                             so that there are new connections
 //! ```
 //!
 //! Contract: whatever fails, nothing is lost, no burst is cut inside a target, nothing turns in

@@ -88,8 +88,8 @@ impl World {
         self.trace.note(self.now, note);
     }
 
-    /// Whether HA may append to what it finds under the names of so many minutes: a line without its
-    /// end would not be one any more, and a log that was renamed would not be it.
+    /// Whether HA may append to what it finds under the names of so many minutes: a line without
+    /// its end would not be one any more, and a log that was renamed would not be it.
     fn may_write_again(&self, place: usize, minutes: u32) -> bool {
         let backend = &self.backends[place];
         let is_plain = |file: &String| {

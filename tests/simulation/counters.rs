@@ -235,7 +235,8 @@ impl World {
     }
 
     /// Whether the backend has been up for so long that a probe has shown it. What is applied in a
-    /// shorter moment between two ends, and not answered, is counted twice (docs/guarantees.md, G4).
+    /// shorter moment between two ends, and not answered, is counted twice (docs/guarantees.md,
+    /// G4).
     fn was_seen_up(&self, place: usize) -> bool {
         match self.backends[place].life {
             Life::Up { since } => since.is_zero() || self.now >= since + SEEN_UP_AFTER,

@@ -1,9 +1,10 @@
 //! Lines that somebody takes away before they are delivered: that has to be logged (G10), as far as
 //! the server can know of it.
 //!
-//! It can know what a listing has shown it of a log, and that a later one shows less of that log, or
-//! nothing. Then it says so soon, or delivers the lines all the same: it had read them, or has the
-//! log open. What nobody has shown to it, or only to a process that is gone, is nobody's to tell.
+//! It can know what a listing has shown it of a log, and that a later one shows less of that log,
+//! or nothing. Then it says so soon, or delivers the lines all the same: it had read them, or has
+//! the log open. What nobody has shown to it, or only to a process that is gone, is nobody's to
+//! tell.
 
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 //! remounts their disk.
 //!
 //! What is promised then (G10): a log is what it holds. Whatever is done to its name, nothing of it
-//! is sent as if for the first time, and its lines come in their order. What is copied here has been
-//! delivered, durably, and so has most of what is moved away: its lines must not come again, and
-//! where they do since the log is a copy, no increment counts twice. What was not delivered when it
-//! was moved away comes when it is back, behind what is newer.
+//! is sent as if for the first time, and its lines come in their order. What is copied here has
+//! been delivered, durably, and so has most of what is moved away: its lines must not come again,
+//! and where they do since the log is a copy, no increment counts twice. What was not delivered
+//! when it was moved away comes when it is back, behind what is newer.
 
 use std::time::Duration;
 

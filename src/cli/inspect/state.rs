@@ -5,8 +5,8 @@
 //! |---|---|---|
 //! | `checkpoint` | its first 8 bytes | totals, and for each log how far it is settled |
 //! | `outages` | its first line | from when to when the backend was surely dead |
-//! | `rejected.jsonl` | its name, or a first line that is one | a line each: when, which line of which log, why, and the record in it |
-//! | a status file of the original | 10,000,000 bytes that end in a digit | lines and bytes read, the first line not synced |
+//! | `rejected.jsonl` | its name, or its first line | a line each: when, where, why, what |
+//! | the original's, of a log | 10,000,000 bytes, at last a digit | how far it is read and synced |
 //! | `total_status.log` | its name and 16 bytes | records read and synced |
 
 use std::fmt::Write as _;

@@ -2,11 +2,11 @@
 //! succeeded, for all backends at the same time.
 //!
 //! ```text
-//!   begin ──▶ waiting ── a place is free ──▶ running: open the step's file, push its call ◀─┐
-//!                                             │ ▲ interrupted, or a part was written        │ next
-//!                                             ▼ └──────────────┐                            │ step
-//!                                          under way ──────▶ done ── succeeded ─────────────┘
-//!                                                              └─ the last step, or failed ─▶ ended
+//!  begin ──▶ waiting ── a place is free ──▶ running: open the step's file, push its call ◀─┐
+//!                                            │ ▲ interrupted, or a part was written        │ next
+//!                                            ▼ └──────────────┐                            │ step
+//!                                         under way ──────▶ done ── succeeded ─────────────┘
+//!                                                             └─ the last step, or failed ─▶ ended
 //! ```
 //!
 //! Files are opened and made by plain calls, which don't wait for the disk to have written

@@ -436,8 +436,8 @@ impl BackendState {
         });
     }
 
-    /// Requeues or drops rejected lines, as requested. It does so even if the dead-letter file is
-    /// full, since that makes room.
+    /// Requeues or drops rejected lines, as requested. It does so even if `rejected.jsonl` is full,
+    /// since that makes room.
     fn requeue<D: Disk>(
         &mut self,
         ask: u64,

@@ -36,7 +36,7 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
         disk.remove_state(backend, CHECKPOINT_NEW)
             .map_err(doing("remove an unfinished checkpoint"))?;
     }
-    // A new dead-letter file that never took effect.
+    // A new `rejected.jsonl` that never took effect.
     if has(rejected::NEXT) {
         disk.remove_state(backend, rejected::NEXT)
             .map_err(doing("remove an unfinished rejected.jsonl"))?;

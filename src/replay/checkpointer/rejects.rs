@@ -258,7 +258,7 @@ fn tell(backend: &str, told: &[(String, u64, String, String)], count: usize) {
     }
 }
 
-/// The line of the dead-letter file for a rejection.
+/// The line of `rejected.jsonl` for a rejection.
 pub(super) fn rejected_line(
     backend: &str,
     rejection: &Rejection,

@@ -51,7 +51,7 @@ pub(super) enum StoreError {
         /// The system's error.
         cause: io::Error,
     },
-    /// The dead-letter file has reached its limit.
+    /// `rejected.jsonl` has reached its limit.
     #[error(
         "rejected.jsonl has {bytes} bytes and may have {bytes_max} (`rejected_max_bytes`): look \
          into it and move it away, or allow more"

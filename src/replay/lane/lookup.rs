@@ -7,12 +7,12 @@
 //!   (G5).
 //!
 //! ```text
-//!                    ┌─ member not there ─┬─ time is over ──────────────▶ completed, nothing is sent
-//!  waits ─▶ looked up┤                    └─ else ──────────────────────▶ written
-//!    ▲               ├─ older version ──────────────────────────────────▶ written (as below)
-//!    │               └─ record's version or newer ─┬─ may be applied, or
-//!    │                                             │  a set whose time is over ▶ completed, nothing is sent
-//!    │                                             └─ else ─────────────▶ written
+//!                    ┌─ member not there ─┬─ time is over ────────────▶ completed: nothing is sent
+//!  waits ─▶ looked up┤                    └─ else ────────────────────▶ written
+//!    ▲               ├─ older version ────────────────────────────────▶ written (as below)
+//!    │               └─ its version or newer ┬─ may be applied, or
+//!    │                                       │  set, time is over ──▶ completed: nothing is sent
+//!    │                                       └─ else ───────────────▶ written
 //!    └── any other answer, or none: the connection is closed, the answers had on it are forgotten
 //! ```
 //!

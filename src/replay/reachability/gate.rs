@@ -6,9 +6,9 @@
 //! again:
 //!
 //! ```text
-//!             flushed, and dead for a while                     Open wanted
-//!   nothing kept ──────────────────────▶ kept, and kept anew ─────────────▶ being forgotten ─▶ Open
-//!       └────────────────────────── Open wanted ────────────────────────────────────────────▲
+//!            flushed, and dead for a while                    Open wanted
+//!  nothing kept ─────────────────────▶ kept, and kept anew ─────────────▶ being forgotten ─▶ Open
+//!      └───────────────────────── Open wanted ────────────────────────────────────────────▲
 //! ```
 //!
 //! So a process that is killed at any instant leaves what is true, or nothing.

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!            begin                 all read, no tail, quiet
-//!  waiting ─────────▶ being read ──────────────────────────▶ passed      ┐ unlinked: kept open until
-//!     ▲                  │   ▲                                 │         │ it is read, then away or
-//!     └── shrank, flush ─┘   └──────── grew ───────────────────┘         ┘ gone
+//!  waiting ─────────▶ being read ──────────────────────────▶ passed    ┐ unlinked: kept open until
+//!     ▲                  │   ▲                                 │       │ it is read, then away or
+//!     └── shrank, flush ─┘   └──────── grew ───────────────────┘       ┘ gone
 //!
 //!  in the folder ──its name is gone──▶ away ──listed again, under any name──▶ in the folder
 //!                                        └── for too long, or too many ──▶ forgotten

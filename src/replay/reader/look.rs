@@ -242,8 +242,9 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// Files that were deleted while somebody had them open, and that are logs which an earlier
-    /// process had begun: by inode and birth time, with the log's name. They are to be read to their
-    /// end. Others are not: what they were is not known, and it may be a log that was finished.
+    /// process had begun: by inode and birth time, with the log's name. They are to be read to
+    /// their end. Others are not: what they were is not known, and it may be a log that was
+    /// finished.
     fn known_hidden(&mut self, at: usize, entries: &Entries) -> HashMap<(u64, u64), Arc<str>> {
         let mut known = HashMap::new();
         let source = &self.sources[at];

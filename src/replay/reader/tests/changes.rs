@@ -186,7 +186,7 @@ fn what_came_to_a_file_as_the_checkpointer_deleted_it_is_still_read() {
     assert_eq!(fixture.gone, [file]);
 }
 
-/// The listing was first to show that it is gone, and its backend went down before the message came.
+/// The listing was first to show that it is gone. Its backend went down before the message came.
 #[test]
 fn a_file_that_the_checkpointer_deleted_is_not_sent_again_after_a_flush() {
     let mut fixture = fixture();

@@ -185,19 +185,23 @@ pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
         .filter_map(|line| line.strip_suffix('\n'))
 }
 
-/// What the workers run on: io_uring in the crate of tests that is for it, mio in its peer,
+/// What the workers run on: in the end-to-end tests mio, or io_uring if `E2E_ENGINE` says so;
 /// whatever the server takes in others.
 fn engine() -> &'static str {
     static ENGINE: LazyLock<&str> = LazyLock::new(|| {
-        let choice = choose(EngineName::IoUring, 0, &KernelRings);
-        match (env!("CARGO_CRATE_NAME"), choice) {
-            ("e2e_uring", Ok(_)) => "io_uring",
-            ("e2e_uring", Err(unavailable)) => {
-                eprintln!("SKIPPED: these tests run over mio once more, since {unavailable}");
-                "mio"
-            }
-            ("e2e", _) => "mio",
-            _ => "auto",
+        if env!("CARGO_CRATE_NAME") != "e2e" {
+            return "auto";
+        }
+        match std::env::var("E2E_ENGINE").as_deref() {
+            Err(_) | Ok("mio") => "mio",
+            Ok("io_uring") => match choose(EngineName::IoUring, 0, &KernelRings) {
+                Ok(_) => "io_uring",
+                Err(unavailable) => {
+                    eprintln!("SKIPPED: these tests run over mio once more, since {unavailable}");
+                    "mio"
+                }
+            },
+            Ok(other) => panic!("E2E_ENGINE is mio or io_uring, not {other}"),
         }
     });
     &ENGINE

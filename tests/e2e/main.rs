@@ -4,7 +4,7 @@
 //! sleeps to wait for something: a condition is looked at until it holds or a deadline has passed
 //! (`harness::eventually`).
 //!
-//! The workers run on mio here, and on io_uring in `e2e_uring`, which has the same tests.
+//! The workers run on mio, and with `E2E_ENGINE=io_uring` on io_uring. `.ci/run` runs both.
 
 mod corpus;
 mod delivery;

@@ -174,18 +174,3 @@ fn every_file_begins_by_saying_what_it_is() {
         .collect();
     check(complaints);
 }
-
-#[test]
-fn every_end_to_end_test_runs_on_both_engines() {
-    let modules = |path: &str| -> Vec<String> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let text = fs::read_to_string(path).expect("a source file is text");
-        let lines = text.lines().filter(|line| line.starts_with("mod "));
-        lines.map(str::to_owned).collect()
-    };
-    assert_eq!(
-        modules("tests/e2e/main.rs"),
-        modules("tests/e2e_uring/main.rs"),
-        "tests/e2e_uring names each of tests/e2e by its path"
-    );
-}

@@ -1,5 +1,5 @@
 //! What is settled, beside a set of line numbers; a checkpoint, beside the original's status file;
-//! and those of many backends, by plain calls and by chains.
+//! and those of many backends, one after the other and on threads.
 
 mod common;
 
@@ -8,12 +8,12 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{Home, cpu_time};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hustdbsync::engine::files::RealDisk;
-use hustdbsync::engine::os::ring::files::FileRing;
-use hustdbsync::engine::waker::EventfdWaker;
+use hustdbsync::engine::waker::PollWaker;
 use hustdbsync::ledger::acks::{OpenSegment, OpenSegments};
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::file::Place;
@@ -21,7 +21,6 @@ use hustdbsync::ledger::identity::Identity;
 use hustdbsync::ledger::ids::{FileId, SegmentId};
 use hustdbsync::ledger::plan::FileResume;
 use hustdbsync::ledger::runs::LineRuns;
-use hustdbsync::limits::RING_CHAIN_ENTRIES;
 use hustdbsync::replay::checkpointer::replace_checkpoint;
 use hustdbsync::replay::disk::Disk;
 use hustdbsync::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
@@ -160,18 +159,15 @@ fn checkpoints(criterion: &mut Criterion) {
 /// Backends whose checkpoints are due at one time.
 const BACKENDS: usize = 64;
 
-/// A disk below `home`, and what rings when a chain has ended; by plain calls where it has no ring.
-fn disk(home: &Home, has_ring: bool) -> Option<(RealDisk, Poll)> {
+/// A disk below `home`, and the poll that is woken when a durable write has ended.
+fn disk(home: &Home, has_threads: bool) -> (RealDisk, Poll) {
     let (logs, poll) = (home.logs(), Poll::new().expect("there is epoll"));
     let disk = RealDisk::new(logs.clone(), logs.with_file_name("status"));
-    if !has_ring {
-        return Some((disk, poll));
+    if !has_threads {
+        return (disk, poll);
     }
-    let (_, waker) = EventfdWaker::in_poll(&poll, Token(0)).expect("there is an eventfd");
-    let ring = FileRing::new(waker, RING_CHAIN_ENTRIES)
-        .inspect_err(|why| eprintln!("no ring here: {why}"))
-        .ok()?;
-    Some((disk.with_ring(ring), poll))
+    let waker = PollWaker::new(&poll, Token(0)).expect("there is an eventfd");
+    (disk.with_threads(Arc::new(waker)), poll)
 }
 
 /// Writes a checkpoint of each backend, as the checkpointer does, and waits for the last.
@@ -204,11 +200,9 @@ fn many_checkpoints(criterion: &mut Criterion) {
     checkpoint().encode(&mut bytes);
     let mut group = criterion.benchmark_group(format!("checkpoints, {BACKENDS} backends"));
     group.sample_size(10);
-    for (name, has_ring) in [("plain calls", false), ("chains", true)] {
+    for (name, has_threads) in [("one after the other", false), ("on threads", true)] {
         let home = Home::make();
-        let Some((mut disk, mut poll)) = disk(&home, has_ring) else {
-            continue;
-        };
+        let (mut disk, mut poll) = disk(&home, has_threads);
         let durable_write = |place| {
             let mut durable_write =
                 DurableWrite::new(format!("127.0.0.1:{}", 10_000 + place).into());
@@ -227,7 +221,7 @@ fn many_checkpoints(criterion: &mut Criterion) {
         });
         if rounds > 0 {
             let cpu = (cpu_time() - before) / rounds;
-            eprintln!("{name}: {cpu:?} of CPU a round, the kernel's threads included");
+            eprintln!("{name}: {cpu:?} of CPU a round");
         }
     }
     group.finish();

@@ -10,8 +10,6 @@ use std::path::PathBuf;
 use common::feeding::{BACKEND, feed, feed_reading, payloads};
 use common::{Home, now_unix};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hustdbsync::engine::files::ReadAhead;
-use hustdbsync::engine::os::ring::advice::AdviceRing;
 use hustdbsync::workload::Workload;
 
 /// Value sizes, and records that make about 64 MB of log.
@@ -50,9 +48,6 @@ fn reader(criterion: &mut Criterion) {
 /// Values of 1 KB, about 1 GB of log: a small one the disk has in a cache of its own.
 const ON_DISK: (usize, u64) = (1024, 700_000);
 
-/// Who reads ahead.
-type Way = fn() -> Option<ReadAhead>;
-
 /// Logs that nobody has in memory: as after a long outage.
 fn from_disk(criterion: &mut Criterion) {
     let (value_bytes, records) = ON_DISK;
@@ -64,21 +59,16 @@ fn from_disk(criterion: &mut Criterion) {
     group
         .throughput(Throughput::Bytes(written.bytes))
         .sample_size(10);
-    let ways: [(&str, Way); 3] = [
-        ("as the kernel reads ahead by itself", || None),
-        ("asked for by calls", || Some(ReadAhead::Calls)),
-        ("asked for by a ring", || {
-            Some(ReadAhead::Ring(Box::new(
-                AdviceRing::new().expect("a ring"),
-            )))
-        }),
+    let ways = [
+        ("as the kernel reads ahead by itself", false),
+        ("asked for", true),
     ];
-    for (name, read_ahead) in ways {
+    for (name, reads_ahead) in ways {
         group.bench_function(name, |bench| {
             bench.iter_custom(|iterations| {
                 let feed = |_| {
                     evict(&written.files);
-                    feed_reading(&home, records, read_ahead())
+                    feed_reading(&home, records, reads_ahead)
                 };
                 (0..iterations).map(feed).sum()
             });

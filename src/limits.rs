@@ -151,16 +151,12 @@ pub const RING_BATCH_WAIT: Duration = Duration::from_micros(100);
 /// How long a ring rests when the kernel has no memory for what it was given.
 pub const RING_PAUSE: Duration = Duration::from_millis(1);
 
-/// Checkpoints that are under way at one time on the checkpointer's ring, each with a file open and
-/// one call under way; more wait their turn.
-pub const RING_CHAINS: usize = 64;
+/// Threads that write checkpoints, and so checkpoints whose fsyncs overlap. More are no faster.
+pub const CHECKPOINT_THREADS: usize = 8;
 
-/// Entries of that ring: a call of each is submitted at once.
-pub const RING_CHAIN_ENTRIES: u32 = RING_CHAINS as u32;
-
-/// Threads of the kernel's that take the steps of these. More than a disk's queue has use for; they
-/// live while there is work.
-pub const RING_CHAIN_THREADS: u32 = 32;
+/// How long the end waits for what these have under way: a disk's time for some kilobytes, unless
+/// it hangs.
+pub const CHECKPOINT_THREADS_END: Duration = Duration::from_millis(1000);
 
 /// How long the end waits for what a ring has under way. It was cancelled, so this is the time that
 /// a busy kernel takes.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hustdbsync::clock::Now;
-use hustdbsync::engine::files::{ReadAhead, RealDisk};
+use hustdbsync::engine::files::RealDisk;
 use hustdbsync::replay::chunk::BufferReturns;
 use hustdbsync::replay::dirty_flags::DirtyFlags;
 use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
@@ -40,7 +40,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(home: &Home, read_ahead: Option<ReadAhead>) -> Self {
+    fn new(home: &Home, reads_ahead: bool) -> Self {
         let reader_mailbox = mailbox();
         let links = ReaderLinks {
             mailbox: Arc::clone(&reader_mailbox),
@@ -68,8 +68,8 @@ impl Fixture {
             zone: String::new,
         };
         let mut disk = RealDisk::new(home.logs(), home.logs().with_file_name("status"));
-        if let Some(read_ahead) = read_ahead {
-            disk = disk.with_read_ahead(read_ahead);
+        if reads_ahead {
+            disk = disk.with_read_ahead();
         }
         Self {
             reader: LogReader::new(disk, settings, rules, links.clone()),
@@ -141,12 +141,12 @@ impl Fixture {
 
 /// How long it takes to feed `records` records.
 pub(crate) fn feed(home: &Home, records: u64) -> Duration {
-    feed_reading(home, records, Some(ReadAhead::by_ring()))
+    feed_reading(home, records, true)
 }
 
-/// The same, with who reads ahead.
-pub(crate) fn feed_reading(home: &Home, records: u64, read_ahead: Option<ReadAhead>) -> Duration {
-    let mut fixture = Fixture::new(home, read_ahead);
+/// The same, asking for what is not in memory or not.
+pub(crate) fn feed_reading(home: &Home, records: u64, reads_ahead: bool) -> Duration {
+    let mut fixture = Fixture::new(home, reads_ahead);
     fixture.begin();
     let begin = Instant::now();
     while fixture.records < records {

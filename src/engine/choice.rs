@@ -6,9 +6,6 @@
 //! | `mio` | mio | mio |
 //! | `io_uring` | the ring | an error that says what is missing |
 //!
-//! The checkpointer goes with the workers: where they have rings it has one for checkpoints, if the
-//! kernel gives it; otherwise it makes plain calls.
-//!
 //! The ring is the faster one (PERFORMANCE.md has the figures) but where a rate is bounded, so that
 //! a worker wakes up for each record, and only where the kernel has deferred task work: without it
 //! a worker is interrupted for each answer.
@@ -21,9 +18,7 @@ use crate::config::EngineName;
 use crate::engine::os::eventfd::Eventfd;
 use crate::engine::os::ring::Ring;
 use crate::engine::os::ring::facts::{Facts, NEEDED, RingFacts};
-use crate::engine::os::ring::files::FileRing;
 use crate::engine::os::ring::setup::{Mode, Sizes};
-use crate::limits::RING_CHAIN_ENTRIES;
 
 /// Where rings come from: the kernel, or a test.
 pub trait Rings: Send + Sync {
@@ -34,13 +29,6 @@ pub trait Rings: Send + Sync {
     /// # Errors
     /// What the system says where it gives none.
     fn make(&self, waker: Arc<Eventfd>) -> io::Result<Ring>;
-    /// A ring for the checkpointer's files, which rings this waker.
-    ///
-    /// # Errors
-    /// What the system says where it gives none, or what its rings lack.
-    fn make_for_files(&self, waker: Arc<Eventfd>) -> io::Result<FileRing> {
-        FileRing::new(waker, RING_CHAIN_ENTRIES)
-    }
 }
 
 /// The kernel's.

@@ -1,23 +1,20 @@
-//! What the workers run on: a driver for each, by the configuration and what the system gives; and
-//! the checkpointer's ring, which goes with theirs.
+//! What the workers run on: a driver for each, by the configuration and what the system gives.
 
 use std::io;
 use std::sync::Arc;
 
-use mio::{Poll, Token};
+use mio::Poll;
 
-use super::start::{StartError, mailbox, system};
+use super::start::{StartError, mailbox};
 use crate::config::Config;
 use crate::engine::choice::{Choice, Rings, choose, give_up};
 use crate::engine::clock::Clock;
-use crate::engine::files::ReadAhead;
 use crate::engine::os::ring::Ring;
-use crate::engine::os::ring::files::FileRing;
 use crate::engine::waker::EventfdWaker;
 use crate::engine::{worker_mio, worker_uring};
 use crate::limits::MAILBOX_MESSAGES;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{CheckpointerMessage, WorkerMessage};
+use crate::replay::messages::WorkerMessage;
 use crate::replay::worker::Worker;
 
 /// A mailbox for each worker.
@@ -51,7 +48,9 @@ pub(super) fn drivers(
         }
     }
     tracing::info!("workers run on {choice}");
-    let made: Result<Vec<_>, _> = (0..workers).map(|_| mailbox(worker_mio::WAKER)).collect();
+    let made: Result<Vec<_>, _> = (0..workers)
+        .map(|_| mailbox(worker_mio::WAKER).map(|(poll, _, mailbox)| (poll, mailbox)))
+        .collect();
     let (polls, mailboxes) = made?.into_iter().unzip();
     Ok((Drivers::Mio(polls), mailboxes))
 }
@@ -63,40 +62,10 @@ fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMessage>>)> {
     Ok((ring, mailbox))
 }
 
-/// What the checkpointer waits with: its poll, its mailbox, and a ring where the workers have some.
-pub(super) type CheckpointerSeat = (Poll, Arc<Mailbox<CheckpointerMessage>>, Option<FileRing>);
-
-/// The checkpointer's, beside such workers. Without a ring it writes checkpoints by plain calls.
-pub(super) fn checkpointer_seat(
-    drivers: &Drivers,
-    rings: &dyn Rings,
-    token: Token,
-) -> Result<CheckpointerSeat, StartError> {
-    if let Drivers::IoUring(_) = drivers {
-        let poll = Poll::new().map_err(system("epoll"))?;
-        let (waker, eventfd) = EventfdWaker::in_poll(&poll, token).map_err(system("eventfd"))?;
-        let ring = rings
-            .make_for_files(eventfd)
-            .inspect_err(|why| tracing::info!("checkpoints are written by plain calls: {why}"));
-        let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker)));
-        return Ok((poll, mailbox, ring.ok()));
-    }
-    let (poll, mailbox) = mailbox(token)?;
-    Ok((poll, mailbox, None))
-}
-
 /// A worker's thread: its driver, by what it has.
 pub(super) type Body = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
 
 impl Drivers {
-    /// Who reads ahead for the reader: what the workers have is there for the reader too.
-    pub(super) fn read_ahead(&self) -> ReadAhead {
-        match self {
-            Self::Mio(_) => ReadAhead::Calls,
-            Self::IoUring(_) => ReadAhead::by_ring(),
-        }
-    }
-
     /// What each worker's thread does.
     pub(super) fn into_bodies(self) -> Vec<Body> {
         match self {

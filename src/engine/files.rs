@@ -25,24 +25,23 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 pub use lock::{LockError, Locks, StateLock};
 pub(crate) use mounts::MOUNTS;
 pub use paths::{FILE_MODE, FOLDER_MODE};
-pub use read_ahead::ReadAhead;
 
-use self::durable_writes::DurableWrites;
+use self::durable_writes::{DurableWrites, Job};
 use self::names::escape;
 use self::paths::{Paths, at};
-use self::read_ahead::Asked;
+use self::read_ahead::{Asked, read_ahead_at};
 use crate::engine::os::files::{
     Lease, Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
 };
-use crate::engine::os::ring::files::FileRing;
 use crate::limits::PASSED_OVER_SAID_MAX;
 use crate::replay::disk::{Disk, FolderMeta, LogEntry, LogLease, LogMeta};
 use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
+use crate::replay::mailbox::Wake;
 use crate::status::counters::ServerCounters;
 
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share
@@ -53,10 +52,10 @@ pub struct RealDisk {
     /// For who lists the folders of logs: they are ours as long as the locks are.
     locks: Option<Arc<Locks>>,
     /// For who reads whole logs.
-    read_ahead: Option<ReadAhead>,
+    reads_ahead: bool,
     /// What was passed over in the logs' folders, and said: only one of all disks says it.
     passed_over: Option<HashSet<PathBuf>>,
-    /// Takes the steps of durable writes in the background; `None` means by plain calls.
+    /// Takes durable writes in the background; `None` means that they are taken at once.
     durable_writes: Option<DurableWrites>,
 }
 
@@ -79,7 +78,7 @@ impl RealDisk {
             paths: Paths { logs, state },
             counters: Arc::default(),
             locks: None,
-            read_ahead: None,
+            reads_ahead: false,
             passed_over: None,
             durable_writes: None,
         }
@@ -100,27 +99,32 @@ impl RealDisk {
 
     /// The same, for who reads logs from front to back.
     #[must_use]
-    pub fn with_read_ahead(self, read_ahead: ReadAhead) -> Self {
+    pub fn with_read_ahead(self) -> Self {
         Self {
-            read_ahead: Some(read_ahead),
+            reads_ahead: true,
             passed_over: Some(HashSet::new()),
             ..self
         }
     }
 
-    /// The same, with a ring for durable writes. It wakes its waker when [`Disk::completed`] may
-    /// return one.
+    /// The same, with threads for durable writes. `waker` wakes its owner when [`Disk::completed`]
+    /// may return one.
     #[must_use]
-    pub fn with_ring(self, ring: FileRing) -> Self {
-        let durable_writes = Some(DurableWrites::new(ring, Arc::clone(&self.counters)));
+    pub fn with_threads(self, waker: Arc<dyn Wake>) -> Self {
+        let durable_writes = Some(DurableWrites::new(self.paths.clone(), waker));
         Self {
             durable_writes,
             ..self
         }
     }
-}
 
-impl RealDisk {
+    fn note_time(&self, completed: Completed, took: Duration) -> Completed {
+        if completed.result.is_ok() {
+            self.counters.checkpoint_times.observe(took, 1);
+        }
+        completed
+    }
+
     /// Says once of something in a backend's folder that it is not taken for a log.
     fn pass_over(&mut self, path: &Path, what: &str) {
         if let Some(said) = &mut self.passed_over
@@ -214,9 +218,10 @@ impl Disk for RealDisk {
     }
 
     fn read_log(&mut self, log: &RealLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let read = match &mut self.read_ahead {
-            Some(read_ahead) => read_ahead.read_at(&log.file, &log.asked, offset, into),
-            None => read_at(&log.file, offset, into),
+        let read = if self.reads_ahead {
+            read_ahead_at(&log.file, &log.asked, offset, into)
+        } else {
+            read_at(&log.file, offset, into)
         };
         read.map_err(at(&log.path))
     }
@@ -411,25 +416,21 @@ impl Disk for RealDisk {
     }
 
     fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted {
-        if let Some(durable_writes) = self
-            .durable_writes
-            .as_mut()
-            .filter(|durable_writes| durable_writes.works())
-        {
-            durable_writes.begin(job_id, durable_write, &self.paths);
+        let job = Job::new(job_id, durable_write);
+        let begun = match &mut self.durable_writes {
+            Some(durable_writes) => durable_writes.begin(job),
+            None => Err(job),
+        };
+        let Err(job) = begun else {
             return Submitted::UnderWay;
-        }
-        let since = Instant::now();
-        let ended = durable_write.take_at_once(job_id, self);
-        if ended.result.is_ok() {
-            let took = since.elapsed();
-            self.counters.checkpoint_times.observe(took, 1);
-        }
-        Submitted::Completed(ended)
+        };
+        let (completed, took) = job.take(self);
+        Submitted::Completed(self.note_time(completed, took))
     }
 
     fn completed(&mut self) -> Option<Completed> {
-        self.durable_writes.as_mut()?.completed(&self.paths)
+        let (completed, took) = self.durable_writes.as_mut()?.completed()?;
+        Some(self.note_time(completed, took))
     }
 }
 

@@ -14,13 +14,12 @@ use crate::engine::clock::Clock;
 use crate::engine::control::{
     self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
 };
-use crate::engine::drivers::{Drivers, WorkerMailboxes, checkpointer_seat, drivers};
+use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers};
 use crate::engine::files::{LockError, Locks, RealDisk};
 use crate::engine::listen_options::listener_options;
 use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
-use crate::engine::os::ring::files::FileRing;
 use crate::engine::overview::Overview;
 use crate::engine::resolve::{Resolver, system_resolver};
 use crate::engine::service::{self, Monitored, Service};
@@ -60,7 +59,7 @@ pub struct EngineOptions {
     pub rotate: Rotate,
     /// Looks names of backends up. The system's, but in tests.
     pub resolver: Resolver,
-    /// Where the workers' and the checkpointer's rings come from. The kernel's, but in tests.
+    /// Where the workers' rings come from. The kernel's, but in tests.
     pub rings: Box<dyn Rings>,
 }
 
@@ -125,12 +124,12 @@ pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError
     move |cause| StartError::System { what, cause }
 }
 
-/// A thread's mailbox, and the poll in which its waker rings.
-pub(super) fn mailbox<T>(token: Token) -> Result<(Poll, Arc<Mailbox<T>>), StartError> {
+/// A thread's poll, the waker in it, and the mailbox that uses this waker.
+pub(super) fn mailbox<T>(token: Token) -> Result<(Poll, PollWaker, Arc<Mailbox<T>>), StartError> {
     let poll = Poll::new().map_err(system("epoll"))?;
     let waker = PollWaker::new(&poll, token).map_err(system("eventfd"))?;
-    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker)));
-    Ok((poll, mailbox))
+    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker.clone())));
+    Ok((poll, waker, mailbox))
 }
 
 /// All mailboxes and what else the threads share.
@@ -152,17 +151,16 @@ struct Polls {
     control: Poll,
     reader: Poll,
     checkpointer: Poll,
-    /// What it writes checkpoints through.
-    checkpointer_ring: Option<FileRing>,
+    /// For what it waits for besides messages.
+    checkpointer_waker: PollWaker,
     workers: Drivers,
 }
 
 fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartError> {
-    let (control_poll, control) = mailbox(control::WAKER)?;
-    let (reader_poll, reader) = mailbox(WAKER)?;
+    let (control_poll, _, control) = mailbox(control::WAKER)?;
+    let (reader_poll, _, reader) = mailbox(WAKER)?;
     let (drivers, workers) = drivers(config, rings)?;
-    let (checkpointer_poll, checkpointer, checkpointer_ring) =
-        checkpointer_seat(&drivers, rings, WAKER)?;
+    let (checkpointer_poll, checkpointer_waker, checkpointer) = mailbox(WAKER)?;
     let chunks = chunks_max(config.sync.memory_budget, BACKENDS_MAX);
     let links = Links {
         dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
@@ -180,7 +178,7 @@ fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartEr
         control: control_poll,
         reader: reader_poll,
         checkpointer: checkpointer_poll,
-        checkpointer_ring,
+        checkpointer_waker,
         workers: drivers,
     };
     Ok((links, polls))
@@ -295,13 +293,10 @@ impl Engine {
         let address = control.local_addr();
 
         let disk = || RealDisk::new(config.sync.logs_path.clone(), config.state_path());
-        let mut checkpointer_disk = disk().with_counters(Arc::clone(&links.counters));
-        if let Some(ring) = polls.checkpointer_ring {
-            checkpointer_disk = checkpointer_disk.with_ring(ring);
-        }
-        let reader_disk = disk()
-            .with_locks(Arc::clone(&locks))
-            .with_read_ahead(polls.workers.read_ahead());
+        let checkpointer_disk = disk()
+            .with_counters(Arc::clone(&links.counters))
+            .with_threads(Arc::new(polls.checkpointer_waker));
+        let reader_disk = disk().with_locks(Arc::clone(&locks)).with_read_ahead();
         let workers = config.sync.threads;
         let checkpointer = Checkpointer::new(
             checkpointer_disk,

@@ -18,6 +18,7 @@ mod names;
 mod shim;
 mod start;
 mod table;
+mod tasks;
 mod watchdog;
 
 use std::collections::{BTreeSet, VecDeque};

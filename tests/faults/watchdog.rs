@@ -1,5 +1,7 @@
-//! A thread that hangs in a system call: systemd's watchdog is not fed until it goes on.
+//! A thread that hangs in a system call: systemd's watchdog is not fed until it goes on. A
+//! checkpoint that hangs has a thread of its own and stops nobody.
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -43,10 +45,8 @@ fn forget_what_was_said(manager: &UnixDatagram) {
 }
 
 #[test]
-fn a_thread_that_hangs_is_not_taken_for_alive() {
-    // On a ring nobody hangs with a checkpoint: that is told otherwise
-    // (`replay/checkpointer/tests/chains`).
-    let home = Home::new().with("sync.engine", "mio");
+fn a_thread_that_hangs_is_not_taken_for_alive_and_a_checkpoint_that_hangs_stops_none() {
+    let home = Home::new();
     let fake_hustdb = fake_hustdb();
     let manager = UnixDatagram::bind(home.path("notify")).unwrap();
     let faults = Faults::new(&home.path(""));
@@ -61,12 +61,28 @@ fn a_thread_that_hangs_is_not_taken_for_alive() {
     let mut process = Process::start_with(&home, &environment);
     let long = Duration::from_secs(40);
     assert!(is_fed(&manager, long), "{}", home.said());
-    // The checkpointer's next checkpoint takes a while.
-    faults.arm("fsync", "/status", -HANGS, Some(1));
+    // The next checkpoint takes a while.
+    faults.arm("fsync", "checkpoint.new", -HANGS, Some(1));
     Workload::mixed(20, now_unix())
         .write(&home.logs(), &fake_hustdb.name())
         .unwrap();
     assert!(wait_for(long, || faults.hits() == 1), "it is never written");
+    forget_what_was_said(&manager);
+    assert!(
+        is_fed(&manager, WATCHDOG) && is_fed(&manager, WATCHDOG),
+        "it is not fed while a checkpoint hangs"
+    );
+    // The checkpointer itself syncs what was rejected.
+    faults.arm("fsync", "rejected.jsonl", -HANGS, Some(1));
+    let log = home
+        .logs()
+        .join(fake_hustdb.name())
+        .join("2026-11-01-00-30.log");
+    fs::write(log, "no line of HA's\n").unwrap();
+    assert!(
+        wait_for(long, || faults.hits() == 1),
+        "it is never rejected"
+    );
     // What was said before does not count: much, where the checkpoint came late. One word more is
     // for the turn that hangs: the next look says it, or, where another thread or the look itself
     // is late, one of the two after it.

@@ -12,14 +12,10 @@ use hustdbsync::engine::choice::{KernelRings, Rings, choose};
 use hustdbsync::engine::os::eventfd::Eventfd;
 use hustdbsync::engine::os::ring::Ring;
 use hustdbsync::engine::os::ring::facts::Facts;
-use hustdbsync::engine::os::ring::fault_injector::{
-    FaultInjector, FileOperation, InjectedResult, Operation,
-};
-use hustdbsync::engine::os::ring::files::FileRing;
+use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult, Operation};
 use hustdbsync::engine::os::ring::setup::Sizes;
 use hustdbsync::engine::{Engine, EngineOptions};
 use hustdbsync::fake_hustdb::{FakeHustdb, Options, Script, differences};
-use hustdbsync::limits::RING_CHAIN_ENTRIES;
 use hustdbsync::workload::{Workload, Written};
 use serde_json::json;
 
@@ -44,11 +40,7 @@ pub(crate) fn has_rings() -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
     Operation(Operation, InjectedResult),
-    /// On the checkpointer's ring.
-    File(FileOperation, InjectedResult),
     Enter(i32),
-    /// The same of the checkpointer's ring.
-    EnterOfFiles(i32),
 }
 
 /// A fault that all rings of a server share.
@@ -108,32 +100,9 @@ impl FaultInjector for Strike {
         }
     }
 
-    fn file_injected(&mut self, operation: FileOperation) -> InjectedResult {
-        match self.0.what {
-            What::File(struck, injected) if struck == operation && self.0.strikes() => injected,
-            _ => InjectedResult::Goes,
-        }
-    }
-
     fn enter_fails(&mut self) -> Option<i32> {
         match self.0.what {
             What::Enter(error) if self.0.strikes() => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// The same for the checkpointer's ring: only what is meant for it strikes it.
-struct FileStrike(Strike);
-
-impl FaultInjector for FileStrike {
-    fn file_injected(&mut self, operation: FileOperation) -> InjectedResult {
-        self.0.file_injected(operation)
-    }
-
-    fn enter_fails(&mut self) -> Option<i32> {
-        match self.0.0.what {
-            What::EnterOfFiles(error) if self.0.0.strikes() => Some(error),
             _ => None,
         }
     }
@@ -144,8 +113,6 @@ impl FaultInjector for FileStrike {
 pub(crate) struct Given {
     fault: Option<Arc<Fault>>,
     sizes: Sizes,
-    /// The checkpointer gets none, for this reason.
-    files: Option<i32>,
     /// So many are given, then this error.
     most: Option<(u32, i32)>,
     given: AtomicU32,
@@ -162,13 +129,6 @@ impl Given {
     pub(crate) fn sized(sizes: Sizes) -> Self {
         Self {
             sizes,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn none_for_files(error: i32) -> Self {
-        Self {
-            files: Some(error),
             ..Self::default()
         }
     }
@@ -198,17 +158,6 @@ impl Rings for Given {
         Ok(match &self.fault {
             None => ring,
             Some(fault) => ring.interfered(Box::new(Strike(Arc::clone(fault)))),
-        })
-    }
-
-    fn make_for_files(&self, waker: Arc<Eventfd>) -> io::Result<FileRing> {
-        if let Some(error) = self.files {
-            return Err(io::Error::from_raw_os_error(error));
-        }
-        let ring = FileRing::new(waker, self.sizes.entries.min(RING_CHAIN_ENTRIES))?;
-        Ok(match &self.fault {
-            None => ring,
-            Some(fault) => ring.interfered(Box::new(FileStrike(Strike(Arc::clone(fault))))),
         })
     }
 }
@@ -314,28 +263,6 @@ impl Fixture {
         thread::sleep(length / 2);
         self.fake_hustdb.restart().unwrap();
         thread::sleep(length / 2);
-    }
-
-    /// Waits until so many checkpoints are durable.
-    #[track_caller]
-    pub(crate) fn wait_checkpoints(&self, checkpoints: u64) {
-        self.wait("checkpoints are written", || {
-            self.checkpoints() >= checkpoints
-        });
-    }
-
-    /// Checkpoints that became durable.
-    pub(crate) fn checkpoints(&self) -> u64 {
-        let snapshot = self.engine.snapshot();
-        let backends = snapshot.backends().iter();
-        backends.map(|backend| backend.counts.checkpoints).sum()
-    }
-
-    /// Whether a backend's state is told to be faulty.
-    pub(crate) fn is_faulty(&self) -> bool {
-        let snapshot = self.engine.snapshot();
-        let mut backends = snapshot.backends().iter();
-        backends.any(|backend| backend.counts.state_faulty > 0)
     }
 
     /// All goes on: everything arrives.

@@ -1,6 +1,6 @@
 //! The whole server on rings whose operations fail: each kind of operation with each error, a few
-//! times and for a while, the workers' and those of the checkpointer's checkpoints; rings too small
-//! for what is asked of them; rings that the system does not give.
+//! times and for a while; rings too small for what is asked of them; rings that the system does not
+//! give.
 //!
 //! ```text
 //! logs ─▶ server, its rings made to fail (`FaultInjector`) ─▶ fake HustDB, restarted now and then
@@ -12,16 +12,15 @@
 //! through a ring is none.
 
 mod fixture;
-mod tasks;
 
 use std::time::Duration;
 
 use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::fault_injector::{FileOperation, InjectedResult, Operation};
+use hustdbsync::engine::os::ring::fault_injector::{InjectedResult, Operation};
 use hustdbsync::engine::os::ring::setup::Sizes;
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EALREADY, EBUSY, ECANCELED, ECONNREFUSED, ECONNRESET, EINTR,
-    EINVAL, EIO, ENETUNREACH, ENOBUFS, ENOENT, ENOMEM, ENOSPC, EPIPE, ETIMEDOUT,
+    EIO, ENETUNREACH, ENOBUFS, ENOENT, ENOMEM, EPIPE, ETIMEDOUT,
 };
 
 use fixture::{Fault, Fixture, Given, What, has_rings};
@@ -179,117 +178,6 @@ fn a_call_to_the_kernel_that_fails_is_made_again() {
     for error in [EBUSY, EAGAIN, ENOMEM] {
         check(60, What::Enter(error), None);
     }
-}
-
-/// A checkpoint's calls, and how they may fail.
-const FILES: [(FileOperation, &[i32]); 3] = [
-    (FileOperation::Write, &[EIO, ENOSPC]),
-    (FileOperation::Sync, &[EIO, ENOSPC]),
-    (FileOperation::Rename, &[EIO, ENOSPC, EACCES]),
-];
-
-fn start_with_files(what: What, times: Option<u32>) -> (Fixture, std::sync::Arc<Fault>) {
-    let fault = Fault::new(what, times);
-    let name = format!("{what:?}, {times:?} times");
-    let fixture = Fixture::start(&name, 60, Given::interfered(&fault), EngineName::IoUring);
-    fixture.wait_checkpoints(2);
-    fault.arm();
-    (fixture, fault)
-}
-
-#[test]
-fn whatever_call_of_a_checkpoint_fails_a_few_times_nothing_is_lost() {
-    if !has_rings() {
-        return;
-    }
-    let interrupted = FILES.map(|(operation, _)| (operation, &[EINTR][..]));
-    for (operation, errors) in FILES.into_iter().chain(interrupted) {
-        for error in errors {
-            let what = What::File(operation, InjectedResult::Fails(*error));
-            let (fixture, fault) = start_with_files(what, Some(3));
-            fixture.wait("the fault has struck", || fault.is_spent());
-            fixture.finish();
-        }
-    }
-}
-
-#[test]
-fn a_checkpoint_that_fails_for_a_while_is_told_and_none_is_durable_before_it_goes_well() {
-    if !has_rings() {
-        return;
-    }
-    for (operation, errors) in FILES {
-        for error in errors {
-            let what = What::File(operation, InjectedResult::Fails(*error));
-            let (fixture, fault) = start_with_files(what, None);
-            fixture.wait("the fault is told", || fixture.is_faulty());
-            let checkpoints = fixture.checkpoints();
-            fixture.work(STICKY);
-            assert!(fixture.is_faulty(), "{what:?}: it is not over");
-            assert_eq!(fixture.checkpoints(), checkpoints, "{what:?}");
-            assert!(fault.hits() < 30, "{what:?} struck {} times", fault.hits());
-            fault.disarm();
-            fixture.wait("the fault is over", || !fixture.is_faulty());
-            fixture.wait_checkpoints(checkpoints + 1);
-            fixture.finish();
-        }
-    }
-}
-
-#[test]
-fn checkpoints_go_on_where_the_kernel_has_no_thread_for_their_calls() {
-    if !has_rings() {
-        return;
-    }
-    for (operation, _) in FILES {
-        for error in [ECANCELED, EAGAIN] {
-            let what = What::File(operation, InjectedResult::Fails(error));
-            let (fixture, fault) = start_with_files(what, None);
-            fixture.wait("the fault has struck", || fault.hits() > 0);
-            fixture.wait_checkpoints(fixture.checkpoints() + 3);
-            assert!(!fixture.is_faulty(), "{what:?}");
-            // The ring is not asked again; several calls may have been under way.
-            assert!(fault.hits() < 10, "{what:?} struck {} times", fault.hits());
-            fixture.finish();
-        }
-    }
-}
-
-#[test]
-fn a_checkpoint_that_is_written_in_part_is_gone_on_with() {
-    if !has_rings() {
-        return;
-    }
-    let what = What::File(FileOperation::Write, InjectedResult::Part);
-    let (fixture, fault) = start_with_files(what, None);
-    fixture.wait_checkpoints(fixture.checkpoints() + 3);
-    assert!(fault.hits() > 6 && !fixture.is_faulty());
-    fixture.finish();
-}
-
-#[test]
-fn a_ring_of_the_checkpointers_that_takes_no_more_calls_is_done_without() {
-    if !has_rings() {
-        return;
-    }
-    for error in [EBUSY, EAGAIN, ENOMEM, EINTR] {
-        let (fixture, fault) = start_with_files(What::EnterOfFiles(error), Some(3));
-        let was_tried = || fault.hits() > 0;
-        fixture.wait("a call was refused", was_tried);
-        fixture.wait_checkpoints(fixture.checkpoints() + 3);
-        fixture.finish();
-    }
-}
-
-#[test]
-fn a_checkpointer_without_a_ring_writes_by_plain_calls_and_the_workers_keep_theirs() {
-    if !has_rings() {
-        return;
-    }
-    let given = Given::none_for_files(EINVAL);
-    let fixture = Fixture::start("no ring for files", 60, given, EngineName::IoUring);
-    fixture.wait_checkpoints(3);
-    fixture.finish();
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What checkpoints cost at full rate.
 //!
-//! One a second is too few to be seen in a run's CPU time. So the checkpointer's thread, which
-//! makes them, is measured with (nearly) none and with many: the difference, divided by how many
-//! there were, is one checkpoint's cost; what they cost at the default is that times their number,
-//! as a share of the whole process's CPU.
+//! One a second is too few to be seen in a run's CPU time. So the two threads that make them, the
+//! checkpointer's and the one that writes, are measured with (nearly) none and with many: the
+//! difference, divided by how many there were, is one checkpoint's cost; what they cost at the
+//! default is that times their number, as a share of the whole process's CPU.
 
 use inotify::{EventMask, Inotify, WatchMask};
 use serde_json::json;
@@ -26,7 +26,7 @@ const INTERVALS: [&str; 3] = [NONE, DEFAULT, MANY];
 
 /// What one run took.
 struct Run {
-    /// CPU seconds of the checkpointer's thread, and of all.
+    /// CPU seconds of the two threads, and of all.
     checkpointer: f64,
     all: f64,
     checkpoints: f64,
@@ -64,7 +64,7 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
     eprintln!(
         "\ncheckpoints at full rate, 100 B values, to the fake HustDB at once\n  one costs \
          {one:.0} µs of CPU; at the default {share:.2} % of all CPU \
-         (by direct difference {direct:.2} %); the checkpointer's whole thread is \
+         (by direct difference {direct:.2} %); the two threads are \
          {checkpointer:.1} %"
     );
     Ok(vec![Row {
@@ -83,8 +83,11 @@ fn run(backlog: &Backlog, sink: &Sink, interval: &str) -> Outcome<Run> {
     let (_, _, _) = server.look_until(1)?;
     let mut renames = Renames::of(&home.state().join(sink.name()))?;
     server.look_until(backlog.records)?;
+    let writer = server.process.thread("checkpoint").ok();
+    let writer = writer.map(|writer| Scheduled::of_thread(&writer));
+    let checkpointer = Scheduled::of_thread(&server.process.thread("checkpointer")?)?;
     Ok(Run {
-        checkpointer: Scheduled::of_thread(&server.process.thread("checkpointer")?)?.ran,
+        checkpointer: checkpointer.ran + writer.transpose()?.map_or(0.0, |writer| writer.ran),
         all: server.process.cpu()?.total(),
         checkpoints: renames.count()?,
     })

@@ -1,293 +1,164 @@
-//! Durable writes on an io_uring: each step is a call to the kernel, made when the one before has
-//! succeeded, for all backends at the same time.
+//! Threads that take durable writes, so that those of several backends overlap and their owner goes
+//! on meanwhile.
 //!
 //! ```text
-//!  begin ──▶ waiting ── a place is free ──▶ running: open the step's file, push its call ◀─┐
-//!                                            │ ▲ interrupted, or a part was written        │ next
-//!                                            ▼ └──────────────┐                            │ step
-//!                                         under way ──────▶ done ── succeeded ─────────────┘
-//!                                                             └─ the last step, or failed ─▶ ended
+//!   begin ──▶ queue ──▶ a thread: one step after the other ──▶ ended, and the owner is woken
 //! ```
 //!
-//! Files are opened and made by plain calls, which don't wait for the disk to have written
-//! anything. The steps are those of [`RealDisk`](super::RealDisk), and so are the texts of their
-//! errors.
+//! A thread is started when a durable write finds none idle, up to `CHECKPOINT_THREADS`, and stays.
+//! The system may refuse one (`TasksMax`, a container's bound on pids, `RLIMIT_NPROC`). Then the
+//! threads that are there do the work, and if there is none the owner's does.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-use std::ffi::CString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use slab::Slab;
+use super::RealDisk;
+use super::paths::Paths;
+use crate::limits::{CHECKPOINT_THREADS, CHECKPOINT_THREADS_END};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId};
+use crate::replay::mailbox::Wake;
 
-use super::paths::{Paths, at};
-use super::read_only;
-use crate::engine::os::files::open_folder;
-use crate::engine::os::ring::files::{Call, Done, FileRing};
-use crate::limits::RING_CHAINS;
-use crate::replay::durable_write::{Completed, DurableWrite, JobId, Step, StepError};
-use crate::status::counters::ServerCounters;
+/// Of every thread: the kernel shows 15 bytes.
+const THREAD_NAME: &str = "checkpoint";
 
-/// What is missing, and what to do.
-const NO_THREADS: &str = "the kernel has no thread for them, since there may be no more tasks \
-                          (systemd: TasksMax=; a container's bound on pids; RLIMIT_NPROC); \
-    raise the bound and restart to have the ring back";
-
-/// See the module.
-pub(super) struct DurableWrites {
-    ring: FileRing,
-    waiting: VecDeque<Running>,
-    running: Slab<Running>,
-    ended: VecDeque<Completed>,
-    counters: Arc<ServerCounters>,
-    /// That the ring is of no more use was said.
-    said_useless: bool,
-}
-
-struct Running {
+/// A durable write, and when it was begun.
+pub(super) struct Job {
     job_id: JobId,
     durable_write: DurableWrite,
-    /// Steps that went well.
-    taken: usize,
-    /// The first call of a step that has two went well.
-    is_second: bool,
-    /// What the call under way is about.
-    path: PathBuf,
-    /// What was written, still open: its sync tells whatever has gone wrong since.
-    written: Option<File>,
     begun: Instant,
 }
 
-impl DurableWrites {
-    pub(super) fn new(ring: FileRing, counters: Arc<ServerCounters>) -> Self {
+/// What became of a job: how it completed and how long that took, or the panic that ended it.
+type Ended = Result<(Completed, Duration), Box<dyn Any + Send>>;
+
+impl Job {
+    pub(super) fn new(job_id: JobId, durable_write: DurableWrite) -> Self {
         Self {
-            ring,
-            waiting: VecDeque::new(),
-            running: Slab::new(),
-            ended: VecDeque::new(),
-            counters,
-            said_useless: false,
-        }
-    }
-
-    /// Whether durable writes can be begun.
-    pub(super) fn works(&self) -> bool {
-        self.useless().is_none()
-    }
-
-    /// Why they can't, or why a ring is of no use to them.
-    fn useless(&self) -> Option<String> {
-        if let Some(error) = self.ring.broken() {
-            return Some(error.to_string());
-        }
-        self.ring.lacks_threads().then(|| NO_THREADS.to_owned())
-    }
-
-    pub(super) fn begin(&mut self, job_id: JobId, durable_write: DurableWrite, paths: &Paths) {
-        self.waiting.push_back(Running {
             job_id,
             durable_write,
-            taken: 0,
-            is_second: false,
-            path: PathBuf::new(),
-            written: None,
             begun: Instant::now(),
-        });
-        self.fill(paths);
-        if !self.ended.is_empty() {
-            // It did not come as far as a call to the kernel, whose end would be heard.
-            self.ring.wake();
         }
     }
 
-    /// The next completed durable write; the others continue with their next step.
-    pub(super) fn completed(&mut self, paths: &Paths) -> Option<Completed> {
-        while let Some(done) = self.ring.poll_done() {
-            self.handle_done(done, paths);
+    /// Takes all its steps here. Returns how long it took since it was begun, too.
+    pub(super) fn take(self, disk: &mut RealDisk) -> (Completed, Duration) {
+        let completed = self.durable_write.take_at_once(self.job_id, disk);
+        (completed, self.begun.elapsed())
+    }
+}
+
+/// See the module.
+pub(super) struct DurableWrites {
+    paths: Paths,
+    waker: Arc<dyn Wake>,
+    /// `None` only while this is dropped.
+    jobs: Option<Sender<Job>>,
+    queue: Arc<Mutex<Receiver<Job>>>,
+    ended: Receiver<Ended>,
+    /// Cloned for each thread.
+    ends: Sender<Ended>,
+    threads: usize,
+    /// Jobs that a thread has or will have.
+    under_way: usize,
+}
+
+impl DurableWrites {
+    /// No thread yet. `waker` wakes the owner whenever a durable write has ended.
+    pub(super) fn new(paths: Paths, waker: Arc<dyn Wake>) -> Self {
+        let ((jobs, queue), (ends, ended)) = (channel(), channel());
+        Self {
+            paths,
+            waker,
+            jobs: Some(jobs),
+            queue: Arc::new(Mutex::new(queue)),
+            ended,
+            ends,
+            threads: 0,
+            under_way: 0,
         }
-        self.fill(paths);
-        self.ended.pop_front()
     }
 
-    /// Begins what waits, as far as there is room, and hands over what was pushed.
-    fn fill(&mut self, paths: &Paths) {
-        let most = RING_CHAINS.min(self.ring.capacity());
-        while self.running.len() < most
-            && let Some(running) = self.waiting.pop_front()
+    /// Passes a job to the threads. Returns it if there is none, which is logged.
+    pub(super) fn begin(&mut self, job: Job) -> Result<(), Job> {
+        if self.under_way >= self.threads
+            && self.threads < CHECKPOINT_THREADS
+            && let Err(error) = self.start_thread()
+            && self.threads == 0
         {
-            let key = self.running.insert(running);
-            self.go_on(key, paths);
-        }
-        self.ring.submit();
-        if !self.said_useless
-            && let Some(why) = self.useless()
-        {
-            self.said_useless = true;
             tracing::warn!(
-                "the checkpointer's ring takes no more calls, so checkpoints are written by plain \
-                 ones from now on: {why}"
+                "the checkpointer writes checkpoints itself: it cannot start a thread for them \
+                 ({error}). Raise the bound on tasks (systemd: TasksMax=; a container's bound on \
+                 pids; RLIMIT_NPROC)"
             );
+            return Err(job);
         }
+        let jobs = self.jobs.as_ref().expect("this is not being dropped");
+        jobs.send(job).map_err(|refused| refused.0)?;
+        self.under_way += 1;
+        Ok(())
     }
 
-    /// Makes the next call of a durable write, or completes it.
-    fn go_on(&mut self, key: usize, paths: &Paths) {
-        let running = &mut self.running[key];
-        while let Some(&step) = running.durable_write.steps.get(running.taken) {
-            match running.call(step, paths) {
-                Ok(Some(call)) => return self.ring.push(key, call),
-                Ok(None) => running.taken += 1,
-                Err(cause) => return self.end(key, Err(StepError { step, cause })),
+    /// The next completed durable write, and how long it took. A thread's panic goes on here.
+    pub(super) fn completed(&mut self) -> Option<(Completed, Duration)> {
+        let ended = self.ended.try_recv().ok()?;
+        self.under_way -= 1;
+        Some(ended.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    fn start_thread(&mut self) -> io::Result<()> {
+        let (queue, ends) = (Arc::clone(&self.queue), self.ends.clone());
+        let waker = Arc::clone(&self.waker);
+        let Paths { logs, state } = self.paths.clone();
+        let mut disk = RealDisk::new(logs, state);
+        let work = move || {
+            while let Some(job) = next(&queue) {
+                let ended = catch_unwind(AssertUnwindSafe(|| job.take(&mut disk)));
+                // Nobody may be left who takes it.
+                let _ = ends.send(ended);
+                waker.wake();
             }
-        }
-        self.end(key, Ok(()));
-    }
-
-    fn handle_done(&mut self, done: Done, paths: &Paths) {
-        let Done { tag, call, result } = done;
-        let running = &mut self.running[tag];
-        match running.handle(call, result) {
-            Ok(Some(again)) => self.ring.push(tag, again),
-            Ok(None) => self.go_on(tag, paths),
-            Err(cause) => {
-                let step = running.durable_write.steps[running.taken];
-                let cause = at(&running.path)(cause);
-                self.end(tag, Err(StepError { step, cause }));
-            }
-        }
-    }
-
-    fn end(&mut self, key: usize, result: Result<(), StepError>) {
-        let running = self.running.remove(key);
-        if result.is_ok() {
-            let took = running.begun.elapsed();
-            self.counters.checkpoint_times.observe(took, 1);
-        }
-        self.ended.push_back(Completed {
-            job_id: running.job_id,
-            durable_write: running.durable_write,
-            result,
-        });
+        };
+        let builder = thread::Builder::new().name(THREAD_NAME.to_owned());
+        drop(builder.spawn(work)?);
+        self.threads += 1;
+        Ok(())
     }
 }
 
-impl Running {
-    /// The call that a step asks for next; none where there is nothing to be done.
-    fn call(&mut self, step: Step, paths: &Paths) -> io::Result<Option<Call>> {
-        let backend = &*self.durable_write.backend;
-        Ok(Some(match step {
-            Step::SyncLogFolder => {
-                self.path = paths.log_folder(backend)?;
-                match open_folder(&self.path) {
-                    // What does not exist has no names.
-                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                    opened => Call::Sync {
-                        file: opened.map_err(at(&self.path))?,
-                    },
-                }
-            }
-            Step::Write(name) => {
-                let mut options = OpenOptions::new();
-                let options = options.write(true).truncate(true);
-                let (file, path) = paths.open_state(backend, name, options)?;
-                self.path = path;
-                Call::Write {
-                    file,
-                    bytes: std::mem::take(&mut self.durable_write.bytes),
-                    from: 0,
-                }
-            }
-            Step::Sync(name) => {
-                self.path = paths.state(backend, name)?;
-                let file = match self.written.take() {
-                    Some(file) => file,
-                    None => read_only(&self.path).map_err(at(&self.path))?,
-                };
-                Call::Sync { file }
-            }
-            Step::Rename { from, to } => {
-                self.path = paths.state(backend, from)?;
-                let to = paths.state(backend, to)?;
-                Call::Rename {
-                    from: c_path(&self.path)?,
-                    to: c_path(&to)?,
-                }
-            }
-            Step::SyncStateFolder => {
-                self.path = if self.is_second {
-                    paths.state.clone()
-                } else {
-                    paths.state_folder(backend)?
-                };
-                let file = open_folder(&self.path).map_err(at(&self.path))?;
-                Call::Sync { file }
-            }
-        }))
-    }
-
-    /// Takes in that the call is over. Gives the one to be made in its place, if it is not done;
-    /// none: it is.
-    fn handle(&mut self, call: Call, result: io::Result<usize>) -> io::Result<Option<Call>> {
-        if let Err(error) = &result
-            && error.kind() == ErrorKind::Interrupted
-        {
-            return Ok(Some(call));
-        }
-        match call {
-            Call::Write { file, bytes, from } => {
-                let all = bytes.len();
-                let written = match result {
-                    Ok(0) if from < all => Err(ErrorKind::WriteZero.into()),
-                    other => other,
-                };
-                match written {
-                    Ok(more) if from + more < all => {
-                        let from = from + more;
-                        return Ok(Some(Call::Write { file, bytes, from }));
-                    }
-                    Ok(_) => {
-                        self.durable_write.bytes = bytes;
-                        self.written = Some(file);
-                    }
-                    Err(error) => {
-                        self.durable_write.bytes = bytes;
-                        return Err(short(error, from, all));
-                    }
-                }
-            }
-            Call::Sync { .. } => {
-                result?;
-                let step = self.durable_write.steps[self.taken];
-                if step == Step::SyncStateFolder && !std::mem::replace(&mut self.is_second, true) {
-                    return Ok(None);
-                }
-                self.is_second = false;
-            }
-            Call::Rename { .. } => drop(result?),
-        }
-        self.taken += 1;
-        Ok(None)
-    }
+/// Waits for the next job; `None` once there will be no more.
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    queue.recv().ok()
 }
 
-/// Says how much was written before it failed, where that was not nothing.
-fn short(error: io::Error, from: usize, all: usize) -> io::Error {
-    if from == 0 {
-        return error;
+impl Drop for DurableWrites {
+    /// Begins nothing more, and waits some time for what was begun: whoever has the state next must
+    /// not find a step being taken there.
+    fn drop(&mut self) {
+        self.jobs = None;
+        while next(&self.queue).is_some() {
+            self.under_way -= 1;
+        }
+        let give_up = Instant::now() + CHECKPOINT_THREADS_END;
+        while self.under_way > 0 {
+            let left = give_up.saturating_duration_since(Instant::now());
+            if self.ended.recv_timeout(left).is_err() {
+                let under_way = self.under_way;
+                tracing::warn!(
+                    under_way,
+                    "checkpoints did not end within {CHECKPOINT_THREADS_END:?}: the disk hangs"
+                );
+                return;
+            }
+            self.under_way -= 1;
+        }
     }
-    io::Error::new(
-        error.kind(),
-        format!("{error}, after {from} of {all} bytes"),
-    )
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| ErrorKind::InvalidInput.into())
 }

@@ -13,16 +13,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::os::files::{advise_needed, read_at_in_memory};
-use crate::engine::os::ring::advice::AdviceRing;
 use crate::limits::{READ_AHEAD_BYTES, READ_AHEAD_PIECE_BYTES};
-
-/// Who asks the kernel.
-pub enum ReadAhead {
-    /// The reading thread, which the kernel may hold up for as long as it takes to begin the reads.
-    Calls,
-    /// A thread of the kernel's, by a ring.
-    Ring(Box<AdviceRing>),
-}
 
 /// How far ahead a log was asked for; none as long as all that was read of it was in memory.
 #[derive(Debug)]
@@ -48,67 +39,41 @@ impl Asked {
     }
 }
 
-impl ReadAhead {
-    /// By a ring, or by calls where the system gives none.
-    #[must_use]
-    pub fn by_ring() -> Self {
-        AdviceRing::new().map_or_else(
-            |error| {
-                tracing::info!("logs are read ahead of by plain calls: no ring for it: {error}");
-                Self::Calls
-            },
-            |ring| Self::Ring(Box::new(ring)),
-        )
+/// Reads at `offset`; fewer bytes than there is room for are no sign of the end, none are.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn read_ahead_at(
+    file: &File,
+    asked: &Asked,
+    offset: u64,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    let end = offset + into.len() as u64;
+    let mut filled = 0;
+    if asked.get().is_none() {
+        // What it cannot tell, the plain read does.
+        filled = read_at_in_memory(file, offset, into).unwrap_or(0);
+        if filled == into.len() {
+            return Ok(filled);
+        }
     }
+    ask(file, asked, end);
+    match super::read_at(file, offset + filled as u64, &mut into[filled..]) {
+        Ok(read) => Ok(filled + read),
+        Err(_) if filled > 0 => Ok(filled),
+        Err(error) => Err(error),
+    }
+}
 
-    /// Reads at `offset`; fewer bytes than there is room for are no sign of the end, none are.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(super) fn read_at(
-        &mut self,
-        file: &File,
-        asked: &Asked,
-        offset: u64,
-        into: &mut [u8],
-    ) -> io::Result<usize> {
-        let end = offset + into.len() as u64;
-        let mut filled = 0;
-        if asked.get().is_none() {
-            // What it cannot tell, the plain read does.
-            filled = read_at_in_memory(file, offset, into).unwrap_or(0);
-            if filled == into.len() {
-                return Ok(filled);
-            }
-        }
-        self.ask(file, asked, end);
-        match super::read_at(file, offset + filled as u64, &mut into[filled..]) {
-            Ok(read) => Ok(filled + read),
-            Err(_) if filled > 0 => Ok(filled),
-            Err(error) => Err(error),
-        }
+/// Asks for what comes behind `end`, as far as that was not done yet.
+fn ask(file: &File, asked: &Asked, end: u64) {
+    let mut next = asked.get().unwrap_or(0).max(end);
+    while next < end + READ_AHEAD_BYTES {
+        advise_needed(file, next, READ_AHEAD_PIECE_BYTES);
+        next += u64::from(READ_AHEAD_PIECE_BYTES);
     }
-
-    /// Asks for what comes behind `end`, as far as that was not done yet.
-    fn ask(&mut self, file: &File, asked: &Asked, end: u64) {
-        let mut next = asked.get().unwrap_or(0).max(end);
-        while next < end + READ_AHEAD_BYTES {
-            if let Self::Ring(ring) = self
-                && !ring.ask(file, next, READ_AHEAD_PIECE_BYTES)
-            {
-                tracing::info!(
-                    "logs are read ahead of by plain calls from now on: the kernel has no thread \
-                     for it, since there may be no more tasks"
-                );
-                *self = Self::Calls;
-            }
-            if let Self::Calls = self {
-                advise_needed(file, next, READ_AHEAD_PIECE_BYTES);
-            }
-            next += u64::from(READ_AHEAD_PIECE_BYTES);
-        }
-        asked.set(next);
-    }
+    asked.set(next);
 }
 
 #[cfg(test)]
@@ -119,10 +84,6 @@ mod tests {
 
     const PIECE: u64 = READ_AHEAD_PIECE_BYTES as u64;
 
-    fn ways() -> [ReadAhead; 2] {
-        [ReadAhead::Calls, ReadAhead::by_ring()]
-    }
-
     fn file_of(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
@@ -132,34 +93,30 @@ mod tests {
     #[test]
     fn a_log_in_memory_is_read_and_nothing_is_asked_for() {
         let file = file_of(b"one\ntwo\n");
-        for mut way in ways() {
-            let (asked, mut into) = (Asked::default(), [0; 4]);
-            assert_eq!(way.read_at(&file, &asked, 4, &mut into).unwrap(), 4);
-            assert_eq!(&into, b"two\n");
-            assert_eq!(asked.get(), None);
-        }
+        let (asked, mut into) = (Asked::default(), [0; 4]);
+        assert_eq!(read_ahead_at(&file, &asked, 4, &mut into).unwrap(), 4);
+        assert_eq!(&into, b"two\n");
+        assert_eq!(asked.get(), None);
     }
 
     #[test]
     fn a_read_that_ends_early_asks_for_what_comes_behind_it_and_says_what_is_there() {
         let file = file_of(b"one\ntwo\n");
-        for mut way in ways() {
-            let (asked, mut into) = (Asked::default(), [0; 100]);
-            assert_eq!(way.read_at(&file, &asked, 4, &mut into).unwrap(), 4);
-            assert_eq!(&into[..4], b"two\n");
-            assert_eq!(asked.get(), Some(104 + READ_AHEAD_BYTES));
-            assert_eq!(way.read_at(&file, &asked, 8, &mut into).unwrap(), 0);
-            assert_eq!(way.read_at(&file, &asked, 0, &mut into[..3]).unwrap(), 3);
-        }
+        let (asked, mut into) = (Asked::default(), [0; 100]);
+        assert_eq!(read_ahead_at(&file, &asked, 4, &mut into).unwrap(), 4);
+        assert_eq!(&into[..4], b"two\n");
+        assert_eq!(asked.get(), Some(104 + READ_AHEAD_BYTES));
+        assert_eq!(read_ahead_at(&file, &asked, 8, &mut into).unwrap(), 0);
+        assert_eq!(read_ahead_at(&file, &asked, 0, &mut into[..3]).unwrap(), 3);
     }
 
     #[test]
     fn a_piece_is_asked_for_once_however_small_the_reads() {
         let file = file_of(&vec![b'x'; 3 * READ_AHEAD_PIECE_BYTES as usize]);
-        let (mut way, asked, mut into) = (ReadAhead::Calls, Asked(AtomicU64::new(0)), [0; 64]);
+        let (asked, mut into) = (Asked(AtomicU64::new(0)), [0; 64]);
         let mut seen = Vec::new();
         for offset in (0..PIECE).step_by(into.len()) {
-            assert_eq!(way.read_at(&file, &asked, offset, &mut into).unwrap(), 64);
+            assert_eq!(read_ahead_at(&file, &asked, offset, &mut into).unwrap(), 64);
             seen.push(asked.get().unwrap());
         }
         seen.dedup();

@@ -16,12 +16,10 @@
 //! Sent and connected come before received among what was completed at one time: an answer can't
 //! overtake the end of its request.
 
-pub mod advice;
 mod buffers;
 mod completion;
 pub mod facts;
 pub mod fault_injector;
-pub mod files;
 mod kernel;
 mod pages;
 pub mod setup;

@@ -21,17 +21,6 @@ pub enum Operation {
     Wake,
 }
 
-/// The same on a [`super::files::FileRing`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileOperation {
-    /// Writes to a file.
-    Write,
-    /// Makes a file or a folder durable.
-    Sync,
-    /// Gives a file another name.
-    Rename,
-}
-
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedResult {
@@ -39,8 +28,8 @@ pub enum InjectedResult {
     Goes,
     /// It completes with this error.
     Fails(i32),
-    /// Half of what is to be sent or written is; what is received or rung comes once, and the
-    /// operation is over.
+    /// Half of what is to be sent is; what is received or rung comes once, and the operation is
+    /// over.
     Part,
 }
 
@@ -60,11 +49,6 @@ pub trait FaultInjector: Send {
     /// wait for the next look. What the kernel keeps in order stays so.
     fn next_completion(&mut self, waiting: usize) -> Option<usize> {
         (waiting > 0).then_some(0)
-    }
-
-    /// About one on files.
-    fn file_injected(&mut self, _: FileOperation) -> InjectedResult {
-        InjectedResult::Goes
     }
 
     /// About a call that submits and waits: the error that it ends with, instead of being made.

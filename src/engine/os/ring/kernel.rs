@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use io_uring::{IoUring, types};
+use io_uring::types;
 
 use super::Ring;
 use crate::limits::RING_PAUSE;
@@ -105,42 +105,26 @@ impl Ring {
         self.enter_kernel(submitted, want, longest)
     }
 
+    /// io_uring_enter(2): submits so much of what is queued, and waits.
     fn enter_kernel(&mut self, submitted: u32, want: usize, longest: Duration) -> io::Result<()> {
-        enter(&self.uring, submitted, want, longest)
+        let timeout = types::Timespec::from(longest.min(WAIT_MAX));
+        let argument = WaitArgument {
+            signal_mask: 0,
+            signal_mask_bytes: 0,
+            min_wait_us: 0,
+            timeout: (&raw const timeout) as u64,
+        };
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
+        let submitter = self.uring.submitter();
+        // SAFETY: the argument is the kernel's structure for these flags and lives through the
+        // call, as does the time that it points to. What is queued is sound, as those who push it
+        // see to.
+        unsafe { submitter.enter(submitted, want, flags, Some(&argument)) }.map(drop)
     }
-}
-
-/// Submits so much of what is queued, and waits until `want` operations are done, at most for
-/// `longest`.
-///
-/// # Errors
-/// What io_uring_enter(2) says.
-pub(super) fn enter(
-    uring: &IoUring,
-    submitted: u32,
-    want: usize,
-    longest: Duration,
-) -> io::Result<()> {
-    let timeout = types::Timespec::from(longest.min(WAIT_MAX));
-    let argument = WaitArgument {
-        signal_mask: 0,
-        signal_mask_bytes: 0,
-        min_wait_us: 0,
-        timeout: (&raw const timeout) as u64,
-    };
-    let want = u32::try_from(want).unwrap_or(u32::MAX);
-    let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
-    // SAFETY: the argument is the kernel's structure for these flags and lives through the call, as
-    // does the time that it points to. What is queued is sound, as those who push it see to.
-    unsafe {
-        uring
-            .submitter()
-            .enter(submitted, want, flags, Some(&argument))
-    }
-    .map(drop)
 }
 
 /// Whether a wait ended with this for no reason that lasts: its time was over, or a signal came.
-pub(super) fn passes(error: &io::Error) -> bool {
+fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR))
 }

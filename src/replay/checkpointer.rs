@@ -33,7 +33,6 @@ mod backend_state;
 mod fault;
 mod leaving;
 mod open;
-mod outbox;
 mod points;
 mod reaper;
 mod rejects;
@@ -51,7 +50,6 @@ use crate::ledger::backend::ClosedFile;
 use crate::limits::{CHECKPOINTER_MESSAGES_PER_TURN, DELETED_LOG_WATCHED, OUTBOX_RETRY};
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
 use crate::replay::checkpointer::leaving::Leaving;
-use crate::replay::checkpointer::outbox::Outbox;
 use crate::replay::checkpointer::points::Points;
 use crate::replay::checkpointer::reaper::LogReaper;
 use crate::replay::checkpointer::spare::Spare;
@@ -62,6 +60,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, ControlMessage,
     ReaderMessage, Settled,
 };
+use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::replay::vec_pool::VecPool;
 
 pub(in crate::replay) use open::known_of;
@@ -129,13 +128,18 @@ impl<D: Disk> Checkpointer<D> {
         settings: CheckpointerSettings,
         workers: usize,
     ) -> Self {
+        let outbox = Outbox::new(Receivers {
+            reader: Some(Arc::clone(&links.reader)),
+            control: Some(Arc::clone(&links.control)),
+            ..Receivers::default()
+        });
         Self {
             disk,
             links,
             settings,
             workers,
             backend_states: Vec::new(),
-            outbox: Outbox::default(),
+            outbox,
             log_reaper: LogReaper::default(),
             points: Points::default(),
             leaving: Leaving::default(),
@@ -171,7 +175,7 @@ impl<D: Disk> Checkpointer<D> {
         for backend_state in self.backend_states.iter_mut().flatten() {
             backend_state.publish_counters();
         }
-        self.outbox.send(&self.links);
+        self.outbox.deliver();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
@@ -296,7 +300,7 @@ impl<D: Disk> Checkpointer<D> {
             backend_state.left(undelivered, &mut self.disk)
         };
         self.outbox
-            .control(ControlMessage::StateLeft { backend, left });
+            .control(After::Nothing, ControlMessage::StateLeft { backend, left });
     }
 
     fn work(&mut self, now: Now) {
@@ -398,7 +402,8 @@ impl<D: Disk> Checkpointer<D> {
         }
         self.phase = Phase::Written;
         self.outbox.forget_reader();
-        self.outbox.control(ControlMessage::CheckpointerDone);
+        self.outbox
+            .control(After::Nothing, ControlMessage::CheckpointerDone);
     }
 
     /// Runs `work` with the context that backend states need. Then passes the logs that they have

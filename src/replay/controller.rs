@@ -42,7 +42,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage,
 };
 use crate::replay::monitor::Monitor;
-use crate::replay::outbox::{After, Outbox};
+use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::status::control_request::ControlRequest;
 use crate::status::counters::BackendCounters;
 use crate::status::snapshot::StatusBoard;
@@ -135,7 +135,12 @@ impl Controller {
         let mut board = StatusBoard::new(now);
         board.server_mut().memory_budget_bytes = settings.reader.memory_budget_bytes as u64;
         Self {
-            outbox: Outbox::new(links.reader, links.checkpointer, links.workers),
+            outbox: Outbox::new(Receivers {
+                reader: Some(links.reader),
+                checkpointer: Some(links.checkpointer),
+                workers: links.workers,
+                ..Receivers::default()
+            }),
             mailbox: links.mailbox,
             dirty_flags: links.dirty_flags,
             actions: VecDeque::new(),

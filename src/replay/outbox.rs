@@ -1,18 +1,25 @@
-//! The controller's messages to the other threads: in order to each of them, without waiting.
+//! A thread's messages to the other threads: in order to each of them, without waiting.
 //!
-//! A full mailbox must not stop the controller, which has to answer HA. So a message that finds its
-//! mailbox full stays here until [`Outbox::deliver`] sends it. Where the order matters across
-//! receivers, a message is held back until one group of threads has received everything that was
-//! queued for it earlier ([`After`]): the checkpointer receives a flush before anyone who could
-//! answer it, and the workers learn that a backend is up before the reader sends them its records.
+//! A full mailbox must not stop the controller, which has to answer HA, nor lose what another thread
+//! reports. So a message that finds its mailbox full stays here until [`Outbox::deliver`] sends it.
+//! Where the order matters across receivers, a message is held back until one group of threads has
+//! received everything that was queued for it earlier ([`After`]):
 //!
-//! The queues stay short: there are a few messages in each epoch of a backend.
+//! - The checkpointer receives a flush before anyone who could answer it, and the workers learn that
+//!   a backend is up before the reader sends them its records (see `dispatch`).
+//! - The checkpointer knows a segment before a worker can settle one of its records.
+//! - The reader has a backend's plan before the controller hears that the backend is flushed.
+//!
+//! The queues stay short: some messages in each epoch of a backend, and what is read and answered
+//! until its sender, which looks whether all is delivered, takes in nothing more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{CheckpointerMessage, ReaderMessage, WorkerMessage};
+use crate::replay::messages::{
+    BackendId, Batch, CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage,
+};
 
 /// Whose earlier messages have to be delivered before an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +34,20 @@ pub enum After {
     Workers,
 }
 
+/// The mailboxes that an outbox sends to. Those that its owner never sends to, as its own, are left
+/// out.
+#[derive(Default)]
+pub struct Receivers {
+    /// The reader's.
+    pub reader: Option<Arc<Mailbox<ReaderMessage>>>,
+    /// The checkpointer's.
+    pub checkpointer: Option<Arc<Mailbox<CheckpointerMessage>>>,
+    /// The controller's.
+    pub control: Option<Arc<Mailbox<ControlMessage>>>,
+    /// The workers', by number.
+    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
+}
+
 struct Envelope<T> {
     number: u64,
     after: After,
@@ -34,17 +55,26 @@ struct Envelope<T> {
 }
 
 struct Queue<T> {
-    mailbox: Arc<Mailbox<T>>,
+    mailbox: Option<Arc<Mailbox<T>>>,
     /// By ascending numbers.
     envelopes: VecDeque<Envelope<T>>,
 }
 
 impl<T> Queue<T> {
-    fn new(mailbox: Arc<Mailbox<T>>) -> Self {
+    fn new(mailbox: Option<Arc<Mailbox<T>>>) -> Self {
         Self {
             mailbox,
             envelopes: VecDeque::new(),
         }
+    }
+
+    fn push(&mut self, number: u64, after: After, message: T) {
+        debug_assert!(self.mailbox.is_some(), "its owner sends there");
+        self.envelopes.push_back(Envelope {
+            number,
+            after,
+            message,
+        });
     }
 
     /// The number of the oldest undelivered envelope; `u64::MAX` if there is none.
@@ -68,7 +98,8 @@ impl<T> Queue<T> {
                 after,
                 message,
             } = envelope;
-            if let Err(message) = self.mailbox.send(message) {
+            let mailbox = self.mailbox.as_ref().expect("its owner sends there");
+            if let Err(message) = mailbox.send(message) {
                 self.envelopes.push_front(Envelope {
                     number,
                     after,
@@ -105,6 +136,7 @@ impl Oldest {
 pub struct Outbox {
     reader: Queue<ReaderMessage>,
     checkpointer: Queue<CheckpointerMessage>,
+    control: Queue<ControlMessage>,
     workers: Vec<Queue<WorkerMessage>>,
     /// Envelopes queued so far.
     queued: u64,
@@ -113,15 +145,13 @@ pub struct Outbox {
 impl Outbox {
     /// An outbox for these mailboxes.
     #[must_use]
-    pub fn new(
-        reader: Arc<Mailbox<ReaderMessage>>,
-        checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-        workers: impl IntoIterator<Item = Arc<Mailbox<WorkerMessage>>>,
-    ) -> Self {
+    pub fn new(receivers: Receivers) -> Self {
+        let workers = receivers.workers.into_iter();
         Self {
-            reader: Queue::new(reader),
-            checkpointer: Queue::new(checkpointer),
-            workers: workers.into_iter().map(Queue::new).collect(),
+            reader: Queue::new(receivers.reader),
+            checkpointer: Queue::new(receivers.checkpointer),
+            control: Queue::new(receivers.control),
+            workers: workers.map(|worker| Queue::new(Some(worker))).collect(),
             queued: 0,
         }
     }
@@ -129,40 +159,40 @@ impl Outbox {
     /// Queues a message for the reader.
     pub fn reader(&mut self, after: After, message: ReaderMessage) {
         let number = self.number();
-        self.reader.envelopes.push_back(Envelope {
-            number,
-            after,
-            message,
-        });
+        self.reader.push(number, after, message);
     }
 
     /// Queues a message for the checkpointer.
     pub fn checkpointer(&mut self, after: After, message: CheckpointerMessage) {
         let number = self.number();
-        self.checkpointer.envelopes.push_back(Envelope {
-            number,
-            after,
-            message,
-        });
+        self.checkpointer.push(number, after, message);
+    }
+
+    /// Queues a message for the controller.
+    pub fn control(&mut self, after: After, message: ControlMessage) {
+        let number = self.number();
+        self.control.push(number, after, message);
+    }
+
+    /// Queues a message for one worker.
+    pub fn worker(&mut self, index: usize, after: After, message: WorkerMessage) {
+        let number = self.number();
+        self.workers[index].push(number, after, message);
     }
 
     /// Queues a message for every worker.
     pub fn workers(&mut self, after: After, mut message: impl FnMut() -> WorkerMessage) {
         for index in 0..self.workers.len() {
-            let number = self.number();
-            self.workers[index].envelopes.push_back(Envelope {
-                number,
-                after,
-                message: message(),
-            });
+            self.worker(index, after, message());
         }
     }
 
     /// Delivers what can be delivered now. Returns whether that was everything; otherwise call it
-    /// again soon.
+    /// again after `OUTBOX_RETRY`.
     pub fn deliver(&mut self) -> bool {
         loop {
-            let mut has_delivered = self.checkpointer.deliver(self.oldest());
+            let mut has_delivered = self.control.deliver(self.oldest());
+            has_delivered |= self.checkpointer.deliver(self.oldest());
             for index in 0..self.workers.len() {
                 let oldest = self.oldest();
                 has_delivered |= self.workers[index].deliver(oldest);
@@ -177,21 +207,43 @@ impl Outbox {
     /// Whether all is delivered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.checkpointer.envelopes.is_empty()
-            && self.reader.envelopes.is_empty()
-            && self.workers.iter().all(|queue| queue.envelopes.is_empty())
+        self.control.envelopes.is_empty()
+            && [After::LogReader, After::Checkpointer, After::Workers]
+                .into_iter()
+                .all(|group| self.has_all(group))
+    }
+
+    /// Whether all that was queued for these receivers is delivered.
+    #[must_use]
+    pub fn has_all(&self, group: After) -> bool {
+        self.oldest().allows(group, u64::MAX - 1)
+    }
+
+    /// Drops what is queued for the reader, which has no use for it any more.
+    pub fn forget_reader(&mut self) {
+        self.reader.envelopes.clear();
+    }
+
+    /// Takes back a backend's batches that no worker has received.
+    pub fn take_batches(&mut self, backend: BackendId) -> Vec<Batch> {
+        let mut taken = Vec::new();
+        for worker in &mut self.workers {
+            for envelope in std::mem::take(&mut worker.envelopes) {
+                match envelope.message {
+                    WorkerMessage::Batch(batch) if batch.backend == backend => taken.push(batch),
+                    _ => worker.envelopes.push_back(envelope),
+                }
+            }
+        }
+        taken
     }
 
     fn oldest(&self) -> Oldest {
+        let workers = self.workers.iter().map(Queue::oldest);
         Oldest {
             reader: self.reader.oldest(),
             checkpointer: self.checkpointer.oldest(),
-            workers: self
-                .workers
-                .iter()
-                .map(Queue::oldest)
-                .min()
-                .unwrap_or(u64::MAX),
+            workers: workers.min().unwrap_or(u64::MAX),
         }
     }
 
@@ -213,6 +265,7 @@ mod tests {
     struct Fixture {
         reader: Arc<Mailbox<ReaderMessage>>,
         checkpointer: Arc<Mailbox<CheckpointerMessage>>,
+        control: Arc<Mailbox<ControlMessage>>,
         workers: Vec<Arc<Mailbox<WorkerMessage>>>,
         outbox: Outbox,
     }
@@ -222,16 +275,18 @@ mod tests {
     }
 
     fn fixture() -> Fixture {
-        let (reader, checkpointer) = (mailbox(), mailbox());
+        let (reader, checkpointer, control) = (mailbox(), mailbox(), mailbox());
         let workers = vec![mailbox(), mailbox()];
-        let outbox = Outbox::new(
-            Arc::clone(&reader),
-            Arc::clone(&checkpointer),
-            workers.clone(),
-        );
+        let outbox = Outbox::new(Receivers {
+            reader: Some(Arc::clone(&reader)),
+            checkpointer: Some(Arc::clone(&checkpointer)),
+            control: Some(Arc::clone(&control)),
+            workers: workers.clone(),
+        });
         Fixture {
             reader,
             checkpointer,
+            control,
             workers,
             outbox,
         }
@@ -318,5 +373,28 @@ mod tests {
         fixture.checkpointer.receive();
         assert!(fixture.outbox.deliver());
         assert_eq!((fixture.workers[0].len(), fixture.reader.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_controller_hears_of_a_flush_after_the_reader_has_its_plan() {
+        let mut fixture = fixture();
+        fixture.reader.send(up(0)).unwrap();
+        fixture.outbox.reader(After::Nothing, up(1));
+        let flushed = ControlMessage::Flushed {
+            backend: BACKEND,
+            epoch: 1,
+        };
+        fixture.outbox.control(After::LogReader, flushed);
+        let done = ControlMessage::CheckpointerDone;
+        fixture.outbox.control(After::Nothing, done);
+        assert!(!fixture.outbox.deliver());
+        assert!(fixture.control.is_empty(), "nor what comes after it");
+        assert!(!fixture.outbox.has_all(After::LogReader));
+        fixture.outbox.forget_reader();
+        assert!(fixture.outbox.has_all(After::LogReader));
+        assert!(!fixture.outbox.deliver());
+        let received = fixture.control.receive();
+        assert!(matches!(received, Some(ControlMessage::Flushed { .. })));
+        assert!(fixture.outbox.deliver());
     }
 }

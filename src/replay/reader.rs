@@ -32,7 +32,6 @@ mod feed;
 mod folders;
 mod log_file;
 mod look;
-mod outbox;
 mod points;
 mod resume;
 mod source;
@@ -55,12 +54,12 @@ use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, Component, ControlMessage, Epoch, Fed, FileId,
     ReaderMessage, ReaderSettings, ResumePlan, SegmentId, WorkerMessage,
 };
+use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::replay::reachability::KnownOutages;
 use crate::replay::vec_pool::VecPool;
 use crate::status::counters::ServerCounters;
 
 use buffers::{Buffers, ReaderBounds};
-use outbox::{Outbox, Receivers};
 use points::WaitingPoint;
 use source::{Listing, Source};
 use split::Splitter;
@@ -206,8 +205,9 @@ impl<D: Disk> LogReader<D> {
             splitter: Splitter::new(links.workers.len(), rules.written_unix),
             outbox: Outbox::new(Receivers {
                 workers: links.workers,
-                checkpointer: links.checkpointer,
-                control: links.control,
+                checkpointer: Some(links.checkpointer),
+                control: Some(links.control),
+                ..Receivers::default()
             }),
             buffers: Buffers::new(bounds),
             chunks: 0,
@@ -345,7 +345,7 @@ impl<D: Disk> LogReader<D> {
             }
         }
         self.outbox
-            .tell_checkpointer(CheckpointerMessage::Forget { backend });
+            .checkpointer(After::Nothing, CheckpointerMessage::Forget { backend });
     }
 
     /// Reports the folders again whose backends the controller had no room for.
@@ -358,7 +358,7 @@ impl<D: Disk> LogReader<D> {
         for name in self.announced.keys() {
             if !known.contains(&**name) {
                 self.outbox
-                    .tell_control(ControlMessage::BackendFound(name.clone()));
+                    .control(After::Nothing, ControlMessage::BackendFound(name.clone()));
             }
         }
     }
@@ -387,7 +387,6 @@ impl<D: Disk> LogReader<D> {
     }
 
     fn handle_down(&mut self, backend: BackendId, epoch: Epoch) {
-        let returns = Arc::clone(&self.returns);
         let Some(source) = self.source_mut(backend) else {
             return;
         };
@@ -396,13 +395,18 @@ impl<D: Disk> LogReader<D> {
         }
         source.begin_epoch(epoch);
         source.count_files();
-        self.outbox.forget_batches(backend, &returns);
-        self.outbox.tell_checkpointer(CheckpointerMessage::Flushed {
-            backend,
-            epoch,
-            component: Component::LogReader,
-            sent: Vec::new(),
-        });
+        for batch in self.outbox.take_batches(backend) {
+            self.returns.release(batch.chunk);
+        }
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::Flushed {
+                backend,
+                epoch,
+                component: Component::LogReader,
+                sent: Vec::new(),
+            },
+        );
     }
 
     fn handle_segment_done(
@@ -460,8 +464,10 @@ impl<D: Disk> LogReader<D> {
         }
         if log.log.is_none() || log.unread_bytes(0) == 0 {
             source.catalog.remove(index);
-            self.outbox
-                .tell_checkpointer(CheckpointerMessage::FileGone { backend, file });
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::FileGone { backend, file },
+            );
         }
         self.sources[at].count_file(index);
     }

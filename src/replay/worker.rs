@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::HAND_OVER_WITHIN;
+use crate::limits::{HAND_OVER_WITHIN, OUTBOX_RETRY};
 use crate::replay::batch_table::BatchTable;
 use crate::replay::chunk::{BufferReturns, Chunk};
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
@@ -26,6 +26,7 @@ use crate::replay::messages::{
     BackendId, Batch, BodyPiece, BodyReader, BodyRequest, CheckpointerMessage, ControlMessage,
     Epoch, Fed, ReaderMessage, Settled, WorkerMessage,
 };
+use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::replay::pace::Bucket;
 use crate::replay::vec_pool::VecPool;
 use crate::status::counters::BackendCounters;
@@ -36,9 +37,6 @@ mod backend_lanes;
 mod flush;
 #[cfg(test)]
 mod tests;
-
-/// How soon to try again to hand over what a full mailbox did not take.
-const HAND_OVER_AGAIN: Duration = Duration::from_millis(1);
 
 /// What a driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +89,7 @@ pub struct Worker {
     ready: VecDeque<usize>,
     actions: VecDeque<Action>,
     held: BatchTable,
-    outbox: VecDeque<CheckpointerMessage>,
-    troubles: VecDeque<ControlMessage>,
-    /// Pieces of bodies that the reader is to be asked for: one a lane at most, and those that were
-    /// given up meanwhile.
-    asks: VecDeque<ReaderMessage>,
+    outbox: Outbox,
     /// No lane's deadline is before this one; it may be too early.
     earliest: Duration,
     /// When what is settled is to go to the checkpointer, full batch or not.
@@ -111,6 +105,12 @@ impl Worker {
     #[must_use]
     pub fn new(index: usize, workers: usize, links: WorkerLinks, seed: u64) -> Self {
         assert!(index < workers, "a worker is one of them");
+        let outbox = Outbox::new(Receivers {
+            reader: Some(Arc::clone(&links.reader)),
+            checkpointer: Some(Arc::clone(&links.checkpointer)),
+            control: Some(Arc::clone(&links.control)),
+            ..Receivers::default()
+        });
         Self {
             index,
             workers,
@@ -121,9 +121,7 @@ impl Worker {
             ready: VecDeque::new(),
             actions: VecDeque::new(),
             held: BatchTable::default(),
-            outbox: VecDeque::new(),
-            troubles: VecDeque::new(),
-            asks: VecDeque::new(),
+            outbox,
             earliest: Duration::MAX,
             hand_over_at: Duration::MAX,
             random: fastrand::Rng::with_seed(seed),
@@ -298,12 +296,12 @@ impl Worker {
             }
         }
         let was_stuck = self.stuck;
-        self.stuck = !send_all(&mut self.outbox, &self.links.checkpointer);
+        let is_all = self.outbox.deliver();
+        self.stuck = !self.outbox.has_all(After::Checkpointer);
         if was_stuck && !self.stuck {
             self.wake(|_| true);
         }
-        let asked = send_all(&mut self.asks, &self.links.reader);
-        send_all(&mut self.troubles, &self.links.control) && asked && !self.stuck
+        is_all
     }
 
     /// How long the driver may wait for events. Unless that is no time at all, mail wakes the
@@ -316,7 +314,7 @@ impl Worker {
         } else if handed_over {
             self.deadline().saturating_sub(now.monotonic)
         } else {
-            HAND_OVER_AGAIN
+            OUTBOX_RETRY
         }
     }
 
@@ -484,7 +482,6 @@ impl Worker {
                 settled: &mut pipe.settled,
                 sent: &mut pipe.sent,
                 outbox: &mut self.outbox,
-                troubles: &mut self.troubles,
                 links: &self.links,
             },
         };
@@ -502,16 +499,19 @@ impl Worker {
             self.links.returns.release(piece);
         }
         if let Some((batch, from, nth)) = lane.poll_body_request() {
-            self.asks.push_back(ReaderMessage::Body(BodyRequest {
-                backend,
-                segment: self.held.origin(batch).segment,
-                from,
-                reader: BodyReader {
-                    worker: self.index,
-                    slot,
-                    nth,
-                },
-            }));
+            self.outbox.reader(
+                After::Nothing,
+                ReaderMessage::Body(BodyRequest {
+                    backend,
+                    segment: self.held.origin(batch).segment,
+                    from,
+                    reader: BodyReader {
+                        worker: self.index,
+                        slot,
+                        nth,
+                    },
+                }),
+            );
         }
         if cfg!(debug_assertions) {
             lane.check_invariants();
@@ -541,15 +541,4 @@ impl Worker {
             self.wake(|of| of == backend);
         }
     }
-}
-
-/// Sends in order until the mailbox is full. True: all are sent.
-fn send_all<T>(outbox: &mut VecDeque<T>, mailbox: &Mailbox<T>) -> bool {
-    while let Some(message) = outbox.pop_front() {
-        if let Err(message) = mailbox.send(message) {
-            outbox.push_front(message);
-            return false;
-        }
-    }
-    true
 }

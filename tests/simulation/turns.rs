@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hustdbsync::limits::LONG_LINES_MAX;
+use hustdbsync::limits::{LONG_LINES_MAX, OUTBOX_RETRY};
 use hustdbsync::replay::worker::Action;
 use hustdbsync::replay::{checkpointer, reader};
 
@@ -10,9 +10,6 @@ use crate::bad_lines::TOO_LONG_BY_MAX;
 use crate::net::Arrival;
 use crate::server::{CHECKPOINTER, CONTROL, Driven, READER, Server, Then, WORKERS};
 use crate::world::{Event, World};
-
-/// A driver tries again so soon to hand over what a full mailbox did not take.
-const HAND_OVER_AGAIN: Duration = Duration::from_millis(1);
 
 /// Turns of one thread in a virtual second above which it is held to circle (G8).
 const TURNS_PER_SECOND_MAX: u32 = 20_000;
@@ -239,7 +236,7 @@ impl World {
         } else if handed_over {
             Then::Sleep(driven.worker.deadline())
         } else {
-            Then::Sleep(self.now + HAND_OVER_AGAIN)
+            Then::Sleep(self.now + OUTBOX_RETRY)
         }
     }
 

@@ -27,7 +27,6 @@ use crate::ledger::rejected;
 use crate::ledger::segment::SegmentDone;
 use crate::ledger::totals::Tally;
 use crate::replay::checkpointer::fault::Fault;
-use crate::replay::checkpointer::outbox::Outbox;
 use crate::replay::checkpointer::rejects::RejectedLog;
 use crate::replay::checkpointer::spare::Spare;
 use crate::replay::disk::Disk;
@@ -37,6 +36,7 @@ use crate::replay::messages::{
     FileId, FileOpened, Filter, ReaderMessage, Rejection, Requeue, Requeued, Segment, SegmentId,
     Settled,
 };
+use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
 use crate::replay::vec_pool::VecPool;
 
@@ -427,13 +427,16 @@ impl BackendState {
             lines,
             bytes,
         } = done;
-        cx.outbox.reader(ReaderMessage::SegmentDone {
-            backend: self.info.id,
-            segment,
-            lines,
-            bytes,
-            epoch: self.epoch,
-        });
+        cx.outbox.reader(
+            After::Nothing,
+            ReaderMessage::SegmentDone {
+                backend: self.info.id,
+                segment,
+                lines,
+                bytes,
+                epoch: self.epoch,
+            },
+        );
     }
 
     /// Requeues or drops rejected lines, as requested. It does so even if `rejected.jsonl` is full,
@@ -471,11 +474,14 @@ impl BackendState {
             Err(why) => tracing::error!(backend, why, "rejected lines stay where they are"),
         }
         self.count_rejected(cx);
-        cx.outbox.control(ControlMessage::Requeued {
-            backend: self.info.id,
-            ask,
-            outcome,
-        });
+        cx.outbox.control(
+            After::Nothing,
+            ControlMessage::Requeued {
+                backend: self.info.id,
+                ask,
+                outcome,
+            },
+        );
     }
 
     fn begin_flush(&mut self, epoch: Epoch) {
@@ -505,21 +511,27 @@ impl BackendState {
             self.flush = None;
             self.epoch = epoch;
             self.send_plan(cx);
-            cx.outbox.control_after_reader(ControlMessage::Flushed {
-                backend: self.info.id,
-                epoch,
-            });
+            cx.outbox.control(
+                After::LogReader,
+                ControlMessage::Flushed {
+                    backend: self.info.id,
+                    epoch,
+                },
+            );
         }
     }
 
     fn send_plan<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         let plan = self.expect_ledger().collapse();
         self.note_closed(cx);
-        cx.outbox.reader(ReaderMessage::Plan {
-            backend: self.info.id,
-            epoch: self.epoch,
-            plan,
-        });
+        cx.outbox.reader(
+            After::Nothing,
+            ReaderMessage::Plan {
+                backend: self.info.id,
+                epoch: self.epoch,
+                plan,
+            },
+        );
     }
 
     fn note_closed<D: Disk>(&mut self, cx: &mut Context<'_, D>) {

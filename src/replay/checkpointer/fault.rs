@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
-use crate::replay::checkpointer::outbox::Outbox;
 use crate::replay::checkpointer::store::StoreError;
 use crate::replay::messages::{BackendInfo, ControlMessage, ReaderMessage};
+use crate::replay::outbox::{After, Outbox};
 
 /// Why state cannot be read or written, if it cannot.
 #[derive(Debug, Default)]
@@ -57,16 +57,22 @@ impl Fault {
                 cause = text,
                 "its state cannot be written, so nothing more is read for it; it is tried again"
             );
-            outbox.control(ControlMessage::StoreFault {
-                backend: info.id,
-                fault: Some(text.clone()),
-            });
+            outbox.control(
+                After::Nothing,
+                ControlMessage::StoreFault {
+                    backend: info.id,
+                    fault: Some(text.clone()),
+                },
+            );
         }
         if !self.is_some() {
-            outbox.reader(ReaderMessage::StorePaused {
-                backend: info.id,
-                paused: true,
-            });
+            outbox.reader(
+                After::Nothing,
+                ReaderMessage::StorePaused {
+                    backend: info.id,
+                    paused: true,
+                },
+            );
         }
         let delay = RETRY_FIRST_MS
             .saturating_mul(1 << (failures - 1).min(16))
@@ -84,14 +90,20 @@ impl Fault {
         if self.0.take().is_some() {
             info.counters.state_faulty.set(0);
             tracing::info!(backend = &*info.name, "its state can be written again");
-            outbox.control(ControlMessage::StoreFault {
-                backend: info.id,
-                fault: None,
-            });
-            outbox.reader(ReaderMessage::StorePaused {
-                backend: info.id,
-                paused: false,
-            });
+            outbox.control(
+                After::Nothing,
+                ControlMessage::StoreFault {
+                    backend: info.id,
+                    fault: None,
+                },
+            );
+            outbox.reader(
+                After::Nothing,
+                ReaderMessage::StorePaused {
+                    backend: info.id,
+                    paused: false,
+                },
+            );
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::limits::{
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
 use crate::replay::disk::{Disk, LogEntry, LogMeta};
 use crate::replay::messages::{AwayLog, BackendId, ControlMessage};
+use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
 use away::AwayLogs;
 
@@ -257,7 +258,7 @@ impl Points {
             board
         });
         cx.outbox
-            .control(ControlMessage::SyncPointTaken { id, taken });
+            .control(After::Nothing, ControlMessage::SyncPointTaken { id, taken });
     }
 
     /// Checks how far all points are settled.
@@ -272,7 +273,8 @@ impl Points {
             point.look(backend_states, cx);
             if point.pending.len() < before {
                 let id = point.id;
-                cx.outbox.control(ControlMessage::SyncPointMoved { id });
+                cx.outbox
+                    .control(After::Nothing, ControlMessage::SyncPointMoved { id });
             }
             !point.pending.is_empty()
         });

@@ -35,6 +35,7 @@ use crate::limits::{
 use crate::replay::checkpointer::backend_state::{BackendState, Context, LateCounts};
 use crate::replay::disk::{Disk, LogLease, LogMeta, read_fully};
 use crate::replay::messages::{BackendId, FileId, ReaderMessage};
+use crate::replay::outbox::After;
 
 /// The reason code of lines that came too late.
 const REASON: &str = "written_after_deletion";
@@ -339,12 +340,15 @@ impl<L> LogReaper<L> {
             "finished and deleted"
         );
         backend_state.info().counters.logs_deleted.add(1);
-        cx.outbox.reader(ReaderMessage::FileDeleted {
-            backend: backend_state.info().id,
-            file,
-            key: meta.key(),
-            is_elsewhere,
-        });
+        cx.outbox.reader(
+            After::Nothing,
+            ReaderMessage::FileDeleted {
+                backend: backend_state.info().id,
+                file,
+                key: meta.key(),
+                is_elsewhere,
+            },
+        );
         if is_elsewhere {
             // It still exists under another name, and so does its entry in the ledger.
             return Ok(Reaping::Deleted);

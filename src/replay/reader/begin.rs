@@ -8,6 +8,7 @@ use crate::ledger::identity::Identity;
 use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LINE_TIME_BYTES_MAX};
 use crate::replay::disk::{Disk, LogMeta, read_fully};
 use crate::replay::messages::{CheckpointerMessage, FileOpened, FileStart};
+use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::feed::Step;
 use crate::replay::reader::log_file::{Begun, Observed};
@@ -89,14 +90,16 @@ impl<D: Disk> LogReader<D> {
         let backend = source.info.id;
         self.tell_forgotten(at);
         self.look_at_zone(at, &meta, prefix_bytes, &name);
-        self.outbox
-            .tell_checkpointer(CheckpointerMessage::FileOpened(FileOpened {
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::FileOpened(FileOpened {
                 backend,
                 file: number,
                 name,
                 identity,
                 start: start.entry,
-            }));
+            }),
+        );
         Ok(Step::Done)
     }
 
@@ -259,12 +262,14 @@ impl<D: Disk> LogReader<D> {
             let known_lead = begun.identity.lead_hash;
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
             let (lead_hash, key) = (begun.identity.lead_hash, meta.key());
-            self.outbox
-                .tell_checkpointer(CheckpointerMessage::FileIdentified {
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::FileIdentified {
                     backend: source.info.id,
                     file: begun.file,
                     identity: begun.identity,
-                });
+                },
+            );
             match source.first_lines.handle(lead_hash, key) {
                 Likeness::CopyOf(first) => {
                     if !failpoint!(TrustCopy) {

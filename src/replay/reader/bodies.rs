@@ -22,6 +22,7 @@ use crate::limits::{BODY_PIECES_MAX, LONG_LINES_MAX};
 use crate::replay::chunk::Chunk;
 use crate::replay::disk::{Disk, read_fully};
 use crate::replay::messages::{BodyPiece, BodyRequest, SegmentId, WorkerMessage};
+use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::begin::scratch;
 use crate::replay::reader::feed::Step;
@@ -238,8 +239,11 @@ impl<D: Disk> LogReader<D> {
                 bytes,
             })
         };
-        self.outbox
-            .give_worker(ask.reader.worker, WorkerMessage::Body(ask.reader, piece));
+        self.outbox.worker(
+            ask.reader.worker,
+            After::Checkpointer,
+            WorkerMessage::Body(ask.reader, piece),
+        );
         Some(Step::Done)
     }
 }

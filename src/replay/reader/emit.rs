@@ -17,6 +17,7 @@ use crate::replay::disk::{Disk, read_fully};
 use crate::replay::messages::{
     Batch, CheckpointerMessage, LineInLog, LongBody, Origin, Rejection, Segment, WorkerMessage,
 };
+use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::bodies::LongLine;
 use crate::replay::reader::split::{Fault, Piece, Taken, is_settled, put_back};
@@ -352,7 +353,7 @@ impl<D: Disk> LogReader<D> {
             written_unix: written.unwrap_or_else(|| file.written_unix()),
         };
         self.outbox
-            .tell_checkpointer(CheckpointerMessage::Segment(segment));
+            .checkpointer(After::Nothing, CheckpointerMessage::Segment(segment));
         origin
     }
 
@@ -389,8 +390,10 @@ impl<D: Disk> LogReader<D> {
             in_log: refused.in_log,
             unix: now.unix,
         };
-        self.outbox
-            .tell_checkpointer(CheckpointerMessage::Rejected(Box::new(rejection)));
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::Rejected(Box::new(rejection)),
+        );
     }
 
     /// Makes a chunk of `buffer` and sends its records to their workers. `body` describes the value
@@ -422,7 +425,8 @@ impl<D: Disk> LogReader<D> {
                 records: std::mem::replace(records, self.fed_pool.take()),
                 body,
             };
-            self.outbox.give_worker(worker, WorkerMessage::Batch(batch));
+            self.outbox
+                .worker(worker, After::Checkpointer, WorkerMessage::Batch(batch));
         }
         self.returns.release(chunk);
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use memchr::memchr;
 
 use crate::clock::Now;
-use crate::limits::{BODY_PIECES_MAX, REJECTED_HEAD_BYTES, SHARES_MIN};
+use crate::limits::{BODY_PIECES_MAX, OUTBOX_RETRY, REJECTED_HEAD_BYTES, SHARES_MIN};
 use crate::replay::disk::{Disk, read_fully};
+use crate::replay::outbox::After;
 use crate::replay::reader::begin::scratch;
 use crate::replay::reader::catalog::Next;
 use crate::replay::reader::cursor::Want;
@@ -31,9 +32,6 @@ fn units(bytes: usize) -> usize {
     (1 + bytes * LARGE_PIECE_UNITS / LARGE_PIECE_BYTES).min(LARGE_PIECE_UNITS)
 }
 
-/// Time between two attempts to send what a receiver had no room for.
-const OUTBOX_RETRY: Duration = Duration::from_millis(1);
-
 /// The result of a step for one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -50,7 +48,7 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn poll_pieces(&mut self, now: Now, wake: &mut Wake) {
         self.count_read_for();
         let (mut done, mut unsent) = (0, 0);
-        while done < UNITS_PER_TURN && (unsent > 0 || self.outbox.flush()) && self.step(now, wake) {
+        while done < UNITS_PER_TURN && (unsent > 0 || self.deliver()) && self.step(now, wake) {
             let units = units(std::mem::take(&mut self.step_bytes));
             done += units;
             let together = unsent + units;
@@ -58,11 +56,17 @@ impl<D: Disk> LogReader<D> {
             unsent = if is_enough { 0 } else { together };
         }
         wake.busy |= done >= UNITS_PER_TURN;
-        self.outbox.flush();
-        if !self.outbox.is_empty() {
+        if !self.outbox.deliver() {
             wake.busy = false;
             wake.at(now.after(OUTBOX_RETRY));
         }
+    }
+
+    /// Sends what there is room for. Returns whether checkpointer and workers have everything; what
+    /// the controller has no room for keeps nobody from reading.
+    fn deliver(&mut self) -> bool {
+        self.outbox.deliver()
+            || (self.outbox.has_all(After::Checkpointer) && self.outbox.has_all(After::Workers))
     }
 
     /// One step for the next backend that has something to do. Returns false if none has.

@@ -9,6 +9,7 @@ use crate::ledger::rejected;
 use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, UNLINKED_FILES_MAX};
 use crate::replay::disk::{Disk, LogEntry, LogMeta, read_fully};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
+use crate::replay::outbox::After;
 use crate::replay::reader::begin::scratch;
 use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
@@ -95,7 +96,7 @@ impl<D: Disk> LogReader<D> {
         self.announced.retain(|name, _| {
             let is_there = names.contains(name);
             if !is_there {
-                outbox.tell_control(ControlMessage::FolderGone(name.clone()));
+                outbox.control(After::Nothing, ControlMessage::FolderGone(name.clone()));
                 // Its logs are gone too, and no event reports them.
                 let mut all = sources.iter_mut();
                 if let Some(source) = all.find(|source| *source.info.name == **name) {
@@ -115,12 +116,15 @@ impl<D: Disk> LogReader<D> {
             match (self.rules.is_backend)(&name) {
                 Ok(()) => {
                     self.announced.insert(name.clone(), !self.root_listed);
-                    self.outbox.tell_control(ControlMessage::BackendFound(name));
+                    self.outbox
+                        .control(After::Nothing, ControlMessage::BackendFound(name));
                 }
                 Err(why) => {
                     self.unrecognized.insert(name.clone());
-                    self.outbox
-                        .tell_control(ControlMessage::FolderUnrecognized { name, why });
+                    self.outbox.control(
+                        After::Nothing,
+                        ControlMessage::FolderUnrecognized { name, why },
+                    );
                 }
             }
         }
@@ -158,9 +162,9 @@ impl<D: Disk> LogReader<D> {
                     logs is gone since: it is forgotten once nothing is left of it");
             }
             self.outbox
-                .tell_control(ControlMessage::BackendFound(name.clone()));
+                .control(After::Nothing, ControlMessage::BackendFound(name.clone()));
             self.outbox
-                .tell_control(ControlMessage::FolderGone(name.clone()));
+                .control(After::Nothing, ControlMessage::FolderGone(name.clone()));
         }
         self.without_folder = Some(found);
     }
@@ -276,7 +280,7 @@ impl<D: Disk> LogReader<D> {
             source.info.counters.logs_faulty.set(fault.is_some().into());
             let backend = source.info.id;
             self.outbox
-                .tell_control(ControlMessage::LogFault { backend, fault });
+                .control(After::Nothing, ControlMessage::LogFault { backend, fault });
         }
     }
 
@@ -290,24 +294,28 @@ impl<D: Disk> LogReader<D> {
         }
         let backend = self.sources[at].info.id;
         if let Some(file) = moved.file {
-            self.outbox
-                .tell_checkpointer(CheckpointerMessage::FileMoved {
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::FileMoved {
                     backend,
                     file,
                     name: Arc::clone(&moved.to),
                     away_unix: moved.away_unix,
-                });
+                },
+            );
         }
     }
 
     fn tell_entries_moved(&mut self, at: usize, moved: EntriesMoved) {
         if moved != EntriesMoved::default() {
-            self.outbox
-                .tell_checkpointer(CheckpointerMessage::EntriesMoved {
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::EntriesMoved {
                     backend: self.sources[at].info.id,
                     files: moved.files,
                     legacy: moved.legacy,
-                });
+                },
+            );
         }
     }
 
@@ -328,12 +336,14 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn tell_forgotten(&mut self, at: usize) {
         let source = &mut self.sources[at];
         if let Some(forgotten) = source.resume.as_mut().and_then(Resume::take_forgotten) {
-            self.outbox
-                .tell_checkpointer(CheckpointerMessage::EntriesForgotten {
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::EntriesForgotten {
                     backend: source.info.id,
                     files: forgotten.files,
                     legacy: forgotten.legacy,
-                });
+                },
+            );
         }
     }
 
@@ -388,8 +398,9 @@ impl<D: Disk> LogReader<D> {
     /// Tells the checkpointer how long a log was that is gone. It knows nothing else about a log
     /// that was never begun, whose lines are not delivered either.
     fn tell_away(&mut self, at: usize, loss: &Loss) {
-        self.outbox
-            .tell_checkpointer(CheckpointerMessage::LogAway(AwayLog {
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::LogAway(AwayLog {
                 backend: self.sources[at].info.id,
                 name: Arc::clone(&loss.name),
                 device: loss.meta.device,
@@ -397,13 +408,16 @@ impl<D: Disk> LogReader<D> {
                 born_nanos: loss.meta.born_nanos,
                 bytes: loss.meta.bytes,
                 unread_bytes: loss.unread_bytes,
-            }));
+            }),
+        );
     }
 
     pub(super) fn tell_gone(&mut self, at: usize, file: FileId) {
         let backend = self.sources[at].info.id;
-        self.outbox
-            .tell_checkpointer(CheckpointerMessage::FileGone { backend, file });
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::FileGone { backend, file },
+        );
     }
 
     /// Looks at the open files again. Returns whether one of them has changed.

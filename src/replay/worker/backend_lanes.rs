@@ -1,6 +1,5 @@
 //! What a worker keeps for each backend, and how its lanes' results leave.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use crate::replay::messages::{
     BackendId, CheckpointerMessage, ControlMessage, Epoch, FailedRecord, Rejection, SegmentId,
     Settled, Trouble,
 };
+use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
 use crate::replay::pace::{Bucket, LongTrials};
 use crate::replay::worker::WorkerLinks;
@@ -68,11 +68,7 @@ impl BackendLanes {
     }
 
     /// Puts what is settled into the outbox.
-    pub(super) fn hand_over(
-        &mut self,
-        links: &WorkerLinks,
-        outbox: &mut VecDeque<CheckpointerMessage>,
-    ) {
+    pub(super) fn hand_over(&mut self, links: &WorkerLinks, outbox: &mut Outbox) {
         hand_over(self.backend, &mut self.settled, links, outbox);
     }
 }
@@ -81,11 +77,14 @@ fn hand_over(
     backend: BackendId,
     settled: &mut Vec<Settled>,
     links: &WorkerLinks,
-    outbox: &mut VecDeque<CheckpointerMessage>,
+    outbox: &mut Outbox,
 ) {
     if !settled.is_empty() {
         let batch = std::mem::replace(settled, links.settled_pool.take());
-        outbox.push_back(CheckpointerMessage::Settled { backend, batch });
+        outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::Settled { backend, batch },
+        );
     }
 }
 
@@ -96,8 +95,7 @@ pub(super) struct Results<'a> {
     pub(super) unix: u64,
     pub(super) settled: &'a mut Vec<Settled>,
     pub(super) sent: &'a mut Vec<(SegmentId, u32)>,
-    pub(super) outbox: &'a mut VecDeque<CheckpointerMessage>,
-    pub(super) troubles: &'a mut VecDeque<ControlMessage>,
+    pub(super) outbox: &'a mut Outbox,
     pub(super) links: &'a WorkerLinks,
 }
 
@@ -130,8 +128,9 @@ impl Sink for Results<'_> {
     ) {
         self.hand_over();
         let origin = held.origin(batch);
-        self.outbox
-            .push_back(CheckpointerMessage::Rejected(Box::new(Rejection {
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::Rejected(Box::new(Rejection {
                 backend: self.backend,
                 file: origin.file,
                 segment: origin.segment,
@@ -142,7 +141,8 @@ impl Sink for Results<'_> {
                 raw: raw.bytes,
                 in_log: raw.in_log,
                 unix: self.unix,
-            })));
+            })),
+        );
     }
 
     fn discard_sent(&mut self, held: &BatchTable, batch: BatchKey, line: u32) {
@@ -154,12 +154,15 @@ impl Sink for Results<'_> {
     }
 
     fn trouble(&mut self, lane: u16, trouble: Trouble, record: Option<FailedRecord>) {
-        self.troubles.push_back(ControlMessage::Trouble {
-            backend: self.backend,
-            lane,
-            epoch: self.epoch,
-            trouble,
-            record,
-        });
+        self.outbox.control(
+            After::Nothing,
+            ControlMessage::Trouble {
+                backend: self.backend,
+                lane,
+                epoch: self.epoch,
+                trouble,
+                record,
+            },
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::replay::lane::Step;
 use crate::replay::messages::{BackendId, CheckpointerMessage, Component, Epoch, SegmentId};
+use crate::replay::outbox::After;
 
 use super::backend_lanes::{Drain, Results};
 use super::{Action, Worker};
@@ -88,7 +89,6 @@ impl Worker {
             settled: &mut pipe.settled,
             sent: &mut pipe.sent,
             outbox: &mut self.outbox,
-            troubles: &mut self.troubles,
             links: &self.links,
         };
         let lane = &mut self.slots[slot].lane;
@@ -99,11 +99,14 @@ impl Worker {
     }
 
     fn say_flushed(&mut self, backend: BackendId, epoch: Epoch, sent: Vec<(SegmentId, u32)>) {
-        self.outbox.push_back(CheckpointerMessage::Flushed {
-            backend,
-            epoch,
-            component: Component::Worker(self.index),
-            sent,
-        });
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::Flushed {
+                backend,
+                epoch,
+                component: Component::Worker(self.index),
+                sent,
+            },
+        );
     }
 }

@@ -194,6 +194,12 @@ impl AppendFile {
             disk.truncate_state(backend, self.name, good)
                 .map_err(doing("cut a failed write off rejected.jsonl"))?;
         }
+        if self.good_bytes.is_some() && length.is_some() {
+            // What is appended now takes the place of what was cut off. A crash before it is synced
+            // would leave a line of which one sector is old and the next is new.
+            disk.sync_state(backend, self.name)
+                .map_err(doing("sync rejected.jsonl"))?;
+        }
         self.good_bytes = Some(good);
         let appended = self.append_synced(disk, backend, bytes);
         match appended {
@@ -229,5 +235,50 @@ impl AppendFile {
             return Ok(());
         }
         self.sync(disk, backend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::testdisk::{Crash, Op, TestDisk};
+
+    const FILE: &str = "rejected.jsonl";
+
+    /// A line of several sectors.
+    fn line(letter: u8) -> Vec<u8> {
+        let mut line = vec![letter; 3000];
+        line.push(b'\n');
+        line
+    }
+
+    /// Appends after an append that failed, on a machine that dies at this step.
+    fn left_after(step: u64, seed: u64) -> Vec<u8> {
+        let disk = TestDisk::default();
+        let mut file = AppendFile::new(FILE);
+        file.append(&mut disk.clone(), "b:1", &line(b'a')).unwrap();
+        disk.fail(Op::AppendState, io::ErrorKind::StorageFull, 0, 1);
+        file.append(&mut disk.clone(), "b:1", &line(b'b'))
+            .unwrap_err();
+        disk.die_at(disk.steps() + step);
+        let _ = file.append(&mut disk.clone(), "b:1", &line(b'c'));
+        disk.crash(Crash::LosesSome(seed));
+        disk.state("b:1", FILE).unwrap_or_default()
+    }
+
+    #[test]
+    fn no_line_is_made_of_a_failed_append_and_a_later_one() {
+        for (step, seed) in (0..6).flat_map(|step| (0..300).map(move |seed| (step, seed))) {
+            let left = left_after(step, seed);
+            // A sector that was never written is zeros, which are no line's.
+            for line in left.split(|byte| *byte == b'\n') {
+                let is_mixed = line.contains(&b'b') && line.contains(&b'c');
+                assert!(
+                    !is_mixed,
+                    "step {step}, seed {seed}: {}",
+                    line.escape_ascii()
+                );
+            }
+        }
     }
 }

@@ -242,7 +242,16 @@ impl Points {
         let known = known.map(|pending| pending.logs.len() + pending.gone.len());
         let known: usize = known.sum();
         let room = SYNC_POINT_LOGS_MAX.saturating_sub(known);
-        let listed = list(cx.disk, is_backend, room).and_then(|mut backends| {
+        let is_known = |backend: &str, meta: &LogMeta| {
+            let mut states = backend_states.iter().flatten();
+            let ledger = states
+                .find(|state| **state.name() == *backend)
+                .and_then(BackendState::ledger);
+            let settled =
+                |ledger: &BackendLedger| ledger.settled_anywhere(meta.inode, meta.born_nanos);
+            ledger.and_then(settled).is_some()
+        };
+        let listed = list(cx.disk, is_backend, is_known, room).and_then(|mut backends| {
             self.add_away(&mut backends, backend_states, cx);
             let count = backends.values().map(Vec::len).sum();
             check_room(count, room).map(|()| backends)
@@ -281,10 +290,12 @@ impl Points {
     }
 }
 
-/// Every backend's logs, in the order of their names.
+/// Every backend's logs, in the order of their names. A file that NFS or FUSE keeps under a hidden
+/// name for whoever has it open is one if the ledger `is_known` to have it.
 fn list(
     disk: &mut impl Disk,
     is_backend: fn(&str) -> bool,
+    is_known: impl Fn(&str, &LogMeta) -> bool,
     room: usize,
 ) -> Result<BTreeMap<String, Vec<Log>>, String> {
     let mut backends = BTreeMap::new();
@@ -296,7 +307,8 @@ fn list(
         }
         let mut entries = disk.log_entries(&backend).map_err(failed)?;
         entries.retain(|entry| {
-            entry.meta.bytes > 0 && entry.name != rejected::STAGED && !entry.is_hidden()
+            let is_log = !entry.is_hidden() || is_known(&backend, &entry.meta);
+            entry.meta.bytes > 0 && entry.name != rejected::STAGED && is_log
         });
         count += entries.len();
         check_room(count, room)?;

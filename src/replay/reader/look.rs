@@ -366,8 +366,9 @@ impl<D: Disk> LogReader<D> {
             }
             LossKind::Replaced => {
                 tracing::warn!(%backend, %file, bytes, "the log was replaced under us before these \
-                    bytes were read: they are lost, unless it comes back within a day; reading the \
-                    new one as one of which each line may have been sent");
+                    bytes of it were read: those that the new one does not have are lost, unless \
+                    the old one comes back within a day; reading the new one as one of which each \
+                    line may have been sent");
             }
             // The usual end of a log: the checkpointer has deleted it, and its message is still on
             // the way.
@@ -391,7 +392,16 @@ impl<D: Disk> LogReader<D> {
                     self.tell_gone(at, file);
                 }
             }
-            LossKind::Cut => {}
+            LossKind::Cut => self.tell_away(
+                at,
+                &Loss {
+                    meta: LogMeta {
+                        bytes: loss.meta.bytes + loss.unread_bytes,
+                        ..loss.meta
+                    },
+                    ..loss.clone()
+                },
+            ),
         }
     }
 

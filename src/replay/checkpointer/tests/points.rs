@@ -110,6 +110,20 @@ fn lines_that_are_rejected_count_as_settled_and_are_told() {
 }
 
 #[test]
+fn a_log_that_nfs_keeps_for_who_has_it_open_is_waited_for() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.disk.rename_log(NAME, LOG, ".nfs0001");
+    // What this one was nobody knows: it may be a log that was finished.
+    fixture.write_log(".nfs0002", 4);
+    let point = take(&mut fixture).unwrap();
+    check_missing(&point, 1, 40);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(3);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
 fn what_was_settled_before_is_settled_at_once() {
     let mut fixture = fixture();
     fixture.disk.remove_log(NAME, NEXT);

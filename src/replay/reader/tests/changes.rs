@@ -123,6 +123,25 @@ fn a_replaced_file_is_read_to_its_end_and_then_the_new_one() {
     assert_eq!(fixture.disk.open_logs(), 1);
 }
 
+/// Who waits for all that is in the logs hears of what was cut off before it was read.
+#[test]
+fn what_was_cut_off_unread_is_told_to_the_checkpointer() {
+    let mut fixture = fixture();
+    fixture.send(ReaderMessage::StorePaused {
+        backend: A,
+        paused: true,
+    });
+    let read = puts(["a", "b", "c"]).len();
+    fixture.append(A, "01", &put("d"));
+    fixture.run_for(2 * SECOND);
+    assert!(fixture.away.is_empty());
+    fixture.disk.truncate("a:1", "01", read);
+    fixture.hint_grew(A);
+    fixture.run_for(2 * SECOND);
+    let whole = (read + put("d").len()) as u64;
+    assert_eq!(fixture.away, [("01".to_owned(), whole)]);
+}
+
 #[test]
 fn a_deleted_file_stays_open_until_what_was_read_of_it_is_settled() {
     let mut fixture = fixture();

@@ -24,6 +24,10 @@ impl World {
                 Duration::from_millis(1500)
             }
             4..24 if self.plan.faults.stalls => Duration::from_millis(40),
+            // So that its small mailbox is full when a log is deleted.
+            24..224 if self.plan.dies_at_deletions && thread == READER => {
+                Duration::from_millis(100)
+            }
             24..124 => Duration::from_millis(2),
             _ => Duration::from_micros(100),
         };

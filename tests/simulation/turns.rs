@@ -25,7 +25,7 @@ impl World {
             }
             4..24 if self.plan.faults.stalls => Duration::from_millis(40),
             // So that its small mailbox is full when a log is deleted.
-            24..224 if self.plan.dies_at_deletions && thread == READER => {
+            24..224 if self.plan.dies_at_deletions && !self.healed && thread == READER => {
                 Duration::from_millis(100)
             }
             24..124 => Duration::from_millis(2),

@@ -39,14 +39,11 @@ use crate::engine::watch::{FsEvent, Watch};
 use crate::http::answer::{ClientId, Status};
 use crate::replay::controller::action::Reply;
 use crate::replay::controller::{Action, Controller, ControllerLinks, ControllerRules};
-use crate::replay::dirty_flags::DirtyFlags;
-use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage};
 use crate::status::counters::ServerCounters;
 
 pub use ending::Ending;
 use http_server::HttpServer;
-use probes::{ProbeRequest, Probes};
+use probes::Probes;
 use process_stats::{ProcessStats, listener_counters};
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
@@ -65,18 +62,11 @@ const HTTP_SERVER: Token = Token(16);
 /// How many events are taken from the system at once.
 const EVENTS: usize = 1024;
 
-/// What the controller shares with the other threads.
+/// What the thread shares with the others.
+#[derive(Clone)]
 pub struct ControlLinks {
-    /// Its own.
-    pub mailbox: Arc<Mailbox<ControlMessage>>,
-    /// The reader's.
-    pub reader: Arc<Mailbox<ReaderMessage>>,
-    /// The checkpointer's.
-    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    /// The workers', by number.
-    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
-    /// The flags that inotify events set.
-    pub dirty_flags: Arc<DirtyFlags>,
+    /// What the controller itself shares.
+    pub controller: ControllerLinks,
     /// The state and requests that the engine's owner shares with the controller.
     pub shared: Arc<Shared>,
     /// The process's counters.
@@ -180,16 +170,10 @@ impl Control {
             .map_err(ControlError::Signals)?;
         let first_probe = Token(HTTP_SERVER.0 + parts.http_server.connections_max + 1);
         let links = parts.links;
-        let controller_links = ControllerLinks {
-            mailbox: Arc::clone(&links.mailbox),
-            reader: Arc::clone(&links.reader),
-            checkpointer: Arc::clone(&links.checkpointer),
-            workers: links.workers.clone(),
-            dirty_flags: Arc::clone(&links.dirty_flags),
-        };
+        let mailbox = &links.controller.mailbox;
         Ok(Self {
             controller: Controller::new(
-                controller_links,
+                links.controller.clone(),
                 rules(),
                 parts.settings.controller.clone(),
                 parts.seed,
@@ -198,11 +182,11 @@ impl Control {
             // First: what is mounted after the watches are set is told.
             mounts: Mounts::new(registry, MOUNTS),
             watch: Watch::new(parts.logs, registry, WATCH),
-            probes: Probes::new(first_probe, parts.resolver, Arc::clone(&links.mailbox)),
+            probes: Probes::new(first_probe, parts.resolver, Arc::clone(mailbox)),
             signals,
             listener,
             http_server: HttpServer::new(parts.settings.auth.clone(), ProcessStats::new(&links)),
-            reloading: Reloading::new(parts.reload, Arc::clone(&links.mailbox)),
+            reloading: Reloading::new(parts.reload, Arc::clone(mailbox)),
             rotate: parts.rotate,
             restore_at: now.after(parts.settings.controller.reader.rescan_interval),
             dirty_flags_left: false,
@@ -238,7 +222,7 @@ impl Control {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.links.mailbox.awake();
+            self.links.controller.mailbox.awake();
             let now = self.clock.now();
             for event in &events {
                 self.handle_event(event, now);
@@ -249,7 +233,7 @@ impl Control {
     /// Does everything except for the poll's events: passes on messages and requests, does what is
     /// due, and what the controller asks for.
     fn turn(&mut self, now: Now) -> Option<Ending> {
-        self.links.mailbox.note_turn();
+        self.links.controller.mailbox.note_turn();
         self.controller.receive_messages(now);
         if let Some(ending) = self.take_requests(now) {
             return Some(ending);
@@ -263,7 +247,7 @@ impl Control {
         if is_mounted || self.restore_at <= now.monotonic {
             self.restore_at = now.after(self.settings.controller.reader.rescan_interval);
             if self.watch.restore(self.poll.registry()) > 0 {
-                self.links.dirty_flags.hint_overflow();
+                self.links.controller.dirty_flags.hint_overflow();
             }
         }
         for (backend, result) in self.probes.handle_deadlines(now) {
@@ -311,22 +295,11 @@ impl Control {
                         self.controller.handle_resolved(backend, Err(why), now);
                     }
                 }
-                Action::Probe {
-                    backend,
-                    address,
-                    authenticated,
-                    is_up,
-                } => {
-                    let request = ProbeRequest {
-                        backend,
-                        address,
-                        authenticated,
-                        is_up,
-                    };
+                Action::Probe(request) => {
                     let registry = self.poll.registry();
                     let result = self.probes.begin(&request, &self.settings, registry, now);
                     if let Some(result) = result {
-                        self.controller.handle_probe(backend, result, now);
+                        self.controller.handle_probe(request.backend, result, now);
                     }
                 }
                 Action::CloseProbe(backend) => self.probes.close(backend),
@@ -445,26 +418,27 @@ impl Control {
             controller,
             ..
         } = self;
+        let dirty_flags = &links.controller.dirty_flags;
         let more = watch.take(|seen| match seen {
-            FsEvent::Folders => links.dirty_flags.hint_root(),
+            FsEvent::Folders => dirty_flags.hint_root(),
             FsEvent::Grew(backend) => {
                 if let Some(info) = controller.info(backend) {
-                    links.dirty_flags.hint_grew(&info.dirty_flags);
+                    dirty_flags.hint_grew(&info.dirty_flags);
                 }
             }
             FsEvent::Listing(backend) => {
                 if let Some(info) = controller.info(backend) {
-                    links.dirty_flags.hint_listing(&info.dirty_flags);
+                    dirty_flags.hint_listing(&info.dirty_flags);
                 }
             }
-            FsEvent::Lost => links.dirty_flags.hint_overflow(),
+            FsEvent::Lost => dirty_flags.hint_overflow(),
         });
         self.dirty_flags_left = more;
     }
 
     /// How long the poll may wait.
     fn timeout(&self, now: Now) -> Option<Duration> {
-        let mailbox = &self.links.mailbox;
+        let mailbox = &self.links.controller.mailbox;
         if self.controller.has_work()
             || self.dirty_flags_left
             || !self.http_server.pending.is_empty()

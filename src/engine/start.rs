@@ -32,6 +32,7 @@ use crate::engine::waker::PollWaker;
 use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, POOLED_VECTORS, THREAD_END_MS};
 use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks};
 use crate::replay::chunk::BufferReturns;
+use crate::replay::controller::ControllerLinks;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage};
@@ -210,11 +211,13 @@ impl Links {
 
     fn for_control(&self) -> ControlLinks {
         ControlLinks {
-            mailbox: Arc::clone(&self.control),
-            reader: Arc::clone(&self.reader),
-            checkpointer: Arc::clone(&self.checkpointer),
-            workers: self.workers.clone(),
-            dirty_flags: Arc::clone(&self.dirty_flags),
+            controller: ControllerLinks {
+                mailbox: Arc::clone(&self.control),
+                reader: Arc::clone(&self.reader),
+                checkpointer: Arc::clone(&self.checkpointer),
+                workers: self.workers.clone(),
+                dirty_flags: Arc::clone(&self.dirty_flags),
+            },
             shared: Arc::clone(&self.shared),
             counters: Arc::clone(&self.counters),
         }

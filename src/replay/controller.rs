@@ -55,6 +55,7 @@ pub use settings::ControllerSettings;
 use sync_points::SyncPoints;
 
 /// What the controller shares with the other threads.
+#[derive(Clone)]
 pub struct ControllerLinks {
     /// Its own.
     pub mailbox: Arc<Mailbox<ControlMessage>>,

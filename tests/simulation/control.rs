@@ -180,17 +180,14 @@ impl Control {
                 self.errands.push(Errand::Forgotten(place));
             }
             Action::Resolve { backend, .. } => self.errands.push(Errand::Resolve(backend)),
-            Action::Probe {
-                backend,
-                authenticated,
-                ..
-            } => {
+            Action::Probe(request) => {
+                let backend = request.backend;
                 self.probed += 1;
                 self.probes.insert(backend, self.probed);
                 let second = self.second(backend, now);
                 second.probes += 1;
                 assert!(second.probes <= 45, "G8: probes without a pause");
-                let errand = Errand::Probe(backend, authenticated, self.probed);
+                let errand = Errand::Probe(backend, request.authenticated, self.probed);
                 self.errands.push(errand);
             }
             Action::CloseProbe(backend) => {

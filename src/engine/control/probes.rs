@@ -11,7 +11,7 @@ use crate::config::BackendName;
 use crate::engine::probe::Probe;
 use crate::engine::resolve::{Resolver, look_up};
 use crate::engine::settings::Settings;
-use crate::replay::controller::action::{ProbeResult, Wanted};
+use crate::replay::controller::action::{ProbeRequest, ProbeResult, Wanted};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, ControlMessage};
 
@@ -29,14 +29,6 @@ pub(super) struct Probes {
     first_token: usize,
     resolver: Resolver,
     control: Arc<Mailbox<ControlMessage>>,
-}
-
-/// How to probe a backend.
-pub(super) struct ProbeRequest {
-    pub(super) backend: BackendId,
-    pub(super) address: std::net::SocketAddr,
-    pub(super) authenticated: bool,
-    pub(super) is_up: bool,
 }
 
 impl Probes {

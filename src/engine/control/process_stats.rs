@@ -22,10 +22,11 @@ pub(super) struct ProcessStats {
 
 impl ProcessStats {
     pub(super) fn new(links: &ControlLinks) -> Self {
+        let threads = &links.controller;
         let liveness = Liveness::new()
-            .watch("checkpointer".to_owned(), &links.checkpointer)
-            .watch("reader".to_owned(), &links.reader);
-        let workers = links.workers.iter().enumerate();
+            .watch("checkpointer".to_owned(), &threads.checkpointer)
+            .watch("reader".to_owned(), &threads.reader);
+        let workers = threads.workers.iter().enumerate();
         let liveness = workers.fold(liveness, |liveness, (index, worker)| {
             liveness.watch(format!("w{index}"), worker)
         });

@@ -14,8 +14,11 @@ use crate::config::{Config, Login};
 use crate::engine::listen_options::listener_options;
 use crate::engine::waker::PollWaker;
 use crate::fake_hustdb::{FakeHustdb, Options};
-use crate::replay::mailbox::NoWaker;
-use crate::replay::messages::{BackendId, Epoch, Trouble};
+use crate::replay::dirty_flags::DirtyFlags;
+use crate::replay::mailbox::{Mailbox, NoWaker};
+use crate::replay::messages::{
+    BackendId, CheckpointerMessage, ControlMessage, Epoch, ReaderMessage, Trouble, WorkerMessage,
+};
 
 const FIRST: BackendId = BackendId(0);
 
@@ -50,29 +53,22 @@ impl Bench {
         let waker = PollWaker::new(&poll, WAKER).unwrap();
         let own = Arc::new(Mailbox::new(64, Box::new(waker)));
         let reader = mailbox(capacity);
-        let links = || ControlLinks {
-            mailbox: Arc::clone(&own),
-            reader: Arc::clone(&reader),
-            checkpointer: mailbox(capacity),
-            workers: vec![mailbox(capacity), mailbox(capacity)],
-            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
+        let links = ControlLinks {
+            controller: ControllerLinks {
+                mailbox: Arc::clone(&own),
+                reader: Arc::clone(&reader),
+                checkpointer: mailbox(capacity),
+                workers: vec![mailbox(capacity), mailbox(capacity)],
+                dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
+            },
             shared: Arc::new(Shared::new(Arc::clone(&own))),
             counters: Arc::default(),
         };
-        let ours = links();
         let logs = tempfile::tempdir().unwrap();
         let control = Control::new(ControlParts {
             poll,
             clock: Clock::default(),
-            links: ControlLinks {
-                mailbox: Arc::clone(&ours.mailbox),
-                reader: Arc::clone(&ours.reader),
-                checkpointer: Arc::clone(&ours.checkpointer),
-                workers: ours.workers.clone(),
-                dirty_flags: Arc::clone(&ours.dirty_flags),
-                shared: Arc::clone(&ours.shared),
-                counters: Arc::default(),
-            },
+            links: links.clone(),
             settings: settings("wrong"),
             logs: logs.path().to_owned(),
             http_server: listener_options(&config, 1024),
@@ -91,7 +87,7 @@ impl Bench {
         })
         .unwrap();
         Self {
-            links: ours,
+            links,
             address: control.local_addr(),
             logs,
             thread: thread::spawn(move || control.run()),
@@ -99,13 +95,13 @@ impl Bench {
     }
 
     fn tell(&self, message: ControlMessage) {
-        self.links.mailbox.send(message).unwrap();
+        self.links.controller.mailbox.send(message).unwrap();
     }
 
     fn tell_when_there_is_room(&self, message: ControlMessage) {
         let mut message = Some(message);
         eventually("room", || {
-            let unsent = self.links.mailbox.send(message.take()?);
+            let unsent = self.links.controller.mailbox.send(message.take()?);
             message = unsent.err();
             message.is_none().then_some(())
         });
@@ -119,12 +115,12 @@ impl Bench {
     /// The reader, then the checkpointer, get to know the first backend.
     fn find_and_meet(&self, name: &str) {
         self.find(name);
-        let ReaderMessage::Backend(info) = next(&self.links.reader) else {
+        let ReaderMessage::Backend(info) = next(&self.links.controller.reader) else {
             panic!("the reader first meets the backend");
         };
         assert_eq!((info.id, &*info.name), (FIRST, name));
         assert!(matches!(
-            next(&self.links.checkpointer),
+            next(&self.links.controller.checkpointer),
             CheckpointerMessage::Backend(_)
         ));
         self.tell(ControlMessage::OutagesRead {
@@ -135,7 +131,7 @@ impl Bench {
 
     /// Every worker, then the reader, hear that it is up.
     fn expect_open(&self, epoch: Epoch, at: SocketAddr) {
-        for worker in &self.links.workers {
+        for worker in &self.links.controller.workers {
             let WorkerMessage::Open {
                 backend,
                 epoch: opened,
@@ -148,7 +144,7 @@ impl Bench {
             assert_eq!((backend, opened, address), (FIRST, epoch, at));
         }
         assert!(matches!(
-            next(&self.links.reader),
+            next(&self.links.controller.reader),
             ReaderMessage::Up { backend: FIRST, epoch: up, .. } if up == epoch
         ));
     }
@@ -157,15 +153,15 @@ impl Bench {
     /// in flight may be answered.
     fn expect_flush(&self, epoch: Epoch) -> bool {
         assert!(matches!(
-            next(&self.links.checkpointer),
+            next(&self.links.controller.checkpointer),
             CheckpointerMessage::Flush { backend: FIRST, epoch: flushed } if flushed == epoch
         ));
         assert!(matches!(
-            next(&self.links.reader),
+            next(&self.links.controller.reader),
             ReaderMessage::Down { backend: FIRST, epoch: down } if down == epoch
         ));
         let mut drains = false;
-        for worker in &self.links.workers {
+        for worker in &self.links.controller.workers {
             let WorkerMessage::Flush {
                 epoch: flushed,
                 drain_until,
@@ -216,16 +212,21 @@ impl Bench {
     /// Plays the others' part in an end at which nothing has to be flushed.
     fn stop(self) {
         self.links.shared.stop();
-        eventually("Stop", || match self.links.checkpointer.receive() {
-            Some(CheckpointerMessage::Flush { epoch, .. }) => {
-                self.flushed(epoch);
-                None
+        eventually("Stop", || {
+            match self.links.controller.checkpointer.receive() {
+                Some(CheckpointerMessage::Flush { epoch, .. }) => {
+                    self.flushed(epoch);
+                    None
+                }
+                Some(CheckpointerMessage::Stop) => Some(()),
+                _ => None,
             }
-            Some(CheckpointerMessage::Stop) => Some(()),
-            _ => None,
         });
         self.tell(ControlMessage::CheckpointerDone);
-        let (reader, workers) = (Arc::clone(&self.links.reader), self.links.workers.clone());
+        let (reader, workers) = (
+            Arc::clone(&self.links.controller.reader),
+            self.links.controller.workers.clone(),
+        );
         // They would take their mail.
         while reader.receive().is_some() {}
         for worker in workers {
@@ -272,7 +273,7 @@ fn one_that_is_there_is_opened_and_trusted_with_ttls_after_the_hold() {
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
-    let worker = &bench.links.workers[0];
+    let worker = &bench.links.controller.workers[0];
     eventually("ttl", || {
         matches!(
             worker.receive(),
@@ -305,7 +306,7 @@ fn a_quick_restart_does_not_go_unseen() {
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
-    let worker = &bench.links.workers[0];
+    let worker = &bench.links.controller.workers[0];
     let ttl = |wanted: bool| {
         matches!(worker.receive(), Some(WorkerMessage::Ttl { ready, .. }) if ready == wanted)
             .then_some(())
@@ -315,7 +316,7 @@ fn a_quick_restart_does_not_go_unseen() {
     // The probe that follows the loss may find it back or still gone: records with a ttl are held
     // back, or all are.
     eventually("held back", || {
-        let flush = match bench.links.checkpointer.receive() {
+        let flush = match bench.links.controller.checkpointer.receive() {
             Some(CheckpointerMessage::Flush { epoch, .. }) => {
                 bench.flushed(epoch);
                 Some(())
@@ -351,12 +352,14 @@ fn a_wrong_password_pauses_the_backend_until_another_is_read() {
     assert!(bench.ask("/v1/status").contains("\"state\":\"refused\""));
     bench.links.shared.reload();
     assert!(matches!(
-        next(&bench.links.checkpointer),
+        next(&bench.links.controller.checkpointer),
         CheckpointerMessage::Settings(_)
     ));
-    eventually("Open", || match bench.links.workers[0].receive() {
-        Some(WorkerMessage::Open { epoch: 1, .. }) => Some(()),
-        _ => None,
+    eventually("Open", || {
+        match bench.links.controller.workers[0].receive() {
+            Some(WorkerMessage::Open { epoch: 1, .. }) => Some(()),
+            _ => None,
+        }
     });
     bench.stop();
 }
@@ -366,8 +369,12 @@ fn has_questions_are_answered_while_nobody_takes_any_mail() {
     let backend = fake_hustdb(None);
     let bench = Bench::with_mailboxes_of(1);
     for _ in 0..2 {
-        let _ = bench.links.checkpointer.send(CheckpointerMessage::Stop);
-        let _ = bench.links.reader.send(ReaderMessage::Stop);
+        let _ = bench
+            .links
+            .controller
+            .checkpointer
+            .send(CheckpointerMessage::Stop);
+        let _ = bench.links.controller.reader.send(ReaderMessage::Stop);
     }
     bench.find(&backend.name());
     bench.wait_for_status("\"state\":\"up\"");
@@ -390,18 +397,21 @@ fn the_end_lets_what_is_in_flight_be_answered_and_stops_the_checkpointer_first()
     bench.links.shared.stop();
     assert!(bench.expect_flush(1), "what is in flight may be answered");
     assert!(
-        bench.links.checkpointer.is_empty(),
+        bench.links.controller.checkpointer.is_empty(),
         "not before everyone let go"
     );
     bench.flushed(1);
     assert!(matches!(
-        next(&bench.links.checkpointer),
+        next(&bench.links.controller.checkpointer),
         CheckpointerMessage::Stop
     ));
-    assert!(bench.links.reader.is_empty());
+    assert!(bench.links.controller.reader.is_empty());
     bench.tell(ControlMessage::CheckpointerDone);
-    assert!(matches!(next(&bench.links.reader), ReaderMessage::Stop));
-    for worker in &bench.links.workers {
+    assert!(matches!(
+        next(&bench.links.controller.reader),
+        ReaderMessage::Stop
+    ));
+    for worker in &bench.links.controller.workers {
         assert!(matches!(next_but_ttl(worker), WorkerMessage::Stop));
     }
     assert_eq!(bench.end(), Ending::Clean);
@@ -416,7 +426,7 @@ fn an_end_that_not_everyone_lets_go_for_is_cut_when_its_time_is_up() {
     bench.links.shared.stop();
     bench.expect_flush(1);
     assert!(matches!(
-        next(&bench.links.checkpointer),
+        next(&bench.links.controller.checkpointer),
         CheckpointerMessage::Stop
     ));
     bench.tell(ControlMessage::CheckpointerDone);
@@ -428,7 +438,7 @@ fn what_happens_in_folders_becomes_dirty_flags() {
     let bench = Bench::start();
     let name = "127.0.0.1:1";
     bench.find(name);
-    let ReaderMessage::Backend(info) = next(&bench.links.reader) else {
+    let ReaderMessage::Backend(info) = next(&bench.links.controller.reader) else {
         panic!("the reader meets the backend");
     };
     std::fs::write(bench.logs.path().join(name).join("1.log"), "x").unwrap();
@@ -438,7 +448,12 @@ fn what_happens_in_folders_becomes_dirty_flags() {
     });
     std::fs::create_dir(bench.logs.path().join("127.0.0.1:2")).unwrap();
     eventually("a hint on folders", || {
-        bench.links.dirty_flags.take().filter(|hinted| hinted.root)
+        bench
+            .links
+            .controller
+            .dirty_flags
+            .take()
+            .filter(|hinted| hinted.root)
     });
     bench.stop();
 }
@@ -456,13 +471,15 @@ fn a_name_that_does_not_resolve_says_so() {
 impl Bench {
     /// The checkpointer is asked what is left of a backend.
     fn expect_asked(&self, backend: BackendId) {
-        eventually("AskLeft", || match self.links.checkpointer.receive() {
-            Some(CheckpointerMessage::AskLeft { backend: asked }) => {
-                assert_eq!(asked, backend);
-                Some(())
+        eventually("AskLeft", || {
+            match self.links.controller.checkpointer.receive() {
+                Some(CheckpointerMessage::AskLeft { backend: asked }) => {
+                    assert_eq!(asked, backend);
+                    Some(())
+                }
+                Some(CheckpointerMessage::KeepOutages { .. }) | None => None,
+                Some(other) => panic!("{other:?}"),
             }
-            Some(CheckpointerMessage::KeepOutages { .. }) | None => None,
-            Some(other) => panic!("{other:?}"),
         });
     }
 
@@ -475,14 +492,14 @@ impl Bench {
 
     /// Every worker, then the reader, are told to forget the first backend.
     fn expect_forget(&self) {
-        for worker in &self.links.workers {
+        for worker in &self.links.controller.workers {
             assert!(matches!(
                 next_but_ttl(worker),
                 WorkerMessage::Forget { backend: FIRST }
             ));
         }
         assert!(matches!(
-            next(&self.links.reader),
+            next(&self.links.controller.reader),
             ReaderMessage::Forget { backend: FIRST }
         ));
     }
@@ -521,7 +538,7 @@ fn one_whose_folder_is_gone_is_forgotten_and_its_place_is_anothers() {
     let body = bench.ask("/sync_status?backend_count=9");
     assert!(body.contains("\"processed_items\": 70") && body.contains("\"synced_items\": 50"));
     bench.find(NOBODY);
-    let ReaderMessage::Backend(info) = next(&bench.links.reader) else {
+    let ReaderMessage::Backend(info) = next(&bench.links.controller.reader) else {
         panic!("the reader first meets the backend");
     };
     assert_ne!(info.id, FIRST);
@@ -549,7 +566,7 @@ fn one_that_is_up_is_flushed_and_asked_for_again_before_it_is_forgotten() {
     backend.kill().unwrap();
     bench.find(&name);
     bench.forgotten();
-    let ReaderMessage::Backend(info) = next(&bench.links.reader) else {
+    let ReaderMessage::Backend(info) = next(&bench.links.controller.reader) else {
         panic!("the reader meets it anew");
     };
     assert_eq!((info.id == FIRST, &*info.name), (false, &*name));
@@ -583,7 +600,7 @@ fn there_is_room_again_once_one_is_forgotten() {
     bench.tell_when_there_is_room(ControlMessage::BackendFound("127.0.0.2:1".to_owned()));
     bench.tell_when_there_is_room(ControlMessage::FolderGone("127.0.0.1:1".to_owned()));
     eventually("AskLeft", || {
-        let message = bench.links.checkpointer.receive();
+        let message = bench.links.controller.checkpointer.receive();
         matches!(
             message,
             Some(CheckpointerMessage::AskLeft { backend: FIRST })
@@ -594,15 +611,17 @@ fn there_is_room_again_once_one_is_forgotten() {
     bench.forgotten();
     eventually("the reader tells again", || {
         matches!(
-            bench.links.reader.receive(),
+            bench.links.controller.reader.receive(),
             Some(ReaderMessage::TellFolders)
         )
         .then_some(())
     });
     bench.tell(ControlMessage::BackendFound("127.0.0.2:1".to_owned()));
-    eventually("it is met", || match bench.links.reader.receive() {
-        Some(ReaderMessage::Backend(info)) => (&*info.name == "127.0.0.2:1").then_some(()),
-        _ => None,
+    eventually("it is met", || {
+        match bench.links.controller.reader.receive() {
+            Some(ReaderMessage::Backend(info)) => (&*info.name == "127.0.0.2:1").then_some(()),
+            _ => None,
+        }
     });
     bench.stop();
 }

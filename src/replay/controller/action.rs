@@ -27,18 +27,9 @@ pub enum Action {
         /// Which of its addresses.
         wanted: Wanted,
     },
-    /// Probe it, and report the result by
+    /// Probe a backend, and report the result by
     /// [`Controller::handle_probe`](super::Controller::handle_probe).
-    Probe {
-        /// Whom.
-        backend: BackendId,
-        /// Where it is.
-        address: SocketAddr,
-        /// With the password, by a request that changes nothing; otherwise `GET /status.html`.
-        authenticated: bool,
-        /// Whether it is up: one that is down is given up sooner.
-        is_up: bool,
-    },
+    Probe(ProbeRequest),
     /// Close the probe's connection. Nothing more is reported of it.
     CloseProbe(BackendId),
     /// Send a client its answer; it may be gone.
@@ -47,6 +38,19 @@ pub enum Action {
     Rotate(ClientId),
     /// Shutdown has begun.
     BeginShutdown,
+}
+
+/// How to probe a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeRequest {
+    /// Whom.
+    pub backend: BackendId,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// With the password, by a request that changes nothing; otherwise `GET /status.html`.
+    pub authenticated: bool,
+    /// Whether it is up: one that is down is given up sooner.
+    pub is_up: bool,
 }
 
 /// Which of a name's addresses is wanted.

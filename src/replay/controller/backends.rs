@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::leaving::Leaving;
-use super::action::{Action, ProbeResult, Wanted};
+use super::action::{Action, ProbeRequest, ProbeResult, Wanted};
 use super::{ControllerRules, ControllerSettings, ReportedState, States};
 use crate::clock::Now;
 use crate::limits::BACKENDS_MAX;
@@ -444,12 +444,12 @@ impl Backend {
             let result = ProbeResult::Bad("it has no address".to_owned());
             return self.handle_probe(result, cx.now);
         };
-        cx.actions.push_back(Action::Probe {
+        cx.actions.push_back(Action::Probe(ProbeRequest {
             backend: self.info.id,
             address,
             authenticated,
             is_up: self.monitor.is_up(),
-        });
+        }));
     }
 
     fn open(&mut self, epoch: Epoch) {

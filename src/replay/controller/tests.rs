@@ -4,7 +4,7 @@ use super::*;
 use crate::binlog::request::Template;
 use crate::http::answer::Status;
 use crate::limits::{DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD};
-use crate::replay::controller::action::Reply;
+use crate::replay::controller::action::{ProbeRequest, Reply};
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::NoWaker;
 use crate::replay::messages::{
@@ -236,12 +236,12 @@ impl Fixture {
 }
 
 fn probe(address: SocketAddr) -> Action {
-    Action::Probe {
+    Action::Probe(ProbeRequest {
         backend: FIRST,
         address,
         authenticated: false,
         is_up: false,
-    }
+    })
 }
 
 #[test]

@@ -40,15 +40,18 @@ impl Bench {
     /// Takes a point of one backend that has a log; gives its id and board.
     fn take_point(&self, name: &str) -> (String, Arc<PointBoard>) {
         let pending = begin(self.address, "POST /sync_point", LOGIN);
-        let id = eventually("SyncPoint", || match self.links.reader.receive() {
-            Some(ReaderMessage::SyncPoint { id, is_backend }) => {
-                assert!(is_backend(name) && !is_backend("strange"));
-                Some(id)
+        let id = eventually("SyncPoint", || {
+            match self.links.controller.reader.receive() {
+                Some(ReaderMessage::SyncPoint { id, is_backend }) => {
+                    assert!(is_backend(name) && !is_backend("strange"));
+                    Some(id)
+                }
+                _ => None,
             }
-            _ => None,
         });
         assert!(
             self.links
+                .controller
                 .dirty_flags
                 .take()
                 .is_some_and(|hinted| hinted.all),
@@ -146,7 +149,7 @@ fn a_pause_flushes_as_a_death_does_and_a_resume_opens_again() {
     let probes = backend.counters().probes;
     bench.links.shared.reload();
     assert!(matches!(
-        next(&bench.links.checkpointer),
+        next(&bench.links.controller.checkpointer),
         CheckpointerMessage::Settings(_)
     ));
     bench.flushed(1);
@@ -154,9 +157,11 @@ fn a_pause_flushes_as_a_death_does_and_a_resume_opens_again() {
     assert_eq!(backend.counters().probes, probes, "it is left alone");
     let (code, _) = bench.outbox(&format!("/v1/control/resume?backend={name}"));
     assert_eq!(code, "200");
-    eventually("Open", || match bench.links.workers[0].receive() {
-        Some(WorkerMessage::Open { epoch: 1, .. }) => Some(()),
-        _ => None,
+    eventually("Open", || {
+        match bench.links.controller.workers[0].receive() {
+            Some(WorkerMessage::Open { epoch: 1, .. }) => Some(()),
+            _ => None,
+        }
     });
     let (code, said) = bench.outbox(&format!("/v1/control/resume?backend={name}"));
     assert!(code == "200" && said.contains("it is not paused"), "{said}");
@@ -173,7 +178,9 @@ fn a_rate_holds_over_a_reload_until_the_configuration_s_is_asked_for() {
     bench.find_and_meet(&name);
     bench.expect_open(0, backend.addr());
     let settings = || {
-        let WorkerMessage::Settings { settings, .. } = next_but_ttl(&bench.links.workers[0]) else {
+        let WorkerMessage::Settings { settings, .. } =
+            next_but_ttl(&bench.links.controller.workers[0])
+        else {
             panic!("workers are told");
         };
         settings.records_per_second_max
@@ -321,7 +328,7 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
             what,
             filter,
         } = eventually("Rework", || {
-            let message = bench.links.checkpointer.receive();
+            let message = bench.links.controller.checkpointer.receive();
             message.filter(|message| matches!(message, CheckpointerMessage::Requeue { .. }))
         })
         else {
@@ -360,7 +367,7 @@ fn a_rotation_is_handed_on_and_a_drain_is_the_graceful_end() {
         "{said}"
     );
     assert!(matches!(
-        next(&bench.links.checkpointer),
+        next(&bench.links.controller.checkpointer),
         CheckpointerMessage::Stop
     ));
     bench.tell(ControlMessage::CheckpointerDone);

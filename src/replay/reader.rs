@@ -443,9 +443,11 @@ impl<D: Disk> LogReader<D> {
         };
         let source = &mut self.sources[at];
         let Some(index) = source.catalog.index_of(file) else {
-            if !is_elsewhere && !failpoint!(KeepDeletedAfterFlush) {
-                source.catalog.remove_not_begun(key);
-                source.count_files();
+            if !is_elsewhere
+                && !failpoint!(KeepDeletedAfterFlush)
+                && let Some(index) = source.catalog.remove_not_begun(key)
+            {
+                source.count_file(index);
             }
             return;
         };
@@ -462,7 +464,7 @@ impl<D: Disk> LogReader<D> {
         {
             let _ = log.observe(meta, now);
         }
-        if log.log.is_none() || log.unread_bytes(0) == 0 {
+        if log.log.is_none() || log.unread_bytes(|_| 0) == 0 {
             source.catalog.remove(index);
             self.outbox.checkpointer(
                 After::Nothing,

@@ -220,7 +220,7 @@ impl<L> Catalog<L> {
                     if is_replaced && file.may_have_been_sent() {
                         displaced.insert(Arc::clone(&file.place));
                     }
-                    let unread = file.unread_bytes(resume_byte(&file.meta));
+                    let unread = file.unread_bytes(&resume_byte);
                     self.handle_missing(index, is_replaced, unread, now, &mut listed);
                 }
             }
@@ -412,15 +412,16 @@ impl<L> Catalog<L> {
     }
 
     /// Removes the file without a name that has this inode and birth time and is not begun. It was
-    /// kept over a flush to be read again, and all of it turned out to be settled.
-    pub(super) fn remove_not_begun(&mut self, key: (u64, u64)) {
+    /// kept over a flush to be read again, and all of it turned out to be settled. Returns its
+    /// place.
+    pub(super) fn remove_not_begun(&mut self, key: (u64, u64)) -> Option<usize> {
         let is_it = |index: &&usize| {
             let file = self.file(**index);
             file.begun.is_none() && file.meta.key() == key
         };
-        if let Some(&index) = self.unlinked.iter().find(is_it) {
-            self.remove(index);
-        }
+        let index = *self.unlinked.iter().find(is_it)?;
+        self.remove(index);
+        Some(index)
     }
 
     /// Removes a file.
@@ -574,12 +575,7 @@ impl<L> Catalog<L> {
         if file.away_unix > 0 {
             return;
         }
-        let from = if file.begun.is_some() {
-            0
-        } else {
-            resume_byte(&file.meta)
-        };
-        let bytes = file.unread_bytes(from);
+        let bytes = file.unread_bytes(resume_byte);
         let before = std::mem::replace(&mut file.counted_bytes, bytes);
         self.unread_bytes = self.unread_bytes - before + bytes;
     }

@@ -361,7 +361,7 @@ impl<D: Disk> LogReader<D> {
 
     /// Counts the backends that are read for: those with unread bytes that may be fed, and those
     /// that hold memory.
-    pub(super) fn count_read_for(&mut self) {
+    fn count_read_for(&mut self) {
         let is_read_for = |source: &&Source<D::Log>| {
             let holds = source.credit.chunk_bytes > 0 || source.bodies.pieces > 0;
             holds || (source.may_be_fed() && source.catalog.unread_bytes() > 0)

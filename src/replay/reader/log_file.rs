@@ -231,13 +231,13 @@ impl<L> LogFile<L> {
         }
     }
 
-    /// Unread bytes. A file that is not begun would begin at `resume_byte`, unless it shrank.
+    /// Unread bytes. `resume_byte`: where it would begin if it is not begun and did not shrink.
     #[must_use]
-    pub(super) fn unread_bytes(&self, resume_byte: u64) -> u64 {
+    pub(super) fn unread_bytes(&self, resume_byte: impl FnOnce(&LogMeta) -> u64) -> u64 {
         let fed = match &self.begun {
             Some(begun) => begun.cursor.byte(),
             None if self.shrank => 0,
-            None => resume_byte,
+            None => resume_byte(&self.meta),
         };
         self.meta.bytes.saturating_sub(fed)
     }

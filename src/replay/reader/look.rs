@@ -14,7 +14,7 @@ use crate::replay::reader::begin::scratch;
 use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind};
-use crate::replay::reader::resume::{EntriesMoved, Resume};
+use crate::replay::reader::resume::{EntriesMoved, Resume, byte_of};
 use crate::replay::reader::source::Faults;
 use crate::replay::reader::{LogReader, Wake};
 use crate::status::snapshot::SecondName;
@@ -215,8 +215,7 @@ impl<D: Disk> LogReader<D> {
         if !source.said_names_go_back && !failpoint!(SayNoOrder) {
             source.said_names_go_back = say_names_go_back(&name, &entries);
         }
-        let resume = source.resume.as_ref();
-        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        let byte_of = byte_of(source.resume.as_ref());
         let name_of = |key| known_hidden.get(&key).cloned();
         let listed = source
             .catalog
@@ -386,28 +385,19 @@ impl<D: Disk> LogReader<D> {
             }
         }
         match loss.kind {
-            LossKind::Deleted | LossKind::Replaced => self.tell_away(at, loss),
+            LossKind::Deleted | LossKind::Replaced => self.tell_away(at, loss, loss.meta.bytes),
             LossKind::Shrunk => {
                 if let Some(file) = loss.file {
                     self.tell_gone(at, file);
                 }
             }
-            LossKind::Cut => self.tell_away(
-                at,
-                &Loss {
-                    meta: LogMeta {
-                        bytes: loss.meta.bytes + loss.unread_bytes,
-                        ..loss.meta
-                    },
-                    ..loss.clone()
-                },
-            ),
+            LossKind::Cut => self.tell_away(at, loss, loss.meta.bytes + loss.unread_bytes),
         }
     }
 
     /// Tells the checkpointer how long a log was that is gone. It knows nothing else about a log
     /// that was never begun, whose lines are not delivered either.
-    fn tell_away(&mut self, at: usize, loss: &Loss) {
+    fn tell_away(&mut self, at: usize, loss: &Loss, bytes: u64) {
         self.outbox.checkpointer(
             After::Nothing,
             CheckpointerMessage::LogAway(AwayLog {
@@ -416,7 +406,7 @@ impl<D: Disk> LogReader<D> {
                 device: loss.meta.device,
                 inode: loss.meta.inode,
                 born_nanos: loss.meta.born_nanos,
-                bytes: loss.meta.bytes,
+                bytes,
                 unread_bytes: loss.unread_bytes,
             }),
         );

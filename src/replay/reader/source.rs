@@ -20,7 +20,7 @@ use crate::replay::reader::backoff::Backoff;
 use crate::replay::reader::bodies::Bodies;
 use crate::replay::reader::catalog::Catalog;
 use crate::replay::reader::log_file::{Loss, Observed};
-use crate::replay::reader::resume::Resume;
+use crate::replay::reader::resume::{Resume, byte_of};
 use crate::replay::reader::zone::Zone;
 
 /// If inotify reports growth, and none of the open logs has grown, the folder is listed no earlier
@@ -386,8 +386,7 @@ impl<L> Source<L> {
 
     /// What a look at a file has shown to be lost. One that shrank is a new file from now on.
     pub(super) fn loss_of(&mut self, index: usize, observed: Observed) -> Option<Loss> {
-        let resume = self.resume.as_ref();
-        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        let byte_of = byte_of(self.resume.as_ref());
         self.catalog.loss_of(index, observed, byte_of)
     }
 
@@ -405,8 +404,7 @@ impl<L> Source<L> {
     }
 
     fn recount(&mut self, index: usize) {
-        let resume = self.resume.as_ref();
-        let byte_of = |meta: &_| resume.map_or(0, |resume| resume.byte_of(meta));
+        let byte_of = byte_of(self.resume.as_ref());
         self.catalog.recount(index, byte_of);
     }
 
@@ -426,15 +424,9 @@ impl<L> Source<L> {
     /// About when the first unread line was written: no earlier than its file was created, and no
     /// later than it was modified.
     fn oldest_unread_unix(&self) -> Option<u64> {
-        let byte_of = |meta| {
-            self.resume
-                .as_ref()
-                .map_or(0, |resume| resume.byte_of(meta))
-        };
-        let unread = self.catalog.unpassed().find(|file| {
-            let begun = file.begun.is_some();
-            file.unread_bytes(if begun { 0 } else { byte_of(&file.meta) }) > 0
-        })?;
+        let byte_of = byte_of(self.resume.as_ref());
+        let mut unpassed = self.catalog.unpassed();
+        let unread = unpassed.find(|file| file.unread_bytes(&byte_of) > 0)?;
         Some(unread.written_unix())
     }
 }

@@ -35,11 +35,17 @@ fn a_backend_that_settles_nothing_stops_at_its_share_and_the_other_goes_on() {
     assert_eq!(fixture.keys(A), keys(1000).collect::<Vec<_>>());
 }
 
+const MANY: usize = 40;
+
+fn many_fed() -> Fixture {
+    let names: Vec<String> = (0..MANY).map(|nth| format!("h:{nth:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Fixture::fed(&names)
+}
+
 #[test]
 fn folders_of_idle_backends_make_nobodys_share_smaller() {
-    let names: Vec<String> = (0..40).map(|nth| format!("h:{nth:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut fixture = Fixture::fed(&names);
+    let mut fixture = many_fed();
     fixture.run();
     fixture.append(A, "01", &put_value("long", &[b'v'; 500]));
     fixture.append(A, "02", &puts(keys(1000)));
@@ -53,22 +59,20 @@ fn folders_of_idle_backends_make_nobodys_share_smaller() {
 
 #[test]
 fn many_that_are_read_for_at_once_are_within_the_budget() {
-    let names: Vec<String> = (0..40).map(|nth| format!("h:{nth:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut fixture = Fixture::fed(&names);
-    for index in 0..names.len() {
+    let mut fixture = many_fed();
+    for index in 0..MANY {
         fixture.stuck.push(BackendId::from_index(index));
     }
     fixture.append(A, "01", &puts(keys(1000)));
     fixture.run_for(std::time::Duration::from_secs(2));
-    for index in 1..names.len() {
+    for index in 1..MANY {
         fixture.append(BackendId::from_index(index), "01", &puts(keys(1000)));
     }
     fixture.run_for(std::time::Duration::from_secs(5));
     let bytes = held(&fixture);
-    let at_least_one_each = names.len() * BOUNDS.chunk_bytes_min;
+    let at_least_one_each = MANY * BOUNDS.chunk_bytes_min;
     assert!(bytes <= 20_000 + at_least_one_each, "{bytes}");
-    for index in 0..names.len() {
+    for index in 0..MANY {
         let backend = BackendId::from_index(index);
         assert!(
             !fixture.keys(backend).is_empty(),

@@ -255,10 +255,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Some(Command::Run(place)) => match load_config(place.config.as_deref()) {
             Ok(config) => run::run::<S>(config, run::Mode::Service).map(|()| true),
-            Err(Failure(reason)) => {
-                output::complain(format_args!("hustdbsync: {reason}"));
-                return ExitCode::from(FAULTY_CONFIGURATION);
-            }
+            Err(failure) => return fail(&failure, ExitCode::from(FAULTY_CONFIGURATION)),
         },
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
         Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
@@ -293,11 +290,13 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(Failure(reason)) => {
-            output::complain(format_args!("hustdbsync: {reason}"));
-            ExitCode::FAILURE
-        }
+        Err(failure) => fail(&failure, ExitCode::FAILURE),
     }
+}
+
+fn fail(Failure(reason): &Failure, code: ExitCode) -> ExitCode {
+    output::complain(format_args!("hustdbsync: {reason}"));
+    code
 }
 
 /// What was waited for did not come within the time.

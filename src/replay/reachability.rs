@@ -258,7 +258,8 @@ fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-const HEAD: &str = "hustdbsync outages 1\n";
+/// The first line of a file `outages`.
+pub(crate) const HEAD: &str = "hustdbsync outages 1\n";
 
 /// A file `outages` that says this.
 pub(crate) fn encode(outages: &[Outage]) -> Vec<u8> {

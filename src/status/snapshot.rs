@@ -364,17 +364,15 @@ impl Watched {
 
 /// Seconds, rounded up, in which `backlog_bytes` are gone. `None` where the rate is so low that it
 /// forecasts nothing, as after a backend has ceased to answer.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate; it is cast where it is at most FORECAST_SECONDS_MAX"
+)]
 fn drain_seconds(backlog_bytes: u64, bytes_per_second: f64) -> Option<u64> {
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an estimate; it is cast where it is at most FORECAST_SECONDS_MAX"
-    )]
-    {
-        let seconds = (backlog_bytes as f64 / bytes_per_second).ceil();
-        (seconds <= FORECAST_SECONDS_MAX).then_some(seconds as u64)
-    }
+    let seconds = (backlog_bytes as f64 / bytes_per_second).ceil();
+    (seconds <= FORECAST_SECONDS_MAX).then_some(seconds as u64)
 }
 
 #[cfg(test)]

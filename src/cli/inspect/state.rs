@@ -53,7 +53,7 @@ pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Ki
     if head.starts_with(b"HUSTCKPT") {
         return Kind::Checkpoint;
     }
-    if head.starts_with(b"hustdbsync outag") {
+    if head.starts_with(&reachability::HEAD.as_bytes()[..HEAD_BYTES]) {
         return Kind::Outages;
     }
     if name == rejected::NAME || head.starts_with(b"{\"time\":\"") {

@@ -122,8 +122,7 @@ pub(crate) fn ignore_file_size_signal() {
 /// Whether this process has root's rights.
 #[must_use]
 pub fn is_root() -> bool {
-    // SAFETY: no memory is involved, and it cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    user_id() == 0
 }
 
 /// The user whose rights this process has.

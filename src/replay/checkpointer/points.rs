@@ -243,10 +243,7 @@ impl Points {
         let known: usize = known.sum();
         let room = SYNC_POINT_LOGS_MAX.saturating_sub(known);
         let is_known = |backend: &str, meta: &LogMeta| {
-            let mut states = backend_states.iter().flatten();
-            let ledger = states
-                .find(|state| **state.name() == *backend)
-                .and_then(BackendState::ledger);
+            let ledger = named(backend_states, backend).and_then(BackendState::ledger);
             let settled =
                 |ledger: &BackendLedger| ledger.settled_anywhere(meta.inode, meta.born_nanos);
             ledger.and_then(settled).is_some()
@@ -288,6 +285,12 @@ impl Points {
             !point.pending.is_empty()
         });
     }
+}
+
+/// The backend of this name, if it is known.
+fn named<'a>(backend_states: &'a [Option<BackendState>], name: &str) -> Option<&'a BackendState> {
+    let mut known = backend_states.iter().flatten();
+    known.find(|backend_state| **backend_state.name() == *name)
 }
 
 /// Every backend's logs, in the order of their names. A file that NFS or FUSE keeps under a hidden
@@ -394,8 +397,7 @@ impl Point {
         let board = &self.board;
         self.pending.retain_mut(|pending| {
             let told = &board.backends[pending.place];
-            let mut known = backend_states.iter().flatten();
-            let backend_state = known.find(|backend_state| **backend_state.name() == *told.name);
+            let backend_state = named(backend_states, &told.name);
             // A new backend is not known yet, or its state has not been read.
             backend_state.is_none_or(|backend_state| !pending.look(told, backend_state, cx))
         });

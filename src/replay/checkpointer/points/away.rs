@@ -47,10 +47,10 @@ impl AwayLogs {
         let all = self.backends.entry(away.backend).or_default();
         all.retain(|known| known.log.what() != what);
         log.note_settled(ledger);
-        let mut left_bytes = log.bytes.saturating_sub(log.settled);
-        if self.deleted.contains(&key) {
-            left_bytes = 0;
-        }
+        let left_bytes = match self.deleted.contains(&key) {
+            true => 0,
+            false => log.bytes.saturating_sub(log.settled),
+        };
         if left_bytes > 0 {
             let since_unix = unix;
             all.push_back(Away { log, since_unix });

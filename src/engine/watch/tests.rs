@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
@@ -41,15 +42,20 @@ impl Bench {
         }
         let path = real.path().join("logs");
         std::os::unix::fs::symlink("one", &path).unwrap();
+        (Self::below(real, &path), path)
+    }
+
+    /// Watches this path of the logs, which is below `above` and has the folder of one backend.
+    fn below(above: tempfile::TempDir, path: &Path) -> Self {
         let poll = Poll::new().unwrap();
-        let watch = Watch::new(path.clone(), poll.registry(), TOKEN);
+        let watch = Watch::new(path.to_owned(), poll.registry(), TOKEN);
         let mut bench = Self {
             poll,
             watch,
-            logs: real,
+            logs: above,
         };
         bench.watch.add(FIRST, "a:1");
-        (bench, path)
+        bench
     }
 
     fn make(&self, folder: &str) {
@@ -162,14 +168,7 @@ fn a_logs_path_that_was_moved_away_and_made_anew_is_watched_at_once() {
     let above = tempfile::tempdir().unwrap();
     let logs = above.path().join("logs");
     fs::create_dir_all(logs.join("a:1")).unwrap();
-    let poll = Poll::new().unwrap();
-    let watch = Watch::new(logs.clone(), poll.registry(), TOKEN);
-    let mut bench = Bench {
-        poll,
-        watch,
-        logs: above,
-    };
-    bench.watch.add(FIRST, "a:1");
+    let mut bench = Bench::below(above, &logs);
     bench.watch.take(|_| {});
     for round in 0..3 {
         let old = bench.logs.path().join(format!("old{round}"));

@@ -1,31 +1,32 @@
-//! Faults that a test plants, to prove that it would be caught. Only with the feature `failpoints`;
-//! otherwise nothing of it is compiled.
+//! Bugs that a test injects, to prove that it would find them. They are compiled with debug
+//! assertions only, so that `cargo test` builds the library once. A release build has none of it:
+//! neither the list nor the switch. With optimization and with injected bugs:
+//! `cargo test --release --config profile.release.debug-assertions=true --test simulation failpoints`.
 //!
-//! A place that can have one asks `failpoint!(Name)`: a constant `false` in every build but that of
-//! the simulation's own tests.
+//! A place that can have one asks `failpoint!(Name)`: a constant `false` in a release build.
 
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(debug_assertions))]
 macro_rules! failpoint {
     ($fault:ident) => {
         $crate::failpoint::NOTHING_IS
     };
 }
 
-/// What `failpoint!` is where nothing can be.
-#[cfg(not(feature = "failpoints"))]
-pub const NOTHING_IS: bool = false;
+/// What `failpoint!` is in a release build.
+#[cfg(not(debug_assertions))]
+pub(crate) const NOTHING_IS: bool = false;
 
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 macro_rules! failpoint {
     ($fault:ident) => {
         $crate::failpoint::Failpoint::$fault.is_failpoint()
     };
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 pub use switch::Failpoint;
 
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 mod switch {
     use std::cell::Cell;
 
@@ -211,6 +212,12 @@ mod switch {
         #[must_use]
         pub fn is_failpoint(self) -> bool {
             FAILPOINT.get() == Some(self)
+        }
+
+        /// What this thread has, if anything.
+        #[must_use]
+        pub fn injected() -> Option<Self> {
+            FAILPOINT.get()
         }
 
         /// Gives it to this thread, in place of what it had; none: takes that away.

@@ -15,7 +15,7 @@ mod commands;
 mod control;
 mod counters;
 mod disk;
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 mod failpoints;
 mod injected;
 mod late;

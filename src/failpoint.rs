@@ -1,7 +1,7 @@
 //! Bugs that a test injects, to prove that it would find them. They are compiled with debug
 //! assertions only, so that `cargo test` builds the library once. A release build has none of it:
-//! neither the list nor the switch. With optimization and with injected bugs:
-//! `cargo test --release --config profile.release.debug-assertions=true --test simulation failpoints`.
+//! neither the list nor the switch, but for
+//! `cargo test --release --config profile.release.debug-assertions=true`.
 //!
 //! A place that can have one asks `failpoint!(Name)`: a constant `false` in a release build.
 

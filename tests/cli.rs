@@ -44,7 +44,9 @@ fn home() -> tempfile::TempDir {
     fs::create_dir_all(root.join("logs/127.0.0.1:9998")).unwrap();
     fs::write(root.join("htpasswd"), "user:password\n").unwrap();
     let text = format!(
-        r#"{{"network": {{"port": 0}}, "sync": {{"logs_path": "{0}/logs", "ngx_path": "{0}", "auth_path": "{0}/htpasswd"}}}}"#,
+        r#"{{"network": {{"port": 0}},
+             "sync": {{"logs_path": "{0}/logs", "ngx_path": "{0}",
+                       "auth_path": "{0}/htpasswd"}}}}"#,
         root.display()
     );
     fs::write(root.join("sync_server.json"), text).unwrap();

@@ -81,14 +81,20 @@ struct Options {
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
     /// Rounds, in each of which everybody runs once
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     rounds: u32,
     /// The largest backlog: 10GB is what the goal names, and needs that much room in the temporary
     /// folder
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_bytes)]
     backlog_max: u64,
     /// What the server's workers run on, in all parts but `engines`: auto, mio or io_uring
-    #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = ["auto", "mio", "io_uring"])]
+    #[arg(
+        long, value_name = "ENGINE", default_value = "auto",
+        value_parser = ["auto", "mio", "io_uring"]
+    )]
     engine: String,
     /// Print the table as JSON
     #[arg(long)]

@@ -384,24 +384,43 @@ const HTTP_SERVER: [(&str, &str); 32] = [
 const CONFIGURATIONS: [(&str, &str); 17] = [
     (
         "original",
-        r#"{"network": {"port": 8089, "backlog": 512, "disable_100_cont": true, "enable_reuseport": true, "enable_nodelay": true,
-"enable_defer_accept": true, "max_body_size": 16777216, "max_keepalive_requests": 1024, "recv_timeout": 300, "send_timeout": 300,
-"threads": 2, "user": "sync", "passwd": "sync", "access_allow": "127.0.0.1"}, "sync": {"daemon": true, "logs_path": "/data/hustdbha/logs/",
-"ngx_path": "/data/hustdbha/", "auth_path": "/data/hustdbha/conf/htpasswd", "threads": 4, "release_interval": 5000,
-"checkdb_interval": 5000, "checklog_interval": 60000}}"#,
+        concat!(
+            r#"{"network": {"port": 8089, "backlog": 512, "disable_100_cont": true, "#,
+            r#""enable_reuseport": true, "enable_nodelay": true,"#,
+            "\n",
+            r#""enable_defer_accept": true, "max_body_size": 16777216, "#,
+            r#""max_keepalive_requests": 1024, "recv_timeout": 300, "send_timeout": 300,"#,
+            "\n",
+            r#""threads": 2, "user": "sync", "passwd": "sync", "access_allow": "127.0.0.1"}, "#,
+            r#""sync": {"daemon": true, "logs_path": "/data/hustdbha/logs/","#,
+            "\n",
+            r#""ngx_path": "/data/hustdbha/", "auth_path": "/data/hustdbha/conf/htpasswd", "#,
+            r#""threads": 4, "release_interval": 5000,"#,
+            "\n",
+            r#""checkdb_interval": 5000, "checklog_interval": 60000}}"#,
+        ),
     ),
     ("empty", "{}"),
     (
         "units",
-        r#"{"sync": {"memory_budget": "48MiB", "checkdb_interval": "5s", "ttl_hold": "500ms", "rescan_interval": "1min", "rejected_max_bytes": "1GB"}}"#,
+        concat!(
+            r#"{"sync": {"memory_budget": "48MiB", "checkdb_interval": "5s", "#,
+            r#""ttl_hold": "500ms", "rescan_interval": "1min", "rejected_max_bytes": "1GB"}}"#,
+        ),
     ),
     (
         "access",
-        r#"{"network": {"bind": "::1", "access_allow": "127.0.0.1, 10.0.0.1-10.0.0.9,192.168.0.0/16, fe80::/10"}}"#,
+        concat!(
+            r#"{"network": {"bind": "::1", "access_allow": "#,
+            r#""127.0.0.1, 10.0.0.1-10.0.0.9,192.168.0.0/16, fe80::/10"}}"#,
+        ),
     ),
     (
         "outcomes",
-        r#"{"sync": {"outcomes": {"412 put": "rejected", "503": "trouble", "404": "absent"}, "pin_workers": false, "log_level": "debug"}}"#,
+        concat!(
+            r#"{"sync": {"outcomes": {"412 put": "rejected", "503": "trouble", "404": "absent"}, "#,
+            r#""pin_workers": false, "log_level": "debug"}}"#,
+        ),
     ),
     (
         "password",
@@ -410,12 +429,20 @@ const CONFIGURATIONS: [(&str, &str); 17] = [
     ("password-good", r#"{"network": {"passwd": "QZSECRET"}}"#),
     (
         "unknown",
-        r#"{"network": {"prot": 1, "logs_path": "x"}, "sync": {"Threads": 2, "//note": 3}, "snyc": {}, "port": 9, "//": 0}"#,
+        concat!(
+            r#"{"network": {"prot": 1, "logs_path": "x"}, "sync": {"Threads": 2, "//note": 3}, "#,
+            r#""snyc": {}, "port": 9, "//": 0}"#,
+        ),
     ),
     (
         "faults",
-        r#"{"network": {"port": 70000, "passwd": 4711, "user": "a:b", "access_allow": "127.0.0.1 10.0.0.1", "bind": "localhost"},
-"sync": {"threads": 0, "checkdb_interval": "5", "memory_budget": 64, "pin_workers": "yes", "log_level": "loud", "ngx_path": ""}}"#,
+        concat!(
+            r#"{"network": {"port": 70000, "passwd": 4711, "user": "a:b", "#,
+            r#""access_allow": "127.0.0.1 10.0.0.1", "bind": "localhost"},"#,
+            "\n",
+            r#""sync": {"threads": 0, "checkdb_interval": "5", "memory_budget": 64, "#,
+            r#""pin_workers": "yes", "log_level": "loud", "ngx_path": ""}}"#,
+        ),
     ),
     (
         "twice",
@@ -427,7 +454,10 @@ const CONFIGURATIONS: [(&str, &str); 17] = [
     ),
     (
         "numbers",
-        r#"{"sync": {"threads": 2.0, "memory_budget": 18446744073709551616, "attempts_max": 1e300, "burst_bytes": -1}}"#,
+        concat!(
+            r#"{"sync": {"threads": 2.0, "memory_budget": 18446744073709551616, "#,
+            r#""attempts_max": 1e300, "burst_bytes": -1}}"#,
+        ),
     ),
     ("cut", "{\"sync\": {\"threads\": 4}"),
     ("login", "user:password\n"),

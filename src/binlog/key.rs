@@ -211,7 +211,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn escaping_any_octets_of_a_key_changes_nothing(key in proptest::collection::vec(any::<u8>(), 0..60), mask: u64) {
+        fn escaping_any_octets_of_a_key_changes_nothing(
+            key in proptest::collection::vec(any::<u8>(), 0..60),
+            mask: u64,
+        ) {
             let mut escaped = Vec::new();
             for (i, byte) in key.iter().enumerate() {
                 if mask >> (i % 64) & 1 == 1 || *byte == b'%' {
@@ -222,7 +225,16 @@ mod tests {
             }
             // `key` itself is raw: spell its percent signs, so that both are query text for the
             // same octets.
-            let plain: Vec<u8> = key.iter().flat_map(|b| if *b == b'%' { b"%25".to_vec() } else { vec![*b] }).collect();
+            let plain: Vec<u8> = key
+                .iter()
+                .flat_map(|b| {
+                    if *b == b'%' {
+                        b"%25".to_vec()
+                    } else {
+                        vec![*b]
+                    }
+                })
+                .collect();
             prop_assert_eq!(hash(b"t", &escaped), hash(b"t", &plain));
         }
     }

@@ -194,12 +194,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_record_or_a_fault(mut line in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_a_record_or_a_fault(
+            mut line in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             let _ = decode_in_place(&mut line);
         }
 
         #[test]
-        fn any_payload_is_a_record_or_a_fault(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_payload_is_a_record_or_a_fault(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let mut line = Vec::new();
             encode(PREFIX, &bytes, &mut line);
             line.pop();

@@ -504,7 +504,10 @@ mod tests {
         fn any_record_in_any_pieces_is_what_its_twin_says(
             method in 0..Method::ALL.len(),
             version: u32, expires_unix: u32, score: i64, opt in -2..=2_i8,
-            key in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'%'), Just(b'?')], 0..80),
+            key in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(b'%'), Just(b'?')],
+                0..80,
+            ),
             table in proptest::collection::vec(any::<u8>(), 0..70),
             value in proptest::collection::vec(any::<u8>(), 0..300),
             flip in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
@@ -512,8 +515,17 @@ mod tests {
             piece_bytes in 4..40_usize,
         ) {
             let mut record = Vec::new();
-            Record { method: Method::ALL[method], version, key: &key, expires_unix, table: &table, score, opt, value: &value }
-                .encode(&mut record);
+            Record {
+                method: Method::ALL[method],
+                version,
+                key: &key,
+                expires_unix,
+                table: &table,
+                score,
+                opt,
+                value: &value,
+            }
+            .encode(&mut record);
             if let Some((at, byte)) = flip {
                 let at = at.index(record.len());
                 record[at] = byte;

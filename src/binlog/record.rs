@@ -258,9 +258,9 @@ mod tests {
 
     #[test]
     fn a_line_of_the_corpus_reads_back() {
-        let bytes = base64_simd::STANDARD
-            .decode_to_vec(b"NgAAAAcBAAAADAAAAEJfemFkZF9wbGFpbtUAAE4AAAAABAAAAEJfejGOAAAANRzc3wIAAAAAQl96YWRkX3BsYWlu")
-            .unwrap();
+        let payload = "NgAAAAcBAAAADAAAAEJfemFkZF9wbGFpbtUAAE4AAAAABAAAAEJfejGOAAAA\
+                       NRzc3wIAAAAAQl96YWRkX3BsYWlu";
+        let bytes = base64_simd::STANDARD.decode_to_vec(payload).unwrap();
         let record = Record::parse(&bytes).unwrap();
         assert_eq!(record.method, Method::Zadd);
         assert_eq!(record.version, 1);
@@ -332,7 +332,16 @@ mod tests {
             table in proptest::collection::vec(any::<u8>(), 0..70),
             value in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            let record = Record { method: Method::ALL[method], version, key: &key, expires_unix, table: &table, score, opt, value: &value };
+            let record = Record {
+                method: Method::ALL[method],
+                version,
+                key: &key,
+                expires_unix,
+                table: &table,
+                score,
+                opt,
+                value: &value,
+            };
             let bytes = encoded(&record);
             prop_assert_eq!(Record::parse(&bytes), Ok(record));
             prop_assert_eq!(Record::parse_checked(&bytes), record);

@@ -41,10 +41,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Records to replay, shared by all backends
-    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "logs")]
+    #[arg(
+        long, value_name = "N", default_value_t = 200_000, conflicts_with = "logs",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     records: u64,
     /// Bytes of each value
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=crate::limits::VALUE_BYTES_MAX as i64), conflicts_with = "logs")]
+    #[arg(
+        long, value_name = "N", default_value_t = 100, conflicts_with = "logs",
+        value_parser =
+            clap::value_parser!(u32).range(1..=crate::limits::VALUE_BYTES_MAX as i64)
+    )]
     value_bytes: u32,
     /// Backends: fake HustDBs in this process [default: 2, or one for each folder of
     /// --logs]

@@ -22,7 +22,10 @@ pub(super) struct FakeHustdbArgs {
     #[arg(long, value_name = "USER:PASSWORD", value_parser = parse_login)]
     user_password: Option<(String, String)>,
     /// Threads that serve connections
-    #[arg(long, value_name = "N", default_value_t = THREADS as u16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(
+        long, value_name = "N", default_value_t = THREADS as u16,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
     threads: u16,
     /// Answer all requests of a read in one write, without the 25 µs of work a request that a real
     /// hustdb takes: for measuring

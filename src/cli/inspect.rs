@@ -41,13 +41,13 @@ use tally::Tally;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log             all of a backend's logs
-  hustdbsync inspect --follow /data/hustdbha/logs/10.0.0.7:8085          what HA writes for it now
-  hustdbsync inspect --key 'user:*' --method put,del /data/hustdbha/logs these records of all backends
-  hustdbsync inspect --stats some.log                                    how many, how large, which keys repeat
+  hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log     all of a backend's logs
+  hustdbsync inspect --follow /data/hustdbha/logs/10.0.0.7:8085  what HA writes for it now
+  hustdbsync inspect --key 'user:*' --method put,del /data/hustdbha/logs
+  hustdbsync inspect --stats some.log                            number, sizes, keys that repeat
   hustdbsync inspect --json --values some.log | jq .key
-  hustdbsync inspect --raw --table t1 some.log > smaller.log             a log of these records
-  hustdbsync inspect /data/hustdbha/status                               checkpoints and rejected lines
+  hustdbsync inspect --raw --table t1 some.log > smaller.log     a log of these records
+  hustdbsync inspect /data/hustdbha/status                       checkpoints and rejected lines
   zcat old.log.gz | hustdbsync inspect -";
 
 /// What `inspect` takes.
@@ -57,8 +57,10 @@ pub(super) struct InspectArgs {
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
     /// Only records of these methods, such as put,del
-    #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = parse_method, help_heading = "Which \
-        records")]
+    #[arg(
+        long, value_name = "METHOD", value_delimiter = ',', value_parser = parse_method,
+        help_heading = "Which records"
+    )]
     method: Vec<Method>,
     /// Only records whose key matches as a whole: `*` is any octets, `?` is one; without either it
     /// is exact, `user:*` is a prefix

@@ -48,7 +48,8 @@ const LONG_ABOUT: &str = "\
 HustDB's sync server: replays HA's logs to a master that has come back.
 
 When one master of a pair is down, HA keeps that backend's writes in log files. \
-This server watches them, waits for the backend, and sends it every write, in order and without loss. \
+This server watches them, waits for the backend, and sends it every write, \
+in order and without loss. \
 It takes the original hustdbsync's place: same configuration, same flags, same answers to HA.
 
 Without a command it does what the original does: it becomes a daemon, \
@@ -57,17 +58,17 @@ Under systemd or in a container, use `hustdbsync run`.";
 
 const EXAMPLES: &str = "\
 Examples:
-  hustdbsync demo                                              see the whole job done, on fake HustDBs
-  hustdbsync check --config /etc/hustdbsync/sync_server.json   say everything that is wrong before it runs
-  hustdbsync run --config /etc/hustdbsync/sync_server.json     run in the foreground, log to stderr
-  hustdbsync                                                   run as a daemon, as the original does
-  hustdbsync -q                                                end that daemon
-  hustdbsync status --watch                                    watch it drain
-  hustdbsync status --wait=5m                                  wait until all that is logged by now is settled
-  hustdbsync ctl pause 10.0.0.7:8085                           replay nothing to this backend for now
-  hustdbsync rejected list                                     see what was rejected, and why
-  hustdbsync inspect 2026-11-22-16-41.log                      show what stands in a log
-  hustdbsync check --sample > sync_server.json                 begin a configuration, every setting explained
+  hustdbsync demo                               see the whole job done, on fake HustDBs
+  hustdbsync check --config sync_server.json    say everything that is wrong before it runs
+  hustdbsync run --config sync_server.json      run in the foreground, log to stderr
+  hustdbsync                                    run as a daemon, as the original does
+  hustdbsync -q                                 end that daemon
+  hustdbsync status --watch                     watch it drain
+  hustdbsync status --wait=5m                   wait until all that is logged by now is settled
+  hustdbsync ctl pause 10.0.0.7:8085            replay nothing to this backend for now
+  hustdbsync rejected list                      see what was rejected, and why
+  hustdbsync inspect 2026-11-22-16-41.log       show what stands in a log
+  hustdbsync check --sample > sync_server.json  begin a configuration, every setting explained
 
 Configuration: the file of --config, else sync_server.json beside the executable, \
 else /etc/hustdbsync/sync_server.json.

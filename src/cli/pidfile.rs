@@ -123,8 +123,10 @@ impl PidFile {
         let ours = read_regular(&self.path, PID_FILE_BYTES_MAX)
             .is_ok_and(|text| parse(&text) == Some(std::process::id()));
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the pid file stays; the next start \
-                replaces it");
+            tracing::warn!(
+                path = %self.path.display(), %error,
+                "the pid file stays; the next start replaces it"
+            );
         }
     }
 }

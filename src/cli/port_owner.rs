@@ -68,11 +68,20 @@ mod tests {
 
     #[test]
     fn rows_of_other_ports_other_states_and_other_forms_are_passed_over() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-               0: 0100007F:1F99 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 42 1 0 100 0 0 10 0\n\
-               1: 0100007F:1F99 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 43 1 0 100 0 0 10 0\n\
-               2: 0100007F:1F98 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 44 1 0 100 0 0 10 0\n\
-               short\n 3: nonsense x 0A\n";
-        assert_eq!(listening(table, 8089), ["socket:[42]"]);
+        let row = |begin: &str, inode: u32| {
+            format!(
+                "{begin} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0 100 0 0 \
+                 10 0\n"
+            )
+        };
+        let table = [
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  \
+             timeout inode\n",
+            &row("   0: 0100007F:1F99 00000000:0000 0A", 42),
+            &row("   1: 0100007F:1F99 0100007F:9999 01", 43),
+            &row("   2: 0100007F:1F98 00000000:0000 0A", 44),
+            "short\n 3: nonsense x 0A\n",
+        ];
+        assert_eq!(listening(&table.concat(), 8089), ["socket:[42]"]);
     }
 }

@@ -64,11 +64,10 @@ pub(super) enum Verb {
     /// an older write from undoing a newer one, but it keeps no version of a key that was deleted:
     /// a write whose key was deleted later brings that key back. Look at what you replay (rejected
     /// show).
-    #[command(
-        after_long_help = "Examples:\n  hustdbsync rejected replay --backend 10.0.0.7:8085 --reason \
-            table_type\n  hustdbsync rejected replay --id 1f2e3d4c5b6a7988\n  hustdbsync rejected \
-            replay --all"
-    )]
+    #[command(after_long_help = "Examples:\n  \
+            hustdbsync rejected replay --backend 10.0.0.7:8085 --reason table_type\n  \
+            hustdbsync rejected replay --id 1f2e3d4c5b6a7988\n  \
+            hustdbsync rejected replay --all")]
     Replay {
         #[command(flatten)]
         selection: Selection,

@@ -17,9 +17,9 @@ pub use wait::Waited;
 /// Shows each backend's state, backlog, rate and time to drain, as a running server tells them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    hustdbsync status                     one table\n  \
-    hustdbsync status --watch             a progress bar for each backend, until Ctrl-C\n  \
-    hustdbsync status --wait=5m           until all that is logged by now is settled, or exit with 3\n  \
+    hustdbsync status            one table\n  \
+    hustdbsync status --watch    a progress bar for each backend, until Ctrl-C\n  \
+    hustdbsync status --wait=5m  until all that is logged by now is settled, or exit with 3\n  \
     hustdbsync status --json | jq '.backends[] | select(.state != \"up\") | .name'")]
 pub struct StatusArgs {
     /// Go on showing it, with a progress bar for each backend
@@ -29,7 +29,10 @@ pub struct StatusArgs {
     #[arg(long)]
     pub json: bool,
     /// Seconds between looks, for --watch
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(
+        long, value_name = "SECONDS", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=3600)
+    )]
     pub interval: u32,
     /// Wait until all that is in the logs now is settled, and say so; exit with 3 if it is not in
     /// time [without a time: 30s]
@@ -38,8 +41,9 @@ pub struct StatusArgs {
     /// What comes into the logs later does not count. Settled is what its backend has taken, or
     /// what was rejected; and that is on disk.
     #[arg(
-        long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
-        value_parser = wait::time, conflicts_with_all = ["watch", "interval"]
+        long, value_name = "TIME", num_args = 0..=1, require_equals = true,
+        default_missing_value = "30s", value_parser = wait::time,
+        conflicts_with_all = ["watch", "interval"]
     )]
     pub wait: Option<Duration>,
     /// Wait for this backend only, host:port
@@ -168,7 +172,10 @@ mod tests {
 
     #[test]
     fn it_asks_with_credentials_and_shows_a_table() {
-        let body = r#"{"version":"9","backends":[{"name":"127.0.0.1:9998","state":"down","why":"connection refused","rejected":3}]}"#;
+        let body = concat!(
+            r#"{"version":"9","backends":[{"name":"127.0.0.1:9998","state":"down","#,
+            r#""why":"connection refused","rejected":3}]}"#,
+        );
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()

@@ -245,11 +245,22 @@ mod tests {
         }
 
         #[test]
-        fn a_prefix_admits_exactly_the_addresses_that_share_it(network: u32, peer: u32, length in 0u32..=32) {
-            let mask = if length == 0 { 0 } else { u32::MAX << (32 - length) };
+        fn a_prefix_admits_exactly_the_addresses_that_share_it(
+            network: u32,
+            peer: u32,
+            length in 0u32..=32,
+        ) {
+            let mask = if length == 0 {
+                0
+            } else {
+                u32::MAX << (32 - length)
+            };
             let list = list(&format!("{}/{length}", std::net::Ipv4Addr::from(network)));
             for peer in [peer, network ^ (peer & 3), network ^ (peer >> 29 << 29)] {
-                proptest::prop_assert_eq!(list.admits(std::net::Ipv4Addr::from(peer).into()), network & mask == peer & mask);
+                proptest::prop_assert_eq!(
+                    list.admits(std::net::Ipv4Addr::from(peer).into()),
+                    network & mask == peer & mask
+                );
             }
         }
     }

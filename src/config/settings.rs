@@ -53,7 +53,8 @@ const fn seconds(min_ms: u64, max: Duration) -> Kind {
 /// `name: type = default, kind, effect, origin, meaning;`.
 macro_rules! settings {
     ($(#[$about:meta])* $struct:ident, $section:literal;
-     $($name:ident: $type:ty = $default:literal, $kind:expr, $effect:ident, $origin:ident, $meaning:literal;)*) => {
+     $($name:ident: $type:ty = $default:literal, $kind:expr, $effect:ident, $origin:ident,
+       $meaning:literal;)*) => {
         $(#[$about])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $struct {
@@ -86,7 +87,8 @@ macro_rules! settings {
                 $({
                     let key = key();
                     if self.$name != new.$name {
-                        changes.push(Change::new(key, self.$name.show(&key.kind), new.$name.show(&key.kind)));
+                        let [old, new] = [self, new].map(|of| of.$name.show(&key.kind));
+                        changes.push(Change::new(key, old, new));
                     }
                 })*
                 changes
@@ -166,7 +168,8 @@ settings! {
     head_bytes_max: usize = "4096", size(256, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
         "A request whose target ends behind this octet is rejected and not sent: a backend would \
          mis-store it or crash.";
-    requests_per_connection: u32 = "80000", count(1, HUSTDB_ANSWERS_PER_CONNECTION as u64 - 1), NeedsRestart, New,
+    requests_per_connection: u32 = "80000", count(1, HUSTDB_ANSWERS_PER_CONNECTION as u64 - 1),
+        NeedsRestart, New,
         "Requests after which a connection is replaced. A backend closes it after 81,920 without \
          saying so.";
     memory_budget: usize = "\"64MiB\"", size(MEMORY_BUDGET_MIN, 1 << 40), NeedsRestart, New,

@@ -340,12 +340,17 @@ typed! {
     String: Read::Text(value) => Some(value), self, _ => format!("{self:?}");
     PathBuf: Read::Text(value) => Some(value.into()), self, _ => format!("{self:?}");
     Secret: Read::Text(value) => Some(Self::new(value)), self, _ => format!("{self:?}");
-    LogLevel: Read::Text(value) => Self::ALL.into_iter().find(|level| level.as_str() == value), self, _ => self.as_str().to_owned();
-    LogFormat: Read::Text(value) => Self::ALL.into_iter().find(|format| format.as_str() == value), self, _ => self.as_str().to_owned();
-    EngineName: Read::Text(value) => Self::ALL.into_iter().find(|name| name.as_str() == value), self, _ => self.as_str().to_owned();
-    Option<IpAddr>: Read::Address(value) => Some(value), self, _ => self.map_or_else(|| "by rule".to_owned(), |address| address.to_string());
+    LogLevel: Read::Text(value) => Self::ALL.into_iter().find(|level| level.as_str() == value),
+        self, _ => self.as_str().to_owned();
+    LogFormat: Read::Text(value) => Self::ALL.into_iter().find(|format| format.as_str() == value),
+        self, _ => self.as_str().to_owned();
+    EngineName: Read::Text(value) => Self::ALL.into_iter().find(|name| name.as_str() == value),
+        self, _ => self.as_str().to_owned();
+    Option<IpAddr>: Read::Address(value) => Some(value),
+        self, _ => self.map_or_else(|| "by rule".to_owned(), |address| address.to_string());
     AccessList: Read::Access(value) => Some(value), self, _ => format!("{:?}", self.to_string());
-    Vec<(String, String)>: Read::Outcomes(value) => Some(value), self, _ => format!("{} entries", self.len());
+    Vec<(String, String)>: Read::Outcomes(value) => Some(value),
+        self, _ => format!("{} entries", self.len());
 }
 
 fn number(kind: &Kind, value: u64) -> String {

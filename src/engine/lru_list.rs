@@ -76,7 +76,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_order_of_the_last_touches(steps in proptest::collection::vec((any::<bool>(), 0usize..8), 0..60)) {
+        fn it_is_the_order_of_the_last_touches(
+            steps in proptest::collection::vec((any::<bool>(), 0usize..8), 0..60),
+        ) {
             let mut lru_list = LruList::default();
             let mut naive: Vec<usize> = Vec::new();
             for (touch, slot) in steps {

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn every_thread_gets_its_own() {
-        let text = r#"{"sync": {"checklog_interval": 1000, "connections_per_backend": 3, "probe_interval_down": 100, "outcomes": {"412": "absent"}}}"#;
+        let text = r#"{"sync": {"checklog_interval": 1000, "connections_per_backend": 3,
+                                "probe_interval_down": 100, "outcomes": {"412": "absent"}}}"#;
         let login = Login::parse(b"u:p\n").unwrap();
         let settings = Settings::new(&config(text), &login).unwrap();
         assert_eq!(

@@ -174,7 +174,9 @@ fn a_wrong_password_sets_nothing_aside_and_another_is_taken_without_a_restart() 
     let text = {
         let config = house.config();
         format!(
-            r#"{{"network": {{"port": 0}}, "sync": {{"logs_path": {:?}, "ngx_path": {:?}, "auth_path": {:?}, "threads": 2, "checkdb_interval": 200}}}}"#,
+            r#"{{"network": {{"port": 0}},
+                 "sync": {{"logs_path": {:?}, "ngx_path": {:?}, "auth_path": {:?},
+                           "threads": 2, "checkdb_interval": 200}}}}"#,
             config.sync.logs_path, config.sync.ngx_path, config.sync.auth_path
         )
     };

@@ -21,8 +21,8 @@ use super::connection::{After, Connection, READ_BYTES_MAX};
 use super::service::Service;
 
 /// What an endless header is made of.
-const FILLER: &[u8] = b"X-Filler: \
-                        ........................................................................................\r\n";
+const FILLER: &[u8] = b"X-Filler: ............................................\
+                        ............................................\r\n";
 /// How long a thread works on a request: what lies between two answers of a real hustdb is 20 to 40
 /// µs, the write included.
 pub const SERVICE_TIME: Duration = Duration::from_micros(25);

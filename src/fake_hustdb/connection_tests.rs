@@ -273,7 +273,11 @@ proptest! {
         let (whole, after, alarm, store) = run(ANSWERS_MAX, false, &[&bytes]);
         prop_assert_eq!(alarm, 0);
 
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).filter(|cut| *cut > 0).collect();
+        let mut cuts: Vec<usize> = cuts
+            .iter()
+            .map(|cut| cut.index(bytes.len()))
+            .filter(|cut| *cut > 0)
+            .collect();
         cuts.sort_unstable();
         cuts.dedup();
         let mut reads = Vec::new();
@@ -293,8 +297,16 @@ proptest! {
         let mut expected = 0;
         let mut at = 0;
         for request in &requests {
-            let line = at + request.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
-            expected += cuts.iter().filter(|cut| (at + 1..line).contains(cut)).count() as u64;
+            let line = at
+                + request
+                    .iter()
+                    .position(|byte| *byte == b'\n')
+                    .expect("a line")
+                + 1;
+            expected += cuts
+                .iter()
+                .filter(|cut| (at + 1..line).contains(cut))
+                .count() as u64;
             at += request.len();
         }
         if after == After::Continue {
@@ -303,7 +315,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(reads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 1..10)) {
+    fn any_bytes_are_survived(
+        reads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 1..10),
+    ) {
         let reads: Vec<&[u8]> = reads.iter().map(Vec::as_slice).collect();
         let (out, ..) = run(ANSWERS_MAX, false, &reads);
         prop_assert!(out.is_empty() || out.starts_with(b"HTTP/1.1 "));

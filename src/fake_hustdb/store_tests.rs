@@ -640,8 +640,14 @@ proptest! {
         let lines: Vec<(String, String)> = log
             .iter()
             .map(|(key, ver, put)| match put {
-                true => (format!("POST /hustdb/put?key=k{key}&ver={ver}&is_dup=true"), format!("v{key}{ver}")),
-                false => (format!("GET /hustdb/del?key=k{key}&ver={ver}&is_dup=true"), String::new()),
+                true => (
+                    format!("POST /hustdb/put?key=k{key}&ver={ver}&is_dup=true"),
+                    format!("v{key}{ver}"),
+                ),
+                false => (
+                    format!("GET /hustdb/del?key=k{key}&ver={ver}&is_dup=true"),
+                    String::new(),
+                ),
             })
             .collect();
         // A log as HA writes it: versions grow until a delete, which takes the version away.

@@ -234,7 +234,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_in_any_pieces_come_to_the_same(
-            bytes in proptest::collection::vec(proptest::sample::select(b"0123af;\r\n\r\n x".to_vec()), 0..60),
+            bytes in proptest::collection::vec(
+                proptest::sample::select(b"0123af;\r\n\r\n x".to_vec()),
+                0..60,
+            ),
             pieces in 1usize..10,
         ) {
             prop_assert_eq!(decode(&bytes, pieces), decode(&bytes, usize::MAX));

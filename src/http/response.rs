@@ -289,7 +289,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_path_agrees_with_httparse(version: u32, cut in 0..110_usize, flip in 0..110_usize, byte: u8) {
+        fn the_fast_path_agrees_with_httparse(
+            version: u32,
+            cut in 0..110_usize,
+            flip in 0..110_usize,
+            byte: u8,
+        ) {
             let mut bytes = usual(version).into_bytes();
             bytes.truncate(cut.max(1));
             prop_assert_eq!(parse(&bytes), parse_any(&bytes));
@@ -299,7 +304,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_answer_a_part_of_one_or_a_fault(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_an_answer_a_part_of_one_or_a_fault(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             let _ = parse(&bytes);
         }
     }

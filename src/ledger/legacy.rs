@@ -179,14 +179,25 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn lines_are_counted_from_the_end_backwards(lines_read in 0..80_u32, digits in proptest::collection::vec(proptest::bool::weighted(0.8), 0..60)) {
+        fn lines_are_counted_from_the_end_backwards(
+            lines_read in 0..80_u32,
+            digits in proptest::collection::vec(proptest::bool::weighted(0.8), 0..60),
+        ) {
             check(lines_read, &digits);
         }
 
         #[test]
-        fn files_of_another_size_are_not_the_originals(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            prop_assert_eq!(LegacyStatus::decode(&bytes), Err(LegacyFault::StatusLength(bytes.len())));
-            prop_assert_eq!(LegacyTotals::decode(&bytes).is_ok(), bytes.len() == TOTALS_BYTES);
+        fn files_of_another_size_are_not_the_originals(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            prop_assert_eq!(
+                LegacyStatus::decode(&bytes),
+                Err(LegacyFault::StatusLength(bytes.len()))
+            );
+            prop_assert_eq!(
+                LegacyTotals::decode(&bytes).is_ok(),
+                bytes.len() == TOTALS_BYTES
+            );
         }
     }
 

@@ -199,7 +199,12 @@ mod tests {
 
     #[test]
     fn a_line_reads_as_the_manual_says() {
-        let expected = r#"{"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"127.0.0.1:9998","file":"2026-11-22-16-40.log","line":12,"byte":4711,"log":"131-1795365600000000000","reason":"bad_base64","detail":"the payload has an invalid character","raw":"| MQ=\u0000"}"#;
+        let expected = concat!(
+            r#"{"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"127.0.0.1:9998","#,
+            r#""file":"2026-11-22-16-40.log","line":12,"byte":4711,"#,
+            r#""log":"131-1795365600000000000","reason":"bad_base64","#,
+            r#""detail":"the payload has an invalid character","raw":"| MQ=\u0000"}"#,
+        );
         assert_eq!(
             String::from_utf8(encoded(&line(b"| MQ=\0"))).unwrap(),
             format!("{expected}\n")
@@ -249,7 +254,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back_and_a_torn_end_is_told(raw in proptest::collection::vec(any::<u8>(), 0..60), detail in ".{0,40}", byte in any::<Option<u64>>(), cut in 1..100_usize) {
+        fn what_is_written_reads_back_and_a_torn_end_is_told(
+            raw in proptest::collection::vec(any::<u8>(), 0..60),
+            detail in ".{0,40}",
+            byte in any::<Option<u64>>(),
+            cut in 1..100_usize,
+        ) {
             let mut first = line(&raw);
             first.detail = detail;
             first.byte = byte;
@@ -264,7 +274,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn any_bytes_are_refused_without_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
             for piece in pieces(&bytes) {
                 prop_assert!(!matches!(piece, Piece::Line(_)));
             }

@@ -151,7 +151,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_are_a_set_of_lines(lines in proptest::collection::btree_set(0..90_u64, 0..60), first in 0..95_u64, count in 0..40_u32) {
+        fn runs_are_a_set_of_lines(
+            lines in proptest::collection::btree_set(0..90_u64, 0..60),
+            first in 0..95_u64,
+            count in 0..40_u32,
+        ) {
             check(lines, first, count);
         }
     }

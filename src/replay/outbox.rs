@@ -1,12 +1,12 @@
 //! A thread's messages to the other threads: in order to each of them, without waiting.
 //!
-//! A full mailbox must not stop the controller, which has to answer HA, nor lose what another thread
-//! reports. So a message that finds its mailbox full stays here until [`Outbox::deliver`] sends it.
-//! Where the order matters across receivers, a message is held back until one group of threads has
-//! received everything that was queued for it earlier ([`After`]):
+//! A full mailbox must not stop the controller, which has to answer HA, nor lose what another
+//! thread reports. So a message that finds its mailbox full stays here until [`Outbox::deliver`]
+//! sends it. Where the order matters across receivers, a message is held back until one group of
+//! threads has received everything that was queued for it earlier ([`After`]):
 //!
-//! - The checkpointer receives a flush before anyone who could answer it, and the workers learn that
-//!   a backend is up before the reader sends them its records (see `dispatch`).
+//! - The checkpointer receives a flush before anyone who could answer it, and the workers learn
+//!   that a backend is up before the reader sends them its records (see `dispatch`).
 //! - The checkpointer knows a segment before a worker can settle one of its records.
 //! - The reader has a backend's plan before the controller hears that the backend is flushed.
 //!

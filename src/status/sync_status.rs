@@ -180,26 +180,54 @@ mod tests {
     proptest! {
         #[test]
         fn the_body_is_what_a_json_library_makes_of_it(
-            backends in proptest::collection::btree_map(any::<String>(), (0..u64::MAX / 8, 0..u64::MAX / 8), 0..6),
+            backends in proptest::collection::btree_map(
+                any::<String>(),
+                (0..u64::MAX / 8, 0..u64::MAX / 8),
+                0..6,
+            ),
             count in 0usize..8,
         ) {
-            let listed: Vec<_> = backends.iter().map(|(name, &(processed, settled))| (name.as_str(), processed, settled)).collect();
-            let items = |processed: u64, settled: u64| serde_json::json!({"processed_items": processed, "synced_items": settled});
-            let total = items(listed.iter().map(|b| b.1).sum(), listed.iter().map(|b| b.2).sum());
-            let status: serde_json::Map<_, _> =
-                listed.iter().take(count).map(|&(name, processed, settled)| (name.to_owned(), items(processed, settled))).collect();
+            let listed: Vec<_> = backends
+                .iter()
+                .map(|(name, &(processed, settled))| (name.as_str(), processed, settled))
+                .collect();
+            let items = |processed: u64, settled: u64| {
+                serde_json::json!({"processed_items": processed, "synced_items": settled})
+            };
+            let total = items(
+                listed.iter().map(|b| b.1).sum(),
+                listed.iter().map(|b| b.2).sum(),
+            );
+            let status: serde_json::Map<_, _> = listed
+                .iter()
+                .take(count)
+                .map(|&(name, processed, settled)| (name.to_owned(), items(processed, settled)))
+                .collect();
             let naive = serde_json::json!({"total_status": total, "status": status});
 
             let mut body = Vec::new();
             write(&snapshot(&listed), count, &mut body);
-            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), naive.clone());
+            prop_assert_eq!(
+                serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+                naive.clone()
+            );
 
             // Names without control characters come out in the same bytes, too.
-            if !listed.iter().any(|(name, ..)| name.contains(|c: char| c.is_control())) {
+            if !listed
+                .iter()
+                .any(|(name, ..)| name.contains(|c: char| c.is_control()))
+            {
                 let mut bytes = Vec::new();
                 let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-                serde::Serialize::serialize(&naive, &mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).unwrap();
-                prop_assert_eq!(String::from_utf8(body).unwrap(), String::from_utf8(bytes).unwrap());
+                serde::Serialize::serialize(
+                    &naive,
+                    &mut serde_json::Serializer::with_formatter(&mut bytes, formatter),
+                )
+                .unwrap();
+                prop_assert_eq!(
+                    String::from_utf8(body).unwrap(),
+                    String::from_utf8(bytes).unwrap()
+                );
             }
         }
     }

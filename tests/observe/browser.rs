@@ -12,8 +12,9 @@ use serde_json::{Value as Json, json};
 use crate::observe::harness::DEADLINE;
 
 /// A shell gives it the pipes under the numbers that it wants.
-const START: &str = r#"exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
-    --disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe --user-data-dir="$0" about:blank \
+const START: &str = r#"exec chromium --headless --no-sandbox --disable-gpu --disable-quic \
+    --no-first-run --disable-background-networking --disable-component-update --disable-sync \
+    --disable-dev-shm-usage --remote-debugging-pipe --user-data-dir="$0" about:blank \
     3<&0 4>&1 </dev/null >/dev/null 2>&1"#;
 
 /// A browser with one page.
@@ -142,7 +143,11 @@ impl Browser {
                 self.send("Fetch.continueRequest", json!({ "requestId": request }));
             }
             Some("Fetch.authRequired") => {
-                let answer = json!({ "response": "ProvideCredentials", "username": "sync", "password": "sync" });
+                let answer = json!({
+                    "response": "ProvideCredentials",
+                    "username": "sync",
+                    "password": "sync",
+                });
                 self.send(
                     "Fetch.continueWithAuth",
                     json!({ "requestId": request, "authChallengeResponse": answer }),
@@ -213,7 +218,12 @@ impl Browser {
 
     /// A window of this size, with light or dark colours.
     pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
+        let size = json!({
+            "width": width,
+            "height": height,
+            "deviceScaleFactor": 1,
+            "mobile": width < 500,
+        });
         self.call("Emulation.setDeviceMetricsOverride", size);
         let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.call("Emulation.setEmulatedMedia", scheme);

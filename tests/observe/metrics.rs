@@ -148,7 +148,8 @@ fn the_form_is_negotiated_and_the_http_server_is_closed_to_strangers() {
     };
     let open = "application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
     // As Prometheus 2.42 asks, and as a person does.
-    let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let prometheus = "application/openmetrics-text;version=1.0.0,\
+        application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     check(prometheus, open, true);
     check("*/*", open, true);
     check(

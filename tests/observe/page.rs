@@ -371,24 +371,30 @@ fn the_page_can_be_used_without_a_mouse() {
 /// Every text that is seen and does not stand out enough from what is behind it (WCAG 2.2, level
 /// AA), as the browser paints both.
 const FAINT: &str = r#"(() => {
-    const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+    const pen = canvas.getContext("2d", { willReadFrequently: true });
     const paint = (colors) => {
         pen.clearRect(0, 0, 1, 1);
         for (const color of colors) { pen.fillStyle = color; pen.fillRect(0, 0, 1, 1); }
         return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
     };
     const light = (rgb) => {
-        const [r, g, b] = rgb.map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const [r, g, b] = rgb.map((v) => linear(v / 255));
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
     const faint = [];
     let seen = 0;
     for (const node of document.querySelectorAll("body *")) {
-        const text = [...node.childNodes].filter((child) => child.nodeType === 3).map((child) => child.data.trim()).join("");
+        const texts = [...node.childNodes].filter((child) => child.nodeType === 3);
+        const text = texts.map((child) => child.data.trim()).join("");
         const style = getComputedStyle(node), box = node.getBoundingClientRect();
-        if (!text || !node.checkVisibility() || box.width < 2 || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(node.tagName)) continue;
+        if (!text || !node.checkVisibility() || box.width < 2) continue;
+        if (["SCRIPT", "STYLE", "NOSCRIPT"].includes(node.tagName)) continue;
         const behind = [];
-        for (let at = node; at; at = at.parentElement) behind.unshift(getComputedStyle(at).backgroundColor);
+        for (let at = node; at; at = at.parentElement) {
+            behind.unshift(getComputedStyle(at).backgroundColor);
+        }
         behind.unshift("white");
         const [a, b] = [light(paint(behind)), light(paint([...behind, style.color]))];
         const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);

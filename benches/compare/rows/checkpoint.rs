@@ -72,7 +72,12 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
         goal: "< 1 %".to_owned(),
         figure: format!("{share:.2} % ({one:.0} µs each)"),
         passed: Some(Bound::AtMost(1.0).holds(share)),
-        numbers: json!({ "percent": share, "percent_by_difference": direct, "microseconds_each": one, "checkpointer_percent": checkpointer }),
+        numbers: json!({
+            "percent": share,
+            "percent_by_difference": direct,
+            "microseconds_each": one,
+            "checkpointer_percent": checkpointer,
+        }),
     }])
 }
 

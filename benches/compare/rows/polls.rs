@@ -204,10 +204,12 @@ fn rows(sink: &str, judged: bool, mut seen: Seen) -> Vec<Row> {
     let loss_cpu = 100.0 * (1.0 - median(seen.rates_a_cpu_second));
     let goal = |goal: &str| if judged { goal } else { "–" }.to_owned();
     eprintln!(
-        "\n/sync_status at 1,000 polls/s while replaying to {sink}\n  {polls} polls: half within {p50:.3} ms, 99 % within {p99:.2} ms; the thread that answers \
-         waits for a CPU {p99_answering:.2} ms at p99; without waits for a CPU 99 % within {p99_net:.3} ms; idle 99 % within {p99_idle:.2} ms\n  \
-         {pairs} pairs of windows: rate down {loss:.1} % ± {error:.1} %, records a CPU second down {loss_cpu:.1} % ± {error_cpu:.1} %; a poll \
-         costs {one:.1} µs of CPU"
+        "\n/sync_status at 1,000 polls/s while replaying to {sink}\n  \
+         {polls} polls: half within {p50:.3} ms, 99 % within {p99:.2} ms; the thread that answers \
+         waits for a CPU {p99_answering:.2} ms at p99; without waits for a CPU 99 % within \
+         {p99_net:.3} ms; idle 99 % within {p99_idle:.2} ms\n  \
+         {pairs} pairs of windows: rate down {loss:.1} % ± {error:.1} %, records a CPU second down \
+         {loss_cpu:.1} % ± {error_cpu:.1} %; a poll costs {one:.1} µs of CPU"
     );
     vec![
         Row {
@@ -218,7 +220,11 @@ fn rows(sink: &str, judged: bool, mut seen: Seen) -> Vec<Row> {
             ),
             passed: judged.then(|| Bound::AtMost(1.0).holds(p99)),
             numbers: json!({
-                "p50_ms": p50, "p99_ms": p99, "p99_net_ms": p99_net, "p99_idle_ms": p99_idle, "polls": polls
+                "p50_ms": p50,
+                "p99_ms": p99,
+                "p99_net_ms": p99_net,
+                "p99_idle_ms": p99_idle,
+                "polls": polls,
             }),
         },
         Row {

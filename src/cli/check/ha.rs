@@ -43,12 +43,12 @@ pub(super) fn logs(config: &Config, findings: &mut Findings) {
              with 404"
         ),
         (Some(Said::Nothing), _) => format!(
-            "binlog_uri is not set: HA up to 1.3 always writes logs; HA from 1.4 on crashes so, and \
-             wants `binlog_uri /nobinlog;` ({GUIDE})"
+            "binlog_uri is not set: HA up to 1.3 always writes logs; HA from 1.4 on crashes so, \
+             and wants `binlog_uri /nobinlog;` ({GUIDE})"
         ),
         (Some(Said::NotHa), _) => format!(
-            "no configuration of HA's at {}: see there that binlog_uri is not /hustdb/binlog, or HA \
-             (1.4 and later) writes no log ({GUIDE})",
+            "no configuration of HA's at {}: see there that binlog_uri is not /hustdb/binlog, or \
+             HA (1.4 and later) writes no log ({GUIDE})",
             folder.join("nginx.conf").display()
         ),
     };
@@ -74,8 +74,10 @@ fn look(path: &Path, setting: impl FnOnce(&str) -> Said, findings: &mut Findings
     match setting(&text) {
         Said::Uri(uri) if is_answered(&uri) => {
             findings.warning(format!(
-                "{shown}: {SETTING} is {uri}, so HA (1.4 and later) leaves a missed write to the healthy master, writes no log, and there is nothing to replay. \
-                 Set it to a path that hustdb answers with 404 (/nobinlog), in nginx.conf and in nginx.json, and restart HA. Don't leave it out: HA's workers would crash ({GUIDE})"
+                "{shown}: {SETTING} is {uri}, so HA (1.4 and later) leaves a missed write to the \
+                 healthy master, writes no log, and there is nothing to replay. Set it to a path \
+                 that hustdb answers with 404 (/nobinlog), in nginx.conf and in nginx.json, and \
+                 restart HA. Don't leave it out: HA's workers would crash ({GUIDE})"
             ));
             None
         }
@@ -168,9 +170,22 @@ mod tests {
     use super::*;
     use crate::cli::check::harness::Home;
 
-    const SHIPPED_CONF: &str = "http \
-        {\n    server {\n        hustdbtable_file          hustdbtable.json;\n        sync_passwd               sync;\n        binlog_uri                /hustdb/binlog;\n\n        location /put {\n            hustdb_ha;\n        }\n    }\n}\n";
-    const SHIPPED_JSON: &str = r#"{"module": "hustdb_ha", "main_conf": [["sync_port", "8089"], ["identifier_cache_size", 128], ["binlog_uri", "/hustdb/binlog"]]}"#;
+    const SHIPPED_CONF: &str = "\
+http {
+    server {
+        hustdbtable_file          hustdbtable.json;
+        sync_passwd               sync;
+        binlog_uri                /hustdb/binlog;
+
+        location /put {
+            hustdb_ha;
+        }
+    }
+}
+";
+    const SHIPPED_JSON: &str = r#"{"module": "hustdb_ha", "main_conf": [
+        ["sync_port", "8089"], ["identifier_cache_size", 128], ["binlog_uri", "/hustdb/binlog"]
+    ]}"#;
 
     /// What HA's two files say, and what is told of it: warnings, and the fact.
     #[track_caller]

@@ -119,7 +119,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bounds_hold_and_whatever_is_frequent_is_found(stream in proptest::collection::vec(0..40_u64, 0..600)) {
+        fn bounds_hold_and_whatever_is_frequent_is_found(
+            stream in proptest::collection::vec(0..40_u64, 0..600),
+        ) {
             let mut keys = Keys::with_counters(8);
             let mut exact = HashMap::<u64, u64>::new();
             for &hash in &stream {

@@ -197,16 +197,33 @@ fn checkpoint_text(checkpoint: &Checkpoint) -> String {
 fn checkpoint_json(checkpoint: &Checkpoint) -> Value {
     let totals = checkpoint.totals;
     let files = checkpoint.resume.files.iter().map(|file| {
-        json!({"file": &*file.name, "settled_before_line": file.line + 1, "settled_before_byte": file.byte,
-               "settled_behind": file.settled.lines(), "lines_read": file.lines_read})
+        json!({
+            "file": &*file.name,
+            "settled_before_line": file.line + 1,
+            "settled_before_byte": file.byte,
+            "settled_behind": file.settled.lines(),
+            "lines_read": file.lines_read,
+        })
     });
     let legacy = checkpoint.resume.legacy.iter().map(|file| {
-        json!({"file": &*file.name, "settled_before_line": file.line + 1, "lines_read": file.lines_read,
-               "bytes_read": file.bytes_read})
+        json!({
+            "file": &*file.name,
+            "settled_before_line": file.line + 1,
+            "lines_read": file.lines_read,
+            "bytes_read": file.bytes_read,
+        })
     });
-    json!({"kind": "checkpoint", "processed": totals.processed, "settled": totals.settled, "applied": totals.applied,
-           "superseded": totals.superseded, "absent": totals.absent, "rejected": totals.rejected,
-           "files": files.collect::<Vec<_>>(), "legacy": legacy.collect::<Vec<_>>()})
+    json!({
+        "kind": "checkpoint",
+        "processed": totals.processed,
+        "settled": totals.settled,
+        "applied": totals.applied,
+        "superseded": totals.superseded,
+        "absent": totals.absent,
+        "rejected": totals.rejected,
+        "files": files.collect::<Vec<_>>(),
+        "legacy": legacy.collect::<Vec<_>>(),
+    })
 }
 
 #[cfg(test)]

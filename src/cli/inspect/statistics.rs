@@ -248,9 +248,18 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "3 records, 12 B of values\n\nmethods\n  put             2   66 %  {bar}\n  del             1   33 %  {half}\n\n\
-                 bytes of a value\n        0             1   33 %  {bar}\n        1             0    0 %\n   2 to 3             1   33 %  {bar}\n   4 to 7             0    0 %\n  8 to 15             1   33 %  {bar}\n\n\
-                 keys that repeat, the most frequent first\n             2  key \"a b\"\n"
+                "3 records, 12 B of values\n\n\
+                 methods\n  \
+                   put             2   66 %  {bar}\n  \
+                   del             1   33 %  {half}\n\n\
+                 bytes of a value\n        \
+                         0             1   33 %  {bar}\n        \
+                         1             0    0 %\n   \
+                    2 to 3             1   33 %  {bar}\n   \
+                    4 to 7             0    0 %\n  \
+                   8 to 15             1   33 %  {bar}\n\n\
+                 keys that repeat, the most frequent first\n             \
+                              2  key \"a b\"\n"
             )
         );
         assert_eq!(

@@ -97,8 +97,14 @@ fn json_has_octets_that_are_no_text_in_base64() {
         &log,
         true,
         true,
-        "{\"file\":\"l\",\"line\":1,\"method\":\"put\",\"version\":3,\"key\":\"a%20b\",\"value_bytes\":9,\"value\":\"two words\"}\n\
-         {\"file\":\"l\",\"line\":2,\"method\":\"zadd\",\"version\":3,\"table\":\"z\",\"key_base64\":\"/w==\",\"score\":7,\"opt\":-1,\"value_bytes\":1,\"value_base64\":\"/w==\"}\n",
+        concat!(
+            r#"{"file":"l","line":1,"method":"put","version":3,"key":"a%20b","#,
+            r#""value_bytes":9,"value":"two words"}"#,
+            "\n",
+            r#"{"file":"l","line":2,"method":"zadd","version":3,"table":"z","key_base64":"/w==","#,
+            r#""score":7,"opt":-1,"value_bytes":1,"value_base64":"/w=="}"#,
+            "\n",
+        ),
     );
 }
 

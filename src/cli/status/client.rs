@@ -26,7 +26,10 @@ pub enum StatusError {
         cause: io::Error,
     },
     /// It took too long.
-    #[error("no answer from {addr} within {} s; it may be stopped or overloaded", .timeout.as_secs_f32())]
+    #[error(
+        "no answer from {addr} within {} s; it may be stopped or overloaded",
+        .timeout.as_secs_f32()
+    )]
     Silent {
         /// Where we asked.
         addr: SocketAddr,

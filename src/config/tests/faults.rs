@@ -6,7 +6,9 @@ use crate::config::{BackendName, ConfigError};
 #[test]
 fn an_unknown_key_is_a_warning_that_names_the_nearest_one() {
     check(
-        r#"{"network": {"prot": 1, "logs_path": "x"}, "sync": {"connection_per_backend": 1, "Threads": 2, "//note": 3}, "snyc": {}, "port": 9, "//": 0}"#,
+        r#"{"network": {"prot": 1, "logs_path": "x"},
+            "sync": {"connection_per_backend": 1, "Threads": 2, "//note": 3},
+            "snyc": {}, "port": 9, "//": 0}"#,
         &[
             "network.prot is no setting and has no effect; the nearest one is network.port. Rename \
              or remove it",
@@ -26,8 +28,10 @@ fn an_unknown_key_is_a_warning_that_names_the_nearest_one() {
 #[test]
 fn all_faults_are_told_at_once_and_passwords_are_not() {
     check(
-        r#"{"network": {"port": 70000, "passwd": 4711, "user": "a:b", "access_allow": "127.0.0.1 10.0.0.1", "bind": "localhost"},
-            "sync": {"threads": 0, "checkdb_interval": "5", "memory_budget": 64, "pin_workers": "yes", "log_level": "loud", "ngx_path": ""}}"#,
+        r#"{"network": {"port": 70000, "passwd": 4711, "user": "a:b",
+                        "access_allow": "127.0.0.1 10.0.0.1", "bind": "localhost"},
+            "sync": {"threads": 0, "checkdb_interval": "5", "memory_budget": 64,
+                     "pin_workers": "yes", "log_level": "loud", "ngx_path": ""}}"#,
         &[
             "network.port: 70000 is too large: the most is 65535; write a whole number from 0 to \
              65535, or leave it out for the default 8089",
@@ -211,17 +215,28 @@ fn a_section_that_is_no_object_is_told_with_the_other_faults() {
 #[test]
 fn no_text_of_the_file_begins_a_line_of_its_own() {
     check(
-        r#"{"network": {"access_allow": "a\nb, ::1", "a\u001b": 1}, "sync": {"outcomes": {"5\r\n": 1}}, "x\ny": 1, "x\ny": 2}"#,
+        r#"{"network": {"access_allow": "a\nb, ::1", "a\u001b": 1},
+            "sync": {"outcomes": {"5\r\n": 1}}, "x\ny": 1, "x\ny": 2}"#,
         &[
-            r#"network.access_allow: "a\nb, ::1" is no access list: "a\nb" is neither an address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as 10.0.0.0/8; write addresses, a-b ranges and networks as one string, separated by commas; an empty one admits everyone, or leave it out for the default "127.0.0.1""#,
-            r#"sync.outcomes: {"5\r\n":1} has a number at "5\r\n", where a string is wanted; write an object of strings, or leave it out for the default {}"#,
+            concat!(
+                r#"network.access_allow: "a\nb, ::1" is no access list: "a\nb" is neither an "#,
+                r#"address, nor a range such as 10.0.0.1-10.0.0.9, nor a network such as "#,
+                r#"10.0.0.0/8; write addresses, a-b ranges and networks as one string, separated "#,
+                r#"by commas; an empty one admits everyone, or leave it out for the default "#,
+                r#""127.0.0.1""#,
+            ),
+            concat!(
+                r#"sync.outcomes: {"5\r\n":1} has a number at "5\r\n", where a string is wanted; "#,
+                "write an object of strings, or leave it out for the default {}",
+            ),
         ],
     );
     check(
         r#"{"network": {"a\u001b": 1}, "x\ny": 1, "x\ny": 2}"#,
         &[
             r"x\ny stands there more than once, and the first counts. Remove the others",
-            r"network.a\u{1b} is no setting and has no effect; the nearest one is network.port. Rename or remove it",
+            "network.a\\u{1b} is no setting and has no effect; the nearest one is network.port. \
+             Rename or remove it",
             r"x\ny is no setting and has no effect; the nearest one is sync. Rename or remove it",
             r"x\ny is no setting and has no effect; the nearest one is sync. Rename or remove it",
         ],

@@ -12,15 +12,16 @@ use super::*;
 const ORIGINAL: &str = r#"{
     "network":
     {
-        "port": 8089, "backlog": 512, "disable_100_cont": true, "enable_reuseport": true, "enable_nodelay": true,
-        "enable_defer_accept": true, "max_body_size": 16777216, "max_keepalive_requests": 1024, "recv_timeout": 300,
-        "send_timeout": 300, "threads": 2, "user": "sync", "passwd": "sync", "access_allow": "127.0.0.1"
+        "port": 8089, "backlog": 512, "disable_100_cont": true, "enable_reuseport": true,
+        "enable_nodelay": true, "enable_defer_accept": true, "max_body_size": 16777216,
+        "max_keepalive_requests": 1024, "recv_timeout": 300, "send_timeout": 300, "threads": 2,
+        "user": "sync", "passwd": "sync", "access_allow": "127.0.0.1"
     },
     "sync":
     {
         "daemon": true, "logs_path": "/data/hustdbha/logs/", "ngx_path":  "/data/hustdbha/",
-        "auth_path": "/data/hustdbha/conf/htpasswd", "threads": 4, "release_interval": 5000, "checkdb_interval": 5000,
-        "checklog_interval": 60000
+        "auth_path": "/data/hustdbha/conf/htpasswd", "threads": 4, "release_interval": 5000,
+        "checkdb_interval": 5000, "checklog_interval": 60000
     }
 }"#;
 
@@ -140,10 +141,12 @@ fn the_original_knows_exactly_the_keys_that_its_file_has() {
 
 #[test]
 fn values_with_units_and_plain_numbers_mean_the_same() {
-    let units = r#"{"network": {"recv_timeout": "5min"}, "sync": {"release_interval": "2 s", "ttl_hold": "1500ms",
-        "memory_budget": "1GiB", "rejected_max_bytes": "5MB", "burst_bytes": "2KiB", "rescan_interval": 45.0}}"#;
-    let plain = r#"{"network": {"recv_timeout": 300}, "sync": {"release_interval": 2000, "ttl_hold": "1500 ms",
-        "memory_budget": 1073741824, "rejected_max_bytes": 5000000, "burst_bytes": 2048, "rescan_interval": 45}}"#;
+    let units = r#"{"network": {"recv_timeout": "5min"},
+        "sync": {"release_interval": "2 s", "ttl_hold": "1500ms", "memory_budget": "1GiB",
+                 "rejected_max_bytes": "5MB", "burst_bytes": "2KiB", "rescan_interval": 45.0}}"#;
+    let plain = r#"{"network": {"recv_timeout": 300},
+        "sync": {"release_interval": 2000, "ttl_hold": "1500 ms", "memory_budget": 1073741824,
+                 "rejected_max_bytes": 5000000, "burst_bytes": 2048, "rescan_interval": 45}}"#;
     assert_eq!(load(units), load(plain));
     assert_eq!(load(units).sync.ttl_hold, Duration::from_millis(1500));
     assert_eq!(load(units).sync.rescan_interval, Duration::from_secs(45));

@@ -29,7 +29,9 @@ fn check_reload(old: &str, new: &str, expected: &[&str]) -> Result<Config, Confi
 fn a_reload_takes_what_can_change_and_keeps_the_rest() {
     let merged = check_reload(
         "{}",
-        r#"{"network": {"port": 9, "passwd": "new"}, "sync": {"threads": 8, "max_rate_per_backend": 5, "checkdb_interval": "1s", "memory_budget": "1GiB", "log_level": "debug", "nothing": 1}}"#,
+        r#"{"network": {"port": 9, "passwd": "new"},
+            "sync": {"threads": 8, "max_rate_per_backend": 5, "checkdb_interval": "1s",
+                     "memory_budget": "1GiB", "log_level": "debug", "nothing": 1}}"#,
         &[
             "network.port stays at 8089: the new value 9 takes a restart",
             "network.passwd changes from *** to *** now",
@@ -43,7 +45,8 @@ fn a_reload_takes_what_can_change_and_keeps_the_rest() {
     .unwrap();
     assert_eq!(merged.warnings.len(), 1);
     let mut expected = load(
-        r#"{"network": {"passwd": "new"}, "sync": {"max_rate_per_backend": 5, "checkdb_interval": 1000, "log_level": "debug"}}"#,
+        r#"{"network": {"passwd": "new"},
+            "sync": {"max_rate_per_backend": 5, "checkdb_interval": 1000, "log_level": "debug"}}"#,
     );
     expected.warnings = merged.warnings.clone();
     assert_eq!(merged, expected);

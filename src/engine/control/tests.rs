@@ -35,8 +35,9 @@ fn mailbox<T>(capacity: usize) -> Arc<Mailbox<T>> {
 }
 
 fn settings(password: &str) -> Settings {
-    let text = r#"{"network": {"port": 0}, "sync": {"checkdb_interval": 60, "probe_interval_down": 20,
-        "ttl_hold": "100ms", "drain_timeout": "300ms", "threads": 2, "rescan_interval": 1}}"#;
+    let text = r#"{"network": {"port": 0}, "sync": {
+        "checkdb_interval": 60, "probe_interval_down": 20, "ttl_hold": "100ms",
+        "drain_timeout": "300ms", "threads": 2, "rescan_interval": 1}}"#;
     let config = Config::parse(text, Path::new("sync_server.json")).unwrap();
     let login = Login::parse(format!("u:{password}").as_bytes()).unwrap();
     Settings::new(&config, &login).unwrap()

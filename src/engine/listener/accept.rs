@@ -172,7 +172,8 @@ impl Listener {
                     Failed::NoDescriptor if may_evict && self.evict() => may_evict = false,
                     Failed::NoDescriptor | Failed::Rest => {
                         tracing::warn!(
-                            address = %self.address, %error, pause_ms = HTTP_ACCEPT_PAUSE.as_millis(),
+                            address = %self.address, %error,
+                            pause_ms = HTTP_ACCEPT_PAUSE.as_millis(),
                             "cannot accept a connection; resting for a moment"
                         );
                         return self.rest(now);

@@ -506,7 +506,11 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     ]);
     let any = proptest::collection::vec(any::<u8>(), 0..20);
     proptest::collection::vec(
-        prop_oneof![4 => piece.prop_map(<[u8]>::to_vec), 6 => whole.prop_map(<[u8]>::to_vec), 1 => any],
+        prop_oneof![
+            4 => piece.prop_map(<[u8]>::to_vec),
+            6 => whole.prop_map(<[u8]>::to_vec),
+            1 => any,
+        ],
         0..20,
     )
     .prop_map(|pieces| pieces.concat())
@@ -519,7 +523,11 @@ proptest! {
         cuts in proptest::collection::vec(1usize..40, 1..20),
         send_continue in any::<bool>(),
     ) {
-        let limits = ServerLimits { send_continue, requests_max: 10, ..ServerLimits::default() };
+        let limits = ServerLimits {
+            send_continue,
+            requests_max: 10,
+            ..ServerLimits::default()
+        };
         let whole = run(limits, [bytes.as_slice()]);
         let mut rest = bytes.as_slice();
         let mut pieces = Vec::new();
@@ -534,12 +542,18 @@ proptest! {
         let split = run(limits, pieces);
         prop_assert_eq!(&split.paths, &whole.paths);
         prop_assert_eq!(split.open, whole.open);
-        prop_assert_eq!(String::from_utf8_lossy(&split.output), String::from_utf8_lossy(&whole.output));
+        prop_assert_eq!(
+            String::from_utf8_lossy(&split.output),
+            String::from_utf8_lossy(&whole.output)
+        );
     }
 
     #[test]
     fn any_order_of_events_ends_within_its_deadlines(
-        events in proptest::collection::vec((0u8..6, proptest::collection::vec(any::<u8>(), 0..30)), 0..60),
+        events in proptest::collection::vec(
+            (0u8..6, proptest::collection::vec(any::<u8>(), 0..30)),
+            0..60,
+        ),
         start in stream(),
     ) {
         let mut connection = ServerConnection::new(ServerLimits::default(), START);
@@ -549,11 +563,17 @@ proptest! {
             second += 1;
             match event {
                 0 => connection.handle_received(&bytes, at(second)),
-                1 => { connection.poll_request(); }
+                1 => {
+                    connection.poll_request();
+                }
                 2 => connection.respond(&Answer::text(Status::Ok, &bytes), at(second)),
-                3 => connection.handle_sent(connection.outgoing().len().min(bytes.len()), at(second)),
+                3 => {
+                    connection.handle_sent(connection.outgoing().len().min(bytes.len()), at(second))
+                }
                 4 => connection.handle_deadline(at(second)),
-                _ => { connection.poll_shutdown(); }
+                _ => {
+                    connection.poll_shutdown();
+                }
             }
         }
         // Left alone by the peer, and answered by us, it ends.

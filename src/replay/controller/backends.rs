@@ -477,7 +477,10 @@ impl Backend {
             match self.announcer.poll(word, cause, cx.now) {
                 Some(Announcement::State) => log_state(name, word, &why),
                 Some(Announcement::Cause) if word != "up" => {
-                    tracing::warn!(backend = %name, cause = %why, "still {word}, for another cause");
+                    tracing::warn!(
+                        backend = %name, cause = %why,
+                        "still {word}, for another cause"
+                    );
                 }
                 _ => {}
             }

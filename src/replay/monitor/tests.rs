@@ -800,13 +800,22 @@ proptest! {
                     prop_assert!(!(ready && now_ready), "said once");
                     ready = now_ready;
                 }
-                Order::Probe { authenticated: false } => {
+                Order::Probe {
+                    authenticated: false,
+                } => {
                     if let Some(before) = probed {
-                        prop_assert!(ms - before >= PROBE_AT_ONCE_GAP_MS, "{} after {}", ms, before);
+                        prop_assert!(
+                            ms - before >= PROBE_AT_ONCE_GAP_MS,
+                            "{} after {}",
+                            ms,
+                            before
+                        );
                     }
                     probed = Some(*ms);
                 }
-                Order::Probe { authenticated: true } => {
+                Order::Probe {
+                    authenticated: true,
+                } => {
                     prop_assert_eq!(probed, Some(*ms), "behind a good one");
                     prop_assert_eq!(open_in, None);
                 }
@@ -828,7 +837,12 @@ proptest! {
             (false, true) => 400,
             (false, false) => 5000,
         };
-        let times: Vec<u64> = bench.orders.iter().filter(|(_, order)| *order == PROBE).map(|(ms, _)| *ms).collect();
+        let times: Vec<u64> = bench
+            .orders
+            .iter()
+            .filter(|(_, order)| *order == PROBE)
+            .map(|(ms, _)| *ms)
+            .collect();
         prop_assert!(times.len() >= 19);
         for pair in times.windows(2) {
             prop_assert!(pair[1] - pair[0] >= least, "{:?}", pair);

@@ -536,7 +536,9 @@ fn a_rate_is_kept_and_the_lane_goes_on_by_itself() {
 
 proptest! {
     #[test]
-    fn answers_cut_anywhere_settle_the_same(cuts in proptest::collection::vec(1..120_usize, 0..40)) {
+    fn answers_cut_anywhere_settle_the_same(
+        cuts in proptest::collection::vec(1..120_usize, 0..40),
+    ) {
         let mut fixture = Fixture::new(settings());
         fixture.feed(&puts(9));
         fixture.connect();
@@ -554,7 +556,9 @@ proptest! {
             burst += 1;
             told.extend(fixture.told());
         }
-        let expected: Vec<_> = (0..9).map(|line| format!("1.{line}={:?}", Settlement::Applied)).collect();
+        let expected: Vec<_> = (0..9)
+            .map(|line| format!("1.{line}={:?}", Settlement::Applied))
+            .collect();
         prop_assert_eq!(told, expected);
         prop_assert_eq!(fixture.chunks_home(), 1);
     }

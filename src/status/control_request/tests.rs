@@ -124,7 +124,8 @@ fn a_sync_point_is_asked_for_with_a_time_to_wait_and_a_backend() {
 #[test]
 fn rejected_lines_are_selected_by_all_that_is_given() {
     check(
-        "/v1/rejected/replay?backend=a:1&reason=table_type&since=5&until=9&id=00000000000000ff,0000000000000001",
+        "/v1/rejected/replay?backend=a:1&reason=table_type&since=5&until=9\
+         &id=00000000000000ff,0000000000000001",
         ControlRequest::Rejected(RejectedRequest {
             verb: RejectedVerb::Replay,
             backend: Some("a:1".into()),

@@ -291,8 +291,7 @@ fn a_checkpoint_that_does_not_end_is_told_and_pauses_its_backend_until_it_does()
 }
 
 #[test]
-fn what_is_deleted_while_a_checkpoint_is_under_way_is_forgotten_by_the_next_behind_its_folders_sync()
- {
+fn what_is_deleted_during_a_checkpoint_is_forgotten_by_the_next_behind_its_folders_sync() {
     let mut fixture = under_way();
     fixture.disk.remove_log(NAME, LOG);
     fixture.send(CheckpointerMessage::FileGone {

@@ -44,8 +44,7 @@ fn a_record_that_comes_when_the_time_is_over_does_not_go_on_the_old_connection()
 }
 
 #[test]
-fn what_is_lost_with_an_idle_connection_goes_on_another_at_once_and_counts_as_a_failure_only_once_more()
- {
+fn what_is_lost_with_an_idle_connection_goes_on_another_at_once_and_counts_only_once_more() {
     for is_late in [false, true] {
         let lose = |fixture: &mut Fixture| match is_late {
             false => fixture.break_connection(0),

@@ -426,10 +426,19 @@ proptest! {
         breaks in proptest::collection::vec(0..6_usize, 0..12),
     ) {
         let mut model = Scores::default();
-        let all: Vec<Record<'static>> = (1..).zip(&records).map(|(version, &(key, opt, removes))| {
-            let method = if removes { Method::Zrem } else { Method::Zadd };
-            Record { method, version, opt, score: 7, ..member(["a", "b", "c"][key]) }
-        }).collect();
+        let all: Vec<Record<'static>> = (1..)
+            .zip(&records)
+            .map(|(version, &(key, opt, removes))| {
+                let method = if removes { Method::Zrem } else { Method::Zadd };
+                Record {
+                    method,
+                    version,
+                    opt,
+                    score: 7,
+                    ..member(["a", "b", "c"][key])
+                }
+            })
+            .collect();
         for record in &all {
             model.write(record);
         }
@@ -465,8 +474,12 @@ proptest! {
         }
         prop_assert_eq!(told.len(), all.len());
         for key in ["a", "b", "c"] {
-            let lines = told.iter().map(|told| told[2..told.find('=').unwrap()].parse().unwrap());
-            let lines: Vec<usize> = lines.filter(|&line: &usize| all[line].key == key.as_bytes()).collect();
+            let lines = told
+                .iter()
+                .map(|told| told[2..told.find('=').unwrap()].parse().unwrap());
+            let lines: Vec<usize> = lines
+                .filter(|&line: &usize| all[line].key == key.as_bytes())
+                .collect();
             prop_assert!(lines.is_sorted());
         }
         prop_assert_eq!(&backend.0, &model.0);

@@ -17,7 +17,7 @@ use hustdbsync::engine::waker::PollWaker;
 use hustdbsync::ledger::acks::{OpenSegment, OpenSegments};
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::file::Place;
-use hustdbsync::ledger::identity::Identity;
+use hustdbsync::ledger::identity::{Identity, LastRead};
 use hustdbsync::ledger::ids::{FileId, SegmentId};
 use hustdbsync::ledger::plan::FileResume;
 use hustdbsync::ledger::runs::LineRuns;
@@ -117,6 +117,7 @@ fn checkpoint() -> Checkpoint {
             lines_read: 10_000,
             away_unix: 0,
             sent: LineRuns::default(),
+            last_read: LastRead::default(),
         });
     }
     checkpoint

@@ -92,6 +92,8 @@ mod switch {
         /// A log's first bytes are told after they are fed. The simulation found this in the
         /// reader.
         IdentifyLate,
+        /// A log that was cut and has grown again beyond what was read is the one that it was.
+        TrustLastRead,
         /// Lines of a log that shrank while nobody read it are settled. The simulation found this
         /// in the reader.
         TrustSettledLines,
@@ -153,7 +155,7 @@ mod switch {
 
     impl Failpoint {
         /// All of them.
-        pub const ALL: [Self; 52] = [
+        pub const ALL: [Self; 53] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -179,6 +181,7 @@ mod switch {
             Self::TrustShrunkLog,
             Self::TrustFirstBytes,
             Self::IdentifyLate,
+            Self::TrustLastRead,
             Self::TrustSettledLines,
             Self::RejectTwice,
             Self::LookNoMore,

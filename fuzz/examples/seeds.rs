@@ -10,7 +10,7 @@ use hustdbsync::binlog::method::Ttl;
 use hustdbsync::binlog::{Method, Record, line};
 use hustdbsync::config;
 use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::ledger::identity::Identity;
+use hustdbsync::ledger::identity::{Identity, LastRead};
 use hustdbsync::ledger::plan::{FileResume, LegacyResume, ResumePlan};
 use hustdbsync::ledger::runs::LineRuns;
 use hustdbsync::ledger::totals::Totals;
@@ -480,6 +480,7 @@ fn checkpoints() -> Vec<(&'static str, Checkpoint)> {
         lines_read: 200_000,
         away_unix: 0,
         sent: LineRuns::default(),
+        last_read: LastRead::new(900, b"the last bytes that were read of it\n"),
     };
     let fresh = FileResume {
         line: 0,

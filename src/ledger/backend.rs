@@ -19,6 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use self::durable::FinishedFile;
 use self::durable::UnderWay;
 use crate::ledger::acks::{OpenSegment, OpenSegments};
 use crate::ledger::checkpoint::Checkpoint;
@@ -206,6 +207,7 @@ impl BackendLedger {
             lines,
             settled_before,
             written_unix,
+            last_read,
         } = segment;
         let books = self
             .files
@@ -214,6 +216,7 @@ impl BackendLedger {
         let processed = books
             .file
             .register(id, first, end_byte, lines, settled_before);
+        books.file.handle_read(last_read);
         // What was taken back was counted when it was read first.
         let processed = if self.returned.contains(&file) {
             0

@@ -7,7 +7,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `HUSTCKPT` |
-//! | 4 | version of the format: 2 (1 is read too) |
+//! | 4 | version of the format: 3 (1 and 2 are read too) |
 //! | 4 | zero |
 //! | 8 | length of the body |
 //! | 8 | XXH3-64 of the 24 bytes above and the body |
@@ -24,6 +24,7 @@
 //! | 8 | XXH3-64 of the first line; 0 where it is not known (not in format 1) |
 //! | 8, 8, 8 | watermark: line, byte; lines read |
 //! | 8 | since when it has been away, Unix seconds; 0: it is in its folder (not in format 1) |
+//! | 8, 4, 8 | last bytes that were read: where they begin, how many, XXH3-64 (not before format 3) |
 //! | 4 | number of settled runs above the watermark, each: |
 //! | varint, varint | lines from the run before (or the watermark) to this one; lines in it |
 //! | 4 | number of the original's files that are not yet taken over, each: |
@@ -44,14 +45,14 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::plan::{FileResume, LegacyResume, ResumePlan};
 use crate::ledger::runs::LineRuns;
 use crate::ledger::totals::Totals;
-use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
+use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LAST_READ_BYTES_MAX};
 
 const MAGIC: [u8; 8] = *b"HUSTCKPT";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// The oldest format that is read.
 const FORMAT_OLDEST: u32 = 1;
 const HEAD_BYTES: usize = 32;
@@ -196,6 +197,10 @@ fn encode_file(out: &mut Vec<u8>, file: &FileResume) {
     out.extend_from_slice(&identity.prefix_bytes.to_le_bytes());
     put_u64s(out, [identity.prefix_hash, identity.lead_hash]);
     put_u64s(out, [file.line, file.byte, file.lines_read, file.away_unix]);
+    let last_read = &file.last_read;
+    put_u64s(out, [last_read.byte]);
+    out.extend_from_slice(&last_read.bytes.to_le_bytes());
+    put_u64s(out, [last_read.hash]);
     put_count(out, file.settled.as_slice().len());
     let mut end = file.line;
     for run in file.settled.as_slice() {
@@ -258,6 +263,7 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileResume, &'static str> {
     if lines_read < line {
         return Err("a file has more settled lines than were read");
     }
+    let last_read = reader.last_read()?;
     let mut settled = LineRuns::default();
     let mut end = line;
     for _ in 0..reader.u32()? {
@@ -277,6 +283,7 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileResume, &'static str> {
         lines_read,
         away_unix,
         sent: LineRuns::default(),
+        last_read,
     })
 }
 
@@ -336,6 +343,24 @@ impl<'a> Reader<'a> {
     /// What format 1 does not have: 0 there.
     fn u64_since_format_2(&mut self) -> Result<u64, &'static str> {
         if self.format < 2 { Ok(0) } else { self.u64() }
+    }
+
+    /// Not known before format 3.
+    fn last_read(&mut self) -> Result<LastRead, &'static str> {
+        if self.format < 3 {
+            return Ok(LastRead::default());
+        }
+        let last_read = LastRead {
+            byte: self.u64()?,
+            bytes: self.u32()?,
+            hash: self.u64()?,
+        };
+        if last_read.bytes as usize > LAST_READ_BYTES_MAX {
+            return Err("a file's last bytes are too many");
+        }
+        let end = last_read.byte.checked_add(last_read.bytes.into());
+        end.ok_or("a file's last bytes are beyond any file")?;
+        Ok(last_read)
     }
 
     fn name(&mut self) -> Result<Arc<str>, &'static str> {

@@ -17,7 +17,7 @@ mod tests;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::ids::SegmentId;
 use crate::ledger::plan::FileResume;
 use crate::ledger::runs::LineRuns;
@@ -64,6 +64,8 @@ pub struct FileLedger {
     sent: BTreeSet<u64>,
     /// Lines before it have been counted as processed.
     lines_read: u64,
+    /// The last bytes of all that was read.
+    last_read: LastRead,
     /// Since when it has not been in its folder, Unix seconds; 0: it is there.
     away_unix: u64,
     /// Nothing more will be fed from it: it was deleted, or is another file now.
@@ -83,6 +85,7 @@ impl FileLedger {
             lines_read: 0,
             away_unix: 0,
             sent: LineRuns::default(),
+            last_read: LastRead::default(),
         })
     }
 
@@ -100,6 +103,7 @@ impl FileLedger {
             sent: from.sent.iter().collect(),
             ahead: from.settled,
             lines_read: from.lines_read,
+            last_read: from.last_read,
             away_unix: 0,
             gone: false,
         }
@@ -133,6 +137,18 @@ impl FileLedger {
     /// Takes over an identity that covers more of the file.
     pub(crate) fn identify(&mut self, identity: Identity) {
         self.identity = identity;
+    }
+
+    /// The last bytes of all that was read.
+    #[must_use]
+    pub(crate) fn last_read(&self) -> LastRead {
+        self.last_read
+    }
+
+    /// It has been read up to the end of these bytes, or they are not what it was read up to any
+    /// more.
+    pub(crate) fn handle_read(&mut self, last_read: LastRead) {
+        self.last_read = last_read;
     }
 
     /// Nothing more will be fed from it.
@@ -312,6 +328,7 @@ impl FileLedger {
             lines_read: self.lines_read,
             away_unix: self.away_unix,
             sent,
+            last_read: self.last_read,
         }
     }
 

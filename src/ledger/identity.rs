@@ -4,7 +4,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
+use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LAST_READ_BYTES_MAX};
 
 /// What makes a log file the same file as before.
 ///
@@ -60,6 +60,46 @@ impl Identity {
     }
 }
 
+/// The last bytes that were read of a log, at most [`LAST_READ_BYTES_MAX`]. A log that was cut in its
+/// midst and has grown again begins as before and has other bytes there.
+///
+/// The default covers nothing, and is of any log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastRead {
+    /// Where they begin in the log.
+    pub byte: u64,
+    /// How many they are.
+    pub bytes: u32,
+    /// Their XXH3-64.
+    pub hash: u64,
+}
+
+impl LastRead {
+    /// The last ones of `read`, which begins at byte `at` of the log.
+    #[must_use]
+    pub fn new(at: u64, read: &[u8]) -> Self {
+        let start = read.len().saturating_sub(LAST_READ_BYTES_MAX);
+        let last = &read[start..];
+        Self {
+            byte: at + start as u64,
+            bytes: u32::try_from(last.len()).expect("they are bounded"),
+            hash: xxh3_64(last),
+        }
+    }
+
+    /// Where they end in the log; 0 if they are not known.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.byte + u64::from(self.bytes)
+    }
+
+    /// Whether the log still has them, if it has `found` where they were.
+    #[must_use]
+    pub fn is_of(&self, found: &[u8]) -> bool {
+        self.bytes == 0 || (found.len() == self.bytes as usize && xxh3_64(found) == self.hash)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +117,18 @@ mod tests {
         assert!(!early.is_of(2, 9, b"first line\n"));
         assert!(!early.is_of(2, 3, b"other line\n"));
         assert!(!early.is_of(2, 3, b"first"));
+    }
+
+    #[test]
+    fn a_log_that_was_cut_and_has_grown_again_has_other_last_bytes() {
+        let last = LastRead::new(100, b"a line\nthe last line\n");
+        assert_eq!((last.byte, last.end()), (100, 121));
+        assert!(last.is_of(b"a line\nthe last line\n"));
+        assert!(!last.is_of(b"a line\nanother line\n"));
+        assert!(!last.is_of(b"a line\n"), "it is shorter now");
+        assert!(LastRead::default().is_of(b""), "nothing is known of it");
+        let long = LastRead::new(100, &[b'x'; LAST_READ_BYTES_MAX + 7]);
+        assert_eq!((long.byte, long.bytes as usize), (107, LAST_READ_BYTES_MAX));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::runs::LineRuns;
 
 /// Where to go on in a backend's logs.
@@ -30,6 +30,7 @@ impl LegacyResume {
             lines_read: self.lines_read,
             away_unix: 0,
             sent: LineRuns::default(),
+            last_read: LastRead::default(),
         }
     }
 }
@@ -56,6 +57,8 @@ pub struct FileResume {
     /// Lines that this process has sent and that are not settled: their answers never came. Of what
     /// an earlier process has sent a checkpoint says nothing.
     pub sent: LineRuns,
+    /// The last bytes of all that was read. Every settled line ends before their end.
+    pub last_read: LastRead,
 }
 
 /// Where to go on in a file that the original began. It is fed from its first line; lines before

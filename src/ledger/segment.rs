@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ledger::file::Place;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::ids::{FileId, SegmentId};
 
 /// A segment to book.
@@ -23,6 +23,8 @@ pub struct NewSegment<'a> {
     pub settled_before: &'a [u32],
     /// When its first line was written, Unix seconds.
     pub written_unix: u64,
+    /// The last bytes of all that was read of the file.
+    pub last_read: LastRead,
 }
 
 /// A segment all of whose lines are settled.

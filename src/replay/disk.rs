@@ -6,6 +6,8 @@
 
 use std::io;
 
+use crate::ledger::identity::{Identity, LastRead};
+use crate::limits::LAST_READ_BYTES_MAX;
 use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 
 /// What a directory listing or an open file tells of a log.
@@ -334,4 +336,34 @@ pub(crate) fn read_fully<D: Disk>(
         }
     }
     Ok(read)
+}
+
+/// Whether an open log still has the bytes that were last read of it. Where its first bytes, which
+/// are compared anyway, are all that was read, it is not read again.
+pub(crate) fn has_last_read<D: Disk>(
+    disk: &mut D,
+    log: &D::Log,
+    identity: &Identity,
+    last_read: &LastRead,
+) -> io::Result<bool> {
+    let trusts = failpoint!(TrustLastRead) || failpoint!(TrustSettledLines);
+    if trusts || last_read.end() <= identity.prefix_bytes.into() {
+        return Ok(true);
+    }
+    let mut bytes = [0; LAST_READ_BYTES_MAX];
+    let covered = (last_read.bytes as usize).min(bytes.len());
+    let filled = read_fully(disk, log, last_read.byte, &mut bytes[..covered])?;
+    Ok(last_read.is_of(&bytes[..filled]))
+}
+
+/// The last bytes of a log that ends, or has been read, at byte `end`.
+pub(crate) fn last_read_at<D: Disk>(disk: &mut D, log: &D::Log, end: u64) -> io::Result<LastRead> {
+    let mut bytes = [0; LAST_READ_BYTES_MAX];
+    let first = end.saturating_sub(bytes.len() as u64);
+    let covered = (end - first) as usize;
+    let filled = read_fully(disk, log, first, &mut bytes[..covered])?;
+    Ok(match filled == covered {
+        true => LastRead::new(first, &bytes[..filled]),
+        false => LastRead::default(),
+    })
 }

@@ -19,7 +19,8 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
         IgnoreRate, KeepDeletedAfterFlush, KeepOldSettings, LookNoMore, LookUpAtOnce, MissOverflow,
         OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly, RejectTwice, ReplayNothing,
         SayNoLoss, SayNoOrder, SendWhilePaused, SettlePointEarly, TrustCopy, TrustFirstBytes,
-        TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
+        TrustLastRead, TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint,
+        UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
@@ -27,7 +28,9 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
         AskAlways | ForgetOutages => plan.long_outages,
         OpenBeforeForgotten => plan.dies_in_drains == Some(Dying::Server),
         IgnoreAmbiguity => plan.counters,
-        TrustFirstBytes | TrustSettledLines | TrustShrunkLog | UseForgotten => faults.operator,
+        TrustFirstBytes | TrustLastRead | TrustSettledLines | TrustShrunkLog | UseForgotten => {
+            faults.operator
+        }
         IdentifyLate => faults.crashes,
         TrustCopy | TrustReplacement => faults.moves && !plan.down_longer.is_zero(),
         ForgetAway => faults.moves,

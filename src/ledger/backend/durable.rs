@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::ledger::backend::{BackendLedger, Books};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::file::Place;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::ids::FileId;
 use crate::ledger::totals::Totals;
 
@@ -28,6 +28,17 @@ pub(super) struct UnderWay {
     pub(super) forgotten: u64,
     /// `totals` then.
     pub(super) totals: Totals,
+}
+
+/// A file of which everything is settled, durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FinishedFile {
+    /// Where it ends.
+    pub(crate) end: Place,
+    /// What it is.
+    pub(crate) identity: Identity,
+    /// Its last bytes.
+    pub(crate) last_read: LastRead,
 }
 
 impl BackendLedger {
@@ -136,12 +147,15 @@ impl BackendLedger {
             .collect()
     }
 
-    /// Where a file ends, and its identity, if everything up to there is settled and a durable
-    /// checkpoint contains that.
+    /// A file, if everything that was read of it is settled and a durable checkpoint contains that.
     #[must_use]
-    pub(crate) fn durably_settled_end(&self, id: FileId) -> Option<(Place, Identity)> {
+    pub(crate) fn finished(&self, id: FileId) -> Option<FinishedFile> {
         let books = self.files.get(&id)?;
-        Some((books.durably_settled_end()?, books.file.identity()))
+        Some(FinishedFile {
+            end: books.durably_settled_end()?,
+            identity: books.file.identity(),
+            last_read: books.file.last_read(),
+        })
     }
 
     /// A finished log was deleted. Its entry closes when the reader reports `FileGone`, since the
@@ -151,7 +165,7 @@ impl BackendLedger {
     /// When not everything of it was durably settled.
     pub(crate) fn file_deleted(&mut self, id: FileId) {
         assert!(
-            self.durably_settled_end(id).is_some(),
+            self.finished(id).is_some(),
             "{id:?} was deleted after it was settled"
         );
         self.files.get_mut(&id).expect("it is settled").deleted = true;

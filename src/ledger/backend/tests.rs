@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ledger::file::Place;
+use crate::ledger::identity::LastRead;
 
 /// What a test does to the books. Numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +150,7 @@ impl Model {
             lines,
             settled_before: &before,
             written_unix: 0,
+            last_read: LastRead::default(),
         });
         assert_eq!(
             registered.processed,
@@ -214,7 +216,7 @@ impl Model {
             self.read.iter().sum::<u64>()
         );
         for (file, id) in self.ids.into_iter().enumerate() {
-            if let Some((end, _)) = self.ledger.durably_settled_end(id) {
+            if let Some(FinishedFile { end, .. }) = self.ledger.finished(id) {
                 assert_eq!(end.line, self.registered[file]);
                 assert_eq!(
                     self.durable[file], self.settled[file],

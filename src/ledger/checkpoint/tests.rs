@@ -20,8 +20,9 @@ prop_compose! {
     fn file()(name in ".{0,20}", numbers in any::<[u64; 6]>(), prefix_bytes in 0..=4096_u32, line in 0..1_u64 << 40, byte in any::<u64>(), more in 0..1_u64 << 30)
         (settled in runs(line), name in Just(name), numbers in Just(numbers), prefix_bytes in Just(prefix_bytes), line in Just(line), byte in Just(byte), more in Just(more))
         -> FileResume {
+        let last_read = LastRead { byte: byte >> 1, bytes: prefix_bytes / 4, hash: numbers[0] };
         let identity = Identity { device: numbers[0], inode: numbers[1], born_nanos: numbers[2], prefix_bytes, prefix_hash: numbers[3], lead_hash: numbers[4] };
-        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more, away_unix: numbers[5], sent: LineRuns::default() }
+        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more, away_unix: numbers[5], sent: LineRuns::default(), last_read }
     }
 }
 
@@ -59,6 +60,7 @@ fn sample() -> Checkpoint {
         lines_read: 500,
         away_unix: 1_700_000_000,
         sent: LineRuns::default(),
+        last_read: LastRead::new(1000, b"the last line that was read\n"),
     };
     let legacy = LegacyResume {
         name: "2026-11-22-16-41.log".into(),
@@ -144,12 +146,12 @@ fn every_truncation_and_every_byte_too_many_is_noticed() {
 #[test]
 fn a_newer_format_is_told_from_rot() {
     let mut bytes = encoded(&sample());
-    bytes[8] = 3;
-    assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointFault::Format(3)));
+    bytes[8] = 4;
+    assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointFault::Format(4)));
 }
 
-/// As format 1 has it: without the fields that came with format 2.
-fn encoded_as_format_1(checkpoint: &Checkpoint) -> Vec<u8> {
+/// As an older format has it: without the fields that came later.
+fn encoded_as_format(format: u32, checkpoint: &Checkpoint) -> Vec<u8> {
     let totals = checkpoint.totals;
     let mut bytes = vec![0; HEAD_BYTES];
     let totals = [
@@ -171,7 +173,13 @@ fn encoded_as_format_1(checkpoint: &Checkpoint) -> Vec<u8> {
         );
         bytes.extend_from_slice(&identity.prefix_bytes.to_le_bytes());
         put_u64s(&mut bytes, [identity.prefix_hash]);
+        if format > 1 {
+            put_u64s(&mut bytes, [identity.lead_hash]);
+        }
         put_u64s(&mut bytes, [file.line, file.byte, file.lines_read]);
+        if format > 1 {
+            put_u64s(&mut bytes, [file.away_unix]);
+        }
         put_count(&mut bytes, file.settled.as_slice().len());
         let mut end = file.line;
         for run in file.settled.as_slice() {
@@ -184,10 +192,13 @@ fn encoded_as_format_1(checkpoint: &Checkpoint) -> Vec<u8> {
     for file in &checkpoint.resume.legacy {
         put_name(&mut bytes, &file.name);
         put_u64s(&mut bytes, [file.line, file.lines_read, file.bytes_read]);
+        if format > 1 {
+            put_u64s(&mut bytes, [file.away_unix]);
+        }
     }
     let body_bytes = (bytes.len() - HEAD_BYTES) as u64;
     bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&1_u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&format.to_le_bytes());
     bytes[16..24].copy_from_slice(&body_bytes.to_le_bytes());
     let sum = checksum(&bytes);
     bytes[SUMMED_HEAD_BYTES..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
@@ -195,11 +206,17 @@ fn encoded_as_format_1(checkpoint: &Checkpoint) -> Vec<u8> {
 }
 
 #[test]
-fn format_1_is_read_as_before() {
-    let mut expected = sample();
-    let bytes = encoded_as_format_1(&expected);
-    // Nobody knew then what these are.
-    expected.resume.files[0].identity.lead_hash = 0;
-    expected.resume.files[0].away_unix = 0;
-    assert_eq!(Checkpoint::decode(&bytes), Ok(expected));
+fn older_formats_are_read_as_before() {
+    for format in [1, 2] {
+        let mut expected = sample();
+        let bytes = encoded_as_format(format, &expected);
+        // Nobody knew then what these are.
+        let file = &mut expected.resume.files[0];
+        file.last_read = LastRead::default();
+        if format == 1 {
+            file.identity.lead_hash = 0;
+            file.away_unix = 0;
+        }
+        assert_eq!(Checkpoint::decode(&bytes), Ok(expected), "format {format}");
+    }
 }

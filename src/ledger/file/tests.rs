@@ -56,6 +56,7 @@ fn check(sizes: &[u32], before: &[bool], order: &[usize]) {
         lines_read: 3,
         away_unix: 0,
         sent: LineRuns::default(),
+        last_read: LastRead::default(),
     };
     let mut file = FileLedger::resume(resume);
     let mut processed = 0;

@@ -24,16 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::ledger::backend::ClosedFile;
+use crate::ledger::backend::{ClosedFile, FinishedFile};
 use crate::ledger::file::Place;
-use crate::ledger::identity::Identity;
 use crate::ledger::rejected::RejectedLine;
 use crate::limits::{
     DELETED_LOG_WATCHED, DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX,
     REJECTED_WRITE_BYTES_MAX, WRITERS_LOOK_INTERVAL,
 };
 use crate::replay::checkpointer::backend_state::{BackendState, Context, LateCounts};
-use crate::replay::disk::{Disk, LogLease, LogMeta, read_fully};
+use crate::replay::disk::{Disk, LogLease, LogMeta, has_last_read, read_fully};
 use crate::replay::messages::{BackendId, FileId, ReaderMessage};
 use crate::replay::outbox::After;
 
@@ -261,8 +260,8 @@ impl<L> LogReaper<L> {
     ) -> io::Result<Reaping> {
         let backend = Arc::clone(backend_state.name());
         let ledger = backend_state.ledger_in_good_order().expect("it was there");
-        let (end, identity) = ledger
-            .durably_settled_end(file)
+        let finished = ledger
+            .finished(file)
             .expect("a deletable file is durably settled");
         let log = match cx.disk.open_log(&backend, name) {
             Ok(log) => log,
@@ -271,12 +270,13 @@ impl<L> LogReaper<L> {
             Err(cause) => return Err(cause),
         };
         let meta = cx.disk.log_meta(&log)?;
-        if !is_same(cx.disk, &log, &meta, &identity)? {
+        if !is_same(cx.disk, &log, &meta, &finished)? {
             return Ok(Reaping::Elsewhere);
         }
-        let finished = meta.bytes == end.byte
+        let end = finished.end;
+        let may_go = meta.bytes == end.byte
             && self.has_been_quiet(file, &meta, cx.settings.closed_after, cx.now);
-        if !finished {
+        if !may_go {
             return Ok(Reaping::NotYet);
         }
         match cx.disk.lease_log(&log)? {
@@ -314,8 +314,8 @@ impl<L> LogReaper<L> {
         let is_elsewhere = last.links > 1;
         // Every line up to here is settled, that is on disk, and nothing follows.
         assert_eq!(
-            ledger.durably_settled_end(file),
-            Some((end, identity)),
+            ledger.finished(file),
+            Some(finished),
             "{backend}/{name} is deleted when it is durably settled"
         );
         assert_eq!(
@@ -420,17 +420,19 @@ impl<L> LogReaper<L> {
     }
 }
 
-/// Whether an open log is the file with this identity.
+/// Whether an open log is this finished file.
 fn is_same<D: Disk>(
     disk: &mut D,
     log: &D::Log,
     meta: &LogMeta,
-    identity: &Identity,
+    finished: &FinishedFile,
 ) -> io::Result<bool> {
+    let identity = &finished.identity;
     let mut prefix = [0; IDENTITY_PREFIX_BYTES_MAX];
     let covered = (identity.prefix_bytes as usize).min(prefix.len());
     let filled = read_fully(disk, log, 0, &mut prefix[..covered])?;
-    Ok(identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]))
+    let begins_so = identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]);
+    Ok(begins_so && has_last_read(disk, log, identity, &finished.last_read)?)
 }
 
 /// Rejects the lines in a deleted log that nobody has settled.

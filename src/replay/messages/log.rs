@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{BackendId, FileId, FileStart, SegmentId};
 use crate::ledger::file::Place;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::segment::NewSegment;
 
 /// A file whose lines are about to be fed.
@@ -49,6 +49,8 @@ pub struct Segment {
     pub settled_before: Vec<u32>,
     /// When the first line was written, Unix seconds, as far as can be told.
     pub written_unix: u64,
+    /// The last bytes of all that was read of the file, as far as that is known.
+    pub last_read: LastRead,
 }
 
 impl<'a> From<&'a Segment> for NewSegment<'a> {
@@ -64,6 +66,7 @@ impl<'a> From<&'a Segment> for NewSegment<'a> {
             lines: segment.lines,
             settled_before: &segment.settled_before,
             written_unix: segment.written_unix,
+            last_read: segment.last_read,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::ledger::identity::Identity;
 use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LINE_TIME_BYTES_MAX};
-use crate::replay::disk::{Disk, LogMeta, read_fully};
+use crate::replay::disk::{Disk, LogMeta, has_last_read, read_fully};
 use crate::replay::messages::{CheckpointerMessage, FileOpened, FileStart};
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
@@ -33,13 +33,14 @@ impl<D: Disk> LogReader<D> {
             return Ok(Step::Nothing);
         }
         let prefix_bytes = self.read_prefix(at, index)?;
+        let ends_so = self.ends_as_read(at, index, prefix_bytes)?;
         let number = self.new_file();
         let source = &mut self.sources[at];
         let file = source.catalog.file_mut(index);
         let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
         let resume = source.resume.as_mut().expect("a backend is fed by a plan");
         let shrank = std::mem::take(&mut file.shrank) && !failpoint!(TrustSettledLines);
-        let start = match shrank {
+        let start = match shrank || !ends_so {
             true => resume.start_anew(&file.name, &meta),
             false => resume.start(&file.name, &meta, prefix),
         };
@@ -82,6 +83,7 @@ impl<D: Disk> LogReader<D> {
             cursor: start.cursor,
             settled: start.settled,
             sent: start.sent,
+            last_read: start.last_read,
             scan: None,
             checked,
         };
@@ -186,6 +188,21 @@ impl<D: Disk> LogReader<D> {
         read_fully(&mut self.disk, log, 0, scratch)
     }
 
+    /// Whether a file of which something is known has the bytes that were last read of it.
+    /// `scratch` has its first ones.
+    fn ends_as_read(&mut self, at: usize, index: usize, prefix_bytes: usize) -> io::Result<bool> {
+        let source = &self.sources[at];
+        let file = source.catalog.file(index);
+        let prefix = &self.scratch[..prefix_bytes];
+        let resume = source.resume.as_ref().expect("a backend is fed by a plan");
+        match (&file.log, resume.last_read(&file.meta, prefix)) {
+            (Some(log), Some((identity, last_read))) => {
+                has_last_read(&mut self.disk, log, &identity, &last_read)
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// Looks at an open file again. Returns false if lines that were read are gone: then it is to
     /// be begun again as a new file.
     pub(super) fn look(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
@@ -212,9 +229,10 @@ impl<D: Disk> LogReader<D> {
         observed
     }
 
-    /// Checks a file's first bytes if the file has changed since they were last checked: a file
-    /// that was emptied and has grown again beyond what was read looks like one that has just
-    /// grown. Returns false if the bytes differ, since the file was then rewritten.
+    /// Checks a file's first bytes, and the last ones that were read, if the file has changed since
+    /// they were last checked: a file that was emptied or cut and has grown again beyond what was
+    /// read looks like one that has just grown. Returns false if the bytes differ, since the file
+    /// was then rewritten.
     ///
     /// Sends the checkpointer a longer identity prefix when one is available: whole lines before
     /// they are read, and the full prefix once the file has that many bytes, or at its `end`. So
@@ -237,12 +255,21 @@ impl<D: Disk> LogReader<D> {
             return Ok(true);
         }
         let prefix_bytes = self.read_prefix(at, index)?;
+        let file = self.sources[at].catalog.file(index);
+        let ends_so = match (&file.log, &file.begun) {
+            (Some(log), Some(begun)) => {
+                has_last_read(&mut self.disk, log, &begun.identity, &begun.last_read)?
+            }
+            _ => true,
+        };
         let source = &mut self.sources[at];
         let file = source.catalog.file_mut(index);
         let checked = file.last_change();
         let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
         let begun = file.begun.as_mut().expect("seen above");
-        if !begun.identity.is_of(meta.inode, meta.born_nanos, prefix) && !trusts {
+        let begins_so = begun.identity.is_of(meta.inode, meta.born_nanos, prefix);
+        let is_same = (begins_so && ends_so) || trusts;
+        if !is_same {
             let loss = source.catalog.handle_shrunk(index);
             self.handle_loss(at, &loss);
             return Ok(false);

@@ -8,12 +8,15 @@
 use std::io;
 use std::sync::Arc;
 
+use memchr::memrchr;
+
 use crate::binlog::LineFault;
 use crate::binlog::long_line::{Scanned, ValueDigest};
 use crate::clock::Now;
+use crate::ledger::identity::LastRead;
 use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::chunk::Chunk;
-use crate::replay::disk::{Disk, read_fully};
+use crate::replay::disk::{Disk, last_read_at, read_fully};
 use crate::replay::messages::{
     Batch, CheckpointerMessage, LineInLog, LongBody, Origin, Rejection, Segment, WorkerMessage,
 };
@@ -61,10 +64,14 @@ impl<D: Disk> LogReader<D> {
         lines_max: u32,
         now: Now,
     ) -> io::Result<()> {
+        // Decoding overwrites what is read; how much of it will be taken is not known yet.
+        let whole = memrchr(b'\n', &buffer[..read]).map_or(0, |newline| newline + 1);
+        let last_read = self.last_read(at, index, &buffer[..whole]);
         let Some(taken) = self.split(at, index, &mut buffer[..read], lines_max, false, now) else {
             self.give_buffer(buffer);
             return Ok(());
         };
+        let last_read = (taken.bytes == whole).then_some(last_read);
         let refused = match self.refused(at, index, &taken) {
             Ok(refused) => refused,
             Err(error) => {
@@ -73,7 +80,7 @@ impl<D: Disk> LogReader<D> {
             }
         };
         if taken.lines > 0 {
-            let origin = self.tell_segment(at, index, &buffer, &taken);
+            let origin = self.tell_segment(at, index, &buffer, &taken, last_read);
             for refused in refused {
                 self.tell_rejected(at, &origin, refused, now);
             }
@@ -115,13 +122,14 @@ impl<D: Disk> LogReader<D> {
         newline: bool,
         now: Now,
     ) -> io::Result<()> {
+        let last_read = Some(self.last_read(at, index, &buffer[..bytes]));
         let Some(taken) = self.split(at, index, &mut buffer[..bytes], 1, !newline, now) else {
             self.give_buffer(buffer);
             return Ok(());
         };
         match self.splitter.faults.pop() {
             None => {
-                let origin = self.tell_segment(at, index, &buffer, &taken);
+                let origin = self.tell_segment(at, index, &buffer, &taken, last_read);
                 self.give_records(at, &origin, buffer, None);
             }
             Some(fault) => {
@@ -135,7 +143,7 @@ impl<D: Disk> LogReader<D> {
                         return Err(error);
                     }
                 };
-                let origin = self.tell_segment(at, index, &buffer, &taken);
+                let origin = self.tell_segment(at, index, &buffer, &taken, last_read);
                 self.buffers.forget(size);
                 buffer.truncate(has.min(fault.span.end));
                 self.tell_rejected(at, &origin, Refused::new(&fault, buffer), now);
@@ -181,7 +189,7 @@ impl<D: Disk> LogReader<D> {
         let piece = self.piece(at, index, 1, !newline, now);
         let piece = piece.expect("what is fed was begun");
         self.splitter.clear();
-        let origin = self.announce_segment(at, index, &start, &taken);
+        let origin = self.announce_segment(at, index, &start, &taken, None);
         self.sources[at].credit.charge_line();
         match record {
             Ok(record) => {
@@ -250,7 +258,7 @@ impl<D: Disk> LogReader<D> {
         if is_settled {
             self.splitter.settled_before.push(0);
         }
-        let origin = self.tell_segment(at, index, &head, &taken);
+        let origin = self.tell_segment(at, index, &head, &taken, None);
         if !is_settled {
             let fault = LineFault::TooLong;
             let detail = format!(
@@ -316,15 +324,59 @@ impl<D: Disk> LogReader<D> {
         })
     }
 
-    /// Announces a segment to the checkpointer that begins at the file's cursor with `bytes`, and
-    /// charges the backend's credit.
-    fn tell_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
-        let credit = &mut self.sources[at].credit;
-        credit.charge(taken.lines, taken.bytes as u64);
-        self.announce_segment(at, index, bytes, taken)
+    /// The last bytes of `read`, which was read at the file's cursor.
+    fn last_read(&self, at: usize, index: usize, read: &[u8]) -> LastRead {
+        let begun = self.sources[at].catalog.file(index).begun.as_ref();
+        begun.map_or_else(LastRead::default, |begun| {
+            LastRead::new(begun.cursor.byte(), read)
+        })
     }
 
-    fn announce_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
+    /// Announces a segment to the checkpointer that begins at the file's cursor with `bytes`, and
+    /// charges the backend's credit. `last_read`: its last bytes, if they are at hand.
+    fn tell_segment(
+        &mut self,
+        at: usize,
+        index: usize,
+        bytes: &[u8],
+        taken: &Taken,
+        last_read: Option<LastRead>,
+    ) -> Origin {
+        let credit = &mut self.sources[at].credit;
+        credit.charge(taken.lines, taken.bytes as u64);
+        self.announce_segment(at, index, bytes, taken, last_read)
+    }
+
+    /// The last bytes of all that was read of a file, this piece included. They are read again if
+    /// they are not at hand; if that fails, so will what is read next.
+    fn note_read(
+        &mut self,
+        at: usize,
+        index: usize,
+        taken: &Taken,
+        last_read: Option<LastRead>,
+    ) -> LastRead {
+        let file = self.sources[at].catalog.file_mut(index);
+        let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
+            return LastRead::default();
+        };
+        let end = begun.cursor.byte() + taken.bytes as u64;
+        let read_again = || last_read_at(&mut self.disk, log, end).ok();
+        if let Some(last_read) = last_read.or_else(read_again) {
+            begun.handle_read(last_read);
+        }
+        begun.last_read
+    }
+
+    fn announce_segment(
+        &mut self,
+        at: usize,
+        index: usize,
+        bytes: &[u8],
+        taken: &Taken,
+        last_read: Option<LastRead>,
+    ) -> Origin {
+        let last_read = self.note_read(at, index, taken, last_read);
         let segment = self.new_segment();
         let source = &mut self.sources[at];
         let file = source.catalog.file(index);
@@ -351,6 +403,7 @@ impl<D: Disk> LogReader<D> {
             lines: taken.lines,
             settled_before: std::mem::take(&mut self.splitter.settled_before),
             written_unix: written.unwrap_or_else(|| file.written_unix()),
+            last_read,
         };
         self.outbox
             .checkpointer(After::Nothing, CheckpointerMessage::Segment(segment));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::rejected;
 use crate::limits::FILE_QUIET_MS;
 use crate::replay::disk::{LogEntry, LogMeta};
@@ -24,6 +24,8 @@ pub(super) struct Begun {
     pub(super) identity: Identity,
     /// How far it has been read.
     pub(super) cursor: Cursor,
+    /// The last bytes of all that was read of it, in this epoch or before.
+    pub(super) last_read: LastRead,
     /// Lines that are settled already, and are skipped.
     pub(super) settled: SettledRuns,
     /// Lines that were sent and not answered, ascending; those before the cursor may be missing.
@@ -39,6 +41,20 @@ impl Begun {
     pub(super) fn sent_from(&self, line: u64) -> Vec<Range<u64>> {
         let behind = self.sent.partition_point(|run| run.end <= line);
         self.sent[behind..].to_vec()
+    }
+
+    /// It has been read up to the end of these bytes, if it was not read further before.
+    pub(super) fn handle_read(&mut self, last_read: LastRead) {
+        if last_read.end() > self.last_read.end() {
+            self.last_read = last_read;
+        }
+    }
+
+    /// It has this many bytes now, fewer than it had.
+    fn handle_cut(&mut self, bytes: u64) {
+        if self.last_read.end() > bytes {
+            self.last_read = LastRead::default();
+        }
     }
 
     /// Whether lines after the cursor are settled.
@@ -220,6 +236,7 @@ impl<L> LogFile<L> {
         // The lines ahead that were settled are no longer known to be: other lines may be written
         // there.
         let goes_on = |begun: &mut Begun| {
+            begun.handle_cut(meta.bytes);
             begun.cursor.handle_shrunk(meta.bytes) && !begun.has_settled_ahead()
         };
         let lines_left =

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::disk::LogMeta;
 use crate::replay::messages::{FileStart, ResumePlan};
@@ -43,6 +43,8 @@ pub(super) struct Start {
     pub(super) settled: SettledRuns,
     /// Lines from there on that were sent and not answered.
     pub(super) sent: Vec<Range<u64>>,
+    /// The last bytes of all that was read of it before.
+    pub(super) last_read: LastRead,
     /// Which entry of the plan this is.
     pub(super) entry: FileStart,
     /// There was an entry for this inode, and it no longer fits: the file shrank, or was rewritten.
@@ -181,6 +183,7 @@ impl Resume {
                 cursor: Cursor::at(entry.line, entry.byte),
                 settled: runs.map(|run| run.first..run.end()).collect(),
                 sent: sent.map(|run| run.first..run.end()).collect(),
+                last_read: entry.last_read,
                 entry: FileStart::Resumed(index),
                 is_rewritten: false,
             }
@@ -193,6 +196,7 @@ impl Resume {
                 cursor: Cursor::default(),
                 settled: (lines > 0).then_some(0..lines).into_iter().collect(),
                 sent: Vec::new(),
+                last_read: LastRead::default(),
                 entry: FileStart::Legacy(index),
                 is_rewritten: false,
             }
@@ -203,6 +207,13 @@ impl Resume {
         start
     }
 
+    /// What was last read of the file that has this metadata and begins with `prefix`, and by what
+    /// it is known; `None` if nothing is known of it.
+    pub(super) fn last_read(&self, meta: &LogMeta, prefix: &[u8]) -> Option<(Identity, LastRead)> {
+        let entry = &self.plan.files[self.find(meta, prefix)?];
+        Some((entry.identity, entry.last_read))
+    }
+
     /// A file of which nothing is settled. Entries for its inode or its name are of an earlier
     /// file.
     pub(super) fn start_anew(&mut self, name: &str, meta: &LogMeta) -> Start {
@@ -211,6 +222,7 @@ impl Resume {
             cursor: Cursor::default(),
             settled: SettledRuns::new(),
             sent: Vec::new(),
+            last_read: LastRead::default(),
             entry: FileStart::New,
             is_rewritten,
         }
@@ -271,8 +283,14 @@ impl Resume {
     /// Entries of files with this inode and birth time, of which no more was read than there is.
     fn entries_within(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
         let bytes = meta.bytes;
-        self.entries_of(meta)
-            .filter(move |index| self.plan.files[*index].byte <= bytes)
+        self.entries_of(meta).filter(move |index| {
+            let entry = &self.plan.files[*index];
+            let read = match failpoint!(TrustLastRead) {
+                true => entry.byte,
+                false => entry.byte.max(entry.last_read.end()),
+            };
+            read <= bytes
+        })
     }
 
     /// Entries of files with this inode and birth time.

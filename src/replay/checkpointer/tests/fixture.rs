@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::rejected::{self, Piece, RejectedLine};
 use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks, Turn};
 use crate::replay::mailbox::{Mailbox, NoWaker};
@@ -253,6 +253,7 @@ impl Fixture {
             lines,
             settled_before: settled_before.to_vec(),
             written_unix: START_UNIX,
+            last_read: LastRead::default(),
         }));
     }
 
@@ -275,6 +276,7 @@ impl Fixture {
             lines,
             settled_before: Vec::new(),
             written_unix: START_UNIX,
+            last_read: LastRead::default(),
         }));
     }
 

@@ -5,8 +5,11 @@ use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, LOG, NAME};
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::identity::LastRead;
 use crate::limits::REJECTED_WRITE_BYTES_MAX;
-use crate::replay::messages::{CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan};
+use crate::replay::messages::{
+    CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan, Segment, SegmentId,
+};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
 const NEXT: &str = "2026-11-22-16-41.log";
@@ -163,6 +166,40 @@ fn a_log_under_another_files_name_stays() {
         is_there(&fixture, LOG),
         "as long, as old, but not the file that was settled"
     );
+}
+
+/// As much of it was settled as it has now, and it begins as before.
+#[test]
+fn a_log_that_was_cut_and_has_grown_again_to_its_length_stays() {
+    for is_cut in [false, true] {
+        let mut fixture = Fixture::new(TestDisk::default());
+        fixture.write_log(LOG, 1);
+        fixture.open(1, LOG, FileStart::New);
+        fixture.write_log(LOG, 3);
+        let read = fixture.disk.log(NAME, LOG).unwrap();
+        let line_bytes = read.len() / 4;
+        fixture.send(CheckpointerMessage::Segment(Segment {
+            segment: SegmentId(0),
+            backend: B,
+            file: FileId(1),
+            first_line: 0,
+            first_byte: 0,
+            end_byte: read.len() as u64,
+            lines: 4,
+            settled_before: Vec::new(),
+            written_unix: 0,
+            last_read: LastRead::new(0, &read),
+        }));
+        fixture.settle(0, &[0, 1, 2, 3]);
+        fixture.turn();
+        if is_cut {
+            fixture.disk.truncate_log(NAME, LOG, line_bytes);
+            let others = vec![b'x'; read.len() - line_bytes];
+            fixture.disk.append_log(NAME, LOG, &others);
+        }
+        fixture.pass(300);
+        assert_eq!(is_there(&fixture, LOG), is_cut);
+    }
 }
 
 #[test]

@@ -74,6 +74,28 @@ fn a_long_file_that_was_emptied_and_grew_beyond_what_was_read_is_a_new_one() {
     assert_eq!(lines(&fixture).len() - before, 400);
 }
 
+/// Its first 4 KiB are as before.
+#[test]
+fn a_log_that_was_cut_in_its_midst_and_grew_beyond_what_was_read_is_a_new_one() {
+    let mut fixture = fixture();
+    let old = puts((0..400).map(|n| format!("old{n:03}")));
+    fixture.append(A, "01", &old);
+    fixture.run();
+    let before = lines(&fixture).len();
+    let kept = puts((0..300).map(|n| format!("old{n:03}"))).len() + puts(["a", "b", "c"]).len();
+    fixture.disk.truncate("a:1", "01", kept);
+    fixture.append(A, "01", &puts((0..200).map(|n| format!("new{n:03}"))));
+    fixture.run();
+    assert_eq!(fixture.gone.len(), 1);
+    assert!(fixture.rejected.is_empty());
+    assert_eq!(lines(&fixture).len() - before, 503);
+    let again = &fixture.got[&A][before..];
+    assert!(
+        again.iter().all(|got| got.maybe_sent),
+        "nobody knows which were sent"
+    );
+}
+
 #[test]
 fn a_log_that_was_begun_empty_and_is_written_anew_while_it_is_not_read_is_a_new_one() {
     let mut fixture = Fixture::fed(&["a:1"]);

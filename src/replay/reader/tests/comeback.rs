@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fixture::{A, BOUNDS, Fixture, put, puts, settings};
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::runs::LineRuns;
 use crate::replay::messages::{
     FileResume, FileStart, LegacyResume, ReaderMessage, ReaderSettings, ResumePlan,
@@ -26,6 +26,7 @@ fn plan(fixture: &Fixture) -> ResumePlan {
             lines_read: 2,
             away_unix: 0,
             sent: LineRuns::default(),
+            last_read: LastRead::default(),
         }],
         legacy: Vec::new(),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fixture::{A, B, Fixture, increment, put, puts};
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::plan::FileResume;
 use crate::ledger::runs::LineRuns;
 use crate::replay::messages::{BackendId, ControlMessage, ResumePlan};
@@ -337,6 +337,7 @@ fn at_a_start_a_folder_with_two_names_is_read_under_the_one_whose_checkpoint_kno
                 lines_read: 1,
                 away_unix: 0,
                 sent: LineRuns::default(),
+                last_read: LastRead::default(),
             }],
             legacy: Vec::new(),
         },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fixture::{A, Fixture, increment, put, puts};
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::runs::LineRuns;
 use crate::replay::messages::{FileResume, FileStart, LegacyResume, ReaderMessage, ResumePlan};
 use crate::replay::reachability::{KnownOutages, Outage};
@@ -24,6 +24,7 @@ fn plan(fixture: &Fixture, prefix: &[u8]) -> ResumePlan {
             lines_read: 4,
             away_unix: 0,
             sent: LineRuns::default(),
+            last_read: LastRead::default(),
         }],
         legacy: Vec::new(),
     }
@@ -376,6 +377,61 @@ fn a_file_that_ends_before_lines_that_were_settled_is_read_again_as_a_new_one() 
         ]
     );
     assert_eq!(fixture.keys(A), ["a", "b", "c", "c", "f"]);
+}
+
+/// Nobody saw it shrink: of the lines that are settled, some are others now.
+#[test]
+fn a_file_that_was_cut_and_has_grown_again_unseen_is_a_new_one() {
+    let mut fixture = fixture();
+    let mut plan = plan(&fixture, &put("a"));
+    let read = puts(["a", "b", "c", "d"]);
+    plan.files[0].last_read = LastRead::new(0, &read);
+    let kept = puts(["a", "b", "c"]).len();
+    fixture.disk.truncate("a:1", "01", kept);
+    fixture.disk.append("a:1", "01", &puts(["x", "y"]));
+    fixture.plan(A, plan);
+    fixture.run();
+    assert_eq!(fixture.starts()[0], ("01", FileStart::New));
+    assert_eq!(fixture.keys(A), ["a", "b", "c", "x", "y", "f"]);
+    assert!(
+        fixture.got[&A][0].maybe_sent,
+        "it is settled, or was another"
+    );
+}
+
+#[test]
+fn a_file_that_ends_before_what_was_read_is_a_new_one() {
+    let mut fixture = fixture();
+    let mut plan = plan(&fixture, &put("a"));
+    plan.files[0].last_read = LastRead::new(0, &puts(["a", "b", "c", "d"]));
+    let kept = puts(["a", "b", "c"]).len();
+    fixture.disk.truncate("a:1", "01", kept);
+    fixture.plan(A, plan);
+    fixture.run();
+    assert_eq!(fixture.starts()[0], ("01", FileStart::New));
+    assert_eq!(fixture.keys(A), ["a", "b", "c", "f"]);
+}
+
+#[test]
+fn a_segment_tells_the_last_bytes_that_were_read_before_it_or_with_it() {
+    let mut fixture = fixture();
+    let mut plan = plan(&fixture, &put("a"));
+    let read = puts(["a", "b", "c", "d"]);
+    plan.files[0].last_read = LastRead::new(0, &read);
+    fixture.plan(A, plan);
+    fixture.run();
+    fixture.append(A, "02", &puts(["g"]));
+    fixture.run();
+    let told: Vec<_> = fixture
+        .segments
+        .values()
+        .map(|segment| segment.last_read)
+        .collect();
+    let whole = puts(["a", "b", "c", "d", "e"]);
+    let from_c = puts(["a", "b"]).len();
+    assert_eq!(told[0], LastRead::new(from_c as u64, &whole[from_c..]));
+    assert_eq!(told[1], LastRead::new(0, &put("f")));
+    assert_eq!(told[2], LastRead::new(put("f").len() as u64, &put("g")));
 }
 
 #[test]

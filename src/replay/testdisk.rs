@@ -24,7 +24,7 @@ mod world;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::replay::disk::LogMeta;
+use crate::replay::disk::{LogEntry, LogMeta};
 use crate::replay::testdisk::world::{Fault, World, Write};
 
 /// What a fault can hit.
@@ -214,6 +214,20 @@ impl TestDisk {
             world.inodes[inode].write(Write::Cut(bytes), now);
             world.inodes[inode].sync();
         }
+    }
+
+    /// The logs in a folder, whatever the disk refuses to others.
+    #[must_use]
+    pub fn logs_of(&self, backend: &str) -> Vec<LogEntry> {
+        let world = self.world();
+        let names = world.logs.get(backend).into_iter();
+        let names = names.flat_map(|folder| &folder.seen);
+        names
+            .map(|(name, &inode)| LogEntry {
+                name: name.clone(),
+                meta: world.meta(inode),
+            })
+            .collect()
     }
 
     /// What a log is, none where there is none.

@@ -12,7 +12,6 @@ use hustdbsync::http::answer::{ClientId, Status};
 use hustdbsync::ledger::rejected::STAGED;
 use hustdbsync::replay::controller::ControllerSettings;
 use hustdbsync::replay::controller::action::Reply;
-use hustdbsync::replay::disk::Disk as _;
 use hustdbsync::status::control_request::{
     BackendRequest, ControlRequest, RejectedReport, RejectedRequest, RejectedVerb, SyncPointRequest,
 };
@@ -97,10 +96,16 @@ impl Orders {
 
     /// The server is gone, and with it what it was asked for.
     pub(crate) fn handle_life_end(&mut self) {
-        let backends = self.in_force.len();
-        let asked = self.asked;
-        *self = Self::new(backends);
-        self.asked = asked;
+        let in_force = self.in_force.iter_mut();
+        let in_force = in_force.map(|in_force| InForce {
+            rejected: in_force.rejected.take(),
+            ..InForce::default()
+        });
+        *self = Self {
+            in_force: in_force.collect(),
+            asked: self.asked,
+            ..Self::default()
+        };
     }
 
     /// What had been rejected of a backend before that was taken away, if it was.
@@ -479,9 +484,8 @@ impl World {
     fn handle_replayed(&mut self, place: usize, body: &[u8]) {
         let report: RejectedReport = serde_json::from_slice(body).expect("it is a report");
         let backend = &mut self.backends[place];
-        let logs = self.disk.inner.clone().log_entries(&backend.name);
+        let logs = self.disk.inner.logs_of(&backend.name).into_iter();
         let mut lines = 0;
-        let logs = logs.expect("all is well").into_iter();
         for log in logs.filter(|log| log.name != STAGED) {
             let bytes = self.disk.inner.log(&backend.name, &log.name);
             let bytes = bytes.unwrap_or_default();

@@ -19,8 +19,8 @@ pub(crate) struct Deletion {
     pub(crate) meta: LogMeta,
     pub(crate) checkpoint: Option<Vec<u8>>,
     pub(crate) rejected: Vec<u8>,
-    /// What is written behind its end begins a line.
-    pub(crate) ends_a_line: bool,
+    /// Its content.
+    pub(crate) bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -203,10 +203,7 @@ impl Disk for SimDisk {
                 .inner
                 .durable_state(backend, "rejected.jsonl")
                 .unwrap_or_default(),
-            ends_a_line: self
-                .inner
-                .log(backend, name)
-                .is_some_and(|bytes| bytes.last().is_none_or(|last| *last == b'\n')),
+            bytes: self.inner.log(backend, name).unwrap_or_default(),
         });
         self.inner.delete_log(backend, name)?;
         self.canary().deletions.extend(deletion);

@@ -10,7 +10,6 @@
 use std::time::Duration;
 
 use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::replay::disk::Disk as _;
 
 use crate::oracle::Line;
 use crate::world::{Event, World};
@@ -165,10 +164,9 @@ impl World {
     /// A copy is put where nothing else is, or is going to be.
     pub(crate) fn restore(&mut self, place: usize, to: &str, number: u64, lines: Vec<Line>) {
         self.copies -= 1;
-        let mut disk = self.disk.inner.clone();
+        let disk = self.disk.inner.clone();
         let backend = self.backends[place].name.clone();
-        let there = disk.log_entries(&backend).unwrap_or_default();
-        let there = there.into_iter().map(|entry| entry.name);
+        let there = disk.logs_of(&backend).into_iter().map(|entry| entry.name);
         let away = self.away.iter().filter(|away| away.0 == place);
         let mut names = there.chain(away.map(|away| away.1.clone()));
         let oracle = &mut self.backends[place].oracle;
@@ -226,10 +224,8 @@ impl World {
 
     /// All logs of a backend.
     pub(crate) fn logs(&self, place: usize) -> Vec<String> {
-        let mut disk = self.disk.inner.clone();
-        let entries = disk.log_entries(&self.backends[place].name);
-        let entries = entries.unwrap_or_default().into_iter();
-        entries.map(|entry| entry.name).collect()
+        let entries = self.disk.inner.logs_of(&self.backends[place].name);
+        entries.into_iter().map(|entry| entry.name).collect()
     }
 
     /// What of a log is not delivered, durably, comes at another time than it otherwise would.

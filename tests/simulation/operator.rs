@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hustdbsync::ledger::checkpoint::Checkpoint;
 use hustdbsync::ledger::identity::Identity;
-use hustdbsync::replay::disk::{Disk as _, LogMeta};
+use hustdbsync::replay::disk::LogMeta;
 
 use crate::world::{Event, World};
 
@@ -21,9 +21,6 @@ const STRAY_GAP: Duration = Duration::from_secs(4);
 const REGROWN_LINES_MAX: u32 = 60;
 /// One that had no more than this is, always.
 const REGROWN_BYTES_MAX: u64 = 16 * 1024;
-
-/// A folder is listed by then, after `rescan_interval`, where nothing fails.
-const LISTED_WITHIN: Duration = Duration::from_secs(1);
 
 fn is_of(identity: &Identity, meta: &LogMeta) -> bool {
     (identity.inode, identity.born_nanos) == meta.key()
@@ -38,7 +35,7 @@ impl World {
         let next = Duration::from_micros(self.whims.u64(..OPERATE_GAP.as_micros() as u64));
         self.at(self.now + next, Event::Operate { place });
         let gapped = self.gapped_log(place);
-        let gapped = gapped.filter(|_| !self.plan.faults.strays && self.whims.bool());
+        let gapped = gapped.filter(|_| self.whims.bool());
         let (deed, file) = match gapped {
             Some(file) => (2, Some(file)),
             None => (self.whims.u32(..6), self.some_log(place)),
@@ -59,11 +56,7 @@ impl World {
         let (kept, what) = match deed {
             // logrotate's copytruncate.
             0..=1 => (0, "empties"),
-            // Where it may grow again before anybody looks, nothing tells that lines in its midst
-            // are others than before.
-            2..=3 if !self.plan.faults.strays && file != self.writers[place].file => {
-                (self.draw_cut(place, &file, lines), "cuts")
-            }
+            2..=3 => (self.draw_cut(place, &file, lines), "cuts"),
             _ => (0, "deletes"),
         };
         self.trace.note(
@@ -87,22 +80,12 @@ impl World {
             self.disk.inner.truncate_log(&name, &file, end);
         }
         self.backends[place].oracle.handle_taken(&file, kept);
-        self.writers[place].cut_before_listing = self.disk.listings(&name) + 1;
-        if what == "cuts" {
-            let (life, later) = (self.life, self.plan.reader.rescan_interval);
-            let event = Event::Regrow {
-                place,
-                file: file.clone(),
-                life,
-            };
-            self.at(self.now + later + LISTED_WITHIN, event);
-        }
-        if what != "cuts" && self.whims.bool() {
+        if self.whims.bool() {
             for _ in 0..self.whims.u32(1..=REGROWN_LINES_MAX) {
                 self.write_alone(place, &file);
             }
-            // Then nothing but its first bytes tells that it is another.
-            while what == "empties"
+            // Then nothing but its bytes tells that it is another.
+            while what != "deletes"
                 && before <= REGROWN_BYTES_MAX
                 && self.bytes_of(place, &file) <= before
             {
@@ -147,21 +130,6 @@ impl World {
         })
     }
 
-    /// Lines come to a log that was cut. Where nobody had looked before, nothing would tell that
-    /// they are new.
-    pub(crate) fn regrow(&mut self, place: usize, file: &str) {
-        let name = &self.backends[place].name;
-        let is_there = self.disk.inner.meta_of(name, file).is_some();
-        let is_seen = self.disk.listings(name) >= self.writers[place].cut_before_listing;
-        if self.healed || !is_there || !is_seen || self.is_being_written(place, file) {
-            return;
-        }
-        for _ in 0..self.whims.u32(1..=REGROWN_LINES_MAX) {
-            self.write_alone(place, file);
-            self.backends[place].oracle.handle_regrown(file);
-        }
-    }
-
     /// A line to a log of whatever age, and when the next one comes.
     pub(crate) fn stray(&mut self, place: usize) {
         if self.writers[place].is_over {
@@ -182,10 +150,8 @@ impl World {
 
     /// All such logs.
     fn whole_logs(&self, place: usize) -> Vec<String> {
-        let mut disk = self.disk.inner.clone();
         let name = &self.backends[place].name;
-        let logs = disk.log_entries(name).unwrap_or_default();
-        let mut logs: Vec<String> = logs.into_iter().map(|entry| entry.name).collect();
+        let mut logs = self.logs(place);
         logs.retain(|file| {
             let bytes = self.disk.inner.log(name, file).unwrap_or_default();
             bytes.last().is_none_or(|last| *last == b'\n') && !self.is_being_written(place, file)

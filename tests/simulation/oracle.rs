@@ -269,11 +269,6 @@ pub(crate) struct Oracle {
     taken: BTreeSet<Place>,
     /// Lines that came to deleted logs in this life of the server.
     strays: BTreeSet<Place>,
-    /// Lines that stand where others were taken away, which only this life of the server knows.
-    regrown: BTreeSet<Place>,
-    /// Files with such lines that an earlier life has not told the next one of: where that goes on
-    /// in them, a line may have no beginning.
-    unsure: BTreeSet<(String, u32)>,
     /// Of all of them, so many were rejected.
     strays_aside: u64,
 }
@@ -394,25 +389,6 @@ impl Oracle {
         }
     }
 
-    /// The last line of a file stands where another was that is settled. The server has seen the
-    /// file without any there.
-    pub(crate) fn handle_regrown(&mut self, file: &str) {
-        let last = self.next_line(file) - 1;
-        self.regrown.insert(self.place(file, last));
-    }
-
-    /// The server has ended. Should what it knew of such lines not be durable, nothing tells its
-    /// next life of them.
-    pub(crate) fn handle_life_end(&mut self) {
-        for place in std::mem::take(&mut self.regrown) {
-            if let Some((item, operation)) = self.lines[&place].operation() {
-                let history = self.histories.get_mut(item).expect("it was expected");
-                history.operations[operation].lost = true;
-            }
-            self.unsure.insert((place.0, place.1));
-        }
-    }
-
     /// Where every line is that was written by now. `unwritten`: how many of a file's are not.
     pub(crate) fn places(&self, unwritten: impl Fn(&str) -> u64) -> Vec<Place> {
         let is_written = |place: &&Place| {
@@ -479,11 +455,6 @@ impl Oracle {
             _ => None,
         });
         found.unwrap_or_else(|| panic!("{} is replayed, and should not be", text.escape_ascii()))
-    }
-
-    fn is_unsure(&self, file: &str) -> bool {
-        let file = (self.called(file).to_owned(), self.which(file));
-        self.unsure.contains(&file)
     }
 
     /// The healthy master has taken a mutation. Its line comes behind those of all before it of the
@@ -678,6 +649,20 @@ impl Oracle {
         }
     }
 
+    /// Lines that were to be replayed have been deleted before they were a log: G9.
+    pub(crate) fn handle_staged_deletion(&self, deletion: &Deletion) {
+        let rejected = rejected_lines(&deletion.rejected);
+        let lines = deletion.bytes.split_inclusive(|byte| *byte == b'\n');
+        for line in lines.filter_map(|line| line.strip_suffix(b"\n")) {
+            assert!(
+                rejected.iter().any(|aside| aside.raw == line),
+                "G9: {} was deleted with a line that is not in rejected.jsonl any more: {}",
+                deletion.name,
+                line.escape_ascii()
+            );
+        }
+    }
+
     /// A log has been deleted: G1, G9, G10.
     pub(crate) fn handle_deletion(&self, deletion: &Deletion) {
         let Deletion { name, meta, .. } = deletion;
@@ -690,8 +675,6 @@ impl Oracle {
         let mut lines = 0;
         for ((_, _, line), what) in self.lines.range(self.all_of(name)) {
             lines += 1;
-            // One that an earlier life knew to stand where a settled one was, and could not write
-            // down, is lost.
             let has_arrived = what.operation().is_some_and(|(item, operation)| {
                 let history = &self.histories[item];
                 history.has_arrived(operation) || history.operations[operation].lost
@@ -727,9 +710,7 @@ impl Oracle {
             (file.identity.inode, file.identity.born_nanos) == (meta.inode, meta.born_nanos)
         });
         assert!(
-            entry.is_some_and(|file| {
-                (file.line == lines || self.is_unsure(name)) && file.byte == meta.bytes
-            }),
+            entry.is_some_and(|file| file.line == lines && file.byte == meta.bytes),
             "G10: {name} was deleted with {lines} lines and {} bytes, its durable checkpoint says \
              {entry:?}",
             meta.bytes
@@ -781,10 +762,6 @@ impl Oracle {
                 |place: &&&Place| self.lines[**place].is_rejected_as(&aside) || was_changed(place);
             let known = places.get(&(self.called(&aside.file), aside.line - 1));
             let Some(&place) = known.into_iter().flatten().find(is_it) else {
-                let is_of = |unsure: &(String, u32)| unsure.0 == self.called(&aside.file);
-                if self.unsure.iter().any(is_of) {
-                    continue;
-                }
                 panic!("{whose}: this was rejected, and should not be: {aside:?}");
             };
             *found.entry(place.clone()).or_insert(0) += 1;

@@ -1,10 +1,10 @@
 //! One run, from its seed to its verdict.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hustdbsync::fake_hustdb::differences;
 use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::replay::disk::Disk as _;
 
 use crate::plan::Plan;
 use crate::world::World;
@@ -111,25 +111,22 @@ impl World {
 
     /// The same of all backends but the first few.
     fn are_drained(&self, but: usize) -> bool {
-        let mut disk = self.disk.inner.clone();
         self.server.is_some()
             && self.increments_to_log == 0
             && self.away.is_empty()
             && self.copies == 0
             && self.covers == 0
             && self.writers.iter().all(|writer| writer.is_over)
-            && self.backends[but..].iter().all(|backend| {
-                let logs = disk.log_entries(&backend.name);
-                logs.is_ok_and(|logs| logs.is_empty())
-            })
+            && self.backends[but..]
+                .iter()
+                .all(|backend| self.disk.inner.logs_of(&backend.name).is_empty())
     }
 
     /// What is left, for a run that does not end.
     pub(crate) fn describe(&self) -> String {
-        let mut disk = self.disk.inner.clone();
         let mut text = String::new();
         for (place, backend) in self.backends.iter().enumerate() {
-            let logs = disk.log_entries(&backend.name).unwrap_or_default();
+            let logs = self.disk.inner.logs_of(&backend.name);
             let known = self
                 .server
                 .as_ref()
@@ -144,16 +141,30 @@ impl World {
         text
     }
 
+    /// What was rejected of a backend, taken away since or not.
+    fn all_rejected(&mut self, place: usize) -> Vec<u8> {
+        let mut all = self.orders.take_rejected(place).unwrap_or_default();
+        let name = &self.backends[place].name;
+        let now = self.disk.inner.durable_state(name, "rejected.jsonl");
+        let before: BTreeSet<Vec<u8>> = all
+            .split_inclusive(is_newline)
+            .map(<[u8]>::to_vec)
+            .collect();
+        for line in now.unwrap_or_default().split_inclusive(is_newline) {
+            if !before.contains(line) {
+                all.extend_from_slice(line);
+            }
+        }
+        all
+    }
+
     /// Everything is over: what does each backend hold, and what was said of it?
     fn check(&mut self) {
         let later = self.unix() + LATER_S;
-        let server = self.server.as_ref().expect("it is drained by a server");
         for place in 0..self.backends.len() {
-            let before = self.orders.take_rejected(place);
+            let rejected = self.all_rejected(place);
             let backend = &mut self.backends[place];
             let whose = &backend.name;
-            let rejected = self.disk.inner.durable_state(whose, "rejected.jsonl");
-            let rejected = before.or(rejected).unwrap_or_default();
             backend.oracle.check_end(&rejected, self.starts, whose);
             let mut expected = self.writers[place].healthy.store.contents(later);
             let mut found = backend.store.contents(later);
@@ -162,6 +173,7 @@ impl World {
             if let Some(text) = differences(&expected, &found, EXPIRY_TOLERANCE_S, 5) {
                 panic!("{whose} is not what the healthy master is:\n{text}");
             }
+            let server = self.server.as_ref().expect("it is drained by a server");
             let Some((info, _)) = server.control.at(place) else {
                 continue;
             };
@@ -191,4 +203,8 @@ impl World {
             );
         }
     }
+}
+
+fn is_newline(byte: &u8) -> bool {
+    *byte == b'\n'
 }

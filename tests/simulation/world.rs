@@ -11,6 +11,7 @@ use fastrand::Rng;
 use hustdbsync::clock::Now;
 use hustdbsync::fake_hustdb::store::Store;
 use hustdbsync::http::answer::ClientId;
+use hustdbsync::ledger::rejected::STAGED;
 use hustdbsync::replay::controller::action::ProbeResult;
 use hustdbsync::replay::durable_write::JobId;
 use hustdbsync::replay::messages::BackendId;
@@ -91,11 +92,6 @@ pub(crate) enum Event {
     },
     /// Lines come to a log that was cut, if its folder was listed since and the server is still the
     /// same.
-    Regrow {
-        place: usize,
-        file: String,
-        life: u64,
-    },
     /// A line comes to a log that should get none any more.
     Stray { place: usize },
     /// A client counts.
@@ -337,6 +333,12 @@ impl World {
                 .iter()
                 .position(|model| model.name == *backend);
             let place = place.expect("only its logs are deleted");
+            if *name == STAGED {
+                self.backends[place]
+                    .oracle
+                    .handle_staged_deletion(&deletion);
+                continue;
+            }
             self.backends[place].oracle.handle_deletion(&deletion);
             self.write_behind(place, &deletion);
             self.die_at_deletion(place);
@@ -409,11 +411,6 @@ impl World {
                 number,
                 lines,
             } => self.restore(place, &to, number, lines),
-            Event::Regrow { place, file, life } => {
-                if life == self.life {
-                    self.regrow(place, &file);
-                }
-            }
             Event::Stray { place } => self.stray(place),
             Event::Count { place } => self.count(place),
             Event::LogIncrement { place, mutation } => {
@@ -488,9 +485,6 @@ impl World {
             for backend in &mut self.backends {
                 backend.oracle.handle_death();
             }
-        }
-        for backend in &mut self.backends {
-            backend.oracle.handle_life_end();
         }
         self.note_server_end();
         // Nobody knows any more what the logs had.

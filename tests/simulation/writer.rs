@@ -73,8 +73,6 @@ pub(crate) struct Writer {
     minute_ends: Duration,
     rests: std::collections::VecDeque<Rest>,
     pub(crate) is_over: bool,
-    /// Somebody has cut one of its logs before its folder was listed this many times.
-    pub(crate) cut_before_listing: u64,
     /// Whether HA holds the backend for alive.
     pub(crate) holds_alive: bool,
 }
@@ -90,7 +88,6 @@ impl Writer {
             minute_ends: Duration::ZERO,
             rests: std::collections::VecDeque::new(),
             is_over: false,
-            cut_before_listing: 0,
             holds_alive: true,
         }
     }
@@ -321,9 +318,10 @@ impl World {
             backend,
             name,
             meta,
-            ends_a_line,
+            bytes,
             ..
         } = deletion;
+        let ends_a_line = bytes.last().is_none_or(|last| *last == b'\n');
         if !self.plan.faults.strays || !ends_a_line || self.whims.bool() {
             return;
         }

@@ -16,19 +16,8 @@ impl Disk for TestDisk {
     }
 
     fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
-        let mut world = self.world();
-        world.call(Op::ReadLog)?;
-        let names = world
-            .logs
-            .get(backend)
-            .into_iter()
-            .flat_map(|folder| &folder.seen);
-        Ok(names
-            .map(|(name, &inode)| LogEntry {
-                name: name.clone(),
-                meta: world.meta(inode),
-            })
-            .collect())
+        self.world().call(Op::ReadLog)?;
+        Ok(self.logs_of(backend))
     }
 
     fn open_log(&mut self, backend: &str, name: &str) -> io::Result<TestLog> {

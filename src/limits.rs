@@ -494,6 +494,20 @@ pub const INOTIFY_READS_PER_TURN: u32 = 16;
 /// connections.
 pub const BACKENDS_MAX: usize = 1024;
 
+/// Slots in which a backend's changes of state within an hour are counted: one for each minute. Two
+/// bytes each for every backend.
+pub const STATE_COUNT_SLOTS: usize = 60;
+
+/// Latencies that are shown are those of the last one or two of these: long enough that a request a
+/// second has a 99th percentile, short enough that a backend that has become slow shows soon.
+pub const LATENCY_WINDOW: Duration = Duration::from_secs(60);
+
+/// How often each backend's rate, backlog and lag are noted for the page's last hour.
+pub const HISTORY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Samples that are kept for each backend: an hour. 16 bytes each, 2 MiB for the most backends.
+pub const HISTORY_SAMPLES: usize = 120;
+
 /// A backend's folder has been gone for so many times `rescan_interval` before the backend is
 /// forgotten: a file system that is mounted anew takes a moment.
 pub const FORGET_AFTER_RESCANS: u32 = 2;
@@ -574,5 +588,7 @@ const _: () = assert!(HTTP_SHARE_DEBT_MAX.as_millis() > HTTP_SHARE_AHEAD.as_mill
 const _: () = assert!(HTTP_SHARE_EACH.as_micros() > HTTP_WORK_EACH.as_micros());
 const _: () = assert!(HTTP_WORK_PER_TURN > HTTP_ANSWERS_PER_TURN + HTTP_READS_PER_TURN);
 const _: () = assert!(HTTP_SENT_PER_TURN_BYTES >= HTTP_OUTPUT_BYTES_MAX);
+const _: () = assert!(HISTORY_INTERVAL.as_secs() * HISTORY_SAMPLES as u64 == 3600);
+const _: () = assert!(3600 % STATE_COUNT_SLOTS == 0, "each slot has whole seconds");
 const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
 const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");

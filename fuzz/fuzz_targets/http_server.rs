@@ -8,7 +8,7 @@ use hustdbsync::clock::Now;
 use hustdbsync::http::request::Method;
 use hustdbsync::http::server::{ServerConnection, ServerLimits};
 use hustdbsync::status::answer::{Auth, BodyCache, answer};
-use hustdbsync::status::snapshot::Snapshot;
+use hustdbsync::status::snapshot::StatusBoard;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -71,7 +71,7 @@ fn run(
 ) -> Run {
     let now = Now::default();
     let gate = Auth::new("u", "p");
-    let (snapshot, mut pages) = (Snapshot::new(0, 0, vec![]), BodyCache::default());
+    let (board, mut pages) = (StatusBoard::new(now), BodyCache::default());
     let mut connection = ServerConnection::new(limits, now);
     let mut run = Run {
         taken: Vec::new(),
@@ -86,7 +86,7 @@ fn run(
                 query: request.query.map(<[u8]>::to_vec),
                 body_bytes: request.body_bytes,
             });
-            let answer = answer(&request, &gate, &snapshot, &mut pages);
+            let answer = answer(&request, &gate, &board, &mut pages);
             connection.respond(&answer, now);
             continue;
         }

@@ -25,6 +25,9 @@ pub struct StatusArgs {
     /// Go on showing it, with a progress bar for each backend
     #[arg(short, long)]
     pub watch: bool,
+    /// Say more of each backend: its last probe, times, rate limit, failures, latencies
+    #[arg(short, long, conflicts_with_all = ["watch", "json", "wait"])]
+    pub verbose: bool,
     /// Print what the server says as JSON; with --watch a line each time
     #[arg(long)]
     pub json: bool,
@@ -115,7 +118,11 @@ fn show(args: &StatusArgs, target: &StatusTarget, out: &mut dyn Write) -> Result
     let text = if args.json {
         body
     } else {
-        table::render(&report, target.addr).into_bytes()
+        let mut text = table::render(&report, target.addr);
+        if args.verbose {
+            table::add_details(&report, &mut text);
+        }
+        text.into_bytes()
     };
     out.write_all(&text)
         .and_then(|()| out.flush())
@@ -197,6 +204,11 @@ mod tests {
             "{asked}"
         );
         assert_eq!(ask(&["--json"], answer).0.unwrap(), body);
+        let verbose = ask(&["-v"], answer).0.unwrap();
+        assert!(
+            verbose.contains("\n127.0.0.1:9998\n  last probe: none yet\n"),
+            "{verbose}"
+        );
     }
 
     #[track_caller]
@@ -262,6 +274,7 @@ mod tests {
         assert!(args(&["--interval", "0"]).is_err());
         assert!(args(&["--interval", "x"]).is_err());
         assert!(args(&["extra"]).is_err());
+        assert!(args(&["-v", "--json"]).is_err());
         assert!(
             args(&["-w", "--interval", "5", "--json"])
                 .is_ok_and(|args| args.watch && args.json && args.interval == 5)

@@ -31,6 +31,7 @@ use crate::config::{AccessList, BackendName};
 use crate::engine::clock::Clock;
 use crate::engine::listener::{ListenError, Listener, ListenerOptions};
 use crate::engine::mounts::Mounts;
+use crate::engine::os::facts::host_name;
 use crate::engine::resolve::{Resolver, written_address};
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
@@ -99,6 +100,8 @@ pub struct ControlParts {
     pub resolver: Resolver,
     /// Whether the process's signals are ours.
     pub signals: bool,
+    /// What the workers run on.
+    pub engine: &'static str,
     /// For jitter.
     pub seed: u64,
 }
@@ -171,14 +174,18 @@ impl Control {
         let first_probe = Token(HTTP_SERVER.0 + parts.http_server.connections_max + 1);
         let links = parts.links;
         let mailbox = &links.controller.mailbox;
+        let mut controller = Controller::new(
+            links.controller.clone(),
+            rules(),
+            parts.settings.controller.clone(),
+            parts.seed,
+            now,
+        );
+        let server = controller.board_mut().server_mut();
+        server.host = host_name();
+        server.engine = parts.engine;
         Ok(Self {
-            controller: Controller::new(
-                links.controller.clone(),
-                rules(),
-                parts.settings.controller.clone(),
-                parts.seed,
-                now,
-            ),
+            controller,
             // First: what is mounted after the watches are set is told.
             mounts: Mounts::new(registry, MOUNTS),
             watch: Watch::new(parts.logs, registry, WATCH),
@@ -268,6 +275,7 @@ impl Control {
         }
         self.controller.turn(now);
         self.act(now);
+        self.controller.board_mut().sample(now);
         if let Some(states) = self.controller.poll_states() {
             self.links.shared.publish(states);
         }
@@ -448,6 +456,7 @@ impl Control {
         }
         let until = [
             Some(self.restore_at),
+            Some(self.controller.board().sample_at()),
             self.mounts.deadline(),
             self.probes.deadline(),
             self.listener.next_deadline(),

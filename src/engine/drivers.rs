@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mio::Poll;
 
 use super::start::{StartError, mailbox};
-use crate::config::Config;
+use crate::config::{Config, EngineName};
 use crate::engine::choice::{Choice, Rings, choose, give_up};
 use crate::engine::clock::Clock;
 use crate::engine::os::ring::Ring;
@@ -66,6 +66,14 @@ fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMessage>>)> {
 pub(super) type Body = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
 
 impl Drivers {
+    /// What they are called in `sync.engine`.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Mio(_) => EngineName::Mio.as_str(),
+            Self::IoUring(_) => EngineName::IoUring.as_str(),
+        }
+    }
+
     /// What each worker's thread does.
     pub(super) fn into_bodies(self) -> Vec<Body> {
         match self {

@@ -291,6 +291,7 @@ impl Engine {
             reload: reload(config.clone(), options.on_reload),
             rotate: options.rotate,
             resolver: options.resolver,
+            engine: polls.workers.name(),
             seed: fastrand::u64(..),
         })?;
         let address = control.local_addr();

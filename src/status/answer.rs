@@ -5,12 +5,14 @@
 //! | `/status.html` | 200 `ok\n`, to any method, to anyone |
 //! | `/sync_status?backend_count=N` | the JSON that HA knows; 404 without a count |
 //! | `/v1/status` | the report (`super::report`) |
+//! | `/v1/history[?since=T]` | the last hour, or of it what came after T (`super::history`) |
 //! | `/metrics` | the metrics (`super::metrics`) |
 //! | `/` | the page (`super::page`) |
+//! | `/guide` | the operator's guide (`super::guide`) |
 //! | `/healthz`, `/readyz` | to anyone: 200 or 503 and a line or more (`super::health`) |
 //! | any other | 404 |
 //!
-//! The second to the fifth answer 401 without credentials, and 405 to all but GET. `/healthz` and
+//! The second to the seventh answer 401 without credentials, and 405 to all but GET. `/healthz` and
 //! `/readyz` answer 405 to all but GET and HEAD.
 //!
 //! The paths are in [`super::route`]. What changes something, or is answered later, is in
@@ -20,9 +22,11 @@
 //! the last bodies. A long one is made once a second for all who ask: that of /metrics takes tens
 //! of milliseconds with hundreds of backends, in which HA's poll would wait.
 
+use std::time::Duration;
+
 use super::route::{Page, Route};
-use super::snapshot::Snapshot;
-use super::{health, metrics, page, report, sync_status};
+use super::snapshot::{Snapshot, StatusBoard};
+use super::{guide, health, metrics, page, report, sync_status};
 use crate::http::answer::{Answer, Status};
 use crate::http::basic::Credentials;
 use crate::http::request::{Method, Request};
@@ -79,6 +83,9 @@ pub struct BodyCache {
     report: Vec<u8>,
     /// The second that `report` tells.
     report_of: Option<u64>,
+    history: Vec<u8>,
+    /// When the newest sample of `history` was due to be followed, and since when it tells.
+    history_of: Option<(Duration, u64)>,
     /// By their forms.
     metrics: [Metrics; 2],
     health: Vec<u8>,
@@ -110,14 +117,30 @@ impl BodyCache {
         &self.sync_status
     }
 
+    /// Whether the next report is made anew, so that what it tells has to be up to date.
+    #[must_use]
+    pub(crate) fn makes_report(&self, now_unix: u64) -> bool {
+        self.report_of != Some(now_unix) || self.report.len() <= HTTP_BODY_FRESH_BYTES_MAX
+    }
+
     fn report(&mut self, snapshot: &Snapshot) -> &[u8] {
-        let of = Some(snapshot.now_unix);
-        if self.report_of != of || self.report.len() <= HTTP_BODY_FRESH_BYTES_MAX {
+        if self.makes_report(snapshot.now_unix) {
             self.report.clear();
             report::write(snapshot, &mut self.report);
-            self.report_of = of;
+            self.report_of = Some(snapshot.now_unix);
         }
         &self.report
+    }
+
+    /// The whole hour is the same for all who ask until another sample is taken.
+    fn history(&mut self, board: &StatusBoard, since: u64) -> &[u8] {
+        let of = Some((board.sample_at(), since));
+        if self.history_of != of || self.history.len() <= HTTP_BODY_FRESH_BYTES_MAX {
+            self.history.clear();
+            board.write_history(since, &mut self.history);
+            self.history_of = of;
+        }
+        &self.history
     }
 
     /// Whether this request makes the metrics anew, so that what they tell has to be up to date.
@@ -163,7 +186,7 @@ pub fn is_long(request: &Request<'_>, auth: &Auth, snapshot: &Snapshot) -> bool 
     let route = Route::of(request.path);
     let may_be = matches!(
         route,
-        Some(Route::Read(Page::Metrics | Page::Report) | Route::SyncPoint)
+        Some(Route::Read(Page::Metrics | Page::Report | Page::History) | Route::SyncPoint)
     );
     may_be && snapshot.backends().len() > HTTP_LONG_FROM_BACKENDS && auth.admits(request)
 }
@@ -172,9 +195,10 @@ pub fn is_long(request: &Request<'_>, auth: &Auth, snapshot: &Snapshot) -> bool 
 pub fn answer<'a>(
     request: &Request<'_>,
     auth: &Auth,
-    snapshot: &Snapshot,
+    board: &StatusBoard,
     body_cache: &'a mut BodyCache,
 ) -> Answer<'a> {
+    let snapshot = board.snapshot();
     let Some(Route::Read(asked)) = Route::of(request.path) else {
         return Answer::empty(Status::NotFound);
     };
@@ -203,6 +227,21 @@ pub fn answer<'a>(
                 body: body_cache.report(snapshot),
             }
         }
+        Page::History => {
+            if let Some(refusal) = auth.refusal(request) {
+                return refusal;
+            }
+            let Some(since) = since(request) else {
+                let why = b"since is seconds since 1970\n";
+                return Answer::text(Status::BadRequest, why);
+            };
+            Answer {
+                status: Status::Ok,
+                content_type: Some("application/json"),
+                fields: &[("Cache-Control", "no-store")],
+                body: body_cache.history(board, since),
+            }
+        }
         Page::Metrics => match auth.refusal(request) {
             Some(refusal) => refusal,
             None => body_cache.metrics(snapshot, metrics::Form::accepted(request.accept)),
@@ -211,12 +250,24 @@ pub fn answer<'a>(
             Some(refusal) => refusal,
             None => page::answer(),
         },
+        Page::Guide => match auth.refusal(request) {
+            Some(refusal) => refusal,
+            None => guide::answer(),
+        },
         Page::Health => {
             body_cache.health(request.method, |body| health::write_health(snapshot, body))
         }
         Page::Readiness => body_cache.health(request.method, |body| {
             health::write_readiness(snapshot, body)
         }),
+    }
+}
+
+/// The query's `since`; 0 without one.
+fn since(request: &Request<'_>) -> Option<u64> {
+    match request.parameter("since") {
+        None => Some(0),
+        Some(text) => std::str::from_utf8(text).ok()?.parse().ok(),
     }
 }
 
@@ -255,7 +306,7 @@ mod tests {
         let answer = answer(
             &request,
             &Auth::new("sync", "sync"),
-            board.snapshot(),
+            &board,
             &mut body_cache,
         );
         assert_eq!(answer.status, status, "{target}");
@@ -292,9 +343,11 @@ mod tests {
             "/sync_status",
             "/sync_status?backend_count=1",
             "/v1/status",
+            "/v1/history",
             "/metrics",
             "/",
             "/?x",
+            "/guide",
         ] {
             for method in [Method::Get, Method::Head, Method::Post, Method::Other] {
                 check(method, path, None, Status::Unauthorized, "");
@@ -388,17 +441,14 @@ mod tests {
         let auth = Auth::new("sync", "sync");
         let mut body_cache = BodyCache::default();
         let request = Request::plain(Method::Get, "/sync_status?backend_count=9", RIGHT);
-        let first = answer(&request, &auth, board.snapshot(), &mut body_cache)
+        let first = answer(&request, &auth, &board, &mut body_cache)
             .body
             .to_vec();
         let place = body_cache.sync_status.as_ptr();
-        assert_eq!(
-            answer(&request, &auth, board.snapshot(), &mut body_cache).body,
-            first
-        );
+        assert_eq!(answer(&request, &auth, &board, &mut body_cache).body, first);
         counters.durable_settled.set(11);
         board.refresh(Now::default());
-        let second = answer(&request, &auth, board.snapshot(), &mut body_cache)
+        let second = answer(&request, &auth, &board, &mut body_cache)
             .body
             .to_vec();
         assert_eq!(
@@ -454,7 +504,7 @@ mod tests {
             board.refresh(now);
             let mut body = |target| {
                 let request = Request::plain(Method::Get, target, RIGHT);
-                answer(&request, &auth, board.snapshot(), &mut body_cache)
+                answer(&request, &auth, board, &mut body_cache)
                     .body
                     .to_vec()
             };
@@ -500,7 +550,7 @@ mod tests {
                     accept,
                     ..Request::plain(Method::Get, "/metrics", RIGHT)
                 };
-                answer(&request, &auth, board.snapshot(), &mut body_cache)
+                answer(&request, &auth, board, &mut body_cache)
                     .body
                     .to_vec()
             })
@@ -525,7 +575,12 @@ mod tests {
                 let request = Request::plain(Method::Get, target, authorization);
                 is_long(&request, &auth, board.snapshot())
             };
-            for target in ["/metrics", "/v1/status", "/sync_point?id=1"] {
+            for target in [
+                "/metrics",
+                "/v1/status",
+                "/v1/history?since=9",
+                "/sync_point?id=1",
+            ] {
                 assert_eq!(long(target, RIGHT), is_long_there, "{target}");
                 assert!(!long(target, None), "{target}");
             }
@@ -533,6 +588,55 @@ mod tests {
                 assert!(!long(target, RIGHT), "{target}");
             }
         }
+    }
+
+    #[test]
+    fn the_history_is_told_from_a_second_on() {
+        let sample = |since: &str, status, in_body: &str| {
+            let target = format!("/v1/history{since}");
+            check(Method::Get, &target, RIGHT, status, in_body);
+        };
+        let nothing = "\"times_unix\":[],\"backends\":[{\"name\":\"127.0.0.1:9998\",";
+        sample("", Status::Ok, nothing);
+        sample("?since=5", Status::Ok, nothing);
+        for wrong in ["?since=", "?since=x", "?since=-1", "?since=1&since=y"] {
+            sample(wrong, Status::BadRequest, "seconds since 1970");
+        }
+    }
+
+    #[test]
+    fn a_long_history_is_made_once_for_each_sample() {
+        let (mut board, _) = board();
+        for number in 2..900 {
+            let name = format!("10.0.0.1:{number}");
+            board.add(&name, Arc::default(), Now::default());
+        }
+        let auth = Auth::new("sync", "sync");
+        let mut body_cache = BodyCache::default();
+        let mut body = |board: &StatusBoard, since: &str| {
+            let target = format!("/v1/history{since}");
+            let request = Request::plain(Method::Get, &target, RIGHT);
+            answer(&request, &auth, board, &mut body_cache)
+                .body
+                .to_vec()
+        };
+        board.sample(Now {
+            unix: 1,
+            ..Now::default()
+        });
+        let first = body(&board, "");
+        board.refresh(Now {
+            unix: 5,
+            ..Now::default()
+        });
+        assert_eq!(body(&board, ""), first, "its time is that of its making");
+        assert_ne!(body(&board, "?since=4"), first);
+        board.sample(Now {
+            monotonic: crate::limits::HISTORY_INTERVAL,
+            unix: 30,
+        });
+        let second = String::from_utf8(body(&board, "")).unwrap();
+        assert!(second.contains("\"times_unix\":[1,30]"), "{second:.200}");
     }
 
     #[test]

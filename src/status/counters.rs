@@ -195,6 +195,20 @@ pub struct Failures {
     pub refused: Counter,
 }
 
+impl Failures {
+    /// All of them, by cause.
+    #[must_use]
+    pub(crate) fn all(&self) -> [(&'static str, &Counter); 5] {
+        [
+            ("connection", &self.connection),
+            ("timeout", &self.timeout),
+            ("garbage", &self.garbage),
+            ("answer", &self.answer),
+            ("refused", &self.refused),
+        ]
+    }
+}
+
 /// The numbers of the process that belong to no backend; shared in an `Arc`.
 #[derive(Debug, Default)]
 pub struct ServerCounters {

@@ -62,6 +62,40 @@ impl Distribution {
             .fold(0, |sum, count| sum.wrapping_add(*count))
     }
 
+    /// What was counted since it was `earlier`.
+    #[must_use]
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            buckets: std::array::from_fn(|bucket| {
+                self.buckets[bucket].saturating_sub(earlier.buckets[bucket])
+            }),
+            sum_us: self.sum_us.saturating_sub(earlier.sum_us),
+        }
+    }
+
+    /// In how many milliseconds this share of all (0 to 1) was done: estimated within its bucket;
+    /// of what is above all bounds, the last of them. `None` where nothing was counted.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(crate) fn quantile_ms(&self, share: f64) -> Option<f64> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let wanted = (count as f64 * share).max(1.0);
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (&bound_us, &count) in BOUNDS_US.iter().zip(&self.buckets) {
+            let upper = bound_us as f64 / 1e3;
+            let count = count as f64;
+            if below + count >= wanted {
+                return Some(lower + (upper - lower) * (wanted - below) / count);
+            }
+            below += count;
+            lower = upper;
+        }
+        Some(lower)
+    }
+
     /// How long they took together, in seconds.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a sum is told to 15 digits")]
@@ -115,6 +149,36 @@ mod tests {
         check(&[(us(101), 30)], &[(0.00025, 30)], 0.00303);
         check(&[(us(5_000_000), 1)], &[(5.0, 1)], 5.0);
         check(&[(us(10_000_001), 2)], &[(f64::INFINITY, 2)], 20.000_002);
+    }
+
+    #[test]
+    fn quantiles_lie_in_their_bucket_and_are_of_what_came_since() {
+        let us = Duration::from_micros;
+        let histogram = Histogram::default();
+        assert_eq!(histogram.load().quantile_ms(0.5), None);
+        histogram.observe(us(20_000_000), 5);
+        let earlier = histogram.load();
+        assert_eq!(
+            earlier.quantile_ms(0.5),
+            Some(10_000.0),
+            "above all bounds, the last of them"
+        );
+        histogram.observe(us(700), 98);
+        histogram.observe(us(40_000), 2);
+        let told = histogram.load().since(&earlier);
+        assert_eq!(told.count(), 100);
+        let near = |share: f64, expected: f64| {
+            let quantile = told.quantile_ms(share).unwrap();
+            assert!(
+                (quantile - expected).abs() < 0.01,
+                "{quantile}, not {expected}"
+            );
+        };
+        near(0.5, 0.5 + 0.5 * 50.0 / 98.0);
+        near(0.98, 1.0);
+        near(0.99, 37.5);
+        near(1.0, 50.0);
+        near(0.0, 0.5 + 0.5 / 98.0);
     }
 
     #[test]

@@ -10,8 +10,11 @@
 pub mod answer;
 pub mod control_request;
 pub mod counters;
+mod guide;
 pub mod health;
 pub mod histogram;
+mod history;
+mod hour;
 pub mod metrics;
 pub mod page;
 pub mod rate;

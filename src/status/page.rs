@@ -11,8 +11,8 @@ pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
 pub const POLICY: &str = "default-src 'none'; script-src \
-                          'sha256-KR1zJhaQ2wLhU/5BsqJPzxOzFJMlnA0cjwDC/Wc6iqs='; style-src \
-                          'sha256-u+tAyV4pI4BkoZcIjiVzY+/erlsN3xh2X0x072j1CaQ='; img-src data:; \
+                          'sha256-rKrxMgUcxRgNBeBLrk3ODXTOXkxJY61ah5GqqNrmObQ='; style-src \
+                          'sha256-3pqgUTpIl3+ctcDgmxwc3cHx5h7Jgr9G3c3eXjWKwwo='; img-src data:; \
                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
                           'none'";
 

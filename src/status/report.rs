@@ -15,6 +15,10 @@ use super::snapshot::{BackendSnapshot, SecondName, Snapshot};
 pub struct Report {
     /// The server's version.
     pub version: String,
+    /// The name of its host.
+    pub host: String,
+    /// What its workers wait for their connections with: `io_uring` or `mio`.
+    pub engine: String,
     /// When it started, in seconds since 1970.
     pub started_unix: u64,
     /// When it answered, in seconds since 1970.
@@ -39,6 +43,8 @@ pub struct Report {
 #[derive(Serialize)]
 struct ReportView<'a> {
     version: &'a str,
+    host: &'a str,
+    engine: &'a str,
     started_unix: u64,
     now_unix: u64,
     processed: u64,
@@ -55,6 +61,8 @@ pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
     let (processed, settled) = snapshot.totals();
     let view = ReportView {
         version: env!("CARGO_PKG_VERSION"),
+        host: &snapshot.server.host,
+        engine: snapshot.server.engine,
         started_unix: snapshot.started_unix,
         now_unix: snapshot.now_unix,
         processed,
@@ -76,6 +84,7 @@ pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::status::counters::Counts;
+    use crate::status::snapshot::{LastProbe, Times};
 
     #[test]
     fn a_report_reads_back_as_it_was() {
@@ -97,6 +106,19 @@ mod tests {
             drain_seconds: None,
             rate_max: 0,
             cleared_bytes: 4,
+            probe: LastProbe {
+                probe_unix: 6,
+                probe_answer: "good".into(),
+                probe_ms: Some(0.5),
+            },
+            times: Times {
+                state_seconds: 2,
+                down_seconds: 3,
+                flaps_last_hour: 1,
+                lane_failures: 7,
+                latency_p50_ms: Some(0.25),
+                latency_p99_ms: None,
+            },
             ..BackendSnapshot::default()
         };
         let mut snapshot = Snapshot::new(1, 7, vec![backend.clone()]);
@@ -105,11 +127,15 @@ mod tests {
             first: "127.0.0.1:9998".into(),
         };
         snapshot.second_names.push(second_name.clone());
+        snapshot.server.host = "db7".into();
+        snapshot.server.engine = "mio";
         let mut body = Vec::new();
         write(&snapshot, &mut body);
         let report: Report = serde_json::from_slice(&body).unwrap();
         let expected = Report {
             version: env!("CARGO_PKG_VERSION").into(),
+            host: "db7".into(),
+            engine: "mio".into(),
             started_unix: 1,
             now_unix: 7,
             processed: 12,

@@ -27,10 +27,14 @@ pub enum Page {
     SyncStatus,
     /// The report ([`super::report`]).
     Report,
+    /// The last hour ([`super::history`]).
+    History,
     /// [`super::metrics`]
     Metrics,
     /// The page for people ([`super::page`]).
     Home,
+    /// The operator's guide ([`super::guide`]).
+    Guide,
     /// Whether every thread is at work ([`super::health`]).
     Health,
     /// Whether records can be taken ([`super::health`]).
@@ -60,12 +64,14 @@ const CONTROL: &str = "/v1/control/";
 const REJECTED: &str = "/v1/rejected/";
 
 /// The table. Those that share a prefix are told to whom asks for a wrong one, in this order.
-const ROUTES: [(&str, Route); 17] = [
+const ROUTES: [(&str, Route); 19] = [
     ("/status.html", Route::Read(Page::Alive)),
     ("/sync_status", Route::Read(Page::SyncStatus)),
     ("/v1/status", Route::Read(Page::Report)),
+    ("/v1/history", Route::Read(Page::History)),
     ("/metrics", Route::Read(Page::Metrics)),
     ("/", Route::Read(Page::Home)),
+    ("/guide", Route::Read(Page::Guide)),
     ("/healthz", Route::Read(Page::Health)),
     ("/readyz", Route::Read(Page::Readiness)),
     ("/sync_point", Route::SyncPoint),

@@ -8,6 +8,10 @@ use super::histogram::Distribution;
 /// The process as it was when it was looked at last.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
+    /// The name of this host.
+    pub host: String,
+    /// What the workers wait for their connections with: `io_uring` or `mio`.
+    pub engine: &'static str,
     /// The graceful end has begun.
     pub is_ending: bool,
     /// The folder of logs has been listed.

@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::counters::{BackendCounters, Counts};
 use super::histogram::Distribution;
+use super::history::{self, SampleTimes, Samples};
+use super::hour::{LatencyWindow, StateTimes};
 use super::rate::RateMeter;
 use super::server::Server;
 use crate::clock::Now;
@@ -41,9 +44,48 @@ pub struct BackendSnapshot {
     /// Bytes of log settled since nothing was left, or since the start: this of `cleared_bytes +
     /// backlog_bytes` is done.
     pub cleared_bytes: u64,
+    /// What its last probe had for an answer.
+    #[serde(flatten)]
+    pub probe: LastProbe,
+    /// What [`StatusBoard::refresh_times`] computes.
+    #[serde(flatten)]
+    pub times: Times,
     /// What only `/metrics` tells. As it was when [`StatusBoard::refresh_details`] was called last.
     #[serde(skip)]
     pub details: Details,
+}
+
+/// The last probe of a backend that had a result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastProbe {
+    /// When that was, in seconds since 1970; 0 if there was none.
+    pub probe_unix: u64,
+    /// The result: `good`, or what was wrong.
+    pub probe_answer: Cow<'static, str>,
+    /// Milliseconds from its beginning to its result; `None` where nothing was asked, as when an
+    /// idle connection is closed.
+    pub probe_ms: Option<f64>,
+}
+
+/// What was with a backend lately.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Times {
+    /// Seconds for which it has been in its state.
+    pub state_seconds: u64,
+    /// Seconds of this run in which it should have been replayed to and was not up. Pauses do not
+    /// count.
+    pub down_seconds: u64,
+    /// How often it ceased to be up in the last hour, pauses not counted; to a minute.
+    pub flaps_last_hour: u64,
+    /// Failures on connections to it, each followed by another try, in this run.
+    pub lane_failures: u64,
+    /// In how many milliseconds half of its answers came, within the last minute or two; `None`
+    /// where there was none.
+    pub latency_p50_ms: Option<f64>,
+    /// The same of 99 of 100 answers.
+    pub latency_p99_ms: Option<f64>,
 }
 
 /// Numbers of one backend that take more than a load each.
@@ -63,7 +105,7 @@ pub struct Details {
 
 impl Details {
     fn load(counters: &BackendCounters) -> Self {
-        let (probes, failures) = (&counters.probes, &counters.failures);
+        let probes = &counters.probes;
         Self {
             requests: counters.requests.load(),
             rejections: counters.rejections.load(),
@@ -73,13 +115,7 @@ impl Details {
                 ("refused", probes.refused.load()),
                 ("lost", probes.lost.load()),
             ],
-            failures: [
-                ("connection", failures.connection.load()),
-                ("timeout", failures.timeout.load()),
-                ("garbage", failures.garbage.load()),
-                ("answer", failures.answer.load()),
-                ("refused", failures.refused.load()),
-            ],
+            failures: (counters.failures.all()).map(|(cause, counter)| (cause, counter.load())),
             flushes: counters.flushes.load(),
         }
     }
@@ -195,6 +231,7 @@ pub struct StatusBoard {
     snapshot: Snapshot,
     /// One for each of `snapshot.backends`, in the same order.
     watched: Vec<Watched>,
+    sample_times: SampleTimes,
 }
 
 /// Two weeks. A backlog that takes longer at its present rate is not being drained.
@@ -207,6 +244,9 @@ struct Watched {
     bytes: RateMeter,
     /// Bytes of log that were settled when nothing was left the last time.
     cleared_from: u64,
+    states: StateTimes,
+    latency: LatencyWindow,
+    samples: Samples,
 }
 
 impl StatusBoard {
@@ -216,6 +256,7 @@ impl StatusBoard {
         Self {
             snapshot: Snapshot::new(now.unix, now.unix, Vec::new()),
             watched: Vec::new(),
+            sample_times: SampleTimes::default(),
         }
     }
 
@@ -226,6 +267,9 @@ impl StatusBoard {
             records: RateMeter::default(),
             bytes: RateMeter::default(),
             cleared_from: 0,
+            states: StateTimes::new(now.monotonic),
+            latency: LatencyWindow::default(),
+            samples: Samples::default(),
         };
         match self.place(name) {
             Ok(known) => self.watched[known] = watched,
@@ -265,6 +309,8 @@ impl StatusBoard {
         };
         let backend = &mut self.snapshot.backends[place];
         if backend.state != state {
+            let states = &mut self.watched[place].states;
+            states.handle_change(&backend.state, state, now.monotonic);
             backend.state = Cow::Borrowed(state);
             backend.since_unix = now.unix;
         }
@@ -278,6 +324,14 @@ impl StatusBoard {
     pub(crate) fn set_rate_max(&mut self, name: &str, rate_max: u64) {
         if let Ok(place) = self.place(name) {
             self.snapshot.backends[place].rate_max = rate_max;
+            self.snapshot.generation += 1;
+        }
+    }
+
+    /// Notes what came of a backend's last probe.
+    pub(crate) fn set_probe(&mut self, name: &str, probe: LastProbe) {
+        if let Ok(place) = self.place(name) {
+            self.snapshot.backends[place].probe = probe;
             self.snapshot.generation += 1;
         }
     }
@@ -303,6 +357,43 @@ impl StatusBoard {
             changed |= watched.refresh(backend, now);
         }
         self.snapshot.generation += u64::from(changed);
+    }
+
+    /// Computes what the report and `/metrics` tell, and nobody else.
+    pub(crate) fn refresh_times(&mut self, now: Now) {
+        for (backend, watched) in self.snapshot.backends.iter_mut().zip(&mut self.watched) {
+            backend.times = watched.times(now);
+        }
+    }
+
+    /// When [`Self::sample`] is due, on the monotonic clock.
+    #[must_use]
+    pub(crate) fn sample_at(&self) -> Duration {
+        self.sample_times.next_at()
+    }
+
+    /// Takes a sample of every backend for the last hour, where one is due.
+    pub fn sample(&mut self, now: Now) {
+        if now.monotonic < self.sample_at() {
+            return;
+        }
+        self.refresh(now);
+        self.sample_times.take(now);
+        for (backend, watched) in self.snapshot.backends.iter().zip(&mut self.watched) {
+            let counts = &backend.counts;
+            let settled = (counts.state_read > 0).then_some(counts.settled);
+            let samples = &mut watched.samples;
+            samples.take(settled, backend.backlog_bytes, backend.lag_seconds, now);
+        }
+    }
+
+    /// Appends to `body` the samples that were taken later than `since`, in seconds since 1970, as
+    /// JSON.
+    pub(super) fn write_history(&self, since: u64, body: &mut Vec<u8>) {
+        let backends = self.snapshot.backends.iter().zip(&self.watched);
+        let backends = backends.map(|(backend, watched)| (&*backend.name, &watched.samples));
+        let now_unix = self.snapshot.now_unix;
+        history::write(&self.sample_times, backends, since, now_unix, body);
     }
 
     /// Reads what only `/metrics` tells, too.
@@ -358,7 +449,25 @@ impl Watched {
             self.cleared_from = counts.settled_bytes;
         }
         backend.cleared_bytes = counts.settled_bytes.saturating_sub(self.cleared_from);
+        self.latency.advance(&self.counters.requests, now.monotonic);
         changed
+    }
+
+    fn times(&mut self, now: Now) -> Times {
+        let latency = self.latency.load(&self.counters.requests);
+        let failures = &self.counters.failures;
+        Times {
+            state_seconds: self.states.in_state(now.monotonic).as_secs(),
+            down_seconds: self.states.down(now.monotonic).as_secs(),
+            flaps_last_hour: self.states.flaps(now.monotonic),
+            lane_failures: failures
+                .all()
+                .map(|(_, counter)| counter.load())
+                .iter()
+                .sum(),
+            latency_p50_ms: latency.quantile_ms(0.5),
+            latency_p99_ms: latency.quantile_ms(0.99),
+        }
     }
 }
 
@@ -378,7 +487,6 @@ fn drain_seconds(backlog_bytes: u64, bytes_per_second: f64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(second: u64) -> Now {
         Now {
@@ -509,6 +617,61 @@ mod tests {
         assert_eq!(details.rejections, [("checksum", 2)]);
         assert_eq!(details.probes[3], ("lost", 1));
         assert_eq!(details.failures[1], ("timeout", 5));
+    }
+
+    #[test]
+    fn times_follow_from_states_failures_and_answers() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = StatusBoard::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        board.set_state("a:1", "up", "", at(10));
+        board.set_state("a:1", "down", "timed out", at(20));
+        board.set_state("a:1", "down", "refused", at(30));
+        counters.failures.timeout.add(2);
+        counters.failures.garbage.add(1);
+        counters.requests.observe(Duration::from_micros(80), 100);
+        board.refresh(at(50));
+        assert_eq!(board.snapshot().backends()[0].times, Times::default());
+        board.refresh_times(at(50));
+        let expected = Times {
+            state_seconds: 30,
+            down_seconds: 30,
+            flaps_last_hour: 1,
+            lane_failures: 3,
+            latency_p50_ms: Some(0.05),
+            latency_p99_ms: Some(0.099),
+        };
+        assert_eq!(board.snapshot().backends()[0].times, expected);
+    }
+
+    #[test]
+    fn the_longest_history_fits_what_may_wait_at_the_http_server() {
+        let mut board = StatusBoard::new(at(0));
+        for number in 0..crate::limits::BACKENDS_MAX {
+            let counters = Arc::new(BackendCounters::default());
+            counters.state_read.set(1);
+            counters.unread_bytes.set(1 << 40);
+            counters.oldest_unread_unix.set(1);
+            let name = format!("backend-{number:04}.hustdb.example.com:8085");
+            board.add(&name, counters, at(0));
+        }
+        for number in 0..=crate::limits::HISTORY_SAMPLES as u64 {
+            for watched in &board.watched {
+                watched.counters.settled.add(3_333_333);
+            }
+            board.sample(at(number * 30));
+            board.sample(at(number * 30 + 29));
+        }
+        let mut body = Vec::new();
+        board.write_history(0, &mut body);
+        let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let times = told["times_unix"].as_array().unwrap();
+        assert_eq!(times.len(), crate::limits::HISTORY_SAMPLES);
+        assert!(
+            body.len() * 2 <= crate::limits::HTTP_UNSENT_BYTES_MAX,
+            "{} bytes",
+            body.len()
+        );
     }
 
     #[test]

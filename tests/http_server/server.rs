@@ -94,12 +94,7 @@ impl Answers for Knowing {
             }
             _ => {
                 self.board.refresh(now);
-                Some(answer(
-                    request,
-                    &self.auth,
-                    self.board.snapshot(),
-                    &mut self.pages,
-                ))
+                Some(answer(request, &self.auth, &self.board, &mut self.pages))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The page at `/`, in a real browser: that it says what the server says, soon, to who may see it,
 //! to everyone's eyes and without a mouse.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,7 +32,7 @@ fn open(browser: &mut Browser, server: &Running, backends: usize) {
     browser.look(1180, 860, "light");
     browser.open(&format!("http://{}/", address(server)));
     browser.wait_for(&format!(
-        "document.querySelectorAll('#list > li').length === {backends}"
+        "document.querySelectorAll('#list > .row').length === {backends}"
     ));
 }
 
@@ -47,10 +48,22 @@ fn reported(server: &Running, name: &str) -> Json {
         .clone()
 }
 
-/// An expression for a part of a backend's card.
+/// An expression for a part of a backend's row.
 fn part(name: &str, part: &str) -> String {
-    format!("document.querySelector('[data-backend=\"{name}\"] [data-of=\"{part}\"]')")
+    format!("document.querySelector('.row[data-backend=\"{name}\"] [data-of=\"{part}\"]')")
 }
+
+/// An expression for what an opened row tells under this name.
+fn fact(name: &str, what: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('.more[data-backend=\"{name}\"] dl div')].find((pair) => \
+         pair.firstChild.textContent === '{what}').lastChild.textContent"
+    )
+}
+
+/// An expression for the rows that are shown, in their order.
+const SHOWN: &str = "[...document.querySelectorAll('#list > .row:not([hidden])')].map((row) => \
+                     row.dataset.backend)";
 
 /// Fails where the page has complained, or asked anyone but its server.
 #[track_caller]
@@ -114,7 +127,6 @@ fn what_the_page_shows_is_what_the_server_reports() {
     assert_eq!(text(&mut browser, &up.name(), "backlog"), "0 B");
     assert_eq!(text(&mut browser, &up.name(), "drain"), "done");
     assert_eq!(text(&mut browser, &up.name(), "rejected"), "1 left");
-    assert_eq!(text(&mut browser, &up.name(), "percent"), "all settled");
     assert_eq!(text(&mut browser, &down.name(), "drain"), "unknown");
     assert_eq!(
         browser.value("document.getElementById('headline').textContent"),
@@ -124,7 +136,21 @@ fn what_the_page_shows_is_what_the_server_reports() {
         browser.value("document.getElementById('total-settled').dataset.value"),
         "4"
     );
-    assert_eq!(browser.value("document.title"), "(1 not up) hustdbsync");
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let host = host.trim();
+    assert_eq!(
+        browser.value("document.title"),
+        format!("(1 not up) hustdbsync {host}")
+    );
+    let facts = browser.value("document.getElementById('facts').textContent");
+    let facts = facts.as_str().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        facts.starts_with(&format!("{version} on {host}, up ")),
+        "{facts}"
+    );
+    let engine = facts.split(", engine ").nth(1);
+    assert!(matches!(engine, Some("mio" | "io_uring")), "{facts}");
     assert!(
         browser
             .value(&format!(
@@ -166,8 +192,10 @@ fn a_backend_that_is_up_and_fails_every_record_shows_why() {
     open(&mut browser, &server, 1);
     let (state, why) = (part(&name, "state"), part(&name, "why"));
     browser.wait_for(&format!(
-        "{state}.textContent === 'up' && !{why}.hidden && {why}.textContent.includes('500')"
+        "{state}.textContent === 'up' && {why}.textContent.includes('500')"
     ));
+    let flag = browser.value(&format!("{}.textContent", part(&name, "flag")));
+    assert_eq!(flag, "failing");
     browser.wait_for("performance.getEntriesByType('resource').length > 2");
     assert_clean(&mut browser, address(&server));
 }
@@ -203,9 +231,9 @@ fn a_backends_death_and_its_return_show_within_two_seconds() {
             "Number({}.dataset.value) > 0",
             part(&name, "backlog")
         ));
-        assert_eq!(
-            browser.value(&format!("{}.hidden", part(&name, "why"))),
-            false
+        assert_ne!(
+            browser.value(&format!("{}.textContent", part(&name, "why"))),
+            ""
         );
         fake_hustdb.restart().unwrap();
         let back = browser.wait_for(&is("up"));
@@ -308,48 +336,85 @@ fn the_page_can_be_used_without_a_mouse() {
 
     let tab = |browser: &mut Browser| {
         browser.press("Tab", 9, None);
-        browser.value("document.activeElement.id || document.activeElement.textContent")
-    };
-    let mut order = Vec::new();
-    for _ in 0..6 {
-        order.push(tab(&mut browser));
         let outline = browser.value("getComputedStyle(document.activeElement).outlineStyle");
+        let focused =
+            browser.value("document.activeElement.id || document.activeElement.textContent");
         assert_ne!(
             outline, "none",
-            "{order:?} does not show that it has the focus"
+            "{focused} does not show that it has the focus"
         );
+        focused
+    };
+    let mut order = Vec::new();
+    for _ in 0..17 {
+        order.push(tab(&mut browser));
     }
     assert_eq!(
         order,
         [
             "Skip to the backends",
             "pause",
-            "only",
+            "show",
             "find",
-            "Metrics",
-            "Status as JSON"
+            "State",
+            "Backend",
+            "Backlog",
+            "Rate",
+            "Lag",
+            "ETA",
+            "Settled",
+            "Rejected",
+            "In state",
+            // Trouble first.
+            &down.name(),
+            &up.name(),
+            "The guide",
+            "Troubleshooting",
         ]
     );
 
     browser.value("document.querySelector('.skip').focus()");
     browser.press("Enter", 13, Some("\r"));
     browser.wait_for("document.activeElement.id === 'backends'");
-    assert_eq!(tab(&mut browser), "only");
-    browser.press(" ", 32, Some(" "));
-    browser.wait_for("document.querySelectorAll('#list > li:not([hidden])').length === 1");
-    browser.press(" ", 32, Some(" "));
-    browser.wait_for("document.querySelectorAll('#list > li:not([hidden])').length === 2");
+    assert_eq!(tab(&mut browser), "show");
+    browser.press("ArrowDown", 40, None);
+    browser.wait_for("document.getElementById('show').value === 'trouble'");
+    browser.wait_for(&format!("{SHOWN}.join() === '{}'", down.name()));
+    browser.press("ArrowUp", 38, None);
+    browser.wait_for(&format!("{SHOWN}.length === 2"));
     assert_eq!(tab(&mut browser), "find");
     browser.call("Input.insertText", json!({ "text": up.name() }));
-    browser.wait_for("document.querySelectorAll('#list > li:not([hidden])').length === 1");
+    browser.wait_for(&format!("{SHOWN}.join() === '{}'", up.name()));
+    browser.value("document.getElementById('find').select()");
+    browser.press("Delete", 46, None);
+    browser.wait_for(&format!("{SHOWN}.length === 2"));
+
+    // From backend to backend, and into one and out of it.
+    browser.value(&format!("{}.focus()", part(&down.name(), "name")));
+    let focused = |browser: &mut Browser| browser.value("document.activeElement.textContent");
+    browser.press("ArrowDown", 40, None);
+    assert_eq!(focused(&mut browser), up.name());
+    browser.press("ArrowUp", 38, None);
+    assert_eq!(focused(&mut browser), down.name());
+    let opened = "document.querySelectorAll('#list > .more').length";
+    browser.press("Enter", 13, Some("\r"));
+    browser.wait_for(&format!("{opened} === 1"));
+    assert_eq!(tab(&mut browser), "What to do: the guide");
+    browser.press("Escape", 27, None);
+    browser.wait_for(&format!("{opened} === 0"));
+    assert_eq!(focused(&mut browser), down.name());
 
     browser.value("document.getElementById('pause').focus()");
     browser.press("Enter", 13, Some("\r"));
     browser.wait_for("document.getElementById('pause').getAttribute('aria-pressed') === 'true'");
-    assert_eq!(
-        browser.value("document.getElementById('age').textContent"),
-        "paused"
-    );
+    let text = |browser: &mut Browser, id: &str| {
+        browser.value(&format!("document.getElementById('{id}').textContent"))
+    };
+    assert_eq!(text(&mut browser, "age"), "refreshing stopped");
+    assert_eq!(text(&mut browser, "pause"), "Go on refreshing");
+    browser.press("Enter", 13, Some("\r"));
+    browser.wait_for("document.getElementById('live').dataset.is === 'live'");
+    assert_eq!(text(&mut browser, "pause"), "Stop refreshing");
     // For those who hear the page: one first heading that speaks when it changes, an alarm, named
     // controls, a named progress.
     for found in [
@@ -357,9 +422,11 @@ fn the_page_can_be_used_without_a_mouse() {
         "document.querySelector('h1').getAttribute('aria-live') === 'polite'",
         "document.querySelector('[role=alert]').contains(document.getElementById('alarm'))",
         "document.documentElement.lang === 'en'",
-        "[...document.querySelectorAll('input')].every((input) => input.labels.length === 1)",
-        "[...document.querySelectorAll('#list > li:not([hidden]) progress')].every((bar) => \
-         bar.getAttribute('aria-label'))",
+        "[...document.querySelectorAll('input, select')].every((input) => \
+         input.labels.length === 1)",
+        "document.querySelectorAll('th[aria-sort]').length === 1",
+        "[...document.querySelectorAll('#list > .row')].every((row) => \
+         row.querySelector('.open').getAttribute('aria-expanded') === 'false')",
         "[...document.querySelectorAll('svg')].every((picture) => \
          picture.getAttribute('aria-hidden') || picture.getAttribute('aria-label') || \
          picture.closest('[hidden]'))",
@@ -421,8 +488,12 @@ fn the_page_is_readable_in_light_and_dark_and_on_a_phone() {
         "{}.textContent === 'down'",
         part(&down.name(), "state")
     ));
+    for name in [up.name(), down.name()] {
+        browser.value(&format!("{}.click()", part(&name, "name")));
+    }
+    browser.wait_for("document.querySelectorAll('#list > .more').length === 2");
     for scheme in ["light", "dark"] {
-        for width in [1180, 768, 390, 320] {
+        for width in [1440, 1180, 768, 390, 320] {
             browser.look(width, 844, scheme);
             browser.wait_for(&format!("innerWidth === {width}"));
             let faint = browser.value(FAINT);
@@ -433,4 +504,204 @@ fn the_page_is_readable_in_light_and_dark_and_on_a_phone() {
             assert_eq!(wide, 0, "{scheme}: the page is wider than {width}");
         }
     }
+}
+
+#[test]
+fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let (up, rejects, faulty) = (fake_hustdb(), fake_hustdb(), fake_hustdb());
+    for name in [up.name(), rejects.name(), faulty.name()] {
+        home.log(&name).put("k", 1, "v");
+    }
+    home.log(&rejects.name()).raw("faulty\n");
+    // A folder in the checkpoint's place cannot be read, not even by root.
+    fs::create_dir_all(home.state(&faulty.name(), "checkpoint")).unwrap();
+    for port in 1..=37 {
+        // Nobody listens there.
+        home.log(&format!("127.0.0.2:{port}")).put("k", 1, "v");
+    }
+    let server = home.start();
+    server.wait_settled(&up.name(), 1);
+    server.wait_settled(&rejects.name(), 2);
+    server.wait_settled(&faulty.name(), 1);
+    server.wait_for_state("127.0.0.2:37", "down");
+    open(&mut browser, &server, 40);
+    browser.wait_for(&format!(
+        "{}.textContent === 'down'",
+        part("127.0.0.2:37", "state")
+    ));
+
+    browser.look(1440, 900, "light");
+    let bottom = "document.querySelector('#list').getBoundingClientRect().bottom";
+    let bottom = browser.value(bottom).as_f64().unwrap();
+    assert!(bottom <= 900.0, "the last row ends at {bottom}");
+
+    let word = |browser: &mut Browser, name: &str| {
+        browser.value(&format!(
+            "{0}.textContent + {1}.textContent + ' ' + {0}.closest('tr').dataset.tone",
+            part(name, "state"),
+            part(name, "flag")
+        ))
+    };
+    browser.wait_for(&format!(
+        "{}.textContent === 'state faulty' && {}.dataset.value === '0'",
+        part(&faulty.name(), "flag"),
+        part(&faulty.name(), "backlog")
+    ));
+    let is = word(&mut browser, &faulty.name());
+    assert!(is.as_str().unwrap().ends_with("state faulty bad"), "{is}");
+    assert_eq!(word(&mut browser, "127.0.0.2:1"), "down bad");
+    assert_eq!(word(&mut browser, &up.name()), "up good");
+
+    let shown = |browser: &mut Browser| {
+        let shown = browser.value(SHOWN);
+        let names = shown.as_array().unwrap().iter();
+        names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let order = shown(&mut browser);
+    assert_eq!(order[38..], [rejects.name(), up.name()], "{order:?}");
+    let sort = |browser: &mut Browser, by: &str| {
+        browser.value(&format!(
+            "document.querySelector('[data-sort={by}]').click()"
+        ));
+        let sorted = browser.value(
+            "[...document.querySelectorAll('th[aria-sort]')].map((head) => head.innerText + \
+             head.getAttribute('aria-sort')).join()",
+        );
+        (shown(browser), sorted)
+    };
+    let (order, sorted) = sort(&mut browser, "name");
+    assert_eq!(sorted, "Backendascending");
+    // By number, not by digit.
+    let twos = order.iter().filter(|name| name.starts_with("127.0.0.2:"));
+    let expected: Vec<String> = (1..=37).map(|port| format!("127.0.0.2:{port}")).collect();
+    assert!(twos.eq(&expected), "{order:?}");
+    let (order, sorted) = sort(&mut browser, "name");
+    assert_eq!(sorted, "Backenddescending");
+    assert_eq!(order[0], "127.0.0.2:37");
+    let (order, sorted) = sort(&mut browser, "rejected");
+    assert_eq!(
+        (sorted, &order[0]),
+        ("Rejecteddescending".into(), &rejects.name())
+    );
+
+    for (filter, expected) in [
+        ("trouble", 39),
+        ("rejected", 1),
+        ("paused", 0),
+        ("backlog", 37),
+        ("all", 40),
+    ] {
+        browser.value(&format!(
+            "document.getElementById('show').value = '{filter}'; \
+             document.getElementById('show').dispatchEvent(new Event('change'))"
+        ));
+        assert_eq!(shown(&mut browser).len(), expected, "{filter}");
+        assert_eq!(
+            browser.value("document.getElementById('empty').hidden"),
+            expected > 0
+        );
+    }
+    assert_clean(&mut browser, address(&server));
+}
+
+#[test]
+fn an_opened_row_tells_what_is_known_of_its_backend() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let (up, down) = (fake_hustdb(), fake_hustdb());
+    down.kill().unwrap();
+    home.log(&up.name()).put("k", 1, "v").raw("faulty\n");
+    home.log(&down.name()).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&up.name(), 2);
+    server.wait_for_state(&down.name(), "down");
+    let rate = format!("/v1/control/rate?backend={}&rate=2000", up.name());
+    assert_eq!(ask(address(&server), "POST", &rate, LOGIN).status, 200);
+    open(&mut browser, &server, 2);
+    for name in [up.name(), down.name()] {
+        browser.value(&format!("{}.click()", part(&name, "name")));
+    }
+    browser.wait_for("document.querySelectorAll('#list > .more').length === 2");
+    let mut check = |name: &str, what: &str, is: &str| {
+        browser.wait_for(&format!("{}.match(/{is}/) !== null", fact(name, what)));
+    };
+    let up_name = up.name();
+    check(&up_name, "Last probe", r"^good, [0-9.]+ ms, \d+ s ago$");
+    check(&up_name, "Rate limit", r"^2,000\/s$");
+    check(&up_name, "Left up in the last hour", "^0 times$");
+    check(&up_name, "Latency, half of the answers", r"^[0-9.]+ ms$");
+    check(&up_name, "Rejected lines", "^1 left, 1 ever$");
+    check(&up_name, "Settled", "^2 of 2 read$");
+    check(&up_name, "Logs", "^1 file$");
+    check(
+        &up_name,
+        "Its messages",
+        &format!("HUSTDBSYNC_BACKEND={up_name}$"),
+    );
+    let refused = r"^no connection: Connection refused .*, [0-9.]+ ms, \d+ s ago$";
+    check(&down.name(), "Last probe", refused);
+    check(&down.name(), "Rate limit", "^none$");
+    check(&down.name(), "In this state for", "^\\d+ s, since ");
+    check(&down.name(), "Latency, half of the answers", "^none$");
+    check(&down.name(), "Down in this run", "^[1-9]");
+
+    let help = format!(
+        "document.querySelector('.more[data-backend=\"{}\"] a').getAttribute('href')",
+        down.name()
+    );
+    assert_eq!(browser.value(&help), "/guide#hustdbsyncbackenddown");
+    assert_clean(&mut browser, address(&server));
+    // Where that leads.
+    browser.value(&help.replace(".getAttribute('href')", ".click()"));
+    browser.wait_for("document.querySelector(':target')?.textContent === 'HustdbsyncBackendDown'");
+    for event in ["Runtime.exceptionThrown", "Log.entryAdded"] {
+        assert_eq!(browser.events(event), Vec::<Json>::new(), "{event}");
+    }
+}
+
+#[test]
+fn a_page_just_opened_has_the_last_hour() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let down = fake_hustdb();
+    down.kill().unwrap();
+    let name = down.name();
+    home.log(&name).put("k", 1, "v");
+    let server = home.start();
+    server.wait_for_state(&name, "down");
+    open(&mut browser, &server, 1);
+    browser.value(&format!("{}.click()", part(&name, "name")));
+    // What the server keeps of an hour, in place of what it has by now: the page asks for it as it
+    // does in earnest.
+    let hour = "const real = fetch; window.fetch = async (url, how) => url.includes('/v1/history') \
+                ? new Response(JSON.stringify({ now_unix: 1, interval_seconds: 30, times_unix: \
+                Array.from({ length: 120 }, (_, i) => i), backends: [{ name: 'NAME', \
+                rate_per_second: Array(120).fill(0), lag_seconds: Array(120).fill(0), \
+                backlog_bytes: Array.from({ length: 120 }, (_, i) => i === 60 ? 4096 : 0) }] })) : \
+                real(url, how)";
+    let points = format!(
+        "document.querySelector('.more[data-backend=\"{name}\"] [data-of=backlog-line] \
+         .path').getAttribute('d').split('L').length"
+    );
+    // The first sample is taken when the server starts, and this instant is the last point.
+    browser.wait_for(&format!("{points} === 2"));
+    let script = json!({ "source": hour.replace("NAME", &name) });
+    browser.call("Page.addScriptToEvaluateOnNewDocument", script);
+    open(&mut browser, &server, 1);
+    browser.value(&format!("{}.click()", part(&name, "name")));
+    browser.wait_for(&format!("{points} === 120"));
+    browser.wait_for(
+        "document.querySelector('[data-of=backlog-most]').textContent === 'at most 4.0 KiB'",
+    );
+    let history = ask(address(&server), "GET", "/v1/history", LOGIN).body;
+    let history: Json = serde_json::from_str(&history).unwrap();
+    assert_eq!(history["interval_seconds"], 30);
+    assert_eq!(history["backends"][0]["name"], name);
 }

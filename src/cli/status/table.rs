@@ -1,5 +1,6 @@
 //! A report as a table for people.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -59,6 +60,50 @@ pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
         true => format!("{totals}\n{NO_LOGS}\n{seconds}"),
         false => format!("{table}\n{totals}\n{seconds}"),
     }
+}
+
+/// What the table has no column for, a paragraph for each backend.
+pub(super) fn add_details(report: &Report, text: &mut String) {
+    for backend in &report.backends {
+        let (times, probe) = (&backend.times, &backend.probe);
+        let probed = match probe.probe_unix {
+            0 => "none yet".to_owned(),
+            unix => {
+                let ago = seconds_or_none(report.now_unix.saturating_sub(unix));
+                let took = probe.probe_ms.map(|_| format!(", {}", ms(probe.probe_ms)));
+                let answer = plain(&probe.probe_answer);
+                format!("{answer}{}, {ago} ago", took.unwrap_or_default())
+            }
+        };
+        let rate_limit = match backend.rate_max {
+            0 => "none".to_owned(),
+            limit => format!("{}/s", HumanCount(limit)),
+        };
+        // Writing to a `String` cannot fail.
+        let _ = write!(
+            text,
+            "\n{}\n  last probe: {probed}\n  {} for {}, down for {} in this run, left up {} \
+             times in the last hour\n  rate limit {rate_limit}; {} failures, {} records \
+             resent\n  half of the answers within {}, 99 % within {}\n",
+            plain(&backend.name),
+            plain(&backend.state),
+            seconds_or_none(times.state_seconds),
+            seconds_or_none(times.down_seconds),
+            HumanCount(times.flaps_last_hour),
+            HumanCount(times.lane_failures),
+            HumanCount(backend.counts.resent),
+            ms(times.latency_p50_ms),
+            ms(times.latency_p99_ms),
+        );
+    }
+}
+
+fn ms(ms: Option<f64>) -> String {
+    ms.map_or_else(|| "- ms".to_owned(), |ms| format!("{ms:.2} ms"))
+}
+
+fn seconds_or_none(seconds: u64) -> String {
+    FormattedDuration(Duration::from_secs(seconds)).to_string()
 }
 
 /// Why it is in its state, and what else there is to say of its logs.
@@ -131,6 +176,7 @@ pub(in crate::cli) fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::status::counters::Counts;
+    use crate::status::snapshot::{LastProbe, Times};
 
     #[track_caller]
     fn check(backends: Vec<BackendSnapshot>, words: &[&str]) {
@@ -148,6 +194,40 @@ mod tests {
         for word in words {
             assert!(text.contains(word), "no {word:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn details_are_a_paragraph_for_each_backend() {
+        let backend = BackendSnapshot {
+            name: "h:1".into(),
+            state: "up".into(),
+            rate_max: 2_000,
+            probe: LastProbe {
+                probe_unix: 185,
+                probe_answer: "good".into(),
+                probe_ms: Some(0.4),
+            },
+            times: Times {
+                state_seconds: 70,
+                down_seconds: 3,
+                flaps_last_hour: 1,
+                lane_failures: 7,
+                latency_p50_ms: Some(0.25),
+                latency_p99_ms: None,
+            },
+            ..BackendSnapshot::default()
+        };
+        let report = Report {
+            now_unix: 190,
+            backends: vec![backend],
+            ..Report::default()
+        };
+        let mut text = String::new();
+        add_details(&report, &mut text);
+        let expected = "\nh:1\n  last probe: good, 0.40 ms, 00:00:05 ago\n  up for 00:01:10, down for \
+            00:00:03 in this run, left up 1 times in the last hour\n  rate limit 2,000/s; 7 \
+            failures, 0 records resent\n  half of the answers within 0.25 ms, 99 % within - ms\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -108,15 +108,16 @@ impl Answers for Answering<'_> {
             {
                 server.process_stats.tell_all(board.server_mut(), now);
                 board.refresh_details();
+                board.refresh_times(now);
+            }
+            Some(Route::Read(Page::Report))
+                if server.body_cache.makes_report(now.unix) && server.auth.admits(request) =>
+            {
+                board.refresh_times(now);
             }
             _ => {}
         }
-        Some(answer(
-            request,
-            &server.auth,
-            board.snapshot(),
-            &mut server.body_cache,
-        ))
+        Some(answer(request, &server.auth, board, &mut server.body_cache))
     }
 }
 

@@ -83,6 +83,7 @@ impl Bench {
             rotate: Arc::new(|| Ok("rotated".to_owned())),
             handed_over: None,
             resolver: crate::engine::resolve::system_resolver(),
+            engine: "mio",
             signals: false,
             seed: 1,
         })

@@ -29,6 +29,12 @@ pub(crate) fn process_facts() -> io::Result<ProcessFacts> {
     })
 }
 
+/// The name of this host; empty where the system does not tell it.
+pub(crate) fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// The fields of `/proc/self/stat` that are told.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {

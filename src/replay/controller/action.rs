@@ -1,5 +1,6 @@
 //! What the controller has its driver do, and what comes of it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -81,6 +82,19 @@ pub enum ProbeResult {
     Refused,
     /// A connection that had been good was closed, idle or before an answer on it began.
     Lost,
+}
+
+impl ProbeResult {
+    /// The same in words, for people.
+    #[must_use]
+    pub(super) fn answer(&self) -> Cow<'static, str> {
+        match self {
+            Self::Good { .. } => "good".into(),
+            Self::Bad(why) | Self::Closed(why) | Self::Silent(why) => why.clone().into(),
+            Self::Refused => "auth failed (401)".into(),
+            Self::Lost => "it closed its idle connection".into(),
+        }
+    }
 }
 
 /// An answer to a client.

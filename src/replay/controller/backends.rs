@@ -28,7 +28,7 @@ use crate::replay::monitor::{Monitor, Order};
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::reachability::Reachability;
 use crate::replay::reachability::gate::Gate;
-use crate::status::snapshot::StatusBoard;
+use crate::status::snapshot::{LastProbe, StatusBoard};
 
 /// The parts of `Controller` that backend handlers need.
 pub(super) struct Context<'a> {
@@ -55,6 +55,8 @@ struct Backend {
     repeats: Repeats,
     /// A probe is out.
     is_probing: bool,
+    /// What came of its last probe, until that is reported.
+    probed: Option<LastProbe>,
     /// What is known of its outages, and whether records may be sent to it.
     gate: Gate,
     /// Its count of answers when the gate was last told, and when its probe began.
@@ -151,6 +153,7 @@ impl Backends {
             answers_seen: 0,
             probe_begun: (Duration::ZERO, 0),
             is_probing: false,
+            probed: None,
             lane,
             rate_max: None,
             info,
@@ -396,9 +399,16 @@ impl Backend {
 
     /// An idle connection may be lost at any time; all else answers the probe that is out.
     fn handle_probe(&mut self, result: ProbeResult, now: Now) {
-        if !std::mem::take(&mut self.is_probing) && result != ProbeResult::Lost {
+        let was_probing = std::mem::take(&mut self.is_probing);
+        if !was_probing && result != ProbeResult::Lost {
             return;
         }
+        let took = now.monotonic.saturating_sub(self.probe_begun.0);
+        self.probed = Some(LastProbe {
+            probe_unix: now.unix,
+            probe_answer: result.answer(),
+            probe_ms: was_probing.then_some(took.as_secs_f64() * 1e3),
+        });
         let answers = self.info.counters.answers.load();
         let probes = &self.info.counters.probes;
         match &result {
@@ -465,6 +475,9 @@ impl Backend {
 
     /// Publishes its state, and logs what has changed.
     fn tell(&mut self, cx: &mut Context<'_>) {
+        if let Some(probed) = self.probed.take() {
+            cx.board.set_probe(&self.info.name, probed);
+        }
         let word = self.monitor.state_word();
         let why = all_that_is_wrong(
             self.monitor.why(),

@@ -190,6 +190,26 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
         each(backends, |backend| backend.since_unix),
     )?;
     sheet.counter(
+        "hustdbsync_backend_down_seconds",
+        "Seconds since this process started in which the backend should have been replayed to and \
+         was not up (down, refused, unresolved). Pauses do not count.",
+        each(backends, |backend| backend.times.down_seconds),
+    )?;
+    sheet.gauge(
+        "hustdbsync_rate_limit",
+        "The limit of the backend's rate, in records a second; 0 where there is none.",
+        each(backends, |backend| backend.rate_max),
+    )?;
+    sheet.gauge(
+        "hustdbsync_probe_duration_seconds",
+        "How long the last probe of the backend took, from its beginning to its result, whatever \
+         that was; no sample before the first.",
+        backends.iter().filter_map(|backend| {
+            let labels = Labels::one("backend", &backend.name);
+            Some((labels, (backend.probe.probe_ms? / 1e3).into()))
+        }),
+    )?;
+    sheet.counter(
         "hustdbsync_probes",
         "Probes of the backend, by result: good, bad (no answer, or another than it should be), \
          refused (user and password), lost (a connection that had been good was closed).",

@@ -52,6 +52,11 @@ pub struct StatusArgs {
     /// Wait for this backend only, host:port
     #[arg(long, value_name = "BACKEND", requires = "wait", value_parser = super::backend_name)]
     pub backend: Option<String>,
+    /// Count as settled what is gone from the folders, and not back within 5 s; it is still named
+    ///
+    /// For logs that were deleted, cut, or replaced by shorter ones on purpose.
+    #[arg(long, requires = "wait")]
+    pub ignore_gone: bool,
 }
 
 /// Which server to ask, and as whom.

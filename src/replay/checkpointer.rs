@@ -261,6 +261,9 @@ impl<D: Disk> Checkpointer<D> {
                     points.handle_away(away, backend_states, cx);
                 })
             }
+            CheckpointerMessage::LogCopied { backend, key, copy } => {
+                self.points.handle_copied(backend, key, copy);
+            }
             CheckpointerMessage::AskLeft { backend } => self.report_left(backend, now),
             CheckpointerMessage::Forget { backend } => {
                 self.points.forget_backend(backend);

@@ -136,6 +136,15 @@ pub enum CheckpointerMessage {
     },
     /// From the reader: a log has gone from its folder.
     LogAway(AwayLog),
+    /// From the reader, after `LogAway`: all that the log had is in another file, a copy.
+    LogCopied {
+        /// Whose logs.
+        backend: BackendId,
+        /// The log's inode and birth time.
+        key: (u64, u64),
+        /// The copy's.
+        copy: (u64, u64),
+    },
     /// From a worker: in each lane's order.
     Settled {
         /// Whose.
@@ -229,6 +238,7 @@ impl CheckpointerMessage {
             Self::LogAway(log) => Some(log.backend),
             Self::Rejected(rejection) => Some(rejection.backend),
             Self::FileIdentified { backend, .. }
+            | Self::LogCopied { backend, .. }
             | Self::FileGone { backend, .. }
             | Self::FileMoved { backend, .. }
             | Self::EntriesMoved { backend, .. }

@@ -48,6 +48,8 @@ pub struct PointBackend {
     pub rejected: Counter,
     /// All is settled, durably.
     pub settled: AtomicBool,
+    /// All but what is gone is.
+    pub rest_settled: AtomicBool,
 }
 
 impl PointBackend {
@@ -65,6 +67,7 @@ impl PointBackend {
             gone_log: Mutex::default(),
             rejected: Counter::default(),
             settled: AtomicBool::new(false),
+            rest_settled: AtomicBool::new(false),
         };
         backend.missing_logs.set(logs);
         backend.missing_bytes.set(bytes);
@@ -144,6 +147,7 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
         gone_logs: backend.gone_logs.load(),
         gone_bytes: backend.gone_bytes.load(),
         gone_log: backend.gone_log(),
+        rest_settled: settled || backend.rest_settled.load(Ordering::Acquire),
         rejected: backend.rejected.load(),
         state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
         why: why_second
@@ -189,6 +193,8 @@ pub struct BackendReport {
     pub gone_bytes: u64,
     /// The first of these logs in the order of their names; empty where there is none.
     pub gone_log: String,
+    /// Everything but these bytes is settled or rejected, and that is on disk.
+    pub rest_settled: bool,
     /// Lines rejected since.
     pub rejected: u64,
     /// The backend's state now.
@@ -245,6 +251,7 @@ mod tests {
             gone_logs: 1,
             gone_bytes: 30,
             gone_log: "16-40.log".into(),
+            rest_settled: false,
             rejected: 1,
             state: "down".into(),
             why: "no answer".into(),

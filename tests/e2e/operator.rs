@@ -100,6 +100,9 @@ fn a_wait_fails_soon_where_what_is_missing_is_gone() {
             && out.contains("in 1 of them not in the folder any more"),
         "{out}"
     );
+    let (code, out, err) = home.command(&["status", "--wait=60s", "--ignore-gone"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.starts_with("in sync, except for what is gone"), "{out}");
     std::fs::rename(home.path("log"), &log).unwrap();
     fake_hustdb.restart().unwrap();
     let (code, out, _) = home.command(&["status", "--wait=60s"]);
@@ -152,6 +155,37 @@ fn a_wait_that_begins_when_a_log_or_its_folder_has_gone_names_it_and_fails_soon(
     let (code, out, _) = home.command(&["status", "--wait=60s"]);
     assert_eq!(code, 0, "{out}");
     server.stop();
+}
+
+/// `sed -i`, `cp a b && mv b a`, or rsync, while the log waits for its backend.
+#[test]
+fn a_wait_for_a_replaced_log_ends_when_the_new_one_is_delivered() {
+    for was_begun in [false, true] {
+        let home = Home::new().with_port();
+        let fake_hustdb = fake_hustdb();
+        let server = home.start();
+        let log = home.log(&fake_hustdb.name());
+        if was_begun {
+            log.put("first", 1, "v");
+            server.wait_settled(&fake_hustdb.name(), 1);
+        }
+        fake_hustdb.kill().unwrap();
+        log.put("k", 1, "v");
+        server.wait_for_state(&fake_hustdb.name(), "down");
+        eventually("it is seen", || {
+            server.backend(&fake_hustdb.name()).unwrap().backlog_bytes > 0
+        });
+        let copy = home.path("copy");
+        std::fs::copy(log.path(), &copy).unwrap();
+        std::fs::rename(&copy, log.path()).unwrap();
+        let (code, out, err) = home.command(&["status", "--wait=1s"]);
+        assert_eq!((code, err.as_str()), (3, ""), "{out}");
+        fake_hustdb.restart().unwrap();
+        let (code, out, _) = home.command(&["status", "--wait=60s"]);
+        assert_eq!(code, 0, "{was_begun}: {out}");
+        assert_eq!(value(&fake_hustdb, "k").as_deref(), Some("v"));
+        server.stop();
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(super) fn wait(
     let mut gone_since: Option<Instant> = None;
     // Since when no point can be taken.
     let mut refused_since: Option<Instant> = None;
-    let (body, report) = loop {
+    let (body, report, is_given_up) = loop {
         let left = end.saturating_duration_since(Instant::now());
         let is_last = left.is_zero();
         let asked = match &point {
@@ -83,8 +83,9 @@ pub(super) fn wait(
                     .then(|| gone_since.unwrap_or_else(Instant::now));
                 let is_given_up =
                     gone_since.is_some_and(|since| since.elapsed() >= SYNC_POINT_GONE_FOR);
-                if is_whole && (report.settled || is_last || is_given_up) {
-                    break (body, report);
+                let goes_on = args.ignore_gone && !is_whole_but_gone(&report);
+                if is_whole && (report.settled || is_last || is_given_up && !goes_on) {
+                    break (body, report, is_given_up);
                 }
                 point = Some(report.id);
             }
@@ -106,13 +107,14 @@ pub(super) fn wait(
             Err(error) => return Err(error),
         }
     };
+    let is_left_out = args.ignore_gone && is_given_up && is_whole_but_gone(&report);
     let text = if args.json {
         body
     } else {
-        said(&report, time).into_bytes()
+        said(&report, time, is_left_out).into_bytes()
     };
     write(&text, out)?;
-    Ok(if report.settled {
+    Ok(if report.settled || is_left_out {
         Waited::Whole
     } else {
         Waited::NotWhole
@@ -150,6 +152,12 @@ fn is_only_gone(report: &PointReport) -> bool {
     missing.peek().is_some()
         && missing
             .all(|backend| backend.gone_bytes > 0 && backend.gone_bytes == backend.missing_bytes)
+}
+
+/// Whether everything is settled, durably, except for what is gone.
+fn is_whole_but_gone(report: &PointReport) -> bool {
+    let mut backends = report.backends.iter();
+    backends.all(|backend| backend.settled || backend.rest_settled)
 }
 
 enum Asked {
@@ -208,8 +216,8 @@ fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusErro
     }
 }
 
-/// What came of it, for people.
-fn said(report: &PointReport, time: Duration) -> String {
+/// What came of it, for people. `is_left_out`: what is gone is not asked for.
+fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
     let rejected: u64 = report.backends.iter().map(|backend| backend.rejected).sum();
     let aside = match rejected {
         0 => String::new(),
@@ -227,7 +235,9 @@ fn said(report: &PointReport, time: Duration) -> String {
         };
         return format!("{what}{aside}\n");
     }
-    let mut text = if is_only_gone(report) {
+    let mut text = if is_left_out {
+        format!("in sync, except for what is gone from its folders{aside}\n")
+    } else if is_only_gone(report) {
         format!("not whole: what is missing is gone from its folders{aside}\n")
     } else {
         format!("not whole within {time:?}{aside}\n")
@@ -265,7 +275,8 @@ fn missing(backend: &BackendReport) -> String {
         (0, _) => String::new(),
         (bytes, logs) => format!(
             ", {} in {logs} of them not in the folder any more ({}{others}): deleted, moved away, \
-             emptied or covered",
+             emptied, covered, or replaced by a file that may not have all of it; put it back, or \
+             leave it out with --ignore-gone",
             HumanBytes(*bytes),
             plain(gone_log)
         ),
@@ -323,7 +334,7 @@ mod tests {
             backends,
             ..PointReport::default()
         };
-        assert_eq!(said(&report, Duration::from_secs(30)), expected);
+        assert_eq!(said(&report, Duration::from_secs(30), false), expected);
     }
 
     #[test]
@@ -338,9 +349,16 @@ mod tests {
             vec![backend("a:1", 0), gone(2048)],
             "not whole: what is missing is gone from its folders\n  b:1: 2.00 KiB in 1 log to go, \
              2.00 KiB in 1 of them not in the \
-             folder any more (16-40.log): deleted, moved away, emptied or covered; it is down: no \
-             answer\n",
+             folder any more (16-40.log): deleted, moved away, emptied, covered, or replaced by a \
+             file that may not have all of it; put it back, or leave it out with --ignore-gone; it \
+             is down: no answer\n",
         );
+        let report = PointReport {
+            backends: vec![gone(2048)],
+            ..PointReport::default()
+        };
+        let left_out = said(&report, Duration::ZERO, true);
+        assert!(left_out.starts_with("in sync, except for what is gone from its folders\n  b:1: "));
         let two = BackendReport {
             missing_logs: 2,
             gone_logs: 2,

@@ -237,6 +237,7 @@ impl BackendState {
             CheckpointerMessage::ForgetOutages { .. } => self.forgets_outages = true,
             CheckpointerMessage::Backend(_)
             | CheckpointerMessage::LogAway(_)
+            | CheckpointerMessage::LogCopied { .. }
             | CheckpointerMessage::SyncPoint { .. }
             | CheckpointerMessage::ForgetSyncPoint { .. }
             | CheckpointerMessage::AskLeft { .. }

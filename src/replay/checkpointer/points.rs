@@ -11,7 +11,8 @@
 //!
 //! A log that is not settled and has left its folder (deleted, moved away, emptied, its folder
 //! covered by a mount) is *gone*: its bytes are missing, and are reported as gone, since nobody
-//! will deliver them as long as they are away. It is looked for again, as it may come back.
+//! will deliver them as long as they are away. It is looked for again, as it may come back. If all
+//! that it had is in a copy (it was replaced), it is settled once the copy is, as far as it went.
 //!
 //! Logs are settled in their order, so only the first unsettled one is checked, after those that
 //! are gone: a check costs the same for any backlog. If nothing changes, that log is checked on the
@@ -72,6 +73,9 @@ struct Pending {
     disk_seen_at: Option<Duration>,
     /// The ledger's count of changes when all its logs were first seen to be settled.
     settled_at: Option<u64>,
+    /// How many logs were gone when all others were first seen to be settled, and the ledger's
+    /// count of changes then.
+    rest_settled_at: Option<(usize, u64)>,
     /// Lines that had been rejected when the point was taken.
     rejected_before: Option<u64>,
 }
@@ -87,6 +91,8 @@ struct Log {
     /// Up to which byte it was settled when the ledger closed it, or when it left its folder; 0 if
     /// neither has happened.
     settled: u64,
+    /// The file that has all that it had, if it was replaced by a copy.
+    copy: Option<What>,
 }
 
 /// A log that is not settled and not in its folder.
@@ -110,6 +116,33 @@ impl Log {
 
     fn what(&self) -> What {
         (self.inode, self.born_nanos)
+    }
+
+    /// All that it had is in the file `copy` if it is the log `what`, or if `what` has it.
+    fn handle_copied(&mut self, what: What, copy: What) {
+        if self.what() == what || self.copy == Some(what) {
+            self.copy = Some(copy);
+        }
+    }
+
+    /// Whether the copy is settled as far as this went, by the ledger.
+    fn is_settled_as_copy(&self, ledger: &BackendLedger) -> bool {
+        let copy = self.copy;
+        let settled = copy.and_then(|(inode, born)| ledger.settled_anywhere(inode, born));
+        settled.is_some_and(|settled| settled >= self.bytes)
+    }
+
+    /// The ledger has closed a log: this one, or its copy.
+    fn handle_closed(&mut self, closed: &ClosedFile) {
+        let identity = &closed.resume.identity;
+        let settled = closed.resume.byte;
+        let is_copy = self.copy == Some((identity.inode, identity.born_nanos));
+        if is_copy && settled >= self.bytes {
+            self.settled = self.bytes;
+        }
+        if self.key() == (identity.device, identity.inode, identity.born_nanos) {
+            self.settled = self.settled.max(settled);
+        }
     }
 }
 
@@ -147,13 +180,24 @@ impl Points {
         let identity = &closed.resume.identity;
         let closed_key = (identity.device, identity.inode, identity.born_nanos);
         self.away.handle_closed(closed, closed_key);
-        let all = self
-            .points
-            .iter_mut()
-            .flat_map(|point| &mut point.pending)
-            .filter_map(|pending| pending.find(&closed.resume.name, closed_key));
-        for log in all {
-            log.settled = log.settled.max(closed.resume.byte);
+        for pending in self.points.iter_mut().flat_map(|point| &mut point.pending) {
+            for gone in &mut pending.gone {
+                gone.log.handle_closed(closed);
+            }
+            if let Some(log) = pending.find(&closed.resume.name, closed_key) {
+                log.handle_closed(closed);
+            }
+        }
+    }
+
+    /// All that a log had which has gone is in another file.
+    pub(super) fn handle_copied(&mut self, backend: BackendId, what: What, copy: What) {
+        self.away.handle_copied(backend, what, copy);
+        for pending in self.points.iter_mut().flat_map(|point| &mut point.pending) {
+            let gone = pending.gone.iter_mut().map(|gone| &mut gone.log);
+            for log in pending.logs.iter_mut().chain(gone) {
+                log.handle_copied(what, copy);
+            }
         }
     }
 
@@ -199,9 +243,10 @@ impl Points {
         let away = self
             .away
             .missing(backend, &there, backend_state.ledger(), unix);
-        let bytes: u64 = away.iter().map(|log| log.bytes - log.settled).sum();
+        let unsettled = |log: &Log| log.bytes - log.settled;
+        let bytes: u64 = away.iter().map(unsettled).sum();
         (bytes > 0).then(|| {
-            let logs = away.len();
+            let logs = away.iter().filter(|log| unsettled(log) > 0).count();
             format!("{bytes} bytes in {logs} logs that are not there and were not delivered")
         })
     }
@@ -219,6 +264,7 @@ impl Points {
             let (backend, ledger) = (backend_state.info().id, backend_state.ledger());
             let mut missing = self.away.missing(backend, &there, ledger, cx.now.unix);
             there.extend(missing.iter().map(Log::what));
+            missing.retain(|log| log.settled < log.bytes);
             missing.extend(unread_entries(backend_state, &there));
             if !missing.is_empty() {
                 let logs = backends
@@ -323,6 +369,7 @@ fn list(
             born_nanos: meta.born_nanos,
             bytes: meta.bytes,
             settled: 0,
+            copy: None,
         };
         backends.insert(backend, entries.into_iter().map(log).collect());
     }
@@ -359,6 +406,7 @@ fn unread_entries(
             born_nanos: entry.identity.born_nanos,
             bytes: entry.byte.saturating_add(lines),
             settled: entry.byte,
+            copy: None,
         }
     });
     logs.filter(|log| log.settled < log.bytes && !known.contains(&log.what()))
@@ -380,6 +428,7 @@ fn point(id: u64, backends: BTreeMap<String, Vec<Log>>, unix: u64) -> Point {
                 seen: None,
                 disk_seen_at: None,
                 settled_at: None,
+                rest_settled_at: None,
                 rejected_before: None,
             });
         }
@@ -447,13 +496,20 @@ impl Pending {
         told.set_gone_log(gone_names.min());
         told.missing_bytes.set(missing + gone);
         told.missing_logs.set(self.logs.len() as u64 + gone_logs);
+        let durable_changes = ledger.durable_changes();
+        let is_durable = |changes| durable_changes.is_some_and(|durable| durable >= changes);
         if missing + gone > 0 && !failpoint!(SettlePointEarly) {
+            let known = self
+                .rest_settled_at
+                .filter(|known| known.0 == self.gone.len());
+            let rest = known.unwrap_or((self.gone.len(), ledger.changes()));
+            self.rest_settled_at = (missing == 0).then_some(rest);
+            let rest_is_durable = missing == 0 && is_durable(rest.1);
+            told.rest_settled.store(rest_is_durable, Ordering::Release);
             return false;
         }
         let settled_at = *self.settled_at.get_or_insert(ledger.changes());
-        let is_durable = ledger
-            .durable_changes()
-            .is_some_and(|durable| durable >= settled_at);
+        let is_durable = is_durable(settled_at);
         if is_durable {
             told.settled.store(true, Ordering::Release);
         }
@@ -565,7 +621,7 @@ fn state_of<D: Disk>(
     let known = ledger.settled_to(log.inode, log.born_nanos);
     let settled = known.unwrap_or(0).max(log.settled);
     let missing = log.bytes.saturating_sub(settled);
-    if missing == 0 {
+    if missing == 0 || log.is_settled_as_copy(ledger) {
         return State::Settled;
     }
     match folder.map(|folder| folder.bytes_of(log)) {

@@ -70,7 +70,7 @@ impl<D: Disk> LogReader<D> {
             // It is no longer known which of them were sent.
             file.sent_below = file.sent_below.max(file.fed_below);
         }
-        file.was_begun = true;
+        (file.was_begun, file.lead_hash) = (true, identity.lead_hash);
         let checked = file.last_change();
         match likeness {
             Likeness::CopyOf(key) => source.catalog.handle_copied(key, meta.bytes),
@@ -289,6 +289,7 @@ impl<D: Disk> LogReader<D> {
             let known_lead = begun.identity.lead_hash;
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
             let (lead_hash, key) = (begun.identity.lead_hash, meta.key());
+            file.lead_hash = lead_hash;
             self.outbox.checkpointer(
                 After::Nothing,
                 CheckpointerMessage::FileIdentified {

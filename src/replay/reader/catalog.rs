@@ -25,6 +25,7 @@
 //! An event of one file costs the same for any number of files; only a listing and a flush look at
 //! all of them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -578,6 +579,48 @@ impl<L> Catalog<L> {
         let bytes = file.unread_bytes(resume_byte);
         let before = std::mem::replace(&mut file.counted_bytes, bytes);
         self.unread_bytes = self.unread_bytes - before + bytes;
+    }
+
+    /// Files that are not begun and whose first lines are not known: at most so many, those that
+    /// were seen last.
+    pub(super) fn without_first_line(&self, files_max: usize) -> Vec<usize> {
+        let is_unknown = |file: &LogFile<L>| {
+            file.lead_hash == 0 && file.meta.bytes > 0 && file.begun.is_none() && !file.deleted
+        };
+        let unknown = self.order.values().copied();
+        let mut unknown: Vec<usize> = unknown.filter(|at| is_unknown(self.file(*at))).collect();
+        if unknown.len() > files_max {
+            unknown.select_nth_unstable_by_key(files_max, |at| Reverse(self.file(*at).number));
+            unknown.truncate(files_max);
+        }
+        unknown
+    }
+
+    /// Files that have all of logs that are lost, as far as first lines and lengths show: the keys
+    /// of each lost log and of its copy.
+    pub(super) fn copies_of(&self, losses: &[Loss]) -> Vec<((u64, u64), (u64, u64))> {
+        let lost = losses.iter().filter(|loss| loss.lead_hash != 0);
+        let mut lost: HashMap<u64, Vec<&Loss>> = lost.fold(HashMap::new(), |mut all, loss| {
+            all.entry(loss.lead_hash).or_default().push(loss);
+            all
+        });
+        let mut copies = Vec::new();
+        if lost.is_empty() {
+            return copies;
+        }
+        let there = self.order.values().map(|index| self.file(*index));
+        for file in there.filter(|file| !file.unlinked) {
+            let Some(same) = lost.get_mut(&file.lead_hash) else {
+                continue;
+            };
+            let (key, bytes) = (file.meta.key(), file.meta.bytes);
+            same.retain(|loss| {
+                let is_copied = loss.meta.key() != key && loss.meta.bytes <= bytes;
+                copies.extend(is_copied.then(|| (loss.meta.key(), key)));
+                !is_copied
+            });
+        }
+        copies
     }
 
     /// There is a copy of the file with this inode and birth time, of `bytes` bytes. What is in

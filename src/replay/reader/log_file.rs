@@ -83,6 +83,8 @@ pub(super) struct LogFile<L> {
     pub(super) meta: LogMeta,
     /// Its unread bytes, as they were counted.
     pub(super) counted_bytes: u64,
+    /// The hash of its first line, as in its identity; 0 while that is not known.
+    pub(super) lead_hash: u64,
     /// Since when it has been in no listing and not open, Unix seconds; 0 if it can be read.
     pub(super) away_unix: u64,
     /// Lines that begin before this byte may have been sent before, whatever the plan contains.
@@ -147,6 +149,7 @@ impl<L> LogFile<L> {
             number,
             meta: entry.meta,
             counted_bytes: 0,
+            lead_hash: 0,
             away_unix: 0,
             sent_below: if was_sent { u64::MAX } else { 0 },
             fed_below: 0,
@@ -232,7 +235,9 @@ impl<L> LogFile<L> {
             at: now.monotonic,
             age: Duration::ZERO,
         };
-        self.shrank |= shrank && self.begun.is_none();
+        if shrank && self.begun.is_none() {
+            (self.shrank, self.lead_hash) = (true, 0);
+        }
         // The lines ahead that were settled are no longer known to be: other lines may be written
         // there.
         let goes_on = |begun: &mut Begun| {
@@ -349,6 +354,8 @@ pub(super) struct Loss {
     pub(super) meta: LogMeta,
     /// Bytes that were not read.
     pub(super) unread_bytes: u64,
+    /// The hash of its first line; 0 where that is not known.
+    pub(super) lead_hash: u64,
     /// Whether it can still be read, because it is open.
     pub(super) readable: bool,
     /// How it was lost.
@@ -374,7 +381,7 @@ impl<L> LogFile<L> {
     pub(super) fn handle_shrunk(&mut self) -> Loss {
         let loss = self.loss(LossKind::Shrunk, 0);
         self.forget_position();
-        self.sent_below = u64::MAX;
+        (self.sent_below, self.lead_hash) = (u64::MAX, 0);
         loss
     }
 
@@ -413,6 +420,7 @@ impl<L> LogFile<L> {
             file: self.begun.as_ref().map(|begun| begun.file),
             meta: self.meta,
             unread_bytes,
+            lead_hash: self.lead_hash,
             readable: self.log.is_some() && kind != LossKind::Shrunk,
             kind,
         }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Now;
+use crate::ledger::identity::Identity;
 use crate::ledger::rejected;
-use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, UNLINKED_FILES_MAX};
+use crate::limits::{FIRST_LINES_KEPT_MAX, IDENTITY_PREFIX_BYTES_MAX, UNLINKED_FILES_MAX};
 use crate::replay::disk::{Disk, LogEntry, LogMeta, read_fully};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
 use crate::replay::outbox::After;
@@ -25,6 +27,12 @@ const NAMES_SLACK_NANOS: u64 = 10_000_000_000;
 
 /// For so many seconds a log without a line counts as one that has just been begun.
 const JUST_BEGUN_S: u64 = 2;
+
+/// First lines of logs that are not begun which are read with a listing: the disk may be slow.
+const FIRST_LINES_PER_LISTING: usize = 8;
+
+/// After the first listing, the next one waits at most this long if first lines are to be read.
+const FIRST_LINES_AFTER: Duration = Duration::from_secs(2);
 
 /// Folders that are listed in one turn: a folder can have thousands of files.
 const LISTINGS_PER_TURN: usize = 4;
@@ -229,9 +237,11 @@ impl<D: Disk> LogReader<D> {
             self.tell_entries_moved(at, moved);
             self.tell_forgotten(at);
         }
-        for loss in listed.losses {
-            self.handle_loss(at, &loss);
+        self.note_first_lines(at, starting, &listed.losses, now);
+        for loss in &listed.losses {
+            self.handle_loss(at, loss);
         }
+        self.tell_copies(at, &listed.losses);
         for moved in listed.moves {
             self.handle_moved(at, &moved);
         }
@@ -266,6 +276,51 @@ impl<D: Disk> LogReader<D> {
             known.extend(name.map(|name| (entry.meta.key(), name)));
         }
         known
+    }
+
+    /// Reads first lines of logs that are not begun: if one of them is replaced, they show whether
+    /// the new one has what it had. At a start the backends come first.
+    fn note_first_lines(&mut self, at: usize, starting: bool, losses: &[Loss], now: Now) {
+        let source = &mut self.sources[at];
+        if starting {
+            if !source.up && !source.catalog.without_first_line(1).is_empty() {
+                source.listing.want_in(FIRST_LINES_AFTER, now);
+            }
+            return;
+        }
+        // Of each that is replaced, the new one.
+        let files_max = FIRST_LINES_PER_LISTING + losses.len().min(FIRST_LINES_KEPT_MAX);
+        for index in source.catalog.without_first_line(files_max) {
+            let source = &self.sources[at];
+            let file = source.catalog.file(index);
+            let bytes = usize::try_from(file.meta.bytes).unwrap_or(usize::MAX);
+            let prefix = scratch(&mut self.scratch, bytes.min(IDENTITY_PREFIX_BYTES_MAX));
+            // One that cannot be read now is looked at again with the next listing.
+            let Ok(log) = self.disk.open_log(&source.info.name, &file.place) else {
+                continue;
+            };
+            let Ok(meta) = self.disk.log_meta(&log) else {
+                continue;
+            };
+            if let Ok(bytes) = read_fully(&mut self.disk, &log, 0, prefix)
+                && file.is_same(&meta)
+            {
+                let identity =
+                    Identity::new(meta.device, meta.inode, meta.born_nanos, &prefix[..bytes]);
+                self.sources[at].catalog.file_mut(index).lead_hash = identity.lead_hash;
+            }
+        }
+    }
+
+    /// Tells the checkpointer which files have what the lost ones had.
+    fn tell_copies(&mut self, at: usize, losses: &[Loss]) {
+        let backend = self.sources[at].info.id;
+        for (key, copy) in self.sources[at].catalog.copies_of(losses) {
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::LogCopied { backend, key, copy },
+            );
+        }
     }
 
     /// Notes what is wrong with a backend's logs, or no longer is, and reports a change to the

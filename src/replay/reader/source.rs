@@ -66,6 +66,11 @@ impl Listing {
         self.want_at(now.monotonic.max(self.last + self.rest));
     }
 
+    /// List it within this time.
+    pub(super) fn want_in(&mut self, time: Duration, now: Now) {
+        self.want_at(now.after(time));
+    }
+
     /// Some log has grown that may not be open.
     pub(super) fn want_for_growth(&mut self, now: Now) {
         let interval = match self.has_just_begun {

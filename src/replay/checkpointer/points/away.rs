@@ -42,6 +42,7 @@ impl AwayLogs {
             born_nanos: away.born_nanos,
             bytes: away.bytes,
             settled: 0,
+            copy: None,
         };
         let (key, what) = (log.key(), log.what());
         let all = self.backends.entry(away.backend).or_default();
@@ -73,11 +74,17 @@ impl AwayLogs {
             }
         }
         for all in self.backends.values_mut() {
-            let is_it = |known: &&mut Away| known.log.key() == closed_key;
-            for Away { log, .. } in all.iter_mut().filter(is_it) {
-                log.settled = log.settled.max(closed.resume.byte);
+            for Away { log, .. } in all.iter_mut() {
+                log.handle_closed(closed);
             }
             all.retain(|known| !(closed.deleted && known.log.key() == closed_key));
+        }
+    }
+
+    /// All that a log had which is away is in another file.
+    pub(super) fn handle_copied(&mut self, backend: BackendId, what: What, copy: What) {
+        for Away { log, .. } in self.backends.get_mut(&backend).into_iter().flatten() {
+            log.handle_copied(what, copy);
         }
     }
 
@@ -86,7 +93,8 @@ impl AwayLogs {
         self.backends.remove(&backend);
     }
 
-    /// Those of a backend that are not delivered, and not among the logs in its folder.
+    /// Those of a backend that are not delivered, and not among the logs in its folder; and those
+    /// that were delivered as copies, of which the ledger knows less.
     pub(super) fn missing(
         &mut self,
         backend: BackendId,
@@ -100,7 +108,8 @@ impl AwayLogs {
         all.retain_mut(|Away { log, since_unix }| {
             log.note_settled(ledger);
             let is_over = since_unix.saturating_add(AWAY_LOG_KEPT.as_secs()) <= unix;
-            log.settled < log.bytes && !is_over && !there.contains(&log.what())
+            let is_known = log.settled < log.bytes || log.copy.is_some();
+            is_known && !is_over && !there.contains(&log.what())
         });
         all.iter().map(|away| away.log.clone()).collect()
     }
@@ -110,6 +119,9 @@ impl Log {
     /// Takes over from the ledger how far it is delivered.
     fn note_settled(&mut self, ledger: Option<&BackendLedger>) {
         let known = ledger.and_then(|ledger| ledger.settled_anywhere(self.inode, self.born_nanos));
-        self.settled = self.settled.max(known.unwrap_or(0));
+        self.settled = self.settled.max(known.unwrap_or(0)).min(self.bytes);
+        if ledger.is_some_and(|ledger| self.is_settled_as_copy(ledger)) {
+            self.settled = self.bytes;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! "Synced up to here": what stood in the logs at an instant, and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::fixture::{B, Fixture, LOG, NAME, OTHER};
 use crate::replay::disk::Disk;
@@ -60,6 +61,32 @@ fn check_gone(point: &PointBoard, logs: u64, bytes: u64) {
         (backend.gone_logs.load(), backend.gone_bytes.load()),
         (logs, bytes)
     );
+}
+
+/// Whether all but what is gone is settled, durably.
+fn is_rest_settled(point: &PointBoard) -> bool {
+    point.backends[0].rest_settled.load(Ordering::Acquire)
+}
+
+#[test]
+fn what_is_there_is_settled_when_it_is_on_disk_whatever_is_gone() {
+    let mut fixture = fixture();
+    fixture.take_away(NEXT);
+    let point = take(&mut fixture).unwrap();
+    fixture.pass(3);
+    assert!(!is_rest_settled(&point));
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture
+        .disk
+        .fail(Op::SyncState, std::io::ErrorKind::Other, 0, u32::MAX);
+    fixture.pass(3);
+    check_missing(&point, 1, 40);
+    check_gone(&point, 1, 40);
+    assert!(!is_rest_settled(&point), "it is not on disk");
+    fixture.disk.mend();
+    fixture.pass(10);
+    assert!(is_rest_settled(&point));
+    assert_eq!(point.is_settled(None), Some(false));
 }
 
 #[test]
@@ -292,10 +319,12 @@ fn a_log_that_had_gone_before_is_missing_until_it_is_back_and_delivered() {
         assert_eq!(point.backends[0].gone_log(), NEXT);
         fixture.pass(30);
         assert_eq!(point.is_settled(None), Some(false), "{was_begun}");
+        assert!(is_rest_settled(&point));
         fixture.disk.move_in(NAME, NEXT, away);
         fixture.pass(30);
         check_gone(&point, 0, 0);
         assert_eq!(point.backends[0].gone_log(), "");
+        assert!(!is_rest_settled(&point), "it is back");
         if !was_begun {
             fixture.open(2, NEXT, FileStart::New);
             fixture.segment(1, 2, 0, 2, &[]);
@@ -306,6 +335,76 @@ fn a_log_that_had_gone_before_is_missing_until_it_is_back_and_delivered() {
         fixture.pass(30);
         assert_eq!(point.is_settled(None), Some(true), "{was_begun}");
     }
+}
+
+/// The second log is replaced under its name by a file of `lines` lines. Gives the new one's key.
+fn replace(fixture: &mut Fixture, lines: u64) -> (u64, u64) {
+    let key = fixture.disk.meta_of(NAME, NEXT).unwrap().key();
+    fixture.take_away(NEXT);
+    fixture.write_log(NEXT, lines);
+    let copy = fixture.disk.meta_of(NAME, NEXT).unwrap().key();
+    let backend = B;
+    fixture.send(CheckpointerMessage::LogCopied { backend, key, copy });
+    fixture.turn();
+    copy
+}
+
+/// All lines of the second log, under the number `file`, are delivered as this segment.
+fn deliver(fixture: &mut Fixture, file: u64, lines: u32) {
+    fixture.open(file, NEXT, FileStart::New);
+    fixture.segment(file, file, 0, lines, &[]);
+    let all: Vec<u32> = (0..lines).collect();
+    fixture.settle(file, &all);
+}
+
+#[test]
+fn a_replaced_log_is_missing_until_its_copy_is_delivered() {
+    for (was_taken, is_read_before) in [(false, false), (true, false), (false, true)] {
+        let mut fixture = fixture();
+        fixture.settle(0, &[0, 1, 2, 3]);
+        if is_read_before {
+            fixture.open(2, NEXT, FileStart::New);
+            fixture.segment(1, 2, 0, 4, &[]);
+            fixture.settle(1, &[0]);
+        }
+        fixture.turn();
+        let taken = was_taken.then(|| take(&mut fixture).unwrap());
+        replace(&mut fixture, 5);
+        if is_read_before {
+            fixture.send(CheckpointerMessage::FileMoved {
+                backend: B,
+                file: FileId(2),
+                name: NEXT.into(),
+                away_unix: fixture.now.unix,
+            });
+            fixture.flush(1);
+        }
+        let point = taken.unwrap_or_else(|| take(&mut fixture).unwrap());
+        fixture.pass(30);
+        assert_eq!(point.is_settled(None), Some(false), "{was_taken}");
+        check_gone(&point, 1, 40);
+        deliver(&mut fixture, 3, 5);
+        fixture.pass(5);
+        assert_eq!(point.is_settled(None), Some(true), "{was_taken}");
+        // Nor is it missed by who asks later, once the copy has been deleted.
+        fixture.pass(200);
+        assert_eq!(fixture.disk.meta_of(NAME, NEXT), None);
+        assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+    }
+}
+
+#[test]
+fn a_log_that_is_replaced_again_is_missing_until_the_last_copy_is_delivered() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    replace(&mut fixture, 4);
+    let point = take(&mut fixture).unwrap();
+    replace(&mut fixture, 4);
+    fixture.pass(5);
+    check_gone(&point, 2, 80);
+    deliver(&mut fixture, 3, 4);
+    fixture.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
 }
 
 #[test]

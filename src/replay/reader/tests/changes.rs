@@ -145,6 +145,64 @@ fn a_replaced_file_is_read_to_its_end_and_then_the_new_one() {
     assert_eq!(fixture.disk.open_logs(), 1);
 }
 
+/// A log is replaced while its backend is down. Whether the new one has all of it is told.
+#[track_caller]
+fn check_copy(was_begun: bool, starting: bool, new: &[&str], is_copy: bool) {
+    let mut fixture = match was_begun {
+        true => fixture(),
+        false => Fixture::new(),
+    };
+    if was_begun {
+        fixture.down(A);
+    } else {
+        fixture
+            .disk
+            .append("a:1", "00", if starting { b"x\n" } else { b"" });
+        fixture.add("a:1");
+    }
+    fixture.run_for(SECOND);
+    let old = ["a", "b", "c", "d"];
+    let known = if was_begun { 3 } else { 0 };
+    fixture.append(A, "01", &puts(old[known..].iter().copied()));
+    fixture.run_for(3 * SECOND);
+    let old = fixture.disk.meta("a:1", "01");
+    fixture.disk.remove("a:1", "01");
+    fixture.append(A, "01", &puts(new.iter().copied()));
+    fixture.run_for(3 * SECOND);
+    assert_eq!(fixture.away.len(), 1);
+    let new = fixture.disk.meta("a:1", "01");
+    let expected = is_copy.then(|| (old.key(), new.key()));
+    assert_eq!(fixture.copied, Vec::from_iter(expected), "{was_begun}");
+}
+
+#[test]
+fn who_waits_for_a_replaced_log_hears_whether_the_new_one_has_all_of_it() {
+    for was_begun in [false, true] {
+        check_copy(was_begun, false, &["a", "b", "c", "d"], true);
+        check_copy(was_begun, false, &["a", "b", "c", "d", "e"], true);
+        check_copy(was_begun, false, &["a", "b", "c"], false);
+        check_copy(was_begun, false, &["b", "c", "d", "e"], false);
+    }
+    check_copy(false, true, &["a", "b", "c", "d"], true);
+}
+
+/// It is copied, and its own name goes.
+#[test]
+fn a_log_that_was_copied_before_it_was_deleted_is_told_to_be_there() {
+    let mut fixture = fixture();
+    fixture.down(A);
+    fixture.append(A, "01", &put("d"));
+    fixture.run_for(3 * SECOND);
+    let old = fixture.disk.meta("a:1", "01");
+    fixture.append(A, "02", &puts(["a", "b", "c", "d"]));
+    fixture.run_for(3 * SECOND);
+    fixture.disk.remove("a:1", "01");
+    fixture.hint_listing(A);
+    fixture.run_for(3 * SECOND);
+    let copy = fixture.disk.meta("a:1", "02");
+    assert_eq!(fixture.copied, [(old.key(), copy.key())]);
+}
+
 /// Who waits for all that is in the logs hears of what was cut off before it was read.
 #[test]
 fn what_was_cut_off_unread_is_told_to_the_checkpointer() {

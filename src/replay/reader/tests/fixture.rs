@@ -69,6 +69,8 @@ pub(super) struct Fixture {
     pub(super) moved: Vec<(FileId, u64)>,
     /// Logs that have gone, and how long they were.
     pub(super) away: Vec<(String, u64)>,
+    /// Logs that have gone, and the files that have all that they had, by inode and birth time.
+    pub(super) copied: Vec<((u64, u64), (u64, u64))>,
     /// Sync points that were passed on, each with how many logs had gone by then.
     pub(super) points: Vec<(u64, usize)>,
     /// Entries of plans that will not be used: of files, and of the original's.
@@ -212,6 +214,7 @@ impl Fixture {
             gone: Vec::new(),
             moved: Vec::new(),
             away: Vec::new(),
+            copied: Vec::new(),
             points: Vec::new(),
             forgotten: Vec::new(),
             ledgers: BTreeMap::new(),
@@ -455,6 +458,7 @@ impl Fixture {
                 self.identified.push(file);
             }
             CheckpointerMessage::LogAway(log) => self.away.push((log.name.to_string(), log.bytes)),
+            CheckpointerMessage::LogCopied { key, copy, .. } => self.copied.push((key, copy)),
             CheckpointerMessage::SyncPoint { id, .. } => self.points.push((id, self.away.len())),
             other => panic!("the reader does not say {other:?}"),
         }

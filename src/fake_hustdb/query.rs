@@ -57,6 +57,20 @@ impl<'a> Request<'a> {
             body,
         }
     }
+
+    /// Octets up to the end of the target: method, space, target.
+    #[must_use]
+    pub fn target_end(&self) -> usize {
+        let method = match self.method {
+            Method::Get => "GET ".len(),
+            Method::Post | Method::Other => "POST ".len(),
+        };
+        let query = match self.query {
+            [] => 0,
+            query => 1 + query.len(),
+        };
+        method + self.path.len() + query
+    }
 }
 
 /// What a request asks for.

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::answer::Answer;
+use super::connection::READ_BYTES_MAX;
 use super::query::Verb;
 
 /// What becomes of new connections.
@@ -68,10 +69,17 @@ impl Script {
     }
 
     /// What happens to a request for `verb` (none: a path that is no verb's; `probe` says whether
-    /// it is `/status.html`) with this decoded `key`. Uses up one of the rule's times.
-    pub fn strike(&mut self, verb: Option<Verb>, probe: bool, key: &[u8]) -> Option<(Act, bool)> {
+    /// it is `/status.html`) with this decoded `key`, whose target ends at this octet. Uses up one
+    /// of the rule's times.
+    pub fn strike(
+        &mut self,
+        verb: Option<Verb>,
+        probe: bool,
+        key: &[u8],
+        target_end: usize,
+    ) -> Option<(Act, bool)> {
         for rule in &mut self.rules {
-            if !rule.on.matches(verb, probe, key) {
+            if !rule.on.matches(verb, probe, key, target_end) {
                 continue;
             }
             if rule.after > 0 {
@@ -98,16 +106,20 @@ pub enum On {
     Probes,
     /// Those whose decoded key or member begins so.
     KeyPrefix(Vec<u8>),
+    /// Those whose target ends exactly at octet [`READ_BYTES_MAX`]. hustdb refuses some of them
+    /// with 401, as if their version were wrong: see [`Rule::misread_targets`].
+    FullTargets,
 }
 
 impl On {
-    fn matches(&self, verb: Option<Verb>, probe: bool, key: &[u8]) -> bool {
+    fn matches(&self, verb: Option<Verb>, probe: bool, key: &[u8], target_end: usize) -> bool {
         match self {
             Self::Everything => true,
             Self::Data => !probe,
             Self::Mutations => verb.is_some_and(Verb::is_mutation),
             Self::Probes => probe,
             Self::KeyPrefix(prefix) => verb.is_some() && key.starts_with(prefix),
+            Self::FullTargets => target_end == READ_BYTES_MAX,
         }
     }
 }
@@ -190,6 +202,13 @@ impl Rule {
         }
     }
 
+    /// hustdb takes an octet that was never sent for the end of a target that ends where its read
+    /// does, and so does not understand the last argument.
+    #[must_use]
+    pub fn misread_targets() -> Self {
+        Self::new(On::FullTargets, Act::Answer(Answer::write(401, 0, false)))
+    }
+
     /// This rule, but the first `after` requests are answered rightly.
     #[must_use]
     pub fn after(mut self, after: u64) -> Self {
@@ -227,7 +246,7 @@ mod tests {
             .filter(|n| {
                 let key = format!("{}{n}", if n % 2 == 0 { 'a' } else { 'b' });
                 script
-                    .strike(Some(Verb::Put), false, key.as_bytes())
+                    .strike(Some(Verb::Put), false, key.as_bytes(), 4096 - n)
                     .is_some()
             })
             .collect();
@@ -247,6 +266,7 @@ mod tests {
             &[2, 4],
         );
         check(&[Rule::new(On::Probes, Act::Reset)], &[]);
+        check(&[Rule::misread_targets()], &[0]);
         check(&[], &[]);
     }
 
@@ -258,7 +278,7 @@ mod tests {
             .rule(once(Act::Close));
         let mut strike = || {
             script
-                .strike(Some(Verb::Del), false, b"k")
+                .strike(Some(Verb::Del), false, b"k", 20)
                 .map(|(act, _)| act)
         };
         assert_eq!(strike(), Some(Act::Reset));

@@ -324,9 +324,12 @@ impl<'a> Service<'a> {
     fn strike(&mut self, request: &Request<'_>, verb: Option<Verb>) -> Option<(Act, bool)> {
         let call = verb.and_then(|verb| Call::parse(verb, request, &mut self.scratch).ok());
         let key = call.map_or(&[][..], |call| call.key);
-        lock(&self.shared.settings)
-            .script
-            .strike(verb, is_probe(request), key)
+        lock(&self.shared.settings).script.strike(
+            verb,
+            is_probe(request),
+            key,
+            request.target_end(),
+        )
     }
 
     fn misbehave(

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::binlog::Method;
-use crate::binlog::request::Composed;
-use crate::limits::BODY_COPY_BYTES_MAX;
+use crate::binlog::request::{Composed, REQUEST_LINE_END_BYTES};
+use crate::limits::{BODY_COPY_BYTES_MAX, HUSTDB_READ_BYTES};
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Chunk;
 use crate::replay::messages::BodyPiece;
@@ -41,6 +41,15 @@ pub struct Sent {
     target: Range<usize>,
     /// Where the request ends in the burst's bytes.
     end: usize,
+}
+
+impl Sent {
+    /// Whether the target ends exactly where hustdb's first read of it does. Then hustdb may take an
+    /// octet that was never sent for a part of it, and refuse the request for that.
+    #[must_use]
+    pub fn ends_with_a_read(&self) -> bool {
+        self.target.len() == HUSTDB_READ_BYTES + REQUEST_LINE_END_BYTES
+    }
 }
 
 /// A burst. Its bytes are `head`, followed by a `body` that is not copied, if there is one.

@@ -221,6 +221,27 @@ fn a_single_record_that_always_fails_is_rejected_and_its_neighbours_are_not() {
     assert_all_overwritten(&fake_hustdb);
 }
 
+/// hustdb sometimes misreads a target that ends where its read does.
+#[test]
+fn a_record_whose_target_is_misread_is_sent_again_and_not_rejected() {
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb
+        .set_script(Script::default().rule(Rule::misread_targets().times(2)))
+        .unwrap();
+    let home = Home::new();
+    let fixed = "POST /hustdb/put?key=&ver=1&ttl=0&is_dup=true".len();
+    let key = "k".repeat(4096 - fixed);
+    let log = home.log(&fake_hustdb.name());
+    log.put(&key, 1, "v");
+    log.put("behind", 1, "v");
+    let server = home.start();
+    let backend = server.wait_settled(&fake_hustdb.name(), 2);
+    assert_eq!(backend.counts.rejected, 0);
+    assert!(backend.counts.resent >= 2, "{backend:?}");
+    assert_eq!(value(&fake_hustdb, &key).as_deref(), Some("v"));
+    server.stop();
+}
+
 #[test]
 fn a_record_that_always_fails_does_not_hold_up_a_backends_only_connection() {
     let fake_hustdb = poisoned();

@@ -4,6 +4,7 @@ use super::lookup::{Lookup, judge_lookup};
 use super::{Lane, LaneContext, Sink, State, Step, ready};
 use crate::binlog::{Method, Record};
 use crate::http::response::{self, Parsed, Response};
+use crate::limits::HUSTDB_READ_BYTES;
 use crate::replay::in_flight::Kind;
 use crate::replay::messages::Trouble;
 use crate::replay::outcome::{Settlement, Verdict};
@@ -113,6 +114,7 @@ impl Lane {
     ) -> Result<(), Trouble> {
         let due = self.in_flight.next();
         let (method, expired) = (due.method, due.expired);
+        let may_be_spoilt = response.status == 401 && due.ends_with_a_read();
         assert_eq!(
             due.record, self.completed,
             "only the record at the front can be acknowledged"
@@ -120,6 +122,14 @@ impl Lane {
         match cx.settings.outcomes.judge(method, response) {
             Verdict::Refused => return Err(Trouble::Refused),
             Verdict::Trouble => return Err(Trouble::Answer(describe(response))),
+            // Sent again, on another connection, as often as any record that fails by itself.
+            Verdict::Reject(_) if may_be_spoilt => {
+                let answer = describe(response);
+                return Err(Trouble::Answer(format!(
+                    "{answer}, to a target that ends exactly at octet {HUSTDB_READ_BYTES}, where \
+                     hustdb may misread it"
+                )));
+            }
             Verdict::Reject(reason) => {
                 self.in_flight.answered();
                 let (reason, detail) = self.rejection(reason, method, response, cx);

@@ -71,6 +71,42 @@ fn only_a_target_that_ends_behind_octet_4096_is_rejected() {
     }
 }
 
+const REFUSED: &str = "HTTP/1.1 401 Unauthorized\r\nVersion: 0\r\nContent-Length: 0\r\n\r\n";
+
+/// A put whose target ends at this octet is sent, and answered so.
+#[track_caller]
+fn check_answers(target_end: usize, answers: &[&str], told: &[&str], connections: usize) {
+    let mut fixture = Fixture::new(settings());
+    let key = "k".repeat(target_end - 21 - 24);
+    let long = Record {
+        key: key.as_bytes(),
+        ..put("")
+    };
+    fixture.feed(&[long, put("a")]);
+    let mut made = 0;
+    for answer in answers {
+        if !fixture.asked.is_empty() {
+            made += 1;
+            fixture.connect();
+        }
+        assert!(fixture.sent.last().unwrap().1.contains(&key), "G2");
+        // Other lanes go on.
+        fixture.counters.answers.add(1);
+        fixture.answer(0, answer);
+        fixture.wait(10);
+    }
+    assert_eq!(fixture.told(), told, "{target_end}");
+    assert_eq!(made, connections, "{target_end}");
+}
+
+#[test]
+fn a_refusal_of_a_target_that_ends_with_hustdbs_read_is_no_verdict_on_the_record() {
+    check_answers(4096, &[REFUSED, REFUSED, APPLIED], &["1.0=Applied"], 3);
+    // Not for ever (G8).
+    check_answers(4096, &[REFUSED; 3], &["1.0!attempts"], 3);
+    check_answers(4095, &[REFUSED], &["1.0!version"], 1);
+}
+
 #[test]
 fn a_request_line_that_is_longer_than_a_segment_goes_alone_and_is_counted_once() {
     let mut fixture = Fixture::new(settings());

@@ -7,7 +7,8 @@
 use hustdbsync::clock::Now;
 use hustdbsync::http::request::Method;
 use hustdbsync::http::server::{ServerConnection, ServerLimits};
-use hustdbsync::status::answer::{Auth, BodyCache, answer};
+use hustdbsync::status::answer::{BodyCache, answer};
+use hustdbsync::status::auth::Auth;
 use hustdbsync::status::snapshot::StatusBoard;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;

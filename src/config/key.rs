@@ -67,6 +67,10 @@ pub enum Kind {
     Address,
     /// An access list.
     Access,
+    /// Names of hosts.
+    Names,
+    /// Such a value, or null.
+    Optional(&'static Kind),
     /// An object from strings to strings.
     Outcomes,
 }
@@ -174,6 +178,10 @@ impl fmt::Display for Kind {
                 "addresses, a-b ranges and networks as one string, \
                 separated by commas; an empty one admits everyone",
             ),
+            Self::Names => {
+                f.write_str("names of hosts as one string, separated by commas; * stands for any")
+            }
+            Self::Optional(kind) => kind.fmt(f),
             Self::Outcomes => f.write_str("an object of strings"),
         }
     }

@@ -12,6 +12,7 @@ mod error;
 mod key;
 mod locate;
 mod login;
+mod passwords;
 mod reload;
 mod sample;
 mod secret;
@@ -85,7 +86,16 @@ impl Config {
     /// The file can't be read, or is no JSON of two sections.
     pub(crate) fn load_partly(path: &Path) -> Result<Partly, ConfigErrors> {
         match read_bounded(path) {
-            Ok(text) => Self::parse_partly(text, path),
+            Ok(text) => {
+                let Partly {
+                    mut config,
+                    mut faults,
+                } = Self::parse_partly(text, path)?;
+                let variable = |name: &str| std::env::var(name).ok();
+                passwords::resolve(&mut config.network, variable, &mut faults);
+                config.check_logins(&mut faults);
+                Ok(Partly { config, faults })
+            }
             Err(error) => Err(ConfigErrors::of_file(path, ConfigError::unreadable(&error))),
         }
     }
@@ -142,6 +152,34 @@ impl Config {
     /// Every key there is, in the order of the file.
     pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
         NetworkSettings::KEYS.iter().chain(SyncSettings::KEYS)
+    }
+
+    /// Whether the two users can be told apart, once their passwords are known.
+    fn check_logins(&self, faults: &mut Vec<ConfigError>) {
+        let network = &self.network;
+        let Some(viewer) = &network.viewer_user else {
+            return;
+        };
+        let (reason, advice) = if *viewer == network.user {
+            (
+                "is network.user too, who may control",
+                "give the user who may look only another name",
+            )
+        } else if network.viewer_password.expose().is_empty() {
+            (
+                "has no password",
+                "set network.viewer_password, network.viewer_password_file or \
+                 HUSTDBSYNC_VIEWER_PASSWORD",
+            )
+        } else {
+            return;
+        };
+        faults.push(ConfigError::Setting {
+            setting: "network.viewer_user".to_owned(),
+            value: format!("{viewer:?}"),
+            reason: reason.to_owned(),
+            advice: advice.to_owned(),
+        });
     }
 
     /// What no single key can show to be wrong.

@@ -73,6 +73,7 @@ impl Config {
         // Each value is right alone; old and new ones together must be too.
         let mut faults: Vec<ConfigError> = Vec::new();
         merged.check_relations(&mut faults);
+        merged.check_logins(&mut faults);
         if faults.is_empty() {
             Ok((merged, changes))
         } else {

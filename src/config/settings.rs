@@ -134,6 +134,20 @@ settings! {
         "User of /sync_status (basic authentication).";
     passwd: Secret = "\"sync\"", Kind::Password, Immediate, Original,
         "Password of /sync_status.";
+    passwd_file: Option<PathBuf> = "null", Kind::Optional(&Kind::Path), Immediate, New,
+        "File whose first line is the password, in place of passwd. Without either, the \
+         environment variable HUSTDBSYNC_PASSWD goes before passwd.";
+    viewer_user: Option<String> = "null", Kind::Optional(&Kind::User), Immediate, New,
+        "A user who may look only: the page, status and metrics. Without it there is none.";
+    viewer_password: Secret = "\"\"", Kind::Password, Immediate, New,
+        "Password of viewer_user.";
+    viewer_password_file: Option<PathBuf> = "null", Kind::Optional(&Kind::Path), Immediate, New,
+        "File whose first line is viewer_user's password. The environment variable is \
+         HUSTDBSYNC_VIEWER_PASSWORD.";
+    host_names: Vec<String> = "\"\"", Kind::Names, Immediate, New,
+        "Names by which browsers and scripts may call this server, beside its host's own, addresses \
+         and names without a dot; separated by commas, * for any. Asked by another name, it shows \
+         no page and takes no command.";
     access_allow: AccessList = "\"127.0.0.1\"", Kind::Access, NeedsRestart, Original,
         "Peers that may connect: addresses, a-b ranges, networks such as 10.0.0.0/8, IPv6 too, \
          separated by commas. Empty admits everyone.";

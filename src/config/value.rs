@@ -20,6 +20,9 @@ pub(super) enum Read {
     Text(String),
     Address(Option<IpAddr>),
     Access(AccessList),
+    Names(Vec<String>),
+    /// Null, where something may be left out.
+    Nothing,
     Outcomes(Vec<(String, String)>),
 }
 
@@ -50,6 +53,9 @@ pub(super) fn read(kind: &Kind, value: &Value) -> Result<Read, Fault> {
         (Kind::User | Kind::Path | Kind::Password | Kind::Word(_), Value::String(text)) => {
             worded(kind, text).map(|()| Read::Text(text.clone()))
         }
+        (Kind::Optional(_), Value::Null) => return Ok(Read::Nothing),
+        (Kind::Optional(kind), _) => return read(kind, value),
+        (Kind::Names, Value::String(text)) => names(text).map(Read::Names),
         (Kind::Address, Value::Null) => Ok(Read::Address(None)),
         (Kind::Address, Value::String(text)) => match text.trim().parse() {
             Ok(address) => Ok(Read::Address(Some(address))),
@@ -150,11 +156,34 @@ fn worded(kind: &Kind, text: &str) -> Result<(), String> {
         }
         _ => {}
     }
+    without_control(text)
+}
+
+/// # Errors
+/// A control character is in it.
+pub(super) fn without_control(text: &str) -> Result<(), String> {
     if text.chars().any(char::is_control) {
         Err("has a control character".to_owned())
     } else {
         Ok(())
     }
+}
+
+/// Names of hosts, separated by commas.
+fn names(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            match name == "*" || name.bytes().all(is_name) {
+                true => Ok(name.to_owned()),
+                false => Err(format!(
+                    "has {name:?}, which is no host's name; it takes names without a port"
+                )),
+            }
+        })
+        .collect()
 }
 
 fn size(value: &Value) -> Result<u64, String> {
@@ -340,6 +369,7 @@ typed! {
     String: Read::Text(value) => Some(value), self, _ => format!("{self:?}");
     PathBuf: Read::Text(value) => Some(value.into()), self, _ => format!("{self:?}");
     Secret: Read::Text(value) => Some(Self::new(value)), self, _ => format!("{self:?}");
+    Vec<String>: Read::Names(value) => Some(value), self, _ => format!("{:?}", self.join(", "));
     LogLevel: Read::Text(value) => Self::ALL.into_iter().find(|level| level.as_str() == value),
         self, _ => self.as_str().to_owned();
     LogFormat: Read::Text(value) => Self::ALL.into_iter().find(|format| format.as_str() == value),
@@ -352,6 +382,29 @@ typed! {
     Vec<(String, String)>: Read::Outcomes(value) => Some(value),
         self, _ => format!("{} entries", self.len());
 }
+
+/// Texts that can be left out.
+macro_rules! optional {
+    ($($type:ty),*) => {$(
+        impl Typed for Option<$type> {
+            fn from_read(read: Read) -> Option<Self> {
+                match read {
+                    Read::Nothing => Some(None),
+                    Read::Text(value) => Some(Some(value.into())),
+                    _ => None,
+                }
+            }
+            fn show(&self, _: &Kind) -> String {
+                match self {
+                    Some(value) => format!("{value:?}"),
+                    None => "none".to_owned(),
+                }
+            }
+        }
+    )*};
+}
+
+optional!(String, PathBuf);
 
 fn number(kind: &Kind, value: u64) -> String {
     match kind {

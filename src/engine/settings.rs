@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use crate::binlog::request::Template;
-use crate::config::{Config, Login};
+use crate::config::{Config, Login, NetworkSettings};
+use crate::engine::os::facts::host_name;
 use crate::engine::os::files::read_regular;
 use crate::engine::probe::ProbeLimits;
+use crate::http::host::HostNames;
 use crate::limits::{FILE_CLOSED_EXTRA_MS, LOGIN_FILE_BYTES_MAX, LOOKUP_HOLD};
 use crate::replay::controller::ControllerSettings;
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{CheckpointerSettings, ReaderSettings};
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
-use crate::status::answer::Auth;
+use crate::status::auth::Auth;
 
 /// Why there are none: a sentence that names the file or setting, the cause, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +123,7 @@ impl Settings {
                 response_timeout: sync.response_timeout,
                 requests_per_connection: sync.requests_per_connection,
             },
-            auth: Auth::new(&config.network.user, config.network.passwd.expose()),
+            auth: auth(&config.network),
         })
     }
 
@@ -136,6 +138,16 @@ impl Settings {
                 .min(self.controller.monitor.probe_interval_down);
         }
         limits
+    }
+}
+
+/// Who may ask at the HTTP server; its token is added there.
+fn auth(network: &NetworkSettings) -> Auth {
+    let hosts = HostNames::new(&host_name(), &network.host_names);
+    let auth = Auth::new(&network.user, network.passwd.expose()).with_hosts(hosts);
+    match &network.viewer_user {
+        Some(user) => auth.with_viewer(user, network.viewer_password.expose()),
+        None => auth,
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Status {
     ContentTooLarge,
     /// 417
     ExpectationFailed,
+    /// 421
+    Misdirected,
     /// 431
     FieldsTooLarge,
     /// 501
@@ -55,6 +57,7 @@ impl Status {
             Self::Conflict => "409 Conflict",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::ExpectationFailed => "417 Expectation Failed",
+            Self::Misdirected => "421 Misdirected Request",
             Self::FieldsTooLarge => "431 Request Header Fields Too Large",
             Self::NotImplemented => "501 Not Implemented",
             Self::Unavailable => "503 Service Unavailable",

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod basic;
 pub mod chunked;
+pub mod host;
 pub mod request;
 pub mod response;
 pub mod server;

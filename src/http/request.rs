@@ -5,8 +5,7 @@
 //! together with `Transfer-Encoding`, and of the latter nothing but `chunked`. (Line ends are
 //! looked at in [`super::server`], before a head is whole.)
 //!
-//! `Host` may be missing: HA's older modules compose requests without it, and nothing here depends
-//! on it.
+//! `Host` may be missing: HA's older modules compose requests without it.
 
 use super::answer::Status;
 use crate::limits::HTTP_FIELDS_MAX;
@@ -24,6 +23,9 @@ pub enum Method {
     Other,
 }
 
+/// The field with the token that the server has told its own page.
+pub const TOKEN_FIELD: &str = "x-hustdbsync-token";
+
 /// One request, whole, its body read and thrown away. Borrowed from the connection that it came on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
@@ -37,8 +39,12 @@ pub struct Request<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The value of `Accept`; of several the first.
     pub accept: Option<&'a [u8]>,
-    /// It has an `Origin`: some page in a browser sends it.
-    pub has_origin: bool,
+    /// The value of `Host`.
+    pub host: Option<&'a [u8]>,
+    /// The value of `Origin`: some page in a browser sends it.
+    pub origin: Option<&'a [u8]>,
+    /// The value of [`TOKEN_FIELD`].
+    pub token: Option<&'a [u8]>,
     /// Bytes that its body had.
     pub body_bytes: u64,
 }
@@ -129,7 +135,9 @@ pub(super) struct Head {
     query: Option<Span>,
     authorization: Option<Span>,
     accept: Option<Span>,
-    has_origin: bool,
+    host: Option<Span>,
+    origin: Option<Span>,
+    token: Option<Span>,
 }
 
 impl Head {
@@ -166,7 +174,9 @@ impl Head {
             query: query.map(|query| Span::of(query, bytes)),
             authorization: fields.authorization.map(|value| Span::of(value, bytes)),
             accept: fields.accept.map(|value| Span::of(value, bytes)),
-            has_origin: fields.has_origin,
+            host: fields.host.map(|value| Span::of(value, bytes)),
+            origin: fields.origin.map(|value| Span::of(value, bytes)),
+            token: fields.token.map(|value| Span::of(value, bytes)),
         })
     }
 
@@ -178,7 +188,9 @@ impl Head {
             query: self.query.map(|query| query.in_bytes(head)),
             authorization: self.authorization.map(|value| value.in_bytes(head)),
             accept: self.accept.map(|value| value.in_bytes(head)),
-            has_origin: self.has_origin,
+            host: self.host.map(|value| value.in_bytes(head)),
+            origin: self.origin.map(|value| value.in_bytes(head)),
+            token: self.token.map(|value| value.in_bytes(head)),
             body_bytes,
         }
     }
@@ -229,7 +241,8 @@ struct Fields<'a> {
     transfer_encoding: Option<&'a [u8]>,
     expect: Option<&'a [u8]>,
     accept: Option<&'a [u8]>,
-    has_origin: bool,
+    origin: Option<&'a [u8]>,
+    token: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
 }
@@ -247,6 +260,10 @@ impl<'a> Fields<'a> {
                 &mut fields.authorization
             } else if is("host") {
                 &mut fields.host
+            } else if is("origin") {
+                &mut fields.origin
+            } else if is(TOKEN_FIELD) {
+                &mut fields.token
             } else if is("expect") {
                 &mut fields.expect
             } else {
@@ -262,7 +279,6 @@ impl<'a> Fields<'a> {
                 } else if is("accept") {
                     fields.accept.get_or_insert(header.value);
                 }
-                fields.has_origin |= is("origin");
                 continue;
             };
             // Even two that agree: a proxy before us may have read the other one.
@@ -326,7 +342,9 @@ impl<'a> Request<'a> {
             query: query.map(str::as_bytes),
             authorization: authorization.map(str::as_bytes),
             accept: None,
-            has_origin: false,
+            host: None,
+            origin: None,
+            token: None,
             body_bytes: 0,
         }
     }
@@ -466,16 +484,28 @@ mod tests {
     }
 
     #[test]
-    fn a_page_in_a_browser_is_known_by_its_origin() {
-        for (fields, expected) in [
-            ("", false),
-            ("Referer: http://x/\r\n", false),
-            ("origin: null\r\n", true),
-            ("Origin: http://x\r\nAccept: a/b\r\n", true),
-        ] {
-            let head = format!("POST / HTTP/1.1\r\n{fields}\r\n");
-            let parsed = Head::parse(head.as_bytes()).unwrap();
-            assert_eq!(parsed.request(head.as_bytes(), 0).has_origin, expected);
+    fn who_asks_whom_is_told_as_it_was_sent() {
+        let check =
+            |fields: &str, host: Option<&str>, origin: Option<&str>, token: Option<&str>| {
+                let head = format!("POST / HTTP/1.1\r\n{fields}\r\n");
+                let parsed = Head::parse(head.as_bytes()).unwrap();
+                let request = parsed.request(head.as_bytes(), 0);
+                assert_eq!(request.host, host.map(str::as_bytes), "{fields:?}");
+                assert_eq!(request.origin, origin.map(str::as_bytes), "{fields:?}");
+                assert_eq!(request.token, token.map(str::as_bytes), "{fields:?}");
+            };
+        check("", None, None, None);
+        check("Referer: http://x/\r\n", None, None, None);
+        check("origin: null\r\n", None, Some("null"), None);
+        check(
+            "Host: a:1\r\nOrigin: http://x\r\nX-HustDBsync-Token: t\r\n",
+            Some("a:1"),
+            Some("http://x"),
+            Some("t"),
+        );
+        for twice in ["Origin: a\r\norigin: a\r\n", "X-Hustdbsync-Token: a\r\n"] {
+            let head = format!("POST / HTTP/1.1\r\nX-Hustdbsync-Token: b\r\n{twice}\r\n");
+            assert!(Head::parse(head.as_bytes()).is_err(), "{twice:?}");
         }
     }
 

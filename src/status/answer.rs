@@ -9,11 +9,13 @@
 //! | `/metrics` | the metrics (`super::metrics`) |
 //! | `/` | the page (`super::page`) |
 //! | `/guide` | the operator's guide (`super::guide`) |
+//! | `/v1/session` | whether who asks may act, and the token for that (`super::auth`) |
 //! | `/healthz`, `/readyz` | to anyone: 200 or 503 and a line or more (`super::health`) |
 //! | any other | 404 |
 //!
-//! The second to the seventh answer 401 without credentials, and 405 to all but GET. `/healthz` and
-//! `/readyz` answer 405 to all but GET and HEAD.
+//! All but the first and the last two rows answer 401 without credentials, and 405 to all but GET.
+//! `/healthz` and `/readyz` answer 405 to all but GET and HEAD. The page, its guide and `/v1` answer
+//! 421 to who calls the server by a name that it does not have.
 //!
 //! The paths are in [`super::route`]. What changes something, or is answered later, is in
 //! [`super::control_request`].
@@ -24,54 +26,13 @@
 
 use std::time::Duration;
 
+use super::auth::Auth;
 use super::route::{Page, Route};
 use super::snapshot::{Snapshot, StatusBoard};
 use super::{guide, health, metrics, page, report, sync_status};
 use crate::http::answer::{Answer, Status};
-use crate::http::basic::Credentials;
 use crate::http::request::{Method, Request};
 use crate::limits::{HTTP_BODY_FRESH_BYTES_MAX, HTTP_LONG_FROM_BACKENDS};
-
-/// What a 401 tells about who is to authenticate.
-pub const CHALLENGE: &str = "Basic realm=\"hustdbsync\"";
-
-/// Who may ask.
-#[derive(Clone, Debug)]
-pub struct Auth {
-    credentials: Credentials,
-}
-
-impl Auth {
-    /// A gate for `network.user` and `network.passwd`.
-    #[must_use]
-    pub fn new(user: &str, passwd: &str) -> Self {
-        Self {
-            credentials: Credentials::new(user, passwd),
-        }
-    }
-
-    /// Whether this request has the credentials.
-    #[must_use]
-    pub(crate) fn admits(&self, request: &Request<'_>) -> bool {
-        self.credentials.admit(request.authorization)
-    }
-
-    /// Refuses those without credentials.
-    pub(super) fn unauthorized(&self, request: &Request<'_>) -> Option<Answer<'static>> {
-        (!self.admits(request)).then(|| {
-            Answer::empty(Status::Unauthorized).with_fields(&[("WWW-Authenticate", CHALLENGE)])
-        })
-    }
-
-    /// Refuses those without credentials, then those with another method than GET.
-    fn refusal(&self, request: &Request<'_>) -> Option<Answer<'static>> {
-        if let Some(refusal) = self.unauthorized(request) {
-            return Some(refusal);
-        }
-        (request.method != Method::Get)
-            .then(|| Answer::empty(Status::MethodNotAllowed).with_fields(&[("Allow", "GET")]))
-    }
-}
 
 /// The bodies made last, kept so that the next ones need no memory, and none at all if nothing has
 /// changed.
@@ -89,6 +50,7 @@ pub struct BodyCache {
     /// By their forms.
     metrics: [Metrics; 2],
     health: Vec<u8>,
+    session: Vec<u8>,
 }
 
 /// The metrics in one form.
@@ -164,6 +126,12 @@ impl BodyCache {
         }
     }
 
+    fn session(&mut self, text: &str) -> &[u8] {
+        self.session.clear();
+        self.session.extend_from_slice(text.as_bytes());
+        &self.session
+    }
+
     fn health(&mut self, method: Method, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Answer<'_> {
         if !matches!(method, Method::Get | Method::Head) {
             return Answer::empty(Status::MethodNotAllowed).with_fields(&[("Allow", "GET, HEAD")]);
@@ -202,6 +170,11 @@ pub fn answer<'a>(
     let Some(Route::Read(asked)) = Route::of(request.path) else {
         return Answer::empty(Status::NotFound);
     };
+    if asked.is_for_people()
+        && let Some(refusal) = auth.misdirected(request)
+    {
+        return refusal;
+    }
     match asked {
         Page::Alive => Answer::text(Status::Ok, b"ok\n"),
         Page::SyncStatus => {
@@ -249,6 +222,15 @@ pub fn answer<'a>(
         Page::Home => match auth.refusal(request) {
             Some(refusal) => refusal,
             None => page::answer(),
+        },
+        Page::Session => match auth.refusal(request) {
+            Some(refusal) => refusal,
+            None => Answer {
+                status: Status::Ok,
+                content_type: Some("application/json"),
+                fields: &[("Cache-Control", "no-store")],
+                body: body_cache.session(auth.session(request)),
+            },
         },
         Page::Guide => match auth.refusal(request) {
             Some(refusal) => refusal,
@@ -344,6 +326,7 @@ mod tests {
             "/sync_status?backend_count=1",
             "/v1/status",
             "/v1/history",
+            "/v1/session",
             "/metrics",
             "/",
             "/?x",
@@ -587,6 +570,39 @@ mod tests {
             for target in ["/status.html", "/sync_status?backend_count=9", "/", "/x"] {
                 assert!(!long(target, RIGHT), "{target}");
             }
+        }
+    }
+
+    #[test]
+    fn who_calls_us_by_another_name_is_told_only_what_ha_and_prometheus_ask_for() {
+        let (board, _) = board();
+        let auth = Auth::new("sync", "sync");
+        let status = |target: &str, host: &str, authorization| {
+            let request = Request {
+                host: Some(host.as_bytes()),
+                ..Request::plain(Method::Get, target, authorization)
+            };
+            answer(&request, &auth, &board, &mut BodyCache::default()).status
+        };
+        for target in ["/", "/guide", "/v1/status", "/v1/history", "/v1/session"] {
+            for authorization in [None, RIGHT] {
+                let refused = status(target, "evil.example", authorization);
+                assert_eq!(refused, Status::Misdirected, "{target}");
+            }
+            assert_eq!(status(target, "127.0.0.1:8089", RIGHT), Status::Ok);
+            assert_eq!(status(target, "[::1]", None), Status::Unauthorized);
+        }
+        for target in [
+            "/status.html",
+            "/sync_status?backend_count=1",
+            "/metrics",
+            "/healthz",
+        ] {
+            assert_eq!(
+                status(target, "evil.example", RIGHT),
+                Status::Ok,
+                "{target}"
+            );
         }
     }
 

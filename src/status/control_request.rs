@@ -24,11 +24,11 @@
 //! must. A parameter that is not known is refused, not passed over: a slip must not widen what is
 //! dropped.
 //!
-//! A browser adds an operator's credentials to what any page sends; so what a page sends is refused
-//! (it has an `Origin`), unless it changes nothing.
+//! Who may ask is decided by [`super::auth`].
 //!
-//! Order: 401 without credentials, 403 for a page, 404 for a path that is none, 405 for another
-//! method, 400 for a parameter that is missing, unknown or wrong.
+//! Order: 421 for another's name, 401 without credentials, 403 for a user who may look only and for
+//! a page that is not ours, 404 for a path that is none, 405 for another method, 400 for a parameter
+//! that is missing, unknown or wrong.
 
 mod parameters;
 #[cfg(test)]
@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Auth;
+use super::auth::Auth;
 use super::route::{ControlVerb, Route, control_words, rejected_words};
 use crate::http::answer::{Answer, Status};
 use crate::http::request::{Method, Request};
@@ -179,7 +179,7 @@ impl Refusal {
         Self {
             status: answer.status,
             fields: answer.fields,
-            why: String::new(),
+            why: String::from_utf8_lossy(answer.body.trim_ascii_end()).into_owned(),
         }
     }
 }
@@ -191,14 +191,14 @@ pub fn ask(request: &Request<'_>, auth: &Auth) -> Option<Result<ControlRequest, 
     if matches!(route, Route::Read(_)) {
         return None;
     }
-    if let Some(answer) = auth.unauthorized(request) {
+    let refusal = auth.misdirected(request);
+    if let Some(answer) = refusal.or_else(|| auth.unauthorized(request)) {
         return Some(Err(Refusal::of(&answer)));
     }
-    if request.has_origin && request.method != Method::Get {
-        return Some(Err(Refusal::new(
-            Status::Forbidden,
-            "a page in a browser may not ask for this",
-        )));
+    if request.method != Method::Get
+        && let Some(why) = auth.may_not_act(request)
+    {
+        return Some(Err(Refusal::new(Status::Forbidden, why)));
     }
     match route {
         Route::Read(_) => None,

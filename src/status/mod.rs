@@ -8,6 +8,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod answer;
+pub mod auth;
 pub mod control_request;
 pub mod counters;
 mod guide;

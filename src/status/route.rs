@@ -35,10 +35,26 @@ pub enum Page {
     Home,
     /// The operator's guide ([`super::guide`]).
     Guide,
+    /// What who asks may do ([`super::auth`]).
+    Session,
     /// Whether every thread is at work ([`super::health`]).
     Health,
     /// Whether records can be taken ([`super::health`]).
     Readiness,
+}
+
+impl Page {
+    /// Whether people and their scripts ask for it, and not HA or a monitoring system, which may
+    /// call the server by any name.
+    #[must_use]
+    pub(super) fn is_for_people(self) -> bool {
+        match self {
+            Self::Home | Self::Guide | Self::Session | Self::Report | Self::History => true,
+            Self::Alive | Self::SyncStatus | Self::Metrics | Self::Health | Self::Readiness => {
+                false
+            }
+        }
+    }
 }
 
 /// What the server can be told to do.
@@ -64,13 +80,14 @@ const CONTROL: &str = "/v1/control/";
 const REJECTED: &str = "/v1/rejected/";
 
 /// The table. Those that share a prefix are told to whom asks for a wrong one, in this order.
-const ROUTES: [(&str, Route); 19] = [
+const ROUTES: [(&str, Route); 20] = [
     ("/status.html", Route::Read(Page::Alive)),
     ("/sync_status", Route::Read(Page::SyncStatus)),
     ("/v1/status", Route::Read(Page::Report)),
     ("/v1/history", Route::Read(Page::History)),
     ("/metrics", Route::Read(Page::Metrics)),
     ("/", Route::Read(Page::Home)),
+    ("/v1/session", Route::Read(Page::Session)),
     ("/guide", Route::Read(Page::Guide)),
     ("/healthz", Route::Read(Page::Health)),
     ("/readyz", Route::Read(Page::Readiness)),

@@ -22,6 +22,20 @@ pub(crate) fn ask(addr: SocketAddr, method: &str, target: &str, fields: &str) ->
     ask_in("HTTP/1.1", addr, method, target, fields)
 }
 
+/// The same, calling the server by this name.
+pub(crate) fn ask_named(
+    host: &str,
+    addr: SocketAddr,
+    method: &str,
+    target: &str,
+    fields: &str,
+) -> Answered {
+    send(
+        addr,
+        &format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}"),
+    )
+}
+
 /// The same in another version of HTTP: in 1.0 nobody answers in chunks.
 pub(crate) fn ask_in(
     version: &str,
@@ -30,10 +44,17 @@ pub(crate) fn ask_in(
     target: &str,
     fields: &str,
 ) -> Answered {
+    send(
+        addr,
+        &format!("{method} {target} {version}\r\nHost: {addr}\r\n{fields}"),
+    )
+}
+
+/// Sends a request's head but for its end.
+fn send(addr: SocketAddr, head: &str) -> Answered {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let request =
-        format!("{method} {target} {version}\r\nHost: {addr}\r\n{fields}Connection: close\r\n\r\n");
+    let request = format!("{head}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

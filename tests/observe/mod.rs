@@ -13,6 +13,7 @@ mod health;
 #[path = "../e2e/log.rs"]
 #[allow(dead_code, reason = "what other tests need of it is there, too")]
 mod log;
+mod logins;
 mod metrics;
 mod page;
 mod prometheus;

@@ -1,7 +1,7 @@
 //! What is wrong or odd in a file, in the exact words.
 
 use super::{check, load, parse};
-use crate::config::{BackendName, ConfigError};
+use crate::config::{BackendName, Config, ConfigError};
 
 #[test]
 fn an_unknown_key_is_a_warning_that_names_the_nearest_one() {
@@ -255,4 +255,46 @@ fn no_text_of_the_file_begins_a_line_of_its_own() {
     );
     let name = BackendName::parse("a\nb:1").unwrap_err().to_string();
     assert!(name.starts_with(r#""a\nb" is no host name"#), "{name}");
+}
+
+#[test]
+fn names_of_hosts_are_names_without_a_port() {
+    let names = |text: &str| load(&format!(r#"{{"network": {{"host_names": "{text}"}}}}"#));
+    assert_eq!(
+        names(" a.example ,b_1,, *").network.host_names,
+        ["a.example", "b_1", "*"]
+    );
+    check(
+        r#"{"network": {"host_names": "a, b:8089"}}"#,
+        &[
+            "network.host_names: \"a, b:8089\" has \"b:8089\", which is no host's name; it takes \
+             names without a port; write names of hosts as one string, separated by commas; * \
+             stands for any, or leave it out for the default \"\"",
+        ],
+    );
+}
+
+#[test]
+fn a_viewer_has_a_password_and_a_name_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sync_server.json");
+    let check = |network: &str, expected: Option<&str>| {
+        std::fs::write(&path, format!(r#"{{"network": {network}}}"#)).unwrap();
+        let fault = Config::load(&path).err().map(|errors| errors.to_string());
+        match expected {
+            None => assert_eq!(fault, None, "{network}"),
+            Some(why) => {
+                let begin = "network.viewer_user: \"sync\" ".replace("sync", "v");
+                let fault = fault.unwrap_or_else(|| panic!("{network} is taken"));
+                assert!(fault.contains(&format!("{begin}{why}")), "{fault}");
+            }
+        }
+    };
+    check(r#"{"viewer_user": "v"}"#, Some("has no password"));
+    check(
+        r#"{"viewer_user": "v", "user": "v", "viewer_password": "p"}"#,
+        Some("is network.user too"),
+    );
+    check(r#"{"viewer_user": "v", "viewer_password": "p"}"#, None);
+    check(r#"{"viewer_user": null, "viewer_password": ""}"#, None);
 }

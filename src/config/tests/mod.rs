@@ -72,6 +72,11 @@ fn the_defaults_are_those_of_the_specification() {
         threads: 2,
         user: "sync".to_owned(),
         passwd: Secret::new("sync"),
+        passwd_file: None,
+        viewer_user: None,
+        viewer_password: Secret::new(""),
+        viewer_password_file: None,
+        host_names: Vec::new(),
         access_allow: "127.0.0.1".parse().unwrap(),
     };
     assert_eq!(network, specified);

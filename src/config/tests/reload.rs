@@ -70,6 +70,11 @@ fn every_interval_rate_credit_and_password_takes_effect_at_once() {
         [
             "user",
             "passwd",
+            "passwd_file",
+            "viewer_user",
+            "viewer_password",
+            "viewer_password_file",
+            "host_names",
             "auth_path",
             "release_interval",
             "checkdb_interval",

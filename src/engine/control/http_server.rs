@@ -4,9 +4,11 @@
 use super::process_stats::ProcessStats;
 use crate::clock::Now;
 use crate::engine::listener::Answers;
+use crate::engine::os::facts::random_token;
 use crate::http::answer::{Answer, ClientId};
 use crate::http::request::Request;
-use crate::status::answer::{Auth, BodyCache, answer, is_long};
+use crate::status::answer::{BodyCache, answer, is_long};
+use crate::status::auth::Auth;
 use crate::status::control_request::{ControlRequest, Refusal, ask};
 use crate::status::route::{Page, Route};
 use crate::status::server::ListenerCounters;
@@ -15,6 +17,8 @@ use crate::status::snapshot::StatusBoard;
 /// See the module.
 pub(super) struct HttpServer {
     auth: Auth,
+    /// What lets our own page act, for the life of this process.
+    token: Option<String>,
     body_cache: BodyCache,
     process_stats: ProcessStats,
     /// Requests that the controller has to carry out.
@@ -27,8 +31,15 @@ pub(super) struct HttpServer {
 
 impl HttpServer {
     pub(super) fn new(auth: Auth, process_stats: ProcessStats) -> Self {
+        let token = random_token()
+            .inspect_err(|error| {
+                tracing::warn!(%error, "the page may show and not act: the system gives no random \
+                    bytes");
+            })
+            .ok();
         Self {
-            auth,
+            auth: auth.with_token(token.clone()),
+            token,
             body_cache: BodyCache::default(),
             process_stats,
             pending: Vec::new(),
@@ -38,7 +49,7 @@ impl HttpServer {
     }
 
     pub(super) fn set_auth(&mut self, auth: Auth) {
-        self.auth = auth;
+        self.auth = auth.with_token(self.token.clone());
     }
 
     /// Takes over the numbers that are reported until the controller's next turn.

@@ -35,6 +35,16 @@ pub(crate) fn host_name() -> String {
     name.trim().to_owned()
 }
 
+/// 32 hexadecimal digits that nobody can guess.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub(crate) fn random_token() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The fields of `/proc/self/stat` that are told.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {

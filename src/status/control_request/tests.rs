@@ -253,24 +253,52 @@ fn other_paths_are_not_for_this() {
 }
 
 #[test]
-fn a_page_in_a_browser_changes_nothing() {
-    for (method, path, is_refused) in [
-        (Method::Post, "/v1/control/drain", true),
-        (Method::Post, "/v1/rejected/drop", true),
-        (Method::Post, "/sync_point", true),
-        (Method::Get, "/sync_point", false),
+fn pages_and_users_who_may_not_act_change_nothing() {
+    let auth = Auth::new("sync", "sync")
+        .with_viewer("viewer", "v")
+        .with_token(Some("abc".to_owned()));
+    let viewer = Some("Basic dmlld2VyOnY=");
+    for (method, target) in [
+        (Method::Post, "/v1/control/drain"),
+        (Method::Post, "/v1/rejected/drop?all=true"),
+        (Method::Post, "/sync_point"),
+        (Method::Get, "/sync_point?id=1"),
     ] {
-        let request = Request {
-            method,
-            path: path.as_bytes(),
-            query: (method == Method::Get).then_some(b"id=1"),
-            authorization: RIGHT.map(str::as_bytes),
-            accept: None,
-            has_origin: true,
-            body_bytes: 0,
+        let asked = |authorization, host: &'static str, origin: Option<&'static str>, token| {
+            let request = Request {
+                host: Some(host.as_bytes()),
+                origin: origin.map(str::as_bytes),
+                token,
+                ..Request::plain(method, target, authorization)
+            };
+            ask(&request, &auth)
+                .unwrap()
+                .map_err(|refusal| refusal.status)
         };
-        let asked = ask(&request, &Auth::new("sync", "sync")).unwrap();
-        let is_forbidden = asked.is_err_and(|refusal| refusal.status == Status::Forbidden);
-        assert_eq!(is_forbidden, is_refused, "{path}");
+        let expected = match method {
+            Method::Get => None,
+            _ => Some(Status::Forbidden),
+        };
+        let token = Some(&b"abc"[..]);
+        let ours = Some("http://127.0.0.1:1");
+        for (authorization, origin, token) in [
+            (viewer, None, None),
+            (viewer, ours, token),
+            (RIGHT, Some("http://evil.example"), token),
+            (RIGHT, Some("null"), token),
+            (RIGHT, ours, None),
+            (RIGHT, ours, Some(&b"abd"[..])),
+        ] {
+            let refused = asked(authorization, "127.0.0.1:1", origin, token).err();
+            assert_eq!(refused, expected, "{target} {origin:?}");
+        }
+        assert!(asked(RIGHT, "127.0.0.1:1", ours, token).is_ok(), "{target}");
+        assert!(asked(RIGHT, "127.0.0.1:1", None, None).is_ok(), "{target}");
+        for authorization in [None, RIGHT] {
+            let refused = asked(authorization, "evil.example", None, None);
+            assert_eq!(refused, Err(Status::Misdirected), "{target}");
+        }
+        let unknown = asked(None, "127.0.0.1:1", None, None);
+        assert_eq!(unknown, Err(Status::Unauthorized), "{target}");
     }
 }

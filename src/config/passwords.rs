@@ -1,0 +1,151 @@
+//! Passwords that stand elsewhere than in the configuration: in a file of their own, or in the
+//! environment. A file goes before the environment, and that before the setting.
+
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::secret::Secret;
+use super::settings::NetworkSettings;
+use super::{read_bounded, value};
+
+/// Environment variables, with the settings that they stand for.
+const PASSWD: (&str, &str) = ("network.passwd", "HUSTDBSYNC_PASSWD");
+const VIEWER_PASSWORD: (&str, &str) = ("network.viewer_password", "HUSTDBSYNC_VIEWER_PASSWORD");
+
+/// Most bytes of a file with a password.
+const FILE_BYTES_MAX: usize = 4096;
+
+/// Takes the passwords from where they stand. `variable` reads the environment.
+pub(super) fn resolve(
+    network: &mut NetworkSettings,
+    variable: impl Fn(&str) -> Option<String>,
+    faults: &mut Vec<ConfigError>,
+) {
+    for ((setting, name), file, password) in [
+        (PASSWD, &network.passwd_file, &mut network.passwd),
+        (
+            VIEWER_PASSWORD,
+            &network.viewer_password_file,
+            &mut network.viewer_password,
+        ),
+    ] {
+        let (found, source) = match (file, variable(name)) {
+            (Some(file), _) => (in_file(file), format!("{setting}_file: {file:?}")),
+            (None, Some(text)) => (of(&text), format!("{setting}: the variable {name}")),
+            (None, None) => continue,
+        };
+        match found {
+            Ok(found) => *password = found,
+            Err(reason) => {
+                let (setting, value) = source.split_once(": ").unwrap_or_default();
+                faults.push(ConfigError::Setting {
+                    setting: setting.to_owned(),
+                    value: value.to_owned(),
+                    reason,
+                    advice: "its first line is to be the password".to_owned(),
+                });
+            }
+        }
+    }
+}
+
+fn in_file(path: &Path) -> Result<Secret, String> {
+    let bytes = read_bounded(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| "is no text in UTF-8".to_owned())?;
+    let line = text.split('\n').next().unwrap_or_default();
+    of(line.strip_suffix('\r').unwrap_or(line))
+}
+
+fn of(text: &str) -> Result<Secret, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    value::without_control(text)?;
+    Ok(Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// The passwords of both users, or what is wrong.
+    fn passwords(
+        settings: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<(String, String), Vec<String>> {
+        let mut config = Config::parse(settings, Path::new("c")).unwrap();
+        let mut faults = Vec::new();
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, text)| (*text).to_owned())
+        };
+        resolve(&mut config.network, variable, &mut faults);
+        if !faults.is_empty() {
+            return Err(faults.iter().map(ToString::to_string).collect());
+        }
+        let network = &config.network;
+        Ok((
+            network.passwd.expose().to_owned(),
+            network.viewer_password.expose().to_owned(),
+        ))
+    }
+
+    #[test]
+    fn a_file_goes_before_the_environment_and_that_before_the_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "of a file\r\nsecond line\n").unwrap();
+        let in_file = format!(
+            r#"{{"network": {{"passwd": "a", "passwd_file": {file:?}, "viewer_user": "v",
+                "viewer_password_file": {file:?}}}}}"#
+        );
+        let set = r#"{"network": {"passwd": "a", "viewer_user": "v", "viewer_password": "b"}}"#;
+        let variables = [
+            ("HUSTDBSYNC_PASSWD", "c"),
+            ("HUSTDBSYNC_VIEWER_PASSWORD", "d"),
+        ];
+        let both = |one: &str, other: &str| Ok((one.to_owned(), other.to_owned()));
+        assert_eq!(passwords(set, &[]), both("a", "b"));
+        assert_eq!(passwords(set, &variables[..1]), both("c", "b"));
+        assert_eq!(passwords(set, &variables), both("c", "d"));
+        assert_eq!(
+            passwords(&in_file, &variables),
+            both("of a file", "of a file")
+        );
+    }
+
+    #[test]
+    fn what_is_no_password_is_said_and_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let settings = format!(r#"{{"network": {{"passwd_file": {file:?}}}}}"#);
+        let check = |content: Option<&[u8]>, reason: &str| {
+            if let Some(content) = content {
+                std::fs::write(&file, content).unwrap();
+            }
+            let faults = passwords(&settings, &[]).unwrap_err();
+            assert_eq!(faults.len(), 1);
+            let begin = format!("network.passwd_file: {file:?} {reason}");
+            assert!(faults[0].starts_with(&begin), "{faults:?}");
+            assert!(!faults[0].contains("s3cret"), "{faults:?}");
+        };
+        check(None, "cannot be read: No such file");
+        check(Some(b""), "is empty");
+        check(Some(b"\ns3cret"), "is empty");
+        check(Some(b"s3cret\xff"), "is no text");
+        check(Some(b"s3cret\0"), "has a control character");
+        check(Some(&[b'a'; FILE_BYTES_MAX + 1]), "has more than 4096");
+        let faults = passwords("{}", &[("HUSTDBSYNC_PASSWD", "s3\u{7}cret")]).unwrap_err();
+        assert_eq!(
+            faults,
+            [
+                "network.passwd: the variable HUSTDBSYNC_PASSWD has a control character; its first \
+                 line is to be the password"
+            ]
+        );
+    }
+}

@@ -51,8 +51,13 @@ impl LogEntry {
     /// had it open.
     #[must_use]
     pub fn is_hidden(&self) -> bool {
-        self.name.starts_with(".nfs") || self.name.starts_with(".fuse_hidden")
+        is_hidden(&self.name)
     }
+}
+
+/// See [`LogEntry::is_hidden`].
+pub(crate) fn is_hidden(name: &str) -> bool {
+    name.starts_with(".nfs") || name.starts_with(".fuse_hidden")
 }
 
 /// Which folder a name leads to.

@@ -30,6 +30,8 @@ mod emit;
 mod entries;
 mod feed;
 mod folders;
+mod hidden;
+mod hour;
 mod log_file;
 mod look;
 mod points;
@@ -157,6 +159,8 @@ pub struct LogReader<D: Disk> {
     /// Backends that an earlier process knew and whose folders were gone at the start; `None` until
     /// that has been looked up.
     without_folder: Option<BTreeSet<String>>,
+    /// When open logs were looked at last, monotonic.
+    open_logs_seen_at: Duration,
     /// Sync points that wait for a look at all folders.
     points: Vec<WaitingPoint>,
     next_file: u64,
@@ -224,6 +228,7 @@ impl<D: Disk> LogReader<D> {
             second_names: BTreeMap::new(),
             root_listed: false,
             without_folder: None,
+            open_logs_seen_at: Duration::ZERO,
             points: Vec::new(),
             next_file: 0,
             next_segment: 0,
@@ -251,6 +256,7 @@ impl<D: Disk> LogReader<D> {
             }
         }
         self.handle_dirty_flags(now);
+        self.poll_open_logs(now, &mut wake);
         self.poll_listings(now, &mut wake);
         self.pass_points_on(now);
         self.poll_pieces(now, &mut wake);

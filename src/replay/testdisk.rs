@@ -321,6 +321,14 @@ impl TestDisk {
         folder.add_durably(name, inode);
     }
 
+    /// NFS keeps a log that was deleted under this name, for whoever has it open.
+    pub fn keep_deleted(&self, backend: &str, name: &str, meta: &LogMeta) {
+        let inode = meta.inode as usize - 1000;
+        let mut world = self.world();
+        let folder = world.logs.entry(backend.to_owned()).or_default();
+        folder.add_durably(name, inode);
+    }
+
     /// Somebody copies a log out of its folder, from its line `first_line` on; gives a number by
     /// which the copy can be moved in.
     pub fn copy_out(&self, backend: &str, name: &str, first_line: usize) -> Option<u64> {

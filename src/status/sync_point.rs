@@ -34,6 +34,9 @@ pub struct PointBackend {
     pub logs: u64,
     /// Their bytes then.
     pub bytes: u64,
+    /// Files beside them that NFS or FUSE keep under hidden names, and of which nothing is known: the
+    /// first one's name, and how many there were. Nobody waits for them.
+    pub hidden: Option<(Box<str>, u64)>,
     /// Of the logs: not known to be settled as far as they went then.
     pub missing_logs: Counter,
     /// Of the bytes: at most so many are not settled.
@@ -60,6 +63,7 @@ impl PointBackend {
             name,
             logs,
             bytes,
+            hidden: None,
             missing_logs: Counter::default(),
             missing_bytes: Counter::default(),
             gone_logs: Counter::default(),
@@ -137,6 +141,7 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
     let why_second = second.ok().map(|place| seconds[place].why());
     // First: what is missing is told no less than it was when all was settled.
     let settled = backend.is_settled();
+    let hidden = backend.hidden.as_ref();
     BackendReport {
         name: backend.name.to_string(),
         settled,
@@ -147,6 +152,8 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
         gone_logs: backend.gone_logs.load(),
         gone_bytes: backend.gone_bytes.load(),
         gone_log: backend.gone_log(),
+        hidden_logs: hidden.map_or(0, |(_, count)| *count),
+        hidden_log: hidden.map_or_else(String::new, |(name, _)| name.to_string()),
         rest_settled: settled || backend.rest_settled.load(Ordering::Acquire),
         rejected: backend.rejected.load(),
         state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
@@ -193,7 +200,11 @@ pub struct BackendReport {
     pub gone_bytes: u64,
     /// The first of these logs in the order of their names; empty where there is none.
     pub gone_log: String,
-    /// Everything but these bytes is settled or rejected, and that is on disk.
+    /// Files under hidden names of which nothing is known, and for which nobody waits.
+    pub hidden_logs: u64,
+    /// The first of them; empty where there is none.
+    pub hidden_log: String,
+    /// Everything but `gone_bytes` is settled or rejected, and that is on disk.
     pub rest_settled: bool,
     /// Lines rejected since.
     pub rejected: u64,
@@ -251,6 +262,8 @@ mod tests {
             gone_logs: 1,
             gone_bytes: 30,
             gone_log: "16-40.log".into(),
+            hidden_logs: 0,
+            hidden_log: String::new(),
             rest_settled: false,
             rejected: 1,
             state: "down".into(),

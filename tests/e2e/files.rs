@@ -308,6 +308,24 @@ fn lines_of_a_log_that_is_a_link_by_now_come_soon() {
     server.wait_settled(&fake_hustdb.name(), 6);
 }
 
+/// Nothing in the folder changes when a log there gets a name elsewhere.
+#[test]
+fn lines_that_come_by_a_name_elsewhere_come_soon_from_the_first_one_on() {
+    let home = Home::new().with("sync.rescan_interval", "1h");
+    let fake_hustdb = fake_hustdb();
+    let log = home.log(&fake_hustdb.name());
+    log.put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&fake_hustdb.name(), 1);
+    let elsewhere = home.log("elsewhere").file("x.log");
+    fs::create_dir_all(elsewhere.folder()).unwrap();
+    fs::hard_link(log.path(), elsewhere.path()).unwrap();
+    for version in 2..4 {
+        elsewhere.put("k", version, "v");
+        server.wait_settled(&fake_hustdb.name(), version.into());
+    }
+}
+
 /// Two backends, in the order of their names.
 fn in_order() -> [FakeHustdb; 2] {
     let mut both = [fake_hustdb(), fake_hustdb()];

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use hustdbsync::binlog::line;
 use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 use hustdbsync::workload::{Workload, Written};
 
-use crate::harness::{Home, assert_holds, eventually, fake_hustdb, now_unix, slow_down, value};
+use crate::harness::{
+    Home, assert_holds, eventually, fake_hustdb, now_unix, slow_down, value, whole_lines,
+};
+use crate::log::{line_at, put};
 pub(crate) use crate::support::Process;
 
 impl Process {
@@ -285,4 +289,68 @@ fn lines_of_another_time_zone_are_noticed_said_and_shown() {
     let (_, table, _) = home.command(&["status"]);
     assert!(table.contains("08:00:00"), "{table}");
     process.end();
+}
+
+/// How often the server has logged this.
+fn count_said(home: &Home, text: &str) -> usize {
+    let said = fs::read_to_string(home.path("stderr")).unwrap();
+    whole_lines(&said)
+        .filter(|line| line.contains(text))
+        .count()
+}
+
+#[test]
+fn a_log_that_nfs_hides_and_that_nobody_has_begun_is_said_once_and_named_by_a_wait() {
+    const UNKNOWN: &str = "nothing is known of it";
+    let (home, fake_hustdb) = (Home::new().with_port(), fake_hustdb());
+    let log = home.log(&fake_hustdb.name());
+    let hidden = log.file(".nfs00000000000a1b2c00000001");
+    hidden.put("k", 1, "v");
+    let mut process = Process::start(&home);
+    eventually("it is logged", || count_said(&home, UNKNOWN) > 0);
+    for _ in 0..2 {
+        let (code, out, err) = home.command(&["status", "--wait=60s"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        let not_waited_for = "not waited for: .nfs00000000000a1b2c00000001: deleted while";
+        assert!(out.contains(not_waited_for), "{out}");
+    }
+    // As the warning says.
+    fs::copy(hidden.path(), log.path()).unwrap();
+    eventually("the record is there", || {
+        value(&fake_hustdb, "k").as_deref() == Some("v")
+    });
+    process.end();
+    assert_eq!(count_said(&home, UNKNOWN), 1);
+}
+
+#[test]
+fn a_log_with_lines_of_both_hours_when_clocks_went_back_is_logged_once() {
+    const TWICE: &str = "the log has lines of an hour that came twice";
+    let (home, fake_hustdb) = (Home::new().with_port(), fake_hustdb());
+    let log = home.log(&fake_hustdb.name());
+    let now = now_unix();
+    for (file, written_later_s) in [("1.log", 30), ("2.log", 3600), ("3.log", 3605)] {
+        let log = log.file(file);
+        log.raw(line_at(now, &put(file, 1, "v")));
+        log.raw(line_at(now, &put(file, 2, "w")));
+        let modified = SystemTime::now() + Duration::from_secs(written_later_s);
+        let opened = fs::File::options().append(true).open(log.path()).unwrap();
+        opened.set_modified(modified).unwrap();
+    }
+    if fs::metadata(log.file("1.log").path())
+        .unwrap()
+        .created()
+        .is_err()
+    {
+        eprintln!("skipped: the file system does not keep when a file was made");
+        return;
+    }
+    let mut process = Process::start(&home);
+    eventually("all is delivered", || {
+        value(&fake_hustdb, "3.log").as_deref() == Some("w")
+    });
+    process.end();
+    let said = fs::read_to_string(home.path("stderr")).unwrap();
+    assert_eq!(count_said(&home, TWICE), 1, "{said}");
+    assert!(said.contains("2.log") && said.contains("TZ=UTC"), "{said}");
 }

@@ -9,6 +9,7 @@ use std::thread;
 use super::Findings;
 use crate::config::{BackendName, Config, Host};
 use crate::engine::os::process::{Access, may_access};
+use crate::replay::disk::is_hidden;
 
 /// A system's own folders, which can stand at the top of a file system of HA's logs.
 const PASSED_OVER: &str = "lost+found";
@@ -47,6 +48,7 @@ pub(super) fn all(config: &Config, findings: &mut Findings) {
                 folder.display()
             ));
         }
+        hidden(folder, findings);
         let (more_files, more_bytes) = backlog(folder);
         files += more_files;
         bytes += more_bytes;
@@ -57,6 +59,30 @@ pub(super) fn all(config: &Config, findings: &mut Findings) {
         count => format!("{count}: {}; {files} logs, {bytes} bytes", list(&backends)),
     };
     findings.fact("backends", fact);
+}
+
+/// Files that NFS or FUSE keep for whoever has them open.
+fn hidden(folder: &Path, findings: &mut Findings) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.len() > 0))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| is_hidden(name))
+        .collect();
+    names.sort();
+    let Some(first) = names.first() else {
+        return;
+    };
+    let others = match names.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    findings.warning(format!(
+        "backend folder {}: {first}{others}: deleted while somebody has it open (lsof says who). A \
+         log that an earlier run had begun is read to its end; nothing is known of any other, which \
+         is not read: if it was never replayed, copy it to a log's name",
+        folder.display()
+    ));
 }
 
 /// Log files and their bytes.
@@ -175,6 +201,25 @@ mod tests {
         fs::create_dir(home.path("logs/lost+found")).unwrap();
         fs::create_dir(home.path("logs/.snapshot")).unwrap();
         home.check(&[], &[]);
+    }
+
+    #[test]
+    fn a_log_that_was_deleted_while_it_was_open_is_a_warning() {
+        let home = Home::new();
+        let folder = home.path("logs/127.0.0.1:9998");
+        fs::write(folder.join(".nfs0001"), "").unwrap();
+        home.check(&[], &[]);
+        fs::write(folder.join(".nfs0002"), "x").unwrap();
+        fs::write(folder.join(".fuse_hidden0003"), "x").unwrap();
+        home.check(
+            &[],
+            &[
+                "backend folder ~/logs/127.0.0.1:9998: .fuse_hidden0003 and 1 more: deleted while \
+                 somebody has it open (lsof says who). A log that an earlier run had begun is read \
+                 to its end; nothing is known of any other, which is not read: if it was never \
+                 replayed, copy it to a log's name",
+            ],
+        );
     }
 
     #[test]

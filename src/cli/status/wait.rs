@@ -227,13 +227,14 @@ fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
             HumanCount(more)
         ),
     };
+    let hidden: String = report.backends.iter().map(hidden).collect();
     if report.settled {
         let what = match &report.backends[..] {
             [] => "no backend has a log: nothing is to be settled".to_owned(),
             [one] => format!("{} is in sync", plain(&one.name)),
             more => format!("all {} backends are in sync", more.len()),
         };
-        return format!("{what}{aside}\n");
+        return format!("{what}{aside}\n{hidden}");
     }
     let mut text = if is_left_out {
         format!("in sync, except for what is gone from its folders{aside}\n")
@@ -245,7 +246,28 @@ fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
     for backend in report.backends.iter().filter(|backend| !backend.settled) {
         text += &missing(backend);
     }
-    text
+    text + &hidden
+}
+
+/// What is not waited for, since nobody knows what it is.
+fn hidden(backend: &BackendReport) -> String {
+    let BackendReport {
+        name,
+        hidden_logs,
+        hidden_log,
+        ..
+    } = backend;
+    let others = match hidden_logs {
+        0 => return String::new(),
+        1 => String::new(),
+        logs => format!(" and {} more", logs - 1),
+    };
+    format!(
+        "  {}: not waited for: {}{others}: deleted while somebody has it open; nothing is known of \
+         it, so it is not read (docs/operations.md, \"What you may do to HA's logs\")\n",
+        plain(name),
+        plain(hidden_log)
+    )
 }
 
 fn missing(backend: &BackendReport) -> String {
@@ -385,6 +407,25 @@ mod tests {
                 expected,
                 "{backends:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_not_waited_for_is_said_whatever_is_settled() {
+        let hidden = |missing_bytes| BackendReport {
+            hidden_logs: 2,
+            hidden_log: ".nfs1".into(),
+            ..backend("a:1", missing_bytes)
+        };
+        for (missing_bytes, begin) in [(0, "a:1 is in sync\n"), (7, "not whole within 30s\n")] {
+            let report = PointReport {
+                settled: missing_bytes == 0,
+                backends: vec![hidden(missing_bytes)],
+                ..PointReport::default()
+            };
+            let text = said(&report, Duration::from_secs(30), false);
+            let is_named = text.contains("\n  a:1: not waited for: .nfs1 and 1 more: ");
+            assert!(text.starts_with(begin) && is_named, "{text}");
         }
     }
 

@@ -294,13 +294,15 @@ impl Points {
                 |ledger: &BackendLedger| ledger.settled_anywhere(meta.inode, meta.born_nanos);
             ledger.and_then(settled).is_some()
         };
-        let listed = list(cx.disk, is_backend, is_known, room).and_then(|mut backends| {
-            self.add_away(&mut backends, backend_states, cx);
-            let count = backends.values().map(Vec::len).sum();
-            check_room(count, room).map(|()| backends)
+        let is_deleted = |meta: &LogMeta| self.away.is_deleted(key(meta));
+        let listed = list(cx.disk, is_backend, is_known, is_deleted, room);
+        let listed = listed.and_then(|mut listed| {
+            self.add_away(&mut listed.backends, backend_states, cx);
+            let count = listed.backends.values().map(Vec::len).sum();
+            check_room(count, room).map(|()| listed)
         });
-        let taken = listed.map(|backends| {
-            let mut point = point(id, backends, cx.now.unix);
+        let taken = listed.map(|listed| {
+            let mut point = point(id, listed, cx.now.unix);
             point.look(backend_states, cx);
             let board = Arc::clone(&point.board);
             if !point.pending.is_empty() {
@@ -339,28 +341,49 @@ fn named<'a>(backend_states: &'a [Option<BackendState>], name: &str) -> Option<&
     known.find(|backend_state| **backend_state.name() == *name)
 }
 
+/// What the folders have.
+#[derive(Default)]
+struct Listed {
+    /// Every backend's logs.
+    backends: BTreeMap<String, Vec<Log>>,
+    /// Of each backend that has any, hidden files that nobody waits for: see
+    /// [`PointBackend::hidden`].
+    hidden: BTreeMap<String, (Box<str>, u64)>,
+}
+
 /// Every backend's logs, in the order of their names. A file that NFS or FUSE keeps under a hidden
-/// name for whoever has it open is one if the ledger `is_known` to have it.
+/// name for whoever has it open is one if the ledger `is_known` to have it. If not, it may be one
+/// that `is_deleted` since it was finished, by this process or by an earlier one.
 fn list(
     disk: &mut impl Disk,
     is_backend: fn(&str) -> bool,
     is_known: impl Fn(&str, &LogMeta) -> bool,
+    is_deleted: impl Fn(&LogMeta) -> bool,
     room: usize,
-) -> Result<BTreeMap<String, Vec<Log>>, String> {
-    let mut backends = BTreeMap::new();
-    let mut count = 0;
+) -> Result<Listed, String> {
+    let mut listed = Listed::default();
+    let mut logs_in_all = 0;
     let failed = |error: io::Error| format!("the logs cannot be listed: {error}");
     for backend in disk.backend_folders().map_err(failed)? {
         if !is_backend(&backend) {
             continue;
         }
         let mut entries = disk.log_entries(&backend).map_err(failed)?;
+        entries.retain(|entry| entry.meta.bytes > 0 && entry.name != rejected::STAGED);
+        let mut hidden: Vec<Box<str>> = Vec::new();
         entries.retain(|entry| {
             let is_log = !entry.is_hidden() || is_known(&backend, &entry.meta);
-            entry.meta.bytes > 0 && entry.name != rejected::STAGED && is_log
+            if !is_log && !is_deleted(&entry.meta) {
+                hidden.push(entry.name.as_str().into());
+            }
+            is_log
         });
-        count += entries.len();
-        check_room(count, room)?;
+        let count = hidden.len() as u64;
+        if let Some(first) = hidden.into_iter().min() {
+            listed.hidden.insert(backend.clone(), (first, count));
+        }
+        logs_in_all += entries.len();
+        check_room(logs_in_all, room)?;
         entries.sort_by(|one, other| other.name.cmp(&one.name));
         let log = |LogEntry { name, meta }| Log {
             name: name.into(),
@@ -371,9 +394,10 @@ fn list(
             settled: 0,
             copy: None,
         };
-        backends.insert(backend, entries.into_iter().map(log).collect());
+        let logs = entries.into_iter().map(log).collect();
+        listed.backends.insert(backend, logs);
     }
-    Ok(backends)
+    Ok(listed)
 }
 
 fn check_room(logs: usize, room: usize) -> Result<(), String> {
@@ -412,11 +436,12 @@ fn unread_entries(
     logs.filter(|log| log.settled < log.bytes && !known.contains(&log.what()))
 }
 
-fn point(id: u64, backends: BTreeMap<String, Vec<Log>>, unix: u64) -> Point {
+fn point(id: u64, mut listed: Listed, unix: u64) -> Point {
     let (mut told, mut pending) = (Vec::new(), Vec::new());
-    for (place, (name, logs)) in backends.into_iter().enumerate() {
+    for (place, (name, logs)) in listed.backends.into_iter().enumerate() {
         let bytes = logs.iter().map(|log| log.bytes).sum();
-        let backend = PointBackend::new(name.into(), logs.len() as u64, bytes);
+        let mut backend = PointBackend::new(name.into(), logs.len() as u64, bytes);
+        backend.hidden = listed.hidden.remove(&*backend.name);
         if logs.is_empty() {
             backend.settled.store(true, Ordering::Release);
         } else {

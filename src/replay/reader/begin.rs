@@ -11,6 +11,7 @@ use crate::replay::messages::{CheckpointerMessage, FileOpened, FileStart};
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::feed::Step;
+use crate::replay::reader::hour::clock_s;
 use crate::replay::reader::log_file::{Begun, Observed};
 use crate::replay::reader::source::Likeness;
 use crate::replay::reader::zone::as_hours;
@@ -84,6 +85,7 @@ impl<D: Disk> LogReader<D> {
             settled: start.settled,
             sent: start.sent,
             last_read: start.last_read,
+            first_s: clock_s(&self.scratch[..prefix_bytes]),
             scan: None,
             checked,
         };

@@ -581,6 +581,12 @@ impl<L> Catalog<L> {
         self.unread_bytes = self.unread_bytes - before + bytes;
     }
 
+    /// Whether the file with this inode and birth time is known.
+    pub(super) fn has(&self, key: (u64, u64)) -> bool {
+        let mut known = self.files.iter().flatten();
+        known.any(|file| file.meta.key() == key)
+    }
+
     /// Files that are not begun and whose first lines are not known: at most so many, those that
     /// were seen last.
     pub(super) fn without_first_line(&self, files_max: usize) -> Vec<usize> {

@@ -23,6 +23,7 @@ use crate::replay::messages::{
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::bodies::LongLine;
+use crate::replay::reader::hour::last_clock_s;
 use crate::replay::reader::split::{Fault, Piece, Taken, is_settled, put_back};
 
 /// A line that is rejected.
@@ -67,6 +68,7 @@ impl<D: Disk> LogReader<D> {
         // Decoding overwrites what is read; how much of it will be taken is not known yet.
         let whole = memrchr(b'\n', &buffer[..read]).map_or(0, |newline| newline + 1);
         let last_read = self.last_read(at, index, &buffer[..whole]);
+        let last_s = last_clock_s(&buffer[..whole]);
         let Some(taken) = self.split(at, index, &mut buffer[..read], lines_max, false, now) else {
             self.give_buffer(buffer);
             return Ok(());
@@ -89,6 +91,7 @@ impl<D: Disk> LogReader<D> {
             self.give_buffer(buffer);
         }
         self.book(at, index, &taken, read);
+        self.look_at_hour(at, index, last_s);
         Ok(())
     }
 

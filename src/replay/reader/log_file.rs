@@ -30,6 +30,8 @@ pub(super) struct Begun {
     pub(super) settled: SettledRuns,
     /// Lines that were sent and not answered, ascending; those before the cursor may be missing.
     pub(super) sent: Vec<Range<u64>>,
+    /// The time of its first line, as [`clock_s`](super::hour::clock_s) has it.
+    pub(super) first_s: Option<i64>,
     /// Set while a line that is too long for memory is scanned.
     pub(super) scan: Option<Scan>,
     /// The file's length and modification time when its first bytes were last compared.

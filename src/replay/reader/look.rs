@@ -1,6 +1,6 @@
 //! Lists the folders below the logs' path and the files in them, and finds out what has changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::identity::Identity;
 use crate::ledger::rejected;
-use crate::limits::{FIRST_LINES_KEPT_MAX, IDENTITY_PREFIX_BYTES_MAX, UNLINKED_FILES_MAX};
+use crate::limits::{
+    FIRST_LINES_KEPT_MAX, IDENTITY_PREFIX_BYTES_MAX, SEVERAL_NAMES_LOOK, UNLINKED_FILES_MAX,
+};
 use crate::replay::disk::{Disk, LogEntry, LogMeta, read_fully};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
 use crate::replay::outbox::After;
@@ -237,6 +239,7 @@ impl<D: Disk> LogReader<D> {
             self.tell_entries_moved(at, moved);
             self.tell_forgotten(at);
         }
+        self.say_hidden(at, &entries);
         self.note_first_lines(at, starting, &listed.losses, now);
         for loss in &listed.losses {
             self.handle_loss(at, loss);
@@ -252,30 +255,6 @@ impl<D: Disk> LogReader<D> {
             let _ = self.observe_open(at, now);
         }
         self.sources[at].count_files();
-    }
-
-    /// Files that were deleted while somebody had them open, and that are logs which an earlier
-    /// process had begun: by inode and birth time, with the log's name. They are to be read to
-    /// their end. Others are not: what they were is not known, and it may be a log that was
-    /// finished.
-    fn known_hidden(&mut self, at: usize, entries: &Entries) -> HashMap<(u64, u64), Arc<str>> {
-        let mut known = HashMap::new();
-        let source = &self.sources[at];
-        let Some(resume) = &source.resume else {
-            return known;
-        };
-        let hidden = entries.in_order().iter().filter(|entry| entry.is_hidden());
-        for entry in hidden.filter(|entry| resume.may_continue(&entry.meta)) {
-            let prefix = scratch(&mut self.scratch, IDENTITY_PREFIX_BYTES_MAX);
-            let opened = self.disk.open_log(&source.info.name, &entry.name);
-            let read = opened.and_then(|log| read_fully(&mut self.disk, &log, 0, prefix));
-            // One that cannot be read now is looked at again with the next listing.
-            let name = read
-                .ok()
-                .and_then(|bytes| resume.name_of(&entry.meta, &prefix[..bytes]));
-            known.extend(name.map(|name| (entry.meta.key(), name)));
-        }
-        known
     }
 
     /// Reads first lines of logs that are not begun: if one of them is replaced, they show whether
@@ -475,6 +454,27 @@ impl<D: Disk> LogReader<D> {
         );
     }
 
+    /// Looks at open logs that HA may still write to. inotify tells of what is written to a log by
+    /// a name in its folder only; somebody may have given it a name elsewhere, and writes there.
+    pub(super) fn poll_open_logs(&mut self, now: Now, wake: &mut Wake) {
+        let due_at = self.open_logs_seen_at.saturating_add(SEVERAL_NAMES_LOOK);
+        let is_due = due_at <= now.monotonic;
+        for at in 0..self.sources.len() {
+            let catalog = &self.sources[at].catalog;
+            let quiet_for = |index: &usize| catalog.file(*index).quiet_for(now);
+            let quiet = catalog.open().iter().map(quiet_for).min();
+            if quiet.is_none_or(|quiet| quiet >= self.settings.closed_after) {
+                continue;
+            }
+            if is_due {
+                self.open_logs_seen_at = now.monotonic;
+                // If that fails, reading will fail too, and report it.
+                let _ = self.observe_open(at, now);
+            }
+            wake.at(self.open_logs_seen_at.saturating_add(SEVERAL_NAMES_LOOK));
+        }
+    }
+
     /// Looks at the open files again. Returns whether one of them has changed.
     pub(super) fn observe_open(&mut self, at: usize, now: Now) -> io::Result<bool> {
         let mut changed = false;
@@ -484,7 +484,10 @@ impl<D: Disk> LogReader<D> {
                 continue;
             };
             let meta = self.disk.log_meta(log)?;
-            if source.catalog.file(index).is_unchanged(&meta) {
+            if meta.links > 1 {
+                self.sources[at].listing.handle_several_names(now);
+            }
+            if self.sources[at].catalog.file(index).is_unchanged(&meta) {
                 continue;
             }
             changed = true;

@@ -8,7 +8,7 @@
 //!      └──────────────────────────── Down(e + 1) ────────────────────┘
 //! ```
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -232,6 +232,12 @@ pub(super) enum Likeness {
 }
 
 impl FirstLines {
+    /// Whether this log had that first line first.
+    #[must_use]
+    pub(super) fn has(&self, lead_hash: u64, key: (u64, u64)) -> bool {
+        self.logs.get(&lead_hash).is_some_and(|log| log.key == key)
+    }
+
     /// A log's first line is known.
     pub(super) fn handle(&mut self, lead_hash: u64, key: (u64, u64)) -> Likeness {
         if lead_hash == 0 {
@@ -291,6 +297,11 @@ pub(super) struct Source<L> {
     pub(super) zone: Zone,
     /// It has been logged that its logs' names are not in the order in which they were written.
     pub(super) said_names_go_back: bool,
+    /// The same of a log that has lines of an hour that came twice.
+    pub(super) said_hour_twice: bool,
+    /// Files under hidden names that were logged, since nothing is known of them: by inode and
+    /// birth time.
+    pub(super) said_hidden: HashSet<(u64, u64)>,
     /// What it has in flight.
     pub(super) credit: Credit,
     /// Its lines that are too long for memory.
@@ -339,6 +350,8 @@ impl<L> Source<L> {
             first_lines: FirstLines::default(),
             zone: Zone::default(),
             said_names_go_back: false,
+            said_hour_twice: false,
+            said_hidden: HashSet::new(),
             credit: Credit::default(),
             bodies: Bodies::default(),
             listing: Listing::default(),

@@ -88,6 +88,11 @@ impl AwayLogs {
         }
     }
 
+    /// Whether we have deleted this log ourselves, as far as is remembered.
+    pub(super) fn is_deleted(&self, key: Key) -> bool {
+        self.deleted.contains(&key)
+    }
+
     /// Forgets a backend.
     pub(super) fn forget(&mut self, backend: BackendId) {
         self.backends.remove(&backend);

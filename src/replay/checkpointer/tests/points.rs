@@ -145,9 +145,31 @@ fn a_log_that_nfs_keeps_for_who_has_it_open_is_waited_for() {
     fixture.write_log(".nfs0002", 4);
     let point = take(&mut fixture).unwrap();
     check_missing(&point, 1, 40);
+    assert_eq!(point.backends[0].hidden, Some((".nfs0002".into(), 1)));
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.pass(3);
     assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_finished_log_that_somebody_has_open_is_not_told_of() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
+    fixture.pass(200);
+    assert_eq!(fixture.disk.meta_of(NAME, LOG), None, "it is finished");
+    fixture.disk.keep_deleted(NAME, ".nfs0001", &meta);
+    fixture.send(CheckpointerMessage::FileGone {
+        backend: B,
+        file: FileId(1),
+    });
+    fixture.turn();
+    assert_eq!(take(&mut fixture).unwrap().backends[0].hidden, None);
+    // The next process knows nothing of it.
+    fixture.restart();
+    let hidden = take(&mut fixture).unwrap().backends[0].hidden.clone();
+    assert_eq!(hidden, Some((".nfs0001".into(), 1)));
 }
 
 #[test]

@@ -390,4 +390,37 @@ fn a_hidden_file_that_no_plan_knows_may_be_a_finished_log_and_is_not_read() {
     );
     fixture.run_for(5 * SECOND);
     assert_eq!(fixture.keys(A), ["c"]);
+    assert_eq!(fixture.said_hidden(), 1);
+    // It is closed.
+    fixture.disk.remove("a:1", HIDDEN);
+    fixture.hint_listing(A);
+    fixture.run_for(5 * SECOND);
+    assert_eq!(fixture.said_hidden(), 0);
+}
+
+/// Who reads it has it open for a while after it is deleted.
+#[test]
+fn a_hidden_log_that_this_process_has_read_is_not_said_to_be_unknown() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", &put("a"));
+    fixture.run_for(2 * SECOND);
+    let log = fixture.disk.meta("a:1", "01");
+    let file = fixture.opened[0].file;
+    fixture.disk.put("a:1", HIDDEN, log.inode);
+    fixture.disk.remove("a:1", "01");
+    fixture.send(ReaderMessage::FileDeleted {
+        backend: A,
+        file,
+        key: log.key(),
+        is_elsewhere: false,
+    });
+    fixture.hint_listing(A);
+    fixture.run_for(100 * SECOND);
+    assert_eq!(fixture.gone, [file]);
+    fixture.hint_listing(A);
+    fixture.run_for(SECOND);
+    assert_eq!(
+        (fixture.said_hidden(), fixture.keys(A)),
+        (0, vec!["a".into()])
+    );
 }

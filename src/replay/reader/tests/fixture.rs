@@ -304,6 +304,11 @@ impl Fixture {
         self.send(ReaderMessage::Down { backend, epoch });
     }
 
+    /// Files under hidden names that were logged since nothing is known of them, and are there.
+    pub(super) fn said_hidden(&self) -> usize {
+        self.reader.sources[0].said_hidden.len()
+    }
+
     pub(super) fn hint_listing(&self, backend: BackendId) {
         self.links
             .dirty_flags

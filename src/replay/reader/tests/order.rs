@@ -153,6 +153,25 @@ fn a_first_line_that_comes_before_the_newer_log_is_begun_is_not_overtaken() {
     check(&fixture, &["a", "b"]);
 }
 
+/// It has a name elsewhere, by which no event tells of what is written.
+#[test]
+fn what_is_written_to_an_open_log_without_an_event_is_seen_within_a_second() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", &put("a"));
+    fixture.run_for(2 * SECOND);
+    for (key, all) in [("b", &["a", "b"][..]), ("c", &["a", "b", "c"])] {
+        fixture.disk.append("a:1", "01", &put(key));
+        fixture.run_for(SECOND);
+        check(&fixture, all);
+    }
+    // HA does not write to it any more.
+    fixture.run_for(200 * SECOND);
+    let Turn::Idle { until } = fixture.run() else {
+        panic!("it has nothing to do");
+    };
+    assert!(until > fixture.now.monotonic + 10 * SECOND, "{until:?}");
+}
+
 #[test]
 fn an_older_file_that_grows_late_is_read_next() {
     let mut fixture = Fixture::fed(&["a:1"]);

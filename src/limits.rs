@@ -100,6 +100,12 @@ pub const FIRST_LINES_KEPT_MAX: usize = 8192;
 /// silence.
 pub const PASSED_OVER_SAID_MAX: usize = 1024;
 
+/// Files that HA's `nginx.conf` may include, and how deep; `check` reads no more of them. nginx has
+/// no bound of its own, and a file may include itself.
+pub const NGINX_INCLUDES_MAX: usize = 256;
+/// See [`NGINX_INCLUDES_MAX`].
+pub const NGINX_INCLUDE_DEPTH_MAX: usize = 8;
+
 /// A file that has been quiet for this long may be followed by the next: HA's workers append to a
 /// minute's file shortly after the next one exists (docs/guarantees.md, G2: the order of the log).
 pub const FILE_QUIET_MS: u64 = 1000;

@@ -8,6 +8,7 @@ mod backends;
 mod conflicts;
 mod exposure;
 mod ha;
+mod includes;
 mod places;
 
 use std::fmt::Write as _;

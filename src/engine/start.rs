@@ -85,7 +85,9 @@ pub enum StartError {
     /// HA's logs.
     #[error(
         "sync.logs_path {}: {cause}; it must be HA's folder of logs, readable and writable for \
-         this user", path.display()
+         this user. Mount it, make it, or correct the setting, and start again (systemd does that \
+         each second): without it nothing shows whether another server replays the same logs",
+        path.display()
     )]
     Logs {
         /// The folder.

@@ -64,6 +64,28 @@ fn sigterm_and_sigint_end_it_with_0() {
     }
 }
 
+/// systemd starts it again each second; with 78 it would not.
+#[test]
+fn a_start_without_the_folder_of_logs_ends_with_1_and_says_what_to_do() {
+    let (home, fake_hustdb) = (Home::new(), fake_hustdb());
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
+    let (logs, away) = (home.path("logs"), home.path("away"));
+    fs::rename(&logs, &away).unwrap();
+    assert_eq!(Process::start(&home).wait().code(), Some(1));
+    let said = fs::read_to_string(home.path("stderr")).unwrap();
+    for word in [
+        "sync.logs_path",
+        "/logs: No such file or directory",
+        "Mount it",
+    ] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    fs::rename(&away, &logs).unwrap();
+    let mut process = Process::start(&home);
+    eventually("it works", || value(&fake_hustdb, "k").is_some());
+    process.end();
+}
+
 #[test]
 fn sighup_takes_a_mended_password_and_a_bad_file_changes_nothing() {
     let (home, fake_hustdb) = (Home::new(), fake_hustdb());

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 
-use super::status::StatusTarget;
 use super::status::client::{self, in_query};
+use super::status::{StatusTarget, plain};
 use super::{Failure, backend_name};
 use crate::cli::output;
 use crate::engine::files::StateLock;
@@ -16,10 +16,13 @@ use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::try_lock;
 use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, RATE_MAX, THREAD_END_MS};
 use crate::status::control_request::parse_rate;
+use crate::status::snapshot::LastProbe;
 
 /// How long the server may take for an answer. It answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks whether it has ended.
+/// How long a probe's result may take: a probe's timeout, and a status that is a second old.
+const PROBED_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks whether it has ended, or has probed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a server can be told.
@@ -50,7 +53,7 @@ pub(super) enum Verb {
         #[arg(value_parser = rate, value_name = "RATE")]
         rate: String,
     },
-    /// Probe a backend now, whatever pause its failures have earned
+    /// Probe a backend now, whatever pause its failures have earned, and say what it answers
     Probe {
         /// Whom, host:port
         #[arg(value_parser = backend_name)]
@@ -77,7 +80,8 @@ pub(super) enum Verb {
     /// foreground has no such file, and says so.
     Rotate,
     /// Finish what is in flight, write what is settled, and end with 0; wait until that is done
-    Drain,
+    #[command(alias = "drain")]
+    Stop,
 }
 
 fn rate(text: &str) -> Result<String, String> {
@@ -100,19 +104,24 @@ impl Verb {
                 format!("{}{yes}", of("forget", backend))
             }
             Self::Rotate => "/v1/control/rotate".to_owned(),
-            Self::Drain => "/v1/control/drain".to_owned(),
+            Self::Stop => "/v1/control/drain".to_owned(),
         }
     }
 }
 
-/// Tells the server. `state` and `drain_timeout` are for the end of one that is to drain.
+/// Tells the server. `state`, where it is on this host, and `drain_timeout` are for the end of one
+/// that is to drain.
 pub(super) fn tell(
     verb: &Verb,
     target: &StatusTarget,
-    state: &Path,
+    state: Option<&Path>,
     drain_timeout: Duration,
 ) -> Result<(), Failure> {
-    let held = Held::look(state);
+    let before = match verb {
+        Verb::Probe { backend } => Some(last_probe(backend, target)?),
+        _ => None,
+    };
+    let held = state.and_then(Held::look);
     let reply = client::send(target, "POST", &verb.path(), ANSWER_TIMEOUT)?;
     let Some(line) = reply.line() else {
         let what = format!("with status {}", reply.code);
@@ -123,8 +132,65 @@ pub(super) fn tell(
     }
     output::tell(line);
     match verb {
-        Verb::Drain => wait_for_end(held, target, drain_timeout),
+        Verb::Stop => wait_for_end(held, target, drain_timeout),
+        Verb::Probe { backend } => wait_for_probe(backend, before.as_ref(), target),
         _ => Ok(()),
+    }
+}
+
+/// What a backend's last probe found, and how it is.
+#[derive(Debug, PartialEq)]
+struct Probed {
+    last: LastProbe,
+    state: String,
+}
+
+impl std::fmt::Display for Probed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&plain(&self.last.probe_answer))?;
+        if let Some(ms) = self.last.probe_ms {
+            write!(f, ", {ms:.2} ms")?;
+        }
+        write!(f, "; it is {}", plain(&self.state))
+    }
+}
+
+fn last_probe(backend: &str, target: &StatusTarget) -> Result<Probed, Failure> {
+    let report = client::report(target, ANSWER_TIMEOUT)?;
+    let known = report
+        .backends
+        .into_iter()
+        .find(|known| known.name == backend);
+    // One that is not known is refused by the server, in its own words.
+    let known = known.unwrap_or_default();
+    Ok(Probed {
+        last: known.probe,
+        state: known.state.into_owned(),
+    })
+}
+
+/// Says what came of a probe that was asked for, once it is another one than before.
+fn wait_for_probe(
+    backend: &str,
+    before: Option<&Probed>,
+    target: &StatusTarget,
+) -> Result<(), Failure> {
+    let end = Instant::now() + PROBED_WITHIN;
+    loop {
+        let now = last_probe(backend, target)?;
+        if before.is_none_or(|before| before.last != now.last) {
+            output::tell(format_args!("{backend}: {now}"));
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(format!(
+                "{backend}: no result within {} s; it is {}",
+                PROBED_WITHIN.as_secs(),
+                now.state
+            )
+            .into());
+        }
+        std::thread::sleep(LOOK_INTERVAL);
     }
 }
 
@@ -220,10 +286,26 @@ mod tests {
                 },
                 "/v1/control/rate?backend=%5B::1%5D:8085&rate=default",
             ),
-            (Verb::Drain, "/v1/control/drain"),
+            (Verb::Stop, "/v1/control/drain"),
         ] {
             assert_eq!(of(verb), path);
         }
+    }
+
+    #[test]
+    fn a_probe_is_told_in_words() {
+        let mut probed = Probed {
+            last: LastProbe {
+                probe_unix: 7,
+                probe_answer: "good".into(),
+                probe_ms: Some(0.25),
+            },
+            state: "up".to_owned(),
+        };
+        assert_eq!(probed.to_string(), "good, 0.25 ms; it is up");
+        probed.last.probe_answer = "connection refused".into();
+        (probed.last.probe_ms, probed.state) = (None, "down".to_owned());
+        assert_eq!(probed.to_string(), "connection refused; it is down");
     }
 
     #[test]

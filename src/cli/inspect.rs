@@ -26,13 +26,14 @@ use clap::Args;
 use super::Failure;
 use super::lines::{Line, Lines};
 use super::paint::Paint;
+use super::pattern::Pattern;
 use crate::binlog::line::decode_in_place;
 use crate::binlog::{LineFault, Method, Record};
 use crate::cli::output;
 use crate::ledger::rejected::RejectedLine;
 
 use entry::{Form, Format};
-use filter::{Filter, Pattern, parse_method};
+use filter::{Filter, parse_method};
 use follow::{Followed, Over};
 use source::{Progress, STDIN};
 use state::Kind;

@@ -1,7 +1,7 @@
 //! The command line: arguments to a command, a command to an exit code.
 //!
-//! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not within
-//! the time (`status --wait`), 78 the configuration has faults (`run`).
+//! Exit codes: 0 done, 1 failed (the reason is on stderr), 2 the arguments are wrong, 3 not in sync
+//! (`status --wait`, `status --fail-if-not-in-sync`), 78 the configuration has faults (`run`).
 
 mod check;
 mod ctl;
@@ -15,6 +15,7 @@ mod local_time;
 mod logging;
 mod output;
 mod paint;
+mod pattern;
 mod pidfile;
 mod port_owner;
 mod process;
@@ -29,6 +30,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -108,6 +110,19 @@ struct Place {
     config: Option<PathBuf>,
 }
 
+/// A running server: the one of a configuration, or one elsewhere.
+#[derive(Debug, Args)]
+struct ServerPlace {
+    /// The configuration [default: sync_server.json beside the executable, else
+    /// /etc/hustdbsync/sync_server.json]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Ask the server there instead, `http://host:port`, as the configuration's user, or as
+    /// `HUSTDBSYNC_USER` with `HUSTDBSYNC_PASSWORD`
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
+}
+
 /// The same for commands that have commands of their own: before these or behind.
 #[derive(Debug, Args)]
 struct SharedPlace {
@@ -148,20 +163,20 @@ enum Command {
     /// Ask a running server how it is: each backend's state, backlog, rate, lag and time to drain
     Status {
         #[command(flatten)]
-        place: Place,
+        place: ServerPlace,
         #[command(flatten)]
         args: status::StatusArgs,
     },
     /// Tell a running server what to do: pause or resume a backend, bound its rate, probe it,
-    /// rotate, drain
+    /// rotate, stop
     #[command(
         arg_required_else_help = false,
         after_long_help = "Examples:\n  hustdbsync ctl pause 10.0.0.7:8085\n  hustdbsync ctl rate \
-            10.0.0.7:8085 2000\n  hustdbsync ctl drain"
+            10.0.0.7:8085 2000\n  hustdbsync ctl stop"
     )]
     Ctl {
         #[command(flatten)]
-        place: SharedPlace,
+        place: ServerPlace,
         #[command(subcommand)]
         verb: ctl::Verb,
     },
@@ -260,11 +275,14 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         },
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
         Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
-        Some(Command::Status { place, args }) => match ask_status(place.config.as_deref(), &args) {
-            Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_TIME),
+        Some(Command::Status { args, .. }) if args.wrong_use().is_some() => {
+            return wrong_use::refuse(args.wrong_use().unwrap_or_default(), "status");
+        }
+        Some(Command::Status { place, args }) => match ask_status(&place, &args) {
+            Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_SYNC),
             done => done.map(|_| true),
         },
-        Some(Command::Ctl { place, verb }) => tell(place.config.as_deref(), &verb).map(|()| true),
+        Some(Command::Ctl { place, verb }) => tell(&place, &verb).map(|()| true),
         Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
             Some(why) => return wrong_use::refuse(why, "rejected"),
             None => {
@@ -300,38 +318,62 @@ fn fail(Failure(reason): &Failure, code: ExitCode) -> ExitCode {
     code
 }
 
-/// What was waited for did not come within the time.
-const NOT_IN_TIME: u8 = 3;
+/// Something waits for a backend, as it did when the time was over.
+const NOT_IN_SYNC: u8 = 3;
 
 /// `run` can do nothing with this configuration, however often it is started (`EX_CONFIG` of
 /// sysexits.h).
 const FAULTY_CONFIGURATION: u8 = 78;
 
-/// Asks the server that runs with this configuration.
-fn ask_status(given: Option<&Path>, args: &status::StatusArgs) -> Result<status::Waited, Failure> {
-    let target = target(load_config(given)?);
+/// How long a server elsewhere may take to drain, whose own `sync.drain_timeout` nobody knows.
+const DRAINED_ELSEWHERE_WITHIN: Duration = Duration::from_secs(300);
+
+/// Asks a server how it is.
+fn ask_status(place: &ServerPlace, args: &status::StatusArgs) -> Result<status::Waited, Failure> {
+    let (target, _) = place.find()?;
     Ok(match args.wait {
         Some(time) => status::wait(args, time, &target)?,
-        None => status::run(args, &target).map(|()| status::Waited::Whole)?,
+        None => status::run(args, &target)?,
     })
 }
 
-/// Tells the server that runs with this configuration what to do.
-fn tell(given: Option<&Path>, verb: &ctl::Verb) -> Result<(), Failure> {
-    let config = load_config(given)?;
-    let (state, drain_timeout) = (config.state_path(), config.sync.drain_timeout);
-    ctl::tell(verb, &target(config), &state, drain_timeout)
+/// Tells a server what to do.
+fn tell(place: &ServerPlace, verb: &ctl::Verb) -> Result<(), Failure> {
+    let (target, config) = place.find()?;
+    let is_here = place.url.is_none();
+    let state = config.as_ref().filter(|_| is_here).map(Config::state_path);
+    let drain_timeout = config.map_or(DRAINED_ELSEWHERE_WITHIN, |config| config.sync.drain_timeout);
+    ctl::tell(verb, &target, state.as_deref(), drain_timeout)
+}
+
+impl ServerPlace {
+    /// Where the server is and who asks it; and this host's configuration, which need not exist
+    /// where an address is given.
+    fn find(&self) -> Result<(status::StatusTarget, Option<Config>), Failure> {
+        let Some(url) = &self.url else {
+            let config = load_config(self.config.as_deref())?;
+            return Ok((target(&config), Some(config)));
+        };
+        let config = match config_path(self.config.as_deref()) {
+            Ok(path) => Some(Config::load(&path)?),
+            Err(_) => None,
+        };
+        let configured = config.as_ref().map(target);
+        let variable = |name: &str| std::env::var(name).ok();
+        let target = status::StatusTarget::at(url, configured.as_ref(), variable)?;
+        Ok((target, config))
+    }
 }
 
 /// The server that runs with this configuration, and who may ask it.
-fn target(config: Config) -> status::StatusTarget {
+fn target(config: &Config) -> status::StatusTarget {
     let mut addr = config.listen_address();
     if addr.ip().is_unspecified() {
         addr.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     status::StatusTarget {
         addr,
-        user: config.network.user,
+        user: config.network.user.clone(),
         passwd: config.network.passwd.expose().to_owned(),
     }
 }

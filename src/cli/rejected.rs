@@ -120,12 +120,12 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
         Verb::Show { selection, values } => show::show(&state, selection, *values, &mut out),
         Verb::Replay { selection, .. } => {
-            let report = ask("replay", selection, &super::target(config))?;
+            let report = ask("replay", selection, &super::target(&config))?;
             return Ok(tell("replayed", &report));
         }
         Verb::Drop { selection, .. } => {
             let logs = config.sync.logs_path.clone();
-            let report = match ask("drop", selection, &super::target(config)) {
+            let report = match ask("drop", selection, &super::target(&config)) {
                 Err(StatusError::Unreachable { .. }) => {
                     drop_here(RealDisk::new(logs, state.clone()), &state, selection)?
                 }

@@ -1,28 +1,36 @@
-//! `hustdbsync status`: asks a running server how it is, and shows it as a table, as progress bars,
-//! or as JSON.
+//! `hustdbsync status`: asks a running server how it is, and shows it as a table or as JSON.
 
 pub(super) mod client;
+mod order;
 mod table;
+mod target;
 mod wait;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use self::table::Place;
+use super::paint;
+use crate::status::report::Report;
+
 pub use client::StatusError;
+pub use order::Sort;
 pub(super) use table::plain;
+pub use target::StatusTarget;
 pub use wait::Waited;
 
 /// Shows each backend's state, backlog, rate and time to drain, as a running server tells them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    hustdbsync status            one table\n  \
-    hustdbsync status --watch    a progress bar for each backend, until Ctrl-C\n  \
-    hustdbsync status --wait=5m  until all that is logged by now is settled, or exit with 3\n  \
+    hustdbsync status                    one table\n  \
+    hustdbsync status --watch            the same, live, until q\n  \
+    hustdbsync status --wait 5m          until all that is logged by now is settled, or exit with 3\n  \
+    hustdbsync status --sort backlog     the longest backlog first\n  \
+    hustdbsync status --url http://ha2:8089 --backend '10.0.0.*'  some backends of another host\n  \
     hustdbsync status --json | jq '.backends[] | select(.state != \"up\") | .name'")]
 pub struct StatusArgs {
-    /// Go on showing it, with a progress bar for each backend
+    /// Go on showing it; in a terminal as a screen that scrolls, until `q`
     #[arg(short, long)]
     pub watch: bool,
     /// Say more of each backend: its last probe, times, rate limit, failures, latencies
@@ -31,6 +39,16 @@ pub struct StatusArgs {
     /// Print what the server says as JSON; with --watch a line each time
     #[arg(long)]
     pub json: bool,
+    /// Show these backends only: host:port, where `*` stands for any characters; with --wait, wait
+    /// for this one only
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
+    /// Which backends come first
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["json", "wait"])]
+    pub sort: Sort,
+    /// Exit with 3 if anything waits for a backend that is shown
+    #[arg(long, conflicts_with_all = ["watch", "wait"])]
+    pub fail_if_not_in_sync: bool,
     /// Seconds between looks, for --watch
     #[arg(
         long, value_name = "SECONDS", default_value_t = 1,
@@ -44,14 +62,11 @@ pub struct StatusArgs {
     /// What comes into the logs later does not count. Settled is what its backend has taken, or
     /// what was rejected; and that is on disk.
     #[arg(
-        long, value_name = "TIME", num_args = 0..=1, require_equals = true,
+        long, value_name = "TIME", num_args = 0..=1,
         default_missing_value = "30s", value_parser = wait::time,
         conflicts_with_all = ["watch", "interval"]
     )]
     pub wait: Option<Duration>,
-    /// Wait for this backend only, host:port
-    #[arg(long, value_name = "BACKEND", requires = "wait", value_parser = super::backend_name)]
-    pub backend: Option<String>,
     /// Count as settled what is gone from the folders, and not back within 5 s; it is still named
     ///
     /// For logs that were deleted, cut, or replaced by shorter ones on purpose.
@@ -59,48 +74,58 @@ pub struct StatusArgs {
     pub ignore_gone: bool,
 }
 
-/// Which server to ask, and as whom.
-#[derive(Clone)]
-pub struct StatusTarget {
-    /// Where it listens for HA.
-    pub addr: SocketAddr,
-    /// `network.user`
-    pub user: String,
-    /// `network.passwd`
-    pub passwd: String,
-}
+/// What is wrong with `--wait --backend` and a pattern.
+const ONE_BACKEND: &str = "with --wait, --backend is one backend: host:port";
 
-/// The password stays out of logs.
-impl std::fmt::Debug for StatusTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StatusTarget")
-            .field("addr", &self.addr)
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+impl StatusArgs {
+    /// What is wrong with arguments that are right each by itself.
+    #[must_use]
+    pub fn wrong_use(&self) -> Option<&'static str> {
+        let name = self.backend.as_deref()?;
+        let is_one = super::backend_name(name).is_ok();
+        (self.wait.is_some() && !is_one).then_some(ONE_BACKEND)
     }
 }
 
 /// How long the server may take for an answer. It answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the command. With `--watch` it comes back only if it can't begin, or if nobody reads what
-/// it prints any more.
+/// Runs the command. With `--watch` it comes back only if it can't begin, if nobody reads what it
+/// prints any more, or if it is told to.
 ///
 /// # Errors
 /// [`StatusError`], which says what to do.
-pub fn run(args: &StatusArgs, target: &StatusTarget) -> Result<(), StatusError> {
+pub fn run(args: &StatusArgs, target: &StatusTarget) -> Result<Waited, StatusError> {
     let mut out = io::stdout();
-    let shows_bars = args.watch && !args.json && out.is_terminal();
+    let is_terminal = out.is_terminal();
     let interval = Duration::from_secs(u64::from(args.interval));
-    let result = match (args.watch, shows_bars) {
-        (false, _) => show(args, target, &mut out),
-        (true, true) => watch::bars(target, interval),
-        (true, false) => watch::repeat(interval, || show(args, target, &mut out)),
+    let mut waited = Waited::Whole;
+    let result = match (args.watch, is_terminal && !args.json) {
+        (false, _) => show(args, target, place(is_terminal), &mut out).map(|it| waited = it),
+        (true, true) => watch::screen(interval, |width| {
+            let place = Place {
+                width: Some(width),
+                has_colours: paint::allowed(),
+            };
+            text(args, target, place).map(|(text, _)| text)
+        }),
+        (true, false) => watch::repeat(interval, || {
+            show(args, target, place(is_terminal), &mut out).map(|_| ())
+        }),
     };
     match result {
         // Whoever read it has seen enough (`| head`).
-        Err(StatusError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(StatusError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(waited),
+        result => result.map(|()| waited),
+    }
+}
+
+/// Where stdout leads to.
+fn place(is_terminal: bool) -> Place {
+    let width = crossterm::terminal::size().map_or(80, |(width, _)| width.into());
+    Place {
+        width: is_terminal.then_some(width),
+        has_colours: is_terminal && paint::allowed(),
     }
 }
 
@@ -116,22 +141,47 @@ pub fn wait(
     wait::wait(args, time, target, &mut io::stdout())
 }
 
-/// Asks once and prints what came.
-fn show(args: &StatusArgs, target: &StatusTarget, out: &mut dyn Write) -> Result<(), StatusError> {
-    let body = client::ask(target, ANSWER_TIMEOUT)?;
-    let report = client::parse(target.addr, &body)?;
-    let text = if args.json {
-        body
-    } else {
-        let mut text = table::render(&report, target.addr);
-        if args.verbose {
-            table::add_details(&report, &mut text);
-        }
-        text.into_bytes()
-    };
-    out.write_all(&text)
+/// Asks once and prints what came. Says whether anything waits for a backend, if that is asked for.
+fn show(
+    args: &StatusArgs,
+    target: &StatusTarget,
+    place: Place,
+    out: &mut dyn Write,
+) -> Result<Waited, StatusError> {
+    let (text, report) = text(args, target, place)?;
+    out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(StatusError::Output)
+        .map_err(StatusError::Output)?;
+    match args.fail_if_not_in_sync && !order::is_in_sync(&report) {
+        true => Ok(Waited::NotWhole),
+        false => Ok(Waited::Whole),
+    }
+}
+
+/// What there is to show, and of what.
+fn text(
+    args: &StatusArgs,
+    target: &StatusTarget,
+    place: Place,
+) -> Result<(String, Report), StatusError> {
+    let body = client::ask(target, ANSWER_TIMEOUT)?;
+    let mut report = client::parse(target.addr, &body)?;
+    if let Some(pattern) = &args.backend {
+        order::only(&mut report, pattern).map_err(|why| StatusError::Refused { why })?;
+    }
+    if args.json {
+        let text = match &args.backend {
+            None => String::from_utf8_lossy(&body).into_owned(),
+            Some(_) => client::only(&body, &report),
+        };
+        return Ok((text, report));
+    }
+    order::sort(&mut report, args.sort);
+    let mut text = table::render(&report, target.addr, place);
+    if args.verbose {
+        table::add_details(&report, &mut text);
+    }
+    Ok((text, report))
 }
 
 #[cfg(test)]
@@ -139,7 +189,7 @@ mod tests {
     use super::*;
     use clap::{Args, FromArgMatches};
     use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
 
     fn args(words: &[&str]) -> Result<StatusArgs, clap::Error> {
         let command = StatusArgs::augment_args(clap::Command::new("status"));
@@ -175,9 +225,9 @@ mod tests {
             String::from_utf8(asked).unwrap()
         });
         let mut out = Vec::new();
-        let result = show(&args(words).unwrap(), &target(addr), &mut out);
+        let result = show(&args(words).unwrap(), &target(addr), Place::PIPE, &mut out);
         let printed = result
-            .map(|()| String::from_utf8(out).unwrap())
+            .map(|_| String::from_utf8(out).unwrap())
             .map_err(|error| error.to_string());
         (printed, server.join().unwrap())
     }
@@ -255,9 +305,14 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let error = show(&args(&[]).unwrap(), &target(addr), &mut Vec::new())
-            .unwrap_err()
-            .to_string();
+        let error = show(
+            &args(&[]).unwrap(),
+            &target(addr),
+            Place::PIPE,
+            &mut Vec::new(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(
             error.contains(&addr.to_string()) && error.contains("running"),
             "{error}"
@@ -275,15 +330,24 @@ mod tests {
     }
 
     #[test]
-    fn wrong_use_is_refused_and_the_password_is_not_shown() {
+    fn wrong_use_is_refused() {
         assert!(args(&["--interval", "0"]).is_err());
         assert!(args(&["--interval", "x"]).is_err());
         assert!(args(&["extra"]).is_err());
         assert!(args(&["-v", "--json"]).is_err());
+        assert!(args(&["--sort", "colour"]).is_err());
+        let waits = |words: &[&str]| args(words).unwrap().wait;
+        let five_minutes = Some(Duration::from_secs(300));
+        assert_eq!(waits(&["--wait", "5m"]), five_minutes);
+        assert_eq!(waits(&["--wait=5m"]), five_minutes);
+        assert_eq!(waits(&["--wait"]), Some(Duration::from_secs(30)));
+        assert_eq!(
+            args(&["--wait", "--backend", "a*"]).unwrap().wrong_use(),
+            Some(ONE_BACKEND)
+        );
         assert!(
             args(&["-w", "--interval", "5", "--json"])
                 .is_ok_and(|args| args.watch && args.json && args.interval == 5)
         );
-        assert!(!format!("{:?}", target("127.0.0.1:1".parse().unwrap())).contains("secret"));
     }
 }

@@ -17,6 +17,7 @@ mod legacy;
 mod log;
 mod logging;
 mod long;
+mod looking;
 mod mounted;
 mod names;
 mod operator;

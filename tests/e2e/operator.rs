@@ -314,12 +314,12 @@ fn a_drain_ends_the_process_with_0_and_a_server_that_is_not_there_is_said_to_be(
     eventually("it works", || value(&fake_hustdb, "k").is_some());
     let (code, _, err) = home.command(&["ctl", "rotate"]);
     assert!(code == 1 && err.contains("no log file of its own"), "{err}");
-    let (code, out, err) = home.command(&["ctl", "drain"]);
+    let (code, out, err) = home.command(&["ctl", "stop"]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.contains("then the server ends"), "{out}");
     assert_eq!(process.wait().code(), Some(0));
     for args in [
-        &["ctl", "drain"][..],
+        &["ctl", "stop"][..],
         &["ctl", "pause", "10.0.0.1:1"],
         &["status", "--wait=1s"],
         &["rejected", "replay", "--all"],

@@ -296,7 +296,7 @@ fn a_drain_is_waited_for_although_the_http_server_stays_open() {
     let mut service = start(&home, Some(&http_server), &[]);
     poll(address).unwrap();
     let drained = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-        .args(["ctl", "drain", "--config"])
+        .args(["ctl", "stop", "--config"])
         .arg(home.path("sync_server.json"))
         .output()
         .unwrap();

@@ -113,6 +113,15 @@ pub(super) fn ask(target: &StatusTarget, timeout: Duration) -> Result<Vec<u8>, S
     }
 }
 
+/// The report of a server.
+pub(in crate::cli) fn report(
+    target: &StatusTarget,
+    timeout: Duration,
+) -> Result<Report, StatusError> {
+    let body = ask(target, timeout)?;
+    parse(target.addr, &body)
+}
+
 /// Sends a request without a body, `path` with its query; gives the answer, unless it is that we
 /// may not ask.
 pub(in crate::cli) fn send(
@@ -186,6 +195,18 @@ pub(in crate::cli) fn in_query(text: &str) -> String {
 pub(super) fn parse(addr: SocketAddr, body: &[u8]) -> Result<Report, StatusError> {
     serde_json::from_slice(body)
         .map_err(|error| foreign(addr, &format!("JSON that is no status ({error})")))
+}
+
+/// The report in `body` without the backends that `report` does not have.
+pub(super) fn only(body: &[u8], report: &Report) -> String {
+    let mut json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    if let Some(serde_json::Value::Array(backends)) = json.get_mut("backends") {
+        backends.retain(|backend| {
+            let mut shown = report.backends.iter();
+            shown.any(|shown| backend["name"] == *shown.name)
+        });
+    }
+    format!("{json}\n")
 }
 
 /// Status and body of the response in `received`, once it is whole.

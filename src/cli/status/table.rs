@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
+use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use indicatif::{FormattedDuration, HumanBytes, HumanCount};
 
+use super::order::Trouble;
 use crate::status::report::Report;
 use crate::status::snapshot::BackendSnapshot;
 
@@ -16,50 +17,207 @@ const NO_LOGS: &str = "no logs yet: does HA write them? As shipped, HA 1.4 and l
     `hustdbsync check` looks at its configuration (binlog_uri; docs/operations.md, \"Have HA write \
     logs\")";
 
-/// The table and a line of totals, with a newline at the end.
-pub(super) fn render(report: &Report, addr: SocketAddr) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "Backend", "State", "Backlog", "Rate", "Lag", "ETA", "Settled", "Rejected", "Why",
-    ]);
-    for backend in &report.backends {
-        table.add_row([
-            plain(&backend.name),
-            plain(&backend.state),
-            HumanBytes(backend.backlog_bytes).to_string(),
-            rate(backend.rate_per_second),
-            seconds(backend.lag_seconds),
-            drain(backend),
-            HumanCount(backend.counts.settled).to_string(),
-            HumanCount(backend.counts.rejected).to_string(),
-            plain(&why(backend)),
-        ]);
-    }
-    for column in 2..8 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
+/// Space that is kept for why a backend is in its state, where that has a column.
+const WHY_WIDTH: usize = 24;
+
+/// What is between two columns of a table in a terminal.
+const BORDER_WIDTH: usize = 3;
+
+/// Where a table goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Columns of the terminal; none where it is no terminal, and lines may be as long as they are.
+    pub(super) width: Option<usize>,
+    /// Whether it shows colours.
+    pub(super) has_colours: bool,
+}
+
+impl Place {
+    /// A pipe or a file.
+    #[cfg(test)]
+    pub(super) const PIPE: Self = Self {
+        width: None,
+        has_colours: false,
+    };
+}
+
+/// One column: its title and a cell for each backend.
+struct Column {
+    title: &'static str,
+    cells: Vec<String>,
+    is_number: bool,
+    /// Which is left out first where there is no room: the greatest. 0: never.
+    left_out: u8,
+}
+
+impl Column {
+    fn new(
+        title: &'static str,
+        left_out: u8,
+        backends: &[BackendSnapshot],
+        cell: impl Fn(&BackendSnapshot) -> String,
+    ) -> Self {
+        Self {
+            title,
+            cells: backends
+                .iter()
+                .map(|backend| plain(&cell(backend)))
+                .collect(),
+            is_number: !["Backend", "State", WHY].contains(&title),
+            left_out,
         }
     }
-    let up = seconds(report.now_unix.saturating_sub(report.started_unix));
-    let totals = format!(
-        "hustdbsync {} at {addr}, up {up}: {} of {} records settled, {} to go",
-        plain(&report.version),
-        HumanCount(report.settled),
-        HumanCount(report.processed),
-        HumanBytes(report.backlog_bytes),
-    );
+
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| cell.chars().count());
+        let widest = cells.max().unwrap_or(0).max(self.title.len());
+        match self.title {
+            WHY => widest.min(WHY_WIDTH),
+            _ => widest,
+        }
+    }
+}
+
+const WHY: &str = "Why";
+
+/// All columns that fit. A name is never broken: what does not fit is left out, and a reason goes
+/// below the table.
+fn columns(backends: &[BackendSnapshot], width: Option<usize>) -> Vec<Column> {
+    let column = |title, left_out, cell: fn(&BackendSnapshot) -> String| {
+        Column::new(title, left_out, backends, cell)
+    };
+    let mut columns = vec![
+        column("Backend", 0, |backend| backend.name.clone()),
+        column("State", 0, |backend| backend.state.to_string()),
+        column("Backlog", 0, |backend| {
+            HumanBytes(backend.backlog_bytes).to_string()
+        }),
+        column("Rate", 2, |backend| rate(backend.rate_per_second)),
+        column("Lag", 3, |backend| seconds(backend.lag_seconds)),
+        column("ETA", 1, drain),
+        column("Settled", 6, |backend| {
+            HumanCount(backend.counts.settled).to_string()
+        }),
+        column("Rejected", 5, |backend| {
+            HumanCount(backend.counts.rejected).to_string()
+        }),
+        column(WHY, 4, why),
+    ];
+    if columns
+        .last()
+        .is_some_and(|why| why.cells.iter().all(String::is_empty))
+    {
+        columns.pop();
+    }
+    let taken = |columns: &[Column]| -> usize {
+        let widths = columns.iter().map(|column| column.width() + BORDER_WIDTH);
+        widths.sum::<usize>() + 1
+    };
+    while width.is_some_and(|width| taken(&columns) > width) {
+        let last = columns
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, column)| column.left_out);
+        match last {
+            Some((at, column)) if column.left_out > 0 => drop(columns.remove(at)),
+            _ => break,
+        }
+    }
+    columns
+}
+
+/// The backends' table, and the reasons that have no column in it; each line with its newline.
+fn backends_table(backends: &[BackendSnapshot], place: Place) -> String {
+    let columns = columns(backends, place.width);
+    let mut table = Table::new();
+    match place.width {
+        Some(width) => table
+            .load_style(UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(u16::try_from(width).unwrap_or(u16::MAX)),
+        None => table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled),
+    };
+    if place.has_colours {
+        table.enforce_styling();
+    }
+    table.set_header(columns.iter().map(|column| column.title));
+    for (row, backend) in backends.iter().enumerate() {
+        table.add_row(columns.iter().map(|column| {
+            let cell = Cell::new(&column.cells[row]);
+            match (column.title, place.has_colours) {
+                ("State", true) => cell.fg(colour(backend)),
+                _ => cell,
+            }
+        }));
+    }
+    for (at, column) in columns.iter().enumerate() {
+        let Some(of_table) = table.column_mut(at) else {
+            continue;
+        };
+        if column.is_number {
+            of_table.set_cell_alignment(CellAlignment::Right);
+        }
+        if column.title != WHY && place.width.is_some() {
+            let width = column.width() + BORDER_WIDTH - 1;
+            let width = Width::Fixed(u16::try_from(width).unwrap_or(u16::MAX));
+            of_table.set_constraint(ColumnConstraint::LowerBoundary(width));
+        }
+    }
+    let mut text: String = table
+        .lines()
+        .flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()])
+        .collect();
+    if !columns.iter().any(|column| column.title == WHY) {
+        for backend in backends {
+            let why = plain(&why(backend));
+            if !why.is_empty() {
+                // Writing to a `String` cannot fail.
+                let _ = writeln!(text, "{}: {why}", plain(&backend.name));
+            }
+        }
+    }
+    text
+}
+
+/// The colour of a backend's state.
+fn colour(backend: &BackendSnapshot) -> Color {
+    match Trouble::of(backend) {
+        Trouble::Faulty | Trouble::Bad => Color::Red,
+        Trouble::Warn => Color::Yellow,
+        _ if backend.state == "up" => Color::Green,
+        _ => Color::Reset,
+    }
+}
+
+/// The table and a line of totals, with a newline at the end.
+pub(super) fn render(report: &Report, addr: SocketAddr, place: Place) -> String {
     let seconds: String = report
         .second_names
         .iter()
         .map(|second| format!("{}: {}\n", plain(&second.name), plain(&second.why())))
         .collect();
+    let totals = totals(report, addr);
     match report.backends.is_empty() {
         true => format!("{totals}\n{NO_LOGS}\n{seconds}"),
-        false => format!("{table}\n{totals}\n{seconds}"),
+        false => {
+            let table = backends_table(&report.backends, place);
+            format!("{table}{totals}\n{seconds}")
+        }
     }
+}
+
+/// The whole server in one line, without its newline.
+fn totals(report: &Report, addr: SocketAddr) -> String {
+    let up = seconds(report.now_unix.saturating_sub(report.started_unix));
+    format!(
+        "hustdbsync {} at {addr}, up {up}: {} of {} records settled, {} to go",
+        plain(&report.version),
+        HumanCount(report.settled),
+        HumanCount(report.processed),
+        HumanBytes(report.backlog_bytes),
+    )
 }
 
 /// What the table has no column for, a paragraph for each backend.
@@ -190,7 +348,7 @@ mod tests {
             backends,
             ..Report::default()
         };
-        let text = render(&report, "127.0.0.1:8089".parse().unwrap());
+        let text = render(&report, "127.0.0.1:8089".parse().unwrap(), Place::PIPE);
         for word in words {
             assert!(text.contains(word), "no {word:?} in\n{text}");
         }
@@ -266,6 +424,93 @@ mod tests {
                 "up 00:01:30",
                 "10,000 of 12,000 records",
             ],
+        );
+    }
+
+    fn backend(name: &str, why: &str) -> BackendSnapshot {
+        BackendSnapshot {
+            name: name.into(),
+            state: if why.is_empty() { "up" } else { "down" }.into(),
+            why: why.into(),
+            backlog_bytes: 123 << 20,
+            rate_per_second: 12_345.0,
+            lag_seconds: 3_723,
+            drain_seconds: Some(60),
+            counts: Counts {
+                settled: 123_456_789,
+                rejected: 1_234,
+                ..Counts::default()
+            },
+            ..BackendSnapshot::default()
+        }
+    }
+
+    fn table(width: usize, backends: &[BackendSnapshot]) -> String {
+        let place = Place {
+            width: Some(width),
+            has_colours: false,
+        };
+        backends_table(backends, place)
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_fewer_columns_and_no_broken_names() {
+        let name = "a-host-with-a-name.example:8085";
+        let refused = "connection refused; 3 lines are rejected and are left in rejected.jsonl";
+        for (width, titles) in [
+            (60, "Backend State Backlog"),
+            (80, "Backend State Backlog Rate ETA"),
+            (100, "Backend State Backlog Rate Lag ETA"),
+            (
+                200,
+                "Backend State Backlog Rate Lag ETA Settled Rejected Why",
+            ),
+        ] {
+            let text = table(width, &[backend(name, refused), backend("b:1", "")]);
+            let header = text.lines().nth(1).unwrap().replace(['│', '┆'], " ");
+            let shown: Vec<_> = header.split_whitespace().collect();
+            assert_eq!(shown.join(" "), titles, "{width}\n{text}");
+            assert_eq!(
+                text.matches(name).count(),
+                if width == 200 { 1 } else { 2 },
+                "{text}"
+            );
+            assert!(text.contains(refused), "{text}");
+            let rows = text
+                .lines()
+                .filter(|line| line.starts_with(['│', '┌', '└']));
+            assert!(rows.clone().count() >= 4);
+            assert!(
+                rows.map(|row| row.chars().count()).all(|row| row <= width),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pipe_gets_a_line_for_each_backend_with_all_columns_and_no_borders() {
+        let why = "connection refused ".repeat(20);
+        let text = backends_table(
+            &[backend("a:1", why.trim()), backend("b:1", "")],
+            Place::PIPE,
+        );
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].trim_start().starts_with("Backend "), "{text}");
+        assert!(lines[1].ends_with(why.trim()), "{text}");
+        assert!(!text.contains(['│', '─', '\u{1b}']), "{text}");
+    }
+
+    #[test]
+    fn a_terminal_shows_states_in_colours() {
+        let place = Place {
+            width: Some(120),
+            has_colours: true,
+        };
+        let text = backends_table(&[backend("a:1", "gone"), backend("b:1", "")], place);
+        assert!(
+            text.contains("\u{1b}[38;5;9m") && text.contains("\u{1b}[38;5;10m"),
+            "{text:?}"
         );
     }
 

@@ -1,0 +1,137 @@
+//! Which server is asked, and as whom.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// Where the user's name and password come from with `--url`, where there is no configuration, or
+/// where they are others than in it.
+const USER_VARIABLE: &str = "HUSTDBSYNC_USER";
+const PASSWORD_VARIABLE: &str = "HUSTDBSYNC_PASSWORD";
+
+/// Which server to ask, and as whom.
+#[derive(Clone)]
+pub struct StatusTarget {
+    /// Where it listens for HA.
+    pub addr: SocketAddr,
+    /// `network.user`
+    pub user: String,
+    /// `network.passwd`
+    pub passwd: String,
+}
+
+/// The password stays out of logs.
+impl std::fmt::Debug for StatusTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StatusTarget")
+            .field("addr", &self.addr)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StatusTarget {
+    /// The server at `url`, as `http://host:port`. User and password are those of the environment,
+    /// else those of `configured`, the server of this host's configuration.
+    ///
+    /// # Errors
+    /// A sentence: `url` is none, its host has no address, or nobody says who asks.
+    pub fn at(
+        url: &str,
+        configured: Option<&Self>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
+        let (host, port) = parse(url).ok_or_else(|| {
+            format!(
+                "{url} is no address of a server: it is http://host:port, as in \
+                http://10.0.0.7:8089"
+            )
+        })?;
+        let mut found = (host, port)
+            .to_socket_addrs()
+            .map_err(|cause| format!("{host} has no address: {cause}"))?;
+        let addr = found
+            .next()
+            .ok_or_else(|| format!("{host} has no address"))?;
+        let of = |name: &str, of_configured: fn(&Self) -> &String| {
+            variable(name).or_else(|| configured.map(of_configured).cloned())
+        };
+        let user = of(USER_VARIABLE, |target| &target.user);
+        let passwd = of(PASSWORD_VARIABLE, |target| &target.passwd);
+        match (user, passwd) {
+            (Some(user), Some(passwd)) => Ok(Self { addr, user, passwd }),
+            _ => Err(format!(
+                "nobody says as whom to ask {url}: set {USER_VARIABLE} and {PASSWORD_VARIABLE} to \
+                 its network.user and network.passwd, or give a configuration that has them \
+                 (--config)"
+            )),
+        }
+    }
+}
+
+/// Host and port of `http://host:port[/]`; `[address]` for IPv6.
+fn parse(url: &str) -> Option<(&str, u16)> {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(rest) => rest.split_once("]:")?,
+        None => rest.split_once(':')?,
+    };
+    let port = port.parse().ok()?;
+    let is_host = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
+    is_host.then_some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_and_a_port() {
+        for (url, expected) in [
+            ("http://10.0.0.7:81", Some(("10.0.0.7", 81))),
+            ("http://ha2:81/", Some(("ha2", 81))),
+            ("ha2:81", Some(("ha2", 81))),
+            ("http://[::1]:81", Some(("::1", 81))),
+            ("http://[::1]", None),
+            ("http://ha2", None),
+            ("https://ha2", None),
+            ("http://", None),
+            ("http://ha2:x", None),
+            ("http://[::1", None),
+            ("http://ha2/page", None),
+            ("http://user:secret@ha2", None),
+        ] {
+            assert_eq!(parse(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn who_asks_is_said_by_the_environment_or_by_the_configuration() {
+        let configured = StatusTarget {
+            addr: "127.0.0.1:1".parse().unwrap(),
+            user: "configured".into(),
+            passwd: "one".into(),
+        };
+        let nobody = |_: &str| None;
+        let both = |name: &str| Some(format!("{name} is set"));
+        let asks = |configured, variable: fn(&str) -> Option<String>| {
+            StatusTarget::at("127.0.0.1:81", configured, variable)
+        };
+        let target = asks(Some(&configured), nobody).unwrap();
+        assert_eq!(target.addr, "127.0.0.1:81".parse().unwrap());
+        assert_eq!((&*target.user, &*target.passwd), ("configured", "one"));
+        let target = asks(Some(&configured), both).unwrap();
+        assert_eq!(target.user, "HUSTDBSYNC_USER is set");
+        let error = asks(None, nobody).unwrap_err();
+        assert!(error.contains("HUSTDBSYNC_PASSWORD"), "{error}");
+    }
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let target = StatusTarget {
+            addr: "127.0.0.1:1".parse().unwrap(),
+            user: "sync".into(),
+            passwd: "secret".into(),
+        };
+        assert!(!format!("{target:?}").contains("secret"));
+    }
+}

@@ -513,14 +513,17 @@ impl Pending {
             self.look_for_gone(ledger, folder);
         }
         let missing = self.look_at_first(ledger, folder.as_mut());
-        let gone = self.gone.iter().map(|gone| gone.missing).sum::<u64>();
-        let gone_logs = self.gone.len() as u64;
+        // What a copy has of one that is gone is still to be delivered.
+        let (copied, lost): (Vec<&Gone>, Vec<&Gone>) =
+            self.gone.iter().partition(|gone| gone.log.copy.is_some());
+        let bytes = |all: &[&Gone]| all.iter().map(|gone| gone.missing).sum::<u64>();
+        let (missing, gone) = (missing + bytes(&copied), bytes(&lost));
         told.gone_bytes.set(gone);
-        told.gone_logs.set(gone_logs);
-        let gone_names = self.gone.iter().map(|gone| &*gone.log.name);
-        told.set_gone_log(gone_names.min());
+        told.gone_logs.set(lost.len() as u64);
+        told.set_gone_log(lost.iter().map(|gone| &*gone.log.name).min());
         told.missing_bytes.set(missing + gone);
-        told.missing_logs.set(self.logs.len() as u64 + gone_logs);
+        told.missing_logs
+            .set((self.logs.len() + self.gone.len()) as u64);
         let durable_changes = ledger.durable_changes();
         let is_durable = |changes| durable_changes.is_some_and(|durable| durable >= changes);
         if missing + gone > 0 && !failpoint!(SettlePointEarly) {

@@ -1,6 +1,11 @@
-//! `fake_hustdb`: an in-memory hustdb on an address, alone, until it is told to end.
+//! `fake-hustdb`: an in-memory hustdb on an address, alone, until it is told to end. It does wrong
+//! what it is told to, by options and by lines of its stdin.
 
+mod fault;
+
+use std::io::{self, BufRead};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,12 +13,14 @@ use indicatif::{HumanBytes, HumanCount};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use self::fault::Fault;
 use super::Failure;
 use crate::cli::output;
 use crate::fake_hustdb::{Counters, FakeHustdb, Manner, Options, Script, THREADS};
 
-/// What `fake_hustdb` takes.
+/// What `fake-hustdb` takes.
 #[derive(Debug, Args)]
+#[command(after_long_help = format!("{}\n\n{EXAMPLES}", fault::WORDS))]
 pub(super) struct FakeHustdbArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9998")]
@@ -37,6 +44,9 @@ pub(super) struct FakeHustdbArgs {
     /// Let each answer wait for so many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     delay: u64,
+    /// Do this wrong, from the start on; may be given several times, see below
+    #[arg(long, value_name = "FAULT")]
+    fault: Vec<Fault>,
     /// For so many milliseconds after the start, lose writes with a time to live, as a real hustdb
     /// does (1000)
     #[arg(long, value_name = "MS", default_value_t = 0)]
@@ -48,7 +58,7 @@ pub(super) fn fake_hustdb(args: FakeHustdbArgs) -> Result<(), Failure> {
     // First, so that a signal that comes early ends it the same way.
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| format!("signals can't be received: {error}"))?;
-    let fake_hustdb = FakeHustdb::start(Options {
+    let fake_hustdb = Arc::new(FakeHustdb::start(Options {
         listen: args.listen,
         threads: args.threads.into(),
         manner: if args.at_once {
@@ -61,14 +71,42 @@ pub(super) fn fake_hustdb(args: FakeHustdbArgs) -> Result<(), Failure> {
         clock_zero_for: Duration::from_millis(args.clock_zero_for),
         script: Script::default().answer_delay(Duration::from_millis(args.delay)),
         ..Options::default()
-    })?;
+    })?);
+    for fault in args.fault {
+        fault.apply(&fake_hustdb)?;
+    }
     output::tell(format_args!(
         "a fake HustDB listens on {}; Ctrl-C ends it",
         fake_hustdb.name()
     ));
+    let told = Arc::clone(&fake_hustdb);
+    // It waits for a line, and ends with the process.
+    std::thread::spawn(move || listen(&told));
     signals.forever().next();
     output::tell(report(&fake_hustdb.counters()).trim_end());
     Ok(())
+}
+
+const EXAMPLES: &str = "Examples:
+  hustdbsync fake-hustdb --listen 127.0.0.1:9998 --user-password user:password
+  hustdbsync fake-hustdb --fault 'slow 50ms' --fault 'status 500 times 3'
+  (sleep 10; echo down; sleep 5; echo up; sleep 9) | hustdbsync fake-hustdb";
+
+/// Does what stdin says, line by line, and tells what came of it.
+fn listen(fake_hustdb: &FakeHustdb) {
+    for line in io::stdin().lock().lines().map_while(Result::ok) {
+        let text = line.trim();
+        if text.is_empty() {
+            continue;
+        }
+        match text.parse::<Fault>() {
+            Ok(fault) => match fault.apply(fake_hustdb) {
+                Ok(()) => output::tell(format_args!("from now on: {text}")),
+                Err(error) => output::complain(format_args!("hustdbsync: {text}: {error}")),
+            },
+            Err(why) => output::complain(format_args!("hustdbsync: {why}")),
+        }
+    }
 }
 
 fn parse_login(text: &str) -> Result<(String, String), String> {

@@ -226,10 +226,6 @@ enum Command {
     ///
     /// It answers as hustdb 1.9 does and keeps versions as hustdb does. SIGINT or SIGTERM ends it;
     /// it then prints what it has counted.
-    #[command(
-        after_long_help = "Example:\n  hustdbsync fake-hustdb --listen 127.0.0.1:9998 \
-            --user-password user:password"
-    )]
     #[command(alias = "standin")]
     FakeHustdb(fake_hustdb::FakeHustdbArgs),
 }

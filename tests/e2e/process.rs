@@ -248,6 +248,68 @@ fn inspect_shows_records_and_faults_and_exits_with_1_only_where_it_has_to() {
     assert!(err.contains("/no/such/log can't be read"), "{err}");
 }
 
+/// The status of a request on a connection of its own; none if nothing comes.
+fn status_of(addr: &str, path: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(addr).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split(' ').nth(1)?.to_owned())
+}
+
+#[test]
+fn the_fake_hustdb_does_wrong_what_it_is_told_to_and_stops_when_it_is_told_to() {
+    use std::io::{BufRead, BufReader, Write};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        .args([
+            "fake-hustdb",
+            "--listen",
+            "127.0.0.1:0",
+            "--fault",
+            "status 503",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut process = Process::of(child);
+    let mut said = BufReader::new(process.take_stdout()).lines();
+    let line = said.next().unwrap().unwrap();
+    let addr = line
+        .split([' ', ';'])
+        .find(|word| word.contains(':'))
+        .unwrap();
+    let key = "/hustdb/get?key=a";
+    let status = |path: &str| status_of(addr, path);
+    assert_eq!(status(key).as_deref(), Some("503"));
+    assert_eq!(
+        status("/status.html").as_deref(),
+        Some("200"),
+        "a probe is none of it"
+    );
+    let mut tell = |word: &str| {
+        writeln!(stdin, "{word}").unwrap();
+        assert_eq!(
+            said.next().unwrap().unwrap(),
+            format!("from now on: {word}")
+        );
+    };
+    tell("well");
+    assert_eq!(status(key).as_deref(), Some("404"));
+    tell("close of probes times 1");
+    assert_eq!(status("/status.html"), None);
+    assert_eq!(status("/status.html").as_deref(), Some("200"));
+    tell("down");
+    assert_eq!(status(key), None);
+    tell("up");
+    assert_eq!(status(key).as_deref(), Some("404"));
+    process.signal("INT");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
 #[test]
 fn the_fake_hustdb_serves_until_it_is_told_to_end_and_says_what_it_counted() {
     use std::io::{BufRead, BufReader, Read, Write};

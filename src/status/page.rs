@@ -11,8 +11,8 @@ pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
 pub const POLICY: &str = "default-src 'none'; script-src \
-                          'sha256-rKrxMgUcxRgNBeBLrk3ODXTOXkxJY61ah5GqqNrmObQ='; style-src \
-                          'sha256-3pqgUTpIl3+ctcDgmxwc3cHx5h7Jgr9G3c3eXjWKwwo='; img-src data:; \
+                          'sha256-ekUzEmlGiIMAli4awkvIvQeRXuhDSjL5RM4G42cOkeM='; style-src \
+                          'sha256-UyRoC50OWcxwIJFGINFbzC5dTZWVZ84tLI/fdEFaUqE='; img-src data:; \
                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
                           'none'";
 

@@ -26,6 +26,8 @@ pub(crate) struct Browser {
     events: Vec<Json>,
     session: String,
     next_id: u64,
+    /// The user and password that it knows.
+    user: (&'static str, &'static str),
     /// Its profile, which goes with it.
     _profile: tempfile::TempDir,
 }
@@ -78,6 +80,7 @@ impl Browser {
             events: Vec::new(),
             session: String::new(),
             next_id: 0,
+            user: ("sync", "sync"),
             _profile: profile,
         };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
@@ -134,8 +137,8 @@ impl Browser {
         }
     }
 
-    /// Keeps an event; a request that asks for a password is answered at once, by `sync:sync` or as
-    /// the page's user who has none.
+    /// Keeps an event; a request that asks for a password is answered at once, by the one that
+    /// it knows or as the page's user who has none.
     fn take_event(&mut self, event: Json) {
         let request = event["params"]["requestId"].clone();
         match event["method"].as_str() {
@@ -145,8 +148,8 @@ impl Browser {
             Some("Fetch.authRequired") => {
                 let answer = json!({
                     "response": "ProvideCredentials",
-                    "username": "sync",
-                    "password": "sync",
+                    "username": self.user.0,
+                    "password": self.user.1,
                 });
                 self.send(
                     "Fetch.continueWithAuth",
@@ -158,9 +161,14 @@ impl Browser {
         self.events.push(event);
     }
 
-    /// From now on knows the password that it is asked for.
+    /// From now on knows the password that it is asked for: of `sync`, unless told otherwise.
     pub(crate) fn know_password(&mut self) {
         self.call("Fetch.enable", json!({ "handleAuthRequests": true }));
+    }
+
+    /// Knows another user.
+    pub(crate) fn be(&mut self, user: &'static str, password: &'static str) {
+        self.user = (user, password);
     }
 
     /// Goes to a page and waits until it is loaded.

@@ -705,3 +705,241 @@ fn a_page_just_opened_has_the_last_hour() {
     assert_eq!(history["interval_seconds"], 30);
     assert_eq!(history["backends"][0]["name"], name);
 }
+
+/// An expression for a part of an opened row.
+fn more(name: &str, part: &str) -> String {
+    format!("document.querySelector('.more[data-backend=\"{name}\"] [data-of=\"{part}\"]')")
+}
+
+/// Opens a backend's row, and waits until it can be acted on.
+fn open_row(browser: &mut Browser, name: &str) {
+    browser.value(&format!("{}.click()", part(name, "name")));
+    browser.wait_for(&format!("{}?.hidden === false", more(name, "actions")));
+}
+
+/// Clicks one of a row's buttons, and waits until this is what the server says.
+#[track_caller]
+fn click(browser: &mut Browser, name: &str, button: &str, said: &str) {
+    let node = more(name, button);
+    browser.wait_for(&format!("{node}.checkVisibility() && !{node}.disabled"));
+    browser.value(&format!("{node}.click()"));
+    wait_said(browser, name, said);
+}
+
+#[track_caller]
+fn wait_said(browser: &mut Browser, name: &str, said: &str) {
+    browser.wait_for(&format!(
+        "{}.textContent.includes({said:?})",
+        more(name, "said")
+    ));
+}
+
+const REALLY: &str = "document.getElementById('really')";
+
+#[test]
+fn a_backend_is_paused_resumed_probed_and_limited_from_the_page() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&name, 1);
+    open(&mut browser, &server, 1);
+    open_row(&mut browser, &name);
+
+    click(&mut browser, &name, "pause", ": paused");
+    server.wait_for_state(&name, "paused");
+    let state = part(&name, "state");
+    browser.wait_for(&format!("{state}.textContent === 'paused'"));
+    let tone = format!("{state}.closest('tr').dataset.tone");
+    assert_eq!(browser.value(&tone), "warn");
+    let pause = format!("{}.checkVisibility()", more(&name, "pause"));
+    assert_eq!(browser.value(&pause), false, "it is paused already");
+    // What the server refuses is said.
+    click(&mut browser, &name, "probe", "it is paused, and not probed");
+    let is = format!("{}.dataset.is", more(&name, "said"));
+    assert_eq!(browser.value(&is), "refused");
+    click(&mut browser, &name, "resume", "resumed; it is probed now");
+    assert_eq!(browser.value(&is), "done");
+    server.wait_for_state(&name, "up");
+    click(&mut browser, &name, "probe", ": it is probed now");
+
+    browser.value(&format!("{}.value = '2500'", more(&name, "limit")));
+    click(&mut browser, &name, "rate", "at most 2500 records/s now");
+    assert_eq!(reported(&server, &name)["rate_max"], 2500);
+    browser.wait_for(&format!("{} === '2,500/s'", fact(&name, "Rate limit")));
+    browser.value(&format!("{}.value = '-1'", more(&name, "limit")));
+    click(&mut browser, &name, "rate", "rate is records a second");
+    click(&mut browser, &name, "default", "its rate has no bound now");
+    assert_eq!(reported(&server, &name)["rate_max"], 0);
+
+    // Without a mouse.
+    browser.value(&format!(
+        "{0}.value = ''; {0}.focus()",
+        more(&name, "limit")
+    ));
+    browser.call("Input.insertText", json!({ "text": "70" }));
+    browser.press("Enter", 13, Some("\r"));
+    wait_said(&mut browser, &name, "at most 70 records/s now");
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_asked_once_more() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    home.log(&name)
+        .put("k", 1, "v")
+        .raw("faulty\n")
+        .raw("so too\n");
+    let server = home.start();
+    server.wait_settled(&name, 3);
+    open(&mut browser, &server, 1);
+    open_row(&mut browser, &name);
+    browser.wait_for(&format!("{}.checkVisibility()", more(&name, "drop")));
+
+    let ask = |browser: &mut Browser, button: &str, wanted: &str| {
+        browser.value(&format!("{}.click()", more(&name, button)));
+        browser.wait_for(&format!("{REALLY}.open"));
+        let asked = browser.value("document.getElementById('really-what').textContent");
+        assert_eq!(asked, wanted);
+        // Enter alone does nothing that cannot be undone.
+        assert_eq!(browser.value("document.activeElement.id"), "really-not");
+    };
+    let drops = format!("Drop 2 rejected lines of {name}?");
+    ask(&mut browser, "drop", &drops);
+    browser.press("Enter", 13, Some("\r"));
+    browser.wait_for(&format!("!{REALLY}.open"));
+    ask(&mut browser, "drop", &drops);
+    browser.press("Escape", 27, None);
+    browser.wait_for(&format!("!{REALLY}.open"));
+    assert_eq!(reported(&server, &name)["rejected_lines"], 2);
+    assert_eq!(home.rejected(&name).len(), 2);
+
+    let yes = "document.getElementById('really-do').click()";
+    ask(
+        &mut browser,
+        "replay",
+        &format!("Replay 2 rejected lines of {name}?"),
+    );
+    browser.value(yes);
+    wait_said(&mut browser, &name, "2 lines done, 0 left");
+    // They fail again.
+    eventually("they are rejected again", || {
+        reported(&server, &name)["rejected_lines"] == 2
+    });
+    browser.wait_for(&format!("{}.checkVisibility()", more(&name, "drop")));
+    ask(&mut browser, "drop", &drops);
+    browser.value(yes);
+    browser.wait_for(&format!("!{}.checkVisibility()", more(&name, "drop")));
+    assert_eq!(reported(&server, &name)["rejected_lines"], 0);
+    assert_eq!(home.rejected(&name), Vec::<Json>::new());
+
+    ask(&mut browser, "forget", &format!("Forget {name}?"));
+    browser.value(yes);
+    wait_said(&mut browser, &name, "its folder is there");
+    // A backend of which something is left is asked for twice.
+    fake_hustdb.kill().unwrap();
+    server.wait_for_state(&name, "down");
+    home.log(&name).put("k", 2, "v");
+    eventually("it is seen", || {
+        reported(&server, &name)["backlog_bytes"].as_u64() > Some(0)
+    });
+    fs::rename(home.path("logs").join(&name), home.path("away")).unwrap();
+    let left = "Throw away what is left of ".to_owned() + &name + "?";
+    // Until the server has seen that the folder is gone, it says that it is there.
+    let answers = |browser: &mut Browser| {
+        ask(browser, "forget", &format!("Forget {name}?"));
+        browser.value(&format!("{}.textContent = ''", more(&name, "said")));
+        browser.value(yes);
+        browser.wait_for(&format!(
+            "{REALLY}.open || {}.textContent !== ''",
+            more(&name, "said")
+        ));
+        browser.value(&format!("{REALLY}.open")) == true
+    };
+    eventually("something is left", || answers(&mut browser));
+    let asked = browser.value("document.getElementById('really-what').textContent");
+    assert_eq!(asked, left);
+    browser.value(yes);
+    browser.wait_for("document.querySelectorAll('#list > *').length === 0");
+    assert_eq!(server.backend(&name), None);
+}
+
+#[test]
+fn a_viewers_page_has_no_buttons_and_a_page_from_elsewhere_does_nothing() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new()
+        .with("network.viewer_user", "viewer")
+        .with("network.viewer_password", "looks");
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&name, 1);
+    browser.be("viewer", "looks");
+    open(&mut browser, &server, 1);
+    browser.value(&format!("{}.click()", part(&name, "name")));
+    browser.wait_for(&format!("{} !== null", more(&name, "actions")));
+    browser.wait_for("!document.getElementById('looks').hidden");
+    let is_hidden = format!("{}.hidden", more(&name, "actions"));
+    assert_eq!(browser.value(&is_hidden), true);
+    let pause = format!(
+        "http://{}/v1/control/pause?backend={name}",
+        address(&server)
+    );
+    let post = |how: &str| format!("fetch('{pause}', {{ method: 'POST'{how} }})");
+    let status = |of: &str| format!("{of}.then((answer) => answer.status)");
+    assert_eq!(browser.value(&status(&post(""))), 403);
+
+    // Another browser, of who may control.
+    drop(browser);
+    let mut browser = super::browser::browser().unwrap();
+    open(&mut browser, &server, 1);
+    // Our own page without its token, and one from elsewhere that leans on the password that the
+    // browser knows.
+    assert_eq!(browser.value(&status(&post(""))), 403);
+    let token = ", headers: { 'X-Hustdbsync-Token': 'x' }";
+    assert_eq!(browser.value(&status(&post(token))), 403);
+    browser.open(&format!("http://{name}/status.html"));
+    let there = post(", mode: 'no-cors', credentials: 'include'");
+    let sent = browser.value(&format!("{there}.then(() => 'sent', String)"));
+    assert_eq!(sent, "sent");
+    let refused = browser.events("Network.responseReceived");
+    let refused = refused.iter().map(|answer| &answer["response"]["status"]);
+    assert!(
+        refused.clone().any(|status| *status == 403),
+        "{:?}",
+        refused.collect::<Vec<_>>()
+    );
+    assert_eq!(server.backend(&name).unwrap().state, "up");
+}
+
+#[test]
+fn a_page_that_stays_open_can_act_after_a_restart_of_the_server() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let mut home = Home::new();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&name, 1);
+    open(&mut browser, &server, 1);
+    open_row(&mut browser, &name);
+    click(&mut browser, &name, "pause", ": paused");
+    let addr = address(&server);
+    server.stop();
+    browser.wait_for("document.body.classList.contains('stale')");
+    home.set("network.port", addr.port());
+    let server = home.start();
+    server.wait_for_state(&name, "up");
+    browser.wait_for("!document.body.classList.contains('stale')");
+    click(&mut browser, &name, "pause", ": paused");
+    server.wait_for_state(&name, "paused");
+}

@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::{Cli, Failure, NAME, output};
 
@@ -33,36 +34,176 @@ pub(super) fn man(folder: &Path) -> Result<(), Failure> {
     // Built, so that commands know the whole of their names.
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let mut pages = vec![(NAME.to_owned(), command.clone())];
+    let mut pages = vec![Page {
+        name: NAME.to_owned(),
+        above: String::new(),
+        command: command.clone(),
+    }];
     collect(NAME, &command, &mut pages);
-    for (name, command) in pages {
-        let path = folder.join(format!("{name}.{SECTION}"));
-        write(&path, &name, command).map_err(|error| named(&path, error))?;
+    for page in &pages {
+        let path = folder.join(format!("{}.{SECTION}", page.name));
+        write(&path, page, &pages).map_err(|error| named(&path, error))?;
     }
     Ok(())
 }
 
+/// A page of the manual.
+struct Page {
+    name: String,
+    /// The name of the page above; the program's has none.
+    above: String,
+    command: Command,
+}
+
+impl Page {
+    /// Whether this page names the other one: the program's, and those above, below and beside it.
+    fn names(&self, other: &Self) -> bool {
+        let is_near = [&self.name, &self.above].contains(&&other.above);
+        other.name != self.name && (is_near || other.name == self.above || other.name == NAME)
+    }
+}
+
 /// All commands below `command`, named with dashes, as manuals are.
-fn collect(name: &str, command: &Command, pages: &mut Vec<(String, Command)>) {
+fn collect(above: &str, command: &Command, pages: &mut Vec<Page>) {
     for below in command.get_subcommands() {
-        let name = format!("{name}-{}", below.get_name());
-        pages.push((name.clone(), below.clone()));
+        let name = format!("{above}-{}", below.get_name());
+        pages.push(Page {
+            name: name.clone(),
+            above: above.to_owned(),
+            command: below.clone(),
+        });
         collect(&name, below, pages);
     }
 }
 
-fn write(path: &Path, name: &str, command: Command) -> io::Result<()> {
+fn write(path: &Path, page: &Page, all: &[Page]) -> io::Result<()> {
+    let Page { name, command, .. } = page;
+    let has_commands = command.has_subcommands();
     // clap's names are static or its own; a page's is made here.
-    let command = command.display_name(name.to_owned());
-    let page = Man::new(command)
+    let command = command.clone().display_name(name.clone());
+    let known = Man::new(command)
         .title(name.to_uppercase())
         .section(SECTION)
         .source(concat!("hustdbsync ", env!("CARGO_PKG_VERSION")))
         .manual("HustDB");
     let mut text = Vec::new();
-    page.render(&mut text)?;
+    known.render_title(&mut text)?;
+    known.render_name_section(&mut text)?;
+    known.render_synopsis_section(&mut text)?;
+    known.render_description_section(&mut text)?;
+    known.render_options_section(&mut text)?;
+    if has_commands {
+        known.render_subcommands_section(&mut text)?;
+    }
+    more_sections(page, all).to_writer(&mut text)?;
     File::create(path)?.write_all(&text)
 }
+
+/// What the definition of a command has no place for.
+fn more_sections(page: &Page, all: &[Page]) -> Roff {
+    let Page { name, command, .. } = page;
+    let notes = command.get_after_long_help().or(command.get_after_help());
+    let notes = notes.map(ToString::to_string).unwrap_or_default();
+    let (notes, examples) = match notes.split_once("Example") {
+        Some((notes, examples)) => (
+            notes,
+            examples.split_once(":\n").map_or("", |parts| parts.1),
+        ),
+        None => (&*notes, ""),
+    };
+    let mut text = Roff::new();
+    for (title, lines) in [("NOTES", notes), ("EXAMPLES", examples)] {
+        if lines.trim().is_empty() {
+            continue;
+        }
+        text.control("SH", [title]).control("nf", []);
+        for line in lines.trim_end().lines() {
+            text.text([roman(line)]);
+        }
+        text.control("fi", []);
+    }
+    let codes = EXIT_STATUS
+        .iter()
+        .filter(|(of, ..)| of.is_empty() || of == name);
+    list(
+        &mut text,
+        "EXIT STATUS",
+        codes.map(|(_, code, what)| (*code, *what)),
+    );
+    list(&mut text, "ENVIRONMENT", ENVIRONMENT.iter().copied());
+    list(&mut text, "FILES", FILES.iter().copied());
+    let others = all.iter().filter(|other| page.names(other));
+    let others: Vec<String> = others
+        .map(|other| format!("{}({SECTION})", other.name))
+        .collect();
+    text.control("SH", ["SEE ALSO"]);
+    text.text([roman(format!("{}.", others.join(", ")))]);
+    text.text([roman(
+        "A running server has the operator's guide at /guide.",
+    )]);
+    text
+}
+
+fn list<'a>(page: &mut Roff, title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) {
+    page.control("SH", [title]);
+    for (what, text) in rows {
+        let term: [Inline; 1] = [bold(what)];
+        page.control("TP", []).text(term).text([roman(text)]);
+    }
+}
+
+/// Exit codes: of which page (none: of all), the code, and what it says.
+const EXIT_STATUS: &[(&str, &str, &str)] = &[
+    ("", "0", "It is done."),
+    ("", "1", "It failed; the reason is on stderr."),
+    ("", "2", "The arguments are wrong."),
+    (
+        "hustdbsync-status",
+        "3",
+        "Not in sync: with --wait, not within the time, or what is missing has gone from its \
+         folders; with --fail-if-not-in-sync, something waits for a backend.",
+    ),
+    (
+        "hustdbsync-run",
+        "78",
+        "The configuration has faults: starting it again is of no use.",
+    ),
+];
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "HUSTDBSYNC_USER, HUSTDBSYNC_PASSWORD",
+        "Who asks the server at --url.",
+    ),
+    ("NO_COLOR", "Set, and not empty: no colours."),
+    (
+        "RUST_LOG",
+        "What is logged, before sync.log_level: as in info or hustdbsync=debug.",
+    ),
+];
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "sync_server.json",
+        "The configuration, beside the executable.",
+    ),
+    (
+        "/etc/hustdbsync/sync_server.json",
+        "The configuration, where that is not there.",
+    ),
+    (
+        "<logs_path>/<backend>/<minute>.log",
+        "What HA writes; finished ones are deleted.",
+    ),
+    (
+        "<ngx_path>/status/<backend>/checkpoint",
+        "Which lines are settled.",
+    ),
+    (
+        "<ngx_path>/status/<backend>/rejected.jsonl",
+        "Lines that cannot be replayed, with the reason.",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -78,12 +219,35 @@ mod tests {
         };
         let all = read(NAME);
         assert!(all.contains(".TH HUSTDBSYNC 8 "), "{all}");
+        for (name, part) in [
+            ("hustdbsync-status", ".SH EXAMPLES\n"),
+            ("hustdbsync-status", "\n.TP\n\\fB3\\fR\nNot in sync"),
+            ("hustdbsync-fake-hustdb", ".SH NOTES\n"),
+            ("hustdbsync-ctl-pause", "hustdbsync\\-ctl\\-resume(8)"),
+            ("hustdbsync-ctl-pause", "hustdbsync\\-ctl(8)"),
+            ("hustdbsync-run", "hustdbsync\\-status(8)"),
+            ("hustdbsync", "hustdbsync\\-status(8)"),
+        ] {
+            assert!(
+                read(name).contains(part),
+                "no {part:?} in {name}:\n{}",
+                read(name)
+            );
+        }
         let mut pages = Vec::new();
         collect(NAME, &Cli::command(), &mut pages);
         assert!(pages.len() >= 7);
-        for (name, command) in pages {
+        for Page { name, command, .. } in pages {
             let text = read(&name);
-            assert!(text.contains("SYNOPSIS"), "{name}");
+            for section in [
+                "SYNOPSIS",
+                "EXIT STATUS",
+                "ENVIRONMENT",
+                "FILES",
+                "SEE ALSO",
+            ] {
+                assert!(text.contains(section), "{name} has no {section}");
+            }
             // What `--help` says of each option stands in it.
             for argument in command.get_arguments() {
                 if let Some(long) = argument.get_long().filter(|_| !argument.is_hide_set()) {

@@ -23,11 +23,11 @@ pub use wait::Waited;
 /// Shows each backend's state, backlog, rate and time to drain, as a running server tells them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    hustdbsync status                    one table\n  \
-    hustdbsync status --watch            the same, live, until q\n  \
-    hustdbsync status --wait 5m          until all that is logged by now is settled, or exit with 3\n  \
-    hustdbsync status --sort backlog     the longest backlog first\n  \
-    hustdbsync status --url http://ha2:8089 --backend '10.0.0.*'  some backends of another host\n  \
+    hustdbsync status             one table\n  \
+    hustdbsync status --watch     the same, live, until q\n  \
+    hustdbsync status --wait 5m   until what is logged by now is settled, or exit with 3\n  \
+    hustdbsync status --sort lag  the longest lag first\n  \
+    hustdbsync status --url http://ha2:8089 --backend '10.0.0.*'\n  \
     hustdbsync status --json | jq '.backends[] | select(.state != \"up\") | .name'")]
 pub struct StatusArgs {
     /// Go on showing it; in a terminal as a screen that scrolls, until `q`

@@ -17,6 +17,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -43,13 +44,16 @@ use tally::Tally;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   hustdbsync inspect /data/hustdbha/logs/10.0.0.7:8085/*.log     all of a backend's logs
-  hustdbsync inspect --follow /data/hustdbha/logs/10.0.0.7:8085  what HA writes for it now
+  hustdbsync inspect -fn 10 /data/hustdbha/logs/10.0.0.7:8085    what HA writes for it now
   hustdbsync inspect --key 'user:*' --method put,del /data/hustdbha/logs
   hustdbsync inspect --stats some.log                            number, sizes, keys that repeat
   hustdbsync inspect --json --values some.log | jq .key
   hustdbsync inspect --raw --table t1 some.log > smaller.log     a log of these records
   hustdbsync inspect /data/hustdbha/status                       checkpoints and rejected lines
   zcat old.log.gz | hustdbsync inspect -";
+
+/// The most entries that `--last` holds in memory.
+const LAST_MAX: i64 = 100_000;
 
 /// What `inspect` takes.
 #[derive(Debug, Args)]
@@ -77,6 +81,12 @@ pub(super) struct InspectArgs {
     /// log on. SIGINT ends it, with 0
     #[arg(short, long, conflicts_with_all = ["stats", "backend"])]
     follow: bool,
+    /// Print the last so many entries only; with --follow, then what comes
+    #[arg(
+        short = 'n', long, value_name = "N", conflicts_with = "stats",
+        value_parser = clap::value_parser!(u32).range(0..=LAST_MAX), help_heading = "Which records"
+    )]
+    last: Option<u32>,
     /// Print JSON, an object a line
     #[arg(long, help_heading = "How to show them")]
     json: bool,
@@ -145,8 +155,11 @@ struct Inspection<W: Write> {
     statistics: Option<Statistics>,
     tally: Tally,
     out: BufWriter<W>,
-    /// Flush where the next line has to be waited for.
-    is_following: bool,
+    /// Entries that are printed if no more come; none where all are printed.
+    last: Option<LastEntries>,
+    /// Of a file that is followed: whether all that it has now was read. Then the next line has to
+    /// be waited for.
+    is_at_end: Option<Box<dyn FnMut() -> bool>>,
     /// One line's text, one line as it came, one key.
     entry: Vec<u8>,
     raw: Vec<u8>,
@@ -179,7 +192,8 @@ impl<W: Write> Inspection<W> {
             filter,
             statistics: args.stats.then(Statistics::default),
             out: BufWriter::with_capacity(1 << 16, out),
-            is_following: args.follow,
+            last: args.last.map(LastEntries::new),
+            is_at_end: None,
             entry: Vec::new(),
             raw: Vec::new(),
             scratch: Vec::new(),
@@ -222,8 +236,14 @@ impl<W: Write> Inspection<W> {
                 Ok(None) => return Ok(true),
                 Ok(Some((path, tail))) => {
                     let kind = state::recognise(&path, &[], None);
-                    let read = self.lines(&path, kind, tail, &mut progress)?;
-                    read.and_then(|()| followed.advance(&path))
+                    match tail.watch_end() {
+                        Ok(is_at_end) => {
+                            self.is_at_end = Some(Box::new(is_at_end));
+                            let read = self.lines(&path, kind, tail, &mut progress)?;
+                            read.and_then(|()| followed.advance(&path))
+                        }
+                        Err(error) => Err(error),
+                    }
                 }
                 Err(error) => Err(error),
             };
@@ -298,7 +318,12 @@ impl<W: Write> Inspection<W> {
         self.tally.files += 1;
         let mut lines = Lines::new(input);
         loop {
-            if self.is_following && lines.is_drained() {
+            if let Some(is_at_end) = &mut self.is_at_end
+                && lines.is_drained()
+            {
+                if is_at_end() {
+                    self.print_last()?;
+                }
                 self.out.flush()?;
             }
             let line = match lines.next() {
@@ -313,8 +338,20 @@ impl<W: Write> Inspection<W> {
                 Kind::Rejected => self.rejected(path, &line),
                 _ => self.log_line((path, line.number), line),
             }
-            self.out.write_all(&self.entry)?;
+            match &mut self.last {
+                Some(last) => last.push(&self.entry),
+                None => self.out.write_all(&self.entry)?,
+            }
         }
+    }
+
+    /// Prints the entries that are the last ones; what comes from now on is printed at once.
+    fn print_last(&mut self) -> io::Result<()> {
+        let last = self.last.take().into_iter().flat_map(|last| last.entries);
+        for entry in last {
+            self.out.write_all(&entry)?;
+        }
+        Ok(())
     }
 
     /// One line of a log, into `entry`.
@@ -404,6 +441,7 @@ impl<W: Write> Inspection<W> {
 
     /// Writes what is left, and the statistics.
     fn end(&mut self) -> io::Result<()> {
+        self.print_last()?;
         if let Some(statistics) = &self.statistics {
             match self.format.form {
                 Form::Json => writeln!(self.out, "{}", statistics.to_json())?,
@@ -411,6 +449,35 @@ impl<W: Write> Inspection<W> {
             }
         }
         self.out.flush()
+    }
+}
+
+/// The last so many entries.
+struct LastEntries {
+    max: usize,
+    entries: VecDeque<Vec<u8>>,
+}
+
+impl LastEntries {
+    fn new(max: u32) -> Self {
+        Self {
+            max: max as usize,
+            entries: VecDeque::new(),
+        }
+    }
+
+    fn push(&mut self, entry: &[u8]) {
+        if entry.is_empty() || self.max == 0 {
+            return;
+        }
+        // The first one's room is the new one's.
+        let mut room = match self.entries.len() == self.max {
+            true => self.entries.pop_front().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        room.clear();
+        room.extend_from_slice(entry);
+        self.entries.push_back(room);
     }
 }
 

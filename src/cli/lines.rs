@@ -46,9 +46,9 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Whether what comes next has to be read first, which may take its time.
+    /// Whether the next line has to be read first, which may take its time.
     pub(super) fn is_drained(&self) -> bool {
-        self.input.buffer().is_empty()
+        memchr::memchr(b'\n', self.input.buffer()).is_none()
     }
 
     /// The next line, none at the end.

@@ -21,12 +21,12 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn following_shows_each_line_as_it_comes_over_the_next_log_and_ends_with_0() {
+fn following_shows_the_last_line_and_each_as_it_comes_over_the_next_log_and_ends_with_0() {
     let home = Home::new();
     let log = home.log("h:1");
-    log.put("a", 1, "v");
+    log.put("z", 1, "v").put("a", 1, "v");
     let child = Command::new(PROGRAM)
-        .args(["inspect", "--follow", "--json", "--key", "?"])
+        .args(["inspect", "--follow", "-n", "1", "--json", "--key", "?"])
         .arg(log.folder())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -38,7 +38,7 @@ fn following_shows_each_line_as_it_comes_over_the_next_log_and_ends_with_0() {
     assert_eq!(next()["key"], "a");
     log.put("not this one", 1, "v").put("b", 1, "v");
     let came = next();
-    assert_eq!((&came["key"], &came["line"]), (&"b".into(), &3.into()));
+    assert_eq!((&came["key"], &came["line"]), (&"b".into(), &4.into()));
     log.file("2026-11-22-16-41.log").put("c", 1, "v");
     let came = next();
     assert_eq!((&came["key"], &came["line"]), (&"c".into(), &1.into()));

@@ -184,6 +184,11 @@ fn the_demo_replays_a_folder_of_logs() {
             .write(folder.path(), backend)
             .unwrap();
     }
+    // One was being written to when it was copied: its last line has no end.
+    let last = fs::read_dir(folder.path().join("a:1")).unwrap();
+    let last = last.map(|entry| entry.unwrap().path()).max().unwrap();
+    let bytes = fs::read(&last).unwrap();
+    fs::write(&last, &bytes[..bytes.len() - 5]).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
         .args(["demo", "--logs"])
         .arg(folder.path())

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::{DecimalBytes, HumanCount};
 
@@ -20,6 +20,10 @@ use crate::workload::{Replayed, Workload, Written};
 /// A request with a longer head is rejected and not sent; the configuration's default, which the
 /// demo leaves alone.
 const HEAD_BYTES_MAX: usize = HUSTDB_READ_BYTES;
+
+/// A log whose last line has no end has not been written to for so long, whenever it was: the server
+/// would wait for the rest, and nobody writes it here.
+const OVER_FOR: Duration = Duration::from_secs(3600);
 
 /// Where the logs come from.
 pub(super) enum Source {
@@ -220,8 +224,10 @@ fn copy(
             copied.set_modified(source.metadata()?.modified()?)?;
         }
         let mut lines = Lines::new(File::open(&target).map_err(named)?);
+        let mut is_torn = false;
         while let Some(line) = lines.next().map_err(named)? {
             all_lines += 1;
+            is_torn = !line.ended;
             bytes += line.log_bytes;
             let record = line.text.and_then(|text| {
                 let range = decode_in_place(text).ok()?;
@@ -232,6 +238,10 @@ fn copy(
             let sent =
                 record.is_some_and(|(record, written)| replayed.apply(&record, written, now_unix));
             faulty += u64::from(!sent);
+        }
+        if is_torn {
+            let changed = copied.metadata()?.modified()?;
+            copied.set_modified(changed.min(SystemTime::now() - OVER_FOR))?;
         }
     }
     Ok(Job {

@@ -147,6 +147,19 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// Tells whether all that the file has now was read.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(super) fn watch_end(&self) -> io::Result<impl FnMut() -> bool + use<>> {
+        // It shares the place of reading.
+        let mut file = self.file.try_clone()?;
+        Ok(move || {
+            let length = file.metadata().map_or(0, |metadata| metadata.len());
+            file.stream_position().is_ok_and(|place| place >= length)
+        })
+    }
+
     /// Whether this file is over, by what its folder says.
     fn is_over(&mut self) -> io::Result<bool> {
         let replaced = match fs::metadata(&self.path) {

@@ -91,6 +91,26 @@ fn a_record_is_a_line() {
 }
 
 #[test]
+fn the_last_entries_are_shown_as_tail_does() {
+    let log = [line_of(&put()), line_of(&zadd()), b"faulty\n".to_vec()].concat();
+    let numbers = |words: &[&str]| -> Vec<String> {
+        let (text, _) = inspected("l", &log, words);
+        let lines = text
+            .lines()
+            .map(|line| line.split_whitespace().next().unwrap().to_owned());
+        lines.collect()
+    };
+    assert_eq!(numbers(&["-n", "2"]), ["2", "3"]);
+    assert_eq!(
+        numbers(&["-n", "1", "--method", "put,zadd"]),
+        ["2"],
+        "of what is shown"
+    );
+    assert_eq!(numbers(&["-n", "9"]), ["1", "2", "3"]);
+    assert!(numbers(&["-n", "0"]).is_empty());
+}
+
+#[test]
 fn json_has_octets_that_are_no_text_in_base64() {
     let log = [line_of(&put()), line_of(&zadd())].concat();
     check(

@@ -431,6 +431,16 @@ pub const SYNC_POINT_LOOK_IDLE: Duration = Duration::from_secs(1);
 /// Questions about rejected lines that wait for the checkpointer at a time.
 pub const REQUEUES_MAX: usize = 16;
 
+/// Rejected lines of a backend that the page shows: those that were rejected last.
+pub const REJECTED_SHOWN_MAX: usize = 100;
+
+/// Bytes at the end of rejected.jsonl that are read for them. A line with a long value may have
+/// more than all of that; then there is nothing to show, and `hustdbsync rejected` has it.
+pub const REJECTED_SHOWN_BYTES_MAX: u64 = 256 * 1024;
+
+/// Characters of a detail that the page shows.
+pub const REJECTED_DETAIL_CHARS_MAX: usize = 300;
+
 /// Requests for control that are followed before it is the others' turn.
 pub const ASKS_PER_TURN: usize = 64;
 

@@ -37,6 +37,7 @@ use crate::replay::chunk::Chunk;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
+use crate::status::control_request::RejectedList;
 use crate::status::counters::BackendCounters;
 use crate::status::snapshot::SecondName;
 use crate::status::sync_point::PointBoard;
@@ -197,6 +198,13 @@ pub enum CheckpointerMessage {
         /// Which.
         filter: Filter,
     },
+    /// From control: which lines were rejected last? Answered by `RejectedListed`.
+    ListRejected {
+        /// Whose.
+        backend: BackendId,
+        /// What the question is called.
+        ask: u64,
+    },
     /// From control: replace what is kept of a backend's outages.
     KeepOutages {
         /// Whose.
@@ -250,6 +258,7 @@ impl CheckpointerMessage {
             | Self::ForgetOutages { backend }
             | Self::AskLeft { backend }
             | Self::Forget { backend }
+            | Self::ListRejected { backend, .. }
             | Self::Requeue { backend, .. } => Some(*backend),
             Self::SyncPoint { .. }
             | Self::ForgetSyncPoint { .. }
@@ -527,6 +536,13 @@ pub enum ControlMessage {
         ask: u64,
         /// What became of them.
         outcome: Result<Requeued, String>,
+    },
+    /// From the checkpointer: the lines that were rejected last, or why they cannot be read.
+    RejectedListed {
+        /// The question.
+        ask: u64,
+        /// The lines.
+        listed: Result<RejectedList, String>,
     },
     /// From the checkpointer: what would be lost if a backend were forgotten, as a sentence; an
     /// error where that cannot be done now, whatever is left.

@@ -12,6 +12,7 @@
 //! | `POST /v1/control/forget?backend=B[&yes=true]` | to forget a backend whose folder is gone |
 //! | `POST /v1/control/rotate` | to begin the server's own log file anew |
 //! | `POST /v1/control/drain` | to finish what is in flight and end |
+//! | `GET /v1/rejected?backend=B` | for the lines that were rejected last |
 //! | `POST /v1/rejected/replay?…` | to replay lines that were rejected |
 //! | `POST /v1/rejected/drop?…` | to throw lines away that were rejected |
 //!
@@ -66,6 +67,11 @@ pub enum ControlRequest {
     TakeSyncPoint,
     /// Whether everything before a mark is settled.
     SyncPoint(SyncPointRequest),
+    /// For the lines that were rejected last.
+    ListRejected {
+        /// Whose, `host:port`.
+        backend: String,
+    },
     /// Something about lines that were rejected.
     Rejected(RejectedRequest),
 }
@@ -139,6 +145,32 @@ pub struct RejectedReport {
     pub failed: Vec<RejectedFailure>,
 }
 
+/// The lines of a backend that were rejected last, as far as they are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RejectedList {
+    /// The newest first.
+    pub lines: Vec<RejectedPlace>,
+    /// Lines that are rejected now.
+    pub left: u64,
+}
+
+/// A rejected line, without what stands in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RejectedPlace {
+    /// Its id: 16 hexadecimal digits.
+    pub id: String,
+    /// When it was rejected, in seconds since 1970.
+    pub unix: u64,
+    /// The log.
+    pub file: String,
+    /// The line's number in it.
+    pub line: u64,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in more.
+    pub detail: String,
+}
+
 /// A backend for which it could not be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -204,6 +236,7 @@ pub fn ask(request: &Request<'_>, auth: &Auth) -> Option<Result<ControlRequest, 
         Route::Read(_) => None,
         Route::SyncPoint => Some(sync_point(request)),
         Route::Control(verb) => Some(control(request, verb)),
+        Route::ListRejected => Some(list_rejected(request)),
         Route::Rejected(verb) => Some(rejected(request, verb)),
     }
 }
@@ -284,6 +317,17 @@ pub(crate) fn parse_rate(text: &str) -> Option<Option<u32>> {
     }
     let count = digits(text).and_then(|count| u32::try_from(count).ok());
     count.filter(|count| *count <= RATE_MAX).map(Some)
+}
+
+fn list_rejected(request: &Request<'_>) -> Result<ControlRequest, Refusal> {
+    if request.method != Method::Get {
+        return Err(Refusal {
+            fields: &[("Allow", "GET")],
+            ..Refusal::new(Status::MethodNotAllowed, "")
+        });
+    }
+    let backend = Parameters::of(request, &["backend"])?.need("backend", "host:port")?;
+    Ok(ControlRequest::ListRejected { backend })
 }
 
 fn rejected(request: &Request<'_>, verb: Option<RejectedVerb>) -> Result<ControlRequest, Refusal> {

@@ -11,8 +11,8 @@ pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
 pub const POLICY: &str = "default-src 'none'; script-src \
-                          'sha256-ekUzEmlGiIMAli4awkvIvQeRXuhDSjL5RM4G42cOkeM='; style-src \
-                          'sha256-UyRoC50OWcxwIJFGINFbzC5dTZWVZ84tLI/fdEFaUqE='; img-src data:; \
+                          'sha256-V2d6y73ijU0KDPyONXKsZmibunAWnODVf6u9poSn8+M='; style-src \
+                          'sha256-QiFbE2++whIkMCsHITchwiWrmy0ysVoqecrXGCV1RKc='; img-src data:; \
                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
                           'none'";
 

@@ -943,3 +943,63 @@ fn a_page_that_stays_open_can_act_after_a_restart_of_the_server() {
     click(&mut browser, &name, "pause", ": paused");
     server.wait_for_state(&name, "paused");
 }
+
+#[test]
+fn rejected_lines_are_shown_and_one_of_them_is_replayed_or_dropped() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    home.log(&name)
+        .raw("secret-faulty\n")
+        .put("k", 1, "v")
+        .raw("secret-so-too\n");
+    let server = home.start();
+    server.wait_settled(&name, 3);
+    open(&mut browser, &server, 1);
+    open_row(&mut browser, &name);
+    let shown = format!(
+        "[...{}.querySelectorAll('tr')].slice(1)",
+        more(&name, "rejects")
+    );
+    browser.wait_for(&format!("{}.checkVisibility()", more(&name, "list")));
+    browser.value(&format!("{}.click()", more(&name, "list")));
+    browser.wait_for(&format!("{shown}.length === 2"));
+    let lines = browser.value(&format!("{shown}.map((row) => row.innerText).join('\\n')"));
+    let lines = lines.as_str().unwrap();
+    let newest: Vec<&str> = lines
+        .lines()
+        .map(|line| line.split('\t').nth(1).unwrap())
+        .collect();
+    let log = "2026-11-22-16-40.log";
+    assert_eq!(newest, [format!("{log}:3"), format!("{log}:1")], "{lines}");
+    assert!(lines.contains("not_base64"), "{lines}");
+    let page = browser.value("document.documentElement.outerHTML");
+    assert!(
+        !page.as_str().unwrap().contains("secret-"),
+        "what stands in them is nobody's to see"
+    );
+
+    let ask = |browser: &mut Browser, button: usize, wanted: &str| {
+        browser.value(&format!(
+            "{shown}[0].querySelectorAll('button')[{button}].click()"
+        ));
+        browser.wait_for(&format!("{REALLY}.open"));
+        let asked = browser.value("document.getElementById('really-what').textContent");
+        assert_eq!(asked, wanted);
+        browser.value("document.getElementById('really-do').click()");
+    };
+    ask(&mut browser, 0, &format!("Replay this line of {name}?"));
+    wait_said(&mut browser, &name, "1 line done, 1 left");
+    eventually("it is rejected again", || {
+        reported(&server, &name)["rejected_lines"] == 2
+    });
+    browser.value(&format!("{}.click()", more(&name, "list")));
+    browser.value(&format!("{}.click()", more(&name, "list")));
+    browser.wait_for(&format!("{shown}.length === 2"));
+    ask(&mut browser, 1, &format!("Drop this line of {name}?"));
+    browser.wait_for(&format!("{shown}.length === 1"));
+    assert_eq!(home.rejected(&name).len(), 1);
+    assert_clean(&mut browser, address(&server));
+}

@@ -233,6 +233,7 @@ impl BackendState {
             CheckpointerMessage::Requeue {
                 ask, what, filter, ..
             } => self.requeue(ask, what, &filter, cx),
+            CheckpointerMessage::ListRejected { ask, .. } => self.list_rejected(ask, cx),
             CheckpointerMessage::KeepOutages { bytes, .. } => self.keep_outages(&bytes, cx),
             CheckpointerMessage::ForgetOutages { .. } => self.forgets_outages = true,
             CheckpointerMessage::Backend(_)
@@ -437,6 +438,16 @@ impl BackendState {
                 bytes,
                 epoch: self.epoch,
             },
+        );
+    }
+
+    /// Tells which lines were rejected last.
+    fn list_rejected<D: Disk>(&mut self, ask: u64, cx: &mut Context<'_, D>) {
+        let listed = self.rejected.list(cx.disk, &self.info.name);
+        let listed = listed.map_err(|error| error.to_string());
+        cx.outbox.control(
+            After::Nothing,
+            ControlMessage::RejectedListed { ask, listed },
         );
     }
 

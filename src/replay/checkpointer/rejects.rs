@@ -10,12 +10,16 @@ use std::io;
 use crate::binlog::long_line::line_digest;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::{self, Piece, RejectedLine};
-use crate::limits::{CHUNK_BYTES_MAX, REJECTED_KNOWN_BYTES_MAX};
+use crate::limits::{
+    CHUNK_BYTES_MAX, REJECTED_DETAIL_CHARS_MAX, REJECTED_KNOWN_BYTES_MAX, REJECTED_SHOWN_BYTES_MAX,
+    REJECTED_SHOWN_MAX,
+};
 use crate::replay::checkpointer::open::read_exactly;
 use crate::replay::checkpointer::requeue::requeue;
 use crate::replay::checkpointer::store::{AppendFile, StoreError, doing};
 use crate::replay::disk::{Disk, read_fully};
 use crate::replay::messages::{Filter, LineInLog, Rejection, Requeue, Requeued};
+use crate::status::control_request::{RejectedList, RejectedPlace};
 
 /// How many lines of one write are logged one by one.
 const TOLD_MAX: usize = 5;
@@ -185,6 +189,29 @@ impl RejectedLog {
         Ok(count)
     }
 
+    /// The lines that were rejected last, the newest first: as many as fit into what is read.
+    pub(super) fn list(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+    ) -> Result<RejectedList, StoreError> {
+        let left = self.lines(disk, backend)?;
+        let file_bytes = self.file.bytes(disk, backend)?;
+        let from = file_bytes.saturating_sub(REJECTED_SHOWN_BYTES_MAX);
+        let end = read_exactly(disk, backend, from, file_bytes)?;
+        let whole = match from {
+            0 => &end[..],
+            // Its first piece is the end of a line, or the whole of one.
+            _ => memchr::memchr(b'\n', &end).map_or(&[][..], |first| &end[first + 1..]),
+        };
+        let lines = whole.split(|&byte| byte == b'\n').rev();
+        let lines = lines.filter_map(|line| Some(place(line, RejectedLine::parse(line).ok()?)));
+        Ok(RejectedList {
+            lines: lines.take(REJECTED_SHOWN_MAX).collect(),
+            left,
+        })
+    }
+
     /// Takes lines out. See [`requeue`].
     pub(super) fn requeue(
         &mut self,
@@ -202,6 +229,22 @@ impl RejectedLog {
             self.count = Count::default();
         }
         Ok(requeued)
+    }
+}
+
+/// What is shown of a line.
+fn place(bytes: &[u8], line: RejectedLine) -> RejectedPlace {
+    RejectedPlace {
+        id: rejected::show_id(rejected::id(bytes)),
+        unix: line.unix,
+        file: line.file,
+        line: line.line,
+        reason: line.reason,
+        detail: line
+            .detail
+            .chars()
+            .take(REJECTED_DETAIL_CHARS_MAX)
+            .collect(),
     }
 }
 

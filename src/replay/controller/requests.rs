@@ -16,8 +16,8 @@ use crate::replay::messages::{
 };
 use crate::replay::outbox::After;
 use crate::status::control_request::{
-    BackendRequest, ControlRequest, RejectedFailure, RejectedReport, RejectedRequest, RejectedVerb,
-    SyncPointRequest, unknown_backend,
+    BackendRequest, ControlRequest, RejectedFailure, RejectedList, RejectedReport, RejectedRequest,
+    RejectedVerb, SyncPointRequest, unknown_backend,
 };
 use crate::status::sync_point::{PointBoard, SERVER_ENDS};
 
@@ -41,6 +41,8 @@ pub(super) struct PendingRequests {
     queue: VecDeque<(ClientId, ControlRequest)>,
     next: u64,
     requeues: Vec<Requeueing>,
+    /// Questions for a list of rejected lines, with who asks.
+    lists: Vec<(u64, ClientId)>,
 }
 
 impl PendingRequests {
@@ -110,6 +112,7 @@ impl Controller {
             ControlRequest::TakeSyncPoint => self.take_point(client, now),
             ControlRequest::SyncPoint(ask) => self.ask_point(client, ask, now),
             ControlRequest::Rejected(ask) => self.requeue(client, ask),
+            ControlRequest::ListRejected { backend } => self.list_rejected(client, &backend),
         }
     }
 
@@ -224,22 +227,68 @@ impl Controller {
         self.reply(client, reply);
     }
 
+    /// The backend of this name, which is not being forgotten; or what to answer in its place.
+    fn present(&self, name: &str) -> Result<BackendId, Reply> {
+        match self.backends.find(name) {
+            Some(id) if !self.backends.ids().contains(&id) => {
+                let why = format!("{name}: its folder is gone, and it is being forgotten");
+                Err(Reply::line(Status::Conflict, &why))
+            }
+            Some(id) => Ok(id),
+            None => Err(self.no_backend(name)),
+        }
+    }
+
+    /// Whether no more questions about rejected lines may wait; what to answer then.
+    fn too_many_wait(&self) -> Option<Reply> {
+        let waiting = self.requests.requeues.len() + self.requests.lists.len();
+        let why =
+            "too many questions about rejected lines wait for an answer; try again in a moment";
+        (waiting >= REQUEUES_MAX).then(|| Reply::line(Status::Unavailable, why))
+    }
+
+    fn list_rejected(&mut self, client: ClientId, name: &str) -> Option<Reply> {
+        let backend = match self.present(name) {
+            Ok(backend) => backend,
+            Err(reply) => return Some(reply),
+        };
+        if let Some(reply) = self.too_many_wait() {
+            return Some(reply);
+        }
+        self.requests.next += 1;
+        let ask = self.requests.next;
+        self.outbox.checkpointer(
+            After::Nothing,
+            CheckpointerMessage::ListRejected { backend, ask },
+        );
+        self.requests.lists.push((ask, client));
+        None
+    }
+
+    /// The checkpointer has read the lines that were rejected last.
+    pub(super) fn handle_listed(&mut self, ask: u64, listed: Result<RejectedList, String>) {
+        let mut lists = self.requests.lists.iter();
+        let Some(at) = lists.position(|(known, _)| *known == ask) else {
+            return;
+        };
+        let (_, client) = self.requests.lists.remove(at);
+        let reply = match listed {
+            Ok(list) => Reply::json(Status::Ok, json_line(&list)),
+            Err(why) => Reply::line(Status::Unavailable, &why),
+        };
+        self.reply(client, reply);
+    }
+
     fn requeue(&mut self, client: ClientId, ask: RejectedRequest) -> Option<Reply> {
         let backends = match &ask.backend {
             None => self.backends.ids(),
-            Some(name) => match self.backends.find(name) {
-                Some(id) if !self.backends.ids().contains(&id) => {
-                    let why = format!("{name}: its folder is gone, and it is being forgotten");
-                    return Some(Reply::line(Status::Conflict, &why));
-                }
-                Some(id) => vec![id],
-                None => return Some(self.no_backend(name)),
+            Some(name) => match self.present(name) {
+                Ok(id) => vec![id],
+                Err(reply) => return Some(reply),
             },
         };
-        if self.requests.requeues.len() >= REQUEUES_MAX {
-            let why =
-                "too many questions about rejected lines wait for an answer; try again in a moment";
-            return Some(Reply::line(Status::Unavailable, why));
+        if let Some(reply) = self.too_many_wait() {
+            return Some(reply);
         }
         if backends.is_empty() {
             return Some(rejected_reply(&RejectedReport::default()));
@@ -319,9 +368,14 @@ fn rejected_reply(report: &RejectedReport) -> Reply {
     } else {
         Status::Unavailable
     };
-    let mut body = serde_json::to_vec(report).unwrap_or_default();
+    Reply::json(status, json_line(report))
+}
+
+fn json_line(value: &impl serde::Serialize) -> Vec<u8> {
+    // Numbers and strings: neither can fail.
+    let mut body = serde_json::to_vec(value).unwrap_or_default();
     body.push(b'\n');
-    Reply::json(status, body)
+    body
 }
 
 /// The answer for an unknown backend, which lists the known ones.

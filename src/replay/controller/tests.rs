@@ -13,7 +13,7 @@ use crate::replay::messages::{
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
 use crate::status::control_request::{
-    BackendRequest, RejectedRequest, RejectedVerb, SyncPointRequest,
+    BackendRequest, RejectedList, RejectedRequest, RejectedVerb, SyncPointRequest,
 };
 use crate::status::sync_point::{PointBackend, PointBoard};
 
@@ -536,6 +536,44 @@ fn a_question_about_rejected_lines_is_answered_when_every_backend_has_been_seen_
         reply.body,
         b"{\"done\":4,\"cut\":0,\"left\":2,\"failed\":[]}\n"
     );
+}
+
+#[test]
+fn the_list_of_rejected_lines_is_the_checkpointer_s() {
+    let mut fixture = Fixture::with_one_up();
+    let name = |name: &str| ControlRequest::ListRejected {
+        backend: name.to_owned(),
+    };
+    fixture.ask(name("10.9.9.9:1"));
+    assert_eq!(fixture.turn_for_reply().status, Status::NotFound);
+    for (listed, status, body) in [
+        (
+            Ok(RejectedList {
+                left: 7,
+                ..RejectedList::default()
+            }),
+            Status::Ok,
+            "{\"lines\":[],\"left\":7}\n",
+        ),
+        (
+            Err("it cannot be read".to_owned()),
+            Status::Unavailable,
+            "it cannot be read\n",
+        ),
+    ] {
+        fixture.ask(name(WRITTEN));
+        assert!(!fixture.has_replied());
+        let Some(CheckpointerMessage::ListRejected { backend, ask }) =
+            fixture.checkpointer.receive()
+        else {
+            panic!("it is asked for");
+        };
+        assert_eq!(backend, FIRST);
+        fixture.tell(ControlMessage::RejectedListed { ask, listed });
+        let reply = fixture.turn_for_reply();
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.body, body.as_bytes());
+    }
 }
 
 #[test]

@@ -240,6 +240,34 @@ fn nobody_without_credentials_learns_anything() {
 }
 
 #[test]
+fn the_list_of_rejected_lines_is_of_one_backend_and_changes_nothing() {
+    let viewer = Some("Basic dmlld2VyOnY=");
+    let auth = Auth::new("sync", "sync").with_viewer("viewer", "v");
+    for authorization in [RIGHT, viewer] {
+        let request = Request::plain(Method::Get, "/v1/rejected?backend=a:1", authorization);
+        let expected = ControlRequest::ListRejected {
+            backend: "a:1".to_owned(),
+        };
+        assert_eq!(ask(&request, &auth), Some(Ok(expected)));
+    }
+    let get = Method::Get;
+    check_refused(
+        get,
+        "/v1/rejected",
+        Status::BadRequest,
+        "backend is missing",
+    );
+    check_refused(
+        get,
+        "/v1/rejected?backend=a:1&all=true",
+        Status::BadRequest,
+        "all",
+    );
+    let posted = "/v1/rejected?backend=a:1";
+    check_refused(Method::Post, posted, Status::MethodNotAllowed, "");
+}
+
+#[test]
 fn other_paths_are_not_for_this() {
     for target in [
         "/",

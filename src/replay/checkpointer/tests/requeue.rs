@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use super::fixture::{B, Fixture, LOG, NAME};
 use crate::binlog::LineFault;
 use crate::ledger::rejected::{self, RejectedLine, is_returned};
+use crate::limits::{REJECTED_DETAIL_CHARS_MAX, REJECTED_SHOWN_MAX};
 use crate::replay::checkpointer::drop_rejected;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{
@@ -12,6 +13,7 @@ use crate::replay::messages::{
     Requeued, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
+use crate::status::control_request::RejectedList;
 
 const REASONS: [&str; 4] = ["table_type", "checksum", "table_type", "line_too_long"];
 
@@ -90,6 +92,80 @@ fn the_lines_that_are_left_are_counted_whoever_takes_some_out() {
     assert_eq!(left(&fixture), 0, "taken out by hand");
     ask(&mut fixture, Requeue::Replay, Filter::default()).unwrap();
     assert_eq!(left(&fixture), 0);
+}
+
+fn listed(fixture: &mut Fixture) -> RejectedList {
+    fixture.send(CheckpointerMessage::ListRejected { backend: B, ask: 8 });
+    fixture.turn();
+    let told = std::mem::take(&mut fixture.told);
+    let mut listed = told.into_iter().filter_map(|message| match message {
+        ControlMessage::RejectedListed { ask: 8, listed } => Some(listed.unwrap()),
+        _ => None,
+    });
+    listed.next().expect("each question is answered")
+}
+
+#[test]
+fn the_lines_that_were_rejected_last_are_listed_without_what_stands_in_them() {
+    let mut fixture = fixture();
+    let list = listed(&mut fixture);
+    let written = fixture.rejected();
+    assert_eq!((list.left, list.lines.len(), written.len()), (4, 4, 4));
+    for (shown, line) in list.lines.iter().rev().zip(&written) {
+        assert_eq!((shown.line, &shown.reason), (line.line, &line.reason));
+        assert_eq!(shown.detail, line.detail);
+        // The id is one that replaying and dropping understand.
+        let filter = Filter {
+            ids: vec![u64::from_str_radix(&shown.id, 16).unwrap()],
+            ..Filter::default()
+        };
+        let dropped = ask(&mut fixture, Requeue::Drop, filter).unwrap();
+        assert_eq!(dropped.done, 1, "{shown:?}");
+    }
+    assert_eq!(listed(&mut fixture), RejectedList::default());
+}
+
+#[test]
+fn of_more_lines_than_are_shown_the_last_are_listed() {
+    let mut fixture = fixture();
+    // A line that is longer than all that is read, between short ones.
+    let (first, mut file) = (fixture.rejected().remove(0), Vec::new());
+    for number in 0..2 * REJECTED_SHOWN_MAX as u64 {
+        let is_long = number == 50;
+        let line = RejectedLine {
+            line: number,
+            raw: vec![b'x'; if is_long { 300 << 10 } else { 9 }],
+            detail: "d".repeat(REJECTED_DETAIL_CHARS_MAX + 1),
+            ..first.clone()
+        };
+        line.encode(&mut file);
+    }
+    let write = |fixture: &mut Fixture, file: &[u8]| {
+        fixture.disk.remove_state(NAME, rejected::NAME).unwrap();
+        // It is seen that they are gone.
+        assert_eq!(listed(fixture), RejectedList::default());
+        fixture
+            .disk
+            .append_state(NAME, rejected::NAME, file)
+            .unwrap();
+    };
+    write(&mut fixture, &file);
+    let list = listed(&mut fixture);
+    assert_eq!(list.left, 2 * REJECTED_SHOWN_MAX as u64);
+    let numbers: Vec<u64> = list.lines.iter().map(|line| line.line).collect();
+    let expected: Vec<u64> = (100..200).rev().collect();
+    assert_eq!(numbers, expected);
+    let detail = &list.lines[0].detail;
+    assert_eq!(detail.chars().count(), REJECTED_DETAIL_CHARS_MAX);
+
+    let ends = memchr::memchr_iter(b'\n', &file).nth(50).unwrap();
+    write(&mut fixture, &file[..=ends]);
+    let list = listed(&mut fixture);
+    assert_eq!(
+        (list.lines.len(), list.left),
+        (0, 51),
+        "the last one is too long"
+    );
 }
 
 /// Logs of lines that were taken back, with what is in them.

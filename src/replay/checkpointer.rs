@@ -262,7 +262,9 @@ impl<D: Disk> Checkpointer<D> {
                 })
             }
             CheckpointerMessage::LogCopied { backend, key, copy } => {
-                self.points.handle_copied(backend, key, copy);
+                self.at_points(now, |points, backend_states, cx| {
+                    points.handle_copied(backend, key, copy, backend_states, cx);
+                })
             }
             CheckpointerMessage::AskLeft { backend } => self.report_left(backend, now),
             CheckpointerMessage::Forget { backend } => {

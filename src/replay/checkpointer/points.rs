@@ -191,8 +191,20 @@ impl Points {
     }
 
     /// All that a log had which has gone is in another file.
-    pub(super) fn handle_copied(&mut self, backend: BackendId, what: What, copy: What) {
-        self.away.handle_copied(backend, what, copy);
+    pub(super) fn handle_copied<D: Disk>(
+        &mut self,
+        backend: BackendId,
+        what: What,
+        copy: What,
+        backend_states: &[Option<BackendState>],
+        cx: &Context<'_, D>,
+    ) {
+        // One that an earlier process had read.
+        let backend_state = backend_states.get(backend.index()).and_then(Option::as_ref);
+        let mut unread = backend_state.into_iter().flat_map(unread_entries);
+        let unread = unread.find(|log| log.what() == what);
+        self.away
+            .handle_copied(backend, what, copy, unread, cx.now.unix);
         for pending in self.points.iter_mut().flat_map(|point| &mut point.pending) {
             let gone = pending.gone.iter_mut().map(|gone| &mut gone.log);
             for log in pending.logs.iter_mut().chain(gone) {
@@ -265,7 +277,8 @@ impl Points {
             let mut missing = self.away.missing(backend, &there, ledger, cx.now.unix);
             there.extend(missing.iter().map(Log::what));
             missing.retain(|log| log.settled < log.bytes);
-            missing.extend(unread_entries(backend_state, &there));
+            let unread = unread_entries(backend_state);
+            missing.extend(unread.filter(|log| !there.contains(&log.what())));
             if !missing.is_empty() {
                 let logs = backends
                     .entry(backend_state.name().to_string())
@@ -410,12 +423,9 @@ fn check_room(logs: usize, room: usize) -> Result<(), String> {
     ))
 }
 
-/// Logs, other than the `known` ones, of which an earlier process had read lines that are not
-/// delivered. Their length is not known, so each line counts as a byte.
-fn unread_entries(
-    backend_state: &BackendState,
-    known: &HashSet<What>,
-) -> impl Iterator<Item = Log> {
+/// Logs of which an earlier process had read lines that are not delivered, as far as it had read
+/// them. Where that is not known, each line counts as a byte.
+fn unread_entries(backend_state: &BackendState) -> impl Iterator<Item = Log> {
     let entries = backend_state
         .ledger()
         .into_iter()
@@ -423,17 +433,22 @@ fn unread_entries(
     let logs = entries.map(|entry| {
         let lines = entry.lines_read.saturating_sub(entry.line);
         let lines = lines.saturating_sub(entry.settled.lines());
+        let bytes = match (lines, entry.last_read.end()) {
+            (0, _) => entry.byte,
+            (lines, 0) => entry.byte.saturating_add(lines),
+            (_, end) => end,
+        };
         Log {
             name: (*entry.name).into(),
             device: entry.identity.device,
             inode: entry.identity.inode,
             born_nanos: entry.identity.born_nanos,
-            bytes: entry.byte.saturating_add(lines),
+            bytes,
             settled: entry.byte,
             copy: None,
         }
     });
-    logs.filter(|log| log.settled < log.bytes && !known.contains(&log.what()))
+    logs.filter(|log| log.settled < log.bytes)
 }
 
 fn point(id: u64, mut listed: Listed, unix: u64) -> Point {

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::clock::Now;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LastRead};
 use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LINE_TIME_BYTES_MAX};
-use crate::replay::disk::{Disk, LogMeta, has_last_read, read_fully};
+use crate::replay::disk::{Disk, LogMeta, has_last_read, last_read_at, read_fully};
 use crate::replay::messages::{CheckpointerMessage, FileOpened, FileStart};
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
@@ -46,6 +46,7 @@ impl<D: Disk> LogReader<D> {
             false => resume.start(&file.name, &meta, prefix),
         };
         let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+        let alike = resume.away_with(identity.lead_hash);
         let likeness = source.first_lines.handle(identity.lead_hash, meta.key());
         let is_copy = matches!(likeness, Likeness::CopyOf(_));
         let (backend, name) = (&source.info.name, Arc::clone(&file.name));
@@ -104,7 +105,31 @@ impl<D: Disk> LogReader<D> {
                 start: start.entry,
             }),
         );
+        self.tell_originals(at, index, &alike);
         Ok(Step::Done)
+    }
+
+    /// Tells the checkpointer of which of these logs, that are away and begin alike, a file has all
+    /// that was read.
+    fn tell_originals(&mut self, at: usize, index: usize, alike: &[(Identity, LastRead)]) {
+        let source = &self.sources[at];
+        let file = source.catalog.file(index);
+        let (Some(log), copy) = (&file.log, file.meta.key()) else {
+            return;
+        };
+        for (identity, last_read) in alike {
+            let key = (identity.inode, identity.born_nanos);
+            let end = last_read_at(&mut self.disk, log, last_read.end());
+            // Where that cannot be read now, the log counts as missing, which is no worse than it
+            // was.
+            if key != copy && end.is_ok_and(|end| end == *last_read) {
+                let backend = source.info.id;
+                self.outbox.checkpointer(
+                    After::Nothing,
+                    CheckpointerMessage::LogCopied { backend, key, copy },
+                );
+            }
+        }
     }
 
     /// Opens the last begun file before this one, and those without a line in between, and says

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::ledger::identity::{Identity, LastRead};
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::disk::LogMeta;
-use crate::replay::messages::{FileStart, ResumePlan};
+use crate::replay::messages::{FileResume, FileStart, ResumePlan};
 use crate::replay::reader::cursor::Cursor;
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::split::SettledRuns;
@@ -212,6 +212,20 @@ impl Resume {
     pub(super) fn last_read(&self, meta: &LogMeta, prefix: &[u8]) -> Option<(Identity, LastRead)> {
         let entry = &self.plan.files[self.find(meta, prefix)?];
         Some((entry.identity, entry.last_read))
+    }
+
+    /// Logs that are away and begin with the line of this hash: the identity of each, and what was
+    /// last read of it.
+    pub(super) fn away_with(&self, lead_hash: u64) -> Vec<(Identity, LastRead)> {
+        let entries = self.plan.files.iter().zip(&self.used);
+        let is_it = |(entry, used): &(&FileResume, &bool)| {
+            let same = entry.identity.lead_hash == lead_hash && lead_hash != 0;
+            same && !**used && entry.away_unix > 0 && entry.last_read.bytes > 0
+        };
+        let found = entries.filter(is_it);
+        found
+            .map(|(entry, _)| (entry.identity, entry.last_read))
+            .collect()
     }
 
     /// A file of which nothing is settled. Entries for its inode or its name are of an earlier

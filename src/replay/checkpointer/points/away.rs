@@ -81,9 +81,23 @@ impl AwayLogs {
         }
     }
 
-    /// All that a log had which is away is in another file.
-    pub(super) fn handle_copied(&mut self, backend: BackendId, what: What, copy: What) {
-        for Away { log, .. } in self.backends.get_mut(&backend).into_iter().flatten() {
+    /// All that a log had which is away is in another file. `unread`: the log, if nothing but the
+    /// ledger knows it.
+    pub(super) fn handle_copied(
+        &mut self,
+        backend: BackendId,
+        what: What,
+        copy: What,
+        unread: Option<Log>,
+        unix: u64,
+    ) {
+        let all = self.backends.entry(backend).or_default();
+        let is_known = all.iter().any(|away| away.log.what() == what);
+        if let Some(log) = unread.filter(|_| !is_known && all.len() < AWAY_LOGS_MAX) {
+            let since_unix = unix;
+            all.push_back(Away { log, since_unix });
+        }
+        for Away { log, .. } in all {
             log.handle_copied(what, copy);
         }
     }

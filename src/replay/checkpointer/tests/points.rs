@@ -508,9 +508,24 @@ fn lines_that_an_earlier_process_had_read_of_a_log_that_is_away_are_missing() {
     fixture.settle(0, &[0, 1]);
     fixture.disk.remove_log(NAME, NEXT);
     fixture.pass(5);
+    let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
     fixture.disk.move_out(NAME, LOG).unwrap();
     fixture.restart();
     let point = take(&mut fixture).unwrap();
     check_gone(&point, 1, 2);
     assert_eq!(point.is_settled(None), Some(false));
+    // It was replaced meanwhile.
+    fixture.write_log(LOG, 4);
+    let copy = fixture.disk.meta_of(NAME, LOG).unwrap().key();
+    let (backend, key) = (B, meta.key());
+    fixture.send(CheckpointerMessage::LogCopied { backend, key, copy });
+    fixture.open(2, LOG, FileStart::New);
+    fixture.segment(1, 2, 0, 4, &[]);
+    fixture.pass(5);
+    assert_eq!(point.is_settled(None), Some(false));
+    fixture.settle(1, &[0, 1, 2, 3]);
+    fixture.pass(5);
+    for point in [point, take(&mut fixture).unwrap()] {
+        assert_eq!(point.is_settled(None), Some(true));
+    }
 }

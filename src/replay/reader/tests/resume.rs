@@ -41,6 +41,33 @@ fn fixture() -> Fixture {
     fixture
 }
 
+/// A log was replaced while no server ran, of which an earlier one had read all and more than the
+/// plan says. Whether the new one has all of that is told.
+#[track_caller]
+fn check_original(new: &[&str], is_copy: bool) {
+    let mut fixture = fixture();
+    let mut plan = plan(&fixture, &put("a"));
+    let old = fixture.disk.meta("a:1", "01");
+    let read = puts(["a", "b", "c", "d"]);
+    plan.files[0].last_read = LastRead::new(0, &read);
+    fixture.disk.remove("a:1", "01");
+    fixture.disk.append("a:1", "01", &puts(new.iter().copied()));
+    fixture.plan(A, plan);
+    fixture.run_for(Duration::from_secs(5));
+    let copy = fixture.disk.meta("a:1", "01");
+    let expected = is_copy.then(|| (old.key(), copy.key()));
+    assert_eq!(fixture.copied, Vec::from_iter(expected), "{new:?}");
+}
+
+#[test]
+fn who_waits_for_what_an_earlier_process_had_read_hears_whether_a_new_log_has_it() {
+    check_original(&["a", "b", "c", "d"], true);
+    check_original(&["a", "b", "c", "d", "e"], true);
+    check_original(&["a", "b", "d", "e", "f"], false);
+    check_original(&["a", "b", "c"], false);
+    check_original(&["b", "c", "d", "e"], false);
+}
+
 #[test]
 fn what_comes_to_a_log_that_was_emptied_after_it_was_resumed_counts_as_unread() {
     let mut fixture = fixture();

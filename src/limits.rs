@@ -57,8 +57,8 @@ pub const LOGIN_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// First bytes of a log file that take part in its identity.
 pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 
-/// Last bytes that were read of a log by which it is told from one that was cut and has grown again:
-/// more than a usual line has.
+/// Last bytes that were read of a log by which it is told from one that was cut and has grown
+/// again: more than a usual line has.
 pub const LAST_READ_BYTES_MAX: usize = 1024;
 
 /// First bytes of a line in which its time is looked for. zlog's own prefix has 32.

@@ -145,9 +145,9 @@ settings! {
         "File whose first line is viewer_user's password. The environment variable is \
          HUSTDBSYNC_VIEWER_PASSWORD.";
     host_names: Vec<String> = "\"\"", Kind::Names, Immediate, New,
-        "Names by which browsers and scripts may call this server, beside its host's own, addresses \
-         and names without a dot; separated by commas, * for any. Asked by another name, it shows \
-         no page and takes no command.";
+        "Names by which browsers and scripts may call this server, beside its host's own, \
+         addresses and names without a dot; separated by commas, * for any. Asked by another name, \
+         it shows no page and takes no command.";
     access_allow: AccessList = "\"127.0.0.1\"", Kind::Access, NeedsRestart, Original,
         "Peers that may connect: addresses, a-b ranges, networks such as 10.0.0.0/8, IPv6 too, \
          separated by commas. Empty admits everyone.";

@@ -60,8 +60,8 @@ impl Identity {
     }
 }
 
-/// The last bytes that were read of a log, at most [`LAST_READ_BYTES_MAX`]. A log that was cut in its
-/// midst and has grown again begins as before and has other bytes there.
+/// The last bytes that were read of a log, at most [`LAST_READ_BYTES_MAX`]. A log that was cut in
+/// its midst and has grown again begins as before and has other bytes there.
 ///
 /// The default covers nothing, and is of any log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -44,8 +44,8 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Whether the target ends exactly where hustdb's first read of it does. Then hustdb may take an
-    /// octet that was never sent for a part of it, and refuse the request for that.
+    /// Whether the target ends exactly where hustdb's first read of it does. Then hustdb may take
+    /// an octet that was never sent for a part of it, and refuse the request for that.
     #[must_use]
     pub fn ends_with_a_read(&self) -> bool {
         self.target.len() == HUSTDB_READ_BYTES + REQUEST_LINE_END_BYTES

@@ -14,8 +14,8 @@
 //! | any other | 404 |
 //!
 //! All but the first and the last two rows answer 401 without credentials, and 405 to all but GET.
-//! `/healthz` and `/readyz` answer 405 to all but GET and HEAD. The page, its guide and `/v1` answer
-//! 421 to who calls the server by a name that it does not have.
+//! `/healthz` and `/readyz` answer 405 to all but GET and HEAD. The page, its guide and `/v1`
+//! answer 421 to who calls the server by a name that it does not have.
 //!
 //! The paths are in [`super::route`]. What changes something, or is answered later, is in
 //! [`super::control_request`].

@@ -28,8 +28,8 @@
 //! Who may ask is decided by [`super::auth`].
 //!
 //! Order: 421 for another's name, 401 without credentials, 403 for a user who may look only and for
-//! a page that is not ours, 404 for a path that is none, 405 for another method, 400 for a parameter
-//! that is missing, unknown or wrong.
+//! a page that is not ours, 404 for a path that is none, 405 for another method, 400 for a
+//! parameter that is missing, unknown or wrong.
 
 mod parameters;
 #[cfg(test)]

@@ -250,7 +250,8 @@ mod tests {
     fn what_the_guide_uses_is_understood() {
         check(
             "# The *guide* & `a<b`\n\ntwo\nlines\n",
-            "<h1 id=\"the-guide--ab\">The *guide* &amp; <code>a&lt;b</code></h1>\n<p> two lines</p>\n",
+            "<h1 id=\"the-guide--ab\">The *guide* &amp; <code>a&lt;b</code></h1>\n\
+             <p> two lines</p>\n",
         );
         check(
             "- **a** b\n- c\n  d\n\ne",
@@ -259,7 +260,8 @@ mod tests {
         check("1. a\n2. b\n", "<ul><li>1. a</li><li>2. b</li></ul>\n");
         check(
             "| a | b |\n|---|--:|\n| 1 | `2` |\n",
-            "<table><tr><td>a</td><td>b</td></tr>\n<tr><td>1</td><td><code>2</code></td></tr>\n</table>\n",
+            "<table><tr><td>a</td><td>b</td></tr>\n\
+             <tr><td>1</td><td><code>2</code></td></tr>\n</table>\n",
         );
         check(
             "```sh\n# no <heading>\n```\n",

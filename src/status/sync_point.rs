@@ -34,8 +34,8 @@ pub struct PointBackend {
     pub logs: u64,
     /// Their bytes then.
     pub bytes: u64,
-    /// Files beside them that NFS or FUSE keep under hidden names, and of which nothing is known: the
-    /// first one's name, and how many there were. Nobody waits for them.
+    /// Files beside them that NFS or FUSE keep under hidden names, and of which nothing is known:
+    /// the first one's name, and how many there were. Nobody waits for them.
     pub hidden: Option<(Box<str>, u64)>,
     /// Of the logs: not known to be settled as far as they went then.
     pub missing_logs: Counter,

@@ -60,7 +60,7 @@ fn files() -> Vec<String> {
 }
 
 /// Every document, by its path from the root, with its text.
-fn documents() -> Vec<(String, String)> {
+pub(crate) fn documents() -> Vec<(String, String)> {
     let found: Vec<(String, String)> = files()
         .into_iter()
         .filter(|name| name.ends_with(".md"))

@@ -79,8 +79,8 @@ fn hidden(folder: &Path, findings: &mut Findings) {
     };
     findings.warning(format!(
         "backend folder {}: {first}{others}: deleted while somebody has it open (lsof says who). A \
-         log that an earlier run had begun is read to its end; nothing is known of any other, which \
-         is not read: if it was never replayed, copy it to a log's name",
+         log that an earlier run had begun is read to its end; nothing is known of any other, \
+         which is not read: if it was never replayed, copy it to a log's name",
         folder.display()
     ));
 }

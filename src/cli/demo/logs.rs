@@ -21,8 +21,8 @@ use crate::workload::{Replayed, Workload, Written};
 /// demo leaves alone.
 const HEAD_BYTES_MAX: usize = HUSTDB_READ_BYTES;
 
-/// A log whose last line has no end has not been written to for so long, whenever it was: the server
-/// would wait for the rest, and nobody writes it here.
+/// A log whose last line has no end has not been written to for so long, whenever it was: the
+/// server would wait for the rest, and nobody writes it here.
 const OVER_FOR: Duration = Duration::from_secs(3600);
 
 /// Where the logs come from.

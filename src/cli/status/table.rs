@@ -382,9 +382,12 @@ mod tests {
         };
         let mut text = String::new();
         add_details(&report, &mut text);
-        let expected = "\nh:1\n  last probe: good, 0.40 ms, 00:00:05 ago\n  up for 00:01:10, down for \
-            00:00:03 in this run, left up 1 times in the last hour\n  rate limit 2,000/s; 7 \
-            failures, 0 records resent\n  half of the answers within 0.25 ms, 99 % within - ms\n";
+        let expected = concat!(
+            "\nh:1\n  last probe: good, 0.40 ms, 00:00:05 ago\n",
+            "  up for 00:01:10, down for 00:00:03 in this run, left up 1 times in the last hour\n",
+            "  rate limit 2,000/s; 7 failures, 0 records resent\n",
+            "  half of the answers within 0.25 ms, 99 % within - ms\n",
+        );
         assert_eq!(text, expected);
     }
 

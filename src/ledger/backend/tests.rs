@@ -245,7 +245,9 @@ impl Model {
 
 proptest! {
     #[test]
-    fn the_books_say_what_single_lines_say_over_flushes_and_restarts(steps in proptest::collection::vec(step(), 0..80)) {
+    fn the_books_say_what_single_lines_say_over_flushes_and_restarts(
+        steps in proptest::collection::vec(step(), 0..80),
+    ) {
         let mut model = Model::new();
         for step in steps {
             model.step(step);

@@ -17,12 +17,46 @@ fn runs(line: u64) -> impl Strategy<Value = LineRuns> {
 }
 
 prop_compose! {
-    fn file()(name in ".{0,20}", numbers in any::<[u64; 6]>(), prefix_bytes in 0..=4096_u32, line in 0..1_u64 << 40, byte in any::<u64>(), more in 0..1_u64 << 30)
-        (settled in runs(line), name in Just(name), numbers in Just(numbers), prefix_bytes in Just(prefix_bytes), line in Just(line), byte in Just(byte), more in Just(more))
-        -> FileResume {
-        let last_read = LastRead { byte: byte >> 1, bytes: prefix_bytes / 4, hash: numbers[0] };
-        let identity = Identity { device: numbers[0], inode: numbers[1], born_nanos: numbers[2], prefix_bytes, prefix_hash: numbers[3], lead_hash: numbers[4] };
-        FileResume { name: name.into(), identity, line, byte, settled, lines_read: line + more, away_unix: numbers[5], sent: LineRuns::default(), last_read }
+    fn file()(
+        name in ".{0,20}",
+        numbers in any::<[u64; 6]>(),
+        prefix_bytes in 0..=4096_u32,
+        line in 0..1_u64 << 40,
+        byte in any::<u64>(),
+        more in 0..1_u64 << 30,
+    )(
+        settled in runs(line),
+        name in Just(name),
+        numbers in Just(numbers),
+        prefix_bytes in Just(prefix_bytes),
+        line in Just(line),
+        byte in Just(byte),
+        more in Just(more),
+    ) -> FileResume {
+        let last_read = LastRead {
+            byte: byte >> 1,
+            bytes: prefix_bytes / 4,
+            hash: numbers[0],
+        };
+        let identity = Identity {
+            device: numbers[0],
+            inode: numbers[1],
+            born_nanos: numbers[2],
+            prefix_bytes,
+            prefix_hash: numbers[3],
+            lead_hash: numbers[4],
+        };
+        FileResume {
+            name: name.into(),
+            identity,
+            line,
+            byte,
+            settled,
+            lines_read: line + more,
+            away_unix: numbers[5],
+            sent: LineRuns::default(),
+            last_read,
+        }
     }
 }
 
@@ -34,9 +68,32 @@ prop_compose! {
     ) -> Checkpoint {
         let [applied, superseded, absent, rejected, more] = kinds.map(u64::from);
         let settled = applied + superseded + absent + rejected;
-        let totals = Totals { processed: settled + more, settled, applied, superseded, absent, rejected };
-        let legacy = legacy.into_iter().map(|(name, [line, lines_read, bytes_read, away_unix])| LegacyResume { name: name.into(), line, lines_read, bytes_read, away_unix });
-        Checkpoint { totals, resume: ResumePlan { files, legacy: legacy.collect() } }
+        let totals = Totals {
+            processed: settled + more,
+            settled,
+            applied,
+            superseded,
+            absent,
+            rejected,
+        };
+        let legacy = legacy
+            .into_iter()
+            .map(
+                |(name, [line, lines_read, bytes_read, away_unix])| LegacyResume {
+                    name: name.into(),
+                    line,
+                    lines_read,
+                    bytes_read,
+                    away_unix,
+                },
+            );
+        Checkpoint {
+            totals,
+            resume: ResumePlan {
+                files,
+                legacy: legacy.collect(),
+            },
+        }
     }
 }
 
@@ -93,12 +150,16 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_refused_without_a_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
         prop_assert!(Checkpoint::decode(&bytes).is_err());
     }
 
     #[test]
-    fn any_body_under_a_right_checksum_never_panics(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn any_body_under_a_right_checksum_never_panics(
+        body in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
         let mut bytes = vec![0; HEAD_BYTES];
         bytes.extend_from_slice(&body);
         bytes[..8].copy_from_slice(&MAGIC);

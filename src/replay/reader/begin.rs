@@ -66,8 +66,10 @@ impl<D: Disk> LogReader<D> {
                 another file, a copy; reading it as a new one, of which each line may have been \
                 sent");
         }
-        tracing::debug!(%backend, file = %name, line = start.cursor.line(), entry = ?start.entry, "reading \
-            a log");
+        tracing::debug!(
+            %backend, file = %name, line = start.cursor.line(), entry = ?start.entry,
+            "reading a log"
+        );
         if start.entry == FileStart::New {
             // It is no longer known which of them were sent.
             file.sent_below = file.sent_below.max(file.fed_below);

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! No memory is shared between backends. A backend that does not settle its records uses up its own
-//! share and takes nothing from the others, however long its lines are (G6). Those that have nothing
-//! to read, or are down, have no share: their folders cost the others nothing.
+//! share and takes nothing from the others, however long its lines are (G6). Those that have
+//! nothing to read, or are down, have no share: their folders cost the others nothing.
 
 use crate::limits::{BODY_PIECES_MAX, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, LINE_BYTES_MAX};
 

@@ -185,8 +185,10 @@ impl<D: Disk> LogReader<D> {
             Ok(entries) => entries,
             Err(error) => {
                 if self.sources[at].listing.backoff.handle_failure(now) {
-                    tracing::warn!(backend = %name, cause = %error, "the backend's log folder can't \
-                        be listed; trying again");
+                    tracing::warn!(
+                        backend = %name, cause = %error,
+                        "the backend's log folder can't be listed; trying again"
+                    );
                 }
                 self.note_faults(at, |faults| faults.listing = Some(error.to_string()));
                 return;

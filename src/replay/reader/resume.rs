@@ -72,8 +72,8 @@ fn is_over(since_unix: u64, now_unix: u64) -> bool {
     since_unix.saturating_add(AWAY_LOG_KEPT.as_secs()) <= now_unix
 }
 
-/// Where a file that is not begun would probably begin, by what is known: at its beginning without a
-/// plan.
+/// Where a file that is not begun would probably begin, by what is known: at its beginning without
+/// a plan.
 pub(super) fn byte_of(resume: Option<&Resume>) -> impl Fn(&LogMeta) -> u64 {
     move |meta| resume.map_or(0, |resume| resume.byte_of(meta))
 }

@@ -113,7 +113,11 @@ proptest! {
         fixture.disk.read_at_most(read_bytes_max);
         fixture.know(&["a:1"]);
         // The file grows in steps that end anywhere.
-        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(log.len() + 1)).chain([log.len()]).collect();
+        let mut ends: Vec<usize> = cuts
+            .iter()
+            .map(|cut| cut.index(log.len() + 1))
+            .chain([log.len()])
+            .collect();
         ends.sort_unstable();
         let mut from = 0;
         for end in ends {
@@ -140,18 +144,34 @@ proptest! {
         let mut end = (0, 0);
         for segment in fixture.segments.values() {
             prop_assert_eq!((segment.first_line, segment.first_byte), end);
-            end = (segment.first_line + u64::from(segment.lines), segment.end_byte);
-            prop_assert_eq!(expected.get(usize::try_from(end.0).unwrap()).map_or(log.len() as u64, |line| line.1), end.1);
+            end = (
+                segment.first_line + u64::from(segment.lines),
+                segment.end_byte,
+            );
+            prop_assert_eq!(
+                expected
+                    .get(usize::try_from(end.0).unwrap())
+                    .map_or(log.len() as u64, |line| line.1),
+                end.1
+            );
         }
         prop_assert_eq!(end.0, expected.len() as u64);
         for rejection in &fixture.rejected {
             let segment = &fixture.segments[&rejection.segment];
-            let from = usize::try_from(segment.first_byte).unwrap() + rejection.offset.unwrap() as usize;
+            let from =
+                usize::try_from(segment.first_byte).unwrap() + rejection.offset.unwrap() as usize;
             let line = log[from..].split(|byte| *byte == b'\n').next().unwrap();
-            let in_log = LineInLog { bytes: line.len() as u64, digest: line_digest(line) };
+            let in_log = LineInLog {
+                bytes: line.len() as u64,
+                digest: line_digest(line),
+            };
             prop_assert!(rejection.in_log.is_none_or(|found| found == in_log));
             let is_whole = line.len() <= line_bytes_max && rejection.in_log.is_none();
-            let kept = if is_whole { line.len() } else { line.len().min(REJECTED_HEAD_BYTES) };
+            let kept = if is_whole {
+                line.len()
+            } else {
+                line.len().min(REJECTED_HEAD_BYTES)
+            };
             prop_assert_eq!(&line[..kept], &rejection.raw);
         }
     }

@@ -50,8 +50,11 @@ fn a_backend_that_an_earlier_process_knew_is_told_of_without_its_folder_and_foun
     assert!(
         matches!(
             &told[..],
-            [ControlMessage::BackendFound(a), ControlMessage::BackendFound(b), ControlMessage::FolderGone(gone)]
-                if a == "a:1" && b == "b:2" && gone == "b:2"
+            [
+                ControlMessage::BackendFound(a),
+                ControlMessage::BackendFound(b),
+                ControlMessage::FolderGone(gone),
+            ] if a == "a:1" && b == "b:2" && gone == "b:2"
         ),
         "{told:?}"
     );
@@ -330,10 +333,11 @@ fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
     fixture.disk.link_folder("b:2", None);
     fixture.links.dirty_flags.hint_root();
     fixture.run_for(SECOND);
-    assert!(
-        matches!(&fixture.control[..], [ControlMessage::SecondNames(none), ControlMessage::BackendFound(name)]
-        if none.is_empty() && name == "b:2")
-    );
+    assert!(matches!(
+        &fixture.control[..],
+        [ControlMessage::SecondNames(none), ControlMessage::BackendFound(name)]
+            if none.is_empty() && name == "b:2"
+    ));
 }
 
 #[test]
@@ -417,10 +421,12 @@ fn check_covered(first: BackendId, covered: BackendId) {
     fixture.run_for(3 * SECOND);
     assert_eq!(fixture.keys(first), ["a"]);
     assert_eq!(fixture.keys(covered), ["own"]);
-    let is_told = |message: &ControlMessage| matches!(message, ControlMessage::FolderGone(name) if name == covered_name);
-    assert!(fixture.control.iter().any(is_told));
-    let is_first_gone = |message: &ControlMessage| matches!(message, ControlMessage::FolderGone(name) if name == first_name);
-    assert!(!fixture.control.iter().any(is_first_gone));
+    let is_gone = |folder: &str| {
+        let mut told = fixture.control.iter();
+        told.any(|told| matches!(told, ControlMessage::FolderGone(name) if name == folder))
+    };
+    assert!(is_gone(covered_name));
+    assert!(!is_gone(first_name));
     fixture.append(first, "01", &put("b"));
     fixture.links.dirty_flags.hint_root();
     fixture.run_for(3 * SECOND);

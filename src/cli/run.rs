@@ -150,7 +150,7 @@ impl<S: Server> Running<S> {
             )?),
             Mode::Service => None,
         };
-        log_start(&config);
+        log_warnings(&config);
         let host = Host {
             level: logging.level.clone(),
             // A daemon of the original's kind has left whoever started it.
@@ -190,15 +190,7 @@ impl<S: Server> Running<S> {
     }
 }
 
-fn log_start(config: &Config) {
-    tracing::info!(
-        config = %config.path.display(),
-        logs = %config.sync.logs_path.display(),
-        state = %config.state_path().display(),
-        listen = %config.listen_address(),
-        "hustdbsync {} starts",
-        env!("CARGO_PKG_VERSION"),
-    );
+fn log_warnings(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

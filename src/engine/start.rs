@@ -269,6 +269,14 @@ impl Engine {
         check_logs(&config.sync.logs_path)?;
         let locks = Locks::take(&config.sync.logs_path, &config.state_path())?;
         let locks = Arc::new(locks);
+        tracing::info!(
+            config = %config.path.display(),
+            logs = %config.sync.logs_path.display(),
+            state = %config.state_path().display(),
+            listen = %config.listen_address(),
+            "hustdbsync {} starts",
+            env!("CARGO_PKG_VERSION"),
+        );
         let settings = Settings::load(&config)?;
         let open_files = open_files::raise_bound().map_err(system("open files"))?;
         let http_server = listener_options(&config, open_files);

@@ -72,10 +72,12 @@ pub trait Answers {
     /// connections that exceed their share, whoever asks.
     fn is_long(&self, request: &Request<'_>) -> bool;
 
-    /// The answer to `request`, or `None` if it will come by [`Listener::respond`] to `client`.
+    /// The answer to `request`, or `None` if it will come by [`Listener::respond`] to `client`, who
+    /// asks from `peer`.
     fn answer<'a>(
         &'a mut self,
         client: ClientId,
+        peer: IpAddr,
         request: &Request<'_>,
         now: Now,
     ) -> Option<Answer<'a>>;
@@ -136,6 +138,7 @@ pub struct Listener {
 
 struct Connection {
     stream: TcpStream,
+    peer: IpAddr,
     http: ServerConnection,
     serial: u64,
     /// There may be bytes to read: no read has returned `WouldBlock` since the last readiness.
@@ -535,7 +538,7 @@ impl Connection {
                 };
                 asked += 1;
                 *work += 1;
-                let Some(answer) = answers.answer(client, &request, now) else {
+                let Some(answer) = answers.answer(client, self.peer, &request, now) else {
                     break;
                 };
                 *work += body_work(&answer);

@@ -33,6 +33,7 @@ pub(super) enum Role {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Auth {
+    user: String,
     credentials: Credentials,
     viewer: Option<Credentials>,
     hosts: HostNames,
@@ -48,6 +49,7 @@ impl Auth {
     #[must_use]
     pub fn new(user: &str, passwd: &str) -> Self {
         Self {
+            user: user.to_owned(),
             credentials: Credentials::new(user, passwd),
             viewer: None,
             hosts: HostNames::default(),
@@ -79,6 +81,12 @@ impl Auth {
             token,
             ..self
         }
+    }
+
+    /// Who may control.
+    #[must_use]
+    pub(crate) fn user(&self) -> &str {
+        &self.user
     }
 
     /// What the user who asks may do; `None` without credentials.

@@ -76,6 +76,40 @@ pub enum ControlRequest {
     Rejected(RejectedRequest),
 }
 
+impl ControlRequest {
+    /// What it is to do, if it changes something: "asked to …".
+    #[must_use]
+    pub(crate) fn act(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Backend { what, .. } => match what {
+                BackendRequest::Pause => "pause it",
+                BackendRequest::Resume => "resume it",
+                BackendRequest::Rate(_) => "change its rate limit",
+                BackendRequest::Probe => "probe it",
+                BackendRequest::Forget { .. } => "forget it",
+            },
+            Self::Rotate => "begin the log file anew",
+            Self::Drain => "end",
+            Self::Rejected(request) => match request.verb {
+                RejectedVerb::Replay => "replay rejected lines",
+                RejectedVerb::Drop => "throw rejected lines away",
+            },
+            Self::TakeSyncPoint | Self::SyncPoint(_) | Self::ListRejected { .. } => return None,
+        })
+    }
+
+    /// The one backend that it is about, if it is about one.
+    #[must_use]
+    pub(crate) fn backend(&self) -> Option<&str> {
+        match self {
+            Self::Backend { backend, .. } | Self::ListRejected { backend } => Some(backend),
+            Self::Rejected(request) => request.backend.as_deref(),
+            Self::SyncPoint(request) => request.backend.as_deref(),
+            Self::Rotate | Self::Drain | Self::TakeSyncPoint => None,
+        }
+    }
+}
+
 /// What is asked for concerning one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendRequest {

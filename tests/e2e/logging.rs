@@ -38,6 +38,31 @@ fn counted(lines: &[String]) -> usize {
 }
 
 #[test]
+fn who_asks_for_something_is_logged_with_the_backend_and_who_only_looks_is_not() {
+    let (home, fake_hustdb) = (Home::new().with_port(), fake_hustdb());
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
+    let mut server = Logging::start(&home);
+    eventually("it is known", || {
+        home.command(&["ctl", "pause", &name]).0 == 0
+    });
+    home.command(&["status", "--wait=0s"]);
+    server.process.end();
+    let told = server.lines("somebody asks at the HTTP server");
+    let last = told.last().unwrap();
+    let part = format!(
+        "to pause it backend={name} peer=127.0.0.1 user={}",
+        home.config().network.user
+    );
+    assert!(last.contains(&part), "{last}");
+    assert!(
+        told.iter().all(|line| line.contains("to pause it")),
+        "{told:#?}"
+    );
+    assert!(!server.lines("starts config=").is_empty());
+}
+
+#[test]
 fn a_line_that_is_rejected_is_told_with_its_place_and_cause_and_many_are_counted() {
     let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     let log = home.log(&fake_hustdb.name());

@@ -1,7 +1,7 @@
 //! HA's poll beside others on its host who ask for more than it does: it is never held back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -151,7 +151,13 @@ impl Answers for Counted {
         request.path == b"/long"
     }
 
-    fn answer<'a>(&'a mut self, _: ClientId, request: &Request<'_>, _: Now) -> Option<Answer<'a>> {
+    fn answer<'a>(
+        &'a mut self,
+        _: ClientId,
+        _: IpAddr,
+        request: &Request<'_>,
+        _: Now,
+    ) -> Option<Answer<'a>> {
         if self.is_long(request) {
             self.longs += 1;
             return Some(Answer::text(Status::Ok, &self.long));

@@ -81,6 +81,7 @@ impl Answers for Knowing {
     fn answer<'a>(
         &'a mut self,
         client: ClientId,
+        _: IpAddr,
         request: &Request<'_>,
         now: Now,
     ) -> Option<Answer<'a>> {

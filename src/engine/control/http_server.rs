@@ -1,6 +1,8 @@
 //! Answers HA, browsers, Prometheus and `hustdbsync status` from memory, whatever else is going on.
 //! Requests that the controller has to carry out first are queued for it.
 
+use std::net::IpAddr;
+
 use super::process_stats::ProcessStats;
 use crate::clock::Now;
 use crate::engine::listener::Answers;
@@ -89,12 +91,17 @@ impl Answers for Answering<'_> {
     fn answer<'a>(
         &'a mut self,
         client: ClientId,
+        peer: IpAddr,
         request: &Request<'_>,
         now: Now,
     ) -> Option<Answer<'a>> {
         let Self { server, board } = self;
         match ask(request, &server.auth) {
             Some(Ok(ask)) => {
+                if let Some(what) = ask.act() {
+                    let (backend, user) = (ask.backend(), server.auth.user());
+                    tracing::info!(backend, %peer, user, "somebody asks at the HTTP server to {what}");
+                }
                 server.pending.push((client, ask));
                 return None;
             }

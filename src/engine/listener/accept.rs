@@ -204,7 +204,8 @@ impl Listener {
         answers: &mut dyn Answers,
     ) {
         // On a socket for both families, an IPv4 peer has the address ::ffff:a.b.c.d.
-        if !(self.access)(peer.ip().to_canonical()) {
+        let address = peer.ip().to_canonical();
+        if !(self.access)(address) {
             tracing::debug!(%peer, "peer is not in network.access_allow; connection closed");
             self.counts.denied += 1;
             return;
@@ -228,6 +229,7 @@ impl Listener {
         }
         entry.insert(Connection {
             stream,
+            peer: address,
             http,
             serial: self.serial,
             // A deferred accept means that the request is here already.

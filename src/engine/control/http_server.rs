@@ -100,7 +100,10 @@ impl Answers for Answering<'_> {
             Some(Ok(ask)) => {
                 if let Some(what) = ask.act() {
                     let (backend, user) = (ask.backend(), server.auth.user());
-                    tracing::info!(backend, %peer, user, "somebody asks at the HTTP server to {what}");
+                    tracing::info!(
+                        backend, %peer, user,
+                        "somebody asks at the HTTP server to {what}"
+                    );
                 }
                 server.pending.push((client, ask));
                 return None;

@@ -144,7 +144,7 @@ pub(crate) fn feed(home: &Home, records: u64) -> Duration {
     feed_reading(home, records, true)
 }
 
-/// The same, asking for what is not in memory or not.
+/// The same; what is not in memory is requested ahead, or not.
 pub(crate) fn feed_reading(home: &Home, records: u64, reads_ahead: bool) -> Duration {
     let mut fixture = Fixture::new(home, reads_ahead);
     fixture.begin();

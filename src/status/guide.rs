@@ -143,7 +143,7 @@ fn heading(line: &str) -> Option<(usize, &str)> {
 
 /// What stands behind a list's mark, with its number where it has one.
 fn item(line: &str) -> Option<&str> {
-    let number = line.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let number = line.trim_start_matches(|character: char| character.is_ascii_digit());
     let is_numbered = number.len() < line.len() && number.starts_with(". ");
     line.strip_prefix("- ").or(is_numbered.then_some(line))
 }
@@ -170,8 +170,8 @@ fn slug(title: &str) -> String {
     title
         .to_lowercase()
         .chars()
-        .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter))
-        .map(|letter| if letter == ' ' { '-' } else { letter })
+        .filter(|character| character.is_alphanumeric() || " -_".contains(*character))
+        .map(|character| if character == ' ' { '-' } else { character })
         .collect()
 }
 
@@ -224,13 +224,13 @@ fn link<'a>(text: &'a str, out: &mut String) -> Option<&'a str> {
 }
 
 fn escape(text: &str, out: &mut String) {
-    for letter in text.chars() {
-        match letter {
+    for character in text.chars() {
+        match character {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
-            _ => out.push(letter),
+            _ => out.push(character),
         }
     }
 }

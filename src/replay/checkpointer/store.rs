@@ -246,8 +246,8 @@ mod tests {
     const FILE: &str = "rejected.jsonl";
 
     /// A line of several sectors.
-    fn line(letter: u8) -> Vec<u8> {
-        let mut line = vec![letter; 3000];
+    fn line(byte: u8) -> Vec<u8> {
+        let mut line = vec![byte; 3000];
         line.push(b'\n');
         line
     }

@@ -195,6 +195,35 @@ fn a_log_that_is_deleted_on_nfs_while_its_backend_is_down_is_sent_once_it_is_up(
     story.assert_told_once(&server);
 }
 
+/// Nothing of it was read before, so nothing but the running server knows what it is.
+#[test]
+fn a_log_that_nfs_hides_before_it_is_begun_is_waited_for() {
+    let home = Home::new().with_port();
+    let fake_hustdb = fake_hustdb();
+    fake_hustdb.kill().unwrap();
+    let server = home.start();
+    let log = home.log(&fake_hustdb.name());
+    log.put("k", 1, "v");
+    server.wait_for_state(&fake_hustdb.name(), "down");
+    let _worker = open(&log);
+    let backlog = || server.backend(&fake_hustdb.name()).unwrap().backlog_bytes;
+    eventually("it is seen", || backlog() > 0);
+    fs::rename(log.path(), log.file(HIDDEN).path()).unwrap();
+    // Taken when the listing has shown it.
+    eventually("it is waited for", || {
+        let (code, out, _) = home.command(&["status", "--wait=0s"]);
+        code == 3 && !out.contains("not in the folder any more")
+    });
+    fake_hustdb.restart().unwrap();
+    let (code, out, _) = home.command(&["status", "--wait=60s"]);
+    assert_eq!(code, 0, "{out}");
+    assert_eq!(
+        crate::harness::value(&fake_hustdb, "k").as_deref(),
+        Some("v")
+    );
+    server.stop();
+}
+
 fn device_of(path: &Path) -> u64 {
     fs::metadata(path).unwrap().dev()
 }

@@ -305,7 +305,8 @@ impl Points {
             let ledger = named(backend_states, backend).and_then(BackendState::ledger);
             let settled =
                 |ledger: &BackendLedger| ledger.settled_anywhere(meta.inode, meta.born_nanos);
-            ledger.and_then(settled).is_some()
+            let what = (meta.inode, meta.born_nanos);
+            ledger.and_then(settled).is_some() || self.away.has(what)
         };
         let is_deleted = |meta: &LogMeta| self.away.is_deleted(key(meta));
         let listed = list(cx.disk, is_backend, is_known, is_deleted, room);
@@ -365,7 +366,7 @@ struct Listed {
 }
 
 /// Every backend's logs, in the order of their names. A file that NFS or FUSE keeps under a hidden
-/// name for whoever has it open is one if the ledger `is_known` to have it. If not, it may be one
+/// name for whoever has it open is one if it `is_known` what it was. If not, it may be one
 /// that `is_deleted` since it was finished, by this process or by an earlier one.
 fn list(
     disk: &mut impl Disk,

@@ -80,6 +80,8 @@ pub(super) struct Moved {
     /// Since when it has been on its way out, Unix seconds, as reported to the checkpointer; 0 if
     /// it is in the folder.
     pub(super) away_unix: u64,
+    /// Its metadata.
+    pub(super) meta: LogMeta,
 }
 
 /// A backend's files.
@@ -314,6 +316,7 @@ impl<L> Catalog<L> {
                 to: Arc::clone(&file.name),
                 is_back,
                 away_unix: if is_hidden { now.unix.max(1) } else { 0 },
+                meta: entry.meta,
             };
             self.list(index);
             listed.moves.push(moved);
@@ -388,6 +391,7 @@ impl<L> Catalog<L> {
             to: Arc::clone(&file.name),
             is_back: false,
             away_unix,
+            meta: file.meta,
         })
     }
 

@@ -338,6 +338,20 @@ impl<D: Disk> LogReader<D> {
                     away_unix: moved.away_unix,
                 },
             );
+        } else if moved.away_unix > 0 {
+            // The ledger does not know it, and it is to be read all the same.
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::LogAway(AwayLog {
+                    backend,
+                    name: Arc::clone(&moved.to),
+                    device: moved.meta.device,
+                    inode: moved.meta.inode,
+                    born_nanos: moved.meta.born_nanos,
+                    bytes: moved.meta.bytes,
+                    unread_bytes: moved.meta.bytes,
+                }),
+            );
         }
     }
 
@@ -389,7 +403,8 @@ impl<D: Disk> LogReader<D> {
             _ if failpoint!(SayNoLoss) => {}
             LossKind::Cut => {
                 tracing::warn!(%backend, %file, bytes, "the log was cut or emptied under us: these \
-                    bytes at its end had not been delivered, as far as is known, and are lost");
+                    bytes at its end had not been delivered, as far as is known; unless they are in \
+                    a copy of it in this folder, they are lost");
             }
             LossKind::Shrunk => {
                 tracing::warn!(%backend, %file, "the log is not what was read of it: it shrank or \

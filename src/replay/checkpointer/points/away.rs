@@ -102,6 +102,12 @@ impl AwayLogs {
         }
     }
 
+    /// Whether this log has left its folder undelivered, as far as is remembered.
+    pub(super) fn has(&self, what: What) -> bool {
+        let mut all = self.backends.values().flatten();
+        all.any(|away| away.log.what() == what)
+    }
+
     /// Whether we have deleted this log ourselves, as far as is remembered.
     pub(super) fn is_deleted(&self, key: Key) -> bool {
         self.deleted.contains(&key)
@@ -128,9 +134,13 @@ impl AwayLogs {
             log.note_settled(ledger);
             let is_over = since_unix.saturating_add(AWAY_LOG_KEPT.as_secs()) <= unix;
             let is_known = log.settled < log.bytes || log.copy.is_some();
-            is_known && !is_over && !there.contains(&log.what())
+            is_known && !is_over
         });
-        all.iter().map(|away| away.log.clone()).collect()
+        // One that is back, or there under a hidden name, may leave once more.
+        let logs = all.iter().map(|away| &away.log);
+        logs.filter(|log| !there.contains(&log.what()))
+            .cloned()
+            .collect()
     }
 }
 

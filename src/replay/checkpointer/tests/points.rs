@@ -152,6 +152,35 @@ fn a_log_that_nfs_keeps_for_who_has_it_open_is_waited_for() {
 }
 
 #[test]
+fn a_log_that_nfs_keeps_and_that_was_never_begun_is_waited_for_while_this_process_knows_it() {
+    let mut fixture = fixture();
+    fixture.disk.rename_log(NAME, NEXT, ".nfs0001");
+    let meta = fixture.disk.meta_of(NAME, ".nfs0001").unwrap();
+    fixture.send(CheckpointerMessage::LogAway(AwayLog {
+        backend: B,
+        name: NEXT.into(),
+        device: meta.device,
+        inode: meta.inode,
+        born_nanos: meta.born_nanos,
+        bytes: meta.bytes,
+        unread_bytes: meta.bytes,
+    }));
+    fixture.turn();
+    let point = take(&mut fixture).unwrap();
+    check_missing(&point, 2, 80);
+    assert_eq!(point.backends[0].hidden, None);
+    assert_eq!(
+        take(&mut fixture).unwrap().backends[0].hidden,
+        None,
+        "nor the next time"
+    );
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(5);
+    assert_eq!(point.is_settled(None), Some(false));
+    check_gone(&point, 0, 0);
+}
+
+#[test]
 fn a_finished_log_that_somebody_has_open_is_not_told_of() {
     let mut fixture = fixture();
     fixture.disk.remove_log(NAME, NEXT);

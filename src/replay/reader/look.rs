@@ -403,8 +403,8 @@ impl<D: Disk> LogReader<D> {
             _ if failpoint!(SayNoLoss) => {}
             LossKind::Cut => {
                 tracing::warn!(%backend, %file, bytes, "the log was cut or emptied under us: these \
-                    bytes at its end had not been delivered, as far as is known; unless they are in \
-                    a copy of it in this folder, they are lost");
+                    bytes at its end had not been delivered, as far as is known; unless they are \
+                    in a copy of it in this folder, they are lost");
             }
             LossKind::Shrunk => {
                 tracing::warn!(%backend, %file, "the log is not what was read of it: it shrank or \

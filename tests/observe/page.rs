@@ -722,7 +722,9 @@ fn open_row(browser: &mut Browser, name: &str) {
 fn click(browser: &mut Browser, name: &str, button: &str, said: &str) {
     let node = more(name, button);
     browser.wait_for(&format!("{node}.checkVisibility() && !{node}.disabled"));
-    browser.value(&format!("{node}.click()"));
+    // What was said of an earlier click is no answer to this one.
+    let earlier = more(name, "said");
+    browser.value(&format!("{earlier}.textContent = ''; {node}.click()"));
     wait_said(browser, name, said);
 }
 

@@ -172,7 +172,7 @@ const EXIT_STATUS: &[(&str, &str, &str)] = &[
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
-        "HUSTDBSYNC_USER, HUSTDBSYNC_PASSWORD",
+        "HUSTDBSYNC_USER, HUSTDBSYNC_PASSWD",
         "Who asks the server at --url.",
     ),
     ("NO_COLOR", "Set, and not empty: no colours."),

@@ -118,7 +118,7 @@ struct ServerPlace {
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Ask the server there instead, `http://host:port`, as the configuration's user, or as
-    /// `HUSTDBSYNC_USER` with `HUSTDBSYNC_PASSWORD`
+    /// `HUSTDBSYNC_USER` with `HUSTDBSYNC_PASSWD`
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
 }

@@ -66,10 +66,10 @@ fn a_server_elsewhere_is_asked_by_its_url() {
         command.args(["--url", &url]);
         command
             .env_remove("HUSTDBSYNC_USER")
-            .env_remove("HUSTDBSYNC_PASSWORD");
+            .env_remove("HUSTDBSYNC_PASSWD");
         if let Some(password) = password {
             command.env("HUSTDBSYNC_USER", &network.user);
-            command.env("HUSTDBSYNC_PASSWORD", password);
+            command.env("HUSTDBSYNC_PASSWD", password);
         }
         let output = command.output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -88,7 +88,7 @@ fn a_server_elsewhere_is_asked_by_its_url() {
     );
     let (code, said) = ask(&["status"], None);
     assert!(
-        code == Some(1) && said.contains("HUSTDBSYNC_PASSWORD"),
+        code == Some(1) && said.contains("HUSTDBSYNC_PASSWD"),
         "{said}"
     );
     server.stop();

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// Where the user's name and password come from with `--url`, where there is no configuration, or
 /// where they are others than in it.
 const USER_VARIABLE: &str = "HUSTDBSYNC_USER";
-const PASSWORD_VARIABLE: &str = "HUSTDBSYNC_PASSWORD";
+const PASSWORD_VARIABLE: &str = "HUSTDBSYNC_PASSWD";
 
 /// Which server to ask, and as whom.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ mod tests {
         let target = asks(Some(&configured), both).unwrap();
         assert_eq!(target.user, "HUSTDBSYNC_USER is set");
         let error = asks(None, nobody).unwrap_err();
-        assert!(error.contains("HUSTDBSYNC_PASSWORD"), "{error}");
+        assert!(error.contains("HUSTDBSYNC_PASSWD"), "{error}");
     }
 
     #[test]

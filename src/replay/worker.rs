@@ -92,6 +92,8 @@ pub struct Worker {
     outbox: Outbox,
     /// No lane's deadline is before this one; it may be too early.
     earliest: Duration,
+    /// The slot whose deadline is looked at first.
+    first_slot: usize,
     /// When what is settled is to go to the checkpointer, full batch or not.
     hand_over_at: Duration,
     random: fastrand::Rng,
@@ -123,6 +125,7 @@ impl Worker {
             held: BatchTable::default(),
             outbox,
             earliest: Duration::MAX,
+            first_slot: 0,
             hand_over_at: Duration::MAX,
             random: fastrand::Rng::with_seed(seed),
             stuck: false,
@@ -270,8 +273,14 @@ impl Worker {
             return;
         }
         self.earliest = Duration::MAX;
-        for slot in 0..self.slots.len() {
+        let (first, slots) = (self.first_slot, self.slots.len());
+        for slot in (first..slots).chain(0..first.min(slots)) {
+            let actions = self.actions.len();
             self.step(slot, now, |lane, cx| lane.handle_deadline(cx));
+            // Where a rate is bound, who has got something now gets no more before all others.
+            if self.actions.len() > actions {
+                self.first_slot = slot + 1;
+            }
         }
         for place in 0..self.pipes.len() {
             if let Some(backend) = self.pipes[place].as_ref().map(|pipe| pipe.backend) {

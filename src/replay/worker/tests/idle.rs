@@ -160,6 +160,40 @@ fn an_idle_connection_s_deadline_keeps_no_lane_from_being_woken_for_its_rate() {
     }
 }
 
+/// Otherwise the last keys would wait until all others are through.
+#[test]
+fn what_a_bound_rate_lets_through_goes_to_the_lanes_in_turn() {
+    const LANES: usize = 4;
+    let mut fixture = Fixture::new(LaneSettings {
+        lanes: LANES as u32,
+        records_per_second_max: 10,
+        ..settings()
+    });
+    for lane in 0..LANES as u16 {
+        fixture.lane = lane;
+        fixture.feed(&puts(9));
+    }
+    fixture.connect();
+    let mut taken = [0; LANES];
+    for round in 0..40 {
+        for (slot, burst) in std::mem::take(&mut fixture.sent) {
+            let requests = burst.matches("POST").count();
+            taken[slot] += requests;
+            fixture.answer(slot, &APPLIED.repeat(requests));
+        }
+        let [least, most] = [taken.iter().min(), taken.iter().max()].map(|found| *found.unwrap());
+        assert!(
+            round < LANES || most - least <= 2,
+            "round {round}: {taken:?}"
+        );
+        fixture.now.monotonic = fixture.now.monotonic.max(fixture.worker.deadline());
+        fixture.worker.handle_deadlines(fixture.now);
+        fixture.turn();
+        fixture.connect();
+    }
+    assert!(taken.iter().all(|taken| *taken >= 5), "{taken:?}");
+}
+
 #[test]
 fn a_forgotten_backends_slots_are_the_next_ones() {
     let mut fixture = Fixture::new(settings());

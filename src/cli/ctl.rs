@@ -143,6 +143,7 @@ pub(super) fn tell(
 struct Probed {
     last: LastProbe,
     state: String,
+    why: String,
 }
 
 impl std::fmt::Display for Probed {
@@ -151,7 +152,12 @@ impl std::fmt::Display for Probed {
         if let Some(ms) = self.last.probe_ms {
             write!(f, ", {ms:.2} ms")?;
         }
-        write!(f, "; it is {}", plain(&self.state))
+        write!(f, "; it is {}", plain(&self.state))?;
+        // A good probe is not all that it takes.
+        match self.why.is_empty() || self.why.contains(&*self.last.probe_answer) {
+            true => Ok(()),
+            false => write!(f, ": {}", plain(&self.why)),
+        }
     }
 }
 
@@ -166,6 +172,7 @@ fn last_probe(backend: &str, target: &StatusTarget) -> Result<Probed, Failure> {
     Ok(Probed {
         last: known.probe,
         state: known.state.into_owned(),
+        why: known.why,
     })
 }
 
@@ -301,8 +308,15 @@ mod tests {
                 probe_ms: Some(0.25),
             },
             state: "up".to_owned(),
+            why: String::new(),
         };
         assert_eq!(probed.to_string(), "good, 0.25 ms; it is up");
+        (probed.state, probed.why) = ("down".to_owned(), "it answers no record".to_owned());
+        assert_eq!(
+            probed.to_string(),
+            "good, 0.25 ms; it is down: it answers no record"
+        );
+        probed.why = "no connection: connection refused".to_owned();
         probed.last.probe_answer = "connection refused".into();
         (probed.last.probe_ms, probed.state) = (None, "down".to_owned());
         assert_eq!(probed.to_string(), "connection refused; it is down");

@@ -48,7 +48,7 @@ fn some_backends_are_shown_and_what_waits_for_them_is_an_exit_code() {
     );
     let (code, out, _) = home.command(&["status", "--wait", "300ms", "--backend", &down.name()]);
     assert!(
-        code == 3 && out.starts_with("not whole within 300ms"),
+        code == 3 && out.starts_with("not in sync within 300ms"),
         "{out}"
     );
     server.stop();

@@ -30,7 +30,7 @@ fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
     let (code, out, _) = home.command(&["status", "--wait=300ms"]);
     assert_eq!(code, 3, "{out}");
     assert!(
-        out.starts_with("not whole within 300ms")
+        out.starts_with("not in sync within 300ms")
             && out.contains(&format!("  {}: ", gone.name()))
             && out.contains("in 1 log to go; it is down: ")
             && !out.contains(&format!("  {}: ", whole.name())),
@@ -59,7 +59,7 @@ fn a_wait_ends_with_3_where_the_folder_of_logs_is_gone_and_goes_on_where_it_is_b
     let (code, out, err) = home.command(&["status", "--wait=60s"]);
     assert_eq!((code, err.as_str()), (3, ""), "{out}");
     assert!(
-        out.starts_with("not whole: the logs cannot be listed: ") && out.contains("/logs"),
+        out.starts_with("not in sync: the logs cannot be listed: ") && out.contains("/logs"),
         "{out}"
     );
     let (code, out, err) = home.command(&["status", "--wait=0s", "--json"]);
@@ -96,7 +96,7 @@ fn a_wait_fails_soon_where_what_is_missing_is_gone() {
     });
     assert_eq!((code, err.as_str()), (3, ""), "{out}");
     assert!(
-        out.starts_with("not whole: what is missing is gone from its folders")
+        out.starts_with("not in sync: what is missing is gone from its folders")
             && out.contains("in 1 of them not in the folder any more"),
         "{out}"
     );
@@ -129,7 +129,7 @@ fn a_wait_that_begins_when_a_log_or_its_folder_has_gone_names_it_and_fails_soon(
         let (code, out, err) = home.command(&["status", "--wait=60s"]);
         assert_eq!((code, err.as_str()), (3, ""), "{out}");
         assert!(
-            out.starts_with("not whole: what is missing is gone from its folders")
+            out.starts_with("not in sync: what is missing is gone from its folders")
                 && out.contains(&format!(
                     "in 1 of them not in the folder any more ({file_name}): "
                 )),

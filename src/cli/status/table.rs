@@ -268,6 +268,10 @@ fn seconds_or_none(seconds: u64) -> String {
 fn why(backend: &BackendSnapshot) -> String {
     let mut parts = vec![backend.why.clone()];
     let counts = &backend.counts;
+    if backend.rate_max > 0 {
+        let limit = HumanCount(backend.rate_max);
+        parts.push(format!("limited to {limit} records/s"));
+    }
     if counts.zone_off_seconds > 0 {
         let off = seconds(counts.zone_off_seconds);
         parts.push(format!(
@@ -405,6 +409,7 @@ mod tests {
                 ..Counts::default()
             },
             backlog_bytes: 3 << 20,
+            rate_max: 2_000,
             rate_per_second: 1_500.4,
             lag_seconds: 90,
             drain_seconds: Some(7200),
@@ -418,6 +423,7 @@ mod tests {
                 "no route",
                 "08:00:00",
                 "undeletable: 3",
+                "limited to 2,000 records/s",
                 "10,000",
                 "1,234",
                 "3.00 MiB",

@@ -128,7 +128,7 @@ fn say_refused(args: &StatusArgs, why: &str, out: &mut dyn Write) -> Result<Wait
         let report = serde_json::to_string(&PointReport::default());
         report.map_err(|error| StatusError::Output(error.into()))?
     } else {
-        format!("not whole: {why}")
+        format!("not in sync: {why}")
     };
     write(format!("{text}\n").as_bytes(), out)?;
     Ok(Waited::NotWhole)
@@ -239,9 +239,9 @@ fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
     let mut text = if is_left_out {
         format!("in sync, except for what is gone from its folders{aside}\n")
     } else if is_only_gone(report) {
-        format!("not whole: what is missing is gone from its folders{aside}\n")
+        format!("not in sync: what is missing is gone from its folders{aside}\n")
     } else {
-        format!("not whole within {time:?}{aside}\n")
+        format!("not in sync within {time:?}{aside}\n")
     };
     for backend in report.backends.iter().filter(|backend| !backend.settled) {
         text += &missing(backend);
@@ -369,7 +369,8 @@ mod tests {
         };
         check(
             vec![backend("a:1", 0), gone(2048)],
-            "not whole: what is missing is gone from its folders\n  b:1: 2.00 KiB in 1 log to go, \
+            "not in sync: what is missing is gone from its folders\n  b:1: 2.00 KiB in 1 log to \
+             go, \
              2.00 KiB in 1 of them not in the \
              folder any more (16-40.log): deleted, moved away, emptied, covered, or replaced by a \
              file that may not have all of it; put it back, or leave it out with --ignore-gone; it \
@@ -417,7 +418,7 @@ mod tests {
             hidden_log: ".nfs1".into(),
             ..backend("a:1", missing_bytes)
         };
-        for (missing_bytes, begin) in [(0, "a:1 is in sync\n"), (7, "not whole within 30s\n")] {
+        for (missing_bytes, begin) in [(0, "a:1 is in sync\n"), (7, "not in sync within 30s\n")] {
             let report = PointReport {
                 settled: missing_bytes == 0,
                 backends: vec![hidden(missing_bytes)],
@@ -445,7 +446,8 @@ mod tests {
         );
         check(
             vec![backend("a:1", 0), backend("b:1\u{1b}", 2048)],
-            "not whole within 30s\n  b:1\u{fffd}: 2.00 KiB in 1 log to go; it is down: no answer\n",
+            "not in sync within 30s\n  b:1\u{fffd}: 2.00 KiB in 1 log to go; it is down: no \
+             answer\n",
         );
     }
 }

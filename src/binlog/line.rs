@@ -2,9 +2,13 @@
 
 use std::ops::Range;
 
+use jiff::civil::DateTime;
 use memchr::memrchr;
 
 use crate::binlog::record::Record;
+
+/// Bytes of `2026-11-22 16:40:38`.
+const CLOCK_BYTES: usize = 19;
 
 /// What is wrong with a line. Each is final: the line is rejected, never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +118,16 @@ pub fn encode(prefix: &[u8], record: &[u8], line: &mut Vec<u8>) {
     let text = base64_simd::STANDARD.encode_to_string(record);
     line.extend_from_slice(text.as_bytes());
     line.push(b'\n');
+}
+
+/// What the clock of a line's prefix shows, in whatever time zone: HA writes
+/// `[2026-11-22 16:40:38]`, unless its operator changed the format. `None` for any other prefix.
+pub(crate) fn line_clock(line: &[u8]) -> Option<DateTime> {
+    let (time, rest) = line.strip_prefix(b"[")?.split_at_checked(CLOCK_BYTES)?;
+    if rest.first() != Some(&b']') {
+        return None;
+    }
+    str::from_utf8(time).ok()?.parse().ok()
 }
 
 #[cfg(test)]

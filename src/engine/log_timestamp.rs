@@ -4,11 +4,9 @@
 //! In the hour that clocks are set back, local time stands for two instants. Then the prefix tells
 //! no time: what hangs on it (a ttl, whether an increment may be applied) must not be guessed.
 
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// Bytes of `2026-11-22 16:40:38`.
-const TIME_BYTES: usize = 19;
+use crate::binlog::line::line_clock;
 
 /// Unix seconds; `None` where the line does not begin with HA's own prefix, or that time is
 /// ambiguous.
@@ -28,13 +26,8 @@ pub(crate) fn zone_of_lines() -> String {
 }
 
 fn written_in(line: &[u8], zone: TimeZone) -> Option<u64> {
-    let rest = line.strip_prefix(b"[")?;
-    let (time, rest) = rest.split_at_checked(TIME_BYTES)?;
-    if rest.first() != Some(&b']') {
-        return None;
-    }
-    let time: DateTime = str::from_utf8(time).ok()?.parse().ok()?;
-    let instant = zone.into_ambiguous_zoned(time).unambiguous().ok()?;
+    let instant = zone.into_ambiguous_zoned(line_clock(line)?);
+    let instant = instant.unambiguous().ok()?;
     let seconds = instant.timestamp().as_second();
     u64::try_from(seconds).ok()
 }

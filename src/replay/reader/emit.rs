@@ -8,8 +8,6 @@
 use std::io;
 use std::sync::Arc;
 
-use memchr::memrchr;
-
 use crate::binlog::LineFault;
 use crate::binlog::long_line::{Scanned, ValueDigest};
 use crate::clock::Now;
@@ -65,15 +63,11 @@ impl<D: Disk> LogReader<D> {
         lines_max: u32,
         now: Now,
     ) -> io::Result<()> {
-        // Decoding overwrites what is read; how much of it will be taken is not known yet.
-        let whole = memrchr(b'\n', &buffer[..read]).map_or(0, |newline| newline + 1);
-        let last_read = self.last_read(at, index, &buffer[..whole]);
-        let last_s = last_clock_s(&buffer[..whole]);
+        let last_s = last_clock_s(&buffer[..read]);
         let Some(taken) = self.split(at, index, &mut buffer[..read], lines_max, false, now) else {
             self.give_buffer(buffer);
             return Ok(());
         };
-        let last_read = (taken.bytes == whole).then_some(last_read);
         let refused = match self.refused(at, index, &taken) {
             Ok(refused) => refused,
             Err(error) => {
@@ -82,7 +76,7 @@ impl<D: Disk> LogReader<D> {
             }
         };
         if taken.lines > 0 {
-            let origin = self.tell_segment(at, index, &buffer, &taken, last_read);
+            let origin = self.tell_segment(at, index, &buffer, &taken);
             for refused in refused {
                 self.tell_rejected(at, &origin, refused, now);
             }
@@ -125,14 +119,13 @@ impl<D: Disk> LogReader<D> {
         newline: bool,
         now: Now,
     ) -> io::Result<()> {
-        let last_read = Some(self.last_read(at, index, &buffer[..bytes]));
         let Some(taken) = self.split(at, index, &mut buffer[..bytes], 1, !newline, now) else {
             self.give_buffer(buffer);
             return Ok(());
         };
         match self.splitter.faults.pop() {
             None => {
-                let origin = self.tell_segment(at, index, &buffer, &taken, last_read);
+                let origin = self.tell_segment(at, index, &buffer, &taken);
                 self.give_records(at, &origin, buffer, None);
             }
             Some(fault) => {
@@ -146,7 +139,7 @@ impl<D: Disk> LogReader<D> {
                         return Err(error);
                     }
                 };
-                let origin = self.tell_segment(at, index, &buffer, &taken, last_read);
+                let origin = self.tell_segment(at, index, &buffer, &taken);
                 self.buffers.forget(size);
                 buffer.truncate(has.min(fault.span.end));
                 self.tell_rejected(at, &origin, Refused::new(&fault, buffer), now);
@@ -180,6 +173,7 @@ impl<D: Disk> LogReader<D> {
             lines: 1,
             bytes,
             all: true,
+            last_read: None,
         };
         let source = &self.sources[at];
         let file = source.catalog.file(index);
@@ -192,7 +186,7 @@ impl<D: Disk> LogReader<D> {
         let piece = self.piece(at, index, 1, !newline, now);
         let piece = piece.expect("what is fed was begun");
         self.splitter.clear();
-        let origin = self.announce_segment(at, index, &start, &taken, None);
+        let origin = self.announce_segment(at, index, &start, &taken);
         self.sources[at].credit.charge_line();
         match record {
             Ok(record) => {
@@ -256,12 +250,13 @@ impl<D: Disk> LogReader<D> {
             lines: 1,
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
             all: true,
+            last_read: None,
         };
         self.splitter.clear();
         if is_settled {
             self.splitter.settled_before.push(0);
         }
-        let origin = self.tell_segment(at, index, &head, &taken, None);
+        let origin = self.tell_segment(at, index, &head, &taken);
         if !is_settled {
             let fault = LineFault::TooLong;
             let detail = format!(
@@ -327,59 +322,31 @@ impl<D: Disk> LogReader<D> {
         })
     }
 
-    /// The last bytes of `read`, which was read at the file's cursor.
-    fn last_read(&self, at: usize, index: usize, read: &[u8]) -> LastRead {
-        let begun = self.sources[at].catalog.file(index).begun.as_ref();
-        begun.map_or_else(LastRead::default, |begun| {
-            LastRead::new(begun.cursor.byte(), read)
-        })
-    }
-
     /// Announces a segment to the checkpointer that begins at the file's cursor with `bytes`, and
-    /// charges the backend's credit. `last_read`: its last bytes, if they are at hand.
-    fn tell_segment(
-        &mut self,
-        at: usize,
-        index: usize,
-        bytes: &[u8],
-        taken: &Taken,
-        last_read: Option<LastRead>,
-    ) -> Origin {
+    /// charges the backend's credit.
+    fn tell_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
         let credit = &mut self.sources[at].credit;
         credit.charge(taken.lines, taken.bytes as u64);
-        self.announce_segment(at, index, bytes, taken, last_read)
+        self.announce_segment(at, index, bytes, taken)
     }
 
-    /// The last bytes of all that was read of a file, this piece included. They are read again if
-    /// they are not at hand; if that fails, so will what is read next.
-    fn note_read(
-        &mut self,
-        at: usize,
-        index: usize,
-        taken: &Taken,
-        last_read: Option<LastRead>,
-    ) -> LastRead {
+    /// The last bytes of all that was read of a file, what is taken now included. They are read
+    /// again if they are not at hand; if that fails, so will what is read next.
+    fn note_read(&mut self, at: usize, index: usize, taken: &Taken) -> LastRead {
         let file = self.sources[at].catalog.file_mut(index);
         let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
             return LastRead::default();
         };
         let end = begun.cursor.byte() + taken.bytes as u64;
         let read_again = || last_read_at(&mut self.disk, log, end).ok();
-        if let Some(last_read) = last_read.or_else(read_again) {
+        if let Some(last_read) = taken.last_read.or_else(read_again) {
             begun.handle_read(last_read);
         }
         begun.last_read
     }
 
-    fn announce_segment(
-        &mut self,
-        at: usize,
-        index: usize,
-        bytes: &[u8],
-        taken: &Taken,
-        last_read: Option<LastRead>,
-    ) -> Origin {
-        let last_read = self.note_read(at, index, taken, last_read);
+    fn announce_segment(&mut self, at: usize, index: usize, bytes: &[u8], taken: &Taken) -> Origin {
+        let last_read = self.note_read(at, index, taken);
         let segment = self.new_segment();
         let source = &mut self.sources[at];
         let file = source.catalog.file(index);

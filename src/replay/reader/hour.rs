@@ -7,6 +7,10 @@
 //! again. What shows it is how long the log was written to, by the file system's times, which no
 //! time zone changes: an hour longer than its lines' times say.
 
+use jiff::civil::DateTime;
+use memchr::memrchr;
+
+use crate::binlog::line::line_clock;
 use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::disk::{Disk, LogMeta};
 use crate::replay::reader::LogReader;
@@ -14,41 +18,22 @@ use crate::replay::reader::LogReader;
 const HOUR_S: i64 = 3600;
 /// Between a line's time, which is in whole seconds, and the write of it, at both ends of the log.
 const SLACK_S: i64 = 10;
-/// Bytes of `[2026-10-25 02:00:00]`.
-const TIME_BYTES: usize = 21;
+/// Bytes of `[2026-10-25`.
+const DATE_BYTES: usize = 11;
 
 /// The time in a line's prefix as its clock shows it, in seconds; only differences mean something.
 /// `None` where the line does not begin with HA's own prefix.
 pub(super) fn clock_s(line: &[u8]) -> Option<i64> {
-    let time = line.get(..TIME_BYTES)?;
-    let is_like = |(at, octet): (usize, &u8)| match at {
-        0 => *octet == b'[',
-        5 | 8 => *octet == b'-',
-        11 => *octet == b' ',
-        14 | 17 => *octet == b':',
-        20 => *octet == b']',
-        _ => octet.is_ascii_digit(),
-    };
-    if !time.iter().enumerate().all(is_like) {
-        return None;
-    }
-    let number = |from: usize, to: usize| {
-        let digits = time[from..to].iter();
-        digits.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
-    };
-    // Days since some day of the year 0, counted from March on, so that leap days come last.
-    let (month, day) = (number(6, 8), number(9, 11));
-    let year = number(1, 5) - i64::from(month < 3);
-    let leap_days = year / 4 - year / 100 + year / 400;
-    let days = year * 365 + leap_days + (153 * ((month + 9) % 12) + 2) / 5 + day;
-    Some((days * 24 + number(12, 14)) * HOUR_S + number(15, 17) * 60 + number(18, 20))
+    const DAY_0: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+    let time = line_clock(line).filter(|_| line[DATE_BYTES] == b' ')?;
+    Some(time.duration_since(DAY_0).as_secs())
 }
 
-/// The time of the last line of `lines`, each of which ends.
-pub(super) fn last_clock_s(lines: &[u8]) -> Option<i64> {
-    let before = lines.len().checked_sub(1)?;
-    let start = memchr::memrchr(b'\n', &lines[..before]).map_or(0, |newline| newline + 1);
-    let line = &lines[start..];
+/// The time of the last whole line that was read.
+pub(super) fn last_clock_s(read: &[u8]) -> Option<i64> {
+    let end = memrchr(b'\n', read)?;
+    let start = memrchr(b'\n', &read[..end]).map_or(0, |newline| newline + 1);
+    let line = &read[start..];
     clock_s(&line[..line.len().min(LINE_TIME_BYTES_MAX)])
 }
 

@@ -5,13 +5,14 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use crate::binlog::key::order_hash;
 use crate::binlog::line::decode_in_place;
 use crate::binlog::long_line::LongRecord;
 use crate::binlog::{LineFault, Record};
 use crate::clock::Now;
+use crate::ledger::identity::LastRead;
 use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::messages::Fed;
 use crate::replay::reachability::KnownOutages;
@@ -114,6 +115,8 @@ pub struct Taken {
     pub bytes: usize,
     /// Whether no whole line is left.
     pub all: bool,
+    /// Its last bytes, if they are at hand: what was decoded is overwritten.
+    pub last_read: Option<LastRead>,
 }
 
 /// A line that is not a record.
@@ -159,6 +162,12 @@ impl Splitter {
     /// are skipped; runs that are passed are removed from it.
     pub fn split(&mut self, bytes: &mut [u8], piece: &Piece, settled: &mut SettledRuns) -> Taken {
         self.clear();
+        // Decoding overwrites what is read, and how much of it will be taken is not known yet.
+        let whole = match piece.tail_is_line {
+            true => bytes.len(),
+            false => memrchr(b'\n', bytes).map_or(0, |newline| newline + 1),
+        };
+        let last_read = LastRead::new(piece.first_byte, &bytes[..whole]);
         let mut lines = Lines::default();
         let mut line = 0;
         let all = loop {
@@ -182,6 +191,7 @@ impl Splitter {
             lines: line,
             bytes,
             all,
+            last_read: (bytes == whole).then_some(last_read),
         }
     }
 
@@ -435,6 +445,7 @@ mod tests {
             lines: 3,
             bytes: 6,
             all: true,
+            last_read: Some(LastRead::new(0, b"\nbad\n\n")),
         };
         let splitter = check(b"\nbad\n\ntail", &piece(9, false), taken);
         assert_eq!(splitter.settled_before, [1]);
@@ -453,12 +464,14 @@ mod tests {
             lines: 2,
             bytes: 6,
             all: true,
+            last_read: Some(LastRead::new(0, b"x\ntail")),
         };
         check(b"x\ntail", &piece(9, true), taken);
         let taken = Taken {
             lines: 1,
             bytes: 2,
             all: true,
+            last_read: Some(LastRead::new(0, b"x\n")),
         };
         check(b"x\n", &piece(9, true), taken);
     }
@@ -469,18 +482,21 @@ mod tests {
             lines: 1,
             bytes: 2,
             all: false,
+            last_read: None,
         };
         check(b"x\ny\nz", &piece(1, false), taken);
         let taken = Taken {
             lines: 2,
             bytes: 4,
             all: true,
+            last_read: Some(LastRead::new(0, b"x\ny\n")),
         };
         check(b"x\ny\nz", &piece(2, false), taken);
         let taken = Taken {
             lines: 2,
             bytes: 4,
             all: false,
+            last_read: None,
         };
         check(b"x\ny\nz", &piece(2, true), taken);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::ledger::identity::{Identity, LastRead};
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::disk::LogMeta;
-use crate::replay::messages::{FileResume, FileStart, ResumePlan};
+use crate::replay::messages::{FileStart, ResumePlan};
 use crate::replay::reader::cursor::Cursor;
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::split::SettledRuns;
@@ -18,6 +18,9 @@ pub(super) struct Resume {
     plan: ResumePlan,
     /// Inode, birth and index of each file's entry, ascending: a plan can have thousands.
     by_inode: Vec<(u64, u64, usize)>,
+    /// Hash of the first line and index of each file's entry of which the last bytes are known,
+    /// ascending.
+    by_lead: Vec<(u64, usize)>,
     /// Whether each entry is used or forgotten.
     used: Vec<bool>,
     legacy_used: Vec<bool>,
@@ -89,6 +92,12 @@ impl Resume {
             .map(|(index, entry)| (entry.identity.inode, entry.identity.born_nanos, index))
             .collect();
         by_inode.sort_unstable();
+        let entries = plan.files.iter().enumerate();
+        let mut by_lead: Vec<_> = entries
+            .filter(|(_, entry)| entry.identity.lead_hash != 0 && entry.last_read.bytes > 0)
+            .map(|(index, entry)| (entry.identity.lead_hash, index))
+            .collect();
+        by_lead.sort_unstable();
         let legacy = plan.legacy.iter().enumerate();
         let legacy_by_name = legacy
             .map(|(index, entry)| (Arc::clone(&entry.name), index))
@@ -96,6 +105,7 @@ impl Resume {
         Self {
             plan,
             by_inode,
+            by_lead,
             used,
             legacy_used,
             legacy_by_name,
@@ -217,14 +227,13 @@ impl Resume {
     /// Logs that are away and begin with the line of this hash: the identity of each, and what was
     /// last read of it.
     pub(super) fn away_with(&self, lead_hash: u64) -> Vec<(Identity, LastRead)> {
-        let entries = self.plan.files.iter().zip(&self.used);
-        let is_it = |(entry, used): &(&FileResume, &bool)| {
-            let same = entry.identity.lead_hash == lead_hash && lead_hash != 0;
-            same && !**used && entry.away_unix > 0 && entry.last_read.bytes > 0
-        };
-        let found = entries.filter(is_it);
-        found
-            .map(|(entry, _)| (entry.identity, entry.last_read))
+        let first = self.by_lead.partition_point(|(lead, _)| *lead < lead_hash);
+        let same = self.by_lead[first..].iter();
+        let same = same.take_while(|(lead, _)| *lead == lead_hash);
+        let open = same.filter(|(_, index)| !self.used[*index]);
+        let away = open.map(|(_, index)| &self.plan.files[*index]);
+        away.filter(|entry| entry.away_unix > 0)
+            .map(|entry| (entry.identity, entry.last_read))
             .collect()
     }
 

@@ -208,13 +208,25 @@ impl<D: Disk> LogReader<D> {
     /// Reads a file's first bytes into `scratch`; returns how many.
     fn read_prefix(&mut self, at: usize, index: usize) -> io::Result<usize> {
         let file = self.sources[at].catalog.file(index);
-        let (meta, log) = (&file.meta, file.log.as_ref());
-        let log = log.expect("only an open file is read");
-        // Not beyond its known end: reading there would look as if it were not in memory.
-        let bytes = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
-        let bytes = bytes.min(IDENTITY_PREFIX_BYTES_MAX);
-        let scratch = scratch(&mut self.scratch, bytes);
+        let log = file.log.as_ref().expect("only an open file is read");
+        let scratch = scratch(&mut self.scratch, prefix_bytes_of(&file.meta));
         read_fully(&mut self.disk, log, 0, scratch)
+    }
+
+    /// What a file that is not open is, and by its first bytes, which are read into `scratch`.
+    /// `place`: its name.
+    pub(super) fn read_identity(&mut self, at: usize, place: &str) -> io::Result<Identity> {
+        let log = self.disk.open_log(&self.sources[at].info.name, place)?;
+        let meta = self.disk.log_meta(&log)?;
+        let scratch = scratch(&mut self.scratch, prefix_bytes_of(&meta));
+        let bytes = read_fully(&mut self.disk, &log, 0, scratch)?;
+        let prefix = &self.scratch[..bytes];
+        Ok(Identity::new(
+            meta.device,
+            meta.inode,
+            meta.born_nanos,
+            prefix,
+        ))
     }
 
     /// Whether a file of which something is known has the bytes that were last read of it.
@@ -342,6 +354,13 @@ impl<D: Disk> LogReader<D> {
         }
         Ok(true)
     }
+}
+
+/// How many first bytes of a file are read. Not beyond its known end: reading there would look as
+/// if it were not in memory.
+fn prefix_bytes_of(meta: &LogMeta) -> usize {
+    let bytes = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
+    bytes.min(IDENTITY_PREFIX_BYTES_MAX)
 }
 
 /// The first `bytes` bytes of `scratch`, which grows as needed.

@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::ledger::identity::Identity;
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
 use crate::replay::disk::{Disk, LogEntry, read_fully};
 use crate::replay::reader::LogReader;
@@ -71,13 +70,8 @@ impl<D: Disk> LogReader<D> {
 
     /// Whether a file is a log that this process has read. `None`: it cannot be read now.
     fn was_finished(&mut self, at: usize, entry: &LogEntry) -> Option<bool> {
-        let source = &self.sources[at];
-        let bytes = usize::try_from(entry.meta.bytes).unwrap_or(usize::MAX);
-        let prefix = scratch(&mut self.scratch, bytes.min(IDENTITY_PREFIX_BYTES_MAX));
-        let log = self.disk.open_log(&source.info.name, &entry.name).ok()?;
-        let bytes = read_fully(&mut self.disk, &log, 0, prefix).ok()?;
-        let meta = &entry.meta;
-        let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &prefix[..bytes]);
-        Some(source.first_lines.has(identity.lead_hash, meta.key()))
+        let identity = self.read_identity(at, &entry.name).ok()?;
+        let first_lines = &self.sources[at].first_lines;
+        Some(first_lines.has(identity.lead_hash, entry.meta.key()))
     }
 }

@@ -6,15 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::ledger::identity::Identity;
 use crate::ledger::rejected;
-use crate::limits::{
-    FIRST_LINES_KEPT_MAX, IDENTITY_PREFIX_BYTES_MAX, SEVERAL_NAMES_LOOK, UNLINKED_FILES_MAX,
-};
-use crate::replay::disk::{Disk, LogEntry, LogMeta, read_fully};
+use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK, UNLINKED_FILES_MAX};
+use crate::replay::disk::{Disk, LogEntry, LogMeta};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
 use crate::replay::outbox::After;
-use crate::replay::reader::begin::scratch;
 use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind};
@@ -272,23 +268,14 @@ impl<D: Disk> LogReader<D> {
         // Of each that is replaced, the new one.
         let files_max = FIRST_LINES_PER_LISTING + losses.len().min(FIRST_LINES_KEPT_MAX);
         for index in source.catalog.without_first_line(files_max) {
-            let source = &self.sources[at];
-            let file = source.catalog.file(index);
-            let bytes = usize::try_from(file.meta.bytes).unwrap_or(usize::MAX);
-            let prefix = scratch(&mut self.scratch, bytes.min(IDENTITY_PREFIX_BYTES_MAX));
+            let place = Arc::clone(&self.sources[at].catalog.file(index).place);
             // One that cannot be read now is looked at again with the next listing.
-            let Ok(log) = self.disk.open_log(&source.info.name, &file.place) else {
+            let Ok(identity) = self.read_identity(at, &place) else {
                 continue;
             };
-            let Ok(meta) = self.disk.log_meta(&log) else {
-                continue;
-            };
-            if let Ok(bytes) = read_fully(&mut self.disk, &log, 0, prefix)
-                && file.is_same(&meta)
-            {
-                let identity =
-                    Identity::new(meta.device, meta.inode, meta.born_nanos, &prefix[..bytes]);
-                self.sources[at].catalog.file_mut(index).lead_hash = identity.lead_hash;
+            let file = self.sources[at].catalog.file_mut(index);
+            if file.meta.key() == (identity.inode, identity.born_nanos) {
+                file.lead_hash = identity.lead_hash;
             }
         }
     }
@@ -340,18 +327,7 @@ impl<D: Disk> LogReader<D> {
             );
         } else if moved.away_unix > 0 {
             // The ledger does not know it, and it is to be read all the same.
-            self.outbox.checkpointer(
-                After::Nothing,
-                CheckpointerMessage::LogAway(AwayLog {
-                    backend,
-                    name: Arc::clone(&moved.to),
-                    device: moved.meta.device,
-                    inode: moved.meta.inode,
-                    born_nanos: moved.meta.born_nanos,
-                    bytes: moved.meta.bytes,
-                    unread_bytes: moved.meta.bytes,
-                }),
-            );
+            self.tell_away(at, &moved.to, &moved.meta, moved.meta.bytes);
         }
     }
 
@@ -436,29 +412,37 @@ impl<D: Disk> LogReader<D> {
             }
         }
         match loss.kind {
-            LossKind::Deleted | LossKind::Replaced => self.tell_away(at, loss, loss.meta.bytes),
+            LossKind::Deleted | LossKind::Replaced => {
+                self.tell_away(at, &loss.name, &loss.meta, loss.unread_bytes);
+            }
             LossKind::Shrunk => {
                 if let Some(file) = loss.file {
                     self.tell_gone(at, file);
                 }
             }
-            LossKind::Cut => self.tell_away(at, loss, loss.meta.bytes + loss.unread_bytes),
+            LossKind::Cut => {
+                let before = LogMeta {
+                    bytes: loss.meta.bytes + loss.unread_bytes,
+                    ..loss.meta
+                };
+                self.tell_away(at, &loss.name, &before, loss.unread_bytes);
+            }
         }
     }
 
-    /// Tells the checkpointer how long a log was that is gone. It knows nothing else about a log
-    /// that was never begun, whose lines are not delivered either.
-    fn tell_away(&mut self, at: usize, loss: &Loss, bytes: u64) {
+    /// Tells the checkpointer what a log was that is gone, and how long. It knows nothing else
+    /// about a log that was never begun, whose lines are not delivered either.
+    fn tell_away(&mut self, at: usize, name: &Arc<str>, meta: &LogMeta, unread_bytes: u64) {
         self.outbox.checkpointer(
             After::Nothing,
             CheckpointerMessage::LogAway(AwayLog {
                 backend: self.sources[at].info.id,
-                name: Arc::clone(&loss.name),
-                device: loss.meta.device,
-                inode: loss.meta.inode,
-                born_nanos: loss.meta.born_nanos,
-                bytes,
-                unread_bytes: loss.unread_bytes,
+                name: Arc::clone(name),
+                device: meta.device,
+                inode: meta.inode,
+                born_nanos: meta.born_nanos,
+                bytes: meta.bytes,
+                unread_bytes,
             }),
         );
     }

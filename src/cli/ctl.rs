@@ -1,5 +1,6 @@
 //! `ctl`: tells a running server what to do, and says what it answers.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::try_lock;
 use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, RATE_MAX, THREAD_END_MS};
 use crate::status::control_request::parse_rate;
-use crate::status::snapshot::LastProbe;
+use crate::status::snapshot::{BackendSnapshot, LastProbe};
 
 /// How long the server may take for an answer. It answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,7 +119,7 @@ pub(super) fn tell(
     drain_timeout: Duration,
 ) -> Result<(), Failure> {
     let before = match verb {
-        Verb::Probe { backend } => Some(last_probe(backend, target)?),
+        Verb::Probe { backend } => Some(ask(backend, target)?.probe),
         _ => None,
     };
     let held = state.and_then(Held::look);
@@ -139,54 +140,40 @@ pub(super) fn tell(
 }
 
 /// What a backend's last probe found, and how it is.
-#[derive(Debug, PartialEq)]
-struct Probed {
-    last: LastProbe,
-    state: String,
-    why: String,
-}
-
-impl std::fmt::Display for Probed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&plain(&self.last.probe_answer))?;
-        if let Some(ms) = self.last.probe_ms {
-            write!(f, ", {ms:.2} ms")?;
-        }
-        write!(f, "; it is {}", plain(&self.state))?;
-        // A good probe is not all that it takes.
-        match self.why.is_empty() || self.why.contains(&*self.last.probe_answer) {
-            true => Ok(()),
-            false => write!(f, ": {}", plain(&self.why)),
-        }
+fn probed(backend: &BackendSnapshot) -> String {
+    let mut said = plain(&backend.probe.probe_answer);
+    // Writing to a `String` cannot fail.
+    if let Some(ms) = backend.probe.probe_ms {
+        let _ = write!(said, ", {ms:.2} ms");
     }
+    let _ = write!(said, "; it is {}", plain(&backend.state));
+    // A good probe is not all that it takes.
+    if !backend.why.is_empty() && !backend.why.contains(&*backend.probe.probe_answer) {
+        let _ = write!(said, ": {}", plain(&backend.why));
+    }
+    said
 }
 
-fn last_probe(backend: &str, target: &StatusTarget) -> Result<Probed, Failure> {
+/// How a backend is. One that is not known is refused by the server, in its own words.
+fn ask(backend: &str, target: &StatusTarget) -> Result<BackendSnapshot, Failure> {
     let report = client::report(target, ANSWER_TIMEOUT)?;
-    let known = report
-        .backends
-        .into_iter()
-        .find(|known| known.name == backend);
-    // One that is not known is refused by the server, in its own words.
-    let known = known.unwrap_or_default();
-    Ok(Probed {
-        last: known.probe,
-        state: known.state.into_owned(),
-        why: known.why,
-    })
+    let mut known = report.backends.into_iter();
+    Ok(known
+        .find(|known| known.name == backend)
+        .unwrap_or_default())
 }
 
 /// Says what came of a probe that was asked for, once it is another one than before.
 fn wait_for_probe(
     backend: &str,
-    before: Option<&Probed>,
+    before: Option<&LastProbe>,
     target: &StatusTarget,
 ) -> Result<(), Failure> {
     let end = Instant::now() + PROBED_WITHIN;
     loop {
-        let now = last_probe(backend, target)?;
-        if before.is_none_or(|before| before.last != now.last) {
-            output::tell(format_args!("{backend}: {now}"));
+        let now = ask(backend, target)?;
+        if before != Some(&now.probe) {
+            output::tell(format_args!("{backend}: {}", probed(&now)));
             return Ok(());
         }
         if Instant::now() > end {
@@ -301,25 +288,25 @@ mod tests {
 
     #[test]
     fn a_probe_is_told_in_words() {
-        let mut probed = Probed {
-            last: LastProbe {
+        let mut backend = BackendSnapshot {
+            probe: LastProbe {
                 probe_unix: 7,
                 probe_answer: "good".into(),
                 probe_ms: Some(0.25),
             },
-            state: "up".to_owned(),
-            why: String::new(),
+            state: "up".into(),
+            ..BackendSnapshot::default()
         };
-        assert_eq!(probed.to_string(), "good, 0.25 ms; it is up");
-        (probed.state, probed.why) = ("down".to_owned(), "it answers no record".to_owned());
+        assert_eq!(probed(&backend), "good, 0.25 ms; it is up");
+        (backend.state, backend.why) = ("down".into(), "it answers no record".to_owned());
         assert_eq!(
-            probed.to_string(),
+            probed(&backend),
             "good, 0.25 ms; it is down: it answers no record"
         );
-        probed.why = "no connection: connection refused".to_owned();
-        probed.last.probe_answer = "connection refused".into();
-        (probed.last.probe_ms, probed.state) = (None, "down".to_owned());
-        assert_eq!(probed.to_string(), "connection refused; it is down");
+        backend.why = "no connection: connection refused".to_owned();
+        backend.probe.probe_answer = "connection refused".into();
+        (backend.probe.probe_ms, backend.state) = (None, "down".into());
+        assert_eq!(probed(&backend), "connection refused; it is down");
     }
 
     #[test]

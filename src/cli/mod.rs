@@ -110,19 +110,6 @@ struct Place {
     config: Option<PathBuf>,
 }
 
-/// A running server: the one of a configuration, or one elsewhere.
-#[derive(Debug, Args)]
-struct ServerPlace {
-    /// The configuration [default: sync_server.json beside the executable, else
-    /// /etc/hustdbsync/sync_server.json]
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// Ask the server there instead, `http://host:port`, as the configuration's user, or as
-    /// `HUSTDBSYNC_USER` with `HUSTDBSYNC_PASSWD`
-    #[arg(long, value_name = "URL", global = true)]
-    url: Option<String>,
-}
-
 /// The same for commands that have commands of their own: before these or behind.
 #[derive(Debug, Args)]
 struct SharedPlace {
@@ -130,6 +117,17 @@ struct SharedPlace {
     /// /etc/hustdbsync/sync_server.json]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+}
+
+/// A running server: the one of a configuration, or one elsewhere.
+#[derive(Debug, Args)]
+struct ServerPlace {
+    #[command(flatten)]
+    place: SharedPlace,
+    /// Ask the server there instead, `http://host:port`, as the configuration's user, or as
+    /// `HUSTDBSYNC_USER` with `HUSTDBSYNC_PASSWD`
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -271,12 +269,12 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         },
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
         Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
-        Some(Command::Status { args, .. }) if args.wrong_use().is_some() => {
-            return wrong_use::refuse(args.wrong_use().unwrap_or_default(), "status");
-        }
-        Some(Command::Status { place, args }) => match ask_status(&place, &args) {
-            Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_SYNC),
-            done => done.map(|_| true),
+        Some(Command::Status { place, args }) => match args.wrong_use() {
+            Some(why) => return wrong_use::refuse(why, "status"),
+            None => match ask_status(&place, &args) {
+                Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_SYNC),
+                done => done.map(|_| true),
+            },
         },
         Some(Command::Ctl { place, verb }) => tell(&place, &verb).map(|()| true),
         Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
@@ -347,10 +345,10 @@ impl ServerPlace {
     /// where an address is given.
     fn find(&self) -> Result<(status::StatusTarget, Option<Config>), Failure> {
         let Some(url) = &self.url else {
-            let config = load_config(self.config.as_deref())?;
+            let config = load_config(self.place.config.as_deref())?;
             return Ok((target(&config), Some(config)));
         };
-        let config = match config_path(self.config.as_deref()) {
+        let config = match config_path(self.place.config.as_deref()) {
             Ok(path) => Some(Config::load(&path)?),
             Err(_) => None,
         };
@@ -415,7 +413,7 @@ mod tests {
             Cli {
                 command: Some(Command::Status { place, args }),
                 ..
-            } => format!("status {:?} {}", place.config, args.watch),
+            } => format!("status {:?} {}", place.place.config, args.watch),
             Cli {
                 foreground,
                 quit,

@@ -23,30 +23,37 @@ impl FromStr for Pattern {
 impl Pattern {
     /// Whether it stands for the whole of `text`. Takes the product of both lengths at the most.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
-        let pattern = &self.0[..];
-        let (mut p, mut t) = (0, 0);
-        // Where the last star was, and how far what it stands for reaches. Only the last one needs
-        // to be tried again.
-        let mut star: Option<(usize, usize)> = None;
-        while t < text.len() {
-            match pattern.get(p) {
-                Some(b'*') => {
-                    star = Some((p, t));
-                    p += 1;
-                }
-                Some(b'?') => (p, t) = (p + 1, t + 1),
-                Some(octet) if *octet == text[t] => (p, t) = (p + 1, t + 1),
-                _ => match &mut star {
-                    None => return false,
-                    Some((at, until)) => {
-                        *until += 1;
-                        (p, t) = (*at + 1, *until);
-                    }
-                },
-            }
-        }
-        pattern[p..].iter().all(|octet| *octet == b'*')
+        fits(&self.0, text, |pattern, octet| {
+            let stands = [b'?', octet].contains(pattern.first()?);
+            stands.then_some(1)
+        })
     }
+}
+
+/// Whether a pattern stands for the whole of `text`, where `*` stands for any octets. `fits_one`:
+/// how many octets at the beginning of the rest of a pattern stand for this octet, if they do.
+pub(super) fn fits(
+    pattern: &[u8],
+    text: &[u8],
+    fits_one: impl Fn(&[u8], u8) -> Option<usize>,
+) -> bool {
+    let (mut at, mut read) = (0, 0);
+    // What follows the last `*`, and how far that goes. Only the last one needs to be tried again.
+    let mut star: Option<(usize, usize)> = None;
+    while read < text.len() {
+        if pattern.get(at) == Some(&b'*') {
+            at += 1;
+            star = Some((at, read));
+        } else if let Some(after) = fits_one(&pattern[at..], text[read]) {
+            (at, read) = (at + after, read + 1);
+        } else if let Some((after, to)) = star {
+            (at, read) = (after, to + 1);
+            star = Some((after, to + 1));
+        } else {
+            return false;
+        }
+    }
+    pattern[at..].iter().all(|octet| *octet == b'*')
 }
 
 #[cfg(test)]

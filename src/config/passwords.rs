@@ -29,22 +29,27 @@ pub(super) fn resolve(
             &mut network.viewer_password,
         ),
     ] {
-        let (found, source) = match (file, variable(name)) {
-            (Some(file), _) => (in_file(file), format!("{setting}_file: {file:?}")),
-            (None, Some(text)) => (of(&text), format!("{setting}: the variable {name}")),
+        let (found, setting, value) = match (file, variable(name)) {
+            (Some(file), _) => (
+                in_file(file),
+                format!("{setting}_file"),
+                format!("{file:?}"),
+            ),
+            (None, Some(text)) => (
+                of(&text),
+                setting.to_owned(),
+                format!("the variable {name}"),
+            ),
             (None, None) => continue,
         };
         match found {
             Ok(found) => *password = found,
-            Err(reason) => {
-                let (setting, value) = source.split_once(": ").unwrap_or_default();
-                faults.push(ConfigError::Setting {
-                    setting: setting.to_owned(),
-                    value: value.to_owned(),
-                    reason,
-                    advice: "its first line is to be the password".to_owned(),
-                });
-            }
+            Err(reason) => faults.push(ConfigError::Setting {
+                setting,
+                value,
+                reason,
+                advice: "its first line is to be the password".to_owned(),
+            }),
         }
     }
 }

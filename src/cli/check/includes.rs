@@ -9,6 +9,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::pattern;
+
 /// The files that `include` stands for, at most `files_max`. The second part is whether there are
 /// more.
 pub(super) fn files(folder: &Path, include: &str, files_max: usize) -> (Vec<PathBuf>, bool) {
@@ -51,23 +53,7 @@ fn fits(mask: &str, name: &OsStr) -> bool {
     if name.first() == Some(&b'.') && mask.first() != Some(&b'.') {
         return false;
     }
-    let (mut at, mut read) = (0, 0);
-    // The last `*`, and the name's octet up to which it goes.
-    let mut star: Option<(usize, usize)> = None;
-    while read < name.len() {
-        if mask.get(at) == Some(&b'*') {
-            at += 1;
-            star = Some((at, read));
-        } else if let Some(after) = fits_one(&mask[at..], name[read]) {
-            (at, read) = (at + after, read + 1);
-        } else if let Some((after, to)) = star {
-            (at, read) = (after, to + 1);
-            star = Some((after, to + 1));
-        } else {
-            return false;
-        }
-    }
-    mask[at..].iter().all(|octet| *octet == b'*')
+    pattern::fits(mask, name, fits_one)
 }
 
 /// How many octets of the mask stand for this one of the name, if they do.

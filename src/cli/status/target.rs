@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::config::BackendName;
+
 /// Where the user's name and password come from with `--url`, where there is no configuration, or
 /// where they are others than in it.
 const USER_VARIABLE: &str = "HUSTDBSYNC_USER";
@@ -39,18 +41,18 @@ impl StatusTarget {
         configured: Option<&Self>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
-        let (host, port) = parse(url).ok_or_else(|| {
+        let authority = parse(url).ok_or_else(|| {
             format!(
                 "{url} is no address of a server: it is http://host:port, as in \
                 http://10.0.0.7:8089"
             )
         })?;
-        let mut found = (host, port)
+        let mut found = authority
             .to_socket_addrs()
-            .map_err(|cause| format!("{host} has no address: {cause}"))?;
+            .map_err(|cause| format!("{authority} has no address: {cause}"))?;
         let addr = found
             .next()
-            .ok_or_else(|| format!("{host} has no address"))?;
+            .ok_or_else(|| format!("{authority} has no address"))?;
         let of = |name: &str, of_configured: fn(&Self) -> &String| {
             variable(name).or_else(|| configured.map(of_configured).cloned())
         };
@@ -67,17 +69,11 @@ impl StatusTarget {
     }
 }
 
-/// Host and port of `http://host:port[/]`; `[address]` for IPv6.
-fn parse(url: &str) -> Option<(&str, u16)> {
+/// `host:port` of `http://host:port[/]`, written as the names of backends are.
+fn parse(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(rest) => rest.split_once("]:")?,
-        None => rest.split_once(':')?,
-    };
-    let port = port.parse().ok()?;
-    let is_host = !host.is_empty() && !host.contains(['/', '@', '?', '#']);
-    is_host.then_some((host, port))
+    BackendName::parse(rest).is_ok().then_some(rest)
 }
 
 #[cfg(test)]
@@ -87,10 +83,10 @@ mod tests {
     #[test]
     fn a_url_has_a_host_and_a_port() {
         for (url, expected) in [
-            ("http://10.0.0.7:81", Some(("10.0.0.7", 81))),
-            ("http://ha2:81/", Some(("ha2", 81))),
-            ("ha2:81", Some(("ha2", 81))),
-            ("http://[::1]:81", Some(("::1", 81))),
+            ("http://10.0.0.7:81", Some("10.0.0.7:81")),
+            ("http://ha2:81/", Some("ha2:81")),
+            ("ha2:81", Some("ha2:81")),
+            ("http://[::1]:81", Some("[::1]:81")),
             ("http://[::1]", None),
             ("http://ha2", None),
             ("https://ha2", None),

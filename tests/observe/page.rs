@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
+use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 use serde_json::{Value as Json, json};
 
 use crate::observe::browser::{Browser, browser};
@@ -34,6 +34,27 @@ fn open(browser: &mut Browser, server: &Running, backends: usize) {
     browser.wait_for(&format!(
         "document.querySelectorAll('#list > .row').length === {backends}"
     ));
+}
+
+/// A server with a backend that is up and has a rejected line, and one that is down and has a
+/// backlog.
+fn up_and_down(home: &Home) -> (Running, [FakeHustdb; 2]) {
+    let (up, down) = (fake_hustdb(), fake_hustdb());
+    down.kill().unwrap();
+    home.log(&up.name()).put("k", 1, "v").raw("faulty\n");
+    home.log(&down.name()).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&up.name(), 2);
+    server.wait_for_state(&down.name(), "down");
+    (server, [up, down])
+}
+
+/// Opens the rows of both backends that there are.
+fn open_both_rows(browser: &mut Browser, backends: [&FakeHustdb; 2]) {
+    for backend in backends {
+        browser.value(&format!("{}.click()", part(&backend.name(), "name")));
+    }
+    browser.wait_for("document.querySelectorAll('#list > .more').length === 2");
 }
 
 /// What the server reports of a backend.
@@ -476,22 +497,13 @@ fn the_page_is_readable_in_light_and_dark_and_on_a_phone() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (up, down) = (fake_hustdb(), fake_hustdb());
-    down.kill().unwrap();
-    home.log(&up.name()).put("k", 1, "v").raw("faulty\n");
-    home.log(&down.name()).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&up.name(), 2);
-    server.wait_for_state(&down.name(), "down");
+    let (server, [up, down]) = up_and_down(&home);
     open(&mut browser, &server, 2);
     browser.wait_for(&format!(
         "{}.textContent === 'down'",
         part(&down.name(), "state")
     ));
-    for name in [up.name(), down.name()] {
-        browser.value(&format!("{}.click()", part(&name, "name")));
-    }
-    browser.wait_for("document.querySelectorAll('#list > .more').length === 2");
+    open_both_rows(&mut browser, [&up, &down]);
     for scheme in ["light", "dark"] {
         for width in [1440, 1180, 768, 390, 320] {
             browser.look(width, 844, scheme);
@@ -614,20 +626,11 @@ fn an_opened_row_tells_what_is_known_of_its_backend() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (up, down) = (fake_hustdb(), fake_hustdb());
-    down.kill().unwrap();
-    home.log(&up.name()).put("k", 1, "v").raw("faulty\n");
-    home.log(&down.name()).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&up.name(), 2);
-    server.wait_for_state(&down.name(), "down");
+    let (server, [up, down]) = up_and_down(&home);
     let rate = format!("/v1/control/rate?backend={}&rate=2000", up.name());
     assert_eq!(ask(address(&server), "POST", &rate, LOGIN).status, 200);
     open(&mut browser, &server, 2);
-    for name in [up.name(), down.name()] {
-        browser.value(&format!("{}.click()", part(&name, "name")));
-    }
-    browser.wait_for("document.querySelectorAll('#list > .more').length === 2");
+    open_both_rows(&mut browser, [&up, &down]);
     let mut check = |name: &str, what: &str, is: &str| {
         browser.wait_for(&format!("{}.match(/{is}/) !== null", fact(name, what)));
     };

@@ -5,7 +5,7 @@
 //! known, and is never taken for another.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,13 +30,10 @@ pub struct PointBoard {
 pub struct PointBackend {
     /// Its name.
     pub name: Arc<str>,
-    /// Logs that had bytes then.
-    pub logs: u64,
-    /// Their bytes then.
-    pub bytes: u64,
-    /// Files beside them that NFS or FUSE keep under hidden names, and of which nothing is known:
-    /// the first one's name, and how many there were. Nobody waits for them.
-    pub hidden: Option<(Box<str>, u64)>,
+    /// What its folder had; not set while the folder cannot be listed.
+    listing: OnceLock<Listing>,
+    /// Why its folder could not be listed.
+    unreadable: Text,
     /// Of the logs: not known to be settled as far as they went then.
     pub missing_logs: Counter,
     /// Of the bytes: at most so many are not settled.
@@ -46,7 +43,7 @@ pub struct PointBackend {
     /// Of the missing bytes: in these. Nobody will deliver them unless they come back.
     pub gone_bytes: Counter,
     /// The first of these logs in the order of their names.
-    gone_log: Mutex<Option<Box<str>>>,
+    pub(crate) gone_log: Text,
     /// Lines that were rejected since.
     pub rejected: Counter,
     /// All is settled, durably.
@@ -55,42 +52,83 @@ pub struct PointBackend {
     pub rest_settled: AtomicBool,
 }
 
+/// What a backend's folder had when its part of a point was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Logs that had bytes then.
+    pub logs: u64,
+    /// Their bytes then.
+    pub bytes: u64,
+    /// Files beside them that NFS or FUSE keep under hidden names, and of which nothing is known:
+    /// the first one's name, and how many there were. Nobody waits for them.
+    pub hidden: Option<(Box<str>, u64)>,
+}
+
+/// A text that one thread replaces and another reads; `None` if there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Text(Mutex<Option<Box<str>>>);
+
+impl Text {
+    pub(crate) fn set(&self, text: Option<&str>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != text {
+            *known = text.map(Into::into);
+        }
+    }
+
+    /// The text; empty if there is none.
+    pub(crate) fn load(&self) -> String {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_deref().unwrap_or_default().to_owned()
+    }
+}
+
 impl PointBackend {
-    /// A backend of which nothing is known to be settled.
+    /// A backend of whose logs nothing is known to be settled.
     #[must_use]
-    pub fn new(name: Arc<str>, logs: u64, bytes: u64) -> Self {
+    pub fn new(name: Arc<str>, listing: Listing) -> Self {
+        let backend = Self::unreadable(name, "");
+        backend.set_listing(listing);
+        backend
+    }
+
+    /// A backend whose folder cannot be listed.
+    pub(crate) fn unreadable(name: Arc<str>, why: &str) -> Self {
         let backend = Self {
             name,
-            logs,
-            bytes,
-            hidden: None,
+            listing: OnceLock::new(),
+            unreadable: Text::default(),
             missing_logs: Counter::default(),
             missing_bytes: Counter::default(),
             gone_logs: Counter::default(),
             gone_bytes: Counter::default(),
-            gone_log: Mutex::default(),
+            gone_log: Text::default(),
             rejected: Counter::default(),
             settled: AtomicBool::new(false),
             rest_settled: AtomicBool::new(false),
         };
-        backend.missing_logs.set(logs);
-        backend.missing_bytes.set(bytes);
+        backend.set_unreadable(why);
         backend
     }
 
-    /// Takes over the name of the first of the logs that are gone, if any is.
-    pub(crate) fn set_gone_log(&self, name: Option<&str>) {
-        let mut known = self.gone_log.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_deref() != name {
-            *known = name.map(Into::into);
-        }
+    /// Its folder was listed. What it had then is what its part of the point has.
+    pub(crate) fn set_listing(&self, listing: Listing) {
+        self.missing_logs.set(listing.logs);
+        self.missing_bytes.set(listing.bytes);
+        // A second listing would be of another instant.
+        let is_first = self.listing.set(listing).is_ok();
+        debug_assert!(is_first, "{} is listed once", self.name);
     }
 
-    /// The name of the first of the logs that are gone; empty where none is.
+    /// Its folder still cannot be listed.
+    pub(crate) fn set_unreadable(&self, why: &str) {
+        self.unreadable.set(Some(why));
+    }
+
+    /// What its folder had; nothing while it cannot be listed.
     #[must_use]
-    pub fn gone_log(&self) -> String {
-        let known = self.gone_log.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_deref().unwrap_or_default().to_owned()
+    pub fn listing(&self) -> Option<&Listing> {
+        self.listing.get()
     }
 
     /// Whether all of it is settled.
@@ -141,17 +179,23 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
     let why_second = second.ok().map(|place| seconds[place].why());
     // First: what is missing is told no less than it was when all was settled.
     let settled = backend.is_settled();
-    let hidden = backend.hidden.as_ref();
+    let nothing = Listing::default();
+    let listing = backend.listing().unwrap_or(&nothing);
+    let hidden = listing.hidden.as_ref();
     BackendReport {
         name: backend.name.to_string(),
         settled,
-        logs: backend.logs,
-        bytes: backend.bytes,
+        unreadable: match backend.listing() {
+            None => backend.unreadable.load(),
+            Some(_) => String::new(),
+        },
+        logs: listing.logs,
+        bytes: listing.bytes,
         missing_logs: backend.missing_logs.load(),
         missing_bytes: backend.missing_bytes.load(),
         gone_logs: backend.gone_logs.load(),
         gone_bytes: backend.gone_bytes.load(),
-        gone_log: backend.gone_log(),
+        gone_log: backend.gone_log.load(),
         hidden_logs: hidden.map_or(0, |(_, count)| *count),
         hidden_log: hidden.map_or_else(String::new, |(name, _)| name.to_string()),
         rest_settled: settled || backend.rest_settled.load(Ordering::Acquire),
@@ -186,6 +230,8 @@ pub struct BackendReport {
     pub name: String,
     /// Everything of it is settled or rejected.
     pub settled: bool,
+    /// Why its folder cannot be listed, so that the numbers below are unknown; empty if it was.
+    pub unreadable: String,
     /// Logs that had bytes then.
     pub logs: u64,
     /// Their bytes then.
@@ -229,20 +275,41 @@ mod tests {
         serde_json::from_slice(&body).unwrap()
     }
 
+    fn listing(logs: u64, bytes: u64) -> Listing {
+        Listing {
+            logs,
+            bytes,
+            hidden: None,
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_is_pending_with_its_reason_until_it_is_listed() {
+        let point = PointBoard {
+            taken_unix: 5,
+            backends: vec![PointBackend::unreadable("b:1".into(), "no rights")],
+        };
+        let report = told(&point, Some("b:1")).backends.remove(0);
+        assert_eq!((report.settled, &*report.unreadable), (false, "no rights"));
+        point.backends[0].set_listing(listing(2, 100));
+        let report = told(&point, None).backends.remove(0);
+        assert_eq!((report.missing_bytes, &*report.unreadable), (100, ""));
+    }
+
     #[test]
     fn a_point_is_settled_when_each_of_its_backends_is() {
         let point = PointBoard {
             taken_unix: 5,
             backends: vec![
-                PointBackend::new("a:1".into(), 2, 100),
-                PointBackend::new("b:1".into(), 0, 0),
+                PointBackend::new("a:1".into(), listing(2, 100)),
+                PointBackend::new("b:1".into(), listing(0, 0)),
             ],
         };
         point.backends[1].settled.store(true, Ordering::Release);
         point.backends[0].missing_bytes.set(40);
         point.backends[0].gone_logs.set(1);
         point.backends[0].gone_bytes.set(30);
-        point.backends[0].set_gone_log(Some("16-40.log"));
+        point.backends[0].gone_log.set(Some("16-40.log"));
         point.backends[0].rejected.set(1);
         assert_eq!(point.is_settled(None), Some(false));
         assert_eq!(point.is_settled(Some("b:1")), Some(true));
@@ -255,6 +322,7 @@ mod tests {
         let expected = BackendReport {
             name: "a:1".into(),
             settled: false,
+            unreadable: String::new(),
             logs: 2,
             bytes: 100,
             missing_logs: 2,
@@ -281,7 +349,7 @@ mod tests {
     fn a_second_name_says_whose_folder_it_leads_to() {
         let point = PointBoard {
             taken_unix: 5,
-            backends: vec![PointBackend::new("b:2".into(), 1, 10)],
+            backends: vec![PointBackend::new("b:2".into(), listing(1, 10))],
         };
         let mut board = StatusBoard::new(Now::default());
         let second = || {

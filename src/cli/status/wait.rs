@@ -273,6 +273,7 @@ fn hidden(backend: &BackendReport) -> String {
 fn missing(backend: &BackendReport) -> String {
     let BackendReport {
         name,
+        unreadable,
         missing_logs,
         missing_bytes,
         gone_logs,
@@ -283,7 +284,11 @@ fn missing(backend: &BackendReport) -> String {
         ..
     } = backend;
     let what = match missing_bytes {
-        0 => "settled, but not on disk yet".to_owned(),
+        _ if !unreadable.is_empty() => format!(
+            "its folder cannot be read, so nobody knows what waits in it ({})",
+            plain(unreadable)
+        ),
+        0 => "completed, but not on disk yet".to_owned(),
         bytes => {
             let logs = if *missing_logs == 1 { "log" } else { "logs" };
             format!("{} in {missing_logs} {logs} to go", HumanBytes(*bytes))
@@ -409,6 +414,22 @@ mod tests {
                 "{backends:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_said_to_be() {
+        let report = BackendReport {
+            settled: false,
+            unreadable: "/logs/a:1: Permission denied (os error 13)".into(),
+            state: "up".into(),
+            why: String::new(),
+            ..backend("a:1", 0)
+        };
+        check(
+            vec![report],
+            "not in sync within 30s\n  a:1: its folder cannot be read, so nobody knows what waits \
+             in it (/logs/a:1: Permission denied (os error 13)); it is up\n",
+        );
     }
 
     #[test]

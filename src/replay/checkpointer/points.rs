@@ -6,6 +6,9 @@
 //! recorded length when the ledger has it so, or had it so when it closed the log. A backend is
 //! settled when all its logs are, and a durable checkpoint contains that.
 //!
+//! A backend whose folder cannot be listed is not settled, and holds up nobody else (G6). Its part
+//! of the point is taken once its folder can be listed: that is at least what it had before.
+//!
 //! Logs that had left their folder before the point was taken, and of which something is not
 //! delivered, are part of it too (`away`).
 //!
@@ -19,24 +22,26 @@
 //! disk too.
 
 mod away;
+mod listing;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::clock::Now;
 use crate::ledger::backend::{BackendLedger, ClosedFile};
-use crate::ledger::rejected;
 use crate::limits::{
     SYNC_POINT_GONE_PER_LOOK, SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE,
 };
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
-use crate::replay::disk::{Disk, LogEntry, LogMeta};
+use crate::replay::disk::{Disk, LogMeta};
 use crate::replay::messages::{AwayLog, BackendId, ControlMessage};
 use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
 use away::AwayLogs;
+use listing::{Backends, Listed, Lister, NotListed};
 
 /// All points that are not settled.
 #[derive(Debug, Default)]
@@ -61,6 +66,8 @@ struct Point {
 struct Pending {
     /// Its place on the board.
     place: usize,
+    /// Whether its folder was listed. Until then it has no logs.
+    is_listed: bool,
     /// Its logs that are not known to be settled, the last one first.
     logs: Vec<Log>,
     /// Bytes of all these logs.
@@ -263,32 +270,6 @@ impl Points {
         })
     }
 
-    /// Adds the logs that are known and in no folder.
-    fn add_away<D: Disk>(
-        &mut self,
-        backends: &mut BTreeMap<String, Vec<Log>>,
-        backend_states: &[Option<BackendState>],
-        cx: &Context<'_, D>,
-    ) {
-        for backend_state in backend_states.iter().flatten() {
-            let logs = backends.get(&**backend_state.name());
-            let mut there: HashSet<What> = logs.into_iter().flatten().map(Log::what).collect();
-            let (backend, ledger) = (backend_state.info().id, backend_state.ledger());
-            let mut missing = self.away.missing(backend, &there, ledger, cx.now.unix);
-            there.extend(missing.iter().map(Log::what));
-            missing.retain(|log| log.settled < log.bytes);
-            let unread = unread_entries(backend_state);
-            missing.extend(unread.filter(|log| !there.contains(&log.what())));
-            if !missing.is_empty() {
-                let logs = backends
-                    .entry(backend_state.name().to_string())
-                    .or_default();
-                logs.append(&mut missing);
-                logs.sort_by(|one, other| other.name.cmp(&one.name));
-            }
-        }
-    }
-
     /// Takes a point, and reports it to the controller.
     pub(super) fn take<D: Disk>(
         &mut self,
@@ -297,27 +278,15 @@ impl Points {
         backend_states: &[Option<BackendState>],
         cx: &mut Context<'_, D>,
     ) {
-        let known = self.points.iter().flat_map(|point| &point.pending);
-        let known = known.map(|pending| pending.logs.len() + pending.gone.len());
-        let known: usize = known.sum();
-        let room = SYNC_POINT_LOGS_MAX.saturating_sub(known);
-        let is_known = |backend: &str, meta: &LogMeta| {
-            let ledger = named(backend_states, backend).and_then(BackendState::ledger);
-            let settled =
-                |ledger: &BackendLedger| ledger.settled_anywhere(meta.inode, meta.born_nanos);
-            let what = (meta.inode, meta.born_nanos);
-            ledger.and_then(settled).is_some() || self.away.has(what)
+        let mut lister = Lister {
+            away: &mut self.away,
+            backend_states,
+            room: room(&self.points),
+            unix: cx.now.unix,
         };
-        let is_deleted = |meta: &LogMeta| self.away.is_deleted(key(meta));
-        let listed = list(cx.disk, is_backend, is_known, is_deleted, room);
-        let listed = listed.and_then(|mut listed| {
-            self.add_away(&mut listed.backends, backend_states, cx);
-            let count = listed.backends.values().map(Vec::len).sum();
-            check_room(count, room).map(|()| listed)
-        });
-        let taken = listed.map(|listed| {
-            let mut point = point(id, listed, cx.now.unix);
-            point.look(backend_states, cx);
+        let taken = lister.list(cx.disk, is_backend).map(|listed| {
+            let mut point = point(id, listed, cx.now);
+            point.look(&mut lister, cx);
             let board = Arc::clone(&point.board);
             if !point.pending.is_empty() {
                 self.look_at = cx.now.after(SYNC_POINT_LOOK);
@@ -336,9 +305,15 @@ impl Points {
         cx: &mut Context<'_, D>,
     ) {
         self.look_at = cx.now.after(SYNC_POINT_LOOK);
+        let mut lister = Lister {
+            away: &mut self.away,
+            backend_states,
+            room: room(&self.points),
+            unix: cx.now.unix,
+        };
         self.points.retain_mut(|point| {
             let before = point.pending.len();
-            point.look(backend_states, cx);
+            point.look(&mut lister, cx);
             if point.pending.len() < before {
                 let id = point.id;
                 cx.outbox
@@ -353,75 +328,6 @@ impl Points {
 fn named<'a>(backend_states: &'a [Option<BackendState>], name: &str) -> Option<&'a BackendState> {
     let mut known = backend_states.iter().flatten();
     known.find(|backend_state| **backend_state.name() == *name)
-}
-
-/// What the folders have.
-#[derive(Default)]
-struct Listed {
-    /// Every backend's logs.
-    backends: BTreeMap<String, Vec<Log>>,
-    /// Of each backend that has any, hidden files that nobody waits for: see
-    /// [`PointBackend::hidden`].
-    hidden: BTreeMap<String, (Box<str>, u64)>,
-}
-
-/// Every backend's logs, in the order of their names. A file that NFS or FUSE keeps under a hidden
-/// name for whoever has it open is one if it `is_known` what it was. If not, it may be one
-/// that `is_deleted` since it was finished, by this process or by an earlier one.
-fn list(
-    disk: &mut impl Disk,
-    is_backend: fn(&str) -> bool,
-    is_known: impl Fn(&str, &LogMeta) -> bool,
-    is_deleted: impl Fn(&LogMeta) -> bool,
-    room: usize,
-) -> Result<Listed, String> {
-    let mut listed = Listed::default();
-    let mut logs_in_all = 0;
-    let failed = |error: io::Error| format!("the logs cannot be listed: {error}");
-    for backend in disk.backend_folders().map_err(failed)? {
-        if !is_backend(&backend) {
-            continue;
-        }
-        let mut entries = disk.log_entries(&backend).map_err(failed)?;
-        entries.retain(|entry| entry.meta.bytes > 0 && entry.name != rejected::STAGED);
-        let mut hidden: Vec<Box<str>> = Vec::new();
-        entries.retain(|entry| {
-            let is_log = !entry.is_hidden() || is_known(&backend, &entry.meta);
-            if !is_log && !is_deleted(&entry.meta) {
-                hidden.push(entry.name.as_str().into());
-            }
-            is_log
-        });
-        let count = hidden.len() as u64;
-        if let Some(first) = hidden.into_iter().min() {
-            listed.hidden.insert(backend.clone(), (first, count));
-        }
-        logs_in_all += entries.len();
-        check_room(logs_in_all, room)?;
-        entries.sort_by(|one, other| other.name.cmp(&one.name));
-        let log = |LogEntry { name, meta }| Log {
-            name: name.into(),
-            device: meta.device,
-            inode: meta.inode,
-            born_nanos: meta.born_nanos,
-            bytes: meta.bytes,
-            settled: 0,
-            copy: None,
-        };
-        let logs = entries.into_iter().map(log).collect();
-        listed.backends.insert(backend, logs);
-    }
-    Ok(listed)
-}
-
-fn check_room(logs: usize, room: usize) -> Result<(), String> {
-    if logs <= room {
-        return Ok(());
-    }
-    Err(format!(
-        "there are too many logs: all sync points together remember {SYNC_POINT_LOGS_MAX}; wait \
-         until more of the backlog is gone"
-    ))
 }
 
 /// Logs of which an earlier process had read lines that are not delivered, as far as it had read
@@ -452,42 +358,51 @@ fn unread_entries(backend_state: &BackendState) -> impl Iterator<Item = Log> {
     logs.filter(|log| log.settled < log.bytes)
 }
 
-fn point(id: u64, mut listed: Listed, unix: u64) -> Point {
+/// How many logs more all points together can remember.
+fn room(points: &[Point]) -> usize {
+    let known = points.iter().flat_map(|point| &point.pending);
+    let known = known.map(|pending| pending.logs.len() + pending.gone.len());
+    SYNC_POINT_LOGS_MAX.saturating_sub(known.sum())
+}
+
+fn point(id: u64, backends: Backends, now: Now) -> Point {
     let (mut told, mut pending) = (Vec::new(), Vec::new());
-    for (place, (name, logs)) in listed.backends.into_iter().enumerate() {
-        let bytes = logs.iter().map(|log| log.bytes).sum();
-        let mut backend = PointBackend::new(name.into(), logs.len() as u64, bytes);
-        backend.hidden = listed.hidden.remove(&*backend.name);
-        if logs.is_empty() {
+    for (place, (name, listed)) in backends.into_iter().enumerate() {
+        let mut one = Pending::new(place);
+        let backend = match listed {
+            Ok(listed) => {
+                let backend = PointBackend::new(name.into(), listed.listing());
+                one.handle_listed(listed);
+                backend
+            }
+            Err(why) => {
+                one.disk_seen_at = Some(now.monotonic);
+                PointBackend::unreadable(name.into(), &why)
+            }
+        };
+        if one.is_listed && one.logs.is_empty() {
             backend.settled.store(true, Ordering::Release);
         } else {
-            pending.push(Pending {
-                place,
-                logs,
-                bytes,
-                gone: VecDeque::new(),
-                seen: None,
-                disk_seen_at: None,
-                settled_at: None,
-                rest_settled_at: None,
-                rejected_before: None,
-            });
+            pending.push(one);
         }
         told.push(backend);
     }
     let board = Arc::new(PointBoard {
-        taken_unix: unix,
+        taken_unix: now.unix,
         backends: told,
     });
     Point { id, board, pending }
 }
 
 impl Point {
-    fn look<D: Disk>(&mut self, backend_states: &[Option<BackendState>], cx: &mut Context<'_, D>) {
+    fn look<D: Disk>(&mut self, lister: &mut Lister<'_>, cx: &mut Context<'_, D>) {
         let board = &self.board;
         self.pending.retain_mut(|pending| {
             let told = &board.backends[pending.place];
-            let backend_state = named(backend_states, &told.name);
+            if !pending.is_listed && !pending.list(told, lister, cx) {
+                return true;
+            }
+            let backend_state = named(lister.backend_states, &told.name);
             // A new backend is not known yet, or its state has not been read.
             backend_state.is_none_or(|backend_state| !pending.look(told, backend_state, cx))
         });
@@ -495,6 +410,57 @@ impl Point {
 }
 
 impl Pending {
+    fn new(place: usize) -> Self {
+        Self {
+            place,
+            is_listed: false,
+            logs: Vec::new(),
+            bytes: 0,
+            gone: VecDeque::new(),
+            seen: None,
+            disk_seen_at: None,
+            settled_at: None,
+            rest_settled_at: None,
+            rejected_before: None,
+        }
+    }
+
+    fn handle_listed(&mut self, listed: Listed) {
+        self.is_listed = true;
+        self.bytes = listed.logs.iter().map(|log| log.bytes).sum();
+        self.logs = listed.logs;
+        self.disk_seen_at = None;
+    }
+
+    /// Tries to list a folder that could not be listed. Returns whether it was.
+    fn list<D: Disk>(
+        &mut self,
+        told: &PointBackend,
+        lister: &mut Lister<'_>,
+        cx: &mut Context<'_, D>,
+    ) -> bool {
+        let now = cx.now.monotonic;
+        if !self.is_disk_due(now) {
+            return false;
+        }
+        match lister.list_folder(cx.disk, &told.name) {
+            Ok(listed) => {
+                told.set_listing(listed.listing());
+                self.handle_listed(listed);
+            }
+            Err(NotListed::Unreadable(error)) => told.set_unreadable(&error.to_string()),
+            Err(NotListed::TooMany(why)) => told.set_unreadable(&why),
+        }
+        self.disk_seen_at = (!self.is_listed).then_some(now);
+        self.is_listed
+    }
+
+    /// Whether the disk is to be looked at again.
+    fn is_disk_due(&self, now: Duration) -> bool {
+        self.disk_seen_at
+            .is_none_or(|at| at.saturating_add(SYNC_POINT_LOOK_IDLE) <= now)
+    }
+
     /// Checks how far it is settled. Returns whether all of it is, durably.
     fn look<D: Disk>(
         &mut self,
@@ -507,9 +473,7 @@ impl Pending {
         };
         let seen = (ledger.changes(), ledger.durable_changes());
         let now = cx.now.monotonic;
-        let looks_at_disk = self
-            .disk_seen_at
-            .is_none_or(|at| at.saturating_add(SYNC_POINT_LOOK_IDLE) <= now);
+        let looks_at_disk = self.is_disk_due(now);
         if self.seen == Some(seen) && !looks_at_disk {
             return false;
         }
@@ -536,7 +500,8 @@ impl Pending {
         let (missing, gone) = (missing + bytes(&copied), bytes(&lost));
         told.gone_bytes.set(gone);
         told.gone_logs.set(lost.len() as u64);
-        told.set_gone_log(lost.iter().map(|gone| &*gone.log.name).min());
+        told.gone_log
+            .set(lost.iter().map(|gone| &*gone.log.name).min());
         told.missing_bytes.set(missing + gone);
         told.missing_logs
             .set((self.logs.len() + self.gone.len()) as u64);

@@ -15,7 +15,7 @@ use crate::replay::outcome::Outcomes;
 use crate::status::control_request::{
     BackendRequest, RejectedList, RejectedRequest, RejectedVerb, SyncPointRequest,
 };
-use crate::status::sync_point::{PointBackend, PointBoard};
+use crate::status::sync_point::{Listing, PointBackend, PointBoard};
 
 const FIRST: BackendId = BackendId(0);
 const WRITTEN: &str = "10.0.0.1:8085";
@@ -458,9 +458,14 @@ fn whoever_waits_for_a_sync_point_is_answered_when_it_is_settled_and_not_before(
     let Some(ReaderMessage::SyncPoint { id, .. }) = fixture.reader.receive() else {
         panic!("the reader is asked to look");
     };
+    let listing = Listing {
+        logs: 1,
+        bytes: 100,
+        hidden: None,
+    };
     let board = Arc::new(PointBoard {
         taken_unix: 9,
-        backends: vec![PointBackend::new(WRITTEN.into(), 1, 100)],
+        backends: vec![PointBackend::new(WRITTEN.into(), listing)],
     });
     fixture.tell(ControlMessage::SyncPointTaken {
         id,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::limits::SYNC_POINT_WAITERS_MAX;
 use crate::replay::messages::{Requeue, Requeued};
-use crate::status::sync_point::{PointBackend, PointBoard, PointReport};
+use crate::status::sync_point::{Listing, PointBackend, PointBoard, PointReport};
 
 const LOGIN: &str = "Authorization: Basic c3luYzpzeW5j\r\n";
 
@@ -57,9 +57,14 @@ impl Bench {
                 .is_some_and(|hinted| hinted.all),
             "the reader looks at everything anew"
         );
+        let listing = Listing {
+            logs: 1,
+            bytes: 100,
+            hidden: None,
+        };
         let board = Arc::new(PointBoard {
             taken_unix: 9,
-            backends: vec![PointBackend::new(name.into(), 1, 100)],
+            backends: vec![PointBackend::new(name.into(), listing)],
         });
         self.tell(ControlMessage::SyncPointTaken {
             id,

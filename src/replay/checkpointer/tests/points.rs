@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::fixture::{B, Fixture, LOG, NAME, OTHER};
+use super::fixture::{B, Fixture, LINE, LOG, NAME, OTHER};
 use crate::replay::disk::Disk;
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId, FileStart};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
-use crate::status::sync_point::PointBoard;
+use crate::status::sync_point::{Listing, PointBoard};
 
 const NEXT: &str = "2026-11-22-16-41.log";
 
@@ -63,6 +63,11 @@ fn check_gone(point: &PointBoard, logs: u64, bytes: u64) {
     );
 }
 
+/// What the first backend's folder had.
+fn listing(point: &PointBoard) -> Listing {
+    point.backends[0].listing().unwrap().clone()
+}
+
 /// Whether all but what is gone is settled, durably.
 fn is_rest_settled(point: &PointBoard) -> bool {
     point.backends[0].rest_settled.load(Ordering::Acquire)
@@ -94,7 +99,7 @@ fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
     let mut fixture = fixture();
     let point = take(&mut fixture).unwrap();
     assert_eq!(
-        (&*point.backends[0].name, point.backends[0].bytes),
+        (&*point.backends[0].name, listing(&point).bytes),
         (NAME, 80)
     );
     check_missing(&point, 2, 80);
@@ -145,7 +150,7 @@ fn a_log_that_nfs_keeps_for_who_has_it_open_is_waited_for() {
     fixture.write_log(".nfs0002", 4);
     let point = take(&mut fixture).unwrap();
     check_missing(&point, 1, 40);
-    assert_eq!(point.backends[0].hidden, Some((".nfs0002".into(), 1)));
+    assert_eq!(listing(&point).hidden, Some((".nfs0002".into(), 1)));
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.pass(3);
     assert_eq!(point.is_settled(None), Some(true));
@@ -168,9 +173,9 @@ fn a_log_that_nfs_keeps_and_that_was_never_begun_is_waited_for_while_this_proces
     fixture.turn();
     let point = take(&mut fixture).unwrap();
     check_missing(&point, 2, 80);
-    assert_eq!(point.backends[0].hidden, None);
+    assert_eq!(listing(&point).hidden, None);
     assert_eq!(
-        take(&mut fixture).unwrap().backends[0].hidden,
+        listing(&take(&mut fixture).unwrap()).hidden,
         None,
         "nor the next time"
     );
@@ -194,10 +199,10 @@ fn a_finished_log_that_somebody_has_open_is_not_told_of() {
         file: FileId(1),
     });
     fixture.turn();
-    assert_eq!(take(&mut fixture).unwrap().backends[0].hidden, None);
+    assert_eq!(listing(&take(&mut fixture).unwrap()).hidden, None);
     // The next process knows nothing of it.
     fixture.restart();
-    let hidden = take(&mut fixture).unwrap().backends[0].hidden.clone();
+    let hidden = listing(&take(&mut fixture).unwrap()).hidden;
     assert_eq!(hidden, Some((".nfs0001".into(), 1)));
 }
 
@@ -303,6 +308,68 @@ fn logs_that_cannot_be_listed_make_no_point() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_listed_holds_up_its_own_backend_alone() {
+    const SECOND: &str = "127.0.0.2:9998";
+    let mut fixture = fixture();
+    fixture.disk.append_log(SECOND, LOG, LINE);
+    // One look lists the folders, then each of them: the first one's is read, the second's is not.
+    fixture.disk.fail(
+        Op::ReadLog,
+        std::io::ErrorKind::PermissionDenied,
+        2,
+        u32::MAX,
+    );
+    let point = take(&mut fixture).unwrap();
+    check_missing(&point, 2, 80);
+    assert_eq!(point.is_settled(Some(SECOND)), Some(false));
+    assert_eq!(point.backends[1].listing(), None);
+    fixture.disk.mend();
+    deliver(&mut fixture, 2, 4);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(5);
+    assert_eq!(point.is_settled(Some(NAME)), Some(true));
+    // What it has when it can be listed again is its part of the point.
+    check_listed(&point, 1, 10);
+    assert_eq!(point.is_settled(Some(SECOND)), Some(false));
+    fixture.add_backend(OTHER, SECOND);
+    fixture.disk.remove_log(SECOND, LOG);
+    fixture.pass(30);
+    assert_eq!(point.is_settled(Some(SECOND)), Some(false));
+    assert_eq!(point.backends[1].gone_bytes.load(), 10);
+}
+
+#[track_caller]
+fn check_listed(point: &PointBoard, logs: u64, bytes: u64) {
+    let listing = point.backends[1].listing().expect("it is listed by now");
+    assert_eq!((listing.logs, listing.bytes), (logs, bytes));
+}
+
+#[test]
+fn a_folder_that_is_empty_once_it_can_be_listed_is_settled() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, LOG);
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.send(CheckpointerMessage::FileGone {
+        backend: B,
+        file: FileId(1),
+    });
+    fixture.pass(3);
+    fixture.disk.fail(
+        Op::ReadLog,
+        std::io::ErrorKind::PermissionDenied,
+        1,
+        u32::MAX,
+    );
+    let point = take(&mut fixture).unwrap();
+    fixture.pass(30);
+    assert_eq!(point.is_settled(None), Some(false));
+    fixture.disk.mend();
+    fixture.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
 fn a_point_that_is_forgotten_is_looked_at_no_more() {
     let mut fixture = fixture();
     let point = take(&mut fixture).unwrap();
@@ -367,14 +434,14 @@ fn a_log_that_had_gone_before_is_missing_until_it_is_back_and_delivered() {
         let missing = if was_begun { 20 } else { 40 };
         check_missing(&point, 1, missing);
         check_gone(&point, 1, missing);
-        assert_eq!(point.backends[0].gone_log(), NEXT);
+        assert_eq!(point.backends[0].gone_log.load(), NEXT);
         fixture.pass(30);
         assert_eq!(point.is_settled(None), Some(false), "{was_begun}");
         assert!(is_rest_settled(&point));
         fixture.disk.move_in(NAME, NEXT, away);
         fixture.pass(30);
         check_gone(&point, 0, 0);
-        assert_eq!(point.backends[0].gone_log(), "");
+        assert_eq!(point.backends[0].gone_log.load(), "");
         assert!(!is_rest_settled(&point), "it is back");
         if !was_begun {
             fixture.open(2, NEXT, FileStart::New);

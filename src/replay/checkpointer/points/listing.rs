@@ -1,0 +1,167 @@
+//! Which logs a point has: those in a backend's folder, and those that have left it undelivered.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
+
+use super::away::AwayLogs;
+use super::{Log, What, key, named, unread_entries};
+use crate::ledger::backend::BackendLedger;
+use crate::ledger::rejected;
+use crate::limits::SYNC_POINT_LOGS_MAX;
+use crate::replay::checkpointer::backend_state::BackendState;
+use crate::replay::disk::{Disk, LogEntry, LogMeta};
+use crate::status::sync_point::Listing;
+
+/// What one backend has.
+pub(super) struct Listed {
+    /// Its logs, the last one in the order of their names first.
+    pub(super) logs: Vec<Log>,
+    /// Hidden files that nobody waits for: the first one's name, and how many there are.
+    pub(super) hidden: Option<(Box<str>, u64)>,
+}
+
+impl Listed {
+    pub(super) fn listing(&self) -> Listing {
+        Listing {
+            logs: self.logs.len() as u64,
+            bytes: self.logs.iter().map(|log| log.bytes).sum(),
+            hidden: self.hidden.clone(),
+        }
+    }
+}
+
+/// Why a folder was not listed.
+pub(super) enum NotListed {
+    /// It cannot be.
+    Unreadable(io::Error),
+    /// No point can remember so many logs.
+    TooMany(String),
+}
+
+/// Every backend, by its name: what it has, or why its folder cannot be listed.
+pub(super) type Backends = BTreeMap<String, Result<Listed, String>>;
+
+pub(super) struct Lister<'a> {
+    pub(super) away: &'a mut AwayLogs,
+    pub(super) backend_states: &'a [Option<BackendState>],
+    /// How many logs more can be remembered.
+    pub(super) room: usize,
+    pub(super) unix: u64,
+}
+
+impl Lister<'_> {
+    /// All backends: those that have a folder, and those of which a log is away.
+    pub(super) fn list(
+        &mut self,
+        disk: &mut impl Disk,
+        is_backend: fn(&str) -> bool,
+    ) -> Result<Backends, String> {
+        let folders = disk.backend_folders();
+        let mut folders = folders.map_err(|error| format!("the logs cannot be listed: {error}"))?;
+        folders.retain(|folder| is_backend(folder));
+        let known = self.backend_states.iter().flatten();
+        let known = known.map(|backend_state| backend_state.name().to_string());
+        let names: BTreeSet<String> = known.chain(folders.iter().cloned()).collect();
+        let folders: HashSet<String> = folders.into_iter().collect();
+        let mut backends = Backends::new();
+        for name in names {
+            let has_folder = folders.contains(&name);
+            let listed = if has_folder {
+                self.list_folder(disk, &name)
+            } else {
+                self.list_entries(&name, Vec::new())
+            };
+            match listed {
+                Ok(listed) if !has_folder && listed.logs.is_empty() => {}
+                Ok(listed) => drop(backends.insert(name, Ok(listed))),
+                Err(NotListed::Unreadable(error)) => {
+                    backends.insert(name, Err(error.to_string()));
+                }
+                Err(NotListed::TooMany(why)) => return Err(why),
+            }
+        }
+        Ok(backends)
+    }
+
+    /// One backend that has a folder, or had one.
+    pub(super) fn list_folder(
+        &mut self,
+        disk: &mut impl Disk,
+        backend: &str,
+    ) -> Result<Listed, NotListed> {
+        let entries = match disk.log_entries(backend) {
+            // It has just gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            entries => entries.map_err(NotListed::Unreadable)?,
+        };
+        self.list_entries(backend, entries)
+    }
+
+    /// A file that NFS or FUSE keep under a hidden name for whoever has it open is a log if it is
+    /// known what it was. If not, it may be one that was deleted since it was finished, by this
+    /// process or by an earlier one.
+    fn list_entries(
+        &mut self,
+        backend: &str,
+        mut entries: Vec<LogEntry>,
+    ) -> Result<Listed, NotListed> {
+        entries.retain(|entry| entry.meta.bytes > 0 && entry.name != rejected::STAGED);
+        let mut hidden: Vec<Box<str>> = Vec::new();
+        entries.retain(|entry| {
+            let is_log = !entry.is_hidden() || self.is_known(backend, &entry.meta);
+            if !is_log && !self.away.is_deleted(key(&entry.meta)) {
+                hidden.push(entry.name.as_str().into());
+            }
+            is_log
+        });
+        self.check_room(entries.len())?;
+        let log = |LogEntry { name, meta }| Log {
+            name: name.into(),
+            device: meta.device,
+            inode: meta.inode,
+            born_nanos: meta.born_nanos,
+            bytes: meta.bytes,
+            settled: 0,
+            copy: None,
+        };
+        let mut logs: Vec<Log> = entries.into_iter().map(log).collect();
+        self.add_away(backend, &mut logs);
+        self.check_room(logs.len())?;
+        self.room -= logs.len();
+        logs.sort_by(|one, other| other.name.cmp(&one.name));
+        let count = hidden.len() as u64;
+        let hidden = hidden.into_iter().min().map(|first| (first, count));
+        Ok(Listed { logs, hidden })
+    }
+
+    fn is_known(&self, backend: &str, meta: &LogMeta) -> bool {
+        let ledger = named(self.backend_states, backend).and_then(BackendState::ledger);
+        let settled = |ledger: &BackendLedger| ledger.settled_anywhere(meta.inode, meta.born_nanos);
+        ledger.and_then(settled).is_some() || self.away.has((meta.inode, meta.born_nanos))
+    }
+
+    /// Adds the logs that are known and not in the folder.
+    fn add_away(&mut self, backend: &str, logs: &mut Vec<Log>) {
+        let Some(backend_state) = named(self.backend_states, backend) else {
+            return;
+        };
+        let mut there: HashSet<What> = logs.iter().map(Log::what).collect();
+        let (id, ledger) = (backend_state.info().id, backend_state.ledger());
+        let mut missing = self.away.missing(id, &there, ledger, self.unix);
+        there.extend(missing.iter().map(Log::what));
+        missing.retain(|log| log.settled < log.bytes);
+        let unread = unread_entries(backend_state);
+        missing.extend(unread.filter(|log| !there.contains(&log.what())));
+        logs.append(&mut missing);
+    }
+
+    fn check_room(&self, logs: usize) -> Result<(), NotListed> {
+        if logs <= self.room {
+            return Ok(());
+        }
+        Err(NotListed::TooMany(format!(
+            "there are too many logs: all sync points together remember {SYNC_POINT_LOGS_MAX}; \
+             wait until more of the backlog is gone"
+        )))
+    }
+}

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `binlog` | a line of a log, the record in it, the request that replays it |
 //! | `replay` | how a record travels, what an answer means, when a backend is up |
+//! | `reconcile` | what both masters of a key hold, and which of them is right |
 //! | `ledger` | which lines are completed, and the format of the checkpoint |
 //! | `engine` | the threads, the two drivers of the workers, the HTTP listener, the disk |
 //! | `http`, `status` | the server's protocol; counters, metrics, endpoints |
@@ -21,9 +22,9 @@
 //! | `fake_hustdb`, `workload` | a fake hustdb, generated logs: for tests, benchmarks, the demo |
 //! | `cli` | the commands |
 //!
-//! `binlog`, `http`, `ledger`, `status` and `replay` have no clock, disk, socket or thread of their
-//! own. ARCHITECTURE.md has the diagrams and shows where things are; docs/guarantees.md has the
-//! promises G1 to G13 that comments cite.
+//! `binlog`, `http`, `ledger`, `status`, `replay` and `reconcile` have no clock, disk, socket or
+//! thread of their own. ARCHITECTURE.md has the diagrams and shows where things are;
+//! docs/guarantees.md has the promises G1 to G13 that comments cite.
 
 // They panic where nobody can read any more; see `cli::output`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -41,6 +42,7 @@ pub mod fake_hustdb;
 pub mod http;
 pub mod ledger;
 pub mod limits;
+pub mod reconcile;
 pub mod replay;
 pub mod status;
 pub mod text;

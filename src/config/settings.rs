@@ -14,7 +14,10 @@ use super::key::{Effect, Key, Kind, Origin, Unit};
 use super::reload::Change;
 use super::secret::Secret;
 use super::value::{EngineName, LogFormat, LogLevel, Typed};
-use crate::limits::{HUSTDB_ANSWERS_PER_CONNECTION, HUSTDB_READ_BYTES, LINE_BYTES_MAX};
+use crate::limits::{
+    HUSTDB_ANSWERS_PER_CONNECTION, HUSTDB_READ_BYTES, LINE_BYTES_MAX, VALUE_BYTES_MAX,
+};
+use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 
 /// Least bytes for lines in memory: the longest line has to fit whole.
 pub const MEMORY_BUDGET_MIN: u64 = 48 << 20;
@@ -232,9 +235,43 @@ settings! {
         "Bytes of a backend's rejected.jsonl.";
     rescan_interval: Duration = "30", seconds(1, DAY), Immediate, New,
         "Seconds between looks at all folders, in case a notification was lost.";
+    reconcile: ReconcileMode = "\"off\"", Kind::Word(ReconcileMode::WORDS), Immediate, New,
+        "What is done once a log is replayed: nothing; its keys are compared with those of the \
+         other master, which HA's table names, and what differs is reported; or it is repaired \
+         where the masters show which of them is right.";
+    reconcile_values: bool = "false", Kind::Boolean, Immediate, New,
+        "Compare the values of keys and hashes too, where the versions are equal.";
+    reconcile_value_bytes_max: usize = "\"1MiB\"", size(0, VALUE_BYTES_MAX as u64), Immediate, New,
+        "Bytes above which a value is not compared.";
+    reconcile_rate: u32 = "20000", count(0, 100_000_000), Immediate, New,
+        "Keys a second that are looked up on each master. 0 is no bound.";
+    reconcile_deletes: bool = "false", Kind::Boolean, Immediate, New,
+        "Delete from the backend what the other master lacks. Right only with one HA host, or \
+         with all of them quiet: otherwise a log that has not come yet may hold the write.";
+    reconcile_attempts: u32 = "5", count(1, 1000), Immediate, New,
+        "Repairs of a key after which it is reported, if the masters still differ.";
+    reconcile_timeout: Duration = "900", seconds(0, DAY), Immediate, New,
+        "Seconds for which a log is kept while the other master can't be asked. Then it goes, and \
+         its keys are counted as not compared.";
     log_level: LogLevel = "\"info\"", Kind::Word(LogLevel::WORDS), Immediate, New,
         "How much is logged. The environment variable RUST_LOG goes before it.";
     log_format: LogFormat = "\"text\"", Kind::Word(LogFormat::WORDS), NeedsRestart, New,
         "What a line of the log looks like: text for people (under systemd, fields of the \
          journal), or a JSON object a line.";
+}
+
+impl SyncSettings {
+    /// How keys are compared: `reconcile` and the settings beside it.
+    #[must_use]
+    pub fn reconcile_settings(&self) -> ReconcileSettings {
+        ReconcileSettings {
+            mode: self.reconcile,
+            values: self.reconcile_values,
+            value_bytes_max: self.reconcile_value_bytes_max,
+            rate: self.reconcile_rate,
+            deletes: self.reconcile_deletes,
+            attempts: self.reconcile_attempts,
+            timeout: self.reconcile_timeout,
+        }
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::access::AccessList;
 use super::key::{Kind, Unit};
 use super::secret::Secret;
+use crate::reconcile::settings::ReconcileMode;
 use crate::text::{parse_duration, split_unit};
 
 /// A value that its [`Kind`] takes.
@@ -375,6 +376,8 @@ typed! {
     LogFormat: Read::Text(value) => Self::ALL.into_iter().find(|format| format.as_str() == value),
         self, _ => self.as_str().to_owned();
     EngineName: Read::Text(value) => Self::ALL.into_iter().find(|name| name.as_str() == value),
+        self, _ => self.as_str().to_owned();
+    ReconcileMode: Read::Text(value) => Self::ALL.into_iter().find(|mode| mode.as_str() == value),
         self, _ => self.as_str().to_owned();
     Option<IpAddr>: Read::Address(value) => Some(value),
         self, _ => self.map_or_else(|| "by rule".to_owned(), |address| address.to_string());

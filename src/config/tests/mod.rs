@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::reconcile::settings::ReconcileMode;
 
 /// The original's own file, key for key.
 const ORIGINAL: &str = r#"{
@@ -112,6 +113,13 @@ fn the_defaults_are_those_of_the_specification() {
         pin_workers: true,
         rejected_max_bytes: 1024 * 1024 * 1024,
         rescan_interval: Duration::from_secs(30),
+        reconcile: ReconcileMode::Off,
+        reconcile_values: false,
+        reconcile_value_bytes_max: 1 << 20,
+        reconcile_rate: 20_000,
+        reconcile_deletes: false,
+        reconcile_attempts: 5,
+        reconcile_timeout: Duration::from_secs(15 * 60),
         log_level: LogLevel::Info,
         log_format: LogFormat::Text,
     };

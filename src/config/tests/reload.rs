@@ -1,7 +1,10 @@
 //! SIGHUP: what changes, what stays, and what is said.
 
+use std::time::Duration;
+
 use super::{ORIGINAL, load};
 use crate::config::{Config, ConfigErrors, Effect};
+use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 
 #[test]
 fn passwords_are_in_no_debug_output_and_no_change() {
@@ -89,7 +92,49 @@ fn every_interval_rate_credit_and_password_takes_effect_at_once() {
             "idle_timeout",
             "keepalive_interval",
             "rescan_interval",
+            "reconcile",
+            "reconcile_values",
+            "reconcile_value_bytes_max",
+            "reconcile_rate",
+            "reconcile_deletes",
+            "reconcile_attempts",
+            "reconcile_timeout",
             "log_level",
         ]
+    );
+}
+
+#[test]
+fn comparing_is_switched_on_and_off_by_a_reload() {
+    let merged = check_reload(
+        "{}",
+        r#"{"sync": {"reconcile": "repair", "reconcile_values": true,
+                     "reconcile_value_bytes_max": "64KiB", "reconcile_rate": 0,
+                     "reconcile_deletes": true, "reconcile_attempts": 2,
+                     "reconcile_timeout": "1min"}}"#,
+        &[
+            "sync.reconcile changes from off to repair now",
+            "sync.reconcile_values changes from false to true now",
+            "sync.reconcile_value_bytes_max changes from 1MiB to 64KiB now",
+            "sync.reconcile_rate changes from 20000 to 0 now",
+            "sync.reconcile_deletes changes from false to true now",
+            "sync.reconcile_attempts changes from 5 to 2 now",
+            "sync.reconcile_timeout changes from 15min to 1min now",
+        ],
+    )
+    .unwrap();
+    let expected = ReconcileSettings {
+        mode: ReconcileMode::Repair,
+        values: true,
+        value_bytes_max: 64 << 10,
+        rate: 0,
+        deletes: true,
+        attempts: 2,
+        timeout: Duration::from_secs(60),
+    };
+    assert_eq!(merged.sync.reconcile_settings(), expected);
+    assert_eq!(
+        load("{}").sync.reconcile_settings().mode,
+        ReconcileMode::Off
     );
 }

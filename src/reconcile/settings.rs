@@ -1,0 +1,46 @@
+//! What an operator asks of comparing: the settings `sync.reconcile` and `sync.reconcile_*`.
+
+use std::time::Duration;
+
+/// What is done with a key on which the masters differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReconcileMode {
+    /// Nothing is compared: not a request is sent.
+    Off,
+    /// Keys are compared, and what differs is written down.
+    Report,
+    /// What differs is mended where the masters show which of them is right; the rest is written
+    /// down.
+    Repair,
+}
+
+impl ReconcileMode {
+    /// The words of the configuration, in this order.
+    pub const WORDS: &'static [&'static str] = &["off", "report", "repair"];
+    pub(crate) const ALL: [Self; 3] = [Self::Off, Self::Report, Self::Repair];
+
+    /// The word of the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
+/// How keys are compared, and how much that can cost. Every value can change at a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconcileSettings {
+    /// `sync.reconcile`.
+    pub mode: ReconcileMode,
+    /// `sync.reconcile_values`: compare the values of keys and hashes too.
+    pub values: bool,
+    /// `sync.reconcile_value_bytes_max`: bytes above which a value is not compared.
+    pub value_bytes_max: usize,
+    /// `sync.reconcile_rate`: keys a second that are looked up on each master. 0 is no limit.
+    pub rate: u32,
+    /// `sync.reconcile_deletes`: delete from the backend what the peer lacks.
+    pub deletes: bool,
+    /// `sync.reconcile_attempts`: mends of a key after which it is reported.
+    pub attempts: u32,
+    /// `sync.reconcile_timeout`: how long a peer that cannot be asked keeps a log.
+    pub timeout: Duration,
+}

@@ -54,6 +54,17 @@ pub const READ_AHEAD_PIECE_BYTES: u32 = 512 * 1024;
 /// Bytes of the file with the backends' login that are read: more than any login has.
 pub const LOGIN_FILE_BYTES_MAX: u64 = 64 * 1024;
 
+/// Bytes of HA's table that are read. HA makes one row of some 100 bytes for each pair of masters;
+/// 1,024 rows, one for each slot, have 100 KB.
+pub const TABLE_BYTES_MAX: usize = 1 << 20;
+
+/// Masters in one row of HA's table. HA takes two.
+pub const TABLE_MASTERS_PER_ROW_MAX: usize = 16;
+
+/// Bytes of a master's name in HA's table: the longest host name, a colon and a port; a folder of
+/// HA's has the same name.
+pub const TABLE_MASTER_BYTES_MAX: usize = 255;
+
 /// First bytes of a log file that take part in its identity.
 pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 

@@ -9,3 +9,4 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod settings;
+pub mod table;

@@ -337,6 +337,11 @@ impl<D: Disk> Checkpointer<D> {
         });
         self.leaving = leaving;
         if releases {
+            self.at_points(now, |points, backend_states, cx| {
+                for backend_state in backend_states.iter().flatten() {
+                    points.count_away(backend_state, cx);
+                }
+            });
             let interval = self.settings.release_interval;
             let next = if has_more {
                 interval.min(DELETED_LOG_WATCHED)

@@ -271,6 +271,11 @@ impl Controller {
             ControlMessage::LogFault { backend, fault } => {
                 self.backends.handle_log_fault(backend, fault);
             }
+            ControlMessage::LogsAway { backend, first } => {
+                if let Some(info) = self.backends.info(backend) {
+                    self.board.set_away_log(&info.name, first.as_deref());
+                }
+            }
             ControlMessage::Resolved { backend, address } => {
                 self.handle_resolved(backend, address, now);
             }

@@ -496,6 +496,14 @@ pub enum ControlMessage {
         /// Path and cause.
         fault: Option<String>,
     },
+    /// From the checkpointer: logs have left their folder with lines that are not delivered. The
+    /// counters have how many.
+    LogsAway {
+        /// Whose.
+        backend: BackendId,
+        /// The first of them in the order of their names; `None` if there are none any more.
+        first: Option<Box<str>>,
+    },
     /// From a helper thread: what a backend's name resolves to.
     Resolved {
         /// Whose.

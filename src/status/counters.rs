@@ -131,6 +131,11 @@ pub struct BackendCounters {
     pub logs_kept: Counter,
     /// Lines in rejected.jsonl. A gauge.
     pub rejected_lines: Counter,
+    /// Logs that have left their folder with lines that are not delivered. A gauge.
+    pub away_logs: Counter,
+    /// Bytes of these lines, as far as known: of a log that left while no process ran, at least
+    /// one for each line. A gauge.
+    pub away_bytes: Counter,
     /// `processed` as the last durable checkpoint has it: no kill makes it less.
     pub durable_processed: Counter,
     /// `settled` in the last durable checkpoint.
@@ -284,6 +289,10 @@ pub struct Counts {
     pub logs_kept: u64,
     /// Lines in rejected.jsonl: neither replayed nor dropped since they were rejected.
     pub rejected_lines: u64,
+    /// Logs that have left their folder with lines that are not delivered.
+    pub away_logs: u64,
+    /// Bytes of these lines, as far as known.
+    pub away_bytes: u64,
     /// `processed` as the last durable checkpoint has it.
     pub durable_processed: u64,
     /// `settled` as the last durable checkpoint has it.
@@ -343,6 +352,8 @@ impl BackendCounters {
             zone_off_seconds: self.zone_off_seconds.load(),
             logs_kept: self.logs_kept.load(),
             rejected_lines: self.rejected_lines.load(),
+            away_logs: self.away_logs.load(),
+            away_bytes: self.away_bytes.load(),
             durable_processed: self.durable_processed.load(),
             durable_settled,
             durable_applied: self.durable_applied.load(),
@@ -444,6 +455,8 @@ mod tests {
             ("zone_off_seconds", &counters.zone_off_seconds),
             ("logs_kept", &counters.logs_kept),
             ("rejected_lines", &counters.rejected_lines),
+            ("away_logs", &counters.away_logs),
+            ("away_bytes", &counters.away_bytes),
             ("durable_processed", &counters.durable_processed),
             ("durable_settled", &counters.durable_settled),
             ("durable_applied", &counters.durable_applied),

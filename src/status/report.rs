@@ -106,6 +106,8 @@ mod tests {
             drain_seconds: None,
             rate_max: 0,
             cleared_bytes: 4,
+            folder_gone: true,
+            away_log: "16-40.log".into(),
             probe: LastProbe {
                 probe_unix: 6,
                 probe_answer: "good".into(),

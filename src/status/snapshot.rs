@@ -44,6 +44,10 @@ pub struct BackendSnapshot {
     /// Bytes of log settled since nothing was left, or since the start: this of `cleared_bytes +
     /// backlog_bytes` is done.
     pub cleared_bytes: u64,
+    /// Its folder of logs is gone.
+    pub folder_gone: bool,
+    /// The first of the `away_logs` in the order of their names; empty if there are none.
+    pub away_log: String,
     /// What its last probe had for an answer.
     #[serde(flatten)]
     pub probe: LastProbe,
@@ -328,6 +332,25 @@ impl StatusBoard {
         }
     }
 
+    /// Notes the first log that has left the backend's folder undelivered, if any has.
+    pub(crate) fn set_away_log(&mut self, name: &str, log: Option<&str>) {
+        if let Ok(place) = self.place(name) {
+            log.unwrap_or_default()
+                .clone_into(&mut self.snapshot.backends[place].away_log);
+            self.snapshot.generation += 1;
+        }
+    }
+
+    /// Notes whether a backend's folder of logs is gone.
+    pub(crate) fn set_folder_gone(&mut self, name: &str, is_gone: bool) {
+        if let Ok(place) = self.place(name)
+            && self.snapshot.backends[place].folder_gone != is_gone
+        {
+            self.snapshot.backends[place].folder_gone = is_gone;
+            self.snapshot.generation += 1;
+        }
+    }
+
     /// Notes what came of a backend's last probe.
     pub(crate) fn set_probe(&mut self, name: &str, probe: LastProbe) {
         if let Ok(place) = self.place(name) {
@@ -440,6 +463,8 @@ impl Watched {
             written => now.unix.saturating_sub(written),
         };
         backend.drain_seconds = match backend.backlog_bytes {
+            // What is in a folder that cannot be read is not known.
+            _ if counts.logs_faulty > 0 => None,
             0 => Some(0),
             // Who is not replayed to drains at no rate, whatever the last seconds' was.
             _ if backend.state != "up" => None,
@@ -563,6 +588,20 @@ mod tests {
         assert_eq!(drain(&mut board, 2 << 40, 202), None);
         counters.unread_bytes.set(0);
         assert_eq!(drain(&mut board, 2 << 40, 203), Some(0));
+    }
+
+    #[test]
+    fn nothing_is_done_where_logs_cannot_be_read() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = StatusBoard::new(at(0));
+        counters.logs_faulty.set(1);
+        board.add("a:1", Arc::clone(&counters), at(0));
+        board.set_state("a:1", "up", "its logs cannot be read: no rights", at(0));
+        board.refresh(at(1));
+        assert_eq!(board.snapshot().backends()[0].drain_seconds, None);
+        counters.logs_faulty.set(0);
+        board.refresh(at(2));
+        assert_eq!(board.snapshot().backends()[0].drain_seconds, Some(0));
     }
 
     #[test]

@@ -137,10 +137,15 @@ fn what_the_page_shows_is_what_the_server_reports() {
             let value = browser.value(&format!("{}.dataset.value", part(&name, shown)));
             assert_eq!(value, report[of].to_string(), "{shown} of {name}");
         }
-        for text in ["state", "why"] {
-            let shown = browser.value(&format!("{}.textContent", part(&name, text)));
-            assert_eq!(shown, report[text], "{text} of {name}");
-        }
+        let shown = browser.value(&format!("{}.textContent", part(&name, "state")));
+        assert_eq!(shown, report["state"], "the state of {name}");
+        let shown = browser.value(&format!("{}.textContent", part(&name, "why")));
+        let rejected = match report["rejected_lines"].as_u64() {
+            Some(1) => "rejected lines that are left: 1",
+            _ => "",
+        };
+        let expected = format!("{}{rejected}", report["why"].as_str().unwrap());
+        assert_eq!(shown, expected, "why {name} is so");
     }
     let text = |browser: &mut Browser, name: &str, of: &str| {
         browser.value(&format!("{}.textContent", part(name, of)))
@@ -219,6 +224,41 @@ fn a_backend_that_is_up_and_fails_every_record_shows_why() {
     assert_eq!(flag, "failing");
     browser.wait_for("performance.getEntriesByType('resource').length > 2");
     assert_clean(&mut browser, address(&server));
+}
+
+#[test]
+fn a_log_that_has_left_its_folder_undelivered_is_trouble_until_it_is_back() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new().with("sync.release_interval", "100ms");
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&name, 1);
+    fake_hustdb.kill().unwrap();
+    server.wait_for_state(&name, "down");
+    home.log(&name).put("k", 2, "v");
+    eventually("its second line is seen", || {
+        reported(&server, &name)["backlog_bytes"] != 0
+    });
+    let logs = home.path("logs").join(&name);
+    fs::rename(&logs, home.path("away")).unwrap();
+    open(&mut browser, &server, 1);
+    let (flag, why) = (part(&name, "flag"), part(&name, "why"));
+    browser.wait_for(&format!("{flag}.textContent === 'logs gone'"));
+    let text = browser.value(&format!("{why}.textContent"));
+    let text = text.as_str().unwrap();
+    assert!(
+        text.contains("its log folder is gone; a log has left its folder (")
+            && text.contains(" B not delivered: put it back"),
+        "{text}"
+    );
+    fs::rename(home.path("away"), &logs).unwrap();
+    browser.wait_for(&format!("{flag}.textContent === ''"));
+    browser.wait_for(&format!("!{why}.textContent.includes('gone')"));
+    fake_hustdb.restart().unwrap();
+    server.wait_settled(&name, 2);
 }
 
 /// With the probes' intervals as shipped: a backend that is down is tried twice a second while

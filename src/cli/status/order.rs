@@ -33,7 +33,7 @@ pub(super) enum Trouble {
     Backlog,
     /// Somebody should know: it is paused, fails while it is up, or has rejected lines.
     Warn,
-    /// It is not replayed to.
+    /// It is not replayed to, or some of its logs have gone undelivered.
     Bad,
     /// Its logs cannot be read or its state not be written.
     Faulty,
@@ -49,6 +49,7 @@ impl Trouble {
         let has_news = counts.rejected_lines > 0 || counts.zone_off_seconds > 0;
         match &*backend.state {
             "down" | "refused" | "unresolved" => Self::Bad,
+            _ if counts.away_logs > 0 => Self::Bad,
             "paused" => Self::Warn,
             _ if is_failing || has_news => Self::Warn,
             _ if backend.backlog_bytes > 0 => Self::Backlog,
@@ -95,10 +96,15 @@ pub(super) fn only(report: &mut Report, pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether nothing waits for any backend of the report.
+/// Whether nothing waits for any backend of the report, as far as its logs can be read and are
+/// there.
 pub(super) fn is_in_sync(report: &Report) -> bool {
     let mut backends = report.backends.iter();
-    backends.all(|backend| backend.backlog_bytes == 0 && backend.counts.in_flight_records == 0)
+    backends.all(|backend| {
+        let counts = &backend.counts;
+        let is_known = counts.logs_faulty == 0 && counts.away_logs == 0;
+        is_known && backend.backlog_bytes == 0 && counts.in_flight_records == 0
+    })
 }
 
 #[cfg(test)]
@@ -204,10 +210,18 @@ mod tests {
         };
         assert!(of(backend("a", "down", 0)));
         assert!(!of(backend("a", "up", 1)));
-        let in_flight = Counts {
+        let is_in_sync_with = |counts| of(with(backend("a", "up", 0), counts));
+        assert!(!is_in_sync_with(Counts {
             in_flight_records: 1,
             ..Counts::default()
-        };
-        assert!(!of(with(backend("a", "up", 0), in_flight)));
+        }));
+        assert!(!is_in_sync_with(Counts {
+            logs_faulty: 1,
+            ..Counts::default()
+        }));
+        assert!(!is_in_sync_with(Counts {
+            away_logs: 1,
+            ..Counts::default()
+        }));
     }
 }

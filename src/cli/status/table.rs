@@ -88,10 +88,8 @@ fn columns(backends: &[BackendSnapshot], width: Option<usize>) -> Vec<Column> {
     };
     let mut columns = vec![
         column("Backend", 0, |backend| backend.name.clone()),
-        column("State", 0, |backend| backend.state.to_string()),
-        column("Backlog", 0, |backend| {
-            HumanBytes(backend.backlog_bytes).to_string()
-        }),
+        column("State", 0, state),
+        column("Backlog", 0, backlog),
         column("Rate", 2, |backend| rate(backend.rate_per_second)),
         column("Lag", 3, |backend| seconds(backend.lag_seconds)),
         column("ETA", 1, drain),
@@ -264,10 +262,37 @@ fn seconds_or_none(seconds: u64) -> String {
     FormattedDuration(Duration::from_secs(seconds)).to_string()
 }
 
+/// The state, and what of it the word does not say.
+fn state(backend: &BackendSnapshot) -> String {
+    let counts = &backend.counts;
+    let parts = [
+        (true, &*backend.state),
+        (counts.state_faulty > 0, "state faulty"),
+        (counts.logs_faulty > 0, "logs faulty"),
+        (counts.away_logs > 0, "logs gone"),
+    ];
+    let parts = parts.iter().filter(|(is, _)| *is).map(|(_, word)| *word);
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Nothing is known of what is in a folder that cannot be read.
+fn backlog(backend: &BackendSnapshot) -> String {
+    match backend.backlog_bytes {
+        0 if backend.counts.logs_faulty > 0 => "unknown".to_owned(),
+        bytes => HumanBytes(bytes).to_string(),
+    }
+}
+
 /// Why it is in its state, and what else there is to say of its logs.
 fn why(backend: &BackendSnapshot) -> String {
     let mut parts = vec![backend.why.clone()];
     let counts = &backend.counts;
+    if backend.folder_gone {
+        parts.push("its log folder is gone".to_owned());
+    }
+    if counts.away_logs > 0 {
+        parts.push(away(counts.away_logs, counts.away_bytes, &backend.away_log));
+    }
     if backend.rate_max > 0 {
         let limit = HumanCount(backend.rate_max);
         parts.push(format!("limited to {limit} records/s"));
@@ -290,6 +315,19 @@ fn why(backend: &BackendSnapshot) -> String {
     }
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
+}
+
+/// What has left the folder.
+fn away(logs: u64, bytes: u64, first: &str) -> String {
+    let what = match logs {
+        1 => format!("a log has left its folder ({first})"),
+        logs => {
+            let others = HumanCount(logs - 1);
+            format!("logs have left their folder ({first} and {others} more)")
+        }
+    };
+    let bytes = HumanBytes(bytes);
+    format!("{what} with {bytes} not delivered: put it back, or see the guide, HustdbsyncLogsGone")
 }
 
 /// Records a second.
@@ -494,6 +532,39 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn logs_that_are_gone_or_unreadable_are_not_said_to_be_done() {
+        let unreadable = BackendSnapshot {
+            counts: Counts {
+                logs_faulty: 1,
+                ..Counts::default()
+            },
+            state: "up".into(),
+            why: "its logs cannot be read: no rights".into(),
+            ..BackendSnapshot::default()
+        };
+        check(vec![unreadable], &["up, logs faulty", " unknown "]);
+        let gone = |away_logs| BackendSnapshot {
+            counts: Counts {
+                away_logs,
+                away_bytes: 2048,
+                ..Counts::default()
+            },
+            away_log: "16-40.log".into(),
+            folder_gone: true,
+            ..backend("a:1", "")
+        };
+        check(
+            vec![gone(1)],
+            &[
+                "up, logs gone",
+                "its log folder is gone; a log has left its folder (16-40.log) with 2.00 KiB not \
+                 delivered: put it back",
+            ],
+        );
+        check(vec![gone(3)], &["(16-40.log and 2 more)"]);
     }
 
     #[test]

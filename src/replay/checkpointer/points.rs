@@ -24,7 +24,7 @@
 mod away;
 mod listing;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,6 +49,8 @@ pub(super) struct Points {
     points: Vec<Point>,
     /// Logs that a new point has to count although no folder has them.
     away: AwayLogs,
+    /// The first of them, as the controller was told it last.
+    told_away: BTreeMap<BackendId, Box<str>>,
     /// When the points are checked next, monotonic.
     look_at: Duration,
 }
@@ -225,7 +227,7 @@ impl Points {
         &mut self,
         away: AwayLog,
         backend_states: &[Option<BackendState>],
-        cx: &Context<'_, D>,
+        cx: &mut Context<'_, D>,
     ) {
         let backend_state = backend_states
             .get(away.backend.index())
@@ -248,11 +250,53 @@ impl Points {
                  should it come back within a day, it goes on where it was"
             );
         }
+        if let Some(backend_state) = backend_state {
+            self.count_away(backend_state, cx);
+        }
     }
 
     /// A backend is forgotten.
     pub(super) fn forget_backend(&mut self, backend: BackendId) {
         self.away.forget(backend);
+        self.told_away.remove(&backend);
+    }
+
+    /// Counts what has left the folder of a backend undelivered, and tells the controller the first
+    /// such log.
+    pub(super) fn count_away<D: Disk>(
+        &mut self,
+        backend_state: &BackendState,
+        cx: &mut Context<'_, D>,
+    ) {
+        let info = backend_state.info();
+        let away = if self.away.may_miss(backend_state) {
+            // Nothing tells of one that is back and was never begun.
+            let there = match cx.disk.log_entries(&info.name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => HashSet::new(),
+                // What is in it is not known. The reader says so.
+                Err(_) => return,
+                Ok(entries) => entries.iter().map(|entry| entry.meta.key()).collect(),
+            };
+            self.away.undelivered(backend_state, there, cx.now.unix)
+        } else {
+            Vec::new()
+        };
+        // What a copy has is still to be delivered, as the copy's.
+        let lost = || away.iter().filter(|log| log.copy.is_none());
+        let bytes = lost().map(|log| log.bytes - log.settled).sum();
+        info.counters.away_logs.set(lost().count() as u64);
+        info.counters.away_bytes.set(bytes);
+        let first = lost().map(|log| &log.name).min();
+        if first != self.told_away.get(&info.id) {
+            let first = first.cloned();
+            match &first {
+                Some(first) => self.told_away.insert(info.id, first.clone()),
+                None => self.told_away.remove(&info.id),
+            };
+            let backend = info.id;
+            cx.outbox
+                .control(After::Nothing, ControlMessage::LogsAway { backend, first });
+        }
     }
 
     /// What is undelivered in logs of a backend that are away and may come back, as a sentence, if

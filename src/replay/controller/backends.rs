@@ -478,6 +478,8 @@ impl Backend {
         if let Some(probed) = self.probed.take() {
             cx.board.set_probe(&self.info.name, probed);
         }
+        cx.board
+            .set_folder_gone(&self.info.name, self.leaving.is_folder_gone());
         let word = self.monitor.state_word();
         let why = all_that_is_wrong(
             self.monitor.why(),

@@ -307,6 +307,18 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
         "Lines in rejected.jsonl: neither replayed nor dropped since they were rejected.",
         counts(backends, |counts| counts.rejected_lines),
     )?;
+    sheet.gauge(
+        "hustdbsync_away_logs",
+        "Logs that have left the backend's folder (moved, deleted, covered) with lines that are \
+         not delivered. They are counted for a day, or until they are back.",
+        counts(backends, |counts| counts.away_logs),
+    )?;
+    sheet.gauge(
+        "hustdbsync_away_bytes",
+        "Bytes of these lines, as far as known; of a log that left while this process did not run, \
+         one for each line that was read at least.",
+        counts(backends, |counts| counts.away_bytes),
+    )?;
     sheet.counter(
         "hustdbsync_logs_deleted",
         "Finished logs that were deleted.",

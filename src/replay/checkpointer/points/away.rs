@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::{Key, Log, What};
+use super::{Key, Log, What, unread_entries};
 use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
+use crate::replay::checkpointer::backend_state::BackendState;
 use crate::replay::messages::{AwayLog, BackendId};
 
 #[derive(Debug)]
@@ -111,6 +112,30 @@ impl AwayLogs {
     /// Whether we have deleted this log ourselves, as far as is remembered.
     pub(super) fn is_deleted(&self, key: Key) -> bool {
         self.deleted.contains(&key)
+    }
+
+    /// Logs of a backend that are not among those in its folder, and not delivered.
+    pub(super) fn undelivered(
+        &mut self,
+        backend_state: &BackendState,
+        mut there: HashSet<What>,
+        unix: u64,
+    ) -> Vec<Log> {
+        let (backend, ledger) = (backend_state.info().id, backend_state.ledger());
+        let mut missing = self.missing(backend, &there, ledger, unix);
+        there.extend(missing.iter().map(Log::what));
+        missing.retain(|log| log.settled < log.bytes);
+        let unread = unread_entries(backend_state);
+        missing.extend(unread.filter(|log| !there.contains(&log.what())));
+        missing
+    }
+
+    /// Whether something of a backend may have left its folder undelivered.
+    pub(super) fn may_miss(&self, backend_state: &BackendState) -> bool {
+        let ledger = backend_state.ledger().into_iter();
+        let mut entries = ledger.flat_map(BackendLedger::unleased);
+        self.backends.contains_key(&backend_state.info().id)
+            || entries.any(|entry| entry.away_unix > 0)
     }
 
     /// Forgets a backend.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use super::away::AwayLogs;
-use super::{Log, What, key, named, unread_entries};
+use super::{Log, key, named};
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected;
 use crate::limits::SYNC_POINT_LOGS_MAX;
@@ -142,17 +142,10 @@ impl Lister<'_> {
 
     /// Adds the logs that are known and not in the folder.
     fn add_away(&mut self, backend: &str, logs: &mut Vec<Log>) {
-        let Some(backend_state) = named(self.backend_states, backend) else {
-            return;
-        };
-        let mut there: HashSet<What> = logs.iter().map(Log::what).collect();
-        let (id, ledger) = (backend_state.info().id, backend_state.ledger());
-        let mut missing = self.away.missing(id, &there, ledger, self.unix);
-        there.extend(missing.iter().map(Log::what));
-        missing.retain(|log| log.settled < log.bytes);
-        let unread = unread_entries(backend_state);
-        missing.extend(unread.filter(|log| !there.contains(&log.what())));
-        logs.append(&mut missing);
+        if let Some(backend_state) = named(self.backend_states, backend) {
+            let there = logs.iter().map(Log::what).collect();
+            logs.append(&mut self.away.undelivered(backend_state, there, self.unix));
+        }
     }
 
     fn check_room(&self, logs: usize) -> Result<(), NotListed> {

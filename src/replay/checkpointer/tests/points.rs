@@ -625,3 +625,74 @@ fn lines_that_an_earlier_process_had_read_of_a_log_that_is_away_are_missing() {
         assert_eq!(point.is_settled(None), Some(true));
     }
 }
+
+/// What the counters say is away, and the first log that the controller was told of.
+fn away(fixture: &Fixture) -> (u64, u64, Option<String>) {
+    let told = fixture.told.iter().rev();
+    let first = told.filter_map(|message| match message {
+        ControlMessage::LogsAway { first, .. } => Some(first.as_deref().map(str::to_owned)),
+        _ => None,
+    });
+    let counts = fixture.counts();
+    (
+        counts.away_logs,
+        counts.away_bytes,
+        first.into_iter().next().flatten(),
+    )
+}
+
+#[test]
+fn what_leaves_its_folder_undelivered_is_counted_until_it_is_back_or_delivered() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.turn();
+    assert_eq!(away(&fixture), (0, 0, None));
+    let taken = fixture.take_away(NEXT);
+    fixture.turn();
+    assert_eq!(away(&fixture), (1, 40, Some(NEXT.to_owned())));
+    fixture.disk.move_in(NAME, NEXT, taken);
+    fixture.pass(6);
+    assert_eq!(away(&fixture), (0, 0, None));
+    // A log that was delivered may go.
+    fixture.take_away(LOG);
+    fixture.pass(6);
+    assert_eq!(away(&fixture), (0, 0, None));
+}
+
+#[test]
+fn what_has_left_counts_for_a_day_and_a_copy_counts_as_there() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.take_away(NEXT);
+    fixture.pass(24 * 3600 - 60);
+    assert_eq!(away(&fixture), (1, 40, Some(NEXT.to_owned())));
+    fixture.pass(120);
+    assert_eq!(away(&fixture), (0, 0, None));
+    fixture.write_log(NEXT, 4);
+    replace(&mut fixture, 5);
+    fixture.pass(6);
+    assert_eq!(away(&fixture), (0, 0, None), "its copy has all of it");
+}
+
+#[test]
+fn what_an_earlier_process_had_read_of_a_log_that_has_left_since_is_counted() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1]);
+    fixture.pass(5);
+    fixture.disk.move_out(NAME, LOG).unwrap();
+    fixture.restart();
+    fixture.pass(6);
+    assert_eq!(
+        away(&fixture),
+        (0, 0, None),
+        "the reader has not looked yet"
+    );
+    fixture.send(CheckpointerMessage::EntriesMoved {
+        backend: B,
+        files: vec![(0, fixture.now.unix)],
+        legacy: Vec::new(),
+    });
+    fixture.pass(6);
+    // Two lines, of which only the number is known.
+    assert_eq!(away(&fixture), (1, 2, Some(LOG.to_owned())));
+}

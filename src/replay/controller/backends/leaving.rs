@@ -61,6 +61,11 @@ impl Leaving {
         self.is_held || self.is_going
     }
 
+    /// Whether its folder is gone.
+    pub(super) fn is_folder_gone(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// When [`Backend::leave`] is due, monotonic.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let waits = self.asked.is_some() || self.is_under_way();

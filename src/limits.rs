@@ -506,10 +506,12 @@ pub const PROBE_HOLD_MS: u64 = 500;
 pub const PROBE_JITTER_PERCENT: u64 = 20;
 
 /// First and last pause, in milliseconds, of a backend whose probe is good but whose lanes all
-/// fail; doubled each time.
+/// fail; doubled each time. Once it is mended, the first record waits for the last of them at
+/// most, and live writes are overtaken meanwhile: so it is as short as the usual time between two
+/// probes.
 pub const TROUBLE_PAUSE_FIRST_MS: u64 = 500;
 /// See [`TROUBLE_PAUSE_FIRST_MS`].
-pub const TROUBLE_PAUSE_LAST_MS: u64 = 30_000;
+pub const TROUBLE_PAUSE_LAST_MS: u64 = 5_000;
 
 /// Bytes of inotify's events that are read at once.
 pub const INOTIFY_READ_BYTES: usize = 16 * 1024;

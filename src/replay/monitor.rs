@@ -411,7 +411,7 @@ impl Monitor {
     /// Why it is not up, or what fails while it is; none where it is up and well.
     #[must_use]
     pub fn why(&self) -> Option<&str> {
-        self.state.why().or_else(|| self.failing_while_up())
+        self.failing_why().or_else(|| self.state.why())
     }
 
     /// Whether anything has been found out about it.

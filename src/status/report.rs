@@ -115,6 +115,7 @@ mod tests {
             },
             times: Times {
                 state_seconds: 2,
+                retry_seconds: Some(3),
                 down_seconds: 3,
                 flaps_last_hour: 1,
                 lane_failures: 7,

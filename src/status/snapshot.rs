@@ -78,6 +78,9 @@ pub struct LastProbe {
 pub struct Times {
     /// Seconds for which it has been in its state.
     pub state_seconds: u64,
+    /// Seconds until it is tried again, where it waits because its records fail; `None` if it does
+    /// not wait for that.
+    pub retry_seconds: Option<u64>,
     /// Seconds of this run in which it should have been replayed to and was not up. Pauses do not
     /// count.
     pub down_seconds: u64,
@@ -249,6 +252,8 @@ struct Watched {
     /// Bytes of log that were settled when nothing was left the last time.
     cleared_from: u64,
     states: StateTimes,
+    /// When it is tried again, monotonic, where it waits because its records fail.
+    retry_at: Option<Duration>,
     latency: LatencyWindow,
     samples: Samples,
 }
@@ -272,6 +277,7 @@ impl StatusBoard {
             bytes: RateMeter::default(),
             cleared_from: 0,
             states: StateTimes::new(now.monotonic),
+            retry_at: None,
             latency: LatencyWindow::default(),
             samples: Samples::default(),
         };
@@ -338,6 +344,13 @@ impl StatusBoard {
             log.unwrap_or_default()
                 .clone_into(&mut self.snapshot.backends[place].away_log);
             self.snapshot.generation += 1;
+        }
+    }
+
+    /// Notes when a backend is tried again whose records fail, monotonic.
+    pub(crate) fn set_retry_at(&mut self, name: &str, retry_at: Option<Duration>) {
+        if let Ok(place) = self.place(name) {
+            self.watched[place].retry_at = retry_at;
         }
     }
 
@@ -483,6 +496,9 @@ impl Watched {
         let failures = &self.counters.failures;
         Times {
             state_seconds: self.states.in_state(now.monotonic).as_secs(),
+            retry_seconds: (self.retry_at)
+                .filter(|at| *at > now.monotonic)
+                .map(|at| at.saturating_sub(now.monotonic).as_millis().div_ceil(1000) as u64),
             down_seconds: self.states.down(now.monotonic).as_secs(),
             flaps_last_hour: self.states.flaps(now.monotonic),
             lane_failures: failures
@@ -666,6 +682,7 @@ mod tests {
         board.set_state("a:1", "up", "", at(10));
         board.set_state("a:1", "down", "timed out", at(20));
         board.set_state("a:1", "down", "refused", at(30));
+        board.set_retry_at("a:1", Some(Duration::from_millis(53_100)));
         counters.failures.timeout.add(2);
         counters.failures.garbage.add(1);
         counters.requests.observe(Duration::from_micros(80), 100);
@@ -674,6 +691,7 @@ mod tests {
         board.refresh_times(at(50));
         let expected = Times {
             state_seconds: 30,
+            retry_seconds: Some(4),
             down_seconds: 30,
             flaps_last_hour: 1,
             lane_failures: 3,
@@ -681,6 +699,8 @@ mod tests {
             latency_p99_ms: Some(0.099),
         };
         assert_eq!(board.snapshot().backends()[0].times, expected);
+        board.refresh_times(at(54));
+        assert_eq!(board.snapshot().backends()[0].times.retry_seconds, None);
     }
 
     #[test]

@@ -480,6 +480,8 @@ impl Backend {
         }
         cx.board
             .set_folder_gone(&self.info.name, self.leaving.is_folder_gone());
+        cx.board
+            .set_retry_at(&self.info.name, self.monitor.retry_at());
         let word = self.monitor.state_word();
         let why = all_that_is_wrong(
             self.monitor.why(),

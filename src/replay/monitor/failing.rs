@@ -5,6 +5,8 @@
 //! so is shown as down while it is tried, since that is what it is to whoever waits for its
 //! records.
 
+use std::time::Duration;
+
 use crate::clock::Now;
 use crate::limits::RELAPSES_TO_DOWN;
 use crate::replay::messages::Trouble;
@@ -21,22 +23,22 @@ pub(super) struct Failing {
     answers: u64,
     /// How often it went down by them.
     relapses: u32,
-    /// The last of them: in which lane, and what it was.
-    lane: u16,
+    /// The last of them.
     trouble: String,
     /// What there is to say.
     why: String,
 }
 
 impl Failing {
+    /// Once it has gone down by them, no number and no name of a connection is in the text: what an
+    /// operator reads stays the same for as long as it is true.
     fn tell(&mut self) {
-        let (lane, trouble) = (self.lane, &self.trouble);
+        let trouble = &self.trouble;
         self.why = match self.relapses {
-            0 => format!("every record of lane {lane} fails: {trouble}; trying again"),
-            times => format!(
-                "it answers probes and no record, down by that {times} times so far; the last \
-                 failure: {trouble}; trying again"
-            ),
+            0 => {
+                format!("every record on one of its connections fails: {trouble}; trying again")
+            }
+            _ => format!("it answers probes and no record; the last failure: {trouble}"),
         };
     }
 }
@@ -51,19 +53,20 @@ impl Monitor {
     }
 
     /// A lane failed by the backend's fault, or nobody knows by whose.
-    pub(super) fn note_failure(&mut self, lane: u16, trouble: &Trouble, answers: u64, now: Now) {
+    pub(super) fn note_failure(&mut self, trouble: &Trouble, answers: u64, now: Now) {
         self.handle_answers(answers);
         let failing = self.failing.get_or_insert_with(|| Failing {
             since: now,
             answers,
             relapses: 0,
-            lane,
             trouble: String::new(),
             why: String::new(),
         });
-        failing.lane = lane;
         failing.trouble = trouble.to_string();
-        failing.tell();
+        // While it is tried, the first failures of several are not yet what it goes down by.
+        if failing.relapses == 0 {
+            failing.tell();
+        }
     }
 
     /// It went down by what was noted.
@@ -74,10 +77,23 @@ impl Monitor {
         }
     }
 
-    /// What fails while it is up.
-    pub(super) fn failing_while_up(&self) -> Option<&str> {
+    /// What fails while it is up, or took it down more than once, its probes being good. The first
+    /// time it may just have died, which a probe will show.
+    pub(super) fn failing_why(&self) -> Option<&str> {
         let failing = self.failing.as_ref()?;
-        matches!(self.state, State::Up(_)).then_some(&failing.why)
+        let is_it = match self.state {
+            State::Up(_) => true,
+            State::Down { .. } => failing.relapses >= RELAPSES_TO_DOWN && self.probing.good,
+            _ => false,
+        };
+        is_it.then_some(&failing.why)
+    }
+
+    /// When it is tried again, monotonic, if it waits only because its records have failed.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Duration> {
+        let waits = matches!(self.state, State::Down { .. } | State::Refused { .. });
+        (waits && self.probing.good && !self.pause.is_zero()).then_some(self.paused_until)
     }
 
     /// Since when it has been shown as down, Unix seconds, where it is up only to be tried.

@@ -361,7 +361,7 @@ fn lanes_that_break_again_without_an_answer_take_it_down() {
     assert_eq!(bench.monitor.state_word(), "down");
     assert_eq!(
         bench.monitor.why(),
-        Some("3 lanes failed and none was answered, the last: reset")
+        Some("3 connections failed and none was answered, the last: reset")
     );
 }
 
@@ -483,10 +483,7 @@ fn a_backend_that_only_fails_is_paused_ever_longer_until_it_answers() {
     };
     bench.run_until(1);
     let pauses: Vec<u64> = (0..8).map(|_| fail(&mut bench)).collect();
-    assert_eq!(
-        pauses,
-        [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
-    );
+    assert_eq!(pauses, [500, 1000, 2000, 4000, 5000, 5000, 5000, 5000]);
     bench.handle(Event::Answers(1));
     assert_eq!(fail(&mut bench), 500);
 }
@@ -494,7 +491,12 @@ fn a_backend_that_only_fails_is_paused_ever_longer_until_it_answers() {
 /// What a backend was dead for is known by its probes alone.
 #[test]
 fn a_backend_that_only_fails_is_probed_at_its_interval_while_it_is_paused() {
-    let mut bench = Bench::new(settings(), false);
+    let settings = MonitorSettings {
+        probe_interval: Duration::from_secs(1),
+        ..settings()
+    };
+    let interval = settings.probe_interval.as_millis() as u64;
+    let mut bench = Bench::new(settings, false);
     bench.run_until(1);
     for _ in 0..6 {
         for lane in 0..3 {
@@ -507,7 +509,6 @@ fn a_backend_that_only_fails_is_probed_at_its_interval_while_it_is_paused() {
     }
     let probes = bench.orders.iter().filter(|(_, order)| *order == PROBE);
     let at: Vec<u64> = probes.map(|(ms, _)| *ms).collect();
-    let interval = settings().probe_interval.as_millis() as u64;
     assert!(at.len() > 1, "the pause is longer than an interval: {at:?}");
     assert!(
         at.windows(2).all(|pair| pair[1] - pair[0] <= interval),

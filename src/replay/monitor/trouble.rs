@@ -73,7 +73,7 @@ impl Monitor {
             up.troubles.count(lane, trouble, answers)
         };
         if failed > 0 && *trouble != Trouble::Refused {
-            self.note_failure(lane, trouble, answers, now);
+            self.note_failure(trouble, answers, now);
         }
         if *trouble == Trouble::Refused {
             self.password_suspected = true;
@@ -85,7 +85,9 @@ impl Monitor {
             self.note_relapse();
             self.leave_up(State::Down {
                 since: now,
-                why: format!("{failed} lanes failed and none was answered, the last: {trouble}"),
+                why: format!(
+                    "{failed} connections failed and none was answered, the last: {trouble}"
+                ),
             });
             self.schedule(now);
         } else if at_once {

@@ -34,7 +34,7 @@ pub struct StatusArgs {
     #[arg(short, long)]
     pub watch: bool,
     /// Say more of each backend: its last probe, times, rate limit, failures, latencies
-    #[arg(short, long, conflicts_with_all = ["watch", "json", "wait"])]
+    #[arg(short, long, conflicts_with_all = ["json", "wait"])]
     pub verbose: bool,
     /// Print what the server says as JSON; with --watch a line each time
     #[arg(long)]
@@ -180,6 +180,9 @@ fn text(
     let mut text = table::render(&report, target.addr, place);
     if args.verbose {
         table::add_details(&report, &mut text);
+    }
+    if let Some(width) = place.width {
+        text = table::wrapped(&text, width);
     }
     Ok((text, report))
 }
@@ -335,6 +338,7 @@ mod tests {
         assert!(args(&["--interval", "x"]).is_err());
         assert!(args(&["extra"]).is_err());
         assert!(args(&["-v", "--json"]).is_err());
+        assert!(args(&["-v", "--watch"]).is_ok());
         assert!(args(&["--sort", "colour"]).is_err());
         let waits = |words: &[&str]| args(words).unwrap().wait;
         let five_minutes = Some(Duration::from_secs(300));

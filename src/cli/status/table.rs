@@ -287,6 +287,9 @@ fn backlog(backend: &BackendSnapshot) -> String {
 fn why(backend: &BackendSnapshot) -> String {
     let mut parts = vec![backend.why.clone()];
     let counts = &backend.counts;
+    if let Some(retry) = backend.times.retry_seconds {
+        parts.push(format!("next try in {retry} s"));
+    }
     if backend.folder_gone {
         parts.push("its log folder is gone".to_owned());
     }
@@ -359,6 +362,44 @@ fn seconds(seconds: u64) -> String {
     }
 }
 
+/// Text for a terminal of so many columns: what is longer and not part of a table goes on in the
+/// next line, indented.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    const INDENT: &str = "    ";
+    let mut all = String::new();
+    for line in text.lines() {
+        if line.starts_with(['│', '┌', '├', '╞', '└']) || line.chars().count() <= width {
+            all.push_str(line);
+            all.push('\n');
+            continue;
+        }
+        let mut columns = 0;
+        let indent = &line[..line.len() - line.trim_start().len()];
+        all.push_str(indent);
+        columns += indent.len();
+        for (nth, word) in line.split_whitespace().enumerate() {
+            let length = word.chars().count();
+            let fits = columns + 1 + length <= width || columns <= INDENT.len();
+            match (nth, fits) {
+                (0, _) => {}
+                (_, true) => {
+                    all.push(' ');
+                    columns += 1;
+                }
+                (_, false) => {
+                    all.push('\n');
+                    all.push_str(INDENT);
+                    columns = INDENT.len();
+                }
+            }
+            all.push_str(word);
+            columns += length;
+        }
+        all.push('\n');
+    }
+    all
+}
+
 /// Text without what a terminal could take for a command.
 pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars()
@@ -409,6 +450,7 @@ mod tests {
             },
             times: Times {
                 state_seconds: 70,
+                retry_seconds: Some(4),
                 down_seconds: 3,
                 flaps_last_hour: 1,
                 lane_failures: 7,
@@ -565,6 +607,31 @@ mod tests {
             ],
         );
         check(vec![gone(3)], &["(16-40.log and 2 more)"]);
+    }
+
+    #[test]
+    fn what_is_longer_than_the_terminal_is_wide_goes_on_in_the_next_line() {
+        let text = wrapped("│ a  table │\na:1: no connection to it\n  half of it\n", 14);
+        assert_eq!(
+            text,
+            "│ a  table │\na:1: no\n    connection\n    to it\n  half of it\n"
+        );
+        for width in [80, 100] {
+            let why = "connection refused ".repeat(20);
+            let place = Place {
+                width: Some(width),
+                has_colours: false,
+            };
+            let report = Report {
+                backends: vec![backend("a:1", why.trim()), backend("b:1", "")],
+                ..Report::default()
+            };
+            let addr = "127.0.0.1:8089".parse().unwrap();
+            let text = wrapped(&render(&report, addr, place), width);
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{text}");
+            assert_eq!(text.matches("refused").count(), 20, "{text}");
+        }
     }
 
     #[test]

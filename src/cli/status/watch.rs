@@ -154,7 +154,9 @@ impl Terminal {
         let mut out = io::stdout().lock();
         for (row, line) in view.rows(height.into()).into_iter().enumerate() {
             queue!(out, MoveTo(0, u16::try_from(row).unwrap_or(u16::MAX)))?;
-            out.write_all(within(line, width.into()).as_bytes())?;
+            let (line, more) = within(line, width.into());
+            out.write_all(line.as_bytes())?;
+            out.write_all(more.as_bytes())?;
             queue!(out, Clear(ClearType::UntilNewLine))?;
         }
         queue!(out, Clear(ClearType::FromCursorDown))?;
@@ -170,19 +172,24 @@ impl Drop for Terminal {
     }
 }
 
-/// The line's beginning that fits `width` columns. Colours take none.
-fn within(line: &str, width: usize) -> &str {
-    let (mut columns, mut is_code) = (0, false);
+/// The line's beginning that fits `width` columns, and a sign if there is more of it. Colours take
+/// no columns.
+fn within(line: &str, width: usize) -> (&str, &'static str) {
+    let (mut columns, mut is_code, mut last) = (0, false, 0);
     for (at, character) in line.char_indices() {
         match character {
             '\u{1b}' => is_code = true,
             'm' if is_code => is_code = false,
             _ if is_code => {}
-            _ if columns == width => return &line[..at],
-            _ => columns += 1,
+            // The last column shows that there is more; a colour that is on ends before it.
+            _ if columns == width => return (&line[..last], "\u{1b}[0m…"),
+            _ => {
+                columns += 1;
+                last = at;
+            }
         }
     }
-    line
+    (line, "")
 }
 
 /// Text that is longer than the screen, and which part of it is seen.
@@ -289,12 +296,14 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_at_the_screens_edge_and_colours_take_no_room() {
-        assert_eq!(within("abcdef", 3), "abc");
+        let more = "\u{1b}[0m…";
+        assert_eq!(within("abcdef", 3), ("ab", more));
+        assert_eq!(within("abc", 3), ("abc", ""));
         assert_eq!(
             within("\u{1b}[31mab\u{1b}[0mcd", 3),
-            "\u{1b}[31mab\u{1b}[0mc"
+            ("\u{1b}[31mab\u{1b}[0m", more)
         );
-        assert_eq!(within("é│", 2), "é│");
+        assert_eq!(within("é│", 2), ("é│", ""));
     }
 
     #[test]

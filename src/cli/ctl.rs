@@ -148,7 +148,9 @@ fn probed(backend: &BackendSnapshot) -> String {
     }
     let _ = write!(said, "; it is {}", plain(&backend.state));
     // A good probe is not all that it takes.
-    if !backend.why.is_empty() && !backend.why.contains(&*backend.probe.probe_answer) {
+    let answer = &*backend.probe.probe_answer;
+    let is_said = backend.why.contains(answer) || answer.contains(&*backend.why);
+    if !is_said {
         let _ = write!(said, ": {}", plain(&backend.why));
     }
     said
@@ -307,6 +309,22 @@ mod tests {
         backend.probe.probe_answer = "connection refused".into();
         (backend.probe.probe_ms, backend.state) = (None, "down".into());
         assert_eq!(probed(&backend), "connection refused; it is down");
+    }
+
+    #[test]
+    fn a_probe_of_one_without_an_address_says_so_once() {
+        let backend = BackendSnapshot {
+            probe: LastProbe {
+                probe_unix: 7,
+                probe_answer: "no address to probe: db7 is unknown".into(),
+                probe_ms: None,
+            },
+            state: "unresolved".into(),
+            why: "db7 is unknown".into(),
+            ..BackendSnapshot::default()
+        };
+        let expected = "no address to probe: db7 is unknown; it is unresolved";
+        assert_eq!(probed(&backend), expected);
     }
 
     #[test]

@@ -328,6 +328,9 @@ fn a_name_is_looked_up_and_its_next_address_closes_the_probe_to_the_last() {
     fixture.turn();
     let backends = fixture.controller.board().snapshot().backends();
     assert_eq!(backends[0].why, "no thread for it");
+    // That is what a probe finds, which nobody could send.
+    let answer = &*backends[0].probe.probe_answer;
+    assert_eq!(answer, "no address to probe: no thread for it");
     fixture.now = ms(10_000);
     assert!(resolves(fixture.turn()));
     let resolved = |last| ControlMessage::Resolved {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{Action, Backend, Backends, Context};
 use crate::replay::controller::action::ProbeResult;
 use crate::replay::messages::BackendId;
+use crate::status::snapshot::LastProbe;
 
 impl Backend {
     pub(super) fn look_up(&mut self, cx: &mut Context<'_>) {
@@ -40,6 +41,14 @@ impl Backends {
                 {
                     tracing::warn!(backend = %backend.info.name, %address, cause = %why, "its name \
                         cannot be looked up again; the address that it had stays in use");
+                }
+                if before.is_none() {
+                    // There is nothing to probe: this is what a probe has found.
+                    backend.probed = Some(LastProbe {
+                        probe_unix: now.unix,
+                        probe_answer: format!("no address to probe: {why}").into(),
+                        probe_ms: None,
+                    });
                 }
                 backend.monitor.handle_resolved(Err(why), now);
                 return;

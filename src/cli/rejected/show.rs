@@ -106,9 +106,17 @@ fn write_whole(id: u64, line: &RejectedLine, values: bool, out: &mut impl Write)
     let decoded = decode_in_place(&mut raw).map(|range| raw[range].to_vec());
     match decoded.as_deref().map(Record::parse) {
         Ok(Ok(record)) => write_record(&record, values, out)?,
+        // The detail says why already, where that is why it was rejected.
+        Ok(Err(fault)) | Err(&fault) if line.detail == fault.to_string() => {
+            writeln!(out, "record   none")?;
+        }
         Ok(Err(fault)) | Err(&fault) => writeln!(out, "record   none: {fault}")?,
     }
-    writeln!(out, "raw      {} bytes", line.raw.len())
+    if values {
+        return writeln!(out, "raw      {}", line.raw.escape_ascii());
+    }
+    let bytes = line.raw.len();
+    writeln!(out, "raw      {bytes} bytes (--values shows them)")
 }
 
 fn write_record(record: &Record<'_>, values: bool, out: &mut impl Write) -> io::Result<()> {
@@ -251,6 +259,27 @@ mod tests {
         );
         assert!(text.contains("record   none: "), "{text}");
         assert!(!text.contains("secret") && shown(true).contains("value secret\n"));
+    }
+
+    #[test]
+    fn a_cause_is_said_once_and_the_raw_line_is_shown_with_values() {
+        let fault = decode_in_place(&mut b"x *".to_vec()).unwrap_err();
+        let line = RejectedLine {
+            detail: fault.to_string(),
+            ..entry("not_base64", 200, b"x *\x80")
+        };
+        let shown = |values| {
+            let mut out = Vec::new();
+            write_whole(7, &line, values, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = shown(false);
+        assert_eq!(text.matches(&fault.to_string()).count(), 1, "{text}");
+        assert!(
+            text.ends_with("raw      4 bytes (--values shows them)\n"),
+            "{text}"
+        );
+        assert!(shown(true).ends_with("raw      x *\\x80\n"));
     }
 
     #[test]

@@ -39,13 +39,16 @@ fn a_viewer_sees_everything_and_changes_nothing() {
         format!("/v1/control/pause?backend={name}"),
         "/v1/control/drain".to_owned(),
         "/v1/rejected/drop?all=true".to_owned(),
-        "/sync_point".to_owned(),
     ] {
         let refused = ask(addr, "POST", &target, VIEWER);
         assert_eq!(refused.status, 403, "{target}");
         assert!(refused.body.contains("network.user"), "{}", refused.body);
     }
     assert_eq!(server.backend(&name).unwrap().state, "up");
+    // A viewer may wait until all is in sync, and no page elsewhere may.
+    assert_eq!(ask(addr, "POST", "/sync_point", VIEWER).status, 200);
+    let elsewhere = format!("{VIEWER}Origin: http://evil.example\r\n");
+    assert_eq!(ask(addr, "POST", "/sync_point", &elsewhere).status, 403);
 
     // A password that is written anew is taken with the next reload.
     fs::write(&password, "other\n").unwrap();

@@ -318,6 +318,9 @@ fn pages_and_users_who_may_not_act_change_nothing() {
             (RIGHT, ours, Some(&b"abd"[..])),
         ] {
             let refused = asked(authorization, "127.0.0.1:1", origin, token).err();
+            // A viewer's command may wait until all is in sync.
+            let is_wait = target == "/sync_point" && origin.is_none();
+            let expected = expected.filter(|_| !is_wait);
             assert_eq!(refused, expected, "{target} {origin:?}");
         }
         assert!(asked(RIGHT, "127.0.0.1:1", ours, token).is_ok(), "{target}");

@@ -330,7 +330,7 @@ impl<D: Disk> LogReader<D> {
         let without_folder = self.without_folder.iter().flatten();
         let was_without = without_folder.into_iter().any(|name| **name == *info.name);
         let starting = at_start.unwrap_or(!self.root_listed || was_without);
-        let mut source = Source::new(info, starting);
+        let mut source = Source::new(info, starting, self.rules.written_unix);
         if let Some((epoch, plan)) = self.early_plans.remove(&id)
             && epoch == source.epoch
         {

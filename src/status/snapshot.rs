@@ -481,7 +481,8 @@ impl Watched {
             0 => Some(0),
             // Who is not replayed to drains at no rate, whatever the last seconds' was.
             _ if backend.state != "up" => None,
-            bytes => drain_seconds(bytes, backend.bytes_per_second),
+            bytes => drain_seconds(bytes, backend.bytes_per_second)
+                .or_else(|| limited_drain_seconds(backend)),
         };
         if backend.backlog_bytes == 0 {
             self.cleared_from = counts.settled_bytes;
@@ -523,6 +524,19 @@ impl Watched {
 fn drain_seconds(backlog_bytes: u64, bytes_per_second: f64) -> Option<u64> {
     let seconds = (backlog_bytes as f64 / bytes_per_second).ceil();
     (seconds <= FORECAST_SECONDS_MAX).then_some(seconds as u64)
+}
+
+/// The same of a backend whose rate is limited, however long it takes: records go at that rate, and
+/// those that are in flight show how long they are. `None` if nothing is known of them, or if
+/// something else holds it up.
+fn limited_drain_seconds(backend: &BackendSnapshot) -> Option<u64> {
+    let counts = &backend.counts;
+    if backend.rate_max == 0 || counts.in_flight_records == 0 || !backend.why.is_empty() {
+        return None;
+    }
+    let record_bytes = counts.in_flight_bytes.div_ceil(counts.in_flight_records);
+    let bytes_per_second = record_bytes.saturating_mul(backend.rate_max).max(1);
+    Some(backend.backlog_bytes.div_ceil(bytes_per_second))
 }
 
 #[cfg(test)]
@@ -604,6 +618,32 @@ mod tests {
         assert_eq!(drain(&mut board, 2 << 40, 202), None);
         counters.unread_bytes.set(0);
         assert_eq!(drain(&mut board, 2 << 40, 203), Some(0));
+    }
+
+    #[test]
+    fn a_rate_limit_gives_a_forecast_however_slow_it_is() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = StatusBoard::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        board.set_state("a:1", "up", "", at(0));
+        board.set_rate_max("a:1", 2);
+        counters.unread_bytes.set(400_000_000 - 10_000);
+        let drain = |board: &mut StatusBoard, second: u64| {
+            board.refresh(at(second));
+            board.snapshot().backends()[0].drain_seconds
+        };
+        assert_eq!(
+            drain(&mut board, 1),
+            None,
+            "how long records are is unknown"
+        );
+        counters.in_flight_records.set(100);
+        counters.in_flight_bytes.set(10_000);
+        assert_eq!(drain(&mut board, 2), Some(2_000_000), "23 days");
+        board.set_state("a:1", "up", "every record fails", at(3));
+        assert_eq!(drain(&mut board, 3), None);
+        board.set_state("a:1", "paused", "", at(4));
+        assert_eq!(drain(&mut board, 4), None);
     }
 
     #[test]

@@ -295,6 +295,8 @@ pub(super) struct Source<L> {
     pub(super) first_lines: FirstLines,
     /// Whether HA's lines are of our time zone.
     pub(super) zone: Zone,
+    /// Reads the time in a line's prefix, Unix seconds.
+    unix_of: fn(&[u8]) -> Option<u64>,
     /// It has been logged that its logs' names are not in the order in which they were written.
     pub(super) said_names_go_back: bool,
     /// The same of a log that has lines of an hour that came twice.
@@ -334,9 +336,14 @@ impl Faults {
 impl<L> Source<L> {
     /// A backend that waits for its first plan.
     #[must_use]
-    pub(super) fn new(info: BackendInfo, starting: bool) -> Self {
+    pub(super) fn new(
+        info: BackendInfo,
+        starting: bool,
+        unix_of: fn(&[u8]) -> Option<u64>,
+    ) -> Self {
         Self {
             info,
+            unix_of,
             epoch: 0,
             up: false,
             paused: false,
@@ -439,13 +446,14 @@ impl<L> Source<L> {
         self.info.counters.oldest_unread_unix.set(oldest);
     }
 
-    /// About when the first unread line was written: no earlier than its file was created, and no
-    /// later than it was modified.
+    /// About when the first unread line was written: no earlier than its file was created, or HA
+    /// named it, and no later than it was modified.
     fn oldest_unread_unix(&self) -> Option<u64> {
         let byte_of = byte_of(self.resume.as_ref());
         let mut unpassed = self.catalog.unpassed();
         let unread = unpassed.find(|file| file.unread_bytes(&byte_of) > 0)?;
-        Some(unread.written_unix())
+        let file_unix = unread.written_unix();
+        Some(self.zone.begun_unix(&unread.name, file_unix, self.unix_of))
     }
 }
 

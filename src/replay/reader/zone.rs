@@ -34,6 +34,8 @@ enum Sign {
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     off_s: i64,
+    /// A first line has shown that the lines' times are correct.
+    is_ours: bool,
 }
 
 impl Zone {
@@ -50,6 +52,31 @@ impl Zone {
         self.off_s != 0
     }
 
+    /// When a log was begun, Unix seconds: by its own times that is `file_unix`. Those of a copy are
+    /// younger than the minute that HA named the log after, which then tells. So is a log of another
+    /// zone, by what zones differ by: until a line has shown which it is, that name tells nothing.
+    /// `unix_of` reads the time in a line's prefix.
+    #[must_use]
+    pub(super) fn begun_unix(
+        &self,
+        name: &str,
+        file_unix: u64,
+        unix_of: fn(&[u8]) -> Option<u64>,
+    ) -> u64 {
+        let named = named_minute(name).and_then(|prefix| unix_of(prefix.as_bytes()));
+        let Some(named) = named.filter(|_| !self.is_unclear()) else {
+            return file_unix;
+        };
+        let younger = file_unix.saturating_sub(named);
+        let younger = i64::try_from(younger).unwrap_or(i64::MAX);
+        let rest = (younger + QUARTER_S / 2).rem_euclid(QUARTER_S) - QUARTER_S / 2;
+        let may_be_zone = rest.abs() <= LOG_S + SLACK_S && younger / QUARTER_S <= QUARTERS_MAX;
+        match may_be_zone && !self.is_ours {
+            true => file_unix,
+            false => named.min(file_unix),
+        }
+    }
+
     /// Handles a log's first line, which has the time `line_unix`. Returns whether what is known
     /// has changed.
     pub(super) fn handle_first_line(&mut self, line_unix: Option<u64>, meta: &LogMeta) -> bool {
@@ -58,8 +85,20 @@ impl Zone {
             Sign::Off(off_s) => off_s,
             Sign::None => return false,
         };
+        self.is_ours = off_s == 0;
         std::mem::replace(&mut self.off_s, off_s) != off_s
     }
+}
+
+/// What a line's prefix would be that was written when the minute began that HA named a log after:
+/// `2026-11-22-16-40.log`. `None` for another name.
+fn named_minute(name: &str) -> Option<String> {
+    let minute = name.strip_suffix(".log")?;
+    let parts: Vec<&str> = minute.split('-').collect();
+    let [year, month, day, hour, minute] = parts[..] else {
+        return None;
+    };
+    Some(format!("[{year}-{month}-{day} {hour}:{minute}:00]"))
 }
 
 fn sign_of(line_unix: u64, meta: &LogMeta) -> Sign {
@@ -146,6 +185,43 @@ mod tests {
             check(HOUR, &log, Sign::Off(HOUR));
             check(HOUR + 300, &log, Sign::None);
         }
+    }
+
+    #[test]
+    fn a_copy_was_begun_when_its_name_says() {
+        // 2026-11-22 16:40:00 UTC
+        const NAMED: u64 = 1_795_365_600;
+        let unix_of: fn(&[u8]) -> Option<u64> =
+            |prefix| (prefix == b"[2026-11-22 16:40:00]").then_some(NAMED);
+        let begun = |zone: &Zone, name: &str, file_unix| zone.begun_unix(name, file_unix, unix_of);
+        let name = "2026-11-22-16-40.log";
+        let (unknown, mut ours) = (Zone::default(), Zone::default());
+        ours.handle_first_line(Some(BORN), &meta(BORN, BORN));
+        for (younger, by_unknown) in [
+            // HA made it within its minute.
+            (30, NAMED + 30),
+            // It was copied here later.
+            (400, NAMED),
+            (86_400 * 30, NAMED),
+            // It was copied, or HA is in another zone.
+            (3_600, NAMED + 3_600),
+            (28_800 + 59, NAMED + 28_800 + 59),
+        ] {
+            assert_eq!(begun(&unknown, name, NAMED + younger), by_unknown);
+            assert_eq!(begun(&ours, name, NAMED + younger), NAMED);
+        }
+        assert_eq!(begun(&ours, name, NAMED - 50), NAMED - 50, "names can lie");
+        for other in [
+            "0-rejected-1.log",
+            "2026-11-22-16-40",
+            "a-b-c-d-e.log",
+            ".log",
+        ] {
+            assert_eq!(begun(&ours, other, NAMED + 400), NAMED + 400, "{other}");
+        }
+        let mut off = Zone::default();
+        off.handle_first_line(Some(BORN + 28_800), &meta(BORN, BORN));
+        assert_eq!(begun(&off, name, NAMED + 400), NAMED + 400);
     }
 
     #[test]

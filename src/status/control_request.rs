@@ -261,8 +261,8 @@ pub fn ask(request: &Request<'_>, auth: &Auth) -> Option<Result<ControlRequest, 
     if let Some(answer) = refusal.or_else(|| auth.unauthorized(request)) {
         return Some(Err(Refusal::of(&answer)));
     }
-    // A point changes nothing that anybody else sees, and a viewer's script may wait for one. No page
-    // takes one.
+    // A point changes nothing that anybody else sees, and a viewer's script may wait for one. No
+    // page takes one.
     let is_point = matches!(route, Route::SyncPoint) && request.origin.is_none();
     if request.method != Method::Get
         && !is_point

@@ -52,10 +52,10 @@ impl Zone {
         self.off_s != 0
     }
 
-    /// When a log was begun, Unix seconds: by its own times that is `file_unix`. Those of a copy are
-    /// younger than the minute that HA named the log after, which then tells. So is a log of another
-    /// zone, by what zones differ by: until a line has shown which it is, that name tells nothing.
-    /// `unix_of` reads the time in a line's prefix.
+    /// When a log was begun, Unix seconds: by its own times that is `file_unix`. Those of a copy
+    /// are younger than the minute that HA named the log after, which then tells. So is a log of
+    /// another zone, by what zones differ by: until a line has shown which it is, that name tells
+    /// nothing. `unix_of` reads the time in a line's prefix.
     #[must_use]
     pub(super) fn begun_unix(
         &self,

@@ -11,7 +11,7 @@ pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
 pub const POLICY: &str = "default-src 'none'; script-src \
-                          'sha256-2ljX987PBzq1sdHsGCzz0lN5ZKSYbodGYSgEFi19MS8='; style-src \
+                          'sha256-K90FqjQdMHW6toO/fz6McKdAS6+0WPyD95JgLVDQyy0='; style-src \
                           'sha256-QiFbE2++whIkMCsHITchwiWrmy0ysVoqecrXGCV1RKc='; img-src data:; \
                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
                           'none'";

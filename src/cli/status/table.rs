@@ -13,9 +13,17 @@ use crate::status::report::Report;
 use crate::status::snapshot::BackendSnapshot;
 
 /// What there is to say without any backend.
-const NO_LOGS: &str = "no logs yet: does HA write them? As shipped, HA 1.4 and later writes none: \
-    `hustdbsync check` looks at its configuration (binlog_uri; docs/operations.md, \"Have HA write \
-    logs\")";
+const NO_LOGS: &str = "no logs yet: does HA write them?";
+
+/// The same where there are backends, and never was a line for any.
+const NO_LINES: &str = "no line has come for any backend yet: does HA write logs?";
+
+/// What follows both.
+const SEE_HA: &str = "As shipped, HA 1.4 and later writes none: `hustdbsync check` looks at its \
+    configuration (binlog_uri; docs/operations.md, \"Have HA write logs\")";
+
+/// A backend that has been down for so long, in seconds, has missed writes, or has no users.
+const SILENT_AFTER_S: u64 = 60;
 
 /// Space that is kept for why a backend is in its state, where that has a column.
 const WHY_WIDTH: usize = 24;
@@ -197,13 +205,34 @@ pub(super) fn render(report: &Report, addr: SocketAddr, place: Place) -> String 
         .map(|second| format!("{}: {}\n", plain(&second.name), plain(&second.why())))
         .collect();
     let totals = totals(report, addr);
-    match report.backends.is_empty() {
-        true => format!("{totals}\n{NO_LOGS}\n{seconds}"),
-        false => {
-            let table = backends_table(&report.backends, place);
-            format!("{table}{totals}\n{seconds}")
-        }
+    if report.backends.is_empty() {
+        return format!("{totals}\n{NO_LOGS} {SEE_HA}\n{seconds}");
     }
+    let table = backends_table(&report.backends, place);
+    let hint = match nothing_has_come(report) {
+        true => format!("{NO_LINES} {SEE_HA}\n"),
+        false => String::new(),
+    };
+    format!("{table}{totals}\n{hint}{seconds}")
+}
+
+/// Whether no line was ever logged for any of the backends, as far as is known.
+fn nothing_has_come(report: &Report) -> bool {
+    let is_known = |backend: &BackendSnapshot| {
+        backend.counts.state_read > 0 && backend.counts.logs_faulty == 0
+    };
+    report.processed == 0 && report.backlog_bytes == 0 && report.backends.iter().all(is_known)
+}
+
+/// Whether a backend is down and nothing was logged for it since, which is so where HA keeps missed
+/// writes elsewhere.
+fn is_silent(backend: &BackendSnapshot) -> bool {
+    let is_down = matches!(&*backend.state, "down" | "unresolved");
+    let is_nothing_known = backend.counts.logs_faulty > 0 || backend.folder_gone;
+    is_down
+        && backend.times.state_seconds >= SILENT_AFTER_S
+        && backend.backlog_bytes == 0
+        && !is_nothing_known
 }
 
 /// The whole server in one line, without its newline.
@@ -289,6 +318,9 @@ fn why(backend: &BackendSnapshot) -> String {
     let counts = &backend.counts;
     if let Some(retry) = backend.times.retry_seconds {
         parts.push(format!("next try in {retry} s"));
+    }
+    if is_silent(backend) {
+        parts.push("nothing is logged for it: does HA write logs (hustdbsync check)?".to_owned());
     }
     if backend.folder_gone {
         parts.push("its log folder is gone".to_owned());
@@ -607,6 +639,46 @@ mod tests {
             ],
         );
         check(vec![gone(3)], &["(16-40.log and 2 more)"]);
+    }
+
+    #[test]
+    fn where_nothing_ever_comes_ha_is_asked_about() {
+        let read = |settled| BackendSnapshot {
+            counts: Counts {
+                state_read: 1,
+                settled,
+                ..Counts::default()
+            },
+            name: "a:1".into(),
+            state: "up".into(),
+            ..BackendSnapshot::default()
+        };
+        let shown = |processed, backend| {
+            let report = Report {
+                processed,
+                backends: vec![backend],
+                ..Report::default()
+            };
+            render(&report, "127.0.0.1:8089".parse().unwrap(), Place::PIPE)
+        };
+        let hint = "no line has come for any backend yet: does HA write logs? As shipped, HA 1.4";
+        assert!(shown(0, read(0)).contains(hint));
+        assert!(!shown(1, read(1)).contains("HA"));
+        assert!(!shown(0, BackendSnapshot::default()).contains("HA"), "its state is not read");
+
+        let down = |state_seconds, backlog_bytes| BackendSnapshot {
+            state: "down".into(),
+            why: "no connection".into(),
+            backlog_bytes,
+            times: Times {
+                state_seconds,
+                ..Times::default()
+            },
+            ..read(1)
+        };
+        let asks = |backend| shown(1, backend).contains("nothing is logged for it: does HA write");
+        assert!(asks(down(60, 0)));
+        assert!(!asks(down(59, 0)) && !asks(down(60, 1)));
     }
 
     #[test]

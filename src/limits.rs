@@ -445,6 +445,10 @@ pub const REQUEUES_MAX: usize = 16;
 /// Rejected lines of a backend that the page shows: those that were rejected last.
 pub const REJECTED_SHOWN_MAX: usize = 100;
 
+/// Logs of a backend that the page shows: the first ones in the order of replay. A row that opens
+/// is to stay readable, and an answer short.
+pub const LOGS_SHOWN_MAX: usize = 100;
+
 /// Bytes at the end of rejected.jsonl that are read for them. A line with a long value may have
 /// more than all of that; then there is nothing to show, and `hustdbsync rejected` has it.
 pub const REJECTED_SHOWN_BYTES_MAX: u64 = 256 * 1024;

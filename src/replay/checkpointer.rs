@@ -62,6 +62,7 @@ use crate::replay::messages::{
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::replay::vec_pool::VecPool;
+use crate::status::control_request::Listed;
 
 pub(in crate::replay) use open::known_of;
 pub use requeue::drop_rejected;
@@ -264,6 +265,18 @@ impl<D: Disk> Checkpointer<D> {
             CheckpointerMessage::LogCopied { backend, key, copy } => {
                 self.at_points(now, |points, backend_states, cx| {
                     points.handle_copied(backend, key, copy, backend_states, cx);
+                })
+            }
+            CheckpointerMessage::ListLogs { backend, ask } => {
+                self.at_points(now, |points, backend_states, cx| {
+                    let backend_state = backend_states.get(backend.index());
+                    let backend_state = backend_state.and_then(Option::as_ref);
+                    let known = backend_state.ok_or_else(|| "it is forgotten".to_owned());
+                    let listed = known
+                        .and_then(|backend_state| points.list_logs(backend_state, cx))
+                        .map(Listed::Logs);
+                    cx.outbox
+                        .control(After::Nothing, ControlMessage::Listed { ask, listed });
                 })
             }
             CheckpointerMessage::AskLeft { backend } => self.report_left(backend, now),

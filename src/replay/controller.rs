@@ -293,7 +293,7 @@ impl Controller {
                 ask,
                 outcome,
             } => self.handle_requeued(backend, ask, outcome),
-            ControlMessage::RejectedListed { ask, listed } => self.handle_listed(ask, listed),
+            ControlMessage::Listed { ask, listed } => self.handle_listed(ask, listed),
             ControlMessage::CheckpointerDone => self.checkpointer_done = true,
         }
     }

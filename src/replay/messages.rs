@@ -37,7 +37,7 @@ use crate::replay::chunk::Chunk;
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
-use crate::status::control_request::RejectedList;
+use crate::status::control_request::Listed;
 use crate::status::counters::BackendCounters;
 use crate::status::snapshot::SecondName;
 use crate::status::sync_point::PointBoard;
@@ -198,7 +198,14 @@ pub enum CheckpointerMessage {
         /// Which.
         filter: Filter,
     },
-    /// From control: which lines were rejected last? Answered by `RejectedListed`.
+    /// From control: which logs does a backend have? Answered by `Listed`.
+    ListLogs {
+        /// Whose.
+        backend: BackendId,
+        /// What the question is called.
+        ask: u64,
+    },
+    /// From control: which lines were rejected last? Answered by `Listed`.
     ListRejected {
         /// Whose.
         backend: BackendId,
@@ -258,6 +265,7 @@ impl CheckpointerMessage {
             | Self::ForgetOutages { backend }
             | Self::AskLeft { backend }
             | Self::Forget { backend }
+            | Self::ListLogs { backend, .. }
             | Self::ListRejected { backend, .. }
             | Self::Requeue { backend, .. } => Some(*backend),
             Self::SyncPoint { .. }
@@ -545,12 +553,12 @@ pub enum ControlMessage {
         /// What became of them.
         outcome: Result<Requeued, String>,
     },
-    /// From the checkpointer: the lines that were rejected last, or why they cannot be read.
-    RejectedListed {
+    /// From the checkpointer: what a client has asked for, or why that cannot be read.
+    Listed {
         /// The question.
         ask: u64,
-        /// The lines.
-        listed: Result<RejectedList, String>,
+        /// The lines that were rejected last, or the logs.
+        listed: Result<Listed, String>,
     },
     /// From the checkpointer: what would be lost if a backend were forgotten, as a sentence; an
     /// error where that cannot be done now, whatever is left.

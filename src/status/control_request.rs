@@ -72,6 +72,11 @@ pub enum ControlRequest {
         /// Whose, `host:port`.
         backend: String,
     },
+    /// For a backend's logs.
+    ListLogs {
+        /// Whose, `host:port`.
+        backend: String,
+    },
     /// Something about lines that were rejected.
     Rejected(RejectedRequest),
 }
@@ -94,7 +99,10 @@ impl ControlRequest {
                 RejectedVerb::Replay => "replay rejected lines",
                 RejectedVerb::Drop => "throw rejected lines away",
             },
-            Self::TakeSyncPoint | Self::SyncPoint(_) | Self::ListRejected { .. } => return None,
+            Self::TakeSyncPoint
+            | Self::SyncPoint(_)
+            | Self::ListRejected { .. }
+            | Self::ListLogs { .. } => return None,
         })
     }
 
@@ -102,7 +110,9 @@ impl ControlRequest {
     #[must_use]
     pub(crate) fn backend(&self) -> Option<&str> {
         match self {
-            Self::Backend { backend, .. } | Self::ListRejected { backend } => Some(backend),
+            Self::Backend { backend, .. }
+            | Self::ListRejected { backend }
+            | Self::ListLogs { backend } => Some(backend),
             Self::Rejected(request) => request.backend.as_deref(),
             Self::SyncPoint(request) => request.backend.as_deref(),
             Self::Rotate | Self::Drain | Self::TakeSyncPoint => None,
@@ -205,6 +215,40 @@ pub struct RejectedPlace {
     pub detail: String,
 }
 
+/// A list that a client has asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Listed {
+    /// Of lines that were rejected.
+    Rejected(RejectedList),
+    /// Of logs.
+    Logs(LogList),
+}
+
+/// The logs of a backend, as far as they are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LogList {
+    /// Those that have left their folder undelivered, then those in it in the order of replay.
+    pub logs: Vec<LogPlace>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+/// A log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LogPlace {
+    /// Its name.
+    pub name: String,
+    /// Its length; of one that is gone, when it was seen last.
+    pub bytes: u64,
+    /// Up to which byte it is completed: acknowledged, or rejected.
+    pub completed_bytes: u64,
+    /// When it was changed last, in seconds since 1970; 0 if that is not known.
+    pub changed_unix: u64,
+    /// It has left its folder.
+    pub gone: bool,
+}
+
 /// A backend for which it could not be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -274,7 +318,12 @@ pub fn ask(request: &Request<'_>, auth: &Auth) -> Option<Result<ControlRequest, 
         Route::Read(_) => None,
         Route::SyncPoint => Some(sync_point(request)),
         Route::Control(verb) => Some(control(request, verb)),
-        Route::ListRejected => Some(list_rejected(request)),
+        Route::ListRejected => {
+            Some(backend_to_list(request).map(|backend| ControlRequest::ListRejected { backend }))
+        }
+        Route::ListLogs => {
+            Some(backend_to_list(request).map(|backend| ControlRequest::ListLogs { backend }))
+        }
         Route::Rejected(verb) => Some(rejected(request, verb)),
     }
 }
@@ -357,15 +406,15 @@ pub(crate) fn parse_rate(text: &str) -> Option<Option<u32>> {
     count.filter(|count| *count <= RATE_MAX).map(Some)
 }
 
-fn list_rejected(request: &Request<'_>) -> Result<ControlRequest, Refusal> {
+/// The backend of which something is to be listed.
+fn backend_to_list(request: &Request<'_>) -> Result<String, Refusal> {
     if request.method != Method::Get {
         return Err(Refusal {
             fields: &[("Allow", "GET")],
             ..Refusal::new(Status::MethodNotAllowed, "")
         });
     }
-    let backend = Parameters::of(request, &["backend"])?.need("backend", "host:port")?;
-    Ok(ControlRequest::ListRejected { backend })
+    Parameters::of(request, &["backend"])?.need("backend", "host:port")
 }
 
 fn rejected(request: &Request<'_>, verb: Option<RejectedVerb>) -> Result<ControlRequest, Refusal> {

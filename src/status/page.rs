@@ -11,8 +11,8 @@ pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
 pub const POLICY: &str = "default-src 'none'; script-src \
-                          'sha256-K90FqjQdMHW6toO/fz6McKdAS6+0WPyD95JgLVDQyy0='; style-src \
-                          'sha256-QiFbE2++whIkMCsHITchwiWrmy0ysVoqecrXGCV1RKc='; img-src data:; \
+                          'sha256-xAeynTgG+lmA5Ebhmcc/fY++uyS3XICbTFbH65yjh7Y='; style-src \
+                          'sha256-qzHyNfGi2VWmYWenCtVxTOmj8FYsAEHFeLIo1Y+waiM='; img-src data:; \
                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
                           'none'";
 

@@ -14,6 +14,8 @@ pub enum Route {
     SyncPoint,
     /// `/v1/control/…`; `None` where it goes on with a word that nobody knows.
     Control(Option<ControlVerb>),
+    /// `/v1/logs`
+    ListLogs,
     /// `/v1/rejected`
     ListRejected,
     /// `/v1/rejected/…`, likewise.
@@ -82,7 +84,7 @@ const CONTROL: &str = "/v1/control/";
 const REJECTED: &str = "/v1/rejected/";
 
 /// The table. Those that share a prefix are told to whom asks for a wrong one, in this order.
-const ROUTES: [(&str, Route); 21] = [
+const ROUTES: [(&str, Route); 22] = [
     ("/status.html", Route::Read(Page::Alive)),
     ("/sync_status", Route::Read(Page::SyncStatus)),
     ("/v1/status", Route::Read(Page::Report)),
@@ -119,6 +121,7 @@ const ROUTES: [(&str, Route); 21] = [
         "/v1/control/drain",
         Route::Control(Some(ControlVerb::Drain)),
     ),
+    ("/v1/logs", Route::ListLogs),
     ("/v1/rejected", Route::ListRejected),
     (
         "/v1/rejected/replay",

@@ -671,28 +671,67 @@ fn an_opened_row_tells_what_is_known_of_its_backend() {
     assert_eq!(ask(address(&server), "POST", &rate, LOGIN).status, 200);
     open(&mut browser, &server, 2);
     open_both_rows(&mut browser, [&up, &down]);
-    let mut check = |name: &str, what: &str, is: &str| {
+    let check = |browser: &mut Browser, name: &str, what: &str, is: &str| {
         browser.wait_for(&format!("{}.match(/{is}/) !== null", fact(name, what)));
     };
     let up_name = up.name();
-    check(&up_name, "Last probe", r"^good, [0-9.]+ ms, \d+ s ago$");
-    check(&up_name, "Rate limit", r"^2,000\/s$");
-    check(&up_name, "Left up in the last hour", "^0 times$");
-    check(&up_name, "Latency, half of the answers", r"^[0-9.]+ ms$");
-    check(&up_name, "Rejected lines", "^1 left, 1 ever$");
-    check(&up_name, "Settled", "^2 of 2 read$");
-    check(&up_name, "Logs", "^1 file$");
     check(
+        &mut browser,
+        &up_name,
+        "Last probe",
+        r"^good, [0-9.]+ ms, \d+ s ago$",
+    );
+    check(&mut browser, &up_name, "Rate limit", r"^2,000\/s$");
+    check(
+        &mut browser,
+        &up_name,
+        "Left up in the last hour",
+        "^0 times$",
+    );
+    check(
+        &mut browser,
+        &up_name,
+        "Latency, half of the answers",
+        r"^[0-9.]+ ms$",
+    );
+    check(&mut browser, &up_name, "Rejected lines", "^1 left, 1 ever$");
+    check(&mut browser, &up_name, "Settled", "^2 of 2 read$");
+    check(&mut browser, &up_name, "Logs", "^1 file$");
+    for (name, completed) in [(&up_name, "all"), (&down.name(), "0 B")] {
+        let row = format!(
+            "[...document.querySelectorAll('.more[data-backend=\"{name}\"] [data-of=\"logs\"] \
+             td')].map((cell) => cell.textContent)"
+        );
+        browser.wait_for(&format!("{row}.length === 4"));
+        let cells = browser.value(&row);
+        assert_eq!(
+            (&cells[0], &cells[2]),
+            (&"2026-11-22-16-40.log".into(), &completed.into()),
+            "{cells}"
+        );
+    }
+    check(
+        &mut browser,
         &up_name,
         "Its messages",
         &format!("HUSTDBSYNC_BACKEND={up_name}$"),
     );
     let refused = r"^no connection: Connection refused .*, [0-9.]+ ms, \d+ s ago$";
-    check(&down.name(), "Last probe", refused);
-    check(&down.name(), "Rate limit", "^none$");
-    check(&down.name(), "In this state for", "^\\d+ s, since ");
-    check(&down.name(), "Latency, half of the answers", "^none$");
-    check(&down.name(), "Down in this run", "^[1-9]");
+    check(&mut browser, &down.name(), "Last probe", refused);
+    check(&mut browser, &down.name(), "Rate limit", "^none$");
+    check(
+        &mut browser,
+        &down.name(),
+        "In this state for",
+        "^\\d+ s, since ",
+    );
+    check(
+        &mut browser,
+        &down.name(),
+        "Latency, half of the answers",
+        "^none$",
+    );
+    check(&mut browser, &down.name(), "Down in this run", "^[1-9]");
 
     let help = format!(
         "document.querySelector('.more[data-backend=\"{}\"] a').getAttribute('href')",

@@ -664,7 +664,10 @@ mod tests {
         let hint = "no line has come for any backend yet: does HA write logs? As shipped, HA 1.4";
         assert!(shown(0, read(0)).contains(hint));
         assert!(!shown(1, read(1)).contains("HA"));
-        assert!(!shown(0, BackendSnapshot::default()).contains("HA"), "its state is not read");
+        assert!(
+            !shown(0, BackendSnapshot::default()).contains("HA"),
+            "its state is not read"
+        );
 
         let down = |state_seconds, backlog_bytes| BackendSnapshot {
             state: "down".into(),

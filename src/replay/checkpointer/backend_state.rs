@@ -39,6 +39,7 @@ use crate::replay::messages::{
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
 use crate::replay::vec_pool::VecPool;
+use crate::status::control_request::Listed;
 
 /// What a backend state works with.
 pub(super) struct Context<'a, D> {
@@ -238,6 +239,7 @@ impl BackendState {
             CheckpointerMessage::ForgetOutages { .. } => self.forgets_outages = true,
             CheckpointerMessage::Backend(_)
             | CheckpointerMessage::LogAway(_)
+            | CheckpointerMessage::ListLogs { .. }
             | CheckpointerMessage::LogCopied { .. }
             | CheckpointerMessage::SyncPoint { .. }
             | CheckpointerMessage::ForgetSyncPoint { .. }
@@ -444,11 +446,11 @@ impl BackendState {
     /// Tells which lines were rejected last.
     fn list_rejected<D: Disk>(&mut self, ask: u64, cx: &mut Context<'_, D>) {
         let listed = self.rejected.list(cx.disk, &self.info.name);
-        let listed = listed.map_err(|error| error.to_string());
-        cx.outbox.control(
-            After::Nothing,
-            ControlMessage::RejectedListed { ask, listed },
-        );
+        let listed = listed
+            .map(Listed::Rejected)
+            .map_err(|error| error.to_string());
+        cx.outbox
+            .control(After::Nothing, ControlMessage::Listed { ask, listed });
     }
 
     /// Requeues or drops rejected lines, as requested. It does so even if `rejected.jsonl` is full,

@@ -23,6 +23,7 @@
 
 mod away;
 mod listing;
+mod logs;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;

@@ -16,7 +16,7 @@ use crate::replay::messages::{
 };
 use crate::replay::outbox::After;
 use crate::status::control_request::{
-    BackendRequest, ControlRequest, RejectedFailure, RejectedList, RejectedReport, RejectedRequest,
+    BackendRequest, ControlRequest, Listed, RejectedFailure, RejectedReport, RejectedRequest,
     RejectedVerb, SyncPointRequest, unknown_backend,
 };
 use crate::status::sync_point::{PointBoard, SERVER_ENDS};
@@ -41,7 +41,7 @@ pub(super) struct PendingRequests {
     queue: VecDeque<(ClientId, ControlRequest)>,
     next: u64,
     requeues: Vec<Requeueing>,
-    /// Questions for a list of rejected lines, with who asks.
+    /// Questions for a list of rejected lines or logs, with who asks.
     lists: Vec<(u64, ClientId)>,
 }
 
@@ -112,7 +112,14 @@ impl Controller {
             ControlRequest::TakeSyncPoint => self.take_point(client, now),
             ControlRequest::SyncPoint(ask) => self.ask_point(client, ask, now),
             ControlRequest::Rejected(ask) => self.requeue(client, ask),
-            ControlRequest::ListRejected { backend } => self.list_rejected(client, &backend),
+            ControlRequest::ListRejected { backend } => {
+                self.list(client, &backend, |backend, ask| {
+                    CheckpointerMessage::ListRejected { backend, ask }
+                })
+            }
+            ControlRequest::ListLogs { backend } => self.list(client, &backend, |backend, ask| {
+                CheckpointerMessage::ListLogs { backend, ask }
+            }),
         }
     }
 
@@ -239,15 +246,20 @@ impl Controller {
         }
     }
 
-    /// Whether no more questions about rejected lines may wait; what to answer then.
+    /// Whether no more questions that the checkpointer answers may wait; what to answer then.
     fn too_many_wait(&self) -> Option<Reply> {
         let waiting = self.requests.requeues.len() + self.requests.lists.len();
-        let why =
-            "too many questions about rejected lines wait for an answer; try again in a moment";
+        let why = "too many questions about rejected lines or logs wait for an answer; try again \
+                   in a moment";
         (waiting >= REQUEUES_MAX).then(|| Reply::line(Status::Unavailable, why))
     }
 
-    fn list_rejected(&mut self, client: ClientId, name: &str) -> Option<Reply> {
+    fn list(
+        &mut self,
+        client: ClientId,
+        name: &str,
+        question: impl FnOnce(BackendId, u64) -> CheckpointerMessage,
+    ) -> Option<Reply> {
         let backend = match self.present(name) {
             Ok(backend) => backend,
             Err(reply) => return Some(reply),
@@ -257,16 +269,14 @@ impl Controller {
         }
         self.requests.next += 1;
         let ask = self.requests.next;
-        self.outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::ListRejected { backend, ask },
-        );
+        self.outbox
+            .checkpointer(After::Nothing, question(backend, ask));
         self.requests.lists.push((ask, client));
         None
     }
 
-    /// The checkpointer has read the lines that were rejected last.
-    pub(super) fn handle_listed(&mut self, ask: u64, listed: Result<RejectedList, String>) {
+    /// The checkpointer has read the lines that were rejected last, or which logs there are.
+    pub(super) fn handle_listed(&mut self, ask: u64, listed: Result<Listed, String>) {
         let mut lists = self.requests.lists.iter();
         let Some(at) = lists.position(|(known, _)| *known == ask) else {
             return;

@@ -13,7 +13,7 @@ use crate::replay::messages::{
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
 use crate::status::control_request::{
-    BackendRequest, RejectedList, RejectedRequest, RejectedVerb, SyncPointRequest,
+    BackendRequest, Listed, LogList, RejectedList, RejectedRequest, RejectedVerb, SyncPointRequest,
 };
 use crate::status::sync_point::{Listing, PointBackend, PointBoard};
 
@@ -556,10 +556,10 @@ fn the_list_of_rejected_lines_is_the_checkpointer_s() {
     assert_eq!(fixture.turn_for_reply().status, Status::NotFound);
     for (listed, status, body) in [
         (
-            Ok(RejectedList {
+            Ok(Listed::Rejected(RejectedList {
                 left: 7,
                 ..RejectedList::default()
-            }),
+            })),
             Status::Ok,
             "{\"lines\":[],\"left\":7}\n",
         ),
@@ -577,11 +577,30 @@ fn the_list_of_rejected_lines_is_the_checkpointer_s() {
             panic!("it is asked for");
         };
         assert_eq!(backend, FIRST);
-        fixture.tell(ControlMessage::RejectedListed { ask, listed });
+        fixture.tell(ControlMessage::Listed { ask, listed });
         let reply = fixture.turn_for_reply();
         assert_eq!(reply.status, status);
         assert_eq!(reply.body, body.as_bytes());
     }
+}
+
+#[test]
+fn the_list_of_logs_is_the_checkpointer_s() {
+    let mut fixture = Fixture::with_one_up();
+    fixture.ask(ControlRequest::ListLogs {
+        backend: WRITTEN.to_owned(),
+    });
+    assert!(!fixture.has_replied());
+    let Some(CheckpointerMessage::ListLogs { ask, .. }) = fixture.checkpointer.receive() else {
+        panic!("it is asked for");
+    };
+    let listed = Ok(Listed::Logs(LogList {
+        more: 7,
+        ..LogList::default()
+    }));
+    fixture.tell(ControlMessage::Listed { ask, listed });
+    let reply = fixture.turn_for_reply();
+    assert_eq!(reply.body, b"{\"logs\":[],\"more\":7}\n");
 }
 
 #[test]

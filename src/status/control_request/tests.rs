@@ -249,6 +249,11 @@ fn the_list_of_rejected_lines_is_of_one_backend_and_changes_nothing() {
             backend: "a:1".to_owned(),
         };
         assert_eq!(ask(&request, &auth), Some(Ok(expected)));
+        let request = Request::plain(Method::Get, "/v1/logs?backend=a:1", authorization);
+        let expected = ControlRequest::ListLogs {
+            backend: "a:1".to_owned(),
+        };
+        assert_eq!(ask(&request, &auth), Some(Ok(expected)));
     }
     let get = Method::Get;
     check_refused(

@@ -7,6 +7,7 @@ use super::fixture::{B, Fixture, LINE, LOG, NAME, OTHER};
 use crate::replay::disk::Disk;
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId, FileStart};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
+use crate::status::control_request::Listed;
 use crate::status::sync_point::{Listing, PointBoard};
 
 const NEXT: &str = "2026-11-22-16-41.log";
@@ -657,6 +658,39 @@ fn what_leaves_its_folder_undelivered_is_counted_until_it_is_back_or_delivered()
     fixture.take_away(LOG);
     fixture.pass(6);
     assert_eq!(away(&fixture), (0, 0, None));
+}
+
+#[test]
+fn logs_are_listed_in_the_order_of_replay_after_those_that_are_gone() {
+    let mut fixture = fixture();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.turn();
+    fixture.take_away(NEXT);
+    for minute in 0..150 {
+        fixture.write_log(
+            &format!("2026-11-23-{:02}-{:02}.log", minute / 60, minute % 60),
+            1,
+        );
+    }
+    fixture.send(CheckpointerMessage::ListLogs { backend: B, ask: 8 });
+    fixture.turn();
+    let told = std::mem::take(&mut fixture.told);
+    let mut lists = told.into_iter().filter_map(|message| match message {
+        ControlMessage::Listed {
+            ask: 8,
+            listed: Ok(Listed::Logs(list)),
+        } => Some(list),
+        _ => None,
+    });
+    let list = lists.next().expect("each question is answered");
+    assert_eq!((list.logs.len(), list.more), (100, 52));
+    let shown = |nth: usize| {
+        let log = &list.logs[nth];
+        (&*log.name, log.bytes, log.completed_bytes, log.gone)
+    };
+    assert_eq!(shown(0), (NEXT, 40, 0, true));
+    assert_eq!(shown(1), (LOG, 40, 40, false));
+    assert_eq!(shown(2), ("2026-11-23-00-00.log", 10, 0, false));
 }
 
 #[test]

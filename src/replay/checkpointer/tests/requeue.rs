@@ -13,7 +13,7 @@ use crate::replay::messages::{
     Requeued, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
-use crate::status::control_request::RejectedList;
+use crate::status::control_request::{Listed, RejectedList};
 
 const REASONS: [&str; 4] = ["table_type", "checksum", "table_type", "line_too_long"];
 
@@ -99,7 +99,10 @@ fn listed(fixture: &mut Fixture) -> RejectedList {
     fixture.turn();
     let told = std::mem::take(&mut fixture.told);
     let mut listed = told.into_iter().filter_map(|message| match message {
-        ControlMessage::RejectedListed { ask: 8, listed } => Some(listed.unwrap()),
+        ControlMessage::Listed {
+            ask: 8,
+            listed: Ok(Listed::Rejected(list)),
+        } => Some(list),
         _ => None,
     });
     listed.next().expect("each question is answered")

@@ -39,6 +39,8 @@ mod client;
 pub mod connection;
 pub mod contents;
 mod control;
+#[cfg(test)]
+mod lookup_tests;
 mod port;
 pub mod query;
 pub mod script;

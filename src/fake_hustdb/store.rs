@@ -6,7 +6,10 @@
 //! - A live mutation gets the stored version plus one, starting at 1. One that names a version must
 //!   name the stored one (401).
 //! - There are no tombstones: what has been removed has no version.
-//! - A table comes into being with its first addition, has one type, and stays when it is empty.
+//! - A table comes into being with its first addition, even one that is refused, and has one type
+//!   until its last member goes, removed or expired: then there is none of that name.
+//! - `zrem` says nothing of a version that is too low: it answers 200 with `VerError: false`, and
+//!   changes nothing that can be looked up. A removal with version 0 is taken.
 //! - A time to live does what it does on a live hustdb 1.9 (each of these was measured):
 //!   - `get` and `hget` of what has expired answer 404 with the old version, and delete it.
 //!     `zscore` answers so and deletes nothing.
@@ -69,6 +72,26 @@ type Map<T> = HashMap<Box<[u8]>, T, BuildHasherDefault<KeyHasher>>;
 struct Table {
     space: Space,
     members: Map<Entry>,
+    /// When a sweep has something to delete next, at the earliest; Unix seconds, 0 for never.
+    sweep_unix: u64,
+}
+
+impl Table {
+    /// Deletes what a sweep has deleted by now. Returns whether anything is left of the table.
+    fn sweep(&mut self, now_unix: u64) -> bool {
+        if !(1..=last_sweep_unix(now_unix)).contains(&self.sweep_unix) {
+            return true;
+        }
+        self.members.retain(|_, entry| !entry.is_swept(now_unix));
+        let due = self.members.values().map(|entry| entry.swept_unix);
+        self.sweep_unix = due.filter(|due| *due != 0).min().unwrap_or(0);
+        !self.members.is_empty()
+    }
+}
+
+/// When the last sweep was, Unix seconds.
+fn last_sweep_unix(now_unix: u64) -> u64 {
+    now_unix - now_unix % SWEEP_INTERVAL_S
 }
 
 #[derive(Debug)]
@@ -100,7 +123,7 @@ impl Entry {
 
     /// Whether a sweep has deleted it by now.
     fn is_swept(&self, now_unix: u64) -> bool {
-        (1..=now_unix - now_unix % SWEEP_INTERVAL_S).contains(&self.swept_unix)
+        (1..=last_sweep_unix(now_unix)).contains(&self.swept_unix)
     }
 
     /// Whether `call` writes what was written last.
@@ -165,31 +188,41 @@ impl Store {
             return discarded(call);
         }
         let space = call.verb.space();
-        let entries = match (space, self.tables.get_mut(call.table)) {
-            (Space::Kv, _) => &mut self.kv,
-            (_, Some(table)) if table.space == space => &mut table.members,
-            (_, None) if call.verb.adds() => {
-                let members = Map::default();
-                &mut self
-                    .tables
-                    .entry(call.table.into())
-                    .or_insert(Table { space, members })
-                    .members
+        if space == Space::Kv {
+            if let Some(entry) = self.kv.get(call.key)
+                && entry.is_swept(now_unix)
+            {
+                self.kv.remove(call.key);
             }
-            (_, Some(_) | None) => return (call.refusal(412), Effect::None),
-        };
-        if let Some(entry) = entries.get(call.key)
-            && entry.is_swept(now_unix)
+            return carry_out(&mut self.kv, call, now_unix);
+        }
+        if let Some(table) = self.tables.get_mut(call.table)
+            && !table.sweep(now_unix)
         {
-            entries.remove(call.key);
+            self.tables.remove(call.table);
         }
-        if call.verb.adds() {
-            add(entries, call, now_unix)
-        } else if call.verb.removes() {
-            remove(entries, call)
-        } else {
-            (read(entries, call, now_unix), Effect::None)
+        let table = match self.tables.get_mut(call.table) {
+            Some(table) if table.space == space => table,
+            None if call.verb.adds() => self.tables.entry(call.table.into()).or_insert(Table {
+                space,
+                members: Map::default(),
+                sweep_unix: 0,
+            }),
+            Some(_) | None => return (call.refusal(412), Effect::None),
+        };
+        let before = table.members.len();
+        let carried_out = carry_out(&mut table.members, call, now_unix);
+        let is_new = table.members.len() > before;
+        if is_new && let Some(entry) = table.members.get(call.key) {
+            table.sweep_unix = match (table.sweep_unix, entry.swept_unix) {
+                (0, due) | (due, 0) => due,
+                (next, due) => next.min(due),
+            };
         }
+        if table.members.is_empty() && before > 0 {
+            self.tables.remove(call.table);
+        }
+        carried_out
     }
 
     /// Adds everything that has not ended at `now_unix` to `contents`. A sweep that is due counts
@@ -239,6 +272,17 @@ impl Store {
     }
 }
 
+/// Carries out `call` among the entries of its table, or among the keys without one.
+fn carry_out(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
+    if call.verb.adds() {
+        add(entries, call, now_unix)
+    } else if call.verb.removes() {
+        remove(entries, call)
+    } else {
+        (read(entries, call, now_unix), Effect::None)
+    }
+}
+
 fn discarded(call: &Call<'_>) -> (Answer, Effect) {
     if call.is_dup && !(1..=VERSION_MAX).contains(&call.ver) {
         return (Answer::write(401, 0, false), Effect::None);
@@ -260,11 +304,11 @@ fn judge(call: &Call<'_>, stored: Option<u32>) -> Verdict {
         version,
         version_error,
     };
-    if call.ver > VERSION_MAX || (call.is_dup && call.ver == 0) {
-        return invalid(0, false);
+    if call.ver > VERSION_MAX || (call.is_dup && call.ver == 0 && call.verb.adds()) {
+        return invalid(0, call.verb == Verb::Zadd);
     }
     match (call.is_dup, call.ver, stored) {
-        (true, ver, Some(stored)) if ver < stored => Verdict::Superseded(stored),
+        (true, ver, Some(stored)) if (1..stored).contains(&ver) => Verdict::Superseded(stored),
         (true, ver, _) => Verdict::Apply(ver),
         (false, 0, None) => Verdict::Apply(1),
         (false, 0, Some(stored)) => Verdict::Apply(next_version(stored)),
@@ -322,7 +366,8 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
                 duplicate: entry.repeats(call),
             },
         };
-        return (answer(200, stored, false), effect);
+        // Without a body.
+        return (Answer::write(200, stored, false), effect);
     }
     let version = match verdict {
         Verdict::Apply(version) => version,
@@ -394,7 +439,10 @@ fn remove(entries: &mut Map<Entry>, call: &Call<'_>) -> (Answer, Effect) {
             },
             Some(_),
         ) => (Answer::write(401, version, version_error), Effect::None),
-        (Verdict::Superseded(stored), _) => (Answer::write(200, stored, true), Effect::Superseded),
+        (Verdict::Superseded(stored), _) => {
+            let is_told = call.verb != Verb::Zrem;
+            (Answer::write(200, stored, is_told), Effect::Superseded)
+        }
         (Verdict::Apply(_), Some(version)) => {
             entries.remove(call.key);
             let effect = Effect::Applied {
@@ -405,7 +453,7 @@ fn remove(entries: &mut Map<Entry>, call: &Call<'_>) -> (Answer, Effect) {
         }
         // Only a version that is out of range comes before an absent key; one that doesn't match
         // has nothing to match with.
-        (Verdict::Invalid { .. }, None) if call.is_dup || call.ver > VERSION_MAX => {
+        (Verdict::Invalid { .. }, None) if call.ver > VERSION_MAX => {
             (Answer::write(401, 0, false), Effect::None)
         }
         (Verdict::Invalid { .. } | Verdict::Apply(_), None) => {

@@ -65,6 +65,10 @@ pub const TABLE_MASTERS_PER_ROW_MAX: usize = 16;
 /// HA's has the same name.
 pub const TABLE_MASTER_BYTES_MAX: usize = 255;
 
+/// Keys of a differences.jsonl that are held in memory at once while it is read, some 40 bytes
+/// each. Of further ones only the number is told.
+pub const DIFFERENCES_LEFT_MAX: usize = 1 << 20;
+
 /// First bytes of a log file that take part in its identity.
 pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
 

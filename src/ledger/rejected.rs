@@ -99,7 +99,7 @@ struct Json<'a> {
 impl RejectedLine {
     /// Appends it to `out` with its newline.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let raw = std::str::from_utf8(&self.raw).ok();
+        let (raw, raw_base64) = as_text_or_base64(&self.raw);
         let json = Json {
             time: rfc3339(self.unix),
             unix: self.unix,
@@ -111,7 +111,7 @@ impl RejectedLine {
             reason: self.reason.as_str().into(),
             detail: self.detail.as_str().into(),
             raw: raw.map(Into::into),
-            raw_base64: raw.is_none().then(|| STANDARD.encode_to_string(&self.raw)),
+            raw_base64,
         };
         serde_json::to_writer(&mut *out, &json)
             .expect("a vector takes every byte, and the keys are strings");
@@ -126,9 +126,7 @@ impl RejectedLine {
         let json: Json<'_> = serde_json::from_slice(bytes)?;
         let raw = match (json.raw, json.raw_base64) {
             (Some(text), None) => text.into_owned().into_bytes(),
-            (None, Some(base64)) => STANDARD
-                .decode_to_vec(base64)
-                .map_err(|_| RejectedFault::Base64)?,
+            (None, Some(base64)) => from_base64(&base64).ok_or(RejectedFault::Base64)?,
             _ => return Err(RejectedFault::Raw),
         };
         Ok(Self {
@@ -162,9 +160,22 @@ pub fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
         })
 }
 
+/// Bytes for JSON: as text, or in base64 where they are not UTF-8. One of both is there.
+pub(crate) fn as_text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(STANDARD.encode_to_string(bytes))),
+    }
+}
+
+/// Bytes from JSON. `None`: it is not base64.
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode_to_vec(text).ok()
+}
+
 /// A Unix time for people and for programs; the last time that can be written stands for those
 /// after it.
-fn rfc3339(unix: u64) -> String {
+pub(crate) fn rfc3339(unix: u64) -> String {
     let time = i64::try_from(unix)
         .ok()
         .and_then(|unix| Timestamp::from_second(unix).ok());

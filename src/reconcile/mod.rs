@@ -8,5 +8,6 @@
 //! settings, `sync.reconcile` and those beside it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod difference;
 pub mod settings;
 pub mod table;

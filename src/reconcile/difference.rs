@@ -1,0 +1,688 @@
+//! The lines of `differences.jsonl`: one JSON object for each key on which the masters differed and
+//! that was not mended, and one for each of them that has been settled since.
+//!
+//! ```json
+//! {"id":"8a1f…","time":"2026-11-26T12:30:00Z","unix":1795696200,"backend":"10.0.0.7:8085",
+//!  "peer":"10.0.0.8:8085","kind":"sorted_set","table":"t","key":"m",
+//!  "on_backend":{"version":7,"score":5},"on_peer":null,"seen":"peer_lacks",
+//!  "why":"peer_lacks","detail":"…"}
+//! {"settles":"8a1f…","how":"dropped","time":"2026-11-26T12:31:00Z","unix":1795696260}
+//! ```
+//!
+//! (each in one line). The file only grows. `table` is missing where the kind has none, `member`
+//! where the member is the key. Bytes that are not UTF-8 stand in `key_base64` instead of `key`,
+//! and so on. `null` means that the master does not have the key. `id` names the key, so a later
+//! line about the same key takes the place of an earlier one, and a settlement holds until the next
+//! difference. A line is whole when its newline is there; what a crash has torn, also in the middle
+//! of the file, counts for nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::ledger::rejected::{as_text_or_base64, from_base64, rfc3339, show_id};
+use crate::limits::DIFFERENCES_LEFT_MAX;
+
+/// Name of the file in a backend's state folder.
+pub const FILE_NAME: &str = "differences.jsonl";
+
+/// What a master has of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its version.
+    pub version: u32,
+    /// Its score; `None` where its kind has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<i64>,
+}
+
+/// A key on which the masters differed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// When it was seen, Unix seconds.
+    pub unix: u64,
+    /// The backend whose log it was in.
+    pub backend: String,
+    /// The other master.
+    pub peer: String,
+    /// `key`, `hash`, `set` or `sorted_set`.
+    pub kind: String,
+    /// The table as query text; empty where the kind has none.
+    pub table: Vec<u8>,
+    /// The key as in the record: query text, or a set's raw member.
+    pub key: Vec<u8>,
+    /// The member that requests carry as their body, where it is not `key`.
+    pub member: Option<Vec<u8>>,
+    /// What the backend had; `None`: nothing.
+    pub on_backend: Option<Held>,
+    /// What the peer had; `None`: nothing.
+    pub on_peer: Option<Held>,
+    /// One word for the reason why it was not mended.
+    pub why: String,
+    /// The reason as a sentence.
+    pub detail: String,
+}
+
+/// How a difference came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// It was mended.
+    Mended,
+    /// Somebody has seen it and wants to see it no more.
+    Dropped,
+    /// The masters were found equal.
+    Equal,
+}
+
+/// The end of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Of which one ([`Difference::id`]).
+    pub id: u64,
+    /// In which way.
+    pub how: How,
+    /// When, Unix seconds.
+    pub unix: u64,
+}
+
+/// A line of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A key that differed, and the id that the line has.
+    Difference(u64, Box<Difference>),
+    /// The end of a difference.
+    Settlement(Settlement),
+}
+
+/// Why bytes are no line of this file.
+#[derive(Debug, thiserror::Error)]
+pub enum DifferenceFault {
+    /// No JSON object with these members.
+    #[error("it is not as this server writes it: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Neither text nor base64, both, or bad base64.
+    #[error("it should have `{0}` as text or as base64")]
+    Bytes(&'static str),
+    /// Not 16 hexadecimal digits.
+    #[error("its id is none: {0:?}")]
+    Id(String),
+}
+
+/// The members of a difference's line, in their order.
+#[derive(Serialize, Deserialize)]
+struct Json {
+    id: String,
+    time: String,
+    unix: u64,
+    backend: String,
+    peer: String,
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member_base64: Option<String>,
+    on_backend: Option<Held>,
+    on_peer: Option<Held>,
+    seen: String,
+    why: String,
+    detail: String,
+}
+
+/// The members of a settlement's line, in their order.
+#[derive(Serialize, Deserialize)]
+struct JsonSettlement {
+    settles: String,
+    how: How,
+    time: String,
+    unix: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JsonLine {
+    Settlement(JsonSettlement),
+    Difference(Box<Json>),
+}
+
+impl Difference {
+    /// What names the key: a hash of its kind, table, key and member.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        let member = self.member.as_deref();
+        for part in [
+            self.kind.as_bytes(),
+            &self.table,
+            &self.key,
+            member.unwrap_or_default(),
+        ] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.update(&[u8::from(member.is_some())]);
+        hash.digest()
+    }
+
+    /// What was seen, in one word.
+    #[must_use]
+    pub fn seen(&self) -> &'static str {
+        match (self.on_backend, self.on_peer) {
+            (None, None) => "both_lack",
+            (None, Some(_)) => "backend_lacks",
+            (Some(_), None) => "peer_lacks",
+            (Some(backend), Some(peer)) if backend.version < peer.version => "peer_newer",
+            (Some(backend), Some(peer)) if backend.version > peer.version => "backend_newer",
+            (Some(backend), Some(peer)) if backend.score != peer.score => "score_differs",
+            (Some(_), Some(_)) => "value_differs",
+        }
+    }
+
+    /// The same as a sentence.
+    #[must_use]
+    pub fn seen_text(&self) -> &'static str {
+        match self.seen() {
+            "both_lack" => "neither master has it",
+            "backend_lacks" => "the backend lacks it",
+            "peer_lacks" => "the peer lacks it",
+            "peer_newer" => "the peer has the higher version",
+            "backend_newer" => "the backend has the higher version",
+            "score_differs" => "the versions are equal and the scores differ",
+            _ => "the versions are equal and the values differ",
+        }
+    }
+
+    /// Appends it to `out` with its newline.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let has_table = !self.table.is_empty();
+        let (table, table_base64) = split(has_table.then_some(&*self.table));
+        let (key, key_base64) = split(Some(&self.key));
+        let (member, member_base64) = split(self.member.as_deref());
+        let json = Json {
+            id: show_id(self.id()),
+            time: rfc3339(self.unix),
+            unix: self.unix,
+            backend: self.backend.clone(),
+            peer: self.peer.clone(),
+            kind: self.kind.clone(),
+            table,
+            table_base64,
+            key,
+            key_base64,
+            member,
+            member_base64,
+            on_backend: self.on_backend,
+            on_peer: self.on_peer,
+            seen: self.seen().to_owned(),
+            why: self.why.clone(),
+            detail: self.detail.clone(),
+        };
+        write(&json, out);
+    }
+}
+
+impl Settlement {
+    /// Appends it to `out` with its newline.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let json = JsonSettlement {
+            settles: show_id(self.id),
+            how: self.how,
+            time: rfc3339(self.unix),
+            unix: self.unix,
+        };
+        write(&json, out);
+    }
+}
+
+impl Line {
+    /// Reads one back, given without its newline.
+    ///
+    /// # Errors
+    /// When it is not as this server writes it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DifferenceFault> {
+        match serde_json::from_slice(bytes)? {
+            JsonLine::Settlement(json) => Ok(Self::Settlement(Settlement {
+                id: parse_id(json.settles)?,
+                how: json.how,
+                unix: json.unix,
+            })),
+            JsonLine::Difference(json) => {
+                let table = joined("table", json.table, json.table_base64)?;
+                let key = joined("key", json.key, json.key_base64)?;
+                let difference = Difference {
+                    unix: json.unix,
+                    backend: json.backend,
+                    peer: json.peer,
+                    kind: json.kind,
+                    table: table.unwrap_or_default(),
+                    key: key.ok_or(DifferenceFault::Bytes("key"))?,
+                    member: joined("member", json.member, json.member_base64)?,
+                    on_backend: json.on_backend,
+                    on_peer: json.on_peer,
+                    why: json.why,
+                    detail: json.detail,
+                };
+                Ok(Self::Difference(parse_id(json.id)?, Box::new(difference)))
+            }
+        }
+    }
+}
+
+/// Which differences of a file are left. It is given every line, and then knows which lines count:
+/// it holds an id and a place for each key, not the lines.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Where the last line about each key is that is not settled.
+    places: BTreeMap<u64, u64>,
+    /// Differences that were not taken in: there were too many. A settlement may have been about
+    /// one of them.
+    beyond: u64,
+    unrecognized: u64,
+}
+
+impl Left {
+    /// Takes in a whole line, given without its newline, which begins at this byte of the file.
+    pub fn handle_line(&mut self, at: u64, bytes: &[u8]) {
+        match Line::parse(bytes) {
+            Ok(Line::Difference(id, _)) => {
+                let is_full = self.places.len() >= DIFFERENCES_LEFT_MAX;
+                if is_full && !self.places.contains_key(&id) {
+                    self.beyond += 1;
+                } else {
+                    self.places.insert(id, at);
+                }
+            }
+            Ok(Line::Settlement(settlement)) => {
+                self.places.remove(&settlement.id);
+            }
+            Err(_) => self.unrecognized += 1,
+        }
+    }
+
+    /// Whether the difference with this id is left, and this line, which begins at this byte, is
+    /// the last one about it.
+    #[must_use]
+    pub fn has(&self, id: u64, at: u64) -> bool {
+        self.places.get(&id) == Some(&at)
+    }
+
+    /// The ids of all that are left.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.places.keys().copied()
+    }
+
+    /// How many are left, and are known one by one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.beyond == 0
+    }
+
+    /// How many lines about further keys there were when there was no room for more.
+    #[must_use]
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    /// How many lines are none of this server's.
+    #[must_use]
+    pub fn unrecognized(&self) -> u64 {
+        self.unrecognized
+    }
+}
+
+fn write(json: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, json)
+        .expect("a vector takes every byte, and the keys are strings");
+    out.push(b'\n');
+}
+
+fn split(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
+    let (text, base64) = bytes.map(as_text_or_base64).unwrap_or_default();
+    (text.map(str::to_owned), base64)
+}
+
+fn joined(
+    name: &'static str,
+    text: Option<String>,
+    base64: Option<String>,
+) -> Result<Option<Vec<u8>>, DifferenceFault> {
+    match (text, base64) {
+        (None, None) => Ok(None),
+        (Some(text), None) => Ok(Some(text.into_bytes())),
+        (None, Some(base64)) => {
+            let bytes = from_base64(&base64).ok_or(DifferenceFault::Bytes(name))?;
+            Ok(Some(bytes))
+        }
+        (Some(_), Some(_)) => Err(DifferenceFault::Bytes(name)),
+    }
+}
+
+fn parse_id(text: String) -> Result<u64, DifferenceFault> {
+    let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match u64::from_str_radix(&text, 16) {
+        Ok(id) if is_id => Ok(id),
+        _ => Err(DifferenceFault::Id(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn difference(key: &[u8]) -> Difference {
+        Difference {
+            unix: 1_795_696_200,
+            backend: "10.0.0.7:8085".to_owned(),
+            peer: "10.0.0.8:8085".to_owned(),
+            kind: "sorted_set".to_owned(),
+            table: b"t".to_vec(),
+            key: key.to_vec(),
+            member: None,
+            on_backend: Some(Held {
+                version: 7,
+                score: Some(-5),
+            }),
+            on_peer: None,
+            why: "peer_lacks".to_owned(),
+            detail: "only the backend has it".to_owned(),
+        }
+    }
+
+    fn settlement(id: u64) -> Settlement {
+        Settlement {
+            id,
+            how: How::Dropped,
+            unix: 1_795_696_260,
+        }
+    }
+
+    fn encoded(difference: &Difference) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        difference.encode(&mut bytes);
+        bytes
+    }
+
+    /// The lines of a file, each with the byte at which it begins, the torn end left out.
+    fn fold(file: &[u8]) -> Left {
+        let mut left = Left::default();
+        let mut at = 0;
+        for line in file.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(whole) = line.strip_suffix(b"\n") {
+                left.handle_line(at, whole);
+            }
+            at += line.len() as u64;
+        }
+        left
+    }
+
+    #[test]
+    fn a_line_reads_as_the_module_says() {
+        let one = difference(b"m\0");
+        let expected = format!(
+            concat!(
+                r#"{{"id":"{}","time":"2026-11-26T12:30:00Z","unix":1795696200,"#,
+                r#""backend":"10.0.0.7:8085","peer":"10.0.0.8:8085","kind":"sorted_set","#,
+                r#""table":"t","key":"m\u0000","on_backend":{{"version":7,"score":-5}},"#,
+                r#""on_peer":null,"seen":"peer_lacks","why":"peer_lacks","#,
+                r#""detail":"only the backend has it"}}"#,
+                "\n"
+            ),
+            show_id(one.id())
+        );
+        assert_eq!(String::from_utf8(encoded(&one)).unwrap(), expected);
+        let mut bytes = Vec::new();
+        settlement(255).encode(&mut bytes);
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            concat!(
+                r#"{"settles":"00000000000000ff","how":"dropped","time":"2026-11-26T12:31:00Z","#,
+                r#""unix":1795696260}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_stand_in_base64() {
+        let mut one = difference(b"\xff\xfe");
+        one.table.clear();
+        one.member = Some(b"\xfd".to_vec());
+        let text = String::from_utf8(encoded(&one)).unwrap();
+        assert!(
+            text.contains(r#""key_base64":"//4=","member_base64":"/Q==","#),
+            "{text}"
+        );
+        assert!(!text.contains("table"), "{text}");
+    }
+
+    #[test]
+    fn what_was_seen_has_a_word_and_a_sentence() {
+        let held = |version, score| Some(Held { version, score });
+        let mut words = Vec::new();
+        for (on_backend, on_peer, expected) in [
+            (None, None, "both_lack"),
+            (None, held(1, None), "backend_lacks"),
+            (held(1, None), None, "peer_lacks"),
+            (held(1, None), held(2, None), "peer_newer"),
+            (held(2, Some(1)), held(1, Some(1)), "backend_newer"),
+            (held(2, Some(1)), held(2, Some(2)), "score_differs"),
+            (held(2, None), held(2, None), "value_differs"),
+        ] {
+            let one = Difference {
+                on_backend,
+                on_peer,
+                ..difference(b"k")
+            };
+            assert_eq!(one.seen(), expected);
+            words.push(one.seen_text());
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), 7, "each has a sentence of its own");
+    }
+
+    #[test]
+    fn an_id_names_the_key_and_nothing_else() {
+        let one = difference(b"k");
+        let later = Difference {
+            unix: 1,
+            peer: "c:1".to_owned(),
+            on_peer: one.on_backend,
+            why: "declined".to_owned(),
+            ..one.clone()
+        };
+        assert_eq!(one.id(), later.id());
+        let others = [
+            Difference {
+                kind: "set".to_owned(),
+                ..one.clone()
+            },
+            Difference {
+                table: b"tk".to_vec(),
+                key: Vec::new(),
+                ..one.clone()
+            },
+            Difference {
+                member: Some(Vec::new()),
+                ..one.clone()
+            },
+            Difference {
+                member: Some(b"m".to_vec()),
+                ..one.clone()
+            },
+            difference(b"l"),
+        ];
+        for other in others {
+            assert_ne!(one.id(), other.id(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_settled_is_not_left_until_it_differs_again() {
+        let (one, two) = (difference(b"1"), difference(b"2"));
+        let mut file = encoded(&one);
+        let second = file.len() as u64;
+        two.encode(&mut file);
+        assert!(fold(&file).has(one.id(), 0) && fold(&file).has(two.id(), second));
+        settlement(one.id()).encode(&mut file);
+        assert_eq!(fold(&file).ids().collect::<Vec<_>>(), [two.id()]);
+        settlement(7).encode(&mut file);
+        assert_eq!(fold(&file).len(), 1, "nobody knows 7");
+        // The second line about a key takes the place of the first.
+        let again = file.len() as u64;
+        two.encode(&mut file);
+        let left = fold(&file);
+        assert!(left.len() == 1 && left.has(two.id(), again) && !left.has(two.id(), second));
+        let reopened = file.len() as u64;
+        one.encode(&mut file);
+        assert!(fold(&file).has(one.id(), reopened));
+    }
+
+    #[test]
+    fn a_torn_line_counts_for_nothing_wherever_it_is() {
+        let (one, two) = (encoded(&difference(b"1")), encoded(&difference(b"2")));
+        for cut in 0..one.len() {
+            let mut file = two.clone();
+            file.extend_from_slice(&one[..cut]);
+            assert_eq!(fold(&file).len(), 1, "cut at {cut}");
+            // Whoever appends after a crash begins with a newline.
+            file.push(b'\n');
+            file.extend_from_slice(&one);
+            let left = fold(&file);
+            assert_eq!(
+                (left.len(), left.unrecognized()),
+                (2, u64::from(cut + 1 < one.len()))
+            );
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_beyond_is_counted() {
+        let mut left = Left {
+            places: (0..DIFFERENCES_LEFT_MAX as u64).map(|id| (id, 0)).collect(),
+            ..Left::default()
+        };
+        let line = encoded(&difference(b"1"));
+        left.handle_line(1, line.strip_suffix(b"\n").unwrap());
+        assert_eq!((left.len(), left.beyond()), (DIFFERENCES_LEFT_MAX, 1));
+        let mut settled = Vec::new();
+        settlement(3).encode(&mut settled);
+        left.handle_line(2, settled.strip_suffix(b"\n").unwrap());
+        assert_eq!(left.len(), DIFFERENCES_LEFT_MAX - 1);
+    }
+
+    #[test]
+    fn what_is_none_of_ours_says_why() {
+        let fault = |text: &str| Line::parse(text.as_bytes()).unwrap_err().to_string();
+        let good = String::from_utf8(encoded(&difference(b"k"))).unwrap();
+        let good = good.trim_end();
+        assert!(Line::parse(good.as_bytes()).is_ok());
+        for (from, to, expected) in [
+            (
+                "\"key\":\"k\",",
+                "",
+                "it should have `key` as text or as base64",
+            ),
+            (
+                "\"key\":\"k\",",
+                "\"key\":\"k\",\"key_base64\":\"aw==\",",
+                "it should have `key` as text or as base64",
+            ),
+            (
+                "\"key\":\"k\",",
+                "\"key_base64\":\"*\",",
+                "it should have `key` as text or as base64",
+            ),
+            ("\"id\":\"", "\"id\":\"+", "its id is none"),
+            ("\"why\"", "\"y\"", "it is not as this server writes it"),
+        ] {
+            let text = good.replace(from, to);
+            assert_ne!(text, good);
+            assert!(
+                fault(&text).starts_with(expected),
+                "{text}: {}",
+                fault(&text)
+            );
+        }
+        assert!(fault("x").starts_with("it is not as this server writes it"));
+        assert!(
+            fault(r#"{"settles":"1","how":"dropped","time":"","unix":1}"#)
+                .starts_with("its id is none")
+        );
+    }
+
+    fn any_difference() -> impl Strategy<Value = Difference> {
+        let held = || {
+            let score = prop::option::of(any::<i64>());
+            let held = (any::<u32>(), score).prop_map(|(version, score)| Held { version, score });
+            prop::option::of(held)
+        };
+        let names = (".{0,9}", ".{0,9}", "[a-z_]{0,9}", "[a-z_]{0,9}", ".{0,9}");
+        let member = prop::option::of(any::<Vec<u8>>());
+        let bytes = (any::<Vec<u8>>(), any::<Vec<u8>>(), member);
+        (any::<u64>(), names, bytes, held(), held()).prop_map(
+            |(
+                unix,
+                (backend, peer, kind, why, detail),
+                (table, key, member),
+                on_backend,
+                on_peer,
+            )| {
+                Difference {
+                    unix,
+                    backend,
+                    peer,
+                    kind,
+                    table,
+                    key,
+                    member,
+                    on_backend,
+                    on_peer,
+                    why,
+                    detail,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(one in any_difference(), id: u64, unix: u64) {
+            let bytes = encoded(&one);
+            prop_assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
+            match Line::parse(bytes.trim_ascii_end()) {
+                Ok(Line::Difference(id, read)) => prop_assert_eq!((id, *read), (one.id(), one)),
+                other => prop_assert!(false, "{:?}", other),
+            }
+            for how in [How::Mended, How::Dropped, How::Equal] {
+                let settlement = Settlement { id, how, unix };
+                let mut bytes = Vec::new();
+                settlement.encode(&mut bytes);
+                let read = Line::parse(bytes.trim_ascii_end()).unwrap();
+                prop_assert_eq!(read, Line::Settlement(settlement));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes: Vec<u8>) {
+            prop_assert!(fold(&bytes).is_empty());
+        }
+    }
+}

@@ -173,6 +173,16 @@ pub const RING_BUFFER_BYTES: usize = 8 * 1024;
 /// delay where there are many, none where there are few.
 pub const RING_BATCH_WAIT: Duration = Duration::from_micros(100);
 
+/// For how long the answers of a burst are gathered, at most, where no more come. The records of
+/// those that are there are acknowledged so much later; nothing else waits for it.
+pub const GATHER_MAX: Duration = Duration::from_millis(50);
+
+/// The same at least: below this it is a busy core that a worker would take for a backend's manner.
+pub const GATHER_MIN: Duration = Duration::from_millis(2);
+
+/// Bytes of answers that are gathered at most; far fewer than a socket has room for.
+pub const GATHER_BYTES_MAX: usize = 16 * 1024;
+
 /// How long a ring rests when the kernel has no memory for what it was given.
 pub const RING_PAUSE: Duration = Duration::from_millis(1);
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod control;
 mod drivers;
 pub mod files;
+mod gather;
 pub mod listen_options;
 pub mod listener;
 mod liveness;

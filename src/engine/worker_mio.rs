@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Now;
 use crate::engine::clock::Clock;
+use crate::engine::gather::Gather;
 use crate::engine::os::tcp;
 use crate::limits::{KEEPALIVE_PROBES, RECEIVE_BYTES};
 use crate::replay::worker::{Action, Worker};
@@ -40,6 +41,7 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
         }
 
         let timeout = worker.prepare_wait(handed_over, now);
+        let timeout = timeout.min(connections.late_at.saturating_sub(now.monotonic));
         match poll.poll(&mut events, Some(timeout)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -50,6 +52,7 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
         for event in events.iter().filter(|event| event.token() != WAKER) {
             connections.handle_event(event, &mut worker, now);
         }
+        connections.handle_late(&mut worker, now);
         worker.handle_deadlines(now);
     }
 }
@@ -58,12 +61,15 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
 struct Connection {
     stream: TcpStream,
     is_made: bool,
+    gather: Gather,
 }
 
 /// The connections by slot, and where they are read into.
 struct Connections {
     by_slot: Vec<Option<Connection>>,
     received: Vec<u8>,
+    /// No connection's answers are late before this, monotonic; it may be too early.
+    late_at: Duration,
 }
 
 impl Connections {
@@ -71,6 +77,7 @@ impl Connections {
         Self {
             by_slot: Vec::new(),
             received: vec![0; RECEIVE_BYTES],
+            late_at: Duration::MAX,
         }
     }
 
@@ -98,6 +105,7 @@ impl Connections {
                 self.by_slot[slot] = Some(Connection {
                     stream,
                     is_made: false,
+                    gather: Gather::new(),
                 });
             }
             Err(error) => {
@@ -114,7 +122,7 @@ impl Connections {
         loop {
             let outgoing = worker.outgoing(slot);
             let sent = match outgoing {
-                [[], []] => return,
+                [[], []] => return self.gather(slot, worker, now),
                 [head, []] => connection.stream.write(head),
                 [head, body] => connection
                     .stream
@@ -125,6 +133,39 @@ impl Connections {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => return self.closed(slot, error.to_string(), worker, now),
+            }
+        }
+    }
+
+    /// The burst is sent to its end, or has been: its answers may gather.
+    fn gather(&mut self, slot: usize, worker: &mut Worker, now: Now) {
+        let Some(Connection { stream, gather, .. }) = &mut self.by_slot[slot] else {
+            return;
+        };
+        let Some(due) = worker.answer_bytes_due(slot) else {
+            return;
+        };
+        let told = gather.handle_sent(due, now.monotonic, stream.as_fd());
+        self.late_at = self.late_at.min(gather.late_at());
+        if let Err(error) = told {
+            self.closed(slot, error.to_string(), worker, now);
+        }
+    }
+
+    /// Looks whether answers that are gathered are late.
+    fn handle_late(&mut self, worker: &mut Worker, now: Now) {
+        if now.monotonic < self.late_at {
+            return;
+        }
+        self.late_at = Duration::MAX;
+        for slot in 0..self.by_slot.len() {
+            let Some(Connection { stream, gather, .. }) = &mut self.by_slot[slot] else {
+                continue;
+            };
+            if gather.late_at() > now.monotonic {
+                self.late_at = self.late_at.min(gather.late_at());
+            } else if let Err(error) = gather.handle_late(stream.as_fd()) {
+                self.closed(slot, error.to_string(), worker, now);
             }
         }
     }
@@ -176,6 +217,12 @@ impl Connections {
                 }
                 Ok(bytes) => {
                     worker.handle_received(slot, &self.received[..bytes], now);
+                    let due = worker.answer_bytes_due(slot);
+                    let Connection { stream, gather, .. } = connection;
+                    let told = gather.handle_received(due, now.monotonic, stream.as_fd());
+                    if let Err(error) = told {
+                        return self.closed(slot, error.to_string(), worker, now);
+                    }
                     if bytes < self.received.len() && !until_end {
                         return;
                     }

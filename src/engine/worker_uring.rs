@@ -61,7 +61,9 @@ fn drive(worker: &mut Worker, connections: &mut Connections, clock: Clock) -> io
             return Ok(());
         }
 
-        let timeout = whole_ms(worker.prepare_wait(handed_over, now));
+        let timeout = worker.prepare_wait(handed_over, now);
+        let late = connections.late_at().saturating_sub(now.monotonic);
+        let timeout = whole_ms(timeout.min(late));
         let want = batch_wait.want(connections.asked());
         let waited = connections.wait(want, timeout);
         worker.mailbox().awake();
@@ -73,6 +75,7 @@ fn drive(worker: &mut Worker, connections: &mut Connections, clock: Clock) -> io
             let took = now_after.monotonic.saturating_sub(now.monotonic);
             batch_wait.learn(want, came, took);
         }
+        connections.handle_late(worker, now_after);
         worker.handle_deadlines(now_after);
     }
 }

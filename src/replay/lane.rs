@@ -21,6 +21,7 @@
 //!
 //! Nothing here makes a system call: a driver does what [`Step`] says, and tells what came of it.
 
+mod answer_sizes;
 mod answers;
 mod burst;
 mod complete;
@@ -46,6 +47,7 @@ use crate::replay::outcome::{Outcomes, Settlement};
 use crate::replay::pace::{Bucket, LongTrials, Window, retry_delay};
 use crate::status::counters::BackendCounters;
 
+use answer_sizes::AnswerSizes;
 use idle::ready;
 use lookup::Found;
 use poison::PoisonDetector;
@@ -209,6 +211,7 @@ pub struct Lane {
     segment_bytes_max: usize,
     /// Answers that this connection has given.
     answers: u32,
+    answer_sizes: AnswerSizes,
     /// When the burst that is out, or was last, was composed, monotonic; and how long its
     /// connection had been idle then.
     composed_at: Duration,
@@ -237,6 +240,7 @@ impl Lane {
             received: Vec::new(),
             segment_bytes_max: usize::MAX,
             answers: 0,
+            answer_sizes: AnswerSizes::default(),
             composed_at: Duration::ZERO,
             idle_before: Duration::ZERO,
             failures: 0,

@@ -212,10 +212,13 @@ impl Worker {
         self.slots[slot].lane.outgoing_body(&self.held)
     }
 
-    /// Whether all that is out on the slot's connection is sent, and an answer is to come.
+    /// Bytes of answers that may gather on the slot's connection before they are looked at. None
+    /// where no answer is to come, or not before more is sent.
     #[must_use]
-    pub fn awaits_answer(&self, slot: usize) -> bool {
-        self.slots[slot].lane.awaits_answer()
+    pub fn answer_bytes_due(&self, slot: usize) -> Option<usize> {
+        let Slot { lane, backend, .. } = &self.slots[slot];
+        let pipe = self.pipes[backend.as_ref()?.index()].as_ref()?;
+        lane.answer_bytes_due(&pipe.settings)
     }
 
     /// Takes a share of [`Worker::outgoing_body`] back.

@@ -61,6 +61,17 @@ pub(crate) fn keep_alive(
     set_option(&socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
 }
 
+/// Has nobody be woken for bytes that have come before so many are there (one at least). The end of
+/// the connection and its errors wake at all times. Where they are there already, whoever waits is
+/// woken now.
+///
+/// # Errors
+/// Those of setsockopt(2), as they are.
+pub(crate) fn set_low_mark(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};

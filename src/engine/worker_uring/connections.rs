@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::engine::gather::Gather;
 use crate::engine::os::ring::{Done, Filled, Ring, SendMode, Share, SocketId};
 use crate::engine::os::tcp;
 use crate::limits::{KEEPALIVE_PROBES, RING_BATCH_WAIT, RING_END};
@@ -20,6 +21,7 @@ struct Connection {
     /// Whole requests were sent since bytes last came: an answer comes without anything more being
     /// done here.
     is_asked: bool,
+    gather: Gather,
 }
 
 /// A send that is under way.
@@ -37,6 +39,8 @@ pub(super) struct Connections {
     has_unsubmitted: bool,
     /// Connections whose answers are to come.
     asked: usize,
+    /// No connection's answers are late before this, monotonic; it may be too early.
+    late_at: Duration,
 }
 
 impl Connections {
@@ -46,6 +50,7 @@ impl Connections {
             by_slot: Vec::new(),
             has_unsubmitted: false,
             asked: 0,
+            late_at: Duration::MAX,
         }
     }
 
@@ -101,8 +106,32 @@ impl Connections {
         while let Some(action) = worker.poll_action(now) {
             match action {
                 Action::Connect(slot, address) => self.connect(slot, address, worker, now),
-                Action::Transmit(slot) => self.transmit(slot, SendMode::None, worker),
+                Action::Transmit(slot) => self.transmit(slot, SendMode::None, worker, now),
                 Action::Close(slot) => self.close(slot),
+            }
+        }
+    }
+
+    /// When [`Connections::handle_late`] wants to be called, monotonic.
+    pub(super) fn late_at(&self) -> Duration {
+        self.late_at
+    }
+
+    /// Looks whether answers that are gathered are late.
+    pub(super) fn handle_late(&mut self, worker: &mut Worker, now: Now) {
+        if now.monotonic < self.late_at {
+            return;
+        }
+        self.late_at = Duration::MAX;
+        for slot in 0..self.by_slot.len() {
+            let Some(connection) = &mut self.by_slot[slot] else {
+                continue;
+            };
+            let gather = &mut connection.gather;
+            if gather.late_at() > now.monotonic {
+                self.late_at = self.late_at.min(gather.late_at());
+            } else if let Err(error) = gather.handle_late(self.ring.fd(connection.socket)) {
+                self.closed(slot, error.to_string(), worker, now);
             }
         }
     }
@@ -149,6 +178,7 @@ impl Connections {
                     is_made: false,
                     sending: None,
                     is_asked: false,
+                    gather: Gather::new(),
                 });
             }
             Err(error) => {
@@ -160,7 +190,7 @@ impl Connections {
     /// Sends what is outgoing, unless something is on its way: then the rest goes when that is
     /// done. Where all is sent, an answer is to come; where a piece of a body is not here yet, none
     /// is.
-    fn transmit(&mut self, slot: usize, send_mode: SendMode, worker: &Worker) {
+    fn transmit(&mut self, slot: usize, send_mode: SendMode, worker: &mut Worker, now: Now) {
         let Some(connection) = &mut self.by_slot[slot] else {
             return;
         };
@@ -169,10 +199,7 @@ impl Connections {
         }
         let [head, body] = worker.outgoing(slot);
         if head.is_empty() && body.is_empty() {
-            if worker.awaits_answer(slot) && !std::mem::replace(&mut connection.is_asked, true) {
-                self.asked += 1;
-            }
-            return;
+            return self.handle_all_sent(slot, worker, now);
         }
         let share = match body {
             [] => None,
@@ -188,6 +215,27 @@ impl Connections {
         }
         connection.sending = Some(Sending { send_mode, bytes });
         self.has_unsubmitted |= send_mode == SendMode::None;
+    }
+
+    /// All that is outgoing is sent: an answer is to come, unless a piece of a body is not here
+    /// yet.
+    fn handle_all_sent(&mut self, slot: usize, worker: &mut Worker, now: Now) {
+        let Some(connection) = &mut self.by_slot[slot] else {
+            return;
+        };
+        let Some(due) = worker.answer_bytes_due(slot) else {
+            return;
+        };
+        if !std::mem::replace(&mut connection.is_asked, true) {
+            self.asked += 1;
+        }
+        let gather = &mut connection.gather;
+        let socket = self.ring.fd(connection.socket);
+        let told = gather.handle_sent(due, now.monotonic, socket);
+        self.late_at = self.late_at.min(gather.late_at());
+        if let Err(error) = told {
+            self.closed(slot, error.to_string(), worker, now);
+        }
     }
 
     /// Gives 1 where something came or ended, 0 where something of ours was done.
@@ -277,7 +325,7 @@ impl Connections {
             Err(error) => return self.closed(slot, error.to_string(), worker, now),
         }
         // What is left goes as soon as there is room for it.
-        self.transmit(slot, SendMode::Any, worker);
+        self.transmit(slot, SendMode::Any, worker, now);
     }
 
     fn handle_received(
@@ -294,6 +342,9 @@ impl Connections {
                 self.answered(slot);
                 worker.handle_received(slot, self.ring.bytes(&filled), now);
                 self.ring.recycle(filled);
+                if let Err(error) = self.gather(slot, worker, now) {
+                    return self.closed(slot, error.to_string(), worker, now);
+                }
             }
             Ok(None) => {
                 let why = "the backend closed the connection".to_owned();
@@ -309,6 +360,18 @@ impl Connections {
         if !more {
             self.ring.receive(socket);
         }
+    }
+
+    /// Bytes have come and were looked at: more of them may gather.
+    fn gather(&mut self, slot: usize, worker: &Worker, now: Now) -> io::Result<()> {
+        let Some(connection) = &mut self.by_slot[slot] else {
+            return Ok(());
+        };
+        let due = worker.answer_bytes_due(slot);
+        let socket = self.ring.fd(connection.socket);
+        connection
+            .gather
+            .handle_received(due, now.monotonic, socket)
     }
 
     /// The slot's connection is of no more use.

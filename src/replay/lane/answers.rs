@@ -1,15 +1,30 @@
 //! What comes back: answers, in the order of the requests.
 
 use super::lookup::{Lookup, judge_lookup};
-use super::{Lane, LaneContext, Sink, State, Step, ready};
+use super::{Lane, LaneContext, LaneSettings, Sink, State, Step, ready};
 use crate::binlog::{Method, Record};
 use crate::http::response::{self, Parsed, Response};
-use crate::limits::HUSTDB_READ_BYTES;
+use crate::limits::{GATHER_MAX, HUSTDB_READ_BYTES};
 use crate::replay::in_flight::Kind;
 use crate::replay::messages::Trouble;
 use crate::replay::outcome::{Settlement, Verdict};
 
 impl Lane {
+    /// Bytes of answers that a driver may let gather before it looks at any, where a burst is out
+    /// and sent to its end: what is due of it, as far as that is sure. 1 where the next answer has
+    /// to be seen as soon as it comes.
+    #[must_use]
+    pub fn answer_bytes_due(&self, settings: &LaneSettings) -> Option<usize> {
+        if !self.awaits_answer() {
+            return None;
+        }
+        let answers = self.in_flight.unanswered();
+        if answers < 2 || settings.response_timeout < 2 * GATHER_MAX {
+            return Some(1);
+        }
+        Some(self.answer_sizes.bytes_due(answers, self.received.len()))
+    }
+
     /// Takes whole answers off `received`. Gives how many bytes they had.
     pub(super) fn take_answers<S: Sink>(
         &mut self,
@@ -92,8 +107,10 @@ impl Lane {
             Kind::Health => self.take_health(response)?,
         }
         self.answers += 1;
+        self.answer_sizes.handle_answer(response.bytes());
         self.complete_front(cx);
         if self.in_flight.unanswered() == 0 {
+            self.answer_sizes.handle_burst();
             if self.in_flight.is_long() {
                 cx.long_trials.handle_answered();
             }

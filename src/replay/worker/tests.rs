@@ -552,6 +552,17 @@ proptest! {
                 let (now, later) = rest.split_at(cuts.next().unwrap().min(rest.len()));
                 fixture.answer(0, now);
                 rest = later;
+                let Some(due) = fixture.worker.answer_bytes_due(0).filter(|_| !rest.is_empty())
+                else {
+                    continue;
+                };
+                prop_assert!(due <= rest.len(), "no driver waits for bytes that never come");
+                let unanswered = rest.len().div_ceil(APPLIED.len());
+                let is_known = burst > 0 || unanswered < requests;
+                prop_assert!(
+                    unanswered == 1 || !is_known || rest.len() - due < APPLIED.len(),
+                    "all but a part of the last answer may gather"
+                );
             }
             burst += 1;
             told.extend(fixture.told());

@@ -80,7 +80,7 @@ pub(super) enum Verb {
     /// Of a daemon, which writes logs/YYYY-MM-DD.log beside its configuration; a server in the
     /// foreground has no such file, and says so.
     Rotate,
-    /// Finish what is in flight, write what is settled, and end with 0; wait until that is done
+    /// Finish what is in flight, write what is completed, and end with 0; wait until that is done
     #[command(alias = "drain")]
     Stop,
 }

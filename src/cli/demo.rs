@@ -214,7 +214,7 @@ fn stuck(snapshot: &crate::status::snapshot::Snapshot) -> String {
             why => why,
         };
         text.push_str(&format!(
-            "\n  {} is {} ({why}); {} records settled, {} bytes of log to go",
+            "\n  {} is {} ({why}); {} records completed, {} bytes of log to go",
             backend.name, backend.state, backend.counts.settled, backend.backlog_bytes
         ));
     }

@@ -197,7 +197,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "<ngx_path>/status/<backend>/checkpoint",
-        "Which lines are settled.",
+        "Which lines are completed.",
     ),
     (
         "<ngx_path>/status/<backend>/rejected.jsonl",

@@ -66,7 +66,7 @@ Examples:
   hustdbsync                                    run as a daemon, as the original does
   hustdbsync -q                                 end that daemon
   hustdbsync status --watch                     watch it drain
-  hustdbsync status --wait=5m                   wait until all that is logged by now is settled
+  hustdbsync status --wait=5m                   wait until all that is logged by now is completed
   hustdbsync ctl pause 10.0.0.7:8085            replay nothing to this backend for now
   hustdbsync rejected list                      see what was rejected, and why
   hustdbsync inspect 2026-11-22-16-41.log       show what stands in a log

@@ -57,7 +57,7 @@ pub(super) enum Verb {
         #[arg(long)]
         values: bool,
     },
-    /// Replay them, after the cause is mended: by the running server, each settled once
+    /// Replay them, after the cause is mended: by the running server, each completed once
     ///
     /// The server takes the lines out of rejected.jsonl and reads them again, as a log of their own
     /// in the backend's folder. One that is refused again is rejected again. hustdb's versions keep

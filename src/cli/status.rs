@@ -25,7 +25,7 @@ pub use wait::Waited;
 #[command(after_help = "Examples:\n  \
     hustdbsync status             one table\n  \
     hustdbsync status --watch     the same, live, until q\n  \
-    hustdbsync status --wait 5m   until what is logged by now is settled, or exit with 3\n  \
+    hustdbsync status --wait 5m   until what is logged by now is completed, or exit with 3\n  \
     hustdbsync status --sort lag  the longest lag first\n  \
     hustdbsync status --url http://ha2:8089 --backend '10.0.0.*'\n  \
     hustdbsync status --json | jq '.backends[] | select(.state != \"up\") | .name'")]
@@ -55,11 +55,11 @@ pub struct StatusArgs {
         value_parser = clap::value_parser!(u32).range(1..=3600)
     )]
     pub interval: u32,
-    /// Wait until all that is in the logs now is settled, and say so; exit with 3 if it is not in
+    /// Wait until all that is in the logs now is completed, and say so; exit with 3 if it is not in
     /// time [without a time: 30s]
     ///
     /// It says nothing of a backend's state: one that is down is in sync while its logs are empty.
-    /// What comes into the logs later does not count. Settled is what its backend has taken, or
+    /// What comes into the logs later does not count. Completed is what its backend has taken, or
     /// what was rejected; and that is on disk.
     #[arg(
         long, value_name = "TIME", num_args = 0..=1,
@@ -67,7 +67,7 @@ pub struct StatusArgs {
         conflicts_with_all = ["watch", "interval"]
     )]
     pub wait: Option<Duration>,
-    /// Count as settled what is gone from the folders, and not back within 5 s; it is still named
+    /// Count as completed what is gone from the folders, and not back within 5 s; it is still named
     ///
     /// For logs that were deleted, cut, or replaced by shorter ones on purpose.
     #[arg(long, requires = "wait")]

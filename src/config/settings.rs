@@ -178,7 +178,7 @@ settings! {
         "Milliseconds for which HA writes to one log. A log is closed when it has not changed for \
          this plus 20 s.";
     connections_per_backend: usize = "16", count(1, 1024), NeedsRestart, New,
-        "Connections, and so lanes, to each backend.";
+        "Connections to each backend.";
     burst_bytes: usize = "4096", size(0, HUSTDB_READ_BYTES as u64), NeedsRestart, New,
         "Bytes of whole requests in one send. 0 is one request a send. A backend reads 4096 at a \
          time, and more can be mis-stored.";
@@ -192,7 +192,7 @@ settings! {
     memory_budget: usize = "\"64MiB\"", size(MEMORY_BUDGET_MIN, 1 << 40), NeedsRestart, New,
         "Bytes of log lines in memory, for all backends together.";
     in_flight_per_backend: usize = "65536", count(1, 16_777_216), Immediate, New,
-        "Records that are read and not yet settled, for each backend.";
+        "Records that are read and not yet completed, for each backend.";
     max_rate_per_backend: u32 = "0", count(0, 100_000_000), Immediate, New,
         "Records a second to each backend. 0 is no bound.";
     attempts_max: u32 = "10", count(1, 1_000_000), NeedsRestart, New,

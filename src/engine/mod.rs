@@ -101,7 +101,7 @@ impl fmt::Display for ExitReport {
         }
         write!(
             f,
-            "; {} records settled so far, {} bytes of log left",
+            "; {} records completed so far, {} bytes of log left",
             self.settled, self.backlog_bytes
         )
     }

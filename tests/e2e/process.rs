@@ -131,7 +131,7 @@ fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
     let mut process = Process::start(&home);
     let said = || fs::read_to_string(home.path("stderr")).unwrap();
     eventually("the failing lane is said", || {
-        said().contains("a lane keeps failing")
+        said().contains("a connection keeps failing")
     });
     let mut round = 0;
     // Others have to be answered meanwhile; more of them come until it is rejected.
@@ -144,7 +144,7 @@ fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
     let said = said();
     let lines: Vec<_> = said
         .lines()
-        .filter(|line| line.contains("a lane keeps failing"))
+        .filter(|line| line.contains("a connection keeps failing"))
         .collect();
     let [line] = lines[..] else {
         panic!("{lines:#?}")

@@ -423,7 +423,7 @@ fn the_page_can_be_used_without_a_mouse() {
             "Rate",
             "Lag",
             "ETA",
-            "Settled",
+            "Completed",
             "Rejected",
             "In state",
             // Trouble first.
@@ -695,7 +695,7 @@ fn an_opened_row_tells_what_is_known_of_its_backend() {
         r"^[0-9.]+ ms$",
     );
     check(&mut browser, &up_name, "Rejected lines", "^1 left, 1 ever$");
-    check(&mut browser, &up_name, "Settled", "^2 of 2 read$");
+    check(&mut browser, &up_name, "Completed", "^2 of 2 read$");
     check(&mut browser, &up_name, "Logs", "^1 file$");
     for (name, completed) in [(&up_name, "all"), (&down.name(), "0 B")] {
         let row = format!(

@@ -157,7 +157,7 @@ fn outages_json(outages: &[Outage]) -> Value {
 fn checkpoint_text(checkpoint: &Checkpoint) -> String {
     let totals = checkpoint.totals;
     let mut text = format!(
-        "checkpoint: {} lines read, {} settled ({} applied, {} superseded, {} absent already, {} \
+        "checkpoint: {} lines read, {} completed ({} applied, {} superseded, {} absent already, {} \
          rejected)\n",
         HumanCount(totals.processed),
         HumanCount(totals.settled),
@@ -170,7 +170,7 @@ fn checkpoint_text(checkpoint: &Checkpoint) -> String {
     for file in &checkpoint.resume.files {
         let _ = writeln!(
             text,
-            "  {}  settled before line {} (byte {}), {} more lines behind it; {} lines read",
+            "  {}  completed before line {} (byte {}), {} more lines behind it; {} lines read",
             file.name.escape_debug(),
             file.line + 1,
             HumanCount(file.byte),
@@ -181,7 +181,7 @@ fn checkpoint_text(checkpoint: &Checkpoint) -> String {
     for file in &checkpoint.resume.legacy {
         let _ = writeln!(
             text,
-            "  {}  begun by the original: settled before line {}; {} lines and {} bytes read",
+            "  {}  begun by the original: completed before line {}; {} lines and {} bytes read",
             file.name.escape_debug(),
             file.line + 1,
             HumanCount(file.lines_read),
@@ -286,9 +286,9 @@ mod tests {
         checkpoint.encode(&mut bytes);
         assert_eq!(
             described(Kind::Checkpoint, &bytes, false),
-            "checkpoint: 1,200 lines read, 1,000 settled (999 applied, 0 superseded, 0 absent \
+            "checkpoint: 1,200 lines read, 1,000 completed (999 applied, 0 superseded, 0 absent \
              already, 1 rejected)\n  \
-             a.log  begun by the original: settled before line 12; 20 lines and 4,096 bytes read\n"
+             a.log  begun by the original: completed before line 12; 20 lines and 4,096 bytes read\n"
         );
         let json: Value = serde_json::from_str(&described(Kind::Checkpoint, &bytes, true)).unwrap();
         assert_eq!(json["legacy"][0]["settled_before_line"], 12);

@@ -101,7 +101,7 @@ fn columns(backends: &[BackendSnapshot], width: Option<usize>) -> Vec<Column> {
         column("Rate", 2, |backend| rate(backend.rate_per_second)),
         column("Lag", 3, |backend| seconds(backend.lag_seconds)),
         column("ETA", 1, drain),
-        column("Settled", 6, |backend| {
+        column("Completed", 6, |backend| {
             HumanCount(backend.counts.settled).to_string()
         }),
         column("Rejected", 5, |backend| {
@@ -239,7 +239,7 @@ fn is_silent(backend: &BackendSnapshot) -> bool {
 fn totals(report: &Report, addr: SocketAddr) -> String {
     let up = seconds(report.now_unix.saturating_sub(report.started_unix));
     format!(
-        "hustdbsync {} at {addr}, up {up}: {} of {} records settled, {} to go",
+        "hustdbsync {} at {addr}, up {up}: {} of {} records completed, {} to go",
         plain(&report.version),
         HumanCount(report.settled),
         HumanCount(report.processed),
@@ -584,7 +584,7 @@ mod tests {
             (100, "Backend State Backlog Rate Lag ETA"),
             (
                 200,
-                "Backend State Backlog Rate Lag ETA Settled Rejected Why",
+                "Backend State Backlog Rate Lag ETA Completed Rejected Why",
             ),
         ] {
             let text = table(width, &[backend(name, refused), backend("b:1", "")]);

@@ -230,7 +230,7 @@ fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
     let hidden: String = report.backends.iter().map(hidden).collect();
     if report.settled {
         let what = match &report.backends[..] {
-            [] => "no backend has a log: nothing is to be settled".to_owned(),
+            [] => "no backend has a log: nothing is to be completed".to_owned(),
             [one] => format!("{} is in sync", plain(&one.name)),
             more => format!("all {} backends are in sync", more.len()),
         };
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_for_each_backend() {
-        check(vec![], "no backend has a log: nothing is to be settled\n");
+        check(vec![], "no backend has a log: nothing is to be completed\n");
         check(vec![backend("a:1", 0)], "a:1 is in sync\n");
         check(
             vec![

@@ -59,9 +59,9 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.counter(
         "hustdbsync_records_settled",
-        "Records settled, by outcome: applied (the backend took it), superseded (it had a newer \
+        "Records completed, by outcome: applied (the backend took it), superseded (it had a newer \
          version), absent (a delete of what was not there, or an expired member of a set that is \
-         not there), rejected (rejected in rejected.jsonl), taken_over (settled by the original \
+         not there), rejected (rejected in rejected.jsonl), taken_over (completed by the original \
          sync server). Goes on across restarts and counts each record once: as of the last durable \
          checkpoint, so that a kill does not make it fall.",
         parts(backends, "outcome", |backend| outcomes(&backend.counts)),
@@ -118,27 +118,27 @@ fn outcomes(counts: &Counts) -> [(&'static str, u64); 5] {
 fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.gauge(
         "hustdbsync_backlog_bytes",
-        "Bytes of log that are not settled: not read yet, or in flight.",
+        "Bytes of log that are not completed: not read yet, or in flight.",
         each(backends, |backend| backend.backlog_bytes),
     )?;
     sheet.gauge(
         "hustdbsync_in_flight_bytes",
-        "Bytes of log that were read and are not settled.",
+        "Bytes of log that were read and are not completed.",
         counts(backends, |counts| counts.in_flight_bytes),
     )?;
     sheet.gauge(
         "hustdbsync_in_flight_records",
-        "Records that were read and are not settled.",
+        "Records that were read and are not completed.",
         counts(backends, |counts| counts.in_flight_records),
     )?;
     sheet.gauge(
         "hustdbsync_log_files",
-        "Log files that exist. Finished ones go some time after their last line is settled.",
+        "Log files that exist. Finished ones go some time after their last line is completed.",
         counts(backends, |counts| counts.log_files),
     )?;
     sheet.gauge(
         "hustdbsync_lag_seconds",
-        "Age of the oldest record that is not settled; 0 where there is none.",
+        "Age of the oldest record that is not completed; 0 where there is none.",
         each(backends, |backend| backend.lag_seconds),
     )?;
     sheet.gauge(
@@ -152,7 +152,7 @@ fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     )?;
     sheet.counter(
         "hustdbsync_settled_bytes",
-        "Bytes of log that the settled records took, since this process started.",
+        "Bytes of log that the completed records took, since this process started.",
         counts(backends, |counts| counts.settled_bytes),
     )?;
     sheet.counter(

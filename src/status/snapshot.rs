@@ -478,11 +478,15 @@ impl Watched {
         backend.drain_seconds = match backend.backlog_bytes {
             // What is in a folder that cannot be read is not known.
             _ if counts.logs_faulty > 0 => None,
+            // Nothing shows when what is gone comes back.
+            0 if counts.away_logs > 0 => None,
             0 => Some(0),
             // Who is not replayed to drains at no rate, whatever the last seconds' was.
             _ if backend.state != "up" => None,
-            bytes => drain_seconds(bytes, backend.bytes_per_second)
-                .or_else(|| limited_drain_seconds(backend)),
+            // Records of other lengths may be next: under a limit the greater of both is likelier.
+            bytes => {
+                drain_seconds(bytes, backend.bytes_per_second).max(limited_drain_seconds(backend))
+            }
         };
         if backend.backlog_bytes == 0 {
             self.cleared_from = counts.settled_bytes;
@@ -644,6 +648,10 @@ mod tests {
         assert_eq!(drain(&mut board, 3), None);
         board.set_state("a:1", "paused", "", at(4));
         assert_eq!(drain(&mut board, 4), None);
+        // Long ones go first.
+        board.set_state("a:1", "up", "", at(5));
+        counters.settled_bytes.set(40_000_000);
+        assert_eq!(drain(&mut board, 5), Some(2_000_000));
     }
 
     #[test]
@@ -656,6 +664,10 @@ mod tests {
         board.refresh(at(1));
         assert_eq!(board.snapshot().backends()[0].drain_seconds, None);
         counters.logs_faulty.set(0);
+        counters.away_logs.set(1);
+        board.refresh(at(2));
+        assert_eq!(board.snapshot().backends()[0].drain_seconds, None);
+        counters.away_logs.set(0);
         board.refresh(at(2));
         assert_eq!(board.snapshot().backends()[0].drain_seconds, Some(0));
     }

@@ -288,7 +288,8 @@ mod tests {
             described(Kind::Checkpoint, &bytes, false),
             "checkpoint: 1,200 lines read, 1,000 completed (999 applied, 0 superseded, 0 absent \
              already, 1 rejected)\n  \
-             a.log  begun by the original: completed before line 12; 20 lines and 4,096 bytes read\n"
+             a.log  begun by the original: completed before line 12; 20 lines and 4,096 \
+             bytes read\n"
         );
         let json: Value = serde_json::from_str(&described(Kind::Checkpoint, &bytes, true)).unwrap();
         assert_eq!(json["legacy"][0]["settled_before_line"], 12);

@@ -228,7 +228,8 @@ fn nothing_has_come(report: &Report) -> bool {
 /// writes elsewhere.
 fn is_silent(backend: &BackendSnapshot) -> bool {
     let is_down = matches!(&*backend.state, "down" | "unresolved");
-    let is_nothing_known = backend.counts.logs_faulty > 0 || backend.folder_gone;
+    let counts = &backend.counts;
+    let is_nothing_known = counts.logs_faulty > 0 || counts.away_logs > 0 || backend.folder_gone;
     is_down
         && backend.times.state_seconds >= SILENT_AFTER_S
         && backend.backlog_bytes == 0
@@ -255,7 +256,7 @@ pub(super) fn add_details(report: &Report, text: &mut String) {
             0 => "none yet".to_owned(),
             unix => {
                 let ago = seconds_or_none(report.now_unix.saturating_sub(unix));
-                let took = probe.probe_ms.map(|_| format!(", {}", ms(probe.probe_ms)));
+                let took = probe.probe_ms.map(|ms| format!(", {ms:.2} ms"));
                 let answer = plain(&probe.probe_answer);
                 format!("{answer}{}, {ago} ago", took.unwrap_or_default())
             }
@@ -264,27 +265,32 @@ pub(super) fn add_details(report: &Report, text: &mut String) {
             0 => "none".to_owned(),
             limit => format!("{}/s", HumanCount(limit)),
         };
+        let latencies = match (times.latency_p50_ms, times.latency_p99_ms) {
+            (Some(half), Some(most)) => {
+                format!("half of the answers within {half:.2} ms, 99 % within {most:.2} ms")
+            }
+            _ => "no answers in the last minutes".to_owned(),
+        };
         // Writing to a `String` cannot fail.
         let _ = write!(
             text,
-            "\n{}\n  last probe: {probed}\n  {} for {}, down for {} in this run, left up {} \
-             times in the last hour\n  rate limit {rate_limit}; {} failures, {} records \
-             resent\n  half of the answers within {}, 99 % within {}\n",
+            "\n{}\n  last probe: {probed}\n  {} for {}; not up for {} in this run; ceased to be up \
+             {} in the last hour\n  rate limit {rate_limit}; {} tried again, {} resent\n  \
+             {latencies}\n",
             plain(&backend.name),
             plain(&backend.state),
             seconds_or_none(times.state_seconds),
             seconds_or_none(times.down_seconds),
-            HumanCount(times.flaps_last_hour),
-            HumanCount(times.lane_failures),
-            HumanCount(backend.counts.resent),
-            ms(times.latency_p50_ms),
-            ms(times.latency_p99_ms),
+            many(times.flaps_last_hour, "time"),
+            many(times.lane_failures, "failure"),
+            many(backend.counts.resent, "record"),
         );
     }
 }
 
-fn ms(ms: Option<f64>) -> String {
-    ms.map_or_else(|| "- ms".to_owned(), |ms| format!("{ms:.2} ms"))
+fn many(count: u64, one: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {one}{s}", HumanCount(count))
 }
 
 fn seconds_or_none(seconds: u64) -> String {
@@ -314,19 +320,21 @@ fn backlog(backend: &BackendSnapshot) -> String {
 
 /// Why it is in its state, and what else there is to say of its logs.
 fn why(backend: &BackendSnapshot) -> String {
-    let mut parts = vec![backend.why.clone()];
+    let mut parts = Vec::new();
     let counts = &backend.counts;
+    // What is missing comes first: the rest is mended sooner or later.
+    if counts.away_logs > 0 {
+        parts.push(away(counts.away_logs, counts.away_bytes, &backend.away_log));
+    }
+    if backend.folder_gone {
+        parts.push("its log folder is gone".to_owned());
+    }
+    parts.push(backend.why.clone());
     if let Some(retry) = backend.times.retry_seconds {
         parts.push(format!("next try in {retry} s"));
     }
     if is_silent(backend) {
         parts.push("nothing is logged for it: does HA write logs (hustdbsync check)?".to_owned());
-    }
-    if backend.folder_gone {
-        parts.push("its log folder is gone".to_owned());
-    }
-    if counts.away_logs > 0 {
-        parts.push(away(counts.away_logs, counts.away_bytes, &backend.away_log));
     }
     if backend.rate_max > 0 {
         let limit = HumanCount(backend.rate_max);
@@ -487,7 +495,7 @@ mod tests {
                 flaps_last_hour: 1,
                 lane_failures: 7,
                 latency_p50_ms: Some(0.25),
-                latency_p99_ms: None,
+                latency_p99_ms: Some(1.5),
             },
             ..BackendSnapshot::default()
         };
@@ -500,9 +508,9 @@ mod tests {
         add_details(&report, &mut text);
         let expected = concat!(
             "\nh:1\n  last probe: good, 0.40 ms, 00:00:05 ago\n",
-            "  up for 00:01:10, down for 00:00:03 in this run, left up 1 times in the last hour\n",
-            "  rate limit 2,000/s; 7 failures, 0 records resent\n",
-            "  half of the answers within 0.25 ms, 99 % within - ms\n",
+            "  up for 00:01:10; not up for 00:00:03 in this run; ceased to be up 1 time in the ",
+            "last hour\n  rate limit 2,000/s; 7 failures tried again, 0 records resent\n",
+            "  half of the answers within 0.25 ms, 99 % within 1.50 ms\n",
         );
         assert_eq!(text, expected);
     }
@@ -634,8 +642,8 @@ mod tests {
             vec![gone(1)],
             &[
                 "up, logs gone",
-                "its log folder is gone; a log has left its folder (16-40.log) with 2.00 KiB not \
-                 delivered: put it back",
+                "a log has left its folder (16-40.log) with 2.00 KiB not delivered: put it back, \
+                 or see the guide, HustdbsyncLogsGone; its log folder is gone",
             ],
         );
         check(vec![gone(3)], &["(16-40.log and 2 more)"]);

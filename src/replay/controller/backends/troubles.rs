@@ -43,8 +43,8 @@ impl Backends {
                 other_lanes_failing = repeated.other_lanes,
                 cause = %trouble,
                 attempts_max = backend.lane.attempts_max,
-                "a connection keeps failing while its backend is up, the last time on this line; its \
-                 records wait and are tried again, and one that fails attempts_max times while \
+                "a connection keeps failing while its backend is up, the last time on this line; \
+                 its records wait and are tried again, and one that fails attempts_max times while \
                  others are answered is rejected in rejected.jsonl"
             );
         }

@@ -124,6 +124,18 @@ fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
             &["rejected", "list", "--since", "yesterday"],
             "a time is 2026-11-22",
         ),
+        (&["differences"], "requires a subcommand"),
+        (&["differences", "drop"], "say which differences"),
+        (
+            &["differences", "drop", "--all", "--why", "ttl_unknown"],
+            "say which differences",
+        ),
+        (&["differences", "drop", "--since", "2h"], "say --yes"),
+        (
+            &["differences", "show", "--id", "5"],
+            "16 hexadecimal digits",
+        ),
+        (&["differences", "list", "--seen", "a b"], "one word"),
     ] {
         check(home.path(), args, 2, "", why);
         let said = run(home.path(), args).stderr;
@@ -145,6 +157,17 @@ fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
         "sync_server.json",
     ];
     check(home.path(), &args, 0, "0 lines dropped, 0 left", "");
+    let args = ["differences", "list", "--config", "sync_server.json"];
+    check(home.path(), &args, 0, "", "no differences");
+    let args = [
+        "differences",
+        "drop",
+        "--all",
+        "--yes",
+        "--config",
+        "sync_server.json",
+    ];
+    check(home.path(), &args, 0, "0 differences dropped, 0 left", "");
 }
 
 #[test]
@@ -482,7 +505,7 @@ fn full_disk() -> Stdio {
 #[test]
 fn exit_codes_are_the_same_where_nothing_can_be_said() {
     let home = home();
-    let cases: [(&[&str], i32); 17] = [
+    let cases: [(&[&str], i32); 19] = [
         (&["--help"], 0),
         (&["-x"], 2),
         (&["rejected", "drop"], 2),
@@ -497,6 +520,8 @@ fn exit_codes_are_the_same_where_nothing_can_be_said() {
         (&["status", "--wait=0s", "--config", "sync_server.json"], 1),
         (&["ctl", "stop", "--config", "sync_server.json"], 1),
         (&["rejected", "list", "--config", "sync_server.json"], 0),
+        (&["differences", "drop"], 2),
+        (&["differences", "list", "--config", "sync_server.json"], 0),
         (&["inspect", "missing.log"], 1),
         (&["completions", "bash"], 0),
         (&["demo", "--records", "100"], 0),

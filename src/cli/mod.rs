@@ -7,6 +7,7 @@ mod check;
 mod ctl;
 mod daemon;
 mod demo;
+mod differences;
 mod fake_hustdb;
 mod generate;
 mod inspect;
@@ -23,7 +24,9 @@ mod quit;
 mod rejected;
 mod rotation;
 mod run;
+mod state_files;
 pub mod status;
+mod values;
 mod wrong_use;
 
 use std::fmt;
@@ -69,6 +72,7 @@ Examples:
   hustdbsync status --wait=5m                   wait until all that is logged by now is completed
   hustdbsync ctl pause 10.0.0.7:8085            replay nothing to this backend for now
   hustdbsync rejected list                      see what was rejected, and why
+  hustdbsync differences list                   see which keys differ between the masters
   hustdbsync inspect 2026-11-22-16-41.log       show what stands in a log
   hustdbsync check --sample > sync_server.json  begin a configuration, every setting explained
 
@@ -189,6 +193,19 @@ enum Command {
         #[command(subcommand)]
         verb: rejected::Verb,
     },
+    /// See the keys on which both masters differed and that were not mended, or drop them from the
+    /// list
+    ///
+    /// Where sync.reconcile is on, the keys of a log are compared with the other master's once they
+    /// are replayed. What differs and is not mended is written to
+    /// <state>/<backend>/differences.jsonl.
+    #[command(arg_required_else_help = false)]
+    Differences {
+        #[command(flatten)]
+        place: SharedPlace,
+        #[command(subcommand)]
+        verb: differences::Verb,
+    },
     /// See the whole job done on fake HustDBs: logs are made, replayed, and every key is compared
     ///
     /// Starts in-memory backends on loopback, writes logs as HA does, replays them, compares every
@@ -282,6 +299,11 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
             None => {
                 load_config(place.config.as_deref()).and_then(|config| rejected::run(&verb, config))
             }
+        },
+        Some(Command::Differences { place, verb }) => match verb.wrong_use() {
+            Some(why) => return wrong_use::refuse(why, "differences"),
+            None => load_config(place.config.as_deref())
+                .and_then(|config| differences::run(&verb, &config)),
         },
         Some(Command::Demo(args)) => demo::demo::<S>(&args),
         Some(Command::Inspect(args)) => match args.fault() {

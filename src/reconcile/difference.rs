@@ -292,6 +292,10 @@ pub struct Left {
 impl Left {
     /// Takes in a whole line, given without its newline, which begins at this byte of the file.
     pub fn handle_line(&mut self, at: u64, bytes: &[u8]) {
+        // Whoever appends may begin with a newline.
+        if bytes.is_empty() {
+            return;
+        }
         match Line::parse(bytes) {
             Ok(Line::Difference(id, _)) => {
                 let is_full = self.places.len() >= DIFFERENCES_LEFT_MAX;

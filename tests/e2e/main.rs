@@ -8,6 +8,7 @@
 
 mod corpus;
 mod delivery;
+mod differences;
 mod files;
 mod forgetting;
 mod ha;

@@ -1,32 +1,17 @@
 //! Lines that were rejected, read from the state's files as a stream.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use super::select::Selection;
+use crate::cli::state_files::backends_with;
 use crate::engine::os::files::{Links, open_regular};
 use crate::ledger::rejected::{self, RejectedLine};
 
-/// The backends that have state and are selected, in the order of their names.
+/// The backends that have such lines and are selected, in the order of their names.
 pub(super) fn backends(state: &Path, selection: &Selection) -> io::Result<Vec<String>> {
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", state.display()));
-    let folders = match fs::read_dir(state) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        folders => folders.map_err(named)?,
-    };
-    let mut names = Vec::new();
-    for folder in folders {
-        let folder = folder.map_err(named)?;
-        names.extend(folder.file_name().into_string().ok().filter(|name| {
-            let is_wanted = |wanted: &String| wanted == name;
-            selection.backend.as_ref().is_none_or(is_wanted)
-                && folder.path().join(rejected::NAME).exists()
-        }));
-    }
-    names.sort();
-    Ok(names)
+    backends_with(state, rejected::NAME, selection.backend.as_deref())
 }
 
 /// Gives each selected line, with its id, to `tell`; gives how many lines are none of this

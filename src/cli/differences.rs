@@ -1,0 +1,193 @@
+//! `differences`: the keys on which both masters differed and that were not mended; shown, or
+//! dropped from the list.
+//!
+//! All of it reads and appends to the state's files, with or without a server: a file of
+//! differences only grows, and whoever appends a line does so in one write.
+
+mod drop;
+mod read;
+mod show;
+
+use std::io::{self, ErrorKind};
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, backend_name};
+use crate::cli::output;
+use crate::cli::values::{id, unix, word};
+use crate::config::Config;
+use crate::reconcile::difference::Difference;
+
+/// What is to be done with differences that are left.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Verb {
+    /// A line for each: id, when, whose, what was seen, the key, what each master had, and why it
+    /// was not mended
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync differences list\n  hustdbsync differences list \
+            --backend 10.0.0.7:8085 --why ttl_unknown --since 2h\n  hustdbsync differences list \
+            --json | jq -r .why | sort | uniq -c"
+    )]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+        /// Print JSON, an object a line, as it is in differences.jsonl
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that is known of each
+    #[command(after_long_help = "Example:\n  hustdbsync differences show --id 1f2e3d4c5b6a7988")]
+    Show {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Drop them from the list; the keys stay as they are
+    ///
+    /// Nothing is written to a master. A key that is compared again and still differs is listed
+    /// again.
+    #[command(after_long_help = "Examples:\n  hustdbsync differences drop --id \
+            1f2e3d4c5b6a7988\n  hustdbsync differences drop --until 2026-11-01 --yes\n  hustdbsync \
+            differences drop --all --yes")]
+    Drop {
+        #[command(flatten)]
+        selection: Selection,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// Yes, drop them; not asked for where they are given by --id
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Those for which all that is given holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(super) struct Selection {
+    /// Of this backend, host:port
+    #[arg(long, value_name = "BACKEND", value_parser = backend_name)]
+    backend: Option<String>,
+    /// Of which this was seen, as `differences list` shows it
+    #[arg(long, value_name = "WORD", value_parser = word)]
+    seen: Option<String>,
+    /// Not mended for this reason, as `differences list` shows it
+    #[arg(long, value_name = "REASON", value_parser = word)]
+    why: Option<String>,
+    /// Seen at this time or later: 2026-11-22, "2026-11-22 16:40", seconds since 1970, or 30m, 2h,
+    /// 3d ago
+    #[arg(long, value_name = "TIME", value_parser = unix)]
+    since: Option<u64>,
+    /// Seen at this time or before
+    #[arg(long, value_name = "TIME", value_parser = unix)]
+    until: Option<u64>,
+    /// These, by the ids that `differences list` shows
+    #[arg(long = "id", value_name = "ID", value_delimiter = ',', value_parser = id)]
+    ids: Vec<u64>,
+}
+
+impl Selection {
+    /// Whether a difference with this id is one of them.
+    fn admits(&self, id: u64, difference: &Difference) -> bool {
+        let seen = self.seen.as_deref();
+        let why = self.why.as_deref();
+        seen.is_none_or(|seen| seen == difference.seen())
+            && why.is_none_or(|why| why == difference.why)
+            && self.since.is_none_or(|since| since <= difference.unix)
+            && self.until.is_none_or(|until| difference.unix <= until)
+            && (self.ids.is_empty() || self.ids.contains(&id))
+    }
+}
+
+impl Verb {
+    /// Why the arguments are wrong.
+    pub(super) fn wrong_use(&self) -> Option<&'static str> {
+        let Self::Drop {
+            selection,
+            all,
+            yes,
+        } = self
+        else {
+            return None;
+        };
+        if (*selection == Selection::default()) != *all {
+            return Some(
+                "say which differences: by --id, --backend, --seen, --why, --since or --until, or \
+                 else --all",
+            );
+        }
+        (!yes && selection.ids.is_empty()).then_some(
+            "differences that are dropped are listed no more: give their ids (--id), or say --yes",
+        )
+    }
+}
+
+/// Does what is asked for.
+pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
+    let state = config.state_path();
+    let mut out = io::stdout().lock();
+    let written = match verb {
+        Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
+        Verb::Show { selection } => show::show(&state, selection, &mut out),
+        Verb::Drop { selection, .. } => {
+            let dropped = drop::drop(&state, selection)?;
+            output::tell(format_args!(
+                "{} dropped, {} left",
+                count(dropped.done),
+                dropped.left
+            ));
+            return Ok(true);
+        }
+    };
+    match written {
+        // Whoever reads us has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(true),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
+    }
+}
+
+/// So many differences, in words.
+fn count(count: u64) -> String {
+    match count {
+        1 => "1 difference".to_owned(),
+        count => format!("{count} differences"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_is_said_and_not_all_by_a_slip() {
+        let none = Selection::default;
+        let some = || Selection {
+            why: Some("ttl_unknown".to_owned()),
+            ..none()
+        };
+        let by_id = || Selection {
+            ids: vec![1],
+            ..none()
+        };
+        for (selection, all, yes, is_right) in [
+            (none(), false, true, false),
+            (none(), true, false, false),
+            (none(), true, true, true),
+            (some(), false, false, false),
+            (some(), false, true, true),
+            (some(), true, true, false),
+            (by_id(), false, false, true),
+        ] {
+            let verb = Verb::Drop {
+                selection,
+                all,
+                yes,
+            };
+            assert_eq!(verb.wrong_use().is_none(), is_right, "{verb:?}");
+        }
+        let list = Verb::List {
+            selection: none(),
+            json: false,
+        };
+        assert_eq!(list.wrong_use(), None);
+    }
+}

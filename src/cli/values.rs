@@ -1,0 +1,92 @@
+//! Values that arguments of several commands have: ids, codes, times.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::status::control_request::parse_id;
+use crate::text::parse_duration;
+
+/// A code of one word, such as a reason.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    let is_code = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_code
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a reason is one word, such as table_type".to_owned())
+}
+
+/// What a line of a list is named by.
+pub(super) fn id(text: &str) -> Result<u64, String> {
+    parse_id(text).ok_or_else(|| "an id has 16 hexadecimal digits".to_owned())
+}
+
+/// A time as people write it, in Unix seconds.
+pub(super) fn unix(text: &str) -> Result<u64, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    unix_at(
+        text,
+        now.unwrap_or(Duration::ZERO).as_secs(),
+        TimeZone::system(),
+    )
+}
+
+/// A time as people write it; `now`, Unix seconds, is for times ago, the zone for those without
+/// one.
+fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
+    let ago = || Some(now.saturating_sub(parse_duration(text, None).ok()?.as_secs()));
+    let civil = || -> Option<u64> {
+        let time: DateTime = text.parse().ok()?;
+        let seconds = time.to_zoned(zone).ok()?.timestamp().as_second();
+        u64::try_from(seconds).ok()
+    };
+    let stamp = || {
+        let stamp: Timestamp = text.parse().ok()?;
+        u64::try_from(stamp.as_second()).ok()
+    };
+    let count = text.parse().ok();
+    count.or_else(ago).or_else(stamp).or_else(civil).ok_or_else(|| {
+        "a time is 2026-11-22, \"2026-11-22 16:40\", 2026-11-22T16:40:38Z, seconds since 1970, or \
+         30m, 2h, 3d ago".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_date_a_number_or_an_age() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1795365638", Some(1_795_365_638)),
+            ("30s", Some(1_799_999_970)),
+            ("2h", Some(1_799_992_800)),
+            ("99999999d", Some(0)),
+            ("2026-11-22T16:40:38Z", Some(1_795_365_638)),
+            ("2026-11-22T17:40:38+01:00", Some(1_795_365_638)),
+            ("2026-11-22 16:40:38", Some(1_795_365_638)),
+            ("2026-11-22 16:40", Some(1_795_365_600)),
+            ("2026-11-22", Some(1_795_305_600)),
+            ("1960-01-01", None),
+            ("yesterday", None),
+            ("-5", None),
+            ("5w", None),
+            ("", None),
+        ] {
+            let found = unix_at(text, 1_800_000_000, TimeZone::UTC);
+            assert_eq!(found.ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_and_reasons_are_words_of_their_kind() {
+        assert_eq!(id("00000000000000ff"), Ok(255));
+        assert!(id("ff").is_err() && id("+0000000000000ff").is_err());
+        assert!(word("table_type").is_ok() && word("a b").is_err() && word("").is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! `differences`: what is left in a state's files is listed, shown and dropped, while a server runs
+//! and where none does.
+
+use std::fs;
+use std::io::Write;
+
+use hustdbsync::reconcile::difference::{Difference, FILE_NAME, Held, How, Settlement};
+
+use crate::harness::{Home, fake_hustdb};
+
+fn difference(backend: &str, key: &str, why: &str) -> Difference {
+    let held = |version| {
+        Some(Held {
+            version,
+            score: None,
+        })
+    };
+    Difference {
+        unix: 1_795_696_200,
+        backend: backend.to_owned(),
+        peer: "10.0.0.8:8085".to_owned(),
+        kind: "key".to_owned(),
+        table: Vec::new(),
+        key: key.as_bytes().to_vec(),
+        member: None,
+        on_backend: held(3),
+        on_peer: held(4),
+        why: why.to_owned(),
+        detail: "its time to live is not known".to_owned(),
+    }
+}
+
+/// Appends as a server does: whole lines in one write.
+fn append(home: &Home, backend: &str, encode: impl FnOnce(&mut Vec<u8>)) {
+    let path = home.state(backend, FILE_NAME);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut lines = Vec::new();
+    encode(&mut lines);
+    let mut options = fs::File::options();
+    let mut file = options.create(true).append(true).open(path).unwrap();
+    file.write_all(&lines).unwrap();
+}
+
+/// What a command that must succeed says on stdout.
+#[track_caller]
+fn said(home: &Home, args: &[&str]) -> String {
+    let (code, out, err) = home.command(&[&["differences"], args].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    out
+}
+
+#[test]
+fn what_is_left_is_listed_shown_and_dropped() {
+    let (home, fake_hustdb) = (Home::new().with_port(), fake_hustdb());
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
+    let server = home.start();
+    let name = fake_hustdb.name();
+    server.wait_settled(&name, 1);
+    let of = |key, why| difference(&name, key, why);
+    append(&home, &name, |lines| {
+        for key in ["one", "two", "three", "mended"] {
+            of(key, "ttl_unknown").encode(lines);
+        }
+        of("four", "report_only").encode(lines);
+        let settlement = Settlement {
+            id: of("mended", "").id(),
+            how: How::Mended,
+            unix: 1_795_696_201,
+        };
+        settlement.encode(lines);
+    });
+    append(&home, "10.0.0.9:1", |lines| {
+        difference("10.0.0.9:1", "five", "report_only").encode(lines);
+    });
+
+    let all = said(&home, &["list"]);
+    assert_eq!(all.lines().count(), 5, "{all}");
+    assert!(
+        all.contains("  peer_newer  key one  version 3, version 4 on 10.0.0.8:8085  ttl_unknown\n"),
+        "{all}"
+    );
+    let ours = said(
+        &home,
+        &["list", "--backend", &name, "--why", "ttl_unknown", "--json"],
+    );
+    let keys: Vec<serde_json::Value> = ours
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].clone())
+        .collect();
+    assert_eq!(keys, ["one", "two", "three"]);
+    let id = &said(&home, &["list", "--why", "report_only", "--backend", &name])[..16];
+    let shown = said(&home, &["show", "--id", id]);
+    assert!(
+        shown.contains("key      key four\n")
+            && shown.contains("seen     peer_newer: the peer has"),
+        "{shown}"
+    );
+
+    // A line was torn by a crash; nothing of what comes after it is lost.
+    append(&home, &name, |lines| {
+        lines.extend_from_slice(b"{\"id\":\"torn")
+    });
+    let dropped = said(&home, &["drop", "--id", id]);
+    assert_eq!(dropped, "1 difference dropped, 4 left\n");
+    let dropped = said(&home, &["drop", "--backend", &name, "--yes"]);
+    assert_eq!(dropped, "3 differences dropped, 0 left\n");
+    assert_eq!(said(&home, &["list"]).lines().count(), 1);
+    append(&home, &name, |lines| of("one", "declined").encode(lines));
+    assert!(said(&home, &["list", "--backend", &name]).contains("declined"));
+    server.stop();
+    assert_eq!(
+        said(&home, &["drop", "--all", "--yes"]),
+        "2 differences dropped, 0 left\n"
+    );
+}

@@ -552,3 +552,21 @@ fn exit_codes_are_the_same_where_nothing_can_be_said() {
         assert_eq!(status.unwrap().code(), Some(1), "{args:?}");
     }
 }
+
+#[test]
+fn completions_offer_the_backends_that_have_a_folder() {
+    let home = home();
+    let folder = home.path();
+    fs::create_dir(folder.join("logs/not-a-backend")).unwrap();
+    let config = folder.join("sync_server.json");
+    let args = [
+        "completions",
+        "--backends",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    check(folder, &args, 0, "127.0.0.1:9998\n", "");
+    let output = run(folder, &args);
+    assert_eq!(output.stdout, b"127.0.0.1:9998\n");
+    check(folder, &["completions"], 2, "", "");
+}

@@ -1,26 +1,17 @@
-//! `completions` and `man`: what a package needs besides the program, from the definition of the
-//! command line itself.
+//! `man`: the pages of the manual, from the definition of the command line itself.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
-use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-use super::{Cli, Failure, NAME, output};
+use super::{Cli, Failure, NAME};
 
 /// The section of the manual: administration.
 const SECTION: &str = "8";
-
-/// Prints the completions of `shell`.
-pub(super) fn completions(shell: Shell) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
-    output::print("completions", &script)
-}
 
 /// Writes a page for the program and for each command into `folder`.
 pub(super) fn man(folder: &Path) -> Result<(), Failure> {

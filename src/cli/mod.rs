@@ -4,6 +4,7 @@
 //! (`status --wait`, `status --fail-if-not-in-sync`), 78 the configuration has faults (`run`).
 
 mod check;
+mod completions;
 mod ctl;
 mod daemon;
 mod demo;
@@ -223,13 +224,19 @@ enum Command {
     /// original's status files.
     #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
-    /// Print the completions of a shell
+    /// Print the completions of a shell; they offer backends by the folders of the logs
     #[command(after_long_help = "Examples:\n  hustdbsync completions bash > \
             /etc/bash_completion.d/hustdbsync\n  hustdbsync completions fish > \
             ~/.config/fish/completions/hustdbsync.fish")]
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        #[arg(required_unless_present = "backends")]
+        shell: Option<clap_complete::Shell>,
+        /// Print the names that completions offer for backends, one a line
+        #[arg(long, conflicts_with = "shell")]
+        backends: bool,
+        #[command(flatten)]
+        place: Place,
     },
     /// Write the man pages: one for the program, one for each command
     #[command(after_long_help = "Example:\n  hustdbsync man /usr/local/share/man/man8")]
@@ -310,7 +317,12 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
             Some(fault) => return wrong_use::refuse(fault, "inspect"),
             None => inspect::inspect(&args),
         },
-        Some(Command::Completions { shell }) => generate::completions(shell).map(|()| true),
+        Some(Command::Completions { shell, place, .. }) => match shell {
+            Some(shell) => completions::script(shell),
+            None => load_config(place.config.as_deref())
+                .and_then(|config| completions::backends(&config)),
+        }
+        .map(|()| true),
         Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
         Some(Command::FakeHustdb(args)) => fake_hustdb::fake_hustdb(args).map(|()| true),
         None if cli.quit => quit::quit(given).map(|()| true),

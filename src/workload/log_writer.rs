@@ -86,6 +86,14 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Hands all that was appended to the system.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        open.file.flush().map_err(|error| named(&open.path, &error))
+    }
+
     /// The files, in order, and how many bytes were written.
     pub(super) fn finish(mut self) -> io::Result<(Vec<PathBuf>, u64)> {
         self.close()?;

@@ -15,6 +15,7 @@
 //! it is written: all times to live that have passed have done so before the first replay, and no
 //! other ends within a day.
 
+pub mod live_pair;
 mod log_writer;
 mod mutation;
 mod replayed;

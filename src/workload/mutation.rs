@@ -45,7 +45,7 @@ pub struct Mutation {
 
 impl Mutation {
     /// The client's request, as HA hands it on to the healthy master: target and body of a GET.
-    fn live_target(&self, target: &mut Vec<u8>) {
+    pub(super) fn live_target(&self, target: &mut Vec<u8>) {
         target.extend_from_slice(b"/hustdb/");
         target.extend_from_slice(self.method.name().as_bytes());
         // An argument that nobody knows, so that all others begin with `&`.

@@ -16,6 +16,7 @@ mod log;
 mod logins;
 mod metrics;
 mod page;
+mod picture;
 mod prometheus;
 mod promtool;
 mod rules;

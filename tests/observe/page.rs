@@ -17,7 +17,7 @@ use crate::observe::harness::{Home, Running, eventually, fake_hustdb};
 const SOON: Duration = Duration::from_secs(2);
 
 /// One browser at a time: they are heavy, and what is measured is the page.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -27,7 +27,7 @@ fn address(server: &Running) -> SocketAddr {
 }
 
 /// Opens the page as one who may see it, and waits until it shows so many backends.
-fn open(browser: &mut Browser, server: &Running, backends: usize) {
+pub(crate) fn open(browser: &mut Browser, server: &Running, backends: usize) {
     browser.know_password();
     browser.look(1180, 860, "light");
     browser.open(&format!("http://{}/", address(server)));
@@ -70,7 +70,7 @@ fn reported(server: &Running, name: &str) -> Json {
 }
 
 /// An expression for a part of a backend's row.
-fn part(name: &str, part: &str) -> String {
+pub(crate) fn part(name: &str, part: &str) -> String {
     format!("document.querySelector('.row[data-backend=\"{name}\"] [data-of=\"{part}\"]')")
 }
 
@@ -797,7 +797,7 @@ fn more(name: &str, part: &str) -> String {
 }
 
 /// Opens a backend's row, and waits until it can be acted on.
-fn open_row(browser: &mut Browser, name: &str) {
+pub(crate) fn open_row(browser: &mut Browser, name: &str) {
     browser.value(&format!("{}.click()", part(name, "name")));
     browser.wait_for(&format!("{}?.hidden === false", more(name, "actions")));
 }

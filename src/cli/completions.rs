@@ -82,7 +82,7 @@ fn with_backends(shell: Shell, script: &str) -> String {
             let mut all = script.to_owned();
             for (condition, what) in [
                 (
-                    "__fish_seen_subcommand_from status inspect rejected",
+                    "__fish_seen_subcommand_from status inspect rejected differences",
                     "-l backend -x",
                 ),
                 (
@@ -184,7 +184,7 @@ mod tests {
     fn other_shells_ask_for_the_names_too() {
         let zsh = of(Shell::Zsh);
         assert!(zsh.starts_with("#compdef hustdbsync"), "{zsh:.100}");
-        assert_eq!(zsh.matches(":_hustdbsync_backends'").count(), 10, "{zsh}");
+        assert_eq!(zsh.matches(":_hustdbsync_backends'").count(), 13, "{zsh}");
         assert_eq!(zsh.matches(NAMES).count(), 1);
         assert_eq!(of(Shell::Fish).matches(NAMES).count(), 2);
     }

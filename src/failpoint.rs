@@ -45,6 +45,19 @@ mod switch {
         DropTail,
         /// The last two records of a lane change places.
         SwapRecords,
+        /// A mended key is not looked at again.
+        TrustMend,
+        /// A key that the peer lacks is deleted without being asked to.
+        DeleteUnasked,
+        /// A key gets the peer's version though it is lower.
+        LowerVersion,
+        /// A peer for which records wait is taken for the truth.
+        TrustBehindPeer,
+        /// A mend that was decided long ago is sent all the same. The simulation of comparing found
+        /// this.
+        SendStaleMends,
+        /// A log goes before all of its keys are compared.
+        ForgetKeys,
         /// What has expired is settled without a delete.
         SkipExpired,
         /// A checkpoint's length and checksum are not looked at.

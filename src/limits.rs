@@ -639,3 +639,61 @@ const _: () = assert!(HISTORY_INTERVAL.as_secs() * HISTORY_SAMPLES as u64 == 360
 const _: () = assert!(3600 % STATE_COUNT_SLOTS == 0, "each slot has whole seconds");
 const _: () = assert!(TROUBLE_PAUSE_FIRST_MS > PROBE_AT_ONCE_GAP_MS);
 const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");
+
+/// A key on which both masters differ is looked up again after this long: longer than a live write
+/// takes from one master to the other, and short beside what comparing takes.
+pub const RECONCILE_LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Answers to the two lookups of a key that come further apart than this are not trusted to be of
+/// one instant.
+pub const RECONCILE_LOOKS_APART: Duration = Duration::from_millis(5);
+
+/// A mend that could not be sent within this time is not sent any more: the key is looked at again.
+pub const RECONCILE_SEND_WITHIN: Duration = Duration::from_secs(1);
+
+/// What was read of a key counts for so long, which is enough for the longest value. Then the key
+/// is looked at again.
+pub const RECONCILE_MEND_FRESH: Duration = Duration::from_secs(5);
+
+/// Keys of one backend that are being asked for at one time: some bursts for each connection to
+/// each master.
+pub const RECONCILE_KEYS_ASKED_MAX: usize = 1024;
+
+/// Keys of one backend that wait to be looked up again, each of some hundred bytes.
+pub const RECONCILE_KEYS_WAITING_MAX: usize = 16_384;
+
+/// Values of one backend that are held to be copied; each may have [`VALUE_BYTES_MAX`].
+pub const RECONCILE_VALUES_HELD_MAX: usize = 2;
+
+/// A master that has requests and takes longer than `sync.reconcile_timeout` for so many answers is
+/// too slow to be waited for.
+pub const RECONCILE_PROGRESS_ANSWERS: u32 = 1000;
+
+/// Bytes of a finished log that are read for its keys at once.
+pub const RECONCILE_READ_BYTES: usize = 256 * 1024;
+
+/// A member of a set or a sorted set that has more bytes is not compared: it would be held.
+pub const RECONCILE_MEMBER_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of distinct keys of one backend that are held at one time. A log with more keys is read
+/// several times.
+pub const RECONCILE_KEY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Finished logs of a backend that are compared together at most.
+pub const RECONCILE_LOGS_MAX: usize = 4096;
+
+/// Backends whose keys are compared at one time.
+pub const RECONCILE_BACKENDS_MAX: usize = 4;
+
+/// How often the reconciler looks whether a backend that it waits for is in good order, and whether
+/// HA's table has changed.
+pub const RECONCILE_LOOK: Duration = Duration::from_millis(200);
+
+/// How often each backend's differences.jsonl is looked at: an operator may settle differences.
+pub const RECONCILE_COUNT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Differences are written to the disk when they have this many bytes, and at the end of a pass.
+pub const RECONCILE_DIFFERENCE_BYTES: usize = 64 * 1024;
+
+/// After the disk has failed the reconciler, it tries again so much later.
+pub const RECONCILE_RETRY: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@
 pub mod key;
 pub mod lifetime;
 pub mod line;
+pub mod line_start;
 pub mod long_line;
 pub mod method;
 mod query_text;

@@ -193,6 +193,33 @@ impl Template {
         }
     }
 
+    /// Appends the head of the request that reads what a key has, by `start` up to its arguments.
+    pub(crate) fn compose_read(
+        &self,
+        start: &[u8],
+        record: &Record<'_>,
+        head: &mut Vec<u8>,
+    ) -> Composed {
+        let begin = head.len();
+        head.extend_from_slice(start);
+        if record.method.row().table {
+            head.extend_from_slice(b"tb=");
+            push_table(record.table, head);
+            head.push(b'&');
+        }
+        head.extend_from_slice(b"key=");
+        push_key(record.key, head);
+        let target_bytes = self.finish(begin, false, 0, head);
+        Composed {
+            method: record.method,
+            expired: false,
+            ttl: false,
+            target_bytes,
+            head_bytes: head.len() - begin,
+            body_bytes: 0,
+        }
+    }
+
     /// Ends the request line and adds the headers. Gives the line's length.
     fn finish(
         &self,

@@ -6,6 +6,7 @@
 
 pub mod choice;
 pub mod clock;
+mod connections;
 pub mod control;
 mod drivers;
 pub mod files;
@@ -19,12 +20,14 @@ mod mounts;
 pub mod os;
 mod overview;
 pub mod probe;
+mod reconciler_mio;
 pub mod resolve;
 mod service;
 pub mod settings;
 pub mod shared;
 pub mod signals;
 mod start;
+mod surroundings;
 pub mod threads;
 pub mod waker;
 pub mod watch;

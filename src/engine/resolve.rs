@@ -50,7 +50,15 @@ pub(crate) fn look_up(
         .map_err(|error| format!("cannot look up its name {name}: no thread for it: {error}"))
 }
 
-fn resolve(name: &BackendName, wanted: Wanted, resolver: &Resolver) -> Result<SocketAddr, String> {
+/// Looks a name up, and waits for it.
+///
+/// # Errors
+/// Why it has no address.
+pub(crate) fn resolve(
+    name: &BackendName,
+    wanted: Wanted,
+    resolver: &Resolver,
+) -> Result<SocketAddr, String> {
     match &name.host {
         Host::Address(address) => Ok(SocketAddr::new(*address, name.port)),
         Host::Name(host) => resolver(host, name.port)

@@ -9,6 +9,7 @@ use crate::engine::os::files::read_regular;
 use crate::engine::probe::ProbeLimits;
 use crate::http::host::HostNames;
 use crate::limits::{FILE_CLOSED_EXTRA_MS, LOGIN_FILE_BYTES_MAX, LOOKUP_HOLD};
+use crate::reconcile::settings::ReconcileMode;
 use crate::replay::controller::ControllerSettings;
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{CheckpointerSettings, ReaderSettings};
@@ -79,6 +80,7 @@ impl Settings {
                 release_interval: sync.release_interval,
                 closed_after,
                 rejected_bytes_max: sync.rejected_max_bytes,
+                compares_keys: sync.reconcile != ReconcileMode::Off,
             },
             reader: ReaderSettings {
                 lanes_per_backend: lanes,
@@ -100,6 +102,7 @@ impl Settings {
                 .encode_to_string(login.credentials())
                 .into(),
             drain_timeout: sync.drain_timeout,
+            reconcile: sync.reconcile_settings(),
             lane: LaneSettings {
                 template: Template::new("", None),
                 outcomes,

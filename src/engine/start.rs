@@ -11,6 +11,7 @@ use super::Engine;
 use crate::config::{BackendName, Config};
 use crate::engine::choice::{KernelRings, Rings, Unavailable};
 use crate::engine::clock::Clock;
+use crate::engine::connections;
 use crate::engine::control::{
     self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
 };
@@ -21,10 +22,12 @@ use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
 use crate::engine::os::process::{Access, may_access};
 use crate::engine::overview::Overview;
+use crate::engine::reconciler_mio;
 use crate::engine::resolve::{Resolver, system_resolver};
 use crate::engine::service::{self, Monitored, Service};
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::shared::Shared;
+use crate::engine::surroundings::RealSurroundings;
 use crate::engine::threads::{
     Threads, pin_worker, prefer_control, run_checkpointer, run_reader, run_whole,
 };
@@ -35,8 +38,11 @@ use crate::replay::chunk::BufferReturns;
 use crate::replay::controller::ControllerLinks;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage};
+use crate::replay::messages::{
+    CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage, WorkerMessage,
+};
 use crate::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
+use crate::replay::reconciler::{Reconciler, ReconcilerLinks};
 use crate::replay::vec_pool::VecPool;
 use crate::replay::worker::{Worker, WorkerLinks};
 use crate::status::counters::ServerCounters;
@@ -140,6 +146,7 @@ struct Links {
     control: Arc<Mailbox<ControlMessage>>,
     reader: Arc<Mailbox<ReaderMessage>>,
     checkpointer: Arc<Mailbox<CheckpointerMessage>>,
+    reconciler: Arc<Mailbox<ReconcilerMessage>>,
     workers: WorkerMailboxes,
     dirty_flags: Arc<DirtyFlags>,
     returns: Arc<BufferReturns>,
@@ -154,6 +161,7 @@ struct Polls {
     control: Poll,
     reader: Poll,
     checkpointer: Poll,
+    reconciler: Poll,
     /// For what it waits for besides messages.
     checkpointer_waker: PollWaker,
     workers: Drivers,
@@ -164,6 +172,7 @@ fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartEr
     let (reader_poll, _, reader) = mailbox(WAKER)?;
     let (drivers, workers) = drivers(config, rings)?;
     let (checkpointer_poll, checkpointer_waker, checkpointer) = mailbox(WAKER)?;
+    let (reconciler_poll, _, reconciler) = mailbox(connections::WAKER)?;
     let chunks = chunks_max(config.sync.memory_budget, BACKENDS_MAX);
     let links = Links {
         dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
@@ -175,12 +184,14 @@ fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartEr
         control,
         reader,
         checkpointer,
+        reconciler,
         workers,
     };
     let polls = Polls {
         control: control_poll,
         reader: reader_poll,
         checkpointer: checkpointer_poll,
+        reconciler: reconciler_poll,
         checkpointer_waker,
         workers: drivers,
     };
@@ -192,6 +203,7 @@ impl Links {
     /// left behind.
     fn stop_all(&self) {
         let _ = self.checkpointer.send(CheckpointerMessage::Stop);
+        let _ = self.reconciler.send(ReconcilerMessage::Stop);
         let _ = self.reader.send(ReaderMessage::Stop);
         for worker in &self.workers {
             let _ = worker.send(WorkerMessage::Stop);
@@ -204,6 +216,7 @@ impl Links {
             Arc::<Mailbox<ControlMessage>>::clone(&self.control),
             Arc::<Mailbox<ReaderMessage>>::clone(&self.reader),
             Arc::<Mailbox<CheckpointerMessage>>::clone(&self.checkpointer),
+            Arc::<Mailbox<ReconcilerMessage>>::clone(&self.reconciler),
         ];
         for worker in &self.workers {
             all.push(Arc::<Mailbox<WorkerMessage>>::clone(worker));
@@ -218,6 +231,7 @@ impl Links {
                 reader: Arc::clone(&self.reader),
                 checkpointer: Arc::clone(&self.checkpointer),
                 workers: self.workers.clone(),
+                reconciler: Some(Arc::clone(&self.reconciler)),
                 dirty_flags: Arc::clone(&self.dirty_flags),
             },
             shared: Arc::clone(&self.shared),
@@ -230,7 +244,15 @@ impl Links {
             mailbox: Arc::clone(&self.checkpointer),
             reader: Arc::clone(&self.reader),
             control: Arc::clone(&self.control),
+            reconciler: Some(Arc::clone(&self.reconciler)),
             settled_pool: Arc::clone(&self.settled_pool),
+        }
+    }
+
+    fn for_reconciler(&self) -> ReconcilerLinks {
+        ReconcilerLinks {
+            mailbox: Arc::clone(&self.reconciler),
+            checkpointer: Arc::clone(&self.checkpointer),
         }
     }
 
@@ -300,7 +322,7 @@ impl Engine {
             signals: options.signals,
             reload: reload(config.clone(), options.on_reload),
             rotate: options.rotate,
-            resolver: options.resolver,
+            resolver: Arc::clone(&options.resolver),
             engine: polls.workers.name(),
             seed: fastrand::u64(..),
         })?;
@@ -310,6 +332,14 @@ impl Engine {
         let checkpointer_disk = disk()
             .with_counters(Arc::clone(&links.counters))
             .with_threads(Arc::new(polls.checkpointer_waker));
+        let surroundings = RealSurroundings::new(&config, options.resolver);
+        let reconciler = Reconciler::new(
+            disk(),
+            surroundings,
+            links.for_reconciler(),
+            settings.controller.comparison(),
+            written_unix,
+        );
         let reader_disk = disk().with_locks(Arc::clone(&locks)).with_read_ahead();
         let workers = config.sync.threads;
         let checkpointer = Checkpointer::new(
@@ -339,6 +369,9 @@ impl Engine {
             let mailbox = Arc::clone(&links.reader);
             threads.start("reader", move || {
                 run_reader(reader, &mailbox, polls.reader, clock)
+            })?;
+            threads.start("reconciler", move || {
+                reconciler_mio::run(reconciler, polls.reconciler, clock)
             })?;
             for (index, body) in polls.workers.into_bodies().into_iter().enumerate() {
                 let worker =

@@ -240,7 +240,8 @@ impl Connections {
     }
 }
 
-fn start_connection(
+/// Begins a connection, whose events have the slot for their token.
+pub(super) fn start_connection(
     slot: usize,
     address: SocketAddr,
     keepalive_interval: Duration,
@@ -258,7 +259,7 @@ fn start_connection(
 }
 
 /// Whether the connection stands by now; if so, the bytes of its segments.
-fn finish_connection(stream: &TcpStream) -> io::Result<Option<usize>> {
+pub(super) fn finish_connection(stream: &TcpStream) -> io::Result<Option<usize>> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }

@@ -91,12 +91,30 @@ fn parse_usual(received: &[u8]) -> Option<Response> {
 }
 
 fn parse_any(received: &[u8]) -> Result<Parsed, ResponseFault> {
+    let Some(response) = parse_head(received)? else {
+        return Ok(Parsed::Partial);
+    };
+    if response.bytes() > RESPONSE_BYTES_MAX {
+        return Err(ResponseFault::TooLarge);
+    }
+    if received.len() < response.bytes() {
+        return Ok(Parsed::Partial);
+    }
+    Ok(Parsed::Complete(response))
+}
+
+/// Reads the head of the first answer in `received`, whether or not its body, of any length, is
+/// there. `None`: its end is not here yet.
+///
+/// # Errors
+/// When what is there can never become one.
+pub fn parse_head(received: &[u8]) -> Result<Option<Response>, ResponseFault> {
     let mut headers = [httparse::EMPTY_HEADER; RESPONSE_HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
     let head_bytes = match head.parse(received) {
         Ok(httparse::Status::Complete(bytes)) => bytes,
         Ok(httparse::Status::Partial) if received.len() < RESPONSE_BYTES_MAX => {
-            return Ok(Parsed::Partial);
+            return Ok(None);
         }
         Ok(httparse::Status::Partial) => return Err(ResponseFault::TooLarge),
         Err(httparse::Error::Version) => return Err(ResponseFault::NoHttp("its version")),
@@ -156,13 +174,7 @@ fn parse_any(received: &[u8]) -> Result<Parsed, ResponseFault> {
         Some(said) => said as usize,
         None => return Err(ResponseFault::NoLength("it has no Content-Length")),
     };
-    if response.bytes() > RESPONSE_BYTES_MAX {
-        return Err(ResponseFault::TooLarge);
-    }
-    if received.len() < response.bytes() {
-        return Ok(Parsed::Partial);
-    }
-    Ok(Parsed::Complete(response))
+    Ok(Some(response))
 }
 
 /// A number of decimal digits only.

@@ -154,23 +154,23 @@ enum JsonLine {
     Difference(Box<Json>),
 }
 
+/// What names a key, as [`Difference::id`] does.
+#[must_use]
+pub fn id(kind: &str, table: &[u8], key: &[u8], member: Option<&[u8]>) -> u64 {
+    let mut hash = Xxh3::new();
+    for part in [kind.as_bytes(), table, key, member.unwrap_or_default()] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.update(&[u8::from(member.is_some())]);
+    hash.digest()
+}
+
 impl Difference {
     /// What names the key: a hash of its kind, table, key and member.
     #[must_use]
     pub fn id(&self) -> u64 {
-        let mut hash = Xxh3::new();
-        let member = self.member.as_deref();
-        for part in [
-            self.kind.as_bytes(),
-            &self.table,
-            &self.key,
-            member.unwrap_or_default(),
-        ] {
-            hash.update(&(part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.update(&[u8::from(member.is_some())]);
-        hash.digest()
+        id(&self.kind, &self.table, &self.key, self.member.as_deref())
     }
 
     /// What was seen, in one word.
@@ -317,6 +317,12 @@ impl Left {
     #[must_use]
     pub fn has(&self, id: u64, at: u64) -> bool {
         self.places.get(&id) == Some(&at)
+    }
+
+    /// Whether a difference about the key with this id is left.
+    #[must_use]
+    pub fn has_key(&self, id: u64) -> bool {
+        self.places.contains_key(&id)
     }
 
     /// The ids of all that are left.

@@ -44,3 +44,16 @@ pub struct ReconcileSettings {
     /// `sync.reconcile_timeout`: how long a peer that cannot be asked keeps a log.
     pub timeout: Duration,
 }
+
+impl ReconcileSettings {
+    /// Nothing is compared.
+    pub const OFF: Self = Self {
+        mode: ReconcileMode::Off,
+        values: false,
+        value_bytes_max: 0,
+        rate: 0,
+        deletes: false,
+        attempts: 1,
+        timeout: Duration::ZERO,
+    };
+}

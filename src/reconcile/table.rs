@@ -252,6 +252,14 @@ impl Table {
         Ok(masters.filter(move |master| *master != backend))
     }
 
+    /// Every master that shares a row with `backend`; one may be named several times.
+    pub fn neighbours<'a>(&'a self, backend: &'a str) -> impl Iterator<Item = &'a str> {
+        let rows = self.rows.iter();
+        let rows = rows.filter(move |row| row.iter().any(|master| **master == *backend));
+        let masters = rows.flat_map(|row| row.iter().map(|master| &**master));
+        masters.filter(move |master| *master != backend)
+    }
+
     /// Whether any row names it.
     #[must_use]
     pub fn names(&self, backend: &str) -> bool {

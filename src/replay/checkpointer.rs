@@ -30,6 +30,7 @@
 //! bug of this program and stops it: crashing beats deleting an unsent record.
 
 mod backend_state;
+mod comparing;
 mod fault;
 mod leaving;
 mod open;
@@ -49,6 +50,7 @@ use crate::clock::Now;
 use crate::ledger::backend::ClosedFile;
 use crate::limits::{CHECKPOINTER_MESSAGES_PER_TURN, DELETED_LOG_WATCHED, OUTBOX_RETRY};
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
+use crate::replay::checkpointer::comparing::ComparingLogs;
 use crate::replay::checkpointer::leaving::Leaving;
 use crate::replay::checkpointer::points::Points;
 use crate::replay::checkpointer::reaper::LogReaper;
@@ -58,7 +60,7 @@ use crate::replay::durable_write::JobId;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, ControlMessage,
-    ReaderMessage, Settled,
+    ReaderMessage, ReconcilerMessage, Settled,
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::replay::vec_pool::VecPool;
@@ -77,6 +79,8 @@ pub struct CheckpointerLinks {
     pub reader: Arc<Mailbox<ReaderMessage>>,
     /// The controller's.
     pub control: Arc<Mailbox<ControlMessage>>,
+    /// The reconciler's, where there is one.
+    pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
     /// Vectors of outcomes, emptied here.
     pub settled_pool: Arc<VecPool<Settled>>,
 }
@@ -112,6 +116,7 @@ pub struct Checkpointer<D: Disk> {
     backend_states: Vec<Option<BackendState>>,
     outbox: Outbox,
     log_reaper: LogReaper<D::Log>,
+    comparing: ComparingLogs,
     points: Points,
     leaving: Leaving,
     spare: Spare,
@@ -132,6 +137,7 @@ impl<D: Disk> Checkpointer<D> {
         let outbox = Outbox::new(Receivers {
             reader: Some(Arc::clone(&links.reader)),
             control: Some(Arc::clone(&links.control)),
+            reconciler: links.reconciler.clone(),
             ..Receivers::default()
         });
         Self {
@@ -142,6 +148,7 @@ impl<D: Disk> Checkpointer<D> {
             backend_states: Vec::new(),
             outbox,
             log_reaper: LogReaper::default(),
+            comparing: ComparingLogs::default(),
             points: Points::default(),
             leaving: Leaving::default(),
             spare: Spare::default(),
@@ -283,6 +290,13 @@ impl<D: Disk> Checkpointer<D> {
             CheckpointerMessage::Forget { backend } => {
                 self.points.forget_backend(backend);
                 self.leaving.handle_forget(backend);
+                self.outbox
+                    .reconciler(ReconcilerMessage::Forget { backend });
+            }
+            CheckpointerMessage::Compared { logs, .. } => {
+                self.comparing.handle_compared(&logs);
+                // They can be deleted now.
+                self.release_at = now.monotonic;
             }
             CheckpointerMessage::Stop => self.phase = Phase::Stopping,
             message => {
@@ -444,6 +458,7 @@ impl<D: Disk> Checkpointer<D> {
             pool: &self.links.settled_pool,
             closed: &mut closed,
             spare: &mut self.spare,
+            comparing: &mut self.comparing,
             parties: self.workers + 1,
             now,
         };

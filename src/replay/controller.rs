@@ -39,7 +39,8 @@ use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::ending::{Over, Phase};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage,
+    BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage,
+    WorkerMessage,
 };
 use crate::replay::monitor::Monitor;
 use crate::replay::outbox::{After, Outbox, Receivers};
@@ -65,6 +66,8 @@ pub struct ControllerLinks {
     pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
     /// The workers', by number.
     pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
+    /// The reconciler's, where there is one.
+    pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
     /// The flags that inotify events set.
     pub dirty_flags: Arc<DirtyFlags>,
 }
@@ -140,6 +143,7 @@ impl Controller {
                 reader: Some(links.reader),
                 checkpointer: Some(links.checkpointer),
                 workers: links.workers,
+                reconciler: links.reconciler,
                 ..Receivers::default()
             }),
             mailbox: links.mailbox,
@@ -337,6 +341,9 @@ impl Controller {
             .checkpointer(After::Nothing, CheckpointerMessage::Settings(checkpointer));
         self.outbox
             .reader(After::Nothing, ReaderMessage::Settings(reader));
+        let reconciler = Box::new(self.settings.comparison());
+        self.outbox
+            .reconciler(ReconcilerMessage::Settings(reconciler));
         let (backends, mut cx) = self.cx(now);
         backends.handle_settings(is_other_password, &mut cx);
     }

@@ -6,6 +6,7 @@
 //! - *Open*, once the backend's [`Gate`] allows it: first the workers, so that every one of them
 //!   can take batches; then the reader.
 //! - *Ttl*: the workers.
+//! - *The reconciler* hears of a new backend, and whether it is up, in no order with the others.
 //! - *Forget*: once the checkpointer has received everything before it, the workers; then the
 //!   reader, which passes it on to the checkpointer.
 
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, Epoch, ReaderMessage, WorkerMessage,
+    BackendId, BackendInfo, CheckpointerMessage, Epoch, ReaderMessage, ReconcilerMessage,
+    WorkerMessage,
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::reachability::gate::{Gate, Opened, Request};
@@ -25,11 +27,16 @@ impl Outbox {
     pub fn introduce(&mut self, info: &BackendInfo) {
         self.reader(After::Nothing, ReaderMessage::Backend(info.clone()));
         self.checkpointer(After::LogReader, CheckpointerMessage::Backend(info.clone()));
+        self.reconciler(ReconcilerMessage::Backend(info.clone()));
     }
 
     /// Begins an epoch. What is in flight may still be answered until `drain_until`, monotonic;
     /// `None` means that it is discarded at once.
     pub fn flush(&mut self, backend: BackendId, epoch: Epoch, drain_until: Option<Duration>) {
+        self.reconciler(ReconcilerMessage::Up {
+            backend,
+            is_up: false,
+        });
         self.checkpointer(
             After::Nothing,
             CheckpointerMessage::Flush { backend, epoch },
@@ -91,6 +98,10 @@ impl Outbox {
             outages,
         };
         self.reader(After::Workers, up);
+        self.reconciler(ReconcilerMessage::Up {
+            backend,
+            is_up: true,
+        });
         if let Some(ready) = ttl_ready {
             self.ttl(backend, ready);
         }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, THREAD_END_MS};
-use crate::replay::messages::{CheckpointerMessage, ReaderMessage, WorkerMessage};
+use crate::replay::messages::{
+    CheckpointerMessage, ReaderMessage, ReconcilerMessage, WorkerMessage,
+};
 use crate::replay::outbox::{After, Outbox};
 
 const NOT_ANSWERED: &str =
@@ -82,6 +84,7 @@ impl Phase {
             if *until > now.monotonic && !(are_flushed && outbox.is_empty()) {
                 return None;
             }
+            outbox.reconciler(ReconcilerMessage::Stop);
             outbox.checkpointer(After::Nothing, CheckpointerMessage::Stop);
             *self = Self::Writing {
                 until: now.after(Duration::from_millis(CHECKPOINTER_END_MS)),

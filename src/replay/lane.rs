@@ -39,12 +39,12 @@ use std::time::Duration;
 use crate::binlog::request::Template;
 use crate::clock::Now;
 use crate::limits::RETRY_FIRST_MS;
+use crate::pace::{Bucket, LongTrials, Window, retry_delay};
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Chunk;
 use crate::replay::in_flight::InFlight;
 use crate::replay::messages::{FailedRecord, Fed, Trouble};
 use crate::replay::outcome::{Outcomes, Settlement};
-use crate::replay::pace::{Bucket, LongTrials, Window, retry_delay};
 use crate::status::counters::BackendCounters;
 
 use answer_sizes::AnswerSizes;

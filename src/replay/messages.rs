@@ -20,6 +20,7 @@ mod backend;
 mod bodies;
 mod log;
 mod origin;
+mod reconcile;
 mod rejection;
 mod requeue;
 mod settings;
@@ -45,6 +46,7 @@ pub use backend::{BackendId, BackendInfo};
 pub use bodies::{BodyPiece, BodyReader, BodyRequest, LineInLog, LongBody};
 pub use log::{AwayLog, FileOpened, Segment};
 pub use origin::Origin;
+pub use reconcile::{FinishedLog, ReconcilerMessage};
 pub use rejection::Rejection;
 pub use requeue::{Requeue, Requeued};
 pub use settings::{CheckpointerSettings, ReaderSettings};
@@ -235,6 +237,13 @@ pub enum CheckpointerMessage {
         /// Whom.
         backend: BackendId,
     },
+    /// From the reconciler: the keys of logs are compared.
+    Compared {
+        /// Whose logs.
+        backend: BackendId,
+        /// Which, and up to which byte.
+        logs: Vec<(FileId, u64)>,
+    },
     /// From control: other settings.
     Settings(CheckpointerSettings),
     /// From control: write what there is and end. Sent when every backend has been flushed, or the
@@ -267,6 +276,7 @@ impl CheckpointerMessage {
             | Self::Forget { backend }
             | Self::ListLogs { backend, .. }
             | Self::ListRejected { backend, .. }
+            | Self::Compared { backend, .. }
             | Self::Requeue { backend, .. } => Some(*backend),
             Self::SyncPoint { .. }
             | Self::ForgetSyncPoint { .. }

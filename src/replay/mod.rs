@@ -22,9 +22,9 @@ pub mod messages;
 pub mod monitor;
 pub mod outbox;
 pub mod outcome;
-pub mod pace;
 pub mod reachability;
 pub mod reader;
+pub mod reconciler;
 mod sync;
 #[doc(hidden)]
 pub mod testdisk;

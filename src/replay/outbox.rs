@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, Batch, CheckpointerMessage, ControlMessage, ReaderMessage, WorkerMessage,
+    BackendId, Batch, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage,
+    WorkerMessage,
 };
 
 /// Whose earlier messages have to be delivered before an envelope.
@@ -46,6 +47,8 @@ pub struct Receivers {
     pub control: Option<Arc<Mailbox<ControlMessage>>>,
     /// The workers', by number.
     pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
+    /// The reconciler's; what is sent to it is dropped where there is none.
+    pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
 }
 
 struct Envelope<T> {
@@ -138,6 +141,7 @@ pub struct Outbox {
     checkpointer: Queue<CheckpointerMessage>,
     control: Queue<ControlMessage>,
     workers: Vec<Queue<WorkerMessage>>,
+    reconciler: Queue<ReconcilerMessage>,
     /// Envelopes queued so far.
     queued: u64,
 }
@@ -152,6 +156,7 @@ impl Outbox {
             checkpointer: Queue::new(receivers.checkpointer),
             control: Queue::new(receivers.control),
             workers: workers.map(|worker| Queue::new(Some(worker))).collect(),
+            reconciler: Queue::new(receivers.reconciler),
             queued: 0,
         }
     }
@@ -187,6 +192,14 @@ impl Outbox {
         }
     }
 
+    /// Queues a message for the reconciler, where there is one.
+    pub fn reconciler(&mut self, message: ReconcilerMessage) {
+        if self.reconciler.mailbox.is_some() {
+            let number = self.number();
+            self.reconciler.push(number, After::Nothing, message);
+        }
+    }
+
     /// Delivers what can be delivered now. Returns whether that was everything; otherwise call it
     /// again after `OUTBOX_RETRY`.
     pub fn deliver(&mut self) -> bool {
@@ -198,6 +211,7 @@ impl Outbox {
                 has_delivered |= self.workers[index].deliver(oldest);
             }
             has_delivered |= self.reader.deliver(self.oldest());
+            has_delivered |= self.reconciler.deliver(self.oldest());
             if !has_delivered {
                 return self.is_empty();
             }
@@ -208,6 +222,7 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.control.envelopes.is_empty()
+            && self.reconciler.envelopes.is_empty()
             && [After::LogReader, After::Checkpointer, After::Workers]
                 .into_iter()
                 .all(|group| self.has_all(group))
@@ -278,6 +293,7 @@ mod tests {
         let (reader, checkpointer, control) = (mailbox(), mailbox(), mailbox());
         let workers = vec![mailbox(), mailbox()];
         let outbox = Outbox::new(Receivers {
+            reconciler: None,
             reader: Some(Arc::clone(&reader)),
             checkpointer: Some(Arc::clone(&checkpointer)),
             control: Some(Arc::clone(&control)),

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
+pub use crate::connections::Action;
 use crate::limits::{HAND_OVER_WITHIN, OUTBOX_RETRY};
+use crate::pace::Bucket;
 use crate::replay::batch_table::BatchTable;
 use crate::replay::chunk::{BufferReturns, Chunk};
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
@@ -27,7 +29,6 @@ use crate::replay::messages::{
     Epoch, Fed, ReaderMessage, Settled, WorkerMessage,
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
-use crate::replay::pace::Bucket;
 use crate::replay::vec_pool::VecPool;
 use crate::status::counters::BackendCounters;
 
@@ -37,17 +38,6 @@ mod backend_lanes;
 mod flush;
 #[cfg(test)]
 mod tests;
-
-/// What a driver is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Make the slot's connection, to this address.
-    Connect(usize, SocketAddr),
-    /// Send what [`Worker::outgoing`] has.
-    Transmit(usize),
-    /// Close the slot's connection.
-    Close(usize),
-}
 
 /// What a worker shares with the other threads.
 #[derive(Clone)]

@@ -164,12 +164,43 @@ pub struct BackendCounters {
     /// How often everything in flight was taken back because the backend was no longer up.
     pub flushes: Counter,
 
+    _reconciler: CacheLine,
+    /// What comparing with the other master has found.
+    pub reconcile: ReconcileCounters,
+
     /// Written by the checkpointer, and apart from its other counters because workers read them.
     _in_flight: CacheLine,
     /// Records read and not settled. A gauge.
     pub in_flight_records: Counter,
     /// Bytes of log that they took. A gauge.
     pub in_flight_bytes: Counter,
+}
+
+/// Keys of one backend that were compared with the other master (docs/reconcile.md).
+#[derive(Debug, Default)]
+pub struct ReconcileCounters {
+    /// Keys that were looked up on both.
+    pub compared: Counter,
+    /// Of those: equal as they were found.
+    pub equal: Counter,
+    /// Of those: copied from the peer.
+    pub copied: Counter,
+    /// Of those: equal but for the version, which was raised on the peer.
+    pub raised: Counter,
+    /// Of those: made anew on the peer, and written to both.
+    pub made_anew: Counter,
+    /// Of those: deleted from the backend.
+    pub deleted: Counter,
+    /// Of those: left different.
+    pub reported: Counter,
+    /// Keys that were not compared.
+    pub skipped: Counter,
+    /// Differences in differences.jsonl that nobody has settled. A gauge.
+    pub left: Counter,
+    /// Finished logs that are kept until their keys are compared. A gauge.
+    pub logs_waiting: Counter,
+    /// Since when logs are being compared, in seconds since 1970; 0: none is. A gauge.
+    pub since_unix: Counter,
 }
 
 /// Probes of one backend, by what came of them.

@@ -174,12 +174,14 @@ impl Server {
             zone: String::new,
         };
         let checkpointer_links = CheckpointerLinks {
+            reconciler: None,
             mailbox: Arc::clone(&links.checkpointer),
             reader: reader_mailbox,
             control: Arc::clone(&links.control),
             settled_pool: Arc::new(VecPool::new(16)),
         };
         let checkpointer_settings = CheckpointerSettings {
+            compares_keys: false,
             checkpoint_interval: Duration::from_millis(500),
             release_interval: Duration::from_secs(1),
             // Times of files are the real clock's, which hardly moves: a log is finished once it is

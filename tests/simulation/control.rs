@@ -8,6 +8,7 @@ use std::time::Duration;
 use hustdbsync::binlog::request::Template;
 use hustdbsync::clock::Now;
 use hustdbsync::http::answer::ClientId;
+use hustdbsync::reconcile::settings::ReconcileSettings;
 use hustdbsync::replay::controller::action::{ProbeResult, Reply};
 use hustdbsync::replay::controller::{
     Action, Controller, ControllerLinks, ControllerRules, ControllerSettings,
@@ -88,6 +89,7 @@ fn rules() -> ControllerRules {
 /// What the controller and the others go by.
 pub(crate) fn settings(plan: &Plan) -> ControllerSettings {
     ControllerSettings {
+        reconcile: ReconcileSettings::OFF,
         checkpointer: plan.checkpointer.clone(),
         reader: plan.reader.clone(),
         monitor: plan.monitor.clone(),

@@ -256,6 +256,7 @@ impl Plan {
                 closed_after,
             },
             checkpointer: CheckpointerSettings {
+                compares_keys: false,
                 checkpoint_interval: ms([20, 200, 1500][random.usize(..3)]),
                 release_interval: ms(random.u64(100..1_500)),
                 closed_after,

@@ -121,6 +121,7 @@ impl Server {
             zone: || "the simulation's".to_owned(),
         };
         let checkpointer_links = CheckpointerLinks {
+            reconciler: None,
             mailbox: Arc::clone(&checkpointer),
             reader: Arc::clone(&reader),
             control: Arc::clone(&control),
@@ -145,6 +146,7 @@ impl Server {
         let driven = driven.collect();
         let settings = plan.reader.clone();
         let controller_links = ControllerLinks {
+            reconciler: None,
             mailbox: control,
             reader: Arc::clone(&reader),
             checkpointer,

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules, and what they may import. A module that is not here may import everything.
-const MODULES: [(&str, &[&str]); 13] = [
+const MODULES: [(&str, &[&str]); 15] = [
     ("clock", &[]),
     ("limits", &[]),
     ("text", &[]),
@@ -16,14 +16,33 @@ const MODULES: [(&str, &[&str]); 13] = [
     ("http", &["clock", "limits"]),
     ("ledger", &["limits"]),
     ("status", &["clock", "http", "limits", "text"]),
-    (
-        "replay",
-        &["binlog", "clock", "http", "ledger", "limits", "status"],
-    ),
+    ("pace", &["limits"]),
+    ("connections", &["clock"]),
     (
         "reconcile",
         &[
-            "binlog", "clock", "http", "ledger", "limits", "replay", "status", "text",
+            "binlog",
+            "clock",
+            "connections",
+            "http",
+            "ledger",
+            "limits",
+            "pace",
+            "text",
+        ],
+    ),
+    (
+        "replay",
+        &[
+            "binlog",
+            "clock",
+            "connections",
+            "http",
+            "ledger",
+            "limits",
+            "pace",
+            "reconcile",
+            "status",
         ],
     ),
     ("config", &["limits", "reconcile", "text"]),
@@ -35,6 +54,7 @@ const MODULES: [(&str, &[&str]); 13] = [
             "binlog",
             "clock",
             "config",
+            "connections",
             "http",
             "ledger",
             "limits",
@@ -47,7 +67,7 @@ const MODULES: [(&str, &[&str]); 13] = [
 ];
 
 /// Modules without system calls, threads and clocks.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
     "clock",
     "limits",
     "text",
@@ -57,6 +77,8 @@ const PURE: [&str; 9] = [
     "status",
     "replay",
     "reconcile",
+    "pace",
+    "connections",
 ];
 
 /// Crates that are not to be found in those. What they may not use of the standard library is in

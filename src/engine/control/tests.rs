@@ -56,6 +56,7 @@ impl Bench {
         let reader = mailbox(capacity);
         let links = ControlLinks {
             controller: ControllerLinks {
+                reconciler: None,
                 mailbox: Arc::clone(&own),
                 reader: Arc::clone(&reader),
                 checkpointer: mailbox(capacity),

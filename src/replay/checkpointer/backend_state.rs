@@ -26,6 +26,7 @@ use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::rejected;
 use crate::ledger::segment::SegmentDone;
 use crate::ledger::totals::Tally;
+use crate::replay::checkpointer::comparing::ComparingLogs;
 use crate::replay::checkpointer::fault::Fault;
 use crate::replay::checkpointer::rejects::RejectedLog;
 use crate::replay::checkpointer::spare::Spare;
@@ -52,6 +53,8 @@ pub(super) struct Context<'a, D> {
     pub(super) closed: &'a mut Vec<ClosedFile>,
     /// Room for when the disk is full.
     pub(super) spare: &'a mut Spare,
+    /// Logs whose keys are compared before they are deleted.
+    pub(super) comparing: &'a mut ComparingLogs,
     /// How many threads take part in a flush: the workers and the reader.
     pub(super) parties: usize,
     pub(super) now: Now,
@@ -245,6 +248,7 @@ impl BackendState {
             | CheckpointerMessage::ForgetSyncPoint { .. }
             | CheckpointerMessage::AskLeft { .. }
             | CheckpointerMessage::Forget { .. }
+            | CheckpointerMessage::Compared { .. }
             | CheckpointerMessage::Settings(_)
             | CheckpointerMessage::Stop => {
                 unreachable!("these are the checkpointer's own")

@@ -38,7 +38,7 @@ use crate::limits::{
 };
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
 use crate::replay::disk::{Disk, LogMeta};
-use crate::replay::messages::{AwayLog, BackendId, ControlMessage};
+use crate::replay::messages::{AwayLog, BackendId, ControlMessage, FileId};
 use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
 use away::AwayLogs;
@@ -88,6 +88,8 @@ struct Pending {
     rest_settled_at: Option<(usize, u64)>,
     /// Lines that had been rejected when the point was taken.
     rejected_before: Option<u64>,
+    /// Logs that are settled and whose keys are not compared; `None` before all are settled.
+    uncompared: Option<Vec<FileId>>,
 }
 
 /// A log as it was when the point was taken, or when it left its folder before that.
@@ -467,6 +469,7 @@ impl Pending {
             settled_at: None,
             rest_settled_at: None,
             rejected_before: None,
+            uncompared: None,
         }
     }
 
@@ -563,11 +566,25 @@ impl Pending {
             return false;
         }
         let settled_at = *self.settled_at.get_or_insert(ledger.changes());
-        let is_durable = is_durable(settled_at);
+        let is_durable = is_durable(settled_at) && self.is_compared(ledger, cx);
         if is_durable {
             told.settled.store(true, Ordering::Release);
         }
         is_durable
+    }
+
+    /// Whether the keys of the logs that were there when all was settled are compared, where they
+    /// are to be.
+    fn is_compared<D: Disk>(&mut self, ledger: &BackendLedger, cx: &Context<'_, D>) -> bool {
+        if !cx.settings.compares_keys {
+            return true;
+        }
+        let uncompared = self.uncompared.get_or_insert_with(|| {
+            let logs = ledger.deletable_files(SYNC_POINT_LOGS_MAX);
+            logs.into_iter().map(|(file, _)| file).collect()
+        });
+        uncompared.retain(|file| ledger.has_file(*file) && !cx.comparing.is_compared(*file));
+        uncompared.is_empty()
     }
 
     /// Checks logs in their order until one is neither settled nor gone. Returns the unsettled

@@ -4,6 +4,7 @@
 //!   every line is settled, and a durable checkpoint contains that
 //!     ──▶ it is the same file, no longer than what is settled, and quiet for the grace period
 //!     ──▶ nobody has it open for writing (lease) ──▶ it has not grown meanwhile
+//!     ──▶ the reconciler has compared its keys, where `sync.reconcile` is on
 //!     ──▶ deleted; the reader is told; we keep it open
 //!     ──▶ reader and workers have released it ──▶ looked at once more ──▶ closed
 //! ```
@@ -28,12 +29,13 @@ use crate::ledger::backend::{ClosedFile, FinishedFile};
 use crate::ledger::file::Place;
 use crate::ledger::rejected::RejectedLine;
 use crate::limits::{
-    DELETED_LOG_WATCHED, DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX,
+    DELETED_LOG_WATCHED, DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX, RECONCILE_LOGS_MAX,
     REJECTED_WRITE_BYTES_MAX, WRITERS_LOOK_INTERVAL,
 };
 use crate::replay::checkpointer::backend_state::{BackendState, Context, LateCounts};
+use crate::replay::checkpointer::comparing::Comparison;
 use crate::replay::disk::{Disk, LogLease, LogMeta, has_last_read, read_fully};
-use crate::replay::messages::{BackendId, FileId, ReaderMessage};
+use crate::replay::messages::{BackendId, FileId, FinishedLog, ReaderMessage, ReconcilerMessage};
 use crate::replay::outbox::After;
 
 /// The reason code of lines that came too late.
@@ -68,7 +70,7 @@ struct Observed {
 }
 
 /// What became of a log that is finished according to the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Reaping {
     Deleted,
     /// It may still grow. Newer logs wait too, since logs are deleted in order, from the oldest.
@@ -77,6 +79,9 @@ enum Reaping {
     Elsewhere,
     /// Somebody has it open for writing, or it cannot be deleted. Other logs do not wait.
     Kept,
+    /// Its keys are to be compared first. Newer logs can be compared with it, and are deleted after
+    /// it.
+    Compare(FinishedLog),
 }
 
 /// A finished log that could not be deleted.
@@ -182,13 +187,18 @@ impl<L> LogReaper<L> {
         let mut has_more = false;
         let now = cx.now.monotonic;
         // Kept logs come first in the order, so there must be room for others after them.
-        let files_max = DELETED_LOGS_WATCHED_MAX + self.kept.len() + 1;
+        let files_max = match cx.settings.compares_keys {
+            true => RECONCILE_LOGS_MAX,
+            false => DELETED_LOGS_WATCHED_MAX + self.kept.len() + 1,
+        };
         for backend_state in backend_states.iter_mut().flatten() {
             let files = backend_state
                 .ledger_in_good_order()
                 .map_or_else(Vec::new, |ledger| ledger.deletable_files(files_max));
             let deletable: Vec<FileId> = files.iter().map(|(file, _)| *file).collect();
             looked_at.extend(&deletable);
+            let mut to_compare = Vec::new();
+            let mut older_waits = false;
             for (file, name) in files {
                 if self.watched.len() >= DELETED_LOGS_WATCHED_MAX {
                     has_more = true;
@@ -198,7 +208,21 @@ impl<L> LogReaper<L> {
                     continue;
                 }
                 self.kept.remove(&file);
+                match comparison(backend_state, file, cx) {
+                    Comparison::Waiting => {
+                        older_waits = true;
+                        continue;
+                    }
+                    Comparison::Compared if older_waits => break,
+                    Comparison::Compared | Comparison::NotAsked => {}
+                }
                 let is_there = match self.try_reap(backend_state, file, &name, cx) {
+                    Reaping::Compare(log) => {
+                        older_waits = true;
+                        cx.comparing.handle_asked(&log);
+                        to_compare.push(log);
+                        continue;
+                    }
                     Reaping::Deleted => {
                         has_more = true;
                         continue;
@@ -210,12 +234,21 @@ impl<L> LogReaper<L> {
                 let until = cx.now.after(cx.settings.release_interval);
                 self.kept.insert(file, Kept { until, is_there });
             }
-            backend_state
-                .info()
-                .counters
-                .logs_kept
-                .set(self.logs_kept(&deletable));
+            if !to_compare.is_empty() {
+                cx.outbox.reconciler(ReconcilerMessage::Compare {
+                    backend: backend_state.info().id,
+                    logs: to_compare,
+                });
+            }
+            let counters = &backend_state.info().counters;
+            counters.logs_kept.set(self.logs_kept(&deletable));
+            let waiting = match cx.settings.compares_keys {
+                true => cx.comparing.waiting(&deletable),
+                false => 0,
+            };
+            counters.reconcile.logs_waiting.set(waiting);
         }
+        cx.comparing.retain(&looked_at);
         self.kept.retain(|file, _| looked_at.contains(file));
         self.observed.retain(|file, _| looked_at.contains(file));
         self.logged.retain(|(file, _)| looked_at.contains(file));
@@ -311,6 +344,16 @@ impl<L> LogReaper<L> {
         if (last.bytes, last.modified_nanos) != (meta.bytes, meta.modified_nanos) {
             return Ok(Reaping::NotYet);
         }
+        if comparison(backend_state, file, cx) == Comparison::NotAsked {
+            return Ok(Reaping::Compare(FinishedLog {
+                file,
+                name: Arc::clone(name),
+                key: meta.key(),
+                bytes: end.byte,
+                modified_nanos: meta.modified_nanos,
+            }));
+        }
+        let ledger = backend_state.ledger_in_good_order().expect("it was there");
         let is_elsewhere = last.links > 1;
         // Every line up to here is settled, that is on disk, and nothing follows.
         assert_eq!(
@@ -542,4 +585,20 @@ fn late_line(
         detail: DETAIL.to_owned(),
         raw: raw.strip_suffix(b"\n").unwrap_or(raw).to_vec(),
     }
+}
+
+/// Whether a finished log's keys are compared; they need not be where nothing is.
+fn comparison<D: Disk>(
+    backend_state: &mut BackendState,
+    file: FileId,
+    cx: &Context<'_, D>,
+) -> Comparison {
+    if !cx.settings.compares_keys {
+        return Comparison::Compared;
+    }
+    let ledger = backend_state.ledger_in_good_order();
+    let finished = ledger.and_then(|ledger| ledger.finished(file));
+    finished.map_or(Comparison::NotAsked, |finished| {
+        cx.comparing.state(file, finished.end.byte)
+    })
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::binlog::request::Template;
+use crate::reconcile::comparison::ComparisonSettings;
+use crate::reconcile::connection::ConnectionLimits;
+use crate::reconcile::settings::ReconcileSettings;
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{CheckpointerSettings, ReaderSettings};
 use crate::replay::monitor::MonitorSettings;
@@ -25,6 +28,8 @@ pub struct ControllerSettings {
     pub drain_timeout: Duration,
     /// Every lane's, except for the template.
     pub lane: LaneSettings,
+    /// How keys are compared with the other master.
+    pub reconcile: ReconcileSettings,
 }
 
 impl ControllerSettings {
@@ -35,5 +40,22 @@ impl ControllerSettings {
             template: Template::new(backend, Some(&self.credentials)),
             ..self.lane.clone()
         })
+    }
+
+    /// The reconciler's. Its connections are used as the lanes' are.
+    #[must_use]
+    pub fn comparison(&self) -> ComparisonSettings {
+        ComparisonSettings {
+            reconcile: self.reconcile,
+            limits: ConnectionLimits {
+                burst_bytes: self.lane.burst_bytes,
+                requests_per_connection: self.lane.requests_per_connection,
+                connect_timeout: self.lane.connect_timeout,
+                response_timeout: self.lane.response_timeout,
+            },
+            connections: self.lane.lanes as usize,
+            credentials: Some(Arc::clone(&self.credentials)),
+            keepalive_interval: self.lane.keepalive_interval,
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::binlog::request::Template;
 use crate::http::answer::Status;
 use crate::limits::{DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD};
+use crate::reconcile::settings::ReconcileSettings;
 use crate::replay::controller::action::{ProbeRequest, Reply};
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::NoWaker;
@@ -28,7 +29,9 @@ fn ms(ms: u64) -> Duration {
 
 fn settings() -> ControllerSettings {
     ControllerSettings {
+        reconcile: ReconcileSettings::OFF,
         checkpointer: CheckpointerSettings {
+            compares_keys: false,
             checkpoint_interval: ms(100),
             release_interval: ms(100),
             closed_after: ms(1_000),
@@ -102,6 +105,7 @@ impl Fixture {
         let (reader, checkpointer) = (mailbox(), mailbox());
         let workers = vec![mailbox(), mailbox()];
         let links = ControllerLinks {
+            reconciler: None,
             mailbox: mailbox(),
             reader: Arc::clone(&reader),
             checkpointer: Arc::clone(&checkpointer),

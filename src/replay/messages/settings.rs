@@ -11,6 +11,8 @@ pub struct CheckpointerSettings {
     pub closed_after: std::time::Duration,
     /// Bytes that a backend's rejected.jsonl may have.
     pub rejected_bytes_max: u64,
+    /// Finished logs are deleted once the reconciler has compared their keys.
+    pub compares_keys: bool,
 }
 
 /// What the reader can be told anew while it runs.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::OUTCOMES_PER_BATCH;
+use crate::pace::{Bucket, LongTrials};
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Chunk;
 use crate::replay::lane::{LaneSettings, RawLine, Sink};
@@ -14,7 +15,6 @@ use crate::replay::messages::{
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
-use crate::replay::pace::{Bucket, LongTrials};
 use crate::replay::worker::WorkerLinks;
 use crate::status::counters::BackendCounters;
 

@@ -44,6 +44,7 @@ pub(super) struct Fixture {
 
 fn links() -> CheckpointerLinks {
     CheckpointerLinks {
+        reconciler: None,
         mailbox: Arc::new(Mailbox::new(4096, Box::new(NoWaker))),
         reader: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
         control: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
@@ -55,6 +56,7 @@ impl Fixture {
     /// A checkpointer that knows the backend `B`.
     pub(super) fn new(disk: TestDisk) -> Self {
         let settings = CheckpointerSettings {
+            compares_keys: false,
             checkpoint_interval: Duration::from_secs(1),
             release_interval: Duration::from_secs(5),
             closed_after: Duration::from_secs(80),

@@ -1,4 +1,5 @@
 //! How much at once and how often: a backend that has just come back is fragile (guarantees, G12).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 

@@ -1,0 +1,113 @@
+//! What the reconciler knows of the world: HA's table, which is read anew when the file has
+//! changed, and where masters are.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::config::{BackendName, Config};
+use crate::engine::os::files::read_regular;
+use crate::engine::resolve::{Resolver, resolve, written_address};
+use crate::limits::TABLE_BYTES_MAX;
+use crate::reconcile::table::{self, Table};
+use crate::replay::controller::action::Wanted;
+use crate::replay::reconciler::{Address, Surroundings};
+
+/// What tells one content of a file from another: inode, bytes, and the time of the last change.
+type Stamp = (u64, u64, i64, i64);
+
+/// See the module.
+pub(super) struct RealSurroundings {
+    table_path: PathBuf,
+    /// The table as it was last read, and of which file.
+    table: Option<(Stamp, Result<Arc<Table>, String>)>,
+    resolver: Resolver,
+    looked_up: Arc<Mutex<HashMap<String, Address>>>,
+}
+
+impl RealSurroundings {
+    /// By this configuration: the table is in HA's folder, `sync.ngx_path`.
+    #[must_use]
+    pub(super) fn new(config: &Config, resolver: Resolver) -> Self {
+        Self {
+            table_path: config.sync.ngx_path.join("conf").join(table::NAME),
+            table: None,
+            resolver,
+            looked_up: Arc::default(),
+        }
+    }
+
+    fn stamp(&self) -> Result<Stamp, String> {
+        let meta = fs::metadata(&self.table_path).map_err(|cause| self.about(&cause))?;
+        Ok((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+    }
+
+    fn about(&self, cause: &dyn std::fmt::Display) -> String {
+        format!(
+            "{}: {cause}; sync.ngx_path is to be HA's folder, whose conf/{} names the masters",
+            self.table_path.display(),
+            table::NAME
+        )
+    }
+
+    fn read_table(&self) -> Result<Arc<Table>, String> {
+        let bytes = read_regular(&self.table_path, TABLE_BYTES_MAX as u64);
+        let bytes = bytes.map_err(|cause| self.about(&cause))?;
+        let table = Table::parse(&bytes).map_err(|fault| self.about(&fault))?;
+        Ok(Arc::new(table))
+    }
+}
+
+impl Surroundings for RealSurroundings {
+    fn table(&mut self) -> Result<Arc<Table>, String> {
+        let stamp = self.stamp()?;
+        match &self.table {
+            Some((of, table)) if *of == stamp => table.clone(),
+            _ => {
+                let table = self.read_table();
+                self.table = Some((stamp, table.clone()));
+                table
+            }
+        }
+    }
+
+    fn address(&mut self, name: &str) -> Address {
+        let parsed = match BackendName::parse(name) {
+            Ok(parsed) => parsed,
+            Err(fault) => return Address::Unknown(fault.to_string()),
+        };
+        if let Some(address) = written_address(&parsed) {
+            return Address::Known(address);
+        }
+        let mut looked_up = self
+            .looked_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match looked_up.get(name) {
+            Some(Address::Pending) => return Address::Pending,
+            // The next look-up may find another address.
+            Some(_) => return looked_up.remove(name).expect("it is there"),
+            None => {}
+        }
+        looked_up.insert(name.to_owned(), Address::Pending);
+        let (resolver, board) = (Arc::clone(&self.resolver), Arc::clone(&self.looked_up));
+        let name = name.to_owned();
+        let spawned = thread::Builder::new()
+            .name("resolve".to_owned())
+            .spawn(move || {
+                let address = match resolve(&parsed, Wanted::default(), &resolver) {
+                    Ok(address) => Address::Known(address),
+                    Err(why) => Address::Unknown(why),
+                };
+                let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
+                board.insert(name, address);
+            });
+        match spawned {
+            Ok(_) => Address::Pending,
+            Err(cause) => Address::Unknown(format!("no thread to look its name up: {cause}")),
+        }
+    }
+}

@@ -1,0 +1,639 @@
+//! One key's comparison, from the first lookup to its outcome.
+//!
+//! ```text
+//!            both answer: equal
+//!  looking ─────────────────────────────────────────────────────────────▶ Equal, or Mended
+//!   ▲ ▲ │ differ
+//!   │ │ ├─ looked at once only ──▶ waiting, as a live write may be under way ──▶ looking
+//!   │ │ ├─ `report`, or nothing may be written ────────────────────────▶ Reported
+//!   │ │ └─ `repair` ──▶ reading values ──▶ writing ─┐
+//!   │ └──────────────────────── looked at again ◀───┘
+//!   └── (reading values of equal versions, where they are compared too)
+//! ```
+//!
+//! A mend races with live writes. It is therefore looked at again, and what the mend overwrote is
+//! found then: on the backend, as the peer has the higher version again; on the peer, as the
+//! backend has. Every write carries a version, so the same write may be sent twice, and an older
+//! one changes nothing.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::binlog::Lifetime;
+use crate::clock::Now;
+use crate::limits::{RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH};
+use crate::reconcile::decision::{ByValue, Seen, Verdict, judge, judge_values};
+use crate::reconcile::key::{KeyId, Logged, content_hash};
+use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use crate::reconcile::table::NoPeer;
+
+/// One of the two masters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one whose log is replayed.
+    Backend,
+    /// The one that HA's table names beside it.
+    Peer,
+}
+
+impl Side {
+    /// Its place in pairs.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Backend => 0,
+            Self::Peer => 1,
+        }
+    }
+}
+
+/// What a master is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Whether it has the key, and which version.
+    Look,
+    /// The value's digest.
+    ReadDigest {
+        /// Not of a value above `sync.reconcile_value_bytes_max`.
+        is_bounded: bool,
+    },
+    /// The value.
+    ReadValue,
+    /// To take this version of the key.
+    Write,
+    /// To delete the key, at this version.
+    Remove,
+}
+
+/// What a master has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Ask::Look`].
+    Seen(Seen),
+    /// To [`Ask::ReadDigest`].
+    Digest {
+        /// The version that the value has.
+        version: u32,
+        /// The value's hash; `None`: it is too large to be compared.
+        digest: Option<u128>,
+    },
+    /// To [`Ask::ReadValue`].
+    Value {
+        /// The version that it has.
+        version: u32,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// The key is not there any more.
+    Gone,
+    /// None: a write was not sent, as it was decided too long ago, or may have been lost.
+    Lost,
+    /// The write or delete is done, or a newer version stands.
+    Done,
+    /// The master declines, now and for ever; with the answer's status.
+    Declined(u16),
+}
+
+/// What is written to a key, or the version that is deleted of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// The version that it gives the key.
+    pub version: u32,
+    /// The score, of a sorted set's member.
+    pub score: i64,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+    /// The value, of keys that have one.
+    pub value: Vec<u8>,
+}
+
+/// How a key was made equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mend {
+    /// The peer's version and value were copied to the backend.
+    Copied,
+    /// The values were equal; the peer's version was raised to the backend's.
+    Raised,
+    /// The peer's value was written to both, with the backend's version.
+    MadeAnew,
+    /// It was deleted on the backend.
+    Deleted,
+}
+
+/// Why a key that differs was left so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Left {
+    /// `sync.reconcile` is `report`.
+    ReportOnly,
+    /// The backend's version is higher, the values differ, and nothing says which one counts.
+    BackendNewer,
+    /// Only the backend has it, and `sync.reconcile_deletes` is off.
+    PeerLacks,
+    /// It has, or had, a ttl that nobody can read.
+    TtlUnknown,
+    /// It still differs after `sync.reconcile_attempts` mends.
+    StillDiffers,
+    /// A master declines the mend.
+    Declined,
+    /// The other master has a difference of its own about it that is not settled.
+    PeerUnsettled,
+}
+
+impl Left {
+    /// One word, for files and screens.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ReportOnly => "report_only",
+            Self::BackendNewer => "backend_newer",
+            Self::PeerLacks => "peer_lacks",
+            Self::TtlUnknown => "ttl_unknown",
+            Self::StillDiffers => "still_differs",
+            Self::Declined => "declined",
+            Self::PeerUnsettled => "peer_unsettled",
+        }
+    }
+
+    /// A sentence's end: why it was left different.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ReportOnly => "sync.reconcile is report",
+            Self::BackendNewer => {
+                "the backend has the higher version and another value: either may count"
+            }
+            Self::PeerLacks => "only the backend has it, and sync.reconcile_deletes is off",
+            Self::TtlUnknown => "its time to live is not known, and a copy would have none",
+            Self::StillDiffers => "it still differs after sync.reconcile_attempts",
+            Self::PeerUnsettled => "the other master's own log left a difference about it",
+            Self::Declined => "a master declines the mend, as where the table has another type",
+        }
+    }
+}
+
+/// How a key's comparison ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Equal as it was found.
+    Equal,
+    /// Equal now.
+    Mended(Mend),
+    /// It differs.
+    Reported(Left),
+    /// It was not compared.
+    Skipped(Skipped),
+}
+
+/// Why a key was not compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Skipped {
+    /// A master does not answer for this key; with the status that it gave.
+    #[error("a master declines to look it up ({0})")]
+    Declined(u16),
+    /// The peer did not answer for `sync.reconcile_timeout`.
+    #[error("the other master was not available")]
+    PeerUnavailable,
+    /// HA's table cannot be read.
+    #[error("HA's table cannot be read")]
+    NoTable,
+    /// HA's table names no other master beside the backend for this key.
+    #[error(transparent)]
+    NoPeer(NoPeer),
+    /// An older hustdb's method wrote it, which has no lookup, or it is too long to be held.
+    #[error("hustdb has no lookup for it, or it is too long")]
+    NoLookup,
+}
+
+impl Skipped {
+    /// One word, for metrics and screens.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Declined(_) => "declined",
+            Self::PeerUnavailable => "peer_unavailable",
+            Self::NoTable => "no_table",
+            Self::NoPeer(why) => why.code(),
+            Self::NoLookup => "no_lookup",
+        }
+    }
+}
+
+/// What is next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the backend, the peer, or both.
+    Ask([Option<Ask>; 2]),
+    /// Other answers are outstanding.
+    Pending,
+    /// Call [`Check::resume`] at this time, monotonic.
+    Wait(Duration),
+    /// Done.
+    Done(Outcome),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Looking,
+    /// Both have the same, but the answers came apart: this is to be seen once more.
+    Confirming([Seen; 2]),
+    Waiting,
+    /// Values of equal versions are compared.
+    Comparing,
+    /// The backend is newer: its value is compared with the peer's.
+    Weighing,
+    /// The peer's value is read, to be copied.
+    Fetching,
+    /// The backend's value is read: a live write came, and was overwritten on the peer.
+    Restoring,
+    Writing(Mend),
+}
+
+/// The peer was given a version of the backend's, and is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Raised {
+    version: u32,
+    /// The same is to be written to the backend, if nobody has written to it since.
+    is_for_both: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Check {
+    /// Which key.
+    pub key: KeyId,
+    /// What the log says of it.
+    pub logged: Logged,
+    /// Whether the peer may be taken for the truth.
+    trusts_peer: bool,
+    phase: Phase,
+    /// Answers that are outstanding.
+    outstanding: usize,
+    seen: [Seen; 2],
+    /// When each was seen, monotonic.
+    seen_at: [Duration; 2],
+    digests: [Option<(u32, Option<u128>)>; 2],
+    /// How often it was found to differ.
+    differences: u32,
+    /// What was seen the last time that it differed.
+    before: Option<[Seen; 2]>,
+    raised: Option<Raised>,
+    mended: Option<Mend>,
+    /// What is written.
+    copy: Copy,
+    /// When it was decided what to ask for, monotonic.
+    decided_at: Duration,
+    /// A master declines, with this status.
+    declined: Option<u16>,
+    /// What was to be read is gone.
+    is_gone: bool,
+    /// What was to be written may have been lost.
+    is_lost: bool,
+}
+
+impl Check {
+    /// A comparison that has not begun. Without `trusts_peer` nothing is mended.
+    #[must_use]
+    pub fn new(key: KeyId, logged: Logged, trusts_peer: bool) -> Self {
+        Self {
+            key,
+            logged,
+            trusts_peer,
+            phase: Phase::Waiting,
+            outstanding: 0,
+            seen: [Seen::Absent; 2],
+            seen_at: [Duration::ZERO; 2],
+            digests: [None; 2],
+            differences: 0,
+            before: None,
+            raised: None,
+            mended: None,
+            copy: Copy {
+                version: 0,
+                score: 0,
+                lifetime: Lifetime::Unlimited,
+                value: Vec::new(),
+            },
+            decided_at: Duration::ZERO,
+            declined: None,
+            is_gone: false,
+            is_lost: false,
+        }
+    }
+
+    /// What was found on a master by the last lookup.
+    #[must_use]
+    pub fn seen(&self, side: Side) -> Seen {
+        self.seen[side.index()]
+    }
+
+    /// What [`Ask::Write`] writes, and [`Ask::Remove`] removes.
+    #[must_use]
+    pub fn copy(&self) -> &Copy {
+        &self.copy
+    }
+
+    /// Begins, or goes on after [`Step::Wait`].
+    pub fn resume(&mut self) -> Step {
+        self.phase = Phase::Looking;
+        self.ask(Some(Ask::Look), Some(Ask::Look))
+    }
+
+    /// A master has answered.
+    pub fn handle_answer(
+        &mut self,
+        side: Side,
+        answer: Answer,
+        settings: &ReconcileSettings,
+        now: Now,
+    ) -> Step {
+        self.outstanding -= 1;
+        match answer {
+            Answer::Seen(seen) => {
+                self.seen[side.index()] = seen;
+                self.seen_at[side.index()] = now.monotonic;
+            }
+            Answer::Digest { version, digest } => {
+                self.digests[side.index()] = Some((version, digest));
+            }
+            Answer::Value { version, value } => {
+                self.copy.version = version;
+                self.copy.value = value;
+            }
+            Answer::Gone => self.is_gone = true,
+            Answer::Lost => self.is_lost = true,
+            Answer::Done => {}
+            Answer::Declined(status) => self.declined = Some(status),
+        }
+        if self.outstanding > 0 {
+            return Step::Pending;
+        }
+        if let Some(status) = self.declined {
+            return Step::Done(match self.phase {
+                Phase::Writing(_) => Outcome::Reported(Left::Declined),
+                _ => Outcome::Skipped(Skipped::Declined(status)),
+            });
+        }
+        let age = now.monotonic.saturating_sub(self.decided_at);
+        self.decided_at = now.monotonic;
+        let is_stale = age > RECONCILE_MEND_FRESH && !failpoint!(SendStaleMends);
+        let reads = matches!(
+            self.phase,
+            Phase::Comparing | Phase::Weighing | Phase::Fetching | Phase::Restoring
+        );
+        if std::mem::take(&mut self.is_lost) || (reads && is_stale) {
+            return self.decide_again(now);
+        }
+        if std::mem::take(&mut self.is_gone) {
+            return self.changed(settings, now);
+        }
+        match self.phase {
+            Phase::Waiting => Step::Pending,
+            Phase::Looking => self.looked(settings, now),
+            Phase::Confirming(before) if self.seen == before => self.equal(),
+            Phase::Confirming(_) => self.changed(settings, now),
+            Phase::Comparing => self.compared(settings, now),
+            Phase::Weighing => self.read_both(settings, now),
+            Phase::Fetching => self.fetched(now),
+            Phase::Restoring => self.restored(),
+            Phase::Writing(mend) => self.written(mend),
+        }
+    }
+
+    fn ask(&mut self, backend: Option<Ask>, peer: Option<Ask>) -> Step {
+        let asks = [backend, peer];
+        self.outstanding = asks.iter().flatten().count();
+        Step::Ask(asks)
+    }
+
+    fn looked(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
+        let [backend, peer] = self.seen;
+        let kind = self.key.kind;
+        let has_values = kind.has_value() && backend != Seen::Absent;
+        if let Some(raised) = self.raised.take()
+            && peer.version() == raised.version
+            && let Some(step) = self.look_after(raised, settings)
+        {
+            return step;
+        }
+        match judge(kind, backend, peer) {
+            Verdict::Equal if settings.values && has_values => {
+                self.phase = Phase::Comparing;
+                self.digests = [None; 2];
+                let digest = Some(Ask::ReadDigest { is_bounded: true });
+                self.ask(digest, digest)
+            }
+            Verdict::Equal if self.was_seen_apart() => self.confirm(),
+            Verdict::Equal => self.equal(),
+            verdict => self.differs(verdict, settings, now),
+        }
+    }
+
+    /// The peer has the version that it was given. What the backend has shows whether a live write
+    /// came meanwhile, which was overwritten on the peer.
+    fn look_after(&mut self, raised: Raised, settings: &ReconcileSettings) -> Option<Step> {
+        match self.seen(Side::Backend) {
+            Seen::Absent if settings.deletes => {
+                self.phase = Phase::Writing(Mend::Deleted);
+                Some(self.ask(None, Some(Ask::Remove)))
+            }
+            Seen::Absent => Some(reported(Left::StillDiffers)),
+            Seen::Present { version, .. } if version > raised.version => {
+                self.phase = Phase::Restoring;
+                if self.key.kind.has_value() {
+                    return Some(self.ask(Some(Ask::ReadValue), None));
+                }
+                self.copy.version = version;
+                self.copy.score = self.seen(Side::Backend).score();
+                Some(self.restored())
+            }
+            Seen::Present { .. } if raised.is_for_both => {
+                self.phase = Phase::Writing(Mend::MadeAnew);
+                Some(self.ask(Some(Ask::Write), None))
+            }
+            Seen::Present { .. } => None,
+        }
+    }
+
+    /// Gives the peer what the backend has.
+    fn restored(&mut self) -> Step {
+        self.phase = Phase::Writing(Mend::Raised);
+        self.ask(None, Some(Ask::Write))
+    }
+
+    /// Whether so much time has passed between the answers that a live write may have come between
+    /// them and made the lower version what the higher one had been.
+    fn was_seen_apart(&self) -> bool {
+        let [backend, peer] = self.seen_at;
+        backend.abs_diff(peer) > RECONCILE_LOOKS_APART
+    }
+
+    /// Looks at both once more. Both lookups come after both earlier ones, so if each finds what it
+    /// found, there was an instant at which both had it.
+    fn confirm(&mut self) -> Step {
+        self.phase = Phase::Confirming(self.seen);
+        self.ask(Some(Ask::Look), Some(Ask::Look))
+    }
+
+    fn equal(&self) -> Step {
+        Step::Done(self.mended.map_or(Outcome::Equal, Outcome::Mended))
+    }
+
+    /// Values of equal versions were read. One that is too large is compared by its version alone.
+    fn compared(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
+        match self.digests {
+            [Some((_, Some(_))), Some((_, Some(_)))] if self.digests[0] != self.digests[1] => {
+                self.differs(Verdict::PeerCounts, settings, now)
+            }
+            _ => self.equal(),
+        }
+    }
+
+    fn differs(&mut self, verdict: Verdict, settings: &ReconcileSettings, now: Now) -> Step {
+        self.differences += 1;
+        let before = self.before.replace(self.seen);
+        if self.differences == 1 {
+            return self.wait(now);
+        }
+        if settings.mode != ReconcileMode::Repair {
+            return reported(Left::ReportOnly);
+        }
+        if !self.trusts_peer {
+            return reported(Left::PeerUnsettled);
+        }
+        if self.differences > settings.attempts + 1 {
+            return reported(Left::StillDiffers);
+        }
+        match verdict {
+            Verdict::Equal => self.equal(),
+            Verdict::PeerCounts => self.fetch(now),
+            Verdict::BackendNewer if failpoint!(LowerVersion) => self.remove(),
+            // The peer is written to only where nobody else writes.
+            Verdict::BackendNewer if before != Some(self.seen) => self.wait(now),
+            Verdict::BackendNewer => self.weigh(),
+            Verdict::PeerLacks if settings.deletes || failpoint!(DeleteUnasked) => self.remove(),
+            Verdict::PeerLacks => reported(Left::PeerLacks),
+        }
+    }
+
+    /// It is looked at again after a moment, as a live write may be under way.
+    fn wait(&mut self, now: Now) -> Step {
+        self.phase = Phase::Waiting;
+        Step::Wait(now.after(RECONCILE_LOOK_AGAIN))
+    }
+
+    /// Reads what the peer has, where a lookup has not told all of it.
+    fn fetch(&mut self, now: Now) -> Step {
+        self.phase = Phase::Fetching;
+        if self.key.kind.has_value() {
+            return self.ask(None, Some(Ask::ReadValue));
+        }
+        let peer = self.seen(Side::Peer);
+        self.copy.version = peer.version();
+        self.copy.score = peer.score();
+        self.fetched(now)
+    }
+
+    fn fetched(&mut self, now: Now) -> Step {
+        let lifetime = self
+            .logged
+            .lifetime(self.key.kind, self.copy.version, now.unix);
+        let Some(lifetime) = lifetime else {
+            return reported(Left::TtlUnknown);
+        };
+        self.copy.lifetime = lifetime;
+        self.phase = Phase::Writing(Mend::Copied);
+        self.ask(Some(Ask::Write), None)
+    }
+
+    /// Deletes it on the backend, unless that has a newer version by now.
+    fn remove(&mut self) -> Step {
+        self.copy.version = self.seen(Side::Backend).version();
+        self.phase = Phase::Writing(Mend::Deleted);
+        self.ask(Some(Ask::Remove), None)
+    }
+
+    /// Finds out whether both have the same, though not at the same version.
+    fn weigh(&mut self) -> Step {
+        self.phase = Phase::Weighing;
+        if self.key.kind.has_value() {
+            self.digests = [None; 2];
+            let digest = Ask::ReadDigest { is_bounded: false };
+            return self.ask(Some(digest), Some(Ask::ReadValue));
+        }
+        let [backend, peer] = self.seen;
+        self.copy.score = peer.score();
+        self.copy.version = peer.version();
+        let are_equal = backend.score() == peer.score();
+        self.weighed(are_equal, backend.version())
+    }
+
+    /// Both values were read; the peer's is the one that may be written.
+    fn read_both(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
+        let (version, digest) = self.digests[Side::Backend.index()].unwrap_or_default();
+        if [version, self.copy.version] != self.seen.map(Seen::version) {
+            return self.changed(settings, now);
+        }
+        let are_equal = digest == Some(xxh3_128(&self.copy.value));
+        self.weighed(are_equal, version)
+    }
+
+    /// What is copied is the peer's so far, and `version` is the backend's.
+    fn weighed(&mut self, are_equal: bool, version: u32) -> Step {
+        let content = content_hash(&self.copy.value, self.copy.score);
+        let by_value = judge_values(are_equal, self.copy.version, content, &self.logged);
+        if by_value == ByValue::Unclear {
+            return reported(Left::BackendNewer);
+        }
+        if self.logged.had_ttl {
+            return reported(Left::TtlUnknown);
+        }
+        self.copy.version = version;
+        self.copy.lifetime = Lifetime::Unlimited;
+        let is_for_both = by_value == ByValue::PeerMadeAnew;
+        self.raised = Some(Raised {
+            version,
+            is_for_both,
+        });
+        self.phase = Phase::Writing(match is_for_both {
+            true => Mend::MadeAnew,
+            false => Mend::Raised,
+        });
+        self.ask(None, Some(Ask::Write))
+    }
+
+    fn written(&mut self, mend: Mend) -> Step {
+        self.mended = Some(mend);
+        if !self.raised.is_some_and(|raised| raised.is_for_both) {
+            self.copy.value = Vec::new();
+        }
+        match failpoint!(TrustMend) {
+            true => self.equal(),
+            false => self.resume(),
+        }
+    }
+
+    /// A master does not answer in time. That is no try of a mend.
+    fn decide_again(&mut self, now: Now) -> Step {
+        self.copy.value = Vec::new();
+        self.differences = self.differences.saturating_sub(1).max(1);
+        self.wait(now)
+    }
+
+    /// It is another by now than it was when it was looked at.
+    fn changed(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
+        self.copy.value = Vec::new();
+        self.differences += 1;
+        match self.differences > settings.attempts + 1 {
+            true => reported(Left::StillDiffers),
+            false => self.wait(now),
+        }
+    }
+}
+
+fn reported(left: Left) -> Step {
+    Step::Done(Outcome::Reported(left))
+}

@@ -1,0 +1,367 @@
+//! One key's comparison with masters that are plain maps.
+
+use super::*;
+use crate::reconcile::key::Kind;
+
+/// What a master has of the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    version: u32,
+    score: i64,
+    value: Vec<u8>,
+}
+
+fn entry(version: u32, value: &str) -> Option<Entry> {
+    Some(Entry {
+        version,
+        score: 0,
+        value: value.into(),
+    })
+}
+
+/// Both masters, the backend first.
+struct Pair {
+    masters: [Option<Entry>; 2],
+    asked: Vec<(Side, Ask)>,
+}
+
+impl Pair {
+    fn answer(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Copy) -> Answer {
+        self.asked.push((side, ask));
+        let master = &mut self.masters[side.index()];
+        match (ask, &*master) {
+            (Ask::Look, None) => Answer::Seen(Seen::Absent),
+            (Ask::Look, Some(entry)) => Answer::Seen(Seen::Present {
+                version: entry.version,
+                score: match key.kind {
+                    Kind::SortedSet => entry.score,
+                    _ => 0,
+                },
+            }),
+            (Ask::ReadDigest { .. } | Ask::ReadValue, None) => Answer::Gone,
+            (Ask::ReadDigest { .. }, Some(entry)) => Answer::Digest {
+                version: entry.version,
+                digest: Some(xxh3_128(&entry.value)),
+            },
+            (Ask::ReadValue, Some(entry)) => Answer::Value {
+                version: entry.version,
+                value: entry.value.clone(),
+            },
+            (Ask::Write, standing) => {
+                if standing
+                    .as_ref()
+                    .is_none_or(|entry| entry.version <= copy.version)
+                {
+                    *master = Some(Entry {
+                        version: copy.version,
+                        score: copy.score,
+                        value: copy.value.clone(),
+                    });
+                }
+                Answer::Done
+            }
+            (Ask::Remove, standing) => {
+                if standing
+                    .as_ref()
+                    .is_some_and(|entry| entry.version <= copy.version)
+                {
+                    *master = None;
+                }
+                Answer::Done
+            }
+        }
+    }
+}
+
+const REPAIR: ReconcileSettings = ReconcileSettings {
+    mode: ReconcileMode::Repair,
+    values: true,
+    value_bytes_max: 1 << 20,
+    rate: 0,
+    deletes: false,
+    attempts: 5,
+    timeout: Duration::from_secs(900),
+};
+
+const LAST: Logged = Logged {
+    version: 5,
+    version_max: 5,
+    expires_unix: 0,
+    written_unix: 0,
+    had_ttl: false,
+    is_removed: false,
+    content: None,
+};
+
+fn key(kind: Kind) -> KeyId {
+    KeyId {
+        kind,
+        table: b"t"[..].into(),
+        key: b"k"[..].into(),
+        body: None,
+    }
+}
+
+/// Compares until there is an outcome. `meanwhile` is called before each answer with the number of
+/// answers so far.
+fn compare(
+    pair: &mut Pair,
+    kind: Kind,
+    logged: Logged,
+    settings: &ReconcileSettings,
+    mut meanwhile: impl FnMut(usize, &mut [Option<Entry>; 2]),
+) -> Outcome {
+    let mut check = Check::new(key(kind), logged, true);
+    let mut step = check.resume();
+    let mut answers = 0;
+    loop {
+        let asks = match step {
+            Step::Done(outcome) => return outcome,
+            Step::Wait(_) => {
+                step = check.resume();
+                continue;
+            }
+            Step::Pending => panic!("nothing is outstanding"),
+            Step::Ask(asks) => asks,
+        };
+        step = Step::Pending;
+        for (side, ask) in [Side::Backend, Side::Peer].into_iter().zip(asks) {
+            let Some(ask) = ask else {
+                continue;
+            };
+            assert_eq!(step, Step::Pending);
+            meanwhile(answers, &mut pair.masters);
+            let answer = pair.answer(side, ask, &key(kind), check.copy());
+            answers += 1;
+            assert!(answers < 200, "it never ends: {:?}", pair.asked);
+            step = check.handle_answer(side, answer, settings, Now::default());
+        }
+    }
+}
+
+#[track_caller]
+fn check(
+    kind: Kind,
+    before: [Option<Entry>; 2],
+    settings: &ReconcileSettings,
+    outcome: Outcome,
+    after: [Option<Entry>; 2],
+) {
+    let mut pair = Pair {
+        masters: before,
+        asked: Vec::new(),
+    };
+    let found = compare(&mut pair, kind, LAST, settings, |_, _| {});
+    assert_eq!(
+        (found, &pair.masters),
+        (outcome, &after),
+        "{:?}",
+        pair.asked
+    );
+}
+
+#[test]
+fn what_is_equal_is_only_read() {
+    for kind in [Kind::Key, Kind::Hash, Kind::Set, Kind::SortedSet] {
+        for both in [None, entry(7, "x")] {
+            let both = [both.clone(), both];
+            check(kind, both.clone(), &REPAIR, Outcome::Equal, both);
+        }
+    }
+}
+
+#[test]
+fn what_the_peer_has_newer_is_copied() {
+    for kind in [Kind::Key, Kind::Hash] {
+        for backend in [None, entry(3, "old")] {
+            let copied = Outcome::Mended(Mend::Copied);
+            let after = [entry(9, "new"), entry(9, "new")];
+            check(kind, [backend, entry(9, "new")], &REPAIR, copied, after);
+        }
+    }
+}
+
+#[test]
+fn a_score_is_copied_absolutely_and_a_member_with_its_version() {
+    for kind in [Kind::Set, Kind::SortedSet] {
+        let mut pair = Pair {
+            masters: [
+                None,
+                Some(Entry {
+                    version: 9,
+                    score: 3,
+                    value: Vec::new(),
+                }),
+            ],
+            asked: Vec::new(),
+        };
+        let outcome = compare(&mut pair, kind, LAST, &REPAIR, |_, _| {});
+        assert_eq!(outcome, Outcome::Mended(Mend::Copied));
+        let backend = pair.masters[0].clone().unwrap();
+        assert_eq!(backend.version, 9);
+        assert_eq!(backend.score, if kind == Kind::SortedSet { 3 } else { 0 });
+    }
+}
+
+#[test]
+fn other_values_of_one_version_are_the_peers_where_values_are_compared() {
+    let before = [entry(9, "ours"), entry(9, "theirs")];
+    let after = [entry(9, "theirs"), entry(9, "theirs")];
+    let copied = Outcome::Mended(Mend::Copied);
+    check(Kind::Key, before.clone(), &REPAIR, copied, after);
+    let by_version = ReconcileSettings {
+        values: false,
+        ..REPAIR
+    };
+    check(
+        Kind::Key,
+        before.clone(),
+        &by_version,
+        Outcome::Equal,
+        before,
+    );
+}
+
+#[test]
+fn where_the_backend_is_newer_the_value_decides() {
+    let raised = Outcome::Mended(Mend::Raised);
+    let same = [entry(9, "v"), entry(9, "v")];
+    check(
+        Kind::Hash,
+        [entry(9, "v"), entry(7, "v")],
+        &REPAIR,
+        raised,
+        same,
+    );
+    // The peer's version is below the log's last: its key was made anew.
+    let made_anew = Outcome::Mended(Mend::MadeAnew);
+    let anew = [entry(9, "anew"), entry(9, "anew")];
+    let before = [entry(9, "old"), entry(2, "anew")];
+    check(Kind::Key, before, &REPAIR, made_anew, anew);
+    let unclear = [entry(9, "one"), entry(6, "other")];
+    let left = Outcome::Reported(Left::BackendNewer);
+    check(Kind::Key, unclear.clone(), &REPAIR, left, unclear);
+}
+
+#[test]
+fn only_what_may_be_deleted_is_deleted() {
+    let before = [entry(9, "v"), None];
+    let left = Outcome::Reported(Left::PeerLacks);
+    check(Kind::Set, before.clone(), &REPAIR, left, before.clone());
+    let deletes = ReconcileSettings {
+        deletes: true,
+        ..REPAIR
+    };
+    let deleted = Outcome::Mended(Mend::Deleted);
+    check(Kind::Key, before, &deletes, deleted, [None, None]);
+}
+
+#[test]
+fn a_report_writes_nothing() {
+    let report = ReconcileSettings {
+        mode: ReconcileMode::Report,
+        deletes: true,
+        ..REPAIR
+    };
+    let left = Outcome::Reported(Left::ReportOnly);
+    for before in [
+        [None, entry(1, "v")],
+        [entry(9, "v"), entry(7, "v")],
+        [entry(9, "v"), None],
+    ] {
+        check(Kind::Key, before.clone(), &report, left, before);
+    }
+}
+
+#[test]
+fn a_write_that_is_under_way_is_no_difference() {
+    let mut pair = Pair {
+        masters: [entry(3, "v"), entry(3, "v")],
+        asked: Vec::new(),
+    };
+    // The peer gets it between the lookups, the backend only after both.
+    let outcome = compare(
+        &mut pair,
+        Kind::Key,
+        LAST,
+        &REPAIR,
+        |answers, masters| match answers {
+            1 => masters[1] = entry(4, "w"),
+            2 => masters[0] = entry(4, "w"),
+            _ => {}
+        },
+    );
+    assert_eq!(outcome, Outcome::Equal);
+    assert!(pair.asked.iter().all(|(_, ask)| *ask != Ask::Write));
+}
+
+#[test]
+fn a_live_write_that_a_mend_overwrites_is_found_and_copied() {
+    let mut pair = Pair {
+        masters: [entry(3, "v"), entry(7, "w")],
+        asked: Vec::new(),
+    };
+    // A live write, numbered by each master's own counter, comes once the peer's value was read.
+    let outcome = compare(&mut pair, Kind::Key, LAST, &REPAIR, |answers, masters| {
+        if answers == 5 {
+            *masters = [entry(4, "live"), entry(8, "live")];
+        }
+    });
+    assert_eq!(outcome, Outcome::Mended(Mend::Copied));
+    assert_eq!(pair.masters, [entry(8, "live"), entry(8, "live")]);
+}
+
+#[test]
+fn what_never_comes_to_rest_is_left_after_some_mends() {
+    let mut pair = Pair {
+        masters: [entry(1, "v"), entry(2, "v")],
+        asked: Vec::new(),
+    };
+    let mut version = 2;
+    let outcome = compare(&mut pair, Kind::Key, LAST, &REPAIR, |_, masters| {
+        version += 1;
+        masters[1] = entry(version, "hot");
+    });
+    assert_eq!(outcome, Outcome::Reported(Left::StillDiffers));
+    let writes = pair.asked.iter().filter(|(_, ask)| *ask == Ask::Write);
+    assert_eq!(writes.count(), 5);
+}
+
+#[test]
+fn what_had_a_ttl_is_copied_only_with_the_last_records() {
+    let with_ttl = |version, expires_unix| Logged {
+        version,
+        version_max: version,
+        expires_unix,
+        written_unix: 0,
+        had_ttl: true,
+        is_removed: false,
+        content: None,
+    };
+    for (logged, outcome) in [
+        (with_ttl(7, 60), Outcome::Mended(Mend::Copied)),
+        (with_ttl(6, 60), Outcome::Reported(Left::TtlUnknown)),
+        (with_ttl(7, 0), Outcome::Reported(Left::TtlUnknown)),
+    ] {
+        let mut pair = Pair {
+            masters: [None, entry(7, "v")],
+            asked: Vec::new(),
+        };
+        let found = compare(&mut pair, Kind::Key, logged, &REPAIR, |_, _| {});
+        assert_eq!(found, outcome, "{logged:?}");
+    }
+}
+
+#[test]
+fn a_master_that_declines_is_not_asked_for_ever() {
+    let mut check = Check::new(key(Kind::Hash), LAST, true);
+    assert!(matches!(check.resume(), Step::Ask(_)));
+    let now = Now::default();
+    let step = check.handle_answer(Side::Peer, Answer::Declined(400), &REPAIR, now);
+    assert_eq!(step, Step::Pending);
+    let seen = Answer::Seen(Seen::Absent);
+    assert_eq!(
+        check.handle_answer(Side::Backend, seen, &REPAIR, now),
+        Step::Done(Outcome::Skipped(Skipped::Declined(400)))
+    );
+}

@@ -1,0 +1,423 @@
+//! Keys of one backend that are being compared with their peers: many at a time, over connections
+//! of their own.
+//!
+//! Its owner hands in keys ([`Comparison::begin`]) while there is room, does what
+//! [`Comparison::poll_action`] says, and takes outcomes ([`Comparison::poll_compared`]). It says
+//! which masters have to wait, as there are records to be replayed first
+//! ([`Comparison::hold`]), and which are not waited for any longer
+//! ([`Comparison::give_up`]).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::connections::{Action, Connected};
+use crate::limits::{
+    RECONCILE_KEYS_ASKED_MAX, RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_HELD_MAX,
+};
+use crate::reconcile::check::{Answer, Ask, Check, Outcome, Side, Skipped, Step};
+use crate::reconcile::connection::{ConnectionLimits, Request};
+use crate::reconcile::decision::Seen;
+use crate::reconcile::key::{KeyId, Logged};
+use crate::reconcile::master::Master;
+use crate::reconcile::request::compose;
+use crate::reconcile::settings::ReconcileSettings;
+
+/// The status of a request that is not sent, as hustdb could not read its target: HTTP's "URI too
+/// long".
+const TARGET_TOO_LONG: u16 = 414;
+
+/// What a comparison goes by.
+#[derive(Clone, Debug)]
+pub struct ComparisonSettings {
+    /// What is compared, and what is done about it.
+    pub reconcile: ReconcileSettings,
+    /// How connections are used.
+    pub limits: ConnectionLimits,
+    /// Connections to each master.
+    pub connections: usize,
+    /// `Basic` credentials in base64, for every master.
+    pub credentials: Option<Arc<str>>,
+    /// TCP asks for a sign of life on a connection that is idle for so long.
+    pub keepalive_interval: Duration,
+}
+
+/// A key's outcome.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// Which key.
+    pub key: KeyId,
+    /// The master that it was compared with.
+    pub peer: Arc<str>,
+    /// What the backend was last seen to have.
+    pub on_backend: Seen,
+    /// What the peer was last seen to have.
+    pub on_peer: Seen,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+struct Running {
+    check: Check,
+    /// The peer's place among the masters.
+    peer: usize,
+    /// Whether it holds a value, or has asked for one.
+    holds_value: bool,
+}
+
+/// See the module.
+pub struct Comparison {
+    settings: ComparisonSettings,
+    /// The backend, and behind it the peers.
+    masters: Vec<Master>,
+    /// Masters that are not waited for any longer.
+    given_up: BTreeSet<usize>,
+    running: HashMap<u64, Running>,
+    /// Checks that wait for a moment, by its end.
+    waiting: BTreeSet<(Duration, u64)>,
+    values_held: usize,
+    /// Checks that wait until fewer values are held, and what they want.
+    value_queue: VecDeque<(u64, [Option<Ask>; 2])>,
+    next_id: u64,
+    /// The last time that it was told, monotonic.
+    now: Duration,
+    compared: VecDeque<Compared>,
+    actions: VecDeque<Action>,
+    /// Whether anything has happened since the masters were looked at.
+    is_changed: bool,
+}
+
+impl Comparison {
+    /// A comparison of this backend's keys.
+    #[must_use]
+    pub fn new(backend: Arc<str>, settings: ComparisonSettings, now: Now) -> Self {
+        let mut comparison = Self {
+            settings,
+            masters: Vec::new(),
+            given_up: BTreeSet::new(),
+            running: HashMap::new(),
+            waiting: BTreeSet::new(),
+            values_held: 0,
+            value_queue: VecDeque::new(),
+            next_id: 0,
+            now: now.monotonic,
+            compared: VecDeque::new(),
+            actions: VecDeque::new(),
+            is_changed: false,
+        };
+        comparison.master(backend, now);
+        comparison
+    }
+
+    /// The place of a master, which is added where it is new. The backend's is 0.
+    pub fn master(&mut self, name: Arc<str>, now: Now) -> usize {
+        if let Some(at) = self.masters.iter().position(|master| master.name == name) {
+            return at;
+        }
+        self.masters.push(Master::new(
+            name,
+            self.settings.credentials.as_deref(),
+            self.settings.connections,
+            self.settings.reconcile.rate,
+            now,
+        ));
+        self.masters.len() - 1
+    }
+
+    /// All masters, the backend first.
+    pub fn masters(&mut self) -> &mut [Master] {
+        self.is_changed = true;
+        &mut self.masters
+    }
+
+    /// Changes what can be changed while it goes on.
+    pub fn set(&mut self, reconcile: ReconcileSettings) {
+        self.settings.reconcile = reconcile;
+        for master in &mut self.masters {
+            master.set_rate(reconcile.rate);
+        }
+        self.is_changed = true;
+    }
+
+    /// Where a master is.
+    pub fn set_address(&mut self, at: usize, address: SocketAddr) {
+        self.masters[at].set_address(address);
+        self.is_changed = true;
+    }
+
+    /// Whether another key can begin.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.running.len() - self.waiting.len() < RECONCILE_KEYS_ASKED_MAX
+            && self.waiting.len() < RECONCILE_KEYS_WAITING_MAX
+    }
+
+    /// Whether no key is being compared.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Begins to compare a key with the peer at this place. Without `trusts_peer` a difference is
+    /// only reported.
+    pub fn begin(&mut self, key: KeyId, logged: Logged, peer: usize, trusts_peer: bool) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let running = Running {
+            check: Check::new(key, logged, trusts_peer),
+            peer,
+            holds_value: false,
+        };
+        self.running.insert(id, running);
+        if self.given_up.contains(&peer) {
+            return self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
+        }
+        self.step(id, |check, _| check.resume());
+    }
+
+    /// Gives a peer up: its keys are not compared.
+    pub fn give_up(&mut self, at: usize) {
+        self.given_up.insert(at);
+        self.masters[at].give_up(at * self.settings.connections, &mut self.actions);
+        let of_peer = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.peer == at);
+        let ids: Vec<u64> = of_peer.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
+        }
+        let running = &self.running;
+        self.waiting.retain(|(_, id)| running.contains_key(id));
+    }
+
+    /// Ends it: every connection is closed by the actions that are left.
+    pub fn end(&mut self) {
+        self.running.clear();
+        for (at, master) in self.masters.iter_mut().enumerate() {
+            master.close_all(at * self.settings.connections, &mut self.actions);
+        }
+    }
+
+    /// The next outcome.
+    pub fn poll_compared(&mut self) -> Option<Compared> {
+        self.compared.pop_front()
+    }
+
+    /// When [`Comparison::handle_deadlines`] wants to be called, monotonic.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        let waiting = self
+            .waiting
+            .first()
+            .map_or(Duration::MAX, |(until, _)| *until);
+        let masters = self.masters.iter().map(Master::deadline);
+        masters.fold(waiting, Duration::min)
+    }
+
+    /// Looks whether something is due or late.
+    pub fn handle_deadlines(&mut self, now: Now) {
+        self.now = now.monotonic;
+        while let Some((until, id)) = self.waiting.first().copied()
+            && until <= now.monotonic
+        {
+            self.waiting.remove(&(until, id));
+            self.step(id, |check, _| check.resume());
+        }
+        self.is_changed = true;
+    }
+
+    fn place(&self, slot: usize) -> (usize, usize) {
+        let connections = self.settings.connections;
+        (slot / connections, slot % connections)
+    }
+
+    fn act(&mut self, now: Now) {
+        let mut answers = Vec::new();
+        let (running, actions) = (&self.running, &mut self.actions);
+        for (at, master) in self.masters.iter_mut().enumerate() {
+            let first_slot = at * self.settings.connections;
+            let mut not_sent = Vec::new();
+            master.act(
+                first_slot,
+                &self.settings.limits,
+                now,
+                actions,
+                &mut not_sent,
+                |request, bytes, template| {
+                    running.get(&request.check).is_some_and(|running| {
+                        let check = &running.check;
+                        let (key, copy) = (&check.key, check.copy());
+                        !request.is_stale(now) && compose(request.ask, key, copy, template, bytes)
+                    })
+                },
+            );
+            let side = if at == 0 { Side::Backend } else { Side::Peer };
+            answers.extend(not_sent.into_iter().map(|request| {
+                let answer = match request.is_stale(now) {
+                    true => Answer::Lost,
+                    false => Answer::Declined(TARGET_TOO_LONG),
+                };
+                (side, request, answer)
+            }));
+            let lost = master.take_lost().into_iter();
+            answers.extend(lost.map(|request| (side, request, Answer::Lost)));
+        }
+        for (side, request, answer) in answers {
+            self.answered(request.check, side, answer, now);
+        }
+    }
+
+    /// An answer for a check; one that was given up wants none.
+    fn answered(&mut self, id: u64, side: Side, answer: Answer, now: Now) {
+        self.step(id, |check, settings| {
+            check.handle_answer(side, answer, settings, now)
+        });
+    }
+
+    fn step(&mut self, id: u64, step: impl FnOnce(&mut Check, &ReconcileSettings) -> Step) {
+        let Some(running) = self.running.get_mut(&id) else {
+            return;
+        };
+        let step = step(&mut running.check, &self.settings.reconcile);
+        let reads = matches!(step, Step::Ask(asks) if asks.contains(&Some(Ask::ReadValue)));
+        let waits = reads && !running.holds_value && self.values_held >= RECONCILE_VALUES_HELD_MAX;
+        if !reads && step != Step::Pending && running.check.copy().value.is_empty() {
+            self.release_value(id);
+        }
+        match step {
+            Step::Pending => {}
+            Step::Wait(until) => {
+                self.waiting.insert((until, id));
+            }
+            Step::Done(outcome) => self.finish(id, outcome),
+            Step::Ask(asks) if waits => {
+                self.value_queue.push_back((id, asks));
+            }
+            Step::Ask(asks) => self.ask(id, asks),
+        }
+        self.is_changed = true;
+    }
+
+    fn ask(&mut self, id: u64, asks: [Option<Ask>; 2]) {
+        let Some(running) = self.running.get_mut(&id) else {
+            return;
+        };
+        if asks.contains(&Some(Ask::ReadValue)) && !running.holds_value {
+            running.holds_value = true;
+            self.values_held += 1;
+        }
+        let kind = running.check.key.kind;
+        for (master, ask) in [0, running.peer].into_iter().zip(asks) {
+            if let Some(ask) = ask {
+                self.masters[master].ask(Request {
+                    check: id,
+                    ask,
+                    kind,
+                    asked_at: self.now,
+                });
+            }
+        }
+    }
+
+    fn release_value(&mut self, id: u64) {
+        let Some(running) = self.running.get_mut(&id) else {
+            return;
+        };
+        if !std::mem::take(&mut running.holds_value) {
+            return;
+        }
+        self.values_held -= 1;
+        if let Some((next, asks)) = self.value_queue.pop_front() {
+            self.ask(next, asks);
+        }
+    }
+
+    fn finish(&mut self, id: u64, outcome: Outcome) {
+        self.release_value(id);
+        let Some(Running { check, peer, .. }) = self.running.remove(&id) else {
+            return;
+        };
+        self.compared.push_back(Compared {
+            peer: Arc::clone(&self.masters[peer].name),
+            on_backend: check.seen(Side::Backend),
+            on_peer: check.seen(Side::Peer),
+            key: check.key,
+            outcome,
+        });
+    }
+}
+
+impl Connected for Comparison {
+    fn keepalive_interval(&self) -> Duration {
+        self.settings.keepalive_interval
+    }
+
+    fn slots(&self) -> usize {
+        self.masters.len() * self.settings.connections
+    }
+
+    fn poll_action(&mut self, now: Now) -> Option<Action> {
+        self.now = now.monotonic;
+        if std::mem::take(&mut self.is_changed) {
+            self.act(now);
+        }
+        self.actions.pop_front()
+    }
+
+    fn outgoing(&self, slot: usize) -> &[u8] {
+        let (master, at) = self.place(slot);
+        self.masters[master].outgoing(at)
+    }
+
+    fn handle_connected(&mut self, slot: usize, segment_bytes: usize, _now: Now) {
+        let (master, at) = self.place(slot);
+        self.masters[master].handle_connected(at, segment_bytes);
+        self.is_changed = true;
+    }
+
+    fn handle_sent(&mut self, slot: usize, bytes: usize, now: Now) {
+        let (master, at) = self.place(slot);
+        let limits = self.settings.limits;
+        if !self.masters[master].handle_sent(at, bytes, &limits, now) {
+            self.actions.push_back(Action::Close(slot));
+        }
+        self.is_changed = true;
+    }
+
+    fn handle_received(&mut self, slot: usize, bytes: &[u8], now: Now) {
+        self.now = now.monotonic;
+        let (master, at) = self.place(slot);
+        let limits = self.settings.limits;
+        let value_bytes_max = self.settings.reconcile.value_bytes_max;
+        let mut answers = Vec::new();
+        let is_well = self.masters[master].handle_received(
+            at,
+            bytes,
+            value_bytes_max,
+            &limits,
+            now,
+            |request, answer| answers.push((request, answer)),
+        );
+        if !is_well {
+            self.actions.push_back(Action::Close(slot));
+        }
+        let side = if master == 0 {
+            Side::Backend
+        } else {
+            Side::Peer
+        };
+        for (request, answer) in answers {
+            self.answered(request.check, side, answer, now);
+        }
+        self.is_changed = true;
+    }
+
+    fn handle_closed(&mut self, slot: usize, why: String, now: Now) {
+        let (master, at) = self.place(slot);
+        self.masters[master].handle_closed(at, why, now);
+        self.is_changed = true;
+    }
+}

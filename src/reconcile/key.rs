@@ -1,0 +1,297 @@
+//! A key whose records a log has: what it is looked up by, and what its last record knows of it.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::binlog::method::Ttl;
+use crate::binlog::{Lifetime, Method, Record};
+
+/// What kind of thing a key names; each has its own lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A key with a value.
+    Key,
+    /// A key of a hash.
+    Hash,
+    /// A member of a set.
+    Set,
+    /// A member of a sorted set, with a score.
+    SortedSet,
+}
+
+/// The methods that concern one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct KindMethods {
+    /// Writes it.
+    pub write: Method,
+    /// Removes it.
+    pub remove: Method,
+}
+
+impl Kind {
+    /// What a method writes or removes; `None` for those of an older hustdb, which has no lookup
+    /// for them.
+    #[must_use]
+    pub fn of(method: Method) -> Option<Self> {
+        match method {
+            Method::Put | Method::Del => Some(Self::Key),
+            Method::Hset | Method::Hdel => Some(Self::Hash),
+            Method::Sadd | Method::Srem => Some(Self::Set),
+            Method::Zadd | Method::Zrem => Some(Self::SortedSet),
+            Method::TbPut | Method::TbUpdate | Method::TbDelete => None,
+        }
+    }
+
+    /// What writes and what removes it.
+    #[must_use]
+    pub fn methods(self) -> KindMethods {
+        let (write, remove) = match self {
+            Self::Key => (Method::Put, Method::Del),
+            Self::Hash => (Method::Hset, Method::Hdel),
+            Self::Set => (Method::Sadd, Method::Srem),
+            Self::SortedSet => (Method::Zadd, Method::Zrem),
+        };
+        KindMethods { write, remove }
+    }
+
+    /// Whether it has a value that can be read.
+    #[must_use]
+    pub fn has_value(self) -> bool {
+        matches!(self, Self::Key | Self::Hash)
+    }
+
+    /// Its name, in files and on screens.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Hash => "hash",
+            Self::Set => "set",
+            Self::SortedSet => "sorted_set",
+        }
+    }
+}
+
+/// Which key it is. Two spellings of one key are two of these: HA chooses the masters by the
+/// spelling, and comparing a key twice costs a lookup.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId {
+    /// Its kind.
+    pub kind: Kind,
+    /// The table, query text; empty for [`Kind::Key`].
+    pub table: Box<[u8]>,
+    /// The record's key: query text, or a set's raw member.
+    pub key: Box<[u8]>,
+    /// The member that a request carries in its body, where it is not `key`; only sets and sorted
+    /// sets have one.
+    pub body: Option<Box<[u8]>>,
+}
+
+impl KeyId {
+    /// The key of a record whose value is whole, where that is the member. `None`: its method
+    /// cannot be looked up.
+    #[must_use]
+    pub fn of(record: &Record<'_>) -> Option<Self> {
+        let kind = Kind::of(record.method)?;
+        let has_member = !kind.has_value() && record.value != record.key;
+        Some(Self {
+            kind,
+            table: record.table.into(),
+            key: record.key.into(),
+            body: has_member.then(|| record.value.into()),
+        })
+    }
+
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let body = self.body.as_ref().map_or(0, |body| body.len());
+        self.table.len() + self.key.len() + body
+    }
+
+    /// The member as a request's body; empty for kinds that have none.
+    #[must_use]
+    pub fn member(&self) -> &[u8] {
+        match (&self.body, self.kind.has_value()) {
+            (Some(body), _) => body,
+            (None, false) => &self.key,
+            (None, true) => b"",
+        }
+    }
+
+    /// A record that does `method` to this key, with a member for its body where there is one.
+    #[must_use]
+    pub fn record(&self, method: Method, version: u32) -> Record<'_> {
+        Record {
+            method,
+            version,
+            key: &self.key,
+            expires_unix: 0,
+            table: &self.table,
+            score: 0,
+            opt: 0,
+            value: self.member(),
+        }
+    }
+}
+
+/// What the log's records say of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// The last record's version.
+    pub version: u32,
+    /// The highest version of any record.
+    pub version_max: u32,
+    /// The last record's expiry, Unix seconds; 0: never.
+    pub expires_unix: u32,
+    /// When the last record was written, Unix seconds; 0 where that is not known.
+    pub written_unix: u32,
+    /// Whether any record of the key carried a ttl.
+    pub had_ttl: bool,
+    /// Whether the last record removes the key.
+    pub is_removed: bool,
+    /// Hash of the value or score that the last record leaves ([`content_hash`]); `None` where it
+    /// does not tell, as an increment.
+    pub content: Option<u64>,
+}
+
+/// A hash by which a key's value, or its score, is recognized.
+#[must_use]
+pub fn content_hash(value: &[u8], score: i64) -> u64 {
+    xxh3_64_with_seed(value, score as u64)
+}
+
+impl Logged {
+    /// What this record says. `is_whole`: its value was not cut.
+    #[must_use]
+    pub fn of(record: &Record<'_>, written_unix: u32, is_whole: bool) -> Self {
+        let has_ttl = record.has_ttl() && record.method.row().ttl != Ttl::None;
+        Self {
+            version: record.version,
+            version_max: record.version,
+            expires_unix: if has_ttl { record.expires_unix } else { 0 },
+            written_unix,
+            had_ttl: has_ttl,
+            is_removed: record.method.row().removed_by.is_none(),
+            content: match record.method {
+                Method::Put | Method::Hset if is_whole => Some(content_hash(record.value, 0)),
+                Method::Zadd if record.opt == 0 => Some(content_hash(b"", record.score)),
+                _ => None,
+            },
+        }
+    }
+
+    /// A later record of the same key comes.
+    pub fn followed_by(&mut self, later: Self) {
+        *self = Self {
+            version_max: self.version_max.max(later.version_max),
+            had_ttl: self.had_ttl || later.had_ttl,
+            ..later
+        };
+    }
+
+    /// How long a copy of the peer's value, which has `version` there, may live. `None`: that is
+    /// not known, as hustdb does not tell a ttl, and the log only knows its last record's.
+    #[must_use]
+    pub fn lifetime(&self, kind: Kind, version: u32, now_unix: u64) -> Option<Lifetime> {
+        if !self.had_ttl {
+            return Some(Lifetime::Unlimited);
+        }
+        if self.expires_unix == 0 || version != self.version {
+            return None;
+        }
+        let last = Record {
+            method: kind.methods().write,
+            version,
+            key: b"",
+            expires_unix: self.expires_unix,
+            table: b"",
+            score: 0,
+            opt: 0,
+            value: b"",
+        };
+        match Lifetime::of(&last, self.written_unix, now_unix) {
+            Lifetime::Expired => None,
+            lifetime => Some(lifetime),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(method: Method) -> Record<'static> {
+        Record {
+            method,
+            version: 5,
+            key: b"k",
+            expires_unix: 0,
+            table: b"t",
+            score: 0,
+            opt: 0,
+            value: b"v",
+        }
+    }
+
+    #[test]
+    fn each_method_has_a_kind_or_cannot_be_looked_up() {
+        for method in Method::ALL {
+            let kind = Kind::of(method);
+            assert_eq!(
+                kind.is_none(),
+                method.name().starts_with("tb_"),
+                "{method:?}"
+            );
+            if let Some(kind) = kind {
+                let methods = kind.methods();
+                assert!([methods.write, methods.remove].contains(&method));
+                assert_eq!(methods.write.row().removed_by, Some(methods.remove));
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_is_held_once_and_a_value_not_at_all() {
+        let put = KeyId::of(&record(Method::Put)).unwrap();
+        assert_eq!((put.body.as_deref(), put.member()), (None, &b""[..]));
+        let sadd = KeyId::of(&record(Method::Sadd)).unwrap();
+        assert_eq!((sadd.bytes(), sadd.member()), (3, &b"v"[..]));
+        let same = KeyId::of(&Record {
+            value: b"k",
+            ..record(Method::Zrem)
+        })
+        .unwrap();
+        assert_eq!((same.bytes(), same.member()), (2, &b"k"[..]));
+        let empty = KeyId::of(&Record {
+            value: b"",
+            ..record(Method::Zadd)
+        })
+        .unwrap();
+        assert_eq!(
+            (empty.body.as_deref(), empty.member()),
+            (Some(&b""[..]), &b""[..])
+        );
+    }
+
+    #[test]
+    fn a_copy_lives_as_long_as_the_last_record_says_or_nobody_knows() {
+        let put = |version, expires_unix| Record {
+            version,
+            expires_unix,
+            ..record(Method::Put)
+        };
+        let written = 1_800_000_000;
+        let now = u64::from(written) + 10;
+        let mut logged = Logged::of(&put(3, 0), written, true);
+        assert_eq!(
+            logged.lifetime(Kind::Key, 9, now),
+            Some(Lifetime::Unlimited)
+        );
+        logged.followed_by(Logged::of(&put(4, written + 60), written, true));
+        assert_eq!(logged.lifetime(Kind::Key, 4, now), Some(Lifetime::Left(50)));
+        assert_eq!(logged.lifetime(Kind::Key, 5, now), None);
+        assert_eq!(logged.lifetime(Kind::Key, 4, now + 90), None);
+        logged.followed_by(Logged::of(&put(5, 0), written, true));
+        assert_eq!(logged.lifetime(Kind::Key, 5, now), None);
+    }
+}

@@ -1,0 +1,339 @@
+//! A master that keys are looked up on: its connections, what waits to be asked, and whether it is
+//! well.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::binlog::request::Template;
+use crate::clock::Now;
+use crate::connections::Action;
+use crate::limits::RECONCILE_PROGRESS_ANSWERS;
+use crate::pace::{Bucket, retry_delay};
+use crate::reconcile::check::Answer;
+use crate::reconcile::connection::{Connection, ConnectionLimits, End, Request};
+
+/// What a master says while it is not well.
+#[derive(Clone, Debug)]
+struct Trouble {
+    failures: u32,
+    retry_at: Duration,
+    why: String,
+}
+
+/// See the module.
+pub struct Master {
+    /// Its name, `host:port`.
+    pub name: Arc<str>,
+    template: Template,
+    address: Option<SocketAddr>,
+    connections: Vec<Connection>,
+    queue: VecDeque<Request>,
+    /// Writes that may have been applied or not.
+    lost: Vec<Request>,
+    bucket: Bucket,
+    trouble: Option<Trouble>,
+    /// Nothing new is asked, as there are records to be replayed first.
+    is_held: bool,
+    /// Answers since `progress_at`.
+    answers: u32,
+    /// Since when it has not answered much, monotonic.
+    progress_at: Duration,
+}
+
+impl Master {
+    /// A master that nothing is known of yet, with `connections` connections and a bound of `rate`
+    /// lookups a second, 0 for none.
+    #[must_use]
+    pub fn new(
+        name: Arc<str>,
+        credentials: Option<&str>,
+        connections: usize,
+        rate: u32,
+        now: Now,
+    ) -> Self {
+        Self {
+            template: Template::new(&name, credentials),
+            name,
+            address: None,
+            connections: (0..connections.max(1))
+                .map(|_| Connection::default())
+                .collect(),
+            queue: VecDeque::new(),
+            lost: Vec::new(),
+            bucket: Bucket::new(f64::from(rate), now.monotonic),
+            trouble: None,
+            is_held: false,
+            answers: 0,
+            progress_at: now.monotonic,
+        }
+    }
+
+    /// The constant part of its requests.
+    #[must_use]
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// Where it is.
+    pub fn set_address(&mut self, address: SocketAddr) {
+        self.address = Some(address);
+    }
+
+    /// Whether its address is known.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Its name cannot be looked up.
+    pub fn handle_unresolved(&mut self, why: String) {
+        self.trouble.get_or_insert(Trouble {
+            failures: 0,
+            retry_at: Duration::ZERO,
+            why,
+        });
+    }
+
+    /// Whether new requests wait until [`Master::hold`] says otherwise.
+    pub fn hold(&mut self, is_held: bool, now: Now) {
+        if self.is_held && !is_held {
+            self.progress_at = now.monotonic;
+        }
+        self.is_held = is_held;
+    }
+
+    /// Bounds the lookups a second.
+    pub fn set_rate(&mut self, rate: u32) {
+        self.bucket.set_rate(f64::from(rate));
+    }
+
+    /// Puts a request behind those that wait.
+    pub fn ask(&mut self, request: Request) {
+        self.queue.push_back(request);
+    }
+
+    /// Requests that wait or have no answer yet.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        let sent = self.connections.iter().map(Connection::outstanding);
+        self.queue.len() + sent.sum::<usize>()
+    }
+
+    /// Why it is not well; `None` where it is.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_ref().map(|trouble| trouble.why.as_str())
+    }
+
+    /// For how long it has had requests, and has answered few.
+    #[must_use]
+    pub fn stalled_for(&self, now: Now) -> Duration {
+        match self.outstanding() {
+            0 => Duration::ZERO,
+            _ => now.monotonic.saturating_sub(self.progress_at),
+        }
+    }
+
+    /// Drops everything that was asked; connections with requests out are closed by `actions`.
+    pub fn give_up(&mut self, first_slot: usize, actions: &mut VecDeque<Action>) {
+        self.queue.clear();
+        self.lost.clear();
+        for (slot, connection) in (first_slot..).zip(&mut self.connections) {
+            if connection.outstanding() > 0 {
+                connection.close();
+                actions.push_back(Action::Close(slot));
+            }
+        }
+    }
+
+    /// Closes all connections.
+    pub fn close_all(&mut self, first_slot: usize, actions: &mut VecDeque<Action>) {
+        self.give_up(first_slot, actions);
+        for (slot, connection) in (first_slot..).zip(&mut self.connections) {
+            if !connection.is_closed() {
+                connection.close();
+                actions.push_back(Action::Close(slot));
+            }
+        }
+    }
+
+    /// Connects, sends and gives up what is late, as far as there is something to ask. Requests
+    /// that `compose` cannot compose go to `refused`.
+    pub fn act(
+        &mut self,
+        first_slot: usize,
+        limits: &ConnectionLimits,
+        now: Now,
+        actions: &mut VecDeque<Action>,
+        refused: &mut Vec<Request>,
+        mut compose: impl FnMut(&Request, &mut Vec<u8>, &Template) -> bool,
+    ) {
+        if self.outstanding() == 0 {
+            self.progress_at = now.monotonic;
+        }
+        for at in 0..self.connections.len() {
+            let slot = first_slot + at;
+            if self.connections[at].deadline() <= now.monotonic {
+                let why = self.connections[at].timeout();
+                actions.push_back(Action::Close(slot));
+                self.handle_end(at, End::Failed(why), now);
+            }
+            if self.queue.is_empty() || self.is_held {
+                continue;
+            }
+            let connection = &mut self.connections[at];
+            if connection.is_closed() {
+                let may_retry = self
+                    .trouble
+                    .as_ref()
+                    .is_none_or(|trouble| trouble.retry_at <= now.monotonic);
+                // While it is not well one connection is enough to find out that it is.
+                if let Some(address) = self.address
+                    && may_retry
+                    && (at == 0 || self.trouble.is_none())
+                {
+                    connection.begin(limits, now);
+                    actions.push_back(Action::Connect(slot, address));
+                }
+            } else if connection.is_free() {
+                let requests_max = self.bucket.available(now.monotonic);
+                if requests_max == 0 {
+                    continue;
+                }
+                let template = &self.template;
+                let (sends, declined) = connection.compose(
+                    &mut self.queue,
+                    requests_max,
+                    limits,
+                    now,
+                    |request, bytes| compose(request, bytes, template),
+                );
+                refused.extend(declined);
+                if sends {
+                    self.bucket.take(connection.outstanding());
+                    actions.push_back(Action::Transmit(slot));
+                }
+            }
+        }
+    }
+
+    /// Writes that may have been applied or not, as their connection ended. They are decided anew.
+    pub fn take_lost(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// When [`Master::act`] may have something to do though nothing happens, monotonic.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        let connections = self.connections.iter().map(Connection::deadline);
+        let mut earliest = connections.min().unwrap_or(Duration::MAX);
+        if self.queue.is_empty() || self.is_held {
+            return earliest;
+        }
+        if let Some(trouble) = &self.trouble
+            && self.address.is_some()
+            && self.connections[0].is_closed()
+        {
+            earliest = earliest.min(trouble.retry_at);
+        }
+        if self.bucket.is_spent() && self.connections.iter().any(Connection::is_free) {
+            earliest = earliest.min(self.bucket.next());
+        }
+        earliest
+    }
+
+    /// What is left to be sent on a connection.
+    #[must_use]
+    pub fn outgoing(&self, at: usize) -> &[u8] {
+        self.connections[at].outgoing()
+    }
+
+    /// A connection is made.
+    pub fn handle_connected(&mut self, at: usize, segment_bytes: usize) {
+        self.connections[at].handle_connected(segment_bytes);
+    }
+
+    /// Bytes were sent. False: the connection has to be closed.
+    #[must_use]
+    pub fn handle_sent(
+        &mut self,
+        at: usize,
+        bytes: usize,
+        limits: &ConnectionLimits,
+        now: Now,
+    ) -> bool {
+        let sent = self.connections[at].handle_sent(bytes, limits, now);
+        let is_well = sent.is_ok();
+        if let Err(end) = sent {
+            self.handle_end(at, end, now);
+        }
+        is_well
+    }
+
+    /// Bytes have come. False: the connection has to be closed.
+    #[must_use]
+    pub fn handle_received(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        value_bytes_max: usize,
+        limits: &ConnectionLimits,
+        now: Now,
+        mut on_answer: impl FnMut(Request, Answer),
+    ) -> bool {
+        let mut answers = 0;
+        let received = self.connections[at].handle_received(
+            bytes,
+            value_bytes_max,
+            limits,
+            now,
+            |request, answer| {
+                answers += 1;
+                on_answer(request, answer);
+            },
+        );
+        if answers > 0 {
+            self.trouble = None;
+            self.answers += answers;
+            if self.answers >= RECONCILE_PROGRESS_ANSWERS {
+                self.answers = 0;
+                self.progress_at = now.monotonic;
+            }
+        }
+        let is_well = received.is_ok();
+        if let Err(end) = received {
+            self.handle_end(at, end, now);
+        }
+        is_well
+    }
+
+    /// A connection was closed, or could not be made.
+    pub fn handle_closed(&mut self, at: usize, why: String, now: Now) {
+        // A connection that waits for nothing may end.
+        let end = match self.connections[at].is_free() {
+            true => End::Retired,
+            false => End::Failed(why),
+        };
+        self.handle_end(at, end, now);
+    }
+
+    fn handle_end(&mut self, at: usize, end: End, now: Now) {
+        for request in self.connections[at].close().into_iter().rev() {
+            match request.is_mend() && !failpoint!(SendStaleMends) {
+                true => self.lost.push(request),
+                false => self.queue.push_front(request),
+            }
+        }
+        if let End::Failed(why) = end {
+            let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+            let jitter = now.monotonic.as_nanos() as u64;
+            self.trouble = Some(Trouble {
+                failures,
+                retry_at: now.after(retry_delay(failures, jitter)),
+                why,
+            });
+        }
+    }
+}

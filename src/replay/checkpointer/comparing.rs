@@ -1,0 +1,100 @@
+//! Finished logs that are kept until the reconciler has compared their keys (docs/reconcile.md).
+//!
+//! Nothing of this is on disk: after a crash the logs are still there, and are compared again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::replay::messages::{FileId, FinishedLog};
+
+/// What is known of the comparison of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// The reconciler has yet to be asked.
+    NotAsked,
+    /// The reconciler has been asked.
+    Waiting,
+    /// All of it is compared.
+    Compared,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct ComparingLogs {
+    /// Up to which byte the reconciler was asked.
+    asked: BTreeMap<FileId, u64>,
+    /// Up to which byte the keys are compared.
+    compared: BTreeMap<FileId, u64>,
+}
+
+impl ComparingLogs {
+    /// How far a log of this length is.
+    pub(super) fn state(&self, file: FileId, bytes: u64) -> Comparison {
+        let is_up_to = |known: &BTreeMap<FileId, u64>| known.get(&file) == Some(&bytes);
+        if is_up_to(&self.compared) {
+            Comparison::Compared
+        } else if is_up_to(&self.asked) {
+            Comparison::Waiting
+        } else {
+            Comparison::NotAsked
+        }
+    }
+
+    /// Whether a log's keys have been compared, if not all that it has by now.
+    pub(super) fn is_compared(&self, file: FileId) -> bool {
+        self.compared.contains_key(&file)
+    }
+
+    /// The reconciler is asked for a log.
+    pub(super) fn handle_asked(&mut self, log: &FinishedLog) {
+        self.asked.insert(log.file, log.bytes);
+    }
+
+    /// The reconciler has compared logs, each up to this byte.
+    pub(super) fn handle_compared(&mut self, logs: &[(FileId, u64)]) {
+        self.compared.extend(logs.iter().copied());
+    }
+
+    /// How many of these logs wait for the reconciler.
+    pub(super) fn waiting(&self, files: &[FileId]) -> u64 {
+        let waits = |file: &&FileId| {
+            let asked = self.asked.get(file);
+            asked.is_some_and(|bytes| self.state(**file, *bytes) == Comparison::Waiting)
+        };
+        files.iter().filter(waits).count() as u64
+    }
+
+    /// Forgets all other logs.
+    pub(super) fn retain(&mut self, files: &BTreeSet<FileId>) {
+        self.asked.retain(|file, _| files.contains(file));
+        self.compared.retain(|file, _| files.contains(file));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_has_grown_is_compared_again() {
+        let mut comparing = ComparingLogs::default();
+        let file = FileId(3);
+        assert_eq!(comparing.state(file, 10), Comparison::NotAsked);
+        comparing.handle_asked(&FinishedLog {
+            file,
+            name: Arc::from("a.log"),
+            key: (1, 2),
+            bytes: 10,
+            modified_nanos: 0,
+        });
+        assert_eq!(comparing.state(file, 10), Comparison::Waiting);
+        assert_eq!(comparing.waiting(&[file, FileId(4)]), 1);
+        comparing.handle_compared(&[(file, 10)]);
+        assert_eq!(comparing.state(file, 10), Comparison::Compared);
+        assert_eq!(comparing.waiting(&[file]), 0);
+        assert_eq!(comparing.state(file, 11), Comparison::NotAsked);
+        comparing.retain(&BTreeSet::new());
+        assert_eq!(comparing.state(file, 10), Comparison::NotAsked);
+    }
+}

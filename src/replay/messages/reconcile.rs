@@ -1,0 +1,52 @@
+//! What the reconciler is told: which logs' keys to compare, and what it goes by.
+
+use std::sync::Arc;
+
+use crate::ledger::ids::FileId;
+use crate::reconcile::comparison::ComparisonSettings;
+use crate::replay::messages::{BackendId, BackendInfo};
+
+/// To the reconciler.
+#[derive(Debug)]
+pub enum ReconcilerMessage {
+    /// From the controller: a backend that may have logs.
+    Backend(BackendInfo),
+    /// From the controller: records are sent to the backend, or no longer.
+    Up {
+        /// Which backend.
+        backend: BackendId,
+        /// Whether it is up.
+        is_up: bool,
+    },
+    /// From the controller: what holds from now on.
+    Settings(Box<ComparisonSettings>),
+    /// From the checkpointer: finished logs, which are kept until their keys are compared.
+    Compare {
+        /// Whose logs.
+        backend: BackendId,
+        /// In their order.
+        logs: Vec<FinishedLog>,
+    },
+    /// From the checkpointer: a backend is forgotten.
+    Forget {
+        /// Which backend.
+        backend: BackendId,
+    },
+    /// From the controller.
+    Stop,
+}
+
+/// A log of which every line is completed, durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishedLog {
+    /// Which file.
+    pub file: FileId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Inode number and birth time.
+    pub key: (u64, u64),
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was last written to, in nanoseconds since 1970.
+    pub modified_nanos: u64,
+}

@@ -1,0 +1,530 @@
+//! The reconciler: compares the keys of finished logs with the other master that HA's table names,
+//! before the checkpointer deletes those logs (docs/reconcile.md, R1 to R6).
+//!
+//! ```text
+//!  checkpointer ── Compare: finished logs ──▶ reconciler ── Compared ──▶ checkpointer: deletes
+//!                                              │    ▲
+//!                    keys, a pass at a time ◀──┘    └── answers of both masters
+//! ```
+//!
+//! Logs of one backend that wait are compared together, so that a key in several of them is
+//! compared once, after the last. A backend with records to be replayed waits, and so does a peer:
+//! only one without records of ours is the truth. Where both masters of a pair have missed writes,
+//! the newest logs are compared first: of a key in logs of both, the master that did not miss the
+//! last write is the truth, and once that is done the key is equal. Nothing is kept on disk but the
+//! differences, so a crash has the logs compared again.
+//!
+//! A driver calls [`Reconciler::turn`], does what [`Connected::poll_action`] says, and sleeps until
+//! there is a message, an event, or that turn's time has come.
+
+mod differences;
+mod job;
+mod scan;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::connections::{Action, Connected};
+use crate::limits::{
+    OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_LOOK,
+};
+use crate::reconcile::comparison::ComparisonSettings;
+use crate::reconcile::key::KeyId;
+use crate::reconcile::settings::ReconcileMode;
+use crate::reconcile::table::Table;
+use crate::replay::disk::Disk;
+use crate::replay::mailbox::Mailbox;
+use crate::replay::messages::{
+    BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
+};
+use crate::replay::outbox::{After, Outbox, Receivers};
+
+use differences::Differences;
+use job::{Job, JobContext, Progress};
+
+/// What the reconciler knows of the world besides logs and masters.
+pub trait Surroundings {
+    /// HA's table as it is now.
+    ///
+    /// # Errors
+    /// It cannot be read; a sentence that names the file.
+    fn table(&mut self) -> Result<Arc<Table>, String>;
+
+    /// Where a master is. Never waits: a name that has to be looked up is pending until it is.
+    fn address(&mut self, name: &str) -> Address;
+}
+
+/// What is known of a master's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// It is there.
+    Known(SocketAddr),
+    /// It is being looked up.
+    Pending,
+    /// It cannot be looked up; a sentence.
+    Unknown(String),
+}
+
+/// What the reconciler shares with the other threads.
+#[derive(Clone)]
+pub struct ReconcilerLinks {
+    /// Its own mailbox.
+    pub mailbox: Arc<Mailbox<ReconcilerMessage>>,
+    /// The checkpointer's.
+    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
+}
+
+/// What the driver does after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do: call again once the connections have been served.
+    Busy,
+    /// There is nothing to do before this monotonic instant, a message or an event.
+    Idle {
+        /// When to call again at the latest.
+        until: Duration,
+    },
+    /// `Stop` has come.
+    Stopped,
+}
+
+/// A backend whose logs may be compared.
+struct Backend<L> {
+    /// `None` until the controller has introduced it.
+    info: Option<BackendInfo>,
+    is_up: bool,
+    /// `None` until the controller has introduced it.
+    differences: Option<Differences>,
+    /// When its differences are read again, monotonic.
+    read_at: Duration,
+    /// Finished logs that wait for the comparison under way to end.
+    waiting: Vec<FinishedLog>,
+    job: Option<Job<L>>,
+}
+
+impl<L> Default for Backend<L> {
+    fn default() -> Self {
+        Self {
+            info: None,
+            is_up: false,
+            differences: None,
+            read_at: Duration::ZERO,
+            waiting: Vec::new(),
+            job: None,
+        }
+    }
+}
+
+impl<L> Backend<L> {
+    /// Whether it is up and has no record to be replayed.
+    fn is_in_order(&self) -> bool {
+        self.is_up && !self.has_backlog()
+    }
+
+    /// Whether there are logs of it that are not finished: their keys are newer than those of
+    /// finished ones.
+    fn has_unfinished_logs(&self) -> bool {
+        let job = self.job.as_ref().map_or(0, |job| job.logs().len());
+        let finished = (self.waiting.len() + job) as u64;
+        let counters = self.info.as_ref().map(|info| &info.counters);
+        counters.is_some_and(|counters| counters.log_files.load() > finished)
+    }
+
+    /// Whether it may lack what the other master has.
+    fn is_behind(&self) -> bool {
+        self.has_backlog() || self.has_unfinished_logs()
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.info.as_ref().is_some_and(|info| *info.name == *name)
+    }
+
+    fn has_backlog(&self) -> bool {
+        let counters = self.info.as_ref().map(|info| &info.counters);
+        counters.is_none_or(|counters| {
+            counters.unread_bytes.load() > 0 || counters.in_flight_records.load() > 0
+        })
+    }
+}
+
+/// See the module.
+pub struct Reconciler<D: Disk, S> {
+    disk: D,
+    surroundings: S,
+    links: ReconcilerLinks,
+    settings: ComparisonSettings,
+    written_unix: fn(&[u8]) -> Option<u64>,
+    outbox: Outbox,
+    backends: BTreeMap<BackendId, Backend<D::Log>>,
+    /// Whose connection a slot is, and which of its job's.
+    slots: Vec<Option<(BackendId, usize)>>,
+    free_slots: Vec<usize>,
+    actions: VecDeque<Action>,
+    is_stopped: bool,
+}
+
+impl<D: Disk, S: Surroundings> Reconciler<D, S> {
+    /// A reconciler that knows no backend yet. `written_unix` says when a line was written, from
+    /// its prefix.
+    #[must_use]
+    pub fn new(
+        disk: D,
+        surroundings: S,
+        links: ReconcilerLinks,
+        settings: ComparisonSettings,
+        written_unix: fn(&[u8]) -> Option<u64>,
+    ) -> Self {
+        let outbox = Outbox::new(Receivers {
+            checkpointer: Some(Arc::clone(&links.checkpointer)),
+            ..Receivers::default()
+        });
+        Self {
+            disk,
+            surroundings,
+            links,
+            settings,
+            written_unix,
+            outbox,
+            backends: BTreeMap::new(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            actions: VecDeque::new(),
+            is_stopped: false,
+        }
+    }
+
+    /// Its mailbox, on which its driver sleeps.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox<ReconcilerMessage> {
+        &self.links.mailbox
+    }
+
+    /// Handles messages and deadlines, and takes every comparison a step further.
+    pub fn turn(&mut self, now: Now) -> Turn {
+        self.links.mailbox.note_turn();
+        while let Some(message) = self.links.mailbox.receive() {
+            self.handle_message(message);
+        }
+        if self.is_stopped {
+            return Turn::Stopped;
+        }
+        let mut until = Duration::MAX;
+        let mut is_busy = false;
+        let ids: Vec<BackendId> = self.backends.keys().copied().collect();
+        for id in ids {
+            until = until.min(self.count_differences(id, now));
+            self.give_way(id);
+            self.begin_job(id, now);
+            match self.step(id, now) {
+                Progress::Busy => is_busy = true,
+                Progress::Waiting { until: at } => until = until.min(at),
+                Progress::Done => {}
+            }
+        }
+        if !self.outbox.deliver() {
+            until = until.min(now.after(OUTBOX_RETRY));
+        }
+        let looks =
+            |backend: &Backend<D::Log>| backend.job.is_some() || !backend.waiting.is_empty();
+        if self.backends.values().any(looks) {
+            until = until.min(now.after(RECONCILE_LOOK));
+        }
+        match is_busy {
+            true => Turn::Busy,
+            false => Turn::Idle { until },
+        }
+    }
+
+    fn handle_message(&mut self, message: ReconcilerMessage) {
+        match message {
+            ReconcilerMessage::Backend(info) => {
+                let backend = self.backends.entry(info.id).or_default();
+                backend.differences = Some(Differences::new(Arc::clone(&info.name)));
+                backend.info = Some(info);
+            }
+            ReconcilerMessage::Up { backend, is_up } => {
+                self.backends.entry(backend).or_default().is_up = is_up;
+            }
+            ReconcilerMessage::Settings(settings) => self.set(*settings),
+            ReconcilerMessage::Compare { backend, logs } => {
+                self.backends
+                    .entry(backend)
+                    .or_default()
+                    .waiting
+                    .extend(logs);
+            }
+            ReconcilerMessage::Forget { backend } => {
+                self.end_job(backend);
+                self.backends.remove(&backend);
+            }
+            ReconcilerMessage::Stop => self.is_stopped = true,
+        }
+    }
+
+    fn set(&mut self, settings: ComparisonSettings) {
+        self.settings = settings;
+        let reconcile = self.settings.reconcile;
+        let ids: Vec<BackendId> = self.backends.keys().copied().collect();
+        for id in ids {
+            let backend = self.backends.get_mut(&id).expect("it was listed");
+            backend.read_at = Duration::ZERO;
+            if reconcile.mode == ReconcileMode::Off {
+                // The checkpointer no longer waits for an answer.
+                backend.waiting.clear();
+                self.end_job(id);
+            } else if let Some(job) = &mut backend.job {
+                job.set(reconcile);
+            }
+        }
+    }
+
+    /// Counts the differences that are left: an operator's command may have settled some. Gives
+    /// when that is due again, monotonic.
+    fn count_differences(&mut self, id: BackendId, now: Now) -> Duration {
+        let backend = self.backends.get_mut(&id).expect("it is known");
+        let (Some(info), Some(differences)) = (&backend.info, &mut backend.differences) else {
+            return Duration::MAX;
+        };
+        if backend.read_at <= now.monotonic {
+            backend.read_at = match self.settings.reconcile.mode {
+                ReconcileMode::Off => Duration::MAX,
+                ReconcileMode::Report | ReconcileMode::Repair => {
+                    now.after(RECONCILE_COUNT_INTERVAL)
+                }
+            };
+            if let Err(cause) = differences.read(&mut self.disk) {
+                let backend = &*info.name;
+                tracing::debug!(backend, %cause, "differences.jsonl cannot be read");
+            }
+        }
+        info.counters.reconcile.left.set(differences.left());
+        backend.read_at
+    }
+
+    /// Begins to compare the logs of a backend that wait, once its records are replayed.
+    fn begin_job(&mut self, id: BackendId, now: Now) {
+        let running = self
+            .backends
+            .values()
+            .filter(|backend| backend.job.is_some());
+        let has_room = running.count() < RECONCILE_BACKENDS_MAX;
+        let backend = self.backends.get_mut(&id).expect("it is known");
+        if backend.job.is_some() || backend.waiting.is_empty() || !has_room {
+            return;
+        }
+        if !backend.is_in_order() {
+            return;
+        }
+        let Some(newer) = self.newer_than_rivals(id) else {
+            return;
+        };
+        let backend = self.backends.get_mut(&id).expect("it is known");
+        let info = backend.info.as_ref().expect("it is introduced");
+        let waiting = std::mem::take(&mut backend.waiting);
+        let (logs, waiting): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|log| log.modified_nanos >= newer);
+        backend.waiting = waiting;
+        if logs.is_empty() {
+            return;
+        }
+        let settings = self.settings.clone();
+        backend.job = Some(Job::new(info, logs, settings, now));
+    }
+
+    /// The time from which on a backend's finished logs are newer than those of its peers that
+    /// wait; `None` while a peer's logs are being compared.
+    fn newer_than_rivals(&mut self, id: BackendId) -> Option<u64> {
+        let table = self.surroundings.table().ok();
+        let name = self.backends[&id].info.as_ref()?.name.clone();
+        let neighbours = table.iter().flat_map(|table| table.neighbours(&name));
+        let mut newer = 0;
+        for neighbour in neighbours {
+            let mut rivals = self.backends.iter();
+            let Some((rival_id, rival)) = rivals.find(|(_, rival)| rival.is_named(neighbour))
+            else {
+                continue;
+            };
+            if rival.job.is_some() {
+                return None;
+            }
+            let newest = rival.waiting.iter().map(|log| log.modified_nanos).max();
+            if let Some(newest) = newest {
+                newer = newer.max(newest + u64::from(*rival_id < id));
+            }
+        }
+        Some(newer)
+    }
+
+    /// Puts a job's logs back where a peer has newer ones by now, which come first.
+    fn give_way(&mut self, id: BackendId) {
+        if self.backends[&id].job.is_none() {
+            return;
+        }
+        let newer = self.newer_than_rivals(id).unwrap_or(0);
+        let backend = self.backends.get_mut(&id).expect("it is known");
+        let Some(job) = &mut backend.job else {
+            return;
+        };
+        if job.logs().iter().any(|log| log.modified_nanos < newer) {
+            backend.waiting.extend(job.take_logs());
+            self.end_job(id);
+        }
+    }
+
+    fn step(&mut self, id: BackendId, now: Now) -> Progress {
+        let mut backend = self.backends.remove(&id).expect("it is known");
+        let is_held = !backend.is_in_order();
+        let progress = match (&mut backend.job, &mut backend.differences) {
+            (Some(job), Some(differences)) => {
+                let others = &self.backends;
+                let peer_waits = |name: &str| {
+                    let known = others.values().find(|peer| peer.is_named(name));
+                    known.is_some_and(|peer| peer.is_behind() && !failpoint!(TrustBehindPeer))
+                };
+                let is_left = |name: &str, key: &KeyId| {
+                    let known = others.values().find(|peer| peer.is_named(name));
+                    let differences = known.and_then(|peer| peer.differences.as_ref());
+                    differences.is_some_and(|differences| differences.has(key))
+                };
+                let mut cx = JobContext {
+                    disk: &mut self.disk,
+                    differences,
+                    surroundings: &mut self.surroundings,
+                    written_unix: self.written_unix,
+                    is_held,
+                    peer_waits: &peer_waits,
+                    is_left: &is_left,
+                    now,
+                };
+                job.step(&mut cx)
+            }
+            _ => Progress::Waiting {
+                until: Duration::MAX,
+            },
+        };
+        self.backends.insert(id, backend);
+        self.take_actions(id, now);
+        if progress == Progress::Done {
+            self.report(id);
+            self.end_job(id);
+        }
+        progress
+    }
+
+    /// Tells the checkpointer that a job's logs are compared.
+    fn report(&mut self, id: BackendId) {
+        let backend = self.backends.get_mut(&id).expect("it is known");
+        if let Some(job) = &mut backend.job {
+            let logs = job.take_logs();
+            let logs = logs.into_iter().map(|log| (log.file, log.bytes)).collect();
+            self.outbox.checkpointer(
+                After::Nothing,
+                CheckpointerMessage::Compared { backend: id, logs },
+            );
+        }
+    }
+
+    fn end_job(&mut self, id: BackendId) {
+        let Some(job) = self
+            .backends
+            .get_mut(&id)
+            .and_then(|backend| backend.job.take())
+        else {
+            return;
+        };
+        for slot in job.end() {
+            self.actions.push_back(Action::Close(slot));
+            self.slots[slot] = None;
+            self.free_slots.push(slot);
+        }
+    }
+
+    /// Translates what a job wants done on its connections.
+    fn take_actions(&mut self, id: BackendId, now: Now) {
+        let Some(job) = self
+            .backends
+            .get_mut(&id)
+            .and_then(|backend| backend.job.as_mut())
+        else {
+            return;
+        };
+        while job.slots.len() < job.comparison.slots() {
+            let slot = self.free_slots.pop().unwrap_or_else(|| {
+                self.slots.push(None);
+                self.slots.len() - 1
+            });
+            self.slots[slot] = Some((id, job.slots.len()));
+            job.slots.push(slot);
+        }
+        while let Some(action) = job.comparison.poll_action(now) {
+            self.actions.push_back(match action {
+                Action::Connect(at, address) => Action::Connect(job.slots[at], address),
+                Action::Transmit(at) => Action::Transmit(job.slots[at]),
+                Action::Close(at) => Action::Close(job.slots[at]),
+            });
+        }
+    }
+
+    /// Tells the job that a slot's connection is of; it may have ended.
+    fn at_slot(&mut self, slot: usize, now: Now, tell: impl FnOnce(&mut Job<D::Log>, usize)) {
+        let Some((id, at)) = self.slots[slot] else {
+            return;
+        };
+        let backend = self.backends.get_mut(&id);
+        if let Some(job) = backend.and_then(|backend| backend.job.as_mut()) {
+            tell(job, at);
+            self.take_actions(id, now);
+        }
+    }
+}
+
+impl<D: Disk, S: Surroundings> Connected for Reconciler<D, S> {
+    fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn poll_action(&mut self, _now: Now) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn outgoing(&self, slot: usize) -> &[u8] {
+        let Some((id, at)) = self.slots[slot] else {
+            return &[];
+        };
+        let backend = self.backends.get(&id);
+        let job = backend.and_then(|backend| backend.job.as_ref());
+        job.map_or(&[], |job| job.comparison.outgoing(at))
+    }
+
+    fn keepalive_interval(&self) -> Duration {
+        self.settings.keepalive_interval
+    }
+
+    fn handle_connected(&mut self, slot: usize, segment_bytes: usize, now: Now) {
+        self.at_slot(slot, now, |job, at| {
+            job.comparison.handle_connected(at, segment_bytes, now)
+        });
+    }
+
+    fn handle_sent(&mut self, slot: usize, bytes: usize, now: Now) {
+        self.at_slot(slot, now, |job, at| {
+            job.comparison.handle_sent(at, bytes, now)
+        });
+    }
+
+    fn handle_received(&mut self, slot: usize, bytes: &[u8], now: Now) {
+        self.at_slot(slot, now, |job, at| {
+            job.comparison.handle_received(at, bytes, now)
+        });
+    }
+
+    fn handle_closed(&mut self, slot: usize, why: String, now: Now) {
+        self.at_slot(slot, now, |job, at| {
+            job.comparison.handle_closed(at, why, now)
+        });
+    }
+}

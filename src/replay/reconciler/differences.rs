@@ -1,0 +1,167 @@
+//! A backend's `differences.jsonl`: the keys on which the masters still differ (R6).
+//!
+//! The reconciler appends differences, and settlements of those that are equal by now; an
+//! operator's command appends settlements too. Nothing is ever overwritten.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::limits::{RECONCILE_DIFFERENCE_BYTES, RECONCILE_READ_BYTES};
+use crate::reconcile::check::{Left, Outcome};
+use crate::reconcile::comparison::Compared;
+use crate::reconcile::decision::Seen;
+use crate::reconcile::difference::{self, Difference, FILE_NAME, Held, How, Settlement};
+use crate::reconcile::key::{KeyId, Kind};
+use crate::replay::disk::Disk;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Differences {
+    backend: Arc<str>,
+    left: difference::Left,
+    /// How far the file was read.
+    read_bytes: u64,
+    /// A line whose end has not been read yet, and where it begins.
+    line: Vec<u8>,
+    /// Lines that are not on disk yet.
+    unwritten: Vec<u8>,
+    /// Bytes that the file had before a write that failed.
+    bytes_before: Option<u64>,
+}
+
+impl Differences {
+    pub(super) fn new(backend: Arc<str>) -> Self {
+        Self {
+            backend,
+            left: difference::Left::default(),
+            read_bytes: 0,
+            line: Vec::new(),
+            unwritten: Vec::new(),
+            bytes_before: None,
+        }
+    }
+
+    /// How many keys are left different.
+    pub(super) fn left(&self) -> u64 {
+        self.left.len() as u64 + self.left.beyond()
+    }
+
+    /// Reads what was appended to the file since it was last read.
+    ///
+    /// # Errors
+    /// What the disk says; the next call goes on.
+    pub(super) fn read(&mut self, disk: &mut impl Disk) -> io::Result<()> {
+        let bytes = disk.state_bytes(&self.backend, FILE_NAME)?.unwrap_or(0);
+        if bytes < self.read_bytes {
+            // Somebody has replaced it.
+            self.left = difference::Left::default();
+            self.read_bytes = 0;
+            self.line.clear();
+        }
+        let mut piece = vec![
+            0;
+            RECONCILE_READ_BYTES.min(
+                usize::try_from(bytes - self.read_bytes).unwrap_or(usize::MAX)
+            )
+        ];
+        while self.read_bytes < bytes {
+            let read = disk.read_state_at(&self.backend, FILE_NAME, self.read_bytes, &mut piece)?;
+            if read == 0 {
+                break;
+            }
+            for part in piece[..read].split_inclusive(|byte| *byte == b'\n') {
+                self.line.extend_from_slice(part);
+                self.read_bytes += part.len() as u64;
+                if self.line.pop_if(|byte| *byte == b'\n').is_some() {
+                    let at = self.read_bytes - self.line.len() as u64 - 1;
+                    self.left.handle_line(at, &self.line);
+                    self.line.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A key was compared: it is left different, or is no longer.
+    pub(super) fn handle(&mut self, backend: &str, compared: &Compared, unix: u64) {
+        let difference = |left: Left| difference(backend, compared, left, unix);
+        let how = match compared.outcome {
+            Outcome::Reported(left) => return difference(left).encode(&mut self.unwritten),
+            Outcome::Skipped(_) => return,
+            Outcome::Equal => How::Equal,
+            Outcome::Mended(_) => How::Mended,
+        };
+        if self.has(&compared.key) {
+            let id = id(&compared.key);
+            Settlement { id, how, unix }.encode(&mut self.unwritten);
+        }
+    }
+
+    /// Whether a key is left different.
+    pub(super) fn has(&self, key: &KeyId) -> bool {
+        !self.left.is_empty() && self.left.has_key(id(key))
+    }
+
+    /// Whether lines are to be written before there are more.
+    pub(super) fn is_full(&self) -> bool {
+        self.unwritten.len() >= RECONCILE_DIFFERENCE_BYTES
+    }
+
+    /// Writes the lines that are not on disk, durably.
+    ///
+    /// # Errors
+    /// What the disk says; the next call tries again.
+    pub(super) fn write(&mut self, disk: &mut impl Disk) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        if let Some(bytes) = self.bytes_before {
+            disk.truncate_state(&self.backend, FILE_NAME, bytes)?;
+        }
+        self.bytes_before = Some(disk.state_bytes(&self.backend, FILE_NAME)?.unwrap_or(0));
+        if !self.line.is_empty() {
+            // A crash has torn the last line.
+            disk.append_state(&self.backend, FILE_NAME, b"\n")?;
+        }
+        disk.append_state(&self.backend, FILE_NAME, &self.unwritten)?;
+        disk.sync_state(&self.backend, FILE_NAME)?;
+        disk.sync_state_folder(&self.backend)?;
+        self.bytes_before = None;
+        self.unwritten.clear();
+        self.read(disk)
+    }
+}
+
+fn id(key: &KeyId) -> u64 {
+    difference::id(key.kind.name(), &key.table, &key.key, key.body.as_deref())
+}
+
+/// What is written of a key that is left different.
+fn difference(backend: &str, compared: &Compared, left: Left, unix: u64) -> Difference {
+    let KeyId {
+        kind,
+        table,
+        key,
+        body,
+    } = &compared.key;
+    let held = |seen| match seen {
+        Seen::Absent => None,
+        Seen::Present { version, score } => Some(Held {
+            version,
+            score: (*kind == Kind::SortedSet).then_some(score),
+        }),
+    };
+    Difference {
+        unix,
+        backend: backend.to_owned(),
+        peer: compared.peer.to_string(),
+        kind: kind.name().to_owned(),
+        table: table.to_vec(),
+        key: key.to_vec(),
+        member: body.as_ref().map(|body| body.to_vec()),
+        on_backend: held(compared.on_backend),
+        on_peer: held(compared.on_peer),
+        why: left.code().to_owned(),
+        detail: left.text().to_owned(),
+    }
+}

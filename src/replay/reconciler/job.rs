@@ -1,0 +1,359 @@
+//! The comparison of one backend's finished logs.
+//!
+//! ```text
+//!  reading: the keys of a pass ──▶ comparing ──▶ writing differences ──▶ the next pass, or done
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::limits::{RECONCILE_KEY_BYTES_MAX, RECONCILE_LOOK};
+use crate::reconcile::check::{Mend, Outcome, Skipped};
+use crate::reconcile::comparison::{Comparison, ComparisonSettings};
+use crate::reconcile::key::{KeyId, Logged};
+use crate::reconcile::keys::Keys;
+use crate::reconcile::settings::ReconcileSettings;
+use crate::reconcile::table::{Table, hashed_octets};
+use crate::replay::disk::Disk;
+use crate::replay::messages::{BackendInfo, FinishedLog};
+use crate::replay::reconciler::differences::Differences;
+use crate::replay::reconciler::scan::{self, Read, Scan};
+use crate::replay::reconciler::{Address, Surroundings};
+use crate::status::counters::ReconcileCounters;
+
+/// How far a step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is more to do at once.
+    Busy,
+    /// There is nothing to do before this time, monotonic, or an event.
+    Waiting { until: Duration },
+    /// The logs are compared.
+    Done,
+}
+
+/// What a step needs.
+pub(super) struct JobContext<'a, D, S> {
+    pub(super) disk: &'a mut D,
+    pub(super) differences: &'a mut Differences,
+    pub(super) surroundings: &'a mut S,
+    pub(super) written_unix: fn(&[u8]) -> Option<u64>,
+    /// The backend is not up, or its records are replayed first.
+    pub(super) is_held: bool,
+    /// Whether a master has records of ours to be replayed.
+    pub(super) peer_waits: &'a dyn Fn(&str) -> bool,
+    /// Whether a key of a master was left different when its own log was compared.
+    pub(super) is_left: &'a dyn Fn(&str, &KeyId) -> bool,
+    pub(super) now: Now,
+}
+
+enum Phase {
+    Reading,
+    Comparing,
+    Writing,
+}
+
+/// See the module.
+pub(super) struct Job<L> {
+    info: BackendInfo,
+    logs: Vec<FinishedLog>,
+    pub(super) comparison: Comparison,
+    /// The driver's slots of its connections.
+    pub(super) slots: Vec<usize>,
+    settings: ReconcileSettings,
+    phase: Phase,
+    scan: Scan<L>,
+    keys: Keys,
+    /// The keys of this pass that have not begun.
+    pass: Vec<(KeyId, Logged)>,
+    table: Option<Arc<Table>>,
+    /// Since when a peer has had to wait, monotonic.
+    peers_waiting: BTreeMap<usize, Duration>,
+    /// Keys that were not compared, by the reason's text.
+    skipped: BTreeMap<String, u64>,
+    /// When the disk is tried again, monotonic.
+    retry_at: Duration,
+}
+
+impl<L> Job<L> {
+    pub(super) fn new(
+        info: &BackendInfo,
+        logs: Vec<FinishedLog>,
+        settings: ComparisonSettings,
+        now: Now,
+    ) -> Self {
+        let oldest = now.unix;
+        info.counters.reconcile.since_unix.set(oldest);
+        Self {
+            settings: settings.reconcile,
+            comparison: Comparison::new(Arc::clone(&info.name), settings, now),
+            info: info.clone(),
+            logs,
+            slots: Vec::new(),
+            phase: Phase::Reading,
+            scan: Scan::default(),
+            keys: Keys::new(RECONCILE_KEY_BYTES_MAX),
+            pass: Vec::new(),
+            table: None,
+            peers_waiting: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+            retry_at: Duration::ZERO,
+        }
+    }
+
+    /// Other settings hold from now on.
+    pub(super) fn set(&mut self, settings: ReconcileSettings) {
+        self.settings = settings;
+        self.comparison.set(settings);
+    }
+
+    /// The logs that are being compared.
+    pub(super) fn logs(&self) -> &[FinishedLog] {
+        &self.logs
+    }
+
+    /// The logs, which are compared.
+    pub(super) fn take_logs(&mut self) -> Vec<FinishedLog> {
+        std::mem::take(&mut self.logs)
+    }
+
+    /// Ends it. Gives its slots, whose connections are to be closed.
+    pub(super) fn end(self) -> Vec<usize> {
+        self.info.counters.reconcile.since_unix.set(0);
+        self.slots
+    }
+
+    pub(super) fn step<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
+    where
+        D: Disk<Log = L>,
+        S: Surroundings,
+    {
+        if self.retry_at > cx.now.monotonic {
+            return Progress::Waiting {
+                until: self.retry_at,
+            };
+        }
+        match self.phase {
+            Phase::Reading => self.read(cx),
+            Phase::Comparing => self.compare(cx),
+            Phase::Writing => self.write(cx),
+        }
+    }
+
+    fn read<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
+    where
+        D: Disk<Log = L>,
+        S: Surroundings,
+    {
+        if cx.is_held {
+            return self.look_again(cx.now);
+        }
+        let mut without_lookup = 0;
+        let mut into = scan::Into {
+            keys: &mut self.keys,
+            without_lookup: &mut without_lookup,
+            written_unix: cx.written_unix,
+        };
+        let read = self
+            .scan
+            .step(&self.info.name, &self.logs, cx.disk, &mut into);
+        if without_lookup > 0 && self.keys.is_first_pass() {
+            self.skip(Skipped::NoLookup, without_lookup);
+        }
+        match read {
+            Ok(Read::Some) => Progress::Busy,
+            Ok(Read::All) => {
+                self.pass = self.keys.take();
+                self.table = match cx.surroundings.table() {
+                    Ok(table) => Some(table),
+                    Err(why) => {
+                        tracing::warn!(
+                            backend = &*self.info.name,
+                            why,
+                            "HA's table cannot be read: the keys of finished logs are not compared"
+                        );
+                        None
+                    }
+                };
+                self.phase = Phase::Comparing;
+                Progress::Busy
+            }
+            Err(cause) => self.retry(&cause, "read", cx.now),
+        }
+    }
+
+    fn compare<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
+    where
+        D: Disk<Log = L>,
+        S: Surroundings,
+    {
+        self.watch_masters(cx);
+        self.comparison.handle_deadlines(cx.now);
+        while !cx.is_held && self.comparison.has_room() {
+            let Some((key, logged)) = self.pass.pop() else {
+                break;
+            };
+            self.begin(key, logged, cx);
+        }
+        while let Some(compared) = self.comparison.poll_compared() {
+            cx.differences
+                .handle(&self.info.name, &compared, cx.now.unix);
+            match compared.outcome {
+                Outcome::Skipped(why) => self.skip(why, 1),
+                outcome => count(&self.info.counters.reconcile, outcome),
+            }
+        }
+        if self.is_pass_over() || cx.differences.is_full() {
+            self.phase = Phase::Writing;
+            return Progress::Busy;
+        }
+        Progress::Waiting {
+            until: self.comparison.deadline().min(cx.now.after(RECONCILE_LOOK)),
+        }
+    }
+
+    /// Begins to compare a key with the first other master of its row.
+    fn begin<D, S>(&mut self, key: KeyId, logged: Logged, cx: &mut JobContext<'_, D, S>)
+    where
+        S: Surroundings,
+    {
+        let Some(table) = &self.table else {
+            return self.skip(Skipped::NoTable, 1);
+        };
+        let hashed = hashed_octets(key.kind.methods().write, &key.table, &key.key);
+        let peer = table
+            .peers(&self.info.name, hashed)
+            .map(|mut peers| peers.next());
+        let peer = match peer {
+            Ok(peer) => peer.expect("there is one at least"),
+            Err(why) => return self.skip(Skipped::NoPeer(why), 1),
+        };
+        let trusts_peer = !(cx.is_left)(peer, &key);
+        let at = self.comparison.master(peer.into(), cx.now);
+        self.comparison.begin(key, logged, at, trusts_peer);
+    }
+
+    /// Finds out where masters are, has those wait for which there are records, and gives up peers
+    /// that have kept the logs for too long.
+    fn watch_masters<D, S>(&mut self, cx: &mut JobContext<'_, D, S>)
+    where
+        S: Surroundings,
+    {
+        let mut given_up = Vec::new();
+        for (at, master) in self.comparison.masters().iter_mut().enumerate() {
+            if !master.has_address() {
+                match cx.surroundings.address(&master.name) {
+                    Address::Known(address) => master.set_address(address),
+                    Address::Pending => {}
+                    Address::Unknown(why) => master.handle_unresolved(why),
+                }
+            }
+            let waits = at > 0 && (cx.peer_waits)(&master.name);
+            master.hold(cx.is_held || waits, cx.now);
+            if at == 0 || cx.is_held {
+                self.peers_waiting.remove(&at);
+                continue;
+            }
+            let kept_for = if waits {
+                let since = self.peers_waiting.entry(at).or_insert(cx.now.monotonic);
+                cx.now.monotonic.saturating_sub(*since)
+            } else {
+                self.peers_waiting.remove(&at);
+                master.stalled_for(cx.now)
+            };
+            if kept_for > self.settings.timeout {
+                given_up.push(at);
+            }
+        }
+        for at in given_up {
+            let master = &self.comparison.masters()[at];
+            tracing::warn!(
+                backend = &*self.info.name,
+                peer = &*master.name,
+                why = master
+                    .trouble()
+                    .unwrap_or("records wait to be replayed to it, or it is slow"),
+                "the other master was not available for sync.reconcile_timeout: keys of finished \
+                 logs are not compared with it"
+            );
+            self.comparison.give_up(at);
+        }
+    }
+
+    fn write<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
+    where
+        D: Disk<Log = L>,
+    {
+        if let Err(cause) = cx.differences.write(cx.disk) {
+            return self.retry(&cause, "write differences.jsonl", cx.now);
+        }
+        self.phase = Phase::Comparing;
+        if !self.is_pass_over() {
+            return Progress::Busy;
+        }
+        if self.keys.begin_next() {
+            self.scan = Scan::default();
+            self.phase = Phase::Reading;
+            return Progress::Busy;
+        }
+        self.log_end();
+        Progress::Done
+    }
+
+    /// Whether all keys of this pass have their outcome.
+    fn is_pass_over(&self) -> bool {
+        self.pass.is_empty() && (self.comparison.is_idle() || failpoint!(ForgetKeys))
+    }
+
+    fn log_end(&self) {
+        let skipped: u64 = self.skipped.values().sum();
+        let why: Vec<&str> = self.skipped.keys().map(String::as_str).collect();
+        let counters = &self.info.counters.reconcile;
+        tracing::info!(
+            backend = &*self.info.name,
+            logs = self.logs.len(),
+            compared = counters.compared.load(),
+            not_compared = skipped,
+            why = why.join("; "),
+            "the keys of finished logs are compared"
+        );
+    }
+
+    fn skip(&mut self, why: Skipped, keys: u64) {
+        *self.skipped.entry(why.to_string()).or_default() += keys;
+        self.info.counters.reconcile.skipped.add(keys);
+    }
+
+    fn look_again(&self, now: Now) -> Progress {
+        Progress::Waiting {
+            until: now.after(RECONCILE_LOOK),
+        }
+    }
+
+    fn retry(&mut self, cause: &std::io::Error, what: &str, now: Now) -> Progress {
+        tracing::error!(
+            backend = &*self.info.name,
+            "cannot {what}: {cause}; it is tried again, and finished logs stay until then"
+        );
+        self.retry_at = now.after(crate::limits::RECONCILE_RETRY);
+        Progress::Waiting {
+            until: self.retry_at,
+        }
+    }
+}
+
+/// Counts a key that was compared.
+fn count(counters: &ReconcileCounters, outcome: Outcome) {
+    counters.compared.add(1);
+    let counter = match outcome {
+        Outcome::Equal => &counters.equal,
+        Outcome::Mended(Mend::Copied) => &counters.copied,
+        Outcome::Mended(Mend::Raised) => &counters.raised,
+        Outcome::Mended(Mend::MadeAnew) => &counters.made_anew,
+        Outcome::Mended(Mend::Deleted) => &counters.deleted,
+        Outcome::Reported(_) | Outcome::Skipped(_) => &counters.reported,
+    };
+    counter.add(1);
+}

@@ -1,0 +1,170 @@
+//! Reads the keys of finished logs, a piece at a time.
+
+use std::io;
+
+use memchr::memchr;
+
+use crate::binlog::line::payload;
+use crate::binlog::line_start::{START_BYTES_MAX, decode_start};
+use crate::limits::{RECONCILE_MEMBER_BYTES_MAX, RECONCILE_READ_BYTES};
+use crate::reconcile::key::{KeyId, Logged};
+use crate::reconcile::keys::Keys;
+use crate::replay::disk::Disk;
+use crate::replay::messages::FinishedLog;
+
+/// A line's prefix is shorter than this.
+const PREFIX_BYTES_MAX: usize = 4096;
+
+/// Of a line that is longer, no more is looked at.
+const LINE_BYTES_KEPT: usize = START_BYTES_MAX + PREFIX_BYTES_MAX;
+
+/// How far the reading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// There is more.
+    Some,
+    /// Every log was read to its end.
+    All,
+}
+
+/// One pass over some logs.
+#[derive(Debug)]
+pub(super) struct Scan<L> {
+    /// The log that is read: its place, and the open file.
+    log: (usize, Option<L>),
+    offset: u64,
+    /// A line whose end has not been read yet.
+    line: Vec<u8>,
+    /// Whether the rest of a long line is passed over.
+    is_skipping: bool,
+    piece: Vec<u8>,
+    decoded: Vec<u8>,
+}
+
+impl<L> Default for Scan<L> {
+    fn default() -> Self {
+        Self {
+            log: (0, None),
+            offset: 0,
+            line: Vec::new(),
+            is_skipping: false,
+            piece: Vec::new(),
+            decoded: Vec::new(),
+        }
+    }
+}
+
+/// What a pass takes keys into.
+pub(super) struct Into<'a> {
+    pub(super) keys: &'a mut Keys,
+    /// Records whose key has no lookup.
+    pub(super) without_lookup: &'a mut u64,
+    pub(super) written_unix: fn(&[u8]) -> Option<u64>,
+}
+
+impl<L> Scan<L> {
+    /// Reads the next piece. A log that is not there any more, or is another one by now, is passed
+    /// over.
+    ///
+    /// # Errors
+    /// What the disk says; the next call tries again.
+    pub(super) fn step<D: Disk<Log = L>>(
+        &mut self,
+        backend: &str,
+        logs: &[FinishedLog],
+        disk: &mut D,
+        into: &mut Into<'_>,
+    ) -> io::Result<Read> {
+        let Some(wanted) = logs.get(self.log.0) else {
+            return Ok(Read::All);
+        };
+        if self.log.1.is_none() {
+            match disk.open_log(backend, &wanted.name) {
+                Ok(log) if disk.log_meta(&log)?.key() == wanted.key => self.log.1 = Some(log),
+                Ok(_) => self.next_log(),
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => self.next_log(),
+                Err(cause) => return Err(cause),
+            }
+            return Ok(Read::Some);
+        }
+        let log = self.log.1.as_ref().expect("it is open");
+        let left = wanted.bytes - self.offset;
+        let mut piece = std::mem::take(&mut self.piece);
+        piece.resize(
+            RECONCILE_READ_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)),
+            0,
+        );
+        let read = disk.read_log(log, self.offset, &mut piece);
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(cause) => {
+                self.piece = piece;
+                return Err(cause);
+            }
+        };
+        self.take(&piece[..bytes], into);
+        self.piece = piece;
+        self.offset += bytes as u64;
+        if bytes == 0 || self.offset == wanted.bytes {
+            self.end_line(into);
+            self.next_log();
+        }
+        Ok(Read::Some)
+    }
+
+    fn next_log(&mut self) {
+        self.log = (self.log.0 + 1, None);
+        self.offset = 0;
+        self.line.clear();
+        self.is_skipping = false;
+    }
+
+    fn take(&mut self, mut bytes: &[u8], into: &mut Into<'_>) {
+        while let Some(end) = memchr(b'\n', bytes) {
+            let rest = &bytes[end + 1..];
+            if self.line.is_empty() && !self.is_skipping {
+                push(&bytes[..end], into, &mut self.decoded);
+            } else {
+                self.keep(&bytes[..end]);
+                self.end_line(into);
+            }
+            bytes = rest;
+        }
+        self.keep(bytes);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = LINE_BYTES_KEPT - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.is_skipping |= bytes.len() > room;
+    }
+
+    fn end_line(&mut self, into: &mut Into<'_>) {
+        push(&self.line, into, &mut self.decoded);
+        self.line.clear();
+        self.is_skipping = false;
+    }
+}
+
+/// Takes a line's key, if it has a record. What has none was rejected.
+fn push(line: &[u8], into: &mut Into<'_>, decoded: &mut Vec<u8>) {
+    let line = &line[..line.len().min(LINE_BYTES_KEPT)];
+    let Ok((record, is_whole)) = decode_start(line, decoded) else {
+        return;
+    };
+    let key = KeyId::of(&record).filter(|key| {
+        let fits = is_whole && key.bytes() <= RECONCILE_MEMBER_BYTES_MAX;
+        key.kind.has_value() || fits
+    });
+    let Some(key) = key else {
+        *into.without_lookup += 1;
+        return;
+    };
+    let written = payload(line)
+        .ok()
+        .and_then(|payload| (into.written_unix)(&line[..payload.start]));
+    let written = written
+        .and_then(|unix| u32::try_from(unix).ok())
+        .unwrap_or(0);
+    into.keys.push(key, Logged::of(&record, written, is_whole));
+}

@@ -1,0 +1,187 @@
+//! Connections from whoever compares to the masters: bytes take time, and connections break.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hustdbsync::fake_hustdb::connection::{ANSWERS_MAX, After, Connection};
+
+use crate::masters::{Answering, Master, Rules};
+
+/// Something on its way.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// The connection is made, or refused.
+    Made,
+    /// Bytes reach the master.
+    AtMaster(Vec<u8>),
+    /// Bytes reach whoever compares.
+    Answer(Vec<u8>),
+    /// The connection breaks.
+    Broken,
+}
+
+struct Line {
+    generation: u64,
+    master: usize,
+    hustdb: Connection,
+    /// When the last byte each way arrives, so that none overtakes another.
+    last: [Duration; 2],
+}
+
+/// See the module.
+pub(crate) struct Network {
+    lines: BTreeMap<usize, Line>,
+    arrivals: BTreeMap<(Duration, u64), (usize, u64, Arrival)>,
+    numbers: u64,
+    /// Of a thousand transmissions so many break their connection.
+    breaks: u32,
+    /// Nothing is slower than this.
+    latency_ms: u64,
+}
+
+impl Network {
+    pub(crate) fn new(breaks: u32, latency_ms: u64) -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+            numbers: 0,
+            breaks,
+            latency_ms,
+        }
+    }
+
+    /// A network like this one, for another process.
+    pub(crate) fn renewed(&self) -> Self {
+        Self::new(self.breaks, self.latency_ms)
+    }
+
+    pub(crate) fn next(&self) -> Duration {
+        self.arrivals
+            .keys()
+            .next()
+            .map_or(Duration::MAX, |(at, _)| *at)
+    }
+
+    /// What has arrived by now, of connections that still exist.
+    pub(crate) fn take(&mut self, now: Duration) -> Option<(usize, Arrival)> {
+        while let Some(first) = self.arrivals.first_entry() {
+            if first.key().0 > now {
+                return None;
+            }
+            let (slot, generation, arrival) = first.remove();
+            let line = self.lines.get(&slot);
+            if line.is_some_and(|line| line.generation == generation) {
+                return Some((slot, arrival));
+            }
+        }
+        None
+    }
+
+    fn send(
+        &mut self,
+        slot: usize,
+        way: usize,
+        arrival: Arrival,
+        now: Duration,
+        random: &mut fastrand::Rng,
+    ) {
+        let delay = Duration::from_micros(random.u64(50..1000 * self.latency_ms));
+        let Some(line) = self.lines.get_mut(&slot) else {
+            return;
+        };
+        line.last[way] = line.last[way].max(now + delay);
+        self.numbers += 1;
+        let at = (line.last[way], self.numbers);
+        self.arrivals.insert(at, (slot, line.generation, arrival));
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        slot: usize,
+        master: usize,
+        now: Duration,
+        random: &mut fastrand::Rng,
+    ) {
+        self.numbers += 1;
+        let line = Line {
+            generation: self.numbers,
+            master,
+            hustdb: Connection::new(if random.u8(..4) == 0 { 50 } else { ANSWERS_MAX }),
+            last: [now; 2],
+        };
+        self.lines.insert(slot, line);
+        self.send(slot, 1, Arrival::Made, now, random);
+    }
+
+    pub(crate) fn close(&mut self, slot: usize) {
+        self.lines.remove(&slot);
+    }
+
+    pub(crate) fn master_of(&self, slot: usize) -> Option<usize> {
+        self.lines.get(&slot).map(|line| line.master)
+    }
+
+    /// Every connection to a master breaks.
+    pub(crate) fn break_all(&mut self, master: usize, now: Duration, random: &mut fastrand::Rng) {
+        let lines = self.lines.iter();
+        let slots: Vec<usize> = lines
+            .filter(|(_, line)| line.master == master)
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in slots {
+            self.send(slot, 1, Arrival::Broken, now, random);
+        }
+    }
+
+    /// Whoever compares sends bytes; they, or the answer, may never arrive.
+    pub(crate) fn transmit(
+        &mut self,
+        slot: usize,
+        bytes: &[u8],
+        now: Duration,
+        random: &mut fastrand::Rng,
+    ) {
+        if random.u32(..1000) < self.breaks {
+            self.send(slot, 1, Arrival::Broken, now, random);
+            return;
+        }
+        self.send(slot, 0, Arrival::AtMaster(bytes.to_vec()), now, random);
+    }
+
+    /// Bytes have reached a master, which answers.
+    pub(crate) fn arrive(
+        &mut self,
+        slot: usize,
+        bytes: &[u8],
+        masters: &mut [Master; 2],
+        rules: Rules,
+        now: Duration,
+        random: &mut fastrand::Rng,
+    ) {
+        let Some(line) = self.lines.get_mut(&slot) else {
+            return;
+        };
+        let master = &mut masters[line.master];
+        if !master.is_up {
+            return self.send(slot, 1, Arrival::Broken, now, random);
+        }
+        let mut out = Vec::new();
+        let mut answering = Answering { master, rules };
+        let after = line.hustdb.handle_read(bytes, &mut answering, &mut out);
+        let is_lost = random.u32(..1000) < self.breaks;
+        if is_lost {
+            return self.send(slot, 1, Arrival::Broken, now, random);
+        }
+        // hustdb writes each answer by itself.
+        let cut = random.usize(..=out.len());
+        let rest = out.split_off(cut);
+        for piece in [out, rest] {
+            if !piece.is_empty() {
+                self.send(slot, 1, Arrival::Answer(piece), now, random);
+            }
+        }
+        if after != After::Continue {
+            self.send(slot, 1, Arrival::Broken, now, random);
+        }
+    }
+}

@@ -1,0 +1,673 @@
+//! One history: writes, outages, replay, comparing, crashes, and at the end a look at everything.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hustdbsync::binlog::line;
+use hustdbsync::clock::Now;
+use hustdbsync::connections::{Action, Connected};
+use hustdbsync::fake_hustdb::contents::Item;
+use hustdbsync::ledger::ids::FileId;
+use hustdbsync::reconcile::comparison::ComparisonSettings;
+use hustdbsync::reconcile::connection::ConnectionLimits;
+use hustdbsync::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use hustdbsync::reconcile::table::Table;
+use hustdbsync::replay::dirty_flags::BackendDirtyFlags;
+use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::replay::messages::{
+    BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
+};
+use hustdbsync::replay::reconciler::{Address, Reconciler, ReconcilerLinks, Surroundings, Turn};
+use hustdbsync::replay::testdisk::TestDisk;
+use hustdbsync::status::counters::BackendCounters;
+
+use crate::ha::{self, Leaves, Write};
+use crate::masters::{Master, Mood, NAMES, Rules, difference};
+use crate::network::{Arrival, Network};
+
+const START_UNIX: u64 = 1_800_000_000;
+
+/// Comparing has to end so long after the last fault.
+const QUIET: Duration = Duration::from_secs(3600);
+
+/// HA's table and the masters' addresses.
+struct Known(Arc<Table>);
+
+impl Surroundings for Known {
+    fn table(&mut self) -> Result<Arc<Table>, String> {
+        Ok(Arc::clone(&self.0))
+    }
+
+    fn address(&mut self, name: &str) -> Address {
+        Address::Known(name.parse().unwrap())
+    }
+}
+
+/// A write that a master has missed.
+struct Missed {
+    write: Write,
+    version: u32,
+    written: u64,
+    log: String,
+}
+
+/// The log of what one master has missed.
+#[derive(Default)]
+struct Logs {
+    missed: VecDeque<Missed>,
+    /// Every log that is on disk, by its name, with how many of its records are not replayed.
+    files: BTreeMap<String, usize>,
+    /// Those that whoever compares was told of, in this process's life.
+    told: BTreeSet<String>,
+}
+
+/// What happens next, besides the network.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Write,
+    /// The second master gets the write of this number.
+    SecondWrite(u64),
+    Replay(usize),
+    Outage(usize),
+    Back(usize),
+    Mood(usize),
+    Crash,
+}
+
+pub(crate) struct World {
+    random: fastrand::Rng,
+    now: Duration,
+    steps: BTreeMap<(Duration, u64), Step>,
+    numbers: u64,
+    masters: [Master; 2],
+    logs: [Logs; 2],
+    counters: [Arc<BackendCounters>; 2],
+    /// Live writes that the second master has yet to get.
+    under_way: BTreeMap<u64, (Write, usize, Option<u32>)>,
+    /// What any log ever had.
+    items: BTreeSet<Item>,
+    /// What the last write of each item leaves.
+    last: BTreeMap<Item, Leaves>,
+    /// Items of writes that went to one master only, while older records of it waited: they may be
+    /// overwritten there, before anybody compares.
+    overwritten: BTreeSet<Item>,
+    /// Items that nobody can answer for: written with a ttl, by which each hustdb sweeps in its own
+    /// time, or missed by a master without HA having logged it.
+    excused: BTreeSet<Item>,
+    disk: TestDisk,
+    network: Network,
+    settings: ReconcileSettings,
+    mailbox: Arc<Mailbox<ReconcilerMessage>>,
+    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
+    reconciler: Reconciler<TestDisk, Known>,
+    writes_left: u32,
+    outages_left: u32,
+    crashes_left: u32,
+    moods_left: u32,
+    with_ttl: bool,
+    pub(crate) is_traced: bool,
+}
+
+fn table() -> Arc<Table> {
+    let [a, b] = NAMES;
+    let json = format!(
+        r#"{{"table": [{{"item": {{"key": [0, 512], "val": ["{a}", "{b}"]}}}},
+            {{"item": {{"key": [512, 1024], "val": ["{b}", "{a}"]}}}}]}}"#
+    );
+    Arc::new(Table::parse(json.as_bytes()).unwrap())
+}
+
+fn id(master: usize) -> BackendId {
+    BackendId::from_index(master)
+}
+
+/// No line's prefix says when it was written but ours.
+fn written_unix(prefix: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(prefix).ok()?;
+    text.trim_matches(|c: char| !c.is_ascii_digit())
+        .parse()
+        .ok()
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let modes = [
+            ReconcileMode::Repair,
+            ReconcileMode::Repair,
+            ReconcileMode::Report,
+        ];
+        let settings = ReconcileSettings {
+            mode: modes[random.usize(..3)],
+            values: random.u8(..4) != 0,
+            value_bytes_max: 1 << 20,
+            rate: [0, 0, 500][random.usize(..3)],
+            deletes: random.bool(),
+            attempts: 5,
+            timeout: QUIET,
+        };
+        let disk = TestDisk::default();
+        let counters = [(); 2].map(|()| Arc::new(BackendCounters::default()));
+        let mailbox = Arc::new(Mailbox::new(1024, Box::new(NoWaker)));
+        let checkpointer = Arc::new(Mailbox::new(1024, Box::new(NoWaker)));
+        let reconciler = reconciler(&disk, &mailbox, &checkpointer, settings);
+        let mut world = Self {
+            now: Duration::from_secs(10),
+            steps: BTreeMap::new(),
+            numbers: 0,
+            masters: [Master::new(), Master::new()],
+            logs: [Logs::default(), Logs::default()],
+            counters,
+            under_way: BTreeMap::new(),
+            items: BTreeSet::new(),
+            last: BTreeMap::new(),
+            overwritten: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            disk,
+            network: Network::new(
+                [0, 20, 100][random.usize(..3)],
+                [2, 10, 100][random.usize(..3)],
+            ),
+            settings,
+            mailbox,
+            checkpointer,
+            reconciler,
+            writes_left: random.u32(100..400),
+            outages_left: random.u32(1..4),
+            crashes_left: random.u32(..3),
+            moods_left: random.u32(..4),
+            with_ttl: random.u8(..4) == 0,
+            is_traced: false,
+            random,
+        };
+        world.introduce();
+        world.after_ms(0..100, Step::Write);
+        world.after_ms(200..2000, Step::Outage(0));
+        if world.crashes_left > 0 {
+            world.after_ms(2000..20_000, Step::Crash);
+        }
+        if world.moods_left > 0 {
+            world.after_ms(1000..20_000, Step::Mood(0));
+        }
+        world
+    }
+
+    /// Prints what happens, where one seed is repeated.
+    fn trace(&self, what: std::fmt::Arguments<'_>) {
+        if self.is_traced {
+            println!("{:?} {what}", self.now);
+        }
+    }
+
+    fn unix(&self) -> u64 {
+        START_UNIX + self.now.as_secs()
+    }
+
+    fn after_ms(&mut self, ms: std::ops::Range<u64>, step: Step) {
+        self.numbers += 1;
+        let at = self.now + Duration::from_millis(self.random.u64(ms));
+        self.steps.insert((at, self.numbers), step);
+    }
+
+    /// Runs the history. What is wrong with it, if anything is.
+    pub(crate) fn run(mut self) -> Result<(), String> {
+        let mut quiet_since = self.now;
+        loop {
+            let turn = self.turn();
+            let step = self
+                .steps
+                .keys()
+                .next()
+                .map_or(Duration::MAX, |(at, _)| *at);
+            let until = match turn {
+                Turn::Busy => self.now + Duration::from_micros(20),
+                Turn::Idle { until } => until,
+                Turn::Stopped => return Err("it has stopped".into()),
+            };
+            let minute_ends = self.now + Duration::from_secs(1);
+            let next = step.min(until).min(self.network.next()).min(minute_ends);
+            let is_quiet =
+                self.steps.is_empty() && self.logs.iter().all(|logs| logs.files.is_empty());
+            if is_quiet {
+                return self.check();
+            }
+            if !self.steps.is_empty() {
+                quiet_since = self.now;
+            }
+            if self.now > quiet_since + QUIET {
+                let files: Vec<_> = self.logs.iter().map(|logs| &logs.files).collect();
+                return Err(format!("logs are never compared: {files:?}"));
+            }
+            self.now = self.now.max(next);
+            let nanos = u128::from(START_UNIX) * 1_000_000_000 + self.now.as_nanos();
+            self.disk.set_nanos(u64::try_from(nanos).unwrap());
+            while let Some((slot, arrival)) = self.network.take(self.now) {
+                self.arrive(slot, arrival);
+            }
+            if step <= self.now
+                && let Some(((_, _), step)) = self.steps.pop_first()
+            {
+                self.step(step);
+            }
+        }
+    }
+
+    fn clock(&self) -> Now {
+        Now {
+            monotonic: self.now,
+            unix: self.unix(),
+        }
+    }
+
+    fn turn(&mut self) -> Turn {
+        for master in 0..2 {
+            self.tell_finished(master);
+        }
+        let turn = self.reconciler.turn(self.clock());
+        while let Some(action) = self.reconciler.poll_action(self.clock()) {
+            match action {
+                Action::Connect(slot, address) => self.connect(slot, address),
+                Action::Transmit(slot) => {
+                    let bytes = self.reconciler.outgoing(slot).to_vec();
+                    self.network
+                        .transmit(slot, &bytes, self.now, &mut self.random);
+                    self.reconciler.handle_sent(slot, bytes.len(), self.clock());
+                }
+                Action::Close(slot) => self.network.close(slot),
+            }
+        }
+        while let Some(message) = self.checkpointer.receive() {
+            let CheckpointerMessage::Compared { backend, logs } = message else {
+                panic!("{message:?}");
+            };
+            self.trace(format_args!("{backend:?} compared {logs:?}"));
+            for (FileId(number), bytes) in logs {
+                self.delete(backend.index(), number, bytes);
+            }
+        }
+        turn
+    }
+
+    fn connect(&mut self, slot: usize, address: SocketAddr) {
+        let name = address.to_string();
+        let master = NAMES.iter().position(|known| *known == name).unwrap();
+        self.network
+            .connect(slot, master, self.now, &mut self.random);
+    }
+
+    fn arrive(&mut self, slot: usize, arrival: Arrival) {
+        let clock = self.clock();
+        match arrival {
+            Arrival::Made => {
+                let master = self.network.master_of(slot).unwrap();
+                if self.masters[master].is_up {
+                    self.reconciler.handle_connected(slot, 1400, clock);
+                } else {
+                    self.network.close(slot);
+                    self.reconciler.handle_closed(slot, "refused".into(), clock);
+                }
+            }
+            Arrival::Broken => {
+                self.network.close(slot);
+                self.reconciler.handle_closed(slot, "reset".into(), clock);
+            }
+            Arrival::Answer(bytes) => self.reconciler.handle_received(slot, &bytes, clock),
+            Arrival::AtMaster(bytes) => {
+                let rules = Rules {
+                    unix: clock.unix,
+                    may_delete: self.settings.deletes,
+                    may_write: self.settings.mode == ReconcileMode::Repair,
+                };
+                if self.is_traced {
+                    self.trace(format_args!("{slot}: {}", bytes.escape_ascii()));
+                }
+                self.network.arrive(
+                    slot,
+                    &bytes,
+                    &mut self.masters,
+                    rules,
+                    clock.monotonic,
+                    &mut self.random,
+                );
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        if !matches!(step, Step::Write | Step::SecondWrite(_) | Step::Replay(_)) {
+            self.trace(format_args!("{step:?}"));
+        }
+        match step {
+            Step::Write => {
+                self.write();
+                self.writes_left -= 1;
+                if self.writes_left > 0 {
+                    self.after_ms(1..150, Step::Write);
+                }
+            }
+            Step::SecondWrite(number) => {
+                let (write, master, version) = self.under_way.remove(&number).unwrap();
+                self.give(&write, master, version);
+            }
+            Step::Replay(master) => self.replay(master),
+            Step::Outage(master) => {
+                self.masters[master].is_up = false;
+                self.network.break_all(master, self.now, &mut self.random);
+                self.tell_up(master, false);
+                self.after_ms(1000..10_000, Step::Back(master));
+            }
+            Step::Back(master) => {
+                self.masters[master].is_up = true;
+                self.tell_up(master, true);
+                self.after_ms(0..1000, Step::Replay(master));
+                self.outages_left -= 1;
+                if self.outages_left > 0 {
+                    let next = self.random.usize(..2);
+                    self.after_ms(100..15_000, Step::Outage(next));
+                }
+            }
+            Step::Mood(master) => {
+                let moods = [Mood::Ill, Mood::Refuses, Mood::Garbage];
+                let is_well = self.masters[master].mood == Mood::Well;
+                self.masters[master].mood = match is_well {
+                    true => moods[self.random.usize(..3)],
+                    false => Mood::Well,
+                };
+                if is_well {
+                    self.after_ms(100..5000, Step::Mood(master));
+                } else {
+                    self.moods_left -= 1;
+                    if self.moods_left > 0 {
+                        let next = self.random.usize(..2);
+                        self.after_ms(500..10_000, Step::Mood(next));
+                    }
+                }
+            }
+            Step::Crash => self.crash(),
+        }
+    }
+
+    /// A client writes through HA: first to one master, then to the other.
+    fn write(&mut self) {
+        let number = u64::from(self.writes_left);
+        let write = Write::random(&mut self.random, number, self.with_ttl);
+        // Two clients that write a key at once are HA's own race.
+        let item = write.item();
+        if self
+            .under_way
+            .values()
+            .any(|(other, ..)| other.item() == item)
+        {
+            return;
+        }
+        self.last.insert(item, write.leaves());
+        if write.ttl > 0 {
+            self.excused.insert(write.item());
+        }
+        let first = self.random.usize(..2);
+        if !self.masters[0].is_up && !self.masters[1].is_up {
+            return;
+        }
+        let first = if self.masters[first].is_up {
+            first
+        } else {
+            1 - first
+        };
+        let version = self.give(&write, first, None);
+        let second = 1 - first;
+        self.numbers += 1;
+        let number = self.numbers;
+        self.under_way.insert(number, (write, second, version));
+        self.after_ms(0..5, Step::SecondWrite(number));
+    }
+
+    /// Gives a master a live write, or HA's log where it has gone down meanwhile.
+    fn give(&mut self, write: &Write, master: usize, version: Option<u32>) -> Option<u32> {
+        if !self.masters[master].is_up {
+            self.miss(write.clone(), master, version);
+            return None;
+        }
+        let unix = self.unix();
+        let version = write.apply(&mut self.masters[master].store, unix);
+        self.trace(format_args!("{master} takes {write:?} as {version:?}"));
+        version
+    }
+
+    /// HA logs a write that a master has missed, unless the other did not take it.
+    fn miss(&mut self, write: Write, master: usize, version: Option<u32>) {
+        let unix = self.unix();
+        let Some(version) = version else {
+            // The other master had nothing to delete; this one may have.
+            self.excused.insert(write.item());
+            return;
+        };
+        self.items.insert(write.item());
+        if !self.logs[1 - master].missed.is_empty() {
+            self.overwritten.insert(write.item());
+        }
+        let record = write.record(version, unix);
+        let (mut bytes, mut text) = (Vec::new(), Vec::new());
+        record.encode(&mut bytes);
+        line::encode(format!("[{unix}] ").as_bytes(), &bytes, &mut text);
+        let name = self.log_name();
+        let logs = &mut self.logs[master];
+        self.disk.append_log(NAMES[master], &name, &text);
+        *logs.files.entry(name.clone()).or_default() += 1;
+        logs.missed.push_back(Missed {
+            write,
+            version,
+            written: unix,
+            log: name,
+        });
+        self.publish_backlog(master);
+    }
+
+    /// HA's log of this minute, of which this world's have some seconds.
+    fn log_name(&self) -> String {
+        let minute = self.now.as_secs() / 4;
+        format!("2026-11-26-{:02}-{:02}.log", minute / 60, minute % 60)
+    }
+
+    fn publish_backlog(&self, master: usize) {
+        let logs = self.logs[master].files.len() as u64;
+        self.counters[master].log_files.set(logs);
+        let missed = self.logs[master].missed.len() as u64;
+        self.counters[master].unread_bytes.set(missed * 100);
+    }
+
+    fn replay(&mut self, master: usize) {
+        if !self.masters[master].is_up {
+            return;
+        }
+        let unix = self.unix();
+        let Some(missed) = self.logs[master].missed.pop_front() else {
+            return;
+        };
+        let record = missed.write.record(missed.version, missed.written);
+        // An increment whose answer was lost may count twice.
+        let times = if self.random.u8(..30) == 0 { 2 } else { 1 };
+        let write = &missed.write;
+        self.trace(format_args!(
+            "{master} gets {write:?} {times} times, as {}",
+            missed.version
+        ));
+        for _ in 0..times {
+            ha::replay(
+                &record,
+                missed.written,
+                &mut self.masters[master].store,
+                unix,
+            );
+        }
+        *self.logs[master].files.get_mut(&missed.log).unwrap() -= 1;
+        self.publish_backlog(master);
+        self.after_ms(1..40, Step::Replay(master));
+    }
+
+    /// As the checkpointer does with finished logs that are no longer written to.
+    fn tell_finished(&mut self, master: usize) {
+        let current = self.log_name();
+        let logs = &mut self.logs[master];
+        let mut finished = Vec::new();
+        for (name, left) in &logs.files {
+            if *left > 0 || *name >= current {
+                break;
+            }
+            if logs.told.insert(name.clone()) {
+                let meta = self.disk.meta_of(NAMES[master], name).unwrap();
+                finished.push(FinishedLog {
+                    file: FileId(file_number(name)),
+                    name: name.as_str().into(),
+                    key: meta.key(),
+                    bytes: meta.bytes,
+                    modified_nanos: meta.modified_nanos,
+                });
+            }
+        }
+        if !finished.is_empty() {
+            let backend = id(master);
+            let logs = finished;
+            let sent = self
+                .mailbox
+                .send(ReconcilerMessage::Compare { backend, logs });
+            assert!(sent.is_ok());
+        }
+    }
+
+    fn delete(&mut self, master: usize, number: u64, bytes: u64) {
+        let name = format!("2026-11-26-{:02}-{:02}.log", number / 60, number % 60);
+        let meta = self.disk.meta_of(NAMES[master], &name);
+        assert_eq!(meta.map(|meta| meta.bytes), Some(bytes), "{name}");
+        self.disk.remove_log(NAMES[master], &name);
+        self.logs[master].files.remove(&name);
+        self.publish_backlog(master);
+    }
+
+    fn introduce(&mut self) {
+        for (master, name) in NAMES.into_iter().enumerate() {
+            let info = BackendInfo {
+                id: id(master),
+                name: name.into(),
+                counters: Arc::clone(&self.counters[master]),
+                dirty_flags: Arc::new(BackendDirtyFlags::default()),
+            };
+            assert!(self.mailbox.send(ReconcilerMessage::Backend(info)).is_ok());
+            self.tell_up(master, self.masters[master].is_up);
+        }
+    }
+
+    fn tell_up(&self, master: usize, is_up: bool) {
+        let backend = id(master);
+        let sent = self.mailbox.send(ReconcilerMessage::Up { backend, is_up });
+        assert!(sent.is_ok());
+    }
+
+    /// The process dies, and a new one begins.
+    fn crash(&mut self) {
+        while self.mailbox.receive().is_some() {}
+        while self.checkpointer.receive().is_some() {}
+        self.network = self.network.renewed();
+        let (mailbox, checkpointer) = (&self.mailbox, &self.checkpointer);
+        self.reconciler = reconciler(&self.disk, mailbox, checkpointer, self.settings);
+        for logs in &mut self.logs {
+            logs.told.clear();
+        }
+        self.introduce();
+        self.crashes_left -= 1;
+        if self.crashes_left > 0 {
+            self.after_ms(1000..20_000, Step::Crash);
+        }
+    }
+
+    /// Whether all that was promised holds, now that all is quiet.
+    fn check(self) -> Result<(), String> {
+        let broken = self.masters.iter().flat_map(|master| &master.broken_rules);
+        let mut faults: Vec<String> = broken.cloned().collect();
+        // Long after the last ttl.
+        let unix = self.unix() + 3600;
+        let contents = self
+            .masters
+            .each_ref()
+            .map(|master| master.store.contents(unix));
+        let written = NAMES.map(|name| {
+            let state = self.disk.state(name, "differences.jsonl");
+            String::from_utf8(state.unwrap_or_default()).unwrap()
+        });
+        for item in self.items.difference(&self.excused) {
+            let Some(difference) = difference(item, &contents) else {
+                let mends_all =
+                    self.settings.mode == ReconcileMode::Repair && self.settings.deletes;
+                let found = contents[0].get(item);
+                if mends_all && !self.overwritten.contains(item) && !self.last[item].is(found) {
+                    let last = &self.last[item];
+                    faults.push(format!("{item:?} is {found:?} on both, should be {last:?}"));
+                }
+                continue;
+            };
+            let key = String::from_utf8(item.key.clone())
+                .unwrap()
+                .replace(' ', "%20");
+            let is_written = written
+                .iter()
+                .any(|lines| lines.contains(&format!("{key}\"")));
+            // Where nothing says which value counts, it is left to a person.
+            let is_unclear = written.iter().any(|lines| {
+                let of_key = |line: &&str| line.contains(&format!("{key}\""));
+                lines.lines().filter(of_key).any(|line| {
+                    line.contains(r#""why":"backend_newer""#)
+                        || line.contains(r#""why":"peer_unsettled""#)
+                })
+            });
+            let must_be_equal =
+                self.settings.mode == ReconcileMode::Repair && self.settings.deletes && !is_unclear;
+            let only_values_differ = !self.settings.values && {
+                let [ours, theirs] = contents.each_ref().map(|all| all.get(item));
+                ours.map(|stored| stored.version) == theirs.map(|stored| stored.version)
+            };
+            if (must_be_equal || !is_written) && !only_values_differ {
+                faults.push(format!("{difference}, written down: {is_written}"));
+            }
+        }
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(format!("{:?}: {}", self.settings, faults.join("; "))),
+        }
+    }
+}
+
+fn file_number(name: &str) -> u64 {
+    let minute = name
+        .strip_prefix("2026-11-26-")
+        .unwrap()
+        .strip_suffix(".log")
+        .unwrap();
+    let (hours, minutes) = minute.split_once('-').unwrap();
+    hours.parse::<u64>().unwrap() * 60 + minutes.parse::<u64>().unwrap()
+}
+
+fn reconciler(
+    disk: &TestDisk,
+    mailbox: &Arc<Mailbox<ReconcilerMessage>>,
+    checkpointer: &Arc<Mailbox<CheckpointerMessage>>,
+    reconcile: ReconcileSettings,
+) -> Reconciler<TestDisk, Known> {
+    let links = ReconcilerLinks {
+        mailbox: Arc::clone(mailbox),
+        checkpointer: Arc::clone(checkpointer),
+    };
+    let settings = ComparisonSettings {
+        reconcile,
+        limits: ConnectionLimits {
+            burst_bytes: 4096,
+            requests_per_connection: 80_000,
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(3),
+        },
+        connections: 3,
+        credentials: None,
+        keepalive_interval: Duration::from_secs(30),
+    };
+    Reconciler::new(disk.clone(), Known(table()), links, settings, written_unix)
+}

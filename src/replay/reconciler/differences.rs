@@ -25,8 +25,8 @@ pub(super) struct Differences {
     line: Vec<u8>,
     /// Lines that are not on disk yet.
     unwritten: Vec<u8>,
-    /// Bytes that the file had before a write that failed.
-    bytes_before: Option<u64>,
+    /// The last write has failed, and may have left a part of a line.
+    has_failed: bool,
 }
 
 impl Differences {
@@ -37,7 +37,7 @@ impl Differences {
             read_bytes: 0,
             line: Vec::new(),
             unwritten: Vec::new(),
-            bytes_before: None,
+            has_failed: false,
         }
     }
 
@@ -115,18 +115,15 @@ impl Differences {
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        if let Some(bytes) = self.bytes_before {
-            disk.truncate_state(&self.backend, FILE_NAME, bytes)?;
-        }
-        self.bytes_before = Some(disk.state_bytes(&self.backend, FILE_NAME)?.unwrap_or(0));
-        if !self.line.is_empty() {
-            // A crash has torn the last line.
+        // Behind what a crash or a failed write has left of a line, a newline begins the next.
+        if !self.line.is_empty() || self.has_failed {
             disk.append_state(&self.backend, FILE_NAME, b"\n")?;
         }
+        self.has_failed = true;
         disk.append_state(&self.backend, FILE_NAME, &self.unwritten)?;
         disk.sync_state(&self.backend, FILE_NAME)?;
         disk.sync_state_folder(&self.backend)?;
-        self.bytes_before = None;
+        self.has_failed = false;
         self.unwritten.clear();
         self.read(disk)
     }

@@ -73,7 +73,7 @@ pub(crate) fn documents() -> Vec<(String, String)> {
     found
 }
 
-fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     fs::read_to_string(&path).unwrap_or_else(|why| panic!("{name}: {why}"))
 }

@@ -192,6 +192,32 @@ fn unsafe_code_is_in_one_place() {
     check(complaints);
 }
 
+/// The table in docs/unsafe.md has each file with its number of blocks, and no other.
+#[test]
+fn each_unsafe_block_is_in_its_document() {
+    let document = documents::read("docs/unsafe.md");
+    let mut told: Vec<(&str, usize)> = document
+        .lines()
+        .filter_map(|line| {
+            let (file, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+            let (blocks, _) = rest.split_once(' ')?;
+            Some((file, blocks.parse().ok()?))
+        })
+        .collect();
+    told.sort_unstable();
+    let sources = files("src/engine/os");
+    let mut found: Vec<(&str, usize)> = sources
+        .iter()
+        .map(|(path, text)| {
+            let blocks = code(text).map(|line| line.matches("unsafe ").count()).sum();
+            (path.trim_start_matches("src/engine/os/"), blocks)
+        })
+        .filter(|(_, blocks)| *blocks > 0)
+        .collect();
+    found.sort_unstable();
+    assert_eq!(told, found, "docs/unsafe.md beside the code");
+}
+
 #[test]
 fn nothing_is_left_for_later() {
     let words = ["TODO", "FIXME", "XXX", "HACK"];

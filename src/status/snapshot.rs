@@ -480,6 +480,8 @@ impl Watched {
             _ if counts.logs_faulty > 0 => None,
             // Nothing shows when what is gone comes back.
             0 if counts.away_logs > 0 => None,
+            // Nothing more is read.
+            1.. if counts.state_faulty > 0 => None,
             0 => Some(0),
             // Who is not replayed to drains at no rate, whatever the last seconds' was.
             _ if backend.state != "up" => None,
@@ -652,6 +654,23 @@ mod tests {
         board.set_state("a:1", "up", "", at(5));
         counters.settled_bytes.set(40_000_000);
         assert_eq!(drain(&mut board, 5), Some(2_000_000));
+    }
+
+    #[test]
+    fn a_backend_whose_state_cannot_be_written_has_no_forecast() {
+        let counters = Arc::new(BackendCounters::default());
+        let mut board = StatusBoard::new(at(0));
+        board.add("a:1", Arc::clone(&counters), at(0));
+        board.set_state("a:1", "up", "", at(0));
+        counters.unread_bytes.set(1_000_000);
+        counters.settled_bytes.set(0);
+        board.refresh(at(0));
+        counters.settled_bytes.set(1_000);
+        board.refresh(at(1));
+        assert_eq!(board.snapshot().backends()[0].drain_seconds, Some(1_000));
+        counters.state_faulty.set(1);
+        board.refresh(at(2));
+        assert_eq!(board.snapshot().backends()[0].drain_seconds, None);
     }
 
     #[test]

@@ -308,7 +308,8 @@ fn missing(backend: &BackendReport) -> String {
             plain(gone_log)
         ),
     };
-    let why = if why.is_empty() {
+    let is_said = !unreadable.is_empty() && why.contains(&**unreadable);
+    let why = if why.is_empty() || is_said {
         String::new()
     } else {
         format!(": {}", plain(why))
@@ -422,7 +423,7 @@ mod tests {
             settled: false,
             unreadable: "/logs/a:1: Permission denied (os error 13)".into(),
             state: "up".into(),
-            why: String::new(),
+            why: "its logs cannot be read: /logs/a:1: Permission denied (os error 13)".into(),
             ..backend("a:1", 0)
         };
         check(

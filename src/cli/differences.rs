@@ -6,7 +6,10 @@
 
 mod drop;
 mod read;
+mod repair;
 mod show;
+
+pub(super) use show::write_difference;
 
 use std::io::{self, ErrorKind};
 
@@ -40,6 +43,24 @@ pub(super) enum Verb {
     Show {
         #[command(flatten)]
         selection: Selection,
+    },
+    /// Look at them again and mend them, as sync.reconcile `repair` does
+    ///
+    /// What is equal by then, or is mended, is listed no more. Records that wait to be replayed make
+    /// keys differ: wait for them first (status --wait).
+    #[command(
+        after_long_help = "Examples:\n  hustdbsync differences repair --all\n  hustdbsync \
+            differences repair --id 1f2e3d4c5b6a7988 --take peer"
+    )]
+    Repair {
+        #[command(flatten)]
+        selection: Selection,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// Have this master's state of a key on both, whatever the versions say: also delete it
+        #[arg(long, value_enum)]
+        take: Option<repair::Take>,
     },
     /// Drop them from the list; the keys stay as they are
     ///
@@ -100,13 +121,14 @@ impl Selection {
 impl Verb {
     /// Why the arguments are wrong.
     pub(super) fn wrong_use(&self) -> Option<&'static str> {
-        let Self::Drop {
-            selection,
-            all,
-            yes,
-        } = self
-        else {
-            return None;
+        let (selection, all, yes) = match self {
+            Self::List { .. } | Self::Show { .. } => return None,
+            Self::Repair { selection, all, .. } => (selection, all, true),
+            Self::Drop {
+                selection,
+                all,
+                yes,
+            } => (selection, all, *yes),
         };
         if (*selection == Selection::default()) != *all {
             return Some(
@@ -127,6 +149,13 @@ pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
     let written = match verb {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
         Verb::Show { selection } => show::show(&state, selection, &mut out),
+        Verb::Repair {
+            selection, take, ..
+        } => {
+            let tally = repair::repair(config, selection, *take)?;
+            output::tell(tally.text());
+            return Ok(tally.are_equal());
+        }
         Verb::Drop { selection, .. } => {
             let dropped = drop::drop(&state, selection)?;
             output::tell(format_args!(

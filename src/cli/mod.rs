@@ -28,6 +28,7 @@ mod run;
 mod state_files;
 pub mod status;
 mod values;
+mod verify;
 mod wrong_use;
 
 use std::fmt;
@@ -74,6 +75,7 @@ Examples:
   hustdbsync ctl pause 10.0.0.7:8085            replay nothing to this backend for now
   hustdbsync rejected list                      see what was rejected, and why
   hustdbsync differences list                   see which keys differ between the masters
+  hustdbsync verify 10.0.0.7:8085               compare its logs' keys with the other master
   hustdbsync inspect 2026-11-22-16-41.log       show what stands in a log
   hustdbsync check --sample > sync_server.json  begin a configuration, every setting explained
 
@@ -207,6 +209,17 @@ enum Command {
         #[command(subcommand)]
         verb: differences::Verb,
     },
+    /// Compare the keys of logs, or keys of a list, with the other master now, and mend what differs
+    ///
+    /// HA's table says which master that is. Prints a line for each key that differs. Records that
+    /// wait to be replayed make keys differ: wait for them first (status --wait).
+    #[command(after_long_help = verify::EXAMPLES)]
+    Verify {
+        #[command(flatten)]
+        place: SharedPlace,
+        #[command(flatten)]
+        args: verify::VerifyArgs,
+    },
     /// See the whole job done on fake HustDBs: logs are made, replayed, and every key is compared
     ///
     /// Starts in-memory backends on loopback, writes logs as HA does, replays them, compares every
@@ -286,54 +299,56 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
-    let done = match cli.command {
-        Some(Command::Run(place)) => match load_config(place.config.as_deref()) {
-            Ok(config) => run::run::<S>(config, run::Mode::Service).map(|()| true),
-            Err(failure) => return fail(&failure, ExitCode::from(FAULTY_CONFIGURATION)),
-        },
-        Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
-        Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
-        Some(Command::Status { place, args }) => match args.wrong_use() {
-            Some(why) => return wrong_use::refuse(why, "status"),
-            None => match ask_status(&place, &args) {
-                Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_SYNC),
-                done => done.map(|_| true),
+    let done =
+        match cli.command {
+            Some(Command::Run(place)) => match load_config(place.config.as_deref()) {
+                Ok(config) => run::run::<S>(config, run::Mode::Service).map(|()| true),
+                Err(failure) => return fail(&failure, ExitCode::from(FAULTY_CONFIGURATION)),
             },
-        },
-        Some(Command::Ctl { place, verb }) => tell(&place, &verb).map(|()| true),
-        Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
-            Some(why) => return wrong_use::refuse(why, "rejected"),
-            None => {
-                load_config(place.config.as_deref()).and_then(|config| rejected::run(&verb, config))
+            Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
+            Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
+            Some(Command::Status { place, args }) => match args.wrong_use() {
+                Some(why) => return wrong_use::refuse(why, "status"),
+                None => match ask_status(&place, &args) {
+                    Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_SYNC),
+                    done => done.map(|_| true),
+                },
+            },
+            Some(Command::Ctl { place, verb }) => tell(&place, &verb).map(|()| true),
+            Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
+                Some(why) => return wrong_use::refuse(why, "rejected"),
+                None => load_config(place.config.as_deref())
+                    .and_then(|config| rejected::run(&verb, config)),
+            },
+            Some(Command::Differences { place, verb }) => match verb.wrong_use() {
+                Some(why) => return wrong_use::refuse(why, "differences"),
+                None => load_config(place.config.as_deref())
+                    .and_then(|config| differences::run(&verb, &config)),
+            },
+            Some(Command::Verify { place, args }) => load_config(place.config.as_deref())
+                .and_then(|config| verify::verify(&args, &config)),
+            Some(Command::Demo(args)) => demo::demo::<S>(&args),
+            Some(Command::Inspect(args)) => match args.fault() {
+                Some(fault) => return wrong_use::refuse(fault, "inspect"),
+                None => inspect::inspect(&args),
+            },
+            Some(Command::Completions { shell, place, .. }) => match shell {
+                Some(shell) => completions::script(shell),
+                None => load_config(place.config.as_deref())
+                    .and_then(|config| completions::backends(&config)),
             }
-        },
-        Some(Command::Differences { place, verb }) => match verb.wrong_use() {
-            Some(why) => return wrong_use::refuse(why, "differences"),
-            None => load_config(place.config.as_deref())
-                .and_then(|config| differences::run(&verb, &config)),
-        },
-        Some(Command::Demo(args)) => demo::demo::<S>(&args),
-        Some(Command::Inspect(args)) => match args.fault() {
-            Some(fault) => return wrong_use::refuse(fault, "inspect"),
-            None => inspect::inspect(&args),
-        },
-        Some(Command::Completions { shell, place, .. }) => match shell {
-            Some(shell) => completions::script(shell),
-            None => load_config(place.config.as_deref())
-                .and_then(|config| completions::backends(&config)),
-        }
-        .map(|()| true),
-        Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
-        Some(Command::FakeHustdb(args)) => fake_hustdb::fake_hustdb(args).map(|()| true),
-        None if cli.quit => quit::quit(given).map(|()| true),
-        None => load_config(given).and_then(|config| {
-            let mode = match cli.foreground {
-                true => run::Mode::Foreground,
-                false => run::Mode::Daemon,
-            };
-            run::run::<S>(config, mode).map(|()| true)
-        }),
-    };
+            .map(|()| true),
+            Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
+            Some(Command::FakeHustdb(args)) => fake_hustdb::fake_hustdb(args).map(|()| true),
+            None if cli.quit => quit::quit(given).map(|()| true),
+            None => load_config(given).and_then(|config| {
+                let mode = match cli.foreground {
+                    true => run::Mode::Foreground,
+                    false => run::Mode::Daemon,
+                };
+                run::run::<S>(config, mode).map(|()| true)
+            }),
+        };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -29,6 +29,7 @@ pub mod signals;
 mod start;
 mod surroundings;
 pub mod threads;
+pub(crate) mod verify;
 pub mod waker;
 pub mod watch;
 pub mod worker_mio;

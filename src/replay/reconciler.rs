@@ -43,7 +43,9 @@ use crate::replay::messages::{
 use crate::replay::outbox::{After, Outbox, Receivers};
 
 use differences::Differences;
+pub use differences::difference_of;
 use job::{Job, JobContext, Progress};
+pub(crate) use scan::read_keys;
 
 /// What the reconciler knows of the world besides logs and masters.
 pub trait Surroundings {

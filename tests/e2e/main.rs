@@ -32,3 +32,4 @@ mod support;
 mod systemd;
 mod trouble;
 mod ttl;
+mod verify;

@@ -47,7 +47,7 @@ pub(super) fn drop(state: &Path, selection: &Selection) -> io::Result<Dropped> {
 
 /// Appends lines durably. A running server may append at the same time, so it is one write; after
 /// a line that a crash has torn, it begins with a newline.
-fn append(path: &Path, mut lines: Vec<u8>) -> io::Result<()> {
+pub(super) fn append(path: &Path, mut lines: Vec<u8>) -> io::Result<()> {
     let options = &mut File::options();
     let mut file = open_regular(path, options.read(true).append(true), Links::Followed)?;
     let bytes = file.seek(SeekFrom::End(0))?;

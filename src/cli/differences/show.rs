@@ -26,7 +26,7 @@ pub(super) fn list(
             out.write_all(found.line)?;
             out.write_all(b"\n")
         } else {
-            write_line(&found, out)
+            write_difference(found.id, found.difference, out)
         }
     })?;
     out.flush()
@@ -78,7 +78,12 @@ fn tell_each(
     Ok(())
 }
 
-fn write_line(found: &Found<'_>, out: &mut impl Write) -> io::Result<()> {
+/// A line about a difference with this id.
+pub(in crate::cli) fn write_difference(
+    id: u64,
+    difference: &Difference,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let Difference {
         unix,
         backend,
@@ -87,15 +92,15 @@ fn write_line(found: &Found<'_>, out: &mut impl Write) -> io::Result<()> {
         on_peer,
         why,
         ..
-    } = found.difference;
+    } = difference;
     writeln!(
         out,
         "{}  {}  {}  {}  {}  {}, {} on {}  {}",
-        show_id(found.id),
+        show_id(id),
         local(*unix),
         plain(backend),
-        found.difference.seen(),
-        key(found.difference, KEY_OCTETS_SHOWN_MAX),
+        difference.seen(),
+        key(difference, KEY_OCTETS_SHOWN_MAX),
         held(*on_backend),
         held(*on_peer),
         plain(peer),
@@ -349,7 +354,8 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         let cut = format!("{}…", "k".repeat(100));
-        assert!(written(write_line).contains(&cut));
+        let line = written(|found, out| write_difference(found.id, found.difference, out));
+        assert!(line.contains(&cut));
         assert!(written(write_whole).contains(&"k".repeat(101)));
     }
 

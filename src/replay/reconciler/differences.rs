@@ -84,7 +84,7 @@ impl Differences {
 
     /// A key was compared: it is left different, or is no longer.
     pub(super) fn handle(&mut self, backend: &str, compared: &Compared, unix: u64) {
-        let difference = |left: Left| difference(backend, compared, left, unix);
+        let difference = |left: Left| difference_of(backend, compared, left, unix);
         let how = match compared.outcome {
             Outcome::Reported(left) => return difference(left).encode(&mut self.unwritten),
             Outcome::Skipped(_) => return,
@@ -134,7 +134,8 @@ fn id(key: &KeyId) -> u64 {
 }
 
 /// What is written of a key that is left different.
-fn difference(backend: &str, compared: &Compared, left: Left, unix: u64) -> Difference {
+#[must_use]
+pub fn difference_of(backend: &str, compared: &Compared, left: Left, unix: u64) -> Difference {
     let KeyId {
         kind,
         table,

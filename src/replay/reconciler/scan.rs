@@ -10,7 +10,7 @@ use crate::limits::{RECONCILE_MEMBER_BYTES_MAX, RECONCILE_READ_BYTES};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::Keys;
 use crate::replay::disk::Disk;
-use crate::replay::messages::FinishedLog;
+use crate::replay::messages::{FileId, FinishedLog};
 
 /// A line's prefix is shorter than this.
 const PREFIX_BYTES_MAX: usize = 4096;
@@ -167,4 +167,35 @@ fn push(line: &[u8], into: &mut Into<'_>, decoded: &mut Vec<u8>) {
         .and_then(|unix| u32::try_from(unix).ok())
         .unwrap_or(0);
     into.keys.push(key, Logged::of(&record, written, is_whole));
+}
+
+/// Reads the keys of a log, all of it. Gives how many of its records have no lookup.
+///
+/// # Errors
+/// What the disk says.
+pub(crate) fn read_keys<D: Disk>(
+    disk: &mut D,
+    backend: &str,
+    name: &str,
+    keys: &mut Keys,
+    written_unix: fn(&[u8]) -> Option<u64>,
+) -> io::Result<u64> {
+    let log = disk.open_log(backend, name)?;
+    let meta = disk.log_meta(&log)?;
+    let logs = [FinishedLog {
+        file: FileId(0),
+        name: name.into(),
+        key: meta.key(),
+        bytes: meta.bytes,
+        modified_nanos: meta.modified_nanos,
+    }];
+    let mut without_lookup = 0;
+    let mut into = Into {
+        keys,
+        without_lookup: &mut without_lookup,
+        written_unix,
+    };
+    let mut scan = Scan::default();
+    while scan.step(backend, &logs, disk, &mut into)? == Read::Some {}
+    Ok(without_lookup)
 }

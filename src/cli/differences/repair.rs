@@ -1,0 +1,120 @@
+//! Differences that are looked at again, and mended.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Selection;
+use super::drop::append;
+use super::read::{each, files};
+use crate::cli::Failure;
+use crate::cli::verify::Tally;
+use crate::config::Config;
+use crate::engine::verify::{KeyWithPeer, Verifier};
+use crate::reconcile::check::Outcome;
+use crate::reconcile::difference::{Difference, How, Settlement, id};
+use crate::reconcile::key::{KeyId, Kind, Logged};
+use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+
+/// Whose state of a key is to stand on both masters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(in crate::cli) enum Take {
+    /// The other master's, also where it lacks the key
+    Peer,
+    /// The backend's, also where it lacks the key
+    Backend,
+}
+
+/// Compares the selected differences again and mends what differs. What is equal then is settled.
+pub(super) fn repair(
+    config: &Config,
+    selection: &Selection,
+    take: Option<Take>,
+) -> Result<Tally, Failure> {
+    let mut tally = Tally::default();
+    for path in files(&config.state_path(), selection)? {
+        let mut pairs: BTreeMap<(String, String), Vec<KeyId>> = BTreeMap::new();
+        each(&path, selection, &mut |found| {
+            if let Some(key) = key_of(found.difference) {
+                let Difference { backend, peer, .. } = found.difference;
+                let pair = match take {
+                    Some(Take::Backend) => (peer.clone(), backend.clone()),
+                    Some(Take::Peer) | None => (backend.clone(), peer.clone()),
+                };
+                pairs.entry(pair).or_default().push(key);
+            }
+            Ok(())
+        })?;
+        for ((backend, peer), keys) in pairs {
+            repair_pair(config, &path, &backend, &peer, keys, take, &mut tally)?;
+        }
+    }
+    Ok(tally)
+}
+
+/// Compares keys of a backend with one peer, which counts where `take` says so.
+fn repair_pair(
+    config: &Config,
+    path: &Path,
+    backend: &str,
+    peer: &str,
+    keys: Vec<KeyId>,
+    take: Option<Take>,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let configured = config.sync.reconcile_settings();
+    let reconcile = ReconcileSettings {
+        mode: ReconcileMode::Repair,
+        deletes: configured.deletes || take.is_some(),
+        ..configured
+    };
+    // A record that removes a key makes whatever the peer has newer than it.
+    let logged = Logged {
+        is_removed: take.is_some(),
+        ..Logged::default()
+    };
+    let keys = keys.into_iter().map(|key| KeyWithPeer {
+        key,
+        logged,
+        peer: Arc::from(peer),
+    });
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let unix = since.unwrap_or_default().as_secs();
+    let mut lines = Vec::new();
+    let compared =
+        Verifier::new(config, backend, reconcile)?.compare(keys.collect(), &mut |compared| {
+            tally.add(compared.outcome);
+            let how = match compared.outcome {
+                Outcome::Equal => How::Equal,
+                Outcome::Mended(_) => How::Mended,
+                Outcome::Reported(_) | Outcome::Skipped(_) => return,
+            };
+            let KeyId {
+                kind,
+                table,
+                key,
+                body,
+            } = &compared.key;
+            let id = id(kind.name(), table, key, body.as_deref());
+            Settlement { id, how, unix }.encode(&mut lines);
+        });
+    if !lines.is_empty() {
+        append(path, lines).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    }
+    Ok(compared?)
+}
+
+/// The key of a difference; `None` where this version does not know its kind.
+fn key_of(difference: &Difference) -> Option<KeyId> {
+    let kinds = [Kind::Key, Kind::Hash, Kind::Set, Kind::SortedSet];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| kind.name() == difference.kind)?;
+    Some(KeyId {
+        kind,
+        table: difference.table.as_slice().into(),
+        key: difference.key.as_slice().into(),
+        body: difference.member.as_deref().map(Into::into),
+    })
+}

@@ -1,0 +1,216 @@
+//! `verify`: compares the keys of logs, or keys that are given, with the other master now.
+
+mod keys;
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+
+use super::Failure;
+use crate::cli::differences::write_difference;
+use crate::cli::output;
+use crate::config::{BackendName, Config};
+use crate::engine::verify::{KeyWithPeer, Verifier};
+use crate::limits::RECONCILE_KEY_BYTES_MAX;
+use crate::reconcile::check::{Mend, Outcome, Skipped};
+use crate::reconcile::comparison::Compared;
+use crate::reconcile::key::{KeyId, Logged};
+use crate::reconcile::keys::Keys;
+use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use crate::reconcile::table::{Table, hashed_octets};
+use crate::replay::reconciler::difference_of;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  hustdbsync verify 10.0.0.7:8085
+  hustdbsync verify /data/hustdbha/logs/10.0.0.7:8085/2026-11-22-16-41.log
+  hustdbsync verify 10.0.0.7:8085 --repair
+  printf 'key\\tuser.1\\nhash\\tsessions\\t4711\\n' | hustdbsync verify 10.0.0.7:8085 --keys -
+
+A line of --keys is `key`, tab, the key; or `hash`, `set` or `sorted_set`, tab, the table, tab, \
+the key or member. Keys stand there as in a query.
+
+Exit codes: 0 all are equal, 1 some differ, or were not compared.";
+
+/// What is compared.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// A backend, host:port, all of whose logs are read; or logs in a backend's folder
+    #[arg(value_name = "BACKEND|LOG", required = true)]
+    targets: Vec<String>,
+    /// Compare the keys in this file instead of those of logs; - is stdin
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Mend what differs, as sync.reconcile `repair` does
+    #[arg(long)]
+    repair: bool,
+    /// Print differences as JSON, an object a line, as in differences.jsonl
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many keys came to which end.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) equal: u64,
+    pub(super) mended: u64,
+    pub(super) different: u64,
+    skipped: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// A key has its outcome.
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Equal => self.equal += 1,
+            Outcome::Mended(Mend::Copied | Mend::Raised | Mend::MadeAnew | Mend::Deleted) => {
+                self.mended += 1;
+            }
+            Outcome::Reported(_) => self.different += 1,
+            Outcome::Skipped(why) => self.skip(why, 1),
+        }
+    }
+
+    fn skip(&mut self, why: Skipped, keys: u64) {
+        if keys > 0 {
+            *self.skipped.entry(why.to_string()).or_default() += keys;
+        }
+    }
+
+    /// Whether both masters have the same of each key.
+    pub(super) fn are_equal(&self) -> bool {
+        self.different == 0 && self.skipped.is_empty()
+    }
+
+    /// A sentence.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!(
+            "{} equal, {} mended, {} different",
+            HumanCount(self.equal),
+            HumanCount(self.mended),
+            HumanCount(self.different)
+        );
+        for (why, keys) in &self.skipped {
+            text.push_str(&format!(", {} not compared: {why}", HumanCount(*keys)));
+        }
+        text
+    }
+}
+
+/// Compares, and says how it was. True: all keys are equal.
+pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure> {
+    let reconcile = ReconcileSettings {
+        mode: match args.repair {
+            true => ReconcileMode::Repair,
+            false => ReconcileMode::Report,
+        },
+        ..config.sync.reconcile_settings()
+    };
+    let mut tally = Tally::default();
+    for (backend, sources) in keys::sources(&args.targets, config)? {
+        let mut verifier = Verifier::new(config, &backend, reconcile)?;
+        let table = verifier.table()?;
+        let mut one = Verification {
+            backend,
+            table: &table,
+            verifier: &mut verifier,
+            json: args.json,
+            tally: &mut tally,
+        };
+        match &args.keys {
+            Some(path) => one.compare(keys::listed(path)?)?,
+            None => one.compare_logs(&sources)?,
+        }
+    }
+    output::complain(tally.text());
+    Ok(tally.are_equal())
+}
+
+/// The comparison of one backend's keys.
+struct Verification<'a> {
+    backend: String,
+    table: &'a Table,
+    verifier: &'a mut Verifier,
+    json: bool,
+    tally: &'a mut Tally,
+}
+
+impl Verification<'_> {
+    /// Compares the keys of logs, as many at a time as are held.
+    fn compare_logs(&mut self, logs: &[keys::Log]) -> Result<(), Failure> {
+        let mut keys = Keys::new(RECONCILE_KEY_BYTES_MAX);
+        loop {
+            let without_lookup = keys::read(logs, &mut keys)?;
+            if keys.is_first_pass() {
+                self.tally.skip(Skipped::NoLookup, without_lookup);
+            }
+            let pass = keys.take();
+            self.compare(pass)?;
+            if !keys.begin_next() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn compare(&mut self, keys: Vec<(KeyId, Logged)>) -> Result<(), Failure> {
+        let bar = progress(keys.len());
+        let mut with_peers = Vec::with_capacity(keys.len());
+        for (key, logged) in keys {
+            let hashed = hashed_octets(key.kind.methods().write, &key.table, &key.key);
+            let peer = self.table.peers(&self.backend, hashed);
+            match peer.map(|mut peers| peers.next().map(Arc::from)) {
+                Ok(Some(peer)) => with_peers.push(KeyWithPeer { key, logged, peer }),
+                Ok(None) => {}
+                Err(why) => self.tally.add(Outcome::Skipped(Skipped::NoPeer(why))),
+            }
+        }
+        let (backend, json, tally) = (&self.backend, self.json, &mut *self.tally);
+        let mut written = Ok(());
+        self.verifier.compare(with_peers, &mut |compared| {
+            bar.inc(1);
+            tally.add(compared.outcome);
+            if written.is_ok() {
+                written = bar.suspend(|| tell(backend, compared, json));
+            }
+        })?;
+        bar.finish_and_clear();
+        match written {
+            // Whoever reads us has seen enough, as `head` does.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
+    }
+}
+
+/// Prints a key that is different.
+fn tell(backend: &str, compared: &Compared, json: bool) -> io::Result<()> {
+    let Outcome::Reported(left) = compared.outcome else {
+        return Ok(());
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let difference = difference_of(backend, compared, left, since.unwrap_or_default().as_secs());
+    let mut out = io::stdout().lock();
+    if json {
+        let mut line = Vec::new();
+        difference.encode(&mut line);
+        return out.write_all(&line);
+    }
+    write_difference(difference.id(), &difference, &mut out)
+}
+
+/// A bar for so many keys; hidden where stderr is no terminal.
+fn progress(keys: usize) -> ProgressBar {
+    let style = "{pos:>9} of {len} keys {wide_bar} {per_sec:>12} {eta:>4}";
+    let style = ProgressStyle::with_template(style).expect("the template is right");
+    ProgressBar::new(keys as u64).with_style(style)
+}
+
+/// Whether a target is a backend's name.
+fn is_backend(target: &str) -> bool {
+    BackendName::parse(target).is_ok()
+}

@@ -46,8 +46,8 @@ pub(super) enum Verb {
     },
     /// Look at them again and mend them, as sync.reconcile `repair` does
     ///
-    /// What is equal by then, or is mended, is listed no more. Records that wait to be replayed make
-    /// keys differ: wait for them first (status --wait).
+    /// What is equal by then, or is mended, is listed no more. Records that wait to be replayed
+    /// make keys differ: wait for them first (status --wait).
     #[command(
         after_long_help = "Examples:\n  hustdbsync differences repair --all\n  hustdbsync \
             differences repair --id 1f2e3d4c5b6a7988 --take peer"

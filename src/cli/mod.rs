@@ -209,7 +209,7 @@ enum Command {
         #[command(subcommand)]
         verb: differences::Verb,
     },
-    /// Compare the keys of logs, or keys of a list, with the other master now, and mend what differs
+    /// Compare the keys of logs, or of a list, with the other master now, and mend what differs
     ///
     /// HA's table says which master that is. Prints a line for each key that differs. Records that
     /// wait to be replayed make keys differ: wait for them first (status --wait).

@@ -138,6 +138,7 @@ impl Controller {
     ) -> Self {
         let mut board = StatusBoard::new(now);
         board.server_mut().memory_budget_bytes = settings.reader.memory_budget_bytes as u64;
+        board.set_reconcile_mode(settings.reconcile.mode.as_str());
         Self {
             outbox: Outbox::new(Receivers {
                 reader: Some(links.reader),
@@ -331,6 +332,8 @@ impl Controller {
         self.is_due = true;
         let is_other_password = self.settings.credentials != settings.credentials;
         self.settings = settings;
+        let mode = self.settings.reconcile.mode.as_str();
+        self.board.set_reconcile_mode(mode);
         self.board.server_mut().memory_budget_bytes =
             self.settings.reader.memory_budget_bytes as u64;
         let (checkpointer, reader) = (

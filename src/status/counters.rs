@@ -193,13 +193,15 @@ pub struct ReconcileCounters {
     pub deleted: Counter,
     /// Of those: left different.
     pub reported: Counter,
-    /// Keys that were not compared.
-    pub skipped: Counter,
+    /// Keys that were not compared, by reason.
+    pub skipped: Reasons,
     /// Differences in differences.jsonl that nobody has settled. A gauge.
     pub left: Counter,
-    /// Finished logs that are kept until their keys are compared. A gauge.
+    /// Finished logs that are kept until their keys are compared. A gauge, which the checkpointer
+    /// writes.
     pub logs_waiting: Counter,
-    /// Since when logs are being compared, in seconds since 1970; 0: none is. A gauge.
+    /// Since when the first of them waits, in seconds since 1970; 0: none does. A gauge, which the
+    /// checkpointer writes.
     pub since_unix: Counter,
 }
 

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod page;
 pub mod rate;
 pub mod reasons;
+pub mod reconcile;
 pub mod report;
 pub mod route;
 pub mod server;

@@ -1,8 +1,8 @@
-//! How many lines were rejected for which reason: reasons are words that other modules give, so the
-//! table fills as they come.
+//! How many lines were rejected, or keys not compared, for which reason: reasons are words that
+//! other modules give, so the table fills as they come.
 //!
-//! One thread adds (the checkpointer), any may read. Not on a record's way: a line that is rejected
-//! is written and synced first.
+//! One thread adds (the checkpointer, the reconciler), any may read. Not on a record's way: a line
+//! that is rejected is written and synced first.
 
 use std::sync::OnceLock;
 
@@ -34,6 +34,13 @@ impl Reasons {
             .add(times);
     }
 
+    /// The sum over all reasons.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let counts = self.counts.iter().chain([&self.other]);
+        counts.map(Counter::load).sum()
+    }
+
     /// Every reason there was, in the order of their coming, with its count.
     #[must_use]
     pub fn load(&self) -> Vec<(&'static str, u64)> {
@@ -61,6 +68,7 @@ mod tests {
         reasons.add("opt", 2);
         reasons.add("checksum", 3);
         assert_eq!(reasons.load(), [("checksum", 4), ("opt", 2)]);
+        assert_eq!(reasons.total(), 6);
 
         let words: Vec<&'static str> = (0..REASONS_MAX + 5)
             .map(|number| &*Box::leak(format!("r{number}").into_boxed_str()))
@@ -71,5 +79,6 @@ mod tests {
         let told = reasons.load();
         assert_eq!(told.len(), REASONS_MAX + 1);
         assert_eq!(told.last(), Some(&(OTHER, 7)));
+        assert_eq!(reasons.total(), 6 + 37);
     }
 }

@@ -84,6 +84,7 @@ pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::status::counters::Counts;
+    use crate::status::reconcile::Reconcile;
     use crate::status::snapshot::{LastProbe, Times};
 
     #[test]
@@ -108,6 +109,11 @@ mod tests {
             cleared_bytes: 4,
             folder_gone: true,
             away_log: "16-40.log".into(),
+            reconcile: Some(Reconcile {
+                mode: "report".into(),
+                compared: 5,
+                ..Reconcile::default()
+            }),
             probe: LastProbe {
                 probe_unix: 6,
                 probe_answer: "good".into(),
@@ -160,5 +166,6 @@ mod tests {
         .unwrap();
         assert_eq!(report.backends[0].counts.settled, 3);
         assert_eq!(report.backends[0].drain_seconds, None);
+        assert_eq!(report.backends[0].reconcile, None);
     }
 }

@@ -11,6 +11,7 @@ use super::histogram::Distribution;
 use super::history::{self, SampleTimes, Samples};
 use super::hour::{LatencyWindow, StateTimes};
 use super::rate::RateMeter;
+use super::reconcile::{self, Reconcile};
 use super::server::Server;
 use crate::clock::Now;
 
@@ -48,6 +49,9 @@ pub struct BackendSnapshot {
     pub folder_gone: bool,
     /// The first of the `away_logs` in the order of their names; empty if there are none.
     pub away_log: String,
+    /// What comparing with the other master has found; `None` where keys are not compared, and were
+    /// not in this run.
+    pub reconcile: Option<Reconcile>,
     /// What its last probe had for an answer.
     #[serde(flatten)]
     pub probe: LastProbe,
@@ -106,6 +110,8 @@ pub struct Details {
     pub probes: [(&'static str, u64); 4],
     /// Failures of lanes by cause.
     pub failures: [(&'static str, u64); 5],
+    /// Keys that were not compared, by reason.
+    pub not_compared: Vec<(&'static str, u64)>,
     /// How often what was on its way was taken back.
     pub flushes: u64,
 }
@@ -123,6 +129,7 @@ impl Details {
                 ("lost", probes.lost.load()),
             ],
             failures: (counters.failures.all()).map(|(cause, counter)| (cause, counter.load())),
+            not_compared: reconcile::not_compared(&counters.reconcile),
             flushes: counters.flushes.load(),
         }
     }
@@ -239,6 +246,8 @@ pub struct StatusBoard {
     /// One for each of `snapshot.backends`, in the same order.
     watched: Vec<Watched>,
     sample_times: SampleTimes,
+    /// `sync.reconcile`.
+    reconcile_mode: &'static str,
 }
 
 /// Two weeks. A backlog that takes longer at its present rate is not being drained.
@@ -266,6 +275,7 @@ impl StatusBoard {
             snapshot: Snapshot::new(now.unix, now.unix, Vec::new()),
             watched: Vec::new(),
             sample_times: SampleTimes::default(),
+            reconcile_mode: reconcile::OFF,
         }
     }
 
@@ -310,6 +320,11 @@ impl StatusBoard {
     pub(crate) fn set_forgotten(&mut self, processed: u64, settled: u64) {
         self.snapshot.forgotten = (processed, settled);
         self.snapshot.generation += 1;
+    }
+
+    /// Notes `sync.reconcile`.
+    pub(crate) fn set_reconcile_mode(&mut self, mode: &'static str) {
+        self.reconcile_mode = mode;
     }
 
     /// Notes a backend's state: one word, and why. `since_unix` moves only if the word changes.
@@ -390,7 +405,7 @@ impl StatusBoard {
         let mut changed = self.snapshot.now_unix != now.unix;
         self.snapshot.now_unix = now.unix;
         for (backend, watched) in self.snapshot.backends.iter_mut().zip(&mut self.watched) {
-            changed |= watched.refresh(backend, now);
+            changed |= watched.refresh(backend, self.reconcile_mode, now);
         }
         self.snapshot.generation += u64::from(changed);
     }
@@ -459,15 +474,17 @@ impl StatusBoard {
 
 impl Watched {
     /// True if a number has changed.
-    fn refresh(&mut self, backend: &mut BackendSnapshot, now: Now) -> bool {
+    fn refresh(&mut self, backend: &mut BackendSnapshot, mode: &'static str, now: Now) -> bool {
         let counts = self.counters.load();
         if counts.state_read > 0 {
             // Before, nothing is known of what an earlier process had settled.
             self.records.handle_count(counts.settled, now.monotonic);
         }
         self.bytes.handle_count(counts.settled_bytes, now.monotonic);
-        let changed = backend.counts != counts;
+        let reconcile = Reconcile::load(&self.counters.reconcile, mode, now.unix);
+        let changed = backend.counts != counts || backend.reconcile != reconcile;
         backend.counts = counts;
+        backend.reconcile = reconcile;
         backend.backlog_bytes = counts.backlog_bytes();
         backend.rate_per_second = self.records.per_second();
         backend.bytes_per_second = self.bytes.per_second();

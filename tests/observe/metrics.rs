@@ -12,7 +12,7 @@ use crate::observe::promtool::promtool;
 /// Replays a few records, good and bad, to one backend while another is down; gives what is scraped
 /// then.
 pub(crate) fn scraped(accept: &str) -> String {
-    let home = Home::new();
+    let home = Home::new().with("sync.reconcile", "report");
     let (up, down) = (fake_hustdb(), fake_hustdb());
     down.kill().unwrap();
     for version in 1..=3 {
@@ -76,6 +76,11 @@ fn a_scrape_has_the_numbers_of_the_replay() {
     check(r#"hustdbsync_log_files{backend="down:1"}"#, 1.0);
     check(r#"hustdbsync_state_faulty{backend="up:1"}"#, 0.0);
     check(r#"hustdbsync_logs_faulty{backend="up:1"}"#, 0.0);
+    check(
+        r#"hustdbsync_reconcile_keys_total{backend="up:1",outcome="equal"}"#,
+        0.0,
+    );
+    check(r#"hustdbsync_reconcile_differences{backend="up:1"}"#, 0.0);
     check("hustdbsync_memory_budget_bytes", f64::from(64 << 20));
     let above = |series: &str, least: f64| {
         let value = told

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::reconcile::key::Kind;
+use crate::reconcile::table::NoPeer;
+use crate::status::reconcile::NOT_COMPARED;
 
 /// What a master has of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -364,4 +366,22 @@ fn a_master_that_declines_is_not_asked_for_ever() {
         check.handle_answer(Side::Backend, seen, &REPAIR, now),
         Step::Done(Outcome::Skipped(Skipped::Declined(400)))
     );
+}
+
+#[test]
+fn every_reason_not_to_compare_has_a_sample_in_the_metrics() {
+    let slot = 7;
+    let mut codes = [
+        Skipped::Declined(405),
+        Skipped::PeerUnavailable,
+        Skipped::NoTable,
+        Skipped::NoLookup,
+        Skipped::NoPeer(NoPeer::NoRow { slot }),
+        Skipped::NoPeer(NoPeer::NotInTable),
+        Skipped::NoPeer(NoPeer::OtherMasters { slot }),
+        Skipped::NoPeer(NoPeer::Alone { slot }),
+    ]
+    .map(Skipped::code);
+    codes.sort_unstable();
+    assert_eq!(codes, NOT_COMPARED);
 }

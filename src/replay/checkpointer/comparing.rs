@@ -20,8 +20,8 @@ pub(super) enum Comparison {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct ComparingLogs {
-    /// Up to which byte the reconciler was asked.
-    asked: BTreeMap<FileId, u64>,
+    /// Up to which byte the reconciler was asked, and when, in seconds since 1970.
+    asked: BTreeMap<FileId, (u64, u64)>,
     /// Up to which byte the keys are compared.
     compared: BTreeMap<FileId, u64>,
 }
@@ -29,10 +29,10 @@ pub(super) struct ComparingLogs {
 impl ComparingLogs {
     /// How far a log of this length is.
     pub(super) fn state(&self, file: FileId, bytes: u64) -> Comparison {
-        let is_up_to = |known: &BTreeMap<FileId, u64>| known.get(&file) == Some(&bytes);
-        if is_up_to(&self.compared) {
+        let asked = self.asked.get(&file).map(|(bytes, _)| *bytes);
+        if self.compared.get(&file) == Some(&bytes) {
             Comparison::Compared
-        } else if is_up_to(&self.asked) {
+        } else if asked == Some(bytes) {
             Comparison::Waiting
         } else {
             Comparison::NotAsked
@@ -45,8 +45,8 @@ impl ComparingLogs {
     }
 
     /// The reconciler is asked for a log.
-    pub(super) fn handle_asked(&mut self, log: &FinishedLog) {
-        self.asked.insert(log.file, log.bytes);
+    pub(super) fn handle_asked(&mut self, log: &FinishedLog, unix: u64) {
+        self.asked.insert(log.file, (log.bytes, unix));
     }
 
     /// The reconciler has compared logs, each up to this byte.
@@ -54,13 +54,15 @@ impl ComparingLogs {
         self.compared.extend(logs.iter().copied());
     }
 
-    /// How many of these logs wait for the reconciler.
-    pub(super) fn waiting(&self, files: &[FileId]) -> u64 {
-        let waits = |file: &&FileId| {
-            let asked = self.asked.get(file);
-            asked.is_some_and(|bytes| self.state(**file, *bytes) == Comparison::Waiting)
+    /// How many of these logs wait for the reconciler, and since when the first of them does, in
+    /// seconds since 1970; 0: none does.
+    pub(super) fn waiting(&self, files: &[FileId]) -> (u64, u64) {
+        let since = |file: &FileId| {
+            let (bytes, unix) = self.asked.get(file)?;
+            (self.state(*file, *bytes) == Comparison::Waiting).then_some(*unix)
         };
-        files.iter().filter(waits).count() as u64
+        let waiting = files.iter().filter_map(since);
+        (waiting.clone().count() as u64, waiting.min().unwrap_or(0))
     }
 
     /// Forgets all other logs.
@@ -81,18 +83,22 @@ mod tests {
         let mut comparing = ComparingLogs::default();
         let file = FileId(3);
         assert_eq!(comparing.state(file, 10), Comparison::NotAsked);
-        comparing.handle_asked(&FinishedLog {
+        let log = |file, bytes| FinishedLog {
             file,
             name: Arc::from("a.log"),
             key: (1, 2),
-            bytes: 10,
+            bytes,
             modified_nanos: 0,
-        });
+        };
+        assert_eq!(comparing.waiting(&[file]), (0, 0));
+        comparing.handle_asked(&log(file, 10), 700);
+        comparing.handle_asked(&log(FileId(5), 10), 600);
         assert_eq!(comparing.state(file, 10), Comparison::Waiting);
-        assert_eq!(comparing.waiting(&[file, FileId(4)]), 1);
+        assert_eq!(comparing.waiting(&[file, FileId(4)]), (1, 700));
+        assert_eq!(comparing.waiting(&[file, FileId(5)]), (2, 600));
         comparing.handle_compared(&[(file, 10)]);
         assert_eq!(comparing.state(file, 10), Comparison::Compared);
-        assert_eq!(comparing.waiting(&[file]), 0);
+        assert_eq!(comparing.waiting(&[file]), (0, 0));
         assert_eq!(comparing.state(file, 11), Comparison::NotAsked);
         comparing.retain(&BTreeSet::new());
         assert_eq!(comparing.state(file, 10), Comparison::NotAsked);

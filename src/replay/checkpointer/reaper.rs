@@ -219,7 +219,7 @@ impl<L> LogReaper<L> {
                 let is_there = match self.try_reap(backend_state, file, &name, cx) {
                     Reaping::Compare(log) => {
                         older_waits = true;
-                        cx.comparing.handle_asked(&log);
+                        cx.comparing.handle_asked(&log, cx.now.unix);
                         to_compare.push(log);
                         continue;
                     }
@@ -242,10 +242,11 @@ impl<L> LogReaper<L> {
             }
             let counters = &backend_state.info().counters;
             counters.logs_kept.set(self.logs_kept(&deletable));
-            let waiting = match cx.settings.compares_keys {
+            let (waiting, since) = match cx.settings.compares_keys {
                 true => cx.comparing.waiting(&deletable),
-                false => 0,
+                false => (0, 0),
             };
+            counters.reconcile.since_unix.set(since);
             counters.reconcile.logs_waiting.set(waiting);
         }
         cx.comparing.retain(&looked_at);

@@ -84,8 +84,6 @@ impl<L> Job<L> {
         settings: ComparisonSettings,
         now: Now,
     ) -> Self {
-        let oldest = now.unix;
-        info.counters.reconcile.since_unix.set(oldest);
         Self {
             settings: settings.reconcile,
             comparison: Comparison::new(Arc::clone(&info.name), settings, now),
@@ -121,7 +119,6 @@ impl<L> Job<L> {
 
     /// Ends it. Gives its slots, whose connections are to be closed.
     pub(super) fn end(self) -> Vec<usize> {
-        self.info.counters.reconcile.since_unix.set(0);
         self.slots
     }
 
@@ -323,7 +320,7 @@ impl<L> Job<L> {
 
     fn skip(&mut self, why: Skipped, keys: u64) {
         *self.skipped.entry(why.to_string()).or_default() += keys;
-        self.info.counters.reconcile.skipped.add(keys);
+        self.info.counters.reconcile.skipped.add(why.code(), keys);
     }
 
     fn look_again(&self, now: Now) -> Progress {

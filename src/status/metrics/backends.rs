@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Labels, Sheet, Value};
 use crate::status::counters::Counts;
+use crate::status::reconcile::Reconcile;
 use crate::status::snapshot::{BackendSnapshot, Snapshot};
 
 /// Every word that a state can be, so that each always has a sample. Another one gets one while it
@@ -15,7 +16,8 @@ pub(super) fn encode(snapshot: &Snapshot, sheet: &mut Sheet<'_>) -> fmt::Result 
     backlog(snapshot.backends(), sheet)?;
     states(snapshot.backends(), sheet)?;
     requests(snapshot.backends(), sheet)?;
-    keeping(snapshot.backends(), sheet)
+    keeping(snapshot.backends(), sheet)?;
+    comparing(snapshot.backends(), sheet)
 }
 
 /// One sample of each backend.
@@ -324,4 +326,71 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
         "Finished logs that were deleted.",
         counts(backends, |counts| counts.logs_deleted),
     )
+}
+
+/// One sample of each backend whose keys are, or were, compared.
+fn compared(
+    backends: &[BackendSnapshot],
+    value: impl Fn(&Reconcile) -> u64,
+) -> impl Iterator<Item = (Labels<'_>, Value)> {
+    backends.iter().filter_map(move |backend| {
+        let reconcile = backend.reconcile.as_ref()?;
+        let labels = Labels::one("backend", &backend.name);
+        Some((labels, value(reconcile).into()))
+    })
+}
+
+fn comparing(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
+    sheet.counter(
+        "hustdbsync_reconcile_keys",
+        "Keys of finished logs that were compared with the other master's, since this process \
+         started, by outcome: equal (as they were found), copied (the other master's value and \
+         version were written to the backend), raised (equal but for the version, which was raised \
+         on the other master), made_anew (the other master's value was written to both with the \
+         backend's version), deleted (from the backend), reported (left different, and written to \
+         differences.jsonl with the reason). No sample of this and of what else is called \
+         hustdbsync_reconcile where sync.reconcile is off and nothing was compared.",
+        parts(backends, "outcome", |backend| {
+            backend.reconcile.iter().flat_map(compared_by_outcome)
+        }),
+    )?;
+    sheet.counter(
+        "hustdbsync_reconcile_keys_not_compared",
+        "Keys of finished logs that were not compared, by reason: peer_unavailable (the other \
+         master could not be asked for sync.reconcile_timeout), no_table (HA's table cannot be \
+         read), not_in_table (it does not name the backend), slot_without_row, other_masters (it \
+         gives the key to others), no_other_master (it gives the key to this backend alone), \
+         declined (a master declines to look it up), no_lookup (hustdb has no lookup for it, or it \
+         is too long).",
+        parts(backends, "reason", |backend| {
+            let reasons = backend.details.not_compared.iter().copied();
+            reasons.filter(|_| backend.reconcile.is_some())
+        }),
+    )?;
+    sheet.gauge(
+        "hustdbsync_reconcile_differences",
+        "Keys in differences.jsonl on which the masters still differ.",
+        compared(backends, |reconcile| reconcile.differences_left),
+    )?;
+    sheet.gauge(
+        "hustdbsync_reconcile_logs_waiting",
+        "Finished logs that are kept until their keys are compared.",
+        compared(backends, |reconcile| reconcile.logs_waiting),
+    )?;
+    sheet.gauge(
+        "hustdbsync_reconcile_lag_seconds",
+        "For how long the first of these logs has waited; 0 where there is none.",
+        compared(backends, |reconcile| reconcile.lag_seconds),
+    )
+}
+
+fn compared_by_outcome(reconcile: &Reconcile) -> [(&str, u64); 6] {
+    [
+        ("equal", reconcile.equal),
+        ("copied", reconcile.copied),
+        ("raised", reconcile.raised),
+        ("made_anew", reconcile.made_anew),
+        ("deleted", reconcile.deleted),
+        ("reported", reconcile.reported),
+    ]
 }

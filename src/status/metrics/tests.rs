@@ -215,12 +215,51 @@ fn no_name_breaks_the_text() {
 }
 
 #[test]
+fn what_was_compared_is_told_where_anything_was() {
+    let nothing = text(Form::OpenMetrics, |_, _| {});
+    assert!(!nothing.contains("hustdbsync_reconcile_keys_total{"));
+    assert!(!nothing.contains("reason=\"no_table\""));
+    check(
+        |board, counters| {
+            board.set_reconcile_mode("repair");
+            let reconcile = &counters.reconcile;
+            reconcile.equal.set(9);
+            reconcile.copied.set(4);
+            reconcile.raised.set(3);
+            reconcile.made_anew.set(2);
+            reconcile.deleted.set(1);
+            reconcile.reported.set(5);
+            reconcile.skipped.add("no_table", 6);
+            reconcile.left.set(7);
+            reconcile.logs_waiting.set(8);
+            reconcile.since_unix.set(990);
+        },
+        &[
+            "hustdbsync_reconcile_keys_total{B,outcome=\"equal\"} 9",
+            "hustdbsync_reconcile_keys_total{B,outcome=\"copied\"} 4",
+            "hustdbsync_reconcile_keys_total{B,outcome=\"raised\"} 3",
+            "hustdbsync_reconcile_keys_total{B,outcome=\"made_anew\"} 2",
+            "hustdbsync_reconcile_keys_total{B,outcome=\"deleted\"} 1",
+            "hustdbsync_reconcile_keys_total{B,outcome=\"reported\"} 5",
+            "hustdbsync_reconcile_keys_not_compared_total{B,reason=\"no_table\"} 6",
+            "hustdbsync_reconcile_keys_not_compared_total{B,reason=\"peer_unavailable\"} 0",
+            "hustdbsync_reconcile_differences{B} 7",
+            "hustdbsync_reconcile_logs_waiting{B} 8",
+            "hustdbsync_reconcile_lag_seconds{B} 10",
+        ],
+    );
+}
+
+#[test]
 fn the_largest_scrape_fits_what_may_wait_at_the_http_server() {
     let mut board = StatusBoard::new(Now::default());
+    board.set_reconcile_mode("repair");
     for number in 0..crate::limits::BACKENDS_MAX {
         let name = format!("backend-{number:04}.hustdb.example.com:8085");
         board.add(&name, Arc::default(), Now::default());
     }
+    board.refresh(Now::default());
+    board.refresh_details();
     let mut text = String::new();
     write(board.snapshot(), Form::OpenMetrics, &mut text);
     assert!(

@@ -184,7 +184,7 @@ mod tests {
     fn other_shells_ask_for_the_names_too() {
         let zsh = of(Shell::Zsh);
         assert!(zsh.starts_with("#compdef hustdbsync"), "{zsh:.100}");
-        assert_eq!(zsh.matches(":_hustdbsync_backends'").count(), 13, "{zsh}");
+        assert_eq!(zsh.matches(":_hustdbsync_backends'").count(), 14, "{zsh}");
         assert_eq!(zsh.matches(NAMES).count(), 1);
         assert_eq!(of(Shell::Fish).matches(NAMES).count(), 2);
     }

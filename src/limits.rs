@@ -482,6 +482,10 @@ pub const REJECTED_IDS_MAX: usize = 500;
 /// Nice value of the control thread, where the process may lower it.
 pub const CONTROL_NICE: i32 = -10;
 
+/// How long the reader sleeps at most while buffers are out that nobody need tell it of: what it
+/// says of its memory is no older.
+pub const CHUNKS_MISSED: Duration = Duration::from_millis(500);
+
 /// How long a thread waits before it offers a full mailbox a message again.
 pub const OUTBOX_RETRY: Duration = Duration::from_millis(2);
 

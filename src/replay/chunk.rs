@@ -79,7 +79,8 @@ impl BufferReturns {
         self.queue.capacity()
     }
 
-    /// Gives up one share; the last one sends the buffer home and wakes the reader.
+    /// Gives up one share; the last one sends the buffer home, and wakes the reader
+    /// unless that is content.
     pub fn release(&self, share: Arc<Chunk>) {
         let Some(chunk) = Arc::into_inner(share) else {
             return;
@@ -91,7 +92,7 @@ impl BufferReturns {
         };
         let home = self.queue.push(returned);
         assert!(home.is_ok(), "there is room for every chunk there can be");
-        self.reader.wake();
+        self.reader.wake_for_later();
     }
 
     /// The next buffer that was returned.

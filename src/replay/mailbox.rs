@@ -7,6 +7,9 @@
 //! consistent steps sees the other's, so no message waits for a reader that nobody wakes. The same
 //! holds for other shared state that is followed by [`Mailbox::wake`], if the reader checks it in
 //! [`Mailbox::prepare_sleep_unless`]. `tests/model` runs every interleaving.
+//!
+//! A reader that has nothing to do may be content ([`Mailbox::set_content`]): then what can wait
+//! ([`Mailbox::send_for_later`]) does not wake it, unless much of it has come.
 
 use std::sync::atomic::AtomicU64;
 
@@ -30,6 +33,11 @@ impl Wake for NoWaker {
 pub struct Mailbox<T> {
     queue: ArrayQueue<T>,
     asleep: AtomicBool,
+    /// Its reader, asleep, does not wait for what can wait. Only the reader writes it, and before
+    /// it says that it sleeps.
+    content: AtomicBool,
+    /// From so many messages on a content reader is woken all the same.
+    many: usize,
     waker: Box<dyn Wake>,
     /// Turns that its reader has begun; reported only, no decision depends on it.
     turns: AtomicU64,
@@ -42,6 +50,8 @@ impl<T> Mailbox<T> {
         Self {
             queue: ArrayQueue::new(capacity),
             asleep: AtomicBool::new(false),
+            content: AtomicBool::new(false),
+            many: capacity.div_ceil(2),
             waker,
             turns: AtomicU64::new(0),
         }
@@ -57,6 +67,25 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
+    /// Puts a message in that can wait until its reader wakes up for something else, and wakes it
+    /// only if it is not content, or if the mailbox is half full.
+    ///
+    /// # Errors
+    /// As [`Mailbox::send`].
+    pub fn send_for_later(&self, message: T) -> Result<(), T> {
+        self.queue.push(message)?;
+        self.wake_for_later();
+        Ok(())
+    }
+
+    /// Wakes the reader as [`Mailbox::send_for_later`] does.
+    pub fn wake_for_later(&self) {
+        fence(Ordering::SeqCst);
+        if !self.content.load(Ordering::Relaxed) || self.queue.len() >= self.many {
+            self.wake();
+        }
+    }
+
     /// Wakes the reader if it sleeps, as after a change of shared state that it will look at.
     pub fn wake(&self) {
         fence(Ordering::SeqCst);
@@ -68,6 +97,12 @@ impl<T> Mailbox<T> {
     /// The oldest message.
     pub fn receive(&self) -> Option<T> {
         self.queue.pop()
+    }
+
+    /// Whether the reader, when it sleeps next, does not wait for what can wait. Only the reader
+    /// calls this, while it is awake.
+    pub fn set_content(&self, content: bool) {
+        self.content.store(content, Ordering::Relaxed);
     }
 
     /// Announces that the reader is about to block. Returns false if there is a message: then it

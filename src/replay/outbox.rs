@@ -51,6 +51,27 @@ pub struct Receivers {
     pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
 }
 
+/// A message to a thread.
+trait Mail {
+    /// Whether it can wait until its receiver wakes up for something else, where that has nothing
+    /// to do.
+    fn can_wait(&self) -> bool {
+        false
+    }
+}
+
+impl Mail for ReaderMessage {
+    fn can_wait(&self) -> bool {
+        // It gives back credit, which nobody needs who has read all that there is.
+        matches!(self, Self::SegmentDone { .. })
+    }
+}
+
+impl Mail for CheckpointerMessage {}
+impl Mail for ControlMessage {}
+impl Mail for ReconcilerMessage {}
+impl Mail for WorkerMessage {}
+
 struct Envelope<T> {
     number: u64,
     after: After,
@@ -63,7 +84,7 @@ struct Queue<T> {
     envelopes: VecDeque<Envelope<T>>,
 }
 
-impl<T> Queue<T> {
+impl<T: Mail> Queue<T> {
     fn new(mailbox: Option<Arc<Mailbox<T>>>) -> Self {
         Self {
             mailbox,
@@ -102,7 +123,12 @@ impl<T> Queue<T> {
                 message,
             } = envelope;
             let mailbox = self.mailbox.as_ref().expect("its owner sends there");
-            if let Err(message) = mailbox.send(message) {
+            let sent = if message.can_wait() {
+                mailbox.send_for_later(message)
+            } else {
+                mailbox.send(message)
+            };
+            if let Err(message) = sent {
                 self.envelopes.push_front(Envelope {
                     number,
                     after,

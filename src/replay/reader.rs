@@ -47,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::{BODY_PIECES_MAX, MAILBOX_MESSAGES};
+use crate::limits::{BODY_PIECES_MAX, CHUNKS_MISSED, MAILBOX_MESSAGES};
 use crate::replay::chunk::BufferReturns;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::disk::Disk;
@@ -265,6 +265,10 @@ impl<D: Disk> LogReader<D> {
         if wake.busy || wake.until <= now.monotonic {
             return Turn::Busy;
         }
+        if self.chunks > 0 {
+            // Nobody need say that they are back; the memory that is held is told all the same.
+            wake.at(now.after(CHUNKS_MISSED));
+        }
         Turn::Idle { until: wake.until }
     }
 
@@ -272,8 +276,18 @@ impl<D: Disk> LogReader<D> {
     /// something has come meanwhile: then it must not. After blocking, call the mailbox's `awake`.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
+        self.mailbox.set_content(self.has_read_all());
         self.mailbox
             .prepare_sleep_unless(|| self.dirty_flags.are_pending() || !self.returns.is_empty())
+    }
+
+    /// Whether there is nothing that credit, or a buffer, would let it read.
+    fn has_read_all(&self) -> bool {
+        let has_read = |source: &Source<D::Log>| {
+            let is_due = source.may_be_fed() && source.catalog.unread_bytes() > 0;
+            !is_due && source.bodies.is_idle()
+        };
+        self.outbox.is_empty() && self.points.is_empty() && self.sources.iter().all(has_read)
     }
 
     fn handle_message(&mut self, message: ReaderMessage, now: Now) {

@@ -6,7 +6,7 @@
 //! `handle_…`. Lanes are named to it by a slot, which never changes its lane.
 //!
 //! Outcomes are gathered for [`HAND_OVER_WITHIN`] at most, so that the checkpointer is not woken
-//! for each. They leave through one first-in-first-out outbox to the checkpointer, so that what the
+//! for each; the last ones go at once, unless others have just gone. They leave through one first-in-first-out outbox to the checkpointer, so that what the
 //! checkpointer knows is always a prefix of what each lane did (guarantees, G3). While the outbox
 //! cannot be emptied no new burst is composed: it stays bounded by what is in flight.
 
@@ -86,6 +86,8 @@ pub struct Worker {
     first_slot: usize,
     /// When what is settled is to go to the checkpointer, full batch or not.
     hand_over_at: Duration,
+    /// And when it went there last.
+    handed_over_at: Duration,
     random: fastrand::Rng,
     /// The checkpointer could not take everything: no new bursts until it has.
     stuck: bool,
@@ -117,6 +119,7 @@ impl Worker {
             earliest: Duration::MAX,
             first_slot: 0,
             hand_over_at: Duration::MAX,
+            handed_over_at: Duration::ZERO,
             random: fastrand::Rng::with_seed(seed),
             stuck: false,
             stopped: false,
@@ -293,6 +296,7 @@ impl Worker {
     pub fn hand_over(&mut self, now: Now) -> bool {
         if now.monotonic >= self.hand_over_at || self.stopped {
             self.hand_over_at = Duration::MAX;
+            self.handed_over_at = now.monotonic;
             for pipe in self.pipes.iter_mut().flatten() {
                 pipe.hand_over(&self.links, &mut self.outbox);
             }
@@ -520,7 +524,12 @@ impl Worker {
         }
         pipe.count_connection(had_connection, lane.has_connection());
         if !pipe.settled.is_empty() && self.hand_over_at == Duration::MAX {
-            self.hand_over_at = now.after(HAND_OVER_WITHIN);
+            // Where nothing waits any more there is nothing to gather, and no timer has to wake this
+            // thread for it.
+            self.hand_over_at = match self.held.is_empty() {
+                true => self.handed_over_at.saturating_add(HAND_OVER_WITHIN),
+                false => now.after(HAND_OVER_WITHIN),
+            };
         }
         if let Some(deadline) = lane.deadline() {
             self.earliest = self.earliest.min(deadline);

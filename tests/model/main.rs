@@ -160,6 +160,42 @@ fn returns() {
     assert!(returns.is_empty());
 }
 
+/// A reader that was content and is not any more gets what could wait until then.
+fn contentment() {
+    let (mailbox, waker) = mailbox(2);
+    let sender = thread::spawn({
+        let mailbox = Arc::clone(&mailbox);
+        move || mailbox.send_for_later(1).unwrap()
+    });
+    let mut contents = [true, false].into_iter();
+    let mut received = None;
+    while received.is_none() {
+        let is_content = contents.next().unwrap_or(false);
+        mailbox.set_content(is_content);
+        if mailbox.prepare_sleep() {
+            // A content sleep ends for something else.
+            if !is_content {
+                waker.wait();
+            }
+            mailbox.awake();
+        }
+        received = mailbox.receive();
+    }
+    sender.join().unwrap();
+}
+
+#[test]
+fn what_can_wait_does_not_wait_for_a_reader_that_is_not_content() {
+    check(3, contentment);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_missing_fence_is_found_where_a_reader_was_content() {
+    plant(Failpoint::NoFence);
+    check(3, contentment);
+}
+
 #[test]
 fn no_message_waits_for_a_waker_that_nobody_rings() {
     check(3, || messages(0));

@@ -63,6 +63,11 @@ impl<L> Default for Bodies<L> {
 }
 
 impl<L> Bodies<L> {
+    /// Whether no such line is in flight, and no piece in use.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lines.is_empty() && self.pieces == 0
+    }
+
     /// How many such lines are in flight.
     pub(super) fn len(&self) -> usize {
         self.lines.len()

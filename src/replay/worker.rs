@@ -6,9 +6,10 @@
 //! `handle_…`. Lanes are named to it by a slot, which never changes its lane.
 //!
 //! Outcomes are gathered for [`HAND_OVER_WITHIN`] at most, so that the checkpointer is not woken
-//! for each; the last ones go at once, unless others have just gone. They leave through one first-in-first-out outbox to the checkpointer, so that what the
-//! checkpointer knows is always a prefix of what each lane did (guarantees, G3). While the outbox
-//! cannot be emptied no new burst is composed: it stays bounded by what is in flight.
+//! for each; the last ones go at once, unless others have just gone. They leave through one
+//! first-in-first-out outbox to the checkpointer, so that what the checkpointer knows is always a
+//! prefix of what each lane did (guarantees, G3). While the outbox cannot be emptied no new burst
+//! is composed: it stays bounded by what is in flight.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -524,8 +525,8 @@ impl Worker {
         }
         pipe.count_connection(had_connection, lane.has_connection());
         if !pipe.settled.is_empty() && self.hand_over_at == Duration::MAX {
-            // Where nothing waits any more there is nothing to gather, and no timer has to wake this
-            // thread for it.
+            // Where nothing waits any more there is nothing to gather, and no timer has to wake
+            // this thread for it.
             self.hand_over_at = match self.held.is_empty() {
                 true => self.handed_over_at.saturating_add(HAND_OVER_WITHIN),
                 false => now.after(HAND_OVER_WITHIN),

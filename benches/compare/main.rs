@@ -14,6 +14,7 @@ mod backlog;
 #[path = "../common/mod.rs"]
 mod common;
 mod figure;
+mod floor;
 mod peer;
 mod process;
 mod report;
@@ -57,6 +58,8 @@ enum Part {
     /// End to end against wrk, values of 64 KB
     #[value(name = "64kb")]
     Large,
+    /// Beside what nobody can avoid
+    Floor,
     /// Beside a tokio + hyper replayer
     Peer,
     /// The reader beside base64-simd alone
@@ -104,6 +107,8 @@ struct Options {
     bench: bool,
     #[command(flatten)]
     peer: peer::PeerArgs,
+    #[command(flatten)]
+    floor: floor::FloorArgs,
 }
 
 /// `500MB` or `10GB`, in decimal units.
@@ -129,6 +134,15 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 eprintln!("the peer: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if let Some(address) = &options.floor.floor {
+        return match floor::be(&options.floor, address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("the floor: {why}");
                 ExitCode::FAILURE
             }
         };
@@ -178,6 +192,7 @@ fn measure(options: &Options) -> Vec<Row> {
             Part::Small => wire::compare(wire::SMALL, options),
             Part::Kilobyte => wire::compare(wire::KILOBYTE, options),
             Part::Large => wire::compare(wire::LARGE, options),
+            Part::Floor => rows::floor::compare(options),
             Part::Peer => rows::peer::compare(options),
             Part::LogReader => reader::compare(options),
             Part::Checkpoint => checkpoint::compare(options),

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod engines;
+pub(crate) mod floor;
 pub(crate) mod peer;
 pub(crate) mod polls;
 pub(crate) mod reader;

@@ -371,9 +371,7 @@ impl StatusBoard {
 
     /// Notes whether a backend's folder of logs is gone.
     pub(crate) fn set_folder_gone(&mut self, name: &str, is_gone: bool) {
-        if let Ok(place) = self.place(name)
-            && self.snapshot.backends[place].folder_gone != is_gone
-        {
+        if let Ok(place) = self.place(name) {
             self.snapshot.backends[place].folder_gone = is_gone;
             self.snapshot.generation += 1;
         }

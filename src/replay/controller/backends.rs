@@ -73,6 +73,8 @@ struct Backend {
     leaving: Leaving,
     /// What was last reported.
     reported: ReportedState,
+    /// Likewise whether its folder is gone, and when it is tried again, monotonic.
+    reported_times: (bool, Option<Duration>),
     /// Which states and causes are logged.
     announcer: Announcer,
 }
@@ -168,6 +170,7 @@ impl Backends {
                 state: "",
                 why: String::new(),
             },
+            reported_times: (false, None),
             announcer: Announcer::default(),
         };
         match self.all.get_mut(id.index()) {
@@ -478,10 +481,12 @@ impl Backend {
         if let Some(probed) = self.probed.take() {
             cx.board.set_probe(&self.info.name, probed);
         }
-        cx.board
-            .set_folder_gone(&self.info.name, self.leaving.is_folder_gone());
-        cx.board
-            .set_retry_at(&self.info.name, self.monitor.retry_at());
+        let leaving = (self.leaving.is_folder_gone(), self.monitor.retry_at());
+        if self.reported_times != leaving {
+            self.reported_times = leaving;
+            cx.board.set_folder_gone(&self.info.name, leaving.0);
+            cx.board.set_retry_at(&self.info.name, leaving.1);
+        }
         let word = self.monitor.state_word();
         let why = all_that_is_wrong(
             self.monitor.why(),

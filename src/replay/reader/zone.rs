@@ -63,7 +63,7 @@ impl Zone {
         file_unix: u64,
         unix_of: fn(&[u8]) -> Option<u64>,
     ) -> u64 {
-        let named = named_minute(name).and_then(|prefix| unix_of(prefix.as_bytes()));
+        let named = named_minute(name).and_then(|prefix| unix_of(&prefix));
         let Some(named) = named.filter(|_| !self.is_unclear()) else {
             return file_unix;
         };
@@ -91,14 +91,16 @@ impl Zone {
 }
 
 /// What a line's prefix would be that was written when the minute began that HA named a log after:
-/// `2026-11-22-16-40.log`. `None` for another name.
-fn named_minute(name: &str) -> Option<String> {
-    let minute = name.strip_suffix(".log")?;
-    let parts: Vec<&str> = minute.split('-').collect();
-    let [year, month, day, hour, minute] = parts[..] else {
-        return None;
-    };
-    Some(format!("[{year}-{month}-{day} {hour}:{minute}:00]"))
+/// `2026-11-22-16-40.log`. `None` for another name. It is asked for with each read, and so takes no
+/// memory.
+fn named_minute(name: &str) -> Option<[u8; 21]> {
+    let minute = name.strip_suffix(".log")?.as_bytes();
+    let minute: &[u8; 16] = minute.try_into().ok()?;
+    let mut prefix = *b"[0000-00-00 00:00:00]";
+    prefix[1..17].copy_from_slice(minute);
+    (prefix[11], prefix[14]) = (b' ', b':');
+    let is_named = minute[10] == b'-' && minute[13] == b'-';
+    is_named.then_some(prefix)
 }
 
 fn sign_of(line_unix: u64, meta: &LogMeta) -> Sign {

@@ -33,7 +33,8 @@ pub struct StatusArgs {
     /// Go on showing it; in a terminal as a screen that scrolls, until `q`
     #[arg(short, long)]
     pub watch: bool,
-    /// Say more of each backend: its last probe, times, rate limit, failures, latencies
+    /// Say more of each backend: its last probe, times, rate limit, failures, latencies, and what
+    /// comparing has found
     #[arg(short, long, conflicts_with_all = ["json", "wait"])]
     pub verbose: bool,
     /// Print what the server says as JSON; with --watch a line each time
@@ -46,7 +47,8 @@ pub struct StatusArgs {
     /// Which backends come first
     #[arg(long, value_enum, default_value_t, conflicts_with_all = ["json", "wait"])]
     pub sort: Sort,
-    /// Exit with 3 if anything waits for a backend that is shown
+    /// Exit with 3 if anything waits for a backend that is shown, or, where sync.reconcile is on,
+    /// if keys are still to be compared or differ
     #[arg(long, conflicts_with_all = ["watch", "wait"])]
     pub fail_if_not_in_sync: bool,
     /// Seconds between looks, for --watch
@@ -60,7 +62,8 @@ pub struct StatusArgs {
     ///
     /// It says nothing of a backend's state: one that is down is in sync while its logs are empty.
     /// What comes into the logs later does not count. Completed is what its backend has taken, or
-    /// what was rejected; and that is on disk.
+    /// what was rejected; and that is on disk. Where sync.reconcile is on, the keys of these logs
+    /// are compared, too.
     #[arg(
         long, value_name = "TIME", num_args = 0..=1,
         default_missing_value = "30s", value_parser = wait::time,

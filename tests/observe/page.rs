@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::reconcile::difference::{Difference, FILE_NAME};
 use serde_json::{Value as Json, json};
 
 use crate::observe::browser::{Browser, browser};
@@ -272,6 +273,54 @@ fn a_log_that_has_left_its_folder_undelivered_is_trouble_until_it_is_back() {
     browser.wait_for(&format!("!{why}.textContent.includes('gone')"));
     fake_hustdb.restart().unwrap();
     server.wait_settled(&name, 2);
+}
+
+#[test]
+fn what_is_to_be_compared_or_differs_is_not_in_sync() {
+    let _alone = alone();
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new().with("sync.reconcile", "report");
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    let log = home.log(&name);
+    log.put("k", 1, "v");
+    let difference = Difference {
+        unix: 1_795_696_200,
+        backend: name.clone(),
+        peer: "10.0.0.8:8085".to_owned(),
+        kind: "key".to_owned(),
+        table: Vec::new(),
+        key: b"other".to_vec(),
+        member: None,
+        on_backend: None,
+        on_peer: None,
+        why: "report_only".to_owned(),
+        detail: "sync.reconcile is report".to_owned(),
+    };
+    let mut line = Vec::new();
+    difference.encode(&mut line);
+    let differences = home.state(&name, FILE_NAME);
+    fs::create_dir_all(differences.parent().unwrap()).unwrap();
+    fs::write(differences, line).unwrap();
+    let server = home.start();
+    server.wait_settled(&name, 1);
+    open(&mut browser, &server, 1);
+    let (eta, flag) = (part(&name, "drain"), part(&name, "flag"));
+    let headline = "document.getElementById('headline').textContent";
+    browser.wait_for(&format!("{headline} === 'Comparing the keys of 1 backend'"));
+    browser.wait_for(&format!("{eta}.textContent === 'comparing'"));
+    browser.wait_for(&format!("{flag}.textContent === ''"));
+    assert_eq!(reported(&server, &name)["reconcile"]["mode"], "report");
+    // As if its keys were compared, and it were deleted.
+    fs::remove_file(log.path()).unwrap();
+    browser.wait_for(&format!(
+        "{headline} === '1 key differs between the masters'"
+    ));
+    browser.wait_for(&format!("{eta}.textContent === '1 key differs'"));
+    browser.wait_for(&format!("{flag}.textContent === 'keys differ'"));
+    open_row(&mut browser, &name);
+    let told = fact(&name, "Keys that differ");
+    browser.wait_for(&format!("{told}.startsWith('1 left')"));
 }
 
 /// With the probes' intervals as shipped: a backend that is down is tried twice a second while

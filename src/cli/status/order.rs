@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::cli::pattern::Pattern;
+use crate::status::reconcile::Agreement;
 use crate::status::report::Report;
 use crate::status::snapshot::BackendSnapshot;
 
@@ -29,9 +30,10 @@ pub enum Sort {
 pub(super) enum Trouble {
     /// Nothing is wrong, and nothing waits.
     None,
-    /// Nothing is wrong, and records wait.
+    /// Nothing is wrong, and records wait, or keys to be compared.
     Backlog,
-    /// Somebody should know: it is paused, fails while it is up, or has rejected lines.
+    /// Somebody should know: it is paused, fails while it is up, has rejected lines, or keys that
+    /// differ.
     Warn,
     /// It is not replayed to, or some of its logs have gone undelivered.
     Bad,
@@ -46,13 +48,15 @@ impl Trouble {
             return Self::Faulty;
         }
         let is_failing = backend.state == "up" && !backend.why.is_empty();
-        let has_news = counts.rejected_lines > 0 || counts.zone_off_seconds > 0;
+        let agreement = Agreement::of(backend);
+        let differs = matches!(agreement, Agreement::Differ(_));
+        let has_news = counts.rejected_lines > 0 || counts.zone_off_seconds > 0 || differs;
         match &*backend.state {
             "down" | "refused" | "unresolved" => Self::Bad,
             _ if counts.away_logs > 0 => Self::Bad,
             "paused" => Self::Warn,
             _ if is_failing || has_news => Self::Warn,
-            _ if backend.backlog_bytes > 0 => Self::Backlog,
+            _ if backend.backlog_bytes > 0 || agreement == Agreement::Comparing => Self::Backlog,
             _ => Self::None,
         }
     }
@@ -97,13 +101,14 @@ pub(super) fn only(report: &mut Report, pattern: &str) -> Result<(), String> {
 }
 
 /// Whether nothing waits for any backend of the report, as far as its logs can be read and are
-/// there.
+/// there, and its keys agree with the other master's, where they are compared.
 pub(super) fn is_in_sync(report: &Report) -> bool {
     let mut backends = report.backends.iter();
     backends.all(|backend| {
         let counts = &backend.counts;
         let is_known = counts.logs_faulty == 0 && counts.away_logs == 0;
-        is_known && backend.backlog_bytes == 0 && counts.in_flight_records == 0
+        let is_drained = backend.backlog_bytes == 0 && counts.in_flight_records == 0;
+        is_known && is_drained && Agreement::of(backend) == Agreement::Equal
     })
 }
 
@@ -111,6 +116,7 @@ pub(super) fn is_in_sync(report: &Report) -> bool {
 mod tests {
     use super::*;
     use crate::status::counters::Counts;
+    use crate::status::reconcile::Reconcile;
 
     fn backend(name: &str, state: &'static str, backlog_bytes: u64) -> BackendSnapshot {
         BackendSnapshot {
@@ -223,5 +229,27 @@ mod tests {
             away_logs: 1,
             ..Counts::default()
         }));
+    }
+
+    #[test]
+    fn what_is_to_be_compared_or_differs_is_not_in_sync() {
+        let check = |log_files, differences_left, trouble| {
+            let mut backend = backend("a", "up", 0);
+            backend.counts.log_files = log_files;
+            backend.reconcile = Some(Reconcile {
+                mode: "repair".into(),
+                differences_left,
+                ..Reconcile::default()
+            });
+            assert_eq!(Trouble::of(&backend), trouble);
+            let backends = vec![backend];
+            is_in_sync(&Report {
+                backends,
+                ..Report::default()
+            })
+        };
+        assert!(check(0, 0, Trouble::None));
+        assert!(!check(1, 0, Trouble::Backlog));
+        assert!(!check(0, 3, Trouble::Warn));
     }
 }

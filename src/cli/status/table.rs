@@ -9,6 +9,7 @@ use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangeme
 use indicatif::{FormattedDuration, HumanBytes, HumanCount};
 
 use super::order::Trouble;
+use crate::status::reconcile::{Agreement, Reconcile};
 use crate::status::report::Report;
 use crate::status::snapshot::BackendSnapshot;
 
@@ -285,7 +286,32 @@ pub(super) fn add_details(report: &Report, text: &mut String) {
             many(times.lane_failures, "failure"),
             many(backend.counts.resent, "record"),
         );
+        if let Some(reconcile) = &backend.reconcile {
+            add_compared(reconcile, text);
+        }
     }
+}
+
+/// What comparing with the other master has found, in two lines.
+fn add_compared(reconcile: &Reconcile, text: &mut String) {
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(
+        text,
+        "  reconcile {}: {} compared, {} equal, {} mended ({} copied, {} raised, {} made anew, {} \
+         deleted), {} reported, {} not compared\n  {} left; {} to be compared",
+        plain(&reconcile.mode),
+        many(reconcile.compared, "key"),
+        HumanCount(reconcile.equal),
+        HumanCount(reconcile.mended()),
+        HumanCount(reconcile.copied),
+        HumanCount(reconcile.raised),
+        HumanCount(reconcile.made_anew),
+        HumanCount(reconcile.deleted),
+        HumanCount(reconcile.reported),
+        HumanCount(reconcile.not_compared),
+        many(reconcile.differences_left, "difference"),
+        many(reconcile.logs_waiting, "finished log"),
+    );
 }
 
 fn many(count: u64, one: &str) -> String {
@@ -356,6 +382,22 @@ fn why(backend: &BackendSnapshot) -> String {
         let lines = HumanCount(counts.rejected_lines);
         parts.push(format!("rejected lines that are left: {lines}"));
     }
+    let reconcile = backend.reconcile.as_ref();
+    if let Some(reconcile) = reconcile.filter(|reconcile| reconcile.is_on()) {
+        if reconcile.logs_waiting > 0 {
+            let logs = HumanCount(reconcile.logs_waiting);
+            let lag = seconds_or_none(reconcile.lag_seconds);
+            parts.push(format!(
+                "finished logs whose keys are to be compared: {logs}, for {lag}"
+            ));
+        }
+        if reconcile.differences_left > 0 {
+            let keys = HumanCount(reconcile.differences_left);
+            parts.push(format!(
+                "keys on which the masters differ: {keys} (hustdbsync differences list)"
+            ));
+        }
+    }
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
 }
@@ -390,7 +432,12 @@ pub(super) fn rate(per_second: f64) -> String {
 pub(super) fn drain(backend: &BackendSnapshot) -> String {
     match backend.drain_seconds {
         None => "unknown".to_owned(),
-        Some(0) => "done".to_owned(),
+        Some(0) => match Agreement::of(backend) {
+            Agreement::Equal => "done".to_owned(),
+            Agreement::Comparing => "comparing".to_owned(),
+            Agreement::Differ(1) => "1 key differs".to_owned(),
+            Agreement::Differ(keys) => format!("{} keys differ", HumanCount(keys)),
+        },
         Some(time) => seconds(time),
     }
 }
@@ -513,6 +560,62 @@ mod tests {
             "  half of the answers within 0.25 ms, 99 % within 1.50 ms\n",
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_was_compared_is_a_line_of_the_details_and_done_is_what_is_equal() {
+        let compared = |log_files, differences_left, logs_waiting| {
+            let mut backend = BackendSnapshot {
+                name: "h:1".into(),
+                state: "up".into(),
+                drain_seconds: Some(0),
+                reconcile: Some(Reconcile {
+                    mode: "repair".into(),
+                    compared: 1_234,
+                    equal: 1_200,
+                    copied: 20,
+                    raised: 5,
+                    made_anew: 3,
+                    deleted: 2,
+                    reported: 4,
+                    not_compared: 6,
+                    differences_left,
+                    logs_waiting,
+                    lag_seconds: 90,
+                }),
+                ..BackendSnapshot::default()
+            };
+            backend.counts.log_files = log_files;
+            backend
+        };
+        check(vec![compared(0, 0, 0)], &[" done "]);
+        check(vec![compared(0, 1, 0)], &[" 1 key differs "]);
+        check(
+            vec![compared(0, 1_500, 0)],
+            &[
+                " 1,500 keys differ ",
+                "keys on which the masters differ: 1,500 (hustdbsync differences list)",
+            ],
+        );
+        check(
+            vec![compared(2, 0, 2)],
+            &[
+                " comparing ",
+                "finished logs whose keys are to be compared: 2, for 00:01:30",
+            ],
+        );
+        let report = Report {
+            backends: vec![compared(1, 4, 1)],
+            ..Report::default()
+        };
+        let mut text = String::new();
+        add_details(&report, &mut text);
+        let expected = concat!(
+            "\n  reconcile repair: 1,234 keys compared, 1,200 equal, 30 mended (20 copied, 5 ",
+            "raised, 3 made anew, 2 deleted), 4 reported, 6 not compared\n  4 differences left; 1 ",
+            "finished log to be compared\n",
+        );
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks, Turn};
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
     AwayLog, BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, Component,
-    ControlMessage, FileId, FileOpened, FileStart, LineInLog, ReaderMessage, Rejection, ResumePlan,
-    Segment, SegmentId, Settled,
+    ControlMessage, FileId, FileOpened, FileStart, FinishedLog, LineInLog, ReaderMessage,
+    ReconcilerMessage, Rejection, ResumePlan, Segment, SegmentId, Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::testdisk::TestDisk;
@@ -44,7 +44,7 @@ pub(super) struct Fixture {
 
 fn links() -> CheckpointerLinks {
     CheckpointerLinks {
-        reconciler: None,
+        reconciler: Some(Arc::new(Mailbox::new(4, Box::new(NoWaker)))),
         mailbox: Arc::new(Mailbox::new(4096, Box::new(NoWaker))),
         reader: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
         control: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
@@ -176,6 +176,30 @@ impl Fixture {
             self.disk.set_time(self.now.unix);
             self.turn();
         }
+    }
+
+    /// `sync.reconcile` is switched on.
+    pub(super) fn compare_keys(&mut self) {
+        self.settings.compares_keys = true;
+        self.send(CheckpointerMessage::Settings(self.settings.clone()));
+        self.turn();
+    }
+
+    /// The logs that the reconciler was told to compare since this was last asked.
+    pub(super) fn to_compare(&self) -> Vec<FinishedLog> {
+        let reconciler = self.links.reconciler.as_ref().expect("it has one");
+        let messages = std::iter::from_fn(|| reconciler.receive());
+        let logs = messages.filter_map(|message| match message {
+            ReconcilerMessage::Compare { backend: B, logs } => Some(logs),
+            _ => None,
+        });
+        logs.flatten().collect()
+    }
+
+    /// How many logs wait to be compared, and since when the first does.
+    pub(super) fn uncompared(&self) -> (u64, u64) {
+        let counters = &self.counters.reconcile;
+        (counters.logs_waiting.load(), counters.since_unix.load())
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use super::fixture::{B, Fixture, LINE, LOG, NAME, OTHER};
 use crate::replay::disk::Disk;
-use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId, FileStart};
+use crate::replay::messages::{
+    AwayLog, CheckpointerMessage, ControlMessage, FileId, FileStart, FinishedLog,
+};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 use crate::status::control_request::Listed;
 use crate::status::sync_point::{Listing, PointBoard};
@@ -128,6 +130,55 @@ fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
     fixture.disk.crash(Crash::LosesAll);
     fixture.restart();
     assert_eq!(fixture.counts().settled, 8, "settled means on disk");
+}
+
+#[test]
+fn where_keys_are_compared_a_point_is_settled_once_those_of_its_logs_are() {
+    let mut fixture = fixture();
+    fixture.compare_keys();
+    let point = take(&mut fixture).unwrap();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.open(2, NEXT, FileStart::New);
+    fixture.segment(1, 2, 0, 4, &[]);
+    fixture.settle(1, &[0, 1, 2, 3]);
+    fixture.pass(5);
+    check_missing(&point, 0, 0);
+    assert_eq!(point.is_settled(None), Some(false), "they may still grow");
+    fixture.pass(200);
+    let logs = fixture.to_compare();
+    let names: Vec<&str> = logs.iter().map(|log| &*log.name).collect();
+    assert_eq!(names, [LOG, NEXT]);
+    assert_eq!(point.is_settled(None), Some(false));
+    let (waiting, since) = fixture.uncompared();
+    assert_eq!(waiting, 2);
+    let age = fixture.now.unix - since;
+    assert!(
+        (100..=130).contains(&age),
+        "they were quiet for 80 s: {age}"
+    );
+
+    let compare = |fixture: &mut Fixture, log: &FinishedLog| {
+        fixture.send(CheckpointerMessage::Compared {
+            backend: B,
+            logs: vec![(log.file, log.bytes)],
+        });
+        fixture.pass(10);
+        assert_eq!(fixture.disk.log(NAME, &log.name), None, "it is deleted");
+        // The reader releases it.
+        fixture.send(CheckpointerMessage::FileGone {
+            backend: B,
+            file: log.file,
+        });
+        fixture.pass(10);
+    };
+    compare(&mut fixture, &logs[0]);
+    assert_eq!(point.is_settled(None), Some(false), "one is left");
+    assert!(!has_moved(&mut fixture));
+    compare(&mut fixture, &logs[1]);
+    assert_eq!(point.is_settled(None), Some(true));
+    assert!(has_moved(&mut fixture));
+    assert_eq!(fixture.uncompared(), (0, 0));
+    assert_eq!(fixture.to_compare(), []);
 }
 
 #[test]

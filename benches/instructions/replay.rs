@@ -106,6 +106,7 @@ impl Threads {
             reader: Arc::clone(&reader),
             control: Arc::clone(&control),
             settled_pool,
+            reconciler: None,
         };
         let reader_settings = ReaderSettings {
             lanes_per_backend: LANES,
@@ -124,6 +125,7 @@ impl Threads {
             release_interval: Duration::from_secs(3600),
             closed_after: Duration::from_secs(80),
             rejected_bytes_max: 1 << 30,
+            compares_keys: false,
         };
         let disk = || RealDisk::new(logs.clone(), state.clone());
         Self {

@@ -527,10 +527,11 @@ impl Worker {
         if !pipe.settled.is_empty() && self.hand_over_at == Duration::MAX {
             // Where nothing waits any more there is nothing to gather, and no timer has to wake
             // this thread for it.
-            self.hand_over_at = match self.held.is_empty() {
-                true => self.handed_over_at.saturating_add(HAND_OVER_WITHIN),
-                false => now.after(HAND_OVER_WITHIN),
+            let gathered_from = match self.held.is_empty() {
+                true => self.handed_over_at.min(now.monotonic),
+                false => now.monotonic,
             };
+            self.hand_over_at = gathered_from.saturating_add(HAND_OVER_WITHIN);
         }
         if let Some(deadline) = lane.deadline() {
             self.earliest = self.earliest.min(deadline);

@@ -105,6 +105,8 @@ struct Backend<L> {
     /// Finished logs that wait for the comparison under way to end.
     waiting: Vec<FinishedLog>,
     job: Option<Job<L>>,
+    /// Why keys were not compared the last time.
+    said: String,
 }
 
 impl<L> Default for Backend<L> {
@@ -116,6 +118,7 @@ impl<L> Default for Backend<L> {
             read_at: Duration::ZERO,
             waiting: Vec::new(),
             job: None,
+            said: String::new(),
         }
     }
 }
@@ -400,6 +403,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     is_held,
                     peer_waits: &peer_waits,
                     is_left: &is_left,
+                    said: &mut backend.said,
                     now,
                 };
                 job.step(&mut cx)

@@ -169,8 +169,9 @@ impl LiveLog {
         })
     }
 
-    /// Appends a write that the backend has missed, with the version that HA was given. The line is
-    /// in the file when this returns. Times may not go back.
+    /// Appends a write that the backend has missed, with the version that HA was given. When this
+    /// returns, the line is in the file and the file is closed, as zlog leaves it. Times may not go
+    /// back.
     ///
     /// # Errors
     /// What the system says about the file, which is named.
@@ -181,7 +182,7 @@ impl LiveLog {
         let prefix = self.writer.prefix(mutation.unix);
         line::encode(prefix, &self.record, &mut self.line);
         self.writer.write(mutation.unix, &self.line)?;
-        self.writer.flush()
+        self.writer.close()
     }
 }
 

@@ -86,21 +86,14 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Hands all that was appended to the system.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        let Some(open) = &mut self.open else {
-            return Ok(());
-        };
-        open.file.flush().map_err(|error| named(&open.path, &error))
-    }
-
     /// The files, in order, and how many bytes were written.
     pub(super) fn finish(mut self) -> io::Result<(Vec<PathBuf>, u64)> {
         self.close()?;
         Ok((self.files, self.bytes))
     }
 
-    fn close(&mut self) -> io::Result<()> {
+    /// Hands all that was appended to the system, and closes the file.
+    pub(super) fn close(&mut self) -> io::Result<()> {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
@@ -112,7 +105,9 @@ impl LogWriter {
             file.set_modified(UNIX_EPOCH + Duration::from_secs(open.last_unix))
                 .map_err(|error| named(&open.path, &error))?;
         }
-        self.files.push(open.path);
+        if self.files.last() != Some(&open.path) {
+            self.files.push(open.path);
+        }
         Ok(())
     }
 

@@ -46,6 +46,8 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) peer_waits: &'a dyn Fn(&str) -> bool,
     /// Whether a key of a master was left different when its own log was compared.
     pub(super) is_left: &'a dyn Fn(&str, &KeyId) -> bool,
+    /// Why keys of the backend were not compared the last time.
+    pub(super) said: &'a mut String,
     pub(super) now: Now,
 }
 
@@ -68,9 +70,12 @@ pub(super) struct Job<L> {
     keys: Keys,
     /// The keys of this pass that have not begun.
     pass: Vec<(KeyId, Logged)>,
-    table: Option<Arc<Table>>,
+    /// As it was when this pass began, or why it cannot be read.
+    table: Result<Arc<Table>, String>,
     /// Since when a peer has had to wait, monotonic.
     peers_waiting: BTreeMap<usize, Duration>,
+    /// Keys that were compared.
+    compared: u64,
     /// Keys that were not compared, by the reason's text.
     skipped: BTreeMap<String, u64>,
     /// When the disk is tried again, monotonic.
@@ -94,8 +99,9 @@ impl<L> Job<L> {
             scan: Scan::default(),
             keys: Keys::new(RECONCILE_KEY_BYTES_MAX),
             pass: Vec::new(),
-            table: None,
+            table: Err(String::new()),
             peers_waiting: BTreeMap::new(),
+            compared: 0,
             skipped: BTreeMap::new(),
             retry_at: Duration::ZERO,
         }
@@ -163,17 +169,7 @@ impl<L> Job<L> {
             Ok(Read::Some) => Progress::Busy,
             Ok(Read::All) => {
                 self.pass = self.keys.take();
-                self.table = match cx.surroundings.table() {
-                    Ok(table) => Some(table),
-                    Err(why) => {
-                        tracing::warn!(
-                            backend = &*self.info.name,
-                            why,
-                            "HA's table cannot be read: the keys of finished logs are not compared"
-                        );
-                        None
-                    }
-                };
+                self.table = cx.surroundings.table();
                 self.phase = Phase::Comparing;
                 Progress::Busy
             }
@@ -199,7 +195,10 @@ impl<L> Job<L> {
                 .handle(&self.info.name, &compared, cx.now.unix);
             match compared.outcome {
                 Outcome::Skipped(why) => self.skip(why, 1),
-                outcome => count(&self.info.counters.reconcile, outcome),
+                outcome => {
+                    self.compared += 1;
+                    count(&self.info.counters.reconcile, outcome);
+                }
             }
         }
         if self.is_pass_over() || cx.differences.is_full() {
@@ -216,7 +215,7 @@ impl<L> Job<L> {
     where
         S: Surroundings,
     {
-        let Some(table) = &self.table else {
+        let Ok(table) = &self.table else {
             return self.skip(Skipped::NoTable, 1);
         };
         let hashed = hashed_octets(key.kind.methods().write, &key.table, &key.key);
@@ -295,7 +294,7 @@ impl<L> Job<L> {
             self.phase = Phase::Reading;
             return Progress::Busy;
         }
-        self.log_end();
+        self.log_end(cx.said);
         Progress::Done
     }
 
@@ -304,18 +303,37 @@ impl<L> Job<L> {
         self.pass.is_empty() && (self.comparison.is_idle() || failpoint!(ForgetKeys))
     }
 
-    fn log_end(&self) {
-        let skipped: u64 = self.skipped.values().sum();
-        let why: Vec<&str> = self.skipped.keys().map(String::as_str).collect();
-        let counters = &self.info.counters.reconcile;
-        tracing::info!(
-            backend = &*self.info.name,
-            logs = self.logs.len(),
-            compared = counters.compared.load(),
-            not_compared = skipped,
-            why = why.join("; "),
-            "the keys of finished logs are compared"
-        );
+    /// Says what came of it: a warning where keys were not compared for a reason that has not been
+    /// said yet.
+    fn log_end(&self, said: &mut String) {
+        let not_compared: u64 = self.skipped.values().sum();
+        let whys: Vec<&str> = self.skipped.keys().map(String::as_str).collect();
+        let mut why = whys.join("; ");
+        if let Err(fault) = &self.table {
+            why = format!("{why}: {fault}");
+        }
+        let (backend, logs, compared) = (&*self.info.name, self.logs.len(), self.compared);
+        let is_new = !why.is_empty() && *said != why;
+        if is_new {
+            tracing::warn!(
+                backend,
+                logs,
+                compared,
+                not_compared,
+                why,
+                "keys of finished logs are not compared with the other master"
+            );
+        } else {
+            tracing::info!(
+                backend,
+                logs,
+                compared,
+                not_compared,
+                why,
+                "the keys of finished logs are compared"
+            );
+        }
+        *said = why;
     }
 
     fn skip(&mut self, why: Skipped, keys: u64) {

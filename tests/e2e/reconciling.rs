@@ -1,0 +1,310 @@
+//! `sync.reconcile`: both masters are equal after an outage, whatever was written to them
+//! meanwhile (docs/reconcile.md, R1 to R6).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hustdbsync::binlog::Method;
+use hustdbsync::fake_hustdb::{self, Act, On, Request, Rule, Script};
+use hustdbsync::limits::VALUE_BYTES_MAX;
+use hustdbsync::workload::Mutation;
+
+use crate::harness::{eventually, slow_down, value};
+use crate::pair::{Pair, put, write_of};
+
+fn keys(prefix: &str, count: u32) -> Vec<Mutation> {
+    (0..count)
+        .map(|nth| put(&format!("{prefix}{nth}"), "missed"))
+        .collect()
+}
+
+/// Writes past HA, to one master.
+fn write_past_ha(pair: &Pair, at: usize, target: &str, body: &[u8]) {
+    let request = Request::new(fake_hustdb::Method::Post, target.as_bytes(), body);
+    assert_eq!(pair.masters[at].apply(&request).status, 200, "{target}");
+}
+
+#[test]
+fn repair_makes_every_key_equal_that_was_written_while_its_records_waited() {
+    let mut pair = Pair::new("repair");
+    pair.have_outage();
+    let mut process = pair.start();
+    pair.wait_gone();
+    pair.assert_equal();
+    assert_eq!(pair.differences(), []);
+    pair.wait_said("INFO", &["finished logs are compared", "not_compared=0"]);
+    process.end();
+}
+
+/// Of an increment that races with a record nobody can tell what the score was meant to be.
+#[test]
+fn repair_makes_keys_equal_or_reports_them_while_clients_write_on() {
+    let mut pair = Pair::new("repair");
+    pair.have_outage();
+    slow_down(pair.backend());
+    let written = pair.backend().counters().mutations;
+    let mut process = pair.start();
+    eventually("it is replayed", || {
+        pair.backend().counters().mutations > written
+    });
+    pair.write_all(&pair.writes(4, 100));
+    pair.script(0, Script::default());
+    pair.wait_gone();
+    let differences = pair.differences();
+    assert!(differences.len() < 5, "{differences:#?}");
+    let reported: BTreeSet<_> = differences.iter().map(Pair::item).collect();
+    let wrong = pair.wrong();
+    assert!(wrong.is_subset(&reported), "{wrong:?} {differences:#?}");
+    process.end();
+}
+
+/// R1. The same outage as in the other tests.
+#[test]
+fn off_sends_no_lookup_and_leaves_keys_wrong() {
+    let mut pair = Pair::new("off");
+    pair.has_increments = false;
+    pair.have_outage();
+    let before = [0, 1].map(|at: usize| pair.masters[at].counters());
+    let mut process = pair.start();
+    pair.wait_gone();
+    let wrong = pair.wrong().len();
+    assert!(wrong > 20, "{wrong} keys wrong");
+    let after = [0, 1].map(|at: usize| pair.masters[at].counters());
+    assert_eq!((pair.lookups(0), pair.lookups(1)), (0, 0));
+    assert_eq!(after[0].mutations - before[0].mutations, pair.logged);
+    assert_eq!(after[1], before[1], "nobody speaks to the peer");
+    assert_eq!(pair.differences(), []);
+    process.end();
+}
+
+/// R3 and R6.
+#[test]
+fn report_writes_down_each_difference_and_nothing_to_the_masters() {
+    let mut pair = Pair::new("report");
+    pair.has_increments = false;
+    pair.have_outage();
+    let written = [0, 1].map(|at: usize| pair.masters[at].counters().mutations);
+    let mut process = pair.start();
+    pair.wait_gone();
+    let writes = [0, 1].map(|at: usize| pair.masters[at].counters().mutations - written[at]);
+    assert_eq!(writes, [pair.logged, 0], "the replay's, and none");
+    // A key that has two spellings in the log is written down twice.
+    let differences = pair.differences();
+    let seen: BTreeSet<_> = differences.iter().map(Pair::item).collect();
+    assert_eq!(seen, pair.wrong());
+    assert!(differences.iter().all(|left| left.why == "report_only"));
+    process.end();
+}
+
+/// R5: the peer keeps logs for `reconcile_timeout`. Then they go, and this is said.
+#[track_caller]
+fn check_unavailable(make: impl FnOnce(&Pair), why: &str) {
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_timeout", 2);
+    pair.miss(&keys("k", 20));
+    make(&pair);
+    let mut process = pair.start();
+    eventually("it is replayed", || value(pair.backend(), "k19").is_some());
+    assert!(pair.has_logs(), "{why}");
+    pair.wait_gone();
+    pair.wait_said("WARN", &["sync.reconcile_timeout", &pair.names()[1], why]);
+    pair.wait_said("WARN", &["not_compared=20", "the other master was not"]);
+    assert_eq!(pair.differences(), []);
+    process.end();
+}
+
+#[test]
+fn a_peer_that_is_down_keeps_logs_for_the_timeout() {
+    check_unavailable(|pair| pair.peer().kill().unwrap(), "refused");
+}
+
+#[test]
+fn a_peer_that_refuses_the_password_keeps_logs_for_the_timeout() {
+    let other = Some(("user", "other"));
+    check_unavailable(
+        |pair| pair.peer().set_credentials(other).unwrap(),
+        "password",
+    );
+}
+
+#[test]
+fn a_peer_that_answers_garbage_keeps_logs_for_the_timeout() {
+    let garbage = || Script::default().rule(Rule::new(On::Everything, Act::garbage()));
+    check_unavailable(|pair| pair.script(1, garbage()), "");
+    let html = || Script::default().rule(Rule::new(On::Everything, Act::html()));
+    check_unavailable(|pair| pair.script(1, html()), "200");
+}
+
+#[test]
+fn a_frozen_peer_keeps_logs_for_the_timeout() {
+    let frozen = || Script::default().rule(Rule::new(On::Everything, Act::Silence));
+    check_unavailable(|pair| pair.script(1, frozen()), "answer");
+}
+
+/// The log stays, and all is compared once the peer is back.
+#[test]
+fn a_peer_that_comes_back_in_time_is_compared() {
+    let mut pair = Pair::new("repair");
+    pair.have_outage();
+    pair.peer().kill().unwrap();
+    let mut process = pair.start();
+    eventually("it is replayed", || {
+        pair.lookups(0) > 0 || pair.backend().counters().mutations > 0
+    });
+    pair.peer().restart().unwrap();
+    pair.wait_gone();
+    pair.assert_equal();
+    process.end();
+}
+
+/// R4.
+#[test]
+fn a_server_that_is_killed_while_it_compares_begins_again() {
+    let mut pair = Pair::new("repair");
+    pair.have_outage();
+    pair.script(1, Script::default().answer_delay(Duration::from_millis(5)));
+    let mut looked = pair.lookups(1);
+    for _ in 0..3 {
+        let process = pair.start();
+        eventually("it compares", || pair.lookups(1) > looked + 60);
+        drop(process);
+        looked = pair.lookups(1);
+        assert!(pair.has_logs());
+    }
+    pair.script(1, Script::default());
+    let mut process = pair.start();
+    pair.wait_gone();
+    pair.assert_equal();
+    assert_eq!(pair.differences(), []);
+    process.end();
+}
+
+/// A table by which nothing can be compared: the log goes all the same, and this is said.
+#[track_caller]
+fn check_table(write: impl FnOnce(&Pair), why: &str) {
+    let mut pair = Pair::new("repair");
+    pair.miss(&keys("k", 20));
+    write(&pair);
+    let before = pair.peer().counters();
+    let mut process = pair.start();
+    pair.wait_gone();
+    pair.wait_said("WARN", &["not_compared=20", &pair.names()[0], why]);
+    assert_eq!(pair.peer().counters(), before);
+    assert_eq!(pair.lookups(0), 0);
+    process.end();
+}
+
+#[test]
+fn a_table_that_is_missing_is_said() {
+    let gone = |pair: &Pair| std::fs::remove_dir_all(pair.home.path("conf")).unwrap();
+    check_table(gone, "HA's table cannot be read");
+}
+
+#[test]
+fn a_malformed_table_is_said() {
+    check_table(
+        |pair| pair.write_table_text("{\"table\": ["),
+        "HA's table cannot be read",
+    );
+}
+
+#[test]
+fn a_table_that_names_the_backend_twice_or_not_at_all_is_said() {
+    let twice = |pair: &Pair| {
+        let [backend, _] = pair.names();
+        pair.write_table(&[backend.clone(), backend]);
+    };
+    check_table(twice, "HA's table names only this backend");
+    let others = |pair: &Pair| {
+        let [_, peer] = pair.names();
+        pair.write_table(&[peer, "10.0.0.9:8085".to_owned()]);
+    };
+    check_table(others, "HA's table does not name this backend");
+}
+
+#[test]
+fn a_table_that_is_mended_counts_from_the_next_log_on() {
+    let mut pair = Pair::new("repair");
+    pair.has_increments = false;
+    pair.write_table_text("no table");
+    pair.have_outage();
+    let mut process = pair.start();
+    pair.wait_gone();
+    assert!(!pair.wrong().is_empty());
+    pair.write_table(&pair.names());
+    // The same keys once more: what was left wrong is mended with them.
+    pair.miss(&pair.writes(2, 400));
+    pair.wait_gone();
+    pair.assert_equal();
+    process.end();
+}
+
+#[test]
+fn the_longest_value_and_a_member_of_any_octets_are_copied() {
+    let mut pair = Pair::new("repair");
+    let member = b"NUL \0 CR \r LF \n end";
+    let add = write_of(Method::Sadd, "s", member, b"");
+    pair.miss(&[put("k", "one"), put("k", "two"), add]);
+    // The waiting record overwrites the long value, of version 1 on the backend.
+    let longest = Mutation {
+        body: vec![b'v'; VALUE_BYTES_MAX],
+        ..put("k", "")
+    };
+    pair.write(&longest);
+    // Removed on the backend, and there again before it is compared: on the peer only.
+    let remove = write_of(Method::Srem, "s", member, b"");
+    pair.miss(&[remove]);
+    write_past_ha(&pair, 1, "/hustdb/sadd?tb=s&ver=9&is_dup=true", member);
+    let mut process = pair.start();
+    pair.wait_gone();
+    assert_eq!(
+        value(pair.backend(), "k").map(|value| value.len()),
+        Some(VALUE_BYTES_MAX)
+    );
+    pair.assert_equal();
+    assert_eq!(pair.backend().contents().len(), 2);
+    process.end();
+}
+
+#[test]
+fn a_table_on_one_side_only_is_made_and_one_of_another_type_is_reported() {
+    let mut pair = Pair::new("repair");
+    let hset = |table: &str| write_of(Method::Hset, table, b"k", b"v");
+    let hdel = |table: &str| write_of(Method::Hdel, table, b"k", b"");
+    pair.miss(&[hset("h"), hdel("h"), hset("mixed"), hdel("mixed")]);
+    write_past_ha(&pair, 0, "/hustdb/sadd?tb=mixed&ver=1&is_dup=true", b"m");
+    for table in ["h", "mixed"] {
+        let target = format!("/hustdb/hset?tb={table}&key=k&ver=7&is_dup=true");
+        write_past_ha(&pair, 1, &target, b"v");
+    }
+    let mut process = pair.start();
+    pair.wait_gone();
+    let differences = pair.differences();
+    let [left] = &differences[..] else {
+        panic!("{differences:#?}");
+    };
+    assert_eq!((&*left.why, &*left.table), ("declined", &b"mixed"[..]));
+    let wrong: Vec<_> = pair.wrong().into_iter().map(|item| item.table).collect();
+    assert!(wrong.iter().all(|table| table == b"mixed"), "{wrong:?}");
+    process.end();
+}
+
+#[test]
+fn a_reload_switches_it_on_and_off() {
+    let mut pair = Pair::new("off");
+    let mut process = pair.start();
+    for (mode, compares) in [("off", false), ("repair", true), ("off", false)] {
+        pair.home.set("sync.reconcile", mode);
+        pair.home.write_config();
+        let reloads = pair.said().matches("was read again").count();
+        process.signal("HUP");
+        eventually("it is reloaded", || {
+            pair.said().matches("was read again").count() > reloads
+        });
+        let before = pair.lookups(1);
+        pair.miss(&keys(mode, 20));
+        pair.wait_gone();
+        assert_eq!(pair.lookups(1) > before, compares, "{mode}");
+    }
+    process.end();
+}

@@ -12,6 +12,7 @@
 mod home;
 mod logs;
 mod progress;
+mod reconcile;
 mod verify;
 
 use std::path::PathBuf;
@@ -61,6 +62,10 @@ pub(super) struct DemoArgs {
     /// of its own
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
+    /// Show an outage of one of two masters while clients write on: the log alone leaves keys
+    /// wrong, and comparing with the other master repairs them (sync.reconcile)
+    #[arg(long, conflicts_with_all = ["logs", "backends"])]
+    reconcile: bool,
     /// Workers of the server [default: the configuration's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -76,9 +81,15 @@ pub(super) fn demo<S: Server>(args: &DemoArgs) -> Result<bool, Failure> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .map_err(|error| format!("signals can't be received: {error}"))?;
     }
-    let home = Home::make(args.threads)?;
+    let home = Home::make(args.threads, args.reconcile)?;
     let kept = args.keep;
-    let told = tell::<S>(args, &home, &interrupted);
+    let told = match args.reconcile {
+        true => {
+            let value_bytes = args.value_bytes as usize;
+            reconcile::tell::<S>(args.records, value_bytes, &home, &interrupted)
+        }
+        false => tell::<S>(args, &home, &interrupted),
+    };
     let good = matches!(told, Ok(true));
     if kept || !good {
         output::tell(format_args!(
@@ -137,7 +148,11 @@ fn tell<S: Server>(
     };
     let server =
         S::start(home.config()?, host).map_err(|error| format!("could not start: {error}"))?;
-    let drained = drain(&server, &jobs, interrupted);
+    let each: Vec<_> = jobs
+        .iter()
+        .map(|job| (job.backend.clone(), job.lines))
+        .collect();
+    let drained = drain(&server, &each, interrupted, || Ok(()));
     let (took, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu_before));
     server.stop();
     let ended = server.wait();
@@ -180,9 +195,15 @@ fn totals(jobs: &[Job]) -> (u64, u64) {
     })
 }
 
-/// Shows progress until all is settled.
-fn drain(server: &impl Server, jobs: &[Job], interrupted: &AtomicBool) -> Result<(), Failure> {
-    let mut progress = Progress::new(jobs);
+/// Shows progress until all lines of each backend are settled. Between two looks `meanwhile` is
+/// done.
+fn drain(
+    server: &impl Server,
+    lines: &[(String, u64)],
+    interrupted: &AtomicBool,
+    mut meanwhile: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut progress = Progress::new(lines);
     let (mut settled_before, mut moved) = (0, Instant::now());
     loop {
         let snapshot = server.snapshot();
@@ -202,6 +223,7 @@ fn drain(server: &impl Server, jobs: &[Job], interrupted: &AtomicBool) -> Result
             progress.finish();
             return Err(stuck(&snapshot).into());
         }
+        meanwhile()?;
         std::thread::sleep(LOOK_INTERVAL);
     }
 }

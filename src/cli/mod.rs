@@ -227,7 +227,8 @@ enum Command {
     /// leaves nothing behind. Exits with 1, and says what is wrong, if anything is.
     #[command(
         after_long_help = "Examples:\n  hustdbsync demo\n  hustdbsync demo --records 1000000 \
-            --value-bytes 1024 --backends 4\n  hustdbsync demo --logs /data/hustdbha/logs"
+            --value-bytes 1024 --backends 4\n  hustdbsync demo --reconcile\n  \
+            hustdbsync demo --logs /data/hustdbha/logs"
     )]
     Demo(demo::DemoArgs),
     /// Show what stands in logs: a line for each record or fault, and counts at the end

@@ -177,6 +177,24 @@ fn the_demo_says_that_all_is_as_it_should_be() {
 }
 
 #[test]
+fn the_demo_shows_keys_that_a_replay_leaves_wrong_and_none_after_comparing() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+        .args(["demo", "--reconcile", "--records", "2000"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let (_, after_replay) = said.split_once("Wrong on 127.0.0.1:").unwrap();
+    let (_, wrong) = after_replay.split_once(": ").unwrap();
+    assert!(!wrong.starts_with("0 of "), "{said}");
+    assert!(said.contains(" Wrong: 0 of "), "{said}");
+}
+
+#[test]
 fn the_demo_replays_a_folder_of_logs() {
     let folder = tempfile::tempdir().unwrap();
     for backend in ["a:1", "b:2"] {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::cli::Failure;
 use crate::config::{Config, FILE_NAME};
+use crate::reconcile::table;
 
 const USER: &str = "demo";
 const PASSWORD: &str = "demo";
@@ -20,18 +21,18 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub(super) fn make(threads: Option<u16>) -> Result<Self, Failure> {
+    pub(super) fn make(threads: Option<u16>, reconciles: bool) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new()
             .prefix("hustdbsync-demo-")
             .tempdir()
             .map_err(|error| format!("no temporary folder could be made: {error}"))?;
         let home = Self { folder };
-        home.fill(threads)
+        home.fill(threads, reconciles)
             .map_err(|error| format!("{}: {error}", home.folder.path().display()))?;
         Ok(home)
     }
 
-    fn fill(&self, threads: Option<u16>) -> io::Result<()> {
+    fn fill(&self, threads: Option<u16>, reconciles: bool) -> io::Result<()> {
         fs::create_dir(self.logs())?;
         let mut login = File::options()
             .write(true)
@@ -54,11 +55,22 @@ impl Home {
         if let Some(threads) = threads {
             config["sync"]["threads"] = threads.into();
         }
+        if reconciles {
+            config["sync"]["reconcile"] = "repair".into();
+            config["sync"]["reconcile_values"] = true.into();
+            config["sync"]["reconcile_deletes"] = true.into();
+        }
         fs::write(self.path(FILE_NAME), format!("{config:#}\n"))
     }
 
     pub(super) fn config(&self) -> Result<Config, Failure> {
         Ok(Config::load(&self.path(FILE_NAME))?)
+    }
+
+    /// Writes HA's table.
+    pub(super) fn write_table(&self, text: &str) -> io::Result<()> {
+        fs::create_dir_all(self.path("conf"))?;
+        fs::write(self.path("conf").join(table::NAME), text)
     }
 
     pub(super) fn logs(&self) -> PathBuf {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::logs::Job;
 use crate::cli::output;
 use crate::status::snapshot::{BackendSnapshot, Snapshot};
 
@@ -30,7 +29,8 @@ enum Show {
 }
 
 impl Progress {
-    pub(super) fn new(jobs: &[Job]) -> Self {
+    /// Of these backends, with as many lines each.
+    pub(super) fn new(lines: &[(String, u64)]) -> Self {
         let all = MultiProgress::new();
         let show = if all.is_hidden() {
             Show::Lines {
@@ -39,16 +39,17 @@ impl Progress {
         } else {
             Show::Bars(all)
         };
-        let width = jobs.iter().map(|job| job.backend.len()).max().unwrap_or(0);
-        let backends = jobs.iter().map(|job| {
+        let width = lines.iter().map(|(backend, _)| backend.len()).max();
+        let width = width.unwrap_or(0);
+        let backends = lines.iter().map(|(backend, lines)| {
             let bar = match &show {
-                Show::Bars(all) => all.add(ProgressBar::new(job.lines).with_style(style())),
+                Show::Bars(all) => all.add(ProgressBar::new(*lines).with_style(style())),
                 Show::Lines { .. } => ProgressBar::hidden(),
             };
-            bar.set_prefix(format!("{:width$}", job.backend));
+            bar.set_prefix(format!("{backend:width$}"));
             Backend {
-                name: job.backend.clone(),
-                lines: job.lines,
+                name: backend.clone(),
+                lines: *lines,
                 bar,
                 done: false,
             }

@@ -63,6 +63,7 @@ fn a_finished_log_goes_after_the_grace_period_and_then_its_entry() {
     assert!(is_there(&fixture, LOG), "it may still be written to");
     fixture.pass(10);
     assert!(!is_there(&fixture, LOG));
+    assert_eq!(fixture.to_compare(), [], "sync.reconcile is off (R1)");
     reader_lets_go(&mut fixture);
     fixture.pass(10);
     assert_eq!(checkpointed(&fixture).files, []);

@@ -648,6 +648,9 @@ const _: () = assert!(INOTIFY_READ_BYTES >= 4096, "the longest event fits");
 /// takes from one master to the other, and short beside what comparing takes.
 pub const RECONCILE_LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How often that is doubled for a key that does not come to rest: up to 8 s.
+pub const RECONCILE_WAIT_DOUBLINGS: u32 = 4;
+
 /// Answers to the two lookups of a key that come further apart than this are not trusted to be of
 /// one instant.
 pub const RECONCILE_LOOKS_APART: Duration = Duration::from_millis(5);

@@ -25,7 +25,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::binlog::Lifetime;
 use crate::clock::Now;
-use crate::limits::{RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH};
+use crate::limits::{
+    RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_WAIT_DOUBLINGS,
+};
 use crate::reconcile::decision::{ByValue, Seen, Verdict, judge, judge_values};
 use crate::reconcile::key::{KeyId, Logged, content_hash};
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
@@ -519,10 +521,15 @@ impl Check {
         }
     }
 
-    /// It is looked at again after a moment, as a live write may be under way.
+    /// It is looked at again after a moment, as a live write may be under way. A key that is
+    /// written again and again is given more time each time.
     fn wait(&mut self, now: Now) -> Step {
         self.phase = Phase::Waiting;
-        Step::Wait(now.after(RECONCILE_LOOK_AGAIN))
+        let doublings = self
+            .differences
+            .saturating_sub(1)
+            .min(RECONCILE_WAIT_DOUBLINGS);
+        Step::Wait(now.after(RECONCILE_LOOK_AGAIN * (1 << doublings)))
     }
 
     /// Reads what the peer has, where a lookup has not told all of it.

@@ -612,20 +612,23 @@ impl World {
             let is_written = written
                 .iter()
                 .any(|lines| lines.contains(&format!("{key}\"")));
-            // Where nothing says which value counts, it is left to a person.
+            // Where nothing says which value counts, it is left to a person; and so is a key that
+            // was written whenever it was looked at, if only its versions differ.
+            let [ours, theirs] = contents.each_ref().map(|all| all.get(item));
+            let is_same_value =
+                ours.map(|stored| &stored.value) == theirs.map(|stored| &stored.value);
             let is_unclear = written.iter().any(|lines| {
                 let of_key = |line: &&str| line.contains(&format!("{key}\""));
                 lines.lines().filter(of_key).any(|line| {
                     line.contains(r#""why":"backend_newer""#)
                         || line.contains(r#""why":"peer_unsettled""#)
+                        || is_same_value && line.contains(r#""why":"still_differs""#)
                 })
             });
             let must_be_equal =
                 self.settings.mode == ReconcileMode::Repair && self.settings.deletes && !is_unclear;
-            let only_values_differ = !self.settings.values && {
-                let [ours, theirs] = contents.each_ref().map(|all| all.get(item));
-                ours.map(|stored| stored.version) == theirs.map(|stored| stored.version)
-            };
+            let only_values_differ = !self.settings.values
+                && ours.map(|stored| stored.version) == theirs.map(|stored| stored.version);
             if (must_be_equal || !is_written) && !only_values_differ {
                 faults.push(format!("{difference}, written down: {is_written}"));
             }

@@ -53,9 +53,6 @@ mod switch {
         LowerVersion,
         /// A peer for which records wait is taken for the truth.
         TrustBehindPeer,
-        /// A mend that was decided long ago is sent all the same. The simulation of comparing found
-        /// this.
-        SendStaleMends,
         /// A log goes before all of its keys are compared.
         ForgetKeys,
         /// What has expired is settled without a delete.

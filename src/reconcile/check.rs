@@ -381,7 +381,7 @@ impl Check {
         }
         let age = now.monotonic.saturating_sub(self.decided_at);
         self.decided_at = now.monotonic;
-        let is_stale = age > RECONCILE_MEND_FRESH && !failpoint!(SendStaleMends);
+        let is_stale = age > RECONCILE_MEND_FRESH;
         let reads = matches!(
             self.phase,
             Phase::Comparing | Phase::Weighing | Phase::Fetching | Phase::Restoring

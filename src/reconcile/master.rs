@@ -321,7 +321,7 @@ impl Master {
 
     fn handle_end(&mut self, at: usize, end: End, now: Now) {
         for request in self.connections[at].close().into_iter().rev() {
-            match request.is_mend() && !failpoint!(SendStaleMends) {
+            match request.is_mend() {
                 true => self.lost.push(request),
                 false => self.queue.push_front(request),
             }
@@ -335,5 +335,93 @@ impl Master {
                 why,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::check::Ask;
+    use crate::reconcile::key::Kind;
+
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        burst_bytes: 4096,
+        requests_per_connection: 100,
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(1),
+    };
+
+    fn request(check: u64, ask: Ask) -> Request {
+        Request {
+            check,
+            ask,
+            kind: Kind::Key,
+            asked_at: Duration::ZERO,
+        }
+    }
+
+    /// Has everything sent that can be; gives what is not sent.
+    fn act(master: &mut Master, now: Now) -> Vec<Request> {
+        let mut refused = Vec::new();
+        let actions = &mut VecDeque::new();
+        master.act(
+            0,
+            &LIMITS,
+            now,
+            actions,
+            &mut refused,
+            |request, bytes, _| {
+                bytes.push(b'x');
+                !request.is_stale(now)
+            },
+        );
+        refused
+    }
+
+    fn connected(requests: &[Request]) -> Master {
+        let now = Now::at_ms(0);
+        let mut master = Master::new("127.0.0.1:1".into(), None, 1, 0, now);
+        master.set_address("127.0.0.1:1".parse().unwrap());
+        requests.iter().for_each(|request| master.ask(*request));
+        act(&mut master, now);
+        master.handle_connected(0, 1400);
+        master
+    }
+
+    /// The simulation of comparing found both: a write that is sent late overwrites what came
+    /// meanwhile.
+    #[test]
+    fn a_lookup_is_asked_again_and_a_write_is_not() {
+        let (look, write) = (request(1, Ask::Look), request(2, Ask::Write));
+        let mut master = connected(&[look, write]);
+        assert_eq!(act(&mut master, Now::at_ms(1)), []);
+        master.handle_closed(0, "reset".into(), Now::at_ms(2));
+        assert_eq!(master.take_lost(), [write]);
+        assert_eq!(master.outstanding(), 1);
+        assert_eq!(master.trouble(), Some("reset"));
+    }
+
+    #[test]
+    fn a_write_that_waited_too_long_is_not_sent() {
+        let (look, write) = (request(1, Ask::Look), request(2, Ask::Write));
+        let mut master = connected(&[look, write]);
+        master.hold(true, Now::at_ms(1));
+        assert_eq!(act(&mut master, Now::at_ms(10)), []);
+        master.hold(false, Now::at_ms(1500));
+        assert_eq!(act(&mut master, Now::at_ms(1500)), [write]);
+        assert_eq!(master.outstanding(), 1);
+    }
+
+    #[test]
+    fn who_answers_nothing_is_stalled_unless_it_is_held_or_asked_nothing() {
+        let mut master = connected(&[request(1, Ask::Look)]);
+        act(&mut master, Now::at_ms(1));
+        let stalled = |master: &Master, ms| master.stalled_for(Now::at_ms(ms)).as_millis();
+        assert_eq!(stalled(&master, 700), 700);
+        master.hold(true, Now::at_ms(800));
+        master.hold(false, Now::at_ms(5000));
+        assert_eq!(stalled(&master, 5100), 100);
+        master.give_up(0, &mut VecDeque::new());
+        assert_eq!(stalled(&master, 9000), 0);
     }
 }

@@ -670,7 +670,7 @@ pub const RECONCILE_KEYS_ASKED_MAX: usize = 1024;
 pub const RECONCILE_KEYS_WAITING_MAX: usize = 16_384;
 
 /// Values of one backend that are held to be copied; each may have [`VALUE_BYTES_MAX`].
-pub const RECONCILE_VALUES_HELD_MAX: usize = 2;
+pub const RECONCILE_VALUES_HELD_MAX: usize = 8;
 
 /// A master that has requests and takes longer than `sync.reconcile_timeout` for so many answers is
 /// too slow to be waited for.

@@ -3,9 +3,8 @@
 //!
 //! Its owner hands in keys ([`Comparison::begin`]) while there is room, does what
 //! [`Comparison::poll_action`] says, and takes outcomes ([`Comparison::poll_compared`]). It says
-//! which masters have to wait, as there are records to be replayed first
-//! ([`Comparison::hold`]), and which are not waited for any longer
-//! ([`Comparison::give_up`]).
+//! which masters have to wait, as there are records to be replayed first ([`Master::hold`]), and
+//! which are not waited for any longer ([`Comparison::give_up`]).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -293,6 +293,8 @@ fn a_table_on_one_side_only_is_made_and_one_of_another_type_is_reported() {
 fn a_reload_switches_it_on_and_off() {
     let mut pair = Pair::new("off");
     let mut process = pair.start();
+    // Before that a signal would end it.
+    pair.wait_said("INFO", &["workers run on"]);
     for (mode, compares) in [("off", false), ("repair", true), ("off", false)] {
         pair.home.set("sync.reconcile", mode);
         pair.home.write_config();

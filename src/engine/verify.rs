@@ -94,7 +94,7 @@ impl Verifier {
             while self.comparison.has_room()
                 && let Some(KeyWithPeer { key, logged, peer }) = keys.next()
             {
-                let at = self.comparison.master(peer, now);
+                let at = self.comparison.master(&peer, now);
                 self.comparison.begin(key, logged, at, true);
             }
             while let Some(compared) = self.comparison.poll_compared() {

@@ -106,17 +106,17 @@ impl Comparison {
             actions: VecDeque::new(),
             is_changed: false,
         };
-        comparison.master(backend, now);
+        comparison.master(&backend, now);
         comparison
     }
 
     /// The place of a master, which is added where it is new. The backend's is 0.
-    pub fn master(&mut self, name: Arc<str>, now: Now) -> usize {
-        if let Some(at) = self.masters.iter().position(|master| master.name == name) {
+    pub fn master(&mut self, name: &str, now: Now) -> usize {
+        if let Some(at) = self.masters.iter().position(|master| *master.name == *name) {
             return at;
         }
         self.masters.push(Master::new(
-            name,
+            name.into(),
             self.settings.credentials.as_deref(),
             self.settings.connections,
             self.settings.reconcile.rate,

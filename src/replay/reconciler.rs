@@ -143,8 +143,9 @@ impl<L> Backend<L> {
         self.has_backlog() || self.has_unfinished_logs()
     }
 
-    fn is_named(&self, name: &str) -> bool {
-        self.info.as_ref().is_some_and(|info| *info.name == *name)
+    /// Whether logs of it are compared, or wait for that.
+    fn has_work(&self) -> bool {
+        self.job.is_some() || !self.waiting.is_empty()
     }
 
     fn has_backlog(&self) -> bool {
@@ -164,6 +165,11 @@ pub struct Reconciler<D: Disk, S> {
     written_unix: fn(&[u8]) -> Option<u64>,
     outbox: Outbox,
     backends: BTreeMap<BackendId, Backend<D::Log>>,
+    by_name: BTreeMap<Arc<str>, BackendId>,
+    /// When some backend's differences are read again, monotonic.
+    count_at: Duration,
+    /// When it is looked whether jobs can begin or have to give way, monotonic.
+    look_at: Duration,
     /// Whose connection a slot is, and which of its job's.
     slots: Vec<Option<(BackendId, usize)>>,
     free_slots: Vec<usize>,
@@ -194,6 +200,9 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             written_unix,
             outbox,
             backends: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            count_at: Duration::ZERO,
+            look_at: Duration::ZERO,
             slots: Vec::new(),
             free_slots: Vec::new(),
             actions: VecDeque::new(),
@@ -216,13 +225,11 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if self.is_stopped {
             return Turn::Stopped;
         }
-        let mut until = Duration::MAX;
+        self.count_differences(now);
+        self.look(now);
+        let mut until = self.count_at;
         let mut is_busy = false;
-        let ids: Vec<BackendId> = self.backends.keys().copied().collect();
-        for id in ids {
-            until = until.min(self.count_differences(id, now));
-            self.give_way(id);
-            self.begin_job(id, now);
+        for id in self.ids(|backend| backend.job.is_some()) {
             match self.step(id, now) {
                 Progress::Busy => is_busy = true,
                 Progress::Waiting { until: at } => until = until.min(at),
@@ -232,10 +239,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if !self.outbox.deliver() {
             until = until.min(now.after(OUTBOX_RETRY));
         }
-        let looks =
-            |backend: &Backend<D::Log>| backend.job.is_some() || !backend.waiting.is_empty();
-        if self.backends.values().any(looks) {
-            until = until.min(now.after(RECONCILE_LOOK));
+        if self.backends.values().any(Backend::has_work) {
+            until = until.min(self.look_at);
         }
         match is_busy {
             true => Turn::Busy,
@@ -243,9 +248,32 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
     }
 
+    /// The backends of which this holds.
+    fn ids(&self, holds: impl Fn(&Backend<D::Log>) -> bool) -> Vec<BackendId> {
+        let backends = self.backends.iter();
+        let found = backends.filter(|(_, backend)| holds(backend));
+        found.map(|(id, _)| *id).collect()
+    }
+
+    /// Has jobs give way and begin, where something has changed for them or some time has passed:
+    /// that looks at HA's table, which is a file.
+    fn look(&mut self, now: Now) {
+        if self.look_at > now.monotonic {
+            return;
+        }
+        self.look_at = now.after(RECONCILE_LOOK);
+        for id in self.ids(Backend::has_work) {
+            self.give_way(id);
+            self.begin_job(id, now);
+        }
+    }
+
     fn handle_message(&mut self, message: ReconcilerMessage) {
+        self.look_at = Duration::ZERO;
         match message {
             ReconcilerMessage::Backend(info) => {
+                self.by_name.insert(Arc::clone(&info.name), info.id);
+                self.count_at = Duration::ZERO;
                 let backend = self.backends.entry(info.id).or_default();
                 backend.differences = Some(Differences::new(Arc::clone(&info.name)));
                 backend.info = Some(info);
@@ -264,6 +292,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             ReconcilerMessage::Forget { backend } => {
                 self.end_job(backend);
                 self.backends.remove(&backend);
+                self.by_name.retain(|_, id| *id != backend);
             }
             ReconcilerMessage::Stop => self.is_stopped = true,
         }
@@ -272,8 +301,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     fn set(&mut self, settings: ComparisonSettings) {
         self.settings = settings;
         let reconcile = self.settings.reconcile;
-        let ids: Vec<BackendId> = self.backends.keys().copied().collect();
-        for id in ids {
+        self.count_at = Duration::ZERO;
+        for id in self.ids(|_| true) {
             let backend = self.backends.get_mut(&id).expect("it was listed");
             backend.read_at = Duration::ZERO;
             if reconcile.mode == ReconcileMode::Off {
@@ -286,41 +315,40 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
     }
 
-    /// Counts the differences that are left: an operator's command may have settled some. Gives
-    /// when that is due again, monotonic.
-    fn count_differences(&mut self, id: BackendId, now: Now) -> Duration {
-        let backend = self.backends.get_mut(&id).expect("it is known");
-        let (Some(info), Some(differences)) = (&backend.info, &mut backend.differences) else {
-            return Duration::MAX;
-        };
-        if backend.read_at <= now.monotonic {
-            backend.read_at = match self.settings.reconcile.mode {
-                ReconcileMode::Off => Duration::MAX,
-                ReconcileMode::Report | ReconcileMode::Repair => {
-                    now.after(RECONCILE_COUNT_INTERVAL)
-                }
-            };
-            if let Err(cause) = differences.read(&mut self.disk) {
-                let backend = &*info.name;
-                tracing::debug!(backend, %cause, "differences.jsonl cannot be read");
-            }
+    /// Counts the differences that are left, where that is due: an operator's command may have
+    /// settled some.
+    fn count_differences(&mut self, now: Now) {
+        if self.count_at > now.monotonic {
+            return;
         }
-        info.counters.reconcile.left.set(differences.left());
-        backend.read_at
+        let next = match self.settings.reconcile.mode {
+            ReconcileMode::Off => Duration::MAX,
+            ReconcileMode::Report | ReconcileMode::Repair => now.after(RECONCILE_COUNT_INTERVAL),
+        };
+        self.count_at = Duration::MAX;
+        for backend in self.backends.values_mut() {
+            let (Some(info), Some(differences)) = (&backend.info, &mut backend.differences) else {
+                continue;
+            };
+            if backend.read_at <= now.monotonic {
+                backend.read_at = next;
+                if let Err(cause) = differences.read(&mut self.disk) {
+                    let backend = &*info.name;
+                    tracing::debug!(backend, %cause, "differences.jsonl cannot be read");
+                }
+                info.counters.reconcile.left.set(differences.left());
+            }
+            self.count_at = self.count_at.min(backend.read_at);
+        }
     }
 
     /// Begins to compare the logs of a backend that wait, once its records are replayed.
     fn begin_job(&mut self, id: BackendId, now: Now) {
-        let running = self
-            .backends
-            .values()
-            .filter(|backend| backend.job.is_some());
-        let has_room = running.count() < RECONCILE_BACKENDS_MAX;
-        let backend = self.backends.get_mut(&id).expect("it is known");
-        if backend.job.is_some() || backend.waiting.is_empty() || !has_room {
+        let backend = &self.backends[&id];
+        if backend.job.is_some() || backend.waiting.is_empty() || !backend.is_in_order() {
             return;
         }
-        if !backend.is_in_order() {
+        if self.ids(|backend| backend.job.is_some()).len() >= RECONCILE_BACKENDS_MAX {
             return;
         }
         let Some(newer) = self.newer_than_rivals(id) else {
@@ -348,11 +376,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let neighbours = table.iter().flat_map(|table| table.neighbours(&name));
         let mut newer = 0;
         for neighbour in neighbours {
-            let mut rivals = self.backends.iter();
-            let Some((rival_id, rival)) = rivals.find(|(_, rival)| rival.is_named(neighbour))
-            else {
+            let Some(rival_id) = self.by_name.get(neighbour) else {
                 continue;
             };
+            let rival = &self.backends[rival_id];
             if rival.job.is_some() {
                 return None;
             }
@@ -385,14 +412,14 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let is_held = !backend.is_in_order();
         let progress = match (&mut backend.job, &mut backend.differences) {
             (Some(job), Some(differences)) => {
-                let others = &self.backends;
+                let (others, by_name) = (&self.backends, &self.by_name);
+                let named = |name: &str| others.get(by_name.get(name)?);
                 let peer_waits = |name: &str| {
-                    let known = others.values().find(|peer| peer.is_named(name));
+                    let known = named(name);
                     known.is_some_and(|peer| peer.is_behind() && !failpoint!(TrustBehindPeer))
                 };
                 let is_left = |name: &str, key: &KeyId| {
-                    let known = others.values().find(|peer| peer.is_named(name));
-                    let differences = known.and_then(|peer| peer.differences.as_ref());
+                    let differences = named(name).and_then(|peer| peer.differences.as_ref());
                     differences.is_some_and(|differences| differences.has(key))
                 };
                 let mut cx = JobContext {
@@ -406,7 +433,11 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     said: &mut backend.said,
                     now,
                 };
-                job.step(&mut cx)
+                let progress = job.step(&mut cx);
+                if let Some(info) = &backend.info {
+                    info.counters.reconcile.left.set(differences.left());
+                }
+                progress
             }
             _ => Progress::Waiting {
                 until: Duration::MAX,
@@ -417,6 +448,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if progress == Progress::Done {
             self.report(id);
             self.end_job(id);
+            // Another one can begin.
+            self.look_at = Duration::ZERO;
         }
         progress
     }

@@ -227,7 +227,7 @@ impl<L> Job<L> {
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
         let trusts_peer = !(cx.is_left)(peer, &key);
-        let at = self.comparison.master(peer.into(), cx.now);
+        let at = self.comparison.master(peer, cx.now);
         self.comparison.begin(key, logged, at, trusts_peer);
     }
 

@@ -10,7 +10,6 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::figure::Figure;
-use crate::process::Process;
+use crate::twin;
 use crate::{AUTHORIZATION, CONNECTIONS, Outcome};
 
 /// What the reader reads at once.
@@ -46,30 +45,7 @@ pub(crate) struct FloorArgs {
 
 /// One run of the floor over the logs in `folder`, which have `records` records.
 pub(crate) fn run(address: &str, folder: &Path, records: u64) -> Outcome<Figure> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut process = Process::start(
-        "the floor",
-        Command::new(program)
-            .args(["--bench", "--floor", address, "--floor-logs"])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped()),
-    )?;
-    let line = process.first_line()?;
-    let said: Vec<f64> = line
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    let [sent, seconds] = said[..] else {
-        return Err("the floor failed; what it said is above".to_owned());
-    };
-    if sent != records as f64 {
-        return Err(format!("the floor sent {sent} of {records} records"));
-    }
-    Ok(Figure {
-        rate: sent / seconds,
-        cpu: process.cpu()?.over(sent),
-    })
+    twin::run("floor", address, folder, records)
 }
 
 /// In the floor's own process: sends all, says how it went, and waits to be measured.

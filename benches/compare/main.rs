@@ -22,6 +22,7 @@ mod rows;
 mod server;
 mod sink;
 mod tools;
+mod twin;
 mod wrk;
 
 use std::process::ExitCode;

@@ -12,10 +12,9 @@ mod replay;
 
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crate::figure::Figure;
-use crate::process::Process;
+use crate::twin;
 use crate::{CONNECTIONS, Outcome};
 
 /// What the bench starts itself with to be the peer.
@@ -45,28 +44,5 @@ pub(crate) fn be(args: &PeerArgs, address: &str) -> Outcome<()> {
 
 /// One run of the peer over the logs in `folder`, which have `records` records.
 pub(crate) fn run(address: &str, folder: &Path, records: u64) -> Outcome<Figure> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut process = Process::start(
-        "the peer",
-        Command::new(program)
-            .args(["--bench", "--peer", address, "--peer-logs"])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped()),
-    )?;
-    let line = process.first_line()?;
-    let said: Vec<f64> = line
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    let [settled, seconds] = said[..] else {
-        return Err("the peer failed; what it said is above".to_owned());
-    };
-    if settled != records as f64 {
-        return Err(format!("the peer settled {settled} of {records} records"));
-    }
-    Ok(Figure {
-        rate: settled / seconds,
-        cpu: process.cpu()?.over(settled),
-    })
+    twin::run("peer", address, folder, records)
 }

@@ -160,10 +160,12 @@ fn a_lane_that_keeps_failing_while_others_go_on_is_said_once() {
     }
 }
 
-#[test]
-fn the_demo_says_that_all_is_as_it_should_be() {
+/// What a demo that succeeds says.
+#[track_caller]
+fn demo(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-        .args(["demo", "--records", "5000", "--backends", "3"])
+        .arg("demo")
+        .args(args)
         .output()
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
@@ -172,22 +174,19 @@ fn the_demo_says_that_all_is_as_it_should_be() {
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    said
+}
+
+#[test]
+fn the_demo_says_that_all_is_as_it_should_be() {
+    let said = demo(&["--records", "5000", "--backends", "3"]);
     assert_eq!(said.matches("all as they should be").count(), 3, "{said}");
     assert!(said.contains("5,000 records in "), "{said}");
 }
 
 #[test]
 fn the_demo_shows_keys_that_a_replay_leaves_wrong_and_none_after_comparing() {
-    let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-        .args(["demo", "--reconcile", "--records", "2000"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = demo(&["--reconcile", "--records", "2000"]);
     let (_, after_replay) = said.split_once("Wrong on 127.0.0.1:").unwrap();
     let (_, wrong) = after_replay.split_once(": ").unwrap();
     assert!(!wrong.starts_with("0 of "), "{said}");
@@ -207,17 +206,7 @@ fn the_demo_replays_a_folder_of_logs() {
     let last = last.map(|entry| entry.unwrap().path()).max().unwrap();
     let bytes = fs::read(&last).unwrap();
     fs::write(&last, &bytes[..bytes.len() - 5]).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
-        .args(["demo", "--logs"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = demo(&["--logs", folder.path().to_str().unwrap()]);
     assert_eq!(said.matches("all as they should be").count(), 2, "{said}");
     // The logs given are only read.
     assert!(fs::read_dir(folder.path().join("a:1")).unwrap().count() >= 4);

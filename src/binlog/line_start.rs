@@ -7,16 +7,25 @@ use crate::binlog::{LineFault, Record};
 /// request line.
 pub const START_BYTES_MAX: usize = 128 * 1024;
 
+/// The record that a line has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineStart<'a> {
+    /// The record, its value perhaps cut.
+    pub record: Record<'a>,
+    /// Whether the value is all there.
+    pub is_whole: bool,
+    /// Where the payload begins in the line, behind the prefix.
+    pub payload_at: usize,
+}
+
 /// Decodes the record that a line begins with into `decoded`. `line` is the whole line, or at least
 /// the first [`START_BYTES_MAX`] bytes of it behind its prefix; of what is longer the value is cut.
 ///
 /// # Errors
 /// Whatever is wrong with the line, as far as it was looked at.
-pub fn decode_start<'a>(
-    line: &[u8],
-    decoded: &'a mut Vec<u8>,
-) -> Result<(Record<'a>, bool), LineFault> {
-    let payload = &line[payload(line)?];
+pub fn decode_start<'a>(line: &[u8], decoded: &'a mut Vec<u8>) -> Result<LineStart<'a>, LineFault> {
+    let payload_at = payload(line)?.start;
+    let payload = &line[payload_at..];
     let is_whole = payload.len() <= START_BYTES_MAX;
     let start = if is_whole {
         payload
@@ -32,7 +41,11 @@ pub fn decode_start<'a>(
         .decode(start, base64_simd::Out::from_slice(decoded))
         .map_err(|_| LineFault::NotBase64)?
         .len();
-    Ok((Record::parse(&decoded[..bytes])?, is_whole))
+    Ok(LineStart {
+        record: Record::parse(&decoded[..bytes])?,
+        is_whole,
+        payload_at,
+    })
 }
 
 const _: () = assert!(START_BYTES_MAX.is_multiple_of(4), "whole groups of base64");
@@ -62,9 +75,11 @@ mod tests {
             text.pop();
             let mut decoded = Vec::new();
             let found = decode_start(&text, &mut decoded).unwrap();
-            assert_eq!((found.0.key, found.0.table), (record.key, record.table));
-            assert_eq!(found.1, is_whole);
-            assert_eq!(found.0.value.len() == bytes, is_whole);
+            let read = found.record;
+            assert_eq!((read.key, read.table), (record.key, record.table));
+            assert_eq!(found.is_whole, is_whole);
+            assert_eq!(read.value.len() == bytes, is_whole);
+            assert_eq!(found.payload_at, "[2026-11-22 16:40:38] ".len());
         }
         assert_eq!(
             decode_start(b"x !!!!", &mut Vec::new()),

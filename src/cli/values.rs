@@ -1,11 +1,10 @@
 //! Values that arguments of several commands have: ids, codes, times.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use crate::cli::local_time::now_unix;
 use crate::status::control_request::parse_id;
 use crate::text::parse_duration;
 
@@ -27,12 +26,7 @@ pub(super) fn id(text: &str) -> Result<u64, String> {
 
 /// A time as people write it, in Unix seconds.
 pub(super) fn unix(text: &str) -> Result<u64, String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    unix_at(
-        text,
-        now.unwrap_or(Duration::ZERO).as_secs(),
-        TimeZone::system(),
-    )
+    unix_at(text, now_unix(), TimeZone::system())
 }
 
 /// A time as people write it; `now`, Unix seconds, is for times ago, the zone for those without

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::Failure;
 use crate::cli::differences::write_difference;
+use crate::cli::local_time::now_unix;
 use crate::cli::output;
 use crate::config::{BackendName, Config};
 use crate::engine::verify::{KeyWithPeer, Verifier};
@@ -22,7 +22,7 @@ use crate::reconcile::comparison::Compared;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::Keys;
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
-use crate::reconcile::table::{Table, hashed_octets};
+use crate::reconcile::table::Table;
 use crate::replay::reconciler::difference_of;
 
 pub(super) const EXAMPLES: &str = "\
@@ -161,11 +161,8 @@ impl Verification<'_> {
         let bar = progress(keys.len());
         let mut with_peers = Vec::with_capacity(keys.len());
         for (key, logged) in keys {
-            let hashed = hashed_octets(key.kind.methods().write, &key.table, &key.key);
-            let peer = self.table.peers(&self.backend, hashed);
-            match peer.map(|mut peers| peers.next().map(Arc::from)) {
-                Ok(Some(peer)) => with_peers.push(KeyWithPeer { key, logged, peer }),
-                Ok(None) => {}
+            match self.table.peer(&self.backend, &key).map(Arc::from) {
+                Ok(peer) => with_peers.push(KeyWithPeer { key, logged, peer }),
                 Err(why) => self.tally.add(Outcome::Skipped(Skipped::NoPeer(why))),
             }
         }
@@ -192,8 +189,7 @@ fn tell(backend: &str, compared: &Compared, json: bool) -> io::Result<()> {
     let Outcome::Reported(left) = compared.outcome else {
         return Ok(());
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let difference = difference_of(backend, compared, left, since.unwrap_or_default().as_secs());
+    let difference = difference_of(backend, compared, left, now_unix());
     let mut out = io::stdout().lock();
     if json {
         let mut line = Vec::new();

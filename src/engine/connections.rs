@@ -1,17 +1,19 @@
 //! Connections on mio for any part of the core that owns some: nonblocking, keep-alive,
 //! edge-triggered and registered once.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Poll, Token};
+use mio::{Interest, Poll, Token};
 
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
-use crate::engine::worker_mio::{finish_connection, start_connection};
-use crate::limits::RECEIVE_BYTES;
+use crate::engine::os::tcp;
+use crate::limits::{KEEPALIVE_PROBES, RECEIVE_BYTES};
 
 /// The token of the owner's waker; slots have theirs from 0.
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -132,5 +134,35 @@ impl Connections {
     fn closed<O: Connected>(&mut self, slot: usize, why: String, owner: &mut O, now: Now) {
         self.by_slot[slot] = None;
         owner.handle_closed(slot, why, now);
+    }
+}
+
+/// Begins a connection, whose events have the slot for their token.
+pub(super) fn start_connection(
+    slot: usize,
+    address: SocketAddr,
+    keepalive_interval: Duration,
+    poll: &Poll,
+) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    tcp::keep_alive(stream.as_fd(), keepalive_interval, KEEPALIVE_PROBES)?;
+    poll.registry().register(
+        &mut stream,
+        Token(slot),
+        Interest::READABLE | Interest::WRITABLE,
+    )?;
+    Ok(stream)
+}
+
+/// Whether the connection stands by now; if so, the bytes of its segments.
+pub(super) fn finish_connection(stream: &TcpStream) -> io::Result<Option<usize>> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => tcp::segment_bytes(stream.as_fd()).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -11,7 +11,7 @@ use crate::engine::choice::{Choice, Rings, choose, give_up};
 use crate::engine::clock::Clock;
 use crate::engine::os::ring::Ring;
 use crate::engine::waker::EventfdWaker;
-use crate::engine::{worker_mio, worker_uring};
+use crate::engine::{connections, worker_mio, worker_uring};
 use crate::limits::MAILBOX_MESSAGES;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::WorkerMessage;
@@ -49,7 +49,7 @@ pub(super) fn drivers(
     }
     tracing::info!("workers run on {choice}");
     let made: Result<Vec<_>, _> = (0..workers)
-        .map(|_| mailbox(worker_mio::WAKER).map(|(poll, _, mailbox)| (poll, mailbox)))
+        .map(|_| mailbox(connections::WAKER).map(|(poll, _, mailbox)| (poll, mailbox)))
         .collect();
     let (polls, mailboxes) = made?.into_iter().unzip();
     Ok((Drivers::Mio(polls), mailboxes))

@@ -31,34 +31,39 @@ pub(crate) fn written_address(name: &BackendName) -> Option<SocketAddr> {
     }
 }
 
-/// Looks `name` up and tells control by [`ControlMessage::Resolved`].
+/// Looks `name` up, and gives the address, or why there is none, to `tell` on the thread of the
+/// look-up.
 ///
 /// # Errors
 /// There is no thread for it: then nothing will be told.
 pub(crate) fn look_up(
-    backend: BackendId,
     name: &BackendName,
     wanted: Wanted,
     resolver: &Resolver,
-    control: &Arc<Mailbox<ControlMessage>>,
+    tell: impl FnOnce(Result<SocketAddr, String>) + Send + 'static,
 ) -> Result<(), String> {
-    let (asked, resolver, to) = (name.clone(), Arc::clone(resolver), Arc::clone(control));
+    let (asked, resolver) = (name.clone(), Arc::clone(resolver));
     thread::Builder::new()
         .name("resolve".to_owned())
-        .spawn(move || tell(backend, resolve(&asked, wanted, &resolver), &to))
+        .spawn(move || tell(resolve(&asked, wanted, &resolver)))
         .map(drop)
         .map_err(|error| format!("cannot look up its name {name}: no thread for it: {error}"))
 }
 
-/// Looks a name up, and waits for it.
-///
-/// # Errors
-/// Why it has no address.
-pub(crate) fn resolve(
-    name: &BackendName,
-    wanted: Wanted,
-    resolver: &Resolver,
-) -> Result<SocketAddr, String> {
+/// Tells control an address by [`ControlMessage::Resolved`].
+pub(crate) fn tell_control(
+    backend: BackendId,
+    address: Result<SocketAddr, String>,
+    control: &Mailbox<ControlMessage>,
+) {
+    let mut message = ControlMessage::Resolved { backend, address };
+    while let Err(back) = control.send(message) {
+        message = back;
+        thread::sleep(OUTBOX_RETRY);
+    }
+}
+
+fn resolve(name: &BackendName, wanted: Wanted, resolver: &Resolver) -> Result<SocketAddr, String> {
     match &name.host {
         Host::Address(address) => Ok(SocketAddr::new(*address, name.port)),
         Host::Name(host) => resolver(host, name.port)
@@ -80,18 +85,6 @@ fn choose(mut addresses: Vec<SocketAddr>, wanted: Wanted) -> Option<SocketAddr> 
     addresses.sort_by_key(SocketAddr::is_ipv6);
     let index = wanted.attempt.checked_rem(addresses.len())?;
     Some(addresses[index])
-}
-
-fn tell(
-    backend: BackendId,
-    address: Result<SocketAddr, String>,
-    control: &Mailbox<ControlMessage>,
-) {
-    let mut message = ControlMessage::Resolved { backend, address };
-    while let Err(back) = control.send(message) {
-        message = back;
-        thread::sleep(OUTBOX_RETRY);
-    }
 }
 
 #[cfg(test)]

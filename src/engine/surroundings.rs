@@ -6,11 +6,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use crate::config::{BackendName, Config};
 use crate::engine::os::files::read_regular;
-use crate::engine::resolve::{Resolver, resolve, written_address};
+use crate::engine::resolve::{Resolver, look_up, written_address};
 use crate::limits::TABLE_BYTES_MAX;
 use crate::reconcile::table::{self, Table};
 use crate::replay::controller::action::Wanted;
@@ -92,22 +91,18 @@ impl Surroundings for RealSurroundings {
             Some(_) => return looked_up.remove(name).expect("it is there"),
             None => {}
         }
-        looked_up.insert(name.to_owned(), Address::Pending);
-        let (resolver, board) = (Arc::clone(&self.resolver), Arc::clone(&self.looked_up));
-        let name = name.to_owned();
-        let spawned = thread::Builder::new()
-            .name("resolve".to_owned())
-            .spawn(move || {
-                let address = match resolve(&parsed, Wanted::default(), &resolver) {
-                    Ok(address) => Address::Known(address),
-                    Err(why) => Address::Unknown(why),
-                };
-                let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
-                board.insert(name, address);
-            });
-        match spawned {
-            Ok(_) => Address::Pending,
-            Err(cause) => Address::Unknown(format!("no thread to look its name up: {cause}")),
+        let (board, asked) = (Arc::clone(&self.looked_up), name.to_owned());
+        let begun = look_up(&parsed, Wanted::default(), &self.resolver, move |address| {
+            let address = address.map_or_else(Address::Unknown, Address::Known);
+            let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
+            board.insert(asked, address);
+        });
+        match begun {
+            Ok(()) => {
+                looked_up.insert(name.to_owned(), Address::Pending);
+                Address::Pending
+            }
+            Err(why) => Address::Unknown(why),
         }
     }
 }

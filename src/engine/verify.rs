@@ -10,7 +10,6 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::connections::{Connections, WAKER};
-use crate::engine::log_timestamp::written_unix;
 use crate::engine::resolve::system_resolver;
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::surroundings::RealSurroundings;
@@ -19,7 +18,7 @@ use crate::reconcile::comparison::{Compared, Comparison};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::reconcile::table::Table;
-use crate::replay::reconciler::{Address, Surroundings};
+use crate::replay::reconciler::{Surroundings, find};
 
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
@@ -121,13 +120,7 @@ impl Verifier {
 
     fn watch_masters(&mut self, now: Now) -> Result<(), VerifyError> {
         for master in self.comparison.masters() {
-            if !master.has_address() {
-                match self.surroundings.address(&master.name) {
-                    Address::Known(address) => master.set_address(address),
-                    Address::Pending => {}
-                    Address::Unknown(why) => master.handle_unresolved(why),
-                }
-            }
+            find(master, &mut self.surroundings);
             if master.stalled_for(now) > PATIENCE {
                 return Err(VerifyError::Silent {
                     master: Arc::clone(&master.name),
@@ -137,11 +130,6 @@ impl Verifier {
         }
         Ok(())
     }
-}
-
-/// When a line was written, Unix seconds, from its prefix.
-pub(crate) fn line_written_unix(prefix: &[u8]) -> Option<u64> {
-    written_unix(prefix)
 }
 
 /// Why keys cannot be compared: a sentence.

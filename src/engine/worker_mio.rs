@@ -8,17 +8,14 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 
 use crate::clock::Now;
 use crate::engine::clock::Clock;
+use crate::engine::connections::{WAKER, finish_connection, start_connection};
 use crate::engine::gather::Gather;
-use crate::engine::os::tcp;
-use crate::limits::{KEEPALIVE_PROBES, RECEIVE_BYTES};
+use crate::limits::RECEIVE_BYTES;
 use crate::replay::worker::{Action, Worker};
-
-/// The token of the mailbox's waker; slots have theirs from 0.
-pub const WAKER: Token = Token(usize::MAX);
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -237,35 +234,5 @@ impl Connections {
     fn closed(&mut self, slot: usize, why: String, worker: &mut Worker, now: Now) {
         self.by_slot[slot] = None;
         worker.handle_closed(slot, why, now);
-    }
-}
-
-/// Begins a connection, whose events have the slot for their token.
-pub(super) fn start_connection(
-    slot: usize,
-    address: SocketAddr,
-    keepalive_interval: Duration,
-    poll: &Poll,
-) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    tcp::keep_alive(stream.as_fd(), keepalive_interval, KEEPALIVE_PROBES)?;
-    poll.registry().register(
-        &mut stream,
-        Token(slot),
-        Interest::READABLE | Interest::WRITABLE,
-    )?;
-    Ok(stream)
-}
-
-/// Whether the connection stands by now; if so, the bytes of its segments.
-pub(super) fn finish_connection(stream: &TcpStream) -> io::Result<Option<usize>> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => tcp::segment_bytes(stream.as_fd()).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -23,6 +23,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::ledger::rejected::{as_text_or_base64, from_base64, rfc3339, show_id};
 use crate::limits::DIFFERENCES_LEFT_MAX;
+use crate::reconcile::key::KeyId;
 
 /// Name of the file in a backend's state folder.
 pub const FILE_NAME: &str = "differences.jsonl";
@@ -156,7 +157,11 @@ enum JsonLine {
 
 /// What names a key, as [`Difference::id`] does.
 #[must_use]
-pub fn id(kind: &str, table: &[u8], key: &[u8], member: Option<&[u8]>) -> u64 {
+pub fn id_of(key: &KeyId) -> u64 {
+    id(key.kind.name(), &key.table, &key.key, key.body.as_deref())
+}
+
+fn id(kind: &str, table: &[u8], key: &[u8], member: Option<&[u8]>) -> u64 {
     let mut hash = Xxh3::new();
     for part in [kind.as_bytes(), table, key, member.unwrap_or_default()] {
         hash.update(&(part.len() as u64).to_le_bytes());

@@ -28,6 +28,15 @@ pub struct KindMethods {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Key, Self::Hash, Self::Set, Self::SortedSet];
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// What a method writes or removes; `None` for those of an older hustdb, which has no lookup
     /// for them.
     #[must_use]

@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::binlog::Method;
 use crate::limits::{TABLE_BYTES_MAX, TABLE_MASTER_BYTES_MAX, TABLE_MASTERS_PER_ROW_MAX};
+use crate::reconcile::key::KeyId;
 
 /// Slots that keys are cut into.
 pub const SLOTS: usize = 1024;
@@ -250,6 +251,16 @@ impl Table {
         }
         let masters = masters.iter().map(|master| &**master);
         Ok(masters.filter(move |master| *master != backend))
+    }
+
+    /// The master that a key of `backend` is compared with: the first other one of its row.
+    ///
+    /// # Errors
+    /// There is none, and why.
+    pub fn peer<'a>(&'a self, backend: &'a str, key: &KeyId) -> Result<&'a str, NoPeer> {
+        let hashed = hashed_octets(key.kind.methods().write, &key.table, &key.key);
+        let mut peers = self.peers(backend, hashed)?;
+        Ok(peers.next().expect("there is one at least"))
     }
 
     /// Every master that shares a row with `backend`; one may be named several times.

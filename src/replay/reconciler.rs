@@ -33,6 +33,7 @@ use crate::limits::{
 };
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
+use crate::reconcile::master::Master;
 use crate::reconcile::settings::ReconcileMode;
 use crate::reconcile::table::Table;
 use crate::replay::disk::Disk;
@@ -68,6 +69,18 @@ pub enum Address {
     Pending,
     /// It cannot be looked up; a sentence.
     Unknown(String),
+}
+
+/// Finds out where a master is, unless that is known.
+pub(crate) fn find(master: &mut Master, surroundings: &mut impl Surroundings) {
+    if master.has_address() {
+        return;
+    }
+    match surroundings.address(&master.name) {
+        Address::Known(address) => master.set_address(address),
+        Address::Pending => {}
+        Address::Unknown(why) => master.handle_unresolved(why),
+    }
 }
 
 /// What the reconciler shares with the other threads.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use indicatif::{DecimalBytes, HumanCount};
 
@@ -12,6 +12,7 @@ use crate::binlog::Record;
 use crate::binlog::line::decode_in_place;
 use crate::cli::Failure;
 use crate::cli::lines::Lines;
+use crate::cli::local_time::now_unix;
 use crate::engine::log_timestamp::written_unix;
 use crate::fake_hustdb::{Contents, FakeHustdb};
 use crate::limits::HUSTDB_READ_BYTES;
@@ -176,12 +177,6 @@ fn plural(backends: usize) -> String {
         1 => "1 backend".to_owned(),
         _ => format!("{backends} backends"),
     }
-}
-
-pub(super) fn now_unix() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// The records of the backend `index` of `count`, so that all together are `records`.

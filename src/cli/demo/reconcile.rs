@@ -16,8 +16,8 @@ use indicatif::{DecimalBytes, HumanCount};
 use serde_json::json;
 
 use super::home::Home;
-use super::logs::now_unix;
 use super::{LOOK_INTERVAL, PATIENCE, drain, start_fake_hustdb};
+use crate::cli::local_time::now_unix;
 use crate::cli::{Failure, Host, LevelHandle, Server, output};
 use crate::fake_hustdb::{Contents, FakeHustdb, Request, Space};
 use crate::workload::live_pair::{LiveLog, LivePair, Master, Reach, Reply};

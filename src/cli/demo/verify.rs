@@ -2,7 +2,8 @@
 
 use indicatif::HumanCount;
 
-use super::logs::{Job, now_unix};
+use super::logs::Job;
+use crate::cli::local_time::now_unix;
 use crate::cli::output;
 use crate::fake_hustdb::{Counters, FakeHustdb, differences};
 

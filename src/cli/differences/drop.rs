@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Selection;
 use super::read::{each, files};
+use crate::cli::local_time::now_unix;
 use crate::engine::os::files::{Links, open_regular};
 use crate::reconcile::difference::{How, Settlement};
 
@@ -20,8 +20,7 @@ pub(super) struct Dropped {
 
 /// Settles those that are selected, each file's in one write that is on disk when this returns.
 pub(super) fn drop(state: &Path, selection: &Selection) -> io::Result<Dropped> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let unix = since.unwrap_or_default().as_secs();
+    let unix = now_unix();
     let mut dropped = Dropped::default();
     for path in files(state, selection)? {
         let mut lines = Vec::new();

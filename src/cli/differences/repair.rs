@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Selection;
 use super::drop::append;
 use super::read::{each, files};
 use crate::cli::Failure;
+use crate::cli::local_time::now_unix;
 use crate::cli::verify::Tally;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::reconcile::check::Outcome;
-use crate::reconcile::difference::{Difference, How, Settlement, id};
+use crate::reconcile::difference::{Difference, How, Settlement, id_of};
 use crate::reconcile::key::{KeyId, Kind, Logged};
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 
@@ -79,8 +79,7 @@ fn repair_pair(
         logged,
         peer: Arc::from(peer),
     });
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let unix = since.unwrap_or_default().as_secs();
+    let unix = now_unix();
     let mut lines = Vec::new();
     let compared =
         Verifier::new(config, backend, reconcile)?.compare(keys.collect(), &mut |compared| {
@@ -90,13 +89,7 @@ fn repair_pair(
                 Outcome::Mended(_) => How::Mended,
                 Outcome::Reported(_) | Outcome::Skipped(_) => return,
             };
-            let KeyId {
-                kind,
-                table,
-                key,
-                body,
-            } = &compared.key;
-            let id = id(kind.name(), table, key, body.as_deref());
+            let id = id_of(&compared.key);
             Settlement { id, how, unix }.encode(&mut lines);
         });
     if !lines.is_empty() {
@@ -107,10 +100,7 @@ fn repair_pair(
 
 /// The key of a difference; `None` where this version does not know its kind.
 fn key_of(difference: &Difference) -> Option<KeyId> {
-    let kinds = [Kind::Key, Kind::Hash, Kind::Set, Kind::SortedSet];
-    let kind = kinds
-        .into_iter()
-        .find(|kind| kind.name() == difference.kind)?;
+    let kind = Kind::from_name(&difference.kind)?;
     Some(KeyId {
         kind,
         table: difference.table.as_slice().into(),

@@ -9,7 +9,7 @@ use super::is_backend;
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::engine::files::RealDisk;
-use crate::engine::verify::line_written_unix;
+use crate::engine::log_timestamp::written_unix;
 use crate::reconcile::key::{KeyId, Kind, Logged};
 use crate::reconcile::keys::Keys;
 use crate::replay::disk::Disk;
@@ -92,7 +92,7 @@ pub(super) fn read(logs: &[Log], keys: &mut Keys) -> io::Result<u64> {
     } in logs
     {
         let disk = &mut disk(root);
-        without_lookup += read_keys(disk, backend, name, keys, line_written_unix)?;
+        without_lookup += read_keys(disk, backend, name, keys, written_unix)?;
     }
     Ok(without_lookup)
 }
@@ -124,11 +124,7 @@ pub(super) fn listed(path: &Path) -> Result<Vec<(KeyId, Logged)>, Failure> {
 
 fn parse(line: &[u8]) -> Option<KeyId> {
     let mut fields = line.splitn(3, |byte| *byte == b'\t');
-    let kind = fields.next()?;
-    let kinds = [Kind::Key, Kind::Hash, Kind::Set, Kind::SortedSet];
-    let kind = kinds
-        .into_iter()
-        .find(|known| known.name().as_bytes() == kind)?;
+    let kind = Kind::from_name(str::from_utf8(fields.next()?).ok()?)?;
     let table = match kind {
         Kind::Key => &b""[..],
         _ => fields.next()?,

@@ -9,7 +9,7 @@ use mio::{Registry, Token};
 use crate::clock::Now;
 use crate::config::BackendName;
 use crate::engine::probe::Probe;
-use crate::engine::resolve::{Resolver, look_up};
+use crate::engine::resolve::{Resolver, look_up, tell_control};
 use crate::engine::settings::Settings;
 use crate::replay::controller::action::{ProbeRequest, ProbeResult, Wanted};
 use crate::replay::mailbox::Mailbox;
@@ -96,7 +96,9 @@ impl Probes {
     pub(super) fn resolve(&mut self, backend: BackendId, wanted: Wanted) -> Result<(), String> {
         let (resolver, control) = (Arc::clone(&self.resolver), Arc::clone(&self.control));
         match self.get_mut(backend) {
-            Some(attached) => look_up(backend, &attached.name, wanted, &resolver, &control),
+            Some(attached) => look_up(&attached.name, wanted, &resolver, move |address| {
+                tell_control(backend, address, &control);
+            }),
             None => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ use crate::limits::{RECONCILE_DIFFERENCE_BYTES, RECONCILE_READ_BYTES};
 use crate::reconcile::check::{Left, Outcome};
 use crate::reconcile::comparison::Compared;
 use crate::reconcile::decision::Seen;
-use crate::reconcile::difference::{self, Difference, FILE_NAME, Held, How, Settlement};
+use crate::reconcile::difference::{self, Difference, FILE_NAME, Held, How, Settlement, id_of};
 use crate::reconcile::key::{KeyId, Kind};
 use crate::replay::disk::Disk;
 
@@ -92,14 +92,14 @@ impl Differences {
             Outcome::Mended(_) => How::Mended,
         };
         if self.has(&compared.key) {
-            let id = id(&compared.key);
+            let id = id_of(&compared.key);
             Settlement { id, how, unix }.encode(&mut self.unwritten);
         }
     }
 
     /// Whether a key is left different.
     pub(super) fn has(&self, key: &KeyId) -> bool {
-        !self.left.is_empty() && self.left.has_key(id(key))
+        !self.left.is_empty() && self.left.has_key(id_of(key))
     }
 
     /// Whether lines are to be written before there are more.
@@ -127,10 +127,6 @@ impl Differences {
         self.unwritten.clear();
         self.read(disk)
     }
-}
-
-fn id(key: &KeyId) -> u64 {
-    difference::id(key.kind.name(), &key.table, &key.key, key.body.as_deref())
 }
 
 /// What is written of a key that is left different.

@@ -15,12 +15,12 @@ use crate::reconcile::comparison::{Comparison, ComparisonSettings};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::Keys;
 use crate::reconcile::settings::ReconcileSettings;
-use crate::reconcile::table::{Table, hashed_octets};
+use crate::reconcile::table::Table;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
 use crate::replay::reconciler::scan::{self, Read, Scan};
-use crate::replay::reconciler::{Address, Surroundings};
+use crate::replay::reconciler::{Surroundings, find};
 use crate::status::counters::ReconcileCounters;
 
 /// How far a step has come.
@@ -218,12 +218,8 @@ impl<L> Job<L> {
         let Ok(table) = &self.table else {
             return self.skip(Skipped::NoTable, 1);
         };
-        let hashed = hashed_octets(key.kind.methods().write, &key.table, &key.key);
-        let peer = table
-            .peers(&self.info.name, hashed)
-            .map(|mut peers| peers.next());
-        let peer = match peer {
-            Ok(peer) => peer.expect("there is one at least"),
+        let peer = match table.peer(&self.info.name, &key) {
+            Ok(peer) => peer,
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
         let trusts_peer = !(cx.is_left)(peer, &key);
@@ -239,13 +235,7 @@ impl<L> Job<L> {
     {
         let mut given_up = Vec::new();
         for (at, master) in self.comparison.masters().iter_mut().enumerate() {
-            if !master.has_address() {
-                match cx.surroundings.address(&master.name) {
-                    Address::Known(address) => master.set_address(address),
-                    Address::Pending => {}
-                    Address::Unknown(why) => master.handle_unresolved(why),
-                }
-            }
+            find(master, cx.surroundings);
             let waits = at > 0 && (cx.peer_waits)(&master.name);
             master.hold(cx.is_held || waits, cx.now);
             if at == 0 || cx.is_held {

@@ -4,8 +4,7 @@ use std::io;
 
 use memchr::memchr;
 
-use crate::binlog::line::payload;
-use crate::binlog::line_start::{START_BYTES_MAX, decode_start};
+use crate::binlog::line_start::{LineStart, START_BYTES_MAX, decode_start};
 use crate::limits::{RECONCILE_MEMBER_BYTES_MAX, RECONCILE_READ_BYTES};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::Keys;
@@ -149,9 +148,14 @@ impl<L> Scan<L> {
 /// Takes a line's key, if it has a record. What has none was rejected.
 fn push(line: &[u8], into: &mut Into<'_>, decoded: &mut Vec<u8>) {
     let line = &line[..line.len().min(LINE_BYTES_KEPT)];
-    let Ok((record, is_whole)) = decode_start(line, decoded) else {
+    let Ok(start) = decode_start(line, decoded) else {
         return;
     };
+    let LineStart {
+        record,
+        is_whole,
+        payload_at,
+    } = start;
     let key = KeyId::of(&record).filter(|key| {
         let fits = is_whole && key.bytes() <= RECONCILE_MEMBER_BYTES_MAX;
         key.kind.has_value() || fits
@@ -160,10 +164,7 @@ fn push(line: &[u8], into: &mut Into<'_>, decoded: &mut Vec<u8>) {
         *into.without_lookup += 1;
         return;
     };
-    let written = payload(line)
-        .ok()
-        .and_then(|payload| (into.written_unix)(&line[..payload.start]));
-    let written = written
+    let written = (into.written_unix)(&line[..payload_at])
         .and_then(|unix| u32::try_from(unix).ok())
         .unwrap_or(0);
     into.keys.push(key, Logged::of(&record, written, is_whole));

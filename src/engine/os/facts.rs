@@ -121,16 +121,12 @@ mod tests {
         assert!(facts.start_seconds <= now + 2.0 && facts.start_seconds > now - 86_400.0);
         assert!(facts.resident_bytes > 1 << 20 && facts.virtual_bytes >= facts.resident_bytes);
         assert!(facts.threads >= 1 && facts.cpu_seconds >= 0.0);
-        let before = facts.open_fds;
-        let opened: Vec<fs::File> = (0..50)
+        // Whatever other tests open and close meanwhile, these stay open.
+        let opened: Vec<fs::File> = (0..400)
             .map(|_| fs::File::open("/dev/null").unwrap())
             .collect();
         let facts = process_facts().unwrap();
-        // Other tests open and close files beside this one.
-        assert!(
-            facts.open_fds > before.saturating_sub(30) + 10,
-            "{before}, then {facts:?}"
-        );
+        assert!(facts.open_fds >= 400, "{facts:?}");
         assert!(facts.max_fds >= facts.open_fds);
         drop(opened);
     }

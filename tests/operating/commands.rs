@@ -37,7 +37,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ),
     (
         "packaging/deb",
-        "`package` runs it where cargo-deb is installed",
+        "`package` runs it where dpkg-dev is installed",
     ),
     ("packaging/sbom", "`materials` runs it"),
     (

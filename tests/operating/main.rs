@@ -1,8 +1,8 @@
 //! What an operator is given besides the program: units, package, image, bill of materials, and
 //! documents whose every command works.
 //!
-//! What needs a program that is not everywhere (systemd-analyze, cargo-deb) says loudly that it is
-//! skipped where that is missing.
+//! What needs a program that is not everywhere (systemd-analyze, dpkg-shlibdeps) says loudly that it
+//! is skipped where that is missing.
 
 mod commands;
 mod container;
@@ -40,8 +40,5 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// Says that a test shows nothing here.
 fn skip(test: &str, missing: &str) {
-    eprintln!(
-        "SKIPPED: {test} needs {missing}, which is not installed; .ci/run brings it, and \
-         .ci/package cargo-deb"
-    );
+    eprintln!("SKIPPED: {test} needs {missing}, which is not installed; .ci/run brings it");
 }

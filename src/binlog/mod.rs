@@ -14,6 +14,7 @@
 pub mod key;
 pub mod lifetime;
 pub mod line;
+pub mod line_fault;
 pub mod line_start;
 pub mod long_line;
 pub mod method;
@@ -22,6 +23,6 @@ pub mod record;
 pub mod request;
 
 pub use lifetime::Lifetime;
-pub use line::LineFault;
+pub use line_fault::LineFault;
 pub use method::Method;
 pub use record::Record;

@@ -8,7 +8,7 @@
 //! value …
 //! ```
 
-use crate::binlog::line::LineFault;
+use crate::binlog::line_fault::LineFault;
 use crate::binlog::method::{Method, Ttl, Twice};
 use crate::limits::RECORD_HEAD_FIXED_BYTES;
 

@@ -10,7 +10,9 @@ use std::fs;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Failure, NAME, output};
+use super::args::{Cli, NAME};
+use super::failure::Failure;
+use super::output;
 use crate::config::{BackendName, Config};
 
 /// What asks for the names; nothing comes where there is no configuration.

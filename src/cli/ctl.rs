@@ -10,7 +10,8 @@ use clap::Subcommand;
 
 use super::status::client::{self, in_query};
 use super::status::{StatusTarget, plain};
-use super::{Failure, backend_name};
+use super::values::backend_name;
+use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};

@@ -9,6 +9,7 @@
 //! something was wrong or `--keep` was given. Exit code 0 means that every key on every backend was
 //! as it should be.
 
+mod drain;
 mod home;
 mod logs;
 mod progress;
@@ -17,7 +18,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -25,18 +26,15 @@ use indicatif::{DecimalBytes, HumanCount};
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Failure, Host, LevelHandle, Server};
-use crate::cli::output;
-use crate::fake_hustdb::{FakeHustdb, Options};
+use super::failure::Failure;
+use super::logging::LevelHandle;
+use super::output;
+use super::run::{Host, Server};
+use crate::fake_hustdb::FakeHustdb;
 
-use home::Home;
+use drain::drain;
+use home::{Home, start_fake_hustdb};
 use logs::{Job, Source};
-use progress::Progress;
-
-/// Between looks at how far it is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// So long without one more record settled means that something is wrong.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What `demo` takes.
 #[derive(Debug, Args)]
@@ -167,15 +165,6 @@ fn tell<S: Server>(
     Ok(good)
 }
 
-fn start_fake_hustdb(home: &Home) -> Result<FakeHustdb, Failure> {
-    let options = Options {
-        credentials: Some(home.credentials()),
-        ..Options::default()
-    };
-    FakeHustdb::start(options)
-        .map_err(|error| format!("a fake HustDB could not start: {error}").into())
-}
-
 fn names(fake_hustdbs: &[FakeHustdb]) -> String {
     const SHOWN: usize = 4;
     let shown: Vec<String> = fake_hustdbs
@@ -193,57 +182,6 @@ fn totals(jobs: &[Job]) -> (u64, u64) {
     jobs.iter().fold((0, 0), |(lines, bytes), job| {
         (lines + job.lines, bytes + job.bytes)
     })
-}
-
-/// Shows progress until all lines of each backend are settled. Between two looks `meanwhile` is
-/// done.
-fn drain(
-    server: &impl Server,
-    lines: &[(String, u64)],
-    interrupted: &AtomicBool,
-    mut meanwhile: impl FnMut() -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut progress = Progress::new(lines);
-    let (mut settled_before, mut moved) = (0, Instant::now());
-    loop {
-        let snapshot = server.snapshot();
-        if progress.handle_snapshot(&snapshot) {
-            progress.finish();
-            return Ok(());
-        }
-        let (_, settled) = snapshot.totals();
-        if settled != settled_before {
-            (settled_before, moved) = (settled, Instant::now());
-        }
-        if interrupted.load(Ordering::Relaxed) {
-            progress.finish();
-            return Err("interrupted".into());
-        }
-        if moved.elapsed() > PATIENCE {
-            progress.finish();
-            return Err(stuck(&snapshot).into());
-        }
-        meanwhile()?;
-        std::thread::sleep(LOOK_INTERVAL);
-    }
-}
-
-fn stuck(snapshot: &crate::status::snapshot::Snapshot) -> String {
-    let mut text = format!("nothing has moved for {} s:", PATIENCE.as_secs());
-    for backend in snapshot.backends() {
-        let why = match backend.why.as_str() {
-            "" => "no reason given",
-            why => why,
-        };
-        text.push_str(&format!(
-            "\n  {} is {} ({why}); {} records completed, {} bytes of log to go",
-            backend.name, backend.state, backend.counts.settled, backend.backlog_bytes
-        ));
-    }
-    if snapshot.backends().is_empty() {
-        text.push_str(" the server has found no backend");
-    }
-    text
 }
 
 /// CPU time of this process, all threads.

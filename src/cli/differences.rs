@@ -7,19 +7,20 @@
 mod drop;
 mod read;
 mod repair;
+mod selection;
 mod show;
 
 pub(super) use show::write_difference;
 
 use std::io::{self, ErrorKind};
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use super::{Failure, backend_name};
-use crate::cli::output;
-use crate::cli::values::{id, unix, word};
+use super::failure::Failure;
+use super::output;
 use crate::config::Config;
-use crate::reconcile::difference::Difference;
+use selection::Selection;
+use show::count;
 
 /// What is to be done with differences that are left.
 #[derive(Clone, Debug, Subcommand)]
@@ -81,43 +82,6 @@ pub(super) enum Verb {
     },
 }
 
-/// Those for which all that is given holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-pub(super) struct Selection {
-    /// Of this backend, host:port
-    #[arg(long, value_name = "BACKEND", value_parser = backend_name)]
-    backend: Option<String>,
-    /// Of which this was seen, as `differences list` shows it
-    #[arg(long, value_name = "WORD", value_parser = word)]
-    seen: Option<String>,
-    /// Not mended for this reason, as `differences list` shows it
-    #[arg(long, value_name = "REASON", value_parser = word)]
-    why: Option<String>,
-    /// Seen at this time or later: 2026-11-22, "2026-11-22 16:40", seconds since 1970, or 30m, 2h,
-    /// 3d ago
-    #[arg(long, value_name = "TIME", value_parser = unix)]
-    since: Option<u64>,
-    /// Seen at this time or before
-    #[arg(long, value_name = "TIME", value_parser = unix)]
-    until: Option<u64>,
-    /// These, by the ids that `differences list` shows
-    #[arg(long = "id", value_name = "ID", value_delimiter = ',', value_parser = id)]
-    ids: Vec<u64>,
-}
-
-impl Selection {
-    /// Whether a difference with this id is one of them.
-    fn admits(&self, id: u64, difference: &Difference) -> bool {
-        let seen = self.seen.as_deref();
-        let why = self.why.as_deref();
-        seen.is_none_or(|seen| seen == difference.seen())
-            && why.is_none_or(|why| why == difference.why)
-            && self.since.is_none_or(|since| since <= difference.unix)
-            && self.until.is_none_or(|until| difference.unix <= until)
-            && (self.ids.is_empty() || self.ids.contains(&id))
-    }
-}
-
 impl Verb {
     /// Why the arguments are wrong.
     pub(super) fn wrong_use(&self) -> Option<&'static str> {
@@ -136,7 +100,7 @@ impl Verb {
                  else --all",
             );
         }
-        (!yes && selection.ids.is_empty()).then_some(
+        (!yes && selection.scope.ids.is_empty()).then_some(
             "differences that are dropped are listed no more: give their ids (--id), or say --yes",
         )
     }
@@ -174,17 +138,10 @@ pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
     }
 }
 
-/// So many differences, in words.
-fn count(count: u64) -> String {
-    match count {
-        1 => "1 difference".to_owned(),
-        count => format!("{count} differences"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::scope::Scope;
 
     #[test]
     fn what_is_dropped_is_said_and_not_all_by_a_slip() {
@@ -194,7 +151,10 @@ mod tests {
             ..none()
         };
         let by_id = || Selection {
-            ids: vec![1],
+            scope: Scope {
+                ids: vec![1],
+                ..Scope::default()
+            },
             ..none()
         };
         for (selection, all, yes, is_right) in [

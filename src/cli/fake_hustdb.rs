@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use self::fault::Fault;
-use super::Failure;
+use super::failure::Failure;
 use crate::cli::output;
 use crate::fake_hustdb::{Counters, FakeHustdb, Manner, Options, Script, THREADS};
 

@@ -8,7 +8,8 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-use super::{Cli, Failure, NAME};
+use super::args::{Cli, NAME};
+use super::failure::Failure;
 
 /// The section of the manual: administration.
 const SECTION: &str = "8";

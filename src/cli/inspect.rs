@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Failure;
+use super::failure::Failure;
 use super::lines::{Line, Lines};
 use super::paint::Paint;
 use super::pattern::Pattern;

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Prints what the command was asked for. A reader that has seen enough (`| head`) is not a
 /// failure; `what` it is that cannot be written is said otherwise.

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::configuration::config_path;
+use super::failure::Failure;
 use super::pidfile::{self, Found};
 use super::process::{self, PROC};
-use super::{Failure, config_path};
+
 use crate::config::{Config, FILE_NAME};
 use crate::engine::os::process::terminate;
 

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::failure::Failure;
+use super::output;
+use super::status;
 use super::status::StatusTarget;
 use super::status::client::{self, StatusError, foreign};
-use super::{Failure, status};
-use crate::cli::output;
 use crate::config::Config;
 use crate::engine::files::{LockError, RealDisk, StateLock};
 use crate::limits::REJECTED_IDS_MAX;
@@ -97,14 +98,14 @@ impl Verb {
         match self {
             Self::List { .. } | Self::Show { .. } => None,
             Self::Replay { selection, all } | Self::Drop { selection, all, .. }
-                if selection.is_empty() != *all =>
+                if (*selection == Selection::default()) != *all =>
             {
                 Some(
                     "say which lines: by --id, --backend, --reason, --since or --until, or else \
                      --all",
                 )
             }
-            Self::Drop { selection, yes, .. } if !yes && selection.ids.is_empty() => Some(
+            Self::Drop { selection, yes, .. } if !yes && selection.scope.ids.is_empty() => Some(
                 "lines that are dropped are gone for good: give their ids (--id), or say --yes",
             ),
             Self::Replay { .. } | Self::Drop { .. } => None,
@@ -120,12 +121,12 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
         Verb::Show { selection, values } => show::show(&state, selection, *values, &mut out),
         Verb::Replay { selection, .. } => {
-            let report = ask("replay", selection, &super::target(&config))?;
+            let report = ask("replay", selection, &StatusTarget::of(&config))?;
             return Ok(tell("replayed", &report));
         }
         Verb::Drop { selection, .. } => {
             let logs = config.sync.logs_path.clone();
-            let report = match ask("drop", selection, &super::target(&config)) {
+            let report = match ask("drop", selection, &StatusTarget::of(&config)) {
                 Err(StatusError::Unreachable { .. }) => {
                     drop_here(RealDisk::new(logs, state.clone()), &state, selection)?
                 }
@@ -149,10 +150,10 @@ fn ask(
     target: &StatusTarget,
 ) -> Result<RejectedReport, StatusError> {
     let mut all = RejectedReport::default();
-    let ids: Vec<&[u64]> = if selection.ids.is_empty() {
+    let ids: Vec<&[u64]> = if selection.scope.ids.is_empty() {
         vec![&[]]
     } else {
-        selection.ids.chunks(REJECTED_IDS_MAX).collect()
+        selection.scope.ids.chunks(REJECTED_IDS_MAX).collect()
     };
     for ids in ids {
         let path = format!("/v1/rejected/{verb}?{}", selection.query(ids));
@@ -192,7 +193,7 @@ fn drop_here(
     let mut report = RejectedReport::default();
     for backend in read::backends(state, selection)? {
         let Requeued { done, left, .. } =
-            drop_rejected(&mut disk, &backend, &selection.filter(&selection.ids))?;
+            drop_rejected(&mut disk, &backend, &selection.filter(&selection.scope.ids))?;
         report.done += done;
         report.left += left;
     }
@@ -230,6 +231,7 @@ fn tell(done: &str, report: &RejectedReport) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::scope::Scope;
 
     #[test]
     fn what_is_replayed_or_dropped_is_said_and_not_all_by_a_slip() {
@@ -238,7 +240,10 @@ mod tests {
             ..Selection::default()
         };
         let by_id = || Selection {
-            ids: vec![1],
+            scope: Scope {
+                ids: vec![1],
+                ..Scope::default()
+            },
             ..Selection::default()
         };
         let replay = |selection, all| Verb::Replay { selection, all };

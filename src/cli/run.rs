@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Failure;
 use super::daemon::{self, Role};
+use super::failure::Failure;
 use super::logging::{self, Destination, LevelHandle, Logging};
 use super::pidfile::{self, PidFile};
 use super::process::PROC;

@@ -1,10 +1,13 @@
 //! Values that arguments of several commands have: ids, codes, times.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use crate::cli::local_time::now_unix;
+use crate::config::BackendName;
 use crate::status::control_request::parse_id;
 use crate::text::parse_duration;
 
@@ -49,6 +52,23 @@ fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
     })
 }
 
+/// A backend's name among the arguments.
+pub(super) fn backend_name(text: &str) -> Result<String, String> {
+    match BackendName::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
+/// A time as people write it: `30s`, `500ms`, `5m`, `2h`, or seconds.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text, Some(Duration::from_secs(1)))
+        .ok()
+        // No longer than a clock goes.
+        .filter(|time| *time <= Duration::from_secs(366 * 86_400))
+        .ok_or_else(|| "a time is a number with ms, s, m, h or d".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +102,23 @@ mod tests {
         assert_eq!(id("00000000000000ff"), Ok(255));
         assert!(id("ff").is_err() && id("+0000000000000ff").is_err());
         assert!(word("table_type").is_ok() && word("a b").is_err() && word("").is_err());
+    }
+
+    #[test]
+    fn a_time_has_a_unit_or_is_seconds_and_at_most_a_year() {
+        for (text, expected) in [
+            ("30s", Some(30_000)),
+            ("7", Some(7000)),
+            ("366d", Some(31_622_400_000)),
+            ("367d", None),
+            ("-1s", None),
+            ("9999999999999h", None),
+        ] {
+            assert_eq!(
+                time(text).ok(),
+                expected.map(Duration::from_millis),
+                "{text}"
+            );
+        }
     }
 }

@@ -2,22 +2,22 @@
 
 mod keys;
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Failure;
+use super::failure::Failure;
 use crate::cli::differences::write_difference;
 use crate::cli::local_time::now_unix;
 use crate::cli::output;
-use crate::config::{BackendName, Config};
+use crate::cli::tally::Tally;
+use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::RECONCILE_KEY_BYTES_MAX;
-use crate::reconcile::check::{Mend, Outcome, Skipped};
+use crate::reconcile::check::{Outcome, Skipped};
 use crate::reconcile::comparison::Compared;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::Keys;
@@ -52,54 +52,6 @@ pub(super) struct VerifyArgs {
     /// Print differences as JSON, an object a line, as in differences.jsonl
     #[arg(long)]
     json: bool,
-}
-
-/// How many keys came to which end.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) equal: u64,
-    pub(super) mended: u64,
-    pub(super) different: u64,
-    skipped: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    /// A key has its outcome.
-    pub(super) fn add(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Equal => self.equal += 1,
-            Outcome::Mended(Mend::Copied | Mend::Raised | Mend::MadeAnew | Mend::Deleted) => {
-                self.mended += 1;
-            }
-            Outcome::Reported(_) => self.different += 1,
-            Outcome::Skipped(why) => self.skip(why, 1),
-        }
-    }
-
-    fn skip(&mut self, why: Skipped, keys: u64) {
-        if keys > 0 {
-            *self.skipped.entry(why.to_string()).or_default() += keys;
-        }
-    }
-
-    /// Whether both masters have the same of each key.
-    pub(super) fn are_equal(&self) -> bool {
-        self.different == 0 && self.skipped.is_empty()
-    }
-
-    /// A sentence.
-    pub(super) fn text(&self) -> String {
-        let mut text = format!(
-            "{} equal, {} mended, {} different",
-            HumanCount(self.equal),
-            HumanCount(self.mended),
-            HumanCount(self.different)
-        );
-        for (why, keys) in &self.skipped {
-            text.push_str(&format!(", {} not compared: {why}", HumanCount(*keys)));
-        }
-        text
-    }
 }
 
 /// Compares, and says how it was. True: all keys are equal.
@@ -204,9 +156,4 @@ fn progress(keys: usize) -> ProgressBar {
     let style = "{pos:>9} of {len} keys {wide_bar} {per_sec:>12} {eta:>4}";
     let style = ProgressStyle::with_template(style).expect("the template is right");
     ProgressBar::new(keys as u64).with_style(style)
-}
-
-/// Whether a target is a backend's name.
-fn is_backend(target: &str) -> bool {
-    BackendName::parse(target).is_ok()
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::{Cli, NAME};
+use super::args::{Cli, NAME};
 use crate::cli::output;
 
 /// Says that arguments are wrong.

@@ -5,11 +5,12 @@
 //! twice, and takes the last where the original takes the first.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::Config;
+use super::entries::Entries;
 use super::error::{ConfigError, Warning};
 use super::key::Key;
 use crate::text::nearest;
@@ -24,20 +25,6 @@ const COMMENT: &str = "//";
 /// The parsed file.
 pub(super) struct Document {
     sections: Vec<(String, Section)>,
-}
-
-/// The keys and values of one section.
-#[derive(Default)]
-pub(super) struct Entries<'a>(&'a [(String, Value)]);
-
-impl<'a> Entries<'a> {
-    /// The value of a key; the first where there are several, as the original has it.
-    pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
-    }
 }
 
 enum Section {
@@ -92,7 +79,10 @@ impl Document {
     }
 
     /// Finds keys that nobody knows and keys that stand there twice: a warning each.
-    pub(super) fn check_keys(&self) -> Vec<Warning> {
+    pub(super) fn check_keys(
+        &self,
+        known: impl Iterator<Item = &'static Key> + Clone,
+    ) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let sections: Vec<&str> = self
             .sections
@@ -105,7 +95,7 @@ impl Document {
                 continue;
             }
             if !SECTIONS.contains(&section.as_str()) {
-                warnings.push(unknown("", section));
+                warnings.push(unknown("", section, known.clone()));
                 continue;
             }
             let Section::Entries(entries) = content else {
@@ -113,13 +103,16 @@ impl Document {
             };
             let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
             check_doubles(&names, section, &mut warnings);
-            let is_known =
-                |name: &str| Config::keys().any(|key| key.section == section && key.name == name);
+            let is_known = |name: &str| {
+                known
+                    .clone()
+                    .any(|key| key.section == section && key.name == name)
+            };
             warnings.extend(
                 names
                     .iter()
                     .filter(|name| !name.starts_with(COMMENT) && !is_known(name))
-                    .map(|name| unknown(section, name)),
+                    .map(|name| unknown(section, name, known.clone())),
             );
         }
         warnings
@@ -159,12 +152,11 @@ fn check_doubles(names: &[&str], section: &str, warnings: &mut Vec<Warning>) {
 
 /// The warning for an unknown key, with the nearest that there is; of several, one of the same
 /// section.
-fn unknown(section: &str, name: &str) -> Warning {
+fn unknown(section: &str, name: &str, keys: impl Iterator<Item = &'static Key>) -> Warning {
     // In the outer object, a section's own name can be what was meant.
     let sections = SECTIONS.iter().filter(|_| section.is_empty());
     let sections = sections.map(|known| (*known, (*known).to_owned()));
-    let (here, elsewhere): (Vec<&Key>, Vec<&Key>) =
-        Config::keys().partition(|key| key.section == section);
+    let (here, elsewhere): (Vec<&Key>, Vec<&Key>) = keys.partition(|key| key.section == section);
     let keys = here.into_iter().chain(elsewhere);
     let keys = keys.map(|key| (key.name, key.path()));
     let nearest = nearest(name, sections.chain(keys))
@@ -242,4 +234,32 @@ impl<'de> Deserialize<'de> for Section {
         }
         deserializer.deserialize_any(Any)
     }
+}
+
+/// A file above this many bytes is not a configuration, and isn't read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The bytes of a file of sensible size.
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Error, ErrorKind, Read};
+    use std::os::unix::fs::OpenOptionsExt;
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        let why = "it is not a regular file, and a configuration has to be one";
+        return Err(Error::new(ErrorKind::InvalidInput, why));
+    }
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::new(
+            ErrorKind::FileTooLarge,
+            "it has more than 1 MiB and so can't be a configuration",
+        ));
+    }
+    Ok(text)
 }

@@ -1,10 +1,8 @@
 //! One row of the settings' table, and how a value becomes a field.
 
-use std::fmt;
-use std::time::Duration;
-
-use super::document::Entries;
+use super::entries::Entries;
 use super::error::ConfigError;
+use super::kind::Kind;
 use super::value::{Read, Typed, read};
 
 /// Everything that there is to know about one setting.
@@ -24,64 +22,6 @@ pub struct Key {
     pub origin: Origin,
     /// What it does, in a sentence or two.
     pub meaning: &'static str,
-}
-
-/// What values a setting takes. Bounds are inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `true` or `false`.
-    Boolean,
-    /// A whole number.
-    Count {
-        /// Least.
-        min: u64,
-        /// Most.
-        max: u64,
-    },
-    /// Bytes, as a number or as a string with a unit.
-    Size {
-        /// Least.
-        min: u64,
-        /// Most.
-        max: u64,
-    },
-    /// Time, as a number in `unit` or as a string with a unit.
-    Time {
-        /// The unit of a plain number.
-        unit: Unit,
-        /// Least.
-        min: Duration,
-        /// Most.
-        max: Duration,
-    },
-    /// A user's name: one character at least, no control characters, and no colon, at which basic
-    /// authentication would end it.
-    User,
-    /// A password; can be empty, and is never shown.
-    Password,
-    /// A path; not empty.
-    Path,
-    /// One of these words.
-    Word(&'static [&'static str]),
-    /// An IP address, or null.
-    Address,
-    /// An access list.
-    Access,
-    /// Names of hosts.
-    Names,
-    /// Such a value, or null.
-    Optional(&'static Kind),
-    /// An object from strings to strings.
-    Outcomes,
-}
-
-/// The unit of a plain number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// ms
-    Milliseconds,
-    /// s
-    Seconds,
 }
 
 /// When a change to the file takes effect.
@@ -144,54 +84,5 @@ impl Key {
     fn typed<T: Typed>(&self, value: Read) -> T {
         T::from_read(value)
             .expect("the table's kinds fit the types of their fields: every load converts each")
-    }
-}
-
-/// What to write, for the end of an error's sentence.
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Boolean => f.write_str("true or false"),
-            Self::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
-            Self::Size { min, max } => {
-                write!(
-                    f,
-                    "bytes, or a string such as \"64MiB\", from {} to {}",
-                    super::value::show_size(*min),
-                    super::value::show_size(*max)
-                )
-            }
-            Self::Time { unit, min, max } => {
-                write!(
-                    f,
-                    "{unit}, or a string such as \"5s\" or \"500ms\", from {} to {}",
-                    super::value::show_time(*min),
-                    super::value::show_time(*max)
-                )
-            }
-            Self::User => f.write_str("a string without a colon"),
-            Self::Password => f.write_str("a string"),
-            Self::Path => f.write_str("a path as a string"),
-            Self::Word(words) => write!(f, "one of \"{}\"", words.join("\", \"")),
-            Self::Address => f.write_str("an IP address as a string"),
-            Self::Access => f.write_str(
-                "addresses, a-b ranges and networks as one string, \
-                separated by commas; an empty one admits everyone",
-            ),
-            Self::Names => {
-                f.write_str("names of hosts as one string, separated by commas; * stands for any")
-            }
-            Self::Optional(kind) => kind.fmt(f),
-            Self::Outcomes => f.write_str("an object of strings"),
-        }
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Milliseconds => "milliseconds",
-            Self::Seconds => "seconds",
-        })
     }
 }

@@ -7,9 +7,12 @@
 
 mod access;
 mod backend_name;
+mod change;
 mod document;
+mod entries;
 mod error;
 mod key;
+mod kind;
 mod locate;
 mod login;
 mod passwords;
@@ -26,20 +29,18 @@ use std::path::{Component, Path, PathBuf};
 
 pub use access::{AccessError, AccessList};
 pub use backend_name::{BackendName, BackendNameError, Host};
+pub use change::Change;
 pub use error::{ConfigError, ConfigErrors, Warning};
-pub use key::{Effect, Key, Kind, Origin, Unit};
+pub use key::{Effect, Key, Origin};
+pub use kind::{Kind, Unit};
 pub use locate::{FALLBACK_PATH, FILE_NAME, NotFound, locate};
 pub use login::{Login, LoginError};
-pub use reload::Change;
 pub use sample::sample;
 pub use secret::Secret;
 pub use settings::{MEMORY_BUDGET_MIN, NetworkSettings, SyncSettings};
 pub use value::{EngineName, LogFormat, LogLevel};
 
-use document::Document;
-
-/// A file above this many bytes is not a configuration, and isn't read.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+use document::{Document, read_bounded};
 
 /// The whole configuration: every value typed and within its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ impl Config {
             path: path.to_owned(),
             network,
             sync,
-            warnings: document.check_keys(),
+            warnings: document.check_keys(Self::keys()),
         };
         config.check_relations(&mut faults);
         Ok(Partly { config, faults })
@@ -213,29 +214,4 @@ fn plain(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, Component::CurDir))
         .collect()
-}
-
-/// The bytes of a file of sensible size.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::{Error, ErrorKind, Read};
-    use std::os::unix::fs::OpenOptionsExt;
-    // Without O_NONBLOCK, opening a pipe would wait for its writer.
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
-    let kind = file.metadata()?.file_type();
-    if !kind.is_file() && !kind.is_dir() {
-        let why = "it is not a regular file, and a configuration has to be one";
-        return Err(Error::new(ErrorKind::InvalidInput, why));
-    }
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(Error::new(
-            ErrorKind::FileTooLarge,
-            "it has more than 1 MiB and so can't be a configuration",
-        ));
-    }
-    Ok(text)
 }

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use super::document::read_bounded;
 use super::error::ConfigError;
 use super::secret::Secret;
 use super::settings::NetworkSettings;
-use super::{read_bounded, value};
+use super::value;
 
 /// Environment variables, with the settings that they stand for.
 const PASSWD: (&str, &str) = ("network.passwd", "HUSTDBSYNC_PASSWD");

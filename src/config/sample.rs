@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::Config;
-use super::key::{Key, Kind, Origin};
-use super::value::{show_size, show_time};
+use super::key::{Key, Origin};
+use super::kind::{Kind, show_size, show_time};
 
 const ABOUT: &str = "Keys that begin with // are comments. Every key is optional, and is shown \
                      here at its default. Times and sizes are numbers in the unit named, or \

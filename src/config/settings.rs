@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::AccessList;
-use super::document::Entries;
+use super::change::Change;
+use super::entries::Entries;
 use super::error::ConfigError;
-use super::key::{Effect, Key, Kind, Origin, Unit};
-use super::reload::Change;
+use super::key::{Effect, Key, Origin};
+use super::kind::{Kind, Unit};
 use super::secret::Secret;
 use super::value::{EngineName, LogFormat, LogLevel, Typed};
 use crate::limits::{

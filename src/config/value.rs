@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::access::AccessList;
-use super::key::{Kind, Unit};
+use super::kind::{Kind, Unit, show_size, show_time};
 use super::secret::Secret;
 use crate::reconcile::settings::ReconcileMode;
 use crate::text::{parse_duration, split_unit};
@@ -230,32 +230,6 @@ fn time(value: &Value, unit: Unit) -> Result<Duration, String> {
         Value::String(text) => parse_duration(text, None).map_err(|error| error.to_string()),
         other => Err(wrong_sort(other)),
     }
-}
-
-/// Bytes in the largest binary unit that divides them, as a file can have them: `64MiB`.
-pub(super) fn show_size(bytes: u64) -> String {
-    for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
-        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
-            return format!("{}{unit}", bytes >> shift);
-        }
-    }
-    format!("{bytes}B")
-}
-
-/// Time in the largest unit that divides it, as a file can have it: `500ms`.
-pub(super) fn show_time(time: Duration) -> String {
-    let milliseconds = time.as_millis();
-    for (unit, factor) in [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("min", 60_000),
-        ("s", 1000),
-    ] {
-        if milliseconds != 0 && milliseconds.is_multiple_of(factor) {
-            return format!("{}{unit}", milliseconds / factor);
-        }
-    }
-    format!("{milliseconds}ms")
 }
 
 /// How much is said in the log.

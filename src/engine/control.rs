@@ -192,7 +192,10 @@ impl Control {
             probes: Probes::new(first_probe, parts.resolver, Arc::clone(mailbox)),
             signals,
             listener,
-            http_server: HttpServer::new(parts.settings.auth.clone(), ProcessStats::new(&links)),
+            http_server: HttpServer::new(
+                parts.settings.auth.clone(),
+                ProcessStats::new(&links.controller, Arc::clone(&links.counters)),
+            ),
             reloading: Reloading::new(parts.reload, Arc::clone(mailbox)),
             rotate: parts.rotate,
             restore_at: now.after(parts.settings.controller.reader.rescan_interval),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mio::Poll;
 
-use super::start::{StartError, mailbox};
+use super::start_error::StartError;
+use super::waker::mailbox;
 use crate::config::{Config, EngineName};
 use crate::engine::choice::{Choice, Rings, choose, give_up};
 use crate::engine::clock::Clock;

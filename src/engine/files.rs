@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -34,7 +34,7 @@ pub use paths::{FILE_MODE, FOLDER_MODE};
 use self::durable_writes::{DurableWrites, Job};
 use self::names::escape;
 use self::paths::{Paths, at};
-use self::read_ahead::{Asked, read_ahead_at};
+use self::read_ahead::{Asked, read_ahead_at, read_at};
 use crate::engine::os::files::{
     Lease, Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
 };
@@ -111,7 +111,9 @@ impl RealDisk {
     /// may return one.
     #[must_use]
     pub fn with_threads(self, waker: Arc<dyn Wake>) -> Self {
-        let durable_writes = Some(DurableWrites::new(self.paths.clone(), waker));
+        let Paths { logs, state } = self.paths.clone();
+        let work = move |job: Job| job.take(&mut Self::new(logs.clone(), state.clone()));
+        let durable_writes = Some(DurableWrites::new(Arc::new(work), waker));
         Self {
             durable_writes,
             ..self
@@ -506,15 +508,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     open_folder(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(at(folder))
-}
-
-fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match file.read_at(into, offset) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            outcome => return outcome,
-        }
-    }
 }
 
 fn log_meta(metadata: &Metadata, is_linked: bool) -> LogMeta {

@@ -11,6 +11,7 @@ pub mod control;
 mod drivers;
 pub mod files;
 mod gather;
+mod lifecycle;
 pub mod listen_options;
 pub mod listener;
 mod liveness;
@@ -27,6 +28,7 @@ pub mod settings;
 pub mod shared;
 pub mod signals;
 mod start;
+mod start_error;
 mod surroundings;
 pub mod threads;
 pub(crate) mod verify;
@@ -51,7 +53,8 @@ use crate::limits::THREAD_END_MS;
 use crate::status::snapshot::Snapshot;
 
 pub use service::Service;
-pub use start::{EngineOptions, StartError};
+pub use start::EngineOptions;
+pub use start_error::StartError;
 
 /// A running server.
 pub struct Engine {

@@ -17,14 +17,15 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, Thread};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use crate::engine::clock::Clock;
+use crate::engine::lifecycle::Stage;
 use crate::engine::overview::Overview;
 use crate::engine::shared::Shared;
 use crate::replay::mailbox::Mailbox;
@@ -61,66 +62,6 @@ impl Service {
         self.watchdog
             .map_or(LOOK, |watchdog| LOOK.min(watchdog / LOOKS_PER_WATCHDOG))
     }
-}
-
-/// How far this process is in its life. Written by control and by whoever waits for the end; read
-/// here.
-#[derive(Default)]
-pub(crate) struct Lifecycle {
-    reloads_begun: AtomicU32,
-    reloads_ended: AtomicU32,
-    is_stopping: AtomicBool,
-    is_over: AtomicBool,
-    notifier: OnceLock<Thread>,
-}
-
-impl Lifecycle {
-    pub(crate) fn begin_reload(&self) {
-        self.reloads_begun.fetch_add(1, Ordering::SeqCst);
-        self.wake();
-    }
-
-    pub(crate) fn end_reload(&self) {
-        // One end is for all that were asked for by then: they are read together.
-        let begun = self.reloads_begun.load(Ordering::SeqCst);
-        self.reloads_ended.store(begun, Ordering::SeqCst);
-        self.wake();
-    }
-
-    pub(crate) fn stop(&self) {
-        self.is_stopping.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// All threads have ended but this one.
-    pub(crate) fn end(&self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(notifier) = self.notifier.get() {
-            notifier.unpark();
-        }
-    }
-
-    fn now(&self) -> Stage {
-        // The ends first: one that comes between the two reads is then told the next time.
-        let ended = self.reloads_ended.load(Ordering::SeqCst);
-        Stage {
-            reloads_begun: self.reloads_begun.load(Ordering::SeqCst),
-            reloads_ended: ended,
-            is_stopping: self.is_stopping.load(Ordering::SeqCst),
-        }
-    }
-}
-
-/// [`Lifecycle`] at an instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stage {
-    reloads_begun: u32,
-    reloads_ended: u32,
-    is_stopping: bool,
 }
 
 /// A thread whose turns can be counted.
@@ -221,7 +162,7 @@ impl Notifier {
     }
 }
 
-/// Tells systemd until [`Lifecycle::end`]. `drain` is how long what is in flight may take at the
+/// Tells systemd until [`Lifecycle::end`](crate::engine::lifecycle::Lifecycle::end). `drain` is how long what is in flight may take at the
 /// end.
 ///
 /// # Errors

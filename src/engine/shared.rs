@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::service::Lifecycle;
+use super::lifecycle::Lifecycle;
 use crate::replay::controller::States;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::ControlMessage;

@@ -1,7 +1,6 @@
 //! Starting: from a configuration to threads that run, or nothing at all.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,14 +8,12 @@ use mio::{Poll, Token};
 
 use super::Engine;
 use crate::config::{BackendName, Config};
-use crate::engine::choice::{KernelRings, Rings, Unavailable};
+use crate::engine::choice::{KernelRings, Rings};
 use crate::engine::clock::Clock;
 use crate::engine::connections;
-use crate::engine::control::{
-    self, Control, ControlError, ControlLinks, ControlParts, Reload, Reloaded, Rotate,
-};
+use crate::engine::control::{self, Control, ControlLinks, ControlParts, Reload, Reloaded, Rotate};
 use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers};
-use crate::engine::files::{LockError, Locks, RealDisk};
+use crate::engine::files::{Locks, RealDisk};
 use crate::engine::listen_options::listener_options;
 use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
@@ -25,14 +22,15 @@ use crate::engine::overview::Overview;
 use crate::engine::reconciler_mio;
 use crate::engine::resolve::{Resolver, system_resolver};
 use crate::engine::service::{self, Monitored, Service};
-use crate::engine::settings::{Settings, SettingsError};
+use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
+use crate::engine::start_error::{StartError, system};
 use crate::engine::surroundings::RealSurroundings;
 use crate::engine::threads::{
     Threads, pin_worker, prefer_control, run_checkpointer, run_reader, run_whole,
 };
-use crate::engine::waker::PollWaker;
-use crate::limits::{BACKENDS_MAX, MAILBOX_MESSAGES, POOLED_VECTORS, THREAD_END_MS};
+use crate::engine::waker::{PollWaker, mailbox};
+use crate::limits::{BACKENDS_MAX, POOLED_VECTORS, THREAD_END_MS};
 use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks};
 use crate::replay::chunk::BufferReturns;
 use crate::replay::controller::ControllerLinks;
@@ -82,63 +80,6 @@ impl Default for EngineOptions {
             rings: Box::new(KernelRings),
         }
     }
-}
-
-/// Why it did not start: a sentence that names the setting or path, the cause, and what to do.
-/// Nothing runs then.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// HA's logs.
-    #[error(
-        "sync.logs_path {}: {cause}; it must be HA's folder of logs, readable and writable for \
-         this user. Mount it, make it, or correct the setting, and start again (systemd does that \
-         each second): without it nothing shows whether another server replays the same logs",
-        path.display()
-    )]
-    Logs {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// Another server, or a folder of state that is none.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// What systemd handed over.
-    #[error(
-        "the socket that systemd handed over cannot be used: {0}; hustdbsync.socket is to have one \
-         ListenStream=, the HTTP server"
-    )]
-    HandedOver(io::Error),
-    /// The backends' login, or an override.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The engine that is wanted.
-    #[error(transparent)]
-    Engine(#[from] Unavailable),
-    /// The HTTP server, or the signals.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The system has no descriptor, memory or thread left.
-    #[error("the system gives no {what}: {cause}")]
-    System {
-        /// What was asked for.
-        what: &'static str,
-        /// What it says.
-        cause: io::Error,
-    },
-}
-
-pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
-    move |cause| StartError::System { what, cause }
-}
-
-/// A thread's poll, the waker in it, and the mailbox that uses this waker.
-pub(super) fn mailbox<T>(token: Token) -> Result<(Poll, PollWaker, Arc<Mailbox<T>>), StartError> {
-    let poll = Poll::new().map_err(system("epoll"))?;
-    let waker = PollWaker::new(&poll, token).map_err(system("eventfd"))?;
-    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker.clone())));
-    Ok((poll, waker, mailbox))
 }
 
 /// All mailboxes and what else the threads share.

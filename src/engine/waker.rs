@@ -6,7 +6,9 @@ use std::sync::Arc;
 use mio::{Poll, Token, Waker};
 
 use crate::engine::os::eventfd::Eventfd;
-use crate::replay::mailbox::Wake;
+use crate::engine::start_error::{StartError, system};
+use crate::limits::MAILBOX_MESSAGES;
+use crate::replay::mailbox::{Mailbox, Wake};
 
 /// Wakes a poll by an event with its token. A poll has one; clones are the same.
 #[derive(Clone)]
@@ -48,4 +50,12 @@ impl Wake for EventfdWaker {
     fn wake(&self) {
         self.0.wake();
     }
+}
+
+/// A thread's poll, the waker in it, and the mailbox that uses this waker.
+pub(super) fn mailbox<T>(token: Token) -> Result<(Poll, PollWaker, Arc<Mailbox<T>>), StartError> {
+    let poll = Poll::new().map_err(system("epoll"))?;
+    let waker = PollWaker::new(&poll, token).map_err(system("eventfd"))?;
+    let mailbox = Arc::new(Mailbox::new(MAILBOX_MESSAGES, Box::new(waker.clone())));
+    Ok((poll, waker, mailbox))
 }

@@ -41,6 +41,7 @@ pub mod contents;
 mod control;
 #[cfg(test)]
 mod lookup_tests;
+mod manner;
 mod port;
 pub mod query;
 pub mod script;
@@ -54,6 +55,7 @@ mod tests;
 
 pub use client::SERVICE_TIME;
 pub use contents::{Contents, Item, Stored, Value, differences};
+pub use manner::Manner;
 pub use query::{Method, Request, Space, Verb};
 pub use script::{Accept, Act, On, Rule, Script};
 pub use service::{Applied, Counters};
@@ -63,18 +65,6 @@ use control::{Control, Mode};
 use query::Call;
 use server::Server;
 use service::{Settings, Shared};
-
-/// How answers leave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
-    /// As hustdb's do: a thread takes one request of a connection at a time, works on it for
-    /// [`SERVICE_TIME`], writes its answer by itself and turns to its other connections.
-    #[default]
-    OneByOne,
-    /// All requests of a read in one write, and without any work: faster than any hustdb, to
-    /// measure what a client could do at most.
-    AtOnce,
-}
 
 /// How a fake HustDB is to be.
 #[derive(Clone, Debug)]

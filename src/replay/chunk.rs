@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::mailbox::Mailbox;
-use super::messages::{BackendId, ReaderMessage};
+use super::ids::BackendId;
+use super::mailbox::Wake;
 use super::sync::ArrayQueue;
 
 /// A shared piece of log. Offsets into it are `u32`.
@@ -60,13 +60,13 @@ impl Chunk {
 /// The return for buffers.
 pub struct BufferReturns {
     queue: ArrayQueue<Returned>,
-    reader: Arc<Mailbox<ReaderMessage>>,
+    reader: Arc<dyn Wake>,
 }
 
 impl BufferReturns {
     /// Room for `capacity` buffers at once: as many as there can be chunks.
     #[must_use]
-    pub fn new(capacity: usize, reader: Arc<Mailbox<ReaderMessage>>) -> Self {
+    pub fn new(capacity: usize, reader: Arc<impl Wake + 'static>) -> Self {
         Self {
             queue: ArrayQueue::new(capacity),
             reader,

@@ -23,6 +23,7 @@ pub mod action;
 mod backends;
 mod requests;
 pub mod settings;
+mod states;
 mod sync_points;
 #[cfg(test)]
 mod tests;
@@ -45,14 +46,14 @@ use crate::replay::messages::{
 use crate::replay::monitor::Monitor;
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::status::control_request::ControlRequest;
-use crate::status::counters::BackendCounters;
 use crate::status::snapshot::StatusBoard;
 
 pub use action::Action;
 use action::ProbeResult;
 use backends::{Backends, Context};
 use requests::PendingRequests;
-pub use settings::ControllerSettings;
+pub use settings::{ControllerRules, ControllerSettings};
+pub use states::{ReportedState, States};
 use sync_points::SyncPoints;
 
 /// What the controller shares with the other threads.
@@ -70,36 +71,6 @@ pub struct ControllerLinks {
     pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
     /// The flags that inotify events set.
     pub dirty_flags: Arc<DirtyFlags>,
-}
-
-/// What names of folders mean.
-#[derive(Clone, Copy)]
-pub struct ControllerRules {
-    /// Whether a folder's name is a backend's.
-    pub is_backend: fn(&str) -> bool,
-    /// A backend's address, if its name is one; `None` if it has to be looked up. The error says
-    /// why the name is not a backend's.
-    pub address: fn(&str) -> Result<Option<SocketAddr>, String>,
-}
-
-/// A backend's state as it is reported.
-#[derive(Clone, Debug)]
-pub struct ReportedState {
-    /// Its name.
-    pub name: Arc<str>,
-    /// One word.
-    pub state: &'static str,
-    /// Why.
-    pub why: String,
-}
-
-/// All backends with their states and numbers, for other threads.
-#[derive(Debug, Default)]
-pub struct States {
-    /// The backends.
-    pub backends: Vec<(ReportedState, Arc<BackendCounters>)>,
-    /// Records processed and settled of backends that are forgotten.
-    pub forgotten: (u64, u64),
 }
 
 /// See the module.

@@ -11,8 +11,7 @@
 
 use std::sync::Arc;
 
-use super::mailbox::Mailbox;
-use super::messages::ReaderMessage;
+use super::mailbox::Wake;
 use super::sync::{AtomicBool, Ordering};
 
 /// The flags of one backend's folder. A part of `BackendInfo`.
@@ -41,12 +40,12 @@ impl BackendDirtyFlags {
     }
 }
 
-/// The flags of the logs' path as a whole, and the mailbox whose reader they wake.
+/// The flags of the logs' path as a whole, and the thread that they wake.
 pub struct DirtyFlags {
     any: AtomicBool,
     root: AtomicBool,
     all: AtomicBool,
-    reader: Arc<Mailbox<ReaderMessage>>,
+    reader: Arc<dyn Wake>,
 }
 
 /// The flags that belong to no backend, as they were taken.
@@ -59,9 +58,9 @@ pub struct RootHinted {
 }
 
 impl DirtyFlags {
-    /// No flag is set yet. Setting one wakes the thread that reads `reader`.
+    /// No flag is set yet. Setting one wakes the log reader, whose mailbox is `reader`.
     #[must_use]
-    pub fn new(reader: Arc<Mailbox<ReaderMessage>>) -> Self {
+    pub fn new(reader: Arc<impl Wake + 'static>) -> Self {
         Self {
             any: AtomicBool::new(false),
             root: AtomicBool::new(false),

@@ -17,7 +17,7 @@ impl Wake for Counted {
 #[test]
 fn a_thousand_dirty_flags_are_one_and_ring_once() {
     let wakes = Arc::new(AtomicUsize::new(0));
-    let mailbox = Arc::new(Mailbox::new(1, Box::new(Counted(Arc::clone(&wakes)))));
+    let mailbox = Arc::new(Mailbox::<()>::new(1, Box::new(Counted(Arc::clone(&wakes)))));
     let (dirty_flags, backend) = (
         DirtyFlags::new(Arc::clone(&mailbox)),
         BackendDirtyFlags::default(),
@@ -44,7 +44,7 @@ fn a_thousand_dirty_flags_are_one_and_ring_once() {
 
 #[test]
 fn an_overflow_says_that_everything_may_have_changed() {
-    let mailbox = Arc::new(Mailbox::new(1, Box::new(NoWaker)));
+    let mailbox = Arc::new(Mailbox::<()>::new(1, Box::new(NoWaker)));
     let dirty_flags = DirtyFlags::new(mailbox);
     dirty_flags.hint_overflow();
     dirty_flags.hint_root();

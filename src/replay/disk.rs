@@ -8,7 +8,7 @@ use std::io;
 
 use crate::ledger::identity::{Identity, LastRead};
 use crate::limits::LAST_READ_BYTES_MAX;
-use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId, Step, StepError, Submitted};
 
 /// What a directory listing or an open file tells of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -314,13 +314,45 @@ pub trait Disk {
     where
         Self: Sized,
     {
-        Submitted::Completed(durable_write.take_at_once(job_id, self))
+        Submitted::Completed(take_at_once(self, job_id, durable_write))
     }
 
     /// A durable write that was under way and has completed since the last call, if there is one.
     /// The driver wakes the disk's owner when there may be.
     fn completed(&mut self) -> Option<Completed> {
         None
+    }
+}
+
+/// Takes one step of a durable write and waits for it.
+pub(crate) fn take_step(
+    disk: &mut impl Disk,
+    durable_write: &DurableWrite,
+    step: Step,
+) -> Result<(), StepError> {
+    let backend = &*durable_write.backend;
+    match step {
+        Step::SyncLogFolder => disk.sync_log_folder(backend),
+        Step::Write(name) => disk.write_state(backend, name, &durable_write.bytes),
+        Step::Sync(name) => disk.sync_state(backend, name),
+        Step::Rename { from, to } => disk.rename_state(backend, from, to),
+        Step::SyncStateFolder => disk.sync_state_folder(backend),
+    }
+    .map_err(|cause| StepError { step, cause })
+}
+
+/// Takes all steps up to the first that fails, and waits for each.
+pub(crate) fn take_at_once(
+    disk: &mut impl Disk,
+    job_id: JobId,
+    durable_write: DurableWrite,
+) -> Completed {
+    let mut steps = durable_write.steps.iter();
+    let result = steps.try_for_each(|step| take_step(disk, &durable_write, *step));
+    Completed {
+        job_id,
+        durable_write,
+        result,
     }
 }
 

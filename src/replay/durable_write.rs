@@ -13,13 +13,11 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::replay::disk::Disk;
-
 /// Identifies a durable write while it is under way; its owner chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub usize);
 
-/// One step; each is a method of [`Disk`].
+/// One step; each is a method of [`Disk`](crate::replay::disk::Disk).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Makes names in the backend's log folder durable.
@@ -71,12 +69,12 @@ pub struct Completed {
     pub result: Result<(), StepError>,
 }
 
-/// The state of a durable write when [`Disk::begin`] returns.
+/// The state of a durable write when [`Disk::begin`](crate::replay::disk::Disk::begin) returns.
 #[derive(Debug)]
 pub enum Submitted {
     /// It is completed already.
     Completed(Completed),
-    /// [`Disk::completed`] will return it.
+    /// [`Disk::completed`](crate::replay::disk::Disk::completed) will return it.
     UnderWay,
 }
 
@@ -88,35 +86,6 @@ impl DurableWrite {
             backend,
             steps: Vec::new(),
             bytes: Vec::new(),
-        }
-    }
-
-    /// Takes one step and waits for it.
-    ///
-    /// # Errors
-    /// The disk's error, with the step.
-    pub fn take_step(&self, step: Step, disk: &mut impl Disk) -> Result<(), StepError> {
-        let backend = &*self.backend;
-        match step {
-            Step::SyncLogFolder => disk.sync_log_folder(backend),
-            Step::Write(name) => disk.write_state(backend, name, &self.bytes),
-            Step::Sync(name) => disk.sync_state(backend, name),
-            Step::Rename { from, to } => disk.rename_state(backend, from, to),
-            Step::SyncStateFolder => disk.sync_state_folder(backend),
-        }
-        .map_err(|cause| StepError { step, cause })
-    }
-
-    /// Takes all steps up to the first that fails, and waits for each.
-    pub fn take_at_once(self, job_id: JobId, disk: &mut impl Disk) -> Completed {
-        let steps = self.steps.iter();
-        let result = steps
-            .copied()
-            .try_for_each(|step| self.take_step(step, disk));
-        Completed {
-            job_id,
-            durable_write: self,
-            result,
         }
     }
 }

@@ -30,13 +30,13 @@ mod lookup;
 mod poison;
 mod raw_line;
 mod sending;
+mod settings;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::binlog::request::Template;
 use crate::clock::Now;
 use crate::limits::RETRY_FIRST_MS;
 use crate::pace::{Bucket, LongTrials, Window, retry_delay};
@@ -44,7 +44,7 @@ use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Chunk;
 use crate::replay::in_flight::InFlight;
 use crate::replay::messages::{FailedRecord, Fed, Trouble};
-use crate::replay::outcome::{Outcomes, Settlement};
+use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
 
 use answer_sizes::AnswerSizes;
@@ -52,49 +52,7 @@ use idle::ready;
 use lookup::Found;
 use poison::PoisonDetector;
 pub use raw_line::RawLine;
-
-/// How a lane speaks to its backend.
-#[derive(Clone, Debug)]
-pub struct LaneSettings {
-    /// The constant part of every request's head.
-    pub template: Template,
-    /// What answers mean.
-    pub outcomes: Outcomes,
-    /// Lanes that the backend has, over all workers.
-    pub lanes: u32,
-    /// Bytes of one burst; 0: one request a send.
-    pub burst_bytes: usize,
-    /// Octet by which a request's target has to end; where it ends later the record is rejected.
-    pub head_bytes_max: usize,
-    /// Answers after which a connection is retired.
-    pub requests_per_connection: u32,
-    /// Tries after which a record that fails while the backend is otherwise well is rejected.
-    pub attempts_max: u32,
-    /// Records a second, over all lanes; 0: no bound.
-    pub records_per_second_max: u64,
-    /// For making a connection.
-    pub connect_timeout: Duration,
-    /// For the next answer, or for the next bytes to go out.
-    pub response_timeout: Duration,
-    /// A connection that nothing was sent on for so long is closed.
-    pub idle_timeout: Duration,
-    /// TCP asks for a sign of life on a connection that is idle for so long, and so often.
-    pub keepalive_interval: Duration,
-    /// Lookups wait for so long after the backend came up, or a connection ended with requests out.
-    pub lookup_hold: Duration,
-}
-
-impl LaneSettings {
-    /// When lookups may go, monotonic, where something that was sent until now may still be
-    /// applied.
-    #[must_use]
-    pub fn lookups_from(&self, now: Now) -> Duration {
-        match failpoint!(LookUpAtOnce) {
-            true => now.monotonic,
-            false => now.after(self.lookup_hold),
-        }
-    }
-}
+pub use settings::LaneSettings;
 
 /// A record that waits to be settled.
 #[derive(Clone, Copy, Debug)]

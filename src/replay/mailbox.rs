@@ -19,6 +19,11 @@ use super::sync::{ArrayQueue, AtomicBool, Ordering, fence};
 pub trait Wake: Send + Sync {
     /// Ends the reader's blocking wait: the current one, or else the next.
     fn wake(&self);
+
+    /// Ends it only where the reader waits for what can wait, too.
+    fn wake_for_later(&self) {
+        self.wake();
+    }
 }
 
 /// A waker for a reader that never sleeps, as in a simulation.
@@ -161,5 +166,15 @@ impl<T> Mailbox<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+}
+
+impl<T: Send> Wake for Mailbox<T> {
+    fn wake(&self) {
+        Self::wake(self);
+    }
+
+    fn wake_for_later(&self) {
+        Self::wake_for_later(self);
     }
 }

@@ -35,6 +35,7 @@ pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan};
 pub use crate::ledger::rejected::Filter;
 use crate::replay::chunk::Chunk;
+pub use crate::replay::ids::{BackendId, Epoch};
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
@@ -42,7 +43,7 @@ use crate::status::control_request::Listed;
 use crate::status::counters::BackendCounters;
 use crate::status::snapshot::SecondName;
 use crate::status::sync_point::PointBoard;
-pub use backend::{BackendId, BackendInfo};
+pub use backend::BackendInfo;
 pub use bodies::{BodyPiece, BodyReader, BodyRequest, LineInLog, LongBody};
 pub use log::{AwayLog, FileOpened, Segment};
 pub use origin::Origin;
@@ -51,9 +52,6 @@ pub use rejection::Rejection;
 pub use requeue::{Requeue, Requeued};
 pub use settings::{CheckpointerSettings, ReaderSettings};
 pub use trouble::{FailedRecord, Trouble};
-
-/// How often a backend's pipeline has been flushed.
-pub type Epoch = u32;
 
 /// A thread that takes part in a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod dispatch;
 pub mod durable_write;
 pub mod ending;
+pub mod ids;
 pub mod in_flight;
 pub mod lane;
 pub mod mailbox;

@@ -37,8 +37,9 @@ use crate::clock::Now;
 use crate::replay::messages::Epoch;
 
 use failing::Failing;
-use state::{BACK, Flush, NOT_LOOKED_UP, NOT_PROBED, Probing, Resolving, Sent, State, Up};
-use trouble::Troubles;
+use state::{
+    BACK, Flush, NOT_LOOKED_UP, NOT_PROBED, Probing, Resolving, Sent, State, Troubles, Up,
+};
 
 /// What a monitor goes by; can be told anew while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,6 +33,7 @@ mod folders;
 mod hidden;
 mod hour;
 mod log_file;
+mod long_lines;
 mod look;
 mod points;
 mod resume;

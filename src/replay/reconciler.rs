@@ -20,9 +20,9 @@
 mod differences;
 mod job;
 mod scan;
+mod surroundings;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,9 +33,7 @@ use crate::limits::{
 };
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
-use crate::reconcile::master::Master;
 use crate::reconcile::settings::ReconcileMode;
-use crate::reconcile::table::Table;
 use crate::replay::disk::Disk;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
@@ -47,41 +45,8 @@ use differences::Differences;
 pub use differences::difference_of;
 use job::{Job, JobContext, Progress};
 pub(crate) use scan::read_keys;
-
-/// What the reconciler knows of the world besides logs and masters.
-pub trait Surroundings {
-    /// HA's table as it is now.
-    ///
-    /// # Errors
-    /// It cannot be read; a sentence that names the file.
-    fn table(&mut self) -> Result<Arc<Table>, String>;
-
-    /// Where a master is. Never waits: a name that has to be looked up is pending until it is.
-    fn address(&mut self, name: &str) -> Address;
-}
-
-/// What is known of a master's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// It is there.
-    Known(SocketAddr),
-    /// It is being looked up.
-    Pending,
-    /// It cannot be looked up; a sentence.
-    Unknown(String),
-}
-
-/// Finds out where a master is, unless that is known.
-pub(crate) fn find(master: &mut Master, surroundings: &mut impl Surroundings) {
-    if master.has_address() {
-        return;
-    }
-    match surroundings.address(&master.name) {
-        Address::Known(address) => master.set_address(address),
-        Address::Pending => {}
-        Address::Unknown(why) => master.handle_unresolved(why),
-    }
-}
+pub(crate) use surroundings::find;
+pub use surroundings::{Address, Surroundings};
 
 /// What the reconciler shares with the other threads.
 #[derive(Clone)]

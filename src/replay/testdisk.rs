@@ -25,64 +25,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::replay::disk::{LogEntry, LogMeta};
+pub use crate::replay::testdisk::world::{Crash, Op};
 use crate::replay::testdisk::world::{Fault, World, Write};
-
-/// What a fault can hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Op {
-    /// `state_folders`, `state_files` and `state_bytes`.
-    ListState,
-    /// `read_state` and `read_state_at`.
-    ReadState,
-    /// `write_state`.
-    WriteState,
-    /// `append_state`.
-    AppendState,
-    /// `truncate_state`.
-    TruncateState,
-    /// `sync_state`.
-    SyncState,
-    /// `rename_state`.
-    RenameState,
-    /// `remove_state`.
-    RemoveState,
-    /// `sync_state_folder`.
-    SyncStateFolder,
-    /// Listing, opening, measuring or reading logs.
-    ReadLog,
-    /// `lease_log` and `end_lease`.
-    LeaseLog,
-    /// `delete_log`.
-    DeleteLog,
-    /// `sync_log_folder`.
-    SyncLogFolder,
-    /// `stage_log`.
-    StageLog,
-    /// `sync_staged_log`.
-    SyncStaged,
-    /// `publish_log`.
-    PublishLog,
-}
-
-impl Op {
-    fn changes_something(self) -> bool {
-        !matches!(
-            self,
-            Self::ListState | Self::ReadState | Self::ReadLog | Self::LeaseLog
-        )
-    }
-}
-
-/// What a crash leaves of what was not synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// Nothing: a power cut at its worst.
-    LosesAll,
-    /// Everything: the process was killed, the system goes on.
-    LosesNothing,
-    /// Some of it, chosen by this seed.
-    LosesSome(u64),
-}
 
 /// See the module.
 #[derive(Clone, Debug)]

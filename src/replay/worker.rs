@@ -22,42 +22,23 @@ pub use crate::connections::Action;
 use crate::limits::{HAND_OVER_WITHIN, OUTBOX_RETRY};
 use crate::pace::Bucket;
 use crate::replay::batch_table::BatchTable;
-use crate::replay::chunk::{BufferReturns, Chunk};
+use crate::replay::chunk::Chunk;
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, Batch, BodyPiece, BodyReader, BodyRequest, CheckpointerMessage, ControlMessage,
-    Epoch, Fed, ReaderMessage, Settled, WorkerMessage,
+    BackendId, Batch, BodyPiece, BodyReader, BodyRequest, Epoch, ReaderMessage, WorkerMessage,
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
-use crate::replay::vec_pool::VecPool;
 use crate::status::counters::BackendCounters;
 
 use self::backend_lanes::{BackendLanes, Results};
+pub use self::links::WorkerLinks;
 
 mod backend_lanes;
 mod flush;
+mod links;
 #[cfg(test)]
 mod tests;
-
-/// What a worker shares with the other threads.
-#[derive(Clone)]
-pub struct WorkerLinks {
-    /// Its own mailbox.
-    pub mailbox: Arc<Mailbox<WorkerMessage>>,
-    /// The checkpointer's.
-    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    /// Control's.
-    pub control: Arc<Mailbox<ControlMessage>>,
-    /// The reader's.
-    pub reader: Arc<Mailbox<ReaderMessage>>,
-    /// Where chunks are returned.
-    pub returns: Arc<BufferReturns>,
-    /// Vectors of outcomes, emptied by the checkpointer.
-    pub settled_pool: Arc<VecPool<Settled>>,
-    /// Vectors of records, filled by the reader.
-    pub fed_pool: Arc<VecPool<Fed>>,
-}
 
 struct Slot {
     lane: Lane,

@@ -32,6 +32,7 @@
 //! parameter that is missing, unknown or wrong.
 
 mod parameters;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod unknown;
@@ -41,12 +42,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
+pub use super::route::RejectedVerb;
 use super::route::{ControlVerb, Route, control_words, rejected_words};
-use crate::http::answer::{Answer, Status};
+use crate::http::answer::Status;
 use crate::http::request::{Method, Request};
 use crate::limits::{RATE_MAX, REJECTED_IDS_MAX, SYNC_POINT_WAIT_MAX};
 use crate::text::parse_duration;
 use parameters::{Parameters, digits};
+pub use refusal::Refusal;
 pub use unknown::unknown_backend;
 
 /// What is asked for.
@@ -149,15 +152,6 @@ pub struct SyncPointRequest {
     pub backend: Option<String>,
 }
 
-/// What is to be done with lines that were rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RejectedVerb {
-    /// They are replayed.
-    Replay,
-    /// They are thrown away.
-    Drop,
-}
-
 /// Something about lines that were rejected: of those, with all that is given here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedRequest {
@@ -257,41 +251,6 @@ pub struct RejectedFailure {
     pub backend: String,
     /// Why, as a sentence.
     pub why: String,
-}
-
-/// Why a request is not followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The answer's status.
-    pub status: Status,
-    /// Further fields of the answer.
-    pub fields: &'static [(&'static str, &'static str)],
-    /// One line for people, without its newline; may be empty.
-    pub why: String,
-}
-
-impl Refusal {
-    /// A refusal with a reason.
-    #[must_use]
-    pub fn new(status: Status, why: impl Into<String>) -> Self {
-        Self {
-            status,
-            fields: &[],
-            why: why.into(),
-        }
-    }
-
-    fn bad(why: impl Into<String>) -> Self {
-        Self::new(Status::BadRequest, why)
-    }
-
-    fn of(answer: &Answer<'static>) -> Self {
-        Self {
-            status: answer.status,
-            fields: answer.fields,
-            why: String::from_utf8_lossy(answer.body.trim_ascii_end()).into_owned(),
-        }
-    }
 }
 
 /// What `request` asks for; none where it is for [`super::answer`].

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::counters::Counter;
+use super::counter::Counter;
 
 /// Upper bounds of all buckets but the last, which has none, in microseconds.
 pub const BOUNDS_US: [u64; 16] = [

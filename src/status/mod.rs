@@ -7,9 +7,11 @@
 //! another of its height: [`answer`] routes requests as `http` parsed them.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod agreement;
 pub mod answer;
 pub mod auth;
 pub mod control_request;
+mod counter;
 pub mod counters;
 mod guide;
 pub mod health;

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::counters::Counter;
+use super::counter::Counter;
 
 /// Words that are told apart; what comes beyond counts as [`OTHER`]. There are about twenty.
 const REASONS_MAX: usize = 32;

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::counters::ReconcileCounters;
-use super::snapshot::BackendSnapshot;
 
 /// The word of `sync.reconcile` with which nothing is compared.
 pub const OFF: &str = "off";
@@ -99,32 +98,6 @@ impl Reconcile {
     }
 }
 
-/// How far the two masters are known to agree on the keys of a backend's logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Agreement {
-    /// Keys are not compared, or all of them were, and are equal.
-    Equal,
-    /// There are logs whose keys are not compared yet: one is deleted once they are.
-    Comparing,
-    /// All were compared, and so many differ.
-    Differ(u64),
-}
-
-impl Agreement {
-    /// Of one backend.
-    #[must_use]
-    pub fn of(backend: &BackendSnapshot) -> Self {
-        match &backend.reconcile {
-            Some(reconcile) if reconcile.is_on() => match reconcile.differences_left {
-                _ if backend.counts.log_files > 0 => Self::Comparing,
-                0 => Self::Equal,
-                left => Self::Differ(left),
-            },
-            Some(_) | None => Self::Equal,
-        }
-    }
-}
-
 /// Keys that were not compared, by reason.
 pub(super) fn not_compared(counters: &ReconcileCounters) -> Vec<(&'static str, u64)> {
     let known = counters.skipped.load();
@@ -191,28 +164,6 @@ mod tests {
         let told = Reconcile::load(&counters, OFF, 100).unwrap();
         assert!(!told.is_on());
         assert_eq!(told.differences_left, 3);
-    }
-
-    #[test]
-    fn what_is_to_be_compared_or_differs_does_not_agree() {
-        let check = |mode: &'static str, log_files, differences_left, expected| {
-            let mut backend = BackendSnapshot {
-                reconcile: Some(Reconcile {
-                    mode: mode.into(),
-                    differences_left,
-                    ..Reconcile::default()
-                }),
-                ..BackendSnapshot::default()
-            };
-            backend.counts.log_files = log_files;
-            assert_eq!(Agreement::of(&backend), expected);
-        };
-        check("report", 0, 0, Agreement::Equal);
-        check("report", 1, 2, Agreement::Comparing);
-        check("repair", 0, 2, Agreement::Differ(2));
-        check(OFF, 1, 2, Agreement::Equal);
-        let off = BackendSnapshot::default();
-        assert_eq!(Agreement::of(&off), Agreement::Equal);
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! What is read is answered at once ([`super::answer`]); what changes something or is answered
 //! later is left for the controller ([`super::control_request`]). Any other path is answered 404.
 
-use super::control_request::RejectedVerb;
-
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -168,6 +166,15 @@ fn words_below(prefix: &str) -> String {
         }
         _ => format!("there is {}", words.join("")),
     }
+}
+
+/// What is to be done with lines that were rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedVerb {
+    /// They are replayed.
+    Replay,
+    /// They are thrown away.
+    Drop,
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod chunk;
     reason = "a library's source, of which the models need a part"
 )]
 mod dirty_flags;
+mod ids;
 #[path = "../../src/replay/mailbox.rs"]
 #[allow(
     dead_code,
@@ -34,13 +35,12 @@ mod dirty_flags;
     reason = "a library's source, of which the models need a part"
 )]
 mod mailbox;
-mod messages;
 mod sync;
 
 use chunk::{BufferReturns, Chunk};
 use dirty_flags::{BackendDirtyFlags, DirtyFlags};
+use ids::BackendId;
 use mailbox::{Mailbox, Wake};
-use messages::{BackendId, ReaderMessage};
 use sync::{Failpoint, Ordering, plant};
 
 /// What an eventfd in a poll is: rung once or more, it ends one wait, now or later.
@@ -109,7 +109,7 @@ fn messages(mut timeouts: u32) {
 
 /// A log grows twice, and each time a hint says so; the reader has to see its last size.
 fn growth() {
-    let (mailbox, waker) = mailbox::<ReaderMessage>(1);
+    let (mailbox, waker) = mailbox::<()>(1);
     let dirty_flags = Arc::new(DirtyFlags::new(Arc::clone(&mailbox)));
     let backend = Arc::new(BackendDirtyFlags::default());
     let bytes = Arc::new(AtomicUsize::new(0));
@@ -137,7 +137,7 @@ fn growth() {
 
 /// Two workers share a chunk and let it go; its buffer has to is returned once.
 fn returns() {
-    let (mailbox, waker) = mailbox::<ReaderMessage>(1);
+    let (mailbox, waker) = mailbox::<()>(1);
     let returns = Arc::new(BufferReturns::new(1, Arc::clone(&mailbox)));
     let chunk = Chunk::new(b"line".to_vec(), BackendId(7));
     let workers = [Arc::clone(&chunk), chunk].map(|share| {

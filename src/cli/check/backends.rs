@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::Findings;
+use super::findings::Findings;
 use crate::config::{BackendName, Config, Host};
 use crate::engine::os::process::{Access, may_access};
 use crate::replay::disk::is_hidden;

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 
-use super::Findings;
+use super::findings::Findings;
 use crate::cli::pidfile::{self, Found};
 use crate::cli::port_owner;
 use crate::config::Config;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::Findings;
+use super::findings::Findings;
 use crate::config::Config;
 use crate::engine::os::process::user_id;
 

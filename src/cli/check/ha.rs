@@ -9,7 +9,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Findings, includes};
+use super::findings::Findings;
+use super::includes;
 use crate::config::Config;
 use crate::engine::os::files::read_regular;
 use crate::limits::{NGINX_INCLUDE_DEPTH_MAX, NGINX_INCLUDES_MAX};

@@ -7,6 +7,7 @@ mod answers;
 mod backends;
 mod conflicts;
 mod exposure;
+mod findings;
 mod ha;
 mod includes;
 mod places;
@@ -14,40 +15,20 @@ mod places;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Failure, output};
+use super::configuration::config_path;
+use super::failure::Failure;
+use super::output;
 use serde_json::{Value, json};
 
 use crate::config::{self, Config, ConfigError, ConfigErrors, Partly};
 use crate::engine::choice::{KernelRings, choose};
 use crate::engine::listen_options::{connections_max, open_files_of};
 use crate::engine::os::open_files;
-
-/// What was found. Each text is a sentence that begins with what it is about.
-#[derive(Debug, Default)]
-struct Findings {
-    faults: Vec<String>,
-    warnings: Vec<String>,
-    /// A label and what would be used.
-    facts: Vec<(&'static str, String)>,
-}
-
-impl Findings {
-    fn fault(&mut self, text: impl Into<String>) {
-        self.faults.push(text.into());
-    }
-
-    fn warning(&mut self, text: impl Into<String>) {
-        self.warnings.push(text.into());
-    }
-
-    fn fact(&mut self, label: &'static str, text: impl Into<String>) {
-        self.facts.push((label, text.into()));
-    }
-}
+use findings::Findings;
 
 /// Checks and prints, for people or as JSON. False where there is a fault.
 pub(super) fn check(given: Option<&Path>, as_json: bool) -> Result<bool, Failure> {
-    let path = super::config_path(given)?;
+    let path = config_path(given)?;
     let findings = match Config::load_partly(&path) {
         Ok(read) => examine_partly(&read, Path::new(super::process::PROC)),
         Err(errors) => faulty(&errors),

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::Findings;
+use super::findings::Findings;
 use crate::config::{Config, Login};
 use crate::engine::os::files::read_regular;
 use crate::engine::os::process::{Access, may_access};

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::config::{Config, FILE_NAME};
+use crate::fake_hustdb::{FakeHustdb, Options};
 use crate::reconcile::table;
 
 const USER: &str = "demo";
@@ -89,4 +90,13 @@ impl Home {
     fn path(&self, below: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(below)
     }
+}
+
+pub(super) fn start_fake_hustdb(home: &Home) -> Result<FakeHustdb, Failure> {
+    let options = Options {
+        credentials: Some(home.credentials()),
+        ..Options::default()
+    };
+    FakeHustdb::start(options)
+        .map_err(|error| format!("a fake HustDB could not start: {error}").into())
 }

@@ -10,7 +10,7 @@ use indicatif::{DecimalBytes, HumanCount};
 
 use crate::binlog::Record;
 use crate::binlog::line::decode_in_place;
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::cli::lines::Lines;
 use crate::cli::local_time::now_unix;
 use crate::engine::log_timestamp::written_unix;

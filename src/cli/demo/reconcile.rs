@@ -15,10 +15,13 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{DecimalBytes, HumanCount};
 use serde_json::json;
 
-use super::home::Home;
-use super::{LOOK_INTERVAL, PATIENCE, drain, start_fake_hustdb};
+use super::drain::{LOOK_INTERVAL, PATIENCE, drain};
+use super::home::{Home, start_fake_hustdb};
+use crate::cli::failure::Failure;
 use crate::cli::local_time::now_unix;
-use crate::cli::{Failure, Host, LevelHandle, Server, output};
+use crate::cli::logging::LevelHandle;
+use crate::cli::output;
+use crate::cli::run::{Host, Server};
 use crate::fake_hustdb::{Contents, FakeHustdb, Request, Space};
 use crate::workload::live_pair::{LiveLog, LivePair, Master, Reach, Reply};
 use crate::workload::{Generator, Mutation, Workload};

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::Selection;
 use super::read::{each, files};
+use super::selection::Selection;
 use crate::cli::local_time::now_unix;
 use crate::engine::os::files::{Links, open_regular};
 use crate::reconcile::difference::{How, Settlement};

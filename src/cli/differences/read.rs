@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Selection;
+use super::selection::Selection;
 use crate::cli::lines::Lines;
 use crate::cli::state_files::backends_with;
 use crate::engine::os::files::{Links, open_regular};
@@ -32,7 +32,7 @@ pub(super) struct Beside {
 
 /// The files that are selected, in the order of their backends' names.
 pub(super) fn files(state: &Path, selection: &Selection) -> io::Result<Vec<PathBuf>> {
-    let backends = backends_with(state, FILE_NAME, selection.backend.as_deref())?;
+    let backends = backends_with(state, FILE_NAME, selection.scope.backend.as_deref())?;
     let path = |backend: String| state.join(backend).join(FILE_NAME);
     Ok(backends.into_iter().map(path).collect())
 }

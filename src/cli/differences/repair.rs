@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Selection;
 use super::drop::append;
 use super::read::{each, files};
-use crate::cli::Failure;
+use super::selection::Selection;
+use crate::cli::failure::Failure;
 use crate::cli::local_time::now_unix;
-use crate::cli::verify::Tally;
+use crate::cli::tally::Tally;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::reconcile::check::Outcome;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::read::{Beside, Found, each, files};
-use super::{Selection, count};
+use super::selection::Selection;
 use crate::cli::local_time::local;
 use crate::cli::output;
 use crate::cli::status::plain;
@@ -169,12 +169,21 @@ fn held(held: Option<Held>) -> String {
     }
 }
 
+/// So many differences, in words.
+pub(super) fn count(count: u64) -> String {
+    match count {
+        1 => "1 difference".to_owned(),
+        count => format!("{count} differences"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::super::drop::{Dropped, drop};
     use super::*;
+    use crate::cli::scope::Scope;
     use crate::reconcile::difference::{FILE_NAME, How, Settlement};
 
     fn difference(key: &[u8], unix: u64) -> Difference {
@@ -259,14 +268,20 @@ mod tests {
         for (selection, expected) in [
             (
                 Selection {
-                    since: Some(150),
+                    scope: Scope {
+                        since: Some(150),
+                        ..Scope::default()
+                    },
                     ..none()
                 },
                 &lines[1..],
             ),
             (
                 Selection {
-                    until: Some(150),
+                    scope: Scope {
+                        until: Some(150),
+                        ..Scope::default()
+                    },
                     ..none()
                 },
                 &lines[..1],
@@ -287,21 +302,30 @@ mod tests {
             ),
             (
                 Selection {
-                    ids: vec![id],
+                    scope: Scope {
+                        ids: vec![id],
+                        ..Scope::default()
+                    },
                     ..none()
                 },
                 &lines[..1],
             ),
             (
                 Selection {
-                    backend: Some("b:1".to_owned()),
+                    scope: Scope {
+                        backend: Some("b:1".to_owned()),
+                        ..Scope::default()
+                    },
                     ..none()
                 },
                 &[],
             ),
             (
                 Selection {
-                    backend: Some("a:1".to_owned()),
+                    scope: Scope {
+                        backend: Some("a:1".to_owned()),
+                        ..Scope::default()
+                    },
                     ..none()
                 },
                 &lines[..],

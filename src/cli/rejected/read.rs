@@ -11,7 +11,7 @@ use crate::ledger::rejected::{self, RejectedLine};
 
 /// The backends that have such lines and are selected, in the order of their names.
 pub(super) fn backends(state: &Path, selection: &Selection) -> io::Result<Vec<String>> {
-    backends_with(state, rejected::NAME, selection.backend.as_deref())
+    backends_with(state, rejected::NAME, selection.scope.backend.as_deref())
 }
 
 /// Gives each selected line, with its id, to `tell`; gives how many lines are none of this
@@ -21,7 +21,7 @@ pub(super) fn each(
     selection: &Selection,
     tell: &mut dyn FnMut(u64, &RejectedLine) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let filter = selection.filter(&selection.ids);
+    let filter = selection.filter(&selection.scope.ids);
     let mut unrecognized = 0;
     for backend in backends(state, selection)? {
         let path = state.join(backend).join(rejected::NAME);

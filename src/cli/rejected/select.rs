@@ -2,44 +2,28 @@
 
 use clap::Args;
 
-use crate::cli::backend_name;
+use crate::cli::scope::Scope;
 use crate::cli::status::client::in_query;
-use crate::cli::values::{id, unix, word};
+use crate::cli::values::word;
 use crate::ledger::rejected::{Filter, show_id};
 
 /// Those for which all that is given holds.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(in crate::cli) struct Selection {
-    /// Of this backend, host:port
-    #[arg(long, value_name = "BACKEND", value_parser = backend_name)]
-    pub(super) backend: Option<String>,
+    #[command(flatten)]
+    pub(super) scope: Scope,
     /// With this reason, as `rejected list` shows it
     #[arg(long, value_name = "REASON", value_parser = word)]
     pub(super) reason: Option<String>,
-    /// Rejected at this time or later: 2026-11-22, "2026-11-22 16:40", seconds since 1970, or 30m,
-    /// 2h, 3d ago
-    #[arg(long, value_name = "TIME", value_parser = unix)]
-    pub(super) since: Option<u64>,
-    /// Rejected at this time or before
-    #[arg(long, value_name = "TIME", value_parser = unix)]
-    pub(super) until: Option<u64>,
-    /// These, by the ids that `rejected list` shows
-    #[arg(long = "id", value_name = "ID", value_delimiter = ',', value_parser = id)]
-    pub(super) ids: Vec<u64>,
 }
 
 impl Selection {
-    /// Whether nothing is given.
-    pub(super) fn is_empty(&self) -> bool {
-        self.backend.is_none() && self.filter(&self.ids) == Filter::default()
-    }
-
     /// As a filter of one backend's lines, of these ids.
     pub(super) fn filter(&self, ids: &[u64]) -> Filter {
         Filter {
             reason: self.reason.clone(),
-            since: self.since,
-            until: self.until,
+            since: self.scope.since,
+            until: self.scope.until,
             ids: ids.to_vec(),
         }
     }
@@ -47,13 +31,13 @@ impl Selection {
     /// As a query, of these ids.
     pub(super) fn query(&self, ids: &[u64]) -> String {
         let mut parts = Vec::new();
-        if let Some(backend) = &self.backend {
+        if let Some(backend) = &self.scope.backend {
             parts.push(format!("backend={}", in_query(backend)));
         }
         if let Some(reason) = &self.reason {
             parts.push(format!("reason={}", in_query(reason)));
         }
-        let times = [("since", self.since), ("until", self.until)];
+        let times = [("since", self.scope.since), ("until", self.scope.until)];
         for (name, unix) in times {
             parts.extend(unix.map(|unix| format!("{name}={unix}")));
         }
@@ -75,19 +59,19 @@ mod tests {
     #[test]
     fn a_query_has_what_is_given_or_says_all() {
         let none = Selection::default();
-        assert!(none.is_empty());
         assert_eq!(none.query(&[]), "all=true");
         let some = Selection {
-            backend: Some("[::1]:1".into()),
+            scope: Scope {
+                backend: Some("[::1]:1".into()),
+                since: Some(1),
+                until: Some(2),
+                ids: vec![255],
+            },
             reason: Some("table_type".into()),
-            since: Some(1),
-            until: Some(2),
-            ids: vec![255],
         };
         assert_eq!(
-            some.query(&some.ids),
+            some.query(&some.scope.ids),
             "backend=%5B::1%5D:1&reason=table_type&since=1&until=2&id=00000000000000ff"
         );
-        assert!(!some.is_empty());
     }
 }

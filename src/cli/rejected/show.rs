@@ -149,6 +149,7 @@ mod tests {
 
     use super::*;
     use crate::binlog::{Method, line};
+    use crate::cli::scope::Scope;
 
     fn entry(reason: &str, unix: u64, raw: &[u8]) -> RejectedLine {
         RejectedLine {
@@ -212,13 +213,19 @@ mod tests {
             "{all}"
         );
         let one = Selection {
-            since: Some(150),
+            scope: Scope {
+                since: Some(150),
+                ..Scope::default()
+            },
             ..Selection::default()
         };
         let text = listed(&one, false);
         assert_eq!(text, format!("{}\n", lines[1]));
         let none = Selection {
-            backend: Some("b:1".to_owned()),
+            scope: Scope {
+                backend: Some("b:1".to_owned()),
+                ..Scope::default()
+            },
             ..Selection::default()
         };
         assert_eq!(listed(&none, false), "");
@@ -235,7 +242,10 @@ mod tests {
             (&12.into(), &"table_type".into())
         );
         let by_id = Selection {
-            ids: vec![u64::from_str_radix(&id, 16).unwrap()],
+            scope: Scope {
+                ids: vec![u64::from_str_radix(&id, 16).unwrap()],
+                ..Scope::default()
+            },
             ..Selection::default()
         };
         assert_eq!(listed(&by_id, true).lines().count(), 1);

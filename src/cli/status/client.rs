@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::StatusTarget;
 use super::table::plain;
+use super::target::StatusTarget;
 use crate::http::basic::Credentials;
 use crate::limits::{REPORT_BYTES_MAX, RESPONSE_HEADERS_MAX};
 use crate::status::report::Report;
@@ -250,3 +250,6 @@ pub(in crate::cli) fn foreign(addr: SocketAddr, what: &str) -> StatusError {
         what: what.to_owned(),
     }
 }
+
+/// How long the server may take for an answer. It answers from memory.
+pub(in crate::cli) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

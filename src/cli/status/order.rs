@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::cli::pattern::Pattern;
-use crate::status::reconcile::Agreement;
+use crate::status::agreement::Agreement;
 use crate::status::report::Report;
 use crate::status::snapshot::BackendSnapshot;
 

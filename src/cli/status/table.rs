@@ -9,7 +9,8 @@ use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangeme
 use indicatif::{FormattedDuration, HumanBytes, HumanCount};
 
 use super::order::Trouble;
-use crate::status::reconcile::{Agreement, Reconcile};
+use crate::status::agreement::Agreement;
+use crate::status::reconcile::Reconcile;
 use crate::status::report::Report;
 use crate::status::snapshot::BackendSnapshot;
 

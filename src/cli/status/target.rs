@@ -1,8 +1,8 @@
 //! Which server is asked, and as whom.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use crate::config::BackendName;
+use crate::config::{BackendName, Config};
 
 /// Where the user's name and password come from with `--url`, where there is no configuration, or
 /// where they are others than in it.
@@ -31,6 +31,20 @@ impl std::fmt::Debug for StatusTarget {
 }
 
 impl StatusTarget {
+    /// The server that runs with this configuration, and who may ask it.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let mut addr = config.listen_address();
+        if addr.ip().is_unspecified() {
+            addr.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Self {
+            addr,
+            user: config.network.user.clone(),
+            passwd: config.network.passwd.expose().to_owned(),
+        }
+    }
+
     /// The server at `url`, as `http://host:port`. User and password are those of the environment,
     /// else those of `configured`, the server of this host's configuration.
     ///

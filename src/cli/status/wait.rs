@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount};
 
-use super::client::{self, StatusError, foreign, in_query};
+use super::args::StatusArgs;
+use super::client::{self, ANSWER_TIMEOUT, StatusError, foreign, in_query};
 use super::table::plain;
-use super::{ANSWER_TIMEOUT, StatusArgs, StatusTarget};
+use super::target::StatusTarget;
 use crate::cli::output;
 use crate::limits::{SYNC_POINT_GONE_FOR, SYNC_POINT_WAIT_MAX};
 use crate::status::sync_point::{BackendReport, PointReport, SERVER_ENDS};
-use crate::text::parse_duration;
 
 /// The longest that one question waits: whoever is in between may think a silent connection dead.
 const ASK_MAX: Duration = Duration::from_secs(20);
@@ -37,15 +37,6 @@ pub enum Waited {
     Whole,
     /// Not within the time, or what it waits for is gone.
     NotWhole,
-}
-
-/// A time as people write it: `30s`, `500ms`, `5m`, `2h`, or seconds.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    parse_duration(text, Some(Duration::from_secs(1)))
-        .ok()
-        // No longer than a clock goes.
-        .filter(|time| *time <= Duration::from_secs(366 * 86_400))
-        .ok_or_else(|| "a time is a number with ms, s, m, h or d".to_owned())
 }
 
 /// See the module. Says what came of it on `out`.
@@ -324,24 +315,6 @@ fn missing(backend: &BackendReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_has_a_unit_or_is_seconds_and_at_most_a_year() {
-        for (text, expected) in [
-            ("30s", Some(30_000)),
-            ("7", Some(7000)),
-            ("366d", Some(31_622_400_000)),
-            ("367d", None),
-            ("-1s", None),
-            ("9999999999999h", None),
-        ] {
-            assert_eq!(
-                time(text).ok(),
-                expected.map(Duration::from_millis),
-                "{text}"
-            );
-        }
-    }
 
     fn backend(name: &str, missing_bytes: u64) -> BackendReport {
         BackendReport {

@@ -5,9 +5,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::is_backend;
-use crate::cli::Failure;
-use crate::config::Config;
+use crate::cli::failure::Failure;
+use crate::config::{BackendName, Config};
 use crate::engine::files::RealDisk;
 use crate::engine::log_timestamp::written_unix;
 use crate::reconcile::key::{KeyId, Kind, Logged};
@@ -137,6 +136,11 @@ fn parse(line: &[u8]) -> Option<KeyId> {
         key: key.into(),
         body: None,
     })
+}
+
+/// Whether a target is a backend's name.
+pub(super) fn is_backend(target: &str) -> bool {
+    BackendName::parse(target).is_ok()
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ControlLinks;
 use crate::clock::Now;
 use crate::engine::listener::Listener;
 use crate::engine::liveness::Liveness;
 use crate::engine::os::facts::process_facts;
 use crate::limits::PROCESS_FACTS_INTERVAL;
+use crate::replay::controller::ControllerLinks;
 use crate::status::counters::ServerCounters;
 use crate::status::server::{ListenerCounters, Server};
 
@@ -21,8 +21,7 @@ pub(super) struct ProcessStats {
 }
 
 impl ProcessStats {
-    pub(super) fn new(links: &ControlLinks) -> Self {
-        let threads = &links.controller;
+    pub(super) fn new(threads: &ControllerLinks, counters: Arc<ServerCounters>) -> Self {
         let liveness = Liveness::new()
             .watch("checkpointer".to_owned(), &threads.checkpointer)
             .watch("reader".to_owned(), &threads.reader);
@@ -32,7 +31,7 @@ impl ProcessStats {
         });
         Self {
             liveness,
-            counters: Arc::clone(&links.counters),
+            counters,
             asked_at: None,
         }
     }

@@ -20,9 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::RealDisk;
-use super::paths::Paths;
 use crate::limits::{CHECKPOINT_THREADS, CHECKPOINT_THREADS_END};
+use crate::replay::disk::{Disk, take_at_once};
 use crate::replay::durable_write::{Completed, DurableWrite, JobId};
 use crate::replay::mailbox::Wake;
 
@@ -49,15 +48,18 @@ impl Job {
     }
 
     /// Takes all its steps here. Returns how long it took since it was begun, too.
-    pub(super) fn take(self, disk: &mut RealDisk) -> (Completed, Duration) {
-        let completed = self.durable_write.take_at_once(self.job_id, disk);
+    pub(super) fn take(self, disk: &mut impl Disk) -> (Completed, Duration) {
+        let completed = take_at_once(disk, self.job_id, self.durable_write);
         (completed, self.begun.elapsed())
     }
 }
 
+/// Takes a job's steps on a disk, and says how long that took.
+pub(super) type Work = Arc<dyn Fn(Job) -> (Completed, Duration) + Send + Sync>;
+
 /// See the module.
 pub(super) struct DurableWrites {
-    paths: Paths,
+    work: Work,
     waker: Arc<dyn Wake>,
     /// `None` only while this is dropped.
     jobs: Option<Sender<Job>>,
@@ -72,10 +74,10 @@ pub(super) struct DurableWrites {
 
 impl DurableWrites {
     /// No thread yet. `waker` wakes the owner whenever a durable write has ended.
-    pub(super) fn new(paths: Paths, waker: Arc<dyn Wake>) -> Self {
+    pub(super) fn new(work: Work, waker: Arc<dyn Wake>) -> Self {
         let ((jobs, queue), (ends, ended)) = (channel(), channel());
         Self {
-            paths,
+            work,
             waker,
             jobs: Some(jobs),
             queue: Arc::new(Mutex::new(queue)),
@@ -116,18 +118,17 @@ impl DurableWrites {
     fn start_thread(&mut self) -> io::Result<()> {
         let (queue, ends) = (Arc::clone(&self.queue), self.ends.clone());
         let waker = Arc::clone(&self.waker);
-        let Paths { logs, state } = self.paths.clone();
-        let mut disk = RealDisk::new(logs, state);
-        let work = move || {
+        let work = Arc::clone(&self.work);
+        let turns = move || {
             while let Some(job) = next(&queue) {
-                let ended = catch_unwind(AssertUnwindSafe(|| job.take(&mut disk)));
+                let ended = catch_unwind(AssertUnwindSafe(|| work(job)));
                 // Nobody may be left who takes it.
                 let _ = ends.send(ended);
                 waker.wake();
             }
         };
         let builder = thread::Builder::new().name(THREAD_NAME.to_owned());
-        drop(builder.spawn(work)?);
+        drop(builder.spawn(turns)?);
         self.threads += 1;
         Ok(())
     }

@@ -9,7 +9,8 @@
 //! It is advice: where the kernel refuses or has no room for it, reading takes longer.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::os::files::{advise_needed, read_at_in_memory};
@@ -59,7 +60,7 @@ pub(super) fn read_ahead_at(
         }
     }
     ask(file, asked, end);
-    match super::read_at(file, offset + filled as u64, &mut into[filled..]) {
+    match read_at(file, offset + filled as u64, &mut into[filled..]) {
         Ok(read) => Ok(filled + read),
         Err(_) if filled > 0 => Ok(filled),
         Err(error) => Err(error),
@@ -74,6 +75,15 @@ fn ask(file: &File, asked: &Asked, end: u64) {
         next += u64::from(READ_AHEAD_PIECE_BYTES);
     }
     asked.set(next);
+}
+
+pub(super) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read_at(into, offset) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -49,20 +49,11 @@ use crate::engine::os::socket::stream;
 use crate::replay::chunk::Chunk;
 
 pub use self::buffers::Filled;
-pub use self::socket::Share;
+pub use self::socket::{SendMode, Share};
 
 /// A socket on a ring. It is not to be used any more once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketId(usize);
-
-/// What a send does while the system has no room for what it sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendMode {
-    /// It is done by the time it is submitted: with what there was room for, or with `WouldBlock`.
-    None,
-    /// It waits for room, and is done with what there is then.
-    Any,
-}
 
 /// Something that was under way and is done.
 #[derive(Debug)]

@@ -23,6 +23,7 @@
 
 mod away;
 mod listing;
+mod log;
 mod logs;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -37,12 +38,13 @@ use crate::limits::{
     SYNC_POINT_GONE_PER_LOOK, SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE,
 };
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
-use crate::replay::disk::{Disk, LogMeta};
+use crate::replay::disk::Disk;
 use crate::replay::messages::{AwayLog, BackendId, ControlMessage, FileId};
 use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
-use away::AwayLogs;
-use listing::{Backends, Listed, Lister, NotListed};
+use away::{AwayLogs, unread_entries};
+use listing::{Backends, Listed, Lister, NotListed, named};
+use log::{Key, Log, What, key};
 
 /// All points that are not settled.
 #[derive(Debug, Default)]
@@ -92,74 +94,12 @@ struct Pending {
     uncompared: Option<Vec<FileId>>,
 }
 
-/// A log as it was when the point was taken, or when it left its folder before that.
-#[derive(Clone, Debug)]
-struct Log {
-    name: Box<str>,
-    device: u64,
-    inode: u64,
-    born_nanos: u64,
-    bytes: u64,
-    /// Up to which byte it was settled when the ledger closed it, or when it left its folder; 0 if
-    /// neither has happened.
-    settled: u64,
-    /// The file that has all that it had, if it was replaced by a copy.
-    copy: Option<What>,
-}
-
 /// A log that is not settled and not in its folder.
 #[derive(Debug)]
 struct Gone {
     log: Log,
     /// Bytes of it that are not settled.
     missing: u64,
-}
-
-/// What distinguishes one file from another.
-type Key = (u64, u64, u64);
-
-/// The same without the device's number, which may change with a remount.
-type What = (u64, u64);
-
-impl Log {
-    fn key(&self) -> Key {
-        (self.device, self.inode, self.born_nanos)
-    }
-
-    fn what(&self) -> What {
-        (self.inode, self.born_nanos)
-    }
-
-    /// All that it had is in the file `copy` if it is the log `what`, or if `what` has it.
-    fn handle_copied(&mut self, what: What, copy: What) {
-        if self.what() == what || self.copy == Some(what) {
-            self.copy = Some(copy);
-        }
-    }
-
-    /// Whether the copy is settled as far as this went, by the ledger.
-    fn is_settled_as_copy(&self, ledger: &BackendLedger) -> bool {
-        let copy = self.copy;
-        let settled = copy.and_then(|(inode, born)| ledger.settled_anywhere(inode, born));
-        settled.is_some_and(|settled| settled >= self.bytes)
-    }
-
-    /// The ledger has closed a log: this one, or its copy.
-    fn handle_closed(&mut self, closed: &ClosedFile) {
-        let identity = &closed.resume.identity;
-        let settled = closed.resume.byte;
-        let is_copy = self.copy == Some((identity.inode, identity.born_nanos));
-        if is_copy && settled >= self.bytes {
-            self.settled = self.bytes;
-        }
-        if self.key() == (identity.device, identity.inode, identity.born_nanos) {
-            self.settled = self.settled.max(settled);
-        }
-    }
-}
-
-fn key(meta: &LogMeta) -> Key {
-    (meta.device, meta.inode, meta.born_nanos)
 }
 
 /// How a log is.
@@ -369,40 +309,6 @@ impl Points {
             !point.pending.is_empty()
         });
     }
-}
-
-/// The backend of this name, if it is known.
-fn named<'a>(backend_states: &'a [Option<BackendState>], name: &str) -> Option<&'a BackendState> {
-    let mut known = backend_states.iter().flatten();
-    known.find(|backend_state| **backend_state.name() == *name)
-}
-
-/// Logs of which an earlier process had read lines that are not delivered, as far as it had read
-/// them. Where that is not known, each line counts as a byte.
-fn unread_entries(backend_state: &BackendState) -> impl Iterator<Item = Log> {
-    let entries = backend_state
-        .ledger()
-        .into_iter()
-        .flat_map(BackendLedger::unleased);
-    let logs = entries.map(|entry| {
-        let lines = entry.lines_read.saturating_sub(entry.line);
-        let lines = lines.saturating_sub(entry.settled.lines());
-        let bytes = match (lines, entry.last_read.end()) {
-            (0, _) => entry.byte,
-            (lines, 0) => entry.byte.saturating_add(lines),
-            (_, end) => end,
-        };
-        Log {
-            name: (*entry.name).into(),
-            device: entry.identity.device,
-            inode: entry.identity.inode,
-            born_nanos: entry.identity.born_nanos,
-            bytes,
-            settled: entry.byte,
-            copy: None,
-        }
-    });
-    logs.filter(|log| log.settled < log.bytes)
 }
 
 /// How many logs more all points together can remember.

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use self::leaving::Leaving;
 use super::action::{Action, ProbeRequest, ProbeResult, Wanted};
-use super::{ControllerRules, ControllerSettings, ReportedState, States};
+use super::settings::{ControllerRules, ControllerSettings};
+use super::states::{ReportedState, States};
 use crate::clock::Now;
 use crate::limits::BACKENDS_MAX;
 use crate::replay::lane::LaneSettings;

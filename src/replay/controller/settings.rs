@@ -1,5 +1,6 @@
 //! What the controller uses of the configuration, and passes on to the other threads.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,4 +59,14 @@ impl ControllerSettings {
             keepalive_interval: self.lane.keepalive_interval,
         }
     }
+}
+
+/// What names of folders mean.
+#[derive(Clone, Copy)]
+pub struct ControllerRules {
+    /// Whether a folder's name is a backend's.
+    pub is_backend: fn(&str) -> bool,
+    /// A backend's address, if its name is one; `None` if it has to be looked up. The error says
+    /// why the name is not a backend's.
+    pub address: fn(&str) -> Result<Option<SocketAddr>, String>,
 }

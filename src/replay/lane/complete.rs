@@ -26,7 +26,7 @@ impl Lane {
         cx: &mut LaneContext<'_, S>,
     ) {
         let front = self.pending[0];
-        let raw = line_of(cx.held, front);
+        let raw = line_of(cx.held, front.batch, front.at, front.bytes);
         cx.sink
             .reject(cx.held, front.batch, front.line, reason, detail, raw);
         self.pop_front(cx);

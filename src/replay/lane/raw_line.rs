@@ -2,8 +2,7 @@
 
 use memchr::memrchr;
 
-use super::Pending;
-use crate::replay::batch_table::BatchTable;
+use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::messages::LineInLog;
 
 /// A line as HA wrote it.
@@ -19,23 +18,19 @@ pub struct RawLine {
 
 /// The line as HA wrote it: its prefix still stands before the record, the payload is the record in
 /// base64.
-pub(super) fn line_of(held: &BatchTable, pending: Pending) -> RawLine {
-    if let Some(body) = held.long_body(pending.batch) {
+pub(super) fn line_of(held: &BatchTable, batch: BatchKey, at: u32, bytes: u32) -> RawLine {
+    if let Some(body) = held.long_body(batch) {
         return RawLine {
             offset: 0,
-            bytes: held.bytes(pending.batch, 0, pending.at).to_vec(),
+            bytes: held.bytes(batch, 0, at).to_vec(),
             in_log: Some(body.line),
         };
     }
-    let before = &held.chunk_bytes(pending.batch)[..pending.at as usize];
+    let before = &held.chunk_bytes(batch)[..at as usize];
     let offset = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
     let prefix = &before[offset..];
     let mut line = Vec::new();
-    crate::binlog::line::encode(
-        prefix,
-        held.bytes(pending.batch, pending.at, pending.bytes),
-        &mut line,
-    );
+    crate::binlog::line::encode(prefix, held.bytes(batch, at, bytes), &mut line);
     line.pop();
     RawLine {
         offset: u32::try_from(offset).expect("offsets into a chunk are u32"),

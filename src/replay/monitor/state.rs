@@ -1,10 +1,10 @@
 //! What a backend's state holds, and how lanes' failures add up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Now;
-
-use super::trouble::Troubles;
+use crate::replay::messages::Trouble;
 
 /// How far the flush of the current epoch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,5 +178,34 @@ impl Up {
     pub(super) fn begin_hold(&mut self) {
         self.answering_since = None;
         self.ttl_ready = false;
+    }
+}
+
+/// Lanes that failed while no answer came in.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// Answers when the first of them failed; another count voids them.
+    pub(super) answers: u64,
+    /// Lanes whose connection broke once: all do when a backend restarts, and the probe tells
+    /// whether it is back.
+    pub(super) broke: BTreeSet<u16>,
+    /// Lanes that failed otherwise, or again.
+    pub(super) failed: BTreeSet<u16>,
+}
+
+impl Troubles {
+    /// Counts one and says how many lanes have failed while no answer came in.
+    pub(super) fn count(&mut self, lane: u16, trouble: &Trouble, answers: u64) -> usize {
+        if answers != self.answers {
+            *self = Self {
+                answers,
+                ..Self::default()
+            };
+        }
+        let first_break = matches!(trouble, Trouble::Connection(_)) && self.broke.insert(lane);
+        if !first_break {
+            self.failed.insert(lane);
+        }
+        self.failed.len()
     }
 }

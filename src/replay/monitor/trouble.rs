@@ -4,7 +4,6 @@
 //! Several that fail while none is answered have the backend's. A lane that has asked others knows
 //! better: then the failure is the record's own.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Now;
@@ -13,35 +12,6 @@ use crate::replay::messages::{Epoch, Trouble};
 
 use super::Monitor;
 use super::state::State;
-
-/// Lanes that failed while no answer came in.
-#[derive(Debug, Default)]
-pub(super) struct Troubles {
-    /// Answers when the first of them failed; another count voids them.
-    pub(super) answers: u64,
-    /// Lanes whose connection broke once: all do when a backend restarts, and the probe tells
-    /// whether it is back.
-    pub(super) broke: BTreeSet<u16>,
-    /// Lanes that failed otherwise, or again.
-    pub(super) failed: BTreeSet<u16>,
-}
-
-impl Troubles {
-    /// Counts one and says how many lanes have failed while no answer came in.
-    pub(super) fn count(&mut self, lane: u16, trouble: &Trouble, answers: u64) -> usize {
-        if answers != self.answers {
-            *self = Self {
-                answers,
-                ..Self::default()
-            };
-        }
-        let first_break = matches!(trouble, Trouble::Connection(_)) && self.broke.insert(lane);
-        if !first_break {
-            self.failed.insert(lane);
-        }
-        self.failed.len()
-    }
-}
 
 impl Monitor {
     /// A lane failed; by a fault of the record's own, where others were answered meanwhile.

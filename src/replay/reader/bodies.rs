@@ -12,121 +12,19 @@
 //! Changing it does: then the bytes differ from those that were scanned, and the lane learns that
 //! before it has sent the last of them (G12).
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 
-use crate::binlog::long_line::{LongRecord, Scanned, Scanner, ValueDigest};
+use crate::binlog::long_line::{Scanned, ValueDigest};
 use crate::clock::Now;
 use crate::limits::{BODY_PIECES_MAX, LONG_LINES_MAX};
 use crate::replay::chunk::Chunk;
 use crate::replay::disk::{Disk, read_fully};
-use crate::replay::messages::{BodyPiece, BodyRequest, SegmentId, WorkerMessage};
+use crate::replay::messages::{BodyPiece, WorkerMessage};
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::begin::scratch;
 use crate::replay::reader::feed::Step;
-
-/// A line whose value is sent in pieces.
-#[derive(Debug)]
-pub(super) struct LongLine<L> {
-    pub(super) log: Arc<L>,
-    pub(super) name: Arc<str>,
-    /// Where the line begins in the log.
-    pub(super) at: u64,
-    pub(super) record: LongRecord,
-    /// The digest of the pieces that the lane has got so far.
-    pub(super) given: ValueDigest,
-}
-
-/// One backend's lines that are too long for memory.
-#[derive(Debug)]
-pub(super) struct Bodies<L> {
-    /// Those in flight. `None` means that the line is rejected, so it has no value to send.
-    lines: HashMap<SegmentId, Option<LongLine<L>>>,
-    asks: VecDeque<BodyRequest>,
-    /// Pieces in use.
-    pub(super) pieces: usize,
-    /// The backend has taken one since the last flush.
-    is_proven: bool,
-}
-
-impl<L> Default for Bodies<L> {
-    fn default() -> Self {
-        Self {
-            lines: HashMap::new(),
-            asks: VecDeque::new(),
-            pieces: 0,
-            is_proven: false,
-        }
-    }
-}
-
-impl<L> Bodies<L> {
-    /// Whether no such line is in flight, and no piece in use.
-    pub(super) fn is_idle(&self) -> bool {
-        self.lines.is_empty() && self.pieces == 0
-    }
-
-    /// How many such lines are in flight.
-    pub(super) fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// How many may be in flight. To scan one costs as much as to send it: until the backend has
-    /// taken one there is one, so that a backend in trouble takes little from the others (G6).
-    fn len_max(&self) -> usize {
-        if self.is_proven { LONG_LINES_MAX } else { 1 }
-    }
-
-    /// A line has been sent to its worker.
-    pub(super) fn add(&mut self, segment: SegmentId, line: Option<LongLine<L>>) {
-        self.lines.insert(segment, line);
-    }
-
-    /// A segment is settled. Returns whether it was such a line.
-    pub(super) fn handle_done(&mut self, segment: SegmentId) -> bool {
-        let line = self.lines.remove(&segment);
-        self.is_proven |= matches!(line, Some(Some(_)));
-        line.is_some()
-    }
-
-    /// A lane requests a piece. This replaces an earlier request of the same lane.
-    pub(super) fn handle_ask(&mut self, ask: BodyRequest) {
-        let lane = |ask: &BodyRequest| (ask.reader.worker, ask.reader.slot);
-        self.asks.retain(|other| lane(other) != lane(&ask));
-        self.asks.push_back(ask);
-    }
-
-    /// Forgets everything that is in flight. Pieces are returned when the lanes release them.
-    pub(super) fn forget(&mut self) {
-        self.lines.clear();
-        self.asks.clear();
-        self.is_proven = false;
-    }
-}
-
-/// A scan in progress.
-#[derive(Debug)]
-pub(super) struct Scan {
-    /// Where the line begins and ends in the file, newline included.
-    from: u64,
-    end: u64,
-    /// How far it has been scanned.
-    at: u64,
-    scanner: Box<Scanner>,
-}
-
-impl Scan {
-    fn new(from: u64, end: u64) -> Self {
-        Self {
-            from,
-            end,
-            at: from,
-            scanner: Box::default(),
-        }
-    }
-}
+use crate::replay::reader::long_lines::Scan;
 
 impl<D: Disk> LogReader<D> {
     /// Continues to scan the line of `bytes` bytes at the file's cursor, and emits it at its end.

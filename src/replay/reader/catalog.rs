@@ -35,7 +35,7 @@ use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX, FILE_QUIET_MS};
 use crate::replay::disk::{LogEntry, LogMeta};
 use crate::replay::messages::FileId;
 use crate::replay::reader::entries::Entries;
-use crate::replay::reader::log_file::{Begun, LogFile, Loss, Observed, Stage};
+use crate::replay::reader::log_file::{Begun, LogFile, Loss, Observed, Order, Stage};
 
 /// What is next in a backend's logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +48,6 @@ pub(super) enum Next {
     Until(Duration),
     /// Nothing, unless something changes.
     Nothing,
-}
-
-/// A file's place in the order: by name; of files with the same name those first that have lost it,
-/// then the one that was seen first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Order {
-    name: Arc<str>,
-    is_named: bool,
-    number: u64,
 }
 
 /// What a listing showed besides files that are new or have grown.

@@ -20,8 +20,8 @@ use crate::replay::messages::{
 };
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
-use crate::replay::reader::bodies::LongLine;
 use crate::replay::reader::hour::last_clock_s;
+use crate::replay::reader::long_lines::LongLine;
 use crate::replay::reader::split::{Fault, Piece, Taken, is_settled, put_back};
 
 /// A line that is rejected.

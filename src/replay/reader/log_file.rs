@@ -10,9 +10,8 @@ use crate::ledger::rejected;
 use crate::limits::FILE_QUIET_MS;
 use crate::replay::disk::{LogEntry, LogMeta};
 use crate::replay::messages::FileId;
-use crate::replay::reader::bodies::Scan;
-use crate::replay::reader::catalog::Order;
 use crate::replay::reader::cursor::Cursor;
+use crate::replay::reader::long_lines::Scan;
 use crate::replay::reader::split::SettledRuns;
 
 /// A file that is being read, or has been, in this epoch.
@@ -53,21 +52,21 @@ impl Begun {
     }
 
     /// It has this many bytes now, fewer than it had.
-    fn handle_cut(&mut self, bytes: u64) {
+    pub(super) fn handle_cut(&mut self, bytes: u64) {
         if self.last_read.end() > bytes {
             self.last_read = LastRead::default();
         }
     }
 
     /// Whether lines after the cursor are settled.
-    fn has_settled_ahead(&self) -> bool {
+    pub(super) fn has_settled_ahead(&self) -> bool {
         let settled = self.settled.back().map_or(0, |run| run.end);
         settled > self.cursor.line() && !failpoint!(TrustSettledLines)
     }
 }
 
 /// A value of [`Begun::checked`]: the first bytes are to be compared.
-const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
+pub(super) const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// A log file.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ pub(super) struct LogFile<L> {
 
 /// When a file was last seen to change: `age` before the monotonic instant `at`.
 #[derive(Clone, Copy, Debug)]
-struct LastChange {
+pub(super) struct LastChange {
     at: Duration,
     age: Duration,
 }
@@ -289,7 +288,7 @@ impl<L> LogFile<L> {
     }
 
     /// The monotonic instant at which it will have been quiet for `quiet`.
-    fn quiet_at(&self, quiet: Duration) -> Duration {
+    pub(super) fn quiet_at(&self, quiet: Duration) -> Duration {
         self.seen.at + quiet.saturating_sub(self.seen.age)
     }
 
@@ -416,7 +415,7 @@ impl<L> LogFile<L> {
         self.loss(kind, unread)
     }
 
-    fn loss(&self, kind: LossKind, unread_bytes: u64) -> Loss {
+    pub(super) fn loss(&self, kind: LossKind, unread_bytes: u64) -> Loss {
         Loss {
             name: Arc::clone(&self.name),
             file: self.begun.as_ref().map(|begun| begun.file),
@@ -427,4 +426,13 @@ impl<L> LogFile<L> {
             kind,
         }
     }
+}
+
+/// A file's place in the order: by name; of files with the same name those first that have lost it,
+/// then the one that was seen first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    pub(super) name: Arc<str>,
+    pub(super) is_named: bool,
+    pub(super) number: u64,
 }

@@ -17,9 +17,9 @@ use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK};
 use crate::replay::messages::{BackendInfo, Epoch, ResumePlan};
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::backoff::Backoff;
-use crate::replay::reader::bodies::Bodies;
 use crate::replay::reader::catalog::Catalog;
 use crate::replay::reader::log_file::{Loss, Observed};
+use crate::replay::reader::long_lines::Bodies;
 use crate::replay::reader::resume::{Resume, byte_of};
 use crate::replay::reader::zone::Zone;
 

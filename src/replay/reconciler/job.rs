@@ -20,7 +20,7 @@ use crate::replay::disk::Disk;
 use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
 use crate::replay::reconciler::scan::{self, Read, Scan};
-use crate::replay::reconciler::{Surroundings, find};
+use crate::replay::reconciler::surroundings::{Surroundings, find};
 use crate::status::counters::ReconcileCounters;
 
 /// How far a step has come.

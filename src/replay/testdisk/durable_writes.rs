@@ -1,38 +1,10 @@
 //! Chains that take their time: each step is taken when the test says so, and a crash can fall
 //! between two.
 
-use std::collections::VecDeque;
-
+use crate::replay::disk::{take_at_once, take_step};
 use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::replay::testdisk::TestDisk;
-
-/// All chains of a disk.
-#[derive(Debug, Default)]
-pub(super) struct DurableWrites {
-    /// Whether they wait for the test; otherwise all steps are taken at once.
-    wait: bool,
-    under_way: Vec<UnderWay>,
-    /// Begun since the test last asked.
-    begun: Vec<JobId>,
-    ended: VecDeque<Completed>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    job_id: JobId,
-    durable_write: DurableWrite,
-    /// Steps that went well.
-    taken: usize,
-}
-
-impl DurableWrites {
-    /// Whoever began them is gone, and with it the steps that were not taken.
-    pub(super) fn drop_all(&mut self) {
-        self.under_way.clear();
-        self.begun.clear();
-        self.ended.clear();
-    }
-}
+use crate::replay::testdisk::world::UnderWay;
 
 impl TestDisk {
     /// From now on chains wait for [`TestDisk::step_chain`], or don't.
@@ -70,9 +42,7 @@ impl TestDisk {
             (under_way.remove(at), at)
         };
         let step = durable_write.durable_write.steps[durable_write.taken];
-        let result = durable_write
-            .durable_write
-            .take_step(step, &mut self.clone());
+        let result = take_step(&mut self.clone(), &durable_write.durable_write, step);
         durable_write.taken += 1;
         let durable_writes = &mut self.world().durable_writes;
         if result.is_ok() && durable_write.taken < durable_write.durable_write.steps.len() {
@@ -94,7 +64,7 @@ impl TestDisk {
 
     pub(super) fn begin_write(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted {
         if !self.world().durable_writes.wait {
-            return Submitted::Completed(durable_write.take_at_once(job_id, self));
+            return Submitted::Completed(take_at_once(self, job_id, durable_write));
         }
         let durable_writes = &mut self.world().durable_writes;
         durable_writes.begun.push(job_id);

@@ -1,11 +1,10 @@
 //! What the disk is made of: content and names, each as seen and as durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use crate::replay::disk::LogMeta;
-use crate::replay::testdisk::durable_writes::DurableWrites;
-use crate::replay::testdisk::{Crash, Op};
+use crate::replay::durable_write::{Completed, DurableWrite, JobId};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -363,5 +362,90 @@ impl World {
             folder.crash(crash, &mut random);
         }
         self.state.retain(|_, folder| folder.is_durable);
+    }
+}
+
+/// What a fault can hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// `state_folders`, `state_files` and `state_bytes`.
+    ListState,
+    /// `read_state` and `read_state_at`.
+    ReadState,
+    /// `write_state`.
+    WriteState,
+    /// `append_state`.
+    AppendState,
+    /// `truncate_state`.
+    TruncateState,
+    /// `sync_state`.
+    SyncState,
+    /// `rename_state`.
+    RenameState,
+    /// `remove_state`.
+    RemoveState,
+    /// `sync_state_folder`.
+    SyncStateFolder,
+    /// Listing, opening, measuring or reading logs.
+    ReadLog,
+    /// `lease_log` and `end_lease`.
+    LeaseLog,
+    /// `delete_log`.
+    DeleteLog,
+    /// `sync_log_folder`.
+    SyncLogFolder,
+    /// `stage_log`.
+    StageLog,
+    /// `sync_staged_log`.
+    SyncStaged,
+    /// `publish_log`.
+    PublishLog,
+}
+
+impl Op {
+    pub(super) fn changes_something(self) -> bool {
+        !matches!(
+            self,
+            Self::ListState | Self::ReadState | Self::ReadLog | Self::LeaseLog
+        )
+    }
+}
+
+/// What a crash leaves of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Nothing: a power cut at its worst.
+    LosesAll,
+    /// Everything: the process was killed, the system goes on.
+    LosesNothing,
+    /// Some of it, chosen by this seed.
+    LosesSome(u64),
+}
+
+/// All chains of a disk.
+#[derive(Debug, Default)]
+pub(super) struct DurableWrites {
+    /// Whether they wait for the test; otherwise all steps are taken at once.
+    pub(super) wait: bool,
+    pub(super) under_way: Vec<UnderWay>,
+    /// Begun since the test last asked.
+    pub(super) begun: Vec<JobId>,
+    pub(super) ended: VecDeque<Completed>,
+}
+
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) job_id: JobId,
+    pub(super) durable_write: DurableWrite,
+    /// Steps that went well.
+    pub(super) taken: usize,
+}
+
+impl DurableWrites {
+    /// Whoever began them is gone, and with it the steps that were not taken.
+    pub(super) fn drop_all(&mut self) {
+        self.under_way.clear();
+        self.begun.clear();
+        self.ended.clear();
     }
 }

@@ -15,7 +15,7 @@ use crate::replay::messages::{
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
-use crate::replay::worker::WorkerLinks;
+use crate::replay::worker::links::WorkerLinks;
 use crate::status::counters::BackendCounters;
 
 /// One backend, as far as this worker has to do with it.

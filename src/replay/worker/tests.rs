@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::binlog::{Method, Record, line};
-use crate::replay::messages::Trouble;
+use crate::replay::messages::{CheckpointerMessage, Trouble};
 use crate::replay::outcome::Settlement;
 use fixture::*;
 

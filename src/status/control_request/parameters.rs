@@ -1,6 +1,6 @@
 //! A query's parameters: each known, each once, each with a value.
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::http::request::Request;
 
 /// A number of nothing but digits.

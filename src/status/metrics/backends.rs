@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Labels, Sheet, Value};
+use super::sheet::{Labels, Sheet, Value};
 use crate::status::counters::Counts;
 use crate::status::reconcile::Reconcile;
 use crate::status::snapshot::{BackendSnapshot, Snapshot};

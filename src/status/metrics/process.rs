@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Labels, Sheet, Value};
+use super::sheet::{Labels, Sheet, Value};
 use crate::status::server::Server;
 use crate::status::snapshot::Snapshot;
 

@@ -9,9 +9,9 @@ use mio::{Events, Poll, Token};
 use tempfile::TempDir;
 
 use super::*;
+use crate::engine::files::RealDisk;
 use crate::engine::waker::PollWaker;
 use crate::replay::checkpointer::replace_checkpoint;
-use crate::replay::disk::Disk;
 use crate::replay::durable_write::{Step, Submitted};
 use crate::status::counters::ServerCounters;
 

@@ -4,7 +4,7 @@
 //! An operation that is made to fail never reaches the kernel, so that its memory is not in use
 //! when its completion says so.
 
-use super::SendMode;
+use super::socket::SendMode;
 
 /// An operation, by what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -107,3 +107,12 @@ impl Socket {
         (address.cast_const().cast(), bytes)
     }
 }
+
+/// What a send does while the system has no room for what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendMode {
+    /// It is done by the time it is submitted: with what there was room for, or with `WouldBlock`.
+    None,
+    /// It waits for room, and is done with what there is then.
+    Any,
+}

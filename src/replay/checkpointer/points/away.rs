@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::{Key, Log, What, unread_entries};
+use super::log::{Key, Log, What};
 use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::checkpointer::backend_state::BackendState;
@@ -178,4 +178,32 @@ impl Log {
             self.settled = self.bytes;
         }
     }
+}
+
+/// Logs of which an earlier process had read lines that are not delivered, as far as it had read
+/// them. Where that is not known, each line counts as a byte.
+pub(super) fn unread_entries(backend_state: &BackendState) -> impl Iterator<Item = Log> {
+    let entries = backend_state
+        .ledger()
+        .into_iter()
+        .flat_map(BackendLedger::unleased);
+    let logs = entries.map(|entry| {
+        let lines = entry.lines_read.saturating_sub(entry.line);
+        let lines = lines.saturating_sub(entry.settled.lines());
+        let bytes = match (lines, entry.last_read.end()) {
+            (0, _) => entry.byte,
+            (lines, 0) => entry.byte.saturating_add(lines),
+            (_, end) => end,
+        };
+        Log {
+            name: (*entry.name).into(),
+            device: entry.identity.device,
+            inode: entry.identity.inode,
+            born_nanos: entry.identity.born_nanos,
+            bytes,
+            settled: entry.byte,
+            copy: None,
+        }
+    });
+    logs.filter(|log| log.settled < log.bytes)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use super::away::AwayLogs;
-use super::{Log, key, named};
+use super::log::{Log, key};
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected;
 use crate::limits::SYNC_POINT_LOGS_MAX;
@@ -157,4 +157,13 @@ impl Lister<'_> {
              wait until more of the backlog is gone"
         )))
     }
+}
+
+/// The backend of this name, if it is known.
+pub(super) fn named<'a>(
+    backend_states: &'a [Option<BackendState>],
+    name: &str,
+) -> Option<&'a BackendState> {
+    let mut known = backend_states.iter().flatten();
+    known.find(|backend_state| **backend_state.name() == *name)
 }

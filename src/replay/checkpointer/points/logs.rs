@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::{Log, Points, What, key};
+use super::Points;
+use super::log::{Log, What, key};
 use crate::ledger::rejected;
 use crate::limits::LOGS_SHOWN_MAX;
 use crate::replay::checkpointer::backend_state::{BackendState, Context};

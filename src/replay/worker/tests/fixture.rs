@@ -3,13 +3,14 @@
 use super::super::*;
 use crate::binlog::request::Template;
 use crate::binlog::{Method, Record, line};
-use crate::replay::chunk::Chunk;
+use crate::replay::chunk::{BufferReturns, Chunk};
 use crate::replay::mailbox::NoWaker;
 use crate::replay::messages::{
-    BodyPiece, BodyRequest, Component, FailedRecord, FileId, LineInLog, LongBody, Origin,
-    ReaderMessage, SegmentId, Trouble,
+    BodyPiece, BodyRequest, CheckpointerMessage, Component, ControlMessage, FailedRecord, Fed,
+    FileId, LineInLog, LongBody, Origin, ReaderMessage, SegmentId, Trouble,
 };
 use crate::replay::outcome::Outcomes;
+use crate::replay::vec_pool::VecPool;
 
 pub(super) const BACKEND: BackendId = BackendId(0);
 pub(super) const LOG: &str = "202608180600.log";
@@ -67,7 +68,7 @@ impl Fixture {
             checkpointer: mailbox(),
             control: mailbox(),
             reader: mailbox(),
-            returns: Arc::new(BufferReturns::new(64, mailbox())),
+            returns: Arc::new(BufferReturns::new(64, mailbox::<ReaderMessage>())),
             settled_pool: Arc::new(VecPool::new(8)),
             fed_pool: Arc::new(VecPool::new(8)),
         };

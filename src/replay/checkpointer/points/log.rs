@@ -1,0 +1,66 @@
+//! A log of a sync point.
+
+use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::replay::disk::LogMeta;
+
+/// A log as it was when the point was taken, or when it left its folder before that.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    pub(super) name: Box<str>,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) born_nanos: u64,
+    pub(super) bytes: u64,
+    /// Up to which byte it was settled when the ledger closed it, or when it left its folder; 0 if
+    /// neither has happened.
+    pub(super) settled: u64,
+    /// The file that has all that it had, if it was replaced by a copy.
+    pub(super) copy: Option<What>,
+}
+
+/// What distinguishes one file from another.
+pub(super) type Key = (u64, u64, u64);
+
+/// The same without the device's number, which may change with a remount.
+pub(super) type What = (u64, u64);
+
+impl Log {
+    pub(super) fn key(&self) -> Key {
+        (self.device, self.inode, self.born_nanos)
+    }
+
+    pub(super) fn what(&self) -> What {
+        (self.inode, self.born_nanos)
+    }
+
+    /// All that it had is in the file `copy` if it is the log `what`, or if `what` has it.
+    pub(super) fn handle_copied(&mut self, what: What, copy: What) {
+        if self.what() == what || self.copy == Some(what) {
+            self.copy = Some(copy);
+        }
+    }
+
+    /// Whether the copy is settled as far as this went, by the ledger.
+    pub(super) fn is_settled_as_copy(&self, ledger: &BackendLedger) -> bool {
+        let copy = self.copy;
+        let settled = copy.and_then(|(inode, born)| ledger.settled_anywhere(inode, born));
+        settled.is_some_and(|settled| settled >= self.bytes)
+    }
+
+    /// The ledger has closed a log: this one, or its copy.
+    pub(super) fn handle_closed(&mut self, closed: &ClosedFile) {
+        let identity = &closed.resume.identity;
+        let settled = closed.resume.byte;
+        let is_copy = self.copy == Some((identity.inode, identity.born_nanos));
+        if is_copy && settled >= self.bytes {
+            self.settled = self.bytes;
+        }
+        if self.key() == (identity.device, identity.inode, identity.born_nanos) {
+            self.settled = self.settled.max(settled);
+        }
+    }
+}
+
+pub(super) fn key(meta: &LogMeta) -> Key {
+    (meta.device, meta.inode, meta.born_nanos)
+}

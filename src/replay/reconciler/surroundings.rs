@@ -1,0 +1,42 @@
+//! What the reconciler knows of the world besides logs and masters.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::reconcile::master::Master;
+use crate::reconcile::table::Table;
+
+/// What the reconciler knows of the world besides logs and masters.
+pub trait Surroundings {
+    /// HA's table as it is now.
+    ///
+    /// # Errors
+    /// It cannot be read; a sentence that names the file.
+    fn table(&mut self) -> Result<Arc<Table>, String>;
+
+    /// Where a master is. Never waits: a name that has to be looked up is pending until it is.
+    fn address(&mut self, name: &str) -> Address;
+}
+
+/// What is known of a master's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// It is there.
+    Known(SocketAddr),
+    /// It is being looked up.
+    Pending,
+    /// It cannot be looked up; a sentence.
+    Unknown(String),
+}
+
+/// Finds out where a master is, unless that is known.
+pub(crate) fn find(master: &mut Master, surroundings: &mut impl Surroundings) {
+    if master.has_address() {
+        return;
+    }
+    match surroundings.address(&master.name) {
+        Address::Known(address) => master.set_address(address),
+        Address::Pending => {}
+        Address::Unknown(why) => master.handle_unresolved(why),
+    }
+}

@@ -1,8 +1,8 @@
 //! What an operator is given besides the program: units, package, image, bill of materials, and
 //! documents whose every command works.
 //!
-//! What needs a program that is not everywhere (systemd-analyze, dpkg-shlibdeps) says loudly that it
-//! is skipped where that is missing.
+//! What needs a program that is not everywhere (systemd-analyze, dpkg-shlibdeps) says loudly that
+//! it is skipped where that is missing.
 
 mod commands;
 mod container;

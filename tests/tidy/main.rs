@@ -2,6 +2,7 @@
 //! code may be; and that what the documents name exists (`documents`).
 //! ARCHITECTURE.md has the map.
 
+mod circles;
 mod documents;
 
 use std::fs;

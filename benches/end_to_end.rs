@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use common::{Home, Sink, cpu_time, now_unix};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hustdbsync::binlog::{Method, Record, line};
-use hustdbsync::config::Config;
-use hustdbsync::engine::{Engine, EngineOptions};
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::binlog::{Method, Record, line};
+use hustdbsync::internals::config::Config;
+use hustdbsync::internals::engine::{Engine, EngineOptions};
+use hustdbsync::internals::workload::Workload;
 use serde_json::json;
 
 /// Value sizes, and records of a run that takes about a second.

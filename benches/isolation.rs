@@ -33,8 +33,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use common::server::Server;
 use common::{Home, now_unix};
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Options, Rule, Script};
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Options, Rule, Script};
+use hustdbsync::internals::workload::Workload;
 use serde_json::json;
 
 const WELL: usize = 12;

@@ -12,18 +12,18 @@ use std::sync::Arc;
 
 use common::{Home, cpu_time};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use hustdbsync::engine::files::RealDisk;
-use hustdbsync::engine::waker::PollWaker;
-use hustdbsync::ledger::acks::{OpenSegment, OpenSegments};
-use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::ledger::file::Place;
-use hustdbsync::ledger::identity::{Identity, LastRead};
-use hustdbsync::ledger::ids::{FileId, SegmentId};
-use hustdbsync::ledger::plan::FileResume;
-use hustdbsync::ledger::runs::LineRuns;
-use hustdbsync::replay::checkpointer::replace_checkpoint;
-use hustdbsync::replay::disk::Disk;
-use hustdbsync::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
+use hustdbsync::internals::engine::files::RealDisk;
+use hustdbsync::internals::engine::waker::PollWaker;
+use hustdbsync::internals::ledger::acks::{OpenSegment, OpenSegments};
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::ledger::file::Place;
+use hustdbsync::internals::ledger::identity::{Identity, LastRead};
+use hustdbsync::internals::ledger::ids::{FileId, SegmentId};
+use hustdbsync::internals::ledger::plan::FileResume;
+use hustdbsync::internals::ledger::runs::LineRuns;
+use hustdbsync::internals::replay::checkpointer::replace_checkpoint;
+use hustdbsync::internals::replay::disk::Disk;
+use hustdbsync::internals::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use mio::{Events, Poll, Token};
 
 /// Lines of a chunk of 100 B values, and chunks in flight.

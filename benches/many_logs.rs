@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::Parser;
 use common::server::Server;
 use common::{Home, Sink};
-use hustdbsync::binlog::{Method, Record, line};
+use hustdbsync::internals::binlog::{Method, Record, line};
 use indicatif::{BinaryBytes, HumanCount};
 
 /// CPU of the server, all threads.

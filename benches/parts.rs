@@ -5,10 +5,10 @@ use std::hint::black_box;
 use std::io::Write as _;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use hustdbsync::binlog::request::Template;
-use hustdbsync::binlog::{Lifetime, Method, Record, key, line};
-use hustdbsync::http::response;
-use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::binlog::request::Template;
+use hustdbsync::internals::binlog::{Lifetime, Method, Record, key, line};
+use hustdbsync::internals::http::response;
+use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
 
 const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
 const LOG_BYTES: usize = 4 << 20;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use common::feeding::{BACKEND, feed, feed_reading, payloads};
 use common::{Home, now_unix};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::workload::Workload;
 
 /// Value sizes, and records that make about 64 MB of log.
 const SIZES: [(usize, u64); 3] = [(100, 260_000), (1024, 44_000), (65_536, 730)];

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use common::server::Server;
 use common::{Home, now_unix};
-use hustdbsync::fake_hustdb::{self, FakeHustdb, Options, Request, Script, Value};
-use hustdbsync::workload::{Workload, Written};
+use hustdbsync::internals::fake_hustdb::{self, FakeHustdb, Options, Request, Script, Value};
+use hustdbsync::internals::workload::{Workload, Written};
 use serde_json::json;
 
 const RATE_MIN: f64 = 0.9;

@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use common::server::Server;
 use common::{Home, now_unix};
-use hustdbsync::config::Config;
-use hustdbsync::fake_hustdb::{FakeHustdb, Options, differences};
-use hustdbsync::limits::DELETED_LOGS_WATCHED_MAX;
-use hustdbsync::workload::{Workload, Written};
+use hustdbsync::internals::config::Config;
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Options, differences};
+use hustdbsync::internals::limits::DELETED_LOGS_WATCHED_MAX;
+use hustdbsync::internals::workload::{Workload, Written};
 use indicatif::{BinaryBytes, DecimalBytes, HumanCount};
 
 const BACKENDS: usize = 8;

@@ -21,6 +21,7 @@
 //! | `config`, `limits`, `clock`, `text` | settings; every other bound; time; dates and names |
 //! | `fake_hustdb`, `workload` | a fake hustdb, generated logs: for tests, benchmarks, the demo |
 //! | `cli` | the commands |
+//! | `internals` | what tests, benchmarks and fuzz targets take of all these |
 //!
 //! `binlog`, `http`, `ledger`, `status`, `replay` and `reconcile` have no clock, disk, socket or
 //! thread of their own. ARCHITECTURE.md has the diagrams and shows where things are;
@@ -30,22 +31,27 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[macro_use]
-#[doc(hidden)]
-pub mod failpoint;
+mod failpoint;
 
-pub mod binlog;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod connections;
-pub mod engine;
-pub mod fake_hustdb;
-pub mod http;
-pub mod ledger;
-pub mod limits;
-pub mod pace;
-pub mod reconcile;
-pub mod replay;
-pub mod status;
-pub mod text;
-pub mod workload;
+mod binlog;
+mod cli;
+mod clock;
+mod config;
+mod connections;
+mod engine;
+mod fake_hustdb;
+mod http;
+#[doc(hidden)]
+pub mod internals;
+mod ledger;
+mod limits;
+mod pace;
+mod reconcile;
+mod replay;
+mod status;
+mod text;
+mod workload;
+
+pub use cli::{Cli, Server, execute, parse};
+pub use engine::Engine;
+pub use engine::signals::block as block_signals;

@@ -4,12 +4,11 @@
 
 use std::process::ExitCode;
 
-use hustdbsync::cli::{execute, parse};
-use hustdbsync::engine::{Engine, signals};
+use hustdbsync::{Engine, block_signals, execute, parse};
 
 fn main() -> ExitCode {
     // Before anything else: a reload or a logrotate may come in the process's first millisecond.
-    signals::block();
+    block_signals();
     match parse(std::env::args_os()) {
         Ok(cli) => execute::<Engine>(cli),
         Err(code) => code,

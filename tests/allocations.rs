@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Home, Sink, now_unix};
-use hustdbsync::engine::{Engine, EngineOptions};
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::engine::{Engine, EngineOptions};
+use hustdbsync::internals::workload::Workload;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

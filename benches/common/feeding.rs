@@ -8,18 +8,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hustdbsync::clock::Now;
-use hustdbsync::engine::files::RealDisk;
-use hustdbsync::replay::chunk::BufferReturns;
-use hustdbsync::replay::dirty_flags::DirtyFlags;
-use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
-use hustdbsync::replay::messages::{
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::engine::files::RealDisk;
+use hustdbsync::internals::replay::chunk::BufferReturns;
+use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
+use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, ReaderSettings,
     ResumePlan, WorkerMessage,
 };
-use hustdbsync::replay::reachability::KnownOutages;
-use hustdbsync::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
-use hustdbsync::replay::vec_pool::VecPool;
+use hustdbsync::internals::replay::reachability::KnownOutages;
+use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
+use hustdbsync::internals::replay::vec_pool::VecPool;
 
 use super::{Home, now_unix};
 

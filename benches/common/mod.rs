@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hustdbsync::config::Config;
+use hustdbsync::internals::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::workload::Workload;
 use tempfile::TempDir;
 
 use crate::Outcome;

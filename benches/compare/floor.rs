@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hustdbsync::binlog::request::Template;
-use hustdbsync::binlog::{Lifetime, Record};
+use hustdbsync::internals::binlog::request::Template;
+use hustdbsync::internals::binlog::{Lifetime, Record};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -28,7 +28,7 @@ const CHUNK_BYTES: usize = 512 * 1024;
 const BURST_BYTES: usize = 4096;
 const BURST_REQUESTS: usize = 64;
 /// Values up to so many bytes are copied behind their heads, as the product does.
-const COPIED_BYTES: usize = hustdbsync::limits::BODY_COPY_BYTES_MAX;
+const COPIED_BYTES: usize = hustdbsync::internals::limits::BODY_COPY_BYTES_MAX;
 /// So long without an answer means that the answers are not as long as the first.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -2,12 +2,12 @@
 
 use std::hint::black_box;
 
-use hustdbsync::binlog::request::Template;
-use hustdbsync::binlog::{Lifetime, Method, Record, key, line};
-use hustdbsync::http::response::{self, Parsed};
-use hustdbsync::ledger::acks::{OpenSegment, OpenSegments};
-use hustdbsync::ledger::file::Place;
-use hustdbsync::ledger::ids::{FileId, SegmentId};
+use hustdbsync::internals::binlog::request::Template;
+use hustdbsync::internals::binlog::{Lifetime, Method, Record, key, line};
+use hustdbsync::internals::http::response::{self, Parsed};
+use hustdbsync::internals::ledger::acks::{OpenSegment, OpenSegments};
+use hustdbsync::internals::ledger::file::Place;
+use hustdbsync::internals::ledger::ids::{FileId, SegmentId};
 
 use crate::replay::replay;
 use crate::{RECORDS, VALUE_BYTES, measured};

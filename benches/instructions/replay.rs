@@ -5,23 +5,23 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hustdbsync::binlog::request::Template;
-use hustdbsync::clock::Now;
-use hustdbsync::engine::files::RealDisk;
-use hustdbsync::replay::checkpointer::{Checkpointer, CheckpointerLinks};
-use hustdbsync::replay::chunk::BufferReturns;
-use hustdbsync::replay::dirty_flags::DirtyFlags;
-use hustdbsync::replay::lane::LaneSettings;
-use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
-use hustdbsync::replay::messages::{
+use hustdbsync::internals::binlog::request::Template;
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::engine::files::RealDisk;
+use hustdbsync::internals::replay::checkpointer::{Checkpointer, CheckpointerLinks};
+use hustdbsync::internals::replay::chunk::BufferReturns;
+use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
+use hustdbsync::internals::replay::lane::LaneSettings;
+use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, ControlMessage,
     ReaderMessage, ReaderSettings, WorkerMessage,
 };
-use hustdbsync::replay::outcome::Outcomes;
-use hustdbsync::replay::reachability::KnownOutages;
-use hustdbsync::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
-use hustdbsync::replay::vec_pool::VecPool;
-use hustdbsync::replay::worker::{Action, Worker, WorkerLinks};
+use hustdbsync::internals::replay::outcome::Outcomes;
+use hustdbsync::internals::replay::reachability::KnownOutages;
+use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
+use hustdbsync::internals::replay::vec_pool::VecPool;
+use hustdbsync::internals::replay::worker::{Action, Worker, WorkerLinks};
 use tempfile::TempDir;
 
 use crate::paths::{ANSWER, log};

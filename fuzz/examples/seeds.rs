@@ -6,14 +6,14 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use hustdbsync::binlog::method::Ttl;
-use hustdbsync::binlog::{Method, Record, line};
-use hustdbsync::config;
-use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::ledger::identity::{Identity, LastRead};
-use hustdbsync::ledger::plan::{FileResume, LegacyResume, ResumePlan};
-use hustdbsync::ledger::runs::LineRuns;
-use hustdbsync::ledger::totals::Totals;
+use hustdbsync::internals::binlog::method::Ttl;
+use hustdbsync::internals::binlog::{Method, Record, line};
+use hustdbsync::internals::config;
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::ledger::identity::{Identity, LastRead};
+use hustdbsync::internals::ledger::plan::{FileResume, LegacyResume, ResumePlan};
+use hustdbsync::internals::ledger::runs::LineRuns;
+use hustdbsync::internals::ledger::totals::Totals;
 
 /// Lines of the log above this many bytes are left out: a long value says no more than a short one.
 const LINE_BYTES_MAX: usize = 700;

@@ -2,10 +2,10 @@
 //! written as it was and is what the ledger goes on from; damaged, it is refused.
 #![no_main]
 
-use hustdbsync::ledger::backend::BackendLedger;
-use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::ledger::ids::FileId;
-use hustdbsync::ledger::plan::FileStart;
+use hustdbsync::internals::ledger::backend::BackendLedger;
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::ledger::ids::FileId;
+use hustdbsync::internals::ledger::plan::FileStart;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -2,10 +2,10 @@
 //! table, key, value and numbers.
 #![no_main]
 
-use hustdbsync::binlog::request::{Composed, Template};
-use hustdbsync::binlog::{Lifetime, Method, Record};
-use hustdbsync::fake_hustdb::connection::{After, Connection, Handler};
-use hustdbsync::fake_hustdb::query::{self, Call, Request, Verb};
+use hustdbsync::internals::binlog::request::{Composed, Template};
+use hustdbsync::internals::binlog::{Lifetime, Method, Record};
+use hustdbsync::internals::fake_hustdb::connection::{After, Connection, Handler};
+use hustdbsync::internals::fake_hustdb::query::{self, Call, Request, Verb};
 use hustdbsync_fuzz::{as_stored, mended};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use hustdbsync::config::{BackendName, Config, Login, Secret};
+use hustdbsync::internals::config::{BackendName, Config, Login, Secret};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

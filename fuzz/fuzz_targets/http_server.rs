@@ -4,12 +4,12 @@
 //! gone, all is over.
 #![no_main]
 
-use hustdbsync::clock::Now;
-use hustdbsync::http::request::Method;
-use hustdbsync::http::server::{ServerConnection, ServerLimits};
-use hustdbsync::status::answer::{BodyCache, answer};
-use hustdbsync::status::auth::Auth;
-use hustdbsync::status::snapshot::StatusBoard;
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::http::request::Method;
+use hustdbsync::internals::http::server::{ServerConnection, ServerLimits};
+use hustdbsync::internals::status::answer::{BodyCache, answer};
+use hustdbsync::internals::status::auth::Auth;
+use hustdbsync::internals::status::snapshot::StatusBoard;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 

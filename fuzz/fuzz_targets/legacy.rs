@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use hustdbsync::ledger::legacy::{
+use hustdbsync::internals::ledger::legacy::{
     LegacyStatus, LegacyTotals, STATUS_BYTES, TOTALS_BYTES, first_totals,
 };
 use libfuzzer_sys::fuzz_target;

@@ -4,8 +4,8 @@
 #![no_main]
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use hustdbsync::binlog::{LineFault, Record, line};
-use hustdbsync::ledger::rejected::{RejectedLine, pieces};
+use hustdbsync::internals::binlog::{LineFault, Record, line};
+use hustdbsync::internals::ledger::rejected::{RejectedLine, pieces};
 use hustdbsync_fuzz::{encoded, mended};
 use libfuzzer_sys::fuzz_target;
 

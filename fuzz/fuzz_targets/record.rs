@@ -3,7 +3,7 @@
 //! have one order (G2), as the fake HustDB decodes them.
 #![no_main]
 
-use hustdbsync::binlog::{Record, key};
+use hustdbsync::internals::binlog::{Record, key};
 use hustdbsync_fuzz::{as_stored, encoded, mended};
 use libfuzzer_sys::fuzz_target;
 

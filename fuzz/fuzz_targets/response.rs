@@ -3,9 +3,9 @@
 //! record whose backend has not said so.
 #![no_main]
 
-use hustdbsync::binlog::Method;
-use hustdbsync::http::response::{Parsed, Response, parse};
-use hustdbsync::replay::outcome::{Outcomes, Settlement, Verdict};
+use hustdbsync::internals::binlog::Method;
+use hustdbsync::internals::http::response::{Parsed, Response, parse};
+use hustdbsync::internals::replay::outcome::{Outcomes, Settlement, Verdict};
 use libfuzzer_sys::fuzz_target;
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! What several targets need: records out of any bytes, so that no mutation dies at a checksum.
 
-use hustdbsync::binlog::{Method, Record};
-use hustdbsync::fake_hustdb::query::decode;
+use hustdbsync::internals::binlog::{Method, Record};
+use hustdbsync::internals::fake_hustdb::query::decode;
 
 /// Bytes of a record's head besides key and table.
 const FIXED_BYTES: usize = 38;

@@ -48,8 +48,7 @@ use configuration::load_config;
 use failure::Failure;
 
 pub use args::Cli;
-pub use logging::LevelHandle;
-pub use run::{Host, Server};
+pub use run::Server;
 pub use wrong_use::parse;
 
 /// Runs what the arguments ask for. `S` is the server that `run` starts.

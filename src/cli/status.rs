@@ -17,7 +17,6 @@ use crate::status::report::Report;
 
 pub use args::StatusArgs;
 pub use client::StatusError;
-pub use order::Sort;
 pub(super) use table::plain;
 pub use target::StatusTarget;
 pub use wait::Waited;

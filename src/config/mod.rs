@@ -28,16 +28,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 
 pub use access::{AccessError, AccessList};
-pub use backend_name::{BackendName, BackendNameError, Host};
-pub use change::Change;
+pub use backend_name::{BackendName, Host};
 pub use error::{ConfigError, ConfigErrors, Warning};
-pub use key::{Effect, Key, Origin};
-pub use kind::{Kind, Unit};
-pub use locate::{FALLBACK_PATH, FILE_NAME, NotFound, locate};
-pub use login::{Login, LoginError};
+pub use key::{Effect, Key};
+pub use locate::{FILE_NAME, NotFound, locate};
+pub use login::Login;
 pub use sample::sample;
 pub use secret::Secret;
-pub use settings::{MEMORY_BUDGET_MIN, NetworkSettings, SyncSettings};
+pub use settings::{NetworkSettings, SyncSettings};
 pub use value::{EngineName, LogFormat, LogLevel};
 
 use document::{Document, read_bounded};

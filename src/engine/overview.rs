@@ -67,7 +67,8 @@ impl Overview {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::controller::{ReportedState, States};
+    use crate::replay::controller::States;
+    use crate::replay::controller::states::ReportedState;
 
     #[test]
     fn it_follows_what_is_published() {

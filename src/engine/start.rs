@@ -17,7 +17,7 @@ use crate::engine::files::{Locks, RealDisk};
 use crate::engine::listen_options::listener_options;
 use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
-use crate::engine::os::process::{Access, may_access};
+use crate::engine::os::process::may_change;
 use crate::engine::overview::Overview;
 use crate::engine::reconciler_mio;
 use crate::engine::resolve::{Resolver, system_resolver};
@@ -360,7 +360,7 @@ impl Engine {
 
 fn check_logs(path: &Path) -> Result<(), StartError> {
     std::fs::read_dir(path)
-        .and_then(|_| may_access(path, Access::ReadWrite))
+        .and_then(|_| may_change(path))
         .map_err(|cause| StartError::Logs {
             path: path.to_owned(),
             cause,

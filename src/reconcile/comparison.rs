@@ -7,7 +7,6 @@
 //! which are not waited for any longer ([`Comparison::give_up`]).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,12 +139,6 @@ impl Comparison {
         self.is_changed = true;
     }
 
-    /// Where a master is.
-    pub fn set_address(&mut self, at: usize, address: SocketAddr) {
-        self.masters[at].set_address(address);
-        self.is_changed = true;
-    }
-
     /// Whether another key can begin.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -190,14 +183,6 @@ impl Comparison {
         }
         let running = &self.running;
         self.waiting.retain(|(_, id)| running.contains_key(id));
-    }
-
-    /// Ends it: every connection is closed by the actions that are left.
-    pub fn end(&mut self) {
-        self.running.clear();
-        for (at, master) in self.masters.iter_mut().enumerate() {
-            master.close_all(at * self.settings.connections, &mut self.actions);
-        }
     }
 
     /// The next outcome.

@@ -70,12 +70,6 @@ impl Master {
         }
     }
 
-    /// The constant part of its requests.
-    #[must_use]
-    pub fn template(&self) -> &Template {
-        &self.template
-    }
-
     /// Where it is.
     pub fn set_address(&mut self, address: SocketAddr) {
         self.address = Some(address);
@@ -142,17 +136,6 @@ impl Master {
         self.lost.clear();
         for (slot, connection) in (first_slot..).zip(&mut self.connections) {
             if connection.outstanding() > 0 {
-                connection.close();
-                actions.push_back(Action::Close(slot));
-            }
-        }
-    }
-
-    /// Closes all connections.
-    pub fn close_all(&mut self, first_slot: usize, actions: &mut VecDeque<Action>) {
-        self.give_up(first_slot, actions);
-        for (slot, connection) in (first_slot..).zip(&mut self.connections) {
-            if !connection.is_closed() {
                 connection.close();
                 actions.push_back(Action::Close(slot));
             }

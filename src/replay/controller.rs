@@ -23,7 +23,7 @@ pub mod action;
 mod backends;
 mod requests;
 pub mod settings;
-mod states;
+pub mod states;
 mod sync_points;
 #[cfg(test)]
 mod tests;
@@ -53,7 +53,7 @@ use action::ProbeResult;
 use backends::{Backends, Context};
 use requests::PendingRequests;
 pub use settings::{ControllerRules, ControllerSettings};
-pub use states::{ReportedState, States};
+pub use states::States;
 use sync_points::SyncPoints;
 
 /// What the controller shares with the other threads.

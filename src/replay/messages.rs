@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use crate::ledger::forgotten::ForgottenTotals;
 use crate::ledger::identity::Identity;
 pub use crate::ledger::ids::{FileId, SegmentId};
-pub use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan};
+pub use crate::ledger::plan::{FileStart, ResumePlan};
 pub use crate::ledger::rejected::Filter;
 use crate::replay::chunk::Chunk;
 pub use crate::replay::ids::{BackendId, Epoch};

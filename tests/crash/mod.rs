@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use crate::real::ha::{Ha, Load, Story, plain};
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, now_unix, wait_for};
-use hustdbsync::config::EngineName;
-use hustdbsync::engine::choice::{KernelRings, choose};
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script, differences};
+use hustdbsync::internals::config::EngineName;
+use hustdbsync::internals::engine::choice::{KernelRings, choose};
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script, differences};
 
 const ROUNDS: u64 = 250;
 const BACKENDS: usize = 3;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::FakeHustdb;
+use hustdbsync::internals::fake_hustdb::FakeHustdb;
 
 use crate::real::ha::{Ha, Load, put};
 use crate::real::process::Process;

@@ -19,21 +19,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hustdbsync::binlog::{Method, Record, line};
-use hustdbsync::clock::Now;
-use hustdbsync::engine::files::RealDisk;
-use hustdbsync::replay::checkpointer::{self, Checkpointer, CheckpointerLinks};
-use hustdbsync::replay::chunk::BufferReturns;
-use hustdbsync::replay::dirty_flags::DirtyFlags;
-use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
-use hustdbsync::replay::messages::{
+use hustdbsync::internals::binlog::{Method, Record, line};
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::engine::files::RealDisk;
+use hustdbsync::internals::replay::checkpointer::{self, Checkpointer, CheckpointerLinks};
+use hustdbsync::internals::replay::chunk::BufferReturns;
+use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
+use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, Batch, CheckpointerMessage, CheckpointerSettings, Component,
     ControlMessage, ReaderMessage, ReaderSettings, Settled, WorkerMessage,
 };
-use hustdbsync::replay::outcome::Settlement;
-use hustdbsync::replay::reachability::{KnownOutages, Reachability};
-use hustdbsync::replay::reader::{LogReader, ReaderLinks, ReaderRules, Turn, chunks_max};
-use hustdbsync::replay::vec_pool::VecPool;
+use hustdbsync::internals::replay::outcome::Settlement;
+use hustdbsync::internals::replay::reachability::{KnownOutages, Reachability};
+use hustdbsync::internals::replay::reader::{
+    LogReader, ReaderLinks, ReaderRules, Turn, chunks_max,
+};
+use hustdbsync::internals::replay::vec_pool::VecPool;
 
 const NAME: &str = "127.0.0.1:9998";
 const BACKEND: BackendId = BackendId(0);

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use base64_simd::STANDARD;
 use flate2::read::GzDecoder;
-use hustdbsync::binlog::{Record, line};
-use hustdbsync::fake_hustdb::store::Store;
-use hustdbsync::fake_hustdb::{Contents, FakeHustdb, Method, Request};
+use hustdbsync::internals::binlog::{Record, line};
+use hustdbsync::internals::fake_hustdb::store::Store;
+use hustdbsync::internals::fake_hustdb::{Contents, FakeHustdb, Method, Request};
 use serde::Deserialize;
 
 use crate::harness::{Home, assert_holds, fake_hustdb, now_unix};

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use hustdbsync::fake_hustdb::FakeHustdb;
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::fake_hustdb::FakeHustdb;
+use hustdbsync::internals::workload::Workload;
 
 use crate::harness::{
     Home, assert_holds, assert_in_order, assert_unharmed, eventually, fake_hustdb, now_unix, value,
@@ -192,10 +192,11 @@ fn a_key_that_is_deleted_and_made_again_ends_as_the_log_says() {
 
 #[test]
 fn a_backend_that_ends_connections_after_some_answers_loses_nothing() {
-    let fake_hustdb = crate::harness::fake_hustdb_with(hustdbsync::fake_hustdb::Options {
-        requests_per_connection: 100,
-        ..Default::default()
-    });
+    let fake_hustdb =
+        crate::harness::fake_hustdb_with(hustdbsync::internals::fake_hustdb::Options {
+            requests_per_connection: 100,
+            ..Default::default()
+        });
     let home = Home::new().with("sync.requests_per_connection", 90);
     let written = mixed(&home, &fake_hustdb, 5000);
     let server = home.start();
@@ -217,7 +218,11 @@ fn one_request_a_send_is_possible() {
     assert_holds(&fake_hustdb, &written.expected(now_unix()));
 }
 
-fn mixed(home: &Home, fake_hustdb: &FakeHustdb, records: u64) -> hustdbsync::workload::Written {
+fn mixed(
+    home: &Home,
+    fake_hustdb: &FakeHustdb,
+    records: u64,
+) -> hustdbsync::internals::workload::Written {
     Workload::mixed(records, now_unix())
         .write(&home.path("logs"), &fake_hustdb.name())
         .unwrap()

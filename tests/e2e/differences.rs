@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 
-use hustdbsync::reconcile::difference::{Difference, FILE_NAME, Held, How, Settlement};
+use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Held, How, Settlement};
 
 use crate::harness::{Home, fake_hustdb};
 

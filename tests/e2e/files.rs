@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::FakeHustdb;
+use hustdbsync::internals::fake_hustdb::FakeHustdb;
 
 use crate::harness::{Home, eventually, fake_hustdb, value, values};
 use crate::mounted::Mount;

@@ -78,7 +78,7 @@ fn ha_is_told_what_was_replayed() {
 
 #[test]
 fn ha_is_answered_while_a_backend_is_mute_and_while_there_is_none() {
-    use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
+    use hustdbsync::internals::fake_hustdb::{Act, On, Rule, Script};
     let home = Home::new();
     let server = home.start();
     let addr = server.engine().local_addr();

@@ -9,12 +9,14 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hustdbsync::config::{Config, EngineName};
-use hustdbsync::engine::choice::{KernelRings, choose};
-use hustdbsync::engine::resolve::{Resolver, system_resolver};
-use hustdbsync::engine::{Engine, EngineOptions, StartError};
-use hustdbsync::fake_hustdb::{Contents, FakeHustdb, Options, Script, Space, Value, differences};
-use hustdbsync::status::snapshot::BackendSnapshot;
+use hustdbsync::internals::config::{Config, EngineName};
+use hustdbsync::internals::engine::choice::{KernelRings, choose};
+use hustdbsync::internals::engine::resolve::{Resolver, system_resolver};
+use hustdbsync::internals::engine::{Engine, EngineOptions, StartError};
+use hustdbsync::internals::fake_hustdb::{
+    Contents, FakeHustdb, Options, Script, Space, Value, differences,
+};
+use hustdbsync::internals::status::snapshot::BackendSnapshot;
 use serde_json::{Value as Json, json};
 
 use super::log::Log;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hustdbsync::fake_hustdb::FakeHustdb;
+use hustdbsync::internals::fake_hustdb::FakeHustdb;
 
 use crate::harness::{Home, eventually, eventually_some, fake_hustdb, value, values};
 use crate::log::{line_of, put};

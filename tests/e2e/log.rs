@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use hustdbsync::binlog::{Method, Record, line};
+use hustdbsync::internals::binlog::{Method, Record, line};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

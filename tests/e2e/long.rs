@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 
 use crate::harness::{Home, fake_hustdb, value};
 

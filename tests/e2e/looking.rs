@@ -10,7 +10,7 @@ fn up_and_down(
     home: &Home,
 ) -> (
     crate::harness::Running,
-    [hustdbsync::fake_hustdb::FakeHustdb; 2],
+    [hustdbsync::internals::fake_hustdb::FakeHustdb; 2],
 ) {
     let (up, down) = (fake_hustdb(), fake_hustdb());
     let server = home.start();

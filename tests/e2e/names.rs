@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use hustdbsync::engine::resolve::Resolver;
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::internals::engine::resolve::Resolver;
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 
 use crate::harness::{Home, assert_in_order, assert_unharmed, eventually, fake_hustdb, value};
 

@@ -1,6 +1,6 @@
 //! What an operator says by commands: wait until a backend is in sync, pause, resume, drain.
 
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::workload::Workload;
 
 use crate::harness::{
     Home, assert_holds, assert_in_order, eventually, fake_hustdb, now_unix, slow_down, value,
@@ -252,7 +252,7 @@ fn a_paused_backend_is_left_alone_and_loses_nothing() {
     );
 
     fake_hustdb
-        .set_script(hustdbsync::fake_hustdb::Script::default())
+        .set_script(hustdbsync::internals::fake_hustdb::Script::default())
         .unwrap();
     let (code, _, err) = home.command(&["ctl", "resume", &name]);
     assert_eq!((code, err.as_str()), (0, ""));

@@ -6,12 +6,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use hustdbsync::binlog::Method;
-use hustdbsync::fake_hustdb::query::decode;
-use hustdbsync::fake_hustdb::{Contents, FakeHustdb, Item, Script, Space, differences};
-use hustdbsync::reconcile::difference::{Difference, FILE_NAME, Line};
-use hustdbsync::workload::live_pair::{Connection, LiveLog, LivePair, Reach};
-use hustdbsync::workload::{Generator, Mutation, Workload};
+use hustdbsync::internals::binlog::Method;
+use hustdbsync::internals::fake_hustdb::query::decode;
+use hustdbsync::internals::fake_hustdb::{Contents, FakeHustdb, Item, Script, Space, differences};
+use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line};
+use hustdbsync::internals::workload::live_pair::{Connection, LiveLog, LivePair, Reach};
+use hustdbsync::internals::workload::{Generator, Mutation, Workload};
 use serde_json::json;
 
 use crate::harness::{

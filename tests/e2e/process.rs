@@ -4,9 +4,9 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use hustdbsync::binlog::line;
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
-use hustdbsync::workload::{Workload, Written};
+use hustdbsync::internals::binlog::line;
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::internals::workload::{Workload, Written};
 
 use crate::harness::{
     Home, assert_holds, eventually, fake_hustdb, now_unix, slow_down, value, whole_lines,

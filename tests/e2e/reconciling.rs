@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hustdbsync::binlog::Method;
-use hustdbsync::fake_hustdb::{self, Act, On, Request, Rule, Script};
-use hustdbsync::limits::VALUE_BYTES_MAX;
-use hustdbsync::workload::Mutation;
+use hustdbsync::internals::binlog::Method;
+use hustdbsync::internals::fake_hustdb::{self, Act, On, Request, Rule, Script};
+use hustdbsync::internals::limits::VALUE_BYTES_MAX;
+use hustdbsync::internals::workload::Mutation;
 
 use crate::harness::{eventually, slow_down, value};
 use crate::pair::{Pair, put, write_of};

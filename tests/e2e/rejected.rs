@@ -1,6 +1,6 @@
 //! Lines that are rejected: each with its reason and number, nothing else with it.
 
-use hustdbsync::binlog::{Method, Record};
+use hustdbsync::internals::binlog::{Method, Record};
 
 use crate::harness::{Home, fake_hustdb, values};
 use crate::log::{PREFIX, line_of, put};
@@ -48,7 +48,7 @@ fn spoilt(spoil: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let (mut bytes, mut line) = (Vec::new(), Vec::new());
     put("key", 1, "value").encode(&mut bytes);
     spoil(&mut bytes);
-    hustdbsync::binlog::line::encode(PREFIX, &bytes, &mut line);
+    hustdbsync::internals::binlog::line::encode(PREFIX, &bytes, &mut line);
     line
 }
 

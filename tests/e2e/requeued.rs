@@ -1,7 +1,7 @@
 //! Lines that were rejected: listed, replayed once their cause is mended, thrown away.
 
-use hustdbsync::binlog::{Method, Record};
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::internals::binlog::{Method, Record};
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
 
 use crate::harness::{Home, Running, eventually, fake_hustdb, value};
 use crate::log::put;

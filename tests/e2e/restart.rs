@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
-use hustdbsync::workload::{Workload, Written};
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::internals::workload::{Workload, Written};
 
 use crate::harness::{
     DEADLINE, Home, assert_holds, assert_in_order, eventually, fake_hustdb, now_unix, slow_down,

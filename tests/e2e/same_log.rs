@@ -6,8 +6,8 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hustdbsync::binlog::{Method, Record};
-use hustdbsync::fake_hustdb::{FakeHustdb, Value};
+use hustdbsync::internals::binlog::{Method, Record};
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Value};
 
 use crate::harness::{Home, Running, eventually, fake_hustdb, value, values};
 use crate::log::{Log, line_of, put};

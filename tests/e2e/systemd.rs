@@ -193,7 +193,8 @@ fn a_connection_that_is_kept_learns_by_an_answer_that_it_ends() {
     // Something in flight that is never answered keeps the end waiting.
     fake_hustdb
         .set_script(
-            hustdbsync::fake_hustdb::Script::default().answer_delay(Duration::from_millis(800)),
+            hustdbsync::internals::fake_hustdb::Script::default()
+                .answer_delay(Duration::from_millis(800)),
         )
         .unwrap();
     home.log(&fake_hustdb.name()).put("k", 1, "v");

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use hustdbsync::fake_hustdb::{Accept, Act, FakeHustdb, On, Options, Rule, Script};
-use hustdbsync::workload::{Workload, Written};
+use hustdbsync::internals::fake_hustdb::{Accept, Act, FakeHustdb, On, Options, Rule, Script};
+use hustdbsync::internals::workload::{Workload, Written};
 
 use crate::harness::{
     Home, Running, assert_holds, assert_in_order, eventually, fake_hustdb, fake_hustdb_with,
@@ -405,7 +405,7 @@ fn a_name_that_does_not_resolve_is_told_and_holds_nobody_up() {
 
 #[test]
 fn a_score_that_was_added_is_not_added_again_when_its_answer_was_lost() {
-    use hustdbsync::binlog::{Method, Record};
+    use hustdbsync::internals::binlog::{Method, Record};
     let fake_hustdb = fake_hustdb();
     // The first addition is carried out, and its answer never arrives.
     fake_hustdb
@@ -430,7 +430,10 @@ fn a_score_that_was_added_is_not_added_again_when_its_answer_was_lost() {
     assert!(backend.counts.asked > 0, "{backend:?}");
     let contents = fake_hustdb.contents();
     let stored = contents.values().next().unwrap();
-    assert_eq!(stored.value, hustdbsync::fake_hustdb::Value::Score(50));
+    assert_eq!(
+        stored.value,
+        hustdbsync::internals::fake_hustdb::Value::Score(50)
+    );
     assert_eq!(stored.version, 10);
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use hustdbsync::binlog::{Method, Record};
-use hustdbsync::fake_hustdb::{Method as Http, Options, Request};
+use hustdbsync::internals::binlog::{Method, Record};
+use hustdbsync::internals::fake_hustdb::{Method as Http, Options, Request};
 
 use crate::harness::{Home, eventually, fake_hustdb, fake_hustdb_with, now_unix, value, values};
 use crate::log::{line_at, put};

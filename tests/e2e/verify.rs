@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use hustdbsync::fake_hustdb::query::Method;
-use hustdbsync::fake_hustdb::{FakeHustdb, Request};
-use hustdbsync::reconcile::difference::FILE_NAME;
+use hustdbsync::internals::fake_hustdb::query::Method;
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Request};
+use hustdbsync::internals::reconcile::difference::FILE_NAME;
 
 use crate::harness::{Home, assert_holds, fake_hustdb};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::SendMode;
-use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult};
+use hustdbsync::internals::config::EngineName;
+use hustdbsync::internals::engine::os::ring::SendMode;
+use hustdbsync::internals::engine::os::ring::fault_injector::{FaultInjector, InjectedResult};
 use serde_json::json;
 
 use crate::engines::fixture::{Fixture, Tampering, engines};

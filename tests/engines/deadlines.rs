@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hustdbsync::config::EngineName;
-use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
+use hustdbsync::internals::config::EngineName;
+use hustdbsync::internals::fake_hustdb::{Act, On, Rule, Script};
 use serde_json::json;
 
 use crate::engines::fixture::{Fixture, engines};

@@ -7,16 +7,16 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hustdbsync::config::{Config, EngineName};
-use hustdbsync::engine::choice::{KernelRings, Rings, choose};
-use hustdbsync::engine::os::eventfd::Eventfd;
-use hustdbsync::engine::os::ring::Ring;
-use hustdbsync::engine::os::ring::facts::Facts;
-use hustdbsync::engine::os::ring::fault_injector::FaultInjector;
-use hustdbsync::engine::os::ring::setup::Sizes;
-use hustdbsync::engine::{Engine, EngineOptions};
-use hustdbsync::fake_hustdb::{FakeHustdb, Options, differences};
-use hustdbsync::workload::{Workload, Written};
+use hustdbsync::internals::config::{Config, EngineName};
+use hustdbsync::internals::engine::choice::{KernelRings, Rings, choose};
+use hustdbsync::internals::engine::os::eventfd::Eventfd;
+use hustdbsync::internals::engine::os::ring::Ring;
+use hustdbsync::internals::engine::os::ring::facts::Facts;
+use hustdbsync::internals::engine::os::ring::fault_injector::FaultInjector;
+use hustdbsync::internals::engine::os::ring::setup::Sizes;
+use hustdbsync::internals::engine::{Engine, EngineOptions};
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Options, differences};
+use hustdbsync::internals::workload::{Workload, Written};
 use serde_json::{Map, Value, json};
 
 use crate::engines::proxy::{Manner, Proxy};
@@ -199,7 +199,7 @@ impl Fixture {
     pub(crate) fn finish(mut self) {
         for backend in &self.backends {
             let found = backend.fake_hustdb.contents();
-            let mut expected = hustdbsync::fake_hustdb::Contents::default();
+            let mut expected = hustdbsync::internals::fake_hustdb::Contents::default();
             for written in &backend.written {
                 expected.extend(written.expected(now_unix()));
             }

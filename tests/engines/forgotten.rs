@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hustdbsync::config::EngineName;
+use hustdbsync::internals::config::EngineName;
 use serde_json::json;
 
 use crate::engines::fixture::{Fixture, engines};

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::SendMode;
-use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult, Operation};
+use hustdbsync::internals::config::EngineName;
+use hustdbsync::internals::engine::os::ring::SendMode;
+use hustdbsync::internals::engine::os::ring::fault_injector::{
+    FaultInjector, InjectedResult, Operation,
+};
 use serde_json::json;
 
 use crate::engines::fixture::{Fixture, Tampering, engines};

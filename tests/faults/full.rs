@@ -121,9 +121,9 @@ fn on_one_disk(home: &Home) -> Option<SmallDisk> {
 }
 
 /// Some hundred lines for this backend, in HA's folder.
-fn write_log(home: &Home, fake_hustdb: &hustdbsync::fake_hustdb::FakeHustdb) {
+fn write_log(home: &Home, fake_hustdb: &hustdbsync::internals::fake_hustdb::FakeHustdb) {
     let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    hustdbsync::workload::Workload::uniform(300, 100, unix.unwrap().as_secs())
+    hustdbsync::internals::workload::Workload::uniform(300, 100, unix.unwrap().as_secs())
         .write(&home.logs(), &fake_hustdb.name())
         .unwrap();
 }

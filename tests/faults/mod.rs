@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use crate::real::ha::{Ha, Load, Story};
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, wait_for};
-use hustdbsync::fake_hustdb::{FakeHustdb, differences};
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, differences};
 use shim::Faults;
 use table::{Case, Lasts, PART, Says, Stir, cases};
 

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::workload::Workload;
 use libc::EAGAIN;
 
 use crate::faults::LONG;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::workload::Workload;
 use libc::EAGAIN;
 
 use crate::faults::LONG;

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::workload::Workload;
 
 use crate::faults::shim::Faults;
 use crate::real::process::Process;

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hustdbsync::engine::listener::ListenerOptions;
-use hustdbsync::http::server::ServerLimits;
-use hustdbsync::limits::HTTP_HEAD_BYTES_MAX;
+use hustdbsync::internals::engine::listener::ListenerOptions;
+use hustdbsync::internals::http::server::ServerLimits;
+use hustdbsync::internals::limits::HTTP_HEAD_BYTES_MAX;
 
 use crate::http_server::server::{Client, HttpServer, PATIENCE, RIGHT, options};
 use crate::support::eventually;

@@ -1,6 +1,6 @@
 //! The table of docs/hustdb.md, "HA's polls", row by row, byte for byte.
 
-use hustdbsync::http::server::ServerLimits;
+use hustdbsync::internals::http::server::ServerLimits;
 
 use crate::http_server::server::{Client, HttpServer, RIGHT, options};
 
@@ -196,7 +196,7 @@ fn after_so_many_requests_a_connection_is_closed() {
         requests_max: 3,
         ..ServerLimits::default()
     };
-    let http_server = HttpServer::open(hustdbsync::engine::listener::ListenerOptions {
+    let http_server = HttpServer::open(hustdbsync::internals::engine::listener::ListenerOptions {
         limits,
         ..options()
     });
@@ -279,7 +279,7 @@ fn the_report_is_what_our_own_client_reads() {
         head.contains("\r\nContent-Type: application/json\r\nCache-Control: no-store"),
         "{head}"
     );
-    let report: hustdbsync::status::report::Report = serde_json::from_str(body).unwrap();
+    let report: hustdbsync::internals::status::report::Report = serde_json::from_str(body).unwrap();
     assert_eq!(
         (report.processed, report.settled, report.backends.len()),
         (12, 10, 2)
@@ -292,11 +292,11 @@ fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let poll = mio::Poll::new().unwrap();
-    let options = hustdbsync::engine::listener::ListenerOptions {
+    let options = hustdbsync::internals::engine::listener::ListenerOptions {
         address,
         ..options()
     };
-    let error = hustdbsync::engine::listener::Listener::bind(
+    let error = hustdbsync::internals::engine::listener::Listener::bind(
         options,
         Box::new(|_| true),
         poll.registry(),

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hustdbsync::clock::Now;
-use hustdbsync::engine::listener::{Answers, Listener, ListenerOptions};
-use hustdbsync::http::answer::{Answer, ClientId, Status};
-use hustdbsync::http::request::Request;
-use hustdbsync::limits::{HTTP_SENT_PER_TURN_BYTES, HTTP_WORK_BODY_BYTES, HTTP_WORK_PER_TURN};
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::engine::listener::{Answers, Listener, ListenerOptions};
+use hustdbsync::internals::http::answer::{Answer, ClientId, Status};
+use hustdbsync::internals::http::request::Request;
+use hustdbsync::internals::limits::{
+    HTTP_SENT_PER_TURN_BYTES, HTTP_WORK_BODY_BYTES, HTTP_WORK_PER_TURN,
+};
 use mio::{Events, Poll, Token};
 
 use crate::http_server::server::{Client, HttpServer, RIGHT, options};

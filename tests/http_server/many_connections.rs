@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdout, Command, Stdio};
 
-use hustdbsync::engine::listener::ListenerOptions;
-use hustdbsync::engine::os::open_files::raise_bound;
+use hustdbsync::internals::engine::listener::ListenerOptions;
+use hustdbsync::internals::engine::os::open_files::raise_bound;
 
 use crate::http_server::server::{Client, HttpServer, options};
 use crate::support::{Process, eventually, proc};

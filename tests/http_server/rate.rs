@@ -13,9 +13,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hustdbsync::config::Config;
-use hustdbsync::engine::{Engine, EngineOptions};
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::config::Config;
+use hustdbsync::internals::engine::{Engine, EngineOptions};
+use hustdbsync::internals::workload::Workload;
 use serde_json::json;
 
 use crate::support::{Process, proc};

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hustdbsync::clock::Now;
-use hustdbsync::engine::listener::{Answers, Listener, ListenerCounts, ListenerOptions};
-use hustdbsync::engine::os::socket::SocketOptions;
-use hustdbsync::http::answer::{Answer, ClientId, Status};
-use hustdbsync::http::request::Request;
-use hustdbsync::http::server::ServerLimits;
-use hustdbsync::limits::HTTP_UNSENT_BYTES_MAX;
-use hustdbsync::status::answer::{BodyCache, answer, is_long};
-use hustdbsync::status::auth::Auth;
-use hustdbsync::status::counters::BackendCounters;
-use hustdbsync::status::snapshot::StatusBoard;
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::engine::listener::{Answers, Listener, ListenerCounts, ListenerOptions};
+use hustdbsync::internals::engine::os::socket::SocketOptions;
+use hustdbsync::internals::http::answer::{Answer, ClientId, Status};
+use hustdbsync::internals::http::request::Request;
+use hustdbsync::internals::http::server::ServerLimits;
+use hustdbsync::internals::limits::HTTP_UNSENT_BYTES_MAX;
+use hustdbsync::internals::status::answer::{BodyCache, answer, is_long};
+use hustdbsync::internals::status::auth::Auth;
+use hustdbsync::internals::status::counters::BackendCounters;
+use hustdbsync::internals::status::snapshot::StatusBoard;
 use mio::{Events, Poll, Token, Waker};
 
 /// Whatever a test waits for comes within this, or the test fails.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use hustdbsync::fake_hustdb::{Act, On, Rule, Script};
+use hustdbsync::internals::fake_hustdb::{Act, On, Rule, Script};
 
 use crate::observe::client::{LOGIN, ask, samples, scrape};
 use crate::observe::harness::{Home, eventually, fake_hustdb};

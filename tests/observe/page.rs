@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
-use hustdbsync::reconcile::difference::{Difference, FILE_NAME};
+use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME};
 use serde_json::{Value as Json, json};
 
 use crate::observe::browser::{Browser, browser};

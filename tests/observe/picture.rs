@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use base64_simd::STANDARD;
-use hustdbsync::binlog::line;
-use hustdbsync::fake_hustdb::{FakeHustdb, Options, Script};
+use hustdbsync::internals::binlog::line;
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Options, Script};
 use jiff::Zoned;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use hustdbsync::config::{Config, Effect};
+use hustdbsync::internals::config::{Config, Effect};
 
 use crate::{read, root};
 

@@ -92,6 +92,6 @@ fn a_package_is_built_and_what_it_brings_runs() {
 fn the_packaged_configuration_is_the_documented_sample() {
     assert_eq!(
         read("packaging/sync_server.json"),
-        hustdbsync::config::sample()
+        hustdbsync::internals::config::sample()
     );
 }

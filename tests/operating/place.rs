@@ -10,8 +10,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hustdbsync::fake_hustdb::{FakeHustdb, Options};
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Options};
+use hustdbsync::internals::workload::Workload;
 use serde_json::json;
 
 use crate::port;

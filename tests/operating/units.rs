@@ -43,7 +43,8 @@ fn the_service_is_told_apart_from_one_that_hangs_and_has_a_user_of_its_own() {
 
 #[test]
 fn the_socket_is_where_the_configuration_listens_by_default() {
-    let config = hustdbsync::config::Config::parse("{}", std::path::Path::new("x")).unwrap();
+    let config =
+        hustdbsync::internals::config::Config::parse("{}", std::path::Path::new("x")).unwrap();
     assert_eq!(
         values(&read(SOCKET), "ListenStream"),
         [config.listen_address().to_string()]

@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use hustdbsync::binlog::{Method, Record, line};
-use hustdbsync::fake_hustdb::{Contents, Item, Space, Stored, Value};
-use hustdbsync::workload::{Generator, Workload};
+use hustdbsync::internals::binlog::{Method, Record, line};
+use hustdbsync::internals::fake_hustdb::{Contents, Item, Space, Stored, Value};
+use hustdbsync::internals::workload::{Generator, Workload};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hustdbsync::fake_hustdb::{FakeHustdb, Options};
-use hustdbsync::ledger::rejected::{self, RejectedLine};
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Options};
+use hustdbsync::internals::ledger::rejected::{self, RejectedLine};
 use serde_json::{Value as Json, json};
 
 pub(crate) use crate::support::holds_within as wait_for;

@@ -1,13 +1,13 @@
 //! What HA does: a client's write goes to both masters, each numbers it by its own counter, and
 //! what one has missed goes to its log with the version that the other gave it.
 
-use hustdbsync::binlog::record::Record;
-use hustdbsync::binlog::request::Template;
-use hustdbsync::binlog::{Lifetime, Method};
-use hustdbsync::fake_hustdb::Request;
-use hustdbsync::fake_hustdb::contents::{Item, Stored, Value};
-use hustdbsync::fake_hustdb::query::{self, Space};
-use hustdbsync::fake_hustdb::store::Store;
+use hustdbsync::internals::binlog::record::Record;
+use hustdbsync::internals::binlog::request::Template;
+use hustdbsync::internals::binlog::{Lifetime, Method};
+use hustdbsync::internals::fake_hustdb::Request;
+use hustdbsync::internals::fake_hustdb::contents::{Item, Stored, Value};
+use hustdbsync::internals::fake_hustdb::query::{self, Space};
+use hustdbsync::internals::fake_hustdb::store::Store;
 
 /// Keys of each kind.
 const KEYS: usize = 10;

@@ -11,7 +11,7 @@ mod masters;
 mod network;
 mod world;
 
-use hustdbsync::failpoint::Failpoint;
+use hustdbsync::internals::failpoint::Failpoint;
 
 use crate::world::World;
 

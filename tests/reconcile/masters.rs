@@ -1,10 +1,10 @@
 //! Both hustdbs: what they store, and how they answer.
 
-use hustdbsync::fake_hustdb::answer::Answer;
-use hustdbsync::fake_hustdb::connection::{After, Handler};
-use hustdbsync::fake_hustdb::contents::{Contents, Item, Value};
-use hustdbsync::fake_hustdb::store::Store;
-use hustdbsync::fake_hustdb::{Request, Verb};
+use hustdbsync::internals::fake_hustdb::answer::Answer;
+use hustdbsync::internals::fake_hustdb::connection::{After, Handler};
+use hustdbsync::internals::fake_hustdb::contents::{Contents, Item, Value};
+use hustdbsync::internals::fake_hustdb::store::Store;
+use hustdbsync::internals::fake_hustdb::{Request, Verb};
 
 /// Their names; the first is the one whose log is looked at in comments.
 pub(crate) const NAMES: [&str; 2] = ["127.0.0.1:8001", "127.0.0.1:8002"];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::connection::{ANSWERS_MAX, After, Connection};
+use hustdbsync::internals::fake_hustdb::connection::{ANSWERS_MAX, After, Connection};
 
 use crate::masters::{Answering, Master, Rules};
 

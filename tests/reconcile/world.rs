@@ -5,23 +5,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hustdbsync::binlog::line;
-use hustdbsync::clock::Now;
-use hustdbsync::connections::{Action, Connected};
-use hustdbsync::fake_hustdb::contents::Item;
-use hustdbsync::ledger::ids::FileId;
-use hustdbsync::reconcile::comparison::ComparisonSettings;
-use hustdbsync::reconcile::connection::ConnectionLimits;
-use hustdbsync::reconcile::settings::{ReconcileMode, ReconcileSettings};
-use hustdbsync::reconcile::table::Table;
-use hustdbsync::replay::dirty_flags::BackendDirtyFlags;
-use hustdbsync::replay::mailbox::{Mailbox, NoWaker};
-use hustdbsync::replay::messages::{
+use hustdbsync::internals::binlog::line;
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::connections::{Action, Connected};
+use hustdbsync::internals::fake_hustdb::contents::Item;
+use hustdbsync::internals::ledger::ids::FileId;
+use hustdbsync::internals::reconcile::comparison::ComparisonSettings;
+use hustdbsync::internals::reconcile::connection::ConnectionLimits;
+use hustdbsync::internals::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use hustdbsync::internals::reconcile::table::Table;
+use hustdbsync::internals::replay::dirty_flags::BackendDirtyFlags;
+use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
 };
-use hustdbsync::replay::reconciler::{Address, Reconciler, ReconcilerLinks, Surroundings, Turn};
-use hustdbsync::replay::testdisk::TestDisk;
-use hustdbsync::status::counters::BackendCounters;
+use hustdbsync::internals::replay::reconciler::{
+    Address, Reconciler, ReconcilerLinks, Surroundings, Turn,
+};
+use hustdbsync::internals::replay::testdisk::TestDisk;
+use hustdbsync::internals::status::counters::BackendCounters;
 
 use crate::ha::{self, Leaves, Write};
 use crate::masters::{Master, Mood, NAMES, Rules, difference};

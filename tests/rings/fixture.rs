@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use hustdbsync::config::{Config, EngineName};
-use hustdbsync::engine::choice::{KernelRings, Rings, choose};
-use hustdbsync::engine::os::eventfd::Eventfd;
-use hustdbsync::engine::os::ring::Ring;
-use hustdbsync::engine::os::ring::facts::Facts;
-use hustdbsync::engine::os::ring::fault_injector::{FaultInjector, InjectedResult, Operation};
-use hustdbsync::engine::os::ring::setup::Sizes;
-use hustdbsync::engine::{Engine, EngineOptions};
-use hustdbsync::fake_hustdb::{FakeHustdb, Options, Script, differences};
-use hustdbsync::workload::{Workload, Written};
+use hustdbsync::internals::config::{Config, EngineName};
+use hustdbsync::internals::engine::choice::{KernelRings, Rings, choose};
+use hustdbsync::internals::engine::os::eventfd::Eventfd;
+use hustdbsync::internals::engine::os::ring::Ring;
+use hustdbsync::internals::engine::os::ring::facts::Facts;
+use hustdbsync::internals::engine::os::ring::fault_injector::{
+    FaultInjector, InjectedResult, Operation,
+};
+use hustdbsync::internals::engine::os::ring::setup::Sizes;
+use hustdbsync::internals::engine::{Engine, EngineOptions};
+use hustdbsync::internals::fake_hustdb::{FakeHustdb, Options, Script, differences};
+use hustdbsync::internals::workload::{Workload, Written};
 use serde_json::json;
 
 use crate::support::holds_within;

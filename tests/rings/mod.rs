@@ -15,9 +15,9 @@ mod fixture;
 
 use std::time::Duration;
 
-use hustdbsync::config::EngineName;
-use hustdbsync::engine::os::ring::fault_injector::{InjectedResult, Operation};
-use hustdbsync::engine::os::ring::setup::Sizes;
+use hustdbsync::internals::config::EngineName;
+use hustdbsync::internals::engine::os::ring::fault_injector::{InjectedResult, Operation};
+use hustdbsync::internals::engine::os::ring::setup::Sizes;
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EALREADY, EBUSY, ECANCELED, ECONNREFUSED, ECONNRESET, EINTR,
     EIO, ENETUNREACH, ENOBUFS, ENOENT, ENOMEM, EPIPE, ETIMEDOUT,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::answer::Answer;
-use hustdbsync::fake_hustdb::connection::{After, Handler};
-use hustdbsync::fake_hustdb::query::Call;
-use hustdbsync::fake_hustdb::store::Store;
-use hustdbsync::fake_hustdb::{Request, Verb};
+use hustdbsync::internals::fake_hustdb::answer::Answer;
+use hustdbsync::internals::fake_hustdb::connection::{After, Handler};
+use hustdbsync::internals::fake_hustdb::query::Call;
+use hustdbsync::internals::fake_hustdb::store::Store;
+use hustdbsync::internals::fake_hustdb::{Request, Verb};
 
 use crate::mutation::is_poisoned;
 use crate::oracle::Oracle;

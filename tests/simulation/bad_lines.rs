@@ -2,9 +2,9 @@
 //! backend refuses.
 
 use fastrand::Rng;
-use hustdbsync::binlog::{Method, Record, line};
-use hustdbsync::fake_hustdb::store::Store;
-use hustdbsync::fake_hustdb::{self, Request};
+use hustdbsync::internals::binlog::{Method, Record, line};
+use hustdbsync::internals::fake_hustdb::store::Store;
+use hustdbsync::internals::fake_hustdb::{self, Request};
 
 use crate::plan::Plan;
 

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use hustdbsync::replay::disk::LogEntry;
+use hustdbsync::internals::replay::disk::LogEntry;
 
 use crate::world::World;
 

@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::Verb;
-use hustdbsync::http::answer::{ClientId, Status};
-use hustdbsync::ledger::rejected::STAGED;
-use hustdbsync::replay::controller::ControllerSettings;
-use hustdbsync::replay::controller::action::Reply;
-use hustdbsync::status::control_request::{
+use hustdbsync::internals::fake_hustdb::Verb;
+use hustdbsync::internals::http::answer::{ClientId, Status};
+use hustdbsync::internals::ledger::rejected::STAGED;
+use hustdbsync::internals::replay::controller::ControllerSettings;
+use hustdbsync::internals::replay::controller::action::Reply;
+use hustdbsync::internals::status::control_request::{
     BackendRequest, ControlRequest, RejectedReport, RejectedRequest, RejectedVerb, SyncPointRequest,
 };
-use hustdbsync::status::sync_point::PointReport;
+use hustdbsync::internals::status::sync_point::PointReport;
 
 use crate::control::{self, CREDENTIALS};
 use crate::oracle::Place;

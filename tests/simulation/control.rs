@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use hustdbsync::binlog::request::Template;
-use hustdbsync::clock::Now;
-use hustdbsync::http::answer::ClientId;
-use hustdbsync::reconcile::settings::ReconcileSettings;
-use hustdbsync::replay::controller::action::{ProbeResult, Reply};
-use hustdbsync::replay::controller::{
+use hustdbsync::internals::binlog::request::Template;
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::http::answer::ClientId;
+use hustdbsync::internals::reconcile::settings::ReconcileSettings;
+use hustdbsync::internals::replay::controller::action::{ProbeResult, Reply};
+use hustdbsync::internals::replay::controller::{
     Action, Controller, ControllerLinks, ControllerRules, ControllerSettings,
 };
-use hustdbsync::replay::ending::Over;
-use hustdbsync::replay::lane::LaneSettings;
-use hustdbsync::replay::messages::{BackendId, BackendInfo};
-use hustdbsync::replay::monitor::Monitor;
+use hustdbsync::internals::replay::ending::Over;
+use hustdbsync::internals::replay::lane::LaneSettings;
+use hustdbsync::internals::replay::messages::{BackendId, BackendInfo};
+use hustdbsync::internals::replay::monitor::Monitor;
 
 use crate::plan::Plan;
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::Item;
+use hustdbsync::internals::fake_hustdb::Item;
 
 use crate::backend::{Life, Mood};
 use crate::mutation::Mutation;

@@ -5,9 +5,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
-use hustdbsync::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
-use hustdbsync::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
-use hustdbsync::replay::testdisk::{TestDisk, TestLog};
+use hustdbsync::internals::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
+use hustdbsync::internals::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
+use hustdbsync::internals::replay::testdisk::{TestDisk, TestLog};
 
 use crate::clock;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use hustdbsync::failpoint::Failpoint;
+use hustdbsync::internals::failpoint::Failpoint;
 
 use crate::failure;
 use crate::plan::{Dying, Plan};

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use hustdbsync::replay::testdisk::{Crash, Op};
+use hustdbsync::internals::replay::testdisk::{Crash, Op};
 
 use crate::backend::{Life, Mood};
 use crate::plan::{Dying, Faults};

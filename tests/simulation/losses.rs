@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::Item;
+use hustdbsync::internals::fake_hustdb::Item;
 
 use crate::log_lines::Warning;
 use crate::world::World;

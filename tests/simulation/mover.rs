@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use hustdbsync::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
 
 use crate::oracle::Line;
 use crate::world::{Event, World};

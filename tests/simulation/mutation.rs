@@ -1,11 +1,11 @@
 //! What clients ask the healthy master for: few keys, many spellings, all methods.
 
 use fastrand::Rng;
-use hustdbsync::binlog::method::{Key, Ttl, Twice};
-use hustdbsync::binlog::{Method, Record};
-use hustdbsync::fake_hustdb::query::Call;
-use hustdbsync::fake_hustdb::store::{Effect, Store};
-use hustdbsync::fake_hustdb::{self, Item, Request, Verb};
+use hustdbsync::internals::binlog::method::{Key, Ttl, Twice};
+use hustdbsync::internals::binlog::{Method, Record};
+use hustdbsync::internals::fake_hustdb::query::Call;
+use hustdbsync::internals::fake_hustdb::store::{Effect, Store};
+use hustdbsync::internals::fake_hustdb::{self, Item, Request, Verb};
 
 use crate::plan::{Plan, TTL_REST_S, TTL_SHORT_MAX_S};
 

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::connection::{self, After, READ_BYTES_MAX};
-use hustdbsync::replay::controller::action::ProbeResult;
-use hustdbsync::replay::messages::{BackendId, ControlMessage};
+use hustdbsync::internals::fake_hustdb::connection::{self, After, READ_BYTES_MAX};
+use hustdbsync::internals::replay::controller::action::ProbeResult;
+use hustdbsync::internals::replay::messages::{BackendId, ControlMessage};
 
 use crate::backend::{Life, Mood};
 use crate::control::{Control, Errand, address};

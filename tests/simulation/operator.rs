@@ -7,9 +7,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::ledger::identity::Identity;
-use hustdbsync::replay::disk::LogMeta;
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::ledger::identity::Identity;
+use hustdbsync::internals::replay::disk::LogMeta;
 
 use crate::world::{Event, World};
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
-use hustdbsync::binlog::Method;
-use hustdbsync::fake_hustdb::query::Call;
-use hustdbsync::fake_hustdb::{Item, Space, Verb};
-use hustdbsync::ledger::checkpoint::Checkpoint;
-use hustdbsync::ledger::rejected::{Piece, RejectedLine, pieces};
-use hustdbsync::limits::IDENTITY_PREFIX_BYTES_MAX;
+use hustdbsync::internals::binlog::Method;
+use hustdbsync::internals::fake_hustdb::query::Call;
+use hustdbsync::internals::fake_hustdb::{Item, Space, Verb};
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::ledger::rejected::{Piece, RejectedLine, pieces};
+use hustdbsync::internals::limits::IDENTITY_PREFIX_BYTES_MAX;
 
 use crate::counters::Counters;
 use crate::disk::Deletion;

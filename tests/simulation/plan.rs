@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use hustdbsync::limits::LOOKUP_HOLD;
-use hustdbsync::replay::lane::LaneSettings;
-use hustdbsync::replay::messages::{CheckpointerSettings, ReaderSettings};
-use hustdbsync::replay::monitor::MonitorSettings;
-use hustdbsync::replay::outcome::Outcomes;
-use hustdbsync::replay::reader::buffers::ReaderBounds;
+use hustdbsync::internals::limits::LOOKUP_HOLD;
+use hustdbsync::internals::replay::lane::LaneSettings;
+use hustdbsync::internals::replay::messages::{CheckpointerSettings, ReaderSettings};
+use hustdbsync::internals::replay::monitor::MonitorSettings;
+use hustdbsync::internals::replay::outcome::Outcomes;
+use hustdbsync::internals::replay::reader::buffers::ReaderBounds;
 
 use crate::late::LATE_MAX;
 
@@ -270,7 +270,7 @@ impl Plan {
                 lanes,
             },
             lane: LaneSettings {
-                template: hustdbsync::binlog::request::Template::new("", None),
+                template: hustdbsync::internals::binlog::request::Template::new("", None),
                 outcomes: Outcomes::default(),
                 lanes,
                 burst_bytes: [0, 700, 4096, 4096][random.usize(..4)],

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::differences;
-use hustdbsync::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::fake_hustdb::differences;
+use hustdbsync::internals::ledger::checkpoint::Checkpoint;
 
 use crate::plan::Plan;
 use crate::world::World;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use hustdbsync::limits::{LONG_LINES_MAX, OUTBOX_RETRY};
-use hustdbsync::replay::worker::Action;
-use hustdbsync::replay::{checkpointer, reader};
+use hustdbsync::internals::limits::{LONG_LINES_MAX, OUTBOX_RETRY};
+use hustdbsync::internals::replay::worker::Action;
+use hustdbsync::internals::replay::{checkpointer, reader};
 
 use crate::bad_lines::TOO_LONG_BY_MAX;
 use crate::net::Arrival;

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use hustdbsync::clock::Now;
-use hustdbsync::fake_hustdb::store::Store;
-use hustdbsync::http::answer::ClientId;
-use hustdbsync::ledger::rejected::STAGED;
-use hustdbsync::replay::controller::action::ProbeResult;
-use hustdbsync::replay::durable_write::JobId;
-use hustdbsync::replay::messages::BackendId;
-use hustdbsync::replay::testdisk::Op;
-use hustdbsync::status::control_request::SyncPointRequest;
+use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::fake_hustdb::store::Store;
+use hustdbsync::internals::http::answer::ClientId;
+use hustdbsync::internals::ledger::rejected::STAGED;
+use hustdbsync::internals::replay::controller::action::ProbeResult;
+use hustdbsync::internals::replay::durable_write::JobId;
+use hustdbsync::internals::replay::messages::BackendId;
+use hustdbsync::internals::replay::testdisk::Op;
+use hustdbsync::internals::status::control_request::SyncPointRequest;
 use tracing::subscriber::DefaultGuard;
 
 use crate::backend::Backend;

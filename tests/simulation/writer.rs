@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hustdbsync::fake_hustdb::store::Store;
+use hustdbsync::internals::fake_hustdb::store::Store;
 
 use crate::bad_lines;
 use crate::disk::Deletion;

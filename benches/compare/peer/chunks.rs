@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use hustdbsync::binlog::line;
+use hustdbsync::internals::binlog::line;
 use hyper::body::Bytes;
 
 const CHUNK_BYTES: usize = 1 << 20;

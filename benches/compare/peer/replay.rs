@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http_body_util::{BodyExt, Full};
-use hustdbsync::binlog::request::Template;
-use hustdbsync::binlog::{Lifetime, Record, key};
+use hustdbsync::internals::binlog::request::Template;
+use hustdbsync::internals::binlog::{Lifetime, Record, key};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};

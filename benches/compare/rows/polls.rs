@@ -16,7 +16,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hustdbsync::engine::os::priority::set_nice;
+use hustdbsync::internals::engine::os::priority::set_nice;
 use serde_json::json;
 
 use crate::backlog::Backlog;

@@ -1,7 +1,7 @@
 //! The reader's path beside base64 alone on the same payloads, in CPU time of the one thread that
 //! does it.
 
-use hustdbsync::workload::Workload;
+use hustdbsync::internals::workload::Workload;
 use serde_json::json;
 
 use crate::common::feeding::{BACKEND, feed, payloads};

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::findings::Findings;
 use crate::config::{BackendName, Config, Host};
-use crate::engine::os::process::{Access, may_access};
+use crate::engine::os::process::may_change;
 use crate::replay::disk::is_hidden;
 
 /// A system's own folders, which can stand at the top of a file system of HA's logs.
@@ -41,7 +41,7 @@ pub(super) fn all(config: &Config, findings: &mut Findings) {
                 folder.display()
             )),
         }
-        if let Err(error) = may_access(folder, Access::ReadWrite) {
+        if let Err(error) = may_change(folder) {
             findings.fault(format!(
                 "backend folder {}: {error}; it must be readable and writable, \
                 since finished logs are deleted",

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::findings::Findings;
 use crate::config::{Config, Login};
 use crate::engine::os::files::read_regular;
-use crate::engine::os::process::{Access, may_access};
+use crate::engine::os::process::may_change;
 use crate::limits::LOGIN_FILE_BYTES_MAX;
 
 /// `sync.logs_path`: a folder that we can read and delete in.
@@ -27,7 +27,7 @@ pub(super) fn logs(config: &Config, findings: &mut Findings) {
         }
         Ok(_) => {}
     }
-    if let Err(error) = may_access(path, Access::ReadWrite) {
+    if let Err(error) = may_change(path) {
         findings.fault(format!(
             "sync.logs_path: {shown}: {error}; it must be readable and writable, \
             since finished logs are deleted"
@@ -66,7 +66,7 @@ pub(super) fn state(config: &Config, findings: &mut Findings) {
             state.display()
         ));
     }
-    match may_access(existing, Access::ReadWrite) {
+    match may_change(existing) {
         Ok(()) => findings.fact("state", format!("{}{made}", state.display())),
         Err(error) => findings.fault(format!(
             "sync.ngx_path: {}: {error}; let the user that runs hustdbsync write there, for its \
@@ -121,7 +121,7 @@ pub(super) fn beside_configuration(config: &Config, findings: &mut Findings) {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    if let Err(error) = may_access(folder, Access::ReadWrite) {
+    if let Err(error) = may_change(folder) {
         findings.warning(format!(
             "{}: {error}; a daemon writes its pid file and log there. `hustdbsync run` doesn't \
              need it",

@@ -148,7 +148,12 @@ fn the_original_knows_exactly_the_keys_that_its_file_has() {
     let file: serde_json::Value = serde_json::from_str(ORIGINAL).unwrap();
     for key in Config::keys() {
         let there = file[key.section].get(key.name).is_some();
-        assert_eq!(there, key.origin == Origin::Original, "{}", key.path());
+        assert_eq!(
+            there,
+            key.origin == super::key::Origin::Original,
+            "{}",
+            key.path()
+        );
     }
 }
 

@@ -132,30 +132,18 @@ pub(crate) fn user_id() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// What a process may do with a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read the file, or list the folder and enter it.
-    Read,
-    /// Read as above, and change it: write the file, or make and delete in the folder.
-    ReadWrite,
-}
-
-/// Asks the system whether we may, which knows of groups, ACLs and read-only mounts.
+/// Asks the system whether we may read a path and change it: write the file, or make and delete in
+/// the folder. The system knows of groups, ACLs and read-only mounts.
 ///
 /// # Errors
 /// We may not, and why.
-pub(crate) fn may_access(path: &Path, access: Access) -> io::Result<()> {
+pub(crate) fn may_change(path: &Path) -> io::Result<()> {
     let enter = if std::fs::metadata(path)?.is_dir() {
         libc::X_OK
     } else {
         0
     };
-    let mode = enter
-        | match access {
-            Access::Read => libc::R_OK,
-            Access::ReadWrite => libc::R_OK | libc::W_OK,
-        };
+    let mode = enter | libc::R_OK | libc::W_OK;
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path is a C string that outlives the call.
     if unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) } == -1 {
@@ -239,8 +227,8 @@ mod tests {
     #[test]
     fn access_is_asked_of_the_system() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(may_access(folder.path(), Access::ReadWrite).is_ok());
-        let missing = may_access(&folder.path().join("none"), Access::Read).unwrap_err();
+        assert!(may_change(folder.path()).is_ok());
+        let missing = may_change(&folder.path().join("none")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 }

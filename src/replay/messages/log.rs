@@ -21,7 +21,7 @@ pub struct FileOpened {
     /// How much of it is settled: by which entry of the last [`ResumePlan`](super::ResumePlan) the
     /// reader resumes it, if any. An entry's identity decides, never its name; a legacy entry goes
     /// by name, and only for a file of at least
-    /// [`LegacyResume::bytes_read`](super::LegacyResume::bytes_read) bytes.
+    /// [`LegacyResume::bytes_read`](crate::ledger::plan::LegacyResume::bytes_read) bytes.
     pub start: FileStart,
 }
 
@@ -43,8 +43,9 @@ pub struct Segment {
     /// Lines in it, at least one.
     pub lines: u32,
     /// Lines in it that were settled before: exactly those that
-    /// [`FileResume::settled`](super::FileResume::settled) of the entry has, or for a legacy entry
-    /// those before [`LegacyResume::line`](super::LegacyResume::line); as indices within the
+    /// [`FileResume::settled`](crate::ledger::plan::FileResume::settled) of the entry has, or for a
+    /// legacy entry those before
+    /// [`LegacyResume::line`](crate::ledger::plan::LegacyResume::line); as indices within the
     /// segment, ascending. The checkpointer already counted them.
     pub settled_before: Vec<u32>,
     /// When the first line was written, Unix seconds, as far as can be told.

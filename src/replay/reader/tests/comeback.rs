@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::fixture::{A, BOUNDS, Fixture, put, puts, settings};
 use crate::ledger::identity::{Identity, LastRead};
+use crate::ledger::plan::{FileResume, LegacyResume};
 use crate::ledger::runs::LineRuns;
-use crate::replay::messages::{
-    FileResume, FileStart, LegacyResume, ReaderMessage, ReaderSettings, ResumePlan,
-};
+use crate::replay::messages::{FileStart, ReaderMessage, ReaderSettings, ResumePlan};
 
 const SECOND: Duration = Duration::from_secs(1);
 

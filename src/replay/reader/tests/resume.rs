@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::fixture::{A, Fixture, increment, put, puts};
 use crate::ledger::identity::{Identity, LastRead};
+use crate::ledger::plan::{FileResume, LegacyResume};
 use crate::ledger::runs::LineRuns;
-use crate::replay::messages::{FileResume, FileStart, LegacyResume, ReaderMessage, ResumePlan};
+use crate::replay::messages::{FileStart, ReaderMessage, ResumePlan};
 use crate::replay::reachability::{KnownOutages, Outage};
 
 /// Files of five lines each; of the first, two are settled in a row, and a further one.

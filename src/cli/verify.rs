@@ -75,7 +75,7 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
             tally: &mut tally,
         };
         match &args.keys {
-            Some(path) => one.compare(keys::listed(path)?)?,
+            Some(path) => one.compare(keys::listed(path)?.into_iter())?,
             None => one.compare_logs(&sources)?,
         }
     }
@@ -109,7 +109,10 @@ impl Verification<'_> {
         }
     }
 
-    fn compare(&mut self, keys: Vec<(KeyId, Logged)>) -> Result<(), Failure> {
+    fn compare(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = (KeyId, Logged)>,
+    ) -> Result<(), Failure> {
         let bar = progress(keys.len());
         let mut with_peers = Vec::with_capacity(keys.len());
         for (key, logged) in keys {

@@ -5,24 +5,26 @@
 //! the keys beyond it are dropped; the next pass begins where this one ended. So a log of any size
 //! is compared with as much memory as a small one, and no key is compared twice.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use xxhash_rust::xxh3::{Xxh3, Xxh3Default};
+use indexmap::IndexMap;
+use indexmap::map::{Entry, IntoIter};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::key::{KeyId, Logged};
 
-/// Bytes that a key takes besides its own: its entry in the map, its allocations.
+/// Bytes that a key takes besides its own: its entry, its allocations.
 const ENTRY_BYTES: usize = 128;
 
-/// The keys of one range of hashes.
+/// The keys of one range of hashes, in the order in which they first came: what lies side by side
+/// in a log does so on a master.
 #[derive(Debug)]
 pub struct Keys {
     /// No key's hash is less.
     first: u64,
     /// No key's hash is more.
     last: u64,
-    keys: HashMap<KeyId, Logged, BuildHasherDefault<Xxh3Default>>,
+    keys: IndexMap<Hashed, Logged, BuildHasherDefault<TakenHash>>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -34,7 +36,7 @@ impl Keys {
         Self {
             first: 0,
             last: u64::MAX,
-            keys: HashMap::default(),
+            keys: IndexMap::default(),
             bytes: 0,
             bytes_max,
         }
@@ -42,16 +44,20 @@ impl Keys {
 
     /// A record of a key comes, after all that came before it.
     pub fn push(&mut self, key: KeyId, logged: Logged) {
-        if !self.covers(hash(&key)) {
+        let hash = hash(&key);
+        if !(self.first..=self.last).contains(&hash) {
             return;
         }
-        if let Some(known) = self.keys.get_mut(&key) {
-            return known.followed_by(logged);
-        }
-        self.bytes += key.bytes() + ENTRY_BYTES;
-        self.keys.insert(key, logged);
-        while self.bytes > self.bytes_max && self.first < self.last {
-            self.halve();
+        let bytes = key.bytes() + ENTRY_BYTES;
+        match self.keys.entry(Hashed { hash, key }) {
+            Entry::Occupied(mut known) => known.get_mut().followed_by(logged),
+            Entry::Vacant(place) => {
+                place.insert(logged);
+                self.bytes += bytes;
+                while self.bytes > self.bytes_max && self.first < self.last {
+                    self.halve();
+                }
+            }
         }
     }
 
@@ -61,15 +67,11 @@ impl Keys {
         self.first == 0
     }
 
-    fn covers(&self, hash: u64) -> bool {
-        (self.first..=self.last).contains(&hash)
-    }
-
     fn halve(&mut self) {
         self.last = self.first + (self.last - self.first) / 2;
         let (last, mut dropped) = (self.last, 0);
-        self.keys.retain(|key, _| {
-            let stays = hash(key) <= last;
+        self.keys.retain(|Hashed { hash, key }, _| {
+            let stays = *hash <= last;
             if !stays {
                 dropped += key.bytes() + ENTRY_BYTES;
             }
@@ -78,10 +80,10 @@ impl Keys {
         self.bytes -= dropped;
     }
 
-    /// The pass is over: its keys, in no order.
-    pub fn take(&mut self) -> Vec<(KeyId, Logged)> {
+    /// The pass is over: its keys, in the order in which they first came.
+    pub fn take(&mut self) -> Pass {
         self.bytes = 0;
-        self.keys.drain().collect()
+        Pass(std::mem::take(&mut self.keys).into_iter())
     }
 
     /// Begins the next pass. False: all hashes have been passed.
@@ -93,6 +95,56 @@ impl Keys {
         self.first = first;
         self.last = u64::MAX;
         true
+    }
+}
+
+/// The keys of one pass, each with what its last record says.
+#[derive(Debug, Default)]
+pub struct Pass(IntoIter<Hashed, Logged>);
+
+impl Iterator for Pass {
+    type Item = (KeyId, Logged);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (hashed, logged) = self.0.next()?;
+        Some((hashed.key, logged))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Pass {}
+
+/// A key with its hash, which is taken once.
+#[derive(Debug, PartialEq, Eq)]
+struct Hashed {
+    hash: u64,
+    key: KeyId,
+}
+
+impl Hash for Hashed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The hash that is there already.
+#[derive(Default)]
+struct TakenHash(u64);
+
+impl Hasher for TakenHash {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a Hashed writes its hash alone");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -13,7 +13,7 @@ use crate::limits::{RECONCILE_KEY_BYTES_MAX, RECONCILE_LOOK};
 use crate::reconcile::check::{Mend, Outcome, Skipped};
 use crate::reconcile::comparison::{Comparison, ComparisonSettings};
 use crate::reconcile::key::{KeyId, Logged};
-use crate::reconcile::keys::Keys;
+use crate::reconcile::keys::{Keys, Pass};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::reconcile::table::Table;
 use crate::replay::disk::Disk;
@@ -69,7 +69,7 @@ pub(super) struct Job<L> {
     scan: Scan<L>,
     keys: Keys,
     /// The keys of this pass that have not begun.
-    pass: Vec<(KeyId, Logged)>,
+    pass: Pass,
     /// As it was when this pass began, or why it cannot be read.
     table: Result<Arc<Table>, String>,
     /// Since when a peer has had to wait, monotonic.
@@ -98,7 +98,7 @@ impl<L> Job<L> {
             phase: Phase::Reading,
             scan: Scan::default(),
             keys: Keys::new(RECONCILE_KEY_BYTES_MAX),
-            pass: Vec::new(),
+            pass: Pass::default(),
             table: Err(String::new()),
             peers_waiting: BTreeMap::new(),
             compared: 0,
@@ -185,7 +185,7 @@ impl<L> Job<L> {
         self.watch_masters(cx);
         self.comparison.handle_deadlines(cx.now);
         while !cx.is_held && self.comparison.has_room() {
-            let Some((key, logged)) = self.pass.pop() else {
+            let Some((key, logged)) = self.pass.next() else {
                 break;
             };
             self.begin(key, logged, cx);
@@ -290,7 +290,7 @@ impl<L> Job<L> {
 
     /// Whether all keys of this pass have their outcome.
     fn is_pass_over(&self) -> bool {
-        self.pass.is_empty() && (self.comparison.is_idle() || failpoint!(ForgetKeys))
+        self.pass.len() == 0 && (self.comparison.is_idle() || failpoint!(ForgetKeys))
     }
 
     /// Says what came of it: a warning where keys were not compared for a reason that has not been

@@ -6,7 +6,7 @@
 //! which masters have to wait, as there are records to be replayed first ([`Master::hold`]), and
 //! which are not waited for any longer ([`Comparison::give_up`]).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::limits::{
     RECONCILE_KEYS_ASKED_MAX, RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_HELD_MAX,
 };
 use crate::reconcile::check::{Answer, Ask, Check, Outcome, Side, Skipped, Step};
+use crate::reconcile::checks::{CheckId, Checks, Running};
 use crate::reconcile::connection::{ConnectionLimits, Request};
 use crate::reconcile::decision::Seen;
 use crate::reconcile::key::{KeyId, Logged};
@@ -57,14 +58,6 @@ pub struct Compared {
     pub outcome: Outcome,
 }
 
-struct Running {
-    check: Check,
-    /// The peer's place among the masters.
-    peer: usize,
-    /// Whether it holds a value, or has asked for one.
-    holds_value: bool,
-}
-
 /// See the module.
 pub struct Comparison {
     settings: ComparisonSettings,
@@ -72,13 +65,12 @@ pub struct Comparison {
     masters: Vec<Master>,
     /// Masters that are not waited for any longer.
     given_up: BTreeSet<usize>,
-    running: HashMap<u64, Running>,
+    running: Checks,
     /// Checks that wait for a moment, by its end.
-    waiting: BTreeSet<(Duration, u64)>,
+    waiting: BTreeSet<(Duration, CheckId)>,
     values_held: usize,
     /// Checks that wait until fewer values are held, and what they want.
-    value_queue: VecDeque<(u64, [Option<Ask>; 2])>,
-    next_id: u64,
+    value_queue: VecDeque<(CheckId, [Option<Ask>; 2])>,
     /// The last time that it was told, monotonic.
     now: Duration,
     compared: VecDeque<Compared>,
@@ -95,11 +87,10 @@ impl Comparison {
             settings,
             masters: Vec::new(),
             given_up: BTreeSet::new(),
-            running: HashMap::new(),
+            running: Checks::default(),
             waiting: BTreeSet::new(),
             values_held: 0,
             value_queue: VecDeque::new(),
-            next_id: 0,
             now: now.monotonic,
             compared: VecDeque::new(),
             actions: VecDeque::new(),
@@ -149,20 +140,15 @@ impl Comparison {
     /// Whether no key is being compared.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty()
+        self.running.len() == 0
     }
 
     /// Begins to compare a key with the peer at this place. Without `trusts_peer` a difference is
     /// only reported.
     pub fn begin(&mut self, key: KeyId, logged: Logged, peer: usize, trusts_peer: bool) {
-        let id = self.next_id;
-        self.next_id += 1;
-        let running = Running {
-            check: Check::new(key, logged, trusts_peer),
-            peer,
-            holds_value: false,
-        };
-        self.running.insert(id, running);
+        let id = self
+            .running
+            .insert(Check::new(key, logged, trusts_peer), peer);
         if self.given_up.contains(&peer) {
             return self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
         }
@@ -173,16 +159,11 @@ impl Comparison {
     pub fn give_up(&mut self, at: usize) {
         self.given_up.insert(at);
         self.masters[at].give_up(at * self.settings.connections, &mut self.actions);
-        let of_peer = self
-            .running
-            .iter()
-            .filter(|(_, running)| running.peer == at);
-        let ids: Vec<u64> = of_peer.map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.running.with_peer(at) {
             self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
         }
         let running = &self.running;
-        self.waiting.retain(|(_, id)| running.contains_key(id));
+        self.waiting.retain(|(_, id)| running.get(*id).is_some());
     }
 
     /// The next outcome.
@@ -231,7 +212,7 @@ impl Comparison {
                 actions,
                 &mut not_sent,
                 |request, bytes, template| {
-                    running.get(&request.check).is_some_and(|running| {
+                    running.get(request.check).is_some_and(|running| {
                         let check = &running.check;
                         let (key, copy) = (&check.key, check.copy());
                         !request.is_stale(now) && compose(request.ask, key, copy, template, bytes)
@@ -255,14 +236,14 @@ impl Comparison {
     }
 
     /// An answer for a check; one that was given up wants none.
-    fn answered(&mut self, id: u64, side: Side, answer: Answer, now: Now) {
+    fn answered(&mut self, id: CheckId, side: Side, answer: Answer, now: Now) {
         self.step(id, |check, settings| {
             check.handle_answer(side, answer, settings, now)
         });
     }
 
-    fn step(&mut self, id: u64, step: impl FnOnce(&mut Check, &ReconcileSettings) -> Step) {
-        let Some(running) = self.running.get_mut(&id) else {
+    fn step(&mut self, id: CheckId, step: impl FnOnce(&mut Check, &ReconcileSettings) -> Step) {
+        let Some(running) = self.running.get_mut(id) else {
             return;
         };
         let step = step(&mut running.check, &self.settings.reconcile);
@@ -285,8 +266,8 @@ impl Comparison {
         self.is_changed = true;
     }
 
-    fn ask(&mut self, id: u64, asks: [Option<Ask>; 2]) {
-        let Some(running) = self.running.get_mut(&id) else {
+    fn ask(&mut self, id: CheckId, asks: [Option<Ask>; 2]) {
+        let Some(running) = self.running.get_mut(id) else {
             return;
         };
         if asks.contains(&Some(Ask::ReadValue)) && !running.holds_value {
@@ -306,8 +287,8 @@ impl Comparison {
         }
     }
 
-    fn release_value(&mut self, id: u64) {
-        let Some(running) = self.running.get_mut(&id) else {
+    fn release_value(&mut self, id: CheckId) {
+        let Some(running) = self.running.get_mut(id) else {
             return;
         };
         if !std::mem::take(&mut running.holds_value) {
@@ -319,9 +300,9 @@ impl Comparison {
         }
     }
 
-    fn finish(&mut self, id: u64, outcome: Outcome) {
+    fn finish(&mut self, id: CheckId, outcome: Outcome) {
         self.release_value(id);
-        let Some(Running { check, peer, .. }) = self.running.remove(&id) else {
+        let Some(Running { check, peer, .. }) = self.running.remove(id) else {
             return;
         };
         self.compared.push_back(Compared {

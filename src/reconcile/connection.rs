@@ -22,6 +22,7 @@ use crate::limits::{
     HUSTDB_READ_BYTES, RECONCILE_SEND_WITHIN, RESPONSE_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use crate::reconcile::check::{Answer, Ask};
+use crate::reconcile::checks::CheckId;
 use crate::reconcile::decision::{Meaning, meaning, seen};
 use crate::reconcile::key::Kind;
 
@@ -29,7 +30,7 @@ use crate::reconcile::key::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Which check wants it.
-    pub check: u64,
+    pub check: CheckId,
     /// What it asks for.
     pub ask: Ask,
     /// The key's kind.

@@ -325,6 +325,7 @@ impl Master {
 mod tests {
     use super::*;
     use crate::reconcile::check::Ask;
+    use crate::reconcile::checks::CheckId;
     use crate::reconcile::key::Kind;
 
     const LIMITS: ConnectionLimits = ConnectionLimits {
@@ -334,9 +335,9 @@ mod tests {
         response_timeout: Duration::from_secs(1),
     };
 
-    fn request(check: u64, ask: Ask) -> Request {
+    fn request(serial: u64, ask: Ask) -> Request {
         Request {
-            check,
+            check: CheckId { serial, place: 0 },
             ask,
             kind: Kind::Key,
             asked_at: Duration::ZERO,

@@ -13,6 +13,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod check;
+pub mod checks;
 pub mod comparison;
 pub mod connection;
 pub mod decision;

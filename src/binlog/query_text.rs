@@ -5,7 +5,7 @@
 /// others go as they are. hustdb never decodes it, so one that has such octets stays the bad name
 /// that it was.
 pub(super) fn push_table(name: &[u8], head: &mut Vec<u8>) {
-    if name.iter().all(|octet| can_stand(*octet)) {
+    if all_can_stand(name) {
         head.extend_from_slice(name);
     } else {
         name.iter().for_each(|octet| push_octet(*octet, head));
@@ -14,11 +14,16 @@ pub(super) fn push_table(name: &[u8], head: &mut Vec<u8>) {
 
 /// Appends a key: as a table's name, but hustdb decodes it.
 pub(super) fn push_key(key: &[u8], head: &mut Vec<u8>) {
-    if key.iter().all(|octet| can_stand(*octet)) {
+    if all_can_stand(key) {
         head.extend_from_slice(key);
     } else {
         push_escaped_key(key, head);
     }
+}
+
+/// Looks at every octet, whatever the first ones say: so many at once.
+fn all_can_stand(text: &[u8]) -> bool {
+    text.iter().fold(true, |all, octet| all & can_stand(*octet))
 }
 
 /// Whether an octet can stand in a request target, within an argument.

@@ -108,22 +108,29 @@ impl Connections {
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.receive(slot, owner, now);
+            let is_ending = event.is_read_closed() || event.is_error();
+            self.receive(slot, is_ending, owner, now);
         }
         if event.is_writable() {
             self.transmit(slot, owner, now);
         }
     }
 
-    /// Reads until nothing is left.
-    fn receive<O: Connected>(&mut self, slot: usize, owner: &mut O, now: Now) {
+    /// Reads until nothing is left: until a read is short (epoll(7), edge-triggered), but where the
+    /// connection ends, to that end, as no event comes for it any more.
+    fn receive<O: Connected>(&mut self, slot: usize, is_ending: bool, owner: &mut O, now: Now) {
         while let Some(connection) = &mut self.by_slot[slot] {
             match connection.stream.read(&mut self.received) {
                 Ok(0) => {
                     let why = "the master closed the connection".to_owned();
                     return self.closed(slot, why, owner, now);
                 }
-                Ok(bytes) => owner.handle_received(slot, &self.received[..bytes], now),
+                Ok(bytes) => {
+                    owner.handle_received(slot, &self.received[..bytes], now);
+                    if bytes < self.received.len() && !is_ending {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => return self.closed(slot, error.to_string(), owner, now),

@@ -656,6 +656,7 @@ pub const RECONCILE_WAIT_DOUBLINGS: u32 = 4;
 pub const RECONCILE_LOOKS_APART: Duration = Duration::from_millis(5);
 
 /// A mend that could not be sent within this time is not sent any more: the key is looked at again.
+/// So it is where the answers to its two lookups came further apart.
 pub const RECONCILE_SEND_WITHIN: Duration = Duration::from_secs(1);
 
 /// What was read of a key counts for so long, which is enough for the longest value. Then the key

@@ -26,7 +26,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::binlog::Lifetime;
 use crate::clock::Now;
 use crate::limits::{
-    RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_WAIT_DOUBLINGS,
+    RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_SEND_WITHIN,
+    RECONCILE_WAIT_DOUBLINGS,
 };
 use crate::reconcile::decision::{ByValue, Seen, Verdict, judge, judge_values};
 use crate::reconcile::key::{KeyId, Logged, content_hash};
@@ -283,6 +284,8 @@ pub struct Check {
     /// What was seen the last time that it differed.
     before: Option<[Seen; 2]>,
     raised: Option<Raised>,
+    /// What was raised, while what follows from it is done.
+    followed: Option<Raised>,
     mended: Option<Mend>,
     /// What is written.
     copy: Copy,
@@ -312,6 +315,7 @@ impl Check {
             differences: 0,
             before: None,
             raised: None,
+            followed: None,
             mended: None,
             copy: Copy {
                 version: 0,
@@ -412,14 +416,20 @@ impl Check {
     }
 
     fn looked(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
+        if self.answers_apart() > RECONCILE_SEND_WITHIN {
+            return self.resume();
+        }
         let [backend, peer] = self.seen;
         let kind = self.key.kind;
         let has_values = kind.has_value() && backend != Seen::Absent;
-        if let Some(raised) = self.raised.take()
-            && peer.version() == raised.version
-            && let Some(step) = self.look_after(raised, settings)
-        {
-            return step;
+        if let Some(raised) = self.raised.take() {
+            if peer.version() == raised.version
+                && let Some(step) = self.look_after(raised, settings)
+            {
+                self.followed = Some(raised);
+                return step;
+            }
+            self.drop_value();
         }
         match judge(kind, backend, peer) {
             Verdict::Equal if settings.values && has_values => {
@@ -428,7 +438,7 @@ impl Check {
                 let digest = Some(Ask::ReadDigest { is_bounded: true });
                 self.ask(digest, digest)
             }
-            Verdict::Equal if self.was_seen_apart() => self.confirm(),
+            Verdict::Equal if self.is_doubtful() => self.confirm(),
             Verdict::Equal => self.equal(),
             verdict => self.differs(verdict, settings, now),
         }
@@ -468,9 +478,17 @@ impl Check {
 
     /// Whether so much time has passed between the answers that a live write may have come between
     /// them and made the lower version what the higher one had been.
-    fn was_seen_apart(&self) -> bool {
+    /// Whether what was found may be of two instants with a live write between them, which makes
+    /// up for a difference: the answers came apart, or there was one a moment ago.
+    fn is_doubtful(&self) -> bool {
+        self.differences > 0 || self.answers_apart() > RECONCILE_LOOKS_APART
+    }
+
+    /// How long after one master's answer the other one's came. One of them may have been down, or
+    /// had records to be replayed first.
+    fn answers_apart(&self) -> Duration {
         let [backend, peer] = self.seen_at;
-        backend.abs_diff(peer) > RECONCILE_LOOKS_APART
+        backend.abs_diff(peer)
     }
 
     /// Looks at both once more. Both lookups come after both earlier ones, so if each finds what it
@@ -614,9 +632,8 @@ impl Check {
 
     fn written(&mut self, mend: Mend) -> Step {
         self.mended = Some(mend);
-        if !self.raised.is_some_and(|raised| raised.is_for_both) {
-            self.copy.value = Vec::new();
-        }
+        self.followed = None;
+        self.drop_value();
         match failpoint!(TrustMend) {
             true => self.equal(),
             false => self.resume(),
@@ -625,14 +642,23 @@ impl Check {
 
     /// A master does not answer in time. That is no try of a mend.
     fn decide_again(&mut self, now: Now) -> Step {
-        self.copy.value = Vec::new();
+        self.raised = self.raised.or(self.followed.take());
+        self.drop_value();
         self.differences = self.differences.saturating_sub(1).max(1);
         self.wait(now)
     }
 
+    /// A value that is still to be written to the backend is kept.
+    fn drop_value(&mut self) {
+        if !self.raised.is_some_and(|raised| raised.is_for_both) {
+            self.copy.value = Vec::new();
+        }
+    }
+
     /// It is another by now than it was when it was looked at.
     fn changed(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
-        self.copy.value = Vec::new();
+        self.raised = self.raised.or(self.followed.take());
+        self.drop_value();
         self.differences += 1;
         match self.differences > settings.attempts + 1 {
             true => reported(Left::StillDiffers),

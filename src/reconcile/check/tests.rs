@@ -25,11 +25,36 @@ fn entry(version: u32, value: &str) -> Option<Entry> {
 struct Pair {
     masters: [Option<Entry>; 2],
     asked: Vec<(Side, Ask)>,
+    /// Which write's answer is lost, and whether the write is carried out.
+    lost: Option<(usize, bool)>,
 }
 
 impl Pair {
+    fn new(masters: [Option<Entry>; 2]) -> Self {
+        Self {
+            masters,
+            asked: Vec::new(),
+            lost: None,
+        }
+    }
+
+    /// As [`Pair::carry_out`], unless the answer is lost.
     fn answer(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Copy) -> Answer {
         self.asked.push((side, ask));
+        let is_write = |ask: &Ask| matches!(ask, Ask::Write | Ask::Remove);
+        let writes = self.asked.iter().filter(|(_, ask)| is_write(ask)).count();
+        match self.lost {
+            Some((nth, is_applied)) if is_write(&ask) && writes == nth => {
+                if is_applied {
+                    self.carry_out(side, ask, key, copy);
+                }
+                Answer::Lost
+            }
+            _ => self.carry_out(side, ask, key, copy),
+        }
+    }
+
+    fn carry_out(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Copy) -> Answer {
         let master = &mut self.masters[side.index()];
         match (ask, &*master) {
             (Ask::Look, None) => Answer::Seen(Seen::Absent),
@@ -149,10 +174,7 @@ fn check(
     outcome: Outcome,
     after: [Option<Entry>; 2],
 ) {
-    let mut pair = Pair {
-        masters: before,
-        asked: Vec::new(),
-    };
+    let mut pair = Pair::new(before);
     let found = compare(&mut pair, kind, LAST, settings, |_, _| {});
     assert_eq!(
         (found, &pair.masters),
@@ -186,17 +208,12 @@ fn what_the_peer_has_newer_is_copied() {
 #[test]
 fn a_score_is_copied_absolutely_and_a_member_with_its_version() {
     for kind in [Kind::Set, Kind::SortedSet] {
-        let mut pair = Pair {
-            masters: [
-                None,
-                Some(Entry {
-                    version: 9,
-                    score: 3,
-                    value: Vec::new(),
-                }),
-            ],
-            asked: Vec::new(),
+        let scored = Entry {
+            version: 9,
+            score: 3,
+            value: Vec::new(),
         };
+        let mut pair = Pair::new([None, Some(scored)]);
         let outcome = compare(&mut pair, kind, LAST, &REPAIR, |_, _| {});
         assert_eq!(outcome, Outcome::Mended(Mend::Copied));
         let backend = pair.masters[0].clone().unwrap();
@@ -277,10 +294,7 @@ fn a_report_writes_nothing() {
 
 #[test]
 fn a_write_that_is_under_way_is_no_difference() {
-    let mut pair = Pair {
-        masters: [entry(3, "v"), entry(3, "v")],
-        asked: Vec::new(),
-    };
+    let mut pair = Pair::new([entry(3, "v"), entry(3, "v")]);
     // The peer gets it between the lookups, the backend only after both.
     let outcome = compare(
         &mut pair,
@@ -299,10 +313,7 @@ fn a_write_that_is_under_way_is_no_difference() {
 
 #[test]
 fn a_live_write_that_a_mend_overwrites_is_found_and_copied() {
-    let mut pair = Pair {
-        masters: [entry(3, "v"), entry(7, "w")],
-        asked: Vec::new(),
-    };
+    let mut pair = Pair::new([entry(3, "v"), entry(7, "w")]);
     // A live write, numbered by each master's own counter, comes once the peer's value was read.
     let outcome = compare(&mut pair, Kind::Key, LAST, &REPAIR, |answers, masters| {
         if answers == 5 {
@@ -313,12 +324,93 @@ fn a_live_write_that_a_mend_overwrites_is_found_and_copied() {
     assert_eq!(pair.masters, [entry(8, "live"), entry(8, "live")]);
 }
 
+/// The simulation of comparing found it: a peer that answered, went down and missed a write had
+/// that write deleted on the backend.
+#[test]
+fn what_was_seen_long_apart_decides_nothing() {
+    let settings = ReconcileSettings {
+        deletes: true,
+        ..REPAIR
+    };
+    let mut check = Check::new(key(Kind::Key), LAST, true);
+    let absent = Answer::Seen(Seen::Absent);
+    let present = Answer::Seen(Seen::Present {
+        version: 2,
+        score: 0,
+    });
+    let looks = Step::Ask([Some(Ask::Look); 2]);
+    for (apart_ms, expected) in [
+        (10, None),
+        (8000, Some(&looks)),
+        (10, Some(&Step::Ask([Some(Ask::Remove), None]))),
+    ] {
+        check.resume();
+        check.handle_answer(Side::Peer, absent.clone(), &settings, Now::at_ms(0));
+        let now = Now::at_ms(apart_ms);
+        let step = check.handle_answer(Side::Backend, present.clone(), &settings, now);
+        match expected {
+            None => assert!(matches!(step, Step::Wait(_)), "{step:?}"),
+            Some(expected) => assert_eq!(step, *expected),
+        }
+    }
+}
+
+/// Of a key that was made anew it is the value that counts: the versions are equal before the
+/// backend has it.
+#[test]
+fn an_answer_to_a_mend_that_is_lost_changes_nothing_of_how_it_ends() {
+    let settings = ReconcileSettings {
+        values: false,
+        deletes: true,
+        ..REPAIR
+    };
+    for (before, after) in [
+        ([entry(3, "old"), entry(7, "new")], entry(7, "new")),
+        ([entry(9, "same"), entry(7, "same")], entry(9, "same")),
+        ([entry(9, "old"), entry(2, "anew")], entry(9, "anew")),
+        ([entry(9, "old"), None], None),
+    ] {
+        for lost in [(1, false), (1, true), (2, false), (2, true)] {
+            let mut pair = Pair::new(before.clone());
+            pair.lost = Some(lost);
+            let outcome = compare(&mut pair, Kind::Key, LAST, &settings, |_, _| {});
+            let asked = &pair.asked;
+            assert!(
+                matches!(outcome, Outcome::Mended(_) | Outcome::Equal),
+                "{lost:?}: {outcome:?}, {asked:?}"
+            );
+            let expected = [after.clone(), after.clone()];
+            assert_eq!(pair.masters, expected, "{lost:?}: {asked:?}");
+        }
+    }
+}
+
+/// The simulation of comparing found it: the delete that makes up for the raise was lost, and the
+/// key that nobody has any more was copied back.
+#[test]
+fn a_live_delete_that_a_raise_undoes_is_done_again_though_its_answer_is_lost() {
+    let settings = ReconcileSettings {
+        deletes: true,
+        ..REPAIR
+    };
+    for is_applied in [false, true] {
+        let mut pair = Pair::new([entry(9, "v"), entry(7, "v")]);
+        pair.lost = Some((2, is_applied));
+        let mut is_deleted = false;
+        compare(&mut pair, Kind::Key, LAST, &settings, |answers, masters| {
+            // Once both values are read, before the peer's version is raised.
+            if answers == 6 && !is_deleted {
+                *masters = [None, None];
+                is_deleted = true;
+            }
+        });
+        assert_eq!(pair.masters, [None, None], "{:?}", pair.asked);
+    }
+}
+
 #[test]
 fn what_never_comes_to_rest_is_left_after_some_mends() {
-    let mut pair = Pair {
-        masters: [entry(1, "v"), entry(2, "v")],
-        asked: Vec::new(),
-    };
+    let mut pair = Pair::new([entry(1, "v"), entry(2, "v")]);
     let mut version = 2;
     let outcome = compare(&mut pair, Kind::Key, LAST, &REPAIR, |_, masters| {
         version += 1;
@@ -345,10 +437,7 @@ fn what_had_a_ttl_is_copied_only_with_the_last_records() {
         (with_ttl(6, 60), Outcome::Reported(Left::TtlUnknown)),
         (with_ttl(7, 0), Outcome::Reported(Left::TtlUnknown)),
     ] {
-        let mut pair = Pair {
-            masters: [None, entry(7, "v")],
-            asked: Vec::new(),
-        };
+        let mut pair = Pair::new([None, entry(7, "v")]);
         let found = compare(&mut pair, Kind::Key, logged, &REPAIR, |_, _| {});
         assert_eq!(found, outcome, "{logged:?}");
     }

@@ -63,6 +63,8 @@ mod switch {
         MissOverflow,
         /// A zadd that adds is sent again without looking up.
         ResendZadd,
+        /// A zadd that sets, or a zrem, is sent again without looking up.
+        ResendLate,
         /// A zadd that an earlier process may have sent counts as never sent.
         ForgetRestart,
         /// A zadd counts as maybe applied even where the backend was dead when its line was
@@ -165,7 +167,7 @@ mod switch {
 
     impl Failpoint {
         /// All of them.
-        pub const ALL: [Self; 53] = [
+        pub const ALL: [Self; 54] = [
             Self::AcknowledgeEarly,
             Self::DeleteBeforeCheckpoint,
             Self::DropTail,
@@ -174,6 +176,7 @@ mod switch {
             Self::TrustTornCheckpoint,
             Self::MissOverflow,
             Self::ResendZadd,
+            Self::ResendLate,
             Self::ForgetRestart,
             Self::AskAlways,
             Self::ForgetOutages,

@@ -108,7 +108,10 @@ pub enum Ttl {
 pub enum Twice {
     /// The same as when it is applied once: its version decides.
     Same,
-    /// It counts twice where `opt` is not 0.
+    /// The same for who asks for the member. But behind a later write of it, its set's order by
+    /// score is harmed (docs/hustdb.md).
+    HarmsOrder,
+    /// It counts twice where `opt` is not 0; where it is, as [`Twice::HarmsOrder`].
     AddsUnlessOptIsZero,
 }
 
@@ -286,8 +289,8 @@ impl Method {
                 val_argument: false,
                 ttl: Ttl::None,
                 removed_by: None,
-                twice: Twice::Same,
-                lookup: None,
+                twice: Twice::HarmsOrder,
+                lookup: Some(&ZSCORE),
                 on_404: Missing::Absent,
                 on_412: Missing::Absent,
             },

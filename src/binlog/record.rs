@@ -100,11 +100,11 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// Whether it matters when HA wrote it: its ttl counts from then, or it adds to a score and may
-    /// be applied already.
+    /// Whether it matters when HA wrote it: its ttl counts from then, or it may be applied already
+    /// and be harmful twice.
     #[must_use]
     pub(crate) fn needs_written_time(&self) -> bool {
-        self.has_ttl() || self.adds()
+        self.has_ttl() || self.is_harmful_twice()
     }
 
     /// Whether it carries an expiry that its method heeds.
@@ -117,9 +117,16 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn adds(&self) -> bool {
         match self.method.row().twice {
-            Twice::Same => false,
+            Twice::Same | Twice::HarmsOrder => false,
             Twice::AddsUnlessOptIsZero => self.opt != 0,
         }
+    }
+
+    /// Whether applying it twice may do harm: the backend is asked before it is sent again
+    /// (guarantees, G4).
+    #[must_use]
+    pub fn is_harmful_twice(&self) -> bool {
+        self.method.row().twice != Twice::Same
     }
 
     /// Reads a record that [`Record::parse`] has accepted before, without checking it again.

@@ -28,6 +28,7 @@
 //! key that is deleted (hustdb sweeps whatever has got its place since); a table stays when it is
 //! empty; and a version never counts as newer for having wrapped around.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -203,6 +204,13 @@ impl FakeHustdb {
     #[must_use]
     pub fn contents(&self) -> Contents {
         self.shared.contents(now_unix())
+    }
+
+    /// Members of sorted sets that are not found by their score any more: a superseded write came
+    /// (docs/hustdb.md, "Lookups and copies").
+    #[must_use]
+    pub fn misordered(&self) -> BTreeSet<Item> {
+        self.shared.misordered()
     }
 
     /// What it has counted so far. What a client has been answered is in it.

@@ -1,13 +1,14 @@
 //! The fake HustDB between a connection and the store: password, script, counters, history. No
 //! socket and no clock here either.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::answer::Answer;
 use super::connection::{After, Handler};
-use super::contents::Contents;
+use super::contents::{Contents, Item};
 use super::query::{Call, Request, Space, Verb};
 use super::script::{Accept, Act, Script};
 use super::store::{Effect, KeyHasher, Store};
@@ -172,6 +173,13 @@ impl Shared {
             shard.collect_into(now_unix, &mut contents);
         }
         contents
+    }
+
+    pub(super) fn misordered(&self) -> BTreeSet<Item> {
+        let shards = self.shards.iter().map(lock);
+        shards
+            .flat_map(|shard| shard.misordered().collect::<Vec<_>>())
+            .collect()
     }
 
     pub(super) fn history(&self) -> Vec<Applied> {

@@ -22,8 +22,10 @@
 //!     that was made without stays, though nobody can read it any more.
 //!   - A `zadd` that sets the score that is there already changes nothing, its time to live
 //!     included.
+//! - A superseded `zadd` or `zrem` changes where its member is found by score, though not its
+//!   score.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::answer::{Answer, Body};
@@ -60,6 +62,9 @@ pub enum Effect {
 pub struct Store {
     kv: Map<Entry>,
     tables: Map<Table>,
+    /// Tables and members of sorted sets that a superseded write has harmed: found by score where
+    /// they are not, or not found. Nothing mends that.
+    misordered: BTreeSet<(Vec<u8>, Vec<u8>)>,
     /// Answers as if it stored, and stores nothing: a sink for benches.
     discard: bool,
     /// Where keys are decoded to; kept between calls for its capacity.
@@ -212,6 +217,12 @@ impl Store {
         };
         let before = table.members.len();
         let carried_out = carry_out(&mut table.members, call, now_unix);
+        let (answer, effect) = &carried_out;
+        let changes_score = call.verb == Verb::Zrem || answer.version_error == Some(true);
+        if space == Space::SortedSet && *effect == Effect::Superseded && changes_score {
+            let member = (call.table.to_vec(), call.key.to_vec());
+            self.misordered.insert(member);
+        }
         let is_new = table.members.len() > before;
         if is_new && let Some(entry) = table.members.get(call.key) {
             table.sweep_unix = match (table.sweep_unix, entry.swept_unix) {
@@ -261,6 +272,16 @@ impl Store {
                 },
             );
         }
+    }
+
+    /// Members of sorted sets whose order by score was harmed by a superseded write.
+    pub fn misordered(&self) -> impl Iterator<Item = Item> {
+        let members = self.misordered.iter().cloned();
+        members.map(|(table, key)| Item {
+            space: Space::SortedSet,
+            table,
+            key,
+        })
     }
 
     /// A snapshot of everything that has not ended at `now_unix`.

@@ -293,6 +293,28 @@ fn scores_are_set_added_and_subtracted_under_the_version() {
     ]);
 }
 
+/// Measured on a live hustdb 1.9: zrangebyscore finds the member elsewhere, or not at all.
+#[test]
+fn a_superseded_write_harms_the_order_of_its_set() {
+    for (line, is_harmed) in [
+        ("zadd?tb=z&ver=4&score=10&opt=0&key=m&is_dup=true", true),
+        ("zadd?tb=z&ver=4&score=50&opt=0&key=m&is_dup=true", false),
+        ("zadd?tb=z&ver=5&score=10&opt=0&key=m&is_dup=true", false),
+        ("zadd?tb=z&ver=4&score=10&opt=1&key=m&is_dup=true", true),
+        ("zrem?tb=z&ver=4&key=m&is_dup=true", true),
+        ("zrem?tb=z&ver=5&key=m&is_dup=true", false),
+        ("zrem?tb=z&ver=0&key=m&is_dup=true", false),
+    ] {
+        let mut store = Store::new(false);
+        let stored = "zadd?tb=z&ver=5&score=50&opt=0&key=m&is_dup=true";
+        for line in [stored, line] {
+            let target = format!("/hustdb/{line}");
+            store.apply(&Request::new(Method::Get, target.as_bytes(), b""), 1000);
+        }
+        assert_eq!(store.misordered().count() == 1, is_harmed, "{line}");
+    }
+}
+
 /// A write of a history: its ttl, or none.
 type Ttl = Option<u32>;
 

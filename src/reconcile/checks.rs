@@ -58,10 +58,6 @@ impl Checks {
         self.running.try_remove(id.place)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.running.clear();
-    }
-
     pub(super) fn len(&self) -> usize {
         self.running.len()
     }

@@ -29,8 +29,8 @@ pub(crate) struct Pair {
     /// The backend, and its peer.
     pub(crate) masters: [FakeHustdb; 2],
     pub(crate) ha: LivePair<Connection>,
-    /// Whether some writes raise and lower scores; the replay may look these up itself.
-    pub(crate) has_increments: bool,
+    /// Whether some writes are of sorted sets; the replay may look these up itself.
+    pub(crate) has_sorted_sets: bool,
     /// Lines in the backend's log.
     pub(crate) logged: u64,
     log: LiveLog,
@@ -50,7 +50,7 @@ impl Pair {
         let pair = Self {
             ha: LivePair::new([connect(0), connect(1)]),
             log: LiveLog::new(home.path("logs").join(masters[0].name())).unwrap(),
-            has_increments: true,
+            has_sorted_sets: true,
             logged: 0,
             home,
             masters,
@@ -148,11 +148,10 @@ impl Pair {
         let mut generator = Generator::new(&workload);
         let mut mutations = Vec::new();
         while let Some((mutation, _)) = generator.next() {
-            mutations.push(Mutation {
-                ttl: 0,
-                opt: if self.has_increments { mutation.opt } else { 0 },
-                ..mutation
-            });
+            let is_of_sorted_set = matches!(mutation.method, Method::Zadd | Method::Zrem);
+            if self.has_sorted_sets || !is_of_sorted_set {
+                mutations.push(Mutation { ttl: 0, ..mutation });
+            }
         }
         mutations
     }

@@ -62,7 +62,7 @@ fn repair_makes_keys_equal_or_reports_them_while_clients_write_on() {
 #[test]
 fn off_sends_no_lookup_and_leaves_keys_wrong() {
     let mut pair = Pair::new("off");
-    pair.has_increments = false;
+    pair.has_sorted_sets = false;
     pair.have_outage();
     let before = [0, 1].map(|at: usize| pair.masters[at].counters());
     let mut process = pair.start();
@@ -81,7 +81,7 @@ fn off_sends_no_lookup_and_leaves_keys_wrong() {
 #[test]
 fn report_writes_down_each_difference_and_nothing_to_the_masters() {
     let mut pair = Pair::new("report");
-    pair.has_increments = false;
+    pair.has_sorted_sets = false;
     pair.have_outage();
     let written = [0, 1].map(|at: usize| pair.masters[at].counters().mutations);
     let mut process = pair.start();
@@ -225,7 +225,7 @@ fn a_table_that_names_the_backend_twice_or_not_at_all_is_said() {
 #[test]
 fn a_table_that_is_mended_counts_from_the_next_log_on() {
     let mut pair = Pair::new("repair");
-    pair.has_increments = false;
+    pair.has_sorted_sets = false;
     pair.write_table_text("no table");
     pair.have_outage();
     let mut process = pair.start();

@@ -438,6 +438,48 @@ fn a_score_that_was_added_is_not_added_again_when_its_answer_was_lost() {
 }
 
 #[test]
+fn a_sorted_set_keeps_its_order_when_answers_were_lost() {
+    use hustdbsync::internals::binlog::{Method, Record};
+    let fake_hustdb = fake_hustdb();
+    // Ten writes are carried out, and none of their answers arrives.
+    let lost = Rule::new(On::Mutations, Act::Reset).after(9).times(1);
+    fake_hustdb
+        .set_script(Script::default().rule(lost.applied()))
+        .unwrap();
+    let home = Home::new();
+    let log = home.log(&fake_hustdb.name());
+    for version in 1..=9 {
+        log.record(&Record {
+            method: Method::Zadd,
+            version,
+            key: b"member",
+            expires_unix: 0,
+            table: b"scores",
+            score: 10 * i64::from(version),
+            opt: 0,
+            value: b"member",
+        });
+    }
+    log.record(&Record {
+        method: Method::Zrem,
+        version: 3,
+        key: b"other",
+        expires_unix: 0,
+        table: b"scores",
+        score: 0,
+        opt: 0,
+        value: b"other",
+    });
+    let server = home.start();
+    let backend = server.wait_settled(&fake_hustdb.name(), 10);
+    assert!(backend.counts.asked > 0, "{backend:?}");
+    assert_eq!(fake_hustdb.misordered(), [].into());
+    let contents = fake_hustdb.contents();
+    let stored = contents.values().next().unwrap();
+    assert_eq!(stored.value, hustdbsync::internals::fake_hustdb::Value::Score(90));
+}
+
+#[test]
 fn requests_that_could_hurt_a_backend_are_rejected() {
     let (home, fake_hustdb) = (Home::new(), fake_hustdb());
     let log = home.log(&fake_hustdb.name());

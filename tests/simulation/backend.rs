@@ -182,8 +182,10 @@ impl Service<'_> {
         let is_lookup = matches!(verb, Verb::Sismember | Verb::Zscore);
         if is_lookup {
             let is_there = answer.status == 200;
-            let found = is_there.then(|| answer.version.unwrap_or(0));
-            self.backend.oracle.handle_lookup(&call, found, self.unix);
+            let stored = answer.version.unwrap_or(0);
+            let found = is_there.then_some(stored);
+            let oracle = &mut self.backend.oracle;
+            oracle.handle_lookup(&call, found, stored, self.unix);
         }
         if let Some(talk) = &mut self.backend.talk {
             talk.push(format!(

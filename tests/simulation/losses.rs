@@ -109,6 +109,11 @@ impl World {
             loss.shown = is_less.then_some(self.now);
             return is_less;
         };
+        if !backend.is_up() {
+            // What was read before still comes, once the backend takes it.
+            loss.shown = Some(self.now);
+            return true;
+        }
         let is_due = self.now >= shown + SAID_WITHIN;
         let mut lines = loss.lines.iter();
         let lost = lines.find(|(item, number)| !backend.oracle.is_delivered(item, *number));

@@ -102,7 +102,7 @@ struct Operation {
     was_taken: bool,
     /// Somebody took its line away: it may come, and come again, or not.
     lost: bool,
-    /// Its time was over, and a lookup found no member: it need not come.
+    /// A lookup found a newer version, or no member and its time is over: it need not come.
     gone: bool,
     /// Its member was looked up since it last arrived.
     asked: bool,
@@ -145,6 +145,11 @@ impl Operation {
         self.was_taken || (self.adds_up() && self.asked)
     }
 
+    /// Harms its set's order where it comes behind a later one.
+    fn is_ordered(&self) -> bool {
+        self.verb.space() == Space::SortedSet && !self.adds_up()
+    }
+
     fn sets_score(&self) -> bool {
         self.verb == Verb::Zadd && self.opt == 0
     }
@@ -172,6 +177,10 @@ fn arrives_as(method: Method) -> (Verb, Option<Verb>) {
         }
     }
 }
+
+/// A lookup's answer may take so long, and the time of the record that it is about may end
+/// meanwhile.
+const LOOKUP_COUNTS_S: u64 = 10;
 
 /// Whether an item is only ever added to. What is read again of it is asked for, so it comes once
 /// and in order, whoever copies its lines.
@@ -621,10 +630,16 @@ impl Oracle {
         history.at = at;
     }
 
-    /// A member was looked up: what adds to it may come again (G4). Where it is not there, what has
-    /// expired need not come (G5), nor a score with a version that it has. `found`: the member's
-    /// version.
-    pub(crate) fn handle_lookup(&mut self, call: &Call<'_>, found: Option<u32>, unix: u64) {
+    /// A member was looked up: what adds to it may come again, and what is older need not come
+    /// (G4). Where it is not there, what has expired need not come (G5), nor a score with a version
+    /// that it has. `found`: the member's version; `stored`: the same, though its time be over.
+    pub(crate) fn handle_lookup(
+        &mut self,
+        call: &Call<'_>,
+        found: Option<u32>,
+        stored: u32,
+        unix: u64,
+    ) {
         let item = Item {
             space: call.verb.space(),
             table: call.table.to_vec(),
@@ -645,7 +660,9 @@ impl Oracle {
                 None => operation.is_member(),
                 Some(version) => operation.sets_score() && version >= operation.version,
             };
-            operation.gone |= is_settled && operation.has_expired(unix);
+            let is_late = operation.is_ordered() && (1..stored).contains(&operation.version);
+            let is_over = operation.has_expired(unix + LOOKUP_COUNTS_S);
+            operation.gone |= is_settled && is_over || is_late;
         }
     }
 

@@ -173,6 +173,11 @@ impl World {
             if let Some(text) = differences(&expected, &found, EXPIRY_TOLERANCE_S, 5) {
                 panic!("{whose} is not what the healthy master is:\n{text}");
             }
+            let mut misordered = backend.store.misordered();
+            if let Some(item) = misordered.find(|item| backend.oracle.is_exact(item)) {
+                panic!("{whose}: {item:?} is not found by its score");
+            }
+            drop(misordered);
             let server = self.server.as_ref().expect("it is drained by a server");
             let Some((info, _)) = server.control.at(place) else {
                 continue;

@@ -2,7 +2,9 @@
 //!
 //! Two kinds of records are looked up (`zscore`, for a sadd `sismember`):
 //!
-//! - a zadd that adds and may be applied already: it must not count twice (guarantees, G4);
+//! - a zadd or zrem that may be applied already: one that adds must not count twice, and none may
+//!   come behind a later write of its member, which harms the set's order by score (guarantees,
+//!   G4);
 //! - a sadd or zadd whose time is over: what it did on the healthy master hangs on what was there
 //!   (G5).
 //!
@@ -43,6 +45,7 @@
 //! requests one by one.) A finding is forgotten when its record is written, and with its
 //! connection.
 
+use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::collections::HashSet;
 
 use super::poison::order_of;
@@ -58,14 +61,10 @@ use crate::replay::outcome::Settlement;
 pub(super) enum Found {
     /// Nothing.
     Missing,
-    /// An older version than the record's.
-    Older,
+    /// A member, and how its version compares with the record's.
+    Live(Ordering),
     /// The same, of a member whose time is over: nobody can read it, but the next zadd adds to it.
-    LapsedOlder,
-    /// The record's version, or a newer one.
-    SameOrNewer,
-    /// The same, of a member whose time is over.
-    Lapsed,
+    Lapsed(Ordering),
 }
 
 /// What an answer to a lookup is.
@@ -103,24 +102,33 @@ impl Due {
         let row = record.method.row();
         let has_expired =
             row.ttl == Ttl::OfMember && lifetime == Lifetime::Expired && !failpoint!(RemoveExpired);
-        let may_add_twice = may_be_applied && record.adds() && !failpoint!(ResendZadd);
-        if !(has_expired || may_add_twice) || !has_names(record, value_bytes) {
+        let is_resent = may_be_applied && record.is_harmful_twice();
+        let may_add_twice = is_resent && record.adds() && !failpoint!(ResendZadd);
+        // A removal without a version is taken whatever is there.
+        let may_be_late =
+            is_resent && !record.adds() && record.version > 0 && !failpoint!(ResendLate);
+        if !(has_expired || may_add_twice || may_be_late) || !has_names(record, value_bytes) {
             return Self::Write(lifetime);
         }
         let is_score = row.score;
         match found {
             None if has_expired && failpoint!(SkipLookup) => Self::Write(lifetime),
             None => Self::Lookup,
-            Some(Found::SameOrNewer | Found::Lapsed) if may_add_twice => {
+            Some(Found::Live(Equal | Greater) | Found::Lapsed(Equal | Greater))
+                if may_add_twice =>
+            {
                 Self::Nothing(Settlement::AppliedBefore)
             }
-            Some(Found::Missing | Found::Lapsed) if has_expired => {
+            Some(Found::Live(Greater) | Found::Lapsed(Greater)) if may_be_late => {
+                Self::Nothing(Settlement::Superseded)
+            }
+            Some(Found::Missing | Found::Lapsed(Equal | Greater)) if has_expired => {
                 Self::Nothing(Settlement::Absent)
             }
-            Some(Found::SameOrNewer) if has_expired && !record.adds() => {
+            Some(Found::Live(Equal | Greater)) if has_expired && !record.adds() => {
                 Self::Nothing(Settlement::AppliedBefore)
             }
-            Some(Found::Older | Found::LapsedOlder)
+            Some(Found::Live(Less) | Found::Lapsed(Less))
                 if has_expired && is_score && !failpoint!(KeepExpired) =>
             {
                 Self::Write(Lifetime::Left(1))
@@ -145,11 +153,9 @@ fn has_names(record: &Record<'_>, value_bytes: usize) -> bool {
 /// it has looked has a `Version`; one without is not its own, and says nothing of what it has.
 pub(super) fn judge_lookup(response: &Response, version: u32) -> Lookup {
     match (response.status, response.version) {
-        (200, Some(stored)) if stored >= version => Lookup::Found(Found::SameOrNewer),
-        (200, Some(_)) => Lookup::Found(Found::Older),
+        (200, Some(stored)) => Lookup::Found(Found::Live(stored.cmp(&version))),
         // hustdb keeps the version of what has expired, and adds to it. No member has version 0.
-        (404, Some(stored)) if stored >= version.max(1) => Lookup::Found(Found::Lapsed),
-        (404, Some(1..)) => Lookup::Found(Found::LapsedOlder),
+        (404, Some(stored @ 1..)) => Lookup::Found(Found::Lapsed(stored.cmp(&version))),
         // 412: no such table; 400: none can have this name. The write's answer will tell.
         (404 | 412 | 400, Some(_)) => Lookup::Found(Found::Missing),
         (401, None) if response.challenge => Lookup::Refused,
@@ -264,13 +270,15 @@ mod tests {
         }
     }
 
-    const FOUND: [Option<Found>; 6] = [
+    const FOUND: [Option<Found>; 8] = [
         None,
         Some(Found::Missing),
-        Some(Found::Older),
-        Some(Found::LapsedOlder),
-        Some(Found::SameOrNewer),
-        Some(Found::Lapsed),
+        Some(Found::Live(Less)),
+        Some(Found::Lapsed(Less)),
+        Some(Found::Live(Equal)),
+        Some(Found::Lapsed(Equal)),
+        Some(Found::Live(Greater)),
+        Some(Found::Lapsed(Greater)),
     ];
 
     fn due(
@@ -283,7 +291,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(record: &Record<'_>, lifetime: Lifetime, may_be_applied: bool, expected: [Due; 6]) {
+    fn check(record: &Record<'_>, lifetime: Lifetime, may_be_applied: bool, expected: [Due; 8]) {
         let due = FOUND.map(|found| due(record, lifetime, may_be_applied, found));
         assert_eq!(due, expected);
     }
@@ -296,27 +304,52 @@ mod tests {
         let lapse = Write(Lifetime::Left(1));
         let gone = Nothing(Settlement::Absent);
         let before = Nothing(Settlement::AppliedBefore);
+        let late = Nothing(Settlement::Superseded);
         for may in [false, true] {
             for method in Method::ALL {
-                check(&record(method, 0), left, may, [write; 6]);
+                let expected = match (may, method) {
+                    (true, Method::Zadd | Method::Zrem) => {
+                        [Lookup, write, write, write, write, write, late, late]
+                    }
+                    _ => [write; 8],
+                };
+                check(&record(method, 0), left, may, expected);
             }
-            check(&record(Method::Put, 0), over, may, [write_over; 6]);
-            check(&record(Method::Hset, 0), over, may, [write_over; 6]);
-            let expected = [Lookup, gone, write_over, write_over, before, gone];
+            check(&record(Method::Put, 0), over, may, [write_over; 8]);
+            check(&record(Method::Hset, 0), over, may, [write_over; 8]);
+            let expected = [
+                Lookup, gone, write_over, write_over, before, gone, before, gone,
+            ];
             check(&record(Method::Sadd, 0), over, may, expected);
-            let expected = [Lookup, gone, lapse, lapse, before, gone];
-            check(&record(Method::Zadd, 0), over, may, expected);
         }
+        let zadd = record(Method::Zadd, 0);
+        let expected = [Lookup, gone, lapse, lapse, before, gone, before, gone];
+        check(&zadd, over, false, expected);
+        let expected = [Lookup, gone, lapse, lapse, before, gone, late, late];
+        check(&zadd, over, true, expected);
         for opt in [i8::MIN, -1, 1, 2, i8::MAX] {
             let zadd = record(Method::Zadd, opt);
-            check(&zadd, left, false, [write; 6]);
-            let expected = [Lookup, write, write, write, before, before];
+            check(&zadd, left, false, [write; 8]);
+            let expected = [Lookup, write, write, write, before, before, before, before];
             check(&zadd, left, true, expected);
-            let expected = [Lookup, gone, lapse, lapse, write_over, gone];
+            let expected = [
+                Lookup, gone, lapse, lapse, write_over, gone, write_over, gone,
+            ];
             check(&zadd, over, false, expected);
-            let expected = [Lookup, gone, lapse, lapse, before, before];
+            let expected = [Lookup, gone, lapse, lapse, before, before, before, before];
             check(&zadd, over, true, expected);
         }
+    }
+
+    /// hustdb takes it whatever version is there.
+    #[test]
+    fn a_removal_without_a_version_is_not_looked_up() {
+        let zrem = Record {
+            version: 0,
+            ..record(Method::Zrem, 0)
+        };
+        let left = Lifetime::Left(9);
+        check(&zrem, left, true, [Due::Write(left); 8]);
     }
 
     #[test]
@@ -347,10 +380,8 @@ mod tests {
                         body_bytes: 0,
                     };
                     let expected = match (status, version) {
-                        (200, Some(5..)) => Lookup::Found(Found::SameOrNewer),
-                        (200, Some(_)) => Lookup::Found(Found::Older),
-                        (404, Some(5..)) => Lookup::Found(Found::Lapsed),
-                        (404, Some(1..)) => Lookup::Found(Found::LapsedOlder),
+                        (200, Some(found)) => Lookup::Found(Found::Live(found.cmp(&5))),
+                        (404, Some(found @ 1..)) => Lookup::Found(Found::Lapsed(found.cmp(&5))),
                         (404 | 412 | 400, Some(_)) => Lookup::Found(Found::Missing),
                         (401, None) if challenge => Lookup::Refused,
                         _ => Lookup::Trouble,
@@ -364,8 +395,8 @@ mod tests {
     proptest! {
         /// A time that ends between the lookup and the write needs no second lookup.
         #[test]
-        fn what_was_found_decides_whatever_time_has_passed(opt: i8, may: bool, at in 1..6_usize) {
-            for method in [Method::Sadd, Method::Zadd] {
+        fn what_was_found_decides_whatever_time_has_passed(opt: i8, may: bool, at in 1..8_usize) {
+            for method in [Method::Sadd, Method::Zadd, Method::Zrem] {
                 for lifetime in [Lifetime::Unlimited, Lifetime::Left(1), Lifetime::Expired] {
                     let found = due(&record(method, opt), lifetime, may, FOUND[at]);
                     prop_assert_ne!(found, Due::Lookup);

@@ -86,7 +86,7 @@ impl Piece {
     fn is_maybe_sent(&self, record: &Record<'_>, place: u64, line: u32, written_unix: u32) -> bool {
         place < self.sent_below
             || self.was_sent(self.first_line + u64::from(line))
-            || (record.adds() && self.may_be_applied(place, written_unix))
+            || (record.is_harmful_twice() && self.may_be_applied(place, written_unix))
     }
 
     fn was_sent(&self, line: u64) -> bool {
@@ -403,7 +403,7 @@ mod tests {
             (line("17 ", ttl), 17),
             (line("18 ", zadd(1)), 18),
             (line("17 ", zadd(-1)), 17),
-            (line("17 ", zadd(0)), 0),
+            (line("17 ", zadd(0)), 17),
             (line("17 ", |_| ()), 0),
             (line("no time ", ttl), 0),
             (line("4294967296 ", ttl), 0),

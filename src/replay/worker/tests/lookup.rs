@@ -93,6 +93,47 @@ fn a_zadd_that_adds_is_looked_up_before_it_is_sent_again() {
     }
 }
 
+/// hustdb would leave its score as it is, and find the member elsewhere by score.
+#[test]
+fn a_write_of_a_sorted_set_is_not_sent_again_behind_a_later_one() {
+    let set = Record {
+        opt: 0,
+        ..zadd(b"m")
+    };
+    let removal = Record {
+        method: Method::Zrem,
+        ..set
+    };
+    for (record, stored, settlement) in [
+        (set, 4, "Applied"),
+        (set, 5, "Applied"),
+        (set, 6, "Superseded"),
+        (removal, 4, "Applied"),
+        (removal, 5, "Applied"),
+        (removal, 6, "Superseded"),
+    ] {
+        let mut fixture = Fixture::new(settings());
+        fixture.feed(&[record]);
+        fixture.connect();
+        let name = format!("/hustdb/{}?", record.method.name());
+        assert!(fixture.sent[0].1.contains(&name), "the first time at once");
+        fixture.sent.clear();
+        fixture.break_connection(0);
+        fixture.wait(1);
+        fixture.connect();
+        assert!(fixture.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "));
+        fixture.answer(0, &version(stored));
+        let is_sent = fixture.sent[1..]
+            .iter()
+            .any(|(_, request)| request.contains(&name));
+        assert_eq!(is_sent, settlement == "Applied");
+        if is_sent {
+            fixture.answer(0, APPLIED);
+        }
+        assert_eq!(fixture.told(), [format!("1.0={settlement}")]);
+    }
+}
+
 /// An earlier connection's request may still wait in the backend: a lookup that overtakes it would
 /// find the score as it was (G4).
 #[test]

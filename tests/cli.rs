@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use support::holds_within;
+
 /// Runs the binary with a configuration folder of its own.
 fn run(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hustdbsync"));
@@ -366,10 +368,8 @@ fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
     let moved = home.path().join("logs/moved");
     fs::rename(log().unwrap(), &moved).unwrap();
     let told = run(&["ctl", "rotate"]);
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while log().is_none() && std::time::Instant::now() < end {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let patience = std::time::Duration::from_secs(20);
+    holds_within(patience, || log().is_some());
     // Ended before anything is asserted, so that nothing is left running.
     let again = home.path().join("logs/moved again");
     fs::rename(log().unwrap(), &again).unwrap();
@@ -378,9 +378,7 @@ fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
     for signal in ["USR2", "USR1"] {
         shell.signal(pid.trim().parse().unwrap(), signal);
     }
-    while log().is_none() && std::time::Instant::now() < end {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    holds_within(patience, || log().is_some());
     let ended = run(&["ctl", "stop"]);
     let again = fs::read_to_string(again).unwrap();
     assert!(again.contains("begun anew"), "{again}");

@@ -6,8 +6,7 @@ mod port;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hustdbsync::internals::config::{Config, EngineName};
 use hustdbsync::internals::engine::choice::{KernelRings, choose};
@@ -24,9 +23,8 @@ use super::log::Log;
     unused_imports,
     reason = "not each of the crates that share this uses all"
 )]
-pub(crate) use super::support::{DEADLINE, eventually, eventually_some};
+pub(crate) use super::support::{DEADLINE, eventually, eventually_some, holds_within};
 
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A time to live is relative when it is sent, in whole seconds, so an expiry may be off by the
 /// time a test takes.
 const EXPIRY_TOLERANCE_S: u64 = 10;
@@ -236,40 +234,42 @@ impl Running {
         backends.find(|backend| backend.name == name).cloned()
     }
 
+    /// Waits until something holds for a backend.
+    #[track_caller]
+    fn wait_for(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&BackendSnapshot) -> bool,
+    ) -> BackendSnapshot {
+        let mut last = None;
+        let came = holds_within(DEADLINE, || {
+            last = self.backend(name);
+            last.as_ref().is_some_and(&holds)
+        });
+        assert!(came, "not within {DEADLINE:?}: {what}, but {last:?}");
+        last.expect("it was found")
+    }
+
     /// Waits until a backend is in this state.
     #[track_caller]
     pub(crate) fn wait_for_state(&self, name: &str, state: &str) -> BackendSnapshot {
-        let mut last = None;
-        let deadline = Instant::now() + DEADLINE;
-        while Instant::now() < deadline {
-            last = self.backend(name);
-            if let Some(backend) = last.take_if(|backend| backend.state == state) {
-                return backend;
-            }
-            thread::sleep(LOOK_INTERVAL);
-        }
-        panic!("{name} is never {state}: {last:?}");
+        let what = format!("it is {state}");
+        self.wait_for(name, &what, |backend| backend.state == state)
     }
 
     /// Waits until so many records of a backend are settled, and none is left.
     #[track_caller]
     pub(crate) fn wait_settled(&self, name: &str, records: u64) -> BackendSnapshot {
-        let deadline = Instant::now() + DEADLINE;
-        let mut last = None;
-        while Instant::now() < deadline {
-            last = self.backend(name);
-            if let Some(backend) = last.take_if(|backend| {
-                backend.counts.settled >= records
-                    && backend.backlog_bytes == 0
-                    && backend.counts.in_flight_records == 0
-            }) {
-                assert_eq!(backend.counts.settled, records, "{backend:?}");
-                assert_eq!(backend.counts.processed, records, "{backend:?}");
-                return backend;
-            }
-            thread::sleep(LOOK_INTERVAL);
-        }
-        panic!("{records} records are never settled: {last:?}");
+        let what = format!("{records} records are settled");
+        let backend = self.wait_for(name, &what, |backend| {
+            backend.counts.settled >= records
+                && backend.backlog_bytes == 0
+                && backend.counts.in_flight_records == 0
+        });
+        assert_eq!(backend.counts.settled, records, "{backend:?}");
+        assert_eq!(backend.counts.processed, records, "{backend:?}");
+        backend
     }
 
     /// Ends it gracefully; gives what it says about its end.

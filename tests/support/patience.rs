@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a machine that is busy with other things.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
-/// Between two looks.
+/// Between the first looks, and at most. A look may cost something, and takes it from what is
+/// waited for: who has waited long looks less often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(100);
+const LOOKS_A_DOUBLING: u32 = 20;
 
 /// Looks until `condition` holds, and fails the test if it does not within [`DEADLINE`].
 #[track_caller]
@@ -30,14 +33,15 @@ pub(crate) fn eventually_some<T>(what: &str, mut look: impl FnMut() -> Option<T>
 
 /// Looks until `condition` holds; false if it does not within `deadline`.
 pub(crate) fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + deadline;
+    let begin = Instant::now();
     loop {
         if condition() {
             return true;
         }
-        if Instant::now() >= end {
+        let waited = begin.elapsed();
+        if waited >= deadline {
             return false;
         }
-        thread::sleep(LOOK_INTERVAL);
+        thread::sleep((waited / LOOKS_A_DOUBLING).clamp(LOOK_INTERVAL, LOOK_INTERVAL_MAX));
     }
 }

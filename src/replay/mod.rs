@@ -29,5 +29,6 @@ pub mod reconciler;
 mod sync;
 #[doc(hidden)]
 pub mod testdisk;
+pub mod turn;
 pub mod vec_pool;
 pub mod worker;

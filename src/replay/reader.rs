@@ -59,6 +59,7 @@ use crate::replay::messages::{
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::replay::reachability::KnownOutages;
+pub use crate::replay::turn::Turn;
 use crate::replay::vec_pool::VecPool;
 use crate::status::counters::ServerCounters;
 
@@ -97,20 +98,6 @@ pub struct ReaderRules {
     pub written_unix: fn(&[u8]) -> Option<u64>,
     /// The time zone in which lines are read, as a person would name it.
     pub zone: fn() -> String,
-}
-
-/// What the driver does after a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// There is more to do: call again at once.
-    Busy,
-    /// There is nothing to do before this monotonic instant, or before the waker wakes.
-    Idle {
-        /// When to call again at the latest.
-        until: Duration,
-    },
-    /// `Stop` has come.
-    Stopped,
 }
 
 /// How many chunks, including pieces of bodies, can be in use at once with this memory budget and

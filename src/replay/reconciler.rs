@@ -40,6 +40,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
+pub use crate::replay::turn::Turn;
 
 use differences::Differences;
 pub use differences::difference_of;
@@ -55,20 +56,6 @@ pub struct ReconcilerLinks {
     pub mailbox: Arc<Mailbox<ReconcilerMessage>>,
     /// The checkpointer's.
     pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-}
-
-/// What the driver does after a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// There is more to do: call again once the connections have been served.
-    Busy,
-    /// There is nothing to do before this monotonic instant, a message or an event.
-    Idle {
-        /// When to call again at the latest.
-        until: Duration,
-    },
-    /// `Stop` has come.
-    Stopped,
 }
 
 /// A backend whose logs may be compared.

@@ -476,7 +476,10 @@ fn a_sorted_set_keeps_its_order_when_answers_were_lost() {
     assert_eq!(fake_hustdb.misordered(), [].into());
     let contents = fake_hustdb.contents();
     let stored = contents.values().next().unwrap();
-    assert_eq!(stored.value, hustdbsync::internals::fake_hustdb::Value::Score(90));
+    assert_eq!(
+        stored.value,
+        hustdbsync::internals::fake_hustdb::Value::Score(90)
+    );
 }
 
 #[test]

@@ -59,17 +59,9 @@ fn every_seed() {
 
 #[test]
 fn each_injected_bug_is_found() {
-    use Failpoint::{DeleteUnasked, ForgetKeys, LowerVersion, TrustBehindPeer, TrustMend};
     std::panic::set_hook(Box::new(|_| {}));
-    let bugs = [
-        DeleteUnasked,
-        ForgetKeys,
-        LowerVersion,
-        TrustBehindPeer,
-        TrustMend,
-    ];
+    let bugs = Failpoint::RECONCILE.iter().copied();
     let unseen: Vec<Failpoint> = bugs
-        .into_iter()
         .filter(|bug| {
             let found = (0..SEEDS_FOR_FAILPOINTS).find(|seed| {
                 Failpoint::plant(Some(*bug));

@@ -9,6 +9,8 @@ pub(crate) struct Figure {
     pub(crate) rate: f64,
     /// CPU seconds of the measured process a record.
     pub(crate) cpu: Cpu,
+    /// How often a thread of it slept, a record; nothing for who is not asked.
+    pub(crate) sleeps: f64,
 }
 
 /// The runs of one contender, one a round.
@@ -22,6 +24,11 @@ impl Runs {
 
     fn cpus(&self) -> Vec<f64> {
         self.0.iter().map(|figure| figure.cpu.total()).collect()
+    }
+
+    /// Median sleeps a record.
+    pub(crate) fn sleeps(&self) -> f64 {
+        median(self.0.iter().map(|figure| figure.sleeps).collect())
     }
 
     /// Median records a second.
@@ -54,6 +61,7 @@ impl Runs {
                 user: median(self.cpus()),
                 system: 0.0,
             },
+            sleeps: self.sleeps(),
         }
     }
 

@@ -25,6 +25,7 @@ mod tools;
 mod twin;
 mod wrk;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -32,7 +33,7 @@ use clap::{Parser, ValueEnum};
 
 use figure::{Figure, Runs};
 use report::Row;
-use rows::{checkpoint, engines, polls, reader, scaling, wire};
+use rows::{checkpoint, engines, idle, manner, methods, polls, reader, scaling, trickle, wire};
 
 /// An error is a sentence.
 type Outcome<T> = Result<T, String>;
@@ -59,6 +60,12 @@ enum Part {
     /// End to end against wrk, values of 64 KB
     #[value(name = "64kb")]
     Large,
+    /// In hustdb's manner, and beside an earlier commit
+    Manner,
+    /// Lines that come one by one
+    Trickle,
+    /// Increments, deletes, hashes, sets, and all of them, beside puts
+    Methods,
     /// Beside what nobody can avoid
     Floor,
     /// Beside a tokio + hyper replayer
@@ -73,6 +80,8 @@ enum Part {
     Engines,
     /// From 1 to 64 backends
     Backends,
+    /// 1,000 backends, of which few have a backlog or none
+    Idle,
     /// From 1 MB of backlog up
     Backlog,
 }
@@ -100,6 +109,9 @@ struct Options {
         value_parser = ["auto", "mio", "io_uring"]
     )]
     engine: String,
+    /// The binary of an earlier commit, to be run beside this one's in `manner` and `trickle`
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
@@ -193,6 +205,9 @@ fn measure(options: &Options) -> Vec<Row> {
             Part::Small => wire::compare(wire::SMALL, options),
             Part::Kilobyte => wire::compare(wire::KILOBYTE, options),
             Part::Large => wire::compare(wire::LARGE, options),
+            Part::Manner => manner::compare(options),
+            Part::Trickle => trickle::compare(options),
+            Part::Methods => methods::compare(options),
             Part::Floor => rows::floor::compare(options),
             Part::Peer => rows::peer::compare(options),
             Part::LogReader => reader::compare(options),
@@ -200,6 +215,7 @@ fn measure(options: &Options) -> Vec<Row> {
             Part::Polls => polls::compare(options),
             Part::Engines => engines::compare(options),
             Part::Backends => scaling::backends(options),
+            Part::Idle => idle::compare(options),
             Part::Backlog => scaling::backlogs(options),
         };
         match found {

@@ -126,6 +126,18 @@ impl Process {
         })
     }
 
+    /// How often its threads have gone to sleep so far.
+    pub(crate) fn sleeps(&self) -> Outcome<f64> {
+        // A thread that ends meanwhile is left out.
+        let sleeps = threads(self.id())?.into_iter().filter_map(|(_, folder)| {
+            let text = fs::read_to_string(folder.join("status")).ok()?;
+            let name = "voluntary_ctxt_switches:";
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse::<f64>().ok()
+        });
+        Ok(sleeps.sum())
+    }
+
     /// The folder below /proc of its thread of this name.
     pub(crate) fn thread(&self, name: &str) -> Outcome<PathBuf> {
         let mut threads = threads(self.id())?.into_iter();

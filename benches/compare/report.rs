@@ -51,6 +51,18 @@ impl Row {
         }
     }
 
+    /// A figure in a unit against its bound.
+    pub(crate) fn number(what: &str, figure: f64, unit: &str, bound: Bound) -> Self {
+        let digits = if figure < 10.0 { 3 } else { 1 };
+        Self {
+            what: what.to_owned(),
+            goal: format!("{} {unit}", bound.words()).trim_end().to_owned(),
+            figure: format!("{figure:.digits$} {unit}").trim_end().to_owned(),
+            passed: Some(bound.holds(figure)),
+            numbers: json!({ "figure": figure }),
+        }
+    }
+
     /// A part that failed: its goals are not met. The reason is on stderr.
     pub(crate) fn unmeasured(part: impl std::fmt::Debug) -> Self {
         Self {

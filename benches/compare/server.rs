@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::process::{Cpu, Process};
 use crate::{BINARY, CONNECTIONS, LOGIN, Outcome};
 
 /// Between looks at how far it is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// So long without a further record means that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -32,6 +32,7 @@ const METRICS: &[u8] =
 pub(crate) struct Home {
     folder: TempDir,
     settings: Json,
+    binary: PathBuf,
 }
 
 impl Home {
@@ -54,12 +55,22 @@ impl Home {
                 "release_interval": "1h",
             }
         });
-        Ok(Self { folder, settings })
+        Ok(Self {
+            folder,
+            settings,
+            binary: BINARY.into(),
+        })
     }
 
     /// With another value for a setting under `sync`.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
         self.settings["sync"][key] = value.into();
+        self
+    }
+
+    /// Run by another binary than cargo's.
+    pub(crate) fn by(mut self, binary: &Path) -> Self {
+        self.binary = binary.to_owned();
         self
     }
 
@@ -83,7 +94,7 @@ impl Home {
         let stderr = fs::File::create(&log).map_err(|error| error.to_string())?;
         let process = Process::start(
             "hustdbsync",
-            Command::new(BINARY)
+            Command::new(&self.binary)
                 .args(["run", "--config"])
                 .arg(file)
                 .stdin(Stdio::null())
@@ -100,6 +111,7 @@ impl Home {
         Ok(Figure {
             rate: drained.rate,
             cpu: server.process.cpu()?.over(records as f64),
+            sleeps: server.process.sleeps()? / records as f64,
         })
     }
 }
@@ -202,11 +214,13 @@ impl HttpServer {
         })
     }
 
-    /// How many records are settled, over all backends.
+    /// How many records are answered by now, over all backends. What `/sync_status` says is of the
+    /// last checkpoint, up to a second ago.
     pub(crate) fn settled(&mut self) -> Outcome<u64> {
-        let answer = self.poll()?;
-        number_behind(answer, "\"synced_items\":")
-            .ok_or_else(|| format!("the HTTP server said {answer:?}"))
+        number_of_metric(
+            self.ask(METRICS)?,
+            "hustdbsync_request_duration_seconds_count",
+        )
     }
 
     /// One poll of HA's: the whole answer.
@@ -223,30 +237,44 @@ impl HttpServer {
         self.stream
             .write_all(request)
             .map_err(|error| format!("the HTTP server: {error}"))?;
-        let mut filled = 0;
-        loop {
+        let (mut filled, mut whole) = (0, None);
+        while whole.is_none_or(|whole| filled < whole) {
+            if filled == self.answer.len() {
+                self.answer.resize(2 * filled, 0);
+            }
             let read = self.stream.read(&mut self.answer[filled..]);
             match read.map_err(|error| format!("the HTTP server: {error}"))? {
                 0 => return Err("the HTTP server has closed".to_owned()),
                 read => filled += read,
             }
-            if is_whole(&self.answer[..filled]) {
-                return std::str::from_utf8(&self.answer[..filled])
-                    .map_err(|error| error.to_string());
-            }
+            whole = whole.or_else(|| whole_bytes(&self.answer[..filled]));
         }
+        std::str::from_utf8(&self.answer[..filled]).map_err(|error| error.to_string())
     }
 }
 
-/// Whether the body is as long as the head says.
-fn is_whole(answer: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(answer) else {
-        return false;
-    };
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    number_behind(head, "Content-Length:").is_some_and(|length| body.len() as u64 >= length)
+/// How long the answer is with its body, once its head is there.
+fn whole_bytes(answer: &[u8]) -> Option<usize> {
+    let head = memchr::memmem::find(answer, b"\r\n\r\n")?;
+    let text = std::str::from_utf8(&answer[..head]).ok()?;
+    Some(head + 4 + usize::try_from(number_behind(text, "Content-Length:")?).ok()?)
+}
+
+/// The sum of a metric's samples, which are whole numbers.
+pub(crate) fn number_of_metric(metrics: &str, name: &str) -> Outcome<u64> {
+    let samples = metrics.lines().filter_map(|line| {
+        let labels = line.strip_prefix(name)?;
+        labels.starts_with('{').then_some(line)
+    });
+    samples
+        .map(|line| {
+            let number = line
+                .rsplit(' ')
+                .next()
+                .and_then(|text| text.parse::<u64>().ok());
+            number.ok_or_else(|| format!("the HTTP server said {line:?}"))
+        })
+        .sum()
 }
 
 fn number_behind(text: &str, name: &str) -> Option<u64> {

@@ -80,11 +80,25 @@ impl Sink {
     /// The fake HustDB, which keeps nothing and answers a read's requests at once: what is measured
     /// is our ceiling, not hustdb's.
     pub(crate) fn fake_hustdb() -> Outcome<Self> {
+        Self::fake_at("127.0.0.1:0", &["--at-once", "--threads", "1"])
+    }
+
+    /// The same at an address where nobody listens.
+    pub(crate) fn fake_hustdb_at(listen: &str) -> Outcome<Self> {
+        Self::fake_at(listen, &["--at-once", "--threads", "1"])
+    }
+
+    /// The fake HustDB in hustdb's manner: eight threads, 25 µs a request, each answer a write.
+    pub(crate) fn in_hustdbs_manner() -> Outcome<Self> {
+        Self::fake_at("127.0.0.1:0", &[])
+    }
+
+    fn fake_at(listen: &str, manner: &[&str]) -> Outcome<Self> {
         let mut process = Process::start(
             "the fake HustDB",
             Command::new(BINARY)
-                .args(["fake-hustdb", "--at-once", "--threads", "1", "--discard"])
-                .args(["--listen", "127.0.0.1:0"])
+                .args(["fake-hustdb", "--discard", "--listen", listen])
+                .args(manner)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped()),
         )?;
@@ -107,7 +121,7 @@ impl Sink {
 }
 
 /// Addresses that the system gave and that are free again.
-fn free_addresses(count: usize) -> Outcome<Vec<String>> {
+pub(crate) fn free_addresses(count: usize) -> Outcome<Vec<String>> {
     let listeners: Result<Vec<_>, _> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect();

@@ -34,5 +34,6 @@ pub(crate) fn run(name: &str, address: &str, folder: &Path, records: u64) -> Out
     Ok(Figure {
         rate: done / seconds,
         cpu: process.cpu()?.over(done),
+        sleeps: 0.0,
     })
 }

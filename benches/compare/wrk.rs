@@ -87,5 +87,6 @@ fn parse(text: &str, cpu: Cpu) -> Option<Figure> {
     Some(Figure {
         rate,
         cpu: cpu.over(requests),
+        sleeps: 0.0,
     })
 }

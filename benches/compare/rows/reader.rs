@@ -60,7 +60,7 @@ pub(crate) fn compare(options: &Options) -> Outcome<Vec<Row>> {
             "reader, 1 KB values: speed",
             "base64-simd alone",
             share,
-            Some(Bound::AtLeast(0.7)),
+            None,
         ),
     ])
 }

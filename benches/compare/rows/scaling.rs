@@ -57,6 +57,7 @@ pub(crate) fn backends(options: &Options) -> Outcome<Vec<Row>> {
         Ok(Figure {
             rate: drained.rate,
             cpu: drained.cpu,
+            sleeps: 0.0,
         })
     })?;
     let names = BACKENDS.map(|backends| backends.to_string());
@@ -134,6 +135,7 @@ fn behind_the_first(warm: &Backlog, backlog: &Backlog, sink: &Sink) -> Outcome<F
     Ok(Figure {
         rate: records / (ended - begun).as_secs_f64(),
         cpu: (cpu - cpu_before).over(records),
+        sleeps: 0.0,
     })
 }
 

@@ -32,6 +32,8 @@ pub(crate) const LARGE: Size = Size {
     records: 16_000,
 };
 const WRK_SECONDS: u32 = 2;
+/// Of a machine on which wrk takes 13.5 for one of its own.
+const LARGE_CPU_US_MAX: f64 = 32.0;
 
 /// Who is measured.
 pub(crate) enum Contender {
@@ -122,8 +124,24 @@ fn rows(size: Size, runs: &[Runs]) -> Vec<Row> {
         ));
         rows
     } else {
+        // wrk's buffer is hot; of large values what nobody can avoid is the measure, in `floor`.
+        let is_judged = size.value_bytes < LARGE.value_bytes;
+        let bound = |bound: Option<Bound>| bound.filter(|_| is_judged);
         let mut rows = Vec::from(both("one request a send", single, None, None));
-        rows.extend(both("bursts (default)", bursts, least(0.95), most(1.0)));
+        rows.extend(both(
+            "bursts (default)",
+            bursts,
+            bound(least(0.95)),
+            bound(most(1.0)),
+        ));
+        if !is_judged {
+            rows.push(Row::number(
+                &format!("{}, bursts (default): CPU a record", size.name),
+                bursts.cpu_us().0,
+                "µs",
+                Bound::AtMost(LARGE_CPU_US_MAX),
+            ));
+        }
         rows.extend(both(
             "bursts to the fake HustDB at once",
             fake_hustdb,

@@ -4,7 +4,8 @@
 //! sleeps to wait for something: a condition is looked at until it holds or a deadline has passed
 //! (`harness::eventually`).
 //!
-//! The workers run on mio, and with `E2E_ENGINE=io_uring` on io_uring. `.ci/run` runs both.
+//! The workers run on mio, and with `E2E_ENGINE=io_uring` on io_uring. `.ci/run` runs what
+//! touches the wire on both.
 
 mod corpus;
 mod delivery;

@@ -54,6 +54,8 @@ pub struct Compared {
     pub on_backend: Seen,
     /// What the peer was last seen to have.
     pub on_peer: Seen,
+    /// Whether a record of it carried a ttl.
+    pub had_ttl: bool,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -309,6 +311,7 @@ impl Comparison {
             peer: Arc::clone(&self.masters[peer].name),
             on_backend: check.seen(Side::Backend),
             on_peer: check.seen(Side::Peer),
+            had_ttl: check.logged.had_ttl,
             key: check.key,
             outcome,
         });

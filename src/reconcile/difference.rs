@@ -9,7 +9,8 @@
 //! {"settles":"8a1f…","how":"dropped","time":"2026-11-26T12:31:00Z","unix":1795696260}
 //! ```
 //!
-//! (each in one line). The file only grows. `table` is missing where the kind has none, `member`
+//! (each in one line). The file only grows. `"had_ttl":true` says that a record of the key carried a
+//! ttl. `table` is missing where the kind has none, `member`
 //! where the member is the key. Bytes that are not UTF-8 stand in `key_base64` instead of `key`,
 //! and so on. `null` means that the master does not have the key. `id` names the key, so a later
 //! line about the same key takes the place of an earlier one, and a settlement holds until the next
@@ -59,6 +60,8 @@ pub struct Difference {
     pub on_backend: Option<Held>,
     /// What the peer had; `None`: nothing.
     pub on_peer: Option<Held>,
+    /// Whether a record of the key carried a ttl: a copy would not end.
+    pub had_ttl: bool,
     /// One word for the reason why it was not mended.
     pub why: String,
     /// The reason as a sentence.
@@ -134,6 +137,8 @@ struct Json {
     member_base64: Option<String>,
     on_backend: Option<Held>,
     on_peer: Option<Held>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    had_ttl: bool,
     seen: String,
     why: String,
     detail: String,
@@ -227,6 +232,7 @@ impl Difference {
             member_base64,
             on_backend: self.on_backend,
             on_peer: self.on_peer,
+            had_ttl: self.had_ttl,
             seen: self.seen().to_owned(),
             why: self.why.clone(),
             detail: self.detail.clone(),
@@ -273,6 +279,7 @@ impl Line {
                     member: joined("member", json.member, json.member_base64)?,
                     on_backend: json.on_backend,
                     on_peer: json.on_peer,
+                    had_ttl: json.had_ttl,
                     why: json.why,
                     detail: json.detail,
                 };
@@ -410,6 +417,7 @@ mod tests {
                 score: Some(-5),
             }),
             on_peer: None,
+            had_ttl: false,
             why: "peer_lacks".to_owned(),
             detail: "only the backend has it".to_owned(),
         }

@@ -286,22 +286,23 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if self.count_at > now.monotonic {
             return;
         }
-        let next = match self.settings.reconcile.mode {
-            ReconcileMode::Off => Duration::MAX,
-            ReconcileMode::Report | ReconcileMode::Repair => now.after(RECONCILE_COUNT_INTERVAL),
-        };
+        let is_off = self.settings.reconcile.mode == ReconcileMode::Off;
         self.count_at = Duration::MAX;
         for backend in self.backends.values_mut() {
             let (Some(info), Some(differences)) = (&backend.info, &mut backend.differences) else {
                 continue;
             };
             if backend.read_at <= now.monotonic {
-                backend.read_at = next;
                 if let Err(cause) = differences.read(&mut self.disk) {
                     let backend = &*info.name;
                     tracing::debug!(backend, %cause, "differences.jsonl cannot be read");
                 }
-                info.counters.reconcile.left.set(differences.left());
+                let left = differences.left();
+                info.counters.reconcile.left.set(left);
+                backend.read_at = match is_off && left == 0 {
+                    true => Duration::MAX,
+                    false => now.after(RECONCILE_COUNT_INTERVAL),
+                };
             }
             self.count_at = self.count_at.min(backend.read_at);
         }

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Held, How, Settlement};
 
-use crate::harness::{Home, fake_hustdb};
+use crate::harness::{Home, eventually, fake_hustdb};
 
 fn difference(backend: &str, key: &str, why: &str) -> Difference {
     let held = |version| {
@@ -25,6 +25,7 @@ fn difference(backend: &str, key: &str, why: &str) -> Difference {
         member: None,
         on_backend: held(3),
         on_peer: held(4),
+        had_ttl: false,
         why: why.to_owned(),
         detail: "its time to live is not known".to_owned(),
     }
@@ -112,4 +113,27 @@ fn what_is_left_is_listed_shown_and_dropped() {
         said(&home, &["drop", "--all", "--yes"]),
         "2 differences dropped, 0 left\n"
     );
+}
+
+/// They stay where comparing is switched off, and so does the alert, until somebody drops them.
+#[test]
+fn what_is_left_is_counted_also_where_nothing_is_compared() {
+    let (home, fake_hustdb) = (Home::new().with_port(), fake_hustdb());
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
+    append(&home, &name, |lines| {
+        difference(&name, "one", "report_only").encode(lines);
+    });
+    let server = home.start();
+    server.wait_settled(&name, 1);
+    let left = |expected: Option<u64>| {
+        eventually("differences are counted", || {
+            let reconcile = server.backend(&name).and_then(|backend| backend.reconcile);
+            reconcile.map(|reconcile| reconcile.differences_left) == expected
+        });
+    };
+    left(Some(1));
+    said(&home, &["drop", "--all", "--yes"]);
+    left(None);
+    server.stop();
 }

@@ -4,9 +4,9 @@ use std::fs;
 
 use hustdbsync::internals::fake_hustdb::query::Method;
 use hustdbsync::internals::fake_hustdb::{FakeHustdb, Request};
-use hustdbsync::internals::reconcile::difference::FILE_NAME;
+use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Held};
 
-use crate::harness::{Home, assert_holds, fake_hustdb};
+use crate::harness::{Home, assert_holds, fake_hustdb, value};
 
 /// Two masters, and HA's table that names them as a pair.
 fn pair() -> (Home, FakeHustdb, FakeHustdb) {
@@ -86,6 +86,53 @@ fn differences_are_repaired_and_listed_no_more() {
     assert_holds(&peer, &backend.contents());
     let (_, _, err) = home.command(&["differences", "list"]);
     assert!(err.contains("no differences"), "{err}");
+}
+
+/// A copy of a key with a ttl would never end. Values that differ under one version are seen,
+/// whatever is compared of logs.
+#[test]
+fn what_had_a_ttl_is_repaired_only_where_somebody_takes_a_side() {
+    let (home, backend, peer) = pair();
+    put(&backend, "ends", 1, "old");
+    put(&peer, "ends", 2, "new");
+    put(&backend, "same", 3, "one");
+    put(&peer, "same", 3, "two");
+    let mut lines = Vec::new();
+    for (key, versions, had_ttl) in [("ends", [1, 2], true), ("same", [3, 3], false)] {
+        let held = |version| {
+            Some(Held {
+                version,
+                score: None,
+            })
+        };
+        let difference = Difference {
+            unix: 1_795_696_200,
+            backend: backend.name(),
+            peer: peer.name(),
+            kind: "key".to_owned(),
+            table: Vec::new(),
+            key: key.as_bytes().to_vec(),
+            member: None,
+            on_backend: held(versions[0]),
+            on_peer: held(versions[1]),
+            had_ttl,
+            why: "report_only".to_owned(),
+            detail: String::new(),
+        };
+        difference.encode(&mut lines);
+    }
+    let file = home.state(&backend.name(), FILE_NAME);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, lines).unwrap();
+
+    let (code, out, err) = home.command(&["differences", "repair", "--all"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("0 equal, 1 mended, 1 different"), "{out}{err}");
+    assert_eq!(value(&backend, "ends").unwrap(), "old");
+    assert_eq!(value(&backend, "same").unwrap(), "two");
+    let (code, out, err) = home.command(&["differences", "repair", "--all", "--take", "peer"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_holds(&backend, &peer.contents());
 }
 
 #[test]

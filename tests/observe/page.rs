@@ -294,6 +294,7 @@ fn what_is_to_be_compared_or_differs_is_not_in_sync() {
         member: None,
         on_backend: None,
         on_peer: None,
+        had_ttl: false,
         why: "report_only".to_owned(),
         detail: "sync.reconcile is report".to_owned(),
     };

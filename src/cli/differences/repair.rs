@@ -12,6 +12,7 @@ use crate::cli::local_time::now_unix;
 use crate::cli::tally::Tally;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
+use crate::limits::VALUE_BYTES_MAX;
 use crate::reconcile::check::Outcome;
 use crate::reconcile::difference::{Difference, How, Settlement, id_of};
 use crate::reconcile::key::{KeyId, Kind, Logged};
@@ -34,7 +35,7 @@ pub(super) fn repair(
 ) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
     for path in files(&config.state_path(), selection)? {
-        let mut pairs: BTreeMap<(String, String), Vec<KeyId>> = BTreeMap::new();
+        let mut pairs: BTreeMap<(String, String), Vec<ListedKey>> = BTreeMap::new();
         each(&path, selection, &mut |found| {
             if let Some(key) = key_of(found.difference) {
                 let Difference { backend, peer, .. } = found.difference;
@@ -42,7 +43,9 @@ pub(super) fn repair(
                     Some(Take::Backend) => (peer.clone(), backend.clone()),
                     Some(Take::Peer) | None => (backend.clone(), peer.clone()),
                 };
-                pairs.entry(pair).or_default().push(key);
+                // Who takes a side knows what a copy does.
+                let had_ttl = found.difference.had_ttl && take.is_none();
+                pairs.entry(pair).or_default().push((key, had_ttl));
             }
             Ok(())
         })?;
@@ -53,13 +56,16 @@ pub(super) fn repair(
     Ok(tally)
 }
 
+/// A key that differs, and whether a record of it carried a ttl.
+type ListedKey = (KeyId, bool);
+
 /// Compares keys of a backend with one peer, which counts where `take` says so.
 fn repair_pair(
     config: &Config,
     path: &Path,
     backend: &str,
     peer: &str,
-    keys: Vec<KeyId>,
+    keys: Vec<ListedKey>,
     take: Option<Take>,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
@@ -67,16 +73,19 @@ fn repair_pair(
     let reconcile = ReconcileSettings {
         mode: ReconcileMode::Repair,
         deletes: configured.deletes || take.is_some(),
+        // What is listed is more than a version that differs.
+        values: true,
+        value_bytes_max: VALUE_BYTES_MAX,
         ..configured
     };
-    // A record that removes a key makes whatever the peer has newer than it.
-    let logged = Logged {
-        is_removed: take.is_some(),
-        ..Logged::default()
-    };
-    let keys = keys.into_iter().map(|key| KeyWithPeer {
+    let keys = keys.into_iter().map(|(key, had_ttl)| KeyWithPeer {
         key,
-        logged,
+        logged: Logged {
+            had_ttl,
+            // A record that removes a key makes whatever the peer has newer than it.
+            is_removed: take.is_some(),
+            ..Logged::default()
+        },
         peer: Arc::from(peer),
     });
     let unix = now_unix();

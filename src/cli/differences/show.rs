@@ -200,6 +200,7 @@ mod tests {
                 score: Some(-5),
             }),
             on_peer: None,
+            had_ttl: false,
             why: "peer_lacks".to_owned(),
             detail: "a \u{1b}[31mdetail".to_owned(),
         }

@@ -155,6 +155,7 @@ pub fn difference_of(backend: &str, compared: &Compared, left: Left, unix: u64) 
         member: body.as_ref().map(|body| body.to_vec()),
         on_backend: held(compared.on_backend),
         on_peer: held(compared.on_peer),
+        had_ttl: compared.had_ttl,
         why: left.code().to_owned(),
         detail: left.text().to_owned(),
     }

@@ -347,9 +347,10 @@ fn comparing(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result
          started, by outcome: equal (as they were found), copied (the other master's value and \
          version were written to the backend), raised (equal but for the version, which was raised \
          on the other master), made_anew (the other master's value was written to both with the \
-         backend's version), deleted (from the backend), reported (left different, and written to \
-         differences.jsonl with the reason). No sample of this and of what else is called \
-         hustdbsync_reconcile where sync.reconcile is off and nothing was compared.",
+         backend's version), deleted (where the other master had it no more), reported (left \
+         different, and written to differences.jsonl with the reason). No sample of this and of \
+         what else is called hustdbsync_reconcile where sync.reconcile is off, nothing was \
+         compared, and no difference is left.",
         parts(backends, "outcome", |backend| {
             backend.reconcile.iter().flat_map(compared_by_outcome)
         }),

@@ -476,10 +476,8 @@ impl Check {
         self.ask(None, Some(Ask::Write))
     }
 
-    /// Whether so much time has passed between the answers that a live write may have come between
-    /// them and made the lower version what the higher one had been.
-    /// Whether what was found may be of two instants with a live write between them, which makes
-    /// up for a difference: the answers came apart, or there was one a moment ago.
+    /// Whether the two answers may be of different instants, with a live write between them that
+    /// hides a difference: they came apart, or the key differed a moment ago.
     fn is_doubtful(&self) -> bool {
         self.differences > 0 || self.answers_apart() > RECONCILE_LOOKS_APART
     }

@@ -9,13 +9,12 @@
 //! {"settles":"8a1f…","how":"dropped","time":"2026-11-26T12:31:00Z","unix":1795696260}
 //! ```
 //!
-//! (each in one line). The file only grows. `"had_ttl":true` says that a record of the key carried a
-//! ttl. `table` is missing where the kind has none, `member`
-//! where the member is the key. Bytes that are not UTF-8 stand in `key_base64` instead of `key`,
-//! and so on. `null` means that the master does not have the key. `id` names the key, so a later
-//! line about the same key takes the place of an earlier one, and a settlement holds until the next
-//! difference. A line is whole when its newline is there; what a crash has torn, also in the middle
-//! of the file, counts for nothing.
+//! (each in one line). The file only grows. `"had_ttl":true` says that a record of the key carried
+//! a ttl. `table` is missing where the kind has none, `member` where the member is the key. Bytes
+//! that are not UTF-8 stand in `key_base64` instead of `key`, and so on. `null` means that the
+//! master does not have the key. `id` names the key, so a later line about the same key takes the
+//! place of an earlier one, and a settlement holds until the next difference. A line is whole when
+//! its newline is there; what a crash has torn, also in the middle of the file, counts for nothing.
 
 use std::collections::BTreeMap;
 
@@ -673,6 +672,7 @@ mod tests {
                     member,
                     on_backend,
                     on_peer,
+                    had_ttl: unix % 2 == 0,
                     why,
                     detail,
                 }

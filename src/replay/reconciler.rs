@@ -70,7 +70,7 @@ struct Backend<L> {
     /// Finished logs that wait for the comparison under way to end.
     waiting: Vec<FinishedLog>,
     job: Option<Job<L>>,
-    /// Why keys were not compared the last time.
+    /// The codes of the reasons for which keys were not compared the last time.
     said: String,
 }
 

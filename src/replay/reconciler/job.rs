@@ -51,6 +51,13 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) now: Now,
 }
 
+/// Keys that were not compared for one reason.
+struct NotCompared {
+    /// The reason of the first of them, as a sentence.
+    why: String,
+    keys: u64,
+}
+
 enum Phase {
     Reading,
     Comparing,
@@ -76,8 +83,8 @@ pub(super) struct Job<L> {
     peers_waiting: BTreeMap<usize, Duration>,
     /// Keys that were compared.
     compared: u64,
-    /// Keys that were not compared, by the reason's text.
-    skipped: BTreeMap<String, u64>,
+    /// By the reason's code.
+    skipped: BTreeMap<&'static str, NotCompared>,
     /// When the disk is tried again, monotonic.
     retry_at: Duration,
 }
@@ -296,14 +303,19 @@ impl<L> Job<L> {
     /// Says what came of it: a warning where keys were not compared for a reason that has not been
     /// said yet.
     fn log_end(&self, said: &mut String) {
-        let not_compared: u64 = self.skipped.values().sum();
-        let whys: Vec<&str> = self.skipped.keys().map(String::as_str).collect();
+        let not_compared: u64 = self.skipped.values().map(|skipped| skipped.keys).sum();
+        let reasons = self.skipped.iter();
+        let whys: Vec<String> = reasons
+            .map(|(code, skipped)| format!("{code}: {}", skipped.why))
+            .collect();
         let mut why = whys.join("; ");
         if let Err(fault) = &self.table {
             why = format!("{why}: {fault}");
         }
         let (backend, logs, compared) = (&*self.info.name, self.logs.len(), self.compared);
-        let is_new = !why.is_empty() && *said != why;
+        let codes: Vec<&str> = self.skipped.keys().copied().collect();
+        let codes = codes.join(" ");
+        let is_new = !codes.is_empty() && *said != codes;
         if is_new {
             tracing::warn!(
                 backend,
@@ -323,11 +335,18 @@ impl<L> Job<L> {
                 "the keys of finished logs are compared"
             );
         }
-        *said = why;
+        *said = codes;
     }
 
     fn skip(&mut self, why: Skipped, keys: u64) {
-        *self.skipped.entry(why.to_string()).or_default() += keys;
+        let skipped = self
+            .skipped
+            .entry(why.code())
+            .or_insert_with(|| NotCompared {
+                why: why.to_string(),
+                keys: 0,
+            });
+        skipped.keys += keys;
         self.info.counters.reconcile.skipped.add(why.code(), keys);
     }
 

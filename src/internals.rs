@@ -214,7 +214,7 @@ pub mod replay {
         pub use crate::replay::dirty_flags::{BackendDirtyFlags, DirtyFlags};
     }
     pub mod disk {
-        pub use crate::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
+        pub use crate::replay::disk::{Area, Disk, LogEntry, LogMeta};
     }
     pub mod durable_write {
         pub use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
@@ -256,7 +256,7 @@ pub mod replay {
         };
     }
     pub mod testdisk {
-        pub use crate::replay::testdisk::{Crash, Op, TestDisk, TestLog};
+        pub use crate::replay::testdisk::{Crash, Deletion, Observer, Op, TestDisk};
     }
     pub mod vec_pool {
         pub use crate::replay::vec_pool::VecPool;

@@ -19,9 +19,8 @@ mod tests;
 mod writers;
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +38,9 @@ use crate::engine::os::files::{
     Lease, Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
 };
 use crate::limits::PASSED_OVER_SAID_MAX;
-use crate::replay::disk::{Disk, FolderMeta, LogEntry, LogLease, LogMeta};
+use crate::replay::disk::{
+    Area, Disk, FolderMeta, LogEntry, LogLease, LogMeta, OpenFile, unless_missing,
+};
 use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::replay::mailbox::Wake;
 use crate::status::counters::ServerCounters;
@@ -59,14 +60,15 @@ pub struct RealDisk {
     durable_writes: Option<DurableWrites>,
 }
 
-/// A log that is open for reading.
+/// A file that is open for reading.
 #[derive(Debug)]
-pub struct RealLog {
+pub struct RealFile {
     file: File,
     path: PathBuf,
     /// It was opened by a symbolic link: the file has a name elsewhere.
     is_linked: bool,
-    asked: Asked,
+    /// For who reads whole logs.
+    asked: Option<Asked>,
 }
 
 impl RealDisk {
@@ -140,20 +142,27 @@ impl RealDisk {
 }
 
 impl Disk for RealDisk {
-    type Log = RealLog;
+    type File = RealFile;
 
-    fn backend_folders(&mut self) -> io::Result<Vec<String>> {
-        if let Some(locks) = &self.locks {
-            locks.renew().map_err(io::Error::other)?;
+    fn folders(&mut self, area: Area) -> io::Result<Vec<String>> {
+        let path = self.paths.area(area);
+        if area == Area::Logs {
+            if let Some(locks) = &self.locks {
+                locks.renew().map_err(io::Error::other)?;
+            }
+            // One that is not there is no empty one: it has been moved, or is not mounted.
+            fs::metadata(path).map_err(at(path))?;
         }
-        // One that is not there is no empty one: it has been moved, or is not mounted.
-        let logs = &self.paths.logs;
-        std::fs::metadata(logs).map_err(at(logs))?;
-        folders(logs, |name| Some(escape(name)))
+        // Links to folders are folders: an operator may keep a backend's logs elsewhere.
+        let is_folder =
+            |entry: &DirEntry| fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());
+        let entries = listing(path)?;
+        let folders = entries.iter().filter(|entry| is_folder(entry));
+        Ok(folders.map(|entry| escape(&entry.file_name())).collect())
     }
 
     fn folder_meta(&mut self, backend: &str) -> io::Result<Option<FolderMeta>> {
-        let path = self.paths.log_folder(backend)?;
+        let path = self.paths.folder(Area::Logs, backend)?;
         let metadata = fs::metadata(&path).map_err(at(&path))?;
         let is_link = fs::symlink_metadata(&path).map_err(at(&path))?.is_symlink();
         Ok(Some(FolderMeta {
@@ -165,7 +174,7 @@ impl Disk for RealDisk {
 
     fn is_mount(&mut self, backend: &str) -> bool {
         let resolve = |folder: &Path| fs::canonicalize(folder.parent()?).ok();
-        let Ok(folder) = self.paths.log_folder(backend) else {
+        let Ok(folder) = self.paths.folder(Area::Logs, backend) else {
             return false;
         };
         let resolved = resolve(&folder).map(|logs| logs.join(backend));
@@ -173,212 +182,34 @@ impl Disk for RealDisk {
         resolved.is_some_and(|folder| mounts::is_mount_point(&folder).unwrap_or(false))
     }
 
-    fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
-        let folder = self.paths.log_folder(backend)?;
+    fn entries(&mut self, area: Area, backend: &str) -> io::Result<Vec<LogEntry>> {
+        let folder = self.paths.folder(area, backend)?;
         let mut entries = Vec::new();
         for entry in listing(&folder)? {
             match entry_meta(&entry) {
-                Ok(Found::Log(meta)) => entries.push(LogEntry {
+                Ok(Found::File(meta)) => entries.push(LogEntry {
                     name: escape(&entry.file_name()),
                     meta,
                 }),
                 Ok(Found::Nothing) => {}
-                Ok(Found::Other(what)) => self.pass_over(&entry.path(), what),
+                Ok(Found::Other(what)) if area == Area::Logs => self.pass_over(&entry.path(), what),
+                Ok(Found::Other(_)) => {}
                 Err(error) => return Err(at(&entry.path())(error)),
             }
         }
         Ok(entries)
     }
 
-    fn open_log(&mut self, backend: &str, name: &str) -> io::Result<RealLog> {
-        let path = self.paths.log(backend, name)?;
-        let open = |links| {
-            let mut options = OpenOptions::new();
-            open_regular(&path, options.read(true), links)
-        };
-        let (file, is_linked) = match open(Links::Refused) {
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-                (open(Links::Followed), true)
-            }
-            opened => (opened, false),
-        };
-        let file = file.map_err(at(&path))?;
-        advise_sequential(&file);
-        Ok(RealLog {
-            file,
-            path,
-            is_linked,
-            asked: Asked::default(),
-        })
-    }
-
-    fn log_meta(&mut self, log: &RealLog) -> io::Result<LogMeta> {
-        log.file
-            .metadata()
-            .map(|metadata| log_meta(&metadata, log.is_linked))
-            .map_err(at(&log.path))
-    }
-
-    fn read_log(&mut self, log: &RealLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let read = if self.reads_ahead {
-            read_ahead_at(&log.file, &log.asked, offset, into)
-        } else {
-            read_at(&log.file, offset, into)
-        };
-        read.map_err(at(&log.path))
-    }
-
-    fn lease_log(&mut self, log: &RealLog) -> io::Result<LogLease> {
-        Ok(match take_lease(&log.file).map_err(at(&log.path))? {
-            Lease::Given => LogLease::Alone,
-            Lease::Writers => LogLease::Writers,
-            Lease::NotPermitted => LogLease::NotPermitted,
-            Lease::Unavailable => LogLease::Unknown,
-        })
-    }
-
-    fn writers_of(&mut self, log: &RealLog) -> Option<String> {
-        writers::writers_of(&log.file)
-    }
-
-    fn end_lease(&mut self, log: &RealLog) -> io::Result<()> {
-        end_lease(&log.file).map_err(at(&log.path))
-    }
-
-    fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let path = self.paths.log(backend, name)?;
-        fs::remove_file(&path).map_err(at(&path))
-    }
-
-    fn sync_log_folder(&mut self, backend: &str) -> io::Result<()> {
-        let folder = self.paths.log_folder(backend)?;
-        match sync_folder(&folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            outcome => outcome,
+    fn sync_folder(&mut self, area: Area, backend: &str) -> io::Result<()> {
+        let synced = sync_folder(&self.paths.folder(area, backend)?);
+        match area {
+            Area::Logs => unless_missing(synced).map(drop),
+            Area::State => synced.and_then(|()| sync_folder(&self.paths.state)),
         }
     }
 
-    fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.paths.log(backend, name)?;
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(FILE_MODE);
-        open_regular(&path, &mut options, Links::Refused)
-            .and_then(|mut file| file.write_all(bytes))
-            .map_err(at(&path))
-    }
-
-    fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let path = self.paths.log(backend, name)?;
-        read_only(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(at(&path))
-    }
-
-    fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (self.paths.log(backend, from)?, self.paths.log(backend, to)?);
-        fs::rename(&from, &to).map_err(at(&from))
-    }
-
-    fn state_folders(&mut self) -> io::Result<Vec<String>> {
-        folders(&self.paths.state, |name| name.to_str().map(str::to_owned))
-    }
-
-    fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
-        let folder = self.paths.state_folder(backend)?;
-        let mut names = Vec::new();
-        for entry in listing(&folder)? {
-            if entry.file_type().map_err(at(&entry.path()))?.is_file() {
-                names.extend(utf8_name(&entry));
-            }
-        }
-        Ok(names)
-    }
-
-    fn read_state(
-        &mut self,
-        backend: &str,
-        name: &str,
-        bytes_max: usize,
-    ) -> io::Result<Option<Vec<u8>>> {
-        let path = self.paths.state(backend, name)?;
-        let Some(file) = none_if_missing(read_only(&path)).map_err(at(&path))? else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        file.take(bytes_max as u64)
-            .read_to_end(&mut bytes)
-            .map_err(at(&path))?;
-        Ok(Some(bytes))
-    }
-
-    fn read_state_at(
-        &mut self,
-        backend: &str,
-        name: &str,
-        offset: u64,
-        into: &mut [u8],
-    ) -> io::Result<usize> {
-        let path = self.paths.state(backend, name)?;
-        read_only(&path)
-            .and_then(|file| read_at(&file, offset, into))
-            .map_err(at(&path))
-    }
-
-    fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let (mut file, path) =
-            self.paths
-                .open_state(backend, name, OpenOptions::new().write(true).truncate(true))?;
-        file.write_all(bytes).map_err(at(&path))
-    }
-
-    fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64> {
-        let (mut file, path) =
-            self.paths
-                .open_state(backend, name, OpenOptions::new().append(true))?;
-        let before = file.metadata().map_err(at(&path))?.len();
-        file.write_all(bytes).map_err(at(&path))?;
-        Ok(before)
-    }
-
-    fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
-        let path = self.paths.state(backend, name)?;
-        open_regular(&path, OpenOptions::new().write(true), Links::Refused)
-            .and_then(|file| file.set_len(bytes))
-            .map_err(at(&path))
-    }
-
-    fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>> {
-        let path = self.paths.state(backend, name)?;
-        let metadata = none_if_missing(fs::metadata(&path)).map_err(at(&path))?;
-        Ok(metadata.map(|metadata| metadata.len()))
-    }
-
-    fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let path = self.paths.state(backend, name)?;
-        // Opened anew, as errors of writing back belong to the file and are told to whoever syncs
-        // first.
-        read_only(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(at(&path))
-    }
-
-    fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (
-            self.paths.state(backend, from)?,
-            self.paths.state(backend, to)?,
-        );
-        fs::rename(&from, &to).map_err(at(&from))
-    }
-
-    fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let path = self.paths.state(backend, name)?;
-        none_if_missing(fs::remove_file(&path))
-            .map(|_| ())
-            .map_err(at(&path))
-    }
-
-    fn remove_state_folder(&mut self, backend: &str) -> io::Result<()> {
-        let folder = self.paths.state_folder(backend)?;
+    fn remove_folder(&mut self, area: Area, backend: &str) -> io::Result<()> {
+        let folder = self.paths.folder(area, backend)?;
         match fs::remove_dir(&folder) {
             Err(error)
                 if matches!(
@@ -392,13 +223,70 @@ impl Disk for RealDisk {
         }
     }
 
-    fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
-        sync_folder(&self.paths.state_folder(backend)?)?;
-        sync_folder(&self.paths.state)
+    fn open(&mut self, area: Area, backend: &str, name: &str) -> io::Result<RealFile> {
+        let path = self.paths.file(area, backend, name)?;
+        let open = |links| open_regular(&path, OpenOptions::new().read(true), links);
+        let (file, is_linked) = match open(Links::Refused) {
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                (open(Links::Followed), true)
+            }
+            opened => (opened, false),
+        };
+        let file = file.map_err(at(&path))?;
+        advise_sequential(&file);
+        Ok(RealFile {
+            file,
+            path,
+            is_linked,
+            asked: self.reads_ahead.then(Asked::default),
+        })
     }
 
-    fn take_spare(&mut self, bytes: u64) -> io::Result<bool> {
+    fn write(&mut self, area: Area, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let options = &mut OpenOptions::new();
+        options.write(true).truncate(true);
+        self.paths.write_to(area, backend, name, options, bytes)
+    }
+
+    fn append(&mut self, area: Area, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let options = &mut OpenOptions::new();
+        options.append(true);
+        self.paths.write_to(area, backend, name, options, bytes)
+    }
+
+    fn truncate(&mut self, area: Area, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
+        let path = self.paths.file(area, backend, name)?;
+        open_regular(&path, OpenOptions::new().write(true), Links::Refused)
+            .and_then(|file| file.set_len(bytes))
+            .map_err(at(&path))
+    }
+
+    fn sync(&mut self, area: Area, backend: &str, name: &str) -> io::Result<()> {
+        let path = self.paths.file(area, backend, name)?;
+        // Opened anew, as errors of writing back belong to the file and are told to whoever syncs
+        // first.
+        open_regular(&path, OpenOptions::new().read(true), Links::Followed)
+            .and_then(|file| file.sync_all())
+            .map_err(at(&path))
+    }
+
+    fn rename(&mut self, area: Area, backend: &str, from: &str, to: &str) -> io::Result<()> {
+        let from = self.paths.file(area, backend, from)?;
+        let to = self.paths.file(area, backend, to)?;
+        fs::rename(&from, &to).map_err(at(&from))
+    }
+
+    fn remove(&mut self, area: Area, backend: &str, name: &str) -> io::Result<()> {
+        let path = self.paths.file(area, backend, name)?;
+        fs::remove_file(&path).map_err(at(&path))
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<bool> {
         let path = self.paths.spare();
+        if bytes == 0 {
+            let removed = unless_missing(fs::remove_file(&path)).map_err(at(&path))?;
+            return Ok(removed.is_some());
+        }
         let mut options = OpenOptions::new();
         options.write(true).create(true).mode(FILE_MODE);
         let taken = open_regular(&path, &mut options, Links::Refused)
@@ -409,12 +297,6 @@ impl Disk for RealDisk {
             return Err(at(&path)(error));
         }
         Ok(true)
-    }
-
-    fn give_up_spare(&mut self) -> io::Result<bool> {
-        let path = self.paths.spare();
-        let removed = none_if_missing(fs::remove_file(&path)).map_err(at(&path))?;
-        Ok(removed.is_some())
     }
 
     fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted {
@@ -436,14 +318,41 @@ impl Disk for RealDisk {
     }
 }
 
-/// Opens a file of ours to read or sync it.
-fn read_only(path: &Path) -> io::Result<File> {
-    open_regular(path, OpenOptions::new().read(true), Links::Followed)
+impl OpenFile for RealFile {
+    fn meta(&self) -> io::Result<LogMeta> {
+        let metadata = self.file.metadata().map_err(at(&self.path))?;
+        Ok(log_meta(&metadata, self.is_linked))
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        match &self.asked {
+            Some(asked) => read_ahead_at(&self.file, asked, offset, into),
+            None => read_at(&self.file, offset, into),
+        }
+        .map_err(at(&self.path))
+    }
+
+    fn lease(&self) -> io::Result<LogLease> {
+        Ok(match take_lease(&self.file).map_err(at(&self.path))? {
+            Lease::Given => LogLease::Alone,
+            Lease::Writers => LogLease::Writers,
+            Lease::NotPermitted => LogLease::NotPermitted,
+            Lease::Unavailable => LogLease::Unknown,
+        })
+    }
+
+    fn end_lease(&self) -> io::Result<()> {
+        end_lease(&self.file).map_err(at(&self.path))
+    }
+
+    fn writers(&self) -> Option<String> {
+        writers::writers_of(&self.file)
+    }
 }
 
 /// What an entry of a backend's folder is.
 enum Found {
-    Log(LogMeta),
+    File(LogMeta),
     /// It has gone while the folder was listed.
     Nothing,
     /// Something else, and what.
@@ -451,11 +360,11 @@ enum Found {
 }
 
 fn entry_meta(entry: &DirEntry) -> io::Result<Found> {
-    let Some(metadata) = none_if_missing(entry.metadata())? else {
+    let Some(metadata) = unless_missing(entry.metadata())? else {
         return Ok(Found::Nothing);
     };
     if metadata.is_file() {
-        return Ok(Found::Log(log_meta(&metadata, false)));
+        return Ok(Found::File(log_meta(&metadata, false)));
     }
     if !metadata.is_symlink() {
         let is_folder = metadata.is_dir();
@@ -466,42 +375,18 @@ fn entry_meta(entry: &DirEntry) -> io::Result<Found> {
         }));
     }
     Ok(match fs::metadata(entry.path()) {
-        Ok(target) if target.is_file() => Found::Log(log_meta(&target, true)),
+        Ok(target) if target.is_file() => Found::File(log_meta(&target, true)),
         Ok(_) => Found::Other("a symbolic link to something that is not a regular file"),
         Err(_) => Found::Other("a symbolic link that leads nowhere"),
     })
 }
 
-fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// What is in a folder; nothing where there is none.
 fn listing(folder: &Path) -> io::Result<Vec<DirEntry>> {
-    let Some(entries) = none_if_missing(fs::read_dir(folder)).map_err(at(folder))? else {
+    let Some(entries) = unless_missing(fs::read_dir(folder)).map_err(at(folder))? else {
         return Ok(Vec::new());
     };
     entries.collect::<io::Result<_>>().map_err(at(folder))
-}
-
-/// Names of the folders in a folder, links to folders among them: an operator may keep a backend's
-/// logs elsewhere.
-fn folders(folder: &Path, name: impl Fn(&OsStr) -> Option<String>) -> io::Result<Vec<String>> {
-    let is_folder =
-        |entry: &DirEntry| fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());
-    Ok(listing(folder)?
-        .iter()
-        .filter(|entry| is_folder(entry))
-        .filter_map(|entry| name(&entry.file_name()))
-        .collect())
-}
-
-fn utf8_name(entry: &DirEntry) -> Option<String> {
-    entry.file_name().into_string().ok()
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

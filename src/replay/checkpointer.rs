@@ -107,6 +107,8 @@ enum Phase {
     Written,
 }
 
+type Reaper<D> = LogReaper<<D as Disk>::File>;
+
 /// See the module.
 pub struct Checkpointer<D: Disk> {
     disk: D,
@@ -115,7 +117,7 @@ pub struct Checkpointer<D: Disk> {
     workers: usize,
     backend_states: Vec<Option<BackendState>>,
     outbox: Outbox,
-    log_reaper: LogReaper<D::Log>,
+    log_reaper: Reaper<D>,
     comparing: ComparingLogs,
     points: Points,
     leaving: Leaving,
@@ -448,7 +450,7 @@ impl<D: Disk> Checkpointer<D> {
     fn at_backend_states(
         &mut self,
         now: Now,
-        work: impl FnOnce(&mut [Option<BackendState>], &mut LogReaper<D::Log>, &mut Context<'_, D>),
+        work: impl FnOnce(&mut [Option<BackendState>], &mut Reaper<D>, &mut Context<'_, D>),
     ) {
         let mut closed: Vec<ClosedFile> = Vec::new();
         let mut cx = Context {

@@ -1,4 +1,4 @@
-//! What the core asks of a disk. The real one is in `engine`, a simulated one in the tests.
+//! What the core asks of a disk. The real one is in `engine`, a simulated one in `testdisk`.
 //!
 //! Every method is one system call or a plain sequence of reading ones; each sequence whose *order*
 //! matters (write, sync, rename, sync the folder) is written out in the core, so that a simulated
@@ -94,218 +94,77 @@ pub enum LogLease {
     NotPermitted,
 }
 
+/// Which of a backend's two folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Area {
+    /// The one that HA writes its logs to.
+    Logs,
+    /// The one that our own files are in.
+    State,
+}
+
 /// The disk under the logs and under our state.
 ///
-/// `backend` is a folder's name (`host:port`); a state file is named by the backend it belongs to
-/// and its own name.
+/// A file is named by its area, its backend, and its name in that backend's folder; `backend` is
+/// the folder's name (`host:port`). Each call that fails returns what the system says.
 pub trait Disk {
-    /// An open log. Closed when dropped, its claim released.
-    type Log;
+    /// An open file. It is closed when dropped, its lease released.
+    type File: OpenFile;
 
-    /// Names of the folders below the logs' path.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn backend_folders(&mut self) -> io::Result<Vec<String>>;
+    /// Names of the backends' folders. An area of state that does not exist has none; one of logs
+    /// has been moved, or is not mounted, and is an error.
+    fn folders(&mut self, area: Area) -> io::Result<Vec<String>>;
 
-    /// Which folder a backend's name leads to; `None` where that is not known, as on a disk without
-    /// links.
-    ///
-    /// # Errors
-    /// What the system says; `NotFound` where there is none.
+    /// Which folder of logs a backend's name leads to, `NotFound` where there is none. `None` where
+    /// that is not known, as on a disk without links.
     fn folder_meta(&mut self, _backend: &str) -> io::Result<Option<FolderMeta>> {
         Ok(None)
     }
 
-    /// Whether something is mounted where a backend's folder is, as far as is known.
+    /// Whether something is mounted where a backend's logs are, as far as is known.
     fn is_mount(&mut self, _backend: &str) -> bool {
         false
     }
 
-    /// The logs in a backend's folder, in no order, and under each of their names. A folder that
-    /// does not exist has none.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>>;
+    /// The files in a folder, in no order, and under each of their names. A folder that does not
+    /// exist has none.
+    fn entries(&mut self, area: Area, backend: &str) -> io::Result<Vec<LogEntry>>;
 
-    /// Opens a log for reading.
-    ///
-    /// # Errors
-    /// What the system says; `NotFound` where it has gone.
-    fn open_log(&mut self, backend: &str, name: &str) -> io::Result<Self::Log>;
+    /// Makes names in a folder durable: after a crash, what was deleted does not come back. With a
+    /// folder of state, its own name too. A folder of logs that does not exist is no error.
+    fn sync_folder(&mut self, area: Area, backend: &str) -> io::Result<()>;
 
-    /// What an open log is now.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn log_meta(&mut self, log: &Self::Log) -> io::Result<LogMeta>;
-
-    /// Reads at `offset`; fewer bytes than asked for are no sign of the end, none are.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn read_log(&mut self, log: &Self::Log, offset: u64, into: &mut [u8]) -> io::Result<usize>;
-
-    /// Asks whether nobody writes to the log, and holds off new writers until the claim or the log
-    /// is dropped.
-    ///
-    /// # Errors
-    /// What the system says, those with a `LogLease` of their own excepted.
-    fn lease_log(&mut self, log: &Self::Log) -> io::Result<LogLease>;
-
-    /// Who has the log open for writing, as far as can be seen, for an operator to read.
-    fn writers_of(&mut self, _log: &Self::Log) -> Option<String> {
-        None
-    }
-
-    /// Gives a claim up, if there is one, and lets writers go on.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn end_lease(&mut self, log: &Self::Log) -> io::Result<()>;
-
-    /// Deletes a log by its name. Not durable.
-    ///
-    /// # Errors
-    /// What the system says; `NotFound` where it has gone.
-    fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()>;
-
-    /// Makes names in a backend's log folder durable: after a crash, what was deleted does not come
-    /// back. A folder that does not exist is no error.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn sync_log_folder(&mut self, backend: &str) -> io::Result<()>;
-
-    /// Appends to a log of our own in a backend's folder, under a name that nobody reads; it is
-    /// made where it is missing, its folder is not. Not durable.
-    ///
-    /// # Errors
-    /// What the system says; some of the bytes may then stand at the end.
-    fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
-
-    /// Makes a staged log's content durable (fsync).
-    ///
-    /// # Errors
-    /// What the system says.
-    fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()>;
-
-    /// Gives a staged log the name under which it is read. Not durable.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()>;
-
-    /// Folders of the state: backends that have been known before.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn state_folders(&mut self) -> io::Result<Vec<String>>;
-
-    /// Names of the files in a backend's state folder. A folder that does not exist has none.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>>;
-
-    /// A whole state file, or none where there is none. At most `bytes_max` are read.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn read_state(
-        &mut self,
-        backend: &str,
-        name: &str,
-        bytes_max: usize,
-    ) -> io::Result<Option<Vec<u8>>>;
-
-    /// Reads a state file at `offset`; fewer bytes than asked for are no sign of the end, none are.
-    ///
-    /// # Errors
-    /// What the system says; `NotFound` where there is none.
-    fn read_state_at(
-        &mut self,
-        backend: &str,
-        name: &str,
-        offset: u64,
-        into: &mut [u8],
-    ) -> io::Result<usize>;
-
-    /// Creates or empties a state file and writes `bytes`; its folder is made where it is missing.
+    /// Removes a folder where nothing is in it; one that is not there, or not empty, is no error.
     /// Not durable.
-    ///
-    /// # Errors
-    /// What the system says; the file's content is then anything.
-    fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
+    fn remove_folder(&mut self, area: Area, backend: &str) -> io::Result<()>;
 
-    /// Appends to a state file, which is made where it is missing. Not durable. Gives the length
-    /// before.
-    ///
-    /// # Errors
-    /// What the system says; some of the bytes may then stand at the end.
-    fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64>;
+    /// Opens a file for reading; `NotFound` where it has gone.
+    fn open(&mut self, area: Area, backend: &str, name: &str) -> io::Result<Self::File>;
 
-    /// Cuts a state file to `bytes`. Not durable.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()>;
+    /// Creates or empties a file and writes `bytes`. A missing folder of state is made, one of logs
+    /// is not. Not durable. After an error the file's content is anything.
+    fn write(&mut self, area: Area, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Length of a state file, none where there is none.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>>;
+    /// Appends to a file; it, and its folder, are made as with `write`. Not durable. After an error
+    /// some of the bytes may be at the end.
+    fn append(&mut self, area: Area, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes a state file's content durable (fsync). After an error the content must be held for
-    /// lost, not synced again.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()>;
+    /// Cuts a file to `bytes`. Not durable.
+    fn truncate(&mut self, area: Area, backend: &str, name: &str, bytes: u64) -> io::Result<()>;
 
-    /// Gives a state file another name in the same folder, replacing what had it. Not durable.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()>;
+    /// Makes a file's content durable (fsync). After an error the content must be held for lost,
+    /// not synced again.
+    fn sync(&mut self, area: Area, backend: &str, name: &str) -> io::Result<()>;
 
-    /// Deletes a state file; one that is not there is no error.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()>;
+    /// Gives a file another name in the same folder, replacing what had it. Not durable.
+    fn rename(&mut self, area: Area, backend: &str, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a backend's state folder where nothing is in it; one that is not there, or not
-    /// empty, is no error. Not durable.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn remove_state_folder(&mut self, backend: &str) -> io::Result<()>;
+    /// Deletes a file by its name; `NotFound` where it has gone. Not durable.
+    fn remove(&mut self, area: Area, backend: &str, name: &str) -> io::Result<()>;
 
-    /// Makes names in a backend's state folder durable, and the folder's own (fsync of both
-    /// folders).
-    ///
-    /// # Errors
-    /// What the system says.
-    fn sync_state_folder(&mut self, backend: &str) -> io::Result<()>;
-
-    /// Keeps at least `bytes` of room aside, beside the state, or has what is kept grow to that.
-    /// False: this disk keeps none.
-    ///
-    /// # Errors
-    /// What the system says; then nothing is kept.
-    fn take_spare(&mut self, bytes: u64) -> io::Result<bool> {
-        let _ = bytes;
-        Ok(false)
-    }
-
-    /// Makes the room that is kept aside free. False: none was.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn give_up_spare(&mut self) -> io::Result<bool> {
+    /// Keeps at least `bytes` of room aside, beside the state; 0 frees it. Returns false if this
+    /// disk keeps none, or there was none to free. After an error none is kept.
+    fn reserve(&mut self, _bytes: u64) -> io::Result<bool> {
         Ok(false)
     }
 
@@ -324,6 +183,65 @@ pub trait Disk {
     }
 }
 
+/// An open file. Each call that fails returns what the system says.
+pub trait OpenFile {
+    /// What it is now.
+    fn meta(&self) -> io::Result<LogMeta>;
+
+    /// Reads at `offset`; fewer bytes than asked for are no sign of the end, none are.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Asks whether nobody writes to the file, and holds off new writers until the lease is ended
+    /// or the file dropped. What has a `LogLease` of its own is no error.
+    fn lease(&self) -> io::Result<LogLease>;
+
+    /// Gives a lease up, if there is one, and lets writers go on.
+    fn end_lease(&self) -> io::Result<()>;
+
+    /// Who has the file open for writing, as far as can be seen, for an operator to read.
+    fn writers(&self) -> Option<String> {
+        None
+    }
+}
+
+/// `None` where there was no such file.
+///
+/// # Errors
+/// Any other error.
+pub fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// A state file's content, at most `bytes_max` of it; `None` where there is no such file.
+pub(crate) fn read_state(
+    disk: &mut impl Disk,
+    backend: &str,
+    name: &str,
+    bytes_max: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = unless_missing(disk.open(Area::State, backend, name))? else {
+        return Ok(None);
+    };
+    let bytes = usize::try_from(file.meta()?.bytes).unwrap_or(usize::MAX);
+    let mut content = vec![0; bytes.min(bytes_max)];
+    let filled = read_fully(&file, 0, &mut content)?;
+    content.truncate(filled);
+    Ok(Some(content))
+}
+
+/// Length of a state file, `None` where there is no such file.
+pub(crate) fn state_bytes(
+    disk: &mut impl Disk,
+    backend: &str,
+    name: &str,
+) -> io::Result<Option<u64>> {
+    let file = unless_missing(disk.open(Area::State, backend, name))?;
+    file.map(|file| Ok(file.meta()?.bytes)).transpose()
+}
+
 /// Takes one step of a durable write and waits for it.
 pub(crate) fn take_step(
     disk: &mut impl Disk,
@@ -332,11 +250,11 @@ pub(crate) fn take_step(
 ) -> Result<(), StepError> {
     let backend = &*durable_write.backend;
     match step {
-        Step::SyncLogFolder => disk.sync_log_folder(backend),
-        Step::Write(name) => disk.write_state(backend, name, &durable_write.bytes),
-        Step::Sync(name) => disk.sync_state(backend, name),
-        Step::Rename { from, to } => disk.rename_state(backend, from, to),
-        Step::SyncStateFolder => disk.sync_state_folder(backend),
+        Step::SyncLogFolder => disk.sync_folder(Area::Logs, backend),
+        Step::Write(name) => disk.write(Area::State, backend, name, &durable_write.bytes),
+        Step::Sync(name) => disk.sync(Area::State, backend, name),
+        Step::Rename { from, to } => disk.rename(Area::State, backend, from, to),
+        Step::SyncStateFolder => disk.sync_folder(Area::State, backend),
     }
     .map_err(|cause| StepError { step, cause })
 }
@@ -357,15 +275,10 @@ pub(crate) fn take_at_once(
 }
 
 /// Reads until `into` is full or the file ends; gives how many bytes.
-pub(crate) fn read_fully<D: Disk>(
-    disk: &mut D,
-    log: &D::Log,
-    offset: u64,
-    into: &mut [u8],
-) -> io::Result<usize> {
+pub(crate) fn read_fully(file: &impl OpenFile, offset: u64, into: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while read < into.len() {
-        match disk.read_log(log, offset + read as u64, &mut into[read..]) {
+        match file.read_at(offset + read as u64, &mut into[read..]) {
             Ok(0) => break,
             Ok(more) => read += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -377,9 +290,8 @@ pub(crate) fn read_fully<D: Disk>(
 
 /// Whether an open log still has the bytes that were last read of it. Where its first bytes, which
 /// are compared anyway, are all that was read, it is not read again.
-pub(crate) fn has_last_read<D: Disk>(
-    disk: &mut D,
-    log: &D::Log,
+pub(crate) fn has_last_read(
+    log: &impl OpenFile,
     identity: &Identity,
     last_read: &LastRead,
 ) -> io::Result<bool> {
@@ -389,16 +301,16 @@ pub(crate) fn has_last_read<D: Disk>(
     }
     let mut bytes = [0; LAST_READ_BYTES_MAX];
     let covered = (last_read.bytes as usize).min(bytes.len());
-    let filled = read_fully(disk, log, last_read.byte, &mut bytes[..covered])?;
+    let filled = read_fully(log, last_read.byte, &mut bytes[..covered])?;
     Ok(last_read.is_of(&bytes[..filled]))
 }
 
 /// The last bytes of a log that ends, or has been read, at byte `end`.
-pub(crate) fn last_read_at<D: Disk>(disk: &mut D, log: &D::Log, end: u64) -> io::Result<LastRead> {
+pub(crate) fn last_read_at(log: &impl OpenFile, end: u64) -> io::Result<LastRead> {
     let mut bytes = [0; LAST_READ_BYTES_MAX];
     let first = end.saturating_sub(bytes.len() as u64);
     let covered = (end - first) as usize;
-    let filled = read_fully(disk, log, first, &mut bytes[..covered])?;
+    let filled = read_fully(log, first, &mut bytes[..covered])?;
     Ok(match filled == covered {
         true => LastRead::new(first, &bytes[..filled]),
         false => LastRead::default(),

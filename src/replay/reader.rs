@@ -51,7 +51,7 @@ use crate::clock::Now;
 use crate::limits::{BODY_PIECES_MAX, CHUNKS_MISSED, MAILBOX_MESSAGES};
 use crate::replay::chunk::BufferReturns;
 use crate::replay::dirty_flags::DirtyFlags;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, Component, ControlMessage, Epoch, Fed, FileId,
@@ -126,7 +126,7 @@ pub struct LogReader<D: Disk> {
     chunks: usize,
     /// For bytes that are looked at and not kept: searches, a file's first bytes.
     scratch: Vec<u8>,
-    sources: Vec<Source<D::Log>>,
+    sources: Vec<Source<D::File>>,
     /// How many backends are read for, as of this turn: the memory budget is theirs.
     read_for: usize,
     places: HashMap<BackendId, usize>,
@@ -271,7 +271,7 @@ impl<D: Disk> LogReader<D> {
 
     /// Whether there is nothing that credit, or a buffer, would let it read.
     fn has_read_all(&self) -> bool {
-        let has_read = |source: &Source<D::Log>| {
+        let has_read = |source: &Source<D::File>| {
             let is_due = source.may_be_fed() && source.catalog.unread_bytes() > 0;
             !is_due && source.bodies.is_idle()
         };
@@ -468,7 +468,7 @@ impl<D: Disk> LogReader<D> {
         source.catalog.mark_deleted(index);
         let log = source.catalog.file_mut(index);
         if let Some(open) = &log.log
-            && let Ok(meta) = self.disk.log_meta(open)
+            && let Ok(meta) = open.meta()
         {
             let _ = log.observe(meta, now);
         }
@@ -496,7 +496,7 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    fn source_mut(&mut self, backend: BackendId) -> Option<&mut Source<D::Log>> {
+    fn source_mut(&mut self, backend: BackendId) -> Option<&mut Source<D::File>> {
         let place = *self.places.get(&backend)?;
         Some(&mut self.sources[place])
     }

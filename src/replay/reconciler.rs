@@ -34,7 +34,7 @@ use crate::limits::{
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
 use crate::reconcile::settings::ReconcileMode;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
@@ -88,7 +88,7 @@ impl<L> Default for Backend<L> {
     }
 }
 
-impl<L> Backend<L> {
+impl<L: OpenFile> Backend<L> {
     /// Whether it is up and has no record to be replayed.
     fn is_in_order(&self) -> bool {
         self.is_up && !self.has_backlog()
@@ -129,7 +129,7 @@ pub struct Reconciler<D: Disk, S> {
     settings: ComparisonSettings,
     written_unix: fn(&[u8]) -> Option<u64>,
     outbox: Outbox,
-    backends: BTreeMap<BackendId, Backend<D::Log>>,
+    backends: BTreeMap<BackendId, Backend<D::File>>,
     by_name: BTreeMap<Arc<str>, BackendId>,
     /// When some backend's differences are read again, monotonic.
     count_at: Duration,
@@ -214,7 +214,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     }
 
     /// The backends of which this holds.
-    fn ids(&self, holds: impl Fn(&Backend<D::Log>) -> bool) -> Vec<BackendId> {
+    fn ids(&self, holds: impl Fn(&Backend<D::File>) -> bool) -> Vec<BackendId> {
         let backends = self.backends.iter();
         let found = backends.filter(|(_, backend)| holds(backend));
         found.map(|(id, _)| *id).collect()
@@ -475,7 +475,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     }
 
     /// Tells the job that a slot's connection is of; it may have ended.
-    fn at_slot(&mut self, slot: usize, now: Now, tell: impl FnOnce(&mut Job<D::Log>, usize)) {
+    fn at_slot(&mut self, slot: usize, now: Now, tell: impl FnOnce(&mut Job<D::File>, usize)) {
         let Some((id, at)) = self.slots[slot] else {
             return;
         };

@@ -21,20 +21,28 @@ mod durable_writes;
 mod tests;
 mod world;
 
+use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::replay::disk::{LogEntry, LogMeta};
-pub use crate::replay::testdisk::world::{Crash, Op};
-use crate::replay::testdisk::world::{Fault, World, Write};
+use crate::replay::disk::{Area, LogEntry, LogMeta};
+pub use crate::replay::testdisk::world::{Crash, Deletion, Observer, Op};
+use crate::replay::testdisk::world::{Fault, Link, World, Write};
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct TestDisk(Arc<Mutex<World>>);
 
-/// An open log of a [`TestDisk`].
+/// An open file of a [`TestDisk`].
 #[derive(Debug)]
-pub struct TestLog(usize);
+pub struct TestFile {
+    inode: usize,
+    area: Area,
+    backend: String,
+    disk: TestDisk,
+    /// Held to be counted.
+    _open: Arc<()>,
+}
 
 impl Default for TestDisk {
     fn default() -> Self {
@@ -76,10 +84,99 @@ impl TestDisk {
     pub fn fail(&self, op: Op, kind: io::ErrorKind, spared: u32, times: u32) {
         self.world().faults.push(Fault {
             op,
+            backend: None,
             kind,
             spared,
             failing: times,
         });
+    }
+
+    /// From now on the logs of a backend can be neither opened nor read.
+    pub fn fail_logs_of(&self, backend: &str, kind: io::ErrorKind) {
+        for op in [Op::Open(Area::Logs), Op::Read(Area::Logs)] {
+            self.world().faults.push(Fault {
+                op,
+                backend: Some(backend.to_owned()),
+                kind,
+                spared: 0,
+                failing: u32::MAX,
+            });
+        }
+    }
+
+    /// From now on one read of a log returns so many bytes at most; 0: no bound.
+    pub fn read_at_most(&self, bytes: usize) {
+        self.world().read_bytes_max = Some(bytes).filter(|bytes| *bytes > 0);
+    }
+
+    /// From now on, of a thousand reads of logs, so many return fewer bytes than they could.
+    pub fn shorten_reads(&self, seed: u64, of_thousand: u32) {
+        self.world().short_reads = Some((fastrand::Rng::with_seed(seed), of_thousand));
+    }
+
+    /// From now on this is told of each listing of logs.
+    pub fn observe(&self, observer: impl Observer + 'static) {
+        self.world().observer = Some(Box::new(observer));
+    }
+
+    /// Logs that the core deleted since this was last asked.
+    #[must_use]
+    pub fn take_deletions(&self) -> Vec<Deletion> {
+        std::mem::take(&mut self.world().deletions)
+    }
+
+    /// How often a backend's logs have been listed.
+    #[must_use]
+    pub fn listings(&self, backend: &str) -> u64 {
+        self.world().listings.get(backend).copied().unwrap_or(0)
+    }
+
+    /// Reads so far.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.world().reads
+    }
+
+    /// Files that are open.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        Arc::strong_count(&self.world().open_files) - 1
+    }
+
+    /// Makes a folder of logs.
+    pub fn make_folder(&self, backend: &str) {
+        let mut world = self.world();
+        let folder = world.logs.entry(backend.to_owned()).or_default();
+        folder.is_durable = true;
+    }
+
+    /// Has a name of a folder of logs lead to another's, by a symbolic link or a mount.
+    pub fn link_folder(&self, backend: &str, to: &str, is_mount: bool) {
+        let to = to.to_owned();
+        let link = Link { to, is_mount };
+        self.world().links.insert(backend.to_owned(), link);
+    }
+
+    /// Has a name of a folder of logs lead to its own again.
+    pub fn unlink_folder(&self, backend: &str) {
+        self.world().links.remove(backend);
+    }
+
+    /// Mounts something empty over a backend's folder of logs, or takes it away; `None`: over the
+    /// logs' path. What others do to logs they do beneath.
+    pub fn set_covered(&self, backend: Option<&str>, is_covered: bool) {
+        let mut world = self.world();
+        match (backend, is_covered) {
+            (None, _) => world.covered_root = is_covered,
+            (Some(backend), true) => _ = world.covered.insert(backend.to_owned()),
+            (Some(backend), false) => _ = world.covered.remove(backend),
+        }
+    }
+
+    /// Whether something is mounted over a backend's logs.
+    #[must_use]
+    pub fn is_covered(&self, backend: &str) -> bool {
+        self.world().is_covered(backend)
     }
 
     /// From now on room can be kept aside.
@@ -265,8 +362,9 @@ impl TestDisk {
         folder.add_durably(name, inode);
     }
 
-    /// NFS keeps a log that was deleted under this name, for whoever has it open.
-    pub fn keep_deleted(&self, backend: &str, name: &str, meta: &LogMeta) {
+    /// Gives a file a name, durably, beside those that it has: a second link, or the name by which
+    /// NFS keeps a file that was deleted while it is open.
+    pub fn name_log(&self, backend: &str, name: &str, meta: &LogMeta) {
         let inode = meta.inode as usize - 1000;
         let mut world = self.world();
         let folder = world.logs.entry(backend.to_owned()).or_default();
@@ -277,7 +375,7 @@ impl TestDisk {
     /// which the copy can be moved in.
     pub fn copy_out(&self, backend: &str, name: &str, first_line: usize) -> Option<u64> {
         let mut world = self.world();
-        let from = world.log_inode(backend, name)?;
+        let from = world.inode_of(Area::Logs, backend, name)?;
         let lines = world.inodes[from]
             .seen
             .split_inclusive(|byte| *byte == b'\n');
@@ -300,7 +398,11 @@ impl TestDisk {
     #[must_use]
     pub fn state(&self, backend: &str, name: &str) -> Option<Vec<u8>> {
         let world = self.world();
-        Some(world.inodes[world.state_inode(backend, name)?].seen.clone())
+        Some(
+            world.inodes[world.inode_of(Area::State, backend, name)?]
+                .seen
+                .clone(),
+        )
     }
 
     /// What of a state file a crash leaves at least.
@@ -314,7 +416,7 @@ impl TestDisk {
     /// Puts a state file there, durably.
     pub fn put_state(&self, backend: &str, name: &str, bytes: &[u8]) {
         let mut world = self.world();
-        let inode = world.make_state(backend, name);
+        let inode = world.make_file(Area::State, backend, name);
         let file = &mut world.inodes[inode];
         file.write(Write::Cut(0), 0);
         file.write(Write::At(0, bytes.to_vec()), 0);

@@ -157,9 +157,6 @@ const ROWS: &[Row] = &[
         ..STATE_ROW },
     Row { call: "ftruncate64", about: "rejected.jsonl", both: &[EIO, EROFS], once: &[EINTR],
         stir: Stir::TornState, ..STATE_ROW },
-    // A checkpoint that can't be read time and again is held for lost (G11).
-    Row { call: "read", both: &[EIO], once: &[EINTR], stir: Stir::TornState, deletes: true,
-        ..STATE_ROW },
     Row { call: "pread64", both: &[EIO], once: &[EINTR, PART], stir: Stir::TornState, ..STATE_ROW },
     // Connections to backends. Of `writev` only some lanes suffer, which each tries again and the
     // log doesn't tell while others are answered.

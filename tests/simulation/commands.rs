@@ -404,7 +404,7 @@ impl World {
     /// HA writes to them.
     pub(crate) fn forget_all(&mut self) {
         self.covers += 1;
-        self.disk.set_covered(None, true);
+        self.disk.inner.set_covered(None, true);
         for place in 0..self.backends.len() {
             self.keep_rejected(place);
             self.forget_backend(place, false);
@@ -432,7 +432,7 @@ impl World {
 
     pub(crate) fn forget_backend(&mut self, place: usize, yes: bool) {
         let server = self.server.as_ref();
-        if !self.disk.is_covered(&self.backends[place].name)
+        if !self.disk.inner.is_covered(&self.backends[place].name)
             || server.is_none_or(|server| server.control.at(place).is_none())
         {
             return;

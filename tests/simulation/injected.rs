@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use hustdbsync::internals::replay::disk::Area;
 use hustdbsync::internals::replay::testdisk::{Crash, Op};
 
 use crate::backend::{Life, Mood};
@@ -144,31 +145,36 @@ impl World {
     }
 
     fn strike_disk(&mut self) {
-        const OPS: [Op; 13] = [
-            Op::ListState,
-            Op::ReadState,
-            Op::WriteState,
-            Op::AppendState,
-            Op::TruncateState,
-            Op::SyncState,
-            Op::RenameState,
-            Op::RemoveState,
-            Op::SyncStateFolder,
-            Op::ReadLog,
-            Op::LeaseLog,
-            Op::DeleteLog,
-            Op::SyncLogFolder,
+        const OPS: [Op; 16] = [
+            Op::Look(Area::State),
+            Op::Open(Area::State),
+            Op::Read(Area::State),
+            Op::Write(Area::State),
+            Op::Append(Area::State),
+            Op::Truncate(Area::State),
+            Op::Sync(Area::State),
+            Op::Rename(Area::State),
+            Op::Remove(Area::State),
+            Op::SyncFolder(Area::State),
+            Op::Look(Area::Logs),
+            Op::Open(Area::Logs),
+            Op::Read(Area::Logs),
+            Op::Lease,
+            Op::Remove(Area::Logs),
+            Op::SyncFolder(Area::Logs),
         ];
         let op = match OPS[self.random.usize(..OPS.len())] {
             // Without a checkpoint the log that stays is sent again, and those behind it that were
             // deleted are not.
-            Op::LeaseLog | Op::DeleteLog | Op::SyncLogFolder if self.plan.faults.rot => {
-                Op::SyncState
+            Op::Lease | Op::Remove(Area::Logs) | Op::SyncFolder(Area::Logs)
+                if self.plan.faults.rot =>
+            {
+                Op::Sync(Area::State)
             }
             op => op,
         };
         let kind = match op {
-            Op::WriteState | Op::AppendState => ErrorKind::StorageFull,
+            Op::Write(Area::State) | Op::Append(Area::State) => ErrorKind::StorageFull,
             _ => ErrorKind::Other,
         };
         let spared = self.random.u32(..3);
@@ -181,7 +187,7 @@ impl World {
             format_args!("the disk: {op:?} fails {times} times after {spared}"),
         );
         self.disk.inner.fail(op, kind, spared, times);
-        if op == Op::ReadState {
+        if [Op::Open(Area::State), Op::Read(Area::State)].contains(&op) {
             // A checkpoint that cannot be read time and again is held for lost.
             for backend in &mut self.backends {
                 backend.oracle.rotted = true;
@@ -258,7 +264,7 @@ impl World {
     fn stop(&mut self) {
         if self.plan.faults.hard_ends {
             // Nothing can be rejected for a while, so that there is something to be at the end.
-            let op = [Op::AppendState, Op::SyncState][self.whims.usize(..2)];
+            let op = [Op::Append(Area::State), Op::Sync(Area::State)][self.whims.usize(..2)];
             self.disk
                 .inner
                 .fail(op, ErrorKind::StorageFull, 0, u32::MAX);
@@ -266,7 +272,7 @@ impl World {
         }
         if self.begin_stop() && self.plan.faults.disk && self.random.bool() {
             // Not even the end can be written, or only just.
-            let op = [Op::AppendState, Op::SyncState][self.random.usize(..2)];
+            let op = [Op::Append(Area::State), Op::Sync(Area::State)][self.random.usize(..2)];
             let times = [2, u32::MAX][self.random.usize(..2)];
             self.fail_at_end(op, times);
         }

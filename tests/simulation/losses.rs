@@ -63,7 +63,7 @@ impl World {
                 file: file.to_owned(),
                 key: meta.key(),
                 seen_bytes,
-                listing: self.disk.listings(&backend.name),
+                listing: self.disk.inner.listings(&backend.name),
                 lines,
                 shown: None,
             });
@@ -102,7 +102,7 @@ impl World {
     fn is_open(&self, loss: &mut Loss) -> bool {
         let backend = &self.backends[loss.place];
         let Some(shown) = loss.shown else {
-            if self.disk.listings(&backend.name) == loss.listing {
+            if self.disk.inner.listings(&backend.name) == loss.listing {
                 return true;
             }
             let is_less = self.disk.seen_bytes(&backend.name, loss.key) < loss.seen_bytes;

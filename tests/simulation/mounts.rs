@@ -20,7 +20,7 @@ impl World {
         };
         if places
             .clone()
-            .any(|at| self.disk.is_covered(&self.backends[at].name))
+            .any(|at| self.disk.inner.is_covered(&self.backends[at].name))
         {
             return;
         }
@@ -31,7 +31,7 @@ impl World {
             }
         }
         self.covers += 1;
-        self.disk.set_covered(self.folder_name(place), true);
+        self.disk.inner.set_covered(self.folder_name(place), true);
         let note = format_args!("somebody mounts something over the logs of {place:?}");
         self.trace.note(self.now, note);
         let covered = u64::try_from(COVERED.as_micros()).expect("it is short");
@@ -41,7 +41,7 @@ impl World {
 
     pub(crate) fn uncover(&mut self, place: Option<usize>) {
         self.covers -= 1;
-        self.disk.set_covered(self.folder_name(place), false);
+        self.disk.inner.set_covered(self.folder_name(place), false);
         let note = format_args!("the logs of {place:?} are there again");
         self.trace.note(self.now, note);
         for at in 0..self.backends.len() {

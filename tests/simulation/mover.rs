@@ -33,7 +33,7 @@ impl World {
         let is_copier = !self.plan.down_longer.is_zero();
         let deeds = if self.plan.faults.mounts { 14 } else { 8 };
         match self.moves.u32(..deeds) {
-            _ if self.disk.is_covered(&self.backends[place].name) => {}
+            _ if self.disk.inner.is_covered(&self.backends[place].name) => {}
             1..=5 if is_copier => self.replace_log(place),
             8..=9 => {
                 if let Some(file) = self.some_whole_log(place) {

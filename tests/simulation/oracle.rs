@@ -9,9 +9,9 @@ use hustdbsync::internals::fake_hustdb::{Item, Space, Verb};
 use hustdbsync::internals::ledger::checkpoint::Checkpoint;
 use hustdbsync::internals::ledger::rejected::{Piece, RejectedLine, pieces};
 use hustdbsync::internals::limits::IDENTITY_PREFIX_BYTES_MAX;
+use hustdbsync::internals::replay::testdisk::Deletion;
 
 use crate::counters::Counters;
-use crate::disk::Deletion;
 use crate::mutation::{COUNTERS, Mutation, TALLIES, has_value};
 
 /// What a line is.
@@ -668,7 +668,12 @@ impl Oracle {
 
     /// Lines that were to be replayed have been deleted before they were a log: G9.
     pub(crate) fn handle_staged_deletion(&self, deletion: &Deletion) {
-        let rejected = rejected_lines(&deletion.rejected);
+        let rejected = rejected_lines(
+            deletion
+                .state
+                .get("rejected.jsonl")
+                .map_or(&[], Vec::as_slice),
+        );
         let lines = deletion.bytes.split_inclusive(|byte| *byte == b'\n');
         for line in lines.filter_map(|line| line.strip_suffix(b"\n")) {
             assert!(
@@ -684,11 +689,16 @@ impl Oracle {
     pub(crate) fn handle_deletion(&self, deletion: &Deletion) {
         let Deletion { name, meta, .. } = deletion;
         let called = self.called(name);
-        let rejected: BTreeSet<u64> = rejected_lines(&deletion.rejected)
-            .iter()
-            .filter(|aside| self.called(&aside.file) == called)
-            .map(|aside| aside.line)
-            .collect();
+        let rejected: BTreeSet<u64> = rejected_lines(
+            deletion
+                .state
+                .get("rejected.jsonl")
+                .map_or(&[], Vec::as_slice),
+        )
+        .iter()
+        .filter(|aside| self.called(&aside.file) == called)
+        .map(|aside| aside.line)
+        .collect();
         let mut lines = 0;
         for ((_, _, line), what) in self.lines.range(self.all_of(name)) {
             lines += 1;
@@ -719,7 +729,8 @@ impl Oracle {
                 }
             }
         }
-        let checkpoint = deletion.checkpoint.as_deref().map(Checkpoint::decode);
+        let checkpoint = deletion.state.get("checkpoint");
+        let checkpoint = checkpoint.map(|bytes| Checkpoint::decode(bytes));
         let Some(Ok(checkpoint)) = checkpoint else {
             panic!("G10: {name} was deleted, and the durable checkpoint was {checkpoint:?}");
         };

@@ -16,6 +16,7 @@ use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
 use hustdbsync::internals::replay::mailbox::{Mailbox, Wake};
 use hustdbsync::internals::replay::messages::{ControlMessage, ReaderMessage, WorkerMessage};
 use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules};
+use hustdbsync::internals::replay::testdisk::TestDisk;
 use hustdbsync::internals::replay::vec_pool::VecPool;
 use hustdbsync::internals::replay::worker::{Worker, WorkerLinks};
 use hustdbsync::internals::status::counters::ServerCounters;
@@ -72,8 +73,8 @@ pub(crate) struct Driven {
 /// See the module.
 pub(crate) struct Server {
     pub(crate) control: Control,
-    pub(crate) reader: LogReader<SimDisk>,
-    pub(crate) checkpointer: Checkpointer<SimDisk>,
+    pub(crate) reader: LogReader<TestDisk>,
+    pub(crate) checkpointer: Checkpointer<TestDisk>,
     pub(crate) workers: Vec<Driven>,
     pub(crate) threads: Vec<Thread>,
     pub(crate) reader_mailbox: Arc<Mailbox<ReaderMessage>>,
@@ -156,14 +157,14 @@ impl Server {
         Self {
             control: Control::new(controller_links, plan, seed, now),
             reader: LogReader::with_bounds(
-                disk.clone(),
+                disk.inner.clone(),
                 settings,
                 rules,
                 reader_links,
                 plan.bounds,
             ),
             checkpointer: Checkpointer::new(
-                disk.clone(),
+                disk.inner.clone(),
                 checkpointer_links,
                 plan.checkpointer.clone(),
                 plan.workers,

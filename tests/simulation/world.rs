@@ -15,7 +15,7 @@ use hustdbsync::internals::ledger::rejected::STAGED;
 use hustdbsync::internals::replay::controller::action::ProbeResult;
 use hustdbsync::internals::replay::durable_write::JobId;
 use hustdbsync::internals::replay::messages::BackendId;
-use hustdbsync::internals::replay::testdisk::Op;
+use hustdbsync::internals::replay::testdisk::{Deletion, Op};
 use hustdbsync::internals::status::control_request::SyncPointRequest;
 use tracing::subscriber::DefaultGuard;
 
@@ -23,7 +23,7 @@ use crate::backend::Backend;
 use crate::clock::NamesGoBack;
 use crate::commands::Orders;
 use crate::control::{self, CREDENTIALS};
-use crate::disk::{Deletion, SimDisk};
+use crate::disk::SimDisk;
 use crate::injected::Blow;
 use crate::log_lines::LogLines;
 use crate::losses::Loss;
@@ -324,7 +324,7 @@ impl World {
         self.disk.inner.set_nanos(nanos);
         self.trace.count(at, number);
         self.handle(event);
-        for deletion in self.disk.take_deletions() {
+        for deletion in self.disk.inner.take_deletions() {
             let Deletion { backend, name, .. } = &deletion;
             self.trace
                 .note(at, format_args!("{backend}: {name} is deleted"));

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use hustdbsync::internals::fake_hustdb::store::Store;
+use hustdbsync::internals::replay::testdisk::Deletion;
 
 use crate::bad_lines;
-use crate::disk::Deletion;
 use crate::mutation::{Healthy, Mutation};
 use crate::oracle::Line;
 use crate::server::READER;

@@ -11,7 +11,7 @@ use crate::engine::files::RealDisk;
 use crate::engine::log_timestamp::written_unix;
 use crate::reconcile::key::{KeyId, Kind, Logged};
 use crate::reconcile::keys::Keys;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk};
 use crate::replay::reconciler::read_keys;
 
 /// A log: the folder of all backends' logs, the backend's folder there, and the log's name.
@@ -32,7 +32,7 @@ pub(super) fn sources(
         if is_backend(target) {
             let root = &config.sync.logs_path;
             let logs = sources.entry(target.clone()).or_default();
-            for entry in disk(root).log_entries(target)? {
+            for entry in disk(root).entries(Area::Logs, target)? {
                 logs.push(Log {
                     root: root.clone(),
                     backend: target.clone(),

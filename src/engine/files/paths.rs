@@ -1,13 +1,14 @@
 //! Where the logs and our state are, and what names may stand for.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::names::unescape;
 use crate::engine::os::files::{Links, open_regular};
+use crate::replay::disk::Area;
 
 /// Of every file that we make: its owner's, and its group's to read.
 pub const FILE_MODE: u32 = 0o640;
@@ -24,18 +25,11 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    pub(super) fn log_folder(&self, backend: &str) -> io::Result<PathBuf> {
-        Ok(self.logs.join(plain(backend)?))
-    }
-
-    pub(super) fn log(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
-        let name = unescape(name);
-        // What was escaped must not leave the folder either.
-        let leaves = name.as_bytes().iter().any(|byte| [b'/', 0].contains(byte));
-        if leaves || name.is_empty() || name == "." || name == ".." {
-            return Err(no_name(&name.to_string_lossy()));
+    pub(super) fn area(&self, area: Area) -> &Path {
+        match area {
+            Area::Logs => &self.logs,
+            Area::State => &self.state,
         }
-        Ok(self.log_folder(backend)?.join(name))
     }
 
     /// The file that keeps room aside. Its name is no backend's.
@@ -43,44 +37,52 @@ impl Paths {
         self.state.join(".spare")
     }
 
-    pub(super) fn state_folder(&self, backend: &str) -> io::Result<PathBuf> {
-        Ok(self.state.join(plain(backend)?))
+    pub(super) fn folder(&self, area: Area, backend: &str) -> io::Result<PathBuf> {
+        let leaves = leaves_folder(backend.as_bytes());
+        (!leaves)
+            .then(|| self.area(area).join(backend))
+            .ok_or_else(|| no_name(backend))
     }
 
-    pub(super) fn state(&self, backend: &str, name: &str) -> io::Result<PathBuf> {
-        Ok(self.state_folder(backend)?.join(plain(name)?))
+    pub(super) fn file(&self, area: Area, backend: &str, name: &str) -> io::Result<PathBuf> {
+        let name = unescape(name);
+        // What was escaped must not leave the folder either.
+        if leaves_folder(name.as_bytes()) {
+            return Err(no_name(&name.to_string_lossy()));
+        }
+        Ok(self.folder(area, backend)?.join(name))
     }
 
-    /// Opens a state file for writing; its folders are made where they are missing.
-    pub(super) fn open_state(
+    /// Writes to a file, which is made where it is missing. A missing folder of state is made, too.
+    pub(super) fn write_to(
         &self,
+        area: Area,
         backend: &str,
         name: &str,
         options: &mut OpenOptions,
-    ) -> io::Result<(File, PathBuf)> {
-        let path = self.state(backend, name)?;
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let path = self.file(area, backend, name)?;
         options.create(true).mode(FILE_MODE);
-        let opened = open_regular(&path, options, Links::Refused).or_else(|error| {
-            if error.kind() != ErrorKind::NotFound {
-                return Err(error);
-            }
-            DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(self.state_folder(backend)?)?;
-            open_regular(&path, options, Links::Refused)
-        });
-        Ok((opened.map_err(at(&path))?, path))
+        open_regular(&path, options, Links::Refused)
+            .or_else(|error| {
+                if error.kind() != ErrorKind::NotFound || area == Area::Logs {
+                    return Err(error);
+                }
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(FOLDER_MODE)
+                    .create(self.folder(area, backend)?)?;
+                open_regular(&path, options, Links::Refused)
+            })
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(at(&path))
     }
 }
 
-/// A name that stays in its folder.
-fn plain(name: &str) -> io::Result<&str> {
-    let leaves = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
-    if leaves {
-        return Err(no_name(name));
-    }
-    Ok(name)
+/// Whether a name leads out of its folder.
+fn leaves_folder(name: &[u8]) -> bool {
+    [&b""[..], b".", b".."].contains(&name) || name.iter().any(|byte| [b'/', 0].contains(byte))
 }
 
 fn no_name(name: &str) -> io::Error {

@@ -1,11 +1,13 @@
 //! The real disk, on folders that go away again.
 
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::ledger::identity::Identity;
+use crate::replay::disk::{read_state, state_bytes};
 
 const B: &str = "127.0.0.1:9998";
 const LOG: &str = "2026-11-22-16-40.log";
@@ -43,31 +45,31 @@ fn a_folder_lists_its_logs_only_and_a_missing_one_lists_nothing() {
     fs::create_dir(home.log("folder")).unwrap();
     symlink("nowhere", home.log("dangling")).unwrap();
     symlink(home.log("folder"), home.log("to a folder")).unwrap();
-    let entries = home.disk.log_entries(B).unwrap();
+    let entries = home.disk.entries(Area::Logs, B).unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!((entries[0].name.as_str(), entries[0].meta.bytes), (LOG, 5));
     assert_eq!(entries[0].meta.links, 1);
-    assert_eq!(home.disk.log_entries("127.0.0.1:1").unwrap(), []);
+    assert_eq!(home.disk.entries(Area::Logs, "127.0.0.1:1").unwrap(), []);
     fs::write(home.folder.path().join("logs/error.log"), b"").unwrap();
-    assert_eq!(home.disk.backend_folders().unwrap(), [B]);
-    assert_eq!(home.disk.state_folders().unwrap(), [""; 0]);
+    assert_eq!(home.disk.folders(Area::Logs).unwrap(), [B]);
+    assert_eq!(home.disk.folders(Area::State).unwrap(), [""; 0]);
 }
 
 #[test]
 fn a_listing_and_an_open_log_say_the_same_and_follow_the_file() {
     let mut home = home();
     fs::write(home.log(LOG), b"line\n").unwrap();
-    let log = home.disk.open_log(B, LOG).unwrap();
-    let meta = home.disk.log_meta(&log).unwrap();
-    assert_eq!(meta, home.disk.log_entries(B).unwrap()[0].meta);
+    let log = home.disk.open(Area::Logs, B, LOG).unwrap();
+    let meta = log.meta().unwrap();
+    assert_eq!(meta, home.disk.entries(Area::Logs, B).unwrap()[0].meta);
     let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, b"line\n");
     fs::rename(home.log(LOG), home.log("moved.log")).unwrap();
-    let moved = home.disk.log_entries(B).unwrap().remove(0);
+    let moved = home.disk.entries(Area::Logs, B).unwrap().remove(0);
     assert!(identity.is_of(moved.meta.inode, moved.meta.born_nanos, b"line\nmore\n"));
     let mut piece = [0; 3];
-    assert_eq!(home.disk.read_log(&log, 3, &mut piece).unwrap(), 2);
+    assert_eq!(log.read_at(3, &mut piece).unwrap(), 2);
     assert_eq!(&piece[..2], b"e\n");
-    assert_eq!(home.disk.read_log(&log, 5, &mut piece).unwrap(), 0);
+    assert_eq!(log.read_at(5, &mut piece).unwrap(), 0);
 }
 
 /// Makes a pipe that nobody has open.
@@ -89,17 +91,19 @@ fn state_that_is_a_pipe_is_an_error_and_holds_nobody_up() {
         let name = "pipe";
         let mut piece = [0; 4];
         let outcomes = [
-            ("read", disk.read_state(B, name, 9).map(drop)),
+            ("read", read_state(&mut disk, B, name, 9).map(drop)),
             (
                 "read at",
-                disk.read_state_at(B, name, 0, &mut piece).map(drop),
+                disk.open(Area::State, B, name)
+                    .and_then(|file| file.read_at(0, &mut piece))
+                    .map(drop),
             ),
-            ("write", disk.write_state(B, name, b"x")),
-            ("append", disk.append_state(B, name, b"x").map(drop)),
-            ("truncate", disk.truncate_state(B, name, 0)),
-            ("sync", disk.sync_state(B, name)),
-            ("stage", disk.stage_log(B, name, b"x")),
-            ("sync staged", disk.sync_staged_log(B, name)),
+            ("write", disk.write(Area::State, B, name, b"x")),
+            ("append", disk.append(Area::State, B, name, b"x").map(drop)),
+            ("truncate", disk.truncate(Area::State, B, name, 0)),
+            ("sync", disk.sync(Area::State, B, name)),
+            ("stage", disk.append(Area::Logs, B, name, b"x")),
+            ("sync staged", disk.sync(Area::Logs, B, name)),
         ];
         let _ = told.send(outcomes);
     });
@@ -144,18 +148,18 @@ fn names_that_are_not_utf_8_and_links_to_files_are_logs() {
     let target = home.folder.path().join("elsewhere");
     fs::write(&target, b"linked\n").unwrap();
     symlink(&target, home.log("link")).unwrap();
-    let mut entries = home.disk.log_entries(B).unwrap();
+    let mut entries = home.disk.entries(Area::Logs, B).unwrap();
     entries.sort_by(|one, other| one.name.cmp(&other.name));
     let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, [LOG, r"\xc8\xd5־.log", "link"]);
     for entry in &entries[1..] {
-        let log = home.disk.open_log(B, &entry.name).unwrap();
-        assert_eq!(home.disk.log_meta(&log).unwrap(), entry.meta);
-        home.disk.delete_log(B, &entry.name).unwrap();
+        let log = home.disk.open(Area::Logs, B, &entry.name).unwrap();
+        assert_eq!(log.meta().unwrap(), entry.meta);
+        home.disk.remove(Area::Logs, B, &entry.name).unwrap();
     }
     assert_eq!(entries[2].meta.links, 2, "it stays where the link leads");
     assert!(!path.exists() && target.exists());
-    assert!(home.disk.open_log(B, r"..\x2fchecks").is_err());
+    assert!(home.disk.open(Area::Logs, B, r"..\x2fchecks").is_err());
 }
 
 #[test]
@@ -165,9 +169,9 @@ fn pipes_and_folders_are_no_logs() {
     fs::create_dir(home.log("folder")).unwrap();
     make_pipe(&home.log("pipe"));
     for name in ["folder", "pipe"] {
-        assert!(home.disk.open_log(B, name).is_err(), "{name}");
+        assert!(home.disk.open(Area::Logs, B, name).is_err(), "{name}");
     }
-    let missing = home.disk.open_log(B, "missing").unwrap_err();
+    let missing = home.disk.open(Area::Logs, B, "missing").unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(
         missing
@@ -181,10 +185,10 @@ fn pipes_and_folders_are_no_logs() {
 fn a_log_is_leased_only_while_nobody_writes_to_it() {
     let mut home = home();
     let writer = File::create(home.log(LOG)).unwrap();
-    let log = home.disk.open_log(B, LOG).unwrap();
-    let with_writer = home.disk.lease_log(&log).unwrap();
+    let log = home.disk.open(Area::Logs, B, LOG).unwrap();
+    let with_writer = log.lease().unwrap();
     drop(writer);
-    match home.disk.lease_log(&log).unwrap() {
+    match log.lease().unwrap() {
         LogLease::Alone => assert_eq!(with_writer, LogLease::Writers),
         // Some file systems have no leases: then nothing may be leased of them.
         unknown @ (LogLease::Unknown | LogLease::NotPermitted) => {
@@ -204,10 +208,10 @@ fn a_log_is_leased_only_while_nobody_writes_to_it() {
         ErrorKind::WouldBlock,
         "a new writer is held off"
     );
-    home.disk.end_lease(&log).unwrap();
-    home.disk.end_lease(&log).unwrap();
+    log.end_lease().unwrap();
+    log.end_lease().unwrap();
     assert!(open().is_ok());
-    home.disk.lease_log(&log).unwrap();
+    log.lease().unwrap();
     drop(log);
     assert!(open().is_ok(), "a claim ends with its log");
 }
@@ -216,8 +220,8 @@ fn a_log_is_leased_only_while_nobody_writes_to_it() {
 fn a_writer_that_waits_for_a_lease_goes_on_and_its_line_is_seen_in_the_deleted_log() {
     let mut home = home();
     fs::write(home.log(LOG), b"line\n").unwrap();
-    let log = home.disk.open_log(B, LOG).unwrap();
-    if home.disk.lease_log(&log).unwrap() != LogLease::Alone {
+    let log = home.disk.open(Area::Logs, B, LOG).unwrap();
+    if log.lease().unwrap() != LogLease::Alone {
         return;
     }
     let path = home.log(LOG);
@@ -231,12 +235,12 @@ fn a_writer_that_waits_for_a_lease_goes_on_and_its_line_is_seen_in_the_deleted_l
     while !is_lease_breaking() && std::time::Instant::now() < deadline {
         std::thread::yield_now();
     }
-    home.disk.delete_log(B, LOG).unwrap();
-    home.disk.end_lease(&log).unwrap();
+    home.disk.remove(Area::Logs, B, LOG).unwrap();
+    log.end_lease().unwrap();
     writer.join().unwrap();
-    assert_eq!(home.disk.log_meta(&log).unwrap().bytes, 10);
-    home.disk.sync_log_folder(B).unwrap();
-    home.disk.sync_log_folder("127.0.0.1:1").unwrap();
+    assert_eq!(log.meta().unwrap().bytes, 10);
+    home.disk.sync_folder(Area::Logs, B).unwrap();
+    home.disk.sync_folder(Area::Logs, "127.0.0.1:1").unwrap();
 }
 
 /// Whether somebody waits for a lease of this process, as `/proc/locks` has it.
@@ -254,38 +258,46 @@ fn is_lease_breaking() -> bool {
 fn state_is_written_replaced_appended_cut_and_removed() {
     let mut home = home();
     let disk = &mut home.disk;
-    assert_eq!(disk.state_files(B).unwrap(), [""; 0]);
-    assert_eq!(disk.read_state(B, "kept", 10).unwrap(), None);
-    disk.write_state(B, "new", b"a longer text").unwrap();
-    disk.write_state(B, "new", b"text").unwrap();
-    disk.sync_state(B, "new").unwrap();
-    disk.rename_state(B, "new", "kept").unwrap();
-    disk.sync_state_folder(B).unwrap();
+    assert_eq!(disk.entries(Area::State, B).unwrap(), []);
+    assert_eq!(read_state(disk, B, "kept", 10).unwrap(), None);
+    disk.write(Area::State, B, "new", b"a longer text").unwrap();
+    disk.write(Area::State, B, "new", b"text").unwrap();
+    disk.sync(Area::State, B, "new").unwrap();
+    disk.rename(Area::State, B, "new", "kept").unwrap();
+    disk.sync_folder(Area::State, B).unwrap();
     assert_eq!(
-        disk.read_state(B, "kept", 10).unwrap().as_deref(),
+        read_state(disk, B, "kept", 10).unwrap().as_deref(),
         Some(&b"text"[..])
     );
     assert_eq!(
-        disk.read_state(B, "kept", 2).unwrap().as_deref(),
+        read_state(disk, B, "kept", 2).unwrap().as_deref(),
         Some(&b"te"[..])
     );
-    assert_eq!(disk.append_state(B, "grows", b"one").unwrap(), 0);
-    assert_eq!(disk.append_state(B, "grows", b"two").unwrap(), 3);
-    disk.truncate_state(B, "grows", 4).unwrap();
-    assert_eq!(disk.state_bytes(B, "grows").unwrap(), Some(4));
+    disk.append(Area::State, B, "grows", b"one").unwrap();
+    disk.append(Area::State, B, "grows", b"two").unwrap();
+    disk.truncate(Area::State, B, "grows", 4).unwrap();
+    assert_eq!(state_bytes(disk, B, "grows").unwrap(), Some(4));
     let mut piece = [0; 9];
-    assert_eq!(disk.read_state_at(B, "grows", 1, &mut piece).unwrap(), 3);
+    assert_eq!(
+        disk.open(Area::State, B, "grows")
+            .unwrap()
+            .read_at(1, &mut piece)
+            .unwrap(),
+        3
+    );
     assert_eq!(&piece[..3], b"net");
-    disk.remove_state(B, "grows").unwrap();
-    disk.remove_state(B, "grows").unwrap();
-    assert_eq!(disk.state_files(B).unwrap(), ["kept"]);
-    assert_eq!(disk.state_folders().unwrap(), [B]);
+    disk.remove(Area::State, B, "grows").unwrap();
+    let gone = disk.remove(Area::State, B, "grows").unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    let left = disk.entries(Area::State, B).unwrap();
+    assert!(left.len() == 1 && left[0].name == "kept", "{left:?}");
+    assert_eq!(disk.folders(Area::State).unwrap(), [B]);
 }
 
 #[test]
 fn nobody_else_can_read_the_state() {
     let mut home = home();
-    home.disk.write_state(B, "kept", b"").unwrap();
+    home.disk.write(Area::State, B, "kept", b"").unwrap();
     assert_eq!(mode(&home.state("kept")) & !0o640, 0);
     for folder in [home.state(""), home.folder.path().join("ngx/status")] {
         assert_eq!(mode(&folder) & !0o750, 0, "{}", folder.display());
@@ -304,16 +316,16 @@ fn names_never_leave_their_folder() {
                 "{name:?}"
             )
         };
-        refused(home.disk.open_log(B, name).map(drop));
-        refused(home.disk.open_log(name, LOG).map(drop));
-        refused(home.disk.delete_log(B, name));
-        refused(home.disk.log_entries(name).map(drop));
-        refused(home.disk.write_state(B, name, b""));
-        refused(home.disk.write_state(name, "kept", b""));
-        refused(home.disk.read_state(B, name, 9).map(drop));
-        refused(home.disk.rename_state(B, "kept", name));
-        refused(home.disk.remove_state(B, name));
-        refused(home.disk.sync_state_folder(name));
+        refused(home.disk.open(Area::Logs, B, name).map(drop));
+        refused(home.disk.open(Area::Logs, name, LOG).map(drop));
+        refused(home.disk.remove(Area::Logs, B, name));
+        refused(home.disk.entries(Area::Logs, name).map(drop));
+        refused(home.disk.write(Area::State, B, name, b""));
+        refused(home.disk.write(Area::State, name, "kept", b""));
+        refused(read_state(&mut home.disk, B, name, 9).map(drop));
+        refused(home.disk.rename(Area::State, B, "kept", name));
+        refused(home.disk.remove(Area::State, B, name));
+        refused(home.disk.sync_folder(Area::State, name));
     }
 }
 

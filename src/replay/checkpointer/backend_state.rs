@@ -30,7 +30,7 @@ use crate::replay::checkpointer::comparing::ComparingLogs;
 use crate::replay::checkpointer::fault::Fault;
 use crate::replay::checkpointer::rejects::RejectedLog;
 use crate::replay::checkpointer::spare::Spare;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, state_bytes};
 use crate::replay::durable_write::DurableWrite;
 use crate::replay::messages::{
     BackendInfo, CheckpointerMessage, CheckpointerSettings, Component, ControlMessage, Epoch,
@@ -272,8 +272,7 @@ impl BackendState {
         if !self.held.is_empty() {
             return Err("lines of it are being rejected; try again in a moment".to_owned());
         }
-        let rejected = disk
-            .state_bytes(&self.info.name, rejected::NAME)
+        let rejected = state_bytes(disk, &self.info.name, rejected::NAME)
             .map_err(|cause| cause.to_string())?
             .unwrap_or(0);
         let mut left = Vec::from_iter(undelivered);

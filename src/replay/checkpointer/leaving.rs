@@ -18,7 +18,7 @@ use crate::ledger::forgotten::{Forgotten, ForgottenTotals};
 use crate::limits::{FORGET_RETRY, FORGOTTEN_BYTES_MAX};
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
 use crate::replay::checkpointer::store::{StoreError, doing, is_known_state};
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk, read_state};
 use crate::replay::messages::{BackendId, ControlMessage};
 use crate::replay::outbox::After;
 
@@ -242,8 +242,7 @@ fn backend_state_at(backend_states: &[Option<BackendState>], backend: BackendId)
 }
 
 fn read(disk: &mut impl Disk) -> Result<Forgotten, StoreError> {
-    let bytes = disk
-        .read_state(FOLDER, TOTALS, FORGOTTEN_BYTES_MAX)
+    let bytes = read_state(disk, FOLDER, TOTALS, FORGOTTEN_BYTES_MAX)
         .map_err(doing("read the totals of forgotten backends"))?;
     let Some(bytes) = bytes else {
         return Ok(Forgotten::default());
@@ -258,31 +257,32 @@ fn read(disk: &mut impl Disk) -> Result<Forgotten, StoreError> {
 }
 
 fn write(disk: &mut impl Disk, forgotten: &Forgotten) -> Result<(), StoreError> {
-    disk.write_state(FOLDER, TOTALS_NEW, &forgotten.encode())
+    disk.write(Area::State, FOLDER, TOTALS_NEW, &forgotten.encode())
         .map_err(doing("write the totals of forgotten backends"))?;
-    disk.sync_state(FOLDER, TOTALS_NEW)
+    disk.sync(Area::State, FOLDER, TOTALS_NEW)
         .map_err(doing("sync the totals of forgotten backends"))?;
-    disk.rename_state(FOLDER, TOTALS_NEW, TOTALS)
+    disk.rename(Area::State, FOLDER, TOTALS_NEW, TOTALS)
         .map_err(doing(
             "put the totals of forgotten backends into their place",
         ))?;
-    disk.sync_state_folder(FOLDER)
+    disk.sync_folder(Area::State, FOLDER)
         .map_err(doing("sync the folder of forgotten backends' totals"))
 }
 
 /// Removes the files that we and the original write for a backend, and leaves all others.
 fn remove(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
-    let names = disk
-        .state_files(backend)
+    let files = disk
+        .entries(Area::State, backend)
         .map_err(doing("list the state's folder"))?;
     let removing = doing("remove a forgotten backend's state");
     let mut were_there = false;
-    for name in names.iter().filter(|name| is_known_state(name)) {
-        disk.remove_state(backend, name).map_err(&removing)?;
+    for file in files.iter().filter(|file| is_known_state(&file.name)) {
+        disk.remove(Area::State, backend, &file.name)
+            .map_err(&removing)?;
         were_there = true;
     }
     if were_there {
-        disk.sync_state_folder(backend).map_err(&removing)?;
+        disk.sync_folder(Area::State, backend).map_err(&removing)?;
     }
-    disk.remove_state_folder(backend).map_err(&removing)
+    disk.remove_folder(Area::State, backend).map_err(&removing)
 }

@@ -15,7 +15,7 @@ use crate::limits::{
 use crate::replay::checkpointer::store::{
     CHECKPOINT, CHECKPOINT_NEW, OUTAGES, StoreError, doing, is_known_state,
 };
-use crate::replay::disk::{Disk, LogEntry};
+use crate::replay::disk::{Area, Disk, LogEntry, read_fully, read_state, state_bytes};
 
 /// What was found.
 pub(super) struct Found {
@@ -28,31 +28,30 @@ pub(super) struct Found {
 
 /// Reads a backend's state. `attempt` is the number of this attempt, from 1.
 pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<Found, StoreError> {
-    let names = disk
-        .state_files(backend)
+    let files = disk
+        .entries(Area::State, backend)
         .map_err(doing("list the state's folder"))?;
-    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+    let has = |wanted: &str| files.iter().any(|file| file.name == wanted);
     if has(CHECKPOINT_NEW) {
-        disk.remove_state(backend, CHECKPOINT_NEW)
+        disk.remove(Area::State, backend, CHECKPOINT_NEW)
             .map_err(doing("remove an unfinished checkpoint"))?;
     }
     // A new `rejected.jsonl` that never took effect.
     if has(rejected::NEXT) {
-        disk.remove_state(backend, rejected::NEXT)
+        disk.remove(Area::State, backend, rejected::NEXT)
             .map_err(doing("remove an unfinished rejected.jsonl"))?;
         // If it cannot be removed, it does no harm.
-        let _ = disk.delete_log(backend, rejected::STAGED);
+        let _ = disk.remove(Area::Logs, backend, rejected::STAGED);
     }
     if has(rejected::NAME) {
         mend_rejected(disk, backend)?;
     }
     let outages = if has(OUTAGES) {
-        disk.read_state(backend, OUTAGES, OUTAGES_BYTES_MAX + 1)
-            .map_err(|_| ())
+        read_state(disk, backend, OUTAGES, OUTAGES_BYTES_MAX + 1).map_err(|_| ())
     } else {
         Ok(None)
     };
-    let statuses = find_statuses(disk, backend, &names)?;
+    let statuses = find_statuses(disk, backend, &files)?;
     let mut replaced: Vec<String> = statuses.iter().map(|(name, _)| name.clone()).collect();
     if has(legacy::TOTALS_NAME) {
         replaced.push(legacy::TOTALS_NAME.to_owned());
@@ -105,13 +104,14 @@ pub(in crate::replay) struct Known {
 /// What an earlier run knew of the logs in a backend's folder. Reads only, and trusts no more than
 /// [`find`] does.
 pub(in crate::replay) fn known_of(disk: &mut impl Disk, backend: &str) -> io::Result<Known> {
-    let names = disk.state_files(backend)?;
-    if names.is_empty() {
+    let files = disk.entries(Area::State, backend)?;
+    if files.is_empty() {
         return Ok(Known::default());
     }
-    let entries = disk.log_entries(backend)?;
-    let read = match names.iter().any(|name| name == CHECKPOINT) {
-        true => disk.read_state(backend, CHECKPOINT, CHECKPOINT_BYTES_MAX + 1)?,
+    let entries = disk.entries(Area::Logs, backend)?;
+    let has = |wanted: &str| files.iter().any(|file| file.name == wanted);
+    let read = match has(CHECKPOINT) {
+        true => read_state(disk, backend, CHECKPOINT, CHECKPOINT_BYTES_MAX + 1)?,
         false => None,
     };
     let checkpoint = read.and_then(|bytes| Checkpoint::decode(&bytes).ok());
@@ -121,7 +121,7 @@ pub(in crate::replay) fn known_of(disk: &mut impl Disk, backend: &str) -> io::Re
         .collect();
     // The original knew logs by their names.
     let is_begun = |entry: &&LogEntry| {
-        let by_original = || !is_known_state(&entry.name) && names.contains(&entry.name);
+        let by_original = || !is_known_state(&entry.name) && has(&entry.name);
         begun.contains(&entry.meta.key()) || checkpoint.is_none() && by_original()
     };
     Ok(Known {
@@ -136,7 +136,7 @@ fn read_checkpoint(
     backend: &str,
     attempt: u32,
 ) -> Result<Option<Checkpoint>, StoreError> {
-    let why = match disk.read_state(backend, CHECKPOINT, CHECKPOINT_BYTES_MAX + 1) {
+    let why = match read_state(disk, backend, CHECKPOINT, CHECKPOINT_BYTES_MAX + 1) {
         Ok(None) => return Ok(None),
         Ok(Some(bytes)) => match Checkpoint::decode(&bytes) {
             Ok(checkpoint) => return Ok(Some(checkpoint)),
@@ -162,18 +162,15 @@ fn read_checkpoint(
 fn find_statuses(
     disk: &mut impl Disk,
     backend: &str,
-    names: &[String],
+    files: &[LogEntry],
 ) -> Result<Vec<(String, LegacyStatus)>, StoreError> {
-    const READING: &str = "read a status file of the original";
     let mut statuses = Vec::new();
-    for name in names.iter().filter(|name| !is_known_state(name)) {
-        let bytes = disk.state_bytes(backend, name).map_err(doing(READING))?;
-        if bytes != Some(legacy::STATUS_BYTES as u64) {
-            continue;
-        }
-        let content = disk
-            .read_state(backend, name, legacy::STATUS_BYTES)
-            .map_err(doing(READING))?;
+    let is_status = |file: &&LogEntry| {
+        !is_known_state(&file.name) && file.meta.bytes == legacy::STATUS_BYTES as u64
+    };
+    for LogEntry { name, .. } in files.iter().filter(is_status) {
+        let content = read_state(disk, backend, name, legacy::STATUS_BYTES)
+            .map_err(doing("read a status file of the original"))?;
         if let Some(Ok(status)) = content.map(|content| LegacyStatus::decode(&content)) {
             statuses.push((name.clone(), status));
         }
@@ -182,8 +179,7 @@ fn find_statuses(
 }
 
 fn read_totals(disk: &mut impl Disk, backend: &str) -> Result<Option<LegacyTotals>, StoreError> {
-    let bytes = disk
-        .read_state(backend, legacy::TOTALS_NAME, legacy::TOTALS_BYTES + 1)
+    let bytes = read_state(disk, backend, legacy::TOTALS_NAME, legacy::TOTALS_BYTES + 1)
         .map_err(doing("read the original's totals"))?;
     let Some(bytes) = bytes else {
         return Ok(None);
@@ -199,8 +195,7 @@ fn read_totals(disk: &mut impl Disk, backend: &str) -> Result<Option<LegacyTotal
 /// Removes the rest of an append that a crash has cut off, so that the next append begins a line.
 fn mend_rejected(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
     let name = rejected::NAME;
-    let length = disk
-        .state_bytes(backend, name)
+    let length = state_bytes(disk, backend, name)
         .map_err(doing("measure rejected.jsonl"))?
         .unwrap_or(0);
     let (whole, tail) = split_tail(disk, backend, length)?;
@@ -208,7 +203,7 @@ fn mend_rejected(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> 
         return Ok(());
     }
     if tail.is_some_and(|tail| RejectedLine::parse(&tail).is_ok()) {
-        disk.append_state(backend, name, b"\n")
+        disk.append(Area::State, backend, name, b"\n")
             .map_err(doing("end the last line of rejected.jsonl"))?;
     } else {
         tracing::warn!(
@@ -217,10 +212,10 @@ fn mend_rejected(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> 
             bytes = length - whole,
             "a torn line at the end is cut off; its log line will be rejected again"
         );
-        disk.truncate_state(backend, name, whole)
+        disk.truncate(Area::State, backend, name, whole)
             .map_err(doing("cut a torn line off rejected.jsonl"))?;
     }
-    disk.sync_state(backend, name)
+    disk.sync(Area::State, backend, name)
         .map_err(doing("sync rejected.jsonl"))
 }
 
@@ -261,18 +256,13 @@ pub(super) fn read_exactly(
 ) -> Result<Vec<u8>, StoreError> {
     let reading = doing("read the end of rejected.jsonl");
     let mut piece = vec![0; usize::try_from(to - from).expect("a piece fits into memory")];
-    let mut filled = 0;
-    while filled < piece.len() {
-        match disk.read_state_at(
-            backend,
-            rejected::NAME,
-            from + filled as u64,
-            &mut piece[filled..],
-        ) {
-            Ok(0) => return Err(reading(ErrorKind::UnexpectedEof.into())),
-            Ok(bytes) => filled += bytes,
-            Err(cause) => return Err(reading(cause)),
-        }
+    if piece.is_empty() {
+        return Ok(piece);
+    }
+    let file = disk.open(Area::State, backend, rejected::NAME);
+    let filled = file.and_then(|file| read_fully(&file, from, &mut piece));
+    if filled.map_err(&reading)? < piece.len() {
+        return Err(reading(ErrorKind::UnexpectedEof.into()));
     }
     Ok(piece)
 }

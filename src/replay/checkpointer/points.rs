@@ -38,7 +38,7 @@ use crate::limits::{
     SYNC_POINT_GONE_PER_LOOK, SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE,
 };
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk, OpenFile};
 use crate::replay::messages::{AwayLog, BackendId, ControlMessage, FileId};
 use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
@@ -214,8 +214,7 @@ impl Points {
         let info = backend_state.info();
         let away = if self.away.may_miss(backend_state) {
             // Nothing tells of one that is back and was never begun.
-            let there = match cx.disk.log_entries(&info.name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => HashSet::new(),
+            let there = match cx.disk.entries(Area::Logs, &info.name) {
                 // What is in it is not known. The reader says so.
                 Err(_) => return,
                 Ok(entries) => entries.iter().map(|entry| entry.meta.key()).collect(),
@@ -567,21 +566,19 @@ impl<D: Disk> Folder<'_, D> {
     /// How long a log is now; `None` if it is gone.
     fn bytes_of(&mut self, log: &Log) -> io::Result<Option<u64>> {
         if self.listed.is_none()
-            && let Ok(open) = self.disk.open_log(self.backend, &log.name)
+            && let Ok(open) = self.disk.open(Area::Logs, self.backend, &log.name)
         {
-            let meta = self.disk.log_meta(&open)?;
+            let meta = open.meta()?;
             if log.key() == key(&meta) {
                 return Ok(Some(meta.bytes));
             }
         }
         // It may have been renamed.
         if self.listed.is_none() {
-            let entries = match self.disk.log_entries(self.backend) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-                entries => entries?,
-            };
-            let entries = entries.iter();
-            let listed = entries.map(|entry| (key(&entry.meta), entry.meta.bytes));
+            let entries = self.disk.entries(Area::Logs, self.backend)?;
+            let listed = entries
+                .iter()
+                .map(|entry| (key(&entry.meta), entry.meta.bytes));
             self.listed = Some(listed.collect());
         }
         let listed = self.listed.as_ref().expect("it is listed by now");

@@ -34,7 +34,7 @@ use crate::limits::{
 };
 use crate::replay::checkpointer::backend_state::{BackendState, Context, LateCounts};
 use crate::replay::checkpointer::comparing::Comparison;
-use crate::replay::disk::{Disk, LogLease, LogMeta, has_last_read, read_fully};
+use crate::replay::disk::{Area, Disk, LogLease, LogMeta, OpenFile, has_last_read, read_fully};
 use crate::replay::messages::{BackendId, FileId, FinishedLog, ReaderMessage, ReconcilerMessage};
 use crate::replay::outbox::After;
 
@@ -121,7 +121,7 @@ impl<L> Default for LogReaper<L> {
     }
 }
 
-impl<L> LogReaper<L> {
+impl<L: OpenFile> LogReaper<L> {
     /// Whether a deleted log of this backend is still to be looked at.
     pub(super) fn watches(&self, backend: BackendId) -> bool {
         let mut watched = self.watched.values();
@@ -141,7 +141,7 @@ impl<L> LogReaper<L> {
 
     /// Looks once more at deleted files that the ledger has closed, and closes them. With `last`,
     /// the others are closed too.
-    pub(super) fn look_again<D: Disk<Log = L>>(
+    pub(super) fn look_again<D: Disk<File = L>>(
         &mut self,
         backend_states: &mut [Option<BackendState>],
         last: bool,
@@ -178,7 +178,7 @@ impl<L> LogReaper<L> {
     /// Deletes each backend's finished logs in their order, up to the first that is not finished.
     /// Returns whether another look is worthwhile soon: some logs were deleted, so others may
     /// follow, or as many as allowed are still open.
-    pub(super) fn reap<D: Disk<Log = L>>(
+    pub(super) fn reap<D: Disk<File = L>>(
         &mut self,
         backend_states: &mut [Option<BackendState>],
         cx: &mut Context<'_, D>,
@@ -262,7 +262,7 @@ impl<L> LogReaper<L> {
         kept.filter(|kept| kept.is_there).count() as u64
     }
 
-    fn try_reap<D: Disk<Log = L>>(
+    fn try_reap<D: Disk<File = L>>(
         &mut self,
         backend_state: &mut BackendState,
         file: FileId,
@@ -285,7 +285,7 @@ impl<L> LogReaper<L> {
     }
 
     /// Deletes a log if it is finished.
-    fn reap_one<D: Disk<Log = L>>(
+    fn reap_one<D: Disk<File = L>>(
         &mut self,
         backend_state: &mut BackendState,
         file: FileId,
@@ -297,14 +297,14 @@ impl<L> LogReaper<L> {
         let finished = ledger
             .finished(file)
             .expect("a deletable file is durably settled");
-        let log = match cx.disk.open_log(&backend, name) {
+        let log = match cx.disk.open(Area::Logs, &backend, name) {
             Ok(log) => log,
             // The reader will notice, and report it.
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Reaping::Elsewhere),
             Err(cause) => return Err(cause),
         };
-        let meta = cx.disk.log_meta(&log)?;
-        if !is_same(cx.disk, &log, &meta, &finished)? {
+        let meta = log.meta()?;
+        if !is_same(&log, &meta, &finished)? {
             return Ok(Reaping::Elsewhere);
         }
         let end = finished.end;
@@ -313,7 +313,7 @@ impl<L> LogReaper<L> {
         if !may_go {
             return Ok(Reaping::NotYet);
         }
-        match cx.disk.lease_log(&log)? {
+        match log.lease()? {
             LogLease::Alone => {}
             LogLease::Writers => {
                 self.log_writers(&backend, file, name, &log, cx);
@@ -341,7 +341,7 @@ impl<L> LogReaper<L> {
                 );
             }
         }
-        let last = cx.disk.log_meta(&log)?;
+        let last = log.meta()?;
         if (last.bytes, last.modified_nanos) != (meta.bytes, meta.modified_nanos) {
             return Ok(Reaping::NotYet);
         }
@@ -366,8 +366,8 @@ impl<L> LogReaper<L> {
             meta.bytes, end.byte,
             "{backend}/{name} is deleted when all of it is settled"
         );
-        cx.disk.delete_log(&backend, name)?;
-        cx.disk.end_lease(&log).unwrap_or_else(
+        cx.disk.remove(Area::Logs, &backend, name)?;
+        log.end_lease().unwrap_or_else(
             |why| tracing::debug!(file = &**name, %why, "a lease could not be released"),
         );
         if is_elsewhere {
@@ -408,7 +408,7 @@ impl<L> LogReaper<L> {
     }
 
     /// Logs once that a finished log is kept as long as somebody has it open for writing.
-    fn log_writers<D: Disk<Log = L>>(
+    fn log_writers<D: Disk<File = L>>(
         &mut self,
         backend: &str,
         file: FileId,
@@ -420,7 +420,7 @@ impl<L> LogReaper<L> {
         if self.logged.insert((file, why.to_owned())) {
             // Finding out takes a look at every process.
             let looks = cx.now.monotonic >= self.writers_looked_at;
-            let who = looks.then(|| cx.disk.writers_of(log)).flatten();
+            let who = looks.then(|| log.writers()).flatten();
             if looks {
                 self.writers_looked_at = cx.now.after(WRITERS_LOOK_INTERVAL);
             }
@@ -465,29 +465,24 @@ impl<L> LogReaper<L> {
 }
 
 /// Whether an open log is this finished file.
-fn is_same<D: Disk>(
-    disk: &mut D,
-    log: &D::Log,
-    meta: &LogMeta,
-    finished: &FinishedFile,
-) -> io::Result<bool> {
+fn is_same(log: &impl OpenFile, meta: &LogMeta, finished: &FinishedFile) -> io::Result<bool> {
     let identity = &finished.identity;
     let mut prefix = [0; IDENTITY_PREFIX_BYTES_MAX];
     let covered = (identity.prefix_bytes as usize).min(prefix.len());
-    let filled = read_fully(disk, log, 0, &mut prefix[..covered])?;
+    let filled = read_fully(log, 0, &mut prefix[..covered])?;
     let begins_so = identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]);
-    Ok(begins_so && has_last_read(disk, log, identity, &finished.last_read)?)
+    Ok(begins_so && has_last_read(log, identity, &finished.last_read)?)
 }
 
 /// Rejects the lines in a deleted log that nobody has settled.
 fn reject_rest<D: Disk>(
-    log: &D::Log,
+    log: &D::File,
     rest: &mut Rest,
     backend_state: &mut BackendState,
     cx: &mut Context<'_, D>,
 ) -> Result<(), String> {
     while !failpoint!(LookNoMore) {
-        let bytes = cx.disk.log_meta(log).map_err(|why| why.to_string())?.bytes;
+        let bytes = log.meta().map_err(|why| why.to_string())?.bytes;
         let left = bytes.saturating_sub(rest.next.byte);
         if left == 0 {
             return Ok(());
@@ -498,14 +493,13 @@ fn reject_rest<D: Disk>(
                 .unwrap_or(usize::MAX)
                 .min(REJECTED_WRITE_BYTES_MAX)
         ];
-        let filled = read_fully(cx.disk, log, rest.next.byte, &mut content)
-            .map_err(|why| why.to_string())?;
+        let filled =
+            read_fully(log, rest.next.byte, &mut content).map_err(|why| why.to_string())?;
         if filled == 0 {
             return Ok(());
         }
         content.truncate(filled);
-        let mut is_within =
-            is_within_line(cx.disk, log, rest.next.byte).map_err(|why| why.to_string())?;
+        let mut is_within = is_within_line(log, rest.next.byte).map_err(|why| why.to_string())?;
         let is_end = rest.next.byte + filled as u64 >= bytes;
         // A line that is longer than a piece, or whose rest comes later, is rejected in pieces. It
         // counts once.
@@ -556,12 +550,12 @@ fn reject_rest<D: Disk>(
 }
 
 /// Whether `byte` is inside a line.
-fn is_within_line<D: Disk>(disk: &mut D, log: &D::Log, byte: u64) -> io::Result<bool> {
+fn is_within_line(log: &impl OpenFile, byte: u64) -> io::Result<bool> {
     let Some(before) = byte.checked_sub(1) else {
         return Ok(false);
     };
     let mut last = [b'\n'];
-    read_fully(disk, log, before, &mut last)?;
+    read_fully(log, before, &mut last)?;
     Ok(last != *b"\n")
 }
 

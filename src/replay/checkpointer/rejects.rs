@@ -17,7 +17,7 @@ use crate::limits::{
 use crate::replay::checkpointer::open::read_exactly;
 use crate::replay::checkpointer::requeue::requeue;
 use crate::replay::checkpointer::store::{AppendFile, StoreError, doing};
-use crate::replay::disk::{Disk, read_fully};
+use crate::replay::disk::{Area, Disk, read_fully};
 use crate::replay::messages::{Filter, LineInLog, Rejection, Requeue, Requeued};
 use crate::status::control_request::{RejectedList, RejectedPlace};
 
@@ -258,12 +258,12 @@ fn read_line(
 ) -> io::Result<()> {
     let bytes = usize::try_from(in_log.bytes).expect("a line's bytes fit the address space");
     let mut raw = vec![0; bytes];
-    let whole = match disk.open_log(backend, &line.file) {
+    let whole = match disk.open(Area::Logs, backend, &line.file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error),
         Ok(log) => {
             let at = line.byte.expect("a line that is in its log has its place");
-            let read = read_fully(disk, &log, at, &mut raw)?;
+            let read = read_fully(&log, at, &mut raw)?;
             read == bytes && line_digest(&raw) == in_log.digest
         }
     };

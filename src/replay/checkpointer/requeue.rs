@@ -15,13 +15,12 @@
 //! The file is streamed: it takes memory for one line and for one write.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::ops::Range;
 
 use crate::ledger::rejected::{self, RejectedLine};
 use crate::limits::{CHUNK_BYTES_MAX, REJECTED_WRITE_BYTES_MAX};
 use crate::replay::checkpointer::store::{StoreError, doing};
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk, OpenFile, state_bytes, unless_missing};
 use crate::replay::messages::{Filter, Requeue, Requeued};
 
 /// Drops a backend's rejected lines while no server runs. The caller must hold the lock of the
@@ -34,9 +33,7 @@ pub fn drop_rejected(
     backend: &str,
     filter: &Filter,
 ) -> Result<Requeued, String> {
-    let bytes = disk
-        .state_bytes(backend, rejected::NAME)
-        .map_err(|error| error.to_string())?;
+    let bytes = state_bytes(disk, backend, rejected::NAME).map_err(|error| error.to_string())?;
     requeue(disk, backend, bytes.unwrap_or(0), Requeue::Drop, filter, 0)
         .map_err(|error| error.to_string())
 }
@@ -63,8 +60,8 @@ pub(super) fn requeue(
     if what == Requeue::Replay && !failpoint!(ReplayNothing) {
         publish(disk, backend, unix)?;
     }
-    disk.rename_state(backend, rejected::NEXT, rejected::NAME)
-        .and_then(|()| disk.sync_state_folder(backend))
+    disk.rename(Area::State, backend, rejected::NEXT, rejected::NAME)
+        .and_then(|()| disk.sync_folder(Area::State, backend))
         .map_err(doing(match what {
             Requeue::Replay => {
                 "put the new rejected.jsonl into its place; the lines are on their way, and still \
@@ -77,16 +74,11 @@ pub(super) fn requeue(
 
 /// Removes what an earlier attempt left.
 fn clear(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
-    match disk.delete_log(backend, rejected::STAGED) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(doing("remove an unfinished log of lines to be replayed")(
-                error,
-            ));
-        }
-        _ => {}
-    }
-    disk.remove_state(backend, rejected::NEXT)
-        .map_err(doing("remove an unfinished rejected.jsonl"))
+    unless_missing(disk.remove(Area::Logs, backend, rejected::STAGED))
+        .map_err(doing("remove an unfinished log of lines to be replayed"))?;
+    unless_missing(disk.remove(Area::State, backend, rejected::NEXT))
+        .map_err(doing("remove an unfinished rejected.jsonl"))?;
+    Ok(())
 }
 
 /// Writes both files, durably.
@@ -132,25 +124,25 @@ fn prepare(
         return Ok(requeued);
     }
     keep(disk, backend, &mut kept)?;
-    disk.sync_state(backend, rejected::NEXT)
+    disk.sync(Area::State, backend, rejected::NEXT)
         .map_err(doing("sync the new rejected.jsonl"))?;
     if what == Requeue::Replay {
         stage(disk, backend, &mut taken)?;
-        disk.sync_staged_log(backend, rejected::STAGED)
+        disk.sync(Area::Logs, backend, rejected::STAGED)
             .map_err(doing("sync the log of lines to be replayed"))?;
     }
     Ok(requeued)
 }
 
 fn stage(disk: &mut impl Disk, backend: &str, taken: &mut Vec<u8>) -> Result<(), StoreError> {
-    disk.stage_log(backend, rejected::STAGED, taken)
+    disk.append(Area::Logs, backend, rejected::STAGED, taken)
         .map_err(doing("write the log of lines to be replayed"))?;
     taken.clear();
     Ok(())
 }
 
 fn keep(disk: &mut impl Disk, backend: &str, kept: &mut Vec<u8>) -> Result<(), StoreError> {
-    disk.append_state(backend, rejected::NEXT, kept)
+    disk.append(Area::State, backend, rejected::NEXT, kept)
         .map_err(doing("write the new rejected.jsonl"))?;
     kept.clear();
     Ok(())
@@ -159,16 +151,16 @@ fn keep(disk: &mut impl Disk, backend: &str, kept: &mut Vec<u8>) -> Result<(), S
 /// Gives the staged log a name that no log has.
 fn publish(disk: &mut impl Disk, backend: &str, unix: u64) -> Result<(), StoreError> {
     let listed = disk
-        .log_entries(backend)
+        .entries(Area::Logs, backend)
         .map_err(doing("list the log folder"))?;
     let names: BTreeSet<&str> = listed.iter().map(|entry| entry.name.as_str()).collect();
     let name = (0..)
         .map(|nth| rejected::returned_name(unix, nth))
         .find(|name| !names.contains(name.as_str()))
         .expect("a folder has fewer logs than there are numbers");
-    disk.publish_log(backend, rejected::STAGED, &name)
+    disk.rename(Area::Logs, backend, rejected::STAGED, &name)
         .map_err(doing("give the log of lines to be replayed its name"))?;
-    disk.sync_log_folder(backend).map_err(doing(
+    disk.sync_folder(Area::Logs, backend).map_err(doing(
         "sync the log folder; the lines are on their way, and still in rejected.jsonl",
     ))
 }
@@ -231,7 +223,8 @@ impl Lines {
         let has = self.buffer.len();
         self.buffer.resize(has + left.min(CHUNK_BYTES_MAX), 0);
         let read = disk
-            .read_state_at(backend, rejected::NAME, self.next, &mut self.buffer[has..])
+            .open(Area::State, backend, rejected::NAME)
+            .and_then(|file| file.read_at(self.next, &mut self.buffer[has..]))
             .map_err(doing("read rejected.jsonl"))?;
         self.buffer.truncate(has + read);
         self.next += read as u64;

@@ -35,7 +35,7 @@ impl Spare {
         if self.held_bytes >= wanted_bytes || now.monotonic < self.take_at {
             return;
         }
-        match disk.take_spare(wanted_bytes) {
+        match disk.reserve(wanted_bytes) {
             Ok(false) => {}
             Ok(true) => {
                 self.held_bytes = wanted_bytes;
@@ -72,7 +72,7 @@ impl Spare {
         }
         self.take_at = now.after(release_interval);
         self.is_reported = true;
-        match disk.give_up_spare() {
+        match disk.reserve(0) {
             Ok(was_there) => {
                 tracing::warn!(
                     "the disk of the state is full: the room that was kept aside is used for \

@@ -12,7 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::ledger::{legacy, rejected};
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk, state_bytes, unless_missing};
 use crate::replay::durable_write::{Step, StepError};
 
 pub(super) const CHECKPOINT: &str = "checkpoint";
@@ -114,7 +114,7 @@ pub(super) fn not_replaced(disk: &mut impl Disk, backend: &str, error: StepError
     if let Step::Write(name) | Step::Sync(name) = step {
         // The next attempt should begin with a new file. If the removal fails too, it begins with
         // emptying the old one.
-        let _ = disk.remove_state(backend, name);
+        let _ = disk.remove(Area::State, backend, name);
     }
     doing(match step {
         Step::SyncLogFolder => "sync the log folder",
@@ -131,21 +131,21 @@ pub(super) fn keep_outages(
     backend: &str,
     bytes: &[u8],
 ) -> Result<(), StoreError> {
-    disk.write_state(backend, OUTAGES_NEW, bytes)
+    disk.write(Area::State, backend, OUTAGES_NEW, bytes)
         .map_err(doing("write its outages"))?;
-    disk.sync_state(backend, OUTAGES_NEW)
+    disk.sync(Area::State, backend, OUTAGES_NEW)
         .map_err(doing("sync its outages"))?;
-    disk.rename_state(backend, OUTAGES_NEW, OUTAGES)
+    disk.rename(Area::State, backend, OUTAGES_NEW, OUTAGES)
         .map_err(doing("put its outages into their place"))?;
-    disk.sync_state_folder(backend)
+    disk.sync_folder(Area::State, backend)
         .map_err(doing("sync the state's folder"))
 }
 
 /// Removes the stored outages, durably.
 pub(super) fn forget_outages(disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
-    disk.remove_state(backend, OUTAGES)
+    unless_missing(disk.remove(Area::State, backend, OUTAGES))
         .map_err(doing("remove its outages, before it is sent to"))?;
-    disk.sync_state_folder(backend)
+    disk.sync_folder(Area::State, backend)
         .map_err(doing("sync the state's folder"))
 }
 
@@ -170,8 +170,7 @@ impl AppendFile {
 
     /// Its length, without what a failed append left.
     pub(super) fn bytes(&self, disk: &mut impl Disk, backend: &str) -> Result<u64, StoreError> {
-        let bytes = disk
-            .state_bytes(backend, self.name)
+        let bytes = state_bytes(disk, backend, self.name)
             .map_err(doing("measure rejected.jsonl"))?
             .unwrap_or(0);
         Ok(self.good_bytes.map_or(bytes, |good| good.min(bytes)))
@@ -184,20 +183,19 @@ impl AppendFile {
         backend: &str,
         bytes: &[u8],
     ) -> Result<(), StoreError> {
-        let length = disk
-            .state_bytes(backend, self.name)
-            .map_err(doing("measure rejected.jsonl"))?;
+        let length =
+            state_bytes(disk, backend, self.name).map_err(doing("measure rejected.jsonl"))?;
         // Somebody may have moved the file away.
         self.named &= length.is_some();
         let good = self.bytes(disk, backend)?;
         if length.is_some_and(|length| length > good) {
-            disk.truncate_state(backend, self.name, good)
+            disk.truncate(Area::State, backend, self.name, good)
                 .map_err(doing("cut a failed write off rejected.jsonl"))?;
         }
         if self.good_bytes.is_some() && length.is_some() {
             // What is appended now takes the place of what was cut off. A crash before it is synced
             // would leave a line of which one sector is old and the next is new.
-            disk.sync_state(backend, self.name)
+            disk.sync(Area::State, backend, self.name)
                 .map_err(doing("sync rejected.jsonl"))?;
         }
         self.good_bytes = Some(good);
@@ -206,17 +204,17 @@ impl AppendFile {
             Ok(()) => self.good_bytes = None,
             // At once, so that readers see as little of it as possible. If this fails too, the next
             // append does it.
-            Err(_) => drop(disk.truncate_state(backend, self.name, good)),
+            Err(_) => drop(disk.truncate(Area::State, backend, self.name, good)),
         }
         appended
     }
 
     /// Makes the present content durable, and the file's name.
     pub(super) fn sync(&mut self, disk: &mut impl Disk, backend: &str) -> Result<(), StoreError> {
-        disk.sync_state(backend, self.name)
+        disk.sync(Area::State, backend, self.name)
             .map_err(doing("sync rejected.jsonl"))?;
         if !self.named {
-            disk.sync_state_folder(backend)
+            disk.sync_folder(Area::State, backend)
                 .map_err(doing("sync the state's folder"))?;
             self.named = true;
         }
@@ -229,7 +227,7 @@ impl AppendFile {
         backend: &str,
         bytes: &[u8],
     ) -> Result<(), StoreError> {
-        disk.append_state(backend, self.name, bytes)
+        disk.append(Area::State, backend, self.name, bytes)
             .map_err(doing("append to rejected.jsonl"))?;
         if failpoint!(SettleBeforeSync) {
             return Ok(());
@@ -257,7 +255,7 @@ mod tests {
         let disk = TestDisk::default();
         let mut file = AppendFile::new(FILE);
         file.append(&mut disk.clone(), "b:1", &line(b'a')).unwrap();
-        disk.fail(Op::AppendState, io::ErrorKind::StorageFull, 0, 1);
+        disk.fail(Op::Append(Area::State), io::ErrorKind::StorageFull, 0, 1);
         file.append(&mut disk.clone(), "b:1", &line(b'b'))
             .unwrap_err();
         disk.die_at(disk.steps() + step);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::ledger::identity::{Identity, LastRead};
 use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LINE_TIME_BYTES_MAX};
-use crate::replay::disk::{Disk, LogMeta, has_last_read, last_read_at, read_fully};
+use crate::replay::disk::{Area, Disk, LogMeta, OpenFile, has_last_read, last_read_at, read_fully};
 use crate::replay::messages::{CheckpointerMessage, FileOpened, FileStart};
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
@@ -121,7 +121,7 @@ impl<D: Disk> LogReader<D> {
         };
         for (identity, last_read) in alike {
             let key = (identity.inode, identity.born_nanos);
-            let end = last_read_at(&mut self.disk, log, last_read.end());
+            let end = last_read_at(&**log, last_read.end());
             // Where that cannot be read now, the log counts as missing, which is no worse than it
             // was.
             if key != copy && end.is_ok_and(|end| end == *last_read) {
@@ -195,8 +195,8 @@ impl<D: Disk> LogReader<D> {
         if file.log.is_some() {
             return Ok(true);
         }
-        let log = self.disk.open_log(&source.info.name, &file.place)?;
-        let meta = self.disk.log_meta(&log)?;
+        let log = self.disk.open(Area::Logs, &source.info.name, &file.place)?;
+        let meta = log.meta()?;
         if !file.is_same(&meta) {
             source.listing.want(now);
             return Ok(false);
@@ -210,16 +210,18 @@ impl<D: Disk> LogReader<D> {
         let file = self.sources[at].catalog.file(index);
         let log = file.log.as_ref().expect("only an open file is read");
         let scratch = scratch(&mut self.scratch, prefix_bytes_of(&file.meta));
-        read_fully(&mut self.disk, log, 0, scratch)
+        read_fully(&**log, 0, scratch)
     }
 
     /// What a file that is not open is, and by its first bytes, which are read into `scratch`.
     /// `place`: its name.
     pub(super) fn read_identity(&mut self, at: usize, place: &str) -> io::Result<Identity> {
-        let log = self.disk.open_log(&self.sources[at].info.name, place)?;
-        let meta = self.disk.log_meta(&log)?;
+        let log = self
+            .disk
+            .open(Area::Logs, &self.sources[at].info.name, place)?;
+        let meta = log.meta()?;
         let scratch = scratch(&mut self.scratch, prefix_bytes_of(&meta));
-        let bytes = read_fully(&mut self.disk, &log, 0, scratch)?;
+        let bytes = read_fully(&log, 0, scratch)?;
         let prefix = &self.scratch[..bytes];
         Ok(Identity::new(
             meta.device,
@@ -238,7 +240,7 @@ impl<D: Disk> LogReader<D> {
         let resume = source.resume.as_ref().expect("a backend is fed by a plan");
         match (&file.log, resume.last_read(&file.meta, prefix)) {
             (Some(log), Some((identity, last_read))) => {
-                has_last_read(&mut self.disk, log, &identity, &last_read)
+                has_last_read(&**log, &identity, &last_read)
             }
             _ => Ok(true),
         }
@@ -251,7 +253,7 @@ impl<D: Disk> LogReader<D> {
         let Some(log) = &file.log else {
             return Ok(true);
         };
-        let meta = self.disk.log_meta(log)?;
+        let meta = log.meta()?;
         if file.is_unchanged(&meta) {
             return Ok(true);
         }
@@ -298,9 +300,7 @@ impl<D: Disk> LogReader<D> {
         let prefix_bytes = self.read_prefix(at, index)?;
         let file = self.sources[at].catalog.file(index);
         let ends_so = match (&file.log, &file.begun) {
-            (Some(log), Some(begun)) => {
-                has_last_read(&mut self.disk, log, &begun.identity, &begun.last_read)?
-            }
+            (Some(log), Some(begun)) => has_last_read(&**log, &begun.identity, &begun.last_read)?,
             _ => true,
         };
         let source = &mut self.sources[at];

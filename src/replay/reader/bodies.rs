@@ -65,7 +65,7 @@ impl<D: Disk> LogReader<D> {
         let text_end = end - u64::from(newline);
         let left = usize::try_from(text_end - scan.at).unwrap_or(usize::MAX);
         let into = scratch(&mut self.scratch, left.min(chunk_bytes));
-        let read = read_fully(&mut self.disk, log, scan.at, into)?;
+        let read = read_fully(&**log, scan.at, into)?;
         if read == 0 && left > 0 {
             return self.handle_missing(at, now);
         }
@@ -107,7 +107,7 @@ impl<D: Disk> LogReader<D> {
             .buffers
             .take_piece(place.bytes, self.settings.memory_budget_bytes);
         let into = &mut buffer[..place.bytes];
-        let read = read_fully(&mut self.disk, &line.log, line.at + place.at, into);
+        let read = read_fully(&*line.log, line.at + place.at, into);
         let read = match read {
             Ok(read) => read,
             Err(error) => {

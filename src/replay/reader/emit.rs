@@ -338,7 +338,7 @@ impl<D: Disk> LogReader<D> {
             return LastRead::default();
         };
         let end = begun.cursor.byte() + taken.bytes as u64;
-        let read_again = || last_read_at(&mut self.disk, log, end).ok();
+        let read_again = || last_read_at(&**log, end).ok();
         if let Some(last_read) = taken.last_read.or_else(read_again) {
             begun.handle_read(last_read);
         }
@@ -388,7 +388,7 @@ impl<D: Disk> LogReader<D> {
         let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
             return Ok(0);
         };
-        let read = read_fully(&mut self.disk, log, begun.cursor.byte(), into);
+        let read = read_fully(&**log, begun.cursor.byte(), into);
         if read.is_err() {
             put_back(
                 &mut begun.settled,

@@ -211,7 +211,7 @@ impl<D: Disk> LogReader<D> {
             return Ok(Step::Done);
         };
         let into = scratch(&mut self.scratch, bytes);
-        let read = read_fully(&mut self.disk, log, begun.cursor.searched(), into)?;
+        let read = read_fully(&**log, begun.cursor.searched(), into)?;
         if read == 0 {
             return self.handle_missing(at, now);
         }
@@ -231,7 +231,7 @@ impl<D: Disk> LogReader<D> {
             return Ok(Step::Done);
         };
         let head = scratch(&mut self.scratch, REJECTED_HEAD_BYTES);
-        let read = read_fully(&mut self.disk, log, begun.cursor.byte(), head)?;
+        let read = read_fully(&**log, begun.cursor.byte(), head)?;
         if read == 0 {
             return self.handle_missing(at, now);
         }
@@ -306,7 +306,7 @@ impl<D: Disk> LogReader<D> {
         let (Some(log), Some(begun)) = (&file.log, &file.begun) else {
             return Ok(0);
         };
-        read_fully(&mut self.disk, log, begun.cursor.byte(), into)
+        read_fully(&**log, begun.cursor.byte(), into)
     }
 
     /// A file has fewer bytes than expected: it must have shrunk.
@@ -362,7 +362,7 @@ impl<D: Disk> LogReader<D> {
     /// Counts the backends that are read for: those with unread bytes that may be fed, and those
     /// that hold memory.
     fn count_read_for(&mut self) {
-        let is_read_for = |source: &&Source<D::Log>| {
+        let is_read_for = |source: &&Source<D::File>| {
             let holds = source.credit.chunk_bytes > 0 || source.bodies.pieces > 0;
             holds || (source.may_be_fed() && source.catalog.unread_bytes() > 0)
         };

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
-use crate::replay::disk::{Disk, LogEntry, read_fully};
+use crate::replay::disk::{Area, Disk, LogEntry, read_fully};
 use crate::replay::reader::LogReader;
 use crate::replay::reader::begin::scratch;
 use crate::replay::reader::entries::Entries;
@@ -28,8 +28,8 @@ impl<D: Disk> LogReader<D> {
         let hidden = entries.in_order().iter().filter(|entry| entry.is_hidden());
         for entry in hidden.filter(|entry| resume.may_continue(&entry.meta)) {
             let prefix = scratch(&mut self.scratch, IDENTITY_PREFIX_BYTES_MAX);
-            let opened = self.disk.open_log(&source.info.name, &entry.name);
-            let read = opened.and_then(|log| read_fully(&mut self.disk, &log, 0, prefix));
+            let opened = self.disk.open(Area::Logs, &source.info.name, &entry.name);
+            let read = opened.and_then(|log| read_fully(&log, 0, prefix));
             // One that cannot be read now is looked at again with the next listing.
             let name = read
                 .ok()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::rejected;
 use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK, UNLINKED_FILES_MAX};
-use crate::replay::disk::{Disk, LogEntry, LogMeta};
+use crate::replay::disk::{Area, Disk, LogEntry, LogMeta, OpenFile};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
 use crate::replay::outbox::After;
 use crate::replay::reader::catalog::{Catalog, Moved};
@@ -80,7 +80,7 @@ impl<D: Disk> LogReader<D> {
     }
 
     fn list_root(&mut self, now: Now) {
-        let names = match self.disk.backend_folders() {
+        let names = match self.disk.folders(Area::Logs) {
             Ok(names) => names,
             Err(error) => {
                 self.counters.logs_listed.set(0);
@@ -144,13 +144,13 @@ impl<D: Disk> LogReader<D> {
     /// Reports backends to the controller that an earlier process knew and whose folders are gone.
     /// The controller treats them like backends whose folders disappear now.
     fn find_without_folder(&mut self) {
-        let found = self.disk.state_folders().and_then(|names| {
+        let found = self.disk.folders(Area::State).and_then(|names| {
             let mut found = BTreeSet::new();
             for name in names {
                 let is_gone = !self.announced.contains_key(&name);
                 if is_gone
                     && (self.rules.is_backend)(&name).is_ok()
-                    && !self.disk.state_files(&name)?.is_empty()
+                    && !self.disk.entries(Area::State, &name)?.is_empty()
                 {
                     found.insert(name);
                 }
@@ -177,7 +177,7 @@ impl<D: Disk> LogReader<D> {
 
     fn list_folder(&mut self, at: usize, now: Now) {
         let name = Arc::clone(&self.sources[at].info.name);
-        let entries = match self.disk.log_entries(&name) {
+        let entries = match self.disk.entries(Area::Logs, &name) {
             Ok(entries) => entries,
             Err(error) => {
                 if self.sources[at].listing.backoff.handle_failure(now) {
@@ -484,7 +484,7 @@ impl<D: Disk> LogReader<D> {
             let Some(log) = &source.catalog.file(index).log else {
                 continue;
             };
-            let meta = self.disk.log_meta(log)?;
+            let meta = log.meta()?;
             if meta.links > 1 {
                 self.sources[at].listing.handle_several_names(now);
             }
@@ -522,7 +522,7 @@ impl<D: Disk> LogReader<D> {
             }
             let source = &mut self.sources[at];
             let file = source.catalog.file(index);
-            let meta = file.log.as_ref().map(|log| self.disk.log_meta(log));
+            let meta = file.log.as_ref().map(|log| log.meta());
             let is_nowhere = matches!(meta, Some(Ok(LogMeta { links: 0, .. })));
             if !file.deleted && !is_nowhere {
                 // It was probably moved.

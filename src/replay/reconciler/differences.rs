@@ -12,7 +12,7 @@ use crate::reconcile::comparison::Compared;
 use crate::reconcile::decision::Seen;
 use crate::reconcile::difference::{self, Difference, FILE_NAME, Held, How, Settlement, id_of};
 use crate::reconcile::key::{KeyId, Kind};
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk, OpenFile, unless_missing};
 
 /// See the module.
 #[derive(Debug)]
@@ -51,21 +51,24 @@ impl Differences {
     /// # Errors
     /// What the disk says; the next call goes on.
     pub(super) fn read(&mut self, disk: &mut impl Disk) -> io::Result<()> {
-        let bytes = disk.state_bytes(&self.backend, FILE_NAME)?.unwrap_or(0);
+        let file = unless_missing(disk.open(Area::State, &self.backend, FILE_NAME))?;
+        let bytes = match &file {
+            Some(file) => file.meta()?.bytes,
+            None => 0,
+        };
         if bytes < self.read_bytes {
             // Somebody has replaced it.
             self.left = difference::Left::default();
             self.read_bytes = 0;
             self.line.clear();
         }
-        let mut piece = vec![
-            0;
-            RECONCILE_READ_BYTES.min(
-                usize::try_from(bytes - self.read_bytes).unwrap_or(usize::MAX)
-            )
-        ];
+        let Some(file) = file else {
+            return Ok(());
+        };
+        let new_bytes = usize::try_from(bytes - self.read_bytes).unwrap_or(usize::MAX);
+        let mut piece = vec![0; RECONCILE_READ_BYTES.min(new_bytes)];
         while self.read_bytes < bytes {
-            let read = disk.read_state_at(&self.backend, FILE_NAME, self.read_bytes, &mut piece)?;
+            let read = file.read_at(self.read_bytes, &mut piece)?;
             if read == 0 {
                 break;
             }
@@ -117,12 +120,12 @@ impl Differences {
         }
         // Behind what a crash or a failed write has left of a line, a newline begins the next.
         if !self.line.is_empty() || self.has_failed {
-            disk.append_state(&self.backend, FILE_NAME, b"\n")?;
+            disk.append(Area::State, &self.backend, FILE_NAME, b"\n")?;
         }
         self.has_failed = true;
-        disk.append_state(&self.backend, FILE_NAME, &self.unwritten)?;
-        disk.sync_state(&self.backend, FILE_NAME)?;
-        disk.sync_state_folder(&self.backend)?;
+        disk.append(Area::State, &self.backend, FILE_NAME, &self.unwritten)?;
+        disk.sync(Area::State, &self.backend, FILE_NAME)?;
+        disk.sync_folder(Area::State, &self.backend)?;
         self.has_failed = false;
         self.unwritten.clear();
         self.read(disk)

@@ -16,7 +16,7 @@ use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::{Keys, Pass};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::reconcile::table::Table;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
 use crate::replay::reconciler::scan::{self, Read, Scan};
@@ -89,7 +89,7 @@ pub(super) struct Job<L> {
     retry_at: Duration,
 }
 
-impl<L> Job<L> {
+impl<L: OpenFile> Job<L> {
     pub(super) fn new(
         info: &BackendInfo,
         logs: Vec<FinishedLog>,
@@ -137,7 +137,7 @@ impl<L> Job<L> {
 
     pub(super) fn step<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
     where
-        D: Disk<Log = L>,
+        D: Disk<File = L>,
         S: Surroundings,
     {
         if self.retry_at > cx.now.monotonic {
@@ -154,7 +154,7 @@ impl<L> Job<L> {
 
     fn read<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
     where
-        D: Disk<Log = L>,
+        D: Disk<File = L>,
         S: Surroundings,
     {
         if cx.is_held {
@@ -186,7 +186,7 @@ impl<L> Job<L> {
 
     fn compare<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
     where
-        D: Disk<Log = L>,
+        D: Disk<File = L>,
         S: Surroundings,
     {
         self.watch_masters(cx);
@@ -277,7 +277,7 @@ impl<L> Job<L> {
 
     fn write<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
     where
-        D: Disk<Log = L>,
+        D: Disk<File = L>,
     {
         if let Err(cause) = cx.differences.write(cx.disk) {
             return self.retry(&cause, "write differences.jsonl", cx.now);

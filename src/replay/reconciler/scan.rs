@@ -8,7 +8,7 @@ use crate::binlog::line_start::{LineStart, START_BYTES_MAX, decode_start};
 use crate::limits::{RECONCILE_MEMBER_BYTES_MAX, RECONCILE_READ_BYTES};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::Keys;
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk, OpenFile};
 use crate::replay::messages::{FileId, FinishedLog};
 
 /// A line's prefix is shorter than this.
@@ -61,13 +61,13 @@ pub(super) struct Into<'a> {
     pub(super) written_unix: fn(&[u8]) -> Option<u64>,
 }
 
-impl<L> Scan<L> {
+impl<L: OpenFile> Scan<L> {
     /// Reads the next piece. A log that is not there any more, or is another one by now, is passed
     /// over.
     ///
     /// # Errors
     /// What the disk says; the next call tries again.
-    pub(super) fn step<D: Disk<Log = L>>(
+    pub(super) fn step<D: Disk<File = L>>(
         &mut self,
         backend: &str,
         logs: &[FinishedLog],
@@ -78,8 +78,8 @@ impl<L> Scan<L> {
             return Ok(Read::All);
         };
         if self.log.1.is_none() {
-            match disk.open_log(backend, &wanted.name) {
-                Ok(log) if disk.log_meta(&log)?.key() == wanted.key => self.log.1 = Some(log),
+            match disk.open(Area::Logs, backend, &wanted.name) {
+                Ok(log) if log.meta()?.key() == wanted.key => self.log.1 = Some(log),
                 Ok(_) => self.next_log(),
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => self.next_log(),
                 Err(cause) => return Err(cause),
@@ -93,7 +93,7 @@ impl<L> Scan<L> {
             RECONCILE_READ_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)),
             0,
         );
-        let read = disk.read_log(log, self.offset, &mut piece);
+        let read = log.read_at(self.offset, &mut piece);
         let bytes = match read {
             Ok(bytes) => bytes,
             Err(cause) => {
@@ -181,8 +181,8 @@ pub(crate) fn read_keys<D: Disk>(
     keys: &mut Keys,
     written_unix: fn(&[u8]) -> Option<u64>,
 ) -> io::Result<u64> {
-    let log = disk.open_log(backend, name)?;
-    let meta = disk.log_meta(&log)?;
+    let log = disk.open(Area::Logs, backend, name)?;
+    let meta = log.meta()?;
     let logs = [FinishedLog {
         file: FileId(0),
         name: name.into(),

@@ -2,208 +2,125 @@
 
 use std::io;
 
-use crate::replay::disk::{Disk, LogEntry, LogLease, LogMeta};
+use crate::replay::disk::{Area, Disk, FolderMeta, LogEntry, LogLease, LogMeta, OpenFile};
 use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::replay::testdisk::world::{Folder, InjectedResult, Naming, Write, gone};
-use crate::replay::testdisk::{Op, TestDisk, TestLog};
+use crate::replay::testdisk::{Deletion, Op, TestDisk, TestFile};
 
 impl Disk for TestDisk {
-    type Log = TestLog;
+    type File = TestFile;
 
-    fn backend_folders(&mut self) -> io::Result<Vec<String>> {
-        self.world().call(Op::ReadLog)?;
-        Ok(self.world().logs.keys().cloned().collect())
-    }
-
-    fn log_entries(&mut self, backend: &str) -> io::Result<Vec<LogEntry>> {
-        self.world().call(Op::ReadLog)?;
-        Ok(self.logs_of(backend))
-    }
-
-    fn open_log(&mut self, backend: &str, name: &str) -> io::Result<TestLog> {
+    fn folders(&mut self, area: Area) -> io::Result<Vec<String>> {
         let mut world = self.world();
-        world.call(Op::ReadLog)?;
-        let inode = world
-            .logs
-            .get(backend)
-            .and_then(|folder| folder.seen.get(name));
-        inode.copied().map(TestLog).ok_or_else(gone)
-    }
-
-    fn log_meta(&mut self, log: &TestLog) -> io::Result<LogMeta> {
-        let mut world = self.world();
-        world.call(Op::ReadLog)?;
-        Ok(world.meta(log.0))
-    }
-
-    fn read_log(&mut self, log: &TestLog, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let mut world = self.world();
-        world.call(Op::ReadLog)?;
-        Ok(read_at(&world.inodes[log.0].seen, offset, into))
-    }
-
-    fn lease_log(&mut self, log: &TestLog) -> io::Result<LogLease> {
-        let mut world = self.world();
-        world.call(Op::LeaseLog)?;
-        if let Some(bytes) = world.before_lease.take() {
-            let now = world.now_nanos;
-            let file = &mut world.inodes[log.0];
-            file.write(Write::At(file.seen.len(), bytes), now);
+        world.call(Op::Look(area), "")?;
+        if area == Area::Logs && world.covered_root {
+            return Ok(Vec::new());
         }
-        Ok(match (world.leases, world.inodes[log.0].writers) {
-            (false, _) => LogLease::Unknown,
-            (true, 0) => LogLease::Alone,
-            (true, _) => LogLease::Writers,
-        })
+        Ok(world.area(area).keys().cloned().collect())
     }
 
-    fn end_lease(&mut self, _log: &TestLog) -> io::Result<()> {
-        self.world().call(Op::LeaseLog)
-    }
-
-    fn delete_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
+    fn folder_meta(&mut self, backend: &str) -> io::Result<Option<FolderMeta>> {
         let mut world = self.world();
-        world.call(Op::DeleteLog)?;
-        let folder = world.logs.get_mut(backend).ok_or_else(gone)?;
-        if !folder.seen.contains_key(name) {
+        world.call(Op::Look(Area::Logs), backend)?;
+        if world.covered_root {
             return Err(gone());
         }
-        folder.change(Naming::Unlink(name.to_owned()));
-        Ok(())
+        let led_to = world.led_to(backend);
+        if !world.logs.contains_key(led_to) {
+            return Err(gone());
+        }
+        // By its name, as a folder never gets another.
+        let bytes = led_to.bytes().map(u64::from);
+        let inode = bytes.fold(1, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte)) << 1;
+        Ok(Some(FolderMeta {
+            device: 1 + world.remounts,
+            inode: inode | u64::from(world.is_covered(backend)),
+            is_link: world.links.get(backend).is_some_and(|link| !link.is_mount),
+        }))
     }
 
-    fn sync_log_folder(&mut self, backend: &str) -> io::Result<()> {
+    fn is_mount(&mut self, backend: &str) -> bool {
+        let world = self.world();
+        world.links.get(backend).is_some_and(|link| link.is_mount)
+    }
+
+    fn entries(&mut self, area: Area, backend: &str) -> io::Result<Vec<LogEntry>> {
         let mut world = self.world();
-        world.call(Op::SyncLogFolder)?;
-        if let Some(folder) = world.logs.get_mut(backend) {
+        world.call(Op::Look(area), backend)?;
+        let folder = world.folder(area, backend).into_iter();
+        let names = folder.flat_map(|folder| &folder.seen);
+        // In no order.
+        let entries = names.rev().map(|(name, &inode)| LogEntry {
+            name: name.clone(),
+            meta: world.meta(inode),
+        });
+        let entries: Vec<LogEntry> = entries.collect();
+        if area == Area::Logs {
+            *world.listings.entry(backend.to_owned()).or_insert(0) += 1;
+            if let Some(observer) = &mut world.observer {
+                observer.handle_listed(backend, &entries);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn sync_folder(&mut self, area: Area, backend: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.call(Op::SyncFolder(area), backend)?;
+        if let Some(folder) = world.area_mut(area).get_mut(backend) {
             folder.sync();
         }
         Ok(())
     }
 
-    fn take_spare(&mut self, bytes: u64) -> io::Result<bool> {
-        let Some(spare) = &mut self.world().spare else {
-            return Ok(false);
-        };
-        *spare = bytes;
-        Ok(true)
-    }
-
-    fn give_up_spare(&mut self) -> io::Result<bool> {
+    fn remove_folder(&mut self, area: Area, backend: &str) -> io::Result<()> {
         let mut world = self.world();
-        let had_room = world
-            .spare
-            .as_mut()
-            .is_some_and(|spare| std::mem::take(spare) > 0);
-        if had_room {
-            world
-                .faults
-                .retain(|fault| fault.kind != io::ErrorKind::StorageFull);
+        world.call(Op::Remove(area), backend)?;
+        // What a crash would bring back of it is left to do so.
+        let is_empty = |folder: &Folder| folder.seen.is_empty() && folder.durable.is_empty();
+        if world.area(area).get(backend).is_some_and(is_empty) {
+            world.area_mut(area).remove(backend);
         }
-        Ok(had_room)
-    }
-
-    fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.world().stage_log(backend, name, bytes)
-    }
-
-    fn sync_staged_log(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let mut world = self.world();
-        let injected = world.enter(Op::SyncStaged)?;
-        let inode = world.log_inode(backend, name).ok_or_else(gone)?;
-        match injected {
-            InjectedResult::Well => world.inodes[inode].sync(),
-            InjectedResult::Fails(_) => world.inodes[inode].unsynced.clear(),
-            InjectedResult::Dies => {}
-        }
-        injected.into_result()
-    }
-
-    fn publish_log(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
-        let mut world = self.world();
-        world.call(Op::PublishLog)?;
-        world.log_inode(backend, from).ok_or_else(gone)?;
-        let folder = world.logs.get_mut(backend).ok_or_else(gone)?;
-        folder.change(Naming::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
-    fn state_folders(&mut self) -> io::Result<Vec<String>> {
-        self.world().call(Op::ListState)?;
-        Ok(self.world().state.keys().cloned().collect())
-    }
-
-    fn state_files(&mut self, backend: &str) -> io::Result<Vec<String>> {
+    fn open(&mut self, area: Area, backend: &str, name: &str) -> io::Result<TestFile> {
         let mut world = self.world();
-        world.call(Op::ListState)?;
-        let names = world
-            .state
-            .get(backend)
-            .into_iter()
-            .flat_map(|folder| folder.seen.keys());
-        Ok(names.cloned().collect())
+        world.call(Op::Open(area), backend)?;
+        let folder = world.folder(area, backend).ok_or_else(gone)?;
+        Ok(TestFile {
+            inode: *folder.seen.get(name).ok_or_else(gone)?,
+            area,
+            backend: backend.to_owned(),
+            disk: self.clone(),
+            _open: world.open_files.clone(),
+        })
     }
 
-    fn read_state(
-        &mut self,
-        backend: &str,
-        name: &str,
-        bytes_max: usize,
-    ) -> io::Result<Option<Vec<u8>>> {
+    fn write(&mut self, area: Area, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let op = Op::Write(area);
+        self.world().write(op, area, backend, name, bytes)
+    }
+
+    fn append(&mut self, area: Area, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let op = Op::Append(area);
+        self.world().write(op, area, backend, name, bytes)
+    }
+
+    fn truncate(&mut self, area: Area, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
         let mut world = self.world();
-        world.call(Op::ReadState)?;
-        Ok(world.state_inode(backend, name).map(|inode| {
-            let content = &world.inodes[inode].seen;
-            content[..content.len().min(bytes_max)].to_vec()
-        }))
-    }
-
-    fn read_state_at(
-        &mut self,
-        backend: &str,
-        name: &str,
-        offset: u64,
-        into: &mut [u8],
-    ) -> io::Result<usize> {
-        let mut world = self.world();
-        world.call(Op::ReadState)?;
-        let inode = world.state_inode(backend, name).ok_or_else(gone)?;
-        Ok(read_at(&world.inodes[inode].seen, offset, into))
-    }
-
-    fn write_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.world()
-            .write_state(Op::WriteState, backend, name, bytes, true)
-            .map(|_| ())
-    }
-
-    fn append_state(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<u64> {
-        self.world()
-            .write_state(Op::AppendState, backend, name, bytes, false)
-    }
-
-    fn truncate_state(&mut self, backend: &str, name: &str, bytes: u64) -> io::Result<()> {
-        let mut world = self.world();
-        world.call(Op::TruncateState)?;
-        let inode = world.state_inode(backend, name).ok_or_else(gone)?;
+        world.call(Op::Truncate(area), backend)?;
+        let inode = world.inode_of(area, backend, name).ok_or_else(gone)?;
         let now = world.now_nanos;
         let bytes = usize::try_from(bytes).expect("test files are small");
         world.inodes[inode].write(Write::Cut(bytes), now);
         Ok(())
     }
 
-    fn state_bytes(&mut self, backend: &str, name: &str) -> io::Result<Option<u64>> {
+    fn sync(&mut self, area: Area, backend: &str, name: &str) -> io::Result<()> {
         let mut world = self.world();
-        world.call(Op::ListState)?;
-        Ok(world
-            .state_inode(backend, name)
-            .map(|inode| world.inodes[inode].seen.len() as u64))
-    }
-
-    fn sync_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
-        let mut world = self.world();
-        let injected = world.enter(Op::SyncState)?;
-        let inode = world.state_inode(backend, name).ok_or_else(gone)?;
+        let injected = world.enter(Op::Sync(area), backend)?;
+        let inode = world.inode_of(area, backend, name).ok_or_else(gone)?;
         match injected {
             InjectedResult::Well => world.inodes[inode].sync(),
             InjectedResult::Fails(_) => world.inodes[inode].unsynced.clear(),
@@ -212,42 +129,45 @@ impl Disk for TestDisk {
         injected.into_result()
     }
 
-    fn rename_state(&mut self, backend: &str, from: &str, to: &str) -> io::Result<()> {
+    fn rename(&mut self, area: Area, backend: &str, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.world();
-        world.call(Op::RenameState)?;
-        world.state_inode(backend, from).ok_or_else(gone)?;
-        let folder = world.state.get_mut(backend).ok_or_else(gone)?;
-        folder.change(Naming::Rename(from.to_owned(), to.to_owned()));
-        Ok(())
+        world.call(Op::Rename(area), backend)?;
+        world.inode_of(area, backend, from).ok_or_else(gone)?;
+        let naming = Naming::Rename(from.to_owned(), to.to_owned());
+        world.change(area, backend, naming)
     }
 
-    fn remove_state(&mut self, backend: &str, name: &str) -> io::Result<()> {
+    fn remove(&mut self, area: Area, backend: &str, name: &str) -> io::Result<()> {
         let mut world = self.world();
-        world.call(Op::RemoveState)?;
-        if let Some(folder) = world.state.get_mut(backend) {
-            folder.change(Naming::Unlink(name.to_owned()));
+        world.call(Op::Remove(area), backend)?;
+        let folder = world.folder(area, backend).ok_or_else(gone)?;
+        let inode = *folder.seen.get(name).ok_or_else(gone)?;
+        if area == Area::Logs {
+            let deletion = Deletion {
+                backend: backend.to_owned(),
+                name: name.to_owned(),
+                meta: world.meta(inode),
+                state: world.durable_files(Area::State, backend),
+                bytes: world.inodes[inode].seen.clone(),
+            };
+            world.deletions.push(deletion);
         }
-        Ok(())
+        world.change(area, backend, Naming::Unlink(name.to_owned()))
     }
 
-    fn remove_state_folder(&mut self, backend: &str) -> io::Result<()> {
+    fn reserve(&mut self, bytes: u64) -> io::Result<bool> {
         let mut world = self.world();
-        world.call(Op::RemoveState)?;
-        // What a crash would bring back of it is left to do so.
-        let is_empty = |folder: &Folder| folder.seen.is_empty() && folder.durable.is_empty();
-        if world.state.get(backend).is_some_and(is_empty) {
-            world.state.remove(backend);
+        let Some(spare) = &mut world.spare else {
+            return Ok(false);
+        };
+        let before = std::mem::replace(spare, bytes);
+        let frees = bytes == 0 && before > 0;
+        if frees {
+            world
+                .faults
+                .retain(|fault| fault.kind != io::ErrorKind::StorageFull);
         }
-        Ok(())
-    }
-
-    fn sync_state_folder(&mut self, backend: &str) -> io::Result<()> {
-        let mut world = self.world();
-        world.call(Op::SyncStateFolder)?;
-        if let Some(folder) = world.state.get_mut(backend) {
-            folder.sync();
-        }
-        Ok(())
+        Ok(frees || bytes > 0)
     }
 
     fn begin(&mut self, job_id: JobId, durable_write: DurableWrite) -> Submitted {
@@ -259,9 +179,44 @@ impl Disk for TestDisk {
     }
 }
 
-fn read_at(content: &[u8], offset: u64, into: &mut [u8]) -> usize {
-    let offset = usize::try_from(offset).map_or(content.len(), |offset| offset.min(content.len()));
-    let bytes = into.len().min(content.len() - offset);
-    into[..bytes].copy_from_slice(&content[offset..offset + bytes]);
-    bytes
+impl OpenFile for TestFile {
+    fn meta(&self) -> io::Result<LogMeta> {
+        let mut world = self.disk.world();
+        world.call(Op::Look(self.area), &self.backend)?;
+        Ok(world.meta(self.inode))
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut world = self.disk.world();
+        world.reads += 1;
+        world.call(Op::Read(self.area), &self.backend)?;
+        let most = match self.area {
+            Area::Logs => world.read_bytes(into.len()),
+            Area::State => into.len(),
+        };
+        let content = &world.inodes[self.inode].seen;
+        let offset = usize::try_from(offset).map_or(content.len(), |at| at.min(content.len()));
+        let bytes = most.min(content.len() - offset);
+        into[..bytes].copy_from_slice(&content[offset..offset + bytes]);
+        Ok(bytes)
+    }
+
+    fn lease(&self) -> io::Result<LogLease> {
+        let mut world = self.disk.world();
+        world.call(Op::Lease, &self.backend)?;
+        if let Some(bytes) = world.before_lease.take() {
+            let now = world.now_nanos;
+            let file = &mut world.inodes[self.inode];
+            file.write(Write::At(file.seen.len(), bytes), now);
+        }
+        Ok(match (world.leases, world.inodes[self.inode].writers) {
+            (false, _) => LogLease::Unknown,
+            (true, 0) => LogLease::Alone,
+            (true, _) => LogLease::Writers,
+        })
+    }
+
+    fn end_lease(&self) -> io::Result<()> {
+        self.disk.world().call(Op::Lease, &self.backend)
+    }
 }

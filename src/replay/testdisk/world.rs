@@ -1,9 +1,11 @@
 //! What the disk is made of: content and names, each as seen and as durable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Debug;
 use std::io;
+use std::sync::Arc;
 
-use crate::replay::disk::LogMeta;
+use crate::replay::disk::{Area, LogEntry, LogMeta};
 use crate::replay::durable_write::{Completed, DurableWrite, JobId};
 
 const SECTOR_BYTES: usize = 512;
@@ -46,6 +48,8 @@ pub(super) struct Folder {
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) op: Op,
+    /// Only calls about this backend fail.
+    pub(super) backend: Option<String>,
     pub(super) kind: io::ErrorKind,
     /// Calls that still go well.
     pub(super) spared: u32,
@@ -72,9 +76,36 @@ impl InjectedResult {
     }
 }
 
+/// What a name of a folder of logs leads to.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) to: String,
+    /// By a mount; otherwise it is a symbolic link.
+    pub(super) is_mount: bool,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) inodes: Vec<Inode>,
+    /// Names of folders of logs that lead to other folders.
+    pub(super) links: BTreeMap<String, Link>,
+    /// Something empty is mounted over the logs' path.
+    pub(super) covered_root: bool,
+    /// Something empty is mounted over these folders of logs.
+    pub(super) covered: BTreeSet<String>,
+    /// How often each folder of logs has been listed.
+    pub(super) listings: BTreeMap<String, u64>,
+    pub(super) observer: Option<Box<dyn Observer>>,
+    /// Logs that were deleted by `remove`, until they are taken.
+    pub(super) deletions: Vec<Deletion>,
+    /// Reads so far.
+    pub(super) reads: u64,
+    /// Bytes of a log that one read returns at most.
+    pub(super) read_bytes_max: Option<usize>,
+    /// Of a thousand reads of logs, so many are short.
+    pub(super) short_reads: Option<(fastrand::Rng, u32)>,
+    /// Cloned for each open file.
+    pub(super) open_files: Arc<()>,
     pub(super) logs: BTreeMap<String, Folder>,
     pub(super) state: BTreeMap<String, Folder>,
     /// Files outside of the logs' path, by a number.
@@ -225,11 +256,70 @@ pub(super) fn gone() -> io::Error {
 }
 
 impl World {
+    pub(super) fn area(&self, area: Area) -> &BTreeMap<String, Folder> {
+        match area {
+            Area::Logs => &self.logs,
+            Area::State => &self.state,
+        }
+    }
+
+    pub(super) fn area_mut(&mut self, area: Area) -> &mut BTreeMap<String, Folder> {
+        match area {
+            Area::Logs => &mut self.logs,
+            Area::State => &mut self.state,
+        }
+    }
+
+    /// The folder of logs that a name leads to.
+    pub(super) fn led_to<'a>(&'a self, backend: &'a str) -> &'a str {
+        self.links.get(backend).map_or(backend, |link| &link.to)
+    }
+
+    /// Whether something is mounted over a backend's logs.
+    pub(super) fn is_covered(&self, backend: &str) -> bool {
+        self.covered_root || self.covered.contains(backend)
+    }
+
+    /// The folder that a path leads to.
+    pub(super) fn folder(&self, area: Area, backend: &str) -> Option<&Folder> {
+        match area {
+            Area::Logs if self.is_covered(backend) => None,
+            Area::Logs => self.logs.get(self.led_to(backend)),
+            Area::State => self.state.get(backend),
+        }
+    }
+
+    pub(super) fn change(&mut self, area: Area, backend: &str, naming: Naming) -> io::Result<()> {
+        let folder = self.area_mut(area).get_mut(backend).ok_or_else(gone)?;
+        folder.change(naming);
+        Ok(())
+    }
+
+    /// How many of the bytes that are asked for a read may return.
+    pub(super) fn read_bytes(&mut self, asked: usize) -> usize {
+        if let Some((random, of_thousand)) = &mut self.short_reads
+            && asked > 1
+            && random.u32(..1000) < *of_thousand
+        {
+            return random.usize(1..asked);
+        }
+        self.read_bytes_max.map_or(asked, |most| most.min(asked))
+    }
+
+    /// What a crash leaves of a folder's files at least.
+    pub(super) fn durable_files(&self, area: Area, backend: &str) -> BTreeMap<String, Vec<u8>> {
+        let folder = self.area(area).get(backend).into_iter();
+        let names = folder.flat_map(|folder| &folder.durable);
+        names
+            .map(|(name, inode)| (name.clone(), self.inodes[*inode].durable.clone()))
+            .collect()
+    }
+
     /// Counts a call, and says what becomes of it.
     ///
     /// # Errors
     /// The machine is dead: nothing may change any more.
-    pub(super) fn enter(&mut self, op: Op) -> io::Result<InjectedResult> {
+    pub(super) fn enter(&mut self, op: Op, backend: &str) -> io::Result<InjectedResult> {
         self.steps += u64::from(op.changes_something());
         match self.dies_at {
             Some(step) if self.steps == step && op.changes_something() => {
@@ -238,7 +328,10 @@ impl World {
             Some(step) if self.steps >= step => return Err(dead()),
             _ => {}
         }
-        let hit = |fault: &&mut Fault| fault.op == op && fault.failing > 0;
+        let hit = |fault: &&mut Fault| {
+            let is_about = fault.backend.as_deref().is_none_or(|name| name == backend);
+            fault.op == op && is_about && fault.failing > 0
+        };
         for fault in self.faults.iter_mut().filter(hit) {
             if fault.spared > 0 {
                 fault.spared -= 1;
@@ -251,8 +344,8 @@ impl World {
     }
 
     /// A call that does something whole or not at all.
-    pub(super) fn call(&mut self, op: Op) -> io::Result<()> {
-        self.enter(op)?.into_result()
+    pub(super) fn call(&mut self, op: Op, backend: &str) -> io::Result<()> {
+        self.enter(op, backend)?.into_result()
     }
 
     pub(super) fn new_inode(&mut self) -> usize {
@@ -265,43 +358,18 @@ impl World {
         self.inodes.len() - 1
     }
 
-    pub(super) fn state_inode(&self, backend: &str, name: &str) -> Option<usize> {
-        self.state.get(backend)?.seen.get(name).copied()
+    pub(super) fn inode_of(&self, area: Area, backend: &str, name: &str) -> Option<usize> {
+        self.area(area).get(backend)?.seen.get(name).copied()
     }
 
-    pub(super) fn log_inode(&self, backend: &str, name: &str) -> Option<usize> {
-        self.logs.get(backend)?.seen.get(name).copied()
-    }
-
-    /// Writes bytes at the end of a log that is being made; a call that fails takes half of them.
-    pub(super) fn stage_log(&mut self, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let injected = self.enter(Op::StageLog)?;
-        let taken = if injected == InjectedResult::Well {
-            bytes.len()
-        } else {
-            bytes.len() / 2
-        };
-        let known = self.log_inode(backend, name);
-        let inode = known.unwrap_or_else(|| self.new_inode());
-        let folder = self.logs.get_mut(backend).ok_or_else(gone)?;
-        if known.is_none() {
-            folder.change(Naming::Link(name.to_owned(), inode));
-        }
-        let now = self.now_nanos;
-        let file = &mut self.inodes[inode];
-        file.write(Write::At(file.seen.len(), bytes[..taken].to_vec()), now);
-        injected.into_result()
-    }
-
-    pub(super) fn make_state(&mut self, backend: &str, name: &str) -> usize {
-        if let Some(inode) = self.state_inode(backend, name) {
+    pub(super) fn make_file(&mut self, area: Area, backend: &str, name: &str) -> usize {
+        if let Some(inode) = self.inode_of(area, backend, name) {
             return inode;
         }
         let inode = self.new_inode();
-        self.state
-            .entry(backend.to_owned())
-            .or_default()
-            .change(Naming::Link(name.to_owned(), inode));
+        let folders = self.area_mut(area);
+        let folder = folders.entry(backend.to_owned()).or_default();
+        folder.change(Naming::Link(name.to_owned(), inode));
         inode
     }
 
@@ -319,31 +387,33 @@ impl World {
         }
     }
 
-    /// Writes bytes at the end of a state file, which `is_emptied` before; a call that fails takes
+    /// Writes bytes at the end of a file, which `Op::Write` empties before; a call that fails takes
     /// half of them.
-    pub(super) fn write_state(
+    pub(super) fn write(
         &mut self,
         op: Op,
+        area: Area,
         backend: &str,
         name: &str,
         bytes: &[u8],
-        is_emptied: bool,
-    ) -> io::Result<u64> {
-        let injected = self.enter(op)?;
+    ) -> io::Result<()> {
+        let injected = self.enter(op, backend)?;
+        if area == Area::Logs && !self.logs.contains_key(backend) {
+            return Err(gone());
+        }
         let taken = if injected == InjectedResult::Well {
             bytes.len()
         } else {
             bytes.len() / 2
         };
-        let inode = self.make_state(backend, name);
+        let inode = self.make_file(area, backend, name);
         let now = self.now_nanos;
         let file = &mut self.inodes[inode];
-        if is_emptied {
+        if op == Op::Write(area) {
             file.write(Write::Cut(0), now);
         }
-        let before = file.seen.len();
-        file.write(Write::At(before, bytes[..taken].to_vec()), now);
-        injected.into_result().map(|()| before as u64)
+        file.write(Write::At(file.seen.len(), bytes[..taken].to_vec()), now);
+        injected.into_result()
     }
 
     /// See `TestDisk::crash`.
@@ -368,47 +438,58 @@ impl World {
 /// What a fault can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Op {
-    /// `state_folders`, `state_files` and `state_bytes`.
-    ListState,
-    /// `read_state` and `read_state_at`.
-    ReadState,
-    /// `write_state`.
-    WriteState,
-    /// `append_state`.
-    AppendState,
-    /// `truncate_state`.
-    TruncateState,
-    /// `sync_state`.
-    SyncState,
-    /// `rename_state`.
-    RenameState,
-    /// `remove_state`.
-    RemoveState,
-    /// `sync_state_folder`.
-    SyncStateFolder,
-    /// Listing, opening, measuring or reading logs.
-    ReadLog,
-    /// `lease_log` and `end_lease`.
-    LeaseLog,
-    /// `delete_log`.
-    DeleteLog,
-    /// `sync_log_folder`.
-    SyncLogFolder,
-    /// `stage_log`.
-    StageLog,
-    /// `sync_staged_log`.
-    SyncStaged,
-    /// `publish_log`.
-    PublishLog,
+    /// Listing folders and files, and what a folder or an open file is.
+    Look(Area),
+    /// `open`.
+    Open(Area),
+    /// `read_at`.
+    Read(Area),
+    /// `lease` and `end_lease`.
+    Lease,
+    /// `write`.
+    Write(Area),
+    /// `append`.
+    Append(Area),
+    /// `truncate`.
+    Truncate(Area),
+    /// `sync`.
+    Sync(Area),
+    /// `rename`.
+    Rename(Area),
+    /// `remove` and `remove_folder`.
+    Remove(Area),
+    /// `sync_folder`.
+    SyncFolder(Area),
 }
 
 impl Op {
-    pub(super) fn changes_something(self) -> bool {
+    fn changes_something(self) -> bool {
         !matches!(
             self,
-            Self::ListState | Self::ReadState | Self::ReadLog | Self::LeaseLog
+            Self::Look(_) | Self::Open(_) | Self::Read(_) | Self::Lease
         )
     }
+}
+
+/// A log that the core deleted, and what a crash at that instant would leave of the state.
+#[derive(Debug)]
+pub struct Deletion {
+    /// Its backend.
+    pub backend: String,
+    /// Its name.
+    pub name: String,
+    /// What it was.
+    pub meta: LogMeta,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// The backend's files of state, as far as they were durable.
+    pub state: BTreeMap<String, Vec<u8>>,
+}
+
+/// Who is told of listings.
+pub trait Observer: Debug + Send {
+    /// The logs of a backend were listed.
+    fn handle_listed(&mut self, backend: &str, entries: &[LogEntry]);
 }
 
 /// What a crash leaves of what was not synced.

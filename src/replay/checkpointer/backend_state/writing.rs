@@ -13,7 +13,7 @@ use crate::replay::checkpointer::rejects::rejected_line;
 use crate::replay::checkpointer::store::{
     StoreError, forget_outages, keep_outages, not_replaced, replace_checkpoint,
 };
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk, unless_missing};
 use crate::replay::durable_write::{Completed, JobId, Submitted};
 use crate::replay::messages::ControlMessage;
 use crate::replay::outbox::After;
@@ -323,8 +323,8 @@ impl BackendState {
     fn remove_replaced<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         for file in std::mem::take(&mut self.replaced) {
             let backend = &*self.info.name;
-            match cx.disk.remove_state(backend, &file) {
-                Ok(()) => tracing::info!(
+            match unless_missing(cx.disk.remove(Area::State, backend, &file)) {
+                Ok(_) => tracing::info!(
                     backend,
                     file,
                     "the original's status is taken over, its file removed"

@@ -9,7 +9,7 @@ use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected;
 use crate::limits::SYNC_POINT_LOGS_MAX;
 use crate::replay::checkpointer::backend_state::BackendState;
-use crate::replay::disk::{Disk, LogEntry, LogMeta};
+use crate::replay::disk::{Area, Disk, LogEntry, LogMeta};
 use crate::status::sync_point::Listing;
 
 /// What one backend has.
@@ -56,7 +56,7 @@ impl Lister<'_> {
         disk: &mut impl Disk,
         is_backend: fn(&str) -> bool,
     ) -> Result<Backends, String> {
-        let folders = disk.backend_folders();
+        let folders = disk.folders(Area::Logs);
         let mut folders = folders.map_err(|error| format!("the logs cannot be listed: {error}"))?;
         folders.retain(|folder| is_backend(folder));
         let known = self.backend_states.iter().flatten();
@@ -89,12 +89,8 @@ impl Lister<'_> {
         disk: &mut impl Disk,
         backend: &str,
     ) -> Result<Listed, NotListed> {
-        let entries = match disk.log_entries(backend) {
-            // It has just gone.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            entries => entries.map_err(NotListed::Unreadable)?,
-        };
-        self.list_entries(backend, entries)
+        let entries = disk.entries(Area::Logs, backend);
+        self.list_entries(backend, entries.map_err(NotListed::Unreadable)?)
     }
 
     /// A file that NFS or FUSE keep under a hidden name for whoever has it open is a log if it is

@@ -1,14 +1,13 @@
 //! The logs of a backend as an operator sees them.
 
 use std::collections::HashSet;
-use std::io;
 
 use super::Points;
 use super::log::{Log, What, key};
 use crate::ledger::rejected;
 use crate::limits::LOGS_SHOWN_MAX;
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
-use crate::replay::disk::Disk;
+use crate::replay::disk::{Area, Disk};
 use crate::status::control_request::{LogList, LogPlace};
 
 impl Points {
@@ -19,10 +18,8 @@ impl Points {
         backend_state: &BackendState,
         cx: &mut Context<'_, D>,
     ) -> Result<LogList, String> {
-        let mut entries = match cx.disk.log_entries(backend_state.name()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            entries => entries.map_err(|error| error.to_string())?,
-        };
+        let entries = cx.disk.entries(Area::Logs, backend_state.name());
+        let mut entries = entries.map_err(|error| error.to_string())?;
         let there: HashSet<What> = entries.iter().map(|entry| entry.meta.key()).collect();
         let mut away = self.away.undelivered(backend_state, there, cx.now.unix);
         away.retain(|log| log.copy.is_none());

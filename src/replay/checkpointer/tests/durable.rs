@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, LOG, NAME, OTHER, settled_lines};
 use crate::replay::checkpointer::Turn;
+use crate::replay::disk::Area;
 use crate::replay::messages::{
     BackendId, CheckpointerMessage, Component, ControlMessage, FileStart, ReaderMessage, SegmentId,
 };
@@ -93,7 +94,7 @@ fn check_after_crash(step: u64, crash: Crash) {
 
 #[test]
 fn room_that_is_kept_aside_lets_a_full_disk_go_on_and_is_taken_again() {
-    for op in [Op::WriteState, Op::SyncState] {
+    for op in [Op::Write(Area::State), Op::Sync(Area::State)] {
         let disk = TestDisk::default();
         disk.keep_spare();
         let mut fixture = Fixture::new(disk);
@@ -144,7 +145,7 @@ fn a_kill_makes_no_number_less_than_what_ha_was_told() {
     assert_eq!(told(&fixture), (10, 2));
     fixture
         .disk
-        .fail(Op::WriteState, ErrorKind::Other, 0, u32::MAX);
+        .fail(Op::Write(Area::State), ErrorKind::Other, 0, u32::MAX);
     fixture.settle(0, &[2, 3]);
     fixture.pass(1);
     assert_eq!((fixture.counts().settled, told(&fixture)), (4, (10, 2)));
@@ -188,12 +189,12 @@ fn what_is_settled_survives_the_worst_crash_after_a_checkpoint_interval() {
 #[test]
 fn each_fault_of_each_call_pauses_the_backend_and_goes_away_without_loss() {
     let calls = [
-        Op::ListState,
-        Op::WriteState,
-        Op::SyncState,
-        Op::RenameState,
-        Op::SyncStateFolder,
-        Op::AppendState,
+        Op::Look(Area::State),
+        Op::Write(Area::State),
+        Op::Sync(Area::State),
+        Op::Rename(Area::State),
+        Op::SyncFolder(Area::State),
+        Op::Append(Area::State),
     ];
     for op in calls {
         for kind in [
@@ -238,7 +239,7 @@ fn a_fault_is_told_once_with_its_cause_and_tried_again_ever_more_rarely() {
     let mut fixture = storied();
     fixture
         .disk
-        .fail(Op::WriteState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Write(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     fixture.open(1, LOG, FileStart::New);
     let before = fixture.disk.steps();
     fixture.pass(60);
@@ -411,7 +412,7 @@ fn the_end_comes_although_the_disk_is_full() {
     tell_story(&mut fixture);
     fixture
         .disk
-        .fail(Op::WriteState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Write(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     fixture.settle(2, &[0]);
     fixture.send(CheckpointerMessage::Stop);
     assert_eq!(fixture.turn(), Turn::Done);
@@ -424,7 +425,7 @@ fn one_backends_fault_is_not_anothers() {
     fixture.add_backend(OTHER, "127.0.0.1:9999");
     fixture
         .disk
-        .fail(Op::AppendState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Append(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     tell_story(&mut fixture);
     fixture.pass(5);
     let paused: Vec<BackendId> = fixture

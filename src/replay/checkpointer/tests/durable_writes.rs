@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::fixture::{B, Fixture, LOG, NAME, OTHER, settled_lines};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::replay::checkpointer::Turn;
+use crate::replay::disk::Area;
 use crate::replay::messages::{
     CheckpointerMessage, ControlMessage, FileId, FileStart, ReaderMessage, ResumePlan,
 };
@@ -178,10 +179,10 @@ fn a_crash_between_any_two_steps_leaves_the_old_checkpoint_or_the_new_one() {
 #[test]
 fn a_step_that_fails_raises_the_fault_which_goes_when_a_retry_is_durable() {
     for op in [
-        Op::WriteState,
-        Op::SyncState,
-        Op::RenameState,
-        Op::SyncStateFolder,
+        Op::Write(Area::State),
+        Op::Sync(Area::State),
+        Op::Rename(Area::State),
+        Op::SyncFolder(Area::State),
     ] {
         let mut fixture = under_way();
         fixture.disk.fail(op, ErrorKind::Other, 0, 1);
@@ -189,7 +190,7 @@ fn a_step_that_fails_raises_the_fault_which_goes_when_a_retry_is_durable() {
         assert!(fixture.has_fault() && fixture.is_paused(), "{op:?}");
         assert_eq!(
             fixture.disk.state(NAME, "checkpoint.new").is_some(),
-            op == Op::RenameState,
+            op == Op::Rename(Area::State),
             "{op:?}: the next try begins with a file of its own"
         );
         fixture.pass(1);
@@ -221,7 +222,7 @@ fn a_checkpoint_does_not_clear_the_fault_of_rejected_lines_nor_they_that_of_a_ch
     let mut fixture = under_way();
     fixture
         .disk
-        .fail(Op::AppendState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Append(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     fixture.reject(0, 2);
     fixture.turn();
     assert!(fixture.has_fault());
@@ -237,7 +238,7 @@ fn a_checkpoint_does_not_clear_the_fault_of_rejected_lines_nor_they_that_of_a_ch
     let mut fixture = under_way();
     fixture
         .disk
-        .fail(Op::WriteState, ErrorKind::StorageFull, 0, 1);
+        .fail(Op::Write(Area::State), ErrorKind::StorageFull, 0, 1);
     fixture.step_to_end();
     assert!(fixture.has_fault());
     fixture.reject(0, 2);
@@ -253,10 +254,10 @@ fn a_fault_of_both_is_tried_again_ever_more_rarely_and_told_once() {
     let mut fixture = under_way();
     fixture
         .disk
-        .fail(Op::AppendState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Append(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     fixture
         .disk
-        .fail(Op::WriteState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Write(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     fixture.reject(0, 2);
     fixture.turn();
     let before = fixture.disk.steps();
@@ -301,7 +302,9 @@ fn what_is_deleted_during_a_checkpoint_is_forgotten_by_the_next_behind_its_folde
     fixture.settle(0, &[2, 3, 4, 5, 6, 7, 8, 9]);
     fixture.step_to_end();
     assert_eq!(durable_plan(&fixture).files.len(), 1);
-    fixture.disk.fail(Op::SyncLogFolder, ErrorKind::Other, 0, 1);
+    fixture
+        .disk
+        .fail(Op::SyncFolder(Area::Logs), ErrorKind::Other, 0, 1);
     fixture.pass(2);
     fixture.step();
     assert!(
@@ -383,7 +386,7 @@ fn the_end_says_nothing_before_and_comes_although_a_last_checkpoint_fails() {
     fixture.turn();
     fixture
         .disk
-        .fail(Op::RenameState, ErrorKind::Other, 0, u32::MAX);
+        .fail(Op::Rename(Area::State), ErrorKind::Other, 0, u32::MAX);
     let is_done = |fixture: &Fixture| {
         let mut told = fixture.told.iter();
         told.any(|message| matches!(message, ControlMessage::CheckpointerDone))
@@ -406,7 +409,9 @@ fn lines_behind_a_checkpoint_that_fails_at_the_end_are_in_the_last_one() {
     fixture.settle(0, &[2]);
     fixture.send(CheckpointerMessage::Stop);
     fixture.turn();
-    fixture.disk.fail(Op::SyncState, ErrorKind::Other, 0, 1);
+    fixture
+        .disk
+        .fail(Op::Sync(Area::State), ErrorKind::Other, 0, 1);
     fixture.step_to_end();
     assert_eq!(durable_lines(&fixture), [0, 1, 2]);
     assert!(!fixture.has_fault());

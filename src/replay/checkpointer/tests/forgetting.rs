@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, LOG, NAME, OTHER};
 use crate::ledger::forgotten::ForgottenTotals;
+use crate::replay::disk::Area;
 use crate::replay::messages::{CheckpointerMessage, ControlMessage, FileStart};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -128,7 +129,7 @@ fn one_that_cannot_be_removed_keeps_no_other_and_is_counted_once() {
     fixture.add_backend(OTHER, OTHER_NAME);
     fixture
         .disk
-        .fail(Op::RemoveState, ErrorKind::PermissionDenied, 0, 1);
+        .fail(Op::Remove(Area::State), ErrorKind::PermissionDenied, 0, 1);
     fixture.send(CheckpointerMessage::Forget { backend: B });
     fixture.send(CheckpointerMessage::Forget { backend: OTHER });
     fixture.turn();
@@ -148,7 +149,7 @@ fn a_full_disk_is_waited_for() {
     let mut fixture = delivered();
     fixture
         .disk
-        .fail(Op::WriteState, ErrorKind::StorageFull, 0, 2);
+        .fail(Op::Write(Area::State), ErrorKind::StorageFull, 0, 2);
     forget(&mut fixture);
     fixture.pass(3);
     assert!(!is_forgotten(&fixture));

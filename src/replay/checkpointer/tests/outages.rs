@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, NAME};
+use crate::replay::disk::Area;
 use crate::replay::messages::{CheckpointerMessage, ControlMessage};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -39,8 +40,9 @@ fn what_is_kept_is_durable_and_found_at_the_next_start() {
     fixture.disk.crash(Crash::LosesAll);
     fixture.restart();
     assert_eq!(*read(&fixture), Ok(Some(b"two".to_vec())));
-    // The first that is read is what was forgotten.
-    fixture.disk.fail(Op::ReadState, ErrorKind::Other, 1, 1);
+    fixture
+        .disk
+        .fail(Op::Read(Area::State), ErrorKind::Other, 0, 1);
     fixture.restart();
     assert_eq!(*read(&fixture), Err(()), "it is no reason not to start");
 }
@@ -63,7 +65,7 @@ fn a_crash_in_the_midst_leaves_the_one_before_or_the_next() {
 fn that_it_is_forgotten_is_said_when_that_is_durable_and_not_before() {
     let mut fixture = Fixture::new(TestDisk::default());
     keep(&mut fixture, b"one");
-    for op in [Op::RemoveState, Op::SyncStateFolder] {
+    for op in [Op::Remove(Area::State), Op::SyncFolder(Area::State)] {
         fixture.disk.fail(op, ErrorKind::Other, 0, 1);
         forget(&mut fixture);
         assert_eq!(forgotten(&fixture), 0);
@@ -82,7 +84,11 @@ fn that_it_is_forgotten_is_said_when_that_is_durable_and_not_before() {
 fn what_cannot_be_kept_is_probe_record_fault() {
     let mut fixture = Fixture::new(TestDisk::default());
     keep(&mut fixture, b"one");
-    for op in [Op::WriteState, Op::SyncState, Op::RenameState] {
+    for op in [
+        Op::Write(Area::State),
+        Op::Sync(Area::State),
+        Op::Rename(Area::State),
+    ] {
         fixture.disk.fail(op, ErrorKind::StorageFull, 0, 1);
         keep(&mut fixture, b"two");
         assert!(!fixture.has_fault());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::fixture::{B, Fixture, LINE, LOG, NAME, OTHER};
+use crate::replay::disk::Area;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{
     AwayLog, CheckpointerMessage, ControlMessage, FileId, FileStart, FinishedLog,
@@ -84,9 +85,12 @@ fn what_is_there_is_settled_when_it_is_on_disk_whatever_is_gone() {
     fixture.pass(3);
     assert!(!is_rest_settled(&point));
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture
-        .disk
-        .fail(Op::SyncState, std::io::ErrorKind::Other, 0, u32::MAX);
+    fixture.disk.fail(
+        Op::Sync(Area::State),
+        std::io::ErrorKind::Other,
+        0,
+        u32::MAX,
+    );
     fixture.pass(3);
     check_missing(&point, 1, 40);
     check_gone(&point, 1, 40);
@@ -116,9 +120,12 @@ fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
     fixture.segment(1, 2, 0, 4, &[]);
     fixture.segment(2, 2, 4, 6, &[]);
     fixture.settle(1, &[0, 1, 2, 3]);
-    fixture
-        .disk
-        .fail(Op::SyncState, std::io::ErrorKind::Other, 0, u32::MAX);
+    fixture.disk.fail(
+        Op::Sync(Area::State),
+        std::io::ErrorKind::Other,
+        0,
+        u32::MAX,
+    );
     fixture.pass(3);
     check_missing(&point, 0, 0);
     assert_eq!(point.is_settled(None), Some(false), "it is not on disk");
@@ -245,7 +252,7 @@ fn a_finished_log_that_somebody_has_open_is_not_told_of() {
     let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
     fixture.pass(200);
     assert_eq!(fixture.disk.meta_of(NAME, LOG), None, "it is finished");
-    fixture.disk.keep_deleted(NAME, ".nfs0001", &meta);
+    fixture.disk.name_log(NAME, ".nfs0001", &meta);
     fixture.send(CheckpointerMessage::FileGone {
         backend: B,
         file: FileId(1),
@@ -311,7 +318,10 @@ fn a_log_with_another_name_is_the_same_log() {
     let mut fixture = fixture();
     fixture.settle(0, &[0, 1, 2, 3]);
     let point = take(&mut fixture).unwrap();
-    fixture.disk.publish_log(NAME, NEXT, "other.log").unwrap();
+    fixture
+        .disk
+        .rename(Area::Logs, NAME, NEXT, "other.log")
+        .unwrap();
     fixture.pass(5);
     check_missing(&point, 1, 40);
     fixture.open(2, "other.log", FileStart::New);
@@ -352,9 +362,12 @@ fn a_backend_that_has_just_come_is_waited_for_and_a_folder_that_is_none_is_not()
 #[test]
 fn logs_that_cannot_be_listed_make_no_point() {
     let mut fixture = fixture();
-    fixture
-        .disk
-        .fail(Op::ReadLog, std::io::ErrorKind::PermissionDenied, 0, 1);
+    fixture.disk.fail(
+        Op::Look(Area::Logs),
+        std::io::ErrorKind::PermissionDenied,
+        0,
+        1,
+    );
     let why = take(&mut fixture).unwrap_err();
     assert!(why.starts_with("the logs cannot be listed: "), "{why}");
 }
@@ -366,7 +379,7 @@ fn a_folder_that_cannot_be_listed_holds_up_its_own_backend_alone() {
     fixture.disk.append_log(SECOND, LOG, LINE);
     // One look lists the folders, then each of them: the first one's is read, the second's is not.
     fixture.disk.fail(
-        Op::ReadLog,
+        Op::Look(Area::Logs),
         std::io::ErrorKind::PermissionDenied,
         2,
         u32::MAX,
@@ -408,7 +421,7 @@ fn a_folder_that_is_empty_once_it_can_be_listed_is_settled() {
     });
     fixture.pass(3);
     fixture.disk.fail(
-        Op::ReadLog,
+        Op::Look(Area::Logs),
         std::io::ErrorKind::PermissionDenied,
         1,
         u32::MAX,

@@ -7,6 +7,7 @@ use super::fixture::{B, Fixture, LOG, NAME};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::identity::LastRead;
 use crate::limits::REJECTED_WRITE_BYTES_MAX;
+use crate::replay::disk::Area;
 use crate::replay::messages::{
     CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan, Segment, SegmentId,
 };
@@ -134,7 +135,7 @@ fn a_log_stays_while_no_checkpoint_says_that_it_is_settled() {
     fixture.pass(10);
     fixture
         .disk
-        .fail(Op::RenameState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Rename(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     fixture.settle(0, &[3]);
     fixture.pass(300);
     assert!(is_there(&fixture, LOG));
@@ -225,7 +226,7 @@ fn a_log_that_cannot_be_deleted_is_tried_again_and_pauses_nothing() {
     let mut fixture = fixture(&[]);
     fixture
         .disk
-        .fail(Op::DeleteLog, ErrorKind::PermissionDenied, 0, 3);
+        .fail(Op::Remove(Area::Logs), ErrorKind::PermissionDenied, 0, 3);
     fixture.pass(94);
     assert!(is_there(&fixture, LOG) && !fixture.is_paused());
     fixture.pass(10);
@@ -242,7 +243,7 @@ fn lines_written_to_a_deleted_log_are_rejected() {
     reader_lets_go(&mut fixture);
     fixture
         .disk
-        .fail(Op::AppendState, ErrorKind::StorageFull, 0, 1);
+        .fail(Op::Append(Area::State), ErrorKind::StorageFull, 0, 1);
     fixture.pass(15);
     let late: Vec<_> = fixture
         .rejected()
@@ -338,7 +339,7 @@ fn each_late_line_counts_once_however_long_and_torn() {
         let spared = random.u32(..3);
         fixture
             .disk
-            .fail(Op::AppendState, ErrorKind::StorageFull, spared, 1);
+            .fail(Op::Append(Area::State), ErrorKind::StorageFull, spared, 1);
         fixture.pass(30);
         let lines = late.strip_suffix(b"\n").unwrap_or(&late);
         let lines: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
@@ -411,7 +412,7 @@ fn an_entry_stays_while_its_logs_name_is_not_durably_gone() {
     fixture.pass(90);
     fixture
         .disk
-        .fail(Op::SyncLogFolder, ErrorKind::Other, 0, u32::MAX);
+        .fail(Op::SyncFolder(Area::Logs), ErrorKind::Other, 0, u32::MAX);
     reader_lets_go(&mut fixture);
     fixture.pass(10);
     assert!(fixture.is_paused());
@@ -464,7 +465,7 @@ fn a_log_that_cannot_go_keeps_no_other() {
     let mut fixture = two_finished();
     fixture
         .disk
-        .fail(Op::DeleteLog, ErrorKind::PermissionDenied, 0, 1);
+        .fail(Op::Remove(Area::Logs), ErrorKind::PermissionDenied, 0, 1);
     fixture.pass(81);
     assert!(is_there(&fixture, LOG) && !is_there(&fixture, NEXT));
     assert_eq!(kept(&fixture), 1);

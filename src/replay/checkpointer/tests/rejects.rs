@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use super::fixture::{Fixture, LOG, NAME, settled_lines};
 use crate::binlog::long_line::line_digest;
 use crate::ledger::rejected;
+use crate::replay::disk::Area;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{CheckpointerMessage, FileStart, ReaderMessage};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
@@ -69,7 +70,7 @@ fn killed_before_the_checkpoint(name: &str, meanwhile: impl FnOnce(&mut Fixture)
     fixture.pass(10);
     fixture
         .disk
-        .fail(Op::WriteState, ErrorKind::Other, 0, u32::MAX);
+        .fail(Op::Write(Area::State), ErrorKind::Other, 0, u32::MAX);
     fixture.reject(0, 3);
     fixture.turn();
     assert_eq!(fixture.rejected().len(), 1);
@@ -108,7 +109,7 @@ fn a_line_that_a_killed_process_has_rejected_is_not_rejected_twice() {
 #[test]
 fn a_line_that_a_killed_process_has_rejected_is_known_after_writes_that_fail() {
     let mut fixture = killed_before_the_checkpoint(LOG, |_| {});
-    for op in [Op::SyncState, Op::ReadState] {
+    for op in [Op::Sync(Area::State), Op::Read(Area::State)] {
         fixture.disk.fail(op, ErrorKind::Other, 0, 1);
     }
     fixture.reject(1, 3);
@@ -154,7 +155,7 @@ fn a_line_whose_file_was_moved_away_meanwhile_is_rejected_in_the_new_one() {
         fixture
             .disk
             .clone()
-            .remove_state(NAME, rejected::NAME)
+            .remove(Area::State, NAME, rejected::NAME)
             .unwrap()
     });
     assert_eq!(fixture.rejected().len(), 1);
@@ -171,7 +172,9 @@ fn a_line_that_is_not_held_is_read_from_its_log_when_it_is_written() {
     fixture.reject_in_log(0, 2, digest ^ 1);
     fixture.turn();
     // It cannot be read for a while.
-    fixture.disk.fail(Op::ReadLog, ErrorKind::Other, 0, 1);
+    fixture
+        .disk
+        .fail(Op::Open(Area::Logs), ErrorKind::Other, 0, 1);
     fixture.reject_in_log(0, 1, line_digest(&log[10..19]));
     fixture.turn();
     assert_eq!(fixture.rejected().len(), 2);
@@ -208,7 +211,7 @@ fn what_was_settled_behind_a_line_that_cannot_be_rejected_waits_with_it() {
     let mut fixture = fixture();
     fixture
         .disk
-        .fail(Op::SyncState, ErrorKind::Other, 0, u32::MAX);
+        .fail(Op::Sync(Area::State), ErrorKind::Other, 0, u32::MAX);
     fixture.settle(0, &[0]);
     fixture.reject(0, 1);
     fixture.settle(0, &[2, 3]);
@@ -244,9 +247,9 @@ fn what_a_failed_write_left_is_cut_off_at_once_or_before_the_next() {
         let mut fixture = fixture();
         fixture
             .disk
-            .fail(Op::AppendState, ErrorKind::StorageFull, 0, 1);
+            .fail(Op::Append(Area::State), ErrorKind::StorageFull, 0, 1);
         fixture.disk.fail(
-            Op::TruncateState,
+            Op::Truncate(Area::State),
             ErrorKind::Other,
             0,
             truncations_that_fail,
@@ -268,7 +271,7 @@ fn a_flush_waits_for_lines_that_cannot_be_rejected() {
     fixture.plan();
     fixture
         .disk
-        .fail(Op::AppendState, ErrorKind::StorageFull, 0, u32::MAX);
+        .fail(Op::Append(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
     fixture.reject(0, 1);
     fixture.flush(1);
     fixture.pass(1);
@@ -315,7 +318,7 @@ fn a_full_rejected_file_that_is_moved_away_lets_the_backend_go_on() {
     assert!(fixture.is_paused());
     fixture
         .disk
-        .rename_state(NAME, rejected::NAME, "rejected.old")
+        .rename(Area::State, NAME, rejected::NAME, "rejected.old")
         .unwrap();
     fixture.pass(10);
     assert!(!fixture.is_paused());

@@ -7,6 +7,7 @@ use crate::binlog::LineFault;
 use crate::ledger::rejected::{self, RejectedLine, is_returned};
 use crate::limits::{REJECTED_DETAIL_CHARS_MAX, REJECTED_SHOWN_MAX};
 use crate::replay::checkpointer::drop_rejected;
+use crate::replay::disk::Area;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{
     BackendId, CheckpointerMessage, ControlMessage, FileId, FileStart, Filter, Rejection, Requeue,
@@ -87,7 +88,10 @@ fn the_lines_that_are_left_are_counted_whoever_takes_some_out() {
     assert_eq!(left(&fixture), 3);
     fixture.restart();
     assert_eq!(left(&fixture), 3, "an earlier process's count, too");
-    fixture.disk.remove_state(NAME, rejected::NAME).unwrap();
+    fixture
+        .disk
+        .remove(Area::State, NAME, rejected::NAME)
+        .unwrap();
     fixture.pass(60);
     assert_eq!(left(&fixture), 0, "taken out by hand");
     ask(&mut fixture, Requeue::Replay, Filter::default()).unwrap();
@@ -144,12 +148,15 @@ fn of_more_lines_than_are_shown_the_last_are_listed() {
         line.encode(&mut file);
     }
     let write = |fixture: &mut Fixture, file: &[u8]| {
-        fixture.disk.remove_state(NAME, rejected::NAME).unwrap();
+        fixture
+            .disk
+            .remove(Area::State, NAME, rejected::NAME)
+            .unwrap();
         // It is seen that they are gone.
         assert_eq!(listed(fixture), RejectedList::default());
         fixture
             .disk
-            .append_state(NAME, rejected::NAME, file)
+            .append(Area::State, NAME, rejected::NAME, file)
             .unwrap();
     };
     write(&mut fixture, &file);
@@ -174,7 +181,7 @@ fn of_more_lines_than_are_shown_the_last_are_listed() {
 /// Logs of lines that were taken back, with what is in them.
 fn returned(fixture: &Fixture) -> Vec<(String, Vec<u8>)> {
     let mut disk = fixture.disk.clone();
-    let entries = disk.log_entries(NAME).unwrap();
+    let entries = disk.entries(Area::Logs, NAME).unwrap();
     let names = entries.into_iter().map(|entry| entry.name);
     let names = names.filter(|name| is_returned(name));
     names
@@ -316,7 +323,8 @@ fn a_stranger_s_lines_and_long_ones_are_kept_as_they_are() {
     long.reason = "table_type".to_owned();
     long.encode(&mut bytes);
     bytes.extend_from_slice(b"without an end");
-    disk.append_state(NAME, rejected::NAME, &bytes).unwrap();
+    disk.append(Area::State, NAME, rejected::NAME, &bytes)
+        .unwrap();
     let requeued = ask(&mut fixture, Requeue::Replay, of_reason("table_type")).unwrap();
     assert_eq!((requeued.done, requeued.left), (3, 5));
     let content = fixture.disk.state(NAME, rejected::NAME).unwrap();
@@ -386,11 +394,11 @@ fn a_crash_at_any_step_of_dropping_drops_all_or_none() {
 #[test]
 fn whatever_fails_before_the_names_change_changes_nothing_and_is_said() {
     for op in [
-        Op::StageLog,
-        Op::SyncStaged,
-        Op::AppendState,
-        Op::SyncState,
-        Op::PublishLog,
+        Op::Append(Area::Logs),
+        Op::Sync(Area::Logs),
+        Op::Append(Area::State),
+        Op::Sync(Area::State),
+        Op::Rename(Area::Logs),
     ] {
         let mut fixture = fixture();
         fixture.disk.fail(op, ErrorKind::StorageFull, 0, 1);
@@ -405,7 +413,7 @@ fn whatever_fails_before_the_names_change_changes_nothing_and_is_said() {
 
 #[test]
 fn what_fails_when_the_lines_are_on_their_way_is_said_so() {
-    for op in [Op::SyncLogFolder, Op::RenameState] {
+    for op in [Op::SyncFolder(Area::Logs), Op::Rename(Area::State)] {
         let mut fixture = fixture();
         fixture.disk.fail(op, ErrorKind::Other, 0, 1);
         let why = ask(&mut fixture, Requeue::Replay, of_reason("table_type")).unwrap_err();

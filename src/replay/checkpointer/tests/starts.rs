@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use super::fixture::{Fixture, LOG, NAME, settled_lines};
 use crate::ledger::legacy;
+use crate::replay::disk::Area;
 use crate::replay::messages::FileStart;
 use crate::replay::testdisk::{Op, TestDisk};
 
@@ -72,7 +73,7 @@ fn a_checkpoint_that_cannot_be_read_is_given_up_unless_reading_is_forbidden() {
         fixture.write_log(LOG, 1);
         fixture.open(1, LOG, FileStart::New);
         fixture.pass(2);
-        fixture.disk.fail(Op::ReadState, kind, 0, u32::MAX);
+        fixture.disk.fail(Op::Read(Area::State), kind, 0, u32::MAX);
         fixture.restart();
         assert!(
             fixture.plan().is_none() && fixture.is_paused(),
@@ -147,7 +148,7 @@ fn what_the_original_left_is_taken_over_once_and_counts_each_record_once() {
 #[test]
 fn the_originals_files_stay_until_our_checkpoint_is_durable() {
     let disk = with_legacy();
-    disk.fail(Op::SyncStateFolder, ErrorKind::Other, 0, u32::MAX);
+    disk.fail(Op::SyncFolder(Area::State), ErrorKind::Other, 0, u32::MAX);
     let mut fixture = Fixture::new(disk);
     fixture.pass(5);
     assert!(fixture.disk.state(NAME, STATUS).is_some());

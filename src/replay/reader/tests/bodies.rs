@@ -112,12 +112,12 @@ fn a_log_that_is_deleted_gives_its_values_all_the_same() {
         fixture.reader.turn(fixture.now);
         fixture.receive();
     }
-    fixture.disk.remove("a:1", "01");
+    fixture.disk.remove_log("a:1", "01");
     fixture.hint_listing(A);
     fixture.run_for(Duration::from_secs(5));
     assert_eq!(fixture.got[&A][0].value, value());
     fixture.run_for(Duration::from_secs(5));
-    assert_eq!(fixture.disk.open_logs(), 0, "nobody holds it any more");
+    assert_eq!(fixture.disk.open_files(), 0, "nobody holds it any more");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_log_that_is_changed_gives_no_value_to_its_end() {
         fixture.receive();
     }
     fixture.pass(Duration::from_secs(1));
-    fixture.disk.truncate("a:1", "01", 0);
+    fixture.disk.truncate_log("a:1", "01", 0);
     fixture.append(A, "01", &put_value("long", &vec![7; 2000]));
     fixture.run_for(Duration::from_secs(5));
     assert_eq!(fixture.changed, ["long"]);
@@ -145,11 +145,11 @@ fn a_value_that_cannot_be_read_for_a_while_waits() {
         fixture.reader.turn(fixture.now);
         fixture.receive();
     }
-    fixture.disk.fail("a:1", Some(io::ErrorKind::Other));
+    fixture.disk.fail_logs_of("a:1", io::ErrorKind::Other);
     fixture.append(B, "01", &long("other"));
     fixture.run_for(Duration::from_secs(5));
     assert_eq!((fixture.keys(A).len(), fixture.keys(B).len()), (0, 1));
-    fixture.disk.fail("a:1", None);
+    fixture.disk.mend();
     fixture.run_for(Duration::from_secs(60));
     assert_eq!(fixture.got[&A][0].value, value());
 }

@@ -4,8 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use super::fixture::{A, B, Fixture, put, put_value, puts};
+use crate::replay::disk::Area;
 use crate::replay::messages::{ControlMessage, ReaderMessage};
 use crate::replay::reader::Turn;
+use crate::replay::testdisk::Op;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,7 +27,7 @@ fn lines(fixture: &Fixture) -> Vec<String> {
 fn a_file_that_shrank_below_what_was_read_is_read_again_as_a_new_one() {
     let mut fixture = fixture();
     let first = fixture.opened[0].file;
-    fixture.disk.truncate("a:1", "01", put("a").len());
+    fixture.disk.truncate_log("a:1", "01", put("a").len());
     fixture.hint_grew(A);
     fixture.run();
     assert_eq!(fixture.gone, [first]);
@@ -43,7 +45,7 @@ fn a_file_that_lost_only_what_was_not_read_goes_on() {
     fixture.run();
     fixture
         .disk
-        .truncate("a:1", "01", puts(["a", "b", "c"]).len());
+        .truncate_log("a:1", "01", puts(["a", "b", "c"]).len());
     fixture.append(A, "01", &put("d"));
     fixture.run();
     assert!(fixture.gone.is_empty() && fixture.rejected.is_empty());
@@ -53,7 +55,7 @@ fn a_file_that_lost_only_what_was_not_read_goes_on() {
 #[test]
 fn a_file_that_was_written_anew_at_once_is_told_by_its_first_bytes() {
     let mut fixture = fixture();
-    fixture.disk.truncate("a:1", "01", 0);
+    fixture.disk.truncate_log("a:1", "01", 0);
     fixture.append(A, "01", &puts((0..100).map(|n| format!("key{n}"))));
     fixture.run();
     assert_eq!(fixture.gone.len(), 1);
@@ -66,7 +68,7 @@ fn a_long_file_that_was_emptied_and_grew_beyond_what_was_read_is_a_new_one() {
     fixture.append(A, "01", &puts((0..200).map(|n| format!("old{n}"))));
     fixture.run();
     let before = lines(&fixture).len();
-    fixture.disk.truncate("a:1", "01", 0);
+    fixture.disk.truncate_log("a:1", "01", 0);
     fixture.append(A, "01", &puts((0..400).map(|n| format!("new{n}"))));
     fixture.run();
     assert_eq!(fixture.gone.len(), 1);
@@ -83,7 +85,7 @@ fn a_log_that_was_cut_in_its_midst_and_grew_beyond_what_was_read_is_a_new_one() 
     fixture.run();
     let before = lines(&fixture).len();
     let kept = puts((0..300).map(|n| format!("old{n:03}"))).len() + puts(["a", "b", "c"]).len();
-    fixture.disk.truncate("a:1", "01", kept);
+    fixture.disk.truncate_log("a:1", "01", kept);
     fixture.append(A, "01", &puts((0..200).map(|n| format!("new{n:03}"))));
     fixture.run();
     assert_eq!(fixture.gone.len(), 1);
@@ -108,7 +110,7 @@ fn a_log_that_was_begun_empty_and_is_written_anew_while_it_is_not_read_is_a_new_
     assert_eq!(plan.files[0].line, 1, "what a checkpoint has then");
     fixture.down(A);
     fixture.run();
-    fixture.disk.truncate("a:1", "01", 0);
+    fixture.disk.truncate_log("a:1", "01", 0);
     fixture.append(A, "01", &puts(["b", "c"]));
     fixture.plan(A, plan);
     fixture.up(A);
@@ -134,15 +136,18 @@ fn a_line_without_newline_is_told_to_be_the_logs_before_it_is_read() {
 #[test]
 fn a_replaced_file_is_read_to_its_end_and_then_the_new_one() {
     let mut fixture = fixture();
-    let (first, old) = (fixture.opened[0].file, fixture.disk.meta("a:1", "01").inode);
-    fixture.disk.remove("a:1", "01");
-    fixture.disk.append_unlinked(old, &put("d"));
+    let (first, old) = (
+        fixture.opened[0].file,
+        fixture.disk.meta_of("a:1", "01").unwrap(),
+    );
+    fixture.disk.remove_log("a:1", "01");
+    fixture.disk.append_unlinked(&old, &put("d"));
     fixture.append(A, "01", &put("e"));
     fixture.run_for(2 * SECOND);
     assert_eq!(fixture.gone, [first]);
     assert_eq!(lines(&fixture)[3..], ["d", "e"]);
     assert_eq!(fixture.opened.len(), 2);
-    assert_eq!(fixture.disk.open_logs(), 1);
+    assert_eq!(fixture.disk.open_files(), 1);
 }
 
 /// A log is replaced while its backend is down. Whether the new one has all of it is told.
@@ -157,7 +162,7 @@ fn check_copy(was_begun: bool, starting: bool, new: &[&str], is_copy: bool) {
     } else {
         fixture
             .disk
-            .append("a:1", "00", if starting { b"x\n" } else { b"" });
+            .append_log("a:1", "00", if starting { b"x\n" } else { b"" });
         fixture.add("a:1");
     }
     fixture.run_for(SECOND);
@@ -165,12 +170,12 @@ fn check_copy(was_begun: bool, starting: bool, new: &[&str], is_copy: bool) {
     let known = if was_begun { 3 } else { 0 };
     fixture.append(A, "01", &puts(old[known..].iter().copied()));
     fixture.run_for(3 * SECOND);
-    let old = fixture.disk.meta("a:1", "01");
-    fixture.disk.remove("a:1", "01");
+    let old = fixture.disk.meta_of("a:1", "01").unwrap();
+    fixture.disk.remove_log("a:1", "01");
     fixture.append(A, "01", &puts(new.iter().copied()));
     fixture.run_for(3 * SECOND);
     assert_eq!(fixture.away.len(), 1);
-    let new = fixture.disk.meta("a:1", "01");
+    let new = fixture.disk.meta_of("a:1", "01").unwrap();
     let expected = is_copy.then(|| (old.key(), new.key()));
     assert_eq!(fixture.copied, Vec::from_iter(expected), "{was_begun}");
 }
@@ -193,13 +198,13 @@ fn a_log_that_was_copied_before_it_was_deleted_is_told_to_be_there() {
     fixture.down(A);
     fixture.append(A, "01", &put("d"));
     fixture.run_for(3 * SECOND);
-    let old = fixture.disk.meta("a:1", "01");
+    let old = fixture.disk.meta_of("a:1", "01").unwrap();
     fixture.append(A, "02", &puts(["a", "b", "c", "d"]));
     fixture.run_for(3 * SECOND);
-    fixture.disk.remove("a:1", "01");
+    fixture.disk.remove_log("a:1", "01");
     fixture.hint_listing(A);
     fixture.run_for(3 * SECOND);
-    let copy = fixture.disk.meta("a:1", "02");
+    let copy = fixture.disk.meta_of("a:1", "02").unwrap();
     assert_eq!(fixture.copied, [(old.key(), copy.key())]);
 }
 
@@ -215,7 +220,7 @@ fn what_was_cut_off_unread_is_told_to_the_checkpointer() {
     fixture.append(A, "01", &put("d"));
     fixture.run_for(2 * SECOND);
     assert!(fixture.away.is_empty());
-    fixture.disk.truncate("a:1", "01", read);
+    fixture.disk.truncate_log("a:1", "01", read);
     fixture.hint_grew(A);
     fixture.run_for(2 * SECOND);
     let whole = (read + put("d").len()) as u64;
@@ -226,9 +231,9 @@ fn what_was_cut_off_unread_is_told_to_the_checkpointer() {
 fn a_deleted_file_stays_open_until_what_was_read_of_it_is_settled() {
     let mut fixture = fixture();
     fixture.stuck.push(A);
-    let old = fixture.disk.meta("a:1", "01").inode;
-    fixture.disk.append_unlinked(old, &put("d"));
-    fixture.disk.remove("a:1", "01");
+    let old = fixture.disk.meta_of("a:1", "01").unwrap();
+    fixture.disk.append_unlinked(&old, &put("d"));
+    fixture.disk.remove_log("a:1", "01");
     fixture.hint_listing(A);
     fixture.run_for(2 * SECOND);
     assert_eq!(lines(&fixture)[3..], ["d"]);
@@ -242,14 +247,17 @@ fn a_deleted_file_stays_open_until_what_was_read_of_it_is_settled() {
     again.sort();
     assert_eq!(again, ["a", "b", "c", "d"]);
     assert_eq!(fixture.gone, [fixture.opened[1].file]);
-    assert_eq!(fixture.disk.open_logs(), 0);
+    assert_eq!(fixture.disk.open_files(), 0);
 }
 
 #[test]
 fn a_file_that_the_checkpointer_deleted_is_let_go() {
     let mut fixture = fixture();
-    let (file, key) = (fixture.opened[0].file, fixture.disk.meta("a:1", "01").key());
-    fixture.disk.remove("a:1", "01");
+    let (file, key) = (
+        fixture.opened[0].file,
+        fixture.disk.meta_of("a:1", "01").unwrap().key(),
+    );
+    fixture.disk.remove_log("a:1", "01");
     fixture.send(ReaderMessage::FileDeleted {
         backend: A,
         file,
@@ -261,7 +269,7 @@ fn a_file_that_the_checkpointer_deleted_is_let_go() {
     assert_eq!(fixture.gone, [file]);
     assert_eq!(
         (
-            fixture.disk.open_logs(),
+            fixture.disk.open_files(),
             fixture.infos[0].counters.load().log_files
         ),
         (0, 0)
@@ -271,9 +279,10 @@ fn a_file_that_the_checkpointer_deleted_is_let_go() {
 #[test]
 fn what_came_to_a_file_as_the_checkpointer_deleted_it_is_still_read() {
     let mut fixture = fixture();
-    let (file, key) = (fixture.opened[0].file, fixture.disk.meta("a:1", "01").key());
-    fixture.disk.remove("a:1", "01");
-    fixture.disk.append_unlinked(key.0, &put("d"));
+    let old = fixture.disk.meta_of("a:1", "01").unwrap();
+    let (file, key) = (fixture.opened[0].file, old.key());
+    fixture.disk.remove_log("a:1", "01");
+    fixture.disk.append_unlinked(&old, &put("d"));
     fixture.send(ReaderMessage::FileDeleted {
         backend: A,
         file,
@@ -291,10 +300,10 @@ fn a_file_that_the_checkpointer_deleted_is_not_sent_again_after_a_flush() {
     let mut fixture = fixture();
     fixture.stuck.push(A);
     let file = fixture.opened[0].file;
-    let key = fixture.disk.meta("a:1", "01").key();
+    let key = fixture.disk.meta_of("a:1", "01").unwrap().key();
     fixture.append(A, "01", &put("d"));
     fixture.run_for(2 * SECOND);
-    fixture.disk.remove("a:1", "01");
+    fixture.disk.remove_log("a:1", "01");
     fixture.hint_listing(A);
     fixture.run_for(2 * SECOND);
     fixture.down(A);
@@ -309,7 +318,7 @@ fn a_file_that_the_checkpointer_deleted_is_not_sent_again_after_a_flush() {
     fixture.up(A);
     fixture.run_for(2 * SECOND);
     assert_eq!(lines(&fixture).len(), 4, "each was sent once, before");
-    assert_eq!(fixture.disk.open_logs(), 0);
+    assert_eq!(fixture.disk.open_files(), 0);
 }
 
 #[test]
@@ -318,7 +327,7 @@ fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
         let mut fixture = Fixture::fed(&["a:1", "b:2"]);
         fixture.append(A, "01", &put("a"));
         fixture.append(B, "01", &put("b"));
-        fixture.disk.fail("a:1", Some(kind));
+        fixture.disk.fail_logs_of("a:1", kind);
         let turn = fixture.run();
         assert!(matches!(turn, Turn::Idle { until } if until > fixture.now.monotonic));
         assert_eq!((fixture.keys(A).len(), fixture.keys(B).len()), (0, 1));
@@ -340,7 +349,7 @@ fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
             fixture.reader.turn(fixture.now);
         }
         assert_eq!(fixture.disk.reads(), reads, "it is not asked in a circle");
-        fixture.disk.fail("a:1", None);
+        fixture.disk.mend();
         fixture.run_for(SECOND);
         assert_eq!(fixture.keys(A), ["a"]);
         assert_eq!(faults(&mut fixture), [false], "and its end");
@@ -351,12 +360,12 @@ fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
 #[test]
 fn a_log_that_could_not_be_read_and_is_gone_is_no_trouble_any_more() {
     let mut fixture = fixture();
-    fixture.disk.fail("a:1", Some(io::ErrorKind::Other));
+    fixture.disk.fail_logs_of("a:1", io::ErrorKind::Other);
     fixture.append(A, "01", &put("d"));
     fixture.run_for(10 * SECOND);
     assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 1);
-    fixture.disk.remove("a:1", "01");
-    fixture.disk.fail("a:1", None);
+    fixture.disk.remove_log("a:1", "01");
+    fixture.disk.mend();
     fixture.hint_listing(A);
     fixture.run_for(10 * SECOND);
     fixture.run_for(10 * SECOND);
@@ -366,22 +375,24 @@ fn a_log_that_could_not_be_read_and_is_gone_is_no_trouble_any_more() {
 #[test]
 fn reading_fails_in_the_middle_of_a_file_and_goes_on() {
     let mut fixture = fixture();
-    fixture.disk.fail("a:1", Some(io::ErrorKind::Other));
+    fixture.disk.fail_logs_of("a:1", io::ErrorKind::Other);
     fixture.append(A, "01", &put("d"));
     fixture.run_for(10 * SECOND);
     assert_eq!(lines(&fixture).len(), 3);
-    fixture.disk.fail("a:1", None);
+    fixture.disk.mend();
     fixture.run_for(10 * SECOND);
     assert_eq!(fixture.keys(A), ["a", "b", "c", "d"]);
 }
 
 /// A disk that fails from this read on, for a while, changes nothing in what is fed and rejected.
 /// `log` has one bad line.
-fn check_reads_fail(log: &[u8], bad: &[u8], keys: &[&str], reads: usize) {
+fn check_reads_fail(log: &[u8], bad: &[u8], keys: &[&str], reads: u32) {
     let mut fixture = Fixture::fed(&["a:1"]);
     fixture.run();
     fixture.append(A, "01", log);
-    fixture.disk.fail_after(Some(reads));
+    fixture
+        .disk
+        .fail(Op::Read(Area::Logs), io::ErrorKind::Other, reads, u32::MAX);
     fixture.run();
     fixture.run_for(10 * SECOND);
     let told = (
@@ -394,7 +405,7 @@ fn check_reads_fail(log: &[u8], bad: &[u8], keys: &[&str], reads: usize) {
         fixture.reader.turn(fixture.now);
     }
     assert_eq!(fixture.disk.reads(), asked, "it is not asked in a circle");
-    fixture.disk.fail_after(None);
+    fixture.disk.mend();
     fixture.run_for(10 * SECOND);
     assert_eq!(fixture.keys(A), keys, "{reads} reads, {told:?}");
     let raw: Vec<_> = fixture.rejected.iter().map(|line| &*line.raw).collect();

@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Two lines of the first log are settled.
 fn plan(fixture: &Fixture) -> ResumePlan {
-    let meta = fixture.disk.meta("a:1", "01");
+    let meta = fixture.disk.meta_of("a:1", "01").unwrap();
     ResumePlan {
         files: vec![FileResume {
             name: Arc::from("01"),
@@ -46,7 +46,7 @@ fn legacy(name: &str, bytes_read: u64) -> ResumePlan {
 
 fn fixture() -> Fixture {
     let mut fixture = Fixture::new();
-    fixture.disk.append("a:1", "01", &puts(["a", "b", "c"]));
+    fixture.disk.append_log("a:1", "01", &puts(["a", "b", "c"]));
     fixture.add("a:1");
     fixture.up(A);
     fixture
@@ -56,10 +56,10 @@ fn fixture() -> Fixture {
 fn a_log_that_the_plan_knows_and_that_is_away_at_first_comes_back() {
     let mut fixture = fixture();
     let plan = plan(&fixture);
-    let inode = fixture.disk.take("a:1", "01");
+    let inode = fixture.disk.move_out("a:1", "01").unwrap();
     fixture.plan(A, plan);
     fixture.run_for(SECOND);
-    fixture.disk.put("a:1", "01", inode);
+    fixture.disk.move_in("a:1", "01", inode);
     fixture.hint_listing(A);
     fixture.run_for(SECOND);
     assert_eq!(fixture.keys(A), ["c"]);
@@ -69,9 +69,9 @@ fn a_log_that_the_plan_knows_and_that_is_away_at_first_comes_back() {
 fn a_log_that_shrank_before_it_was_begun_and_comes_back_is_another() {
     let mut fixture = fixture();
     fixture.plan(A, plan(&fixture));
-    fixture.disk.truncate("a:1", "01", 10);
+    fixture.disk.truncate_log("a:1", "01", 10);
     fixture.run_for(SECOND);
-    fixture.disk.truncate("a:1", "01", 0);
+    fixture.disk.truncate_log("a:1", "01", 0);
     fixture.append(A, "01", &puts(["a", "b", "c", "d"]));
     fixture.run_for(SECOND);
     assert_eq!(fixture.keys(A), ["a", "b", "c", "d"]);
@@ -86,13 +86,13 @@ fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
     let mut fixture = Fixture::with(few_in_flight, BOUNDS, 64);
     fixture.stuck.push(A);
     let lines = |count: u32| puts((0..count).map(|number| format!("key{number:02}")));
-    fixture.disk.append("a:1", "01", &lines(64));
+    fixture.disk.append_log("a:1", "01", &lines(64));
     fixture.add("a:1");
     fixture.up(A);
     let mut plan = plan(&fixture);
     let file = &mut plan.files[0];
     let first = lines(1);
-    let meta = fixture.disk.meta("a:1", "01");
+    let meta = fixture.disk.meta_of("a:1", "01").unwrap();
     file.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &first);
     (file.line, file.byte, file.lines_read) = (1, first.len() as u64, 64);
     file.settled.push(40, 24);
@@ -100,7 +100,7 @@ fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
     // What is fed is before the cut, what is settled behind it: others may come to stand there.
     fixture.run();
     assert!(fixture.keys(A).len() < 16 && fixture.gone.is_empty());
-    fixture.disk.truncate("a:1", "01", lines(32).len());
+    fixture.disk.truncate_log("a:1", "01", lines(32).len());
     fixture.hint_grew(A);
     fixture.run();
     assert_eq!(fixture.gone, [fixture.opened[0].file]);
@@ -116,7 +116,7 @@ fn a_status_file_of_the_originals_is_for_no_log_but_the_first_of_its_name() {
     fixture.plan(A, legacy("01", whole + 1));
     fixture.run();
     assert_eq!(fixture.keys(A), ["a", "b", "c"]);
-    fixture.disk.truncate("a:1", "01", 0);
+    fixture.disk.truncate_log("a:1", "01", 0);
     fixture.append(A, "01", &puts(["w", "x", "y", "z"]));
     fixture.run_for(SECOND);
     assert_eq!(fixture.keys(A).len(), 7);
@@ -126,10 +126,10 @@ fn a_status_file_of_the_originals_is_for_no_log_but_the_first_of_its_name() {
 fn a_log_of_the_originals_may_appear_later() {
     let whole = puts(["a", "b", "c"]).len() as u64;
     let mut fixture = fixture();
-    let inode = fixture.disk.take("a:1", "01");
+    let inode = fixture.disk.move_out("a:1", "01").unwrap();
     fixture.plan(A, legacy("01", whole));
     fixture.run_for(SECOND);
-    fixture.disk.put("a:1", "01", inode);
+    fixture.disk.move_in("a:1", "01", inode);
     fixture.hint_listing(A);
     fixture.run_for(SECOND);
     assert_eq!(fixture.keys(A), ["c"]);
@@ -165,19 +165,19 @@ fn check_goes_on(deed: impl FnOnce(&mut Fixture), name: &str) {
 fn a_log_goes_on_whatever_it_is_called_and_wherever_it_was() {
     check_goes_on(
         |fixture| {
-            let log = fixture.disk.take("a:1", "01");
-            fixture.disk.put("a:1", "00-renamed", log);
+            let log = fixture.disk.move_out("a:1", "01").unwrap();
+            fixture.disk.move_in("a:1", "00-renamed", log);
         },
         "00-renamed",
     );
     for name in ["01", "03"] {
         check_goes_on(
             |fixture| {
-                let log = fixture.disk.take("a:1", "01");
+                let log = fixture.disk.move_out("a:1", "01").unwrap();
                 fixture.hint_listing(A);
                 fixture.run_for(60 * SECOND);
                 assert_eq!(fixture.moved.len(), 1);
-                fixture.disk.put("a:1", name, log);
+                fixture.disk.move_in("a:1", name, log);
             },
             name,
         );
@@ -186,14 +186,14 @@ fn a_log_goes_on_whatever_it_is_called_and_wherever_it_was() {
     check_goes_on(
         |fixture| {
             let logs = [
-                fixture.disk.take("a:1", "01"),
-                fixture.disk.take("a:1", "02"),
+                fixture.disk.move_out("a:1", "01").unwrap(),
+                fixture.disk.move_out("a:1", "02").unwrap(),
             ];
             fixture.hint_listing(A);
             fixture.run_for(60 * SECOND);
-            assert_eq!(fixture.disk.open_logs(), 0);
-            fixture.disk.put("a:1", "01", logs[0]);
-            fixture.disk.put("a:1", "02", logs[1]);
+            assert_eq!(fixture.disk.open_files(), 0);
+            fixture.disk.move_in("a:1", "01", logs[0]);
+            fixture.disk.move_in("a:1", "02", logs[1]);
         },
         "01",
     );
@@ -201,19 +201,19 @@ fn a_log_goes_on_whatever_it_is_called_and_wherever_it_was() {
     // One log with two names, of which one goes again.
     check_goes_on(
         |fixture| {
-            let log = fixture.disk.meta("a:1", "01").inode;
-            fixture.disk.put("a:1", "00", log);
+            let log = fixture.disk.meta_of("a:1", "01").unwrap();
+            fixture.disk.name_log("a:1", "00", &log);
             fixture.hint_listing(A);
             fixture.run_for(3 * SECOND);
-            fixture.disk.remove("a:1", "01");
+            fixture.disk.remove_log("a:1", "01");
         },
         "00",
     );
     // NFS keeps a deleted log that is open somewhere.
     check_goes_on(
         |fixture| {
-            let log = fixture.disk.take("a:1", "01");
-            fixture.disk.put("a:1", ".nfs00001", log);
+            let log = fixture.disk.move_out("a:1", "01").unwrap();
+            fixture.disk.move_in("a:1", ".nfs00001", log);
         },
         ".nfs00001",
     );
@@ -222,7 +222,7 @@ fn a_log_goes_on_whatever_it_is_called_and_wherever_it_was() {
 #[test]
 fn a_log_that_is_back_after_a_flush_goes_on_where_the_plan_says() {
     let mut fixture = running();
-    let log = fixture.disk.take("a:1", "01");
+    let log = fixture.disk.move_out("a:1", "01").unwrap();
     fixture.hint_listing(A);
     fixture.run_for(3 * SECOND);
     let plan = fixture.ledgers.get_mut(&A).unwrap().1.collapse();
@@ -233,7 +233,7 @@ fn a_log_that_is_back_after_a_flush_goes_on_where_the_plan_says() {
     fixture.plan(A, plan);
     fixture.up(A);
     fixture.run_for(3 * SECOND);
-    fixture.disk.put("a:1", "01", log);
+    fixture.disk.move_in("a:1", "01", log);
     fixture.append(A, "01", &put("d"));
     fixture.run_for(3 * SECOND);
     assert_eq!(fixture.keys(A), ["a", "b", "d", "c"], "by file");
@@ -242,7 +242,7 @@ fn a_log_that_is_back_after_a_flush_goes_on_where_the_plan_says() {
 #[test]
 fn what_has_been_away_for_a_day_is_forgotten_and_may_have_been_sent() {
     let mut fixture = running();
-    let log = fixture.disk.take("a:1", "01");
+    let log = fixture.disk.move_out("a:1", "01").unwrap();
     fixture.hint_listing(A);
     fixture.run_for(3 * SECOND);
     let day = Duration::from_secs(24 * 3600);
@@ -251,7 +251,7 @@ fn what_has_been_away_for_a_day_is_forgotten_and_may_have_been_sent() {
     fixture.run_for(60 * SECOND);
     fixture.run_for(60 * SECOND);
     assert_eq!(fixture.gone, [fixture.opened[0].file]);
-    fixture.disk.put("a:1", "01", log);
+    fixture.disk.move_in("a:1", "01", log);
     fixture.hint_listing(A);
     fixture.run_for(3 * SECOND);
     assert_eq!(fixture.got[&A].len(), 5);
@@ -261,8 +261,9 @@ fn what_has_been_away_for_a_day_is_forgotten_and_may_have_been_sent() {
 #[test]
 fn each_line_of_a_copy_may_have_been_sent() {
     let mut fixture = running();
-    fixture.disk.set_unix(fixture.now.unix);
-    fixture.disk.copy("a:1", "01", "03");
+    fixture.disk.set_time(fixture.now.unix);
+    let copy = fixture.disk.copy_out("a:1", "01", 0).unwrap();
+    fixture.disk.move_in("a:1", "03", copy);
     fixture.append(A, "03", &put("d"));
     fixture.run_for(3 * SECOND);
     let copied = &fixture.got[&A][3..];
@@ -276,8 +277,9 @@ fn what_a_log_shares_with_a_copy_that_is_read_first_may_have_been_sent() {
     let mut fixture = running();
     // A line that only the copy's name makes come as the copy's.
     fixture.append(A, "01", &put("d"));
-    fixture.disk.set_unix(fixture.now.unix);
-    fixture.disk.copy("a:1", "01", "00");
+    fixture.disk.set_time(fixture.now.unix);
+    let copy = fixture.disk.copy_out("a:1", "01", 0).unwrap();
+    fixture.disk.move_in("a:1", "00", copy);
     fixture.run_for(3 * SECOND);
     let told: Vec<_> = fixture.got[&A][3..].iter().collect();
     let lines: Vec<_> = told.iter().filter(|got| got.key == "d").collect();
@@ -294,8 +296,8 @@ fn what_a_log_shares_with_a_copy_that_is_read_first_may_have_been_sent() {
 fn each_line_of_a_replacement_may_have_been_sent() {
     // `sed -i 1d`: other first bytes, under the same name.
     let mut fixture = running();
-    fixture.disk.set_unix(fixture.now.unix);
-    fixture.disk.remove("a:1", "01");
+    fixture.disk.set_time(fixture.now.unix);
+    fixture.disk.remove_log("a:1", "01");
     fixture.append(A, "01", &put("b"));
     fixture.run_for(3 * SECOND);
     assert_eq!(fixture.got[&A].len(), 4);
@@ -310,12 +312,12 @@ fn each_line_of_a_replacement_may_have_been_sent() {
 fn a_log_that_goes_is_told_of_with_its_length_before_a_sync_point_that_is_asked_for_later() {
     // One that is begun, one that is not, since its backend is down.
     let mut fixture = running();
-    fixture.disk.append("b:1", "05", &puts(["x", "y"]));
+    fixture.disk.append_log("b:1", "05", &puts(["x", "y"]));
     let b = fixture.add("b:1");
     fixture.plan(b, ResumePlan::default());
     fixture.run_for(3 * SECOND);
-    fixture.disk.take("a:1", "01");
-    fixture.disk.take("b:1", "05");
+    fixture.disk.move_out("a:1", "01").unwrap();
+    fixture.disk.move_out("b:1", "05").unwrap();
     // No hint has come.
     let is_backend = |name: &str| name.contains(':');
     fixture.send(ReaderMessage::SyncPoint { id: 7, is_backend });
@@ -339,10 +341,10 @@ fn a_hidden_log_that_the_plan_knows_is_read_to_its_end_before_the_one_that_took_
     for plan_is_late in [false, true] {
         let mut fixture = fixture();
         let plan = plan(&fixture);
-        let log = fixture.disk.take("a:1", "01");
-        fixture.disk.put("a:1", HIDDEN, log);
-        fixture.disk.append("a:1", "01", &put("d"));
-        fixture.disk.append("a:1", "02", &put("e"));
+        let log = fixture.disk.move_out("a:1", "01").unwrap();
+        fixture.disk.move_in("a:1", HIDDEN, log);
+        fixture.disk.append_log("a:1", "01", &put("d"));
+        fixture.disk.append_log("a:1", "02", &put("e"));
         if plan_is_late {
             fixture.run_for(SECOND);
         }
@@ -362,7 +364,7 @@ fn a_hidden_log_that_the_plan_knows_is_read_to_its_end_before_the_one_that_took_
         };
         assert_eq!(keys(&fixture), ["c", "d", "e"]);
         // Whoever has it open goes on writing.
-        fixture.disk.append("a:1", HIDDEN, &put("f"));
+        fixture.disk.append_log("a:1", HIDDEN, &put("f"));
         fixture.hint_grew(A);
         fixture.run_for(5 * SECOND);
         assert_eq!(keys(&fixture), ["c", "d", "e", "f"]);
@@ -373,10 +375,10 @@ fn a_hidden_log_that_the_plan_knows_is_read_to_its_end_before_the_one_that_took_
 fn a_hidden_file_that_no_plan_knows_may_be_a_finished_log_and_is_not_read() {
     let mut fixture = fixture();
     let plan = plan(&fixture);
-    fixture.disk.append("a:1", HIDDEN, &put("done"));
+    fixture.disk.append_log("a:1", HIDDEN, &put("done"));
     // The same inode number, and other content.
     let mut other = plan.files[0].clone();
-    let meta = fixture.disk.meta("a:1", HIDDEN);
+    let meta = fixture.disk.meta_of("a:1", HIDDEN).unwrap();
     other.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &put("other"));
     let mut files = plan.files;
     files.push(other);
@@ -391,7 +393,7 @@ fn a_hidden_file_that_no_plan_knows_may_be_a_finished_log_and_is_not_read() {
     assert_eq!(fixture.keys(A), ["c"]);
     assert_eq!(fixture.said_hidden(), 1);
     // It is closed.
-    fixture.disk.remove("a:1", HIDDEN);
+    fixture.disk.remove_log("a:1", HIDDEN);
     fixture.hint_listing(A);
     fixture.run_for(5 * SECOND);
     assert_eq!(fixture.said_hidden(), 0);
@@ -403,10 +405,10 @@ fn a_hidden_log_that_this_process_has_read_is_not_said_to_be_unknown() {
     let mut fixture = Fixture::fed(&["a:1"]);
     fixture.append(A, "01", &put("a"));
     fixture.run_for(2 * SECOND);
-    let log = fixture.disk.meta("a:1", "01");
+    let log = fixture.disk.meta_of("a:1", "01").unwrap();
     let file = fixture.opened[0].file;
-    fixture.disk.put("a:1", HIDDEN, log.inode);
-    fixture.disk.remove("a:1", "01");
+    fixture.disk.name_log("a:1", HIDDEN, &log);
+    fixture.disk.remove_log("a:1", "01");
     fixture.send(ReaderMessage::FileDeleted {
         backend: A,
         file,

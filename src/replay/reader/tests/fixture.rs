@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::disk::MemDisk;
 use crate::binlog::{Method, Record, line};
 use crate::clock::Now;
 use crate::ledger::backend::BackendLedger;
@@ -22,6 +21,7 @@ use crate::replay::messages::{
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::buffers::ReaderBounds;
 use crate::replay::reader::{LogReader, ReaderLinks, ReaderRules, Turn};
+use crate::replay::testdisk::TestDisk;
 use crate::replay::vec_pool::VecPool;
 
 pub(super) const WORKERS: usize = 2;
@@ -54,8 +54,8 @@ pub(super) struct Reading {
 }
 
 pub(super) struct Fixture {
-    pub(super) disk: MemDisk,
-    pub(super) reader: LogReader<MemDisk>,
+    pub(super) disk: TestDisk,
+    pub(super) reader: LogReader<TestDisk>,
     pub(super) links: ReaderLinks,
     pub(super) now: Now,
     pub(super) infos: Vec<BackendInfo>,
@@ -189,7 +189,7 @@ impl Fixture {
             fed_pool: Arc::new(VecPool::new(8)),
             counters: Arc::default(),
         };
-        let disk = MemDisk::default();
+        let disk = TestDisk::default();
         let rules = ReaderRules {
             is_backend,
             written_unix,
@@ -199,7 +199,7 @@ impl Fixture {
             monotonic: Duration::from_secs(5),
             unix: 1_000_000,
         };
-        disk.set_unix(now.unix - 10);
+        disk.set_time(now.unix - 10);
         Self {
             reader: LogReader::with_bounds(disk.clone(), settings, rules, links.clone(), bounds),
             disk,
@@ -323,9 +323,9 @@ impl Fixture {
 
     /// Appends and tells of it.
     pub(super) fn append(&self, backend: BackendId, file: &str, bytes: &[u8]) {
-        self.disk.set_unix(self.now.unix);
+        self.disk.set_time(self.now.unix);
         self.disk
-            .append(&self.infos[backend.index()].name, file, bytes);
+            .append_log(&self.infos[backend.index()].name, file, bytes);
         self.hint_grew(backend);
         self.hint_listing(backend);
     }

@@ -4,7 +4,6 @@ mod bodies;
 mod changes;
 mod comeback;
 mod credit;
-mod disk;
 mod fixture;
 mod model;
 mod order;

@@ -42,7 +42,7 @@ fn folders_are_told_of_once_and_again_when_they_come_back() {
 fn a_backend_that_an_earlier_process_knew_is_told_of_without_its_folder_and_found_again_with_it() {
     let mut fixture = Fixture::new();
     for known in ["a:1", "b:2", "lost+found"] {
-        fixture.disk.add_state(known, Vec::new());
+        fixture.disk.put_state(known, "checkpoint", b"");
     }
     fixture.disk.make_folder("a:1");
     fixture.run_for(60 * SECOND);
@@ -61,7 +61,7 @@ fn a_backend_that_an_earlier_process_knew_is_told_of_without_its_folder_and_foun
     // Its logs were there when this process started, somewhere: an earlier one may have sent them.
     fixture.know(&["b:2"]);
     fixture.run_for(60 * SECOND);
-    fixture.disk.append("b:2", "01", &increment("a", 1971));
+    fixture.disk.append_log("b:2", "01", &increment("a", 1971));
     fixture.links.dirty_flags.hint_root();
     fixture.run_for(60 * SECOND);
     assert!(matches!(&fixture.control[..], [ControlMessage::BackendFound(name)] if name == "b:2"));
@@ -72,12 +72,12 @@ fn a_backend_that_an_earlier_process_knew_is_told_of_without_its_folder_and_foun
 fn files_are_read_in_the_order_of_their_names() {
     let mut fixture = Fixture::new();
     for (file, key) in [("02", "b"), ("01", "a"), ("03", "c")] {
-        fixture.disk.append("a:1", file, &put(key));
+        fixture.disk.append_log("a:1", file, &put(key));
     }
     fixture.know(&["a:1"]);
     fixture.run();
     check(&fixture, &["a", "b", "c"]);
-    assert_eq!(fixture.disk.open_logs(), 2, "the last and the one before");
+    assert_eq!(fixture.disk.open_files(), 2, "the last and the one before");
     assert!(
         fixture
             .segments
@@ -114,7 +114,7 @@ fn a_line_that_comes_just_before_the_newer_file_is_begun_is_not_overtaken() {
     fixture.append(A, "02", &put("c"));
     fixture.run();
     fixture.pass(SECOND);
-    fixture.disk.append("a:1", "01", &put("b"));
+    fixture.disk.append_log("a:1", "01", &put("b"));
     fixture.run();
     check(&fixture, &["a", "b"]);
     fixture.run_for(SECOND);
@@ -134,7 +134,7 @@ fn a_line_that_comes_to_a_closed_log_before_the_newer_one_is_begun_is_not_overta
     check(&fixture, &["a", "x", "y"]);
     fixture.append(A, "04", &put("c"));
     fixture.run();
-    fixture.disk.append("a:1", "03", &put("b"));
+    fixture.disk.append_log("a:1", "03", &put("b"));
     fixture.run_for(SECOND);
     check(&fixture, &["a", "b", "x", "y"]);
     fixture.run_for(SECOND);
@@ -149,7 +149,7 @@ fn a_first_line_that_comes_before_the_newer_log_is_begun_is_not_overtaken() {
     fixture.append(A, "02", &put("b"));
     fixture.run_for(SECOND / 2);
     check(&fixture, &[]);
-    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.disk.append_log("a:1", "01", &put("a"));
     fixture.run_for(SECOND);
     check(&fixture, &["a"]);
     fixture.run_for(SECOND);
@@ -163,7 +163,7 @@ fn what_is_written_to_an_open_log_without_an_event_is_seen_within_a_second() {
     fixture.append(A, "01", &put("a"));
     fixture.run_for(2 * SECOND);
     for (key, all) in [("b", &["a", "b"][..]), ("c", &["a", "b", "c"])] {
-        fixture.disk.append("a:1", "01", &put(key));
+        fixture.disk.append_log("a:1", "01", &put(key));
         fixture.run_for(SECOND);
         check(&fixture, all);
     }
@@ -226,9 +226,9 @@ fn a_closed_files_last_line_is_fed_if_it_is_whole_and_rejected_if_not() {
 #[test]
 fn a_file_that_was_changed_in_the_future_is_held_to_have_changed_just_now() {
     let mut fixture = Fixture::new();
-    fixture.disk.set_unix(fixture.now.unix + 5000);
-    fixture.disk.append("a:1", "01", &put("a"));
-    fixture.disk.append("a:1", "02", &put("b"));
+    fixture.disk.set_time(fixture.now.unix + 5000);
+    fixture.disk.append_log("a:1", "01", &put("a"));
+    fixture.disk.append_log("a:1", "02", &put("b"));
     fixture.know(&["a:1"]);
     fixture.run();
     check(&fixture, &["a"]);
@@ -257,7 +257,7 @@ fn an_empty_file_is_passed_over_and_begun_once_it_is_closed() {
 fn without_any_hint_a_rescan_finds_everything() {
     let mut fixture = Fixture::fed(&["a:1"]);
     fixture.run();
-    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.disk.append_log("a:1", "01", &put("a"));
     fixture.run_for(29 * SECOND);
     check(&fixture, &[]);
     fixture.run_for(SECOND);
@@ -269,21 +269,21 @@ fn a_hint_of_growth_reads_the_open_file_without_listing_the_folder() {
     let mut fixture = Fixture::fed(&["a:1"]);
     fixture.append(A, "01", &put("a"));
     fixture.run_for(2 * SECOND);
-    let listings = fixture.disk.listings();
+    let listings = fixture.disk.listings("a:1");
     for key in ["b", "c"] {
-        fixture.disk.append("a:1", "01", &put(key));
+        fixture.disk.append_log("a:1", "01", &put(key));
         fixture.hint_grew(A);
         fixture.run();
     }
     check(&fixture, &["a", "b", "c"]);
-    assert_eq!(fixture.disk.listings(), listings);
+    assert_eq!(fixture.disk.listings("a:1"), listings);
 }
 
 #[test]
 fn an_overflow_of_dirty_flags_is_followed_by_a_look_at_everything() {
     let mut fixture = Fixture::fed(&["a:1"]);
     fixture.run();
-    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.disk.append_log("a:1", "01", &put("a"));
     fixture.disk.make_folder("b:2");
     fixture.links.dirty_flags.hint_overflow();
     fixture.run_for(SECOND / 10);
@@ -296,7 +296,7 @@ fn an_overflow_of_dirty_flags_is_followed_by_a_look_at_everything() {
 #[test]
 fn nothing_is_read_before_plan_listing_and_up() {
     let mut fixture = Fixture::new();
-    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.disk.append_log("a:1", "01", &put("a"));
     fixture.add("a:1");
     fixture.up(A);
     fixture.run();
@@ -321,7 +321,7 @@ fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
     let mut fixture = Fixture::new();
     fixture.disk.make_folder("a:1");
     fixture.disk.make_folder("b:2");
-    fixture.disk.link_folder("b:2", Some("a:1"));
+    fixture.disk.link_folder("b:2", "a:1", false);
     fixture.run_for(SECOND);
     let told: Vec<_> = fixture.control.drain(..).collect();
     assert!(matches!(&told[0], ControlMessage::SecondNames(names)
@@ -330,7 +330,7 @@ fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
     fixture.links.dirty_flags.hint_root();
     fixture.run_for(SECOND);
     assert!(fixture.control.is_empty(), "it is said once");
-    fixture.disk.link_folder("b:2", None);
+    fixture.disk.unlink_folder("b:2");
     fixture.links.dirty_flags.hint_root();
     fixture.run_for(SECOND);
     assert!(matches!(
@@ -344,10 +344,10 @@ fn a_folder_under_a_second_name_is_no_backends_until_it_has_one_of_its_own() {
 fn at_a_start_a_folder_with_two_names_is_read_under_the_one_whose_checkpoint_knows_its_logs() {
     // A mount is not to be told from a folder by its inode, and comes first in order.
     let mut fixture = Fixture::new();
-    fixture.disk.append("b:2", "01", &put("sent"));
-    let identity = fixture.disk.meta("b:2", "01");
+    fixture.disk.append_log("b:2", "01", &put("sent"));
+    let identity = fixture.disk.meta_of("b:2", "01").unwrap();
     fixture.disk.make_folder("a:1");
-    fixture.disk.mount_folder("a:1", "b:2");
+    fixture.disk.link_folder("a:1", "b:2", true);
     let sent = put("sent");
     let checkpoint = Checkpoint {
         resume: ResumePlan {
@@ -368,11 +368,11 @@ fn at_a_start_a_folder_with_two_names_is_read_under_the_one_whose_checkpoint_kno
     };
     let mut bytes = Vec::new();
     checkpoint.encode(&mut bytes);
-    fixture.disk.add_state("b:2", bytes);
+    fixture.disk.put_state("b:2", "checkpoint", &bytes);
     // The other was known once, too, and has its state, but not of these logs.
     let mut empty = Vec::new();
     Checkpoint::default().encode(&mut empty);
-    fixture.disk.add_state("a:1", empty);
+    fixture.disk.put_state("a:1", "checkpoint", &empty);
     fixture.run_for(SECOND);
     let found = |message: &ControlMessage| match message {
         ControlMessage::BackendFound(name) => Some(name.clone()),
@@ -389,7 +389,7 @@ fn at_a_start_a_folder_with_two_names_is_read_under_the_one_whose_checkpoint_kno
     fixture.plan(b, checkpoint.resume.clone());
     fixture.up(b);
     fixture.run_for(SECOND);
-    fixture.disk.append("b:2", "01", &put("new"));
+    fixture.disk.append_log("b:2", "01", &put("new"));
     fixture.hint_listing(a);
     fixture.hint_listing(b);
     fixture.run_for(3 * SECOND);
@@ -414,7 +414,7 @@ fn check_covered(first: BackendId, covered: BackendId) {
     fixture.append(covered, "01", &put("own"));
     fixture.hint_listing(first);
     fixture.run_for(3 * SECOND);
-    fixture.disk.mount_folder(covered_name, first_name);
+    fixture.disk.link_folder(covered_name, first_name, true);
     fixture.append(first, "01", &put("a"));
     // Before anybody has looked at the names.
     fixture.hint_listing(covered);
@@ -432,7 +432,7 @@ fn check_covered(first: BackendId, covered: BackendId) {
     fixture.run_for(3 * SECOND);
     assert_eq!(fixture.keys(first), ["a", "b"]);
     // It has its own again, and what came there meanwhile.
-    fixture.disk.link_folder(covered_name, None);
+    fixture.disk.unlink_folder(covered_name);
     fixture.append(covered, "01", &put("c"));
     fixture.run_for(3 * SECOND);
     assert_eq!(fixture.keys(first), ["a", "b"]);
@@ -451,12 +451,12 @@ fn a_log_with_a_name_elsewhere_is_looked_at_without_an_event() {
     fixture.append(A, "01", &put("a"));
     fixture.run_for(3 * SECOND);
     // As where a link took its place: whoever writes to it does so by another name.
-    let log = fixture.disk.meta("a:1", "01").inode;
-    fixture.disk.put("elsewhere", "x", log);
+    let log = fixture.disk.meta_of("a:1", "01").unwrap();
+    fixture.disk.name_log("elsewhere", "x", &log);
     fixture.hint_listing(A);
     fixture.run_for(SECOND);
     for key in ["b", "c"] {
-        fixture.disk.append("a:1", "01", &put(key));
+        fixture.disk.append_log("a:1", "01", &put(key));
         let before = fixture.keys(A).len();
         fixture.run_for(2 * SECOND);
         assert_eq!(fixture.keys(A).len(), before + 1, "{key} has come");
@@ -464,9 +464,12 @@ fn a_log_with_a_name_elsewhere_is_looked_at_without_an_event() {
     // And while it is not open.
     fixture.append(A, "02", &put("d"));
     fixture.run_for(3 * SECOND);
-    let listings = fixture.disk.listings();
+    let listings = fixture.disk.listings("a:1");
     fixture.run_for(10 * SECOND);
-    assert!(fixture.disk.listings() - listings <= 11, "once a second");
+    assert!(
+        fixture.disk.listings("a:1") - listings <= 11,
+        "once a second"
+    );
     check(&fixture, &["a", "b", "c", "d"]);
 }
 
@@ -475,7 +478,7 @@ fn the_first_line_of_a_log_is_seen_at_once() {
     let mut fixture = Fixture::fed(&["a:1"]);
     fixture.append(A, "01", b"");
     fixture.run();
-    fixture.disk.append("a:1", "01", &put("a"));
+    fixture.disk.append_log("a:1", "01", &put("a"));
     fixture.hint_grew(A);
     fixture.run_for(Duration::from_millis(20));
     check(&fixture, &["a"]);
@@ -483,12 +486,12 @@ fn the_first_line_of_a_log_is_seen_at_once() {
     fixture.append(A, "02", b"");
     fixture.run_for(5 * SECOND);
     fixture.run();
-    let listings = fixture.disk.listings();
+    let listings = fixture.disk.listings("a:1");
     for _ in 0..100 {
         fixture.hint_grew(A);
         fixture.run_for(Duration::from_millis(10));
     }
-    assert!(fixture.disk.listings() - listings <= 2);
+    assert!(fixture.disk.listings("a:1") - listings <= 2);
 }
 
 /// inotify's flag says that a folder's logs have grown, not which: the two newest are open.
@@ -499,9 +502,9 @@ fn an_old_log_that_grows_together_with_the_newest_is_read_within_a_second_or_two
         fixture.append(A, name, &put(name));
         fixture.run_for(Duration::from_secs(3));
     }
-    fixture.disk.set_unix(fixture.now.unix);
-    fixture.disk.append("a:1", "01", &put("late"));
-    fixture.disk.append("a:1", "03", &put("new"));
+    fixture.disk.set_time(fixture.now.unix);
+    fixture.disk.append_log("a:1", "01", &put("late"));
+    fixture.disk.append_log("a:1", "03", &put("new"));
     fixture.hint_grew(A);
     fixture.run_for(Duration::from_millis(1_500));
     let mut keys = fixture.keys(A);

@@ -12,7 +12,7 @@ use crate::replay::reachability::{KnownOutages, Outage};
 
 /// Files of five lines each; of the first, two are settled in a row, and a further one.
 fn plan(fixture: &Fixture, prefix: &[u8]) -> ResumePlan {
-    let meta = fixture.disk.meta("a:1", "01");
+    let meta = fixture.disk.meta_of("a:1", "01").unwrap();
     let mut settled = LineRuns::default();
     settled.push(3, 1);
     ResumePlan {
@@ -35,8 +35,8 @@ fn fixture() -> Fixture {
     let mut fixture = Fixture::new();
     fixture
         .disk
-        .append("a:1", "01", &puts(["a", "b", "c", "d", "e"]));
-    fixture.disk.append("a:1", "02", &puts(["f"]));
+        .append_log("a:1", "01", &puts(["a", "b", "c", "d", "e"]));
+    fixture.disk.append_log("a:1", "02", &puts(["f"]));
     fixture.add("a:1");
     fixture.up(A);
     fixture
@@ -48,14 +48,16 @@ fn fixture() -> Fixture {
 fn check_original(new: &[&str], is_copy: bool) {
     let mut fixture = fixture();
     let mut plan = plan(&fixture, &put("a"));
-    let old = fixture.disk.meta("a:1", "01");
+    let old = fixture.disk.meta_of("a:1", "01").unwrap();
     let read = puts(["a", "b", "c", "d"]);
     plan.files[0].last_read = LastRead::new(0, &read);
-    fixture.disk.remove("a:1", "01");
-    fixture.disk.append("a:1", "01", &puts(new.iter().copied()));
+    fixture.disk.remove_log("a:1", "01");
+    fixture
+        .disk
+        .append_log("a:1", "01", &puts(new.iter().copied()));
     fixture.plan(A, plan);
     fixture.run_for(Duration::from_secs(5));
-    let copy = fixture.disk.meta("a:1", "01");
+    let copy = fixture.disk.meta_of("a:1", "01").unwrap();
     let expected = is_copy.then(|| (old.key(), copy.key()));
     assert_eq!(fixture.copied, Vec::from_iter(expected), "{new:?}");
 }
@@ -79,7 +81,7 @@ fn what_comes_to_a_log_that_was_emptied_after_it_was_resumed_counts_as_unread() 
         paused: true,
     });
     fixture.pass(Duration::from_secs(1));
-    fixture.disk.truncate("a:1", "01", 0);
+    fixture.disk.truncate_log("a:1", "01", 0);
     let lines = puts(["x", "y", "z"]);
     fixture.append(A, "01", &lines);
     fixture.hint_listing(A);
@@ -170,7 +172,7 @@ fn surely_missed(own: &[Outage], inherited: &[Outage]) -> Vec<String> {
     for (key, time) in times {
         fixture
             .disk
-            .append("a:1", "01", &increment(&format!("old {key}"), time));
+            .append_log("a:1", "01", &increment(&format!("old {key}"), time));
     }
     fixture.add("a:1");
     let outages = KnownOutages::of(own, inherited, fixture.now);
@@ -207,13 +209,13 @@ fn a_log_that_shrinks_before_it_is_begun_is_forgotten_at_once() {
     for (left, is_forgotten) in [(2, true), (1, true), (5, false)] {
         let mut fixture = Fixture::new();
         let lines = puts(["a", "b", "c", "d", "e"]);
-        fixture.disk.append("a:1", "01", &lines);
+        fixture.disk.append_log("a:1", "01", &lines);
         fixture.add("a:1");
         fixture.plan(A, plan(&fixture, &lines));
         fixture.run();
         assert_eq!(fixture.forgotten, [], "it has what was read of it");
         let bytes = lines.len() / 5 * left;
-        fixture.disk.truncate("a:1", "01", bytes);
+        fixture.disk.truncate_log("a:1", "01", bytes);
         fixture.hint_listing(A);
         fixture.run_for(Duration::from_secs(1));
         let expected: &[_] = match is_forgotten {
@@ -278,7 +280,7 @@ fn lines_of_another_time_zone_are_asked_for_and_their_lag_is_the_logs_own() {
         increment(key, u32::try_from(fixture.now.unix + off).unwrap())
     };
     let told = |fixture: &Fixture| fixture.infos[0].counters.zone_off_seconds.load();
-    fixture.disk.set_unix(fixture.now.unix);
+    fixture.disk.set_time(fixture.now.unix);
     let log = line(&fixture, "theirs", 8 * HOUR);
     fixture.append(A, "01", &log);
     fixture.run_for(Duration::from_secs(2));
@@ -297,8 +299,8 @@ fn lines_of_another_time_zone_are_asked_for_and_their_lag_is_the_logs_own() {
     fixture.down(A);
     fixture.up_with(A, KnownOutages::of(&[outage], &[], fixture.now));
     fixture.plan(A, ResumePlan::default());
-    fixture.disk.remove("a:1", "01");
-    fixture.disk.set_unix(fixture.now.unix);
+    fixture.disk.remove_log("a:1", "01");
+    fixture.disk.set_time(fixture.now.unix);
     let log = line(&fixture, "ours", 0);
     fixture.append(A, "02", &log);
     fixture.run_for(Duration::from_secs(2));
@@ -320,7 +322,7 @@ fn a_flush_drops_what_is_not_fed_and_the_next_plan_says_where_to_go_on() {
     fixture.append(A, "01", &put("f"));
     fixture.run_for(Duration::from_secs(60));
     assert_eq!(fixture.flushed, [1]);
-    assert_eq!(fixture.disk.open_logs(), 0);
+    assert_eq!(fixture.disk.open_files(), 0);
     assert_eq!(fixture.got[&A].len(), 5, "nothing is fed while it is down");
     // A plan of the epoch before is out of date.
     fixture.send(ReaderMessage::Plan {
@@ -351,7 +353,7 @@ fn batches_that_no_worker_has_taken_are_dropped_by_a_flush() {
     let mut fixture = Fixture::with(super::fixture::settings(), super::fixture::BOUNDS, 1);
     fixture
         .disk
-        .append("a:1", "01", &puts((0..200).map(|n| format!("key{n}"))));
+        .append_log("a:1", "01", &puts((0..200).map(|n| format!("key{n}"))));
     fixture.know(&["a:1"]);
     for _ in 0..10 {
         fixture.reader.turn(fixture.now);
@@ -392,7 +394,7 @@ fn a_file_that_ends_before_lines_that_were_settled_is_read_again_as_a_new_one() 
     // The fourth line is settled, and gone; what was settled in a row is still there.
     fixture
         .disk
-        .truncate("a:1", "01", puts(["a", "b", "c"]).len());
+        .truncate_log("a:1", "01", puts(["a", "b", "c"]).len());
     fixture.run();
     let first = fixture.opened[0].file;
     assert_eq!(fixture.gone, [first]);
@@ -415,8 +417,8 @@ fn a_file_that_was_cut_and_has_grown_again_unseen_is_a_new_one() {
     let read = puts(["a", "b", "c", "d"]);
     plan.files[0].last_read = LastRead::new(0, &read);
     let kept = puts(["a", "b", "c"]).len();
-    fixture.disk.truncate("a:1", "01", kept);
-    fixture.disk.append("a:1", "01", &puts(["x", "y"]));
+    fixture.disk.truncate_log("a:1", "01", kept);
+    fixture.disk.append_log("a:1", "01", &puts(["x", "y"]));
     fixture.plan(A, plan);
     fixture.run();
     assert_eq!(fixture.starts()[0], ("01", FileStart::New));
@@ -433,7 +435,7 @@ fn a_file_that_ends_before_what_was_read_is_a_new_one() {
     let mut plan = plan(&fixture, &put("a"));
     plan.files[0].last_read = LastRead::new(0, &puts(["a", "b", "c", "d"]));
     let kept = puts(["a", "b", "c"]).len();
-    fixture.disk.truncate("a:1", "01", kept);
+    fixture.disk.truncate_log("a:1", "01", kept);
     fixture.plan(A, plan);
     fixture.run();
     assert_eq!(fixture.starts()[0], ("01", FileStart::New));
@@ -468,10 +470,10 @@ fn a_file_that_was_seen_to_shrink_before_it_is_begun_is_a_new_one() {
     fixture.run();
     fixture
         .disk
-        .truncate("a:1", "01", puts(["a", "b", "c"]).len());
+        .truncate_log("a:1", "01", puts(["a", "b", "c"]).len());
     fixture.hint_listing(A);
     fixture.run_for(Duration::from_secs(1));
-    fixture.disk.append("a:1", "01", &puts(["x", "y"]));
+    fixture.disk.append_log("a:1", "01", &puts(["x", "y"]));
     fixture.plan(A, plan(&fixture, &put("a")));
     fixture.run_for(Duration::from_secs(2));
     assert_eq!(fixture.keys(A), ["a", "b", "c", "x", "y", "f"]);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::sheet::{Labels, Sheet, Value};
-use crate::status::counters::Counts;
+use crate::status::counters::{COUNT_METRICS, Counts};
 use crate::status::reconcile::Reconcile;
 use crate::status::snapshot::{BackendSnapshot, Snapshot};
 
@@ -12,6 +12,15 @@ use crate::status::snapshot::{BackendSnapshot, Snapshot};
 const STATES: [&str; 6] = ["up", "down", "refused", "unresolved", "paused", "ended"];
 
 pub(super) fn encode(snapshot: &Snapshot, sheet: &mut Sheet<'_>) -> fmt::Result {
+    for metric in COUNT_METRICS {
+        let samples = each(snapshot.backends(), |backend| {
+            (metric.value)(&backend.counts)
+        });
+        match metric.is_counter {
+            true => sheet.counter(metric.name, metric.help, samples)?,
+            false => sheet.gauge(metric.name, metric.help, samples)?,
+        }
+    }
     records(snapshot.backends(), sheet)?;
     backlog(snapshot.backends(), sheet)?;
     states(snapshot.backends(), sheet)?;
@@ -30,14 +39,6 @@ fn each<T: Into<Value>>(
         .map(move |backend| (Labels::one("backend", &backend.name), value(backend).into()))
 }
 
-/// A count of each backend.
-fn counts(
-    backends: &[BackendSnapshot],
-    value: impl Fn(&Counts) -> u64,
-) -> impl Iterator<Item = (Labels<'_>, Value)> {
-    each(backends, move |backend| value(&backend.counts))
-}
-
 /// Some samples of each backend, told apart by the label `name`.
 fn parts<'s, P: IntoIterator<Item = (&'s str, u64)>>(
     backends: &'s [BackendSnapshot],
@@ -54,12 +55,6 @@ fn parts<'s, P: IntoIterator<Item = (&'s str, u64)>>(
 
 fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counter(
-        "hustdbsync_records_read",
-        "Records read from logs. Goes on across restarts and counts each record once: as of the \
-         last durable checkpoint, so that a kill does not make it fall.",
-        counts(backends, |counts| counts.durable_processed),
-    )?;
-    sheet.counter(
         "hustdbsync_records_settled",
         "Records completed, by outcome: applied (the backend took it), superseded (it had a newer \
          version), absent (a delete of what was not there, or an expired member of a set that is \
@@ -74,34 +69,6 @@ fn records(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
         parts(backends, "reason", |backend| {
             backend.details.rejections.iter().copied()
         }),
-    )?;
-    sheet.counter(
-        "hustdbsync_records_resent",
-        "Records sent again after a failure, since this process started.",
-        counts(backends, |counts| counts.resent),
-    )?;
-    sheet.counter(
-        "hustdbsync_records_expired",
-        "Records whose time to live had passed, since this process started: values were deleted, \
-         members of sets written only where they exist.",
-        counts(backends, |counts| counts.expired),
-    )?;
-    sheet.counter(
-        "hustdbsync_ttl_unclear",
-        "Records with a time to live whose line does not tell when it was written, since this \
-         process started: their expiry is taken as it is.",
-        counts(backends, |counts| counts.ttl_unclear),
-    )?;
-    sheet.counter(
-        "hustdbsync_questions",
-        "Lookups (zscore, sismember): before a zadd that may be applied already or a member of a \
-         set whose time to live has passed, or whether the backend is well.",
-        counts(backends, |counts| counts.asked),
-    )?;
-    sheet.counter(
-        "hustdbsync_long_targets",
-        "Records whose request line is longer than one segment of the connection to the backend.",
-        counts(backends, |counts| counts.long_targets),
     )
 }
 
@@ -124,21 +91,6 @@ fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
         each(backends, |backend| backend.backlog_bytes),
     )?;
     sheet.gauge(
-        "hustdbsync_in_flight_bytes",
-        "Bytes of log that were read and are not completed.",
-        counts(backends, |counts| counts.in_flight_bytes),
-    )?;
-    sheet.gauge(
-        "hustdbsync_in_flight_records",
-        "Records that were read and are not completed.",
-        counts(backends, |counts| counts.in_flight_records),
-    )?;
-    sheet.gauge(
-        "hustdbsync_log_files",
-        "Log files that exist. Finished ones go some time after their last line is completed.",
-        counts(backends, |counts| counts.log_files),
-    )?;
-    sheet.gauge(
         "hustdbsync_lag_seconds",
         "Age of the oldest record that is not completed; 0 where there is none.",
         each(backends, |backend| backend.lag_seconds),
@@ -151,17 +103,6 @@ fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
             let labels = Labels::one("backend", &backend.name);
             Some((labels, backend.drain_seconds?.into()))
         }),
-    )?;
-    sheet.counter(
-        "hustdbsync_settled_bytes",
-        "Bytes of log that the completed records took, since this process started.",
-        counts(backends, |counts| counts.settled_bytes),
-    )?;
-    sheet.counter(
-        "hustdbsync_read_bytes",
-        "Bytes of log read and handed on, since this process started; those that were read again \
-         are counted again.",
-        counts(backends, |counts| counts.read_bytes),
     )
 }
 
@@ -238,16 +179,6 @@ fn requests(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result 
             )
         }),
     )?;
-    sheet.gauge(
-        "hustdbsync_connections",
-        "Connections to the backend that are open or being made, its probe's not counted.",
-        counts(backends, |counts| counts.connections_open),
-    )?;
-    sheet.counter(
-        "hustdbsync_connections_made",
-        "Connections to the backend that were made, its probe's not counted.",
-        counts(backends, |counts| counts.connections_made),
-    )?;
     sheet.counter(
         "hustdbsync_lane_failures",
         "Failures on connections to the backend, each of which closes one, by cause: connection \
@@ -258,11 +189,6 @@ fn requests(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result 
 }
 
 fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
-    sheet.counter(
-        "hustdbsync_checkpoints",
-        "Checkpoints of the backend that were written and are on disk.",
-        counts(backends, |counts| counts.checkpoints),
-    )?;
     sheet.gauge(
         "hustdbsync_checkpoint_timestamp_seconds",
         "When the last checkpoint of this run was on disk, in seconds since 1970; no sample \
@@ -274,57 +200,6 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
                 let labels = Labels::one("backend", &backend.name);
                 (labels, backend.counts.checkpoint_unix.into())
             }),
-    )?;
-    sheet.counter(
-        "hustdbsync_state_failures",
-        "Tries to read or write the backend's state (checkpoint, rejected.jsonl) that failed.",
-        counts(backends, |counts| counts.state_failures),
-    )?;
-    sheet.gauge(
-        "hustdbsync_state_faulty",
-        "1 while the backend's state cannot be read or written, so that nothing more is read for \
-         it, else 0. /v1/status says why.",
-        counts(backends, |counts| counts.state_faulty),
-    )?;
-    sheet.gauge(
-        "hustdbsync_logs_faulty",
-        "1 while the backend's folder cannot be listed or one of its logs cannot be read, so that \
-         its backlog is not known and its records wait, else 0. /v1/status says why.",
-        counts(backends, |counts| counts.logs_faulty),
-    )?;
-    sheet.gauge(
-        "hustdbsync_log_zone_off_seconds",
-        "By how much the times in the backend's log lines are off, as those of another time zone \
-         than this server's; 0 where they are of the same.",
-        counts(backends, |counts| counts.zone_off_seconds),
-    )?;
-    sheet.gauge(
-        "hustdbsync_logs_kept",
-        "Finished logs that stay, since somebody has them open for writing or they cannot be \
-         deleted.",
-        counts(backends, |counts| counts.logs_kept),
-    )?;
-    sheet.gauge(
-        "hustdbsync_rejected_lines",
-        "Lines in rejected.jsonl: neither replayed nor dropped since they were rejected.",
-        counts(backends, |counts| counts.rejected_lines),
-    )?;
-    sheet.gauge(
-        "hustdbsync_away_logs",
-        "Logs that have left the backend's folder (moved, deleted, covered) with lines that are \
-         not delivered. They are counted for a day, or until they are back.",
-        counts(backends, |counts| counts.away_logs),
-    )?;
-    sheet.gauge(
-        "hustdbsync_away_bytes",
-        "Bytes of these lines, as far as known; of a log that left while this process did not run, \
-         one for each line that was read at least.",
-        counts(backends, |counts| counts.away_bytes),
-    )?;
-    sheet.counter(
-        "hustdbsync_logs_deleted",
-        "Finished logs that were deleted.",
-        counts(backends, |counts| counts.logs_deleted),
     )
 }
 

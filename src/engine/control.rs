@@ -30,6 +30,7 @@ use crate::clock::Now;
 use crate::config::{AccessList, BackendName};
 use crate::engine::clock::Clock;
 use crate::engine::listener::{ListenError, Listener, ListenerOptions};
+use crate::engine::liveness::MonitoredThreads;
 use crate::engine::mounts::Mounts;
 use crate::engine::os::facts::host_name;
 use crate::engine::resolve::{Resolver, written_address};
@@ -72,6 +73,8 @@ pub struct ControlLinks {
     pub shared: Arc<Shared>,
     /// The process's counters.
     pub counters: Arc<ServerCounters>,
+    /// The other threads.
+    pub(crate) threads: MonitoredThreads,
 }
 
 /// The parts of which the controller is made.
@@ -194,7 +197,7 @@ impl Control {
             listener,
             http_server: HttpServer::new(
                 parts.settings.auth.clone(),
-                ProcessStats::new(&links.controller, Arc::clone(&links.counters)),
+                ProcessStats::new(links.threads.clone(), Arc::clone(&links.counters)),
             ),
             reloading: Reloading::new(parts.reload, Arc::clone(mailbox)),
             rotate: parts.rotate,

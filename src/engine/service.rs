@@ -17,7 +17,6 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -26,9 +25,9 @@ use sd_notify::NotifyState;
 
 use crate::engine::clock::Clock;
 use crate::engine::lifecycle::Stage;
+use crate::engine::liveness::{Liveness, MonitoredThreads};
 use crate::engine::overview::Overview;
 use crate::engine::shared::Shared;
-use crate::replay::mailbox::Mailbox;
 use crate::status::snapshot::Snapshot;
 
 /// Between two looks where there is no watchdog.
@@ -64,24 +63,6 @@ impl Service {
     }
 }
 
-/// A thread whose turns can be counted.
-pub(crate) trait Monitored: Send + Sync {
-    /// Grows with each turn.
-    fn turns(&self) -> u64;
-    /// Makes it turn if it sleeps.
-    fn wake(&self);
-}
-
-impl<T: Send> Monitored for Mailbox<T> {
-    fn turns(&self) -> u64 {
-        Mailbox::turns(self)
-    }
-
-    fn wake(&self) {
-        Mailbox::wake(self);
-    }
-}
-
 /// What there is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Notification {
@@ -101,13 +82,10 @@ struct Notifier {
     is_ready_told: bool,
     is_reload_told: bool,
     status: String,
-    /// Each thread's turns when it was last counted as alive, and whether it has turned since the
-    /// watchdog was fed.
-    threads: Vec<(u64, bool)>,
 }
 
 impl Notifier {
-    fn new(has_watchdog: bool, end_within: Duration, turns: &[u64]) -> Self {
+    fn new(has_watchdog: bool, end_within: Duration) -> Self {
         Self {
             has_watchdog,
             end_within,
@@ -115,12 +93,11 @@ impl Notifier {
             is_ready_told: false,
             is_reload_told: false,
             status: String::new(),
-            threads: turns.iter().map(|&turns| (turns, false)).collect(),
         }
     }
 
-    /// What to say now. `turns` are the threads', in the same order each time.
-    fn turn(&mut self, stage: Stage, status: &str, turns: &[u64]) -> Vec<Notification> {
+    /// What to say now. `have_turned`: every thread, since this was last so.
+    fn turn(&mut self, stage: Stage, status: &str, have_turned: bool) -> Vec<Notification> {
         let mut words = Vec::new();
         if !std::mem::replace(&mut self.is_ready_told, true) {
             words.push(Notification::Ready);
@@ -145,18 +122,10 @@ impl Notifier {
             status.clone_into(&mut self.status);
             words.push(Notification::Status(status.to_owned()));
         }
-        for (thread, &turns) in self.threads.iter_mut().zip(turns) {
-            thread.1 |= thread.0 != turns;
-            thread.0 = turns;
-        }
         // At the end threads are gone one after the other; that is bounded by the time that systemd
         // gives it.
-        let are_alive = self.threads.iter().all(|thread| thread.1) || stage.is_stopping;
-        if self.has_watchdog && are_alive {
+        if self.has_watchdog && (have_turned || stage.is_stopping) {
             words.push(Notification::Alive);
-            for thread in &mut self.threads {
-                thread.1 = false;
-            }
         }
         words
     }
@@ -170,23 +139,21 @@ impl Notifier {
 pub(crate) fn run(
     service: Service,
     shared: &Shared,
-    threads: &[Arc<dyn Monitored>],
+    threads: MonitoredThreads,
     drain: Duration,
     clock: Clock,
 ) -> io::Result<()> {
     let _ = shared.lifecycle.notifier.set(thread::current());
     let mut overview = Overview::new(clock.now());
-    let turns = || -> Vec<u64> { threads.iter().map(|thread| thread.turns()).collect() };
-    let mut notifier = Notifier::new(
-        service.watchdog.is_some(),
-        drain.saturating_add(END_ALLOWANCE),
-        &turns(),
-    );
+    let mut liveness = Liveness::new(threads);
+    let end_within = drain.saturating_add(END_ALLOWANCE);
+    let mut notifier = Notifier::new(service.watchdog.is_some(), end_within);
     let mut has_complained = false;
     loop {
         let is_over = shared.lifecycle.is_over.load(Ordering::SeqCst);
         let status = status(&overview.snapshot(&shared.published(), clock.now()));
-        for word in notifier.turn(shared.lifecycle.now(), &status, &turns()) {
+        let have_turned = liveness.have_all_turned();
+        for word in notifier.turn(shared.lifecycle.now(), &status, have_turned) {
             if let Err(error) = say(&word)
                 && !std::mem::replace(&mut has_complained, true)
             {
@@ -201,7 +168,7 @@ pub(crate) fn run(
             return Ok(());
         }
         if service.watchdog.is_some() {
-            threads.iter().for_each(|thread| thread.wake());
+            liveness.wake_all();
         }
         thread::park_timeout(service.interval());
     }
@@ -244,7 +211,6 @@ fn status(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::mailbox::NoWaker;
     use crate::status::snapshot::BackendSnapshot;
 
     const END: Duration = Duration::from_secs(40);
@@ -259,9 +225,9 @@ mod tests {
 
     /// Stages in a row, and what is said at each.
     fn check(lifecycle: &[(Stage, &[Notification])]) {
-        let mut notifier = Notifier::new(false, END, &[]);
+        let mut notifier = Notifier::new(false, END);
         for (nth, (stage, expected)) in lifecycle.iter().enumerate() {
-            assert_eq!(&notifier.turn(*stage, "", &[]), expected, "{nth}");
+            assert_eq!(&notifier.turn(*stage, "", false), expected, "{nth}");
         }
     }
 
@@ -284,37 +250,24 @@ mod tests {
 
     #[test]
     fn the_status_is_told_when_it_changes() {
-        let mut notifier = Notifier::new(false, END, &[]);
+        let mut notifier = Notifier::new(false, END);
         let told =
             |words: Vec<Notification>| words.contains(&Notification::Status("1 up".to_owned()));
-        assert!(told(notifier.turn(Stage::default(), "1 up", &[])));
-        assert!(!told(notifier.turn(Stage::default(), "1 up", &[])));
+        assert!(told(notifier.turn(Stage::default(), "1 up", false)));
+        assert!(!told(notifier.turn(Stage::default(), "1 up", false)));
     }
 
     #[test]
     fn the_watchdog_is_fed_only_while_every_thread_turns() {
-        let mut notifier = Notifier::new(true, END, &[0, 0]);
-        let mut fed = |turns: [u64; 2], stage: Stage| {
-            notifier
-                .turn(stage, "", &turns)
-                .contains(&Notification::Alive)
+        let fed = |has_watchdog, stage, have_turned| {
+            let words = Notifier::new(has_watchdog, END).turn(stage, "", have_turned);
+            words.contains(&Notification::Alive)
         };
         let running = Stage::default();
-        assert!(!fed([0, 0], running), "nothing has turned yet");
-        assert!(fed([1, 5], running));
-        assert!(!fed([2, 5], running), "the second hangs");
-        assert!(!fed([900, 5], running), "however busy the first is");
-        assert!(fed([900, 6], running), "both have turned since");
-        assert!(!fed([900, 6], running));
-        assert!(fed([900, 6], stage(0, 0, true)), "at the end they go");
-    }
-
-    #[test]
-    fn a_mailbox_whose_reader_turns_turns() {
-        let mailbox: Mailbox<u8> = Mailbox::new(1, Box::new(NoWaker));
-        let before = Monitored::turns(&mailbox);
-        mailbox.note_turn();
-        assert_ne!(Monitored::turns(&mailbox), before);
+        assert!(!fed(true, running, false));
+        assert!(fed(true, running, true));
+        assert!(fed(true, stage(0, 0, true), false), "at the end they go");
+        assert!(!fed(false, running, true), "there is none");
     }
 
     #[test]

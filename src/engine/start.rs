@@ -15,13 +15,14 @@ use crate::engine::control::{self, Control, ControlLinks, ControlParts, Reload, 
 use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers};
 use crate::engine::files::{Locks, RealDisk};
 use crate::engine::listen_options::listener_options;
+use crate::engine::liveness::{MonitoredThreads, monitored};
 use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
 use crate::engine::os::process::may_change;
 use crate::engine::overview::Overview;
 use crate::engine::reconciler_mio;
 use crate::engine::resolve::{Resolver, system_resolver};
-use crate::engine::service::{self, Monitored, Service};
+use crate::engine::service::{self, Service};
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::start_error::{StartError, system};
@@ -151,18 +152,16 @@ impl Links {
         }
     }
 
-    /// Every thread, for the watchdog.
-    fn turning(&self) -> Vec<Arc<dyn Monitored>> {
-        let mut all: Vec<Arc<dyn Monitored>> = vec![
-            Arc::<Mailbox<ControlMessage>>::clone(&self.control),
-            Arc::<Mailbox<ReaderMessage>>::clone(&self.reader),
-            Arc::<Mailbox<CheckpointerMessage>>::clone(&self.checkpointer),
-            Arc::<Mailbox<ReconcilerMessage>>::clone(&self.reconciler),
+    /// Every thread that has a mailbox, but control.
+    fn threads(&self) -> MonitoredThreads {
+        let mut threads = vec![
+            monitored("checkpointer", &self.checkpointer),
+            monitored("reader", &self.reader),
+            monitored("reconciler", &self.reconciler),
         ];
-        for worker in &self.workers {
-            all.push(Arc::<Mailbox<WorkerMessage>>::clone(worker));
-        }
-        all
+        let workers = self.workers.iter().enumerate();
+        threads.extend(workers.map(|(index, worker)| monitored(format!("w{index}"), worker)));
+        threads
     }
 
     fn for_control(&self) -> ControlLinks {
@@ -177,6 +176,7 @@ impl Links {
             },
             shared: Arc::clone(&self.shared),
             counters: Arc::clone(&self.counters),
+            threads: self.threads(),
         }
     }
 
@@ -334,10 +334,11 @@ impl Engine {
             let Some(told) = options.service else {
                 return Ok(());
             };
-            let (shared, turning) = (Arc::clone(&links.shared), links.turning());
+            let (shared, mut watched) = (Arc::clone(&links.shared), links.threads());
+            watched.push(monitored("control", &links.control));
             let drain = config.sync.drain_timeout;
             threads.start("systemd", move || {
-                service::run(told, &shared, &turning, drain, clock)
+                service::run(told, &shared, watched, drain, clock)
             })
         };
         if let Err(cause) = start_all() {

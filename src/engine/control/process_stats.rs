@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::engine::listener::Listener;
-use crate::engine::liveness::Liveness;
+use crate::engine::liveness::{Liveness, MonitoredThreads};
 use crate::engine::os::facts::process_facts;
 use crate::limits::PROCESS_FACTS_INTERVAL;
-use crate::replay::controller::ControllerLinks;
 use crate::status::counters::ServerCounters;
 use crate::status::server::{ListenerCounters, Server};
 
@@ -21,16 +20,9 @@ pub(super) struct ProcessStats {
 }
 
 impl ProcessStats {
-    pub(super) fn new(threads: &ControllerLinks, counters: Arc<ServerCounters>) -> Self {
-        let liveness = Liveness::new()
-            .watch("checkpointer".to_owned(), &threads.checkpointer)
-            .watch("reader".to_owned(), &threads.reader);
-        let workers = threads.workers.iter().enumerate();
-        let liveness = workers.fold(liveness, |liveness, (index, worker)| {
-            liveness.watch(format!("w{index}"), worker)
-        });
+    pub(super) fn new(threads: MonitoredThreads, counters: Arc<ServerCounters>) -> Self {
         Self {
-            liveness,
+            liveness: Liveness::new(threads),
             counters,
             asked_at: None,
         }

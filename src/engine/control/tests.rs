@@ -65,6 +65,7 @@ impl Bench {
             },
             shared: Arc::new(Shared::new(Arc::clone(&own))),
             counters: Arc::default(),
+            threads: Vec::new(),
         };
         let logs = tempfile::tempdir().unwrap();
         let control = Control::new(ControlParts {

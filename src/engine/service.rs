@@ -28,6 +28,7 @@ use crate::engine::lifecycle::Stage;
 use crate::engine::liveness::{Liveness, MonitoredThreads};
 use crate::engine::overview::Overview;
 use crate::engine::shared::Shared;
+use crate::replay::logged::LoggedOnce;
 use crate::status::snapshot::Snapshot;
 
 /// Between two looks where there is no watchdog.
@@ -79,7 +80,7 @@ struct Notifier {
     has_watchdog: bool,
     end_within: Duration,
     told: Stage,
-    is_ready_told: bool,
+    ready: LoggedOnce,
     is_reload_told: bool,
     status: String,
 }
@@ -90,7 +91,7 @@ impl Notifier {
             has_watchdog,
             end_within,
             told: Stage::default(),
-            is_ready_told: false,
+            ready: LoggedOnce::default(),
             is_reload_told: false,
             status: String::new(),
         }
@@ -99,7 +100,7 @@ impl Notifier {
     /// What to say now. `have_turned`: every thread, since this was last so.
     fn turn(&mut self, stage: Stage, status: &str, have_turned: bool) -> Vec<Notification> {
         let mut words = Vec::new();
-        if !std::mem::replace(&mut self.is_ready_told, true) {
+        if self.ready.begins() {
             words.push(Notification::Ready);
         }
         if stage.is_stopping && !self.told.is_stopping {
@@ -148,14 +149,14 @@ pub(crate) fn run(
     let mut liveness = Liveness::new(threads);
     let end_within = drain.saturating_add(END_ALLOWANCE);
     let mut notifier = Notifier::new(service.watchdog.is_some(), end_within);
-    let mut has_complained = false;
+    let mut unheard = LoggedOnce::default();
     loop {
         let is_over = shared.lifecycle.is_over.load(Ordering::SeqCst);
         let status = status(&overview.snapshot(&shared.published(), clock.now()));
         let have_turned = liveness.have_all_turned();
         for word in notifier.turn(shared.lifecycle.now(), &status, have_turned) {
             if let Err(error) = say(&word)
-                && !std::mem::replace(&mut has_complained, true)
+                && unheard.begins()
             {
                 tracing::warn!(
                     cause = %error,

@@ -20,6 +20,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::limits::{INOTIFY_READ_BYTES, INOTIFY_READS_PER_TURN};
+use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::BackendId;
 
 /// A hint.
@@ -52,8 +53,8 @@ pub struct Watch {
     buffer: Box<[u8]>,
     /// The last attempt left some out.
     lacks: bool,
-    /// That watches are lacking has been said.
-    said: bool,
+    /// That watches are lacking.
+    lacking: LoggedOnce,
 }
 
 struct Watched {
@@ -96,7 +97,7 @@ impl Watch {
             by_descriptor: HashMap::new(),
             buffer: vec![0; INOTIFY_READ_BYTES].into_boxed_slice(),
             lacks: false,
-            said: false,
+            lacking: LoggedOnce::default(),
         };
         watch.restore(registry);
         watch
@@ -146,7 +147,7 @@ impl Watch {
         }
         let lacked = std::mem::take(&mut self.lacks);
         let set = self.restore_watches();
-        if lacked && !self.lacks && self.inotify.is_some() && std::mem::take(&mut self.said) {
+        if lacked && !self.lacks && self.inotify.is_some() && self.lacking.ends() {
             tracing::info!("all folders of logs are watched again");
         }
         set
@@ -359,7 +360,7 @@ impl Watch {
 
     fn say_lacking(&mut self, what: &str, error: &io::Error) {
         self.lacks = true;
-        if !std::mem::replace(&mut self.said, true) {
+        if self.lacking.begins() {
             tracing::warn!(
                 "cannot watch {what}: {error}; new lines are found each sync.rescan_interval only. \
                  Where it is a limit, raise fs.inotify.max_user_watches or max_user_instances \

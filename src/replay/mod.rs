@@ -16,6 +16,7 @@ pub mod ending;
 pub mod ids;
 pub mod in_flight;
 pub mod lane;
+pub(crate) mod logged;
 pub mod mailbox;
 #[cfg(test)]
 mod mailbox_tests;

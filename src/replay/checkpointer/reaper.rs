@@ -35,6 +35,7 @@ use crate::limits::{
 use crate::replay::checkpointer::backend_state::{BackendState, Context, LateCounts};
 use crate::replay::checkpointer::comparing::Comparison;
 use crate::replay::disk::{Area, Disk, LogLease, LogMeta, OpenFile, has_last_read, read_fully};
+use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::{BackendId, FileId, FinishedLog, ReaderMessage, ReconcilerMessage};
 use crate::replay::outbox::After;
 
@@ -104,8 +105,8 @@ pub(super) struct LogReaper<L> {
     writers_looked_at: Duration,
     /// What has been logged about a file, and is not logged again.
     logged: BTreeSet<(FileId, String)>,
-    /// That leases do not work here has been logged.
-    unknown_logged: bool,
+    /// That leases do not work here.
+    unknown: LoggedOnce,
 }
 
 impl<L> Default for LogReaper<L> {
@@ -116,7 +117,7 @@ impl<L> Default for LogReaper<L> {
             kept: BTreeMap::new(),
             writers_looked_at: Duration::ZERO,
             logged: BTreeSet::new(),
-            unknown_logged: false,
+            unknown: LoggedOnce::default(),
         }
     }
 }
@@ -319,9 +320,8 @@ impl<L: OpenFile> LogReaper<L> {
                 self.log_writers(&backend, file, name, &log, cx);
                 return Ok(Reaping::Kept);
             }
-            LogLease::Unknown | LogLease::NotPermitted if self.unknown_logged => {}
+            LogLease::Unknown | LogLease::NotPermitted if !self.unknown.begins() => {}
             LogLease::NotPermitted => {
-                self.unknown_logged = true;
                 tracing::warn!(
                     backend = &*backend,
                     file = &**name,
@@ -332,7 +332,6 @@ impl<L: OpenFile> LogReaper<L> {
                 );
             }
             LogLease::Unknown => {
-                self.unknown_logged = true;
                 tracing::warn!(
                     backend = &*backend,
                     file = &**name,

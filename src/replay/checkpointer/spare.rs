@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::limits::{SPARE_BYTES_MIN, SPARE_PER_CHECKPOINT};
 use crate::replay::disk::Disk;
+use crate::replay::logged::LoggedOnce;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -24,8 +25,8 @@ pub(super) struct Spare {
     held_bytes: u64,
     /// When it may be taken next, monotonic.
     take_at: Duration,
-    /// That nothing is reserved has been logged.
-    is_reported: bool,
+    /// That nothing is reserved.
+    lacking: LoggedOnce,
 }
 
 impl Spare {
@@ -39,7 +40,7 @@ impl Spare {
             Ok(false) => {}
             Ok(true) => {
                 self.held_bytes = wanted_bytes;
-                if std::mem::take(&mut self.is_reported) {
+                if self.lacking.ends() {
                     tracing::info!(
                         bytes = wanted_bytes,
                         "there is room again, and it is kept aside for checkpoints on a full disk"
@@ -48,7 +49,7 @@ impl Spare {
             }
             Err(cause) => {
                 self.held_bytes = 0;
-                if !std::mem::replace(&mut self.is_reported, true) {
+                if self.lacking.begins() {
                     tracing::warn!(
                         %cause,
                         bytes = wanted_bytes,
@@ -71,7 +72,7 @@ impl Spare {
             return false;
         }
         self.take_at = now.after(release_interval);
-        self.is_reported = true;
+        self.lacking.begins();
         match disk.reserve(0) {
             Ok(was_there) => {
                 tracing::warn!(

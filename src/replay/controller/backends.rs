@@ -22,6 +22,7 @@ use super::states::{ReportedState, States};
 use crate::clock::Now;
 use crate::limits::BACKENDS_MAX;
 use crate::replay::lane::LaneSettings;
+use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::{BackendId, BackendInfo, Epoch, WorkerMessage};
 use crate::replay::monitor::announcer::{Announcement, Announcer};
 use crate::replay::monitor::repeats::Repeats;
@@ -90,8 +91,8 @@ pub(super) struct Backends {
     /// Records processed and settled of backends that are forgotten.
     forgotten: (u64, u64),
     random: fastrand::Rng,
-    /// It has been logged that there are too many.
-    said_too_many: bool,
+    /// That there are too many.
+    too_many: LoggedOnce,
 }
 
 impl Backends {
@@ -102,7 +103,7 @@ impl Backends {
             by_name: HashMap::new(),
             forgotten: (0, 0),
             random: fastrand::Rng::with_seed(seed),
-            said_too_many: false,
+            too_many: LoggedOnce::default(),
         }
     }
 
@@ -116,7 +117,7 @@ impl Backends {
             Err(fault) => return self.handle_unrecognized(&folder, &fault),
         };
         if self.by_name.len() == BACKENDS_MAX {
-            if !std::mem::replace(&mut self.said_too_many, true) {
+            if self.too_many.begins() {
                 tracing::error!(
                     backend = %folder,
                     "there are more than {BACKENDS_MAX} backends; this and further ones are not \

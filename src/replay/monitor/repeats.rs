@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::{LANE_FAILURE_GAP, LANE_FAILURES_TO_WARN, LANE_WARN_INTERVAL};
+use crate::replay::logged::LoggedRarely;
 use crate::replay::messages::Epoch;
 
 /// The failures of one backend's lanes. Bounded by the lanes that it has.
@@ -16,7 +17,7 @@ use crate::replay::messages::Epoch;
 pub struct Repeats {
     epoch: Epoch,
     lanes: BTreeMap<u16, Row>,
-    warned: Option<Duration>,
+    warned: LoggedRarely,
 }
 
 /// One lane's failures in a row.
@@ -53,13 +54,9 @@ impl Repeats {
         row.failures = row.failures.saturating_add(1);
         row.last = now.monotonic;
         let failures = row.failures;
-        let is_quiet = self
-            .warned
-            .is_some_and(|warned| now.monotonic < warned.saturating_add(LANE_WARN_INTERVAL));
-        if failures < LANE_FAILURES_TO_WARN || is_quiet {
+        if failures < LANE_FAILURES_TO_WARN || !self.warned.comes(LANE_WARN_INTERVAL, now) {
             return None;
         }
-        self.warned = Some(now.monotonic);
         let failing = self.lanes.values();
         let others = failing.filter(|row| row.failures >= LANE_FAILURES_TO_WARN);
         Some(Repeated {

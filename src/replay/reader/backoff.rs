@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
+use crate::replay::logged::LoggedRarely;
 
 /// Time between two warnings about the same failure.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
@@ -13,7 +14,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Backoff {
     failures: u32,
     until: Duration,
-    warned: Option<Duration>,
+    warned: LoggedRarely,
 }
 
 impl Backoff {
@@ -24,13 +25,7 @@ impl Backoff {
             .min(RETRY_LAST_MS);
         self.failures = self.failures.saturating_add(1);
         self.until = now.after(Duration::from_millis(delay));
-        let warn = self
-            .warned
-            .is_none_or(|warned| now.monotonic >= warned + WARN_INTERVAL);
-        if warn {
-            self.warned = Some(now.monotonic);
-        }
-        warn
+        self.warned.comes(WARN_INTERVAL, now)
     }
 
     /// The attempt has succeeded. Returns whether the one before had failed.

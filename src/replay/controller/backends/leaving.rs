@@ -222,7 +222,7 @@ impl Backends {
         if backend.leaving.is_back {
             self.handle_found(name.to_string(), cx);
         }
-        if std::mem::take(&mut self.said_too_many) {
+        if self.too_many.ends() {
             cx.outbox.reader(After::Nothing, ReaderMessage::TellFolders);
         }
         let Wanted { client, .. } = backend.leaving.wanted?;

@@ -31,7 +31,11 @@ use crate::replay::testdisk::world::{Fault, Link, World, Write};
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct TestDisk(Arc<Mutex<World>>);
+pub struct TestDisk {
+    world: Arc<Mutex<World>>,
+    /// Whether what this one lists is told to the observer.
+    is_observed: bool,
+}
 
 /// An open file of a [`TestDisk`].
 #[derive(Debug)]
@@ -46,16 +50,19 @@ pub struct TestFile {
 
 impl Default for TestDisk {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(World {
-            leases: true,
-            ..World::default()
-        })))
+        Self {
+            world: Arc::new(Mutex::new(World {
+                leases: true,
+                ..World::default()
+            })),
+            is_observed: true,
+        }
     }
 }
 
 impl TestDisk {
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the clock of new files and changes, Unix seconds.
@@ -112,6 +119,15 @@ impl TestDisk {
     /// From now on, of a thousand reads of logs, so many return fewer bytes than they could.
     pub fn shorten_reads(&self, seed: u64, of_thousand: u32) {
         self.world().short_reads = Some((fastrand::Rng::with_seed(seed), of_thousand));
+    }
+
+    /// The same disk for somebody whose listings are not told.
+    #[must_use]
+    pub fn unobserved(&self) -> Self {
+        Self {
+            is_observed: false,
+            ..self.clone()
+        }
     }
 
     /// From now on this is told of each listing of logs.

@@ -846,7 +846,8 @@ impl Oracle {
                 history.operations.len(),
                 history.at
             );
-            history.has_gaps |= next < reach;
+            let is_lost = |operation: &Operation| operation.lost && !operation.arrived;
+            history.has_gaps |= next < reach || history.operations.iter().any(is_lost);
         }
     }
 

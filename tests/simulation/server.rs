@@ -163,8 +163,9 @@ impl Server {
                 reader_links,
                 plan.bounds,
             ),
+            // It says nothing of what it lists.
             checkpointer: Checkpointer::new(
-                disk.inner.clone(),
+                disk.inner.unobserved(),
                 checkpointer_links,
                 plan.checkpointer.clone(),
                 plan.workers,

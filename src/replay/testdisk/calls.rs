@@ -55,7 +55,7 @@ impl Disk for TestDisk {
             meta: world.meta(inode),
         });
         let entries: Vec<LogEntry> = entries.collect();
-        if area == Area::Logs {
+        if area == Area::Logs && self.is_observed {
             *world.listings.entry(backend.to_owned()).or_insert(0) += 1;
             if let Some(observer) = &mut world.observer {
                 observer.handle_listed(backend, &entries);

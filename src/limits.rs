@@ -677,6 +677,19 @@ pub const RECONCILE_VALUES_HELD_MAX: usize = 8;
 /// too slow to be waited for.
 pub const RECONCILE_PROGRESS_ANSWERS: u32 = 1000;
 
+/// A lookup that a master answers wrongly so often, while it answers others, is given up.
+pub const RECONCILE_BAD_ANSWERS_MAX: u32 = 3;
+
+/// So is one that it answers wrongly for so long, where there are no others.
+pub const RECONCILE_BAD_ANSWERS_FOR: Duration = Duration::from_secs(60);
+
+/// The logs of a backend that is down or has records waiting give their place to others' after so
+/// long; their comparison begins anew later.
+pub const RECONCILE_HELD_MAX: Duration = Duration::from_secs(5);
+
+/// A table of HA's that has gone or cannot be read is taken as it was for so long: HA rewrites it.
+pub const RECONCILE_TABLE_GRACE: Duration = Duration::from_secs(10);
+
 /// Bytes of a finished log that are read for its keys at once.
 pub const RECONCILE_READ_BYTES: usize = 256 * 1024;
 

@@ -6,11 +6,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::config::{BackendName, Config};
 use crate::engine::os::files::read_regular;
 use crate::engine::resolve::{Resolver, look_up, written_address};
-use crate::limits::TABLE_BYTES_MAX;
+use crate::limits::{RECONCILE_TABLE_GRACE, TABLE_BYTES_MAX};
 use crate::reconcile::table::{self, Table};
 use crate::replay::controller::action::Wanted;
 use crate::replay::reconciler::{Address, Surroundings};
@@ -23,6 +24,8 @@ pub(super) struct RealSurroundings {
     table_path: PathBuf,
     /// The table as it was last read, and of which file.
     table: Option<(Stamp, Result<Arc<Table>, String>)>,
+    /// The last table that could be read, and since when there is none.
+    last_good: Option<(Arc<Table>, Option<Instant>)>,
     resolver: Resolver,
     looked_up: Arc<Mutex<HashMap<String, Address>>>,
 }
@@ -34,6 +37,7 @@ impl RealSurroundings {
         Self {
             table_path: config.sync.ngx_path.join("conf").join(table::NAME),
             table: None,
+            last_good: None,
             resolver,
             looked_up: Arc::default(),
         }
@@ -58,10 +62,9 @@ impl RealSurroundings {
         let table = Table::parse(&bytes).map_err(|fault| self.about(&fault))?;
         Ok(Arc::new(table))
     }
-}
 
-impl Surroundings for RealSurroundings {
-    fn table(&mut self) -> Result<Arc<Table>, String> {
+    /// The table that is there now.
+    fn table_now(&mut self) -> Result<Arc<Table>, String> {
         let stamp = self.stamp()?;
         match &self.table {
             Some((of, table)) if *of == stamp => table.clone(),
@@ -70,6 +73,28 @@ impl Surroundings for RealSurroundings {
                 self.table = Some((stamp, table.clone()));
                 table
             }
+        }
+    }
+}
+
+impl Surroundings for RealSurroundings {
+    /// HA rewrites its table where it is: one that is not there, or not whole, is looked for again
+    /// for some seconds before that counts.
+    fn table(&mut self) -> Result<Arc<Table>, String> {
+        let fault = match self.table_now() {
+            Ok(table) => {
+                self.last_good = Some((Arc::clone(&table), None));
+                return Ok(table);
+            }
+            Err(fault) => fault,
+        };
+        let Some((table, lacks_since)) = &mut self.last_good else {
+            return Err(fault);
+        };
+        let since = *lacks_since.get_or_insert_with(Instant::now);
+        match since.elapsed() < RECONCILE_TABLE_GRACE {
+            true => Ok(Arc::clone(table)),
+            false => Err(fault),
         }
     }
 

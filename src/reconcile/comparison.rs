@@ -17,7 +17,7 @@ use crate::limits::{
 };
 use crate::reconcile::check::{Answer, Ask, Check, Outcome, Side, Skipped, Step};
 use crate::reconcile::checks::{CheckId, Checks, Running};
-use crate::reconcile::connection::{ConnectionLimits, Request};
+use crate::reconcile::connection::{BadAnswers, ConnectionLimits, Request};
 use crate::reconcile::decision::Seen;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::master::Master;
@@ -231,6 +231,9 @@ impl Comparison {
             }));
             let lost = master.take_lost().into_iter();
             answers.extend(lost.map(|request| (side, request, Answer::Lost)));
+            let refused = master.take_refused().into_iter();
+            answers
+                .extend(refused.map(|(request, status)| (side, request, Answer::Declined(status))));
         }
         for (side, request, answer) in answers {
             self.answered(request.check, side, answer, now);
@@ -284,6 +287,7 @@ impl Comparison {
                     ask,
                     kind,
                     asked_at: self.now,
+                    bad_answers: BadAnswers::default(),
                 });
             }
         }

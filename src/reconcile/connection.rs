@@ -37,6 +37,19 @@ pub struct Request {
     pub kind: Kind,
     /// When it was first asked for, monotonic.
     pub asked_at: Duration,
+    /// Answers to it that no healthy master gives.
+    pub bad_answers: BadAnswers,
+}
+
+/// What a request has been answered instead of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BadAnswers {
+    /// How often, with answers to other requests in between.
+    pub times: u32,
+    /// How many answers the master had given by the last time.
+    pub answers: u64,
+    /// When the first one came, monotonic; 0: none has.
+    pub first_at: Duration,
 }
 
 impl Request {
@@ -79,6 +92,8 @@ enum State {
 pub enum End {
     /// The master is not well; a sentence.
     Failed(String),
+    /// It answers the first request that waits as no healthy master does, with this status.
+    BadAnswer(u16),
     /// It had its number of answers, or the master closes it.
     Retired,
 }
@@ -139,6 +154,12 @@ impl Connection {
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.burst.len()
+    }
+
+    /// The first request without an answer.
+    #[cfg(test)]
+    pub(super) fn first(&self) -> Option<&Request> {
+        self.burst.front()
     }
 
     /// Whether a burst can go.
@@ -348,7 +369,7 @@ fn sink(ask: Ask, response: &Response, value_bytes_max: usize) -> Result<Sink, E
         (Meaning::Trouble, _) if response.challenge => {
             Err(End::Failed("it refuses our user and password (401)".into()))
         }
-        (Meaning::Trouble, _) => Err(End::Failed(format!("it answers {}", response.status))),
+        (Meaning::Trouble, _) => Err(End::BadAnswer(response.status)),
         (Meaning::Good, Ask::ReadDigest { is_bounded })
             if is_bounded && response.body_bytes > value_bytes_max =>
         {

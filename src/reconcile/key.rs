@@ -97,17 +97,31 @@ pub struct KeyId {
 
 impl KeyId {
     /// The key of a record whose value is whole, where that is the member. `None`: its method
-    /// cannot be looked up.
+    /// cannot be looked up, or it lacks a name.
     #[must_use]
     pub fn of(record: &Record<'_>) -> Option<Self> {
         let kind = Kind::of(record.method)?;
         let has_member = !kind.has_value() && record.value != record.key;
-        Some(Self {
+        let key = Self {
             kind,
             table: record.table.into(),
             key: record.key.into(),
             body: has_member.then(|| record.value.into()),
-        })
+        };
+        key.has_names().then_some(key)
+    }
+
+    /// Whether it names a key or member, and a table where its kind has one. hustdb answers any
+    /// other lookup as if it were sick.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        let has_member = match self.kind {
+            Kind::Key | Kind::Hash => !self.key.is_empty(),
+            Kind::Set => !self.member().is_empty(),
+            // Where the body is empty the key is an argument.
+            Kind::SortedSet => !self.member().is_empty() || !self.key.is_empty(),
+        };
+        has_member && (self.kind == Kind::Key || !self.table.is_empty())
     }
 
     /// Bytes that it holds.
@@ -280,6 +294,29 @@ mod tests {
             (empty.body.as_deref(), empty.member()),
             (Some(&b""[..]), &b""[..])
         );
+    }
+
+    #[test]
+    fn what_lacks_a_name_is_no_key() {
+        for (method, has_table) in [
+            (Method::Put, false),
+            (Method::Hset, true),
+            (Method::Srem, true),
+        ] {
+            let whole = record(method);
+            assert!(KeyId::of(&whole).is_some());
+            let nameless = Record {
+                key: b"",
+                value: b"",
+                ..whole
+            };
+            assert_eq!(KeyId::of(&nameless), None, "{method:?}");
+            let without_table = Record {
+                table: b"",
+                ..whole
+            };
+            assert_eq!(KeyId::of(&without_table).is_none(), has_table, "{method:?}");
+        }
     }
 
     #[test]

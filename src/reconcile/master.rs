@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::binlog::request::Template;
 use crate::clock::Now;
 use crate::connections::Action;
-use crate::limits::RECONCILE_PROGRESS_ANSWERS;
+use crate::limits::{
+    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_PROGRESS_ANSWERS,
+};
 use crate::pace::{Bucket, retry_delay};
 use crate::reconcile::check::Answer;
 use crate::reconcile::connection::{Connection, ConnectionLimits, End, Request};
@@ -32,12 +34,15 @@ pub struct Master {
     queue: VecDeque<Request>,
     /// Writes that may have been applied or not.
     lost: Vec<Request>,
+    /// Lookups that it never answers as it should, with the status that it gives.
+    refused: Vec<(Request, u16)>,
     bucket: Bucket,
     trouble: Option<Trouble>,
     /// Nothing new is asked, as there are records to be replayed first.
     is_held: bool,
     /// Answers since `progress_at`.
     answers: u32,
+    answers_total: u64,
     /// Since when it has not answered much, monotonic.
     progress_at: Duration,
 }
@@ -62,10 +67,12 @@ impl Master {
                 .collect(),
             queue: VecDeque::new(),
             lost: Vec::new(),
+            refused: Vec::new(),
             bucket: Bucket::new(f64::from(rate), now.monotonic),
             trouble: None,
             is_held: false,
             answers: 0,
+            answers_total: 0,
             progress_at: now.monotonic,
         }
     }
@@ -134,6 +141,7 @@ impl Master {
     pub fn give_up(&mut self, first_slot: usize, actions: &mut VecDeque<Action>) {
         self.queue.clear();
         self.lost.clear();
+        self.refused.clear();
         for (slot, connection) in (first_slot..).zip(&mut self.connections) {
             if connection.outstanding() > 0 {
                 connection.close();
@@ -205,6 +213,11 @@ impl Master {
     /// Writes that may have been applied or not, as their connection ended. They are decided anew.
     pub fn take_lost(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Lookups that are given up, as the master answers them wrongly while it answers others.
+    pub fn take_refused(&mut self) -> Vec<(Request, u16)> {
+        std::mem::take(&mut self.refused)
     }
 
     /// When [`Master::act`] may have something to do though nothing happens, monotonic.
@@ -280,6 +293,7 @@ impl Master {
         if answers > 0 {
             self.trouble = None;
             self.answers += answers;
+            self.answers_total += u64::from(answers);
             if self.answers >= RECONCILE_PROGRESS_ANSWERS {
                 self.answers = 0;
                 self.progress_at = now.monotonic;
@@ -303,7 +317,17 @@ impl Master {
     }
 
     fn handle_end(&mut self, at: usize, end: End, now: Now) {
-        for request in self.connections[at].close().into_iter().rev() {
+        let mut unanswered = self.connections[at].close();
+        let end = match end {
+            End::BadAnswer(status) => {
+                if let Some(request) = unanswered.pop_front() {
+                    self.handle_bad_answer(request, status, now);
+                }
+                End::Failed(format!("it answers {status}"))
+            }
+            other => other,
+        };
+        for request in unanswered.into_iter().rev() {
             match request.is_mend() {
                 true => self.lost.push(request),
                 false => self.queue.push_front(request),
@@ -319,6 +343,28 @@ impl Master {
             });
         }
     }
+
+    /// A lookup is asked again behind all others, so that one sick key holds none up; it is given
+    /// up once it was answered so several times with good answers in between, or for a minute.
+    fn handle_bad_answer(&mut self, mut request: Request, status: u16, now: Now) {
+        if request.is_mend() {
+            return self.lost.push(request);
+        }
+        let bad = &mut request.bad_answers;
+        if bad.times == 0 {
+            bad.first_at = now.monotonic;
+        }
+        if bad.times == 0 || bad.answers < self.answers_total {
+            bad.times += 1;
+        }
+        bad.answers = self.answers_total;
+        let lasts = now.monotonic.saturating_sub(bad.first_at);
+        if bad.times >= RECONCILE_BAD_ANSWERS_MAX || lasts > RECONCILE_BAD_ANSWERS_FOR {
+            self.refused.push((request, status));
+        } else {
+            self.queue.push_back(request);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -326,6 +372,7 @@ mod tests {
     use super::*;
     use crate::reconcile::check::Ask;
     use crate::reconcile::checks::CheckId;
+    use crate::reconcile::connection::BadAnswers;
     use crate::reconcile::key::Kind;
 
     const LIMITS: ConnectionLimits = ConnectionLimits {
@@ -341,6 +388,7 @@ mod tests {
             ask,
             kind: Kind::Key,
             asked_at: Duration::ZERO,
+            bad_answers: BadAnswers::default(),
         }
     }
 
@@ -394,6 +442,42 @@ mod tests {
         master.hold(false, Now::at_ms(1500));
         assert_eq!(act(&mut master, Now::at_ms(1500)), [write]);
         assert_eq!(master.outstanding(), 1);
+    }
+
+    /// One sick key is no sick master: the others are answered meanwhile.
+    #[test]
+    fn a_lookup_that_is_answered_wrongly_while_others_are_not_is_given_up() {
+        const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nContent-Length: 0\r\n\r\n";
+        const BAD: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+        let sick = request(1, Ask::Look);
+        let mut master = connected(&[sick]);
+        let mut ms = 0;
+        for round in 1..=RECONCILE_BAD_ANSWERS_MAX {
+            let well = request(100 + u64::from(round), Ask::Look);
+            master.ask(well);
+            for answer in [BAD, GOOD] {
+                // Connects where it has to, sends, and gets an answer.
+                while master.connections[0].outstanding() == 0 {
+                    ms += 2_000;
+                    act(&mut master, Now::at_ms(ms));
+                    if !master.connections[0].is_closed() {
+                        master.handle_connected(0, 1400);
+                    }
+                    act(&mut master, Now::at_ms(ms));
+                }
+                let asked = master.connections[0].first().unwrap().check;
+                let answer = if asked == sick.check { BAD } else { answer };
+                let answer = if asked == well.check { GOOD } else { answer };
+                let now = Now::at_ms(ms);
+                _ = master.handle_received(0, answer, 1 << 20, &LIMITS, now, |_, _| {});
+                if !master.refused.is_empty() {
+                    break;
+                }
+            }
+        }
+        let refused = master.take_refused();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!((refused[0].0.check, refused[0].1), (sick.check, 500));
     }
 
     #[test]

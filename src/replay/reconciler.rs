@@ -29,7 +29,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
 use crate::limits::{
-    OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_LOOK,
+    OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_HELD_MAX,
+    RECONCILE_LOOK,
 };
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
@@ -70,6 +71,8 @@ struct Backend<L> {
     /// Finished logs that wait for the comparison under way to end.
     waiting: Vec<FinishedLog>,
     job: Option<Job<L>>,
+    /// Since when the job stands still, as the backend is not in order, monotonic.
+    held_since: Option<Duration>,
     /// The codes of the reasons for which keys were not compared the last time.
     said: String,
 }
@@ -83,6 +86,7 @@ impl<L> Default for Backend<L> {
             read_at: Duration::ZERO,
             waiting: Vec::new(),
             job: None,
+            held_since: None,
             said: String::new(),
         }
     }
@@ -100,7 +104,10 @@ impl<L: OpenFile> Backend<L> {
         let job = self.job.as_ref().map_or(0, |job| job.logs().len());
         let finished = (self.waiting.len() + job) as u64;
         let counters = self.info.as_ref().map(|info| &info.counters);
-        counters.is_some_and(|counters| counters.log_files.load() > finished)
+        counters.is_some_and(|counters| {
+            let finished = finished + counters.reconcile.logs_compared.load();
+            counters.log_files.load() > finished
+        })
     }
 
     /// Whether it may lack what the other master has.
@@ -228,7 +235,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
         self.look_at = now.after(RECONCILE_LOOK);
         for id in self.ids(Backend::has_work) {
-            self.give_way(id);
+            self.give_way(id, now);
             self.begin_job(id, now);
         }
     }
@@ -349,6 +356,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             if rival.job.is_some() {
                 return None;
             }
+            if !rival.is_in_order() {
+                // As a peer it keeps logs for `sync.reconcile_timeout`, and as a rival no longer.
+                continue;
+            }
             let newest = rival.waiting.iter().map(|log| log.modified_nanos).max();
             if let Some(newest) = newest {
                 newer = newer.max(newest + u64::from(*rival_id < id));
@@ -357,17 +368,27 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         Some(newer)
     }
 
-    /// Puts a job's logs back where a peer has newer ones by now, which come first.
-    fn give_way(&mut self, id: BackendId) {
+    /// Puts a job's logs back where a peer has newer ones by now, which come first, and where it
+    /// has stood still for long: others wait for its place, or for their peer.
+    fn give_way(&mut self, id: BackendId, now: Now) {
         if self.backends[&id].job.is_none() {
             return;
         }
         let newer = self.newer_than_rivals(id).unwrap_or(0);
         let backend = self.backends.get_mut(&id).expect("it is known");
+        backend.held_since = match backend.is_in_order() {
+            true => None,
+            false => backend.held_since.or(Some(now.monotonic)),
+        };
+        let held_for = backend
+            .held_since
+            .map_or(Duration::ZERO, |since| now.monotonic.saturating_sub(since));
         let Some(job) = &mut backend.job else {
             return;
         };
-        if job.logs().iter().any(|log| log.modified_nanos < newer) {
+        let has_older = job.logs().iter().any(|log| log.modified_nanos < newer);
+        if has_older || held_for > RECONCILE_HELD_MAX {
+            backend.held_since = None;
             backend.waiting.extend(job.take_logs());
             self.end_job(id);
         }

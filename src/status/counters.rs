@@ -268,6 +268,9 @@ pub struct ReconcileCounters {
     /// Finished logs that are kept until their keys are compared. A gauge, which the checkpointer
     /// writes.
     pub logs_waiting: Counter,
+    /// Finished logs whose keys are compared, and that are not deleted yet. A gauge, which the
+    /// checkpointer writes.
+    pub logs_compared: Counter,
     /// Since when the first of them waits, in seconds since 1970; 0: none does. A gauge, which the
     /// checkpointer writes.
     pub since_unix: Counter,

@@ -113,7 +113,13 @@ impl Pair {
         self.ha.reach[0] = Reach::Down;
         self.write_all(mutations);
         self.ha.reach[0] = Reach::Up;
-        for file in fs::read_dir(self.logs()).unwrap() {
+        self.age_logs(0);
+    }
+
+    /// Nothing has come to the logs of a master for so long that they can be finished.
+    pub(crate) fn age_logs(&self, at: usize) {
+        let folder = self.home.path("logs").join(self.masters[at].name());
+        for file in fs::read_dir(folder).unwrap() {
             let file = fs::File::options().append(true).open(file.unwrap().path());
             let changed = SystemTime::now() - CLOSED_AFTER;
             file.unwrap().set_modified(changed).unwrap();

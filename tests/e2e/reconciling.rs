@@ -183,6 +183,7 @@ fn a_server_that_is_killed_while_it_compares_begins_again() {
 #[track_caller]
 fn check_table(write: impl FnOnce(&Pair), why: &str) {
     let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_timeout", 1);
     pair.miss(&keys("k", 20));
     write(&pair);
     let before = pair.peer().counters();
@@ -222,10 +223,65 @@ fn a_table_that_names_the_backend_twice_or_not_at_all_is_said() {
     check_table(others, "HA's table does not name this backend");
 }
 
+/// HA rewrites it under a running server.
+#[test]
+fn a_table_that_is_not_there_for_a_moment_keeps_the_logs() {
+    let mut pair = Pair::new("repair");
+    let table = pair.home.path("conf").join("hustdbtable.json");
+    let aside = table.with_extension("aside");
+    std::fs::rename(&table, &aside).unwrap();
+    pair.miss(&keys("k", 20));
+    let mut process = pair.start();
+    eventually("it is replayed", || value(pair.backend(), "k19").is_some());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(pair.has_logs());
+    std::fs::rename(&aside, &table).unwrap();
+    pair.wait_gone();
+    pair.wait_said("INFO", &["compared=20", "not_compared=0"]);
+    process.end();
+}
+
+#[test]
+fn a_key_that_a_master_never_answers_is_left_out_alone() {
+    for sick in [0, 1] {
+        let mut pair = Pair::new("repair");
+        pair.miss(&keys("k", 20));
+        let mut process = pair.start();
+        let on = On::KeyPrefix(b"k7".to_vec());
+        let rule = Rule::new(on, Act::status(500));
+        eventually("it is replayed", || value(pair.backend(), "k19").is_some());
+        pair.script(sick, Script::default().rule(rule));
+        pair.wait_gone();
+        pair.wait_said("WARN", &["compared=19", "not_compared=1", "declined"]);
+        process.end();
+    }
+}
+
+/// Logs of both masters of a pair are not compared at one time.
+#[test]
+fn a_peer_that_goes_down_while_its_logs_are_compared_keeps_others_for_the_timeout() {
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_timeout", 2);
+    pair.home.set("sync.reconcile_rate", 10);
+    let log = pair.home.log(&pair.names()[1]);
+    for number in 0..200 {
+        log.put(&format!("p{number}"), 1, "v");
+    }
+    pair.age_logs(1);
+    let mut process = pair.start();
+    eventually("its keys are compared", || pair.lookups(1) > 0);
+    pair.miss(&keys("k", 5));
+    eventually("it is replayed", || value(pair.backend(), "k4").is_some());
+    pair.peer().kill().unwrap();
+    pair.wait_gone();
+    process.end();
+}
+
 #[test]
 fn a_table_that_is_mended_counts_from_the_next_log_on() {
     let mut pair = Pair::new("repair");
     pair.has_sorted_sets = false;
+    pair.home.set("sync.reconcile_timeout", 1);
     pair.write_table_text("no table");
     pair.have_outage();
     let mut process = pair.start();

@@ -129,13 +129,13 @@ fn parse(line: &[u8]) -> Option<KeyId> {
         _ => fields.next()?,
     };
     let key = fields.next()?;
-    let is_whole = fields.next().is_none() && !key.is_empty();
-    is_whole.then(|| KeyId {
+    let key = KeyId {
         kind,
         table: table.into(),
         key: key.into(),
         body: None,
-    })
+    };
+    (fields.next().is_none() && key.has_names()).then_some(key)
 }
 
 /// Whether a target is a backend's name.

@@ -65,6 +65,11 @@ impl ComparingLogs {
         (waiting.clone().count() as u64, waiting.min().unwrap_or(0))
     }
 
+    /// How many of these logs are compared.
+    pub(super) fn compared(&self, files: &[FileId]) -> u64 {
+        files.iter().filter(|file| self.is_compared(**file)).count() as u64
+    }
+
     /// Forgets all other logs.
     pub(super) fn retain(&mut self, files: &BTreeSet<FileId>) {
         self.asked.retain(|file, _| files.contains(file));
@@ -99,6 +104,7 @@ mod tests {
         comparing.handle_compared(&[(file, 10)]);
         assert_eq!(comparing.state(file, 10), Comparison::Compared);
         assert_eq!(comparing.waiting(&[file]), (0, 0));
+        assert_eq!(comparing.compared(&[file, FileId(5)]), 1);
         assert_eq!(comparing.state(file, 11), Comparison::NotAsked);
         comparing.retain(&BTreeSet::new());
         assert_eq!(comparing.state(file, 10), Comparison::NotAsked);

@@ -249,6 +249,8 @@ impl<L: OpenFile> LogReaper<L> {
             };
             counters.reconcile.since_unix.set(since);
             counters.reconcile.logs_waiting.set(waiting);
+            let compared = cx.comparing.compared(&deletable);
+            counters.reconcile.logs_compared.set(compared);
         }
         cx.comparing.retain(&looked_at);
         self.kept.retain(|file, _| looked_at.contains(file));

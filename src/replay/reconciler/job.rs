@@ -79,6 +79,8 @@ pub(super) struct Job<L> {
     pass: Pass,
     /// As it was when this pass began, or why it cannot be read.
     table: Result<Arc<Table>, String>,
+    /// Since when it cannot be read, monotonic.
+    table_lacks_since: Option<Duration>,
     /// Since when a peer has had to wait, monotonic.
     peers_waiting: BTreeMap<usize, Duration>,
     /// Keys that were compared.
@@ -107,6 +109,7 @@ impl<L: OpenFile> Job<L> {
             keys: Keys::new(RECONCILE_KEY_BYTES_MAX),
             pass: Pass::default(),
             table: Err(String::new()),
+            table_lacks_since: None,
             peers_waiting: BTreeMap::new(),
             compared: 0,
             skipped: BTreeMap::new(),
@@ -174,14 +177,31 @@ impl<L: OpenFile> Job<L> {
         }
         match read {
             Ok(Read::Some) => Progress::Busy,
+            Ok(Read::Gone(name)) => {
+                let backend = &*self.info.name;
+                tracing::warn!(backend, file = %name, "the log was moved away or deleted before \
+                    its keys were compared with the other master's");
+                Progress::Busy
+            }
             Ok(Read::All) => {
-                self.pass = self.keys.take();
                 self.table = cx.surroundings.table();
+                if self.table.is_err() && self.waits_for_table(cx.now) {
+                    return self.look_again(cx.now);
+                }
+                self.table_lacks_since = None;
+                self.pass = self.keys.take();
                 self.phase = Phase::Comparing;
                 Progress::Busy
             }
             Err(cause) => self.retry(&cause, "read", cx.now),
         }
+    }
+
+    /// Whether a table that cannot be read still keeps the logs, as a peer does that cannot be
+    /// asked.
+    fn waits_for_table(&mut self, now: Now) -> bool {
+        let since = *self.table_lacks_since.get_or_insert(now.monotonic);
+        now.monotonic.saturating_sub(since) <= self.settings.timeout
     }
 
     fn compare<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress

@@ -1,6 +1,7 @@
 //! Reads the keys of finished logs, a piece at a time.
 
 use std::io;
+use std::sync::Arc;
 
 use memchr::memchr;
 
@@ -18,10 +19,12 @@ const PREFIX_BYTES_MAX: usize = 4096;
 const LINE_BYTES_KEPT: usize = START_BYTES_MAX + PREFIX_BYTES_MAX;
 
 /// How far the reading has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// There is more.
     Some,
+    /// This log is not there any more, or is another one by now. There may be more.
+    Gone(Arc<str>),
     /// Every log was read to its end.
     All,
 }
@@ -62,8 +65,7 @@ pub(super) struct Into<'a> {
 }
 
 impl<L: OpenFile> Scan<L> {
-    /// Reads the next piece. A log that is not there any more, or is another one by now, is passed
-    /// over.
+    /// Reads the next piece.
     ///
     /// # Errors
     /// What the disk says; the next call tries again.
@@ -79,12 +81,16 @@ impl<L: OpenFile> Scan<L> {
         };
         if self.log.1.is_none() {
             match disk.open(Area::Logs, backend, &wanted.name) {
-                Ok(log) if log.meta()?.key() == wanted.key => self.log.1 = Some(log),
-                Ok(_) => self.next_log(),
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => self.next_log(),
-                Err(cause) => return Err(cause),
+                Ok(log) if log.meta()?.key() == wanted.key => {
+                    self.log.1 = Some(log);
+                    return Ok(Read::Some);
+                }
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+                Ok(_) | Err(_) => {
+                    self.next_log();
+                    return Ok(Read::Gone(Arc::clone(&wanted.name)));
+                }
             }
-            return Ok(Read::Some);
         }
         let log = self.log.1.as_ref().expect("it is open");
         let left = wanted.bytes - self.offset;
@@ -197,6 +203,6 @@ pub(crate) fn read_keys<D: Disk>(
         written_unix,
     };
     let mut scan = Scan::default();
-    while scan.step(backend, &logs, disk, &mut into)? == Read::Some {}
+    while scan.step(backend, &logs, disk, &mut into)? != Read::All {}
     Ok(without_lookup)
 }

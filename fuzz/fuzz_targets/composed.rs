@@ -59,7 +59,7 @@ fuzz_target!(|bytes: &[u8]| {
     check_replayed(&record, lifetime, &composed, first, target);
     let lookup = match member.method {
         Method::Sadd => Verb::Sismember,
-        Method::Zadd => Verb::Zscore,
+        Method::Zadd | Method::Zrem => Verb::Zscore,
         other => panic!("say here how a {} is looked up", other.name()),
     };
     check_call(&member, lookup, second, question_target);

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::binlog::line_fault::LineFault;
-use crate::binlog::method::{Method, Ttl, Twice};
+use crate::binlog::method::{Key, Method, Ttl, Twice};
 use crate::limits::RECORD_HEAD_FIXED_BYTES;
 
 /// A record's fields. Key and table are spelt as they stood in the query, where that is where they
@@ -127,6 +127,20 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn is_harmful_twice(&self) -> bool {
         self.method.row().twice != Twice::Same
+    }
+
+    /// Whether it names a key or member, and a table where its method has one, if its value has
+    /// `value_bytes`. hustdb answers a lookup of any other as if it were sick, and refuses the
+    /// write.
+    #[must_use]
+    pub(crate) fn has_names(&self, value_bytes: usize) -> bool {
+        let row = self.method.row();
+        let has_key = match row.key {
+            Key::Query => !self.key.is_empty(),
+            Key::Body => value_bytes > 0,
+            Key::BodyOrQuery => value_bytes > 0 || !self.key.is_empty(),
+        };
+        has_key && (!row.table || !self.table.is_empty())
     }
 
     /// Reads a record that [`Record::parse`] has accepted before, without checking it again.

@@ -102,26 +102,19 @@ impl KeyId {
     pub fn of(record: &Record<'_>) -> Option<Self> {
         let kind = Kind::of(record.method)?;
         let has_member = !kind.has_value() && record.value != record.key;
-        let key = Self {
+        record.has_names(record.value.len()).then(|| Self {
             kind,
             table: record.table.into(),
             key: record.key.into(),
             body: has_member.then(|| record.value.into()),
-        };
-        key.has_names().then_some(key)
+        })
     }
 
-    /// Whether it names a key or member, and a table where its kind has one. hustdb answers any
-    /// other lookup as if it were sick.
+    /// Whether it can be looked up, as it has the names that its kind needs.
     #[must_use]
     pub fn has_names(&self) -> bool {
-        let has_member = match self.kind {
-            Kind::Key | Kind::Hash => !self.key.is_empty(),
-            Kind::Set => !self.member().is_empty(),
-            // Where the body is empty the key is an argument.
-            Kind::SortedSet => !self.member().is_empty() || !self.key.is_empty(),
-        };
-        has_member && (self.kind == Kind::Key || !self.table.is_empty())
+        let record = self.record(self.kind.methods().write, 0);
+        record.has_names(record.value.len())
     }
 
     /// Bytes that it holds.

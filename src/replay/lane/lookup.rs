@@ -50,7 +50,7 @@ use std::collections::HashSet;
 
 use super::poison::order_of;
 use super::{Lane, LaneContext, Sink};
-use crate::binlog::method::{Key, Ttl};
+use crate::binlog::method::Ttl;
 use crate::binlog::{Lifetime, Record};
 use crate::http::response::Response;
 use crate::replay::in_flight::Kind;
@@ -107,7 +107,8 @@ impl Due {
         // A removal without a version is taken whatever is there.
         let may_be_late =
             is_resent && !record.adds() && record.version > 0 && !failpoint!(ResendLate);
-        if !(has_expired || may_add_twice || may_be_late) || !has_names(record, value_bytes) {
+        // The answer to a write that lacks a name tells more than that to its lookup.
+        if !(has_expired || may_add_twice || may_be_late) || !record.has_names(value_bytes) {
             return Self::Write(lifetime);
         }
         let is_score = row.score;
@@ -136,17 +137,6 @@ impl Due {
             Some(_) => Self::Write(lifetime),
         }
     }
-}
-
-/// Whether a lookup would name a table and a member. hustdb refuses one that does not, and the
-/// write as well: the write's answer tells more.
-fn has_names(record: &Record<'_>, value_bytes: usize) -> bool {
-    let has_member = match record.method.row().key {
-        Key::Body => value_bytes > 0,
-        Key::BodyOrQuery => value_bytes > 0 || !record.key.is_empty(),
-        Key::Query => !record.key.is_empty(),
-    };
-    has_member && !record.table.is_empty()
 }
 
 /// What the answer to a lookup of a record of `version` says. Every answer that hustdb gives once

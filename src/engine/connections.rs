@@ -107,8 +107,8 @@ impl Connections {
                 Err(error) => return self.closed(slot, error.to_string(), owner, now),
             }
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            let is_ending = event.is_read_closed() || event.is_error();
+        let is_ending = event.is_read_closed() || event.is_error();
+        if event.is_readable() || is_ending {
             self.receive(slot, is_ending, owner, now);
         }
         if event.is_writable() {

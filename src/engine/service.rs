@@ -132,8 +132,8 @@ impl Notifier {
     }
 }
 
-/// Tells systemd until [`Lifecycle::end`](crate::engine::lifecycle::Lifecycle::end). `drain` is how long what is in flight may take at the
-/// end.
+/// Tells systemd until [`Lifecycle::end`](crate::engine::lifecycle::Lifecycle::end). `drain` is how
+/// long what is in flight may take at the end.
 ///
 /// # Errors
 /// Never: what can't be told is said in the log, once.

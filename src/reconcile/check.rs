@@ -640,10 +640,15 @@ impl Check {
 
     /// A master does not answer in time. That is no try of a mend.
     fn decide_again(&mut self, now: Now) -> Step {
-        self.raised = self.raised.or(self.followed.take());
-        self.drop_value();
+        self.begin_anew();
         self.differences = self.differences.saturating_sub(1).max(1);
         self.wait(now)
+    }
+
+    /// This try has come to nothing. What the peer was given is looked after all the same.
+    fn begin_anew(&mut self) {
+        self.raised = self.raised.or(self.followed.take());
+        self.drop_value();
     }
 
     /// A value that is still to be written to the backend is kept.
@@ -655,8 +660,7 @@ impl Check {
 
     /// It is another by now than it was when it was looked at.
     fn changed(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
-        self.raised = self.raised.or(self.followed.take());
-        self.drop_value();
+        self.begin_anew();
         self.differences += 1;
         match self.differences > settings.attempts + 1 {
             true => reported(Left::StillDiffers),

@@ -77,22 +77,16 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binlog::Method;
-    use crate::reconcile::key::{KeyId, Logged};
+    use crate::reconcile::key::{KeyId, Kind, Logged};
 
     #[test]
     fn the_next_check_in_a_place_is_another() {
-        let record = crate::binlog::Record {
-            method: Method::Put,
-            version: 1,
-            key: b"k",
-            expires_unix: 0,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value: b"v",
+        let key = KeyId {
+            kind: Kind::Key,
+            table: Box::default(),
+            key: b"k"[..].into(),
+            body: None,
         };
-        let key = KeyId::of(&record).unwrap();
         let check = || Check::new(key.clone(), Logged::default(), true);
         let mut checks = Checks::default();
         let first = checks.insert(check(), 1);

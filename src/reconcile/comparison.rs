@@ -229,11 +229,8 @@ impl Comparison {
                 };
                 (side, request, answer)
             }));
-            let lost = master.take_lost().into_iter();
-            answers.extend(lost.map(|request| (side, request, Answer::Lost)));
-            let refused = master.take_refused().into_iter();
-            answers
-                .extend(refused.map(|(request, status)| (side, request, Answer::Declined(status))));
+            let ended = master.take_ended().into_iter();
+            answers.extend(ended.map(|(request, answer)| (side, request, answer)));
         }
         for (side, request, answer) in answers {
             self.answered(request.check, side, answer, now);

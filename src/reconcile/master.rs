@@ -32,10 +32,8 @@ pub struct Master {
     address: Option<SocketAddr>,
     connections: Vec<Connection>,
     queue: VecDeque<Request>,
-    /// Writes that may have been applied or not.
-    lost: Vec<Request>,
-    /// Lookups that it never answers as it should, with the status that it gives.
-    refused: Vec<(Request, u16)>,
+    /// Requests that have ended without an answer of its own, and what is to be taken for it.
+    ended: Vec<(Request, Answer)>,
     bucket: Bucket,
     trouble: Option<Trouble>,
     /// Nothing new is asked, as there are records to be replayed first.
@@ -66,8 +64,7 @@ impl Master {
                 .map(|_| Connection::default())
                 .collect(),
             queue: VecDeque::new(),
-            lost: Vec::new(),
-            refused: Vec::new(),
+            ended: Vec::new(),
             bucket: Bucket::new(f64::from(rate), now.monotonic),
             trouble: None,
             is_held: false,
@@ -140,8 +137,7 @@ impl Master {
     /// Drops everything that was asked; connections with requests out are closed by `actions`.
     pub fn give_up(&mut self, first_slot: usize, actions: &mut VecDeque<Action>) {
         self.queue.clear();
-        self.lost.clear();
-        self.refused.clear();
+        self.ended.clear();
         for (slot, connection) in (first_slot..).zip(&mut self.connections) {
             if connection.outstanding() > 0 {
                 connection.close();
@@ -210,14 +206,11 @@ impl Master {
         }
     }
 
-    /// Writes that may have been applied or not, as their connection ended. They are decided anew.
-    pub fn take_lost(&mut self) -> Vec<Request> {
-        std::mem::take(&mut self.lost)
-    }
-
-    /// Lookups that are given up, as the master answers them wrongly while it answers others.
-    pub fn take_refused(&mut self) -> Vec<(Request, u16)> {
-        std::mem::take(&mut self.refused)
+    /// Requests that have ended without an answer of the master, and what is to be taken for it:
+    /// [`Answer::Lost`] of writes that may have been applied or not, [`Answer::Declined`] of lookups
+    /// that it answers wrongly while it answers others.
+    pub fn take_ended(&mut self) -> Vec<(Request, Answer)> {
+        std::mem::take(&mut self.ended)
     }
 
     /// When [`Master::act`] may have something to do though nothing happens, monotonic.
@@ -329,7 +322,7 @@ impl Master {
         };
         for request in unanswered.into_iter().rev() {
             match request.is_mend() {
-                true => self.lost.push(request),
+                true => self.ended.push((request, Answer::Lost)),
                 false => self.queue.push_front(request),
             }
         }
@@ -348,7 +341,7 @@ impl Master {
     /// up once it was answered so several times with good answers in between, or for a minute.
     fn handle_bad_answer(&mut self, mut request: Request, status: u16, now: Now) {
         if request.is_mend() {
-            return self.lost.push(request);
+            return self.ended.push((request, Answer::Lost));
         }
         let bad = &mut request.bad_answers;
         if bad.times == 0 {
@@ -360,7 +353,7 @@ impl Master {
         bad.answers = self.answers_total;
         let lasts = now.monotonic.saturating_sub(bad.first_at);
         if bad.times >= RECONCILE_BAD_ANSWERS_MAX || lasts > RECONCILE_BAD_ANSWERS_FOR {
-            self.refused.push((request, status));
+            self.ended.push((request, Answer::Declined(status)));
         } else {
             self.queue.push_back(request);
         }
@@ -428,7 +421,7 @@ mod tests {
         let mut master = connected(&[look, write]);
         assert_eq!(act(&mut master, Now::at_ms(1)), []);
         master.handle_closed(0, "reset".into(), Now::at_ms(2));
-        assert_eq!(master.take_lost(), [write]);
+        assert_eq!(master.take_ended(), [(write, Answer::Lost)]);
         assert_eq!(master.outstanding(), 1);
         assert_eq!(master.trouble(), Some("reset"));
     }
@@ -449,35 +442,30 @@ mod tests {
     fn a_lookup_that_is_answered_wrongly_while_others_are_not_is_given_up() {
         const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nContent-Length: 0\r\n\r\n";
         const BAD: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
-        let sick = request(1, Ask::Look);
+        let (sick, well) = (request(1, Ask::Look), request(2, Ask::Look));
         let mut master = connected(&[sick]);
         let mut ms = 0;
-        for round in 1..=RECONCILE_BAD_ANSWERS_MAX {
-            let well = request(100 + u64::from(round), Ask::Look);
+        while master.ended.is_empty() {
+            ms += 2_000;
+            assert!(Duration::from_millis(ms) < RECONCILE_BAD_ANSWERS_FOR);
             master.ask(well);
-            for answer in [BAD, GOOD] {
-                // Connects where it has to, sends, and gets an answer.
-                while master.connections[0].outstanding() == 0 {
-                    ms += 2_000;
-                    act(&mut master, Now::at_ms(ms));
-                    if !master.connections[0].is_closed() {
-                        master.handle_connected(0, 1400);
-                    }
-                    act(&mut master, Now::at_ms(ms));
-                }
-                let asked = master.connections[0].first().unwrap().check;
-                let answer = if asked == sick.check { BAD } else { answer };
-                let answer = if asked == well.check { GOOD } else { answer };
-                let now = Now::at_ms(ms);
+            let now = Now::at_ms(ms);
+            act(&mut master, now);
+            master.handle_connected(0, 1400);
+            act(&mut master, now);
+            while let Some(asked) = master.connections[0].first() {
+                let answer = if asked.check == sick.check { BAD } else { GOOD };
                 _ = master.handle_received(0, answer, 1 << 20, &LIMITS, now, |_, _| {});
-                if !master.refused.is_empty() {
-                    break;
-                }
             }
         }
-        let refused = master.take_refused();
-        assert_eq!(refused.len(), 1, "{refused:?}");
-        assert_eq!((refused[0].0.check, refused[0].1), (sick.check, 500));
+        let ended = master.take_ended();
+        let ended = ended
+            .into_iter()
+            .map(|(request, answer)| (request.check, answer));
+        assert_eq!(
+            ended.collect::<Vec<_>>(),
+            [(sick.check, Answer::Declined(500))]
+        );
     }
 
     #[test]

@@ -71,8 +71,6 @@ struct Backend<L> {
     /// Finished logs that wait for the comparison under way to end.
     waiting: Vec<FinishedLog>,
     job: Option<Job<L>>,
-    /// Since when the job stands still, as the backend is not in order, monotonic.
-    held_since: Option<Duration>,
     /// The codes of the reasons for which keys were not compared the last time.
     said: String,
 }
@@ -86,7 +84,6 @@ impl<L> Default for Backend<L> {
             read_at: Duration::ZERO,
             waiting: Vec::new(),
             job: None,
-            held_since: None,
             said: String::new(),
         }
     }
@@ -321,7 +318,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if backend.job.is_some() || backend.waiting.is_empty() || !backend.is_in_order() {
             return;
         }
-        if self.ids(|backend| backend.job.is_some()).len() >= RECONCILE_BACKENDS_MAX {
+        let others = self.backends.values();
+        if others.filter(|other| other.job.is_some()).count() >= RECONCILE_BACKENDS_MAX {
             return;
         }
         let Some(newer) = self.newer_than_rivals(id) else {
@@ -376,19 +374,11 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
         let newer = self.newer_than_rivals(id).unwrap_or(0);
         let backend = self.backends.get_mut(&id).expect("it is known");
-        backend.held_since = match backend.is_in_order() {
-            true => None,
-            false => backend.held_since.or(Some(now.monotonic)),
-        };
-        let held_for = backend
-            .held_since
-            .map_or(Duration::ZERO, |since| now.monotonic.saturating_sub(since));
         let Some(job) = &mut backend.job else {
             return;
         };
         let has_older = job.logs().iter().any(|log| log.modified_nanos < newer);
-        if has_older || held_for > RECONCILE_HELD_MAX {
-            backend.held_since = None;
+        if has_older || job.held_for(now) > RECONCILE_HELD_MAX {
             backend.waiting.extend(job.take_logs());
             self.end_job(id);
         }

@@ -83,6 +83,8 @@ pub(super) struct Job<L> {
     table_lacks_since: Option<Duration>,
     /// Since when a peer has had to wait, monotonic.
     peers_waiting: BTreeMap<usize, Duration>,
+    /// Since when it stands still, as the backend is not in order, monotonic.
+    held_since: Option<Duration>,
     /// Keys that were compared.
     compared: u64,
     /// By the reason's code.
@@ -111,6 +113,7 @@ impl<L: OpenFile> Job<L> {
             table: Err(String::new()),
             table_lacks_since: None,
             peers_waiting: BTreeMap::new(),
+            held_since: None,
             compared: 0,
             skipped: BTreeMap::new(),
             retry_at: Duration::ZERO,
@@ -128,6 +131,12 @@ impl<L: OpenFile> Job<L> {
         &self.logs
     }
 
+    /// For how long it has stood still.
+    pub(super) fn held_for(&self, now: Now) -> Duration {
+        let since = self.held_since.unwrap_or(now.monotonic);
+        now.monotonic.saturating_sub(since)
+    }
+
     /// The logs, which are compared.
     pub(super) fn take_logs(&mut self) -> Vec<FinishedLog> {
         std::mem::take(&mut self.logs)
@@ -143,6 +152,10 @@ impl<L: OpenFile> Job<L> {
         D: Disk<File = L>,
         S: Surroundings,
     {
+        self.held_since = match cx.is_held {
+            true => self.held_since.or(Some(cx.now.monotonic)),
+            false => None,
+        };
         if self.retry_at > cx.now.monotonic {
             return Progress::Waiting {
                 until: self.retry_at,

@@ -207,8 +207,8 @@ impl Master {
     }
 
     /// Requests that have ended without an answer of the master, and what is to be taken for it:
-    /// [`Answer::Lost`] of writes that may have been applied or not, [`Answer::Declined`] of lookups
-    /// that it answers wrongly while it answers others.
+    /// [`Answer::Lost`] of writes that may have been applied or not, [`Answer::Declined`] of
+    /// lookups that it answers wrongly while it answers others.
     pub fn take_ended(&mut self) -> Vec<(Request, Answer)> {
         std::mem::take(&mut self.ended)
     }

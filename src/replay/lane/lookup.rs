@@ -12,9 +12,12 @@
 //!                    ┌─ member not there ─┬─ time is over ────────────▶ completed: nothing is sent
 //!  waits ─▶ looked up┤                    └─ else ────────────────────▶ written
 //!    ▲               ├─ older version ────────────────────────────────▶ written (as below)
-//!    │               └─ its version or newer ┬─ may be applied, or
-//!    │                                       │  set, time is over ──▶ completed: nothing is sent
-//!    │                                       └─ else ───────────────▶ written
+//!    │               ├─ its version ┬─ adds and may be applied, or
+//!    │               │              │  sets and its time is over ─────▶ completed: nothing is sent
+//!    │               │              └─ else ──────────────────────────▶ written
+//!    │               └─ newer ┬─ may be applied, or
+//!    │                        │  sets and its time is over ───────────▶ completed: nothing is sent
+//!    │                        └─ else ────────────────────────────────▶ written
 //!    └── any other answer, or none: the connection is closed, the answers had on it are forgotten
 //! ```
 //!

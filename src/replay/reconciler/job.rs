@@ -198,10 +198,11 @@ impl<L: OpenFile> Job<L> {
             }
             Ok(Read::All) => {
                 self.table = cx.surroundings.table();
-                if self.table.is_err() && self.waits_for_table(cx.now) {
+                if self.table.is_ok() {
+                    self.table_lacks_since = None;
+                } else if self.waits_for_table(cx.now) {
                     return self.look_again(cx.now);
                 }
-                self.table_lacks_since = None;
                 self.pass = self.keys.take();
                 self.phase = Phase::Comparing;
                 Progress::Busy

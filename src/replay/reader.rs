@@ -402,7 +402,6 @@ impl<D: Disk> LogReader<D> {
             return;
         }
         source.begin_epoch(epoch);
-        source.count_files();
         for batch in self.outbox.take_batches(backend) {
             self.returns.release(batch.chunk);
         }
@@ -429,11 +428,11 @@ impl<D: Disk> LogReader<D> {
             return;
         };
         if epoch != source.epoch {
+            source.handle_flushed_done(bytes);
             return;
         }
         let was_long = source.bodies.handle_done(segment);
-        let held = if was_long { 0 } else { bytes };
-        source.credit.give_back(lines, held);
+        source.credit.give_back(lines, bytes, was_long);
     }
 
     /// The checkpointer has deleted a file. If it is open, what was written to it nevertheless is

@@ -480,7 +480,7 @@ impl<L> Catalog<L> {
 
     /// Forgets how far each file was read, and closes all but the unlinked ones. From now on only
     /// the checkpointer looks at files that it has deleted.
-    pub(super) fn forget_positions(&mut self) {
+    pub(super) fn forget_positions(&mut self, counted_from: impl Fn(&LogFile<L>) -> u64) {
         for index in 0..self.files.len() {
             let Some(file) = &mut self.files[index] else {
                 continue;
@@ -488,6 +488,8 @@ impl<L> Catalog<L> {
             if file.deleted {
                 self.remove(index);
             } else {
+                let unread_bytes = file.unread_bytes(|_| counted_from(file));
+                file.counted_from = file.meta.bytes.saturating_sub(unread_bytes);
                 file.forget_position();
             }
         }
@@ -564,14 +566,14 @@ impl<L> Catalog<L> {
     }
 
     /// Counts a file's unread bytes anew.
-    pub(super) fn recount(&mut self, index: usize, resume_byte: impl Fn(&LogMeta) -> u64) {
+    pub(super) fn recount(&mut self, index: usize, counted_from: impl Fn(&LogFile<L>) -> u64) {
         let Some(Some(file)) = self.files.get_mut(index) else {
             return;
         };
         if file.away_unix > 0 {
             return;
         }
-        let bytes = file.unread_bytes(resume_byte);
+        let bytes = file.unread_bytes(|_| counted_from(file));
         let before = std::mem::replace(&mut file.counted_bytes, bytes);
         self.unread_bytes = self.unread_bytes - before + bytes;
     }

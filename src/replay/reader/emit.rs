@@ -187,7 +187,7 @@ impl<D: Disk> LogReader<D> {
         let piece = piece.expect("what is fed was begun");
         self.splitter.clear();
         let origin = self.announce_segment(at, index, &start, &taken);
-        self.sources[at].credit.charge_line();
+        self.sources[at].credit.charge_long(bytes as u64);
         match record {
             Ok(record) => {
                 let kept = start.len().min(self.bounds.chunk_bytes_min / 4);

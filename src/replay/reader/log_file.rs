@@ -84,6 +84,8 @@ pub(super) struct LogFile<L> {
     pub(super) meta: LogMeta,
     /// Its unread bytes, as they were counted.
     pub(super) counted_bytes: u64,
+    /// Where its unread bytes begin while no plan tells: where they did in the epoch before.
+    pub(super) counted_from: u64,
     /// The hash of its first line, as in its identity; 0 while that is not known.
     pub(super) lead_hash: u64,
     /// Since when it has been in no listing and not open, Unix seconds; 0 if it can be read.
@@ -150,6 +152,7 @@ impl<L> LogFile<L> {
             number,
             meta: entry.meta,
             counted_bytes: 0,
+            counted_from: 0,
             lead_hash: 0,
             away_unix: 0,
             sent_below: if was_sent { u64::MAX } else { 0 },

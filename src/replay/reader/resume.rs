@@ -10,6 +10,7 @@ use crate::replay::disk::LogMeta;
 use crate::replay::messages::{FileStart, ResumePlan};
 use crate::replay::reader::cursor::Cursor;
 use crate::replay::reader::entries::Entries;
+use crate::replay::reader::log_file::LogFile;
 use crate::replay::reader::split::SettledRuns;
 
 /// A plan of which each entry is used once.
@@ -79,6 +80,11 @@ fn is_over(since_unix: u64, now_unix: u64) -> bool {
 /// a plan.
 pub(super) fn byte_of(resume: Option<&Resume>) -> impl Fn(&LogMeta) -> u64 {
     move |meta| resume.map_or(0, |resume| resume.byte_of(meta))
+}
+
+/// The same for counting: without a plan, where its unread bytes began in the epoch before.
+pub(super) fn byte_counted_from<L>(resume: Option<&Resume>) -> impl Fn(&LogFile<L>) -> u64 {
+    move |file| resume.map_or(file.counted_from, |resume| resume.byte_of(&file.meta))
 }
 
 impl Resume {

@@ -20,7 +20,7 @@ use crate::replay::reader::backoff::Backoff;
 use crate::replay::reader::catalog::Catalog;
 use crate::replay::reader::log_file::{Loss, Observed};
 use crate::replay::reader::long_lines::Bodies;
-use crate::replay::reader::resume::{Resume, byte_of};
+use crate::replay::reader::resume::{Resume, byte_counted_from, byte_of};
 use crate::replay::reader::zone::Zone;
 
 /// If inotify reports growth, and none of the open logs has grown, the folder is listed no earlier
@@ -132,9 +132,11 @@ impl Listing {
 pub(super) struct Credit {
     /// Bytes of its chunks.
     pub(super) chunk_bytes: usize,
-    /// Bytes of log in segments that are not done. Rejected lines count here although they are in
-    /// no chunk.
+    /// Bytes of log in segments that are not done, without those of lines too long for memory.
+    /// Rejected lines count here although they are in no chunk.
     pub(super) log_bytes: u64,
+    /// Bytes of lines too long for memory that are not done.
+    long_bytes: u64,
     /// Lines in segments that are not done.
     pub(super) lines: u64,
     /// A moving average of the bytes of a line.
@@ -183,21 +185,26 @@ impl Credit {
     }
 
     /// A line that is not held has been fed.
-    pub(super) fn charge_line(&mut self) {
+    pub(super) fn charge_long(&mut self, bytes: u64) {
         self.lines += 1;
+        self.long_bytes += bytes;
     }
 
-    /// A segment is done.
-    pub(super) fn give_back(&mut self, lines: u32, bytes: u64) {
+    /// A segment is done; `was_long`: it was a line that is not held.
+    pub(super) fn give_back(&mut self, lines: u32, bytes: u64, was_long: bool) {
         self.lines = self.lines.saturating_sub(u64::from(lines));
-        self.log_bytes = self.log_bytes.saturating_sub(bytes);
+        let kind = match was_long {
+            true => &mut self.long_bytes,
+            false => &mut self.log_bytes,
+        };
+        *kind = kind.saturating_sub(bytes);
     }
 
-    /// Everything that was fed is forgotten; its chunks is returned when those who have them let
-    /// go.
-    pub(super) fn forget_lines(&mut self) {
+    /// Everything that was fed is forgotten; its chunks are returned when those who have them let
+    /// go. Gives the bytes of log that were in flight.
+    pub(super) fn forget_lines(&mut self) -> u64 {
         self.lines = 0;
-        self.log_bytes = 0;
+        std::mem::take(&mut self.log_bytes) + std::mem::take(&mut self.long_bytes)
     }
 }
 
@@ -281,6 +288,9 @@ pub(super) struct Source<L> {
     pub(super) lanes: u16,
     /// Where to continue in its files; `None` until the plan of this epoch has come.
     pub(super) resume: Option<Resume>,
+    /// What was in flight when this epoch began: unread again, until the plan tells how much of it
+    /// was settled.
+    flushed: Flushed,
     /// Which folder its name led to at the last listing.
     pub(super) folder: Option<(u64, u64)>,
     /// Its folder has been listed since the plan came.
@@ -316,6 +326,15 @@ pub(super) struct Source<L> {
     pub(super) faults: Faults,
 }
 
+/// What was read in the epoch before and not settled, as far as the reader knows.
+#[derive(Debug, Default)]
+struct Flushed {
+    /// Bytes of log.
+    bytes: u64,
+    /// When the oldest line that was unread or not settled was written, Unix seconds; 0: none.
+    oldest_unix: u64,
+}
+
 /// Why a backend's logs cannot be read. It outlasts an epoch: only success ends it.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -349,6 +368,7 @@ impl<L> Source<L> {
             paused: false,
             lanes: 1,
             resume: None,
+            flushed: Flushed::default(),
             folder: None,
             listed: false,
             starting,
@@ -375,6 +395,8 @@ impl<L> Source<L> {
             let _ = self.first_lines.handle(identity.lead_hash, key);
         }
         self.resume = Some(resume);
+        self.flushed = Flushed::default();
+        self.count_files();
     }
 
     /// Forgets what is known of logs that have shrunk since, before they can grow again.
@@ -401,12 +423,24 @@ impl<L> Source<L> {
     pub(super) fn begin_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.up = false;
-        self.resume = None;
         self.listed = false;
         self.reading = Backoff::default();
-        self.credit.forget_lines();
         self.bodies.forget();
-        self.catalog.forget_positions();
+        let counters = &self.info.counters;
+        self.flushed = Flushed {
+            bytes: self.flushed.bytes + self.credit.forget_lines(),
+            oldest_unix: counters.load().oldest_unsettled_unix,
+        };
+        self.catalog
+            .forget_positions(byte_counted_from(self.resume.as_ref()));
+        self.resume = None;
+        self.tell_counts();
+    }
+
+    /// A segment of the epoch before is done.
+    pub(super) fn handle_flushed_done(&mut self, bytes: u64) {
+        self.flushed.bytes = self.flushed.bytes.saturating_sub(bytes);
+        self.tell_counts();
     }
 
     /// What a look at a file has shown to be lost. One that shrank is a new file from now on.
@@ -429,13 +463,14 @@ impl<L> Source<L> {
     }
 
     fn recount(&mut self, index: usize) {
-        let byte_of = byte_of(self.resume.as_ref());
-        self.catalog.recount(index, byte_of);
+        let counted_from = byte_counted_from(self.resume.as_ref());
+        self.catalog.recount(index, counted_from);
     }
 
     fn tell_counts(&self) {
         let counters = &self.info.counters;
-        counters.unread_bytes.set(self.catalog.unread_bytes());
+        let unread_bytes = self.catalog.unread_bytes() + self.flushed.bytes;
+        counters.unread_bytes.set(unread_bytes);
         counters.log_files.set(self.catalog.len() as u64);
         self.count_oldest();
     }
@@ -449,9 +484,12 @@ impl<L> Source<L> {
     /// About when the first unread line was written: no earlier than its file was created, or HA
     /// named it, and no later than it was modified.
     fn oldest_unread_unix(&self) -> Option<u64> {
-        let byte_of = byte_of(self.resume.as_ref());
+        if self.flushed.bytes > 0 && self.flushed.oldest_unix > 0 {
+            return Some(self.flushed.oldest_unix);
+        }
+        let counted_from = byte_counted_from(self.resume.as_ref());
         let mut unpassed = self.catalog.unpassed();
-        let unread = unpassed.find(|file| file.unread_bytes(&byte_of) > 0)?;
+        let unread = unpassed.find(|file| file.unread_bytes(|_| counted_from(file)) > 0)?;
         let file_unix = unread.written_unix();
         Some(self.zone.begun_unix(&unread.name, file_unix, self.unix_of))
     }
@@ -490,7 +528,7 @@ mod tests {
         assert_eq!(credit.lines_left(80), 80);
         credit.charge(71, 7100);
         assert_eq!(credit.lines_left(80), 0);
-        credit.give_back(1, 100);
+        credit.give_back(1, 100, false);
         assert_eq!(credit.lines_left(80), 10);
         assert_eq!(Credit::default().lines_left(0), 1);
     }

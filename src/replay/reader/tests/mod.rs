@@ -1,5 +1,6 @@
 //! The reader against a disk in memory, with the test as everybody else.
 
+mod backlog;
 mod bodies;
 mod changes;
 mod comeback;

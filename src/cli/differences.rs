@@ -118,7 +118,7 @@ pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
         } => {
             let tally = repair::repair(config, selection, *take)?;
             output::tell(tally.text());
-            return Ok(tally.are_equal());
+            return Ok(selection.scope.has_all_ids(tally.keys()) && tally.are_equal());
         }
         Verb::Drop { selection, .. } => {
             let dropped = drop::drop(&state, selection)?;
@@ -127,7 +127,7 @@ pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
                 count(dropped.done),
                 dropped.left
             ));
-            return Ok(true);
+            return Ok(selection.scope.has_all_ids(dropped.done));
         }
     };
     match written {

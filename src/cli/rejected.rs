@@ -122,7 +122,7 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
         Verb::Show { selection, values } => show::show(&state, selection, *values, &mut out),
         Verb::Replay { selection, .. } => {
             let report = ask("replay", selection, &StatusTarget::of(&config))?;
-            return Ok(tell("replayed", &report));
+            return Ok(tell("replayed", &report, selection));
         }
         Verb::Drop { selection, .. } => {
             let logs = config.sync.logs_path.clone();
@@ -132,7 +132,7 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
                 }
                 report => report?,
             };
-            return Ok(tell("dropped", &report));
+            return Ok(tell("dropped", &report, selection));
         }
     };
     match written {
@@ -201,7 +201,7 @@ fn drop_here(
 }
 
 /// Says what became of them. False: some could not be done.
-fn tell(done: &str, report: &RejectedReport) -> bool {
+fn tell(done: &str, report: &RejectedReport, selection: &Selection) -> bool {
     let lines = |count: u64| match count {
         1 => "1 line".to_owned(),
         count => format!("{count} lines"),
@@ -225,7 +225,9 @@ fn tell(done: &str, report: &RejectedReport) -> bool {
             status::plain(&failed.why)
         ));
     }
-    report.failed.is_empty()
+    let is_all = report.cut > 0 || !report.failed.is_empty();
+    let is_all = is_all || selection.scope.has_all_ids(report.done);
+    report.failed.is_empty() && is_all
 }
 
 #[cfg(test)]

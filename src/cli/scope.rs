@@ -3,6 +3,9 @@
 
 use clap::Args;
 
+use std::collections::BTreeSet;
+
+use super::output;
 use super::values::{backend_name, id, unix};
 
 /// Those for which all that is given holds.
@@ -21,4 +24,42 @@ pub(super) struct Scope {
     /// These, by the ids that `list` shows
     #[arg(long = "id", value_name = "ID", value_delimiter = ',', value_parser = id)]
     pub(super) ids: Vec<u64>,
+}
+
+impl Scope {
+    /// Whether so many of what is left are as many as there are ids, where ids are given. If not,
+    /// says so: an id was mistyped, or somebody was faster.
+    pub(super) fn has_all_ids(&self, found: u64) -> bool {
+        let ids = self.ids.iter().collect::<BTreeSet<_>>().len() as u64;
+        if found < ids {
+            output::complain(format_args!(
+                "hustdbsync: of {ids} given by --id, {} are not left, or are none of those asked \
+                 for: `list` shows which ids there are",
+                ids - found
+            ));
+        }
+        found >= ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_nothing_has_is_missed() {
+        let scope = |ids: &[u64]| Scope {
+            ids: ids.to_vec(),
+            ..Scope::default()
+        };
+        for (ids, found, has_all) in [
+            (&[][..], 0, true),
+            (&[1], 0, false),
+            (&[1, 1], 1, true),
+            (&[1, 2], 1, false),
+            (&[1, 2], 2, true),
+        ] {
+            assert_eq!(scope(ids).has_all_ids(found), has_all, "{ids:?} {found}");
+        }
+    }
 }

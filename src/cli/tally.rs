@@ -39,6 +39,11 @@ impl Tally {
         self.different == 0 && self.skipped.is_empty()
     }
 
+    /// How many keys.
+    pub(super) fn keys(&self) -> u64 {
+        self.equal + self.mended + self.different + self.skipped.values().sum::<u64>()
+    }
+
     /// A sentence.
     pub(super) fn text(&self) -> String {
         let mut text = format!(

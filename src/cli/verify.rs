@@ -67,6 +67,12 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
     for (backend, sources) in keys::sources(&args.targets, config)? {
         let mut verifier = Verifier::new(config, &backend, reconcile)?;
         let table = verifier.table()?;
+        if args.keys.is_none() && sources.is_empty() && !table.names(&backend) {
+            return Err(format!(
+                "{backend}: it has no log, and HA's table does not name it: is the name right?"
+            )
+            .into());
+        }
         let mut one = Verification {
             backend,
             table: &table,

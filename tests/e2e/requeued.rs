@@ -144,6 +144,9 @@ fn lines_are_dropped_by_the_server_or_where_none_runs_by_the_command() {
     let (code, out, _) = home.command(&["rejected", "drop", "--id", &ids[0]]);
     assert_eq!((code, out.as_str()), (0, "1 line dropped, 1 left\n"));
     assert_eq!(listed(&home, &[]), ids[1..]);
+    let (code, out, err) = home.command(&["rejected", "drop", "--id", &ids[0]]);
+    assert_eq!((code, out.as_str()), (1, "0 lines dropped, 1 left\n"));
+    assert!(err.contains("of 1 given by --id, 1 are not left"), "{err}");
     server.stop();
     let (code, out, _) = home.command(&["rejected", "drop", "--all", "--yes"]);
     assert_eq!((code, out.as_str()), (0, "1 line dropped, 0 left\n"));

@@ -51,7 +51,7 @@ fn keys_that_differ_are_told_and_mended_on_demand() {
     assert_eq!(code, 1, "{out}{err}");
     assert!(err.contains("1 equal, 1 mended, 1 different"), "{err}");
     let keys = home.path("keys");
-    fs::write(&keys, "key\tsame\nkey\tbehind\n").unwrap();
+    fs::write(&keys, "key\tsame\r\nkey\tbehind\n").unwrap();
     let keys = keys.to_str().unwrap();
     let (code, _, err) = home.command(&["verify", &backend.name(), "--keys", keys]);
     assert_eq!((code, err.contains("2 equal")), (0, true), "{err}");
@@ -79,6 +79,13 @@ fn differences_are_repaired_and_listed_no_more() {
     assert!(out.contains("0 equal, 1 mended, 2 different"), "{out}{err}");
     let (_, out, _) = home.command(&["differences", "list"]);
     assert_eq!(out.lines().count(), 2, "{out}");
+
+    let unknown = ["--id", "1f2e3d4c5b6a7988"];
+    for verb in ["repair", "drop"] {
+        let (code, _, err) = home.command(&[&["differences", verb], &unknown[..]].concat());
+        let is_told = err.contains("of 1 given by --id, 1 are not left");
+        assert_eq!((code, is_told), (1, true), "{err}");
+    }
 
     let (code, out, err) = home.command(&["differences", "repair", "--all", "--take", "backend"]);
     assert_eq!(code, 0, "{out}{err}");
@@ -143,6 +150,9 @@ fn who_does_not_answer_or_is_not_named_is_said() {
     assert_eq!(code, 1);
     assert!(err.contains("no-such-thing"), "{err}");
     let other = "127.0.0.1:9";
+    let (code, _, err) = home.command(&["verify", other]);
+    let is_told = err.contains("it has no log, and HA's table does not name it");
+    assert_eq!((code, is_told), (1, true), "{err}");
     home.log(other).put("k", 1, "v");
     let (code, _, err) = home.command(&["verify", other]);
     assert_eq!(code, 1);

@@ -106,6 +106,7 @@ pub(super) fn listed(path: &Path) -> Result<Vec<(KeyId, Logged)>, Failure> {
     }
     let mut keys = Vec::new();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             continue;
         }

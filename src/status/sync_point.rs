@@ -175,6 +175,8 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
     let (backends, seconds) = (snapshot.backends(), &snapshot.second_names);
     let now = backends.binary_search_by(|known| (*known.name).cmp(&*backend.name));
     let now = now.ok().map(|place| &backends[place]);
+    let reconcile = now.and_then(|now| now.reconcile.as_ref());
+    let reconcile = reconcile.filter(|reconcile| reconcile.is_on());
     let second = seconds.binary_search_by(|second| (*second.name).cmp(&*backend.name));
     let why_second = second.ok().map(|place| seconds[place].why());
     // First: what is missing is told no less than it was when all was settled.
@@ -200,6 +202,9 @@ fn report(backend: &PointBackend, snapshot: &Snapshot) -> BackendReport {
         hidden_log: hidden.map_or_else(String::new, |(name, _)| name.to_string()),
         rest_settled: settled || backend.rest_settled.load(Ordering::Acquire),
         rejected: backend.rejected.load(),
+        logs_to_compare: reconcile.map_or(0, |reconcile| reconcile.logs_waiting),
+        differences_left: reconcile.map_or(0, |reconcile| reconcile.differences_left),
+        not_compared: reconcile.map_or(0, |reconcile| reconcile.not_compared),
         state: now.map_or_else(|| "unknown".to_owned(), |now| now.state.to_string()),
         why: why_second
             .or_else(|| now.map(|now| now.why.clone()))
@@ -254,6 +259,13 @@ pub struct BackendReport {
     pub rest_settled: bool,
     /// Lines rejected since.
     pub rejected: u64,
+    /// Finished logs that are kept now until their keys are compared; as the next two, 0 where
+    /// `sync.reconcile` is off.
+    pub logs_to_compare: u64,
+    /// Keys on which the masters differ now.
+    pub differences_left: u64,
+    /// Keys of finished logs that this process has not compared.
+    pub not_compared: u64,
     /// The backend's state now.
     pub state: String,
     /// Why it is in that state.
@@ -334,6 +346,9 @@ mod tests {
             hidden_log: String::new(),
             rest_settled: false,
             rejected: 1,
+            logs_to_compare: 0,
+            differences_left: 0,
+            not_compared: 0,
             state: "down".into(),
             why: "no answer".into(),
         };

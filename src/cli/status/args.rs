@@ -48,7 +48,7 @@ pub struct StatusArgs {
     /// It says nothing of a backend's state: one that is down is in sync while its logs are empty.
     /// What comes into the logs later does not count. Completed is what its backend has taken, or
     /// what was rejected; and that is on disk. Where sync.reconcile is on, the keys of these logs
-    /// are compared, too.
+    /// are compared, too, and it exits with 3 if keys differ then.
     #[arg(
         long, value_name = "TIME", num_args = 0..=1,
         default_missing_value = "30s", value_parser = time,

@@ -398,6 +398,12 @@ fn why(backend: &BackendSnapshot) -> String {
                 "keys on which the masters differ: {keys} (hustdbsync differences list)"
             ));
         }
+        if reconcile.not_compared > 0 {
+            let keys = HumanCount(reconcile.not_compared);
+            parts.push(format!(
+                "keys that were not compared: {keys} (see the guide, HustdbsyncKeysNotCompared)"
+            ));
+        }
     }
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
@@ -596,6 +602,7 @@ mod tests {
             &[
                 " 1,500 keys differ ",
                 "keys on which the masters differ: 1,500 (hustdbsync differences list)",
+                "keys that were not compared: 6 (see the guide, HustdbsyncKeysNotCompared)",
             ],
         );
         check(

@@ -105,7 +105,11 @@ pub(super) fn wait(
         said(&report, time, is_left_out).into_bytes()
     };
     write(&text, out)?;
-    Ok(if report.settled || is_left_out {
+    let differs = report
+        .backends
+        .iter()
+        .any(|backend| backend.differences_left > 0);
+    Ok(if (report.settled && !differs) || is_left_out {
         Waited::Whole
     } else {
         Waited::NotWhole
@@ -209,8 +213,8 @@ fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusErro
 
 /// What came of it, for people. `is_left_out`: what is gone is not asked for.
 fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
-    let rejected: u64 = report.backends.iter().map(|backend| backend.rejected).sum();
-    let aside = match rejected {
+    let sum = |of: fn(&BackendReport) -> u64| report.backends.iter().map(of).sum::<u64>();
+    let aside = match sum(|backend| backend.rejected) {
         0 => String::new(),
         1 => "; 1 line was rejected (hustdbsync rejected list)".to_owned(),
         more => format!(
@@ -218,7 +222,22 @@ fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
             HumanCount(more)
         ),
     };
+    let aside = match sum(|backend| backend.not_compared) {
+        0 => aside,
+        keys => format!(
+            "{aside}; keys that were not compared: {} (see the guide, HustdbsyncKeysNotCompared)",
+            HumanCount(keys)
+        ),
+    };
     let hidden: String = report.backends.iter().map(hidden).collect();
+    let differences = sum(|backend| backend.differences_left);
+    if report.settled && differences > 0 {
+        return format!(
+            "not in sync: all is completed, and keys on which the masters differ: {} (hustdbsync \
+             differences list){aside}\n{hidden}",
+            HumanCount(differences)
+        );
+    }
     if report.settled {
         let what = match &report.backends[..] {
             [] => "no backend has a log: nothing is to be completed".to_owned(),
@@ -270,6 +289,7 @@ fn missing(backend: &BackendReport) -> String {
         gone_logs,
         gone_bytes,
         gone_log,
+        logs_to_compare,
         state,
         why,
         ..
@@ -279,6 +299,9 @@ fn missing(backend: &BackendReport) -> String {
             "its folder cannot be read, so nobody knows what waits in it ({})",
             plain(unreadable)
         ),
+        0 if *logs_to_compare > 0 => {
+            "completed, and its keys are still compared with the other master's".to_owned()
+        }
         0 => "completed, but not on disk yet".to_owned(),
         bytes => {
             let logs = if *missing_logs == 1 { "log" } else { "logs" };
@@ -423,6 +446,31 @@ mod tests {
             let is_named = text.contains("\n  a:1: not waited for: .nfs1 and 1 more: ");
             assert!(text.starts_with(begin) && is_named, "{text}");
         }
+    }
+
+    #[test]
+    fn what_comparing_keys_has_found_is_said() {
+        let compared = |differences_left, not_compared| BackendReport {
+            differences_left,
+            not_compared,
+            ..backend("a:1", 0)
+        };
+        let unknown = "keys that were not compared: 3 (see the guide, HustdbsyncKeysNotCompared)";
+        check(
+            vec![compared(0, 3)],
+            &format!("a:1 is in sync; {unknown}\n"),
+        );
+        let differ = "not in sync: all is completed, and keys on which the masters differ: 2 \
+                      (hustdbsync differences list)";
+        check(vec![compared(2, 3)], &format!("{differ}; {unknown}\n"));
+        let comparing = BackendReport {
+            settled: false,
+            logs_to_compare: 1,
+            ..backend("a:1", 0)
+        };
+        let text = missing(&comparing);
+        let what = "a:1: completed, and its keys are still compared with the other master's";
+        assert!(text.contains(what), "{text}");
     }
 
     #[test]

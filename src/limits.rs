@@ -322,8 +322,8 @@ pub const HTTP_WORK_BODY_BYTES: usize = 8 * 1024;
 
 /// Bytes of answers at the HTTP server that their askers have not taken yet, over all connections.
 /// Beyond it the one that has gone longest without an answer goes first. The largest answer,
-/// /metrics of 1024 backends, has about 8 MB.
-pub const HTTP_UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// /metrics of 1024 backends, has about 8.5 MB.
+pub const HTTP_UNSENT_BYTES_MAX: usize = 20 * 1024 * 1024;
 
 /// Work at the HTTP server that may go ahead of its time: a thousand calls at once.
 pub const HTTP_WORK_AHEAD: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::config::{BackendName, Config};
 use crate::engine::os::files::read_regular;
@@ -18,6 +18,10 @@ use crate::replay::reconciler::{Address, Surroundings};
 
 /// What tells one content of a file from another: inode, bytes, and the time of the last change.
 type Stamp = (u64, u64, i64, i64);
+
+/// A file that has changed this recently may change again within the tick of its file system's
+/// clock, which no stamp tells.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct RealSurroundings {
@@ -67,7 +71,7 @@ impl RealSurroundings {
     fn table_now(&mut self) -> Result<Arc<Table>, String> {
         let stamp = self.stamp()?;
         match &self.table {
-            Some((of, table)) if *of == stamp => table.clone(),
+            Some((of, table)) if *of == stamp && !is_fresh(stamp) => table.clone(),
             _ => {
                 let table = self.read_table();
                 self.table = Some((stamp, table.clone()));
@@ -75,6 +79,12 @@ impl RealSurroundings {
             }
         }
     }
+}
+
+/// Whether what has this stamp may have changed since and have the same stamp.
+fn is_fresh((_, _, changed_unix, _): Stamp) -> bool {
+    let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(changed_unix).unwrap_or(0));
+    changed.elapsed().is_ok_and(|age| age < FRESH)
 }
 
 impl Surroundings for RealSurroundings {
@@ -129,5 +139,64 @@ impl Surroundings for RealSurroundings {
             }
             Err(why) => Address::Unknown(why),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, FileTimes};
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::engine::resolve::system_resolver;
+
+    const TABLE: &str = r#"{"table": [{"item": {"key": [0, 1024], "val": ["a:1", "b:1"]}}]}"#;
+
+    fn surroundings(home: &tempfile::TempDir) -> RealSurroundings {
+        let config = format!(r#"{{"sync": {{"ngx_path": {:?}}}}}"#, home.path());
+        let config = Config::parse(config, &home.path().join("sync_server.json")).unwrap();
+        fs::create_dir_all(home.path().join("conf")).unwrap();
+        RealSurroundings::new(&config, system_resolver())
+    }
+
+    /// Writes the table where it is, as HA does.
+    fn write(surroundings: &RealSurroundings, text: &str, changed: SystemTime) {
+        fs::write(&surroundings.table_path, text).unwrap();
+        let file = File::options().append(true).open(&surroundings.table_path);
+        let times = FileTimes::new().set_modified(changed);
+        file.unwrap().set_times(times).unwrap();
+    }
+
+    #[test]
+    fn a_table_that_changes_within_a_tick_of_the_clock_is_read_anew() {
+        let home = tempfile::tempdir().unwrap();
+        let mut surroundings = surroundings(&home);
+        let now = SystemTime::now();
+        for (text, peer) in [
+            (TABLE.to_owned(), "b:1"),
+            (TABLE.replace("b:1", "c:1"), "c:1"),
+        ] {
+            write(&surroundings, &text, now);
+            let table = surroundings.table().unwrap();
+            assert_eq!(table.neighbours("a:1").collect::<Vec<_>>(), [peer]);
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_gone_or_torn_holds_for_a_moment() {
+        let home = tempfile::tempdir().unwrap();
+        let mut surroundings = surroundings(&home);
+        assert!(
+            surroundings
+                .table()
+                .unwrap_err()
+                .contains("hustdbtable.json")
+        );
+        write(&surroundings, TABLE, SystemTime::now());
+        let table = surroundings.table().unwrap();
+        write(&surroundings, &TABLE[..20], SystemTime::now());
+        assert_eq!(surroundings.table(), Ok(Arc::clone(&table)));
+        fs::remove_file(&surroundings.table_path).unwrap();
+        assert_eq!(surroundings.table(), Ok(table));
     }
 }

@@ -26,8 +26,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::binlog::Lifetime;
 use crate::clock::Now;
 use crate::limits::{
-    RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_SEND_WITHIN,
-    RECONCILE_WAIT_DOUBLINGS,
+    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH,
+    RECONCILE_SEND_WITHIN, RECONCILE_WAIT_DOUBLINGS,
 };
 use crate::reconcile::decision::{ByValue, Seen, Verdict, judge, judge_values};
 use crate::reconcile::key::{KeyId, Logged, content_hash};
@@ -95,6 +95,8 @@ pub enum Answer {
     Gone,
     /// None: a write was not sent, as it was decided too long ago, or may have been lost.
     Lost,
+    /// One to a write that says nothing of the key, such as a 500.
+    Bad,
     /// The write or delete is done, or a newer version stands.
     Done,
     /// The master declines, now and for ever; with the answer's status.
@@ -209,6 +211,9 @@ pub enum Skipped {
     /// An older hustdb's method wrote it, which has no lookup, or it is too long to be held.
     #[error("hustdb has no lookup for it, or it is too long")]
     NoLookup,
+    /// Its log left the folder before its keys were read.
+    #[error("its log was moved away or deleted")]
+    LogGone,
 }
 
 impl Skipped {
@@ -221,6 +226,7 @@ impl Skipped {
             Self::NoTable => "no_table",
             Self::NoPeer(why) => why.code(),
             Self::NoLookup => "no_lookup",
+            Self::LogGone => "log_gone",
         }
     }
 }
@@ -297,6 +303,8 @@ pub struct Check {
     is_gone: bool,
     /// What was to be written may have been lost.
     is_lost: bool,
+    /// Since when its writes are answered wrongly, monotonic.
+    bad_since: Option<Duration>,
 }
 
 impl Check {
@@ -327,6 +335,7 @@ impl Check {
             declined: None,
             is_gone: false,
             is_lost: false,
+            bad_since: None,
         }
     }
 
@@ -371,7 +380,14 @@ impl Check {
             }
             Answer::Gone => self.is_gone = true,
             Answer::Lost => self.is_lost = true,
-            Answer::Done => {}
+            Answer::Bad => {
+                self.is_lost = true;
+                let since = *self.bad_since.get_or_insert(now.monotonic);
+                if now.monotonic.saturating_sub(since) > RECONCILE_BAD_ANSWERS_FOR {
+                    return reported(Left::Declined);
+                }
+            }
+            Answer::Done => self.bad_since = None,
             Answer::Declined(status) => self.declined = Some(status),
         }
         if self.outstanding > 0 {

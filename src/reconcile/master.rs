@@ -207,8 +207,9 @@ impl Master {
     }
 
     /// Requests that have ended without an answer of the master, and what is to be taken for it:
-    /// [`Answer::Lost`] of writes that may have been applied or not, [`Answer::Declined`] of
-    /// lookups that it answers wrongly while it answers others.
+    /// [`Answer::Lost`] of writes that may have been applied or not, [`Answer::Bad`] of writes that
+    /// it answers wrongly, [`Answer::Declined`] of lookups that it answers wrongly while it answers
+    /// others.
     pub fn take_ended(&mut self) -> Vec<(Request, Answer)> {
         std::mem::take(&mut self.ended)
     }
@@ -341,7 +342,7 @@ impl Master {
     /// up once it was answered so several times with good answers in between, or for a minute.
     fn handle_bad_answer(&mut self, mut request: Request, status: u16, now: Now) {
         if request.is_mend() {
-            return self.ended.push((request, Answer::Lost));
+            return self.ended.push((request, Answer::Bad));
         }
         let bad = &mut request.bad_answers;
         if bad.times == 0 {

@@ -11,8 +11,9 @@ use super::counters::ReconcileCounters;
 pub const OFF: &str = "off";
 
 /// Why keys are not compared, so that each reason always has a sample.
-pub const NOT_COMPARED: [&str; 8] = [
+pub const NOT_COMPARED: [&str; 9] = [
     "declined",
+    "log_gone",
     "no_lookup",
     "no_other_master",
     "no_table",

@@ -457,6 +457,46 @@ fn a_master_that_declines_is_not_asked_for_ever() {
     );
 }
 
+/// A master that takes no write, though it answers lookups, must not keep a log for ever.
+#[test]
+fn a_mend_that_is_answered_wrongly_for_long_is_reported() {
+    let mut pair = Pair::new([entry(1, "old"), entry(2, "new")]);
+    let mut check = Check::new(key(Kind::Key), LAST, true);
+    let (mut step, mut now) = (check.resume(), Now::default());
+    loop {
+        step = match step {
+            Step::Done(outcome) => {
+                assert_eq!(outcome, Outcome::Reported(Left::Declined));
+                break;
+            }
+            Step::Wait(until) => {
+                now.monotonic = until;
+                check.resume()
+            }
+            Step::Pending => panic!("somebody answers"),
+            Step::Ask(asks) => {
+                let asked = [Side::Backend, Side::Peer].into_iter().zip(asks);
+                let answers: Vec<_> = asked
+                    .filter_map(|(side, ask)| {
+                        let (key, copy) = (check.key.clone(), check.copy().clone());
+                        Some(match ask? {
+                            Ask::Write => (side, Answer::Bad),
+                            ask => (side, pair.answer(side, ask, &key, &copy)),
+                        })
+                    })
+                    .collect();
+                let mut next = Step::Pending;
+                for (side, answer) in answers {
+                    next = check.handle_answer(side, answer, &REPAIR, now);
+                }
+                next
+            }
+        };
+        assert!(now.monotonic < 2 * RECONCILE_BAD_ANSWERS_FOR);
+    }
+    assert!(now.monotonic > RECONCILE_BAD_ANSWERS_FOR);
+}
+
 #[test]
 fn every_reason_not_to_compare_has_a_sample_in_the_metrics() {
     let slot = 7;
@@ -465,6 +505,7 @@ fn every_reason_not_to_compare_has_a_sample_in_the_metrics() {
         Skipped::PeerUnavailable,
         Skipped::NoTable,
         Skipped::NoLookup,
+        Skipped::LogGone,
         Skipped::NoPeer(NoPeer::NoRow { slot }),
         Skipped::NoPeer(NoPeer::NotInTable),
         Skipped::NoPeer(NoPeer::OtherMasters { slot }),

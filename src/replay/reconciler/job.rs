@@ -77,14 +77,18 @@ pub(super) struct Job<L> {
     keys: Keys,
     /// The keys of this pass that have not begun.
     pass: Pass,
-    /// As it was when this pass began, or why it cannot be read.
+    /// As it was last looked at, or why it could not be read when this pass began.
     table: Result<Arc<Table>, String>,
+    /// When it is looked at again, monotonic.
+    table_at: Duration,
     /// Since when it cannot be read, monotonic.
     table_lacks_since: Option<Duration>,
     /// Since when a peer has had to wait, monotonic.
     peers_waiting: BTreeMap<usize, Duration>,
     /// Since when it stands still, as the backend is not in order, monotonic.
     held_since: Option<Duration>,
+    /// Logs that were not there when they were to be read.
+    gone: Vec<Arc<str>>,
     /// Keys that were compared.
     compared: u64,
     /// By the reason's code.
@@ -111,9 +115,11 @@ impl<L: OpenFile> Job<L> {
             keys: Keys::new(RECONCILE_KEY_BYTES_MAX),
             pass: Pass::default(),
             table: Err(String::new()),
+            table_at: Duration::ZERO,
             table_lacks_since: None,
             peers_waiting: BTreeMap::new(),
             held_since: None,
+            gone: Vec::new(),
             compared: 0,
             skipped: BTreeMap::new(),
             retry_at: Duration::ZERO,
@@ -191,9 +197,7 @@ impl<L: OpenFile> Job<L> {
         match read {
             Ok(Read::Some) => Progress::Busy,
             Ok(Read::Gone(name)) => {
-                let backend = &*self.info.name;
-                tracing::warn!(backend, file = %name, "the log was moved away or deleted before \
-                    its keys were compared with the other master's");
+                self.handle_gone(name);
                 Progress::Busy
             }
             Ok(Read::All) => {
@@ -211,6 +215,21 @@ impl<L: OpenFile> Job<L> {
         }
     }
 
+    /// A log is not there any more. How many keys it had, nobody knows.
+    fn handle_gone(&mut self, name: Arc<str>) {
+        if self.gone.contains(&name) {
+            return;
+        }
+        tracing::warn!(
+            backend = &*self.info.name,
+            file = %name,
+            "the log was moved away or deleted before its keys were compared with the other \
+             master's"
+        );
+        self.skip(Skipped::LogGone, 1);
+        self.gone.push(name);
+    }
+
     /// Whether a table that cannot be read still keeps the logs, as a peer does that cannot be
     /// asked.
     fn waits_for_table(&mut self, now: Now) -> bool {
@@ -224,6 +243,7 @@ impl<L: OpenFile> Job<L> {
         S: Surroundings,
     {
         self.watch_masters(cx);
+        self.watch_table(cx);
         self.comparison.handle_deadlines(cx.now);
         while !cx.is_held && self.comparison.has_room() {
             let Some((key, logged)) = self.pass.next() else {
@@ -248,6 +268,21 @@ impl<L: OpenFile> Job<L> {
         }
         Progress::Waiting {
             until: self.comparison.deadline().min(cx.now.after(RECONCILE_LOOK)),
+        }
+    }
+
+    /// HA's table may change while a pass lasts: from then on keys are compared with the master
+    /// that it names now.
+    fn watch_table<D, S>(&mut self, cx: &mut JobContext<'_, D, S>)
+    where
+        S: Surroundings,
+    {
+        if self.table_at > cx.now.monotonic {
+            return;
+        }
+        self.table_at = cx.now.after(RECONCILE_LOOK);
+        if let Ok(table) = cx.surroundings.table() {
+            self.table = Ok(table);
         }
     }
 
@@ -314,12 +349,15 @@ impl<L: OpenFile> Job<L> {
         D: Disk<File = L>,
     {
         if let Err(cause) = cx.differences.write(cx.disk) {
+            self.info.counters.state_failures.add(1);
             return self.retry(&cause, "write differences.jsonl", cx.now);
         }
         self.phase = Phase::Comparing;
         if !self.is_pass_over() {
             return Progress::Busy;
         }
+        // Its memory is free before the next pass takes some.
+        self.pass = Pass::default();
         if self.keys.begin_next() {
             self.scan = Scan::default();
             self.phase = Phase::Reading;

@@ -165,7 +165,7 @@ fn write_log(logs: &Path, backend: &FakeHustdb, records: u64) -> Written {
 
 fn lookups(master: &FakeHustdb) -> u64 {
     let counters = master.counters();
-    counters.requests - counters.probes - counters.mutations
+    counters.beside_probes() - counters.mutations
 }
 
 fn mutations(master: &FakeHustdb) -> u64 {

@@ -56,65 +56,50 @@ pub struct Counters {
     pub bytes_in: u64,
 }
 
-/// [`Counters`], shared between threads.
-#[derive(Debug, Default)]
-pub(super) struct Tallies {
-    requests: AtomicU64,
-    probes: AtomicU64,
-    mutations: AtomicU64,
-    applied: AtomicU64,
-    superseded: AtomicU64,
-    duplicates: AtomicU64,
-    cut_targets: AtomicU64,
-    crashes: AtomicU64,
-    accepted: AtomicU64,
-    open: AtomicU64,
-    bytes_in: AtomicU64,
+impl Counters {
+    /// Requests that were no probes.
+    #[must_use]
+    pub fn beside_probes(&self) -> u64 {
+        self.requests - self.probes
+    }
+
+    /// Adds `more` to all but `open`, which [`Tallies::opened`] and [`Tallies::closed`] keep.
+    fn add(&mut self, more: &Self) {
+        self.requests += more.requests;
+        self.probes += more.probes;
+        self.mutations += more.mutations;
+        self.applied += more.applied;
+        self.superseded += more.superseded;
+        self.duplicates += more.duplicates;
+        self.cut_targets += more.cut_targets;
+        self.crashes += more.crashes;
+        self.accepted += more.accepted;
+        self.bytes_in += more.bytes_in;
+    }
 }
 
+/// [`Counters`], shared between threads. They are read as they were at one moment: whoever takes
+/// one from another finds a difference that was there.
+#[derive(Debug, Default)]
+pub(super) struct Tallies(Mutex<Counters>);
+
 impl Tallies {
-    /// Adds `more` to all but `open`, which [`Tallies::opened`] and [`Tallies::closed`] keep.
     pub(super) fn add(&self, more: &Counters) {
-        let add = |tally: &AtomicU64, more: u64| {
-            if more > 0 {
-                tally.fetch_add(more, Ordering::Relaxed);
-            }
-        };
-        add(&self.requests, more.requests);
-        add(&self.probes, more.probes);
-        add(&self.mutations, more.mutations);
-        add(&self.applied, more.applied);
-        add(&self.superseded, more.superseded);
-        add(&self.duplicates, more.duplicates);
-        add(&self.cut_targets, more.cut_targets);
-        add(&self.crashes, more.crashes);
-        add(&self.accepted, more.accepted);
-        add(&self.bytes_in, more.bytes_in);
+        if *more != Counters::default() {
+            lock(&self.0).add(more);
+        }
     }
 
     pub(super) fn opened(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        lock(&self.0).open += 1;
     }
 
     pub(super) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.0).open -= 1;
     }
 
     pub(super) fn counters(&self) -> Counters {
-        let read = |tally: &AtomicU64| tally.load(Ordering::Relaxed);
-        Counters {
-            requests: read(&self.requests),
-            probes: read(&self.probes),
-            mutations: read(&self.mutations),
-            applied: read(&self.applied),
-            superseded: read(&self.superseded),
-            duplicates: read(&self.duplicates),
-            cut_targets: read(&self.cut_targets),
-            crashes: read(&self.crashes),
-            accepted: read(&self.accepted),
-            open: read(&self.open),
-            bytes_in: read(&self.bytes_in),
-        }
+        *lock(&self.0)
     }
 }
 
@@ -398,5 +383,29 @@ impl Handler for Service<'_> {
         }
         self.answer(request, verb).write_to(close, out);
         After::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_as_they_were_at_one_moment() {
+        let tallies = Tallies::default();
+        let probe = Counters {
+            requests: 1,
+            probes: 1,
+            ..Counters::default()
+        };
+        std::thread::scope(|scope| {
+            let adding = scope.spawn(|| (0..100_000).for_each(|_| tallies.add(&probe)));
+            while !adding.is_finished() {
+                let counters = tallies.counters();
+                assert_eq!(counters.requests, counters.probes);
+            }
+        });
+        assert_eq!(tallies.counters().requests, 100_000);
+        assert_eq!(tallies.counters().beside_probes(), 0);
     }
 }

@@ -9,7 +9,11 @@ const MANY: u16 = 1100;
 
 #[test]
 fn more_than_there_is_room_for_come_and_go_and_a_new_one_gets_its_records() {
-    let home = Home::new().with("sync.probe_interval_down", "60s");
+    // Each of them is down. Were they all probed ten times a second, the disk would be busy with
+    // their outages for minutes.
+    let home = Home::new()
+        .with("sync.probe_interval_down", "60s")
+        .with("sync.checkdb_interval", "60s");
     let logs = home.path("logs");
     let folder = |nth: u16| logs.join(format!("127.0.0.1:{}", 1 + nth));
     for nth in 0..MANY {

@@ -24,6 +24,11 @@ use super::log::Log;
     reason = "not each of the crates that share this uses all"
 )]
 pub(crate) use super::support::{DEADLINE, eventually, eventually_some, holds_within};
+#[allow(
+    unused_imports,
+    reason = "not each of the crates that share this uses all"
+)]
+pub(crate) use port::free as free_port;
 
 /// A time to live is relative when it is sent, in whole seconds, so an expiry may be off by the
 /// time a test takes.

@@ -70,6 +70,8 @@ fn a_name_that_moves_while_its_old_address_answers_is_followed_in_order() {
     assert_in_order(&after);
     assert_unharmed(&after);
     assert_eq!(value(&after, "old0"), None, "what was settled stays so");
+    // What was on its way to it when the name moved counts once it has taken that.
+    eventually("it has taken all", || before.counters().open == 0);
     let probes = before.counters().probes;
     log.put("new", 1, "v");
     server.wait_settled(BACKEND, 401);

@@ -34,10 +34,16 @@ fn mailbox<T>(capacity: usize) -> Arc<Mailbox<T>> {
     Arc::new(Mailbox::new(capacity, Box::new(NoWaker)))
 }
 
-fn settings(password: &str) -> Settings {
-    let text = r#"{"network": {"port": 0}, "sync": {
+/// Longer than a busy machine holds a test up while others are to let go.
+const DRAIN: Duration = Duration::from_secs(60);
+
+fn settings(password: &str, drain: Duration) -> Settings {
+    let text = format!(
+        r#"{{"network": {{"port": 0}}, "sync": {{
         "checkdb_interval": 60, "probe_interval_down": 20, "ttl_hold": "100ms",
-        "drain_timeout": "300ms", "threads": 2, "rescan_interval": 1}}"#;
+        "drain_timeout": "{}ms", "threads": 2, "rescan_interval": 1}}}}"#,
+        drain.as_millis()
+    );
     let config = Config::parse(text, Path::new("sync_server.json")).unwrap();
     let login = Login::parse(format!("u:{password}").as_bytes()).unwrap();
     Settings::new(&config, &login).unwrap()
@@ -45,10 +51,14 @@ fn settings(password: &str) -> Settings {
 
 impl Bench {
     fn start() -> Self {
-        Self::with_mailboxes_of(64)
+        Self::with(64, DRAIN)
     }
 
     fn with_mailboxes_of(capacity: usize) -> Self {
+        Self::with(capacity, DRAIN)
+    }
+
+    fn with(capacity: usize, drain: Duration) -> Self {
         let config = Config::parse(r#"{"network": {"port": 0}}"#, Path::new("x.json")).unwrap();
         let poll = Poll::new().unwrap();
         let waker = PollWaker::new(&poll, WAKER).unwrap();
@@ -72,13 +82,13 @@ impl Bench {
             poll,
             clock: Clock::default(),
             links: links.clone(),
-            settings: settings("wrong"),
+            settings: settings("wrong", drain),
             logs: logs.path().to_owned(),
             http_server: listener_options(&config, 1024),
             access: config.network.access_allow.clone(),
-            reload: Arc::new(|| {
+            reload: Arc::new(move || {
                 Ok(Reloaded {
-                    settings: settings("right"),
+                    settings: settings("right", drain),
                     said: Vec::new(),
                 })
             }),
@@ -424,7 +434,7 @@ fn the_end_lets_what_is_in_flight_be_answered_and_stops_the_checkpointer_first()
 #[test]
 fn an_end_that_not_everyone_lets_go_for_is_cut_when_its_time_is_up() {
     let backend = fake_hustdb(None);
-    let bench = Bench::start();
+    let bench = Bench::with(64, Duration::from_millis(300));
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
     bench.links.shared.stop();

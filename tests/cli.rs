@@ -1,5 +1,7 @@
 //! The binary from outside: exit codes, and what the terminal shows.
 
+#[path = "e2e/port.rs"]
+mod port;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -346,9 +348,7 @@ fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
 #[test]
 fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
     let home = home();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = port::free();
     let config = home.path().join("sync_server.json");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(

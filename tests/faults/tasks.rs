@@ -48,14 +48,14 @@ fn without_a_thread_checkpoints_are_written_all_the_same_and_with_one_it_writes_
     deliver(1);
     assert!(faults.hits() > 0 && !has_thread(&process));
     let why = "it cannot start a thread for them";
-    let said = home.said();
-    let mut lines = said.lines().filter(|line| line.contains(why));
-    assert!(
+    let is_said = wait_for(LONG, || {
+        let said = home.said();
+        let mut lines = said.lines().filter(|line| line.contains(why));
         lines
             .next()
-            .is_some_and(|line| line.contains("os error 11")),
-        "{said}"
-    );
+            .is_some_and(|line| line.contains("os error 11"))
+    });
+    assert!(is_said, "{}", home.said());
     faults.disarm();
     deliver(2);
     assert!(has_thread(&process), "{:?}", threads(process.id()));

@@ -1,10 +1,12 @@
 //! The smallest program around a [`Listener`]: one thread, one poller, the real answers; and
 //! clients to call on it.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,8 +23,10 @@ use hustdbsync::internals::status::counters::BackendCounters;
 use hustdbsync::internals::status::snapshot::StatusBoard;
 use mio::{Events, Poll, Token, Waker};
 
+use crate::support::{DEADLINE, proc};
+
 /// Whatever a test waits for comes within this, or the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = DEADLINE;
 
 /// `sync:sync`.
 pub(crate) const RIGHT: &str = "Authorization: Basic c3luYzpzeW5j\r\n";
@@ -46,6 +50,8 @@ struct Shared {
     buffer_bytes_most: AtomicUsize,
     turns: AtomicUsize,
     counts: Mutex<ListenerCounts>,
+    /// Its thread's folder in `/proc`.
+    task: OnceLock<PathBuf>,
 }
 
 /// Options for an HTTP server on a free port of loopback.
@@ -184,6 +190,12 @@ impl HttpServer {
         self.shared.turns.load(SeqCst)
     }
 
+    /// CPU time that its thread has used, to some milliseconds.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let task = self.shared.task.get().expect("it has answered");
+        proc::cpu_time_in(&fs::read_to_string(task.join("stat")).unwrap())
+    }
+
     pub(crate) fn counts(&self) -> ListenerCounts {
         *self.shared.counts.lock().unwrap()
     }
@@ -209,6 +221,8 @@ fn run(mut poll: Poll, mut listener: Listener, mut knowing: Knowing, shared: &Sh
         monotonic: start.elapsed(),
         unix: start.elapsed().as_secs(),
     };
+    let task = fs::read_link("/proc/thread-self").unwrap();
+    let _ = shared.task.set(Path::new("/proc").join(task));
     let mut events = Events::with_capacity(256);
     while !shared.stop.load(SeqCst) {
         let wait = listener

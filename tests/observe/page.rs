@@ -127,17 +127,23 @@ fn what_the_page_shows_is_what_the_server_reports() {
     open(&mut browser, &server, 2);
 
     for name in [up.name(), down.name()] {
-        browser.wait_for(&format!("{}.textContent !== ''", part(&name, "settled")));
-        let report = reported(&server, &name);
-        for (shown, of) in [
-            ("backlog", "backlog_bytes"),
-            ("settled", "settled"),
-            ("rejected", "rejected"),
-            ("drain", "drain_seconds"),
-        ] {
-            let value = browser.value(&format!("{}.dataset.value", part(&name, shown)));
-            assert_eq!(value, report[of].to_string(), "{shown} of {name}");
-        }
+        // The page is what was reported a moment before.
+        let mut report = Json::Null;
+        eventually("the page has come up with the server", || {
+            report = reported(&server, &name);
+            let shown = [
+                ("backlog", "backlog_bytes"),
+                ("settled", "settled"),
+                ("rejected", "rejected"),
+                ("drain", "drain_seconds"),
+            ]
+            .map(|(shown, of)| {
+                let value = browser.value(&format!("{}.dataset.value", part(&name, shown)));
+                let reported = report[of].to_string();
+                value == reported
+            });
+            shown.iter().all(|is_so| *is_so)
+        });
         let shown = browser.value(&format!("{}.textContent", part(&name, "state")));
         assert_eq!(shown, report["state"], "the state of {name}");
         let shown = browser.value(&format!("{}.textContent", part(&name, "why")));
@@ -148,21 +154,18 @@ fn what_the_page_shows_is_what_the_server_reports() {
         let expected = format!("{}{rejected}", report["why"].as_str().unwrap());
         assert_eq!(shown, expected, "why {name} is so");
     }
-    let text = |browser: &mut Browser, name: &str, of: &str| {
-        browser.value(&format!("{}.textContent", part(name, of)))
-    };
-    assert_eq!(text(&mut browser, &up.name(), "backlog"), "0 B");
-    assert_eq!(text(&mut browser, &up.name(), "drain"), "done");
-    assert_eq!(text(&mut browser, &up.name(), "rejected"), "1 left");
-    assert_eq!(text(&mut browser, &down.name(), "drain"), "unknown");
-    assert_eq!(
-        browser.value("document.getElementById('headline').textContent"),
-        "1 of 2 backends is not up"
+    for (name, of, is) in [
+        (up.name(), "backlog", "0 B"),
+        (up.name(), "drain", "done"),
+        (up.name(), "rejected", "1 left"),
+        (down.name(), "drain", "unknown"),
+    ] {
+        browser.wait_for(&format!("{}.textContent === '{is}'", part(&name, of)));
+    }
+    browser.wait_for(
+        "document.getElementById('headline').textContent === '1 of 2 backends is not up'",
     );
-    assert_eq!(
-        browser.value("document.getElementById('total-settled').dataset.value"),
-        "4"
-    );
+    browser.wait_for("document.getElementById('total-settled').dataset.value === '4'");
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let host = host.trim();
     assert_eq!(
@@ -345,9 +348,9 @@ fn a_backends_death_and_its_return_show_within_two_seconds() {
     open(&mut browser, &server, 1);
     let is = |state: &str| format!("{}.textContent === '{state}'", part(&name, "state"));
     browser.wait_for(&is("up"));
-    // Other programs on this machine can only make it slower.
+    // Other programs on this machine can only make it slower: one round of many is enough.
     let mut rounds = Vec::new();
-    for version in 2..=4 {
+    for version in 2..=13 {
         fake_hustdb.kill().unwrap();
         let death = browser.wait_for(&is("down"));
         home.log(&name).put("k", version, "v");
@@ -377,12 +380,11 @@ fn a_backends_death_and_its_return_show_within_two_seconds() {
 fn a_server_that_cannot_be_reached_is_said_and_so_is_its_return() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
-    let mut home = Home::new();
+    let home = Home::new().with_port();
     let fake_hustdb = fake_hustdb();
     home.log(&fake_hustdb.name()).put("k", 1, "v");
     let server = home.start();
     server.wait_settled(&fake_hustdb.name(), 1);
-    let addr = address(&server);
     open(&mut browser, &server, 1);
     browser.wait_for("document.getElementById('live').dataset.is === 'live'");
     assert_eq!(
@@ -404,7 +406,6 @@ fn a_server_that_cannot_be_reached_is_said_and_so_is_its_return() {
         browser.value("document.getElementById('age').textContent"),
         "not reached"
     );
-    home.set("network.port", addr.port());
     let server = home.start();
     browser.wait_for(
         "document.getElementById('alarm').hidden && !document.body.classList.contains('stale')",
@@ -1060,13 +1061,12 @@ fn a_viewers_page_has_no_buttons_and_a_page_from_elsewhere_does_nothing() {
     let there = post(", mode: 'no-cors', credentials: 'include'");
     let sent = browser.value(&format!("{there}.then(() => 'sent', String)"));
     assert_eq!(sent, "sent");
-    let refused = browser.events("Network.responseReceived");
-    let refused = refused.iter().map(|answer| &answer["response"]["status"]);
-    assert!(
-        refused.clone().any(|status| *status == 403),
-        "{:?}",
-        refused.collect::<Vec<_>>()
-    );
+    eventually("it is refused", || {
+        let answers = browser.events("Network.responseReceived");
+        answers
+            .iter()
+            .any(|answer| answer["response"]["status"] == 403)
+    });
     assert_eq!(server.backend(&name).unwrap().state, "up");
 }
 
@@ -1074,7 +1074,7 @@ fn a_viewers_page_has_no_buttons_and_a_page_from_elsewhere_does_nothing() {
 fn a_page_that_stays_open_can_act_after_a_restart_of_the_server() {
     let _alone = alone();
     let Some(mut browser) = browser() else { return };
-    let mut home = Home::new();
+    let home = Home::new().with_port();
     let fake_hustdb = fake_hustdb();
     let name = fake_hustdb.name();
     home.log(&name).put("k", 1, "v");
@@ -1083,10 +1083,8 @@ fn a_page_that_stays_open_can_act_after_a_restart_of_the_server() {
     open(&mut browser, &server, 1);
     open_row(&mut browser, &name);
     click(&mut browser, &name, "pause", ": paused");
-    let addr = address(&server);
     server.stop();
     browser.wait_for("document.body.classList.contains('stale')");
-    home.set("network.port", addr.port());
     let server = home.start();
     server.wait_for_state(&name, "up");
     browser.wait_for("!document.body.classList.contains('stale')");

@@ -54,7 +54,7 @@ fn the_picture_shows_one_that_catches_up_one_down_one_refused_and_rejected_lines
     down.kill().unwrap();
     let home = Home::new();
     log_now(&home, &well.name(), 500);
-    log_now(&home, &slow.name(), if is_kept { 150_000 } else { 10_000 });
+    log_now(&home, &slow.name(), if is_kept { 150_000 } else { 60_000 });
     log_now(&home, &down.name(), 300);
     log_now(&home, &refuses.name(), 300);
     let rejected = log_now(&home, &rejects.name(), 1);

@@ -1,14 +1,14 @@
 //! A real Prometheus scrapes a running server, with the rules that are shipped.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value as Json;
 
 use crate::observe::client::ask_in;
-use crate::observe::harness::{Home, eventually, fake_hustdb};
+use crate::observe::harness::{Home, eventually, fake_hustdb, free_port};
 use crate::observe::rules::{read, values};
 
 /// A Prometheus that ends with this.
@@ -33,10 +33,8 @@ impl Prometheus {
         );
         let config_path = folder.path().join("prometheus.yml");
         fs::write(&config_path, config).unwrap();
-        // It cannot say which port it was given, so it is told one that is free now.
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = free.local_addr().unwrap();
-        drop(free);
+        // It cannot say which port it was given, so it is told one that stays free.
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let started = Command::new("prometheus")
             .arg(format!("--config.file={}", config_path.display()))
             .arg(format!(

@@ -107,12 +107,13 @@ impl Home {
             .collect()
     }
 
-    /// The lines of a backend's `rejected.jsonl`, each of which must read back.
+    /// The whole lines of a backend's `rejected.jsonl`, each of which must read back. A last one
+    /// without its line feed is still being written.
     pub(crate) fn rejected(&self, backend: &str) -> Vec<RejectedLine> {
         let path = self.path("status").join(backend).join(rejected::NAME);
         let text = fs::read(&path).unwrap_or_default();
-        text.split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
+        text.split_inclusive(|&byte| byte == b'\n')
+            .filter_map(|line| line.strip_suffix(b"\n"))
             .map(|line| {
                 RejectedLine::parse(line).unwrap_or_else(|fault| {
                     panic!("{}: {fault}: {}", path.display(), line.escape_ascii())

@@ -667,6 +667,13 @@ pub const RECONCILE_MEND_FRESH: Duration = Duration::from_secs(5);
 /// each master.
 pub const RECONCILE_KEYS_ASKED_MAX: usize = 1024;
 
+/// The first keys that are asked for; more once they are answered.
+pub const RECONCILE_KEYS_ASKED_FIRST: usize = 16;
+
+/// A lookup that is answered later than this shows that too many are asked for: a key takes three
+/// in a row, and [`RECONCILE_SEND_WITHIN`] is to be enough for all.
+pub const RECONCILE_ANSWERED_WITHIN: Duration = Duration::from_millis(250);
+
 /// Keys of one backend that wait to be looked up again, each of some hundred bytes.
 pub const RECONCILE_KEYS_WAITING_MAX: usize = 16_384;
 

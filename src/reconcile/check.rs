@@ -287,6 +287,8 @@ pub struct Check {
     digests: [Option<(u32, Option<u128>)>; 2],
     /// How often it was found to differ.
     differences: u32,
+    /// How often answers came too late, or too far apart, for anything to be decided by them.
+    late: u32,
     /// What was seen the last time that it differed.
     before: Option<[Seen; 2]>,
     raised: Option<Raised>,
@@ -321,6 +323,7 @@ impl Check {
             seen_at: [Duration::ZERO; 2],
             digests: [None; 2],
             differences: 0,
+            late: 0,
             before: None,
             raised: None,
             followed: None,
@@ -406,8 +409,12 @@ impl Check {
             self.phase,
             Phase::Comparing | Phase::Weighing | Phase::Fetching | Phase::Restoring
         );
-        if std::mem::take(&mut self.is_lost) || (reads && is_stale) {
+        if std::mem::take(&mut self.is_lost) {
             return self.decide_again(now);
+        }
+        if reads && is_stale {
+            self.begin_anew();
+            return self.too_late(settings, now);
         }
         if std::mem::take(&mut self.is_gone) {
             return self.changed(settings, now);
@@ -432,11 +439,13 @@ impl Check {
     }
 
     fn looked(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
-        if self.answers_apart() > RECONCILE_SEND_WITHIN {
-            return self.resume();
-        }
         let [backend, peer] = self.seen;
         let kind = self.key.kind;
+        // What is equal is confirmed, however far apart the answers were.
+        let is_equal = self.raised.is_none() && judge(kind, backend, peer) == Verdict::Equal;
+        if !is_equal && self.answers_apart() > RECONCILE_SEND_WITHIN {
+            return self.too_late(settings, now);
+        }
         let has_values = kind.has_value() && backend != Seen::Absent;
         if let Some(raised) = self.raised.take() {
             if peer.version() == raised.version
@@ -651,6 +660,15 @@ impl Check {
         match failpoint!(TrustMend) {
             true => self.equal(),
             false => self.resume(),
+        }
+    }
+
+    /// Nothing can be decided by answers that are so old, or came so far apart.
+    fn too_late(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
+        self.late += 1;
+        match self.late > settings.attempts + 1 {
+            true => reported(Left::StillDiffers),
+            false => self.wait(now),
         }
     }
 

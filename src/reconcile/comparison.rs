@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
-use crate::limits::{
-    RECONCILE_KEYS_ASKED_MAX, RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_HELD_MAX,
-};
+use crate::limits::{RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_HELD_MAX};
 use crate::reconcile::check::{Answer, Ask, Check, Outcome, Side, Skipped, Step};
 use crate::reconcile::checks::{CheckId, Checks, Running};
 use crate::reconcile::connection::{BadAnswers, ConnectionLimits, Request};
@@ -23,6 +21,7 @@ use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::master::Master;
 use crate::reconcile::request::compose;
 use crate::reconcile::settings::ReconcileSettings;
+use crate::reconcile::window::KeyWindow;
 
 /// The status of a request that is not sent, as hustdb could not read its target: HTTP's "URI too
 /// long".
@@ -68,6 +67,8 @@ pub struct Comparison {
     /// Masters that are not waited for any longer.
     given_up: BTreeSet<usize>,
     running: Checks,
+    /// How many checks may run that do not wait for a moment.
+    window: KeyWindow,
     /// Checks that wait for a moment, by its end.
     waiting: BTreeSet<(Duration, CheckId)>,
     values_held: usize,
@@ -90,6 +91,7 @@ impl Comparison {
             masters: Vec::new(),
             given_up: BTreeSet::new(),
             running: Checks::default(),
+            window: KeyWindow::default(),
             waiting: BTreeSet::new(),
             values_held: 0,
             value_queue: VecDeque::new(),
@@ -135,8 +137,12 @@ impl Comparison {
     /// Whether another key can begin.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.running.len() - self.waiting.len() < RECONCILE_KEYS_ASKED_MAX
-            && self.waiting.len() < RECONCILE_KEYS_WAITING_MAX
+        self.asked() < self.window.keys() && self.waiting.len() < RECONCILE_KEYS_WAITING_MAX
+    }
+
+    /// Keys that are being asked for.
+    fn asked(&self) -> usize {
+        self.running.len() - self.waiting.len()
     }
 
     /// Whether no key is being compared.
@@ -176,10 +182,11 @@ impl Comparison {
     /// When [`Comparison::handle_deadlines`] wants to be called, monotonic.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        let waiting = self
-            .waiting
-            .first()
-            .map_or(Duration::MAX, |(until, _)| *until);
+        let waiting = match self.waiting.first() {
+            Some((until, _)) if self.asked() < self.window.keys() => *until,
+            // An answer makes room.
+            _ => Duration::MAX,
+        };
         let masters = self.masters.iter().map(Master::deadline);
         masters.fold(waiting, Duration::min)
     }
@@ -187,7 +194,8 @@ impl Comparison {
     /// Looks whether something is due or late.
     pub fn handle_deadlines(&mut self, now: Now) {
         self.now = now.monotonic;
-        while let Some((until, id)) = self.waiting.first().copied()
+        while self.asked() < self.window.keys()
+            && let Some((until, id)) = self.waiting.first().copied()
             && until <= now.monotonic
         {
             self.waiting.remove(&(until, id));
@@ -379,6 +387,11 @@ impl Connected for Comparison {
             Side::Peer
         };
         for (request, answer) in answers {
+            if request.ask == Ask::Look {
+                let asked = self.asked();
+                self.window
+                    .handle_answer(request.asked_at, asked, now.monotonic);
+            }
             self.answered(request.check, side, answer, now);
         }
         self.is_changed = true;

@@ -24,3 +24,4 @@ pub mod master;
 pub mod request;
 pub mod settings;
 pub mod table;
+mod window;

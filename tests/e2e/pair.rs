@@ -171,6 +171,13 @@ impl Pair {
         fs::read_dir(self.logs()).unwrap().next().is_some()
     }
 
+    /// Deletes the backend's logs, as an operator may.
+    pub(crate) fn remove_logs(&self) {
+        for log in fs::read_dir(self.logs()).unwrap() {
+            fs::remove_file(log.unwrap().path()).unwrap();
+        }
+    }
+
     /// Waits until all is replayed, and compared where it is: the logs go after that.
     #[track_caller]
     pub(crate) fn wait_gone(&self) {

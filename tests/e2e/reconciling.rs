@@ -241,6 +241,41 @@ fn a_table_that_is_not_there_for_a_moment_keeps_the_logs() {
     process.end();
 }
 
+/// At a low rate one pass over the keys lasts for long.
+#[test]
+fn a_table_that_changes_while_keys_are_compared_holds_from_then_on() {
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_rate", 50);
+    pair.miss(&keys("k", 500));
+    let mut process = pair.start();
+    eventually("keys are compared", || pair.lookups(1) > 0);
+    let [_, peer] = pair.names();
+    pair.write_table(&[peer, "10.0.0.9:8085".to_owned()]);
+    pair.wait_gone();
+    pair.wait_said("WARN", &["not_in_table", "does not name this backend"]);
+    assert!(pair.lookups(1) < 500);
+    process.end();
+}
+
+#[test]
+fn a_log_that_is_gone_before_its_keys_were_read_is_counted() {
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_rate", 10);
+    pair.miss(&keys("k", 5));
+    // The other master's log is the newer one, which is compared first.
+    std::thread::sleep(Duration::from_millis(20));
+    let log = pair.home.log(&pair.names()[1]);
+    for number in 0..30 {
+        log.put(&format!("p{number}"), 1, "v");
+    }
+    pair.age_logs(1);
+    let mut process = pair.start();
+    eventually("keys are compared", || pair.lookups(1) > 0);
+    pair.remove_logs();
+    pair.wait_said("WARN", &["not_compared=1", "log_gone"]);
+    process.end();
+}
+
 #[test]
 fn a_key_that_a_master_never_answers_is_left_out_alone() {
     for sick in [0, 1] {

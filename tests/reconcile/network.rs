@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hustdbsync::internals::fake_hustdb::connection::{ANSWERS_MAX, After, Connection};
+use hustdbsync::internals::limits::RECONCILE_SEND_WITHIN;
 
 use crate::masters::{Answering, Master, Rules};
 
@@ -35,24 +36,32 @@ pub(crate) struct Network {
     numbers: u64,
     /// Of a thousand transmissions so many break their connection.
     breaks: u32,
-    /// Nothing is slower than this.
+    /// Nothing is slower than this, on the way to the nearer master.
     latency_ms: u64,
+    /// The master that is far away, and how much longer the way to it is.
+    far: (usize, Duration),
 }
 
 impl Network {
-    pub(crate) fn new(breaks: u32, latency_ms: u64) -> Self {
+    pub(crate) fn new(breaks: u32, latency_ms: u64, far: (usize, Duration)) -> Self {
         Self {
             lines: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             numbers: 0,
             breaks,
             latency_ms,
+            far,
         }
+    }
+
+    /// Whether the answers of both masters to one look come too far apart to decide anything.
+    pub(crate) fn is_far_apart(&self) -> bool {
+        self.far.1 > RECONCILE_SEND_WITHIN
     }
 
     /// A network like this one, for another process.
     pub(crate) fn renewed(&self) -> Self {
-        Self::new(self.breaks, self.latency_ms)
+        Self::new(self.breaks, self.latency_ms, self.far)
     }
 
     pub(crate) fn next(&self) -> Duration {
@@ -85,10 +94,13 @@ impl Network {
         now: Duration,
         random: &mut fastrand::Rng,
     ) {
-        let delay = Duration::from_micros(random.u64(50..1000 * self.latency_ms));
+        let mut delay = Duration::from_micros(random.u64(50..1000 * self.latency_ms));
         let Some(line) = self.lines.get_mut(&slot) else {
             return;
         };
+        if way == 0 && line.master == self.far.0 {
+            delay += self.far.1;
+        }
         line.last[way] = line.last[way].max(now + delay);
         self.numbers += 1;
         let at = (line.last[way], self.numbers);

@@ -145,7 +145,7 @@ impl World {
             mode: modes[random.usize(..3)],
             values: random.u8(..4) != 0,
             value_bytes_max: 1 << 20,
-            rate: [0, 0, 500][random.usize(..3)],
+            rate: [0, 0, 500, 3][random.usize(..4)],
             deletes: random.bool(),
             attempts: 5,
             timeout: QUIET,
@@ -171,6 +171,10 @@ impl World {
             network: Network::new(
                 [0, 20, 100][random.usize(..3)],
                 [2, 10, 100][random.usize(..3)],
+                (
+                    random.usize(..2),
+                    Duration::from_millis([0, 0, 0, 300, 1500][random.usize(..5)]),
+                ),
             ),
             settings,
             mailbox,
@@ -615,8 +619,10 @@ impl World {
                 .iter()
                 .any(|lines| lines.contains(&format!("{key}\"")));
             // Where nothing says which value counts, it is left to a person; and so is a key that
-            // was written whenever it was looked at, if only its versions differ.
+            // was written whenever it was looked at, if only its versions differ, or whose masters
+            // never answer within a moment of each other.
             let [ours, theirs] = contents.each_ref().map(|all| all.get(item));
+            let is_seen_apart = self.network.is_far_apart();
             let is_same_value =
                 ours.map(|stored| &stored.value) == theirs.map(|stored| &stored.value);
             let is_unclear = written.iter().any(|lines| {
@@ -624,7 +630,8 @@ impl World {
                 lines.lines().filter(of_key).any(|line| {
                     line.contains(r#""why":"backend_newer""#)
                         || line.contains(r#""why":"peer_unsettled""#)
-                        || is_same_value && line.contains(r#""why":"still_differs""#)
+                        || (is_same_value || is_seen_apart)
+                            && line.contains(r#""why":"still_differs""#)
                 })
             });
             let must_be_equal =

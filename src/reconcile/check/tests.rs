@@ -338,11 +338,10 @@ fn what_was_seen_long_apart_decides_nothing() {
         version: 2,
         score: 0,
     });
-    let looks = Step::Ask([Some(Ask::Look); 2]);
     for (apart_ms, expected) in [
         (10, None),
-        (8000, Some(&looks)),
-        (10, Some(&Step::Ask([Some(Ask::Remove), None]))),
+        (8000, None),
+        (10, Some(Step::Ask([Some(Ask::Remove), None]))),
     ] {
         check.resume();
         check.handle_answer(Side::Peer, absent.clone(), &settings, Now::at_ms(0));
@@ -350,8 +349,47 @@ fn what_was_seen_long_apart_decides_nothing() {
         let step = check.handle_answer(Side::Backend, present.clone(), &settings, now);
         match expected {
             None => assert!(matches!(step, Step::Wait(_)), "{step:?}"),
-            Some(expected) => assert_eq!(step, *expected),
+            Some(expected) => assert_eq!(step, expected),
         }
+    }
+}
+
+/// A master that always takes long must not keep a log for ever.
+#[test]
+fn what_is_always_seen_far_apart_is_confirmed_or_reported() {
+    let present = Answer::Seen(Seen::Present {
+        version: 2,
+        score: 0,
+    });
+    let settings = ReconcileSettings {
+        values: false,
+        ..REPAIR
+    };
+    for (on_backend, expected) in [
+        (present.clone(), Outcome::Equal),
+        (
+            Answer::Seen(Seen::Absent),
+            Outcome::Reported(Left::StillDiffers),
+        ),
+    ] {
+        let mut check = Check::new(key(Kind::Key), LAST, true);
+        let (mut step, mut now) = (check.resume(), Now::default());
+        for _ in 0..20 {
+            step = match step {
+                Step::Wait(until) => {
+                    now.monotonic = until;
+                    check.resume()
+                }
+                Step::Ask(asks) => {
+                    assert_eq!(asks, [Some(Ask::Look); 2]);
+                    check.handle_answer(Side::Backend, on_backend.clone(), &settings, now);
+                    now.monotonic += 2 * RECONCILE_SEND_WITHIN;
+                    check.handle_answer(Side::Peer, present.clone(), &settings, now)
+                }
+                done => done,
+            };
+        }
+        assert_eq!(step, Step::Done(expected));
     }
 }
 

@@ -105,7 +105,7 @@ pub enum Answer {
 
 /// What is written to a key, or the version that is deleted of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copy {
+pub struct Replacement {
     /// The version that it gives the key.
     pub version: u32,
     /// The score, of a sorted set's member.
@@ -131,7 +131,7 @@ pub enum Mend {
 
 /// Why a key that differs was left so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Left {
+pub enum WhyLeft {
     /// `sync.reconcile` is `report`.
     ReportOnly,
     /// The backend's version is higher, the values differ, and nothing says which one counts.
@@ -148,7 +148,7 @@ pub enum Left {
     PeerUnsettled,
 }
 
-impl Left {
+impl WhyLeft {
     /// One word, for files and screens.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -188,7 +188,7 @@ pub enum Outcome {
     /// Equal now.
     Mended(Mend),
     /// It differs.
-    Reported(Left),
+    Reported(WhyLeft),
     /// It was not compared.
     Skipped(Skipped),
 }
@@ -263,7 +263,7 @@ enum Phase {
 
 /// The peer was given a version of the backend's, and is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Raised {
+struct GivenToPeer {
     version: u32,
     /// The same is to be written to the backend, if nobody has written to it since.
     is_for_both: bool,
@@ -291,12 +291,12 @@ pub struct Check {
     late: u32,
     /// What was seen the last time that it differed.
     before: Option<[Seen; 2]>,
-    raised: Option<Raised>,
-    /// What was raised, while what follows from it is done.
-    followed: Option<Raised>,
+    given_to_peer: Option<GivenToPeer>,
+    /// What was given to the peer, while what follows from it is done.
+    followed: Option<GivenToPeer>,
     mended: Option<Mend>,
     /// What is written.
-    copy: Copy,
+    replacement: Replacement,
     /// When it was decided what to ask for, monotonic.
     decided_at: Duration,
     /// A master declines, with this status.
@@ -325,10 +325,10 @@ impl Check {
             differences: 0,
             late: 0,
             before: None,
-            raised: None,
+            given_to_peer: None,
             followed: None,
             mended: None,
-            copy: Copy {
+            replacement: Replacement {
                 version: 0,
                 score: 0,
                 lifetime: Lifetime::Unlimited,
@@ -350,8 +350,8 @@ impl Check {
 
     /// What [`Ask::Write`] writes, and [`Ask::Remove`] removes.
     #[must_use]
-    pub fn copy(&self) -> &Copy {
-        &self.copy
+    pub fn replacement(&self) -> &Replacement {
+        &self.replacement
     }
 
     /// Begins, or goes on after [`Step::Wait`].
@@ -378,8 +378,8 @@ impl Check {
                 self.digests[side.index()] = Some((version, digest));
             }
             Answer::Value { version, value } => {
-                self.copy.version = version;
-                self.copy.value = value;
+                self.replacement.version = version;
+                self.replacement.value = value;
             }
             Answer::Gone => self.is_gone = true,
             Answer::Lost => self.is_lost = true,
@@ -387,7 +387,7 @@ impl Check {
                 self.is_lost = true;
                 let since = *self.bad_since.get_or_insert(now.monotonic);
                 if now.monotonic.saturating_sub(since) > RECONCILE_BAD_ANSWERS_FOR {
-                    return reported(Left::Declined);
+                    return reported(WhyLeft::Declined);
                 }
             }
             Answer::Done => self.bad_since = None,
@@ -398,7 +398,7 @@ impl Check {
         }
         if let Some(status) = self.declined {
             return Step::Done(match self.phase {
-                Phase::Writing(_) => Outcome::Reported(Left::Declined),
+                Phase::Writing(_) => Outcome::Reported(WhyLeft::Declined),
                 _ => Outcome::Skipped(Skipped::Declined(status)),
             });
         }
@@ -442,16 +442,16 @@ impl Check {
         let [backend, peer] = self.seen;
         let kind = self.key.kind;
         // What is equal is confirmed, however far apart the answers were.
-        let is_equal = self.raised.is_none() && judge(kind, backend, peer) == Verdict::Equal;
+        let is_equal = self.given_to_peer.is_none() && judge(kind, backend, peer) == Verdict::Equal;
         if !is_equal && self.answers_apart() > RECONCILE_SEND_WITHIN {
             return self.too_late(settings, now);
         }
         let has_values = kind.has_value() && backend != Seen::Absent;
-        if let Some(raised) = self.raised.take() {
-            if peer.version() == raised.version
-                && let Some(step) = self.look_after(raised, settings)
+        if let Some(given) = self.given_to_peer.take() {
+            if peer.version() == given.version
+                && let Some(step) = self.look_after(given, settings)
             {
-                self.followed = Some(raised);
+                self.followed = Some(given);
                 return step;
             }
             self.drop_value();
@@ -471,23 +471,23 @@ impl Check {
 
     /// The peer has the version that it was given. What the backend has shows whether a live write
     /// came meanwhile, which was overwritten on the peer.
-    fn look_after(&mut self, raised: Raised, settings: &ReconcileSettings) -> Option<Step> {
+    fn look_after(&mut self, given: GivenToPeer, settings: &ReconcileSettings) -> Option<Step> {
         match self.seen(Side::Backend) {
             Seen::Absent if settings.deletes => {
                 self.phase = Phase::Writing(Mend::Deleted);
                 Some(self.ask(None, Some(Ask::Remove)))
             }
-            Seen::Absent => Some(reported(Left::StillDiffers)),
-            Seen::Present { version, .. } if version > raised.version => {
+            Seen::Absent => Some(reported(WhyLeft::StillDiffers)),
+            Seen::Present { version, .. } if version > given.version => {
                 self.phase = Phase::Restoring;
                 if self.key.kind.has_value() {
                     return Some(self.ask(Some(Ask::ReadValue), None));
                 }
-                self.copy.version = version;
-                self.copy.score = self.seen(Side::Backend).score();
+                self.replacement.version = version;
+                self.replacement.score = self.seen(Side::Backend).score();
                 Some(self.restored())
             }
-            Seen::Present { .. } if raised.is_for_both => {
+            Seen::Present { .. } if given.is_for_both => {
                 self.phase = Phase::Writing(Mend::MadeAnew);
                 Some(self.ask(Some(Ask::Write), None))
             }
@@ -542,13 +542,13 @@ impl Check {
             return self.wait(now);
         }
         if settings.mode != ReconcileMode::Repair {
-            return reported(Left::ReportOnly);
+            return reported(WhyLeft::ReportOnly);
         }
         if !self.trusts_peer {
-            return reported(Left::PeerUnsettled);
+            return reported(WhyLeft::PeerUnsettled);
         }
         if self.differences > settings.attempts + 1 {
-            return reported(Left::StillDiffers);
+            return reported(WhyLeft::StillDiffers);
         }
         match verdict {
             Verdict::Equal => self.equal(),
@@ -558,7 +558,7 @@ impl Check {
             Verdict::BackendNewer if before != Some(self.seen) => self.wait(now),
             Verdict::BackendNewer => self.weigh(),
             Verdict::PeerLacks if settings.deletes || failpoint!(DeleteUnasked) => self.remove(),
-            Verdict::PeerLacks => reported(Left::PeerLacks),
+            Verdict::PeerLacks => reported(WhyLeft::PeerLacks),
         }
     }
 
@@ -580,26 +580,26 @@ impl Check {
             return self.ask(None, Some(Ask::ReadValue));
         }
         let peer = self.seen(Side::Peer);
-        self.copy.version = peer.version();
-        self.copy.score = peer.score();
+        self.replacement.version = peer.version();
+        self.replacement.score = peer.score();
         self.fetched(now)
     }
 
     fn fetched(&mut self, now: Now) -> Step {
         let lifetime = self
             .logged
-            .lifetime(self.key.kind, self.copy.version, now.unix);
+            .lifetime(self.key.kind, self.replacement.version, now.unix);
         let Some(lifetime) = lifetime else {
-            return reported(Left::TtlUnknown);
+            return reported(WhyLeft::TtlUnknown);
         };
-        self.copy.lifetime = lifetime;
+        self.replacement.lifetime = lifetime;
         self.phase = Phase::Writing(Mend::Copied);
         self.ask(Some(Ask::Write), None)
     }
 
     /// Deletes it on the backend, unless that has a newer version by now.
     fn remove(&mut self) -> Step {
-        self.copy.version = self.seen(Side::Backend).version();
+        self.replacement.version = self.seen(Side::Backend).version();
         self.phase = Phase::Writing(Mend::Deleted);
         self.ask(Some(Ask::Remove), None)
     }
@@ -613,8 +613,8 @@ impl Check {
             return self.ask(Some(digest), Some(Ask::ReadValue));
         }
         let [backend, peer] = self.seen;
-        self.copy.score = peer.score();
-        self.copy.version = peer.version();
+        self.replacement.score = peer.score();
+        self.replacement.version = peer.version();
         let are_equal = backend.score() == peer.score();
         self.weighed(are_equal, backend.version())
     }
@@ -622,27 +622,27 @@ impl Check {
     /// Both values were read; the peer's is the one that may be written.
     fn read_both(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
         let (version, digest) = self.digests[Side::Backend.index()].unwrap_or_default();
-        if [version, self.copy.version] != self.seen.map(Seen::version) {
+        if [version, self.replacement.version] != self.seen.map(Seen::version) {
             return self.changed(settings, now);
         }
-        let are_equal = digest == Some(xxh3_128(&self.copy.value));
+        let are_equal = digest == Some(xxh3_128(&self.replacement.value));
         self.weighed(are_equal, version)
     }
 
     /// What is copied is the peer's so far, and `version` is the backend's.
     fn weighed(&mut self, are_equal: bool, version: u32) -> Step {
-        let content = content_hash(&self.copy.value, self.copy.score);
-        let by_value = judge_values(are_equal, self.copy.version, content, &self.logged);
+        let content = content_hash(&self.replacement.value, self.replacement.score);
+        let by_value = judge_values(are_equal, self.replacement.version, content, &self.logged);
         if by_value == ByValue::Unclear {
-            return reported(Left::BackendNewer);
+            return reported(WhyLeft::BackendNewer);
         }
         if self.logged.had_ttl {
-            return reported(Left::TtlUnknown);
+            return reported(WhyLeft::TtlUnknown);
         }
-        self.copy.version = version;
-        self.copy.lifetime = Lifetime::Unlimited;
+        self.replacement.version = version;
+        self.replacement.lifetime = Lifetime::Unlimited;
         let is_for_both = by_value == ByValue::PeerMadeAnew;
-        self.raised = Some(Raised {
+        self.given_to_peer = Some(GivenToPeer {
             version,
             is_for_both,
         });
@@ -667,7 +667,7 @@ impl Check {
     fn too_late(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
         self.late += 1;
         match self.late > settings.attempts + 1 {
-            true => reported(Left::StillDiffers),
+            true => reported(WhyLeft::StillDiffers),
             false => self.wait(now),
         }
     }
@@ -681,14 +681,14 @@ impl Check {
 
     /// This try has come to nothing. What the peer was given is looked after all the same.
     fn begin_anew(&mut self) {
-        self.raised = self.raised.or(self.followed.take());
+        self.given_to_peer = self.given_to_peer.or(self.followed.take());
         self.drop_value();
     }
 
     /// A value that is still to be written to the backend is kept.
     fn drop_value(&mut self) {
-        if !self.raised.is_some_and(|raised| raised.is_for_both) {
-            self.copy.value = Vec::new();
+        if !self.given_to_peer.is_some_and(|given| given.is_for_both) {
+            self.replacement.value = Vec::new();
         }
     }
 
@@ -697,12 +697,12 @@ impl Check {
         self.begin_anew();
         self.differences += 1;
         match self.differences > settings.attempts + 1 {
-            true => reported(Left::StillDiffers),
+            true => reported(WhyLeft::StillDiffers),
             false => self.wait(now),
         }
     }
 }
 
-fn reported(left: Left) -> Step {
+fn reported(left: WhyLeft) -> Step {
     Step::Done(Outcome::Reported(left))
 }

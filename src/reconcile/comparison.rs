@@ -224,7 +224,7 @@ impl Comparison {
                 |request, bytes, template| {
                     running.get(request.check).is_some_and(|running| {
                         let check = &running.check;
-                        let (key, copy) = (&check.key, check.copy());
+                        let (key, copy) = (&check.key, check.replacement());
                         !request.is_stale(now) && compose(request.ask, key, copy, template, bytes)
                     })
                 },
@@ -259,7 +259,7 @@ impl Comparison {
         let step = step(&mut running.check, &self.settings.reconcile);
         let reads = matches!(step, Step::Ask(asks) if asks.contains(&Some(Ask::ReadValue)));
         let waits = reads && !running.holds_value && self.values_held >= RECONCILE_VALUES_HELD_MAX;
-        if !reads && step != Step::Pending && running.check.copy().value.is_empty() {
+        if !reads && step != Step::Pending && running.check.replacement().value.is_empty() {
             self.release_value(id);
         }
         match step {

@@ -291,7 +291,7 @@ impl Line {
 /// Which differences of a file are left. It is given every line, and then knows which lines count:
 /// it holds an id and a place for each key, not the lines.
 #[derive(Clone, Debug, Default)]
-pub struct Left {
+pub struct DifferencesLeft {
     /// Where the last line about each key is that is not settled.
     places: BTreeMap<u64, u64>,
     /// Differences that were not taken in: there were too many. A settlement may have been about
@@ -300,7 +300,7 @@ pub struct Left {
     unrecognized: u64,
 }
 
-impl Left {
+impl DifferencesLeft {
     /// Takes in a whole line, given without its newline, which begins at this byte of the file.
     pub fn handle_line(&mut self, at: u64, bytes: &[u8]) {
         // Whoever appends may begin with a newline.
@@ -437,8 +437,8 @@ mod tests {
     }
 
     /// The lines of a file, each with the byte at which it begins, the torn end left out.
-    fn fold(file: &[u8]) -> Left {
-        let mut left = Left::default();
+    fn fold(file: &[u8]) -> DifferencesLeft {
+        let mut left = DifferencesLeft::default();
         let mut at = 0;
         for line in file.split_inclusive(|byte| *byte == b'\n') {
             if let Some(whole) = line.strip_suffix(b"\n") {
@@ -592,9 +592,9 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_is_beyond_is_counted() {
-        let mut left = Left {
+        let mut left = DifferencesLeft {
             places: (0..DIFFERENCES_LEFT_MAX as u64).map(|id| (id, 0)).collect(),
-            ..Left::default()
+            ..DifferencesLeft::default()
         };
         let line = encoded(&difference(b"1"));
         left.handle_line(1, line.strip_suffix(b"\n").unwrap());

@@ -2,7 +2,7 @@
 
 use crate::binlog::request::Template;
 use crate::limits::HUSTDB_READ_BYTES;
-use crate::reconcile::check::{Ask, Copy};
+use crate::reconcile::check::{Ask, Replacement};
 use crate::reconcile::key::{KeyId, Kind};
 
 /// Appends the whole request, body and all, by which a master is asked. False: its target is
@@ -11,7 +11,7 @@ use crate::reconcile::key::{KeyId, Kind};
 pub fn compose(
     ask: Ask,
     key: &KeyId,
-    copy: &Copy,
+    copy: &Replacement,
     template: &Template,
     request: &mut Vec<u8>,
 ) -> bool {
@@ -82,8 +82,8 @@ mod tests {
         }
     }
 
-    fn copy() -> Copy {
-        Copy {
+    fn copy() -> Replacement {
+        Replacement {
             version: 7,
             score: -3,
             lifetime: Lifetime::Left(9),

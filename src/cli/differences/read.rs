@@ -9,7 +9,7 @@ use super::selection::Selection;
 use crate::cli::lines::Lines;
 use crate::cli::state_files::backends_with;
 use crate::engine::os::files::{Links, open_regular};
-use crate::reconcile::difference::{Difference, FILE_NAME, Left, Line};
+use crate::reconcile::difference::{Difference, DifferencesLeft, FILE_NAME, Line};
 
 /// A difference that is left.
 pub(super) struct Found<'a> {
@@ -43,7 +43,7 @@ pub(super) fn each(
     selection: &Selection,
     tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<Beside> {
-    let mut left = Left::default();
+    let mut left = DifferencesLeft::default();
     each_line(path, |at, line| {
         match line {
             Some(line) => left.handle_line(at, line),

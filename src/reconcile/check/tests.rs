@@ -39,7 +39,7 @@ impl Pair {
     }
 
     /// As [`Pair::carry_out`], unless the answer is lost.
-    fn answer(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Copy) -> Answer {
+    fn answer(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Replacement) -> Answer {
         self.asked.push((side, ask));
         let is_write = |ask: &Ask| matches!(ask, Ask::Write | Ask::Remove);
         let writes = self.asked.iter().filter(|(_, ask)| is_write(ask)).count();
@@ -54,7 +54,7 @@ impl Pair {
         }
     }
 
-    fn carry_out(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Copy) -> Answer {
+    fn carry_out(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Replacement) -> Answer {
         let master = &mut self.masters[side.index()];
         match (ask, &*master) {
             (Ask::Look, None) => Answer::Seen(Seen::Absent),
@@ -158,7 +158,7 @@ fn compare(
             };
             assert_eq!(step, Step::Pending);
             meanwhile(answers, &mut pair.masters);
-            let answer = pair.answer(side, ask, &key(kind), check.copy());
+            let answer = pair.answer(side, ask, &key(kind), check.replacement());
             answers += 1;
             assert!(answers < 200, "it never ends: {:?}", pair.asked);
             step = check.handle_answer(side, answer, settings, Now::default());
@@ -258,14 +258,14 @@ fn where_the_backend_is_newer_the_value_decides() {
     let before = [entry(9, "old"), entry(2, "anew")];
     check(Kind::Key, before, &REPAIR, made_anew, anew);
     let unclear = [entry(9, "one"), entry(6, "other")];
-    let left = Outcome::Reported(Left::BackendNewer);
+    let left = Outcome::Reported(WhyLeft::BackendNewer);
     check(Kind::Key, unclear.clone(), &REPAIR, left, unclear);
 }
 
 #[test]
 fn only_what_may_be_deleted_is_deleted() {
     let before = [entry(9, "v"), None];
-    let left = Outcome::Reported(Left::PeerLacks);
+    let left = Outcome::Reported(WhyLeft::PeerLacks);
     check(Kind::Set, before.clone(), &REPAIR, left, before.clone());
     let deletes = ReconcileSettings {
         deletes: true,
@@ -282,7 +282,7 @@ fn a_report_writes_nothing() {
         deletes: true,
         ..REPAIR
     };
-    let left = Outcome::Reported(Left::ReportOnly);
+    let left = Outcome::Reported(WhyLeft::ReportOnly);
     for before in [
         [None, entry(1, "v")],
         [entry(9, "v"), entry(7, "v")],
@@ -369,7 +369,7 @@ fn what_is_always_seen_far_apart_is_confirmed_or_reported() {
         (present.clone(), Outcome::Equal),
         (
             Answer::Seen(Seen::Absent),
-            Outcome::Reported(Left::StillDiffers),
+            Outcome::Reported(WhyLeft::StillDiffers),
         ),
     ] {
         let mut check = Check::new(key(Kind::Key), LAST, true);
@@ -454,7 +454,7 @@ fn what_never_comes_to_rest_is_left_after_some_mends() {
         version += 1;
         masters[1] = entry(version, "hot");
     });
-    assert_eq!(outcome, Outcome::Reported(Left::StillDiffers));
+    assert_eq!(outcome, Outcome::Reported(WhyLeft::StillDiffers));
     let writes = pair.asked.iter().filter(|(_, ask)| *ask == Ask::Write);
     assert_eq!(writes.count(), 5);
 }
@@ -472,8 +472,8 @@ fn what_had_a_ttl_is_copied_only_with_the_last_records() {
     };
     for (logged, outcome) in [
         (with_ttl(7, 60), Outcome::Mended(Mend::Copied)),
-        (with_ttl(6, 60), Outcome::Reported(Left::TtlUnknown)),
-        (with_ttl(7, 0), Outcome::Reported(Left::TtlUnknown)),
+        (with_ttl(6, 60), Outcome::Reported(WhyLeft::TtlUnknown)),
+        (with_ttl(7, 0), Outcome::Reported(WhyLeft::TtlUnknown)),
     ] {
         let mut pair = Pair::new([None, entry(7, "v")]);
         let found = compare(&mut pair, Kind::Key, logged, &REPAIR, |_, _| {});
@@ -504,7 +504,7 @@ fn a_mend_that_is_answered_wrongly_for_long_is_reported() {
     loop {
         step = match step {
             Step::Done(outcome) => {
-                assert_eq!(outcome, Outcome::Reported(Left::Declined));
+                assert_eq!(outcome, Outcome::Reported(WhyLeft::Declined));
                 break;
             }
             Step::Wait(until) => {
@@ -516,7 +516,7 @@ fn a_mend_that_is_answered_wrongly_for_long_is_reported() {
                 let asked = [Side::Backend, Side::Peer].into_iter().zip(asks);
                 let answers: Vec<_> = asked
                     .filter_map(|(side, ask)| {
-                        let (key, copy) = (check.key.clone(), check.copy().clone());
+                        let (key, copy) = (check.key.clone(), check.replacement().clone());
                         Some(match ask? {
                             Ask::Write => (side, Answer::Bad),
                             ask => (side, pair.answer(side, ask, &key, &copy)),

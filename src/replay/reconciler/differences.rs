@@ -7,10 +7,12 @@ use std::io;
 use std::sync::Arc;
 
 use crate::limits::{RECONCILE_DIFFERENCE_BYTES, RECONCILE_READ_BYTES};
-use crate::reconcile::check::{Left, Outcome};
+use crate::reconcile::check::{Outcome, WhyLeft};
 use crate::reconcile::comparison::Compared;
 use crate::reconcile::decision::Seen;
-use crate::reconcile::difference::{self, Difference, FILE_NAME, Held, How, Settlement, id_of};
+use crate::reconcile::difference::{
+    Difference, DifferencesLeft, FILE_NAME, Held, How, Settlement, id_of,
+};
 use crate::reconcile::key::{KeyId, Kind};
 use crate::replay::disk::{Area, Disk, OpenFile, unless_missing};
 
@@ -18,7 +20,7 @@ use crate::replay::disk::{Area, Disk, OpenFile, unless_missing};
 #[derive(Debug)]
 pub(super) struct Differences {
     backend: Arc<str>,
-    left: difference::Left,
+    left: DifferencesLeft,
     /// How far the file was read.
     read_bytes: u64,
     /// A line whose end has not been read yet, and where it begins.
@@ -33,7 +35,7 @@ impl Differences {
     pub(super) fn new(backend: Arc<str>) -> Self {
         Self {
             backend,
-            left: difference::Left::default(),
+            left: DifferencesLeft::default(),
             read_bytes: 0,
             line: Vec::new(),
             unwritten: Vec::new(),
@@ -58,7 +60,7 @@ impl Differences {
         };
         if bytes < self.read_bytes {
             // Somebody has replaced it.
-            self.left = difference::Left::default();
+            self.left = DifferencesLeft::default();
             self.read_bytes = 0;
             self.line.clear();
         }
@@ -87,7 +89,7 @@ impl Differences {
 
     /// A key was compared: it is left different, or is no longer.
     pub(super) fn handle(&mut self, backend: &str, compared: &Compared, unix: u64) {
-        let difference = |left: Left| difference_of(backend, compared, left, unix);
+        let difference = |left: WhyLeft| difference_of(backend, compared, left, unix);
         let how = match compared.outcome {
             Outcome::Reported(left) => return difference(left).encode(&mut self.unwritten),
             Outcome::Skipped(_) => return,
@@ -134,7 +136,7 @@ impl Differences {
 
 /// What is written of a key that is left different.
 #[must_use]
-pub fn difference_of(backend: &str, compared: &Compared, left: Left, unix: u64) -> Difference {
+pub fn difference_of(backend: &str, compared: &Compared, left: WhyLeft, unix: u64) -> Difference {
     let KeyId {
         kind,
         table,

@@ -19,7 +19,7 @@ use crate::reconcile::table::Table;
 use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
-use crate::replay::reconciler::scan::{self, Read, Scan};
+use crate::replay::reconciler::scan::{self, Scan, ScanStep};
 use crate::replay::reconciler::surroundings::{Surroundings, find};
 use crate::status::counters::ReconcileCounters;
 
@@ -183,7 +183,7 @@ impl<L: OpenFile> Job<L> {
             return self.look_again(cx.now);
         }
         let mut without_lookup = 0;
-        let mut into = scan::Into {
+        let mut into = scan::KeySink {
             keys: &mut self.keys,
             without_lookup: &mut without_lookup,
             written_unix: cx.written_unix,
@@ -195,12 +195,12 @@ impl<L: OpenFile> Job<L> {
             self.skip(Skipped::NoLookup, without_lookup);
         }
         match read {
-            Ok(Read::Some) => Progress::Busy,
-            Ok(Read::Gone(name)) => {
+            Ok(ScanStep::Some) => Progress::Busy,
+            Ok(ScanStep::Gone(name)) => {
                 self.handle_gone(name);
                 Progress::Busy
             }
-            Ok(Read::All) => {
+            Ok(ScanStep::All) => {
                 self.table = cx.surroundings.table();
                 if self.table.is_ok() {
                     self.table_lacks_since = None;

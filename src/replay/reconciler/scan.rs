@@ -20,7 +20,7 @@ const LINE_BYTES_KEPT: usize = START_BYTES_MAX + PREFIX_BYTES_MAX;
 
 /// How far the reading has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum ScanStep {
     /// There is more.
     Some,
     /// This log is not there any more, or is another one by now. There may be more.
@@ -57,7 +57,7 @@ impl<L> Default for Scan<L> {
 }
 
 /// What a pass takes keys into.
-pub(super) struct Into<'a> {
+pub(super) struct KeySink<'a> {
     pub(super) keys: &'a mut Keys,
     /// Records whose key has no lookup.
     pub(super) without_lookup: &'a mut u64,
@@ -74,21 +74,21 @@ impl<L: OpenFile> Scan<L> {
         backend: &str,
         logs: &[FinishedLog],
         disk: &mut D,
-        into: &mut Into<'_>,
-    ) -> io::Result<Read> {
+        into: &mut KeySink<'_>,
+    ) -> io::Result<ScanStep> {
         let Some(wanted) = logs.get(self.log.0) else {
-            return Ok(Read::All);
+            return Ok(ScanStep::All);
         };
         if self.log.1.is_none() {
             match disk.open(Area::Logs, backend, &wanted.name) {
                 Ok(log) if log.meta()?.key() == wanted.key => {
                     self.log.1 = Some(log);
-                    return Ok(Read::Some);
+                    return Ok(ScanStep::Some);
                 }
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
                 Ok(_) | Err(_) => {
                     self.next_log();
-                    return Ok(Read::Gone(Arc::clone(&wanted.name)));
+                    return Ok(ScanStep::Gone(Arc::clone(&wanted.name)));
                 }
             }
         }
@@ -114,7 +114,7 @@ impl<L: OpenFile> Scan<L> {
             self.end_line(into);
             self.next_log();
         }
-        Ok(Read::Some)
+        Ok(ScanStep::Some)
     }
 
     fn next_log(&mut self) {
@@ -124,7 +124,7 @@ impl<L: OpenFile> Scan<L> {
         self.is_skipping = false;
     }
 
-    fn take(&mut self, mut bytes: &[u8], into: &mut Into<'_>) {
+    fn take(&mut self, mut bytes: &[u8], into: &mut KeySink<'_>) {
         while let Some(end) = memchr(b'\n', bytes) {
             let rest = &bytes[end + 1..];
             if self.line.is_empty() && !self.is_skipping {
@@ -144,7 +144,7 @@ impl<L: OpenFile> Scan<L> {
         self.is_skipping |= bytes.len() > room;
     }
 
-    fn end_line(&mut self, into: &mut Into<'_>) {
+    fn end_line(&mut self, into: &mut KeySink<'_>) {
         push(&self.line, into, &mut self.decoded);
         self.line.clear();
         self.is_skipping = false;
@@ -152,7 +152,7 @@ impl<L: OpenFile> Scan<L> {
 }
 
 /// Takes a line's key, if it has a record. What has none was rejected.
-fn push(line: &[u8], into: &mut Into<'_>, decoded: &mut Vec<u8>) {
+fn push(line: &[u8], into: &mut KeySink<'_>, decoded: &mut Vec<u8>) {
     let line = &line[..line.len().min(LINE_BYTES_KEPT)];
     let Ok(start) = decode_start(line, decoded) else {
         return;
@@ -197,12 +197,12 @@ pub(crate) fn read_keys<D: Disk>(
         modified_nanos: meta.modified_nanos,
     }];
     let mut without_lookup = 0;
-    let mut into = Into {
+    let mut into = KeySink {
         keys,
         without_lookup: &mut without_lookup,
         written_unix,
     };
     let mut scan = Scan::default();
-    while scan.step(backend, &logs, disk, &mut into)? != Read::All {}
+    while scan.step(backend, &logs, disk, &mut into)? != ScanStep::All {}
     Ok(without_lookup)
 }

@@ -166,6 +166,15 @@ impl Pair {
         Process::start(&self.home)
     }
 
+    /// The settings as they are by now, taken by a running server.
+    pub(crate) fn reload(&self, process: &Process) {
+        self.home.write_config();
+        let reloads = || self.said().matches("was read again").count();
+        let before = reloads();
+        process.signal("HUP");
+        eventually("it is reloaded", || reloads() > before);
+    }
+
     /// Whether a log of the backend's is there.
     pub(crate) fn has_logs(&self) -> bool {
         fs::read_dir(self.logs()).unwrap().next().is_some()
@@ -265,7 +274,7 @@ impl Pair {
     /// What a master was asked besides probes and writes.
     pub(crate) fn lookups(&self, at: usize) -> u64 {
         let counters = self.masters[at].counters();
-        counters.requests - counters.probes - counters.mutations
+        counters.beside_probes() - counters.mutations
     }
 
     /// Makes a master misbehave, or behave again.

@@ -72,8 +72,8 @@ impl Home {
                 "checkpoint_interval": "50ms",
                 "release_interval": "50ms",
                 "rescan_interval": "1s",
-                "connect_timeout": "1s",
-                "response_timeout": "1s",
+                "connect_timeout": "5s",
+                "response_timeout": "5s",
                 "drain_timeout": "5s",
                 "ttl_hold": "0s",
             }

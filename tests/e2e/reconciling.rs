@@ -102,6 +102,8 @@ fn check_unavailable(make: impl FnOnce(&Pair), why: &str) {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let mut pair = Pair::new("repair");
     pair.home.set("sync.reconcile_timeout", TIMEOUT.as_secs());
+    // So that it is seen within that why nothing comes.
+    pair.home.set("sync.response_timeout", "500ms");
     pair.miss(&keys("k", 20));
     make(&pair);
     let begun = Instant::now();

@@ -225,6 +225,7 @@ fn a_writer_that_waits_for_a_lease_goes_on_and_its_line_is_seen_in_the_deleted_l
         return;
     }
     let path = home.log(LOG);
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap());
     let writer = std::thread::spawn(move || {
         let mut file = OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(b"late\n").unwrap();
@@ -232,7 +233,7 @@ fn a_writer_that_waits_for_a_lease_goes_on_and_its_line_is_seen_in_the_deleted_l
     // Its open waits in the kernel, or finds no file once that is deleted; wait for the former as
     // long as is needed to see it.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !is_lease_breaking() && std::time::Instant::now() < deadline {
+    while !is_lease_breaking(inode) && std::time::Instant::now() < deadline {
         std::thread::yield_now();
     }
     home.disk.remove(Area::Logs, B, LOG).unwrap();
@@ -243,14 +244,17 @@ fn a_writer_that_waits_for_a_lease_goes_on_and_its_line_is_seen_in_the_deleted_l
     home.disk.sync_folder(Area::Logs, "127.0.0.1:1").unwrap();
 }
 
-/// Whether somebody waits for a lease of this process, as `/proc/locks` has it.
-fn is_lease_breaking() -> bool {
+/// Whether somebody waits for this process's lease of the file with this inode number, as
+/// `/proc/locks` has it. Other tests of this process have leases, too.
+fn is_lease_breaking(inode: u64) -> bool {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let pid = std::process::id().to_string();
+    let file = format!(":{inode}");
     locks.lines().any(|line| {
         line.contains("LEASE")
             && line.contains("BREAKING")
             && line.split_whitespace().any(|word| word == pid)
+            && line.split_whitespace().any(|word| word.ends_with(&file))
     })
 }
 

@@ -10,8 +10,8 @@ use super::*;
 use crate::engine::clock::Clock;
 
 const LIMITS: ProbeLimits = ProbeLimits {
-    connect_timeout: Duration::from_secs(5),
-    response_timeout: Duration::from_secs(5),
+    connect_timeout: Duration::from_secs(60),
+    response_timeout: Duration::from_secs(60),
     requests_per_connection: 1000,
 };
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain\r\n\r\nok\n";
@@ -142,7 +142,7 @@ impl Bench {
     /// The next result; fails the test when there is none for long.
     fn wait(&mut self) -> ProbeResult {
         let mut events = Events::with_capacity(8);
-        let give_up = self.clock.now().after(Duration::from_secs(20));
+        let give_up = self.clock.now().after(Duration::from_secs(90));
         loop {
             let now = self.clock.now();
             assert!(now.monotonic < give_up, "a result in time");
@@ -172,9 +172,14 @@ fn bad(why: &str) -> ProbeResult {
 
 /// What one probe of a fresh connection that acts so results in.
 fn check(act: Act, expected: &ProbeResult) {
+    check_within(LIMITS.response_timeout, act, expected);
+}
+
+/// The same where it is waited for no longer than this.
+fn check_within(response_timeout: Duration, act: Act, expected: &ProbeResult) {
     let peer = Peer::start(vec![vec![act]]);
     let limits = ProbeLimits {
-        response_timeout: Duration::from_millis(300),
+        response_timeout,
         ..LIMITS
     };
     assert_eq!(Bench::new(peer.address, limits).ask(None), *expected);
@@ -218,13 +223,16 @@ fn what_is_no_answer_says_which_way() {
             "{none_of_a_hustdb}the answer is larger than 65536 bytes"
         )),
     );
-    check(
+    check_within(
+        Duration::from_millis(300),
         Act::Silence,
         &ProbeResult::Silent("it did not answer its probe within 300ms".to_owned()),
     );
-    check(
+    // So long that the half comes within it, however busy the machine is.
+    check_within(
+        Duration::from_secs(2),
         Act::Answer(OK[..30].into()),
-        &bad("it sent only half an answer to its probe within 300ms"),
+        &bad("it sent only half an answer to its probe within 2s"),
     );
     check(
         Act::AnswerAndClose(OK[..30].into()),
@@ -238,10 +246,8 @@ fn what_is_no_answer_says_which_way() {
 
 #[test]
 fn nobody_there_is_a_bad_probe() {
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // And nobody is given that port who asks for any.
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let ProbeResult::Closed(why) = Bench::new(address, LIMITS).ask(None) else {
         panic!("nobody listens there");
     };

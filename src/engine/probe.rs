@@ -9,10 +9,10 @@
 //!    └──── lost: closed under us ───────────────────────────────────────────────┘
 //! ```
 //!
-//! Each `begin` has one [`ProbeResult`], at once, from an event or by the deadline. An idle
-//! connection's end is told as [`ProbeResult::Lost`]: this is how a restart between two probes is
-//! noticed. What a peer can make us hold is bounded by [`parse`], and the time for its whole answer
-//! by the deadline, which single bytes don't extend.
+//! Each `begin` has one [`ProbeResult`], at once, from an event or by the deadline. The end of a
+//! connection that was kept is told as [`ProbeResult::Lost`], idle or just behind a good answer:
+//! this is how a restart between two probes is noticed. What a peer can make us hold is bounded by
+//! [`parse`], and the time for its whole answer by the deadline, which single bytes don't extend.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -298,13 +298,18 @@ impl Probe {
                 if connection.answers > 1 {
                     self.lost_young = 0;
                 }
-                let keep = !response.close
+                let may_stay = !response.close
                     && connection.answers < attempt.limits.requests_per_connection
                     && attempt.received.len() == response.bytes()
-                    && self.lost_young < LOST_YOUNG_MAX
-                    // Its end may have come with the answer, and then no event will tell it.
-                    && connection.is_quiet();
+                    && self.lost_young < LOST_YOUNG_MAX;
+                // Its end may have come with the answer, and then no event will tell it.
+                let keep = may_stay && connection.is_quiet();
                 let result = judge(&attempt, &response, keep);
+                // It was kept before, and nobody has said that it ends: as if that came later.
+                let is_lost = may_stay && !keep && connection.answers > 1;
+                if is_lost && matches!(result, ProbeResult::Good { .. }) {
+                    return Some(ProbeResult::Lost);
+                }
                 if keep && !matches!(result, ProbeResult::Bad(_)) {
                     self.state = State::Idle(connection);
                 }

@@ -91,7 +91,7 @@ fn fake_hustdb() -> FakeHustdb {
 }
 
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(30);
+    let give_up = Instant::now() + Duration::from_secs(120);
     while !is_so() {
         assert!(Instant::now() < give_up, "{what} in time");
         thread::sleep(Duration::from_millis(2));

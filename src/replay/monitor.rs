@@ -257,8 +257,8 @@ impl Monitor {
         self.check_invariants();
     }
 
-    /// The probe's connection was closed under us, idle or before an answer on it began: the
-    /// backend may have restarted.
+    /// The probe's connection was closed under us, idle, before an answer on it began or just
+    /// behind one: the backend may have restarted.
     pub fn handle_probe_lost(&mut self, answers: u64, now: Now) {
         if let State::Up(up) = &mut self.state {
             up.watched = false;

@@ -23,6 +23,8 @@ const REFUSED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Aut
 enum Act {
     Answer(String),
     AnswerAndClose(String),
+    /// The same when the test says so.
+    AnswerAndCloseOnSignal(String),
     Hangup,
     /// A header without end.
     Endless,
@@ -85,6 +87,11 @@ fn serve(
         match act {
             Act::Answer(answer) => stream.write_all(answer.as_bytes()).unwrap(),
             Act::AnswerAndClose(answer) => {
+                stream.write_all(answer.as_bytes()).unwrap();
+                return;
+            }
+            Act::AnswerAndCloseOnSignal(answer) => {
+                let _ = closing.recv();
                 stream.write_all(answer.as_bytes()).unwrap();
                 return;
             }
@@ -285,6 +292,31 @@ fn a_kept_connection_that_ends_before_its_answer_is_lost_not_bad() {
     assert_eq!(bench.ask(None), good());
     assert_eq!(bench.ask(None), ProbeResult::Lost);
     assert_eq!(bench.ask(None), good());
+}
+
+/// As when a backend restarts just behind its answer, and control has its turn after that.
+#[test]
+fn a_kept_connection_whose_end_comes_with_its_answer_is_lost() {
+    let peer = Peer::start(vec![
+        vec![
+            Act::Answer(OK.into()),
+            Act::AnswerAndCloseOnSignal(OK.into()),
+        ],
+        vec![Act::Answer(OK.into())],
+    ]);
+    let mut bench = Bench::new(peer.address, LIMITS);
+    assert_eq!(bench.ask(None), good());
+    let (registry, now) = (bench.poll.registry(), bench.clock.now());
+    let begun = bench
+        .probe
+        .begin_status(peer.address, LIMITS, registry, now);
+    assert_eq!(begun, None);
+    peer.close.send(()).unwrap();
+    // It answers on the next connection once it has closed this one.
+    let mut next = std::net::TcpStream::connect(peer.address).unwrap();
+    next.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    next.read_exact(&mut [0]).unwrap();
+    assert_eq!(bench.wait(), ProbeResult::Lost);
 }
 
 #[test]

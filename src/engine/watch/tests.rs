@@ -64,7 +64,7 @@ impl Bench {
 
     /// Waits for an event and gives what it tells, each kind once, until `last` has come.
     fn seen_until(&mut self, last: FsEvent) -> Vec<FsEvent> {
-        let give_up = Instant::now() + Duration::from_secs(20);
+        let give_up = Instant::now() + Duration::from_secs(120);
         let mut events = Events::with_capacity(8);
         let mut all = Vec::new();
         while !all.contains(&last) {

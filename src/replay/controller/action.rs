@@ -80,7 +80,8 @@ pub enum ProbeResult {
     Silent(String),
     /// An authenticated one was answered 401 with a challenge.
     Refused,
-    /// A connection that had been good was closed, idle or before an answer on it began.
+    /// A connection that had been good was closed: idle, before an answer on it began, or just
+    /// behind a good one.
     Lost,
 }
 

@@ -15,9 +15,7 @@ fn begin(address: SocketAddr, request: &str, fields: &'static str) -> JoinHandle
     let request = format!("{request} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n");
     thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -256,8 +254,8 @@ fn whoever_waits_for_a_point_is_answered_when_it_is_settled() {
     let bench = Bench::start();
     bench.find_and_meet("127.0.0.1:1");
     let (id, board) = bench.take_point("127.0.0.1:1");
-    let all = bench.ask_point(&id, "&wait=20s");
-    let one = bench.ask_point(&id, "&wait=20s&backend=127.0.0.1:1");
+    let all = bench.ask_point(&id, "&wait=120s");
+    let one = bench.ask_point(&id, "&wait=120s&backend=127.0.0.1:1");
     bench.wait_for_status("\"sync_point_waiters\":2,");
     let (code, body) = end_of(bench.ask_point(&id, ""));
     assert!(
@@ -276,7 +274,7 @@ fn whoever_waits_for_a_point_is_answered_when_it_is_settled() {
     );
     assert!(!all.is_finished() && !one.is_finished());
     settle(&bench, &board);
-    for pending in [all, one, bench.ask_point(&id, "&wait=20s")] {
+    for pending in [all, one, bench.ask_point(&id, "&wait=120s")] {
         let (code, body) = end_of(pending);
         let report: PointReport = serde_json::from_str(&body).unwrap();
         assert!(code == "200" && report.settled && report.id == id, "{body}");
@@ -289,10 +287,10 @@ fn who_has_waited_longest_gives_way_and_the_end_answers_all() {
     let bench = Bench::start();
     bench.find_and_meet("127.0.0.1:1");
     let (id, _board) = bench.take_point("127.0.0.1:1");
-    let first = bench.ask_point(&id, "&wait=20s");
+    let first = bench.ask_point(&id, "&wait=120s");
     bench.wait_for_status("\"sync_points\":1,\"sync_point_waiters\":1,");
     let others: Vec<_> = (0..SYNC_POINT_WAITERS_MAX)
-        .map(|_| bench.ask_point(&id, "&wait=20s"))
+        .map(|_| bench.ask_point(&id, "&wait=120s"))
         .collect();
     let (code, body) = end_of(first);
     assert!(

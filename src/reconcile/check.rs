@@ -26,11 +26,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::binlog::Lifetime;
 use crate::clock::Now;
 use crate::limits::{
-    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_LOOK_AGAIN, RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH,
-    RECONCILE_SEND_WITHIN, RECONCILE_WAIT_DOUBLINGS,
+    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_LOOK_AGAIN,
+    RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_SEND_WITHIN, RECONCILE_WAIT_DOUBLINGS,
 };
 use crate::reconcile::decision::{ByValue, Seen, Verdict, judge, judge_values};
-use crate::reconcile::key::{KeyId, Logged, content_hash};
+use crate::reconcile::key::{KeyId, Kind, Logged, content_hash};
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 use crate::reconcile::table::NoPeer;
 
@@ -95,7 +95,7 @@ pub enum Answer {
     Gone,
     /// None: a write was not sent, as it was decided too long ago, or may have been lost.
     Lost,
-    /// One to a write that says nothing of the key, such as a 500.
+    /// One to a write that says nothing of the key, such as a 500, or none to one that was sent.
     Bad,
     /// The write or delete is done, or a newer version stands.
     Done,
@@ -305,8 +305,8 @@ pub struct Check {
     is_gone: bool,
     /// What was to be written may have been lost.
     is_lost: bool,
-    /// Since when its writes are answered wrongly, monotonic.
-    bad_since: Option<Duration>,
+    /// Since when its writes are answered wrongly or not at all, monotonic, and how often.
+    bad: Option<(Duration, u32)>,
 }
 
 impl Check {
@@ -338,7 +338,7 @@ impl Check {
             declined: None,
             is_gone: false,
             is_lost: false,
-            bad_since: None,
+            bad: None,
         }
     }
 
@@ -352,6 +352,31 @@ impl Check {
     #[must_use]
     pub fn replacement(&self) -> &Replacement {
         &self.replacement
+    }
+
+    /// Its requests leave now: it may have waited for others before.
+    pub fn handle_asked(&mut self, now: Duration) {
+        self.decided_at = now;
+    }
+
+    /// How it ends if the peer is not waited for any longer.
+    #[must_use]
+    pub fn outcome_without_peer(&self) -> Outcome {
+        match self.is_known_to_differ() {
+            true => Outcome::Reported(WhyLeft::StillDiffers),
+            false => Outcome::Skipped(Skipped::PeerUnavailable),
+        }
+    }
+
+    /// Whether it was found to differ twice, or a mend is under way.
+    fn is_known_to_differ(&self) -> bool {
+        self.differences > 1 || self.mended.is_some() || self.given_to_peer.is_some()
+    }
+
+    /// Whether lookups are under way.
+    #[cfg(test)]
+    pub(super) fn is_looking(&self) -> bool {
+        self.phase == Phase::Looking
     }
 
     /// Begins, or goes on after [`Step::Wait`].
@@ -385,12 +410,14 @@ impl Check {
             Answer::Lost => self.is_lost = true,
             Answer::Bad => {
                 self.is_lost = true;
-                let since = *self.bad_since.get_or_insert(now.monotonic);
-                if now.monotonic.saturating_sub(since) > RECONCILE_BAD_ANSWERS_FOR {
+                let (since, times) = self.bad.unwrap_or((now.monotonic, 0));
+                self.bad = Some((since, times + 1));
+                let lasts = now.monotonic.saturating_sub(since);
+                if times >= RECONCILE_BAD_ANSWERS_MAX && lasts > RECONCILE_BAD_ANSWERS_FOR {
                     return reported(WhyLeft::Declined);
                 }
             }
-            Answer::Done => self.bad_since = None,
+            Answer::Done => self.bad = None,
             Answer::Declined(status) => self.declined = Some(status),
         }
         if self.outstanding > 0 {
@@ -399,6 +426,7 @@ impl Check {
         if let Some(status) = self.declined {
             return Step::Done(match self.phase {
                 Phase::Writing(_) => Outcome::Reported(WhyLeft::Declined),
+                _ if self.is_known_to_differ() => Outcome::Reported(WhyLeft::Declined),
                 _ => Outcome::Skipped(Skipped::Declined(status)),
             });
         }
@@ -422,7 +450,7 @@ impl Check {
         match self.phase {
             Phase::Waiting => Step::Pending,
             Phase::Looking => self.looked(settings, now),
-            Phase::Confirming(before) if self.seen == before => self.equal(),
+            Phase::Confirming(before) if self.is_confirmed(before) => self.equal(),
             Phase::Confirming(_) => self.changed(settings, now),
             Phase::Comparing => self.compared(settings, now),
             Phase::Weighing => self.read_both(settings, now),
@@ -497,6 +525,10 @@ impl Check {
 
     /// Gives the peer what the backend has.
     fn restored(&mut self) -> Step {
+        self.given_to_peer = Some(GivenToPeer {
+            version: self.replacement.version,
+            is_for_both: false,
+        });
         self.phase = Phase::Writing(Mend::Raised);
         self.ask(None, Some(Ask::Write))
     }
@@ -521,6 +553,13 @@ impl Check {
         self.ask(Some(Ask::Look), Some(Ask::Look))
     }
 
+    fn is_confirmed(&self, before: [Seen; 2]) -> bool {
+        let [backend, peer] = self.seen;
+        // A member's version is nobody's business.
+        let is_member = self.key.kind == Kind::Set;
+        self.seen == before || is_member && judge(Kind::Set, backend, peer) == Verdict::Equal
+    }
+
     fn equal(&self) -> Step {
         Step::Done(self.mended.map_or(Outcome::Equal, Outcome::Mended))
     }
@@ -528,9 +567,14 @@ impl Check {
     /// Values of equal versions were read. One that is too large is compared by its version alone.
     fn compared(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
         match self.digests {
-            [Some((_, Some(_))), Some((_, Some(_)))] if self.digests[0] != self.digests[1] => {
+            [Some((backend, Some(_))), Some((peer, Some(_)))] if backend != peer => {
+                self.changed(settings, now)
+            }
+            [Some((_, Some(backend))), Some((_, Some(peer)))] if backend != peer => {
                 self.differs(Verdict::PeerCounts, settings, now)
             }
+            [Some((_, Some(_))), Some((_, Some(_)))] => self.equal(),
+            _ if self.is_doubtful() => self.confirm(),
             _ => self.equal(),
         }
     }

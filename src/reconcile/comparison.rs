@@ -145,10 +145,10 @@ impl Comparison {
         self.running.len() - self.waiting.len()
     }
 
-    /// Whether no key is being compared.
+    /// Whether no key is being compared, and every outcome was taken.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.running.len() == 0
+        self.running.len() == 0 && self.compared.is_empty()
     }
 
     /// Begins to compare a key with the peer at this place. Without `trusts_peer` a difference is
@@ -168,7 +168,10 @@ impl Comparison {
         self.given_up.insert(at);
         self.masters[at].give_up(at * self.settings.connections, &mut self.actions);
         for id in self.running.with_peer(at) {
-            self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
+            if let Some(running) = self.running.get(id) {
+                let outcome = running.check.outcome_without_peer();
+                self.finish(id, outcome);
+            }
         }
         let running = &self.running;
         self.waiting.retain(|(_, id)| running.get(*id).is_some());
@@ -284,6 +287,7 @@ impl Comparison {
             running.holds_value = true;
             self.values_held += 1;
         }
+        running.check.handle_asked(self.now);
         let kind = running.check.key.kind;
         for (master, ask) in [0, running.peer].into_iter().zip(asks) {
             if let Some(ask) = ask {
@@ -306,8 +310,11 @@ impl Comparison {
             return;
         }
         self.values_held -= 1;
-        if let Some((next, asks)) = self.value_queue.pop_front() {
-            self.ask(next, asks);
+        // Some may have been given up with their peer.
+        while let Some((next, asks)) = self.value_queue.pop_front() {
+            if self.running.get(next).is_some() {
+                return self.ask(next, asks);
+            }
         }
     }
 
@@ -401,5 +408,96 @@ impl Connected for Comparison {
         let (master, at) = self.place(slot);
         self.masters[master].handle_closed(at, why, now);
         self.is_changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::check::WhyLeft;
+    use crate::reconcile::key::Kind;
+    use crate::reconcile::settings::ReconcileMode;
+
+    fn comparison() -> Comparison {
+        let settings = ComparisonSettings {
+            reconcile: ReconcileSettings {
+                mode: ReconcileMode::Repair,
+                attempts: 5,
+                ..ReconcileSettings::OFF
+            },
+            limits: ConnectionLimits {
+                burst_bytes: 4096,
+                requests_per_connection: 100,
+                connect_timeout: Duration::from_secs(1),
+                response_timeout: Duration::from_secs(1),
+            },
+            connections: 1,
+            credentials: None,
+            keepalive_interval: Duration::from_secs(15),
+        };
+        Comparison::new("a:1".into(), settings, Now::default())
+    }
+
+    /// Begins keys of this peer that the backend lacks; they want the peer's value in the end.
+    fn begin(comparison: &mut Comparison, peer: usize, keys: usize, now: &mut Now) {
+        let first = comparison.running.len();
+        for number in first..first + keys {
+            let key = KeyId {
+                kind: Kind::Key,
+                table: Box::default(),
+                key: format!("k{number}").into_bytes().into(),
+                body: None,
+            };
+            comparison.begin(key, Logged::default(), peer, true);
+        }
+        for _ in 0..2 {
+            for id in comparison.running.with_peer(peer) {
+                let version = 2;
+                let there = Seen::Present { version, score: 0 };
+                if comparison
+                    .running
+                    .get(id)
+                    .is_some_and(|one| one.check.is_looking())
+                {
+                    comparison.answered(id, Side::Backend, Answer::Seen(Seen::Absent), *now);
+                    comparison.answered(id, Side::Peer, Answer::Seen(there), *now);
+                }
+            }
+            now.monotonic += Duration::from_secs(1);
+            comparison.handle_deadlines(*now);
+        }
+    }
+
+    #[test]
+    fn a_key_that_waits_behind_those_of_a_peer_that_is_given_up_has_its_turn() {
+        let mut now = Now::default();
+        let mut comparison = comparison();
+        let [gone, peer] = ["b:1", "c:1"].map(|name| comparison.master(name, now));
+        let at = now.monotonic;
+        (0..RECONCILE_VALUES_HELD_MAX).for_each(|_| comparison.window.handle_answer(at, 99, at));
+        begin(&mut comparison, peer, RECONCILE_VALUES_HELD_MAX, &mut now);
+        let holders = comparison.running.with_peer(peer);
+        begin(&mut comparison, gone, RECONCILE_VALUES_HELD_MAX, &mut now);
+        begin(&mut comparison, peer, 1, &mut now);
+        assert_eq!(comparison.values_held, RECONCILE_VALUES_HELD_MAX);
+        assert_eq!(comparison.value_queue.len(), RECONCILE_VALUES_HELD_MAX + 1);
+        comparison.give_up(gone);
+        for id in holders {
+            comparison.answered(id, Side::Peer, Answer::Declined(400), now);
+        }
+        assert_eq!((comparison.values_held, comparison.running.len()), (1, 1));
+    }
+
+    #[test]
+    fn an_outcome_that_nobody_has_taken_is_no_idleness() {
+        let mut now = Now::default();
+        let mut comparison = comparison();
+        let peer = comparison.master("b:1", now);
+        begin(&mut comparison, peer, 1, &mut now);
+        comparison.give_up(peer);
+        assert!(!comparison.is_idle());
+        let compared = comparison.poll_compared().unwrap();
+        assert_eq!(compared.outcome, Outcome::Reported(WhyLeft::StillDiffers));
+        assert!(comparison.is_idle());
     }
 }

@@ -289,9 +289,11 @@ impl Connection {
                 return Ok(());
             }
             let body = self.body.take().expect("it was there");
-            let request = self.burst.pop_front().expect("a head belongs to a request");
             let closes = body.response.close;
-            on_answer(request, answer(&request, body)?);
+            let request = *self.burst.front().expect("a head belongs to a request");
+            let answer = answer(&request, body)?;
+            self.burst.pop_front();
+            on_answer(request, answer);
             self.answers += 1;
             if closes || self.answers >= limits.requests_per_connection {
                 return Err(End::Retired);
@@ -346,6 +348,8 @@ impl Connection {
         self.state = State::Closed;
         self.body = None;
         self.deadline = Duration::MAX;
+        self.outgoing.clear();
+        self.sent = 0;
         unanswered
     }
 
@@ -398,7 +402,7 @@ fn answer(request: &Request, body: Body) -> Result<Answer, End> {
             };
             match seen(request.kind, &response, &body) {
                 Some(seen) => Answer::Seen(seen),
-                None => return Err(End::Failed("its answer to a lookup is none".into())),
+                None => return Err(End::BadAnswer(response.status)),
             }
         }
         (Ask::Write, _) if meaning == Meaning::Missing => Answer::Declined(response.status),

@@ -40,9 +40,20 @@ pub struct Master {
     is_held: bool,
     /// Answers since `progress_at`.
     answers: u32,
+    /// So many answers are a progress.
+    progress_answers: u32,
     answers_total: u64,
     /// Since when it has not answered much, monotonic.
     progress_at: Duration,
+}
+
+/// How many answers are a progress, of a master that is asked at most so often a second; 0: as often
+/// as it answers.
+fn progress_answers(rate: u32) -> u32 {
+    match rate {
+        0 => RECONCILE_PROGRESS_ANSWERS,
+        rate => rate.min(RECONCILE_PROGRESS_ANSWERS),
+    }
 }
 
 impl Master {
@@ -69,6 +80,7 @@ impl Master {
             trouble: None,
             is_held: false,
             answers: 0,
+            progress_answers: progress_answers(rate),
             answers_total: 0,
             progress_at: now.monotonic,
         }
@@ -95,16 +107,19 @@ impl Master {
     }
 
     /// Whether new requests wait until [`Master::hold`] says otherwise.
-    pub fn hold(&mut self, is_held: bool, now: Now) {
-        if self.is_held && !is_held {
-            self.progress_at = now.monotonic;
-        }
+    pub fn hold(&mut self, is_held: bool) {
         self.is_held = is_held;
+    }
+
+    /// It is not its own fault that nothing is asked of it.
+    pub fn excuse(&mut self, now: Now) {
+        self.progress_at = now.monotonic;
     }
 
     /// Bounds the lookups a second.
     pub fn set_rate(&mut self, rate: u32) {
         self.bucket.set_rate(f64::from(rate));
+        self.progress_answers = progress_answers(rate);
     }
 
     /// Puts a request behind those that wait.
@@ -125,7 +140,7 @@ impl Master {
         self.trouble.as_ref().map(|trouble| trouble.why.as_str())
     }
 
-    /// For how long it has had requests, and has answered few.
+    /// For how long it has had requests, held ones too, and has answered few.
     #[must_use]
     pub fn stalled_for(&self, now: Now) -> Duration {
         match self.outstanding() {
@@ -207,9 +222,8 @@ impl Master {
     }
 
     /// Requests that have ended without an answer of the master, and what is to be taken for it:
-    /// [`Answer::Lost`] of writes that may have been applied or not, [`Answer::Bad`] of writes that
-    /// it answers wrongly, [`Answer::Declined`] of lookups that it answers wrongly while it answers
-    /// others.
+    /// [`Answer::Bad`] of writes that it answers wrongly or not at all, and that may have been
+    /// applied or not; [`Answer::Declined`] of lookups that it answers so while it answers others.
     pub fn take_ended(&mut self) -> Vec<(Request, Answer)> {
         std::mem::take(&mut self.ended)
     }
@@ -254,6 +268,9 @@ impl Master {
         limits: &ConnectionLimits,
         now: Now,
     ) -> bool {
+        if self.connections[at].is_closed() {
+            return true;
+        }
         let sent = self.connections[at].handle_sent(bytes, limits, now);
         let is_well = sent.is_ok();
         if let Err(end) = sent {
@@ -288,7 +305,7 @@ impl Master {
             self.trouble = None;
             self.answers += answers;
             self.answers_total += u64::from(answers);
-            if self.answers >= RECONCILE_PROGRESS_ANSWERS {
+            if self.answers >= self.progress_answers {
                 self.answers = 0;
                 self.progress_at = now.monotonic;
             }
@@ -302,6 +319,9 @@ impl Master {
 
     /// A connection was closed, or could not be made.
     pub fn handle_closed(&mut self, at: usize, why: String, now: Now) {
+        if self.connections[at].is_closed() {
+            return;
+        }
         // A connection that waits for nothing may end.
         let end = match self.connections[at].is_free() {
             true => End::Retired,
@@ -312,15 +332,16 @@ impl Master {
 
     fn handle_end(&mut self, at: usize, end: End, now: Now) {
         let mut unanswered = self.connections[at].close();
-        let end = match end {
-            End::BadAnswer(status) => {
-                if let Some(request) = unanswered.pop_front() {
-                    self.handle_bad_answer(request, status, now);
-                }
-                End::Failed(format!("it answers {status}"))
-            }
-            other => other,
+        let (end, is_answered) = match end {
+            End::BadAnswer(status) => (End::Failed(format!("it answers {status}")), Some(status)),
+            other => (other, None),
         };
+        // The first of them may be what the master stumbles over.
+        if matches!(end, End::Failed(_))
+            && let Some(request) = unanswered.pop_front()
+        {
+            self.handle_bad_answer(request, is_answered, now);
+        }
         for request in unanswered.into_iter().rev() {
             match request.is_mend() {
                 true => self.ended.push((request, Answer::Lost)),
@@ -339,8 +360,10 @@ impl Master {
     }
 
     /// A lookup is asked again behind all others, so that one sick key holds none up; it is given
-    /// up once it was answered so several times with good answers in between, or for a minute.
-    fn handle_bad_answer(&mut self, mut request: Request, status: u16, now: Now) {
+    /// up once it was answered wrongly, or not at all, so several times with good answers in
+    /// between. So it is where only wrong answers have come for a minute: a master that is silent
+    /// is waited for.
+    fn handle_bad_answer(&mut self, mut request: Request, status: Option<u16>, now: Now) {
         if request.is_mend() {
             return self.ended.push((request, Answer::Bad));
         }
@@ -353,8 +376,11 @@ impl Master {
         }
         bad.answers = self.answers_total;
         let lasts = now.monotonic.saturating_sub(bad.first_at);
-        if bad.times >= RECONCILE_BAD_ANSWERS_MAX || lasts > RECONCILE_BAD_ANSWERS_FOR {
-            self.ended.push((request, Answer::Declined(status)));
+        let is_sick = bad.times >= RECONCILE_BAD_ANSWERS_MAX
+            || status.is_some() && lasts > RECONCILE_BAD_ANSWERS_FOR;
+        if is_sick {
+            let answer = Answer::Declined(status.unwrap_or(0));
+            self.ended.push((request, answer));
         } else {
             self.queue.push_back(request);
         }
@@ -431,52 +457,71 @@ mod tests {
     fn a_write_that_waited_too_long_is_not_sent() {
         let (look, write) = (request(1, Ask::Look), request(2, Ask::Write));
         let mut master = connected(&[look, write]);
-        master.hold(true, Now::at_ms(1));
+        master.hold(true);
         assert_eq!(act(&mut master, Now::at_ms(10)), []);
-        master.hold(false, Now::at_ms(1500));
+        master.hold(false);
         assert_eq!(act(&mut master, Now::at_ms(1500)), [write]);
         assert_eq!(master.outstanding(), 1);
     }
 
-    /// One sick key is no sick master: the others are answered meanwhile.
-    #[test]
-    fn a_lookup_that_is_answered_wrongly_while_others_are_not_is_given_up() {
-        const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nContent-Length: 0\r\n\r\n";
-        const BAD: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
-        let (sick, well) = (request(1, Ask::Look), request(2, Ask::Look));
+    const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nVersion: 1\r\nContent-Length: 0\r\n\r\n";
+
+    /// Asks for a key at which the master stumbles as `stumble` does, and for others between; gives
+    /// what is taken for the answer in the end.
+    fn stumble_at(kind: Kind, stumble: impl Fn(&mut Master, Now)) -> Answer {
+        let sick = Request {
+            kind,
+            ..request(1, Ask::Look)
+        };
         let mut master = connected(&[sick]);
         let mut ms = 0;
         while master.ended.is_empty() {
             ms += 2_000;
             assert!(Duration::from_millis(ms) < RECONCILE_BAD_ANSWERS_FOR);
-            master.ask(well);
+            master.ask(request(2, Ask::Look));
             let now = Now::at_ms(ms);
             act(&mut master, now);
             master.handle_connected(0, 1400);
             act(&mut master, now);
             while let Some(asked) = master.connections[0].first() {
-                let answer = if asked.check == sick.check { BAD } else { GOOD };
-                _ = master.handle_received(0, answer, 1 << 20, &LIMITS, now, |_, _| {});
+                match asked.check == sick.check {
+                    true => stumble(&mut master, now),
+                    false => receive(&mut master, GOOD, now),
+                }
             }
         }
-        let ended = master.take_ended();
-        let ended = ended
-            .into_iter()
-            .map(|(request, answer)| (request.check, answer));
-        assert_eq!(
-            ended.collect::<Vec<_>>(),
-            [(sick.check, Answer::Declined(500))]
-        );
+        let (request, answer) = master.take_ended().remove(0);
+        assert_eq!(request.check, sick.check);
+        answer
+    }
+
+    fn receive(master: &mut Master, bytes: &[u8], now: Now) {
+        _ = master.handle_received(0, bytes, 1 << 20, &LIMITS, now, |_, _| {});
+    }
+
+    /// One sick key is no sick master: the others are answered meanwhile.
+    #[test]
+    fn a_lookup_that_a_master_stumbles_over_while_others_are_answered_is_given_up() {
+        let bad = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+        let found = stumble_at(Kind::Key, |master, now| receive(master, bad, now));
+        assert_eq!(found, Answer::Declined(500));
+        // A score that is none.
+        let found = stumble_at(Kind::SortedSet, |master, now| receive(master, GOOD, now));
+        assert_eq!(found, Answer::Declined(200));
+        let closed = |master: &mut Master, now| master.handle_closed(0, "reset".into(), now);
+        assert_eq!(stumble_at(Kind::Key, closed), Answer::Declined(0));
     }
 
     #[test]
-    fn who_answers_nothing_is_stalled_unless_it_is_held_or_asked_nothing() {
+    fn who_answers_nothing_is_stalled_unless_it_is_excused_or_asked_nothing() {
         let mut master = connected(&[request(1, Ask::Look)]);
         act(&mut master, Now::at_ms(1));
         let stalled = |master: &Master, ms| master.stalled_for(Now::at_ms(ms)).as_millis();
         assert_eq!(stalled(&master, 700), 700);
-        master.hold(true, Now::at_ms(800));
-        master.hold(false, Now::at_ms(5000));
+        master.hold(true);
+        assert_eq!(stalled(&master, 900), 900, "whoever holds it");
+        master.excuse(Now::at_ms(5000));
+        master.hold(false);
         assert_eq!(stalled(&master, 5100), 100);
         master.give_up(0, &mut VecDeque::new());
         assert_eq!(stalled(&master, 9000), 0);

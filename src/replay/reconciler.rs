@@ -90,7 +90,7 @@ impl<L> Default for Backend<L> {
 }
 
 impl<L: OpenFile> Backend<L> {
-    /// Whether it is up and has no record to be replayed.
+    /// Whether it is up and has no record to be replayed, as far as is known.
     fn is_in_order(&self) -> bool {
         self.is_up && !self.has_backlog()
     }
@@ -120,7 +120,9 @@ impl<L: OpenFile> Backend<L> {
     fn has_backlog(&self) -> bool {
         let counters = self.info.as_ref().map(|info| &info.counters);
         counters.is_none_or(|counters| {
-            counters.unread_bytes.load() > 0 || counters.in_flight_records.load() > 0
+            let is_unknown = counters.state_read.load() == 0 || counters.logs_faulty.load() > 0;
+            let unread = counters.unread_bytes.load();
+            is_unknown || unread > 0 || counters.in_flight_records.load() > 0
         })
     }
 }
@@ -277,6 +279,12 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             if reconcile.mode == ReconcileMode::Off {
                 // The checkpointer no longer waits for an answer.
                 backend.waiting.clear();
+                if let Some(differences) = &mut backend.differences
+                    && let Err(cause) = differences.write(&mut self.disk)
+                {
+                    tracing::error!(%cause, "the last lines of differences.jsonl are not written");
+                    differences.drop_unwritten();
+                }
                 self.end_job(id);
             } else if let Some(job) = &mut backend.job {
                 job.set(reconcile);
@@ -297,13 +305,19 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 continue;
             };
             if backend.read_at <= now.monotonic {
-                if let Err(cause) = differences.read(&mut self.disk) {
+                let read = differences.read(&mut self.disk);
+                if let Err(cause) = &read {
+                    info.counters.state_failures.add(1);
                     let backend = &*info.name;
-                    tracing::debug!(backend, %cause, "differences.jsonl cannot be read");
+                    tracing::warn!(
+                        backend,
+                        %cause,
+                        "differences.jsonl cannot be read: what it has is not counted"
+                    );
                 }
                 let left = differences.left();
                 info.counters.reconcile.left.set(left);
-                backend.read_at = match is_off && left == 0 {
+                backend.read_at = match is_off && left == 0 && read.is_ok() {
                     true => Duration::MAX,
                     false => now.after(RECONCILE_COUNT_INTERVAL),
                 };
@@ -380,6 +394,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let has_older = job.logs().iter().any(|log| log.modified_nanos < newer);
         if has_older || job.held_for(now) > RECONCILE_HELD_MAX {
             backend.waiting.extend(job.take_logs());
+            if let Some(differences) = &mut backend.differences {
+                // Their keys are compared again.
+                differences.drop_unwritten();
+            }
             self.end_job(id);
         }
     }

@@ -152,6 +152,7 @@ impl World {
         };
         let disk = TestDisk::default();
         let counters = [(); 2].map(|()| Arc::new(BackendCounters::default()));
+        counters.iter().for_each(|one| one.state_read.set(1));
         let mailbox = Arc::new(Mailbox::new(1024, Box::new(NoWaker)));
         let checkpointer = Arc::new(Mailbox::new(1024, Box::new(NoWaker)));
         let reconciler = reconciler(&disk, &mailbox, &checkpointer, settings);

@@ -112,6 +112,11 @@ impl Differences {
         self.unwritten.len() >= RECONCILE_DIFFERENCE_BYTES
     }
 
+    /// Forgets the lines that are not on disk.
+    pub(super) fn drop_unwritten(&mut self) {
+        self.unwritten.clear();
+    }
+
     /// Writes the lines that are not on disk, durably.
     ///
     /// # Errors

@@ -83,8 +83,6 @@ pub(super) struct Job<L> {
     table_at: Duration,
     /// Since when it cannot be read, monotonic.
     table_lacks_since: Option<Duration>,
-    /// Since when a peer has had to wait, monotonic.
-    peers_waiting: BTreeMap<usize, Duration>,
     /// Since when it stands still, as the backend is not in order, monotonic.
     held_since: Option<Duration>,
     /// Logs that were not there when they were to be read.
@@ -117,7 +115,6 @@ impl<L: OpenFile> Job<L> {
             table: Err(String::new()),
             table_at: Duration::ZERO,
             table_lacks_since: None,
-            peers_waiting: BTreeMap::new(),
             held_since: None,
             gone: Vec::new(),
             compared: 0,
@@ -313,19 +310,10 @@ impl<L: OpenFile> Job<L> {
         for (at, master) in self.comparison.masters().iter_mut().enumerate() {
             find(master, cx.surroundings);
             let waits = at > 0 && (cx.peer_waits)(&master.name);
-            master.hold(cx.is_held || waits, cx.now);
+            master.hold(cx.is_held || waits);
             if at == 0 || cx.is_held {
-                self.peers_waiting.remove(&at);
-                continue;
-            }
-            let kept_for = if waits {
-                let since = self.peers_waiting.entry(at).or_insert(cx.now.monotonic);
-                cx.now.monotonic.saturating_sub(*since)
-            } else {
-                self.peers_waiting.remove(&at);
-                master.stalled_for(cx.now)
-            };
-            if kept_for > self.settings.timeout {
+                master.excuse(cx.now);
+            } else if master.stalled_for(cx.now) > self.settings.timeout {
                 given_up.push(at);
             }
         }
@@ -362,6 +350,9 @@ impl<L: OpenFile> Job<L> {
             self.scan = Scan::default();
             self.phase = Phase::Reading;
             return Progress::Busy;
+        }
+        for (code, skipped) in &self.skipped {
+            self.info.counters.reconcile.skipped.add(code, skipped.keys);
         }
         self.log_end(cx.said);
         Progress::Done
@@ -419,7 +410,6 @@ impl<L: OpenFile> Job<L> {
                 keys: 0,
             });
         skipped.keys += keys;
-        self.info.counters.reconcile.skipped.add(why.code(), keys);
     }
 
     fn look_again(&self, now: Now) -> Progress {

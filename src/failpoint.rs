@@ -142,6 +142,8 @@ mod switch {
             OneLongLineForAll,
             /// What was lost with a forgotten idle connection counts as never sent.
             ForgetIdleLoss,
+            /// A backend that rests is not looked at although something of it was changed.
+            RestOnChange,
             /// What was sent and not answered before a flush counts as never sent.
             ForgetSent,
             /// An entry of a plan is used after the checkpointer was told that it never will be.

@@ -17,7 +17,8 @@
 //! durable write, or when [`Checkpointer::next_deadline`] has come. No turn waits for another
 //! thread. None waits for a checkpoint where the disk can write in the background
 //! ([`Disk::begin`]): then the checkpoints of all backends are under way at the same time. A turn
-//! does wait for other calls to the disk.
+//! does wait for other calls to the disk. It looks at backends that were changed or whose deadline
+//! has come, and at no others ([`BackendStates`]).
 //!
 //! ```text
 //!   Running ── Stop ──▶ Stopping: the mailbox is emptied ──▶ Ending: the last checkpoints are
@@ -49,7 +50,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::backend::ClosedFile;
 use crate::limits::{CHECKPOINTER_MESSAGES_PER_TURN, DELETED_LOG_WATCHED, OUTBOX_RETRY};
-use crate::replay::checkpointer::backend_state::{BackendState, Context};
+use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Context};
 use crate::replay::checkpointer::comparing::ComparingLogs;
 use crate::replay::checkpointer::leaving::Leaving;
 use crate::replay::checkpointer::points::Points;
@@ -115,7 +116,8 @@ pub struct Checkpointer<D: Disk> {
     links: CheckpointerLinks,
     settings: CheckpointerSettings,
     workers: usize,
-    backend_states: Vec<Option<BackendState>>,
+    /// One rests that is not changed, until its [`BackendState::deadline`].
+    backend_states: BackendStates,
     outbox: Outbox,
     log_reaper: Reaper<D>,
     comparing: ComparingLogs,
@@ -147,7 +149,7 @@ impl<D: Disk> Checkpointer<D> {
             links,
             settings,
             workers,
-            backend_states: Vec::new(),
+            backend_states: BackendStates::default(),
             outbox,
             log_reaper: LogReaper::default(),
             comparing: ComparingLogs::default(),
@@ -182,8 +184,9 @@ impl<D: Disk> Checkpointer<D> {
             Phase::Ending => self.finish(now),
             Phase::Stopping | Phase::Written => {}
         }
-        for backend_state in self.backend_states.iter_mut().flatten() {
-            backend_state.publish_counters();
+        self.publish_counters();
+        if matches!(self.phase, Phase::Running) {
+            self.let_rest();
         }
         self.outbox.deliver();
         if cfg!(debug_assertions) {
@@ -207,15 +210,42 @@ impl<D: Disk> Checkpointer<D> {
         if matches!(self.phase, Phase::Ending | Phase::Written) {
             return outbox;
         }
-        let backend_states = self.backend_states.iter().flatten();
+        let backend_states = self.backend_states.awake().flatten();
         let backend_states =
             backend_states.filter(|backend_state| !self.leaving.holds(backend_state));
         let backend_states = backend_states.filter_map(BackendState::deadline);
         let others = outbox
             .min(self.release_at)
             .min(self.points.deadline())
-            .min(self.leaving.deadline());
+            .min(self.leaving.deadline())
+            .min(self.backend_states.next_due());
         backend_states.fold(others, Duration::min)
+    }
+
+    /// Publishes the counters that have changed. Those of who rests have not.
+    fn publish_counters(&mut self) {
+        let mut from = 0;
+        while let Some(place) = self.backend_states.first_awake(from) {
+            from = place + 1;
+            if let Some(backend_state) = &mut self.backend_states[place] {
+                backend_state.publish_counters();
+            }
+        }
+    }
+
+    /// Lets those rest that have done what was due. What is being removed is worked on by others.
+    fn let_rest(&mut self) {
+        let mut from = 0;
+        while let Some(place) = self.backend_states.first_awake(from) {
+            from = place + 1;
+            let until = match &self.backend_states[place] {
+                Some(backend_state) if self.leaving.holds(backend_state) => continue,
+                Some(backend_state) => backend_state.deadline(),
+                None => None,
+            };
+            self.backend_states
+                .rest(place, until.unwrap_or(Duration::MAX));
+        }
     }
 
     /// Panics if an invariant is broken.
@@ -224,6 +254,13 @@ impl<D: Disk> Checkpointer<D> {
             .iter()
             .flatten()
             .for_each(BackendState::check_invariants);
+        #[cfg(debug_assertions)]
+        for (until, _, backend_state) in self.backend_states.resting() {
+            if let Some(backend_state) = backend_state {
+                let deadline = backend_state.deadline().unwrap_or(Duration::MAX);
+                assert!(until <= deadline, "it rests beyond what is due");
+            }
+        }
     }
 
     /// Takes completed checkpoints from the disk.
@@ -314,8 +351,8 @@ impl<D: Disk> Checkpointer<D> {
 
     fn add_backend_state(&mut self, info: BackendInfo) {
         let index = info.id.index();
-        if self.backend_states.len() <= index {
-            self.backend_states.resize_with(index + 1, || None);
+        while self.backend_states.len() <= index {
+            self.backend_states.push(None);
         }
         assert!(
             self.backend_states[index].is_none(),
@@ -351,8 +388,13 @@ impl<D: Disk> Checkpointer<D> {
         let mut leaving = std::mem::take(&mut self.leaving);
         self.at_backend_states(now, |backend_states, log_reaper, cx| {
             leaving.work(backend_states, cx);
-            for backend_state in backend_states.iter_mut().flatten() {
-                if !leaving.holds(backend_state) {
+            backend_states.wake_due(now.monotonic);
+            let mut from = 0;
+            while let Some(place) = backend_states.first_awake(from) {
+                from = place + 1;
+                if let Some(backend_state) = &mut backend_states[place]
+                    && !leaving.holds(backend_state)
+                {
                     backend_state.work(cx);
                 }
             }
@@ -389,7 +431,7 @@ impl<D: Disk> Checkpointer<D> {
     fn at_points(
         &mut self,
         now: Now,
-        work: impl FnOnce(&mut Points, &[Option<BackendState>], &mut Context<'_, D>),
+        work: impl FnOnce(&mut Points, &BackendStates, &mut Context<'_, D>),
     ) {
         let mut points = std::mem::take(&mut self.points);
         self.at_backend_states(now, |backend_states, _, cx| {
@@ -450,7 +492,7 @@ impl<D: Disk> Checkpointer<D> {
     fn at_backend_states(
         &mut self,
         now: Now,
-        work: impl FnOnce(&mut [Option<BackendState>], &mut Reaper<D>, &mut Context<'_, D>),
+        work: impl FnOnce(&mut BackendStates, &mut Reaper<D>, &mut Context<'_, D>),
     ) {
         let mut closed: Vec<ClosedFile> = Vec::new();
         let mut cx = Context {
@@ -474,10 +516,7 @@ impl<D: Disk> Checkpointer<D> {
     }
 }
 
-fn backend_state_of(
-    backend_states: &mut [Option<BackendState>],
-    backend: BackendId,
-) -> &mut BackendState {
+fn backend_state_of(backend_states: &mut BackendStates, backend: BackendId) -> &mut BackendState {
     let backend_state = backend_states
         .get_mut(backend.index())
         .and_then(Option::as_mut);

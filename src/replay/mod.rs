@@ -2,6 +2,7 @@
 //! no clock.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod agenda;
 pub mod batch_table;
 pub mod checkpointer;
 pub mod chunk;

@@ -19,6 +19,9 @@
 //! this epoch has come, its folder has been listed since, and it has credit: bytes of its own share
 //! of the memory budget, and lines that may be in flight. No backend waits for another's credit.
 //! While the checkpointer or a worker has no room for a message, nothing is read.
+//!
+//! **Who is looked at.** A turn looks at backends that have a backlog, were changed, or whose time
+//! has come ([`Agenda`]); of a thousand that are idle it does not even know.
 
 mod backoff;
 mod begin;
@@ -49,6 +52,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::{BODY_PIECES_MAX, CHUNKS_MISSED, MAILBOX_MESSAGES};
+use crate::replay::agenda::Agenda;
 use crate::replay::chunk::BufferReturns;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::disk::{Disk, OpenFile};
@@ -126,7 +130,8 @@ pub struct LogReader<D: Disk> {
     chunks: usize,
     /// For bytes that are looked at and not kept: searches, a file's first bytes.
     scratch: Vec<u8>,
-    sources: Vec<Source<D::File>>,
+    /// The backends. One rests that neither has a backlog nor is changed, until its next look.
+    sources: Agenda<Source<D::File>>,
     /// How many backends are read for, as of this turn: the memory budget is theirs.
     read_for: usize,
     places: HashMap<BackendId, usize>,
@@ -204,7 +209,7 @@ impl<D: Disk> LogReader<D> {
             buffers: Buffers::new(bounds),
             chunks: 0,
             scratch: Vec::new(),
-            sources: Vec::new(),
+            sources: Agenda::default(),
             read_for: 0,
             places: HashMap::new(),
             early_plans: HashMap::new(),
@@ -244,12 +249,16 @@ impl<D: Disk> LogReader<D> {
             }
         }
         self.handle_dirty_flags(now);
+        self.sources.wake_due(now.monotonic);
         self.poll_open_logs(now, &mut wake);
         self.poll_listings(now, &mut wake);
         self.pass_points_on(now);
         self.poll_pieces(now, &mut wake);
         let held = self.buffers.bytes() as u64;
         self.counters.memory_bytes.set(held);
+        #[cfg(debug_assertions)]
+        self.check_resting(now);
+        wake.at(self.sources.next_due());
         if wake.busy || wake.until <= now.monotonic {
             return Turn::Busy;
         }
@@ -271,11 +280,9 @@ impl<D: Disk> LogReader<D> {
 
     /// Whether there is nothing that credit, or a buffer, would let it read.
     fn has_read_all(&self) -> bool {
-        let has_read = |source: &Source<D::File>| {
-            let is_due = source.may_be_fed() && source.catalog.unread_bytes() > 0;
-            !is_due && source.bodies.is_idle()
-        };
-        self.outbox.is_empty() && self.points.is_empty() && self.sources.iter().all(has_read)
+        let has_read = |source: &Source<D::File>| !source.has_unread() && source.bodies.is_idle();
+        // Those that rest have.
+        self.outbox.is_empty() && self.points.is_empty() && self.sources.awake().all(has_read)
     }
 
     fn handle_message(&mut self, message: ReaderMessage, now: Now) {
@@ -318,7 +325,10 @@ impl<D: Disk> LogReader<D> {
             ReaderMessage::SyncPoint { id, is_backend } => self.handle_point(id, is_backend, now),
             ReaderMessage::Forget { backend } => self.handle_forget(backend),
             ReaderMessage::TellFolders => self.tell_folders(),
-            ReaderMessage::Settings(settings) => self.settings = settings,
+            ReaderMessage::Settings(settings) => {
+                self.settings = settings;
+                self.sources.wake_all();
+            }
             ReaderMessage::Stop => unreachable!("the turn ends with it"),
         }
     }

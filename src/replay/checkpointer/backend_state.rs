@@ -26,6 +26,7 @@ use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::rejected;
 use crate::ledger::segment::SegmentDone;
 use crate::ledger::totals::Tally;
+use crate::replay::agenda::Agenda;
 use crate::replay::checkpointer::comparing::ComparingLogs;
 use crate::replay::checkpointer::fault::Fault;
 use crate::replay::checkpointer::rejects::RejectedLog;
@@ -86,6 +87,9 @@ struct Flush {
     /// Who has reported `Flushed`.
     flushed: Vec<Component>,
 }
+
+/// All of them, by the backends' ids; `None` is a free place.
+pub(super) type BackendStates = Agenda<Option<BackendState>>;
 
 /// See the module.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::forgotten::{Forgotten, ForgottenTotals};
 use crate::limits::{FORGET_RETRY, FORGOTTEN_BYTES_MAX};
-use crate::replay::checkpointer::backend_state::{BackendState, Context};
+use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Context};
 use crate::replay::checkpointer::store::{StoreError, doing, is_known_state};
 use crate::replay::disk::{Area, Disk, read_state};
 use crate::replay::messages::{BackendId, ControlMessage};
@@ -87,7 +87,7 @@ impl Leaving {
     /// Takes the next steps for all backends that are to be forgotten.
     pub(super) fn work<D: Disk>(
         &mut self,
-        backend_states: &mut [Option<BackendState>],
+        backend_states: &mut BackendStates,
         cx: &mut Context<'_, D>,
     ) {
         if cx.now.monotonic < self.retry_at {
@@ -117,7 +117,7 @@ impl Leaving {
     /// Reads what earlier processes have left, once.
     fn make_ready<D: Disk>(
         &mut self,
-        backend_states: &[Option<BackendState>],
+        backend_states: &BackendStates,
         cx: &mut Context<'_, D>,
     ) -> Result<(), StoreError> {
         if self.kept.is_some() {
@@ -144,7 +144,7 @@ impl Leaving {
     /// Adds those that have no checkpoint under way to the totals, durably.
     fn count<D: Disk>(
         &mut self,
-        backend_states: &[Option<BackendState>],
+        backend_states: &BackendStates,
         cx: &mut Context<'_, D>,
     ) -> Result<(), StoreError> {
         let mut next = self.kept.clone().expect("it was read");
@@ -184,7 +184,7 @@ impl Leaving {
     /// others.
     fn remove_counted<D: Disk>(
         &mut self,
-        backend_states: &mut [Option<BackendState>],
+        backend_states: &mut BackendStates,
         cx: &mut Context<'_, D>,
     ) -> Result<(), StoreError> {
         let mut next = self.kept.clone().expect("it was read");
@@ -200,7 +200,7 @@ impl Leaving {
             return failure;
         }
         write(cx.disk, &next)?;
-        let is_left = |going: &Going, backend_states: &[Option<BackendState>]| {
+        let is_left = |going: &Going, backend_states: &BackendStates| {
             let name = backend_state_at(backend_states, going.backend).name();
             going.counted.is_none() || next.removing.iter().any(|left| **left == **name)
         };
@@ -236,7 +236,7 @@ impl Leaving {
     }
 }
 
-fn backend_state_at(backend_states: &[Option<BackendState>], backend: BackendId) -> &BackendState {
+fn backend_state_at(backend_states: &BackendStates, backend: BackendId) -> &BackendState {
     let backend_state = backend_states[backend.index()].as_ref();
     backend_state.expect("who is to be forgotten has a backend state")
 }

@@ -37,7 +37,7 @@ use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::limits::{
     SYNC_POINT_GONE_PER_LOOK, SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE,
 };
-use crate::replay::checkpointer::backend_state::{BackendState, Context};
+use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Context};
 use crate::replay::disk::{Area, Disk, OpenFile};
 use crate::replay::messages::{AwayLog, BackendId, ControlMessage, FileId};
 use crate::replay::outbox::After;
@@ -148,7 +148,7 @@ impl Points {
         backend: BackendId,
         what: What,
         copy: What,
-        backend_states: &[Option<BackendState>],
+        backend_states: &BackendStates,
         cx: &Context<'_, D>,
     ) {
         // One that an earlier process had read.
@@ -169,7 +169,7 @@ impl Points {
     pub(super) fn handle_away<D: Disk>(
         &mut self,
         away: AwayLog,
-        backend_states: &[Option<BackendState>],
+        backend_states: &BackendStates,
         cx: &mut Context<'_, D>,
     ) {
         let backend_state = backend_states
@@ -261,7 +261,7 @@ impl Points {
         &mut self,
         id: u64,
         is_backend: fn(&str) -> bool,
-        backend_states: &[Option<BackendState>],
+        backend_states: &BackendStates,
         cx: &mut Context<'_, D>,
     ) {
         let mut lister = Lister {
@@ -287,7 +287,7 @@ impl Points {
     /// Checks how far all points are settled.
     pub(super) fn look<D: Disk>(
         &mut self,
-        backend_states: &[Option<BackendState>],
+        backend_states: &BackendStates,
         cx: &mut Context<'_, D>,
     ) {
         self.look_at = cx.now.after(SYNC_POINT_LOOK);

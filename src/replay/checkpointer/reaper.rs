@@ -32,7 +32,9 @@ use crate::limits::{
     DELETED_LOG_WATCHED, DELETED_LOGS_WATCHED_MAX, IDENTITY_PREFIX_BYTES_MAX, RECONCILE_LOGS_MAX,
     REJECTED_WRITE_BYTES_MAX, WRITERS_LOOK_INTERVAL,
 };
-use crate::replay::checkpointer::backend_state::{BackendState, Context, LateCounts};
+use crate::replay::checkpointer::backend_state::{
+    BackendState, BackendStates, Context, LateCounts,
+};
 use crate::replay::checkpointer::comparing::Comparison;
 use crate::replay::disk::{Area, Disk, LogLease, LogMeta, OpenFile, has_last_read, read_fully};
 use crate::replay::logged::LoggedOnce;
@@ -144,7 +146,7 @@ impl<L: OpenFile> LogReaper<L> {
     /// the others are closed too.
     pub(super) fn look_again<D: Disk<File = L>>(
         &mut self,
-        backend_states: &mut [Option<BackendState>],
+        backend_states: &mut BackendStates,
         last: bool,
         cx: &mut Context<'_, D>,
     ) {
@@ -181,7 +183,7 @@ impl<L: OpenFile> LogReaper<L> {
     /// follow, or as many as allowed are still open.
     pub(super) fn reap<D: Disk<File = L>>(
         &mut self,
-        backend_states: &mut [Option<BackendState>],
+        backend_states: &mut BackendStates,
         cx: &mut Context<'_, D>,
     ) -> bool {
         let mut looked_at: BTreeSet<FileId> = BTreeSet::new();

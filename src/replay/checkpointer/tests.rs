@@ -9,4 +9,5 @@ mod points;
 mod reaping;
 mod rejects;
 mod requeue;
+mod rest;
 mod starts;

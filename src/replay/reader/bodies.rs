@@ -49,7 +49,7 @@ impl<D: Disk> LogReader<D> {
         // Its head needs a chunk.
         let has_credit = self.has_credit(at, self.bounds.chunk_bytes_min);
         if self.lines_left(at) == 0 || lines >= self.sources[at].bodies.len_max() || !has_credit {
-            return Ok(Step::Nothing);
+            return Ok(Step::NoCredit);
         }
         let chunk_bytes = self.chunk_bytes();
         let file = self.sources[at].catalog.file_mut(index);

@@ -39,8 +39,11 @@ pub(super) enum Step {
     Done,
     /// Nothing before this monotonic instant, unless something comes.
     Until(Duration),
-    /// Nothing, unless something comes: an inotify event, credit, a plan.
+    /// Nothing, unless something of its own comes: an inotify event, a plan.
     Nothing,
+    /// Nothing, unless credit comes: memory that it or another backend gives back, or lines of its
+    /// own.
+    NoCredit,
 }
 
 impl<D: Disk> LogReader<D> {
@@ -71,19 +74,56 @@ impl<D: Disk> LogReader<D> {
 
     /// One step for the next backend that has something to do. Returns false if none has.
     fn step(&mut self, now: Now, wake: &mut Wake) -> bool {
-        let sources = self.sources.len();
-        for nth in 0..sources {
-            let at = (self.first + nth) % sources;
+        let mut from = self.first;
+        for _ in 0..self.sources.awake_count() {
+            let next = self.sources.first_awake(from);
+            let Some(at) = next.or_else(|| self.sources.first_awake(0)) else {
+                break;
+            };
+            from = at + 1;
             match self.step_source(at, now) {
                 Step::Done => {
-                    self.first = (at + 1) % sources;
+                    self.first = from;
                     return true;
                 }
-                Step::Until(until) => wake.at(until),
-                Step::Nothing => {}
+                Step::Until(until) => {
+                    wake.at(until);
+                    self.let_rest(at, until, now);
+                }
+                Step::Nothing => self.let_rest(at, Duration::MAX, now),
+                Step::NoCredit => {}
             }
         }
         false
+    }
+
+    /// Lets a backend rest that has nothing to be read before `until`, unless something of its own
+    /// comes. One that waits for something else as well stays awake.
+    fn let_rest(&mut self, at: usize, until: Duration, now: Now) {
+        if !self.sources[at].must_stay_awake() {
+            let until = until.min(self.next_look(at, now));
+            self.sources.rest(at, until);
+        }
+    }
+
+    /// When a backend's folder or its open logs are looked at next.
+    fn next_look(&self, at: usize, now: Now) -> Duration {
+        let listed_at = self.sources[at].listing.due_at(now);
+        let look_at = self.open_logs_due_at(at, now);
+        look_at.map_or(listed_at, |look_at| look_at.min(listed_at))
+    }
+
+    /// Panics if a backend rests that has something to do, or rests for too long.
+    #[cfg(debug_assertions)]
+    pub(super) fn check_resting(&self, now: Now) {
+        for (until, at, source) in self.sources.resting() {
+            let name = &source.info.name;
+            assert!(!source.must_stay_awake(), "{name} rests with work to do");
+            assert!(
+                until <= self.next_look(at, now),
+                "{name} rests beyond a look"
+            );
+        }
     }
 
     fn step_source(&mut self, at: usize, now: Now) -> Step {
@@ -224,7 +264,7 @@ impl<D: Disk> LogReader<D> {
     /// Skips a line up to `end` without reading it into memory: it is settled, or too long.
     fn skip(&mut self, at: usize, index: usize, end: u64, now: Now) -> io::Result<Step> {
         if self.lines_left(at) == 0 {
-            return Ok(Step::Nothing);
+            return Ok(Step::NoCredit);
         }
         let file = self.sources[at].catalog.file_mut(index);
         let (Some(log), Some(begun)) = (&file.log, &mut file.begun) else {
@@ -264,7 +304,7 @@ impl<D: Disk> LogReader<D> {
         };
         let size = self.buffers.rounded(bytes);
         if lines_max == 0 || !self.has_credit(at, size) {
-            return Ok(Step::Nothing);
+            return Ok(Step::NoCredit);
         }
         let mut buffer = self.take_buffer(bytes);
         let read = self.fill(at, index, &mut buffer[..bytes]);
@@ -287,7 +327,7 @@ impl<D: Disk> LogReader<D> {
         now: Now,
     ) -> io::Result<Step> {
         if self.lines_left(at) == 0 || !self.has_credit(at, self.buffers.rounded(bytes)) {
-            return Ok(Step::Nothing);
+            return Ok(Step::NoCredit);
         }
         let mut buffer = self.take_buffer(bytes);
         let read = self.fill(at, index, &mut buffer[..bytes]);
@@ -359,13 +399,9 @@ impl<D: Disk> LogReader<D> {
         self.read_for.max(self.sources.len().min(SHARES_MIN))
     }
 
-    /// Counts the backends that are read for: those with unread bytes that may be fed, and those
-    /// that hold memory.
+    /// Counts the backends that are read for. None of them rests.
     fn count_read_for(&mut self) {
-        let is_read_for = |source: &&Source<D::File>| {
-            let holds = source.credit.chunk_bytes > 0 || source.bodies.pieces > 0;
-            holds || (source.may_be_fed() && source.catalog.unread_bytes() > 0)
-        };
-        self.read_for = self.sources.iter().filter(is_read_for).count();
+        let is_read_for = |source: &&Source<D::File>| source.is_read_for();
+        self.read_for = self.sources.awake().filter(is_read_for).count();
     }
 }

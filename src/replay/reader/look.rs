@@ -15,7 +15,7 @@ use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind};
 use crate::replay::reader::resume::{EntriesMoved, Resume, byte_of};
-use crate::replay::reader::source::Faults;
+use crate::replay::reader::source::{Faults, Source};
 use crate::replay::reader::{LogReader, Wake};
 use crate::status::snapshot::SecondName;
 
@@ -69,7 +69,9 @@ impl<D: Disk> LogReader<D> {
         }
         wake.at(self.root.due_at(now));
         let mut listings = 0;
-        for at in 0..self.sources.len() {
+        let mut from = 0;
+        while let Some(at) = self.sources.first_awake(from) {
+            from = at + 1;
             if self.sources[at].listing.due_at(now) <= now.monotonic && listings < LISTINGS_PER_TURN
             {
                 listings += 1;
@@ -104,11 +106,12 @@ impl<D: Disk> LogReader<D> {
             if !is_there {
                 outbox.control(After::Nothing, ControlMessage::FolderGone(name.clone()));
                 // Its logs are gone too, and no event reports them.
-                let mut all = sources.iter_mut();
-                if let Some(source) = all.find(|source| *source.info.name == **name) {
-                    source.listing.want(now);
+                let is_it = |source: &Source<D::File>| *source.info.name == **name;
+                let at = sources.iter().position(is_it);
+                if let Some(at) = at {
+                    sources[at].listing.want(now);
                     if failpoint!(ForgetFolder) {
-                        source.catalog = Catalog::default();
+                        sources[at].catalog = Catalog::default();
                     }
                 }
             }
@@ -460,11 +463,10 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn poll_open_logs(&mut self, now: Now, wake: &mut Wake) {
         let due_at = self.open_logs_seen_at.saturating_add(SEVERAL_NAMES_LOOK);
         let is_due = due_at <= now.monotonic;
-        for at in 0..self.sources.len() {
-            let catalog = &self.sources[at].catalog;
-            let quiet_for = |index: &usize| catalog.file(*index).quiet_for(now);
-            let quiet = catalog.open().iter().map(quiet_for).min();
-            if quiet.is_none_or(|quiet| quiet >= self.settings.closed_after) {
+        let mut from = 0;
+        while let Some(at) = self.sources.first_awake(from) {
+            from = at + 1;
+            if self.open_logs_due_at(at, now).is_none() {
                 continue;
             }
             if is_due {
@@ -474,6 +476,16 @@ impl<D: Disk> LogReader<D> {
             }
             wake.at(self.open_logs_seen_at.saturating_add(SEVERAL_NAMES_LOOK));
         }
+    }
+
+    /// When the open logs of a backend are looked at next; `None` if HA writes to none of them any
+    /// more.
+    pub(super) fn open_logs_due_at(&self, at: usize, now: Now) -> Option<Duration> {
+        let catalog = &self.sources[at].catalog;
+        let quiet_for = |index: &usize| catalog.file(*index).quiet_for(now);
+        let quiet = catalog.open().iter().map(quiet_for).min()?;
+        let is_written = quiet < self.settings.closed_after;
+        is_written.then(|| self.open_logs_seen_at.saturating_add(SEVERAL_NAMES_LOOK))
     }
 
     /// Looks at the open files again. Returns whether one of them has changed.

@@ -23,8 +23,8 @@ impl<D: Disk> LogReader<D> {
     /// The controller requests a sync point.
     pub(super) fn handle_point(&mut self, id: u64, is_backend: fn(&str) -> bool, now: Now) {
         self.root.want_now(now);
-        for source in &mut self.sources {
-            source.listing.want_now(now);
+        for at in 0..self.sources.len() {
+            self.sources[at].listing.want_now(now);
         }
         self.points.push(WaitingPoint {
             id,
@@ -35,6 +35,9 @@ impl<D: Disk> LogReader<D> {
 
     /// Passes the points on that need not wait any longer.
     pub(super) fn pass_points_on(&mut self, now: Now) {
+        if self.points.is_empty() {
+            return;
+        }
         let sources = self.sources.iter().map(|source| &source.listing);
         let listings = sources.chain([&self.root]);
         let listed_at = listings.map(|listing| listing.listed_at(now)).min();

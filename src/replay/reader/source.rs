@@ -419,6 +419,25 @@ impl<L> Source<L> {
         self.up && self.listed && !self.paused && self.resume.is_some()
     }
 
+    /// Whether there are bytes that may be read now, given credit.
+    #[must_use]
+    pub(super) fn has_unread(&self) -> bool {
+        self.may_be_fed() && self.catalog.unread_bytes() > 0
+    }
+
+    /// Whether a share of the memory budget is its: it has something to be read, or holds memory.
+    #[must_use]
+    pub(super) fn is_read_for(&self) -> bool {
+        self.credit.chunk_bytes > 0 || self.bodies.pieces > 0 || self.has_unread()
+    }
+
+    /// Whether something is to be done for it that may depend on more than its own state and the
+    /// times of its looks, so that it must not rest: credit, and files without a name.
+    #[must_use]
+    pub(super) fn must_stay_awake(&self) -> bool {
+        self.is_read_for() || !self.bodies.is_idle() || self.catalog.has_unlinked()
+    }
+
     /// Begins a new epoch: everything in flight is forgotten.
     pub(super) fn begin_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;

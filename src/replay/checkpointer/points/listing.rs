@@ -8,7 +8,7 @@ use super::log::{Log, key};
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected;
 use crate::limits::SYNC_POINT_LOGS_MAX;
-use crate::replay::checkpointer::backend_state::BackendState;
+use crate::replay::checkpointer::backend_state::{BackendState, BackendStates};
 use crate::replay::disk::{Area, Disk, LogEntry, LogMeta};
 use crate::status::sync_point::Listing;
 
@@ -43,7 +43,7 @@ pub(super) type Backends = BTreeMap<String, Result<Listed, String>>;
 
 pub(super) struct Lister<'a> {
     pub(super) away: &'a mut AwayLogs,
-    pub(super) backend_states: &'a [Option<BackendState>],
+    pub(super) backend_states: &'a BackendStates,
     /// How many logs more can be remembered.
     pub(super) room: usize,
     pub(super) unix: u64,
@@ -156,10 +156,7 @@ impl Lister<'_> {
 }
 
 /// The backend of this name, if it is known.
-pub(super) fn named<'a>(
-    backend_states: &'a [Option<BackendState>],
-    name: &str,
-) -> Option<&'a BackendState> {
+pub(super) fn named<'a>(backend_states: &'a BackendStates, name: &str) -> Option<&'a BackendState> {
     let mut known = backend_states.iter().flatten();
     known.find(|backend_state| **backend_state.name() == *name)
 }

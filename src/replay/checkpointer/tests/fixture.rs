@@ -115,6 +115,11 @@ impl Fixture {
         }
     }
 
+    /// Backends that the next turn looks at even without mail.
+    pub(super) fn awake(&self) -> usize {
+        self.checkpointer.backend_states.awake_count()
+    }
+
     /// When the checkpointer wants a turn although there is no mail.
     pub(super) fn next_deadline(&self) -> Duration {
         self.checkpointer.next_deadline(self.now)

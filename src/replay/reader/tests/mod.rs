@@ -8,4 +8,5 @@ mod credit;
 mod fixture;
 mod model;
 mod order;
+mod rest;
 mod resume;

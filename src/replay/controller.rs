@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::http::answer::ClientId;
-use crate::limits::{BACKLOG_LOOK_MS, MAILBOX_MESSAGES, OUTBOX_RETRY};
+use crate::limits::{BACKLOG_LOOK, MAILBOX_MESSAGES, OUTBOX_RETRY};
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::ending::{Over, Phase};
 use crate::replay::mailbox::Mailbox;
@@ -95,6 +95,10 @@ pub struct Controller {
     messages_left: bool,
     /// Something has happened since the last turn.
     is_due: bool,
+    /// When the backends were looked at last, monotonic, and when they are to be although nothing
+    /// has happened to them.
+    backends_seen_at: Duration,
+    backends_due_at: Duration,
 }
 
 impl Controller {
@@ -133,6 +137,8 @@ impl Controller {
             states_changed: false,
             messages_left: false,
             is_due: false,
+            backends_seen_at: Duration::ZERO,
+            backends_due_at: Duration::ZERO,
         }
     }
 
@@ -187,6 +193,7 @@ impl Controller {
             let Some(message) = self.mailbox.receive() else {
                 return;
             };
+            self.is_due = true;
             self.handle_message(message, now);
         }
     }
@@ -337,12 +344,20 @@ impl Controller {
         self.actions.push_back(Action::BeginShutdown);
     }
 
-    /// Does what is due.
+    /// Does what is due. A turn for an inotify event or a page that is read looks at every backend
+    /// only if it has not been looked at for a while: there may be many of both.
     pub fn turn(&mut self, now: Now) {
-        self.is_due = false;
+        let has_happened = std::mem::take(&mut self.is_due) || !self.requests.is_empty();
+        let look_at = self.backends_seen_at.saturating_add(BACKLOG_LOOK);
+        if !has_happened && now.monotonic < self.backends_due_at.min(look_at) {
+            self.follow_requests(now);
+            return;
+        }
         let (backends, mut cx) = self.cx(now);
         backends.turn(&mut cx);
         self.follow_requests(now);
+        self.backends_seen_at = now.monotonic;
+        self.backends_due_at = self.backends.due_at(now);
     }
 
     /// What the driver is to do next.
@@ -377,13 +392,10 @@ impl Controller {
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<Duration> {
         let until = [
-            self.backends.deadline(),
+            (self.backends_due_at < Duration::MAX).then_some(self.backends_due_at),
             self.phase.deadline(),
             self.sync_points.deadline(),
             (!self.outbox.is_empty()).then(|| now.after(OUTBOX_RETRY)),
-            self.backends
-                .wait_for_backlog()
-                .then(|| now.after(Duration::from_millis(BACKLOG_LOOK_MS))),
         ];
         until.into_iter().flatten().min()
     }

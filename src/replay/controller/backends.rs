@@ -20,7 +20,7 @@ use super::action::{Action, ProbeRequest, ProbeResult, Wanted};
 use super::settings::{ControllerRules, ControllerSettings};
 use super::states::{ReportedState, States};
 use crate::clock::Now;
-use crate::limits::BACKENDS_MAX;
+use crate::limits::{BACKENDS_MAX, BACKLOG_LOOK};
 use crate::replay::lane::LaneSettings;
 use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::{BackendId, BackendInfo, Epoch, WorkerMessage};
@@ -310,22 +310,20 @@ impl Backends {
         }
     }
 
-    /// When [`Backends::turn`] is due, on the monotonic clock.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        self.all
-            .iter()
-            .flatten()
-            .flat_map(|backend| [backend.monitor.deadline(), backend.leaving.deadline()])
-            .flatten()
-            .min()
-    }
-
-    /// Whether a backend's next probe depends on its backlog, so that the backlog must be watched.
-    pub(super) fn wait_for_backlog(&self) -> bool {
-        self.all
-            .iter()
-            .flatten()
-            .any(|backend| !backend.monitor.is_up() && !has_backlog(&backend.info))
+    /// When [`Backends::turn`] is due if nothing happens before, on the monotonic clock; the
+    /// maximum if it is not.
+    pub(super) fn due_at(&self, now: Now) -> Duration {
+        let all = || self.all.iter().flatten();
+        let deadlines =
+            all().flat_map(|backend| [backend.monitor.deadline(), backend.leaving.deadline()]);
+        // Where the next probe depends on the backlog, that must be watched.
+        let waits_for_backlog =
+            |backend: &Backend| !backend.monitor.is_up() && !has_backlog(&backend.info);
+        let look_at = all()
+            .any(waits_for_backlog)
+            .then(|| now.after(BACKLOG_LOOK));
+        let until = deadlines.chain([look_at]).flatten().min();
+        until.unwrap_or(Duration::MAX)
     }
 
     /// All states, for other threads.

@@ -636,3 +636,43 @@ fn the_end_is_clean_when_all_have_let_go_and_cut_when_its_time_is_up() {
         assert_eq!(over.map(|over| over.cut.is_none()), Some(lets_go));
     }
 }
+
+/// There may be many of both: events that concern no backend's state, and backends.
+#[test]
+fn a_turn_looks_at_the_backends_when_something_happens_to_them_or_after_a_while() {
+    let mut fixture = Fixture::with_one_up();
+    let looks = |fixture: &mut Fixture, happens: &dyn Fn(&mut Fixture)| {
+        fixture.now += ms(1);
+        happens(fixture);
+        fixture.turn();
+        fixture.controller.backends_seen_at == fixture.now
+    };
+    assert!(!looks(&mut fixture, &|_| {}));
+    assert!(looks(&mut fixture, &|fixture| fixture.tell(
+        ControlMessage::LogFault {
+            backend: FIRST,
+            fault: None,
+        }
+    )));
+    assert!(!looks(&mut fixture, &|_| {}));
+    assert!(looks(&mut fixture, &|fixture| fixture.ask(
+        ControlRequest::ListLogs {
+            backend: WRITTEN.to_owned()
+        }
+    )));
+    assert!(looks(&mut fixture, &|fixture| {
+        let now = fixture.now();
+        fixture.controller.handle_settings(settings(), now);
+    }));
+    let until = fixture.controller.deadline(fixture.now()).unwrap();
+    assert!(!looks(&mut fixture, &|_| {}));
+    assert_eq!(fixture.controller.deadline(fixture.now()), Some(until));
+    assert!(looks(&mut fixture, &|fixture| fixture.now = until));
+    assert!(looks(&mut fixture, &|fixture| fixture
+        .answer(ProbeResult::Good { watched: true })));
+    assert!(looks(&mut fixture, &|fixture| fixture.now += BACKLOG_LOOK));
+    assert!(looks(&mut fixture, &|fixture| {
+        let now = fixture.now();
+        fixture.controller.handle_stop(now);
+    }));
+}

@@ -47,8 +47,8 @@ pub struct Master {
     progress_at: Duration,
 }
 
-/// How many answers are a progress, of a master that is asked at most so often a second; 0: as often
-/// as it answers.
+/// How many answers are a progress, of a master that is asked at most so often a second; 0: as
+/// often as it answers.
 fn progress_answers(rate: u32) -> u32 {
     match rate {
         0 => RECONCILE_PROGRESS_ANSWERS,

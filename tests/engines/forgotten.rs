@@ -15,7 +15,7 @@ const IDLE: Duration = Duration::from_millis(2500);
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// What a busy machine may add. A backend that goes down by it shows by itself, however soon it is
 /// up again.
-const SPARE: Duration = Duration::from_secs(7);
+const SPARE: Duration = Duration::from_secs(20);
 const BACKENDS: usize = 2;
 const BURST: u64 = 400;
 

@@ -688,6 +688,10 @@ pub const RECONCILE_PROGRESS_ANSWERS: u32 = 1000;
 /// A lookup that a master answers wrongly so often, while it answers others, is given up.
 pub const RECONCILE_BAD_ANSWERS_MAX: u32 = 3;
 
+/// So is one at which it closes the connection, or is silent, so often while it answers others:
+/// more often, as a bad network does that to any.
+pub const RECONCILE_NO_ANSWERS_MAX: u32 = 10;
+
 /// So is one that it answers wrongly for so long, where there are no others.
 pub const RECONCILE_BAD_ANSWERS_FOR: Duration = Duration::from_secs(60);
 

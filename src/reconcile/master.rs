@@ -10,7 +10,8 @@ use crate::binlog::request::Template;
 use crate::clock::Now;
 use crate::connections::Action;
 use crate::limits::{
-    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_PROGRESS_ANSWERS,
+    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_NO_ANSWERS_MAX,
+    RECONCILE_PROGRESS_ANSWERS,
 };
 use crate::pace::{Bucket, retry_delay};
 use crate::reconcile::check::Answer;
@@ -359,10 +360,9 @@ impl Master {
         }
     }
 
-    /// A lookup is asked again behind all others, so that one sick key holds none up; it is given
-    /// up once it was answered wrongly, or not at all, so several times with good answers in
-    /// between. So it is where only wrong answers have come for a minute: a master that is silent
-    /// is waited for.
+    /// A lookup is asked again behind all others, so that one sick key holds none up. It is given up
+    /// once it was answered wrongly, or not at all, several times with good answers in between. So
+    /// it is where only wrong answers have come for a minute; a master that is silent is waited for.
     fn handle_bad_answer(&mut self, mut request: Request, status: Option<u16>, now: Now) {
         if request.is_mend() {
             return self.ended.push((request, Answer::Bad));
@@ -376,8 +376,10 @@ impl Master {
         }
         bad.answers = self.answers_total;
         let lasts = now.monotonic.saturating_sub(bad.first_at);
-        let is_sick = bad.times >= RECONCILE_BAD_ANSWERS_MAX
-            || status.is_some() && lasts > RECONCILE_BAD_ANSWERS_FOR;
+        let is_sick = match status {
+            Some(_) => bad.times >= RECONCILE_BAD_ANSWERS_MAX || lasts > RECONCILE_BAD_ANSWERS_FOR,
+            None => bad.times >= RECONCILE_NO_ANSWERS_MAX,
+        };
         if is_sick {
             let answer = Answer::Declined(status.unwrap_or(0));
             self.ended.push((request, answer));

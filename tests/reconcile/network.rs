@@ -59,6 +59,19 @@ impl Network {
         self.far.1 > RECONCILE_SEND_WITHIN
     }
 
+    /// Whether a mend of this key is on its way to a master.
+    pub(crate) fn carries_mend_of(&self, key: &[u8]) -> bool {
+        let key = String::from_utf8_lossy(key).replace(' ', "%20");
+        let mut arrivals = self.arrivals.values();
+        arrivals.any(|(_, _, arrival)| match arrival {
+            Arrival::AtMaster(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                text.contains(&key) && text.contains("is_dup=true")
+            }
+            _ => false,
+        })
+    }
+
     /// A network like this one, for another process.
     pub(crate) fn renewed(&self) -> Self {
         Self::new(self.breaks, self.latency_ms, self.far)

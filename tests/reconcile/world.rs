@@ -12,6 +12,7 @@ use hustdbsync::internals::fake_hustdb::contents::Item;
 use hustdbsync::internals::ledger::ids::FileId;
 use hustdbsync::internals::reconcile::comparison::ComparisonSettings;
 use hustdbsync::internals::reconcile::connection::ConnectionLimits;
+use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line, Settlement};
 use hustdbsync::internals::reconcile::settings::{ReconcileMode, ReconcileSettings};
 use hustdbsync::internals::reconcile::table::Table;
 use hustdbsync::internals::replay::dirty_flags::BackendDirtyFlags;
@@ -92,8 +93,8 @@ pub(crate) struct World {
     items: BTreeSet<Item>,
     /// What the last write of each item leaves.
     last: BTreeMap<Item, Leaves>,
-    /// Items of writes that went to one master only, while older records of it waited: they may be
-    /// overwritten there, before anybody compares.
+    /// Items of writes that went to one master only, while older records of it waited, or a mend of
+    /// it was on its way: they may be overwritten there, before anybody compares.
     overwritten: BTreeSet<Item>,
     /// Items that nobody can answer for: written with a ttl, by which each hustdb sweeps in its own
     /// time, or missed by a master without HA having logged it.
@@ -451,7 +452,8 @@ impl World {
             return;
         };
         self.items.insert(write.item());
-        if !self.logs[1 - master].missed.is_empty() {
+        let is_mended = self.network.carries_mend_of(&write.item().key);
+        if is_mended || !self.logs[1 - master].missed.is_empty() {
             self.overwritten.insert(write.item());
         }
         let record = write.record(version, unix);
@@ -598,10 +600,7 @@ impl World {
             .masters
             .each_ref()
             .map(|master| master.store.contents(unix));
-        let written = NAMES.map(|name| {
-            let state = self.disk.state(name, "differences.jsonl");
-            String::from_utf8(state.unwrap_or_default()).unwrap()
-        });
+        let left = NAMES.map(|name| left_in(&self.disk, name));
         for item in self.items.difference(&self.excused) {
             let Some(difference) = difference(item, &contents) else {
                 let mends_all =
@@ -616,9 +615,9 @@ impl World {
             let key = String::from_utf8(item.key.clone())
                 .unwrap()
                 .replace(' ', "%20");
-            let is_written = written
-                .iter()
-                .any(|lines| lines.contains(&format!("{key}\"")));
+            let is_it = |difference: &&Difference| difference.key == key.as_bytes();
+            let of_key: Vec<&Difference> = left.iter().flatten().filter(is_it).collect();
+            let is_written = !of_key.is_empty();
             // Where nothing says which value counts, it is left to a person; and so is a key that
             // was written whenever it was looked at, if only its versions differ, or whose masters
             // never answer within a moment of each other.
@@ -626,14 +625,10 @@ impl World {
             let is_seen_apart = self.network.is_far_apart();
             let is_same_value =
                 ours.map(|stored| &stored.value) == theirs.map(|stored| &stored.value);
-            let is_unclear = written.iter().any(|lines| {
-                let of_key = |line: &&str| line.contains(&format!("{key}\""));
-                lines.lines().filter(of_key).any(|line| {
-                    line.contains(r#""why":"backend_newer""#)
-                        || line.contains(r#""why":"peer_unsettled""#)
-                        || (is_same_value || is_seen_apart)
-                            && line.contains(r#""why":"still_differs""#)
-                })
+            let is_unclear = of_key.iter().any(|difference| match &*difference.why {
+                "backend_newer" | "peer_unsettled" => true,
+                "still_differs" => is_same_value || is_seen_apart,
+                _ => false,
             });
             let must_be_equal =
                 self.settings.mode == ReconcileMode::Repair && self.settings.deletes && !is_unclear;
@@ -648,6 +643,25 @@ impl World {
             false => Err(format!("{:?}: {}", self.settings, faults.join("; "))),
         }
     }
+}
+
+/// The differences of a backend that are left.
+fn left_in(disk: &TestDisk, name: &str) -> Vec<Difference> {
+    let text = disk.state(name, FILE_NAME).unwrap_or_default();
+    let mut left = BTreeMap::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        match Line::parse(line) {
+            Ok(Line::Difference(id, difference)) => {
+                left.insert(id, *difference);
+            }
+            Ok(Line::Settlement(Settlement { id, .. })) => {
+                left.remove(&id);
+            }
+            // What a crash has torn.
+            Err(_) => {}
+        }
+    }
+    left.into_values().collect()
 }
 
 fn file_number(name: &str) -> u64 {

@@ -121,11 +121,12 @@ pub struct Replacement {
 pub enum Mend {
     /// The peer's version and value were copied to the backend.
     Copied,
-    /// The values were equal; the peer's version was raised to the backend's.
+    /// The peer was given the backend's version: the values were equal, or a live write that came
+    /// to the backend meanwhile is the newer one.
     Raised,
     /// The peer's value was written to both, with the backend's version.
     MadeAnew,
-    /// It was deleted on the backend.
+    /// It was deleted: on the backend, or on the peer, where that was just given it.
     Deleted,
 }
 
@@ -173,7 +174,9 @@ impl WhyLeft {
             }
             Self::PeerLacks => "only the backend has it, and sync.reconcile_deletes is off",
             Self::TtlUnknown => "its time to live is not known, and a copy would have none",
-            Self::StillDiffers => "it still differs after sync.reconcile_attempts",
+            Self::StillDiffers => {
+                "it still differs after as many mends as sync.reconcile_attempts allows"
+            }
             Self::PeerUnsettled => "the other master's own log left a difference about it",
             Self::Declined => "a master declines the mend, as where the table has another type",
         }

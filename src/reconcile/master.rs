@@ -360,9 +360,9 @@ impl Master {
         }
     }
 
-    /// A lookup is asked again behind all others, so that one sick key holds none up. It is given up
-    /// once it was answered wrongly, or not at all, several times with good answers in between. So
-    /// it is where only wrong answers have come for a minute; a master that is silent is waited for.
+    /// A lookup is asked again behind all others, so that one sick key holds none up. It is given
+    /// up once it was answered wrongly, or not at all, several times with good answers in between.
+    /// So it is where only wrong answers have come for a minute; a silent master is waited for.
     fn handle_bad_answer(&mut self, mut request: Request, status: Option<u16>, now: Now) {
         if request.is_mend() {
             return self.ended.push((request, Answer::Bad));

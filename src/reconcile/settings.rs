@@ -39,7 +39,7 @@ pub struct ReconcileSettings {
     pub rate: u32,
     /// `sync.reconcile_deletes`: delete from the backend what the peer lacks.
     pub deletes: bool,
-    /// `sync.reconcile_attempts`: mends of a key after which it is reported.
+    /// `sync.reconcile_attempts`: mends tried on a key before it is reported.
     pub attempts: u32,
     /// `sync.reconcile_timeout`: how long a peer that cannot be asked keeps a log.
     pub timeout: Duration,

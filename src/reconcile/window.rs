@@ -12,7 +12,7 @@ use crate::limits::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyWindow {
     keys: usize,
-    /// When it may be halved again, monotonic: what was asked for before was asked too much, too.
+    /// When it may be halved again, monotonic: answers to what was asked for before come late, too.
     halve_at: Duration,
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Logs of one backend that wait are compared together, so that a key in several of them is
 //! compared once, after the last. A backend with records to be replayed waits, and so does a peer:
-//! only one without records of ours is the truth. Where both masters of a pair have missed writes,
+//! only one that no record waits for is the truth. Where both masters of a pair have missed writes,
 //! the newest logs are compared first: of a key in logs of both, the master that did not miss the
 //! last write is the truth, and once that is done the key is equal. Nothing is kept on disk but the
 //! differences, so a crash has the logs compared again.
@@ -369,7 +369,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 return None;
             }
             if !rival.is_in_order() {
-                // As a peer it keeps logs for `sync.reconcile_timeout`, and as a rival no longer.
+                // It may stay so for long: it does not hold up this backend.
                 continue;
             }
             let newest = rival.waiting.iter().map(|log| log.modified_nanos).max();

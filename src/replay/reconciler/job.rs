@@ -42,7 +42,7 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) written_unix: fn(&[u8]) -> Option<u64>,
     /// The backend is not up, or its records are replayed first.
     pub(super) is_held: bool,
-    /// Whether a master has records of ours to be replayed.
+    /// Whether a master has records to be replayed, or logs that are not finished.
     pub(super) peer_waits: &'a dyn Fn(&str) -> bool,
     /// Whether a key of a master was left different when its own log was compared.
     pub(super) is_left: &'a dyn Fn(&str, &KeyId) -> bool,

@@ -692,8 +692,12 @@ pub const RECONCILE_BAD_ANSWERS_MAX: u32 = 3;
 /// more often, as a bad network does that to any.
 pub const RECONCILE_NO_ANSWERS_MAX: u32 = 10;
 
-/// So is one that it answers wrongly for so long, where there are no others.
+/// So is one that it answers wrongly for so long, where it has answered others and hardly any are
+/// left. A write that is answered so for so long is not tried again.
 pub const RECONCILE_BAD_ANSWERS_FOR: Duration = Duration::from_secs(60);
+
+/// Where as many lookups wait, it is not for single keys that a master answers wrongly.
+pub const RECONCILE_BAD_KEYS_MAX: usize = 4;
 
 /// The logs of a backend that is down or has records waiting give their place to others' after so
 /// long; their comparison begins anew later.

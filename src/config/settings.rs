@@ -250,7 +250,7 @@ settings! {
         "Delete from the backend what the other master lacks. Right only with one HA host, or \
          with all of them quiet: otherwise a log that has not come yet may hold the write.";
     reconcile_attempts: u32 = "5", count(1, 1000), Immediate, New,
-        "Repairs of a key after which it is reported, if the masters still differ.";
+        "Repairs tried on a key before it is reported as still different.";
     reconcile_timeout: Duration = "900", seconds(0, DAY), Immediate, New,
         "Seconds for which a log is kept while the other master can't be asked. Then it goes, and \
          its keys are counted as not compared.";

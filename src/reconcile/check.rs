@@ -202,8 +202,8 @@ pub enum Skipped {
     /// A master does not answer for this key; with the status that it gave.
     #[error("a master declines to look it up ({0})")]
     Declined(u16),
-    /// The peer did not answer for `sync.reconcile_timeout`.
-    #[error("the other master was not available")]
+    /// The peer, or the backend, could not be asked for `sync.reconcile_timeout`.
+    #[error("a master was not available")]
     PeerUnavailable,
     /// HA's table cannot be read.
     #[error("HA's table cannot be read")]

@@ -157,15 +157,18 @@ impl Comparison {
         let id = self
             .running
             .insert(Check::new(key, logged, trusts_peer), peer);
-        if self.given_up.contains(&peer) {
+        if self.given_up.contains(&0) || self.given_up.contains(&peer) {
             return self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
         }
         self.step(id, |check, _| check.resume());
     }
 
-    /// Gives a peer up: its keys are not compared.
+    /// Gives a peer up, or the backend: its keys are not compared.
     pub fn give_up(&mut self, at: usize) {
         self.given_up.insert(at);
+        if at == 0 {
+            (1..self.masters.len()).for_each(|peer| self.give_up(peer));
+        }
         self.masters[at].give_up(at * self.settings.connections, &mut self.actions);
         for id in self.running.with_peer(at) {
             if let Some(running) = self.running.get(id) {

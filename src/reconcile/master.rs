@@ -10,8 +10,8 @@ use crate::binlog::request::Template;
 use crate::clock::Now;
 use crate::connections::Action;
 use crate::limits::{
-    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_NO_ANSWERS_MAX,
-    RECONCILE_PROGRESS_ANSWERS,
+    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_BAD_KEYS_MAX,
+    RECONCILE_NO_ANSWERS_MAX, RECONCILE_PROGRESS_ANSWERS,
 };
 use crate::pace::{Bucket, retry_delay};
 use crate::reconcile::check::Answer;
@@ -46,6 +46,8 @@ pub struct Master {
     answers_total: u64,
     /// Since when it has not answered much, monotonic.
     progress_at: Duration,
+    /// Since when it has taken no write, monotonic, though it was asked to.
+    writes_bad_since: Option<Duration>,
 }
 
 /// How many answers are a progress, of a master that is asked at most so often a second; 0: as
@@ -84,6 +86,7 @@ impl Master {
             progress_answers: progress_answers(rate),
             answers_total: 0,
             progress_at: now.monotonic,
+            writes_bad_since: None,
         }
     }
 
@@ -291,7 +294,7 @@ impl Master {
         now: Now,
         mut on_answer: impl FnMut(Request, Answer),
     ) -> bool {
-        let mut answers = 0;
+        let (mut answers, mut is_written) = (0, false);
         let received = self.connections[at].handle_received(
             bytes,
             value_bytes_max,
@@ -299,9 +302,13 @@ impl Master {
             now,
             |request, answer| {
                 answers += 1;
+                is_written |= request.is_mend();
                 on_answer(request, answer);
             },
         );
+        if is_written {
+            self.writes_bad_since = None;
+        }
         if answers > 0 {
             self.trouble = None;
             self.answers += answers;
@@ -362,11 +369,19 @@ impl Master {
 
     /// A lookup is asked again behind all others, so that one sick key holds none up. It is given
     /// up once it was answered wrongly, or not at all, several times with good answers in between.
-    /// So it is where only wrong answers have come for a minute; a silent master is waited for.
+    /// So it is where only it and few others are left, and only wrong answers have come for a
+    /// minute. A master that answers everything wrongly, or nothing at all, is waited for.
     fn handle_bad_answer(&mut self, mut request: Request, status: Option<u16>, now: Now) {
         if request.is_mend() {
-            return self.ended.push((request, Answer::Bad));
+            let since = *self.writes_bad_since.get_or_insert(now.monotonic);
+            let lasts = now.monotonic.saturating_sub(since);
+            let answer = match status {
+                Some(status) if lasts > RECONCILE_BAD_ANSWERS_FOR => Answer::Declined(status),
+                _ => Answer::Bad,
+            };
+            return self.ended.push((request, answer));
         }
+        let is_last = self.answers_total > 0 && self.outstanding() < RECONCILE_BAD_KEYS_MAX;
         let bad = &mut request.bad_answers;
         if bad.times == 0 {
             bad.first_at = now.monotonic;
@@ -377,7 +392,10 @@ impl Master {
         bad.answers = self.answers_total;
         let lasts = now.monotonic.saturating_sub(bad.first_at);
         let is_sick = match status {
-            Some(_) => bad.times >= RECONCILE_BAD_ANSWERS_MAX || lasts > RECONCILE_BAD_ANSWERS_FOR,
+            Some(_) => {
+                bad.times >= RECONCILE_BAD_ANSWERS_MAX
+                    || is_last && lasts > RECONCILE_BAD_ANSWERS_FOR
+            }
             None => bad.times >= RECONCILE_NO_ANSWERS_MAX,
         };
         if is_sick {
@@ -512,6 +530,46 @@ mod tests {
         assert_eq!(found, Answer::Declined(200));
         let closed = |master: &mut Master, now| master.handle_closed(0, "reset".into(), now);
         assert_eq!(stumble_at(Kind::Key, closed), Answer::Declined(0));
+    }
+
+    /// A master that answers everything with an error is waited for, not its keys given up.
+    #[test]
+    fn a_master_that_answers_all_lookups_wrongly_is_stalled_and_gives_up_none() {
+        const BAD: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
+        let mut master = connected(&[request(1, Ask::Look), request(2, Ask::Look)]);
+        for second in 1..200 {
+            let now = Now::at_ms(second * 1000);
+            act(&mut master, now);
+            master.handle_connected(0, 1400);
+            act(&mut master, now);
+            receive(&mut master, BAD, now);
+        }
+        assert_eq!(master.take_ended(), []);
+        assert_eq!(master.outstanding(), 2);
+        assert!(master.stalled_for(Now::at_ms(200_000)).as_secs() > 190);
+    }
+
+    /// One that takes no write at all is found out once, not for each key.
+    #[test]
+    fn a_master_that_takes_no_write_for_long_declines_each_at_once() {
+        const FULL: &[u8] = b"HTTP/1.1 403 Forbidden\r\nVersion: 1\r\nContent-Length: 0\r\n\r\n";
+        let mut master = connected(&[]);
+        let mut answer_at = |ms| {
+            let now = Now::at_ms(ms);
+            let write = Request {
+                asked_at: now.monotonic,
+                ..request(ms, Ask::Write)
+            };
+            master.ask(write);
+            act(&mut master, now);
+            master.handle_connected(0, 1400);
+            act(&mut master, now);
+            receive(&mut master, FULL, now);
+            master.take_ended().remove(0).1
+        };
+        assert_eq!(answer_at(1_000), Answer::Bad);
+        assert_eq!(answer_at(60_000), Answer::Bad);
+        assert_eq!(answer_at(70_000), Answer::Declined(403));
     }
 
     #[test]

@@ -311,7 +311,7 @@ impl<L: OpenFile> Job<L> {
             find(master, cx.surroundings);
             let waits = at > 0 && (cx.peer_waits)(&master.name);
             master.hold(cx.is_held || waits);
-            if at == 0 || cx.is_held {
+            if cx.is_held {
                 master.excuse(cx.now);
             } else if master.stalled_for(cx.now) > self.settings.timeout {
                 given_up.push(at);
@@ -321,12 +321,12 @@ impl<L: OpenFile> Job<L> {
             let master = &self.comparison.masters()[at];
             tracing::warn!(
                 backend = &*self.info.name,
-                peer = &*master.name,
+                master = &*master.name,
                 why = master
                     .trouble()
                     .unwrap_or("records wait to be replayed to it, or it is slow"),
-                "the other master was not available for sync.reconcile_timeout: keys of finished \
-                 logs are not compared with it"
+                "this master could not be asked for sync.reconcile_timeout: keys of finished logs \
+                 are not compared"
             );
             self.comparison.give_up(at);
         }

@@ -233,11 +233,11 @@ fn comparing(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result
     sheet.counter(
         "hustdbsync_reconcile_keys_not_compared",
         "Keys of finished logs that were not compared, by reason: peer_unavailable (the other \
-         master could not be asked for sync.reconcile_timeout), no_table (HA's table cannot be \
-         read), not_in_table (it does not name the backend), slot_without_row, other_masters (it \
-         gives the key to others), no_other_master (it gives the key to this backend alone), \
-         declined (a master declines to look it up), log_gone (its log left the folder; counted \
-         once a log), no_lookup (hustdb has no lookup for it, or it is too long).",
+         master, or the backend, could not be asked for sync.reconcile_timeout), no_table (HA's \
+         table cannot be read), not_in_table (it does not name the backend), slot_without_row, \
+         other_masters (it gives the key to others), no_other_master (it gives the key to this \
+         backend alone), declined (a master declines to look it up), log_gone (its log left the \
+         folder; counted once a log), no_lookup (hustdb has no lookup for it, or it is too long).",
         parts(backends, "reason", |backend| {
             let reasons = backend.details.not_compared.iter().copied();
             reasons.filter(|_| backend.reconcile.is_some())

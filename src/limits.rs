@@ -703,6 +703,10 @@ pub const RECONCILE_BAD_KEYS_MAX: usize = 4;
 /// long; their comparison begins anew later.
 pub const RECONCILE_HELD_MAX: Duration = Duration::from_secs(5);
 
+/// A comparison that gives way to newer logs of the other master begins anew. After so many times
+/// it goes on to its end, and reports what differs: those logs may come faster than it ends.
+pub const RECONCILE_GIVES_WAY_MAX: u32 = 3;
+
 /// A table of HA's that has gone or cannot be read is taken as it was for so long: HA rewrites it.
 pub const RECONCILE_TABLE_GRACE: Duration = Duration::from_secs(10);
 

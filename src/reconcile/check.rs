@@ -145,7 +145,8 @@ pub enum WhyLeft {
     StillDiffers,
     /// A master declines the mend.
     Declined,
-    /// The other master has a difference of its own about it that is not settled.
+    /// The other master has a difference of its own about it that is not settled, or newer logs
+    /// that are not compared.
     PeerUnsettled,
 }
 
@@ -177,7 +178,9 @@ impl WhyLeft {
             Self::StillDiffers => {
                 "it still differs after as many mends as sync.reconcile_attempts allows"
             }
-            Self::PeerUnsettled => "the other master's own log left a difference about it",
+            Self::PeerUnsettled => {
+                "the other master's own log left a difference about it, or is not compared yet"
+            }
             Self::Declined => "a master declines the mend, as where the table has another type",
         }
     }
@@ -355,6 +358,11 @@ impl Check {
     #[must_use]
     pub fn replacement(&self) -> &Replacement {
         &self.replacement
+    }
+
+    /// The peer is not the truth any more.
+    pub fn trust_no_peer(&mut self) {
+        self.trusts_peer = false;
     }
 
     /// Its requests leave now: it may have waited for others before.

@@ -163,6 +163,17 @@ impl Comparison {
         self.step(id, |check, _| check.resume());
     }
 
+    /// Nothing is mended any more of the keys that have begun.
+    pub fn trust_no_peer(&mut self) {
+        for peer in 1..self.masters.len() {
+            for id in self.running.with_peer(peer) {
+                if let Some(running) = self.running.get_mut(id) {
+                    running.check.trust_no_peer();
+                }
+            }
+        }
+    }
+
     /// Gives a peer up, or the backend: its keys are not compared.
     pub fn give_up(&mut self, at: usize) {
         self.given_up.insert(at);

@@ -29,8 +29,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
 use crate::limits::{
-    OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_HELD_MAX,
-    RECONCILE_LOOK,
+    OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_GIVES_WAY_MAX,
+    RECONCILE_HELD_MAX, RECONCILE_LOOK,
 };
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
@@ -71,6 +71,8 @@ struct Backend<L> {
     /// Finished logs that wait for the comparison under way to end.
     waiting: Vec<FinishedLog>,
     job: Option<Job<L>>,
+    /// How often its job has given way to newer logs of a peer since one has ended.
+    gave_way: u32,
     /// The codes of the reasons for which keys were not compared the last time.
     said: String,
 }
@@ -84,6 +86,7 @@ impl<L> Default for Backend<L> {
             read_at: Duration::ZERO,
             waiting: Vec::new(),
             job: None,
+            gave_way: 0,
             said: String::new(),
         }
     }
@@ -342,15 +345,20 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let backend = self.backends.get_mut(&id).expect("it is known");
         let info = backend.info.as_ref().expect("it is introduced");
         let waiting = std::mem::take(&mut backend.waiting);
+        let goes_on = backend.gave_way >= RECONCILE_GIVES_WAY_MAX;
         let (logs, waiting): (Vec<_>, Vec<_>) = waiting
             .into_iter()
-            .partition(|log| log.modified_nanos >= newer);
+            .partition(|log| goes_on || log.modified_nanos >= newer);
         backend.waiting = waiting;
         if logs.is_empty() {
             return;
         }
-        let settings = self.settings.clone();
-        backend.job = Some(Job::new(info, logs, settings, now));
+        let has_older = logs.iter().any(|log| log.modified_nanos < newer);
+        let mut job = Job::new(info, logs, self.settings.clone(), now);
+        if has_older {
+            job.trust_no_peer();
+        }
+        backend.job = Some(job);
     }
 
     /// The time from which on a backend's finished logs are newer than those of its peers that
@@ -381,7 +389,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     }
 
     /// Puts a job's logs back where a peer has newer ones by now, which come first, and where it
-    /// has stood still for long: others wait for its place, or for their peer.
+    /// has stood still for long: others wait for its place, or for their peer. One that has given
+    /// way often goes on; as the peer may lack what its newer logs have, nothing is mended by it.
     fn give_way(&mut self, id: BackendId, now: Now) {
         if self.backends[&id].job.is_none() {
             return;
@@ -392,7 +401,13 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             return;
         };
         let has_older = job.logs().iter().any(|log| log.modified_nanos < newer);
-        if has_older || job.held_for(now) > RECONCILE_HELD_MAX {
+        let goes_on = backend.gave_way >= RECONCILE_GIVES_WAY_MAX;
+        if has_older && goes_on {
+            job.trust_no_peer();
+        }
+        let gives_way = has_older && !goes_on;
+        if gives_way || job.held_for(now) > RECONCILE_HELD_MAX {
+            backend.gave_way += u32::from(gives_way);
             backend.waiting.extend(job.take_logs());
             if let Some(differences) = &mut backend.differences {
                 // Their keys are compared again.
@@ -452,6 +467,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     /// Tells the checkpointer that a job's logs are compared.
     fn report(&mut self, id: BackendId) {
         let backend = self.backends.get_mut(&id).expect("it is known");
+        backend.gave_way = 0;
         if let Some(job) = &mut backend.job {
             let logs = job.take_logs();
             let logs = logs.into_iter().map(|log| (log.file, log.bytes)).collect();

@@ -320,6 +320,27 @@ fn a_peer_that_goes_down_while_its_logs_are_compared_keeps_others_for_the_timeou
     process.end();
 }
 
+/// Newer logs of the other master come first, but not for ever.
+#[test]
+fn logs_of_the_peer_that_come_again_and_again_hold_no_comparison_up_for_ever() {
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_rate", 50);
+    pair.miss(&keys("k", 200));
+    let mut process = pair.start();
+    eventually("keys are compared", || pair.lookups(1) > 0);
+    for number in 0..20 {
+        if !pair.has_logs() {
+            break;
+        }
+        let log = pair.home.log(&pair.names()[1]);
+        log.put(&format!("p{number}"), 1, "v");
+        pair.age_logs(1);
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    assert!(!pair.has_logs(), "the log stays:\n{}", pair.said());
+    process.end();
+}
+
 #[test]
 fn a_table_that_is_mended_counts_from_the_next_log_on() {
     let mut pair = Pair::new("repair");

@@ -83,6 +83,8 @@ pub(super) struct Job<L> {
     table_at: Duration,
     /// Since when it cannot be read, monotonic.
     table_lacks_since: Option<Duration>,
+    /// Whether peers may be taken for the truth.
+    trusts_peers: bool,
     /// Since when it stands still, as the backend is not in order, monotonic.
     held_since: Option<Duration>,
     /// Logs that were not there when they were to be read.
@@ -115,6 +117,7 @@ impl<L: OpenFile> Job<L> {
             table: Err(String::new()),
             table_at: Duration::ZERO,
             table_lacks_since: None,
+            trusts_peers: true,
             held_since: None,
             gone: Vec::new(),
             compared: 0,
@@ -127,6 +130,12 @@ impl<L: OpenFile> Job<L> {
     pub(super) fn set(&mut self, settings: ReconcileSettings) {
         self.settings = settings;
         self.comparison.set(settings);
+    }
+
+    /// Nothing is mended from now on: a peer has newer logs that are not compared.
+    pub(super) fn trust_no_peer(&mut self) {
+        self.trusts_peers = false;
+        self.comparison.trust_no_peer();
     }
 
     /// The logs that are being compared.
@@ -295,7 +304,7 @@ impl<L: OpenFile> Job<L> {
             Ok(peer) => peer,
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
-        let trusts_peer = !(cx.is_left)(peer, &key);
+        let trusts_peer = self.trusts_peers && !(cx.is_left)(peer, &key);
         let at = self.comparison.master(peer, cx.now);
         self.comparison.begin(key, logged, at, trusts_peer);
     }

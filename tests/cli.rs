@@ -481,8 +481,12 @@ fn signals_in_its_first_instants_are_followed_and_end_nothing() {
             ended_early += 1;
         }
     }
-    // On a busy machine a process may stand still between its runtime's first step and `main`.
-    assert!(ended_early <= 2, "{ended_early} of {ROUNDS} ended early");
+    // On a busy machine a process may stand still between its runtime's first step and `main`. One
+    // that followed signals only once it is set up would end early in every round.
+    assert!(
+        ended_early <= ROUNDS / 4,
+        "{ended_early} of {ROUNDS} ended early"
+    );
 }
 
 /// A pipe that nobody reads.

@@ -101,6 +101,24 @@ impl<T> Agenda<T> {
         self.awake.range(from..).next().copied()
     }
 
+    /// Does something to each that is awake.
+    pub(super) fn for_each_awake(&mut self, mut act: impl FnMut(&mut T)) {
+        for place in &self.awake {
+            act(&mut self.entries[*place].thing);
+        }
+    }
+
+    /// Lets each rest that is awake, until the time that `until` gives; `None`: it stays awake.
+    pub(super) fn rest_each(&mut self, mut until: impl FnMut(&T) -> Option<Duration>) {
+        let mut from = 0;
+        while let Some(place) = self.first_awake(from) {
+            from = place + 1;
+            if let Some(until) = until(&self[place]) {
+                self.rest(place, until);
+            }
+        }
+    }
+
     /// The one at this place has nothing to do before `until` (monotonic) unless it is changed.
     pub(super) fn rest(&mut self, place: usize, until: Duration) {
         self.wake(place);

@@ -224,28 +224,22 @@ impl<D: Disk> Checkpointer<D> {
 
     /// Publishes the counters that have changed. Those of who rests have not.
     fn publish_counters(&mut self) {
-        let mut from = 0;
-        while let Some(place) = self.backend_states.first_awake(from) {
-            from = place + 1;
-            if let Some(backend_state) = &mut self.backend_states[place] {
+        self.backend_states.for_each_awake(|backend_state| {
+            if let Some(backend_state) = backend_state {
                 backend_state.publish_counters();
             }
-        }
+        });
     }
 
     /// Lets those rest that have done what was due. What is being removed is worked on by others.
     fn let_rest(&mut self) {
-        let mut from = 0;
-        while let Some(place) = self.backend_states.first_awake(from) {
-            from = place + 1;
-            let until = match &self.backend_states[place] {
-                Some(backend_state) if self.leaving.holds(backend_state) => continue,
-                Some(backend_state) => backend_state.deadline(),
-                None => None,
-            };
-            self.backend_states
-                .rest(place, until.unwrap_or(Duration::MAX));
-        }
+        let leaving = &self.leaving;
+        self.backend_states
+            .rest_each(|backend_state| match backend_state {
+                Some(backend_state) if leaving.holds(backend_state) => None,
+                Some(backend_state) => backend_state.deadline().or(Some(Duration::MAX)),
+                None => Some(Duration::MAX),
+            });
     }
 
     /// Panics if an invariant is broken.
@@ -389,15 +383,13 @@ impl<D: Disk> Checkpointer<D> {
         self.at_backend_states(now, |backend_states, log_reaper, cx| {
             leaving.work(backend_states, cx);
             backend_states.wake_due(now.monotonic);
-            let mut from = 0;
-            while let Some(place) = backend_states.first_awake(from) {
-                from = place + 1;
-                if let Some(backend_state) = &mut backend_states[place]
+            backend_states.for_each_awake(|backend_state| {
+                if let Some(backend_state) = backend_state
                     && !leaving.holds(backend_state)
                 {
                     backend_state.work(cx);
                 }
-            }
+            });
             if releases {
                 for backend_state in backend_states.iter_mut().flatten() {
                     backend_state.count_rejected(cx);

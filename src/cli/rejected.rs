@@ -225,9 +225,7 @@ fn tell(done: &str, report: &RejectedReport, selection: &Selection) -> bool {
             status::plain(&failed.why)
         ));
     }
-    let is_all = report.cut > 0 || !report.failed.is_empty();
-    let is_all = is_all || selection.scope.has_all_ids(report.done);
-    report.failed.is_empty() && is_all
+    report.failed.is_empty() && (report.cut > 0 || selection.scope.has_all_ids(report.done))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Which lines of the state's files a command is about, as far as `rejected` and `differences` ask
 //! alike.
 
-use clap::Args;
-
 use std::collections::BTreeSet;
+
+use clap::Args;
 
 use super::output;
 use super::values::{backend_name, id, unix};

@@ -393,20 +393,26 @@ fn why(backend: &BackendSnapshot) -> String {
             ));
         }
         if reconcile.differences_left > 0 {
-            let keys = HumanCount(reconcile.differences_left);
-            parts.push(format!(
-                "keys on which the masters differ: {keys} (hustdbsync differences list)"
-            ));
+            parts.push(differing(reconcile.differences_left));
         }
         if reconcile.not_compared > 0 {
-            let keys = HumanCount(reconcile.not_compared);
-            parts.push(format!(
-                "keys that were not compared: {keys} (see the guide, HustdbsyncKeysNotCompared)"
-            ));
+            parts.push(not_compared(reconcile.not_compared));
         }
     }
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
+}
+
+/// So many keys are left different.
+pub(super) fn differing(keys: u64) -> String {
+    let keys = HumanCount(keys);
+    format!("keys on which the masters differ: {keys} (hustdbsync differences list)")
+}
+
+/// Of so many keys nobody knows whether the masters agree.
+pub(super) fn not_compared(keys: u64) -> String {
+    let keys = HumanCount(keys);
+    format!("keys that were not compared: {keys} (see the guide, HustdbsyncKeysNotCompared)")
 }
 
 /// What has left the folder.

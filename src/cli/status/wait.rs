@@ -11,7 +11,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::args::StatusArgs;
 use super::client::{self, ANSWER_TIMEOUT, StatusError, foreign, in_query};
-use super::table::plain;
+use super::table::{differing, not_compared, plain};
 use super::target::StatusTarget;
 use crate::cli::output;
 use crate::limits::{SYNC_POINT_GONE_FOR, SYNC_POINT_WAIT_MAX};
@@ -105,11 +105,8 @@ pub(super) fn wait(
         said(&report, time, is_left_out).into_bytes()
     };
     write(&text, out)?;
-    let differs = report
-        .backends
-        .iter()
-        .any(|backend| backend.differences_left > 0);
-    Ok(if (report.settled && !differs) || is_left_out {
+    let is_equal = sum(&report, |backend| backend.differences_left) == 0;
+    Ok(if (report.settled && is_equal) || is_left_out {
         Waited::Whole
     } else {
         Waited::NotWhole
@@ -211,10 +208,14 @@ fn told(target: &StatusTarget, reply: client::Reply) -> Result<Asked, StatusErro
     }
 }
 
+/// This number of all backends together.
+fn sum(report: &PointReport, of: fn(&BackendReport) -> u64) -> u64 {
+    report.backends.iter().map(of).sum()
+}
+
 /// What came of it, for people. `is_left_out`: what is gone is not asked for.
 fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
-    let sum = |of: fn(&BackendReport) -> u64| report.backends.iter().map(of).sum::<u64>();
-    let aside = match sum(|backend| backend.rejected) {
+    let aside = match sum(report, |backend| backend.rejected) {
         0 => String::new(),
         1 => "; 1 line was rejected (hustdbsync rejected list)".to_owned(),
         more => format!(
@@ -222,21 +223,15 @@ fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
             HumanCount(more)
         ),
     };
-    let aside = match sum(|backend| backend.not_compared) {
+    let aside = match sum(report, |backend| backend.not_compared) {
         0 => aside,
-        keys => format!(
-            "{aside}; keys that were not compared: {} (see the guide, HustdbsyncKeysNotCompared)",
-            HumanCount(keys)
-        ),
+        keys => format!("{aside}; {}", not_compared(keys)),
     };
     let hidden: String = report.backends.iter().map(hidden).collect();
-    let differences = sum(|backend| backend.differences_left);
+    let differences = sum(report, |backend| backend.differences_left);
     if report.settled && differences > 0 {
-        return format!(
-            "not in sync: all is completed, and keys on which the masters differ: {} (hustdbsync \
-             differences list){aside}\n{hidden}",
-            HumanCount(differences)
-        );
+        let keys = differing(differences);
+        return format!("not in sync: all is completed, and {keys}{aside}\n{hidden}");
     }
     if report.settled {
         let what = match &report.backends[..] {

@@ -303,8 +303,8 @@ pub struct Check {
     mended: Option<Mend>,
     /// What is written.
     replacement: Replacement,
-    /// When it was decided what to ask for, monotonic.
-    decided_at: Duration,
+    /// When its requests left, monotonic.
+    asked_at: Duration,
     /// A master declines, with this status.
     declined: Option<u16>,
     /// What was to be read is gone.
@@ -340,7 +340,7 @@ impl Check {
                 lifetime: Lifetime::Unlimited,
                 value: Vec::new(),
             },
-            decided_at: Duration::ZERO,
+            asked_at: Duration::ZERO,
             declined: None,
             is_gone: false,
             is_lost: false,
@@ -367,7 +367,7 @@ impl Check {
 
     /// Its requests leave now: it may have waited for others before.
     pub fn handle_asked(&mut self, now: Duration) {
-        self.decided_at = now;
+        self.asked_at = now;
     }
 
     /// How it ends if the peer is not waited for any longer.
@@ -435,14 +435,13 @@ impl Check {
             return Step::Pending;
         }
         if let Some(status) = self.declined {
-            return Step::Done(match self.phase {
-                Phase::Writing(_) => Outcome::Reported(WhyLeft::Declined),
-                _ if self.is_known_to_differ() => Outcome::Reported(WhyLeft::Declined),
-                _ => Outcome::Skipped(Skipped::Declined(status)),
+            let differs = matches!(self.phase, Phase::Writing(_)) || self.is_known_to_differ();
+            return Step::Done(match differs {
+                true => Outcome::Reported(WhyLeft::Declined),
+                false => Outcome::Skipped(Skipped::Declined(status)),
             });
         }
-        let age = now.monotonic.saturating_sub(self.decided_at);
-        self.decided_at = now.monotonic;
+        let age = now.monotonic.saturating_sub(self.asked_at);
         let is_stale = age > RECONCILE_MEND_FRESH;
         let reads = matches!(
             self.phase,

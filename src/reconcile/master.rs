@@ -340,7 +340,7 @@ impl Master {
 
     fn handle_end(&mut self, at: usize, end: End, now: Now) {
         let mut unanswered = self.connections[at].close();
-        let (end, is_answered) = match end {
+        let (end, bad_status) = match end {
             End::BadAnswer(status) => (End::Failed(format!("it answers {status}")), Some(status)),
             other => (other, None),
         };
@@ -348,7 +348,7 @@ impl Master {
         if matches!(end, End::Failed(_))
             && let Some(request) = unanswered.pop_front()
         {
-            self.handle_bad_answer(request, is_answered, now);
+            self.handle_bad_answer(request, bad_status, now);
         }
         for request in unanswered.into_iter().rev() {
             match request.is_mend() {

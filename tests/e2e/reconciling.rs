@@ -18,6 +18,15 @@ fn keys(prefix: &str, count: u32) -> Vec<Mutation> {
         .collect()
 }
 
+/// A finished log of keys that the other master misses, by number.
+fn log_for_peer(pair: &Pair, numbers: std::ops::Range<u32>) {
+    let log = pair.home.log(&pair.names()[1]);
+    for number in numbers {
+        log.put(&format!("p{number}"), 1, "v");
+    }
+    pair.age_logs(1);
+}
+
 /// Writes past HA, to one master.
 fn write_past_ha(pair: &Pair, at: usize, target: &str, body: &[u8]) {
     let request = Request::new(fake_hustdb::Method::Post, target.as_bytes(), body);
@@ -271,11 +280,7 @@ fn a_log_that_is_gone_before_its_keys_were_read_is_counted() {
     pair.miss(&keys("k", 5));
     // The other master's log is the newer one, which is compared first.
     std::thread::sleep(Duration::from_millis(20));
-    let log = pair.home.log(&pair.names()[1]);
-    for number in 0..30 {
-        log.put(&format!("p{number}"), 1, "v");
-    }
-    pair.age_logs(1);
+    log_for_peer(&pair, 0..30);
     let mut process = pair.start();
     eventually("keys are compared", || pair.lookups(1) > 0);
     pair.remove_logs();
@@ -306,11 +311,7 @@ fn a_peer_that_goes_down_while_its_logs_are_compared_keeps_others_for_the_timeou
     let mut pair = Pair::new("repair");
     pair.home.set("sync.reconcile_timeout", 2);
     pair.home.set("sync.reconcile_rate", 10);
-    let log = pair.home.log(&pair.names()[1]);
-    for number in 0..200 {
-        log.put(&format!("p{number}"), 1, "v");
-    }
-    pair.age_logs(1);
+    log_for_peer(&pair, 0..200);
     let mut process = pair.start();
     eventually("its keys are compared", || pair.lookups(1) > 0);
     pair.miss(&keys("k", 5));
@@ -332,9 +333,7 @@ fn logs_of_the_peer_that_come_again_and_again_hold_no_comparison_up_for_ever() {
         if !pair.has_logs() {
             break;
         }
-        let log = pair.home.log(&pair.names()[1]);
-        log.put(&format!("p{number}"), 1, "v");
-        pair.age_logs(1);
+        log_for_peer(&pair, number..number + 1);
         std::thread::sleep(Duration::from_secs(3));
     }
     assert!(!pair.has_logs(), "the log stays:\n{}", pair.said());

@@ -513,6 +513,7 @@ fn a_mend_that_is_answered_wrongly_for_long_is_reported() {
             }
             Step::Pending => panic!("somebody answers"),
             Step::Ask(asks) => {
+                check.handle_asked(now.monotonic);
                 let asked = [Side::Backend, Side::Peer].into_iter().zip(asks);
                 let answers: Vec<_> = asked
                     .filter_map(|(side, ask)| {

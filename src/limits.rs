@@ -718,7 +718,7 @@ pub const RECONCILE_MEMBER_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of distinct keys of one backend that are held at one time. A log with more keys is read
 /// several times.
-pub const RECONCILE_KEY_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const RECONCILE_KEY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Finished logs of a backend that are compared together at most.
 pub const RECONCILE_LOGS_MAX: usize = 4096;

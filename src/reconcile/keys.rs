@@ -4,17 +4,17 @@
 //! what the last record of each says. Where they grow beyond the bound, the range is halved and
 //! the keys beyond it are dropped; the next pass begins where this one ended. So a log of any size
 //! is compared with as much memory as a small one, and no key is compared twice.
+//!
+//! The keys of a pass lie encoded behind one another, without an allocation of their own, so that
+//! the bound is what they take.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
-use indexmap::IndexMap;
-use indexmap::map::{Entry, IntoIter};
-use xxhash_rust::xxh3::Xxh3;
+use super::key::{KeyId, KeyRef, Logged};
 
-use super::key::{KeyId, Logged};
-
-/// Bytes that a key takes besides its own: its entry, its allocations.
-const ENTRY_BYTES: usize = 128;
+/// Bytes that a key takes besides its own: its entry, and its share of a table that is half full.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * (size_of::<u32>() + 1);
 
 /// The keys of one range of hashes, in the order in which they first came: what lies side by side
 /// in a log does so on a master.
@@ -24,40 +24,67 @@ pub struct Keys {
     first: u64,
     /// No key's hash is more.
     last: u64,
-    keys: IndexMap<Hashed, Logged, BuildHasherDefault<TakenHash>>,
-    bytes: usize,
+    entries: Vec<Entry>,
+    /// The keys of the entries, encoded.
+    encoded: Vec<u8>,
+    /// Where in `entries` a key is.
+    places: HashTable<u32>,
+    /// The key that comes, encoded.
+    coming: Vec<u8>,
     bytes_max: usize,
 }
 
+/// A key of a pass.
+#[derive(Debug)]
+struct Entry {
+    hash: u64,
+    /// Where it ends among the encoded keys; it begins where the one before it ends.
+    end: u32,
+    logged: Logged,
+}
+
 impl Keys {
-    /// The first pass, with room for about `bytes_max` bytes of keys.
+    /// The first pass, with room for `bytes_max` bytes of keys, and for one key however long.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
             first: 0,
             last: u64::MAX,
-            keys: IndexMap::default(),
-            bytes: 0,
+            entries: Vec::new(),
+            encoded: Vec::new(),
+            places: HashTable::new(),
+            coming: Vec::new(),
             bytes_max,
         }
     }
 
-    /// A record of a key comes, after all that came before it.
-    pub fn push(&mut self, key: KeyId, logged: Logged) {
-        let hash = hash(&key);
+    /// A record of a key comes, after all that came before it. `logged` is called if the key
+    /// belongs to this pass.
+    pub fn push(&mut self, key: KeyRef<'_>, logged: impl FnOnce() -> Logged) {
+        self.coming.clear();
+        key.encode(&mut self.coming);
+        let hash = xxh3_64(&self.coming);
         if !(self.first..=self.last).contains(&hash) {
             return;
         }
-        let bytes = key.bytes() + ENTRY_BYTES;
-        match self.keys.entry(Hashed { hash, key }) {
-            Entry::Occupied(mut known) => known.get_mut().followed_by(logged),
-            Entry::Vacant(place) => {
-                place.insert(logged);
-                self.bytes += bytes;
-                while self.bytes > self.bytes_max && self.first < self.last {
-                    self.halve();
-                }
-            }
+        let (entries, encoded, coming) = (&self.entries, &self.encoded, &self.coming);
+        let is_same = |place: &u32| {
+            let at = *place as usize;
+            entries[at].hash == hash && encoded[span(entries, at)] == **coming
+        };
+        if let Some(place) = self.places.find(hash, is_same) {
+            self.entries[*place as usize].logged.followed_by(logged());
+            return;
+        }
+        self.encoded.extend_from_slice(&self.coming);
+        self.entries.push(Entry {
+            hash,
+            end: u32::try_from(self.encoded.len()).expect("a pass is far less than 4 GiB"),
+            logged: logged(),
+        });
+        self.place(self.entries.len() - 1);
+        while self.bytes() > self.bytes_max && self.first < self.last && self.entries.len() > 1 {
+            self.halve();
         }
     }
 
@@ -67,23 +94,45 @@ impl Keys {
         self.first == 0
     }
 
+    fn bytes(&self) -> usize {
+        self.encoded.len() + self.entries.len() * ENTRY_BYTES
+    }
+
+    fn place(&mut self, at: usize) {
+        let entries = &self.entries;
+        let place = u32::try_from(at).expect("a pass has far fewer than 2^32 keys");
+        let hash_of = |place: &u32| entries[*place as usize].hash;
+        self.places.insert_unique(entries[at].hash, place, hash_of);
+    }
+
     fn halve(&mut self) {
         self.last = self.first + (self.last - self.first) / 2;
-        let (last, mut dropped) = (self.last, 0);
-        self.keys.retain(|Hashed { hash, key }, _| {
-            let stays = *hash <= last;
-            if !stays {
-                dropped += key.bytes() + ENTRY_BYTES;
+        let (mut begin, mut end) = (0, 0);
+        let (last, encoded) = (self.last, &mut self.encoded);
+        self.entries.retain_mut(|entry| {
+            let key = begin..entry.end as usize;
+            begin = key.end;
+            let stays = entry.hash <= last;
+            if stays {
+                encoded.copy_within(key.clone(), end);
+                end += key.len();
+                entry.end = end as u32;
             }
             stays
         });
-        self.bytes -= dropped;
+        self.encoded.truncate(end);
+        self.places.clear();
+        (0..self.entries.len()).for_each(|at| self.place(at));
     }
 
     /// The pass is over: its keys, in the order in which they first came.
     pub fn take(&mut self) -> Pass {
-        self.bytes = 0;
-        Pass(std::mem::take(&mut self.keys).into_iter())
+        self.places = HashTable::new();
+        Pass {
+            entries: std::mem::take(&mut self.entries).into_iter(),
+            encoded: std::mem::take(&mut self.encoded),
+            begin: 0,
+        }
     }
 
     /// Begins the next pass. False: all hashes have been passed.
@@ -98,65 +147,38 @@ impl Keys {
     }
 }
 
+/// Where the key of an entry is encoded.
+fn span(entries: &[Entry], at: usize) -> std::ops::Range<usize> {
+    let begin = at.checked_sub(1).map_or(0, |before| entries[before].end);
+    begin as usize..entries[at].end as usize
+}
+
 /// The keys of one pass, each with what its last record says.
 #[derive(Debug, Default)]
-pub struct Pass(IntoIter<Hashed, Logged>);
+pub struct Pass {
+    entries: std::vec::IntoIter<Entry>,
+    encoded: Vec<u8>,
+    /// Where the next key begins.
+    begin: usize,
+}
 
 impl Iterator for Pass {
     type Item = (KeyId, Logged);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (hashed, logged) = self.0.next()?;
-        Some((hashed.key, logged))
+        let entry = self.entries.next()?;
+        let end = entry.end as usize;
+        let key = KeyRef::decode(&self.encoded[self.begin..end]);
+        self.begin = end;
+        Some((key.to_id(), entry.logged))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        self.entries.size_hint()
     }
 }
 
 impl ExactSizeIterator for Pass {}
-
-/// A key with its hash, which is taken once.
-#[derive(Debug, PartialEq, Eq)]
-struct Hashed {
-    hash: u64,
-    key: KeyId,
-}
-
-impl Hash for Hashed {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// The hash that is there already.
-#[derive(Default)]
-struct TakenHash(u64);
-
-impl Hasher for TakenHash {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("a Hashed writes its hash alone");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-fn hash(key: &KeyId) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(&[key.kind as u8]);
-    for part in [&*key.table, &*key.key, key.member()] {
-        hash.update(&(part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.digest()
-}
 
 #[cfg(test)]
 mod tests {
@@ -190,8 +212,8 @@ mod tests {
         let (mut found, mut passes, mut most) = (BTreeMap::new(), 0, 0);
         loop {
             for (version, number) in (1..).zip(records) {
-                keys.push(key(*number), logged(version));
-                most = most.max(keys.keys.len());
+                keys.push(key(*number).borrowed(), || logged(version));
+                most = most.max(keys.entries.len());
             }
             passes += 1;
             for (key, logged) in keys.take() {
@@ -206,9 +228,9 @@ mod tests {
     #[test]
     fn memory_is_bounded_however_many_keys_there_are() {
         let records: Vec<u32> = (0..20_000).collect();
-        let (found, passes, most) = all(&records, 100 * (ENTRY_BYTES + 9));
+        let (found, passes, most) = all(&records, 100 * (ENTRY_BYTES + 18));
         assert_eq!(found.len(), records.len());
-        assert!(most <= 102, "{most} keys at once");
+        assert!(most <= 104, "{most} keys at once");
         assert!(passes < 900, "{passes} passes");
         let (found, passes, _) = all(&records, 1 << 30);
         assert_eq!((found.len(), passes), (records.len(), 1));
@@ -220,7 +242,7 @@ mod tests {
             records in proptest::collection::vec(0..40_u32, 0..200),
             keys_max in 1..60_usize,
         ) {
-            let (found, _, _) = all(&records, keys_max * (ENTRY_BYTES + 6));
+            let (found, _, _) = all(&records, keys_max * (ENTRY_BYTES + 15));
             let expected: BTreeMap<KeyId, Logged> = (1..)
                 .zip(&records)
                 .map(|(version, number)| (key(*number), logged(version)))

@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use crate::binlog::line_start::{LineStart, START_BYTES_MAX, decode_start};
 use crate::limits::{RECONCILE_MEMBER_BYTES_MAX, RECONCILE_READ_BYTES};
-use crate::reconcile::key::{KeyId, Logged};
+use crate::reconcile::key::{KeyRef, Logged};
 use crate::reconcile::keys::Keys;
 use crate::replay::disk::{Area, Disk, OpenFile};
 use crate::replay::messages::{FileId, FinishedLog};
@@ -162,7 +162,7 @@ fn push(line: &[u8], into: &mut KeySink<'_>, decoded: &mut Vec<u8>) {
         is_whole,
         payload_at,
     } = start;
-    let key = KeyId::of(&record).filter(|key| {
+    let key = KeyRef::of(&record).filter(|key| {
         let fits = is_whole && key.bytes() <= RECONCILE_MEMBER_BYTES_MAX;
         key.kind.has_value() || fits
     });
@@ -170,10 +170,12 @@ fn push(line: &[u8], into: &mut KeySink<'_>, decoded: &mut Vec<u8>) {
         *into.without_lookup += 1;
         return;
     };
-    let written = (into.written_unix)(&line[..payload_at])
-        .and_then(|unix| u32::try_from(unix).ok())
-        .unwrap_or(0);
-    into.keys.push(key, Logged::of(&record, written, is_whole));
+    into.keys.push(key, || {
+        let written = (into.written_unix)(&line[..payload_at])
+            .and_then(|unix| u32::try_from(unix).ok())
+            .unwrap_or(0);
+        Logged::of(&record, written, is_whole)
+    });
 }
 
 /// Reads the keys of a log, all of it. Gives how many of its records have no lookup.

@@ -125,6 +125,12 @@ impl Comparison {
         &mut self.masters
     }
 
+    /// Which master keeps keys from being compared, and why, as a sentence.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        self.masters.iter().find_map(Master::waits_for)
+    }
+
     /// Changes what can be changed while it goes on.
     pub fn set(&mut self, reconcile: ReconcileSettings) {
         self.settings.reconcile = reconcile;

@@ -144,6 +144,18 @@ impl Master {
         self.trouble.as_ref().map(|trouble| trouble.why.as_str())
     }
 
+    /// Why requests to it wait, as a sentence; `None` where they do not, or only for its answers.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        let name = &self.name;
+        match &self.trouble {
+            _ if self.outstanding() == 0 => None,
+            _ if self.is_held => Some(format!("records are replayed to {name} first")),
+            Some(trouble) => Some(format!("{name} cannot be asked: {}", trouble.why)),
+            None => None,
+        }
+    }
+
     /// For how long it has had requests, held ones too, and has answered few.
     #[must_use]
     pub fn stalled_for(&self, now: Now) -> Duration {

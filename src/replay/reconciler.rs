@@ -95,7 +95,22 @@ impl<L> Default for Backend<L> {
 impl<L: OpenFile> Backend<L> {
     /// Whether it is up and has no record to be replayed, as far as is known.
     fn is_in_order(&self) -> bool {
-        self.is_up && !self.has_backlog()
+        self.why_not_in_order().is_none()
+    }
+
+    fn why_not_in_order(&self) -> Option<&'static str> {
+        match self.is_up {
+            false => Some("it is not up"),
+            true if self.has_backlog() => Some("its records are replayed first"),
+            true => None,
+        }
+    }
+
+    /// Publishes what keeps its logs from being compared.
+    fn tell_waits_for(&self, waits_for: Option<&str>) {
+        if let Some(info) = &self.info {
+            info.counters.reconcile.waits_for.set(waits_for);
+        }
     }
 
     /// Whether there are logs of it that are not finished: their keys are newer than those of
@@ -238,7 +253,13 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         self.look_at = now.after(RECONCILE_LOOK);
         for id in self.ids(Backend::has_work) {
             self.give_way(id, now);
-            self.begin_job(id, now);
+            let begun = self.begin_job(id, now);
+            let backend = &self.backends[&id];
+            let waits_for = match begun {
+                Ok(()) => backend.job.as_ref().and_then(|job| job.waits_for(now)),
+                Err(why) => Some(why.to_owned()),
+            };
+            backend.tell_waits_for(waits_for.as_deref());
         }
     }
 
@@ -329,19 +350,22 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
     }
 
-    /// Begins to compare the logs of a backend that wait, once its records are replayed.
-    fn begin_job(&mut self, id: BackendId, now: Now) {
+    /// Begins to compare the logs of a backend that wait, once its records are replayed. Else gives
+    /// why there is no job, or why it stands still, as a sentence.
+    fn begin_job(&mut self, id: BackendId, now: Now) -> Result<(), &'static str> {
+        const PEER_FIRST: &str = "the newer logs of its other master are compared first";
         let backend = &self.backends[&id];
-        if backend.job.is_some() || backend.waiting.is_empty() || !backend.is_in_order() {
-            return;
+        if let Some(why) = backend.why_not_in_order() {
+            return Err(why);
+        }
+        if backend.job.is_some() {
+            return Ok(());
         }
         let others = self.backends.values();
         if others.filter(|other| other.job.is_some()).count() >= RECONCILE_BACKENDS_MAX {
-            return;
+            return Err("the logs of other backends are compared first");
         }
-        let Some(newer) = self.newer_than_rivals(id) else {
-            return;
-        };
+        let newer = self.newer_than_rivals(id).ok_or(PEER_FIRST)?;
         let backend = self.backends.get_mut(&id).expect("it is known");
         let info = backend.info.as_ref().expect("it is introduced");
         let waiting = std::mem::take(&mut backend.waiting);
@@ -351,7 +375,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             .partition(|log| goes_on || log.modified_nanos >= newer);
         backend.waiting = waiting;
         if logs.is_empty() {
-            return;
+            return Err(PEER_FIRST);
         }
         let has_older = logs.iter().any(|log| log.modified_nanos < newer);
         let mut job = Job::new(info, logs, self.settings.clone(), now);
@@ -359,6 +383,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             job.trust_no_peer();
         }
         backend.job = Some(job);
+        Ok(())
     }
 
     /// The time from which on a backend's finished logs are newer than those of its peers that
@@ -479,11 +504,14 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     }
 
     fn end_job(&mut self, id: BackendId) {
-        let Some(job) = self
-            .backends
-            .get_mut(&id)
-            .and_then(|backend| backend.job.take())
-        else {
+        let Some(backend) = self.backends.get_mut(&id) else {
+            return;
+        };
+        let ended = backend.job.take();
+        if !backend.has_work() {
+            backend.tell_waits_for(None);
+        }
+        let Some(job) = ended else {
             return;
         };
         for slot in job.end() {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use super::counter::Counter;
 use super::histogram::Histogram;
 use super::reasons::Reasons;
+use super::text::Text;
 
 /// Begins a new pair of cache lines in a `repr(C)` struct: x86 fetches lines in pairs. Takes no
 /// room itself.
@@ -274,6 +275,8 @@ pub struct ReconcileCounters {
     /// Since when the first of them waits, in seconds since 1970; 0: none does. A gauge, which the
     /// checkpointer writes.
     pub since_unix: Counter,
+    /// What keeps them from being compared, as a sentence.
+    pub(crate) waits_for: Text,
 }
 
 /// Probes of one backend, by what came of them.

@@ -29,3 +29,4 @@ pub mod server;
 pub mod snapshot;
 pub mod sync_point;
 pub mod sync_status;
+mod text;

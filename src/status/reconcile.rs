@@ -23,7 +23,7 @@ pub const NOT_COMPARED: [&str; 9] = [
     "slot_without_row",
 ];
 
-/// See the module. All but the last three grow from the start of the process on.
+/// See the module. All but the last four grow from the start of the process on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reconcile {
@@ -51,6 +51,8 @@ pub struct Reconcile {
     pub logs_waiting: u64,
     /// Seconds for which the first of them has waited; 0 if there is none.
     pub lag_seconds: u64,
+    /// What keeps them from being compared, as a sentence; empty where nothing does.
+    pub waits_for: String,
 }
 
 impl Reconcile {
@@ -73,6 +75,7 @@ impl Reconcile {
             differences_left: counters.left.load(),
             logs_waiting: counters.logs_waiting.load(),
             lag_seconds,
+            waits_for: counters.waits_for.load(),
             // Last, so that each key of those above is among them.
             compared: counters.compared.load(),
         };
@@ -146,6 +149,7 @@ mod tests {
         counters.skipped.add("no_table", 40);
         counters.skipped.add("declined", 2);
         counters.since_unix.set(70);
+        counters.waits_for.set(Some("a:1 has records waiting"));
         let told = Reconcile::load(&counters, "repair", 100).unwrap();
         assert_eq!(told.mended(), 3 + 4 + 5 + 6);
         let told = serde_json::to_value(told).unwrap();
@@ -155,7 +159,8 @@ mod tests {
         assert_eq!(told["not_compared"], 42);
         assert_eq!(told["lag_seconds"], 30);
         assert_eq!(told["mode"], "repair");
-        assert_eq!(told.as_object().unwrap().len(), all.len() + 3);
+        assert_eq!(told["waits_for"], "a:1 has records waiting");
+        assert_eq!(told.as_object().unwrap().len(), all.len() + 4);
     }
 
     #[test]

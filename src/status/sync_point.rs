@@ -5,12 +5,13 @@
 //! known, and is never taken for another.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counter;
 use super::snapshot::Snapshot;
+use super::text::Text;
 
 /// What a server says that ends, instead of anything else. Other reasons not to take a point may
 /// pass while it runs.
@@ -62,25 +63,6 @@ pub struct Listing {
     /// Files beside them that NFS or FUSE keep under hidden names, and of which nothing is known:
     /// the first one's name, and how many there were. Nobody waits for them.
     pub hidden: Option<(Box<str>, u64)>,
-}
-
-/// A text that one thread replaces and another reads; `None` if there is none.
-#[derive(Debug, Default)]
-pub(crate) struct Text(Mutex<Option<Box<str>>>);
-
-impl Text {
-    pub(crate) fn set(&self, text: Option<&str>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_deref() != text {
-            *known = text.map(Into::into);
-        }
-    }
-
-    /// The text; empty if there is none.
-    pub(crate) fn load(&self) -> String {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_deref().unwrap_or_default().to_owned()
-    }
 }
 
 impl PointBackend {

@@ -262,7 +262,9 @@ impl Pair {
     pub(crate) fn differences(&self) -> Vec<Difference> {
         let path = self.home.state(&self.backend().name(), FILE_NAME);
         let text = fs::read_to_string(path).unwrap_or_default();
-        let lines = whole_lines(&text).map(|line| Line::parse(line.as_bytes()).unwrap());
+        // Behind a write that has failed a newline begins the next.
+        let lines = whole_lines(&text).filter(|line| !line.is_empty());
+        let lines = lines.map(|line| Line::parse(line.as_bytes()).unwrap());
         lines
             .filter_map(|line| match line {
                 Line::Difference(_, difference) => Some(*difference),

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use hustdbsync::internals::binlog::Method;
 use hustdbsync::internals::fake_hustdb::{self, Act, On, Request, Rule, Script};
 use hustdbsync::internals::limits::VALUE_BYTES_MAX;
+use hustdbsync::internals::reconcile::difference::FILE_NAME;
 use hustdbsync::internals::workload::Mutation;
 
-use crate::harness::{eventually, slow_down, value};
+use crate::harness::{eventually, free_port, slow_down, value};
 use crate::pair::{Pair, put, write_of};
 
 fn keys(prefix: &str, count: u32) -> Vec<Mutation> {
@@ -153,6 +154,47 @@ fn a_peer_that_answers_garbage_keeps_logs_for_the_timeout() {
 fn a_frozen_peer_keeps_logs_for_the_timeout() {
     let frozen = || Script::default().rule(Rule::new(On::Everything, Act::Silence));
     check_unavailable(|pair| pair.script(1, frozen()), "answer");
+}
+
+/// `status` says why a finished log stays: an alert sends operators there.
+#[track_caller]
+fn check_told(make: impl FnOnce(&Pair), why: &str, mend: impl FnOnce(&Pair)) {
+    let mut pair = Pair::new("report");
+    pair.home.set("network.port", free_port());
+    pair.have_outage();
+    make(&pair);
+    let mut process = pair.start();
+    let tells = || {
+        let (_, told, _) = pair.home.command(&["status"]);
+        let of_log = told.split_once("keys are to be compared: 1, for ");
+        of_log.is_some_and(|(_, rest)| rest.contains(why))
+    };
+    eventually(&format!("status says {why:?}"), tells);
+    mend(&pair);
+    pair.wait_gone();
+    assert!(!pair.differences().is_empty());
+    process.end();
+}
+
+#[test]
+fn what_a_comparison_waits_for_is_told() {
+    check_told(
+        |pair| pair.peer().kill().unwrap(),
+        "cannot be asked: Connection refused",
+        |pair| pair.peer().restart().unwrap(),
+    );
+    let table = |pair: &Pair| pair.home.path("conf").join("hustdbtable.json");
+    check_told(
+        |pair| std::fs::remove_file(table(pair)).unwrap(),
+        "HA's table cannot be read",
+        |pair| pair.write_table(&pair.names()),
+    );
+    let file = |pair: &Pair| pair.home.state(&pair.names()[0], FILE_NAME);
+    check_told(
+        |pair| std::fs::create_dir_all(file(pair)).unwrap(),
+        "differences.jsonl cannot be written",
+        |pair| std::fs::remove_dir(file(pair)).unwrap(),
+    );
 }
 
 /// The log stays, and all is compared once the peer is back.

@@ -388,8 +388,12 @@ fn why(backend: &BackendSnapshot) -> String {
         if reconcile.logs_waiting > 0 {
             let logs = HumanCount(reconcile.logs_waiting);
             let lag = seconds_or_none(reconcile.lag_seconds);
+            let why = match &*reconcile.waits_for {
+                "" => String::new(),
+                why => format!(", as {why}"),
+            };
             parts.push(format!(
-                "finished logs whose keys are to be compared: {logs}, for {lag}"
+                "finished logs whose keys are to be compared: {logs}, for {lag}{why}"
             ));
         }
         if reconcile.differences_left > 0 {
@@ -595,6 +599,7 @@ mod tests {
                     differences_left,
                     logs_waiting,
                     lag_seconds: 90,
+                    waits_for: "h:2 cannot be asked: it answers 500".into(),
                 }),
                 ..BackendSnapshot::default()
             };
@@ -615,7 +620,8 @@ mod tests {
             vec![compared(2, 0, 2)],
             &[
                 " comparing ",
-                "finished logs whose keys are to be compared: 2, for 00:01:30",
+                "finished logs whose keys are to be compared: 2, for 00:01:30, as h:2 cannot be \
+                 asked: it answers 500",
             ],
         );
         let report = Report {

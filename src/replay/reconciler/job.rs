@@ -95,6 +95,8 @@ pub(super) struct Job<L> {
     skipped: BTreeMap<&'static str, NotCompared>,
     /// When the disk is tried again, monotonic.
     retry_at: Duration,
+    /// What the disk said, as a sentence; of interest until then.
+    disk_fault: String,
 }
 
 impl<L: OpenFile> Job<L> {
@@ -123,6 +125,7 @@ impl<L: OpenFile> Job<L> {
             compared: 0,
             skipped: BTreeMap::new(),
             retry_at: Duration::ZERO,
+            disk_fault: String::new(),
         }
     }
 
@@ -147,6 +150,19 @@ impl<L: OpenFile> Job<L> {
     pub(super) fn held_for(&self, now: Now) -> Duration {
         let since = self.held_since.unwrap_or(now.monotonic);
         now.monotonic.saturating_sub(since)
+    }
+
+    /// What keeps it from going on, as a sentence, besides its own backend.
+    pub(super) fn waits_for(&self, now: Now) -> Option<String> {
+        if self.retry_at > now.monotonic {
+            return Some(self.disk_fault.clone());
+        }
+        match (&self.phase, &self.table) {
+            (Phase::Reading, Err(fault)) if self.table_lacks_since.is_some() => {
+                Some(format!("HA's table cannot be read: {fault}"))
+            }
+            _ => self.comparison.waits_for(),
+        }
     }
 
     /// The logs, which are compared.
@@ -201,7 +217,7 @@ impl<L: OpenFile> Job<L> {
             self.skip(Skipped::NoLookup, without_lookup);
         }
         match read {
-            Ok(ScanStep::Some) => Progress::Busy,
+            Ok(ScanStep::More) => Progress::Busy,
             Ok(ScanStep::Gone(name)) => {
                 self.handle_gone(name);
                 Progress::Busy
@@ -217,7 +233,10 @@ impl<L: OpenFile> Job<L> {
                 self.phase = Phase::Comparing;
                 Progress::Busy
             }
-            Err(cause) => self.retry(&cause, "read", cx.now),
+            Err(cause) => {
+                let log = self.scan.log(&self.logs).map_or("", |log| &*log.name);
+                self.retry(format!("{log} cannot be read: {cause}"), cx.now)
+            }
         }
     }
 
@@ -347,7 +366,8 @@ impl<L: OpenFile> Job<L> {
     {
         if let Err(cause) = cx.differences.write(cx.disk) {
             self.info.counters.state_failures.add(1);
-            return self.retry(&cause, "write differences.jsonl", cx.now);
+            let fault = format!("differences.jsonl cannot be written: {cause}");
+            return self.retry(fault, cx.now);
         }
         self.phase = Phase::Comparing;
         if !self.is_pass_over() {
@@ -427,11 +447,12 @@ impl<L: OpenFile> Job<L> {
         }
     }
 
-    fn retry(&mut self, cause: &std::io::Error, what: &str, now: Now) -> Progress {
+    fn retry(&mut self, fault: String, now: Now) -> Progress {
         tracing::error!(
             backend = &*self.info.name,
-            "cannot {what}: {cause}; it is tried again, and finished logs stay until then"
+            "{fault}; it is tried again, and finished logs stay until then"
         );
+        self.disk_fault = fault;
         self.retry_at = now.after(crate::limits::RECONCILE_RETRY);
         Progress::Waiting {
             until: self.retry_at,

@@ -22,7 +22,7 @@ const LINE_BYTES_KEPT: usize = START_BYTES_MAX + PREFIX_BYTES_MAX;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ScanStep {
     /// There is more.
-    Some,
+    More,
     /// This log is not there any more, or is another one by now. There may be more.
     Gone(Arc<str>),
     /// Every log was read to its end.
@@ -65,6 +65,11 @@ pub(super) struct KeySink<'a> {
 }
 
 impl<L: OpenFile> Scan<L> {
+    /// The log that is read now.
+    pub(super) fn log<'a>(&self, logs: &'a [FinishedLog]) -> Option<&'a FinishedLog> {
+        logs.get(self.log.0)
+    }
+
     /// Reads the next piece.
     ///
     /// # Errors
@@ -76,14 +81,14 @@ impl<L: OpenFile> Scan<L> {
         disk: &mut D,
         into: &mut KeySink<'_>,
     ) -> io::Result<ScanStep> {
-        let Some(wanted) = logs.get(self.log.0) else {
+        let Some(wanted) = self.log(logs) else {
             return Ok(ScanStep::All);
         };
         if self.log.1.is_none() {
             match disk.open(Area::Logs, backend, &wanted.name) {
                 Ok(log) if log.meta()?.key() == wanted.key => {
                     self.log.1 = Some(log);
-                    return Ok(ScanStep::Some);
+                    return Ok(ScanStep::More);
                 }
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
                 Ok(_) | Err(_) => {
@@ -114,7 +119,7 @@ impl<L: OpenFile> Scan<L> {
             self.end_line(into);
             self.next_log();
         }
-        Ok(ScanStep::Some)
+        Ok(ScanStep::More)
     }
 
     fn next_log(&mut self) {

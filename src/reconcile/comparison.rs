@@ -143,12 +143,14 @@ impl Comparison {
     /// Whether another key can begin.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.asked() < self.window.keys() && self.waiting.len() < RECONCILE_KEYS_WAITING_MAX
+        let waiting = self.waiting.len() + self.value_queue.len();
+        self.asked() < self.window.keys() && waiting < RECONCILE_KEYS_WAITING_MAX
     }
 
-    /// Keys that are being asked for.
+    /// Keys that are being asked for. Those that wait for a value's place are not: only others that
+    /// go on make room for them.
     fn asked(&self) -> usize {
-        self.running.len() - self.waiting.len()
+        self.running.len() - self.waiting.len() - self.value_queue.len()
     }
 
     /// Whether no key is being compared, and every outcome was taken.
@@ -187,14 +189,16 @@ impl Comparison {
             (1..self.masters.len()).for_each(|peer| self.give_up(peer));
         }
         self.masters[at].give_up(at * self.settings.connections, &mut self.actions);
+        let running = &self.running;
+        let goes_on = |id: &CheckId| running.get(*id).is_some_and(|check| check.peer != at);
+        self.waiting.retain(|(_, id)| goes_on(id));
+        self.value_queue.retain(|(id, _)| goes_on(id));
         for id in self.running.with_peer(at) {
             if let Some(running) = self.running.get(id) {
                 let outcome = running.check.outcome_without_peer();
                 self.finish(id, outcome);
             }
         }
-        let running = &self.running;
-        self.waiting.retain(|(_, id)| running.get(*id).is_some());
     }
 
     /// The next outcome.
@@ -330,11 +334,8 @@ impl Comparison {
             return;
         }
         self.values_held -= 1;
-        // Some may have been given up with their peer.
-        while let Some((next, asks)) = self.value_queue.pop_front() {
-            if self.running.get(next).is_some() {
-                return self.ask(next, asks);
-            }
+        if let Some((next, asks)) = self.value_queue.pop_front() {
+            self.ask(next, asks);
         }
     }
 
@@ -434,6 +435,7 @@ impl Connected for Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RECONCILE_KEYS_ASKED_FIRST;
     use crate::reconcile::check::WhyLeft;
     use crate::reconcile::key::Kind;
     use crate::reconcile::settings::ReconcileMode;
@@ -460,6 +462,17 @@ mod tests {
 
     /// Begins keys of this peer that the backend lacks; they want the peer's value in the end.
     fn begin(comparison: &mut Comparison, peer: usize, keys: usize, now: &mut Now) {
+        begin_seen(comparison, peer, keys, Seen::Absent, now);
+    }
+
+    /// Begins keys of this peer of which the backend is seen to have this.
+    fn begin_seen(
+        comparison: &mut Comparison,
+        peer: usize,
+        keys: usize,
+        on_backend: Seen,
+        now: &mut Now,
+    ) {
         let first = comparison.running.len();
         for number in first..first + keys {
             let key = KeyId {
@@ -468,7 +481,11 @@ mod tests {
                 key: format!("k{number}").into_bytes().into(),
                 body: None,
             };
-            comparison.begin(key, Logged::default(), peer, true);
+            let logged = Logged {
+                is_removed: true,
+                ..Logged::default()
+            };
+            comparison.begin(key, logged, peer, true);
         }
         for _ in 0..2 {
             for id in comparison.running.with_peer(peer) {
@@ -479,7 +496,7 @@ mod tests {
                     .get(id)
                     .is_some_and(|one| one.check.is_looking())
                 {
-                    comparison.answered(id, Side::Backend, Answer::Seen(Seen::Absent), *now);
+                    comparison.answered(id, Side::Backend, Answer::Seen(on_backend), *now);
                     comparison.answered(id, Side::Peer, Answer::Seen(there), *now);
                 }
             }
@@ -506,6 +523,45 @@ mod tests {
             comparison.answered(id, Side::Peer, Answer::Declined(400), now);
         }
         assert_eq!((comparison.values_held, comparison.running.len()), (1, 1));
+    }
+
+    /// They keep their values' places while they wait for another try.
+    #[test]
+    fn keys_whose_mends_fail_are_tried_again_though_others_wait_for_their_places() {
+        let mut now = Now::default();
+        let mut comparison = comparison();
+        let [first, second] = ["b:1", "c:1"].map(|name| comparison.master(name, now));
+        let newer = Seen::Present {
+            version: 5,
+            score: 0,
+        };
+        begin_seen(
+            &mut comparison,
+            first,
+            RECONCILE_VALUES_HELD_MAX,
+            newer,
+            &mut now,
+        );
+        let holders = comparison.running.with_peer(first);
+        for id in &holders {
+            let (version, digest) = (5, Some(1));
+            comparison.answered(*id, Side::Backend, Answer::Digest { version, digest }, now);
+            let (version, value) = (2, b"value".to_vec());
+            comparison.answered(*id, Side::Peer, Answer::Value { version, value }, now);
+        }
+        begin(
+            &mut comparison,
+            second,
+            2 * RECONCILE_KEYS_ASKED_FIRST,
+            &mut now,
+        );
+        for id in &holders {
+            comparison.answered(*id, Side::Peer, Answer::Lost, now);
+        }
+        (0..3).for_each(|_| begin(&mut comparison, second, 0, &mut now));
+        assert_eq!(comparison.values_held, RECONCILE_VALUES_HELD_MAX);
+        let is_tried = |id: &CheckId| comparison.running.get(*id).unwrap().check.is_looking();
+        assert!(holders.iter().all(is_tried));
     }
 
     #[test]

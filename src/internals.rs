@@ -183,7 +183,7 @@ pub mod reconcile {
     }
     pub mod difference {
         pub use crate::reconcile::difference::{
-            Difference, FILE_NAME, Held, How, Line, Settlement,
+            Difference, FILE_NAME, Held, How, Line, Settlement, hash_of,
         };
     }
     pub mod settings {

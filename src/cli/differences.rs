@@ -8,6 +8,7 @@ mod drop;
 mod read;
 mod repair;
 mod selection;
+mod settle;
 mod show;
 
 pub(super) use show::write_difference;

@@ -6,20 +6,30 @@
 //!  "peer":"10.0.0.8:8085","kind":"sorted_set","table":"t","key":"m",
 //!  "on_backend":{"version":7,"score":5},"on_peer":null,"seen":"peer_lacks",
 //!  "why":"peer_lacks","detail":"…"}
-//! {"settles":"8a1f…","how":"dropped","time":"2026-11-26T12:31:00Z","unix":1795696260}
+//! {"settles":"8a1f…","line":"03c7…","how":"dropped","time":"2026-11-26T12:31:00Z",
+//!  "unix":1795696260}
 //! ```
 //!
 //! (each in one line). The file only grows. `"had_ttl":true` says that a record of the key carried
 //! a ttl. `table` is missing where the kind has none, `member` where the member is the key. Bytes
 //! that are not UTF-8 stand in `key_base64` instead of `key`, and so on. `null` means that the
 //! master does not have the key. `id` names the key, so a later line about the same key takes the
-//! place of an earlier one, and a settlement holds until the next difference. A line is whole when
-//! its newline is there; what a crash has torn, also in the middle of the file, counts for nothing.
+//! place of an earlier one, and a settlement holds until the next difference.
+//!
+//! A command looks at a difference, and appends the settlement some time later; meanwhile the
+//! server may have appended a newer difference about the key. So a command's settlement has in
+//! `line` the hash of the line that it read ([`hash_of`]), and counts for nothing if another one is the last
+//! about the key. (Times would not do: a clock can be set back, and two lines can have one second.)
+//! A settlement without `line` is the server's. Nobody else appends differences, so it is about the
+//! one that stands before it.
+//!
+//! A line is whole when its newline is there; what a crash has torn, also in the middle of the
+//! file, counts for nothing.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::ledger::rejected::{as_text_or_base64, from_base64, rfc3339, show_id};
 use crate::limits::DIFFERENCES_LEFT_MAX;
@@ -84,6 +94,8 @@ pub enum How {
 pub struct Settlement {
     /// Of which one ([`Difference::id`]).
     pub id: u64,
+    /// Only of this line about it ([`hash_of`]); `None`: of the last one before this.
+    pub line: Option<u64>,
     /// In which way.
     pub how: How,
     /// When, Unix seconds.
@@ -147,6 +159,8 @@ struct Json {
 #[derive(Serialize, Deserialize)]
 struct JsonSettlement {
     settles: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<String>,
     how: How,
     time: String,
     unix: u64,
@@ -163,6 +177,12 @@ enum JsonLine {
 #[must_use]
 pub fn id_of(key: &KeyId) -> u64 {
     id(key.kind.name(), &key.table, &key.key, key.body.as_deref())
+}
+
+/// What names a difference's line in a settlement: a hash of its bytes, without its newline.
+#[must_use]
+pub fn hash_of(line: &[u8]) -> u64 {
+    xxh3_64(line)
 }
 
 fn id(kind: &str, table: &[u8], key: &[u8], member: Option<&[u8]>) -> u64 {
@@ -245,6 +265,7 @@ impl Settlement {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let json = JsonSettlement {
             settles: show_id(self.id),
+            line: self.line.map(show_id),
             how: self.how,
             time: rfc3339(self.unix),
             unix: self.unix,
@@ -262,6 +283,7 @@ impl Line {
         match serde_json::from_slice(bytes)? {
             JsonLine::Settlement(json) => Ok(Self::Settlement(Settlement {
                 id: parse_id(json.settles)?,
+                line: json.line.map(parse_id).transpose()?,
                 how: json.how,
                 unix: json.unix,
             })),
@@ -289,11 +311,11 @@ impl Line {
 }
 
 /// Which differences of a file are left. It is given every line, and then knows which lines count:
-/// it holds an id and a place for each key, not the lines.
+/// it holds two hashes for each key, not the lines.
 #[derive(Clone, Debug, Default)]
 pub struct DifferencesLeft {
-    /// Where the last line about each key is that is not settled.
-    places: BTreeMap<u64, u64>,
+    /// The hash of the last line about each key that is not settled.
+    lines: BTreeMap<u64, u64>,
     /// Differences that were not taken in: there were too many. A settlement may have been about
     /// one of them.
     beyond: u64,
@@ -301,51 +323,62 @@ pub struct DifferencesLeft {
 }
 
 impl DifferencesLeft {
-    /// Takes in a whole line, given without its newline, which begins at this byte of the file.
-    pub fn handle_line(&mut self, at: u64, bytes: &[u8]) {
+    /// Takes in a whole line, given without its newline.
+    pub fn handle_line(&mut self, bytes: &[u8]) {
         // Whoever appends may begin with a newline.
         if bytes.is_empty() {
             return;
         }
         match Line::parse(bytes) {
             Ok(Line::Difference(id, _)) => {
-                let is_full = self.places.len() >= DIFFERENCES_LEFT_MAX;
-                if is_full && !self.places.contains_key(&id) {
+                let is_full = self.lines.len() >= DIFFERENCES_LEFT_MAX;
+                if is_full && !self.lines.contains_key(&id) {
                     self.beyond += 1;
                 } else {
-                    self.places.insert(id, at);
+                    self.lines.insert(id, hash_of(bytes));
                 }
             }
-            Ok(Line::Settlement(settlement)) => {
-                self.places.remove(&settlement.id);
+            Ok(Line::Settlement(Settlement { id, line, .. })) => {
+                let left = self.lines.get(&id);
+                if line.is_none() || line.as_ref() == left {
+                    self.lines.remove(&id);
+                }
             }
-            Err(_) => self.unrecognized += 1,
+            Err(_) => self.handle_unrecognized(),
         }
     }
 
-    /// Whether the difference with this id is left, and this line, which begins at this byte, is
-    /// the last one about it.
-    #[must_use]
-    pub fn has(&self, id: u64, at: u64) -> bool {
-        self.places.get(&id) == Some(&at)
+    /// Counts a line that is none of this server's.
+    pub fn handle_unrecognized(&mut self) {
+        self.unrecognized += 1;
+    }
+
+    /// Whether the difference with this id is left, and the line with this hash is the last one
+    /// about it. Takes it out, so that a line that is there twice counts once.
+    pub fn take(&mut self, id: u64, hash: u64) -> bool {
+        let is_last = self.lines.get(&id) == Some(&hash);
+        if is_last {
+            self.lines.remove(&id);
+        }
+        is_last
     }
 
     /// Whether a difference about the key with this id is left.
     #[must_use]
     pub fn has_key(&self, id: u64) -> bool {
-        self.places.contains_key(&id)
+        self.lines.contains_key(&id)
     }
 
     /// How many are left, and are known one by one.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.lines.len()
     }
 
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.beyond == 0
+        self.lines.is_empty() && self.beyond == 0
     }
 
     /// How many lines about further keys there were when there was no room for more.
@@ -425,6 +458,7 @@ mod tests {
     fn settlement(id: u64) -> Settlement {
         Settlement {
             id,
+            line: None,
             how: How::Dropped,
             unix: 1_795_696_260,
         }
@@ -436,17 +470,21 @@ mod tests {
         bytes
     }
 
-    /// The lines of a file, each with the byte at which it begins, the torn end left out.
+    /// What is left of a file, its torn end left out.
     fn fold(file: &[u8]) -> DifferencesLeft {
         let mut left = DifferencesLeft::default();
-        let mut at = 0;
         for line in file.split_inclusive(|byte| *byte == b'\n') {
             if let Some(whole) = line.strip_suffix(b"\n") {
-                left.handle_line(at, whole);
+                left.handle_line(whole);
             }
-            at += line.len() as u64;
         }
         left
+    }
+
+    /// Whether this line is the last one about a difference that is left.
+    fn has(left: &DifferencesLeft, line: &Difference) -> bool {
+        left.clone()
+            .take(line.id(), hash_of(encoded(line).trim_ascii_end()))
     }
 
     #[test]
@@ -465,12 +503,18 @@ mod tests {
         );
         assert_eq!(String::from_utf8(encoded(&one)).unwrap(), expected);
         let mut bytes = Vec::new();
-        settlement(255).encode(&mut bytes);
+        let mut settles = settlement(255);
+        settles.encode(&mut bytes);
+        settles.line = Some(254);
+        settles.encode(&mut bytes);
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             concat!(
                 r#"{"settles":"00000000000000ff","how":"dropped","time":"2026-11-26T12:31:00Z","#,
                 r#""unix":1795696260}"#,
+                "\n",
+                r#"{"settles":"00000000000000ff","line":"00000000000000fe","how":"dropped","#,
+                r#""time":"2026-11-26T12:31:00Z","unix":1795696260}"#,
                 "\n"
             )
         );
@@ -555,21 +599,58 @@ mod tests {
     fn what_is_settled_is_not_left_until_it_differs_again() {
         let (one, two) = (difference(b"1"), difference(b"2"));
         let mut file = encoded(&one);
-        let second = file.len() as u64;
         two.encode(&mut file);
-        assert!(fold(&file).has(one.id(), 0) && fold(&file).has(two.id(), second));
+        assert!(has(&fold(&file), &one) && has(&fold(&file), &two));
         settlement(one.id()).encode(&mut file);
-        assert!(!fold(&file).has_key(one.id()) && fold(&file).has(two.id(), second));
+        assert!(!fold(&file).has_key(one.id()) && has(&fold(&file), &two));
         settlement(7).encode(&mut file);
         assert_eq!(fold(&file).len(), 1, "nobody knows 7");
         // The second line about a key takes the place of the first.
-        let again = file.len() as u64;
-        two.encode(&mut file);
+        let again = Difference {
+            unix: two.unix + 1,
+            ..two.clone()
+        };
+        again.encode(&mut file);
         let left = fold(&file);
-        assert!(left.len() == 1 && left.has(two.id(), again) && !left.has(two.id(), second));
-        let reopened = file.len() as u64;
+        assert!(left.len() == 1 && has(&left, &again) && !has(&left, &two));
         one.encode(&mut file);
-        assert!(fold(&file).has(one.id(), reopened));
+        assert!(has(&fold(&file), &one));
+    }
+
+    #[test]
+    fn a_settlement_that_names_a_line_ends_no_newer_difference() {
+        let seen = difference(b"1");
+        let mut settles = settlement(seen.id());
+        settles.line = Some(hash_of(encoded(&seen).trim_ascii_end()));
+        // A clock that was set back, the same second, and a later one.
+        for unix in [seen.unix - 3600, seen.unix, seen.unix + 180] {
+            let newer = Difference {
+                unix,
+                why: "still_differs".to_owned(),
+                ..seen.clone()
+            };
+            let mut file = encoded(&seen);
+            let mut in_time = file.clone();
+            settles.encode(&mut in_time);
+            assert!(fold(&in_time).is_empty());
+            newer.encode(&mut file);
+            settles.encode(&mut file);
+            assert!(has(&fold(&file), &newer), "{unix}");
+            // What the server settles is what stands before.
+            settlement(seen.id()).encode(&mut file);
+            assert!(fold(&file).is_empty(), "{unix}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_there_twice_counts_once() {
+        let one = difference(b"1");
+        let mut left = fold(&[encoded(&one), encoded(&one)].concat());
+        let hash = hash_of(encoded(&one).trim_ascii_end());
+        assert_eq!(
+            [left.take(one.id(), hash), left.take(one.id(), hash)],
+            [true, false]
+        );
     }
 
     #[test]
@@ -593,15 +674,15 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_is_beyond_is_counted() {
         let mut left = DifferencesLeft {
-            places: (0..DIFFERENCES_LEFT_MAX as u64).map(|id| (id, 0)).collect(),
+            lines: (0..DIFFERENCES_LEFT_MAX as u64).map(|id| (id, 0)).collect(),
             ..DifferencesLeft::default()
         };
         let line = encoded(&difference(b"1"));
-        left.handle_line(1, line.strip_suffix(b"\n").unwrap());
+        left.handle_line(line.strip_suffix(b"\n").unwrap());
         assert_eq!((left.len(), left.beyond()), (DIFFERENCES_LEFT_MAX, 1));
         let mut settled = Vec::new();
         settlement(3).encode(&mut settled);
-        left.handle_line(2, settled.strip_suffix(b"\n").unwrap());
+        left.handle_line(settled.strip_suffix(b"\n").unwrap());
         assert_eq!(left.len(), DIFFERENCES_LEFT_MAX - 1);
     }
 
@@ -643,6 +724,9 @@ mod tests {
             fault(r#"{"settles":"1","how":"dropped","time":"","unix":1}"#)
                 .starts_with("its id is none")
         );
+        let line =
+            r#"{"settles":"00000000000000ff","line":"1","how":"dropped","time":"","unix":1}"#;
+        assert!(fault(line).starts_with("its id is none"));
     }
 
     fn any_difference() -> impl Strategy<Value = Difference> {
@@ -690,7 +774,8 @@ mod tests {
                 other => prop_assert!(false, "{:?}", other),
             }
             for how in [How::Mended, How::Dropped, How::Equal] {
-                let settlement = Settlement { id, how, unix };
+                let line = (unix % 2 == 0).then_some(unix);
+                let settlement = Settlement { id, line, how, unix };
                 let mut bytes = Vec::new();
                 settlement.encode(&mut bytes);
                 let read = Line::parse(bytes.trim_ascii_end()).unwrap();

@@ -65,6 +65,7 @@ fn what_is_left_is_listed_shown_and_dropped() {
         of("four", "report_only").encode(lines);
         let settlement = Settlement {
             id: of("mended", "").id(),
+            line: None,
             how: How::Mended,
             unix: 1_795_696_201,
         };

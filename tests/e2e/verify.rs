@@ -1,12 +1,16 @@
 //! `verify` and `differences repair`: a log's keys are compared with the other master by a command.
 
 use std::fs;
+use std::io::Write;
+use std::process::Command;
+use std::thread;
 
 use hustdbsync::internals::fake_hustdb::query::Method;
 use hustdbsync::internals::fake_hustdb::{FakeHustdb, Request};
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Held};
 
-use crate::harness::{Home, assert_holds, fake_hustdb, value};
+use crate::harness::{Home, assert_holds, eventually, fake_hustdb, value};
+use crate::support::Process;
 
 /// Two masters, and HA's table that names them as a pair.
 fn pair() -> (Home, FakeHustdb, FakeHustdb) {
@@ -25,6 +29,30 @@ fn put(master: &FakeHustdb, key: &str, version: u32, value: &str) {
     let target = format!("/hustdb/put?key={key}&ver={version}&is_dup=true");
     let request = Request::new(Method::Post, target.as_bytes(), value.as_bytes());
     assert_eq!(master.apply(&request).status, 200);
+}
+
+/// A line about a key of which the masters had these versions.
+fn difference(backend: &FakeHustdb, peer: &FakeHustdb, key: &str, on: [u32; 2]) -> Difference {
+    let held = |version| {
+        Some(Held {
+            version,
+            score: None,
+        })
+    };
+    Difference {
+        unix: 1_795_696_200,
+        backend: backend.name(),
+        peer: peer.name(),
+        kind: "key".to_owned(),
+        table: Vec::new(),
+        key: key.as_bytes().to_vec(),
+        member: None,
+        on_backend: held(on[0]),
+        on_peer: held(on[1]),
+        had_ttl: false,
+        why: "report_only".to_owned(),
+        detail: String::new(),
+    }
 }
 
 #[test]
@@ -95,6 +123,73 @@ fn differences_are_repaired_and_listed_no_more() {
     assert!(err.contains("no differences"), "{err}");
 }
 
+/// Writes differences about keys that both masters have alike by now.
+fn write_settled(home: &Home, backend: &FakeHustdb, peer: &FakeHustdb, keys: usize) {
+    let mut lines = Vec::new();
+    for number in 0..keys {
+        let key = format!("k{number}");
+        for master in [backend, peer] {
+            put(master, &key, 2, "v");
+        }
+        difference(backend, peer, &key, [1, 2]).encode(&mut lines);
+    }
+    let file = home.state(&backend.name(), FILE_NAME);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, lines).unwrap();
+}
+
+/// The command finds equal what it read; what the server has written since is not what it read.
+#[test]
+fn a_repair_settles_no_difference_that_came_while_it_looked() {
+    let (mut home, backend, peer) = pair();
+    home.set("sync.reconcile_rate", 4);
+    write_settled(&home, &backend, &peer, 8);
+    let asked_before = peer.counters().beside_probes();
+    let (code, out, err) = thread::scope(|scope| {
+        let repair = scope.spawn(|| home.command(&["differences", "repair", "--all"]));
+        eventually("the command looks", || {
+            peer.counters().beside_probes() > asked_before
+        });
+        let mut lines = Vec::new();
+        let newer = Difference {
+            why: "still_differs".to_owned(),
+            ..difference(&backend, &peer, "k7", [1, 2])
+        };
+        newer.encode(&mut lines);
+        let file = home.state(&backend.name(), FILE_NAME);
+        let mut file = fs::File::options().append(true).open(file).unwrap();
+        file.write_all(&lines).unwrap();
+        repair.join().unwrap()
+    });
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("8 equal"), "{out}{err}");
+    let (_, out, _) = home.command(&["differences", "list"]);
+    assert!(
+        out.contains("key k7") && out.contains("still_differs"),
+        "{out}"
+    );
+    assert_eq!(out.lines().count(), 1, "{out}");
+}
+
+#[test]
+fn a_repair_that_is_killed_keeps_what_it_has_settled() {
+    let (mut home, backend, peer) = pair();
+    home.set("sync.reconcile_rate", 10);
+    write_settled(&home, &backend, &peer, 1000);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hustdbsync"));
+    command.args(["differences", "repair", "--all", "--config"]);
+    let repair = Process::spawn(command.arg(home.write_config()));
+    let file = home.state(&backend.name(), FILE_NAME);
+    let bytes = fs::metadata(&file).unwrap().len();
+    eventually("some are settled", || {
+        fs::metadata(&file).unwrap().len() > bytes
+    });
+    repair.kill();
+    let (_, _, err) = home.command(&["differences", "list"]);
+    let left = err.split(' ').next().unwrap();
+    assert!((1..1000).contains(&left.parse().unwrap()), "{err}");
+}
+
 /// A copy of a key with a ttl would never end. Values that differ under one version are seen,
 /// whatever is compared of logs.
 #[test]
@@ -106,25 +201,9 @@ fn what_had_a_ttl_is_repaired_only_where_somebody_takes_a_side() {
     put(&peer, "same", 3, "two");
     let mut lines = Vec::new();
     for (key, versions, had_ttl) in [("ends", [1, 2], true), ("same", [3, 3], false)] {
-        let held = |version| {
-            Some(Held {
-                version,
-                score: None,
-            })
-        };
         let difference = Difference {
-            unix: 1_795_696_200,
-            backend: backend.name(),
-            peer: peer.name(),
-            kind: "key".to_owned(),
-            table: Vec::new(),
-            key: key.as_bytes().to_vec(),
-            member: None,
-            on_backend: held(versions[0]),
-            on_peer: held(versions[1]),
             had_ttl,
-            why: "report_only".to_owned(),
-            detail: String::new(),
+            ..difference(&backend, &peer, key, versions)
         };
         difference.encode(&mut lines);
     }

@@ -9,7 +9,7 @@ use super::selection::Selection;
 use crate::cli::lines::Lines;
 use crate::cli::state_files::backends_with;
 use crate::engine::os::files::{Links, open_regular};
-use crate::reconcile::difference::{Difference, DifferencesLeft, FILE_NAME, Line};
+use crate::reconcile::difference::{Difference, DifferencesLeft, FILE_NAME, Line, hash_of};
 
 /// A difference that is left.
 pub(super) struct Found<'a> {
@@ -44,10 +44,10 @@ pub(super) fn each(
     tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<Beside> {
     let mut left = DifferencesLeft::default();
-    each_line(path, |at, line| {
+    each_line(path, |line| {
         match line {
-            Some(line) => left.handle_line(at, line),
-            None => left.handle_line(at, b"longer than any line of ours"),
+            Some(line) => left.handle_line(line),
+            None => left.handle_unrecognized(),
         }
         Ok(())
     })?;
@@ -56,10 +56,10 @@ pub(super) fn each(
         beyond: left.beyond(),
         unrecognized: left.unrecognized(),
     };
-    each_line(path, |at, line| {
+    each_line(path, |line| {
         let Some(line) = line else { return Ok(()) };
         match Line::parse(line) {
-            Ok(Line::Difference(id, difference)) if left.has(id, at) => {
+            Ok(Line::Difference(id, difference)) if left.take(id, hash_of(line)) => {
                 if selection.admits(id, &difference) {
                     return tell(Found {
                         id,
@@ -76,24 +76,18 @@ pub(super) fn each(
     Ok(beside)
 }
 
-/// Gives each whole line, with the byte at which it begins; `None` stands for one that is too long
-/// to be held.
-fn each_line(
-    path: &Path,
-    mut tell: impl FnMut(u64, Option<&[u8]>) -> io::Result<()>,
-) -> io::Result<()> {
+/// Gives each whole line; `None` stands for one that is too long to be held.
+fn each_line(path: &Path, mut tell: impl FnMut(Option<&[u8]>) -> io::Result<()>) -> io::Result<()> {
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let file = open_regular(path, File::options().read(true), Links::Followed).map_err(named)?;
     let mut lines = Lines::new(file);
-    let mut at = 0;
     while let Some(line) = lines.next().map_err(named)? {
         // Without its newline it is being written this moment, or was torn and does not count.
         if !line.ended {
             break;
         }
-        tell(at, line.text.as_deref())?;
-        at += line.log_bytes;
+        tell(line.text.as_deref())?;
     }
     Ok(())
 }

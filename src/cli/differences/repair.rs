@@ -1,20 +1,19 @@
 //! Differences that are looked at again, and mended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::drop::append;
 use super::read::{each, files};
 use super::selection::Selection;
+use super::settle::Settlements;
 use crate::cli::failure::Failure;
-use crate::cli::local_time::now_unix;
 use crate::cli::tally::Tally;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::VALUE_BYTES_MAX;
 use crate::reconcile::check::Outcome;
-use crate::reconcile::difference::{Difference, How, Settlement, id_of};
+use crate::reconcile::difference::{Difference, How, hash_of, id_of};
 use crate::reconcile::key::{KeyId, Kind, Logged};
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 
@@ -45,7 +44,11 @@ pub(super) fn repair(
                 };
                 // Who takes a side knows what a copy does.
                 let had_ttl = found.difference.had_ttl && take.is_none();
-                pairs.entry(pair).or_default().push((key, had_ttl));
+                pairs.entry(pair).or_default().push(ListedKey {
+                    key,
+                    had_ttl,
+                    line: hash_of(found.line),
+                });
             }
             Ok(())
         })?;
@@ -56,10 +59,17 @@ pub(super) fn repair(
     Ok(tally)
 }
 
-/// A key that differs, and whether a record of it carried a ttl.
-type ListedKey = (KeyId, bool);
+/// A key that differs.
+struct ListedKey {
+    key: KeyId,
+    /// Whether a record of it carried a ttl.
+    had_ttl: bool,
+    /// The line about it ([`hash_of`]).
+    line: u64,
+}
 
-/// Compares keys of a backend with one peer, which counts where `take` says so.
+/// Compares keys of a backend with one peer, which counts where `take` says so. What is equal is
+/// settled as it is found: whoever is interrupted keeps what was mended.
 fn repair_pair(
     config: &Config,
     path: &Path,
@@ -78,18 +88,21 @@ fn repair_pair(
         value_bytes_max: VALUE_BYTES_MAX,
         ..configured
     };
-    let keys = keys.into_iter().map(|(key, had_ttl)| KeyWithPeer {
-        key,
+    let lines: HashMap<u64, u64> = keys
+        .iter()
+        .map(|listed| (id_of(&listed.key), listed.line))
+        .collect();
+    let keys = keys.into_iter().map(|listed| KeyWithPeer {
+        key: listed.key,
         logged: Logged {
-            had_ttl,
+            had_ttl: listed.had_ttl,
             // A record that removes a key makes whatever the peer has newer than it.
             is_removed: take.is_some(),
             ..Logged::default()
         },
         peer: Arc::from(peer),
     });
-    let unix = now_unix();
-    let mut lines = Vec::new();
+    let mut settlements = Settlements::new(path);
     let compared =
         Verifier::new(config, backend, reconcile)?.compare(keys.collect(), &mut |compared| {
             tally.add(compared.outcome);
@@ -99,11 +112,10 @@ fn repair_pair(
                 Outcome::Reported(_) | Outcome::Skipped(_) => return,
             };
             let id = id_of(&compared.key);
-            Settlement { id, how, unix }.encode(&mut lines);
+            // A disk that fails is said at the end: what is settled waits for it.
+            let _ = settlements.add(id, lines[&id], how);
         });
-    if !lines.is_empty() {
-        append(path, lines).map_err(|cause| format!("{}: {cause}", path.display()))?;
-    }
+    settlements.write().map_err(|cause| cause.to_string())?;
     Ok(compared?)
 }
 

@@ -217,6 +217,7 @@ mod tests {
         content.extend_from_slice(b"a note\n");
         let settlement = Settlement {
             id: settled.id(),
+            line: None,
             how: How::Mended,
             unix: 150,
         };

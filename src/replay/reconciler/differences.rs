@@ -78,8 +78,7 @@ impl Differences {
                 self.line.extend_from_slice(part);
                 self.read_bytes += part.len() as u64;
                 if self.line.pop_if(|byte| *byte == b'\n').is_some() {
-                    let at = self.read_bytes - self.line.len() as u64 - 1;
-                    self.left.handle_line(at, &self.line);
+                    self.left.handle_line(&self.line);
                     self.line.clear();
                 }
             }
@@ -97,8 +96,13 @@ impl Differences {
             Outcome::Mended(_) => How::Mended,
         };
         if self.has(&compared.key) {
-            let id = id_of(&compared.key);
-            Settlement { id, how, unix }.encode(&mut self.unwritten);
+            let settlement = Settlement {
+                id: id_of(&compared.key),
+                line: None,
+                how,
+                unix,
+            };
+            settlement.encode(&mut self.unwritten);
         }
     }
 

@@ -18,10 +18,10 @@
 //!
 //! A command looks at a difference, and appends the settlement some time later; meanwhile the
 //! server may have appended a newer difference about the key. So a command's settlement has in
-//! `line` the hash of the line that it read ([`hash_of`]), and counts for nothing if another one is the last
-//! about the key. (Times would not do: a clock can be set back, and two lines can have one second.)
-//! A settlement without `line` is the server's. Nobody else appends differences, so it is about the
-//! one that stands before it.
+//! `line` the hash of the line that it read ([`hash_of`]), and counts for nothing if another one is
+//! the last about the key. (Times would not do: a clock can be set back, and two lines can have one
+//! second.) A settlement without `line` is the server's. Nobody else appends differences, so it is
+//! about the one that stands before it.
 //!
 //! A line is whole when its newline is there; what a crash has torn, also in the middle of the
 //! file, counts for nothing.

@@ -136,6 +136,7 @@ impl Masters {
         Server::start(&self.home.write_config(&[
             ("threads", json!(1)),
             ("reconcile", json!(mode)),
+            ("reconcile_delay", json!(0)),
             ("reconcile_rate", json!(rate)),
             ("release_interval", json!("100ms")),
             ("ttl_hold", json!("0s")),

@@ -251,7 +251,10 @@ settings! {
          with all of them quiet: otherwise a log that has not come yet may hold the write.";
     reconcile_attempts: u32 = "5", count(1, 1000), Immediate, New,
         "Repairs tried on a key before it is reported as still different.";
-    reconcile_timeout: Duration = "900", seconds(0, DAY), Immediate, New,
+    reconcile_delay: Duration = "45", seconds(0, HOUR), Immediate, New,
+        "Seconds for which a master has to be up before keys are compared with it: longer than \
+         hustdb's db.ttl.scan_interval, as its first look for what has expired may remove keys.";
+    reconcile_timeout: Duration = "900", seconds(1000, DAY), Immediate, New,
         "Seconds for which a log is kept while the other master can't be asked. Then it goes, and \
          its keys are counted as not compared.";
     log_level: LogLevel = "\"info\"", Kind::Word(LogLevel::WORDS), Immediate, New,
@@ -272,6 +275,7 @@ impl SyncSettings {
             rate: self.reconcile_rate,
             deletes: self.reconcile_deletes,
             attempts: self.reconcile_attempts,
+            delay: self.reconcile_delay,
             timeout: self.reconcile_timeout,
         }
     }

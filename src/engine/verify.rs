@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use crate::clock::Now;
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::connections::{Connections, WAKER};
@@ -14,7 +13,7 @@ use crate::engine::resolve::system_resolver;
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::surroundings::RealSurroundings;
 use crate::limits::RECONCILE_LOOK;
-use crate::reconcile::comparison::{Compared, Comparison};
+use crate::reconcile::comparison::{Compared, Comparison, Stalled};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::reconcile::table::Table;
@@ -59,7 +58,7 @@ impl Verifier {
         let mut settings = Settings::load(config)?.controller.comparison();
         settings.reconcile = reconcile;
         Ok(Self {
-            comparison: Comparison::new(backend.into(), settings, clock.now()),
+            comparison: Comparison::new(backend.into(), settings, Stalled::new(), clock.now()),
             surroundings: RealSurroundings::new(config, system_resolver()),
             connections: Connections::default(),
             poll: Poll::new()?,
@@ -86,9 +85,13 @@ impl Verifier {
     ) -> Result<(), VerifyError> {
         let mut keys = keys.into_iter().peekable();
         let mut events = Events::with_capacity(EVENTS);
+        let mut asking_at = self.clock.now().monotonic;
         loop {
             let now = self.clock.now();
-            self.watch_masters(now)?;
+            let passed = now.monotonic.saturating_sub(asking_at);
+            asking_at = now.monotonic;
+            self.comparison.handle_time(passed);
+            self.watch_masters()?;
             self.comparison.handle_deadlines(now);
             while self.comparison.has_room()
                 && let Some(KeyWithPeer { key, logged, peer }) = keys.next()
@@ -118,10 +121,10 @@ impl Verifier {
         }
     }
 
-    fn watch_masters(&mut self, now: Now) -> Result<(), VerifyError> {
+    fn watch_masters(&mut self) -> Result<(), VerifyError> {
         for master in self.comparison.masters() {
             find(master, &mut self.surroundings);
-            if master.stalled_for(now) > PATIENCE {
+            if master.stalled() > PATIENCE {
                 return Err(VerifyError::Silent {
                     master: Arc::clone(&master.name),
                     why: master.trouble().unwrap_or("it is too slow").to_owned(),

@@ -441,6 +441,16 @@ impl BackendLedger {
             .min()
     }
 
+    /// Inode numbers and birth times of all logs of which something is known, and that are in their
+    /// folder as far as we know.
+    pub fn logs_there(&self) -> impl Iterator<Item = (u64, u64)> {
+        let open = self.files.values();
+        let open = open.filter(|books| books.can_be_opened_again() && !books.file.is_away());
+        let unleased = self.unleased().filter(|entry| entry.away_unix == 0);
+        open.map(|books| books.file.identity().key())
+            .chain(unleased.map(|entry| entry.identity.key()))
+    }
+
     /// Entries of the last plan that the reader has not leased.
     pub fn unleased(&self) -> impl Iterator<Item = &FileResume> {
         self.unleased.iter().flatten()

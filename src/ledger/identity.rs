@@ -31,6 +31,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Inode number and birth time.
+    #[must_use]
+    pub fn key(&self) -> (u64, u64) {
+        (self.inode, self.born_nanos)
+    }
+
     /// The identity of a file that starts with `prefix` (cut at [`IDENTITY_PREFIX_BYTES_MAX`]).
     #[must_use]
     pub fn new(device: u64, inode: u64, born_nanos: u64, prefix: &[u8]) -> Self {

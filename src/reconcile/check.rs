@@ -471,6 +471,7 @@ impl Check {
     }
 
     fn ask(&mut self, backend: Option<Ask>, peer: Option<Ask>) -> Step {
+        self.is_gone = false;
         let asks = [backend, peer];
         self.outstanding = asks.iter().flatten().count();
         Step::Ask(asks)
@@ -489,7 +490,12 @@ impl Check {
             if peer.version() == given.version
                 && let Some(step) = self.look_after(given, settings)
             {
-                self.followed = Some(given);
+                // What a live write has superseded on the backend is not written there any more.
+                let is_for_both = given.is_for_both && self.phase != Phase::Restoring;
+                self.followed = Some(GivenToPeer {
+                    is_for_both,
+                    ..given
+                });
                 return step;
             }
             self.drop_value();
@@ -510,6 +516,7 @@ impl Check {
     /// The peer has the version that it was given. What the backend has shows whether a live write
     /// came meanwhile, which was overwritten on the peer.
     fn look_after(&mut self, given: GivenToPeer, settings: &ReconcileSettings) -> Option<Step> {
+        self.replacement.version = given.version;
         match self.seen(Side::Backend) {
             Seen::Absent if settings.deletes => {
                 self.phase = Phase::Writing(Mend::Deleted);

@@ -6,7 +6,7 @@
 //! which masters have to wait, as there are records to be replayed first ([`Master::hold`]), and
 //! which are not waited for any longer ([`Comparison::give_up`]).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::reconcile::window::KeyWindow;
 const TARGET_TOO_LONG: u16 = 414;
 
 /// What a comparison goes by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComparisonSettings {
     /// What is compared, and what is done about it.
     pub reconcile: ReconcileSettings,
@@ -59,9 +59,15 @@ pub struct Compared {
     pub outcome: Outcome,
 }
 
+/// For how long masters have been asked without progress, where a comparison ended before that
+/// was of any consequence.
+pub type Stalled = BTreeMap<Arc<str>, Duration>;
+
 /// See the module.
 pub struct Comparison {
     settings: ComparisonSettings,
+    /// For how long masters were asked before without progress.
+    stalled_before: Stalled,
     /// The backend, and behind it the peers.
     masters: Vec<Master>,
     /// Masters that are not waited for any longer.
@@ -85,9 +91,15 @@ pub struct Comparison {
 impl Comparison {
     /// A comparison of this backend's keys.
     #[must_use]
-    pub fn new(backend: Arc<str>, settings: ComparisonSettings, now: Now) -> Self {
+    pub fn new(
+        backend: Arc<str>,
+        settings: ComparisonSettings,
+        stalled_before: Stalled,
+        now: Now,
+    ) -> Self {
         let mut comparison = Self {
             settings,
+            stalled_before,
             masters: Vec::new(),
             given_up: BTreeSet::new(),
             running: Checks::default(),
@@ -114,6 +126,7 @@ impl Comparison {
             self.settings.credentials.as_deref(),
             self.settings.connections,
             self.settings.reconcile.rate,
+            self.stalled_before.get(name).copied().unwrap_or_default(),
             now,
         ));
         self.masters.len() - 1
@@ -123,6 +136,21 @@ impl Comparison {
     pub fn masters(&mut self) -> &mut [Master] {
         self.is_changed = true;
         &mut self.masters
+    }
+
+    /// So much time has passed in which only the masters kept the keys from being compared.
+    pub fn handle_time(&mut self, passed: Duration) {
+        for master in &mut self.masters {
+            master.handle_time(passed);
+        }
+    }
+
+    /// For how long its masters have been asked without progress, to be told to the next one.
+    #[must_use]
+    pub fn stalled(&self) -> Stalled {
+        let masters = self.masters.iter();
+        let stalled = masters.map(|master| (Arc::clone(&master.name), master.stalled()));
+        stalled.filter(|(_, time)| !time.is_zero()).collect()
     }
 
     /// Which master keeps keys from being compared, and why, as a sentence.
@@ -457,7 +485,7 @@ mod tests {
             credentials: None,
             keepalive_interval: Duration::from_secs(15),
         };
-        Comparison::new("a:1".into(), settings, Now::default())
+        Comparison::new("a:1".into(), settings, Stalled::new(), Now::default())
     }
 
     /// Begins keys of this peer that the backend lacks; they want the peer's value in the end.

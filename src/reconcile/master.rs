@@ -37,15 +37,15 @@ pub struct Master {
     ended: Vec<(Request, Answer)>,
     bucket: Bucket,
     trouble: Option<Trouble>,
-    /// Nothing new is asked, as there are records to be replayed first.
-    is_held: bool,
-    /// Answers since `progress_at`.
+    /// Why nothing new is asked, as the end of a sentence that begins with its name.
+    held: Option<&'static str>,
+    /// Answers since `stalled` was zero.
     answers: u32,
     /// So many answers are a progress.
     progress_answers: u32,
     answers_total: u64,
-    /// Since when it has not answered much, monotonic.
-    progress_at: Duration,
+    /// For how long it has been asked since it last made progress.
+    stalled: Duration,
     /// Since when it has taken no write, monotonic, though it was asked to.
     writes_bad_since: Option<Duration>,
 }
@@ -60,14 +60,15 @@ fn progress_answers(rate: u32) -> u32 {
 }
 
 impl Master {
-    /// A master that nothing is known of yet, with `connections` connections and a bound of `rate`
-    /// lookups a second, 0 for none.
+    /// A master with `connections` connections and a bound of `rate` lookups a second, 0 for none.
+    /// It has been asked before for `stalled` without progress.
     #[must_use]
     pub fn new(
         name: Arc<str>,
         credentials: Option<&str>,
         connections: usize,
         rate: u32,
+        stalled: Duration,
         now: Now,
     ) -> Self {
         Self {
@@ -81,11 +82,11 @@ impl Master {
             ended: Vec::new(),
             bucket: Bucket::new(f64::from(rate), now.monotonic),
             trouble: None,
-            is_held: false,
+            held: None,
             answers: 0,
             progress_answers: progress_answers(rate),
             answers_total: 0,
-            progress_at: now.monotonic,
+            stalled,
             writes_bad_since: None,
         }
     }
@@ -110,14 +111,18 @@ impl Master {
         });
     }
 
-    /// Whether new requests wait until [`Master::hold`] says otherwise.
-    pub fn hold(&mut self, is_held: bool) {
-        self.is_held = is_held;
+    /// Why new requests wait until this is called again, as the end of a sentence that begins with
+    /// its name; `None` where they do not.
+    pub fn hold(&mut self, why: Option<&'static str>) {
+        self.held = why;
     }
 
-    /// It is not its own fault that nothing is asked of it.
-    pub fn excuse(&mut self, now: Now) {
-        self.progress_at = now.monotonic;
+    /// So much time has passed in which its answers were all that requests to it waited for, if
+    /// there were some.
+    pub fn handle_time(&mut self, passed: Duration) {
+        if self.outstanding() > 0 {
+            self.stalled += passed;
+        }
     }
 
     /// Bounds the lookups a second.
@@ -148,27 +153,25 @@ impl Master {
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
         let name = &self.name;
-        match &self.trouble {
+        match (self.held, &self.trouble) {
             _ if self.outstanding() == 0 => None,
-            _ if self.is_held => Some(format!("records are replayed to {name} first")),
-            Some(trouble) => Some(format!("{name} cannot be asked: {}", trouble.why)),
-            None => None,
+            (Some(why), _) => Some(format!("{name} {why}")),
+            (None, Some(trouble)) => Some(format!("{name} cannot be asked: {}", trouble.why)),
+            (None, None) => None,
         }
     }
 
     /// For how long it has had requests, held ones too, and has answered few.
     #[must_use]
-    pub fn stalled_for(&self, now: Now) -> Duration {
-        match self.outstanding() {
-            0 => Duration::ZERO,
-            _ => now.monotonic.saturating_sub(self.progress_at),
-        }
+    pub fn stalled(&self) -> Duration {
+        self.stalled
     }
 
-    /// Drops everything that was asked; connections with requests out are closed by `actions`.
+    /// Drops everything that was asked, and begins to measure anew for how long it is stalled; connections with requests out are closed by `actions`.
     pub fn give_up(&mut self, first_slot: usize, actions: &mut VecDeque<Action>) {
         self.queue.clear();
         self.ended.clear();
+        self.stalled = Duration::ZERO;
         for (slot, connection) in (first_slot..).zip(&mut self.connections) {
             if connection.outstanding() > 0 {
                 connection.close();
@@ -188,9 +191,6 @@ impl Master {
         refused: &mut Vec<Request>,
         mut compose: impl FnMut(&Request, &mut Vec<u8>, &Template) -> bool,
     ) {
-        if self.outstanding() == 0 {
-            self.progress_at = now.monotonic;
-        }
         for at in 0..self.connections.len() {
             let slot = first_slot + at;
             if self.connections[at].deadline() <= now.monotonic {
@@ -198,7 +198,7 @@ impl Master {
                 actions.push_back(Action::Close(slot));
                 self.handle_end(at, End::Failed(why), now);
             }
-            if self.queue.is_empty() || self.is_held {
+            if self.queue.is_empty() || self.held.is_some() {
                 continue;
             }
             let connection = &mut self.connections[at];
@@ -249,7 +249,7 @@ impl Master {
     pub fn deadline(&self) -> Duration {
         let connections = self.connections.iter().map(Connection::deadline);
         let mut earliest = connections.min().unwrap_or(Duration::MAX);
-        if self.queue.is_empty() || self.is_held {
+        if self.queue.is_empty() || self.held.is_some() {
             return earliest;
         }
         if let Some(trouble) = &self.trouble
@@ -327,7 +327,7 @@ impl Master {
             self.answers_total += u64::from(answers);
             if self.answers >= self.progress_answers {
                 self.answers = 0;
-                self.progress_at = now.monotonic;
+                self.stalled = Duration::ZERO;
             }
         }
         let is_well = received.is_ok();
@@ -464,7 +464,8 @@ mod tests {
 
     fn connected(requests: &[Request]) -> Master {
         let now = Now::at_ms(0);
-        let mut master = Master::new("127.0.0.1:1".into(), None, 1, 0, now);
+        let name = "127.0.0.1:1".into();
+        let mut master = Master::new(name, None, 1, 0, Duration::ZERO, now);
         master.set_address("127.0.0.1:1".parse().unwrap());
         requests.iter().for_each(|request| master.ask(*request));
         act(&mut master, now);
@@ -489,9 +490,9 @@ mod tests {
     fn a_write_that_waited_too_long_is_not_sent() {
         let (look, write) = (request(1, Ask::Look), request(2, Ask::Write));
         let mut master = connected(&[look, write]);
-        master.hold(true);
+        master.hold(Some("has records waiting"));
         assert_eq!(act(&mut master, Now::at_ms(10)), []);
-        master.hold(false);
+        master.hold(None);
         assert_eq!(act(&mut master, Now::at_ms(1500)), [write]);
         assert_eq!(master.outstanding(), 1);
     }
@@ -555,10 +556,11 @@ mod tests {
             master.handle_connected(0, 1400);
             act(&mut master, now);
             receive(&mut master, BAD, now);
+            master.handle_time(Duration::from_secs(1));
         }
         assert_eq!(master.take_ended(), []);
         assert_eq!(master.outstanding(), 2);
-        assert!(master.stalled_for(Now::at_ms(200_000)).as_secs() > 190);
+        assert!(master.stalled().as_secs() > 190);
     }
 
     /// One that takes no write at all is found out once, not for each key.
@@ -585,17 +587,34 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_nothing_is_stalled_unless_it_is_excused_or_asked_nothing() {
+    fn who_answers_little_is_stalled_while_it_is_asked() {
         let mut master = connected(&[request(1, Ask::Look)]);
         act(&mut master, Now::at_ms(1));
-        let stalled = |master: &Master, ms| master.stalled_for(Now::at_ms(ms)).as_millis();
-        assert_eq!(stalled(&master, 700), 700);
-        master.hold(true);
-        assert_eq!(stalled(&master, 900), 900, "whoever holds it");
-        master.excuse(Now::at_ms(5000));
-        master.hold(false);
-        assert_eq!(stalled(&master, 5100), 100);
-        master.give_up(0, &mut VecDeque::new());
-        assert_eq!(stalled(&master, 9000), 0);
+        master.handle_time(Duration::from_millis(700));
+        assert_eq!(master.stalled().as_millis(), 700);
+        master.hold(Some("has records waiting"));
+        master.handle_time(Duration::from_millis(200));
+        assert_eq!(master.stalled().as_millis(), 900, "whoever holds it");
+        master.hold(None);
+        // One key after the other, each answered late.
+        for second in 1..=5 {
+            receive(&mut master, GOOD, Now::at_ms(second * 1000));
+            assert_eq!(master.outstanding(), 0);
+            master.handle_time(Duration::from_secs(60));
+            master.ask(request(second, Ask::Look));
+            act(&mut master, Now::at_ms(second * 1000));
+            master.handle_time(Duration::from_secs(1));
+        }
+        assert_eq!(master.stalled().as_millis(), 5_900);
+        for number in 0..RECONCILE_PROGRESS_ANSWERS {
+            master.ask(request(number.into(), Ask::Look));
+            while master.outstanding() > 0 {
+                act(&mut master, Now::at_ms(6_000));
+                master.handle_connected(0, 1400);
+                act(&mut master, Now::at_ms(6_000));
+                receive(&mut master, GOOD, Now::at_ms(6_000));
+            }
+        }
+        assert_eq!(master.stalled(), Duration::ZERO);
     }
 }

@@ -41,6 +41,8 @@ pub struct ReconcileSettings {
     pub deletes: bool,
     /// `sync.reconcile_attempts`: mends tried on a key before it is reported.
     pub attempts: u32,
+    /// `sync.reconcile_delay`: for how long a master has to be up before keys are compared with it.
+    pub delay: Duration,
     /// `sync.reconcile_timeout`: how long a peer that cannot be asked keeps a log.
     pub timeout: Duration,
 }
@@ -54,6 +56,7 @@ impl ReconcileSettings {
         rate: 0,
         deletes: false,
         attempts: 1,
+        delay: Duration::ZERO,
         timeout: Duration::ZERO,
     };
 }

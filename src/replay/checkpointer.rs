@@ -290,7 +290,12 @@ impl<D: Disk> Checkpointer<D> {
     fn handle_message(&mut self, message: CheckpointerMessage, now: Now) {
         match message {
             CheckpointerMessage::Backend(info) => self.add_backend_state(info),
-            CheckpointerMessage::Settings(settings) => self.settings = settings,
+            CheckpointerMessage::Settings(settings) => {
+                if !settings.compares_keys {
+                    self.comparing.clear();
+                }
+                self.settings = settings;
+            }
             CheckpointerMessage::SyncPoint { id, is_backend } => {
                 self.at_points(now, |points, backend_states, cx| {
                     points.take(id, is_backend, backend_states, cx);
@@ -326,8 +331,8 @@ impl<D: Disk> Checkpointer<D> {
                 self.outbox
                     .reconciler(ReconcilerMessage::Forget { backend });
             }
-            CheckpointerMessage::Compared { logs, .. } => {
-                self.comparing.handle_compared(&logs);
+            CheckpointerMessage::Compared { backend, logs } => {
+                self.comparing.handle_compared(backend, &logs);
                 // They can be deleted now.
                 self.release_at = now.monotonic;
             }

@@ -318,13 +318,16 @@ impl Controller {
             self.settings.checkpointer.clone(),
             self.settings.reader.clone(),
         );
-        self.outbox
-            .checkpointer(After::Nothing, CheckpointerMessage::Settings(checkpointer));
-        self.outbox
-            .reader(After::Nothing, ReaderMessage::Settings(reader));
+        // What the checkpointer asks for by these settings, the reconciler knows them first.
         let reconciler = Box::new(self.settings.comparison());
         self.outbox
             .reconciler(ReconcilerMessage::Settings(reconciler));
+        self.outbox.checkpointer(
+            After::Reconciler,
+            CheckpointerMessage::Settings(checkpointer),
+        );
+        self.outbox
+            .reader(After::Nothing, ReaderMessage::Settings(reader));
         let (backends, mut cx) = self.cx(now);
         backends.handle_settings(is_other_password, &mut cx);
     }

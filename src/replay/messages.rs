@@ -239,8 +239,8 @@ pub enum CheckpointerMessage {
     Compared {
         /// Whose logs.
         backend: BackendId,
-        /// Which, and up to which byte.
-        logs: Vec<(FileId, u64)>,
+        /// Which, each up to the length that it was told with.
+        logs: Vec<FinishedLog>,
     },
     /// From control: other settings.
     Settings(CheckpointerSettings),

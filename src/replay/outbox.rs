@@ -8,6 +8,7 @@
 //! - The checkpointer receives a flush before anyone who could answer it, and the workers learn
 //!   that a backend is up before the reader sends them its records (see `dispatch`).
 //! - The checkpointer knows a segment before a worker can settle one of its records.
+//! - The reconciler knows whether keys are compared before the checkpointer asks for it.
 //! - The reader has a backend's plan before the controller hears that the backend is flushed.
 //!
 //! The queues stay short: some messages in each epoch of a backend, and what is read and answered
@@ -33,6 +34,8 @@ pub enum After {
     Checkpointer,
     /// All workers'.
     Workers,
+    /// The reconciler's.
+    Reconciler,
 }
 
 /// The mailboxes that an outbox sends to. Those that its owner never sends to, as its own, are left
@@ -148,6 +151,7 @@ struct Oldest {
     reader: u64,
     checkpointer: u64,
     workers: u64,
+    reconciler: u64,
 }
 
 impl Oldest {
@@ -157,6 +161,7 @@ impl Oldest {
             After::LogReader => self.reader > number,
             After::Checkpointer => self.checkpointer > number,
             After::Workers => self.workers > number,
+            After::Reconciler => self.reconciler > number,
         }
     }
 }
@@ -248,10 +253,14 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.control.envelopes.is_empty()
-            && self.reconciler.envelopes.is_empty()
-            && [After::LogReader, After::Checkpointer, After::Workers]
-                .into_iter()
-                .all(|group| self.has_all(group))
+            && [
+                After::LogReader,
+                After::Checkpointer,
+                After::Workers,
+                After::Reconciler,
+            ]
+            .into_iter()
+            .all(|group| self.has_all(group))
     }
 
     /// Whether all that was queued for these receivers is delivered.
@@ -285,6 +294,7 @@ impl Outbox {
             reader: self.reader.oldest(),
             checkpointer: self.checkpointer.oldest(),
             workers: workers.min().unwrap_or(u64::MAX),
+            reconciler: self.reconciler.oldest(),
         }
     }
 

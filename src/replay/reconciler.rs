@@ -32,7 +32,7 @@ use crate::limits::{
     OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_GIVES_WAY_MAX,
     RECONCILE_HELD_MAX, RECONCILE_LOOK,
 };
-use crate::reconcile::comparison::ComparisonSettings;
+use crate::reconcile::comparison::{ComparisonSettings, Stalled};
 use crate::reconcile::key::KeyId;
 use crate::reconcile::settings::ReconcileMode;
 use crate::replay::disk::{Disk, OpenFile};
@@ -59,11 +59,15 @@ pub struct ReconcilerLinks {
     pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
 }
 
+/// Why a master is waited for, as the end of a sentence that begins with its name.
+const CAME_UP_LATELY: &str = "came up only lately (sync.reconcile_delay)";
+
 /// A backend whose logs may be compared.
 struct Backend<L> {
     /// `None` until the controller has introduced it.
     info: Option<BackendInfo>,
-    is_up: bool,
+    /// Since when it is up, monotonic; `None` where it is not.
+    up_since: Option<Duration>,
     /// `None` until the controller has introduced it.
     differences: Option<Differences>,
     /// When its differences are read again, monotonic.
@@ -71,6 +75,8 @@ struct Backend<L> {
     /// Finished logs that wait for the comparison under way to end.
     waiting: Vec<FinishedLog>,
     job: Option<Job<L>>,
+    /// For how long masters were asked without progress by jobs whose logs were put back.
+    stalled: Stalled,
     /// How often its job has given way to newer logs of a peer since one has ended.
     gave_way: u32,
     /// The codes of the reasons for which keys were not compared the last time.
@@ -81,11 +87,12 @@ impl<L> Default for Backend<L> {
     fn default() -> Self {
         Self {
             info: None,
-            is_up: false,
+            up_since: None,
             differences: None,
             read_at: Duration::ZERO,
             waiting: Vec::new(),
             job: None,
+            stalled: Stalled::new(),
             gave_way: 0,
             said: String::new(),
         }
@@ -99,11 +106,48 @@ impl<L: OpenFile> Backend<L> {
     }
 
     fn why_not_in_order(&self) -> Option<&'static str> {
-        match self.is_up {
-            false => Some("it is not up"),
-            true if self.has_backlog() => Some("its records are replayed first"),
-            true => None,
+        match self.up_since {
+            None => Some("it is not up"),
+            Some(_) if self.has_backlog() => Some("its records are replayed first"),
+            Some(_) => None,
         }
+    }
+
+    /// Whether it came up so lately that hustdb may yet sweep keys that had expired before.
+    fn is_fresh(&self, delay: Duration, now: Now) -> bool {
+        let since = self.up_since;
+        since.is_some_and(|since| now.monotonic.saturating_sub(since) < delay)
+    }
+
+    /// Why it cannot be believed about keys of the other master's logs, as the end of a sentence
+    /// that begins with its name.
+    fn why_not_believed(&self, delay: Duration, now: Now) -> Option<&'static str> {
+        if self.is_behind() {
+            return Some("has records to be replayed first, or logs that are not finished");
+        }
+        self.is_fresh(delay, now).then_some(CAME_UP_LATELY)
+    }
+
+    /// Takes in finished logs. One that is waiting already may have grown.
+    fn handle_finished(&mut self, logs: Vec<FinishedLog>) {
+        let of_job = self.job.as_ref().map_or(&[][..], Job::logs);
+        let logs = logs.into_iter().filter(|log| !of_job.contains(log));
+        for log in logs.collect::<Vec<_>>() {
+            self.waiting.retain(|known| known.key != log.key);
+            self.waiting.push(log);
+        }
+    }
+
+    /// Ends its job, and has its logs wait for another one.
+    fn put_back(&mut self) -> Option<Job<L>> {
+        let mut job = self.job.take()?;
+        self.stalled = job.stalled();
+        self.handle_finished(job.take_logs());
+        if let Some(differences) = &mut self.differences {
+            // Their keys are compared again.
+            differences.drop_unwritten();
+        }
+        Some(job)
     }
 
     /// Publishes what keeps its logs from being compared.
@@ -116,12 +160,17 @@ impl<L: OpenFile> Backend<L> {
     /// Whether there are logs of it that are not finished: their keys are newer than those of
     /// finished ones.
     fn has_unfinished_logs(&self) -> bool {
-        let job = self.job.as_ref().map_or(0, |job| job.logs().len());
-        let finished = (self.waiting.len() + job) as u64;
+        let of_job = self.job.as_ref().map_or(&[][..], Job::logs);
+        let grown = of_job.iter().filter(|log| {
+            let mut waiting = self.waiting.iter();
+            waiting.any(|known| known.key == log.key)
+        });
+        let finished = (self.waiting.len() + of_job.len() - grown.count()) as u64;
         let counters = self.info.as_ref().map(|info| &info.counters);
         counters.is_some_and(|counters| {
-            let finished = finished + counters.reconcile.logs_compared.load();
-            counters.log_files.load() > finished
+            let reconcile = &counters.reconcile;
+            let others = reconcile.logs_compared.load() + reconcile.logs_not_asked.load();
+            counters.log_files.load() > finished + others
         })
     }
 
@@ -209,7 +258,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     pub fn turn(&mut self, now: Now) -> Turn {
         self.links.mailbox.note_turn();
         while let Some(message) = self.links.mailbox.receive() {
-            self.handle_message(message);
+            self.handle_message(message, now);
         }
         if self.is_stopped {
             return Turn::Stopped;
@@ -263,7 +312,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
     }
 
-    fn handle_message(&mut self, message: ReconcilerMessage) {
+    fn handle_message(&mut self, message: ReconcilerMessage, now: Now) {
         self.look_at = Duration::ZERO;
         match message {
             ReconcilerMessage::Backend(info) => {
@@ -274,15 +323,19 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 backend.info = Some(info);
             }
             ReconcilerMessage::Up { backend, is_up } => {
-                self.backends.entry(backend).or_default().is_up = is_up;
+                let known = self.backends.entry(backend).or_default();
+                known.up_since = is_up.then_some(now.monotonic);
+                if !is_up {
+                    // It may come back as another one, at another address.
+                    self.put_back(backend);
+                }
             }
             ReconcilerMessage::Settings(settings) => self.set(*settings),
+            // The checkpointer has asked before it knew.
+            ReconcilerMessage::Compare { .. } if self.is_off() => {}
             ReconcilerMessage::Compare { backend, logs } => {
-                self.backends
-                    .entry(backend)
-                    .or_default()
-                    .waiting
-                    .extend(logs);
+                let backend = self.backends.entry(backend).or_default();
+                backend.handle_finished(logs);
             }
             ReconcilerMessage::Forget { backend } => {
                 self.end_job(backend);
@@ -293,9 +346,18 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
     }
 
+    fn is_off(&self) -> bool {
+        self.settings.reconcile.mode == ReconcileMode::Off
+    }
+
     fn set(&mut self, settings: ComparisonSettings) {
-        self.settings = settings;
-        let reconcile = self.settings.reconcile;
+        let reconcile = settings.reconcile;
+        let before = std::mem::replace(&mut self.settings, settings);
+        let is_other_access = self.settings
+            != ComparisonSettings {
+                reconcile,
+                ..before
+            };
         self.count_at = Duration::ZERO;
         for id in self.ids(|_| true) {
             let backend = self.backends.get_mut(&id).expect("it was listed");
@@ -310,6 +372,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     differences.drop_unwritten();
                 }
                 self.end_job(id);
+            } else if is_other_access {
+                self.put_back(id);
             } else if let Some(job) = &mut backend.job {
                 job.set(reconcile);
             }
@@ -322,7 +386,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if self.count_at > now.monotonic {
             return;
         }
-        let is_off = self.settings.reconcile.mode == ReconcileMode::Off;
+        let is_off = self.is_off();
         self.count_at = Duration::MAX;
         for backend in self.backends.values_mut() {
             let (Some(info), Some(differences)) = (&backend.info, &mut backend.differences) else {
@@ -361,6 +425,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if backend.job.is_some() {
             return Ok(());
         }
+        let delay = self.settings.reconcile.delay;
+        if backend.is_fresh(delay, now) {
+            return Err("it came up only lately (sync.reconcile_delay)");
+        }
         let others = self.backends.values();
         if others.filter(|other| other.job.is_some()).count() >= RECONCILE_BACKENDS_MAX {
             return Err("the logs of other backends are compared first");
@@ -368,7 +436,9 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let newer = self.newer_than_rivals(id).ok_or(PEER_FIRST)?;
         let backend = self.backends.get_mut(&id).expect("it is known");
         let info = backend.info.as_ref().expect("it is introduced");
-        let waiting = std::mem::take(&mut backend.waiting);
+        let mut waiting = std::mem::take(&mut backend.waiting);
+        // Of several records of a key the last one counts.
+        waiting.sort_by(|one, other| one.name.cmp(&other.name));
         let goes_on = backend.gave_way >= RECONCILE_GIVES_WAY_MAX;
         let (logs, waiting): (Vec<_>, Vec<_>) = waiting
             .into_iter()
@@ -378,7 +448,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             return Err(PEER_FIRST);
         }
         let has_older = logs.iter().any(|log| log.modified_nanos < newer);
-        let mut job = Job::new(info, logs, self.settings.clone(), now);
+        let stalled = std::mem::take(&mut backend.stalled);
+        let mut job = Job::new(info, logs, self.settings.clone(), stalled, now);
         if has_older {
             job.trust_no_peer();
         }
@@ -433,25 +504,21 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let gives_way = has_older && !goes_on;
         if gives_way || job.held_for(now) > RECONCILE_HELD_MAX {
             backend.gave_way += u32::from(gives_way);
-            backend.waiting.extend(job.take_logs());
-            if let Some(differences) = &mut backend.differences {
-                // Their keys are compared again.
-                differences.drop_unwritten();
-            }
-            self.end_job(id);
+            self.put_back(id);
         }
     }
 
     fn step(&mut self, id: BackendId, now: Now) -> Progress {
         let mut backend = self.backends.remove(&id).expect("it is known");
+        let delay = self.settings.reconcile.delay;
         let is_held = !backend.is_in_order();
         let progress = match (&mut backend.job, &mut backend.differences) {
             (Some(job), Some(differences)) => {
                 let (others, by_name) = (&self.backends, &self.by_name);
                 let named = |name: &str| others.get(by_name.get(name)?);
                 let peer_waits = |name: &str| {
-                    let known = named(name);
-                    known.is_some_and(|peer| peer.is_behind() && !failpoint!(TrustBehindPeer))
+                    let why = named(name)?.why_not_believed(delay, now);
+                    why.filter(|_| !failpoint!(TrustBehindPeer))
                 };
                 let is_left = |name: &str, key: &KeyId| {
                     let differences = named(name).and_then(|peer| peer.differences.as_ref());
@@ -495,7 +562,6 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         backend.gave_way = 0;
         if let Some(job) = &mut backend.job {
             let logs = job.take_logs();
-            let logs = logs.into_iter().map(|log| (log.file, log.bytes)).collect();
             self.outbox.checkpointer(
                 After::Nothing,
                 CheckpointerMessage::Compared { backend: id, logs },
@@ -504,17 +570,26 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     }
 
     fn end_job(&mut self, id: BackendId) {
-        let Some(backend) = self.backends.get_mut(&id) else {
-            return;
-        };
-        let ended = backend.job.take();
-        if !backend.has_work() {
-            backend.tell_waits_for(None);
+        if let Some(backend) = self.backends.get_mut(&id) {
+            let ended = backend.job.take();
+            if !backend.has_work() {
+                backend.tell_waits_for(None);
+            }
+            self.close(ended);
         }
-        let Some(job) = ended else {
-            return;
-        };
-        for slot in job.end() {
+    }
+
+    /// Ends a job, and has its logs wait for another one.
+    fn put_back(&mut self, id: BackendId) {
+        if let Some(backend) = self.backends.get_mut(&id) {
+            let ended = backend.put_back();
+            self.close(ended);
+        }
+    }
+
+    /// Closes a job's connections.
+    fn close(&mut self, job: Option<Job<D::File>>) {
+        for slot in job.into_iter().flat_map(Job::end) {
             self.actions.push_back(Action::Close(slot));
             self.slots[slot] = None;
             self.free_slots.push(slot);

@@ -272,6 +272,9 @@ pub struct ReconcileCounters {
     /// Finished logs whose keys are compared, and that are not deleted yet. A gauge, which the
     /// checkpointer writes.
     pub logs_compared: Counter,
+    /// Finished logs that the reconciler has not been asked for, as there are too many. A gauge,
+    /// which the checkpointer writes.
+    pub logs_not_asked: Counter,
     /// Since when the first of them waits, in seconds since 1970; 0: none does. A gauge, which the
     /// checkpointer writes.
     pub since_unix: Counter,

@@ -42,6 +42,8 @@ impl Pair {
         let home = Home::new()
             .with("sync.reconcile", mode)
             .with("sync.reconcile_deletes", true)
+            // No master sweeps.
+            .with("sync.reconcile_delay", 0)
             // Live writes and records can give two values one version.
             .with("sync.reconcile_values", true);
         let masters = [fake_hustdb(), fake_hustdb()];

@@ -197,6 +197,73 @@ fn what_a_comparison_waits_for_is_told() {
     );
 }
 
+/// A login that is mended is that of a comparison under way, too.
+#[test]
+fn a_password_that_is_mended_lets_a_comparison_go_on() {
+    let mut pair = Pair::new("repair");
+    pair.miss(&keys("k", 20));
+    let other = Some(("user", "other"));
+    pair.peer().set_credentials(other).unwrap();
+    let mut process = pair.start();
+    let before = pair.peer().counters().accepted;
+    eventually("the peer is asked", || {
+        pair.peer().counters().accepted > before
+    });
+    pair.backend().set_credentials(other).unwrap();
+    std::fs::write(pair.home.path("htpasswd"), "user:other\n").unwrap();
+    pair.reload(&process);
+    pair.wait_gone();
+    pair.wait_said("INFO", &["compared=20", "not_compared=0"]);
+    process.end();
+}
+
+/// hustdb sweeps what has expired half a minute after its start.
+#[test]
+fn keys_are_compared_once_the_backend_has_been_up_for_the_delay() {
+    const DELAY: Duration = Duration::from_secs(2);
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_delay", DELAY.as_secs());
+    pair.miss(&keys("k", 20));
+    let begun = Instant::now();
+    let mut process = pair.start();
+    eventually("keys are compared", || pair.lookups(1) > 0);
+    assert!(begun.elapsed() >= DELAY);
+    pair.wait_gone();
+    process.end();
+}
+
+/// A disk that is full keeps the masters from nothing.
+#[test]
+fn what_cannot_be_written_for_long_gives_no_master_up() {
+    let mut pair = Pair::new("report");
+    pair.home.set("sync.reconcile_timeout", 1);
+    pair.home.set("sync.reconcile_rate", 200);
+    pair.have_outage();
+    let path = pair.home.state(&pair.names()[0], FILE_NAME);
+    std::fs::create_dir_all(&path).unwrap();
+    let mut process = pair.start();
+    pair.wait_said("ERROR", &["differences.jsonl cannot be written"]);
+    std::thread::sleep(Duration::from_secs(3));
+    std::fs::remove_dir(&path).unwrap();
+    pair.wait_gone();
+    pair.wait_said("INFO", &["not_compared=0"]);
+    process.end();
+}
+
+/// One that answers so late that there are never several keys under way.
+#[test]
+fn a_slow_peer_keeps_logs_for_the_timeout() {
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_timeout", 3);
+    pair.miss(&keys("k", 400));
+    let slow = Script::default().answer_delay(Duration::from_millis(600));
+    pair.script(1, slow);
+    let mut process = pair.start();
+    pair.wait_gone();
+    pair.wait_said("WARN", &["sync.reconcile_timeout", &pair.names()[1]]);
+    process.end();
+}
+
 /// The log stays, and all is compared once the peer is back.
 #[test]
 fn a_peer_that_comes_back_in_time_is_compared() {
@@ -450,6 +517,23 @@ fn a_table_on_one_side_only_is_made_and_one_of_another_type_is_reported() {
     assert_eq!((&*left.why, &*left.table), ("declined", &b"mixed"[..]));
     let wrong: Vec<_> = pair.wrong().into_iter().map(|item| item.table).collect();
     assert!(wrong.iter().all(|table| table == b"mixed"), "{wrong:?}");
+    process.end();
+}
+
+/// The checkpointer looks at its logs every few seconds: it may miss that.
+#[test]
+fn a_log_whose_comparison_was_switched_off_and_on_again_is_compared() {
+    let mut pair = Pair::new("repair");
+    pair.home.set("sync.reconcile_rate", 10);
+    pair.miss(&keys("k", 100));
+    let mut process = pair.start();
+    eventually("keys are compared", || pair.lookups(1) > 0);
+    for (mode, rate) in [("off", 10), ("repair", 0)] {
+        pair.home.set("sync.reconcile", mode);
+        pair.home.set("sync.reconcile_rate", rate);
+        pair.reload(&process);
+    }
+    pair.wait_gone();
     process.end();
 }
 

@@ -9,7 +9,6 @@ use hustdbsync::internals::binlog::line;
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::connections::{Action, Connected};
 use hustdbsync::internals::fake_hustdb::contents::Item;
-use hustdbsync::internals::ledger::ids::FileId;
 use hustdbsync::internals::reconcile::comparison::ComparisonSettings;
 use hustdbsync::internals::reconcile::connection::ConnectionLimits;
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line, Settlement};
@@ -149,6 +148,7 @@ impl World {
             rate: [0, 0, 500, 3][random.usize(..4)],
             deletes: random.bool(),
             attempts: 5,
+            delay: Duration::from_secs(random.u64(..3)),
             timeout: QUIET,
         };
         let disk = TestDisk::default();
@@ -291,8 +291,8 @@ impl World {
                 panic!("{message:?}");
             };
             self.trace(format_args!("{backend:?} compared {logs:?}"));
-            for (FileId(number), bytes) in logs {
-                self.delete(backend.index(), number, bytes);
+            for log in logs {
+                self.delete(backend.index(), file_number(&log.name), log.bytes);
             }
         }
         turn
@@ -527,7 +527,6 @@ impl World {
             if logs.told.insert(name.clone()) {
                 let meta = self.disk.meta_of(NAMES[master], name).unwrap();
                 finished.push(FinishedLog {
-                    file: FileId(file_number(name)),
                     name: name.as_str().into(),
                     key: meta.key(),
                     bytes: meta.bytes,

@@ -58,6 +58,7 @@ impl Home {
         }
         if reconciles {
             config["sync"]["reconcile"] = "repair".into();
+            config["sync"]["reconcile_delay"] = 0.into();
             config["sync"]["reconcile_values"] = true.into();
             config["sync"]["reconcile_deletes"] = true.into();
         }

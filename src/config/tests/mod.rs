@@ -119,6 +119,7 @@ fn the_defaults_are_those_of_the_specification() {
         reconcile_rate: 20_000,
         reconcile_deletes: false,
         reconcile_attempts: 5,
+        reconcile_delay: Duration::from_secs(45),
         reconcile_timeout: Duration::from_secs(15 * 60),
         log_level: LogLevel::Info,
         log_format: LogFormat::Text,

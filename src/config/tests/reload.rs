@@ -98,6 +98,7 @@ fn every_interval_rate_credit_and_password_takes_effect_at_once() {
             "reconcile_rate",
             "reconcile_deletes",
             "reconcile_attempts",
+            "reconcile_delay",
             "reconcile_timeout",
             "log_level",
         ]
@@ -111,7 +112,7 @@ fn comparing_is_switched_on_and_off_by_a_reload() {
         r#"{"sync": {"reconcile": "repair", "reconcile_values": true,
                      "reconcile_value_bytes_max": "64KiB", "reconcile_rate": 0,
                      "reconcile_deletes": true, "reconcile_attempts": 2,
-                     "reconcile_timeout": "1min"}}"#,
+                     "reconcile_delay": 60, "reconcile_timeout": "1min"}}"#,
         &[
             "sync.reconcile changes from off to repair now",
             "sync.reconcile_values changes from false to true now",
@@ -119,6 +120,7 @@ fn comparing_is_switched_on_and_off_by_a_reload() {
             "sync.reconcile_rate changes from 20000 to 0 now",
             "sync.reconcile_deletes changes from false to true now",
             "sync.reconcile_attempts changes from 5 to 2 now",
+            "sync.reconcile_delay changes from 45s to 1min now",
             "sync.reconcile_timeout changes from 15min to 1min now",
         ],
     )
@@ -130,6 +132,7 @@ fn comparing_is_switched_on_and_off_by_a_reload() {
         rate: 0,
         deletes: true,
         attempts: 2,
+        delay: Duration::from_secs(60),
         timeout: Duration::from_secs(60),
     };
     assert_eq!(merged.sync.reconcile_settings(), expected);

@@ -147,12 +147,6 @@ impl BackendLedger {
             .collect()
     }
 
-    /// Whether there is an entry of a file.
-    #[must_use]
-    pub(crate) fn has_file(&self, id: FileId) -> bool {
-        self.files.contains_key(&id)
-    }
-
     /// A file, if everything that was read of it is settled and a durable checkpoint contains that.
     #[must_use]
     pub(crate) fn finished(&self, id: FileId) -> Option<FinishedFile> {

@@ -101,6 +101,7 @@ impl Pair {
 }
 
 const REPAIR: ReconcileSettings = ReconcileSettings {
+    delay: Duration::ZERO,
     mode: ReconcileMode::Repair,
     values: true,
     value_bytes_max: 1 << 20,

@@ -1,10 +1,12 @@
 //! Finished logs that are kept until the reconciler has compared their keys (docs/reconcile.md).
 //!
-//! Nothing of this is on disk: after a crash the logs are still there, and are compared again.
+//! Nothing of this is on disk: after a crash the logs are still there, and are compared again. A log
+//! is told by its backend, its inode and its time of birth, as an outage of the backend gives it
+//! another number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::replay::messages::{FileId, FinishedLog};
+use crate::replay::messages::{BackendId, FinishedLog};
 
 /// What is known of the comparison of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,63 +19,108 @@ pub(super) enum Comparison {
     Compared,
 }
 
+/// Inode number and birth time of a log.
+pub(super) type LogKey = (u64, u64);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Log {
+    /// Up to which byte the reconciler was asked last, and when, in seconds since 1970.
+    asked: (u64, u64),
+    /// Up to which byte the keys are compared.
+    compared: Option<u64>,
+}
+
+impl Log {
+    fn waits(&self) -> bool {
+        self.compared != Some(self.asked.0)
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct ComparingLogs {
-    /// Up to which byte the reconciler was asked, and when, in seconds since 1970.
-    asked: BTreeMap<FileId, (u64, u64)>,
-    /// Up to which byte the keys are compared.
-    compared: BTreeMap<FileId, u64>,
+    logs: BTreeMap<BackendId, BTreeMap<LogKey, Log>>,
 }
 
 impl ComparingLogs {
     /// How far a log of this length is.
-    pub(super) fn state(&self, file: FileId, bytes: u64) -> Comparison {
-        let asked = self.asked.get(&file).map(|(bytes, _)| *bytes);
-        if self.compared.get(&file) == Some(&bytes) {
-            Comparison::Compared
-        } else if asked == Some(bytes) {
-            Comparison::Waiting
-        } else {
-            Comparison::NotAsked
+    pub(super) fn state(&self, backend: BackendId, key: LogKey, bytes: u64) -> Comparison {
+        match self.log(backend, key) {
+            Some(log) if log.compared == Some(bytes) => Comparison::Compared,
+            Some(log) if log.asked.0 == bytes => Comparison::Waiting,
+            Some(_) | None => Comparison::NotAsked,
         }
     }
 
     /// Whether a log's keys have been compared, if not all that it has by now.
-    pub(super) fn is_compared(&self, file: FileId) -> bool {
-        self.compared.contains_key(&file)
+    pub(super) fn is_compared(&self, backend: BackendId, key: LogKey) -> bool {
+        let log = self.log(backend, key);
+        log.is_some_and(|log| log.compared.is_some())
+    }
+
+    fn log(&self, backend: BackendId, key: LogKey) -> Option<&Log> {
+        self.logs.get(&backend)?.get(&key)
     }
 
     /// The reconciler is asked for a log.
-    pub(super) fn handle_asked(&mut self, log: &FinishedLog, unix: u64) {
-        self.asked.insert(log.file, (log.bytes, unix));
+    pub(super) fn handle_asked(&mut self, backend: BackendId, log: &FinishedLog, unix: u64) {
+        let logs = self.logs.entry(backend).or_default();
+        logs.entry(log.key).or_default().asked = (log.bytes, unix);
     }
 
-    /// The reconciler has compared logs, each up to this byte.
-    pub(super) fn handle_compared(&mut self, logs: &[(FileId, u64)]) {
-        self.compared.extend(logs.iter().copied());
-    }
-
-    /// How many of these logs wait for the reconciler, and since when the first of them does, in
-    /// seconds since 1970; 0: none does.
-    pub(super) fn waiting(&self, files: &[FileId]) -> (u64, u64) {
-        let since = |file: &FileId| {
-            let (bytes, unix) = self.asked.get(file)?;
-            (self.state(*file, *bytes) == Comparison::Waiting).then_some(*unix)
+    /// The reconciler has compared logs. One that nothing is known of any more has been deleted, or
+    /// comparing was switched off meanwhile.
+    pub(super) fn handle_compared(&mut self, backend: BackendId, compared: &[FinishedLog]) {
+        let Some(logs) = self.logs.get_mut(&backend) else {
+            return;
         };
-        let waiting = files.iter().filter_map(since);
-        (waiting.clone().count() as u64, waiting.min().unwrap_or(0))
+        for FinishedLog { key, bytes, .. } in compared {
+            if let Some(log) = logs.get_mut(key) {
+                log.compared = Some(*bytes);
+            }
+        }
     }
 
-    /// How many of these logs are compared.
-    pub(super) fn compared(&self, files: &[FileId]) -> u64 {
-        files.iter().filter(|file| self.is_compared(**file)).count() as u64
+    /// How many of a backend's logs wait for the reconciler, and since when the first of them does,
+    /// in seconds since 1970; 0: none does.
+    pub(super) fn waiting(&self, backend: BackendId) -> (u64, u64) {
+        let logs = self
+            .logs
+            .get(&backend)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        let since = logs.filter(|log| log.waits()).map(|log| log.asked.1);
+        (since.clone().count() as u64, since.min().unwrap_or(0))
     }
 
-    /// Forgets all other logs.
-    pub(super) fn retain(&mut self, files: &BTreeSet<FileId>) {
-        self.asked.retain(|file, _| files.contains(file));
-        self.compared.retain(|file, _| files.contains(file));
+    /// How many of a backend's logs are compared, and are not deleted yet.
+    pub(super) fn compared(&self, backend: BackendId) -> u64 {
+        let logs = self
+            .logs
+            .get(&backend)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        logs.filter(|log| log.compared.is_some()).count() as u64
+    }
+
+    /// Backends of which some logs are known.
+    pub(super) fn backends(&self) -> Vec<BackendId> {
+        self.logs.keys().copied().collect()
+    }
+
+    /// Forgets all logs of a backend but these.
+    pub(super) fn retain(&mut self, backend: BackendId, known: &BTreeSet<LogKey>) {
+        if let Some(logs) = self.logs.get_mut(&backend) {
+            logs.retain(|key, _| known.contains(key));
+            if logs.is_empty() {
+                self.logs.remove(&backend);
+            }
+        }
+    }
+
+    /// Nothing is compared any more: the reconciler does not answer what it was asked.
+    pub(super) fn clear(&mut self) {
+        self.logs.clear();
     }
 }
 
@@ -85,28 +132,31 @@ mod tests {
 
     #[test]
     fn a_log_that_has_grown_is_compared_again() {
+        const B: BackendId = BackendId(0);
         let mut comparing = ComparingLogs::default();
-        let file = FileId(3);
-        assert_eq!(comparing.state(file, 10), Comparison::NotAsked);
-        let log = |file, bytes| FinishedLog {
-            file,
+        let key = (3, 1);
+        assert_eq!(comparing.state(B, key, 10), Comparison::NotAsked);
+        let log = |key, bytes| FinishedLog {
             name: Arc::from("a.log"),
-            key: (1, 2),
+            key,
             bytes,
             modified_nanos: 0,
         };
-        assert_eq!(comparing.waiting(&[file]), (0, 0));
-        comparing.handle_asked(&log(file, 10), 700);
-        comparing.handle_asked(&log(FileId(5), 10), 600);
-        assert_eq!(comparing.state(file, 10), Comparison::Waiting);
-        assert_eq!(comparing.waiting(&[file, FileId(4)]), (1, 700));
-        assert_eq!(comparing.waiting(&[file, FileId(5)]), (2, 600));
-        comparing.handle_compared(&[(file, 10)]);
-        assert_eq!(comparing.state(file, 10), Comparison::Compared);
-        assert_eq!(comparing.waiting(&[file]), (0, 0));
-        assert_eq!(comparing.compared(&[file, FileId(5)]), 1);
-        assert_eq!(comparing.state(file, 11), Comparison::NotAsked);
-        comparing.retain(&BTreeSet::new());
-        assert_eq!(comparing.state(file, 10), Comparison::NotAsked);
+        assert_eq!(comparing.waiting(B), (0, 0));
+        comparing.handle_asked(B, &log(key, 10), 700);
+        assert_eq!(comparing.waiting(B), (1, 700));
+        comparing.handle_asked(B, &log((5, 1), 10), 600);
+        assert_eq!(comparing.state(B, key, 10), Comparison::Waiting);
+        assert_eq!(comparing.waiting(B), (2, 600));
+        comparing.handle_compared(B, &[log(key, 10), log((6, 1), 10)]);
+        assert_eq!(comparing.state(B, key, 10), Comparison::Compared);
+        assert_eq!(comparing.waiting(B), (1, 600));
+        assert_eq!(comparing.compared(B), 1);
+        assert_eq!(comparing.state(B, key, 11), Comparison::NotAsked);
+        comparing.handle_asked(B, &log(key, 11), 800);
+        assert_eq!(comparing.state(B, key, 11), Comparison::Waiting);
+        comparing.retain(B, &BTreeSet::new());
+        assert_eq!(comparing.state(B, key, 10), Comparison::NotAsked);
+        assert_eq!(comparing.backends(), []);
     }
 }

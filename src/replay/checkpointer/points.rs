@@ -26,7 +26,7 @@ mod listing;
 mod log;
 mod logs;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,7 +39,7 @@ use crate::limits::{
 };
 use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Context};
 use crate::replay::disk::{Area, Disk, OpenFile};
-use crate::replay::messages::{AwayLog, BackendId, ControlMessage, FileId};
+use crate::replay::messages::{AwayLog, BackendId, ControlMessage};
 use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
 use away::{AwayLogs, unread_entries};
@@ -90,8 +90,8 @@ struct Pending {
     rest_settled_at: Option<(usize, u64)>,
     /// Lines that had been rejected when the point was taken.
     rejected_before: Option<u64>,
-    /// Logs that are settled and whose keys are not compared; `None` before all are settled.
-    uncompared: Option<Vec<FileId>>,
+    /// Logs that were there when it was taken, and whose keys are not compared.
+    uncompared: BTreeSet<What>,
 }
 
 /// A log that is not settled and not in its folder.
@@ -374,13 +374,14 @@ impl Pending {
             settled_at: None,
             rest_settled_at: None,
             rejected_before: None,
-            uncompared: None,
+            uncompared: BTreeSet::new(),
         }
     }
 
     fn handle_listed(&mut self, listed: Listed) {
         self.is_listed = true;
         self.bytes = listed.logs.iter().map(|log| log.bytes).sum();
+        self.uncompared = listed.logs.iter().map(Log::what).collect();
         self.logs = listed.logs;
         self.disk_seen_at = None;
     }
@@ -471,25 +472,30 @@ impl Pending {
             return false;
         }
         let settled_at = *self.settled_at.get_or_insert(ledger.changes());
-        let is_durable = is_durable(settled_at) && self.is_compared(ledger, cx);
+        let is_durable =
+            is_durable(settled_at) && self.is_compared(backend_state.info().id, ledger, cx);
         if is_durable {
             told.settled.store(true, Ordering::Release);
         }
         is_durable
     }
 
-    /// Whether the keys of the logs that were there when all was settled are compared, where they
-    /// are to be.
-    fn is_compared<D: Disk>(&mut self, ledger: &BackendLedger, cx: &Context<'_, D>) -> bool {
+    /// Whether the keys of its logs are compared, where they are to be. One that is not there any
+    /// more was deleted after that, or nobody can compare it.
+    fn is_compared<D: Disk>(
+        &mut self,
+        backend: BackendId,
+        ledger: &BackendLedger,
+        cx: &Context<'_, D>,
+    ) -> bool {
         if !cx.settings.compares_keys {
             return true;
         }
-        let uncompared = self.uncompared.get_or_insert_with(|| {
-            let logs = ledger.deletable_files(SYNC_POINT_LOGS_MAX);
-            logs.into_iter().map(|(file, _)| file).collect()
-        });
-        uncompared.retain(|file| ledger.has_file(*file) && !cx.comparing.is_compared(*file));
-        uncompared.is_empty()
+        let there: BTreeSet<What> = ledger.logs_there().collect();
+        let comparing = &cx.comparing;
+        self.uncompared
+            .retain(|key| there.contains(key) && !comparing.is_compared(backend, *key));
+        self.uncompared.is_empty()
     }
 
     /// Checks logs in their order until one is neither settled nor gone. Returns the unsettled

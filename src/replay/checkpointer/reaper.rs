@@ -194,10 +194,16 @@ impl<L: OpenFile> LogReaper<L> {
             true => RECONCILE_LOGS_MAX,
             false => DELETED_LOGS_WATCHED_MAX + self.kept.len() + 1,
         };
+        let files_looked_at = match cx.settings.compares_keys {
+            true => usize::MAX,
+            false => files_max,
+        };
         for backend_state in backend_states.iter_mut().flatten() {
-            let files = backend_state
+            let mut files = backend_state
                 .ledger_in_good_order()
-                .map_or_else(Vec::new, |ledger| ledger.deletable_files(files_max));
+                .map_or_else(Vec::new, |ledger| ledger.deletable_files(files_looked_at));
+            let not_asked = files.len().saturating_sub(files_max);
+            files.truncate(files_max);
             let deletable: Vec<FileId> = files.iter().map(|(file, _)| *file).collect();
             looked_at.extend(&deletable);
             let mut to_compare = Vec::new();
@@ -222,7 +228,8 @@ impl<L: OpenFile> LogReaper<L> {
                 let is_there = match self.try_reap(backend_state, file, &name, cx) {
                     Reaping::Compare(log) => {
                         older_waits = true;
-                        cx.comparing.handle_asked(&log, cx.now.unix);
+                        let backend = backend_state.info().id;
+                        cx.comparing.handle_asked(backend, &log, cx.now.unix);
                         to_compare.push(log);
                         continue;
                     }
@@ -245,16 +252,14 @@ impl<L: OpenFile> LogReaper<L> {
             }
             let counters = &backend_state.info().counters;
             counters.logs_kept.set(self.logs_kept(&deletable));
-            let (waiting, since) = match cx.settings.compares_keys {
-                true => cx.comparing.waiting(&deletable),
-                false => (0, 0),
-            };
+            let (waiting, since) = cx.comparing.waiting(backend_state.info().id);
             counters.reconcile.since_unix.set(since);
             counters.reconcile.logs_waiting.set(waiting);
-            let compared = cx.comparing.compared(&deletable);
+            let compared = cx.comparing.compared(backend_state.info().id);
             counters.reconcile.logs_compared.set(compared);
+            counters.reconcile.logs_not_asked.set(not_asked as u64);
         }
-        cx.comparing.retain(&looked_at);
+        forget_compared(backend_states, cx);
         self.kept.retain(|file, _| looked_at.contains(file));
         self.observed.retain(|file, _| looked_at.contains(file));
         self.logged.retain(|(file, _)| looked_at.contains(file));
@@ -350,7 +355,6 @@ impl<L: OpenFile> LogReaper<L> {
         }
         if comparison(backend_state, file, cx) == Comparison::NotAsked {
             return Ok(Reaping::Compare(FinishedLog {
-                file,
                 name: Arc::clone(name),
                 key: meta.key(),
                 bytes: end.byte,
@@ -594,9 +598,27 @@ fn comparison<D: Disk>(
     if !cx.settings.compares_keys {
         return Comparison::Compared;
     }
+    let backend = backend_state.info().id;
     let ledger = backend_state.ledger_in_good_order();
     let finished = ledger.and_then(|ledger| ledger.finished(file));
     finished.map_or(Comparison::NotAsked, |finished| {
-        cx.comparing.state(file, finished.end.byte)
+        let key = finished.identity.key();
+        cx.comparing.state(backend, key, finished.end.byte)
     })
+}
+
+/// Forgets what is known of the comparison of logs that are not there any more. While the state
+/// cannot be read, all may be.
+fn forget_compared<D: Disk>(backend_states: &BackendStates, cx: &mut Context<'_, D>) {
+    for backend in cx.comparing.backends() {
+        let backend_state = backend_states.get(backend.index()).and_then(Option::as_ref);
+        match backend_state.map(BackendState::ledger) {
+            None => cx.comparing.retain(backend, &BTreeSet::new()),
+            Some(None) => {}
+            Some(Some(ledger)) => {
+                let known = ledger.logs_there().collect();
+                cx.comparing.retain(backend, &known);
+            }
+        }
+    }
 }

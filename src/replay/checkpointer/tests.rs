@@ -1,5 +1,6 @@
 //! The checkpointer over a disk in memory that dies, fills up and lies about syncs.
 
+mod comparing;
 mod durable;
 mod durable_writes;
 mod fixture;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::ledger::ids::FileId;
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::replay::messages::{BackendId, BackendInfo};
 
@@ -39,8 +38,6 @@ pub enum ReconcilerMessage {
 /// A log of which every line is completed, durably.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinishedLog {
-    /// Which file.
-    pub file: FileId,
     /// Its name.
     pub name: Arc<str>,
     /// Inode number and birth time.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::limits::{RECONCILE_KEY_BYTES_MAX, RECONCILE_LOOK};
 use crate::reconcile::check::{Mend, Outcome, Skipped};
-use crate::reconcile::comparison::{Comparison, ComparisonSettings};
+use crate::reconcile::comparison::{Comparison, ComparisonSettings, Stalled};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::{Keys, Pass};
 use crate::reconcile::settings::ReconcileSettings;
@@ -42,8 +42,8 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) written_unix: fn(&[u8]) -> Option<u64>,
     /// The backend is not up, or its records are replayed first.
     pub(super) is_held: bool,
-    /// Whether a master has records to be replayed, or logs that are not finished.
-    pub(super) peer_waits: &'a dyn Fn(&str) -> bool,
+    /// Why a master cannot be believed yet, as the end of a sentence that begins with its name.
+    pub(super) peer_waits: &'a dyn Fn(&str) -> Option<&'static str>,
     /// Whether a key of a master was left different when its own log was compared.
     pub(super) is_left: &'a dyn Fn(&str, &KeyId) -> bool,
     /// Why keys of the backend were not compared the last time.
@@ -87,6 +87,8 @@ pub(super) struct Job<L> {
     trusts_peers: bool,
     /// Since when it stands still, as the backend is not in order, monotonic.
     held_since: Option<Duration>,
+    /// When it last took a step in which only masters kept it from going on, monotonic.
+    asking_at: Option<Duration>,
     /// Logs that were not there when they were to be read.
     gone: Vec<Arc<str>>,
     /// Keys that were compared.
@@ -104,11 +106,13 @@ impl<L: OpenFile> Job<L> {
         info: &BackendInfo,
         logs: Vec<FinishedLog>,
         settings: ComparisonSettings,
+        stalled_before: Stalled,
         now: Now,
     ) -> Self {
+        let name = Arc::clone(&info.name);
         Self {
             settings: settings.reconcile,
-            comparison: Comparison::new(Arc::clone(&info.name), settings, now),
+            comparison: Comparison::new(name, settings, stalled_before, now),
             info: info.clone(),
             logs,
             slots: Vec::new(),
@@ -121,6 +125,7 @@ impl<L: OpenFile> Job<L> {
             table_lacks_since: None,
             trusts_peers: true,
             held_since: None,
+            asking_at: None,
             gone: Vec::new(),
             compared: 0,
             skipped: BTreeMap::new(),
@@ -165,7 +170,12 @@ impl<L: OpenFile> Job<L> {
         }
     }
 
-    /// The logs, which are compared.
+    /// For how long masters have been asked without progress, for the next job.
+    pub(super) fn stalled(&self) -> Stalled {
+        self.comparison.stalled()
+    }
+
+    /// The logs, which are compared, or are to be compared by another job.
     pub(super) fn take_logs(&mut self) -> Vec<FinishedLog> {
         std::mem::take(&mut self.logs)
     }
@@ -184,6 +194,13 @@ impl<L: OpenFile> Job<L> {
             true => self.held_since.or(Some(cx.now.monotonic)),
             false => None,
         };
+        let is_asking = matches!(self.phase, Phase::Comparing) && !cx.is_held;
+        let asking_at = self.asking_at.take();
+        if let Some(at) = asking_at.filter(|_| is_asking) {
+            let passed = cx.now.monotonic.saturating_sub(at);
+            self.comparison.handle_time(passed);
+        }
+        self.asking_at = is_asking.then_some(cx.now.monotonic);
         if self.retry_at > cx.now.monotonic {
             return Progress::Waiting {
                 until: self.retry_at,
@@ -337,11 +354,10 @@ impl<L: OpenFile> Job<L> {
         let mut given_up = Vec::new();
         for (at, master) in self.comparison.masters().iter_mut().enumerate() {
             find(master, cx.surroundings);
-            let waits = at > 0 && (cx.peer_waits)(&master.name);
-            master.hold(cx.is_held || waits);
-            if cx.is_held {
-                master.excuse(cx.now);
-            } else if master.stalled_for(cx.now) > self.settings.timeout {
+            let backend = cx.is_held.then_some("waits for its records");
+            let peer = || (cx.peer_waits)(&master.name).filter(|_| at > 0);
+            master.hold(backend.or_else(peer));
+            if master.stalled() > self.settings.timeout {
                 given_up.push(at);
             }
         }
@@ -351,8 +367,8 @@ impl<L: OpenFile> Job<L> {
                 backend = &*self.info.name,
                 master = &*master.name,
                 why = master
-                    .trouble()
-                    .unwrap_or("records wait to be replayed to it, or it is slow"),
+                    .waits_for()
+                    .unwrap_or_else(|| "it is too slow".to_owned()),
                 "this master could not be asked for sync.reconcile_timeout: keys of finished logs \
                  are not compared"
             );

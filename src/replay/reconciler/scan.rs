@@ -10,7 +10,7 @@ use crate::limits::{RECONCILE_MEMBER_BYTES_MAX, RECONCILE_READ_BYTES};
 use crate::reconcile::key::{KeyRef, Logged};
 use crate::reconcile::keys::Keys;
 use crate::replay::disk::{Area, Disk, OpenFile};
-use crate::replay::messages::{FileId, FinishedLog};
+use crate::replay::messages::FinishedLog;
 
 /// A line's prefix is shorter than this.
 const PREFIX_BYTES_MAX: usize = 4096;
@@ -197,7 +197,6 @@ pub(crate) fn read_keys<D: Disk>(
     let log = disk.open(Area::Logs, backend, name)?;
     let meta = log.meta()?;
     let logs = [FinishedLog {
-        file: FileId(0),
         name: name.into(),
         key: meta.key(),
         bytes: meta.bytes,

@@ -18,6 +18,7 @@ use crate::replay::outcome::Settlement;
 use crate::replay::testdisk::TestDisk;
 use crate::replay::vec_pool::VecPool;
 use crate::status::counters::{BackendCounters, Counts};
+use crate::status::sync_point::PointBoard;
 
 pub(super) const B: BackendId = BackendId(0);
 pub(super) const NAME: &str = "127.0.0.1:9998";
@@ -199,6 +200,21 @@ impl Fixture {
             _ => None,
         });
         logs.flatten().collect()
+    }
+
+    /// Takes a sync point; gives its board.
+    pub(super) fn take_point(&mut self) -> Result<Arc<PointBoard>, String> {
+        self.send(CheckpointerMessage::SyncPoint {
+            id: 3,
+            is_backend: |folder| folder.contains(':'),
+        });
+        self.turn();
+        let told = std::mem::take(&mut self.told);
+        let taken = told.into_iter().find_map(|message| match message {
+            ControlMessage::SyncPointTaken { id: 3, taken } => Some(taken),
+            _ => None,
+        });
+        taken.expect("each question is answered")
     }
 
     /// How many logs wait to be compared, and since when the first does.

@@ -1,6 +1,5 @@
 //! "Synced up to here": what stood in the logs at an instant, and nothing else.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::fixture::{B, Fixture, LINE, LOG, NAME, OTHER};
@@ -14,22 +13,6 @@ use crate::status::control_request::Listed;
 use crate::status::sync_point::{Listing, PointBoard};
 
 const NEXT: &str = "2026-11-22-16-41.log";
-
-fn is_backend(folder: &str) -> bool {
-    folder.contains(':')
-}
-
-/// Takes a point; gives its board.
-fn take(fixture: &mut Fixture) -> Result<Arc<PointBoard>, String> {
-    fixture.send(CheckpointerMessage::SyncPoint { id: 3, is_backend });
-    fixture.turn();
-    let told = std::mem::take(&mut fixture.told);
-    let taken = told.into_iter().find_map(|message| match message {
-        ControlMessage::SyncPointTaken { id: 3, taken } => Some(taken),
-        _ => None,
-    });
-    taken.expect("each question is answered")
-}
 
 /// Whether control was told that it moved since this was last asked.
 fn has_moved(fixture: &mut Fixture) -> bool {
@@ -81,7 +64,7 @@ fn is_rest_settled(point: &PointBoard) -> bool {
 fn what_is_there_is_settled_when_it_is_on_disk_whatever_is_gone() {
     let mut fixture = fixture();
     fixture.take_away(NEXT);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture.pass(3);
     assert!(!is_rest_settled(&point));
     fixture.settle(0, &[0, 1, 2, 3]);
@@ -104,7 +87,7 @@ fn what_is_there_is_settled_when_it_is_on_disk_whatever_is_gone() {
 #[test]
 fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
     let mut fixture = fixture();
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     assert_eq!(
         (&*point.backends[0].name, listing(&point).bytes),
         (NAME, 80)
@@ -143,7 +126,7 @@ fn a_point_is_settled_when_all_that_stood_in_the_logs_is_and_durably() {
 fn where_keys_are_compared_a_point_is_settled_once_those_of_its_logs_are() {
     let mut fixture = fixture();
     fixture.compare_keys();
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.open(2, NEXT, FileStart::New);
     fixture.segment(1, 2, 0, 4, &[]);
@@ -164,24 +147,24 @@ fn where_keys_are_compared_a_point_is_settled_once_those_of_its_logs_are() {
         "they were quiet for 80 s: {age}"
     );
 
-    let compare = |fixture: &mut Fixture, log: &FinishedLog| {
+    let compare = |fixture: &mut Fixture, file: u64, log: &FinishedLog| {
         fixture.send(CheckpointerMessage::Compared {
             backend: B,
-            logs: vec![(log.file, log.bytes)],
+            logs: vec![log.clone()],
         });
         fixture.pass(10);
         assert_eq!(fixture.disk.log(NAME, &log.name), None, "it is deleted");
         // The reader releases it.
         fixture.send(CheckpointerMessage::FileGone {
             backend: B,
-            file: log.file,
+            file: FileId(file),
         });
         fixture.pass(10);
     };
-    compare(&mut fixture, &logs[0]);
+    compare(&mut fixture, 1, &logs[0]);
     assert_eq!(point.is_settled(None), Some(false), "one is left");
     assert!(!has_moved(&mut fixture));
-    compare(&mut fixture, &logs[1]);
+    compare(&mut fixture, 2, &logs[1]);
     assert_eq!(point.is_settled(None), Some(true));
     assert!(has_moved(&mut fixture));
     assert_eq!(fixture.uncompared(), (0, 0));
@@ -192,7 +175,7 @@ fn where_keys_are_compared_a_point_is_settled_once_those_of_its_logs_are() {
 fn lines_that_are_rejected_count_as_settled_and_are_told() {
     let mut fixture = fixture();
     fixture.disk.remove_log(NAME, NEXT);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture.settle(0, &[0, 1, 3]);
     fixture.reject(0, 2);
     fixture.pass(3);
@@ -207,7 +190,7 @@ fn a_log_that_nfs_keeps_for_who_has_it_open_is_waited_for() {
     fixture.disk.rename_log(NAME, LOG, ".nfs0001");
     // What this one was nobody knows: it may be a log that was finished.
     fixture.write_log(".nfs0002", 4);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     check_missing(&point, 1, 40);
     assert_eq!(listing(&point).hidden, Some((".nfs0002".into(), 1)));
     fixture.settle(0, &[0, 1, 2, 3]);
@@ -230,11 +213,11 @@ fn a_log_that_nfs_keeps_and_that_was_never_begun_is_waited_for_while_this_proces
         unread_bytes: meta.bytes,
     }));
     fixture.turn();
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     check_missing(&point, 2, 80);
     assert_eq!(listing(&point).hidden, None);
     assert_eq!(
-        listing(&take(&mut fixture).unwrap()).hidden,
+        listing(&fixture.take_point().unwrap()).hidden,
         None,
         "nor the next time"
     );
@@ -258,10 +241,10 @@ fn a_finished_log_that_somebody_has_open_is_not_told_of() {
         file: FileId(1),
     });
     fixture.turn();
-    assert_eq!(listing(&take(&mut fixture).unwrap()).hidden, None);
+    assert_eq!(listing(&fixture.take_point().unwrap()).hidden, None);
     // The next process knows nothing of it.
     fixture.restart();
-    let hidden = listing(&take(&mut fixture).unwrap()).hidden;
+    let hidden = listing(&fixture.take_point().unwrap()).hidden;
     assert_eq!(hidden, Some((".nfs0001".into(), 1)));
 }
 
@@ -271,10 +254,10 @@ fn what_was_settled_before_is_settled_at_once() {
     fixture.disk.remove_log(NAME, NEXT);
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.pass(2);
-    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+    assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
     // The ledger of a new process, before any file is opened.
     fixture.restart();
-    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+    assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
 }
 
 #[test]
@@ -282,7 +265,7 @@ fn a_log_that_is_deleted_when_it_is_finished_is_settled() {
     let mut fixture = fixture();
     fixture.disk.remove_log(NAME, NEXT);
     fixture.write_log(NEXT, 0);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.send(CheckpointerMessage::FileGone {
         backend: B,
@@ -298,7 +281,7 @@ fn a_log_that_goes_unsettled_is_missing_and_gone_until_it_is_back() {
     for empties in [false, true] {
         let mut fixture = fixture();
         fixture.settle(0, &[0, 1, 2, 3]);
-        let point = take(&mut fixture).unwrap();
+        let point = fixture.take_point().unwrap();
         fixture.pass(2);
         check_missing(&point, 1, 40);
         if empties {
@@ -317,7 +300,7 @@ fn a_log_that_goes_unsettled_is_missing_and_gone_until_it_is_back() {
 fn a_log_with_another_name_is_the_same_log() {
     let mut fixture = fixture();
     fixture.settle(0, &[0, 1, 2, 3]);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture
         .disk
         .rename(Area::Logs, NAME, NEXT, "other.log")
@@ -340,7 +323,7 @@ fn a_backend_that_has_just_come_is_waited_for_and_a_folder_that_is_none_is_not()
         .disk
         .append_log("10.0.0.9:8085", LOG, b"some line\n");
     fixture.disk.append_log("strange", LOG, b"some line\n");
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     let names: Vec<&str> = point
         .backends
         .iter()
@@ -368,7 +351,7 @@ fn logs_that_cannot_be_listed_make_no_point() {
         0,
         1,
     );
-    let why = take(&mut fixture).unwrap_err();
+    let why = fixture.take_point().unwrap_err();
     assert!(why.starts_with("the logs cannot be listed: "), "{why}");
 }
 
@@ -384,7 +367,7 @@ fn a_folder_that_cannot_be_listed_holds_up_its_own_backend_alone() {
         2,
         u32::MAX,
     );
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     check_missing(&point, 2, 80);
     assert_eq!(point.is_settled(Some(SECOND)), Some(false));
     assert_eq!(point.backends[1].listing(), None);
@@ -426,7 +409,7 @@ fn a_folder_that_is_empty_once_it_can_be_listed_is_settled() {
         1,
         u32::MAX,
     );
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture.pass(30);
     assert_eq!(point.is_settled(None), Some(false));
     fixture.disk.mend();
@@ -437,7 +420,7 @@ fn a_folder_that_is_empty_once_it_can_be_listed_is_settled() {
 #[test]
 fn a_point_that_is_forgotten_is_looked_at_no_more() {
     let mut fixture = fixture();
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture.send(CheckpointerMessage::ForgetSyncPoint { id: 3 });
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.pass(5);
@@ -447,7 +430,7 @@ fn a_point_that_is_forgotten_is_looked_at_no_more() {
 #[test]
 fn a_log_that_is_moved_away_does_not_hide_what_is_behind_it_and_may_come_back() {
     let mut fixture = fixture();
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     // The first one is fed, and not settled; it goes, and the one behind it is delivered.
     let away = fixture.disk.move_out(NAME, LOG).unwrap();
     fixture.open(2, NEXT, FileStart::New);
@@ -469,7 +452,7 @@ fn a_log_that_is_moved_away_does_not_hide_what_is_behind_it_and_may_come_back() 
 fn a_deleted_log_that_is_read_on_while_it_is_open_is_settled_in_the_end() {
     let mut fixture = fixture();
     fixture.disk.remove_log(NAME, NEXT);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     fixture.disk.remove_log(NAME, LOG);
     fixture.pass(30);
     check_gone(&point, 1, 40);
@@ -495,7 +478,7 @@ fn a_log_that_had_gone_before_is_missing_until_it_is_back_and_delivered() {
         fixture.turn();
         let away = fixture.take_away(NEXT);
         fixture.pass(3);
-        let point = take(&mut fixture).unwrap();
+        let point = fixture.take_point().unwrap();
         let missing = if was_begun { 20 } else { 40 };
         check_missing(&point, 1, missing);
         check_gone(&point, 1, missing);
@@ -551,7 +534,7 @@ fn a_replaced_log_is_missing_until_its_copy_is_delivered() {
             fixture.settle(1, &[0]);
         }
         fixture.turn();
-        let taken = was_taken.then(|| take(&mut fixture).unwrap());
+        let taken = was_taken.then(|| fixture.take_point().unwrap());
         replace(&mut fixture, 5);
         if is_read_before {
             fixture.send(CheckpointerMessage::FileMoved {
@@ -562,7 +545,7 @@ fn a_replaced_log_is_missing_until_its_copy_is_delivered() {
             });
             fixture.flush(1);
         }
-        let point = taken.unwrap_or_else(|| take(&mut fixture).unwrap());
+        let point = taken.unwrap_or_else(|| fixture.take_point().unwrap());
         fixture.pass(30);
         assert_eq!(point.is_settled(None), Some(false), "{was_taken}");
         // What it had is in its copy, and comes.
@@ -573,7 +556,7 @@ fn a_replaced_log_is_missing_until_its_copy_is_delivered() {
         // Nor is it missed by who asks later, once the copy has been deleted.
         fixture.pass(200);
         assert_eq!(fixture.disk.meta_of(NAME, NEXT), None);
-        assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+        assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
     }
 }
 
@@ -582,7 +565,7 @@ fn a_log_that_is_replaced_again_is_missing_until_the_last_copy_is_delivered() {
     let mut fixture = fixture();
     fixture.settle(0, &[0, 1, 2, 3]);
     replace(&mut fixture, 4);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     replace(&mut fixture, 4);
     fixture.pass(5);
     check_gone(&point, 0, 0);
@@ -597,9 +580,9 @@ fn a_log_that_is_away_is_missing_for_a_day() {
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.take_away(NEXT);
     fixture.pass(24 * 3600 - 60);
-    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(false));
+    assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(false));
     fixture.pass(120);
-    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+    assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
 }
 
 #[test]
@@ -617,7 +600,7 @@ fn a_log_that_was_delivered_may_go() {
     });
     fixture.disk.remove_log(NAME, NEXT);
     fixture.pass(3);
-    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+    assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
 }
 
 #[test]
@@ -626,7 +609,7 @@ fn what_was_in_flight_when_its_log_went_is_missing_until_it_is_settled() {
     fixture.disk.remove_log(NAME, NEXT);
     fixture.turn();
     fixture.take_away(LOG);
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     check_gone(&point, 1, 40);
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.send(CheckpointerMessage::FileMoved {
@@ -660,7 +643,7 @@ fn a_log_that_we_have_deleted_is_not_missed_however_late_it_is_told_of() {
         unread_bytes: 0,
     }));
     fixture.turn();
-    assert_eq!(take(&mut fixture).unwrap().is_settled(None), Some(true));
+    assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
 }
 
 #[test]
@@ -672,7 +655,7 @@ fn lines_that_an_earlier_process_had_read_of_a_log_that_is_away_are_missing() {
     let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
     fixture.disk.move_out(NAME, LOG).unwrap();
     fixture.restart();
-    let point = take(&mut fixture).unwrap();
+    let point = fixture.take_point().unwrap();
     check_gone(&point, 1, 2);
     assert_eq!(point.is_settled(None), Some(false));
     // It was replaced meanwhile.
@@ -686,7 +669,7 @@ fn lines_that_an_earlier_process_had_read_of_a_log_that_is_away_are_missing() {
     assert_eq!(point.is_settled(None), Some(false));
     fixture.settle(1, &[0, 1, 2, 3]);
     fixture.pass(5);
-    for point in [point, take(&mut fixture).unwrap()] {
+    for point in [point, fixture.take_point().unwrap()] {
         assert_eq!(point.is_settled(None), Some(true));
     }
 }

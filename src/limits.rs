@@ -703,6 +703,11 @@ pub const RECONCILE_BAD_KEYS_MAX: usize = 4;
 /// long; their comparison begins anew later.
 pub const RECONCILE_HELD_MAX: Duration = Duration::from_secs(5);
 
+/// The finished logs of a backend wait so long for newer ones that are not finished: of a key in
+/// several logs the last record counts. An outage's last log is finished 80 s after its last write
+/// by the settings as shipped.
+pub const RECONCILE_NEWER_LOGS_WAIT: Duration = Duration::from_secs(180);
+
 /// A comparison that gives way to newer logs of the other master begins anew. After so many times
 /// it goes on to its end, and reports what differs: those logs may come faster than it ends.
 pub const RECONCILE_GIVES_WAY_MAX: u32 = 3;

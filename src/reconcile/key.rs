@@ -268,6 +268,16 @@ impl Logged {
         };
     }
 
+    /// The same where a later log may have a later record of the key.
+    #[must_use]
+    pub fn without_last(self) -> Self {
+        Self {
+            is_removed: false,
+            content: None,
+            ..self
+        }
+    }
+
     /// How long a copy of the peer's value, which has `version` there, may live. `None`: that is
     /// not known, as hustdb does not tell a ttl, and the log only knows its last record's.
     #[must_use]

@@ -30,7 +30,7 @@ use crate::clock::Now;
 use crate::connections::{Action, Connected};
 use crate::limits::{
     OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_GIVES_WAY_MAX,
-    RECONCILE_HELD_MAX, RECONCILE_LOOK,
+    RECONCILE_HELD_MAX, RECONCILE_LOOK, RECONCILE_NEWER_LOGS_WAIT,
 };
 use crate::reconcile::comparison::{ComparisonSettings, Stalled};
 use crate::reconcile::key::KeyId;
@@ -72,8 +72,12 @@ struct Backend<L> {
     differences: Option<Differences>,
     /// When its differences are read again, monotonic.
     read_at: Duration,
-    /// Finished logs that wait for the comparison under way to end.
+    /// Finished logs that wait for their comparison.
     waiting: Vec<FinishedLog>,
+    /// Since when the first of them does, monotonic.
+    waiting_since: Duration,
+    /// The last log, in their order, that was compared.
+    newest_compared: Option<Arc<str>>,
     job: Option<Job<L>>,
     /// For how long masters were asked without progress by jobs whose logs were put back.
     stalled: Stalled,
@@ -91,6 +95,8 @@ impl<L> Default for Backend<L> {
             differences: None,
             read_at: Duration::ZERO,
             waiting: Vec::new(),
+            waiting_since: Duration::ZERO,
+            newest_compared: None,
             job: None,
             stalled: Stalled::new(),
             gave_way: 0,
@@ -129,7 +135,10 @@ impl<L: OpenFile> Backend<L> {
     }
 
     /// Takes in finished logs. One that is waiting already may have grown.
-    fn handle_finished(&mut self, logs: Vec<FinishedLog>) {
+    fn handle_finished(&mut self, logs: Vec<FinishedLog>, now: Now) {
+        if self.waiting.is_empty() {
+            self.waiting_since = now.monotonic;
+        }
         let of_job = self.job.as_ref().map_or(&[][..], Job::logs);
         let logs = logs.into_iter().filter(|log| !of_job.contains(log));
         for log in logs.collect::<Vec<_>>() {
@@ -139,10 +148,10 @@ impl<L: OpenFile> Backend<L> {
     }
 
     /// Ends its job, and has its logs wait for another one.
-    fn put_back(&mut self) -> Option<Job<L>> {
+    fn put_back(&mut self, now: Now) -> Option<Job<L>> {
         let mut job = self.job.take()?;
         self.stalled = job.stalled();
-        self.handle_finished(job.take_logs());
+        self.handle_finished(job.take_logs(), now);
         if let Some(differences) = &mut self.differences {
             // Their keys are compared again.
             differences.drop_unwritten();
@@ -172,6 +181,15 @@ impl<L: OpenFile> Backend<L> {
             let others = reconcile.logs_compared.load() + reconcile.logs_not_asked.load();
             counters.log_files.load() > finished + others
         })
+    }
+
+    /// Whether no later log of it than these has been compared, or is to be. What the last record
+    /// of a key says is only known then.
+    fn has_newest(&self, logs: &[FinishedLog]) -> bool {
+        let newest = logs.iter().map(|log| &log.name).max();
+        let others = self.waiting.iter().map(|log| &log.name);
+        let is_last = others.chain(&self.newest_compared).max() <= newest;
+        is_last && !self.has_unfinished_logs()
     }
 
     /// Whether it may lack what the other master has.
@@ -327,15 +345,15 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 known.up_since = is_up.then_some(now.monotonic);
                 if !is_up {
                     // It may come back as another one, at another address.
-                    self.put_back(backend);
+                    self.put_back(backend, now);
                 }
             }
-            ReconcilerMessage::Settings(settings) => self.set(*settings),
+            ReconcilerMessage::Settings(settings) => self.set(*settings, now),
             // The checkpointer has asked before it knew.
             ReconcilerMessage::Compare { .. } if self.is_off() => {}
             ReconcilerMessage::Compare { backend, logs } => {
                 let backend = self.backends.entry(backend).or_default();
-                backend.handle_finished(logs);
+                backend.handle_finished(logs, now);
             }
             ReconcilerMessage::Forget { backend } => {
                 self.end_job(backend);
@@ -350,7 +368,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         self.settings.reconcile.mode == ReconcileMode::Off
     }
 
-    fn set(&mut self, settings: ComparisonSettings) {
+    fn set(&mut self, settings: ComparisonSettings, now: Now) {
         let reconcile = settings.reconcile;
         let before = std::mem::replace(&mut self.settings, settings);
         let is_other_access = self.settings
@@ -373,7 +391,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 }
                 self.end_job(id);
             } else if is_other_access {
-                self.put_back(id);
+                self.put_back(id, now);
             } else if let Some(job) = &mut backend.job {
                 job.set(reconcile);
             }
@@ -428,6 +446,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let delay = self.settings.reconcile.delay;
         if backend.is_fresh(delay, now) {
             return Err("it came up only lately (sync.reconcile_delay)");
+        }
+        let waited = now.monotonic.saturating_sub(backend.waiting_since);
+        if backend.has_unfinished_logs() && waited < RECONCILE_NEWER_LOGS_WAIT {
+            return Err("newer logs of it are not finished");
         }
         let others = self.backends.values();
         if others.filter(|other| other.job.is_some()).count() >= RECONCILE_BACKENDS_MAX {
@@ -504,7 +526,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let gives_way = has_older && !goes_on;
         if gives_way || job.held_for(now) > RECONCILE_HELD_MAX {
             backend.gave_way += u32::from(gives_way);
-            self.put_back(id);
+            self.put_back(id, now);
         }
     }
 
@@ -512,6 +534,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let mut backend = self.backends.remove(&id).expect("it is known");
         let delay = self.settings.reconcile.delay;
         let is_held = !backend.is_in_order();
+        let has_newest = backend
+            .job
+            .as_ref()
+            .is_some_and(|job| backend.has_newest(job.logs()));
         let progress = match (&mut backend.job, &mut backend.differences) {
             (Some(job), Some(differences)) => {
                 let (others, by_name) = (&self.backends, &self.by_name);
@@ -530,6 +556,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     surroundings: &mut self.surroundings,
                     written_unix: self.written_unix,
                     is_held,
+                    has_newest,
                     peer_waits: &peer_waits,
                     is_left: &is_left,
                     said: &mut backend.said,
@@ -562,6 +589,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         backend.gave_way = 0;
         if let Some(job) = &mut backend.job {
             let logs = job.take_logs();
+            let newest = logs.iter().map(|log| Arc::clone(&log.name)).max();
+            backend.newest_compared = newest.max(backend.newest_compared.take());
             self.outbox.checkpointer(
                 After::Nothing,
                 CheckpointerMessage::Compared { backend: id, logs },
@@ -580,9 +609,9 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     }
 
     /// Ends a job, and has its logs wait for another one.
-    fn put_back(&mut self, id: BackendId) {
+    fn put_back(&mut self, id: BackendId, now: Now) {
         if let Some(backend) = self.backends.get_mut(&id) {
-            let ended = backend.put_back();
+            let ended = backend.put_back(now);
             self.close(ended);
         }
     }

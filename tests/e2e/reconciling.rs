@@ -197,6 +197,26 @@ fn what_a_comparison_waits_for_is_told() {
     );
 }
 
+/// Of a key in several logs the last record counts, which may be in one that is not finished.
+#[test]
+fn logs_of_one_outage_are_compared_together() {
+    let mut pair = Pair::new("repair");
+    pair.miss(&keys("k", 20));
+    let newer = pair.home.log(&pair.names()[0]).file("2999-01-01-00-00.log");
+    newer.put("k0", 9, "newer");
+    let mut process = pair.start();
+    let newest = Some("newer".to_owned());
+    eventually("both are replayed", || {
+        value(pair.backend(), "k0") == newest
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(pair.lookups(1), 0);
+    pair.age_logs(0);
+    pair.wait_gone();
+    pair.wait_said("INFO", &["logs=2", "compared=20"]);
+    process.end();
+}
+
 /// A login that is mended is that of a comparison under way, too.
 #[test]
 fn a_password_that_is_mended_lets_a_comparison_go_on() {

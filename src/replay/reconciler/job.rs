@@ -42,6 +42,8 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) written_unix: fn(&[u8]) -> Option<u64>,
     /// The backend is not up, or its records are replayed first.
     pub(super) is_held: bool,
+    /// No later log of the backend has been compared, or is to be.
+    pub(super) has_newest: bool,
     /// Why a master cannot be believed yet, as the end of a sentence that begins with its name.
     pub(super) peer_waits: &'a dyn Fn(&str) -> Option<&'static str>,
     /// Whether a key of a master was left different when its own log was compared.
@@ -341,6 +343,10 @@ impl<L: OpenFile> Job<L> {
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
         let trusts_peer = self.trusts_peers && !(cx.is_left)(peer, &key);
+        let logged = match cx.has_newest {
+            true => logged,
+            false => logged.without_last(),
+        };
         let at = self.comparison.master(peer, cx.now);
         self.comparison.begin(key, logged, at, trusts_peer);
     }

@@ -6,7 +6,7 @@
 //! is compared with as much memory as a small one, and no key is compared twice.
 //!
 //! The keys of a pass lie encoded behind one another, without an allocation of their own, so that
-//! the bound is what they take.
+//! the bound is what they take, save for what vectors keep in reserve.
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;

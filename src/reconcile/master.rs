@@ -31,6 +31,8 @@ pub struct Master {
     pub name: Arc<str>,
     template: Template,
     address: Option<SocketAddr>,
+    /// It may be elsewhere by now.
+    has_failed: bool,
     connections: Vec<Connection>,
     queue: VecDeque<Request>,
     /// Requests that have ended without an answer of its own, and what is to be taken for it.
@@ -75,6 +77,7 @@ impl Master {
             template: Template::new(&name, credentials),
             name,
             address: None,
+            has_failed: false,
             connections: (0..connections.max(1))
                 .map(|_| Connection::default())
                 .collect(),
@@ -94,12 +97,13 @@ impl Master {
     /// Where it is.
     pub fn set_address(&mut self, address: SocketAddr) {
         self.address = Some(address);
+        self.has_failed = false;
     }
 
-    /// Whether its address is known.
+    /// Whether its address is known, and nothing speaks against that.
     #[must_use]
     pub fn has_address(&self) -> bool {
-        self.address.is_some()
+        self.address.is_some() && !self.has_failed
     }
 
     /// Its name cannot be looked up.
@@ -353,6 +357,11 @@ impl Master {
     fn handle_end(&mut self, at: usize, end: End, now: Now) {
         let mut unanswered = self.connections[at].close();
         let (end, bad_status) = match end {
+            // Of a number that is none, or beyond what hustdb has.
+            End::BadAnswer(200) => {
+                let why = "it answers 200 without a version, value or score that could be read";
+                (End::Failed(why.to_owned()), Some(200))
+            }
             End::BadAnswer(status) => (End::Failed(format!("it answers {status}")), Some(status)),
             other => (other, None),
         };
@@ -369,6 +378,7 @@ impl Master {
             }
         }
         if let End::Failed(why) = end {
+            self.has_failed = true;
             let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
             let jitter = now.monotonic.as_nanos() as u64;
             self.trouble = Some(Trouble {
@@ -484,6 +494,7 @@ mod tests {
         assert_eq!(master.take_ended(), [(write, Answer::Lost)]);
         assert_eq!(master.outstanding(), 1);
         assert_eq!(master.trouble(), Some("reset"));
+        assert!(!master.has_address(), "its name may lead elsewhere by now");
     }
 
     #[test]

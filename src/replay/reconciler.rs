@@ -17,6 +17,7 @@
 //! A driver calls [`Reconciler::turn`], does what [`Connected::poll_action`] says, and sleeps until
 //! there is a message, an event, or that turn's time has come.
 
+mod backend;
 mod differences;
 mod job;
 mod scan;
@@ -32,17 +33,16 @@ use crate::limits::{
     OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_GIVES_WAY_MAX,
     RECONCILE_HELD_MAX, RECONCILE_LOOK, RECONCILE_NEWER_LOGS_WAIT,
 };
-use crate::reconcile::comparison::{ComparisonSettings, Stalled};
+use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
 use crate::reconcile::settings::ReconcileMode;
-use crate::replay::disk::{Disk, OpenFile};
+use crate::replay::disk::Disk;
 use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
-};
+use crate::replay::messages::{BackendId, CheckpointerMessage, ReconcilerMessage};
 use crate::replay::outbox::{After, Outbox, Receivers};
 pub use crate::replay::turn::Turn;
 
+use backend::Backend;
 use differences::Differences;
 pub use differences::difference_of;
 use job::{Job, JobContext, Progress};
@@ -57,159 +57,6 @@ pub struct ReconcilerLinks {
     pub mailbox: Arc<Mailbox<ReconcilerMessage>>,
     /// The checkpointer's.
     pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-}
-
-/// Why a master is waited for, as the end of a sentence that begins with its name.
-const CAME_UP_LATELY: &str = "came up only lately (sync.reconcile_delay)";
-
-/// A backend whose logs may be compared.
-struct Backend<L> {
-    /// `None` until the controller has introduced it.
-    info: Option<BackendInfo>,
-    /// Since when it is up, monotonic; `None` where it is not.
-    up_since: Option<Duration>,
-    /// `None` until the controller has introduced it.
-    differences: Option<Differences>,
-    /// When its differences are read again, monotonic.
-    read_at: Duration,
-    /// Finished logs that wait for their comparison.
-    waiting: Vec<FinishedLog>,
-    /// Since when the first of them does, monotonic.
-    waiting_since: Duration,
-    /// The last log, in their order, that was compared.
-    newest_compared: Option<Arc<str>>,
-    job: Option<Job<L>>,
-    /// For how long masters were asked without progress by jobs whose logs were put back.
-    stalled: Stalled,
-    /// How often its job has given way to newer logs of a peer since one has ended.
-    gave_way: u32,
-    /// The codes of the reasons for which keys were not compared the last time.
-    said: String,
-}
-
-impl<L> Default for Backend<L> {
-    fn default() -> Self {
-        Self {
-            info: None,
-            up_since: None,
-            differences: None,
-            read_at: Duration::ZERO,
-            waiting: Vec::new(),
-            waiting_since: Duration::ZERO,
-            newest_compared: None,
-            job: None,
-            stalled: Stalled::new(),
-            gave_way: 0,
-            said: String::new(),
-        }
-    }
-}
-
-impl<L: OpenFile> Backend<L> {
-    /// Whether it is up and has no record to be replayed, as far as is known.
-    fn is_in_order(&self) -> bool {
-        self.why_not_in_order().is_none()
-    }
-
-    fn why_not_in_order(&self) -> Option<&'static str> {
-        match self.up_since {
-            None => Some("it is not up"),
-            Some(_) if self.has_backlog() => Some("its records are replayed first"),
-            Some(_) => None,
-        }
-    }
-
-    /// Whether it came up so lately that hustdb may yet sweep keys that had expired before.
-    fn is_fresh(&self, delay: Duration, now: Now) -> bool {
-        let since = self.up_since;
-        since.is_some_and(|since| now.monotonic.saturating_sub(since) < delay)
-    }
-
-    /// Why it cannot be believed about keys of the other master's logs, as the end of a sentence
-    /// that begins with its name.
-    fn why_not_believed(&self, delay: Duration, now: Now) -> Option<&'static str> {
-        if self.is_behind() {
-            return Some("has records to be replayed first, or logs that are not finished");
-        }
-        self.is_fresh(delay, now).then_some(CAME_UP_LATELY)
-    }
-
-    /// Takes in finished logs. One that is waiting already may have grown.
-    fn handle_finished(&mut self, logs: Vec<FinishedLog>, now: Now) {
-        if self.waiting.is_empty() {
-            self.waiting_since = now.monotonic;
-        }
-        let of_job = self.job.as_ref().map_or(&[][..], Job::logs);
-        let logs = logs.into_iter().filter(|log| !of_job.contains(log));
-        for log in logs.collect::<Vec<_>>() {
-            self.waiting.retain(|known| known.key != log.key);
-            self.waiting.push(log);
-        }
-    }
-
-    /// Ends its job, and has its logs wait for another one.
-    fn put_back(&mut self, now: Now) -> Option<Job<L>> {
-        let mut job = self.job.take()?;
-        self.stalled = job.stalled();
-        self.handle_finished(job.take_logs(), now);
-        if let Some(differences) = &mut self.differences {
-            // Their keys are compared again.
-            differences.drop_unwritten();
-        }
-        Some(job)
-    }
-
-    /// Publishes what keeps its logs from being compared.
-    fn tell_waits_for(&self, waits_for: Option<&str>) {
-        if let Some(info) = &self.info {
-            info.counters.reconcile.waits_for.set(waits_for);
-        }
-    }
-
-    /// Whether there are logs of it that are not finished: their keys are newer than those of
-    /// finished ones.
-    fn has_unfinished_logs(&self) -> bool {
-        let of_job = self.job.as_ref().map_or(&[][..], Job::logs);
-        let grown = of_job.iter().filter(|log| {
-            let mut waiting = self.waiting.iter();
-            waiting.any(|known| known.key == log.key)
-        });
-        let finished = (self.waiting.len() + of_job.len() - grown.count()) as u64;
-        let counters = self.info.as_ref().map(|info| &info.counters);
-        counters.is_some_and(|counters| {
-            let reconcile = &counters.reconcile;
-            let others = reconcile.logs_compared.load() + reconcile.logs_not_asked.load();
-            counters.log_files.load() > finished + others
-        })
-    }
-
-    /// Whether no later log of it than these has been compared, or is to be. What the last record
-    /// of a key says is only known then.
-    fn has_newest(&self, logs: &[FinishedLog]) -> bool {
-        let newest = logs.iter().map(|log| &log.name).max();
-        let others = self.waiting.iter().map(|log| &log.name);
-        let is_last = others.chain(&self.newest_compared).max() <= newest;
-        is_last && !self.has_unfinished_logs()
-    }
-
-    /// Whether it may lack what the other master has.
-    fn is_behind(&self) -> bool {
-        self.has_backlog() || self.has_unfinished_logs()
-    }
-
-    /// Whether logs of it are compared, or wait for that.
-    fn has_work(&self) -> bool {
-        self.job.is_some() || !self.waiting.is_empty()
-    }
-
-    fn has_backlog(&self) -> bool {
-        let counters = self.info.as_ref().map(|info| &info.counters);
-        counters.is_none_or(|counters| {
-            let is_unknown = counters.state_read.load() == 0 || counters.logs_faulty.load() > 0;
-            let unread = counters.unread_bytes.load();
-            is_unknown || unread > 0 || counters.in_flight_records.load() > 0
-        })
-    }
 }
 
 /// See the module.

@@ -64,56 +64,59 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
-    let done =
-        match cli.command {
-            Some(Command::Run(place)) => match load_config(place.config.as_deref()) {
-                Ok(config) => run::run::<S>(config, run::Mode::Service).map(|()| true),
-                Err(failure) => return fail(&failure, ExitCode::from(FAULTY_CONFIGURATION)),
+    let done = match cli.command {
+        Some(Command::Run(place)) => match load_config(place.config.as_deref()) {
+            Ok(config) => run::run::<S>(config, run::Mode::Service).map(|()| true),
+            Err(failure) => return fail(&failure, ExitCode::from(FAULTY_CONFIGURATION)),
+        },
+        Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
+        Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
+        Some(Command::Status { place, args }) => match args.wrong_use() {
+            Some(why) => return wrong_use::refuse(why, "status"),
+            None => match ask_status(&place, &args) {
+                Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_SYNC),
+                done => done.map(|_| true),
             },
-            Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
-            Some(Command::Check { place, json, .. }) => check::check(place.config.as_deref(), json),
-            Some(Command::Status { place, args }) => match args.wrong_use() {
-                Some(why) => return wrong_use::refuse(why, "status"),
-                None => match ask_status(&place, &args) {
-                    Ok(status::Waited::NotWhole) => return ExitCode::from(NOT_IN_SYNC),
-                    done => done.map(|_| true),
-                },
-            },
-            Some(Command::Ctl { place, verb }) => tell(&place, &verb).map(|()| true),
-            Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
-                Some(why) => return wrong_use::refuse(why, "rejected"),
-                None => load_config(place.config.as_deref())
-                    .and_then(|config| rejected::run(&verb, config)),
-            },
-            Some(Command::Differences { place, verb }) => match verb.wrong_use() {
-                Some(why) => return wrong_use::refuse(why, "differences"),
-                None => load_config(place.config.as_deref())
-                    .and_then(|config| differences::run(&verb, &config)),
-            },
-            Some(Command::Verify { place, args }) => load_config(place.config.as_deref())
-                .and_then(|config| verify::verify(&args, &config)),
-            Some(Command::Demo(args)) => demo::demo::<S>(&args),
-            Some(Command::Inspect(args)) => match args.fault() {
-                Some(fault) => return wrong_use::refuse(fault, "inspect"),
-                None => inspect::inspect(&args),
-            },
-            Some(Command::Completions { shell, place, .. }) => match shell {
-                Some(shell) => completions::script(shell),
-                None => load_config(place.config.as_deref())
-                    .and_then(|config| completions::backends(&config)),
+        },
+        Some(Command::Ctl { place, verb }) => tell(&place, &verb).map(|()| true),
+        Some(Command::Rejected { place, verb }) => match verb.wrong_use() {
+            Some(why) => return wrong_use::refuse(why, "rejected"),
+            None => {
+                load_config(place.config.as_deref()).and_then(|config| rejected::run(&verb, config))
             }
-            .map(|()| true),
-            Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
-            Some(Command::FakeHustdb(args)) => fake_hustdb::fake_hustdb(args).map(|()| true),
-            None if cli.quit => quit::quit(given).map(|()| true),
-            None => load_config(given).and_then(|config| {
-                let mode = match cli.foreground {
-                    true => run::Mode::Foreground,
-                    false => run::Mode::Daemon,
-                };
-                run::run::<S>(config, mode).map(|()| true)
-            }),
-        };
+        },
+        Some(Command::Differences { place, verb }) => match verb.wrong_use() {
+            Some(why) => return wrong_use::refuse(why, "differences"),
+            None => load_config(place.config.as_deref())
+                .and_then(|config| differences::run(&verb, &config)),
+        },
+        Some(Command::Verify { place, args }) => match args.wrong_use() {
+            Some(why) => return wrong_use::refuse(why, "verify"),
+            None => load_config(place.config.as_deref())
+                .and_then(|config| verify::verify(&args, &config)),
+        },
+        Some(Command::Demo(args)) => demo::demo::<S>(&args),
+        Some(Command::Inspect(args)) => match args.fault() {
+            Some(fault) => return wrong_use::refuse(fault, "inspect"),
+            None => inspect::inspect(&args),
+        },
+        Some(Command::Completions { shell, place, .. }) => match shell {
+            Some(shell) => completions::script(shell),
+            None => load_config(place.config.as_deref())
+                .and_then(|config| completions::backends(&config)),
+        }
+        .map(|()| true),
+        Some(Command::Man { folder }) => generate::man(&folder).map(|()| true),
+        Some(Command::FakeHustdb(args)) => fake_hustdb::fake_hustdb(args).map(|()| true),
+        None if cli.quit => quit::quit(given).map(|()| true),
+        None => load_config(given).and_then(|config| {
+            let mode = match cli.foreground {
+                true => run::Mode::Foreground,
+                false => run::Mode::Daemon,
+            };
+            run::run::<S>(config, mode).map(|()| true)
+        }),
+    };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

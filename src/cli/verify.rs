@@ -17,7 +17,7 @@ use crate::cli::tally::Tally;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::RECONCILE_KEY_BYTES_MAX;
-use crate::reconcile::check::{Outcome, Skipped};
+use crate::reconcile::check::{Outcome, Skipped, WhyLeft};
 use crate::reconcile::comparison::Compared;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::Keys;
@@ -33,9 +33,14 @@ Examples:
   printf 'key\\tuser.1\\nhash\\tsessions\\t4711\\n' | hustdbsync verify 10.0.0.7:8085 --keys -
 
 A line of --keys is `key`, tab, the key; or `hash`, `set` or `sorted_set`, tab, the table, tab, \
-the key or member. Keys stand there as in a query.
+the key or member. Keys stand there as in a query. One that stands there twice is compared once.
+
+Without --repair nothing is written, and the reason of each difference is report_only.
 
 Exit codes: 0 all are equal, 1 some differ, or were not compared.";
+
+/// Why a key is left different that was only to be looked at, whatever `sync.reconcile` is.
+const NOT_TO_BE_WRITTEN: &str = "verify writes nothing without --repair";
 
 /// What is compared.
 #[derive(Debug, Args)]
@@ -43,7 +48,7 @@ pub(super) struct VerifyArgs {
     /// A backend, host:port, all of whose logs are read; or logs in a backend's folder
     #[arg(value_name = "BACKEND|LOG", required = true)]
     targets: Vec<String>,
-    /// Compare the keys in this file instead of those of logs; - is stdin
+    /// Compare the keys in this file with each backend, instead of those of logs; - is stdin
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// Mend what differs, as sync.reconcile `repair` does
@@ -52,6 +57,20 @@ pub(super) struct VerifyArgs {
     /// Print differences as JSON, an object a line, as in differences.jsonl
     #[arg(long)]
     json: bool,
+}
+
+impl VerifyArgs {
+    /// What of the arguments is wrong together, as a sentence.
+    pub(super) fn wrong_use(&self) -> Option<&'static str> {
+        if self.targets.iter().any(String::is_empty) {
+            return Some("BACKEND|LOG is empty: give host:port, or the path of a log");
+        }
+        let takes_logs = self.keys.is_none();
+        let are_backends = self.targets.iter().all(|target| keys::is_backend(target));
+        (!takes_logs && !are_backends).then_some(
+            "--keys compares a list in place of logs, so it takes backends only, as host:port",
+        )
+    }
 }
 
 /// Compares, and says how it was. True: all keys are equal.
@@ -63,11 +82,12 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
         },
         ..config.sync.reconcile_settings()
     };
+    let listed = args.keys.as_deref().map(keys::listed).transpose()?;
     let mut tally = Tally::default();
     for (backend, sources) in keys::sources(&args.targets, config)? {
         let mut verifier = Verifier::new(config, &backend, reconcile)?;
         let table = verifier.table()?;
-        if args.keys.is_none() && sources.is_empty() && !table.names(&backend) {
+        if listed.is_none() && sources.is_empty() && !table.names(&backend) {
             return Err(format!(
                 "{backend}: it has no log, and HA's table does not name it: is the name right?"
             )
@@ -80,8 +100,8 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
             json: args.json,
             tally: &mut tally,
         };
-        match &args.keys {
-            Some(path) => one.compare(keys::listed(path)?.into_iter())?,
+        match &listed {
+            Some(keys) => one.compare(keys.iter().cloned().map(|key| (key, Logged::default())))?,
             None => one.compare_logs(&sources)?,
         }
     }
@@ -150,7 +170,10 @@ fn tell(backend: &str, compared: &Compared, json: bool) -> io::Result<()> {
     let Outcome::Reported(left) = compared.outcome else {
         return Ok(());
     };
-    let difference = difference_of(backend, compared, left, now_unix());
+    let mut difference = difference_of(backend, compared, left, now_unix());
+    if left == WhyLeft::ReportOnly {
+        difference.detail = NOT_TO_BE_WRITTEN.to_owned();
+    }
     let mut out = io::stdout().lock();
     if json {
         let mut line = Vec::new();

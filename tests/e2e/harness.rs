@@ -4,6 +4,7 @@
 mod port;
 
 use std::fs;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -151,11 +152,20 @@ impl Home {
 
     /// Runs a command on this home's configuration; gives its exit code, stdout and stderr.
     pub(crate) fn command(&self, args: &[&str]) -> (i32, String, String) {
+        self.command_reading("", args)
+    }
+
+    /// Runs a command that finds this text on its stdin.
+    pub(crate) fn command_reading(&self, text: &str, args: &[&str]) -> (i32, String, String) {
+        let mut stdin = tempfile::tempfile().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        stdin.rewind().unwrap();
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
             .args(args)
             .arg("--config")
             .arg(self.write_config())
             .env_remove("RUST_LOG")
+            .stdin(stdin)
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

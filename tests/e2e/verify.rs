@@ -86,6 +86,73 @@ fn keys_that_differ_are_told_and_mended_on_demand() {
 }
 
 #[test]
+fn a_list_on_stdin_is_compared_for_every_backend_and_each_key_once() {
+    let (home, backend, peer) = pair();
+    for master in [&backend, &peer] {
+        put(master, "same", 1, "v");
+    }
+    put(&peer, "behind", 2, "new");
+    let (backend, peer) = (backend.name(), peer.name());
+    let list = "key\tbehind\nkey\tsame\nkey\tbehind\n";
+    let (code, out, err) = home.command_reading(list, &["verify", &backend, &peer, "--keys", "-"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains(&format!("{backend}  backend_lacks")), "{out}");
+    assert!(out.contains(&format!("{peer}  peer_lacks")), "{out}");
+    assert!(err.contains("2 equal, 0 mended, 2 different"), "{err}");
+}
+
+/// `sync.reconcile` is off here, so it is not the reason.
+#[test]
+fn what_is_only_looked_at_is_said_to_be_left_as_nothing_was_to_be_written() {
+    let (home, backend, peer) = pair();
+    put(&peer, "behind", 2, "new");
+    let args = ["verify", &backend.name(), "--keys", "-", "--json"];
+    let (_, out, err) = home.command_reading("key\tbehind\n", &args);
+    assert!(out.contains(r#""why":"report_only""#), "{out}{err}");
+    let detail = r#""detail":"verify writes nothing without --repair""#;
+    assert!(out.contains(detail), "{out}");
+}
+
+#[test]
+fn targets_that_cannot_be_meant_are_told_with_what_is_wrong() {
+    let (home, backend, _peer) = pair();
+    let log = home.log(&backend.name());
+    log.put("k", 1, "v");
+    let log = log.path();
+    let log = log.to_str().unwrap();
+    let check = |args: &[&str], expected_code, expected: &str| {
+        let (code, out, err) = home.command(&[&["verify"], args].concat());
+        let is_told = err.contains(expected);
+        assert_eq!(
+            (code, is_told),
+            (expected_code, true),
+            "{args:?} {out}{err}"
+        );
+    };
+    check(
+        &[""],
+        2,
+        "BACKEND|LOG is empty: give host:port, or the path of a log",
+    );
+    check(
+        &[log, "--keys", "-"],
+        2,
+        "--keys compares a list in place of logs, so it takes backends only",
+    );
+    check(
+        &["127.0.0.1"],
+        1,
+        "127.0.0.1 is no log (No such file or directory (os error 2)) and no backend's name (it \
+         has no colon before a port)",
+    );
+    check(
+        &["logs/no.log"],
+        1,
+        "logs/no.log: No such file or directory",
+    );
+}
+
+#[test]
 fn differences_are_repaired_and_listed_no_more() {
     let (home, backend, peer) = pair();
     put(&backend, "behind", 1, "old");

@@ -1,6 +1,6 @@
 //! Which keys `verify` compares: those of logs, or a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::config::{BackendName, Config};
 use crate::engine::files::RealDisk;
 use crate::engine::log_timestamp::written_unix;
-use crate::reconcile::key::{KeyId, Kind, Logged};
+use crate::reconcile::key::{KeyId, Kind};
 use crate::reconcile::keys::Keys;
 use crate::replay::disk::{Area, Disk};
 use crate::replay::reconciler::read_keys;
@@ -40,7 +40,7 @@ pub(super) fn sources(
                 });
             }
         } else {
-            let log = log(Path::new(target))?;
+            let log = log(target)?;
             sources.entry(log.backend.clone()).or_default().push(log);
         }
     }
@@ -51,8 +51,8 @@ pub(super) fn sources(
 }
 
 /// A log by its path.
-fn log(path: &Path) -> Result<Log, Failure> {
-    let path = fs::canonicalize(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+fn log(target: &str) -> Result<Log, Failure> {
+    let path = fs::canonicalize(target).map_err(|cause| no_log(target, &cause))?;
     let name = |path: &Path| {
         path.file_name()
             .and_then(|name| name.to_str().map(str::to_owned))
@@ -77,6 +77,16 @@ fn log(path: &Path) -> Result<Log, Failure> {
     parts.ok_or_else(|| text().into())
 }
 
+/// Says that there is no such log. What has no folder may have been meant as a backend's name.
+fn no_log(target: &str, cause: &io::Error) -> String {
+    match BackendName::parse(target) {
+        Err(fault) if !target.contains('/') => {
+            format!("{target} is no log ({cause}) and no backend's name ({fault})")
+        }
+        _ => format!("{target}: {cause}"),
+    }
+}
+
 fn disk(root: &Path) -> RealDisk {
     RealDisk::new(root.to_owned(), PathBuf::new())
 }
@@ -96,15 +106,15 @@ pub(super) fn read(logs: &[Log], keys: &mut Keys) -> io::Result<u64> {
     Ok(without_lookup)
 }
 
-/// The keys of a list, one a line.
-pub(super) fn listed(path: &Path) -> Result<Vec<(KeyId, Logged)>, Failure> {
+/// The distinct keys of a list, one a line, in the order in which they first come.
+pub(super) fn listed(path: &Path) -> Result<Vec<KeyId>, Failure> {
     let mut text = Vec::new();
     if path == Path::new("-") {
         io::stdin().lock().read_to_end(&mut text)?;
     } else {
         text = fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
     }
-    let mut keys = Vec::new();
+    let (mut keys, mut known) = (Vec::new(), HashSet::new());
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -117,7 +127,9 @@ pub(super) fn listed(path: &Path) -> Result<Vec<(KeyId, Logged)>, Failure> {
                 path.display()
             )
         })?;
-        keys.push((key, Logged::default()));
+        if known.insert(key.clone()) {
+            keys.push(key);
+        }
     }
     Ok(keys)
 }

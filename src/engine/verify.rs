@@ -22,7 +22,8 @@ use crate::replay::reconciler::{Surroundings, find};
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
 
-/// A master that does not answer for so long ends the command.
+/// A master that has requests and answers none of them for so long ends the command. Answers that
+/// come slowly do not: unlike a log that is kept, somebody waits for this and can end it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A key to be compared with this master.
@@ -42,6 +43,7 @@ pub(crate) struct Verifier {
     connections: Connections,
     poll: Poll,
     clock: Clock,
+    patience: Duration,
 }
 
 impl Verifier {
@@ -63,6 +65,7 @@ impl Verifier {
             connections: Connections::default(),
             poll: Poll::new()?,
             clock,
+            patience: PATIENCE,
         })
     }
 
@@ -124,10 +127,12 @@ impl Verifier {
     fn watch_masters(&mut self) -> Result<(), VerifyError> {
         for master in self.comparison.masters() {
             find(master, &mut self.surroundings);
-            if master.stalled() > PATIENCE {
+            master.heed_any_answer();
+            if master.stalled() > self.patience {
+                let silent = || format!("nothing has come for {} s", self.patience.as_secs());
                 return Err(VerifyError::Silent {
                     master: Arc::clone(&master.name),
-                    why: master.trouble().unwrap_or("it is too slow").to_owned(),
+                    why: master.trouble().map_or_else(silent, str::to_owned),
                 });
             }
         }
@@ -155,4 +160,73 @@ pub(crate) enum VerifyError {
     /// The system.
     #[error("cannot compare: {0}")]
     System(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::*;
+    use crate::fake_hustdb::script::Script;
+    use crate::fake_hustdb::{FakeHustdb, Options};
+    use crate::reconcile::key::Kind;
+    use crate::reconcile::settings::ReconcileMode;
+
+    /// Compares so many keys that neither master has. Gives how many were compared, and why it
+    /// ended before the last one.
+    fn compare(backend: &str, peer: &str, keys: usize) -> (usize, Option<String>) {
+        let mut login = tempfile::NamedTempFile::new().unwrap();
+        login.write_all(b"u:p\n").unwrap();
+        let text = format!(
+            r#"{{"sync": {{"auth_path": {:?}, "burst_bytes": 0, "connections_per_backend": 1}}}}"#,
+            login.path()
+        );
+        let config = Config::parse(text, Path::new("sync_server.json")).unwrap();
+        let reconcile = ReconcileSettings {
+            mode: ReconcileMode::Report,
+            ..config.sync.reconcile_settings()
+        };
+        let mut verifier = Verifier::new(&config, backend, reconcile).unwrap();
+        verifier.patience = Duration::from_millis(600);
+        let keys = (0..keys).map(|number| KeyWithPeer {
+            key: KeyId {
+                kind: Kind::Key,
+                table: Box::default(),
+                key: format!("k{number}").into_bytes().into(),
+                body: None,
+            },
+            logged: Logged::default(),
+            peer: peer.into(),
+        });
+        let mut compared = 0;
+        let ended = verifier.compare(keys.collect(), &mut |_| compared += 1);
+        (compared, ended.err().map(|error| error.to_string()))
+    }
+
+    fn fake_hustdb() -> FakeHustdb {
+        FakeHustdb::start(Options::default()).unwrap()
+    }
+
+    #[test]
+    fn a_master_that_answers_is_waited_for_however_slow_it_is() {
+        let (backend, peer) = (fake_hustdb(), fake_hustdb());
+        let slow = Script::default().answer_delay(Duration::from_millis(40));
+        peer.set_script(slow).unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(compare(&backend.name(), &peer.name(), 25), (25, None));
+        assert!(begun.elapsed() > Duration::from_millis(600));
+    }
+
+    #[test]
+    fn a_master_that_is_silent_is_not_waited_for() {
+        let backend = fake_hustdb();
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = silent.local_addr().unwrap().to_string();
+        let (compared, why) = compare(&backend.name(), &silent, 25);
+        let expected = format!("{silent} does not answer: ");
+        assert!(why.is_some_and(|why| why.starts_with(&expected)));
+        assert_eq!(compared, 0);
+    }
 }

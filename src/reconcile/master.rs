@@ -62,7 +62,7 @@ fn progress_answers(rate: u32) -> u32 {
 }
 
 impl Master {
-    /// A master with `connections` connections and a bound of `rate` lookups a second, 0 for none.
+    /// A master with `connections` connections and a bound of `rate` requests a second, 0 for none.
     /// It has been asked before for `stalled` without progress.
     #[must_use]
     pub fn new(
@@ -129,10 +129,15 @@ impl Master {
         }
     }
 
-    /// Bounds the lookups a second.
+    /// Bounds the requests a second.
     pub fn set_rate(&mut self, rate: u32) {
         self.bucket.set_rate(f64::from(rate));
         self.progress_answers = progress_answers(rate);
+    }
+
+    /// A single answer is a progress from now on, however slowly answers come.
+    pub fn heed_any_answer(&mut self) {
+        self.progress_answers = 1;
     }
 
     /// Puts a request behind those that wait.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::limits::{BURST_REQUESTS_MAX, RETRY_FIRST_MS, RETRY_LAST_MS, TRIAL_BYTES_PER_SECOND};
 
 /// Records that a lane may have in flight: one at first, one more with each burst that is answered,
-/// half on trouble.
+/// half on trouble. Keys that are compared have a window of their own
+/// (`reconcile/window.rs`), which heeds how late answers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     records: usize,

@@ -35,7 +35,8 @@ pub struct Request {
     pub ask: Ask,
     /// The key's kind.
     pub kind: Kind,
-    /// When it was first asked for, monotonic.
+    /// When its check asked for it, monotonic: a write was decided then. Stays as it is while the
+    /// request waits, and where it is sent again.
     pub asked_at: Duration,
     /// Answers to it that no healthy master gives.
     pub bad_answers: BadAnswers,

@@ -1,14 +1,5 @@
-//! What two lookups say of a key, and what is to be done about it (docs/reconcile.md).
-//!
-//! | backend | peer | verdict |
-//! |---|---|---|
-//! | same | same | equal |
-//! | absent, or the lower version | there | the peer has what the backend lacks |
-//! | same version | other score or value | the peer's counts: it had no outage |
-//! | the higher version | there | the peer's counts if its key was made anew, else nobody's |
-//! | there | absent | the peer lacks it: a live delete, or a write that has yet to come |
-//!
-//! For a set only the presence counts: its members' versions are nobody's business.
+//! What two lookups say of a key, and what is to be done about it: [`judge`] is the first table of
+//! "What is decided" in docs/reconcile.md, [`judge_values`] the second one.
 
 use crate::http::response::Response;
 use crate::reconcile::key::{Kind, Logged};

@@ -1,5 +1,8 @@
 //! How many keys are asked for at a time: as many as the slower of their masters answers within a
 //! moment, so that what is seen and what is decided by it are young.
+//!
+//! It grows by one and closes by half, as [`crate::pace::Window`] does for the records of a lane;
+//! that one halves on failures, this one on late answers, and once for all that were late together.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::reconcile::master::Master;
 use crate::reconcile::table::Table;
 
-/// What the reconciler knows of the world besides logs and masters.
+/// See the module.
 pub trait Surroundings {
     /// HA's table as it is now.
     ///

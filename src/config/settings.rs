@@ -245,18 +245,22 @@ settings! {
     reconcile_value_bytes_max: usize = "\"1MiB\"", size(0, VALUE_BYTES_MAX as u64), Immediate, New,
         "Bytes above which a value is not compared.";
     reconcile_rate: u32 = "20000", count(0, 100_000_000), Immediate, New,
-        "Keys a second that are looked up on each master. 0 is no bound.";
+        "Requests a second to each master, for each backend that is compared: a master that is the \
+         other one of three backends gets up to three times as many. 0 is no bound.";
     reconcile_deletes: bool = "false", Kind::Boolean, Immediate, New,
-        "Delete from the backend what the other master lacks. Right only with one HA host, or \
-         with all of them quiet: otherwise a log that has not come yet may hold the write.";
+        "Delete from the backend what the other master lacks, and from the other master what it \
+         was given and the backend has lost since. Right only with one HA host, or with all of \
+         them quiet: otherwise a log that has not come yet may hold the write.";
     reconcile_attempts: u32 = "5", count(1, 1000), Immediate, New,
-        "Repairs tried on a key before it is reported as still different.";
+        "Mends tried on a key before it is reported as still different. A look that finds it \
+         changed since the last one counts as one.";
     reconcile_delay: Duration = "45", seconds(0, HOUR), Immediate, New,
         "Seconds for which a master has to be up before keys are compared with it: longer than \
          hustdb's db.ttl.scan_interval, as its first look for what has expired may remove keys.";
     reconcile_timeout: Duration = "900", seconds(1000, DAY), Immediate, New,
-        "Seconds for which a log is kept while the other master can't be asked. Then it goes, and \
-         its keys are counted as not compared.";
+        "Seconds for which a log is kept while the other master can't be asked. Then it goes. \
+         Those of its keys that were known to differ are listed, the others are counted as not \
+         compared.";
     log_level: LogLevel = "\"info\"", Kind::Word(LogLevel::WORDS), Immediate, New,
         "How much is logged. The environment variable RUST_LOG goes before it.";
     log_format: LogFormat = "\"text\"", Kind::Word(LogFormat::WORDS), NeedsRestart, New,

@@ -141,7 +141,9 @@ pub enum WhyLeft {
     PeerLacks,
     /// It has, or had, a ttl that nobody can read.
     TtlUnknown,
-    /// It still differs after `sync.reconcile_attempts` mends.
+    /// It differed, or its masters' answers came too late, more often than
+    /// `sync.reconcile_attempts` allows; the backend lost it while it was mended; or a master could
+    /// not be asked for `sync.reconcile_timeout` after it was found to differ.
     StillDiffers,
     /// A master declines the mend.
     Declined,
@@ -176,7 +178,8 @@ impl WhyLeft {
             Self::PeerLacks => "only the backend has it, and sync.reconcile_deletes is off",
             Self::TtlUnknown => "its time to live is not known, and a copy would have none",
             Self::StillDiffers => {
-                "it still differs after as many mends as sync.reconcile_attempts allows"
+                "it still differed when sync.reconcile_attempts was used up, the backend lost it \
+                 meanwhile, or a master was too slow or could not be asked any more"
             }
             Self::PeerUnsettled => {
                 "the other master's own log left a difference about it, or is not compared yet"

@@ -176,7 +176,8 @@ impl Master {
         self.stalled
     }
 
-    /// Drops everything that was asked, and begins to measure anew for how long it is stalled; connections with requests out are closed by `actions`.
+    /// Drops everything that was asked, and begins to measure anew for how long it is stalled;
+    /// connections with requests out are closed by `actions`.
     pub fn give_up(&mut self, first_slot: usize, actions: &mut VecDeque<Action>) {
         self.queue.clear();
         self.ended.clear();

@@ -35,11 +35,14 @@ pub struct ReconcileSettings {
     pub values: bool,
     /// `sync.reconcile_value_bytes_max`: bytes above which a value is not compared.
     pub value_bytes_max: usize,
-    /// `sync.reconcile_rate`: keys a second that are looked up on each master. 0 is no limit.
+    /// `sync.reconcile_rate`: requests a second to each master, for each backend that is compared.
+    /// 0 is no limit.
     pub rate: u32,
-    /// `sync.reconcile_deletes`: delete from the backend what the peer lacks.
+    /// `sync.reconcile_deletes`: delete from the backend what the peer lacks, and from the peer
+    /// what it was given and the backend has lost since.
     pub deletes: bool,
-    /// `sync.reconcile_attempts`: mends tried on a key before it is reported.
+    /// `sync.reconcile_attempts`: mends tried on a key before it is reported. Looks that find it
+    /// different or changed are counted, from the second one on, whether or not a mend follows.
     pub attempts: u32,
     /// `sync.reconcile_delay`: for how long a master has to be up before keys are compared with it.
     pub delay: Duration,

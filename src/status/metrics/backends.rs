@@ -221,11 +221,12 @@ fn comparing(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result
         "Keys of finished logs that were compared with the other master's, since this process \
          started, by outcome: equal (as they were found), copied (the other master's value and \
          version were written to the backend), raised (equal but for the version, which was raised \
-         on the other master), made_anew (the other master's value was written to both with the \
-         backend's version), deleted (where the other master had it no more), reported (left \
-         different, and written to differences.jsonl with the reason). No sample of this and of \
-         what else is called hustdbsync_reconcile where sync.reconcile is off, nothing was \
-         compared, and no difference is left.",
+         on the other master; or the backend had got a newer value meanwhile, which the other \
+         master was given), made_anew (the other master's value was written to both with the \
+         backend's version), deleted (on the backend, as the other master had it no more, or the \
+         other way round), reported (left different, and written to differences.jsonl with the \
+         reason). No sample of this and of what else is called hustdbsync_reconcile where \
+         sync.reconcile is off, nothing was compared, and no difference is left.",
         parts(backends, "outcome", |backend| {
             backend.reconcile.iter().flat_map(compared_by_outcome)
         }),
@@ -233,7 +234,8 @@ fn comparing(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result
     sheet.counter(
         "hustdbsync_reconcile_keys_not_compared",
         "Keys of finished logs that were not compared, by reason: peer_unavailable (the other \
-         master, or the backend, could not be asked for sync.reconcile_timeout), no_table (HA's \
+         master, or the backend, could not be asked for sync.reconcile_timeout; a key \
+         that was known to differ by then is reported as still_differs), no_table (HA's \
          table cannot be read), not_in_table (it does not name the backend), slot_without_row, \
          other_masters (it gives the key to others), no_other_master (it gives the key to this \
          backend alone), declined (a master declines to look it up), log_gone (its log left the \

@@ -1,8 +1,8 @@
 //! Finished logs that are kept until the reconciler has compared their keys (docs/reconcile.md).
 //!
-//! Nothing of this is on disk: after a crash the logs are still there, and are compared again. A log
-//! is told by its backend, its inode and its time of birth, as an outage of the backend gives it
-//! another number.
+//! Nothing of this is on disk: after a crash the logs are still there, and are compared again. A
+//! log is told by its backend, its inode and its time of birth, as an outage of the backend gives
+//! it another number.
 
 use std::collections::{BTreeMap, BTreeSet};
 

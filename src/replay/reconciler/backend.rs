@@ -1,4 +1,5 @@
-//! What the reconciler knows of one backend: whether it can be believed, and which of its logs wait.
+//! What the reconciler knows of one backend: whether it can be believed, and which of its logs
+//! wait.
 
 use std::sync::Arc;
 use std::time::Duration;

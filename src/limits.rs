@@ -65,9 +65,23 @@ pub const TABLE_MASTERS_PER_ROW_MAX: usize = 16;
 /// HA's has the same name.
 pub const TABLE_MASTER_BYTES_MAX: usize = 255;
 
-/// Keys of a differences.jsonl that are held in memory at once while it is read, some 40 bytes
-/// each. Of further ones only the number is told.
+/// Keys of a differences.jsonl that are held in memory at once while it is read, some 30 bytes
+/// each. Further ones are counted; who wants to know them reads the file again.
 pub const DIFFERENCES_LEFT_MAX: usize = 1 << 20;
+
+/// A line of differences.jsonl that is longer is not ours: room for table, key and member, of which
+/// each octet may be escaped by six, and for words.
+pub const DIFFERENCE_LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// A differences.jsonl with fewer bytes is not compacted.
+pub const DIFFERENCES_COMPACT_BYTES: u64 = 1024 * 1024;
+
+/// After it could not be compacted, that is tried again so much later: the disk may be full.
+pub const DIFFERENCES_COMPACT_RETRY: Duration = Duration::from_secs(600);
+
+/// A file that replaces differences.jsonl is synced each time it has so many bytes more: the last
+/// sync must not take long.
+pub const DIFFERENCES_SYNC_BYTES: u64 = 16 * 1024 * 1024;
 
 /// First bytes of a log file that take part in its identity.
 pub const IDENTITY_PREFIX_BYTES_MAX: usize = 4096;
@@ -724,6 +738,10 @@ pub const RECONCILE_MEMBER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of distinct keys of one backend that are held at one time. A log with more keys is read
 /// several times.
 pub const RECONCILE_KEY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(
+    6 * (RECONCILE_MEMBER_BYTES_MAX + HEAD_RECORD_BYTES_MAX) + 4096 <= DIFFERENCE_LINE_BYTES_MAX
+);
 
 /// Finished logs of a backend that are compared together at most.
 pub const RECONCILE_LOGS_MAX: usize = 4096;

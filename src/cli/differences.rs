@@ -1,8 +1,8 @@
 //! `differences`: the keys on which both masters differed and that were not mended; shown, or
 //! dropped from the list.
 //!
-//! All of it reads and appends to the state's files, with or without a server: a file of
-//! differences only grows, and whoever appends a line does so in one write.
+//! All of it reads and appends to the state's files, with or without a server. Whoever appends
+//! lines does so in one write, and holds a lock, as a server may replace the file.
 
 mod drop;
 mod read;
@@ -84,6 +84,15 @@ pub(super) enum Verb {
 }
 
 impl Verb {
+    fn selection(&self) -> &Selection {
+        match self {
+            Self::List { selection, .. }
+            | Self::Show { selection }
+            | Self::Repair { selection, .. }
+            | Self::Drop { selection, .. } => selection,
+        }
+    }
+
     /// Why the arguments are wrong.
     pub(super) fn wrong_use(&self) -> Option<&'static str> {
         let (selection, all, yes) = match self {
@@ -110,6 +119,20 @@ impl Verb {
 /// Does what is asked for.
 pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
     let state = config.state_path();
+    if let Some(backend) = &verb.selection().scope.backend {
+        let logs = &config.sync.logs_path;
+        if ![&state, logs]
+            .iter()
+            .any(|path| path.join(backend).is_dir())
+        {
+            return Err(format!(
+                "{backend} is not a backend here: neither {} nor {} has a folder of that name",
+                state.display(),
+                logs.display()
+            )
+            .into());
+        }
+    }
     let mut out = io::stdout().lock();
     let written = match verb {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
@@ -171,6 +194,19 @@ mod tests {
                 selection,
                 all,
                 yes,
+            };
+            assert_eq!(verb.wrong_use().is_none(), is_right, "{verb:?}");
+        }
+        for (selection, all, is_right) in [
+            (none(), true, true),
+            (by_id(), false, true),
+            (none(), false, false),
+            (by_id(), true, false),
+        ] {
+            let verb = Verb::Repair {
+                selection,
+                all,
+                take: None,
             };
             assert_eq!(verb.wrong_use().is_none(), is_right, "{verb:?}");
         }

@@ -37,7 +37,8 @@ impl<R: Read> Lines<R> {
         Self::with_bound(input, LINE_BYTES_MAX)
     }
 
-    fn with_bound(input: R, line_bytes_max: usize) -> Self {
+    /// The same for lines of so many bytes.
+    pub(super) fn with_bound(input: R, line_bytes_max: usize) -> Self {
         Self {
             input: BufReader::with_capacity(READ_BYTES, input),
             line: Vec::new(),

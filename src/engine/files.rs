@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+pub(crate) use lock::is_other;
 pub use lock::{LockError, Locks, StateLock};
 pub(crate) use mounts::MOUNTS;
 pub use paths::{FILE_MODE, FOLDER_MODE};
@@ -37,6 +38,7 @@ use self::read_ahead::{Asked, read_ahead_at, read_at};
 use crate::engine::os::files::{
     Lease, Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
 };
+use crate::engine::os::process::try_lock_shared;
 use crate::limits::PASSED_OVER_SAID_MAX;
 use crate::replay::disk::{
     Area, Disk, FolderMeta, LogEntry, LogLease, LogMeta, OpenFile, unless_missing,
@@ -343,6 +345,10 @@ impl OpenFile for RealFile {
 
     fn end_lease(&self) -> io::Result<()> {
         end_lease(&self.file).map_err(at(&self.path))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        try_lock_shared(&self.file).map_err(at(&self.path))
     }
 
     fn writers(&self) -> Option<String> {

@@ -10,11 +10,12 @@
 //!  "unix":1795696260}
 //! ```
 //!
-//! (each in one line). The file only grows. `"had_ttl":true` says that a record of the key carried
-//! a ttl. `table` is missing where the kind has none, `member` where the member is the key. Bytes
-//! that are not UTF-8 stand in `key_base64` instead of `key`, and so on. `null` means that the
-//! master does not have the key. `id` names the key, so a later line about the same key takes the
-//! place of an earlier one, and a settlement holds until the next difference.
+//! (each in one line). No line is changed; one that counts no longer may go when the file is
+//! replaced. `"had_ttl":true` says that a record of the key carried a ttl. `table` is missing where
+//! the kind has none, `member` where the member is the key. Bytes that are not UTF-8 stand in
+//! `key_base64` instead of `key`, and so on. `null` means that the master does not have the key.
+//! `id` names the key, so a later line about the same key takes the place of an earlier one, and a
+//! settlement holds until the next difference.
 //!
 //! A command looks at a difference, and appends the settlement some time later; meanwhile the
 //! server may have appended a newer difference about the key. So a command's settlement has in
@@ -37,6 +38,9 @@ use crate::reconcile::key::KeyId;
 
 /// Name of the file in a backend's state folder.
 pub const FILE_NAME: &str = "differences.jsonl";
+
+/// The name under which the file is written that replaces it.
+pub const NEXT: &str = "differences.jsonl.next";
 
 /// What a master has of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +80,17 @@ pub struct Difference {
     /// The reason as a sentence.
     pub detail: String,
 }
+
+/// The words of [`Difference::seen`].
+pub const SEEN: [&str; 7] = [
+    "both_lack",
+    "backend_lacks",
+    "peer_lacks",
+    "peer_newer",
+    "backend_newer",
+    "score_differs",
+    "value_differs",
+];
 
 /// How a difference came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,17 +327,59 @@ impl Line {
 
 /// Which differences of a file are left. It is given every line, and then knows which lines count:
 /// it holds two hashes for each key, not the lines.
-#[derive(Clone, Debug, Default)]
+///
+/// It holds a bounded number of keys: of more, those with the lowest ids. The others are beyond,
+/// and only counted. Whoever wants to know them reads the file again for [`Self::next`].
+#[derive(Clone, Debug)]
 pub struct DifferencesLeft {
+    keys_max: usize,
+    /// Keys with lower ids are passed over: they were held when the file was read before.
+    first: u64,
+    /// Keys with this id and higher ones are beyond.
+    end: Option<u64>,
     /// The hash of the last line about each key that is not settled.
     lines: BTreeMap<u64, u64>,
-    /// Differences that were not taken in: there were too many. A settlement may have been about
-    /// one of them.
+    /// Lines about keys beyond that nobody has settled by name: at least as many as such keys.
     beyond: u64,
     unrecognized: u64,
 }
 
+impl Default for DifferencesLeft {
+    fn default() -> Self {
+        Self::with_keys_max(DIFFERENCES_LEFT_MAX)
+    }
+}
+
 impl DifferencesLeft {
+    /// Holds so many keys at most, and at least one.
+    #[must_use]
+    pub fn with_keys_max(keys_max: usize) -> Self {
+        Self {
+            keys_max: keys_max.max(1),
+            first: 0,
+            end: None,
+            lines: BTreeMap::new(),
+            beyond: 0,
+            unrecognized: 0,
+        }
+    }
+
+    /// One that holds as many, and has nothing yet.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self::with_keys_max(self.keys_max)
+    }
+
+    /// For those beyond, when the file is read again; `None` where there are none.
+    #[must_use]
+    pub fn next(&self) -> Option<Self> {
+        let first = self.end?;
+        Some(Self {
+            first,
+            ..self.emptied()
+        })
+    }
+
     /// Takes in a whole line, given without its newline.
     pub fn handle_line(&mut self, bytes: &[u8]) {
         // Whoever appends may begin with a newline.
@@ -330,20 +387,11 @@ impl DifferencesLeft {
             return;
         }
         match Line::parse(bytes) {
-            Ok(Line::Difference(id, _)) => {
-                let is_full = self.lines.len() >= DIFFERENCES_LEFT_MAX;
-                if is_full && !self.lines.contains_key(&id) {
-                    self.beyond += 1;
-                } else {
-                    self.lines.insert(id, hash_of(bytes));
-                }
+            Ok(Line::Difference(id, _)) if id >= self.first => self.insert(id, hash_of(bytes)),
+            Ok(Line::Settlement(settlement)) if settlement.id >= self.first => {
+                self.settle(&settlement);
             }
-            Ok(Line::Settlement(Settlement { id, line, .. })) => {
-                let left = self.lines.get(&id);
-                if line.is_none() || line.as_ref() == left {
-                    self.lines.remove(&id);
-                }
-            }
+            Ok(_) => {}
             Err(_) => self.handle_unrecognized(),
         }
     }
@@ -351,6 +399,36 @@ impl DifferencesLeft {
     /// Counts a line that is none of this server's.
     pub fn handle_unrecognized(&mut self) {
         self.unrecognized += 1;
+    }
+
+    fn insert(&mut self, id: u64, hash: u64) {
+        if self.is_beyond(id) {
+            self.beyond += 1;
+            return;
+        }
+        self.lines.insert(id, hash);
+        if self.lines.len() > self.keys_max
+            && let Some((last, _)) = self.lines.pop_last()
+        {
+            self.end = Some(last);
+            self.beyond += 1;
+        }
+    }
+
+    fn settle(&mut self, settlement: &Settlement) {
+        let Settlement { id, line, .. } = settlement;
+        if self.is_beyond(*id) {
+            // Whoever names the line knows that it was left. The server does not know that of those
+            // beyond.
+            let is_known = u64::from(line.is_some());
+            self.beyond = self.beyond.saturating_sub(is_known);
+        } else if line.is_none() || line.as_ref() == self.lines.get(id) {
+            self.lines.remove(id);
+        }
+    }
+
+    fn is_beyond(&self, id: u64) -> bool {
+        self.end.is_some_and(|end| id >= end)
     }
 
     /// Whether the difference with this id is left, and the line with this hash is the last one
@@ -363,28 +441,23 @@ impl DifferencesLeft {
         is_last
     }
 
-    /// Whether a difference about the key with this id is left.
+    /// Whether a difference about the key with this id may be left: of those beyond it is not
+    /// known.
     #[must_use]
-    pub fn has_key(&self, id: u64) -> bool {
-        self.lines.contains_key(&id)
+    pub fn may_have(&self, id: u64) -> bool {
+        self.is_beyond(id) || self.lines.contains_key(&id)
     }
 
-    /// How many are left, and are known one by one.
+    /// How many are left, at most: of those beyond, a line may have been replaced by another.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.lines.len()
+    pub fn count(&self) -> u64 {
+        self.lines.len() as u64 + self.beyond
     }
 
-    /// Whether nothing is left.
+    /// Whether some may be left that are not held.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.beyond == 0
-    }
-
-    /// How many lines about further keys there were when there was no room for more.
-    #[must_use]
-    pub fn beyond(&self) -> u64 {
-        self.beyond
+    pub fn has_beyond(&self) -> bool {
+        self.end.is_some()
     }
 
     /// How many lines are none of this server's.
@@ -472,7 +545,10 @@ mod tests {
 
     /// What is left of a file, its torn end left out.
     fn fold(file: &[u8]) -> DifferencesLeft {
-        let mut left = DifferencesLeft::default();
+        fold_into(DifferencesLeft::default(), file)
+    }
+
+    fn fold_into(mut left: DifferencesLeft, file: &[u8]) -> DifferencesLeft {
         for line in file.split_inclusive(|byte| *byte == b'\n') {
             if let Some(whole) = line.strip_suffix(b"\n") {
                 left.handle_line(whole);
@@ -552,6 +628,7 @@ mod tests {
                 ..difference(b"k")
             };
             assert_eq!(one.seen(), expected);
+            assert!(SEEN.contains(&expected));
             words.push(one.seen_text());
         }
         words.sort_unstable();
@@ -602,9 +679,9 @@ mod tests {
         two.encode(&mut file);
         assert!(has(&fold(&file), &one) && has(&fold(&file), &two));
         settlement(one.id()).encode(&mut file);
-        assert!(!fold(&file).has_key(one.id()) && has(&fold(&file), &two));
+        assert!(!fold(&file).may_have(one.id()) && has(&fold(&file), &two));
         settlement(7).encode(&mut file);
-        assert_eq!(fold(&file).len(), 1, "nobody knows 7");
+        assert_eq!(fold(&file).count(), 1, "nobody knows 7");
         // The second line about a key takes the place of the first.
         let again = Difference {
             unix: two.unix + 1,
@@ -612,7 +689,7 @@ mod tests {
         };
         again.encode(&mut file);
         let left = fold(&file);
-        assert!(left.len() == 1 && has(&left, &again) && !has(&left, &two));
+        assert!(left.count() == 1 && has(&left, &again) && !has(&left, &two));
         one.encode(&mut file);
         assert!(has(&fold(&file), &one));
     }
@@ -632,13 +709,13 @@ mod tests {
             let mut file = encoded(&seen);
             let mut in_time = file.clone();
             settles.encode(&mut in_time);
-            assert!(fold(&in_time).is_empty());
+            assert!(fold(&in_time).count() == 0);
             newer.encode(&mut file);
             settles.encode(&mut file);
             assert!(has(&fold(&file), &newer), "{unix}");
             // What the server settles is what stands before.
             settlement(seen.id()).encode(&mut file);
-            assert!(fold(&file).is_empty(), "{unix}");
+            assert!(fold(&file).count() == 0, "{unix}");
         }
     }
 
@@ -659,31 +736,51 @@ mod tests {
         for cut in 0..one.len() {
             let mut file = two.clone();
             file.extend_from_slice(&one[..cut]);
-            assert_eq!(fold(&file).len(), 1, "cut at {cut}");
+            assert_eq!(fold(&file).count(), 1, "cut at {cut}");
             // Whoever appends after a crash begins with a newline.
             file.push(b'\n');
             file.extend_from_slice(&one);
             let left = fold(&file);
             assert_eq!(
-                (left.len(), left.unrecognized()),
+                (left.count(), left.unrecognized()),
                 (2, u64::from((1..one.len() - 1).contains(&cut)))
             );
         }
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_beyond_is_counted() {
-        let mut left = DifferencesLeft {
-            lines: (0..DIFFERENCES_LEFT_MAX as u64).map(|id| (id, 0)).collect(),
-            ..DifferencesLeft::default()
-        };
-        let line = encoded(&difference(b"1"));
-        left.handle_line(line.strip_suffix(b"\n").unwrap());
-        assert_eq!((left.len(), left.beyond()), (DIFFERENCES_LEFT_MAX, 1));
-        let mut settled = Vec::new();
-        settlement(3).encode(&mut settled);
-        left.handle_line(settled.strip_suffix(b"\n").unwrap());
-        assert_eq!(left.len(), DIFFERENCES_LEFT_MAX - 1);
+    fn of_too_many_the_rest_is_counted_and_comes_when_the_file_is_read_again() {
+        let all: Vec<Difference> = (0..7).map(|key| difference(&[b'a' + key])).collect();
+        let mut file: Vec<u8> = all.iter().flat_map(encoded).collect();
+        let few = DifferencesLeft::with_keys_max(3);
+        let (mut left, mut found) = (Some(few.clone()), Vec::new());
+        let mut counts = Vec::new();
+        while let Some(window) = left {
+            let window = fold_into(window, &file);
+            counts.push(window.count());
+            assert!(all.iter().filter(|one| has(&window, one)).count() <= 3);
+            found.extend(
+                all.iter()
+                    .filter(|one| has(&window, one))
+                    .map(Difference::id),
+            );
+            left = window.next();
+        }
+        let mut ids: Vec<u64> = all.iter().map(Difference::id).collect();
+        ids.sort_unstable();
+        found.sort_unstable();
+        assert_eq!((counts, found), (vec![7, 4, 1], ids.clone()));
+        // Whether one beyond is left, nobody knows who does not read again.
+        let window = fold_into(few.clone(), &file);
+        assert!(ids.iter().all(|id| window.may_have(*id)) && window.has_beyond());
+
+        // Those that are settled are no longer counted, wherever they are.
+        for one in &all {
+            let mut settles = settlement(one.id());
+            settles.line = Some(hash_of(encoded(one).trim_ascii_end()));
+            settles.encode(&mut file);
+        }
+        assert_eq!(fold_into(few, &file).count(), 0);
     }
 
     #[test]
@@ -785,7 +882,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_refused_without_a_panic(bytes: Vec<u8>) {
-            prop_assert!(fold(&bytes).is_empty());
+            prop_assert!(fold(&bytes).count() == 0);
         }
     }
 }

@@ -43,8 +43,8 @@ use crate::replay::outbox::{After, Outbox, Receivers};
 pub use crate::replay::turn::Turn;
 
 use backend::Backend;
-use differences::Differences;
 pub use differences::difference_of;
+use differences::{Differences, Work};
 use job::{Job, JobContext, Progress};
 pub(crate) use scan::read_keys;
 pub(crate) use surroundings::find;
@@ -128,10 +128,9 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if self.is_stopped {
             return Turn::Stopped;
         }
-        self.count_differences(now);
+        let mut is_busy = self.count_differences(now);
         self.look(now);
         let mut until = self.count_at;
-        let mut is_busy = false;
         for id in self.ids(|backend| backend.job.is_some()) {
             match self.step(id, now) {
                 Progress::Busy => is_busy = true,
@@ -204,7 +203,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             }
             ReconcilerMessage::Forget { backend } => {
                 self.end_job(backend);
-                self.backends.remove(&backend);
+                let forgotten = self.backends.remove(&backend);
+                if let Some(mut differences) = forgotten.and_then(|known| known.differences) {
+                    differences.stop_compacting(&mut self.disk);
+                }
                 self.by_name.retain(|_, id| *id != backend);
             }
             ReconcilerMessage::Stop => self.is_stopped = true,
@@ -246,20 +248,25 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     }
 
     /// Counts the differences that are left, where that is due: an operator's command may have
-    /// settled some.
-    fn count_differences(&mut self, now: Now) {
+    /// settled some. Returns whether there is more to be done for that.
+    fn count_differences(&mut self, now: Now) -> bool {
         if self.count_at > now.monotonic {
-            return;
+            return false;
         }
         let is_off = self.is_off();
         self.count_at = Duration::MAX;
+        let (mut is_reading, mut is_compacting) = (false, false);
         for backend in self.backends.values_mut() {
             let (Some(info), Some(differences)) = (&backend.info, &mut backend.differences) else {
                 continue;
             };
-            if backend.read_at <= now.monotonic {
-                let read = differences.read(&mut self.disk);
-                if let Err(cause) = &read {
+            // One after the other: memory is needed for one.
+            if backend.read_at <= now.monotonic && !is_reading {
+                let work = match is_off {
+                    true => differences.count(&mut self.disk),
+                    false => differences.step(&mut self.disk, !is_compacting, now),
+                };
+                if let Err(cause) = &work {
                     info.counters.state_failures.add(1);
                     let backend = &*info.name;
                     tracing::warn!(
@@ -268,15 +275,25 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                         "differences.jsonl cannot be read: what it has is not counted"
                     );
                 }
+                is_reading = matches!(work, Ok(Work::Reading));
+                is_compacting |= matches!(work, Ok(Work::Compacting));
+                if is_reading {
+                    continue;
+                }
                 let left = differences.left();
                 info.counters.reconcile.left.set(left);
-                backend.read_at = match is_off && left == 0 && read.is_ok() {
-                    true => Duration::MAX,
-                    false => now.after(RECONCILE_COUNT_INTERVAL),
+                backend.read_at = match work {
+                    Ok(Work::Compacting) => Duration::ZERO,
+                    Ok(_) if is_off && left == 0 => Duration::MAX,
+                    _ => now.after(RECONCILE_COUNT_INTERVAL),
                 };
             }
             self.count_at = self.count_at.min(backend.read_at);
         }
+        if is_reading {
+            self.count_at = Duration::ZERO;
+        }
+        is_reading || is_compacting
     }
 
     /// Begins to compare the logs of a backend that wait, once its records are replayed. Else gives
@@ -301,6 +318,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let others = self.backends.values();
         if others.filter(|other| other.job.is_some()).count() >= RECONCILE_BACKENDS_MAX {
             return Err("the logs of other backends are compared first");
+        }
+        let mut lists = self.backends.values().flat_map(|other| &other.differences);
+        if !lists.all(Differences::is_read) {
+            return Err("differences.jsonl is read first");
         }
         let newer = self.newer_than_rivals(id).ok_or(PEER_FIRST)?;
         let backend = self.backends.get_mut(&id).expect("it is known");
@@ -395,7 +416,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 };
                 let is_left = |name: &str, key: &KeyId| {
                     let differences = named(name).and_then(|peer| peer.differences.as_ref());
-                    differences.is_some_and(|differences| differences.has(key))
+                    differences.is_some_and(|differences| differences.may_have(key))
                 };
                 let mut cx = JobContext {
                     disk: &mut self.disk,
@@ -410,7 +431,9 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     now,
                 };
                 let progress = job.step(&mut cx);
-                if let Some(info) = &backend.info {
+                if let Some(info) = &backend.info
+                    && differences.is_read()
+                {
                     info.counters.reconcile.left.set(differences.left());
                 }
                 progress

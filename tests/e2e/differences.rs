@@ -138,3 +138,92 @@ fn what_is_left_is_counted_also_where_nothing_is_compared() {
     left(None);
     server.stop();
 }
+
+#[test]
+fn what_is_mistyped_is_refused() {
+    let home = Home::new();
+    append(&home, "10.0.0.9:1", |lines| {
+        difference("10.0.0.9:1", "one", "report_only").encode(lines);
+    });
+    for (args, code, expected) in [
+        (
+            &["list", "--why", "ttl_unkown"][..],
+            2,
+            "it is one of report_only, backend_newer",
+        ),
+        (
+            &["drop", "--seen", "newer", "--yes"],
+            2,
+            "it is one of both_lack, backend_lacks",
+        ),
+        (
+            &["repair", "--all", "--why", "declined"],
+            2,
+            "say which differences: by --id",
+        ),
+        (
+            &["repair", "--all", "--id", "1f2e3d4c5b6a7988"],
+            2,
+            "say which differences: by --id",
+        ),
+        (
+            &["list", "--backend", "10.0.0.8:1"],
+            1,
+            "10.0.0.8:1 is not a backend here: neither",
+        ),
+        (
+            &["drop", "--backend", "10.0.0.8:1", "--yes"],
+            1,
+            "is not a backend here",
+        ),
+    ] {
+        let (found, out, err) = home.command(&[&["differences"], args].concat());
+        assert_eq!(found, code, "{args:?} {out}{err}");
+        assert!(err.contains(expected), "{args:?} {err}");
+    }
+    assert_eq!(
+        said(&home, &["list", "--backend", "10.0.0.9:1"])
+            .lines()
+            .count(),
+        1
+    );
+}
+
+/// Commands append to it, while the server replaces it and afterwards.
+#[test]
+fn a_file_of_what_is_mostly_settled_is_replaced_by_a_server_that_compares() {
+    let (home, fake_hustdb) = (Home::new().with_port(), fake_hustdb());
+    let home = home.with("sync.reconcile", "report");
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
+    let of = |key: usize| difference(&name, &key.to_string(), "report_only");
+    append(&home, &name, |lines| {
+        (0..20_000).for_each(|key| of(key).encode(lines));
+    });
+    let dropped = said(&home, &["drop", "--all", "--yes"]);
+    assert_eq!(dropped, "20000 differences dropped, 0 left\n");
+    append(&home, &name, |lines| {
+        (0..100).for_each(|key| of(key).encode(lines));
+    });
+    let bytes = || fs::metadata(home.state(&name, FILE_NAME)).unwrap().len();
+    let before = bytes();
+    let server = home.start();
+    let ids: Vec<String> = said(&home, &["list"])
+        .lines()
+        .map(|line| line[..16].to_owned())
+        .collect();
+    assert_eq!(ids.len(), 100);
+    for id in &ids[..10] {
+        assert!(said(&home, &["drop", "--id", id]).starts_with("1 difference dropped, "));
+    }
+    eventually("the file is replaced", || bytes() < before / 100);
+    assert_eq!(said(&home, &["list"]).lines().count(), 90);
+    let left = said(&home, &["drop", "--id", &ids[10]]);
+    assert_eq!(left, "1 difference dropped, 89 left\n");
+    eventually("what is left is counted", || {
+        let reconcile = server.backend(&name).and_then(|backend| backend.reconcile);
+        reconcile.is_some_and(|reconcile| reconcile.differences_left == 89)
+    });
+    server.stop();
+    assert!(!home.state(&name, "differences.jsonl.next").exists());
+}

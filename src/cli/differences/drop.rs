@@ -26,7 +26,7 @@ pub(super) fn drop(state: &Path, selection: &Selection) -> io::Result<Dropped> {
             settlements.add(found.id, hash_of(found.line), How::Dropped)
         })?;
         settlements.write()?;
-        dropped.left += beside.others + beside.beyond;
+        dropped.left += beside.others;
     }
     Ok(dropped)
 }

@@ -1,14 +1,15 @@
-//! Differences that are left, read from the state's files as a stream, twice: which lines count is
-//! known at the end.
+//! Differences that are left, read from the state's files as a stream, at least twice: which lines
+//! count is known at the end.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use super::selection::Selection;
 use crate::cli::lines::Lines;
 use crate::cli::state_files::backends_with;
 use crate::engine::os::files::{Links, open_regular};
+use crate::limits::DIFFERENCE_LINE_BYTES_MAX;
 use crate::reconcile::difference::{Difference, DifferencesLeft, FILE_NAME, Line, hash_of};
 
 /// A difference that is left.
@@ -24,8 +25,6 @@ pub(super) struct Found<'a> {
 pub(super) struct Beside {
     /// Differences that are left and were not selected.
     pub(super) others: u64,
-    /// Lines about further keys than can be held.
-    pub(super) beyond: u64,
     /// Lines that are none of this server's.
     pub(super) unrecognized: u64,
 }
@@ -38,50 +37,66 @@ pub(super) fn files(state: &Path, selection: &Selection) -> io::Result<Vec<PathB
 }
 
 /// Gives each difference of a file that is left and selected to `tell`, in the order of the file.
+/// Of more than can be held, it goes through the file several times.
 pub(super) fn each(
     path: &Path,
     selection: &Selection,
     tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<Beside> {
-    let mut left = DifferencesLeft::default();
-    each_line(path, |line| {
-        match line {
-            Some(line) => left.handle_line(line),
-            None => left.handle_unrecognized(),
-        }
-        Ok(())
-    })?;
-    let mut beside = Beside {
-        others: 0,
-        beyond: left.beyond(),
-        unrecognized: left.unrecognized(),
-    };
-    each_line(path, |line| {
-        let Some(line) = line else { return Ok(()) };
-        match Line::parse(line) {
-            Ok(Line::Difference(id, difference)) if left.take(id, hash_of(line)) => {
-                if selection.admits(id, &difference) {
-                    return tell(Found {
-                        id,
-                        difference: &difference,
-                        line,
-                    });
-                }
-                beside.others += 1;
+    each_of(path, DifferencesLeft::default(), selection, tell)
+}
+
+fn each_of(
+    path: &Path,
+    none: DifferencesLeft,
+    selection: &Selection,
+    tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
+) -> io::Result<Beside> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    // It stays the same file, also where the server replaces it meanwhile.
+    let file = open_regular(path, File::options().read(true), Links::Followed).map_err(named)?;
+    let mut beside = Beside::default();
+    let mut window = Some(none);
+    while let Some(mut left) = window {
+        each_line(&file, &named, |line| {
+            match line {
+                Some(line) => left.handle_line(line),
+                None => left.handle_unrecognized(),
             }
-            _ => {}
-        }
-        Ok(())
-    })?;
+            Ok(())
+        })?;
+        beside.unrecognized = left.unrecognized();
+        window = left.next();
+        each_line(&file, &named, |line| {
+            let Some(line) = line else { return Ok(()) };
+            match Line::parse(line) {
+                Ok(Line::Difference(id, difference)) if left.take(id, hash_of(line)) => {
+                    if selection.admits(id, &difference) {
+                        return tell(Found {
+                            id,
+                            difference: &difference,
+                            line,
+                        });
+                    }
+                    beside.others += 1;
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+    }
     Ok(beside)
 }
 
-/// Gives each whole line; `None` stands for one that is too long to be held.
-fn each_line(path: &Path, mut tell: impl FnMut(Option<&[u8]>) -> io::Result<()>) -> io::Result<()> {
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let file = open_regular(path, File::options().read(true), Links::Followed).map_err(named)?;
-    let mut lines = Lines::new(file);
+/// Gives each whole line of a file; `None` stands for one that is too long to be held.
+fn each_line(
+    mut file: &File,
+    named: &dyn Fn(io::Error) -> io::Error,
+    mut tell: impl FnMut(Option<&[u8]>) -> io::Result<()>,
+) -> io::Result<()> {
+    file.rewind().map_err(named)?;
+    let mut lines = Lines::with_bound(file, DIFFERENCE_LINE_BYTES_MAX);
     while let Some(line) = lines.next().map_err(named)? {
         // Without its newline it is being written this moment, or was torn and does not count.
         if !line.ended {
@@ -90,4 +105,67 @@ fn each_line(path: &Path, mut tell: impl FnMut(Option<&[u8]>) -> io::Result<()>)
         tell(line.text.as_deref())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::differences::settle::Settlements;
+    use crate::reconcile::difference::How;
+
+    fn difference(key: usize) -> Difference {
+        Difference {
+            unix: 1,
+            backend: "a:1".to_owned(),
+            peer: "b:1".to_owned(),
+            kind: "key".to_owned(),
+            table: Vec::new(),
+            key: key.to_string().into_bytes(),
+            member: None,
+            on_backend: None,
+            on_peer: None,
+            had_ttl: false,
+            why: "report_only".to_owned(),
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn more_than_can_be_held_are_all_told_and_can_be_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let mut content = Vec::new();
+        for key in 0..10 {
+            difference(key).encode(&mut content);
+        }
+        content.extend_from_slice(b"a note\n");
+        std::fs::write(&path, content).unwrap();
+        let few = || DifferencesLeft::with_keys_max(3);
+        let all = Selection::default();
+        let mut told = Vec::new();
+        let beside = each_of(&path, few(), &all, &mut |found| {
+            told.push(found.difference.key.clone());
+            Ok(())
+        });
+        told.sort();
+        let keys: Vec<Vec<u8>> = (0..10).map(|key| difference(key).key).collect();
+        assert_eq!(told, keys);
+        let expected = Beside {
+            others: 0,
+            unrecognized: 1,
+        };
+        assert_eq!(beside.unwrap(), expected);
+
+        let mut settlements = Settlements::new(&path);
+        let mut left = 10;
+        let settled = each_of(&path, few(), &all, &mut |found| {
+            left -= 1;
+            settlements.add(found.id, hash_of(found.line), How::Dropped)
+        });
+        settled.unwrap();
+        settlements.write().unwrap();
+        assert_eq!(left, 0);
+        let mut none = |_: Found<'_>| panic!("one is left");
+        each_of(&path, few(), &all, &mut none).unwrap();
+    }
 }

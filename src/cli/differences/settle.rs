@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cli::local_time::now_unix;
-use crate::engine::os::files::{Links, open_regular};
+use crate::engine::files::is_other;
+use crate::engine::os::files::{Links, open_folder, open_regular};
+use crate::engine::os::process::lock;
 use crate::reconcile::difference::{How, Settlement};
 
 /// Settlements are appended when they have so many bytes.
@@ -66,8 +68,7 @@ impl<'a> Settlements<'a> {
 /// Appends lines durably. A running server may append at the same time, so it is one write; after
 /// a line that a crash has torn, it begins with a newline.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
-    let options = &mut File::options();
-    let mut file = open_regular(path, options.read(true).append(true), Links::Followed)?;
+    let mut file = open_locked(path)?;
     let bytes = file.seek(SeekFrom::End(0))?;
     let mut last = [b'\n'];
     if bytes > 0 {
@@ -78,7 +79,22 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
         [b'\n'] => file.write_all(lines)?,
         _ => file.write_all(&[b"\n", lines].concat())?,
     }
-    file.sync_all()
+    file.sync_all()?;
+    // The server may have given the file its name and not synced that.
+    open_folder(path.parent().unwrap_or(path))?.sync_all()
+}
+
+/// Opens the file so that the server does not replace it until it is closed.
+fn open_locked(path: &Path) -> io::Result<File> {
+    loop {
+        let options = &mut File::options();
+        let file = open_regular(path, options.read(true).append(true), Links::Followed)?;
+        // On a file system without locks the server replaces no file: it needs the lock for that.
+        let is_locked = lock(&file).is_ok();
+        if !is_locked || is_other(&file, path) == Some(false) {
+            return Ok(file);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +102,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::engine::os::process::try_lock_shared;
 
     #[test]
     fn settlements_are_on_disk_before_the_last_is_known() {
@@ -105,6 +122,26 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("{\"torn\n{\"settles\":\"0000000000000000\",\"line\":"));
         assert_eq!(text.lines().count() as u64, added + 2);
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_while_one_waits_for_it_gets_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("differences.jsonl");
+        fs::write(&path, b"").unwrap();
+        let server = File::open(&path).unwrap();
+        assert!(try_lock_shared(&server).unwrap());
+        std::thread::scope(|scope| {
+            let appends = scope.spawn(|| append(&path, b"{}\n"));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!appends.is_finished());
+            let next = folder.path().join("next");
+            fs::write(&next, b"").unwrap();
+            fs::rename(next, &path).unwrap();
+            drop(server);
+            appends.join().unwrap().unwrap();
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"{}\n");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::read::{Beside, Found, each, files};
+use super::read::{Found, each, files};
 use super::selection::Selection;
 use crate::cli::local_time::local;
 use crate::cli::output;
@@ -50,29 +50,22 @@ fn tell_each(
     selection: &Selection,
     tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let (mut told, mut all) = (0, Beside::default());
+    let (mut told, mut unrecognized) = (0, 0);
     for path in files(state, selection)? {
         let beside = each(&path, selection, &mut |found| {
             told += 1;
             tell(found)
         })?;
-        all.beyond += beside.beyond;
-        all.unrecognized += beside.unrecognized;
+        unrecognized += beside.unrecognized;
     }
     match told {
         0 => output::complain("no differences"),
         told => output::complain(count(told)),
     }
-    if all.beyond > 0 {
-        output::complain(format_args!(
-            "hustdbsync: {} further lines are not shown: drop some that are, and list again",
-            all.beyond
-        ));
-    }
-    if all.unrecognized > 0 {
+    if unrecognized > 0 {
         output::complain(format_args!(
             "hustdbsync: {} further lines of differences.jsonl are not this server's, or torn",
-            all.unrecognized
+            unrecognized
         ));
     }
     Ok(())

@@ -130,7 +130,7 @@ impl Locks {
 }
 
 /// Whether `path` names another file than this one; `None` where it names none.
-fn is_other(file: &File, path: &Path) -> Option<bool> {
+pub(crate) fn is_other(file: &File, path: &Path) -> Option<bool> {
     let (ours, there) = (file.metadata().ok()?, std::fs::metadata(path).ok()?);
     Some((ours.dev(), ours.ino()) != (there.dev(), there.ino()))
 }

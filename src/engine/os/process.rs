@@ -159,15 +159,28 @@ pub(crate) fn may_change(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any but that.
 pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
-    // SAFETY: the descriptor is open for as long as `file` lives; no memory is involved.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::WouldBlock {
-        Ok(false)
-    } else {
-        Err(error)
+    try_flock(file, libc::LOCK_EX)
+}
+
+/// Tries to lock a file against those who [`lock`] it, until the file is closed. False where one of
+/// them holds it. Unlike theirs, this lock can be had on NFS of a file that is open for reading.
+///
+/// # Errors
+/// Any but that.
+pub(crate) fn try_lock_shared(file: &File) -> io::Result<bool> {
+    try_flock(file, libc::LOCK_SH)
+}
+
+/// Locks a file for this process alone, until the file is closed. Waits for whoever holds it.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    loop {
+        match flock(file, libc::LOCK_EX) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            locked => return locked,
+        }
     }
 }
 
@@ -177,8 +190,19 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
 /// # Errors
 /// What the system says.
 pub(crate) fn unlock(file: &File) -> io::Result<()> {
+    flock(file, libc::LOCK_UN)
+}
+
+fn try_flock(file: &File, kind: libc::c_int) -> io::Result<bool> {
+    match flock(file, kind | libc::LOCK_NB) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        locked => locked.map(|()| true),
+    }
+}
+
+fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `file` lives; no memory is involved.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) } == 0 {
+    if unsafe { libc::flock(file.as_raw_fd(), operation) } == 0 {
         return Ok(());
     }
     Err(io::Error::last_os_error())

@@ -12,6 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::ledger::{legacy, rejected};
+use crate::reconcile::difference;
 use crate::replay::disk::{Area, Disk, state_bytes, unless_missing};
 use crate::replay::durable_write::{Step, StepError};
 
@@ -35,6 +36,7 @@ pub(super) fn is_known_state(name: &str) -> bool {
         OUTAGES_NEW,
         rejected::NAME,
         rejected::NEXT,
+        difference::NEXT,
         legacy::TOTALS_NAME,
     ];
     known.contains(&name)

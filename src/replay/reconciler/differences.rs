@@ -1,34 +1,69 @@
 //! A backend's `differences.jsonl`: the keys on which the masters still differ (R6).
 //!
 //! The reconciler appends differences, and settlements of those that are equal by now; an
-//! operator's command appends settlements too. Nothing is ever overwritten.
+//! operator's command appends settlements too. No line is overwritten. Once most of the file is
+//! about what is no longer left, the reconciler replaces it ([`compaction`]). It reads and replaces
+//! the file in steps that take no long time.
+
+mod compaction;
+mod lines;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::limits::{RECONCILE_DIFFERENCE_BYTES, RECONCILE_READ_BYTES};
+use self::compaction::{Compacted, Compaction, Step};
+use self::lines::Lines;
+use crate::clock::Now;
+use crate::limits::{
+    DIFFERENCES_COMPACT_BYTES, DIFFERENCES_COMPACT_RETRY, RECONCILE_DIFFERENCE_BYTES,
+};
 use crate::reconcile::check::{Outcome, WhyLeft};
 use crate::reconcile::comparison::Compared;
 use crate::reconcile::decision::Seen;
 use crate::reconcile::difference::{
-    Difference, DifferencesLeft, FILE_NAME, Held, How, Settlement, id_of,
+    Difference, DifferencesLeft, FILE_NAME, Held, How, NEXT, Settlement, id_of,
 };
 use crate::reconcile::key::{KeyId, Kind};
-use crate::replay::disk::{Area, Disk, OpenFile, unless_missing};
+use crate::replay::disk::{Area, Disk, OpenFile, read_fully, unless_missing};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Differences {
     backend: Arc<str>,
     left: DifferencesLeft,
-    /// How far the file was read.
-    read_bytes: u64,
-    /// A line whose end has not been read yet, and where it begins.
-    line: Vec<u8>,
+    /// Which file was read: its inode and birth. `None` where there was none.
+    file: Option<(u64, u64)>,
+    /// How far it was read.
+    lines: Lines,
+    /// Whether all that the file had was read, or could not be.
+    is_read: bool,
+    /// How many were left when it was last known which, and the file's bytes then.
+    counted: Option<(u64, u64)>,
+    compaction: Option<Compaction>,
+    /// The file's bytes when it was last compacted.
+    compacted_bytes: u64,
+    /// It is not compacted before this time, monotonic.
+    compact_at: Duration,
+    /// One with fewer bytes is not compacted.
+    compact_bytes: u64,
     /// Lines that are not on disk yet.
     unwritten: Vec<u8>,
     /// The last write has failed, and may have left a part of a line.
     has_failed: bool,
+}
+
+/// What there is to be done with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Nothing, until it changes.
+    None,
+    /// It is being read.
+    Reading,
+    /// It is being replaced.
+    Compacting,
 }
 
 impl Differences {
@@ -36,54 +71,199 @@ impl Differences {
         Self {
             backend,
             left: DifferencesLeft::default(),
-            read_bytes: 0,
-            line: Vec::new(),
+            file: None,
+            lines: Lines::default(),
+            is_read: false,
+            counted: None,
+            compaction: None,
+            compacted_bytes: 0,
+            compact_at: Duration::ZERO,
+            compact_bytes: DIFFERENCES_COMPACT_BYTES,
             unwritten: Vec::new(),
             has_failed: false,
         }
     }
 
-    /// How many keys are left different.
+    /// How many keys are left different, at most, as far as the file was read.
     pub(super) fn left(&self) -> u64 {
-        self.left.len() as u64 + self.left.beyond()
+        self.counted.map_or(self.left.count(), |(left, _)| left)
     }
 
-    /// Reads what was appended to the file since it was last read.
+    /// Whether it is known which keys are left different, or can't be: the file was read.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_read && self.counted.is_none()
+    }
+
+    /// Reads a piece of what was appended to the file since it was last read. Once that is all,
+    /// replaces the file a step further, if it is worth it and `may_compact`.
     ///
     /// # Errors
     /// What the disk says; the next call goes on.
-    pub(super) fn read(&mut self, disk: &mut impl Disk) -> io::Result<()> {
-        let file = unless_missing(disk.open(Area::State, &self.backend, FILE_NAME))?;
-        let bytes = match &file {
-            Some(file) => file.meta()?.bytes,
-            None => 0,
+    pub(super) fn step<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        may_compact: bool,
+        now: Now,
+    ) -> io::Result<Work> {
+        if self.counted.is_some() {
+            self.forget();
+        }
+        if !self.read(disk)? {
+            return Ok(Work::Reading);
+        }
+        if !may_compact || !self.is_worth_compacting(now) {
+            return Ok(Work::None);
+        }
+        self.compact(disk).or_else(|cause| {
+            self.compaction = None;
+            self.remove_next(disk);
+            self.compact_at = now.after(DIFFERENCES_COMPACT_RETRY);
+            tracing::warn!(
+                backend = &*self.backend,
+                %cause,
+                "differences.jsonl cannot be replaced by one without what is settled: it stays as \
+                 it is, and grows"
+            );
+            Ok(Work::None)
+        })
+    }
+
+    /// The same where nothing is compared, so nobody asks which keys are left: only how many is
+    /// kept in memory, and the file is read again from its beginning when it changes.
+    ///
+    /// # Errors
+    /// What the disk says; the next call goes on.
+    pub(super) fn count(&mut self, disk: &mut impl Disk) -> io::Result<Work> {
+        self.stop_compacting(disk);
+        if let Some((_, bytes)) = self.counted {
+            let file = unless_missing(disk.open(Area::State, &self.backend, FILE_NAME))?;
+            let meta = file.map(|file| file.meta()).transpose()?;
+            let is_same = self.file == meta.map(|meta| meta.key())
+                && bytes == meta.map_or(0, |meta| meta.bytes);
+            if is_same {
+                return Ok(Work::None);
+            }
+            self.forget();
+        }
+        if !self.read(disk)? {
+            return Ok(Work::Reading);
+        }
+        let counted = (self.left.count(), self.lines.read_bytes());
+        let file = self.file;
+        self.forget();
+        self.file = file;
+        self.counted = Some(counted);
+        Ok(Work::None)
+    }
+
+    /// Reads the file from its beginning the next time.
+    fn forget(&mut self) {
+        self.left = self.left.emptied();
+        self.lines = Lines::default();
+        self.file = None;
+        self.is_read = false;
+        self.counted = None;
+    }
+
+    /// Reads a piece. Returns whether that is all that there is.
+    fn read(&mut self, disk: &mut impl Disk) -> io::Result<bool> {
+        // Nothing waits for what cannot be read.
+        self.is_read = true;
+        let Some(file) = unless_missing(disk.open(Area::State, &self.backend, FILE_NAME))? else {
+            self.forget();
+            self.stop_compacting(disk);
+            self.is_read = true;
+            return Ok(true);
         };
-        if bytes < self.read_bytes {
+        let meta = file.meta()?;
+        if self.file != Some(meta.key()) || meta.bytes < self.lines.read_bytes() {
             // Somebody has replaced it.
-            self.left = DifferencesLeft::default();
-            self.read_bytes = 0;
-            self.line.clear();
+            self.forget();
+            self.stop_compacting(disk);
+            self.file = Some(meta.key());
+            self.is_read = true;
         }
-        let Some(file) = file else {
-            return Ok(());
+        let left = &mut self.left;
+        let is_all = self
+            .lines
+            .read_piece(&file, meta.bytes, |line| match line {
+                Some(line) => left.handle_line(line),
+                None => left.handle_unrecognized(),
+            })?;
+        self.is_read = is_all;
+        Ok(is_all)
+    }
+
+    /// Whether most lines are about what is no longer left. Of those beyond that is not known: then
+    /// it is worth it when the file has doubled, and shows how many are left.
+    fn is_worth_compacting(&self, now: Now) -> bool {
+        if self.compaction.is_some() {
+            return true;
+        }
+        let bytes = self.lines.read_bytes();
+        let is_mostly_dead = self.lines.count() >= self.left.count().saturating_mul(2);
+        let has_doubled = bytes >= self.compacted_bytes.saturating_mul(2);
+        self.compact_at <= now.monotonic
+            && bytes >= self.compact_bytes
+            && (is_mostly_dead || self.left.has_beyond() && has_doubled)
+    }
+
+    fn compact<D: Disk>(&mut self, disk: &mut D) -> io::Result<Work> {
+        let file = disk.open(Area::State, &self.backend, FILE_NAME)?;
+        if self.file != Some(file.meta()?.key()) {
+            // Found out by the next read.
+            return Ok(Work::Reading);
+        }
+        let backend = &*self.backend;
+        let compaction = match &mut self.compaction {
+            Some(compaction) => compaction,
+            None => {
+                let begun = Compaction::begin(disk, backend, &self.lines, self.left.emptied())?;
+                self.compaction.insert(begun)
+            }
         };
-        let new_bytes = usize::try_from(bytes - self.read_bytes).unwrap_or(usize::MAX);
-        let mut piece = vec![0; RECONCILE_READ_BYTES.min(new_bytes)];
-        while self.read_bytes < bytes {
-            let read = file.read_at(self.read_bytes, &mut piece)?;
-            if read == 0 {
-                break;
-            }
-            for part in piece[..read].split_inclusive(|byte| *byte == b'\n') {
-                self.line.extend_from_slice(part);
-                self.read_bytes += part.len() as u64;
-                if self.line.pop_if(|byte| *byte == b'\n').is_some() {
-                    self.left.handle_line(&self.line);
-                    self.line.clear();
-                }
+        match compaction.step(disk, backend, &file)? {
+            Step::More => Ok(Work::Compacting),
+            Step::Later => Ok(Work::None),
+            Step::Done(compacted) => {
+                self.compaction = None;
+                self.handle_compacted(disk, compacted)?;
+                Ok(Work::Reading)
             }
         }
+    }
+
+    /// Goes on in the new file, as if it had been read up to the same place.
+    fn handle_compacted(&mut self, disk: &mut impl Disk, compacted: Compacted) -> io::Result<()> {
+        tracing::info!(
+            backend = &*self.backend,
+            bytes = self.lines.read_bytes(),
+            left_bytes = compacted.bytes,
+            "differences.jsonl is replaced by one without what is settled"
+        );
+        self.compacted_bytes = compacted.bytes;
+        if self.left.has_beyond() {
+            // Read from its beginning, the new one shows how many are beyond.
+            self.forget();
+            return Ok(());
+        }
+        let file = disk.open(Area::State, &self.backend, FILE_NAME)?;
+        self.file = Some(file.meta()?.key());
+        self.lines
+            .move_by(compacted.saved_bytes, compacted.saved_lines);
         Ok(())
+    }
+
+    /// Leaves the file as it is.
+    pub(super) fn stop_compacting(&mut self, disk: &mut impl Disk) {
+        if self.compaction.take().is_some() {
+            self.remove_next(disk);
+        }
+    }
+
+    fn remove_next(&self, disk: &mut impl Disk) {
+        // One that stays is overwritten the next time.
+        let _ = disk.remove(Area::State, &self.backend, NEXT);
     }
 
     /// A key was compared: it is left different, or is no longer.
@@ -95,7 +275,7 @@ impl Differences {
             Outcome::Equal => How::Equal,
             Outcome::Mended(_) => How::Mended,
         };
-        if self.has(&compared.key) {
+        if self.may_have(&compared.key) {
             let settlement = Settlement {
                 id: id_of(&compared.key),
                 line: None,
@@ -106,9 +286,9 @@ impl Differences {
         }
     }
 
-    /// Whether a key is left different.
-    pub(super) fn has(&self, key: &KeyId) -> bool {
-        !self.left.is_empty() && self.left.has_key(id_of(key))
+    /// Whether a key may be left different.
+    pub(super) fn may_have(&self, key: &KeyId) -> bool {
+        !self.is_read || self.left.may_have(id_of(key))
     }
 
     /// Whether lines are to be written before there are more.
@@ -121,25 +301,36 @@ impl Differences {
         self.unwritten.clear();
     }
 
-    /// Writes the lines that are not on disk, durably.
+    /// Writes the lines that are not on disk, durably. Returns whether it is known then what is
+    /// left; if not, the next call goes on with that.
     ///
     /// # Errors
     /// What the disk says; the next call tries again.
-    pub(super) fn write(&mut self, disk: &mut impl Disk) -> io::Result<()> {
-        if self.unwritten.is_empty() {
-            return Ok(());
+    pub(super) fn write(&mut self, disk: &mut impl Disk) -> io::Result<bool> {
+        if !self.unwritten.is_empty() {
+            // Behind what a crash or a failed write has left of a line, a newline begins the next.
+            if self.has_failed || self.ends_torn(disk)? {
+                self.unwritten.insert(0, b'\n');
+            }
+            self.has_failed = true;
+            disk.append(Area::State, &self.backend, FILE_NAME, &self.unwritten)?;
+            disk.sync(Area::State, &self.backend, FILE_NAME)?;
+            disk.sync_folder(Area::State, &self.backend)?;
+            self.has_failed = false;
+            self.unwritten.clear();
         }
-        // Behind what a crash or a failed write has left of a line, a newline begins the next.
-        if !self.line.is_empty() || self.has_failed {
-            disk.append(Area::State, &self.backend, FILE_NAME, b"\n")?;
-        }
-        self.has_failed = true;
-        disk.append(Area::State, &self.backend, FILE_NAME, &self.unwritten)?;
-        disk.sync(Area::State, &self.backend, FILE_NAME)?;
-        disk.sync_folder(Area::State, &self.backend)?;
-        self.has_failed = false;
-        self.unwritten.clear();
-        self.read(disk)
+        // They are on disk. That they cannot be read is said where they are counted.
+        Ok(self.read(disk).unwrap_or(true))
+    }
+
+    fn ends_torn(&self, disk: &mut impl Disk) -> io::Result<bool> {
+        let Some(file) = unless_missing(disk.open(Area::State, &self.backend, FILE_NAME))? else {
+            return Ok(false);
+        };
+        let mut last = [b'\n'];
+        let bytes = file.meta()?.bytes;
+        read_fully(&file, bytes.saturating_sub(1), &mut last)?;
+        Ok(last != *b"\n")
     }
 }
 

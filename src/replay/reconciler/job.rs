@@ -386,10 +386,15 @@ impl<L: OpenFile> Job<L> {
     where
         D: Disk<File = L>,
     {
-        if let Err(cause) = cx.differences.write(cx.disk) {
-            self.info.counters.state_failures.add(1);
-            let fault = format!("differences.jsonl cannot be written: {cause}");
-            return self.retry(fault, cx.now);
+        match cx.differences.write(cx.disk) {
+            Ok(true) => {}
+            // Which keys are left is known before the logs go.
+            Ok(false) => return Progress::Busy,
+            Err(cause) => {
+                self.info.counters.state_failures.add(1);
+                let fault = format!("differences.jsonl cannot be written: {cause}");
+                return self.retry(fault, cx.now);
+            }
         }
         self.phase = Phase::Comparing;
         if !self.is_pass_over() {

@@ -139,7 +139,10 @@ fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
             &["differences", "show", "--id", "5"],
             "16 hexadecimal digits",
         ),
-        (&["differences", "list", "--seen", "a b"], "one word"),
+        (
+            &["differences", "list", "--seen", "a b"],
+            "it is one of both_lack",
+        ),
     ] {
         check(home.path(), args, 2, "", why);
         let said = run(home.path(), args).stderr;

@@ -256,14 +256,15 @@ fn keys_are_compared_once_the_backend_has_been_up_for_the_delay() {
 #[test]
 fn what_cannot_be_written_for_long_gives_no_master_up() {
     let mut pair = Pair::new("report");
-    pair.home.set("sync.reconcile_timeout", 1);
+    // A master that answers fewer than a second's worth of the rate in this time is given up.
+    pair.home.set("sync.reconcile_timeout", 2);
     pair.home.set("sync.reconcile_rate", 200);
     pair.have_outage();
     let path = pair.home.state(&pair.names()[0], FILE_NAME);
     std::fs::create_dir_all(&path).unwrap();
     let mut process = pair.start();
     pair.wait_said("ERROR", &["differences.jsonl cannot be written"]);
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(4));
     std::fs::remove_dir(&path).unwrap();
     pair.wait_gone();
     pair.wait_said("INFO", &["not_compared=0"]);

@@ -415,8 +415,7 @@ impl BackendLedger {
     /// it. Where it was begun anew while lines of it were in flight, what holds for both.
     #[must_use]
     pub fn settled_to(&self, inode: u64, born_nanos: u64) -> Option<u64> {
-        let is_it =
-            |identity: &Identity| (identity.inode, identity.born_nanos) == (inode, born_nanos);
+        let is_it = |identity: &Identity| identity.key() == (inode, born_nanos);
         let open = self.files.values().map(|books| &books.file);
         let open = open
             .filter(|file| is_it(&file.identity()) && !(file.is_away() && file.is_settled()))
@@ -431,8 +430,7 @@ impl BackendLedger {
     /// The same, wherever the file is.
     #[must_use]
     pub fn settled_anywhere(&self, inode: u64, born_nanos: u64) -> Option<u64> {
-        let is_it =
-            |identity: &Identity| (identity.inode, identity.born_nanos) == (inode, born_nanos);
+        let is_it = |identity: &Identity| identity.key() == (inode, born_nanos);
         let open = self.files.values().map(|books| &books.file);
         let open = open.filter(|file| is_it(&file.identity()));
         let unleased = self.unleased().filter(|entry| is_it(&entry.identity));

@@ -116,9 +116,7 @@ pub(in crate::replay) fn known_of(disk: &mut impl Disk, backend: &str) -> io::Re
     };
     let checkpoint = read.and_then(|bytes| Checkpoint::decode(&bytes).ok());
     let files = checkpoint.iter().flat_map(|known| &known.resume.files);
-    let begun: HashSet<(u64, u64)> = files
-        .map(|file| (file.identity.inode, file.identity.born_nanos))
-        .collect();
+    let begun: HashSet<(u64, u64)> = files.map(|file| file.identity.key()).collect();
     // The original knew logs by their names.
     let is_begun = |entry: &&LogEntry| {
         let by_original = || !is_known_state(&entry.name) && has(&entry.name);

@@ -581,7 +581,7 @@ fn late_line(
         byte: Some(place.byte),
         log: {
             let identity = &rest.closed.resume.identity;
-            Some((identity.inode, identity.born_nanos))
+            Some(identity.key())
         },
         reason: REASON.to_owned(),
         detail: DETAIL.to_owned(),

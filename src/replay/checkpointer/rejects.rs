@@ -318,7 +318,7 @@ pub(super) fn rejected_line(
         byte: rejection
             .offset
             .map(|offset| place.segment_byte + u64::from(offset)),
-        log: Some((place.identity.inode, place.identity.born_nanos)),
+        log: Some(place.identity.key()),
         reason: rejection.reason.to_owned(),
         detail: rejection.detail.clone(),
         raw: rejection.raw.clone(),

@@ -120,7 +120,7 @@ impl<D: Disk> LogReader<D> {
             return;
         };
         for (identity, last_read) in alike {
-            let key = (identity.inode, identity.born_nanos);
+            let key = identity.key();
             let end = last_read_at(&**log, last_read.end());
             // Where that cannot be read now, the log counts as missing, which is no worse than it
             // was.

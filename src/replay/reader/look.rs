@@ -277,7 +277,7 @@ impl<D: Disk> LogReader<D> {
                 continue;
             };
             let file = self.sources[at].catalog.file_mut(index);
-            if file.meta.key() == (identity.inode, identity.born_nanos) {
+            if file.meta.key() == identity.key() {
                 file.lead_hash = identity.lead_hash;
             }
         }

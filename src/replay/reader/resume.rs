@@ -153,7 +153,7 @@ impl Resume {
             if self.used[index] {
                 continue;
             }
-            let key = (entry.identity.inode, entry.identity.born_nanos);
+            let key = entry.identity.key();
             let is_there = !entries.of_key(key).is_empty();
             if let Some(since) = away_since(is_there, entry.away_unix, now_unix) {
                 entry.away_unix = since;

@@ -391,7 +391,7 @@ impl<L> Source<L> {
     pub(super) fn set_resume(&mut self, plan: ResumePlan) {
         let resume = Resume::new(plan);
         for identity in resume.identities() {
-            let key = (identity.inode, identity.born_nanos);
+            let key = identity.key();
             let _ = self.first_lines.handle(identity.lead_hash, key);
         }
         self.resume = Some(resume);

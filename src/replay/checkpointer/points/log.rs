@@ -51,7 +51,7 @@ impl Log {
     pub(super) fn handle_closed(&mut self, closed: &ClosedFile) {
         let identity = &closed.resume.identity;
         let settled = closed.resume.byte;
-        let is_copy = self.copy == Some((identity.inode, identity.born_nanos));
+        let is_copy = self.copy == Some(identity.key());
         if is_copy && settled >= self.bytes {
             self.settled = self.bytes;
         }

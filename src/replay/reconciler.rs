@@ -402,10 +402,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         let mut backend = self.backends.remove(&id).expect("it is known");
         let delay = self.settings.reconcile.delay;
         let is_held = !backend.is_in_order();
-        let has_newest = backend
-            .job
-            .as_ref()
-            .is_some_and(|job| backend.has_newest(job.logs()));
+        let has_newest = backend.has_newest();
         let progress = match (&mut backend.job, &mut backend.differences) {
             (Some(job), Some(differences)) => {
                 let (others, by_name) = (&self.backends, &self.by_name);
@@ -459,8 +456,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         backend.gave_way = 0;
         if let Some(job) = &mut backend.job {
             let logs = job.take_logs();
-            let newest = logs.iter().map(|log| Arc::clone(&log.name)).max();
-            backend.newest_compared = newest.max(backend.newest_compared.take());
+            backend.newest_compared = job.newest().cloned().max(backend.newest_compared.take());
             self.outbox.checkpointer(
                 After::Nothing,
                 CheckpointerMessage::Compared { backend: id, logs },

@@ -86,12 +86,16 @@ impl<L: OpenFile> Backend<L> {
         self.is_fresh(delay, now).then_some(CAME_UP_LATELY)
     }
 
+    fn logs_of_job(&self) -> &[FinishedLog] {
+        self.job.as_ref().map_or(&[], Job::logs)
+    }
+
     /// Takes in finished logs. One that is waiting already may have grown.
     pub(super) fn handle_finished(&mut self, logs: Vec<FinishedLog>, now: Now) {
         if self.waiting.is_empty() {
             self.waiting_since = now.monotonic;
         }
-        let of_job = self.job.as_ref().map_or(&[][..], Job::logs);
+        let of_job = self.logs_of_job();
         let logs = logs.into_iter().filter(|log| !of_job.contains(log));
         for log in logs.collect::<Vec<_>>() {
             self.waiting.retain(|known| known.key != log.key);
@@ -121,10 +125,11 @@ impl<L: OpenFile> Backend<L> {
     /// Whether there are logs of it that are not finished: their keys are newer than those of
     /// finished ones.
     pub(super) fn has_unfinished_logs(&self) -> bool {
-        let of_job = self.job.as_ref().map_or(&[][..], Job::logs);
-        let grown = of_job.iter().filter(|log| {
-            let mut waiting = self.waiting.iter();
-            waiting.any(|known| known.key == log.key)
+        let of_job = self.logs_of_job();
+        // Asked at each step, when hardly any wait.
+        let grown = self.waiting.iter().filter(|log| {
+            let mut compared = of_job.iter();
+            compared.any(|known| known.key == log.key)
         });
         let finished = (self.waiting.len() + of_job.len() - grown.count()) as u64;
         let counters = self.info.as_ref().map(|info| &info.counters);
@@ -135,10 +140,10 @@ impl<L: OpenFile> Backend<L> {
         })
     }
 
-    /// Whether no later log of it than these has been compared, or is to be. What the last record
-    /// of a key says is only known then.
-    pub(super) fn has_newest(&self, logs: &[FinishedLog]) -> bool {
-        let newest = logs.iter().map(|log| &log.name).max();
+    /// Whether no later log of it than its job's has been compared, or is to be. What the last
+    /// record of a key says is only known then.
+    pub(super) fn has_newest(&self) -> bool {
+        let newest = self.job.as_ref().and_then(Job::newest);
         let others = self.waiting.iter().map(|log| &log.name);
         let is_last = others.chain(&self.newest_compared).max() <= newest;
         is_last && !self.has_unfinished_logs()

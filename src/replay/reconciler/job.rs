@@ -70,6 +70,8 @@ enum Phase {
 pub(super) struct Job<L> {
     info: BackendInfo,
     logs: Vec<FinishedLog>,
+    /// The last of them, in their order.
+    newest: Option<Arc<str>>,
     pub(super) comparison: Comparison,
     /// The driver's slots of its connections.
     pub(super) slots: Vec<usize>,
@@ -116,6 +118,7 @@ impl<L: OpenFile> Job<L> {
             settings: settings.reconcile,
             comparison: Comparison::new(name, settings, stalled_before, now),
             info: info.clone(),
+            newest: logs.iter().map(|log| Arc::clone(&log.name)).max(),
             logs,
             slots: Vec::new(),
             phase: Phase::Reading,
@@ -151,6 +154,11 @@ impl<L: OpenFile> Job<L> {
     /// The logs that are being compared.
     pub(super) fn logs(&self) -> &[FinishedLog] {
         &self.logs
+    }
+
+    /// The last of the logs, in their order.
+    pub(super) fn newest(&self) -> Option<&Arc<str>> {
+        self.newest.as_ref()
     }
 
     /// For how long it has stood still.

@@ -503,6 +503,27 @@ fn parse_id(text: String) -> Result<u64, DifferenceFault> {
 }
 
 #[cfg(test)]
+impl Difference {
+    /// One of a key, for tests.
+    pub(crate) fn sample(key: &str) -> Self {
+        Self {
+            unix: 1,
+            backend: "a:1".to_owned(),
+            peer: "b:1".to_owned(),
+            kind: "key".to_owned(),
+            table: Vec::new(),
+            key: key.as_bytes().to_vec(),
+            member: None,
+            on_backend: None,
+            on_peer: None,
+            had_ttl: false,
+            why: "report_only".to_owned(),
+            detail: String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

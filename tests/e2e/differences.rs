@@ -8,13 +8,15 @@ use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Held, 
 
 use crate::harness::{Home, eventually, fake_hustdb};
 
-fn difference(backend: &str, key: &str, why: &str) -> Difference {
-    let held = |version| {
-        Some(Held {
-            version,
-            score: None,
-        })
-    };
+/// What a master had of a key: this version.
+pub(crate) fn held(version: u32) -> Option<Held> {
+    Some(Held {
+        version,
+        score: None,
+    })
+}
+
+pub(crate) fn difference(backend: &str, key: &str, why: &str) -> Difference {
     Difference {
         unix: 1_795_696_200,
         backend: backend.to_owned(),

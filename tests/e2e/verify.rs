@@ -7,8 +7,9 @@ use std::thread;
 
 use hustdbsync::internals::fake_hustdb::query::Method;
 use hustdbsync::internals::fake_hustdb::{FakeHustdb, Request};
-use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Held};
+use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME};
 
+use crate::differences::{self, held};
 use crate::harness::{Home, assert_holds, eventually, fake_hustdb, value};
 use crate::support::Process;
 
@@ -33,25 +34,11 @@ fn put(master: &FakeHustdb, key: &str, version: u32, value: &str) {
 
 /// A line about a key of which the masters had these versions.
 fn difference(backend: &FakeHustdb, peer: &FakeHustdb, key: &str, on: [u32; 2]) -> Difference {
-    let held = |version| {
-        Some(Held {
-            version,
-            score: None,
-        })
-    };
     Difference {
-        unix: 1_795_696_200,
-        backend: backend.name(),
         peer: peer.name(),
-        kind: "key".to_owned(),
-        table: Vec::new(),
-        key: key.as_bytes().to_vec(),
-        member: None,
         on_backend: held(on[0]),
         on_peer: held(on[1]),
-        had_ttl: false,
-        why: "report_only".to_owned(),
-        detail: String::new(),
+        ..differences::difference(&backend.name(), key, "report_only")
     }
 }
 

@@ -114,20 +114,7 @@ mod tests {
     use crate::reconcile::difference::How;
 
     fn difference(key: usize) -> Difference {
-        Difference {
-            unix: 1,
-            backend: "a:1".to_owned(),
-            peer: "b:1".to_owned(),
-            kind: "key".to_owned(),
-            table: Vec::new(),
-            key: key.to_string().into_bytes(),
-            member: None,
-            on_backend: None,
-            on_peer: None,
-            had_ttl: false,
-            why: "report_only".to_owned(),
-            detail: String::new(),
-        }
+        Difference::sample(&key.to_string())
     }
 
     #[test]

@@ -21,16 +21,7 @@ fn line(key: u64, unix: u64) -> (u64, Vec<u8>) {
     let difference = Difference {
         unix,
         backend: BACKEND.to_owned(),
-        peer: "b:1".to_owned(),
-        kind: "key".to_owned(),
-        table: Vec::new(),
-        key: key.to_string().into_bytes(),
-        member: None,
-        on_backend: None,
-        on_peer: None,
-        had_ttl: false,
-        why: "report_only".to_owned(),
-        detail: String::new(),
+        ..Difference::sample(&key.to_string())
     };
     let mut line = Vec::new();
     difference.encode(&mut line);

@@ -699,12 +699,9 @@ pub const RECONCILE_VALUES_HELD_MAX: usize = 8;
 /// too slow to be waited for.
 pub const RECONCILE_PROGRESS_ANSWERS: u32 = 1000;
 
-/// A lookup that a master answers wrongly so often, while it answers others, is given up.
-pub const RECONCILE_BAD_ANSWERS_MAX: u32 = 3;
-
-/// So is one at which it closes the connection, or is silent, so often while it answers others:
-/// more often, as a bad network does that to any.
-pub const RECONCILE_NO_ANSWERS_MAX: u32 = 10;
+/// A lookup that a master answers wrongly, or not at all, so often while it answers others is given
+/// up. One that is not sick for good, or a bad network, does that to any a few times.
+pub const RECONCILE_BAD_ANSWERS_MAX: u32 = 10;
 
 /// So is one that it answers wrongly for so long, where it has answered others and hardly any are
 /// left. A write that is answered so for so long is not tried again.

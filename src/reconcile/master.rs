@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::connections::Action;
 use crate::limits::{
     RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_BAD_KEYS_MAX,
-    RECONCILE_NO_ANSWERS_MAX, RECONCILE_PROGRESS_ANSWERS,
+    RECONCILE_PROGRESS_ANSWERS,
 };
 use crate::pace::{Bucket, retry_delay};
 use crate::reconcile::check::Answer;
@@ -419,14 +419,8 @@ impl Master {
         }
         bad.answers = self.answers_total;
         let lasts = now.monotonic.saturating_sub(bad.first_at);
-        let is_sick = match status {
-            Some(_) => {
-                bad.times >= RECONCILE_BAD_ANSWERS_MAX
-                    || is_last && lasts > RECONCILE_BAD_ANSWERS_FOR
-            }
-            None => bad.times >= RECONCILE_NO_ANSWERS_MAX,
-        };
-        if is_sick {
+        let is_last_sick = status.is_some() && is_last && lasts > RECONCILE_BAD_ANSWERS_FOR;
+        if bad.times >= RECONCILE_BAD_ANSWERS_MAX || is_last_sick {
             let answer = Answer::Declined(status.unwrap_or(0));
             self.ended.push((request, answer));
         } else {

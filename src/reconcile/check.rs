@@ -124,7 +124,7 @@ pub enum Mend {
     /// The peer was given the backend's version: the values were equal, or a live write that came
     /// to the backend meanwhile is the newer one.
     Raised,
-    /// The peer's value was written to both, with the backend's version.
+    /// The peer's value was written to the backend, and the backend's version to the peer.
     MadeAnew,
     /// It was deleted: on the backend, or on the peer, where that was just given it.
     Deleted,
@@ -148,7 +148,7 @@ pub enum WhyLeft {
     /// A master declines the mend.
     Declined,
     /// The other master has a difference of its own about it that is not settled, or newer logs
-    /// that are not compared.
+    /// that are not compared; or it may have been given the key by a job that was interrupted.
     PeerUnsettled,
 }
 
@@ -182,7 +182,8 @@ impl WhyLeft {
                  meanwhile, or a master was too slow or could not be asked any more"
             }
             Self::PeerUnsettled => {
-                "the other master's own log left a difference about it, or is not compared yet"
+                "the other master's own log left a difference about it, or is not compared yet, or \
+                 that master was just written to when the comparison was interrupted"
             }
             Self::Declined => "a master declines the mend, as where the table has another type",
         }
@@ -270,14 +271,6 @@ enum Phase {
     Writing(Mend),
 }
 
-/// The peer was given a version of the backend's, and is looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct GivenToPeer {
-    version: u32,
-    /// The same is to be written to the backend, if nobody has written to it since.
-    is_for_both: bool,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Check {
@@ -300,9 +293,10 @@ pub struct Check {
     late: u32,
     /// What was seen the last time that it differed.
     before: Option<[Seen; 2]>,
-    given_to_peer: Option<GivenToPeer>,
-    /// What was given to the peer, while what follows from it is done.
-    followed: Option<GivenToPeer>,
+    /// The version that the peer was given, until it is looked at again.
+    given_to_peer: Option<u32>,
+    /// That version, while what follows from it is done.
+    followed: Option<u32>,
     mended: Option<Mend>,
     /// What is written.
     replacement: Replacement,
@@ -387,6 +381,12 @@ impl Check {
         self.differences > 1 || self.mended.is_some() || self.given_to_peer.is_some()
     }
 
+    /// Whether the peer may have been given a version that nobody has looked at since.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.given_to_peer.or(self.followed).is_some()
+    }
+
     /// Whether lookups are under way.
     #[cfg(test)]
     pub(super) fn is_looking(&self) -> bool {
@@ -468,7 +468,7 @@ impl Check {
             Phase::Comparing => self.compared(settings, now),
             Phase::Weighing => self.read_both(settings, now),
             Phase::Fetching => self.fetched(now),
-            Phase::Restoring => self.restored(),
+            Phase::Restoring => self.restored(self.followed.unwrap_or_default()),
             Phase::Writing(mend) => self.written(mend),
         }
     }
@@ -489,19 +489,12 @@ impl Check {
             return self.too_late(settings, now);
         }
         let has_values = kind.has_value() && backend != Seen::Absent;
-        if let Some(given) = self.given_to_peer.take() {
-            if peer.version() == given.version
-                && let Some(step) = self.look_after(given, settings)
-            {
-                // What a live write has superseded on the backend is not written there any more.
-                let is_for_both = given.is_for_both && self.phase != Phase::Restoring;
-                self.followed = Some(GivenToPeer {
-                    is_for_both,
-                    ..given
-                });
-                return step;
-            }
-            self.drop_value();
+        if let Some(given) = self.given_to_peer.take()
+            && peer.version() == given
+            && let Some(step) = self.look_after(given, settings)
+        {
+            self.followed = Some(given);
+            return step;
         }
         match judge(kind, backend, peer) {
             Verdict::Equal if settings.values && has_values => {
@@ -518,37 +511,38 @@ impl Check {
 
     /// The peer has the version that it was given. What the backend has shows whether a live write
     /// came meanwhile, which was overwritten on the peer.
-    fn look_after(&mut self, given: GivenToPeer, settings: &ReconcileSettings) -> Option<Step> {
-        self.replacement.version = given.version;
+    fn look_after(&mut self, given: u32, settings: &ReconcileSettings) -> Option<Step> {
+        self.replacement.version = given;
         match self.seen(Side::Backend) {
             Seen::Absent if settings.deletes => {
                 self.phase = Phase::Writing(Mend::Deleted);
                 Some(self.ask(None, Some(Ask::Remove)))
             }
             Seen::Absent => Some(reported(WhyLeft::StillDiffers)),
-            Seen::Present { version, .. } if version > given.version => {
+            Seen::Present { version, score } if version != given => {
                 self.phase = Phase::Restoring;
                 if self.key.kind.has_value() {
                     return Some(self.ask(Some(Ask::ReadValue), None));
                 }
                 self.replacement.version = version;
-                self.replacement.score = self.seen(Side::Backend).score();
-                Some(self.restored())
-            }
-            Seen::Present { .. } if given.is_for_both => {
-                self.phase = Phase::Writing(Mend::MadeAnew);
-                Some(self.ask(Some(Ask::Write), None))
+                self.replacement.score = score;
+                Some(self.restored(given))
             }
             Seen::Present { .. } => None,
         }
     }
 
-    /// Gives the peer what the backend has.
-    fn restored(&mut self) -> Step {
-        self.given_to_peer = Some(GivenToPeer {
-            version: self.replacement.version,
-            is_for_both: false,
-        });
+    /// Gives the peer what the backend has. The version of what was made anew is lower than the one
+    /// that the peer was given; the peer keeps that, which is then copied.
+    fn restored(&mut self, given: u32) -> Step {
+        let version = self.replacement.version;
+        self.replacement.version = version.max(given);
+        self.give_peer((version >= given).then_some(version))
+    }
+
+    /// Writes to the peer, and looks after it if it is given a version of the backend's.
+    fn give_peer(&mut self, version: Option<u32>) -> Step {
+        self.given_to_peer = version;
         self.phase = Phase::Writing(Mend::Raised);
         self.ask(None, Some(Ask::Write))
     }
@@ -693,7 +687,9 @@ impl Check {
         self.weighed(are_equal, version)
     }
 
-    /// What is copied is the peer's so far, and `version` is the backend's.
+    /// What is copied is the peer's so far, and `version` is the backend's. Where the peer's counts
+    /// it is given to the backend first: then they have the same, whatever comes between, and only
+    /// the peer's version is left to be raised.
     fn weighed(&mut self, are_equal: bool, version: u32) -> Step {
         let content = content_hash(&self.replacement.value, self.replacement.score);
         let by_value = judge_values(are_equal, self.replacement.version, content, &self.logged);
@@ -705,20 +701,19 @@ impl Check {
         }
         self.replacement.version = version;
         self.replacement.lifetime = Lifetime::Unlimited;
-        let is_for_both = by_value == ByValue::PeerMadeAnew;
-        self.given_to_peer = Some(GivenToPeer {
-            version,
-            is_for_both,
-        });
-        self.phase = Phase::Writing(match is_for_both {
-            true => Mend::MadeAnew,
-            false => Mend::Raised,
-        });
-        self.ask(None, Some(Ask::Write))
+        if by_value == ByValue::PeerMadeAnew {
+            self.phase = Phase::Writing(Mend::MadeAnew);
+            return self.ask(Some(Ask::Write), None);
+        }
+        self.give_peer(Some(version))
     }
 
     fn written(&mut self, mend: Mend) -> Step {
-        self.mended = Some(mend);
+        // The raise that follows is part of it.
+        let is_part = mend == Mend::Raised && self.mended == Some(Mend::MadeAnew);
+        if !is_part {
+            self.mended = Some(mend);
+        }
         self.followed = None;
         self.drop_value();
         match failpoint!(TrustMend) {
@@ -749,11 +744,8 @@ impl Check {
         self.drop_value();
     }
 
-    /// A value that is still to be written to the backend is kept.
     fn drop_value(&mut self) {
-        if !self.given_to_peer.is_some_and(|given| given.is_for_both) {
-            self.replacement.value = Vec::new();
-        }
+        self.replacement.value = Vec::new();
     }
 
     /// It is another by now than it was when it was looked at.

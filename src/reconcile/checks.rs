@@ -62,6 +62,11 @@ impl Checks {
         self.running.len()
     }
 
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Check> {
+        self.running.iter().map(|(_, running)| &running.check)
+    }
+
     /// Those that compare with the peer at this place.
     pub(super) fn with_peer(&self, peer: usize) -> Vec<CheckId> {
         let running = self.running.iter();

@@ -229,6 +229,13 @@ impl Comparison {
         }
     }
 
+    /// Keys that a peer may have been given without anybody having looked at them since. If they
+    /// differ later on, the peer is no evidence.
+    pub fn given_keys(&self) -> impl Iterator<Item = &KeyId> {
+        let given = self.running.iter().filter(|check| check.is_given());
+        given.map(|check| &check.key)
+    }
+
     /// The next outcome.
     pub fn poll_compared(&mut self) -> Option<Compared> {
         self.compared.pop_front()
@@ -553,7 +560,6 @@ mod tests {
         assert_eq!((comparison.values_held, comparison.running.len()), (1, 1));
     }
 
-    /// They keep their values' places while they wait for another try.
     #[test]
     fn keys_whose_mends_fail_are_tried_again_though_others_wait_for_their_places() {
         let mut now = Now::default();

@@ -343,6 +343,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if has_older {
             job.trust_no_peer();
         }
+        job.given.clone_from(&backend.given);
         backend.job = Some(job);
         Ok(())
     }
@@ -454,6 +455,9 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     fn report(&mut self, id: BackendId) {
         let backend = self.backends.get_mut(&id).expect("it is known");
         backend.gave_way = 0;
+        if backend.waiting.is_empty() {
+            backend.given.clear();
+        }
         if let Some(job) = &mut backend.job {
             let logs = job.take_logs();
             backend.newest_compared = job.newest().cloned().max(backend.newest_compared.take());

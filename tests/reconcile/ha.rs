@@ -9,9 +9,6 @@ use hustdbsync::internals::fake_hustdb::contents::{Item, Stored, Value};
 use hustdbsync::internals::fake_hustdb::query::{self, Space};
 use hustdbsync::internals::fake_hustdb::store::Store;
 
-/// Keys of each kind.
-const KEYS: usize = 10;
-
 /// What a write leaves of its item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Leaves {
@@ -45,7 +42,13 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    pub(crate) fn random(random: &mut fastrand::Rng, number: u64, with_ttl: bool) -> Self {
+    /// One of so many keys of each kind.
+    pub(crate) fn random(
+        random: &mut fastrand::Rng,
+        number: u64,
+        keys: usize,
+        with_ttl: bool,
+    ) -> Self {
         let method = match random.u8(..16) {
             0..=4 => Method::Put,
             5 => Method::Del,
@@ -60,7 +63,7 @@ impl Write {
         let adds = random.u8(..3) == 0;
         Self {
             method,
-            key: format!("key%20{}", random.usize(..KEYS)),
+            key: format!("key%20{}", random.usize(..keys)),
             value: format!("value {number}"),
             score: random.i64(1..1000),
             opt: if adds { 1 } else { 0 },

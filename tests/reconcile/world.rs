@@ -34,6 +34,42 @@ const START_UNIX: u64 = 1_800_000_000;
 /// Comparing has to end so long after the last fault.
 const QUIET: Duration = Duration::from_secs(3600);
 
+/// How many writes there are, and to how many keys.
+struct Extent {
+    /// Of each kind.
+    keys: usize,
+    writes: std::ops::Range<u32>,
+    /// Between two writes there are fewer.
+    gap_ms: u64,
+    /// The lowest bound of lookups a second.
+    rate: u32,
+}
+
+/// Keys are written many times each.
+const USUAL: Extent = Extent {
+    keys: 10,
+    writes: 100..400,
+    gap_ms: 150,
+    rate: 3,
+};
+
+/// More keys differ than are asked for at one time, and than values are held.
+const MANY_KEYS: Extent = Extent {
+    keys: 1000,
+    writes: 5000..8000,
+    gap_ms: 8,
+    rate: 100,
+};
+
+impl Extent {
+    fn of(seed: u64) -> &'static Self {
+        match seed % 100 {
+            99 => &MANY_KEYS,
+            _ => &USUAL,
+        }
+    }
+}
+
 /// HA's table and the masters' addresses.
 struct Known(Arc<Table>);
 
@@ -104,6 +140,7 @@ pub(crate) struct World {
     mailbox: Arc<Mailbox<ReconcilerMessage>>,
     checkpointer: Arc<Mailbox<CheckpointerMessage>>,
     reconciler: Reconciler<TestDisk, Known>,
+    extent: &'static Extent,
     writes_left: u32,
     outages_left: u32,
     crashes_left: u32,
@@ -136,6 +173,7 @@ fn written_unix(prefix: &[u8]) -> Option<u64> {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
+        let extent = Extent::of(seed);
         let modes = [
             ReconcileMode::Repair,
             ReconcileMode::Repair,
@@ -145,7 +183,7 @@ impl World {
             mode: modes[random.usize(..3)],
             values: random.u8(..4) != 0,
             value_bytes_max: 1 << 20,
-            rate: [0, 0, 500, 3][random.usize(..4)],
+            rate: [0, 0, 500, extent.rate][random.usize(..4)],
             deletes: random.bool(),
             attempts: 5,
             delay: Duration::from_secs(random.u64(..3)),
@@ -182,7 +220,8 @@ impl World {
             mailbox,
             checkpointer,
             reconciler,
-            writes_left: random.u32(100..400),
+            writes_left: random.u32(extent.writes.clone()),
+            extent,
             outages_left: random.u32(1..4),
             crashes_left: random.u32(..3),
             moods_left: random.u32(..4),
@@ -352,7 +391,7 @@ impl World {
                 self.write();
                 self.writes_left -= 1;
                 if self.writes_left > 0 {
-                    self.after_ms(1..150, Step::Write);
+                    self.after_ms(1..self.extent.gap_ms, Step::Write);
                 }
             }
             Step::SecondWrite(number) => {
@@ -400,7 +439,7 @@ impl World {
     /// A client writes through HA: first to one master, then to the other.
     fn write(&mut self) {
         let number = u64::from(self.writes_left);
-        let write = Write::random(&mut self.random, number, self.with_ttl);
+        let write = Write::random(&mut self.random, number, self.extent.keys, self.with_ttl);
         // Two clients that write a key at once are HA's own race.
         let item = write.item();
         if self

@@ -27,6 +27,8 @@ struct Pair {
     asked: Vec<(Side, Ask)>,
     /// Which write's answer is lost, and whether the write is carried out.
     lost: Option<(usize, bool)>,
+    /// The process dies when so many writes are done and the next one is to be sent.
+    ends_behind: Option<usize>,
 }
 
 impl Pair {
@@ -35,16 +37,20 @@ impl Pair {
             masters,
             asked: Vec::new(),
             lost: None,
+            ends_behind: None,
         }
+    }
+
+    fn writes(&self) -> usize {
+        let asks = self.asked.iter();
+        asks.filter(|(_, ask)| is_write(*ask)).count()
     }
 
     /// As [`Pair::carry_out`], unless the answer is lost.
     fn answer(&mut self, side: Side, ask: Ask, key: &KeyId, copy: &Replacement) -> Answer {
         self.asked.push((side, ask));
-        let is_write = |ask: &Ask| matches!(ask, Ask::Write | Ask::Remove);
-        let writes = self.asked.iter().filter(|(_, ask)| is_write(ask)).count();
         match self.lost {
-            Some((nth, is_applied)) if is_write(&ask) && writes == nth => {
+            Some((nth, is_applied)) if is_write(ask) && self.writes() == nth => {
                 if is_applied {
                     self.carry_out(side, ask, key, copy);
                 }
@@ -100,6 +106,10 @@ impl Pair {
     }
 }
 
+fn is_write(ask: Ask) -> bool {
+    matches!(ask, Ask::Write | Ask::Remove)
+}
+
 const REPAIR: ReconcileSettings = ReconcileSettings {
     delay: Duration::ZERO,
     mode: ReconcileMode::Repair,
@@ -137,14 +147,25 @@ fn compare(
     kind: Kind,
     logged: Logged,
     settings: &ReconcileSettings,
-    mut meanwhile: impl FnMut(usize, &mut [Option<Entry>; 2]),
+    meanwhile: impl FnMut(usize, &mut [Option<Entry>; 2]),
 ) -> Outcome {
+    compare_until_end(pair, kind, logged, settings, meanwhile).expect("it does not die")
+}
+
+/// As [`compare`]; `None` where the process dies.
+fn compare_until_end(
+    pair: &mut Pair,
+    kind: Kind,
+    logged: Logged,
+    settings: &ReconcileSettings,
+    mut meanwhile: impl FnMut(usize, &mut [Option<Entry>; 2]),
+) -> Option<Outcome> {
     let mut check = Check::new(key(kind), logged, true);
     let mut step = check.resume();
     let mut answers = 0;
     loop {
         let asks = match step {
-            Step::Done(outcome) => return outcome,
+            Step::Done(outcome) => return Some(outcome),
             Step::Wait(_) => {
                 step = check.resume();
                 continue;
@@ -157,6 +178,9 @@ fn compare(
             let Some(ask) = ask else {
                 continue;
             };
+            if is_write(ask) && pair.ends_behind == Some(pair.writes()) {
+                return None;
+            }
             assert_eq!(step, Step::Pending);
             meanwhile(answers, &mut pair.masters);
             let answer = pair.answer(side, ask, &key(kind), check.replacement());
@@ -261,6 +285,29 @@ fn where_the_backend_is_newer_the_value_decides() {
     let unclear = [entry(9, "one"), entry(6, "other")];
     let left = Outcome::Reported(WhyLeft::BackendNewer);
     check(Kind::Key, unclear.clone(), &REPAIR, left, unclear);
+}
+
+/// R4. Whoever compares again knows nothing of the first comparison, and values may not be looked
+/// at: then a version that both have says that they are equal.
+#[test]
+fn a_mend_that_ends_behind_any_of_its_writes_is_completed_by_the_next_comparison() {
+    let settings = ReconcileSettings {
+        values: false,
+        ..REPAIR
+    };
+    let mut writes = 0;
+    loop {
+        let mut pair = Pair::new([entry(5, "replayed"), entry(2, "made anew")]);
+        pair.ends_behind = Some(writes);
+        if compare_until_end(&mut pair, Kind::Key, LAST, &settings, |_, _| {}).is_some() {
+            break;
+        }
+        pair.ends_behind = None;
+        compare(&mut pair, Kind::Key, LAST, &settings, |_, _| {});
+        assert_eq!(pair.masters, [entry(5, "made anew"), entry(5, "made anew")]);
+        writes += 1;
+    }
+    assert_eq!(writes, 2);
 }
 
 #[test]
@@ -445,6 +492,26 @@ fn a_live_delete_that_a_raise_undoes_is_done_again_though_its_answer_is_lost() {
         });
         assert_eq!(pair.masters, [None, None], "{:?}", pair.asked);
     }
+}
+
+/// The backend's version is lower then than what the peer was given, which shows it. The simulation
+/// of comparing found this.
+#[test]
+fn a_live_write_behind_a_delete_that_a_raise_overwrites_is_given_to_the_peer() {
+    let mut pair = Pair::new([entry(5, "x"), entry(2, "x")]);
+    let mut is_made = false;
+    let outcome = compare(&mut pair, Kind::Key, LAST, &REPAIR, |_, masters| {
+        // The raise has just arrived, over what was deleted and made on both.
+        if !is_made && masters[1] == entry(5, "x") {
+            is_made = true;
+            masters[0] = entry(1, "anew");
+        }
+    });
+    let both = [entry(5, "anew"), entry(5, "anew")];
+    assert_eq!(
+        (outcome, pair.masters),
+        (Outcome::Mended(Mend::Copied), both)
+    );
 }
 
 #[test]

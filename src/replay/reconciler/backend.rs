@@ -1,11 +1,13 @@
 //! What the reconciler knows of one backend: whether it can be believed, and which of its logs
 //! wait.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::reconcile::comparison::Stalled;
+use crate::reconcile::key::KeyId;
 use crate::replay::disk::OpenFile;
 use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
@@ -33,6 +35,8 @@ pub(super) struct Backend<L> {
     pub(super) job: Option<Job<L>>,
     /// For how long masters were asked without progress by jobs whose logs were put back.
     pub(super) stalled: Stalled,
+    /// Keys that such jobs may have given a peer without having looked at them again.
+    pub(super) given: BTreeSet<KeyId>,
     /// How often its job has given way to newer logs of a peer since one has ended.
     pub(super) gave_way: u32,
     /// The codes of the reasons for which keys were not compared the last time.
@@ -51,6 +55,7 @@ impl<L> Default for Backend<L> {
             newest_compared: None,
             job: None,
             stalled: Stalled::new(),
+            given: BTreeSet::new(),
             gave_way: 0,
             said: String::new(),
         }
@@ -107,6 +112,7 @@ impl<L: OpenFile> Backend<L> {
     pub(super) fn put_back(&mut self, now: Now) -> Option<Job<L>> {
         let mut job = self.job.take()?;
         self.stalled = job.stalled();
+        self.given.extend(job.comparison.given_keys().cloned());
         self.handle_finished(job.take_logs(), now);
         if let Some(differences) = &mut self.differences {
             // Their keys are compared again.

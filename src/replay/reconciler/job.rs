@@ -4,7 +4,7 @@
 //!  reading: the keys of a pass ──▶ comparing ──▶ writing differences ──▶ the next pass, or done
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(super) struct Job<L> {
     logs: Vec<FinishedLog>,
     /// The last of them, in their order.
     newest: Option<Arc<str>>,
+    /// Keys that earlier jobs may have given a peer without having looked at them again.
+    pub(super) given: BTreeSet<KeyId>,
     pub(super) comparison: Comparison,
     /// The driver's slots of its connections.
     pub(super) slots: Vec<usize>,
@@ -119,6 +121,7 @@ impl<L: OpenFile> Job<L> {
             comparison: Comparison::new(name, settings, stalled_before, now),
             info: info.clone(),
             newest: logs.iter().map(|log| Arc::clone(&log.name)).max(),
+            given: BTreeSet::new(),
             logs,
             slots: Vec::new(),
             phase: Phase::Reading,
@@ -350,7 +353,8 @@ impl<L: OpenFile> Job<L> {
             Ok(peer) => peer,
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
-        let trusts_peer = self.trusts_peers && !(cx.is_left)(peer, &key);
+        let is_given = self.given.contains(&key);
+        let trusts_peer = self.trusts_peers && !is_given && !(cx.is_left)(peer, &key);
         let logged = match cx.has_newest {
             true => logged,
             false => logged.without_last(),

@@ -19,7 +19,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::figure::Figure;
-use crate::twin;
+use crate::reference;
 use crate::{AUTHORIZATION, CONNECTIONS, Outcome};
 
 /// What the reader reads at once.
@@ -45,7 +45,7 @@ pub(crate) struct FloorArgs {
 
 /// One run of the floor over the logs in `folder`, which have `records` records.
 pub(crate) fn run(address: &str, folder: &Path, records: u64) -> Outcome<Figure> {
-    twin::run("floor", address, folder, records)
+    reference::run("floor", address, folder, records)
 }
 
 /// In the floor's own process: sends all, says how it went, and waits to be measured.

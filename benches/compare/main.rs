@@ -17,12 +17,12 @@ mod figure;
 mod floor;
 mod peer;
 mod process;
+mod reference;
 mod report;
 mod rows;
 mod server;
 mod sink;
 mod tools;
-mod twin;
 mod wrk;
 
 use std::path::PathBuf;

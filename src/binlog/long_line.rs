@@ -501,7 +501,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_record_in_any_pieces_is_what_its_twin_says(
+        fn any_record_in_any_pieces_is_what_a_plain_reading_says(
             method in 0..Method::ALL.len(),
             version: u32, expires_unix: u32, score: i64, opt in -2..=2_i8,
             key in proptest::collection::vec(
@@ -537,7 +537,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_in_any_pieces_are_what_their_twin_says(
+        fn any_bytes_in_any_pieces_are_what_a_plain_reading_says(
             pieces in proptest::collection::vec(prop_oneof!["[A-Za-z0-9+/]{0,90}", "[A-Z=! \
                 ]{0,9}", Just("MQ==".to_owned())], 0..6),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),

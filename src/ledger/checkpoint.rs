@@ -24,7 +24,7 @@
 //! | 8 | XXH3-64 of the first line; 0 where it is not known (not in format 1) |
 //! | 8, 8, 8 | watermark: line, byte; lines read |
 //! | 8 | since when it has been away, Unix seconds; 0: it is in its folder (not in format 1) |
-//! | 8, 4, 8 | last bytes that were read: where they begin, how many, XXH3-64 (not before format 3) |
+//! | 8, 4, 8 | last bytes that were read: from where, how many, XXH3-64 (not before format 3) |
 //! | 4 | number of settled runs above the watermark, each: |
 //! | varint, varint | lines from the run before (or the watermark) to this one; lines in it |
 //! | 4 | number of the original's files that are not yet taken over, each: |

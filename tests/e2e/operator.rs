@@ -8,7 +8,7 @@ use crate::harness::{
 use crate::process::Process;
 
 #[test]
-fn a_script_waits_until_a_backend_is_whole_before_it_takes_its_twin_down() {
+fn a_script_waits_until_a_backend_is_whole_before_it_takes_the_other_down() {
     let home = Home::new().with_port();
     let (whole, gone) = (fake_hustdb(), fake_hustdb());
     let server = home.start();

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::figure::Figure;
-use crate::twin;
+use crate::reference;
 use crate::{CONNECTIONS, Outcome};
 
 /// What the bench starts itself with to be the peer.
@@ -44,5 +44,5 @@ pub(crate) fn be(args: &PeerArgs, address: &str) -> Outcome<()> {
 
 /// One run of the peer over the logs in `folder`, which have `records` records.
 pub(crate) fn run(address: &str, folder: &Path, records: u64) -> Outcome<Figure> {
-    twin::run("peer", address, folder, records)
+    reference::run("peer", address, folder, records)
 }

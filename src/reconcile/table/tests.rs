@@ -447,7 +447,7 @@ proptest! {
         }
     }
 
-    /// The naive twin: the whole hash, as nginx has it.
+    /// A plain reference: the whole hash, as nginx has it.
     #[test]
     fn the_hash_is_nginxs(key in prop::collection::vec(1u8.., 0..64)) {
         let mut hash = 0u128;

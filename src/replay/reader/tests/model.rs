@@ -178,7 +178,7 @@ proptest! {
 }
 
 #[test]
-fn the_twins_bounds_are_those_of_the_fixture() {
+fn the_models_bounds_are_those_of_the_fixture() {
     assert_eq!(
         naive(&put("k"), BOUNDS.line_bytes_max),
         [(0, 0, Ok(show("k", b"value")))]

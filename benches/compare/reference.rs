@@ -7,8 +7,8 @@ use crate::Outcome;
 use crate::figure::Figure;
 use crate::process::Process;
 
-/// One run of the twin of this name over the logs in `folder`, which have `records` records. It
-/// prints how many it has done and in how many seconds, and waits to be measured.
+/// One run of the reference of this name over the logs in `folder`, which have `records` records.
+/// It prints how many it has done and in how many seconds, and waits to be measured.
 pub(crate) fn run(name: &str, address: &str, folder: &Path, records: u64) -> Outcome<Figure> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut process = Process::start(

@@ -108,6 +108,8 @@ enum Step {
     /// The second master gets the write of this number.
     SecondWrite(u64),
     Replay(usize),
+    /// The other HA host's sync server replays to this master.
+    OtherReplay(usize),
     Outage(usize),
     Back(usize),
     Mood(usize),
@@ -126,13 +128,18 @@ pub(crate) struct World {
     under_way: BTreeMap<u64, (Write, usize, Option<u32>)>,
     /// What any log ever had.
     items: BTreeSet<Item>,
+    /// Whether half of the writes come by another HA host, which has logs and a sync server of its
+    /// own.
+    has_other_host: bool,
+    /// What its logs have for each master.
+    missed_by_other: [VecDeque<(Write, u32, u64)>; 2],
     /// What the last write of each item leaves.
     last: BTreeMap<Item, Leaves>,
     /// Items of writes that went to one master only, while older records of it waited, or a mend of
     /// it was on its way: they may be overwritten there, before anybody compares.
     overwritten: BTreeSet<Item>,
     /// Items that nobody can answer for: written with a ttl, by which each hustdb sweeps in its own
-    /// time, or missed by a master without HA having logged it.
+    /// time, or missed by a master without HA having logged it here.
     excused: BTreeSet<Item>,
     disk: TestDisk,
     network: Network,
@@ -179,12 +186,14 @@ impl World {
             ReconcileMode::Repair,
             ReconcileMode::Report,
         ];
+        let has_other_host = seed % 10 == 8;
         let settings = ReconcileSettings {
             mode: modes[random.usize(..3)],
             values: random.u8(..4) != 0,
             value_bytes_max: 1 << 20,
             rate: [0, 0, 500, extent.rate][random.usize(..4)],
-            deletes: random.bool(),
+            // With several HA hosts it is to be off (docs/reconcile.md).
+            deletes: random.bool() && !has_other_host,
             attempts: 5,
             delay: Duration::from_secs(random.u64(..3)),
             timeout: QUIET,
@@ -204,6 +213,8 @@ impl World {
             counters,
             under_way: BTreeMap::new(),
             items: BTreeSet::new(),
+            has_other_host,
+            missed_by_other: [const { VecDeque::new() }; 2],
             last: BTreeMap::new(),
             overwritten: BTreeSet::new(),
             excused: BTreeSet::new(),
@@ -383,7 +394,10 @@ impl World {
     }
 
     fn step(&mut self, step: Step) {
-        if !matches!(step, Step::Write | Step::SecondWrite(_) | Step::Replay(_)) {
+        if !matches!(
+            step,
+            Step::Write | Step::SecondWrite(_) | Step::Replay(_) | Step::OtherReplay(_)
+        ) {
             self.trace(format_args!("{step:?}"));
         }
         match step {
@@ -399,6 +413,7 @@ impl World {
                 self.give(&write, master, version);
             }
             Step::Replay(master) => self.replay(master),
+            Step::OtherReplay(master) => self.replay_other(master),
             Step::Outage(master) => {
                 self.masters[master].is_up = false;
                 self.network.break_all(master, self.now, &mut self.random);
@@ -409,6 +424,9 @@ impl World {
                 self.masters[master].is_up = true;
                 self.tell_up(master, true);
                 self.after_ms(0..1000, Step::Replay(master));
+                if self.has_other_host {
+                    self.after_ms(0..10_000, Step::OtherReplay(master));
+                }
                 self.outages_left -= 1;
                 if self.outages_left > 0 {
                     let next = self.random.usize(..2);
@@ -490,6 +508,11 @@ impl World {
             self.excused.insert(write.item());
             return;
         };
+        if self.has_other_host && self.random.bool() {
+            // Its own sync server compares it.
+            self.excused.insert(write.item());
+            return self.missed_by_other[master].push_back((write, version, unix));
+        }
         self.items.insert(write.item());
         let is_mended = self.network.carries_mend_of(&write.item().key);
         if is_mended || !self.logs[1 - master].missed.is_empty() {
@@ -552,6 +575,19 @@ impl World {
         *self.logs[master].files.get_mut(&missed.log).unwrap() -= 1;
         self.publish_backlog(master);
         self.after_ms(1..40, Step::Replay(master));
+    }
+
+    fn replay_other(&mut self, master: usize) {
+        if !self.masters[master].is_up {
+            return;
+        }
+        let Some((write, version, written)) = self.missed_by_other[master].pop_front() else {
+            return;
+        };
+        let unix = self.unix();
+        let record = write.record(version, written);
+        ha::replay(&record, written, &mut self.masters[master].store, unix);
+        self.after_ms(1..40, Step::OtherReplay(master));
     }
 
     /// As the checkpointer does with finished logs that are no longer written to.

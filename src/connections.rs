@@ -28,11 +28,18 @@ pub trait Connected {
     /// The next thing for the driver to do.
     fn poll_action(&mut self, now: Now) -> Option<Action>;
 
-    /// What is left to be sent on a slot's connection.
-    fn outgoing(&self, slot: usize) -> &[u8];
+    /// What is left to be sent on a slot's connection: two pieces, one behind the other.
+    fn outgoing(&self, slot: usize) -> [&[u8]; 2];
 
-    /// How long a connection may be idle before TCP asks for a sign of life.
-    fn keepalive_interval(&self) -> Duration;
+    /// Bytes of answers that may gather on a slot's connection before they are looked at. `None`
+    /// where no answer is to come, or not before more is sent, or each is looked at as it comes.
+    fn answer_bytes_due(&self, slot: usize) -> Option<usize> {
+        let _ = slot;
+        None
+    }
+
+    /// How long a slot's connection may be idle before TCP asks for a sign of life.
+    fn keepalive_interval(&self, slot: usize) -> Duration;
 
     /// A slot's connection is made; its segments have so many bytes.
     fn handle_connected(&mut self, slot: usize, segment_bytes: usize, now: Now);

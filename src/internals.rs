@@ -263,7 +263,7 @@ pub mod replay {
         pub use crate::replay::vec_pool::VecPool;
     }
     pub mod worker {
-        pub use crate::replay::worker::{Action, Worker, WorkerLinks};
+        pub use crate::replay::worker::{Worker, WorkerLinks};
     }
 }
 

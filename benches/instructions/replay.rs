@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hustdbsync::internals::binlog::request::Template;
 use hustdbsync::internals::clock::Now;
+use hustdbsync::internals::connections::{Action, Connected};
 use hustdbsync::internals::engine::files::RealDisk;
 use hustdbsync::internals::replay::checkpointer::{Checkpointer, CheckpointerLinks};
 use hustdbsync::internals::replay::chunk::BufferReturns;
@@ -21,7 +22,7 @@ use hustdbsync::internals::replay::outcome::Outcomes;
 use hustdbsync::internals::replay::reachability::KnownOutages;
 use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
 use hustdbsync::internals::replay::vec_pool::VecPool;
-use hustdbsync::internals::replay::worker::{Action, Worker, WorkerLinks};
+use hustdbsync::internals::replay::worker::{Worker, WorkerLinks};
 use tempfile::TempDir;
 
 use crate::paths::{ANSWER, log};

@@ -391,7 +391,7 @@ impl Comparison {
 }
 
 impl Connected for Comparison {
-    fn keepalive_interval(&self) -> Duration {
+    fn keepalive_interval(&self, _slot: usize) -> Duration {
         self.settings.keepalive_interval
     }
 
@@ -407,9 +407,9 @@ impl Connected for Comparison {
         self.actions.pop_front()
     }
 
-    fn outgoing(&self, slot: usize) -> &[u8] {
+    fn outgoing(&self, slot: usize) -> [&[u8]; 2] {
         let (master, at) = self.place(slot);
-        self.masters[master].outgoing(at)
+        [self.masters[master].outgoing(at), &[]]
     }
 
     fn handle_connected(&mut self, slot: usize, segment_bytes: usize, _now: Now) {

@@ -543,16 +543,16 @@ impl<D: Disk, S: Surroundings> Connected for Reconciler<D, S> {
         self.actions.pop_front()
     }
 
-    fn outgoing(&self, slot: usize) -> &[u8] {
+    fn outgoing(&self, slot: usize) -> [&[u8]; 2] {
         let Some((id, at)) = self.slots[slot] else {
-            return &[];
+            return [&[]; 2];
         };
         let backend = self.backends.get(&id);
         let job = backend.and_then(|backend| backend.job.as_ref());
-        job.map_or(&[], |job| job.comparison.outgoing(at))
+        job.map_or([&[]; 2], |job| job.comparison.outgoing(at))
     }
 
-    fn keepalive_interval(&self) -> Duration {
+    fn keepalive_interval(&self, _slot: usize) -> Duration {
         self.settings.keepalive_interval
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-pub use crate::connections::Action;
+use crate::connections::{Action, Connected};
 use crate::limits::{HAND_OVER_WITHIN, OUTBOX_RETRY};
 use crate::pace::Bucket;
 use crate::replay::batch_table::BatchTable;
@@ -120,12 +120,6 @@ impl Worker {
         self.stopped
     }
 
-    /// Slots there are; a driver keeps one connection for each.
-    #[must_use]
-    pub fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Takes what is in the mailbox.
     pub fn receive_messages(&mut self, now: Now) {
         self.links.mailbox.note_turn();
@@ -157,26 +151,10 @@ impl Worker {
         }
     }
 
-    /// The next thing for the driver to do.
-    pub fn poll_action(&mut self, now: Now) -> Option<Action> {
-        while self.actions.is_empty() {
-            let slot = self.ready.pop_front()?;
-            self.slots[slot].queued = false;
-            self.step(slot, now, |lane, cx| lane.poll_step(cx));
-        }
-        self.actions.pop_front()
-    }
-
     /// Whether [`Worker::poll_action`] may have something.
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.actions.is_empty() || !self.ready.is_empty()
-    }
-
-    /// What is to be sent on the slot's connection: a head's bytes, then a body's.
-    #[must_use]
-    pub fn outgoing(&self, slot: usize) -> [&[u8]; 2] {
-        self.slots[slot].lane.outgoing(&self.held)
     }
 
     /// The body's part of it, for a driver whose sends go on while it does other things: the share
@@ -187,62 +165,9 @@ impl Worker {
         self.slots[slot].lane.outgoing_body(&self.held)
     }
 
-    /// Bytes of answers that may gather on the slot's connection before they are looked at. None
-    /// where no answer is to come, or not before more is sent.
-    #[must_use]
-    pub fn answer_bytes_due(&self, slot: usize) -> Option<usize> {
-        let Slot { lane, backend, .. } = &self.slots[slot];
-        let pipe = self.pipes[backend.as_ref()?.index()].as_ref()?;
-        lane.answer_bytes_due(&pipe.settings)
-    }
-
     /// Takes a share of [`Worker::outgoing_body`] back.
     pub fn release(&self, share: Arc<Chunk>) {
         self.links.returns.release(share);
-    }
-
-    /// How often TCP is to ask for a sign of life on the slot's connection while it is idle.
-    #[must_use]
-    pub fn keepalive_interval(&self, slot: usize) -> Duration {
-        let backend = self.slots[slot]
-            .backend
-            .expect("what connects has a backend");
-        let pipe = self.pipes[backend.index()].as_ref();
-        pipe.expect("a slot's backend has a pipe")
-            .settings
-            .keepalive_interval
-    }
-
-    /// The slot's connection stands; its segments have `segment_bytes_max` bytes.
-    pub fn handle_connected(&mut self, slot: usize, segment_bytes_max: usize, now: Now) {
-        let backend = self.slots[slot].backend;
-        let pipe = backend.and_then(|backend| self.pipes.get(backend.index())?.as_ref());
-        if let Some(pipe) = pipe {
-            pipe.counters.connections_made.add(1);
-        }
-        self.step(slot, now, |lane, cx| {
-            lane.handle_connected(segment_bytes_max, cx);
-            lane.poll_step(cx)
-        });
-    }
-
-    /// The system has taken `bytes` of what is outgoing.
-    pub fn handle_sent(&mut self, slot: usize, bytes: usize, now: Now) {
-        self.step(slot, now, |lane, cx| match lane.handle_sent(bytes, cx) {
-            // What is left goes when the driver says that there is room.
-            Step::Transmit => Step::Rest,
-            step => step,
-        });
-    }
-
-    /// Bytes have come on the slot's connection.
-    pub fn handle_received(&mut self, slot: usize, bytes: &[u8], now: Now) {
-        self.step(slot, now, |lane, cx| lane.handle_received(bytes, cx));
-    }
-
-    /// The slot's connection was closed, broke, or could not be made. The driver has let go of it.
-    pub fn handle_closed(&mut self, slot: usize, why: String, now: Now) {
-        self.step(slot, now, |lane, cx| lane.handle_closed(why, cx));
     }
 
     /// Looks whether something is late.
@@ -534,5 +459,69 @@ impl Worker {
         if had_to_wait && long_from.is_none() {
             self.wake(|of| of == backend);
         }
+    }
+}
+
+impl Connected for Worker {
+    fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn poll_action(&mut self, now: Now) -> Option<Action> {
+        while self.actions.is_empty() {
+            let slot = self.ready.pop_front()?;
+            self.slots[slot].queued = false;
+            self.step(slot, now, |lane, cx| lane.poll_step(cx));
+        }
+        self.actions.pop_front()
+    }
+
+    /// A head's bytes, then a body's.
+    fn outgoing(&self, slot: usize) -> [&[u8]; 2] {
+        self.slots[slot].lane.outgoing(&self.held)
+    }
+
+    fn answer_bytes_due(&self, slot: usize) -> Option<usize> {
+        let Slot { lane, backend, .. } = &self.slots[slot];
+        let pipe = self.pipes[backend.as_ref()?.index()].as_ref()?;
+        lane.answer_bytes_due(&pipe.settings)
+    }
+
+    fn keepalive_interval(&self, slot: usize) -> Duration {
+        let backend = self.slots[slot]
+            .backend
+            .expect("what connects has a backend");
+        let pipe = self.pipes[backend.index()].as_ref();
+        pipe.expect("a slot's backend has a pipe")
+            .settings
+            .keepalive_interval
+    }
+
+    fn handle_connected(&mut self, slot: usize, segment_bytes_max: usize, now: Now) {
+        let backend = self.slots[slot].backend;
+        let pipe = backend.and_then(|backend| self.pipes.get(backend.index())?.as_ref());
+        if let Some(pipe) = pipe {
+            pipe.counters.connections_made.add(1);
+        }
+        self.step(slot, now, |lane, cx| {
+            lane.handle_connected(segment_bytes_max, cx);
+            lane.poll_step(cx)
+        });
+    }
+
+    fn handle_sent(&mut self, slot: usize, bytes: usize, now: Now) {
+        self.step(slot, now, |lane, cx| match lane.handle_sent(bytes, cx) {
+            // What is left goes when the driver says that there is room.
+            Step::Transmit => Step::Rest,
+            step => step,
+        });
+    }
+
+    fn handle_received(&mut self, slot: usize, bytes: &[u8], now: Now) {
+        self.step(slot, now, |lane, cx| lane.handle_received(bytes, cx));
+    }
+
+    fn handle_closed(&mut self, slot: usize, why: String, now: Now) {
+        self.step(slot, now, |lane, cx| lane.handle_closed(why, cx));
     }
 }

@@ -328,7 +328,7 @@ impl World {
             match action {
                 Action::Connect(slot, address) => self.connect(slot, address),
                 Action::Transmit(slot) => {
-                    let bytes = self.reconciler.outgoing(slot).to_vec();
+                    let bytes = self.reconciler.outgoing(slot).concat();
                     self.network
                         .transmit(slot, &bytes, self.now, &mut self.random);
                     self.reconciler.handle_sent(slot, bytes.len(), self.clock());

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use hustdbsync::internals::connections::{Action, Connected};
 use hustdbsync::internals::limits::{LONG_LINES_MAX, OUTBOX_RETRY};
-use hustdbsync::internals::replay::worker::Action;
 use hustdbsync::internals::replay::{checkpointer, reader};
 
 use crate::bad_lines::TOO_LONG_BY_MAX;

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::connections::{Action, Connected};
 use crate::engine::gather::Gather;
 use crate::engine::os::ring::{Done, Filled, Ring, SendMode, Share, SocketId};
 use crate::engine::os::tcp;
 use crate::limits::{KEEPALIVE_PROBES, RING_BATCH_WAIT, RING_END};
-use crate::replay::worker::{Action, Worker};
+use crate::replay::worker::Worker;
 
 /// A connection of a slot.
 #[derive(Clone, Copy)]
@@ -347,7 +348,7 @@ impl Connections {
                 }
             }
             Ok(None) => {
-                let why = "the backend closed the connection".to_owned();
+                let why = "it closed the connection".to_owned();
                 return self.closed(slot, why, worker, now);
             }
             // A signal came first, or all buffers were in use: by now they are free, and what has

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use indicatif::HumanCount;
 
-use crate::reconcile::check::{Mend, Outcome, Skipped};
+use crate::reconcile::outcome::{Mend, Outcome, Skipped};
 
 /// How many keys came to which end.
 #[derive(Debug, Default)]

@@ -13,12 +13,14 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
 use crate::limits::{RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_HELD_MAX};
-use crate::reconcile::check::{Answer, Ask, Check, Outcome, Side, Skipped, Step};
+use crate::reconcile::ask::{Answer, Ask, Side};
+use crate::reconcile::check::{Check, Step};
 use crate::reconcile::checks::{CheckId, Checks, Running};
 use crate::reconcile::connection::{BadAnswers, ConnectionLimits, Request};
 use crate::reconcile::decision::Seen;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::master::Master;
+use crate::reconcile::outcome::{Outcome, Skipped};
 use crate::reconcile::request::compose;
 use crate::reconcile::settings::ReconcileSettings;
 use crate::reconcile::window::KeyWindow;
@@ -471,8 +473,8 @@ impl Connected for Comparison {
 mod tests {
     use super::*;
     use crate::limits::RECONCILE_KEYS_ASKED_FIRST;
-    use crate::reconcile::check::WhyLeft;
     use crate::reconcile::key::Kind;
+    use crate::reconcile::outcome::WhyLeft;
     use crate::reconcile::settings::ReconcileMode;
 
     fn comparison() -> Comparison {

@@ -21,7 +21,7 @@ use crate::http::response::{Response, parse_head};
 use crate::limits::{
     HUSTDB_READ_BYTES, RECONCILE_SEND_WITHIN, RESPONSE_BYTES_MAX, VALUE_BYTES_MAX,
 };
-use crate::reconcile::check::{Answer, Ask};
+use crate::reconcile::ask::{Answer, Ask};
 use crate::reconcile::checks::CheckId;
 use crate::reconcile::decision::{Meaning, meaning, seen};
 use crate::reconcile::key::Kind;

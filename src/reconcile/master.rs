@@ -14,7 +14,7 @@ use crate::limits::{
     RECONCILE_PROGRESS_ANSWERS,
 };
 use crate::pace::{Bucket, retry_delay};
-use crate::reconcile::check::Answer;
+use crate::reconcile::ask::Answer;
 use crate::reconcile::connection::{Connection, ConnectionLimits, End, Request};
 
 /// What a master says while it is not well.
@@ -432,7 +432,7 @@ impl Master {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::check::Ask;
+    use crate::reconcile::ask::Ask;
     use crate::reconcile::checks::CheckId;
     use crate::reconcile::connection::BadAnswers;
     use crate::reconcile::key::Kind;

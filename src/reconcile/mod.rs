@@ -12,6 +12,7 @@
 //! overwrites them. The log alone does not show this; the peer does, and HA's table says who it is.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod ask;
 pub mod check;
 pub mod checks;
 pub mod comparison;
@@ -21,6 +22,7 @@ pub mod difference;
 pub mod key;
 pub mod keys;
 pub mod master;
+pub mod outcome;
 pub mod request;
 pub mod settings;
 pub mod table;

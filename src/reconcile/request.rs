@@ -2,7 +2,7 @@
 
 use crate::binlog::request::Template;
 use crate::limits::HUSTDB_READ_BYTES;
-use crate::reconcile::check::{Ask, Replacement};
+use crate::reconcile::ask::{Ask, Replacement};
 use crate::reconcile::key::{KeyId, Kind};
 
 /// Appends the whole request, body and all, by which a master is asked. False: its target is

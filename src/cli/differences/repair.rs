@@ -12,9 +12,9 @@ use crate::cli::tally::Tally;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::VALUE_BYTES_MAX;
-use crate::reconcile::check::Outcome;
 use crate::reconcile::difference::{Difference, How, hash_of, id_of};
 use crate::reconcile::key::{KeyId, Kind, Logged};
+use crate::reconcile::outcome::Outcome;
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 
 /// Whose state of a key is to stand on both masters.

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::cli::scope::Scope;
-use crate::reconcile::check::WhyLeft;
 use crate::reconcile::difference::{Difference, SEEN};
+use crate::reconcile::outcome::WhyLeft;
 
 /// The reasons that a difference can have.
 const WHYS: [WhyLeft; 7] = [

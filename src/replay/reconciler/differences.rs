@@ -20,13 +20,13 @@ use crate::clock::Now;
 use crate::limits::{
     DIFFERENCES_COMPACT_BYTES, DIFFERENCES_COMPACT_RETRY, RECONCILE_DIFFERENCE_BYTES,
 };
-use crate::reconcile::check::{Outcome, WhyLeft};
 use crate::reconcile::comparison::Compared;
 use crate::reconcile::decision::Seen;
 use crate::reconcile::difference::{
     Difference, DifferencesLeft, FILE_NAME, Held, How, NEXT, Settlement, id_of,
 };
 use crate::reconcile::key::{KeyId, Kind};
+use crate::reconcile::outcome::{Outcome, WhyLeft};
 use crate::replay::disk::{Area, Disk, OpenFile, read_fully, unless_missing};
 
 /// See the module.

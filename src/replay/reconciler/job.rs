@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::{RECONCILE_KEY_BYTES_MAX, RECONCILE_LOOK};
-use crate::reconcile::check::{Mend, Outcome, Skipped};
 use crate::reconcile::comparison::{Comparison, ComparisonSettings, Stalled};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::{Keys, Pass};
+use crate::reconcile::outcome::{Mend, Outcome, Skipped};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::reconcile::table::Table;
 use crate::replay::disk::{Disk, OpenFile};

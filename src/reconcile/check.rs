@@ -16,6 +16,7 @@
 //! backend has. Every write carries a version, so the same write may be sent twice, and an older
 //! one changes nothing.
 
+mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -25,15 +26,14 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::binlog::Lifetime;
 use crate::clock::Now;
-use crate::limits::{
-    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_LOOK_AGAIN,
-    RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_SEND_WITHIN, RECONCILE_WAIT_DOUBLINGS,
-};
+use crate::limits::{RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_SEND_WITHIN};
 use crate::reconcile::ask::{Answer, Ask, Replacement, Side};
 use crate::reconcile::decision::{ByValue, Seen, Verdict, judge, judge_values};
 use crate::reconcile::key::{KeyId, Kind, Logged, content_hash};
 use crate::reconcile::outcome::{Mend, Outcome, Skipped, WhyLeft};
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+
+use patience::Patience;
 
 /// What is next.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,10 +81,7 @@ pub struct Check {
     /// When each was seen, monotonic.
     seen_at: [Duration; 2],
     digests: [Option<(u32, Option<u128>)>; 2],
-    /// How often it was found to differ.
-    differences: u32,
-    /// How often answers came too late, or too far apart, for anything to be decided by them.
-    late: u32,
+    patience: Patience,
     /// What was seen the last time that it differed.
     before: Option<[Seen; 2]>,
     /// The version that the peer was given, until it is looked at again.
@@ -102,8 +99,6 @@ pub struct Check {
     is_gone: bool,
     /// What was to be written may have been lost.
     is_lost: bool,
-    /// Since when its writes are answered wrongly or not at all, monotonic, and how often.
-    bad: Option<(Duration, u32)>,
 }
 
 impl Check {
@@ -119,8 +114,7 @@ impl Check {
             seen: [Seen::Absent; 2],
             seen_at: [Duration::ZERO; 2],
             digests: [None; 2],
-            differences: 0,
-            late: 0,
+            patience: Patience::default(),
             before: None,
             given_to_peer: None,
             followed: None,
@@ -135,7 +129,6 @@ impl Check {
             declined: None,
             is_gone: false,
             is_lost: false,
-            bad: None,
         }
     }
 
@@ -172,7 +165,7 @@ impl Check {
 
     /// Whether it was found to differ twice, or a mend is under way.
     fn is_known_to_differ(&self) -> bool {
-        self.differences > 1 || self.mended.is_some() || self.given_to_peer.is_some()
+        self.patience.differences() > 1 || self.mended.is_some() || self.given_to_peer.is_some()
     }
 
     /// Whether the peer may have been given a version that nobody has looked at since.
@@ -218,14 +211,11 @@ impl Check {
             Answer::Lost => self.is_lost = true,
             Answer::Bad => {
                 self.is_lost = true;
-                let (since, times) = self.bad.unwrap_or((now.monotonic, 0));
-                self.bad = Some((since, times + 1));
-                let lasts = now.monotonic.saturating_sub(since);
-                if times >= RECONCILE_BAD_ANSWERS_MAX && lasts > RECONCILE_BAD_ANSWERS_FOR {
+                if self.patience.handle_bad_answer(now) {
                     return reported(WhyLeft::Declined);
                 }
             }
-            Answer::Done => self.bad = None,
+            Answer::Done => self.patience.handle_written(),
             Answer::Declined(status) => self.declined = Some(status),
         }
         if self.outstanding > 0 {
@@ -344,7 +334,7 @@ impl Check {
     /// Whether the two answers may be of different instants, with a live write between them that
     /// hides a difference: they came apart, or the key differed a moment ago.
     fn is_doubtful(&self) -> bool {
-        self.differences > 0 || self.answers_apart() > RECONCILE_LOOKS_APART
+        self.patience.differences() > 0 || self.answers_apart() > RECONCILE_LOOKS_APART
     }
 
     /// How long after one master's answer the other one's came. One of them may have been down, or
@@ -388,9 +378,9 @@ impl Check {
     }
 
     fn differs(&mut self, verdict: Verdict, settings: &ReconcileSettings, now: Now) -> Step {
-        self.differences += 1;
+        let is_used_up = self.patience.handle_difference(settings);
         let before = self.before.replace(self.seen);
-        if self.differences == 1 {
+        if self.patience.differences() == 1 {
             return self.wait(now);
         }
         if settings.mode != ReconcileMode::Repair {
@@ -399,7 +389,7 @@ impl Check {
         if !self.trusts_peer {
             return reported(WhyLeft::PeerUnsettled);
         }
-        if self.differences > settings.attempts + 1 {
+        if is_used_up {
             return reported(WhyLeft::StillDiffers);
         }
         match verdict {
@@ -414,15 +404,18 @@ impl Check {
         }
     }
 
-    /// It is looked at again after a moment, as a live write may be under way. A key that is
-    /// written again and again is given more time each time.
+    /// It is looked at again after a moment, as a live write may be under way.
     fn wait(&mut self, now: Now) -> Step {
         self.phase = Phase::Waiting;
-        let doublings = self
-            .differences
-            .saturating_sub(1)
-            .min(RECONCILE_WAIT_DOUBLINGS);
-        Step::Wait(now.after(RECONCILE_LOOK_AGAIN * (1 << doublings)))
+        Step::Wait(now.after(self.patience.wait()))
+    }
+
+    /// The same, unless it was looked at often enough.
+    fn wait_unless(&mut self, is_used_up: bool, now: Now) -> Step {
+        match is_used_up {
+            true => reported(WhyLeft::StillDiffers),
+            false => self.wait(now),
+        }
     }
 
     /// Reads what the peer has, where a lookup has not told all of it.
@@ -518,17 +511,14 @@ impl Check {
 
     /// Nothing can be decided by answers that are so old, or came so far apart.
     fn too_late(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
-        self.late += 1;
-        match self.late > settings.attempts + 1 {
-            true => reported(WhyLeft::StillDiffers),
-            false => self.wait(now),
-        }
+        let is_used_up = self.patience.handle_late(settings);
+        self.wait_unless(is_used_up, now)
     }
 
     /// A master does not answer in time. That is no try of a mend.
     fn decide_again(&mut self, now: Now) -> Step {
         self.begin_anew();
-        self.differences = self.differences.saturating_sub(1).max(1);
+        self.patience.handle_lost();
         self.wait(now)
     }
 
@@ -545,11 +535,8 @@ impl Check {
     /// It is another by now than it was when it was looked at.
     fn changed(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
         self.begin_anew();
-        self.differences += 1;
-        match self.differences > settings.attempts + 1 {
-            true => reported(WhyLeft::StillDiffers),
-            false => self.wait(now),
-        }
+        let is_used_up = self.patience.handle_difference(settings);
+        self.wait_unless(is_used_up, now)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One key's comparison with masters that are plain maps.
 
 use super::*;
+use crate::limits::RECONCILE_BAD_ANSWERS_FOR;
 use crate::reconcile::key::Kind;
 use crate::reconcile::table::NoPeer;
 use crate::status::reconcile::NOT_COMPARED;

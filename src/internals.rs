@@ -183,7 +183,7 @@ pub mod reconcile {
     }
     pub mod difference {
         pub use crate::reconcile::difference::{
-            Difference, FILE_NAME, Held, How, Line, Settlement, hash_of,
+            Difference, FILE_NAME, How, Line, Settlement, Stored, hash_of,
         };
     }
     pub mod settings {

@@ -692,8 +692,8 @@ pub const RECONCILE_ANSWERED_WITHIN: Duration = Duration::from_millis(250);
 /// Keys of one backend that wait to be looked up again, each of some hundred bytes.
 pub const RECONCILE_KEYS_WAITING_MAX: usize = 16_384;
 
-/// Values of one backend that are held to be copied; each may have [`VALUE_BYTES_MAX`].
-pub const RECONCILE_VALUES_HELD_MAX: usize = 8;
+/// Values of one backend that are in memory to be copied; each may have [`VALUE_BYTES_MAX`].
+pub const RECONCILE_VALUES_MAX: usize = 8;
 
 /// A master that has requests and takes longer than `sync.reconcile_timeout` for so many answers is
 /// too slow to be waited for.
@@ -712,7 +712,7 @@ pub const RECONCILE_BAD_KEYS_MAX: usize = 4;
 
 /// The logs of a backend that is down or has records waiting give their place to others' after so
 /// long; their comparison begins anew later.
-pub const RECONCILE_HELD_MAX: Duration = Duration::from_secs(5);
+pub const RECONCILE_BLOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// The finished logs of a backend wait so long for newer ones that are not finished: of a key in
 /// several logs the last record counts. An outage's last log is finished 80 s after its last write
@@ -729,11 +729,12 @@ pub const RECONCILE_TABLE_GRACE: Duration = Duration::from_secs(10);
 /// Bytes of a finished log that are read for its keys at once.
 pub const RECONCILE_READ_BYTES: usize = 256 * 1024;
 
-/// A member of a set or a sorted set that has more bytes is not compared: it would be held.
+/// A member of a set or a sorted set that has more bytes is not compared: it would be kept in
+/// memory.
 pub const RECONCILE_MEMBER_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of distinct keys of one backend that are held at one time. A log with more keys is read
-/// several times.
+/// Bytes of distinct keys of one backend that are in memory at one time. A log with more keys is
+/// read several times.
 pub const RECONCILE_KEY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 const _: () = assert!(

@@ -119,7 +119,7 @@ struct Verification<'a> {
 }
 
 impl Verification<'_> {
-    /// Compares the keys of logs, as many at a time as are held.
+    /// Compares the keys of logs, as many at a time as fit in memory.
     fn compare_logs(&mut self, logs: &[keys::Log]) -> Result<(), Failure> {
         let mut keys = Keys::new(RECONCILE_KEY_BYTES_MAX);
         loop {

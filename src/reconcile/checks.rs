@@ -19,8 +19,8 @@ pub(super) struct Running {
     pub(super) check: Check,
     /// The peer's place among the masters.
     pub(super) peer: usize,
-    /// Whether it holds a value, or has asked for one.
-    pub(super) holds_value: bool,
+    /// Whether it has a value in memory, or has asked for one.
+    pub(super) has_value_in_memory: bool,
 }
 
 /// See the module.
@@ -38,7 +38,7 @@ impl Checks {
             serial,
             check,
             peer,
-            holds_value: false,
+            has_value_in_memory: false,
         });
         CheckId { serial, place }
     }

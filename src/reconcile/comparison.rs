@@ -3,8 +3,8 @@
 //!
 //! Its owner hands in keys ([`Comparison::begin`]) while there is room, does what
 //! [`Comparison::poll_action`] says, and takes outcomes ([`Comparison::poll_compared`]). It says
-//! which masters have to wait, as there are records to be replayed first ([`Master::hold`]), and
-//! which are not waited for any longer ([`Comparison::give_up`]).
+//! which masters have to wait, as there are records to be replayed first ([`Master::set_paused`]),
+//! and which are not waited for any longer ([`Comparison::give_up`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
-use crate::limits::{RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_HELD_MAX};
+use crate::limits::{RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_MAX};
 use crate::reconcile::ask::{Answer, Ask, Side};
 use crate::reconcile::check::{Check, Step};
 use crate::reconcile::checks::{CheckId, Checks, Running};
@@ -79,8 +79,8 @@ pub struct Comparison {
     window: KeyWindow,
     /// Checks that wait for a moment, by its end.
     waiting: BTreeSet<(Duration, CheckId)>,
-    values_held: usize,
-    /// Checks that wait until fewer values are held, and what they want.
+    values_in_memory: usize,
+    /// Checks that wait until fewer values are in memory, and what they want.
     value_queue: VecDeque<(CheckId, [Option<Ask>; 2])>,
     /// The last time that it was told, monotonic.
     now: Duration,
@@ -107,7 +107,7 @@ impl Comparison {
             running: Checks::default(),
             window: KeyWindow::default(),
             waiting: BTreeSet::new(),
-            values_held: 0,
+            values_in_memory: 0,
             value_queue: VecDeque::new(),
             now: now.monotonic,
             compared: VecDeque::new(),
@@ -322,7 +322,8 @@ impl Comparison {
         };
         let step = step(&mut running.check, &self.settings.reconcile);
         let reads = matches!(step, Step::Ask(asks) if asks.contains(&Some(Ask::ReadValue)));
-        let waits = reads && !running.holds_value && self.values_held >= RECONCILE_VALUES_HELD_MAX;
+        let waits =
+            reads && !running.has_value_in_memory && self.values_in_memory >= RECONCILE_VALUES_MAX;
         if !reads && step != Step::Pending && running.check.replacement().value.is_empty() {
             self.release_value(id);
         }
@@ -344,9 +345,9 @@ impl Comparison {
         let Some(running) = self.running.get_mut(id) else {
             return;
         };
-        if asks.contains(&Some(Ask::ReadValue)) && !running.holds_value {
-            running.holds_value = true;
-            self.values_held += 1;
+        if asks.contains(&Some(Ask::ReadValue)) && !running.has_value_in_memory {
+            running.has_value_in_memory = true;
+            self.values_in_memory += 1;
         }
         running.check.handle_asked(self.now);
         let kind = running.check.key.kind;
@@ -367,10 +368,10 @@ impl Comparison {
         let Some(running) = self.running.get_mut(id) else {
             return;
         };
-        if !std::mem::take(&mut running.holds_value) {
+        if !std::mem::take(&mut running.has_value_in_memory) {
             return;
         }
-        self.values_held -= 1;
+        self.values_in_memory -= 1;
         if let Some((next, asks)) = self.value_queue.pop_front() {
             self.ask(next, asks);
         }
@@ -548,18 +549,21 @@ mod tests {
         let mut comparison = comparison();
         let [gone, peer] = ["b:1", "c:1"].map(|name| comparison.master(name, now));
         let at = now.monotonic;
-        (0..RECONCILE_VALUES_HELD_MAX).for_each(|_| comparison.window.handle_answer(at, 99, at));
-        begin(&mut comparison, peer, RECONCILE_VALUES_HELD_MAX, &mut now);
+        (0..RECONCILE_VALUES_MAX).for_each(|_| comparison.window.handle_answer(at, 99, at));
+        begin(&mut comparison, peer, RECONCILE_VALUES_MAX, &mut now);
         let holders = comparison.running.with_peer(peer);
-        begin(&mut comparison, gone, RECONCILE_VALUES_HELD_MAX, &mut now);
+        begin(&mut comparison, gone, RECONCILE_VALUES_MAX, &mut now);
         begin(&mut comparison, peer, 1, &mut now);
-        assert_eq!(comparison.values_held, RECONCILE_VALUES_HELD_MAX);
-        assert_eq!(comparison.value_queue.len(), RECONCILE_VALUES_HELD_MAX + 1);
+        assert_eq!(comparison.values_in_memory, RECONCILE_VALUES_MAX);
+        assert_eq!(comparison.value_queue.len(), RECONCILE_VALUES_MAX + 1);
         comparison.give_up(gone);
         for id in holders {
             comparison.answered(id, Side::Peer, Answer::Declined(400), now);
         }
-        assert_eq!((comparison.values_held, comparison.running.len()), (1, 1));
+        assert_eq!(
+            (comparison.values_in_memory, comparison.running.len()),
+            (1, 1)
+        );
     }
 
     #[test]
@@ -574,7 +578,7 @@ mod tests {
         begin_seen(
             &mut comparison,
             first,
-            RECONCILE_VALUES_HELD_MAX,
+            RECONCILE_VALUES_MAX,
             newer,
             &mut now,
         );
@@ -595,7 +599,7 @@ mod tests {
             comparison.answered(*id, Side::Peer, Answer::Lost, now);
         }
         (0..3).for_each(|_| begin(&mut comparison, second, 0, &mut now));
-        assert_eq!(comparison.values_held, RECONCILE_VALUES_HELD_MAX);
+        assert_eq!(comparison.values_in_memory, RECONCILE_VALUES_MAX);
         let is_tried = |id: &CheckId| comparison.running.get(*id).unwrap().check.is_looking();
         assert!(holders.iter().all(is_tried));
     }

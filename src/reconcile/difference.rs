@@ -15,7 +15,7 @@
 //! the kind has none, `member` where the member is the key. Bytes that are not UTF-8 stand in
 //! `key_base64` instead of `key`, and so on. `null` means that the master does not have the key.
 //! `id` names the key, so a later line about the same key takes the place of an earlier one, and a
-//! settlement holds until the next difference.
+//! settlement counts until the next difference.
 //!
 //! A command looks at a difference, and appends the settlement some time later; meanwhile the
 //! server may have appended a newer difference about the key. So a command's settlement has in
@@ -44,7 +44,7 @@ pub const NEXT: &str = "differences.jsonl.next";
 
 /// What a master has of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct Stored {
     /// Its version.
     pub version: u32,
     /// Its score; `None` where its kind has none.
@@ -70,9 +70,9 @@ pub struct Difference {
     /// The member that requests carry as their body, where it is not `key`.
     pub member: Option<Vec<u8>>,
     /// What the backend had; `None`: nothing.
-    pub on_backend: Option<Held>,
+    pub on_backend: Option<Stored>,
     /// What the peer had; `None`: nothing.
-    pub on_peer: Option<Held>,
+    pub on_peer: Option<Stored>,
     /// Whether a record of the key carried a ttl: a copy would not end.
     pub had_ttl: bool,
     /// One word for the reason why it was not mended.
@@ -161,8 +161,8 @@ struct Json {
     member: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     member_base64: Option<String>,
-    on_backend: Option<Held>,
-    on_peer: Option<Held>,
+    on_backend: Option<Stored>,
+    on_peer: Option<Stored>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     had_ttl: bool,
     seen: String,
@@ -326,14 +326,14 @@ impl Line {
 }
 
 /// Which differences of a file are left. It is given every line, and then knows which lines count:
-/// it holds two hashes for each key, not the lines.
+/// it keeps two hashes for each key, not the lines.
 ///
-/// It holds a bounded number of keys: of more, those with the lowest ids. The others are beyond,
+/// It keeps a bounded number of keys: of more, those with the lowest ids. The others are beyond,
 /// and only counted. Whoever wants to know them reads the file again for [`Self::next`].
 #[derive(Clone, Debug)]
 pub struct DifferencesLeft {
     keys_max: usize,
-    /// Keys with lower ids are passed over: they were held when the file was read before.
+    /// Keys with lower ids are passed over: they were kept when the file was read before.
     first: u64,
     /// Keys with this id and higher ones are beyond.
     end: Option<u64>,
@@ -351,7 +351,7 @@ impl Default for DifferencesLeft {
 }
 
 impl DifferencesLeft {
-    /// Holds so many keys at most, and at least one.
+    /// Keeps so many keys at most, and at least one.
     #[must_use]
     pub fn with_keys_max(keys_max: usize) -> Self {
         Self {
@@ -364,7 +364,7 @@ impl DifferencesLeft {
         }
     }
 
-    /// One that holds as many, and has nothing yet.
+    /// One that keeps as many, and has nothing yet.
     #[must_use]
     pub fn emptied(&self) -> Self {
         Self::with_keys_max(self.keys_max)
@@ -454,7 +454,7 @@ impl DifferencesLeft {
         self.lines.len() as u64 + self.beyond
     }
 
-    /// Whether some may be left that are not held.
+    /// Whether some may be left that are not kept.
     #[must_use]
     pub fn has_beyond(&self) -> bool {
         self.end.is_some()
@@ -538,7 +538,7 @@ mod tests {
             table: b"t".to_vec(),
             key: key.to_vec(),
             member: None,
-            on_backend: Some(Held {
+            on_backend: Some(Stored {
                 version: 7,
                 score: Some(-5),
             }),
@@ -632,16 +632,16 @@ mod tests {
 
     #[test]
     fn what_was_seen_has_a_word_and_a_sentence() {
-        let held = |version, score| Some(Held { version, score });
+        let stored = |version, score| Some(Stored { version, score });
         let mut words = Vec::new();
         for (on_backend, on_peer, expected) in [
             (None, None, "both_lack"),
-            (None, held(1, None), "backend_lacks"),
-            (held(1, None), None, "peer_lacks"),
-            (held(1, None), held(2, None), "peer_newer"),
-            (held(2, Some(1)), held(1, Some(1)), "backend_newer"),
-            (held(2, Some(1)), held(2, Some(2)), "score_differs"),
-            (held(2, None), held(2, None), "value_differs"),
+            (None, stored(1, None), "backend_lacks"),
+            (stored(1, None), None, "peer_lacks"),
+            (stored(1, None), stored(2, None), "peer_newer"),
+            (stored(2, Some(1)), stored(1, Some(1)), "backend_newer"),
+            (stored(2, Some(1)), stored(2, Some(2)), "score_differs"),
+            (stored(2, None), stored(2, None), "value_differs"),
         ] {
             let one = Difference {
                 on_backend,
@@ -848,15 +848,16 @@ mod tests {
     }
 
     fn any_difference() -> impl Strategy<Value = Difference> {
-        let held = || {
+        let stored = || {
             let score = prop::option::of(any::<i64>());
-            let held = (any::<u32>(), score).prop_map(|(version, score)| Held { version, score });
-            prop::option::of(held)
+            let stored =
+                (any::<u32>(), score).prop_map(|(version, score)| Stored { version, score });
+            prop::option::of(stored)
         };
         let names = (".{0,9}", ".{0,9}", "[a-z_]{0,9}", "[a-z_]{0,9}", ".{0,9}");
         let member = prop::option::of(any::<Vec<u8>>());
         let bytes = (any::<Vec<u8>>(), any::<Vec<u8>>(), member);
-        (any::<u64>(), names, bytes, held(), held()).prop_map(
+        (any::<u64>(), names, bytes, stored(), stored()).prop_map(
             |(
                 unix,
                 (backend, peer, kind, why, detail),

@@ -95,7 +95,7 @@ pub struct KeyId {
     pub body: Option<Box<[u8]>>,
 }
 
-/// A key that is not held: see [`KeyId`].
+/// A key whose bytes are borrowed; [`KeyId`] owns them.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRef<'a> {
     /// Its kind.
@@ -120,7 +120,7 @@ impl<'a> KeyRef<'a> {
         })
     }
 
-    /// Bytes that it holds.
+    /// Bytes that it has.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.table.len() + self.key.len() + self.body.map_or(0, <[u8]>::len)
@@ -156,7 +156,7 @@ impl<'a> KeyRef<'a> {
         }
     }
 
-    /// The same, held.
+    /// The same, owned.
     #[must_use]
     pub fn to_id(self) -> KeyId {
         KeyId {
@@ -169,7 +169,7 @@ impl<'a> KeyRef<'a> {
 }
 
 impl KeyId {
-    /// The same, not held.
+    /// The same, borrowed.
     #[must_use]
     pub fn borrowed(&self) -> KeyRef<'_> {
         KeyRef {
@@ -340,21 +340,21 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_held_once_and_a_value_not_at_all() {
-        let held = |record: Record<'_>| {
+    fn a_member_is_owned_once_and_a_value_not_at_all() {
+        let owned = |record: Record<'_>| {
             let key = KeyRef::of(&record).unwrap();
             let (bytes, id) = (key.bytes(), key.to_id());
             (bytes, id.member().to_owned(), id.body)
         };
-        assert_eq!(held(record(Method::Put)), (2, Vec::new(), None));
-        let sadd = held(record(Method::Sadd));
+        assert_eq!(owned(record(Method::Put)), (2, Vec::new(), None));
+        let sadd = owned(record(Method::Sadd));
         assert_eq!(sadd, (3, b"v".to_vec(), Some(Box::from(&b"v"[..]))));
-        let same = held(Record {
+        let same = owned(Record {
             value: b"k",
             ..record(Method::Zrem)
         });
         assert_eq!(same, (2, b"k".to_vec(), None));
-        let empty = held(Record {
+        let empty = owned(Record {
             value: b"",
             ..record(Method::Zadd)
         });

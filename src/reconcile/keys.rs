@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    /// All keys of all passes, how many passes there were, and the most keys that one held.
+    /// All keys of all passes, how many passes there were, and the most keys that one had.
     fn all(records: &[u32], bytes_max: usize) -> (BTreeMap<KeyId, Logged>, usize, usize) {
         let mut keys = Keys::new(bytes_max);
         let (mut found, mut passes, mut most) = (BTreeMap::new(), 0, 0);

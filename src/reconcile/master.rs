@@ -40,7 +40,7 @@ pub struct Master {
     bucket: Bucket,
     trouble: Option<Trouble>,
     /// Why nothing new is asked, as the end of a sentence that begins with its name.
-    held: Option<&'static str>,
+    paused: Option<&'static str>,
     /// Answers since `stalled` was zero.
     answers: u32,
     /// So many answers are a progress.
@@ -85,7 +85,7 @@ impl Master {
             ended: Vec::new(),
             bucket: Bucket::new(f64::from(rate), now.monotonic),
             trouble: None,
-            held: None,
+            paused: None,
             answers: 0,
             progress_answers: progress_answers(rate),
             answers_total: 0,
@@ -117,8 +117,8 @@ impl Master {
 
     /// Why new requests wait until this is called again, as the end of a sentence that begins with
     /// its name; `None` where they do not.
-    pub fn hold(&mut self, why: Option<&'static str>) {
-        self.held = why;
+    pub fn set_paused(&mut self, why: Option<&'static str>) {
+        self.paused = why;
     }
 
     /// So much time has passed in which its answers were all that requests to it waited for, if
@@ -162,7 +162,7 @@ impl Master {
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
         let name = &self.name;
-        match (self.held, &self.trouble) {
+        match (self.paused, &self.trouble) {
             _ if self.outstanding() == 0 => None,
             (Some(why), _) => Some(format!("{name} {why}")),
             (None, Some(trouble)) => Some(format!("{name} cannot be asked: {}", trouble.why)),
@@ -170,7 +170,7 @@ impl Master {
         }
     }
 
-    /// For how long it has had requests, held ones too, and has answered few.
+    /// For how long it has had requests, also while it was paused, and has answered few.
     #[must_use]
     pub fn stalled(&self) -> Duration {
         self.stalled
@@ -208,7 +208,7 @@ impl Master {
                 actions.push_back(Action::Close(slot));
                 self.handle_end(at, End::Failed(why), now);
             }
-            if self.queue.is_empty() || self.held.is_some() {
+            if self.queue.is_empty() || self.paused.is_some() {
                 continue;
             }
             let connection = &mut self.connections[at];
@@ -259,7 +259,7 @@ impl Master {
     pub fn deadline(&self) -> Duration {
         let connections = self.connections.iter().map(Connection::deadline);
         let mut earliest = connections.min().unwrap_or(Duration::MAX);
-        if self.queue.is_empty() || self.held.is_some() {
+        if self.queue.is_empty() || self.paused.is_some() {
             return earliest;
         }
         if let Some(trouble) = &self.trouble
@@ -395,7 +395,7 @@ impl Master {
         }
     }
 
-    /// A lookup is asked again behind all others, so that one sick key holds none up. It is given
+    /// A lookup is asked again behind all others, so that none waits for a sick key. It is given
     /// up once it was answered wrongly, or not at all, several times with good answers in between.
     /// So it is where only it and few others are left, and only wrong answers have come for a
     /// minute. A master that answers everything wrongly, or nothing at all, is waited for.
@@ -501,9 +501,9 @@ mod tests {
     fn a_write_that_waited_too_long_is_not_sent() {
         let (look, write) = (request(1, Ask::Look), request(2, Ask::Write));
         let mut master = connected(&[look, write]);
-        master.hold(Some("has records waiting"));
+        master.set_paused(Some("has records waiting"));
         assert_eq!(act(&mut master, Now::at_ms(10)), []);
-        master.hold(None);
+        master.set_paused(None);
         assert_eq!(act(&mut master, Now::at_ms(1500)), [write]);
         assert_eq!(master.outstanding(), 1);
     }
@@ -603,10 +603,10 @@ mod tests {
         act(&mut master, Now::at_ms(1));
         master.handle_time(Duration::from_millis(700));
         assert_eq!(master.stalled().as_millis(), 700);
-        master.hold(Some("has records waiting"));
+        master.set_paused(Some("has records waiting"));
         master.handle_time(Duration::from_millis(200));
-        assert_eq!(master.stalled().as_millis(), 900, "whoever holds it");
-        master.hold(None);
+        assert_eq!(master.stalled().as_millis(), 900, "whoever pauses it");
+        master.set_paused(None);
         // One key after the other, each answered late.
         for second in 1..=5 {
             receive(&mut master, GOOD, Now::at_ms(second * 1000));

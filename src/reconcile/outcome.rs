@@ -104,7 +104,7 @@ pub enum Skipped {
     /// HA's table names no other master beside the backend for this key.
     #[error(transparent)]
     NoPeer(NoPeer),
-    /// An older hustdb's method wrote it, which has no lookup, or it is too long to be held.
+    /// An older hustdb's method wrote it, which has no lookup, or it is too long to be kept.
     #[error("hustdb has no lookup for it, or it is too long")]
     NoLookup,
     /// Its log left the folder before its keys were read.

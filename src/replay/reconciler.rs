@@ -30,8 +30,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
 use crate::limits::{
-    OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_COUNT_INTERVAL, RECONCILE_GIVES_WAY_MAX,
-    RECONCILE_HELD_MAX, RECONCILE_LOOK, RECONCILE_NEWER_LOGS_WAIT,
+    OUTBOX_RETRY, RECONCILE_BACKENDS_MAX, RECONCILE_BLOCKED_MAX, RECONCILE_COUNT_INTERVAL,
+    RECONCILE_GIVES_WAY_MAX, RECONCILE_LOOK, RECONCILE_NEWER_LOGS_WAIT,
 };
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
@@ -150,10 +150,10 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
     }
 
-    /// The backends of which this holds.
-    fn ids(&self, holds: impl Fn(&Backend<D::File>) -> bool) -> Vec<BackendId> {
+    /// The backends of which this is true.
+    fn ids(&self, is_wanted: impl Fn(&Backend<D::File>) -> bool) -> Vec<BackendId> {
         let backends = self.backends.iter();
-        let found = backends.filter(|(_, backend)| holds(backend));
+        let found = backends.filter(|(_, backend)| is_wanted(backend));
         found.map(|(id, _)| *id).collect()
     }
 
@@ -364,7 +364,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 return None;
             }
             if !rival.is_in_order() {
-                // It may stay so for long: it does not hold up this backend.
+                // It may stay so for long: this backend does not wait for it.
                 continue;
             }
             let newest = rival.waiting.iter().map(|log| log.modified_nanos).max();
@@ -393,7 +393,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             job.trust_no_peer();
         }
         let gives_way = has_older && !goes_on;
-        if gives_way || job.held_for(now) > RECONCILE_HELD_MAX {
+        if gives_way || job.blocked_for(now) > RECONCILE_BLOCKED_MAX {
             backend.gave_way += u32::from(gives_way);
             self.put_back(id, now);
         }
@@ -402,7 +402,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     fn step(&mut self, id: BackendId, now: Now) -> Progress {
         let mut backend = self.backends.remove(&id).expect("it is known");
         let delay = self.settings.reconcile.delay;
-        let is_held = !backend.is_in_order();
+        let is_blocked = !backend.is_in_order();
         let has_newest = backend.has_newest();
         let progress = match (&mut backend.job, &mut backend.differences) {
             (Some(job), Some(differences)) => {
@@ -421,7 +421,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     differences,
                     surroundings: &mut self.surroundings,
                     written_unix: self.written_unix,
-                    is_held,
+                    is_blocked,
                     has_newest,
                     peer_waits: &peer_waits,
                     is_left: &is_left,

@@ -4,13 +4,15 @@
 use std::fs;
 use std::io::Write;
 
-use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Held, How, Settlement};
+use hustdbsync::internals::reconcile::difference::{
+    Difference, FILE_NAME, How, Settlement, Stored,
+};
 
 use crate::harness::{Home, eventually, fake_hustdb};
 
 /// What a master had of a key: this version.
-pub(crate) fn held(version: u32) -> Option<Held> {
-    Some(Held {
+pub(crate) fn stored(version: u32) -> Option<Stored> {
+    Some(Stored {
         version,
         score: None,
     })
@@ -25,8 +27,8 @@ pub(crate) fn difference(backend: &str, key: &str, why: &str) -> Difference {
         table: Vec::new(),
         key: key.as_bytes().to_vec(),
         member: None,
-        on_backend: held(3),
-        on_peer: held(4),
+        on_backend: stored(3),
+        on_peer: stored(4),
         had_ttl: false,
         why: why.to_owned(),
         detail: "its time to live is not known".to_owned(),

@@ -9,7 +9,7 @@ use hustdbsync::internals::fake_hustdb::query::Method;
 use hustdbsync::internals::fake_hustdb::{FakeHustdb, Request};
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME};
 
-use crate::differences::{self, held};
+use crate::differences::{self, stored};
 use crate::harness::{Home, assert_holds, eventually, fake_hustdb, value};
 use crate::support::Process;
 
@@ -36,8 +36,8 @@ fn put(master: &FakeHustdb, key: &str, version: u32, value: &str) {
 fn difference(backend: &FakeHustdb, peer: &FakeHustdb, key: &str, on: [u32; 2]) -> Difference {
     Difference {
         peer: peer.name(),
-        on_backend: held(on[0]),
-        on_peer: held(on[1]),
+        on_backend: stored(on[0]),
+        on_peer: stored(on[1]),
         ..differences::difference(&backend.name(), key, "report_only")
     }
 }

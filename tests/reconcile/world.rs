@@ -53,7 +53,7 @@ const USUAL: Extent = Extent {
     rate: 3,
 };
 
-/// More keys differ than are asked for at one time, and than values are held.
+/// More keys differ than are asked for at one time, and than values are in memory.
 const MANY_KEYS: Extent = Extent {
     keys: 1000,
     writes: 5000..8000,

@@ -37,7 +37,7 @@ pub(super) fn files(state: &Path, selection: &Selection) -> io::Result<Vec<PathB
 }
 
 /// Gives each difference of a file that is left and selected to `tell`, in the order of the file.
-/// Of more than can be held, it goes through the file several times.
+/// Of more than can be kept, it goes through the file several times.
 pub(super) fn each(
     path: &Path,
     selection: &Selection,
@@ -89,7 +89,7 @@ fn each_of(
     Ok(beside)
 }
 
-/// Gives each whole line of a file; `None` stands for one that is too long to be held.
+/// Gives each whole line of a file; `None` stands for one that is too long to be kept.
 fn each_line(
     mut file: &File,
     named: &dyn Fn(io::Error) -> io::Error,
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_can_be_held_are_all_told_and_can_be_settled() {
+    fn more_than_can_be_kept_are_all_told_and_can_be_settled() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         let mut content = Vec::new();

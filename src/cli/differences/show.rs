@@ -9,7 +9,7 @@ use crate::cli::local_time::local;
 use crate::cli::output;
 use crate::cli::status::plain;
 use crate::ledger::rejected::show_id;
-use crate::reconcile::difference::{Difference, Held};
+use crate::reconcile::difference::{Difference, Stored};
 
 /// Octets of a key or member that a list shows.
 const KEY_OCTETS_SHOWN_MAX: usize = 100;
@@ -94,8 +94,8 @@ pub(in crate::cli) fn write_difference(
         plain(backend),
         difference.seen(),
         key(difference, KEY_OCTETS_SHOWN_MAX),
-        held(*on_backend),
-        held(*on_peer),
+        stored(*on_backend),
+        stored(*on_peer),
         plain(peer),
         plain(why),
     )
@@ -113,7 +113,7 @@ fn write_whole(found: &Found<'_>, out: &mut impl Write) -> io::Result<()> {
         ("backend", &difference.backend, difference.on_backend),
         ("peer   ", &difference.peer, difference.on_peer),
     ] {
-        writeln!(out, "{label}  {}: {}", plain(name), held(had))?;
+        writeln!(out, "{label}  {}: {}", plain(name), stored(had))?;
     }
     writeln!(
         out,
@@ -148,14 +148,14 @@ fn key(difference: &Difference, octets_max: usize) -> String {
     }
 }
 
-fn held(held: Option<Held>) -> String {
-    match held {
+fn stored(stored: Option<Stored>) -> String {
+    match stored {
         None => "nothing".to_owned(),
-        Some(Held {
+        Some(Stored {
             version,
             score: None,
         }) => format!("version {version}"),
-        Some(Held {
+        Some(Stored {
             version,
             score: Some(score),
         }) => format!("version {version} score {score}"),
@@ -188,7 +188,7 @@ mod tests {
             table: b"t".to_vec(),
             key: key.to_vec(),
             member: None,
-            on_backend: Some(Held {
+            on_backend: Some(Stored {
                 version: 7,
                 score: Some(-5),
             }),
@@ -219,7 +219,7 @@ mod tests {
             kind: "key".to_owned(),
             table: Vec::new(),
             on_backend: None,
-            on_peer: Some(Held {
+            on_peer: Some(Stored {
                 version: 2,
                 score: None,
             }),

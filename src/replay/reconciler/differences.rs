@@ -23,7 +23,7 @@ use crate::limits::{
 use crate::reconcile::comparison::Compared;
 use crate::reconcile::decision::Seen;
 use crate::reconcile::difference::{
-    Difference, DifferencesLeft, FILE_NAME, Held, How, NEXT, Settlement, id_of,
+    Difference, DifferencesLeft, FILE_NAME, How, NEXT, Settlement, Stored, id_of,
 };
 use crate::reconcile::key::{KeyId, Kind};
 use crate::reconcile::outcome::{Outcome, WhyLeft};
@@ -343,9 +343,9 @@ pub fn difference_of(backend: &str, compared: &Compared, left: WhyLeft, unix: u6
         key,
         body,
     } = &compared.key;
-    let held = |seen| match seen {
+    let stored = |seen| match seen {
         Seen::Absent => None,
-        Seen::Present { version, score } => Some(Held {
+        Seen::Present { version, score } => Some(Stored {
             version,
             score: (*kind == Kind::SortedSet).then_some(score),
         }),
@@ -358,8 +358,8 @@ pub fn difference_of(backend: &str, compared: &Compared, left: WhyLeft, unix: u6
         table: table.to_vec(),
         key: key.to_vec(),
         member: body.as_ref().map(|body| body.to_vec()),
-        on_backend: held(compared.on_backend),
-        on_peer: held(compared.on_peer),
+        on_backend: stored(compared.on_backend),
+        on_peer: stored(compared.on_peer),
         had_ttl: compared.had_ttl,
         why: left.code().to_owned(),
         detail: left.text().to_owned(),

@@ -41,7 +41,7 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) surroundings: &'a mut S,
     pub(super) written_unix: fn(&[u8]) -> Option<u64>,
     /// The backend is not up, or its records are replayed first.
-    pub(super) is_held: bool,
+    pub(super) is_blocked: bool,
     /// No later log of the backend has been compared, or is to be.
     pub(super) has_newest: bool,
     /// Why a master cannot be believed yet, as the end of a sentence that begins with its name.
@@ -92,7 +92,7 @@ pub(super) struct Job<L> {
     /// Whether peers may be taken for the truth.
     trusts_peers: bool,
     /// Since when it stands still, as the backend is not in order, monotonic.
-    held_since: Option<Duration>,
+    blocked_since: Option<Duration>,
     /// When it last took a step in which only masters kept it from going on, monotonic.
     asking_at: Option<Duration>,
     /// Logs that were not there when they were to be read.
@@ -132,7 +132,7 @@ impl<L: OpenFile> Job<L> {
             table_at: Duration::ZERO,
             table_lacks_since: None,
             trusts_peers: true,
-            held_since: None,
+            blocked_since: None,
             asking_at: None,
             gone: Vec::new(),
             compared: 0,
@@ -142,7 +142,7 @@ impl<L: OpenFile> Job<L> {
         }
     }
 
-    /// Other settings hold from now on.
+    /// Other settings apply from now on.
     pub(super) fn set(&mut self, settings: ReconcileSettings) {
         self.settings = settings;
         self.comparison.set(settings);
@@ -165,8 +165,8 @@ impl<L: OpenFile> Job<L> {
     }
 
     /// For how long it has stood still.
-    pub(super) fn held_for(&self, now: Now) -> Duration {
-        let since = self.held_since.unwrap_or(now.monotonic);
+    pub(super) fn blocked_for(&self, now: Now) -> Duration {
+        let since = self.blocked_since.unwrap_or(now.monotonic);
         now.monotonic.saturating_sub(since)
     }
 
@@ -203,11 +203,11 @@ impl<L: OpenFile> Job<L> {
         D: Disk<File = L>,
         S: Surroundings,
     {
-        self.held_since = match cx.is_held {
-            true => self.held_since.or(Some(cx.now.monotonic)),
+        self.blocked_since = match cx.is_blocked {
+            true => self.blocked_since.or(Some(cx.now.monotonic)),
             false => None,
         };
-        let is_asking = matches!(self.phase, Phase::Comparing) && !cx.is_held;
+        let is_asking = matches!(self.phase, Phase::Comparing) && !cx.is_blocked;
         let asking_at = self.asking_at.take();
         if let Some(at) = asking_at.filter(|_| is_asking) {
             let passed = cx.now.monotonic.saturating_sub(at);
@@ -231,7 +231,7 @@ impl<L: OpenFile> Job<L> {
         D: Disk<File = L>,
         S: Surroundings,
     {
-        if cx.is_held {
+        if cx.is_blocked {
             return self.look_again(cx.now);
         }
         let mut without_lookup = 0;
@@ -300,7 +300,7 @@ impl<L: OpenFile> Job<L> {
         self.watch_masters(cx);
         self.watch_table(cx);
         self.comparison.handle_deadlines(cx.now);
-        while !cx.is_held && self.comparison.has_room() {
+        while !cx.is_blocked && self.comparison.has_room() {
             let Some((key, logged)) = self.pass.next() else {
                 break;
             };
@@ -372,9 +372,9 @@ impl<L: OpenFile> Job<L> {
         let mut given_up = Vec::new();
         for (at, master) in self.comparison.masters().iter_mut().enumerate() {
             find(master, cx.surroundings);
-            let backend = cx.is_held.then_some("waits for its records");
+            let backend = cx.is_blocked.then_some("waits for its records");
             let peer = || (cx.peer_waits)(&master.name).filter(|_| at > 0);
-            master.hold(backend.or_else(peer));
+            master.set_paused(backend.or_else(peer));
             if master.stalled() > self.settings.timeout {
                 given_up.push(at);
             }

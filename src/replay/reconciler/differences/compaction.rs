@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What the file had when this began is read for what is left, and read again to copy those lines;
-//! as many times as there are more than can be held. What was appended since is copied as it
+//! as many times as there are more than can be kept. What was appended since is copied as it
 //! stands: it says the same behind those lines as behind all. Both the old file and the new one are
 //! complete at any time, so a crash loses nothing. Whoever appends by a command locks the file, and
 //! looks then whether it is still the one of that name. The last bytes are copied under the same

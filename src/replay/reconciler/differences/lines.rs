@@ -33,9 +33,9 @@ impl Lines {
         self.count
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that it has.
     #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         self.line.capacity()
     }
 

@@ -193,18 +193,18 @@ fn what_is_appended_while_a_file_is_compacted_is_kept() {
         disk.crash(Crash::LosesAll);
         assert_eq!(left_on(&disk), expected, "seed {seed}");
         assert_eq!(ours.left(), expected.len() as u64, "seed {seed}");
-        let held = |key| ours.left.may_have(line(key, 0).0);
-        let held: BTreeSet<u64> = (0..12).filter(|key| held(*key)).collect();
+        let kept = |key| ours.left.may_have(line(key, 0).0);
+        let kept: BTreeSet<u64> = (0..12).filter(|key| kept(*key)).collect();
         let known: BTreeSet<u64> = (0..12)
             .filter(|key| expected.contains(&line(*key, 0).0))
             .collect();
-        assert_eq!(held, known, "seed {seed}");
+        assert_eq!(kept, known, "seed {seed}");
     }
 }
 
 /// They are found one after the other, and none is left in the end.
 #[test]
-fn more_than_can_be_held_are_compacted_and_their_count_falls() {
+fn more_than_can_be_kept_are_compacted_and_their_count_falls() {
     let disk = TestDisk::default();
     let mut content = Vec::new();
     for unix in 1..4 {
@@ -259,7 +259,7 @@ fn a_disk_without_room_leaves_the_file_and_is_tried_again_later() {
 }
 
 #[test]
-fn a_long_file_is_read_a_piece_at_a_time_and_a_line_of_no_end_is_not_held() {
+fn a_long_file_is_read_a_piece_at_a_time_and_a_line_of_no_end_is_not_kept() {
     let disk = TestDisk::default();
     let mut content = line(1, 1).1;
     content.resize(content.len() + 3 * DIFFERENCE_LINE_BYTES_MAX, b'x');
@@ -269,10 +269,10 @@ fn a_long_file_is_read_a_piece_at_a_time_and_a_line_of_no_end_is_not_held() {
     let mut ours = differences(u64::MAX);
     let mut steps = 1;
     // A vector doubles as it grows.
-    let held_max = 2 * (DIFFERENCE_LINE_BYTES_MAX + RECONCILE_READ_BYTES);
+    let memory_max = 2 * (DIFFERENCE_LINE_BYTES_MAX + RECONCILE_READ_BYTES);
     while ours.step(&mut disk.clone(), true, now(1)).unwrap() == Work::Reading {
         assert!(!ours.is_read());
-        assert!(ours.lines.held_bytes() <= held_max);
+        assert!(ours.lines.memory_bytes() <= memory_max);
         steps += 1;
     }
     assert_eq!(steps, content.len().div_ceil(RECONCILE_READ_BYTES));

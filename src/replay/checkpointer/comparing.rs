@@ -10,7 +10,7 @@ use crate::replay::messages::{BackendId, FinishedLog};
 
 /// What is known of the comparison of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(super) enum CompareState {
     /// The reconciler has yet to be asked.
     NotAsked,
     /// The reconciler has been asked.
@@ -44,11 +44,11 @@ pub(super) struct ComparingLogs {
 
 impl ComparingLogs {
     /// How far a log of this length is.
-    pub(super) fn state(&self, backend: BackendId, key: LogKey, bytes: u64) -> Comparison {
+    pub(super) fn state(&self, backend: BackendId, key: LogKey, bytes: u64) -> CompareState {
         match self.log(backend, key) {
-            Some(log) if log.compared == Some(bytes) => Comparison::Compared,
-            Some(log) if log.asked.0 == bytes => Comparison::Waiting,
-            Some(_) | None => Comparison::NotAsked,
+            Some(log) if log.compared == Some(bytes) => CompareState::Compared,
+            Some(log) if log.asked.0 == bytes => CompareState::Waiting,
+            Some(_) | None => CompareState::NotAsked,
         }
     }
 
@@ -135,7 +135,7 @@ mod tests {
         const B: BackendId = BackendId(0);
         let mut comparing = ComparingLogs::default();
         let key = (3, 1);
-        assert_eq!(comparing.state(B, key, 10), Comparison::NotAsked);
+        assert_eq!(comparing.state(B, key, 10), CompareState::NotAsked);
         let log = |key, bytes| FinishedLog {
             name: Arc::from("a.log"),
             key,
@@ -146,17 +146,17 @@ mod tests {
         comparing.handle_asked(B, &log(key, 10), 700);
         assert_eq!(comparing.waiting(B), (1, 700));
         comparing.handle_asked(B, &log((5, 1), 10), 600);
-        assert_eq!(comparing.state(B, key, 10), Comparison::Waiting);
+        assert_eq!(comparing.state(B, key, 10), CompareState::Waiting);
         assert_eq!(comparing.waiting(B), (2, 600));
         comparing.handle_compared(B, &[log(key, 10), log((6, 1), 10)]);
-        assert_eq!(comparing.state(B, key, 10), Comparison::Compared);
+        assert_eq!(comparing.state(B, key, 10), CompareState::Compared);
         assert_eq!(comparing.waiting(B), (1, 600));
         assert_eq!(comparing.compared(B), 1);
-        assert_eq!(comparing.state(B, key, 11), Comparison::NotAsked);
+        assert_eq!(comparing.state(B, key, 11), CompareState::NotAsked);
         comparing.handle_asked(B, &log(key, 11), 800);
-        assert_eq!(comparing.state(B, key, 11), Comparison::Waiting);
+        assert_eq!(comparing.state(B, key, 11), CompareState::Waiting);
         comparing.retain(B, &BTreeSet::new());
-        assert_eq!(comparing.state(B, key, 10), Comparison::NotAsked);
+        assert_eq!(comparing.state(B, key, 10), CompareState::NotAsked);
         assert_eq!(comparing.backends(), []);
     }
 }

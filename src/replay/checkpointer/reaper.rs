@@ -35,7 +35,7 @@ use crate::limits::{
 use crate::replay::checkpointer::backend_state::{
     BackendState, BackendStates, Context, LateCounts,
 };
-use crate::replay::checkpointer::comparing::Comparison;
+use crate::replay::checkpointer::comparing::CompareState;
 use crate::replay::disk::{Area, Disk, LogLease, LogMeta, OpenFile, has_last_read, read_fully};
 use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::{BackendId, FileId, FinishedLog, ReaderMessage, ReconcilerMessage};
@@ -217,13 +217,13 @@ impl<L: OpenFile> LogReaper<L> {
                     continue;
                 }
                 self.kept.remove(&file);
-                match comparison(backend_state, file, cx) {
-                    Comparison::Waiting => {
+                match compare_state(backend_state, file, cx) {
+                    CompareState::Waiting => {
                         older_waits = true;
                         continue;
                     }
-                    Comparison::Compared if older_waits => break,
-                    Comparison::Compared | Comparison::NotAsked => {}
+                    CompareState::Compared if older_waits => break,
+                    CompareState::Compared | CompareState::NotAsked => {}
                 }
                 let is_there = match self.try_reap(backend_state, file, &name, cx) {
                     Reaping::Compare(log) => {
@@ -353,7 +353,7 @@ impl<L: OpenFile> LogReaper<L> {
         if (last.bytes, last.modified_nanos) != (meta.bytes, meta.modified_nanos) {
             return Ok(Reaping::NotYet);
         }
-        if comparison(backend_state, file, cx) == Comparison::NotAsked {
+        if compare_state(backend_state, file, cx) == CompareState::NotAsked {
             return Ok(Reaping::Compare(FinishedLog {
                 name: Arc::clone(name),
                 key: meta.key(),
@@ -590,18 +590,18 @@ fn late_line(
 }
 
 /// Whether a finished log's keys are compared; they need not be where nothing is.
-fn comparison<D: Disk>(
+fn compare_state<D: Disk>(
     backend_state: &mut BackendState,
     file: FileId,
     cx: &Context<'_, D>,
-) -> Comparison {
+) -> CompareState {
     if !cx.settings.compares_keys {
-        return Comparison::Compared;
+        return CompareState::Compared;
     }
     let backend = backend_state.info().id;
     let ledger = backend_state.ledger_in_good_order();
     let finished = ledger.and_then(|ledger| ledger.finished(file));
-    finished.map_or(Comparison::NotAsked, |finished| {
+    finished.map_or(CompareState::NotAsked, |finished| {
         let key = finished.identity.key();
         cx.comparing.state(backend, key, finished.end.byte)
     })

@@ -24,7 +24,7 @@ use self::durable::UnderWay;
 use crate::ledger::acks::{OpenSegment, OpenSegments};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::file::{FileLedger, Place};
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LogKey};
 use crate::ledger::ids::{FileId, SegmentId};
 use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan};
 use crate::ledger::rejected;
@@ -441,7 +441,7 @@ impl BackendLedger {
 
     /// Inode numbers and birth times of all logs of which something is known, and that are in their
     /// folder as far as we know.
-    pub fn logs_there(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub fn logs_there(&self) -> impl Iterator<Item = LogKey> {
         let open = self.files.values();
         let open = open.filter(|books| books.can_be_opened_again() && !books.file.is_away());
         let unleased = self.unleased().filter(|entry| entry.away_unix == 0);

@@ -6,6 +6,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LAST_READ_BYTES_MAX};
 
+/// Inode number and birth time of a log: what tells it from others without reading it. The device's
+/// number is left out, as it changes with a reboot, a remount, a loop device.
+pub type LogKey = (u64, u64);
+
 /// What makes a log file the same file as before.
 ///
 /// The prefix grows with the file until it is [`IDENTITY_PREFIX_BYTES_MAX`] long, so an identity
@@ -31,9 +35,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Inode number and birth time.
+    /// See [`LogKey`].
     #[must_use]
-    pub fn key(&self) -> (u64, u64) {
+    pub fn key(&self) -> LogKey {
         (self.inode, self.born_nanos)
     }
 

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::ledger::identity::{Identity, LastRead};
+use crate::ledger::identity::{Identity, LastRead, LogKey};
 use crate::limits::LAST_READ_BYTES_MAX;
 use crate::replay::durable_write::{Completed, DurableWrite, JobId, Step, StepError, Submitted};
 
@@ -28,10 +28,9 @@ pub struct LogMeta {
 }
 
 impl LogMeta {
-    /// What tells a file from others without reading it: inode and birth. The device's number is
-    /// left out: it changes with a reboot, a remount, a loop device.
+    /// See [`LogKey`].
     #[must_use]
-    pub fn key(&self) -> (u64, u64) {
+    pub fn key(&self) -> LogKey {
         (self.inode, self.born_nanos)
     }
 }

@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use crate::ledger::forgotten::ForgottenTotals;
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LogKey};
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileStart, ResumePlan};
 pub use crate::ledger::rejected::Filter;
@@ -141,10 +141,10 @@ pub enum CheckpointerMessage {
     LogCopied {
         /// Whose logs.
         backend: BackendId,
-        /// The log's inode and birth time.
-        key: (u64, u64),
-        /// The copy's.
-        copy: (u64, u64),
+        /// The log.
+        key: LogKey,
+        /// The copy.
+        copy: LogKey,
     },
     /// From a worker: in each lane's order.
     Settled {
@@ -334,8 +334,8 @@ pub enum ReaderMessage {
         backend: BackendId,
         /// Which.
         file: FileId,
-        /// Its inode and birth time: after a flush the reader knows it by no number.
-        key: (u64, u64),
+        /// The log: after a flush the reader knows it by no number.
+        key: LogKey,
         /// It has another name somewhere: its books stay open, and the reader does not answer.
         is_elsewhere: bool,
     },

@@ -1,11 +1,11 @@
 //! Finished logs that are kept until the reconciler has compared their keys (docs/reconcile.md).
 //!
 //! Nothing of this is on disk: after a crash the logs are still there, and are compared again. A
-//! log is told by its backend, its inode and its time of birth, as an outage of the backend gives
-//! it another number.
+//! log is told by its backend and its key, as an outage of the backend gives it another number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ledger::identity::LogKey;
 use crate::replay::messages::{BackendId, FinishedLog};
 
 /// What is known of the comparison of a log.
@@ -18,9 +18,6 @@ pub(super) enum CompareState {
     /// All of it is compared.
     Compared,
 }
-
-/// Inode number and birth time of a log.
-pub(super) type LogKey = (u64, u64);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Log {

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::ledger::identity::LogKey;
 use crate::limits::{
     SYNC_POINT_GONE_PER_LOOK, SYNC_POINT_LOGS_MAX, SYNC_POINT_LOOK, SYNC_POINT_LOOK_IDLE,
 };
@@ -44,7 +45,7 @@ use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
 use away::{AwayLogs, unread_entries};
 use listing::{Backends, Listed, Lister, NotListed, named};
-use log::{Key, Log, What, key};
+use log::{DeviceKey, Log, device_key};
 
 /// All points that are not settled.
 #[derive(Debug, Default)]
@@ -91,7 +92,7 @@ struct Pending {
     /// Lines that had been rejected when the point was taken.
     rejected_before: Option<u64>,
     /// Logs that were there when it was taken, and whose keys are not compared.
-    uncompared: BTreeSet<What>,
+    uncompared: BTreeSet<LogKey>,
 }
 
 /// A log that is not settled and not in its folder.
@@ -146,21 +147,21 @@ impl Points {
     pub(super) fn handle_copied<D: Disk>(
         &mut self,
         backend: BackendId,
-        what: What,
-        copy: What,
+        key: LogKey,
+        copy: LogKey,
         backend_states: &BackendStates,
         cx: &Context<'_, D>,
     ) {
         // One that an earlier process had read.
         let backend_state = backend_states.get(backend.index()).and_then(Option::as_ref);
         let mut unread = backend_state.into_iter().flat_map(unread_entries);
-        let unread = unread.find(|log| log.what() == what);
+        let unread = unread.find(|log| log.log_key() == key);
         self.away
-            .handle_copied(backend, what, copy, unread, cx.now.unix);
+            .handle_copied(backend, key, copy, unread, cx.now.unix);
         for pending in self.points.iter_mut().flat_map(|point| &mut point.pending) {
             let gone = pending.gone.iter_mut().map(|gone| &mut gone.log);
             for log in pending.logs.iter_mut().chain(gone) {
-                log.handle_copied(what, copy);
+                log.handle_copied(key, copy);
             }
         }
     }
@@ -381,7 +382,7 @@ impl Pending {
     fn handle_listed(&mut self, listed: Listed) {
         self.is_listed = true;
         self.bytes = listed.logs.iter().map(|log| log.bytes).sum();
-        self.uncompared = listed.logs.iter().map(Log::what).collect();
+        self.uncompared = listed.logs.iter().map(Log::log_key).collect();
         self.logs = listed.logs;
         self.disk_seen_at = None;
     }
@@ -491,7 +492,7 @@ impl Pending {
         if !cx.settings.compares_keys {
             return true;
         }
-        let there: BTreeSet<What> = ledger.logs_there().collect();
+        let there: BTreeSet<LogKey> = ledger.logs_there().collect();
         let comparing = &cx.comparing;
         self.uncompared
             .retain(|key| there.contains(key) && !comparing.is_compared(backend, *key));
@@ -546,17 +547,21 @@ impl Pending {
     }
 
     /// The log with this key and, unless it was renamed, this name.
-    fn find(&mut self, name: &str, key: Key) -> Option<&mut Log> {
-        if let Some(nth) = self.gone.iter().position(|gone| gone.log.key() == key) {
+    fn find(&mut self, name: &str, key: DeviceKey) -> Option<&mut Log> {
+        if let Some(nth) = self
+            .gone
+            .iter()
+            .position(|gone| gone.log.device_key() == key)
+        {
             return Some(&mut self.gone[nth].log);
         }
         let at = self.logs.partition_point(|log| *log.name > *name);
-        let is_there = self.logs.get(at).is_some_and(|log| log.key() == key);
+        let is_there = self.logs.get(at).is_some_and(|log| log.device_key() == key);
         // None has it: most likely it is settled, or belongs to another backend.
         if is_there || at == self.logs.len() {
             return self.logs.get_mut(at);
         }
-        self.logs.iter_mut().find(|log| log.key() == key)
+        self.logs.iter_mut().find(|log| log.device_key() == key)
     }
 }
 
@@ -565,7 +570,7 @@ struct Folder<'a, D> {
     disk: &'a mut D,
     backend: &'a str,
     /// The bytes of its logs.
-    listed: Option<HashMap<Key, u64>>,
+    listed: Option<HashMap<DeviceKey, u64>>,
 }
 
 impl<D: Disk> Folder<'_, D> {
@@ -575,7 +580,7 @@ impl<D: Disk> Folder<'_, D> {
             && let Ok(open) = self.disk.open(Area::Logs, self.backend, &log.name)
         {
             let meta = open.meta()?;
-            if log.key() == key(&meta) {
+            if log.device_key() == device_key(&meta) {
                 return Ok(Some(meta.bytes));
             }
         }
@@ -584,11 +589,11 @@ impl<D: Disk> Folder<'_, D> {
             let entries = self.disk.entries(Area::Logs, self.backend)?;
             let listed = entries
                 .iter()
-                .map(|entry| (key(&entry.meta), entry.meta.bytes));
+                .map(|entry| (device_key(&entry.meta), entry.meta.bytes));
             self.listed = Some(listed.collect());
         }
         let listed = self.listed.as_ref().expect("it is listed by now");
-        Ok(listed.get(&log.key()).copied())
+        Ok(listed.get(&log.device_key()).copied())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ledger::identity::LogKey;
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::replay::messages::{BackendId, BackendInfo};
 
@@ -40,8 +41,8 @@ pub enum ReconcilerMessage {
 pub struct FinishedLog {
     /// Its name.
     pub name: Arc<str>,
-    /// Inode number and birth time.
-    pub key: (u64, u64),
+    /// Which file it is.
+    pub key: LogKey,
     /// Its length in bytes.
     pub bytes: u64,
     /// When it was last written to, in nanoseconds since 1970.

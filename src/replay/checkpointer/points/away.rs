@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::log::{Key, Log, What};
+use super::log::{DeviceKey, Log};
 use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::ledger::identity::LogKey;
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::checkpointer::backend_state::BackendState;
 use crate::replay::messages::{AwayLog, BackendId};
@@ -25,7 +26,7 @@ pub(super) struct AwayLogs {
     /// Those of each backend, in the order in which they left.
     backends: BTreeMap<BackendId, VecDeque<Away>>,
     /// Logs that we have deleted ourselves. The log reader may still report one of them.
-    deleted: VecDeque<Key>,
+    deleted: VecDeque<DeviceKey>,
 }
 
 impl AwayLogs {
@@ -45,11 +46,11 @@ impl AwayLogs {
             settled: 0,
             copy: None,
         };
-        let (key, what) = (log.key(), log.what());
+        let (key, device_key) = (log.log_key(), log.device_key());
         let all = self.backends.entry(away.backend).or_default();
-        all.retain(|known| known.log.what() != what);
+        all.retain(|known| known.log.log_key() != key);
         log.note_settled(ledger);
-        let left_bytes = match self.deleted.contains(&key) {
+        let left_bytes = match self.deleted.contains(&device_key) {
             true => 0,
             false => log.bytes.saturating_sub(log.settled),
         };
@@ -67,7 +68,7 @@ impl AwayLogs {
     }
 
     /// The ledger has closed a log, and reports how far it was delivered.
-    pub(super) fn handle_closed(&mut self, closed: &ClosedFile, closed_key: Key) {
+    pub(super) fn handle_closed(&mut self, closed: &ClosedFile, closed_key: DeviceKey) {
         if closed.deleted {
             self.deleted.push_back(closed_key);
             if self.deleted.len() > AWAY_LOGS_MAX {
@@ -78,7 +79,7 @@ impl AwayLogs {
             for Away { log, .. } in all.iter_mut() {
                 log.handle_closed(closed);
             }
-            all.retain(|known| !(closed.deleted && known.log.key() == closed_key));
+            all.retain(|known| !(closed.deleted && known.log.device_key() == closed_key));
         }
     }
 
@@ -87,30 +88,30 @@ impl AwayLogs {
     pub(super) fn handle_copied(
         &mut self,
         backend: BackendId,
-        what: What,
-        copy: What,
+        key: LogKey,
+        copy: LogKey,
         unread: Option<Log>,
         unix: u64,
     ) {
         let all = self.backends.entry(backend).or_default();
-        let is_known = all.iter().any(|away| away.log.what() == what);
+        let is_known = all.iter().any(|away| away.log.log_key() == key);
         if let Some(log) = unread.filter(|_| !is_known && all.len() < AWAY_LOGS_MAX) {
             let since_unix = unix;
             all.push_back(Away { log, since_unix });
         }
         for Away { log, .. } in all {
-            log.handle_copied(what, copy);
+            log.handle_copied(key, copy);
         }
     }
 
     /// Whether this log has left its folder undelivered, as far as is remembered.
-    pub(super) fn has(&self, what: What) -> bool {
+    pub(super) fn has(&self, key: LogKey) -> bool {
         let mut all = self.backends.values().flatten();
-        all.any(|away| away.log.what() == what)
+        all.any(|away| away.log.log_key() == key)
     }
 
     /// Whether we have deleted this log ourselves, as far as is remembered.
-    pub(super) fn is_deleted(&self, key: Key) -> bool {
+    pub(super) fn is_deleted(&self, key: DeviceKey) -> bool {
         self.deleted.contains(&key)
     }
 
@@ -118,15 +119,15 @@ impl AwayLogs {
     pub(super) fn undelivered(
         &mut self,
         backend_state: &BackendState,
-        mut there: HashSet<What>,
+        mut there: HashSet<LogKey>,
         unix: u64,
     ) -> Vec<Log> {
         let (backend, ledger) = (backend_state.info().id, backend_state.ledger());
         let mut missing = self.missing(backend, &there, ledger, unix);
-        there.extend(missing.iter().map(Log::what));
+        there.extend(missing.iter().map(Log::log_key));
         missing.retain(|log| log.settled < log.bytes);
         let unread = unread_entries(backend_state);
-        missing.extend(unread.filter(|log| !there.contains(&log.what())));
+        missing.extend(unread.filter(|log| !there.contains(&log.log_key())));
         missing
     }
 
@@ -148,7 +149,7 @@ impl AwayLogs {
     pub(super) fn missing(
         &mut self,
         backend: BackendId,
-        there: &HashSet<What>,
+        there: &HashSet<LogKey>,
         ledger: Option<&BackendLedger>,
         unix: u64,
     ) -> Vec<Log> {
@@ -163,7 +164,7 @@ impl AwayLogs {
         });
         // One that is back, or there under a hidden name, may leave once more.
         let logs = all.iter().map(|away| &away.log);
-        logs.filter(|log| !there.contains(&log.what()))
+        logs.filter(|log| !there.contains(&log.log_key()))
             .cloned()
             .collect()
     }

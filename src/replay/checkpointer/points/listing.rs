@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use super::away::AwayLogs;
-use super::log::{Log, key};
+use super::log::{Log, device_key};
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected;
 use crate::limits::SYNC_POINT_LOGS_MAX;
@@ -105,7 +105,7 @@ impl Lister<'_> {
         let mut hidden: Vec<Box<str>> = Vec::new();
         entries.retain(|entry| {
             let is_log = !entry.is_hidden() || self.is_known(backend, &entry.meta);
-            if !is_log && !self.away.is_deleted(key(&entry.meta)) {
+            if !is_log && !self.away.is_deleted(device_key(&entry.meta)) {
                 hidden.push(entry.name.as_str().into());
             }
             is_log
@@ -139,7 +139,7 @@ impl Lister<'_> {
     /// Adds the logs that are known and not in the folder.
     fn add_away(&mut self, backend: &str, logs: &mut Vec<Log>) {
         if let Some(backend_state) = named(self.backend_states, backend) {
-            let there = logs.iter().map(Log::what).collect();
+            let there = logs.iter().map(Log::log_key).collect();
             logs.append(&mut self.away.undelivered(backend_state, there, self.unix));
         }
     }

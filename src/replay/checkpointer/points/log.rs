@@ -1,6 +1,7 @@
 //! A log of a sync point.
 
 use crate::ledger::backend::{BackendLedger, ClosedFile};
+use crate::ledger::identity::LogKey;
 use crate::replay::disk::LogMeta;
 
 /// A log as it was when the point was taken, or when it left its folder before that.
@@ -15,27 +16,24 @@ pub(super) struct Log {
     /// neither has happened.
     pub(super) settled: u64,
     /// The file that has all that it had, if it was replaced by a copy.
-    pub(super) copy: Option<What>,
+    pub(super) copy: Option<LogKey>,
 }
 
-/// What distinguishes one file from another.
-pub(super) type Key = (u64, u64, u64);
-
-/// The same without the device's number, which may change with a remount.
-pub(super) type What = (u64, u64);
+/// A log's device, and its key.
+pub(super) type DeviceKey = (u64, u64, u64);
 
 impl Log {
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn device_key(&self) -> DeviceKey {
         (self.device, self.inode, self.born_nanos)
     }
 
-    pub(super) fn what(&self) -> What {
+    pub(super) fn log_key(&self) -> LogKey {
         (self.inode, self.born_nanos)
     }
 
-    /// All that it had is in the file `copy` if it is the log `what`, or if `what` has it.
-    pub(super) fn handle_copied(&mut self, what: What, copy: What) {
-        if self.what() == what || self.copy == Some(what) {
+    /// All that it had is in the file `copy` if it is the log `key`, or if that one has it.
+    pub(super) fn handle_copied(&mut self, key: LogKey, copy: LogKey) {
+        if self.log_key() == key || self.copy == Some(key) {
             self.copy = Some(copy);
         }
     }
@@ -55,12 +53,12 @@ impl Log {
         if is_copy && settled >= self.bytes {
             self.settled = self.bytes;
         }
-        if self.key() == (identity.device, identity.inode, identity.born_nanos) {
+        if self.device_key() == (identity.device, identity.inode, identity.born_nanos) {
             self.settled = self.settled.max(settled);
         }
     }
 }
 
-pub(super) fn key(meta: &LogMeta) -> Key {
+pub(super) fn device_key(meta: &LogMeta) -> DeviceKey {
     (meta.device, meta.inode, meta.born_nanos)
 }

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::Points;
-use super::log::{Log, What, key};
+use super::log::Log;
+use crate::ledger::identity::LogKey;
 use crate::ledger::rejected;
 use crate::limits::LOGS_SHOWN_MAX;
 use crate::replay::checkpointer::backend_state::{BackendState, Context};
@@ -20,7 +21,7 @@ impl Points {
     ) -> Result<LogList, String> {
         let entries = cx.disk.entries(Area::Logs, backend_state.name());
         let mut entries = entries.map_err(|error| error.to_string())?;
-        let there: HashSet<What> = entries.iter().map(|entry| entry.meta.key()).collect();
+        let there: HashSet<LogKey> = entries.iter().map(|entry| entry.meta.key()).collect();
         let mut away = self.away.undelivered(backend_state, there, cx.now.unix);
         away.retain(|log| log.copy.is_none());
         away.sort_by(|one, other| one.name.cmp(&other.name));
@@ -43,7 +44,7 @@ impl Points {
         );
         let ledger = backend_state.ledger();
         let there = entries.iter().map(|entry| {
-            let (_, inode, born) = key(&entry.meta);
+            let (inode, born) = entry.meta.key();
             let completed = ledger.and_then(|ledger| ledger.settled_anywhere(inode, born));
             LogPlace {
                 name: entry.name.clone(),

@@ -170,7 +170,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             let backend = &self.backends[&id];
             let waits_for = match begun {
                 Ok(()) => backend.job.as_ref().and_then(|job| job.waits_for(now)),
-                Err(why) => Some(why.to_owned()),
+                Err(why) => Some(why),
             };
             backend.tell_waits_for(waits_for.as_deref());
         }
@@ -298,30 +298,30 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
 
     /// Begins to compare the logs of a backend that wait, once its records are replayed. Else gives
     /// why there is no job, or why it stands still, as a sentence.
-    fn begin_job(&mut self, id: BackendId, now: Now) -> Result<(), &'static str> {
+    fn begin_job(&mut self, id: BackendId, now: Now) -> Result<(), String> {
         const PEER_FIRST: &str = "the newer logs of its other master are compared first";
         let backend = &self.backends[&id];
         if let Some(why) = backend.why_not_in_order() {
-            return Err(why);
+            return Err(why.to_owned());
         }
         if backend.job.is_some() {
             return Ok(());
         }
         let delay = self.settings.reconcile.delay;
-        if backend.is_fresh(delay, now) {
-            return Err("it came up only lately (sync.reconcile_delay)");
+        if let Some(why) = backend.why_fresh(delay, now) {
+            return Err(format!("it {why}"));
         }
         let waited = now.monotonic.saturating_sub(backend.waiting_since);
         if backend.has_unfinished_logs() && waited < RECONCILE_NEWER_LOGS_WAIT {
-            return Err("newer logs of it are not finished");
+            return Err("newer logs of it are not finished".to_owned());
         }
         let others = self.backends.values();
         if others.filter(|other| other.job.is_some()).count() >= RECONCILE_BACKENDS_MAX {
-            return Err("the logs of other backends are compared first");
+            return Err("the logs of other backends are compared first".to_owned());
         }
         let mut lists = self.backends.values().flat_map(|other| &other.differences);
         if !lists.all(Differences::is_read) {
-            return Err("differences.jsonl is read first");
+            return Err("differences.jsonl is read first".to_owned());
         }
         let newer = self.newer_than_rivals(id).ok_or(PEER_FIRST)?;
         let backend = self.backends.get_mut(&id).expect("it is known");
@@ -335,7 +335,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             .partition(|log| goes_on || log.modified_nanos >= newer);
         backend.waiting = waiting;
         if logs.is_empty() {
-            return Err(PEER_FIRST);
+            return Err(PEER_FIRST.to_owned());
         }
         let has_older = logs.iter().any(|log| log.modified_nanos < newer);
         let stalled = std::mem::take(&mut backend.stalled);

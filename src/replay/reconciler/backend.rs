@@ -13,9 +13,6 @@ use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
 use crate::replay::reconciler::job::Job;
 
-/// Why a master is waited for, as the end of a sentence that begins with its name.
-const CAME_UP_LATELY: &str = "came up only lately (sync.reconcile_delay)";
-
 /// A backend whose logs may be compared.
 pub(super) struct Backend<L> {
     /// `None` until the controller has introduced it.
@@ -76,10 +73,11 @@ impl<L: OpenFile> Backend<L> {
         }
     }
 
-    /// Whether it came up so lately that hustdb may yet sweep keys that had expired before.
-    pub(super) fn is_fresh(&self, delay: Duration, now: Now) -> bool {
-        let since = self.up_since;
-        since.is_some_and(|since| now.monotonic.saturating_sub(since) < delay)
+    /// Why it is waited for where it came up so lately that hustdb may yet sweep keys that had
+    /// expired before, as the end of a sentence that begins with its name.
+    pub(super) fn why_fresh(&self, delay: Duration, now: Now) -> Option<&'static str> {
+        let is_fresh = now.monotonic.saturating_sub(self.up_since?) < delay;
+        is_fresh.then_some("came up only lately (sync.reconcile_delay)")
     }
 
     /// Why it cannot be believed about keys of the other master's logs, as the end of a sentence
@@ -88,7 +86,7 @@ impl<L: OpenFile> Backend<L> {
         if self.is_behind() {
             return Some("has records to be replayed first, or logs that are not finished");
         }
-        self.is_fresh(delay, now).then_some(CAME_UP_LATELY)
+        self.why_fresh(delay, now)
     }
 
     fn logs_of_job(&self) -> &[FinishedLog] {

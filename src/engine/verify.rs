@@ -59,6 +59,7 @@ impl Verifier {
         let clock = Clock::default();
         let mut settings = Settings::load(config)?.controller.comparison();
         settings.reconcile = reconcile;
+        settings.progress_answers_max = 1;
         Ok(Self {
             comparison: Comparison::new(backend.into(), settings, Stalled::new(), clock.now()),
             surroundings: RealSurroundings::new(config, system_resolver()),
@@ -127,7 +128,6 @@ impl Verifier {
     fn watch_masters(&mut self) -> Result<(), VerifyError> {
         for master in self.comparison.masters() {
             find(master, &mut self.surroundings);
-            master.heed_any_answer();
             if master.stalled() > self.patience {
                 let silent = || format!("nothing has come for {} s", self.patience.as_secs());
                 return Err(VerifyError::Silent {

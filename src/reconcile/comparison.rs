@@ -40,6 +40,8 @@ pub struct ComparisonSettings {
     pub connections: usize,
     /// `Basic` credentials in base64, for every master.
     pub credentials: Option<Arc<str>>,
+    /// A master makes progress with so many answers, or with those of a second at its rate.
+    pub progress_answers_max: u32,
     /// TCP asks for a sign of life on a connection that is idle for so long.
     pub keepalive_interval: Duration,
 }
@@ -128,6 +130,7 @@ impl Comparison {
             self.settings.credentials.as_deref(),
             self.settings.connections,
             self.settings.reconcile.rate,
+            self.settings.progress_answers_max,
             self.stalled_before.get(name).copied().unwrap_or_default(),
             now,
         ));
@@ -473,7 +476,7 @@ impl Connected for Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::RECONCILE_KEYS_ASKED_FIRST;
+    use crate::limits::{RECONCILE_KEYS_ASKED_FIRST, RECONCILE_PROGRESS_ANSWERS};
     use crate::reconcile::key::Kind;
     use crate::reconcile::outcome::WhyLeft;
     use crate::reconcile::settings::ReconcileMode;
@@ -493,6 +496,7 @@ mod tests {
             },
             connections: 1,
             credentials: None,
+            progress_answers_max: RECONCILE_PROGRESS_ANSWERS,
             keepalive_interval: Duration::from_secs(15),
         };
         Comparison::new("a:1".into(), settings, Stalled::new(), Now::default())

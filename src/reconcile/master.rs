@@ -9,10 +9,7 @@ use std::time::Duration;
 use crate::binlog::request::Template;
 use crate::clock::Now;
 use crate::connections::Action;
-use crate::limits::{
-    RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_BAD_KEYS_MAX,
-    RECONCILE_PROGRESS_ANSWERS,
-};
+use crate::limits::{RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_BAD_KEYS_MAX};
 use crate::pace::{Bucket, retry_delay};
 use crate::reconcile::ask::Answer;
 use crate::reconcile::connection::{Connection, ConnectionLimits, End, Request};
@@ -43,8 +40,9 @@ pub struct Master {
     paused: Option<&'static str>,
     /// Answers since `stalled` was zero.
     answers: u32,
-    /// So many answers are a progress.
-    progress_answers: u32,
+    /// So many answers are a progress, and fewer at a low rate.
+    progress_answers_max: u32,
+    rate: u32,
     answers_total: u64,
     /// For how long it has been asked since it last made progress.
     stalled: Duration,
@@ -52,24 +50,17 @@ pub struct Master {
     writes_bad_since: Option<Duration>,
 }
 
-/// How many answers are a progress, of a master that is asked at most so often a second; 0: as
-/// often as it answers.
-fn progress_answers(rate: u32) -> u32 {
-    match rate {
-        0 => RECONCILE_PROGRESS_ANSWERS,
-        rate => rate.min(RECONCILE_PROGRESS_ANSWERS),
-    }
-}
-
 impl Master {
     /// A master with `connections` connections and a bound of `rate` requests a second, 0 for none.
-    /// It has been asked before for `stalled` without progress.
+    /// It makes progress with each `progress_answers_max` answers, or with those of a second at
+    /// this rate. It has been asked before for `stalled` without progress.
     #[must_use]
     pub fn new(
         name: Arc<str>,
         credentials: Option<&str>,
         connections: usize,
         rate: u32,
+        progress_answers_max: u32,
         stalled: Duration,
         now: Now,
     ) -> Self {
@@ -87,7 +78,8 @@ impl Master {
             trouble: None,
             paused: None,
             answers: 0,
-            progress_answers: progress_answers(rate),
+            progress_answers_max,
+            rate,
             answers_total: 0,
             stalled,
             writes_bad_since: None,
@@ -132,12 +124,15 @@ impl Master {
     /// Bounds the requests a second.
     pub fn set_rate(&mut self, rate: u32) {
         self.bucket.set_rate(f64::from(rate));
-        self.progress_answers = progress_answers(rate);
+        self.rate = rate;
     }
 
-    /// A single answer is a progress from now on, however slowly answers come.
-    pub fn heed_any_answer(&mut self) {
-        self.progress_answers = 1;
+    /// How many answers are a progress. A rate of 0 has no bound.
+    fn progress_answers(&self) -> u32 {
+        match self.rate {
+            0 => self.progress_answers_max,
+            rate => rate.min(self.progress_answers_max),
+        }
     }
 
     /// Puts a request behind those that wait.
@@ -335,7 +330,7 @@ impl Master {
             self.trouble = None;
             self.answers += answers;
             self.answers_total += u64::from(answers);
-            if self.answers >= self.progress_answers {
+            if self.answers >= self.progress_answers() {
                 self.answers = 0;
                 self.stalled = Duration::ZERO;
             }
@@ -432,6 +427,7 @@ impl Master {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RECONCILE_PROGRESS_ANSWERS;
     use crate::reconcile::ask::Ask;
     use crate::reconcile::checks::CheckId;
     use crate::reconcile::connection::BadAnswers;
@@ -474,8 +470,15 @@ mod tests {
 
     fn connected(requests: &[Request]) -> Master {
         let now = Now::at_ms(0);
-        let name = "127.0.0.1:1".into();
-        let mut master = Master::new(name, None, 1, 0, Duration::ZERO, now);
+        let mut master = Master::new(
+            "127.0.0.1:1".into(),
+            None,
+            1,
+            0,
+            RECONCILE_PROGRESS_ANSWERS,
+            Duration::ZERO,
+            now,
+        );
         master.set_address("127.0.0.1:1".parse().unwrap());
         requests.iter().for_each(|request| master.ask(*request));
         act(&mut master, now);

@@ -9,6 +9,7 @@ use hustdbsync::internals::binlog::line;
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::connections::{Action, Connected};
 use hustdbsync::internals::fake_hustdb::contents::Item;
+use hustdbsync::internals::limits::RECONCILE_PROGRESS_ANSWERS;
 use hustdbsync::internals::reconcile::comparison::ComparisonSettings;
 use hustdbsync::internals::reconcile::connection::ConnectionLimits;
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line, Settlement};
@@ -768,6 +769,7 @@ fn reconciler(
         },
         connections: 3,
         credentials: None,
+        progress_answers_max: RECONCILE_PROGRESS_ANSWERS,
         keepalive_interval: Duration::from_secs(30),
     };
     Reconciler::new(disk.clone(), Known(table()), links, settings, written_unix)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::binlog::request::Template;
+use crate::limits::RECONCILE_PROGRESS_ANSWERS;
 use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::connection::ConnectionLimits;
 use crate::reconcile::settings::ReconcileSettings;
@@ -56,6 +57,7 @@ impl ControllerSettings {
             },
             connections: self.lane.lanes as usize,
             credentials: Some(Arc::clone(&self.credentials)),
+            progress_answers_max: RECONCILE_PROGRESS_ANSWERS,
             keepalive_interval: self.lane.keepalive_interval,
         }
     }

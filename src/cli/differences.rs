@@ -5,6 +5,7 @@
 //! lines does so in one write, and holds a lock, as a server may replace the file.
 
 mod drop;
+mod left;
 mod read;
 mod repair;
 mod selection;
@@ -20,6 +21,7 @@ use clap::Subcommand;
 use super::failure::Failure;
 use super::output;
 use crate::config::Config;
+pub(super) use left::Left;
 use selection::Selection;
 use show::count;
 

@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::failure::Failure;
-use crate::cli::differences::write_difference;
+use crate::cli::differences::{Left, write_difference};
 use crate::cli::local_time::now_unix;
 use crate::cli::output;
 use crate::cli::tally::Tally;
@@ -82,6 +82,7 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
         },
         ..config.sync.reconcile_settings()
     };
+    let left = Left::read(&config.state_path())?;
     let listed = args.keys.as_deref().map(keys::listed).transpose()?;
     let mut tally = Tally::default();
     for (backend, sources) in keys::sources(&args.targets, config)? {
@@ -96,6 +97,7 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
         let mut one = Verification {
             backend,
             table: &table,
+            left: &left,
             verifier: &mut verifier,
             json: args.json,
             tally: &mut tally,
@@ -113,6 +115,7 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
 struct Verification<'a> {
     backend: String,
     table: &'a Table,
+    left: &'a Left,
     verifier: &'a mut Verifier,
     json: bool,
     tally: &'a mut Tally,
@@ -142,8 +145,13 @@ impl Verification<'_> {
         let bar = progress(keys.len());
         let mut with_peers = Vec::with_capacity(keys.len());
         for (key, logged) in keys {
-            match self.table.peer(&self.backend, &key).map(Arc::from) {
-                Ok(peer) => with_peers.push(KeyWithPeer { key, logged, peer }),
+            match self.table.peer(&self.backend, &key).map(Arc::<str>::from) {
+                Ok(peer) => with_peers.push(KeyWithPeer {
+                    trusts_peer: !self.left.has(&peer, &key),
+                    key,
+                    logged,
+                    peer,
+                }),
                 Err(why) => self.tally.add(Outcome::Skipped(Skipped::NoPeer(why))),
             }
         }

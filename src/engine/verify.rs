@@ -34,6 +34,8 @@ pub(crate) struct KeyWithPeer {
     pub(crate) logged: Logged,
     /// The other master.
     pub(crate) peer: Arc<str>,
+    /// Whether that may be believed; else a difference is only told.
+    pub(crate) trusts_peer: bool,
 }
 
 /// See the module.
@@ -98,10 +100,11 @@ impl Verifier {
             self.watch_masters()?;
             self.comparison.handle_deadlines(now);
             while self.comparison.has_room()
-                && let Some(KeyWithPeer { key, logged, peer }) = keys.next()
+                && let Some(next) = keys.next()
             {
-                let at = self.comparison.master(&peer, now);
-                self.comparison.begin(key, logged, at, true);
+                let at = self.comparison.master(&next.peer, now);
+                self.comparison
+                    .begin(next.key, next.logged, at, next.trusts_peer);
             }
             while let Some(compared) = self.comparison.poll_compared() {
                 tell(&compared);
@@ -199,6 +202,7 @@ mod tests {
             },
             logged: Logged::default(),
             peer: peer.into(),
+            trusts_peer: true,
         });
         let mut compared = 0;
         let ended = verifier.compare(keys.collect(), &mut |_| compared += 1);

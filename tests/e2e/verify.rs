@@ -179,13 +179,24 @@ fn differences_are_repaired_and_listed_no_more() {
 
 /// Writes differences about keys that both masters have alike by now.
 fn write_settled(home: &Home, backend: &FakeHustdb, peer: &FakeHustdb, keys: usize) {
-    let mut lines = Vec::new();
-    for number in 0..keys {
+    let settled = (0..keys).map(|number| {
         let key = format!("k{number}");
         for master in [backend, peer] {
             put(master, &key, 2, "v");
         }
-        difference(backend, peer, &key, [1, 2]).encode(&mut lines);
+        difference(backend, peer, &key, [1, 2])
+    });
+    write_differences(home, backend, settled);
+}
+
+fn write_differences(
+    home: &Home,
+    backend: &FakeHustdb,
+    differences: impl IntoIterator<Item = Difference>,
+) {
+    let mut lines = Vec::new();
+    for difference in differences {
+        difference.encode(&mut lines);
     }
     let file = home.state(&backend.name(), FILE_NAME);
     fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -246,6 +257,36 @@ fn a_repair_that_is_killed_keeps_what_it_has_settled() {
 
 /// A copy of a key with a ttl would never end. Values that differ under one version are seen,
 /// whatever is compared of logs.
+/// As in the server: a key that both masters' logs have left different is nobody's to decide, in
+/// whatever order the backends' folders stand.
+#[test]
+fn a_key_that_two_backends_have_listed_is_mended_only_where_somebody_takes_a_side() {
+    let (home, one, other) = pair();
+    put(&one, "k", 2, "deleted");
+    write_differences(&home, &one, [difference(&one, &other, "k", [2, 0])]);
+    write_differences(&home, &other, [difference(&other, &one, "k", [0, 2])]);
+    let repair = |args: &[&str]| home.command(&[&["differences", "repair"], args].concat());
+    let (code, out, err) = repair(&["--all"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("0 mended"), "{out}{err}");
+    assert_eq!(
+        [value(&one, "k").is_some(), value(&other, "k").is_some()],
+        [true, false]
+    );
+
+    let (code, _, err) = repair(&["--all", "--take", "peer"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("say by --backend"), "{err}");
+
+    let (code, out, err) = repair(&["--backend", &one.name(), "--take", "peer"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(value(&one, "k"), None);
+    let (code, out, err) = repair(&["--all"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("1 equal"), "{out}{err}");
+    assert_eq!(value(&other, "k"), None);
+}
+
 #[test]
 fn what_had_a_ttl_is_repaired_only_where_somebody_takes_a_side() {
     let (home, backend, peer) = pair();

@@ -1,9 +1,11 @@
 //! Differences that are looked at again, and mended.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::left::Left;
 use super::read::{each, files};
 use super::selection::Selection;
 use super::settle::Settlements;
@@ -27,11 +29,16 @@ pub(in crate::cli) enum Take {
 }
 
 /// Compares the selected differences again and mends what differs. What is equal then is settled.
+/// Without `take`, no master is believed about a key of which it has a difference of its own.
 pub(super) fn repair(
     config: &Config,
     selection: &Selection,
     take: Option<Take>,
 ) -> Result<Tally, Failure> {
+    let left = Left::read(&config.state_path())?;
+    if take.is_some() && selection.scope.backend.is_none() {
+        refuse_ambiguous(config, selection, &left)?;
+    }
     let mut tally = Tally::default();
     for path in files(&config.state_path(), selection)? {
         let mut pairs: BTreeMap<(String, String), Vec<ListedKey>> = BTreeMap::new();
@@ -45,6 +52,7 @@ pub(super) fn repair(
                 // Who takes a side knows what a copy does.
                 let had_ttl = found.difference.had_ttl && take.is_none();
                 pairs.entry(pair).or_default().push(ListedKey {
+                    trusts_peer: take.is_some() || !left.has(peer, &key),
                     key,
                     had_ttl,
                     line: hash_of(found.line),
@@ -59,9 +67,31 @@ pub(super) fn repair(
     Ok(tally)
 }
 
+/// Who takes a side of a key that two backends have listed has to say whose peer or backend it is:
+/// each is the other's.
+fn refuse_ambiguous(config: &Config, selection: &Selection, left: &Left) -> Result<(), Failure> {
+    for path in files(&config.state_path(), selection)? {
+        each(&path, selection, &mut |found| {
+            let backends = left.backends_with(found.id);
+            match backends.len() {
+                0 | 1 => Ok(()),
+                _ => Err(io::Error::other(format!(
+                    "{:016x} is listed for {}, of which each is the other's peer: say by --backend \
+                     whose peer or backend --take means",
+                    found.id,
+                    backends.join(" and ")
+                ))),
+            }
+        })?;
+    }
+    Ok(())
+}
+
 /// A key that differs.
 struct ListedKey {
     key: KeyId,
+    /// Whether its peer may be believed.
+    trusts_peer: bool,
     /// Whether a record of it carried a ttl.
     had_ttl: bool,
     /// The line about it ([`hash_of`]).
@@ -101,6 +131,7 @@ fn repair_pair(
             ..Logged::default()
         },
         peer: Arc::from(peer),
+        trusts_peer: listed.trusts_peer,
     });
     let mut settlements = Settlements::new(path);
     let compared =

@@ -285,6 +285,12 @@ impl BackendState {
                 "{rejected} bytes of lines that were rejected (rejected.jsonl)"
             ));
         }
+        match self.info.counters.reconcile.left.load() {
+            0 => {}
+            keys => left.push(format!(
+                "{keys} keys on which it and its other master differ (differences.jsonl)"
+            )),
+        }
         match ledger.known_logs() {
             0 => {}
             logs => left.push(format!(

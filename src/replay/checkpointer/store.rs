@@ -36,6 +36,7 @@ pub(super) fn is_known_state(name: &str) -> bool {
         OUTAGES_NEW,
         rejected::NAME,
         rejected::NEXT,
+        difference::FILE_NAME,
         difference::NEXT,
         legacy::TOTALS_NAME,
     ];

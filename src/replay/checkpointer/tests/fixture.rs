@@ -223,6 +223,11 @@ impl Fixture {
         (counters.logs_waiting.load(), counters.since_unix.load())
     }
 
+    /// So many keys are left different.
+    pub(super) fn differ(&self, keys: u64) {
+        self.counters.reconcile.left.set(keys);
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.counters.load()
     }

@@ -61,6 +61,17 @@ fn forget(fixture: &mut Fixture) {
 }
 
 #[test]
+fn keys_that_differ_are_left_of_it() {
+    let mut fixture = delivered();
+    fixture.differ(2);
+    let why = left(&mut fixture).unwrap().unwrap();
+    assert!(
+        why.starts_with("2 keys on which it and its other master differ"),
+        "{why}"
+    );
+}
+
+#[test]
 fn one_of_which_nothing_is_left_goes_and_its_numbers_stay() {
     let mut fixture = delivered();
     assert_eq!(left(&mut fixture), Ok(None));

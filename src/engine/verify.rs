@@ -14,6 +14,7 @@ use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::surroundings::RealSurroundings;
 use crate::limits::RECONCILE_LOOK;
 use crate::reconcile::comparison::{Compared, Comparison, Stalled};
+use crate::reconcile::decision::Trust;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::reconcile::table::Table;
@@ -103,8 +104,11 @@ impl Verifier {
                 && let Some(next) = keys.next()
             {
                 let at = self.comparison.master(&next.peer, now);
-                self.comparison
-                    .begin(next.key, next.logged, at, next.trusts_peer);
+                let trust = match next.trusts_peer {
+                    true => Trust::Everything,
+                    false => Trust::Nothing,
+                };
+                self.comparison.begin(next.key, next.logged, at, trust);
             }
             while let Some(compared) = self.comparison.poll_compared() {
                 tell(&compared);

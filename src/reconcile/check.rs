@@ -28,7 +28,7 @@ use crate::binlog::Lifetime;
 use crate::clock::Now;
 use crate::limits::{RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_SEND_WITHIN};
 use crate::reconcile::ask::{Answer, Ask, Replacement, Side};
-use crate::reconcile::decision::{ByValue, Seen, Verdict, judge, judge_values};
+use crate::reconcile::decision::{ByValue, Seen, Trust, Verdict, judge, judge_values};
 use crate::reconcile::key::{KeyId, Kind, Logged, content_hash};
 use crate::reconcile::outcome::{Mend, Outcome, Skipped, WhyLeft};
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
@@ -72,8 +72,8 @@ pub struct Check {
     pub key: KeyId,
     /// What the log says of it.
     pub logged: Logged,
-    /// Whether the peer may be taken for the truth.
-    trusts_peer: bool,
+    /// How far the peer is taken for the truth.
+    trust: Trust,
     phase: Phase,
     /// Answers that are outstanding.
     outstanding: usize,
@@ -102,13 +102,13 @@ pub struct Check {
 }
 
 impl Check {
-    /// A comparison that has not begun. Without `trusts_peer` nothing is mended.
+    /// A comparison that has not begun. `trust` says how far the peer counts.
     #[must_use]
-    pub fn new(key: KeyId, logged: Logged, trusts_peer: bool) -> Self {
+    pub fn new(key: KeyId, logged: Logged, trust: Trust) -> Self {
         Self {
             key,
             logged,
-            trusts_peer,
+            trust,
             phase: Phase::Waiting,
             outstanding: 0,
             seen: [Seen::Absent; 2],
@@ -146,7 +146,7 @@ impl Check {
 
     /// The peer is not the truth any more.
     pub fn trust_no_peer(&mut self) {
-        self.trusts_peer = false;
+        self.trust = Trust::Nothing;
     }
 
     /// Its requests leave now: it may have waited for others before.
@@ -386,7 +386,12 @@ impl Check {
         if settings.mode != ReconcileMode::Repair {
             return reported(WhyLeft::ReportOnly);
         }
-        if !self.trusts_peer {
+        let is_trusted = match self.trust {
+            Trust::Everything => true,
+            Trust::OtherVersions => !self.has_one_version(),
+            Trust::Nothing => false,
+        };
+        if !is_trusted {
             return reported(WhyLeft::PeerUnsettled);
         }
         if is_used_up {
@@ -402,6 +407,12 @@ impl Check {
             Verdict::PeerLacks if settings.deletes || failpoint!(DeleteUnasked) => self.remove(),
             Verdict::PeerLacks => reported(WhyLeft::PeerLacks),
         }
+    }
+
+    /// Whether both have it, at one version.
+    fn has_one_version(&self) -> bool {
+        let [backend, peer] = self.seen.map(Seen::version);
+        !self.seen.contains(&Seen::Absent) && backend == peer
     }
 
     /// It is looked at again after a moment, as a live write may be under way.

@@ -82,6 +82,7 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::decision::Trust;
     use crate::reconcile::key::{KeyId, Kind, Logged};
 
     #[test]
@@ -92,7 +93,7 @@ mod tests {
             key: b"k"[..].into(),
             body: None,
         };
-        let check = || Check::new(key.clone(), Logged::default(), true);
+        let check = || Check::new(key.clone(), Logged::default(), Trust::Everything);
         let mut checks = Checks::default();
         let first = checks.insert(check(), 1);
         assert!(checks.remove(first).is_some());

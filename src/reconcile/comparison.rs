@@ -17,7 +17,7 @@ use crate::reconcile::ask::{Answer, Ask, Side};
 use crate::reconcile::check::{Check, Step};
 use crate::reconcile::checks::{CheckId, Checks, Running};
 use crate::reconcile::connection::{BadAnswers, ConnectionLimits, Request};
-use crate::reconcile::decision::Seen;
+use crate::reconcile::decision::{Seen, Trust};
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::master::Master;
 use crate::reconcile::outcome::{Outcome, Skipped};
@@ -192,12 +192,9 @@ impl Comparison {
         self.running.len() == 0 && self.compared.is_empty()
     }
 
-    /// Begins to compare a key with the peer at this place. Without `trusts_peer` a difference is
-    /// only reported.
-    pub fn begin(&mut self, key: KeyId, logged: Logged, peer: usize, trusts_peer: bool) {
-        let id = self
-            .running
-            .insert(Check::new(key, logged, trusts_peer), peer);
+    /// Begins to compare a key with the peer at this place, which counts as far as `trust` says.
+    pub fn begin(&mut self, key: KeyId, logged: Logged, peer: usize, trust: Trust) {
+        let id = self.running.insert(Check::new(key, logged, trust), peer);
         if self.given_up.contains(&0) || self.given_up.contains(&peer) {
             return self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
         }
@@ -527,7 +524,7 @@ mod tests {
                 is_removed: true,
                 ..Logged::default()
             };
-            comparison.begin(key, logged, peer, true);
+            comparison.begin(key, logged, peer, Trust::Everything);
         }
         for _ in 0..2 {
             for id in comparison.running.with_peer(peer) {

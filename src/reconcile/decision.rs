@@ -78,6 +78,18 @@ pub fn seen(kind: Kind, response: &Response, body: &[u8]) -> Option<Seen> {
     }
 }
 
+/// How far the peer is taken for the truth about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// Not at all: nothing is mended.
+    Nothing,
+    /// Not where both have one version: the peer has missed writes, too, and a record of its own
+    /// log may have replaced the newer write that had this version.
+    OtherVersions,
+    /// As the peer has missed nothing.
+    Everything,
+}
+
 /// How a key stands on both masters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -34,7 +34,8 @@ pub enum WhyLeft {
     /// A master declines the mend.
     Declined,
     /// The other master has a difference of its own about it that is not settled, or newer logs
-    /// that are not compared; or it may have been given the key by a job that was interrupted.
+    /// that are not compared; or it may have been given the key by a job that was interrupted; or
+    /// it has missed writes, too, and another value of the same version.
     PeerUnsettled,
 }
 

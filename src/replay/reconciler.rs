@@ -412,6 +412,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     let why = named(name)?.why_not_believed(delay, now);
                     why.filter(|_| !failpoint!(TrustBehindPeer))
                 };
+                let has_logs = |name: &str| named(name).is_some_and(Backend::has_logs);
                 let is_left = |name: &str, key: &KeyId| {
                     let differences = named(name).and_then(|peer| peer.differences.as_ref());
                     differences.is_some_and(|differences| differences.may_have(key))
@@ -424,6 +425,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     is_blocked,
                     has_newest,
                     peer_waits: &peer_waits,
+                    has_logs: &has_logs,
                     is_left: &is_left,
                     said: &mut backend.said,
                     now,

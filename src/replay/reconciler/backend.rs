@@ -158,6 +158,11 @@ impl<L: OpenFile> Backend<L> {
         self.has_backlog() || self.has_unfinished_logs()
     }
 
+    /// Whether it has logs that are not compared, finished or not.
+    pub(super) fn has_logs(&self) -> bool {
+        self.has_work() || self.is_behind()
+    }
+
     /// Whether logs of it are compared, or wait for that.
     pub(super) fn has_work(&self) -> bool {
         self.job.is_some() || !self.waiting.is_empty()

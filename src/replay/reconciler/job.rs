@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::limits::{RECONCILE_KEY_BYTES_MAX, RECONCILE_LOOK};
 use crate::reconcile::comparison::{Comparison, ComparisonSettings, Stalled};
+use crate::reconcile::decision::Trust;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::keys::{Keys, Pass};
 use crate::reconcile::outcome::{Mend, Outcome, Skipped};
@@ -46,6 +47,8 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) has_newest: bool,
     /// Why a master cannot be believed yet, as the end of a sentence that begins with its name.
     pub(super) peer_waits: &'a dyn Fn(&str) -> Option<&'static str>,
+    /// Whether a master has logs that are not compared.
+    pub(super) has_logs: &'a dyn Fn(&str) -> bool,
     /// Whether a key of a master was left different when its own log was compared.
     pub(super) is_left: &'a dyn Fn(&str, &KeyId) -> bool,
     /// Why keys of the backend were not compared the last time.
@@ -354,13 +357,17 @@ impl<L: OpenFile> Job<L> {
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
         let is_given = self.given.contains(&key);
-        let trusts_peer = self.trusts_peers && !is_given && !(cx.is_left)(peer, &key);
+        let trust = match self.trusts_peers && !is_given && !(cx.is_left)(peer, &key) {
+            true if (cx.has_logs)(peer) => Trust::OtherVersions,
+            true => Trust::Everything,
+            false => Trust::Nothing,
+        };
         let logged = match cx.has_newest {
             true => logged,
             false => logged.without_last(),
         };
         let at = self.comparison.master(peer, cx.now);
-        self.comparison.begin(key, logged, at, trusts_peer);
+        self.comparison.begin(key, logged, at, trust);
     }
 
     /// Finds out where masters are, has those wait for which there are records, and gives up peers

@@ -735,7 +735,7 @@ pub const RECONCILE_MEMBER_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of distinct keys of one backend that are in memory at one time. A log with more keys is
 /// read several times.
-pub const RECONCILE_KEY_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const RECONCILE_KEY_BYTES_MAX: usize = 20 * 1024 * 1024;
 
 const _: () = assert!(
     6 * (RECONCILE_MEMBER_BYTES_MAX + HEAD_RECORD_BYTES_MAX) + 4096 <= DIFFERENCE_LINE_BYTES_MAX

@@ -222,7 +222,7 @@ pub struct Logged {
     pub version_max: u32,
     /// The last record's expiry, Unix seconds; 0: never.
     pub expires_unix: u32,
-    /// When the last record was written, Unix seconds; 0 where that is not known.
+    /// When the last record was written, Unix seconds; 0 where that is not known, or it has no ttl.
     pub written_unix: u32,
     /// Whether any record of the key carried a ttl.
     pub had_ttl: bool,

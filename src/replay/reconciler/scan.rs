@@ -176,10 +176,13 @@ fn push(line: &[u8], into: &mut KeySink<'_>, decoded: &mut Vec<u8>) {
         return;
     };
     into.keys.push(key, || {
-        let written = (into.written_unix)(&line[..payload_at])
-            .and_then(|unix| u32::try_from(unix).ok())
-            .unwrap_or(0);
-        Logged::of(&record, written, is_whole)
+        // Only a ttl asks for it, and it costs more than the rest of the line.
+        let written = match record.has_ttl() {
+            true => (into.written_unix)(&line[..payload_at]),
+            false => None,
+        };
+        let written = written.and_then(|unix| u32::try_from(unix).ok());
+        Logged::of(&record, written.unwrap_or(0), is_whole)
     });
 }
 

@@ -343,7 +343,6 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if has_older {
             job.trust_no_peer();
         }
-        job.given.clone_from(&backend.given);
         backend.job = Some(job);
         Ok(())
     }
@@ -425,6 +424,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                     is_blocked,
                     has_newest,
                     peer_waits: &peer_waits,
+                    given: &backend.given,
                     has_logs: &has_logs,
                     is_left: &is_left,
                     said: &mut backend.said,

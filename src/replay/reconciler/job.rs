@@ -47,6 +47,8 @@ pub(super) struct JobContext<'a, D, S> {
     pub(super) has_newest: bool,
     /// Why a master cannot be believed yet, as the end of a sentence that begins with its name.
     pub(super) peer_waits: &'a dyn Fn(&str) -> Option<&'static str>,
+    /// Keys that earlier jobs may have given a peer without having looked at them again.
+    pub(super) given: &'a BTreeSet<KeyId>,
     /// Whether a master has logs that are not compared.
     pub(super) has_logs: &'a dyn Fn(&str) -> bool,
     /// Whether a key of a master was left different when its own log was compared.
@@ -75,8 +77,6 @@ pub(super) struct Job<L> {
     logs: Vec<FinishedLog>,
     /// The last of them, in their order.
     newest: Option<Arc<str>>,
-    /// Keys that earlier jobs may have given a peer without having looked at them again.
-    pub(super) given: BTreeSet<KeyId>,
     pub(super) comparison: Comparison,
     /// The driver's slots of its connections.
     pub(super) slots: Vec<usize>,
@@ -124,7 +124,6 @@ impl<L: OpenFile> Job<L> {
             comparison: Comparison::new(name, settings, stalled_before, now),
             info: info.clone(),
             newest: logs.iter().map(|log| Arc::clone(&log.name)).max(),
-            given: BTreeSet::new(),
             logs,
             slots: Vec::new(),
             phase: Phase::Reading,
@@ -356,7 +355,7 @@ impl<L: OpenFile> Job<L> {
             Ok(peer) => peer,
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
-        let is_given = self.given.contains(&key);
+        let is_given = cx.given.contains(&key);
         let trust = match self.trusts_peers && !is_given && !(cx.is_left)(peer, &key) {
             true if (cx.has_logs)(peer) => Trust::OtherVersions,
             true => Trust::Everything,

@@ -82,7 +82,11 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
         },
         ..config.sync.reconcile_settings()
     };
-    let left = Left::read(&config.state_path())?;
+    // Who writes nothing need not know whom to believe.
+    let left = match args.repair {
+        true => Left::read(&config.state_path())?,
+        false => Left::default(),
+    };
     let listed = args.keys.as_deref().map(keys::listed).transpose()?;
     let mut tally = Tally::default();
     for (backend, sources) in keys::sources(&args.targets, config)? {
@@ -147,7 +151,7 @@ impl Verification<'_> {
         for (key, logged) in keys {
             match self.table.peer(&self.backend, &key).map(Arc::<str>::from) {
                 Ok(peer) => with_peers.push(KeyWithPeer {
-                    trusts_peer: !self.left.has(&peer, &key),
+                    trust: self.left.trust(&peer, &key),
                     key,
                     logged,
                     peer,

@@ -35,8 +35,8 @@ pub(crate) struct KeyWithPeer {
     pub(crate) logged: Logged,
     /// The other master.
     pub(crate) peer: Arc<str>,
-    /// Whether that may be believed; else a difference is only told.
-    pub(crate) trusts_peer: bool,
+    /// How far that counts.
+    pub(crate) trust: Trust,
 }
 
 /// See the module.
@@ -104,11 +104,7 @@ impl Verifier {
                 && let Some(next) = keys.next()
             {
                 let at = self.comparison.master(&next.peer, now);
-                let trust = match next.trusts_peer {
-                    true => Trust::Everything,
-                    false => Trust::Nothing,
-                };
-                self.comparison.begin(next.key, next.logged, at, trust);
+                self.comparison.begin(next.key, next.logged, at, next.trust);
             }
             while let Some(compared) = self.comparison.poll_compared() {
                 tell(&compared);
@@ -206,7 +202,7 @@ mod tests {
             },
             logged: Logged::default(),
             peer: peer.into(),
-            trusts_peer: true,
+            trust: Trust::Everything,
         });
         let mut compared = 0;
         let ended = verifier.compare(keys.collect(), &mut |_| compared += 1);

@@ -5,12 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use super::read::{each, files};
+use super::read::each;
 use super::selection::Selection;
-use crate::reconcile::difference::id_of;
+use crate::cli::state_files::backends_with;
+use crate::reconcile::decision::Trust;
+use crate::reconcile::difference::{FILE_NAME, id_of};
 use crate::reconcile::key::KeyId;
 
 /// The differences that are left, by their backends' names.
+#[derive(Default)]
 pub(in crate::cli) struct Left {
     by_backend: HashMap<String, HashSet<u64>>,
 }
@@ -21,28 +24,25 @@ impl Left {
     /// # Errors
     /// A file cannot be read.
     pub(in crate::cli) fn read(state: &Path) -> io::Result<Self> {
-        let all = Selection::default();
-        let mut by_backend: HashMap<String, HashSet<u64>> = HashMap::new();
-        for path in files(state, &all)? {
-            each(&path, &all, &mut |found| {
-                let backend = &found.difference.backend;
-                match by_backend.get_mut(backend) {
-                    Some(ids) => ids.insert(found.id),
-                    None => by_backend
-                        .entry(backend.clone())
-                        .or_default()
-                        .insert(found.id),
-                };
+        let mut by_backend = HashMap::new();
+        for backend in backends_with(state, FILE_NAME, None)? {
+            let mut ids = HashSet::new();
+            let path = state.join(&backend).join(FILE_NAME);
+            each(&path, &Selection::default(), &mut |found| {
+                ids.insert(found.id);
                 Ok(())
             })?;
+            by_backend.insert(backend, ids);
         }
         Ok(Self { by_backend })
     }
 
-    /// Whether this master has a difference of its own about a key, and so is not believed.
-    pub(in crate::cli) fn has(&self, master: &str, key: &KeyId) -> bool {
-        let ids = self.by_backend.get(master);
-        ids.is_some_and(|ids| ids.contains(&id_of(key)))
+    /// How far a peer counts: not at all about a key of which it has a difference of its own.
+    pub(in crate::cli) fn trust(&self, peer: &str, key: &KeyId) -> Trust {
+        match self.by_backend.get(peer) {
+            Some(ids) if ids.contains(&id_of(key)) => Trust::Nothing,
+            _ => Trust::Everything,
+        }
     }
 
     /// The backends that have a difference of this id, by name.

@@ -14,6 +14,7 @@ use crate::cli::tally::Tally;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::VALUE_BYTES_MAX;
+use crate::reconcile::decision::Trust;
 use crate::reconcile::difference::{Difference, How, hash_of, id_of};
 use crate::reconcile::key::{KeyId, Kind, Logged};
 use crate::reconcile::outcome::Outcome;
@@ -52,7 +53,10 @@ pub(super) fn repair(
                 // Who takes a side knows what a copy does.
                 let had_ttl = found.difference.had_ttl && take.is_none();
                 pairs.entry(pair).or_default().push(ListedKey {
-                    trusts_peer: take.is_some() || !left.has(peer, &key),
+                    trust: match take {
+                        Some(_) => Trust::Everything,
+                        None => left.trust(peer, &key),
+                    },
                     key,
                     had_ttl,
                     line: hash_of(found.line),
@@ -90,8 +94,8 @@ fn refuse_ambiguous(config: &Config, selection: &Selection, left: &Left) -> Resu
 /// A key that differs.
 struct ListedKey {
     key: KeyId,
-    /// Whether its peer may be believed.
-    trusts_peer: bool,
+    /// How far its peer counts.
+    trust: Trust,
     /// Whether a record of it carried a ttl.
     had_ttl: bool,
     /// The line about it ([`hash_of`]).
@@ -131,7 +135,7 @@ fn repair_pair(
             ..Logged::default()
         },
         peer: Arc::from(peer),
-        trusts_peer: listed.trusts_peer,
+        trust: listed.trust,
     });
     let mut settlements = Settlements::new(path);
     let compared =

@@ -29,7 +29,7 @@ pub mod shared;
 pub mod signals;
 mod start;
 mod start_error;
-mod surroundings;
+pub(crate) mod surroundings;
 pub mod threads;
 pub(crate) mod verify;
 pub mod waker;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -39,7 +39,7 @@ impl RealSurroundings {
     #[must_use]
     pub(super) fn new(config: &Config, resolver: Resolver) -> Self {
         Self {
-            table_path: config.sync.ngx_path.join("conf").join(table::NAME),
+            table_path: table_path(config),
             table: None,
             last_good: None,
             resolver,
@@ -48,23 +48,9 @@ impl RealSurroundings {
     }
 
     fn stamp(&self) -> Result<Stamp, String> {
-        let meta = fs::metadata(&self.table_path).map_err(|cause| self.about(&cause))?;
+        let meta = fs::metadata(&self.table_path);
+        let meta = meta.map_err(|cause| about(&self.table_path, &cause))?;
         Ok((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
-    }
-
-    fn about(&self, cause: &dyn std::fmt::Display) -> String {
-        format!(
-            "{}: {cause}; sync.ngx_path is to be HA's folder, whose conf/{} names the masters",
-            self.table_path.display(),
-            table::NAME
-        )
-    }
-
-    fn read_table(&self) -> Result<Arc<Table>, String> {
-        let bytes = read_regular(&self.table_path, TABLE_BYTES_MAX as u64);
-        let bytes = bytes.map_err(|cause| self.about(&cause))?;
-        let table = Table::parse(&bytes).map_err(|fault| self.about(&fault))?;
-        Ok(Arc::new(table))
     }
 
     /// The table that is there now.
@@ -73,12 +59,37 @@ impl RealSurroundings {
         match &self.table {
             Some((of, table)) if *of == stamp && !is_fresh(stamp) => table.clone(),
             _ => {
-                let table = self.read_table();
+                let table = read_table(&self.table_path).map(Arc::new);
                 self.table = Some((stamp, table.clone()));
                 table
             }
         }
     }
+}
+
+/// Where HA's table is, by this configuration.
+#[must_use]
+pub(crate) fn table_path(config: &Config) -> PathBuf {
+    config.sync.ngx_path.join("conf").join(table::NAME)
+}
+
+/// Reads HA's table.
+///
+/// # Errors
+/// A sentence that begins with the path: it cannot be read, or is no table.
+pub(crate) fn read_table(path: &Path) -> Result<Table, String> {
+    // One byte more than a table may have tells one that is too large from one that is torn.
+    let bytes = read_regular(path, TABLE_BYTES_MAX as u64 + 1);
+    let bytes = bytes.map_err(|cause| about(path, &cause))?;
+    Table::parse(&bytes).map_err(|fault| about(path, &fault))
+}
+
+fn about(path: &Path, cause: &dyn std::fmt::Display) -> String {
+    format!(
+        "{}: {cause}; sync.ngx_path is to be HA's folder, whose conf/{} names the masters",
+        path.display(),
+        table::NAME
+    )
 }
 
 /// Whether what has this stamp may have changed since and have the same stamp.
@@ -180,6 +191,15 @@ mod tests {
             let table = surroundings.table().unwrap();
             assert_eq!(table.neighbours("a:1").collect::<Vec<_>>(), [peer]);
         }
+    }
+
+    #[test]
+    fn a_table_of_more_bytes_than_any_has_is_told_from_a_torn_one() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("table");
+        fs::write(&path, " ".repeat(TABLE_BYTES_MAX + 1)).unwrap();
+        let fault = read_table(&path).unwrap_err();
+        assert!(fault.contains("has more than 1048576 bytes"), "{fault}");
     }
 
     #[test]

@@ -14,11 +14,12 @@ use crate::replay::disk::is_hidden;
 /// A system's own folders, which can stand at the top of a file system of HA's logs.
 const PASSED_OVER: &str = "lost+found";
 
-/// Looks at every folder under `sync.logs_path`. Files there are HA's own and none of ours.
-pub(super) fn all(config: &Config, findings: &mut Findings) {
+/// Looks at every folder under `sync.logs_path`, and gives those that are backends. Files there are
+/// HA's own and none of ours.
+pub(super) fn all(config: &Config, findings: &mut Findings) -> Vec<BackendName> {
     // That the folder can't be read is told already.
     let Ok(entries) = fs::read_dir(&config.sync.logs_path) else {
-        return;
+        return Vec::new();
     };
     let mut folders: Vec<PathBuf> = entries
         .flatten()
@@ -59,6 +60,7 @@ pub(super) fn all(config: &Config, findings: &mut Findings) {
         count => format!("{count}: {}; {files} logs, {bytes} bytes", list(&backends)),
     };
     findings.fact("backends", fact);
+    backends
 }
 
 /// Files that NFS or FUSE keep for whoever has them open.

@@ -11,6 +11,7 @@ mod findings;
 mod ha;
 mod includes;
 mod places;
+mod table;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -87,7 +88,8 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     places::state(config, &mut findings);
     places::login(config, &mut findings);
     places::beside_configuration(config, &mut findings);
-    backends::all(config, &mut findings);
+    let backends = backends::all(config, &mut findings);
+    table::masters(config, &backends, &mut findings);
     conflicts::listener(config, proc, &mut findings);
     conflicts::lock(config, &mut findings);
     conflicts::pid_file(config, proc, &mut findings);

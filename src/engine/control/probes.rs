@@ -25,6 +25,9 @@ struct Attached {
 pub(super) struct Probes {
     /// By the backends' places.
     all: Vec<Option<Attached>>,
+    /// The places of those that may be under way, each once: all that have a deadline are among
+    /// them. At most times they are few of a thousand.
+    under_way: Vec<usize>,
     /// The token of the first one; the others' follow.
     first_token: usize,
     resolver: Resolver,
@@ -39,6 +42,7 @@ impl Probes {
     ) -> Self {
         Self {
             all: Vec::new(),
+            under_way: Vec::new(),
             first_token: first_token.0,
             resolver,
             control,
@@ -75,12 +79,17 @@ impl Probes {
     ) -> Option<ProbeResult> {
         let limits = settings.probe_limits(request.is_up);
         let probe = &mut self.get_mut(request.backend)?.probe;
-        if request.authenticated {
+        let result = if request.authenticated {
             let credentials = Some(&*settings.controller.credentials);
             probe.begin_password(credentials, request.address, limits, registry, now)
         } else {
             probe.begin_status(request.address, limits, registry, now)
+        };
+        let place = request.backend.index();
+        if !self.under_way.contains(&place) {
+            self.under_way.push(place);
         }
+        result
     }
 
     pub(super) fn close(&mut self, backend: BackendId) {
@@ -120,18 +129,26 @@ impl Probes {
 
     /// Ends what has taken too long.
     pub(super) fn handle_deadlines(&mut self, now: Now) -> Vec<(BackendId, ProbeResult)> {
-        let all = self.all.iter_mut().flatten();
-        all.filter_map(|attached| {
-            let result = attached.probe.handle_deadline(now)?;
-            Some((attached.backend, result))
-        })
-        .collect()
+        let mut results = Vec::new();
+        self.under_way.retain(|place| {
+            let Some(attached) = &mut self.all[*place] else {
+                return false;
+            };
+            if let Some(result) = attached.probe.handle_deadline(now) {
+                results.push((attached.backend, result));
+            }
+            attached.probe.deadline().is_some()
+        });
+        results
     }
 
     /// When [`Probes::handle_deadlines`] is due, monotonic.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let all = self.all.iter().flatten();
-        all.filter_map(|attached| attached.probe.deadline()).min()
+        let under_way = self.under_way.iter();
+        let attached = under_way.filter_map(|place| self.all[*place].as_ref());
+        attached
+            .filter_map(|attached| attached.probe.deadline())
+            .min()
     }
 
     fn get_mut(&mut self, backend: BackendId) -> Option<&mut Attached> {

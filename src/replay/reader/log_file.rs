@@ -244,9 +244,12 @@ impl<L> LogFile<L> {
         }
         // The lines ahead that were settled are no longer known to be: other lines may be written
         // there.
+        // Nor are those before the cursor where bytes behind it had been read, as before an outage:
+        // what would show that the log is the same up to there is gone.
         let goes_on = |begun: &mut Begun| {
+            let is_known = begun.last_read.end() <= meta.bytes || begun.cursor.byte() == 0;
             begun.handle_cut(meta.bytes);
-            begun.cursor.handle_shrunk(meta.bytes) && !begun.has_settled_ahead()
+            begun.cursor.handle_shrunk(meta.bytes) && is_known && !begun.has_settled_ahead()
         };
         let lines_left =
             !shrank || failpoint!(TrustShrunkLog) || self.begun.as_deref_mut().is_none_or(goes_on);

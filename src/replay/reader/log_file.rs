@@ -51,11 +51,16 @@ impl Begun {
         }
     }
 
-    /// It has this many bytes now, fewer than it had.
-    pub(super) fn handle_cut(&mut self, bytes: u64) {
-        if self.last_read.end() > bytes {
+    /// It has this many bytes now, fewer than it had. Whether what is before the cursor can still
+    /// be told from other lines: where more had been read, as before an outage, the bytes that
+    /// would show it are gone.
+    #[must_use]
+    pub(super) fn handle_cut(&mut self, bytes: u64) -> bool {
+        let is_there = self.last_read.end() <= bytes;
+        if !is_there {
             self.last_read = LastRead::default();
         }
+        is_there || self.cursor.byte() == 0
     }
 
     /// Whether lines after the cursor are settled.
@@ -244,12 +249,9 @@ impl<L> LogFile<L> {
         }
         // The lines ahead that were settled are no longer known to be: other lines may be written
         // there.
-        // Nor are those before the cursor where bytes behind it had been read, as before an outage:
-        // what would show that the log is the same up to there is gone.
         let goes_on = |begun: &mut Begun| {
-            let is_known = begun.last_read.end() <= meta.bytes || begun.cursor.byte() == 0;
-            begun.handle_cut(meta.bytes);
-            begun.cursor.handle_shrunk(meta.bytes) && is_known && !begun.has_settled_ahead()
+            let can_be_told = begun.handle_cut(meta.bytes);
+            begun.cursor.handle_shrunk(meta.bytes) && can_be_told && !begun.has_settled_ahead()
         };
         let lines_left =
             !shrank || failpoint!(TrustShrunkLog) || self.begun.as_deref_mut().is_none_or(goes_on);

@@ -108,6 +108,43 @@ fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
 }
 
 #[test]
+fn a_log_that_is_cut_and_written_on_before_the_look_is_another_where_more_of_it_had_been_read() {
+    let few_in_flight = ReaderSettings {
+        in_flight_per_backend: 8,
+        ..settings()
+    };
+    let mut fixture = Fixture::with(few_in_flight, BOUNDS, 64);
+    fixture.stuck.push(A);
+    let lines =
+        |word: &str, count: u32| puts((0..count).map(|number| format!("{word}{number:03}")));
+    let whole = lines("key", 400);
+    fixture.disk.append_log("a:1", "01", &whole);
+    fixture.add("a:1");
+    fixture.up(A);
+    // All of it had been read when an outage took the reader back to line 310.
+    let mut plan = plan(&fixture);
+    let file = &mut plan.files[0];
+    let settled = lines("key", 310);
+    let meta = fixture.disk.meta_of("a:1", "01").unwrap();
+    let first = lines("key", 1);
+    file.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &first);
+    (file.line, file.byte, file.lines_read) = (310, settled.len() as u64, 400);
+    file.last_read = LastRead::new(0, &whole);
+    fixture.plan(A, plan);
+    fixture.run();
+    assert!(fixture.keys(A).len() < 24 && fixture.gone.is_empty());
+    // What HA writes behind the cut stands where lines are settled.
+    fixture
+        .disk
+        .truncate_log("a:1", "01", lines("key", 300).len());
+    fixture.disk.append_log("a:1", "01", &lines("new", 90));
+    fixture.hint_grew(A);
+    fixture.run();
+    assert_eq!(fixture.gone, [fixture.opened[0].file]);
+    assert_eq!(fixture.starts().last(), Some(&("01", FileStart::New)));
+}
+
+#[test]
 fn a_status_file_of_the_originals_is_for_no_log_but_the_first_of_its_name() {
     let whole = puts(["a", "b", "c"]).len() as u64;
     // The log has fewer bytes than the original had read of it: it is another one, also when it has

@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn a_table_that_cannot_be_read_is_a_warning_where_keys_are_compared() {
-        let mut home = home("");
-        fs::remove_file(home.path("conf/hustdbtable.json")).unwrap();
+        let mut home = Home::new();
+        home.config.sync.reconcile = ReconcileMode::Report;
         home.check(
             &[],
             &[

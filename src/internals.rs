@@ -140,6 +140,9 @@ pub mod ledger {
     pub mod file {
         pub use crate::ledger::file::Place;
     }
+    pub mod forgotten {
+        pub use crate::ledger::forgotten::{Forgotten, ForgottenTotals};
+    }
     pub mod identity {
         pub use crate::ledger::identity::{Identity, LastRead};
     }

@@ -394,7 +394,7 @@ impl World {
                 Errand::Forgotten(place) => {
                     let note = format_args!("{place}: it is forgotten");
                     self.trace.note(self.now, note);
-                    self.backends[place].oracle.handle_forgotten();
+                    self.handle_forgotten(place);
                 }
             }
         }

@@ -7,6 +7,7 @@ use hustdbsync::internals::binlog::Method;
 use hustdbsync::internals::fake_hustdb::query::Call;
 use hustdbsync::internals::fake_hustdb::{Item, Space, Verb};
 use hustdbsync::internals::ledger::checkpoint::Checkpoint;
+use hustdbsync::internals::ledger::forgotten::ForgottenTotals;
 use hustdbsync::internals::ledger::rejected::{Piece, RejectedLine, pieces};
 use hustdbsync::internals::limits::IDENTITY_PREFIX_BYTES_MAX;
 use hustdbsync::internals::replay::testdisk::Deletion;
@@ -763,6 +764,14 @@ impl Oracle {
             );
         }
         (self.durable_settled, self.durable_processed) = totals;
+    }
+
+    /// What was durably processed and settled of it when the server was last down.
+    pub(crate) fn durable_totals(&self) -> ForgottenTotals {
+        ForgottenTotals {
+            processed: self.durable_processed,
+            settled: self.durable_settled,
+        }
     }
 
     /// The server has forgotten the backend, and counts anew.

@@ -11,6 +11,7 @@ use fastrand::Rng;
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::fake_hustdb::store::Store;
 use hustdbsync::internals::http::answer::ClientId;
+use hustdbsync::internals::ledger::forgotten::{Forgotten, ForgottenTotals};
 use hustdbsync::internals::ledger::rejected::STAGED;
 use hustdbsync::internals::replay::controller::action::ProbeResult;
 use hustdbsync::internals::replay::durable_write::JobId;
@@ -165,6 +166,8 @@ pub(crate) struct World {
     pub(crate) life: u64,
     /// How often the server was or is to be started.
     pub(crate) starts: usize,
+    /// What the backends had come to that were forgotten.
+    forgotten: ForgottenTotals,
     /// All is to be well from now on.
     pub(crate) healed: bool,
     /// Somebody had taken logs away, or moved them, by then.
@@ -221,6 +224,7 @@ impl World {
             server: None,
             life: 0,
             starts: 1,
+            forgotten: ForgottenTotals::default(),
             healed: false,
             logs_were_moved: false,
             ends_hard: false,
@@ -477,6 +481,26 @@ impl World {
         }
     }
 
+    /// The server has forgotten a backend, and counts anew.
+    pub(crate) fn handle_forgotten(&mut self, place: usize) {
+        let oracle = &mut self.backends[place].oracle;
+        self.forgotten = self.forgotten.with(oracle.durable_totals());
+        oracle.handle_forgotten();
+    }
+
+    /// Whether what a backend has durably come to is in the durable totals of those that were
+    /// forgotten: the process may die before it says that it has forgotten one.
+    fn is_counted_as_forgotten(&self, place: usize) -> bool {
+        let kept = self.disk.inner.durable_state(".forgotten", "totals");
+        let Some(kept) = kept.and_then(|bytes| Forgotten::decode(&bytes)) else {
+            return false;
+        };
+        let expected = self
+            .forgotten
+            .with(self.backends[place].oracle.durable_totals());
+        kept.totals.settled >= expected.settled && kept.totals.processed >= expected.processed
+    }
+
     /// The server is gone. Its connections end.
     pub(crate) fn end_life(&mut self) {
         self.server = None;
@@ -497,11 +521,14 @@ impl World {
         for connection in open {
             self.close(connection);
         }
-        for backend in &mut self.backends {
-            let checkpoint = self.disk.inner.durable_state(&backend.name, "checkpoint");
-            backend
-                .oracle
-                .handle_durable(checkpoint.as_deref(), &backend.name);
+        for place in 0..self.backends.len() {
+            let name = self.backends[place].name.clone();
+            let checkpoint = self.disk.inner.durable_state(&name, "checkpoint");
+            if checkpoint.is_none() && self.is_counted_as_forgotten(place) {
+                self.handle_forgotten(place);
+            }
+            let oracle = &mut self.backends[place].oracle;
+            oracle.handle_durable(checkpoint.as_deref(), &name);
         }
         self.starts += 1;
         let longest = [300, 3_000][self.random.usize(..2)];

@@ -616,7 +616,7 @@ pub const POOLED_VECTORS: usize = 1024;
 pub const DEFER_ACCEPT_SECONDS: u64 = 1;
 
 /// How often the controller looks whether a backend that is down has got a backlog; and, when
-/// inotify or a client of the HTTP server wakes it, at all other counters of the backends.
+/// anything wakes it, at all other counters of the backends.
 pub const BACKLOG_LOOK: Duration = Duration::from_millis(500);
 
 /// How much longer than `drain_timeout`, in milliseconds, the end waits for everyone to say that

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::http::answer::ClientId;
-use crate::limits::{BACKLOG_LOOK, MAILBOX_MESSAGES, OUTBOX_RETRY};
+use crate::limits::{MAILBOX_MESSAGES, OUTBOX_RETRY};
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::ending::{Over, Phase};
 use crate::replay::mailbox::Mailbox;
@@ -93,12 +93,6 @@ pub struct Controller {
     states_changed: bool,
     /// Messages were left for the next turn.
     messages_left: bool,
-    /// Something has happened since the last turn.
-    is_due: bool,
-    /// When the backends were looked at last, monotonic, and when they are to be although nothing
-    /// has happened to them.
-    backends_seen_at: Duration,
-    backends_due_at: Duration,
 }
 
 impl Controller {
@@ -136,9 +130,6 @@ impl Controller {
             checkpointer_done: false,
             states_changed: false,
             messages_left: false,
-            is_due: false,
-            backends_seen_at: Duration::ZERO,
-            backends_due_at: Duration::ZERO,
         }
     }
 
@@ -193,7 +184,6 @@ impl Controller {
             let Some(message) = self.mailbox.receive() else {
                 return;
             };
-            self.is_due = true;
             self.handle_message(message, now);
         }
     }
@@ -288,14 +278,12 @@ impl Controller {
         address: Result<SocketAddr, String>,
         now: Now,
     ) {
-        self.is_due = true;
         let (backends, mut cx) = self.cx(now);
         backends.handle_resolved(backend, address, &mut cx);
     }
 
     /// A probe has its result, or its idle connection was lost.
     pub fn handle_probe(&mut self, backend: BackendId, result: ProbeResult, now: Now) {
-        self.is_due = true;
         self.backends.handle_probe(backend, result, now);
     }
 
@@ -307,7 +295,6 @@ impl Controller {
 
     /// The configuration was read again.
     pub fn handle_settings(&mut self, settings: ControllerSettings, now: Now) {
-        self.is_due = true;
         let is_other_password = self.settings.credentials != settings.credentials;
         self.settings = settings;
         let mode = self.settings.reconcile.mode.as_str();
@@ -337,7 +324,6 @@ impl Controller {
         if !self.phase.is_running() {
             return;
         }
-        self.is_due = true;
         tracing::info!(
             "ending: what is in flight has {:?} to be answered",
             self.settings.drain_timeout
@@ -347,20 +333,11 @@ impl Controller {
         self.actions.push_back(Action::BeginShutdown);
     }
 
-    /// Does what is due. A turn for an inotify event or a page that is read looks at every backend
-    /// only if it has not been looked at for a while: there may be many of both.
+    /// Does what is due.
     pub fn turn(&mut self, now: Now) {
-        let has_happened = std::mem::take(&mut self.is_due) || !self.requests.is_empty();
-        let look_at = self.backends_seen_at.saturating_add(BACKLOG_LOOK);
-        if !has_happened && now.monotonic < self.backends_due_at.min(look_at) {
-            self.follow_requests(now);
-            return;
-        }
         let (backends, mut cx) = self.cx(now);
         backends.turn(&mut cx);
         self.follow_requests(now);
-        self.backends_seen_at = now.monotonic;
-        self.backends_due_at = self.backends.due_at(now);
     }
 
     /// What the driver is to do next.
@@ -377,7 +354,7 @@ impl Controller {
     /// be taken by now.
     pub fn hand_over(&mut self, now: Now) -> Option<Over> {
         debug_assert!(self.actions.is_empty(), "all actions come first");
-        let are_flushed = self.backends.are_flushed();
+        let are_flushed = !self.phase.is_running() && self.backends.are_flushed();
         let over = self
             .phase
             .advance(are_flushed, self.checkpointer_done, &mut self.outbox, now);
@@ -388,14 +365,14 @@ impl Controller {
     /// Whether the next turn is due at once.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.messages_left || self.is_due || !self.requests.is_empty()
+        self.messages_left || !self.requests.is_empty() || self.backends.have_work()
     }
 
     /// When the next turn is due if nothing happens before, monotonic.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<Duration> {
         let until = [
-            (self.backends_due_at < Duration::MAX).then_some(self.backends_due_at),
+            Some(self.backends.due_at()).filter(|due_at| *due_at < Duration::MAX),
             self.phase.deadline(),
             self.sync_points.deadline(),
             (!self.outbox.is_empty()).then(|| now.after(OUTBOX_RETRY)),

@@ -1,5 +1,8 @@
 //! The backends that the controller knows: each with its monitor, and what follows from the
 //! monitors' orders.
+//!
+//! A turn looks at those that something has happened to or that are due ([`Agenda`]). Other threads
+//! change a backend's counters without a word, so all are looked at every [`BACKLOG_LOOK`].
 
 mod leaving;
 mod names;
@@ -21,6 +24,7 @@ use super::settings::{ControllerRules, ControllerSettings};
 use super::states::{ReportedState, States};
 use crate::clock::Now;
 use crate::limits::{BACKENDS_MAX, BACKLOG_LOOK};
+use crate::replay::agenda::Agenda;
 use crate::replay::lane::LaneSettings;
 use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::{BackendId, BackendInfo, Epoch, WorkerMessage};
@@ -84,7 +88,9 @@ struct Backend {
 /// See the module.
 pub(super) struct Backends {
     /// By their ids; `None` is a free place.
-    all: Vec<Option<Backend>>,
+    all: Agenda<Option<Backend>>,
+    /// When all are looked at next if there is a turn, monotonic.
+    look_at: Duration,
     /// The free places, the one that has been free longest first.
     free: VecDeque<BackendId>,
     by_name: HashMap<String, BackendId>,
@@ -98,7 +104,8 @@ pub(super) struct Backends {
 impl Backends {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            all: Vec::new(),
+            all: Agenda::default(),
+            look_at: Duration::ZERO,
             free: VecDeque::new(),
             by_name: HashMap::new(),
             forgotten: (0, 0),
@@ -293,37 +300,49 @@ impl Backends {
 
     /// Does what is due for every backend.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) {
-        for backend in self.all.iter_mut().flatten() {
-            let answers = backend.info.counters.answers.load();
-            backend.monitor.handle_answers(answers);
-            backend
-                .monitor
-                .handle_backlog(has_backlog(&backend.info), cx.now);
-            while let Some(order) = backend.monitor.poll_order(cx.now) {
-                backend.follow(order, cx);
-            }
-            backend.leave(cx);
-            if !backend.leaving.is_under_way() {
-                backend.pass_gate(cx);
-                backend.tell(cx);
-            }
+        if self.look_at <= cx.now.monotonic {
+            self.look_at = cx.now.after(BACKLOG_LOOK);
+            self.all.wake_all();
         }
+        self.all.wake_due(cx.now.monotonic);
+        self.all.for_each_awake(|backend| {
+            if let Some(backend) = backend {
+                backend.turn(cx);
+            }
+        });
+        self.all.rest_each(|backend| {
+            let due_at = backend.as_ref().and_then(|backend| backend.due_at(cx.now));
+            Some(due_at.unwrap_or(Duration::MAX))
+        });
+        #[cfg(debug_assertions)]
+        self.check_resting();
+    }
+
+    /// Panics if a backend rests beyond what is due.
+    #[cfg(debug_assertions)]
+    fn check_resting(&self) {
+        for (until, _, backend) in self.all.resting() {
+            let Some(backend) = backend else {
+                continue;
+            };
+            let own = [backend.monitor.deadline(), backend.leaving.deadline()];
+            let name = &backend.info.name;
+            assert!(
+                own.iter().flatten().all(|due_at| until <= *due_at),
+                "{name} rests beyond what is due"
+            );
+        }
+    }
+
+    /// Whether something has happened to one since the last [`Backends::turn`].
+    pub(super) fn have_work(&self) -> bool {
+        self.all.awake_count() > 0
     }
 
     /// When [`Backends::turn`] is due if nothing happens before, on the monotonic clock; the
     /// maximum if it is not.
-    pub(super) fn due_at(&self, now: Now) -> Duration {
-        let all = || self.all.iter().flatten();
-        let deadlines =
-            all().flat_map(|backend| [backend.monitor.deadline(), backend.leaving.deadline()]);
-        // Where the next probe depends on the backlog, that must be watched.
-        let waits_for_backlog =
-            |backend: &Backend| !backend.monitor.is_up() && !has_backlog(&backend.info);
-        let look_at = all()
-            .any(waits_for_backlog)
-            .then(|| now.after(BACKLOG_LOOK));
-        let until = deadlines.chain([look_at]).flatten().min();
-        until.unwrap_or(Duration::MAX)
+    pub(super) fn due_at(&self) -> Duration {
+        self.all.next_due()
     }
 
     /// All states, for other threads.
@@ -380,6 +399,32 @@ fn has_backlog(info: &BackendInfo) -> bool {
 }
 
 impl Backend {
+    /// Does what is due.
+    fn turn(&mut self, cx: &mut Context<'_>) {
+        self.monitor
+            .handle_answers(self.info.counters.answers.load());
+        self.monitor.handle_backlog(has_backlog(&self.info), cx.now);
+        while let Some(order) = self.monitor.poll_order(cx.now) {
+            self.follow(order, cx);
+        }
+        self.leave(cx);
+        if !self.leaving.is_under_way() {
+            self.pass_gate(cx);
+            self.tell(cx);
+        }
+    }
+
+    /// When [`Backend::turn`] is due if nothing happens to it before, monotonic.
+    fn due_at(&self, now: Now) -> Option<Duration> {
+        // Where the next probe depends on the backlog, that must be watched.
+        let waits_for_backlog = !self.monitor.is_up() && !has_backlog(&self.info);
+        let look_at = waits_for_backlog.then(|| now.after(BACKLOG_LOOK));
+        [self.monitor.deadline(), self.leaving.deadline(), look_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
     /// Applies the settings, and the operator's rate limit, to its lanes.
     fn set_lane(&mut self, cx: &mut Context<'_>) {
         let mut lane = cx.settings.lane(&self.info.name);
@@ -421,6 +466,7 @@ impl Backend {
             ProbeResult::Lost => &probes.lost,
         }
         .add(1);
+        self.note_answers(now);
         self.note_sign(&result, answers, now);
         match result {
             ProbeResult::Good { watched } => self.monitor.handle_probe_good(watched, answers, now),

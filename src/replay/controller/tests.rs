@@ -3,7 +3,7 @@
 use super::*;
 use crate::binlog::request::Template;
 use crate::http::answer::Status;
-use crate::limits::{DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD};
+use crate::limits::{BACKLOG_LOOK, DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::replay::controller::action::{ProbeRequest, Reply};
 use crate::replay::lane::LaneSettings;
@@ -13,6 +13,7 @@ use crate::replay::messages::{
 };
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
+use crate::replay::reachability::{self, Outage};
 use crate::status::control_request::{
     BackendRequest, Listed, LogList, RejectedList, RejectedRequest, RejectedVerb, SyncPointRequest,
 };
@@ -637,42 +638,68 @@ fn the_end_is_clean_when_all_have_let_go_and_cut_when_its_time_is_up() {
     }
 }
 
-/// There may be many of both: events that concern no backend's state, and backends.
+/// There may be many backends, and many events that concern only one or none of them.
 #[test]
-fn a_turn_looks_at_the_backends_when_something_happens_to_them_or_after_a_while() {
-    let mut fixture = Fixture::with_one_up();
-    let looks = |fixture: &mut Fixture, happens: &dyn Fn(&mut Fixture)| {
-        fixture.now += ms(1);
-        happens(fixture);
+fn a_turn_looks_at_the_backends_that_something_has_happened_to_and_at_all_after_a_while() {
+    let first_is_probed = |happens: &dyn Fn(&mut Fixture), now| {
+        let mut fixture = Fixture::new();
+        fixture.find(WRITTEN);
         fixture.turn();
-        fixture.controller.backends_seen_at == fixture.now
+        fixture.answer(ProbeResult::Bad("it is starting".to_owned()));
+        fixture.turn();
+        // Nobody says so; it is to be probed sooner by this.
+        let info = fixture.controller.info(FIRST).expect("it was found");
+        info.counters.unread_bytes.set(1);
+        fixture.now = ms(10);
+        happens(&mut fixture);
+        fixture.turn();
+        fixture.now = now;
+        let actions = fixture.turn();
+        actions.contains(&probe(address(1)))
     };
-    assert!(!looks(&mut fixture, &|_| {}));
-    assert!(looks(&mut fixture, &|fixture| fixture.tell(
-        ControlMessage::LogFault {
+    let of_another = |fixture: &mut Fixture| fixture.find("10.0.0.2:8085");
+    let of_it = |fixture: &mut Fixture| {
+        fixture.tell(ControlMessage::LogFault {
             backend: FIRST,
             fault: None,
-        }
-    )));
-    assert!(!looks(&mut fixture, &|_| {}));
-    assert!(looks(&mut fixture, &|fixture| fixture.ask(
-        ControlRequest::ListLogs {
-            backend: WRITTEN.to_owned()
-        }
-    )));
-    assert!(looks(&mut fixture, &|fixture| {
+        });
+    };
+    let reload = |fixture: &mut Fixture| {
         let now = fixture.now();
         fixture.controller.handle_settings(settings(), now);
-    }));
-    let until = fixture.controller.deadline(fixture.now()).unwrap();
-    assert!(!looks(&mut fixture, &|_| {}));
-    assert_eq!(fixture.controller.deadline(fixture.now()), Some(until));
-    assert!(looks(&mut fixture, &|fixture| fixture.now = until));
-    assert!(looks(&mut fixture, &|fixture| fixture
-        .answer(ProbeResult::Good { watched: true })));
-    assert!(looks(&mut fixture, &|fixture| fixture.now += BACKLOG_LOOK));
-    assert!(looks(&mut fixture, &|fixture| {
-        let now = fixture.now();
-        fixture.controller.handle_stop(now);
-    }));
+    };
+    assert!(!first_is_probed(&of_another, ms(200)));
+    assert!(first_is_probed(&of_another, BACKLOG_LOOK));
+    assert!(first_is_probed(&of_it, ms(200)));
+    assert!(first_is_probed(&reload, ms(200)));
+}
+
+/// G4: nobody has looked at the backend between a record's answer and the bad probe.
+#[test]
+fn an_outage_ends_with_an_answer_although_the_next_probe_is_as_bad_as_the_last() {
+    let mut fixture = Fixture::new();
+    fixture.find(WRITTEN);
+    fixture.tell(ControlMessage::OutagesRead {
+        backend: FIRST,
+        kept: Ok(None),
+    });
+    for second in 0..=12 {
+        fixture.now = Duration::from_secs(second);
+        fixture.turn();
+        if second == 6 {
+            let info = fixture.controller.info(FIRST).expect("it was found");
+            info.counters.answers.add(1);
+        }
+        fixture.answer(ProbeResult::Closed("refused".to_owned()));
+    }
+    fixture.turn();
+    let mut kept = Vec::new();
+    while let Some(message) = fixture.checkpointer.receive() {
+        if let CheckpointerMessage::KeepOutages { bytes, .. } = message {
+            kept = reachability::decode(&bytes).expect("outages");
+        }
+    }
+    let seconds = |outage: &Outage| (outage.from % 1_000_000, outage.until % 1_000_000);
+    let kept: Vec<_> = kept.iter().map(seconds).collect();
+    assert_eq!(kept, [(3, 5), (9, 12)]);
 }

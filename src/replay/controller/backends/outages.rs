@@ -26,6 +26,15 @@ impl Backends {
 }
 
 impl Backend {
+    /// Tells the gate of answers since it was told last. Those before a probe's end come before its
+    /// result: an outage must not go on over them (G4).
+    pub(super) fn note_answers(&mut self, now: Now) {
+        let answers = self.info.counters.answers.load();
+        if std::mem::replace(&mut self.answers_seen, answers) != answers {
+            self.gate.history.handle_answered(now);
+        }
+    }
+
     /// Passes a probe's result to the gate.
     pub(super) fn note_sign(&mut self, result: &ProbeResult, answers: u64, now: Now) {
         let history = &mut self.gate.history;
@@ -43,10 +52,7 @@ impl Backend {
     /// Has records sent to it once the stored outages are removed, since they would claim that
     /// nothing was sent (guarantees, G4).
     pub(super) fn pass_gate(&mut self, cx: &mut Context<'_>) {
-        let answers = self.info.counters.answers.load();
-        if std::mem::replace(&mut self.answers_seen, answers) != answers {
-            self.gate.history.handle_answered(cx.now);
-        }
+        self.note_answers(cx.now);
         cx.outbox.keep_outages(self.info.id, &mut self.gate);
         let Some(address) = self.address else {
             return;

@@ -282,8 +282,14 @@ impl Probe {
         else {
             return None;
         };
-        let answer = send(&mut connection, &mut attempt)
-            .and_then(|()| receive(&mut connection, &mut attempt));
+        let was_sent = attempt.sent;
+        let answer = send(&mut connection, &mut attempt).and_then(|()| {
+            // What has just left is not answered yet; an event tells when it is.
+            if attempt.sent && !was_sent {
+                return Ok(None);
+            }
+            receive(&mut connection, &mut attempt)
+        });
         match answer {
             Ok(None) => {
                 self.state = State::Asked {

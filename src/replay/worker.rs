@@ -53,7 +53,8 @@ pub struct Worker {
     index: usize,
     workers: usize,
     links: WorkerLinks,
-    pipes: Vec<Option<BackendLanes>>,
+    /// By their ids.
+    backends: Vec<Option<BackendLanes>>,
     slots: Vec<Slot>,
     /// Those that have no backend.
     free: Vec<usize>,
@@ -68,6 +69,8 @@ pub struct Worker {
     first_slot: usize,
     /// When what is settled is to go to the checkpointer, full batch or not.
     hand_over_at: Duration,
+    /// The backends that it is of: few of many.
+    to_hand_over: Vec<BackendId>,
     /// And when it went there last.
     handed_over_at: Duration,
     random: fastrand::Rng,
@@ -91,7 +94,7 @@ impl Worker {
             index,
             workers,
             links,
-            pipes: Vec::new(),
+            backends: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
@@ -100,6 +103,7 @@ impl Worker {
             outbox,
             earliest: Duration::MAX,
             first_slot: 0,
+            to_hand_over: Vec::new(),
             hand_over_at: Duration::MAX,
             handed_over_at: Duration::ZERO,
             random: fastrand::Rng::with_seed(seed),
@@ -141,10 +145,10 @@ impl Worker {
                 } => self.flush(backend, epoch, drain_until, now),
                 WorkerMessage::Forget { backend } => self.forget(backend, now),
                 WorkerMessage::Ttl { backend, ready } => {
-                    self.change(backend, |pipe| pipe.ttl_ready = ready)
+                    self.change(backend, |lanes| lanes.ttl_ready = ready)
                 }
                 WorkerMessage::Settings { backend, settings } => {
-                    self.change(backend, |pipe| pipe.set(settings))
+                    self.change(backend, |lanes| lanes.set(settings))
                 }
                 WorkerMessage::Stop => self.stopped = true,
             }
@@ -185,8 +189,8 @@ impl Worker {
                 self.first_slot = slot + 1;
             }
         }
-        for place in 0..self.pipes.len() {
-            if let Some(backend) = self.pipes[place].as_ref().map(|pipe| pipe.backend) {
+        for place in 0..self.backends.len() {
+            if let Some(backend) = self.backends[place].as_ref().map(|lanes| lanes.backend) {
                 self.finish_drain(backend, now);
             }
         }
@@ -204,8 +208,10 @@ impl Worker {
         if now.monotonic >= self.hand_over_at || self.stopped {
             self.hand_over_at = Duration::MAX;
             self.handed_over_at = now.monotonic;
-            for pipe in self.pipes.iter_mut().flatten() {
-                pipe.hand_over(&self.links, &mut self.outbox);
+            for backend in self.to_hand_over.drain(..) {
+                if let Some(Some(lanes)) = self.backends.get_mut(backend.index()) {
+                    lanes.hand_over(&self.links, &mut self.outbox);
+                }
             }
         }
         let was_stuck = self.stuck;
@@ -242,20 +248,28 @@ impl Worker {
             self.held.is_empty(),
             "batches are held for waiting records only"
         );
+        let forgets = |lanes: &BackendLanes| {
+            !lanes.settled.is_empty() && !self.to_hand_over.contains(&lanes.backend)
+        };
+        assert!(
+            !self.backends.iter().flatten().any(forgets),
+            "outcomes are handed over"
+        );
     }
 
     fn take_batch(&mut self, batch: Batch) {
-        let pipe = self
-            .pipes
+        let lanes = self
+            .backends
             .get(batch.backend.index())
             .and_then(Option::as_ref);
-        let current = pipe.is_some_and(|pipe| pipe.epoch == batch.epoch && pipe.drain.is_none());
+        let current =
+            lanes.is_some_and(|lanes| lanes.epoch == batch.epoch && lanes.drain.is_none());
         if !current || batch.records.is_empty() {
             self.links.returns.release(batch.chunk);
             self.links.fed_pool.give(batch.records);
             return;
         }
-        let slots = &pipe.expect("a current batch has a pipe").slots;
+        let slots = &lanes.expect("a current batch has lanes").slots;
         let records =
             u32::try_from(batch.records.len()).expect("a chunk's lines are counted in u32");
         let key = self
@@ -292,12 +306,12 @@ impl Worker {
         counters: Arc<BackendCounters>,
         now: Now,
     ) {
-        if self.pipes.len() <= backend.index() {
-            self.pipes.resize_with(backend.index() + 1, || None);
+        if self.backends.len() <= backend.index() {
+            self.backends.resize_with(backend.index() + 1, || None);
         }
-        let known = self.pipes[backend.index()].take();
-        let (mut slots, settled, long_trials) = known.map_or_else(Default::default, |pipe| {
-            (pipe.slots, pipe.settled, pipe.long_trials.begun_anew())
+        let known = self.backends[backend.index()].take();
+        let (mut slots, settled, long_trials) = known.map_or_else(Default::default, |lanes| {
+            (lanes.slots, lanes.settled, lanes.long_trials.begun_anew())
         });
         for lane in (self.index..settings.lanes as usize)
             .step_by(self.workers)
@@ -306,7 +320,7 @@ impl Worker {
             let lane = u16::try_from(lane).expect("lanes are counted in u16");
             slots.push(self.new_slot(lane, backend));
         }
-        let mut pipe = BackendLanes {
+        let mut lanes = BackendLanes {
             backend,
             epoch,
             address,
@@ -321,8 +335,8 @@ impl Worker {
             sent: Vec::new(),
             drain: None,
         };
-        pipe.set(settings);
-        self.pipes[backend.index()] = Some(pipe);
+        lanes.set(settings);
+        self.backends[backend.index()] = Some(lanes);
     }
 
     /// A slot for a lane: one whose backend was forgotten, else another.
@@ -344,8 +358,8 @@ impl Worker {
 
     /// Changes what holds for a backend, and lets its lanes look again.
     fn change(&mut self, backend: BackendId, change: impl FnOnce(&mut BackendLanes)) {
-        if let Some(Some(pipe)) = self.pipes.get_mut(backend.index()) {
-            change(pipe);
+        if let Some(Some(lanes)) = self.backends.get_mut(backend.index()) {
+            change(lanes);
             self.wake(|of| of == backend);
         }
     }
@@ -371,29 +385,30 @@ impl Worker {
             return;
         };
         let lane = &mut self.slots[slot].lane;
-        let pipe = self.pipes[backend.index()]
+        let lanes = self.backends[backend.index()]
             .as_mut()
-            .expect("a slot's backend has a pipe");
+            .expect("a slot's backend has lanes");
         let had_connection = lane.has_connection();
-        let sending = !self.stuck && pipe.drain.is_none();
-        let had_to_wait = pipe.long_trials.waits_until(now.monotonic).is_some();
+        let had_settled = !lanes.settled.is_empty();
+        let sending = !self.stuck && lanes.drain.is_none();
+        let had_to_wait = lanes.long_trials.waits_until(now.monotonic).is_some();
         let mut cx = LaneContext {
             now,
             jitter: self.random.u64(..),
-            settings: &pipe.settings,
-            counters: &pipe.counters,
+            settings: &lanes.settings,
+            counters: &lanes.counters,
             held: &mut self.held,
             sending,
-            ttl_ready: pipe.ttl_ready,
-            lookups_from: pipe.lookups_from,
-            bucket: &mut pipe.bucket,
-            long_trials: &mut pipe.long_trials,
+            ttl_ready: lanes.ttl_ready,
+            lookups_from: lanes.lookups_from,
+            bucket: &mut lanes.bucket,
+            long_trials: &mut lanes.long_trials,
             sink: &mut Results {
                 backend,
-                epoch: pipe.epoch,
+                epoch: lanes.epoch,
                 unix: now.unix,
-                settled: &mut pipe.settled,
-                sent: &mut pipe.sent,
+                settled: &mut lanes.settled,
+                sent: &mut lanes.sent,
                 outbox: &mut self.outbox,
                 links: &self.links,
             },
@@ -404,7 +419,7 @@ impl Worker {
             step = lane.poll_step(&mut cx);
         }
         match step {
-            Step::Connect => self.actions.push_back(Action::Connect(slot, pipe.address)),
+            Step::Connect => self.actions.push_back(Action::Connect(slot, lanes.address)),
             Step::Transmit => self.actions.push_back(Action::Transmit(slot)),
             Step::Rest | Step::Close => {}
         }
@@ -429,8 +444,12 @@ impl Worker {
         if cfg!(debug_assertions) {
             lane.check_invariants();
         }
-        pipe.count_connection(had_connection, lane.has_connection());
-        if !pipe.settled.is_empty() && self.hand_over_at == Duration::MAX {
+        lanes.count_connection(had_connection, lane.has_connection());
+        let has_settled = !lanes.settled.is_empty();
+        if has_settled && !had_settled {
+            self.to_hand_over.push(backend);
+        }
+        if has_settled && self.hand_over_at == Duration::MAX {
             // Where nothing waits any more there is nothing to gather, and no timer has to wake
             // this thread for it.
             let gathered_from = match self.held.is_empty() {
@@ -442,18 +461,18 @@ impl Worker {
         if let Some(deadline) = lane.deadline() {
             self.earliest = self.earliest.min(deadline);
         }
-        if sending && lane.is_at_rest() && !lane.is_empty() && pipe.bucket.is_spent() {
+        if sending && lane.is_at_rest() && !lane.is_empty() && lanes.bucket.is_spent() {
             // A lane that waits for something else is woken by that; the bucket would wake it in a
             // circle.
-            self.earliest = self.earliest.min(pipe.bucket.next());
+            self.earliest = self.earliest.min(lanes.bucket.next());
         }
-        let long_from = pipe.long_trials.waits_until(now.monotonic);
+        let long_from = lanes.long_trials.waits_until(now.monotonic);
         if let Some(long_from) = long_from
             && lane.is_at_rest()
         {
             self.earliest = self.earliest.min(long_from);
         }
-        if pipe.drain.is_some() && !lane.is_busy() {
+        if lanes.drain.is_some() && !lane.is_busy() {
             self.finish_drain(backend, now);
         }
         if had_to_wait && long_from.is_none() {
@@ -483,25 +502,26 @@ impl Connected for Worker {
 
     fn answer_bytes_due(&self, slot: usize) -> Option<usize> {
         let Slot { lane, backend, .. } = &self.slots[slot];
-        let pipe = self.pipes[backend.as_ref()?.index()].as_ref()?;
-        lane.answer_bytes_due(&pipe.settings)
+        let lanes = self.backends[backend.as_ref()?.index()].as_ref()?;
+        lane.answer_bytes_due(&lanes.settings)
     }
 
     fn keepalive_interval(&self, slot: usize) -> Duration {
         let backend = self.slots[slot]
             .backend
             .expect("what connects has a backend");
-        let pipe = self.pipes[backend.index()].as_ref();
-        pipe.expect("a slot's backend has a pipe")
+        let lanes = self.backends[backend.index()].as_ref();
+        lanes
+            .expect("a slot's backend has lanes")
             .settings
             .keepalive_interval
     }
 
     fn handle_connected(&mut self, slot: usize, segment_bytes_max: usize, now: Now) {
         let backend = self.slots[slot].backend;
-        let pipe = backend.and_then(|backend| self.pipes.get(backend.index())?.as_ref());
-        if let Some(pipe) = pipe {
-            pipe.counters.connections_made.add(1);
+        let lanes = backend.and_then(|backend| self.backends.get(backend.index())?.as_ref());
+        if let Some(lanes) = lanes {
+            lanes.counters.connections_made.add(1);
         }
         self.step(slot, now, |lane, cx| {
             lane.handle_connected(segment_bytes_max, cx);

@@ -20,24 +20,24 @@ impl Worker {
         drain_until: Option<Duration>,
         now: Now,
     ) {
-        let Some(Some(pipe)) = self.pipes.get_mut(backend.index()) else {
+        let Some(Some(lanes)) = self.backends.get_mut(backend.index()) else {
             self.say_flushed(backend, epoch, Vec::new());
             return;
         };
         let until = drain_until.unwrap_or_default();
-        pipe.drain = Some(Drain { epoch, until });
+        lanes.drain = Some(Drain { epoch, until });
         self.finish_drain(backend, now);
     }
 
     /// Ends a flush whose time has come: nothing is in flight any more, or what is takes too long.
     pub(super) fn finish_drain(&mut self, backend: BackendId, now: Now) {
-        let Some(Some(pipe)) = self.pipes.get(backend.index()) else {
+        let Some(Some(lanes)) = self.backends.get(backend.index()) else {
             return;
         };
-        let Some(drain) = pipe.drain else {
+        let Some(drain) = lanes.drain else {
             return;
         };
-        let busy = pipe
+        let busy = lanes
             .slots
             .iter()
             .any(|slot| self.slots[*slot].lane.is_busy_by_itself());
@@ -45,30 +45,32 @@ impl Worker {
             self.earliest = self.earliest.min(drain.until);
             return;
         }
-        for i in 0..pipe.slots.len() {
+        for i in 0..lanes.slots.len() {
             self.discard(backend, i, now);
         }
-        let pipe = self.pipes[backend.index()].as_mut().expect("it was there");
-        pipe.hand_over(&self.links, &mut self.outbox);
-        pipe.drain = None;
-        pipe.epoch = drain.epoch;
-        pipe.ttl_ready = false;
-        let sent = std::mem::take(&mut pipe.sent);
+        let lanes = self.backends[backend.index()]
+            .as_mut()
+            .expect("it was there");
+        lanes.hand_over(&self.links, &mut self.outbox);
+        lanes.drain = None;
+        lanes.epoch = drain.epoch;
+        lanes.ttl_ready = false;
+        let sent = std::mem::take(&mut lanes.sent);
         self.say_flushed(backend, drain.epoch, sent);
     }
 
     /// Forgets a backend that is flushed: its slots are others' from now on.
     pub(super) fn forget(&mut self, backend: BackendId, now: Now) {
-        let count = match self.pipes.get(backend.index()) {
-            Some(Some(pipe)) if pipe.backend == backend => pipe.slots.len(),
+        let count = match self.backends.get(backend.index()) {
+            Some(Some(lanes)) if lanes.backend == backend => lanes.slots.len(),
             _ => return,
         };
         for i in 0..count {
             self.discard(backend, i, now);
         }
-        let mut pipe = self.pipes[backend.index()].take().expect("it was there");
-        pipe.hand_over(&self.links, &mut self.outbox);
-        for slot in pipe.slots {
+        let mut lanes = self.backends[backend.index()].take().expect("it was there");
+        lanes.hand_over(&self.links, &mut self.outbox);
+        for slot in lanes.slots {
             let known = &mut self.slots[slot];
             known.lane = known.lane.successor(known.lane.number());
             known.backend = None;
@@ -78,22 +80,22 @@ impl Worker {
 
     /// Lets go of the records of the backend's `i`th lane here, and of its connection.
     fn discard(&mut self, backend: BackendId, i: usize, now: Now) {
-        let pipe = self.pipes[backend.index()]
+        let lanes = self.backends[backend.index()]
             .as_mut()
-            .expect("a lane's backend has a pipe");
-        let slot = pipe.slots[i];
+            .expect("a lane's backend has lanes");
+        let slot = lanes.slots[i];
         let mut results = Results {
             backend,
-            epoch: pipe.epoch,
+            epoch: lanes.epoch,
             unix: now.unix,
-            settled: &mut pipe.settled,
-            sent: &mut pipe.sent,
+            settled: &mut lanes.settled,
+            sent: &mut lanes.sent,
             outbox: &mut self.outbox,
             links: &self.links,
         };
         let lane = &mut self.slots[slot].lane;
-        if lane.discard(&mut self.held, &pipe.counters, &mut results) == Step::Close {
-            pipe.count_connection(true, false);
+        if lane.discard(&mut self.held, &lanes.counters, &mut results) == Step::Close {
+            lanes.count_connection(true, false);
             self.actions.push_back(Action::Close(slot));
         }
     }

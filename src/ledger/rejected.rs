@@ -19,6 +19,8 @@ use base64_simd::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::identity::LogKey;
+
 pub use select::{
     Filter, NEXT, STAGED, id, is_returned, name_id, place_id, returned_name, show_id,
 };
@@ -41,7 +43,7 @@ pub struct RejectedLine {
     pub byte: Option<u64>,
     /// What the log was, whatever it was called: inode and birth; `None` where it is not known, as
     /// in lines of older versions.
-    pub log: Option<(u64, u64)>,
+    pub log: Option<LogKey>,
     /// One word for the reason.
     pub reason: String,
     /// The reason as a sentence.
@@ -144,7 +146,7 @@ impl RejectedLine {
 }
 
 /// Inode and birth; what somebody else wrote there is not known.
-fn parse_log(text: &str) -> Option<(u64, u64)> {
+fn parse_log(text: &str) -> Option<LogKey> {
     let (inode, born_nanos) = text.split_once('-')?;
     Some((inode.parse().ok()?, born_nanos.parse().ok()?))
 }

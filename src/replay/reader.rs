@@ -51,6 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::ledger::identity::LogKey;
 use crate::limits::{BODY_PIECES_MAX, CHUNKS_MISSED, MAILBOX_MESSAGES};
 use crate::replay::agenda::Agenda;
 use crate::replay::chunk::BufferReturns;
@@ -451,7 +452,7 @@ impl<D: Disk> LogReader<D> {
         &mut self,
         backend: BackendId,
         file: FileId,
-        key: (u64, u64),
+        key: LogKey,
         is_elsewhere: bool,
         now: Now,
     ) {

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::identity::LogKey;
 use crate::ledger::legacy::{self, LegacyStatus, LegacyTotals};
 use crate::ledger::plan::LegacyResume;
 use crate::ledger::rejected::{self, RejectedLine};
@@ -116,7 +117,7 @@ pub(in crate::replay) fn known_of(disk: &mut impl Disk, backend: &str) -> io::Re
     };
     let checkpoint = read.and_then(|bytes| Checkpoint::decode(&bytes).ok());
     let files = checkpoint.iter().flat_map(|known| &known.resume.files);
-    let begun: HashSet<(u64, u64)> = files.map(|file| file.identity.key()).collect();
+    let begun: HashSet<LogKey> = files.map(|file| file.identity.key()).collect();
     // The original knew logs by their names.
     let is_begun = |entry: &&LogEntry| {
         let by_original = || !is_known_state(&entry.name) && has(&entry.name);

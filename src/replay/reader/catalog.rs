@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::ledger::identity::LogKey;
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX, FILE_QUIET_MS};
 use crate::replay::disk::{LogEntry, LogMeta};
 use crate::replay::messages::FileId;
@@ -188,7 +189,7 @@ impl<L> Catalog<L> {
         now: Now,
         starting: bool,
         resume_byte: impl Fn(&LogMeta) -> u64,
-        known_name: impl Fn((u64, u64)) -> Option<Arc<str>>,
+        known_name: impl Fn(LogKey) -> Option<Arc<str>>,
     ) -> Listed {
         let all = entries.in_order();
         let mut taken = vec![false; all.len()];
@@ -410,7 +411,7 @@ impl<L> Catalog<L> {
     /// Removes the file without a name that has this inode and birth time and is not begun. It was
     /// kept over a flush to be read again, and all of it turned out to be settled. Returns its
     /// place.
-    pub(super) fn remove_not_begun(&mut self, key: (u64, u64)) -> Option<usize> {
+    pub(super) fn remove_not_begun(&mut self, key: LogKey) -> Option<usize> {
         let is_it = |index: &&usize| {
             let file = self.file(**index);
             file.begun.is_none() && file.meta.key() == key
@@ -579,7 +580,7 @@ impl<L> Catalog<L> {
     }
 
     /// Whether the file with this inode and birth time is known.
-    pub(super) fn has(&self, key: (u64, u64)) -> bool {
+    pub(super) fn has(&self, key: LogKey) -> bool {
         let mut known = self.files.iter().flatten();
         known.any(|file| file.meta.key() == key)
     }
@@ -601,7 +602,7 @@ impl<L> Catalog<L> {
 
     /// Files that have all of logs that are lost, as far as first lines and lengths show: the keys
     /// of each lost log and of its copy.
-    pub(super) fn copies_of(&self, losses: &[Loss]) -> Vec<((u64, u64), (u64, u64))> {
+    pub(super) fn copies_of(&self, losses: &[Loss]) -> Vec<(LogKey, LogKey)> {
         let lost = losses.iter().filter(|loss| loss.lead_hash != 0);
         let mut lost: HashMap<u64, Vec<&Loss>> = lost.fold(HashMap::new(), |mut all, loss| {
             all.entry(loss.lead_hash).or_default().push(loss);
@@ -628,7 +629,7 @@ impl<L> Catalog<L> {
 
     /// There is a copy of the file with this inode and birth time, of `bytes` bytes. What is in
     /// both files may be sent as the copy's.
-    pub(super) fn handle_copied(&mut self, key: (u64, u64), bytes: u64) {
+    pub(super) fn handle_copied(&mut self, key: LogKey, bytes: u64) {
         let all = self.files.iter_mut().flatten();
         for file in all.filter(|file| file.meta.key() == key) {
             file.handle_copied(bytes);

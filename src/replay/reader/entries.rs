@@ -1,6 +1,7 @@
 //! A listing of a backend's folder, in order, in which a log is found by its name or by its inode
 //! and birth time.
 
+use crate::ledger::identity::LogKey;
 use crate::ledger::rejected;
 use crate::replay::disk::LogEntry;
 use crate::replay::reader::log_file::LogFile;
@@ -13,7 +14,7 @@ pub(super) struct Entries {
     /// How many are not on their way out.
     staying: usize,
     /// Inode and birth of each, and its place in `all`; ascending.
-    by_key: Vec<((u64, u64), usize)>,
+    by_key: Vec<(LogKey, usize)>,
 }
 
 impl Entries {
@@ -42,7 +43,7 @@ impl Entries {
     }
 
     /// The places of those with this inode and birth, ascending.
-    pub(super) fn of_key(&self, key: (u64, u64)) -> &[((u64, u64), usize)] {
+    pub(super) fn of_key(&self, key: LogKey) -> &[(LogKey, usize)] {
         let first = self.by_key.partition_point(|(other, _)| *other < key);
         let behind = &self.by_key[first..];
         let same = behind.iter().take_while(|(other, _)| *other == key).count();

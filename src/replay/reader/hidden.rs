@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::ledger::identity::LogKey;
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
 use crate::replay::disk::{Area, Disk, LogEntry, read_fully};
 use crate::replay::reader::LogReader;
@@ -19,7 +20,7 @@ impl<D: Disk> LogReader<D> {
         &mut self,
         at: usize,
         entries: &Entries,
-    ) -> HashMap<(u64, u64), Arc<str>> {
+    ) -> HashMap<LogKey, Arc<str>> {
         let mut known = HashMap::new();
         let source = &self.sources[at];
         let Some(resume) = &source.resume else {

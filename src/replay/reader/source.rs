@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::ledger::identity::LogKey;
 use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK};
 use crate::replay::messages::{BackendInfo, Epoch, ResumePlan};
 use crate::replay::reachability::KnownOutages;
@@ -222,7 +223,7 @@ pub(super) struct FirstLines {
 #[derive(Debug)]
 struct FirstLog {
     /// Its inode and birth time.
-    key: (u64, u64),
+    key: LogKey,
     /// There is a copy of it.
     is_copied: bool,
 }
@@ -235,18 +236,18 @@ pub(super) enum Likeness {
     /// It had that line first, and a copy of it was seen.
     Copied,
     /// It is a copy of the log with this inode and birth time.
-    CopyOf((u64, u64)),
+    CopyOf(LogKey),
 }
 
 impl FirstLines {
     /// Whether this log had that first line first.
     #[must_use]
-    pub(super) fn has(&self, lead_hash: u64, key: (u64, u64)) -> bool {
+    pub(super) fn has(&self, lead_hash: u64, key: LogKey) -> bool {
         self.logs.get(&lead_hash).is_some_and(|log| log.key == key)
     }
 
     /// A log's first line is known.
-    pub(super) fn handle(&mut self, lead_hash: u64, key: (u64, u64)) -> Likeness {
+    pub(super) fn handle(&mut self, lead_hash: u64, key: LogKey) -> Likeness {
         if lead_hash == 0 {
             return Likeness::Only;
         }
@@ -313,7 +314,7 @@ pub(super) struct Source<L> {
     pub(super) said_hour_twice: bool,
     /// Files under hidden names that were logged, since nothing is known of them: by inode and
     /// birth time.
-    pub(super) said_hidden: HashSet<(u64, u64)>,
+    pub(super) said_hidden: HashSet<LogKey>,
     /// What it has in flight.
     pub(super) credit: Credit,
     /// Its lines that are too long for memory.

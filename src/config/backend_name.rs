@@ -49,7 +49,7 @@ pub enum BackendNameError {
     Ipv4(String),
     /// No host name.
     #[error(
-        "{0:?} is no host name: it takes letters, digits, - and _ in parts of 1 to 63, separated \
+        "{0:?} is no host name: it takes a-z, A-Z, 0-9, - and _ in parts of 1 to 63, separated \
          by dots, in all 253 at most"
     )]
     Name(String),

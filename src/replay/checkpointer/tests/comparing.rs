@@ -1,4 +1,4 @@
-//! Asking the reconciler for finished logs, once for each (docs/reconcile.md, R4).
+//! The checkpointer has the reconciler compare finished logs, once each (docs/reconcile.md, R4).
 
 use std::io::ErrorKind;
 

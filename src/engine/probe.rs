@@ -272,7 +272,7 @@ impl Probe {
         self.state = State::Closed;
     }
 
-    /// Sends and reads what can be.
+    /// Sends what is to be sent, and reads what may be there.
     fn advance(&mut self, now: Now) -> Option<ProbeResult> {
         let State::Asked {
             mut connection,
@@ -284,8 +284,9 @@ impl Probe {
         };
         let was_sent = attempt.sent;
         let answer = send(&mut connection, &mut attempt).and_then(|()| {
-            // What has just left is not answered yet; an event tells when it is.
-            if attempt.sent && !was_sent {
+            // On a connection that was kept, whatever comes from now on has an event of its own.
+            // The event that made a new one may have told its end, too.
+            if attempt.sent && !was_sent && connection.answers > 0 {
                 return Ok(None);
             }
             receive(&mut connection, &mut attempt)

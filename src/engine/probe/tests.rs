@@ -251,6 +251,28 @@ fn what_is_no_answer_says_which_way() {
     );
 }
 
+/// The event that makes the connection tells of its end, too, and no other one comes.
+#[test]
+fn a_new_connection_whose_other_side_ends_before_it_is_asked_is_closed_and_not_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bench = Bench::new(
+        listener.local_addr().unwrap(),
+        ProbeLimits {
+            response_timeout: Duration::from_secs(2),
+            ..LIMITS
+        },
+    );
+    let (now, registry) = (bench.clock.now(), bench.poll.registry());
+    let begun = bench
+        .probe
+        .begin_status(bench.address, bench.limits, registry, now);
+    assert_eq!(begun, None);
+    let (peer, _) = listener.accept().unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let closed = ProbeResult::Closed("no answer to the probe: it closed the connection".to_owned());
+    assert_eq!(bench.wait(), closed);
+}
+
 #[test]
 fn nobody_there_is_a_bad_probe() {
     // And nobody is given that port who asks for any.

@@ -381,6 +381,12 @@ impl Monitor {
         matches!(self.state, State::Up(_))
     }
 
+    /// Whether its next probe comes sooner once there is a backlog.
+    #[must_use]
+    pub fn waits_for_backlog(&self) -> bool {
+        !self.is_up() && !self.backlog
+    }
+
     /// Whether an operator has paused it.
     #[must_use]
     pub fn is_paused(&self) -> bool {

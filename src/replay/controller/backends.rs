@@ -2,7 +2,8 @@
 //! monitors' orders.
 //!
 //! A turn looks at those that something has happened to or that are due ([`Agenda`]). Other threads
-//! change a backend's counters without a word, so all are looked at every [`BACKLOG_LOOK`].
+//! change a backend's counters without a word, so all are looked at once [`BACKLOG_LOOK`] has
+//! passed and there is a turn.
 
 mod leaving;
 mod names;
@@ -298,7 +299,7 @@ impl Backends {
             .all(|backend| backend.monitor.is_flushed())
     }
 
-    /// Does what is due for every backend.
+    /// Does what is due for the backends that are awake.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) {
         if self.look_at <= cx.now.monotonic {
             self.look_at = cx.now.after(BACKLOG_LOOK);
@@ -416,8 +417,7 @@ impl Backend {
 
     /// When [`Backend::turn`] is due if nothing happens to it before, monotonic.
     fn due_at(&self, now: Now) -> Option<Duration> {
-        // Where the next probe depends on the backlog, that must be watched.
-        let waits_for_backlog = !self.monitor.is_up() && !has_backlog(&self.info);
+        let waits_for_backlog = self.monitor.waits_for_backlog();
         let look_at = waits_for_backlog.then(|| now.after(BACKLOG_LOOK));
         [self.monitor.deadline(), self.leaving.deadline(), look_at]
             .into_iter()
@@ -466,7 +466,7 @@ impl Backend {
             ProbeResult::Lost => &probes.lost,
         }
         .add(1);
-        self.note_answers(now);
+        self.note_answers(answers, now);
         self.note_sign(&result, answers, now);
         match result {
             ProbeResult::Good { watched } => self.monitor.handle_probe_good(watched, answers, now),

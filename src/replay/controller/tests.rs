@@ -641,7 +641,7 @@ fn the_end_is_clean_when_all_have_let_go_and_cut_when_its_time_is_up() {
 /// There may be many backends, and many events that concern only one or none of them.
 #[test]
 fn a_turn_looks_at_the_backends_that_something_has_happened_to_and_at_all_after_a_while() {
-    let first_is_probed = |happens: &dyn Fn(&mut Fixture), now| {
+    let first_is_probed = |happens: &dyn Fn(&mut Fixture), then| {
         let mut fixture = Fixture::new();
         fixture.find(WRITTEN);
         fixture.turn();
@@ -653,7 +653,7 @@ fn a_turn_looks_at_the_backends_that_something_has_happened_to_and_at_all_after_
         fixture.now = ms(10);
         happens(&mut fixture);
         fixture.turn();
-        fixture.now = now;
+        fixture.now = then;
         let actions = fixture.turn();
         actions.contains(&probe(address(1)))
     };

@@ -26,10 +26,9 @@ impl Backends {
 }
 
 impl Backend {
-    /// Tells the gate of answers since it was told last. Those before a probe's end come before its
-    /// result: an outage must not go on over them (G4).
-    pub(super) fn note_answers(&mut self, now: Now) {
-        let answers = self.info.counters.answers.load();
+    /// Tells the gate if there were answers since it was told last. Called before a probe's result
+    /// is noted: an outage must not go on over answers that are older than it (G4).
+    pub(super) fn note_answers(&mut self, answers: u64, now: Now) {
         if std::mem::replace(&mut self.answers_seen, answers) != answers {
             self.gate.history.handle_answered(now);
         }
@@ -52,7 +51,7 @@ impl Backend {
     /// Has records sent to it once the stored outages are removed, since they would claim that
     /// nothing was sent (guarantees, G4).
     pub(super) fn pass_gate(&mut self, cx: &mut Context<'_>) {
-        self.note_answers(cx.now);
+        self.note_answers(self.info.counters.answers.load(), cx.now);
         cx.outbox.keep_outages(self.info.id, &mut self.gate);
         let Some(address) = self.address else {
             return;

@@ -166,7 +166,7 @@ pub(crate) struct World {
     pub(crate) life: u64,
     /// How often the server was or is to be started.
     pub(crate) starts: usize,
-    /// What the backends had come to that were forgotten.
+    /// The totals of those that are known to be forgotten, at most what is durable of them.
     forgotten: ForgottenTotals,
     /// All is to be well from now on.
     pub(crate) healed: bool,
@@ -484,21 +484,34 @@ impl World {
     /// The server has forgotten a backend, and counts anew.
     pub(crate) fn handle_forgotten(&mut self, place: usize) {
         let oracle = &mut self.backends[place].oracle;
-        self.forgotten = self.forgotten.with(oracle.durable_totals());
+        let counted = self.forgotten.with(oracle.durable_totals());
         oracle.handle_forgotten();
+        let kept = self.kept_of_forgotten();
+        self.forgotten = if self.server.is_some() && kept.removing.is_empty() {
+            kept.totals
+        } else {
+            counted
+        };
+    }
+
+    /// The durable totals of those that were forgotten.
+    fn kept_of_forgotten(&self) -> Forgotten {
+        let kept = self.disk.inner.durable_state(".forgotten", "totals");
+        kept.and_then(|bytes| Forgotten::decode(&bytes))
+            .unwrap_or_default()
     }
 
     /// Whether what a backend has durably come to is in the durable totals of those that were
     /// forgotten: the process may die before it says that it has forgotten one.
     fn is_counted_as_forgotten(&self, place: usize) -> bool {
-        let kept = self.disk.inner.durable_state(".forgotten", "totals");
-        let Some(kept) = kept.and_then(|bytes| Forgotten::decode(&bytes)) else {
-            return false;
-        };
-        let expected = self
-            .forgotten
-            .with(self.backends[place].oracle.durable_totals());
-        kept.totals.settled >= expected.settled && kept.totals.processed >= expected.processed
+        let durable = self.backends[place].oracle.durable_totals();
+        let (kept, expected) = (
+            self.kept_of_forgotten().totals,
+            self.forgotten.with(durable),
+        );
+        durable != ForgottenTotals::default()
+            && kept.settled >= expected.settled
+            && kept.processed >= expected.processed
     }
 
     /// The server is gone. Its connections end.

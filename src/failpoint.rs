@@ -64,6 +64,8 @@ mod switch {
             SkipExpired,
             /// A checkpoint's length and checksum are not looked at.
             TrustTornCheckpoint,
+            /// A backend's backlog lacks what is on its way from the reader to the checkpointer.
+            ForgetAnnounced,
             /// Lost hints are not made good by looking at everything.
             MissOverflow,
             /// A zadd that adds is sent again without looking up.

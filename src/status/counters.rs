@@ -85,9 +85,8 @@ macro_rules! backend_counters {
 
 backend_counters! {
     _reader {
-        /// Records read from logs. Counts a record once, across restarts too.
-        processed,
-        /// Bytes in the logs that haven't been read yet. A gauge.
+        /// Bytes in the logs that haven't been read yet; in [`Counts`] also those that were and are
+        /// not in flight yet. A gauge.
         unread_bytes,
         log_files: gauge "hustdbsync_log_files"
             "Log files that exist. Finished ones go some time after their last line is completed.",
@@ -105,6 +104,8 @@ backend_counters! {
         /// About when the oldest record that hasn't been read was written, in seconds since 1970; 0
         /// if there is none. A gauge.
         oldest_unread_unix: Counter,
+        /// Bytes of log whose lines were announced to the checkpointer.
+        announced_bytes: Counter,
     }
 
     _workers {
@@ -137,6 +138,8 @@ backend_counters! {
     }
 
     _checkpointer {
+        /// Records read from logs. Counts a record once, across restarts too.
+        processed,
         /// Records settled: acknowledged or rejected. Counts a record once, across restarts too.
         settled,
         settled_bytes: counter "hustdbsync_settled_bytes"
@@ -223,19 +226,48 @@ backend_counters! {
         in_flight_bytes: gauge "hustdbsync_in_flight_bytes"
             "Bytes of log that were read and are not completed.",
     }
-    others {}
+    others {
+        /// Of `announced_bytes`, those that are or were in flight.
+        registered_bytes: Counter,
+    }
 }
 
 impl BackendCounters {
+    /// Whether it has lines that are not settled, as far as they have been found.
+    #[must_use]
+    pub fn has_backlog(&self) -> bool {
+        // What is in flight goes back to the reader where the backend goes down.
+        self.unregistered_bytes() > 0
+            || self.in_flight_records.load() > 0
+            || self.unregistered_bytes() > 0
+    }
+
+    /// Whether lines are on their way from the reader to what is in flight.
+    #[must_use]
+    pub fn has_unregistered_lines(&self) -> bool {
+        self.announced_bytes.load() > self.registered_bytes.load()
+    }
+
+    /// Bytes of log that are not in flight yet. The loads follow the lines' way, so that none is
+    /// passed over on it.
+    fn unregistered_bytes(&self) -> u64 {
+        let unread = self.unread_bytes.load();
+        let announced = self.announced_bytes.load();
+        unread + announced.saturating_sub(self.registered_bytes.load())
+    }
+
     /// All numbers, now.
     #[must_use]
     pub fn load(&self) -> Counts {
         // First, so that what was processed before it is settled is seen too.
         let (settled, durable_settled) = (self.settled.load(), self.durable_settled.load());
+        let unread_bytes = self.unregistered_bytes();
         let counts = self.load_each();
         Counts {
             settled,
             durable_settled,
+            // As for `has_backlog`.
+            unread_bytes: unread_bytes.max(self.unregistered_bytes()),
             oldest_unsettled_unix: oldest(
                 counts.oldest_unsettled_unix,
                 self.oldest_unread_unix.load(),
@@ -373,9 +405,9 @@ mod tests {
     fn what_different_threads_write_shares_no_cache_line() {
         assert_eq!(std::mem::align_of::<BackendCounters>(), 128);
         let first = [
-            std::mem::offset_of!(BackendCounters, processed),
+            std::mem::offset_of!(BackendCounters, unread_bytes),
             std::mem::offset_of!(BackendCounters, answers),
-            std::mem::offset_of!(BackendCounters, settled),
+            std::mem::offset_of!(BackendCounters, processed),
             std::mem::offset_of!(BackendCounters, probes),
             std::mem::offset_of!(BackendCounters, in_flight_records),
         ];
@@ -390,6 +422,27 @@ mod tests {
         assert_eq!(oldest(7, 0), 7);
         assert_eq!(oldest(0, 7), 7);
         assert_eq!(oldest(9, 7), 7);
+    }
+
+    #[test]
+    fn lines_on_their_way_from_the_reader_to_what_is_in_flight_are_backlog() {
+        let counters = BackendCounters::default();
+        let check = |has_backlog, unread_bytes| {
+            assert_eq!(counters.has_backlog(), has_backlog);
+            assert_eq!(counters.load().unread_bytes, unread_bytes);
+        };
+        counters.unread_bytes.set(100);
+        check(true, 100);
+        counters.announced_bytes.add(100);
+        counters.unread_bytes.set(0);
+        assert!(counters.has_unregistered_lines());
+        check(true, 100);
+        counters.in_flight_records.set(2);
+        counters.registered_bytes.add(100);
+        assert!(!counters.has_unregistered_lines());
+        check(true, 0);
+        counters.in_flight_records.set(0);
+        check(false, 0);
     }
 
     #[test]

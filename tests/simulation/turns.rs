@@ -104,8 +104,9 @@ impl World {
             READER => self.reader_turn(&mut server),
             CHECKPOINTER => self.checkpointer_turn(&mut server),
             worker => {
-                let driven = &mut server.workers[worker - WORKERS];
-                self.worker_turn(driven, worker - WORKERS)
+                let then = self.worker_turn(&mut server, worker - WORKERS);
+                self.check_backlogs(&server);
+                then
             }
         };
         if self.life != life {
@@ -201,7 +202,20 @@ impl World {
         assert!(memory <= memory_max, "G7: {memory} bytes of memory");
     }
 
-    fn worker_turn(&mut self, driven: &mut Driven, index: usize) -> Then {
+    /// G13: no backend looks as if it had no backlog while a record is sent to it.
+    fn check_backlogs(&mut self, server: &Server) {
+        let sent_to = std::mem::take(&mut self.sent_to);
+        for (place, info, _) in server.control.all() {
+            assert!(
+                !sent_to.contains(&place) || info.counters.has_backlog(),
+                "G13: {} is sent to and has no backlog",
+                info.name
+            );
+        }
+    }
+
+    fn worker_turn(&mut self, server: &mut Server, index: usize) -> Then {
+        let driven = &mut server.workers[index];
         let now = self.clock();
         driven.worker.mailbox().awake();
         for (connection, what) in std::mem::take(&mut driven.arrivals) {
@@ -279,6 +293,7 @@ impl World {
                 return;
             }
             self.note_leaving(connection, head);
+            self.sent_to.extend(self.place_of(connection));
             let mut taken = bytes.len();
             if self.odds(self.plan.faults.partial_writes) {
                 taken = self.random.usize(..taken);

@@ -4,7 +4,7 @@
 //! What happens next is always the earliest event. Who is how late is drawn from the seed, and so
 //! is everything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -91,8 +91,6 @@ pub(crate) enum Event {
         number: u64,
         lines: Vec<Line>,
     },
-    /// Lines come to a log that was cut, if its folder was listed since and the server is still the
-    /// same.
     /// A line comes to a log that should get none any more.
     Stray { place: usize },
     /// A client counts.
@@ -161,6 +159,8 @@ pub(crate) struct World {
     pub(crate) backends: Vec<Backend>,
     pub(crate) writers: Vec<Writer>,
     pub(crate) connections: BTreeMap<u64, Connection>,
+    /// Places of the backends that a worker has sent to in the turn that it takes.
+    pub(crate) sent_to: BTreeSet<usize>,
     pub(crate) server: Option<Server>,
     /// Raised at each start and end of the server.
     pub(crate) life: u64,
@@ -221,6 +221,7 @@ impl World {
             backends,
             writers,
             connections: BTreeMap::new(),
+            sent_to: BTreeSet::new(),
             server: None,
             life: 0,
             starts: 1,

@@ -127,6 +127,8 @@ pub(super) struct BackendState {
     fault: Fault,
     /// The ledger has changed since the counters were published.
     unpublished: bool,
+    /// Bytes of the segments that were registered since.
+    registered_bytes: u64,
 }
 
 impl BackendState {
@@ -150,6 +152,7 @@ impl BackendState {
             is_last_begun: false,
             fault: Fault::default(),
             unpublished: false,
+            registered_bytes: 0,
         }
     }
 
@@ -341,6 +344,9 @@ impl BackendState {
         counters.durable_taken_over.set(durable.taken_over());
         counters.in_flight_records.set(ledger.in_flight());
         counters.in_flight_bytes.set(ledger.in_flight_bytes());
+        // Behind what is in flight, of which they are.
+        let registered_bytes = std::mem::take(&mut self.registered_bytes);
+        counters.registered_bytes.add(registered_bytes);
         counters
             .oldest_unsettled_unix
             .set(ledger.oldest_written_unix().unwrap_or(0));
@@ -379,6 +385,7 @@ impl BackendState {
     }
 
     fn register<D: Disk>(&mut self, segment: Segment, cx: &mut Context<'_, D>) {
+        self.registered_bytes += segment.end_byte - segment.first_byte;
         let done = self.expect_ledger().register((&segment).into()).done;
         if let Some(done) = done {
             self.report_done(done, cx);

@@ -395,16 +395,12 @@ fn log_state(name: &str, state: &str, cause: &str) {
     tracing::warn!(backend = %name, cause = %cause, "{state}; its records wait{until}");
 }
 
-fn has_backlog(info: &BackendInfo) -> bool {
-    info.counters.unread_bytes.load() > 0 || info.counters.in_flight_records.load() > 0
-}
-
 impl Backend {
     /// Does what is due.
     fn turn(&mut self, cx: &mut Context<'_>) {
-        self.monitor
-            .handle_answers(self.info.counters.answers.load());
-        self.monitor.handle_backlog(has_backlog(&self.info), cx.now);
+        let counters = &self.info.counters;
+        self.monitor.handle_answers(counters.answers.load());
+        self.monitor.handle_backlog(counters.has_backlog(), cx.now);
         while let Some(order) = self.monitor.poll_order(cx.now) {
             self.follow(order, cx);
         }

@@ -173,7 +173,8 @@ impl Lane {
 
     /// Whether all that the backend has in flight is in this lane.
     pub(super) fn is_alone<S: Sink>(&self, cx: &LaneContext<'_, S>) -> bool {
-        cx.counters.in_flight_records.load() <= self.pending.len() as u64
+        !cx.counters.has_unregistered_lines()
+            && cx.counters.in_flight_records.load() <= self.pending.len() as u64
     }
 
     /// Puts a record of another key at the front. False: there is none to put there.

@@ -357,6 +357,10 @@ impl<D: Disk> LogReader<D> {
             false => (self.rules.written_unix)(prefix),
         };
         let first_byte = begun.cursor.byte();
+        if !failpoint!(ForgetAnnounced) {
+            let counters = &source.info.counters;
+            counters.announced_bytes.add(taken.bytes as u64);
+        }
         let origin = Origin {
             segment,
             file: begun.file,

@@ -172,8 +172,7 @@ impl<L: OpenFile> Backend<L> {
         let counters = self.info.as_ref().map(|info| &info.counters);
         counters.is_none_or(|counters| {
             let is_unknown = counters.state_read.load() == 0 || counters.logs_faulty.load() > 0;
-            let unread = counters.unread_bytes.load();
-            is_unknown || unread > 0 || counters.in_flight_records.load() > 0
+            is_unknown || counters.has_backlog()
         })
     }
 }

@@ -77,14 +77,20 @@ fn a_log_that_shrank_before_it_was_begun_and_comes_back_is_another() {
     assert_eq!(fixture.keys(A), ["a", "b", "c", "d"]);
 }
 
-#[test]
-fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
-    let few_in_flight = ReaderSettings {
+/// So that a log is read up to a few lines only: the backend answers nothing.
+fn with_few_in_flight() -> Fixture {
+    let settings = ReaderSettings {
         in_flight_per_backend: 8,
         ..settings()
     };
-    let mut fixture = Fixture::with(few_in_flight, BOUNDS, 64);
+    let mut fixture = Fixture::with(settings, BOUNDS, 64);
     fixture.stuck.push(A);
+    fixture
+}
+
+#[test]
+fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
+    let mut fixture = with_few_in_flight();
     let lines = |count: u32| puts((0..count).map(|number| format!("key{number:02}")));
     fixture.disk.append_log("a:1", "01", &lines(64));
     fixture.add("a:1");
@@ -109,12 +115,7 @@ fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
 
 #[test]
 fn a_log_that_is_cut_and_written_on_before_the_look_is_another_where_more_of_it_had_been_read() {
-    let few_in_flight = ReaderSettings {
-        in_flight_per_backend: 8,
-        ..settings()
-    };
-    let mut fixture = Fixture::with(few_in_flight, BOUNDS, 64);
-    fixture.stuck.push(A);
+    let mut fixture = with_few_in_flight();
     let lines =
         |word: &str, count: u32| puts((0..count).map(|number| format!("{word}{number:03}")));
     let whole = lines("key", 400);

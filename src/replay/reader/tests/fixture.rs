@@ -406,6 +406,9 @@ impl Fixture {
                      anew, nothing would tell"
                 );
                 self.ledger(segment.backend).register((&segment).into());
+                let counters = &self.infos[segment.backend.index()].counters;
+                let bytes = segment.end_byte - segment.first_byte;
+                counters.registered_bytes.add(bytes);
                 let id = segment.segment;
                 let settled = segment.settled_before.len();
                 self.left.insert(id, segment.lines);

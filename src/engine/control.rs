@@ -417,7 +417,7 @@ impl Control {
                     .handle_event(event, self.poll.registry(), now, &mut answers);
             }
             token if self.probes.owns(token) => {
-                if let Some((backend, result)) = self.probes.handle_event(token, now) {
+                if let Some((backend, result)) = self.probes.handle_event(event, now) {
                     self.controller.handle_probe(backend, result, now);
                 }
             }

@@ -170,7 +170,7 @@ impl Probe {
                     attempt,
                     until: now.after(limits.response_timeout),
                 };
-                self.advance(now)
+                self.advance(false, now)
             }
             _ => match connect(address, self.token, registry) {
                 Ok(stream) => {
@@ -186,8 +186,9 @@ impl Probe {
         }
     }
 
-    /// Takes an event of its token: whatever it says, the socket is asked.
-    pub fn handle_event(&mut self, now: Now) -> Option<ProbeResult> {
+    /// Takes an event of its token: whatever it says, the socket is asked. `is_end_told`: it says
+    /// that the peer has ended the connection; then no later one will.
+    pub fn handle_event(&mut self, is_end_told: bool, now: Now) -> Option<ProbeResult> {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Closed => None,
             State::Idle(mut connection) => {
@@ -220,13 +221,13 @@ impl Probe {
                         attempt,
                         until,
                     };
-                    self.advance(now)
+                    self.advance(is_end_told, now)
                 }
                 Err(error) => Some(no_connection(&error)),
             },
             asked @ State::Asked { .. } => {
                 self.state = asked;
-                self.advance(now)
+                self.advance(is_end_told, now)
             }
         }
     }
@@ -272,8 +273,9 @@ impl Probe {
         self.state = State::Closed;
     }
 
-    /// Sends what is to be sent, and reads what may be there.
-    fn advance(&mut self, now: Now) -> Option<ProbeResult> {
+    /// Sends what is to be sent, and reads what may be there. `is_end_told` as for
+    /// [`Probe::handle_event`].
+    fn advance(&mut self, is_end_told: bool, now: Now) -> Option<ProbeResult> {
         let State::Asked {
             mut connection,
             mut attempt,
@@ -309,8 +311,8 @@ impl Probe {
                     && connection.answers < attempt.limits.requests_per_connection
                     && attempt.received.len() == response.bytes()
                     && self.lost_young < LOST_YOUNG_MAX;
-                // Its end may have come with the answer, and then no event will tell it.
-                let keep = may_stay && connection.is_quiet();
+                // What comes behind this event, bytes or the end, has an event of its own.
+                let keep = may_stay && !is_end_told;
                 let result = judge(&attempt, &response, keep);
                 // It was kept before, and nobody has said that it ends: as if that came later.
                 let is_lost = may_stay && !keep && connection.answers > 1;

@@ -4,10 +4,11 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// One that is free, and that the system gives to nobody by itself, neither to a listener nor to a
-/// connection: those begin at 32768. So it is free again after a restart, too.
+/// connection: those begin at 32768. So it is free again after a restart, too. Programs that run at
+/// one time have a hundred each to begin with.
 pub(crate) fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() % 10_000).unwrap();
+    let begin = u16::try_from(std::process::id() % 100 * 100).unwrap();
     (0..10_000)
         .map(|_| 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())

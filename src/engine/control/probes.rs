@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::{Registry, Token};
 
 use crate::clock::Now;
@@ -119,11 +120,11 @@ impl Probes {
 
     pub(super) fn handle_event(
         &mut self,
-        token: Token,
+        event: &Event,
         now: Now,
     ) -> Option<(BackendId, ProbeResult)> {
-        let attached = self.all[token.0 - self.first_token].as_mut()?;
-        let result = attached.probe.handle_event(now)?;
+        let attached = self.all[event.token().0 - self.first_token].as_mut()?;
+        let result = attached.probe.handle_event(event.is_read_closed(), now)?;
         Some((attached.backend, result))
     }
 

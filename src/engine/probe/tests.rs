@@ -160,8 +160,11 @@ impl Bench {
             self.poll
                 .poll(&mut events, Some(until.saturating_sub(now.monotonic)))
                 .unwrap();
-            for _ in &events {
-                if let Some(result) = self.probe.handle_event(self.clock.now()) {
+            for event in &events {
+                if let Some(result) = self
+                    .probe
+                    .handle_event(event.is_read_closed(), self.clock.now())
+                {
                     return result;
                 }
             }

@@ -615,9 +615,9 @@ pub const POOLED_VECTORS: usize = 1024;
 /// (`enable_defer_accept`), as with the original.
 pub const DEFER_ACCEPT_SECONDS: u64 = 1;
 
-/// How often the controller looks whether a backend that is down has got a backlog; and, when
-/// anything wakes it, at all other counters of the backends.
-pub const BACKLOG_LOOK: Duration = Duration::from_millis(500);
+/// How often the controller looks whether a backend that is down has got a backlog, and whether one
+/// whose records fail has answered one. At the counters of others it looks with their probes.
+pub const COUNTERS_LOOK: Duration = Duration::from_millis(500);
 
 /// How much longer than `drain_timeout`, in milliseconds, the end waits for everyone to say that
 /// nothing is in flight.

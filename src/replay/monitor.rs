@@ -381,10 +381,11 @@ impl Monitor {
         matches!(self.state, State::Up(_))
     }
 
-    /// Whether its next probe comes sooner once there is a backlog.
+    /// Whether it waits for what other threads count: a backlog, with which its next probe comes
+    /// sooner, or an answer, which ends that its records fail.
     #[must_use]
-    pub fn waits_for_backlog(&self) -> bool {
-        !self.is_up() && !self.backlog
+    pub fn waits_for_counters(&self) -> bool {
+        self.failing.is_some() || (!self.is_up() && !self.backlog)
     }
 
     /// Whether an operator has paused it.

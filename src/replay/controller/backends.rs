@@ -2,8 +2,8 @@
 //! monitors' orders.
 //!
 //! A turn looks at those that something has happened to or that are due ([`Agenda`]). Other threads
-//! change a backend's counters without a word, so all are looked at once [`BACKLOG_LOOK`] has
-//! passed and there is a turn.
+//! change a backend's counters without a word: one that waits for that is due every
+//! [`COUNTERS_LOOK`].
 
 mod leaving;
 mod names;
@@ -24,7 +24,7 @@ use super::action::{Action, ProbeRequest, ProbeResult, Wanted};
 use super::settings::{ControllerRules, ControllerSettings};
 use super::states::{ReportedState, States};
 use crate::clock::Now;
-use crate::limits::{BACKENDS_MAX, BACKLOG_LOOK};
+use crate::limits::{BACKENDS_MAX, COUNTERS_LOOK};
 use crate::replay::agenda::Agenda;
 use crate::replay::lane::LaneSettings;
 use crate::replay::logged::LoggedOnce;
@@ -90,8 +90,6 @@ struct Backend {
 pub(super) struct Backends {
     /// By their ids; `None` is a free place.
     all: Agenda<Option<Backend>>,
-    /// When all are looked at next if there is a turn, monotonic.
-    look_at: Duration,
     /// The free places, the one that has been free longest first.
     free: VecDeque<BackendId>,
     by_name: HashMap<String, BackendId>,
@@ -106,7 +104,6 @@ impl Backends {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             all: Agenda::default(),
-            look_at: Duration::ZERO,
             free: VecDeque::new(),
             by_name: HashMap::new(),
             forgotten: (0, 0),
@@ -301,10 +298,6 @@ impl Backends {
 
     /// Does what is due for the backends that are awake.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) {
-        if self.look_at <= cx.now.monotonic {
-            self.look_at = cx.now.after(BACKLOG_LOOK);
-            self.all.wake_all();
-        }
         self.all.wake_due(cx.now.monotonic);
         self.all.for_each_awake(|backend| {
             if let Some(backend) = backend {
@@ -316,17 +309,17 @@ impl Backends {
             Some(due_at.unwrap_or(Duration::MAX))
         });
         #[cfg(debug_assertions)]
-        self.check_resting();
+        self.check_resting(cx.now);
     }
 
     /// Panics if a backend rests beyond what is due.
     #[cfg(debug_assertions)]
-    fn check_resting(&self) {
+    fn check_resting(&self, now: Now) {
         for (until, _, backend) in self.all.resting() {
             let Some(backend) = backend else {
                 continue;
             };
-            let own = [backend.monitor.deadline(), backend.leaving.deadline()];
+            let own = [backend.monitor.deadline(), backend.leaving.deadline(now)];
             let name = &backend.info.name;
             assert!(
                 own.iter().flatten().all(|due_at| until <= *due_at),
@@ -413,9 +406,9 @@ impl Backend {
 
     /// When [`Backend::turn`] is due if nothing happens to it before, monotonic.
     fn due_at(&self, now: Now) -> Option<Duration> {
-        let waits_for_backlog = self.monitor.waits_for_backlog();
-        let look_at = waits_for_backlog.then(|| now.after(BACKLOG_LOOK));
-        [self.monitor.deadline(), self.leaving.deadline(), look_at]
+        let waits_for_counters = self.monitor.waits_for_counters();
+        let look_at = waits_for_counters.then(|| now.after(COUNTERS_LOOK));
+        [self.monitor.deadline(), self.leaving.deadline(now), look_at]
             .into_iter()
             .flatten()
             .min()

@@ -3,13 +3,13 @@
 use super::*;
 use crate::binlog::request::Template;
 use crate::http::answer::Status;
-use crate::limits::{BACKLOG_LOOK, DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD};
+use crate::limits::{COUNTERS_LOOK, DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::replay::controller::action::{ProbeRequest, Reply};
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::NoWaker;
 use crate::replay::messages::{
-    CheckpointerSettings, Epoch, ForgottenTotals, ReaderSettings, Requeued,
+    CheckpointerSettings, Epoch, ForgottenTotals, ReaderSettings, Requeued, Trouble,
 };
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
@@ -458,6 +458,37 @@ fn one_that_is_forgotten_is_removed_and_one_that_is_back_is_another() {
     assert_eq!(states.forgotten, (7, 5));
 }
 
+/// Nothing else wakes it: neither a probe, nor what it waits for where it has no backlog.
+#[test]
+fn one_that_is_held_to_be_forgotten_goes_on_although_its_folder_was_back_for_a_moment() {
+    let mut fixture = Fixture::with_one_up();
+    let info = fixture.controller.info(FIRST).expect("it was found");
+    info.counters.unread_bytes.set(1);
+    let grace = settings().reader.rescan_interval * FORGET_AFTER_RESCANS;
+    let gone = || ControlMessage::FolderGone(WRITTEN.to_owned());
+    let ask = "checkpointer AskLeft".to_owned();
+    fixture.tell(gone());
+    fixture.turn();
+    fixture.now = grace;
+    fixture.turn();
+    assert!(fixture.sent().contains(&ask));
+    fixture.find(WRITTEN);
+    fixture.tell(gone());
+    fixture.tell(ControlMessage::StateLeft {
+        backend: FIRST,
+        left: Ok(None),
+    });
+    fixture.turn();
+    let (_, monitor) = fixture.controller.backends().next().expect("there is one");
+    assert!(monitor.is_paused(), "it is held");
+    fixture.flush();
+    fixture.turn();
+    assert!(!fixture.sent().contains(&ask));
+    fixture.now = 2 * grace;
+    fixture.turn();
+    assert!(fixture.sent().contains(&ask));
+}
+
 #[test]
 fn whoever_waits_for_a_sync_point_is_answered_when_it_is_settled_and_not_before() {
     let mut fixture = Fixture::with_one_up();
@@ -638,9 +669,38 @@ fn the_end_is_clean_when_all_have_let_go_and_cut_when_its_time_is_up() {
     }
 }
 
+/// Its next probe is later than that.
+#[test]
+fn that_records_fail_ends_with_an_answer_that_nobody_tells_of() {
+    let mut fixture = Fixture::with_one_up();
+    fixture.now = settings().monitor.ttl_hold;
+    fixture.turn();
+    fixture.answer(ProbeResult::Good { watched: true });
+    fixture.tell(ControlMessage::Trouble {
+        backend: FIRST,
+        lane: 0,
+        epoch: fixture.epoch(),
+        trouble: Trouble::Answer("500".to_owned()),
+        record: None,
+    });
+    let info = fixture.controller.info(FIRST).expect("it was found");
+    info.counters.in_flight_records.set(2);
+    fixture.turn();
+    let why = |fixture: &Fixture| {
+        let backends = fixture.controller.board().snapshot().backends();
+        backends[FIRST.index()].why.clone()
+    };
+    assert!(why(&fixture).contains("500"), "{}", why(&fixture));
+    let info = fixture.controller.info(FIRST).expect("it was found");
+    info.counters.answers.add(1);
+    fixture.now += COUNTERS_LOOK;
+    let actions = fixture.turn();
+    assert_eq!((why(&fixture).as_str(), actions.as_slice()), ("", &[][..]));
+}
+
 /// There may be many backends, and many events that concern only one or none of them.
 #[test]
-fn a_turn_looks_at_the_backends_that_something_has_happened_to_and_at_all_after_a_while() {
+fn a_turn_looks_at_the_backends_that_something_has_happened_to_and_at_those_that_wait() {
     let first_is_probed = |happens: &dyn Fn(&mut Fixture), then| {
         let mut fixture = Fixture::new();
         fixture.find(WRITTEN);
@@ -669,7 +729,7 @@ fn a_turn_looks_at_the_backends_that_something_has_happened_to_and_at_all_after_
         fixture.controller.handle_settings(settings(), now);
     };
     assert!(!first_is_probed(&of_another, ms(200)));
-    assert!(first_is_probed(&of_another, BACKLOG_LOOK));
+    assert!(first_is_probed(&of_another, COUNTERS_LOOK));
     assert!(first_is_probed(&of_it, ms(200)));
     assert!(first_is_probed(&reload, ms(200)));
 }

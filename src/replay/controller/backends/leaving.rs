@@ -66,10 +66,12 @@ impl Leaving {
         self.due.is_some()
     }
 
-    /// When [`Backend::leave`] is due, monotonic.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        let waits = self.asked.is_some() || self.is_under_way();
-        self.due.filter(|_| !waits)
+    /// When [`Backend::leave`] is due, monotonic. One that is held waits for its flush only, unless
+    /// its folder has come back and gone again meanwhile.
+    pub(super) fn deadline(&self, now: Now) -> Option<Duration> {
+        let waits = self.asked.is_some() || self.is_going;
+        self.due
+            .filter(|due| !waits && (!self.is_held || *due > now.monotonic))
     }
 }
 

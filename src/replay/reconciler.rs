@@ -282,6 +282,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
                 }
                 let left = differences.left();
                 info.counters.reconcile.left.set(left);
+                let left_known = &info.counters.reconcile.left_known;
+                left_known.set(u64::from(work.is_ok()));
                 backend.read_at = match work {
                     Ok(Work::Compacting) => Duration::ZERO,
                     Ok(_) if is_off && left == 0 => Duration::MAX,

@@ -298,6 +298,8 @@ pub struct ReconcileCounters {
     pub skipped: Reasons,
     /// Differences in differences.jsonl that nobody has settled. A gauge.
     pub left: Counter,
+    /// 1 once `left` is known, 0 before, and while differences.jsonl cannot be read. A gauge.
+    pub left_known: Counter,
     /// Finished logs that are kept until their keys are compared. A gauge, which the checkpointer
     /// writes.
     pub logs_waiting: Counter,

@@ -26,6 +26,7 @@ use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::rejected;
 use crate::ledger::segment::SegmentDone;
 use crate::ledger::totals::Tally;
+use crate::reconcile::difference;
 use crate::replay::agenda::Agenda;
 use crate::replay::checkpointer::comparing::ComparingLogs;
 use crate::replay::checkpointer::fault::Fault;
@@ -288,7 +289,18 @@ impl BackendState {
                 "{rejected} bytes of lines that were rejected (rejected.jsonl)"
             ));
         }
-        match self.info.counters.reconcile.left.load() {
+        let differences = state_bytes(disk, &self.info.name, difference::FILE_NAME)
+            .map_err(|cause| cause.to_string())?
+            .unwrap_or(0);
+        let counters = &self.info.counters.reconcile;
+        if differences > 0 && counters.left_known.load() == 0 {
+            return Err(
+                "its differences.jsonl has not been read yet, or cannot be, then the log says \
+                 why; try again in a moment, or move that file away"
+                    .to_owned(),
+            );
+        }
+        match counters.left.load() {
             0 => {}
             keys => left.push(format!(
                 "{keys} keys on which it and its other master differ (differences.jsonl)"

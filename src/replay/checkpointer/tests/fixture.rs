@@ -223,9 +223,10 @@ impl Fixture {
         (counters.logs_waiting.load(), counters.since_unix.load())
     }
 
-    /// So many keys are left different.
+    /// The reconciler has read that so many keys are left different.
     pub(super) fn differ(&self, keys: u64) {
         self.counters.reconcile.left.set(keys);
+        self.counters.reconcile.left_known.set(1);
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, LOG, NAME, OTHER};
 use crate::ledger::forgotten::ForgottenTotals;
+use crate::reconcile::difference;
 use crate::replay::disk::Area;
 use crate::replay::messages::{CheckpointerMessage, ControlMessage, FileStart};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
@@ -69,6 +70,19 @@ fn keys_that_differ_are_left_of_it() {
         why.starts_with("2 keys on which it and its other master differ"),
         "{why}"
     );
+}
+
+#[test]
+fn one_whose_differences_nobody_has_read_is_not_forgotten() {
+    let mut fixture = delivered();
+    fixture.disk.put_state(NAME, difference::FILE_NAME, b"{}\n");
+    let why = left(&mut fixture).unwrap_err();
+    assert!(
+        why.starts_with("its differences.jsonl has not been read"),
+        "{why}"
+    );
+    fixture.differ(0);
+    assert_eq!(left(&mut fixture), Ok(None));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
@@ -186,9 +187,9 @@ impl Probe {
         }
     }
 
-    /// Takes an event of its token: whatever it says, the socket is asked. `is_end_told`: it says
-    /// that the peer has ended the connection; then no later one will.
-    pub fn handle_event(&mut self, is_end_told: bool, now: Now) -> Option<ProbeResult> {
+    /// Takes an event of its token: whatever it says, the socket is asked.
+    pub fn handle_event(&mut self, event: &Event, now: Now) -> Option<ProbeResult> {
+        let is_end_told = event.is_read_closed();
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Closed => None,
             State::Idle(mut connection) => {
@@ -273,8 +274,8 @@ impl Probe {
         self.state = State::Closed;
     }
 
-    /// Sends what is to be sent, and reads what may be there. `is_end_told` as for
-    /// [`Probe::handle_event`].
+    /// Sends what is to be sent, and reads what may be there. `is_end_told`: an event says that the
+    /// peer has ended the connection; then no later one will.
     fn advance(&mut self, is_end_told: bool, now: Now) -> Option<ProbeResult> {
         let State::Asked {
             mut connection,
@@ -302,7 +303,7 @@ impl Probe {
                 };
                 self.handle_deadline(now)
             }
-            Ok(Some(response)) => {
+            Ok(Some((response, is_emptied))) => {
                 connection.answers += 1;
                 if connection.answers > 1 {
                     self.lost_young = 0;
@@ -310,8 +311,9 @@ impl Probe {
                 let may_stay = !response.close
                     && connection.answers < attempt.limits.requests_per_connection
                     && attempt.received.len() == response.bytes()
-                    && self.lost_young < LOST_YOUNG_MAX;
-                // What comes behind this event, bytes or the end, has an event of its own.
+                    && self.lost_young < LOST_YOUNG_MAX
+                    && is_emptied;
+                // What comes behind the last read, bytes or the end, has an event of its own.
                 let keep = may_stay && !is_end_told;
                 let result = judge(&attempt, &response, keep);
                 // It was kept before, and nobody has said that it ends: as if that came later.
@@ -347,20 +349,22 @@ fn send(connection: &mut Connection, attempt: &mut Attempt) -> Result<(), ProbeR
     Ok(())
 }
 
-/// Reads until an answer is whole, the connection ends, or nothing more is there.
+/// Reads until an answer is whole, the connection ends, or nothing more is there. Gives the answer,
+/// and whether there was nothing behind what was read.
 fn receive(
     connection: &mut Connection,
     attempt: &mut Attempt,
-) -> Result<Option<Response>, ProbeResult> {
+) -> Result<Option<(Response, bool)>, ProbeResult> {
     let mut piece = [0; 4096];
     loop {
-        match connection.stream.read(&mut piece) {
+        let bytes = match connection.stream.read(&mut piece) {
             Ok(0) => return Err(broken(connection, attempt, "it closed the connection")),
-            Ok(bytes) => attempt.received.extend_from_slice(&piece[..bytes]),
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(broken(connection, attempt, &error.to_string())),
-        }
+        };
+        attempt.received.extend_from_slice(&piece[..bytes]);
         if !attempt.sent {
             return Err(ProbeResult::Bad("it talks before it is asked".to_owned()));
         }
@@ -368,7 +372,7 @@ fn receive(
         // and one read.
         match parse(&attempt.received) {
             Ok(Parsed::Partial) => {}
-            Ok(Parsed::Complete(response)) => return Ok(Some(response)),
+            Ok(Parsed::Complete(response)) => return Ok(Some((response, bytes < piece.len()))),
             Err(fault) => {
                 return Err(ProbeResult::Bad(format!(
                     "its answer to the probe is none of a hustdb: {fault}"

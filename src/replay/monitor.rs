@@ -381,11 +381,15 @@ impl Monitor {
         matches!(self.state, State::Up(_))
     }
 
-    /// Whether it waits for what other threads count: a backlog, with which its next probe comes
-    /// sooner, or an answer, which ends that its records fail.
+    /// Whether it waits for what other threads count: while it is up and its records fail, for an
+    /// answer or the end of the backlog; while it is not up, for a backlog, with which its next
+    /// probe comes sooner.
     #[must_use]
     pub fn waits_for_counters(&self) -> bool {
-        self.failing.is_some() || (!self.is_up() && !self.backlog)
+        match self.is_up() {
+            true => self.failing.is_some(),
+            false => !self.backlog,
+        }
     }
 
     /// Whether an operator has paused it.

@@ -85,8 +85,8 @@ macro_rules! backend_counters {
 
 backend_counters! {
     _reader {
-        /// Bytes in the logs that haven't been read yet; in [`Counts`] also those that were and are
-        /// not in flight yet. A gauge.
+        /// Bytes in the logs that haven't been read yet; in [`Counts`] also those that were read
+        /// and are not in flight yet. A gauge.
         unread_bytes,
         log_files: gauge "hustdbsync_log_files"
             "Log files that exist. Finished ones go some time after their last line is completed.",
@@ -106,6 +106,8 @@ backend_counters! {
         oldest_unread_unix: Counter,
         /// Bytes of log whose lines were announced to the checkpointer.
         announced_bytes: Counter,
+        /// About when the last of these were written, in seconds since 1970. A gauge.
+        announced_unix: Counter,
     }
 
     _workers {
@@ -236,10 +238,10 @@ impl BackendCounters {
     /// Whether it has lines that are not settled, as far as they have been found.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
-        // What is in flight goes back to the reader where the backend goes down.
-        self.unregistered_bytes() > 0
+        // Twice: where the backend goes down, what is in flight becomes unread again.
+        self.bytes_before_flight() > 0
             || self.in_flight_records.load() > 0
-            || self.unregistered_bytes() > 0
+            || self.bytes_before_flight() > 0
     }
 
     /// Whether lines are on their way from the reader to what is in flight.
@@ -248,12 +250,22 @@ impl BackendCounters {
         self.announced_bytes.load() > self.registered_bytes.load()
     }
 
-    /// Bytes of log that are not in flight yet. The loads follow the lines' way, so that none is
-    /// passed over on it.
-    fn unregistered_bytes(&self) -> u64 {
+    /// Bytes of log that are unread, or on their way to what is in flight. The loads follow the
+    /// lines' way, so that none is passed over on it.
+    fn bytes_before_flight(&self) -> u64 {
         let unread = self.unread_bytes.load();
         let announced = self.announced_bytes.load();
         unread + announced.saturating_sub(self.registered_bytes.load())
+    }
+
+    /// About when the oldest of [`Self::bytes_before_flight`] was written, in seconds since 1970; 0
+    /// if there is none.
+    fn oldest_before_flight_unix(&self) -> u64 {
+        let unread_unix = self.oldest_unread_unix.load();
+        match self.has_unregistered_lines() {
+            true => oldest(unread_unix, self.announced_unix.load()),
+            false => unread_unix,
+        }
     }
 
     /// All numbers, now.
@@ -261,17 +273,15 @@ impl BackendCounters {
     pub fn load(&self) -> Counts {
         // First, so that what was processed before it is settled is seen too.
         let (settled, durable_settled) = (self.settled.load(), self.durable_settled.load());
-        let unread_bytes = self.unregistered_bytes();
+        let unread_bytes = self.bytes_before_flight();
+        let unread_unix = self.oldest_before_flight_unix();
         let counts = self.load_each();
         Counts {
             settled,
             durable_settled,
             // As for `has_backlog`.
-            unread_bytes: unread_bytes.max(self.unregistered_bytes()),
-            oldest_unsettled_unix: oldest(
-                counts.oldest_unsettled_unix,
-                self.oldest_unread_unix.load(),
-            ),
+            unread_bytes: unread_bytes.max(self.bytes_before_flight()),
+            oldest_unsettled_unix: oldest(unread_unix, counts.oldest_unsettled_unix),
             ..counts
         }
     }
@@ -429,22 +439,27 @@ mod tests {
     #[test]
     fn lines_on_their_way_from_the_reader_to_what_is_in_flight_are_backlog() {
         let counters = BackendCounters::default();
-        let check = |has_backlog, unread_bytes| {
+        let check = |has_backlog, unread_bytes, oldest_unix| {
             assert_eq!(counters.has_backlog(), has_backlog);
-            assert_eq!(counters.load().unread_bytes, unread_bytes);
+            let counts = counters.load();
+            assert_eq!(counts.unread_bytes, unread_bytes);
+            assert_eq!(counts.oldest_unsettled_unix, oldest_unix);
         };
         counters.unread_bytes.set(100);
-        check(true, 100);
+        counters.oldest_unread_unix.set(7);
+        check(true, 100, 7);
+        counters.announced_unix.set(8);
         counters.announced_bytes.add(100);
         counters.unread_bytes.set(0);
+        counters.oldest_unread_unix.set(0);
         assert!(counters.has_unregistered_lines());
-        check(true, 100);
+        check(true, 100, 8);
         counters.in_flight_records.set(2);
-        counters.registered_bytes.add(100);
+        counters.registered_bytes.set(100);
         assert!(!counters.has_unregistered_lines());
-        check(true, 0);
+        check(true, 0, 0);
         counters.in_flight_records.set(0);
-        check(false, 0);
+        check(false, 0, 0);
     }
 
     #[test]

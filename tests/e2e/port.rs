@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// One that is free, and that the system gives to nobody by itself, neither to a listener nor to a
-/// connection: those begin at 32768. So it is free again after a restart, too. Programs that run at
-/// one time have a hundred each to begin with.
+/// connection: those begin at 32768. So it is free again after a restart, too. Programs that
+/// run at one time begin a hundred ports apart, unless their ids are equal modulo 100.
 pub(crate) fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u16::try_from(std::process::id() % 100 * 100).unwrap();

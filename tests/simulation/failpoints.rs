@@ -14,7 +14,7 @@ use crate::plan::{Dying, Plan};
 /// Some show in one of several hundred seeds only.
 const SEEDS_LOOKED_AT: u64 = 2000;
 
-/// Faults that show late, and the seed in which they did last: that is looked at first.
+/// Faults that show late, and the seed that showed them the last time: it is looked at first.
 const SHOWN_LATE: [(Failpoint, u64); 4] = [
     (Failpoint::KeepDeletedAfterFlush, 916),
     (Failpoint::TrustTornCheckpoint, 558),

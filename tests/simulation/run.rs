@@ -183,6 +183,10 @@ impl World {
                 continue;
             };
             let counts = info.counters.load();
+            assert!(
+                !info.counters.has_backlog() && counts.backlog_bytes() == 0,
+                "G13: {whose} has nothing left and yet a backlog: {counts:?}"
+            );
             backend
                 .oracle
                 .check_totals(counts.processed, counts.settled, counts.rejected, whose);

@@ -124,7 +124,7 @@ impl Probes {
         now: Now,
     ) -> Option<(BackendId, ProbeResult)> {
         let attached = self.all[event.token().0 - self.first_token].as_mut()?;
-        let result = attached.probe.handle_event(event.is_read_closed(), now)?;
+        let result = attached.probe.handle_event(event, now)?;
         Some((attached.backend, result))
     }
 

@@ -161,10 +161,7 @@ impl Bench {
                 .poll(&mut events, Some(until.saturating_sub(now.monotonic)))
                 .unwrap();
             for event in &events {
-                if let Some(result) = self
-                    .probe
-                    .handle_event(event.is_read_closed(), self.clock.now())
-                {
+                if let Some(result) = self.probe.handle_event(event, self.clock.now()) {
                     return result;
                 }
             }
@@ -362,6 +359,16 @@ fn a_connection_is_retired_and_one_that_says_close_is_not_kept() {
     assert_eq!(bench.ask(None), unwatched);
     assert_eq!(bench.ask(None), unwatched);
     assert_eq!(bench.ask(None), good());
+}
+
+/// No event tells of what is there already.
+#[test]
+fn a_connection_is_not_kept_where_an_answer_fills_the_buffer_and_more_may_be_behind_it() {
+    let filler = "y".repeat(4096 - OK.len() - "X: \r\n".len());
+    let full = OK.replace("Content-Type", &format!("X: {filler}\r\nContent-Type"));
+    assert_eq!(full.len(), 4096);
+    let unwatched = ProbeResult::Good { watched: false };
+    check(Act::Answer(format!("{full}more")), &unwatched);
 }
 
 #[test]

@@ -128,7 +128,7 @@ pub(super) struct BackendState {
     fault: Fault,
     /// The ledger has changed since the counters were published.
     unpublished: bool,
-    /// Bytes of the segments that were registered since.
+    /// Bytes of all segments that were registered.
     registered_bytes: u64,
 }
 
@@ -356,12 +356,11 @@ impl BackendState {
         counters.durable_taken_over.set(durable.taken_over());
         counters.in_flight_records.set(ledger.in_flight());
         counters.in_flight_bytes.set(ledger.in_flight_bytes());
-        // Behind what is in flight, of which they are.
-        let registered_bytes = std::mem::take(&mut self.registered_bytes);
-        counters.registered_bytes.add(registered_bytes);
         counters
             .oldest_unsettled_unix
             .set(ledger.oldest_written_unix().unwrap_or(0));
+        // Last: who sees these bytes as registered sees their lines in flight.
+        counters.registered_bytes.set(self.registered_bytes);
         self.unpublished = false;
     }
 

@@ -354,6 +354,13 @@ impl Backends {
     }
 }
 
+/// When the counters are looked at next, monotonic: at one time for all that wait, so that a
+/// thousand backends wake the controller no more often than one.
+fn next_look(now: Now) -> Duration {
+    let looks = now.monotonic.as_nanos() / COUNTERS_LOOK.as_nanos() + 1;
+    COUNTERS_LOOK.saturating_mul(u32::try_from(looks).unwrap_or(u32::MAX))
+}
+
 /// Everything that is wrong with the backend, its state and its logs, as one text.
 fn all_that_is_wrong<'a>(
     why: Option<&'a str>,
@@ -406,8 +413,7 @@ impl Backend {
 
     /// When [`Backend::turn`] is due if nothing happens to it before, monotonic.
     fn due_at(&self, now: Now) -> Option<Duration> {
-        let waits_for_counters = self.monitor.waits_for_counters();
-        let look_at = waits_for_counters.then(|| now.after(COUNTERS_LOOK));
+        let look_at = self.monitor.waits_for_counters().then(|| next_look(now));
         [self.monitor.deadline(), self.leaving.deadline(now), look_at]
             .into_iter()
             .flatten()

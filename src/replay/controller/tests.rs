@@ -669,7 +669,7 @@ fn the_end_is_clean_when_all_have_let_go_and_cut_when_its_time_is_up() {
     }
 }
 
-/// Its next probe is later than that.
+/// Its next probe comes later than `COUNTERS_LOOK`.
 #[test]
 fn that_records_fail_ends_with_an_answer_that_nobody_tells_of() {
     let mut fixture = Fixture::with_one_up();

@@ -357,10 +357,6 @@ impl<D: Disk> LogReader<D> {
             false => (self.rules.written_unix)(prefix),
         };
         let first_byte = begun.cursor.byte();
-        if !failpoint!(ForgetAnnounced) {
-            let counters = &source.info.counters;
-            counters.announced_bytes.add(taken.bytes as u64);
-        }
         let origin = Origin {
             segment,
             file: begun.file,
@@ -379,6 +375,11 @@ impl<D: Disk> LogReader<D> {
             written_unix: written.unwrap_or_else(|| file.written_unix()),
             last_read,
         };
+        if !failpoint!(ForgetAnnounced) {
+            let counters = &source.info.counters;
+            counters.announced_unix.set(segment.written_unix);
+            counters.announced_bytes.add(taken.bytes as u64);
+        }
         self.outbox
             .checkpointer(After::Nothing, CheckpointerMessage::Segment(segment));
         origin

@@ -325,21 +325,6 @@ fn the_last_record_of_all_is_rejected_when_a_harmless_question_is_answered() {
     assert_eq!(fixture.told(), ["1.0!attempts"]);
 }
 
-/// They may be of other lanes.
-#[test]
-fn the_last_record_of_all_waits_for_lines_that_are_on_their_way() {
-    let mut fixture = Fixture::new(settings());
-    fixture.counters.in_flight_records.set(1);
-    fixture.counters.announced_bytes.set(200);
-    fixture.counters.registered_bytes.set(100);
-    fixture.feed(&puts(1));
-    (0..20).for_each(|_| fixture.fail());
-    assert_eq!(fixture.bursts(), ["a"; 20]);
-    fixture.counters.registered_bytes.set(200);
-    fixture.connect();
-    assert!(fixture.sent[0].1.starts_with(HARMLESS));
-}
-
 /// One lane has all that the backend has, and every record of it fails, while the question is
 /// answered. Says what was rejected.
 fn rejected_of_keys_that_all_fail(keys: usize) -> Vec<String> {

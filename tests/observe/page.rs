@@ -641,7 +641,6 @@ fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
     let server = home.start();
     server.wait_settled(&up.name(), 1);
     server.wait_settled(&rejects.name(), 2);
-    // Whether its record is read before that is known is a matter of luck.
     eventually("its state is faulty", || {
         reported(&server, &faulty.name())["state_faulty"] == 1
     });
@@ -668,7 +667,6 @@ fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
         "{}.textContent === 'state faulty'",
         part(&faulty.name(), "flag")
     ));
-    let waits = reported(&server, &faulty.name())["backlog_bytes"] != 0;
     let is = word(&mut browser, &faulty.name());
     assert!(is.as_str().unwrap().ends_with("state faulty bad"), "{is}");
     assert_eq!(word(&mut browser, "127.0.0.2:1"), "down bad");
@@ -709,20 +707,23 @@ fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
     );
 
     for (filter, expected) in [
-        ("trouble", 39),
-        ("rejected", 1),
-        ("paused", 0),
-        ("backlog", 37 + usize::from(waits)),
-        ("all", 40),
+        ("trouble", 39..=39),
+        ("rejected", 1..=1),
+        ("paused", 0..=0),
+        // Whether the record of the faulty one is settled before its fault is known, or then, is a
+        // matter of luck.
+        ("backlog", 37..=38),
+        ("all", 40..=40),
     ] {
         browser.value(&format!(
             "document.getElementById('show').value = '{filter}'; \
              document.getElementById('show').dispatchEvent(new Event('change'))"
         ));
-        assert_eq!(shown(&mut browser).len(), expected, "{filter}");
+        let count = shown(&mut browser).len();
+        assert!(expected.contains(&count), "{filter}: {count}");
         assert_eq!(
             browser.value("document.getElementById('empty').hidden"),
-            expected > 0
+            count > 0
         );
     }
     assert_clean(&mut browser, address(&server));

@@ -244,27 +244,26 @@ impl BackendCounters {
             || self.bytes_before_flight() > 0
     }
 
-    /// Whether lines are on their way from the reader to what is in flight.
-    #[must_use]
-    pub fn has_unregistered_lines(&self) -> bool {
-        self.announced_bytes.load() > self.registered_bytes.load()
+    /// Bytes of log whose lines are on their way from the reader to what is in flight.
+    fn unregistered_bytes(&self) -> u64 {
+        let announced = self.announced_bytes.load();
+        announced.saturating_sub(self.registered_bytes.load())
     }
 
     /// Bytes of log that are unread, or on their way to what is in flight. The loads follow the
     /// lines' way, so that none is passed over on it.
     fn bytes_before_flight(&self) -> u64 {
         let unread = self.unread_bytes.load();
-        let announced = self.announced_bytes.load();
-        unread + announced.saturating_sub(self.registered_bytes.load())
+        unread + self.unregistered_bytes()
     }
 
     /// About when the oldest of [`Self::bytes_before_flight`] was written, in seconds since 1970; 0
     /// if there is none.
     fn oldest_before_flight_unix(&self) -> u64 {
         let unread_unix = self.oldest_unread_unix.load();
-        match self.has_unregistered_lines() {
-            true => oldest(unread_unix, self.announced_unix.load()),
-            false => unread_unix,
+        match self.unregistered_bytes() {
+            0 => unread_unix,
+            _ => oldest(unread_unix, self.announced_unix.load()),
         }
     }
 
@@ -452,11 +451,11 @@ mod tests {
         counters.announced_bytes.add(100);
         counters.unread_bytes.set(0);
         counters.oldest_unread_unix.set(0);
-        assert!(counters.has_unregistered_lines());
+        assert_eq!(counters.unregistered_bytes(), 100);
         check(true, 100, 8);
         counters.in_flight_records.set(2);
         counters.registered_bytes.set(100);
-        assert!(!counters.has_unregistered_lines());
+        assert_eq!(counters.unregistered_bytes(), 0);
         check(true, 0, 0);
         counters.in_flight_records.set(0);
         check(false, 0, 0);

@@ -280,18 +280,18 @@ impl BackendState {
         if !self.held.is_empty() {
             return Err("lines of it are being rejected; try again in a moment".to_owned());
         }
-        let rejected = state_bytes(disk, &self.info.name, rejected::NAME)
-            .map_err(|cause| cause.to_string())?
-            .unwrap_or(0);
+        let mut bytes_of = |file| match state_bytes(disk, &self.info.name, file) {
+            Ok(bytes) => Ok(bytes.unwrap_or(0)),
+            Err(cause) => Err(cause.to_string()),
+        };
+        let rejected = bytes_of(rejected::NAME)?;
         let mut left = Vec::from_iter(undelivered);
         if rejected > 0 {
             left.push(format!(
                 "{rejected} bytes of lines that were rejected (rejected.jsonl)"
             ));
         }
-        let differences = state_bytes(disk, &self.info.name, difference::FILE_NAME)
-            .map_err(|cause| cause.to_string())?
-            .unwrap_or(0);
+        let differences = bytes_of(difference::FILE_NAME)?;
         let counters = &self.info.counters.reconcile;
         if differences > 0 && counters.left_known.load() == 0 {
             return Err(

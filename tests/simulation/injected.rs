@@ -163,16 +163,7 @@ impl World {
             Op::Remove(Area::Logs),
             Op::SyncFolder(Area::Logs),
         ];
-        let op = match OPS[self.random.usize(..OPS.len())] {
-            // Without a checkpoint the log that stays is sent again, and those behind it that were
-            // deleted are not.
-            Op::Lease | Op::Remove(Area::Logs) | Op::SyncFolder(Area::Logs)
-                if self.plan.faults.rot =>
-            {
-                Op::Sync(Area::State)
-            }
-            op => op,
-        };
+        let op = OPS[self.random.usize(..OPS.len())];
         let kind = match op {
             Op::Write(Area::State) | Op::Append(Area::State) => ErrorKind::StorageFull,
             _ => ErrorKind::Other,

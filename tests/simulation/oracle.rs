@@ -10,6 +10,7 @@ use hustdbsync::internals::ledger::checkpoint::Checkpoint;
 use hustdbsync::internals::ledger::forgotten::ForgottenTotals;
 use hustdbsync::internals::ledger::rejected::{Piece, RejectedLine, pieces};
 use hustdbsync::internals::limits::IDENTITY_PREFIX_BYTES_MAX;
+use hustdbsync::internals::replay::disk::LogEntry;
 use hustdbsync::internals::replay::testdisk::Deletion;
 
 use crate::counters::Counters;
@@ -271,6 +272,8 @@ pub(crate) struct Oracle {
     pub(crate) durable_processed: u64,
     /// A checkpoint has rotted: numbers may start anew.
     pub(crate) rotted: bool,
+    /// Files that the server has deleted, by their names here and which of this name they were.
+    deleted: BTreeSet<(String, u32)>,
     lines_bad: u64,
     /// Somebody took lines away, or put them where nobody may look any more: nobody knows how many
     /// are counted.
@@ -573,6 +576,40 @@ impl Oracle {
         }
     }
 
+    /// A process starts that may hold the checkpoint for lost, and finds these logs: it sends them
+    /// again, and not what newer ones had that are deleted (G3, "Not promised").
+    pub(crate) fn handle_checkpoint_lost(&mut self, logs: &[LogEntry]) {
+        let there: BTreeSet<(String, u32)> = logs
+            .iter()
+            .map(|log| self.place(&log.name, 0))
+            .map(|(file, which, _)| (file, which))
+            .collect();
+        let mut oldest_there: BTreeMap<&Item, usize> = BTreeMap::new();
+        let mut newest_deleted: BTreeMap<&Item, usize> = BTreeMap::new();
+        for ((file, which, _), line) in &self.lines {
+            let Some((item, operation)) = line.operation() else {
+                continue;
+            };
+            let file = (file.clone(), *which);
+            if there.contains(&file) {
+                let oldest = oldest_there.entry(item).or_insert(operation);
+                *oldest = operation.min(*oldest);
+            } else if self.deleted.contains(&file) {
+                let newest = newest_deleted.entry(item).or_insert(operation);
+                *newest = operation.max(*newest);
+            }
+        }
+        for (item, oldest) in oldest_there {
+            if newest_deleted
+                .get(item)
+                .is_some_and(|newest| *newest > oldest)
+            {
+                let history = self.histories.get_mut(item).expect("it was expected");
+                history.handle_read_again(item);
+            }
+        }
+    }
+
     fn which(&self, file: &str) -> u32 {
         self.again.get(self.called(file)).copied().unwrap_or(0)
     }
@@ -687,8 +724,10 @@ impl Oracle {
     }
 
     /// A log has been deleted: G1, G9, G10.
-    pub(crate) fn handle_deletion(&self, deletion: &Deletion) {
+    pub(crate) fn handle_deletion(&mut self, deletion: &Deletion) {
         let Deletion { name, meta, .. } = deletion;
+        let (file, which, _) = self.place(name, 0);
+        self.deleted.insert((file, which));
         let called = self.called(name);
         let rejected: BTreeSet<u64> = rejected_lines(
             deletion
@@ -892,10 +931,9 @@ fn rejected_lines(bytes: &[u8]) -> Vec<RejectedLine> {
     pieces(bytes)
         .filter_map(|piece| match piece {
             Piece::Line(line) => Some(line),
-            // A crash may leave some sectors of lines that were never synced: they are rejected
-            // again.
-            Piece::Faulty(..) => None,
-            Piece::Torn(bytes) => panic!("rejected.jsonl ends in {}", bytes.escape_ascii()),
+            // A crash may leave some sectors of lines that were never synced, and a sync that fails
+            // the beginning of one: they are rejected again.
+            Piece::Faulty(..) | Piece::Torn(_) => None,
         })
         .collect()
 }

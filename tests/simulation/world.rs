@@ -475,6 +475,12 @@ impl World {
         self.trace
             .note(self.now, format_args!("life {} begins", self.life));
         self.note_server_start();
+        for backend in &mut self.backends {
+            if backend.oracle.rotted {
+                let logs = self.disk.inner.logs_of(&backend.name);
+                backend.oracle.handle_checkpoint_lost(&logs);
+            }
+        }
         let seed = self.random.u64(..);
         self.server = Some(Server::start(&self.plan, &self.disk, seed, self.clock()));
         for thread in 0..WORKERS + self.plan.workers {

@@ -300,7 +300,7 @@ impl World {
         let event = Event::AskPoint {
             life: self.life,
             client: ClientId { slot: 0, serial },
-            request,
+            request: Box::new(request),
         };
         self.soon(Duration::from_millis(100), event);
     }

@@ -297,7 +297,13 @@ impl World {
         let micros = u64::try_from(within.as_micros()).expect("it is short");
         let later = self.now + Duration::from_micros(self.counting.u64(..micros));
         self.increments_to_log += 1;
-        self.at(later, Event::LogIncrement { place, mutation });
+        self.at(
+            later,
+            Event::LogIncrement {
+                place,
+                mutation: Box::new(mutation),
+            },
+        );
     }
 
     /// The backend's connections are closed: HA logs at once what it still waits for there.

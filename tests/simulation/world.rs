@@ -96,7 +96,10 @@ pub(crate) enum Event {
     /// A client counts.
     Count { place: usize },
     /// HA logs an increment that it has waited for.
-    LogIncrement { place: usize, mutation: Mutation },
+    LogIncrement {
+        place: usize,
+        mutation: Box<Mutation>,
+    },
     /// An operator's next command.
     Command,
     /// An operator has a backend forgotten.
@@ -105,7 +108,7 @@ pub(crate) enum Event {
     AskPoint {
         life: u64,
         client: ClientId,
-        request: SyncPointRequest,
+        request: Box<SyncPointRequest>,
     },
     /// The next step of a checkpoint is taken.
     ChainStep { life: u64, job_id: JobId },
@@ -161,7 +164,7 @@ pub(crate) struct World {
     pub(crate) connections: BTreeMap<u64, Connection>,
     /// Places of the backends that a worker has sent to in the turn that it takes.
     pub(crate) sent_to: BTreeSet<usize>,
-    pub(crate) server: Option<Server>,
+    pub(crate) server: Option<Box<Server>>,
     /// Raised at each start and end of the server.
     pub(crate) life: u64,
     /// How often the server was or is to be started.
@@ -434,7 +437,7 @@ impl World {
                 request,
             } => {
                 if life == self.life {
-                    self.ask_point(client, request);
+                    self.ask_point(client, *request);
                 }
             }
             Event::ChainStep { life, job_id } => {
@@ -482,7 +485,8 @@ impl World {
             }
         }
         let seed = self.random.u64(..);
-        self.server = Some(Server::start(&self.plan, &self.disk, seed, self.clock()));
+        let server = Server::start(&self.plan, &self.disk, seed, self.clock());
+        self.server = Some(Box::new(server));
         for thread in 0..WORKERS + self.plan.workers {
             self.plan_turn(thread, self.now);
         }

@@ -456,6 +456,9 @@ impl World {
     /// The backends do not fail at any record any more, and an operator has those replayed that
     /// were rejected since they did.
     pub(crate) fn replay_rejected(&mut self) {
+        // A crash that was planned at the last deletion would now come in the midst of this, and
+        // nobody would hear which lines are on their way.
+        self.disk.inner.die_at(u64::MAX);
         for place in 0..self.backends.len() {
             self.backends[place].failing = None;
             self.keep_rejected(place);

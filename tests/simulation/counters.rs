@@ -157,6 +157,13 @@ impl Counters {
         added_versions(requests).any(is_missed)
     }
 
+    /// The server asks for increments, whatever it knows of when they were logged.
+    pub(crate) fn handle_asked_for(&mut self) {
+        for increment in self.increments.values_mut().flat_map(BTreeMap::values_mut) {
+            increment.must_be_sent = None;
+        }
+    }
+
     /// The server adds.
     pub(crate) fn handle_call(&mut self, item: &Item, version: u32) {
         let of_item = self.increments.get_mut(item);

@@ -45,11 +45,15 @@ impl World {
         }
     }
 
-    /// It is late enough. A process that is stopped waits until it goes on.
+    /// It is late enough, and so is what was sent before. A process that is stopped waits until it
+    /// goes on.
     pub(crate) fn handle_late(&mut self, connection: u64) {
-        let place = self.connections.get(&connection).map(|it| it.place);
-        if place.is_some_and(|place| self.backends[place].mood != Mood::Frozen) {
-            self.take_late(connection);
+        let Some(it) = self.connections.get(&connection) else {
+            return;
+        };
+        let (place, opened) = (it.place, it.opened);
+        if self.backends[place].mood != Mood::Frozen {
+            self.take_late_until(place, opened);
         }
     }
 
@@ -68,12 +72,18 @@ impl World {
     /// What was left behind is applied before anything that is written later, or after a process
     /// was stopped.
     pub(crate) fn take_all_late(&mut self, place: usize) {
+        self.take_late_until(place, self.now);
+    }
+
+    /// The same of connections that were opened by then, in that order.
+    fn take_late_until(&mut self, place: usize, opened: Duration) {
         let all = self.connections.iter();
-        let late: Vec<u64> = all
-            .filter(|(_, it)| it.place == place && it.has_ended)
-            .map(|(number, _)| *number)
+        let mut late: Vec<(Duration, u64)> = all
+            .filter(|(_, it)| it.place == place && it.has_ended && it.opened <= opened)
+            .map(|(number, it)| (it.opened, *number))
             .collect();
-        for connection in late {
+        late.sort_unstable();
+        for (_, connection) in late {
             self.take_late(connection);
         }
     }

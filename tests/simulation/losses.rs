@@ -16,6 +16,9 @@ use crate::world::World;
 /// It is logged so soon: threads may be held up.
 const SAID_WITHIN: Duration = Duration::from_secs(6);
 
+/// What is said of a log of which each increment is asked for before it is sent.
+const HELD_FOR_A_COPY: &str = "is another file, a copy";
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Loss {
@@ -93,6 +96,10 @@ impl World {
             return;
         };
         self.note_names_warning(place, text);
+        if text.contains(HELD_FOR_A_COPY) {
+            // Its first line may be a bad one, which is that of another log by chance.
+            self.backends[place].oracle.counters.handle_asked_for();
+        }
         let oracle = &self.backends[place].oracle;
         self.losses
             .retain(|loss| loss.place != place || !oracle.are_names_of_one(&loss.file, file));

@@ -14,12 +14,21 @@ use crate::plan::{Dying, Plan};
 /// Some show in one of several hundred seeds only.
 const SEEDS_LOOKED_AT: u64 = 2000;
 
-/// Faults that show late, and the seed that showed them the last time: it is looked at first.
-const SHOWN_LATE: [(Failpoint, u64); 4] = [
-    (Failpoint::KeepDeletedAfterFlush, 916),
-    (Failpoint::TrustTornCheckpoint, 558),
+/// Faults that show late, and the seed that showed them the last time: it is looked at first. The
+/// test prints the seed of each, for when histories have changed.
+const SHOWN_LATE: [(Failpoint, u64); 12] = [
+    (Failpoint::AskAlways, 87),
+    (Failpoint::EndTwice, 510),
+    (Failpoint::ForgetOutages, 307),
     (Failpoint::ForgetWhatIsLeft, 311),
-    (Failpoint::EndTwice, 150),
+    (Failpoint::IgnoreCuts, 90),
+    (Failpoint::KeepDeletedAfterFlush, 216),
+    (Failpoint::QuietTooEarly, 111),
+    (Failpoint::SayNoLoss, 48),
+    (Failpoint::TrustCopy, 61),
+    (Failpoint::TrustLastRead, 126),
+    (Failpoint::TrustReplacement, 121),
+    (Failpoint::TrustTornCheckpoint, 558),
 ];
 
 /// Whether a seed's world has what a fault needs to show. What others do to it, luck decides.

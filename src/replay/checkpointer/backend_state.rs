@@ -396,7 +396,7 @@ impl BackendState {
     }
 
     fn register<D: Disk>(&mut self, segment: Segment, cx: &mut Context<'_, D>) {
-        self.registered_bytes += segment.end_byte - segment.first_byte;
+        self.registered_bytes += segment.bytes();
         let done = self.expect_ledger().register((&segment).into()).done;
         if let Some(done) = done {
             self.report_done(done, cx);

@@ -54,6 +54,14 @@ pub struct Segment {
     pub last_read: LastRead,
 }
 
+impl Segment {
+    /// Bytes of log in it, newlines included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.end_byte - self.first_byte
+    }
+}
+
 impl<'a> From<&'a Segment> for NewSegment<'a> {
     fn from(segment: &'a Segment) -> Self {
         Self {

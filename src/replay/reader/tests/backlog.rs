@@ -63,7 +63,7 @@ fn what_is_settled_of_it_after_all_and_what_is_written_meanwhile_is_counted() {
         backend: A,
         segment: last.segment,
         lines: last.lines,
-        bytes: last.end_byte - last.first_byte,
+        bytes: last.bytes(),
         epoch: fixture.epochs[&A],
     };
     fixture.down(A);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::fixture::{A, B, BOUNDS, Fixture, put, put_value, puts, settings};
-use crate::replay::messages::{BackendId, ReaderMessage};
+use crate::replay::messages::{BackendId, ReaderMessage, Segment};
 
 fn keys(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("key{number:05}"))
@@ -22,7 +22,7 @@ fn a_backend_that_settles_nothing_stops_at_its_share_and_the_other_goes_on() {
         .segments
         .values()
         .filter(|s| s.backend == A)
-        .map(|s| s.end_byte - s.first_byte)
+        .map(Segment::bytes)
         .sum();
     assert!(out > 0 && out <= share as u64, "{out} of {share}");
     assert_eq!(fixture.keys(B).len(), 1000);
@@ -120,7 +120,7 @@ fn settle_kept(fixture: &mut Fixture) {
             backend: A,
             segment: segment.segment,
             lines: segment.lines,
-            bytes: segment.end_byte - segment.first_byte,
+            bytes: segment.bytes(),
             epoch: fixture.epochs[&A],
         });
     }

@@ -407,7 +407,7 @@ impl Fixture {
                 );
                 self.ledger(segment.backend).register((&segment).into());
                 let counters = &self.infos[segment.backend.index()].counters;
-                let bytes = segment.end_byte - segment.first_byte;
+                let bytes = segment.bytes();
                 counters.registered_bytes.add(bytes);
                 let id = segment.segment;
                 let settled = segment.settled_before.len();
@@ -487,7 +487,7 @@ impl Fixture {
                 backend: segment.backend,
                 segment: id,
                 lines: segment.lines,
-                bytes: segment.end_byte - segment.first_byte,
+                bytes: segment.bytes(),
                 epoch: self.epochs[&segment.backend],
             });
         }

@@ -203,7 +203,7 @@ fn a_segment_that_is_done_wakes_its_backend_which_lets_go_of_a_deleted_log() {
     assert!(fixture.gone.is_empty(), "a line of it is not settled");
     let (id, segment) = fixture.segments.last_key_value().unwrap();
     let (id, lines) = (*id, segment.lines);
-    let bytes = segment.end_byte - segment.first_byte;
+    let bytes = segment.bytes();
     fixture.send(ReaderMessage::SegmentDone {
         backend: A,
         segment: id,
@@ -244,7 +244,7 @@ fn memory_that_one_gives_back_lets_another_go_on_that_waits_for_it() {
             backend: segment.backend,
             segment: *id,
             lines: segment.lines,
-            bytes: segment.end_byte - segment.first_byte,
+            bytes: segment.bytes(),
             epoch: 0,
         });
     }

@@ -272,7 +272,7 @@ pub(crate) struct Oracle {
     pub(crate) durable_processed: u64,
     /// A checkpoint has rotted: numbers may start anew.
     pub(crate) rotted: bool,
-    /// Files that the server has deleted, by their names here and which of this name they were.
+    /// Files that the server has deleted: what they are called here, and which of this name.
     deleted: BTreeSet<(String, u32)>,
     lines_bad: u64,
     /// Somebody took lines away, or put them where nobody may look any more: nobody knows how many
@@ -516,7 +516,13 @@ impl Oracle {
     }
 
     fn place(&self, file: &str, line: u64) -> Place {
-        (self.called(file).to_owned(), self.which(file), line)
+        let (called, which) = self.file(file);
+        (called, which, line)
+    }
+
+    /// The file that has this name now: what it is called here, and which of this name it is.
+    fn file(&self, name: &str) -> (String, u32) {
+        (self.called(name).to_owned(), self.which(name))
     }
 
     /// What a file is called here that has this name.
@@ -579,11 +585,7 @@ impl Oracle {
     /// A process starts that may hold the checkpoint for lost, and finds these logs: it sends them
     /// again, and not what newer ones had that are deleted (G3, "Not promised").
     pub(crate) fn handle_checkpoint_lost(&mut self, logs: &[LogEntry]) {
-        let there: BTreeSet<(String, u32)> = logs
-            .iter()
-            .map(|log| self.place(&log.name, 0))
-            .map(|(file, which, _)| (file, which))
-            .collect();
+        let there: BTreeSet<(String, u32)> = logs.iter().map(|log| self.file(&log.name)).collect();
         let mut oldest_there: BTreeMap<&Item, usize> = BTreeMap::new();
         let mut newest_deleted: BTreeMap<&Item, usize> = BTreeMap::new();
         for ((file, which, _), line) in &self.lines {
@@ -726,8 +728,7 @@ impl Oracle {
     /// A log has been deleted: G1, G9, G10.
     pub(crate) fn handle_deletion(&mut self, deletion: &Deletion) {
         let Deletion { name, meta, .. } = deletion;
-        let (file, which, _) = self.place(name, 0);
-        self.deleted.insert((file, which));
+        self.deleted.insert(self.file(name));
         let called = self.called(name);
         let rejected: BTreeSet<u64> = rejected_lines(
             deletion

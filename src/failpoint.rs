@@ -1,32 +1,34 @@
-//! Bugs that a test injects, to prove that it would find them. They are compiled with debug
-//! assertions only, so that `cargo test` builds the library once. A release build has none of it:
-//! neither the list nor the switch, but for
+//! Bugs that a test injects, to prove that it would find them. They are compiled for tests with
+//! debug assertions only. The product has none of it, neither the list nor the switch, and tests of
+//! a release build have it by
 //! `cargo test --release --config profile.release.debug-assertions=true`.
 //!
-//! A place that can have one asks `failpoint!(Name)`: a constant `false` in a release build.
+//! A place that can have one asks `failpoint!(Name)`: a constant `false` in the product.
 
-#[cfg(not(debug_assertions))]
+#[cfg(not(all(debug_assertions, feature = "testing")))]
 macro_rules! failpoint {
     ($fault:ident) => {
-        $crate::failpoint::NOTHING_IS
+        $crate::failpoint::never()
     };
 }
 
-/// What `failpoint!` is in a release build.
-#[cfg(not(debug_assertions))]
-pub(crate) const NOTHING_IS: bool = false;
+/// What `failpoint!` is in the product.
+#[cfg(not(all(debug_assertions, feature = "testing")))]
+pub(crate) const fn never() -> bool {
+    false
+}
 
-#[cfg(debug_assertions)]
+#[cfg(all(debug_assertions, feature = "testing"))]
 macro_rules! failpoint {
     ($fault:ident) => {
         $crate::failpoint::Failpoint::$fault.is_failpoint()
     };
 }
 
-#[cfg(debug_assertions)]
+#[cfg(all(debug_assertions, feature = "testing"))]
 pub use switch::Failpoint;
 
-#[cfg(debug_assertions)]
+#[cfg(all(debug_assertions, feature = "testing"))]
 mod switch {
     use std::cell::Cell;
 

@@ -1,7 +1,8 @@
 //! What the integration tests, the benchmarks and the fuzz targets take of the library.
 //!
-//! It has no more than that, so the compiler sees what nobody takes. It is no interface: it changes
-//! with them.
+//! It has no more than that, and the product is compiled without it, so the compiler sees what
+//! nobody takes. What only tests take of a module has `#[cfg(feature = "testing")]`, as this has.
+//! It is no interface: it changes with them.
 
 #![allow(missing_docs, reason = "each item has its docs where it is defined")]
 
@@ -299,7 +300,10 @@ pub mod status {
 
 pub mod workload {
     pub use crate::workload::{Generator, Mutation, Workload, Written};
+    pub mod live_connection {
+        pub use crate::workload::live_connection::Connection;
+    }
     pub mod live_pair {
-        pub use crate::workload::live_pair::{Connection, LiveLog, LivePair, Reach};
+        pub use crate::workload::live_pair::{LiveLog, LivePair, Reach};
     }
 }

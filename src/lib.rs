@@ -21,7 +21,7 @@
 //! | `config`, `limits`, `clock`, `text` | settings; every other bound; time; dates and names |
 //! | `fake_hustdb`, `workload` | a fake hustdb, generated logs: for tests, benchmarks, the demo |
 //! | `cli` | the commands |
-//! | `internals` | what tests, benchmarks and fuzz targets take of all these |
+//! | `internals` | what tests, benchmarks and fuzz targets take of these; not in the product |
 //!
 //! `binlog`, `http`, `ledger`, `status`, `replay` and `reconcile` have no clock, disk, socket or
 //! thread of their own. ARCHITECTURE.md has the diagrams and shows where things are;
@@ -29,6 +29,8 @@
 
 // They panic where nobody can read any more; see `cli::output`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+// What only tests use is not compiled into the product.
+#![cfg_attr(not(feature = "testing"), deny(dead_code, unused_imports))]
 
 #[macro_use]
 mod failpoint;
@@ -39,8 +41,17 @@ mod clock;
 mod config;
 mod connections;
 mod engine;
+#[cfg_attr(
+    not(feature = "testing"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "tests ask more of it than the command"
+    )
+)]
 mod fake_hustdb;
 mod http;
+#[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod internals;
 mod ledger;

@@ -30,10 +30,13 @@ use std::path::{Component, Path, PathBuf};
 pub use access::{AccessError, AccessList};
 pub use backend_name::{BackendName, Host};
 pub use error::{ConfigError, ConfigErrors, Warning};
-pub use key::{Effect, Key};
+#[cfg(feature = "testing")]
+pub use key::Effect;
+pub use key::Key;
 pub use locate::{FILE_NAME, NotFound, locate};
 pub use login::Login;
 pub use sample::sample;
+#[cfg(feature = "testing")]
 pub use secret::Secret;
 pub use settings::{NetworkSettings, SyncSettings};
 pub use value::{EngineName, LogFormat, LogLevel};

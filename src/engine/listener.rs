@@ -187,6 +187,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`], which names the address and what to do.
+    #[cfg(feature = "testing")]
     pub fn bind(
         options: ListenerOptions,
         access: Access,
@@ -251,6 +252,7 @@ impl Listener {
     }
 
     /// Bytes of memory that connections hold for buffers.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn buffer_bytes(&self) -> usize {
         self.connections

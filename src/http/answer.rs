@@ -9,8 +9,6 @@ use std::io::Write;
 pub enum Status {
     /// 200
     Ok,
-    /// 202, the work goes on
-    Accepted,
     /// 400
     BadRequest,
     /// 401
@@ -47,7 +45,6 @@ impl Status {
     pub fn line(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
-            Self::Accepted => "202 Accepted",
             Self::BadRequest => "400 Bad Request",
             Self::Unauthorized => "401 Unauthorized",
             Self::Forbidden => "403 Forbidden",

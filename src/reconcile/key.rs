@@ -170,6 +170,7 @@ impl<'a> KeyRef<'a> {
 
 impl KeyId {
     /// The same, borrowed.
+    #[cfg(test)]
     #[must_use]
     pub fn borrowed(&self) -> KeyRef<'_> {
         KeyRef {

@@ -69,6 +69,7 @@ use crate::status::control_request::Listed;
 
 pub(in crate::replay) use open::known_of;
 pub use requeue::drop_rejected;
+#[cfg(feature = "testing")]
 pub use store::replace_checkpoint;
 
 /// What the checkpointer shares with the other threads.

@@ -43,6 +43,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage,
     WorkerMessage,
 };
+#[cfg(feature = "testing")]
 use crate::replay::monitor::Monitor;
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::status::control_request::ControlRequest;
@@ -134,6 +135,7 @@ impl Controller {
     }
 
     /// Its mailbox.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox<ControlMessage> {
         &self.mailbox
@@ -157,6 +159,7 @@ impl Controller {
     }
 
     /// The backend of this name.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn find(&self, name: &str) -> Option<BackendId> {
         self.backends.find(name)
@@ -169,6 +172,7 @@ impl Controller {
     }
 
     /// Every backend, with the monitor that has its state.
+    #[cfg(feature = "testing")]
     pub fn backends(&self) -> impl Iterator<Item = (&BackendInfo, &Monitor)> {
         self.backends.iter()
     }
@@ -260,7 +264,7 @@ impl Controller {
             }
             ControlMessage::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
             // Waiting clients are checked in each turn.
-            ControlMessage::SyncPointMoved { .. } => {}
+            ControlMessage::SyncPointMoved => {}
             ControlMessage::Requeued {
                 backend,
                 ask,
@@ -329,7 +333,7 @@ impl Controller {
             self.settings.drain_timeout
         );
         self.drain_until = Some(self.phase.begin(self.settings.drain_timeout, now));
-        self.backends.handle_stop(now);
+        self.backends.handle_stop();
         self.actions.push_back(Action::BeginShutdown);
     }
 

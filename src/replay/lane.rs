@@ -268,6 +268,7 @@ impl Lane {
     }
 
     /// Records that wait to be settled.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.pending.len()

@@ -27,9 +27,11 @@ pub trait Wake: Send + Sync {
 }
 
 /// A waker for a reader that never sleeps, as in a simulation.
+#[cfg(feature = "testing")]
 #[derive(Debug, Default)]
 pub struct NoWaker;
 
+#[cfg(feature = "testing")]
 impl Wake for NoWaker {
     fn wake(&self) {}
 }
@@ -157,6 +159,7 @@ impl<T> Mailbox<T> {
     }
 
     /// Messages waiting.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.queue.len()

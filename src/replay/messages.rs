@@ -548,10 +548,7 @@ pub enum ControlMessage {
         taken: Result<Arc<PointBoard>, String>,
     },
     /// From the checkpointer: a backend of this point is settled.
-    SyncPointMoved {
-        /// Which.
-        id: u64,
-    },
+    SyncPointMoved,
     /// From the checkpointer: what became of a backend's rejected lines, or why nothing did.
     Requeued {
         /// Whose.

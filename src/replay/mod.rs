@@ -30,6 +30,7 @@ pub mod reader;
 pub mod reconciler;
 mod sync;
 #[doc(hidden)]
+#[cfg(feature = "testing")]
 pub mod testdisk;
 pub mod turn;
 pub mod vec_pool;

@@ -115,7 +115,7 @@ impl Monitor {
         Self {
             settings,
             random: fastrand::Rng::with_seed(seed),
-            state: State::unknown(named, now),
+            state: State::unknown(named),
             epoch: 0,
             flush: Flush::Done,
             backlog: false,
@@ -153,15 +153,14 @@ impl Monitor {
         };
         resolving.out = false;
         resolving.at = again_at;
-        if let (State::Paused { is_unresolved, .. }, Ok(())) = (&mut self.state, &found) {
+        if let (State::Paused { is_unresolved }, Ok(())) = (&mut self.state, &found) {
             *is_unresolved = false;
         }
-        if let State::Unresolved { why, .. } = &mut self.state {
+        if let State::Unresolved { why } = &mut self.state {
             match found {
                 Err(fault) => *why = fault,
                 Ok(()) => {
                     self.state = State::Down {
-                        since: now,
                         why: NOT_PROBED.to_owned(),
                     };
                     self.probe_at_once(now);
@@ -176,10 +175,10 @@ impl Monitor {
     /// probe in any case. Told after [`Monitor::handle_resolved`].
     pub fn handle_moved(&mut self, why: String, now: Now) {
         match &mut self.state {
-            State::Up(_) => self.leave_up(State::Down { since: now, why }),
-            State::Down { why: before, .. } => *before = why,
-            State::Refused { .. } => self.state = State::Down { since: now, why },
-            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => return,
+            State::Up(_) => self.leave_up(State::Down { why }),
+            State::Down { why: before } => *before = why,
+            State::Refused => self.state = State::Down { why },
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended => return,
         }
         self.probe_at_once(now);
         self.check_invariants();
@@ -200,7 +199,7 @@ impl Monitor {
                     self.pause = Duration::ZERO;
                 }
             }
-            State::Down { .. } | State::Refused { .. } => {
+            State::Down { .. } | State::Refused => {
                 if self.flush != Flush::Done {
                     if let State::Down { why, .. } = &mut self.state {
                         BACK.clone_into(why);
@@ -213,7 +212,7 @@ impl Monitor {
                     }
                 }
             }
-            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => {}
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended => {}
         }
         self.schedule(now);
         self.check_invariants();
@@ -235,10 +234,10 @@ impl Monitor {
                 self.check_invariants();
                 return;
             }
-            State::Up(_) => self.leave_up(State::Down { since: now, why }),
-            State::Down { why: before, .. } => *before = why,
-            State::Refused { .. } => self.state = State::Down { since: now, why },
-            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => {}
+            State::Up(_) => self.leave_up(State::Down { why }),
+            State::Down { why: before } => *before = why,
+            State::Refused => self.state = State::Down { why },
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended => {}
         }
         self.schedule(now);
         self.check_invariants();
@@ -251,7 +250,7 @@ impl Monitor {
         }
         self.probing.good = true;
         if let State::Down { .. } = self.state {
-            self.state = State::Refused { since: now };
+            self.state = State::Refused;
         }
         self.schedule(now);
         self.check_invariants();
@@ -283,7 +282,7 @@ impl Monitor {
         self.flush = Flush::Done;
         // It only waited for this; a new password may have come meanwhile.
         let refused_for_now =
-            matches!(self.state, State::Refused { .. }) && self.paused_until > now.monotonic;
+            matches!(self.state, State::Refused) && self.paused_until > now.monotonic;
         if self.probing.good && !refused_for_now {
             self.probe_at_once(now);
         }
@@ -319,11 +318,11 @@ impl Monitor {
     }
 
     /// The server ends: flush what is up, and nothing more.
-    pub fn handle_stop(&mut self, now: Now) {
-        let ended = State::Ended { since: now };
+    pub fn handle_stop(&mut self) {
+        let ended = State::Ended;
         match self.state {
             State::Up(_) => self.leave_up(ended),
-            State::Ended { .. } => {}
+            State::Ended => {}
             _ => self.state = ended,
         }
         self.check_invariants();
@@ -399,6 +398,7 @@ impl Monitor {
     }
 
     /// Whether records with a ttl may go.
+    #[cfg(test)]
     #[must_use]
     pub fn is_ttl_ready(&self) -> bool {
         matches!(&self.state, State::Up(up) if up.ttl_ready)
@@ -414,9 +414,10 @@ impl Monitor {
     /// several times is down.
     #[must_use]
     pub fn state_word(&self) -> &'static str {
-        match self.relapsed_since_unix() {
-            Some(_) => "down",
-            None => self.state.word(),
+        if self.is_relapsed() {
+            "down"
+        } else {
+            self.state.word()
         }
     }
 
@@ -432,17 +433,9 @@ impl Monitor {
         !matches!(self.why(), Some(NOT_PROBED | NOT_LOOKED_UP))
     }
 
-    /// Since when it has been so, Unix seconds.
-    #[must_use]
-    pub fn since_unix(&self) -> u64 {
-        self.relapsed_since_unix()
-            .unwrap_or_else(|| self.state.since_unix())
-    }
-
     fn come_up(&mut self, watched: bool, answers: u64, now: Now) {
         self.password_suspected = false;
         let mut up = Up {
-            since: now,
             opened: false,
             answering_since: None,
             ttl_ready: false,

@@ -238,6 +238,7 @@ impl Worker {
     }
 
     /// What must hold between calls.
+    #[cfg(feature = "testing")]
     pub fn check_invariants(&self) {
         for slot in &self.slots {
             slot.lane.check_invariants();

@@ -15,6 +15,8 @@
 //! it is written: all times to live that have passed have done so before the first replay, and no
 //! other ends within a day.
 
+#[cfg(feature = "testing")]
+pub mod live_connection;
 pub mod live_pair;
 mod log_writer;
 mod mutation;
@@ -127,6 +129,7 @@ impl Workload {
     }
 
     /// Puts of plain keys, each key once: for measuring.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn uniform(records: u64, value_bytes: usize, now_unix: u64) -> Self {
         Self {

@@ -10,7 +10,8 @@ use hustdbsync::internals::binlog::Method;
 use hustdbsync::internals::fake_hustdb::query::decode;
 use hustdbsync::internals::fake_hustdb::{Contents, FakeHustdb, Item, Script, Space, differences};
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line};
-use hustdbsync::internals::workload::live_pair::{Connection, LiveLog, LivePair, Reach};
+use hustdbsync::internals::workload::live_connection::Connection;
+use hustdbsync::internals::workload::live_pair::{LiveLog, LivePair, Reach};
 use hustdbsync::internals::workload::{Generator, Mutation, Workload};
 use serde_json::json;
 

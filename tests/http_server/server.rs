@@ -98,7 +98,7 @@ impl Answers for Knowing {
             }
             b"/release" => {
                 self.released.append(&mut self.waiting);
-                Some(Answer::text(Status::Accepted, b"released\n"))
+                Some(Answer::text(Status::Ok, b"released\n"))
             }
             _ => {
                 self.board.refresh(now);

@@ -934,7 +934,7 @@ fn rejected_lines(bytes: &[u8]) -> Vec<RejectedLine> {
             Piece::Line(line) => Some(line),
             // A crash may leave some sectors of lines that were never synced, and a sync that fails
             // the beginning of one: they are rejected again.
-            Piece::Faulty(..) | Piece::Torn(_) => None,
+            Piece::Faulty | Piece::Torn => None,
         })
         .collect()
 }

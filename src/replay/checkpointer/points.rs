@@ -302,9 +302,8 @@ impl Points {
             let before = point.pending.len();
             point.look(&mut lister, cx);
             if point.pending.len() < before {
-                let id = point.id;
                 cx.outbox
-                    .control(After::Nothing, ControlMessage::SyncPointMoved { id });
+                    .control(After::Nothing, ControlMessage::SyncPointMoved);
             }
             !point.pending.is_empty()
         });

@@ -93,7 +93,7 @@ impl RejectedLog {
         // parse and is skipped.
         let lines = rejected::pieces(&end).filter_map(|piece| match piece {
             Piece::Line(line) => Some(rejected::place_id(&line)),
-            Piece::Faulty(..) | Piece::Torn(_) => None,
+            Piece::Faulty | Piece::Torn => None,
         });
         self.known = Known {
             lines: lines.collect(),

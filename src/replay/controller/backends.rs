@@ -268,6 +268,7 @@ impl Backends {
     }
 
     /// All of them, with their monitors.
+    #[cfg(feature = "testing")]
     pub(super) fn iter(&self) -> impl Iterator<Item = (&BackendInfo, &Monitor)> {
         let all = self.all.iter().flatten();
         all.map(|backend| (&backend.info, &backend.monitor))
@@ -281,9 +282,9 @@ impl Backends {
         names
     }
 
-    pub(super) fn handle_stop(&mut self, now: Now) {
+    pub(super) fn handle_stop(&mut self) {
         for backend in self.all.iter_mut().flatten() {
-            backend.monitor.handle_stop(now);
+            backend.monitor.handle_stop();
             backend.gate.handle_stop();
         }
     }

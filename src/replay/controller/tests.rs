@@ -521,7 +521,7 @@ fn whoever_waits_for_a_sync_point_is_answered_when_it_is_settled_and_not_before(
     assert!(!fixture.has_replied());
     let settled = &board.backends[0].settled;
     settled.store(true, std::sync::atomic::Ordering::Release);
-    fixture.tell(ControlMessage::SyncPointMoved { id });
+    fixture.tell(ControlMessage::SyncPointMoved);
     let reply = fixture.turn_for_reply();
     assert!(
         reply

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use crate::clock::Now;
 use crate::limits::RELAPSES_TO_DOWN;
 use crate::replay::messages::Trouble;
 
@@ -17,8 +16,6 @@ use super::state::State;
 /// Failures since a record was answered last.
 #[derive(Debug)]
 pub(super) struct Failing {
-    /// When the first of them was.
-    since: Now,
     /// The backend's answers then; more of them end this.
     answers: u64,
     /// How often it went down by them.
@@ -53,10 +50,9 @@ impl Monitor {
     }
 
     /// A lane failed by the backend's fault, or nobody knows by whose.
-    pub(super) fn note_failure(&mut self, trouble: &Trouble, answers: u64, now: Now) {
+    pub(super) fn note_failure(&mut self, trouble: &Trouble, answers: u64) {
         self.handle_answers(answers);
         let failing = self.failing.get_or_insert_with(|| Failing {
-            since: now,
             answers,
             relapses: 0,
             trouble: String::new(),
@@ -92,14 +88,15 @@ impl Monitor {
     /// When it is tried again, monotonic, if it waits only because its records have failed.
     #[must_use]
     pub fn retry_at(&self) -> Option<Duration> {
-        let waits = matches!(self.state, State::Down { .. } | State::Refused { .. });
+        let waits = matches!(self.state, State::Down { .. } | State::Refused);
         (waits && self.probing.good && !self.pause.is_zero()).then_some(self.paused_until)
     }
 
-    /// Since when it has been shown as down, Unix seconds, where it is up only to be tried.
-    pub(super) fn relapsed_since_unix(&self) -> Option<u64> {
-        let failing = self.failing.as_ref()?;
-        let is_tried = matches!(self.state, State::Up(_)) && failing.relapses >= RELAPSES_TO_DOWN;
-        is_tried.then_some(failing.since.unix)
+    /// Whether it is shown as down, though it is up to be tried.
+    pub(super) fn is_relapsed(&self) -> bool {
+        let Some(failing) = &self.failing else {
+            return false;
+        };
+        matches!(self.state, State::Up(_)) && failing.relapses >= RELAPSES_TO_DOWN
     }
 }

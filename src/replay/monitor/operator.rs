@@ -13,16 +13,13 @@ use super::state::State;
 
 impl Monitor {
     /// Stops replaying to it. False: it was paused already, or the server ends.
-    pub fn handle_pause(&mut self, now: Now) -> bool {
+    pub fn handle_pause(&mut self) -> bool {
         let is_unresolved = match self.state {
-            State::Paused { .. } | State::Ended { .. } => return false,
+            State::Paused { .. } | State::Ended => return false,
             State::Unresolved { .. } => true,
             _ => false,
         };
-        let paused = State::Paused {
-            since: now,
-            is_unresolved,
-        };
+        let paused = State::Paused { is_unresolved };
         match self.state {
             State::Up(_) if !failpoint!(SendWhilePaused) => self.leave_up(paused),
             _ => self.state = paused,
@@ -34,10 +31,10 @@ impl Monitor {
 
     /// Goes on: it is probed at once. False: it was not paused.
     pub fn handle_resume(&mut self, now: Now) -> bool {
-        let State::Paused { is_unresolved, .. } = self.state else {
+        let State::Paused { is_unresolved } = self.state else {
             return false;
         };
-        self.state = State::unknown(is_unresolved, now);
+        self.state = State::unknown(is_unresolved);
         self.begin_at_once(now);
         true
     }
@@ -45,7 +42,7 @@ impl Monitor {
     /// Probes it now, whatever pause its failures have earned; one without an address is looked up.
     /// False: it is paused, or the server ends.
     pub fn handle_probe_wanted(&mut self, now: Now) -> bool {
-        if matches!(self.state, State::Paused { .. } | State::Ended { .. }) {
+        if matches!(self.state, State::Paused { .. } | State::Ended) {
             return false;
         }
         self.begin_at_once(now);

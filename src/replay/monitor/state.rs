@@ -20,40 +20,31 @@ pub(super) enum Flush {
 #[derive(Debug)]
 pub(super) enum State {
     Unresolved {
-        since: Now,
         why: String,
     },
     Down {
-        since: Now,
         why: String,
     },
-    Refused {
-        since: Now,
-    },
+    Refused,
     Up(Up),
     /// An operator wants nothing replayed to it. `is_unresolved`: its name has not been looked up
     /// with success.
     Paused {
-        since: Now,
         is_unresolved: bool,
     },
     /// The server ends: nothing is probed or opened any more.
-    Ended {
-        since: Now,
-    },
+    Ended,
 }
 
 impl State {
     /// Of one that nothing is known of: it is looked up first, or probed.
-    pub(super) fn unknown(is_unresolved: bool, since: Now) -> Self {
+    pub(super) fn unknown(is_unresolved: bool) -> Self {
         if is_unresolved {
             Self::Unresolved {
-                since,
                 why: NOT_LOOKED_UP.to_owned(),
             }
         } else {
             Self::Down {
-                since,
                 why: NOT_PROBED.to_owned(),
             }
         }
@@ -62,7 +53,6 @@ impl State {
 
 #[derive(Debug)]
 pub(super) struct Up {
-    pub(super) since: Now,
     /// `Open` was ordered.
     pub(super) opened: bool,
     /// The first good probe since which there was no gap; none: a gap is open.
@@ -121,10 +111,10 @@ impl State {
         match self {
             Self::Unresolved { .. } => "unresolved",
             Self::Down { .. } => "down",
-            Self::Refused { .. } => "refused",
+            Self::Refused => "refused",
             Self::Up(_) => "up",
             Self::Paused { .. } => "paused",
-            Self::Ended { .. } => "ended",
+            Self::Ended => "ended",
         }
     }
 
@@ -132,27 +122,15 @@ impl State {
     pub(super) fn why(&self) -> Option<&str> {
         match self {
             Self::Unresolved { why, .. } | Self::Down { why, .. } => Some(why),
-            Self::Refused { .. } => Some(
+            Self::Refused => Some(
                 "it refuses our user and password (401): correct the file at sync.auth_path and \
                  send SIGHUP",
             ),
             Self::Paused { .. } => {
                 Some("an operator paused it; `hustdbsync ctl resume`, or a restart, ends that")
             }
-            Self::Ended { .. } => Some("the server ends"),
+            Self::Ended => Some("the server ends"),
             Self::Up(_) => None,
-        }
-    }
-
-    /// Since when it has been so, Unix seconds.
-    pub(super) fn since_unix(&self) -> u64 {
-        match self {
-            Self::Unresolved { since, .. }
-            | Self::Down { since, .. }
-            | Self::Refused { since }
-            | Self::Paused { since, .. }
-            | Self::Ended { since } => since.unix,
-            Self::Up(up) => up.since.unix,
         }
     }
 }

@@ -45,7 +45,7 @@ impl Monitor {
                     at = at.min(end);
                 }
             }
-            State::Refused { .. } if self.paused_until > now.monotonic => {
+            State::Refused if self.paused_until > now.monotonic => {
                 at = at.max(self.paused_until);
             }
             // A pause ends with a probe. Those before it bring no end of it: they show when the
@@ -114,7 +114,7 @@ impl Monitor {
     /// When to probe next; none: not before something happens.
     pub(super) fn probe_at(&self) -> Option<Duration> {
         match self.state {
-            State::Unresolved { .. } | State::Paused { .. } | State::Ended { .. } => None,
+            State::Unresolved { .. } | State::Paused { .. } | State::Ended => None,
             _ if self.probing.out.is_some() => None,
             _ if self.probing.password_next => Some(Duration::ZERO),
             _ => Some(self.probing.at),
@@ -126,11 +126,10 @@ impl Monitor {
     pub(super) fn resolve_at(&self) -> Option<Duration> {
         let resolving = self.resolving.as_ref().filter(|resolving| !resolving.out)?;
         match self.state {
-            State::Unresolved { .. }
-            | State::Down { .. }
-            | State::Refused { .. }
-            | State::Up(_) => Some(resolving.at),
-            State::Paused { .. } | State::Ended { .. } => None,
+            State::Unresolved { .. } | State::Down { .. } | State::Refused | State::Up(_) => {
+                Some(resolving.at)
+            }
+            State::Paused { .. } | State::Ended => None,
         }
     }
 }

@@ -43,18 +43,17 @@ impl Monitor {
             up.troubles.count(lane, trouble, answers)
         };
         if failed > 0 && *trouble != Trouble::Refused {
-            self.note_failure(trouble, answers, now);
+            self.note_failure(trouble, answers);
         }
         if *trouble == Trouble::Refused {
             self.password_suspected = true;
             self.pause_longer(now);
-            self.leave_up(State::Refused { since: now });
+            self.leave_up(State::Refused);
             self.schedule(now);
         } else if failed >= TROUBLES_TO_DOWN.min(self.settings.lanes.max(1)) as usize {
             self.pause_longer(now);
             self.note_relapse();
             self.leave_up(State::Down {
-                since: now,
                 why: format!(
                     "{failed} connections failed and none was answered, the last: {trouble}"
                 ),

@@ -87,7 +87,7 @@ impl Bench {
 fn settle(bench: &Bench, board: &PointBoard) {
     board.backends[0].missing_bytes.set(0);
     board.backends[0].settled.store(true, Ordering::Release);
-    bench.tell(ControlMessage::SyncPointMoved { id: 1 });
+    bench.tell(ControlMessage::SyncPointMoved);
 }
 
 #[test]

@@ -192,7 +192,7 @@ impl Backends {
             let said = Err(format!("{}: {why_not}", backend.info.name));
             return Some(LeavingAnswer { client, said });
         }
-        if !backend.leaving.is_held && backend.monitor.handle_pause(cx.now) {
+        if !backend.leaving.is_held && backend.monitor.handle_pause() {
             backend.leaving.is_held = true;
         }
         let is_same = asked_at == Some(backend.monitor.epoch());

@@ -19,7 +19,7 @@ impl Backends {
         let monitor = &mut backend.monitor;
         // Who asks for what is so already has what they want.
         let said = match what {
-            BackendRequest::Pause if monitor.handle_pause(cx.now) => "paused",
+            BackendRequest::Pause if monitor.handle_pause() => "paused",
             BackendRequest::Pause => "it is paused already",
             BackendRequest::Resume if monitor.handle_resume(cx.now) => "resumed; it is probed now",
             BackendRequest::Resume => "it is not paused",

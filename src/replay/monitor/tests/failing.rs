@@ -45,7 +45,6 @@ fn a_backend_that_answers_probes_and_no_record_is_down_while_it_is_tried_again()
     assert_eq!(bench.monitor.state_word(), "up");
     let failing = "it answers probes and no record; the last failure: no answer within";
     assert!(bench.monitor.why().unwrap().starts_with(failing));
-    let since = bench.monitor.since_unix();
     bench.ms = 4000;
     for (_, event) in events[3..].iter().cloned() {
         bench.handle(event);
@@ -55,7 +54,6 @@ fn a_backend_that_answers_probes_and_no_record_is_down_while_it_is_tried_again()
     assert!(bench.monitor.is_up(), "it is tried");
     assert_eq!(bench.monitor.state_word(), "down");
     assert!(bench.monitor.why().unwrap().contains("no answer within"));
-    assert!(bench.monitor.since_unix() <= since);
     bench.monitor.handle_answers(1);
     assert_eq!(
         (bench.monitor.state_word(), bench.monitor.why()),

@@ -304,6 +304,6 @@ pub mod workload {
         pub use crate::workload::live_connection::Connection;
     }
     pub mod live_pair {
-        pub use crate::workload::live_pair::{LiveLog, LivePair, Reach};
+        pub use crate::workload::live_pair::{LiveLog, LivePair, Reach, write_one};
     }
 }

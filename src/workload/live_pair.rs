@@ -91,17 +91,14 @@ impl<M: Master> LivePair<M> {
     /// A client's write at `now_unix` (seconds). `None`: HA has answered that it failed, and logs
     /// nothing, although one of the masters may have carried it out.
     pub fn write(&mut self, mutation: &Mutation, now_unix: u64) -> Option<Taken> {
-        self.target.clear();
-        mutation.live_target(&mut self.target);
-        let method = fake_hustdb::Method::Get;
-        let request = Request::new(method, &self.target, &mutation.body);
+        let target = &mut self.target;
         let (mut versions, mut missed, mut is_refused) = (0, Vec::new(), false);
         for (place, (master, reach)) in self.masters.iter_mut().zip(self.reach).enumerate() {
             let reply = match reach {
                 Reach::Down => None,
-                Reach::Up => master.answer(&request, now_unix),
+                Reach::Up => write_one(master, mutation, now_unix, target),
                 #[cfg(feature = "testing")]
-                Reach::AnswersLost => master.answer(&request, now_unix).and(None),
+                Reach::AnswersLost => write_one(master, mutation, now_unix, target).and(None),
             };
             match reply {
                 Some(Reply {
@@ -125,6 +122,20 @@ impl<M: Master> LivePair<M> {
             _ => None,
         }
     }
+}
+
+/// Gives one master a client's write at `now_unix` (seconds), as HA hands it on. `None`: no answer
+/// came. `target` is scratch.
+pub fn write_one(
+    master: &mut impl Master,
+    mutation: &Mutation,
+    now_unix: u64,
+    target: &mut Vec<u8>,
+) -> Option<Reply> {
+    target.clear();
+    mutation.live_target(target);
+    let method = fake_hustdb::Method::Get;
+    master.answer(&Request::new(method, target, &mutation.body), now_unix)
 }
 
 /// Whether HA takes an answer other than 200 for the last word on a write, and logs nothing: there

@@ -4,8 +4,8 @@
 use crate::binlog::method::{Key, Ttl, Twice};
 use crate::binlog::{Method, Record};
 use crate::fake_hustdb::store::Store;
-use crate::fake_hustdb::{self, Request};
 
+use super::live_pair::write_one;
 use super::{TTL_LONG_MIN_S, TTL_SHORT_MAX_S, Workload, spelling};
 
 /// Tables of each type.
@@ -159,11 +159,9 @@ impl<'a> Generator<'a> {
     }
 
     fn apply(&mut self, mutation: &Mutation) -> Option<u32> {
-        self.target.clear();
-        mutation.live_target(&mut self.target);
-        let request = Request::new(fake_hustdb::Method::Get, &self.target, &mutation.body);
-        let answer = self.healthy.apply(&request, mutation.unix);
-        (answer.status == 200).then_some(answer.version)?
+        let (healthy, target) = (&mut self.healthy, &mut self.target);
+        let reply = write_one(healthy, mutation, mutation.unix, target)?;
+        (reply.status == 200).then_some(reply.version)
     }
 
     fn make(&mut self) -> Mutation {

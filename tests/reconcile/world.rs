@@ -25,8 +25,9 @@ use hustdbsync::internals::replay::reconciler::{
 };
 use hustdbsync::internals::replay::testdisk::TestDisk;
 use hustdbsync::internals::status::counters::BackendCounters;
+use hustdbsync::internals::workload::Mutation;
 
-use crate::ha::{self, Leaves, Write};
+use crate::ha::{self, Leaves, item, leaves, random_write};
 use crate::masters::{Master, Mood, NAMES, Rules, difference};
 use crate::network::{Arrival, Network};
 
@@ -86,7 +87,7 @@ impl Surroundings for Known {
 
 /// A write that a master has missed.
 struct Missed {
-    write: Write,
+    write: Mutation,
     version: u32,
     written: u64,
     log: String,
@@ -126,14 +127,14 @@ pub(crate) struct World {
     logs: [Logs; 2],
     counters: [Arc<BackendCounters>; 2],
     /// Live writes that the second master has yet to get.
-    under_way: BTreeMap<u64, (Write, usize, Option<u32>)>,
+    under_way: BTreeMap<u64, (Mutation, usize, Option<u32>)>,
     /// What any log ever had.
     items: BTreeSet<Item>,
     /// Whether half of the writes come by another HA host, which has logs and a sync server of its
     /// own.
     has_other_host: bool,
     /// What its logs have for each master.
-    missed_by_other: [VecDeque<(Write, u32, u64)>; 2],
+    missed_by_other: [VecDeque<(Mutation, u32, u64)>; 2],
     /// What the last write of each item leaves.
     last: BTreeMap<Item, Leaves>,
     /// Items of writes that went to one master only, while older records of it waited, or a mend of
@@ -458,20 +459,18 @@ impl World {
     /// A client writes through HA: first to one master, then to the other.
     fn write(&mut self) {
         let number = u64::from(self.writes_left);
-        let write = Write::random(&mut self.random, number, self.extent.keys, self.with_ttl);
+        let (unix, keys) = (self.unix(), self.extent.keys);
+        let write = random_write(&mut self.random, number, keys, self.with_ttl, unix);
         // Two clients that write a key at once are HA's own race.
-        let item = write.item();
-        if self
-            .under_way
-            .values()
-            .any(|(other, ..)| other.item() == item)
-        {
+        let written = item(&write);
+        let mut under_way = self.under_way.values();
+        if under_way.any(|(other, ..)| item(other) == written) {
             return;
         }
-        self.last.insert(item, write.leaves());
         if write.ttl > 0 {
-            self.excused.insert(write.item());
+            self.excused.insert(written.clone());
         }
+        self.last.insert(written, leaves(&write));
         let first = self.random.usize(..2);
         if !self.masters[0].is_up && !self.masters[1].is_up {
             return;
@@ -490,36 +489,35 @@ impl World {
     }
 
     /// Gives a master a live write, or HA's log where it has gone down meanwhile.
-    fn give(&mut self, write: &Write, master: usize, version: Option<u32>) -> Option<u32> {
+    fn give(&mut self, write: &Mutation, master: usize, version: Option<u32>) -> Option<u32> {
         if !self.masters[master].is_up {
             self.miss(write.clone(), master, version);
             return None;
         }
-        let unix = self.unix();
-        let version = write.apply(&mut self.masters[master].store, unix);
+        let version = ha::write_one(write, &mut self.masters[master].store);
         self.trace(format_args!("{master} takes {write:?} as {version:?}"));
         version
     }
 
     /// HA logs a write that a master has missed, unless the other did not take it.
-    fn miss(&mut self, write: Write, master: usize, version: Option<u32>) {
+    fn miss(&mut self, write: Mutation, master: usize, version: Option<u32>) {
         let unix = self.unix();
         let Some(version) = version else {
             // The other master had nothing to delete; this one may have.
-            self.excused.insert(write.item());
+            self.excused.insert(item(&write));
             return;
         };
         if self.has_other_host && self.random.bool() {
             // Its own sync server compares it.
-            self.excused.insert(write.item());
+            self.excused.insert(item(&write));
             return self.missed_by_other[master].push_back((write, version, unix));
         }
-        self.items.insert(write.item());
-        let is_mended = self.network.carries_mend_of(&write.item().key);
+        self.items.insert(item(&write));
+        let is_mended = self.network.carries_mend_of(&item(&write).key);
         if is_mended || !self.logs[1 - master].missed.is_empty() {
-            self.overwritten.insert(write.item());
+            self.overwritten.insert(item(&write));
         }
-        let record = write.record(version, unix);
+        let record = write.record(version);
         let (mut bytes, mut text) = (Vec::new(), Vec::new());
         record.encode(&mut bytes);
         line::encode(format!("[{unix}] ").as_bytes(), &bytes, &mut text);
@@ -557,7 +555,7 @@ impl World {
         let Some(missed) = self.logs[master].missed.pop_front() else {
             return;
         };
-        let record = missed.write.record(missed.version, missed.written);
+        let record = missed.write.record(missed.version);
         // An increment whose answer was lost may count twice.
         let times = if self.random.u8(..30) == 0 { 2 } else { 1 };
         let write = &missed.write;
@@ -586,7 +584,7 @@ impl World {
             return;
         };
         let unix = self.unix();
-        let record = write.record(version, written);
+        let record = write.record(version);
         ha::replay(&record, written, &mut self.masters[master].store, unix);
         self.after_ms(1..40, Step::OtherReplay(master));
     }

@@ -66,9 +66,8 @@ pub(crate) fn run_checkpointer<D: Disk>(
             checkpointer::Turn::Again => {}
             checkpointer::Turn::Done => return Ok(()),
             checkpointer::Turn::Sleep => {
-                if checkpointer.mailbox().prepare_sleep() {
-                    let now = clock.now();
-                    let until = checkpointer.next_deadline(now);
+                let now = clock.now();
+                if let Some(until) = checkpointer.prepare_sleep(now) {
                     parker.sleep(until.saturating_sub(now.monotonic))?;
                     checkpointer.mailbox().awake();
                 }

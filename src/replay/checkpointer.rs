@@ -49,7 +49,9 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::ledger::backend::ClosedFile;
-use crate::limits::{CHECKPOINTER_MESSAGES_PER_TURN, DELETED_LOG_WATCHED, OUTBOX_RETRY};
+use crate::limits::{
+    CHECKPOINTER_GATHERS, CHECKPOINTER_MESSAGES_PER_TURN, DELETED_LOG_WATCHED, OUTBOX_RETRY,
+};
 use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Context};
 use crate::replay::checkpointer::comparing::ComparingLogs;
 use crate::replay::checkpointer::leaving::Leaving;
@@ -126,6 +128,8 @@ pub struct Checkpointer<D: Disk> {
     leaving: Leaving,
     spare: Spare,
     release_at: Duration,
+    /// Until then what can wait need not wake it, monotonic.
+    gathers_until: Duration,
     phase: Phase,
 }
 
@@ -158,6 +162,7 @@ impl<D: Disk> Checkpointer<D> {
             leaving: Leaving::default(),
             spare: Spare::default(),
             release_at: Duration::ZERO,
+            gathers_until: Duration::ZERO,
             phase: Phase::Running,
         }
     }
@@ -198,6 +203,28 @@ impl<D: Disk> Checkpointer<D> {
             _ if has_more => Turn::Again,
             _ => Turn::Sleep,
         }
+    }
+
+    /// Announces that the caller is about to block. Gives until when, monotonic; `None`: it must
+    /// not, since something has come. After blocking, call the mailbox's `awake`.
+    ///
+    /// Behind a message it waits for more of what can wait, as long as the reader needs no credit:
+    /// otherwise it would be woken twice for each line that comes alone.
+    #[must_use]
+    pub fn prepare_sleep(&self, now: Now) -> Option<Duration> {
+        let reader = &self.links.reader;
+        let gathers = now.monotonic < self.gathers_until && reader.is_content();
+        self.links.mailbox.set_content(gathers);
+        let may_sleep = self
+            .links
+            .mailbox
+            .prepare_sleep_unless(|| gathers && !reader.is_content());
+        let deadline = self.next_deadline(now);
+        let until = match gathers {
+            true => deadline.min(self.gathers_until),
+            false => deadline,
+        };
+        may_sleep.then_some(until)
     }
 
     /// When a turn is due although there is no message, monotonic.
@@ -283,6 +310,7 @@ impl<D: Disk> Checkpointer<D> {
             let Some(message) = self.links.mailbox.receive() else {
                 return false;
             };
+            self.gathers_until = now.after(CHECKPOINTER_GATHERS);
             self.handle_message(message, now);
         }
         !self.links.mailbox.is_empty()

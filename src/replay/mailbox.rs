@@ -9,7 +9,8 @@
 //! [`Mailbox::prepare_sleep_unless`]. `tests/model` runs every interleaving.
 //!
 //! A reader that has nothing to do may be content ([`Mailbox::set_content`]): then what can wait
-//! ([`Mailbox::send_for_later`]) does not wake it, unless much of it has come.
+//! ([`Mailbox::send_for_later`]) does not wake it, unless much of it has come. Whoever begins to need
+//! what a content reader leaves waiting says so by [`Mailbox::wake_content`].
 
 use std::sync::atomic::AtomicU64;
 
@@ -74,18 +75,16 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Puts a message in that can wait until its reader wakes up for something else, and wakes it
-    /// only if it is not content, or if the mailbox is half full.
+    /// Puts a message in that can wait until its reader wakes up for something else. It does not
+    /// wake the reader: call [`Mailbox::wake_for_later`] behind it.
     ///
     /// # Errors
     /// As [`Mailbox::send`].
     pub fn send_for_later(&self, message: T) -> Result<(), T> {
-        self.queue.push(message)?;
-        self.wake_for_later();
-        Ok(())
+        self.queue.push(message)
     }
 
-    /// Wakes the reader as [`Mailbox::send_for_later`] does.
+    /// Wakes the reader only if it is not content, or if the mailbox is half full.
     pub fn wake_for_later(&self) {
         fence(Ordering::SeqCst);
         if !self.content.load(Ordering::Relaxed) || self.queue.len() >= self.many {
@@ -101,6 +100,14 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Wakes the reader if it sleeps content, as what it leaves waiting is needed from now on.
+    pub fn wake_content(&self) {
+        fence(Ordering::SeqCst);
+        if self.content.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
     /// The oldest message.
     pub fn receive(&self) -> Option<T> {
         self.queue.pop()
@@ -110,6 +117,12 @@ impl<T> Mailbox<T> {
     /// calls this, while it is awake.
     pub fn set_content(&self, content: bool) {
         self.content.store(content, Ordering::Relaxed);
+    }
+
+    /// What its reader said last by [`Mailbox::set_content`].
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        self.content.load(Ordering::Relaxed)
     }
 
     /// Announces that the reader is about to block. Returns false if there is a message: then it

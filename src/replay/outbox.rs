@@ -70,7 +70,13 @@ impl Mail for ReaderMessage {
     }
 }
 
-impl Mail for CheckpointerMessage {}
+impl Mail for CheckpointerMessage {
+    fn can_wait(&self) -> bool {
+        // The credit that they lead to is needed only where there is more to read.
+        matches!(self, Self::Segment(_) | Self::Settled { .. })
+    }
+}
+
 impl Mail for ControlMessage {}
 impl Mail for ReconcilerMessage {}
 impl Mail for WorkerMessage {}
@@ -85,6 +91,8 @@ struct Queue<T> {
     mailbox: Option<Arc<Mailbox<T>>>,
     /// By ascending numbers.
     envelopes: VecDeque<Envelope<T>>,
+    /// It was sent what can wait, and may have to be woken for it.
+    owes_wake: bool,
 }
 
 impl<T: Mail> Queue<T> {
@@ -92,6 +100,7 @@ impl<T: Mail> Queue<T> {
         Self {
             mailbox,
             envelopes: VecDeque::new(),
+            owes_wake: false,
         }
     }
 
@@ -127,6 +136,7 @@ impl<T: Mail> Queue<T> {
             } = envelope;
             let mailbox = self.mailbox.as_ref().expect("its owner sends there");
             let sent = if message.can_wait() {
+                self.owes_wake = true;
                 mailbox.send_for_later(message)
             } else {
                 mailbox.send(message)
@@ -142,6 +152,16 @@ impl<T: Mail> Queue<T> {
             has_delivered = true;
         }
         has_delivered
+    }
+
+    /// Wakes the receiver of what can wait, if it has to be. Behind all other wake-ups, since each
+    /// takes as long as a record does.
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.owes_wake)
+            && let Some(mailbox) = &self.mailbox
+        {
+            mailbox.wake_for_later();
+        }
     }
 }
 
@@ -244,6 +264,8 @@ impl Outbox {
             has_delivered |= self.reader.deliver(self.oldest());
             has_delivered |= self.reconciler.deliver(self.oldest());
             if !has_delivered {
+                self.checkpointer.wake();
+                self.reader.wake();
                 return self.is_empty();
             }
         }

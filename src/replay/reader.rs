@@ -120,6 +120,7 @@ pub struct LogReader<D: Disk> {
     bounds: ReaderBounds,
     rules: ReaderRules,
     mailbox: Arc<Mailbox<ReaderMessage>>,
+    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
     returns: Arc<BufferReturns>,
     dirty_flags: Arc<DirtyFlags>,
     fed_pool: Arc<VecPool<Fed>>,
@@ -196,6 +197,7 @@ impl<D: Disk> LogReader<D> {
             bounds,
             rules,
             mailbox: links.mailbox,
+            checkpointer: Arc::clone(&links.checkpointer),
             returns: links.returns,
             dirty_flags: links.dirty_flags,
             fed_pool: links.fed_pool,
@@ -274,7 +276,11 @@ impl<D: Disk> LogReader<D> {
     /// something has come meanwhile: then it must not. After blocking, call the mailbox's `awake`.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
-        self.mailbox.set_content(self.has_read_all());
+        let has_read_all = self.has_read_all();
+        self.mailbox.set_content(has_read_all);
+        if !has_read_all {
+            self.checkpointer.wake_content();
+        }
         self.mailbox
             .prepare_sleep_unless(|| self.dirty_flags.are_pending() || !self.returns.is_empty())
     }

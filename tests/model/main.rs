@@ -165,7 +165,10 @@ fn contentment() {
     let (mailbox, waker) = mailbox(2);
     let sender = thread::spawn({
         let mailbox = Arc::clone(&mailbox);
-        move || mailbox.send_for_later(1).unwrap()
+        move || {
+            mailbox.send_for_later(1).unwrap();
+            mailbox.wake_for_later();
+        }
     });
     let mut contents = [true, false].into_iter();
     let mut received = None;
@@ -182,6 +185,49 @@ fn contentment() {
         received = mailbox.receive();
     }
     sender.join().unwrap();
+}
+
+/// A reader is content as long as somebody else is, who then is not any more and says so.
+fn contentment_of_another() {
+    let (mailbox, waker) = mailbox(2);
+    let (another, _) = self::mailbox::<()>(1);
+    another.set_content(true);
+    let sender = thread::spawn({
+        let mailbox = Arc::clone(&mailbox);
+        move || {
+            mailbox.send_for_later(1).unwrap();
+            mailbox.wake_for_later();
+        }
+    });
+    let needing = thread::spawn({
+        let (mailbox, another) = (Arc::clone(&mailbox), Arc::clone(&another));
+        move || {
+            another.set_content(false);
+            mailbox.wake_content();
+        }
+    });
+    while mailbox.receive().is_none() {
+        let is_content = another.is_content();
+        mailbox.set_content(is_content);
+        if mailbox.prepare_sleep_unless(|| is_content && !another.is_content()) {
+            waker.wait();
+            mailbox.awake();
+        }
+    }
+    sender.join().unwrap();
+    needing.join().unwrap();
+}
+
+#[test]
+fn what_can_wait_does_not_wait_for_whoever_has_begun_to_need_it() {
+    check(3, contentment_of_another);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_missing_fence_is_found_where_another_was_content() {
+    plant(Failpoint::NoFence);
+    check(3, contentment_of_another);
 }
 
 #[test]

@@ -171,10 +171,10 @@ impl World {
         match server.checkpointer.turn(now) {
             checkpointer::Turn::Again => Then::Again,
             checkpointer::Turn::Done => Then::Over,
-            checkpointer::Turn::Sleep if server.checkpointer.mailbox().prepare_sleep() => {
-                Then::Sleep(server.checkpointer.next_deadline(now))
-            }
-            checkpointer::Turn::Sleep => Then::Again,
+            checkpointer::Turn::Sleep => server
+                .checkpointer
+                .prepare_sleep(now)
+                .map_or(Then::Again, Then::Sleep),
         }
     }
 

@@ -32,8 +32,8 @@ pub(super) struct Fixture {
     pub(super) disk: TestDisk,
     pub(super) now: Now,
     pub(super) settings: CheckpointerSettings,
-    checkpointer: Checkpointer<TestDisk>,
-    links: CheckpointerLinks,
+    pub(super) checkpointer: Checkpointer<TestDisk>,
+    pub(super) links: CheckpointerLinks,
     counters: Arc<BackendCounters>,
     /// What the reader was told since it was last asked.
     pub(super) fed: Vec<ReaderMessage>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::fixture::{Fixture, LOG};
+use crate::limits::CHECKPOINTER_GATHERS;
 use crate::replay::messages::{BackendId, FileStart};
 use crate::replay::testdisk::TestDisk;
 
@@ -67,4 +68,27 @@ fn a_flush_of_who_rested_ends_with_a_plan() {
     fixture.flush(1);
     fixture.turn();
     assert!(fixture.plan().is_some());
+}
+
+#[test]
+fn behind_a_message_it_leaves_what_can_wait_for_a_while_unless_the_reader_needs_credit() {
+    let mut fixture = many();
+    fixture.links.reader.set_content(true);
+    fixture.settle(0, &[0]);
+    fixture.turn();
+    let mut now = fixture.now;
+    let (gathers_until, due_at) = (now.after(CHECKPOINTER_GATHERS), fixture.next_deadline());
+    assert!(gathers_until < due_at);
+    let sleeps = |fixture: &Fixture, now| {
+        let until = fixture.checkpointer.prepare_sleep(now).unwrap();
+        (until, fixture.links.mailbox.is_content())
+    };
+    assert_eq!(sleeps(&fixture, now), (gathers_until, true));
+
+    fixture.links.reader.set_content(false);
+    assert_eq!(sleeps(&fixture, now), (due_at, false));
+
+    fixture.links.reader.set_content(true);
+    now.monotonic = gathers_until;
+    assert_eq!(sleeps(&fixture, now), (due_at, false));
 }

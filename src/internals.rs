@@ -250,7 +250,9 @@ pub mod replay {
         pub use crate::replay::reachability::{KnownOutages, Reachability};
     }
     pub mod reader {
-        pub use crate::replay::reader::{LogReader, ReaderLinks, ReaderRules, Turn, chunks_max};
+        pub use crate::replay::reader::{
+            Action, LogReader, ReaderLinks, ReaderRules, Turn, chunks_max,
+        };
         pub mod buffers {
             pub use crate::replay::reader::buffers::ReaderBounds;
         }

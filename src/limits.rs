@@ -215,6 +215,9 @@ pub const RING_END: Duration = Duration::from_millis(1000);
 /// its head, so that both leave in one piece.
 pub const BODY_COPY_BYTES_MAX: usize = 16 * 1024;
 
+/// A reader that does not sleep looks that often for what inotify tells.
+pub const HINTS_WITHIN: Duration = Duration::from_millis(1);
+
 /// Outcomes that a worker gathers before it hands them to the checkpointer.
 pub const OUTCOMES_PER_BATCH: usize = 512;
 

@@ -117,6 +117,7 @@ impl Fixture {
 
     fn turn(&mut self) {
         self.reader.turn(self.now);
+        while self.reader.poll_action().is_some() {}
         while let Some(mail) = self.links.workers[0].receive() {
             if let WorkerMessage::Batch(batch) = mail {
                 self.records += batch.records.len() as u64;

@@ -205,6 +205,7 @@ impl Threads {
     fn turn(&mut self) {
         self.now.monotonic += Duration::from_millis(1);
         self.reader.turn(self.now);
+        while self.reader.poll_action().is_some() {}
         self.worker.receive_messages(self.now);
         while let Some(action) = self.worker.poll_action(self.now) {
             match action {

@@ -1,4 +1,4 @@
-//! The controller's thread: inotify, the HTTP server, probes, signals and timers on one reactor.
+//! The controller's thread: the HTTP server, probes, signals and timers on one reactor.
 //! What they mean, and what the other threads are to do, is decided by
 //! [`replay::controller`](crate::replay::controller), which this drives.
 //!
@@ -20,7 +20,6 @@ mod reload;
 mod tests;
 
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,13 +30,11 @@ use crate::config::{AccessList, BackendName};
 use crate::engine::clock::Clock;
 use crate::engine::listener::{ListenError, Listener, ListenerOptions};
 use crate::engine::liveness::MonitoredThreads;
-use crate::engine::mounts::Mounts;
 use crate::engine::os::facts::host_name;
 use crate::engine::resolve::{Resolver, written_address};
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
-use crate::engine::watch::{FsEvent, Watch};
 use crate::http::answer::{ClientId, Status};
 use crate::replay::controller::action::Reply;
 use crate::replay::controller::{Action, Controller, ControllerLinks, ControllerRules};
@@ -55,9 +52,7 @@ pub type Rotate = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// The token of the controller's waker.
 pub const WAKER: Token = Token(0);
-const WATCH: Token = Token(1);
-const SIGNALS: Token = Token(2);
-const MOUNTS: Token = Token(3);
+const SIGNALS: Token = Token(1);
 /// The HTTP server's first token. The probes' tokens follow its last.
 const HTTP_SERVER: Token = Token(16);
 
@@ -87,8 +82,6 @@ pub struct ControlParts {
     pub links: ControlLinks,
     /// The settings that all threads use.
     pub settings: Settings,
-    /// HA's logs.
-    pub logs: PathBuf,
     /// The HTTP server.
     pub http_server: ListenerOptions,
     /// Its socket, if systemd has passed one.
@@ -116,18 +109,12 @@ pub struct Control {
     links: ControlLinks,
     settings: Settings,
     controller: Controller,
-    watch: Watch,
-    mounts: Mounts,
     probes: Probes,
     signals: Option<Signals>,
     listener: Listener,
     http_server: HttpServer,
     reloading: Reloading,
     rotate: Rotate,
-    /// When missing inotify watches are set again.
-    restore_at: Duration,
-    /// inotify events were left for the next turn; the poll will not report them again.
-    dirty_flags_left: bool,
 }
 
 /// What the controller's rules are in the product.
@@ -154,7 +141,7 @@ pub enum ControlError {
 }
 
 impl Control {
-    /// Opens the HTTP server and watches the logs' path.
+    /// Opens the HTTP server.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -189,9 +176,6 @@ impl Control {
         server.engine = parts.engine;
         Ok(Self {
             controller,
-            // First: what is mounted after the watches are set is told.
-            mounts: Mounts::new(registry, MOUNTS),
-            watch: Watch::new(parts.logs, registry, WATCH),
             probes: Probes::new(first_probe, parts.resolver, Arc::clone(mailbox)),
             signals,
             listener,
@@ -201,8 +185,6 @@ impl Control {
             ),
             reloading: Reloading::new(parts.reload, Arc::clone(mailbox)),
             rotate: parts.rotate,
-            restore_at: now.after(parts.settings.controller.reader.rescan_interval),
-            dirty_flags_left: false,
             poll: parts.poll,
             clock: parts.clock,
             settings: parts.settings,
@@ -253,16 +235,6 @@ impl Control {
         }
         // Before any deadline of probes: some are closed.
         self.act(now);
-        if self.dirty_flags_left {
-            self.take_dirty_flags();
-        }
-        let is_mounted = self.mounts.poll_look(now);
-        if is_mounted || self.restore_at <= now.monotonic {
-            self.restore_at = now.after(self.settings.controller.reader.rescan_interval);
-            if self.watch.restore(self.poll.registry()) > 0 {
-                self.links.controller.dirty_flags.hint_overflow();
-            }
-        }
         for (backend, result) in self.probes.handle_deadlines(now) {
             self.controller.handle_probe(backend, result, now);
         }
@@ -296,14 +268,8 @@ impl Control {
     fn act(&mut self, now: Now) {
         while let Some(action) = self.controller.poll_action() {
             match action {
-                Action::Add { backend, folder } => {
-                    self.watch.add(backend, &folder);
-                    self.probes.add(backend, &folder);
-                }
-                Action::Remove(backend) => {
-                    self.watch.forget(backend);
-                    self.probes.remove(backend);
-                }
+                Action::Add { backend, folder } => self.probes.add(backend, &folder),
+                Action::Remove(backend) => self.probes.remove(backend),
                 Action::Resolve { backend, wanted } => {
                     if let Err(why) = self.probes.resolve(backend, wanted) {
                         self.controller.handle_resolved(backend, Err(why), now);
@@ -400,8 +366,6 @@ impl Control {
         self.settings = reloaded.settings;
         self.http_server.set_auth(self.settings.auth.clone());
         let settings = self.settings.controller.clone();
-        let restore_at = now.after(settings.reader.rescan_interval);
-        self.restore_at = self.restore_at.min(restore_at);
         self.controller.handle_settings(settings, now);
     }
 
@@ -409,8 +373,6 @@ impl Control {
         match event.token() {
             // Both are handled in each turn.
             WAKER | SIGNALS => {}
-            WATCH => self.take_dirty_flags(),
-            MOUNTS => self.mounts.handle_event(now),
             token if self.listener.owns(token) => {
                 let mut answers = self.http_server.with(self.controller.board_mut());
                 self.listener
@@ -425,45 +387,17 @@ impl Control {
         }
     }
 
-    fn take_dirty_flags(&mut self) {
-        let Self {
-            watch,
-            links,
-            controller,
-            ..
-        } = self;
-        let dirty_flags = &links.controller.dirty_flags;
-        let more = watch.take(|seen| match seen {
-            FsEvent::Folders => dirty_flags.hint_root(),
-            FsEvent::Grew(backend) => {
-                if let Some(info) = controller.info(backend) {
-                    dirty_flags.hint_grew(&info.dirty_flags);
-                }
-            }
-            FsEvent::Listing(backend) => {
-                if let Some(info) = controller.info(backend) {
-                    dirty_flags.hint_listing(&info.dirty_flags);
-                }
-            }
-            FsEvent::Lost => dirty_flags.hint_overflow(),
-        });
-        self.dirty_flags_left = more;
-    }
-
     /// How long the poll may wait.
     fn timeout(&self, now: Now) -> Option<Duration> {
         let mailbox = &self.links.controller.mailbox;
         if self.controller.has_work()
-            || self.dirty_flags_left
             || !self.http_server.pending.is_empty()
             || !mailbox.prepare_sleep_unless(|| self.has_requests())
         {
             return Some(Duration::ZERO);
         }
         let until = [
-            Some(self.restore_at),
             Some(self.controller.board().sample_at()),
-            self.mounts.deadline(),
             self.probes.deadline(),
             self.listener.next_deadline(),
             self.controller.deadline(now),

@@ -21,6 +21,7 @@ mod mounts;
 pub mod os;
 mod overview;
 pub mod probe;
+mod reader_mio;
 mod reconciler_mio;
 pub mod resolve;
 mod service;

@@ -20,17 +20,15 @@ use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
 use crate::engine::os::process::may_change;
 use crate::engine::overview::Overview;
-use crate::engine::reconciler_mio;
 use crate::engine::resolve::{Resolver, system_resolver};
 use crate::engine::service::{self, Service};
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::start_error::{StartError, system};
 use crate::engine::surroundings::RealSurroundings;
-use crate::engine::threads::{
-    Threads, pin_worker, prefer_control, run_checkpointer, run_reader, run_whole,
-};
+use crate::engine::threads::{Threads, pin_worker, prefer_control, run_checkpointer, run_whole};
 use crate::engine::waker::{PollWaker, mailbox};
+use crate::engine::{reader_mio, reconciler_mio};
 use crate::limits::{BACKENDS_MAX, POOLED_VECTORS, THREAD_END_MS};
 use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks};
 use crate::replay::chunk::BufferReturns;
@@ -111,7 +109,7 @@ struct Polls {
 
 fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartError> {
     let (control_poll, _, control) = mailbox(control::WAKER)?;
-    let (reader_poll, _, reader) = mailbox(WAKER)?;
+    let (reader_poll, _, reader) = mailbox(reader_mio::WAKER)?;
     let (drivers, workers) = drivers(config, rings)?;
     let (checkpointer_poll, checkpointer_waker, checkpointer) = mailbox(WAKER)?;
     let (reconciler_poll, _, reconciler) = mailbox(connections::WAKER)?;
@@ -256,7 +254,6 @@ impl Engine {
             clock,
             links: links.for_control(),
             settings: settings.clone(),
-            logs: config.sync.logs_path.clone(),
             http_server,
             handed_over: options.handed_over,
             access: config.network.access_allow.clone(),
@@ -307,9 +304,13 @@ impl Engine {
             threads.start("checkpointer", move || {
                 run_checkpointer(checkpointer, polls.checkpointer, clock)
             })?;
-            let mailbox = Arc::clone(&links.reader);
+            let reader_links = reader_mio::Links {
+                mailbox: Arc::clone(&links.reader),
+                dirty_flags: Arc::clone(&links.dirty_flags),
+            };
+            let logs = config.sync.logs_path.clone();
             threads.start("reader", move || {
-                run_reader(reader, &mailbox, polls.reader, clock)
+                reader_mio::run(reader, reader_links, polls.reader, logs, clock)
             })?;
             threads.start("reconciler", move || {
                 reconciler_mio::run(reconciler, polls.reconciler, clock)

@@ -1,5 +1,4 @@
-//! The engine's threads: what drives the reader and the checkpointer, and what becomes of a thread
-//! that fails.
+//! The engine's threads: what drives the checkpointer, and what becomes of a thread that fails.
 //!
 //! A thread that panics or whose poll fails takes all down with it: control is told, ends at once,
 //! and the reason is the process's. Nobody is left waiting for a thread that is not there.
@@ -21,34 +20,6 @@ use crate::engine::shared::Shared;
 use crate::limits::CONTROL_NICE;
 use crate::replay::checkpointer::{self, Checkpointer};
 use crate::replay::disk::Disk;
-use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::ReaderMessage;
-use crate::replay::reader::{self, LogReader};
-
-/// Runs the reader until it is told to stop. `poll` has the waker of its mailbox.
-///
-/// # Errors
-/// When the system's poll fails, which it does only for a defect of ours or no memory.
-pub(crate) fn run_reader<D: Disk>(
-    mut reader: LogReader<D>,
-    mailbox: &Mailbox<ReaderMessage>,
-    poll: Poll,
-    clock: Clock,
-) -> io::Result<()> {
-    let mut parker = Parker::new(poll);
-    loop {
-        match reader.turn(clock.now()) {
-            reader::Turn::Busy => {}
-            reader::Turn::Stopped => return Ok(()),
-            reader::Turn::Idle { until } => {
-                if reader.prepare_sleep() {
-                    parker.sleep(until.saturating_sub(clock.now().monotonic))?;
-                    mailbox.awake();
-                }
-            }
-        }
-    }
-}
 
 /// Runs the checkpointer until everything is written after it was told to stop. `poll` has its
 /// waker.
@@ -199,7 +170,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::mailbox::NoWaker;
+    use crate::replay::mailbox::{Mailbox, NoWaker};
 
     fn threads() -> (Threads, Arc<Shared>) {
         let shared = Arc::new(Shared::new(Arc::new(Mailbox::new(1, Box::new(NoWaker)))));

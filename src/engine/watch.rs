@@ -23,6 +23,11 @@ use crate::limits::{INOTIFY_READ_BYTES, INOTIFY_READS_PER_TURN};
 use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::BackendId;
 
+/// An event with the longest name, as inotify(7) has it: `struct inotify_event`, a name, a NUL.
+const EVENT_BYTES_MAX: usize = 16 + libc::NAME_MAX as usize + 1;
+/// So many fit into a read, however long their names are, and one more.
+const EVENTS_FIT: usize = INOTIFY_READ_BYTES / EVENT_BYTES_MAX - 1;
+
 /// A hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FsEvent {
@@ -78,9 +83,9 @@ fn above_mask() -> WatchMask {
 
 /// A log's deletion is not told: each is deleted in the end, by us, and it would cost as much as
 /// the deletion. What somebody else has deleted, whoever opens it finds out, or the next look at
-/// the folder.
+/// the folder. Nor is it told that a log was closed, as HA does behind each line: the write was.
 fn backend_mask() -> WatchMask {
-    root_mask() & !WatchMask::DELETE | WatchMask::MODIFY | WatchMask::CLOSE_WRITE
+    root_mask() & !WatchMask::DELETE | WatchMask::MODIFY
 }
 
 impl Watch {
@@ -173,10 +178,13 @@ impl Watch {
             let mut buffer = std::mem::take(&mut self.buffer);
             let more = match inotify.read_events(&mut buffer) {
                 Ok(events) => {
+                    let mut taken = 0;
                     for event in events {
+                        taken += 1;
                         self.handle(&event, &mut tell);
                     }
-                    true
+                    // Where another one would have had room, there was none.
+                    taken >= EVENTS_FIT
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => true,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => false,
@@ -218,9 +226,7 @@ impl Watch {
                 tell(FsEvent::Listing(backend));
             }
         } else {
-            let is_growth = event
-                .mask
-                .intersects(EventMask::MODIFY | EventMask::CLOSE_WRITE);
+            let is_growth = event.mask.contains(EventMask::MODIFY);
             for backend in self.by_descriptor.get(&descriptor).into_iter().flatten() {
                 tell(match is_growth {
                     true => FsEvent::Grew(*backend),

@@ -5,7 +5,7 @@
 //! at everything. A lost event costs only time: the reader lists every folder each
 //! `rescan_interval` anyway.
 //!
-//! Protocol. The controller sets the flag, then `any`, then wakes the reader. The reader takes
+//! Protocol. Whoever hints sets the flag, then `any`, then wakes the reader. The reader takes
 //! `any` first, the flags second, and looks at the folder last. A change after that look sets a
 //! flag again, which the reader will see.
 

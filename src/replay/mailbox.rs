@@ -9,8 +9,8 @@
 //! [`Mailbox::prepare_sleep_unless`]. `tests/model` runs every interleaving.
 //!
 //! A reader that has nothing to do may be content ([`Mailbox::set_content`]): then what can wait
-//! ([`Mailbox::send_for_later`]) does not wake it, unless much of it has come. Whoever begins to need
-//! what a content reader leaves waiting says so by [`Mailbox::wake_content`].
+//! ([`Mailbox::send_for_later`]) does not wake it, unless much of it has come. Whoever begins to
+//! need what a content reader leaves waiting says so by [`Mailbox::wake_content`].
 
 use std::sync::atomic::AtomicU64;
 

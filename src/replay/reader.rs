@@ -46,7 +46,7 @@ pub mod split;
 mod tests;
 mod zone;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,8 +158,23 @@ pub struct LogReader<D: Disk> {
     open_logs_seen_at: Duration,
     /// Sync points that wait for a look at all folders.
     points: Vec<WaitingPoint>,
+    actions: VecDeque<Action>,
     next_file: u64,
     next_segment: u64,
+}
+
+/// What the reader's driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Hints are wanted of this folder.
+    Watch {
+        /// Whose.
+        backend: BackendId,
+        /// Its name below the logs' path.
+        folder: Arc<str>,
+    },
+    /// None are wanted any more.
+    Unwatch(BackendId),
 }
 
 /// When the next turn is due, collected during this one.
@@ -226,6 +241,7 @@ impl<D: Disk> LogReader<D> {
             without_folder: None,
             open_logs_seen_at: Duration::ZERO,
             points: Vec::new(),
+            actions: VecDeque::new(),
             next_file: 0,
             next_segment: 0,
         }
@@ -251,6 +267,10 @@ impl<D: Disk> LogReader<D> {
                 None => break,
             }
         }
+        if !self.actions.is_empty() {
+            // Folders are listed once they are watched.
+            return Turn::Busy;
+        }
         self.handle_dirty_flags(now);
         self.sources.wake_due(now.monotonic);
         self.poll_open_logs(now, &mut wake);
@@ -270,6 +290,24 @@ impl<D: Disk> LogReader<D> {
             wake.at(now.after(CHUNKS_MISSED));
         }
         Turn::Idle { until: wake.until }
+    }
+
+    /// What is to be done next, behind a turn and before the next one.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// A backend's description; `None` if it knows none.
+    #[must_use]
+    pub fn info(&self, backend: BackendId) -> Option<&BackendInfo> {
+        let place = self.places.get(&backend)?;
+        Some(&self.sources[*place].info)
+    }
+
+    /// How often folders are looked at that no hint has told of.
+    #[must_use]
+    pub fn rescan_interval(&self) -> Duration {
+        self.settings.rescan_interval
     }
 
     /// Announces that the caller is about to block until the waker wakes it. Returns false if
@@ -356,6 +394,10 @@ impl<D: Disk> LogReader<D> {
             source.set_resume(plan);
         }
         self.places.insert(id, self.sources.len());
+        self.actions.push_back(Action::Watch {
+            backend: id,
+            folder: Arc::clone(&source.info.name),
+        });
         self.sources.push(source);
     }
 
@@ -364,6 +406,7 @@ impl<D: Disk> LogReader<D> {
     fn handle_forget(&mut self, backend: BackendId) {
         self.early_plans.remove(&backend);
         if let Some(place) = self.places.remove(&backend) {
+            self.actions.push_back(Action::Unwatch(backend));
             self.sources.remove(place);
             for at in self.places.values_mut().filter(|at| **at > place) {
                 *at -= 1;

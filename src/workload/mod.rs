@@ -15,6 +15,7 @@
 //! it is written: all times to live that have passed have done so before the first replay, and no
 //! other ends within a day.
 
+mod generator;
 #[cfg(feature = "testing")]
 pub mod live_connection;
 pub mod live_pair;
@@ -32,8 +33,9 @@ use crate::binlog::{Method, line};
 use crate::fake_hustdb::Contents;
 use crate::fake_hustdb::store::Store;
 
+pub use generator::Generator;
 use log_writer::LogWriter;
-pub use mutation::{Generator, Mutation};
+pub use mutation::Mutation;
 pub use replayed::Replayed;
 
 /// How much time a workload leaves between its last record and now, in seconds: more than

@@ -72,7 +72,7 @@ pub(crate) fn name(place: usize) -> String {
     }
 }
 
-fn place_of_name(name: &str) -> Option<usize> {
+pub(crate) fn place_of_name(name: &str) -> Option<usize> {
     let host = name.strip_suffix(":8085")?;
     let by_address = host.strip_prefix("10.0.0.");
     let by_name = || host.strip_prefix("db")?.strip_suffix(".example");
@@ -174,7 +174,6 @@ impl Control {
 
     fn act(&mut self, action: Action, now: Now) {
         match action {
-            // Nobody but the reader looks at folders here.
             Action::Add { backend, folder } => {
                 let place = place_of_name(&folder).expect("only these are found");
                 self.places.insert(backend, place);

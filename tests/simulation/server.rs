@@ -1,7 +1,7 @@
 //! One life of the server: the engine's own parts over simulated surroundings, each with what its
 //! thread has besides.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,16 +12,18 @@ use hustdbsync::internals::limits::BODY_PIECES_MAX;
 use hustdbsync::internals::replay::checkpointer::{Checkpointer, CheckpointerLinks};
 use hustdbsync::internals::replay::chunk::BufferReturns;
 use hustdbsync::internals::replay::controller::ControllerLinks;
-use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
+use hustdbsync::internals::replay::dirty_flags::{BackendDirtyFlags, DirtyFlags};
 use hustdbsync::internals::replay::mailbox::{Mailbox, Wake};
-use hustdbsync::internals::replay::messages::{ControlMessage, ReaderMessage, WorkerMessage};
-use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules};
+use hustdbsync::internals::replay::messages::{
+    BackendId, ControlMessage, ReaderMessage, WorkerMessage,
+};
+use hustdbsync::internals::replay::reader::{Action, LogReader, ReaderLinks, ReaderRules};
 use hustdbsync::internals::replay::testdisk::TestDisk;
 use hustdbsync::internals::replay::vec_pool::VecPool;
 use hustdbsync::internals::replay::worker::{Worker, WorkerLinks};
 use hustdbsync::internals::status::counters::ServerCounters;
 
-use crate::control::Control;
+use crate::control::{Control, place_of_name};
 use crate::disk::SimDisk;
 use crate::net::Arrival;
 use crate::plan::Plan;
@@ -79,6 +81,8 @@ pub(crate) struct Server {
     pub(crate) threads: Vec<Thread>,
     pub(crate) reader_mailbox: Arc<Mailbox<ReaderMessage>>,
     pub(crate) dirty_flags: Arc<DirtyFlags>,
+    /// The backends, by their places, whose folders are watched.
+    watched: BTreeMap<usize, BackendId>,
     pub(crate) counters: Arc<ServerCounters>,
 }
 
@@ -174,8 +178,26 @@ impl Server {
             threads,
             reader_mailbox: reader,
             dirty_flags,
+            watched: BTreeMap::new(),
             counters,
         }
+    }
+
+    /// Does what the reader asks for: hints come of these folders.
+    pub(crate) fn watch(&mut self, action: Action) {
+        match action {
+            Action::Watch { backend, folder } => {
+                let place = place_of_name(&folder).expect("only these are found");
+                self.watched.insert(place, backend);
+            }
+            Action::Unwatch(backend) => self.watched.retain(|_, watched| *watched != backend),
+        }
+    }
+
+    /// The flags of the backend of this place, if its folder is watched.
+    pub(crate) fn flags_of(&self, place: usize) -> Option<&BackendDirtyFlags> {
+        let backend = self.watched.get(&place)?;
+        Some(&*self.reader.info(*backend)?.dirty_flags)
     }
 }
 

@@ -155,7 +155,11 @@ impl World {
 
     fn reader_turn(&mut self, server: &mut Server) -> Then {
         server.reader_mailbox.awake();
-        let then = match server.reader.turn(self.clock()) {
+        let turn = server.reader.turn(self.clock());
+        while let Some(action) = server.reader.poll_action() {
+            server.watch(action);
+        }
+        let then = match turn {
             reader::Turn::Busy => Then::Again,
             reader::Turn::Stopped => Then::Over,
             reader::Turn::Idle { until } if server.reader.prepare_sleep() => Then::Sleep(until),

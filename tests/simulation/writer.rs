@@ -488,7 +488,7 @@ impl World {
         }
     }
 
-    /// inotify's hint arrives at control, which leaves it for the reader.
+    /// inotify's hint arrives at the reader's driver, which leaves it for the reader's next turn.
     pub(crate) fn hint(&mut self, place: usize, new_file: bool) {
         let overflows = self.odds(self.plan.faults.dirty_flags / 8);
         let Some(server) = &self.server else {
@@ -497,9 +497,9 @@ impl World {
         if overflows {
             server.dirty_flags.hint_overflow();
         }
-        match server.control.at(place) {
-            Some((info, _)) if new_file => server.dirty_flags.hint_listing(&info.dirty_flags),
-            Some((info, _)) => server.dirty_flags.hint_grew(&info.dirty_flags),
+        match server.flags_of(place) {
+            Some(flags) if new_file => server.dirty_flags.hint_listing(flags),
+            Some(flags) => server.dirty_flags.hint_grew(flags),
             None => server.dirty_flags.hint_root(),
         }
         self.wake(READER);

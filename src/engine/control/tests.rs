@@ -86,7 +86,6 @@ impl Bench {
             clock: Clock::default(),
             links: links.clone(),
             settings: settings("wrong", drain),
-            logs: logs.path().to_owned(),
             http_server: listener_options(&config, 1024),
             access: config.network.access_allow.clone(),
             reload: Arc::new(move || {
@@ -446,31 +445,6 @@ fn an_end_that_not_everyone_lets_go_for_is_cut_when_its_time_is_up() {
     ));
     bench.tell(ControlMessage::CheckpointerDone);
     assert!(matches!(bench.end(), Ending::Cut(_)));
-}
-
-#[test]
-fn what_happens_in_folders_becomes_dirty_flags() {
-    let bench = Bench::start();
-    let name = "127.0.0.1:1";
-    bench.find(name);
-    let ReaderMessage::Backend(info) = next(&bench.links.controller.reader) else {
-        panic!("the reader meets the backend");
-    };
-    std::fs::write(bench.logs.path().join(name).join("1.log"), "x").unwrap();
-    eventually("a hint", || {
-        let hinted = info.dirty_flags.take();
-        (hinted.grew || hinted.listing).then_some(())
-    });
-    std::fs::create_dir(bench.logs.path().join("127.0.0.1:2")).unwrap();
-    eventually("a hint on folders", || {
-        bench
-            .links
-            .controller
-            .dirty_flags
-            .take()
-            .filter(|hinted| hinted.root)
-    });
-    bench.stop();
 }
 
 #[test]

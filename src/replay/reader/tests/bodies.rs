@@ -109,7 +109,7 @@ fn a_log_that_is_deleted_gives_its_values_all_the_same() {
     let mut fixture = fixture(&["a:1"]);
     fixture.append(A, "01", &long("long"));
     while fixture.reading.is_empty() {
-        fixture.reader.turn(fixture.now);
+        fixture.turn();
         fixture.receive();
     }
     fixture.disk.remove_log("a:1", "01");
@@ -125,7 +125,7 @@ fn a_log_that_is_changed_gives_no_value_to_its_end() {
     let mut fixture = fixture(&["a:1"]);
     fixture.append(A, "01", &long("long"));
     while fixture.reading.is_empty() {
-        fixture.reader.turn(fixture.now);
+        fixture.turn();
         fixture.receive();
     }
     fixture.pass(Duration::from_secs(1));
@@ -142,7 +142,7 @@ fn a_value_that_cannot_be_read_for_a_while_waits() {
     let mut fixture = fixture(&["a:1", "b:2"]);
     fixture.append(A, "01", &long("long"));
     while fixture.reading.is_empty() {
-        fixture.reader.turn(fixture.now);
+        fixture.turn();
         fixture.receive();
     }
     fixture.disk.fail_logs_of("a:1", io::ErrorKind::Other);

@@ -346,7 +346,7 @@ fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
         assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 1);
         let reads = fixture.disk.reads();
         for _ in 0..100 {
-            fixture.reader.turn(fixture.now);
+            fixture.turn();
         }
         assert_eq!(fixture.disk.reads(), reads, "it is not asked in a circle");
         fixture.disk.mend();
@@ -402,7 +402,7 @@ fn check_reads_fail(log: &[u8], bad: &[u8], keys: &[&str], reads: u32) {
     );
     let asked = fixture.disk.reads();
     for _ in 0..100 {
-        fixture.reader.turn(fixture.now);
+        fixture.turn();
     }
     assert_eq!(fixture.disk.reads(), asked, "it is not asked in a circle");
     fixture.disk.mend();

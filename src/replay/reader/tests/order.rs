@@ -7,8 +7,8 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::plan::FileResume;
 use crate::ledger::runs::LineRuns;
-use crate::replay::messages::{BackendId, ControlMessage, ResumePlan};
-use crate::replay::reader::Turn;
+use crate::replay::messages::{BackendId, ControlMessage, ReaderMessage, ResumePlan};
+use crate::replay::reader::{Action, Turn};
 use crate::status::snapshot::SecondName;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -251,6 +251,29 @@ fn an_empty_file_is_passed_over_and_begun_once_it_is_closed() {
         "so that the checkpointer can delete it"
     );
     check(&fixture, &["b"]);
+}
+
+#[test]
+fn a_folder_is_watched_before_it_is_listed_and_no_longer_than_its_backend_is_known() {
+    let mut fixture = Fixture::new();
+    fixture.run();
+    fixture.disk.append_log("a:1", "01", &put("a"));
+    fixture.add("a:1");
+    let listings = fixture.disk.listings("a:1");
+    assert_eq!(fixture.reader.turn(fixture.now), Turn::Busy);
+    let watch = Action::Watch {
+        backend: A,
+        folder: "a:1".into(),
+    };
+    assert_eq!(fixture.reader.poll_action(), Some(watch));
+    assert_eq!(fixture.disk.listings("a:1"), listings);
+    fixture.run();
+    assert_eq!(fixture.disk.listings("a:1"), listings + 1);
+
+    fixture.send(ReaderMessage::Forget { backend: A });
+    let _ = fixture.reader.turn(fixture.now);
+    assert_eq!(fixture.reader.poll_action(), Some(Action::Unwatch(A)));
+    assert!(fixture.reader.info(A).is_none());
 }
 
 #[test]

@@ -356,7 +356,7 @@ fn batches_that_no_worker_has_taken_are_dropped_by_a_flush() {
         .append_log("a:1", "01", &puts((0..200).map(|n| format!("key{n}"))));
     fixture.know(&["a:1"]);
     for _ in 0..10 {
-        fixture.reader.turn(fixture.now);
+        fixture.turn();
     }
     assert!(fixture.links.checkpointer.len() == 1, "it is full");
     fixture.down(A);

@@ -1,0 +1,106 @@
+//! The driver over a real folder and real inotify.
+
+use std::fs;
+use std::thread;
+use std::time::Instant;
+
+use super::*;
+use crate::config::BackendName;
+use crate::engine::files::RealDisk;
+use crate::engine::waker::mailbox;
+use crate::replay::chunk::BufferReturns;
+use crate::replay::mailbox::NoWaker;
+use crate::replay::messages::{BackendId, BackendInfo, ControlMessage, ReaderSettings};
+use crate::replay::reader::{ReaderLinks, ReaderRules};
+use crate::replay::vec_pool::VecPool;
+
+/// Longer than anything takes on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The test never gets as far as a look that no hint has asked for.
+const RESCAN_INTERVAL: Duration = Duration::from_secs(3600);
+
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < give_up, "{what} never came");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn other_mailbox<T>() -> Arc<Mailbox<T>> {
+    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
+}
+
+#[test]
+fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
+    let logs = tempfile::tempdir().unwrap();
+    let (poll, _, own) = mailbox::<ReaderMessage>(WAKER).unwrap();
+    let control = other_mailbox();
+    let dirty_flags = Arc::new(DirtyFlags::new(Arc::clone(&own)));
+    let reader = LogReader::new(
+        RealDisk::new(logs.path().to_owned(), logs.path().join(".state")),
+        ReaderSettings {
+            lanes_per_backend: 1,
+            memory_budget_bytes: 1 << 20,
+            in_flight_per_backend: 100,
+            rescan_interval: RESCAN_INTERVAL,
+            closed_after: RESCAN_INTERVAL,
+        },
+        ReaderRules {
+            is_backend: |folder| {
+                let name = BackendName::parse(folder);
+                name.map(drop).map_err(|fault| fault.to_string())
+            },
+            written_unix: |_| None,
+            zone: String::new,
+        },
+        ReaderLinks {
+            mailbox: Arc::clone(&own),
+            workers: vec![other_mailbox()],
+            checkpointer: other_mailbox(),
+            control: Arc::clone(&control),
+            returns: Arc::new(BufferReturns::new(8, Arc::clone(&own))),
+            dirty_flags: Arc::clone(&dirty_flags),
+            fed_pool: Arc::new(VecPool::new(1)),
+            counters: Arc::default(),
+        },
+    );
+    let links = Links {
+        mailbox: Arc::clone(&own),
+        dirty_flags,
+    };
+    let path = logs.path().to_owned();
+    let thread = thread::spawn(move || run(reader, links, poll, path, Clock::default()));
+
+    let name = "127.0.0.1:1";
+    let folder = logs.path().join(name);
+    // Once it has looked, only a hint can tell.
+    thread::sleep(Duration::from_millis(50));
+    fs::create_dir(&folder).unwrap();
+    eventually("the folder", || match control.receive()? {
+        ControlMessage::BackendFound(found) if found == name => Some(()),
+        _ => None,
+    });
+
+    let backend = BackendInfo {
+        id: BackendId(0),
+        name: name.into(),
+        counters: Arc::default(),
+        dirty_flags: Arc::default(),
+    };
+    let counters = Arc::clone(&backend.counters);
+    own.send(ReaderMessage::Backend(backend)).unwrap();
+    for (file, bytes) in [("1.log", 2), ("2.log", 4)] {
+        fs::write(folder.join(file), "x\n").unwrap();
+        eventually(file, || {
+            (counters.unread_bytes.load() == bytes).then_some(())
+        });
+    }
+
+    own.send(ReaderMessage::Stop).unwrap();
+    thread.join().unwrap().unwrap();
+}

@@ -225,7 +225,7 @@ pub const OUTCOMES_PER_BATCH: usize = 512;
 /// record.
 pub const HAND_OVER_WITHIN: Duration = Duration::from_millis(2);
 
-/// For how long the checkpointer, behind a turn with messages, leaves outcomes and segments in its
+/// For how long the checkpointer, behind a turn with a segment, leaves outcomes and segments in its
 /// mailbox at most, where the reader has read all. Two wake-ups for a line that comes alone would
 /// cost more than all the rest of it; a checkpoint waits for a second in any case.
 pub const CHECKPOINTER_GATHERS: Duration = Duration::from_millis(100);

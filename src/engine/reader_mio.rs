@@ -2,6 +2,8 @@
 //!
 //! What has changed below the logs' path becomes a flag ([`DirtyFlags`]) that the reader's next
 //! turn takes. A folder is watched before it is listed, so what comes behind the listing is told.
+//! While the reader waits for a disk, the kernel keeps what there is to tell; where that is too
+//! much, everything is looked at.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -13,7 +15,6 @@ use mio::{Events, Poll, Token};
 use super::clock::Clock;
 use super::mounts::Mounts;
 use super::watch::{FsEvent, Watch};
-use crate::clock::Now;
 use crate::limits::HINTS_WITHIN;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::disk::Disk;
@@ -75,8 +76,8 @@ pub(super) fn run<D: Disk>(
     loop {
         let turn = driver.reader.turn(clock.now());
         driver.act();
+        driver.restore_watches(&clock);
         let now = clock.now();
-        driver.restore_watches(now);
         let wait = match turn {
             Turn::Stopped => return Ok(()),
             Turn::Busy if now.monotonic < polled_at + HINTS_WITHIN => continue,
@@ -103,13 +104,15 @@ impl<D: Disk> Driver<D> {
     }
 
     /// Sets watches anew where something was mounted, and every now and then.
-    fn restore_watches(&mut self, now: Now) {
+    fn restore_watches(&mut self, clock: &Clock) {
+        let now = clock.now();
         let is_mounted = self.mounts.poll_look(now);
         if is_mounted || self.restore_at() <= now.monotonic {
-            self.restored_at = now.monotonic;
             if self.watch.restore(self.poll.registry()) > 0 {
                 self.links.dirty_flags.hint_overflow();
             }
+            // Of many folders on a slow disk it takes long; the interval begins behind it.
+            self.restored_at = clock.now().monotonic;
         }
     }
 

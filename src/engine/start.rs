@@ -44,7 +44,7 @@ use crate::replay::vec_pool::VecPool;
 use crate::replay::worker::{Worker, WorkerLinks};
 use crate::status::counters::ServerCounters;
 
-/// Token of the reader's and the checkpointer's waker, which is alone in its poll.
+/// Token of the checkpointer's waker, which is alone in its poll.
 const WAKER: Token = Token(0);
 
 /// What is up to whoever starts the engine.

@@ -208,8 +208,8 @@ impl<D: Disk> Checkpointer<D> {
     /// Announces that the caller is about to block. Gives until when, monotonic; `None`: it must
     /// not, since something has come. After blocking, call the mailbox's `awake`.
     ///
-    /// Behind a message it waits for more of what can wait, as long as the reader needs no credit:
-    /// otherwise it would be woken twice for each line that comes alone.
+    /// Behind a segment it waits for its outcomes, and for more of what can wait, as long as the
+    /// reader needs no credit: otherwise it would be woken twice for each line that comes alone.
     #[must_use]
     pub fn prepare_sleep(&self, now: Now) -> Option<Duration> {
         let reader = &self.links.reader;
@@ -310,7 +310,9 @@ impl<D: Disk> Checkpointer<D> {
             let Some(message) = self.links.mailbox.receive() else {
                 return false;
             };
-            self.gathers_until = now.after(CHECKPOINTER_GATHERS);
+            if matches!(message, CheckpointerMessage::Segment(_)) {
+                self.gathers_until = now.after(CHECKPOINTER_GATHERS);
+            }
             self.handle_message(message, now);
         }
         !self.links.mailbox.is_empty()

@@ -10,14 +10,14 @@
 //!                        │
 //!        ┌───────────────┴───────────────┐
 //!        ▼ poll_action                   ▼ hand_over
-//!   watch, probe, look up, reply    the other threads' mailboxes (Outbox)
+//!   probe, look up, reply           the other threads' mailboxes (Outbox)
 //! ```
 //!
 //! Contract with the driver, for each of its turns: [`Controller::receive_messages`], any events
 //! (`handle_*`), [`Controller::turn`], every [`Action`], and only then [`Controller::hand_over`],
-//! which sends the messages: a backend's folder is watched before the reader hears of it. It turns
-//! again at [`Controller::deadline`], and at once while [`Controller::has_work`]. The controller
-//! waits for nobody: not for a disk, a backend, or room in another thread's mailbox ([`Outbox`]).
+//! which sends the messages. It turns again at [`Controller::deadline`], and at once while
+//! [`Controller::has_work`]. The controller waits for nobody: not for a disk, a backend, or room in
+//! another thread's mailbox ([`Outbox`]).
 
 pub mod action;
 mod backends;
@@ -40,12 +40,11 @@ use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::ending::{Over, Phase};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage,
-    WorkerMessage,
+    BackendId, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage, WorkerMessage,
 };
-#[cfg(feature = "testing")]
-use crate::replay::monitor::Monitor;
 use crate::replay::outbox::{After, Outbox, Receivers};
+#[cfg(feature = "testing")]
+use crate::replay::{messages::BackendInfo, monitor::Monitor};
 use crate::status::control_request::ControlRequest;
 use crate::status::snapshot::StatusBoard;
 
@@ -166,6 +165,7 @@ impl Controller {
     }
 
     /// A backend's description; `None` if it was forgotten.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn info(&self, backend: BackendId) -> Option<&BackendInfo> {
         self.backends.info(backend)

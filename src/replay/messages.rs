@@ -287,7 +287,7 @@ impl CheckpointerMessage {
 /// To the reader.
 #[derive(Debug)]
 pub enum ReaderMessage {
-    /// From control: a backend to feed; the watch on its folder stands.
+    /// From control: a backend to feed.
     Backend(BackendInfo),
     /// From the checkpointer.
     Plan {

@@ -73,7 +73,10 @@ impl Mail for ReaderMessage {
 impl Mail for CheckpointerMessage {
     fn can_wait(&self) -> bool {
         // The credit that they lead to is needed only where there is more to read.
-        matches!(self, Self::Segment(_) | Self::Settled { .. })
+        matches!(
+            self,
+            Self::FileIdentified { .. } | Self::Segment(_) | Self::Settled { .. }
+        )
     }
 }
 

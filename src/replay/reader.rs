@@ -282,6 +282,7 @@ impl<D: Disk> LogReader<D> {
         #[cfg(debug_assertions)]
         self.check_resting(now);
         wake.at(self.sources.next_due());
+        self.tell_need();
         if wake.busy || wake.until <= now.monotonic {
             return Turn::Busy;
         }
@@ -314,13 +315,18 @@ impl<D: Disk> LogReader<D> {
     /// something has come meanwhile: then it must not. After blocking, call the mailbox's `awake`.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
+        self.mailbox
+            .prepare_sleep_unless(|| self.dirty_flags.are_pending() || !self.returns.is_empty())
+    }
+
+    /// Tells whether credit and buffers are needed; the checkpointer may have left waiting what
+    /// leads to credit.
+    fn tell_need(&self) {
         let has_read_all = self.has_read_all();
         self.mailbox.set_content(has_read_all);
         if !has_read_all {
             self.checkpointer.wake_content();
         }
-        self.mailbox
-            .prepare_sleep_unless(|| self.dirty_flags.are_pending() || !self.returns.is_empty())
     }
 
     /// Whether there is nothing that credit, or a buffer, would let it read.

@@ -510,6 +510,7 @@ impl World {
     fn turns(&mut self) {
         for _ in 0..1000 {
             let reads = self.server.reader.turn(self.now);
+            while self.server.reader.poll_action().is_some() {}
             let keeps = self.server.checkpointer.turn(self.now);
             self.server.handle_control();
             let came = self.answer();

@@ -72,6 +72,9 @@ fn mailbox<T>(capacity: usize) -> (Arc<Mailbox<T>>, Eventfd) {
     (Arc::new(mailbox), waker)
 }
 
+/// A mailbox that one message does not half fill, for which even a content reader is woken.
+const NOT_HALF_FULL: usize = 4;
+
 /// Goes through all schedules with at most so many preemptions; what takes more of them is rare
 /// among defects, and costs hours.
 fn check(preemptions_max: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -162,7 +165,7 @@ fn returns() {
 
 /// A reader that was content and is not any more gets what could wait until then.
 fn contentment() {
-    let (mailbox, waker) = mailbox(2);
+    let (mailbox, waker) = mailbox(NOT_HALF_FULL);
     let sender = thread::spawn({
         let mailbox = Arc::clone(&mailbox);
         move || {
@@ -187,9 +190,10 @@ fn contentment() {
     sender.join().unwrap();
 }
 
-/// A reader is content as long as somebody else is, who then is not any more and says so.
-fn contentment_of_another() {
-    let (mailbox, waker) = mailbox(2);
+/// A reader is content as long as somebody else is, who then is not any more, and says so if it
+/// `says`.
+fn contentment_of_another(says: bool) {
+    let (mailbox, waker) = mailbox(NOT_HALF_FULL);
     let (another, _) = self::mailbox::<()>(1);
     another.set_content(true);
     let sender = thread::spawn({
@@ -203,7 +207,9 @@ fn contentment_of_another() {
         let (mailbox, another) = (Arc::clone(&mailbox), Arc::clone(&another));
         move || {
             another.set_content(false);
-            mailbox.wake_content();
+            if says {
+                mailbox.wake_content();
+            }
         }
     });
     while mailbox.receive().is_none() {
@@ -220,14 +226,20 @@ fn contentment_of_another() {
 
 #[test]
 fn what_can_wait_does_not_wait_for_whoever_has_begun_to_need_it() {
-    check(3, contentment_of_another);
+    check(3, || contentment_of_another(true));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn whoever_begins_to_need_it_has_to_say_so() {
+    check(3, || contentment_of_another(false));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn a_missing_fence_is_found_where_another_was_content() {
     plant(Failpoint::NoFence);
-    check(3, contentment_of_another);
+    check(3, || contentment_of_another(true));
 }
 
 #[test]

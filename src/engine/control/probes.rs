@@ -1,5 +1,4 @@
-//! Each backend's probe, and the look-ups of its name: what the system gives to one backend besides
-//! the watch on its folder.
+//! Each backend's probe, and the look-ups of its name.
 
 use std::sync::Arc;
 use std::time::Duration;

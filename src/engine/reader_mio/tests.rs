@@ -17,6 +17,9 @@ use crate::replay::vec_pool::VecPool;
 /// Longer than anything takes on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// It is there before the reader starts.
+const FIRST: &str = "127.0.0.1:1";
+
 /// The test never gets as far as a look that no hint has asked for.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -38,6 +41,7 @@ fn other_mailbox<T>() -> Arc<Mailbox<T>> {
 #[test]
 fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
     let logs = tempfile::tempdir().unwrap();
+    fs::create_dir(logs.path().join(FIRST)).unwrap();
     let (poll, _, own) = mailbox::<ReaderMessage>(WAKER).unwrap();
     let control = other_mailbox();
     let dirty_flags = Arc::new(DirtyFlags::new(Arc::clone(&own)));
@@ -76,15 +80,19 @@ fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
     let path = logs.path().to_owned();
     let thread = thread::spawn(move || run(reader, links, poll, path, Clock::default()));
 
-    let name = "127.0.0.1:1";
-    let folder = logs.path().join(name);
+    let found = |name: &str| {
+        eventually(name, || match control.receive()? {
+            ControlMessage::BackendFound(found) if found == name => Some(()),
+            _ => None,
+        });
+    };
     // Once it has looked, only a hint can tell.
-    thread::sleep(Duration::from_millis(50));
+    found(FIRST);
+    let name = "127.0.0.1:2";
+    let folder = logs.path().join(name);
     fs::create_dir(&folder).unwrap();
-    eventually("the folder", || match control.receive()? {
-        ControlMessage::BackendFound(found) if found == name => Some(()),
-        _ => None,
-    });
+    found(name);
+    fs::write(folder.join("0.log"), "x\n").unwrap();
 
     let backend = BackendInfo {
         id: BackendId(0),
@@ -94,11 +102,15 @@ fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
     };
     let counters = Arc::clone(&backend.counters);
     own.send(ReaderMessage::Backend(backend)).unwrap();
-    for (file, bytes) in [("1.log", 2), ("2.log", 4)] {
-        fs::write(folder.join(file), "x\n").unwrap();
+    let is_seen = |file: &str, bytes| {
         eventually(file, || {
             (counters.unread_bytes.load() == bytes).then_some(())
         });
+    };
+    is_seen("0.log", 2);
+    for (file, bytes) in [("1.log", 4), ("2.log", 6)] {
+        fs::write(folder.join(file), "x\n").unwrap();
+        is_seen(file, bytes);
     }
 
     own.send(ReaderMessage::Stop).unwrap();

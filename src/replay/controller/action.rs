@@ -10,15 +10,14 @@ use crate::replay::messages::BackendId;
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Watch a new backend's folder, and make its probe. Nobody else knows the backend before this
-    /// is done: the watch reports what comes after the reader's first listing.
+    /// Make a new backend's probe. Nobody else knows the backend before this is done.
     Add {
         /// Whom.
         backend: BackendId,
         /// Its folder, which is its name.
         folder: Arc<str>,
     },
-    /// Drop the watch and the probe: the backend is forgotten.
+    /// Drop the probe: the backend is forgotten.
     Remove(BackendId),
     /// Look up its name, and report the result by `ControlMessage::Resolved`, or at once by
     /// [`Controller::handle_resolved`](super::Controller::handle_resolved).

@@ -99,7 +99,7 @@ impl<D: Disk> LogReader<D> {
         self.root
             .handle_listed(names.len(), self.settings.rescan_interval, now);
         let names = self.without_second_names(names);
-        // A folder that is gone is reported again when it is back: the controller's watch is lost.
+        // A folder that is gone is reported again when it is back: its watch is lost.
         let (outbox, sources) = (&mut self.outbox, &mut self.sources);
         self.announced.retain(|name, _| {
             let is_there = names.contains(name);

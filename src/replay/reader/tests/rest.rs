@@ -1,5 +1,6 @@
 //! Backends that have nothing to do rest, and whatever gives them something to do wakes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fixture::{A, B, BOUNDS, Fixture, put, puts, settings};
@@ -286,4 +287,26 @@ fn a_backend_that_is_new_is_looked_at() {
     fixture.up(id);
     fixture.run();
     assert_eq!(fixture.keys(id), ["new"]);
+}
+
+/// It does not wake for segments, as long as it is content.
+#[test]
+fn a_checkpointer_that_leaves_outcomes_waiting_is_woken_once_credit_is_needed() {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.stuck.push(A);
+    fixture.append(A, "01", &put("first"));
+    fixture.run();
+    let checkpointer = Arc::clone(&fixture.links.checkpointer);
+    checkpointer.set_content(true);
+    assert!(checkpointer.prepare_sleep());
+    let sleeps = || checkpointer.liveness().is_none();
+
+    let credit = settings().in_flight_per_backend;
+    fixture.append(A, "01", &put("second"));
+    fixture.run();
+    assert_eq!(fixture.keys(A).len(), 2);
+    assert!(sleeps(), "all is read");
+    fixture.append(A, "01", &puts((0..credit).map(|n| format!("{n}"))));
+    fixture.run();
+    assert!(!sleeps(), "there is more to read than credit for it");
 }

@@ -57,6 +57,9 @@ pub mod internals;
 mod ledger;
 mod limits;
 mod pace;
+#[cfg(test)]
+#[path = "../tests/support/patience.rs"]
+mod patience;
 mod reconcile;
 mod replay;
 mod status;

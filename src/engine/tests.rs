@@ -2,13 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::thread;
-use std::time::Instant;
 
 use super::*;
 use crate::binlog::{Method, Record, line};
 use crate::config::Config;
 use crate::fake_hustdb::{FakeHustdb, Options};
+use crate::patience::eventually;
 
 /// A folder as HA has it: logs, htpasswd, and a configuration with short intervals.
 struct House {
@@ -88,14 +87,6 @@ fn fake_hustdb() -> FakeHustdb {
         ..Options::default()
     })
     .unwrap()
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(120);
-    while !is_so() {
-        assert!(Instant::now() < give_up, "{what} in time");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn settled(engine: &Engine) -> u64 {

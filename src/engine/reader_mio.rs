@@ -1,13 +1,12 @@
 //! The log reader's driver on mio: its mailbox, inotify and the table of mounts on one epoll.
 //!
-//! What has changed below the logs' path becomes a flag ([`DirtyFlags`]) that the reader's next
+//! What has changed below the logs' path becomes a flag ([`DirtyFlags`](crate::replay::dirty_flags::DirtyFlags)) that the reader's next
 //! turn takes. A folder is watched before it is listed, so what comes behind the listing is told.
 //! While the reader waits for a disk, the kernel keeps what there is to tell; where that is too
 //! much, everything is looked at.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
@@ -16,10 +15,7 @@ use super::clock::Clock;
 use super::mounts::Mounts;
 use super::watch::{FsEvent, Watch};
 use crate::limits::HINTS_WITHIN;
-use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::disk::Disk;
-use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::ReaderMessage;
 use crate::replay::reader::{Action, LogReader, Turn};
 
 /// The token of the waker of the reader's mailbox.
@@ -27,17 +23,8 @@ pub(super) const WAKER: Token = Token(0);
 const WATCH: Token = Token(1);
 const MOUNTS: Token = Token(2);
 
-/// What the driver shares with other threads.
-pub(super) struct Links {
-    /// The reader's.
-    pub(super) mailbox: Arc<Mailbox<ReaderMessage>>,
-    /// The flags that it sets.
-    pub(super) dirty_flags: Arc<DirtyFlags>,
-}
-
 struct Driver<D: Disk> {
     reader: LogReader<D>,
-    links: Links,
     poll: Poll,
     events: Events,
     watch: Watch,
@@ -54,7 +41,6 @@ struct Driver<D: Disk> {
 /// When the system's poll fails, which it does only for a defect of ours or no memory.
 pub(super) fn run<D: Disk>(
     reader: LogReader<D>,
-    links: Links,
     poll: Poll,
     logs: PathBuf,
     clock: Clock,
@@ -64,7 +50,6 @@ pub(super) fn run<D: Disk>(
     let watch = Watch::new(logs, poll.registry(), WATCH);
     let mut driver = Driver {
         reader,
-        links,
         poll,
         events: Events::with_capacity(4),
         watch,
@@ -109,7 +94,7 @@ impl<D: Disk> Driver<D> {
         let is_mounted = self.mounts.poll_look(now);
         if is_mounted || self.restore_at() <= now.monotonic {
             if self.watch.restore(self.poll.registry()) > 0 {
-                self.links.dirty_flags.hint_overflow();
+                self.reader.dirty_flags().hint_overflow();
             }
             // Of many folders on a slow disk it takes long; the interval begins behind it.
             self.restored_at = clock.now().monotonic;
@@ -133,7 +118,7 @@ impl<D: Disk> Driver<D> {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        self.links.mailbox.awake();
+        self.reader.mailbox().awake();
         let came = |token| self.events.iter().any(|event| event.token() == token);
         if came(MOUNTS) {
             self.mounts.handle_event(clock.now());
@@ -145,7 +130,7 @@ impl<D: Disk> Driver<D> {
     }
 
     fn take_events(&mut self) {
-        let (reader, dirty_flags) = (&self.reader, &self.links.dirty_flags);
+        let (reader, dirty_flags) = (&self.reader, self.reader.dirty_flags());
         self.events_left = self.watch.take(|event| match event {
             FsEvent::Folders => dirty_flags.hint_root(),
             FsEvent::Grew(backend) => {

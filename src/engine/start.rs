@@ -304,13 +304,9 @@ impl Engine {
             threads.start("checkpointer", move || {
                 run_checkpointer(checkpointer, polls.checkpointer, clock)
             })?;
-            let reader_links = reader_mio::Links {
-                mailbox: Arc::clone(&links.reader),
-                dirty_flags: Arc::clone(&links.dirty_flags),
-            };
             let logs = config.sync.logs_path.clone();
             threads.start("reader", move || {
-                reader_mio::run(reader, reader_links, polls.reader, logs, clock)
+                reader_mio::run(reader, polls.reader, logs, clock)
             })?;
             threads.start("reconciler", move || {
                 reconciler_mio::run(reconciler, polls.reconciler, clock)

@@ -215,16 +215,15 @@ impl<D: Disk> Checkpointer<D> {
         let reader = &self.links.reader;
         let gathers = now.monotonic < self.gathers_until && reader.is_content();
         self.links.mailbox.set_content(gathers);
-        let may_sleep = self
-            .links
-            .mailbox
-            .prepare_sleep_unless(|| gathers && !reader.is_content());
+        let is_needed = || gathers && !reader.is_content();
+        if !self.links.mailbox.prepare_sleep_unless(is_needed) {
+            return None;
+        }
         let deadline = self.next_deadline(now);
-        let until = match gathers {
+        Some(match gathers {
             true => deadline.min(self.gathers_until),
             false => deadline,
-        };
-        may_sleep.then_some(until)
+        })
     }
 
     /// When a turn is due although there is no message, monotonic.

@@ -201,7 +201,7 @@ impl Monitor {
             }
             State::Down { .. } | State::Refused => {
                 if self.flush != Flush::Done {
-                    if let State::Down { why, .. } = &mut self.state {
+                    if let State::Down { why } = &mut self.state {
                         BACK.clone_into(why);
                     }
                 } else if now.monotonic >= self.paused_until {

@@ -298,6 +298,18 @@ impl<D: Disk> LogReader<D> {
         self.actions.pop_front()
     }
 
+    /// Its mailbox, on which its driver sleeps.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox<ReaderMessage> {
+        &self.mailbox
+    }
+
+    /// The flags by which it is told where to look.
+    #[must_use]
+    pub fn dirty_flags(&self) -> &DirtyFlags {
+        &self.dirty_flags
+    }
+
     /// A backend's description; `None` if it knows none.
     #[must_use]
     pub fn info(&self, backend: BackendId) -> Option<&BackendInfo> {

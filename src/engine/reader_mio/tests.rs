@@ -1,38 +1,28 @@
 //! The driver over a real folder and real inotify.
 
 use std::fs;
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
 use super::*;
 use crate::config::BackendName;
 use crate::engine::files::RealDisk;
 use crate::engine::waker::mailbox;
+use crate::patience::{eventually, eventually_some};
 use crate::replay::chunk::BufferReturns;
-use crate::replay::mailbox::NoWaker;
-use crate::replay::messages::{BackendId, BackendInfo, ControlMessage, ReaderSettings};
+use crate::replay::dirty_flags::DirtyFlags;
+use crate::replay::mailbox::{Mailbox, NoWaker};
+use crate::replay::messages::{
+    BackendId, BackendInfo, ControlMessage, ReaderMessage, ReaderSettings,
+};
 use crate::replay::reader::{ReaderLinks, ReaderRules};
 use crate::replay::vec_pool::VecPool;
-
-/// Longer than anything takes on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// It is there before the reader starts.
 const FIRST: &str = "127.0.0.1:1";
 
 /// The test never gets as far as a look that no hint has asked for.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(3600);
-
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < give_up, "{what} never came");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
 
 fn other_mailbox<T>() -> Arc<Mailbox<T>> {
     Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
@@ -44,7 +34,6 @@ fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
     fs::create_dir(logs.path().join(FIRST)).unwrap();
     let (poll, _, own) = mailbox::<ReaderMessage>(WAKER).unwrap();
     let control = other_mailbox();
-    let dirty_flags = Arc::new(DirtyFlags::new(Arc::clone(&own)));
     let reader = LogReader::new(
         RealDisk::new(logs.path().to_owned(), logs.path().join(".state")),
         ReaderSettings {
@@ -68,20 +57,16 @@ fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
             checkpointer: other_mailbox(),
             control: Arc::clone(&control),
             returns: Arc::new(BufferReturns::new(8, Arc::clone(&own))),
-            dirty_flags: Arc::clone(&dirty_flags),
+            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&own))),
             fed_pool: Arc::new(VecPool::new(1)),
             counters: Arc::default(),
         },
     );
-    let links = Links {
-        mailbox: Arc::clone(&own),
-        dirty_flags,
-    };
     let path = logs.path().to_owned();
-    let thread = thread::spawn(move || run(reader, links, poll, path, Clock::default()));
+    let thread = thread::spawn(move || run(reader, poll, path, Clock::default()));
 
     let found = |name: &str| {
-        eventually(name, || match control.receive()? {
+        eventually_some(name, || match control.receive()? {
             ControlMessage::BackendFound(found) if found == name => Some(()),
             _ => None,
         });
@@ -103,9 +88,7 @@ fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
     let counters = Arc::clone(&backend.counters);
     own.send(ReaderMessage::Backend(backend)).unwrap();
     let is_seen = |file: &str, bytes| {
-        eventually(file, || {
-            (counters.unread_bytes.load() == bytes).then_some(())
-        });
+        eventually(file, || counters.unread_bytes.load() == bytes);
     };
     is_seen("0.log", 2);
     for (file, bytes) in [("1.log", 4), ("2.log", 6)] {

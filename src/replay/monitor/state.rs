@@ -121,7 +121,7 @@ impl State {
     /// Why it is not up; none where it is.
     pub(super) fn why(&self) -> Option<&str> {
         match self {
-            Self::Unresolved { why, .. } | Self::Down { why, .. } => Some(why),
+            Self::Unresolved { why } | Self::Down { why } => Some(why),
             Self::Refused => Some(
                 "it refuses our user and password (401): correct the file at sync.auth_path and \
                  send SIGHUP",

@@ -380,7 +380,7 @@ fn sink(ask: Ask, response: &Response, value_bytes_max: usize) -> Result<Sink, E
         {
             Ok(Sink::Discard)
         }
-        (Meaning::Good, Ask::ReadDigest { .. }) => Ok(Sink::Digest(Box::new(Xxh3::new()))),
+        (Meaning::Good, Ask::ReadDigest { .. }) => Ok(Sink::Digest(Box::default())),
         (Meaning::Good, Ask::Look | Ask::ReadValue) if response.body_bytes > keep_max => Err(
             End::Failed(format!("it answers with {} bytes", response.body_bytes)),
         ),

@@ -461,8 +461,8 @@ fn signals_in_its_first_instants_are_followed_and_end_nothing() {
         // The language's runtime ignores it just before `main`; nothing of ours can run earlier.
         wait_for("SigIgn", SIGPIPE);
         std::thread::sleep(std::time::Duration::from_micros(500 + 50 * round));
-        // HUP last: it is ignored where the tests were started under nohup, so one that came too early
-        // would end nothing and be lost.
+        // HUP last: where the tests were started under nohup it is ignored at first, so one that
+        // came too early would end nothing and be lost.
         for signal in ["USR1", "USR2", "ALRM", "HUP"] {
             shell.signal(pid, signal);
         }

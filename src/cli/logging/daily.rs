@@ -39,13 +39,14 @@ impl<F: FnMut() -> Date> DailyFile<F> {
             .create(&folder)
             .map_err(named)?;
         let date = today();
+        let rotation = Followed::new();
         let file = append(&folder, date).map_err(named)?;
         Ok(Self {
             folder,
             today,
             date,
             file,
-            rotation: Followed::new(),
+            rotation,
         })
     }
 }
@@ -60,14 +61,15 @@ fn append(folder: &Path, date: Date) -> io::Result<File> {
 impl<F: FnMut() -> Date> Write for DailyFile<F> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let date = (self.today)();
-        let rotates = self.rotation.take();
-        // Yesterday's file goes on where today's can't be made: a line in the wrong file is better
-        // than none.
-        if (date != self.date || rotates)
+        let rotation = Followed::now();
+        // The file goes on where the next one can't be made, and each line tries again: a line in
+        // the wrong file is better than none.
+        if (date != self.date || rotation != self.rotation)
             && let Ok(file) = append(&self.folder, date)
         {
             self.file = file;
             self.date = date;
+            self.rotation = rotation;
         }
         self.file.write(line)
     }
@@ -113,6 +115,25 @@ mod tests {
         file.write_all(b"one\n").unwrap();
         std::fs::rename(&name, &moved).unwrap();
         crate::cli::rotation::ask().unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(name).unwrap(), "two\n");
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_begun_anew_is_as_soon_as_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, moved) = (
+            folder.path().join("2026-11-22.log"),
+            folder.path().join("1"),
+        );
+        let mut file =
+            DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap()).unwrap();
+        std::fs::rename(&name, &moved).unwrap();
+        std::fs::create_dir(&name).unwrap();
+        crate::cli::rotation::ask().unwrap();
+        file.write_all(b"one\n").unwrap();
+        std::fs::remove_dir(&name).unwrap();
         file.write_all(b"two\n").unwrap();
         assert_eq!(std::fs::read_to_string(moved).unwrap(), "one\n");
         assert_eq!(std::fs::read_to_string(name).unwrap(), "two\n");

@@ -1,6 +1,7 @@
 //! Which server is asked, and as whom.
 
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use crate::config::{BackendName, Config};
 
@@ -8,6 +9,9 @@ use crate::config::{BackendName, Config};
 /// where they are others than in it.
 const USER_VARIABLE: &str = "HUSTDBSYNC_USER";
 const PASSWORD_VARIABLE: &str = "HUSTDBSYNC_PASSWD";
+
+/// How long the addresses of one name are tried, all together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which server to ask, and as whom.
 #[derive(Clone)]
@@ -45,11 +49,13 @@ impl StatusTarget {
         }
     }
 
-    /// The server at `url`, as `http://host:port`. User and password are those of the environment,
-    /// else those of `configured`, the server of this host's configuration.
+    /// The server at `url`, as `http://host:port`; of several addresses that the host has, at the
+    /// first where somebody listens. User and password are those of the environment, else those of
+    /// `configured`, the server of this host's configuration.
     ///
     /// # Errors
-    /// A sentence: `url` is none, its host has no address, or nobody says who asks.
+    /// A sentence: `url` is none, its host has no address, nobody listens at any of several, or
+    /// nobody says who asks.
     pub fn at(
         url: &str,
         configured: Option<&Self>,
@@ -61,12 +67,10 @@ impl StatusTarget {
                 http://10.0.0.7:8089"
             )
         })?;
-        let mut found = authority
+        let found = authority
             .to_socket_addrs()
             .map_err(|cause| format!("{authority} has no address: {cause}"))?;
-        let addr = found
-            .next()
-            .ok_or_else(|| format!("{authority} has no address"))?;
+        let addr = reached(authority, found.as_slice())?;
         let of = |name: &str, of_configured: fn(&Self) -> &String| {
             variable(name).or_else(|| configured.map(of_configured).cloned())
         };
@@ -83,6 +87,26 @@ impl StatusTarget {
     }
 }
 
+/// The first of a name's addresses where somebody listens. An only one is not tried.
+fn reached(name: &str, addresses: &[SocketAddr]) -> Result<SocketAddr, String> {
+    let tries = match addresses {
+        [] => return Err(format!("{name} has no address")),
+        [only] => return Ok(*only),
+        several => u32::try_from(several.len()).unwrap_or(u32::MAX),
+    };
+    let mut failed = Vec::new();
+    for addr in addresses {
+        match TcpStream::connect_timeout(addr, CONNECT_TIMEOUT / tries) {
+            Ok(_) => return Ok(*addr),
+            Err(cause) => failed.push(format!("{addr}: {cause}")),
+        }
+    }
+    Err(format!(
+        "cannot reach the sync server at {name} ({}); is it running, and with this network.port?",
+        failed.join("; ")
+    ))
+}
+
 /// `host:port` of `http://host:port[/]`, written as the names of backends are.
 fn parse(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
@@ -92,6 +116,8 @@ fn parse(url: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -111,6 +137,21 @@ mod tests {
             ("http://user:secret@ha2", None),
         ] {
             assert_eq!(parse(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn of_a_names_addresses_the_first_is_taken_where_somebody_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listens = listener.local_addr().unwrap();
+        // Nobody listens there, nor takes that port when it is given any.
+        let [one, other] = ["127.0.0.1:1", "127.0.0.2:1"].map(|text| text.parse().unwrap());
+        assert_eq!(reached("ha2:81", &[one, listens, other]), Ok(listens));
+        assert_eq!(reached("ha2:81", &[one]), Ok(one));
+        assert_eq!(reached("ha2:81", &[]).unwrap_err(), "ha2:81 has no address");
+        let error = reached("ha2:81", &[one, other]).unwrap_err();
+        for words in ["at ha2:81 (127.0.0.1:1: ", "; 127.0.0.2:1: ", "running"] {
+            assert!(error.contains(words), "{error}");
         }
     }
 

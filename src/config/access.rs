@@ -4,7 +4,7 @@
 //! address. An IPv4 peer that a dual-stack socket shows as `::ffff:a.b.c.d` is the IPv4 peer.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -55,15 +55,38 @@ impl AccessList {
         self.ranges.is_empty()
     }
 
-    /// Whether nobody but this machine may connect. An empty list admits everyone, so it doesn't.
+    /// Where a listener is reached by all of it that nobody but this machine can be; none where
+    /// others are in it, or everybody. Where both families are, that is IPv4's.
     #[must_use]
-    pub(crate) fn names_loopback_only(&self) -> bool {
+    pub(crate) fn loopback(&self) -> Option<IpAddr> {
         // The loopback addresses of either family are one range, so both ends tell.
-        !self.ranges.is_empty()
-            && self
-                .ranges
-                .iter()
-                .all(|range| range.start().is_loopback() && range.end().is_loopback())
+        let is_loopback = |range: &RangeInclusive<IpAddr>| {
+            range.start().is_loopback() && range.end().is_loopback()
+        };
+        let first = self.ranges.iter().min_by_key(|range| *range.start())?;
+        self.ranges
+            .iter()
+            .all(is_loopback)
+            .then(|| match first.start() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            })
+    }
+
+    /// Whether anybody whom it admits can reach a listener at this address: peers have addresses of
+    /// its family, and those on loopback are reached from there only. `::` takes IPv4 too.
+    #[must_use]
+    pub(crate) fn reaches(&self, listener: IpAddr) -> bool {
+        let takes = |range: &RangeInclusive<IpAddr>| match listener {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => range.contains(&listener),
+            IpAddr::V4(address) if address.is_loopback() => {
+                let [first, last] = [[127, 0, 0, 0], [127, 255, 255, 255]].map(IpAddr::from);
+                *range.start() <= last && *range.end() >= first
+            }
+            _ => range.start().is_ipv4() == listener.is_ipv4(),
+        };
+        self.ranges.is_empty() || self.ranges.iter().any(takes)
     }
 }
 
@@ -189,14 +212,16 @@ mod tests {
 
     #[test]
     fn loopback_only_is_told_from_the_rest() {
-        for text in [
-            "127.0.0.1",
-            "127.0.0.1,::1",
-            "127.0.0.0/8",
-            "127.0.0.1-127.0.0.9",
-            "::ffff:127.0.0.1",
+        for (text, expected) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1,::1", "127.0.0.1"),
+            ("::1,127.0.0.1", "127.0.0.1"),
+            ("127.0.0.0/8", "127.0.0.1"),
+            ("127.0.0.1-127.0.0.9", "127.0.0.1"),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+            ("::1", "::1"),
         ] {
-            assert!(list(text).names_loopback_only(), "{text}");
+            assert_eq!(list(text).loopback(), expected.parse().ok(), "{text}");
         }
         for text in [
             "",
@@ -204,9 +229,32 @@ mod tests {
             "126.0.0.1-127.0.0.1",
             "127.0.0.1-128.0.0.1",
             "::1/64",
+            "::1,10.0.0.1",
             "0.0.0.0/0",
         ] {
-            assert!(!list(text).names_loopback_only(), "{text}");
+            assert_eq!(list(text).loopback(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_reached_by_its_own_family_and_on_loopback_from_there() {
+        for (text, listener, expected) in [
+            ("", "0.0.0.0", true),
+            ("::1", "0.0.0.0", false),
+            ("::1", "::", true),
+            ("127.0.0.1", "::", true),
+            ("::1", "127.0.0.1", false),
+            ("127.0.0.1", "::1", false),
+            ("10.0.0.0/8", "127.0.0.1", false),
+            ("126.0.0.0-128.0.0.0", "127.0.0.1", true),
+            ("::/0", "::1", true),
+            ("2001:db8::1", "::1", false),
+            ("2001:db8::1", "2001:db8::2", true),
+            ("2001:db8::1", "0.0.0.0", false),
+            ("2001:db8::1,10.0.0.1", "10.0.0.2", true),
+        ] {
+            let reaches = list(text).reaches(listener.parse().unwrap());
+            assert_eq!(reaches, expected, "{text:?} {listener}");
         }
     }
 
@@ -240,7 +288,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in ".*", peer: std::net::IpAddr) {
             if let Ok(list) = text.parse::<AccessList>() {
-                let _ = (list.admits(peer), list.names_loopback_only());
+                let _ = (list.admits(peer), list.loopback(), list.reaches(peer));
             }
         }
 

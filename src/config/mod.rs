@@ -24,7 +24,7 @@ mod settings;
 mod tests;
 mod value;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 
 pub use access::{AccessError, AccessList};
@@ -136,13 +136,12 @@ impl Config {
     /// Where HA reaches us: `network.bind`, or what its default rule gives, and `network.port`.
     #[must_use]
     pub fn listen_address(&self) -> SocketAddr {
-        let loopback_only = self.network.access_allow.names_loopback_only();
-        let by_rule = IpAddr::V4(if loopback_only {
-            Ipv4Addr::LOCALHOST
-        } else {
-            Ipv4Addr::UNSPECIFIED
-        });
-        SocketAddr::new(self.network.bind.unwrap_or(by_rule), self.network.port)
+        let network = &self.network;
+        let address = network.bind.or_else(|| network.access_allow.loopback());
+        SocketAddr::new(
+            address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            network.port,
+        )
     }
 
     /// The folder of the daemon's own log, which stands beside the configuration.

@@ -113,7 +113,7 @@ settings! {
         "HA-facing listener's port. 0 takes any free one, which HA can't know: for tests.";
     bind: Option<IpAddr> = "null", Kind::Address, NeedsRestart, New,
         "Address to listen on. Without it: 127.0.0.1 if access_allow names loopback addresses \
-         only, else 0.0.0.0.";
+         only (::1 if it names no other), else 0.0.0.0.";
     backlog: u32 = "512", count(1, 65_535), NeedsRestart, Original,
         "Connections that can wait to be accepted.";
     enable_reuseport: bool = "true", Kind::Boolean, NeedsRestart, Original,

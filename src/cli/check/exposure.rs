@@ -15,7 +15,15 @@ const NAMED_MAX: usize = 3;
 pub(super) fn listener(config: &Config, findings: &mut Findings) {
     let address = config.listen_address();
     let network = &config.network;
-    if address.ip().is_loopback() || network.access_allow.names_loopback_only() {
+    if !network.access_allow.reaches(address.ip()) {
+        findings.warning(format!(
+            "network.access_allow: nobody in {} can reach {}, where the server listens; set \
+             network.bind to an address that they reach, such as ::",
+            network.access_allow,
+            address.ip()
+        ));
+    }
+    if address.ip().is_loopback() || network.access_allow.loopback().is_some() {
         return;
     }
     if network.access_allow.admits_everyone() {
@@ -97,6 +105,25 @@ mod tests {
         home.check(&[], &[everybody]);
         home.config.network.bind = Some("127.0.0.1".parse().unwrap());
         home.check(&[], &[]);
+    }
+
+    #[test]
+    fn a_listener_that_nobody_reaches_who_may_connect_is_warned_of() {
+        let mut home = Home::new();
+        home.config.network.user = "operator".to_owned();
+        let warnings = |config: &Config| {
+            let mut findings = Findings::default();
+            listener(config, &mut findings);
+            findings.warnings
+        };
+        allow(&mut home, "::1");
+        assert_eq!(warnings(&home.config), [""; 0]);
+        allow(&mut home, "2001:db8::1");
+        let nobody = "network.access_allow: nobody in 2001:db8::1 can reach 0.0.0.0, where the \
+                      server listens; set network.bind to an address that they reach, such as ::";
+        assert_eq!(warnings(&home.config), [nobody]);
+        home.config.network.bind = Some("::".parse().unwrap());
+        assert_eq!(warnings(&home.config), [""; 0]);
     }
 
     #[test]

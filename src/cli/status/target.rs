@@ -1,6 +1,6 @@
 //! Which server is asked, and as whom.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::config::{BackendName, Config};
@@ -40,7 +40,13 @@ impl StatusTarget {
     pub fn of(config: &Config) -> Self {
         let mut addr = config.listen_address();
         if addr.ip().is_unspecified() {
-            addr.set_ip(Ipv4Addr::LOCALHOST.into());
+            // `::` takes both families, of which the list may admit one.
+            let ipv4 = Ipv4Addr::LOCALHOST.into();
+            let takes_ipv4 = addr.is_ipv4() || config.network.access_allow.admits(ipv4);
+            addr.set_ip(match takes_ipv4 {
+                true => ipv4,
+                false => Ipv6Addr::LOCALHOST.into(),
+            });
         }
         Self {
             addr,
@@ -117,6 +123,7 @@ fn parse(url: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::path::Path;
 
     use super::*;
 
@@ -152,6 +159,20 @@ mod tests {
         let error = reached("ha2:81", &[one, other]).unwrap_err();
         for words in ["at ha2:81 (127.0.0.1:1: ", "; 127.0.0.2:1: ", "running"] {
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_asked_where_it_admits_us() {
+        for (bind, access_allow, expected) in [
+            ("0.0.0.0", "127.0.0.1,10.0.0.1", "127.0.0.1:8089"),
+            ("::", "127.0.0.1,10.0.0.1", "127.0.0.1:8089"),
+            ("::", "::1,10.0.0.1", "[::1]:8089"),
+        ] {
+            let text =
+                format!(r#"{{"network": {{"bind": "{bind}", "access_allow": "{access_allow}"}}}}"#);
+            let config = Config::parse(text, Path::new("sync_server.json")).unwrap();
+            assert_eq!(StatusTarget::of(&config).addr.to_string(), expected);
         }
     }
 

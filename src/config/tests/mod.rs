@@ -210,6 +210,7 @@ fn the_listener_is_open_to_the_network_only_when_others_may_connect() {
         address(r#""access_allow": "127.0.0.1,::1""#),
         "127.0.0.1:8089"
     );
+    assert_eq!(address(r#""access_allow": "::1""#), "[::1]:8089");
     assert_eq!(
         address(r#""access_allow": "127.0.0.1,10.0.0.1", "port": 1"#),
         "0.0.0.0:1"

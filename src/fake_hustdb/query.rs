@@ -451,7 +451,7 @@ fn decode_into(raw: &[u8], out: &mut Vec<u8>) {
         }
         let Some(&first) = raw.get(at) else { return };
         at += 1;
-        let Some(high) = hex(first) else {
+        let Some(high) = char::from(first).to_digit(16) else {
             // The `%` is dropped and the octet after it stands for itself, even if it is another
             // `%` or a `?`.
             out.push(first);
@@ -460,22 +460,14 @@ fn decode_into(raw: &[u8], out: &mut Vec<u8>) {
         let Some(&second) = raw.get(at) else { return };
         at += 1;
         // Where the second digit is none, all three octets are dropped.
-        if let Some(low) = hex(second) {
-            let decoded = high << 4 | low;
+        if let Some(low) = char::from(second).to_digit(16) {
+            // Two digits are an octet.
+            let decoded = (high << 4 | low) as u8;
             out.push(decoded);
             if decoded == b'?' {
                 return;
             }
         }
-    }
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
 
 use super::client::{Client, Turn, reset};
 use super::control::{Control, Mode, WAKER};
@@ -33,8 +34,7 @@ pub(super) struct Server<'a> {
     /// The first thread's.
     port: Option<Port>,
     /// Connections by token.
-    clients: Vec<Option<Client>>,
-    free: Vec<usize>,
+    clients: Slab<Client>,
     /// Connections whose answers wait for their time.
     held: Vec<usize>,
     /// Connections that have more to read but had to let others go first.
@@ -62,8 +62,7 @@ impl<'a> Server<'a> {
             service: Service::new(shared),
             poll,
             port,
-            clients: Vec::new(),
-            free: Vec::new(),
+            clients: Slab::new(),
             held: Vec::new(),
             again: Vec::new(),
             accept_at: None,
@@ -151,7 +150,7 @@ impl<'a> Server<'a> {
         let held = self
             .held
             .iter()
-            .filter_map(|&token| clients.get(token)?.as_ref()?.held_until());
+            .filter_map(|&token| clients.get(token)?.held_until());
         let due = held.chain(self.accept_at).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -173,7 +172,7 @@ impl<'a> Server<'a> {
         if !self.held.is_empty() {
             let now = Instant::now();
             for token in std::mem::take(&mut self.held) {
-                let Some(Some(client)) = self.clients.get_mut(token) else {
+                let Some(client) = self.clients.get_mut(token) else {
                     continue;
                 };
                 match client.held_until() {
@@ -236,32 +235,22 @@ impl<'a> Server<'a> {
     fn admit(&mut self, mut stream: TcpStream) {
         // Answers are small and written whole: waiting for more could only slow them.
         let _ = stream.set_nodelay(true);
-        let token = self.free.pop().unwrap_or(self.clients.len());
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if self
-            .poll
-            .registry()
-            .register(&mut stream, Token(token), interest)
-            .is_err()
-        {
-            self.free
-                .extend((token < self.clients.len()).then_some(token));
+        let client = self.clients.vacant_entry();
+        let (token, interest) = (Token(client.key()), Interest::READABLE | Interest::WRITABLE);
+        let registered = self.poll.registry().register(&mut stream, token, interest);
+        if registered.is_err() {
             return;
         }
-        let client = Some(Client::new(
+        client.insert(Client::new(
             stream,
             self.control.requests_per_connection,
             self.control.manner,
         ));
-        match self.clients.get_mut(token) {
-            Some(slot) => *slot = client,
-            None => self.clients.push(client),
-        }
         self.shared.tallies.opened();
     }
 
     fn handle_ready(&mut self, token: usize) {
-        let Some(Some(client)) = self.clients.get_mut(token) else {
+        let Some(client) = self.clients.get_mut(token) else {
             return;
         };
         self.service.refresh();
@@ -297,15 +286,15 @@ impl<'a> Server<'a> {
     }
 
     fn drop_client(&mut self, token: usize) {
-        if self.clients[token].take().is_some() {
-            self.free.push(token);
+        if self.clients.try_remove(token).is_some() {
             self.shared.tallies.closed();
         }
     }
 
     fn drop_clients(&mut self) {
-        for token in 0..self.clients.len() {
-            self.drop_client(token);
+        for client in self.clients.drain() {
+            drop(client);
+            self.shared.tallies.closed();
         }
         self.held.clear();
         self.again.clear();

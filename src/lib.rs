@@ -66,6 +66,5 @@ mod status;
 mod text;
 mod workload;
 
-pub use cli::{Cli, Server, execute, parse};
-pub use engine::Engine;
+pub use cli::{Cli, execute, parse};
 pub use engine::signals::block as block_signals;

@@ -4,13 +4,13 @@
 
 use std::process::ExitCode;
 
-use hustdbsync::{Engine, block_signals, execute, parse};
+use hustdbsync::{block_signals, execute, parse};
 
 fn main() -> ExitCode {
     // Before anything else: a reload or a logrotate may come in the process's first millisecond.
     block_signals();
     match parse(std::env::args_os()) {
-        Ok(cli) => execute::<Engine>(cli),
+        Ok(cli) => execute(cli),
         Err(code) => code,
     }
 }

@@ -29,7 +29,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::failure::Failure;
 use super::logging::LevelHandle;
 use super::output;
-use super::run::{Host, Server};
+use super::run::{start, wait};
 use crate::fake_hustdb::FakeHustdb;
 
 use drain::drain;
@@ -72,8 +72,8 @@ pub(super) struct DemoArgs {
     keep: bool,
 }
 
-/// Runs the demo with a server `S`. False where something is not as it should be.
-pub(super) fn demo<S: Server>(args: &DemoArgs) -> Result<bool, Failure> {
+/// Runs the demo. False where something is not as it should be.
+pub(super) fn demo(args: &DemoArgs) -> Result<bool, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
@@ -84,9 +84,9 @@ pub(super) fn demo<S: Server>(args: &DemoArgs) -> Result<bool, Failure> {
     let told = match args.reconcile {
         true => {
             let value_bytes = args.value_bytes as usize;
-            reconcile::tell::<S>(args.records, value_bytes, &home, &interrupted)
+            reconcile::tell(args.records, value_bytes, &home, &interrupted)
         }
-        false => tell::<S>(args, &home, &interrupted),
+        false => tell(args, &home, &interrupted),
     };
     let good = matches!(told, Ok(true));
     if kept || !good {
@@ -99,11 +99,7 @@ pub(super) fn demo<S: Server>(args: &DemoArgs) -> Result<bool, Failure> {
 }
 
 /// The demo's story.
-fn tell<S: Server>(
-    args: &DemoArgs,
-    home: &Home,
-    interrupted: &AtomicBool,
-) -> Result<bool, Failure> {
+fn tell(args: &DemoArgs, home: &Home, interrupted: &AtomicBool) -> Result<bool, Failure> {
     let source = match &args.logs {
         Some(folder) => Source::find(folder, args.backends.map(usize::from))?,
         None => Source::Made {
@@ -140,20 +136,16 @@ fn tell<S: Server>(
 
     output::tell("3. The sync server starts, finds them and replays them:");
     let (begun, cpu_before) = (Instant::now(), cpu_time());
-    let host = Host {
-        level: LevelHandle::fixed(),
-        under_systemd: false,
-    };
-    let server =
-        S::start(home.config()?, host).map_err(|error| format!("could not start: {error}"))?;
+    let engine = start(home.config()?, LevelHandle::fixed(), false)
+        .map_err(|error| format!("could not start: {error}"))?;
     let each: Vec<_> = jobs
         .iter()
         .map(|job| (job.backend.clone(), job.lines))
         .collect();
-    let drained = drain(&server, &each, interrupted, || Ok(()));
+    let drained = drain(&engine, &each, interrupted, || Ok(()));
     let (took, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu_before));
-    server.stop();
-    let ended = server.wait();
+    engine.stop();
+    let ended = wait(engine);
     drained?;
     ended?;
 

@@ -48,12 +48,11 @@ use configuration::load_config;
 use failure::Failure;
 
 pub use args::Cli;
-pub use run::Server;
 pub use wrong_use::parse;
 
-/// Runs what the arguments ask for. `S` is the server that `run` starts.
+/// Runs what the arguments ask for.
 #[must_use]
-pub fn execute<S: Server>(cli: Cli) -> ExitCode {
+pub fn execute(cli: Cli) -> ExitCode {
     ignore_file_size_signal();
     let given = cli.place.config.as_deref();
     if !cli.is_server() {
@@ -66,7 +65,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
     }
     let done = match cli.command {
         Some(Command::Run(place)) => match load_config(place.config.as_deref()) {
-            Ok(config) => run::run::<S>(config, run::Mode::Service).map(|()| true),
+            Ok(config) => run::run(config, run::Mode::Service).map(|()| true),
             Err(failure) => return fail(&failure, ExitCode::from(FAULTY_CONFIGURATION)),
         },
         Some(Command::Check { sample: true, .. }) => check::print_sample().map(|()| true),
@@ -95,7 +94,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
             None => load_config(place.config.as_deref())
                 .and_then(|config| verify::verify(&args, &config)),
         },
-        Some(Command::Demo(args)) => demo::demo::<S>(&args),
+        Some(Command::Demo(args)) => demo::demo(&args),
         Some(Command::Inspect(args)) => match args.fault() {
             Some(fault) => return wrong_use::refuse(fault, "inspect"),
             None => inspect::inspect(&args),
@@ -114,7 +113,7 @@ pub fn execute<S: Server>(cli: Cli) -> ExitCode {
                 true => run::Mode::Foreground,
                 false => run::Mode::Daemon,
             };
-            run::run::<S>(config, mode).map(|()| true)
+            run::run(config, mode).map(|()| true)
         }),
     };
     match done {

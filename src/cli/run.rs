@@ -1,6 +1,5 @@
 //! `run`, `-d` and the daemon: the configuration to a running server, and its end.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,82 +13,43 @@ use crate::config::Config;
 use crate::engine::os::process::is_root;
 use crate::engine::os::socket::take_handed_over;
 use crate::engine::{Engine, EngineOptions, Service, StartError};
-use crate::status::snapshot::Snapshot;
 
-/// What the process is in that a server starts in.
-pub struct Host {
-    /// For SIGHUP, when `sync.log_level` has changed.
-    pub level: LevelHandle,
-    /// systemd may have started it: to be told how it is, and to hand the HTTP server over.
-    pub under_systemd: bool,
+/// Starts every thread and returns once HA can be answered. `level` is changed by a reload.
+/// `under_systemd`: systemd may have started this process, wants to be told how it is, and may hand
+/// the HTTP server over.
+///
+/// # Errors
+/// It can't run. Nothing goes on running then.
+pub(super) fn start(
+    config: Config,
+    level: LevelHandle,
+    under_systemd: bool,
+) -> Result<Engine, StartError> {
+    let (mut handed_over, mut service) = (None, None);
+    if under_systemd {
+        handed_over = take_handed_over().map_err(StartError::HandedOver)?;
+        service = Service::from_environment();
+    }
+    let options = EngineOptions {
+        handed_over,
+        service,
+        on_reload: Box::new(move |config| level.set(config.sync.log_level)),
+        rotate: Arc::new(rotation::ask),
+        ..EngineOptions::default()
+    };
+    Engine::start_with(config, options)
 }
 
-/// What these commands need of the engine.
-pub trait Server: Sized {
-    /// Why it didn't start: a sentence that names the setting or path, the cause, and what to do.
-    type StartError: std::error::Error;
-
-    /// Starts every thread and returns once HA can be answered.
-    ///
-    /// # Errors
-    /// It can't run. Nothing goes on running then.
-    fn start(config: Config, host: Host) -> Result<Self, Self::StartError>;
-
-    /// Where HA reaches it.
-    fn local_addr(&self) -> SocketAddr;
-
-    /// How every backend is at this moment.
-    fn snapshot(&self) -> Snapshot;
-
-    /// Begins the graceful end, as SIGTERM does.
-    fn stop(&self);
-
-    /// Returns when SIGTERM, SIGINT or [`Server::stop`] has come and the server has drained: how it
-    /// ended, as a sentence for the log.
-    ///
-    /// # Errors
-    /// It ended because a part of it failed: how, as a sentence.
-    fn wait(self) -> Result<String, String>;
-}
-
-impl Server for Engine {
-    type StartError = StartError;
-
-    fn start(config: Config, host: Host) -> Result<Self, StartError> {
-        let (mut handed_over, mut service) = (None, None);
-        if host.under_systemd {
-            handed_over = take_handed_over().map_err(StartError::HandedOver)?;
-            service = Service::from_environment();
-        }
-        let options = EngineOptions {
-            handed_over,
-            service,
-            on_reload: Box::new(move |config| host.level.set(config.sync.log_level)),
-            rotate: Arc::new(rotation::ask),
-            ..EngineOptions::default()
-        };
-        Self::start_with(config, options)
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.local_addr()
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        self.snapshot()
-    }
-
-    fn stop(&self) {
-        self.stop();
-    }
-
-    fn wait(self) -> Result<String, String> {
-        let report = self.wait();
-        if report.is_success() {
-            Ok(report.to_string())
-        } else {
-            Err(report.to_string())
-        }
+/// Returns when the server has drained, after SIGTERM, SIGINT or [`Engine::stop`]: how it ended, as
+/// a sentence for the log.
+///
+/// # Errors
+/// It ended because a part of it failed: how, as a sentence.
+pub(super) fn wait(engine: Engine) -> Result<String, String> {
+    let report = engine.wait();
+    match report.is_success() {
+        true => Ok(report.to_string()),
+        false => Err(report.to_string()),
     }
 }
 
@@ -105,15 +65,15 @@ pub(super) enum Mode {
 }
 
 /// Runs until the server ends.
-pub(super) fn run<S: Server>(config: Config, mode: Mode) -> Result<(), Failure> {
+pub(super) fn run(config: Config, mode: Mode) -> Result<(), Failure> {
     let proc = Path::new(PROC);
     pidfile::refuse_if_running(&pidfile::beside(&config.path), proc)?;
     if mode != Mode::Daemon {
-        return Running::<S>::start(config, mode)?.wait();
+        return Running::start(config, mode)?.wait();
     }
     match daemon::become_daemon().map_err(|error| format!("could not become a daemon: {error}"))? {
         Role::Starter(outcome) => Ok(outcome?),
-        Role::Daemon(report) => match Running::<S>::start(config, mode) {
+        Role::Daemon(report) => match Running::start(config, mode) {
             Ok(running) => {
                 report.started();
                 running.wait()
@@ -127,14 +87,14 @@ pub(super) fn run<S: Server>(config: Config, mode: Mode) -> Result<(), Failure> 
 }
 
 /// A server that runs, with what goes with it.
-struct Running<S> {
-    server: S,
+struct Running {
+    engine: Engine,
     pid_file: Option<PidFile>,
     /// Last, so that the others' last lines are written.
     _logging: Logging,
 }
 
-impl<S: Server> Running<S> {
+impl Running {
     fn start(config: Config, mode: Mode) -> Result<Self, Failure> {
         let folder = config.log_folder();
         let destination = if mode == Mode::Daemon {
@@ -151,14 +111,11 @@ impl<S: Server> Running<S> {
             Mode::Service => None,
         };
         log_warnings(&config);
-        let host = Host {
-            level: logging.level.clone(),
-            // A daemon of the original's kind has left whoever started it.
-            under_systemd: mode != Mode::Daemon,
-        };
-        match S::start(config, host) {
-            Ok(server) => Ok(Self {
-                server,
+        // A daemon of the original's kind has left whoever started it.
+        let under_systemd = mode != Mode::Daemon;
+        match start(config, logging.level.clone(), under_systemd) {
+            Ok(engine) => Ok(Self {
+                engine,
                 pid_file,
                 _logging: logging,
             }),
@@ -178,7 +135,7 @@ impl<S: Server> Running<S> {
     }
 
     fn wait(self) -> Result<(), Failure> {
-        let ended = self.server.wait();
+        let ended = wait(self.engine);
         match &ended {
             Ok(report) => tracing::info!("{report}"),
             Err(report) => tracing::error!("{report}"),

@@ -107,6 +107,7 @@ impl Config {
     ///
     /// # Errors
     /// All faults at once.
+    #[cfg(feature = "testing")]
     pub fn parse(text: impl AsRef<[u8]>, path: &Path) -> Result<Self, ConfigErrors> {
         Self::parse_partly(text, path)?.whole()
     }

@@ -59,6 +59,10 @@ pub use start_error::StartError;
 
 /// A running server.
 pub struct Engine {
+    #[cfg_attr(
+        not(feature = "testing"),
+        allow(dead_code, reason = "who gave port 0 asks which it became: tests")
+    )]
     address: SocketAddr,
     clock: Clock,
     shared: Arc<Shared>,
@@ -117,6 +121,7 @@ impl fmt::Display for ExitReport {
 
 impl Engine {
     /// Where the HTTP server is, with the port that port 0 became.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -137,6 +142,7 @@ impl Engine {
     }
 
     /// Reads the configuration again, as SIGHUP does; returns at once.
+    #[cfg(feature = "testing")]
     pub fn reload(&self) {
         self.shared.reload();
     }

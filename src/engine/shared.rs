@@ -53,6 +53,7 @@ impl Shared {
     }
 
     /// Asks for the configuration to be read again, as SIGHUP does.
+    #[cfg(feature = "testing")]
     pub fn reload(&self) {
         self.reload.store(true, Ordering::SeqCst);
         self.control.wake();

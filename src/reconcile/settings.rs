@@ -50,6 +50,7 @@ pub struct ReconcileSettings {
     pub timeout: Duration,
 }
 
+#[cfg(feature = "testing")]
 impl ReconcileSettings {
     /// Nothing is compared.
     pub const OFF: Self = Self {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::progress::Progress;
 use crate::cli::failure::Failure;
-use crate::cli::run::Server;
+use crate::engine::Engine;
 use crate::status::snapshot::Snapshot;
 
 /// Between looks at how far it is.
@@ -17,7 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Shows progress until all lines of each backend are settled. Between two looks `meanwhile` is
 /// done.
 pub(super) fn drain(
-    server: &impl Server,
+    engine: &Engine,
     lines: &[(String, u64)],
     interrupted: &AtomicBool,
     mut meanwhile: impl FnMut() -> Result<(), Failure>,
@@ -25,7 +25,7 @@ pub(super) fn drain(
     let mut progress = Progress::new(lines);
     let (mut settled_before, mut moved) = (0, Instant::now());
     loop {
-        let snapshot = server.snapshot();
+        let snapshot = engine.snapshot();
         if progress.handle_snapshot(&snapshot) {
             progress.finish();
             return Ok(());

@@ -21,7 +21,7 @@ use crate::cli::failure::Failure;
 use crate::cli::local_time::now_unix;
 use crate::cli::logging::LevelHandle;
 use crate::cli::output;
-use crate::cli::run::{Host, Server};
+use crate::cli::run::{start, wait};
 use crate::fake_hustdb::{Contents, FakeHustdb, Request, Space};
 use crate::workload::live_pair::{LiveLog, LivePair, Master, Reach, Reply};
 use crate::workload::{Generator, Mutation, Workload};
@@ -47,7 +47,7 @@ impl Master for Direct<'_> {
 }
 
 /// The story. False where a key is wrong at its end.
-pub(super) fn tell<S: Server>(
+pub(super) fn tell(
     records: u64,
     value_bytes: usize,
     home: &Home,
@@ -98,15 +98,11 @@ pub(super) fn tell<S: Server>(
         "3. It is back. Clients write to both again, before and while the log is replayed:",
     );
     ha.write(&mut writes, around)?;
-    let host = Host {
-        level: LevelHandle::fixed(),
-        under_systemd: false,
-    };
-    let server =
-        S::start(home.config()?, host).map_err(|error| format!("could not start: {error}"))?;
+    let engine = start(home.config()?, LevelHandle::fixed(), false)
+        .map_err(|error| format!("could not start: {error}"))?;
     let mut live = around;
     let lines = [(backend.clone(), ha.logged)];
-    let replayed = drain(&server, &lines, interrupted, || {
+    let replayed = drain(&engine, &lines, interrupted, || {
         for _ in 0..WRITES_A_LOOK {
             live += u64::from(ha.write_next(&mut writes)?);
         }
@@ -123,8 +119,8 @@ pub(super) fn tell<S: Server>(
         ));
         compare(&folder, &masters[1], interrupted)
     });
-    server.stop();
-    let ended = server.wait();
+    engine.stop();
+    let ended = wait(engine);
     let took = compared?;
     ended?;
 

@@ -153,6 +153,7 @@ impl Ring {
     }
 
     /// Makes operations fail as `fault_injector` says. For tests.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn interfered(mut self, fault_injector: Box<dyn FaultInjector>) -> Self {
         self.fault_injector = Some(fault_injector);
@@ -168,6 +169,7 @@ impl Ring {
     }
 
     /// Operations whose last completion was not taken.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.under_way

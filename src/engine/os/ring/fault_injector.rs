@@ -27,6 +27,10 @@ pub enum InjectedResult {
     /// What the kernel makes of it.
     Goes,
     /// It completes with this error.
+    #[cfg_attr(
+        not(feature = "testing"),
+        allow(dead_code, reason = "the product injects nothing")
+    )]
     Fails(i32),
     /// Half of what is to be sent is; what is received or rung comes once, and the operation is
     /// over.

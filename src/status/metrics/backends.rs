@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::sheet::{Labels, Sheet, Value};
+use super::sheet::{Labels, Sheet};
 use crate::status::counters::{COUNT_METRICS, Counts};
 use crate::status::reconcile::Reconcile;
 use crate::status::snapshot::{BackendSnapshot, Snapshot};
@@ -30,13 +30,13 @@ pub(super) fn encode(snapshot: &Snapshot, sheet: &mut Sheet<'_>) -> fmt::Result 
 }
 
 /// One sample of each backend.
-fn each<T: Into<Value>>(
+fn each<T>(
     backends: &[BackendSnapshot],
     value: impl Fn(&BackendSnapshot) -> T,
-) -> impl Iterator<Item = (Labels<'_>, Value)> {
+) -> impl Iterator<Item = (Labels<'_>, T)> {
     backends
         .iter()
-        .map(move |backend| (Labels::one("backend", &backend.name), value(backend).into()))
+        .map(move |backend| (Labels::one("backend", &backend.name), value(backend)))
 }
 
 /// Some samples of each backend, told apart by the label `name`.
@@ -44,12 +44,12 @@ fn parts<'s, P: IntoIterator<Item = (&'s str, u64)>>(
     backends: &'s [BackendSnapshot],
     name: &'static str,
     parts: impl Fn(&'s BackendSnapshot) -> P,
-) -> impl Iterator<Item = (Labels<'s>, Value)> {
+) -> impl Iterator<Item = (Labels<'s>, u64)> {
     backends.iter().flat_map(move |backend| {
         let labels = Labels::one("backend", &backend.name);
         parts(backend)
             .into_iter()
-            .map(move |(value, count)| (labels.and(name, value), count.into()))
+            .map(move |(value, count)| (labels.and(name, value), count))
     })
 }
 
@@ -101,7 +101,7 @@ fn backlog(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
          and no sample while nothing moves.",
         backends.iter().filter_map(|backend| {
             let labels = Labels::one("backend", &backend.name);
-            Some((labels, backend.drain_seconds?.into()))
+            Some((labels, backend.drain_seconds?))
         }),
     )
 }
@@ -110,7 +110,7 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.gauge(
         "hustdbsync_backend_up",
         "1 while the backend is replayed to, else 0.",
-        each(backends, |backend| backend.state == "up"),
+        each(backends, |backend| u64::from(backend.state == "up")),
     )?;
     sheet.gauge(
         "hustdbsync_backend_state",
@@ -124,7 +124,7 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
             STATES
                 .into_iter()
                 .chain(other)
-                .map(move |word| (labels.and("state", word), (word == state).into()))
+                .map(move |word| (labels.and("state", word), u64::from(word == state)))
         }),
     )?;
     sheet.gauge(
@@ -149,7 +149,7 @@ fn states(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
          that was; no sample before the first.",
         backends.iter().filter_map(|backend| {
             let labels = Labels::one("backend", &backend.name);
-            Some((labels, (backend.probe.probe_ms? / 1e3).into()))
+            Some((labels, backend.probe.probe_ms? / 1e3))
         }),
     )?;
     sheet.counter(
@@ -198,7 +198,7 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
             .filter(|backend| backend.counts.checkpoint_unix > 0)
             .map(|backend| {
                 let labels = Labels::one("backend", &backend.name);
-                (labels, backend.counts.checkpoint_unix.into())
+                (labels, backend.counts.checkpoint_unix)
             }),
     )
 }
@@ -207,11 +207,11 @@ fn keeping(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result {
 fn compared(
     backends: &[BackendSnapshot],
     value: impl Fn(&Reconcile) -> u64,
-) -> impl Iterator<Item = (Labels<'_>, Value)> {
+) -> impl Iterator<Item = (Labels<'_>, u64)> {
     backends.iter().filter_map(move |backend| {
         let reconcile = backend.reconcile.as_ref()?;
         let labels = Labels::one("backend", &backend.name);
-        Some((labels, value(reconcile).into()))
+        Some((labels, value(reconcile)))
     })
 }
 

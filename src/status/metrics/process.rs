@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::sheet::{Labels, Sheet, Value};
+use super::sheet::{Labels, Sheet};
 use crate::status::server::Server;
 use crate::status::snapshot::Snapshot;
 
 /// One sample without labels.
-fn only(value: impl Into<Value>) -> [(Labels<'static>, Value); 1] {
-    [(Labels::none(), value.into())]
+fn only<T>(value: T) -> [(Labels<'static>, T); 1] {
+    [(Labels::none(), value)]
 }
 
 pub(super) fn encode(snapshot: &Snapshot, sheet: &mut Sheet<'_>) -> fmt::Result {
@@ -46,7 +46,7 @@ fn ours(server: &Server, sheet: &mut Sheet<'_>) -> fmt::Result {
         server.threads.iter().map(|thread| {
             (
                 Labels::one("thread", &thread.name),
-                thread.stuck.as_secs_f64().into(),
+                thread.stuck.as_secs_f64(),
             )
         }),
     )

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, LabelSetEncoder,
+    MetricEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
@@ -45,48 +46,18 @@ impl EncodeLabelSet for Labels<'_> {
 /// What the metrics are written on, one family after the other.
 pub(super) struct Sheet<'a>(pub(super) DescriptorEncoder<'a>);
 
-/// A number as it is told.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Value {
-    Whole(u64),
-    Real(f64),
-}
-
-impl From<u64> for Value {
-    fn from(value: u64) -> Self {
-        Self::Whole(value)
-    }
-}
-
-impl From<f64> for Value {
-    fn from(value: f64) -> Self {
-        Self::Real(value)
-    }
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self::Whole(u64::from(value))
-    }
-}
-
 impl Sheet<'_> {
     /// A number that only grows. `name` is without `_total`.
-    pub(super) fn counter<'s>(
+    pub(super) fn counter<'s, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (Labels<'s>, Value)>,
+        samples: impl IntoIterator<Item = (Labels<'s>, V)>,
     ) -> fmt::Result {
         self.family(name, help, MetricType::Counter, |encoder| {
             for (labels, value) in samples {
-                sample(encoder, labels, |encoder| match value {
-                    Value::Whole(value) => {
-                        encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
-                    }
-                    Value::Real(value) => {
-                        encoder.encode_counter::<NoLabelSet, _, f64>(&value, None)
-                    }
+                sample(encoder, labels, |encoder| {
+                    encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
                 })?;
             }
             Ok(())
@@ -94,18 +65,15 @@ impl Sheet<'_> {
     }
 
     /// A number that goes up and down.
-    pub(super) fn gauge<'s>(
+    pub(super) fn gauge<'s, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (Labels<'s>, Value)>,
+        samples: impl IntoIterator<Item = (Labels<'s>, V)>,
     ) -> fmt::Result {
         self.family(name, help, MetricType::Gauge, |encoder| {
             for (labels, value) in samples {
-                sample(encoder, labels, |encoder| match value {
-                    Value::Whole(value) => encoder.encode_gauge(&value),
-                    Value::Real(value) => encoder.encode_gauge(&value),
-                })?;
+                sample(encoder, labels, |encoder| encoder.encode_gauge(&value))?;
             }
             Ok(())
         })

@@ -50,7 +50,6 @@ pub struct BodyCache {
     /// By their forms.
     metrics: [Metrics; 2],
     health: Vec<u8>,
-    session: Vec<u8>,
 }
 
 /// The metrics in one form.
@@ -126,12 +125,6 @@ impl BodyCache {
         }
     }
 
-    fn session(&mut self, text: &str) -> &[u8] {
-        self.session.clear();
-        self.session.extend_from_slice(text.as_bytes());
-        &self.session
-    }
-
     fn health(&mut self, method: Method, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Answer<'_> {
         if !matches!(method, Method::Get | Method::Head) {
             return Answer::empty(Status::MethodNotAllowed).with_fields(&[("Allow", "GET, HEAD")]);
@@ -162,7 +155,7 @@ pub fn is_long(request: &Request<'_>, auth: &Auth, snapshot: &Snapshot) -> bool 
 /// The answer to `request`. `body_cache` must see one board's snapshots only.
 pub fn answer<'a>(
     request: &Request<'_>,
-    auth: &Auth,
+    auth: &'a Auth,
     board: &StatusBoard,
     body_cache: &'a mut BodyCache,
 ) -> Answer<'a> {
@@ -175,73 +168,44 @@ pub fn answer<'a>(
     {
         return refusal;
     }
+    if !asked.is_for_anyone()
+        && let Some(refusal) = auth.refusal(request)
+    {
+        return refusal;
+    }
     match asked {
         Page::Alive => Answer::text(Status::Ok, b"ok\n"),
-        Page::SyncStatus => {
-            if let Some(refusal) = auth.refusal(request) {
-                return refusal;
+        Page::SyncStatus => match request.parameter("backend_count") {
+            None | Some([]) => Answer::empty(Status::NotFound),
+            Some(value) => {
+                let count = sync_status::backend_count(value);
+                Answer::text(Status::Ok, body_cache.sync_status(snapshot, count))
             }
-            match request.parameter("backend_count") {
-                None | Some([]) => Answer::empty(Status::NotFound),
-                Some(value) => Answer::text(
-                    Status::Ok,
-                    body_cache.sync_status(snapshot, sync_status::backend_count(value)),
-                ),
-            }
-        }
-        Page::Report => {
-            if let Some(refusal) = auth.refusal(request) {
-                return refusal;
-            }
-            Answer {
-                status: Status::Ok,
-                content_type: Some("application/json"),
-                fields: &[("Cache-Control", "no-store")],
-                body: body_cache.report(snapshot),
-            }
-        }
-        Page::History => {
-            if let Some(refusal) = auth.refusal(request) {
-                return refusal;
-            }
-            let Some(since) = since(request) else {
-                let why = b"since is seconds since 1970\n";
-                return Answer::text(Status::BadRequest, why);
-            };
-            Answer {
-                status: Status::Ok,
-                content_type: Some("application/json"),
-                fields: &[("Cache-Control", "no-store")],
-                body: body_cache.history(board, since),
-            }
-        }
-        Page::Metrics => match auth.refusal(request) {
-            Some(refusal) => refusal,
-            None => body_cache.metrics(snapshot, metrics::Form::accepted(request.accept)),
         },
-        Page::Home => match auth.refusal(request) {
-            Some(refusal) => refusal,
-            None => page::answer(),
+        Page::Report => json(body_cache.report(snapshot)),
+        Page::History => match since(request) {
+            Some(since) => json(body_cache.history(board, since)),
+            None => Answer::text(Status::BadRequest, b"since is seconds since 1970\n"),
         },
-        Page::Session => match auth.refusal(request) {
-            Some(refusal) => refusal,
-            None => Answer {
-                status: Status::Ok,
-                content_type: Some("application/json"),
-                fields: &[("Cache-Control", "no-store")],
-                body: body_cache.session(auth.session(request)),
-            },
-        },
-        Page::Guide => match auth.refusal(request) {
-            Some(refusal) => refusal,
-            None => guide::answer(),
-        },
+        Page::Metrics => body_cache.metrics(snapshot, metrics::Form::accepted(request.accept)),
+        Page::Home => page::answer(),
+        Page::Session => json(auth.session(request).as_bytes()),
+        Page::Guide => guide::answer(),
         Page::Health => {
             body_cache.health(request.method, |body| health::write_health(snapshot, body))
         }
         Page::Readiness => body_cache.health(request.method, |body| {
             health::write_readiness(snapshot, body)
         }),
+    }
+}
+
+fn json(body: &[u8]) -> Answer<'_> {
+    Answer {
+        status: Status::Ok,
+        content_type: Some("application/json"),
+        fields: &[("Cache-Control", "no-store")],
+        body,
     }
 }
 
@@ -284,13 +248,8 @@ mod tests {
     ) {
         let request = Request::plain(method, target, authorization);
         let (board, _) = board();
-        let mut body_cache = BodyCache::default();
-        let answer = answer(
-            &request,
-            &Auth::new("sync", "sync"),
-            &board,
-            &mut body_cache,
-        );
+        let (auth, mut body_cache) = (Auth::new("sync", "sync"), BodyCache::default());
+        let answer = answer(&request, &auth, &board, &mut body_cache);
         assert_eq!(answer.status, status, "{target}");
         let body = std::str::from_utf8(answer.body).unwrap();
         assert!(

@@ -54,7 +54,7 @@ impl Auth {
             viewer: None,
             hosts: HostNames::default(),
             token: None,
-            session: session(true, None),
+            session: session(None),
         }
     }
 
@@ -77,7 +77,7 @@ impl Auth {
     #[must_use]
     pub fn with_token(self, token: Option<String>) -> Self {
         Self {
-            session: session(true, token.as_deref()),
+            session: session(token.as_deref()),
             token,
             ..self
         }
@@ -154,8 +154,8 @@ impl Auth {
 
 const LOOKS_ONLY: &str = "{\"controls\":false}\n";
 
-fn session(controls: bool, token: Option<&str>) -> String {
-    match token.filter(|_| controls) {
+fn session(token: Option<&str>) -> String {
+    match token {
         Some(token) => format!("{{\"controls\":true,\"token\":\"{token}\"}}\n"),
         None => LOOKS_ONLY.to_owned(),
     }

@@ -57,6 +57,12 @@ impl Page {
             }
         }
     }
+
+    /// Whether it is told without credentials, and has its own rule for methods.
+    #[must_use]
+    pub(super) fn is_for_anyone(self) -> bool {
+        matches!(self, Self::Alive | Self::Health | Self::Readiness)
+    }
 }
 
 /// What the server can be told to do.

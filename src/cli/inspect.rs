@@ -384,7 +384,8 @@ impl<W: Write> Inspection<W> {
                     self.entry.extend_from_slice(&self.raw);
                     self.entry.push(b'\n');
                 } else if is_shown && !is_raw {
-                    self.format.fault(place, fault, &mut self.entry);
+                    self.format
+                        .fault(place, fault.code(), &fault.to_string(), &mut self.entry);
                 }
             }
         }
@@ -403,7 +404,7 @@ impl<W: Write> Inspection<W> {
                 self.tally.add_unrecognized();
                 if self.statistics.is_none() && self.format.form != Form::Raw {
                     let place = (path, line.number);
-                    self.format.unrecognized(place, &why, &mut self.entry);
+                    self.format.fault(place, "strange", &why, &mut self.entry);
                 }
                 return;
             }

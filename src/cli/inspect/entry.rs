@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::binlog::{LineFault, Record};
+use crate::binlog::Record;
 use crate::cli::local_time::local;
 use crate::cli::paint::{Ink, Paint};
-use crate::ledger::rejected::RejectedLine;
+use crate::ledger::rejected::{RejectedLine, as_text_or_base64};
 
 /// A file and a line's number in it.
 pub(super) type Place<'a> = (&'a Path, u64);
@@ -84,8 +84,8 @@ struct PlaceJson<'a> {
 struct FaultJson<'a> {
     file: &'a str,
     line: u64,
-    fault: &'static str,
-    reason: String,
+    fault: &'a str,
+    reason: &'a str,
 }
 
 #[allow(
@@ -151,36 +151,19 @@ impl Format {
         out.push(b'\n');
     }
 
-    /// Appends that a line of `rejected.jsonl` is none.
-    pub(super) fn unrecognized(self, place: Place<'_>, why: &str, out: &mut Vec<u8>) {
+    /// Appends what is wrong with a line, in a word for programs and in a sentence.
+    pub(super) fn fault(self, place: Place<'_>, fault: &str, reason: &str, out: &mut Vec<u8>) {
         if self.form == Form::Json {
             let fault = FaultJson {
                 file: &place.0.to_string_lossy(),
                 line: place.1,
-                fault: "strange",
-                reason: why.to_owned(),
+                fault,
+                reason,
             };
             let _ = serde_json::to_writer(&mut *out, &fault);
         } else {
             self.place(place, out);
-            let _ = write!(out, "{}  {why}", self.paint.ink(Ink::Fault, "FAULT"));
-        }
-        out.push(b'\n');
-    }
-
-    /// Appends what is wrong with a line.
-    pub(super) fn fault(self, place: Place<'_>, fault: LineFault, out: &mut Vec<u8>) {
-        if self.form == Form::Json {
-            let fault = FaultJson {
-                file: &place.0.to_string_lossy(),
-                line: place.1,
-                fault: fault.code(),
-                reason: fault.to_string(),
-            };
-            let _ = serde_json::to_writer(&mut *out, &fault);
-        } else {
-            self.place(place, out);
-            let _ = write!(out, "{}  {fault}", self.paint.ink(Ink::Fault, "FAULT"));
+            let _ = write!(out, "{}  {reason}", self.paint.ink(Ink::Fault, "FAULT"));
         }
         out.push(b'\n');
     }
@@ -228,9 +211,9 @@ impl Format {
 
     fn record_json<'a>(self, file: &'a str, line: u64, record: &Record<'a>) -> RecordJson<'a> {
         let sorted = record.method.row().score;
-        let (key, key_base64) = text_or_base64(record.key);
+        let (key, key_base64) = as_text_or_base64(record.key);
         let (value, value_base64) = match self.values {
-            true => text_or_base64(record.value),
+            true => as_text_or_base64(record.value),
             false => (None, None),
         };
         RecordJson {
@@ -248,12 +231,5 @@ impl Format {
             value,
             value_base64,
         }
-    }
-}
-
-fn text_or_base64(octets: &[u8]) -> (Option<&str>, Option<String>) {
-    match std::str::from_utf8(octets) {
-        Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(base64_simd::STANDARD.encode_to_string(octets))),
     }
 }

@@ -232,80 +232,77 @@ fn time(value: &Value, unit: Unit) -> Result<Duration, String> {
     }
 }
 
-/// How much is said in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// What needs somebody.
-    Error,
-    /// What may need somebody.
-    Warn,
-    /// What happens, at a pace that people can read.
-    Info,
-    /// More, for finding a fault.
-    Debug,
-    /// Everything.
-    Trace,
+/// Settings that are one of some words: each word is a variant.
+macro_rules! words {
+    ($(
+        $(#[$about:meta])*
+        $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }
+    )*) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            /// The words of the file, in this order.
+            pub(super) const WORDS: &'static [&'static str] = &[$($word),*];
+
+            /// The word of the file.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                Self::WORDS[self as usize]
+            }
+        }
+
+        impl Typed for $name {
+            fn from_read(read: Read) -> Option<Self> {
+                match read {
+                    Read::Text(word) => match &*word {
+                        $($word => Some(Self::$variant),)*
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+            fn show(&self, _: &Kind) -> String {
+                self.as_str().to_owned()
+            }
+        }
+    )*};
 }
 
-impl LogLevel {
-    /// The words of the file, in this order.
-    pub(super) const WORDS: &'static [&'static str] = &["error", "warn", "info", "debug", "trace"];
-    const ALL: [Self; 5] = [
-        Self::Error,
-        Self::Warn,
-        Self::Info,
-        Self::Debug,
-        Self::Trace,
-    ];
-
-    /// The word of the file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::WORDS[self as usize]
+words! {
+    /// How much is said in the log.
+    LogLevel {
+        /// What needs somebody.
+        Error = "error",
+        /// What may need somebody.
+        Warn = "warn",
+        /// What happens, at a pace that people can read.
+        Info = "info",
+        /// More, for finding a fault.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
     }
-}
 
-/// What a line of the log looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people; under systemd, entries of the journal.
-    Text,
-    /// An object a line.
-    Json,
-}
-
-impl LogFormat {
-    /// The words of the file, in this order.
-    pub(super) const WORDS: &'static [&'static str] = &["text", "json"];
-    const ALL: [Self; 2] = [Self::Text, Self::Json];
-
-    /// The word of the file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::WORDS[self as usize]
+    /// What a line of the log looks like.
+    LogFormat {
+        /// For people; under systemd, entries of the journal.
+        Text = "text",
+        /// An object a line.
+        Json = "json",
     }
-}
 
-/// What the workers wait for their connections with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineName {
-    /// The ring where it can be had and is the faster one.
-    Auto,
-    /// epoll.
-    Mio,
-    /// The ring, or nothing.
-    IoUring,
-}
-
-impl EngineName {
-    /// The words of the file, in this order.
-    pub(super) const WORDS: &'static [&'static str] = &["auto", "mio", "io_uring"];
-    const ALL: [Self; 3] = [Self::Auto, Self::Mio, Self::IoUring];
-
-    /// The word of the file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::WORDS[self as usize]
+    /// What the workers wait for their connections with.
+    EngineName {
+        /// The ring where it can be had and is the faster one.
+        Auto = "auto",
+        /// epoll.
+        Mio = "mio",
+        /// The ring, or nothing.
+        IoUring = "io_uring",
     }
 }
 
@@ -345,12 +342,6 @@ typed! {
     PathBuf: Read::Text(value) => Some(value.into()), self, _ => format!("{self:?}");
     Secret: Read::Text(value) => Some(Self::new(value)), self, _ => format!("{self:?}");
     Vec<String>: Read::Names(value) => Some(value), self, _ => format!("{:?}", self.join(", "));
-    LogLevel: Read::Text(value) => Self::ALL.into_iter().find(|level| level.as_str() == value),
-        self, _ => self.as_str().to_owned();
-    LogFormat: Read::Text(value) => Self::ALL.into_iter().find(|format| format.as_str() == value),
-        self, _ => self.as_str().to_owned();
-    EngineName: Read::Text(value) => Self::ALL.into_iter().find(|name| name.as_str() == value),
-        self, _ => self.as_str().to_owned();
     ReconcileMode: Read::Text(value) => Self::ALL.into_iter().find(|mode| mode.as_str() == value),
         self, _ => self.as_str().to_owned();
     Option<IpAddr>: Read::Address(value) => Some(value),

@@ -35,6 +35,10 @@ use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 
 use patience::Patience;
 
+/// Which check. No other one ever has its number: an answer may come for one that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckId(pub(super) u64);
+
 /// What is next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {

@@ -14,8 +14,7 @@ use crate::clock::Now;
 use crate::connections::{Action, Connected};
 use crate::limits::{RECONCILE_KEYS_WAITING_MAX, RECONCILE_VALUES_MAX};
 use crate::reconcile::ask::{Answer, Ask, Side};
-use crate::reconcile::check::{Check, Step};
-use crate::reconcile::checks::{CheckId, Checks, Running};
+use crate::reconcile::check::{Check, CheckId, Step};
 use crate::reconcile::connection::{BadAnswers, ConnectionLimits, Request};
 use crate::reconcile::decision::{Seen, Trust};
 use crate::reconcile::key::{KeyId, Logged};
@@ -67,6 +66,16 @@ pub struct Compared {
 /// was of any consequence.
 pub type Stalled = BTreeMap<Arc<str>, Duration>;
 
+/// A check that is under way.
+#[derive(Debug)]
+struct Running {
+    check: Check,
+    /// The peer's place among the masters.
+    peer: usize,
+    /// Whether it has a value in memory, or has asked for one.
+    has_value_in_memory: bool,
+}
+
 /// See the module.
 pub struct Comparison {
     settings: ComparisonSettings,
@@ -76,7 +85,8 @@ pub struct Comparison {
     masters: Vec<Master>,
     /// Masters that are not waited for any longer.
     given_up: BTreeSet<usize>,
-    running: Checks,
+    running: BTreeMap<CheckId, Running>,
+    next_check: u64,
     /// How many checks may run that do not wait for a moment.
     window: KeyWindow,
     /// Checks that wait for a moment, by its end.
@@ -106,7 +116,8 @@ impl Comparison {
             stalled_before,
             masters: Vec::new(),
             given_up: BTreeSet::new(),
-            running: Checks::default(),
+            running: BTreeMap::new(),
+            next_check: 0,
             window: KeyWindow::default(),
             waiting: BTreeSet::new(),
             values_in_memory: 0,
@@ -189,12 +200,19 @@ impl Comparison {
     /// Whether no key is being compared, and every outcome was taken.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.running.len() == 0 && self.compared.is_empty()
+        self.running.is_empty() && self.compared.is_empty()
     }
 
     /// Begins to compare a key with the peer at this place, which counts as far as `trust` says.
     pub fn begin(&mut self, key: KeyId, logged: Logged, peer: usize, trust: Trust) {
-        let id = self.running.insert(Check::new(key, logged, trust), peer);
+        let id = CheckId(self.next_check);
+        self.next_check += 1;
+        let running = Running {
+            check: Check::new(key, logged, trust),
+            peer,
+            has_value_in_memory: false,
+        };
+        self.running.insert(id, running);
         if self.given_up.contains(&0) || self.given_up.contains(&peer) {
             return self.finish(id, Outcome::Skipped(Skipped::PeerUnavailable));
         }
@@ -203,12 +221,8 @@ impl Comparison {
 
     /// Nothing is mended any more of the keys that have begun.
     pub fn trust_no_peer(&mut self) {
-        for peer in 1..self.masters.len() {
-            for id in self.running.with_peer(peer) {
-                if let Some(running) = self.running.get_mut(id) {
-                    running.check.trust_no_peer();
-                }
-            }
+        for running in self.running.values_mut() {
+            running.check.trust_no_peer();
         }
     }
 
@@ -220,22 +234,31 @@ impl Comparison {
         }
         self.masters[at].give_up(at * self.settings.connections, &mut self.actions);
         let running = &self.running;
-        let goes_on = |id: &CheckId| running.get(*id).is_some_and(|check| check.peer != at);
+        let goes_on = |id: &CheckId| running.get(id).is_some_and(|check| check.peer != at);
         self.waiting.retain(|(_, id)| goes_on(id));
         self.value_queue.retain(|(id, _)| goes_on(id));
-        for id in self.running.with_peer(at) {
-            if let Some(running) = self.running.get(id) {
+        for id in self.with_peer(at) {
+            if let Some(running) = self.running.get(&id) {
                 let outcome = running.check.outcome_without_peer();
                 self.finish(id, outcome);
             }
         }
     }
 
+    /// The checks that compare with the peer at this place.
+    fn with_peer(&self, at: usize) -> Vec<CheckId> {
+        let running = self.running.iter();
+        let with_peer = running.filter(|(_, running)| running.peer == at);
+        with_peer.map(|(id, _)| *id).collect()
+    }
+
     /// Keys that a peer may have been given without anybody having looked at them since. If they
     /// differ later on, the peer is no evidence.
     pub fn given_keys(&self) -> impl Iterator<Item = &KeyId> {
-        let given = self.running.iter().filter(|check| check.is_given());
-        given.map(|check| &check.key)
+        let checks = self.running.values().map(|running| &running.check);
+        checks
+            .filter(|check| check.is_given())
+            .map(|check| &check.key)
     }
 
     /// The next outcome.
@@ -286,7 +309,7 @@ impl Comparison {
                 actions,
                 &mut not_sent,
                 |request, bytes, template| {
-                    running.get(request.check).is_some_and(|running| {
+                    running.get(&request.check).is_some_and(|running| {
                         let check = &running.check;
                         let (key, copy) = (&check.key, check.replacement());
                         !request.is_stale(now) && compose(request.ask, key, copy, template, bytes)
@@ -317,7 +340,7 @@ impl Comparison {
     }
 
     fn step(&mut self, id: CheckId, step: impl FnOnce(&mut Check, &ReconcileSettings) -> Step) {
-        let Some(running) = self.running.get_mut(id) else {
+        let Some(running) = self.running.get_mut(&id) else {
             return;
         };
         let step = step(&mut running.check, &self.settings.reconcile);
@@ -342,7 +365,7 @@ impl Comparison {
     }
 
     fn ask(&mut self, id: CheckId, asks: [Option<Ask>; 2]) {
-        let Some(running) = self.running.get_mut(id) else {
+        let Some(running) = self.running.get_mut(&id) else {
             return;
         };
         if asks.contains(&Some(Ask::ReadValue)) && !running.has_value_in_memory {
@@ -365,7 +388,7 @@ impl Comparison {
     }
 
     fn release_value(&mut self, id: CheckId) {
-        let Some(running) = self.running.get_mut(id) else {
+        let Some(running) = self.running.get_mut(&id) else {
             return;
         };
         if !std::mem::take(&mut running.has_value_in_memory) {
@@ -379,7 +402,7 @@ impl Comparison {
 
     fn finish(&mut self, id: CheckId, outcome: Outcome) {
         self.release_value(id);
-        let Some(Running { check, peer, .. }) = self.running.remove(id) else {
+        let Some(Running { check, peer, .. }) = self.running.remove(&id) else {
             return;
         };
         self.compared.push_back(Compared {
@@ -527,12 +550,12 @@ mod tests {
             comparison.begin(key, logged, peer, Trust::Everything);
         }
         for _ in 0..2 {
-            for id in comparison.running.with_peer(peer) {
+            for id in comparison.with_peer(peer) {
                 let version = 2;
                 let there = Seen::Present { version, score: 0 };
                 if comparison
                     .running
-                    .get(id)
+                    .get(&id)
                     .is_some_and(|one| one.check.is_looking())
                 {
                     comparison.answered(id, Side::Backend, Answer::Seen(on_backend), *now);
@@ -552,7 +575,7 @@ mod tests {
         let at = now.monotonic;
         (0..RECONCILE_VALUES_MAX).for_each(|_| comparison.window.handle_answer(at, 99, at));
         begin(&mut comparison, peer, RECONCILE_VALUES_MAX, &mut now);
-        let holders = comparison.running.with_peer(peer);
+        let holders = comparison.with_peer(peer);
         begin(&mut comparison, gone, RECONCILE_VALUES_MAX, &mut now);
         begin(&mut comparison, peer, 1, &mut now);
         assert_eq!(comparison.values_in_memory, RECONCILE_VALUES_MAX);
@@ -583,7 +606,7 @@ mod tests {
             newer,
             &mut now,
         );
-        let holders = comparison.running.with_peer(first);
+        let holders = comparison.with_peer(first);
         for id in &holders {
             let (version, digest) = (5, Some(1));
             comparison.answered(*id, Side::Backend, Answer::Digest { version, digest }, now);
@@ -601,7 +624,7 @@ mod tests {
         }
         (0..3).for_each(|_| begin(&mut comparison, second, 0, &mut now));
         assert_eq!(comparison.values_in_memory, RECONCILE_VALUES_MAX);
-        let is_tried = |id: &CheckId| comparison.running.get(*id).unwrap().check.is_looking();
+        let is_tried = |id: &CheckId| comparison.running[id].check.is_looking();
         assert!(holders.iter().all(is_tried));
     }
 

@@ -22,7 +22,7 @@ use crate::limits::{
     HUSTDB_READ_BYTES, RECONCILE_SEND_WITHIN, RESPONSE_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use crate::reconcile::ask::{Answer, Ask};
-use crate::reconcile::checks::CheckId;
+use crate::reconcile::check::CheckId;
 use crate::reconcile::decision::{Meaning, meaning, seen};
 use crate::reconcile::key::Kind;
 

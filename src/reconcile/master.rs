@@ -429,7 +429,7 @@ mod tests {
     use super::*;
     use crate::limits::RECONCILE_PROGRESS_ANSWERS;
     use crate::reconcile::ask::Ask;
-    use crate::reconcile::checks::CheckId;
+    use crate::reconcile::check::CheckId;
     use crate::reconcile::connection::BadAnswers;
     use crate::reconcile::key::Kind;
 
@@ -440,9 +440,9 @@ mod tests {
         response_timeout: Duration::from_secs(1),
     };
 
-    fn request(serial: u64, ask: Ask) -> Request {
+    fn request(number: u64, ask: Ask) -> Request {
         Request {
-            check: CheckId { serial, place: 0 },
+            check: CheckId(number),
             ask,
             kind: Kind::Key,
             asked_at: Duration::ZERO,

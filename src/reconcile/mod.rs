@@ -14,7 +14,6 @@
 
 pub mod ask;
 pub mod check;
-pub mod checks;
 pub mod comparison;
 pub mod connection;
 pub mod decision;

@@ -119,7 +119,7 @@ impl Surroundings for RealSurroundings {
         }
     }
 
-    fn address(&mut self, name: &str) -> Address {
+    fn address(&mut self, name: &str, failures: u32) -> Address {
         let parsed = match BackendName::parse(name) {
             Ok(parsed) => parsed,
             Err(fault) => return Address::Unknown(fault.to_string()),
@@ -138,7 +138,11 @@ impl Surroundings for RealSurroundings {
             None => {}
         }
         let (board, asked) = (Arc::clone(&self.looked_up), name.to_owned());
-        let begun = look_up(&parsed, Wanted::default(), &self.resolver, move |address| {
+        let wanted = Wanted {
+            proven: None,
+            attempt: failures as usize,
+        };
+        let begun = look_up(&parsed, wanted, &self.resolver, move |address| {
             let address = address.map_or_else(Address::Unknown, Address::Known);
             let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
             board.insert(asked, address);
@@ -160,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::engine::resolve::system_resolver;
+    use crate::patience::eventually_some;
 
     const TABLE: &str = r#"{"table": [{"item": {"key": [0, 1024], "val": ["a:1", "b:1"]}}]}"#;
 
@@ -200,6 +205,21 @@ mod tests {
         fs::write(&path, " ".repeat(TABLE_BYTES_MAX + 1)).unwrap();
         let fault = read_table(&path).unwrap_err();
         assert!(fault.contains("has more than 1048576 bytes"), "{fault}");
+    }
+
+    #[test]
+    fn a_master_that_cannot_be_reached_is_tried_at_the_next_address_of_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let mut surroundings = surroundings(&home);
+        let addresses = ["10.0.0.1:1", "[::1]:1"].map(|text| text.parse().unwrap());
+        surroundings.resolver = Arc::new(move |_, _| Ok(addresses.to_vec()));
+        for (failures, expected) in [(0, 0), (1, 1), (2, 0)] {
+            let address = eventually_some("an address", || {
+                let address = surroundings.address("db7:1", failures);
+                (address != Address::Pending).then_some(address)
+            });
+            assert_eq!(address, Address::Known(addresses[expected]));
+        }
     }
 
     #[test]

@@ -98,6 +98,12 @@ impl Master {
         self.address.is_some() && !self.has_failed
     }
 
+    /// How often in a row it could not be reached.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.failures)
+    }
+
     /// Its name cannot be looked up.
     pub fn handle_unresolved(&mut self, why: String) {
         self.trouble.get_or_insert(Trouble {
@@ -380,7 +386,7 @@ impl Master {
         }
         if let End::Failed(why) = end {
             self.has_failed = true;
-            let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+            let failures = self.failures() + 1;
             let jitter = now.monotonic.as_nanos() as u64;
             self.trouble = Some(Trouble {
                 failures,
@@ -498,6 +504,7 @@ mod tests {
         assert_eq!(master.outstanding(), 1);
         assert_eq!(master.trouble(), Some("reset"));
         assert!(!master.has_address(), "its name may lead elsewhere by now");
+        assert_eq!(master.failures(), 1);
     }
 
     #[test]

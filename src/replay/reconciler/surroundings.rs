@@ -14,8 +14,10 @@ pub trait Surroundings {
     /// It cannot be read; a sentence that names the file.
     fn table(&mut self) -> Result<Arc<Table>, String>;
 
-    /// Where a master is. Never waits: a name that has to be looked up is pending until it is.
-    fn address(&mut self, name: &str) -> Address;
+    /// Where a master is that could not be reached the last `failures` times: with each, the next
+    /// address of its name has its turn. Never waits: a name that has to be looked up is pending
+    /// until it is.
+    fn address(&mut self, name: &str, failures: u32) -> Address;
 }
 
 /// What is known of a master's address.
@@ -34,7 +36,7 @@ pub(crate) fn find(master: &mut Master, surroundings: &mut impl Surroundings) {
     if master.has_address() {
         return;
     }
-    match surroundings.address(&master.name) {
+    match surroundings.address(&master.name, master.failures()) {
         Address::Known(address) => master.set_address(address),
         Address::Pending => {}
         Address::Unknown(why) => master.handle_unresolved(why),

@@ -55,8 +55,8 @@ impl AccessList {
         self.ranges.is_empty()
     }
 
-    /// Where a listener is reached by all of it that nobody but this machine can be; none where
-    /// others are in it, or everybody. Where both families are, that is IPv4's.
+    /// The loopback address to listen on where the list admits this machine only: IPv4's, if it
+    /// names both families.
     #[must_use]
     pub(crate) fn loopback(&self) -> Option<IpAddr> {
         // The loopback addresses of either family are one range, so both ends tell.
@@ -73,8 +73,8 @@ impl AccessList {
             })
     }
 
-    /// Whether anybody whom it admits can reach a listener at this address: peers have addresses of
-    /// its family, and those on loopback are reached from there only. `::` takes IPv4 too.
+    /// Whether somebody whom the list admits can reach a listener at this address. A peer's address
+    /// is of the listener's family, but `::` takes IPv4 too; loopback is reached from loopback.
     #[must_use]
     pub(crate) fn reaches(&self, listener: IpAddr) -> bool {
         let takes = |range: &RangeInclusive<IpAddr>| match listener {

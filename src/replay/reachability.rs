@@ -156,7 +156,8 @@ impl Reachability {
         } else {
             self.window
         };
-        let from = now.unix - waited.as_secs() + 1 + whole_seconds(window);
+        // What is unclear of a second counts as reached: the outage begins late and ends early.
+        let from = (now.unix + 1 + whole_seconds(window)).saturating_sub(waited.as_secs());
         let until = now.unix.saturating_sub(whole_seconds(waited));
         self.handle_bad(from, until, asked_at, now);
     }

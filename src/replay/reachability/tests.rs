@@ -52,6 +52,20 @@ fn one_that_hangs_is_dead_once_has_timeouts_have_passed() {
 }
 
 #[test]
+fn one_that_hangs_on_a_machine_that_booted_in_1970_is_dead_later_too() {
+    let mut history = Reachability::new(WINDOW, Now::default());
+    let waited = Duration::from_secs(5);
+    history.handle_silent(
+        Duration::ZERO,
+        Now {
+            monotonic: waited,
+            unix: 4,
+        },
+    );
+    assert_eq!(history.own, [Outage { from: 62, until: 0 }]);
+}
+
+#[test]
 fn one_that_hung_and_refuses_now_has_lost_what_was_on_its_way() {
     let mut history = history();
     history.handle_silent(Duration::from_secs(10), at(15));

@@ -100,7 +100,7 @@ impl BufferReturns {
         self.queue.pop()
     }
 
-    /// Whether none has is returned.
+    /// Whether none was returned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -29,6 +29,7 @@ mod idle;
 mod lookup;
 mod poison;
 mod raw_line;
+mod results;
 mod sending;
 mod settings;
 
@@ -43,7 +44,7 @@ use crate::pace::{Bucket, LongTrials, Window, retry_delay};
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Chunk;
 use crate::replay::in_flight::InFlight;
-use crate::replay::messages::{FailedRecord, Fed, Trouble};
+use crate::replay::messages::{Fed, Trouble};
 use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
 
@@ -52,6 +53,7 @@ use idle::ready;
 use lookup::Found;
 use poison::PoisonDetector;
 pub use raw_line::RawLine;
+pub use results::{Results, hand_over};
 pub use settings::LaneSettings;
 
 /// A record that waits to be settled.
@@ -104,7 +106,7 @@ pub enum Step {
 }
 
 /// What a lane needs to know, and where its results go.
-pub struct LaneContext<'a, S> {
+pub struct LaneContext<'a> {
     /// The time.
     pub now: Now,
     /// Any number, for jitter.
@@ -127,30 +129,7 @@ pub struct LaneContext<'a, S> {
     /// Bounds what long bodies cost that are not answered.
     pub long_trials: &'a mut LongTrials,
     /// Takes what is settled, in order.
-    pub sink: &'a mut S,
-}
-
-/// Takes a lane's results, in the lane's order.
-pub trait Sink {
-    /// A record is settled by the backend. Its batch is still held.
-    fn settle(&mut self, held: &BatchTable, batch: BatchKey, line: u32, settlement: Settlement);
-    /// A record is to be rejected. Its batch is still held.
-    fn reject(
-        &mut self,
-        held: &BatchTable,
-        batch: BatchKey,
-        line: u32,
-        reason: &'static str,
-        detail: String,
-        raw: RawLine,
-    );
-    /// A record that was sent is let go of, and its answer will never come. Its batch is still
-    /// held.
-    fn discard_sent(&mut self, held: &BatchTable, batch: BatchKey, line: u32);
-    /// A share of a chunk is no longer needed.
-    fn release(&mut self, chunk: Arc<Chunk>);
-    /// The lane is in trouble, on this record unless it was connecting or asked for something else.
-    fn trouble(&mut self, lane: u16, trouble: Trouble, record: Option<FailedRecord>);
+    pub results: Results<'a>,
 }
 
 /// See the module.
@@ -308,7 +287,7 @@ impl Lane {
     }
 
     /// What to do now. Called after anything happened to the lane, until it says [`Step::Rest`].
-    pub fn poll_step<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+    pub fn poll_step(&mut self, cx: &mut LaneContext<'_>) -> Step {
         match self.state {
             State::Waiting { until } if cx.now.monotonic >= until => {
                 self.state = State::Idle;
@@ -342,7 +321,7 @@ impl Lane {
 
     /// The connection stands; one segment of it has `segment_bytes_max` bytes (the connection's
     /// MSS). One that was given up meanwhile, and that the driver has not closed yet, is none.
-    pub fn handle_connected<S>(&mut self, segment_bytes_max: usize, cx: &LaneContext<'_, S>) {
+    pub fn handle_connected(&mut self, segment_bytes_max: usize, cx: &LaneContext<'_>) {
         if !matches!(self.state, State::Connecting { .. }) {
             return;
         }
@@ -352,7 +331,7 @@ impl Lane {
     }
 
     /// The connection was closed or broke, or could not be made.
-    pub fn handle_closed<S: Sink>(&mut self, why: String, cx: &mut LaneContext<'_, S>) -> Step {
+    pub fn handle_closed(&mut self, why: String, cx: &mut LaneContext<'_>) -> Step {
         match self.state {
             State::Idle | State::Waiting { .. } => Step::Rest,
             State::Ready { .. } => {
@@ -367,7 +346,7 @@ impl Lane {
     }
 
     /// Time has passed: what was waited for is late.
-    pub fn handle_deadline<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+    pub fn handle_deadline(&mut self, cx: &mut LaneContext<'_>) -> Step {
         match self.state {
             State::Connecting { deadline } if cx.now.monotonic >= deadline => self.fail(
                 Trouble::Connection("no connection within connect_timeout".into()),
@@ -384,7 +363,7 @@ impl Lane {
     }
 
     /// Bytes have come.
-    pub fn handle_received<S: Sink>(&mut self, bytes: &[u8], cx: &mut LaneContext<'_, S>) -> Step {
+    pub fn handle_received(&mut self, bytes: &[u8], cx: &mut LaneContext<'_>) -> Step {
         if !self.is_busy() {
             return match self.state {
                 State::Ready { .. } => {
@@ -413,11 +392,11 @@ impl Lane {
 
     /// Forgets all records and the connection; a flush. Those that were sent will be sent again
     /// when they are fed again, and are counted so. Says whether there was a connection to close.
-    pub fn discard<S: Sink>(
+    pub fn discard(
         &mut self,
         held: &mut BatchTable,
         counters: &BackendCounters,
-        sink: &mut S,
+        results: &mut Results<'_>,
     ) -> Step {
         let sent = self.pending.iter().take_while(|pending| pending.sent);
         match sent.count() {
@@ -426,16 +405,16 @@ impl Lane {
         }
         while let Some(pending) = self.pending.pop_front() {
             if pending.sent && !failpoint!(ForgetSent) {
-                sink.discard_sent(held, pending.batch, pending.line);
+                results.discard_sent(held, pending.batch, pending.line);
             }
             if let Some(chunk) = held.complete_one(pending.batch) {
-                sink.release(chunk);
+                results.release(chunk);
             }
         }
         let had_connection = self.has_connection();
         self.disconnect(State::Idle);
         while let Some(piece) = self.in_flight.poll_spent() {
-            sink.release(piece);
+            results.release(piece);
         }
         self.window = Window::default();
         self.failures = 0;
@@ -480,7 +459,7 @@ impl Lane {
     /// Something went wrong: close, wait, start at the front again. A record that has failed
     /// `attempts_max` times while the backend was otherwise well is rejected instead (guarantees,
     /// G8).
-    fn fail<S: Sink>(&mut self, trouble: Trouble, cx: &mut LaneContext<'_, S>) -> Step {
+    fn fail(&mut self, trouble: Trouble, cx: &mut LaneContext<'_>) -> Step {
         let was_busy = self.is_busy();
         if was_busy {
             self.lookups_from = cx.settings.lookups_from(cx.now);
@@ -490,7 +469,7 @@ impl Lane {
             cx.held
                 .complete_one(last.batch)
                 .into_iter()
-                .for_each(|chunk| cx.sink.release(chunk));
+                .for_each(|chunk| cx.results.release(chunk));
         }
         while failpoint!(AcknowledgeEarly) && self.in_flight.unanswered() > 0 {
             self.in_flight.answered();
@@ -530,7 +509,7 @@ impl Lane {
         {
             record.others_answered = self.count_failure(&trouble, cx);
         }
-        cx.sink.trouble(self.number, trouble, record);
+        cx.results.trouble(self.number, trouble, record);
         Step::Close
     }
 

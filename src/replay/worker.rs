@@ -23,7 +23,7 @@ use crate::limits::{HAND_OVER_WITHIN, OUTBOX_RETRY};
 use crate::pace::Bucket;
 use crate::replay::batch_table::BatchTable;
 use crate::replay::chunk::Chunk;
-use crate::replay::lane::{Lane, LaneContext, LaneSettings, Step};
+use crate::replay::lane::{Lane, LaneContext, LaneSettings, Results, Step};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, Batch, BodyPiece, BodyReader, BodyRequest, Epoch, ReaderMessage, WorkerMessage,
@@ -31,7 +31,7 @@ use crate::replay::messages::{
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::status::counters::BackendCounters;
 
-use self::backend_lanes::{BackendLanes, Results};
+use self::backend_lanes::BackendLanes;
 pub use self::links::WorkerLinks;
 
 mod backend_lanes;
@@ -379,7 +379,7 @@ impl Worker {
         &mut self,
         slot: usize,
         now: Now,
-        act: impl FnOnce(&mut Lane, &mut LaneContext<'_, Results<'_>>) -> Step,
+        act: impl FnOnce(&mut Lane, &mut LaneContext<'_>) -> Step,
     ) {
         let Some(backend) = self.slots[slot].backend else {
             return;
@@ -403,14 +403,15 @@ impl Worker {
             lookups_from: lanes.lookups_from,
             bucket: &mut lanes.bucket,
             long_trials: &mut lanes.long_trials,
-            sink: &mut Results {
+            results: Results {
                 backend,
                 epoch: lanes.epoch,
                 unix: now.unix,
                 settled: &mut lanes.settled,
                 sent: &mut lanes.sent,
                 outbox: &mut self.outbox,
-                links: &self.links,
+                settled_pool: &self.links.settled_pool,
+                returns: &self.links.returns,
             },
         };
         let mut step = act(lane, &mut cx);

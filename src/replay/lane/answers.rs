@@ -1,7 +1,7 @@
 //! What comes back: answers, in the order of the requests.
 
 use super::lookup::{Lookup, judge_lookup};
-use super::{Lane, LaneContext, LaneSettings, Sink, State, Step, ready};
+use super::{Lane, LaneContext, LaneSettings, State, Step, ready};
 use crate::binlog::{Method, Record};
 use crate::http::response::{self, Parsed, Response};
 use crate::limits::{GATHER_MAX, HUSTDB_READ_BYTES};
@@ -26,10 +26,10 @@ impl Lane {
     }
 
     /// Takes whole answers off `received`. Gives how many bytes they had.
-    pub(super) fn take_answers<S: Sink>(
+    pub(super) fn take_answers(
         &mut self,
         received: &[u8],
-        cx: &mut LaneContext<'_, S>,
+        cx: &mut LaneContext<'_>,
     ) -> (usize, Step) {
         let mut taken = 0;
         let mut answers = 0;
@@ -70,7 +70,7 @@ impl Lane {
         (taken, step)
     }
 
-    fn wait_for_more<S: Sink>(&mut self, progress: bool, cx: &LaneContext<'_, S>) -> Step {
+    fn wait_for_more(&mut self, progress: bool, cx: &LaneContext<'_>) -> Step {
         if progress {
             self.state = State::Busy {
                 deadline: cx.now.after(cx.settings.response_timeout),
@@ -90,10 +90,10 @@ impl Lane {
 
     /// One answer, to the request that is due. Gives how many records it ended: none where it
     /// answers a lookup after which the record is to be written.
-    fn take_answer<S: Sink>(
+    fn take_answer(
         &mut self,
         response: &Response,
-        cx: &mut LaneContext<'_, S>,
+        cx: &mut LaneContext<'_>,
     ) -> Result<u64, Trouble> {
         if !self.in_flight.next_is_sent() {
             return Err(Trouble::Garbage(
@@ -124,10 +124,10 @@ impl Lane {
     }
 
     /// The answer to a write: of the record at the front, since answers come in order.
-    fn take_written<S: Sink>(
+    fn take_written(
         &mut self,
         response: &Response,
-        cx: &mut LaneContext<'_, S>,
+        cx: &mut LaneContext<'_>,
     ) -> Result<(), Trouble> {
         let due = self.in_flight.next();
         let (method, expired) = (due.method, due.expired);
@@ -161,12 +161,12 @@ impl Lane {
     }
 
     /// Why the record at the front is rejected: one word and a sentence.
-    fn rejection<S: Sink>(
+    fn rejection(
         &self,
         reason: &'static str,
         method: Method,
         response: &Response,
-        cx: &LaneContext<'_, S>,
+        cx: &LaneContext<'_>,
     ) -> (&'static str, String) {
         let front = self.pending[0];
         let record = Record::parse_checked(cx.held.bytes(front.batch, front.at, front.bytes));
@@ -182,11 +182,7 @@ impl Lane {
     }
 
     /// The answer to a lookup.
-    fn take_found<S: Sink>(
-        &mut self,
-        response: &Response,
-        cx: &LaneContext<'_, S>,
-    ) -> Result<(), Trouble> {
+    fn take_found(&mut self, response: &Response, cx: &LaneContext<'_>) -> Result<(), Trouble> {
         let at = self.due_at();
         let pending = &mut self.pending[at];
         let bytes = cx.held.bytes(pending.batch, pending.at, pending.bytes);

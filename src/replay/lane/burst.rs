@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use super::lookup::Due;
-use super::{Lane, LaneContext, LaneSettings, Pending, Sink, State, Step};
+use super::{Lane, LaneContext, LaneSettings, Pending, State, Step};
 use crate::binlog::request::Composed;
 use crate::binlog::{Lifetime, Record};
 use crate::replay::batch_table::BatchTable;
@@ -25,7 +25,7 @@ enum End {
 
 impl Lane {
     /// Composes as many requests as may go at once, from the front on.
-    pub(super) fn compose_burst<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) -> Step {
+    pub(super) fn compose_burst(&mut self, cx: &mut LaneContext<'_>) -> Step {
         if self.must_ask_others(cx) && !self.call_canary(cx) && self.is_alone(cx) {
             return self.compose_harmless(cx);
         }
@@ -86,11 +86,11 @@ impl Lane {
 
     /// Adds writes to the burst, and counts them in `requests`. Where it says that a record must be
     /// looked up, there is room for another request.
-    fn compose_writes<S: Sink>(
+    fn compose_writes(
         &mut self,
         requests_max: usize,
         requests: &mut usize,
-        cx: &mut LaneContext<'_, S>,
+        cx: &mut LaneContext<'_>,
     ) -> End {
         let settings = cx.settings;
         let burst_bytes_max = self.burst_bytes_max(settings);
@@ -208,7 +208,7 @@ impl Lane {
     }
 
     /// Rejects the record at the front, whose request's target is too long.
-    fn reject_long<S: Sink>(&mut self, composed: &Composed, cx: &mut LaneContext<'_, S>) {
+    fn reject_long(&mut self, composed: &Composed, cx: &mut LaneContext<'_>) {
         let detail = format!(
             "its request's target would end at octet {}, and head_bytes_max is {}: hustdb reads \
              4,096 octets at a time, and would store it wrongly or crash",
@@ -218,12 +218,12 @@ impl Lane {
         self.reject_front("head_too_long", detail, cx);
     }
 
-    fn count_first_send<S: Sink>(
+    fn count_first_send(
         &self,
         record: &Record<'_>,
         pending: Pending,
         composed: &Composed,
-        cx: &LaneContext<'_, S>,
+        cx: &LaneContext<'_>,
     ) {
         if pending.written_unix == 0 && record.has_ttl() {
             cx.counters.ttl_unclear.add(1);
@@ -246,7 +246,7 @@ impl Lane {
 
     /// Has the first records come into this core's cache all at one time. The reader has written
     /// them on another core, and composing would wait for one after the other.
-    fn fetch<S: Sink>(&self, records_max: usize, cx: &LaneContext<'_, S>) {
+    fn fetch(&self, records_max: usize, cx: &LaneContext<'_>) {
         let count = self.pending.len().min(records_max).min(RECORDS_FETCHED);
         if count < 2 {
             return;

@@ -9,7 +9,7 @@ use crate::limits::IDLE_MAY_BE_LOST;
 use crate::replay::in_flight::Kind;
 
 /// The state of a connection that has nothing outstanding from now on.
-pub(super) fn ready<S>(cx: &LaneContext<'_, S>) -> State {
+pub(super) fn ready(cx: &LaneContext<'_>) -> State {
     State::Ready {
         since: cx.now.monotonic,
         until: cx.now.after(cx.settings.idle_timeout),
@@ -34,7 +34,7 @@ impl Lane {
 
     /// Makes another connection at once, and starts at the front again. What was sent may have been
     /// applied, as after any other loss.
-    pub(super) fn connect_again<S>(&mut self, cx: &LaneContext<'_, S>) -> Step {
+    pub(super) fn connect_again(&mut self, cx: &LaneContext<'_>) -> Step {
         self.lookups_from = cx.settings.lookups_from(cx.now);
         if failpoint!(ForgetIdleLoss) {
             let out = self.pending.iter_mut().take(self.in_flight.unanswered());

@@ -52,7 +52,7 @@ use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::collections::HashSet;
 
 use super::poison::order_of;
-use super::{Lane, LaneContext, Sink};
+use super::{Lane, LaneContext};
 use crate::binlog::method::Ttl;
 use crate::binlog::{Lifetime, Record};
 use crate::http::response::Response;
@@ -159,11 +159,11 @@ pub(super) fn judge_lookup(response: &Response, version: u32) -> Lookup {
 impl Lane {
     /// Adds lookups to the burst, at most `lookups_max`: of the record at `from`, which needs one,
     /// and of others behind it. Gives how many.
-    pub(super) fn compose_lookups<S: Sink>(
+    pub(super) fn compose_lookups(
         &mut self,
         from: usize,
         lookups_max: usize,
-        cx: &mut LaneContext<'_, S>,
+        cx: &mut LaneContext<'_>,
     ) -> usize {
         let burst_bytes_max = self.burst_bytes_max(cx.settings);
         let end = self
@@ -216,7 +216,7 @@ impl Lane {
     }
 
     /// Completes records at the front of which it is known that nothing is to be sent.
-    pub(super) fn complete_front<S: Sink>(&mut self, cx: &mut LaneContext<'_, S>) {
+    pub(super) fn complete_front(&mut self, cx: &mut LaneContext<'_>) {
         while let Some(&front) = self.pending.front() {
             let done = front.done.or_else(|| {
                 front.found?;

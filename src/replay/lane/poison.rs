@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Lane, LaneContext, Pending, Sink, State, Step};
+use super::{Lane, LaneContext, Pending, State, Step};
 use crate::binlog::key::order_hash;
 use crate::binlog::{Method, Record};
 use crate::limits::{CANARIES_LOOKED_AT_MAX, KEYS_FAILING_ALONE_MAX};
@@ -97,11 +97,7 @@ impl Lane {
     }
 
     /// The record at the front failed. Whether something else was answered since it did before.
-    pub(super) fn count_failure<S: Sink>(
-        &mut self,
-        trouble: &Trouble,
-        cx: &mut LaneContext<'_, S>,
-    ) -> bool {
+    pub(super) fn count_failure(&mut self, trouble: &Trouble, cx: &mut LaneContext<'_>) -> bool {
         let record = fingerprint(cx.held, self.pending[0]);
         let answers_at_last = cx.counters.answers.load();
         let is_first = self.poison.failures == 0 || self.poison.record != record;
@@ -139,11 +135,7 @@ impl Lane {
     }
 
     /// The record at this place, as one that failed.
-    pub(super) fn failed<S: Sink>(
-        &self,
-        at: usize,
-        cx: &LaneContext<'_, S>,
-    ) -> Option<FailedRecord> {
+    pub(super) fn failed(&self, at: usize, cx: &LaneContext<'_>) -> Option<FailedRecord> {
         let failed = self.pending.get(at)?;
         let origin = cx.held.origin(failed.batch);
         Some(FailedRecord {
@@ -154,7 +146,7 @@ impl Lane {
     }
 
     /// What is out has failed; where it is a canary, another one is to be asked first.
-    pub(super) fn note_failed_canary<S: Sink>(&mut self, cx: &LaneContext<'_, S>) {
+    pub(super) fn note_failed_canary(&mut self, cx: &LaneContext<'_>) {
         if self.has_canary() {
             let key = order_of(cx.held, &self.pending[0], &mut Vec::new());
             self.poison.failed_canaries.insert(key);
@@ -163,7 +155,7 @@ impl Lane {
 
     /// Whether the record at the front keeps failing, and nothing tells whether the backend has
     /// been well since it did last.
-    pub(super) fn must_ask_others<S: Sink>(&self, cx: &LaneContext<'_, S>) -> bool {
+    pub(super) fn must_ask_others(&self, cx: &LaneContext<'_>) -> bool {
         self.poison.suspected
             && !self.poison.backend_is_well(cx.counters.answers.load())
             && !self.has_canary()
@@ -174,12 +166,12 @@ impl Lane {
     /// Whether all that the backend has in flight is in this lane, as far as the checkpointer has
     /// taken it in. It is not waited for: a backend's only lane sends before that, and where its
     /// record takes the backend down each time it would never be alone.
-    pub(super) fn is_alone<S: Sink>(&self, cx: &LaneContext<'_, S>) -> bool {
+    pub(super) fn is_alone(&self, cx: &LaneContext<'_>) -> bool {
         cx.counters.in_flight_records.load() <= self.pending.len() as u64
     }
 
     /// Puts a record of another key at the front. False: there is none to put there.
-    pub(super) fn call_canary<S: Sink>(&mut self, cx: &LaneContext<'_, S>) -> bool {
+    pub(super) fn call_canary(&mut self, cx: &LaneContext<'_>) -> bool {
         let mut scratch = Vec::new();
         let mut order = |pending: &Pending| order_of(cx.held, pending, &mut scratch);
         let mut keys = HashSet::from([order(&self.pending[0])]);
@@ -205,7 +197,7 @@ impl Lane {
     }
 
     /// Asks something that changes nothing, in place of a record.
-    pub(super) fn compose_harmless<S: Sink>(&mut self, cx: &LaneContext<'_, S>) -> Step {
+    pub(super) fn compose_harmless(&mut self, cx: &LaneContext<'_>) -> Step {
         self.in_flight.clear();
         let template = &cx.settings.template;
         let question = template.compose_lookup(&PROBE_RECORD, self.in_flight.head());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lane, LaneContext, Sink, State, Step};
+use super::{Lane, LaneContext, State, Step};
 use crate::replay::batch_table::BatchKey;
 use crate::replay::chunk::Chunk;
 use crate::replay::messages::{BodyPiece, Trouble};
@@ -22,7 +22,7 @@ impl Lane {
     }
 
     /// The driver has sent `bytes` of what is outgoing.
-    pub fn handle_sent<S: Sink>(&mut self, bytes: usize, cx: &mut LaneContext<'_, S>) -> Step {
+    pub fn handle_sent(&mut self, bytes: usize, cx: &mut LaneContext<'_>) -> Step {
         self.in_flight.handle_sent(bytes);
         if self.in_flight.is_cut_in_target() {
             // hustdb would read past what it received, or store under a wrong key: it must never
@@ -70,11 +70,7 @@ impl Lane {
     /// The piece that was asked for, and is wanted. None: the log has not got it any more, so the
     /// record is rejected. What was sent of it is no request, and the connection is closed before
     /// it could become one.
-    pub fn handle_body<S: Sink>(
-        &mut self,
-        piece: Option<BodyPiece>,
-        cx: &mut LaneContext<'_, S>,
-    ) -> Step {
+    pub fn handle_body(&mut self, piece: Option<BodyPiece>, cx: &mut LaneContext<'_>) -> Step {
         let Some(piece) = piece else {
             let detail =
                 "its log has not got the bytes any more that were read of it: somebody changed it";

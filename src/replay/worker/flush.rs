@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::replay::lane::Step;
+use crate::replay::lane::{Results, Step};
 use crate::replay::messages::{BackendId, CheckpointerMessage, Component, Epoch, SegmentId};
 use crate::replay::outbox::After;
 
-use super::backend_lanes::{Drain, Results};
+use super::backend_lanes::Drain;
 use super::{Action, Worker};
 
 impl Worker {
@@ -91,7 +91,8 @@ impl Worker {
             settled: &mut lanes.settled,
             sent: &mut lanes.sent,
             outbox: &mut self.outbox,
-            links: &self.links,
+            settled_pool: &self.links.settled_pool,
+            returns: &self.links.returns,
         };
         let lane = &mut self.slots[slot].lane;
         if lane.discard(&mut self.held, &lanes.counters, &mut results) == Step::Close {

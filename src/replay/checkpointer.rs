@@ -65,7 +65,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, ControlMessage,
     ReaderMessage, ReconcilerMessage, Settled,
 };
-use crate::replay::outbox::{After, Outbox, Receivers};
+use crate::replay::outbox::{Outbox, Receivers};
 use crate::replay::vec_pool::VecPool;
 use crate::status::control_request::Listed;
 
@@ -350,8 +350,7 @@ impl<D: Disk> Checkpointer<D> {
                     let listed = known
                         .and_then(|backend_state| points.list_logs(backend_state, cx))
                         .map(Listed::Logs);
-                    cx.outbox
-                        .control(After::Nothing, ControlMessage::Listed { ask, listed });
+                    cx.outbox.control(ControlMessage::Listed { ask, listed });
                 })
             }
             CheckpointerMessage::AskLeft { backend } => self.report_left(backend, now),
@@ -400,7 +399,7 @@ impl<D: Disk> Checkpointer<D> {
             backend_state.left(undelivered, &mut self.disk)
         };
         self.outbox
-            .control(After::Nothing, ControlMessage::StateLeft { backend, left });
+            .control(ControlMessage::StateLeft { backend, left });
     }
 
     fn work(&mut self, now: Now) {
@@ -510,8 +509,7 @@ impl<D: Disk> Checkpointer<D> {
         }
         self.phase = Phase::Written;
         self.outbox.forget_reader();
-        self.outbox
-            .control(After::Nothing, ControlMessage::CheckpointerDone);
+        self.outbox.control(ControlMessage::CheckpointerDone);
     }
 
     /// Runs `work` with the context that backend states need. Then passes the logs that they have

@@ -313,12 +313,10 @@ impl Controller {
         let reconciler = Box::new(self.settings.comparison());
         self.outbox
             .reconciler(ReconcilerMessage::Settings(reconciler));
-        self.outbox.checkpointer(
-            After::Reconciler,
-            CheckpointerMessage::Settings(checkpointer),
-        );
         self.outbox
-            .reader(After::Nothing, ReaderMessage::Settings(reader));
+            .after(After::Reconciler)
+            .checkpointer(CheckpointerMessage::Settings(checkpointer));
+        self.outbox.reader(ReaderMessage::Settings(reader));
         let (backends, mut cx) = self.cx(now);
         backends.handle_settings(is_other_password, &mut cx);
     }

@@ -25,8 +25,9 @@ use crate::replay::reachability::gate::{Gate, Opened, Request};
 impl Outbox {
     /// Introduces a backend that has been found.
     pub fn introduce(&mut self, info: &BackendInfo) {
-        self.reader(After::Nothing, ReaderMessage::Backend(info.clone()));
-        self.checkpointer(After::LogReader, CheckpointerMessage::Backend(info.clone()));
+        self.reader(ReaderMessage::Backend(info.clone()));
+        self.after(After::LogReader)
+            .checkpointer(CheckpointerMessage::Backend(info.clone()));
         self.reconciler(ReconcilerMessage::Backend(info.clone()));
     }
 
@@ -37,27 +38,28 @@ impl Outbox {
             backend,
             is_up: false,
         });
-        self.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::Flush { backend, epoch },
-        );
-        self.reader(After::Checkpointer, ReaderMessage::Down { backend, epoch });
-        self.workers(After::Checkpointer, || WorkerMessage::Flush {
-            backend,
-            epoch,
-            drain_until,
-        });
+        self.checkpointer(CheckpointerMessage::Flush { backend, epoch });
+        self.after(After::Checkpointer)
+            .reader(ReaderMessage::Down { backend, epoch });
+        self.after(After::Checkpointer)
+            .workers(|| WorkerMessage::Flush {
+                backend,
+                epoch,
+                drain_until,
+            });
     }
 
     /// Asks the checkpointer what would be lost if a backend were forgotten.
     pub fn ask_left(&mut self, backend: BackendId) {
-        self.checkpointer(After::Nothing, CheckpointerMessage::AskLeft { backend });
+        self.checkpointer(CheckpointerMessage::AskLeft { backend });
     }
 
     /// Has a backend forgotten that is flushed and stays down.
     pub fn forget(&mut self, backend: BackendId) {
-        self.workers(After::Checkpointer, || WorkerMessage::Forget { backend });
-        self.reader(After::Workers, ReaderMessage::Forget { backend });
+        self.after(After::Checkpointer)
+            .workers(|| WorkerMessage::Forget { backend });
+        self.after(After::Workers)
+            .reader(ReaderMessage::Forget { backend });
     }
 
     /// Passes a gate's requests on to the checkpointer.
@@ -67,7 +69,7 @@ impl Outbox {
                 Request::Keep(bytes) => CheckpointerMessage::KeepOutages { backend, bytes },
                 Request::Forget => CheckpointerMessage::ForgetOutages { backend },
             };
-            self.checkpointer(After::Nothing, message);
+            self.checkpointer(message);
         }
     }
 
@@ -85,7 +87,7 @@ impl Outbox {
             ttl_ready,
             outages,
         } = opened;
-        self.workers(After::Nothing, || WorkerMessage::Open {
+        self.workers(|| WorkerMessage::Open {
             backend,
             epoch,
             address,
@@ -97,7 +99,7 @@ impl Outbox {
             epoch,
             outages,
         };
-        self.reader(After::Workers, up);
+        self.after(After::Workers).reader(up);
         self.reconciler(ReconcilerMessage::Up {
             backend,
             is_up: true,
@@ -109,6 +111,6 @@ impl Outbox {
 
     /// Sets whether records with a ttl may be sent.
     pub fn ttl(&mut self, backend: BackendId, ready: bool) {
-        self.workers(After::Nothing, || WorkerMessage::Ttl { backend, ready });
+        self.workers(|| WorkerMessage::Ttl { backend, ready });
     }
 }

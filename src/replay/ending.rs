@@ -13,7 +13,7 @@ use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, THREAD_END_MS};
 use crate::replay::messages::{
     CheckpointerMessage, ReaderMessage, ReconcilerMessage, WorkerMessage,
 };
-use crate::replay::outbox::{After, Outbox};
+use crate::replay::outbox::Outbox;
 
 const NOT_ANSWERED: &str =
     "not everything in flight was answered in time; the rest is sent again at the next start";
@@ -85,7 +85,7 @@ impl Phase {
                 return None;
             }
             outbox.reconciler(ReconcilerMessage::Stop);
-            outbox.checkpointer(After::Nothing, CheckpointerMessage::Stop);
+            outbox.checkpointer(CheckpointerMessage::Stop);
             *self = Self::Writing {
                 until: now.after(Duration::from_millis(CHECKPOINTER_END_MS)),
                 cut: (!are_flushed).then_some(NOT_ANSWERED),
@@ -100,8 +100,8 @@ impl Phase {
             } else {
                 Some(NOT_WRITTEN)
             };
-            outbox.reader(After::Nothing, ReaderMessage::Stop);
-            outbox.workers(After::Nothing, || WorkerMessage::Stop);
+            outbox.reader(ReaderMessage::Stop);
+            outbox.workers(|| WorkerMessage::Stop);
             *self = Self::Closing {
                 until: now.after(Duration::from_millis(THREAD_END_MS)),
                 cut,

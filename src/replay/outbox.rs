@@ -26,8 +26,6 @@ use crate::replay::messages::{
 /// Whose earlier messages have to be delivered before an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// Nobody's.
-    Nothing,
     /// The reader's.
     LogReader,
     /// The checkpointer's.
@@ -86,7 +84,7 @@ impl Mail for WorkerMessage {}
 
 struct Envelope<T> {
     number: u64,
-    after: After,
+    after: Option<After>,
     message: T,
 }
 
@@ -107,7 +105,7 @@ impl<T: Mail> Queue<T> {
         }
     }
 
-    fn push(&mut self, number: u64, after: After, message: T) {
+    fn push(&mut self, number: u64, after: Option<After>, message: T) {
         debug_assert!(self.mailbox.is_some(), "its owner sends there");
         self.envelopes.push_back(Envelope {
             number,
@@ -128,7 +126,8 @@ impl<T: Mail> Queue<T> {
     fn deliver(&mut self, oldest: Oldest) -> bool {
         let mut has_delivered = false;
         while let Some(envelope) = self.envelopes.pop_front() {
-            if !oldest.allows(envelope.after, envelope.number) {
+            let waits = |after| !oldest.allows(after, envelope.number);
+            if envelope.after.is_some_and(waits) {
                 self.envelopes.push_front(envelope);
                 break;
             }
@@ -180,7 +179,6 @@ struct Oldest {
 impl Oldest {
     fn allows(self, after: After, number: u64) -> bool {
         match after {
-            After::Nothing => true,
             After::LogReader => self.reader > number,
             After::Checkpointer => self.checkpointer > number,
             After::Workers => self.workers > number,
@@ -215,42 +213,46 @@ impl Outbox {
         }
     }
 
+    /// For messages that are held back until this group has received what was queued for it before.
+    pub fn after(&mut self, group: After) -> Ordered<'_> {
+        Ordered {
+            outbox: self,
+            after: Some(group),
+        }
+    }
+
+    fn at_once(&mut self) -> Ordered<'_> {
+        Ordered {
+            outbox: self,
+            after: None,
+        }
+    }
+
     /// Queues a message for the reader.
-    pub fn reader(&mut self, after: After, message: ReaderMessage) {
-        let number = self.number();
-        self.reader.push(number, after, message);
+    pub fn reader(&mut self, message: ReaderMessage) {
+        self.at_once().reader(message);
     }
 
     /// Queues a message for the checkpointer.
-    pub fn checkpointer(&mut self, after: After, message: CheckpointerMessage) {
-        let number = self.number();
-        self.checkpointer.push(number, after, message);
+    pub fn checkpointer(&mut self, message: CheckpointerMessage) {
+        self.at_once().checkpointer(message);
     }
 
     /// Queues a message for the controller.
-    pub fn control(&mut self, after: After, message: ControlMessage) {
-        let number = self.number();
-        self.control.push(number, after, message);
-    }
-
-    /// Queues a message for one worker.
-    pub fn worker(&mut self, index: usize, after: After, message: WorkerMessage) {
-        let number = self.number();
-        self.workers[index].push(number, after, message);
+    pub fn control(&mut self, message: ControlMessage) {
+        self.at_once().control(message);
     }
 
     /// Queues a message for every worker.
-    pub fn workers(&mut self, after: After, mut message: impl FnMut() -> WorkerMessage) {
-        for index in 0..self.workers.len() {
-            self.worker(index, after, message());
-        }
+    pub fn workers(&mut self, message: impl FnMut() -> WorkerMessage) {
+        self.at_once().workers(message);
     }
 
     /// Queues a message for the reconciler, where there is one.
     pub fn reconciler(&mut self, message: ReconcilerMessage) {
         if self.reconciler.mailbox.is_some() {
             let number = self.number();
-            self.reconciler.push(number, After::Nothing, message);
+            self.reconciler.push(number, None, message);
         }
     }
 
@@ -329,6 +331,46 @@ impl Outbox {
     }
 }
 
+/// See [`Outbox::after`].
+pub struct Ordered<'a> {
+    outbox: &'a mut Outbox,
+    after: Option<After>,
+}
+
+impl Ordered<'_> {
+    /// Queues a message for the reader.
+    pub fn reader(self, message: ReaderMessage) {
+        let number = self.outbox.number();
+        self.outbox.reader.push(number, self.after, message);
+    }
+
+    /// Queues a message for the checkpointer.
+    pub fn checkpointer(self, message: CheckpointerMessage) {
+        let number = self.outbox.number();
+        self.outbox.checkpointer.push(number, self.after, message);
+    }
+
+    /// Queues a message for the controller.
+    pub fn control(self, message: ControlMessage) {
+        let number = self.outbox.number();
+        self.outbox.control.push(number, self.after, message);
+    }
+
+    /// Queues a message for one worker.
+    pub fn worker(self, index: usize, message: WorkerMessage) {
+        let number = self.outbox.number();
+        self.outbox.workers[index].push(number, self.after, message);
+    }
+
+    /// Queues a message for every worker.
+    pub fn workers(self, mut message: impl FnMut() -> WorkerMessage) {
+        for worker in &mut self.outbox.workers {
+            self.outbox.queued += 1;
+            worker.push(self.outbox.queued, self.after, message());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,7 +430,7 @@ mod tests {
     fn what_a_full_mailbox_does_not_take_stays_in_order() {
         let mut fixture = fixture();
         for epoch in 0..3 {
-            fixture.outbox.reader(After::Nothing, up(epoch));
+            fixture.outbox.reader(up(epoch));
         }
         for epoch in 0..3 {
             assert_eq!(fixture.outbox.deliver(), epoch == 2);
@@ -404,8 +446,8 @@ mod tests {
     fn the_reader_receives_up_after_every_worker_has_been_told() {
         let mut fixture = fixture();
         fixture.workers[1].send(ttl()).unwrap();
-        fixture.outbox.workers(After::Nothing, ttl);
-        fixture.outbox.reader(After::Workers, up(0));
+        fixture.outbox.workers(ttl);
+        fixture.outbox.after(After::Workers).reader(up(0));
         assert!(!fixture.outbox.deliver());
         assert_eq!(fixture.workers[0].len(), 1);
         assert!(fixture.reader.is_empty(), "worker 1 does not know yet");
@@ -421,12 +463,10 @@ mod tests {
             .checkpointer
             .send(CheckpointerMessage::Stop)
             .unwrap();
-        fixture.outbox.workers(After::Nothing, ttl);
-        fixture.outbox.reader(After::Workers, up(0));
-        fixture.outbox.workers(After::Checkpointer, ttl);
-        fixture
-            .outbox
-            .checkpointer(After::Nothing, CheckpointerMessage::Stop);
+        fixture.outbox.workers(ttl);
+        fixture.outbox.after(After::Workers).reader(up(0));
+        fixture.outbox.after(After::Checkpointer).workers(ttl);
+        fixture.outbox.checkpointer(CheckpointerMessage::Stop);
         assert!(!fixture.outbox.deliver());
         assert_eq!(fixture.reader.len(), 1, "its workers have been told");
     }
@@ -442,9 +482,9 @@ mod tests {
             backend: BACKEND,
             epoch: 1,
         };
-        fixture.outbox.checkpointer(After::Nothing, flush);
-        fixture.outbox.workers(After::Checkpointer, ttl);
-        fixture.outbox.reader(After::Checkpointer, up(1));
+        fixture.outbox.checkpointer(flush);
+        fixture.outbox.after(After::Checkpointer).workers(ttl);
+        fixture.outbox.after(After::Checkpointer).reader(up(1));
         assert!(!fixture.outbox.deliver());
         assert!(fixture.workers[0].is_empty() && fixture.reader.is_empty());
         fixture.checkpointer.receive();
@@ -456,14 +496,14 @@ mod tests {
     fn the_controller_hears_of_a_flush_after_the_reader_has_its_plan() {
         let mut fixture = fixture();
         fixture.reader.send(up(0)).unwrap();
-        fixture.outbox.reader(After::Nothing, up(1));
+        fixture.outbox.reader(up(1));
         let flushed = ControlMessage::Flushed {
             backend: BACKEND,
             epoch: 1,
         };
-        fixture.outbox.control(After::LogReader, flushed);
+        fixture.outbox.after(After::LogReader).control(flushed);
         let done = ControlMessage::CheckpointerDone;
-        fixture.outbox.control(After::Nothing, done);
+        fixture.outbox.control(done);
         assert!(!fixture.outbox.deliver());
         assert!(fixture.control.is_empty(), "nor what comes after it");
         assert!(!fixture.outbox.has_all(After::LogReader));

@@ -62,7 +62,7 @@ use crate::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, Component, ControlMessage, Epoch, Fed, FileId,
     ReaderMessage, ReaderSettings, ResumePlan, SegmentId, WorkerMessage,
 };
-use crate::replay::outbox::{After, Outbox, Receivers};
+use crate::replay::outbox::{Outbox, Receivers};
 use crate::replay::reachability::KnownOutages;
 pub use crate::replay::turn::Turn;
 use crate::replay::vec_pool::VecPool;
@@ -431,7 +431,7 @@ impl<D: Disk> LogReader<D> {
             }
         }
         self.outbox
-            .checkpointer(After::Nothing, CheckpointerMessage::Forget { backend });
+            .checkpointer(CheckpointerMessage::Forget { backend });
     }
 
     /// Reports the folders again whose backends the controller had no room for.
@@ -444,7 +444,7 @@ impl<D: Disk> LogReader<D> {
         for name in self.announced.keys() {
             if !known.contains(&**name) {
                 self.outbox
-                    .control(After::Nothing, ControlMessage::BackendFound(name.clone()));
+                    .control(ControlMessage::BackendFound(name.clone()));
             }
         }
     }
@@ -483,15 +483,12 @@ impl<D: Disk> LogReader<D> {
         for batch in self.outbox.take_batches(backend) {
             self.returns.release(batch.chunk);
         }
-        self.outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::Flushed {
-                backend,
-                epoch,
-                component: Component::LogReader,
-                sent: Vec::new(),
-            },
-        );
+        self.outbox.checkpointer(CheckpointerMessage::Flushed {
+            backend,
+            epoch,
+            component: Component::LogReader,
+            sent: Vec::new(),
+        });
     }
 
     fn handle_segment_done(
@@ -551,10 +548,8 @@ impl<D: Disk> LogReader<D> {
         }
         if log.log.is_none() || log.unread_bytes(|_| 0) == 0 {
             source.catalog.remove(index);
-            self.outbox.checkpointer(
-                After::Nothing,
-                CheckpointerMessage::FileGone { backend, file },
-            );
+            self.outbox
+                .checkpointer(CheckpointerMessage::FileGone { backend, file });
         }
         self.sources[at].count_file(index);
     }

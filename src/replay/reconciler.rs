@@ -39,7 +39,7 @@ use crate::reconcile::settings::ReconcileMode;
 use crate::replay::disk::Disk;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, CheckpointerMessage, ReconcilerMessage};
-use crate::replay::outbox::{After, Outbox, Receivers};
+use crate::replay::outbox::{Outbox, Receivers};
 pub use crate::replay::turn::Turn;
 
 use backend::Backend;
@@ -465,10 +465,8 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         if let Some(job) = &mut backend.job {
             let logs = job.take_logs();
             backend.newest_compared = job.newest().cloned().max(backend.newest_compared.take());
-            self.outbox.checkpointer(
-                After::Nothing,
-                CheckpointerMessage::Compared { backend: id, logs },
-            );
+            self.outbox
+                .checkpointer(CheckpointerMessage::Compared { backend: id, logs });
         }
     }
 

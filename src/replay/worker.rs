@@ -428,19 +428,16 @@ impl Worker {
             self.links.returns.release(piece);
         }
         if let Some((batch, from, nth)) = lane.poll_body_request() {
-            self.outbox.reader(
-                After::Nothing,
-                ReaderMessage::Body(BodyRequest {
-                    backend,
-                    segment: self.held.origin(batch).segment,
-                    from,
-                    reader: BodyReader {
-                        worker: self.index,
-                        slot,
-                        nth,
-                    },
-                }),
-            );
+            self.outbox.reader(ReaderMessage::Body(BodyRequest {
+                backend,
+                segment: self.held.origin(batch).segment,
+                from,
+                reader: BodyReader {
+                    worker: self.index,
+                    slot,
+                    nth,
+                },
+            }));
         }
         if cfg!(debug_assertions) {
             lane.check_invariants();

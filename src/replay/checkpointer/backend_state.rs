@@ -462,16 +462,13 @@ impl BackendState {
             lines,
             bytes,
         } = done;
-        cx.outbox.reader(
-            After::Nothing,
-            ReaderMessage::SegmentDone {
-                backend: self.info.id,
-                segment,
-                lines,
-                bytes,
-                epoch: self.epoch,
-            },
-        );
+        cx.outbox.reader(ReaderMessage::SegmentDone {
+            backend: self.info.id,
+            segment,
+            lines,
+            bytes,
+            epoch: self.epoch,
+        });
     }
 
     /// Tells which lines were rejected last.
@@ -480,8 +477,7 @@ impl BackendState {
         let listed = listed
             .map(Listed::Rejected)
             .map_err(|error| error.to_string());
-        cx.outbox
-            .control(After::Nothing, ControlMessage::Listed { ask, listed });
+        cx.outbox.control(ControlMessage::Listed { ask, listed });
     }
 
     /// Requeues or drops rejected lines, as requested. It does so even if `rejected.jsonl` is full,
@@ -519,14 +515,11 @@ impl BackendState {
             Err(why) => tracing::error!(backend, why, "rejected lines stay where they are"),
         }
         self.count_rejected(cx);
-        cx.outbox.control(
-            After::Nothing,
-            ControlMessage::Requeued {
-                backend: self.info.id,
-                ask,
-                outcome,
-            },
-        );
+        cx.outbox.control(ControlMessage::Requeued {
+            backend: self.info.id,
+            ask,
+            outcome,
+        });
     }
 
     fn begin_flush(&mut self, epoch: Epoch) {
@@ -556,27 +549,23 @@ impl BackendState {
             self.flush = None;
             self.epoch = epoch;
             self.send_plan(cx);
-            cx.outbox.control(
-                After::LogReader,
-                ControlMessage::Flushed {
+            cx.outbox
+                .after(After::LogReader)
+                .control(ControlMessage::Flushed {
                     backend: self.info.id,
                     epoch,
-                },
-            );
+                });
         }
     }
 
     fn send_plan<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
         let plan = self.expect_ledger().collapse();
         self.note_closed(cx);
-        cx.outbox.reader(
-            After::Nothing,
-            ReaderMessage::Plan {
-                backend: self.info.id,
-                epoch: self.epoch,
-                plan,
-            },
-        );
+        cx.outbox.reader(ReaderMessage::Plan {
+            backend: self.info.id,
+            epoch: self.epoch,
+            plan,
+        });
     }
 
     fn note_closed<D: Disk>(&mut self, cx: &mut Context<'_, D>) {

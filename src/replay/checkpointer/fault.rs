@@ -6,7 +6,7 @@ use crate::clock::Now;
 use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
 use crate::replay::checkpointer::store::StoreError;
 use crate::replay::messages::{BackendInfo, ControlMessage, ReaderMessage};
-use crate::replay::outbox::{After, Outbox};
+use crate::replay::outbox::Outbox;
 
 /// Why state cannot be read or written, if it cannot.
 #[derive(Debug, Default)]
@@ -57,22 +57,16 @@ impl Fault {
                 cause = text,
                 "its state cannot be written, so nothing more is read for it; it is tried again"
             );
-            outbox.control(
-                After::Nothing,
-                ControlMessage::StoreFault {
-                    backend: info.id,
-                    fault: Some(text.clone()),
-                },
-            );
+            outbox.control(ControlMessage::StoreFault {
+                backend: info.id,
+                fault: Some(text.clone()),
+            });
         }
         if !self.is_some() {
-            outbox.reader(
-                After::Nothing,
-                ReaderMessage::StorePaused {
-                    backend: info.id,
-                    paused: true,
-                },
-            );
+            outbox.reader(ReaderMessage::StorePaused {
+                backend: info.id,
+                paused: true,
+            });
         }
         let delay = RETRY_FIRST_MS
             .saturating_mul(1 << (failures - 1).min(16))
@@ -90,20 +84,14 @@ impl Fault {
         if self.0.take().is_some() {
             info.counters.state_faulty.set(0);
             tracing::info!(backend = &*info.name, "its state can be written again");
-            outbox.control(
-                After::Nothing,
-                ControlMessage::StoreFault {
-                    backend: info.id,
-                    fault: None,
-                },
-            );
-            outbox.reader(
-                After::Nothing,
-                ReaderMessage::StorePaused {
-                    backend: info.id,
-                    paused: false,
-                },
-            );
+            outbox.control(ControlMessage::StoreFault {
+                backend: info.id,
+                fault: None,
+            });
+            outbox.reader(ReaderMessage::StorePaused {
+                backend: info.id,
+                paused: false,
+            });
         }
     }
 }

@@ -20,7 +20,6 @@ use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Co
 use crate::replay::checkpointer::store::{StoreError, doing, is_known_state};
 use crate::replay::disk::{Area, Disk, read_state};
 use crate::replay::messages::{BackendId, ControlMessage};
-use crate::replay::outbox::After;
 
 /// The folder of the totals, next to the backends' folders. No backend can have this name.
 const FOLDER: &str = ".forgotten";
@@ -135,7 +134,7 @@ impl Leaving {
         kept.removing.retain(|name| !is_back(name));
         if kept.totals != ForgottenTotals::default() {
             cx.outbox
-                .control(After::Nothing, ControlMessage::ForgottenBefore(kept.totals));
+                .control(ControlMessage::ForgottenBefore(kept.totals));
         }
         self.kept = Some(kept);
         Ok(())
@@ -221,13 +220,10 @@ impl Leaving {
                 "its folder is gone, and it is forgotten; should the folder come back, it is a new \
                  backend"
             );
-            cx.outbox.control(
-                After::Nothing,
-                ControlMessage::Forgotten {
-                    backend: going.backend,
-                    totals,
-                },
-            );
+            cx.outbox.control(ControlMessage::Forgotten {
+                backend: going.backend,
+                totals,
+            });
             backend_states[going.backend.index()] = None;
             false
         });

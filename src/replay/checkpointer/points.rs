@@ -41,7 +41,6 @@ use crate::limits::{
 use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Context};
 use crate::replay::disk::{Area, Disk, OpenFile};
 use crate::replay::messages::{AwayLog, BackendId, ControlMessage};
-use crate::replay::outbox::After;
 use crate::status::sync_point::{PointBackend, PointBoard};
 use away::{AwayLogs, unread_entries};
 use listing::{Backends, Listed, Lister, NotListed, named};
@@ -238,7 +237,7 @@ impl Points {
             };
             let backend = info.id;
             cx.outbox
-                .control(After::Nothing, ControlMessage::LogsAway { backend, first });
+                .control(ControlMessage::LogsAway { backend, first });
         }
     }
 
@@ -282,7 +281,7 @@ impl Points {
             board
         });
         cx.outbox
-            .control(After::Nothing, ControlMessage::SyncPointTaken { id, taken });
+            .control(ControlMessage::SyncPointTaken { id, taken });
     }
 
     /// Checks how far all points are settled.
@@ -302,8 +301,7 @@ impl Points {
             let before = point.pending.len();
             point.look(&mut lister, cx);
             if point.pending.len() < before {
-                cx.outbox
-                    .control(After::Nothing, ControlMessage::SyncPointMoved);
+                cx.outbox.control(ControlMessage::SyncPointMoved);
             }
             !point.pending.is_empty()
         });

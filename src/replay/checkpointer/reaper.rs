@@ -39,7 +39,6 @@ use crate::replay::checkpointer::comparing::CompareState;
 use crate::replay::disk::{Area, Disk, LogLease, LogMeta, OpenFile, has_last_read, read_fully};
 use crate::replay::logged::LoggedOnce;
 use crate::replay::messages::{BackendId, FileId, FinishedLog, ReaderMessage, ReconcilerMessage};
-use crate::replay::outbox::After;
 
 /// The reason code of lines that came too late.
 const REASON: &str = "written_after_deletion";
@@ -391,15 +390,12 @@ impl<L: OpenFile> LogReaper<L> {
             "finished and deleted"
         );
         backend_state.info().counters.logs_deleted.add(1);
-        cx.outbox.reader(
-            After::Nothing,
-            ReaderMessage::FileDeleted {
-                backend: backend_state.info().id,
-                file,
-                key: meta.key(),
-                is_elsewhere,
-            },
-        );
+        cx.outbox.reader(ReaderMessage::FileDeleted {
+            backend: backend_state.info().id,
+            file,
+            key: meta.key(),
+            is_elsewhere,
+        });
         if is_elsewhere {
             // It still exists under another name, and so does its entry in the ledger.
             return Ok(Reaping::Deleted);

@@ -32,7 +32,7 @@ use crate::replay::messages::{BackendId, BackendInfo, Epoch, WorkerMessage};
 use crate::replay::monitor::announcer::{Announcement, Announcer};
 use crate::replay::monitor::repeats::Repeats;
 use crate::replay::monitor::{Monitor, Order};
-use crate::replay::outbox::{After, Outbox};
+use crate::replay::outbox::Outbox;
 use crate::replay::reachability::Reachability;
 use crate::replay::reachability::gate::Gate;
 use crate::status::snapshot::{LastProbe, StatusBoard};
@@ -431,11 +431,10 @@ impl Backend {
         }
         self.lane = lane;
         let backend = self.info.id;
-        cx.outbox
-            .workers(After::Nothing, || WorkerMessage::Settings {
-                backend,
-                settings: Arc::clone(&self.lane),
-            });
+        cx.outbox.workers(|| WorkerMessage::Settings {
+            backend,
+            settings: Arc::clone(&self.lane),
+        });
         let name = &self.info.name;
         cx.board
             .set_rate_max(name, self.lane.records_per_second_max);

@@ -14,7 +14,6 @@ use crate::limits::{ASKS_PER_TURN, REQUEUES_MAX};
 use crate::replay::messages::{
     BackendId, CheckpointerMessage, Filter, ReaderMessage, Requeue, Requeued,
 };
-use crate::replay::outbox::After;
 use crate::status::control_request::{
     BackendRequest, ControlRequest, Listed, RejectedFailure, RejectedReport, RejectedRequest,
     RejectedVerb, SyncPointRequest, unknown_backend,
@@ -172,7 +171,7 @@ impl Controller {
         }
         let is_backend = self.rules.is_backend;
         self.outbox
-            .reader(After::Nothing, ReaderMessage::SyncPoint { id, is_backend });
+            .reader(ReaderMessage::SyncPoint { id, is_backend });
         // Find what belongs to the point and has not been reported by an event yet.
         self.dirty_flags.hint_overflow();
         None
@@ -180,7 +179,7 @@ impl Controller {
 
     fn forget_point(&mut self, id: u64) {
         self.outbox
-            .checkpointer(After::Nothing, CheckpointerMessage::ForgetSyncPoint { id });
+            .checkpointer(CheckpointerMessage::ForgetSyncPoint { id });
     }
 
     fn ask_point(&mut self, client: ClientId, ask: SyncPointRequest, now: Now) -> Option<Reply> {
@@ -269,8 +268,7 @@ impl Controller {
         }
         self.requests.next += 1;
         let ask = self.requests.next;
-        self.outbox
-            .checkpointer(After::Nothing, question(backend, ask));
+        self.outbox.checkpointer(question(backend, ask));
         self.requests.lists.push((ask, client));
         None
     }
@@ -322,7 +320,7 @@ impl Controller {
                 what,
                 filter: filter.clone(),
             };
-            self.outbox.checkpointer(After::Nothing, message);
+            self.outbox.checkpointer(message);
         }
         self.requests.requeues.push(Requeueing {
             ask: number,

@@ -10,7 +10,7 @@ use crate::replay::messages::{
     BackendId, CheckpointerMessage, ControlMessage, Epoch, FailedRecord, Rejection, SegmentId,
     Settled, Trouble,
 };
-use crate::replay::outbox::{After, Outbox};
+use crate::replay::outbox::Outbox;
 use crate::replay::outcome::Settlement;
 use crate::replay::vec_pool::VecPool;
 
@@ -65,9 +65,8 @@ impl Results<'_> {
     ) {
         self.hand_over();
         let origin = held.origin(batch);
-        self.outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::Rejected(Box::new(Rejection {
+        self.outbox
+            .checkpointer(CheckpointerMessage::Rejected(Box::new(Rejection {
                 backend: self.backend,
                 file: origin.file,
                 segment: origin.segment,
@@ -78,8 +77,7 @@ impl Results<'_> {
                 raw: raw.bytes,
                 in_log: raw.in_log,
                 unix: self.unix,
-            })),
-        );
+            })));
     }
 
     /// A record that was sent is let go of, and its answer will never come. Its batch is still
@@ -95,16 +93,13 @@ impl Results<'_> {
 
     /// The lane is in trouble, on this record unless it was connecting or asked for something else.
     pub(super) fn trouble(&mut self, lane: u16, trouble: Trouble, record: Option<FailedRecord>) {
-        self.outbox.control(
-            After::Nothing,
-            ControlMessage::Trouble {
-                backend: self.backend,
-                lane,
-                epoch: self.epoch,
-                trouble,
-                record,
-            },
-        );
+        self.outbox.control(ControlMessage::Trouble {
+            backend: self.backend,
+            lane,
+            epoch: self.epoch,
+            trouble,
+            record,
+        });
     }
 
     fn hand_over(&mut self) {
@@ -121,9 +116,6 @@ pub fn hand_over(
 ) {
     if !settled.is_empty() {
         let batch = std::mem::replace(settled, pool.take());
-        outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::Settled { backend, batch },
-        );
+        outbox.checkpointer(CheckpointerMessage::Settled { backend, batch });
     }
 }

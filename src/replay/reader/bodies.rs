@@ -142,11 +142,9 @@ impl<D: Disk> LogReader<D> {
                 bytes,
             })
         };
-        self.outbox.worker(
-            ask.reader.worker,
-            After::Checkpointer,
-            WorkerMessage::Body(ask.reader, piece),
-        );
+        self.outbox
+            .after(After::Checkpointer)
+            .worker(ask.reader.worker, WorkerMessage::Body(ask.reader, piece));
         Some(Step::Done)
     }
 }

@@ -381,7 +381,7 @@ impl<D: Disk> LogReader<D> {
             counters.announced_bytes.add(taken.bytes as u64);
         }
         self.outbox
-            .checkpointer(After::Nothing, CheckpointerMessage::Segment(segment));
+            .checkpointer(CheckpointerMessage::Segment(segment));
         origin
     }
 
@@ -418,10 +418,8 @@ impl<D: Disk> LogReader<D> {
             in_log: refused.in_log,
             unix: now.unix,
         };
-        self.outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::Rejected(Box::new(rejection)),
-        );
+        self.outbox
+            .checkpointer(CheckpointerMessage::Rejected(Box::new(rejection)));
     }
 
     /// Makes a chunk of `buffer` and sends its records to their workers. `body` describes the value
@@ -454,7 +452,8 @@ impl<D: Disk> LogReader<D> {
                 body,
             };
             self.outbox
-                .worker(worker, After::Checkpointer, WorkerMessage::Batch(batch));
+                .after(After::Checkpointer)
+                .worker(worker, WorkerMessage::Batch(batch));
         }
         self.returns.release(chunk);
     }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use crate::replay::checkpointer::known_of;
 use crate::replay::disk::{Disk, FolderMeta};
 use crate::replay::messages::ControlMessage;
-use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::status::snapshot::SecondName;
 
@@ -76,7 +75,7 @@ impl<D: Disk> LogReader<D> {
                 first: first.clone(),
             });
             self.outbox
-                .control(After::Nothing, ControlMessage::SecondNames(told.collect()));
+                .control(ControlMessage::SecondNames(told.collect()));
         }
         names.retain(|name| !seconds.contains_key(name));
         self.second_names = seconds;

@@ -10,7 +10,6 @@ use crate::ledger::rejected;
 use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK, UNLINKED_FILES_MAX};
 use crate::replay::disk::{Area, Disk, LogEntry, LogMeta, OpenFile};
 use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
-use crate::replay::outbox::After;
 use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind};
@@ -104,7 +103,7 @@ impl<D: Disk> LogReader<D> {
         self.announced.retain(|name, _| {
             let is_there = names.contains(name);
             if !is_there {
-                outbox.control(After::Nothing, ControlMessage::FolderGone(name.clone()));
+                outbox.control(ControlMessage::FolderGone(name.clone()));
                 // Its logs are gone too, and no event reports them.
                 let is_it = |source: &Source<D::File>| *source.info.name == **name;
                 let at = sources.iter().position(is_it);
@@ -125,15 +124,12 @@ impl<D: Disk> LogReader<D> {
             match (self.rules.is_backend)(&name) {
                 Ok(()) => {
                     self.announced.insert(name.clone(), !self.root_listed);
-                    self.outbox
-                        .control(After::Nothing, ControlMessage::BackendFound(name));
+                    self.outbox.control(ControlMessage::BackendFound(name));
                 }
                 Err(why) => {
                     self.unrecognized.insert(name.clone());
-                    self.outbox.control(
-                        After::Nothing,
-                        ControlMessage::FolderUnrecognized { name, why },
-                    );
+                    self.outbox
+                        .control(ControlMessage::FolderUnrecognized { name, why });
                 }
             }
         }
@@ -171,9 +167,9 @@ impl<D: Disk> LogReader<D> {
                     logs is gone since: it is forgotten once nothing is left of it");
             }
             self.outbox
-                .control(After::Nothing, ControlMessage::BackendFound(name.clone()));
+                .control(ControlMessage::BackendFound(name.clone()));
             self.outbox
-                .control(After::Nothing, ControlMessage::FolderGone(name.clone()));
+                .control(ControlMessage::FolderGone(name.clone()));
         }
         self.without_folder = Some(found);
     }
@@ -287,10 +283,8 @@ impl<D: Disk> LogReader<D> {
     fn tell_copies(&mut self, at: usize, losses: &[Loss]) {
         let backend = self.sources[at].info.id;
         for (key, copy) in self.sources[at].catalog.copies_of(losses) {
-            self.outbox.checkpointer(
-                After::Nothing,
-                CheckpointerMessage::LogCopied { backend, key, copy },
-            );
+            self.outbox
+                .checkpointer(CheckpointerMessage::LogCopied { backend, key, copy });
         }
     }
 
@@ -305,7 +299,7 @@ impl<D: Disk> LogReader<D> {
             source.info.counters.logs_faulty.set(fault.is_some().into());
             let backend = source.info.id;
             self.outbox
-                .control(After::Nothing, ControlMessage::LogFault { backend, fault });
+                .control(ControlMessage::LogFault { backend, fault });
         }
     }
 
@@ -319,15 +313,12 @@ impl<D: Disk> LogReader<D> {
         }
         let backend = self.sources[at].info.id;
         if let Some(file) = moved.file {
-            self.outbox.checkpointer(
-                After::Nothing,
-                CheckpointerMessage::FileMoved {
-                    backend,
-                    file,
-                    name: Arc::clone(&moved.to),
-                    away_unix: moved.away_unix,
-                },
-            );
+            self.outbox.checkpointer(CheckpointerMessage::FileMoved {
+                backend,
+                file,
+                name: Arc::clone(&moved.to),
+                away_unix: moved.away_unix,
+            });
         } else if moved.away_unix > 0 {
             // The ledger does not know it, and it is to be read all the same.
             self.tell_away(at, &moved.to, &moved.meta, moved.meta.bytes);
@@ -336,14 +327,11 @@ impl<D: Disk> LogReader<D> {
 
     fn tell_entries_moved(&mut self, at: usize, moved: EntriesMoved) {
         if moved != EntriesMoved::default() {
-            self.outbox.checkpointer(
-                After::Nothing,
-                CheckpointerMessage::EntriesMoved {
-                    backend: self.sources[at].info.id,
-                    files: moved.files,
-                    legacy: moved.legacy,
-                },
-            );
+            self.outbox.checkpointer(CheckpointerMessage::EntriesMoved {
+                backend: self.sources[at].info.id,
+                files: moved.files,
+                legacy: moved.legacy,
+            });
         }
     }
 
@@ -364,14 +352,12 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn tell_forgotten(&mut self, at: usize) {
         let source = &mut self.sources[at];
         if let Some(forgotten) = source.resume.as_mut().and_then(Resume::take_forgotten) {
-            self.outbox.checkpointer(
-                After::Nothing,
-                CheckpointerMessage::EntriesForgotten {
+            self.outbox
+                .checkpointer(CheckpointerMessage::EntriesForgotten {
                     backend: source.info.id,
                     files: forgotten.files,
                     legacy: forgotten.legacy,
-                },
-            );
+                });
         }
     }
 
@@ -436,9 +422,8 @@ impl<D: Disk> LogReader<D> {
     /// Tells the checkpointer what a log was that is gone, and how long. It knows nothing else
     /// about a log that was never begun, whose lines are not delivered either.
     fn tell_away(&mut self, at: usize, name: &Arc<str>, meta: &LogMeta, unread_bytes: u64) {
-        self.outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::LogAway(AwayLog {
+        self.outbox
+            .checkpointer(CheckpointerMessage::LogAway(AwayLog {
                 backend: self.sources[at].info.id,
                 name: Arc::clone(name),
                 device: meta.device,
@@ -446,16 +431,13 @@ impl<D: Disk> LogReader<D> {
                 born_nanos: meta.born_nanos,
                 bytes: meta.bytes,
                 unread_bytes,
-            }),
-        );
+            }));
     }
 
     pub(super) fn tell_gone(&mut self, at: usize, file: FileId) {
         let backend = self.sources[at].info.id;
-        self.outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::FileGone { backend, file },
-        );
+        self.outbox
+            .checkpointer(CheckpointerMessage::FileGone { backend, file });
     }
 
     /// Looks at open logs that HA may still write to. inotify tells of what is written to a log by

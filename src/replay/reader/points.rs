@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::replay::disk::Disk;
 use crate::replay::messages::CheckpointerMessage;
-use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 
 /// A point that waits.
@@ -46,10 +45,7 @@ impl<D: Disk> LogReader<D> {
             let waits = listed_at.is_some_and(|at| at < point.asked_at);
             if !waits {
                 let (id, is_backend) = (point.id, point.is_backend);
-                outbox.checkpointer(
-                    After::Nothing,
-                    CheckpointerMessage::SyncPoint { id, is_backend },
-                );
+                outbox.checkpointer(CheckpointerMessage::SyncPoint { id, is_backend });
             }
             waits
         });

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::replay::lane::{Results, Step};
 use crate::replay::messages::{BackendId, CheckpointerMessage, Component, Epoch, SegmentId};
-use crate::replay::outbox::After;
 
 use super::backend_lanes::Drain;
 use super::{Action, Worker};
@@ -102,14 +101,11 @@ impl Worker {
     }
 
     fn say_flushed(&mut self, backend: BackendId, epoch: Epoch, sent: Vec<(SegmentId, u32)>) {
-        self.outbox.checkpointer(
-            After::Nothing,
-            CheckpointerMessage::Flushed {
-                backend,
-                epoch,
-                component: Component::Worker(self.index),
-                sent,
-            },
-        );
+        self.outbox.checkpointer(CheckpointerMessage::Flushed {
+            backend,
+            epoch,
+            component: Component::Worker(self.index),
+            sent,
+        });
     }
 }

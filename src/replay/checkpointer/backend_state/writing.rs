@@ -16,7 +16,6 @@ use crate::replay::checkpointer::store::{
 use crate::replay::disk::{Area, Disk, unless_missing};
 use crate::replay::durable_write::{Completed, JobId, Submitted};
 use crate::replay::messages::ControlMessage;
-use crate::replay::outbox::After;
 
 impl<D: Disk> Context<'_, D> {
     /// Releases the spare room if the write failed because the disk is full. Returns whether a
@@ -145,7 +144,7 @@ impl BackendState {
         self.forgets_outages = false;
         let backend = self.info.id;
         cx.outbox
-            .control(After::Nothing, ControlMessage::OutagesForgotten { backend });
+            .control(ControlMessage::OutagesForgotten { backend });
         Ok(())
     }
 
@@ -181,13 +180,10 @@ impl BackendState {
         self.rejected.remember(cx.disk, &self.info.name)?;
         self.count_rejected(cx);
         let backend = self.info.id;
-        cx.outbox.control(
-            After::Nothing,
-            ControlMessage::OutagesRead {
-                backend,
-                kept: found.outages,
-            },
-        );
+        cx.outbox.control(ControlMessage::OutagesRead {
+            backend,
+            kept: found.outages,
+        });
         self.ledger = Some(found.ledger);
         self.replaced = found.replaced;
         self.unpublished = true;

@@ -21,7 +21,6 @@ use crate::clock::Now;
 use crate::http::answer::ClientId;
 use crate::limits::{FORGET_AFTER_RESCANS, FORGET_AGAIN};
 use crate::replay::messages::{BackendId, Epoch, ForgottenTotals, ReaderMessage};
-use crate::replay::outbox::After;
 
 /// Whether a backend's folder exists, and how far the backend is forgotten.
 #[derive(Debug, Default)]
@@ -225,7 +224,7 @@ impl Backends {
             self.handle_found(name.to_string(), cx);
         }
         if self.too_many.ends() {
-            cx.outbox.reader(After::Nothing, ReaderMessage::TellFolders);
+            cx.outbox.reader(ReaderMessage::TellFolders);
         }
         let Wanted { client, .. } = backend.leaving.wanted?;
         let said = Ok(format!("{name}: forgotten"));

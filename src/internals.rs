@@ -46,7 +46,7 @@ pub mod engine {
         pub use crate::engine::files::RealDisk;
     }
     pub mod listener {
-        pub use crate::engine::listener::{Answers, Listener, ListenerCounts, ListenerOptions};
+        pub use crate::engine::listener::{Answers, Listener, ListenerOptions};
     }
     pub mod os {
         pub mod eventfd {
@@ -291,6 +291,9 @@ pub mod status {
     }
     pub mod report {
         pub use crate::status::report::Report;
+    }
+    pub mod server {
+        pub use crate::status::server::ListenerCounters;
     }
     pub mod snapshot {
         pub use crate::status::snapshot::{BackendSnapshot, StatusBoard};

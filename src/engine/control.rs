@@ -43,7 +43,7 @@ use crate::status::counters::ServerCounters;
 pub use ending::Ending;
 use http_server::HttpServer;
 use probes::Probes;
-use process_stats::{ProcessStats, listener_counters};
+use process_stats::ProcessStats;
 use reload::Reloading;
 pub use reload::{Reload, Reloaded};
 
@@ -241,7 +241,7 @@ impl Control {
         let is_ending = !self.controller.is_running();
         self.http_server.handle_turn(
             self.controller.board_mut(),
-            listener_counters(&self.listener),
+            self.listener.counts(),
             is_ending,
             now,
         );

@@ -45,6 +45,7 @@ use crate::limits::{
     HTTP_ANSWERS_PER_TURN, HTTP_DEADLINE_TICK, HTTP_READ_BYTES, HTTP_READS_PER_TURN,
     HTTP_SENT_PER_TURN_BYTES, HTTP_WORK_BODY_BYTES, HTTP_WORK_PER_TURN,
 };
+use crate::status::server::ListenerCounters;
 
 /// Who may connect.
 pub type Access = Box<dyn Fn(IpAddr) -> bool + Send>;
@@ -83,21 +84,6 @@ pub trait Answers {
     ) -> Option<Answer<'a>>;
 }
 
-/// The HTTP server's counters. `evicted` includes clients that did not read their answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ListenerCounts {
-    /// Accepted connections.
-    pub accepted: u64,
-    /// Connections closed at once because their peer may not connect.
-    pub denied: u64,
-    /// Connections closed to make room for others.
-    pub evicted: u64,
-    /// Requests answered.
-    pub answered: u64,
-    /// How often accepting was suspended because the system had no room.
-    pub pauses: u64,
-}
-
 /// The listening socket and its connections.
 pub struct Listener {
     /// `None` once no more connections are accepted.
@@ -133,7 +119,8 @@ pub struct Listener {
     is_ending: bool,
     /// The sum of all connections' `unsent_bytes`.
     unsent_bytes: usize,
-    counts: ListenerCounts,
+    /// Its `connections` is not kept.
+    counts: ListenerCounters,
 }
 
 struct Connection {
@@ -229,7 +216,7 @@ impl Listener {
             work: 0,
             is_ending: false,
             unsent_bytes: 0,
-            counts: ListenerCounts::default(),
+            counts: ListenerCounters::default(),
         })
     }
 
@@ -241,8 +228,11 @@ impl Listener {
 
     /// The counters so far.
     #[must_use]
-    pub fn counts(&self) -> ListenerCounts {
-        self.counts
+    pub fn counts(&self) -> ListenerCounters {
+        ListenerCounters {
+            connections: self.connections() as u64,
+            ..self.counts
+        }
     }
 
     /// Connections open now.

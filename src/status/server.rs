@@ -48,7 +48,7 @@ pub struct ListenerCounters {
     pub accepted: u64,
     /// Connections closed at once since their peer may not connect.
     pub denied: u64,
-    /// Connections that had to go for others.
+    /// Connections that had to go for others, or whose clients did not read their answers.
     pub evicted: u64,
     /// Requests answered.
     pub answered: u64,

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hustdbsync::internals::clock::Now;
-use hustdbsync::internals::engine::listener::{Answers, Listener, ListenerCounts, ListenerOptions};
+use hustdbsync::internals::engine::listener::{Answers, Listener, ListenerOptions};
 use hustdbsync::internals::engine::os::socket::SocketOptions;
 use hustdbsync::internals::http::answer::{Answer, ClientId, Status};
 use hustdbsync::internals::http::request::Request;
@@ -20,6 +20,7 @@ use hustdbsync::internals::limits::HTTP_UNSENT_BYTES_MAX;
 use hustdbsync::internals::status::answer::{BodyCache, answer, is_long};
 use hustdbsync::internals::status::auth::Auth;
 use hustdbsync::internals::status::counters::BackendCounters;
+use hustdbsync::internals::status::server::ListenerCounters;
 use hustdbsync::internals::status::snapshot::StatusBoard;
 use mio::{Events, Poll, Token, Waker};
 
@@ -49,7 +50,7 @@ struct Shared {
     connections: AtomicUsize,
     buffer_bytes_most: AtomicUsize,
     turns: AtomicUsize,
-    counts: Mutex<ListenerCounts>,
+    counts: Mutex<ListenerCounters>,
     /// Its thread's folder in `/proc`.
     task: OnceLock<PathBuf>,
 }
@@ -196,7 +197,7 @@ impl HttpServer {
         proc::cpu_time_in(&fs::read_to_string(task.join("stat")).unwrap())
     }
 
-    pub(crate) fn counts(&self) -> ListenerCounts {
+    pub(crate) fn counts(&self) -> ListenerCounters {
         *self.shared.counts.lock().unwrap()
     }
 }

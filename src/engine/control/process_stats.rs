@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::engine::listener::Listener;
 use crate::engine::liveness::{Liveness, MonitoredThreads};
 use crate::engine::os::facts::process_facts;
 use crate::limits::PROCESS_FACTS_INTERVAL;
 use crate::status::counters::ServerCounters;
-use crate::status::server::{ListenerCounters, Server};
+use crate::status::server::Server;
 
 /// See the module.
 pub(super) struct ProcessStats {
@@ -54,18 +53,5 @@ impl ProcessStats {
                 )
                 .ok();
         }
-    }
-}
-
-/// The HTTP server's counters.
-pub(super) fn listener_counters(listener: &Listener) -> ListenerCounters {
-    let counts = listener.counts();
-    ListenerCounters {
-        connections: listener.connections() as u64,
-        accepted: counts.accepted,
-        denied: counts.denied,
-        evicted: counts.evicted,
-        answered: counts.answered,
-        pauses: counts.pauses,
     }
 }

@@ -36,7 +36,7 @@ use self::names::escape;
 use self::paths::{Paths, at};
 use self::read_ahead::{Asked, read_ahead_at, read_at};
 use crate::engine::os::files::{
-    Lease, Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
+    Links, advise_sequential, allocate, end_lease, open_folder, open_regular, take_lease,
 };
 use crate::engine::os::process::try_lock_shared;
 use crate::limits::PASSED_OVER_SAID_MAX;
@@ -335,12 +335,7 @@ impl OpenFile for RealFile {
     }
 
     fn lease(&self) -> io::Result<LogLease> {
-        Ok(match take_lease(&self.file).map_err(at(&self.path))? {
-            Lease::Given => LogLease::Alone,
-            Lease::Writers => LogLease::Writers,
-            Lease::NotPermitted => LogLease::NotPermitted,
-            Lease::Unavailable => LogLease::Unknown,
-        })
+        take_lease(&self.file).map_err(at(&self.path))
     }
 
     fn end_lease(&self) -> io::Result<()> {

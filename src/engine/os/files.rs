@@ -6,6 +6,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::replay::disk::LogLease;
+
 /// Whether the last part of a path may be a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
@@ -91,20 +93,6 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether a lease was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lease {
-    /// Nobody has the file open for writing; whoever opens it for writing waits until the lease is
-    /// given up.
-    Given,
-    /// Somebody has it open for writing.
-    Writers,
-    /// The file is another user's and this process has no `CAP_LEASE` (fcntl(2), `F_SETLEASE`).
-    NotPermitted,
-    /// The file system has no leases.
-    Unavailable,
-}
-
 /// From `linux/fcntl.h`; libc does not have it.
 const F_SETSIG: libc::c_int = 10;
 
@@ -116,22 +104,22 @@ const F_SETSIG: libc::c_int = 10;
 /// blink of a deletion, and give them up anyway.
 ///
 /// # Errors
-/// What the system says beyond [`Lease`].
-pub(crate) fn take_lease(file: &File) -> io::Result<Lease> {
+/// What the system says beyond [`LogLease`].
+pub(crate) fn take_lease(file: &File) -> io::Result<LogLease> {
     // SAFETY: the descriptor is borrowed and so open; no pointer is passed.
     if unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) } == -1 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: as above.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } == 0 {
-        return Ok(Lease::Given);
+        return Ok(LogLease::Alone);
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        Some(libc::EAGAIN) => Ok(Lease::Writers),
-        Some(libc::EACCES | libc::EPERM) => Ok(Lease::NotPermitted),
+        Some(libc::EAGAIN) => Ok(LogLease::Writers),
+        Some(libc::EACCES | libc::EPERM) => Ok(LogLease::NotPermitted),
         Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOLCK) => {
-            Ok(Lease::Unavailable)
+            Ok(LogLease::Unknown)
         }
         _ => Err(error),
     }

@@ -121,7 +121,7 @@ pub mod http {
         pub use crate::http::request::{Method, Request};
     }
     pub mod response {
-        pub use crate::http::response::{Parsed, Response, parse};
+        pub use crate::http::response::{Response, parse};
     }
     pub mod server {
         pub use crate::http::server::{ServerConnection, ServerLimits};

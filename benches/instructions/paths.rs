@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use hustdbsync::internals::binlog::request::Template;
 use hustdbsync::internals::binlog::{Lifetime, Method, Record, key, line};
-use hustdbsync::internals::http::response::{self, Parsed};
+use hustdbsync::internals::http::response;
 use hustdbsync::internals::ledger::acks::{OpenSegment, OpenSegments};
 use hustdbsync::internals::ledger::file::Place;
 use hustdbsync::internals::ledger::ids::{FileId, SegmentId};
@@ -116,7 +116,7 @@ fn answers() {
     let all = ANSWER.repeat(RECORDS);
     let taken = measured(|| {
         let (mut rest, mut taken) = (&all[..], 0);
-        while let Ok(Parsed::Complete(response)) = response::parse(black_box(rest)) {
+        while let Ok(Some(response)) = response::parse(black_box(rest)) {
             rest = &rest[response.bytes()..];
             taken += 1;
         }

@@ -4,7 +4,7 @@
 #![no_main]
 
 use hustdbsync::internals::binlog::Method;
-use hustdbsync::internals::http::response::{Parsed, Response, parse};
+use hustdbsync::internals::http::response::{Response, parse};
 use hustdbsync::internals::replay::outcome::{Outcomes, Settlement, Verdict};
 use libfuzzer_sys::fuzz_target;
 
@@ -13,20 +13,20 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 fuzz_target!(|bytes: &[u8]| {
     let read = parse(bytes).ok();
     match (&read, reference(bytes)) {
-        (Some(Parsed::Complete(response)), Some(expected)) => {
+        (Some(Some(response)), Some(expected)) => {
             assert_eq!(*response, expected);
             check_verdicts(response);
         }
-        (Some(Parsed::Complete(response)), None) => panic!("{response:?} is no answer by httparse"),
+        (Some(Some(response)), None) => panic!("{response:?} is no answer by httparse"),
         (_, Some(expected)) => panic!("{expected:?} is not read: {read:?}"),
         (_, None) => {}
     }
     for cut in 0..bytes.len().min(2048) {
         match parse(&bytes[..cut]) {
-            Ok(Parsed::Partial) => {}
-            Ok(Parsed::Complete(response)) => {
+            Ok(None) => {}
+            Ok(Some(response)) => {
                 assert!(response.bytes() <= cut);
-                assert_eq!(read, Some(Parsed::Complete(response)));
+                assert_eq!(read, Some(Some(response)));
                 return;
             }
             Err(fault) => {

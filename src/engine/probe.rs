@@ -23,7 +23,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::clock::Now;
-use crate::http::response::{Parsed, Response, parse};
+use crate::http::response::{Response, parse};
 use crate::replay::controller::action::ProbeResult;
 
 /// What is asked.
@@ -371,8 +371,8 @@ fn receive(
         // Each read is looked at before the next, so what is held stays below the parser's bound
         // and one read.
         match parse(&attempt.received) {
-            Ok(Parsed::Partial) => {}
-            Ok(Parsed::Complete(response)) => return Ok(Some((response, bytes < piece.len()))),
+            Ok(None) => {}
+            Ok(Some(response)) => return Ok(Some((response, bytes < piece.len()))),
             Err(fault) => {
                 return Err(ProbeResult::Bad(format!(
                     "its answer to the probe is none of a hustdb: {fault}"

@@ -34,15 +34,6 @@ impl Response {
     }
 }
 
-/// What stands at the front of the bytes received so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parsed {
-    /// An answer whose end is not here yet.
-    Partial,
-    /// A whole answer; the next begins behind [`Response::bytes`].
-    Complete(Response),
-}
-
 /// Why bytes are no answer of a hustdb.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseFault {
@@ -57,21 +48,16 @@ pub enum ResponseFault {
     NoLength(&'static str),
 }
 
-/// Reads the first answer in `received`.
+/// Reads the first answer in `received`, whole with its body; the next begins behind
+/// [`Response::bytes`]. `None`: its end is not here yet.
 ///
 /// # Errors
 /// When what is there can never become one.
-pub fn parse(received: &[u8]) -> Result<Parsed, ResponseFault> {
-    let Some(response) = parse_head(received)? else {
-        return Ok(Parsed::Partial);
-    };
-    if response.bytes() > RESPONSE_BYTES_MAX {
-        return Err(ResponseFault::TooLarge);
+pub fn parse(received: &[u8]) -> Result<Option<Response>, ResponseFault> {
+    match parse_head(received)? {
+        Some(response) if response.bytes() > RESPONSE_BYTES_MAX => Err(ResponseFault::TooLarge),
+        whole_head => Ok(whole_head.filter(|response| response.bytes() <= received.len())),
     }
-    if received.len() < response.bytes() {
-        return Ok(Parsed::Partial);
-    }
-    Ok(Parsed::Complete(response))
 }
 
 const USUAL_START: &[u8] = b"HTTP/1.1 200 OK\r\nVersion: ";
@@ -212,17 +198,17 @@ mod tests {
         )
     }
 
-    fn check(received: &str, expected: Result<Parsed, ResponseFault>) {
+    fn check(received: &str, expected: Result<Option<Response>, ResponseFault>) {
         assert_eq!(parse(received.as_bytes()), expected, "{received}");
     }
 
     #[test]
     fn hustdbs_answers_are_read() {
-        check(&usual(1), Ok(Parsed::Complete(APPLIED)));
+        check(&usual(1), Ok(Some(APPLIED)));
         check(
             "HTTP/1.1 200 OK\r\nVersion: 4\r\nVerError: true\r\nContent-Length: 2\r\nContent-Type: \
              text/plain\r\n\r\n42HTTP",
-            Ok(Parsed::Complete(Response {
+            Ok(Some(Response {
                 version: Some(4),
                 version_error: Some(true),
                 head_bytes: 92,
@@ -233,7 +219,7 @@ mod tests {
         check(
             "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic \
              realm=\"libevhtp\"\r\nContent-Type: text/plain\r\n\r\n",
-            Ok(Parsed::Complete(Response {
+            Ok(Some(Response {
                 status: 401,
                 version: None,
                 version_error: None,
@@ -248,7 +234,7 @@ mod tests {
     fn what_is_cut_waits_for_the_rest() {
         let whole = usual(77);
         for cut in 0..whole.len() {
-            check(&whole[..cut], Ok(Parsed::Partial));
+            check(&whole[..cut], Ok(None));
         }
     }
 
@@ -296,7 +282,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         ] {
-            let Ok(Parsed::Complete(response)) = parse(head.as_bytes()) else {
+            let Ok(Some(response)) = parse(head.as_bytes()) else {
                 panic!("{head} is an answer");
             };
             assert!(response.close);

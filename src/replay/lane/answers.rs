@@ -3,7 +3,7 @@
 use super::lookup::{Lookup, judge_lookup};
 use super::{Lane, LaneContext, LaneSettings, State, Step, ready};
 use crate::binlog::{Method, Record};
-use crate::http::response::{self, Parsed, Response};
+use crate::http::response::{self, Response};
 use crate::limits::{GATHER_MAX, HUSTDB_READ_BYTES};
 use crate::replay::in_flight::Kind;
 use crate::replay::messages::Trouble;
@@ -42,8 +42,8 @@ impl Lane {
                 };
             }
             let response = match response::parse(&received[taken..]) {
-                Ok(Parsed::Complete(response)) => response,
-                Ok(Parsed::Partial) => break Ok(Some(self.wait_for_more(answers > 0, cx))),
+                Ok(Some(response)) => response,
+                Ok(None) => break Ok(Some(self.wait_for_more(answers > 0, cx))),
                 Err(fault) => break Err(Trouble::Garbage(fault.to_string())),
             };
             taken += response.bytes();

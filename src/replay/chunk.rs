@@ -18,6 +18,25 @@ pub struct Chunk {
     is_body: bool,
 }
 
+/// A piece of a chunk, which stays in memory for as long as this is there.
+#[derive(Debug)]
+pub struct Share {
+    /// The chunk.
+    pub chunk: Arc<Chunk>,
+    /// Where the piece begins in it.
+    pub at: usize,
+    /// How long it is.
+    pub len: usize,
+}
+
+impl Share {
+    /// The piece.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.chunk.bytes()[self.at..self.at + self.len]
+    }
+}
+
 /// A buffer that was returned, with the backend whose credit it gives back.
 #[derive(Debug)]
 pub struct Returned {

@@ -12,8 +12,7 @@ use crate::binlog::Method;
 use crate::binlog::request::{Composed, REQUEST_LINE_END_BYTES};
 use crate::limits::{BODY_COPY_BYTES_MAX, HUSTDB_READ_BYTES};
 use crate::replay::batch_table::{BatchKey, BatchTable};
-use crate::replay::chunk::Chunk;
-use crate::replay::messages::BodyPiece;
+use crate::replay::chunk::{Chunk, Share};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +84,7 @@ enum Body {
         bytes: usize,
         /// Bytes of it before the first piece, all of them sent.
         before: usize,
-        pieces: VecDeque<BodyPiece>,
+        pieces: VecDeque<Share>,
         /// The next piece has been requested.
         is_asked: bool,
     },
@@ -211,27 +210,31 @@ impl InFlight {
         let body = match &self.body {
             None => &[][..],
             Some(Body::Held { batch, at, bytes }) => &held.bytes(*batch, *at, *bytes)[sent..],
-            Some(Body::Long { before, pieces, .. }) => pieces.front().map_or(&[][..], |piece| {
-                &piece.chunk.bytes()[piece.at..piece.at + piece.bytes][sent - before..]
-            }),
+            Some(Body::Long { before, pieces, .. }) => pieces
+                .front()
+                .map_or(&[][..], |piece| &piece.bytes()[sent - before..]),
         };
         [head, body]
     }
 
-    /// What the system has not accepted yet of the body, as a chunk and a range in it; `None` if no
-    /// part of a body is to be sent.
+    /// What the system has not accepted yet of the body; `None` if no part of a body is to be sent.
     #[must_use]
-    pub fn outgoing_body(&self, held: &BatchTable) -> Option<(Arc<Chunk>, Range<usize>)> {
+    pub fn outgoing_body(&self, held: &BatchTable) -> Option<Share> {
         let sent = self.sent.saturating_sub(self.head.len());
         match self.body.as_ref()? {
-            Body::Held { batch, at, bytes } => {
-                let at = *at as usize;
-                Some((held.share(*batch), at + sent..at + *bytes as usize))
-            }
+            Body::Held { batch, at, bytes } => Some(Share {
+                chunk: held.share(*batch),
+                at: *at as usize + sent,
+                len: *bytes as usize - sent,
+            }),
             Body::Long { before, pieces, .. } => {
                 let piece = pieces.front()?;
-                let range = piece.at + sent - before..piece.at + piece.bytes;
-                Some((Arc::clone(&piece.chunk), range))
+                let sent = sent - before;
+                Some(Share {
+                    chunk: Arc::clone(&piece.chunk),
+                    at: piece.at + sent,
+                    len: piece.len - sent,
+                })
             }
         }
     }
@@ -248,11 +251,11 @@ impl InFlight {
             return;
         };
         while let Some(piece) = pieces.pop_front() {
-            if *before + piece.bytes > sent {
+            if *before + piece.len > sent {
                 pieces.push_front(piece);
                 break;
             }
-            *before += piece.bytes;
+            *before += piece.len;
             self.spent.push(piece.chunk);
         }
         assert!(
@@ -275,7 +278,7 @@ impl InFlight {
         else {
             return None;
         };
-        let has = *before + pieces.iter().map(|piece| piece.bytes).sum::<usize>();
+        let has = *before + pieces.iter().map(|piece| piece.len).sum::<usize>();
         if *is_asked || has == *bytes || pieces.len() == PIECES_MAX {
             return None;
         }
@@ -291,7 +294,7 @@ impl InFlight {
     }
 
     /// The requested piece has arrived.
-    pub fn handle_body(&mut self, piece: BodyPiece) {
+    pub fn handle_body(&mut self, piece: Share) {
         if let Some(Body::Long {
             pieces, is_asked, ..
         }) = &mut self.body

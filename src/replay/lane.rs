@@ -34,15 +34,13 @@ mod sending;
 mod settings;
 
 use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::RETRY_FIRST_MS;
 use crate::pace::{Bucket, LongTrials, Window, retry_delay};
 use crate::replay::batch_table::{BatchKey, BatchTable};
-use crate::replay::chunk::Chunk;
+use crate::replay::chunk::Share;
 use crate::replay::in_flight::InFlight;
 use crate::replay::messages::{Fed, Trouble};
 use crate::replay::outcome::Settlement;
@@ -282,7 +280,7 @@ impl Lane {
     /// What is still to be sent of a body that is not copied, for a driver that sends while others
     /// go on.
     #[must_use]
-    pub fn outgoing_body(&self, held: &BatchTable) -> Option<(Arc<Chunk>, Range<usize>)> {
+    pub fn outgoing_body(&self, held: &BatchTable) -> Option<Share> {
         self.in_flight.outgoing_body(held)
     }
 

@@ -34,7 +34,7 @@ use crate::ledger::identity::{Identity, LogKey};
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileStart, ResumePlan};
 pub use crate::ledger::rejected::Filter;
-use crate::replay::chunk::Chunk;
+use crate::replay::chunk::{Chunk, Share};
 pub use crate::replay::ids::{BackendId, Epoch};
 use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
@@ -44,7 +44,7 @@ use crate::status::counters::BackendCounters;
 use crate::status::snapshot::SecondName;
 use crate::status::sync_point::PointBoard;
 pub use backend::BackendInfo;
-pub use bodies::{BodyPiece, BodyReader, BodyRequest, LineInLog, LongBody};
+pub use bodies::{BodyReader, BodyRequest, LineInLog, LongBody};
 pub use log::{AwayLog, FileOpened, Segment};
 pub use origin::Origin;
 pub use reconcile::{FinishedLog, ReconcilerMessage};
@@ -455,7 +455,7 @@ pub enum WorkerMessage {
     /// From the reader.
     Batch(Batch),
     /// From the reader: what a lane asked for. None: the log has not got those bytes any more.
-    Body(BodyReader, Option<BodyPiece>),
+    Body(BodyReader, Option<Share>),
     /// From control: end.
     Stop,
 }

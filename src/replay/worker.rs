@@ -13,7 +13,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +21,11 @@ use crate::connections::{Action, Connected};
 use crate::limits::{HAND_OVER_WITHIN, OUTBOX_RETRY};
 use crate::pace::Bucket;
 use crate::replay::batch_table::BatchTable;
-use crate::replay::chunk::Chunk;
+use crate::replay::chunk::{Chunk, Share};
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Results, Step};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, Batch, BodyPiece, BodyReader, BodyRequest, Epoch, ReaderMessage, WorkerMessage,
+    BackendId, Batch, BodyReader, BodyRequest, Epoch, ReaderMessage, WorkerMessage,
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::status::counters::BackendCounters;
@@ -165,7 +164,7 @@ impl Worker {
     /// keeps the bytes in memory until it is given to [`Worker::release`]. None where there is no
     /// body that was not copied behind its head.
     #[must_use]
-    pub fn outgoing_body(&self, slot: usize) -> Option<(Arc<Chunk>, Range<usize>)> {
+    pub fn outgoing_body(&self, slot: usize) -> Option<Share> {
         self.slots[slot].lane.outgoing_body(&self.held)
     }
 
@@ -288,7 +287,7 @@ impl Worker {
     }
 
     /// Gives a piece of a body to its lane, if that still wants it.
-    fn take_body(&mut self, reader: BodyReader, piece: Option<BodyPiece>, now: Now) {
+    fn take_body(&mut self, reader: BodyReader, piece: Option<Share>, now: Now) {
         let BodyReader { slot, nth, .. } = reader;
         if self.slots[slot].lane.wants_body(nth) {
             self.step(slot, now, |lane, cx| lane.handle_body(piece, cx));

@@ -46,10 +46,10 @@ use self::setup::Sizes;
 use self::socket::Socket;
 use crate::engine::os::eventfd::Eventfd;
 use crate::engine::os::socket::stream;
-use crate::replay::chunk::Chunk;
+use crate::replay::chunk::{Chunk, Share};
 
 pub use self::buffers::Filled;
-pub use self::socket::{SendMode, Share};
+pub use self::socket::SendMode;
 
 /// A socket on a ring. It is not to be used any more once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +211,7 @@ impl Ring {
             self.released.extend(body.map(|share| share.chunk));
             return false;
         }
-        let all = head.len() + body.as_ref().map_or(0, |share| share.bytes);
+        let all = head.len() + body.as_ref().map_or(0, |share| share.len);
         let most = match injected {
             InjectedResult::Part => all.div_ceil(2),
             InjectedResult::Goes | InjectedResult::Fails(_) => all,
@@ -231,7 +231,7 @@ impl Ring {
                 .flags(flags)
                 .build(),
             Some(share) => {
-                let body = &share.chunk.bytes()[share.at..][..body_bytes];
+                let body = &share.bytes()[..body_bytes];
                 let message = socket.message.as_ptr();
                 // SAFETY: no send is under way, so the kernel does not look at the message; it is
                 // valid memory of this socket. The parts point to the head, which is not touched,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::connections::{Action, Connected};
 use crate::engine::gather::Gather;
-use crate::engine::os::ring::{Done, Filled, Ring, SendMode, Share, SocketId};
+use crate::engine::os::ring::{Done, Filled, Ring, SendMode, SocketId};
 use crate::engine::os::tcp;
 use crate::limits::{KEEPALIVE_PROBES, RING_BATCH_WAIT, RING_END};
 use crate::replay::worker::Worker;
@@ -204,11 +204,7 @@ impl Connections {
         }
         let share = match body {
             [] => None,
-            _ => worker.outgoing_body(slot).map(|(chunk, range)| Share {
-                chunk,
-                at: range.start,
-                bytes: range.len(),
-            }),
+            _ => worker.outgoing_body(slot),
         };
         let bytes = head.len() + body.len();
         if !self.ring.send(connection.socket, head, share, send_mode) {

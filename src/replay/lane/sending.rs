@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Lane, LaneContext, State, Step};
 use crate::replay::batch_table::BatchKey;
-use crate::replay::chunk::Chunk;
-use crate::replay::messages::{BodyPiece, Trouble};
+use crate::replay::chunk::{Chunk, Share};
+use crate::replay::messages::Trouble;
 
 impl Lane {
     /// Whether a burst is out of which something can happen without the reader.
@@ -70,7 +70,7 @@ impl Lane {
     /// The piece that was asked for, and is wanted. None: the log has not got it any more, so the
     /// record is rejected. What was sent of it is no request, and the connection is closed before
     /// it could become one.
-    pub fn handle_body(&mut self, piece: Option<BodyPiece>, cx: &mut LaneContext<'_>) -> Step {
+    pub fn handle_body(&mut self, piece: Option<Share>, cx: &mut LaneContext<'_>) -> Step {
         let Some(piece) = piece else {
             let detail =
                 "its log has not got the bytes any more that were read of it: somebody changed it";

@@ -1,9 +1,6 @@
 //! What is said of lines that are too long to be held in memory.
 
-use std::sync::Arc;
-
 use super::{BackendId, SegmentId};
-use crate::replay::chunk::Chunk;
 
 /// A line that is too long to be held in memory: it is a segment of its own, and is in its log
 /// only.
@@ -37,17 +34,6 @@ pub struct BodyRequest {
     pub from: u64,
     /// Who asks.
     pub reader: BodyReader,
-}
-
-/// A piece of a body.
-#[derive(Debug)]
-pub struct BodyPiece {
-    /// Its bytes, and perhaps others.
-    pub chunk: Arc<Chunk>,
-    /// Where it begins in the chunk.
-    pub at: usize,
-    /// Its bytes.
-    pub bytes: usize,
 }
 
 /// A record whose value is in its log only. The lane asks for that in pieces ([`BodyRequest`]).

@@ -17,9 +17,9 @@ use std::io;
 use crate::binlog::long_line::{Scanned, ValueDigest};
 use crate::clock::Now;
 use crate::limits::{BODY_PIECES_MAX, LONG_LINES_MAX};
-use crate::replay::chunk::Chunk;
+use crate::replay::chunk::{Chunk, Share};
 use crate::replay::disk::{Disk, read_fully};
-use crate::replay::messages::{BodyPiece, WorkerMessage};
+use crate::replay::messages::WorkerMessage;
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::begin::scratch;
@@ -136,10 +136,10 @@ impl<D: Disk> LogReader<D> {
         } else {
             source.bodies.pieces += 1;
             let chunk = Chunk::of_body(buffer, ask.backend);
-            Some(BodyPiece {
+            Some(Share {
                 chunk,
                 at: place.skip,
-                bytes,
+                len: bytes,
             })
         };
         self.outbox

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use crate::engine::os::socket::RawAddress;
-use crate::replay::chunk::Chunk;
+use crate::replay::chunk::Share;
 
 /// Something in a place of its own, which does not move when its owner does, and which the kernel
 /// may read.
@@ -49,17 +48,6 @@ impl Message {
         // with no length.
         unsafe { std::mem::zeroed() }
     }
-}
-
-/// A piece of a chunk, which stays in memory for as long as this is there.
-#[derive(Debug)]
-pub struct Share {
-    /// The chunk.
-    pub chunk: Arc<Chunk>,
-    /// Where the piece begins in it.
-    pub at: usize,
-    /// How long it is.
-    pub bytes: usize,
 }
 
 /// See the module.

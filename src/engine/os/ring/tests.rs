@@ -92,7 +92,7 @@ fn a_head_and_a_large_body_arrive_whole_whatever_room_there_is() {
         let share = Share {
             chunk: Arc::clone(&body),
             at: from,
-            bytes: body.bytes().len() - from,
+            len: body.bytes().len() - from,
         };
         let send_mode = if at == 0 {
             SendMode::None
@@ -116,7 +116,7 @@ fn stuck(ring: &mut Ring, id: SocketId, body: &Arc<Chunk>) {
     let share = || Share {
         chunk: Arc::clone(body),
         at: 0,
-        bytes: body.bytes().len(),
+        len: body.bytes().len(),
     };
     loop {
         assert!(ring.send(id, b"", Some(share()), SendMode::None));

@@ -10,13 +10,13 @@ use crate::ledger::backend::BackendLedger;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::totals::{Tally, Totals};
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
-use crate::replay::chunk::BufferReturns;
+use crate::replay::chunk::{BufferReturns, Share};
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
-    BackendId, BackendInfo, Batch, BodyPiece, BodyReader, BodyRequest, CheckpointerMessage,
-    ControlMessage, FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection,
-    ResumePlan, Segment, SegmentId, WorkerMessage,
+    BackendId, BackendInfo, Batch, BodyReader, BodyRequest, CheckpointerMessage, ControlMessage,
+    FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection, ResumePlan, Segment,
+    SegmentId, WorkerMessage,
 };
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::buffers::ReaderBounds;
@@ -548,7 +548,7 @@ impl Fixture {
         self.links.returns.release(batch.chunk);
     }
 
-    fn take_piece(&mut self, nth: u64, piece: Option<BodyPiece>) {
+    fn take_piece(&mut self, nth: u64, piece: Option<Share>) {
         let Some(piece) = piece else {
             let Reading { got, batch, .. } = self.reading.remove(&nth).unwrap();
             self.changed.push(got.key);
@@ -556,11 +556,10 @@ impl Fixture {
             self.handle_lines(batch.origin.segment, 1);
             return self.links.returns.release(batch.chunk);
         };
-        let bytes = piece.chunk.bytes();
-        self.piece_bytes_max = self.piece_bytes_max.max(bytes.len());
+        self.piece_bytes_max = self.piece_bytes_max.max(piece.chunk.bytes().len());
         let reading = self.reading.get_mut(&nth).expect("it was asked for");
         let value = &mut reading.got.value;
-        value.extend_from_slice(&bytes[piece.at..piece.at + piece.bytes]);
+        value.extend_from_slice(piece.bytes());
         self.links.returns.release(piece.chunk);
         self.go_on(nth);
     }

@@ -3,11 +3,11 @@
 use super::super::*;
 use crate::binlog::request::Template;
 use crate::binlog::{Method, Record, line};
-use crate::replay::chunk::{BufferReturns, Chunk};
+use crate::replay::chunk::{BufferReturns, Chunk, Share};
 use crate::replay::mailbox::NoWaker;
 use crate::replay::messages::{
-    BodyPiece, BodyRequest, CheckpointerMessage, Component, ControlMessage, FailedRecord, Fed,
-    FileId, LineInLog, LongBody, Origin, ReaderMessage, SegmentId, Trouble,
+    BodyRequest, CheckpointerMessage, Component, ControlMessage, FailedRecord, Fed, FileId,
+    LineInLog, LongBody, Origin, ReaderMessage, SegmentId, Trouble,
 };
 use crate::replay::outcome::Outcomes;
 use crate::replay::vec_pool::VecPool;
@@ -236,10 +236,10 @@ impl Fixture {
 
     /// Answers it.
     pub(super) fn give_body(&mut self, ask: BodyRequest, bytes: &[u8]) {
-        let piece = BodyPiece {
+        let piece = Share {
             chunk: Chunk::of_body([b"??", bytes].concat(), BACKEND),
             at: 2,
-            bytes: bytes.len(),
+            len: bytes.len(),
         };
         self.message(WorkerMessage::Body(ask.reader, Some(piece)));
     }

@@ -126,12 +126,10 @@ impl Fixture {
             }
         }
         while let Some(mail) = self.links.checkpointer.receive() {
-            if let CheckpointerMessage::Segment(segment) = mail {
+            if let CheckpointerMessage::Segment { backend, segment } = mail {
                 let done = ReaderMessage::SegmentDone {
-                    backend: segment.backend,
-                    segment: segment.segment,
-                    lines: segment.lines,
-                    bytes: segment.end_byte - segment.first_byte,
+                    backend,
+                    done: segment.done(),
                     epoch: 0,
                 };
                 self.links.mailbox.send(done).expect("there is room");

@@ -198,17 +198,17 @@ impl BackendLedger {
     ///
     /// # Panics
     /// When its file is not open, or it does not follow the one before.
-    pub fn register(&mut self, segment: NewSegment<'_>) -> Registered {
+    pub fn register(&mut self, segment: &NewSegment) -> Registered {
         let NewSegment {
             id,
             file,
             first,
             end_byte,
             lines,
-            settled_before,
+            ref settled_before,
             written_unix,
             last_read,
-        } = segment;
+        } = *segment;
         let books = self
             .files
             .get_mut(&file)
@@ -224,19 +224,14 @@ impl BackendLedger {
             processed
         };
         self.totals.processed = self.totals.processed.saturating_add(processed);
-        let bytes = end_byte - first.byte;
-        let done = (settled_before.len() == lines as usize).then_some(SegmentDone {
-            segment: id,
-            lines,
-            bytes,
-        });
+        let done = (settled_before.len() == lines as usize).then(|| segment.done());
         if done.is_none() {
             self.open.push(OpenSegment::new(
                 id,
                 file,
                 first,
                 lines,
-                bytes,
+                segment.bytes(),
                 written_unix,
                 settled_before,
             ));

@@ -309,7 +309,7 @@ impl<D: Disk> Checkpointer<D> {
             let Some(message) = self.links.mailbox.receive() else {
                 return false;
             };
-            if matches!(message, CheckpointerMessage::Segment(_)) {
+            if matches!(message, CheckpointerMessage::Segment { .. }) {
                 self.gathers_until = now.after(CHECKPOINTER_GATHERS);
             }
             self.handle_message(message, now);

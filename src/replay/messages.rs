@@ -34,6 +34,7 @@ use crate::ledger::identity::{Identity, LogKey};
 pub use crate::ledger::ids::{FileId, SegmentId};
 pub use crate::ledger::plan::{FileStart, ResumePlan};
 pub use crate::ledger::rejected::Filter;
+use crate::ledger::segment::{NewSegment, SegmentDone};
 use crate::replay::chunk::{Chunk, Share};
 pub use crate::replay::ids::{BackendId, Epoch};
 use crate::replay::lane::LaneSettings;
@@ -45,7 +46,7 @@ use crate::status::snapshot::SecondName;
 use crate::status::sync_point::PointBoard;
 pub use backend::BackendInfo;
 pub use bodies::{BodyReader, BodyRequest, LineInLog, LongBody};
-pub use log::{AwayLog, FileOpened, Segment};
+pub use log::{AwayLog, FileOpened};
 pub use origin::Origin;
 pub use reconcile::{FinishedLog, ReconcilerMessage};
 pub use rejection::Rejection;
@@ -81,8 +82,14 @@ pub enum CheckpointerMessage {
     Backend(BackendInfo),
     /// From the reader.
     FileOpened(FileOpened),
-    /// From the reader.
-    Segment(Segment),
+    /// From the reader: lines that are about to be fed, told before any of their records is given
+    /// to a worker.
+    Segment {
+        /// Whose log.
+        backend: BackendId,
+        /// The lines.
+        segment: NewSegment,
+    },
     /// From the reader: more of a file's first bytes are known than when it was opened; its
     /// identity covers them now. Sent before what they are of is fed, for a file that was opened
     /// while it was shorter.
@@ -256,10 +263,10 @@ impl CheckpointerMessage {
         match self {
             Self::Backend(info) => Some(info.id),
             Self::FileOpened(opened) => Some(opened.backend),
-            Self::Segment(segment) => Some(segment.backend),
             Self::LogAway(log) => Some(log.backend),
             Self::Rejected(rejection) => Some(rejection.backend),
-            Self::FileIdentified { backend, .. }
+            Self::Segment { backend, .. }
+            | Self::FileIdentified { backend, .. }
             | Self::LogCopied { backend, .. }
             | Self::FileGone { backend, .. }
             | Self::FileMoved { backend, .. }
@@ -319,11 +326,7 @@ pub enum ReaderMessage {
         /// Whose.
         backend: BackendId,
         /// Which.
-        segment: SegmentId,
-        /// Lines in it.
-        lines: u32,
-        /// Bytes of log in it.
-        bytes: u64,
+        done: SegmentDone,
         /// Of this epoch; of an older one it is out of date.
         epoch: Epoch,
     },

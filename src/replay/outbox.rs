@@ -73,7 +73,7 @@ impl Mail for CheckpointerMessage {
         // The credit that they lead to is needed only where there is more to read.
         matches!(
             self,
-            Self::FileIdentified { .. } | Self::Segment(_) | Self::Settled { .. }
+            Self::FileIdentified { .. } | Self::Segment { .. } | Self::Settled { .. }
         )
     }
 }

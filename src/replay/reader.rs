@@ -52,6 +52,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::ledger::identity::LogKey;
+use crate::ledger::segment::SegmentDone;
 use crate::limits::{BODY_PIECES_MAX, CHUNKS_MISSED, MAILBOX_MESSAGES};
 use crate::replay::agenda::Agenda;
 use crate::replay::chunk::BufferReturns;
@@ -364,11 +365,9 @@ impl<D: Disk> LogReader<D> {
             ReaderMessage::Down { backend, epoch } => self.handle_down(backend, epoch),
             ReaderMessage::SegmentDone {
                 backend,
-                segment,
-                lines,
-                bytes,
+                done,
                 epoch,
-            } => self.handle_segment_done(backend, epoch, segment, lines, bytes),
+            } => self.handle_segment_done(backend, epoch, done),
             ReaderMessage::FileDeleted {
                 backend,
                 file,
@@ -491,23 +490,16 @@ impl<D: Disk> LogReader<D> {
         });
     }
 
-    fn handle_segment_done(
-        &mut self,
-        backend: BackendId,
-        epoch: Epoch,
-        segment: SegmentId,
-        lines: u32,
-        bytes: u64,
-    ) {
+    fn handle_segment_done(&mut self, backend: BackendId, epoch: Epoch, done: SegmentDone) {
         let Some(source) = self.source_mut(backend) else {
             return;
         };
         if epoch != source.epoch {
-            source.handle_flushed_done(bytes);
+            source.handle_flushed_done(done.bytes);
             return;
         }
-        let was_long = source.bodies.handle_done(segment);
-        source.credit.give_back(lines, bytes, was_long);
+        let was_long = source.bodies.handle_done(done.segment);
+        source.credit.give_back(done.lines, done.bytes, was_long);
     }
 
     /// The checkpointer has deleted a file. If it is open, what was written to it nevertheless is

@@ -139,7 +139,7 @@ impl Model {
             .map(|line| u32::try_from(line - first).unwrap())
             .collect();
         let id = SegmentId(self.number());
-        let registered = self.ledger.register(NewSegment {
+        let registered = self.ledger.register(&NewSegment {
             id,
             file: self.ids[file],
             first: Place {
@@ -148,7 +148,7 @@ impl Model {
             },
             end_byte: end * LINE_BYTES,
             lines,
-            settled_before: &before,
+            settled_before: before.clone(),
             written_unix: 0,
             last_read: LastRead::default(),
         });

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::rejected;
-use crate::ledger::segment::SegmentDone;
+use crate::ledger::segment::{NewSegment, SegmentDone};
 use crate::ledger::totals::Tally;
 use crate::reconcile::difference;
 use crate::replay::agenda::Agenda;
@@ -36,8 +36,7 @@ use crate::replay::disk::{Disk, state_bytes};
 use crate::replay::durable_write::DurableWrite;
 use crate::replay::messages::{
     BackendInfo, CheckpointerMessage, CheckpointerSettings, Component, ControlMessage, Epoch,
-    FileId, FileOpened, Filter, ReaderMessage, Rejection, Requeue, Requeued, Segment, SegmentId,
-    Settled,
+    FileId, FileOpened, Filter, ReaderMessage, Rejection, Requeue, Requeued, SegmentId, Settled,
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
@@ -212,7 +211,7 @@ impl BackendState {
         self.unpublished = true;
         match message {
             CheckpointerMessage::FileOpened(opened) => self.open_file(&opened),
-            CheckpointerMessage::Segment(segment) => self.register(segment, cx),
+            CheckpointerMessage::Segment { segment, .. } => self.register(&segment, cx),
             CheckpointerMessage::FileIdentified { file, identity, .. } => {
                 self.expect_ledger().identify_file(file, identity)
             }
@@ -395,9 +394,9 @@ impl BackendState {
             .open_file(*file, name, *identity, *start);
     }
 
-    fn register<D: Disk>(&mut self, segment: Segment, cx: &mut Context<'_, D>) {
+    fn register<D: Disk>(&mut self, segment: &NewSegment, cx: &mut Context<'_, D>) {
         self.registered_bytes += segment.bytes();
-        let done = self.expect_ledger().register((&segment).into()).done;
+        let done = self.expect_ledger().register(segment).done;
         if let Some(done) = done {
             self.report_done(done, cx);
         }
@@ -457,16 +456,9 @@ impl BackendState {
 
     fn report_done<D: Disk>(&mut self, done: SegmentDone, cx: &mut Context<'_, D>) {
         self.info.counters.settled_bytes.add(done.bytes);
-        let SegmentDone {
-            segment,
-            lines,
-            bytes,
-        } = done;
         cx.outbox.reader(ReaderMessage::SegmentDone {
             backend: self.info.id,
-            segment,
-            lines,
-            bytes,
+            done,
             epoch: self.epoch,
         });
     }

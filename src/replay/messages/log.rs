@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{BackendId, FileId, FileStart, SegmentId};
-use crate::ledger::file::Place;
-use crate::ledger::identity::{Identity, LastRead};
-use crate::ledger::segment::NewSegment;
+use super::{BackendId, FileId, FileStart};
+use crate::ledger::identity::Identity;
 
 /// A file whose lines are about to be fed.
 #[derive(Clone, Debug)]
@@ -23,61 +21,6 @@ pub struct FileOpened {
     /// by name, and only for a file of at least
     /// [`LegacyResume::bytes_read`](crate::ledger::plan::LegacyResume::bytes_read) bytes.
     pub start: FileStart,
-}
-
-/// A run of lines, told to the checkpointer before any of its records is given to a worker.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// Its number.
-    pub segment: SegmentId,
-    /// Whose log.
-    pub backend: BackendId,
-    /// Which file.
-    pub file: FileId,
-    /// Number of its first line in the file, from 0.
-    pub first_line: u64,
-    /// Where its first line begins in the file.
-    pub first_byte: u64,
-    /// Where its last line ends, newline included: the next segment's `first_byte`.
-    pub end_byte: u64,
-    /// Lines in it, at least one.
-    pub lines: u32,
-    /// Lines in it that were settled before: exactly those that
-    /// [`FileResume::settled`](crate::ledger::plan::FileResume::settled) of the entry has, or for a
-    /// legacy entry those before
-    /// [`LegacyResume::line`](crate::ledger::plan::LegacyResume::line); as indices within the
-    /// segment, ascending. The checkpointer already counted them.
-    pub settled_before: Vec<u32>,
-    /// When the first line was written, Unix seconds, as far as can be told.
-    pub written_unix: u64,
-    /// The last bytes of all that was read of the file, as far as that is known.
-    pub last_read: LastRead,
-}
-
-impl Segment {
-    /// Bytes of log in it, newlines included.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.end_byte - self.first_byte
-    }
-}
-
-impl<'a> From<&'a Segment> for NewSegment<'a> {
-    fn from(segment: &'a Segment) -> Self {
-        Self {
-            id: segment.segment,
-            file: segment.file,
-            first: Place {
-                line: segment.first_line,
-                byte: segment.first_byte,
-            },
-            end_byte: segment.end_byte,
-            lines: segment.lines,
-            settled_before: &segment.settled_before,
-            written_unix: segment.written_unix,
-            last_read: segment.last_read,
-        }
-    }
 }
 
 /// A log that was in its folder and is not there any more: deleted, moved away, or covered.

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use crate::binlog::LineFault;
 use crate::binlog::long_line::{Scanned, ValueDigest};
 use crate::clock::Now;
+use crate::ledger::file::Place;
 use crate::ledger::identity::LastRead;
+use crate::ledger::segment::NewSegment;
 use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::chunk::Chunk;
 use crate::replay::disk::{Disk, last_read_at, read_fully};
 use crate::replay::messages::{
-    Batch, CheckpointerMessage, LineInLog, LongBody, Origin, Rejection, Segment, WorkerMessage,
+    Batch, CheckpointerMessage, LineInLog, LongBody, Origin, Rejection, WorkerMessage,
 };
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
@@ -356,20 +358,22 @@ impl<D: Disk> LogReader<D> {
             true => None,
             false => (self.rules.written_unix)(prefix),
         };
-        let first_byte = begun.cursor.byte();
+        let first = Place {
+            line: begun.cursor.line(),
+            byte: begun.cursor.byte(),
+        };
         let origin = Origin {
             segment,
             file: begun.file,
             log: Arc::clone(&file.name),
-            first_line: begun.cursor.line(),
+            first_line: first.line,
         };
-        let segment = Segment {
-            segment,
-            backend: source.info.id,
+        let backend = source.info.id;
+        let segment = NewSegment {
+            id: segment,
             file: begun.file,
-            first_line: origin.first_line,
-            first_byte,
-            end_byte: first_byte + taken.bytes as u64,
+            first,
+            end_byte: first.byte + taken.bytes as u64,
             lines: taken.lines,
             settled_before: std::mem::take(&mut self.splitter.settled_before),
             written_unix: written.unwrap_or_else(|| file.written_unix()),
@@ -381,7 +385,7 @@ impl<D: Disk> LogReader<D> {
             counters.announced_bytes.add(taken.bytes as u64);
         }
         self.outbox
-            .checkpointer(CheckpointerMessage::Segment(segment));
+            .checkpointer(CheckpointerMessage::Segment { backend, segment });
         origin
     }
 

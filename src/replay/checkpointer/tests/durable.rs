@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, LOG, NAME, OTHER, settled_lines};
+use crate::ledger::segment::SegmentDone;
 use crate::replay::checkpointer::Turn;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
@@ -368,8 +369,11 @@ fn a_segment_is_done_with_its_last_line() {
     assert!(fixture.fed.iter().any(|message| matches!(
         message,
         ReaderMessage::SegmentDone {
-            lines: 2,
-            bytes: 20,
+            done: SegmentDone {
+                lines: 2,
+                bytes: 20,
+                ..
+            },
             epoch: 0,
             ..
         }

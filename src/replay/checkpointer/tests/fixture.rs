@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::ledger::file::Place;
 use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::rejected::{self, Piece, RejectedLine};
+use crate::ledger::segment::NewSegment;
 use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks, Turn};
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
     AwayLog, BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, Component,
     ControlMessage, FileId, FileOpened, FileStart, FinishedLog, LineInLog, ReaderMessage,
-    ReconcilerMessage, Rejection, ResumePlan, Segment, SegmentId, Settled,
+    ReconcilerMessage, Rejection, ResumePlan, SegmentId, Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::testdisk::TestDisk;
@@ -296,18 +298,22 @@ impl Fixture {
         lines: u32,
         settled_before: &[u32],
     ) {
-        self.send(CheckpointerMessage::Segment(Segment {
-            segment: SegmentId(segment),
+        self.send(CheckpointerMessage::Segment {
             backend: B,
-            file: FileId(file),
-            first_line,
-            first_byte: first_line * 10,
-            end_byte: (first_line + u64::from(lines)) * 10,
-            lines,
-            settled_before: settled_before.to_vec(),
-            written_unix: START_UNIX,
-            last_read: LastRead::default(),
-        }));
+            segment: NewSegment {
+                id: SegmentId(segment),
+                file: FileId(file),
+                first: Place {
+                    line: first_line,
+                    byte: first_line * 10,
+                },
+                end_byte: (first_line + u64::from(lines)) * 10,
+                lines,
+                settled_before: settled_before.to_vec(),
+                written_unix: START_UNIX,
+                last_read: LastRead::default(),
+            },
+        });
     }
 
     /// A segment of lines that have other lengths than ten.
@@ -319,18 +325,22 @@ impl Fixture {
         lines: u32,
         end_byte: u64,
     ) {
-        self.send(CheckpointerMessage::Segment(Segment {
-            segment: SegmentId(segment),
+        self.send(CheckpointerMessage::Segment {
             backend: B,
-            file: FileId(file),
-            first_line,
-            first_byte: 0,
-            end_byte,
-            lines,
-            settled_before: Vec::new(),
-            written_unix: START_UNIX,
-            last_read: LastRead::default(),
-        }));
+            segment: NewSegment {
+                id: SegmentId(segment),
+                file: FileId(file),
+                first: Place {
+                    line: first_line,
+                    byte: 0,
+                },
+                end_byte,
+                lines,
+                settled_before: Vec::new(),
+                written_unix: START_UNIX,
+                last_read: LastRead::default(),
+            },
+        });
     }
 
     pub(super) fn settle(&self, segment: u64, lines: &[u32]) {

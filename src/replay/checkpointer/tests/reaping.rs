@@ -5,11 +5,13 @@ use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, LOG, NAME};
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::file::Place;
 use crate::ledger::identity::LastRead;
+use crate::ledger::segment::NewSegment;
 use crate::limits::REJECTED_WRITE_BYTES_MAX;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
-    CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan, Segment, SegmentId,
+    CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -180,18 +182,19 @@ fn a_log_that_was_cut_and_has_grown_again_to_its_length_stays() {
         fixture.write_log(LOG, 3);
         let read = fixture.disk.log(NAME, LOG).unwrap();
         let line_bytes = read.len() / 4;
-        fixture.send(CheckpointerMessage::Segment(Segment {
-            segment: SegmentId(0),
+        fixture.send(CheckpointerMessage::Segment {
             backend: B,
-            file: FileId(1),
-            first_line: 0,
-            first_byte: 0,
-            end_byte: read.len() as u64,
-            lines: 4,
-            settled_before: Vec::new(),
-            written_unix: 0,
-            last_read: LastRead::new(0, &read),
-        }));
+            segment: NewSegment {
+                id: SegmentId(0),
+                file: FileId(1),
+                first: Place { line: 0, byte: 0 },
+                end_byte: read.len() as u64,
+                lines: 4,
+                settled_before: Vec::new(),
+                written_unix: 0,
+                last_read: LastRead::new(0, &read),
+            },
+        });
         fixture.settle(0, &[0, 1, 2, 3]);
         fixture.turn();
         if is_cut {

@@ -227,12 +227,9 @@ fn what_was_settled_behind_a_line_that_cannot_be_rejected_waits_with_it() {
         (fixture.counts().settled, fixture.counts().rejected),
         (4, 1)
     );
-    assert!(
-        fixture
-            .fed
-            .iter()
-            .any(|message| matches!(message, ReaderMessage::SegmentDone { lines: 4, .. }))
-    );
+    assert!(fixture.fed.iter().any(
+        |message| matches!(message, ReaderMessage::SegmentDone { done, .. } if done.lines == 4)
+    ));
     fixture.disk.crash(Crash::LosesAll);
     assert_eq!(
         fixture.rejected().len(),

@@ -61,9 +61,7 @@ fn what_is_settled_of_it_after_all_and_what_is_written_meanwhile_is_counted() {
     let last = fixture.segments.values().last().unwrap();
     let done = ReaderMessage::SegmentDone {
         backend: A,
-        segment: last.segment,
-        lines: last.lines,
-        bytes: last.bytes(),
+        done: last.done(),
         epoch: fixture.epochs[&A],
     };
     fixture.down(A);

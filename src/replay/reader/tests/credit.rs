@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::fixture::{A, B, BOUNDS, Fixture, put, put_value, puts, settings};
-use crate::replay::messages::{BackendId, ReaderMessage, Segment};
+use crate::ledger::segment::NewSegment;
+use crate::replay::messages::{BackendId, ReaderMessage};
 
 fn keys(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("key{number:05}"))
@@ -21,8 +22,8 @@ fn a_backend_that_settles_nothing_stops_at_its_share_and_the_other_goes_on() {
     let out: u64 = fixture
         .segments
         .values()
-        .filter(|s| s.backend == A)
-        .map(Segment::bytes)
+        .filter(|segment| fixture.owners[&segment.id] == A)
+        .map(NewSegment::bytes)
         .sum();
     assert!(out > 0 && out <= share as u64, "{out} of {share}");
     assert_eq!(fixture.keys(B).len(), 1000);
@@ -114,13 +115,11 @@ fn settle_kept(fixture: &mut Fixture) {
     for segment in fixture
         .segments
         .values()
-        .filter(|segment| segment.backend == A)
+        .filter(|segment| fixture.owners[&segment.id] == A)
     {
         fixture.send(ReaderMessage::SegmentDone {
             backend: A,
-            segment: segment.segment,
-            lines: segment.lines,
-            bytes: segment.bytes(),
+            done: segment.done(),
             epoch: fixture.epochs[&A],
         });
     }

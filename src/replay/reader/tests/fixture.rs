@@ -8,6 +8,7 @@ use crate::binlog::{Method, Record, line};
 use crate::clock::Now;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::segment::NewSegment;
 use crate::ledger::totals::{Tally, Totals};
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
 use crate::replay::chunk::{BufferReturns, Share};
@@ -15,8 +16,8 @@ use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
     BackendId, BackendInfo, Batch, BodyReader, BodyRequest, CheckpointerMessage, ControlMessage,
-    FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection, ResumePlan, Segment,
-    SegmentId, WorkerMessage,
+    FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection, ResumePlan, SegmentId,
+    WorkerMessage,
 };
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::buffers::ReaderBounds;
@@ -63,7 +64,9 @@ pub(super) struct Fixture {
     /// What has come, by backend.
     pub(super) got: BTreeMap<BackendId, Vec<Got>>,
     pub(super) opened: Vec<FileOpened>,
-    pub(super) segments: BTreeMap<SegmentId, Segment>,
+    pub(super) segments: BTreeMap<SegmentId, NewSegment>,
+    /// Whose they are.
+    pub(super) owners: BTreeMap<SegmentId, BackendId>,
     pub(super) rejected: Vec<Rejection>,
     pub(super) gone: Vec<FileId>,
     pub(super) moved: Vec<(FileId, u64)>,
@@ -210,6 +213,7 @@ impl Fixture {
             got: BTreeMap::new(),
             opened: Vec::new(),
             segments: BTreeMap::new(),
+            owners: BTreeMap::new(),
             rejected: Vec::new(),
             gone: Vec::new(),
             moved: Vec::new(),
@@ -403,7 +407,7 @@ impl Fixture {
                     .insert(*file, u64::from(identity.prefix_bytes));
                 self.opened.push(opened);
             }
-            CheckpointerMessage::Segment(segment) => {
+            CheckpointerMessage::Segment { backend, segment } => {
                 assert!(self.opened.iter().any(|opened| opened.file == segment.file));
                 let bytes = segment.end_byte.min(IDENTITY_PREFIX_BYTES_MAX as u64);
                 let known = self.known_by[&segment.file];
@@ -412,14 +416,15 @@ impl Fixture {
                     "G1: {bytes} bytes of a log are read that is known by {known}: were it written \
                      anew, nothing would tell"
                 );
-                self.ledger(segment.backend).register((&segment).into());
-                let counters = &self.infos[segment.backend.index()].counters;
+                self.ledger(backend).register(&segment);
+                let counters = &self.infos[backend.index()].counters;
                 let bytes = segment.bytes();
                 counters.registered_bytes.add(bytes);
-                let id = segment.segment;
+                let id = segment.id;
                 let settled = segment.settled_before.len();
                 self.left.insert(id, segment.lines);
                 self.segments.insert(id, segment);
+                self.owners.insert(id, backend);
                 self.handle_lines(id, u32::try_from(settled).unwrap());
             }
             CheckpointerMessage::Rejected(rejection) => {
@@ -488,14 +493,12 @@ impl Fixture {
     fn handle_lines(&mut self, id: SegmentId, lines: u32) {
         let left = self.left.get_mut(&id).expect("a segment is told of first");
         *left -= lines;
-        let segment = &self.segments[&id];
-        if *left == 0 && !self.stuck.contains(&segment.backend) {
+        let backend = self.owners[&id];
+        if *left == 0 && !self.stuck.contains(&backend) {
             self.send(ReaderMessage::SegmentDone {
-                backend: segment.backend,
-                segment: id,
-                lines: segment.lines,
-                bytes: segment.bytes(),
-                epoch: self.epochs[&segment.backend],
+                backend,
+                done: self.segments[&id].done(),
+                epoch: self.epochs[&backend],
             });
         }
     }
@@ -583,7 +586,7 @@ impl Fixture {
         let opened = opened.expect("a file is told of first");
         assert_eq!(
             (&origin.log, origin.first_line),
-            (&opened.name, segment.first_line)
+            (&opened.name, segment.first.line)
         );
         let file = opened.name.to_string();
         let got = batch.records.iter().map(|fed| {
@@ -591,7 +594,7 @@ impl Fixture {
             let record = Record::parse(bytes).expect("what is fed is a record");
             Got {
                 file: file.clone(),
-                line: segment.first_line + u64::from(fed.line),
+                line: segment.first.line + u64::from(fed.line),
                 key: String::from_utf8(record.key.to_vec()).unwrap(),
                 value: record.value.to_vec(),
                 maybe_sent: fed.maybe_sent,

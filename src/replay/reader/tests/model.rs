@@ -49,9 +49,9 @@ fn fed(fixture: &Fixture) -> Vec<Line> {
     let mut places = std::collections::HashMap::new();
     for rejection in &fixture.rejected {
         let segment = &fixture.segments[&rejection.segment];
-        let byte = segment.first_byte + u64::from(rejection.offset.unwrap());
+        let byte = segment.first.byte + u64::from(rejection.offset.unwrap());
         found.push((
-            segment.first_line + u64::from(rejection.line),
+            segment.first.line + u64::from(rejection.line),
             byte,
             Err(rejection.reason),
         ));
@@ -143,9 +143,9 @@ proptest! {
         // Segments follow one another without a gap, up to the file's end.
         let mut end = (0, 0);
         for segment in fixture.segments.values() {
-            prop_assert_eq!((segment.first_line, segment.first_byte), end);
+            prop_assert_eq!((segment.first.line, segment.first.byte), end);
             end = (
-                segment.first_line + u64::from(segment.lines),
+                segment.first.line + u64::from(segment.lines),
                 segment.end_byte,
             );
             prop_assert_eq!(
@@ -159,7 +159,7 @@ proptest! {
         for rejection in &fixture.rejected {
             let segment = &fixture.segments[&rejection.segment];
             let from =
-                usize::try_from(segment.first_byte).unwrap() + rejection.offset.unwrap() as usize;
+                usize::try_from(segment.first.byte).unwrap() + rejection.offset.unwrap() as usize;
             let line = log[from..].split(|byte| *byte == b'\n').next().unwrap();
             let in_log = LineInLog {
                 bytes: line.len() as u64,

@@ -202,14 +202,10 @@ fn a_segment_that_is_done_wakes_its_backend_which_lets_go_of_a_deleted_log() {
     fixture.run_for(2 * SECOND);
     assert_eq!(awake(&fixture), 1, "a log without a name is to be closed");
     assert!(fixture.gone.is_empty(), "a line of it is not settled");
-    let (id, segment) = fixture.segments.last_key_value().unwrap();
-    let (id, lines) = (*id, segment.lines);
-    let bytes = segment.bytes();
+    let done = fixture.segments.values().last().unwrap().done();
     fixture.send(ReaderMessage::SegmentDone {
         backend: A,
-        segment: id,
-        lines,
-        bytes,
+        done,
         epoch: 0,
     });
     fixture.run();
@@ -242,10 +238,8 @@ fn memory_that_one_gives_back_lets_another_go_on_that_waits_for_it() {
     }
     for (id, segment) in &fixture.segments {
         fixture.send(ReaderMessage::SegmentDone {
-            backend: segment.backend,
-            segment: *id,
-            lines: segment.lines,
-            bytes: segment.bytes(),
+            backend: fixture.owners[id],
+            done: segment.done(),
             epoch: 0,
         });
     }

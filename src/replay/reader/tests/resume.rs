@@ -102,10 +102,10 @@ fn a_file_goes_on_where_the_plan_says_whatever_its_name() {
     );
     let first = fixture.segments.values().next().unwrap();
     assert_eq!(
-        (first.first_line, first.lines, &first.settled_before[..]),
+        (first.first.line, first.lines, &first.settled_before[..]),
         (2, 3, &[1][..])
     );
-    assert_eq!(first.first_byte, puts(["a", "b"]).len() as u64);
+    assert_eq!(first.first.byte, puts(["a", "b"]).len() as u64);
 }
 
 #[test]

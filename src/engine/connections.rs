@@ -218,14 +218,21 @@ fn start_connection(
     Ok(stream)
 }
 
-/// Whether the connection stands by now; if so, the bytes of its segments.
+/// The bytes of the connection's segments, if it stands by now.
 fn finish_connection(stream: &TcpStream) -> io::Result<Option<usize>> {
+    is_connected(stream)?
+        .then(|| tcp::segment_bytes(stream.as_fd()))
+        .transpose()
+}
+
+/// Whether the connection stands by now.
+pub(super) fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }
     match stream.peer_addr() {
-        Ok(_) => tcp::segment_bytes(stream.as_fd()).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(None),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
         Err(error) => Err(error),
     }
 }

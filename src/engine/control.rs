@@ -19,7 +19,7 @@ mod reload;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::engine::resolve::{Resolver, written_address};
 use crate::engine::settings::Settings;
 use crate::engine::shared::Shared;
 use crate::engine::signals::Signals;
+use crate::engine::wait::wait;
 use crate::http::answer::{ClientId, Status};
 use crate::replay::controller::action::Reply;
 use crate::replay::controller::{Action, Controller, ControllerLinks, ControllerRules};
@@ -213,10 +214,7 @@ impl Control {
                 return Ok(ending);
             }
             let timeout = self.timeout(self.clock.now());
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+            wait(&mut self.poll, &mut events, timeout)?;
             self.links.controller.mailbox.awake();
             let now = self.clock.now();
             for event in &events {

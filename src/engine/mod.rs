@@ -33,6 +33,7 @@ mod start_error;
 pub(crate) mod surroundings;
 pub mod threads;
 pub(crate) mod verify;
+mod wait;
 pub mod waker;
 pub mod watch;
 pub mod worker_mio;

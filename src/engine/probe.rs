@@ -23,6 +23,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::clock::Now;
+use crate::engine::connections::is_connected;
 use crate::http::response::{Response, parse};
 use crate::replay::controller::action::ProbeResult;
 
@@ -434,17 +435,6 @@ fn connect(address: SocketAddr, token: Token, registry: &Registry) -> io::Result
     let mut stream = TcpStream::connect(address)?;
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(stream)
-}
-
-fn is_connected(stream: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

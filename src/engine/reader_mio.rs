@@ -5,7 +5,7 @@
 //! While the reader waits for a disk, the kernel keeps what there is to tell; where that is too
 //! much, everything is looked at.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token};
 
 use super::clock::Clock;
 use super::mounts::Mounts;
+use super::wait::wait;
 use super::watch::{FsEvent, Watch};
 use crate::limits::HINTS_WITHIN;
 use crate::replay::disk::Disk;
@@ -114,10 +115,7 @@ impl<D: Disk> Driver<D> {
 
     /// Waits for a message or an event, at most for `longest`, and takes what inotify tells.
     fn wait(&mut self, longest: Duration, clock: &Clock) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(longest)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        wait(&mut self.poll, &mut self.events, Some(longest))?;
         self.reader.mailbox().awake();
         let came = |token| self.events.iter().any(|event| event.token() == token);
         if came(MOUNTS) {

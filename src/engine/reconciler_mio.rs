@@ -1,13 +1,14 @@
 //! The reconciler's driver on mio: one epoll, nonblocking keep-alive connections. Comparing comes
 //! after replaying, so it needs no ring.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::time::Duration;
 
 use mio::{Events, Poll};
 
 use crate::engine::clock::Clock;
 use crate::engine::connections::{Connections, WAKER};
+use crate::engine::wait::wait;
 use crate::replay::disk::Disk;
 use crate::replay::reconciler::{Reconciler, Surroundings, Turn};
 
@@ -37,10 +38,7 @@ pub(super) fn run<D: Disk, S: Surroundings>(
             true => until.saturating_sub(clock.now().monotonic),
             false => Duration::ZERO,
         };
-        match poll.poll(&mut events, Some(timeout)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        wait(&mut poll, &mut events, Some(timeout))?;
         reconciler.mailbox().awake();
         let now = clock.now();
         for event in events.iter().filter(|event| event.token() != WAKER) {

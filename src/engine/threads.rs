@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,6 +17,7 @@ use mio::{Events, Poll};
 use crate::engine::clock::Clock;
 use crate::engine::os::{affinity, priority};
 use crate::engine::shared::Shared;
+use crate::engine::wait::wait;
 use crate::limits::CONTROL_NICE;
 use crate::replay::checkpointer::{self, Checkpointer};
 use crate::replay::disk::Disk;
@@ -28,10 +29,10 @@ use crate::replay::disk::Disk;
 /// When the system's poll fails, which it does only for a defect of ours or no memory.
 pub(crate) fn run_checkpointer<D: Disk>(
     mut checkpointer: Checkpointer<D>,
-    poll: Poll,
+    mut poll: Poll,
     clock: Clock,
 ) -> io::Result<()> {
-    let mut parker = Parker::new(poll);
+    let mut events = Events::with_capacity(4);
     loop {
         match checkpointer.turn(clock.now()) {
             checkpointer::Turn::Again => {}
@@ -39,33 +40,11 @@ pub(crate) fn run_checkpointer<D: Disk>(
             checkpointer::Turn::Sleep => {
                 let now = clock.now();
                 if let Some(until) = checkpointer.prepare_sleep(now) {
-                    parker.sleep(until.saturating_sub(now.monotonic))?;
+                    let longest = until.saturating_sub(now.monotonic);
+                    wait(&mut poll, &mut events, Some(longest))?;
                     checkpointer.mailbox().awake();
                 }
             }
-        }
-    }
-}
-
-/// Where a thread sleeps that waits for its waker only.
-struct Parker {
-    poll: Poll,
-    events: Events,
-}
-
-impl Parker {
-    fn new(poll: Poll) -> Self {
-        Self {
-            poll,
-            events: Events::with_capacity(4),
-        }
-    }
-
-    /// Until the waker rings, at most for `longest`.
-    fn sleep(&mut self, longest: Duration) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(longest)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Comparing keys at once, for a command: on the calling thread, whether or not a server runs.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::engine::connections::{Connections, WAKER};
 use crate::engine::resolve::system_resolver;
 use crate::engine::settings::{Settings, SettingsError};
 use crate::engine::surroundings::RealSurroundings;
+use crate::engine::wait::wait;
 use crate::limits::RECONCILE_LOOK;
 use crate::reconcile::comparison::{Compared, Comparison, Stalled};
 use crate::reconcile::decision::Trust;
@@ -116,10 +117,7 @@ impl Verifier {
                 .act_all(&mut self.comparison, &self.poll, now);
             let until = self.comparison.deadline().min(now.after(RECONCILE_LOOK));
             let timeout = until.saturating_sub(self.clock.now().monotonic);
-            match self.poll.poll(&mut events, Some(timeout)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
-            }
+            wait(&mut self.poll, &mut events, Some(timeout))?;
             let now = self.clock.now();
             for event in events.iter().filter(|event| event.token() != WAKER) {
                 self.connections

@@ -1,11 +1,12 @@
 //! A worker's driver on mio: one epoll, and its connections.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use mio::{Events, Poll};
 
 use crate::engine::clock::Clock;
 use crate::engine::connections::{Connections, WAKER};
+use crate::engine::wait::wait;
 use crate::replay::worker::Worker;
 
 /// Events taken from the system at once.
@@ -30,10 +31,7 @@ pub fn run(mut worker: Worker, mut poll: Poll, clock: Clock) -> io::Result<()> {
 
         let timeout = worker.prepare_wait(handed_over, now);
         let timeout = timeout.min(connections.late_at().saturating_sub(now.monotonic));
-        match poll.poll(&mut events, Some(timeout)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        wait(&mut poll, &mut events, Some(timeout))?;
         worker.mailbox().awake();
 
         let now = clock.now();

@@ -1,10 +1,11 @@
 //! Graceful shutdown. Its steps are in [`Phase`](crate::replay::ending::Phase).
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use mio::Events;
 
 use super::Control;
+use crate::engine::wait::wait;
 use crate::limits::SHUTDOWN_GRACE;
 
 /// How it ended.
@@ -36,10 +37,7 @@ impl Control {
             }
             let due = self.listener.next_deadline();
             let timeout = due.map_or(left, |due| left.min(due.saturating_sub(now.monotonic)));
-            match self.poll.poll(events, Some(timeout)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+            wait(&mut self.poll, events, Some(timeout))?;
             let now = self.clock.now();
             for event in &*events {
                 if self.listener.owns(event.token()) {

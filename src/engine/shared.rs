@@ -2,7 +2,7 @@
 //! thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::lifecycle::Lifecycle;
 use crate::replay::controller::States;
@@ -17,8 +17,8 @@ pub struct Shared {
     control: Arc<Mailbox<ControlMessage>>,
     stop: AtomicBool,
     reload: AtomicBool,
-    has_failed: AtomicBool,
-    failure: Mutex<Option<String>>,
+    /// How the first thread failed that did.
+    failure: OnceLock<String>,
     /// Replaced as a whole when a state changes; its lock is held for a pointer's copy only.
     published: Mutex<Published>,
     /// How far this process is in its life, for systemd.
@@ -33,8 +33,7 @@ impl Shared {
             control,
             stop: AtomicBool::new(false),
             reload: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
+            failure: OnceLock::new(),
             published: Mutex::default(),
             lifecycle: Lifecycle::default(),
         }
@@ -72,30 +71,20 @@ impl Shared {
 
     /// A thread has failed: all must end. The first failure counts.
     pub fn fail(&self, how: String) {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(how);
-        self.has_failed.store(true, Ordering::SeqCst);
+        let _ = self.failure.set(how);
         self.control.wake();
     }
 
     /// Whether a thread has failed.
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::SeqCst)
+        self.failure.get().is_some()
     }
 
     /// How a thread has failed, if one has.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        if !self.has_failed() {
-            return None;
-        }
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.failure.get().cloned()
     }
 
     pub(crate) fn publish(&self, states: States) {

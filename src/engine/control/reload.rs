@@ -1,7 +1,6 @@
 //! Reloads the configuration (SIGHUP) on a thread of its own, since the controller touches no disk.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::engine::settings::Settings;
@@ -20,27 +19,10 @@ pub struct Reloaded {
 pub type Reload = Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>;
 
 /// Where the result is left.
-#[derive(Default)]
-struct Slot {
-    is_there: AtomicBool,
-    result: Mutex<Option<Result<Reloaded, String>>>,
-}
+type Slot = Mutex<Option<Result<Reloaded, String>>>;
 
-impl Slot {
-    fn put(&self, result: Result<Reloaded, String>) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        self.is_there.store(true, Ordering::SeqCst);
-    }
-
-    fn take(&self) -> Option<Result<Reloaded, String>> {
-        if !self.is_there.swap(false, Ordering::SeqCst) {
-            return None;
-        }
-        self.result
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
+fn locked(slot: &Slot) -> MutexGuard<'_, Option<Result<Reloaded, String>>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) struct Reloading {
@@ -77,25 +59,24 @@ impl Reloading {
             .name("reload".to_owned())
             .spawn(move || {
                 let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reload()));
-                slot.put(read.unwrap_or_else(|_| {
+                *locked(&slot) = Some(read.unwrap_or_else(|_| {
                     Err("reading it failed, which is a defect of hustdbsync".to_owned())
                 }));
                 control.wake();
             });
         if let Err(error) = started {
-            self.slot
-                .put(Err(format!("there is no thread to read it on: {error}")));
+            *locked(&self.slot) = Some(Err(format!("there is no thread to read it on: {error}")));
         }
     }
 
     /// Whether [`Reloading::take`] has something.
     pub(super) fn is_ready(&self) -> bool {
-        self.slot.is_there.load(Ordering::SeqCst)
+        locked(&self.slot).is_some()
     }
 
     /// The result, once.
     pub(super) fn take(&mut self) -> Option<Result<Reloaded, String>> {
-        let result = self.slot.take()?;
+        let result = locked(&self.slot).take()?;
         self.is_running = false;
         if std::mem::take(&mut self.again) {
             self.begin();

@@ -22,7 +22,7 @@ mod accept;
 mod budget;
 mod shutdown;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
@@ -35,7 +35,6 @@ use slab::Slab;
 pub use accept::ListenError;
 use budget::{Budget, Share, Weight};
 
-use super::lru_list::LruList;
 use super::os::socket::SocketOptions;
 use crate::clock::Now;
 use crate::http::answer::{Answer, ClientId};
@@ -94,9 +93,10 @@ pub struct Listener {
     /// The listening socket's token; that of the connection in slot `n` is `base + 1 + n`.
     base: usize,
     connections: Slab<Connection>,
-    /// Slots by the time when they were last accepted or answered. Slow bytes of a request don't
-    /// count.
-    lru_list: LruList,
+    /// Slots by their `touched`: the idlest first.
+    by_touch: BTreeMap<u64, usize>,
+    /// Touches so far.
+    touches: u64,
     /// Connections that have more to do, in the order of their turns: light ones, heavy ones.
     again: [VecDeque<usize>; 2],
     /// The budget of light and new connections.
@@ -137,6 +137,8 @@ struct Connection {
     share: Share,
     /// Its part of the listener's `unsent_bytes`.
     unsent_bytes: usize,
+    /// The number of its last touch.
+    touched: u64,
 }
 
 /// Why a connection has its turn.
@@ -204,7 +206,8 @@ impl Listener {
             access,
             base: base.0,
             connections: Slab::new(),
-            lru_list: LruList::default(),
+            by_touch: BTreeMap::new(),
+            touches: 0,
             again: [VecDeque::new(), VecDeque::new()],
             light: Budget::default(),
             all: Budget::default(),
@@ -311,7 +314,7 @@ impl Listener {
         connection.share.charge(work, now);
         self.all.charge(work, now);
         self.counts.answered += 1;
-        self.lru_list.touch(client.slot);
+        self.touch(client.slot);
         self.run(client.slot, Came::New, now, answers);
         true
     }
@@ -417,8 +420,9 @@ impl Listener {
             self.unsent_bytes + unsent - std::mem::replace(&mut connection.unsent_bytes, unsent);
         while self.unsent_bytes > self.options.unsent_bytes_max {
             let idlest = self
-                .lru_list
-                .oldest_first()
+                .by_touch
+                .values()
+                .copied()
                 .find(|&other| other != slot && self.connections[other].unsent_bytes > 0);
             let Some(idlest) = idlest else {
                 return;
@@ -470,15 +474,15 @@ impl Listener {
         let sent = connection.http.sent_bytes() - sent;
         self.work += u64::from(work) + sent / HTTP_WORK_BODY_BYTES as u64;
         let newly_answered = connection.http.answered() - answered;
+        let deadline = connection.http.deadline();
         if newly_answered > 0 {
             self.counts.answered += u64::from(newly_answered);
-            self.lru_list.touch(slot);
+            self.touch(slot);
         }
-        let deadline = connection.http.deadline();
         match turn {
             Turn::Over => return self.drop_connection(slot),
             Turn::More => {
-                let weight = connection.share.weight(now);
+                let weight = self.connections[slot].share.weight(now);
                 self.queue(slot, weight);
             }
             Turn::Long => self.queue(slot, Weight::Heavy),
@@ -502,7 +506,15 @@ impl Listener {
         // Closing the socket removes it from the poller.
         let connection = self.connections.remove(slot);
         self.unsent_bytes -= connection.unsent_bytes;
-        self.lru_list.remove(slot);
+        self.by_touch.remove(&connection.touched);
+    }
+
+    /// It was accepted or answered: it is the least idle one. Slow bytes of a request don't count.
+    fn touch(&mut self, slot: usize) {
+        self.touches += 1;
+        let touched = std::mem::replace(&mut self.connections[slot].touched, self.touches);
+        self.by_touch.remove(&touched);
+        self.by_touch.insert(self.touches, slot);
     }
 }
 

@@ -16,7 +16,6 @@ pub mod listen_options;
 pub mod listener;
 mod liveness;
 pub mod log_timestamp;
-mod lru_list;
 mod mounts;
 pub mod os;
 mod overview;

@@ -238,20 +238,21 @@ impl Listener {
             is_queued: false,
             share: Share::default(),
             unsent_bytes: 0,
+            touched: 0,
         });
         self.counts.accepted += 1;
-        self.lru_list.touch(slot);
+        self.touch(slot);
         self.run(slot, Came::New, now, answers);
     }
 
     /// Closes the connection that has gone longest without an answer; one that waits for a late
     /// answer only if all do. Returns false if there is none.
     fn evict(&mut self) -> bool {
-        let idlest = self
-            .lru_list
-            .oldest_first()
+        let mut idlest_first = self.by_touch.values().copied();
+        let idlest = idlest_first
+            .clone()
             .find(|&slot| !self.connections[slot].http.is_asked())
-            .or_else(|| self.lru_list.oldest_first().next());
+            .or_else(|| idlest_first.next());
         let Some(slot) = idlest else {
             return false;
         };

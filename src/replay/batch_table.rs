@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use slab::Slab;
+
 use crate::binlog::Record;
 use crate::replay::chunk::Chunk;
 use crate::replay::messages::{LongBody, Origin};
@@ -26,8 +28,7 @@ struct Held {
 /// All batches of a worker.
 #[derive(Debug, Default)]
 pub struct BatchTable {
-    entries: Vec<Option<Held>>,
-    free: Vec<u32>,
+    entries: Slab<Held>,
 }
 
 impl BatchTable {
@@ -43,24 +44,17 @@ impl BatchTable {
         records: u32,
     ) -> BatchKey {
         assert!(records > 0, "an empty batch would never be released");
-        let held = Some(Held {
+        let at = self.entries.insert(Held {
             chunk,
             origin,
             body,
             records,
         });
-        if let Some(at) = self.free.pop() {
-            self.entries[at as usize] = held;
-            return BatchKey(at);
-        }
-        self.entries.push(held);
-        BatchKey(u32::try_from(self.entries.len() - 1).expect("fewer batches than u32 can count"))
+        BatchKey(u32::try_from(at).expect("fewer batches than u32 can count"))
     }
 
     fn entry(&self, key: BatchKey) -> &Held {
-        self.entries[key.0 as usize]
-            .as_ref()
-            .expect("a key is of a held batch")
+        &self.entries[key.0 as usize]
     }
 
     /// A record's bytes.
@@ -104,20 +98,15 @@ impl BatchTable {
     /// One record is completed. Returns the chunk with the last one.
     #[must_use]
     pub fn complete_one(&mut self, key: BatchKey) -> Option<Arc<Chunk>> {
-        let slot = &mut self.entries[key.0 as usize];
-        let held = slot.as_mut().expect("a key is of a held batch");
+        let held = &mut self.entries[key.0 as usize];
         held.records -= 1;
-        if held.records > 0 {
-            return None;
-        }
-        self.free.push(key.0);
-        slot.take().map(|held| held.chunk)
+        (held.records == 0).then(|| self.entries.remove(key.0 as usize).chunk)
     }
 
     /// Whether nothing is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.free.len() == self.entries.len()
+        self.entries.is_empty()
     }
 }
 

@@ -30,6 +30,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use slab::Slab;
+
 use crate::clock::Now;
 use crate::ledger::identity::LogKey;
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX, FILE_QUIET_MS};
@@ -80,8 +82,7 @@ pub(super) struct Moved {
 #[derive(Debug)]
 pub(super) struct Catalog<L> {
     /// A file's index is its place here as long as it is known.
-    files: Vec<Option<LogFile<L>>>,
-    free: Vec<usize>,
+    files: Slab<LogFile<L>>,
     /// All that can be read, in order.
     order: BTreeMap<Order, usize>,
     /// Those of them that have not been passed.
@@ -109,8 +110,7 @@ pub(super) struct Catalog<L> {
 impl<L> Default for Catalog<L> {
     fn default() -> Self {
         Self {
-            files: Vec::new(),
-            free: Vec::new(),
+            files: Slab::new(),
             order: BTreeMap::new(),
             pending: BTreeMap::new(),
             passed: BTreeSet::new(),
@@ -145,17 +145,17 @@ impl<L> Catalog<L> {
 
     /// The file at `index`, which must be known.
     pub(super) fn file(&self, index: usize) -> &LogFile<L> {
-        self.files[index].as_ref().expect("a known file's index")
+        &self.files[index]
     }
 
     /// The file at `index`, if there is one.
     pub(super) fn find(&self, index: usize) -> Option<&LogFile<L>> {
-        self.files.get(index)?.as_ref()
+        self.files.get(index)
     }
 
     /// The file at `index`, to be changed. If it has been passed, it is looked at again.
     pub(super) fn file_mut(&mut self, index: usize) -> &mut LogFile<L> {
-        let file = self.files[index].as_mut().expect("a known file's index");
+        let file = &mut self.files[index];
         if file.away_unix == 0 && !self.pending.contains_key(&file.order) {
             self.pending.insert(file.order.clone(), index);
         }
@@ -166,7 +166,7 @@ impl<L> Catalog<L> {
     pub(super) fn poll_next(&mut self, now: Now, closed_after: Duration) -> Next {
         while let Some(first) = self.pending.first_entry() {
             let index = *first.get();
-            let file = self.files[index].as_ref().expect("a known file's index");
+            let file = &self.files[index];
             match file.stage(now, closed_after) {
                 Stage::ToBegin => return Next::Begin(index),
                 Stage::ToRead => return Next::Read(index),
@@ -195,10 +195,11 @@ impl<L> Catalog<L> {
         let mut taken = vec![false; all.len()];
         let mut listed = Listed::default();
         let mut displaced: HashSet<Arc<str>> = HashSet::new();
-        for index in 0..self.files.len() {
-            let Some(file) = self.files[index].as_ref().filter(|file| !file.deleted) else {
+        for index in self.known() {
+            let file = &self.files[index];
+            if file.deleted {
                 continue;
-            };
+            }
             let same = entries.of_key(file.meta.key());
             match entries.pick(file, &taken) {
                 Some(at) => {
@@ -257,10 +258,7 @@ impl<L> Catalog<L> {
         }
         // What has been passed can be due by now.
         for index in std::mem::take(&mut self.passed) {
-            if let Some(file) = self.files[index]
-                .as_ref()
-                .filter(|file| file.away_unix == 0)
-            {
+            if let Some(file) = self.find(index).filter(|file| file.away_unix == 0) {
                 self.pending.insert(file.order.clone(), index);
             }
         }
@@ -273,7 +271,7 @@ impl<L> Catalog<L> {
         &mut self,
         has_more: impl Fn(&LogMeta) -> bool,
     ) -> impl Iterator<Item = &LogFile<L>> {
-        self.files.iter_mut().flatten().filter_map(move |file| {
+        self.files.iter_mut().filter_map(move |(_, file)| {
             file.shrank |= file.begun.is_none() && has_more(&file.meta);
             file.shrank.then_some(&*file)
         })
@@ -288,7 +286,7 @@ impl<L> Catalog<L> {
         resume_byte: impl Fn(&LogMeta) -> u64,
         listed: &mut Listed,
     ) {
-        let file = self.files[index].as_ref().expect("a known file's index");
+        let file = &self.files[index];
         let is_hidden = entry.is_hidden();
         let name = if is_hidden || *file.name == *entry.name {
             Arc::clone(&file.name)
@@ -299,7 +297,7 @@ impl<L> Catalog<L> {
         if is_moved {
             let (from, is_back) = (Arc::clone(&file.name), file.away_unix > 0 || file.unlinked);
             self.unlist(index);
-            let file = self.files[index].as_mut().expect("a known file's index");
+            let file = &mut self.files[index];
             (file.name, file.place) = (name, Arc::from(&*entry.name));
             (file.unlinked, file.away_unix) = (false, 0);
             let moved = Moved {
@@ -313,13 +311,13 @@ impl<L> Catalog<L> {
             self.list(index);
             listed.moves.push(moved);
         }
-        let file = self.files[index].as_mut().expect("a known file's index");
+        let file = &mut self.files[index];
         if file.meta.device != entry.meta.device {
             // Its descriptor may belong to a mount that is gone.
             file.log = None;
             self.open.retain(|open| *open != index);
         }
-        let file = self.files[index].as_mut().expect("a known file's index");
+        let file = &mut self.files[index];
         let observed = file.observe(entry.meta, now);
         listed
             .losses
@@ -350,13 +348,13 @@ impl<L> Catalog<L> {
         now: Now,
         listed: &mut Listed,
     ) {
-        let file = self.files[index].as_mut().expect("a known file's index");
+        let file = &mut self.files[index];
         listed
             .losses
             .push(file.handle_unlinked(is_replaced, unread));
         if file.log.is_some() {
             self.unlist(index);
-            let file = self.files[index].as_mut().expect("a known file's index");
+            let file = &mut self.files[index];
             file.unlinked = true;
             self.list(index);
         } else if file.may_have_been_sent() && !failpoint!(ForgetAway) {
@@ -372,7 +370,7 @@ impl<L> Catalog<L> {
     pub(super) fn send_away(&mut self, index: usize, now: Now) -> Option<Moved> {
         self.unlist(index);
         let away_unix = now.unix.max(1);
-        let file = self.files[index].as_mut().expect("a known file's index");
+        let file = &mut self.files[index];
         (file.unlinked, file.log, file.away_unix) = (false, None, away_unix);
         self.open.retain(|open| *open != index);
         self.unread_bytes -= std::mem::take(&mut file.counted_bytes);
@@ -403,7 +401,7 @@ impl<L> Catalog<L> {
     /// The file at `index` has been deleted by the checkpointer.
     pub(super) fn mark_deleted(&mut self, index: usize) {
         self.unlist(index);
-        let file = self.files[index].as_mut().expect("a known file's index");
+        let file = &mut self.files[index];
         (file.unlinked, file.deleted, file.away_unix) = (true, true, 0);
         self.list(index);
     }
@@ -424,13 +422,12 @@ impl<L> Catalog<L> {
     /// Removes a file.
     pub(super) fn remove(&mut self, index: usize) -> LogFile<L> {
         self.unlist(index);
-        let file = self.files[index].take().expect("a known file's index");
+        let file = self.files.remove(index);
         self.open.retain(|open| *open != index);
         if let Some(begun) = &file.begun {
             self.begun.remove(&begun.file);
         }
         self.unread_bytes -= file.counted_bytes;
-        self.free.push(index);
         file
     }
 
@@ -482,10 +479,8 @@ impl<L> Catalog<L> {
     /// Forgets how far each file was read, and closes all but the unlinked ones. From now on only
     /// the checkpointer looks at files that it has deleted.
     pub(super) fn forget_positions(&mut self, counted_from: impl Fn(&LogFile<L>) -> u64) {
-        for index in 0..self.files.len() {
-            let Some(file) = &mut self.files[index] else {
-                continue;
-            };
+        for index in self.known() {
+            let file = &mut self.files[index];
             if file.deleted {
                 self.remove(index);
             } else {
@@ -496,7 +491,7 @@ impl<L> Catalog<L> {
         }
         let files = &self.files;
         self.open.retain(|index| {
-            let file = files[*index].as_ref();
+            let file = files.get(*index);
             file.is_some_and(|file| file.log.is_some())
         });
         self.begun.clear();
@@ -551,7 +546,7 @@ impl<L> Catalog<L> {
         let before = before.max_by_key(|open| &self.file(*open).order);
         let files = &mut self.files;
         self.open.retain(|open| {
-            let file = files[*open].as_mut().expect("a known file's index");
+            let file = &mut files[*open];
             let stays = *open == index || Some(*open) == before || file.unlinked;
             if !stays {
                 file.log = None;
@@ -568,7 +563,7 @@ impl<L> Catalog<L> {
 
     /// Counts a file's unread bytes anew.
     pub(super) fn recount(&mut self, index: usize, counted_from: impl Fn(&LogFile<L>) -> u64) {
-        let Some(Some(file)) = self.files.get_mut(index) else {
+        let Some(file) = self.files.get_mut(index) else {
             return;
         };
         if file.away_unix > 0 {
@@ -581,8 +576,8 @@ impl<L> Catalog<L> {
 
     /// Whether the file with this inode and birth time is known.
     pub(super) fn has(&self, key: LogKey) -> bool {
-        let mut known = self.files.iter().flatten();
-        known.any(|file| file.meta.key() == key)
+        let mut known = self.files.iter();
+        known.any(|(_, file)| file.meta.key() == key)
     }
 
     /// Files that are not begun and whose first lines are not known: at most so many, those that
@@ -630,10 +625,15 @@ impl<L> Catalog<L> {
     /// There is a copy of the file with this inode and birth time, of `bytes` bytes. What is in
     /// both files may be sent as the copy's.
     pub(super) fn handle_copied(&mut self, key: LogKey, bytes: u64) {
-        let all = self.files.iter_mut().flatten();
+        let all = self.files.iter_mut().map(|(_, file)| file);
         for file in all.filter(|file| file.meta.key() == key) {
             file.handle_copied(bytes);
         }
+    }
+
+    /// The indices of all files, while those change.
+    fn known(&self) -> Vec<usize> {
+        self.files.iter().map(|(index, _)| index).collect()
     }
 
     fn next_number(&mut self) -> u64 {
@@ -642,17 +642,13 @@ impl<L> Catalog<L> {
     }
 
     fn insert(&mut self, file: LogFile<L>) {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.files.push(None);
-            self.files.len() - 1
-        });
-        self.files[index] = Some(file);
+        let index = self.files.insert(file);
         self.list(index);
     }
 
     /// Adds a file to the lists that its present state belongs to.
     fn list(&mut self, index: usize) {
-        let file = self.files[index].as_mut().expect("a known file's index");
+        let file = &mut self.files[index];
         file.order = Order {
             name: Arc::clone(&file.name),
             is_named: !file.unlinked && file.place == file.name,
@@ -667,7 +663,7 @@ impl<L> Catalog<L> {
 
     /// Removes a file from the lists that it is in.
     fn unlist(&mut self, index: usize) {
-        let file = self.files[index].as_ref().expect("a known file's index");
+        let file = &self.files[index];
         self.order.remove(&file.order);
         self.pending.remove(&file.order);
         self.unlinked.remove(&index);

@@ -187,81 +187,81 @@ impl<L: OpenFile> LogReaper<L> {
     ) -> bool {
         let mut looked_at: BTreeSet<FileId> = BTreeSet::new();
         let mut has_more = false;
-        let now = cx.now.monotonic;
         // Kept logs come first in the order, so there must be room for others after them.
         let files_max = match cx.settings.compares_keys {
             true => RECONCILE_LOGS_MAX,
             false => DELETED_LOGS_WATCHED_MAX + self.kept.len() + 1,
         };
-        let files_looked_at = match cx.settings.compares_keys {
-            true => usize::MAX,
-            false => files_max,
-        };
         for backend_state in backend_states.iter_mut().flatten() {
-            let mut files = backend_state
-                .ledger_in_good_order()
-                .map_or_else(Vec::new, |ledger| ledger.deletable_files(files_looked_at));
-            let not_asked = files.len().saturating_sub(files_max);
-            files.truncate(files_max);
+            let (files, not_asked) = finished_logs(backend_state, files_max, cx);
             let deletable: Vec<FileId> = files.iter().map(|(file, _)| *file).collect();
             looked_at.extend(&deletable);
-            let mut to_compare = Vec::new();
-            let mut older_waits = false;
-            for (file, name) in files {
-                if self.watched.len() >= DELETED_LOGS_WATCHED_MAX {
-                    has_more = true;
-                    break;
-                }
-                if self.kept.get(&file).is_some_and(|kept| now < kept.until) {
-                    continue;
-                }
-                self.kept.remove(&file);
-                match compare_state(backend_state, file, cx) {
-                    CompareState::Waiting => {
-                        older_waits = true;
-                        continue;
-                    }
-                    CompareState::Compared if older_waits => break,
-                    CompareState::Compared | CompareState::NotAsked => {}
-                }
-                let is_there = match self.try_reap(backend_state, file, &name, cx) {
-                    Reaping::Compare(log) => {
-                        older_waits = true;
-                        let backend = backend_state.info().id;
-                        cx.comparing.handle_asked(backend, &log, cx.now.unix);
-                        to_compare.push(log);
-                        continue;
-                    }
-                    Reaping::Deleted => {
-                        has_more = true;
-                        continue;
-                    }
-                    Reaping::NotYet => break,
-                    Reaping::Elsewhere => false,
-                    Reaping::Kept => true,
-                };
-                let until = cx.now.after(cx.settings.release_interval);
-                self.kept.insert(file, Kept { until, is_there });
-            }
-            if !to_compare.is_empty() {
-                cx.outbox.reconciler(ReconcilerMessage::Compare {
-                    backend: backend_state.info().id,
-                    logs: to_compare,
-                });
-            }
+            has_more |= self.reap_in_order(backend_state, files, cx);
             let counters = &backend_state.info().counters;
             counters.logs_kept.set(self.logs_kept(&deletable));
-            let (waiting, since) = cx.comparing.waiting(backend_state.info().id);
-            counters.reconcile.since_unix.set(since);
-            counters.reconcile.logs_waiting.set(waiting);
-            let compared = cx.comparing.compared(backend_state.info().id);
-            counters.reconcile.logs_compared.set(compared);
-            counters.reconcile.logs_not_asked.set(not_asked as u64);
+            count_comparisons(backend_state, not_asked, cx);
         }
         forget_compared(backend_states, cx);
         self.kept.retain(|file, _| looked_at.contains(file));
         self.observed.retain(|file, _| looked_at.contains(file));
         self.logged.retain(|(file, _)| looked_at.contains(file));
+        has_more
+    }
+
+    /// Deletes these logs of a backend in their order, up to the first that is not finished, and
+    /// has those compared whose keys are to be. Returns what [`LogReaper::reap`] does.
+    fn reap_in_order<D: Disk<File = L>>(
+        &mut self,
+        backend_state: &mut BackendState,
+        files: Vec<(FileId, Arc<str>)>,
+        cx: &mut Context<'_, D>,
+    ) -> bool {
+        let backend = backend_state.info().id;
+        let mut has_more = false;
+        let mut to_compare = Vec::new();
+        let mut older_waits = false;
+        for (file, name) in files {
+            if self.watched.len() >= DELETED_LOGS_WATCHED_MAX {
+                has_more = true;
+                break;
+            }
+            let is_kept = |kept: &Kept| cx.now.monotonic < kept.until;
+            if self.kept.get(&file).is_some_and(is_kept) {
+                continue;
+            }
+            self.kept.remove(&file);
+            match compare_state(backend_state, file, cx) {
+                CompareState::Waiting => {
+                    older_waits = true;
+                    continue;
+                }
+                CompareState::Compared if older_waits => break,
+                CompareState::Compared | CompareState::NotAsked => {}
+            }
+            let is_there = match self.try_reap(backend_state, file, &name, cx) {
+                Reaping::Compare(log) => {
+                    older_waits = true;
+                    cx.comparing.handle_asked(backend, &log, cx.now.unix);
+                    to_compare.push(log);
+                    continue;
+                }
+                Reaping::Deleted => {
+                    has_more = true;
+                    continue;
+                }
+                Reaping::NotYet => break,
+                Reaping::Elsewhere => false,
+                Reaping::Kept => true,
+            };
+            let until = cx.now.after(cx.settings.release_interval);
+            self.kept.insert(file, Kept { until, is_there });
+        }
+        if !to_compare.is_empty() {
+            cx.outbox.reconciler(ReconcilerMessage::Compare {
+                backend,
+                logs: to_compare,
+            });
+        }
         has_more
     }
 
@@ -316,37 +316,13 @@ impl<L: OpenFile> LogReaper<L> {
         if !is_same(&log, &meta, &finished)? {
             return Ok(Reaping::Elsewhere);
         }
-        let end = finished.end;
-        let may_go = meta.bytes == end.byte
+        let may_go = meta.bytes == finished.end.byte
             && self.has_been_quiet(file, &meta, cx.settings.closed_after, cx.now);
         if !may_go {
             return Ok(Reaping::NotYet);
         }
-        match log.lease()? {
-            LogLease::Alone => {}
-            LogLease::Writers => {
-                self.log_writers(&backend, file, name, &log, cx);
-                return Ok(Reaping::Kept);
-            }
-            LogLease::Unknown | LogLease::NotPermitted if !self.unknown.begins() => {}
-            LogLease::NotPermitted => {
-                tracing::warn!(
-                    backend = &*backend,
-                    file = &**name,
-                    "this process may not ask whether somebody writes to a log, as the log is \
-                     another user's and it lacks CAP_LEASE: only the grace period protects \
-                     finished logs; run it as the logs' owner, or with that capability (systemd: \
-                     AmbientCapabilities=CAP_LEASE)"
-                );
-            }
-            LogLease::Unknown => {
-                tracing::warn!(
-                    backend = &*backend,
-                    file = &**name,
-                    "this file system cannot tell whether somebody writes to a log: only the grace \
-                     period protects finished logs"
-                );
-            }
+        if !self.is_ours_alone(&backend, file, name, &log, cx)? {
+            return Ok(Reaping::Kept);
         }
         let last = log.meta()?;
         if (last.bytes, last.modified_nanos) != (meta.bytes, meta.modified_nanos) {
@@ -356,58 +332,61 @@ impl<L: OpenFile> LogReaper<L> {
             return Ok(Reaping::Compare(FinishedLog {
                 name: Arc::clone(name),
                 key: meta.key(),
-                bytes: end.byte,
+                bytes: finished.end.byte,
                 modified_nanos: meta.modified_nanos,
             }));
         }
-        let ledger = backend_state.ledger_in_good_order().expect("it was there");
-        let is_elsewhere = last.links > 1;
-        // Every line up to here is settled, that is on disk, and nothing follows.
-        assert_eq!(
-            ledger.finished(file),
-            Some(finished),
-            "{backend}/{name} is deleted when it is durably settled"
-        );
-        assert_eq!(
-            meta.bytes, end.byte,
-            "{backend}/{name} is deleted when all of it is settled"
-        );
-        cx.disk.remove(Area::Logs, &backend, name)?;
-        log.end_lease().unwrap_or_else(
-            |why| tracing::debug!(file = &**name, %why, "a lease could not be released"),
-        );
-        if is_elsewhere {
-            ledger.file_moved(file, name, cx.now.unix.max(1));
-        } else {
-            ledger.file_deleted(file);
+        delete(backend_state, file, name, &finished, &log, &last, cx)?;
+        // Otherwise it still exists under another name, and so does its entry in the ledger.
+        if last.links <= 1 {
+            let watched = Watched {
+                backend: backend_state.info().id,
+                log,
+                since: cx.now.monotonic,
+                rest: None,
+            };
+            self.watched.insert(file, watched);
         }
-        tracing::info!(
-            backend = &*backend,
-            file = &**name,
-            lines = end.line,
-            bytes = end.byte,
-            is_elsewhere,
-            "finished and deleted"
-        );
-        backend_state.info().counters.logs_deleted.add(1);
-        cx.outbox.reader(ReaderMessage::FileDeleted {
-            backend: backend_state.info().id,
-            file,
-            key: meta.key(),
-            is_elsewhere,
-        });
-        if is_elsewhere {
-            // It still exists under another name, and so does its entry in the ledger.
-            return Ok(Reaping::Deleted);
-        }
-        let watched = Watched {
-            backend: backend_state.info().id,
-            log,
-            since: cx.now.monotonic,
-            rest: None,
-        };
-        self.watched.insert(file, watched);
         Ok(Reaping::Deleted)
+    }
+
+    /// Whether nobody has a log open for writing, as far as can be told; from then on, its lease
+    /// tells. Logs who has, or that it cannot be told.
+    fn is_ours_alone<D: Disk<File = L>>(
+        &mut self,
+        backend: &str,
+        file: FileId,
+        name: &str,
+        log: &L,
+        cx: &mut Context<'_, D>,
+    ) -> io::Result<bool> {
+        match log.lease()? {
+            LogLease::Alone => {}
+            LogLease::Writers => {
+                self.log_writers(backend, file, name, log, cx);
+                return Ok(false);
+            }
+            LogLease::Unknown | LogLease::NotPermitted if !self.unknown.begins() => {}
+            LogLease::NotPermitted => {
+                tracing::warn!(
+                    backend,
+                    file = name,
+                    "this process may not ask whether somebody writes to a log, as the log is \
+                     another user's and it lacks CAP_LEASE: only the grace period protects \
+                     finished logs; run it as the logs' owner, or with that capability (systemd: \
+                     AmbientCapabilities=CAP_LEASE)"
+                );
+            }
+            LogLease::Unknown => {
+                tracing::warn!(
+                    backend,
+                    file = name,
+                    "this file system cannot tell whether somebody writes to a log: only the grace \
+                     period protects finished logs"
+                );
+            }
+        }
+        Ok(true)
     }
 
     /// Logs once that a finished log is kept as long as somebody has it open for writing.
@@ -467,6 +446,87 @@ impl<L: OpenFile> LogReaper<L> {
     }
 }
 
+/// The first `files_max` logs of a backend that its ledger has as finished, in their order, and how
+/// many more are to be compared.
+fn finished_logs<D: Disk>(
+    backend_state: &mut BackendState,
+    files_max: usize,
+    cx: &Context<'_, D>,
+) -> (Vec<(FileId, Arc<str>)>, usize) {
+    let counted = match cx.settings.compares_keys {
+        true => usize::MAX,
+        false => files_max,
+    };
+    let mut files = backend_state
+        .ledger_in_good_order()
+        .map_or_else(Vec::new, |ledger| ledger.deletable_files(counted));
+    let not_asked = files.len().saturating_sub(files_max);
+    files.truncate(files_max);
+    (files, not_asked)
+}
+
+/// Publishes how far the comparison of a backend's logs is.
+fn count_comparisons<D: Disk>(backend_state: &BackendState, not_asked: usize, cx: &Context<'_, D>) {
+    let backend = backend_state.info().id;
+    let counters = &backend_state.info().counters.reconcile;
+    let (waiting, since) = cx.comparing.waiting(backend);
+    counters.since_unix.set(since);
+    counters.logs_waiting.set(waiting);
+    counters.logs_compared.set(cx.comparing.compared(backend));
+    counters.logs_not_asked.set(not_asked as u64);
+}
+
+/// Deletes an open log that may go, of which `meta` was just looked up, and reports that.
+fn delete<D: Disk>(
+    backend_state: &mut BackendState,
+    file: FileId,
+    name: &Arc<str>,
+    finished: &FinishedFile,
+    log: &D::File,
+    meta: &LogMeta,
+    cx: &mut Context<'_, D>,
+) -> io::Result<()> {
+    let backend = Arc::clone(backend_state.name());
+    let ledger = backend_state.ledger_in_good_order().expect("it was there");
+    let end = finished.end;
+    let is_elsewhere = meta.links > 1;
+    // Every line up to here is settled, that is on disk, and nothing follows.
+    assert_eq!(
+        ledger.finished(file).as_ref(),
+        Some(finished),
+        "{backend}/{name} is deleted when it is durably settled"
+    );
+    assert_eq!(
+        meta.bytes, end.byte,
+        "{backend}/{name} is deleted when all of it is settled"
+    );
+    cx.disk.remove(Area::Logs, &backend, name)?;
+    log.end_lease().unwrap_or_else(
+        |why| tracing::debug!(file = &**name, %why, "a lease could not be released"),
+    );
+    if is_elsewhere {
+        ledger.file_moved(file, name, cx.now.unix.max(1));
+    } else {
+        ledger.file_deleted(file);
+    }
+    tracing::info!(
+        backend = &*backend,
+        file = &**name,
+        lines = end.line,
+        bytes = end.byte,
+        is_elsewhere,
+        "finished and deleted"
+    );
+    backend_state.info().counters.logs_deleted.add(1);
+    cx.outbox.reader(ReaderMessage::FileDeleted {
+        backend: backend_state.info().id,
+        file,
+        key: meta.key(),
+        is_elsewhere,
+    });
+    Ok(())
+}
+
 /// Whether an open log is this finished file.
 fn is_same(log: &impl OpenFile, meta: &LogMeta, finished: &FinishedFile) -> io::Result<bool> {
     let identity = &finished.identity;
@@ -485,57 +545,11 @@ fn reject_rest<D: Disk>(
     cx: &mut Context<'_, D>,
 ) -> Result<(), String> {
     while !failpoint!(LookNoMore) {
-        let bytes = log.meta().map_err(|why| why.to_string())?.bytes;
-        let left = bytes.saturating_sub(rest.next.byte);
-        if left == 0 {
+        let piece = read_late(log, rest.next.byte).map_err(|why| why.to_string())?;
+        let Some(piece) = piece else {
             return Ok(());
-        }
-        let mut content = vec![
-            0;
-            usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(REJECTED_WRITE_BYTES_MAX)
-        ];
-        let filled =
-            read_fully(log, rest.next.byte, &mut content).map_err(|why| why.to_string())?;
-        if filled == 0 {
-            return Ok(());
-        }
-        content.truncate(filled);
-        let mut is_within = is_within_line(log, rest.next.byte).map_err(|why| why.to_string())?;
-        let is_end = rest.next.byte + filled as u64 >= bytes;
-        // A line that is longer than a piece, or whose rest comes later, is rejected in pieces. It
-        // counts once.
-        let whole = if is_end {
-            filled
-        } else {
-            memchr::memrchr(b'\n', &content).map_or(filled, |at| at + 1)
         };
-        let mut next = rest.next;
-        let mut lines = Vec::new();
-        for raw in content[..whole].split_inclusive(|&byte| byte == b'\n') {
-            let (line, counts) = if is_within {
-                (next.line.saturating_sub(1), LateCounts::Nothing)
-            } else if next.line < rest.closed.resume.lines_read {
-                (next.line, LateCounts::Settled)
-            } else {
-                (next.line, LateCounts::Processed)
-            };
-            let begun = Place {
-                line,
-                byte: next.byte,
-            };
-            // A piece that is only the end of a line has nothing to reject.
-            let is_mere_end = is_within && raw == b"\n";
-            if !is_mere_end && !rest.closed.resume.settled.contains(line) {
-                lines.push((late_line(backend_state, rest, begun, raw, cx.now), counts));
-            }
-            next = Place {
-                line: line + 1,
-                byte: next.byte + raw.len() as u64,
-            };
-            is_within = !raw.ends_with(b"\n");
-        }
+        let (lines, next) = late_lines(&piece, rest, backend_state.name(), cx.now);
         backend_state
             .reject(REASON, &lines, cx)
             .map_err(|why| why.to_string())?;
@@ -552,6 +566,72 @@ fn reject_rest<D: Disk>(
     Ok(())
 }
 
+/// What was found in a deleted log.
+struct LatePiece {
+    bytes: Vec<u8>,
+    /// It begins inside a line.
+    is_within: bool,
+}
+
+/// The bytes of a log from `from` on: up to its end or the last line end, if they are not too many.
+/// A line that is longer than a piece, or whose rest comes later, is read in pieces.
+fn read_late(log: &impl OpenFile, from: u64) -> io::Result<Option<LatePiece>> {
+    let end = log.meta()?.bytes;
+    let left = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+    if left == 0 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; left.min(REJECTED_WRITE_BYTES_MAX)];
+    let filled = read_fully(log, from, &mut bytes)?;
+    if filled == 0 {
+        return Ok(None);
+    }
+    bytes.truncate(filled);
+    let is_within = is_within_line(log, from)?;
+    let is_end = from + filled as u64 >= end;
+    if !is_end && let Some(at) = memchr::memrchr(b'\n', &bytes) {
+        bytes.truncate(at + 1);
+    }
+    Ok(Some(LatePiece { bytes, is_within }))
+}
+
+/// The lines of a piece that are to be rejected, each with what it counts as, and where the next
+/// piece begins. A line in pieces counts once.
+fn late_lines(
+    piece: &LatePiece,
+    rest: &Rest,
+    backend: &str,
+    now: Now,
+) -> (Vec<(RejectedLine, LateCounts)>, Place) {
+    let mut is_within = piece.is_within;
+    let mut next = rest.next;
+    let mut lines = Vec::new();
+    for raw in piece.bytes.split_inclusive(|&byte| byte == b'\n') {
+        let (line, counts) = if is_within {
+            (next.line.saturating_sub(1), LateCounts::Nothing)
+        } else if next.line < rest.closed.resume.lines_read {
+            (next.line, LateCounts::Settled)
+        } else {
+            (next.line, LateCounts::Processed)
+        };
+        let begun = Place {
+            line,
+            byte: next.byte,
+        };
+        // A piece that is only the end of a line has nothing to reject.
+        let is_mere_end = is_within && raw == b"\n";
+        if !is_mere_end && !rest.closed.resume.settled.contains(line) {
+            lines.push((late_line(backend, rest, begun, raw, now), counts));
+        }
+        next = Place {
+            line: line + 1,
+            byte: next.byte + raw.len() as u64,
+        };
+        is_within = !raw.ends_with(b"\n");
+    }
+    (lines, next)
+}
+
 /// Whether `byte` is inside a line.
 fn is_within_line(log: &impl OpenFile, byte: u64) -> io::Result<bool> {
     let Some(before) = byte.checked_sub(1) else {
@@ -562,16 +642,10 @@ fn is_within_line(log: &impl OpenFile, byte: u64) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn late_line(
-    backend_state: &BackendState,
-    rest: &Rest,
-    place: Place,
-    raw: &[u8],
-    now: Now,
-) -> RejectedLine {
+fn late_line(backend: &str, rest: &Rest, place: Place, raw: &[u8], now: Now) -> RejectedLine {
     RejectedLine {
         unix: now.unix,
-        backend: backend_state.name().to_string(),
+        backend: backend.to_owned(),
         file: rest.closed.resume.name.to_string(),
         line: place.line + 1,
         byte: Some(place.byte),

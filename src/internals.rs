@@ -235,9 +235,9 @@ pub mod replay {
     }
     pub mod messages {
         pub use crate::replay::messages::{
-            BackendId, BackendInfo, Batch, CheckpointerMessage, CheckpointerSettings, Component,
-            ControlMessage, FinishedLog, ReaderMessage, ReaderSettings, ReconcilerMessage,
-            ResumePlan, Settled, WorkerMessage,
+            BackendId, BackendInfo, BackendMessage, Batch, CheckpointerMessage,
+            CheckpointerSettings, Component, ControlMessage, FinishedLog, ReaderMessage,
+            ReaderSettings, ReconcilerMessage, ResumePlan, Settled, WorkerMessage,
         };
     }
     pub mod monitor {

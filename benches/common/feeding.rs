@@ -14,8 +14,8 @@ use hustdbsync::internals::replay::chunk::BufferReturns;
 use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
 use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
 use hustdbsync::internals::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, ControlMessage, ReaderMessage, ReaderSettings,
-    ResumePlan, WorkerMessage,
+    BackendId, BackendInfo, BackendMessage, CheckpointerMessage, ControlMessage, ReaderMessage,
+    ReaderSettings, ResumePlan, WorkerMessage,
 };
 use hustdbsync::internals::replay::reachability::KnownOutages;
 use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
@@ -126,7 +126,7 @@ impl Fixture {
             }
         }
         while let Some(mail) = self.links.checkpointer.receive() {
-            if let CheckpointerMessage::Segment { backend, segment } = mail {
+            if let CheckpointerMessage::Of(backend, BackendMessage::Segment { segment }) = mail {
                 let done = ReaderMessage::SegmentDone {
                     backend,
                     done: segment.done(),

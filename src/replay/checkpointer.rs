@@ -62,8 +62,8 @@ use crate::replay::disk::Disk;
 use crate::replay::durable_write::JobId;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, ControlMessage,
-    ReaderMessage, ReconcilerMessage, Settled,
+    BackendId, BackendInfo, BackendMessage, CheckpointerMessage, CheckpointerSettings,
+    ControlMessage, ReaderMessage, ReconcilerMessage, Settled,
 };
 use crate::replay::outbox::{Outbox, Receivers};
 use crate::replay::vec_pool::VecPool;
@@ -309,7 +309,7 @@ impl<D: Disk> Checkpointer<D> {
             let Some(message) = self.links.mailbox.receive() else {
                 return false;
             };
-            if matches!(message, CheckpointerMessage::Segment { .. }) {
+            if let CheckpointerMessage::Of(_, BackendMessage::Segment { .. }) = message {
                 self.gathers_until = now.after(CHECKPOINTER_GATHERS);
             }
             self.handle_message(message, now);
@@ -366,10 +366,7 @@ impl<D: Disk> Checkpointer<D> {
                 self.release_at = now.monotonic;
             }
             CheckpointerMessage::Stop => self.phase = Phase::Stopping,
-            message => {
-                let backend = message
-                    .backend()
-                    .expect("what is not the checkpointer's own is a backend's");
+            CheckpointerMessage::Of(backend, message) => {
                 self.at_backend_states(now, |backend_states, _, cx| {
                     backend_state_of(backend_states, backend).handle_message(message, cx)
                 });

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use crate::replay::lane::LaneSettings;
 use crate::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, Epoch, ReaderMessage, ReconcilerMessage,
-    WorkerMessage,
+    BackendId, BackendInfo, BackendMessage, CheckpointerMessage, Epoch, ReaderMessage,
+    ReconcilerMessage, WorkerMessage,
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::reachability::gate::{Gate, Opened, Request};
@@ -38,7 +38,10 @@ impl Outbox {
             backend,
             is_up: false,
         });
-        self.checkpointer(CheckpointerMessage::Flush { backend, epoch });
+        self.checkpointer(CheckpointerMessage::Of(
+            backend,
+            BackendMessage::Flush { epoch },
+        ));
         self.after(After::Checkpointer)
             .reader(ReaderMessage::Down { backend, epoch });
         self.after(After::Checkpointer)
@@ -66,8 +69,10 @@ impl Outbox {
     pub fn keep_outages(&mut self, backend: BackendId, gate: &mut Gate) {
         while let Some(request) = gate.poll_request() {
             let message = match request {
-                Request::Keep(bytes) => CheckpointerMessage::KeepOutages { backend, bytes },
-                Request::Forget => CheckpointerMessage::ForgetOutages { backend },
+                Request::Keep(bytes) => {
+                    CheckpointerMessage::Of(backend, BackendMessage::KeepOutages { bytes })
+                }
+                Request::Forget => CheckpointerMessage::Of(backend, BackendMessage::ForgetOutages),
             };
             self.checkpointer(message);
         }

@@ -80,68 +80,8 @@ pub enum CheckpointerMessage {
     /// From control: a backend to keep a ledger for. The checkpointer reads its state and answers
     /// the reader with the plan of epoch 0.
     Backend(BackendInfo),
-    /// From the reader.
-    FileOpened(FileOpened),
-    /// From the reader: lines that are about to be fed, told before any of their records is given
-    /// to a worker.
-    Segment {
-        /// Whose log.
-        backend: BackendId,
-        /// The lines.
-        segment: NewSegment,
-    },
-    /// From the reader: more of a file's first bytes are known than when it was opened; its
-    /// identity covers them now. Sent before what they are of is fed, for a file that was opened
-    /// while it was shorter.
-    FileIdentified {
-        /// Whose log.
-        backend: BackendId,
-        /// Which file.
-        file: FileId,
-        /// What it is.
-        identity: Identity,
-    },
-    /// From the reader: a file is another by now, or will not come back, or the checkpointer said
-    /// that it has deleted it; nothing more will be fed from it, its state can go.
-    FileGone {
-        /// Whose log.
-        backend: BackendId,
-        /// Which file.
-        file: FileId,
-    },
-    /// From the reader: a file has another name, or has gone from its folder, or is back. It stays
-    /// open: it may come back, and goes on where it was.
-    FileMoved {
-        /// Whose log.
-        backend: BackendId,
-        /// Which file.
-        file: FileId,
-        /// What it is called.
-        name: Arc<str>,
-        /// Since when it has been away, Unix seconds; 0: it is in the folder.
-        away_unix: u64,
-    },
-    /// From the reader: files of the last plan's entries have gone from the folder, or are back.
-    EntriesMoved {
-        /// Whose logs.
-        backend: BackendId,
-        /// Indices of files' entries, with since when they have been away (Unix seconds; 0: they
-        /// are there).
-        files: Vec<(usize, u64)>,
-        /// The same of the original's files' entries.
-        legacy: Vec<(usize, u64)>,
-    },
-    /// From the reader: these entries of the last plan it will never use: their files are gone, or
-    /// are others by now. Only the reader says so, and it says so before it opens anything in their
-    /// place; so both know the same entries at any time.
-    EntriesForgotten {
-        /// Whose logs.
-        backend: BackendId,
-        /// Indices of files' entries.
-        files: Vec<usize>,
-        /// Indices of the original's files' entries.
-        legacy: Vec<usize>,
-    },
+    /// What only this backend's ledger has to do with.
+    Of(BackendId, BackendMessage),
     /// From the reader: a log has gone from its folder.
     LogAway(AwayLog),
     /// From the reader, after `LogAway`: all that the log had is in another file, a copy.
@@ -152,33 +92,6 @@ pub enum CheckpointerMessage {
         key: LogKey,
         /// The copy.
         copy: LogKey,
-    },
-    /// From a worker: in each lane's order.
-    Settled {
-        /// Whose.
-        backend: BackendId,
-        /// The records' ends. The vector goes back to where it came from.
-        batch: Vec<Settled>,
-    },
-    /// From the reader or a worker; a worker's stands in its lane's order.
-    Rejected(Box<Rejection>),
-    /// From control: a flush has begun. Sent before anyone else is told.
-    Flush {
-        /// Whose pipeline.
-        backend: BackendId,
-        /// The new epoch.
-        epoch: Epoch,
-    },
-    /// From each party.
-    Flushed {
-        /// Whose pipeline.
-        backend: BackendId,
-        /// The epoch that has begun.
-        epoch: Epoch,
-        /// Who has let go.
-        component: Component,
-        /// Of the lines in flight those that it has sent: nobody knows whether they were applied.
-        sent: Vec<(SegmentId, u32)>,
     },
     /// From the reader, which has looked for logs that have gone: remember how far all logs go now,
     /// and answer `SyncPointTaken`; from then on keep the point's numbers, and say `SyncPointMoved`
@@ -194,42 +107,12 @@ pub enum CheckpointerMessage {
         /// Which.
         id: u64,
     },
-    /// From control: take rejected lines back, or throw them away; and answer `Requeued`.
-    Requeue {
-        /// Whose.
-        backend: BackendId,
-        /// What the question is called.
-        ask: u64,
-        /// What to do with them.
-        what: Requeue,
-        /// Which.
-        filter: Filter,
-    },
     /// From control: which logs does a backend have? Answered by `Listed`.
     ListLogs {
         /// Whose.
         backend: BackendId,
         /// What the question is called.
         ask: u64,
-    },
-    /// From control: which lines were rejected last? Answered by `Listed`.
-    ListRejected {
-        /// Whose.
-        backend: BackendId,
-        /// What the question is called.
-        ask: u64,
-    },
-    /// From control: replace what is kept of a backend's outages.
-    KeepOutages {
-        /// Whose.
-        backend: BackendId,
-        /// What is kept.
-        bytes: Vec<u8>,
-    },
-    /// From control: remove what is kept of them, durably, and answer `OutagesForgotten`.
-    ForgetOutages {
-        /// Whose.
-        backend: BackendId,
     },
     /// From control: what is left of a backend? Answered by `StateLeft`.
     AskLeft {
@@ -256,39 +139,101 @@ pub enum CheckpointerMessage {
     Stop,
 }
 
-impl CheckpointerMessage {
-    /// Whose it is, where it is one backend's.
-    #[must_use]
-    pub fn backend(&self) -> Option<BackendId> {
-        match self {
-            Self::Backend(info) => Some(info.id),
-            Self::FileOpened(opened) => Some(opened.backend),
-            Self::LogAway(log) => Some(log.backend),
-            Self::Rejected(rejection) => Some(rejection.backend),
-            Self::Segment { backend, .. }
-            | Self::FileIdentified { backend, .. }
-            | Self::LogCopied { backend, .. }
-            | Self::FileGone { backend, .. }
-            | Self::FileMoved { backend, .. }
-            | Self::EntriesMoved { backend, .. }
-            | Self::EntriesForgotten { backend, .. }
-            | Self::Settled { backend, .. }
-            | Self::Flush { backend, .. }
-            | Self::Flushed { backend, .. }
-            | Self::KeepOutages { backend, .. }
-            | Self::ForgetOutages { backend }
-            | Self::AskLeft { backend }
-            | Self::Forget { backend }
-            | Self::ListLogs { backend, .. }
-            | Self::ListRejected { backend, .. }
-            | Self::Compared { backend, .. }
-            | Self::Requeue { backend, .. } => Some(*backend),
-            Self::SyncPoint { .. }
-            | Self::ForgetSyncPoint { .. }
-            | Self::Settings(_)
-            | Self::Stop => None,
-        }
-    }
+/// What a backend's ledger is told.
+#[derive(Debug)]
+pub enum BackendMessage {
+    /// From the reader.
+    FileOpened(FileOpened),
+    /// From the reader: lines that are about to be fed, told before any of their records is given
+    /// to a worker.
+    Segment {
+        /// The lines.
+        segment: NewSegment,
+    },
+    /// From the reader: more of a file's first bytes are known than when it was opened; its
+    /// identity covers them now. Sent before what they are of is fed, for a file that was opened
+    /// while it was shorter.
+    FileIdentified {
+        /// Which file.
+        file: FileId,
+        /// What it is.
+        identity: Identity,
+    },
+    /// From the reader: a file is another by now, or will not come back, or the checkpointer said
+    /// that it has deleted it; nothing more will be fed from it, its state can go.
+    FileGone {
+        /// Which file.
+        file: FileId,
+    },
+    /// From the reader: a file has another name, or has gone from its folder, or is back. It stays
+    /// open: it may come back, and goes on where it was.
+    FileMoved {
+        /// Which file.
+        file: FileId,
+        /// What it is called.
+        name: Arc<str>,
+        /// Since when it has been away, Unix seconds; 0: it is in the folder.
+        away_unix: u64,
+    },
+    /// From the reader: files of the last plan's entries have gone from the folder, or are back.
+    EntriesMoved {
+        /// Indices of files' entries, with since when they have been away (Unix seconds; 0: they
+        /// are there).
+        files: Vec<(usize, u64)>,
+        /// The same of the original's files' entries.
+        legacy: Vec<(usize, u64)>,
+    },
+    /// From the reader: these entries of the last plan it will never use: their files are gone, or
+    /// are others by now. Only the reader says so, and it says so before it opens anything in their
+    /// place; so both know the same entries at any time.
+    EntriesForgotten {
+        /// Indices of files' entries.
+        files: Vec<usize>,
+        /// Indices of the original's files' entries.
+        legacy: Vec<usize>,
+    },
+    /// From a worker: in each lane's order.
+    Settled {
+        /// The records' ends. The vector goes back to where it came from.
+        batch: Vec<Settled>,
+    },
+    /// From the reader or a worker; a worker's stands in its lane's order.
+    Rejected(Box<Rejection>),
+    /// From control: a flush has begun. Sent before anyone else is told.
+    Flush {
+        /// The new epoch.
+        epoch: Epoch,
+    },
+    /// From each party.
+    Flushed {
+        /// The epoch that has begun.
+        epoch: Epoch,
+        /// Who has let go.
+        component: Component,
+        /// Of the lines in flight those that it has sent: nobody knows whether they were applied.
+        sent: Vec<(SegmentId, u32)>,
+    },
+    /// From control: take rejected lines back, or throw them away; and answer `Requeued`.
+    Requeue {
+        /// What the question is called.
+        ask: u64,
+        /// What to do with them.
+        what: Requeue,
+        /// Which.
+        filter: Filter,
+    },
+    /// From control: which lines were rejected last? Answered by `Listed`.
+    ListRejected {
+        /// What the question is called.
+        ask: u64,
+    },
+    /// From control: replace what is kept of a backend's outages.
+    KeepOutages {
+        /// What is kept.
+        bytes: Vec<u8>,
+    },
+    /// From control: remove what is kept of them, durably, and answer `OutagesForgotten`.
+    ForgetOutages,
 }
 
 /// To the reader.

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, Batch, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage,
-    WorkerMessage,
+    BackendId, BackendMessage, Batch, CheckpointerMessage, ControlMessage, ReaderMessage,
+    ReconcilerMessage, WorkerMessage,
 };
 
 /// Whose earlier messages have to be delivered before an envelope.
@@ -73,7 +73,12 @@ impl Mail for CheckpointerMessage {
         // The credit that they lead to is needed only where there is more to read.
         matches!(
             self,
-            Self::FileIdentified { .. } | Self::Segment { .. } | Self::Settled { .. }
+            Self::Of(
+                _,
+                BackendMessage::FileIdentified { .. }
+                    | BackendMessage::Segment { .. }
+                    | BackendMessage::Settled { .. }
+            )
         )
     }
 }
@@ -478,10 +483,7 @@ mod tests {
             .checkpointer
             .send(CheckpointerMessage::Stop)
             .unwrap();
-        let flush = CheckpointerMessage::Flush {
-            backend: BACKEND,
-            epoch: 1,
-        };
+        let flush = CheckpointerMessage::Of(BACKEND, BackendMessage::Flush { epoch: 1 });
         fixture.outbox.checkpointer(flush);
         fixture.outbox.after(After::Checkpointer).workers(ttl);
         fixture.outbox.after(After::Checkpointer).reader(up(1));

@@ -60,8 +60,8 @@ use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, BackendInfo, CheckpointerMessage, Component, ControlMessage, Epoch, Fed, FileId,
-    ReaderMessage, ReaderSettings, ResumePlan, SegmentId, WorkerMessage,
+    BackendId, BackendInfo, BackendMessage, CheckpointerMessage, Component, ControlMessage, Epoch,
+    Fed, FileId, ReaderMessage, ReaderSettings, ResumePlan, SegmentId, WorkerMessage,
 };
 use crate::replay::outbox::{Outbox, Receivers};
 use crate::replay::reachability::KnownOutages;
@@ -482,12 +482,14 @@ impl<D: Disk> LogReader<D> {
         for batch in self.outbox.take_batches(backend) {
             self.returns.release(batch.chunk);
         }
-        self.outbox.checkpointer(CheckpointerMessage::Flushed {
+        self.outbox.checkpointer(CheckpointerMessage::Of(
             backend,
-            epoch,
-            component: Component::LogReader,
-            sent: Vec::new(),
-        });
+            BackendMessage::Flushed {
+                epoch,
+                component: Component::LogReader,
+                sent: Vec::new(),
+            },
+        ));
     }
 
     fn handle_segment_done(&mut self, backend: BackendId, epoch: Epoch, done: SegmentDone) {
@@ -540,8 +542,10 @@ impl<D: Disk> LogReader<D> {
         }
         if log.log.is_none() || log.unread_bytes(|_| 0) == 0 {
             source.catalog.remove(index);
-            self.outbox
-                .checkpointer(CheckpointerMessage::FileGone { backend, file });
+            self.outbox.checkpointer(CheckpointerMessage::Of(
+                backend,
+                BackendMessage::FileGone { file },
+            ));
         }
         self.sources[at].count_file(index);
     }

@@ -27,8 +27,8 @@ use hustdbsync::internals::replay::chunk::BufferReturns;
 use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
 use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
 use hustdbsync::internals::replay::messages::{
-    BackendId, BackendInfo, Batch, CheckpointerMessage, CheckpointerSettings, Component,
-    ControlMessage, ReaderMessage, ReaderSettings, Settled, WorkerMessage,
+    BackendId, BackendInfo, BackendMessage, Batch, CheckpointerMessage, CheckpointerSettings,
+    Component, ControlMessage, ReaderMessage, ReaderSettings, Settled, WorkerMessage,
 };
 use hustdbsync::internals::replay::outcome::Settlement;
 use hustdbsync::internals::replay::reachability::{KnownOutages, Reachability};
@@ -247,7 +247,10 @@ impl Server {
         self.epoch += 1;
         self.is_up = false;
         let (backend, epoch) = (BACKEND, self.epoch);
-        self.keep(CheckpointerMessage::Flush { backend, epoch });
+        self.keep(CheckpointerMessage::Of(
+            backend,
+            BackendMessage::Flush { epoch },
+        ));
         self.feed(ReaderMessage::Down { backend, epoch });
     }
 }
@@ -444,12 +447,14 @@ impl World {
         for batch in unanswered {
             self.server.links.returns.release(batch.chunk);
         }
-        self.server.keep(CheckpointerMessage::Flushed {
-            backend: BACKEND,
-            epoch: self.server.epoch,
-            component: Component::Worker(0),
-            sent,
-        });
+        self.server.keep(CheckpointerMessage::Of(
+            BACKEND,
+            BackendMessage::Flushed {
+                epoch: self.server.epoch,
+                component: Component::Worker(0),
+                sent,
+            },
+        ));
         self.turns();
     }
 
@@ -543,10 +548,12 @@ impl World {
                 line: fed.line,
                 settlement: Settlement::Applied,
             });
-            self.server.keep(CheckpointerMessage::Settled {
-                backend: BACKEND,
-                batch: settled.collect(),
-            });
+            self.server.keep(CheckpointerMessage::Of(
+                BACKEND,
+                BackendMessage::Settled {
+                    batch: settled.collect(),
+                },
+            ));
             self.server.links.returns.release(batch.chunk);
             came = true;
         }

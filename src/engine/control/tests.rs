@@ -17,7 +17,8 @@ use crate::fake_hustdb::{FakeHustdb, Options};
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
-    BackendId, CheckpointerMessage, ControlMessage, Epoch, ReaderMessage, Trouble, WorkerMessage,
+    BackendId, BackendMessage, CheckpointerMessage, ControlMessage, Epoch, ReaderMessage, Trouble,
+    WorkerMessage,
 };
 
 const FIRST: BackendId = BackendId(0);
@@ -170,7 +171,8 @@ impl Bench {
     fn expect_flush(&self, epoch: Epoch) -> bool {
         assert!(matches!(
             next(&self.links.controller.checkpointer),
-            CheckpointerMessage::Flush { backend: FIRST, epoch: flushed } if flushed == epoch
+            CheckpointerMessage::Of(FIRST, BackendMessage::Flush { epoch: flushed })
+                if flushed == epoch
         ));
         assert!(matches!(
             next(&self.links.controller.reader),
@@ -228,7 +230,7 @@ impl Bench {
         self.links.shared.stop();
         eventually("Stop", || {
             match self.links.controller.checkpointer.receive() {
-                Some(CheckpointerMessage::Flush { epoch, .. }) => {
+                Some(CheckpointerMessage::Of(_, BackendMessage::Flush { epoch })) => {
                     self.flushed(epoch);
                     None
                 }
@@ -331,7 +333,7 @@ fn a_quick_restart_does_not_go_unseen() {
     // back, or all are.
     eventually("held back", || {
         let flush = match bench.links.controller.checkpointer.receive() {
-            Some(CheckpointerMessage::Flush { epoch, .. }) => {
+            Some(CheckpointerMessage::Of(_, BackendMessage::Flush { epoch })) => {
                 bench.flushed(epoch);
                 Some(())
             }
@@ -466,7 +468,7 @@ impl Bench {
                     assert_eq!(asked, backend);
                     Some(())
                 }
-                Some(CheckpointerMessage::KeepOutages { .. }) | None => None,
+                Some(CheckpointerMessage::Of(_, BackendMessage::KeepOutages { .. })) | None => None,
                 Some(other) => panic!("{other:?}"),
             }
         });

@@ -35,8 +35,8 @@ use crate::replay::checkpointer::spare::Spare;
 use crate::replay::disk::{Disk, state_bytes};
 use crate::replay::durable_write::DurableWrite;
 use crate::replay::messages::{
-    BackendInfo, CheckpointerMessage, CheckpointerSettings, Component, ControlMessage, Epoch,
-    FileId, FileOpened, Filter, ReaderMessage, Rejection, Requeue, Requeued, SegmentId, Settled,
+    BackendInfo, BackendMessage, CheckpointerSettings, Component, ControlMessage, Epoch, FileId,
+    FileOpened, Filter, ReaderMessage, Rejection, Requeue, Requeued, SegmentId, Settled,
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
@@ -205,61 +205,40 @@ impl BackendState {
 
     pub(super) fn handle_message<D: Disk>(
         &mut self,
-        message: CheckpointerMessage,
+        message: BackendMessage,
         cx: &mut Context<'_, D>,
     ) {
         self.unpublished = true;
         match message {
-            CheckpointerMessage::FileOpened(opened) => self.open_file(&opened),
-            CheckpointerMessage::Segment { segment, .. } => self.register(&segment, cx),
-            CheckpointerMessage::FileIdentified { file, identity, .. } => {
+            BackendMessage::FileOpened(opened) => self.open_file(&opened),
+            BackendMessage::Segment { segment } => self.register(&segment, cx),
+            BackendMessage::FileIdentified { file, identity } => {
                 self.expect_ledger().identify_file(file, identity)
             }
-            CheckpointerMessage::FileGone { file, .. } => self.file_gone(file, cx),
-            CheckpointerMessage::FileMoved {
+            BackendMessage::FileGone { file } => self.file_gone(file, cx),
+            BackendMessage::FileMoved {
                 file,
                 name,
                 away_unix,
-                ..
             } => self.expect_ledger().file_moved(file, &name, away_unix),
-            CheckpointerMessage::EntriesMoved { files, legacy, .. } => {
+            BackendMessage::EntriesMoved { files, legacy } => {
                 self.expect_ledger().entries_moved(&files, &legacy);
             }
-            CheckpointerMessage::EntriesForgotten { files, legacy, .. } => {
+            BackendMessage::EntriesForgotten { files, legacy } => {
                 self.expect_ledger().forget_entries(&files, &legacy);
             }
-            CheckpointerMessage::Settled { batch, .. } => {
-                self.hold_or_apply(Held::Settled(batch), cx)
-            }
-            CheckpointerMessage::Rejected(rejection) => {
-                self.held.push_back(Held::Rejected(rejection))
-            }
-            CheckpointerMessage::Flush { epoch, .. } => self.begin_flush(epoch),
-            CheckpointerMessage::Flushed {
+            BackendMessage::Settled { batch } => self.hold_or_apply(Held::Settled(batch), cx),
+            BackendMessage::Rejected(rejection) => self.held.push_back(Held::Rejected(rejection)),
+            BackendMessage::Flush { epoch } => self.begin_flush(epoch),
+            BackendMessage::Flushed {
                 epoch,
                 component,
                 sent,
-                ..
             } => self.hold_or_apply(Held::Flushed(epoch, component, sent), cx),
-            CheckpointerMessage::Requeue {
-                ask, what, filter, ..
-            } => self.requeue(ask, what, &filter, cx),
-            CheckpointerMessage::ListRejected { ask, .. } => self.list_rejected(ask, cx),
-            CheckpointerMessage::KeepOutages { bytes, .. } => self.keep_outages(&bytes, cx),
-            CheckpointerMessage::ForgetOutages { .. } => self.forgets_outages = true,
-            CheckpointerMessage::Backend(_)
-            | CheckpointerMessage::LogAway(_)
-            | CheckpointerMessage::ListLogs { .. }
-            | CheckpointerMessage::LogCopied { .. }
-            | CheckpointerMessage::SyncPoint { .. }
-            | CheckpointerMessage::ForgetSyncPoint { .. }
-            | CheckpointerMessage::AskLeft { .. }
-            | CheckpointerMessage::Forget { .. }
-            | CheckpointerMessage::Compared { .. }
-            | CheckpointerMessage::Settings(_)
-            | CheckpointerMessage::Stop => {
-                unreachable!("these are the checkpointer's own")
-            }
+            BackendMessage::Requeue { ask, what, filter } => self.requeue(ask, what, &filter, cx),
+            BackendMessage::ListRejected { ask } => self.list_rejected(ask, cx),
+            BackendMessage::KeepOutages { bytes } => self.keep_outages(&bytes, cx),
+            BackendMessage::ForgetOutages => self.forgets_outages = true,
         }
     }
 
@@ -388,7 +367,6 @@ impl BackendState {
             name,
             identity,
             start,
-            ..
         } = opened;
         self.expect_ledger()
             .open_file(*file, name, *identity, *start);

@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::http::answer::{ClientId, Status};
 use crate::limits::{ASKS_PER_TURN, REQUEUES_MAX};
 use crate::replay::messages::{
-    BackendId, CheckpointerMessage, Filter, ReaderMessage, Requeue, Requeued,
+    BackendId, BackendMessage, CheckpointerMessage, Filter, ReaderMessage, Requeue, Requeued,
 };
 use crate::status::control_request::{
     BackendRequest, ControlRequest, Listed, RejectedFailure, RejectedReport, RejectedRequest,
@@ -113,7 +113,7 @@ impl Controller {
             ControlRequest::Rejected(ask) => self.requeue(client, ask),
             ControlRequest::ListRejected { backend } => {
                 self.list(client, &backend, |backend, ask| {
-                    CheckpointerMessage::ListRejected { backend, ask }
+                    CheckpointerMessage::Of(backend, BackendMessage::ListRejected { ask })
                 })
             }
             ControlRequest::ListLogs { backend } => self.list(client, &backend, |backend, ask| {
@@ -314,12 +314,14 @@ impl Controller {
             ids: ask.ids,
         };
         for backend in &backends {
-            let message = CheckpointerMessage::Requeue {
-                backend: *backend,
-                ask: number,
-                what,
-                filter: filter.clone(),
-            };
+            let message = CheckpointerMessage::Of(
+                *backend,
+                BackendMessage::Requeue {
+                    ask: number,
+                    what,
+                    filter: filter.clone(),
+                },
+            );
             self.outbox.checkpointer(message);
         }
         self.requests.requeues.push(Requeueing {

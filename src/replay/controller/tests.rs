@@ -9,7 +9,7 @@ use crate::replay::controller::action::{ProbeRequest, Reply};
 use crate::replay::lane::LaneSettings;
 use crate::replay::mailbox::NoWaker;
 use crate::replay::messages::{
-    CheckpointerSettings, Epoch, ForgottenTotals, ReaderSettings, Requeued, Trouble,
+    BackendMessage, CheckpointerSettings, Epoch, ForgottenTotals, ReaderSettings, Requeued, Trouble,
 };
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
@@ -214,7 +214,11 @@ impl Fixture {
             all.push(format!("worker {}", word(&message)));
         }
         while let Some(message) = self.checkpointer.receive() {
-            all.push(format!("checkpointer {}", word(&message)));
+            let word = match &message {
+                CheckpointerMessage::Of(_, message) => word(message),
+                message => word(message),
+            };
+            all.push(format!("checkpointer {word}"));
         }
         while let Some(message) = self.reader.receive() {
             all.push(format!("reader {}", word(&message)));
@@ -559,7 +563,9 @@ fn a_question_about_rejected_lines_is_answered_when_every_backend_has_been_seen_
     }));
     assert!(!fixture.has_replied());
     for (backend, last) in [(FIRST, false), (BackendId(1), true)] {
-        let Some(CheckpointerMessage::Requeue { ask, .. }) = fixture.checkpointer.receive() else {
+        let Some(CheckpointerMessage::Of(_, BackendMessage::Requeue { ask, .. })) =
+            fixture.checkpointer.receive()
+        else {
             panic!("each is asked for");
         };
         fixture.tell(ControlMessage::Requeued {
@@ -607,7 +613,7 @@ fn the_list_of_rejected_lines_is_the_checkpointer_s() {
     ] {
         fixture.ask(name(WRITTEN));
         assert!(!fixture.has_replied());
-        let Some(CheckpointerMessage::ListRejected { backend, ask }) =
+        let Some(CheckpointerMessage::Of(backend, BackendMessage::ListRejected { ask })) =
             fixture.checkpointer.receive()
         else {
             panic!("it is asked for");
@@ -755,7 +761,7 @@ fn an_outage_ends_with_an_answer_although_the_next_probe_is_as_bad_as_the_last()
     fixture.turn();
     let mut kept = Vec::new();
     while let Some(message) = fixture.checkpointer.receive() {
-        if let CheckpointerMessage::KeepOutages { bytes, .. } = message {
+        if let CheckpointerMessage::Of(_, BackendMessage::KeepOutages { bytes }) = message {
             kept = reachability::decode(&bytes).expect("outages");
         }
     }

@@ -7,8 +7,8 @@ use crate::limits::OUTCOMES_PER_BATCH;
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::{BufferReturns, Chunk};
 use crate::replay::messages::{
-    BackendId, CheckpointerMessage, ControlMessage, Epoch, FailedRecord, Rejection, SegmentId,
-    Settled, Trouble,
+    BackendId, BackendMessage, CheckpointerMessage, ControlMessage, Epoch, FailedRecord, Rejection,
+    SegmentId, Settled, Trouble,
 };
 use crate::replay::outbox::Outbox;
 use crate::replay::outcome::Settlement;
@@ -65,9 +65,9 @@ impl Results<'_> {
     ) {
         self.hand_over();
         let origin = held.origin(batch);
-        self.outbox
-            .checkpointer(CheckpointerMessage::Rejected(Box::new(Rejection {
-                backend: self.backend,
+        self.outbox.checkpointer(CheckpointerMessage::Of(
+            self.backend,
+            BackendMessage::Rejected(Box::new(Rejection {
                 file: origin.file,
                 segment: origin.segment,
                 line,
@@ -77,7 +77,8 @@ impl Results<'_> {
                 raw: raw.bytes,
                 in_log: raw.in_log,
                 unix: self.unix,
-            })));
+            })),
+        ));
     }
 
     /// A record that was sent is let go of, and its answer will never come. Its batch is still
@@ -116,6 +117,9 @@ pub fn hand_over(
 ) {
     if !settled.is_empty() {
         let batch = std::mem::replace(settled, pool.take());
-        outbox.checkpointer(CheckpointerMessage::Settled { backend, batch });
+        outbox.checkpointer(CheckpointerMessage::Of(
+            backend,
+            BackendMessage::Settled { batch },
+        ));
     }
 }

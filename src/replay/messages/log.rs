@@ -8,8 +8,6 @@ use crate::ledger::identity::Identity;
 /// A file whose lines are about to be fed.
 #[derive(Clone, Debug)]
 pub struct FileOpened {
-    /// Whose log it is.
-    pub backend: BackendId,
     /// Its number from now on.
     pub file: FileId,
     /// Its name in the backend's folder.

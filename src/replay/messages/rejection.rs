@@ -1,12 +1,10 @@
 //! What is said of a line that is rejected.
 
-use super::{BackendId, FileId, LineInLog, SegmentId};
+use super::{FileId, LineInLog, SegmentId};
 
 /// A line that is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// Whose log.
-    pub backend: BackendId,
     /// Which file.
     pub file: FileId,
     /// Where its line is.

@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::ledger::identity::{Identity, LastRead};
 use crate::limits::{IDENTITY_PREFIX_BYTES_MAX, LINE_TIME_BYTES_MAX};
 use crate::replay::disk::{Area, Disk, LogMeta, OpenFile, has_last_read, last_read_at, read_fully};
-use crate::replay::messages::{CheckpointerMessage, FileOpened, FileStart};
+use crate::replay::messages::{BackendMessage, CheckpointerMessage, FileOpened, FileStart};
 use crate::replay::reader::LogReader;
 use crate::replay::reader::feed::Step;
 use crate::replay::reader::hour::clock_s;
@@ -96,14 +96,15 @@ impl<D: Disk> LogReader<D> {
         let backend = source.info.id;
         self.tell_forgotten(at);
         self.look_at_zone(at, &meta, prefix_bytes, &name);
-        self.outbox
-            .checkpointer(CheckpointerMessage::FileOpened(FileOpened {
-                backend,
+        self.outbox.checkpointer(CheckpointerMessage::Of(
+            backend,
+            BackendMessage::FileOpened(FileOpened {
                 file: number,
                 name,
                 identity,
                 start: start.entry,
-            }));
+            }),
+        ));
         self.tell_originals(at, index, &alike);
         Ok(Step::Done)
     }
@@ -326,12 +327,13 @@ impl<D: Disk> LogReader<D> {
             begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
             let (lead_hash, key) = (begun.identity.lead_hash, meta.key());
             file.lead_hash = lead_hash;
-            self.outbox
-                .checkpointer(CheckpointerMessage::FileIdentified {
-                    backend: source.info.id,
+            self.outbox.checkpointer(CheckpointerMessage::Of(
+                source.info.id,
+                BackendMessage::FileIdentified {
                     file: begun.file,
                     identity: begun.identity,
-                });
+                },
+            ));
             match source.first_lines.handle(lead_hash, key) {
                 Likeness::CopyOf(first) => {
                     if !failpoint!(TrustCopy) {

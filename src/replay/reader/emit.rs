@@ -18,7 +18,8 @@ use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::chunk::Chunk;
 use crate::replay::disk::{Disk, last_read_at, read_fully};
 use crate::replay::messages::{
-    Batch, CheckpointerMessage, LineInLog, LongBody, Origin, Rejection, WorkerMessage,
+    BackendMessage, Batch, CheckpointerMessage, LineInLog, LongBody, Origin, Rejection,
+    WorkerMessage,
 };
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
@@ -384,8 +385,10 @@ impl<D: Disk> LogReader<D> {
             counters.announced_unix.set(segment.written_unix);
             counters.announced_bytes.add(taken.bytes as u64);
         }
-        self.outbox
-            .checkpointer(CheckpointerMessage::Segment { backend, segment });
+        self.outbox.checkpointer(CheckpointerMessage::Of(
+            backend,
+            BackendMessage::Segment { segment },
+        ));
         origin
     }
 
@@ -411,7 +414,6 @@ impl<D: Disk> LogReader<D> {
 
     fn tell_rejected(&mut self, at: usize, origin: &Origin, refused: Refused, now: Now) {
         let rejection = Rejection {
-            backend: self.sources[at].info.id,
             file: origin.file,
             segment: origin.segment,
             line: refused.line,
@@ -422,8 +424,10 @@ impl<D: Disk> LogReader<D> {
             in_log: refused.in_log,
             unix: now.unix,
         };
-        self.outbox
-            .checkpointer(CheckpointerMessage::Rejected(Box::new(rejection)));
+        self.outbox.checkpointer(CheckpointerMessage::Of(
+            self.sources[at].info.id,
+            BackendMessage::Rejected(Box::new(rejection)),
+        ));
     }
 
     /// Makes a chunk of `buffer` and sends its records to their workers. `body` describes the value

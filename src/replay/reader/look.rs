@@ -9,7 +9,9 @@ use crate::clock::Now;
 use crate::ledger::rejected;
 use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK, UNLINKED_FILES_MAX};
 use crate::replay::disk::{Area, Disk, LogEntry, LogMeta, OpenFile};
-use crate::replay::messages::{AwayLog, CheckpointerMessage, ControlMessage, FileId};
+use crate::replay::messages::{
+    AwayLog, BackendMessage, CheckpointerMessage, ControlMessage, FileId,
+};
 use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind};
@@ -313,12 +315,14 @@ impl<D: Disk> LogReader<D> {
         }
         let backend = self.sources[at].info.id;
         if let Some(file) = moved.file {
-            self.outbox.checkpointer(CheckpointerMessage::FileMoved {
+            self.outbox.checkpointer(CheckpointerMessage::Of(
                 backend,
-                file,
-                name: Arc::clone(&moved.to),
-                away_unix: moved.away_unix,
-            });
+                BackendMessage::FileMoved {
+                    file,
+                    name: Arc::clone(&moved.to),
+                    away_unix: moved.away_unix,
+                },
+            ));
         } else if moved.away_unix > 0 {
             // The ledger does not know it, and it is to be read all the same.
             self.tell_away(at, &moved.to, &moved.meta, moved.meta.bytes);
@@ -327,11 +331,13 @@ impl<D: Disk> LogReader<D> {
 
     fn tell_entries_moved(&mut self, at: usize, moved: EntriesMoved) {
         if moved != EntriesMoved::default() {
-            self.outbox.checkpointer(CheckpointerMessage::EntriesMoved {
-                backend: self.sources[at].info.id,
-                files: moved.files,
-                legacy: moved.legacy,
-            });
+            self.outbox.checkpointer(CheckpointerMessage::Of(
+                self.sources[at].info.id,
+                BackendMessage::EntriesMoved {
+                    files: moved.files,
+                    legacy: moved.legacy,
+                },
+            ));
         }
     }
 
@@ -352,12 +358,13 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn tell_forgotten(&mut self, at: usize) {
         let source = &mut self.sources[at];
         if let Some(forgotten) = source.resume.as_mut().and_then(Resume::take_forgotten) {
-            self.outbox
-                .checkpointer(CheckpointerMessage::EntriesForgotten {
-                    backend: source.info.id,
+            self.outbox.checkpointer(CheckpointerMessage::Of(
+                source.info.id,
+                BackendMessage::EntriesForgotten {
                     files: forgotten.files,
                     legacy: forgotten.legacy,
-                });
+                },
+            ));
         }
     }
 
@@ -436,8 +443,10 @@ impl<D: Disk> LogReader<D> {
 
     pub(super) fn tell_gone(&mut self, at: usize, file: FileId) {
         let backend = self.sources[at].info.id;
-        self.outbox
-            .checkpointer(CheckpointerMessage::FileGone { backend, file });
+        self.outbox.checkpointer(CheckpointerMessage::Of(
+            backend,
+            BackendMessage::FileGone { file },
+        ));
     }
 
     /// Looks at open logs that HA may still write to. inotify tells of what is written to a log by

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::replay::lane::{Results, Step};
-use crate::replay::messages::{BackendId, CheckpointerMessage, Component, Epoch, SegmentId};
+use crate::replay::messages::{
+    BackendId, BackendMessage, CheckpointerMessage, Component, Epoch, SegmentId,
+};
 
 use super::backend_lanes::Drain;
 use super::{Action, Worker};
@@ -101,11 +103,13 @@ impl Worker {
     }
 
     fn say_flushed(&mut self, backend: BackendId, epoch: Epoch, sent: Vec<(SegmentId, u32)>) {
-        self.outbox.checkpointer(CheckpointerMessage::Flushed {
+        self.outbox.checkpointer(CheckpointerMessage::Of(
             backend,
-            epoch,
-            component: Component::Worker(self.index),
-            sent,
-        });
+            BackendMessage::Flushed {
+                epoch,
+                component: Component::Worker(self.index),
+                sent,
+            },
+        ));
     }
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::binlog::{Method, Record, line};
-use crate::replay::messages::{CheckpointerMessage, Trouble};
+use crate::replay::messages::{BackendMessage, CheckpointerMessage, Trouble};
 use crate::replay::outcome::Settlement;
 use fixture::*;
 
@@ -130,7 +130,7 @@ fn a_rejected_line_is_kept_as_ha_wrote_it() {
     expected.pop();
     let rejected = std::iter::from_fn(|| fixture.links.checkpointer.receive()).find_map(
         |message| match message {
-            CheckpointerMessage::Rejected(one) => Some(one),
+            CheckpointerMessage::Of(_, BackendMessage::Rejected(one)) => Some(one),
             _ => None,
         },
     );

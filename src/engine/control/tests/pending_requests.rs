@@ -325,15 +325,16 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
         }),
     ];
     while !outcomes.is_empty() {
-        let CheckpointerMessage::Requeue {
-            backend,
-            ask,
-            what,
-            filter,
-        } = eventually("Rework", || {
-            let message = bench.links.controller.checkpointer.receive();
-            message.filter(|message| matches!(message, CheckpointerMessage::Requeue { .. }))
-        })
+        let CheckpointerMessage::Of(backend, BackendMessage::Requeue { ask, what, filter }) =
+            eventually("Rework", || {
+                let message = bench.links.controller.checkpointer.receive();
+                message.filter(|message| {
+                    matches!(
+                        message,
+                        CheckpointerMessage::Of(_, BackendMessage::Requeue { .. })
+                    )
+                })
+            })
         else {
             unreachable!("that is one");
         };

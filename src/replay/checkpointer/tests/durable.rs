@@ -7,7 +7,8 @@ use crate::ledger::segment::SegmentDone;
 use crate::replay::checkpointer::Turn;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
-    BackendId, CheckpointerMessage, Component, ControlMessage, FileStart, ReaderMessage, SegmentId,
+    BackendId, BackendMessage, CheckpointerMessage, Component, ControlMessage, FileStart,
+    ReaderMessage, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -266,15 +267,19 @@ fn a_flush_gives_exactly_what_is_settled_when_everybody_has_let_go() {
     let mut fixture = storied();
     tell_story(&mut fixture);
     fixture.plan();
-    fixture.send(CheckpointerMessage::Flush {
-        backend: B,
-        epoch: 1,
-    });
-    let flushed = |component| CheckpointerMessage::Flushed {
-        backend: B,
-        epoch: 1,
-        component,
-        sent: Vec::new(),
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::Flush { epoch: 1 },
+    ));
+    let flushed = |component| {
+        CheckpointerMessage::Of(
+            B,
+            BackendMessage::Flushed {
+                epoch: 1,
+                component,
+                sent: Vec::new(),
+            },
+        )
     };
     fixture.send(flushed(Component::Worker(1)));
     fixture.send(flushed(Component::LogReader));
@@ -319,23 +324,27 @@ fn a_flush_gives_exactly_what_is_settled_when_everybody_has_let_go() {
 fn a_second_flush_overtakes_the_first() {
     let mut fixture = storied();
     fixture.plan();
-    fixture.send(CheckpointerMessage::Flush {
-        backend: B,
-        epoch: 1,
-    });
-    fixture.send(CheckpointerMessage::Flushed {
-        backend: B,
-        epoch: 1,
-        component: Component::LogReader,
-        sent: Vec::new(),
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::Flush { epoch: 1 },
+    ));
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::Flushed {
+            epoch: 1,
+            component: Component::LogReader,
+            sent: Vec::new(),
+        },
+    ));
     fixture.flush(2);
-    fixture.send(CheckpointerMessage::Flushed {
-        backend: B,
-        epoch: 1,
-        component: Component::Worker(0),
-        sent: Vec::new(),
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::Flushed {
+            epoch: 1,
+            component: Component::Worker(0),
+            sent: Vec::new(),
+        },
+    ));
     fixture.turn();
     assert!(fixture.plan().is_some());
     assert!(matches!(
@@ -458,7 +467,7 @@ fn a_plan_says_what_was_sent_without_an_answer_and_the_next_one_too_until_it_is_
     fixture.segment(0, 1, 0, 10, &[]);
     fixture.settle(0, &[0, 1, 3]);
     let flush = |fixture: &mut Fixture, epoch, sent: &[(u64, u32)]| {
-        fixture.send(CheckpointerMessage::Flush { backend: B, epoch });
+        fixture.send(CheckpointerMessage::Of(B, BackendMessage::Flush { epoch }));
         for component in [
             Component::LogReader,
             Component::Worker(0),
@@ -472,12 +481,14 @@ fn a_plan_says_what_was_sent_without_an_answer_and_the_next_one_too_until_it_is_
             let sent = sent
                 .iter()
                 .map(|&(segment, line)| (SegmentId(segment), line));
-            fixture.send(CheckpointerMessage::Flushed {
-                backend: B,
-                epoch,
-                component,
-                sent: sent.collect(),
-            });
+            fixture.send(CheckpointerMessage::Of(
+                B,
+                BackendMessage::Flushed {
+                    epoch,
+                    component,
+                    sent: sent.collect(),
+                },
+            ));
         }
         fixture.turn();
         let plan = fixture.plan().expect("everybody has let go");

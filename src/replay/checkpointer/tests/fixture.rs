@@ -12,9 +12,9 @@ use crate::ledger::segment::NewSegment;
 use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks, Turn};
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
-    AwayLog, BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, Component,
-    ControlMessage, FileId, FileOpened, FileStart, FinishedLog, LineInLog, ReaderMessage,
-    ReconcilerMessage, Rejection, ResumePlan, SegmentId, Settled,
+    AwayLog, BackendId, BackendInfo, BackendMessage, CheckpointerMessage, CheckpointerSettings,
+    Component, ControlMessage, FileId, FileOpened, FileStart, FinishedLog, LineInLog,
+    ReaderMessage, ReconcilerMessage, Rejection, ResumePlan, SegmentId, Settled,
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::testdisk::TestDisk;
@@ -265,13 +265,15 @@ impl Fixture {
 
     pub(super) fn open(&self, file: u64, name: &str, start: FileStart) {
         let identity = self.identity(name);
-        self.send(CheckpointerMessage::FileOpened(FileOpened {
-            backend: B,
-            file: FileId(file),
-            name: name.into(),
-            identity,
-            start,
-        }));
+        self.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::FileOpened(FileOpened {
+                file: FileId(file),
+                name: name.into(),
+                identity,
+                start,
+            }),
+        ));
     }
 
     /// The log goes from its folder, which the reader has seen. Gives it for [`TestDisk::move_in`].
@@ -298,22 +300,24 @@ impl Fixture {
         lines: u32,
         settled_before: &[u32],
     ) {
-        self.send(CheckpointerMessage::Segment {
-            backend: B,
-            segment: NewSegment {
-                id: SegmentId(segment),
-                file: FileId(file),
-                first: Place {
-                    line: first_line,
-                    byte: first_line * 10,
+        self.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::Segment {
+                segment: NewSegment {
+                    id: SegmentId(segment),
+                    file: FileId(file),
+                    first: Place {
+                        line: first_line,
+                        byte: first_line * 10,
+                    },
+                    end_byte: (first_line + u64::from(lines)) * 10,
+                    lines,
+                    settled_before: settled_before.to_vec(),
+                    written_unix: START_UNIX,
+                    last_read: LastRead::default(),
                 },
-                end_byte: (first_line + u64::from(lines)) * 10,
-                lines,
-                settled_before: settled_before.to_vec(),
-                written_unix: START_UNIX,
-                last_read: LastRead::default(),
             },
-        });
+        ));
     }
 
     /// A segment of lines that have other lengths than ten.
@@ -325,22 +329,24 @@ impl Fixture {
         lines: u32,
         end_byte: u64,
     ) {
-        self.send(CheckpointerMessage::Segment {
-            backend: B,
-            segment: NewSegment {
-                id: SegmentId(segment),
-                file: FileId(file),
-                first: Place {
-                    line: first_line,
-                    byte: 0,
+        self.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::Segment {
+                segment: NewSegment {
+                    id: SegmentId(segment),
+                    file: FileId(file),
+                    first: Place {
+                        line: first_line,
+                        byte: 0,
+                    },
+                    end_byte,
+                    lines,
+                    settled_before: Vec::new(),
+                    written_unix: START_UNIX,
+                    last_read: LastRead::default(),
                 },
-                end_byte,
-                lines,
-                settled_before: Vec::new(),
-                written_unix: START_UNIX,
-                last_read: LastRead::default(),
             },
-        });
+        ));
     }
 
     pub(super) fn settle(&self, segment: u64, lines: &[u32]) {
@@ -349,10 +355,12 @@ impl Fixture {
             line,
             settlement: Settlement::Applied,
         };
-        self.send(CheckpointerMessage::Settled {
-            backend: B,
-            batch: lines.iter().map(settled).collect(),
-        });
+        self.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::Settled {
+                batch: lines.iter().map(settled).collect(),
+            },
+        ));
     }
 
     pub(super) fn reject(&self, segment: u64, line: u32) {
@@ -360,51 +368,57 @@ impl Fixture {
     }
 
     pub(super) fn reject_of(&self, file: u64, segment: u64, line: u32) {
-        self.send(CheckpointerMessage::Rejected(Box::new(Rejection {
-            backend: B,
-            file: FileId(file),
-            segment: SegmentId(segment),
-            line,
-            offset: Some(line * 10),
-            reason: "not_found",
-            detail: "404".to_owned(),
-            raw: b"some line".to_vec(),
-            in_log: None,
-            unix: START_UNIX,
-        })));
+        self.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::Rejected(Box::new(Rejection {
+                file: FileId(file),
+                segment: SegmentId(segment),
+                line,
+                offset: Some(line * 10),
+                reason: "not_found",
+                detail: "404".to_owned(),
+                raw: b"some line".to_vec(),
+                in_log: None,
+                unix: START_UNIX,
+            })),
+        ));
     }
 
     /// A line of the log `LOG` that the checkpointer is to read itself, and of which `digest` is
     /// told.
     pub(super) fn reject_in_log(&self, segment: u64, line: u32, digest: u64) {
-        self.send(CheckpointerMessage::Rejected(Box::new(Rejection {
-            backend: B,
-            file: FileId(1),
-            segment: SegmentId(segment),
-            line,
-            offset: Some(line * 10),
-            reason: "not_found",
-            detail: "404".to_owned(),
-            raw: b"its".to_vec(),
-            in_log: Some(LineInLog { bytes: 9, digest }),
-            unix: START_UNIX,
-        })));
+        self.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::Rejected(Box::new(Rejection {
+                file: FileId(1),
+                segment: SegmentId(segment),
+                line,
+                offset: Some(line * 10),
+                reason: "not_found",
+                detail: "404".to_owned(),
+                raw: b"its".to_vec(),
+                in_log: Some(LineInLog { bytes: 9, digest }),
+                unix: START_UNIX,
+            })),
+        ));
     }
 
     /// Everybody lets go of the backend.
     pub(super) fn flush(&self, epoch: u32) {
-        self.send(CheckpointerMessage::Flush { backend: B, epoch });
+        self.send(CheckpointerMessage::Of(B, BackendMessage::Flush { epoch }));
         for component in [
             Component::Worker(0),
             Component::LogReader,
             Component::Worker(1),
         ] {
-            self.send(CheckpointerMessage::Flushed {
-                backend: B,
-                epoch,
-                component,
-                sent: Vec::new(),
-            });
+            self.send(CheckpointerMessage::Of(
+                B,
+                BackendMessage::Flushed {
+                    epoch,
+                    component,
+                    sent: Vec::new(),
+                },
+            ));
         }
     }
 

@@ -4,17 +4,20 @@ use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, NAME};
 use crate::replay::disk::Area;
-use crate::replay::messages::{CheckpointerMessage, ControlMessage};
+use crate::replay::messages::{BackendMessage, CheckpointerMessage, ControlMessage};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
 fn keep(fixture: &mut Fixture, bytes: &[u8]) {
     let bytes = bytes.to_vec();
-    fixture.send(CheckpointerMessage::KeepOutages { backend: B, bytes });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::KeepOutages { bytes },
+    ));
     fixture.turn();
 }
 
 fn forget(fixture: &mut Fixture) {
-    fixture.send(CheckpointerMessage::ForgetOutages { backend: B });
+    fixture.send(CheckpointerMessage::Of(B, BackendMessage::ForgetOutages));
     fixture.turn();
 }
 

@@ -6,7 +6,7 @@ use super::fixture::{B, Fixture, LINE, LOG, NAME, OTHER};
 use crate::replay::disk::Area;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{
-    AwayLog, CheckpointerMessage, ControlMessage, FileId, FileStart, FinishedLog,
+    AwayLog, BackendMessage, CheckpointerMessage, ControlMessage, FileId, FileStart, FinishedLog,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 use crate::status::control_request::Listed;
@@ -155,10 +155,10 @@ fn where_keys_are_compared_a_point_is_settled_once_those_of_its_logs_are() {
         fixture.pass(10);
         assert_eq!(fixture.disk.log(NAME, &log.name), None, "it is deleted");
         // The reader releases it.
-        fixture.send(CheckpointerMessage::FileGone {
-            backend: B,
-            file: FileId(file),
-        });
+        fixture.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::FileGone { file: FileId(file) },
+        ));
         fixture.pass(10);
     };
     compare(&mut fixture, 1, &logs[0]);
@@ -236,10 +236,10 @@ fn a_finished_log_that_somebody_has_open_is_not_told_of() {
     fixture.pass(200);
     assert_eq!(fixture.disk.meta_of(NAME, LOG), None, "it is finished");
     fixture.disk.name_log(NAME, ".nfs0001", &meta);
-    fixture.send(CheckpointerMessage::FileGone {
-        backend: B,
-        file: FileId(1),
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileGone { file: FileId(1) },
+    ));
     fixture.turn();
     assert_eq!(listing(&fixture.take_point().unwrap()).hidden, None);
     // The next process knows nothing of it.
@@ -267,10 +267,10 @@ fn a_log_that_is_deleted_when_it_is_finished_is_settled() {
     fixture.write_log(NEXT, 0);
     let point = fixture.take_point().unwrap();
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::FileGone {
-        backend: B,
-        file: FileId(1),
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileGone { file: FileId(1) },
+    ));
     fixture.disk.remove_log(NAME, LOG);
     fixture.pass(3);
     assert_eq!(point.is_settled(None), Some(true));
@@ -398,10 +398,10 @@ fn a_folder_that_is_empty_once_it_can_be_listed_is_settled() {
     fixture.disk.remove_log(NAME, LOG);
     fixture.disk.remove_log(NAME, NEXT);
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::FileGone {
-        backend: B,
-        file: FileId(1),
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileGone { file: FileId(1) },
+    ));
     fixture.pass(3);
     fixture.disk.fail(
         Op::Look(Area::Logs),
@@ -457,10 +457,10 @@ fn a_deleted_log_that_is_read_on_while_it_is_open_is_settled_in_the_end() {
     fixture.pass(30);
     check_gone(&point, 1, 40);
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::FileGone {
-        backend: B,
-        file: FileId(1),
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileGone { file: FileId(1) },
+    ));
     fixture.pass(30);
     assert_eq!(point.is_settled(None), Some(true));
 }
@@ -537,12 +537,14 @@ fn a_replaced_log_is_missing_until_its_copy_is_delivered() {
         let taken = was_taken.then(|| fixture.take_point().unwrap());
         replace(&mut fixture, 5);
         if is_read_before {
-            fixture.send(CheckpointerMessage::FileMoved {
-                backend: B,
-                file: FileId(2),
-                name: NEXT.into(),
-                away_unix: fixture.now.unix,
-            });
+            fixture.send(CheckpointerMessage::Of(
+                B,
+                BackendMessage::FileMoved {
+                    file: FileId(2),
+                    name: NEXT.into(),
+                    away_unix: fixture.now.unix,
+                },
+            ));
             fixture.flush(1);
         }
         let point = taken.unwrap_or_else(|| fixture.take_point().unwrap());
@@ -592,12 +594,14 @@ fn a_log_that_was_delivered_may_go() {
     fixture.turn();
     let name = LOG.into();
     fixture.take_away(LOG);
-    fixture.send(CheckpointerMessage::FileMoved {
-        backend: B,
-        file: FileId(1),
-        name,
-        away_unix: fixture.now.unix,
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileMoved {
+            file: FileId(1),
+            name,
+            away_unix: fixture.now.unix,
+        },
+    ));
     fixture.disk.remove_log(NAME, NEXT);
     fixture.pass(3);
     assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
@@ -612,12 +616,14 @@ fn what_was_in_flight_when_its_log_went_is_missing_until_it_is_settled() {
     let point = fixture.take_point().unwrap();
     check_gone(&point, 1, 40);
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::FileMoved {
-        backend: B,
-        file: FileId(1),
-        name: LOG.into(),
-        away_unix: fixture.now.unix,
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileMoved {
+            file: FileId(1),
+            name: LOG.into(),
+            away_unix: fixture.now.unix,
+        },
+    ));
     fixture.pass(5);
     assert_eq!(point.is_settled(None), Some(true));
 }
@@ -768,11 +774,13 @@ fn what_an_earlier_process_had_read_of_a_log_that_has_left_since_is_counted() {
         (0, 0, None),
         "the reader has not looked yet"
     );
-    fixture.send(CheckpointerMessage::EntriesMoved {
-        backend: B,
-        files: vec![(0, fixture.now.unix)],
-        legacy: Vec::new(),
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::EntriesMoved {
+            files: vec![(0, fixture.now.unix)],
+            legacy: Vec::new(),
+        },
+    ));
     fixture.pass(6);
     // Two lines, of which only the number is known.
     assert_eq!(away(&fixture), (1, 2, Some(LOG.to_owned())));

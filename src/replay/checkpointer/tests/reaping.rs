@@ -11,7 +11,7 @@ use crate::ledger::segment::NewSegment;
 use crate::limits::REJECTED_WRITE_BYTES_MAX;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
-    CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan, SegmentId,
+    BackendMessage, CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -54,7 +54,10 @@ fn reader_lets_go(fixture: &mut Fixture) {
         .collect();
     assert!(!files.is_empty(), "the reader was told");
     for file in files {
-        fixture.send(CheckpointerMessage::FileGone { backend: B, file });
+        fixture.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::FileGone { file },
+        ));
     }
     fixture.turn();
 }
@@ -182,19 +185,21 @@ fn a_log_that_was_cut_and_has_grown_again_to_its_length_stays() {
         fixture.write_log(LOG, 3);
         let read = fixture.disk.log(NAME, LOG).unwrap();
         let line_bytes = read.len() / 4;
-        fixture.send(CheckpointerMessage::Segment {
-            backend: B,
-            segment: NewSegment {
-                id: SegmentId(0),
-                file: FileId(1),
-                first: Place { line: 0, byte: 0 },
-                end_byte: read.len() as u64,
-                lines: 4,
-                settled_before: Vec::new(),
-                written_unix: 0,
-                last_read: LastRead::new(0, &read),
+        fixture.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::Segment {
+                segment: NewSegment {
+                    id: SegmentId(0),
+                    file: FileId(1),
+                    first: Place { line: 0, byte: 0 },
+                    end_byte: read.len() as u64,
+                    lines: 4,
+                    settled_before: Vec::new(),
+                    written_unix: 0,
+                    last_read: LastRead::new(0, &read),
+                },
             },
-        });
+        ));
         fixture.settle(0, &[0, 1, 2, 3]);
         fixture.turn();
         if is_cut {
@@ -435,11 +440,13 @@ fn entries_that_the_reader_forgets_are_dropped_and_the_others_kept() {
     let files = fixture.plan().unwrap().files;
     assert_eq!(files.len(), 2);
     let gone = files.iter().position(|file| &*file.name == NEXT);
-    fixture.send(CheckpointerMessage::EntriesForgotten {
-        backend: B,
-        files: vec![gone.unwrap()],
-        legacy: vec![],
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::EntriesForgotten {
+            files: vec![gone.unwrap()],
+            legacy: vec![],
+        },
+    ));
     fixture.pass(2);
     let names: Vec<_> = checkpointed(&fixture)
         .files
@@ -505,12 +512,14 @@ fn a_log_with_two_names_loses_both_and_is_known_until_then() {
     assert_eq!(files.len(), 1);
     assert!(files[0].away_unix > 0 && files[0].line == 4);
     // The reader sees the other name.
-    fixture.send(CheckpointerMessage::FileMoved {
-        backend: B,
-        file: FileId(1),
-        name: SECOND.into(),
-        away_unix: 0,
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileMoved {
+            file: FileId(1),
+            name: SECOND.into(),
+            away_unix: 0,
+        },
+    ));
     fixture.pass(20);
     assert!(!is_there(&fixture, SECOND));
 }

@@ -10,8 +10,8 @@ use crate::replay::checkpointer::drop_rejected;
 use crate::replay::disk::Area;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{
-    BackendId, CheckpointerMessage, ControlMessage, FileId, FileStart, Filter, Rejection, Requeue,
-    Requeued, SegmentId,
+    BackendId, BackendMessage, CheckpointerMessage, ControlMessage, FileId, FileStart, Filter,
+    Rejection, Requeue, Requeued, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 use crate::status::control_request::{Listed, RejectedList};
@@ -29,18 +29,20 @@ fn fixture() -> Fixture {
     fixture.open(1, LOG, FileStart::New);
     fixture.segment(0, 1, 0, 10, &[]);
     for (line, reason) in REASONS.into_iter().enumerate() {
-        fixture.send(CheckpointerMessage::Rejected(Box::new(Rejection {
-            backend: B,
-            file: FileId(1),
-            segment: SegmentId(0),
-            line: line as u32,
-            offset: None,
-            reason,
-            detail: String::new(),
-            raw: raw(line),
-            in_log: None,
-            unix: 1_800_000_000 + line as u64,
-        })));
+        fixture.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::Rejected(Box::new(Rejection {
+                file: FileId(1),
+                segment: SegmentId(0),
+                line: line as u32,
+                offset: None,
+                reason,
+                detail: String::new(),
+                raw: raw(line),
+                in_log: None,
+                unix: 1_800_000_000 + line as u64,
+            })),
+        ));
     }
     fixture.settle(0, &[4, 5, 6, 7, 8, 9]);
     fixture.pass(2);
@@ -60,12 +62,14 @@ fn of_reason(reason: &str) -> Filter {
 }
 
 fn ask(fixture: &mut Fixture, what: Requeue, filter: Filter) -> Result<Requeued, String> {
-    fixture.send(CheckpointerMessage::Requeue {
-        backend: B,
-        ask: 7,
-        what,
-        filter,
-    });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::Requeue {
+            ask: 7,
+            what,
+            filter,
+        },
+    ));
     fixture.turn();
     let told = std::mem::take(&mut fixture.told);
     let outcome = told.into_iter().find_map(|message| match message {
@@ -99,7 +103,10 @@ fn the_lines_that_are_left_are_counted_whoever_takes_some_out() {
 }
 
 fn listed(fixture: &mut Fixture) -> RejectedList {
-    fixture.send(CheckpointerMessage::ListRejected { backend: B, ask: 8 });
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::ListRejected { ask: 8 },
+    ));
     fixture.turn();
     let told = std::mem::take(&mut fixture.told);
     let mut listed = told.into_iter().filter_map(|message| match message {

@@ -15,9 +15,9 @@ use crate::replay::chunk::{BufferReturns, Share};
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
-    BackendId, BackendInfo, Batch, BodyReader, BodyRequest, CheckpointerMessage, ControlMessage,
-    FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection, ResumePlan, SegmentId,
-    WorkerMessage,
+    BackendId, BackendInfo, BackendMessage, Batch, BodyReader, BodyRequest, CheckpointerMessage,
+    ControlMessage, FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection,
+    ResumePlan, SegmentId, WorkerMessage,
 };
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::buffers::ReaderBounds;
@@ -393,21 +393,20 @@ impl Fixture {
 
     fn handle_checkpointer_message(&mut self, message: CheckpointerMessage) {
         match message {
-            CheckpointerMessage::FileOpened(opened) => {
+            CheckpointerMessage::Of(backend, BackendMessage::FileOpened(opened)) => {
                 let FileOpened {
                     file,
                     name,
                     identity,
                     start,
-                    ..
                 } = &opened;
-                let ledger = self.ledger(opened.backend);
+                let ledger = self.ledger(backend);
                 ledger.open_file(*file, name, *identity, *start);
                 self.known_by
                     .insert(*file, u64::from(identity.prefix_bytes));
                 self.opened.push(opened);
             }
-            CheckpointerMessage::Segment { backend, segment } => {
+            CheckpointerMessage::Of(backend, BackendMessage::Segment { segment }) => {
                 assert!(self.opened.iter().any(|opened| opened.file == segment.file));
                 let bytes = segment.end_byte.min(IDENTITY_PREFIX_BYTES_MAX as u64);
                 let known = self.known_by[&segment.file];
@@ -427,52 +426,47 @@ impl Fixture {
                 self.owners.insert(id, backend);
                 self.handle_lines(id, u32::try_from(settled).unwrap());
             }
-            CheckpointerMessage::Rejected(rejection) => {
+            CheckpointerMessage::Of(backend, BackendMessage::Rejected(rejection)) => {
                 let segment = rejection.segment;
-                let ledger = self.ledger(rejection.backend);
+                let ledger = self.ledger(backend);
                 ledger.settle(rejection.segment, rejection.line, Tally::Rejected);
                 self.rejected.push(*rejection);
                 self.handle_lines(segment, 1);
             }
-            CheckpointerMessage::FileGone { backend, file } => {
+            CheckpointerMessage::Of(backend, BackendMessage::FileGone { file }) => {
                 self.ledger(backend).file_gone(file);
                 self.gone.push(file);
             }
-            CheckpointerMessage::FileMoved {
+            CheckpointerMessage::Of(
                 backend,
-                file,
-                name,
-                away_unix,
-            } => {
+                BackendMessage::FileMoved {
+                    file,
+                    name,
+                    away_unix,
+                },
+            ) => {
                 self.ledger(backend).file_moved(file, &name, away_unix);
                 let opened = self.opened.iter_mut().find(|opened| opened.file == file);
                 opened.expect("a file is opened before it moves").name = name;
                 self.moved.push((file, away_unix));
             }
-            CheckpointerMessage::EntriesMoved {
+            CheckpointerMessage::Of(backend, BackendMessage::EntriesMoved { files, legacy }) => {
+                self.ledger(backend).entries_moved(&files, &legacy)
+            }
+            CheckpointerMessage::Of(
                 backend,
-                files,
-                legacy,
-            } => self.ledger(backend).entries_moved(&files, &legacy),
-            CheckpointerMessage::EntriesForgotten {
-                backend,
-                files,
-                legacy,
-            } => {
+                BackendMessage::EntriesForgotten { files, legacy },
+            ) => {
                 self.ledger(backend).forget_entries(&files, &legacy);
                 self.forgotten.push((files, legacy));
             }
-            CheckpointerMessage::Flushed { backend, epoch, .. } => {
+            CheckpointerMessage::Of(backend, BackendMessage::Flushed { epoch, .. }) => {
                 if let Some(next) = self.next_ledgers.remove(&backend) {
                     self.ledgers.insert(backend, next);
                 }
                 self.flushed.push(epoch);
             }
-            CheckpointerMessage::FileIdentified {
-                backend,
-                file,
-                identity,
-            } => {
+            CheckpointerMessage::Of(backend, BackendMessage::FileIdentified { file, identity }) => {
                 self.ledger(backend).identify_file(file, identity);
                 self.known_by.insert(file, u64::from(identity.prefix_bytes));
                 self.identified.push(file);

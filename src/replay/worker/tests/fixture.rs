@@ -6,8 +6,8 @@ use crate::binlog::{Method, Record, line};
 use crate::replay::chunk::{BufferReturns, Chunk, Share};
 use crate::replay::mailbox::NoWaker;
 use crate::replay::messages::{
-    BodyRequest, CheckpointerMessage, Component, ControlMessage, FailedRecord, Fed, FileId,
-    LineInLog, LongBody, Origin, ReaderMessage, SegmentId, Trouble,
+    BackendMessage, BodyRequest, CheckpointerMessage, Component, ControlMessage, FailedRecord, Fed,
+    FileId, LineInLog, LongBody, Origin, ReaderMessage, SegmentId, Trouble,
 };
 use crate::replay::outcome::Outcomes;
 use crate::replay::vec_pool::VecPool;
@@ -287,20 +287,23 @@ impl Fixture {
         let mut told = vec![];
         while let Some(message) = self.links.checkpointer.receive() {
             match message {
-                CheckpointerMessage::Settled { batch, .. } => told.extend(
+                CheckpointerMessage::Of(_, BackendMessage::Settled { batch }) => told.extend(
                     batch
                         .iter()
                         .map(|one| format!("{}.{}={:?}", one.segment.0, one.line, one.settlement)),
                 ),
-                CheckpointerMessage::Rejected(one) => {
+                CheckpointerMessage::Of(_, BackendMessage::Rejected(one)) => {
                     told.push(format!("{}.{}!{}", one.segment.0, one.line, one.reason))
                 }
-                CheckpointerMessage::Flushed {
-                    epoch,
-                    component,
-                    sent,
-                    ..
-                } => {
+                CheckpointerMessage::Of(
+                    _,
+                    BackendMessage::Flushed {
+                        epoch,
+                        component,
+                        sent,
+                        ..
+                    },
+                ) => {
                     assert_eq!(component, Component::Worker(0));
                     told.extend(
                         sent.iter()

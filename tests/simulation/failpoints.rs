@@ -16,19 +16,30 @@ const SEEDS_LOOKED_AT: u64 = 2000;
 
 /// Faults that show late, and the seed that showed them the last time: it is looked at first. The
 /// test prints the seed of each, for when histories have changed.
-const SHOWN_LATE: [(Failpoint, u64); 12] = [
-    (Failpoint::AskAlways, 87),
-    (Failpoint::EndTwice, 510),
-    (Failpoint::ForgetOutages, 307),
-    (Failpoint::ForgetWhatIsLeft, 311),
-    (Failpoint::IgnoreCuts, 90),
-    (Failpoint::KeepDeletedAfterFlush, 216),
+const SHOWN_LATE: [(Failpoint, u64); 23] = [
+    (Failpoint::AskAlways, 167),
+    (Failpoint::DurableWhenBegun, 9),
+    (Failpoint::EndTwice, 663),
+    (Failpoint::ForgetAway, 11),
+    (Failpoint::ForgetFolder, 95),
+    (Failpoint::ForgetIdleLoss, 221),
+    (Failpoint::ForgetOutages, 167),
+    (Failpoint::ForgetWhatIsLeft, 275),
+    (Failpoint::IgnoreCuts, 141),
+    (Failpoint::KeepDeletedAfterFlush, 106),
+    (Failpoint::LookNoMore, 33),
+    (Failpoint::LookUpAtOnce, 43),
     (Failpoint::QuietTooEarly, 111),
+    (Failpoint::RejectTwice, 10),
+    (Failpoint::ResendLate, 15),
     (Failpoint::SayNoLoss, 48),
+    (Failpoint::SayNoOrder, 131),
     (Failpoint::TrustCopy, 61),
-    (Failpoint::TrustLastRead, 126),
+    (Failpoint::TrustLastRead, 48),
     (Failpoint::TrustReplacement, 121),
-    (Failpoint::TrustTornCheckpoint, 558),
+    (Failpoint::TrustSettledLines, 45),
+    (Failpoint::TrustTornCheckpoint, 39),
+    (Failpoint::UseForgotten, 93),
 ];
 
 /// Whether a seed's world has what a fault needs to show. What others do to it, luck decides.

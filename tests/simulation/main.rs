@@ -42,7 +42,7 @@ use std::thread;
 
 use run::{run, run_as};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

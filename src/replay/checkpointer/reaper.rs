@@ -336,9 +336,8 @@ impl<L: OpenFile> LogReaper<L> {
                 modified_nanos: meta.modified_nanos,
             }));
         }
-        delete(backend_state, file, name, &finished, &log, &last, cx)?;
-        // Otherwise it still exists under another name, and so does its entry in the ledger.
-        if last.links <= 1 {
+        let is_elsewhere = delete(backend_state, file, name, &finished, &log, &last, cx)?;
+        if !is_elsewhere {
             let watched = Watched {
                 backend: backend_state.info().id,
                 log,
@@ -476,7 +475,8 @@ fn count_comparisons<D: Disk>(backend_state: &BackendState, not_asked: usize, cx
     counters.logs_not_asked.set(not_asked as u64);
 }
 
-/// Deletes an open log that may go, of which `meta` was just looked up, and reports that.
+/// Deletes an open log that may go, of which `meta` was just looked up, and reports that. Returns
+/// whether it still exists under another name, and with it its entry in the ledger.
 fn delete<D: Disk>(
     backend_state: &mut BackendState,
     file: FileId,
@@ -485,7 +485,7 @@ fn delete<D: Disk>(
     log: &D::File,
     meta: &LogMeta,
     cx: &mut Context<'_, D>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let backend = Arc::clone(backend_state.name());
     let ledger = backend_state.ledger_in_good_order().expect("it was there");
     let end = finished.end;
@@ -524,7 +524,7 @@ fn delete<D: Disk>(
         key: meta.key(),
         is_elsewhere,
     });
-    Ok(())
+    Ok(is_elsewhere)
 }
 
 /// Whether an open log is this finished file.

@@ -83,6 +83,13 @@ impl<F: FnMut() -> Date> Write for DailyFile<F> {
 mod tests {
     use super::*;
 
+    /// The log of a day that does not end, and its name.
+    fn one_day(folder: &Path) -> (DailyFile<impl FnMut() -> Date + use<>>, PathBuf) {
+        let today = || "2026-11-22".parse().unwrap();
+        let file = DailyFile::open(folder.to_owned(), today).unwrap();
+        (file, folder.join("2026-11-22.log"))
+    }
+
     #[test]
     fn a_new_day_gets_a_new_file() {
         let folder = tempfile::tempdir().unwrap();
@@ -106,12 +113,8 @@ mod tests {
     #[test]
     fn a_file_that_was_moved_away_is_begun_anew_when_that_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let (name, moved) = (
-            folder.path().join("2026-11-22.log"),
-            folder.path().join("1"),
-        );
-        let mut file =
-            DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap()).unwrap();
+        let (mut file, name) = one_day(folder.path());
+        let moved = folder.path().join("1");
         file.write_all(b"one\n").unwrap();
         std::fs::rename(&name, &moved).unwrap();
         crate::cli::rotation::ask().unwrap();
@@ -123,12 +126,8 @@ mod tests {
     #[test]
     fn a_file_that_can_not_be_begun_anew_is_as_soon_as_it_can() {
         let folder = tempfile::tempdir().unwrap();
-        let (name, moved) = (
-            folder.path().join("2026-11-22.log"),
-            folder.path().join("1"),
-        );
-        let mut file =
-            DailyFile::open(folder.path().to_owned(), || "2026-11-22".parse().unwrap()).unwrap();
+        let (mut file, name) = one_day(folder.path());
+        let moved = folder.path().join("1");
         std::fs::rename(&name, &moved).unwrap();
         std::fs::create_dir(&name).unwrap();
         crate::cli::rotation::ask().unwrap();

@@ -292,6 +292,7 @@ impl Fixture {
         taken
     }
 
+    /// A segment of lines of ten bytes each.
     pub(super) fn segment(
         &self,
         segment: u64,
@@ -300,24 +301,15 @@ impl Fixture {
         lines: u32,
         settled_before: &[u32],
     ) {
-        self.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::Segment {
-                segment: NewSegment {
-                    id: SegmentId(segment),
-                    file: FileId(file),
-                    first: Place {
-                        line: first_line,
-                        byte: first_line * 10,
-                    },
-                    end_byte: (first_line + u64::from(lines)) * 10,
-                    lines,
-                    settled_before: settled_before.to_vec(),
-                    written_unix: START_UNIX,
-                    last_read: LastRead::default(),
-                },
+        let end_byte = (first_line + u64::from(lines)) * 10;
+        self.send_segment(NewSegment {
+            first: Place {
+                line: first_line,
+                byte: first_line * 10,
             },
-        ));
+            settled_before: settled_before.to_vec(),
+            ..new_segment(segment, file, lines, end_byte)
+        });
     }
 
     /// A segment of lines that have other lengths than ten.
@@ -329,23 +321,19 @@ impl Fixture {
         lines: u32,
         end_byte: u64,
     ) {
+        self.send_segment(NewSegment {
+            first: Place {
+                line: first_line,
+                byte: 0,
+            },
+            ..new_segment(segment, file, lines, end_byte)
+        });
+    }
+
+    fn send_segment(&self, segment: NewSegment) {
         self.send(CheckpointerMessage::Of(
             B,
-            BackendMessage::Segment {
-                segment: NewSegment {
-                    id: SegmentId(segment),
-                    file: FileId(file),
-                    first: Place {
-                        line: first_line,
-                        byte: 0,
-                    },
-                    end_byte,
-                    lines,
-                    settled_before: Vec::new(),
-                    written_unix: START_UNIX,
-                    last_read: LastRead::default(),
-                },
-            },
+            BackendMessage::Segment { segment },
         ));
     }
 
@@ -470,4 +458,18 @@ pub(super) fn settled_lines(plan: &ResumePlan) -> Vec<u64> {
         .iter()
         .flat_map(|run| run.first..run.end());
     (0..file.line).chain(above).collect()
+}
+
+/// A segment from the file's beginning on, of which nothing was settled before.
+fn new_segment(segment: u64, file: u64, lines: u32, end_byte: u64) -> NewSegment {
+    NewSegment {
+        id: SegmentId(segment),
+        file: FileId(file),
+        first: Place { line: 0, byte: 0 },
+        end_byte,
+        lines,
+        settled_before: Vec::new(),
+        written_unix: START_UNIX,
+        last_read: LastRead::default(),
+    }
 }

@@ -64,7 +64,7 @@ fn ring(rings: &dyn Rings) -> io::Result<(Ring, Arc<Mailbox<WorkerMessage>>)> {
 }
 
 /// A worker's thread: its driver, by what it has.
-pub(super) type Body = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
+pub(super) type WorkerBody = Box<dyn FnOnce(Worker, Clock) -> io::Result<()> + Send>;
 
 impl Drivers {
     /// What they are called in `sync.engine`.
@@ -76,17 +76,17 @@ impl Drivers {
     }
 
     /// What each worker's thread does.
-    pub(super) fn into_bodies(self) -> Vec<Body> {
+    pub(super) fn into_bodies(self) -> Vec<WorkerBody> {
         match self {
             Self::Mio(polls) => polls
                 .into_iter()
-                .map(|poll| -> Body {
+                .map(|poll| -> WorkerBody {
                     Box::new(move |worker, clock| worker_mio::run(worker, poll, clock))
                 })
                 .collect(),
             Self::IoUring(rings) => rings
                 .into_iter()
-                .map(|ring| -> Body {
+                .map(|ring| -> WorkerBody {
                     Box::new(move |worker, clock| worker_uring::run(worker, ring, clock))
                 })
                 .collect(),

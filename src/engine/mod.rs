@@ -12,6 +12,7 @@ mod drivers;
 pub mod files;
 mod gather;
 mod lifecycle;
+mod links;
 pub mod listen_options;
 pub mod listener;
 mod liveness;

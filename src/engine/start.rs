@@ -1,21 +1,24 @@
 //! Starting: from a configuration to threads that run, or nothing at all.
 
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use mio::{Poll, Token};
+use mio::Poll;
 
 use super::Engine;
 use crate::config::{BackendName, Config};
 use crate::engine::choice::{KernelRings, Rings};
 use crate::engine::clock::Clock;
-use crate::engine::connections;
-use crate::engine::control::{self, Control, ControlLinks, ControlParts, Reload, Reloaded, Rotate};
-use crate::engine::drivers::{Drivers, WorkerMailboxes, drivers};
+use crate::engine::control::{Control, ControlParts, Reload, Reloaded, Rotate};
+use crate::engine::drivers::WorkerBody;
 use crate::engine::files::{Locks, RealDisk};
+use crate::engine::links::{Links, connect};
 use crate::engine::listen_options::listener_options;
-use crate::engine::liveness::{MonitoredThreads, monitored};
+use crate::engine::listener::ListenerOptions;
+use crate::engine::liveness::monitored;
 use crate::engine::log_timestamp::{written_unix, zone_of_lines};
 use crate::engine::os::open_files;
 use crate::engine::os::process::may_change;
@@ -23,29 +26,16 @@ use crate::engine::overview::Overview;
 use crate::engine::resolve::{Resolver, system_resolver};
 use crate::engine::service::{self, Service};
 use crate::engine::settings::Settings;
-use crate::engine::shared::Shared;
 use crate::engine::start_error::{StartError, system};
 use crate::engine::surroundings::RealSurroundings;
 use crate::engine::threads::{Threads, pin_worker, prefer_control, run_checkpointer, run_whole};
-use crate::engine::waker::{PollWaker, mailbox};
+use crate::engine::waker::PollWaker;
 use crate::engine::{reader_mio, reconciler_mio};
-use crate::limits::{BACKENDS_MAX, POOLED_VECTORS, THREAD_END_MS};
-use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks};
-use crate::replay::chunk::BufferReturns;
-use crate::replay::controller::ControllerLinks;
-use crate::replay::dirty_flags::DirtyFlags;
-use crate::replay::mailbox::Mailbox;
-use crate::replay::messages::{
-    CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage, WorkerMessage,
-};
-use crate::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
-use crate::replay::reconciler::{Reconciler, ReconcilerLinks};
-use crate::replay::vec_pool::VecPool;
-use crate::replay::worker::{Worker, WorkerLinks};
-use crate::status::counters::ServerCounters;
-
-/// Token of the checkpointer's waker, which is alone in its poll.
-const WAKER: Token = Token(0);
+use crate::limits::THREAD_END_MS;
+use crate::replay::checkpointer::Checkpointer;
+use crate::replay::reader::{LogReader, ReaderRules};
+use crate::replay::reconciler::Reconciler;
+use crate::replay::worker::Worker;
 
 /// What is up to whoever starts the engine.
 pub struct EngineOptions {
@@ -81,143 +71,85 @@ impl Default for EngineOptions {
     }
 }
 
-/// All mailboxes and what else the threads share.
-struct Links {
-    control: Arc<Mailbox<ControlMessage>>,
-    reader: Arc<Mailbox<ReaderMessage>>,
-    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    reconciler: Arc<Mailbox<ReconcilerMessage>>,
-    workers: WorkerMailboxes,
-    dirty_flags: Arc<DirtyFlags>,
-    returns: Arc<BufferReturns>,
-    settled_pool: Arc<VecPool<crate::replay::messages::Settled>>,
-    fed_pool: Arc<VecPool<crate::replay::messages::Fed>>,
-    shared: Arc<Shared>,
-    counters: Arc<ServerCounters>,
+/// What a thread does.
+type Body = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// What the bodies of the threads are made of.
+struct Assembly<'a> {
+    config: &'a Config,
+    settings: &'a Settings,
+    links: &'a Links,
+    locks: &'a Arc<Locks>,
+    clock: Clock,
 }
 
-/// Each thread's poll.
-struct Polls {
-    control: Poll,
-    reader: Poll,
-    checkpointer: Poll,
-    reconciler: Poll,
-    /// For what it waits for besides messages.
-    checkpointer_waker: PollWaker,
-    workers: Drivers,
-}
-
-fn connect(config: &Config, rings: &dyn Rings) -> Result<(Links, Polls), StartError> {
-    let (control_poll, _, control) = mailbox(control::WAKER)?;
-    let (reader_poll, _, reader) = mailbox(reader_mio::WAKER)?;
-    let (drivers, workers) = drivers(config, rings)?;
-    let (checkpointer_poll, checkpointer_waker, checkpointer) = mailbox(WAKER)?;
-    let (reconciler_poll, _, reconciler) = mailbox(connections::WAKER)?;
-    let chunks = chunks_max(config.sync.memory_budget, BACKENDS_MAX);
-    let links = Links {
-        dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
-        returns: Arc::new(BufferReturns::new(chunks, Arc::clone(&reader))),
-        settled_pool: Arc::new(VecPool::new(POOLED_VECTORS)),
-        fed_pool: Arc::new(VecPool::new(POOLED_VECTORS)),
-        shared: Arc::new(Shared::new(Arc::clone(&control))),
-        counters: Arc::default(),
-        control,
-        reader,
-        checkpointer,
-        reconciler,
-        workers,
-    };
-    let polls = Polls {
-        control: control_poll,
-        reader: reader_poll,
-        checkpointer: checkpointer_poll,
-        reconciler: reconciler_poll,
-        checkpointer_waker,
-        workers: drivers,
-    };
-    Ok((links, polls))
-}
-
-impl Links {
-    /// Tells everyone but control to end. Where a mailbox is full its thread has failed or will be
-    /// left behind.
-    fn stop_all(&self) {
-        let _ = self.checkpointer.send(CheckpointerMessage::Stop);
-        let _ = self.reconciler.send(ReconcilerMessage::Stop);
-        let _ = self.reader.send(ReaderMessage::Stop);
-        for worker in &self.workers {
-            let _ = worker.send(WorkerMessage::Stop);
-        }
+impl Assembly<'_> {
+    fn disk(&self) -> RealDisk {
+        RealDisk::new(self.config.sync.logs_path.clone(), self.config.state_path())
     }
 
-    /// Every thread that has a mailbox, but control.
-    fn threads(&self) -> MonitoredThreads {
-        let mut threads = vec![
-            monitored("checkpointer", &self.checkpointer),
-            monitored("reader", &self.reader),
-            monitored("reconciler", &self.reconciler),
-        ];
-        let workers = self.workers.iter().enumerate();
-        threads.extend(workers.map(|(index, worker)| monitored(format!("w{index}"), worker)));
-        threads
+    fn checkpointer(&self, poll: Poll, waker: PollWaker) -> Body {
+        let disk = self
+            .disk()
+            .with_counters(Arc::clone(&self.links.counters))
+            .with_threads(Arc::new(waker));
+        let checkpointer = Checkpointer::new(
+            disk,
+            self.links.for_checkpointer(),
+            self.settings.controller.checkpointer.clone(),
+            self.config.sync.threads,
+        );
+        let clock = self.clock;
+        Box::new(move || run_checkpointer(checkpointer, poll, clock))
     }
 
-    fn for_control(&self) -> ControlLinks {
-        ControlLinks {
-            controller: ControllerLinks {
-                mailbox: Arc::clone(&self.control),
-                reader: Arc::clone(&self.reader),
-                checkpointer: Arc::clone(&self.checkpointer),
-                workers: self.workers.clone(),
-                reconciler: Some(Arc::clone(&self.reconciler)),
-                dirty_flags: Arc::clone(&self.dirty_flags),
-            },
-            shared: Arc::clone(&self.shared),
-            counters: Arc::clone(&self.counters),
-            threads: self.threads(),
-        }
+    fn reader(&self, poll: Poll) -> Body {
+        let disk = self
+            .disk()
+            .with_locks(Arc::clone(self.locks))
+            .with_read_ahead();
+        let rules = ReaderRules {
+            is_backend,
+            written_unix,
+            zone: zone_of_lines,
+        };
+        let settings = self.settings.controller.reader.clone();
+        let reader = LogReader::new(disk, settings, rules, self.links.for_reader());
+        let (logs, clock) = (self.config.sync.logs_path.clone(), self.clock);
+        Box::new(move || reader_mio::run(reader, poll, logs, clock))
     }
 
-    fn for_checkpointer(&self) -> CheckpointerLinks {
-        CheckpointerLinks {
-            mailbox: Arc::clone(&self.checkpointer),
-            reader: Arc::clone(&self.reader),
-            control: Arc::clone(&self.control),
-            reconciler: Some(Arc::clone(&self.reconciler)),
-            settled_pool: Arc::clone(&self.settled_pool),
-        }
+    fn reconciler(&self, poll: Poll, resolver: Resolver) -> Body {
+        let reconciler = Reconciler::new(
+            self.disk(),
+            RealSurroundings::new(self.config, resolver),
+            self.links.for_reconciler(),
+            self.settings.controller.comparison(),
+            written_unix,
+        );
+        let clock = self.clock;
+        Box::new(move || reconciler_mio::run(reconciler, poll, clock))
     }
 
-    fn for_reconciler(&self) -> ReconcilerLinks {
-        ReconcilerLinks {
-            mailbox: Arc::clone(&self.reconciler),
-            checkpointer: Arc::clone(&self.checkpointer),
-        }
+    fn worker(&self, index: usize, driver: WorkerBody) -> Body {
+        let workers = self.config.sync.threads;
+        let links = self.links.for_worker(index);
+        let worker = Worker::new(index, workers, links, fastrand::u64(..));
+        let (is_pinned, clock) = (self.config.sync.pin_workers, self.clock);
+        Box::new(move || {
+            if is_pinned {
+                pin_worker(index, workers);
+            }
+            driver(worker, clock)
+        })
     }
 
-    fn for_reader(&self) -> ReaderLinks {
-        ReaderLinks {
-            mailbox: Arc::clone(&self.reader),
-            workers: self.workers.clone(),
-            checkpointer: Arc::clone(&self.checkpointer),
-            control: Arc::clone(&self.control),
-            returns: Arc::clone(&self.returns),
-            dirty_flags: Arc::clone(&self.dirty_flags),
-            fed_pool: Arc::clone(&self.fed_pool),
-            counters: Arc::clone(&self.counters),
-        }
-    }
-
-    fn for_worker(&self, index: usize) -> WorkerLinks {
-        WorkerLinks {
-            mailbox: Arc::clone(&self.workers[index]),
-            checkpointer: Arc::clone(&self.checkpointer),
-            control: Arc::clone(&self.control),
-            reader: Arc::clone(&self.reader),
-            returns: Arc::clone(&self.returns),
-            settled_pool: Arc::clone(&self.settled_pool),
-            fed_pool: Arc::clone(&self.fed_pool),
-        }
+    fn systemd(&self, service: Service) -> Body {
+        let shared = Arc::clone(&self.links.shared);
+        let mut watched = self.links.threads();
+        watched.push(monitored("control", &self.links.control));
+        let (drain, clock) = (self.config.sync.drain_timeout, self.clock);
+        Box::new(move || service::run(service, &shared, watched, drain, clock))
     }
 }
 
@@ -228,25 +160,10 @@ impl Engine {
     /// [`StartError`]; nothing runs then.
     pub fn start_with(config: Config, options: EngineOptions) -> Result<Self, StartError> {
         check_logs(&config.sync.logs_path)?;
-        let locks = Locks::take(&config.sync.logs_path, &config.state_path())?;
-        let locks = Arc::new(locks);
-        tracing::info!(
-            config = %config.path.display(),
-            logs = %config.sync.logs_path.display(),
-            state = %config.state_path().display(),
-            listen = %config.listen_address(),
-            "hustdbsync {} starts",
-            env!("CARGO_PKG_VERSION"),
-        );
+        let locks = Arc::new(Locks::take(&config.sync.logs_path, &config.state_path())?);
+        tell_start(&config);
         let settings = Settings::load(&config)?;
-        let open_files = open_files::raise_bound().map_err(system("open files"))?;
-        let http_server = listener_options(&config, open_files);
-        tracing::info!(
-            open_files,
-            http_server = http_server.connections_max,
-            "The HTTP server takes so many connections at a time, out of the files that may be \
-             open; the idlest goes first"
-        );
+        let http_server = http_server_options(&config)?;
         let clock = Clock::default();
         let (links, polls) = connect(&config, &*options.rings)?;
         let control = Control::new(ControlParts {
@@ -265,83 +182,45 @@ impl Engine {
             seed: fastrand::u64(..),
         })?;
         let address = control.local_addr();
-
-        let disk = || RealDisk::new(config.sync.logs_path.clone(), config.state_path());
-        let checkpointer_disk = disk()
-            .with_counters(Arc::clone(&links.counters))
-            .with_threads(Arc::new(polls.checkpointer_waker));
-        let surroundings = RealSurroundings::new(&config, options.resolver);
-        let reconciler = Reconciler::new(
-            disk(),
-            surroundings,
-            links.for_reconciler(),
-            settings.controller.comparison(),
-            written_unix,
-        );
-        let reader_disk = disk().with_locks(Arc::clone(&locks)).with_read_ahead();
-        let workers = config.sync.threads;
-        let checkpointer = Checkpointer::new(
-            checkpointer_disk,
-            links.for_checkpointer(),
-            settings.controller.checkpointer,
-            workers,
-        );
-        let rules = ReaderRules {
-            is_backend,
-            written_unix,
-            zone: zone_of_lines,
+        let assembly = Assembly {
+            config: &config,
+            settings: &settings,
+            links: &links,
+            locks: &locks,
+            clock,
         };
-        let reader = LogReader::new(
-            reader_disk,
-            settings.controller.reader,
-            rules,
-            links.for_reader(),
-        );
         let (ended, ending) = sync_channel(1);
 
+        let waker = polls.checkpointer_waker;
+        let checkpointer = assembly.checkpointer(polls.checkpointer, waker);
+        let reader = assembly.reader(polls.reader);
+        let reconciler = assembly.reconciler(polls.reconciler, options.resolver);
+        let mut bodies = vec![
+            ("checkpointer".to_owned(), checkpointer),
+            ("reader".to_owned(), reader),
+            ("reconciler".to_owned(), reconciler),
+        ];
+        for (index, driver) in polls.workers.into_bodies().into_iter().enumerate() {
+            bodies.push((format!("w{index}"), assembly.worker(index, driver)));
+        }
+        let control: Body = Box::new(move || {
+            prefer_control();
+            let _ = ended.send(run_whole(|| control.run()));
+            Ok(())
+        });
+        bodies.push(("control".to_owned(), control));
+        // Last: from its first word on, HA can be answered.
+        if let Some(service) = options.service {
+            bodies.push(("systemd".to_owned(), assembly.systemd(service)));
+        }
+
         let mut threads = Threads::new(Arc::clone(&links.shared));
-        let start_all = || {
-            threads.start("checkpointer", move || {
-                run_checkpointer(checkpointer, polls.checkpointer, clock)
-            })?;
-            let logs = config.sync.logs_path.clone();
-            threads.start("reader", move || {
-                reader_mio::run(reader, polls.reader, logs, clock)
-            })?;
-            threads.start("reconciler", move || {
-                reconciler_mio::run(reconciler, polls.reconciler, clock)
-            })?;
-            for (index, body) in polls.workers.into_bodies().into_iter().enumerate() {
-                let worker =
-                    Worker::new(index, workers, links.for_worker(index), fastrand::u64(..));
-                let pinned = config.sync.pin_workers;
-                threads.start(&format!("w{index}"), move || {
-                    if pinned {
-                        pin_worker(index, workers);
-                    }
-                    body(worker, clock)
-                })?;
+        for (name, body) in bodies {
+            if let Err(cause) = threads.start(&name, body) {
+                links.stop_all();
+                threads.wait(Duration::from_millis(THREAD_END_MS));
+                return Err(system("thread")(cause));
             }
-            threads.start("control", move || {
-                prefer_control();
-                let _ = ended.send(run_whole(|| control.run()));
-                Ok(())
-            })?;
-            // Last: from its first word on, HA can be answered.
-            let Some(told) = options.service else {
-                return Ok(());
-            };
-            let (shared, mut watched) = (Arc::clone(&links.shared), links.threads());
-            watched.push(monitored("control", &links.control));
-            let drain = config.sync.drain_timeout;
-            threads.start("systemd", move || {
-                service::run(told, &shared, watched, drain, clock)
-            })
-        };
-        if let Err(cause) = start_all() {
-            links.stop_all();
-            threads.wait(std::time::Duration::from_millis(THREAD_END_MS));
-            return Err(system("thread")(cause));
         }
         Ok(Self {
             address,
@@ -354,6 +233,30 @@ impl Engine {
             locks,
         })
     }
+}
+
+fn tell_start(config: &Config) {
+    tracing::info!(
+        config = %config.path.display(),
+        logs = %config.sync.logs_path.display(),
+        state = %config.state_path().display(),
+        listen = %config.listen_address(),
+        "hustdbsync {} starts",
+        env!("CARGO_PKG_VERSION"),
+    );
+}
+
+/// How the HTTP server listens, within the files that may be open.
+fn http_server_options(config: &Config) -> Result<ListenerOptions, StartError> {
+    let open_files = open_files::raise_bound().map_err(system("open files"))?;
+    let options = listener_options(config, open_files);
+    tracing::info!(
+        open_files,
+        http_server = options.connections_max,
+        "The HTTP server takes so many connections at a time, out of the files that may be open; \
+         the idlest goes first"
+    );
+    Ok(options)
 }
 
 fn check_logs(path: &Path) -> Result<(), StartError> {

@@ -383,21 +383,59 @@ impl Worker {
         let Some(backend) = self.slots[slot].backend else {
             return;
         };
+        let (lane, lanes) = self.lane_of(slot, backend);
+        let had_connection = lane.has_connection();
+        let had_settled = !lanes.settled.is_empty();
+        let had_to_wait = lanes.long_trials.waits_until(now.monotonic).is_some();
+        self.act(slot, backend, now, act);
+        self.take_from_lane(slot, backend);
+        let (lane, lanes) = self.lane_of(slot, backend);
+        if cfg!(debug_assertions) {
+            lane.check_invariants();
+        }
+        lanes.count_connection(had_connection, lane.has_connection());
+        let has_settled = !lanes.settled.is_empty();
+        let must_wait = lanes.long_trials.waits_until(now.monotonic).is_some();
+        let is_drained = lanes.drain.is_some() && !lane.is_busy();
+        if has_settled {
+            self.plan_hand_over(backend, !had_settled, now);
+        }
+        self.note_deadlines(slot, backend, now);
+        if is_drained {
+            self.finish_drain(backend, now);
+        }
+        if had_to_wait && !must_wait {
+            self.wake(|of| of == backend);
+        }
+    }
+
+    /// A slot's lane, and what holds for all lanes of its backend.
+    fn lane_of(&mut self, slot: usize, backend: BackendId) -> (&mut Lane, &mut BackendLanes) {
+        let lanes = self.backends[backend.index()]
+            .as_mut()
+            .expect("a slot's backend has lanes");
+        (&mut self.slots[slot].lane, lanes)
+    }
+
+    /// Lets a lane act until it rests or wants something of the driver.
+    fn act(
+        &mut self,
+        slot: usize,
+        backend: BackendId,
+        now: Now,
+        act: impl FnOnce(&mut Lane, &mut LaneContext<'_>) -> Step,
+    ) {
         let lane = &mut self.slots[slot].lane;
         let lanes = self.backends[backend.index()]
             .as_mut()
             .expect("a slot's backend has lanes");
-        let had_connection = lane.has_connection();
-        let had_settled = !lanes.settled.is_empty();
-        let sending = !self.stuck && lanes.drain.is_none();
-        let had_to_wait = lanes.long_trials.waits_until(now.monotonic).is_some();
         let mut cx = LaneContext {
             now,
             jitter: self.random.u64(..),
             settings: &lanes.settings,
             counters: &lanes.counters,
             held: &mut self.held,
-            sending,
+            sending: !self.stuck && lanes.drain.is_none(),
             ttl_ready: lanes.ttl_ready,
             lookups_from: lanes.lookups_from,
             bucket: &mut lanes.bucket,
@@ -423,6 +461,12 @@ impl Worker {
             Step::Transmit => self.actions.push_back(Action::Transmit(slot)),
             Step::Rest | Step::Close => {}
         }
+    }
+
+    /// Gives back the pieces of values that a lane has sent, and asks for the next one that it
+    /// wants.
+    fn take_from_lane(&mut self, slot: usize, backend: BackendId) {
+        let lane = &mut self.slots[slot].lane;
         while let Some(piece) = lane.poll_spent() {
             self.links.returns.release(piece);
         }
@@ -438,15 +482,14 @@ impl Worker {
                 },
             }));
         }
-        if cfg!(debug_assertions) {
-            lane.check_invariants();
-        }
-        lanes.count_connection(had_connection, lane.has_connection());
-        let has_settled = !lanes.settled.is_empty();
-        if has_settled && !had_settled {
+    }
+
+    /// Outcomes of this backend's records are to be handed over; `is_first`: none were before.
+    fn plan_hand_over(&mut self, backend: BackendId, is_first: bool, now: Now) {
+        if is_first {
             self.to_hand_over.push(backend);
         }
-        if has_settled && self.hand_over_at == Duration::MAX {
+        if self.hand_over_at == Duration::MAX {
             // Where nothing waits any more there is nothing to gather, and no timer has to wake
             // this thread for it.
             let gathered_from = match self.held.is_empty() {
@@ -455,26 +498,25 @@ impl Worker {
             };
             self.hand_over_at = gathered_from.saturating_add(HAND_OVER_WITHIN);
         }
-        if let Some(deadline) = lane.deadline() {
-            self.earliest = self.earliest.min(deadline);
-        }
-        if sending && lane.is_at_rest() && !lane.is_empty() && lanes.bucket.is_spent() {
-            // A lane that waits for something else is woken by that; the bucket would wake it in a
-            // circle.
-            self.earliest = self.earliest.min(lanes.bucket.next());
-        }
-        let long_from = lanes.long_trials.waits_until(now.monotonic);
-        if let Some(long_from) = long_from
+    }
+
+    /// Notes when a lane wants to act again without an event.
+    fn note_deadlines(&mut self, slot: usize, backend: BackendId, now: Now) {
+        let stuck = self.stuck;
+        let (lane, lanes) = self.lane_of(slot, backend);
+        let own = lane.deadline();
+        // A lane that waits for something else is woken by that; the bucket would wake it in a
+        // circle.
+        let waits_for_rate = !stuck
+            && lanes.drain.is_none()
             && lane.is_at_rest()
-        {
-            self.earliest = self.earliest.min(long_from);
-        }
-        if lanes.drain.is_some() && !lane.is_busy() {
-            self.finish_drain(backend, now);
-        }
-        if had_to_wait && long_from.is_none() {
-            self.wake(|of| of == backend);
-        }
+            && !lane.is_empty()
+            && lanes.bucket.is_spent();
+        let by_rate = waits_for_rate.then(|| lanes.bucket.next());
+        let long_from = lanes.long_trials.waits_until(now.monotonic);
+        let long_from = long_from.filter(|_| lane.is_at_rest());
+        let first = [own, by_rate, long_from].into_iter().flatten().min();
+        self.earliest = first.map_or(self.earliest, |at| at.min(self.earliest));
     }
 }
 

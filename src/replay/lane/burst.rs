@@ -23,6 +23,18 @@ enum End {
     Lookup(usize),
 }
 
+/// What became of a write on its way into a burst.
+enum Write {
+    /// Its request is in the burst. `is_last`: there is no room behind it.
+    Added { is_last: bool },
+    /// It needs no request, and is completed once those before it are.
+    Waits,
+    /// It was at the front, and has left the queue.
+    Left,
+    /// It is not part of this burst, which ends before it.
+    Ends(End),
+}
+
 impl Lane {
     /// Composes as many requests as may go at once, from the front on.
     pub(super) fn compose_burst(&mut self, cx: &mut LaneContext<'_>) -> Step {
@@ -92,89 +104,101 @@ impl Lane {
         requests: &mut usize,
         cx: &mut LaneContext<'_>,
     ) -> End {
-        let settings = cx.settings;
-        let burst_bytes_max = self.burst_bytes_max(settings);
         let mut at = 0;
         let mut resent = 0;
         let end = loop {
             if at == self.pending.len() || *requests == requests_max {
                 break End::Full;
             }
-            let pending = self.pending[at];
-            let record =
-                Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
-            let value_bytes = cx.held.value_bytes(pending.batch, &record);
-            let is_long = cx.held.long_body(pending.batch).is_some();
-            let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
-            let due = match pending.done {
-                Some(settlement) => Due::Nothing(settlement),
-                None => {
-                    let (maybe_sent, found) = (pending.maybe_sent, pending.found);
-                    Due::of(&record, value_bytes, lifetime, maybe_sent, found)
-                }
-            };
-            let start = self.in_flight.bytes();
-            let first = at == 0;
-            if let Due::Nothing(settlement) = due {
-                // Behind a write it waits for that one's answer: what is completed is in order.
-                self.pending[at].done = Some(settlement);
-                if first {
-                    self.complete_front(cx);
-                } else {
+            let was_sent = self.pending[at].sent;
+            match self.compose_write(at, cx) {
+                Write::Added { is_last } => {
+                    resent += u64::from(was_sent);
+                    *requests += 1;
                     at += 1;
+                    if is_last {
+                        break End::Full;
+                    }
                 }
-                continue;
-            }
-            let head = self.in_flight.head();
-            let written_with = match due {
-                Due::Write(lifetime) => lifetime,
-                Due::Lookup | Due::Nothing(_) => lifetime,
-            };
-            let template = &settings.template;
-            let composed = Composed {
-                expired: lifetime == Lifetime::Expired,
-                ..template.compose_sized(&record, value_bytes, written_with, head)
-            };
-            if composed.target_end() > settings.head_bytes_max {
-                self.in_flight.truncate(start);
-                if !first {
-                    break End::Full;
-                }
-                self.reject_long(&composed, cx);
-                continue;
-            }
-            if due == Due::Lookup {
-                self.in_flight.truncate(start);
-                break End::Lookup(at);
-            }
-            if failpoint!(SkipExpired) && first && composed.expired {
-                self.in_flight.truncate(start);
-                self.settle_front(Settlement::Absent, true, cx);
-                continue;
-            }
-            let must_wait = composed.ttl && !cx.ttl_ready && !failpoint!(IgnoreTtlHold);
-            let bytes = composed.head_bytes + composed.body_bytes;
-            if must_wait || (start > 0 && (is_long || start + bytes > burst_bytes_max)) {
-                self.in_flight.truncate(start);
-                break End::Full;
-            }
-            if !pending.sent {
-                self.count_first_send(&record, pending, &composed, cx);
-            }
-            self.push_request(Kind::Write, composed, at, cx.held);
-            resent += u64::from(pending.sent);
-            let written = &mut self.pending[at];
-            (written.sent, written.maybe_sent, written.found) = (true, true, None);
-            *requests += 1;
-            at += 1;
-            if is_long || start + bytes >= burst_bytes_max {
-                break End::Full;
+                Write::Waits => at += 1,
+                Write::Left => {}
+                Write::Ends(end) => break end,
             }
         };
         if resent > 0 {
             cx.counters.resent.add(resent);
         }
         end
+    }
+
+    /// Adds the write at this place to the burst, where it is due and there is room.
+    fn compose_write(&mut self, at: usize, cx: &mut LaneContext<'_>) -> Write {
+        let settings = cx.settings;
+        let burst_bytes_max = self.burst_bytes_max(settings);
+        let is_front = at == 0;
+        let pending = self.pending[at];
+        let record = Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
+        let value_bytes = cx.held.value_bytes(pending.batch, &record);
+        let is_long = cx.held.long_body(pending.batch).is_some();
+        let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
+        let due = match pending.done {
+            Some(settlement) => Due::Nothing(settlement),
+            None => {
+                let (maybe_sent, found) = (pending.maybe_sent, pending.found);
+                Due::of(&record, value_bytes, lifetime, maybe_sent, found)
+            }
+        };
+        let written_with = match due {
+            Due::Nothing(settlement) => {
+                // Behind a write it waits for that one's answer: what is completed is in order.
+                self.pending[at].done = Some(settlement);
+                if !is_front {
+                    return Write::Waits;
+                }
+                self.complete_front(cx);
+                return Write::Left;
+            }
+            Due::Write(lifetime) => lifetime,
+            Due::Lookup => lifetime,
+        };
+        let start = self.in_flight.bytes();
+        let head = self.in_flight.head();
+        let template = &settings.template;
+        let composed = Composed {
+            expired: lifetime == Lifetime::Expired,
+            ..template.compose_sized(&record, value_bytes, written_with, head)
+        };
+        if composed.target_end() > settings.head_bytes_max {
+            self.in_flight.truncate(start);
+            if !is_front {
+                return Write::Ends(End::Full);
+            }
+            self.reject_long(&composed, cx);
+            return Write::Left;
+        }
+        if due == Due::Lookup {
+            self.in_flight.truncate(start);
+            return Write::Ends(End::Lookup(at));
+        }
+        if failpoint!(SkipExpired) && is_front && composed.expired {
+            self.in_flight.truncate(start);
+            self.settle_front(Settlement::Absent, true, cx);
+            return Write::Left;
+        }
+        let must_wait = composed.ttl && !cx.ttl_ready && !failpoint!(IgnoreTtlHold);
+        let bytes = composed.head_bytes + composed.body_bytes;
+        if must_wait || (start > 0 && (is_long || start + bytes > burst_bytes_max)) {
+            self.in_flight.truncate(start);
+            return Write::Ends(End::Full);
+        }
+        if !pending.sent {
+            self.count_first_send(&record, pending, &composed, cx);
+        }
+        self.push_request(Kind::Write, composed, at, cx.held);
+        let written = &mut self.pending[at];
+        (written.sent, written.maybe_sent, written.found) = (true, true, None);
+        let is_last = is_long || start + bytes >= burst_bytes_max;
+        Write::Added { is_last }
     }
 
     /// Adds the request whose head was just composed, with the value of the record at this place,

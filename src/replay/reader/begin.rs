@@ -11,7 +11,8 @@ use crate::replay::messages::{BackendMessage, CheckpointerMessage, FileOpened, F
 use crate::replay::reader::LogReader;
 use crate::replay::reader::feed::Step;
 use crate::replay::reader::hour::clock_s;
-use crate::replay::reader::log_file::{Begun, Observed};
+use crate::replay::reader::log_file::{Begun, LogFile, Observed};
+use crate::replay::reader::resume::Start;
 use crate::replay::reader::source::Likeness;
 use crate::replay::reader::zone::as_hours;
 
@@ -19,15 +20,8 @@ impl<D: Disk> LogReader<D> {
     /// Begins a file: opens it, finds out which one it is and where to continue, and reports that
     /// to the checkpointer.
     pub(super) fn begin(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
-        // The older files were quiet when last looked at. Another look, so that no newer line
-        // overtakes one that was written meanwhile.
-        if self.look_at_closed_before(at, index, now)? || self.observe_open(at, now)? {
+        if self.has_older_changed(at, index, now)? {
             return Ok(Step::Done);
-        }
-        for open in self.sources[at].catalog.open().to_vec() {
-            if !self.identify(at, open, true)? {
-                return Ok(Step::Done);
-            }
         }
         if !self.open(at, index, now)? {
             return Ok(Step::Nothing);
@@ -49,30 +43,11 @@ impl<D: Disk> LogReader<D> {
         let likeness = source.first_lines.handle(identity.lead_hash, meta.key());
         let is_copy = matches!(likeness, Likeness::CopyOf(_));
         let (backend, name) = (&source.info.name, Arc::clone(&file.name));
-        if start.entry != FileStart::New {
-            if !file.was_begun && file.sent_below == 0 {
-                // An earlier process had begun it.
-                file.old_below = file.old_below.max(meta.bytes);
-            }
-        } else if shrank || start.is_rewritten {
-            file.sent_below = u64::MAX;
-            tracing::warn!(%backend, file = %name, "the log is not what was read of it before: it \
-                shrank or was written anew; reading it as a new one, of which each line may have \
-                been sent");
-        } else if is_copy && !failpoint!(TrustCopy) {
-            file.sent_below = u64::MAX;
-            tracing::warn!(%backend, file = %name, "the log begins as one that is known and is \
-                another file, a copy; reading it as a new one, of which each line may have been \
-                sent");
-        }
+        note_maybe_sent(file, backend, &start, shrank, is_copy);
         tracing::debug!(
             %backend, file = %name, line = start.cursor.line(), entry = ?start.entry,
             "reading a log"
         );
-        if start.entry == FileStart::New {
-            // It is no longer known which of them were sent.
-            file.sent_below = file.sent_below.max(file.fed_below);
-        }
         (file.was_begun, file.lead_hash) = (true, identity.lead_hash);
         let checked = file.last_change();
         match likeness {
@@ -107,6 +82,20 @@ impl<D: Disk> LogReader<D> {
         ));
         self.tell_originals(at, index, &alike);
         Ok(Step::Done)
+    }
+
+    /// Looks once more at the logs before this one, which were quiet when last looked at, so that
+    /// no newer line overtakes one that was written meanwhile. Says whether any has changed.
+    fn has_older_changed(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
+        if self.look_at_closed_before(at, index, now)? || self.observe_open(at, now)? {
+            return Ok(true);
+        }
+        for open in self.sources[at].catalog.open().to_vec() {
+            if !self.identify(at, open, true)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tells the checkpointer of which of these logs, that are away and begin alike, a file has all
@@ -349,6 +338,38 @@ impl<D: Disk> LogReader<D> {
         }
         Ok(true)
     }
+}
+
+/// Notes below which byte lines of a file that begins so may have been sent already. Tells where
+/// that is because the file is not what was known of it.
+fn note_maybe_sent<L>(
+    file: &mut LogFile<L>,
+    backend: &str,
+    start: &Start,
+    shrank: bool,
+    is_copy: bool,
+) {
+    let name = &file.name;
+    if start.entry != FileStart::New {
+        if !file.was_begun && file.sent_below == 0 {
+            // An earlier process had begun it.
+            file.old_below = file.old_below.max(file.meta.bytes);
+        }
+        return;
+    }
+    if shrank || start.is_rewritten {
+        file.sent_below = u64::MAX;
+        tracing::warn!(%backend, file = %name, "the log is not what was read of it before: it \
+            shrank or was written anew; reading it as a new one, of which each line may have \
+            been sent");
+    } else if is_copy && !failpoint!(TrustCopy) {
+        file.sent_below = u64::MAX;
+        tracing::warn!(%backend, file = %name, "the log begins as one that is known and is \
+            another file, a copy; reading it as a new one, of which each line may have been \
+            sent");
+    }
+    // It is no longer known which of them were sent.
+    file.sent_below = file.sent_below.max(file.fed_below);
 }
 
 /// How many first bytes of a file are read. Not beyond its known end: reading there would look as

@@ -176,9 +176,11 @@ impl<D: Disk> LogReader<D> {
         self.without_folder = Some(found);
     }
 
-    fn list_folder(&mut self, at: usize, now: Now) {
+    /// What is in a backend's folder; nothing where that is another backend's under a second name.
+    /// `None`: it can't be listed.
+    fn entries(&mut self, at: usize, now: Now) -> Option<Vec<LogEntry>> {
         let name = Arc::clone(&self.sources[at].info.name);
-        let entries = match self.disk.entries(Area::Logs, &name) {
+        let mut entries = match self.disk.entries(Area::Logs, &name) {
             Ok(entries) => entries,
             Err(error) => {
                 if self.sources[at].listing.backoff.handle_failure(now) {
@@ -188,16 +190,12 @@ impl<D: Disk> LogReader<D> {
                     );
                 }
                 self.note_faults(at, |faults| faults.listing = Some(error.to_string()));
-                return;
+                return None;
             }
         };
         let same_as = self.folder_is_of(at);
-        let entries = if same_as.is_some() {
-            Vec::new()
-        } else {
-            entries
-        };
         if same_as.is_some() {
+            entries.clear();
             // The controller is told when the root is listed.
             self.root.want(now);
         }
@@ -207,6 +205,14 @@ impl<D: Disk> LogReader<D> {
                 SecondName { name, first }.why()
             });
         });
+        Some(entries)
+    }
+
+    fn list_folder(&mut self, at: usize, now: Now) {
+        let Some(entries) = self.entries(at, now) else {
+            return;
+        };
+        let name = Arc::clone(&self.sources[at].info.name);
         let interval = self.settings.rescan_interval;
         let source = &mut self.sources[at];
         if source.listing.backoff.handle_success() {

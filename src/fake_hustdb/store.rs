@@ -348,9 +348,9 @@ fn next_version(version: u32) -> u32 {
 }
 
 fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
-    let found = entries.get_mut(call.key);
-    let stored_version = found.as_deref().map(|entry| entry.version);
-    let stored_score = match found.as_deref() {
+    let found = entries.get(call.key);
+    let stored_version = found.map(|entry| entry.version);
+    let stored_score = match found {
         Some(Entry {
             data: Data::Score { score, .. },
             ..
@@ -372,7 +372,7 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
         answer
     };
     let verdict = judge(call, stored_version);
-    if let (Some(stored), Some(entry)) = (stored_version, found.as_deref())
+    if let (Some(stored), Some(entry)) = (stored_version, found)
         && !matches!(verdict, Verdict::Invalid { .. })
         && call.verb == Verb::Zadd
         && call.opt == 0
@@ -399,10 +399,15 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
         } => return (answer(401, version, version_error), Effect::None),
     };
 
-    let duplicate = call.is_dup
-        && found
-            .as_deref()
-            .is_some_and(|entry| entry.version == version && entry.repeats(call));
+    let duplicate =
+        call.is_dup && found.is_some_and(|entry| entry.version == version && entry.repeats(call));
+    keep(entries, call, version, score, now_unix);
+    let effect = Effect::Applied { version, duplicate };
+    (answer(200, version, false), effect)
+}
+
+/// Makes what the call writes the entry's, with this version; `score` is what a member's becomes.
+fn keep(entries: &mut Map<Entry>, call: &Call<'_>, version: u32, score: i64, now_unix: u64) {
     let ends_unix = match call.ttl {
         0 => 0,
         ttl if ttl > TTL_MAX_S => 0,
@@ -412,7 +417,7 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
         Space::Set => 0,
         Space::Kv | Space::Hash | Space::SortedSet => ends_unix,
     };
-    match found {
+    match entries.get_mut(call.key) {
         Some(entry) => {
             entry.version = version;
             entry.expires_unix = expires_unix;
@@ -446,8 +451,6 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
             entries.insert(call.key.into(), entry);
         }
     }
-    let effect = Effect::Applied { version, duplicate };
-    (answer(200, version, false), effect)
 }
 
 fn remove(entries: &mut Map<Entry>, call: &Call<'_>) -> (Answer, Effect) {

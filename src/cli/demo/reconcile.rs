@@ -60,8 +60,7 @@ pub(super) fn tell(
     ));
     let masters = [start_fake_hustdb(home)?, start_fake_hustdb(home)?];
     let names = masters.each_ref().map(FakeHustdb::name);
-    let table = json!({"table": [{"item": {"key": [0, 1024], "val": names}}]});
-    home.write_table(&table.to_string())?;
+    home.write_table(&json!({"table": [{"item": {"key": [0, 1024], "val": names}}]}).to_string())?;
     let [backend, peer] = &names;
     output::tell(format_args!(
         "1. HA's table names two fake HustDBs for every key: {backend} and {peer}"
@@ -77,15 +76,9 @@ pub(super) fn tell(
     };
     let mut writes = Generator::new(&workload);
     let folder = home.logs().join(backend);
-    let mut ha = Ha {
-        pair: LivePair::new(masters.each_ref().map(Direct)),
-        log: LiveLog::new(folder.clone())?,
-        logged: 0,
-    };
+    let mut ha = Ha::new(&masters, &folder)?;
     ha.write(&mut writes, around)?;
-    ha.pair.reach[0] = Reach::Down;
-    ha.write(&mut writes, records)?;
-    ha.pair.reach[0] = Reach::Up;
+    ha.write_in_outage(&mut writes, records)?;
     let bytes = log_bytes(&folder)?;
     output::tell(format_args!(
         "2. Clients write to both; then {backend} is down, and HA logs what it misses: {} lines, \
@@ -142,7 +135,23 @@ struct Ha<'a> {
     logged: u64,
 }
 
-impl Ha<'_> {
+impl<'a> Ha<'a> {
+    fn new(masters: &'a [FakeHustdb; 2], folder: &Path) -> io::Result<Self> {
+        Ok(Self {
+            pair: LivePair::new(masters.each_ref().map(Direct)),
+            log: LiveLog::new(folder.to_owned())?,
+            logged: 0,
+        })
+    }
+
+    /// Writes while the first master is down.
+    fn write_in_outage(&mut self, writes: &mut Generator<'_>, count: u64) -> io::Result<()> {
+        self.pair.reach[0] = Reach::Down;
+        self.write(writes, count)?;
+        self.pair.reach[0] = Reach::Up;
+        Ok(())
+    }
+
     fn write(&mut self, writes: &mut Generator<'_>, count: u64) -> io::Result<()> {
         for _ in 0..count {
             self.write_next(writes)?;

@@ -147,39 +147,10 @@ impl Backends {
             folder: Arc::clone(&info.name),
         });
         cx.board.add(&folder, Arc::clone(&info.counters), cx.now);
-        let lane = cx.settings.lane(&folder);
-        cx.board.set_rate_max(&folder, lane.records_per_second_max);
         cx.outbox.introduce(&info);
-        let backend = Backend {
-            monitor: Monitor::new(
-                cx.settings.monitor.clone(),
-                address.is_none(),
-                self.random.u64(..),
-                cx.now,
-            ),
-            repeats: Repeats::default(),
-            gate: Gate::new(Reachability::new(cx.settings.ambiguity_window, cx.now)),
-            answers_seen: 0,
-            probe_begun: (Duration::ZERO, 0),
-            is_probing: false,
-            probed: None,
-            lane,
-            rate_max: None,
-            info,
-            address,
-            wanted: Wanted::default(),
-            is_name_lost: false,
-            store_fault: None,
-            log_fault: None,
-            leaving: Leaving::default(),
-            reported: ReportedState {
-                name: folder.as_str().into(),
-                state: "",
-                why: String::new(),
-            },
-            reported_times: (false, None),
-            announcer: Announcer::default(),
-        };
+        let backend = Backend::new(info, address, self.random.u64(..), cx);
+        cx.board
+            .set_rate_max(&folder, backend.lane.records_per_second_max);
         match self.all.get_mut(id.index()) {
             Some(place) => *place = Some(backend),
             None => self.all.push(Some(backend)),
@@ -397,6 +368,35 @@ fn log_state(name: &str, state: &str, cause: &str) {
 }
 
 impl Backend {
+    fn new(info: BackendInfo, address: Option<SocketAddr>, seed: u64, cx: &Context<'_>) -> Self {
+        let monitor = cx.settings.monitor.clone();
+        Self {
+            monitor: Monitor::new(monitor, address.is_none(), seed, cx.now),
+            repeats: Repeats::default(),
+            gate: Gate::new(Reachability::new(cx.settings.ambiguity_window, cx.now)),
+            answers_seen: 0,
+            probe_begun: (Duration::ZERO, 0),
+            is_probing: false,
+            probed: None,
+            lane: cx.settings.lane(&info.name),
+            rate_max: None,
+            address,
+            wanted: Wanted::default(),
+            is_name_lost: false,
+            store_fault: None,
+            log_fault: None,
+            leaving: Leaving::default(),
+            reported: ReportedState {
+                name: Arc::clone(&info.name),
+                state: "",
+                why: String::new(),
+            },
+            reported_times: (false, None),
+            announcer: Announcer::default(),
+            info,
+        }
+    }
+
     /// Does what is due.
     fn turn(&mut self, cx: &mut Context<'_>) {
         let counters = &self.info.counters;

@@ -22,6 +22,7 @@ fn after_work() -> (Home, FakeHustdb) {
         value_bytes: 10,
         line_pause: Duration::ZERO,
         lines_at_first: u64::MAX,
+        first_minute: 0,
         seed: 1,
     };
     let mut ha = Ha::start(&home.logs(), &fake_hustdb.name(), load);

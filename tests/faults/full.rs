@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::faults::{LONG, MINUTE, ask_server, compare, trickle};
+use crate::faults::{LONG, MINUTE, ask_server, trickle};
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, wait_for};
 
@@ -107,7 +107,7 @@ fn a_full_disk_pauses_and_deletes_nothing_and_room_on_it_is_noticed() {
     // All lines of the log are out.
     let said = home.said();
     assert!(said.contains("its state can be written again"), "{said}");
-    compare("a full disk", &home, &fake_hustdb, &story);
+    story.assert_replayed(&home, &fake_hustdb);
 }
 
 /// Logs and state on one small disk, as HA and we are installed.
@@ -295,5 +295,5 @@ fn a_http_server_that_takes_every_descriptor_leaves_delivery_its_own() {
     let drained = wait_for(LONG, || home.log_names(&fake_hustdb.name()).is_empty());
     assert!(drained, "{}", home.said());
     process.end();
-    compare("no descriptors", &home, &fake_hustdb, &story);
+    story.assert_replayed(&home, &fake_hustdb);
 }

@@ -30,10 +30,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::real::ha::{Ha, Load, Story};
+use crate::real::ha::{Ha, Load};
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, wait_for};
-use hustdbsync::internals::fake_hustdb::{FakeHustdb, differences};
+use hustdbsync::internals::fake_hustdb::FakeHustdb;
 use shim::Faults;
 use table::{Case, Lasts, PART, Says, Stir, cases};
 
@@ -49,7 +49,6 @@ const GRACE: Duration = Duration::from_millis(300);
 const LATER: usize = 5;
 const MINUTE: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(120);
-const EXPIRY_TOLERANCE_S: u64 = 10;
 
 #[test]
 fn whatever_call_fails_nothing_is_lost_and_all_goes_on_when_it_heals() {
@@ -291,7 +290,7 @@ impl Fixture {
         );
         self.process.end();
         let said = self.home.said();
-        compare(name, &self.home, &self.fake_hustdb, &story);
+        story.assert_replayed(&self.home, &self.fake_hustdb);
         assert!(!said.contains("panicked"), "{name}: {said}");
         if case.lasts == Lasts::Sticky {
             let words = words(case, &self.fake_hustdb.name());
@@ -319,6 +318,7 @@ fn trickle(home: &Home, fake_hustdb: &FakeHustdb, value_bytes: usize) -> Ha {
         value_bytes,
         line_pause: Duration::from_millis(5),
         lines_at_first: u64::MAX,
+        first_minute: 0,
         seed: 1,
     };
     Ha::start(&home.logs(), &fake_hustdb.name(), load)
@@ -348,15 +348,4 @@ fn ask_server(process: &Process, patience: Duration) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.starts_with("HTTP/1.1 200 ").then_some(answer)
-}
-
-/// Every key, and every bad line.
-fn compare(name: &str, home: &Home, fake_hustdb: &FakeHustdb, story: &Story) {
-    let found = fake_hustdb.contents();
-    if let Some(differences) = differences(&story.expected, &found, EXPIRY_TOLERANCE_S, 20) {
-        panic!("{name}:\n{differences}\n{}", home.said());
-    }
-    let rejected = home.rejected(&fake_hustdb.name()).into_iter();
-    let rejected: BTreeSet<Vec<u8>> = rejected.map(|line| line.raw).collect();
-    assert_eq!(rejected, story.bad, "{name}");
 }

@@ -22,12 +22,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use hustdbsync::internals::binlog::{Method, Record, line};
-use hustdbsync::internals::fake_hustdb::{Contents, Item, Space, Stored, Value};
+use hustdbsync::internals::fake_hustdb::{
+    Contents, FakeHustdb, Item, Space, Stored, Value, differences,
+};
 use hustdbsync::internals::workload::{Generator, Workload};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::now_unix;
+use super::{Home, now_unix};
 
 const MARKER_ONE_IN: u64 = 40;
 const BAD_ONE_IN: u64 = 150;
@@ -38,6 +40,8 @@ const GO_ON_ONE_IN: u64 = 12;
 const KEYS: u64 = 150;
 /// How old a finished log is made: older than the server's grace period.
 const AGE: Duration = Duration::from_secs(300);
+/// A time to live is rounded to seconds on its way, and ends by another clock.
+const EXPIRY_TOLERANCE_S: u64 = 10;
 
 /// How much HA has to do for one backend.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +55,8 @@ pub(crate) struct Load {
     pub(crate) line_pause: Duration,
     /// Lines that may be written before [`Ha::allow`] says more.
     pub(crate) lines_at_first: u64,
+    /// The minute that it begins in: its logs' names are behind those of the minutes before.
+    pub(crate) first_minute: u64,
     pub(crate) seed: u64,
 }
 
@@ -63,6 +69,28 @@ pub(crate) struct Story {
     pub(crate) bad: BTreeSet<Vec<u8>>,
     /// Good lines.
     pub(crate) records: u64,
+}
+
+impl Story {
+    /// Fails unless the backend has every key as it should be, and rejected.jsonl every bad line
+    /// and no other.
+    pub(crate) fn assert_replayed(&self, home: &Home, fake_hustdb: &FakeHustdb) {
+        let name = fake_hustdb.name();
+        let found = fake_hustdb.contents();
+        if let Some(differences) = differences(&self.expected, &found, EXPIRY_TOLERANCE_S, 20) {
+            panic!("{name} at {}:\n{differences}\n{}", now_unix(), home.said());
+        }
+        let counters = fake_hustdb.counters();
+        assert_eq!((counters.cut_targets, counters.crashes), (0, 0), "{name}");
+        let rejected = home.rejected(&name).into_iter().map(|line| line.raw);
+        let rejected: BTreeSet<Vec<u8>> = rejected.collect();
+        let missing = self.bad.difference(&rejected).count();
+        let extra = rejected.difference(&self.bad).count();
+        assert!(
+            (missing, extra) == (0, 0),
+            "{name}: {missing} bad lines are not in rejected.jsonl, {extra} lines there are not bad"
+        );
+    }
 }
 
 /// The threads of one backend share this.
@@ -83,6 +111,8 @@ struct BackendState {
 pub(crate) struct Ha {
     backend_state: Arc<BackendState>,
     threads: Vec<JoinHandle<Story>>,
+    first: u64,
+    /// Minutes before this one look old.
     aged: u64,
 }
 
@@ -103,8 +133,10 @@ impl Ha {
         fs::create_dir_all(&folder).unwrap();
         let backend_state = Arc::new(BackendState {
             folder,
-            minute: AtomicU64::new(0),
-            minutes: (0..load.threads).map(|_| AtomicU64::new(0)).collect(),
+            minute: AtomicU64::new(load.first_minute),
+            minutes: (0..load.threads)
+                .map(|_| AtomicU64::new(load.first_minute))
+                .collect(),
             allowed: AtomicU64::new(load.lines_at_first),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
@@ -119,7 +151,8 @@ impl Ha {
         Self {
             backend_state,
             threads,
-            aged: 0,
+            first: load.first_minute,
+            aged: load.first_minute,
         }
     }
 
@@ -162,7 +195,7 @@ impl Ha {
     /// Names of all logs that it may have begun.
     pub(crate) fn logs(&self) -> Vec<String> {
         let last = self.backend_state.minute.load(Ordering::SeqCst);
-        (0..=last).map(name).collect()
+        (self.first..=last).map(name).collect()
     }
 
     /// Ends its threads; all logs look old then.
@@ -209,7 +242,7 @@ fn write(backend_state: &BackendState, thread: u64, load: Load) -> Story {
     let mut story = Story::default();
     let mut markers = Contents::new();
     let mut text = Vec::new();
-    let mut minute = 0;
+    let mut minute = load.first_minute;
     while !backend_state.stop.load(Ordering::Relaxed) {
         if backend_state.written.load(Ordering::Relaxed)
             >= backend_state.allowed.load(Ordering::Relaxed)

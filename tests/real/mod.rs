@@ -8,6 +8,7 @@ pub(crate) mod process;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +28,8 @@ pub(crate) const HTTP_SERVER_PASSWORD: &str = "pa55-of-the-server";
 /// HA's home: logs, login, configuration, our state. It goes away with this, unless a test has
 /// failed.
 pub(crate) struct Home {
+    root: PathBuf,
+    /// What goes away.
     folder: Option<tempfile::TempDir>,
     settings: Json,
 }
@@ -35,8 +38,14 @@ impl Home {
     /// A home whose settings make everything happen soon.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        fs::create_dir(root.join("logs")).unwrap();
+        let mut home = Self::at(folder.path());
+        home.folder = Some(folder);
+        home
+    }
+
+    /// The same in this folder, which stays, with what is there.
+    pub(crate) fn at(root: &Path) -> Self {
+        fs::create_dir_all(root.join("logs")).unwrap();
         fs::write(root.join("htpasswd"), format!("{USER}:{PASSWORD}\n")).unwrap();
         let settings = json!({
             "network": { "port": 0, "passwd": HTTP_SERVER_PASSWORD },
@@ -60,7 +69,8 @@ impl Home {
             }
         });
         Self {
-            folder: Some(folder),
+            root: root.to_owned(),
+            folder: None,
             settings,
         }
     }
@@ -77,7 +87,7 @@ impl Home {
     }
 
     pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
-        self.folder.as_ref().unwrap().path().join(below)
+        self.root.join(below)
     }
 
     /// The folder of HA's logs.
@@ -89,6 +99,15 @@ impl Home {
     pub(crate) fn write_config(&self) -> PathBuf {
         let path = self.path("sync_server.json");
         fs::write(&path, self.settings.to_string()).unwrap();
+        path
+    }
+
+    /// Writes the configuration by which a command finds the process at this port; gives its path.
+    pub(crate) fn write_config_for_commands(&self, port: u16) -> PathBuf {
+        let path = self.path("commands.json");
+        let mut settings = self.settings.clone();
+        settings["network"]["port"] = port.into();
+        fs::write(&path, settings.to_string()).unwrap();
         path
     }
 
@@ -135,7 +154,13 @@ impl Drop for Home {
 
 /// A fake HustDB that wants the home's login.
 pub(crate) fn fake_hustdb() -> FakeHustdb {
+    fake_hustdb_at(Options::default().listen)
+}
+
+/// The same, at this address.
+pub(crate) fn fake_hustdb_at(listen: SocketAddr) -> FakeHustdb {
     FakeHustdb::start(Options {
+        listen,
         credentials: Some((USER.to_owned(), PASSWORD.to_owned())),
         ..Options::default()
     })

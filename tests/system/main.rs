@@ -7,6 +7,8 @@
 
 #[path = "../crash/mod.rs"]
 mod crash;
+#[path = "../endurance/mod.rs"]
+mod endurance;
 #[path = "../engines/mod.rs"]
 mod engines;
 #[path = "../faults/mod.rs"]

@@ -583,11 +583,13 @@ impl Oracle {
     }
 
     /// A process starts that may hold the checkpoint for lost, and finds these logs: it sends them
-    /// again, and not what newer ones had that are deleted (G3, "Not promised").
+    /// again, and not what newer ones had that are deleted. One that somebody has moved away it
+    /// sends again when that is back, behind newer ones (G3, "Not promised").
     pub(crate) fn handle_checkpoint_lost(&mut self, logs: &[LogEntry]) {
         let there: BTreeSet<(String, u32)> = logs.iter().map(|log| self.file(&log.name)).collect();
         let mut oldest_there: BTreeMap<&Item, usize> = BTreeMap::new();
         let mut newest_deleted: BTreeMap<&Item, usize> = BTreeMap::new();
+        let mut read_again: BTreeSet<&Item> = BTreeSet::new();
         for ((file, which, _), line) in &self.lines {
             let Some((item, operation)) = line.operation() else {
                 continue;
@@ -599,16 +601,17 @@ impl Oracle {
             } else if self.deleted.contains(&file) {
                 let newest = newest_deleted.entry(item).or_insert(operation);
                 *newest = operation.max(*newest);
+            } else {
+                read_again.insert(item);
             }
         }
-        for (item, oldest) in oldest_there {
-            if newest_deleted
-                .get(item)
-                .is_some_and(|newest| *newest > oldest)
-            {
-                let history = self.histories.get_mut(item).expect("it was expected");
-                history.handle_read_again(item);
-            }
+        read_again.extend(oldest_there.into_iter().filter_map(|(item, oldest)| {
+            let newest = newest_deleted.get(item)?;
+            (*newest > oldest).then_some(item)
+        }));
+        for item in read_again {
+            let history = self.histories.get_mut(item).expect("it was expected");
+            history.handle_read_again(item);
         }
     }
 

@@ -520,7 +520,8 @@ impl World {
             self.kept_of_forgotten().totals,
             self.forgotten.with(durable),
         );
-        durable != ForgottenTotals::default()
+        // Nothing of it may have been durable when the server was last down.
+        kept != self.forgotten
             && kept.settled >= expected.settled
             && kept.processed >= expected.processed
     }
@@ -547,7 +548,11 @@ impl World {
         }
         for place in 0..self.backends.len() {
             let name = self.backends[place].name.clone();
-            let checkpoint = self.disk.inner.durable_state(&name, "checkpoint");
+            let mut checkpoint = self.disk.inner.durable_state(&name, "checkpoint");
+            // The next life removes what is named there before it reads any state.
+            if self.kept_of_forgotten().removing.contains(&name) {
+                checkpoint = None;
+            }
             if checkpoint.is_none() && self.is_counted_as_forgotten(place) {
                 self.handle_forgotten(place);
             }
